@@ -1,0 +1,109 @@
+"""Places in source text, and the errors that every stage raises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One `.dl` text. `name` is what messages show: a path, or `<prelude>/layers/dense.dl`."""
+
+    name: str
+    text: str = field(repr=False)
+    is_library: bool = False
+
+    def line(self, number: int) -> str:
+        """The text of line `number`, counted from 1, without its newline."""
+        lines = self.text.split("\n")
+        return lines[number - 1] if 0 < number <= len(lines) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of source text. Lines and columns count from 1; `end_column` is one past the last character."""
+
+    source: Source = field(repr=False, compare=False)
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+    def __str__(self) -> str:
+        return f"{self.source.name}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A further remark on an error. With a span it is shown with its source line; `kind` is `note` or `hint`."""
+
+    message: str
+    span: Span | None = None
+    kind: str = "note"
+
+
+def hint(message: str, span: Span | None = None) -> Note:
+    """What the user can do about an error."""
+    return Note(message, span, "hint")
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One finding about a program: `severity` is `error` or `warning`."""
+
+    code: str
+    message: str
+    span: Span
+    notes: tuple[Note, ...] = ()
+    severity: str = "error"
+
+
+class DlcError(Exception):
+    """Anything a user can cause. The command line prints it without a traceback."""
+
+
+class SourceError(DlcError):
+    """One or more mistakes in `.dl` text, each with its place."""
+
+    def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
+        super().__init__("\n".join(f"{d.span}: {d.code} {d.message}" for d in diagnostics))
+        self.diagnostics = diagnostics
+
+
+def source_error(code: str, message: str, span: Span, *notes: Note) -> SourceError:
+    """A `SourceError` of a single mistake."""
+    return SourceError((Diagnostic(code, message, span, notes),))
+
+
+class DataError(DlcError):
+    """A fault in the user's data, with the file and, where there is one, the row (counted from 1)."""
+
+    def __init__(self, message: str, file: Path | str | None = None, row: int | None = None, fix: str = "") -> None:
+        place = "" if file is None else f"{file}: " if row is None else f"{file}, row {row}: "
+        super().__init__(place + message)
+        self.file, self.row, self.fix = file, row, fix
+
+
+class CheckpointError(DlcError):
+    """A run directory or weights file that cannot be used; `fix` says what to do."""
+
+    def __init__(self, message: str, file: Path | str | None = None, fix: str = "") -> None:
+        super().__init__(message if file is None else f"{file}: {message}")
+        self.file, self.fix = file, fix
+
+
+class UsageError(DlcError):
+    """A command or call that makes no sense as given (exit code 2); `fix` says what to do."""
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
+class CompilerBug(Exception):
+    """A broken invariant of the compiler itself, with the stage and the intermediate text that shows it."""
+
+    def __init__(self, stage: str, message: str, dump: str = "") -> None:
+        super().__init__(f"{stage}: {message}")
+        self.stage, self.dump = stage, dump

@@ -1,0 +1,137 @@
+"""What elaboration gives: one experiment (or bare model) as graphs, specifications and resolved settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from compiler.diagnostics import Diagnostic, Source, Span
+from compiler.graph.ir import Graph, Role
+from compiler.types import TensorType
+
+SettingValue: TypeAlias = "int | float | bool | str | None | tuple[SettingValue, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """A model input or target as the loader must deliver it. Integers lie in `low <= x < high` where given."""
+
+    name: str
+    type: TensorType
+    is_target: bool
+    low: int | None
+    high: int | None
+    span: Span
+    dimension_names: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSpec:
+    """A `param` or `state` of the model. `initializer` has one input, the seed, and one output, `value`."""
+
+    path: str
+    role: Role  # PARAMETER or STATE
+    type: TensorType
+    initializer: Graph
+    span: Span
+    frozen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A resolved setting: `hidden`, `optimizer.lr`, `batch`. `origin`: `default`, `train`, or `command line`.
+
+    A run-time setting is the graph input `name` of role SETTING; its value may change without a new compilation.
+    """
+
+    name: str
+    value: SettingValue
+    origin: str
+    is_runtime: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """`idx("data/mnist")`: format, path, and the format's options by name."""
+
+    format: str
+    path: str
+    options: tuple[tuple[str, SettingValue], ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerState:
+    """A `state` of an update rule, of the shape given by `type`; `initializer` as in `ParameterSpec`."""
+
+    name: str
+    type: TensorType
+    initializer: Graph
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRule:
+    """The update of one parameter: `graph` takes p, g, t, lr, the states, then run-time settings, by input name.
+
+    Its outputs are `p` and each state by name. `t` is an f32 scalar, 1 for the first update; `lr` is the
+    scheduled rate (an unused input where the rule has none).
+    """
+
+    parameter: str
+    graph: Graph
+    states: tuple[OptimizerState, ...]
+    rate: str  # the run-time setting that holds the rate before the schedule: `optimizer.lr`
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """`graph_of(type)` takes g and, where `is_global`, `total` (the sum of squares of all gradients); output `g`."""
+
+    form: str
+    is_global: bool
+    graph_of: Callable[[TensorType], Graph]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The settings of `train` that decide the step and the run."""
+
+    rules: tuple[UpdateRule, ...]
+    schedule: Graph | None  # inputs lr, t (f32 scalars; t is 0 at first), then run-time settings; output `lr`
+    clip: Clip | None
+    metrics: tuple[str, ...]
+    batch: int
+    epochs: int | None
+    steps: int | None
+    seed: int
+    data: DataSource | None
+    validation: float | DataSource | None
+    test: float | DataSource | None
+    patience: int | None
+    keep: int | None
+    init_from: str | None
+    freeze: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One experiment. Graph inputs are named after `inputs`, parameter paths, settings, `seed` and `step`.
+
+    Outputs of `training`: the model's outputs, `loss` (with penalties), each metric by name, and one output of
+    role STATE for each `<-` (named after the state's path, `updates` it). Outputs of `inference`: the model's
+    outputs and, where there are targets, `loss` (without penalties) and the metrics. A bare model, without
+    `train`, has no loss and `plan` None.
+    """
+
+    name: str
+    model: str
+    sources: tuple[Source, ...]
+    settings: tuple[Setting, ...]
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[str, ...]
+    parameters: tuple[ParameterSpec, ...]
+    training: Graph
+    inference: Graph
+    plan: Training | None
+    warnings: tuple[Diagnostic, ...] = ()

@@ -1,0 +1,67 @@
+"""The only place where graphs are made: appends typed nodes and hands out values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Origin, Role, Value
+from compiler.graph.op import Op
+from compiler.types import TensorType
+
+
+class GraphBuilder:
+    """Builds one graph. `origins` are stamped on every node until changed with `at`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.inputs: list[GraphInput] = []
+        self.nodes: list[Node] = []
+        self.outputs: list[GraphOutput] = []
+        self.origins: tuple[Origin, ...] = ()
+        self._count = 0
+
+    @contextmanager
+    def at(self, origins: tuple[Origin, ...]) -> Iterator[None]:
+        """Nodes emitted inside carry `origins`."""
+        before, self.origins = self.origins, origins
+        try:
+            yield
+        finally:
+            self.origins = before
+
+    def value(self, type_: TensorType) -> Value:
+        """A new value that nothing defines yet."""
+        self._count += 1
+        return Value(self._count - 1, type_)
+
+    def input(self, name: str, role: Role, type_: TensorType) -> Value:
+        value = self.value(type_)
+        self.inputs.append(GraphInput(name, role, value))
+        return value
+
+    def output(self, name: str, role: Role, value: Value, updates: str | None = None) -> None:
+        self.outputs.append(GraphOutput(name, role, value, updates))
+
+    def emit_all(self, op: Op, *operands: Value) -> tuple[Value, ...]:
+        """Append a node; its results, typed by the op's own rule. Raises `TypeRuleError`."""
+        results = tuple(self.value(t) for t in op.result_types([o.type for o in operands]))
+        self.nodes.append(Node(op, operands, results, self.origins))
+        return results
+
+    def emit(self, op: Op, *operands: Value) -> Value:
+        """As `emit_all`, for an op with a single result."""
+        (result,) = self.emit_all(op, *operands)
+        return result
+
+    def inline(self, graph: Graph, arguments: Sequence[Value]) -> dict[str, Value]:
+        """Append a copy of `graph` with its inputs bound to `arguments`, in order; its outputs by name."""
+        known = {i.value.index: a for i, a in zip(graph.inputs, arguments, strict=True)}
+        for node in graph.nodes:
+            with self.at(node.origins or self.origins):
+                results = self.emit_all(node.op, *(known[o.index] for o in node.operands))
+            known.update((old.index, new) for old, new in zip(node.results, results, strict=True))
+        return {o.name: known[o.value.index] for o in graph.outputs}
+
+    def build(self) -> Graph:
+        return Graph(self.name, tuple(self.inputs), tuple(self.nodes), tuple(self.outputs))

@@ -1,0 +1,98 @@
+"""The graph: typed tensor operations in execution order, whose operands are values, not names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from compiler.diagnostics import Span
+from compiler.graph.op import Op
+from compiler.types import TensorType
+
+
+class Direction(Enum):
+    """Which part of a step a node serves."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+    UPDATE = "update"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a node comes from: the line, the calls that led there (outermost first), the layer's path."""
+
+    span: Span
+    calls: tuple[Span, ...] = ()
+    path: str = ""
+    direction: Direction = Direction.FORWARD
+
+    @property
+    def user_span(self) -> Span:
+        """The innermost place in the user's own text: a line of the library stands for the call that reached it."""
+        places = (*self.calls, self.span)
+        return next((p for p in reversed(places) if not p.source.is_library), self.span)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """The result of a node or an input of the graph. Two values are the same when their index is."""
+
+    index: int
+    type: TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One application of an op."""
+
+    op: Op
+    operands: tuple[Value, ...]
+    results: tuple[Value, ...]
+    origins: tuple[Origin, ...] = ()
+
+
+class Role(Enum):
+    """What an input or output of a graph is to the runtime."""
+
+    DATA = "data"  # fed with each batch
+    PARAMETER = "parameter"
+    STATE = "state"  # saved with the model, not trained
+    OPTIMIZER_STATE = "optimizer_state"
+    SETTING = "setting"  # a float setting that is passed at run time
+    SEED = "seed"  # i64 scalar, fixed for a run
+    STEP = "step"  # i64 scalar: updates made so far
+    OUTPUT = "output"  # a named result: logits, loss, a metric
+
+
+@dataclass(frozen=True, slots=True)
+class GraphInput:
+    name: str
+    role: Role
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOutput:
+    """A named result. `updates` names the input whose new content it is (a parameter, a state)."""
+
+    name: str
+    role: Role
+    value: Value
+    updates: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A program without control flow. Nodes stand in execution order; each value is defined once, before its uses."""
+
+    name: str
+    inputs: tuple[GraphInput, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[GraphOutput, ...]
+
+    def input(self, name: str) -> GraphInput:
+        return next(i for i in self.inputs if i.name == name)
+
+    def output(self, name: str) -> GraphOutput:
+        return next(o for o in self.outputs if o.name == name)

@@ -1,0 +1,55 @@
+"""What every primitive provides: its type rule, gradient and NumPy meaning."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from compiler.types import TensorType
+
+if TYPE_CHECKING:
+    from compiler.graph.builder import GraphBuilder
+    from compiler.graph.ir import Node, Value
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+class Category(Enum):
+    """How an op touches its elements; fusion, lowering and cost know categories, not single ops."""
+
+    ELEMENTWISE = "elementwise"
+    SOURCE = "source"  # no tensor operand decides an element: constant, iota, random
+    REDUCTION = "reduction"
+    MOVEMENT = "movement"
+    CONTRACTION = "contraction"
+    INDEXING = "indexing"
+    CONTROL = "control"
+
+
+class TypeRuleError(Exception):
+    """Operand types that an op does not accept. The elaborator turns it into a `SourceError` at the user's line."""
+
+
+class Op(ABC):
+    """One primitive. Subclasses are frozen dataclasses: their fields are the op's static attributes."""
+
+    name: ClassVar[str]
+    category: ClassVar[Category]
+
+    @abstractmethod
+    def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        """The types of the results. Raises `TypeRuleError`."""
+
+    @abstractmethod
+    def gradient(
+        self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]
+    ) -> Sequence[Value | None]:
+        """The cotangent of each operand (None where it is zero), for one cotangent for each result."""
+
+    @abstractmethod
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        """The meaning, in NumPy. `batch` is the run-time batch size."""

@@ -1,0 +1,78 @@
+"""Element types, extents and tensor types: the vocabulary that every stage shares."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+
+class DType(Enum):
+    """An element type; the value is its name in `.dl` text."""
+
+    F32 = "f32"
+    F64 = "f64"
+    BF16 = "bf16"
+    I32 = "i32"
+    I64 = "i64"
+    U8 = "u8"
+    BOOL = "bool"
+
+    @property
+    def is_float(self) -> bool:
+        return self in (DType.F32, DType.F64, DType.BF16)
+
+    @property
+    def size(self) -> int:
+        """Bytes of one element in memory."""
+        return {"f32": 4, "f64": 8, "bf16": 2, "i32": 4, "i64": 8, "u8": 1, "bool": 1}[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchExtent:
+    """`multiple * batch`: an extent that is known only at run time."""
+
+    multiple: int = 1
+
+    def __str__(self) -> str:
+        return "batch" if self.multiple == 1 else f"{self.multiple}*batch"
+
+
+Extent: TypeAlias = int | BatchExtent
+Shape: TypeAlias = tuple[Extent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """The element type and shape of a tensor. At most one extent depends on the batch."""
+
+    dtype: DType
+    shape: Shape = ()
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.dtype.value}[{', '.join(map(str, self.shape))}]"
+
+
+def static_elements(shape: Shape) -> int:
+    """The number of elements for `batch = 1`."""
+    return math.prod(e.multiple if isinstance(e, BatchExtent) else e for e in shape)
+
+
+def depends_on_batch(shape: Shape) -> bool:
+    return any(isinstance(e, BatchExtent) for e in shape)
+
+
+def elements(shape: Shape) -> Extent:
+    """The number of elements, as an extent."""
+    count = static_elements(shape)
+    return BatchExtent(count) if depends_on_batch(shape) else count
+
+
+def at_batch(shape: Shape, batch: int) -> tuple[int, ...]:
+    """The concrete shape for a batch of `batch` rows."""
+    return tuple(e.multiple * batch if isinstance(e, BatchExtent) else e for e in shape)
