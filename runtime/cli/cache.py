@@ -1,0 +1,35 @@
+"""Show or clear the cache of compiled code. It is only a saving of time: nothing is lost with it."""
+
+from __future__ import annotations
+
+from compiler import driver
+from runtime.cli.common import add_json, print_json
+from runtime.cli.parser import Namespace, Parser
+from runtime.reporting.terminal import say
+from runtime.reporting.units import size
+
+EXAMPLES = ("dlc cache info", "dlc cache clear", "dlc cache path")
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("action", choices=["info", "clear", "path"], help="info, clear or path")
+    add_json(parser)
+
+
+def run(arguments: Namespace) -> int:
+    information = driver.cache_info()
+    if arguments.action == "path":
+        print(information.path)
+    elif arguments.action == "info":
+        _print_information(information, arguments.json)
+    else:
+        driver.clear_cache()
+        say(f"cleared {information.entries} entries, {size(information.bytes)}, from {information.path}")
+    return 0
+
+
+def _print_information(information: driver.CacheInfo, as_json: bool) -> None:
+    if as_json:
+        print_json({"path": str(information.path), "entries": information.entries, "bytes": information.bytes})
+    else:
+        print(f"path     {information.path}\nentries  {information.entries}\nsize     {size(information.bytes)}")

@@ -1,0 +1,100 @@
+"""Arguments that several commands share, and what they mean to the compiler."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from compiler.diagnostics import UsageError
+from runtime.cli.parser import Namespace, Parser, key_value, whole_number
+from runtime.cli.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from compiler.driver import Options
+
+Overrides: TypeAlias = tuple[tuple[str, str], ...]
+
+
+def add_program(parser: Parser) -> None:
+    """FILE with the choice of an experiment and settings."""
+    parser.add_argument("file", metavar="FILE", help="the model file (.dl)")
+    add_settings(parser)
+
+
+def add_settings(parser: Parser) -> None:
+    parser.add_argument("-e", "--experiment", metavar="NAME", help="which 'train NAME: …' of a file with several")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        type=key_value,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting: hidden=64, optimizer.lr=0.01; may be repeated",
+    )
+
+
+def add_compilation(parser: Parser) -> None:
+    """How to compile: the fields of the compiler's `Options`."""
+    group = parser.add_argument_group("compilation")
+    group.add_argument("--threads", type=whole_number(1), metavar="N", help="threads (default: all this process may use)")
+    group.add_argument(
+        "--target", choices=["native", "reference"], default="native", help="machine code, or NumPy as the definition"
+    )
+    group.add_argument("--dtype", choices=["f32", "f64"], default="f32", help="f64 turns every f32 into f64")
+    group.add_argument("--no-fuse", action="store_true", help="one kernel for each operation; the results are the same bits")
+    group.add_argument("--verify", action="store_true", help="check the program after each pass")
+    group.add_argument("--cache-dir", metavar="DIR", help="where compiled code is kept (default: the user's cache folder)")
+
+
+def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
+    """The compiler's options; `batch` is the hint for tile sizes."""
+    from compiler import driver  # heavy; `--help` must not pay for it
+
+    return driver.Options(
+        target=arguments.target,
+        threads=arguments.threads or 0,
+        fuse=not arguments.no_fuse,
+        dtype=arguments.dtype,
+        batch=batch or driver.Options().batch,
+        cache=Path(arguments.cache_dir) if arguments.cache_dir else None,
+        verify=arguments.verify,
+    )
+
+
+def add_json(parser: Parser, help: str = "print JSON") -> None:
+    parser.add_argument("--json", action="store_true", help=help)
+
+
+def print_json(value: object) -> None:
+    json.dump(value, sys.stdout, indent=2, allow_nan=False)
+    print()
+
+
+def model_file(text: str) -> Path:
+    """The path of one model file; a missing one is an error that names the nearest in its folder."""
+    path = Path(text)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        inside = sorted(path.glob("*.dl"))
+        raise UsageError(f"{path} is a folder", f"name a model file: {inside[0]}" if inside else "it has no .dl file")
+    siblings = [str(other) for other in path.parent.glob("*.dl")] if path.parent.is_dir() else []
+    raise UsageError(f"there is no file {path}", did_you_mean(str(path), siblings))
+
+
+def model_files(texts: Iterable[str]) -> list[Path]:
+    """Each file as given, and for each folder every `.dl` file below it."""
+    found: list[Path] = []
+    for text in texts:
+        if not Path(text).is_dir():
+            found.append(model_file(text))
+            continue
+        below = sorted(Path(text).rglob("*.dl"))
+        if not below:
+            raise UsageError(f"there is no .dl file below {text}")
+        found.extend(below)
+    return found

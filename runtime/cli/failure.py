@@ -1,0 +1,69 @@
+"""An exception to a message on standard error and an exit code: no traceback reaches a user."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+from compiler.diagnostics import CheckpointError, CompilerBug, DataError, DlcError, SourceError, UsageError
+from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of_terminal
+
+FAILURE = 1
+MISUSE = 2
+
+
+def report_failure(error: Exception) -> int:
+    """Print what went wrong, with a hint where there is one, and give the exit code."""
+    match error:
+        case SourceError():
+            from compiler import driver  # heavy, and a command line that only fails to parse does not need it
+
+            say(driver.render(error, wants_colour(sys.stderr), width_of_terminal()))
+            return FAILURE
+        case UsageError():
+            _print(str(error), error.fix)
+            return MISUSE
+        case DataError() | CheckpointError():
+            _print(str(error), error.fix)
+        case DlcError():
+            _print(str(error), "")
+        case OSError():
+            _print(_system_message(error), "")
+        case MemoryError():
+            _print("not enough memory", "use a smaller batch, or less data")
+        case CompilerBug():
+            _report_bug(f"the compiler broke one of its own rules: {error}", error, error.dump)
+        case _:
+            _report_bug(f"unexpected {type(error).__name__}: {error}", error, "")
+    return FAILURE
+
+
+def _print(message: str, fix: str) -> None:
+    say_labelled("error", message)
+    if fix:
+        say_labelled("hint", fix)
+
+
+def _system_message(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    reason = reason[:1].lower() + reason[1:]
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _report_bug(message: str, error: Exception, dump: str) -> None:
+    text = "".join(traceback.format_exception(error)) + ("\n" + dump if dump else "")
+    say_labelled("error", message)
+    say_labelled("note", "this is a fault of dlc, not of your model or data")
+    if (path := _save(text)) is not None:
+        say_labelled("hint", f"please report it with the file {path}, which holds the details")
+
+
+def _save(text: str) -> Path | None:
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="dlc-report-", suffix=".txt", delete=False) as file:
+            file.write(text)
+            return Path(file.name)
+    except OSError:  # a full disk must not hide the message
+        return None

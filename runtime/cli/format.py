@@ -1,0 +1,53 @@
+"""Format model files in place; the meaning never changes. `-` formats standard input to standard output."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+
+from compiler import driver
+from compiler.diagnostics import DataError
+from runtime.cli.common import model_files
+from runtime.cli.parser import Namespace, Parser
+from runtime.reporting.terminal import say
+
+EXAMPLES = ("dlc fmt model.dl", "dlc fmt --check examples", "dlc fmt - < model.dl")
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("files", metavar="FILE", nargs="+", help="model files, folders of them, or -")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a file would change")
+    parser.add_argument("--diff", action="store_true", help="print the changes and make none; exit with 1 if there are any")
+
+
+def run(arguments: Namespace) -> int:
+    if arguments.files == ["-"]:
+        sys.stdout.write(driver.format_source(sys.stdin.read()))
+        return 0
+    files = model_files(arguments.files)
+    changes = [(file, before, after) for file in files for before, after in [_formatted(file)] if before != after]
+    only_look = arguments.check or arguments.diff
+    for file, before, after in changes:
+        if arguments.diff:
+            _print_difference(file, before, after)
+        elif arguments.check:
+            print(file)
+        else:
+            file.write_text(after, encoding="utf-8")
+    what = "would change" if only_look else "changed"
+    say(f"{len(changes)} {'file' if len(changes) == 1 else 'files'} {what}, {len(files) - len(changes)} left as they are")
+    return 1 if only_look and changes else 0
+
+
+def _formatted(file: Path) -> tuple[str, str]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"is not UTF-8 text (byte {error.start})", file) from None
+    return text, driver.format_source(text)
+
+
+def _print_difference(file: Path, before: str, after: str) -> None:
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), str(file), str(file), lineterm="")
+    print("\n".join(lines))

@@ -1,0 +1,114 @@
+"""`dlc`: finds the command, runs it, and turns every failure into a message and an exit code.
+
+Exit codes: 0 done; 1 findings or failure; 2 a command line that makes no sense; 130 interrupted; 141 reader gone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from compiler.diagnostics import UsageError
+from runtime.cli.failure import report_failure
+from runtime.cli.parser import Parser
+from runtime.cli.registry import COMMANDS, Command
+from runtime.cli.suggest import did_you_mean
+from runtime.reporting.terminal import styled
+
+INTERRUPTED = 130
+READER_GONE = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line `arguments` (by default the process's own) and give the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except SystemExit as exit_request:  # argparse leaves this way after --help
+        return int(exit_request.code or 0)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence_standard_output()
+        return READER_GONE
+    except Exception as error:
+        if "--traceback" in words:
+            raise
+        return report_failure(error)
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
+        print(f"dlc {_version()}")
+        return 0
+    if words[0] == "help":
+        return _dispatch([*words[1:2], "--help"])
+    command = _command(words[0])
+    module = import_module(command.module)
+    parser = Parser(f"dlc {command.name}", module.__doc__ or command.summary, module.EXAMPLES)
+    module.configure(parser)
+    return module.run(parser.parse(words[1:]))
+
+
+def _command(word: str) -> Command:
+    for command in COMMANDS:
+        if command.name == word:
+            return command
+    if word.startswith("-"):
+        hint = did_you_mean(word, ["--help", "--version"])
+        raise UsageError(f"unexpected argument '{word}' before the command", hint or "see 'dlc --help'")
+    hint = did_you_mean(word, [command.name for command in COMMANDS])
+    raise UsageError(f"there is no command '{word}'", hint or "see 'dlc --help' for the commands")
+
+
+def _overview() -> str:
+    def heading(text: str) -> str:
+        return styled(text, "bold", sys.stdout)
+
+    width = max(len(command.name) for command in COMMANDS)
+    lines = [f"  {styled(f'{c.name:{width}}', 'green', sys.stdout)}  {c.summary}" for c in COMMANDS]
+    return "\n".join(
+        [
+            "A compiler for neural networks: from a small text language to native training and inference.",
+            "",
+            f"{heading('Usage:')} dlc COMMAND [ARGUMENTS]",
+            "",
+            heading("Commands:"),
+            *lines,
+            "",
+            heading("Options:"),
+            "  -h, --help     show this help",
+            "  -V, --version  show the version",
+            "",
+            "'dlc COMMAND --help' explains a command. 'dlc new DIR' is a good start.",
+        ]
+    )
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and seldom needed
+
+    try:
+        return version("dlc")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _silence_standard_output() -> None:
+    # The interpreter flushes standard output once more at exit and would complain about the closed pipe.
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:  # standard output is not a file, as under a test
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(main())

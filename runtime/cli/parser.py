@@ -1,0 +1,90 @@
+"""Command-line arguments to a namespace; every mistake becomes a `UsageError` with a hint."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from compiler.diagnostics import UsageError
+from runtime.cli.suggest import did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with whole option names only and errors that are raised, not printed."""
+
+    def __init__(self, program: str, description: str, examples: Sequence[str] = ()) -> None:
+        super().__init__(
+            prog=program,
+            description=description,
+            epilog="examples:\n" + "\n".join(f"  {example}" for example in examples) if examples else None,
+            formatter_class=_HelpFormatter,
+            allow_abbrev=False,
+            add_help=False,
+        )
+        self.add_argument("-h", "--help", action="help", help="show this help")
+        self.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(*self._explained(message))
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The namespace of `arguments`; what no option or place takes is an error that names the nearest option."""
+        namespace, unknown = self.parse_known_args(arguments)
+        if unknown:
+            word = unknown[0].split("=")[0]
+            options = [name for name in self._option_string_actions if name not in ("--traceback", "-h")]
+            hint = did_you_mean(word, options) if word.startswith("-") else ""
+            raise UsageError(f"unexpected argument '{word}'", hint or f"see '{self.prog} --help'")
+        return namespace
+
+    def _explained(self, message: str) -> tuple[str, str]:
+        help_hint = f"see '{self.prog} --help'"
+        if required := re.match(r"the following arguments are required: (.*)", message):
+            return f"{required[1]} is missing", f"usage: {self.format_usage().split(': ', 1)[1].strip()}"
+        if choice := re.match(r"argument (.+): invalid choice: '(.*)' \(choose from (.*)\)", message):
+            known = [word.strip(" '") for word in choice[3].split(",")]
+            return f"{choice[1]} cannot be '{choice[2]}'", did_you_mean(choice[2], known) or f"one of {', '.join(known)}"
+        if argument := re.match(r"argument (.+?): (.*)", message):
+            return f"{argument[1]}: {argument[2]}", help_hint
+        return message, help_hint
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=100)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        # `-o, --output FILE` where argparse repeats the value: `-o FILE, --output FILE`
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(action.option_strings)} {value}"
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """An argument type: an integer of at least `least`."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or value < least:
+            raise argparse.ArgumentTypeError(f"wants a whole number of at least {least}, not '{text}'")
+        return value
+
+    return convert
+
+
+def key_value(text: str) -> tuple[str, str]:
+    """An argument type: `key=value`."""
+    key, equals, value = text.partition("=")
+    if not (equals and key.strip() and value.strip()):
+        raise argparse.ArgumentTypeError(f"wants key=value, such as optimizer.lr=0.01, not '{text}'")
+    return key.strip(), value.strip()
+
+
+Namespace = argparse.Namespace
+Value = Any

@@ -1,0 +1,28 @@
+"""The list of commands. Each names the module that is imported only when the command is chosen."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """`module` offers `configure(parser)` and `run(arguments) -> int`, the exit code."""
+
+    name: str
+    summary: str
+    module: str
+
+
+COMMANDS = (
+    Command("new", "Start a project: a small model with data that trains at once", "runtime.cli.new"),
+    Command("check", "Report every mistake in model files", "runtime.cli.check"),
+    Command("train", "Train a model and save the run", "runtime.cli.train"),
+    Command("eval", "Measure loss and metrics of a trained model", "runtime.cli.evaluate"),
+    Command("predict", "Apply a trained model to a file of inputs", "runtime.cli.predict"),
+    Command("show", "Print a stage of compilation, whole or for one line", "runtime.cli.show"),
+    Command("plan", "Tabulate layers, parameters, work and memory", "runtime.cli.plan"),
+    Command("bench", "Time training steps or inference on made-up data", "runtime.cli.benchmark"),
+    Command("explain", "Explain an error code at length", "runtime.cli.explain"),
+    Command("fmt", "Format model files", "runtime.cli.format"),
+    Command("cache", "Show or clear the cache of compiled code", "runtime.cli.cache"),
+)

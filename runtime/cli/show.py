@@ -1,0 +1,64 @@
+"""Print a stage of compilation: the whole program, or what one line of the source became."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from compiler import driver
+from compiler.diagnostics import UsageError
+from runtime.cli.common import add_compilation, add_settings, compile_options, model_file
+from runtime.cli.parser import Namespace, Parser
+
+EXAMPLES = (
+    "dlc show model.dl --stage graph",
+    "dlc show model.dl:12 --stage asm",
+    "dlc show model.dl --stage schedule --format svg --output schedule.svg",
+)
+STAGES = ("ast", "graph", "grad", "schedule", "loops", "llvm", "asm")
+FORMATS = ("text", "json", "dot", "svg")
+DRAWN_STAGES = ("graph", "grad", "schedule")
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE[:LINE]", help="the model file, and a line of it")
+    parser.add_argument("--stage", choices=STAGES, default="graph", help="one of %(choices)s (default: graph)", metavar="STAGE")
+    parser.add_argument("--mode", choices=["train", "infer"], default="train", help="which program (default: train)")
+    parser.add_argument("--node", metavar="PATH", help="only what came from this path, such as encoder.0.dense")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="one of %(choices)s (default: text)", metavar="FORMAT")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file")
+    add_settings(parser)
+    add_compilation(parser)
+
+
+def run(arguments: Namespace) -> int:
+    name, line = _place(arguments.file)
+    if arguments.format in ("dot", "svg") and arguments.stage not in DRAWN_STAGES:
+        raise UsageError(
+            f"stage {arguments.stage} cannot be drawn", f"--format {arguments.format} goes with {', '.join(DRAWN_STAGES)}"
+        )
+    text = driver.show(
+        model_file(name),
+        line=line,
+        stage=arguments.stage,
+        mode=arguments.mode,
+        node=arguments.node,
+        format=arguments.format,
+        options=compile_options(arguments),
+        experiment=arguments.experiment,
+        overrides=tuple(arguments.settings),
+    )
+    if arguments.output:
+        Path(arguments.output).write_text(text, encoding="utf-8")
+    else:
+        print(text.rstrip("\n"))
+    return 0
+
+
+def _place(text: str) -> tuple[str, int | None]:
+    numbered = re.fullmatch(r"(.+):(\d+)", text)
+    if numbered is None or Path(text).exists():
+        return text, None
+    if int(numbered[2]) == 0:
+        raise UsageError(f"{text}: lines count from 1")
+    return numbered[1], int(numbered[2])

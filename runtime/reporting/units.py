@@ -1,0 +1,46 @@
+"""Numbers as people read them: durations, sizes, counts, measures."""
+
+from __future__ import annotations
+
+import math
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12.3 s`, `3 min 05 s`, `2 h 07 min`."""
+    if not math.isfinite(seconds):
+        return "?"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def size(count: int) -> str:
+    """Bytes: `512 B`, `1.5 KB`, `12.0 MB`."""
+    return _scaled(count, 1024, ("B", "KB", "MB", "GB", "TB"), " ")
+
+
+def work(count: float) -> str:
+    """Operations or rates: `950`, `1.2 k`, `3.4 M`, `5.6 G`."""
+    return _scaled(count, 1000, ("", "k", "M", "G", "T", "P"), " ").rstrip()
+
+
+def measure(value: float) -> str:
+    """A loss or metric with four significant places: `0.0123`, `1.235`, `3.2e-07`."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    return f"{value:.4f}" if 0.01 <= abs(value) < 1000 else f"{value:.4g}"
+
+
+def _scaled(value: float, base: int, units: tuple[str, ...], space: str) -> str:
+    for unit in units[:-1]:
+        if abs(value) < base:
+            break
+        value /= base
+    else:
+        unit = units[-1]
+    digits = 0 if unit == units[0] else 1
+    return f"{value:.{digits}f}{space}{unit}"
