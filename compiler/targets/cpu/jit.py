@@ -1,0 +1,73 @@
+"""LLVM modules as text to object code, and object code to callable addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.diagnostics import CompilerBug
+from compiler.targets.cpu.llvm import Llvm
+from compiler.targets.cpu.machine import Machine
+
+
+def compile_module(ir: str, machine: Machine, *, verify: bool = False) -> bytes:
+    """The object code of a module. It runs no pass on the IR: kernels arrive in their final shape.
+
+    A module that the parser accepts but that is wrong may abort the process unless `verify` is set.
+    """
+    return _emit(ir, machine, as_object=True, verify=verify)
+
+
+def assembly(ir: str, machine: Machine, *, verify: bool = True) -> str:
+    """The assembly text of a module."""
+    return _emit(ir, machine, as_object=False, verify=verify).decode()
+
+
+def _emit(ir: str, machine: Machine, *, as_object: bool, verify: bool) -> bytes:
+    llvm = Llvm()
+    if machine.triple == llvm.host()[0]:
+        llvm.initialise_native()
+    else:
+        llvm.initialise_all()
+    text = f'target triple = "{machine.triple}"\n{ir}'
+    return llvm.emit(text, machine.triple, machine.cpu, machine.features, as_object=as_object, verify=verify)
+
+
+class Library:
+    """Object code loaded into this process; it is unloaded when the library is closed or collected.
+
+    Only the machine that runs may be given. Addresses stay valid as long as the library is referenced.
+    """
+
+    def __init__(self, objects: Sequence[bytes], symbols: Sequence[str], machine: Machine) -> None:
+        self._llvm = Llvm()
+        self._llvm.initialise_native()
+        self._jit = self._llvm.create_jit(machine.triple, machine.cpu, machine.features)
+        self._trackers: list[int] = []
+        self._addresses: dict[str, int] = {}
+        self.add(objects, symbols)
+
+    def add(self, objects: Sequence[bytes], symbols: Sequence[str]) -> None:
+        """Load further objects and find `symbols` in them."""
+        name = f"dlc{len(self._trackers)}"  # LLJIT never forgets a library's name
+        linked = self._llvm.link(self._jit, name, objects, symbols)
+        self._trackers.append(linked.tracker)
+        self._addresses.update(zip(symbols, linked.addresses, strict=True))
+
+    def address(self, symbol: str) -> int:
+        try:
+            return self._addresses[symbol]
+        except KeyError:
+            raise CompilerBug("jit", f"no loaded object exports '{symbol}'") from None
+
+    def close(self) -> None:
+        """Unload everything; no address may be called after it."""
+        trackers, self._trackers = self._trackers, []
+        self._addresses = {}
+        for tracker in trackers:
+            self._llvm.unload(tracker)
+        if trackers:
+            self._llvm.dispose_jit(self._jit)
+
+    def __del__(self) -> None:
+        if getattr(self, "_trackers", None):
+            self.close()

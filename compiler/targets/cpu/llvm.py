@@ -1,0 +1,226 @@
+"""The few functions of LLVM that this target calls, bound straight to llvmlite's shared library.
+
+`import llvmlite.binding` builds classes for all of LLVM and costs more than loading a cached program, so the library is
+opened with ctypes. pyproject pins llvmlite to one minor version: these C symbols are its private interface.
+Calls here hold no lock: every module has its own LLVM context, which makes compiling in several threads sound.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import sys
+from collections.abc import Sequence
+from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint, c_uint8, c_uint64, c_void_p
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.diagnostics import CompilerBug
+
+_OBJECT_IMAGE, _JIT_LIBRARY = 2, 3  # the kinds of `_LinkElement`
+_OPTIMISATION_LEVEL = 2  # at level 0 the code generator falls back to FastISel and spills everything
+
+_SIGNATURES: tuple[tuple[str, object, tuple[object, ...]], ...] = (
+    ("GetVersionInfo", c_uint, ()),
+    ("InitializeNativeTarget", c_int, ()),
+    ("InitializeNativeAsmPrinter", c_int, ()),
+    ("InitializeNativeAsmParser", c_int, ()),
+    ("InitializeAllTargetInfos", None, ()),
+    ("InitializeAllTargets", None, ()),
+    ("InitializeAllTargetMCs", None, ()),
+    ("InitializeAllAsmPrinters", None, ()),
+    ("GetHostCPUName", None, (POINTER(c_void_p),)),
+    ("GetHostCPUFeatures", c_int, (POINTER(c_void_p),)),
+    ("GetProcessTriple", None, (POINTER(c_void_p),)),
+    ("DisposeString", None, (c_void_p,)),
+    ("ContextCreate", c_void_p, ()),
+    ("ContextDispose", None, (c_void_p,)),
+    ("ParseAssembly", c_void_p, (c_void_p, c_char_p, POINTER(c_void_p))),
+    ("VerifyModule", c_bool, (c_void_p, POINTER(c_void_p))),
+    ("DisposeModule", None, (c_void_p,)),
+    ("GetTargetFromTriple", c_void_p, (c_char_p, POINTER(c_void_p))),
+    (
+        "CreateTargetMachine",
+        c_void_p,
+        (c_void_p, c_char_p, c_char_p, c_char_p, c_int, c_char_p, c_char_p, c_int, c_int, c_char_p),
+    ),
+    ("DisposeTargetMachine", None, (c_void_p,)),
+    ("TargetMachineEmitToMemory", c_void_p, (c_void_p, c_void_p, c_int, POINTER(c_void_p))),
+    ("GetBufferStart", c_void_p, (c_void_p,)),
+    ("GetBufferSize", c_size_t, (c_void_p,)),
+    ("DisposeMemoryBuffer", None, (c_void_p,)),
+    ("CreateLLJITCompiler", c_void_p, (c_void_p, c_bool, c_bool, POINTER(c_void_p))),
+    ("LLJITDispose", None, (c_void_p,)),
+    (
+        "LLJIT_Link",
+        c_void_p,
+        (c_void_p, c_char_p, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(c_void_p)),
+    ),
+    ("LLJIT_Dylib_Tracker_Dispose", c_bool, (c_void_p, POINTER(c_void_p))),
+)
+
+
+class _LinkElement(ctypes.Structure):
+    _fields_ = (("kind", c_uint8), ("value", c_char_p), ("length", c_size_t))
+
+
+class _SymbolAddress(ctypes.Structure):
+    _fields_ = (("name", c_char_p), ("address", c_uint64))
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """Loaded objects: `tracker` owns their memory, `addresses` are in the order of the symbols asked for."""
+
+    tracker: int
+    addresses: tuple[int, ...]
+
+
+class Llvm:
+    """An opened LLVM library. Opening it again is cheap, so nobody need share one."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL(str(library_path()))
+        try:
+            for name, result, arguments in _SIGNATURES:
+                function = getattr(self._library, f"LLVMPY_{name}")
+                function.restype, function.argtypes = result, arguments
+        except AttributeError as error:
+            raise CompilerBug("llvm", f"this llvmlite is not version 0.50, which dlc is made for: {error}") from error
+
+    def _call(self, name: str, *arguments: object) -> int:
+        return getattr(self._library, f"LLVMPY_{name}")(*arguments)
+
+    def _text(self, pointer: c_void_p) -> str:
+        """The C string at `pointer`, which is then freed; empty for a null pointer."""
+        if not pointer.value:
+            return ""
+        text = ctypes.string_at(pointer.value).decode("utf-8", "replace")
+        self._call("DisposeString", pointer)
+        return text
+
+    def _checked(self, name: str, *arguments: object) -> int:
+        """Call a function whose last argument receives an error text; a null result is a bug of ours."""
+        error = c_void_p()
+        result = self._call(name, *arguments, byref(error))
+        message = self._text(error)
+        if not result:
+            raise CompilerBug("llvm", f"{name} failed: {message}")
+        return result
+
+    def _written_text(self, name: str) -> str:
+        text = c_void_p()
+        self._call(name, byref(text))
+        return self._text(text)
+
+    def version(self) -> str:
+        packed = self._call("GetVersionInfo")
+        return ".".join(str(packed >> shift & 0xFF) for shift in (16, 8, 0))
+
+    def host(self) -> tuple[str, str, str]:
+        """The triple, CPU name and feature string of this process's machine."""
+        return (
+            self._written_text("GetProcessTriple"),
+            self._written_text("GetHostCPUName"),
+            self._written_text("GetHostCPUFeatures"),
+        )
+
+    def initialise_native(self) -> None:
+        """Make the host's code generator usable. Without its assembly parser, inline assembly aborts the process."""
+        for part in ("Target", "AsmPrinter", "AsmParser"):
+            self._call(f"InitializeNative{part}")
+
+    def initialise_all(self) -> None:
+        """Make the code generators of all architectures usable, for cross compilation."""
+        for part in ("TargetInfos", "Targets", "TargetMCs", "AsmPrinters"):
+            self._call(f"InitializeAll{part}")
+
+    def emit(self, ir: str, triple: str, cpu: str, features: str, *, as_object: bool, verify: bool) -> bytes:
+        """The object file (or else the assembly text) of a module given as text."""
+        context = self._call("ContextCreate")
+        try:
+            module = self._parse(context, ir)
+            try:
+                if verify:
+                    self._verify(module, ir)
+                return self._generate(module, triple, cpu, features, as_object)
+            finally:
+                self._call("DisposeModule", module)
+        finally:
+            self._call("ContextDispose", context)
+
+    def _parse(self, context: int, ir: str) -> int:
+        error = c_void_p()
+        module = self._call("ParseAssembly", context, ir.encode(), byref(error))
+        message = self._text(error)
+        if message or not module:
+            raise CompilerBug("llvm", f"the module does not parse: {message}", dump=ir)
+        return module
+
+    def _verify(self, module: int, ir: str) -> None:
+        error = c_void_p()
+        broken = self._call("VerifyModule", module, byref(error))
+        message = self._text(error)
+        if broken:
+            raise CompilerBug("llvm", f"the module does not verify: {message}", dump=ir)
+
+    def _target_machine(self, triple: str, cpu: str, features: str) -> int:
+        """A target machine for position-independent code; the caller disposes of it."""
+        target = self._checked("GetTargetFromTriple", triple.encode())
+        names = (triple.encode(), cpu.encode(), features.encode())
+        machine = self._call("CreateTargetMachine", target, *names, _OPTIMISATION_LEVEL, b"pic", b"small", 0, 0, b"")
+        if not machine:
+            raise CompilerBug("llvm", f"no target machine for {triple}, {cpu}")
+        return machine
+
+    def _generate(self, module: int, triple: str, cpu: str, features: str, as_object: bool) -> bytes:
+        machine = self._target_machine(triple, cpu, features)
+        try:
+            buffer = self._checked("TargetMachineEmitToMemory", machine, module, int(as_object))
+            try:
+                return ctypes.string_at(self._call("GetBufferStart", buffer), self._call("GetBufferSize", buffer))
+            finally:
+                self._call("DisposeMemoryBuffer", buffer)
+        finally:
+            self._call("DisposeTargetMachine", machine)
+
+    def create_jit(self, triple: str, cpu: str, features: str) -> int:
+        """An empty LLJIT; the caller disposes of it."""
+        machine = self._target_machine(triple, cpu, features)  # LLJIT copies what it needs of it
+        try:
+            # JITLink keeps the sections of an object within reach of each other; the older linker does not promise it.
+            return self._checked("CreateLLJITCompiler", machine, False, True)
+        finally:
+            self._call("DisposeTargetMachine", machine)
+
+    def dispose_jit(self, jit: int) -> None:
+        self._call("LLJITDispose", jit)
+
+    def link(self, jit: int, name: str, objects: Sequence[bytes], symbols: Sequence[str]) -> Linked:
+        """Load `objects` as a library called `name`, which must be new to this LLJIT, and find `symbols` in it."""
+        elements = (_LinkElement * (len(objects) + 1))()
+        for element, image in zip(elements, objects, strict=False):
+            element.kind, element.value, element.length = _OBJECT_IMAGE, image, len(image)
+        # An unnamed library is the running process: the code generator may call memset and memcpy.
+        elements[len(objects)].kind, elements[len(objects)].value = _JIT_LIBRARY, b""
+        exports = (_SymbolAddress * len(symbols))()
+        for export, symbol in zip(exports, symbols, strict=True):
+            export.name = symbol.encode()
+        tracker = self._checked(
+            "LLJIT_Link", jit, name.encode(), elements, len(elements), None, 0, exports, len(exports)
+        )
+        return Linked(tracker, tuple(export.address for export in exports))
+
+    def unload(self, tracker: int) -> None:
+        error = c_void_p()
+        self._call("LLJIT_Dylib_Tracker_Dispose", tracker, byref(error))
+        self._text(error)
+
+
+def library_path() -> Path:
+    """Where llvmlite keeps its shared library; llvmlite itself is not imported."""
+    found = importlib.util.find_spec("llvmlite")
+    if found is None or not found.submodule_search_locations:
+        raise CompilerBug("llvm", "the package llvmlite is not installed; install dlc's requirements")
+    name = {"darwin": "libllvmlite.dylib", "win32": "llvmlite.dll"}.get(sys.platform, "libllvmlite.so")
+    return Path(found.submodule_search_locations[0]) / "binding" / name

@@ -1,0 +1,120 @@
+"""What code generation must know of a processor: its name for LLVM, its vector registers and its caches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.targets.cpu.llvm import Llvm
+from compiler.types import DType
+
+_KIBIBYTE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A processor. `name` is its instruction set: avx512, avx2, neon, or generic for 128-bit vectors of anything else.
+
+    `registers` counts vector registers; the caches are those of one core.
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    vector_bits: int
+    registers: int
+    l1_bytes: int
+    l2_bytes: int
+
+    @property
+    def vector_bytes(self) -> int:
+        return self.vector_bits // 8
+
+    @property
+    def architecture(self) -> str:
+        """The first part of the triple: x86_64, aarch64, ..."""
+        return self.triple.partition("-")[0]
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether masked loads and stores are single instructions on registers made for masks."""
+        return self.name == "avx512"
+
+    def lanes(self, dtype: DType) -> int:
+        """How many elements one vector register holds."""
+        return self.vector_bytes // dtype.size
+
+
+AVX512 = Machine(
+    name="avx512",
+    triple="x86_64-unknown-linux-gnu",
+    cpu="skylake-avx512",
+    features="",
+    vector_bits=512,
+    registers=32,
+    l1_bytes=32 * _KIBIBYTE,
+    l2_bytes=1024 * _KIBIBYTE,
+)
+AVX2 = Machine(
+    name="avx2",
+    triple="x86_64-unknown-linux-gnu",
+    cpu="haswell",
+    features="",
+    vector_bits=256,
+    registers=16,
+    l1_bytes=32 * _KIBIBYTE,
+    l2_bytes=256 * _KIBIBYTE,
+)
+NEON = Machine(
+    name="neon",
+    triple="aarch64-unknown-linux-gnu",
+    cpu="neoverse-n1",
+    features="",
+    vector_bits=128,
+    registers=32,
+    l1_bytes=64 * _KIBIBYTE,
+    l2_bytes=1024 * _KIBIBYTE,
+)
+MACHINES = (AVX512, AVX2, NEON)
+
+
+def detect() -> Machine:
+    """The machine that this process runs on."""
+    triple, cpu, features = Llvm().host()
+    model = _model_of(triple, features)
+    l1_bytes = _cache_bytes(level=1) or model.l1_bytes
+    l2_bytes = _cache_bytes(level=2) or model.l2_bytes
+    sorted_features = ",".join(sorted(features.split(","))) if features else ""
+    return Machine(model.name, triple, cpu, sorted_features, model.vector_bits, model.registers, l1_bytes, l2_bytes)
+
+
+def _model_of(triple: str, features: str) -> Machine:
+    present = set(features.split(","))
+    if triple.startswith(("aarch64", "arm64")):
+        return NEON
+    if {"+avx512f", "+avx512vl", "+avx512bw", "+avx512dq"} <= present:
+        return AVX512
+    if {"+avx2", "+fma"} <= present:
+        return AVX2
+    return Machine("generic", triple, "", "", 128, 16, 32 * _KIBIBYTE, 256 * _KIBIBYTE)
+
+
+def _cache_bytes(level: int) -> int:
+    """The size of the first core's data cache of this level, or 0 where the system does not tell."""
+    folder = Path("/sys/devices/system/cpu/cpu0/cache")
+    try:
+        for index in sorted(folder.glob("index*")):
+            if (index / "level").read_text().strip() != str(level):
+                continue
+            if (index / "type").read_text().strip() in ("Data", "Unified"):
+                return _parsed_size((index / "size").read_text().strip())
+    except (OSError, ValueError):
+        return 0
+    return 0
+
+
+def _parsed_size(text: str) -> int:
+    """Bytes of a size as the kernel writes it: `48K`, `2M`."""
+    unit = {"K": _KIBIBYTE, "M": _KIBIBYTE**2}.get(text[-1:], 1)
+    return int(text.rstrip("KM")) * unit
