@@ -12,7 +12,7 @@ EXAMPLES = ("dlc cache info", "dlc cache clear", "dlc cache path")
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("action", choices=["info", "clear", "path"], help="info, clear or path")
+    parser.add_argument("action", choices=["info", "clear", "path"], metavar="ACTION", help="info, clear or path")
     add_json(parser)
 
 

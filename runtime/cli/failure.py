@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-import traceback
 from pathlib import Path
 
 from compiler.diagnostics import CheckpointError, CompilerBug, DataError, DlcError, SourceError, UsageError
@@ -53,6 +51,8 @@ def _system_message(error: OSError) -> str:
 
 
 def _report_bug(message: str, error: Exception, dump: str) -> None:
+    import traceback
+
     text = "".join(traceback.format_exception(error)) + ("\n" + dump if dump else "")
     say_labelled("error", message)
     say_labelled("note", "this is a fault of dlc, not of your model or data")
@@ -61,6 +61,8 @@ def _report_bug(message: str, error: Exception, dump: str) -> None:
 
 
 def _save(text: str) -> Path | None:
+    import tempfile
+
     try:
         with tempfile.NamedTemporaryFile("w", prefix="dlc-report-", suffix=".txt", delete=False) as file:
             file.write(text)

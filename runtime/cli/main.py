@@ -1,6 +1,7 @@
 """`dlc`: finds the command, runs it, and turns every failure into a message and an exit code.
 
 Exit codes: 0 done; 1 findings or failure; 2 a command line that makes no sense; 130 interrupted; 141 reader gone.
+Imports stand where they are needed, so that `dlc --help` answers at once.
 """
 
 from __future__ import annotations
@@ -10,11 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from compiler.diagnostics import UsageError
-from runtime.cli.failure import report_failure
-from runtime.cli.parser import Parser
 from runtime.cli.registry import COMMANDS, Command
-from runtime.cli.suggest import did_you_mean
 from runtime.reporting.terminal import styled
 
 INTERRUPTED = 130
@@ -39,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--traceback" in words:
             raise
+        from runtime.cli.failure import report_failure
+
         return report_failure(error)
 
 
@@ -51,6 +50,8 @@ def _dispatch(words: list[str]) -> int:
         return 0
     if words[0] == "help":
         return _dispatch([*words[1:2], "--help"])
+    from runtime.cli.parser import Parser
+
     command = _command(words[0])
     module = import_module(command.module)
     parser = Parser(f"dlc {command.name}", module.__doc__ or command.summary, module.EXAMPLES)
@@ -62,6 +63,9 @@ def _command(word: str) -> Command:
     for command in COMMANDS:
         if command.name == word:
             return command
+    from compiler.diagnostics import UsageError
+    from runtime.cli.suggest import did_you_mean
+
     if word.startswith("-"):
         hint = did_you_mean(word, ["--help", "--version"])
         raise UsageError(f"unexpected argument '{word}' before the command", hint or "see 'dlc --help'")

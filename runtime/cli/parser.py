@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from compiler.diagnostics import UsageError
 from runtime.cli.suggest import did_you_mean
+
+
+Namespace = argparse.Namespace
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,10 +42,20 @@ class Parser(argparse.ArgumentParser):
             raise UsageError(f"unexpected argument '{word}'", hint or f"see '{self.prog} --help'")
         return namespace
 
+    def usage_line(self) -> str:
+        """`dlc plan [options] FILE`."""
+        places = {None: "{}", "?": "[{}]", "+": "{} …"}
+        words = [places[action.nargs].format(action.metavar) for action in self._get_positional_actions()]
+        return " ".join([self.prog, "[options]", *words])
+
+    def format_help(self) -> str:
+        self.usage = self.usage_line()
+        return super().format_help()
+
     def _explained(self, message: str) -> tuple[str, str]:
         help_hint = f"see '{self.prog} --help'"
         if required := re.match(r"the following arguments are required: (.*)", message):
-            return f"{required[1]} is missing", f"usage: {self.format_usage().split(': ', 1)[1].strip()}"
+            return f"{required[1]} is missing", f"usage: {self.usage_line()}"
         if choice := re.match(r"argument (.+): invalid choice: '(.*)' \(choose from (.*)\)", message):
             known = [word.strip(" '") for word in choice[3].split(",")]
             return f"{choice[1]} cannot be '{choice[2]}'", did_you_mean(choice[2], known) or f"one of {', '.join(known)}"
@@ -84,7 +97,3 @@ def key_value(text: str) -> tuple[str, str]:
     if not (equals and key.strip() and value.strip()):
         raise argparse.ArgumentTypeError(f"wants key=value, such as optimizer.lr=0.01, not '{text}'")
     return key.strip(), value.strip()
-
-
-Namespace = argparse.Namespace
-Value = Any

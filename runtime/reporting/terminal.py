@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from typing import TextIO
 
@@ -21,7 +20,10 @@ def wants_colour(stream: TextIO) -> bool:
 
 def width_of_terminal() -> int:
     """Columns of the terminal, 100 where there is none."""
-    return shutil.get_terminal_size((100, 24)).columns
+    try:
+        return os.get_terminal_size(sys.__stderr__.fileno() if sys.__stderr__ else 2).columns or 100
+    except (OSError, ValueError):
+        return 100
 
 
 def styled(text: str, style: str, stream: TextIO) -> str:

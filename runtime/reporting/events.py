@@ -1,0 +1,80 @@
+"""What a training tells its observer, as it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from compiler.driver import Setting
+
+Scalars: TypeAlias = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingStarted:
+    """`step` is where a resumed training goes on, 0 for a new one. `run` is None where nothing is saved."""
+
+    model: str
+    run: Path | None
+    parameters: int
+    rows: Mapping[str, int]  # of each part: train, validation, test
+    batch: int
+    epochs: float
+    total_steps: int
+    step: int
+    settings: tuple[Setting, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgressed:
+    """Scalars are means over the epoch so far."""
+
+    epoch: int
+    step: int
+    scalars: Scalars
+    rate: float | None
+    samples_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnded:
+    """`epoch` counts from 1. `validation` is empty where there is no validation part."""
+
+    epoch: int
+    step: int
+    scalars: Scalars
+    validation: Scalars
+    rate: float | None
+    samples_per_second: float
+    seconds: float
+    is_best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEnded:
+    """`reason`: `finished`, `stopped early` or `interrupted`. `test` is empty where there is no test part."""
+
+    reason: str
+    run: Path | None
+    step: int
+    epochs: int
+    best_epoch: int | None
+    test: Scalars
+    seconds: float
+
+
+Event: TypeAlias = TrainingStarted | TrainingProgressed | EpochEnded | TrainingEnded
+
+
+class Observer(Protocol):
+    """Is told of each event, in the thread that trains."""
+
+    def __call__(self, event: Event) -> None: ...
+
+
+def ignore(event: Event) -> None:
+    """The observer of a silent training."""
+    del event
