@@ -68,9 +68,9 @@ def _command(word: str) -> Command:
 
     if word.startswith("-"):
         hint = did_you_mean(word, ["--help", "--version"])
-        raise UsageError(f"unexpected argument '{word}' before the command", hint or "see 'dlc --help'")
+        raise UsageError(f"unexpected argument `{word}` before the command", hint or "see `dlc --help`")
     hint = did_you_mean(word, [command.name for command in COMMANDS])
-    raise UsageError(f"there is no command '{word}'", hint or "see 'dlc --help' for the commands")
+    raise UsageError(f"there is no command `{word}`", hint or "see `dlc --help` for the commands")
 
 
 def _overview() -> str:
@@ -92,7 +92,7 @@ def _overview() -> str:
             "  -h, --help     show this help",
             "  -V, --version  show the version",
             "",
-            "'dlc COMMAND --help' explains a command. 'dlc new DIR' is a good start.",
+            "`dlc COMMAND --help` explains a command. `dlc new DIR` is a good start.",
         ]
     )
 

@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
             word = unknown[0].split("=")[0]
             options = [name for name in self._option_string_actions if name not in ("--traceback", "-h")]
             hint = did_you_mean(word, options) if word.startswith("-") else ""
-            raise UsageError(f"unexpected argument '{word}'", hint or f"see '{self.prog} --help'")
+            raise UsageError(f"unexpected argument `{word}`", hint or f"see `{self.prog} --help`")
         return namespace
 
     def usage_line(self) -> str:
@@ -53,12 +53,12 @@ class Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def _explained(self, message: str) -> tuple[str, str]:
-        help_hint = f"see '{self.prog} --help'"
+        help_hint = f"see `{self.prog} --help`"
         if required := re.match(r"the following arguments are required: (.*)", message):
             return f"{required[1]} is missing", f"usage: {self.usage_line()}"
         if choice := re.match(r"argument (.+): invalid choice: '(.*)' \(choose from (.*)\)", message):
             known = [word.strip(" '") for word in choice[3].split(",")]
-            return f"{choice[1]} cannot be '{choice[2]}'", did_you_mean(choice[2], known) or f"one of {', '.join(known)}"
+            return f"{choice[1]} cannot be `{choice[2]}`", did_you_mean(choice[2], known) or f"one of {', '.join(known)}"
         if argument := re.match(r"argument (.+?): (.*)", message):
             return f"{argument[1]}: {argument[2]}", help_hint
         return message, help_hint
@@ -85,7 +85,7 @@ def whole_number(least: int) -> Callable[[str], int]:
         except ValueError:
             value = None
         if value is None or value < least:
-            raise argparse.ArgumentTypeError(f"wants a whole number of at least {least}, not '{text}'")
+            raise argparse.ArgumentTypeError(f"wants a whole number of at least {least}, not `{text}`")
         return value
 
     return convert
@@ -95,5 +95,5 @@ def key_value(text: str) -> tuple[str, str]:
     """An argument type: `key=value`."""
     key, equals, value = text.partition("=")
     if not (equals and key.strip() and value.strip()):
-        raise argparse.ArgumentTypeError(f"wants key=value, such as optimizer.lr=0.01, not '{text}'")
+        raise argparse.ArgumentTypeError(f"wants key=value, such as optimizer.lr=0.01, not `{text}`")
     return key.strip(), value.strip()

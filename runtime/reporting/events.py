@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TYPE_CHECKING, TypeAlias
 
-from compiler.driver import Setting
+if TYPE_CHECKING:
+    from compiler.driver import Setting
+
 
 Scalars: TypeAlias = Mapping[str, float]
 

@@ -1,0 +1,49 @@
+"""A trained model and rows of data to the mean of the loss and of each metric."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.driver import Array, Executable, Tensors
+from runtime.pace import Pace
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of data for one purpose: `arrays` hold every row of the source, `rows` (i64) says which belong here."""
+
+    arrays: Mapping[str, Array]
+    rows: Array
+
+
+class Evaluator:
+    """`batch` is that of the training, so that losses which are sums are comparable; the last may be short."""
+
+    def __init__(self, executable: Executable, batch: int, settings: Mapping[str, float]) -> None:
+        self._executable, self._batch, self._settings = executable, batch, settings
+        self._pace = Pace()
+
+    def evaluate(
+        self, tensors: Tensors, part: Part, stop_requested: Callable[[], bool] = lambda: False
+    ) -> dict[str, float] | None:
+        """Means over the rows of `part`; None where `stop_requested` came true on the way."""
+        sums: dict[str, float] = {}
+        first = 0
+        while first < len(part.rows):
+            if stop_requested():
+                return None
+            rows = part.rows[first : first + self._pace.steps * self._batch]
+            begin = time.perf_counter()
+            results = self._executable.run(tensors, part.arrays, rows, self._batch, settings=self._settings)
+            steps = -(-len(rows) // self._batch)
+            self._pace.observe(steps, time.perf_counter() - begin)
+            weights = np.full(steps, self._batch)
+            weights[-1] = len(rows) - (steps - 1) * self._batch
+            for name, values in results.scalars.items():
+                sums[name] = sums.get(name, 0.0) + float(values @ weights)
+            first += len(rows)
+        return {name: total / len(part.rows) for name, total in sums.items()}

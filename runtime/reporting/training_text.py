@@ -1,0 +1,142 @@
+"""Events of a training as text: one line for each epoch, and a bar for the running epoch on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, assert_never
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from runtime.reporting.events import EpochEnded, Event, TrainingEnded, TrainingProgressed, TrainingStarted
+from runtime.reporting.settings import value_text
+from runtime.reporting.terminal import wants_colour
+from runtime.reporting.units import duration, measure, work
+
+if TYPE_CHECKING:
+    from compiler.driver import Setting
+
+# Thousands of short epochs would flood the screen: between the first and the last, a line at most this often.
+_SECONDS_BETWEEN_LINES = 0.2
+
+
+class TextReporter:
+    """Writes to standard error. Colours and the bar only where standard error is a terminal."""
+
+    def __init__(self) -> None:
+        colour = wants_colour(sys.stderr)
+        self._console = Console(stderr=True, no_color=not colour, highlight=False, soft_wrap=True)
+        self._live: Live | None = None
+        self._started: TrainingStarted | None = None
+        self._last_line = 0.0
+        self._held_back: EpochEnded | None = None
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case TrainingStarted():
+                self._start(event)
+            case TrainingProgressed():
+                self._progress(event)
+            case EpochEnded():
+                self._epoch(event)
+            case TrainingEnded():
+                self._end(event)
+            case _:
+                assert_never(event)
+
+    def close(self) -> None:
+        """Take the bar off the screen; also after a failure."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _start(self, event: TrainingStarted) -> None:
+        self._started = event
+        self._console.print(settings_table(event.settings))
+        rows = ", ".join(f"{count} to {_PURPOSES[part]}" for part, count in event.rows.items() if count)
+        self._console.print(f"{event.model}: {event.parameters} parameters; rows: {rows}")
+        if event.step:
+            self._console.print(f"resumed at step {event.step} of {event.total_steps}")
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, refresh_per_second=8, transient=True)
+            self._live.start()
+
+    def _progress(self, event: TrainingProgressed) -> None:
+        if self._live is None or self._started is None:
+            return
+        row = Table.grid(padding=(0, 2))
+        row.add_row(
+            f"epoch {event.epoch}/{_epochs(self._started)}",
+            ProgressBar(self._started.total_steps, event.step, width=24),
+            _scalars_text(event.scalars),
+            *_rate_text(event.rate),
+            f"{work(event.samples_per_second)} samples/s",
+            f"{duration(event.seconds_left)} left",
+        )
+        self._live.update(row)
+
+    def _epoch(self, event: EpochEnded) -> None:
+        now = time.monotonic()
+        if event.epoch > 1 and now - self._last_line < _SECONDS_BETWEEN_LINES:
+            self._held_back = event
+            return
+        self._last_line = now
+        self._print_epoch(event)
+
+    def _print_epoch(self, event: EpochEnded) -> None:
+        self._held_back = None
+        total = _epochs(self._started) if self._started else ""
+        parts = [
+            f"epoch {event.epoch:>{len(total)}}/{total}",
+            _scalars_text(event.scalars),
+            _scalars_text({f"val_{name}": value for name, value in event.validation.items()}),
+            *_rate_text(event.rate),
+            f"{work(event.samples_per_second)} samples/s",
+            duration(event.seconds),
+        ]
+        line = Text("  ".join(part for part in parts if part))
+        if event.is_best:
+            line.append("  best", style="green")
+        self._console.print(line)
+
+    def _end(self, event: TrainingEnded) -> None:
+        if self._held_back is not None:
+            self._print_epoch(self._held_back)
+        self.close()
+        best = f"; best epoch {event.best_epoch}" if event.best_epoch else ""
+        self._console.print(f"{event.reason} after {event.step} steps, {event.epochs} epochs, {duration(event.seconds)}{best}")
+        if event.test:
+            self._console.print(Text(f"test: {_scalars_text(event.test)}", style="bold"))
+        if event.run is not None:
+            self._console.print(f"saved in {event.run}")
+
+
+def settings_table(settings: tuple[Setting, ...]) -> Table:
+    """What a run resolved to, and where each value came from."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("setting", "value", "from"):
+        table.add_column(heading)
+    for setting in settings:
+        style = "bold" if setting.origin == "command line" else ""
+        table.add_row(setting.name, value_text(setting.value), setting.origin, style=style)
+    return table
+
+
+_PURPOSES = {"train": "train", "validation": "validate", "test": "test"}
+
+
+def _epochs(started: TrainingStarted) -> str:
+    return f"{started.epochs:g}" if started.epochs == int(started.epochs) else f"{started.epochs:.1f}"
+
+
+def _scalars_text(scalars: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {measure(value)}" for name, value in scalars.items())
+
+
+def _rate_text(rate: float | None) -> tuple[str, ...]:
+    return () if rate is None else (f"rate {rate:.3g}",)
