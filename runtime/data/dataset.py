@@ -1,0 +1,88 @@
+"""The content of one data source before it is matched to a program: named fields, rows first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compiler.diagnostics import DataError
+from runtime.data.specs import Array
+from runtime.suggestions import did_you_mean, quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One named array and the file it came from. Text has dtype kind `U` or, from a
+    csv file, is an array of `str` objects. What is missing is an empty text or NaN.
+
+    `row_numbers` are the rows as the user counts them (lines of a csv file); None counts from 1.
+    """
+
+    values: Array
+    file: Path
+    row_numbers: Array | None = None
+
+    @property
+    def is_text(self) -> bool:
+        return self.values.dtype.kind in "UO"
+
+    def row_number(self, row: int) -> int:
+        """What to call row `row` (from 0) in a message."""
+        return row + 1 if self.row_numbers is None else int(self.row_numbers[row])
+
+
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """How the columns of a table become inputs and targets; other formats match by name alone.
+
+    `target` and `columns` hold column names, or positions as integers (negative from the end).
+    `missing` is `error`, `drop` or `mean`.
+    """
+
+    target: tuple[str | int, ...] = ()
+    columns: tuple[str | int, ...] = ()
+    categories: tuple[str | int, ...] = ()
+    missing: str = "error"
+    normalise: bool = False
+    has_header: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What a reader gives. `test` is the part that the format itself sets aside for testing, if it has one.
+
+    `unread` names what the file holds besides `fields` and nobody asked for; `fingerprints` are by file.
+    """
+
+    format: str
+    path: Path
+    fields: Mapping[str, Field]
+    rows: int
+    test: Mapping[str, Field] | None = None
+    test_rows: int = 0
+    table: TableOptions | None = None
+    unread: tuple[str, ...] = ()
+    fingerprints: Mapping[str, str] = field(default_factory=dict[str, str])
+    notes: tuple[str, ...] = ()
+
+
+def columns_at(columns: Sequence[str | int], names: Sequence[str], path: Path) -> tuple[str, ...]:
+    """The names of columns given by name or position. Raises DataError for one that is not there."""
+    return tuple(_column_at(column, names, path) for column in columns)
+
+
+def _column_at(column: str | int, names: Sequence[str], path: Path) -> str:
+    if isinstance(column, int):
+        if -len(names) <= column < len(names):
+            return names[column]
+        raise DataError(
+            f"there is no column {column}: the table has {len(names)} columns",
+            path,
+            fix=f"use 0 to {len(names) - 1}, or -1 for the last",
+        )
+    if column not in names:
+        raise DataError(
+            f"there is no column `{column}`{did_you_mean(column, names)}", path, fix=f"the columns are {quoted(names)}"
+        )
+    return column

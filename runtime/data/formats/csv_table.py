@@ -1,0 +1,201 @@
+"""Text tables: a csv file, plain or gzip, becomes one field for each column, of numbers (f64) or of text.
+
+Columns of numbers are parsed by NumPy. Text columns, and any file that NumPy stumbles over, go through the csv module
+row by row; that is slower, and finds the row and column of a mistake.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from compiler.diagnostics import DataError
+from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
+from runtime.data.formats.csv_head import MISSING, Head, head_of, number_in
+from runtime.data.formats.format import Format, Options, Request, content_of
+from runtime.data.specs import Array
+from runtime.files import fingerprint
+
+_OPTIONS = ("header", "names", "target", "columns", "categories", "missing", "normalise", "separator")
+_SAMPLE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The lines of a table that are not blank, with their numbers in the file."""
+
+    path: Path
+    texts: list[str]
+    numbers: list[int]
+    separator: str
+
+    def records(self) -> Iterable[tuple[int, Sequence[str]]]:
+        """Each row with the number of the line on which it begins. Raises DataError."""
+        texts = (line + "\n" for line in self.texts)
+        reader = csv.reader(texts, delimiter=self.separator, strict=True, skipinitialspace=True)
+        begin = 0
+        try:
+            for cells in reader:
+                yield self.numbers[begin], cells
+                begin = reader.line_num
+        except csv.Error as error:
+            raise DataError(
+                f"this row cannot be read ({error})", self.path, self.numbers[begin], "check its quotes"
+            ) from error
+
+
+def read_csv(request: Request) -> Dataset:
+    """Every column of the file. Which of them the program uses is decided when they are matched to its inputs."""
+    path, options = request.path, request.options
+    lines = _lines_of(path, options)
+    records = [cells for _, cells in islice(lines.records(), _SAMPLE)]
+    head = head_of(records, lines.numbers[0], request)
+    table = _table_options(options, head)
+    first = 1 if head.has_header else 0
+    if len(lines.texts) == first:
+        raise DataError("the file has a header but no rows", path, fix="add the rows")
+    body = _Lines(path, lines.texts[first:], lines.numbers[first:], lines.separator)
+    texts = request.texts | set(columns_at(table.categories, head.names, path))
+    columns, row_numbers = _columns(body, head, texts)
+    fields = {name: Field(values, path, row_numbers) for name, values in zip(head.names, columns, strict=True)}
+    prints = {path.name: fingerprint(path)}
+    return Dataset("csv", path, fields, len(row_numbers), table=table, fingerprints=prints, notes=head.notes)
+
+
+def _table_options(options: Options, head: Head) -> TableOptions:
+    return TableOptions(
+        target=options.columns("target"),
+        columns=options.columns("columns"),
+        categories=options.columns("categories"),
+        missing=options.choice("missing", ("error", "drop", "mean")) or "error",
+        normalise=options.flag("normalise") or False,
+        has_header=head.has_header,
+    )
+
+
+def _lines_of(path: Path, options: Options) -> _Lines:
+    content = content_of(path)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = content.count(b"\n", 0, error.start) + 1
+        message = f"byte 0x{content[error.start]:02x} is not UTF-8 text"
+        raise DataError(message, path, row, "save the file as UTF-8") from error
+    if "\0" in text:
+        row = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError("a zero byte, so this is not a text table", path, row, "save the table as UTF-8 csv")
+    every = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    numbers = [number for number, line in enumerate(every, 1) if line and not line.isspace()]
+    if not numbers:
+        raise DataError("the file is empty", path, fix="check that this is the right file")
+    texts = [every[number - 1] for number in numbers]
+    return _Lines(path, texts, numbers, _separator(options, texts[0], path))
+
+
+def _separator(options: Options, first_line: str, path: Path) -> str:
+    separator = options.text("separator")
+    if separator is None:
+        found = next((mark for mark in ";\t" if "," not in first_line and mark in first_line), None)
+        if found is not None:
+            shown = "\\t" if found == "\t" else found
+            raise DataError(
+                f"the first line has no comma, but `{shown}`", path, 1, f'give csv the option `separator = "{shown}"`'
+            )
+        return ","
+    separator = "\t" if separator == "\\t" else separator
+    if len(separator) != 1 or separator in ' "\r\n\0' or separator.isalnum():
+        raise DataError(f"{separator!r} cannot separate columns", options.place, fix='use ",", ";" or "\\t"')
+    return separator
+
+
+def _columns(lines: _Lines, head: Head, texts: frozenset[str]) -> tuple[list[Array], Array]:
+    """The columns, and the line on which each row begins."""
+    names = head.names
+    numeric = [i for i, name in enumerate(names) if name not in texts and _is_numeric(i, head)]
+    parsed = _parse_numbers(lines, numeric, len(names)) if numeric else None
+    if parsed is not None and len(numeric) == len(names):
+        return [parsed[:, i] for i in numeric], np.array(lines.numbers, np.int64)
+    rest = [i for i in range(len(names)) if parsed is None or i not in numeric]
+    begins, cells = _cells(lines, rest, len(names))
+    if parsed is not None and len(begins) != len(parsed):
+        # A quoted cell spans lines: the rows of the two parsers differ.
+        parsed, rest = None, list(range(len(names)))
+        begins, cells = _cells(lines, rest, len(names))
+    found = {} if parsed is None else {position: parsed[:, i] for i, position in enumerate(numeric)}
+    for position, column in zip(rest, cells, strict=True):
+        name = names[position]
+        found[position] = _text(column) if name in texts else _column_of(column, name, begins, lines.path)
+    return [found[i] for i in range(len(names))], np.array(begins, np.int64)
+
+
+def _is_numeric(position: int, head: Head) -> bool:
+    width = len(head.names)
+    return all(len(row) == width and number_in(row[position]) is not None for row in head.sample)
+
+
+def _parse_numbers(lines: _Lines, positions: list[int], width: int) -> Array | None:
+    """Some columns by NumPy's parser, or None where it meets something else than a finite number."""
+    # The parser is told which columns to take, so it does not see whether a row has too many or too few.
+    if len(positions) == width and any(line.count(lines.separator) != width - 1 for line in lines.texts):
+        return None
+    try:
+        parsed: Array = np.loadtxt(
+            lines.texts, np.float64, comments=None, delimiter=lines.separator, usecols=positions, ndmin=2, quotechar='"'
+        )
+    except ValueError:
+        return None
+    return parsed if len(parsed) == len(lines.texts) and bool(np.isfinite(parsed).all()) else None
+
+
+def _cells(lines: _Lines, positions: list[int], width: int) -> tuple[list[int], list[list[str]]]:
+    """The cells of some columns as text, after checking that every row has the same number of cells."""
+    begins: list[int] = []
+    columns: list[list[str]] = [[] for _ in positions]
+    take: list[tuple[Callable[[str], None], int]] = [
+        (column.append, position) for column, position in zip(columns, positions, strict=True)
+    ]
+    for number, cells in lines.records():
+        if len(cells) != width:
+            raise DataError(
+                f"{len(cells)} values, but the table has {width} columns",
+                lines.path,
+                number,
+                "correct the row; a text that holds the separator needs quotes",
+            )
+        begins.append(number)
+        for append, position in take:
+            append(cells[position])
+    return begins, columns
+
+
+def _column_of(cells: list[str], name: str, begins: list[int], path: Path) -> Array:
+    """Numbers where at least half of the cells that are not missing are numbers, otherwise text."""
+    stripped = ["" if (cell := raw.strip()) in MISSING else cell for raw in cells]
+    values = [math.nan if cell == "" else number_in(cell) for cell in stripped]
+    wrong = values.count(None)
+    if wrong * 2 > len(stripped) - stripped.count(""):
+        return _text(stripped)
+    if wrong:
+        row = values.index(None)
+        raise DataError(
+            f"column `{name}` holds numbers, but here stands `{stripped[row][:40]}`",
+            path,
+            begins[row],
+            f'correct the cell, or, if the column holds categories, give csv `categories = ["{name}"]`',
+        )
+    return np.array(values, np.float64)
+
+
+def _text(cells: list[str]) -> Array:
+    values: Array = np.empty(len(cells), np.object_)
+    values[:] = ["" if (cell := raw.strip()) in MISSING else cell for raw in cells]
+    return values
+
+
+CSV = Format("csv", (".csv", ".tsv", ".txt", ".data"), _OPTIONS, read_csv)

@@ -1,0 +1,125 @@
+"""What a data format is to the loader: a name, file endings, options with their types, and a reader."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.diagnostics import DataError
+from runtime.data.dataset import Dataset
+from runtime.data.specs import SettingValue
+from runtime.files import explain
+from runtime.suggestions import did_you_mean, quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one data source, read by type. `place` is where in the source text they stand."""
+
+    values: Mapping[str, SettingValue]
+    place: str | None = None
+
+    def flag(self, name: str) -> bool | None:
+        value = self.values.get(name)
+        if value is None or isinstance(value, bool):
+            return value
+        raise self._wrong(name, "true or false", value)
+
+    def text(self, name: str) -> str | None:
+        value = self.values.get(name)
+        if value is None or isinstance(value, str):
+            return value
+        raise self._wrong(name, "a text in quotes", value)
+
+    def columns(self, name: str) -> tuple[str | int, ...]:
+        """One column or a list of them, each a name or a position from 0 (negative from the end)."""
+        value = self.values.get(name)
+        items = value if isinstance(value, tuple) else () if value is None else (value,)
+        found = tuple(item for item in items if isinstance(item, str | int) and not isinstance(item, bool))
+        if len(found) != len(items):
+            raise self._wrong(name, "a column name, a position, or a list of them", value)
+        return found
+
+    def names(self, name: str) -> tuple[str, ...]:
+        found = tuple(item for item in self.columns(name) if isinstance(item, str))
+        if len(found) != len(self.columns(name)):
+            raise self._wrong(name, "a list of names", self.values[name])
+        return found
+
+    def names_in(self, *options: str) -> frozenset[str]:
+        """The names, without the positions, in options that list columns."""
+        return frozenset(item for name in options for item in self.columns(name) if isinstance(item, str))
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str | None:
+        value = self.text(name)
+        if value is not None and value not in choices:
+            raise DataError(
+                f"option `{name}` cannot be `{value}`{did_you_mean(value, choices)}",
+                self.place,
+                fix=f"use one of {quoted(choices)}",
+            )
+        return value
+
+    def check_known(self, format_name: str, known: tuple[str, ...]) -> None:
+        for name in self.values:
+            if name not in known:
+                raise DataError(
+                    f"`{format_name}` has no option `{name}`{did_you_mean(name, known)}",
+                    self.place,
+                    fix=f"its options are {quoted(known)}" if known else "it has no options",
+                )
+
+    def _wrong(self, name: str, expected: str, value: SettingValue) -> DataError:
+        return DataError(f"option `{name}` is {value!r}, but must be {expected}", self.place, fix=f"give {expected}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to read: `wanted` are the names of the program's inputs and targets.
+
+    For a table that is read after another one (validation, prediction): `texts` are the columns that hold categories
+    there, `layouts` the lists of column names that a table without a fitting header may have, by position.
+    """
+
+    path: Path
+    options: Options
+    wanted: frozenset[str]
+    texts: frozenset[str] = frozenset()
+    layouts: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One entry of the list of formats. `endings` are those of file names, without `.gz`."""
+
+    name: str
+    endings: tuple[str, ...]
+    options: tuple[str, ...]
+    read: Callable[[Request], Dataset]
+
+
+def content_of(path: Path) -> bytes:
+    """The content of a file, unpacked where it is gzip. Raises DataError."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        message, fix = explain(error)
+        raise DataError(message, path, fix=fix) from error
+    return _unpacked(raw, path) if raw[:2] == b"\x1f\x8b" else raw
+
+
+def _unpacked(raw: bytes, path: Path) -> bytes:
+    parts: list[bytes] = []
+    # A gzip file may have several members, one after the other; zero bytes may pad the end.
+    while raw.strip(b"\0"):
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            parts.append(unpacker.decompress(raw))
+        except zlib.error as error:
+            raise DataError(f"the gzip data is damaged ({error})", path, fix="fetch the file again") from error
+        if not unpacker.eof:
+            raise DataError("the gzip data ends too early: the file is truncated", path, fix="fetch the file again")
+        raw = unpacker.unused_data
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,118 @@
+"""The idx format of MNIST: a folder of four files, or one file of one array, becomes fields `image` and `label`."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from compiler.diagnostics import DataError
+from runtime.data.dataset import Dataset, Field
+from runtime.data.formats.format import Format, Options, Request, content_of
+from runtime.data.specs import Array
+from runtime.files import explain, fingerprint
+
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_FIELDS = ("image", "label")
+_OPTIONS = ("images", "labels", "test_images", "test_labels")
+_EXPECTED = "train-images-idx3-ubyte and train-labels-idx1-ubyte, with or without .gz"
+
+
+def read_idx(request: Request) -> Dataset:
+    """A folder gives its official training and test parts; a single file gives one field, named by its rank."""
+    if not request.path.is_dir():
+        values = array_of(request.path)
+        name = "label" if values.ndim == 1 else "image"
+        prints = {request.path.name: fingerprint(request.path)}
+        return Dataset("idx", request.path, {name: Field(values, request.path)}, values.shape[0], fingerprints=prints)
+    training = _part(request.path, request.options, "train", "")
+    test = _part(request.path, request.options, "t10k|test", "test_")
+    if "image" not in training:
+        raise DataError("no idx training images in this folder", request.path, fix=f"put there {_EXPECTED}")
+    rows, test_rows = _rows_of(training), _rows_of(test)
+    files = [f.file for part in (training, test) for f in part.values()]
+    return Dataset(
+        "idx",
+        request.path,
+        training,
+        rows,
+        test=test or None,
+        test_rows=test_rows,
+        fingerprints={file.name: fingerprint(file) for file in files},
+    )
+
+
+def _part(folder: Path, options: Options, prefix: str, option_prefix: str) -> dict[str, Field]:
+    """The fields of the training or test part, by the options `images` and `labels` or by the usual file names."""
+    fields: dict[str, Field] = {}
+    for name in _FIELDS:
+        named = options.text(f"{option_prefix}{name}s")
+        file = folder / named if named is not None else _usual_file(folder, prefix, name)
+        if file is not None:
+            fields[name] = Field(array_of(file), file)
+    return fields
+
+
+def _usual_file(folder: Path, prefix: str, name: str) -> Path | None:
+    pattern = re.compile(rf"(.*[-_.])?({prefix})-{name}s[-.]idx\d-ubyte(\.gz)?")
+    try:
+        found = sorted(f for f in folder.iterdir() if pattern.fullmatch(f.name))
+    except OSError as error:
+        message, fix = explain(error)
+        raise DataError(message, folder, fix=fix) from error
+    plain = {f.name.removesuffix(".gz"): f for f in reversed(found)}
+    if len(plain) > 1:
+        raise DataError(
+            f"several files of {name}s fit: {', '.join(sorted(plain))}",
+            folder,
+            fix=f'say which with the option `{name}s = "{sorted(plain)[0]}"`',
+        )
+    return next(iter(plain.values()), None)
+
+
+def _rows_of(fields: dict[str, Field]) -> int:
+    counts = {name: f.values.shape[0] for name, f in fields.items()}
+    if len(set(counts.values())) > 1:
+        raise DataError(
+            f"{counts['label']} labels, but {fields['image'].file.name} has {counts['image']} images",
+            fields["label"].file,
+            fix="use the labels that belong to these images",
+        )
+    return next(iter(counts.values()), 0)
+
+
+def array_of(path: Path) -> Array:
+    """The array of one idx file, rows first, in native byte order. Raises DataError."""
+    content = content_of(path)
+    if len(content) < 4:
+        raise DataError(f"an idx file begins with 4 bytes of magic number; this has {len(content)}", path, fix=_AGAIN)
+    zero, code, rank = struct.unpack_from(">HBB", content)
+    if zero != 0 or code not in _TYPES or rank == 0:
+        raise DataError(
+            f"this is not an idx file: the magic number is 0x{content[:4].hex()}",
+            path,
+            fix="an idx file of bytes begins with 0x0000080N, where N is the number of axes",
+        )
+    start = 4 + 4 * rank
+    if len(content) < start:
+        raise DataError(f"the sizes of {rank} axes are cut off", path, fix=_AGAIN)
+    shape = struct.unpack_from(f">{rank}I", content, 4)
+    dtype = np.dtype(_TYPES[code])
+    expected = dtype.itemsize
+    for extent in shape:
+        expected *= extent
+    if len(content) - start != expected:
+        sizes = " × ".join(map(str, shape))
+        raise DataError(
+            f"{sizes} values need {expected} bytes, but the file holds {len(content) - start}", path, fix=_AGAIN
+        )
+    if expected == 0:
+        raise DataError("the file holds no rows", path, fix=_AGAIN)
+    values: Array = np.frombuffer(content, dtype, offset=start).reshape(shape)
+    return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+_AGAIN = "fetch the file again"
+IDX = Format("idx", (".idx", "-ubyte"), _OPTIONS, read_idx)

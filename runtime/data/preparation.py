@@ -1,0 +1,94 @@
+"""How fields become inputs and targets: decided on the training data, saved with the run, applied again later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from compiler.diagnostics import CheckpointError
+from runtime.files import JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Standardisation of one column: `(x - mean) / deviation`; a constant column has deviation 1."""
+
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """`columns`: input or target -> the fields that it is made of, in order. The other mappings go by field.
+
+    `vocabularies`: the categories of a text field; the integer fed to the model is the position.
+    `fills`: the training mean that stands for a missing number. `table`: every column of the training table.
+    """
+
+    columns: Mapping[str, tuple[str, ...]]
+    vocabularies: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    fills: Mapping[str, float] = field(default_factory=dict[str, float])
+    scales: Mapping[str, Scale] = field(default_factory=dict[str, Scale])
+    table: tuple[str, ...] = ()
+    missing: str = "error"
+
+    def vocabulary_of(self, name: str) -> tuple[str, ...] | None:
+        """The categories of an input or target, for decoding predictions; None where it holds numbers."""
+        fields = self.columns.get(name, ())
+        return self.vocabularies.get(fields[0]) if len(fields) == 1 else None
+
+    def to_json(self) -> JsonValue:
+        return {
+            "columns": {name: list(fields) for name, fields in self.columns.items()},
+            "vocabularies": {name: list(texts) for name, texts in self.vocabularies.items()},
+            "fills": dict(self.fills),
+            "scales": {name: {"mean": s.mean, "deviation": s.deviation} for name, s in self.scales.items()},
+            "table": list(self.table),
+            "missing": self.missing,
+        }
+
+
+def preparation_from_json(value: JsonValue) -> Preparation:
+    """The inverse of `Preparation.to_json`. Raises CheckpointError where `value` is something else."""
+    whole = _mapping(value)
+    return Preparation(
+        {name: _texts(fields) for name, fields in _mapping(whole.get("columns")).items()},
+        {name: _texts(texts) for name, texts in _mapping(whole.get("vocabularies")).items()},
+        {name: _number(fill) for name, fill in _mapping(whole.get("fills")).items()},
+        {name: _scale(_mapping(scale)) for name, scale in _mapping(whole.get("scales")).items()},
+        _texts(whole.get("table")),
+        _texts([whole.get("missing")])[0],
+    )
+
+
+def _scale(value: Mapping[str, JsonValue]) -> Scale:
+    deviation = _number(value.get("deviation"))
+    if deviation <= 0:
+        raise _damaged("a deviation that is not positive")
+    return Scale(_number(value.get("mean")), deviation)
+
+
+def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:
+    if isinstance(value, Mapping):
+        return value
+    raise _damaged("something else where names and values should be")
+
+
+def _texts(value: JsonValue) -> tuple[str, ...]:
+    if isinstance(value, list | tuple):
+        texts = tuple(item for item in value if isinstance(item, str))
+        if len(texts) == len(value):
+            return texts
+    raise _damaged("something else where a list of texts should be")
+
+
+def _number(value: JsonValue) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise _damaged("something else where a number should be")
+
+
+def _damaged(what: str) -> CheckpointError:
+    return CheckpointError(
+        f"the saved preparation of the data holds {what}", fix="use another run, or train again to get a whole one"
+    )

@@ -1,0 +1,47 @@
+"""What a program asks of the loader, in NumPy's terms: the element type and the shape of one row of each input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from compiler.diagnostics import DataError
+from compiler.driver import Array
+from compiler.frontend.program import DataSource, InputSpec, SettingValue
+from compiler.types import BatchExtent, DType
+
+__all__ = ["Array", "DataSource", "InputSpec", "SettingValue", "dtype_of", "row_shape", "specs_by_name"]
+
+_NUMPY_TYPES = {
+    DType.F32: np.dtype(np.float32),
+    DType.F64: np.dtype(np.float64),
+    DType.I32: np.dtype(np.int32),
+    DType.I64: np.dtype(np.int64),
+    DType.U8: np.dtype(np.uint8),
+    DType.BOOL: np.dtype(np.bool_),
+}
+
+
+def dtype_of(spec: InputSpec) -> np.dtype[np.generic]:
+    """The NumPy type of the array that the loader delivers."""
+    if spec.type.dtype is DType.BF16:
+        raise DataError(
+            f"`{spec.name}` is declared bf16, which data files cannot hold", str(spec.span), fix="declare it f32"
+        )
+    return _NUMPY_TYPES[spec.type.dtype]
+
+
+def row_shape(spec: InputSpec) -> tuple[int, ...]:
+    """The shape of one row: all extents but the first, which must be the batch."""
+    if not spec.type.shape or spec.type.shape[0] != BatchExtent(1):
+        raise DataError(
+            f"`{spec.name}: {spec.type}` does not begin with `batch`, so rows of data cannot be fed to it",
+            str(spec.span),
+            fix=f"declare it as `{spec.name}: {spec.type.dtype.value}[batch, …]`",
+        )
+    return tuple(e for e in spec.type.shape[1:] if isinstance(e, int))
+
+
+def specs_by_name(specs: Iterable[InputSpec]) -> dict[str, InputSpec]:
+    return {spec.name: spec for spec in specs}

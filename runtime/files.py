@@ -1,0 +1,92 @@
+"""Files written whole or not at all, fingerprints of content, and the words for operating-system errors."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
+
+_WHOLE_HASH_LIMIT = 1 << 30
+_SAMPLE = 1 << 24
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a new file and force it to the disk. Raises OSError; a partial file may be left behind."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` at `path` in one step: readers see the old file or the new one. Raises OSError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        write_bytes(temporary, content)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in a folder to the disk, after a file in it was created, renamed or removed."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network and overlay file systems cannot sync a folder; the files themselves are safe.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def json_bytes(value: JsonValue) -> bytes:
+    """Readable JSON text of a settings file."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's whole content, in hexadecimal. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(path: Path) -> str:
+    """`sha256:…` of the content; above 1 GiB `sha256-sampled:…` of the size and of 64 stretches of 16 MiB."""
+    size = path.stat().st_size
+    if size <= _WHOLE_HASH_LIMIT:
+        return f"sha256:{sha256_of(path)}"
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for part in range(64):
+            file.seek((size - _SAMPLE) * part // 63)
+            digest.update(file.read(_SAMPLE))
+    return f"sha256-sampled:{digest.hexdigest()}"
+
+
+def explain(error: OSError) -> tuple[str, str]:
+    """What an operating-system error means to the user, and what to do about it."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return "the disk is full", "free some space, or choose another folder with --out"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "no permission", "check the permissions of the file and its folder, or choose another place"
+        case errno.ENOENT:
+            return "there is no such file", "check the path"
+        case errno.EISDIR:
+            return "this is a folder", "name a file"
+        case errno.ENOTDIR:
+            return "a part of the path is not a folder", "check the path"
+        case errno.ENAMETOOLONG:
+            return "the path is too long", "choose a shorter path"
+        case _:
+            return error.strerror or str(error), "check the disk and the path"
