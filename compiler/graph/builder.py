@@ -20,6 +20,7 @@ class GraphBuilder:
         self.outputs: list[GraphOutput] = []
         self.origins: tuple[Origin, ...] = ()
         self._count = 0
+        self._definitions: dict[int, Node] = {}
 
     @contextmanager
     def at(self, origins: tuple[Origin, ...]) -> Iterator[None]:
@@ -46,8 +47,15 @@ class GraphBuilder:
     def emit_all(self, op: Op, *operands: Value) -> tuple[Value, ...]:
         """Append a node; its results, typed by the op's own rule. Raises `TypeRuleError`."""
         results = tuple(self.value(t) for t in op.result_types([o.type for o in operands]))
-        self.nodes.append(Node(op, operands, results, self.origins))
+        node = Node(op, operands, results, self.origins)
+        self.nodes.append(node)
+        for result in results:
+            self._definitions[result.index] = node
         return results
+
+    def definition(self, value: Value) -> Node | None:
+        """The node that gives `value`; None for an input."""
+        return self._definitions.get(value.index)
 
     def emit(self, op: Op, *operands: Value) -> Value:
         """As `emit_all`, for an op with a single result."""

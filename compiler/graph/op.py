@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -34,6 +35,15 @@ class TypeRuleError(Exception):
     """Operand types that an op does not accept. The elaborator turns it into a `SourceError` at the user's line."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An application of an op for generated tests: operand types, and for each the half-open range of its values."""
+
+    op: Op
+    operands: tuple[TensorType, ...]
+    ranges: tuple[tuple[float, float], ...]
+
+
 class Op(ABC):
     """One primitive. Subclasses are frozen dataclasses: their fields are the op's static attributes."""
 
@@ -45,11 +55,14 @@ class Op(ABC):
         """The types of the results. Raises `TypeRuleError`."""
 
     @abstractmethod
-    def gradient(
-        self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]
-    ) -> Sequence[Value | None]:
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
         """The cotangent of each operand (None where it is zero), for one cotangent for each result."""
 
     @abstractmethod
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         """The meaning, in NumPy. `batch` is the run-time batch size."""
+
+    @classmethod
+    @abstractmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        """Applications that the generated tests run; inside their ranges a float op is differentiable."""

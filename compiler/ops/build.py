@@ -1,0 +1,43 @@
+"""Small pieces of graph that gradients and passes have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Value
+from compiler.ops.rules import other_axes, without_axes
+from compiler.ops.sources import Constant
+from compiler.ops.spreading import Broadcast, Reshape
+from compiler.types import Shape, TensorType
+
+
+def filled(builder: GraphBuilder, value: float, type_: TensorType) -> Value:
+    """A tensor of `type_` whose every element is `value`."""
+    number = value if type_.dtype.is_float else int(value)
+    return spread(builder, builder.emit(Constant(number, type_.dtype)), type_.shape)
+
+
+def spread(builder: GraphBuilder, scalar: Value, shape: Shape) -> Value:
+    """A scalar repeated to `shape`."""
+    return builder.emit(Broadcast(shape, ()), scalar) if shape else scalar
+
+
+def restored(builder: GraphBuilder, reduced: Value, shape: Shape, axes: Sequence[int]) -> Value:
+    """The result of a reduction of `shape` over `axes`, repeated along those axes again."""
+    return builder.emit(Broadcast(shape, other_axes(len(shape), axes)), reduced) if axes else reduced
+
+
+def with_unit_axes(builder: GraphBuilder, reduced: Value, shape: Shape, axes: Sequence[int]) -> Value:
+    """The result of a reduction of `shape` over `axes`, with extent 1 in their places."""
+    target = tuple(1 if i in axes else extent for i, extent in enumerate(shape))
+    assert reduced.type.shape == without_axes(shape, axes)
+    return builder.emit(Reshape(target), reduced) if axes else reduced
+
+
+def constant_of(builder: GraphBuilder, value: Value) -> float | int | bool | None:
+    """The number that every element of `value` is known to be, seen through broadcasts and reshapes."""
+    node = builder.definition(value)
+    while node is not None and isinstance(node.op, Broadcast | Reshape):
+        node = builder.definition(node.operands[0])
+    return node.op.value if node is not None and isinstance(node.op, Constant) else None

@@ -1,0 +1,104 @@
+"""The product of two tensors, summed over shared axes: matrix products, outer products, einsum of two operands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+import numpy as np
+
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Node
+from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
+from compiler.ops.elementwise import Cotangents, Types
+from compiler.ops.rules import FLOATS, expect_dtype, expect_one_batch_extent, expect_operands
+from compiler.types import BatchExtent, DType, Extent, TensorType
+
+Labels: TypeAlias = tuple[int, ...]
+
+_BATCH = BatchExtent()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Contraction(Op):
+    """An einsum: one label for each axis; labels that `out` lacks are summed, and both operands have them."""
+
+    lhs: Labels
+    rhs: Labels
+    out: Labels
+    name = "contraction"
+    category = Category.CONTRACTION
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 2)
+        left, right = operands
+        expect_dtype(self.name, left, FLOATS)
+        if left.dtype is not right.dtype:
+            raise TypeRuleError(f"contraction needs tensors of one element type, but got {left} and {right}")
+        self._expect_labels(left, right)
+        extents: dict[int, Extent] = {}
+        for operand, labels in ((left, self.lhs), (right, self.rhs)):
+            for label, extent in zip(labels, operand.shape, strict=True):
+                if extents.setdefault(label, extent) != extent:
+                    raise TypeRuleError(f"the product of {left} and {right} pairs {extents[label]} with {extent}")
+        shape = tuple(extents[label] for label in self.out)
+        expect_one_batch_extent(self.name, shape)
+        return (TensorType(left.dtype, shape),)
+
+    def _expect_labels(self, left: TensorType, right: TensorType) -> None:
+        if len(self.lhs) != left.rank or len(self.rhs) != right.rank:
+            raise TypeRuleError(f"contraction needs a label for each axis of {left} and {right}, but has {self}")
+        if any(len(set(labels)) != len(labels) for labels in (self.lhs, self.rhs, self.out)):
+            raise TypeRuleError(f"a label stands twice in one tensor of {self}")
+        known, kept = {*self.lhs, *self.rhs}, set(self.out)
+        if not kept <= known or not known - kept <= {*self.lhs} & {*self.rhs}:
+            raise TypeRuleError(f"a label of {self} that one tensor lacks must be in both others")
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        cotangent = cotangents[0]
+        if cotangent is None:
+            return (None, None)
+        left, right = node.operands
+        return (
+            builder.emit(Contraction(self.out, self.rhs, self.lhs), cotangent, right),
+            builder.emit(Contraction(self.lhs, self.out, self.rhs), left, cotangent),
+        )
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        """As one stack of matrix products: [shared, left, summed] @ [shared, summed, right]."""
+        left, right = operands
+        summed = [label for label in self.lhs if label not in self.out]
+        shared = [label for label in self.out if label in self.lhs and label in self.rhs]
+        only_left = [label for label in self.out if label in self.lhs and label not in self.rhs]
+        only_right = [label for label in self.out if label not in self.lhs]
+        sizes = dict(zip((*self.lhs, *self.rhs), (*left.shape, *right.shape), strict=True))
+
+        def arranged(x: Array, labels: Labels, *groups: list[int]) -> Array:
+            order = [labels.index(label) for group in groups for label in group]
+            return x.transpose(order).reshape([math.prod(sizes[label] for label in group) for group in groups])
+
+        with np.errstate(all="ignore"):
+            product = np.matmul(
+                arranged(left, self.lhs, shared, only_left, summed),
+                arranged(right, self.rhs, shared, summed, only_right),
+            )
+        result = [*shared, *only_left, *only_right]
+        return (product.reshape([sizes[label] for label in result]).transpose([result.index(i) for i in self.out]),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        def of(*shape: Extent) -> TensorType:
+            return TensorType(DType.F32, shape)
+
+        ranges = ((-2, 2),) * 2
+        return (
+            Sample(cls((0, 1), (1, 2), (0, 2)), (of(_BATCH, 3), of(3, 4)), ranges),
+            Sample(cls((0, 1), (0, 2), (2, 1)), (of(_BATCH, 3), of(_BATCH, 4)), ranges),
+            Sample(cls((5, 0, 1), (5, 2, 1), (5, 0, 2)), (of(2, _BATCH, 4), of(2, 5, 4)), ranges),
+            Sample(cls((0,), (1,), (0, 1)), (of(3), of(4)), ranges),
+            Sample(cls((0,), (0,), ()), (of(6), of(6)), ranges),
+            Sample(cls((0, 1), (0, 1), (1, 0)), (of(2, 3), of(2, 3)), ranges),
+        )

@@ -1,0 +1,89 @@
+"""Ops that compute nothing and steer differentiation; they are gone after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Node, Role
+from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
+from compiler.ops.build import filled
+from compiler.ops.elementwise import Cotangents, Term, Types
+from compiler.ops.rules import expect_operands
+from compiler.types import BatchExtent, DType, TensorType
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class StopGradient(Op):
+    """Its operand, to which no cotangent flows."""
+
+    name = "stop_gradient"
+    category = Category.CONTROL
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 1)
+        return (operands[0],)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        return (None,)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (operands[0],)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return (
+            Sample(cls(), (TensorType(DType.F32, (BatchExtent(), 3)),), ((-2, 2),)),
+            Sample(cls(), (TensorType(DType.I32, (3,)),), ((-9, 9),)),
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CustomGradient(Op):
+    """Operands (x1..xn, y1..ym) to (y1..ym) unchanged; `rule` gives the cotangents of x1..xn.
+
+    Inputs of `rule` in order: each x, each y, and for each y its cotangent. Outputs: `d0`, `d1`, … by the position
+    of x, for each x of floats.
+    """
+
+    rule: Graph
+    inputs: int
+    name = "custom_gradient"
+    category = Category.CONTROL
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        xs, ys = tuple(operands[: self.inputs]), tuple(operands[self.inputs :])
+        expected = (*xs, *ys, *ys)
+        if len(xs) != self.inputs or tuple(i.value.type for i in self.rule.inputs) != expected:
+            raise TypeRuleError(f"the gradient takes {len(self.rule.inputs)} tensors that do not fit its function")
+        given = {o.name: o.value.type for o in self.rule.outputs}
+        for position, x in enumerate(xs):
+            if x.dtype.is_float and given.get(f"d{position}") != x:
+                shown = given.get(f"d{position}", "nothing")
+                raise TypeRuleError(f"the gradient gives {shown} for parameter {position + 1}, which is {x}")
+        return ys
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        results = node.operands[self.inputs :]
+        if all(cotangent is None for cotangent in cotangents):
+            return (None,) * len(node.operands)
+        known = [filled(builder, 0, y.type) if dy is None else dy for y, dy in zip(results, cotangents, strict=True)]
+        slopes = builder.inline(self.rule, (*node.operands, *known))
+        return (*(slopes.get(f"d{i}") for i in range(self.inputs)), *(None for _ in results))
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return tuple(operands[self.inputs :])
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        type_ = TensorType(DType.F32, (BatchExtent(), 3))
+        rule = GraphBuilder("negated")
+        rule.input("x", Role.DATA, type_)
+        rule.input("y", Role.DATA, type_)
+        cotangent = rule.input("dy", Role.DATA, type_)
+        rule.output("d0", Role.OUTPUT, (Term(rule, cotangent) * -1.0).value)
+        return (Sample(cls(rule.build(), 1), (type_, type_), ((-2, 2), (-2, 2))),)

@@ -1,0 +1,234 @@
+"""Ops that combine elements along axes; `sum` stands in `spreading` beside its transpose, `broadcast`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Node, Value
+from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
+from compiler.ops.build import restored
+from compiler.ops.elementwise import Cast, Cotangents, Term, Types
+from compiler.ops.rules import (
+    FLOATS,
+    NUMBERS,
+    expect_axes,
+    expect_axis,
+    expect_dtype,
+    expect_operands,
+    without_axes,
+)
+from compiler.ops.sources import BatchSize, Constant
+from compiler.ops.spreading import Sum
+from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
+
+__all__ = ["ArgMax", "CumulativeSum", "Max", "Min", "Moments", "Sum", "element_count"]
+
+_BATCH = BatchExtent()
+
+
+def element_count(builder: GraphBuilder, shape: Shape, axes: Sequence[int], dtype: DType) -> Value:
+    """The number of elements that a reduction of `shape` over `axes` combines, as a scalar of `dtype`."""
+    count: Extent = elements(tuple(shape[a] for a in axes))
+    if isinstance(count, int):
+        return builder.emit(Constant(count, dtype))
+    batch = Term(builder, builder.emit(Cast(dtype), builder.emit(BatchSize())))
+    return (batch if count.multiple == 1 else batch * count.multiple).value
+
+
+def _expect_elements(name: str, operand: TensorType, axes: Sequence[int]) -> None:
+    if 0 in (operand.shape[a] for a in axes):
+        raise TypeRuleError(f"{name} of no elements has no value: {operand} over the axes {list(axes)}")
+
+
+class _Extreme(Op):
+    """The largest or smallest element over `axes`; NaN if there is one. Ties share the cotangent equally."""
+
+    axes: tuple[int, ...]
+    category = Category.REDUCTION
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 1)
+        (operand,) = operands
+        expect_dtype(self.name, operand, NUMBERS)
+        expect_axes(self.name, self.axes, operand)
+        _expect_elements(self.name, operand, self.axes)
+        return (TensorType(operand.dtype, without_axes(operand.shape, self.axes)),)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        if cotangents[0] is None:
+            return (None,)
+        x, y, dy = Term(builder, node.operands[0]), node.results[0], Term(builder, cotangents[0])
+        shape = x.value.type.shape
+        reached = x.equals(Term(builder, restored(builder, y, shape, self.axes)))
+        ties = reached.cast(y.type.dtype).apply(Sum(self.axes))
+        share = Term(builder, restored(builder, (dy / ties).value, shape, self.axes))
+        return (reached.choose(share, share.zeros()).value,)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (np.asarray(self.compute(operands[0])),)
+
+    @abstractmethod
+    def compute(self, x: Array) -> Array: ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Max(_Extreme):
+    axes: tuple[int, ...]
+    name = "max"
+
+    def compute(self, x: Array) -> Array:
+        return np.max(x, axis=self.axes)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return _extreme_samples(cls((1,)), cls((0,)), cls((0, 2)))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Min(_Extreme):
+    axes: tuple[int, ...]
+    name = "min"
+
+    def compute(self, x: Array) -> Array:
+        return np.min(x, axis=self.axes)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return _extreme_samples(cls((1,)), cls((0,)), cls((0, 2)))
+
+
+def _extreme_samples(last: Op, first: Op, both: Op) -> tuple[Sample, ...]:
+    return (
+        Sample(last, (TensorType(DType.F32, (3, 4)),), ((-2, 2),)),
+        Sample(first, (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
+        Sample(both, (TensorType(DType.F32, (2, _BATCH, 3)),), ((-2, 2),)),
+        Sample(first, (TensorType(DType.I32, (5,)),), ((-9, 9),)),
+    )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ArgMax(Op):
+    """The position of the largest element along `axis`, the first of ties; NaN counts as largest."""
+
+    axis: int
+    name = "argmax"
+    category = Category.REDUCTION
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 1)
+        (operand,) = operands
+        expect_dtype(self.name, operand, NUMBERS)
+        expect_axis(self.name, self.axis, operand)
+        _expect_elements(self.name, operand, (self.axis,))
+        return (TensorType(DType.I32, without_axes(operand.shape, (self.axis,))),)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        return (None,)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (np.asarray(np.argmax(operands[0], axis=self.axis)).astype(np.int32),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return (
+            Sample(cls(1), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
+            Sample(cls(0), (TensorType(DType.I32, (9,)),), ((0, 3),)),
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CumulativeSum(Op):
+    """Each element plus all before it along `axis` (all after it where `reverse`)."""
+
+    axis: int
+    reverse: bool
+    name = "cumsum"
+    category = Category.REDUCTION
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 1)
+        expect_dtype(self.name, operands[0], (*FLOATS, DType.I32, DType.I64))
+        expect_axis(self.name, self.axis, operands[0])
+        return (operands[0],)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        cotangent = cotangents[0]
+        return (None if cotangent is None else builder.emit(CumulativeSum(self.axis, not self.reverse), cotangent),)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        (x,) = operands
+        wide = np.float64 if x.dtype.kind == "f" else x.dtype
+        ordered = np.flip(x, self.axis) if self.reverse else x
+        total = np.cumsum(ordered, axis=self.axis, dtype=wide).astype(x.dtype)
+        return (np.flip(total, self.axis) if self.reverse else total,)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return (
+            Sample(cls(1, False), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
+            Sample(cls(0, True), (TensorType(DType.F32, (4, 3)),), ((-2, 2),)),
+            Sample(cls(0, False), (TensorType(DType.I32, (5,)),), ((-9, 9),)),
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Moments(Op):
+    """The mean over `axes`, and the mean of the squared distances from it."""
+
+    axes: tuple[int, ...]
+    name = "moments"
+    category = Category.REDUCTION
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 1)
+        (operand,) = operands
+        expect_dtype(self.name, operand, FLOATS)
+        expect_axes(self.name, self.axes, operand)
+        _expect_elements(self.name, operand, self.axes)
+        result = TensorType(operand.dtype, without_axes(operand.shape, self.axes))
+        return (result, result)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        x, mean = Term(builder, node.operands[0]), node.results[0]
+        type_ = x.value.type
+        count = Term(builder, element_count(builder, type_.shape, self.axes, type_.dtype))
+        parts: list[Term] = []
+        if cotangents[0] is not None:
+            parts.append(_spread_share(Term(builder, cotangents[0]), count, type_.shape, self.axes))
+        if cotangents[1] is not None:
+            share = _spread_share(Term(builder, cotangents[1]) * 2, count, type_.shape, self.axes)
+            parts.append((x - Term(builder, restored(builder, mean, type_.shape, self.axes))) * share)
+        if not parts:
+            return (None,)
+        return ((parts[0] if len(parts) == 1 else parts[0] + parts[1]).value,)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        (x,) = operands
+        wide = x.astype(np.float64)
+        return np.mean(wide, axis=self.axes).astype(x.dtype), np.var(wide, axis=self.axes).astype(x.dtype)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return (
+            Sample(cls((1,)), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
+            Sample(cls((0, 2)), (TensorType(DType.F32, (_BATCH, 3, 2)),), ((-2, 2),)),
+            Sample(cls((0,)), (TensorType(DType.F32, (5,)),), ((-2, 2),)),
+        )
+
+
+def _spread_share(cotangent: Term, count: Term, shape: Shape, axes: Sequence[int]) -> Term:
+    """cotangent / count, repeated along the reduced axes."""
+    builder = cotangent.builder
+    counts = restored(builder, count.value, cotangent.value.type.shape, range(cotangent.value.type.rank))
+    return Term(builder, restored(builder, (cotangent / Term(builder, counts)).value, shape, axes))

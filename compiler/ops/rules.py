@@ -1,0 +1,97 @@
+"""What the type rules of the ops share: checks that raise `TypeRuleError`, and the NumPy twin of each element type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from compiler.graph.op import Array, TypeRuleError
+from compiler.types import BatchExtent, DType, Shape, TensorType
+
+FLOATS = (DType.F32, DType.F64, DType.BF16)
+INTEGERS = (DType.I32, DType.I64, DType.U8)
+NUMBERS = FLOATS + INTEGERS
+BOOLEANS = (DType.BOOL,)
+EVERY = NUMBERS + BOOLEANS
+
+# NumPy has no bf16: the reference target holds such values in f32, rounded to bf16 after each node.
+_NUMPY: dict[DType, np.dtype[np.generic]] = {
+    DType.F32: np.dtype(np.float32),
+    DType.F64: np.dtype(np.float64),
+    DType.BF16: np.dtype(np.float32),
+    DType.I32: np.dtype(np.int32),
+    DType.I64: np.dtype(np.int64),
+    DType.U8: np.dtype(np.uint8),
+    DType.BOOL: np.dtype(np.bool_),
+}
+
+
+def numpy_dtype(dtype: DType) -> np.dtype[np.generic]:
+    """The NumPy element type that holds `dtype` in the reference target."""
+    return _NUMPY[dtype]
+
+
+def round_to_bf16(values: Array) -> Array:
+    """f32 values rounded to the nearest bf16, ties to even; NaN stays NaN."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return np.where(np.isnan(values), values, rounded.view(np.float32)).reshape(values.shape)
+
+
+def expect_operands(name: str, operands: Sequence[TensorType], count: int) -> None:
+    if len(operands) != count:
+        raise TypeRuleError(f"{name} takes {_counted(count, 'tensor')}, but got {len(operands)}")
+
+
+def expect_dtype(name: str, operand: TensorType, accepted: Sequence[DType]) -> None:
+    if operand.dtype not in accepted:
+        names = ", ".join(d.value for d in accepted)
+        raise TypeRuleError(f"{name} needs elements of type {names}, but got {operand}")
+
+
+def expect_same_type(name: str, first: TensorType, other: TensorType) -> None:
+    if first.dtype is not other.dtype:
+        raise TypeRuleError(f"{name} needs tensors of one element type, but got {first} and {other}")
+    expect_same_shape(name, first, other)
+
+
+def expect_same_shape(name: str, first: TensorType, other: TensorType) -> None:
+    if first.shape != other.shape:
+        raise TypeRuleError(f"{name} needs tensors of the same shape, but got {first} and {other}")
+
+
+def expect_axis(name: str, axis: int, operand: TensorType) -> None:
+    if not 0 <= axis < operand.rank:
+        raise TypeRuleError(f"{name}: {operand} has no axis {axis}; its axes are {_axes_of(operand)}")
+
+
+def expect_axes(name: str, axes: Sequence[int], operand: TensorType) -> None:
+    """`axes` must be increasing axes of `operand`."""
+    for axis in axes:
+        expect_axis(name, axis, operand)
+    if any(a >= b for a, b in pairwise(axes)):
+        raise TypeRuleError(f"{name}: the axes {list(axes)} must be increasing and different")
+
+
+def expect_one_batch_extent(name: str, shape: Shape) -> None:
+    if sum(isinstance(extent, BatchExtent) for extent in shape) > 1:
+        shown = ", ".join(map(str, shape))
+        raise TypeRuleError(f"{name} would give a tensor [{shown}] with more than one batch axis")
+
+
+def without_axes(shape: Shape, axes: Sequence[int]) -> Shape:
+    return tuple(extent for i, extent in enumerate(shape) if i not in axes)
+
+
+def other_axes(rank: int, axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(i for i in range(rank) if i not in axes)
+
+
+def _axes_of(operand: TensorType) -> str:
+    return "none" if operand.rank == 0 else f"0 to {operand.rank - 1}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,190 @@
+"""Ops whose elements come from no tensor: constants, positions, the batch size, random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
+from compiler.ops.rules import NUMBERS, expect_axis, expect_dtype, expect_one_batch_extent, expect_operands, numpy_dtype
+from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch
+
+if TYPE_CHECKING:
+    from compiler.graph.builder import GraphBuilder
+    from compiler.graph.ir import Node, Value
+
+_BATCH = BatchExtent()
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant(Op):
+    """A scalar known to the compiler. Equal constants have equal bits: 0.0 is not -0.0, and NaN is NaN."""
+
+    value: float | int | bool
+    dtype: DType
+    name = "constant"
+    category = Category.SOURCE
+
+    def __post_init__(self) -> None:
+        if self.dtype.is_float:
+            object.__setattr__(self, "value", float(self.value))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constant) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[DType, str]:
+        return self.dtype, repr(self.value)
+
+    def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 0)
+        fits = bool if self.dtype is DType.BOOL else (int, float) if self.dtype.is_float else int
+        if not isinstance(self.value, fits):
+            raise TypeRuleError(f"{self.value!r} is not a constant of type {self.dtype.value}")
+        return (TensorType(self.dtype),)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+        return ()
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        with np.errstate(over="ignore"):
+            return (np.array(self.value, numpy_dtype(self.dtype)),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        values = ((0.1, DType.F32), (-0.0, DType.F64), (float("inf"), DType.F32), (-7, DType.I32), (True, DType.BOOL))
+        return tuple(Sample(cls(value, dtype), (), ()) for value, dtype in values)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Iota(Op):
+    """Each element is its own position along `axis`, from 0."""
+
+    shape: Shape
+    axis: int
+    dtype: DType
+    name = "iota"
+    category = Category.SOURCE
+
+    def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 0)
+        result = TensorType(self.dtype, self.shape)
+        expect_dtype(self.name, result, NUMBERS)
+        expect_axis(self.name, self.axis, result)
+        expect_one_batch_extent(self.name, self.shape)
+        return (result,)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+        return ()
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        shape = at_batch(self.shape, batch)
+        positions = np.arange(shape[self.axis]).astype(numpy_dtype(self.dtype))
+        column = (-1,) + (1,) * (len(shape) - self.axis - 1)
+        return (np.broadcast_to(positions.reshape(column), shape),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return (
+            Sample(cls((3, 4), 1, DType.I32), (), ()),
+            Sample(cls((_BATCH, 4), 0, DType.F32), (), ()),
+            Sample(cls((2, BatchExtent(2)), 1, DType.I64), (), ()),
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class BatchSize(Op):
+    """The run-time batch size, an i64 scalar."""
+
+    name = "batch_size"
+    category = Category.SOURCE
+
+    def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 0)
+        return (TensorType(DType.I64),)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+        return ()
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (np.array(batch, np.int64),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return (Sample(cls(), (), ()),)
+
+
+_ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
+_LOW_HALF = 0xFFFFFFFF
+
+
+def threefry2x32(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Threefry-2x32 with 20 rounds, over arrays of uint32.
+
+    Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3" (2011), section 4.2.
+    """
+    keys = (key[0], key[1], key[0] ^ key[1] ^ np.uint32(0x1BD11BDA))
+    with np.errstate(over="ignore"):
+        x0, x1 = counter[0] + keys[0], counter[1] + keys[1]
+        for group in range(5):
+            for rotation in _ROTATIONS[4 * (group % 2) :][:4]:
+                x0 = x0 + x1
+                x1 = ((x1 << np.uint32(rotation)) | (x1 >> np.uint32(32 - rotation))) ^ x0
+            x0 = x0 + keys[(group + 1) % 3]
+            x1 = x1 + keys[(group + 2) % 3] + np.uint32(group + 1)
+    return x0, x1
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RandomUniform(Op):
+    """f32 in [0, 1) with 24 random bits, a function of (seed, step, stream, row-major position) alone.
+
+    (k0, k1) = threefry(key = seed, counter = (low half of step, stream)); element e is the first word of
+    threefry(key = (k0, k1), counter = e), shifted right by 8, times 2^-24.
+    """
+
+    shape: Shape
+    stream: int
+    name = "random_uniform"
+    category = Category.SOURCE
+
+    def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 2)
+        for operand in operands:
+            if operand != TensorType(DType.I64):
+                raise TypeRuleError(f"random_uniform takes a seed and a step of type i64[], but got {operand}")
+        expect_one_batch_extent(self.name, self.shape)
+        return (TensorType(DType.F32, self.shape),)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+        return (None, None)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        seed, step = int(operands[0]), int(operands[1])
+        shape = at_batch(self.shape, batch)
+        key = threefry2x32(_halves(seed), (np.uint32(step & _LOW_HALF), np.uint32(self.stream & _LOW_HALF)))
+        positions = np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.uint64)
+        low, high = positions.astype(np.uint32), (positions >> np.uint64(32)).astype(np.uint32)
+        bits, _ = threefry2x32(key, (low, high))
+        return (((bits >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)).reshape(shape),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        scalars = (TensorType(DType.I64), TensorType(DType.I64))
+        return (
+            Sample(cls((3, 4), 7), scalars, ((-50, 50), (0, 1000))),
+            Sample(cls((_BATCH, 4), 0), scalars, ((0, 50), (0, 1000))),
+        )
+
+
+def _halves(number: int) -> tuple[Array, Array]:
+    return np.uint32(number & _LOW_HALF), np.uint32((number >> 32) & _LOW_HALF)

@@ -1,0 +1,147 @@
+"""`broadcast`, `sum` and `reshape`: each is made of the others under differentiation, so they share a module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+import numpy as np
+
+from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
+from compiler.ops.rules import (
+    FLOATS,
+    expect_axes,
+    expect_dtype,
+    expect_one_batch_extent,
+    expect_operands,
+    other_axes,
+    without_axes,
+)
+from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, elements
+
+if TYPE_CHECKING:
+    from compiler.graph.builder import GraphBuilder
+    from compiler.graph.ir import Node, Value
+
+_BATCH = BatchExtent()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Broadcast(Op):
+    """Operand axis i becomes result axis `axes[i]` (increasing); an extent 1 is repeated, other axes are new."""
+
+    shape: Shape
+    axes: tuple[int, ...]
+    name = "broadcast"
+    category = Category.MOVEMENT
+
+    def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 1)
+        operand, result = operands[0], TensorType(operands[0].dtype, self.shape)
+        expect_one_batch_extent(self.name, self.shape)
+        if len(self.axes) != operand.rank:
+            raise TypeRuleError(f"broadcast needs a place for each axis of {operand}, but got {list(self.axes)}")
+        expect_axes(self.name, self.axes, result)
+        for extent, axis in zip(operand.shape, self.axes, strict=True):
+            if extent != 1 and extent != self.shape[axis]:
+                raise TypeRuleError(f"{operand} cannot be broadcast to {result}: {extent} meets {self.shape[axis]}")
+        return (result,)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+        cotangent, operand = cotangents[0], node.operands[0].type
+        if cotangent is None:
+            return (None,)
+        kept = tuple(a for e, a in zip(operand.shape, self.axes, strict=True) if e == self.shape[a])
+        repeated = other_axes(len(self.shape), kept)
+        summed = builder.emit(Sum(repeated), cotangent) if repeated else cotangent
+        return (summed if summed.type == operand else builder.emit(Reshape(operand.shape), summed),)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        shape = [1] * len(self.shape)
+        for extent, axis in zip(operands[0].shape, self.axes, strict=True):
+            shape[axis] = extent
+        return (np.broadcast_to(operands[0].reshape(shape), at_batch(self.shape, batch)),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return (
+            Sample(cls((3, 4), ()), (TensorType(DType.F32),), ((-2, 2),)),
+            Sample(cls((_BATCH, 4), (1,)), (TensorType(DType.F32, (4,)),), ((-2, 2),)),
+            Sample(cls((_BATCH, 3, 4), (0, 2)), (TensorType(DType.F32, (_BATCH, 1)),), ((-2, 2),)),
+            Sample(cls((_BATCH, 4), (0, 1)), (TensorType(DType.F32, (1, 4)),), ((-2, 2),)),
+            Sample(cls((2, 3), (0,)), (TensorType(DType.I32, (2,)),), ((-9, 9),)),
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Sum(Op):
+    """The sum over `axes`, which are dropped."""
+
+    axes: tuple[int, ...]
+    name = "sum"
+    category = Category.REDUCTION
+
+    def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 1)
+        (operand,) = operands
+        expect_dtype(self.name, operand, (*FLOATS, DType.I32, DType.I64))
+        expect_axes(self.name, self.axes, operand)
+        return (TensorType(operand.dtype, without_axes(operand.shape, self.axes)),)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+        cotangent, shape = cotangents[0], node.operands[0].type.shape
+        if cotangent is None:
+            return (None,)
+        return (builder.emit(Broadcast(shape, other_axes(len(shape), self.axes)), cotangent),)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        (x,) = operands
+        wide = np.float64 if x.dtype.kind == "f" else x.dtype
+        return (np.sum(x, axis=self.axes, dtype=wide).astype(x.dtype),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return (
+            Sample(cls((1,)), (TensorType(DType.F32, (3, 4)),), ((-2, 2),)),
+            Sample(cls((0,)), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
+            Sample(cls((0, 2)), (TensorType(DType.F32, (2, _BATCH, 3)),), ((-2, 2),)),
+            Sample(cls((0,)), (TensorType(DType.I32, (5,)),), ((-9, 9),)),
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Reshape(Op):
+    """The same elements in row-major order under another shape."""
+
+    shape: Shape
+    name = "reshape"
+    category = Category.MOVEMENT
+
+    def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 1)
+        operand, result = operands[0], TensorType(operands[0].dtype, self.shape)
+        expect_one_batch_extent(self.name, self.shape)
+        before, after = elements(operand.shape), elements(self.shape)
+        if before != after:
+            raise TypeRuleError(f"{operand} has {before} elements and cannot be reshaped to {result} with {after}")
+        return (result,)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+        cotangent = cotangents[0]
+        return (None if cotangent is None else builder.emit(Reshape(node.operands[0].type.shape), cotangent),)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (operands[0].reshape(at_batch(self.shape, batch)),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return (
+            Sample(cls((4, 3)), (TensorType(DType.F32, (2, 6)),), ((-2, 2),)),
+            Sample(cls((BatchExtent(3), 2)), (TensorType(DType.F32, (_BATCH, 6)),), ((-2, 2),)),
+            Sample(cls((_BATCH, 3)), (TensorType(DType.F32, (BatchExtent(3),)),), ((-2, 2),)),
+            Sample(cls((2, 1, 1)), (TensorType(DType.I32, (2,)),), ((-9, 9),)),
+        )
