@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Origin, Role, Value
@@ -23,7 +23,7 @@ class GraphBuilder:
         self._definitions: dict[int, Node] = {}
 
     @contextmanager
-    def at(self, origins: tuple[Origin, ...]) -> Iterator[None]:
+    def at(self, origins: tuple[Origin, ...]) -> Generator[None, None, None]:
         """Nodes emitted inside carry `origins`."""
         before, self.origins = self.origins, origins
         try:

@@ -44,8 +44,8 @@ class Constant(Op):
 
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(self.name, operands, 0)
-        fits = bool if self.dtype is DType.BOOL else (int, float) if self.dtype.is_float else int
-        if not isinstance(self.value, fits):
+        is_boolean, is_float = isinstance(self.value, bool), isinstance(self.value, float)
+        if is_boolean != (self.dtype is DType.BOOL) or is_float != self.dtype.is_float:
             raise TypeRuleError(f"{self.value!r} is not a constant of type {self.dtype.value}")
         return (TensorType(self.dtype),)
 
@@ -123,7 +123,6 @@ class BatchSize(Op):
 
 
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
-_LOW_HALF = 0xFFFFFFFF
 
 
 def threefry2x32(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -171,7 +170,7 @@ class RandomUniform(Op):
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         seed, step = int(operands[0]), int(operands[1])
         shape = at_batch(self.shape, batch)
-        key = threefry2x32(_halves(seed), (np.uint32(step & _LOW_HALF), np.uint32(self.stream & _LOW_HALF)))
+        key = threefry2x32(_halves(seed), (_word(step), _word(self.stream)))
         positions = np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.uint64)
         low, high = positions.astype(np.uint32), (positions >> np.uint64(32)).astype(np.uint32)
         bits, _ = threefry2x32(key, (low, high))
@@ -187,4 +186,8 @@ class RandomUniform(Op):
 
 
 def _halves(number: int) -> tuple[Array, Array]:
-    return np.uint32(number & _LOW_HALF), np.uint32((number >> 32) & _LOW_HALF)
+    return _word(number), _word(number >> 32)
+
+
+def _word(number: int) -> Array:
+    return np.array(number & 0xFFFFFFFF, np.uint32)

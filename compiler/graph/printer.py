@@ -1,0 +1,75 @@
+"""Graph to text, one node a line; `reader` reads the text back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from typing import TypeAlias
+
+from compiler.diagnostics import CompilerBug
+from compiler.graph.ir import Graph, Node, Origin, Value
+from compiler.graph.op import Op
+from compiler.types import BatchExtent, DType
+
+# What the field of an op may hold.
+Attribute: TypeAlias = "bool | int | float | DType | BatchExtent | Graph | tuple[Attribute, ...]"
+
+
+def print_graph(graph: Graph, origins: bool = False) -> str:
+    """The whole graph as text; with `origins`, each node ends with a comment that says where it comes from."""
+    return "\n".join(_graph_lines(graph, origins)) + "\n"
+
+
+def print_node(node: Node) -> str:
+    """One node as a line of the text, without its origins."""
+    results = ", ".join(f"{_name(r)}: {r.type}" for r in node.results)
+    operands = ", ".join(map(_name, node.operands))
+    attributes = "".join(f" {name}={print_attribute(value)}" for name, value in attributes_of(node.op))
+    return f"{results} = {node.op.name}({operands}){attributes}"
+
+
+def print_origin(origin: Origin) -> str:
+    """`model.dl:12:3 encoder.dense backward`."""
+    words = (str(origin.user_span), origin.path, origin.direction.value)
+    return " ".join(word for word in words if word)
+
+
+def attributes_of(op: Op) -> list[tuple[str, Attribute]]:
+    """The fields of an op, in order."""
+    assert is_dataclass(op)
+    return [(field.name, getattr(op, field.name)) for field in fields(op)]
+
+
+def print_attribute(value: Attribute) -> str:
+    """A field's value as text that can be told from every other kind: `3`, `3.0`, `f32`, `2*batch`, `[0, 1]`."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float() | BatchExtent():
+            return str(value)
+        case DType():
+            return value.value
+        case tuple():
+            return f"[{', '.join(map(print_attribute, value))}]"
+        case Graph():
+            return "{\n" + "\n".join("    " + line for line in _graph_lines(value, origins=False)) + "\n  }"
+        case _:
+            raise CompilerBug("print_graph", f"an op has a field of type {type(value).__name__}, which has no text")
+
+
+def _graph_lines(graph: Graph, origins: bool) -> list[str]:
+    lines = [f"graph {json.dumps(graph.name)}"]
+    for entry in graph.inputs:
+        lines.append(f"  input {json.dumps(entry.name)} {entry.role.value} {_name(entry.value)}: {entry.value.type}")
+    for node in graph.nodes:
+        comment = "; ".join(map(print_origin, node.origins)) if origins else ""
+        lines.append(f"  {print_node(node)}" + (f"  # {comment}" if comment else ""))
+    for output in graph.outputs:
+        updates = "" if output.updates is None else f" updates {json.dumps(output.updates)}"
+        lines.append(f"  output {json.dumps(output.name)} {output.role.value} {_name(output.value)}{updates}")
+    lines.append("end")
+    return lines
+
+
+def _name(value: Value) -> str:
+    return f"%{value.index}"

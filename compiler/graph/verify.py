@@ -1,0 +1,69 @@
+"""Checks the invariants of a graph; a broken one is a fault of the compiler."""
+
+from __future__ import annotations
+
+from compiler.diagnostics import CompilerBug
+from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.op import TypeRuleError
+from compiler.graph.printer import print_graph
+from compiler.types import TensorType
+
+
+def verify(graph: Graph, stage: str = "graph") -> None:
+    """Raise `CompilerBug` unless each value is defined once, before its uses, with the type that its op's rule gives."""
+    try:
+        known: dict[int, TensorType] = {}
+        for entry in graph.inputs:
+            _define(known, entry.value, f"input {entry.name}")
+        for node in graph.nodes:
+            _check_node(known, node)
+        for output in graph.outputs:
+            _expect_known(known, output.value, f"output {output.name}")
+        _check_names(graph)
+    except _Broken as broken:
+        raise CompilerBug(stage, str(broken), print_graph(graph)) from None
+
+
+class _Broken(Exception):
+    """An invariant that does not hold."""
+
+
+def _define(known: dict[int, TensorType], value: Value, place: str) -> None:
+    if value.index in known:
+        raise _Broken(f"%{value.index} is defined a second time by {place}")
+    known[value.index] = value.type
+
+
+def _expect_known(known: dict[int, TensorType], value: Value, place: str) -> None:
+    if value.index not in known:
+        raise _Broken(f"{place} uses %{value.index} before its definition")
+    if known[value.index] != value.type:
+        raise _Broken(f"{place} takes %{value.index} for {value.type}, but it is {known[value.index]}")
+
+
+def _check_node(known: dict[int, TensorType], node: Node) -> None:
+    place = f"{node.op.name} (giving {', '.join(f'%{r.index}' for r in node.results)})"
+    for operand in node.operands:
+        _expect_known(known, operand, place)
+    try:
+        types = node.op.result_types([operand.type for operand in node.operands])
+    except TypeRuleError as error:
+        raise _Broken(f"{place}: {error}") from None
+    if types != tuple(result.type for result in node.results):
+        raise _Broken(f"{place} gives {', '.join(map(str, types))} by its rule, but its results have other types")
+    for result in node.results:
+        _define(known, result, place)
+
+
+def _check_names(graph: Graph) -> None:
+    inputs = {entry.name: entry.value.type for entry in graph.inputs}
+    outputs = {output.name for output in graph.outputs}
+    if len(inputs) != len(graph.inputs) or len(outputs) != len(graph.outputs):
+        raise _Broken("two inputs, or two outputs, have the same name")
+    for output in graph.outputs:
+        if output.updates is None:
+            continue
+        if output.updates not in inputs:
+            raise _Broken(f"output {output.name} updates {output.updates}, which is no input")
+        if inputs[output.updates] != output.value.type:
+            raise _Broken(f"output {output.name} is {output.value.type}, but updates {inputs[output.updates]}")

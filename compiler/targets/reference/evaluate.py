@@ -1,0 +1,55 @@
+"""A graph and arrays in, arrays out: each node by its NumPy meaning, in order. This defines what a graph means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from compiler.diagnostics import CompilerBug
+from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.op import Array
+from compiler.ops.rules import numpy_dtype, round_to_bf16
+from compiler.types import DType, at_batch
+
+
+def evaluate(graph: Graph, inputs: Mapping[str, Array], batch: int) -> dict[str, Array]:
+    """The outputs by name. `inputs` must hold each input that is used, in its type's shape for `batch` rows."""
+    values: dict[int, Array] = {}
+    last_uses = _last_uses(graph)
+    for entry in graph.inputs:
+        if entry.name in inputs:
+            values[entry.value.index] = _checked(entry.name, entry.value, inputs[entry.name], batch)
+        elif entry.value.index in last_uses:
+            raise CompilerBug("reference target", f"the input {entry.name} is missing")
+    for position, node in enumerate(graph.nodes):
+        operands = [values[operand.index] for operand in node.operands]
+        for result, array in zip(node.results, evaluate_node(node, operands, batch), strict=True):
+            values[result.index] = array
+        for value in (*node.operands, *node.results):
+            if last_uses.get(value.index, position) == position:
+                values.pop(value.index, None)
+    return {output.name: values[output.value.index] for output in graph.outputs}
+
+
+def evaluate_node(node: Node, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+    """The results of one node; those of type bf16 are rounded to it."""
+    with np.errstate(all="ignore"):
+        arrays = node.op.evaluate(operands, batch)
+    pairs = zip(node.results, arrays, strict=True)
+    return tuple(round_to_bf16(a) if result.type.dtype is DType.BF16 else a for result, a in pairs)
+
+
+def _last_uses(graph: Graph) -> dict[int, int]:
+    """For each used value, the position of the last node that reads it; past the end for an output."""
+    uses = {operand.index: position for position, node in enumerate(graph.nodes) for operand in node.operands}
+    uses.update((output.value.index, len(graph.nodes)) for output in graph.outputs)
+    return uses
+
+
+def _checked(name: str, value: Value, array: Array, batch: int) -> Array:
+    shape, dtype = at_batch(value.type.shape, batch), numpy_dtype(value.type.dtype)
+    if array.shape != shape or array.dtype != dtype:
+        found = f"{array.dtype}{list(array.shape)}"
+        raise CompilerBug("reference target", f"input {name} is {found}, not {value.type} with {batch} rows")
+    return array
