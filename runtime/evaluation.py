@@ -10,6 +10,7 @@ import numpy as np
 
 from compiler.driver import Array, Executable, Tensors
 from runtime.pace import Pace
+from runtime.sums import added_in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,6 @@ class Evaluator:
             self._pace.observe(steps, time.perf_counter() - begin)
             weights = np.full(steps, self._batch)
             weights[-1] = len(rows) - (steps - 1) * self._batch
-            for name, values in results.scalars.items():
-                sums[name] = sums.get(name, 0.0) + float(values @ weights)
+            sums = added_in_order(sums, results.scalars, weights)
             first += len(rows)
         return {name: total / len(part.rows) for name, total in sums.items()}

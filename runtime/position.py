@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from compiler.driver import Array
+from runtime.sums import added_in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Position:
         return replace(
             self,
             step=self.step + len(rows),
-            sums={name: _added(self.sums.get(name, 0.0), values * rows) for name, values in scalars.items()},
+            sums=added_in_order(self.sums, scalars, rows),
             rows=self.rows + int(rows.sum()),
             seconds=self.seconds + seconds,
             epoch_seconds=self.epoch_seconds + seconds,
@@ -75,8 +76,3 @@ class Position:
             seconds=self.seconds + seconds,
             epoch_seconds=0.0,
         )
-
-
-def _added(total: float, values: Array) -> float:
-    # `cumsum` adds from left to right, unlike `sum`, so it does not matter how the steps are divided into calls.
-    return float(np.cumsum(np.concatenate([[total], values]))[-1])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from compiler.diagnostics import UsageError
 from runtime.cli.parser import Namespace, Parser, key_value, whole_number
 from runtime.cli.suggest import did_you_mean
+from runtime.threads import usable_threads
 
 if TYPE_CHECKING:
     from compiler.driver import Options
@@ -56,7 +57,7 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
 
     return driver.Options(
         target=arguments.target,
-        threads=arguments.threads or 0,
+        threads=arguments.threads or usable_threads(),
         fuse=not arguments.no_fuse,
         dtype=arguments.dtype,
         batch=batch or driver.Options().batch,

@@ -16,7 +16,7 @@ from rich.text import Text
 from runtime.reporting.events import EpochEnded, Event, TrainingEnded, TrainingProgressed, TrainingStarted
 from runtime.reporting.settings import value_text
 from runtime.reporting.terminal import wants_colour
-from runtime.reporting.units import duration, measure, work
+from runtime.reporting.units import amount, duration, measure
 
 if TYPE_CHECKING:
     from compiler.driver import Setting
@@ -75,7 +75,7 @@ class TextReporter:
             ProgressBar(self._started.total_steps, event.step, width=24),
             _scalars_text(event.scalars),
             *_rate_text(event.rate),
-            f"{work(event.samples_per_second)} samples/s",
+            f"{amount(event.samples_per_second)} samples/s",
             f"{duration(event.seconds_left)} left",
         )
         self._live.update(row)
@@ -96,7 +96,7 @@ class TextReporter:
             _scalars_text(event.scalars),
             _scalars_text({f"val_{name}": value for name, value in event.validation.items()}),
             *_rate_text(event.rate),
-            f"{work(event.samples_per_second)} samples/s",
+            f"{amount(event.samples_per_second)} samples/s",
             duration(event.seconds),
         ]
         line = Text("  ".join(part for part in parts if part))

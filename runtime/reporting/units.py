@@ -20,12 +20,12 @@ def duration(seconds: float) -> str:
 
 def size(count: int) -> str:
     """Bytes: `512 B`, `1.5 KB`, `12.0 MB`."""
-    return _scaled(count, 1024, ("B", "KB", "MB", "GB", "TB"), " ")
+    return _scaled(count, 1024, ("B", "KB", "MB", "GB", "TB"))
 
 
-def work(count: float) -> str:
-    """Operations or rates: `950`, `1.2 k`, `3.4 M`, `5.6 G`."""
-    return _scaled(count, 1000, ("", "k", "M", "G", "T", "P"), " ").rstrip()
+def amount(count: float, unit: str = "") -> str:
+    """Operations or rates: `950`, `1.2 k`, `3.4 MFLOP`."""
+    return f"{_scaled(count, 1000, ('', 'k', 'M', 'G', 'T', 'P'))}{unit}".rstrip()
 
 
 def measure(value: float) -> str:
@@ -35,7 +35,7 @@ def measure(value: float) -> str:
     return f"{value:.4f}" if 0.01 <= abs(value) < 1000 else f"{value:.4g}"
 
 
-def _scaled(value: float, base: int, units: tuple[str, ...], space: str) -> str:
+def _scaled(value: float, base: int, units: tuple[str, ...]) -> str:
     for unit in units[:-1]:
         if abs(value) < base:
             break
@@ -43,4 +43,4 @@ def _scaled(value: float, base: int, units: tuple[str, ...], space: str) -> str:
     else:
         unit = units[-1]
     digits = 0 if unit == units[0] else 1
-    return f"{value:.{digits}f}{space}{unit}"
+    return f"{value:.{digits}f} {unit}"

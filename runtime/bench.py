@@ -1,0 +1,144 @@
+"""The time of a training step or an inference on made-up data in memory."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compiler import driver
+from compiler.diagnostics import UsageError
+from runtime.data.synthetic import synthetic
+from runtime.model import parameter_count, runtime_settings
+from runtime.process import peak_memory, seconds_since_start
+
+if TYPE_CHECKING:
+    from compiler.driver import Options, Program
+
+_SAMPLE_SECONDS = 0.005  # shorter samples measure the clock
+_LEAST_SAMPLES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BenchReport:
+    """Times are per step. `compile_s`: from text to code ready to run; `first_s`: process start to the end of the first
+    step. `flops` counts one step; `gflops` is the rate at the median time.
+    """
+
+    model: str
+    mode: str
+    batch: int
+    threads: int
+    parameters: int
+    median_ms: float
+    p10_ms: float
+    p90_ms: float
+    steps: int
+    compile_s: float
+    first_s: float
+    peak_rss_mb: float
+    flops: int
+    gflops: float
+
+
+def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Options, seconds: float) -> BenchReport:
+    """Measure for about `seconds`. One batch is used again and again, so that data is as near as it can be.
+
+    Mode `train` measures throughput: the steps of a sample are one call. Mode `infer` measures latency: each step is a
+    call of its own.
+    """
+    begin = time.perf_counter()
+    program = load()
+    batch = batch or _usual_batch(program, mode)
+    run_steps = _training_steps(program, batch, options) if mode == "train" else _inference_steps(program, batch, options)
+    compile_seconds = time.perf_counter() - begin
+    run_steps(1)
+    first_seconds = seconds_since_start()
+    samples, steps = _measure(run_steps, seconds)
+    peak = peak_memory()
+    low, median, high = (float(np.percentile(samples, percent)) for percent in (10, 50, 90))
+    plan = driver.plan(program, options)
+    flops = plan.flops_step if mode == "train" else plan.flops_forward
+    return BenchReport(
+        model=program.model,
+        mode=mode,
+        batch=batch,
+        threads=options.threads,
+        parameters=parameter_count(program),
+        median_ms=median * 1e3,
+        p10_ms=low * 1e3,
+        p90_ms=high * 1e3,
+        steps=steps,
+        compile_s=compile_seconds,
+        first_s=first_seconds,
+        peak_rss_mb=peak / 2**20,
+        flops=flops,
+        gflops=flops / median / 1e9,
+    )
+
+
+def _usual_batch(program: Program, mode: str) -> int:
+    return program.plan.batch if mode == "train" and program.plan is not None else 1
+
+
+def _training_steps(program: Program, batch: int, options: Options) -> Callable[[int], None]:
+    plan = program.plan
+    if plan is None:
+        raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
+    executable = driver.compile_training(program, options)
+    tensors = driver.allocate(program, options)
+    driver.initialise(program, tensors, plan.seed, options)
+    data = synthetic(program.inputs, batch, plan.seed)
+    settings = runtime_settings(program)
+    one_batch = np.arange(batch, dtype=np.int64)
+    done = 0
+
+    def run(steps: int) -> None:
+        nonlocal done
+        executable.run(tensors, data, np.tile(one_batch, steps), batch, done, plan.seed, settings)
+        done += steps
+
+    return run
+
+
+def _inference_steps(program: Program, batch: int, options: Options) -> Callable[[int], None]:
+    executable = driver.compile_prediction(program, options)
+    tensors = driver.allocate(program, options)
+    driver.initialise(program, tensors, 0, options)
+    data = synthetic(tuple(spec for spec in program.inputs if not spec.is_target), batch, 0)
+    settings = runtime_settings(program)
+    rows = np.arange(batch, dtype=np.int64)
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            executable.run(tensors, data, rows, batch, settings=settings)
+
+    return run
+
+
+def _measure(run_steps: Callable[[int], None], seconds: float) -> tuple[list[float], int]:
+    per_sample = _warm_up(run_steps, seconds / 6)
+    samples: list[float] = []
+    gc.collect()
+    begin = time.perf_counter()
+    while len(samples) < _LEAST_SAMPLES or time.perf_counter() - begin < seconds:
+        start = time.perf_counter()
+        run_steps(per_sample)
+        samples.append((time.perf_counter() - start) / per_sample)
+    return samples, per_sample * len(samples)
+
+
+def _warm_up(run_steps: Callable[[int], None], seconds: float) -> int:
+    """Run for `seconds`; how many steps make a sample long enough."""
+    steps, per_step = 1, 0.0
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds or per_step == 0.0:
+        start = time.perf_counter()
+        run_steps(steps)
+        per_step = (time.perf_counter() - start) / steps
+        steps = max(1, int(np.ceil(_SAMPLE_SECONDS / max(per_step, 1e-8))))
+    return steps

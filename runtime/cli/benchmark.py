@@ -1,0 +1,62 @@
+"""Time training steps or inference on made-up data in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from compiler import driver
+from runtime.bench import BenchReport, bench
+from runtime.cli.common import add_compilation, add_json, add_program, compile_options, model_file, print_json
+from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.reporting.units import amount
+
+EXAMPLES = (
+    "dlc bench model.dl --mode train --threads 2",
+    "dlc bench model.dl --mode infer --batch 32 --json",
+    "dlc bench model.dl --mode train --set optimizer.lr=1e-6",
+)
+
+
+def configure(parser: Parser) -> None:
+    add_program(parser)
+    parser.add_argument("--mode", choices=["train", "infer"], default="train", help="a training step, or the model alone (default: train)")
+    parser.add_argument("--batch", type=whole_number(1), metavar="N", help="rows of a step (default: that of `train`; 1 for infer)")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="how long to measure (default: 3)")
+    add_compilation(parser)
+    add_json(parser)
+
+
+def run(arguments: Namespace) -> int:
+    file = model_file(arguments.file)
+    overrides = tuple(arguments.settings)
+    if arguments.batch and arguments.mode == "train":
+        overrides += (("batch", str(arguments.batch)),)
+    report = bench(
+        lambda: driver.load(file, arguments.experiment, overrides),
+        arguments.mode,
+        arguments.batch,
+        compile_options(arguments, arguments.batch),
+        arguments.seconds,
+    )
+    if arguments.json:
+        print_json({name: _rounded(value) for name, value in dataclasses.asdict(report).items()})
+    else:
+        print(_as_text(report))
+    return 0
+
+
+def _rounded(value: object) -> object:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def _as_text(report: BenchReport) -> str:
+    rows = (
+        ("model", f"{report.model}, {report.parameters} parameters"),
+        ("mode", f"{report.mode}, batch {report.batch}, {report.threads} threads"),
+        ("time of a step", f"{report.median_ms:.4g} ms (10 % {report.p10_ms:.4g}, 90 % {report.p90_ms:.4g})"),
+        ("samples", f"{amount(report.batch / report.median_ms * 1e3)}/s over {report.steps} steps"),
+        ("work", f"{amount(report.flops, 'FLOP')} a step, {report.gflops:.4g} GFLOP/s"),
+        ("compiled in", f"{report.compile_s:.3g} s; first step done {report.first_s:.3g} s after the start"),
+        ("peak memory", f"{report.peak_rss_mb:.4g} MB"),
+    )
+    return "\n".join(f"{name:<16}{value}" for name, value in rows)

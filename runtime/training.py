@@ -1,0 +1,216 @@
+"""The training loop: epochs of shuffled rows through the compiled step, with validation, best weights and stopping."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from compiler.diagnostics import DlcError
+from compiler.driver import Array, Executable, Results, Tensors
+from runtime.data.batching import epoch_order
+from runtime.evaluation import Evaluator, Part
+from runtime.interruption import Interruption
+from runtime.pace import Pace
+from runtime.position import Length, Position
+from runtime.reporting.events import EpochEnded, Observer, TrainingEnded, TrainingProgressed
+
+LOSS = "loss"
+RATE = "lr"  # the step's scalar that holds the scheduled rate
+
+# A long epoch is saved on the way, so that a crash costs at most about this much work.
+_SECONDS_BETWEEN_SAVES = 300.0
+_SECONDS_BETWEEN_REPORTS = 0.1
+
+
+class TrainingError(DlcError):
+    """A training that cannot go on; `fix` says what to do."""
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
+class Keeper(Protocol):
+    """Keeps what must outlast the training: in a run directory, or in memory."""
+
+    @property
+    def run(self) -> Path | None: ...
+
+    def epoch_ended(self, position: Position, event: EpochEnded) -> None:
+        """Note the epoch; keep the weights if they are the best so far. Saving may be put off for a moment."""
+        ...
+
+    def save(self, position: Position) -> None:
+        """Save everything now."""
+        ...
+
+    def restore_best(self) -> None:
+        """Put the best weights back into the tensors."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything that a training needs, compiled and loaded."""
+
+    step: Executable
+    evaluator: Evaluator | None  # needed where there is a validation or test part
+    tensors: Tensors
+    settings: Mapping[str, float]  # of run time
+    seed: int
+    length: Length
+    train: Part
+    validation: Part | None
+    test: Part | None
+    patience: int | None
+    scalars: tuple[str, ...]  # the loss and the metrics
+    keeper: Keeper
+
+
+def run_training(job: Job, position: Position, observer: Observer) -> TrainingEnded:
+    """Train from `position` to the end, to early stopping or to an interruption; everything is saved then.
+
+    At a regular end the tensors hold the best weights. Raises TrainingError where a value is NaN or infinite.
+    """
+    with Interruption() as interruption:
+        return _Training(job, position, observer, interruption).run()
+
+
+class _Training:
+    def __init__(self, job: Job, position: Position, observer: Observer, interruption: Interruption) -> None:
+        self._job, self._position, self._observer, self._interruption = job, position, observer, interruption
+        self._pace = Pace()
+        self._order: tuple[int, Array] | None = None  # of which epoch, and the rows in their order
+        self._rate: float | None = None
+        self._saved_at = self._reported_at = time.monotonic()
+
+    def run(self) -> TrainingEnded:
+        while not self._is_over():
+            if self._interruption.requested:
+                return self._end("interrupted")
+            if self._has_whole_epoch():
+                self._close_epoch()
+            else:
+                self._advance()
+        reason = "finished" if self._position.step >= self._job.length.total_steps else "stopped early"
+        return self._end(reason)
+
+    def _is_over(self) -> bool:
+        position, job = self._position, self._job
+        if position.rows:
+            return False
+        out_of_patience = job.patience is not None and position.epochs_without_gain >= max(job.patience, 1)
+        return out_of_patience or position.step >= job.length.total_steps
+
+    def _has_whole_epoch(self) -> bool:
+        step, length = self._position.step, self._job.length
+        return self._position.rows > 0 and (step % length.steps_per_epoch == 0 or step >= length.total_steps)
+
+    def _advance(self) -> None:
+        job, position = self._job, self._position
+        in_epoch = position.step % job.length.steps_per_epoch
+        steps = min(self._pace.steps, job.length.steps_per_epoch - in_epoch, job.length.total_steps - position.step)
+        first = in_epoch * job.length.batch
+        rows = self._rows_of_epoch()[first : first + steps * job.length.batch]
+        begin = time.perf_counter()
+        results = job.step.run(
+            job.tensors, job.train.arrays, rows, job.length.batch, position.step, job.seed, job.settings
+        )
+        seconds = time.perf_counter() - begin
+        self._pace.observe(steps, seconds)
+        self._refuse_nonfinite(results)
+        scalars = {name: results.scalars[name] for name in job.scalars}
+        self._position = position.advanced(scalars, job.length.rows_of_steps(position.step, steps), seconds)
+        if RATE in results.scalars:
+            self._rate = float(results.scalars[RATE][-1])
+        self._report(len(rows) / max(seconds, 1e-9))
+
+    def _rows_of_epoch(self) -> Array:
+        epoch = self._position.step // self._job.length.steps_per_epoch
+        if self._order is None or self._order[0] != epoch:
+            rows = self._job.train.rows
+            self._order = epoch, rows[epoch_order(len(rows), self._job.seed, epoch)]
+        return self._order[1]
+
+    def _report(self, samples_per_second: float) -> None:
+        now = time.monotonic()
+        if now - self._saved_at > _SECONDS_BETWEEN_SAVES:
+            self._save()
+        if now - self._reported_at < _SECONDS_BETWEEN_REPORTS:
+            return
+        self._reported_at = now
+        position, length = self._position, self._job.length
+        left = (length.total_steps - position.step) * position.seconds / max(position.step, 1)
+        epoch = (position.step - 1) // length.steps_per_epoch + 1
+        self._observer(
+            TrainingProgressed(epoch, position.step, position.means(), self._rate, samples_per_second, left)
+        )
+
+    def _close_epoch(self) -> None:
+        job, position = self._job, self._position
+        begin = time.perf_counter()
+        validation = self._evaluated(job.validation)
+        if validation is None:  # interrupted; a resumed training begins with this validation
+            return
+        means = position.means()
+        quality = validation.get(LOSS, means[LOSS])
+        epoch = (position.step - 1) // job.length.steps_per_epoch + 1
+        after = position.after_epoch(epoch, quality, time.perf_counter() - begin)
+        event = EpochEnded(
+            epoch=epoch,
+            step=position.step,
+            scalars=means,
+            validation=validation,
+            rate=self._rate,
+            samples_per_second=position.rows / max(position.epoch_seconds, 1e-9),
+            seconds=position.epoch_seconds + after.seconds - position.seconds,
+            is_best=after.best_epoch == epoch,
+        )
+        self._position = after
+        job.keeper.epoch_ended(after, event)
+        self._observer(event)
+
+    def _evaluated(self, part: Part | None) -> dict[str, float] | None:
+        if part is None or self._job.evaluator is None:
+            return {}
+        return self._job.evaluator.evaluate(self._job.tensors, part, lambda: self._interruption.requested)
+
+    def _end(self, reason: str) -> TrainingEnded:
+        self._save()
+        test: dict[str, float] = {}
+        if reason != "interrupted":
+            self._job.keeper.restore_best()
+            test = self._evaluated(self._job.test) or {}
+        position, length = self._position, self._job.length
+        event = TrainingEnded(
+            reason=reason,
+            run=self._job.keeper.run,
+            step=position.step,
+            epochs=math.ceil(position.step / length.steps_per_epoch),
+            best_epoch=position.best_epoch,
+            test=test,
+            seconds=position.seconds,
+        )
+        self._observer(event)
+        return event
+
+    def _save(self) -> None:
+        self._job.keeper.save(self._position)
+        self._saved_at = time.monotonic()
+
+    def _refuse_nonfinite(self, results: Results) -> None:
+        if not results.nonfinite:
+            return
+        name, step = results.nonfinite[0]
+        epoch = step // self._job.length.steps_per_epoch + 1
+        fix = "lower the rate (--set optimizer.lr=…) or clip the gradients (`clip = norm(1.0)` in `train`)"
+        run = self._job.keeper.run
+        if run is not None:
+            fix += f"; {run} keeps the last good state"
+        raise TrainingError(f"`{name}` became NaN or infinite at step {step} (epoch {epoch})", fix)
+
+

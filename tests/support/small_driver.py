@@ -1,0 +1,173 @@
+"""A stand-in for the compiler in tests of the runtime: softmax regression with momentum, in NumPy.
+
+It keeps the contract of `Executable` to the letter (runs of steps, short last batches, updates in place, one scalar
+a step), so the training loop, checkpoints and commands can be tested without compiling anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from compiler import driver
+from compiler.diagnostics import Source, Span, UsageError
+from compiler.driver import Array, Options, Results
+from compiler.frontend.program import DataSource, InputSpec, ParameterSpec, Program, Setting, Training
+from compiler.graph.ir import Graph, Role
+from compiler.types import BatchExtent, DType, TensorType
+
+FEATURES, CLASSES = 3, 2
+EMPTY = Graph("empty", (), (), ())
+
+
+@dataclass
+class SmallTensors:
+    """Named arrays, as `driver.Tensors`."""
+
+    arrays: dict[str, Array] = field(default_factory=dict)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.arrays)
+
+    def __getitem__(self, name: str) -> Array:
+        return self.arrays[name]
+
+
+def load(path: str | Path, experiment: str | None = None, overrides: tuple[tuple[str, str], ...] = ()) -> Program:
+    return load_text(Path(path).read_text(encoding="utf-8"), str(path), experiment, overrides)
+
+
+def load_text(
+    text: str, name: str, experiment: str | None = None, overrides: tuple[tuple[str, str], ...] = ()
+) -> Program:
+    """Each line of `text` is `key = value`, for the keys below."""
+    del experiment
+    source = Source(name, text)
+    span = Span(source, 1, 1, 1, 2)
+    values: dict[str, object] = {
+        "batch": 4, "epochs": 3, "steps": None, "seed": 0, "patience": None, "data": None,
+        "validation": None, "test": None, "optimizer.lr": 0.1,
+    }  # fmt: skip
+    origins = dict.fromkeys(values, "default")
+    given = [tuple(part.strip() for part in line.split("=")) for line in text.splitlines() if "=" in line]
+    for origin, pairs in (("train", given), ("command line", overrides)):
+        for key, value in pairs:
+            if key not in values:
+                raise UsageError(f"there is no setting `{key}`")
+            if key in ("epochs", "steps"):
+                values["epochs"] = values["steps"] = None
+            values[key] = value.strip('"') if key == "data" else float(value) if "." in value else int(value)
+            origins[key] = origin
+    data = None
+    if values["data"] is not None:
+        format_name = Path(str(values["data"])).suffix.lstrip(".")
+        options = (("target", "label"),) if format_name == "csv" else ()
+        data = DataSource(format_name, str(values["data"]), options, span)
+    plan = Training(
+        rules=(), schedule=None, clip=None, metrics=("accuracy",), batch=values["batch"], epochs=values["epochs"],
+        steps=values["steps"], seed=values["seed"], data=data, validation=values["validation"], test=values["test"],
+        patience=values["patience"], keep=None, init_from=None, freeze=(),
+    )  # fmt: skip
+    batch = BatchExtent()
+    inputs = (
+        InputSpec("x", TensorType(DType.F32, (batch, FEATURES)), False, None, None, span),
+        InputSpec("label", TensorType(DType.U8, (batch,)), True, 0, CLASSES, span),
+    )
+    parameters = tuple(
+        ParameterSpec(path, Role.PARAMETER, TensorType(DType.F32, shape), EMPTY, span)
+        for path, shape in (("dense.W", (FEATURES, CLASSES)), ("dense.b", (CLASSES,)))
+    )
+    settings = tuple(Setting(key, values[key], origins[key], key == "optimizer.lr") for key in values)
+    return Program(
+        "Small", "Small", (source,), settings, inputs, ("logits",), parameters, EMPTY, EMPTY, plan, ()
+    )
+
+
+def allocate(program: Program, options: Options) -> SmallTensors:
+    del options
+    tensors = SmallTensors()
+    for spec in program.parameters:
+        tensors.arrays[spec.path] = np.zeros(spec.type.shape, np.float32)
+        tensors.arrays[f"{spec.path}.velocity"] = np.zeros(spec.type.shape, np.float32)
+    return tensors
+
+
+def initialise(program: Program, tensors: SmallTensors, seed: int, options: Options) -> None:
+    del options
+    random = np.random.default_rng(seed)
+    for spec in program.parameters:
+        tensors[spec.path][...] = random.standard_normal(spec.type.shape) * 0.1
+
+
+@dataclass
+class SmallExecutable:
+    """Counts its calls, so that tests see how steps are divided."""
+
+    kind: str
+    calls: int = 0
+
+    def run(
+        self,
+        tensors: SmallTensors,
+        data: Mapping[str, Array],
+        rows: Array,
+        batch: int,
+        first_step: int = 0,
+        seed: int = 0,
+        settings: Mapping[str, float] | None = None,
+    ) -> Results:
+        self.calls += 1
+        scalars: dict[str, list[float]] = {"loss": [], "accuracy": []}
+        outputs: list[Array] = []
+        nonfinite: list[tuple[str, int]] = []
+        for number, start in enumerate(range(0, len(rows), batch)):
+            chosen = rows[start : start + batch]
+            x = data["x"][chosen]
+            logits = x @ tensors["dense.W"] + tensors["dense.b"]
+            outputs.append(logits)
+            if self.kind == "predict":
+                continue
+            label = data["label"][chosen].astype(np.int64)
+            share = np.exp(logits - logits.max(axis=1, keepdims=True))
+            share /= share.sum(axis=1, keepdims=True)
+            loss = float(-np.log(share[np.arange(len(chosen)), label]).mean())
+            scalars["loss"].append(loss)
+            scalars["accuracy"].append(float((logits.argmax(axis=1) == label).mean()))
+            if not np.isfinite(loss):
+                nonfinite.append(("loss", first_step + number))
+            if self.kind == "train":
+                share[np.arange(len(chosen)), label] -= 1
+                gradients = {"dense.W": x.T @ share / len(chosen), "dense.b": share.mean(axis=0)}
+                for path, gradient in gradients.items():
+                    velocity = tensors[f"{path}.velocity"]
+                    velocity[...] = np.float32(0.9) * velocity + gradient
+                    tensors[path][...] -= np.float32((settings or {})["optimizer.lr"]) * velocity
+        arrays = {"logits": np.concatenate(outputs)} if self.kind == "predict" else {}
+        named = {} if self.kind == "predict" else {name: np.array(values) for name, values in scalars.items()}
+        return Results(named, arrays, tuple(nonfinite))
+
+
+FUNCTIONS = {
+    "load": load,
+    "load_text": load_text,
+    "allocate": allocate,
+    "initialise": initialise,
+    "compile_training": lambda program, options: SmallExecutable("train"),
+    "compile_evaluation": lambda program, options: SmallExecutable("evaluate"),
+    "compile_prediction": lambda program, options: SmallExecutable("predict"),
+}
+
+
+def install(monkeypatch: object) -> None:
+    """Put this driver in the place of the compiler's for one test."""
+    for name, function in FUNCTIONS.items():
+        monkeypatch.setattr(driver, name, function, raising=False)
+
+
+def rows_of(count: int, seed: int = 1) -> tuple[Array, Array]:
+    """Separable rows: features and labels."""
+    random = np.random.default_rng(seed)
+    x = random.standard_normal((count, FEATURES)).astype(np.float32)
+    return x, (x @ np.array([1.0, -2.0, 0.5]) > 0).astype(np.uint8)
