@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Origin, Role, Value
@@ -62,11 +62,17 @@ class GraphBuilder:
         (result,) = self.emit_all(op, *operands)
         return result
 
-    def inline(self, graph: Graph, arguments: Sequence[Value]) -> dict[str, Value]:
-        """Append a copy of `graph` with its inputs bound to `arguments`, in order; its outputs by name."""
+    def inline(
+        self, graph: Graph, arguments: Sequence[Value], restamp: Callable[[Origin], Origin] | None = None
+    ) -> dict[str, Value]:
+        """Append a copy of `graph` with its inputs bound to `arguments`, in order; its outputs by name.
+
+        Nodes keep their origins, each changed by `restamp`; those without any get the builder's.
+        """
         known = {i.value.index: a for i, a in zip(graph.inputs, arguments, strict=True)}
         for node in graph.nodes:
-            with self.at(node.origins or self.origins):
+            kept = node.origins if restamp is None else tuple(map(restamp, node.origins))
+            with self.at(kept or self.origins):
                 results = self.emit_all(node.op, *(known[o.index] for o in node.operands))
             known.update((old.index, new) for old, new in zip(node.results, results, strict=True))
         return {o.name: known[o.value.index] for o in graph.outputs}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from compiler.diagnostics import Span
@@ -26,6 +26,10 @@ class Origin:
     calls: tuple[Span, ...] = ()
     path: str = ""
     direction: Direction = Direction.FORWARD
+
+    def towards(self, direction: Direction) -> Origin:
+        """The same place, for a node that serves `direction`."""
+        return replace(self, direction=direction)
 
     @property
     def user_span(self) -> Span:

@@ -10,7 +10,7 @@ from compiler.types import TensorType
 
 
 def verify(graph: Graph, stage: str = "graph") -> None:
-    """Raise `CompilerBug` unless each value is defined once, before its uses, with the type that its op's rule gives."""
+    """Raise `CompilerBug` unless each value is defined once, before its uses, with the type of its op's rule."""
     try:
         known: dict[int, TensorType] = {}
         for entry in graph.inputs:

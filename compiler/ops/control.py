@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, Node, Role
+from compiler.graph.ir import Direction, Graph, Node, Role
 from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Cotangents, Term, Types
@@ -72,7 +72,7 @@ class CustomGradient(Op):
         if all(cotangent is None for cotangent in cotangents):
             return (None,) * len(node.operands)
         known = [filled(builder, 0, y.type) if dy is None else dy for y, dy in zip(results, cotangents, strict=True)]
-        slopes = builder.inline(self.rule, (*node.operands, *known))
+        slopes = builder.inline(self.rule, (*node.operands, *known), lambda origin: origin.towards(Direction.BACKWARD))
         return (*(slopes.get(f"d{i}") for i in range(self.inputs)), *(None for _ in results))
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:

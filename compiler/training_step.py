@@ -1,0 +1,166 @@
+"""A program's graphs as the runtime calls them: one step of training, evaluation, prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from compiler.autodiff import gradients_of
+from compiler.diagnostics import CompilerBug
+from compiler.frontend.program import Clip, ParameterSpec, Program, Training, UpdateRule
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Direction, Graph, GraphOutput, Origin, Role, Value
+from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.ops.build import filled
+from compiler.ops.elementwise import Add, Cast, Multiply, Term
+from compiler.ops.spreading import Sum
+from compiler.types import DType, TensorType
+
+
+def training_step(program: Program) -> Graph:
+    """Forward, loss, gradients, clipping, update and metrics in one graph.
+
+    Outputs: each trained parameter, each optimizer state (`PATH:STATE`) and each state of the model, which update the
+    inputs of their names; then `loss`, the metrics and `lr`, the scheduled rate of the first rule.
+    """
+    plan = _plan_of(program, "training_step")
+    step = _Step(program, plan)
+    step.differentiate()
+    step.clip()
+    step.update()
+    step.report()
+    return eliminate_dead(step.builder.build())
+
+
+def evaluation_graph(program: Program) -> Graph:
+    """Loss and metrics of the inference program."""
+    plan = _plan_of(program, "evaluation_graph")
+    return _with_outputs(program.inference, ("loss", *plan.metrics))
+
+
+def prediction_graph(program: Program) -> Graph:
+    """The model's outputs, from its inputs alone: targets are left out."""
+    targets = {spec.name for spec in program.inputs if spec.is_target}
+    graph = _with_outputs(program.inference, program.outputs)
+    return replace(graph, inputs=tuple(i for i in graph.inputs if i.role is not Role.DATA or i.name not in targets))
+
+
+def _plan_of(program: Program, stage: str) -> Training:
+    if program.plan is None:
+        raise CompilerBug(stage, f"{program.name} is a bare model without a loss")
+    return program.plan
+
+
+def _with_outputs(graph: Graph, names: tuple[str, ...]) -> Graph:
+    by_name: dict[str, GraphOutput] = {output.name: output for output in graph.outputs}
+    return eliminate_dead(replace(graph, outputs=tuple(by_name[name] for name in names)))
+
+
+class _Step:
+    """The step under construction: inputs, gradients and rates by name."""
+
+    def __init__(self, program: Program, plan: Training) -> None:
+        self.program, self.plan = program, plan
+        self.builder = GraphBuilder(program.name)
+        self.inputs: dict[str, Value] = {}
+        arguments = [self._input(i.name, i.role, i.value.type) for i in program.training.inputs]
+        self.forward = self.builder.inline(program.training, arguments)
+        self.gradients: dict[str, Value] = {}
+        self.rates: dict[str, Value] = {}
+
+    def _input(self, name: str, role: Role, type_: TensorType) -> Value:
+        """The input called `name`, new unless it is there."""
+        if name not in self.inputs:
+            self.inputs[name] = self.builder.input(name, role, type_)
+        return self.inputs[name]
+
+    def _call(self, graph: Graph, known: Mapping[str, Value], stamp: Callable[[Origin], Origin]) -> dict[str, Value]:
+        """Inline `graph`; an input that is not in `known` is a run-time setting."""
+        arguments = [known.get(i.name) or self._input(i.name, Role.SETTING, i.value.type) for i in graph.inputs]
+        return self.builder.inline(graph, arguments, stamp)
+
+    def differentiate(self) -> None:
+        """The gradient of the loss for each trained parameter; zeros where the loss does not depend on it."""
+        trained = [spec for spec in self.program.parameters if spec.role is Role.PARAMETER and not spec.frozen]
+        values = [self._input(spec.path, Role.PARAMETER, spec.type) for spec in trained]
+        found = gradients_of(self.builder, tuple(self.builder.nodes), self.forward["loss"], values)
+        for spec, gradient in zip(trained, found, strict=True):
+            with self.builder.at(_place_of(spec, Direction.BACKWARD)):
+                self.gradients[spec.path] = filled(self.builder, 0, spec.type) if gradient is None else gradient
+
+    def clip(self) -> None:
+        """Replace the gradients by clipped ones, each alone or all by their joint norm."""
+        clip = self.plan.clip
+        if clip is None:
+            return
+        known = {"total": self._total_of_squares(clip)} if clip.is_global else {}
+        for path, gradient in self.gradients.items():
+            graph = clip.graph_of(gradient.type)
+            self.gradients[path] = self._call(graph, {**known, "g": gradient}, _update_of(path))["g"]
+
+    def _total_of_squares(self, clip: Clip) -> Value:
+        """The sum of the squares of all gradients, a scalar, added in the order of the parameters."""
+        squares: list[Value] = []
+        for spec in self.program.parameters:
+            if spec.path in self.gradients:
+                with self.builder.at(_place_of(spec, Direction.UPDATE)):
+                    gradient = self.gradients[spec.path]
+                    square = self.builder.emit(Multiply(), gradient, gradient)
+                    squares.append(self.builder.emit(Sum(tuple(range(gradient.type.rank))), square))
+        if not squares:
+            raise CompilerBug("training_step", f"clip {clip.form} has no gradient to clip")
+        total = squares[0]
+        for square in squares[1:]:
+            total = self.builder.emit(Add(), total, square)
+        return total
+
+    def update(self) -> None:
+        """Apply each rule to its parameter, in the order of the parameters."""
+        steps = self._input("step", Role.STEP, TensorType(DType.I64))
+        specs = {spec.path: spec for spec in self.program.parameters}
+        states: list[tuple[str, Value]] = []
+        for rule in self.plan.rules:
+            spec = specs[rule.parameter]
+            with self.builder.at(_place_of(spec, Direction.UPDATE)):
+                count = Term(self.builder, self.builder.emit(Cast(DType.F32), steps)) + 1
+                results = self._apply(rule, count.value, self._rate(rule, steps))
+                self.builder.output(spec.path, Role.PARAMETER, results["p"], updates=spec.path)
+            states.extend((f"{rule.parameter}:{state.name}", results[state.name]) for state in rule.states)
+        for name, value in states:
+            self.builder.output(name, Role.OPTIMIZER_STATE, value, updates=name)
+
+    def _apply(self, rule: UpdateRule, count: Value, rate: Value) -> dict[str, Value]:
+        path = rule.parameter
+        known = {"p": self.inputs[path], "g": self.gradients[path], "t": count, "lr": rate}
+        for state in rule.states:
+            known[state.name] = self._input(f"{path}:{state.name}", Role.OPTIMIZER_STATE, state.type)
+        return self._call(rule.graph, known, _update_of(path))
+
+    def _rate(self, rule: UpdateRule, steps: Value) -> Value:
+        """The rate of a rule after the schedule, computed once for each setting that holds a rate."""
+        if rule.rate not in self.rates:
+            rate = self._input(rule.rate, Role.SETTING, TensorType(DType.F32))
+            if self.plan.schedule is not None:
+                known = {"lr": rate, "t": self.builder.emit(Cast(DType.F32), steps)}
+                rate = self._call(self.plan.schedule, known, lambda origin: origin.towards(Direction.UPDATE))["lr"]
+            self.rates[rule.rate] = rate
+        return self.rates[rule.rate]
+
+    def report(self) -> None:
+        """The states of the model, the loss, the metrics and the rate."""
+        for output in self.program.training.outputs:
+            if output.role is Role.STATE:
+                self.builder.output(output.name, Role.STATE, self.forward[output.name], output.updates)
+        for name in ("loss", *self.plan.metrics):
+            self.builder.output(name, Role.OUTPUT, self.forward[name])
+        for rate in list(self.rates.values())[:1]:
+            self.builder.output("lr", Role.OUTPUT, rate)
+
+
+def _place_of(spec: ParameterSpec, direction: Direction) -> tuple[Origin, ...]:
+    return (Origin(spec.span, path=spec.path, direction=direction),)
+
+
+def _update_of(path: str) -> Callable[[Origin], Origin]:
+    """Stamps a node of a rule with the parameter that it updates."""
+    return lambda origin: replace(origin, path=path, direction=Direction.UPDATE)
