@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.driver import Array, Executable, Tensors
+from compiler.driver import Executable, Tensors
+from runtime.data.part import Part
 from runtime.pace import Pace
 from runtime.sums import added_in_order
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Rows of data for one purpose: `arrays` hold every row of the source, `rows` (i64) says which belong here."""
-
-    arrays: Mapping[str, Array]
-    rows: Array
 
 
 class Evaluator:

@@ -12,7 +12,8 @@ from typing import Protocol
 from compiler.diagnostics import DlcError
 from compiler.driver import Array, Executable, Results, Tensors
 from runtime.data.batching import epoch_order
-from runtime.evaluation import Evaluator, Part
+from runtime.data.part import Part
+from runtime.evaluation import Evaluator
 from runtime.interruption import Interruption
 from runtime.pace import Pace
 from runtime.position import Length, Position
@@ -46,6 +47,10 @@ class Keeper(Protocol):
 
     def save(self, position: Position) -> None:
         """Save everything now."""
+        ...
+
+    def give_up(self) -> None:
+        """The tensors are spoilt: write what was put off, and touch nothing else."""
         ...
 
     def restore_best(self) -> None:
@@ -205,6 +210,7 @@ class _Training:
     def _refuse_nonfinite(self, results: Results) -> None:
         if not results.nonfinite:
             return
+        self._job.keeper.give_up()
         name, step = results.nonfinite[0]
         epoch = step // self._job.length.steps_per_epoch + 1
         fix = "lower the rate (--set optimizer.lr=…) or clip the gradients (`clip = norm(1.0)` in `train`)"

@@ -1,0 +1,49 @@
+"""What the runtime reads off a program: its weights, its run-time settings, the size of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from compiler.diagnostics import UsageError
+from compiler.types import static_elements
+from runtime.position import Length
+
+if TYPE_CHECKING:
+    from compiler.driver import Program, Training
+
+
+def parameter_count(program: Program) -> int:
+    """Numbers in all parameters; states are not counted."""
+    return sum(static_elements(spec.type.shape) for spec in program.parameters if spec.role.value == "parameter")
+
+
+def weight_names(program: Program) -> tuple[str, ...]:
+    """The tensors that make up the model: parameters and states, without those of optimizers."""
+    return tuple(spec.path for spec in program.parameters)
+
+
+def runtime_settings(program: Program, length: Length | None = None) -> Mapping[str, float]:
+    """The settings that are passed at run time; those that depend on the data's size come from `length`."""
+    values = {s.name: s.value for s in program.settings if s.is_runtime}
+    if length is not None:
+        sizes = {"steps_per_epoch": length.steps_per_epoch, "total_steps": length.total_steps}
+        values.update({name: value for name, value in sizes.items() if name in values})
+    return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
+
+
+def training_of(program: Program) -> Training:
+    """The settings of `train`. Raises UsageError for a bare model."""
+    if program.plan is None:
+        raise UsageError(f"{program.model} has no `train`", "add a `train` declaration with loss, optimizer and batch")
+    return program.plan
+
+
+def length_of(plan: Training, rows: int) -> Length:
+    """How far a training over `rows` rows goes. Raises UsageError where nothing says it."""
+    batch = min(plan.batch, rows)
+    if plan.steps is not None:
+        return Length(rows, batch, plan.steps)
+    if plan.epochs is None:
+        raise UsageError("nothing says how long to train", "give --epochs N, or `epochs = N` in `train`")
+    return Length(rows, batch, plan.epochs * -(-rows // batch))
