@@ -1,0 +1,168 @@
+"""Fields to the array of one input or target, in its declared type, with every value checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.diagnostics import DataError
+from runtime.data.dataset import Field
+from runtime.data.preparation import Preparation
+from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
+from runtime.suggestions import did_you_mean, quoted
+
+# Whole numbers up to here are exact in the float type.
+_EXACT = {"float32": 1 << 24, "float64": 1 << 53}
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What a message says about where a value stands: its field, and the input or target that it feeds."""
+
+    spec: InputSpec
+    name: str
+    field: Field
+    vocabulary: tuple[str, ...] | None
+
+    def error(self, wrong: Array, values: Array, message: str, fix: str) -> DataError:
+        """An error about the first row in which `wrong` is true; `{}` in the message is its value."""
+        row = int(np.argmax(wrong.reshape(len(wrong), -1).any(axis=1)))
+        value = values[row][wrong[row]].flat[0]
+        shown = f"{value:.9g}" if values.dtype.kind == "f" else str(value)
+        if self.vocabulary is not None:
+            shown += f" (`{self.vocabulary[int(value)]}`)"
+        return DataError(f"{self.label}: {message.format(shown)}", self.field.file, self.field.row_number(row), fix)
+
+    @property
+    def label(self) -> str:
+        return f"`{self.name}`" if self.name == self.spec.name else f"column `{self.name}` for `{self.spec.name}`"
+
+
+def array_for(spec: InputSpec, fields: Mapping[str, Field], preparation: Preparation, notes: list[str]) -> Array:
+    """The array [rows, …] of an input or target, C-contiguous; `notes` gets what was rounded. Raises DataError."""
+    names = preparation.columns[spec.name]
+    if not preparation.table:
+        return np.ascontiguousarray(_whole_field(spec, names[0], fields[names[0]], preparation, notes))
+    rows = len(fields[names[0]].values)
+    array: Array = np.empty((rows, len(names)), dtype_of(spec))
+    for position, name in enumerate(names):
+        array[:, position] = _column(spec, name, fields[name], preparation)
+    return array.reshape(rows, *row_shape(spec))
+
+
+def _whole_field(spec: InputSpec, name: str, field: Field, preparation: Preparation, notes: list[str]) -> Array:
+    shape = row_shape(spec)
+    if field.values.shape[1:] != shape:
+        raise DataError(
+            f"`{name}` has rows of shape {list(field.values.shape[1:])}, but `{spec.name}: {spec.type}`"
+            f" takes {list(shape)}",
+            field.file,
+            fix="declare the shape that the data has, and reshape in the model",
+        )
+    values, vocabulary = _numbers(name, field, preparation)
+    dtype = dtype_of(spec)
+    if values.dtype == np.float64 and dtype == np.float32:
+        notes.append(f"{field.file.name}: `{name}` is f64 and was rounded to f32")
+    return _converted(values, dtype, _Place(spec, name, field, vocabulary))
+
+
+def _column(spec: InputSpec, name: str, field: Field, preparation: Preparation) -> Array:
+    values, vocabulary = _numbers(name, field, preparation)
+    if vocabulary is not None and dtype_of(spec).kind == "f":
+        raise DataError(
+            f"column `{name}` holds categories, but `{spec.name}: {spec.type}` takes numbers to calculate with",
+            field.file,
+            fix=f"leave `{name}` out of `columns`, and give it an input of its own: `{name}: i32[batch] in"
+            f" 0..{len(vocabulary)}`, with `one_hot` in the model",
+        )
+    if name in preparation.fills:
+        values = np.where(np.isnan(values), preparation.fills[name], values)
+    scale = preparation.scales.get(name)
+    if scale is not None:
+        values = (values - scale.mean) / scale.deviation
+    return _converted(values, dtype_of(spec), _Place(spec, name, field, vocabulary))
+
+
+def _numbers(name: str, field: Field, preparation: Preparation) -> tuple[Array, tuple[str, ...] | None]:
+    """A field's numbers; those of a text field are positions in its vocabulary."""
+    if not field.is_text:
+        return field.values, None
+    vocabulary = preparation.vocabularies.get(name)
+    if vocabulary is None:
+        raise DataError(
+            f"`{name}` holds text, but held numbers in the training data", field.file, fix="give numbers in this column"
+        )
+    codes = {text: code for code, text in enumerate(vocabulary)}
+    found = np.array([codes.get(str(text), -1) for text in field.values.flat], np.int64).reshape(field.values.shape)
+    if bool((found < 0).any()):
+        row = int(np.argmax((found < 0).reshape(len(found), -1).any(axis=1)))
+        text = str(field.values[row] if found.ndim == 1 else field.values[row][found[row] < 0].flat[0])
+        raise DataError(
+            f"`{name}` is `{text}`, which the training data does not have{did_you_mean(text, vocabulary)}",
+            field.file,
+            field.row_number(row),
+            f"use one of {quoted(vocabulary)}",
+        )
+    return found, vocabulary
+
+
+def _converted(values: Array, dtype: np.dtype[np.generic], place: _Place) -> Array:
+    if values.dtype.kind == "f":
+        wrong = ~np.isfinite(values)
+        if bool(wrong.any()):
+            raise place.error(wrong, values, "the value is {}", "replace it by a finite number")
+    if dtype.kind == "f":
+        return _to_float(values, dtype, place)
+    if values.dtype.kind == "f":
+        wrong = values != np.floor(values)
+        if bool(wrong.any()):
+            fix = f"give whole numbers, or declare `{place.spec.name}` as f32"
+            raise place.error(wrong, values, "{} is not a whole number", fix)
+    _check_range(values, dtype, place)
+    return values.astype(dtype, copy=False)
+
+
+def _to_float(values: Array, dtype: np.dtype[np.generic], place: _Place) -> Array:
+    with np.errstate(over="ignore"):
+        converted = values.astype(dtype, copy=False)
+    if values.dtype.kind == "f" and values.dtype.itemsize > dtype.itemsize:
+        wrong = np.isinf(converted)
+        if bool(wrong.any()):
+            raise place.error(wrong, values, "{} is too large for f32", "scale the values down, or declare it f64")
+    elif values.dtype.kind in "iu" and values.dtype.itemsize >= dtype.itemsize:
+        wrong = np.abs(converted) > _EXACT[dtype.name]
+        if bool(wrong.any()):
+            fix = "scale the values down, or declare it as a wider type"
+            raise place.error(wrong, values, f"{{}} cannot be kept exactly in {dtype.name}", fix)
+    return converted
+
+
+def _check_range(values: Array, dtype: np.dtype[np.generic], place: _Place) -> None:
+    """That whole numbers lie in the declared range and in their type."""
+    spec = place.spec
+    if dtype.kind == "b":
+        least, end, said = 0, 2, f"`{spec.name}` is bool"
+    else:
+        limits = np.iinfo(dtype.name)
+        least, end, said = int(limits.min), int(limits.max) + 1, f"`{spec.name}` is {spec.type.dtype.value}"
+        if values.dtype.kind == "f":
+            least, end = max(least, -(1 << 53)), min(end, (1 << 53) + 1)
+    low, high = spec.low, spec.high
+    if (low is not None and low > least) or (high is not None and high < end):
+        least, end = max(least, low if low is not None else least), min(end, high if high is not None else end)
+        said = f"`{spec.name}` is declared `in {least}..{end}`"
+    if values.size == 0 or (int(values.min()) >= least and int(values.max()) < end):
+        return
+    wrong = (values < least) | (values >= end)
+    raise place.error(wrong, values, f"{{}} is out of range: {said}", _range_fix(values, place, end - least))
+
+
+def _range_fix(values: Array, place: _Place, size: int) -> str:
+    if place.vocabulary is not None:
+        return f"declare the range for {len(place.vocabulary)} categories: {quoted(place.vocabulary)}"
+    distinct = len(np.unique(values))
+    if place.name != place.spec.name and distinct <= size:
+        return f'to number the {distinct} values from 0, give csv `categories = ["{place.name}"]`'
+    return f"correct the value, or declare the range that the data has: {int(values.min())}..{int(values.max()) + 1}"

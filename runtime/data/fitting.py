@@ -1,0 +1,92 @@
+"""What a preparation takes from the data: vocabularies from all rows; means and deviations from the training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from compiler.diagnostics import DataError
+from runtime.data.dataset import Field
+from runtime.data.preparation import Preparation, Scale
+from runtime.data.specs import Array, InputSpec
+
+
+def vocabulary_of(field: Field) -> tuple[str, ...]:
+    """The distinct texts in order: by value if all are numbers, otherwise by code point. Missing ones do not count."""
+    texts = {str(text) for text in field.values.flat} - {""}
+    try:
+        return tuple(sorted(texts, key=lambda text: (float(text), text)))
+    except ValueError:
+        return tuple(sorted(texts))
+
+
+def vocabularies_of(names: Iterable[str], fields: Mapping[str, Field]) -> dict[str, tuple[str, ...]]:
+    return {name: vocabulary_of(fields[name]) for name in names if fields[name].is_text}
+
+
+def rows_without_gaps(preparation: Preparation, fields: Mapping[str, Field]) -> Array:
+    """A boolean for each row: true where no field in use is missing."""
+    used = {name for names in preparation.columns.values() for name in names}
+    return np.logical_and.reduce([~_missing(fields[name]) for name in sorted(used)])
+
+
+def refuse_missing(preparation: Preparation, fields: Mapping[str, Field], specs: Sequence[InputSpec]) -> None:
+    """Raise DataError at the first missing value for which the preparation has no mean to put there."""
+    for spec in specs:
+        for name in preparation.columns[spec.name]:
+            field = fields[name]
+            missing = _missing(field)
+            if name in preparation.fills or not bool(missing.any()):
+                continue
+            count = int(missing.sum())
+            more = f" (as in {count - 1} further rows)" if count > 1 else ""
+            raise DataError(
+                f"column `{name}` has no value{more}",
+                field.file,
+                field.row_number(int(np.argmax(missing))),
+                _missing_fix(spec, field),
+            )
+
+
+def _missing_fix(spec: InputSpec, field: Field) -> str:
+    drop = 'give csv `missing = "drop"` to leave out such rows'
+    if spec.is_target or field.is_text:
+        return f"fill in the value, or {drop}"
+    return f'fill in the value, or {drop}, or `missing = "mean"` to put the mean of the training rows'
+
+
+def fitted(
+    preparation: Preparation, fields: Mapping[str, Field], specs: Sequence[InputSpec], rows: Array, normalise: bool
+) -> Preparation:
+    """The preparation with the means (`missing = "mean"`) and scales (`normalise`) of the given rows.
+
+    Both concern columns of numbers that feed inputs, scales only those of float inputs. Deviations divide by n.
+    """
+    fills: dict[str, float] = {}
+    scales: dict[str, Scale] = {}
+    for spec in (s for s in specs if not s.is_target):
+        for name in (n for n in preparation.columns[spec.name] if not fields[n].is_text):
+            values = fields[name].values[rows]
+            present = values[~np.isnan(values)]
+            if len(present) == 0:
+                raise DataError(
+                    f"column `{name}` has no value in any training row", fields[name].file, fix="leave the column out"
+                )
+            if preparation.missing == "mean":
+                fills[name] = float(present.mean())
+            if normalise and spec.type.dtype.is_float:
+                scales[name] = _scale_of(present)
+    return Preparation(
+        preparation.columns, preparation.vocabularies, fills, scales, preparation.table, preparation.missing
+    )
+
+
+def _scale_of(values: Array) -> Scale:
+    # A constant column has no spread to divide by, whatever rounding makes of its deviation.
+    deviation = float(values.std()) if values.min() < values.max() else 1.0
+    return Scale(float(values.mean()), deviation)
+
+
+def _missing(field: Field) -> Array:
+    return field.values == "" if field.is_text else np.isnan(field.values)

@@ -1,0 +1,141 @@
+"""Which fields of a data source feed which input and target of a program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from compiler.diagnostics import DataError
+from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
+from runtime.data.specs import InputSpec, row_shape
+from runtime.suggestions import did_you_mean, quoted
+
+Columns = dict[str, tuple[str, ...]]
+
+
+def match_fields(dataset: Dataset, specs: Sequence[InputSpec]) -> Columns:
+    """Input or target -> its fields. A table's columns can share an input; elsewhere names must be equal.
+
+    In a table, a column of its name feeds an input or target of one number a row. Other targets take the columns of
+    the option `target`, other inputs those of `columns`, in order; a single input left over takes all columns of
+    numbers that remain. Raises DataError.
+    """
+    if dataset.table is not None:
+        return _TableMatch(dataset, dataset.table).columns_of(specs)
+    for spec in specs:
+        if spec.name not in dataset.fields:
+            raise _no_field(dataset, spec)
+    return {spec.name: (spec.name,) for spec in specs}
+
+
+def check_fields(dataset: Dataset, columns: Mapping[str, tuple[str, ...]]) -> None:
+    """That a further source has every field of a match made earlier. Raises DataError."""
+    for names in columns.values():
+        columns_at(names, tuple(dataset.fields), dataset.path)
+
+
+def fields_text(fields: Mapping[str, Field]) -> str:
+    """Fields for a message: `image` u8[28, 28], `label` u8."""
+    return ", ".join(f"`{name}` {_type_text(field)}" for name, field in fields.items()) or "none"
+
+
+def _type_text(field: Field) -> str:
+    if field.is_text:
+        return "text"
+    kind = {"u": "u", "i": "i", "f": "f", "b": "bool"}[field.values.dtype.kind]
+    name = kind if kind == "bool" else f"{kind}{8 * field.values.dtype.itemsize}"
+    row = field.values.shape[1:]
+    return f"{name}[{', '.join(map(str, row))}]" if row else name
+
+
+def _no_field(dataset: Dataset, spec: InputSpec) -> DataError:
+    known = (*dataset.fields, *dataset.unread)
+    role = "target" if spec.is_target else "input"
+    held = fields_text(dataset.fields) if dataset.fields else quoted(known)
+    return DataError(
+        f"no field `{spec.name}` for the {role} `{spec.name}: {spec.type}`{did_you_mean(spec.name, known)}",
+        dataset.path,
+        fix=f"give the {role} the name of a field: the data has {held}",
+    )
+
+
+class _TableMatch:
+    """Hands out the columns of one table, each at most once for targets and at most once for inputs."""
+
+    def __init__(self, dataset: Dataset, options: TableOptions) -> None:
+        self._dataset, self._options = dataset, options
+        self._names = tuple(dataset.fields)
+        self._claimed: Columns = {}
+
+    def columns_of(self, specs: Sequence[InputSpec]) -> Columns:
+        for spec in specs:
+            if spec.name in self._names and _width(spec) == 1:
+                self._claimed[spec.name] = (spec.name,)
+        self._take_targets([spec for spec in specs if spec.is_target and spec.name not in self._claimed])
+        self._take_inputs([spec for spec in specs if not spec.is_target and spec.name not in self._claimed])
+        return {spec.name: self._claimed[spec.name] for spec in specs}
+
+    def _take_targets(self, specs: list[InputSpec]) -> None:
+        listed = self._listed(self._options.target)
+        if specs and not listed:
+            last = self._names[-1]
+            raise DataError(
+                f"no column `{specs[0].name}` for the target{did_you_mean(specs[0].name, self._names)}",
+                self._dataset.path,
+                fix=f'say which column it is: `target = "{last}"`, or `target = -1` for the last',
+            )
+        self._deal("target", listed, specs)
+
+    def _take_inputs(self, specs: list[InputSpec]) -> None:
+        if self._options.columns:
+            self._deal("columns", self._listed(self._options.columns), specs)
+            return
+        if len(specs) > 1:
+            raise DataError(
+                f"no columns {quoted(spec.name for spec in specs)} for these inputs",
+                self._dataset.path,
+                fix="list the columns of all of them, in order, with the option `columns = […]`",
+            )
+        for spec in specs:
+            rest = [name for name in self._names if self._is_free_number(name)]
+            if len(rest) != _width(spec):
+                raise self._wrong_count(spec, rest)
+            self._claimed[spec.name] = tuple(rest)
+
+    def _listed(self, columns: Sequence[str | int]) -> list[str]:
+        """The columns of an option, without those that an input or target has by its own name."""
+        own = {name for names in self._claimed.values() for name in names}
+        return [name for name in columns_at(columns, self._names, self._dataset.path) if name not in own]
+
+    def _deal(self, option: str, listed: list[str], specs: list[InputSpec]) -> None:
+        needed = sum(_width(spec) for spec in specs)
+        if len(listed) != needed:
+            wanted = ", ".join(f"`{spec.name}` takes {_width(spec)}" for spec in specs) or "no column is needed"
+            raise DataError(
+                f"option `{option}` gives {len(listed)} columns, but {wanted}",
+                self._dataset.path,
+                fix=f"list {needed} columns" if needed else f"leave out `{option}`",
+            )
+        for spec in specs:
+            self._claimed[spec.name] = tuple(listed[: _width(spec)])
+            del listed[: _width(spec)]
+
+    def _is_free_number(self, name: str) -> bool:
+        claimed = any(name in names for names in self._claimed.values())
+        return not claimed and not self._dataset.fields[name].is_text
+
+    def _wrong_count(self, spec: InputSpec, rest: list[str]) -> DataError:
+        texts = [name for name, field in self._dataset.fields.items() if field.is_text]
+        aside = [name for name in self._names if name not in rest]
+        left = f" (without {quoted(aside)})" if aside else ""
+        also = f"; text columns such as `{texts[0]}` need an input of their own" if texts else ""
+        return DataError(
+            f"the input `{spec.name}: {spec.type}` takes {_width(spec)} numbers a row, but the table has {len(rest)}"
+            f" columns of numbers for it{left}: {quoted(rest)}",
+            self._dataset.path,
+            fix=f"declare it with {len(rest)}, or choose columns with `columns = […]`{also}",
+        )
+
+
+def _width(spec: InputSpec) -> int:
+    return math.prod(row_shape(spec))
