@@ -1,0 +1,169 @@
+"""The grammar's LALR tables: built with Lark, stored beside the grammar, and read without Lark."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lark.grammar import Rule as LarkRule
+
+GRAMMAR = Path(__file__).parents[2] / "grammar" / "dl.lark"
+STORED = GRAMMAR.with_suffix(".tables.json")
+
+# What happens to the children of a reduced rule.
+CALL, PASS, SPLICE = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One alternative of the grammar.
+
+    `kind` is CALL (the action `name` makes a node of the children), PASS (the single child stands for the rule) or SPLICE
+    (the children go into the rule above). `children` lists the symbols that count, by position; -1 is an absent optional.
+    `splices` are the positions whose value is a list to be spliced in. `is_plain`: all symbols count, and none is spliced.
+    """
+
+    origin: str
+    size: int
+    kind: int
+    name: str
+    children: tuple[int, ...]
+    splices: tuple[int, ...]
+    is_plain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """An LALR automaton.
+
+    `actions[state]`, by terminal: a state to shift to, or the complement of a rule to reduce by. `gotos[state]`, by rule name: the
+    state after that rule. Parsing ends in state `end`, at the end of the text.
+    """
+
+    actions: tuple[dict[str, int], ...]
+    gotos: tuple[dict[str, int], ...]
+    rules: tuple[Rule, ...]
+    start: int
+    end: int
+
+
+def load_tables() -> Tables:
+    """The tables of the grammar. The stored ones are used if they are those of the grammar's text."""
+    grammar = GRAMMAR.read_text("utf-8")
+    try:
+        document = json.loads(STORED.read_text("utf-8"))
+        if document["grammar"] == _digest(grammar):
+            return _decode(document)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        pass  # missing or damaged: as good as outdated
+    return build_tables(grammar)
+
+
+def build_tables(grammar: str) -> Tables:
+    """The tables of a grammar in Lark's notation. Raises Lark's `GrammarError` if it is not LALR(1)."""
+    # Lark is slow to import and only needed after a change of the grammar.
+    from lark import Lark
+    from lark.grammar import Rule as LarkRule
+    from lark.parsers.lalr_analysis import Shift
+
+    parser = Lark(grammar, parser="lalr", lexer="basic", maybe_placeholders=True)
+    table = parser.parser.parser.parser.parse_table
+    first, last = table.start_states["start"], table.end_states["start"]
+    # Lark numbers states and rules differently in each run; the order of a walk from the start is the same in all.
+    numbers = {first: 0}
+    rules: dict[LarkRule, int] = {}
+    actions: list[dict[str, int]] = []
+    gotos: list[dict[str, int]] = []
+    waiting = deque([first])
+    while waiting:
+        row = table.states[waiting.popleft()]
+        actions.append({})
+        gotos.append({})
+        for symbol in sorted(row):
+            action, argument = row[symbol]
+            if action is not Shift:
+                actions[-1][symbol] = ~rules.setdefault(argument, len(rules))
+                continue
+            if argument not in numbers:
+                numbers[argument] = len(numbers)
+                waiting.append(argument)
+            is_terminal = symbol == "$END" or symbol.isupper()
+            (actions if is_terminal else gotos)[-1][symbol] = numbers[argument]
+    return Tables(tuple(actions), tuple(gotos), tuple(_rule(rule) for rule in rules), numbers[first], numbers[last])
+
+
+def _rule(rule: LarkRule) -> Rule:
+    origin = str(rule.origin.name)
+    absent = _absent_before(rule.options.empty_indices, len(rule.expansion))
+    children: list[int] = []
+    splices: list[int] = []
+    for position, symbol in enumerate(rule.expansion):
+        children += [-1] * absent[position]
+        if symbol.is_term and symbol.filter_out:
+            continue
+        children.append(position)
+        if not symbol.is_term and symbol.name.startswith("_"):
+            splices.append(position)
+    children += [-1] * absent[-1]
+    passes = rule.options.expand1 and rule.alias is None and len(children) == 1
+    kind = SPLICE if origin.startswith("_") else PASS if passes else CALL
+    name, size = str(rule.alias or origin), len(rule.expansion)
+    is_plain = not splices and children == list(range(size))
+    return Rule(origin, size, kind, name, tuple(children), tuple(splices), is_plain)
+
+
+def _absent_before(empty: tuple[bool, ...], size: int) -> list[int]:
+    """How many absent optionals stand before each symbol, and after the last; `empty` is Lark's notation for it."""
+    if not empty:
+        return [0] * (size + 1)
+    return [len(run) for run in "".join("1" if flag else "0" for flag in empty).split("0")]
+
+
+def _encode(tables: Tables, grammar: str) -> str:
+    """As JSON, one row a line. Equal rows are stored once."""
+    rows: dict[str, int] = {}
+    states = [
+        [rows.setdefault(json.dumps(row, sort_keys=True), len(rows)) for row in pair]
+        for pair in zip(tables.actions, tables.gotos, strict=True)
+    ]
+    rules = [
+        [rule.origin, rule.size, rule.kind, rule.name, rule.children, rule.splices, rule.is_plain]
+        for rule in tables.rules
+    ]
+    lines = [
+        f'{{"grammar": "{_digest(grammar)}", "start": {tables.start}, "end": {tables.end},',
+        '"rules": [\n' + ",\n".join(json.dumps(rule) for rule in rules) + "\n],",
+        '"rows": [\n' + ",\n".join(rows) + "\n],",
+        f'"states": {json.dumps(states)}}}\n',
+    ]
+    return "\n".join(lines)
+
+
+def _decode(document: dict[str, Any]) -> Tables:
+    rows: list[dict[str, int]] = document["rows"]
+    return Tables(
+        tuple(rows[actions] for actions, _ in document["states"]),
+        tuple(rows[gotos] for _, gotos in document["states"]),
+        tuple(Rule(*rule[:4], tuple(rule[4]), tuple(rule[5]), rule[6]) for rule in document["rules"]),
+        document["start"],
+        document["end"],
+    )
+
+
+def _digest(grammar: str) -> str:
+    return sha256(grammar.encode()).hexdigest()
+
+
+def write_tables() -> None:
+    """Store the tables of the grammar as it stands."""
+    grammar = GRAMMAR.read_text("utf-8")
+    STORED.write_text(_encode(build_tables(grammar), grammar), "utf-8")
+
+
+if __name__ == "__main__":
+    write_tables()
