@@ -50,8 +50,16 @@ def sync_folder(folder: Path) -> None:
 
 
 def json_bytes(value: JsonValue) -> bytes:
-    """Readable JSON text of a settings file."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    """Readable JSON text of a settings file. Floats keep every bit; NaN and infinities are written as Python does."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def parse_json(content: bytes) -> JsonValue:
+    """The value of JSON text. Raises ValueError for anything else."""
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -125,7 +125,8 @@ class _TableMatch:
         return not claimed and not self._dataset.fields[name].is_text
 
     def _wrong_count(self, spec: InputSpec, rest: list[str]) -> DataError:
-        texts = [name for name, field in self._dataset.fields.items() if field.is_text]
+        claimed = {name for names in self._claimed.values() for name in names}
+        texts = [name for name, f in self._dataset.fields.items() if f.is_text and name not in claimed]
         aside = [name for name in self._names if name not in rest]
         left = f" (without {quoted(aside)})" if aside else ""
         also = f"; text columns such as `{texts[0]}` need an input of their own" if texts else ""

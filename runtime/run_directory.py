@@ -1,0 +1,199 @@
+"""The folder of one training: its sources, settings, environment, data, metrics, events and checkpoints.
+
+run.json            name, time, main source        environment.json  versions, processor, command line
+source/             the program as it was           data.json         fingerprints, parts, preparation
+settings.json       each value and its origin       metrics.jsonl     one line an epoch
+checkpoints/        see `checkpoint`                events.log        what happened when
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from compiler.diagnostics import CheckpointError, Source
+from runtime.files import JsonValue, explain, json_bytes, parse_json, replace_file
+from runtime.metrics_file import Record, append_record, read_records, truncate_records
+from runtime.suggestions import nearest
+
+_RUN, _VERSION = "run.json", 1
+
+
+class RunDirectory:
+    """An existing run. Writers hold its lock, which ends with the process or with `close`."""
+
+    def __init__(self, path: Path, lock: BinaryIO | None) -> None:
+        self.path, self._lock = path, lock
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def program(self) -> Path:
+        """The copy of the main `.dl` file. Raises CheckpointError."""
+        main = _mapping(self.read_json(_RUN), self.path / _RUN).get("main")
+        path = self.path / "source" / str(main)
+        if not isinstance(main, str) or ".." in Path(main).parts or not path.is_file():
+            raise CheckpointError("the run has no copy of its program", self.path, "train again, or use another run")
+        return path
+
+    def write_json(self, name: str, value: JsonValue) -> None:
+        """Put a JSON file in place in one step. Raises CheckpointError."""
+        try:
+            replace_file(self.path / name, json_bytes(value))
+        except OSError as error:
+            raise _failed(error, self.path / name) from error
+
+    def read_json(self, name: str) -> JsonValue:
+        """The value of a JSON file of the run. Raises CheckpointError."""
+        path = self.path / name
+        try:
+            return parse_json(path.read_bytes())
+        except OSError as error:
+            raise _failed(error, path) from error
+        except ValueError as error:
+            raise CheckpointError(
+                f"this is not JSON text ({error})", path, "restore the file, or train again"
+            ) from error
+
+    def append_metrics(self, record: Record) -> None:
+        append_record(self.metrics, record)
+
+    def read_metrics(self) -> list[Record]:
+        return read_records(self.metrics)
+
+    def truncate_metrics(self, step: int) -> None:
+        truncate_records(self.metrics, step)
+
+    def log(self, message: str) -> None:
+        """Add a line with the time to `events.log`."""
+        line = f"{datetime.now().astimezone().isoformat(timespec='seconds')} {message}\n"
+        try:
+            with (self.path / "events.log").open("ab", buffering=0) as file:
+                file.write(line.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            raise _failed(error, self.path / "events.log") from error
+
+    def close(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def create_run(name: str, out: Path | None, sources: Sequence[Source], base: Path = Path("runs")) -> RunDirectory:
+    """A new, locked run: `out`, or `base`/NAME-YYYYMMDD-HHMMSS. `sources`: the main file first. Raises CheckpointError."""
+    now = datetime.now().astimezone()
+    try:
+        path = _made_as(out) if out is not None else _made_under(base, f"{name}-{now:%Y%m%d-%H%M%S}")
+        lock = _locked(path)
+        (path / "checkpoints").mkdir()
+        main = _copy_sources(path / "source", [source for source in sources if not source.is_library])
+    except OSError as error:
+        raise _failed(error, out or base) from error
+    run = RunDirectory(path, lock)
+    created = now.isoformat(timespec="seconds")
+    run.write_json(_RUN, {"version": _VERSION, "name": name, "created": created, "main": main})
+    return run
+
+
+def open_run(path: Path, for_writing: bool = False) -> RunDirectory:
+    """A run that exists. Raises CheckpointError, also where another process writes and `for_writing` asks for the lock."""
+    if not (path / _RUN).is_file():
+        raise _no_run(path)
+    run = RunDirectory(path, None)
+    version = _mapping(run.read_json(_RUN), path / _RUN).get("version")
+    if version != _VERSION:
+        raise CheckpointError(f"version {version!r} of run directories is not known", path, "update dlc")
+    if not for_writing:
+        return run
+    try:
+        return RunDirectory(path, _locked(path))
+    except OSError as error:
+        raise _failed(error, path) from error
+
+
+def _no_run(path: Path) -> CheckpointError:
+    if path.is_dir():
+        inside = sorted(child.parent.name for child in path.glob(f"*/{_RUN}"))
+        if inside:
+            return CheckpointError("this folder holds runs, but is none", path, f"name one: {path / inside[-1]}")
+        return CheckpointError(f"this is not a run directory: it has no {_RUN}", path, "name the folder of a run")
+    near = [path.parent] if path.parent != Path() else [Path("runs"), Path()]
+    known = {child.parent.name: child.parent for folder in near for child in folder.glob(f"*/{_RUN}")}
+    found = nearest(path.name, known)
+    fix = f"did you mean {known[found]}?" if found is not None else "check the path; runs are kept under runs/"
+    return CheckpointError("there is no such run", path, fix)
+
+
+def _made_as(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    if any(path.iterdir()):
+        what = "holds a run" if (path / _RUN).exists() else "is not empty"
+        fix = (
+            f"choose another --out, or go on with --resume {path}" if what == "holds a run" else "choose another --out"
+        )
+        raise CheckpointError(f"the folder {what}", path, fix)
+    return path
+
+
+def _made_under(base: Path, name: str) -> Path:
+    """The first of NAME, NAME-2, NAME-3, … that does not exist; made here, so that two trainings never share one."""
+    base.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = base / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            number += 1
+
+
+def _locked(path: Path) -> BinaryIO:
+    file = (path / "lock").open("a+b", buffering=0)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read(32).decode("ascii", "replace").strip()
+        file.close()
+        raise CheckpointError(
+            f"the run is in use by process {holder or 'unknown'}", path, "wait until it ends, or stop it"
+        ) from error
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n".encode())
+    return file
+
+
+def _copy_sources(folder: Path, sources: Sequence[Source]) -> str | None:
+    """Copies with the folders between them, so that imports still work; gives the name of the first."""
+    folder.mkdir()
+    if not sources:
+        return None
+    paths = [Path(os.path.abspath(source.name)) for source in sources]
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    for source, path in zip(sources, paths, strict=True):
+        copy = folder / path.relative_to(common)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(source.text.encode())
+    return str(paths[0].relative_to(common))
+
+
+def _mapping(value: JsonValue, path: Path) -> Mapping[str, JsonValue]:
+    if isinstance(value, Mapping):
+        return value
+    raise CheckpointError("this does not hold names and values", path, "restore the file, or train again")
+
+
+def _failed(error: OSError, path: Path) -> CheckpointError:
+    message, fix = explain(error)
+    return CheckpointError(message, path, fix)
