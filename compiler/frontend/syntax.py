@@ -175,8 +175,21 @@ class Scan:
 
 
 Expression: TypeAlias = (
-    "Number | Boolean | Text | NoneLiteral | Name | ListLiteral | TupleLiteral | Range | Unary | Binary | Pipe | Call"
-    " | Attribute | Index | Scan"
+    Number
+    | Boolean
+    | Text
+    | NoneLiteral
+    | Name
+    | ListLiteral
+    | TupleLiteral
+    | Range
+    | Unary
+    | Binary
+    | Pipe
+    | Call
+    | Attribute
+    | Index
+    | Scan
 )
 
 # Types
@@ -327,8 +340,17 @@ class OutputDeclaration:
 
 
 Statement: TypeAlias = (
-    "Assign | StateUpdate | ParamDeclaration | StateDeclaration | Return | Emit | If | For | ExpressionStatement"
-    " | InputDeclaration | OutputDeclaration"
+    Assign
+    | StateUpdate
+    | ParamDeclaration
+    | StateDeclaration
+    | Return
+    | Emit
+    | If
+    | For
+    | ExpressionStatement
+    | InputDeclaration
+    | OutputDeclaration
 )
 
 # Declarations
