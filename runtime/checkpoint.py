@@ -1,7 +1,7 @@
-"""Checkpoints: each a folder with weights, optimizer states, position and a manifest, which appears whole or not at all.
+"""Checkpoints: folders of weights, optimizer states and position, each of which appears whole or not at all.
 
-A checkpoint is written under another name, forced to the disk, and renamed; its manifest, with the SHA-256 of each file,
-is written last. Folders are called `SERIAL-step-STEP`, with `-best` where the model was the best so far; a later
+A checkpoint is written under another name, forced to the disk, and renamed; its manifest, with the SHA-256 of each
+file, is written last. Folders are called `SERIAL-step-STEP`, with `-best` where the model was the best so far; a later
 checkpoint has a higher serial, whatever its step.
 """
 
@@ -20,12 +20,8 @@ from runtime.files import JsonValue, explain, json_bytes, parse_json, sha256_of,
 from runtime.position import Position
 from runtime.tensor_files import read_tensors, write_tensors
 
-WEIGHTS, OPTIMIZER, POSITION, MANIFEST = (
-    "weights.safetensors",
-    "optimizer.safetensors",
-    "position.json",
-    "manifest.json",
-)
+WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
+POSITION, MANIFEST = "position.json", "manifest.json"
 _FILES = (WEIGHTS, OPTIMIZER, POSITION)
 _VERSION = 1
 _NAME = re.compile(r"(\d{6,})-step-(\d+)(-best)?")

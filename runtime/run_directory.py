@@ -21,6 +21,7 @@ from runtime.metrics_file import Record, append_record, read_records, truncate_r
 from runtime.suggestions import nearest
 
 _RUN, _VERSION = "run.json", 1
+_RESTORE = "restore the file, or train again"
 
 
 class RunDirectory:
@@ -61,9 +62,7 @@ class RunDirectory:
         except OSError as error:
             raise _failed(error, path) from error
         except ValueError as error:
-            raise CheckpointError(
-                f"this is not JSON text ({error})", path, "restore the file, or train again"
-            ) from error
+            raise CheckpointError(f"this is not JSON text ({error})", path, _RESTORE) from error
 
     def append_metrics(self, record: Record) -> None:
         append_record(self.metrics, record)
@@ -90,7 +89,10 @@ class RunDirectory:
 
 
 def create_run(name: str, out: Path | None, sources: Sequence[Source], base: Path = Path("runs")) -> RunDirectory:
-    """A new, locked run: `out`, or `base`/NAME-YYYYMMDD-HHMMSS. `sources`: the main file first. Raises CheckpointError."""
+    """A new, locked run: `out`, or `base`/NAME-YYYYMMDD-HHMMSS. `sources` begin with the main file.
+
+    Raises CheckpointError.
+    """
     now = datetime.now().astimezone()
     try:
         path = _made_as(out) if out is not None else _made_under(base, f"{name}-{now:%Y%m%d-%H%M%S}")
@@ -106,7 +108,7 @@ def create_run(name: str, out: Path | None, sources: Sequence[Source], base: Pat
 
 
 def open_run(path: Path, for_writing: bool = False) -> RunDirectory:
-    """A run that exists. Raises CheckpointError, also where another process writes and `for_writing` asks for the lock."""
+    """A run that exists, locked where it is opened for writing. Raises CheckpointError, also where it is in use."""
     if not (path / _RUN).is_file():
         raise _no_run(path)
     run = RunDirectory(path, None)
@@ -137,11 +139,10 @@ def _no_run(path: Path) -> CheckpointError:
 def _made_as(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     if any(path.iterdir()):
-        what = "holds a run" if (path / _RUN).exists() else "is not empty"
-        fix = (
-            f"choose another --out, or go on with --resume {path}" if what == "holds a run" else "choose another --out"
-        )
-        raise CheckpointError(f"the folder {what}", path, fix)
+        if (path / _RUN).exists():
+            fix = f"choose another --out, or go on with --resume {path}"
+            raise CheckpointError("the folder holds a run", path, fix)
+        raise CheckpointError("the folder is not empty", path, "choose another --out")
     return path
 
 
@@ -191,7 +192,7 @@ def _copy_sources(folder: Path, sources: Sequence[Source]) -> str | None:
 def _mapping(value: JsonValue, path: Path) -> Mapping[str, JsonValue]:
     if isinstance(value, Mapping):
         return value
-    raise CheckpointError("this does not hold names and values", path, "restore the file, or train again")
+    raise CheckpointError("this does not hold names and values", path, _RESTORE)
 
 
 def _failed(error: OSError, path: Path) -> CheckpointError:

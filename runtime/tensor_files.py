@@ -1,4 +1,4 @@
-"""Named tensors in safetensors files: streamed out without a copy, and read back with every claim of the file checked."""
+"""Named tensors in safetensors files: streamed out without a copy, and checked when they are read back."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from safetensors import SafetensorError, deserialize
+from safetensors import SafetensorError, deserialize  # pyright: ignore[reportUnknownVariableType]
 
 from compiler.diagnostics import CheckpointError
 from compiler.driver import Array
@@ -84,18 +85,19 @@ def read_tensors(path: Path) -> dict[str, Array]:
 def tensors_in(content: bytes, path: Path) -> dict[str, Array]:
     """The tensors of a safetensors file's content. The library checks lengths, offsets and overlaps."""
     try:
-        entries = deserialize(content)
+        entries = cast("list[tuple[str, dict[str, object]]]", deserialize(content))
     except (SafetensorError, ValueError, OverflowError) as error:
         raise CheckpointError(f"this is not a whole safetensors file ({error})", path, _FIX) from error
-    return {name: _tensor(name, dict(entry), path) for name, entry in entries}
+    return {name: _tensor(name, entry, path) for name, entry in entries}
 
 
 def _tensor(name: str, entry: Mapping[str, object], path: Path) -> Array:
-    code, shape, data = entry["dtype"], entry["shape"], entry["data"]
+    code, data = entry["dtype"], entry["data"]
+    shape = tuple(cast("list[int]", entry["shape"]))
     if not isinstance(code, str) or code not in _TYPES:
         raise CheckpointError(f"tensor `{name}` has element type {code}, which is not supported", path, _CONVERT)
-    if not isinstance(shape, list) or not isinstance(data, bytes | bytearray):
-        raise CheckpointError(f"tensor `{name}` has no shape or no data", path, _FIX)
+    if not isinstance(data, bytes | bytearray):
+        raise CheckpointError(f"tensor `{name}` has no data", path, _FIX)
     try:
         flat: Array = np.frombuffer(data, np.dtype(_TYPES[code]))
         if code == "BF16":
@@ -106,7 +108,7 @@ def _tensor(name: str, entry: Mapping[str, object], path: Path) -> Array:
             flat = flat != 0
         return flat.reshape(shape)
     except (ValueError, OverflowError, TypeError) as error:
-        raise CheckpointError(f"tensor `{name}` does not fill its shape {shape}", path, _FIX) from error
+        raise CheckpointError(f"tensor `{name}` does not fill its shape {list(shape)}", path, _FIX) from error
 
 
 @dataclass(frozen=True, slots=True)
