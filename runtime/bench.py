@@ -54,7 +54,9 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
     begin = time.perf_counter()
     program = load()
     batch = batch or _usual_batch(program, mode)
-    run_steps = _training_steps(program, batch, options) if mode == "train" else _inference_steps(program, batch, options)
+    run_steps = (
+        _training_steps(program, batch, options) if mode == "train" else _inference_steps(program, batch, options)
+    )
     compile_seconds = time.perf_counter() - begin
     run_steps(1)
     first_seconds = seconds_since_start()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from compiler.driver import Array, Tensors
+from runtime.checkpoint import Checkpoint, best_checkpoint, write_checkpoint
 from runtime.position import Position
 from runtime.reporting.events import EpochEnded
+from runtime.reporting.training_json import event_as_json
+from runtime.run_directory import RunDirectory
 
 
 class MemoryKeeper:
     """Copies the best weights; nothing touches a disk."""
 
-    run = None
+    run: Path | None = None
 
     def __init__(self, tensors: Tensors, weights: Sequence[str]) -> None:
         self._tensors, self._weights = tensors, weights
@@ -28,9 +34,88 @@ class MemoryKeeper:
     def save(self, position: Position) -> None:
         del position
 
-    def give_up(self) -> None:
+    def give_up(self) -> bool:
         self.restore_best()
+        return False
 
     def restore_best(self) -> None:
         for name, values in self._best.items():
             self._tensors[name][...] = values
+
+
+class RunKeeper:
+    """Writes checkpoints and metrics of a run.
+
+    Saving may cost a twentieth of the time: where epochs are shorter than that, the best weights are copied and written
+    later, and a crash loses at most the moments since the last saving.
+    """
+
+    def __init__(self, directory: RunDirectory, tensors: Tensors, weights: Sequence[str], seed: int, keep: int) -> None:
+        self._directory, self._tensors, self._weights = directory, tensors, weights
+        self._seed, self._keep = seed, keep
+        self._put_off: Checkpoint | None = None  # the best so far, not yet on the disk
+        self._written: Position | None = None
+        self._may_save_at = 0.0
+
+    @property
+    def run(self) -> Path:
+        return self._directory.path
+
+    def epoch_ended(self, position: Position, event: EpochEnded) -> None:
+        self._directory.append_metrics(event_as_json(event))
+        if time.monotonic() >= self._may_save_at:
+            if not event.is_best:
+                self._write_put_off()
+            self._write(self._checkpoint(position), event.is_best)
+        elif event.is_best:
+            self._put_off = self._copied(position)
+
+    def save(self, position: Position) -> None:
+        if position == self._written:
+            return
+        if self._put_off is not None and self._put_off.position == position:
+            self._write_put_off()
+            return
+        self._write_put_off()
+        self._write(self._checkpoint(position), is_best=False)
+
+    def give_up(self) -> bool:
+        self._write_put_off()
+        return self._written is not None
+
+    def restore_best(self) -> None:
+        best = best_checkpoint(self._directory.checkpoints).checkpoint
+        for name in self._weights:
+            self._tensors[name][...] = best.weights[name]
+
+    def resumes_at(self, position: Position) -> None:
+        """The run's newest checkpoint is that of `position`."""
+        self._written = position
+
+    def _write_put_off(self) -> None:
+        if self._put_off is not None:
+            self._write(self._put_off, is_best=True)
+
+    def _write(self, checkpoint: Checkpoint, is_best: bool) -> None:
+        begin = time.monotonic()
+        write_checkpoint(self._directory.checkpoints, checkpoint, is_best, self._keep)
+        end = time.monotonic()
+        self._may_save_at = end + 20 * (end - begin)
+        self._written = checkpoint.position
+        if is_best:
+            self._put_off = None
+
+    def _checkpoint(self, position: Position) -> Checkpoint:
+        others = [name for name in self._tensors.names() if name not in self._weights]
+        return Checkpoint(self._named(self._weights), self._named(others), position, self._seed)
+
+    def _copied(self, position: Position) -> Checkpoint:
+        live = self._checkpoint(position)
+        return replace(live, weights=_copies(live.weights), optimizer=_copies(live.optimizer))
+
+    def _named(self, names: Sequence[str]) -> dict[str, Array]:
+        return {name: self._tensors[name] for name in names}
+
+
+def _copies(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: values.copy() for name, values in tensors.items()}

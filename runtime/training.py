@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from compiler.diagnostics import DlcError
 from compiler.driver import Array, Executable, Results, Tensors
 from runtime.data.batching import epoch_order
@@ -49,8 +51,8 @@ class Keeper(Protocol):
         """Save everything now."""
         ...
 
-    def give_up(self) -> None:
-        """The tensors are spoilt: write what was put off, and touch nothing else."""
+    def give_up(self) -> bool:
+        """The tensors are spoilt: write what was put off. Whether the run now holds a good state."""
         ...
 
     def restore_best(self) -> None:
@@ -151,9 +153,7 @@ class _Training:
         position, length = self._position, self._job.length
         left = (length.total_steps - position.step) * position.seconds / max(position.step, 1)
         epoch = (position.step - 1) // length.steps_per_epoch + 1
-        self._observer(
-            TrainingProgressed(epoch, position.step, position.means(), self._rate, samples_per_second, left)
-        )
+        self._observer(TrainingProgressed(epoch, position.step, position.means(), self._rate, samples_per_second, left))
 
     def _close_epoch(self) -> None:
         job, position = self._job, self._position
@@ -208,15 +208,17 @@ class _Training:
         self._saved_at = time.monotonic()
 
     def _refuse_nonfinite(self, results: Results) -> None:
-        if not results.nonfinite:
+        spoilt = results.nonfinite or self._nonfinite_scalars(results)
+        if not spoilt:
             return
-        self._job.keeper.give_up()
-        name, step = results.nonfinite[0]
+        has_good_state = self._job.keeper.give_up()
+        name, step = spoilt[0]
         epoch = step // self._job.length.steps_per_epoch + 1
         fix = "lower the rate (--set optimizer.lr=…) or clip the gradients (`clip = norm(1.0)` in `train`)"
-        run = self._job.keeper.run
-        if run is not None:
-            fix += f"; {run} keeps the last good state"
+        if has_good_state:
+            fix += f"; {self._job.keeper.run} keeps the last good state"
         raise TrainingError(f"`{name}` became NaN or infinite at step {step} (epoch {epoch})", fix)
 
-
+    def _nonfinite_scalars(self, results: Results) -> list[tuple[str, int]]:
+        bad = {name: np.flatnonzero(~np.isfinite(results.scalars[name])) for name in self._job.scalars}
+        return [(name, self._position.step + int(steps[0])) for name, steps in bad.items() if len(steps)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from compiler.diagnostics import CheckpointError, CompilerBug, DataError, DlcError, SourceError, UsageError
+from compiler.diagnostics import CompilerBug, DlcError, SourceError, UsageError
 from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of_terminal
 
 FAILURE = 1
@@ -23,10 +23,8 @@ def report_failure(error: Exception) -> int:
         case UsageError():
             _print(str(error), error.fix)
             return MISUSE
-        case DataError() | CheckpointError():
-            _print(str(error), error.fix)
         case DlcError():
-            _print(str(error), "")
+            _print(str(error), str(getattr(error, "fix", "")))  # the runtime's own kinds say what to do, too
         case OSError():
             _print(_system_message(error), "")
         case MemoryError():

@@ -18,7 +18,9 @@ EXAMPLES = ("dlc fmt model.dl", "dlc fmt --check examples", "dlc fmt - < model.d
 def configure(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="model files, folders of them, or -")
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a file would change")
-    parser.add_argument("--diff", action="store_true", help="print the changes and make none; exit with 1 if there are any")
+    parser.add_argument(
+        "--diff", action="store_true", help="print the changes and make none; exit with 1 if there are any"
+    )
 
 
 def run(arguments: Namespace) -> int:
@@ -35,8 +37,8 @@ def run(arguments: Namespace) -> int:
             print(file)
         else:
             file.write_text(after, encoding="utf-8")
-    what = "would change" if only_look else "changed"
-    say(f"{len(changes)} {'file' if len(changes) == 1 else 'files'} {what}, {len(files) - len(changes)} left as they are")
+    files_changed = "1 file" if len(changes) == 1 else f"{len(changes)} files"
+    say(f"{files_changed} {'would change' if only_look else 'changed'}, {len(files) - len(changes)} left as they are")
     return 1 if only_look and changes else 0
 
 

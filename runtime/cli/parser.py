@@ -10,7 +10,6 @@ from typing import NoReturn
 from compiler.diagnostics import UsageError
 from runtime.cli.suggest import did_you_mean
 
-
 Namespace = argparse.Namespace
 
 
@@ -58,7 +57,9 @@ class Parser(argparse.ArgumentParser):
             return f"{required[1]} is missing", f"usage: {self.usage_line()}"
         if choice := re.match(r"argument (.+): invalid choice: '(.*)' \(choose from (.*)\)", message):
             known = [word.strip(" '") for word in choice[3].split(",")]
-            return f"{choice[1]} cannot be `{choice[2]}`", did_you_mean(choice[2], known) or f"one of {', '.join(known)}"
+            return f"{choice[1]} cannot be `{choice[2]}`", did_you_mean(
+                choice[2], known
+            ) or f"one of {', '.join(known)}"
         if argument := re.match(r"argument (.+?): (.*)", message):
             return f"{argument[1]}: {argument[2]}", help_hint
         return message, help_hint

@@ -22,10 +22,14 @@ DRAWN_STAGES = ("graph", "grad", "schedule")
 
 def configure(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE[:LINE]", help="the model file, and a line of it")
-    parser.add_argument("--stage", choices=STAGES, default="graph", help="one of %(choices)s (default: graph)", metavar="STAGE")
+    parser.add_argument(
+        "--stage", choices=STAGES, default="graph", help="one of %(choices)s (default: graph)", metavar="STAGE"
+    )
     parser.add_argument("--mode", choices=["train", "infer"], default="train", help="which program (default: train)")
     parser.add_argument("--node", metavar="PATH", help="only what came from this path, such as encoder.0.dense")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="one of %(choices)s (default: text)", metavar="FORMAT")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="text", help="one of %(choices)s (default: text)", metavar="FORMAT"
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a file")
     add_settings(parser)
     add_compilation(parser)
@@ -35,7 +39,8 @@ def run(arguments: Namespace) -> int:
     name, line = _place(arguments.file)
     if arguments.format in ("dot", "svg") and arguments.stage not in DRAWN_STAGES:
         raise UsageError(
-            f"stage {arguments.stage} cannot be drawn", f"--format {arguments.format} goes with {', '.join(DRAWN_STAGES)}"
+            f"stage {arguments.stage} cannot be drawn",
+            f"--format {arguments.format} goes with {', '.join(DRAWN_STAGES)}",
         )
     text = driver.show(
         model_file(name),

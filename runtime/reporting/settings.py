@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from compiler.driver import SettingValue
 
 
-
 def value_text(value: SettingValue) -> str:
     """`0.001`, `true`, `"text"`, `[1, 2]`, `none`."""
     match value:

@@ -38,4 +38,8 @@ def say(message: str) -> None:
 def say_labelled(label: str, message: str) -> None:
     """`error: …`, `hint: …` and the like; further lines of the message are indented below the first."""
     first, *rest = message.split("\n")
-    say("\n".join([f"{styled(label + ':', label, sys.stderr)} {first}", *(f"  {line}" if line else "" for line in rest)]))
+    say(
+        "\n".join(
+            [f"{styled(label + ':', label, sys.stderr)} {first}", *(f"  {line}" if line else "" for line in rest)]
+        )
+    )

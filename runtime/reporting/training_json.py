@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import assert_never
 
+from runtime.files import JsonValue
 from runtime.reporting.events import EpochEnded, Event, TrainingEnded, TrainingProgressed, TrainingStarted
 
 
@@ -20,7 +21,7 @@ def print_event(event: Event) -> None:
     sys.stdout.flush()
 
 
-def event_as_json(event: TrainingStarted | EpochEnded | TrainingEnded) -> dict[str, object]:
+def event_as_json(event: TrainingStarted | EpochEnded | TrainingEnded) -> dict[str, JsonValue]:
     """Metrics stand beside the other keys: `accuracy`, `val_accuracy`, `test_accuracy`; what is not finite is null."""
     match event:
         case TrainingStarted():
@@ -63,7 +64,7 @@ def event_as_json(event: TrainingStarted | EpochEnded | TrainingEnded) -> dict[s
             assert_never(event)
 
 
-def prefixed(prefix: str, scalars: Mapping[str, float]) -> dict[str, object]:
+def prefixed(prefix: str, scalars: Mapping[str, float]) -> dict[str, JsonValue]:
     return {prefix + name: value if math.isfinite(value) else None for name, value in scalars.items()}
 
 

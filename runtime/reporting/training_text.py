@@ -109,7 +109,9 @@ class TextReporter:
             self._print_epoch(self._held_back)
         self.close()
         best = f"; best epoch {event.best_epoch}" if event.best_epoch else ""
-        self._console.print(f"{event.reason} after {event.step} steps, {event.epochs} epochs, {duration(event.seconds)}{best}")
+        self._console.print(
+            f"{event.reason} after {event.step} steps, {event.epochs} epochs, {duration(event.seconds)}{best}"
+        )
         if event.test:
             self._console.print(Text(f"test: {_scalars_text(event.test)}", style="bold"))
         if event.run is not None:

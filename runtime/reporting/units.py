@@ -36,11 +36,7 @@ def measure(value: float) -> str:
 
 
 def _scaled(value: float, base: int, units: tuple[str, ...]) -> str:
-    for unit in units[:-1]:
-        if abs(value) < base:
-            break
-        value /= base
-    else:
-        unit = units[-1]
-    digits = 0 if unit == units[0] else 1
-    return f"{value:.{digits}f} {unit}"
+    power = 0
+    while abs(value) >= base and power < len(units) - 1:
+        value, power = value / base, power + 1
+    return f"{value:.{1 if power else 0}f} {units[power]}"

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 import small_driver
 from compiler.driver import Options
 from runtime.data.part import Part
@@ -90,8 +91,10 @@ class StopAfter:
     def __init__(self, inner: small_driver.SmallExecutable, step: int, number: int = signal.SIGINT) -> None:
         self.inner, self.step, self.number = inner, step, number
 
-    def run(self, tensors: object, data: object, rows: object, batch: int, first_step: int = 0, *more: object) -> object:
-        results = self.inner.run(tensors, data, rows, batch, first_step, *more)  # pyright: ignore
+    def run(
+        self, tensors: object, data: object, rows: object, batch: int, first_step: int = 0, *more: object
+    ) -> object:
+        results = self.inner.run(tensors, data, rows, batch, first_step, *more)
         if first_step <= self.step:
             os.kill(os.getpid(), self.number)
         return results

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
 from compiler import driver
 from compiler.diagnostics import Source, Span, UsageError
 from compiler.driver import Array, Options, Results
@@ -63,7 +65,7 @@ def load_text(
     data = None
     if values["data"] is not None:
         format_name = Path(str(values["data"])).suffix.lstrip(".")
-        options = (("target", "label"),) if format_name == "csv" else ()
+        options = (("target", -1),) if format_name == "csv" else ()
         data = DataSource(format_name, str(values["data"]), options, span)
     plan = Training(
         rules=(), schedule=None, clip=None, metrics=("accuracy",), batch=values["batch"], epochs=values["epochs"],
@@ -80,9 +82,7 @@ def load_text(
         for path, shape in (("dense.W", (FEATURES, CLASSES)), ("dense.b", (CLASSES,)))
     )
     settings = tuple(Setting(key, values[key], origins[key], key == "optimizer.lr") for key in values)
-    return Program(
-        "Small", "Small", (source,), settings, inputs, ("logits",), parameters, EMPTY, EMPTY, plan, ()
-    )
+    return Program("Small", "Small", (source,), settings, inputs, ("logits",), parameters, EMPTY, EMPTY, plan, ())
 
 
 def allocate(program: Program, options: Options) -> SmallTensors:
@@ -108,7 +108,11 @@ class SmallExecutable:
     kind: str
     calls: int = 0
 
-    def run(
+    def run(self, *arguments: Any, **named: Any) -> Results:
+        with np.errstate(all="ignore"):
+            return self._run(*arguments, **named)
+
+    def _run(
         self,
         tensors: SmallTensors,
         data: Mapping[str, Array],

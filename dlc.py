@@ -1,0 +1,266 @@
+"""Neural networks from `.dl` text, natively compiled: the Python API.
+
+    import dlc
+
+    model = dlc.load("model.dl", hidden=64)
+    result = model.train(data="digits.csv.gz", epochs=10)
+    print(result.test["accuracy"])
+    logits = model.predict({"pixels": images})["logits"]
+
+A single function of the language, with its gradient:
+
+    square = dlc.function("fn square(x) = x * x", "square")
+    square(array)
+    square.gradient(array)
+
+Every error that a caller can cause is a `DlcError`: `SourceError` for mistakes in `.dl` text, `DataError`, `UsageError`,
+`CheckpointError` and `TrainingError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from compiler import driver
+from compiler.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
+from compiler.driver import Options, Tensors
+from runtime.data_from_arrays import part_of_arrays
+from runtime.evaluation import Evaluator
+from runtime.jobs import Parts, fresh_tensors, job_of, load_data, start_of
+from runtime.keepers import MemoryKeeper
+from runtime.model import runtime_settings, training_of, weight_names
+from runtime.position import Position
+from runtime.prediction import predict
+from runtime.reporting.events import EpochEnded, Event, TrainingEnded
+from runtime.reporting.settings import value_text
+from runtime.threads import usable_threads
+from runtime.training import TrainingError, run_training
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "DlcError",
+    "EpochEnded",
+    "Function",
+    "Model",
+    "SourceError",
+    "TrainingError",
+    "TrainingResult",
+    "UsageError",
+    "function",
+    "load",
+    "loads",
+]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+SettingValue: TypeAlias = "int | float | bool | str | None | Sequence[SettingValue]"
+Data: TypeAlias = "str | PathLike[str] | Mapping[str, Array]"
+
+
+class Function(Protocol):
+    """A compiled `fn`."""
+
+    def __call__(self, *arrays: Array) -> Array | tuple[Array, ...]:
+        """The result, or a tuple of the results."""
+        ...
+
+    def gradient(self, *arrays: Array, cotangents: Sequence[Array] | None = None) -> tuple[Array, ...]:
+        """One gradient for each array of floats, of its shape; `cotangents` (ones by default) weigh the results."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a training gave. Metrics go by name, `loss` among them; those of a part that was not there are empty."""
+
+    reason: str  # finished, or stopped early
+    steps: int
+    best_epoch: int | None
+    history: tuple[EpochEnded, ...]
+    test: Mapping[str, float]
+    seconds: float
+
+
+def load(
+    path: str | PathLike[str],
+    *,
+    experiment: str | None = None,
+    threads: int | None = None,
+    target: str = "native",
+    dtype: str = "f32",
+    **settings: SettingValue,
+) -> Model:
+    """The model of a `.dl` file. `settings` stand above those of the file: `hidden=64`, `**{"optimizer.lr": 0.01}`.
+
+    `experiment` chooses among several `train NAME: …`; `threads` defaults to all that the process may use; `target` is
+    `native` or `reference` (NumPy, slow, the definition of meaning); `dtype="f64"` turns every f32 into f64.
+    Raises SourceError with every mistake of the file.
+    """
+    file = Path(path)
+    return Model(lambda overrides: driver.load(file, experiment, overrides), _options(target, dtype, threads), settings)
+
+
+def loads(
+    text: str,
+    *,
+    name: str = "<text>",
+    experiment: str | None = None,
+    threads: int | None = None,
+    target: str = "native",
+    dtype: str = "f32",
+    **settings: SettingValue,
+) -> Model:
+    """As `load`, from text; `name` stands for the file in messages."""
+    options = _options(target, dtype, threads)
+    return Model(lambda overrides: driver.load_text(text, name, experiment, overrides), options, settings)
+
+
+def function(
+    source: str,
+    name: str,
+    *,
+    threads: int | None = None,
+    target: str = "native",
+    dtype: str = "f32",
+    **config: SettingValue,
+) -> Function:
+    """The `fn` called `name` of a source text, compiled; `config` are the values of its configuration group.
+
+    Each shape of arrays is compiled once, when it is first seen. Raises SourceError.
+    """
+    return driver.function(source, name, config, _options(target, dtype, threads))
+
+
+class Model:
+    """A checked program with its weights. Weights come into being, by the program's seed, when first needed."""
+
+    def __init__(
+        self,
+        elaborate: Callable[[tuple[tuple[str, str], ...]], driver.Program],
+        options: Options,
+        settings: Mapping[str, SettingValue],
+    ) -> None:
+        self._elaborate, self._options, self._settings = elaborate, options, dict(settings)
+        self._program = elaborate(_overrides(self._settings))
+        self._present: Tensors | None = None
+
+    @property
+    def parameters(self) -> Mapping[str, Array]:
+        """Every parameter and state by its path. The arrays are views: writing into one changes the model."""
+        return {name: self._tensors()[name] for name in weight_names(self._program)}
+
+    def train(
+        self,
+        data: Data | None = None,
+        *,
+        validation: Mapping[str, Array] | None = None,
+        test: Mapping[str, Array] | None = None,
+        epochs: int | None = None,
+        batch: int | None = None,
+        seed: int | None = None,
+        observer: Callable[[Event], None] | None = None,
+        **settings: SettingValue,
+    ) -> TrainingResult:
+        """Train from the present weights; afterwards the model has the best ones.
+
+        `data` is a path, or arrays by the names of inputs and targets; by default, what `train` names in the file.
+        With arrays, `validation` and `test` are arrays too. Further settings are keys of `train`, such as
+        `**{"optimizer.lr": 0.01}`. `observer` is told of each epoch. Nothing is written to the disk.
+        Ctrl-C leaves the weights as they are and raises KeyboardInterrupt.
+        """
+        named = {"epochs": epochs, "batch": batch, "seed": seed}
+        given = settings | {name: value for name, value in named.items() if value is not None}
+        self._settings |= given
+        program = self._elaborate(_overrides(self._settings))
+        parts = _parts(program, data, validation, test)
+        tensors = self._tensors_for(program)
+        keeper = MemoryKeeper(tensors, weight_names(program))
+        job = job_of(program, parts, tensors, self._options, keeper)
+        tell: Callable[[Event], None] = observer if observer is not None else _ignore
+        tell(start_of(program, job, Position()))
+        self._program, self._present = program, tensors
+        return _result(run_training(job, Position(), tell), keeper)
+
+    def evaluate(self, data: Mapping[str, Array]) -> dict[str, float]:
+        """The mean loss and metrics over arrays of inputs and targets by name."""
+        plan = training_of(self._program)
+        settings = runtime_settings(self._program)
+        part = part_of_arrays(self._program.inputs, data)
+        executable = driver.compile_evaluation(self._program, self._options)
+        return Evaluator(executable, plan.batch, settings).evaluate(self._tensors(), part) or {}
+
+    def predict(self, inputs: Mapping[str, Array] | Array) -> dict[str, Array]:
+        """Each output by name, for any number of rows. `inputs` go by name; a single one may stand alone."""
+        specs = [spec for spec in self._program.inputs if not spec.is_target]
+        if isinstance(inputs, np.ndarray):
+            if len(specs) != 1:
+                names = ", ".join(spec.name for spec in specs)
+                raise UsageError(f"the model has {len(specs)} inputs", f"give a dictionary with {names}")
+            inputs = {specs[0].name: inputs}
+        part = part_of_arrays(specs, inputs)
+        batch = min(self._options.batch, len(part.rows))
+        executable = driver.compile_prediction(self._program, self._options)
+        return predict(executable, self._tensors(), part, batch, runtime_settings(self._program))
+
+    def _tensors(self) -> Tensors:
+        if self._present is None:
+            self._present = fresh_tensors(self._program, self._options)
+        return self._present
+
+    def _tensors_for(self, program: driver.Program) -> Tensors:
+        """New optimizer states beside the present weights, which a changed setting may no longer fit."""
+        tensors = fresh_tensors(program, self._options)
+        if self._present is None:
+            return tensors
+        for name in weight_names(program):
+            if name not in self._present.names() or self._present[name].shape != tensors[name].shape:
+                raise UsageError(f"the new settings change the shape of `{name}`", "load the model with them instead")
+            tensors[name][...] = self._present[name]
+        return tensors
+
+
+def _options(target: str, dtype: str, threads: int | None) -> Options:
+    return replace(Options(), target=target, dtype=dtype, threads=threads or usable_threads())
+
+
+def _overrides(settings: Mapping[str, SettingValue]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value_text(_frozen(value))) for name, value in settings.items())
+
+
+def _frozen(value: SettingValue) -> driver.SettingValue:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(_frozen(item) for item in value)
+    return value
+
+
+def _parts(
+    program: driver.Program,
+    data: Data | None,
+    validation: Mapping[str, Array] | None,
+    test: Mapping[str, Array] | None,
+) -> Parts:
+    if isinstance(data, Mapping):
+        held = [None if part is None else part_of_arrays(program.inputs, part) for part in (validation, test)]
+        return Parts(part_of_arrays(program.inputs, data), *held)
+    if validation is not None or test is not None:
+        raise UsageError(
+            "arrays for validation or test need arrays for data too", "give data as a dictionary of arrays"
+        )
+    loaded = load_data(program, None if data is None else Path(data))
+    return Parts(loaded.train, loaded.validation, loaded.test)
+
+
+def _result(end: TrainingEnded, keeper: MemoryKeeper) -> TrainingResult:
+    if end.reason == "interrupted":
+        raise KeyboardInterrupt
+    return TrainingResult(end.reason, end.step, end.best_epoch, tuple(keeper.history), end.test, end.seconds)
+
+
+def _ignore(event: Event) -> None:
+    del event

@@ -1,0 +1,50 @@
+"""Measure loss and metrics of a trained model, over its test part unless told otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compiler import driver
+from runtime.cli.common import add_json, print_json
+from runtime.cli.parser import Namespace, Parser
+from runtime.cli.trained import add_trained, trained_of
+from runtime.evaluation import Evaluator
+from runtime.evaluation_data import PARTS, evaluation_data
+from runtime.model import runtime_settings, training_of
+from runtime.reporting.terminal import say, say_labelled
+from runtime.reporting.training_json import prefixed
+from runtime.reporting.units import measure
+
+EXAMPLES = (
+    "dlc eval runs/Digits-20260101-120000",
+    "dlc eval RUN --data other.csv --json",
+    "dlc eval model.dl --weights weights.safetensors --data data/mnist",
+)
+
+
+def configure(parser: Parser) -> None:
+    add_trained(parser)
+    parser.add_argument("--data", metavar="PATH", help="measure on this data instead")
+    parser.add_argument(
+        "--part", choices=PARTS, metavar="PART", help="train, validation or test (default: the last there is)"
+    )
+    add_json(parser)
+
+
+def run(arguments: Namespace) -> int:
+    trained = trained_of(arguments)
+    plan = training_of(trained.program)
+    chosen = evaluation_data(trained, None if arguments.data is None else Path(arguments.data), arguments.part)
+    for note in chosen.notes:
+        say_labelled("note", note)
+    executable = driver.compile_evaluation(trained.program, trained.options)
+    evaluator = Evaluator(executable, min(plan.batch, len(chosen.part.rows)), runtime_settings(trained.program))
+    scalars = evaluator.evaluate(trained.tensors, chosen.part) or {}
+    if arguments.json:
+        rows = len(chosen.part.rows)
+        print_json({"model": trained.program.model, "data": chosen.name, "rows": rows, **prefixed("", scalars)})
+    else:
+        say(f"{trained.program.model} on {chosen.name}, {len(chosen.part.rows)} rows")
+        for name, value in scalars.items():
+            print(f"{name}  {measure(value)}")
+    return 0

@@ -1,0 +1,58 @@
+"""Apply a trained model to each row of a file.
+
+Each output stands under its name. Where an output has one number for each class of a target `in 0..n`, the most likely
+class stands under the target's name, as the word that it had in the training data where it was a word.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from compiler import driver
+from compiler.diagnostics import UsageError
+from runtime.cli.parser import Namespace, Parser
+from runtime.cli.trained import add_trained, trained_of
+from runtime.data.loading import load_rows
+from runtime.model import runtime_settings
+from runtime.prediction import classes, predict
+from runtime.prediction_files import FORMATS, json_lines, write_predictions
+from runtime.reporting.terminal import say, say_labelled
+
+EXAMPLES = (
+    "dlc predict RUN --input new.csv",
+    "dlc predict RUN --input images.npy --output predictions.npz",
+)
+
+
+def configure(parser: Parser) -> None:
+    add_trained(parser)
+    parser.add_argument(
+        "--input", required=True, metavar="FILE", help="csv, npz, npy or idx, plain or gzip; targets are not needed"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="a .npz or .jsonl file (default: JSON lines on standard output)"
+    )
+
+
+def run(arguments: Namespace) -> int:
+    output = None if arguments.output is None else Path(arguments.output)
+    if output is not None and output.suffix not in FORMATS:
+        raise UsageError(f"the format of {output} is not known", f"give a name that ends in {' or '.join(FORMATS)}")
+    trained = trained_of(arguments)
+    program = trained.program
+    options = dict(program.plan.data.options) if program.plan is not None and program.plan.data is not None else {}
+    loaded = load_rows(Path(arguments.input), program.inputs, trained.preparation, options)
+    for note in loaded.notes:
+        say_labelled("note", note)
+    executable = driver.compile_prediction(program, trained.options)
+    batch = min(trained.options.batch, len(loaded.part.rows))
+    outputs = predict(executable, trained.tensors, loaded.part, batch, runtime_settings(program))
+    found = classes(outputs, [spec for spec in program.inputs if spec.is_target], trained.preparation)
+    if output is None:
+        for line in json_lines({**outputs, **found}):
+            sys.stdout.write(line + "\n")
+    else:
+        write_predictions(output, {**outputs, **found})
+        say(f"{len(loaded.part.rows)} rows in {output}")
+    return 0

@@ -1,0 +1,122 @@
+"""Train a model and save the run. Ctrl-C saves too, and says how to go on."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from compiler import driver
+from compiler.diagnostics import SourceError, UsageError
+from runtime.cli.common import Overrides, add_compilation, add_json, add_settings, compile_options, model_file
+from runtime.cli.main import INTERRUPTED
+from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.jobs import start_of
+from runtime.reporting.events import Observer, TrainingEnded
+from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of_terminal
+from runtime.reporting.training_json import print_event
+from runtime.session import Request, Session, begun, prepared, resumed
+from runtime.training import run_training
+
+EXAMPLES = (
+    "dlc train model.dl",
+    "dlc train model.dl --data data/mnist --epochs 20 --set hidden=256",
+    "dlc train --resume runs/Digits-20260101-120000",
+)
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE", nargs="?", help="the model file (.dl); not needed with --resume")
+    parser.add_argument("--data", metavar="PATH", help="train on this data instead of what the file names")
+    parser.add_argument("--epochs", type=whole_number(1), metavar="N", help="passes over the data")
+    parser.add_argument("--batch", type=whole_number(1), metavar="N", help="rows of a step")
+    parser.add_argument("--seed", type=whole_number(0), metavar="N", help="of start values, shuffling and dropout")
+    parser.add_argument("--out", metavar="DIR", help="the folder of the run (default: a new one below runs)")
+    parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, or for more epochs")
+    parser.add_argument("--init-from", metavar="WEIGHTS", help="start from a safetensors file or a run, by name")
+    parser.add_argument("--dry-run", action="store_true", help="check, load and compile; train and write nothing")
+    add_settings(parser)
+    add_compilation(parser)
+    add_json(parser, "print one JSON object a line: start, each epoch, end")
+
+
+def run(arguments: Namespace) -> int:
+    session = _session(arguments)
+    try:
+        return _run(session, arguments)
+    finally:
+        if session.directory is not None:
+            session.directory.close()
+
+
+def _run(session: Session, arguments: Namespace) -> int:
+    if session.program.warnings:
+        warnings = SourceError(session.program.warnings)
+        say(driver.render(warnings, wants_colour(sys.stderr), width_of_terminal()))
+    for note in session.notes:
+        say_labelled("note", note)
+    if arguments.json:
+        return _train(session, print_event, arguments.dry_run)
+    from runtime.reporting.training_text import TextReporter  # rich is slow to import, and JSON does without
+
+    reporter = TextReporter()
+    try:
+        return _train(session, reporter, arguments.dry_run)
+    finally:
+        reporter.close()
+
+
+def _session(arguments: Namespace) -> Session:
+    overrides = _overrides(arguments)
+    file = None if arguments.file is None else model_file(arguments.file)
+    options = compile_options(arguments, arguments.batch)
+    if arguments.resume is not None:
+        _refuse_with_resume(arguments)
+        return resumed(Path(arguments.resume), file, overrides, options)
+    if file is None:
+        raise UsageError("FILE is missing", "usage: dlc train FILE, or dlc train --resume RUN")
+    request = Request(
+        file=file,
+        experiment=arguments.experiment,
+        overrides=overrides,
+        data=_path(arguments.data),
+        out=_path(arguments.out),
+        init_from=_path(arguments.init_from),
+        options=options,
+        command_line=sys.argv,
+    )
+    return prepared(request) if arguments.dry_run else begun(request)
+
+
+def _train(session: Session, observer: Observer, dry_run: bool) -> int:
+    observer(start_of(session.program, session.job, session.position))
+    if dry_run:
+        say("dry run: everything is ready; nothing was trained or written")
+        return 0
+    end = run_training(session.job, session.position, observer)
+    if session.directory is not None:
+        session.directory.log(f"training {end.reason} at step {end.step}")
+    _say_how_to_go_on(end)
+    return INTERRUPTED if end.reason == "interrupted" else 0
+
+
+def _say_how_to_go_on(end: TrainingEnded) -> None:
+    if end.reason == "interrupted":
+        say(f"resume: dlc train --resume {end.run}")
+    else:
+        say(f"next: dlc eval {end.run}  or  dlc predict {end.run} --input FILE")
+
+
+def _overrides(arguments: Namespace) -> Overrides:
+    options = (("epochs", arguments.epochs), ("batch", arguments.batch), ("seed", arguments.seed))
+    return (*arguments.settings, *((key, str(value)) for key, value in options if value is not None))
+
+
+def _refuse_with_resume(arguments: Namespace) -> None:
+    for option in ("data", "out", "init_from", "experiment", "dry_run"):
+        if getattr(arguments, option):
+            name = "--" + option.replace("_", "-")
+            raise UsageError(f"{name} does not go with --resume", "a resumed training keeps its model, data and folder")
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)

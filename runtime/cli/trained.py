@@ -1,0 +1,38 @@
+"""The arguments that name a trained model: a run, or a model file with weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compiler.diagnostics import UsageError
+from runtime.cli.common import add_compilation, add_settings, compile_options, model_file
+from runtime.cli.parser import Namespace, Parser
+from runtime.reporting.terminal import say_labelled
+from runtime.trained import Trained, open_model_file, open_trained_run
+
+
+def add_trained(parser: Parser) -> None:
+    parser.add_argument("model", metavar="RUN|FILE", help="the folder of a run, or a model file with --weights")
+    parser.add_argument("--weights", metavar="W", help="a safetensors file, for a model file")
+    parser.add_argument("--last", action="store_true", help="the last weights of the run instead of its best")
+    add_settings(parser)
+    add_compilation(parser)
+
+
+def trained_of(arguments: Namespace) -> Trained:
+    """The trained model, with remarks printed. Raises UsageError, SourceError and CheckpointError."""
+    overrides, options = tuple(arguments.settings), compile_options(arguments)
+    is_file = Path(arguments.model).suffix == ".dl" or Path(arguments.model).is_file()
+    if is_file:
+        if arguments.weights is None:
+            raise UsageError(f"{arguments.model} alone has no weights", "give --weights W.safetensors, or name a run")
+        if arguments.last:
+            raise UsageError("--last goes with a run", "leave it out")
+        file, weights = model_file(arguments.model), Path(arguments.weights)
+        return open_model_file(file, weights, arguments.experiment, overrides, options)
+    if arguments.weights is not None:
+        raise UsageError("--weights goes with a model file", "a run has weights of its own; --last takes the newest")
+    trained = open_trained_run(Path(arguments.model), arguments.last, overrides, options)
+    for note in trained.notes:
+        say_labelled("note", note)
+    return trained

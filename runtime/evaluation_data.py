@@ -1,0 +1,57 @@
+"""The rows on which a trained model is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from compiler.diagnostics import UsageError
+from runtime.data.loading import load_evaluation_data, load_training_data, source_at
+from runtime.data.part import Part
+from runtime.jobs import load_data
+from runtime.model import training_of
+from runtime.trained import Trained
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationData:
+    """`name` says which rows they are: `the test part`, or a path."""
+
+    name: str
+    part: Part
+    notes: tuple[str, ...]
+
+
+def evaluation_data(trained: Trained, path: Path | None, part: str | None) -> EvaluationData:
+    """A part of the data of the training (by default test, else validation, else train), or the data at `path`."""
+    if path is None:
+        return _part_of_training(trained, part)
+    if part is not None:
+        raise UsageError("a part belongs to the training's own data, and --data names other data", "leave out --part")
+    plan = training_of(trained.program)
+    source = source_at(path, plan.data)
+    if trained.preparation is not None:
+        loaded = load_evaluation_data(trained.program.inputs, source, trained.preparation)
+        return EvaluationData(str(path), loaded.part, loaded.notes)
+    data = load_training_data(trained.program.inputs, source, None, None, plan.seed)
+    if data.preparation.scales or data.preparation.fills or data.preparation.vocabularies:
+        raise UsageError(
+            f"{path} must be prepared as the training data was, which a weights file does not say",
+            "name the run instead of the model file",
+        )
+    return EvaluationData(str(path), data.test or data.train, data.notes)
+
+
+def _part_of_training(trained: Trained, part: str | None) -> EvaluationData:
+    choices = trained.choices
+    data = load_data(trained.program, Path(choices.data) if choices is not None and choices.data is not None else None)
+    parts = {"test": data.test, "validation": data.validation, "train": data.train}
+    if part is None:
+        part = next(name for name, rows in parts.items() if rows is not None)
+    rows = parts[part]
+    if rows is None:
+        there = " and ".join(name for name, rows in parts.items() if rows is not None)
+        raise UsageError(f"the data has no {part} part", f"it has {there}")
+    return EvaluationData(f"the {part} part", rows, data.notes)

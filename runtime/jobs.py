@@ -1,0 +1,87 @@
+"""A checked program and loaded data to a training that is ready to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compiler import driver
+from compiler.diagnostics import UsageError
+from compiler.driver import Options, Tensors
+from runtime.data.loading import LoadedData, load_training_data, source_at
+from runtime.data.part import Part
+from runtime.evaluation import Evaluator
+from runtime.model import length_of, parameter_count, runtime_settings, training_of
+from runtime.position import Position
+from runtime.reporting.events import TrainingStarted
+from runtime.training import LOSS, Job, Keeper
+
+if TYPE_CHECKING:
+    from compiler.driver import Program
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The rows of a training by purpose."""
+
+    train: Part
+    validation: Part | None = None
+    test: Part | None = None
+
+
+def load_data(program: Program, path: Path | None) -> LoadedData:
+    """The data that `train` names, or that lies at `path`. Raises UsageError where there is neither."""
+    plan = training_of(program)
+    source = plan.data if path is None else source_at(path, plan.data)
+    if source is None:
+        raise UsageError(f"{program.model} has no data to train on", "give --data PATH, or `data = …` in `train`")
+    return load_training_data(program.inputs, source, plan.validation, plan.test, plan.seed)
+
+
+def fresh_tensors(program: Program, options: Options) -> Tensors:
+    """All persistent tensors, with the start values that the seed gives."""
+    tensors = driver.allocate(program, options)
+    driver.initialise(program, tensors, program.plan.seed if program.plan else 0, options)
+    return tensors
+
+
+def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, keeper: Keeper) -> Job:
+    """Compile what the training needs. Raises UsageError where nothing says how long to train."""
+    plan = training_of(program)
+    length = length_of(plan, len(parts.train.rows))
+    settings = runtime_settings(program, length)
+    options = replace(options, batch=length.batch)
+    evaluator = None
+    if parts.validation is not None or parts.test is not None:
+        evaluator = Evaluator(driver.compile_evaluation(program, options), length.batch, settings)
+    return Job(
+        step=driver.compile_training(program, options),
+        evaluator=evaluator,
+        tensors=tensors,
+        settings=settings,
+        seed=plan.seed,
+        length=length,
+        train=parts.train,
+        validation=parts.validation,
+        test=parts.test,
+        patience=plan.patience,
+        scalars=(LOSS, *plan.metrics),
+        keeper=keeper,
+    )
+
+
+def start_of(program: Program, job: Job, position: Position) -> TrainingStarted:
+    """The first event of a training."""
+    parts = {"train": job.train, "validation": job.validation, "test": job.test}
+    return TrainingStarted(
+        model=program.model,
+        run=job.keeper.run,
+        parameters=parameter_count(program),
+        rows={name: 0 if part is None else len(part.rows) for name, part in parts.items()},
+        batch=job.length.batch,
+        epochs=job.length.epochs,
+        total_steps=job.length.total_steps,
+        step=position.step,
+        settings=program.settings,
+    )

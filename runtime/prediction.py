@@ -1,0 +1,58 @@
+"""Inputs to the model's outputs, and to the classes that the outputs stand for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from compiler.driver import Array, Executable, Tensors
+from runtime.data.part import Part
+from runtime.data.preparation import Preparation
+from runtime.data.specs import InputSpec
+from runtime.pace import Pace
+
+
+def predict(
+    executable: Executable, tensors: Tensors, part: Part, batch: int, settings: Mapping[str, float]
+) -> dict[str, Array]:
+    """Each output by name, one row for each row of `part` (at least one), `batch` rows at a time."""
+    pieces: dict[str, list[Array]] = {}
+    pace, first = Pace(), 0
+    while first < len(part.rows):
+        rows = part.rows[first : first + pace.steps * batch]
+        begin = time.perf_counter()
+        results = executable.run(tensors, part.arrays, rows, batch, settings=settings)
+        pace.observe(-(-len(rows) // batch), time.perf_counter() - begin)
+        for name, values in results.arrays.items():
+            pieces.setdefault(name, []).append(values)
+        first += len(rows)
+    return {name: np.concatenate(values) for name, values in pieces.items()}
+
+
+def classes(
+    outputs: Mapping[str, Array], targets: Sequence[InputSpec], preparation: Preparation | None
+) -> dict[str, Array]:
+    """For a target of `n` classes: the most likely class of each row, under the target's name.
+
+    A target `in 0..n` belongs to the output of floats that has n numbers a row; where two outputs or two targets
+    claim one another, nothing is decoded. Classes that were words in the training data are words here.
+    """
+    pairs = [(spec, name) for spec in targets for name in outputs if _scores(outputs[name], spec)]
+    targets_of = [spec.name for spec, _ in pairs]
+    outputs_of = [name for _, name in pairs]
+    found: dict[str, Array] = {}
+    for spec, name in pairs:
+        if targets_of.count(spec.name) > 1 or outputs_of.count(name) > 1 or spec.name in outputs:
+            continue
+        best = outputs[name].argmax(axis=-1)
+        words = preparation.vocabulary_of(spec.name) if preparation is not None else None
+        usable = words is not None and len(words) == outputs[name].shape[-1]
+        found[spec.name] = np.array(words)[best] if usable else best
+    return found
+
+
+def _scores(values: Array, spec: InputSpec) -> bool:
+    is_classes = spec.low == 0 and spec.high is not None and spec.high > 1 and not spec.type.dtype.is_float
+    return is_classes and values.dtype.kind == "f" and values.ndim > 1 and values.shape[-1] == spec.high

@@ -1,0 +1,47 @@
+"""Predictions as JSON lines, one object for each row, or as an npz file of arrays."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from compiler.diagnostics import DataError
+from compiler.driver import Array
+from runtime.files import explain, replace_file
+
+FORMATS = (".npz", ".jsonl")
+
+
+def json_lines(arrays: Mapping[str, Array]) -> Iterator[str]:
+    """One line a row: `{"logits": [0.1, 2.5], "label": "cat"}`. What is not finite becomes null."""
+    columns = {name: _shortest(values).tolist() for name, values in arrays.items()}
+    for row in range(min(map(len, columns.values()))):
+        yield json.dumps({name: values[row] for name, values in columns.items()}, ensure_ascii=False)
+
+
+def write_predictions(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Put the file in place in one step, in the format of its ending. Raises DataError."""
+    if path.suffix == ".npz":
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
+        content = buffer.getvalue()
+    else:
+        content = "".join(line + "\n" for line in json_lines(arrays)).encode()
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        message, fix = explain(error)
+        raise DataError(message, path, fix=fix) from error
+
+
+def _shortest(values: Array) -> Array:
+    """The f64 whose shortest text is that of the f32, so that 0.1 is printed as 0.1; NaN and infinity become None."""
+    if values.dtype.kind != "f":
+        return values
+    wide = values.astype(np.str_).astype(np.float64) if values.dtype == np.float32 else values
+    finite = np.isfinite(wide)
+    return wide if bool(finite.all()) else np.where(finite, wide, None)

@@ -1,0 +1,195 @@
+"""From a request to a training that is ready: the program, its data, compiled code and the run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compiler import driver
+from compiler.diagnostics import CheckpointError, UsageError
+from compiler.driver import Options, Tensors
+from runtime.checkpoint import Checkpoint, newest_checkpoint
+from runtime.data.loading import LoadedData
+from runtime.environment import environment
+from runtime.files import JsonValue
+from runtime.jobs import Parts, fresh_tensors, job_of, load_data
+from runtime.keepers import MemoryKeeper, RunKeeper
+from runtime.model import training_of, weight_names
+from runtime.position import Position
+from runtime.run_directory import RunDirectory, create_run, open_run
+from runtime.trained import (
+    Choices,
+    Overrides,
+    choices_of,
+    program_of,
+    put_weights,
+    take_over_weights,
+)
+from runtime.training import Job
+
+if TYPE_CHECKING:
+    from compiler.driver import Program
+
+_CHECKPOINTS_TO_KEEP = 2
+_FIXED = ("batch", "seed", "data")  # with another value, the position in the epoch would mean other rows
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A new training. `out` is the run directory; without it, one is made below `runs`."""
+
+    file: Path
+    experiment: str | None
+    overrides: Overrides
+    data: Path | None
+    out: Path | None
+    init_from: Path | None
+    options: Options
+    command_line: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A training that is ready to run from `position`; `notes` are remarks for the user."""
+
+    program: Program
+    job: Job
+    position: Position
+    notes: tuple[str, ...]
+    directory: RunDirectory | None = None
+
+
+def prepared(request: Request) -> Session:
+    """Everything but the run directory: what `--dry-run` does. Nothing is written."""
+    program = driver.load(request.file, request.experiment, request.overrides)
+    return _prepared(program, request)[0]
+
+
+def begun(request: Request) -> Session:
+    """A new training with its run directory. The directory is made last, when everything else has succeeded."""
+    program = driver.load(request.file, request.experiment, request.overrides)
+    session, data = _prepared(program, request)
+    directory = create_run(program.name, request.out, program.sources)
+    choices = Choices(
+        request.experiment,
+        request.overrides,
+        None if request.data is None else str(request.data.absolute()),
+        str(request.file.absolute().parent),
+        request.options.dtype,
+        request.options.target,
+    )
+    directory.write_json("settings.json", _settings(program, choices))
+    directory.write_json("environment.json", environment(request.command_line, request.options.threads))
+    directory.write_json("data.json", data.summary)
+    directory.log("training began")
+    keeper = _keeper(directory, program, session.job.tensors)
+    return replace(session, job=replace(session.job, keeper=keeper), directory=directory)
+
+
+def resumed(run: Path, file: Path | None, overrides: Overrides, options: Options) -> Session:
+    """A training that goes on from the newest checkpoint of a run, with the same data, bit for bit.
+
+    `file` may name the model file again; it must not have changed. Raises CheckpointError and UsageError.
+    """
+    _refuse_fixed(overrides, run)
+    directory = open_run(run, for_writing=True)
+    try:
+        return _resumed(directory, file, overrides, options)
+    except BaseException:
+        directory.close()
+        raise
+
+
+def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, options: Options) -> Session:
+    choices = choices_of(directory)
+    _refuse_changed_text(directory, file)
+    program = program_of(directory, choices, overrides)
+    options = replace(options, dtype=choices.dtype, target=choices.target)
+    data = load_data(program, None if choices.data is None else Path(choices.data))
+    _refuse_changed_data(directory, data)
+    found = newest_checkpoint(directory.checkpoints)
+    tensors = fresh_tensors(program, options)
+    put_weights(program, tensors, found.checkpoint.weights, found.path)
+    _put_optimizer_states(program, tensors, found.checkpoint, found.path)
+    position = found.checkpoint.position
+    keeper = _keeper(directory, program, tensors)
+    keeper.resumes_at(position)
+    job = job_of(program, Parts(data.train, data.validation, data.test), tensors, options, keeper)
+    directory.truncate_metrics(position.step)
+    choices = replace(choices, overrides=choices.overrides + overrides)
+    directory.write_json("settings.json", _settings(program, choices))
+    directory.log(f"training resumed at step {position.step}")
+    return Session(program, job, position, (*data.notes, *found.notes), directory)
+
+
+def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:
+    plan = training_of(program)
+    data = load_data(program, request.data)
+    tensors = fresh_tensors(program, request.options)
+    notes = list(data.notes)
+    init_from = request.init_from
+    if init_from is None and plan.init_from is not None:
+        init_from = request.file.parent / plan.init_from
+    if init_from is not None:
+        notes += take_over_weights(program, tensors, init_from)
+    keeper = MemoryKeeper(tensors, weight_names(program))
+    job = job_of(program, Parts(data.train, data.validation, data.test), tensors, request.options, keeper)
+    return Session(program, job, Position(), tuple(notes)), data
+
+
+def _keeper(directory: RunDirectory, program: Program, tensors: Tensors) -> RunKeeper:
+    plan = training_of(program)
+    return RunKeeper(directory, tensors, weight_names(program), plan.seed, plan.keep or _CHECKPOINTS_TO_KEEP)
+
+
+def _settings(program: Program, choices: Choices) -> JsonValue:
+    return {
+        "model": program.model,
+        "choices": choices.to_json(),
+        "settings": {setting.name: {"value": setting.value, "from": setting.origin} for setting in program.settings},
+    }
+
+
+def _put_optimizer_states(program: Program, tensors: Tensors, checkpoint: Checkpoint, place: Path) -> None:
+    weights = set(weight_names(program))
+    states = {name for name in tensors.names() if name not in weights}
+    if states != set(checkpoint.optimizer):
+        raise CheckpointError(
+            "the optimizer's state does not fit the optimizer of the program",
+            place,
+            "resume without changing the optimizer, or begin a new training with --init-from",
+        )
+    for name in states:
+        if tensors[name].shape != checkpoint.optimizer[name].shape:
+            raise CheckpointError(f"the state `{name}` has another shape", place, "use an earlier checkpoint")
+        tensors[name][...] = checkpoint.optimizer[name]
+
+
+def _refuse_changed_text(directory: RunDirectory, file: Path | None) -> None:
+    if file is not None and file.read_bytes() != directory.program.read_bytes():
+        raise UsageError(
+            f"{file} has changed since the run began, and a run goes on with its own copy",
+            f"leave the file out to go on, or begin a new training: dlc train {file} --init-from {directory.path}",
+        )
+
+
+def _refuse_changed_data(directory: RunDirectory, data: LoadedData) -> None:
+    saved = directory.read_json("data.json")
+    before = saved.get("fingerprints") if isinstance(saved, Mapping) else None
+    if before != data.summary["fingerprints"]:
+        raise CheckpointError(
+            "the data has changed since the run began",
+            directory.path,
+            f"restore it, or begin a new training with --init-from {directory.path}",
+        )
+
+
+def _refuse_fixed(overrides: Overrides, run: Path) -> None:
+    for key, _ in overrides:
+        if key in _FIXED:
+            raise UsageError(
+                f"a run cannot change its `{key}`",
+                f"leave it out to go on, or begin a new training with --init-from {run}",
+            )

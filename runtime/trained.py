@@ -1,0 +1,167 @@
+"""A run, or a model file with weights, to a program whose tensors hold those weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from compiler import driver
+from compiler.diagnostics import CheckpointError, UsageError
+from compiler.driver import Array, Options, Tensors
+from runtime.checkpoint import Found, best_checkpoint, newest_checkpoint
+from runtime.data.preparation import Preparation, preparation_from_json
+from runtime.files import JsonValue
+from runtime.run_directory import RunDirectory, open_run
+from runtime.tensor_files import match_tensors, read_tensors
+
+if TYPE_CHECKING:
+    from compiler.driver import Program
+    from compiler.frontend.program import DataSource
+
+Overrides: TypeAlias = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the user chose on the command line for a run: all that makes its program and data again."""
+
+    experiment: str | None
+    overrides: Overrides
+    data: str | None  # an absolute path, where --data named one
+    folder: str  # of the model file: relative paths in it count from here
+    dtype: str = "f32"
+    target: str = "native"
+
+    def to_json(self) -> JsonValue:
+        return {
+            "experiment": self.experiment,
+            "overrides": [list(pair) for pair in self.overrides],
+            "data": self.data,
+            "folder": self.folder,
+            "dtype": self.dtype,
+            "target": self.target,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """`preparation` is that of the training's data, None without a run; `notes` are remarks for the user."""
+
+    program: Program
+    tensors: Tensors
+    options: Options
+    choices: Choices | None
+    preparation: Preparation | None
+    notes: tuple[str, ...]
+
+
+def choices_of(run: RunDirectory) -> Choices:
+    """The choices that `settings.json` of a run holds. Raises CheckpointError."""
+    settings = run.read_json("settings.json")
+    saved = settings.get("choices") if isinstance(settings, Mapping) else None
+    match saved:
+        case {
+            "experiment": None | str() as experiment,
+            "overrides": list(pairs),
+            "data": None | str() as data,
+            "folder": str(folder),
+            "dtype": str(dtype),
+            "target": str(target),
+        }:
+            overrides = tuple(
+                (str(pair[0]), str(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2
+            )
+            return Choices(experiment, overrides, data, folder, dtype, target)
+        case _:
+            raise CheckpointError("the settings of the run are damaged", run.path / "settings.json", "train again")
+
+
+def program_of(run: RunDirectory, choices: Choices, more: Overrides = ()) -> Program:
+    """The program of a run, from its own copy of the text; data lies where it lay when the run began."""
+    program = driver.load(run.program, choices.experiment, choices.overrides + more)
+    return located_in(program, Path(choices.folder))
+
+
+def located_in(program: Program, folder: Path) -> Program:
+    """The program with relative paths counted from `folder`, whichever place its text was read from."""
+    plan = program.plan
+    if plan is None:
+        return program
+
+    def located(source: DataSource | None) -> DataSource | None:
+        return None if source is None else replace(source, path=str(folder / Path(source.path).expanduser()))
+
+    def located_part(part: float | DataSource | None) -> float | DataSource | None:
+        return part if isinstance(part, float | int) else located(part)
+
+    init_from = None if plan.init_from is None else str(folder / Path(plan.init_from).expanduser())
+    plan = replace(
+        plan,
+        data=located(plan.data),
+        validation=located_part(plan.validation),
+        test=located_part(plan.test),
+        init_from=init_from,
+    )
+    return replace(program, plan=plan)
+
+
+def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: Options) -> Trained:
+    """A run with the weights of its best checkpoint, or of its last. Raises CheckpointError."""
+    run = open_run(path)
+    choices = choices_of(run)
+    program = program_of(run, choices, overrides)
+    options = replace(options, dtype=choices.dtype)
+    found = newest_checkpoint(run.checkpoints) if use_last else best_checkpoint(run.checkpoints)
+    tensors = driver.allocate(program, options)
+    put_weights(program, tensors, found.checkpoint.weights, found.path)
+    return Trained(program, tensors, options, choices, saved_preparation(run), found.notes)
+
+
+def open_model_file(
+    file: Path, weights: Path, experiment: str | None, overrides: Overrides, options: Options
+) -> Trained:
+    """The program of a model file with the weights of a safetensors file, which must fit it exactly."""
+    program = driver.load(file, experiment, overrides)
+    tensors = driver.allocate(program, options)
+    put_weights(program, tensors, read_tensors(weights), weights)
+    return Trained(program, tensors, options, None, None, ())
+
+
+def saved_preparation(run: RunDirectory) -> Preparation:
+    """How the run's data was prepared. Raises CheckpointError."""
+    data = run.read_json("data.json")
+    return preparation_from_json(data.get("preparation") if isinstance(data, Mapping) else None)
+
+
+def put_weights(program: Program, tensors: Tensors, weights: Mapping[str, Array], place: Path) -> None:
+    """Fill every parameter and state. Raises CheckpointError where one is missing, has another shape, or is not used."""
+    wanted = {spec.path: tensors[spec.path].shape for spec in program.parameters}
+    match = match_tensors(weights, wanted)
+    if not match.is_complete or match.unused:
+        message = f"the weights do not fit {program.model}:\n" + "\n".join(match.lines())
+        raise CheckpointError(message, place, "use the model file and the settings that the weights were trained with")
+    for name in wanted:
+        tensors[name][...] = weights[name]
+
+
+def take_over_weights(program: Program, tensors: Tensors, source: Path) -> list[str]:
+    """Start from the weights of a safetensors file or a run, by name; what does not fit keeps its start value.
+
+    Gives remarks for the user. Raises CheckpointError where nothing fits, and UsageError where there is no such file.
+    """
+    if source.is_dir():
+        found: Found = best_checkpoint(open_run(source).checkpoints)
+        weights, source = found.checkpoint.weights, found.path
+    elif source.exists():
+        weights = read_tensors(source)
+    else:
+        raise UsageError(f"there is no file {source} to take weights from", "check the path")
+    match = match_tensors(weights, {spec.path: tensors[spec.path].shape for spec in program.parameters})
+    if not match.matched:
+        message = f"no tensor fits {program.model}:\n" + "\n".join(match.lines())
+        raise CheckpointError(message, source, "rename the layers of the model, or the tensors")
+    for name in match.matched:
+        tensors[name][...] = weights[name]
+    return [f"{len(match.matched)} of {len(program.parameters)} tensors start from {source}", *match.lines()]

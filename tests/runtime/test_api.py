@@ -1,0 +1,78 @@
+"""The Python API over a small model in NumPy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dlc
+import small_driver
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    small_driver.install(monkeypatch)
+
+
+def arrays(count: int, seed: int = 1) -> dict[str, np.ndarray]:
+    x, label = small_driver.rows_of(count, seed)
+    return {"x": x, "label": label}
+
+
+def test_train_evaluate_predict() -> None:
+    model = dlc.loads("", epochs=2)
+    before = model.evaluate(arrays(60, 2))
+    result = model.train(arrays(100), test=arrays(30, 3), epochs=8, **{"optimizer.lr": 0.05})
+    assert (result.reason, len(result.history), result.steps) == ("finished", 8, 8 * 25)
+    after = model.evaluate(arrays(60, 2))
+    assert after["loss"] < before["loss"]
+    assert result.test["accuracy"] > 0.9
+    x = arrays(7)["x"]
+    logits = model.predict(x)["logits"]
+    assert logits.shape == (7, 2)
+    assert np.array_equal(logits, model.predict({"x": x})["logits"])
+
+
+def test_training_goes_on_from_the_present_weights() -> None:
+    model = dlc.loads("")
+    model.train(arrays(100), epochs=5)
+    reached = model.evaluate(arrays(100))["loss"]
+    result = model.train(arrays(100), epochs=1)
+    assert result.history[0].scalars["loss"] < 2 * reached < dlc.loads("").evaluate(arrays(100))["loss"]
+
+
+def test_parameters_are_views() -> None:
+    model = dlc.loads("")
+    model.parameters["dense.W"][...] = 0
+    model.parameters["dense.b"][...] = [1, 2]
+    assert model.predict(np.ones((1, 3), np.float32))["logits"].tolist() == [[1.0, 2.0]]
+
+
+def test_load_from_a_file_with_its_data(tmp_path: Path) -> None:
+    np.savez(tmp_path / "rows.npz", **arrays(50))
+    (tmp_path / "model.dl").write_text('data = "rows.npz"\nepochs = 1\nvalidation = 0.2\n')
+    result = dlc.load(tmp_path / "model.dl").train()
+    assert result.steps == 10
+    assert set(result.history[0].validation) == {"loss", "accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"x": np.zeros((3, 3))}, "`label` missing"),
+        ({"x": np.zeros((3, 3)), "label": np.zeros(2, np.uint8)}, "the numbers of rows differ"),
+        ({"x": np.zeros((3, 3)), "labels": np.zeros(3, np.uint8)}, "no input `labels`; did you mean `label`?"),
+        ({"x": np.zeros((3, 4)), "label": np.zeros(3, np.uint8)}, r"`x` has rows of shape \[4\]"),
+        ({"x": np.zeros((2, 3)), "label": np.array([0, 2])}, "out of range"),
+    ],
+)
+def test_wrong_arrays_are_data_errors(data: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(dlc.DataError, match=message):
+        dlc.loads("").train(data)
+
+
+def test_no_data_is_a_usage_error() -> None:
+    with pytest.raises(dlc.UsageError, match="no data"):
+        dlc.loads("").train()
