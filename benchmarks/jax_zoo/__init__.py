@@ -1,0 +1,11 @@
+"""The models of the catalogue in JAX: name -> how parameters start, and what they make of inputs."""
+
+from __future__ import annotations
+
+from jax_zoo import mlp
+from jax_zoo.model import Model
+
+MODELS: dict[str, Model] = {
+    "mlp": mlp.perceptrons(784, 512, 512, 10),
+    "mlp_small": mlp.perceptrons(64, 32, 10),
+}

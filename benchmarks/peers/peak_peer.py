@@ -1,0 +1,89 @@
+"""The machine's own ceiling: fused multiply-adds on registers, in many independent chains, on each thread."""
+
+from __future__ import annotations
+
+import ctypes
+import statistics
+import threading
+import time
+
+import llvmlite.binding as llvm
+
+from peers import Figures
+
+ITERATIONS = 2_000_000
+
+
+def peak(threads: int, seconds: float) -> Figures:
+    """GFLOP/s of f32 with `threads` threads: the best sample, since others can only slow it down."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    lanes, chains = _vector()
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2
+    )
+    module = llvm.parse_assembly(_source(lanes, chains))
+    with llvm.create_mcjit_compiler(module, machine) as engine:
+        engine.finalize_object()
+        chain = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)(engine.get_function_address("chains"))
+        rates = _sample(chain, threads, seconds, flops=2 * lanes * chains * ITERATIONS * threads)
+    return {"gflops": max(rates), "median_gflops": statistics.median(rates)}
+
+
+def _sample(chain: ctypes._CFuncPtr, threads: int, seconds: float, flops: int) -> list[float]:
+    rates: list[float] = []
+    end = time.perf_counter() + seconds
+    while not rates or time.perf_counter() < end:
+        outputs = [ctypes.create_string_buffer(64) for _ in range(threads)]
+        team = [threading.Thread(target=chain, args=(ITERATIONS, ctypes.addressof(out))) for out in outputs]
+        start = time.perf_counter()
+        for member in team:
+            member.start()
+        for member in team:
+            member.join()
+        rates.append(flops / (time.perf_counter() - start) / 1e9)
+    return rates
+
+
+def _vector() -> tuple[int, int]:
+    """Lanes of the widest vector, and as many chains as leave registers for the two other operands."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 16, 24
+    return (8, 12) if features.get("avx2") else (4, 24)
+
+
+def _source(lanes: int, chains: int) -> str:
+    vector = f"<{lanes} x float>"
+    numbers = range(chains)
+    phis = [f"  %x{i} = phi {vector} [ %start{i}, %entry ], [ %y{i}, %loop ]" for i in numbers]
+    starts = [f"  %start{i} = fadd {vector} %scale, splat (float {i + 1}.0)" for i in numbers]
+    fma = f"call {vector} @llvm.fma.v{lanes}f32"
+    steps = [f"  %y{i} = {fma}({vector} %x{i}, {vector} %scale, {vector} %scale)" for i in numbers]
+    total = [f"  %sum0 = fadd {vector} %y0, %y1"]
+    total += [f"  %sum{i} = fadd {vector} %sum{i - 1}, %y{i + 1}" for i in range(1, chains - 1)]
+    return "\n".join(
+        [
+            f"declare {vector} @llvm.fma.v{lanes}f32({vector}, {vector}, {vector})",
+            'define void @chains(i64 %count, ptr %out) "prefer-vector-width"="512" {',
+            "entry:",
+            "  %number = sitofp i64 %count to float",
+            f"  %one = insertelement {vector} poison, float %number, i64 0",
+            f"  %all = shufflevector {vector} %one, {vector} poison, <{lanes} x i32> zeroinitializer",
+            f"  %scale = fdiv {vector} splat (float 1.0), %all",
+            *starts,
+            "  br label %loop",
+            "loop:",
+            "  %n = phi i64 [ %count, %entry ], [ %left, %loop ]",
+            *phis,
+            *steps,
+            "  %left = sub i64 %n, 1",
+            "  %done = icmp eq i64 %left, 0",
+            "  br i1 %done, label %end, label %loop",
+            "end:",
+            *total,
+            f"  store {vector} %sum{chains - 2}, ptr %out, align 4",
+            "  ret void",
+            "}",
+        ]
+    )

@@ -1,0 +1,14 @@
+"""The models of the catalogue in PyTorch: name -> what builds the module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from torch_zoo import mlp
+
+MODULES: dict[str, Callable[[], nn.Module]] = {
+    "mlp": lambda: mlp.perceptrons(784, 512, 512, 10),
+    "mlp_small": lambda: mlp.perceptrons(64, 32, 10),
+}
