@@ -1,8 +1,8 @@
 """The error index: every code that `dlc` can print, with the long text of `dlc explain CODE`.
 
-The first two digits say where a mistake lies: E01 syntax, E02 names and declarations, E03 settings and calls, E04 shapes
-and types, E05 layers, parameters and state, E06 `train` and experiments, E07 data, E08 runs and checkpoints, E09 features
-that are not compiled yet; W01 lints. A code is never given a second meaning.
+The first two digits say where a mistake lies: E01 syntax, E02 names and declarations, E03 settings and calls, E04
+shapes and types, E05 layers, parameters and state, E06 `train` and experiments, E07 data, E08 runs and checkpoints,
+E09 features that are not compiled yet; W01 lints. A code is never given a second meaning.
 """
 
 from __future__ import annotations

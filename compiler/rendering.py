@@ -2,13 +2,152 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
+from unicodedata import category, combining, east_asian_width
+
+from compiler.diagnostics import Diagnostic, Note, SourceError, Span
+
+_TAB = 4
+_STYLES = {"error": "1;31", "warning": "1;33", "note": "1;36", "hint": "1;32", "gutter": "34", "message": "1"}
+
+
+def render(error: SourceError | Diagnostic | Iterable[Diagnostic], colour: bool = False, width: int = 100) -> str:
+    """The full text of one or more diagnostics, each with its source lines, without a final newline.
+
+    width: columns of the terminal; longer source lines are cut around the marked place.
+    """
+    if isinstance(error, Diagnostic):
+        diagnostics = [error]
+    else:
+        diagnostics = list(error.diagnostics if isinstance(error, SourceError) else error)
+    paint = _Paint(colour)
+    return "\n\n".join("\n".join(_diagnostic_lines(diagnostic, paint, width)) for diagnostic in diagnostics)
+
+
+def to_json(diagnostic: Diagnostic) -> dict[str, Any]:
+    """A diagnostic as JSON data. Lines and columns count from 1; the end column is one past the last character."""
+    return {
+        "code": diagnostic.code,
+        "severity": diagnostic.severity,
+        "message": diagnostic.message,
+        **_place(diagnostic.span),
+        "notes": [
+            {"kind": note.kind, "message": note.message, **(_place(note.span) if note.span else {})}
+            for note in diagnostic.notes
+        ],
+    }
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` most likely stands for, or None if no known name is near."""
-    names = sorted(set(known))
-    lowered = {candidate.lower(): candidate for candidate in reversed(names)}
-    matches = get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    lowered = {candidate.lower(): candidate for candidate in sorted(set(known), reverse=True)}
+    matches = get_close_matches(name.lower(), sorted(lowered), n=1, cutoff=0.6)
     return lowered[matches[0]] if matches else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Paint:
+    colour: bool
+
+    def __call__(self, style: str, text: str) -> str:
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.colour and text else text
+
+
+def _place(span: Span) -> dict[str, Any]:
+    return {
+        "file": span.source.name,
+        "line": span.line,
+        "column": span.column,
+        "end_line": span.end_line,
+        "end_column": span.end_column,
+    }
+
+
+def _diagnostic_lines(diagnostic: Diagnostic, paint: _Paint, width: int) -> Iterator[str]:
+    spans = [diagnostic.span, *(note.span for note in diagnostic.notes if note.span)]
+    gutter = max(len(str(span.end_line)) for span in spans)
+    label = paint(diagnostic.severity, f"{diagnostic.severity}[{diagnostic.code}]")
+    yield label + paint("message", f": {diagnostic.message}")
+    yield from _excerpt(diagnostic.span, gutter, diagnostic.severity, paint, width)
+    for note in diagnostic.notes:
+        if note.span is None:
+            yield _remark(note, gutter, paint)
+    for note in diagnostic.notes:
+        if note.span is not None:
+            yield f"{paint(note.kind, note.kind)}: {note.message}"
+            yield from _excerpt(note.span, gutter, note.kind, paint, width)
+
+
+def _remark(note: Note, gutter: int, paint: _Paint) -> str:
+    indent = " " * (gutter + 4 + len(note.kind) + 2)
+    text = note.message.replace("\n", f"\n{indent}")
+    return f"{' ' * gutter} {paint('gutter', '=')} {paint(note.kind, note.kind)}: {text}"
+
+
+def _excerpt(span: Span, gutter: int, style: str, paint: _Paint, width: int) -> Iterator[str]:
+    blank = " " * gutter
+    yield f"{blank}{paint('gutter', '-->')} {span}"
+    last = max(span.line, span.end_line)
+    shown = [span.line] if last == span.line else [span.line, last]
+    yield f"{blank} {paint('gutter', '|')}"
+    for number in shown:
+        if number == last and last > span.line + 1:
+            yield paint("gutter", "...")
+        text = span.source.line(number).rstrip("\r")
+        start = span.column - 1 if number == span.line else len(text) - len(text.lstrip())
+        stop = span.end_column - 1 if number == last else len(text.rstrip())
+        line, marks = _marked(text, start, max(stop, start + 1), max(width - gutter - 3, 20))
+        yield f"{paint('gutter', f'{number:>{gutter}} |')} {line}".rstrip()
+        yield f"{blank} {paint('gutter', '|')} {marks.replace('^', '')}{paint(style, '^' * marks.count('^'))}"
+
+
+def _marked(text: str, start: int, stop: int, width: int) -> tuple[str, str]:
+    """The line as shown, and below it carets under the characters from `start` to `stop`; both at most `width` wide."""
+    cells: list[str] = []
+    column, first, last = 0, 0, 0
+    for index, character in enumerate(text):
+        if index == start:
+            first = column
+        cell = _cell(character, column)
+        cells.append(cell)
+        column += _width(cell)
+        if index == stop - 1:
+            last = column
+    first = first if start < len(text) else column
+    last = max(last if stop <= len(text) else column, first + 1)
+    line = "".join(cells)
+    if max(column, last) <= width:
+        return line, " " * first + "^" * (last - first)
+    return _cut(line, first, last, width)
+
+
+def _cut(line: str, first: int, last: int, width: int) -> tuple[str, str]:
+    """A part of a long line with the marked cells, with `…` where text is left out."""
+    left = max(0, min(first - width // 3, _width(line) - width + 2))
+    kept, column = "", 0
+    for character in line:
+        if column >= left and _width(kept) + _width(character) <= width - 2:
+            kept += character
+        column += _width(character)
+    lead = "…" if left else ""
+    tail = "…" if left + _width(kept) < column else ""
+    start = first - left + len(lead)
+    length = max(1, min(last - first, width - start))
+    return lead + kept + tail, " " * start + "^" * length
+
+
+def _cell(character: str, column: int) -> str:
+    """What is shown for a character. Control characters never reach the terminal."""
+    if character == "\t":
+        return " " * (_TAB - column % _TAB)
+    return "\ufffd" if category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else character
+
+
+def _width(text: str) -> int:
+    """The columns that a text takes in a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(mark) else 2 if east_asian_width(mark) in "WF" else 1 for mark in text)

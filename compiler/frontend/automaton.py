@@ -24,12 +24,12 @@ class Automaton:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        # Where rules that only pass a child through lead to: by state, rule and next terminal. Expressions have a dozen levels
-        # of precedence, so this halves the time of a parse.
+        # Where rules that only pass a child through lead to: by state, rule and next terminal. Expressions have a
+        # dozen levels of precedence, so this halves the time of a parse.
         self._shortcuts: dict[tuple[int, str, str], int] = {}
 
     def run(self, tokens: Sequence[Token], actions: Actions) -> Any:
-        """What `actions` (by rule name, called with the children) make of the tokens, of which the last has the kind END.
+        """What `actions`, by rule name, make of the tokens (the last has the kind END) and of each other.
 
         Raises `UnexpectedToken` at the first token that the grammar does not allow.
         """

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from compiler.diagnostics import Diagnostic, Note, Source, hint
-from compiler.frontend.lexer import CONTEXTUAL, DECLARATIONS, NEWLINE, Lexed, Token, span_of
+from compiler.frontend.lexer import CONTEXTUAL, DECLARATIONS, KEYWORDS, NEWLINE, OPERATORS, Lexed, Token, span_of
 
 DEEPEST = 200
 
@@ -19,8 +19,11 @@ _DECLARATIONS = frozenset(word.upper() for word in DECLARATIONS)
 _NAMES = frozenset({"NAME", "STRING"}) | frozenset(word.upper() for word in CONTEXTUAL)
 # What cannot begin anything: at the start of a line it belongs to the text before, or is a mistake there.
 _CONTINUES = frozenset(
-    "RPAR RSQB RBRACE LBRACE ELSE PIPE EQUAL ARROW COMMA COLON DOT PLUS STAR SLASH DOUBLE_SLASH PERCENT AT CARET EQUALS DIFFERS"
-    " LESS LESS_EQUAL GREATER GREATER_EQUAL AND OR UPDATE RANGE IN".split()
+    KEYWORDS.get(text) or OPERATORS[text]
+    for text in (
+        *(")", "]", "}", "{", "else", "in", "and", "or", "|>", "..", "=", "->", "<-", ",", ":", "."),
+        *("+", "*", "/", "//", "%", "@", "^", "==", "!=", "<", "<=", ">", ">="),
+    )
 )
 
 

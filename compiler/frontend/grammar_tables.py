@@ -7,10 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from lark.grammar import Rule as LarkRule
+from typing import Any, cast
 
 GRAMMAR = Path(__file__).parents[2] / "grammar" / "dl.lark"
 STORED = GRAMMAR.with_suffix(".tables.json")
@@ -23,9 +20,10 @@ CALL, PASS, SPLICE = 0, 1, 2
 class Rule:
     """One alternative of the grammar.
 
-    `kind` is CALL (the action `name` makes a node of the children), PASS (the single child stands for the rule) or SPLICE
-    (the children go into the rule above). `children` lists the symbols that count, by position; -1 is an absent optional.
-    `splices` are the positions whose value is a list to be spliced in. `is_plain`: all symbols count, and none is spliced.
+    `kind` is CALL (the action `name` makes a node of the children), PASS (the single child stands for the rule) or
+    SPLICE (the children go into the rule above). `children` lists the symbols that count, by position; -1 is an
+    absent optional. `splices` are the positions whose value is a list to be spliced in. `is_plain`: all symbols
+    count, and none is spliced.
     """
 
     origin: str
@@ -41,8 +39,8 @@ class Rule:
 class Tables:
     """An LALR automaton.
 
-    `actions[state]`, by terminal: a state to shift to, or the complement of a rule to reduce by. `gotos[state]`, by rule name: the
-    state after that rule. Parsing ends in state `end`, at the end of the text.
+    `actions[state]`, by terminal: a state to shift to, or the complement of a rule to reduce by. `gotos[state]`, by
+    rule name: the state after that rule. Parsing ends in state `end`, at the end of the text.
     """
 
     actions: tuple[dict[str, int], ...]
@@ -68,15 +66,14 @@ def build_tables(grammar: str) -> Tables:
     """The tables of a grammar in Lark's notation. Raises Lark's `GrammarError` if it is not LALR(1)."""
     # Lark is slow to import and only needed after a change of the grammar.
     from lark import Lark
-    from lark.grammar import Rule as LarkRule
     from lark.parsers.lalr_analysis import Shift
 
     parser = Lark(grammar, parser="lalr", lexer="basic", maybe_placeholders=True)
-    table = parser.parser.parser.parser.parse_table
+    table = cast(Any, parser).parser.parser.parser.parse_table
     first, last = table.start_states["start"], table.end_states["start"]
     # Lark numbers states and rules differently in each run; the order of a walk from the start is the same in all.
-    numbers = {first: 0}
-    rules: dict[LarkRule, int] = {}
+    numbers: dict[Any, int] = {first: 0}
+    rules: dict[Any, int] = {}
     actions: list[dict[str, int]] = []
     gotos: list[dict[str, int]] = []
     waiting = deque([first])
@@ -97,7 +94,8 @@ def build_tables(grammar: str) -> Tables:
     return Tables(tuple(actions), tuple(gotos), tuple(_rule(rule) for rule in rules), numbers[first], numbers[last])
 
 
-def _rule(rule: LarkRule) -> Rule:
+def _rule(rule: Any) -> Rule:
+    """A rule of Lark's, which has no type declarations."""
     origin = str(rule.origin.name)
     absent = _absent_before(rule.options.empty_indices, len(rule.expansion))
     children: list[int] = []
@@ -146,10 +144,15 @@ def _encode(tables: Tables, grammar: str) -> str:
 
 def _decode(document: dict[str, Any]) -> Tables:
     rows: list[dict[str, int]] = document["rows"]
+    states: list[tuple[int, int]] = document["states"]
+    rules: list[Any] = document["rules"]
     return Tables(
-        tuple(rows[actions] for actions, _ in document["states"]),
-        tuple(rows[gotos] for _, gotos in document["states"]),
-        tuple(Rule(*rule[:4], tuple(rule[4]), tuple(rule[5]), rule[6]) for rule in document["rules"]),
+        tuple(rows[actions] for actions, _ in states),
+        tuple(rows[gotos] for _, gotos in states),
+        tuple(
+            Rule(origin, size, kind, name, tuple(children), tuple(splices), is_plain)
+            for origin, size, kind, name, children, splices, is_plain in rules
+        ),
         document["start"],
         document["end"],
     )

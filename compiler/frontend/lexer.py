@@ -9,10 +9,28 @@ from typing import NamedTuple
 
 from compiler.diagnostics import Diagnostic, Note, Source, Span, hint
 
-RESERVED = frozenset("if else for in scan return emit and or not true false none None".split())
-DECLARATIONS = frozenset("const fn layer init model optimizer schedule train generate test import".split())
+RESERVED = frozenset(
+    ("if", "else", "for", "in", "scan", "return", "emit", "and", "or", "not", "true", "false", "none", "None")
+)
+DECLARATIONS = frozenset(
+    ("const", "fn", "layer", "init", "model", "optimizer", "schedule", "train", "generate", "test", "import")
+)
 CONTEXTUAL = DECLARATIONS | frozenset(
-    "param state input output target augment feed from gradient padded by over carry".split()
+    (
+        "param",
+        "state",
+        "input",
+        "output",
+        "target",
+        "augment",
+        "feed",
+        "from",
+        "gradient",
+        "padded",
+        "by",
+        "over",
+        "carry",
+    )
 )
 
 NEWLINE = "_NEWLINE"
@@ -133,12 +151,12 @@ class Token(NamedTuple):
 
 
 class Comment(NamedTuple):
-    """`# text` or `## text`, without trailing blanks. `index` counts the tokens before it."""
+    """`# text` or `## text`, without trailing blanks. `following` is the index of the token after it."""
 
     text: str
     line: int
     column: int
-    index: int
+    following: int
     stands_alone: bool
 
     @property

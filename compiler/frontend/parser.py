@@ -74,10 +74,10 @@ class _Documentation:
         for comment in lexed.comments:
             if not comment.is_doc:
                 continue
-            if not comment.stands_alone or comment.index == len(lexed.tokens):
+            if not comment.stands_alone or comment.following == len(lexed.tokens):
                 self._misplaced.append(comment)
                 continue
-            token = lexed.tokens[comment.index]
+            token = lexed.tokens[comment.following]
             place = (token.line, token.column)
             text = comment.text[2:].removeprefix(" ")
             if place in self.texts:

@@ -6,7 +6,6 @@ covers gets a sentence made of what was found and what could stand there.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from compiler.frontend.lexer import CONTEXTUAL, END, KEYWORDS, NEWLINE, OPERATOR
 MESSAGES = Path(__file__).parents[2] / "grammar" / "syntax_errors.toml"
 
 _BINARY = frozenset(
-    "PIPE RANGE PLUS STAR SLASH DOUBLE_SLASH PERCENT AT CARET EQUALS DIFFERS LESS LESS_EQUAL GREATER GREATER_EQUAL AND OR".split()
+    KEYWORDS.get(text) or OPERATORS[text]
+    for text in ("|>", "..", "+", "*", "/", "//", "%", "@", "^", "==", "!=", "<", "<=", ">", ">=", "and", "or")
 )
 _RESERVED = frozenset(KEYWORDS[word] for word in RESERVED)
 _CONTEXTUAL = frozenset(KEYWORDS[word] for word in CONTEXTUAL)
@@ -48,6 +48,8 @@ class Explanation:
 
 def read_explanations() -> tuple[Explanation, ...]:
     """The entries of `syntax_errors.toml`, in order."""
+    import tomllib  # only needed for a text with a mistake
+
     document = tomllib.loads(MESSAGES.read_text("utf-8"))
     return tuple(
         Explanation(

@@ -1,0 +1,155 @@
+"""Files to modules: the file that is compiled with all that it imports, and the library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from compiler.diagnostics import Diagnostic, Note, Source, SourceError, Span, UsageError, hint, source_error
+from compiler.frontend.parse_cache import ParseCache
+from compiler.frontend.syntax import Import, Module
+from compiler.rendering import did_you_mean
+
+LIBRARY = Path(__file__).parents[1] / "stdlib"
+
+
+def load_modules(root: Path | Source, cache_folder: Path | None, allow_outside: bool = False) -> tuple[Module, ...]:
+    """A file with all that it imports, directly or not: each file once, imported ones before those that import them.
+
+    root: a path, or a text, whose imports are relative to the folder of its name. `allow_outside` permits imports
+    from outside the root's folder. Raises `SourceError` with the mistakes of all files, and `UsageError` if the root
+    cannot be read.
+    """
+    return _Loader(ParseCache(cache_folder), allow_outside).load(root)
+
+
+def load_library(cache_folder: Path | None) -> tuple[Module, ...]:
+    """All modules of the standard library, in the order of their names (`<prelude>/layers/dense.dl`)."""
+    cache = ParseCache(cache_folder)
+    paths = sorted(LIBRARY.rglob("*.dl"), key=lambda path: path.relative_to(LIBRARY).as_posix())
+    return tuple(cache.parse(_library_source(path)) for path in paths)
+
+
+def read_source(path: Path) -> Source:
+    """The text of a file. Raises `UsageError` if it cannot be read, `SourceError` if it is not UTF-8."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        known = _neighbours(path)
+        nearest = did_you_mean(path.name, known) if isinstance(error, FileNotFoundError) else None
+        fix = f"did you mean {path.with_name(nearest)}?" if nearest else ""
+        raise UsageError(f"cannot read {path}: {(error.strerror or str(error)).lower()}", fix) from None
+    return _decoded(str(path), content)
+
+
+def _library_source(path: Path) -> Source:
+    name = f"<prelude>/{path.relative_to(LIBRARY).as_posix()}"
+    return Source(name, path.read_text("utf-8"), is_library=True)
+
+
+def _decoded(name: str, content: bytes) -> Source:
+    try:
+        return Source(name, content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8-sig", "replace")
+        text = content.decode("utf-8-sig", "replace")
+        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+        message = f"this file is not UTF-8 text: byte {error.start} is 0x{content[error.start]:02x}"
+        span = Span(Source(name, text), line, column, line, column + 1)
+        raise source_error("E0124", message, span, hint("save it in the encoding UTF-8")) from None
+
+
+def _neighbours(path: Path) -> list[str]:
+    try:
+        return [entry.name for entry in path.parent.iterdir() if entry.suffix == ".dl" and entry.is_file()]
+    except OSError:
+        return []
+
+
+class _Loader:
+    """Loads one root. `chain` is the way of imports to the file that is being read."""
+
+    def __init__(self, cache: ParseCache, allow_outside: bool) -> None:
+        self.cache = cache
+        self.allow_outside = allow_outside
+        self.modules: dict[Path, Module | None] = {}
+        self.mistakes: list[Diagnostic] = []
+        self.folder = Path()
+
+    def load(self, root: Path | Source) -> tuple[Module, ...]:
+        source = root if isinstance(root, Source) else read_source(root)
+        path = Path(source.name).resolve()
+        self.folder = path.parent
+        self._load(path, source, ())
+        if self.mistakes:
+            raise SourceError(tuple(self.mistakes))
+        return tuple(module for module in self.modules.values() if module is not None)
+
+    def _load(self, path: Path, source: Source, chain: tuple[tuple[Path, Span], ...]) -> None:
+        """Parse a file and load its imports first, so that they come first."""
+        try:
+            module = self.cache.parse(source)
+        except SourceError as error:
+            self.mistakes += error.diagnostics
+            self.modules[path] = None
+            return
+        for declaration in module.declarations:
+            if isinstance(declaration, Import):
+                self._import(declaration, path, chain)
+        self.modules[path] = module
+
+    def _import(self, declaration: Import, importer: Path, chain: tuple[tuple[Path, Span], ...]) -> None:
+        span = declaration.span
+        written = Path(declaration.path)
+        path = (importer.parent / written).resolve()
+        here = (*chain, (importer, span))
+        if written.is_absolute() or not (self.allow_outside or path.is_relative_to(self.folder)):
+            message = f'`import "{declaration.path}"` leaves the project folder'
+            fix = hint(f"copy the file into {_shown(self.folder)} or below, and give its path relative to this file")
+            self.mistakes.append(Diagnostic("E0123", message, span, (fix,)))
+        elif any(path == earlier for earlier, _ in here):
+            self.mistakes.append(_circle(path, here))
+        elif path not in self.modules:
+            self._read(path, declaration, here)
+
+    def _read(self, path: Path, declaration: Import, chain: tuple[tuple[Path, Span], ...]) -> None:
+        shown = str(Path(chain[-1][1].source.name).parent / declaration.path)
+        try:
+            source = _decoded(shown, path.read_bytes())
+        except SourceError as error:
+            note = Note("it is imported here", declaration.span)
+            self.mistakes += [Diagnostic(d.code, d.message, d.span, (*d.notes, note)) for d in error.diagnostics]
+            self.modules[path] = None
+        except (OSError, ValueError) as error:
+            self.mistakes.append(_unreadable(path, declaration, error))
+            self.modules[path] = None
+        else:
+            self._load(path, source, chain)
+
+
+def _unreadable(path: Path, declaration: Import, error: OSError | ValueError) -> Diagnostic:
+    """An import of a file that is not there (ValueError: a path that no file can have) or may not be read."""
+    if not isinstance(error, FileNotFoundError | ValueError):
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        return Diagnostic("E0121", f'cannot read "{declaration.path}": {reason}', declaration.span)
+    nearest = did_you_mean(path.name, _neighbours(path))
+    known = Path(declaration.path).with_name(nearest).as_posix() if nearest else None
+    fix = f'did you mean "{known}"?' if known else "paths are relative to the file in which they stand"
+    return Diagnostic("E0121", f'there is no file "{declaration.path}"', declaration.span, (hint(fix),))
+
+
+def _circle(path: Path, chain: Sequence[tuple[Path, Span]]) -> Diagnostic:
+    """The circle that `chain` closes by importing `path`, which is in it."""
+    start = next(index for index, (earlier, _) in enumerate(chain) if earlier == path)
+    circle = chain[start:]
+    names = [*(earlier.name for earlier, _ in circle), path.name]
+    notes = [Note("this import is part of it", span) for _, span in circle[:-1]]
+    fix = hint("move what both need into a file that imports neither")
+    return Diagnostic("E0122", f"a circle of imports: {' -> '.join(names)}", chain[-1][1], (*notes, fix))
+
+
+def _shown(folder: Path) -> str:
+    try:
+        return f"./{folder.relative_to(Path.cwd()).as_posix()}"
+    except ValueError:
+        return str(folder)

@@ -1,0 +1,153 @@
+"""Parsed files kept in the user's cache folder, so that a file that did not change is not parsed again.
+
+An entry is named by a hash of the text, the grammar and the front end's own code, and begins with a hash of its
+content. It is a pickle restricted to the classes of the syntax, so reading one runs no code; one that is missing or
+damaged is not used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import io
+import os
+import pickle
+import threading
+from collections.abc import Generator
+from dataclasses import fields
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from compiler import diagnostics
+from compiler.diagnostics import Source, Span
+from compiler.frontend import syntax
+from compiler.frontend.grammar_tables import GRAMMAR
+from compiler.frontend.parser import Parser
+
+_DIGEST = 32
+_MOST_ENTRIES = 500
+_NODES: dict[type, tuple[str, ...]] = {
+    node: tuple(field.name for field in fields(node))
+    for node in (*vars(syntax).values(), Span)
+    if isinstance(node, type) and hasattr(node, "__dataclass_fields__") and node is not Source
+}
+_BY_NAME = {(node.__module__, node.__qualname__): node for node in _NODES}
+_CODE = ("syntax", "lexer", "declarations", "automaton", "build_syntax", "parser", "parse_cache")
+
+
+class ParseCache:
+    """Parses sources, or reads what an earlier parse left in `folder`. Without a folder it only parses."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder / "parsed" if folder else None
+        self._parser = Parser()
+        self._version = b""
+
+    def parse(self, source: Source) -> syntax.Module:
+        """The syntax of a source. Raises `SourceError` with every independent syntax mistake."""
+        if self._folder is None:
+            return self._parser.parse(source)
+        self._version = self._version or _version()
+        entry = self._folder / sha256(self._version + source.text.encode("utf-8", "surrogatepass")).hexdigest()
+        module = _read(entry, source)
+        if module is None:
+            module = self._parser.parse(source)
+            _write(entry, module)
+        return module
+
+
+def load_parsed(source: Source, cache_folder: Path | None) -> syntax.Module:
+    """The syntax of one source, from the cache if it is there. Raises `SourceError`."""
+    return ParseCache(cache_folder).parse(source)
+
+
+def _version() -> bytes:
+    """A hash of all that decides what a text is parsed to."""
+    folder = Path(__file__).parent
+    code = [(folder / f"{name}.py").read_bytes() for name in _CODE]
+    return sha256(b"\0".join([GRAMMAR.read_bytes(), Path(diagnostics.__file__).read_bytes(), *code])).digest()
+
+
+def _read(entry: Path, source: Source) -> syntax.Module | None:
+    try:
+        content = entry.read_bytes()
+    except OSError:
+        return None
+    if content[:_DIGEST] != sha256(content[_DIGEST:]).digest():
+        return None
+    try:
+        with _without_collection():
+            declarations: tuple[syntax.Declaration, ...] = _Unpickler(io.BytesIO(content[_DIGEST:]), source).load()
+    except Exception:  # a damaged pickle can raise anything; the text is then parsed
+        return None
+    return syntax.Module(source, declarations)
+
+
+def _write(entry: Path, module: syntax.Module) -> None:
+    """Write an entry atomically. A cache that cannot be written costs time, nothing else."""
+    stream = io.BytesIO()
+    try:
+        _Pickler(stream, module.source).dump(module.declarations)
+    except RecursionError:
+        return
+    content = stream.getvalue()
+    with contextlib.suppress(OSError):
+        entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _prune(entry.parent)
+        unfinished = entry.with_name(f"{entry.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            unfinished.write_bytes(sha256(content).digest() + content)
+            unfinished.replace(entry)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def _prune(folder: Path) -> None:
+    """Remove the older half of a folder that has grown too large."""
+    entries = list(folder.iterdir())
+    if len(entries) > _MOST_ENTRIES:
+        entries.sort(key=lambda entry: entry.stat().st_mtime)
+        for entry in entries[: len(entries) // 2]:
+            entry.unlink(missing_ok=True)
+
+
+class _Pickler(pickle.Pickler):
+    """Writes nodes as a class and its fields, and leaves out the source, which the reader has."""
+
+    def __init__(self, stream: io.BytesIO, source: Source) -> None:
+        super().__init__(stream, protocol=5)
+        self._source = source
+
+    def persistent_id(self, obj: Any) -> str | None:
+        return "source" if obj is self._source else None
+
+    def reducer_override(self, obj: Any) -> Any:
+        names = _NODES.get(obj.__class__)
+        return NotImplemented if names is None else (obj.__class__, tuple(getattr(obj, name) for name in names))
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads what `_Pickler` wrote; it can make nothing but nodes of the syntax."""
+
+    def __init__(self, stream: io.BytesIO, source: Source) -> None:
+        super().__init__(stream)
+        self._source = source
+
+    def persistent_load(self, pid: Any) -> Source:
+        return self._source
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        return _BY_NAME[module_name, global_name]
+
+
+@contextlib.contextmanager
+def _without_collection() -> Generator[None]:
+    """Thousands of new objects, none of them garbage: the collector would walk them in vain."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
