@@ -22,6 +22,15 @@ class GraphBuilder:
         self._count = 0
         self._definitions: dict[int, Node] = {}
 
+    @classmethod
+    def continuing(cls, graph: Graph) -> GraphBuilder:
+        """A builder with the inputs of `graph` and fresh values beyond its own; its nodes are to be appended."""
+        builder = cls(graph.name)
+        builder.inputs = list(graph.inputs)
+        results = (result.index for node in graph.nodes for result in node.results)
+        builder._count = 1 + max((max(results, default=-1), *(i.value.index for i in graph.inputs)))
+        return builder
+
     @contextmanager
     def at(self, origins: tuple[Origin, ...]) -> Generator[None, None, None]:
         """Nodes emitted inside carry `origins`."""
@@ -47,11 +56,14 @@ class GraphBuilder:
     def emit_all(self, op: Op, *operands: Value) -> tuple[Value, ...]:
         """Append a node; its results, typed by the op's own rule. Raises `TypeRuleError`."""
         results = tuple(self.value(t) for t in op.result_types([o.type for o in operands]))
-        node = Node(op, operands, results, self.origins)
-        self.nodes.append(node)
-        for result in results:
-            self._definitions[result.index] = node
+        self.append(Node(op, operands, results, self.origins))
         return results
+
+    def append(self, node: Node) -> None:
+        """Append a node that is typed already."""
+        self.nodes.append(node)
+        for result in node.results:
+            self._definitions[result.index] = node
 
     def definition(self, value: Value) -> Node | None:
         """The node that gives `value`; None for an input."""

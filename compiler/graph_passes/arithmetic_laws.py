@@ -1,0 +1,291 @@
+"""Laws of elementwise ops. Signs of zero are not kept; NaN and infinities are, and no law makes an overflow."""
+
+from __future__ import annotations
+
+import math
+
+from compiler.graph.ir import Node, Value
+from compiler.graph_passes.law import Workbench
+from compiler.ops.elementwise import (
+    Abs,
+    Add,
+    Cast,
+    Divide,
+    Equal,
+    Exp,
+    Log,
+    Log1p,
+    Multiply,
+    Negate,
+    Not,
+    NotEqual,
+    Rsqrt,
+    Sigmoid,
+    Sqrt,
+    Subtract,
+    Where,
+)
+from compiler.ops.movement import Broadcast
+from compiler.types import DType
+
+
+def add(bench: Workbench, node: Node) -> Value | None:
+    a, b = node.operands
+    if _is(bench, b, 0):  # a + 0 -> a
+        return a
+    if _is(bench, a, 0):  # 0 + b -> b
+        return b
+    if (negated := bench.made_by(b, Negate)) is not None:  # a + -b -> a - b
+        return bench.emit(Subtract(), a, negated.operands[0])
+    if (negated := bench.made_by(a, Negate)) is not None:  # -a + b -> b - a
+        return bench.emit(Subtract(), b, negated.operands[0])
+    return None
+
+
+def subtract(bench: Workbench, node: Node) -> Value | None:
+    a, b = node.operands
+    if _is(bench, b, 0):  # a - 0 -> a
+        return a
+    if _is(bench, a, 0):  # 0 - b -> -b
+        return bench.emit(Negate(), b)
+    if (negated := bench.made_by(b, Negate)) is not None:  # a - -b -> a + b
+        return bench.emit(Add(), a, negated.operands[0])
+    return None
+
+
+def negate(bench: Workbench, node: Node) -> Value | None:
+    (x,) = node.operands
+    if (inner := bench.made_by(x, Negate)) is not None:  # --x -> x
+        return inner.operands[0]
+    if (inner := bench.made_by(x, Subtract)) is not None:  # -(a - b) -> b - a
+        return bench.emit(Subtract(), inner.operands[1], inner.operands[0])
+    if (inner := bench.made_by(x, Multiply)) is not None:  # -(a * c) -> a * -c
+        a, c = inner.operands
+        if bench.number(c) is not None:
+            return bench.emit(Multiply(), a, bench.emit(Negate(), c))
+    return None
+
+
+def multiply(bench: Workbench, node: Node) -> Value | None:
+    a, b = node.operands
+    if bench.number(a) is not None and bench.number(b) is None:  # c * b -> b * c
+        return bench.emit(Multiply(), b, a)
+    if _is(bench, b, 1):  # a * 1 -> a
+        return a
+    if _is(bench, b, -1):  # a * -1 -> -a
+        return bench.emit(Negate(), a)
+    return _multiply_signs(bench, a, b) or _multiply_constants(bench, a, b)
+
+
+def _multiply_signs(bench: Workbench, a: Value, b: Value) -> Value | None:
+    minus_a, minus_b = bench.made_by(a, Negate), bench.made_by(b, Negate)
+    if minus_a is not None and minus_b is not None:  # -a * -b -> a * b
+        return bench.emit(Multiply(), minus_a.operands[0], minus_b.operands[0])
+    if minus_a is not None and bench.number(b) is not None:  # -a * c -> a * -c
+        return bench.emit(Multiply(), minus_a.operands[0], bench.emit(Negate(), b))
+    return None
+
+
+def _multiply_constants(bench: Workbench, a: Value, b: Value) -> Value | None:
+    """(x * c) * d -> x * (c * d), where the product is in the middle of the range of f32."""
+    inner, d = bench.made_by(a, Multiply), bench.number(b)
+    if inner is None or d is None or not a.type.dtype.is_float:
+        return None
+    x, factor = inner.operands
+    c = bench.number(factor)
+    if c is None or not 1e-30 < abs(c * d) < 1e30:
+        return None
+    return bench.emit(Multiply(), x, bench.emit(Multiply(), factor, b))
+
+
+def divide(bench: Workbench, node: Node) -> Value | None:
+    a, b = node.operands
+    divisor = bench.number(b)
+    if divisor is not None:
+        if _has_exact_reciprocal(float(divisor)):  # a / c -> a * (1 / c), where 1 / c is exact: a power of 2
+            return bench.emit(Multiply(), a, bench.filled_like(b, 1 / float(divisor)))
+        return None
+    return _sigmoid(bench, a, b) or _by_root(bench, a, b) or _by_broadcast(bench, a, b)
+
+
+def _has_exact_reciprocal(number: float) -> bool:
+    return math.isfinite(number) and number != 0 and abs(math.frexp(number)[0]) == 0.5 and 2**-60 < abs(number) < 2**60
+
+
+def _sigmoid(bench: Workbench, a: Value, b: Value) -> Value | None:
+    total = bench.made_by(b, Add)
+    if total is None:
+        return None
+    left, right = total.operands
+    exponential = right if _is(bench, left, 1) else left if _is(bench, right, 1) else None
+    if exponential is None or (power := bench.made_by(exponential, Exp)) is None:
+        return None
+    if _is(bench, a, 1):  # 1 / (1 + exp(x)) -> sigmoid(-x)
+        return bench.emit(Sigmoid(), bench.emit(Negate(), power.operands[0]))
+    if a.index == exponential.index:  # exp(x) / (1 + exp(x)) -> sigmoid(x)
+        return bench.emit(Sigmoid(), power.operands[0])
+    return None
+
+
+def _by_root(bench: Workbench, a: Value, b: Value) -> Value | None:
+    root = bench.made_by(b, Sqrt)
+    if root is None:
+        return None
+    inverse = bench.emit(Rsqrt(), root.operands[0])  # a / sqrt(x) -> a * rsqrt(x)
+    return bench.emit(Multiply(), a, inverse)
+
+
+def _by_broadcast(bench: Workbench, a: Value, b: Value) -> Value | None:
+    """a / broadcast(s) -> a * broadcast(1 / s), which divides fewer times; not under a broadcast a."""
+    spread = bench.made_by(b, Broadcast)
+    if spread is None or bench.made_by(a, Broadcast) is not None:
+        return None
+    (s,) = spread.operands
+    reciprocal = bench.emit(Divide(), bench.filled_like(s, 1), s)
+    return bench.emit(Multiply(), a, bench.emit(spread.op, reciprocal))
+
+
+def power(bench: Workbench, node: Node) -> Value | None:
+    x, exponent = node.operands
+    match bench.number(exponent):
+        case 0:  # x ^ 0 -> 1, for NaN too
+            return bench.filled_like(x, 1)
+        case 1:
+            return x
+        case 2:
+            return bench.emit(Multiply(), x, x)
+        case 3:
+            return bench.emit(Multiply(), bench.emit(Multiply(), x, x), x)
+        case 4:
+            square = bench.emit(Multiply(), x, x)
+            return bench.emit(Multiply(), square, square)
+        case 0.5:
+            return bench.emit(Sqrt(), x)
+        case -0.5:
+            return bench.emit(Rsqrt(), x)
+        case -1:
+            return bench.emit(Divide(), bench.filled_like(x, 1), x)
+        case -2:
+            return bench.emit(Divide(), bench.filled_like(x, 1), bench.emit(Multiply(), x, x))
+        case _:
+            return None
+
+
+def logarithm(bench: Workbench, node: Node) -> Value | None:
+    (x,) = node.operands
+    if (inner := bench.made_by(x, Exp)) is not None:  # log(exp(a)) -> a
+        return inner.operands[0]
+    if (inner := bench.made_by(x, Add)) is not None:
+        a, b = inner.operands
+        if _is(bench, a, 1):  # log(1 + b) -> log1p(b)
+            return bench.emit(Log1p(), b)
+        if _is(bench, b, 1):
+            return bench.emit(Log1p(), a)
+    return _log_of_softmax(bench, x)
+
+
+def _log_of_softmax(bench: Workbench, x: Value) -> Value | None:
+    product = bench.made_by(x, Multiply)
+    if product is None:
+        return None
+    exponential = bench.made_by(product.operands[0], Exp)
+    spread = bench.made_by(product.operands[1], Broadcast)
+    if exponential is None or spread is None:
+        return None
+    reciprocal = bench.made_by(spread.operands[0], Divide)
+    if reciprocal is None or not _is(bench, reciprocal.operands[0], 1):
+        return None
+    # log(exp(a) * broadcast(1 / s)) -> a - broadcast(log(s))
+    total = bench.emit(spread.op, bench.emit(Log(), reciprocal.operands[1]))
+    return bench.emit(Subtract(), exponential.operands[0], total)
+
+
+def absolute(bench: Workbench, node: Node) -> Value | None:
+    (x,) = node.operands
+    if bench.made_by(x, Abs, Exp, Sigmoid) is not None:  # |x| -> x, where x is never negative
+        return x
+    if (inner := bench.made_by(x, Negate)) is not None:  # |-x| -> |x|
+        return bench.emit(Abs(), inner.operands[0])
+    return None
+
+
+def with_itself(bench: Workbench, node: Node) -> Value | None:
+    """x op x -> x, for max, min, and, or."""
+    a, b = node.operands
+    return a if a.index == b.index else None
+
+
+def conjunction(bench: Workbench, node: Node) -> Value | None:
+    """x and true -> x; x and false -> false."""
+    return _absorbed(bench, node, neutral=True)
+
+
+def disjunction(bench: Workbench, node: Node) -> Value | None:
+    """x or false -> x; x or true -> true."""
+    return _absorbed(bench, node, neutral=False)
+
+
+def _absorbed(bench: Workbench, node: Node, neutral: bool) -> Value | None:
+    a, b = node.operands
+    for known, other in ((a, b), (b, a)):
+        number = bench.number(known)
+        if number is not None:
+            return other if bool(number) is neutral else known
+    return None
+
+
+def negation(bench: Workbench, node: Node) -> Value | None:
+    inner = bench.builder.definition(node.operands[0])
+    match None if inner is None else inner.op:
+        case Not() if inner is not None:  # not not x -> x
+            return inner.operands[0]
+        case Equal() if inner is not None:  # not (a = b) -> a != b; the order of NaN forbids this for <
+            return bench.emit(NotEqual(), *inner.operands)
+        case NotEqual() if inner is not None:
+            return bench.emit(Equal(), *inner.operands)
+        case _:
+            return None
+
+
+def where(bench: Workbench, node: Node) -> Value | None:
+    condition, a, b = node.operands
+    if a.index == b.index:  # where(c, a, a) -> a
+        return a
+    known = bench.number(condition)
+    if known is not None:  # where(true, a, b) -> a
+        return a if known else b
+    if (inverted := bench.made_by(condition, Not)) is not None:  # where(not c, a, b) -> where(c, b, a)
+        return bench.emit(Where(), inverted.operands[0], b, a)
+    inner = bench.made_by(a, Where)
+    if inner is not None and inner.operands[0].index == condition.index:  # where(c, where(c, a, _), b)
+        return bench.emit(Where(), condition, inner.operands[1], b)
+    inner = bench.made_by(b, Where)
+    if inner is not None and inner.operands[0].index == condition.index:  # where(c, a, where(c, _, b))
+        return bench.emit(Where(), condition, a, inner.operands[2])
+    return None
+
+
+_WIDENINGS = {
+    DType.BOOL: (DType.U8, DType.I32, DType.I64, DType.BF16, DType.F32, DType.F64),
+    DType.U8: (DType.I32, DType.I64, DType.BF16, DType.F32, DType.F64),
+    DType.I32: (DType.I64, DType.F64),
+    DType.BF16: (DType.F32, DType.F64),
+    DType.F32: (DType.F64,),
+}
+
+
+def cast(bench: Workbench, node: Node) -> Value | None:
+    (x,), target = node.operands, node.results[0].type.dtype
+    if x.type.dtype is target:  # the same type
+        return x
+    inner = bench.made_by(x, Cast)
+    if inner is None:
+        return None
+    (source,) = inner.operands
+    if x.type.dtype in _WIDENINGS.get(source.type.dtype, ()):  # cast(cast(x)) -> cast(x), where the first loses nothing
+        return source if source.type.dtype is target else bench.emit(Cast(target), source)
+    return None
+
+
+def _is(bench: Workbench, value: Value, number: float) -> bool:
+    return bench.number(value) == number

@@ -1,0 +1,94 @@
+"""Computes at compile time what depends on constants alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Node, Value
+from compiler.graph_passes.rewrite import Rewriting
+from compiler.ops.build import spread
+from compiler.ops.elementwise import (
+    Abs,
+    Add,
+    And,
+    Cast,
+    Divide,
+    Equal,
+    Floor,
+    FloorDivide,
+    FusedMultiplyAdd,
+    Less,
+    LessEqual,
+    Maximum,
+    Minimum,
+    Multiply,
+    Negate,
+    Not,
+    NotEqual,
+    Or,
+    Sqrt,
+    Subtract,
+    Where,
+)
+from compiler.ops.rules import numpy_dtype
+from compiler.ops.sources import Constant
+from compiler.ops.spreading import Broadcast
+from compiler.types import DType
+
+# Only ops whose result is exactly rounded: NumPy and machine code then agree to the bit, so that a setting gives the
+# same bits whether it is a constant of the program or an argument.
+_EXACT = (
+    Abs,
+    Add,
+    And,
+    Cast,
+    Divide,
+    Equal,
+    Floor,
+    FloorDivide,
+    FusedMultiplyAdd,
+    Less,
+    LessEqual,
+    Maximum,
+    Minimum,
+    Multiply,
+    Negate,
+    Not,
+    NotEqual,
+    Or,
+    Sqrt,
+    Subtract,
+    Where,
+)
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """Elementwise nodes whose operands are constants, or constants broadcast, become constants."""
+    rewriting = Rewriting(graph)
+    for node in map(rewriting.current, graph.nodes):
+        value = folded(rewriting.builder, node)
+        if value is None:
+            rewriting.keep(node)
+        else:
+            rewriting.replace(node, (value,))
+    return rewriting.finish()
+
+
+def folded(builder: GraphBuilder, node: Node) -> Value | None:
+    """The constant that `node` always gives, spread to its shape; None where it is none."""
+    if not isinstance(node.op, _EXACT):
+        return None
+    constants: list[Constant] = []
+    for operand in node.operands:
+        definition = builder.definition(operand)
+        if definition is not None and isinstance(definition.op, Broadcast):
+            definition = builder.definition(definition.operands[0])
+        if definition is None or not isinstance(definition.op, Constant) or definition.op.dtype is DType.BF16:
+            return None
+        constants.append(definition.op)
+    type_ = node.results[0].type
+    operands = [np.array(c.value, numpy_dtype(c.dtype)) for c in constants]
+    with np.errstate(all="ignore"):
+        (result,) = node.op.evaluate(operands, 1)
+    return spread(builder, builder.emit(Constant(result.item(), type_.dtype)), type_.shape)

@@ -1,0 +1,51 @@
+"""What a law of simplification is, and the workbench on which laws are applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Node, Value
+from compiler.graph.op import Op
+from compiler.ops.build import constant_of, filled
+
+# A value equal to the single result of the node, made of smaller or fewer nodes; None where the law does not apply.
+Law: TypeAlias = "Callable[[Workbench, Node], Value | None]"
+
+
+class Workbench:
+    """Emits nodes that are simplified at once, so that a law may rely on the form of its operands."""
+
+    def __init__(self, builder: GraphBuilder, laws: Mapping[type[Op], tuple[Law, ...]]) -> None:
+        self.builder, self._laws = builder, laws
+
+    def simplified(self, node: Node) -> Value | None:
+        """What the first law that applies makes of `node`."""
+        for law in self._laws.get(type(node.op), ()):
+            value = law(self, node)
+            if value is not None:
+                return value
+        return None
+
+    def emit(self, op: Op, *operands: Value) -> Value:
+        """The single result of `op`, or a simpler equal of it."""
+        (type_,) = op.result_types([operand.type for operand in operands])
+        node = Node(op, operands, (self.builder.value(type_),), self.builder.origins)
+        value = self.simplified(node)
+        if value is not None:
+            return value
+        self.builder.append(node)
+        return node.results[0]
+
+    def made_by(self, value: Value, *kinds: type[Op]) -> Node | None:
+        """The node that gives `value`, if its op is one of `kinds`."""
+        node = self.builder.definition(value)
+        return node if node is not None and isinstance(node.op, kinds) else None
+
+    def number(self, value: Value) -> float | int | bool | None:
+        """The constant that every element of `value` is."""
+        return constant_of(self.builder, value)
+
+    def filled_like(self, value: Value, number: float) -> Value:
+        return filled(self.builder, number, value.type)

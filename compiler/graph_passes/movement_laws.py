@@ -1,0 +1,277 @@
+"""Laws of movements. The normal form: movements late and few, broadcasts of tensors without repeated unit axes."""
+
+from __future__ import annotations
+
+from compiler.graph.ir import Node, Value
+from compiler.graph_passes.law import Workbench
+from compiler.ops.elementwise import Add
+from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
+from compiler.ops.sources import Iota
+from compiler.types import BatchExtent, Extent, Shape
+
+
+def wide_axes(shape: Shape) -> list[int]:
+    """The axes whose extent is not 1."""
+    return [axis for axis, extent in enumerate(shape) if extent != 1]
+
+
+def wide_extents(shape: Shape) -> list[Extent]:
+    return [extent for extent in shape if extent != 1]
+
+
+def reshape(bench: Workbench, node: Node) -> Value | None:
+    (x,), shape = node.operands, node.results[0].type.shape
+    if x.type.shape == shape:  # the same shape
+        return x
+    if (inner := bench.made_by(x, Reshape)) is not None:  # reshape(reshape(x)) -> reshape(x)
+        return bench.emit(node.op, inner.operands[0])
+    return _reshape_of_broadcast(bench, x, shape)
+
+
+def _reshape_of_broadcast(bench: Workbench, x: Value, shape: Shape) -> Value | None:
+    """reshape(broadcast(s)) -> broadcast(s), where only unit axes come and go, or s is a scalar."""
+    inner = bench.made_by(x, Broadcast)
+    if inner is None:
+        return None
+    assert isinstance(inner.op, Broadcast)
+    (small,) = inner.operands
+    if not small.type.shape:
+        return bench.emit(Broadcast(shape, ()), small)
+    if 1 in small.type.shape or wide_extents(x.type.shape) != wide_extents(shape):
+        return None
+    places = dict(zip(wide_axes(x.type.shape), wide_axes(shape), strict=True))
+    return bench.emit(Broadcast(shape, tuple(places[axis] for axis in inner.op.axes)), small)
+
+
+def broadcast(bench: Workbench, node: Node) -> Value | None:
+    op, (x,) = node.op, node.operands
+    assert isinstance(op, Broadcast)
+    if x.type.shape == op.shape:  # nothing is repeated
+        return x
+    kept = tuple(axis for extent, axis in zip(x.type.shape, op.axes, strict=True) if extent == op.shape[axis])
+    if len(kept) < x.type.rank:  # repeated unit axes -> new axes
+        dropped = bench.emit(Reshape(tuple(op.shape[axis] for axis in kept)), x)
+        return bench.emit(Broadcast(op.shape, kept), dropped)
+    if (inner := bench.made_by(x, Broadcast)) is not None:  # broadcast(broadcast(x)) -> broadcast(x)
+        assert isinstance(inner.op, Broadcast)
+        return bench.emit(Broadcast(op.shape, tuple(op.axes[axis] for axis in inner.op.axes)), inner.operands[0])
+    return _broadcast_of_reshape(bench, op, x)
+
+
+def _broadcast_of_reshape(bench: Workbench, op: Broadcast, x: Value) -> Value | None:
+    """broadcast(reshape(s)) -> broadcast(s), where the reshape only puts in unit axes."""
+    inner = bench.made_by(x, Reshape)
+    if inner is None:
+        return None
+    (small,) = inner.operands
+    if small.type.rank == x.type.rank or list(small.type.shape) != wide_extents(x.type.shape):
+        return None
+    return bench.emit(Broadcast(op.shape, tuple(op.axes[axis] for axis in wide_axes(x.type.shape))), small)
+
+
+def transpose(bench: Workbench, node: Node) -> Value | None:
+    op, (x,) = node.op, node.operands
+    assert isinstance(op, Transpose)
+    order = op.permutation
+    if order == tuple(range(x.type.rank)):  # nothing moves
+        return x
+    if (inner := bench.made_by(x, Transpose)) is not None:  # transpose(transpose(x)) -> transpose(x)
+        assert isinstance(inner.op, Transpose)
+        first = inner.op.permutation
+        return bench.emit(Transpose(tuple(first[axis] for axis in order)), inner.operands[0])
+    moved = [axis for axis in order if x.type.shape[axis] != 1]
+    if moved == sorted(moved):  # only unit axes move: a reshape
+        return bench.emit(Reshape(node.results[0].type.shape), x)
+    return _transpose_of_broadcast(bench, order, x)
+
+
+def _transpose_of_broadcast(bench: Workbench, order: tuple[int, ...], x: Value) -> Value | None:
+    """transpose(broadcast(s)) -> broadcast(transpose(s))."""
+    inner = bench.made_by(x, Broadcast)
+    if inner is None:
+        return None
+    assert isinstance(inner.op, Broadcast)
+    places = [order.index(axis) for axis in inner.op.axes]
+    small = bench.emit(Transpose(tuple(sorted(range(len(places)), key=places.__getitem__))), inner.operands[0])
+    shape = tuple(x.type.shape[axis] for axis in order)
+    return bench.emit(Broadcast(shape, tuple(sorted(places))), small)
+
+
+def slice_(bench: Workbench, node: Node) -> Value | None:
+    op, (x,) = node.op, node.operands
+    assert isinstance(op, Slice)
+    if x.type.shape == op.sizes:  # all of it
+        return x
+    inner = bench.builder.definition(x)
+    if inner is None:
+        return None
+    match inner.op:
+        case Slice():  # slice(slice(x)) -> slice(x)
+            return _slice_of_slice(bench, op, inner.op, inner.operands[0])
+        case Broadcast():
+            return _slice_of_broadcast(bench, op, inner.op, inner.operands[0])
+        case Pad():
+            return _slice_of_pad(bench, op, inner.op, inner.operands[0])
+        case Concat():
+            return _slice_of_concat(bench, op, inner.op, inner.operands)
+        case _:
+            return None
+
+
+def _slice_of_slice(bench: Workbench, outer: Slice, inner: Slice, x: Value) -> Value:
+    starts = tuple(i + o * step for i, o, step in zip(inner.starts, outer.starts, inner.steps, strict=True))
+    steps = tuple(i * o for i, o in zip(inner.steps, outer.steps, strict=True))
+    return bench.emit(Slice(starts, outer.sizes, steps), x)
+
+
+def _slice_of_broadcast(bench: Workbench, outer: Slice, inner: Broadcast, x: Value) -> Value | None:
+    """slice(broadcast(x)) -> broadcast(x), where only repeated elements are cut off."""
+    if any(outer.sizes[axis] != inner.shape[axis] for axis in inner.axes):
+        return None
+    return bench.emit(Broadcast(outer.sizes, inner.axes), x)
+
+
+def _slice_of_pad(bench: Workbench, outer: Slice, inner: Pad, x: Value) -> Value | None:
+    """slice(pad(x)) -> slice(x), where the slice lies inside x."""
+    starts: list[int] = []
+    for axis, extent in enumerate(x.type.shape):
+        start, size, step = outer.starts[axis] - inner.low[axis], outer.sizes[axis], outer.steps[axis]
+        if not (isinstance(extent, BatchExtent) or isinstance(size, BatchExtent)) and (
+            start < 0 or start + (size - 1) * step >= extent
+        ):
+            return None
+        starts.append(start)
+    return bench.emit(Slice(tuple(starts), outer.sizes, outer.steps), x)
+
+
+def _slice_of_concat(bench: Workbench, outer: Slice, inner: Concat, parts: tuple[Value, ...]) -> Value | None:
+    """slice(concat(…, x, …)) -> slice(x), where the slice lies inside x."""
+    axis, before = inner.axis, 0
+    size = outer.sizes[axis]
+    assert isinstance(size, int)
+    first = outer.starts[axis]
+    last = first + (size - 1) * outer.steps[axis]
+    for part in parts:
+        extent = part.type.shape[axis]
+        assert isinstance(extent, int)
+        if before <= first and last < before + extent:
+            starts = tuple(start - before if i == axis else start for i, start in enumerate(outer.starts))
+            return bench.emit(Slice(starts, outer.sizes, outer.steps), part)
+        before += extent
+    return None
+
+
+def pad(bench: Workbench, node: Node) -> Value | None:
+    op, (x,) = node.op, node.operands
+    assert isinstance(op, Pad)
+    if not any((*op.low, *op.high)):  # widths of 0
+        return x
+    inner = bench.made_by(x, Pad)
+    if inner is None:
+        return None
+    assert isinstance(inner.op, Pad)
+    if repr(inner.op.value) != repr(op.value):
+        return None
+    low = tuple(a + b for a, b in zip(op.low, inner.op.low, strict=True))  # pad(pad(x)) -> pad(x)
+    high = tuple(a + b for a, b in zip(op.high, inner.op.high, strict=True))
+    return bench.emit(Pad(low, high, op.value), inner.operands[0])
+
+
+def concat(bench: Workbench, node: Node) -> Value | None:
+    op = node.op
+    assert isinstance(op, Concat)
+    if len(node.operands) == 1:  # concat(x) -> x
+        return node.operands[0]
+    parts: list[Value] = []
+    for operand in node.operands:
+        inner = bench.made_by(operand, Concat)
+        parts.extend(inner.operands if inner is not None and inner.op == op else (operand,))
+    if len(parts) > len(node.operands):  # concat(concat(a, b), c) -> concat(a, b, c)
+        return bench.emit(op, *parts)
+    return _concat_of_slices(bench, op.axis, parts)
+
+
+def _concat_of_slices(bench: Workbench, axis: int, parts: list[Value]) -> Value | None:
+    """concat(x[0:a], x[a:b], …) -> x[0:b]."""
+    start: int | None = None
+    end, whole, starts = 0, parts[0], ()
+    for part in parts:
+        inner = bench.made_by(part, Slice)
+        if inner is None:
+            return None
+        assert isinstance(inner.op, Slice)
+        size = inner.op.sizes[axis]
+        assert isinstance(size, int)
+        others = tuple(0 if i == axis else first for i, first in enumerate(inner.op.starts))
+        if start is None:
+            start = end = inner.op.starts[axis]
+            whole, starts = inner.operands[0], others
+        continues = inner.op.starts[axis] == end and others == starts and set(inner.op.steps) <= {1}
+        if not continues or inner.operands[0].index != whole.index:
+            return None
+        end += size
+    assert start is not None
+    sizes = tuple(end - start if i == axis else extent for i, extent in enumerate(parts[0].type.shape))
+    starts = tuple(start if i == axis else first for i, first in enumerate(starts))
+    return bench.emit(Slice(starts, sizes, (1,) * len(starts)), whole)
+
+
+def sum_of_pads(bench: Workbench, node: Node) -> Value | None:
+    """pad(a) + pad(b) -> pad(concat(a, b)), where both are padded with 0 and a ends where b begins."""
+    first, second = (bench.made_by(operand, Pad) for operand in node.operands)
+    if first is None or second is None:
+        return None
+    return _joined(bench, first, second) or _joined(bench, second, first)
+
+
+def _joined(bench: Workbench, first: Node, second: Node) -> Value | None:
+    a, b = first.op, second.op
+    assert isinstance(a, Pad)
+    assert isinstance(b, Pad)
+    differing = [i for i in range(len(a.low)) if (a.low[i], a.high[i]) != (b.low[i], b.high[i])]
+    if a.value != 0 or b.value != 0 or len(differing) != 1:
+        return None
+    (axis,) = differing
+    extent = first.operands[0].type.shape[axis]
+    if isinstance(extent, BatchExtent) or a.low[axis] + extent != b.low[axis]:
+        return None
+    joined = bench.emit(Concat(axis), first.operands[0], second.operands[0])
+    high = tuple(b.high[i] if i == axis else width for i, width in enumerate(a.high))
+    return bench.emit(Pad(a.low, high, 0.0), joined)
+
+
+def add_of_pads(bench: Workbench, node: Node) -> Value | None:
+    """(x + pad(a)) + pad(b) -> x + pad(concat(a, b)), under the same conditions."""
+    left, last = node.operands
+    inner = bench.made_by(left, Add)
+    if inner is None or bench.made_by(last, Pad) is None:
+        return None
+    x, middle = inner.operands
+    if bench.made_by(middle, Pad) is None:
+        return None
+    joined = sum_of_pads(bench, Node(Add(), (middle, last), node.results))
+    return None if joined is None else bench.emit(Add(), x, joined)
+
+
+def reverse(bench: Workbench, node: Node) -> Value | None:
+    op, (x,) = node.op, node.operands
+    assert isinstance(op, Reverse)
+    axes = tuple(axis for axis in op.axes if x.type.shape[axis] != 1)
+    if not axes:  # nothing moves
+        return x
+    if axes != op.axes:
+        return bench.emit(Reverse(axes), x)
+    inner = bench.made_by(x, Reverse)
+    if inner is None:
+        return None
+    assert isinstance(inner.op, Reverse)
+    return bench.emit(Reverse(tuple(sorted({*axes} ^ {*inner.op.axes}))), inner.operands[0])
+
+
+def iota(bench: Workbench, node: Node) -> Value | None:
+    """iota over several axes -> broadcast(iota over one)."""
+    op = node.op
+    assert isinstance(op, Iota)
+    if len(op.shape) == 1:
+        return None
+    return bench.emit(Broadcast(op.shape, (op.axis,)), bench.emit(Iota((op.shape[op.axis],), 0, op.dtype)))

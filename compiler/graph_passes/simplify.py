@@ -1,0 +1,94 @@
+"""Applies the laws of the table below until none applies, in one walk: operands are simple before their users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.op import Category, Op
+from compiler.graph_passes import arithmetic_laws as arithmetic
+from compiler.graph_passes import movement_laws as movement
+from compiler.graph_passes import sum_laws as sums
+from compiler.graph_passes.fold_constants import folded
+from compiler.graph_passes.law import Law, Workbench
+from compiler.graph_passes.push_broadcasts import push_broadcasts
+from compiler.graph_passes.rewrite import Rewriting
+from compiler.ops import OPS
+from compiler.ops.elementwise import (
+    Abs,
+    Add,
+    And,
+    Cast,
+    Divide,
+    Log,
+    Maximum,
+    Minimum,
+    Multiply,
+    Negate,
+    Not,
+    Or,
+    Power,
+    Subtract,
+    Where,
+)
+from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
+from compiler.ops.reduction import Sum
+from compiler.ops.sources import Iota
+
+
+def _fold(bench: Workbench, node: Node) -> Value | None:
+    """op(constants) -> constant."""
+    return folded(bench.builder, node)
+
+
+_LAWS: dict[type[Op], tuple[Law, ...]] = {
+    Add: (arithmetic.add, movement.sum_of_pads, movement.add_of_pads),
+    Subtract: (arithmetic.subtract,),
+    Negate: (arithmetic.negate,),
+    Multiply: (arithmetic.multiply,),
+    Divide: (arithmetic.divide,),
+    Power: (arithmetic.power,),
+    Log: (arithmetic.logarithm,),
+    Abs: (arithmetic.absolute,),
+    Maximum: (arithmetic.with_itself,),
+    Minimum: (arithmetic.with_itself,),
+    And: (arithmetic.with_itself, arithmetic.conjunction),
+    Or: (arithmetic.with_itself, arithmetic.disjunction),
+    Not: (arithmetic.negation,),
+    Where: (arithmetic.where,),
+    Cast: (arithmetic.cast,),
+    Reshape: (movement.reshape,),
+    Broadcast: (movement.broadcast,),
+    Transpose: (movement.transpose,),
+    Slice: (movement.slice_,),
+    Pad: (movement.pad,),
+    Concat: (movement.concat,),
+    Reverse: (movement.reverse,),
+    Iota: (movement.iota,),
+    Sum: (
+        sums.sum_over_units,
+        sums.sum_of_sum,
+        sums.sum_of_broadcast,
+        sums.sum_of_transpose,
+        sums.sum_of_reshape,
+        sums.sum_of_negation,
+    ),
+}
+
+# Every elementwise op: fold constants first, compute before broadcasting last.
+LAWS: Mapping[type[Op], tuple[Law, ...]] = {
+    op: (_fold, *_LAWS.get(op, ()), push_broadcasts) if op.category is Category.ELEMENTWISE else _LAWS.get(op, ())
+    for op in OPS
+}
+
+
+def simplify(graph: Graph) -> Graph:
+    rewriting = Rewriting(graph)
+    bench = Workbench(rewriting.builder, LAWS)
+    for node in map(rewriting.current, graph.nodes):
+        value = bench.simplified(node)
+        if value is None:
+            rewriting.keep(node)
+        else:
+            rewriting.replace(node, (value,))
+    return rewriting.finish()
