@@ -132,7 +132,7 @@ def _to_float(values: Array, dtype: np.dtype[np.generic], place: _Place) -> Arra
         if bool(wrong.any()):
             raise place.error(wrong, values, "{} is too large for f32", "scale the values down, or declare it f64")
     elif values.dtype.kind in "iu" and values.dtype.itemsize >= dtype.itemsize:
-        wrong = np.abs(converted) > _EXACT[dtype.name]
+        wrong = (values > _EXACT[dtype.name]) | (values < -_EXACT[dtype.name])
         if bool(wrong.any()):
             fix = "scale the values down, or declare it as a wider type"
             raise place.error(wrong, values, f"{{}} cannot be kept exactly in {dtype.name}", fix)

@@ -25,6 +25,7 @@ def split_order(rows: int, seed: int) -> Array:
 
 def _permutation(rows: int, seed: int, epoch: int, purpose: int) -> Array:
     mask = (1 << 64) - 1
+    key = np.array([seed & mask, epoch & mask], np.uint64)
     # The purpose is the highest word of the counter, which no count of rows reaches.
-    words = np.random.Philox(key=[seed & mask, epoch & mask], counter=[0, 0, 0, purpose]).random_raw(rows)
+    words = np.random.Philox(key=key, counter=np.array([0, 0, 0, purpose], np.uint64)).random_raw(rows)
     return np.argsort(words, kind="stable").astype(np.int64)

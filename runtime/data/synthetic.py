@@ -11,7 +11,7 @@ from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
 
 def synthetic(specs: Sequence[InputSpec], rows: int, seed: int) -> dict[str, Array]:
     """Floats are standard normal. Integers are uniform in their range; without one, u8 is 0..256 and others 0..2."""
-    generator = np.random.Generator(np.random.Philox(key=[seed & ((1 << 64) - 1), 0]))
+    generator = np.random.Generator(np.random.Philox(key=np.array([seed & ((1 << 64) - 1), 0], np.uint64)))
     return {spec.name: _array(spec, rows, generator) for spec in specs}
 
 
