@@ -13,8 +13,8 @@ A single function of the language, with its gradient:
     square(array)
     square.gradient(array)
 
-Every error that a caller can cause is a `DlcError`: `SourceError` for mistakes in `.dl` text, `DataError`, `UsageError`,
-`CheckpointError` and `TrainingError`.
+Every error that a caller can cause is a `DlcError`: `SourceError` for mistakes in `.dl` text, `DataError`,
+`UsageError`, `CheckpointError` and `TrainingError`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from runtime.keepers import MemoryKeeper
 from runtime.model import runtime_settings, training_of, weight_names
 from runtime.position import Position
 from runtime.prediction import predict
-from runtime.reporting.events import EpochEnded, Event, TrainingEnded
+from runtime.reporting.events import EpochEnded, Event, TrainingEnded, ignore
 from runtime.reporting.settings import value_text
 from runtime.threads import usable_threads
 from runtime.training import TrainingError, run_training
@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 Array: TypeAlias = np.ndarray[Any, Any]
-SettingValue: TypeAlias = "int | float | bool | str | None | Sequence[SettingValue]"
+SettingValue: TypeAlias = "int | float | bool | str | Sequence[SettingValue] | None"
 Data: TypeAlias = "str | PathLike[str] | Mapping[str, Array]"
 
 
@@ -164,7 +164,7 @@ class Model:
         epochs: int | None = None,
         batch: int | None = None,
         seed: int | None = None,
-        observer: Callable[[Event], None] | None = None,
+        observer: Callable[[Event], None] = ignore,
         **settings: SettingValue,
     ) -> TrainingResult:
         """Train from the present weights; afterwards the model has the best ones.
@@ -182,10 +182,9 @@ class Model:
         tensors = self._tensors_for(program)
         keeper = MemoryKeeper(tensors, weight_names(program))
         job = job_of(program, parts, tensors, self._options, keeper)
-        tell: Callable[[Event], None] = observer if observer is not None else _ignore
-        tell(start_of(program, job, Position()))
+        observer(start_of(program, job, Position()))
         self._program, self._present = program, tensors
-        return _result(run_training(job, Position(), tell), keeper)
+        return _result(run_training(job, Position(), observer), keeper)
 
     def evaluate(self, data: Mapping[str, Array]) -> dict[str, float]:
         """The mean loss and metrics over arrays of inputs and targets by name."""
@@ -260,7 +259,3 @@ def _result(end: TrainingEnded, keeper: MemoryKeeper) -> TrainingResult:
     if end.reason == "interrupted":
         raise KeyboardInterrupt
     return TrainingResult(end.reason, end.step, end.best_epoch, tuple(keeper.history), end.test, end.seconds)
-
-
-def _ignore(event: Event) -> None:
-    del event

@@ -43,5 +43,8 @@ def _shortest(values: Array) -> Array:
     if values.dtype.kind != "f":
         return values
     wide = values.astype(np.str_).astype(np.float64) if values.dtype == np.float32 else values
-    finite = np.isfinite(wide)
-    return wide if bool(finite.all()) else np.where(finite, wide, None)
+    spoilt = ~np.isfinite(wide)
+    if bool(spoilt.any()):
+        wide = wide.astype(np.object_)
+        wide[spoilt] = None
+    return wide

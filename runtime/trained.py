@@ -136,7 +136,7 @@ def saved_preparation(run: RunDirectory) -> Preparation:
 
 
 def put_weights(program: Program, tensors: Tensors, weights: Mapping[str, Array], place: Path) -> None:
-    """Fill every parameter and state. Raises CheckpointError where one is missing, has another shape, or is not used."""
+    """Fill every parameter and state. Raises CheckpointError unless the names and shapes are the same."""
     wanted = {spec.path: tensors[spec.path].shape for spec in program.parameters}
     match = match_tensors(weights, wanted)
     if not match.is_complete or match.unused:

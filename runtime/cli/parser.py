@@ -43,8 +43,8 @@ class Parser(argparse.ArgumentParser):
 
     def usage_line(self) -> str:
         """`dlc plan [options] FILE`."""
-        places = {None: "{}", "?": "[{}]", "+": "{} …"}
-        words = [places[action.nargs].format(action.metavar) for action in self._get_positional_actions()]
+        places = {"?": "[{}]", "+": "{} …"}
+        words = [places.get(str(a.nargs), "{}").format(a.metavar) for a in self._get_positional_actions()]
         return " ".join([self.prog, "[options]", *words])
 
     def format_help(self) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from compiler.driver import Setting
@@ -69,12 +69,8 @@ class TrainingEnded:
 
 
 Event: TypeAlias = TrainingStarted | TrainingProgressed | EpochEnded | TrainingEnded
-
-
-class Observer(Protocol):
-    """Is told of each event, in the thread that trains."""
-
-    def __call__(self, event: Event) -> None: ...
+# Is told of each event, in the thread that trains.
+Observer: TypeAlias = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:

@@ -1,0 +1,255 @@
+"""The command line itself: help, misuse, failures, and what a start imports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compiler import driver
+from compiler.diagnostics import CompilerBug, Diagnostic, Source, SourceError, Span, hint
+from runtime.cli.main import main
+from runtime.cli.registry import COMMANDS
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def dlc(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "runtime.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"  {command.name} " in listed and command.summary in listed for command in COMMANDS)
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS])
+def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: dlc {name} [options]")
+    assert f"examples:\n  dlc {name} " in text
+    assert "--traceback" not in text
+    assert main(["help", name]) == 0
+    assert capsys.readouterr().out == text
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["tarin"]])
+def test_a_start_imports_nothing_heavy(arguments: list[str]) -> None:
+    heavy = ["numpy", "rich", "lark", "llvmlite", "networkx", "safetensors"]
+    script = (
+        "import sys; from runtime.cli.main import main; main(sys.argv[1:]);"
+        f"found = [name for name in {heavy} if name in sys.modules]; sys.exit(str(found) if found else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS])
+def test_no_command_imports_a_terminal_library_before_it_prints(name: str) -> None:
+    script = (
+        "import sys; from runtime.cli.main import main; main([sys.argv[1], '--help']); sys.exit('rich' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, name], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("dlc ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "hint: did you mean `train`?"),
+        (["qqq"], "there is no command `qqq`"),
+        (["--verison"], "hint: did you mean `--version`?"),
+        (["show"], "FILE[:LINE] is missing"),
+        (["show", "x.dl", "--stage", "grpah"], "hint: did you mean `graph`?"),
+        (["bench", "x.dl", "--mode", "slow"], "--mode cannot be `slow`"),
+        (["bench", "x.dl", "--thread", "2"], "hint: did you mean `--threads`?"),
+        (["plan", "x.dl", "--batch", "many"], "wants a whole number of at least 1, not `many`"),
+        (["cache", "wipe"], "ACTION cannot be `wipe`"),
+        (["show", "x.dl", "--stage", "asm", "--format", "svg"], "stage asm cannot be drawn"),
+        (["check", "absent.dl"], "there is no file absent.dl"),
+        (["explain"], "CODE is missing"),
+    ],
+)
+def test_misuse_is_exit_code_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("error: ")
+    assert message in output.err
+
+
+def test_without_a_command_the_help_is_shown() -> None:
+    done = dlc()
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "Commands:" in done.stdout
+
+
+def test_a_reader_that_goes_away_is_no_failure_with_a_traceback() -> None:
+    script = f"set -o pipefail; {sys.executable} -m runtime.cli plan --help | true"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.returncode in (0, 141)
+
+
+def raising(error: Exception):
+    def fail(*arguments: object, **named: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_compiler_bug_asks_for_a_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(driver, "explain", raising(CompilerBug("fuse", "a cycle", "the graph as text")), raising=False)
+    assert main(["explain", "E0101"]) == 1
+    error = capsys.readouterr().err
+    assert "fuse: a cycle" in error
+    assert "Traceback" not in error
+    report = next(tmp_path.iterdir())
+    assert str(report) in error
+    assert "the graph as text" in report.read_text()
+    assert "Traceback" in report.read_text()
+
+
+def test_an_unexpected_exception_is_reported_alike(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(driver, "explain", raising(ZeroDivisionError("division by zero")), raising=False)
+    assert main(["explain", "E0101"]) == 1
+    assert "unexpected ZeroDivisionError: division by zero" in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError):
+        main(["explain", "E0101", "--traceback"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (BrokenPipeError(), 141, ""),
+        (PermissionError(13, "Permission denied", "model.dl"), 1, "error: model.dl: permission denied"),
+        (MemoryError(), 1, "error: not enough memory"),
+    ],
+)
+def test_what_the_system_refuses(
+    error: Exception, code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(driver, "explain", raising(error), raising=False)
+    assert main(["explain", "E0101"]) == code
+    output = capsys.readouterr().err
+    assert message in output
+    assert "Traceback" not in output
+
+
+@pytest.fixture
+def findings(monkeypatch: pytest.MonkeyPatch) -> tuple[Diagnostic, ...]:
+    source = Source("model.dl", "model M {\n}\n")
+    found = (
+        Diagnostic("E0301", "shapes differ", Span(source, 1, 1, 1, 6), (hint("use align"),)),
+        Diagnostic("W0101", "unused", Span(source, 2, 1, 2, 2), severity="warning"),
+    )
+    monkeypatch.setattr(driver, "check", lambda path: found, raising=False)
+    monkeypatch.setattr(driver, "render", lambda error, colour, width: f"rendered: {error}", raising=False)
+    return found
+
+
+def test_check_exits_with_1_for_errors(
+    findings: tuple[Diagnostic, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.dl").write_text("model M {\n}\n")
+    assert main(["check", str(tmp_path / "model.dl")]) == 1
+    output = capsys.readouterr()
+    assert "E0301 shapes differ" in output.out
+    assert "1 file checked: 1 error and 1 warning" in output.err
+
+
+def test_check_json(findings: tuple[Diagnostic, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.dl").write_text("model M {\n}\n")
+    assert main(["check", str(tmp_path), "--json"]) == 1
+    first, second = json.loads(capsys.readouterr().out)
+    assert first == {
+        "code": "E0301",
+        "severity": "error",
+        "message": "shapes differ",
+        "file": "model.dl",
+        "line": 1,
+        "column": 1,
+        "end_line": 1,
+        "end_column": 6,
+        "notes": [{"kind": "hint", "message": "use align"}],
+    }
+    assert second["severity"] == "warning"
+
+
+def test_source_errors_are_rendered(
+    findings: tuple[Diagnostic, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(driver, "explain", raising(SourceError(findings)), raising=False)
+    assert main(["explain", "E0101"]) == 1
+    assert "rendered: model.dl:1:1: E0301 shapes differ" in capsys.readouterr().err
+
+
+def test_fmt_changes_checks_and_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(driver, "format_source", lambda text: text.replace("  ", " "), raising=False)
+    ugly, neat = tmp_path / "a.dl", tmp_path / "b.dl"
+    ugly.write_text("const A  =  1\n")
+    neat.write_text("const B = 1\n")
+    assert main(["fmt", "--check", str(tmp_path)]) == 1
+    assert capsys.readouterr().out.split() == [str(ugly)]
+    assert main(["fmt", "--diff", str(tmp_path)]) == 1
+    assert "+const A = 1" in capsys.readouterr().out
+    assert ugly.read_text() == "const A  =  1\n"
+    assert main(["fmt", str(tmp_path)]) == 0
+    assert "1 file changed, 1 left as they are" in capsys.readouterr().err
+    assert ugly.read_text() == "const A = 1\n"
+    assert main(["fmt", "--check", str(tmp_path)]) == 0
+
+
+def test_show_passes_the_line_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: dict[str, object] = {}
+
+    def show(path: Path, **named: object) -> str:
+        seen.update(named, path=path)
+        return "shown\n"
+
+    monkeypatch.setattr(driver, "show", show, raising=False)
+    model = tmp_path / "model.dl"
+    model.write_text("")
+    assert main(["show", f"{model}:12", "--stage", "asm", "--mode", "infer", "--set", "hidden=3"]) == 0
+    assert capsys.readouterr().out == "shown\n"
+    assert {key: seen[key] for key in ("path", "line", "stage", "mode", "format", "overrides")} == {
+        "path": model,
+        "line": 12,
+        "stage": "asm",
+        "mode": "infer",
+        "format": "text",
+        "overrides": (("hidden", "3"),),
+    }
+
+
+@pytest.mark.parametrize("template", ["mlp", "regression"])
+def test_new_makes_a_project_and_spoils_none(template: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "project"
+    assert main(["new", str(folder), "--template", template]) == 0
+    made = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {"model.dl", "README.md"} < set(made)
+    assert f"next: dlc train {folder / 'model.dl'}" in capsys.readouterr().err
+    assert main(["new", str(folder), "--template", template]) == 2
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == made
