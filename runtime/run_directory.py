@@ -25,7 +25,7 @@ _RESTORE = "restore the file, or train again"
 
 
 class RunDirectory:
-    """An existing run. Writers hold its lock, which ends with the process or with `close`."""
+    """An existing run. Writers hold its lock until `close`, the end of a `with`, or of the process."""
 
     def __init__(self, path: Path, lock: BinaryIO | None) -> None:
         self.path, self._lock = path, lock
@@ -82,6 +82,12 @@ class RunDirectory:
         except OSError as error:
             raise _failed(error, self.path / "events.log") from error
 
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         if self._lock is not None:
             self._lock.close()
@@ -96,14 +102,17 @@ def create_run(name: str, out: Path | None, sources: Sequence[Source], base: Pat
     now = datetime.now().astimezone()
     try:
         path = _made_as(out) if out is not None else _made_under(base, f"{name}-{now:%Y%m%d-%H%M%S}")
-        lock = _locked(path)
         (path / "checkpoints").mkdir()
         main = _copy_sources(path / "source", [source for source in sources if not source.is_library])
+        run = RunDirectory(path, _locked(path))
     except OSError as error:
         raise _failed(error, out or base) from error
-    run = RunDirectory(path, lock)
     created = now.isoformat(timespec="seconds")
-    run.write_json(_RUN, {"version": _VERSION, "name": name, "created": created, "main": main})
+    try:
+        run.write_json(_RUN, {"version": _VERSION, "name": name, "created": created, "main": main})
+    except CheckpointError:
+        run.close()
+        raise
     return run
 
 

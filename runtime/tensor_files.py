@@ -83,12 +83,12 @@ def read_tensors(path: Path) -> dict[str, Array]:
 
 
 def tensors_in(content: bytes, path: Path) -> dict[str, Array]:
-    """The tensors of a safetensors file's content. The library checks lengths, offsets and overlaps."""
+    """The tensors of a safetensors file's content, by name. The library checks lengths, offsets and overlaps."""
     try:
         entries = cast("list[tuple[str, dict[str, object]]]", deserialize(content))
     except (SafetensorError, ValueError, OverflowError) as error:
         raise CheckpointError(f"this is not a whole safetensors file ({error})", path, _FIX) from error
-    return {name: _tensor(name, entry, path) for name, entry in entries}
+    return {name: _tensor(name, entry, path) for name, entry in sorted(entries, key=lambda named: named[0])}
 
 
 def _tensor(name: str, entry: Mapping[str, object], path: Path) -> Array:

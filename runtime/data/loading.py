@@ -115,7 +115,7 @@ def load_rows(
     `preparation` and `options` are those of the training, as far as there was one. Raises DataError.
     """
     inputs = [spec for spec in specs if not spec.is_target]
-    kept = {name: options[name] for name in ("separator", "header") if name in options and preparation is not None}
+    kept = {"separator": options["separator"]} if "separator" in options and preparation is not None else {}
     span = Span(Source("--input", ""), 1, 1, 1, 1)
     dataset = _read(DataSource(format_of(path).name, str(path.absolute()), (), span), inputs, preparation, kept)
     if dataset.format == "idx" and len(inputs) == 1 and len(dataset.fields) == 1:
