@@ -1,0 +1,52 @@
+"""Imports point one way: the contracts of `pyproject.toml` hold, and they would notice if they did not."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+from repository import ROOT
+
+KEPT = 0
+
+
+def check_contracts(configuration: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    code = lint_imports(config_filename=str(configuration), no_cache=True, no_logo=True)
+    return code, capsys.readouterr().out
+
+
+def test_every_contract_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    code, report = check_contracts(ROOT / "pyproject.toml", capsys)
+    assert code == KEPT, report
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("compiler/types.py", "import compiler.driver"),
+        ("compiler/graph/ir.py", "import compiler.ops"),
+        ("compiler/graph_passes/__init__.py", "import lark"),
+        ("compiler/diagnostics.py", "import runtime"),
+        ("runtime/__init__.py", "import compiler.graph.ir"),
+        ("compiler/unplaced.py", ""),
+    ],
+)
+def test_a_contract_notices(
+    module: str,
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In a copy of the sources, one import that points the wrong way, or a module with no place, breaks a contract."""
+    for package in ("compiler", "runtime", "grammar"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    with (tmp_path / module).open("a") as file:
+        file.write(f"\n{line}\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    code, report = check_contracts(tmp_path / "pyproject.toml", capsys)
+    assert code != KEPT, report
