@@ -115,9 +115,11 @@ def load_rows(
     `preparation` and `options` are those of the training, as far as there was one. Raises DataError.
     """
     inputs = [spec for spec in specs if not spec.is_target]
-    kept = {"separator": options["separator"]} if "separator" in options and preparation is not None else {}
+    known = format_of(path)
+    is_like_training = preparation is not None and bool(preparation.table) and known.name == "csv"
+    kept = {"separator": options["separator"]} if is_like_training and "separator" in options else {}
     span = Span(Source("--input", ""), 1, 1, 1, 1)
-    dataset = _read(DataSource(format_of(path).name, str(path.absolute()), (), span), inputs, preparation, kept)
+    dataset = _read(DataSource(known.name, str(path.absolute()), (), span), inputs, preparation, kept)
     if dataset.format == "idx" and len(inputs) == 1 and len(dataset.fields) == 1:
         dataset = replace(dataset, fields={inputs[0].name: next(iter(dataset.fields.values()))})
     fields, rows = (dataset.test, dataset.test_rows) if dataset.test is not None else (dataset.fields, dataset.rows)

@@ -339,3 +339,14 @@ def test_synthetic_data_obeys_the_declarations() -> None:
     assert made["z"].dtype == np.uint8
     for name, array in made.items():
         np.testing.assert_array_equal(array, again[name])
+
+
+def test_rows_to_predict_keep_the_separator_of_the_training(tmp_path: Path) -> None:
+    training = source(write(tmp_path / "a.csv", "x;z;y\n1;2;3\n4;5;6\n"), separator=";", target="y")
+    specs = [spec("features", row=(2,)), spec("y", target=True)]
+    preparation = load(specs, training).preparation
+    options = dict(training.options)
+    rows = load_rows(write(tmp_path / "p.csv", "z;x\n8;9\n"), specs, preparation, options)
+    assert rows.part.arrays["features"].tolist() == [[9, 8]]
+    np.savez(tmp_path / "p.npz", features=np.ones((1, 2), np.float32))
+    assert load_rows(tmp_path / "p.npz", specs, preparation, options).part.arrays["features"].tolist() == [[1, 1]]
