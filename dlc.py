@@ -30,8 +30,10 @@ import numpy as np
 from compiler import driver
 from compiler.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
 from compiler.driver import Options, Tensors
+from runtime.data.preparation import Preparation
 from runtime.data_from_arrays import part_of_arrays
 from runtime.evaluation import Evaluator
+from runtime.evaluation_data import evaluation_data
 from runtime.jobs import Parts, fresh_tensors, job_of, load_data, start_of
 from runtime.keepers import MemoryKeeper
 from runtime.model import runtime_settings, training_of, weight_names
@@ -39,7 +41,9 @@ from runtime.position import Position
 from runtime.prediction import predict
 from runtime.reporting.events import EpochEnded, Event, TrainingEnded, ignore
 from runtime.reporting.settings import value_text
+from runtime.tensor_files import write_tensors
 from runtime.threads import usable_threads
+from runtime.trained import Trained, open_trained_run, program_of_run
 from runtime.training import TrainingError, run_training
 
 __all__ = [
@@ -96,14 +100,19 @@ def load(
     dtype: str = "f32",
     **settings: SettingValue,
 ) -> Model:
-    """The model of a `.dl` file. `settings` stand above those of the file: `hidden=64`, `**{"optimizer.lr": 0.01}`.
+    """The model of a `.dl` file, or that of a run with its best weights.
 
-    `experiment` chooses among several `train NAME: …`; `threads` defaults to all that the process may use; `target` is
-    `native` or `reference` (NumPy, slow, the definition of meaning); `dtype="f64"` turns every f32 into f64.
+    `settings` stand above those of the file: `hidden=64`, `**{"optimizer.lr": 0.01}`. `experiment` chooses among several
+    `train NAME: …`; `threads` defaults to all that the process may use; `target` is `native` or `reference` (NumPy, slow,
+    the definition of meaning); `dtype="f64"` turns every f32 into f64.
     Raises SourceError with every mistake of the file.
     """
-    file = Path(path)
-    return Model(lambda overrides: driver.load(file, experiment, overrides), _options(target, dtype, threads), settings)
+    options = _options(target, dtype, threads)
+    place = Path(path)
+    if not place.is_dir():
+        return Model(lambda overrides: driver.load(place, experiment, overrides), options, settings)
+    trained = open_trained_run(place, use_last=False, overrides=_overrides(settings), options=options)
+    return Model(lambda overrides: program_of_run(place, overrides), trained.options, settings, trained)
 
 
 def loads(
@@ -145,10 +154,14 @@ class Model:
         elaborate: Callable[[tuple[tuple[str, str], ...]], driver.Program],
         options: Options,
         settings: Mapping[str, SettingValue],
+        trained: Trained | None = None,
     ) -> None:
+        """`load` and `loads` make models. `trained` has the weights; without it, they start from the seed."""
         self._elaborate, self._options, self._settings = elaborate, options, dict(settings)
-        self._program = elaborate(_overrides(self._settings))
-        self._present: Tensors | None = None
+        self._program = elaborate(_overrides(self._settings)) if trained is None else trained.program
+        self._present = None if trained is None else trained.tensors
+        self._choices = None if trained is None else trained.choices
+        self._preparation = None if trained is None else trained.preparation
 
     @property
     def parameters(self) -> Mapping[str, Array]:
@@ -178,21 +191,27 @@ class Model:
         given = settings | {name: value for name, value in named.items() if value is not None}
         self._settings |= given
         program = self._elaborate(_overrides(self._settings))
-        parts = _parts(program, data, validation, test)
+        parts, preparation = _parts(program, data, validation, test)
         tensors = self._tensors_for(program)
         keeper = MemoryKeeper(tensors, weight_names(program))
         job = job_of(program, parts, tensors, self._options, keeper)
         observer(start_of(program, job, Position()))
-        self._program, self._present = program, tensors
+        self._program, self._present, self._preparation = program, tensors, preparation
         return _result(run_training(job, Position(), observer), keeper)
 
-    def evaluate(self, data: Mapping[str, Array]) -> dict[str, float]:
-        """The mean loss and metrics over arrays of inputs and targets by name."""
+    def evaluate(self, data: Data | None = None) -> dict[str, float]:
+        """The mean loss and metrics over arrays of inputs and targets by name, or over a file.
+
+        Without `data`, over the test part of what `train` names; where there is none, validation or training rows.
+        """
         plan = training_of(self._program)
-        settings = runtime_settings(self._program)
-        part = part_of_arrays(self._program.inputs, data)
+        if isinstance(data, Mapping):
+            part = part_of_arrays(self._program.inputs, data)
+        else:
+            part = evaluation_data(self._trained(), None if data is None else Path(data), None).part
         executable = driver.compile_evaluation(self._program, self._options)
-        return Evaluator(executable, plan.batch, settings).evaluate(self._tensors(), part) or {}
+        evaluator = Evaluator(executable, min(plan.batch, len(part.rows)), runtime_settings(self._program))
+        return evaluator.evaluate(self._tensors(), part) or {}
 
     def predict(self, inputs: Mapping[str, Array] | Array) -> dict[str, Array]:
         """Each output by name, for any number of rows. `inputs` go by name; a single one may stand alone."""
@@ -206,6 +225,13 @@ class Model:
         batch = min(self._options.batch, len(part.rows))
         executable = driver.compile_prediction(self._program, self._options)
         return predict(executable, self._tensors(), part, batch, runtime_settings(self._program))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write parameters and states to a safetensors file, for `init_from` and `dlc eval --weights`."""
+        write_tensors(Path(path), dict(self.parameters))
+
+    def _trained(self) -> Trained:
+        return Trained(self._program, self._tensors(), self._options, self._choices, self._preparation, ())
 
     def _tensors(self) -> Tensors:
         if self._present is None:
@@ -243,16 +269,16 @@ def _parts(
     data: Data | None,
     validation: Mapping[str, Array] | None,
     test: Mapping[str, Array] | None,
-) -> Parts:
+) -> tuple[Parts, Preparation | None]:
     if isinstance(data, Mapping):
         held = [None if part is None else part_of_arrays(program.inputs, part) for part in (validation, test)]
-        return Parts(part_of_arrays(program.inputs, data), *held)
+        return Parts(part_of_arrays(program.inputs, data), *held), None
     if validation is not None or test is not None:
         raise UsageError(
             "arrays for validation or test need arrays for data too", "give data as a dictionary of arrays"
         )
     loaded = load_data(program, None if data is None else Path(data))
-    return Parts(loaded.train, loaded.validation, loaded.test)
+    return Parts(loaded.train, loaded.validation, loaded.test), loaded.preparation
 
 
 def _result(end: TrainingEnded, keeper: MemoryKeeper) -> TrainingResult:

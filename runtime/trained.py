@@ -17,8 +17,7 @@ from runtime.run_directory import RunDirectory, open_run
 from runtime.tensor_files import match_tensors, read_tensors
 
 if TYPE_CHECKING:
-    from compiler.driver import Program
-    from compiler.frontend.program import DataSource
+    from compiler.driver import DataSource, Program
 
 Overrides: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -82,6 +81,12 @@ def program_of(run: RunDirectory, choices: Choices, more: Overrides = ()) -> Pro
     """The program of a run, from its own copy of the text; data lies where it lay when the run began."""
     program = driver.load(run.program, choices.experiment, choices.overrides + more)
     return located_in(program, Path(choices.folder))
+
+
+def program_of_run(path: Path, more: Overrides) -> Program:
+    """The program of the run at `path`, with further settings. Raises CheckpointError."""
+    run = open_run(path)
+    return program_of(run, choices_of(run), more)
 
 
 def located_in(program: Program, folder: Path) -> Program:

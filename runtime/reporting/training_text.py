@@ -21,7 +21,8 @@ from runtime.reporting.units import amount, duration, measure
 if TYPE_CHECKING:
     from compiler.driver import Setting
 
-# Thousands of short epochs would flood the screen: between the first and the last, a line at most this often.
+# Thousands of short epochs would flood the screen: above this many, lines come at most so often.
+_EPOCHS_WITH_A_LINE_EACH = 100
 _SECONDS_BETWEEN_LINES = 0.2
 
 
@@ -63,26 +64,29 @@ class TextReporter:
         if event.step:
             self._console.print(f"resumed at step {event.step} of {event.total_steps}")
         if self._console.is_terminal:
-            self._live = Live(console=self._console, refresh_per_second=8, transient=True)
+            self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
 
     def _progress(self, event: TrainingProgressed) -> None:
         if self._live is None or self._started is None:
             return
-        row = Table.grid(padding=(0, 2))
+        row = Table.grid(padding=(0, 2, 0, 0))
+        for _ in range(5 if event.rate is None else 6):
+            row.add_column(no_wrap=True)
         row.add_row(
             f"epoch {event.epoch}/{_epochs(self._started)}",
-            ProgressBar(self._started.total_steps, event.step, width=24),
+            ProgressBar(self._started.total_steps, event.step, width=16),
             _scalars_text(event.scalars),
             *_rate_text(event.rate),
             f"{amount(event.samples_per_second)} samples/s",
             f"{duration(event.seconds_left)} left",
         )
-        self._live.update(row)
+        self._live.update(row, refresh=True)
 
     def _epoch(self, event: EpochEnded) -> None:
         now = time.monotonic()
-        if event.epoch > 1 and now - self._last_line < _SECONDS_BETWEEN_LINES:
+        many = self._started is not None and self._started.epochs > _EPOCHS_WITH_A_LINE_EACH
+        if many and now - self._last_line < _SECONDS_BETWEEN_LINES:
             self._held_back = event
             return
         self._last_line = now
@@ -119,11 +123,13 @@ class TextReporter:
 
 
 def settings_table(settings: tuple[Setting, ...]) -> Table:
-    """What a run resolved to, and where each value came from."""
+    """What a run resolved to, and where each value came from; what is off by default is left out."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("setting", "value", "from"):
         table.add_column(heading)
     for setting in settings:
+        if setting.value is None and setting.origin == "default":
+            continue
         style = "bold" if setting.origin == "command line" else ""
         table.add_row(setting.name, value_text(setting.value), setting.origin, style=style)
     return table

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_driver
 
 import dlc
-import small_driver
+from runtime.checkpoint import best_checkpoint
+from runtime.cli.main import main
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +58,23 @@ def test_load_from_a_file_with_its_data(tmp_path: Path) -> None:
     result = dlc.load(tmp_path / "model.dl").train()
     assert result.steps == 10
     assert set(result.history[0].validation) == {"loss", "accuracy"}
+
+
+def test_a_run_of_the_command_line_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("rows.npz", **arrays(50))
+    Path("model.dl").write_text('data = "rows.npz"\nepochs = 3\ntest = 0.2\n')
+    assert main(["train", "model.dl", "--out", "run", "--json"]) == 0
+    weights = best_checkpoint(Path("run/checkpoints")).checkpoint.weights
+    model = dlc.load("run")
+    assert {name: values.tobytes() for name, values in model.parameters.items()} == {
+        name: values.tobytes() for name, values in weights.items()
+    }
+    model.save("weights.safetensors")
+    assert main(["eval", "model.dl", "--weights", "weights.safetensors", "--json"]) == 0
+    assert model.evaluate().keys() == {"loss", "accuracy"}
+    assert model.evaluate("rows.npz")["loss"] == model.evaluate(arrays(50))["loss"]
+    assert model.train(epochs=1).steps == 10
 
 
 @pytest.mark.parametrize(

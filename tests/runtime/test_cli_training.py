@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 import small_driver
+
 from compiler import driver
 from runtime.cli.main import main
 from runtime.run_directory import open_run

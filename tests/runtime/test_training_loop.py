@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 import small_driver
+
 from compiler.driver import Options
 from runtime.data.part import Part
 from runtime.evaluation import Evaluator

@@ -153,6 +153,14 @@ class SmallExecutable:
         return Results(named, arrays, tuple(nonfinite))
 
 
+@dataclass(frozen=True)
+class SmallPlan:
+    """The totals of a plan."""
+
+    flops_forward: int = 2 * FEATURES * CLASSES
+    flops_step: int = 6 * FEATURES * CLASSES
+
+
 FUNCTIONS = {
     "load": load,
     "load_text": load_text,
@@ -161,6 +169,7 @@ FUNCTIONS = {
     "compile_training": lambda program, options: SmallExecutable("train"),
     "compile_evaluation": lambda program, options: SmallExecutable("evaluate"),
     "compile_prediction": lambda program, options: SmallExecutable("predict"),
+    "plan": lambda program, options: SmallPlan(),
 }
 
 
