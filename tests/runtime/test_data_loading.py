@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_specs import place, source, spec, write, write_digits
 
 from compiler.diagnostics import CheckpointError, DataError
 from compiler.types import BatchExtent, DType, TensorType
-from data_specs import place, source, spec, write, write_digits
 from runtime.data.loading import LoadedData, load_evaluation_data, load_rows, load_training_data, located, source_at
 from runtime.data.preparation import preparation_from_json
 from runtime.data.specs import DataSource, InputSpec

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_specs import idx_bytes, source, spec, write, write_digits
 
 from compiler.diagnostics import DataError
-from data_specs import idx_bytes, source, spec, write, write_digits
 from runtime.data.dataset import Dataset
 from runtime.data.formats import csv_table
 from runtime.data.formats.format import Options, Request

@@ -1,0 +1,51 @@
+"""The data that the examples ship loads as their programs declare it."""
+
+from pathlib import Path
+
+import pytest
+from data_specs import source, spec
+
+from runtime.data.loading import load_training_data
+from runtime.data.specs import InputSpec
+
+_EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize(
+    ("file", "rows", "specs", "options"),
+    [
+        (
+            "digits/digits.csv.gz",
+            1797,
+            [spec("pixels", row=(64,)), spec("label", "i32", target=True, low=0, high=10)],
+            {},
+        ),
+        ("digits/digits.csv.gz", 1797, [spec("pixels", row=(64,))], {"columns": tuple(range(64))}),
+        ("housing/housing.csv", None, [spec("district", row=(8,)), spec("value", target=True)], {"normalise": True}),
+        (
+            "iris/iris.csv",
+            150,
+            [spec("lengths", row=(4,)), spec("species", "i32", target=True, low=0, high=3)],
+            {"normalise": True},
+        ),
+        ("perceptron/banknotes.csv", 1372, [spec("features", row=(4,)), spec("forged", target=True)], {}),
+        (
+            "wine/wine.csv",
+            178,
+            [spec("measurements", row=(13,)), spec("cultivar", "i32", target=True, low=1, high=4)],
+            {"normalise": True},
+        ),
+        ("xor/xor.csv", 4, [spec("bits", row=(2,)), spec("different", target=True)], {}),
+        (
+            "functional/signals.npz",
+            None,
+            [spec("samples", "u8", (32,)), spec("rate"), spec("frequency", target=True)],
+            {},
+        ),
+    ],
+)
+def test_example_data(file: str, rows: int | None, specs: list[InputSpec], options: dict[str, object]) -> None:
+    data = load_training_data(specs, source(_EXAMPLES / file, **options), None, None, 0)
+    assert len(data.train.rows) == (rows or len(data.train.rows)) > 0
+    for wanted in specs:
+        assert data.train.arrays[wanted.name].flags.c_contiguous
