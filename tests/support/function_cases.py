@@ -104,9 +104,7 @@ ACTIVATIONS = (
     FunctionCase("softmax", "softmax(x)", {"x": _SPREAD}, _softmax),
     FunctionCase("softmax", "softmax(x, axis = 0)", {"x": MATRIX}, lambda x: _softmax(x, 0), ("x",)),
     FunctionCase("softmax", "softmax(x, axis = 1)", {"x": CUBE}, lambda x: _softmax(x, 1), ("x",)),
-    FunctionCase(
-        "softmax", "softmax(x, where = keep)", {"x": MATRIX, "keep": _SOFT_MASK}, _masked_softmax, ("x",)
-    ),
+    FunctionCase("softmax", "softmax(x, where = keep)", {"x": MATRIX, "keep": _SOFT_MASK}, _masked_softmax, ("x",)),
     FunctionCase("log_softmax", "log_softmax(x)", {"x": MATRIX}, _log_softmax, ("x",)),
     FunctionCase("log_softmax", "log_softmax(x)", {"x": _SPREAD}, _log_softmax),
     FunctionCase("log_softmax", "log_softmax(axis = 0)(x)", {"x": CUBE}, lambda x: _log_softmax(x, 0), ("x",)),
@@ -220,9 +218,7 @@ LOSSES = (
         {"p": np.array([0.0, 1.0, 0.0, 1.0]), "y": np.array([0.0, 1.0, 1.0, 0.0])},
         lambda p, y: -0.5 * (np.log(1e-7) + np.log1p(-1e-7)),
     ),
-    *_elementwise(
-        "binary_cross_entropy_with_logits", lambda p, y: _softplus(p) - y * p, PREDICTION * 3, BITS
-    ),
+    *_elementwise("binary_cross_entropy_with_logits", lambda p, y: _softplus(p) - y * p, PREDICTION * 3, BITS),
     FunctionCase(
         "binary_cross_entropy_with_logits",
         "binary_cross_entropy_with_logits(p, y)",
@@ -335,12 +331,12 @@ _VALUES = {"p": PREDICTION, "y": TARGET}
 _VALUES_KEPT = _VALUES | {"keep": KEEP}
 
 METRICS = (
-    FunctionCase("accuracy", "accuracy(x, label)", _CLASSES, lambda x, label: (_GUESS == label).mean()),
+    FunctionCase("accuracy", "accuracy(x, label)", _CLASSES, lambda x, label: (label == _GUESS).mean()),
     FunctionCase(
         "accuracy",
         "accuracy(x, label, where = keep)",
         _CLASSES_KEPT,
-        lambda x, label, keep: (_GUESS == label)[keep].mean(),
+        lambda x, label, keep: (label == _GUESS)[keep].mean(),
     ),
     FunctionCase("accuracy", "accuracy(x, y)", {"x": SCORES, "y": CERTAIN}, lambda x, y: (_GUESS == LABELS).mean()),
     FunctionCase(
@@ -392,7 +388,9 @@ METRICS = (
         _CLASSES_KEPT,
         lambda x, label, keep: _macro_f1(_GUESS[keep], label[keep]),
     ),
-    FunctionCase("confusion_matrix", "confusion_matrix(x, label)", _CLASSES, lambda x, label: _confusion(_GUESS, label)),
+    FunctionCase(
+        "confusion_matrix", "confusion_matrix(x, label)", _CLASSES, lambda x, label: _confusion(_GUESS, label)
+    ),
     FunctionCase(
         "confusion_matrix",
         "confusion_matrix(x, label, where = keep)",

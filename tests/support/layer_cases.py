@@ -98,7 +98,13 @@ LAYERS = (
     LayerCase("dense", "dense(3, bias = false)", ROWS, {"W": (4, 3)}, lambda x, W: x @ W),
     *(
         LayerCase(
-            "batch_norm", "batch_norm", x, _RUNNING, _batch_norm(1e-5), _batch_norm_inference(1e-5), _batch_norm_states(0.9)
+            "batch_norm",
+            "batch_norm",
+            x,
+            _RUNNING,
+            _batch_norm(1e-5),
+            _batch_norm_inference(1e-5),
+            _batch_norm_states(0.9),
         )
         for x in (ROWS, IMAGES, CONSTANT)
     ),
@@ -126,7 +132,5 @@ LAYERS = (
     LayerCase("group_norm", "group_norm(groups = 1)", ROWS, _CHANNELS, _group_norm(1, 1e-5)),
     LayerCase("embedding", "embedding(6, 3)", TOKENS, {"W": (6, 3)}, lambda x, W: W[x]),
     LayerCase("prelu", "prelu", ROWS, {"alpha": (4,)}, lambda x, alpha: np.where(x > 0, x, alpha * x)),
-    LayerCase(
-        "prelu", "prelu", IMAGES, {"alpha": (4,)}, lambda x, alpha: np.where(x > 0, x, _vector(alpha, 4) * x)
-    ),
+    LayerCase("prelu", "prelu", IMAGES, {"alpha": (4,)}, lambda x, alpha: np.where(x > 0, x, _vector(alpha, 4) * x)),
 )
