@@ -1,0 +1,66 @@
+"""What a compiled program is to its callers: options in, executables and results out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to compile. `batch` is a hint for tile sizes, never for correctness."""
+
+    target: str = "native"  # or "reference"
+    threads: int = 0  # 0: the smaller of the affinity mask and the cgroup quota
+    fuse: bool = True
+    dtype: str = "f32"  # "f64" turns every f32 of the program into f64, for gradient checks
+    batch: int = 32
+    cache: Path | None = None  # None: the user's cache folder
+    verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a call of `Executable.run` gives.
+
+    `scalars`: one f64 for each step, for each scalar output. `arrays`: the batch outputs of all steps, concatenated.
+    `nonfinite`: the names of outputs or parameters in which a NaN or Inf was seen, with the step.
+    """
+
+    scalars: Mapping[str, Array]
+    arrays: Mapping[str, Array]
+    nonfinite: tuple[tuple[str, int], ...] = ()
+
+
+class Tensors(Protocol):
+    """The persistent tensors of a model: parameters, states, optimizer states. Arrays are views; writing changes them."""
+
+    def names(self) -> tuple[str, ...]: ...
+    def __getitem__(self, name: str) -> Array: ...
+
+
+class Executable(Protocol):
+    """A compiled program."""
+
+    def run(
+        self,
+        tensors: Tensors,
+        data: Mapping[str, Array],
+        rows: Array,
+        batch: int,
+        first_step: int = 0,
+        seed: int = 0,
+        settings: Mapping[str, float] | None = None,
+    ) -> Results:
+        """Run one step for each `batch` of consecutive entries of `rows`; the last may be short.
+
+        data: each input and target, all rows, C-contiguous, in the declared dtype; `rows` (i64) says which to gather.
+        `first_step` counts updates made before. Tensors are updated in place.
+        """
+        ...

@@ -1,0 +1,229 @@
+"""Loop nests over buffers: the last form before machine code, the same for every target.
+
+A kernel walks a domain of `rows x columns` elements. Each value depends on both indices, on one, or on none
+(its `Space`). Kernels are closed under threads: a kernel is a number of independent *items*, and any thread may
+run any item.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from compiler.graph.op import Op
+from compiler.types import DType, Extent
+
+
+class Space(Enum):
+    """The indices that a value depends on."""
+
+    FULL = "full"
+    ROW = "row"
+    COLUMN = "column"
+    SCALAR = "scalar"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """`((index // divisor) % modulus) * stride`; without modulus the quotient is taken whole."""
+
+    divisor: int
+    modulus: int | None
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """An element of a buffer, as a function of row and column: `offset` plus the sum of the terms, in elements."""
+
+    buffer: int
+    offset: int
+    rows: tuple[Term, ...] = ()
+    columns: tuple[Term, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Read an element. With `index` (a value), `index * index_stride` is added, the index clamped below `index_extent`."""
+
+    result: int
+    access: Access
+    dtype: DType
+    space: Space
+    index: int | None = None
+    index_stride: int = 0
+    index_extent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    result: int
+    value: float | int | bool
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """An elementwise op of the graph."""
+
+    result: int
+    op: Op
+    operands: tuple[int, ...]
+    operand_dtypes: tuple[DType, ...]
+    dtype: DType
+    space: Space
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The number `offset + terms` itself: iota, or the linear index of an element."""
+
+    result: int
+    offset: int
+    rows: tuple[Term, ...]
+    columns: tuple[Term, ...]
+    dtype: DType
+    space: Space
+
+
+@dataclass(frozen=True, slots=True)
+class Random:
+    """A uniform draw for the element number `position`, keyed by the scalars `seed` and `step` and by `stream`."""
+
+    result: int
+    position: int
+    seed: int
+    step: int
+    stream: int
+    space: Space
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCount:
+    """The run-time batch size, an i64 scalar."""
+
+    result: int
+
+
+class Combine(Enum):
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """Fold a FULL value over the columns (space ROW) or over the rows (space COLUMN), in the fixed order."""
+
+    result: int
+    combine: Combine
+    operand: int
+    dtype: DType
+    space: Space
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Write an element. `watch` names what is written, where a NaN or Inf in it must be reported."""
+
+    access: Access
+    value: int
+    dtype: DType
+    space: Space
+    watch: str | None = None
+
+
+Instruction: TypeAlias = Load | Literal | Compute | Position | Random | BatchCount | Reduce | Store
+
+
+@dataclass(frozen=True, slots=True)
+class BufferArgument:
+    """A buffer as a kernel sees it. `is_scratch`: private to the thread, `elements` long, not an argument."""
+
+    name: str
+    dtype: DType
+    is_scratch: bool = False
+    elements: int = 0
+
+
+class Walk(Enum):
+    """How a kernel goes through its domain."""
+
+    ROWS = "rows"  # an item is a row: reductions go over its columns
+    COLUMNS = "columns"  # an item is a block of columns: reductions go over the rows
+    TILES = "tiles"  # an item is a tile of a contraction; the stage's values are its elements
+    SCATTER = "scatter"  # an item is a block of columns: rows are added into the result at their index
+    CUMULATE = "cumulate"  # an item is a block of columns: running sums over the rows
+    FETCH = "fetch"  # an item is a row, gathered from the caller's data
+    COLLECT = "collect"  # an item is a row, handed to the caller
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One pass over the columns of a row (or the rows of a column block); then what follows the pass, once."""
+
+    body: tuple[Instruction, ...]
+    after: tuple[Instruction, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TileContract:
+    """`tile[m, n] = sum over k of lhs[m, k] * rhs[k, n]`, accumulated in the order of k.
+
+    Rows of the domain are `outer` (each of an extent with its strides in lhs, rhs and result row) times m. The
+    result goes to the scratch buffer `tile`, which the stage reads.
+    """
+
+    lhs: int
+    rhs: int
+    tile: int
+    m: Extent
+    n: int
+    k: tuple[ContractedAxis, ...]
+    outer: tuple[OuterAxis, ...]
+    lhs_offset: int
+    rhs_offset: int
+    lhs_m_stride: int
+    rhs_n_stride: int
+    row_m_step: int
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class ContractedAxis:
+    """One summed axis, outermost first."""
+
+    extent: Extent
+    lhs_stride: int
+    rhs_stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class OuterAxis:
+    """An axis that both operands or only the rows share; `row_step` is its step in the row index of the domain."""
+
+    extent: Extent
+    lhs_stride: int
+    rhs_stride: int
+    row_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One parallel loop over items, and what an item does.
+
+    `rows` and `columns` are the domain; a COLUMNS walk repeats over `outer` blocks of `rows` rows each.
+    `prologue` holds what does not depend on row or column; it runs once for each call.
+    """
+
+    name: str
+    walk: Walk
+    rows: Extent
+    columns: Extent
+    outer: Extent
+    buffers: tuple[BufferArgument, ...]
+    prologue: tuple[Instruction, ...]
+    stages: tuple[Stage, ...]
+    contraction: TileContract | None = None
+    total: Extent | None = None  # ROWS: the last row may be short; elements in all

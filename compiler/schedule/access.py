@@ -1,0 +1,224 @@
+"""Where an element lies: composes movement ops into one address, as a sum of digits of a linear index.
+
+Every value is stored dense with its batch extent outermost, so strides never depend on the batch. A `Form` is
+`offset + sum(((e // divisor) % modulus) * stride)` for the linear index `e` of some domain, in storage order.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from compiler.graph.ir import Node
+from compiler.loops.ir import Term
+from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
+from compiler.types import BatchExtent, Extent, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A linear form over the digits of one index."""
+
+    offset: int = 0
+    terms: tuple[Term, ...] = ()
+
+    def scaled(self, factor: int) -> Form:
+        if factor == 0:
+            return Form()
+        return Form(self.offset * factor, tuple(Term(t.divisor, t.modulus, t.stride * factor) for t in self.terms))
+
+
+ZERO = Form()
+IDENTITY = Form(0, (Term(1, None, 1),))
+
+
+def count(extent: Extent) -> int:
+    """The extent for `batch = 1`."""
+    return extent.multiple if isinstance(extent, BatchExtent) else extent
+
+
+def storage_order(shape: Shape) -> tuple[int, ...]:
+    """The axes from outermost to innermost in memory: the batch first, then as written."""
+    return tuple(sorted(range(len(shape)), key=lambda axis: not isinstance(shape[axis], BatchExtent)))
+
+
+def storage_strides(shape: Shape) -> tuple[int, ...]:
+    """Elements between neighbours, for each axis."""
+    strides = [0] * len(shape)
+    step = 1
+    for axis in reversed(storage_order(shape)):
+        strides[axis] = step
+        step *= count(shape[axis])
+    return tuple(strides)
+
+
+def axis_forms(shape: Shape) -> tuple[Form, ...]:
+    """Each axis's own index as a form of the linear index of a dense value."""
+    order = storage_order(shape)
+    strides = storage_strides(shape)
+    outermost = next((axis for axis in order if shape[axis] != 1), None)
+    forms: list[Form] = []
+    for axis, extent in enumerate(shape):
+        if extent == 1:
+            forms.append(ZERO)
+        else:
+            modulus = None if axis == outermost else count(extent)
+            forms.append(Form(0, (Term(strides[axis], modulus, 1),)))
+    return tuple(forms)
+
+
+def add(*forms: Form) -> Form:
+    """The sum of forms, with neighbouring digits joined."""
+    terms: list[Term] = []
+    for term in sorted((t for f in forms for t in f.terms if t.stride), key=lambda t: -t.divisor):
+        if terms and (joined := _join(terms[-1], term)):
+            terms[-1] = joined
+        else:
+            terms.append(term)
+    return Form(sum(f.offset for f in forms), tuple(terms))
+
+
+def _join(high: Term, low: Term) -> Term | None:
+    if low.modulus is None or high.divisor != low.divisor * low.modulus or high.stride != low.stride * low.modulus:
+        return None
+    return Term(low.divisor, None if high.modulus is None else high.modulus * low.modulus, low.stride)
+
+
+def address(shape: Shape, forms: tuple[Form, ...]) -> Form:
+    """The place of an element in the storage of a dense value, from the forms of its axes."""
+    return add(*(form.scaled(stride) for form, stride in zip(forms, storage_strides(shape), strict=True)))
+
+
+def through(node: Node, forms: tuple[Form, ...]) -> tuple[Form, ...] | None:
+    """The axis forms of a movement op's operand from those of its result; None where no form can say it."""
+    operand = node.operands[0].type.shape
+    match node.op:
+        case Transpose(permutation=permutation):
+            placed = dict(zip(permutation, forms, strict=True))
+            return tuple(placed[axis] for axis in range(len(operand)))
+        case Broadcast(axes=axes):
+            return tuple(ZERO if operand[i] == 1 else forms[axis] for i, axis in enumerate(axes))
+        case Slice(starts=starts, steps=steps):
+            scaled = zip(forms, starts, steps, strict=True)
+            return tuple(add(Form(start), form.scaled(step)) for form, start, step in scaled)
+        case Reverse(axes=axes):
+            return tuple(
+                add(Form(count(operand[axis]) - 1), form.scaled(-1)) if axis in axes else form
+                for axis, form in enumerate(forms)
+            )
+        case Reshape():
+            return _through_reshape(node.results[0].type.shape, operand, forms)
+        case _:
+            return None
+
+
+def _through_reshape(result: Shape, operand: Shape, forms: tuple[Form, ...]) -> tuple[Form, ...] | None:
+    """Axes are matched in groups of equal size; in a group the index is joined, then split."""
+    found: list[Form] = []
+    i = j = 0
+    while i < len(result) or j < len(operand):
+        first_i, first_j = i, j
+        size_i = size_j = 1
+        batch_i = batch_j = False
+        while True:
+            if i < len(result) and (size_i <= size_j or batch_j and not batch_i):
+                size_i, batch_i, i = size_i * count(result[i]), batch_i or isinstance(result[i], BatchExtent), i + 1
+            elif j < len(operand):
+                size_j, batch_j, j = size_j * count(operand[j]), batch_j or isinstance(operand[j], BatchExtent), j + 1
+            elif i < len(result):
+                size_i, batch_i, i = size_i * count(result[i]), batch_i or isinstance(result[i], BatchExtent), i + 1
+            else:
+                return None
+            if size_i == size_j and batch_i == batch_j:
+                break
+        joined = _join_axes(result[first_i:i], forms[first_i:i])
+        if joined is None:
+            return None
+        split = _split_axis(operand[first_j:j], joined)
+        if split is None:
+            return None
+        found.extend(split)
+    return tuple(found)
+
+
+def _join_axes(shape: Shape, forms: tuple[Form, ...]) -> Form | None:
+    if any(isinstance(extent, BatchExtent) for extent in shape[1:]) and count(shape[0]) != 1:
+        return None  # the index would need a stride that depends on the batch
+    suffix = [math.prod(count(e) for e in shape[k + 1 :]) for k in range(len(shape))]
+    return add(*(form.scaled(size) for form, size in zip(forms, suffix, strict=True)))
+
+
+def _split_axis(shape: Shape, form: Form) -> list[Form] | None:
+    significant = [k for k, extent in enumerate(shape) if extent != 1]
+    if len(significant) <= 1:
+        return [form if k in significant else ZERO for k in range(len(shape))]
+    if any(isinstance(shape[k], BatchExtent) for k in significant[1:]):
+        return None
+    split: list[Form] = [ZERO] * len(shape)
+    if form == ZERO:
+        return split
+    if form.offset or len(form.terms) != 1 or form.terms[0].stride != 1:
+        return None
+    term = form.terms[0]
+    size = 1
+    for k in reversed(significant):
+        extent = count(shape[k])
+        if k == significant[0]:
+            modulus = None if term.modulus is None else max(1, term.modulus // size)
+        else:
+            modulus = extent
+        split[k] = Form(0, (Term(term.divisor * size, modulus, 1),))
+        size *= extent
+    return split
+
+
+def split_form(form: Form, columns: Extent) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+    """Row terms and column terms of a form of `e = row * columns + column`."""
+    if isinstance(columns, BatchExtent):
+        return (), form.terms  # a single row
+    rows: list[Term] = []
+    low: list[Term] = []
+    for term in form.terms:
+        span = None if term.modulus is None else term.divisor * term.modulus
+        if term.divisor % columns == 0:
+            rows.append(Term(term.divisor // columns, term.modulus, term.stride))
+        elif span is not None and span <= columns:
+            low.append(Term(term.divisor, None if span == columns else term.modulus, term.stride))
+        else:  # the digit straddles the border: columns % divisor == 0 by construction of the domain
+            inner = columns // term.divisor
+            low.append(Term(term.divisor, None, term.stride))
+            outer = None if term.modulus is None else term.modulus // inner
+            rows.append(Term(1, outer, term.stride * inner))
+    return tuple(rows), tuple(low)
+
+
+def splits_evenly(form: Form, columns: Extent) -> bool:
+    """Whether `split_form` can divide the form between rows of `columns` elements."""
+    if isinstance(columns, BatchExtent):
+        return True
+    for term in form.terms:
+        span = None if term.modulus is None else term.divisor * term.modulus
+        if term.divisor % columns == 0 or (span is not None and span <= columns and columns % span == 0):
+            continue
+        if columns % term.divisor or (span is not None and span % columns):
+            return False
+    return True
+
+
+def linear_strides(shape: Shape, form: Form) -> tuple[int, ...] | None:
+    """The stride of each axis, where `form`, of the linear index of `shape`, is linear in every axis."""
+    own = storage_strides(shape)
+
+    def at(index: int) -> int:
+        digits = (index // t.divisor if t.modulus is None else index // t.divisor % t.modulus for t in form.terms)
+        return sum(digit * t.stride for digit, t in zip(digits, form.terms, strict=True))
+
+    strides: list[int] = []
+    for axis, extent in enumerate(shape):
+        size = 1 << 20 if isinstance(extent, BatchExtent) else extent
+        stride = at(own[axis]) if size > 1 else 0
+        probes = {1, 2, size // 2, size - 1, *(t.divisor // own[axis] for t in form.terms)}
+        if any(at(own[axis] * p) != stride * p for p in probes if 0 < p < size):
+            return None
+        strides.append(stride)
+    return tuple(strides)

@@ -1,0 +1,46 @@
+"""Lowers the nodes that are kernels by themselves: scatter-add and running sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from compiler.diagnostics import CompilerBug
+from compiler.graph.ir import Node, Value
+from compiler.loops.ir import BufferArgument, Kernel, Walk
+from compiler.ops.indexing import ScatterAdd
+from compiler.ops.reduction import CumulativeSum
+from compiler.schedule.access import storage_order
+from compiler.schedule.fuse import Fuser, node_key
+from compiler.schedule.to_loops import Lowered
+from compiler.types import Extent, elements
+
+
+def lower_alone(node: Node, fuser: Fuser, storage: Callable[[Value], Value], name: str) -> Lowered:
+    """The kernel of a node that fuses with nothing. Operands are dense."""
+    sources = tuple(storage(link.source) for link in fuser.node_links[node_key(node)])
+    result = storage(node.results[0])
+    arguments = (*sources, result)
+    buffers = tuple(BufferArgument(f"b{k}", v.type.dtype) for k, v in enumerate(arguments))
+    match node.op:
+        case ScatterAdd(axis=axis, extent=extent):
+            indices = node.operands[0].type
+            updates = node.operands[1].type.shape
+            before, after = _around(updates, axis, axis + indices.rank)
+            kernel = Kernel(
+                f"{name}_{extent}", Walk.SCATTER, elements(indices.shape), after, before, buffers, (), (), total=extent
+            )
+        case CumulativeSum(axis=axis, reverse=reverse):
+            shape = node.operands[0].type.shape
+            order = storage_order(shape)
+            place = order.index(axis)
+            before = elements(tuple(shape[a] for a in order[:place]))
+            after = elements(tuple(shape[a] for a in order[place + 1 :]))
+            label = f"{name}_{'down' if reverse else 'up'}"
+            kernel = Kernel(label, Walk.CUMULATE, shape[axis], after, before, buffers, (), (), total=int(reverse))
+        case _:
+            raise CompilerBug("to_loops", f"no kernel for {node.op.name}")
+    return Lowered(kernel, arguments, sources, (result,), ())
+
+
+def _around(shape: tuple[Extent, ...], first: int, last: int) -> tuple[Extent, Extent]:
+    return elements(shape[:first]), elements(shape[last:])

@@ -1,0 +1,325 @@
+"""A graph becomes a schedule: groups are fused, lowered, ordered and separated by barriers, and memory is planned."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+
+from compiler.graph.ir import Graph, GraphOutput, Node, Origin, Role, Value
+from compiler.loops.ir import Kernel, Walk
+from compiler.ops.indexing import ScatterAdd
+from compiler.ops.reduction import CumulativeSum
+from compiler.schedule.access import count
+from compiler.schedule.alone import lower_alone
+from compiler.schedule.fix_numerics import fix_numerics
+from compiler.schedule.fuse import Fuser, Group, fuse, node_key
+from compiler.schedule.ir import Arena, Buffer, FedInput, Instance, Place, Result, Schedule
+from compiler.schedule.placement import Empty, Insert
+from compiler.schedule.plan_memory import Life, plan_memory
+from compiler.schedule.to_loops import GroupLowering, Lowered
+from compiler.types import BatchExtent, depends_on_batch, elements
+
+PERSISTENT = (Role.PARAMETER, Role.STATE, Role.OPTIMIZER_STATE)
+CONTROLLED = (Role.SETTING, Role.SEED, Role.STEP)
+SERIAL_WORK = 20_000  # element operations below which one thread is faster than a barrier
+
+
+def schedule(graph: Graph, enabled: bool = True, batch: int = 32) -> Schedule:
+    """The schedule of an optimised graph. `batch` is the nominal size, for deciding what is worth two threads."""
+    fixed = fix_numerics(graph)
+    groups, fuser = fuse(fixed, enabled)
+    return _Builder(fixed, groups, fuser, batch).build()
+
+
+@dataclass(slots=True)
+class _Builder:
+    graph: Graph
+    groups: list[Group]
+    fuser: Fuser
+    batch: int
+    aliases: dict[int, Value] = field(default_factory=dict[int, Value])
+    needed: set[int] = field(default_factory=set[int])
+    extra_edges: list[tuple[Group, Group]] = field(default_factory=list[tuple[Group, Group]])
+    copies: list[tuple[Value, Value, GraphOutput]] = field(default_factory=list[tuple[Value, Value, GraphOutput]])
+    position: dict[int, int] = field(default_factory=dict[int, int])
+    watches: dict[int, str] = field(default_factory=dict[int, str])
+
+    def build(self) -> Schedule:
+        self.position = {node_key(node): k for k, node in enumerate(self.graph.nodes)}
+        for group in self.groups:
+            group.nodes.sort(key=lambda n: self.position[node_key(n)])
+        self.find_needed()
+        self.alias_insertions()
+        self.alias_updates()
+        order = self.ordered()
+        lowered = [(g, self.lower(g, k)) for k, g in enumerate(order)]
+        return self.assemble(lowered)
+
+    # which values need storage, and whose
+
+    def find_needed(self) -> None:
+        self.needed = {o.value.index for o in self.graph.outputs}
+        for group in self.groups:
+            for node in group.nodes:
+                for value in self.fuser.sources(node):
+                    if self.fuser.home.get(value.index) is not group:
+                        self.needed.add(value.index)
+                if isinstance(node.op, Insert) or group.alone:
+                    self.needed.add(node.results[0].index)
+        self.watches = {
+            o.value.index: o.name
+            for o in self.graph.outputs
+            if o.value.type.dtype.is_float
+        }
+
+    def storage(self, value: Value) -> Value:
+        while value.index in self.aliases:
+            value = self.aliases[value.index]
+        return value
+
+    def alias_insertions(self) -> None:
+        for node in self.graph.nodes:
+            if isinstance(node.op, Insert):
+                self.aliases[node.results[0].index] = node.operands[0]
+
+    def alias_updates(self) -> None:
+        """An updated parameter is written in place where everything else that reads it can come first."""
+        inputs = {i.name: i.value for i in self.graph.inputs}
+        for output in self.graph.outputs:
+            if output.updates is None:
+                continue
+            target = inputs[output.updates]
+            writer = self.fuser.home[output.value.index]
+            readers = {self.fuser.home[node_key(n)].number: self.fuser.home[node_key(n)] for n in self.fuser.readers.get(target.index, ())}
+            others = [g for g in readers.values() if g is not writer]
+            if any(self.leads_to(writer, g) for g in others) or not self.writes_last(writer, target, output.value):
+                self.copies.append((output.value, target, output))
+                continue
+            self.extra_edges.extend((g, writer) for g in others)
+            self.aliases[output.value.index] = target
+
+    def leads_to(self, first: Group, second: Group) -> bool:
+        """Whether `second` needs `first`, counting the orders already promised."""
+        seen, todo = {second.number}, [second]
+        while todo:
+            group = todo.pop()
+            if group is first:
+                return True
+            above = [g for g in self.groups if self.fuser.ancestors[group.number] >> g.number & 1]
+            above += [a for a, b in self.extra_edges if b is group]
+            for other in above:
+                if other.number not in seen:
+                    seen.add(other.number)
+                    todo.append(other)
+        return False
+
+    def writes_last(self, writer: Group, target: Value, result: Value) -> bool:
+        """In its own kernel the old value must be read element for element, no later than it is overwritten."""
+        lowering = self.lowering(writer, "probe")
+        levels = {k: lowering.level(n) for n in writer.nodes for k in [node_key(n)] if lowering.levels.setdefault(k, lowering.level(n)) >= 0}
+        producer = self.fuser.links.producers[result.index]
+        for node in writer.nodes:
+            for link in self.fuser.node_links[node_key(node)]:
+                if link.source == target and (
+                    levels[node_key(node)] > levels[node_key(producer)]
+                    or writer.spaces[node_key(node)] is not writer.spaces[node_key(producer)]
+                    or link.form.offset
+                    or len(link.form.terms) > 1
+                    or any((t.divisor, t.modulus, t.stride) != (1, None, 1) for t in link.form.terms)
+                    or writer.alone
+                    or (node in writer.nodes and node.op.category.value == "contraction")
+                ):
+                    return False
+        return True
+
+    # order
+
+    def ordered(self) -> list[Group]:
+        below: dict[int, list[Group]] = {g.number: [] for g in self.groups}
+        waiting = {g.number: 0 for g in self.groups}
+        for group in self.groups:
+            sources = {
+                self.fuser.home[v.index].number: self.fuser.home[v.index]
+                for node in group.nodes
+                for v in self.fuser.sources(node)
+                if v.index in self.fuser.home and self.fuser.home[v.index] is not group
+            }
+            for source in sources.values():
+                below[source.number].append(group)
+                waiting[group.number] += 1
+        for first, second in self.extra_edges:
+            below[first.number].append(second)
+            waiting[second.number] += 1
+        rank = {g.number: max(self.position[node_key(n)] for n in g.nodes) for g in self.groups}
+        by_number = {g.number: g for g in self.groups}
+        ready = [(rank[n], n) for n, count_ in waiting.items() if count_ == 0]
+        heapq.heapify(ready)
+        order: list[Group] = []
+        while ready:
+            _, number = heapq.heappop(ready)
+            order.append(by_number[number])
+            for group in below[number]:
+                waiting[group.number] -= 1
+                if waiting[group.number] == 0:
+                    heapq.heappush(ready, (rank[group.number], group.number))
+        assert len(order) == len(self.groups), "the groups form a cycle"
+        return order
+
+    def lowering(self, group: Group, name: str) -> GroupLowering:
+        return GroupLowering(
+            group,
+            self.fuser,
+            lambda v: v.index in self.needed,
+            self.storage,
+            lambda v: self.watches.get(v.index),
+            name,
+        )
+
+    def lower(self, group: Group, number: int) -> Lowered:
+        name = f"k{number}_" + "_".join(dict.fromkeys(n.op.name for n in group.nodes if n.op.name not in ("broadcast", "reshape")))[:48]
+        if group.alone:
+            return lower_alone(group.nodes[0], self.fuser, self.storage, name)
+        return self.lowering(group, name).lower()
+
+    # assembly
+
+    def assemble(self, lowered: list[tuple[Group, Lowered]]) -> Schedule:
+        return _Assembly(self, lowered).run()
+
+
+@dataclass(slots=True)
+class _Assembly:
+    source: _Builder
+    lowered: list[tuple[Group, Lowered]]
+    buffers: list[Buffer] = field(default_factory=list[Buffer])
+    numbers: dict[int, int] = field(default_factory=dict[int, int])
+    instances: list[Instance] = field(default_factory=list[Instance])
+
+    def run(self) -> Schedule:
+        graph = self.source.graph
+        names = {i.value.index: i for i in graph.inputs}
+        fed: list[FedInput] = []
+        fixed: dict[int, Place] = {}
+        tensors = controls = 0
+        for entry in graph.inputs:
+            number = self.buffer(entry.value, entry.name, entry.role)
+            if entry.role in PERSISTENT:
+                fixed[number] = Place(Arena.TENSORS, tensors)
+                tensors += 1
+            elif entry.role in CONTROLLED:
+                fixed[number] = Place(Arena.CONTROL, controls)
+                controls += 1
+            else:
+                fed.append(self.fed(entry.name, entry.value, number))
+        for position, item in enumerate(fed):
+            if item.is_batch:
+                self.fetch(position, item)
+        for group, part in self.lowered:
+            self.instances.append(self.instance(group, part))
+        results: list[Result] = []
+        for output in graph.outputs:
+            if output.updates is None:
+                value = self.source.storage(output.value)
+                results.append(Result(output.name, value.type.dtype, output.value.type.shape, self.buffer(value)))
+        for value, target, output in self.source.copies:
+            self.copy_back(value, target, output)
+        for position, result in enumerate(results):
+            self.collect(position, result)
+        barriers = self.barriers()
+        lives = self.lives(barriers, fed)
+        places, static, batch = plan_memory(self.buffers, lives, fixed)
+        ordered = tuple(places.get(b.index, Place(Arena.STATIC, 0)) for b in self.buffers)
+        _ = names
+        return Schedule(
+            graph.name, tuple(self.buffers), tuple(self.instances), barriers, ordered, tuple(fed), tuple(results), static, batch
+        )
+
+    def buffer(self, value: Value, name: str | None = None, role: Role | None = None) -> int:
+        value = self.source.storage(value)
+        if value.index not in self.numbers:
+            self.numbers[value.index] = len(self.buffers)
+            self.buffers.append(Buffer(len(self.buffers), value.type.dtype, elements(value.type.shape), name, role))
+        return self.numbers[value.index]
+
+    def fed(self, name: str, value: Value, number: int) -> FedInput:
+        shape = value.type.shape
+        return FedInput(name, value.type.dtype, count(elements(shape)), number, depends_on_batch(shape))
+
+    def fetch(self, position: int, item: FedInput) -> None:
+        kernel = transfer(Walk.FETCH, item.dtype.size, BatchExtent(1), item.row_elements)
+        self.instances.append(Instance(kernel, (item.buffer,), (), (item.buffer,), (), data=position))
+
+    def collect(self, position: int, result: Result) -> None:
+        is_batch = depends_on_batch(result.shape)
+        rows = BatchExtent(1) if is_batch else 1
+        kernel = transfer(Walk.COLLECT, result.dtype.size, rows, count(elements(result.shape)))
+        self.instances.append(Instance(kernel, (result.buffer,), (result.buffer,), (), (), data=position))
+
+    def copy_back(self, value: Value, target: Value, output: GraphOutput) -> None:
+        first, second = self.buffer(value), self.buffer(target)
+        kernel = transfer(Walk.FETCH, value.type.dtype.size, 1, count(elements(value.type.shape)), name="copy_back")
+        self.instances.append(Instance(kernel, (second, first), (first,), (second,), ()))
+
+    def instance(self, group: Group, part: Lowered) -> Instance:
+        origins: dict[Origin, None] = {}
+        for node in group.nodes:
+            origins.update(dict.fromkeys(node.origins))
+        arguments = tuple(
+            -1 if b.is_scratch else self.buffer(v) for b, v in zip(part.kernel.buffers, part.arguments, strict=True)
+        )
+        reads = tuple(dict.fromkeys(self.buffer(v) for v in part.reads))
+        writes = tuple(dict.fromkeys(self.buffer(v) for v in part.writes))
+        return Instance(part.kernel, arguments, reads, writes, tuple(origins), part.watched)
+
+    def barriers(self) -> tuple[bool, ...]:
+        """A barrier stands where an instance meets what another thread may have written, or may still be reading."""
+        found: list[bool] = []
+        written: dict[int, bool] = {}
+        read: dict[int, bool] = {}
+        for instance in self.instances:
+            wide = is_parallel(instance, self.source.batch)
+            clash = any(b in written and (wide or written[b]) for b in (*instance.reads, *instance.writes))
+            clash = clash or any(b in read and (wide or read[b]) for b in instance.writes)
+            if clash:
+                written, read = {}, {}
+            found.append(clash)
+            for b in instance.writes:
+                written[b] = written.get(b, False) or wide
+            for b in instance.reads:
+                read[b] = read.get(b, False) or wide
+        return tuple(found)
+
+    def lives(self, barriers: tuple[bool, ...], fed: list[FedInput]) -> dict[int, Life]:
+        lives: dict[int, Life] = {}
+        epoch = 0
+        for instance, barrier in zip(self.instances, barriers, strict=True):
+            epoch += barrier
+            for b in (*instance.reads, *instance.writes):
+                lives[b] = Life(lives[b].first if b in lives else epoch, epoch)
+        for item in fed:
+            if not item.is_batch and item.buffer in lives:
+                lives[item.buffer] = Life(0, epoch)  # written by the caller before the first step
+        return lives
+
+
+def transfer(walk: Walk, size: int, rows: BatchExtent | int, columns: int, name: str = "") -> Kernel:
+    """A kernel that moves rows of `columns` elements of `size` bytes between the caller's memory and a buffer."""
+    return Kernel(name or f"{walk.value}_{size}", walk, rows, columns, size, (), (), ())
+
+
+def is_parallel(instance: Instance, batch: int) -> bool:
+    """Whether the work of an instance pays for two threads at the nominal batch."""
+    kernel = instance.kernel
+    elements_ = 1
+    for extent in (kernel.rows, kernel.columns, kernel.outer if kernel.walk is Walk.COLUMNS else 1):
+        elements_ *= extent.multiple * batch if isinstance(extent, BatchExtent) else extent
+    work = 1 + sum(len(s.body) for s in kernel.stages)
+    if kernel.contraction is not None:
+        depth = 1
+        for axis in kernel.contraction.k:
+            depth *= axis.extent.multiple * batch if isinstance(axis.extent, BatchExtent) else axis.extent
+        work += depth // 4
+    return elements_ * work > SERIAL_WORK * 4
+
+
+__all__ = ["CumulativeSum", "Empty", "Node", "ScatterAdd", "schedule"]

@@ -1,0 +1,250 @@
+"""Gives every reduction and contraction its order: the graph that comes out is rounded alike, fused or not.
+
+Runs last on the graph. Each rule rewrites one op into ops that the schedule knows: reductions over one contiguous
+stretch of storage, and contractions whose last result axis is contiguous in the right operand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Node, Value
+from compiler.ops.contraction import Contraction
+from compiler.ops.elementwise import Cast, Divide, Equal, Multiply, NotEqual, Or, Subtract, Where
+from compiler.ops.indexing import Gather, ScatterAdd
+from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
+from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
+from compiler.ops.sources import BatchSize, Constant, Iota
+from compiler.schedule.access import address, axis_forms, count, linear_strides, storage_order, through
+from compiler.schedule.copy import Copy
+from compiler.schedule.placement import Empty, Insert, starts_at
+from compiler.types import BatchExtent, DType, Extent, TensorType
+
+MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse)
+SOURCES = (Constant, Iota, BatchSize)
+
+
+def fix_numerics(graph: Graph) -> Graph:
+    """The graph in the form that the schedule takes."""
+    return _Rewriter(GraphBuilder(graph.name)).run(graph)
+
+
+@dataclass(slots=True)
+class _Rewriter:
+    builder: GraphBuilder
+    known: dict[int, Value] = field(default_factory=dict[int, Value])
+
+    def run(self, graph: Graph) -> Graph:
+        for entry in graph.inputs:
+            self.known[entry.value.index] = self.builder.input(entry.name, entry.role, entry.value.type)
+        for node in graph.nodes:
+            operands = tuple(self.known[o.index] for o in node.operands)
+            with self.builder.at(node.origins):
+                results = self.rewritten(node, operands)
+            self.known.update((old.index, new) for old, new in zip(node.results, results, strict=True))
+        taken: set[int] = set()
+        for entry in graph.outputs:
+            value = self.known[entry.value.index]
+            node = self.builder.definition(value)
+            if node is None or value.index in taken or isinstance(node.op, (*MOVEMENTS, *SOURCES)):
+                value = self.builder.emit(Copy(), value)
+            taken.add(value.index)
+            self.builder.output(entry.name, entry.role, value, entry.updates)
+        return self.builder.build()
+
+    def rewritten(self, node: Node, operands: tuple[Value, ...]) -> tuple[Value, ...]:
+        match node.op:
+            case Sum(axes=axes) | Max(axes=axes) | Min(axes=axes):
+                return (self.reduced(type(node.op), operands[0], axes),)
+            case Moments(axes=axes):
+                return self.moments(operands[0], axes)
+            case ArgMax(axis=axis):
+                return (self.argmax(operands[0], axis),)
+            case Contraction(lhs=lhs, rhs=rhs, out=out):
+                return (self.contraction(operands, lhs, rhs, out),)
+            case Concat(axis=axis):
+                return (self.concatenated(operands, axis, node.results[0].type),)
+            case Pad(low=low, value=value):
+                return (self.padded(operands[0], low, value, node.results[0].type),)
+            case ScatterAdd() | CumulativeSum() | Gather():
+                return self.builder.emit_all(node.op, *(self.dense(o) for o in operands))
+            case _:
+                return self.builder.emit_all(node.op, *operands)
+
+    def reduced(self, kind: type[Sum | Max | Min], value: Value, axes: Sequence[int]) -> Value:
+        """Reduce one stretch of neighbours in storage at a time, the innermost first."""
+        order = storage_order(value.type.shape)
+        runs: list[list[int]] = []
+        for place, axis in enumerate(order):
+            if axis in axes:
+                starts_new = not runs or order[place - 1] not in axes or isinstance(value.type.shape[order[place - 1]], BatchExtent)
+                if starts_new:
+                    runs.append([])
+                runs[-1].append(axis)
+        gone: list[int] = []
+        for run in reversed(runs):
+            now = tuple(sorted(axis - sum(g < axis for g in gone) for axis in run))
+            value = self.builder.emit(kind(now), value)
+            gone.extend(run)
+        return value
+
+    def moments(self, value: Value, axes: Sequence[int]) -> tuple[Value, Value]:
+        """Mean, then the mean of squared differences: two passes lose no digits."""
+        builder, shape = self.builder, value.type.shape
+        kept = tuple(a for a in range(len(shape)) if a not in axes)
+        total = self.reduced(Sum, value, axes)
+        size = self.size_of([shape[a] for a in axes], total.type)
+        mean = builder.emit(Divide(), total, size)
+        difference = builder.emit(Subtract(), value, builder.emit(Broadcast(shape, kept), mean))
+        squares = self.reduced(Sum, builder.emit(Multiply(), difference, difference), axes)
+        return mean, builder.emit(Divide(), squares, size)
+
+    def size_of(self, extents: Sequence[Extent], like: TensorType) -> Value:
+        builder = self.builder
+        size = builder.emit(Constant(float(math.prod(count(e) for e in extents)), like.dtype))
+        if any(isinstance(e, BatchExtent) for e in extents):
+            batch = builder.emit(Cast(like.dtype), builder.emit(BatchSize()))
+            size = builder.emit(Multiply(), size, batch)
+        return builder.emit(Broadcast(like.shape, ()), size) if like.shape else size
+
+    def argmax(self, value: Value, axis: int) -> Value:
+        """The least index at which the maximum, or a NaN, stands."""
+        builder, shape = self.builder, value.type.shape
+        kept = tuple(a for a in range(len(shape)) if a != axis)
+        top = builder.emit(Broadcast(shape, kept), self.reduced(Max, value, (axis,)))
+        found = builder.emit(Equal(), value, top)
+        if value.type.dtype.is_float:
+            found = builder.emit(Or(), found, builder.emit(NotEqual(), value, value))
+        place = builder.emit(Iota(shape, axis, DType.I32))
+        beyond = builder.emit(Broadcast(shape, ()), builder.emit(Constant(2**31 - 1, DType.I32)))
+        return self.reduced(Min, builder.emit(Where(), found, place, beyond), (axis,))
+
+    def concatenated(self, parts: Sequence[Value], axis: int, type_: TensorType) -> Value:
+        result, start = self.builder.emit(Empty(type_)), 0
+        for part in parts:
+            result = self.builder.emit(Insert(starts_at(type_.shape, axis, start)), result, part)
+            start += count(part.type.shape[axis])
+        return result
+
+    def padded(self, value: Value, low: Sequence[int], fill: float, type_: TensorType) -> Value:
+        number = fill if type_.dtype.is_float else int(fill)
+        constant = self.builder.emit(Constant(number, type_.dtype))
+        base = self.builder.emit(Copy(), self.builder.emit(Broadcast(type_.shape, ()), constant))
+        return self.builder.emit(Insert(tuple(low)), base, value)
+
+    def dense(self, value: Value) -> Value:
+        """The value itself, or a dense copy of a view."""
+        node = self.builder.definition(value)
+        return self.builder.emit(Copy(), value) if node is not None and isinstance(node.op, MOVEMENTS) else value
+
+    def contraction(
+        self, operands: tuple[Value, ...], lhs: tuple[int, ...], rhs: tuple[int, ...], out: tuple[int, ...]
+    ) -> Value:
+        left, right = operands
+        shape = {**dict(zip(rhs, right.type.shape, strict=True)), **dict(zip(lhs, left.type.shape, strict=True))}
+        wide = {label for label, extent in shape.items() if extent != 1}
+        left, lhs = self.without_units(left, lhs, wide)
+        right, rhs = self.without_units(right, rhs, wide)
+        core = tuple(label for label in out if label in wide)
+        result = self.core_contraction(left, right, lhs, rhs, core, shape)
+        if core == out:
+            return result
+        return self.builder.emit(Reshape(tuple(shape[label] for label in out)), result)
+
+    def without_units(self, value: Value, labels: tuple[int, ...], wide: set[int]) -> tuple[Value, tuple[int, ...]]:
+        kept = tuple(label for label in labels if label in wide)
+        if kept == labels:
+            return value, labels
+        extents = tuple(e for label, e in zip(labels, value.type.shape, strict=True) if label in wide)
+        return self.builder.emit(Reshape(extents), value), kept
+
+    def core_contraction(
+        self,
+        left: Value,
+        right: Value,
+        lhs: tuple[int, ...],
+        rhs: tuple[int, ...],
+        out: tuple[int, ...],
+        shape: dict[int, Extent],
+    ) -> Value:
+        summed = [label for label in lhs if label in rhs and label not in out]
+        only_left = [label for label in out if label not in rhs]
+        only_right = [label for label in out if label not in lhs]
+        if not summed:
+            return self.builder.emit(Multiply(), *(self.aligned(v, ls, out, shape) for v, ls in ((left, lhs), (right, rhs))))
+        if not only_left and not only_right:
+            every = (*out, *summed)
+            product = self.builder.emit(
+                Multiply(), *(self.aligned(v, ls, every, shape) for v, ls in ((left, lhs), (right, rhs)))
+            )
+            return self.reduced(Sum, product, tuple(range(len(out), len(every))))
+        physical = sorted(out, key=lambda label: not isinstance(shape[label], BatchExtent))
+        last = physical[-1]
+        if not only_right or (last in only_left and not isinstance(shape[last], BatchExtent)):
+            left, right, lhs, rhs = right, left, rhs, lhs
+            only_left, only_right = only_right, only_left
+        if any(isinstance(shape[label], BatchExtent) for label in only_right):
+            left, right, lhs, rhs = right, left, rhs, lhs
+            only_left, only_right = only_right, only_left
+        rows = tuple(label for label in out if label not in only_right)
+        placed = (*rows, *(label for label in out if label in only_right))
+        right, rhs = self.with_contiguous(right, rhs, placed[len(rows) :], summed)
+        left = self.addressable(left)
+        result = self.builder.emit(Contraction(lhs, rhs, placed), left, right)
+        if placed == out:
+            return result
+        return self.builder.emit(Transpose(tuple(placed.index(label) for label in out)), result)
+
+    def aligned(self, value: Value, labels: tuple[int, ...], out: tuple[int, ...], shape: dict[int, Extent]) -> Value:
+        """`value` repeated to the axes of `out`."""
+        order = tuple(sorted(range(len(labels)), key=lambda k: out.index(labels[k])))
+        if order != tuple(range(len(labels))):
+            value = self.builder.emit(Transpose(order), value)
+        axes = tuple(out.index(labels[k]) for k in order)
+        full = tuple(shape[label] for label in out)
+        return value if axes == tuple(range(len(out))) else self.builder.emit(Broadcast(full, axes), value)
+
+    def with_contiguous(
+        self, value: Value, labels: tuple[int, ...], columns: tuple[int, ...], summed: Sequence[int]
+    ) -> tuple[Value, tuple[int, ...]]:
+        """`value` with the axes `columns` last and dense in storage; a copy where they are not."""
+        strides = self.strides(value)
+        step, fits = 1, strides is not None
+        if strides is not None:
+            for label in reversed(columns):
+                axis = labels.index(label)
+                fits = fits and strides[axis] == step
+                step *= count(value.type.shape[axis])
+        if fits:
+            return value, labels
+        others = [label for label in labels if label not in columns and label not in summed]
+        placed = (*others, *(label for label in labels if label in summed), *columns)
+        moved = self.builder.emit(Transpose(tuple(labels.index(label) for label in placed)), value)
+        return self.builder.emit(Copy(), moved), placed
+
+    def addressable(self, value: Value) -> Value:
+        return value if self.strides(value) is not None else self.builder.emit(Copy(), value)
+
+    def strides(self, value: Value) -> tuple[int, ...] | None:
+        view = view_strides(self.builder, value)
+        return None if view is None else view[1]
+
+
+def view_strides(builder: GraphBuilder, value: Value) -> tuple[Value, tuple[int, ...], int] | None:
+    """The stored value behind a chain of movements, with a stride for each axis and an offset; None if not linear."""
+    shape = value.type.shape
+    forms = axis_forms(shape)
+    while True:
+        node = builder.definition(value)
+        if node is None or not isinstance(node.op, MOVEMENTS):
+            break
+        moved = through(node, forms)
+        if moved is None:
+            return None
+        forms, value = moved, node.operands[0]
+    form = address(value.type.shape, forms)
+    strides = linear_strides(shape, form)
+    return None if strides is None else (value, strides, form.offset)

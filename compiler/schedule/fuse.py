@@ -1,0 +1,353 @@
+"""Joins graph nodes into kernels: each node starts as its own group, and groups merge along their edges.
+
+A merge is legal when no path leads from one group to the other through a third, and when every value that crosses
+the border lies, for its reader, at the reader's own place: the same element, its row, or its column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.op import Category
+from compiler.loops.ir import Space, Term, Walk
+from compiler.ops.contraction import Contraction
+from compiler.ops.indexing import Gather, ScatterAdd
+from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
+from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
+from compiler.ops.sources import BatchSize, Constant, Iota
+from compiler.schedule.access import IDENTITY, Form, address, axis_forms, count, storage_order, through
+from compiler.schedule.placement import Empty, Insert
+from compiler.types import BatchExtent, Extent, Shape, elements
+
+VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse)
+REDUCTIONS = (Sum, Max, Min)
+INLINE = (Constant, Iota, BatchSize)  # made again wherever they are used
+LARGEST_GROUP = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How a domain falls into rows and columns. `outer * rows * columns` elements; ROWS walks have `outer` 1."""
+
+    walk: Walk
+    outer: Extent
+    rows: Extent
+    columns: Extent
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One operand of a node: the stored value behind its views, and that value's address for the node's index."""
+
+    source: Value
+    form: Form
+    forms: tuple[Form, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """Nodes that become one kernel. `spaces` says for each node how its own domain lies in that of the group."""
+
+    number: int
+    nodes: list[Node]
+    domain: Extent
+    split: Split | None
+    spaces: dict[int, Space]
+    alone: bool = False
+    is_tile: bool = False
+
+    @property
+    def bit(self) -> int:
+        return 1 << self.number
+
+
+def node_key(node: Node) -> int:
+    """Nodes are told apart by their first result."""
+    return node.results[0].index
+
+
+def domain_shape(node: Node) -> Shape:
+    """The shape that a node walks: of what it reduces, of the part that it inserts, of its result otherwise."""
+    match node.op:
+        case Sum() | Max() | Min() | CumulativeSum():
+            return node.operands[0].type.shape
+        case Insert() | ScatterAdd():
+            return node.operands[1].type.shape
+        case _:
+            return node.results[0].type.shape
+
+
+def reduction_split(node: Node) -> Split:
+    """Rows and columns of a reduction over one contiguous stretch of storage."""
+    shape = node.operands[0].type.shape
+    op = node.op
+    assert isinstance(op, Sum | Max | Min)
+    order = storage_order(shape)
+    places = [place for place, axis in enumerate(order) if axis in op.axes]
+    before = elements(tuple(shape[a] for a in order[: places[0]]))
+    inside = elements(tuple(shape[a] for a in order[places[0] : places[-1] + 1]))
+    after = elements(tuple(shape[a] for a in order[places[-1] + 1 :]))
+    if after == 1:
+        return Split(Walk.ROWS, 1, before, inside)
+    return Split(Walk.COLUMNS, before, inside, after)
+
+
+@dataclass(slots=True)
+class Links:
+    """Resolves operands through views; remembers which views no form can express."""
+
+    producers: dict[int, Node]
+    opaque: set[int] = field(default_factory=set[int])
+
+    def is_view(self, value: Value) -> bool:
+        node = self.producers.get(value.index)
+        return node is not None and isinstance(node.op, VIEWS) and value.index not in self.opaque
+
+    def of(self, node: Node, operand: Value, forms: tuple[Form, ...]) -> Link:
+        while self.is_view(operand):
+            view = self.producers[operand.index]
+            moved = through(view, forms)
+            if moved is None:
+                self.opaque.add(operand.index)
+                break
+            forms, operand = moved, view.operands[0]
+        return Link(operand, address(operand.type.shape, forms), forms)
+
+    def elementwise(self, node: Node) -> tuple[Link, ...]:
+        """The links of a node that walks its domain element by element."""
+        forms = axis_forms(domain_shape(node))
+        match node.op:
+            case Insert():
+                return (self.of(node, node.operands[1], forms),)
+            case Gather(axis=axis):
+                rank = node.operands[1].type.rank
+                index = self.of(node, node.operands[1], forms[axis : axis + rank])
+                rest = (*forms[:axis], Form(), *forms[axis + rank :])
+                return (self.of(node, node.operands[0], rest), index)
+            case Transpose() | Broadcast() | Slice() | Reshape() | Reverse():
+                moved = through(node, forms)
+                assert moved is not None
+                return (self.of(node, node.operands[0], moved),)
+            case _:
+                return tuple(self.of(node, o, forms if o.type.shape else ()) for o in node.operands)
+
+
+def is_elementwise(node: Node) -> bool:
+    return (
+        node.op.category is Category.ELEMENTWISE
+        or isinstance(node.op, (*REDUCTIONS, Gather, Insert, *VIEWS))
+        or node.op.name == "random_uniform"
+    )
+
+
+@dataclass(slots=True)
+class Fuser:
+    """State of the search. `ancestors[g]` is a bitset of the groups that g needs, directly or not."""
+
+    links: Links
+    fuse: bool
+    groups: list[Group] = field(default_factory=list[Group])
+    home: dict[int, Group] = field(default_factory=dict[int, Group])
+    ancestors: list[int] = field(default_factory=list[int])
+    node_links: dict[int, tuple[Link, ...]] = field(default_factory=dict[int, tuple[Link, ...]])
+    readers: dict[int, list[Node]] = field(default_factory=dict[int, list[Node]])
+
+    def place(self, node: Node) -> None:
+        """Give `node` a group of its own, then merge it with the groups that it reads from."""
+        group = self.new_group(node)
+        if not self.fuse or group.alone:
+            return
+        tried: set[int] = set()
+        for link in sorted(self.node_links[node_key(node)], key=lambda k: -self.rank(k)):
+            other = self.home.get(link.source.index)
+            if other is None or other is self.home[node_key(node)] or other.number in tried:
+                continue
+            tried.add(other.number)
+            self.merge(other, self.home[node_key(node)])
+
+    def rank(self, link: Link) -> int:
+        group = self.home.get(link.source.index)
+        return -1 if group is None else group.number
+
+    def new_group(self, node: Node) -> Group:
+        walks = is_elementwise(node)
+        links = self.links.elementwise(node) if walks else self.operand_links(node)
+        self.node_links[node_key(node)] = links
+        for link in links:
+            view = self.links.producers.get(link.source.index)
+            if view is not None and isinstance(view.op, VIEWS) and link.source.index not in self.home:
+                self.place(view)  # no form sees through this view, so it becomes a copy
+        split = reduction_split(node) if isinstance(node.op, REDUCTIONS) else None
+        group = Group(
+            len(self.groups),
+            [node],
+            elements(domain_shape(node)),
+            split,
+            {node_key(node): Space.FULL},
+            alone=not walks and not isinstance(node.op, Contraction),
+            is_tile=isinstance(node.op, Contraction),
+        )
+        self.groups.append(group)
+        above = 0
+        for value in self.sources(node):
+            if producer := self.home.get(value.index):
+                above |= producer.bit | self.ancestors[producer.number]
+        self.ancestors.append(above)
+        for result in node.results:
+            self.home[result.index] = group
+        for link in links:
+            self.readers.setdefault(link.source.index, []).append(node)
+        return group
+
+    def sources(self, node: Node) -> tuple[Value, ...]:
+        found = [link.source for link in self.node_links[node_key(node)]]
+        if isinstance(node.op, Insert):
+            found.append(node.operands[0])
+        return tuple(found)
+
+    def operand_links(self, node: Node) -> tuple[Link, ...]:
+        return tuple(self.links.of(node, o, axis_forms(o.type.shape)) for o in node.operands)
+
+    def merge(self, producer: Group, consumer: Group) -> None:
+        """Join the two where legal; the consumer's number stays free."""
+        if producer.alone or consumer.alone or (producer.is_tile and consumer.is_tile):
+            return
+        if len(producer.nodes) + len(consumer.nodes) > LARGEST_GROUP or not self.no_third(producer, consumer):
+            return
+        joined = self.joined(producer, consumer)
+        if joined is None:
+            return
+        producer.nodes.extend(consumer.nodes)
+        producer.split, producer.spaces, producer.domain = joined.split, joined.spaces, joined.domain
+        producer.is_tile = producer.is_tile or consumer.is_tile
+        for node in consumer.nodes:
+            for result in node.results:
+                self.home[result.index] = producer
+        gained = (self.ancestors[consumer.number] | self.ancestors[producer.number]) & ~producer.bit & ~consumer.bit
+        self.ancestors[producer.number] = gained
+        for number, above in enumerate(self.ancestors):
+            if above & (producer.bit | consumer.bit) and number not in (producer.number, consumer.number):
+                self.ancestors[number] = (above & ~consumer.bit) | producer.bit | gained
+        consumer.nodes = []
+        consumer.number = producer.number
+
+    def no_third(self, producer: Group, consumer: Group) -> bool:
+        """No path from one to the other passes through another group, and none leads back."""
+        if self.ancestors[producer.number] & consumer.bit:
+            return False
+        between = self.ancestors[consumer.number] & ~producer.bit
+        return not any(
+            between >> other.number & 1 and self.ancestors[other.number] & producer.bit
+            for other in self.groups
+            if other.nodes and other is not producer
+        )
+
+    def joined(self, producer: Group, consumer: Group) -> Group | None:
+        crossing = [
+            (node, link)
+            for node in consumer.nodes
+            for link in self.node_links[node_key(node)]
+            if self.home.get(link.source.index) is producer
+        ]
+        if any(isinstance(n.op, Insert) and self.home.get(n.operands[0].index) is producer for n in consumer.nodes):
+            return None
+        for candidate in candidates(producer, consumer):
+            if all(self.fits(candidate, node, link) for node, link in crossing):
+                return candidate
+        return None
+
+    def fits(self, group: Group, node: Node, link: Link) -> bool:
+        reader = group.spaces[node_key(node)]
+        producer = self.links.producers[link.source.index]
+        source = result_space(producer, group)
+        if isinstance(node.op, Contraction):
+            return False  # a product needs its operands complete
+        if isinstance(node.op, Gather) and link is self.node_links[node_key(node)][0]:
+            return False  # so does a gathered table
+        if isinstance(producer.op, Insert):
+            return False
+        return at_own_place(group, reader, source, link.form)
+
+
+def result_space(node: Node, group: Group) -> Space:
+    """Where the result of a node lies in its group's domain."""
+    if isinstance(node.op, REDUCTIONS):
+        assert group.split is not None
+        return Space.ROW if group.split.walk is Walk.ROWS else Space.COLUMN
+    return group.spaces[node_key(node)]
+
+
+def at_own_place(group: Group, reader: Space, source: Space, form: Form) -> bool:
+    if form.offset:
+        return False
+    if reader is source:
+        return form == IDENTITY or (form.terms == () and group_size(group, reader) == 1)
+    split = group.split
+    if split is None or reader is not Space.FULL:
+        return False
+    if source is Space.ROW and split.walk is Walk.ROWS:
+        if isinstance(split.columns, BatchExtent) or split.rows == 1:
+            return form.terms == ()
+        return form.terms == (Term(split.columns, None, 1),)
+    if source is Space.COLUMN and split.walk is Walk.COLUMNS and split.outer == 1:
+        return form.terms == (Term(1, count(split.columns), 1),)
+    return False
+
+
+def group_size(group: Group, space: Space) -> Extent:
+    if space is Space.FULL or group.split is None:
+        return group.domain
+    if space is Space.ROW:
+        return group.split.rows
+    outer, columns = group.split.outer, group.split.columns
+    return BatchExtent(outer.multiple * count(columns)) if isinstance(outer, BatchExtent) else outer * count(columns)
+
+
+def candidates(producer: Group, consumer: Group) -> Sequence[Group]:
+    """The groups that the two could become, before their crossing values are looked at."""
+    found: list[Group] = []
+    nodes = [*producer.nodes, *consumer.nodes]
+    if producer.domain == consumer.domain and (
+        producer.split is None or consumer.split is None or producer.split == consumer.split
+    ):
+        split = producer.split or consumer.split
+        if split is None or not (producer.is_tile or consumer.is_tile):
+            found.append(replace(producer, nodes=nodes, split=split, spaces={**producer.spaces, **consumer.spaces}))
+    if producer.is_tile or consumer.is_tile:
+        return found
+    for space in (Space.ROW, Space.COLUMN):
+        whole = {Space.FULL: space}
+        if producer.split is not None and consumer.split is None and group_size(producer, space) == consumer.domain:
+            if matches_walk(producer.split, space):
+                spaces = {k: whole.get(s, s) for k, s in consumer.spaces.items()}
+                found.append(replace(producer, nodes=nodes, spaces={**producer.spaces, **spaces}))
+        if consumer.split is not None and producer.split is None and group_size(consumer, space) == producer.domain:
+            if matches_walk(consumer.split, space):
+                spaces = {k: whole.get(s, s) for k, s in producer.spaces.items()}
+                found.append(
+                    replace(
+                        producer,
+                        nodes=nodes,
+                        split=consumer.split,
+                        domain=consumer.domain,
+                        spaces={**spaces, **consumer.spaces},
+                    )
+                )
+    return found
+
+
+def matches_walk(split: Split, space: Space) -> bool:
+    return (split.walk is Walk.ROWS) == (space is Space.ROW)
+
+
+def fuse(graph: Graph, enabled: bool = True) -> tuple[list[Group], Fuser]:
+    """The groups of `graph`, in no particular order, and the fuser that knows their links."""
+    producers = {r.index: node for node in graph.nodes for r in node.results}
+    fuser = Fuser(Links(producers), enabled)
+    for node in graph.nodes:
+        if isinstance(node.op, (*INLINE, *VIEWS, Empty)):
+            continue
+        fuser.place(node)
+    return [g for g in fuser.groups if g.nodes], fuser

@@ -1,0 +1,91 @@
+"""The schedule: kernels in order, the buffers that they read and write, and where those buffers lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from compiler.graph.ir import Origin, Role
+from compiler.loops.ir import Kernel
+from compiler.types import DType, Extent
+
+
+class Arena(Enum):
+    """A stretch of memory. In BATCH, offsets and sizes are multiples of the batch capacity."""
+
+    CONTROL = "control"
+    TENSORS = "tensors"
+    STATIC = "static"
+    BATCH = "batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Storage of one value. `name` is set for inputs and outputs; `data` is the index of a fed input."""
+
+    index: int
+    dtype: DType
+    elements: Extent
+    name: str | None = None
+    role: Role | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One use of a kernel: the buffer behind each of its arguments, and where it comes from.
+
+    `watched` names what its checked stores write; `parallel` says whether several threads pay; `data` is the index
+    of the fed input (FETCH) or of the output (COLLECT).
+    """
+
+    kernel: Kernel
+    arguments: tuple[int, ...]
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    origins: tuple[Origin, ...]
+    watched: tuple[str, ...] = ()
+    data: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a buffer lies: bytes from the start of the arena (times the capacity, in BATCH)."""
+
+    arena: Arena
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class FedInput:
+    """A tensor that each step takes from the caller's rows; a static one is written before the call."""
+
+    name: str
+    dtype: DType
+    row_elements: int
+    buffer: int
+    is_batch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A named result: a scalar of each step, a static array, or rows."""
+
+    name: str
+    dtype: DType
+    shape: tuple[Extent, ...]
+    buffer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A program ready for lowering: instances in order, `barriers[i]` before instance i."""
+
+    name: str
+    buffers: tuple[Buffer, ...]
+    instances: tuple[Instance, ...]
+    barriers: tuple[bool, ...]
+    places: tuple[Place, ...]
+    inputs: tuple[FedInput, ...]
+    results: tuple[Result, ...]
+    static_bytes: int
+    batch_bytes: int

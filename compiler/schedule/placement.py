@@ -1,0 +1,65 @@
+"""Writing one tensor into a part of another: what concatenation and padding become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+
+from compiler.diagnostics import CompilerBug
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Node, Value
+from compiler.graph.op import Array, Category, Op
+from compiler.ops.rules import numpy_dtype
+from compiler.types import Shape, TensorType, at_batch
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Empty(Op):
+    """A tensor whose elements are all written by the `Insert`s that follow."""
+
+    type: TensorType
+    name: ClassVar[str] = "empty"
+    category: ClassVar[Category] = Category.SOURCE
+
+    def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        return (self.type,)
+
+    def gradient(
+        self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]
+    ) -> Sequence[Value | None]:
+        return ()
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (np.zeros(at_batch(self.type.shape, batch), numpy_dtype(self.type.dtype)),)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Insert(Op):
+    """(base, part) -> base with `part` at `starts`. The base is written in place and has no other use."""
+
+    starts: tuple[int, ...]
+    name: ClassVar[str] = "insert"
+    category: ClassVar[Category] = Category.MOVEMENT
+
+    def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        return (operands[0],)
+
+    def gradient(
+        self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]
+    ) -> Sequence[Value | None]:
+        raise CompilerBug("autodiff", "an insertion is made after differentiation")
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        base, part = operands[0].copy(), operands[1]
+        base[tuple(slice(s, s + n) for s, n in zip(self.starts, part.shape, strict=True))] = part
+        return (base,)
+
+
+def starts_at(shape: Shape, axis: int, start: int) -> tuple[int, ...]:
+    """`start` on `axis`, 0 elsewhere."""
+    return tuple(start if k == axis else 0 for k in range(len(shape)))

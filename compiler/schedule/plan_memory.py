@@ -1,0 +1,64 @@
+"""Gives every buffer its place: values that are never needed between the same two barriers share memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from compiler.schedule.access import count
+from compiler.schedule.ir import Arena, Buffer, Place
+from compiler.types import BatchExtent
+
+ALIGNMENT = 64  # bytes; in the batch arena the capacity, a multiple of 16, gives the same to 4-byte units
+SLACK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """The first and last stretch between barriers in which a buffer is used."""
+
+    first: int
+    last: int
+
+
+def plan_memory(
+    buffers: Sequence[Buffer], lives: Mapping[int, Life], fixed: Mapping[int, Place]
+) -> tuple[dict[int, Place], int, int]:
+    """Places for all buffers in `lives` that are not `fixed`; then the bytes of the static and the batch arena."""
+    places = dict(fixed)
+    sizes: dict[Arena, int] = {}
+    for arena in (Arena.STATIC, Arena.BATCH):
+        mine = [b for b in buffers if b.index in lives and b.index not in fixed and _arena(b) is arena]
+        sizes[arena] = _pack(mine, lives, places, arena)
+    return places, sizes[Arena.STATIC], sizes[Arena.BATCH]
+
+
+def size_in_arena(buffer: Buffer) -> int:
+    """Bytes, or bytes for each row of the batch; readable one vector past the end."""
+    size = count(buffer.elements) * buffer.dtype.size
+    if isinstance(buffer.elements, BatchExtent):
+        return -(-size // 4) * 4
+    return -(-(size + SLACK) // ALIGNMENT) * ALIGNMENT
+
+
+def _arena(buffer: Buffer) -> Arena:
+    return Arena.BATCH if isinstance(buffer.elements, BatchExtent) else Arena.STATIC
+
+
+def _pack(buffers: Sequence[Buffer], lives: Mapping[int, Life], places: dict[int, Place], arena: Arena) -> int:
+    """Largest first, each at the lowest offset that is free for its whole life."""
+    placed: list[tuple[int, int, Life]] = []
+    total = 0
+    for buffer in sorted(buffers, key=lambda b: (-size_in_arena(b), b.index)):
+        life, size = lives[buffer.index], size_in_arena(buffer)
+        offset = 0
+        for start, end, other in sorted(placed, key=lambda p: p[0]):
+            if other.last < life.first or life.last < other.first:
+                continue
+            if offset + size <= start:
+                break
+            offset = max(offset, end)
+        places[buffer.index] = Place(arena, offset)
+        placed.append((offset, offset + size, life))
+        total = max(total, offset + size)
+    return total

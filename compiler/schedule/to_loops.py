@@ -1,0 +1,552 @@
+"""One fused group of graph nodes becomes one kernel: instructions by stage, and the buffers that it touches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from compiler.diagnostics import CompilerBug
+from compiler.graph.ir import Node, Value
+from compiler.loops.ir import (
+    Access,
+    BatchCount,
+    BufferArgument,
+    Combine,
+    Compute,
+    ContractedAxis,
+    Instruction,
+    Kernel,
+    Literal,
+    Load,
+    OuterAxis,
+    Position,
+    Random,
+    Reduce,
+    Space,
+    Stage,
+    Store,
+    Term,
+    TileContract,
+    Walk,
+)
+from compiler.ops.contraction import Contraction
+from compiler.ops.indexing import Gather
+from compiler.ops.reduction import Max, Min, Sum
+from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
+from compiler.schedule.access import (
+    Form,
+    add,
+    address,
+    axis_forms,
+    count,
+    linear_strides,
+    split_form,
+    splits_evenly,
+    storage_order,
+    storage_strides,
+)
+from compiler.schedule.fuse import REDUCTIONS, VIEWS, Fuser, Group, Link, Split, node_key, result_space
+from compiler.schedule.placement import Insert
+from compiler.types import BatchExtent, DType, Extent, elements
+
+COSTLY = frozenset(
+    ("exp", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "div", "mod", "floordiv")
+    + ("random_uniform", "gather", "contraction")
+)
+REGISTER_COLUMNS = 64  # rows this short are kept in registers between stages
+CHUNK = 2048
+COMBINES = {Sum: Combine.SUM, Max: Combine.MAX, Min: Combine.MIN}
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A kernel, the value behind each buffer argument (None: scratch), and what its watched stores write."""
+
+    kernel: Kernel
+    arguments: tuple[Value, ...]
+    reads: tuple[Value, ...]
+    writes: tuple[Value, ...]
+    watched: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _StageDraft:
+    body: list[Instruction] = field(default_factory=list[Instruction])
+    after: list[Instruction] = field(default_factory=list[Instruction])
+
+
+@dataclass(slots=True)
+class GroupLowering:
+    """Lowers one group. `stored` are the values that need a buffer; `watch` names those to check for NaN and Inf."""
+
+    group: Group
+    fuser: Fuser
+    stored: Callable[[Value], bool]
+    storage: Callable[[Value], Value]
+    watch: Callable[[Value], str | None]
+    name: str
+    split: Split = field(init=False)
+    total: Extent | None = None
+    buffers: list[BufferArgument] = field(default_factory=list[BufferArgument])
+    arguments: list[Value] = field(default_factory=list[Value])
+    places: dict[int, int] = field(default_factory=dict[int, int])
+    prologue: list[Instruction] = field(default_factory=list[Instruction])
+    stages: list[_StageDraft] = field(default_factory=list[_StageDraft])
+    known: dict[tuple[object, ...], int] = field(default_factory=dict[tuple[object, ...], int])
+    levels: dict[int, int] = field(default_factory=dict[int, int])
+    scratch: dict[int, int] = field(default_factory=dict[int, int])
+    reads: list[Value] = field(default_factory=list[Value])
+    writes: list[Value] = field(default_factory=list[Value])
+    watched: list[str] = field(default_factory=list[str])
+    values: int = 0
+    contraction: TileContract | None = None
+
+    def lower(self) -> Lowered:
+        nodes = self.group.nodes
+        self.split = self.chosen_split()
+        for node in nodes:
+            self.levels[node_key(node)] = self.level(node)
+        self.stages = [_StageDraft() for _ in range(max(self.levels.values()) + 2)]
+        for node in nodes:
+            if isinstance(node.op, Contraction):
+                self.contract(node)
+        for node in nodes:
+            if isinstance(node.op, (*REDUCTIONS, Insert)) or self.stored(node.results[0]):
+                self.finish(node)
+        walk = Walk.TILES if self.group.is_tile else self.split.walk
+        stages = [s for s in self.stages if s.body or s.after]
+        kernel = Kernel(
+            self.name,
+            walk,
+            self.split.rows,
+            self.split.columns,
+            self.split.outer,
+            tuple(self.buffers),
+            tuple(self.prologue),
+            tuple(Stage(tuple(s.body), tuple(s.after)) for s in stages),
+            self.contraction,
+            self.total,
+        )
+        return Lowered(
+            kernel, tuple(self.arguments), tuple(self.reads), tuple(self.writes), tuple(self.watched)
+        )
+
+    # domain
+
+    def chosen_split(self) -> Split:
+        group = self.group
+        if group.split is not None:
+            return group.split
+        if group.is_tile:
+            node = next(n for n in group.nodes if isinstance(n.op, Contraction))
+            return self.tile_split(node)
+        forms = [f for node in group.nodes for f in self.forms_of(node)]
+        if all(f.terms == () or f.terms == (Term(1, None, 1),) for f in forms):
+            if isinstance(group.domain, int) and group.domain <= CHUNK:
+                return Split(Walk.ROWS, 1, 1, group.domain)
+            self.total = group.domain
+            return Split(Walk.ROWS, 1, _chunks(group.domain), CHUNK)
+        choices = self.column_choices()
+        for limit in (1, None):
+            for columns in choices:
+                if all(_reads_evenly(f, columns, limit) for f in forms):
+                    return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns)
+        return Split(Walk.ROWS, 1, _divided(group.domain, choices[-1]), choices[-1])
+
+    def forms_of(self, node: Node) -> list[Form]:
+        forms = [link.form for link in self.fuser.node_links[node_key(node)]]
+        for link in self.fuser.node_links[node_key(node)]:
+            source = self.fuser.links.producers.get(link.source.index)
+            if source is not None and isinstance(source.op, Iota):
+                forms.append(link.forms[source.op.axis])
+        if isinstance(node.op, Insert):
+            forms.append(self.insert_form(node))
+        return forms
+
+    def column_choices(self) -> list[int]:
+        """The products of the innermost axes, largest first; the batch never lies in a row."""
+        found: set[int] = set()
+        for node in self.group.nodes:
+            shape = _walked_shape(node)
+            size = 1
+            for axis in reversed(storage_order(shape)):
+                extent = shape[axis]
+                if isinstance(extent, BatchExtent):
+                    size *= extent.multiple
+                else:
+                    size *= extent
+                found.add(size)
+        limit = count(self.group.domain)
+        return sorted((c for c in found if limit % c == 0), reverse=True) or [1]
+
+    def tile_split(self, node: Node) -> Split:
+        op = node.op
+        assert isinstance(op, Contraction)
+        shape = dict(zip(op.out, node.results[0].type.shape, strict=True))
+        columns = elements(tuple(shape[label] for label in op.out if label not in op.lhs))
+        assert isinstance(columns, int)
+        rows = elements(tuple(shape[label] for label in op.out if label in op.lhs))
+        return Split(Walk.ROWS, 1, rows, columns)
+
+    # levels
+
+    def level(self, node: Node) -> int:
+        """The pass in which a value is there: one more after each reduction that it needs."""
+        level = 0
+        for link in self.fuser.node_links[node_key(node)]:
+            if self.is_inside(link.source):
+                source = self.fuser.links.producers[link.source.index]
+                level = max(level, self.levels[node_key(source)] + isinstance(source.op, REDUCTIONS))
+        return level
+
+    def is_inside(self, value: Value) -> bool:
+        return self.fuser.home.get(value.index) is self.group
+
+    def node_of(self, value: Value) -> Node:
+        return self.fuser.links.producers[value.index]
+
+    # instructions
+
+    def fresh(self) -> int:
+        self.values += 1
+        return self.values - 1
+
+    def argument(self, value: Value) -> int:
+        """The buffer argument that holds `value`."""
+        value = self.storage(value)
+        if value.index not in self.places:
+            self.places[value.index] = len(self.buffers)
+            self.buffers.append(BufferArgument(f"b{len(self.buffers)}", value.type.dtype))
+            self.arguments.append(value)
+        return self.places[value.index]
+
+    def where(self, stage: int, space: Space) -> list[Instruction]:
+        if space is Space.SCALAR:
+            return self.prologue
+        return self.stages[stage].body if space is Space.FULL else self.stages[stage].after
+
+    def stage_of(self, level: int, space: Space) -> int:
+        """FULL values of level n are made in pass n + 1; the others after pass n."""
+        return level + 1 if space is Space.FULL else level
+
+    def divided(self, form: Form, space: Space) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+        """Row and column terms of an address, as `space` counts its index."""
+        if space is Space.ROW:
+            return form.terms, ()
+        if self.split.walk is Walk.COLUMNS and space is Space.COLUMN and self.split.outer == 1:
+            return (), form.terms
+        return split_form(form, self.split.columns)
+
+    def node_value(self, node: Node, stage: int) -> int:
+        """The value of a node, for a use in the pass `stage` or after it."""
+        space = self.group.spaces[node_key(node)]
+        if isinstance(node.op, REDUCTIONS):
+            return self.reduction(node)
+        own = self.stage_of(self.levels[node_key(node)], space)
+        if space is not Space.FULL or own == stage or self.keeps_rows():
+            return self.computed(node, own)
+        if self.split.walk is Walk.COLUMNS or isinstance(self.split.columns, BatchExtent) or self.is_cheap(node, 4):
+            return self.computed(node, stage)
+        return self.through_scratch(node, own, stage)
+
+    def keeps_rows(self) -> bool:
+        split = self.split
+        return split.walk is Walk.ROWS and isinstance(split.columns, int) and split.columns <= REGISTER_COLUMNS
+
+    def is_cheap(self, node: Node, budget: int) -> bool:
+        if node.op.name in COSTLY or budget <= 0:
+            return False
+        inside = [
+            self.node_of(link.source)
+            for link in self.fuser.node_links[node_key(node)]
+            if self.is_inside(link.source) and not isinstance(self.node_of(link.source).op, REDUCTIONS)
+        ]
+        return all(self.is_cheap(n, budget - len(inside)) for n in inside)
+
+    def through_scratch(self, node: Node, own: int, stage: int) -> int:
+        key = node_key(node)
+        result = node.results[0]
+        columns = (Term(1, None, 1),)
+        if key not in self.scratch:
+            self.scratch[key] = len(self.buffers)
+            size = self.split.columns
+            assert isinstance(size, int)
+            self.buffers.append(BufferArgument(f"s{len(self.scratch)}", result.type.dtype, True, size))
+            self.arguments.append(result)
+            value = self.computed(node, own)
+            access = Access(self.scratch[key], 0, (), columns)
+            self.stages[own].body.append(Store(access, value, result.type.dtype, Space.FULL))
+        memo = ("scratch", key, stage)
+        if memo not in self.known:
+            self.known[memo] = self.fresh()
+            access = Access(self.scratch[key], 0, (), columns)
+            self.stages[stage].body.append(Load(self.known[memo], access, result.type.dtype, Space.FULL))
+        return self.known[memo]
+
+    def reduction(self, node: Node) -> int:
+        memo = ("reduction", node_key(node))
+        if memo not in self.known:
+            link = self.fuser.node_links[node_key(node)][0]
+            stage = self.levels[node_key(node)] + 1
+            operand = self.operand(link, Space.FULL, stage)
+            self.known[memo] = self.fresh()
+            space = result_space(node, self.group)
+            combine = COMBINES[type(node.op)]  # type: ignore[index]
+            dtype = node.results[0].type.dtype
+            self.stages[stage].body.append(Reduce(self.known[memo], combine, operand, dtype, space))
+        return self.known[memo]
+
+    def computed(self, node: Node, stage: int) -> int:
+        space = self.group.spaces[node_key(node)]
+        memo = ("node", node_key(node), stage)
+        if memo in self.known:
+            return self.known[memo]
+        result = node.results[0]
+        links = self.fuser.node_links[node_key(node)]
+        out = self.where(stage, space)
+        if isinstance(node.op, Contraction):
+            assert self.contraction is not None
+            value = self.fresh()
+            out.append(Load(value, Access(self.contraction.tile, 0), result.type.dtype, Space.FULL))
+        elif isinstance(node.op, Gather):
+            value = self.gathered(node, links, space, stage)
+        elif isinstance(node.op, RandomUniform):
+            value = self.random(node, space, stage)
+        elif isinstance(node.op, VIEWS) or node.op.name == "copy":
+            value = self.operand(links[0], space, stage)
+        else:
+            operands = tuple(self.operand(link, space, stage) for link in links)
+            value = self.fresh()
+            dtypes = tuple(o.type.dtype for o in node.operands)
+            out.append(Compute(value, node.op, operands, dtypes, result.type.dtype, space))
+        self.known[memo] = value
+        return value
+
+    def operand(self, link: Link, space: Space, stage: int) -> int:
+        source = link.source
+        if self.is_inside(source):
+            return self.node_value(self.node_of(source), stage)
+        producer = self.fuser.links.producers.get(source.index)
+        match producer.op if producer is not None else None:
+            case Constant(value=value, dtype=dtype):
+                memo = ("literal", value, dtype, type(value))
+                return self.memoised(memo, self.prologue, lambda r: Literal(r, value, dtype))
+            case BatchSize():
+                return self.memoised(("batch",), self.prologue, BatchCount)
+            case Iota(axis=axis, dtype=dtype):
+                return self.position(link.forms[axis], dtype, space, stage)
+            case _:
+                return self.load(link, space, stage)
+
+    def memoised(self, memo: tuple[object, ...], out: list[Instruction], make: Callable[[int], Instruction]) -> int:
+        if memo not in self.known:
+            self.known[memo] = self.fresh()
+            out.append(make(self.known[memo]))
+        return self.known[memo]
+
+    def position(self, form: Form, dtype: DType, space: Space, stage: int) -> int:
+        rows, columns = self.divided(form, space)
+        out = self.where(stage, space)
+        memo = ("position", form, dtype, space, stage)
+        return self.memoised(memo, out, lambda r: Position(r, form.offset, rows, columns, dtype, space))
+
+    def load(self, link: Link, space: Space, stage: int) -> int:
+        source = self.storage(link.source)
+        if source not in self.reads:
+            self.reads.append(source)
+        buffer = self.argument(source)
+        if not link.form.terms and space is not Space.SCALAR:
+            space = Space.SCALAR
+        rows, columns = self.divided(link.form, space) if space is not Space.SCALAR else ((), ())
+        access = Access(buffer, link.form.offset, rows, columns)
+        narrow = space
+        if space is Space.FULL and not columns and self.split.walk is Walk.ROWS and not self.group.is_tile:
+            narrow, stage = Space.ROW, 0
+        memo = ("load", source.index, link.form, narrow, stage if narrow is not Space.SCALAR else -1)
+        out = self.where(stage, narrow)
+        return self.memoised(memo, out, lambda r: Load(r, access, source.type.dtype, narrow))
+
+    def gathered(self, node: Node, links: Sequence[Link], space: Space, stage: int) -> int:
+        op = node.op
+        assert isinstance(op, Gather)
+        table, index = links
+        if table.source not in self.reads:
+            self.reads.append(table.source)
+        place = self.operand(index, space, stage)
+        rows, columns = self.divided(table.form, space)
+        shape = table.source.type.shape
+        extent = shape[op.axis]
+        assert isinstance(extent, int)
+        value = self.fresh()
+        access = Access(self.argument(table.source), table.form.offset, rows, columns)
+        stride = storage_strides(shape)[op.axis]
+        self.where(stage, space).append(
+            Load(value, access, node.results[0].type.dtype, space, place, stride, extent)
+        )
+        return value
+
+    def random(self, node: Node, space: Space, stage: int) -> int:
+        op = node.op
+        assert isinstance(op, RandomUniform)
+        keys = [
+            self.operand(self.fuser.links.of(node, o, ()), Space.SCALAR, stage) for o in node.operands
+        ]
+        shape = node.results[0].type.shape
+        place = self.position(address(shape, axis_forms(shape)), DType.I64, space, stage)
+        value = self.fresh()
+        self.where(stage, space).append(Random(value, place, keys[0], keys[1], op.stream, space))
+        return value
+
+    def finish(self, node: Node) -> None:
+        """Make a value that must be there after the kernel, and store it."""
+        space = result_space(node, self.group)
+        level = self.levels[node_key(node)]
+        if isinstance(node.op, REDUCTIONS):
+            value, stage = self.reduction(node), level + 1
+        elif isinstance(node.op, Insert):
+            stage = self.stage_of(level, space)
+            value = self.operand(self.fuser.node_links[node_key(node)][0], space, stage)
+        else:
+            stage = self.stage_of(level, space)
+            value = self.node_value(node, stage)
+        result = node.results[0]
+        if not self.stored(result):
+            return
+        target = self.storage(result)
+        shape = result.type.shape
+        form = self.insert_form(node) if isinstance(node.op, Insert) else address(shape, axis_forms(shape))
+        rows, columns = self.divided(form, space)
+        access = Access(self.argument(target), form.offset, rows, columns)
+        watch = self.watch(result)
+        if watch is not None:
+            self.watched.append(watch)
+        self.writes.append(target)
+        self.where(stage, space).append(Store(access, value, result.type.dtype, space, watch))
+
+    def insert_form(self, node: Node) -> Form:
+        op = node.op
+        assert isinstance(op, Insert)
+        part, whole = node.operands[1].type.shape, node.results[0].type.shape
+        forms = tuple(add(Form(s), f) for s, f in zip(op.starts, axis_forms(part), strict=True))
+        return address(whole, forms)
+
+    # contraction
+
+    def contract(self, node: Node) -> None:
+        op = node.op
+        assert isinstance(op, Contraction)
+        left, right = self.fuser.node_links[node_key(node)]
+        sides = []
+        for link, labels, value in ((left, op.lhs, node.operands[0]), (right, op.rhs, node.operands[1])):
+            strides = linear_strides(value.type.shape, link.form)
+            if strides is None:
+                raise CompilerBug("to_loops", "a contraction reads an operand that no strides describe")
+            sides.append(dict(zip(labels, strides, strict=True)))
+            if link.source not in self.reads:
+                self.reads.append(self.storage(link.source))
+        shape = {
+            **dict(zip(op.rhs, node.operands[1].type.shape, strict=True)),
+            **dict(zip(op.lhs, node.operands[0].type.shape, strict=True)),
+        }
+        lhs_strides, rhs_strides = sides
+        rows, columns = _row_axes(op, shape, lhs_strides, rhs_strides)
+        runs = _merged([a for a in rows])
+        walkable = [a for a in runs if a.rhs_stride == 0]
+        chosen = max(walkable, key=lambda a: (isinstance(a.extent, BatchExtent), count(a.extent)), default=None)
+        summed = [
+            ContractedAxis(shape[label], lhs_strides[label], rhs_strides[label])
+            for label in _by_storage(op.lhs, shape)
+            if label in op.rhs and label not in op.out
+        ]
+        tile = len(self.buffers)
+        self.buffers.append(BufferArgument("tile", node.results[0].type.dtype, True, 0))
+        self.arguments.append(node.results[0])
+        self.contraction = TileContract(
+            self.argument(left.source),
+            self.argument(right.source),
+            tile,
+            chosen.extent if chosen else 1,
+            columns,
+            tuple(_merged_sums(summed)),
+            tuple(a for a in runs if a is not chosen),
+            left.form.offset,
+            right.form.offset,
+            chosen.lhs_stride if chosen else 0,
+            1,
+            chosen.row_step if chosen else 0,
+            node.results[0].type.dtype,
+        )
+
+
+def _by_storage(labels: Sequence[int], shape: dict[int, Extent]) -> list[int]:
+    return sorted(labels, key=lambda label: not isinstance(shape[label], BatchExtent))
+
+
+def _row_axes(
+    op: Contraction, shape: dict[int, Extent], lhs: dict[int, int], rhs: dict[int, int]
+) -> tuple[list[OuterAxis], int]:
+    """The row axes of the result, outermost first, and the number of columns."""
+    columns, step = 1, 1
+    axes: list[OuterAxis] = []
+    for label in reversed(_by_storage(op.out, shape)):
+        if label not in op.lhs:
+            columns *= count(shape[label])
+        else:
+            axes.append(OuterAxis(shape[label], lhs[label], rhs.get(label, 0), step))
+            step *= count(shape[label])
+    return axes[::-1], columns
+
+
+def _merged(axes: list[OuterAxis]) -> list[OuterAxis]:
+    """Neighbours that one index can walk become one axis."""
+    found: list[OuterAxis] = []
+    for axis in axes:
+        if found:
+            high, n = found[-1], count(axis.extent)
+            if (
+                (high.lhs_stride, high.rhs_stride, high.row_step)
+                == (axis.lhs_stride * n, axis.rhs_stride * n, axis.row_step * n)
+                and (high.rhs_stride == 0) == (axis.rhs_stride == 0)
+            ):
+                found[-1] = OuterAxis(_product(high.extent, n), axis.lhs_stride, axis.rhs_stride, axis.row_step)
+                continue
+        found.append(axis)
+    return found
+
+
+def _merged_sums(axes: list[ContractedAxis]) -> list[ContractedAxis]:
+    found: list[ContractedAxis] = []
+    for axis in axes:
+        if found:
+            high, n = found[-1], count(axis.extent)
+            if (high.lhs_stride, high.rhs_stride) == (axis.lhs_stride * n, axis.rhs_stride * n):
+                found[-1] = ContractedAxis(_product(high.extent, n), axis.lhs_stride, axis.rhs_stride)
+                continue
+        found.append(axis)
+    return found
+
+
+def _product(extent: Extent, factor: int) -> Extent:
+    return BatchExtent(extent.multiple * factor) if isinstance(extent, BatchExtent) else extent * factor
+
+
+def _divided(extent: Extent, divisor: int) -> Extent:
+    return BatchExtent(extent.multiple // divisor) if isinstance(extent, BatchExtent) else extent // divisor
+
+
+def _chunks(extent: Extent) -> Extent:
+    """Enough rows of CHUNK elements; for a batch extent the emitter counts from `total`."""
+    return extent if isinstance(extent, BatchExtent) else -(-extent // CHUNK)
+
+
+def _walked_shape(node: Node) -> tuple[Extent, ...]:
+    return node.operands[1].type.shape if isinstance(node.op, Insert) else node.results[0].type.shape
+
+
+def _reads_evenly(form: Form, columns: int, limit: int | None) -> bool:
+    if not splits_evenly(form, columns):
+        return False
+    _, low = split_form(form, columns)
+    if not low:
+        return True
+    return len(low) == 1 and low[0].divisor == 1 and low[0].modulus is None and (limit is None or low[0].stride == limit)

@@ -1,0 +1,342 @@
+"""A kernel becomes the text of an LLVM function: the walks over rows, columns and indices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from compiler.diagnostics import CompilerBug
+from compiler.loops.ir import Instruction, Kernel, Reduce, Space, Stage, Store, Walk
+from compiler.schedule.access import count
+from compiler.targets.cpu.contraction import emit_tiles
+from compiler.targets.cpu.emit_compute import cast
+from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText
+from compiler.targets.cpu.machine import Machine
+from compiler.targets.cpu.text import LANES, REGISTER, splat_of
+from compiler.types import BatchExtent, DType, Extent
+
+UNROLLED_VECTORS = 4  # rows up to this many vectors are written without a loop
+CHAINS = 4  # accumulators of a long reduction
+LONG = 256  # columns from which a row has CHAINS accumulators
+
+
+def emit(kernel: Kernel, machine: Machine, batch: int) -> KernelCode:
+    """The code of `kernel`. `batch` is the nominal batch, a hint for tile sizes only."""
+    match kernel.walk:
+        case Walk.ROWS:
+            return _emit_rows(KernelText(kernel, machine))
+        case Walk.COLUMNS:
+            return _emit_columns(KernelText(kernel, machine))
+        case Walk.TILES:
+            return emit_tiles(KernelText(kernel, machine), batch)
+        case Walk.SCATTER:
+            return _emit_scatter(KernelText(kernel, machine))
+        case Walk.CUMULATE:
+            return _emit_cumulate(KernelText(kernel, machine))
+        case Walk.FETCH | Walk.COLLECT:
+            raise CompilerBug("emit", "transfers are part of the runner")
+
+
+def _all(stages: Sequence[Stage]) -> list[Instruction]:
+    return [i for stage in stages for i in (*stage.body, *stage.after)]
+
+
+# rows
+
+
+def _emit_rows(k: KernelText) -> KernelCode:
+    kernel, text = k.kernel, k.text
+    k.open()
+    bound = k.extent(kernel.total) if kernel.total is not None else ""
+
+    def row_body(row: str, carried: list[str]) -> list[str]:
+        k.new_row(row, _all(kernel.stages))
+        if kernel.total is not None:
+            assert isinstance(kernel.columns, int)
+            left = text.let(f"sub i64 {bound}, {text.mul(row, kernel.columns)}")
+            columns = text.minimum(left, str(kernel.columns))
+        else:
+            columns = k.extent(kernel.columns)
+        for stage in kernel.stages:
+            if isinstance(kernel.columns, int) and kernel.total is None and kernel.columns <= UNROLLED_VECTORS * LANES:
+                _unrolled_pass(k, stage, row, kernel.columns)
+            else:
+                _long_pass(k, stage, row, columns, kernel.columns)
+            for instruction in stage.after:
+                k.scalar(instruction, row)
+        return []
+
+    text.loop("%begin", "%end", 1, [], row_body)
+    if kernel.total is not None:
+        return k.close(Items(kernel.total, count(kernel.columns)))
+    return k.close(Items(kernel.rows))
+
+
+def _unrolled_pass(k: KernelText, stage: Stage, row: str, columns: int) -> None:
+    """A short row: its vectors stand side by side and stay in registers for the later stages."""
+    vectors = -(-columns // LANES)
+    for part in range(vectors):
+        column = str(part * LANES)
+        mask = k.mask_below(column, str(columns)) if (part + 1) * LANES > columns else None
+        for instruction in stage.body:
+            if not isinstance(instruction, Reduce):
+                k.vector(instruction, row, column, mask, part)
+    for instruction in stage.body:
+        if isinstance(instruction, Reduce):
+            total = ""
+            for part in range(vectors):
+                value = k.wide(instruction.operand, part)
+                if (part + 1) * LANES > columns:
+                    value = k.masked(instruction, value, k.mask_below(str(part * LANES), str(columns)))
+                total = value if not total else k.combined(instruction, total, value)
+            k.put(instruction.result, k.folded(instruction, total), REGISTER[instruction.dtype], wide=False)
+
+
+def _long_pass(k: KernelText, stage: Stage, row: str, columns: str, extent: Extent) -> None:
+    """A loop over vectors, with several accumulators where the row is long, then one masked vector."""
+    if not stage.body:
+        return
+    text = k.text
+    reduces = [i for i in stage.body if isinstance(i, Reduce)]
+    chains = CHAINS if reduces and (isinstance(extent, BatchExtent) or extent >= LONG) else 1
+    carries = [
+        (f"<{LANES} x {REGISTER[r.dtype]}>", splat_of(REGISTER[r.dtype], k.identity(r)))
+        for r in reduces
+        for _ in range(chains)
+    ]
+
+    def one(column: str, mask: str | None) -> None:
+        for instruction in stage.body:
+            if not isinstance(instruction, Reduce):
+                k.vector(instruction, row, column, mask)
+
+    def folded(carried: list[str], chain: int, mask: str | None) -> list[str]:
+        following = list(carried)
+        for number, reduce in enumerate(reduces):
+            value = k.wide(reduce.operand)
+            if mask is not None:
+                value = k.masked(reduce, value, mask)
+            place = number * chains + chain
+            following[place] = k.combined(reduce, following[place], value)
+        return following
+
+    def several(column: str, carried: list[str]) -> list[str]:
+        for chain in range(chains):
+            one(text.add(column, chain * LANES), None)
+            carried = folded(carried, chain, None)
+        return carried
+
+    def single(column: str, carried: list[str]) -> list[str]:
+        one(column, None)
+        return folded(carried, 0, None)
+
+    values = [initial for _, initial in carries]
+    start = "0"
+    if chains > 1:
+        stop = _rounded_down(k, columns, LANES * chains)
+        values = text.loop(
+            start, stop, LANES * chains, [(t, v) for (t, _), v in zip(carries, values, strict=True)], several
+        )
+        start = stop
+    whole = _rounded_down(k, columns, LANES)
+    values = text.loop(start, whole, LANES, [(t, v) for (t, _), v in zip(carries, values, strict=True)], single)
+    if not (not columns.startswith("%") and int(columns) % LANES == 0):
+        values = _tail(k, whole, columns, carries, values, one, folded)
+    for number, reduce in enumerate(reduces):
+        lanes = values[number * chains : (number + 1) * chains]
+        while len(lanes) > 1:
+            lanes = [k.combined(reduce, a, b) for a, b in zip(lanes[::2], lanes[1::2], strict=True)]
+        k.put(reduce.result, k.folded(reduce, lanes[0]), REGISTER[reduce.dtype], wide=False)
+
+
+def _tail(
+    k: KernelText,
+    whole: str,
+    columns: str,
+    carries: Sequence[tuple[str, str]],
+    values: list[str],
+    one: Callable[[str, str | None], None],
+    folded: Callable[[list[str], int, str | None], list[str]],
+) -> list[str]:
+    """The last, partial vector: a loop of at most one round, so that carried values join."""
+
+    def body(column: str, carried: list[str]) -> list[str]:
+        mask = k.mask_below(column, columns)
+        one(column, mask)
+        return folded(carried, 0, mask)
+
+    return k.text.loop(whole, columns, LANES, [(t, v) for (t, _), v in zip(carries, values, strict=True)], body)
+
+
+def _rounded_down(k: KernelText, number: str, step: int) -> str:
+    if not number.startswith("%"):
+        return str(int(number) // step * step)
+    return k.text.let(f"and i64 {number}, {-step}")
+
+
+# columns
+
+
+def _emit_columns(k: KernelText) -> KernelCode:
+    kernel, text = k.kernel, k.text
+    width = count(kernel.columns)
+    blocks = -(-width // LANES)
+    k.open()
+    rows = k.extent(kernel.rows)
+
+    def block_body(item: str, carried: list[str]) -> list[str]:
+        outer, column = _block(k, item, blocks)
+        mask = k.mask_below(column, str(width)) if width % LANES else None
+        first = text.mul(outer, rows)
+        for stage in kernel.stages:
+            _rows_pass(k, stage, first, rows, column, mask)
+            k.new_row(outer, stage.after)
+            for instruction in stage.after:
+                k.vector(instruction, outer, column, mask)
+        return []
+
+    text.loop("%begin", "%end", 1, [], block_body)
+    return k.close(Items(kernel.outer, 1, blocks))
+
+
+def _block(k: KernelText, item: str, blocks: int) -> tuple[str, str]:
+    """The outer index and the first column of an item."""
+    if blocks == 1:
+        return item, "0"
+    outer = k.text.let(f"udiv i64 {item}, {blocks}")
+    block = k.text.let(f"urem i64 {item}, {blocks}")
+    return outer, k.text.mul(block, LANES)
+
+
+def _rows_pass(k: KernelText, stage: Stage, first: str, rows: str, column: str, mask: str | None) -> None:
+    """One pass over the rows of a block: row n goes into accumulator n mod CHAINS."""
+    if not stage.body:
+        return
+    text = k.text
+    reduces = [i for i in stage.body if isinstance(i, Reduce)]
+    body = [i for i in stage.body if not isinstance(i, Reduce)]
+    carries = [
+        (f"<{LANES} x {REGISTER[r.dtype]}>", splat_of(REGISTER[r.dtype], k.identity(r)))
+        for r in reduces
+        for _ in range(CHAINS)
+    ]
+
+    def one(row: str, carried: list[str], chain: int) -> list[str]:
+        place = text.add(first, row)
+        k.new_row(place, body)
+        for instruction in body:
+            k.vector(instruction, place, column, mask)
+        following = list(carried)
+        for number, reduce in enumerate(reduces):
+            slot = number * CHAINS + chain
+            following[slot] = k.combined(reduce, following[slot], k.wide(reduce.operand))
+        return following
+
+    def several(row: str, carried: list[str]) -> list[str]:
+        for chain in range(CHAINS):
+            carried = one(text.add(row, chain), carried, chain)
+        return carried
+
+    stop = _rounded_down(k, rows, CHAINS)
+    values = text.loop("0", stop, CHAINS, carries, several)
+    values = text.loop(
+        stop, rows, 1, [(t, v) for (t, _), v in zip(carries, values, strict=True)], lambda r, c: one(r, c, 0)
+    )
+    for number, reduce in enumerate(reduces):
+        lanes = values[number * CHAINS : (number + 1) * CHAINS]
+        while len(lanes) > 1:
+            lanes = [k.combined(reduce, a, b) for a, b in zip(lanes[::2], lanes[1::2], strict=True)]
+        k.put(reduce.result, lanes[0], REGISTER[reduce.dtype], wide=True)
+
+
+# indexed and running sums
+
+
+def _emit_scatter(k: KernelText) -> KernelCode:
+    """result[outer, index[row], column] += update[outer, row, column], in the order of the rows."""
+    kernel, text = k.kernel, k.text
+    indices, updates, result = kernel.buffers
+    width = count(kernel.columns)
+    blocks, extent = -(-width // LANES), kernel.total
+    assert isinstance(extent, int)
+    type_ = REGISTER[updates.dtype]
+    wide = f"<{LANES} x {type_}>"
+    k.open()
+    rows = k.extent(kernel.rows)
+
+    def block_body(item: str, carried: list[str]) -> list[str]:
+        outer, column = _block(k, item, blocks)
+        mask = k.mask_below(column, str(width)) if width % LANES else "splat (i1 true)"
+        base = text.pointer(k.bases[2], text.add(text.mul(outer, extent * width), column), type_)
+        source = text.pointer(k.bases[1], text.add(text.mul(text.mul(outer, rows), width), column), type_)
+
+        def clear(row: str, carried: list[str]) -> list[str]:
+            _masked_store(
+                k, wide, "zeroinitializer", text.pointer(base, text.mul(row, width), type_), mask, updates.dtype
+            )
+            return []
+
+        def add(row: str, carried: list[str]) -> list[str]:
+            index = k.load_scalar(text.pointer(k.bases[0], row, REGISTER[indices.dtype]), indices.dtype)
+            index = cast(text, index, indices.dtype, DType.I64, 1)
+            index = text.minimum(text.maximum(index, "0"), str(extent - 1))
+            place = text.pointer(base, text.mul(index, width), type_)
+            old = text.let(f"load {wide}, ptr {place}, align {updates.dtype.size}")
+            new = text.let(
+                f"load {wide}, ptr {text.pointer(source, text.mul(row, width), type_)}, align {updates.dtype.size}"
+            )
+            operation = "fadd" if updates.dtype.is_float else "add"
+            _masked_store(k, wide, text.let(f"{operation} {wide} {old}, {new}"), place, mask, updates.dtype)
+            return []
+
+        text.loop("0", str(extent), 1, [], clear)
+        text.loop("0", rows, 1, [], add)
+        return []
+
+    text.loop("%begin", "%end", 1, [], block_body)
+    _ = result
+    return k.close(Items(kernel.outer, 1, blocks))
+
+
+def _masked_store(k: KernelText, wide: str, value: str, place: str, mask: str, dtype: DType) -> None:
+    suffix = {"float": "f32", "double": "f64"}.get(REGISTER[dtype], REGISTER[dtype])
+    k.text.line(
+        f"call void @llvm.masked.store.v{LANES}{suffix}.p0({wide} {value}, ptr align {dtype.size} {place}, "
+        f"<{LANES} x i1> {mask})"
+    )
+
+
+def _emit_cumulate(k: KernelText) -> KernelCode:
+    """Running sums along the rows of each block of columns."""
+    kernel, text = k.kernel, k.text
+    dtype = kernel.buffers[0].dtype
+    width = count(kernel.columns)
+    blocks, type_ = -(-width // LANES), REGISTER[dtype]
+    wide = f"<{LANES} x {type_}>"
+    k.open()
+    rows = k.extent(kernel.rows)
+
+    def block_body(item: str, carried: list[str]) -> list[str]:
+        outer, column = _block(k, item, blocks)
+        mask = k.mask_below(column, str(width)) if width % LANES else "splat (i1 true)"
+        start = text.add(text.mul(text.mul(outer, rows), width), column)
+        source, target = (text.pointer(k.bases[b], start, type_) for b in (0, 1))
+
+        def add(row: str, sums: list[str]) -> list[str]:
+            place = row
+            if kernel.total:
+                last = text.let(f"sub i64 {rows}, 1")
+                place = text.let(f"sub i64 {last}, {row}")
+            offset = text.mul(place, width)
+            value = text.let(f"load {wide}, ptr {text.pointer(source, offset, type_)}, align {dtype.size}")
+            total = text.let(f"{'fadd' if dtype.is_float else 'add'} {wide} {sums[0]}, {value}")
+            _masked_store(k, wide, total, text.pointer(target, offset, type_), mask, dtype)
+            return [total]
+
+        text.loop("0", rows, 1, [(wide, "zeroinitializer")], add)
+        return []
+
+    text.loop("%begin", "%end", 1, [], block_body)
+    return k.close(Items(kernel.outer, 1, blocks))
+
+
+_ = (Space, Store)

@@ -1,0 +1,531 @@
+"""What all walks share: arguments, addresses, loads, stores, draws and lane reductions, as LLVM text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from compiler.diagnostics import CompilerBug
+from compiler.loops.ir import (
+    Access,
+    BatchCount,
+    Combine,
+    Compute,
+    Instruction,
+    Kernel,
+    Literal,
+    Load,
+    Position,
+    Random,
+    Reduce,
+    Space,
+    Store,
+    Term,
+)
+from compiler.targets.cpu.emit_compute import cast, compute, extreme
+from compiler.targets.cpu.machine import Machine
+from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, SUFFIX, Text, literal, splat_of
+from compiler.types import BatchExtent, DType, Extent
+
+IOTA = f"<{', '.join(f'i64 {k}' for k in range(LANES))}>"
+_BATCH = BatchExtent(1)
+THREEFRY_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+
+
+@dataclass(frozen=True, slots=True)
+class BufferPointer:
+    """The address of the instance's buffer number `position`."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExtentNumber:
+    extent: Extent
+
+
+@dataclass(frozen=True, slots=True)
+class StreamNumber:
+    """The stream of a random draw; it differs between instances of one kernel."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlagPointer:
+    """The byte that reports a NaN or Inf in watched store number `position`."""
+
+    position: int
+
+
+Argument: TypeAlias = BufferPointer | ExtentNumber | StreamNumber | FlagPointer
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """`ceil(extent / chunk) * factor` items."""
+
+    extent: Extent
+    chunk: int = 1
+    factor: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCode:
+    """A function `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)` as text, and what its arguments are."""
+
+    text: str
+    arguments: tuple[Argument, ...]
+    items: Items
+    scratch_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """An SSA value: `wide` has LANES lanes."""
+
+    name: str
+    type_: str
+    wide: bool
+
+
+@dataclass(slots=True)
+class KernelText:
+    """One kernel in the making."""
+
+    kernel: Kernel
+    machine: Machine
+    text: Text = field(default_factory=Text)
+    arguments: list[Argument] = field(default_factory=list[Argument])
+    slots: dict[Argument, str] = field(default_factory=dict[Argument, str])
+    bases: dict[int, str] = field(default_factory=dict[int, str])
+    registers: dict[object, Register] = field(default_factory=dict[object, Register])
+    splats: dict[str, str] = field(default_factory=dict[str, str])
+    row_pointers: dict[tuple[object, ...], str] = field(default_factory=dict[tuple[object, ...], str])
+    flags: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
+    stream_keys: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
+    scratch_bytes: int = 0
+
+    # frame
+
+    def argument(self, what: Argument, type_: str = "i64") -> str:
+        """The value of an argument, loaded once at the entry."""
+        if what not in self.slots:
+            place = self.text.let(f"getelementptr i64, ptr %args, i64 {len(self.arguments)}", "a")
+            self.slots[what] = self.text.let(f"load {type_}, ptr {place}, align 8", "a")
+            self.arguments.append(what)
+        return self.slots[what]
+
+    def extent(self, extent: Extent) -> str:
+        """An extent as an i64: a constant, or an argument where it depends on the batch."""
+        return str(extent) if isinstance(extent, int) else self.argument(ExtentNumber(extent))
+
+    def open(self) -> None:
+        """Load the arguments, lay out scratch, and run the prologue."""
+        for position, buffer in enumerate(self.kernel.buffers):
+            if not buffer.is_scratch:
+                self.bases[position] = self.argument(BufferPointer(position), "ptr")
+            elif buffer.elements:
+                self.reserve(position, buffer.elements * buffer.dtype.size)
+        stages = self.kernel.stages
+        every = [*self.kernel.prologue, *(i for s in stages for i in (*s.body, *s.after))]
+        for instruction in every:
+            if isinstance(instruction, Store) and instruction.watch is not None:
+                position = len(self.flags)
+                pointer = self.argument(FlagPointer(position), "ptr")
+                cell = f"%flag{position}"
+                self.text.allocations.append(f"  {cell} = alloca i16, align 2")
+                self.text.line(f"store i16 0, ptr {cell}, align 2")
+                self.flags[id(instruction)] = (cell, pointer)
+        for instruction in self.kernel.prologue:
+            self.scalar(instruction, "0")
+        for instruction in every:
+            if isinstance(instruction, Random):
+                self.stream_keys[id(instruction)] = self.stream_key(instruction)
+
+    def reserve(self, position: int, size: int) -> None:
+        self.bases[position] = self.text.let(f"getelementptr i8, ptr %scratch, i64 {self.scratch_bytes}", "p")
+        self.scratch_bytes += -(-(size + 64) // 64) * 64
+
+    def close(self, items: Items) -> KernelCode:
+        """Report flags and end the function."""
+        for cell, pointer in self.flags.values():
+            seen = self.text.let(f"load i16, ptr {cell}, align 2")
+            broken = self.text.let(f"icmp ne i16 {seen}, 0")
+            self.text.when(broken, lambda p=pointer: self.text.line(f"store i8 1, ptr {p}, align 1"))
+        self.text.line("ret void")
+        attributes = f'nounwind "prefer-vector-width"="{self.machine.vector_bits}" "min-legal-vector-width"="{self.machine.vector_bits}"'
+        lines = [
+            f"define void @KERNEL(ptr %args, i64 %begin, i64 %end, ptr %scratch) {attributes} {{",
+            "entry:",
+            *self.text.allocations,
+            *self.text.lines,
+            "}",
+        ]
+        return KernelCode("\n".join(lines) + "\n", tuple(self.arguments), items, self.scratch_bytes)
+
+    # registers
+
+    def get(self, value: int, part: int | None = None) -> Register:
+        """The register of a value; `part` numbers the vectors of an unrolled row."""
+        found = self.registers.get((value, part)) if part is not None else None
+        return found or self.registers[value]
+
+    def wide(self, value: int, part: int | None = None) -> str:
+        """The value in each lane."""
+        register = self.get(value, part)
+        if register.wide:
+            return register.name
+        if not register.name.startswith("%"):
+            return splat_of(register.type_, register.name)
+        return self.splats[register.name]
+
+    def put(self, value: int, name: str, type_: str, wide: bool, part: int | None = None) -> None:
+        self.registers[value if part is None else (value, part)] = Register(name, type_, wide)
+        if not wide and name.startswith("%") and name not in self.splats:
+            self.splats[name] = self.text.splat(
+                name, type_
+            )  # here, where every use is reached; code for unused ones vanishes
+
+    # addresses
+
+    def number(self, terms: Sequence[Term], index: str) -> str:
+        """The sum of terms of a scalar index."""
+        total = "0"
+        for term in terms:
+            digit = index
+            if term.divisor != 1:
+                digit = self.text.let(f"udiv i64 {digit}, {term.divisor}")
+            if term.modulus is not None:
+                digit = self.text.let(f"urem i64 {digit}, {term.modulus}")
+            product = self.text.mul(digit, term.stride)
+            total = product if total == "0" else self.text.add(total, product)
+        return total
+
+    def lanes_number(self, terms: Sequence[Term], column: str) -> str:
+        """The sum of terms of the column, in each lane (i64)."""
+        type_ = f"<{LANES} x i64>"
+        base = f"splat (i64 {column})" if not column.startswith("%") else self.text.splat(column, "i64")
+        lanes = self.text.let(f"add {type_} {base}, {IOTA}")
+        total = ""
+        for term in terms:
+            digit = lanes
+            if term.divisor != 1:
+                digit = self.text.let(f"udiv {type_} {digit}, splat (i64 {term.divisor})")
+            if term.modulus is not None:
+                digit = self.text.let(f"urem {type_} {digit}, splat (i64 {term.modulus})")
+            if term.stride != 1:
+                digit = self.text.let(f"mul {type_} {digit}, splat (i64 {term.stride})")
+            total = digit if not total else self.text.let(f"add {type_} {total}, {digit}")
+        return total or f"splat (i64 0)"
+
+    def pointer(self, access: Access, row: str) -> str:
+        """The address of the row's column 0, remembered until `new_row`."""
+        key = (access.buffer, access.offset, access.rows)
+        if key not in self.row_pointers:
+            start = self.text.add(self.number(access.rows, row), access.offset)
+            type_ = MEMORY[self.kernel.buffers[access.buffer].dtype]
+            self.row_pointers[key] = self.text.pointer(self.bases[access.buffer], start, type_)
+        return self.row_pointers[key]
+
+    def new_row(self, row: str, instructions: Sequence[Instruction]) -> None:
+        """Compute the addresses that depend on the row, before the loops that use them."""
+        self.row_pointers = {}
+        for instruction in instructions:
+            if isinstance(instruction, Load | Store):
+                self.pointer(instruction.access, row)
+
+    # scalar instructions (rows, prologue)
+
+    def scalar(self, instruction: Instruction, row: str) -> None:
+        text = self.text
+        match instruction:
+            case Literal(result=result, value=value, dtype=dtype):
+                self.put(result, literal(value, dtype), REGISTER[dtype], wide=False)
+            case BatchCount(result=result):
+                from_batch = self.argument(ExtentNumber(_BATCH))
+                self.put(result, from_batch, "i64", wide=False)
+            case Load():
+                pointer = self.pointer(instruction.access, row)
+                if instruction.index is not None:
+                    pointer = self.indexed(instruction, pointer)
+                self.put(
+                    instruction.result, self.load_scalar(pointer, instruction.dtype), REGISTER[instruction.dtype], False
+                )
+            case Position(result=result, offset=offset, rows=rows, dtype=dtype):
+                place = text.add(self.number(rows, row), offset)
+                self.put(result, cast(text, place, DType.I64, dtype, 1), REGISTER[dtype], wide=False)
+            case Compute(result=result, dtype=dtype):
+                operands = [self.get(o).name for o in instruction.operands]
+                name = compute(text, self.machine, instruction.op, operands, instruction.operand_dtypes, dtype, 1)
+                self.put(result, name, REGISTER[dtype], wide=False)
+            case Random(result=result):
+                place = self.get(instruction.position).name
+                self.put(result, self.draw(instruction, place, 1), "float", wide=False)
+            case Store():
+                value = self.get(instruction.value).name
+                pointer = self.pointer(instruction.access, row)
+                if instruction.dtype is DType.BOOL:
+                    value = text.let(f"zext i1 {value} to i8")
+                text.line(f"store {MEMORY[instruction.dtype]} {value}, ptr {pointer}, align {instruction.dtype.size}")
+                if id(instruction) in self.flags:
+                    self.watch_scalar(instruction, value)
+            case Reduce():
+                raise CompilerBug("emit", "a reduction outside a pass")
+
+    def load_scalar(self, pointer: str, dtype: DType) -> str:
+        value = self.text.let(f"load {MEMORY[dtype]}, ptr {pointer}, align {dtype.size}")
+        return self.text.let(f"icmp ne i8 {value}, 0") if dtype is DType.BOOL else value
+
+    def indexed(self, load: Load, pointer: str) -> str:
+        """The address shifted by a scalar index, which is clamped into its range."""
+        assert load.index is not None
+        register = self.get(load.index)
+        place = self.widened(register.name, register.type_, 1)
+        place = self.text.minimum(self.text.maximum(place, "0"), str(load.index_extent - 1))
+        return self.text.pointer(pointer, self.text.mul(place, load.index_stride), MEMORY[load.dtype])
+
+    def widened(self, name: str, type_: str, lanes: int) -> str:
+        if type_ == "i64":
+            return name
+        kind = "zext" if type_ == "i8" else "sext"
+        source, target = (type_, "i64") if lanes == 1 else (f"<{lanes} x {type_}>", f"<{lanes} x i64>")
+        return self.text.let(f"{kind} {source} {name} to {target}")
+
+    def watch_scalar(self, store: Store, value: str) -> None:
+        type_ = REGISTER[store.dtype]
+        bad = self.text.let(
+            f"fcmp uno {type_} {self.text.let(f'fsub {type_} {value}, {value}')}, {literal(0, store.dtype)}"
+        )
+        self.raise_flag(store, self.text.let(f"zext i1 {bad} to i16"))
+
+    def raise_flag(self, store: Store, bits: str) -> None:
+        cell, _ = self.flags[id(store)]
+        before = self.text.let(f"load i16, ptr {cell}, align 2")
+        self.text.line(f"store i16 {self.text.let(f'or i16 {before}, {bits}')}, ptr {cell}, align 2")
+
+    # vector instructions
+
+    def vector(
+        self, instruction: Instruction, row: str, column: str, mask: str | None, part: int | None = None
+    ) -> None:
+        """A FULL instruction (or a COLUMN one, in a walk over columns) for the LANES columns from `column`."""
+        text = self.text
+        match instruction:
+            case Load():
+                self.vector_load(instruction, row, column, mask, part)
+            case Position(result=result, offset=offset, rows=rows, columns=columns, dtype=dtype):
+                lanes = self.lanes_number(columns, column)
+                base = text.add(self.number(rows, row), offset)
+                if base != "0":
+                    shift = f"splat (i64 {base})" if not base.startswith("%") else text.splat(base, "i64")
+                    lanes = text.let(f"add <{LANES} x i64> {lanes}, {shift}")
+                self.put(result, cast(text, lanes, DType.I64, dtype, LANES), REGISTER[dtype], True, part)
+            case Compute(result=result, dtype=dtype):
+                operands = [self.wide(o, part) for o in instruction.operands]
+                name = compute(text, self.machine, instruction.op, operands, instruction.operand_dtypes, dtype, LANES)
+                self.put(result, name, REGISTER[dtype], True, part)
+            case Random(result=result):
+                place = self.wide(instruction.position, part)
+                self.put(result, self.draw(instruction, place, LANES), "float", True, part)
+            case Store():
+                self.vector_store(instruction, row, column, mask, part)
+            case _:
+                raise CompilerBug("emit", f"no vector form of {type(instruction).__name__}")
+
+    def vector_load(self, load: Load, row: str, column: str, mask: str | None, part: int | None) -> None:
+        access, dtype = load.access, load.dtype
+        pointer = self.pointer(access, row)
+        type_ = MEMORY[dtype]
+        index_wide = load.index is not None and self.get(load.index, part).wide
+        if load.index is not None and not index_wide:
+            pointer = self.indexed(load, pointer)
+        if not access.columns and not index_wide:
+            self.put(
+                load.result,
+                self.text.splat(self.load_scalar(pointer, dtype), REGISTER[dtype]),
+                REGISTER[dtype],
+                True,
+                part,
+            )
+            return
+        if access.columns == (Term(1, None, 1),) and not index_wide:
+            place = self.text.pointer(pointer, column, type_)
+            name = self.text.let(f"load <{LANES} x {type_}>, ptr {place}, align {dtype.size}")
+        else:
+            places = self.lanes_number(access.columns, column) if access.columns else "splat (i64 0)"
+            if index_wide:
+                assert load.index is not None
+                places = self.add_indices(load, places, part)
+            name = self.gather(pointer, places, dtype, mask)
+        if dtype is DType.BOOL:
+            name = self.text.let(f"icmp ne <{LANES} x i8> {name}, zeroinitializer")
+        self.put(load.result, name, REGISTER[dtype], True, part)
+
+    def add_indices(self, load: Load, places: str, part: int | None) -> str:
+        assert load.index is not None
+        register, text, type_ = self.get(load.index, part), self.text, f"<{LANES} x i64>"
+        index = self.widened(register.name, register.type_, LANES)
+        index = text.let(f"call {type_} @llvm.smax.v{LANES}i64({type_} {index}, {type_} zeroinitializer)")
+        index = text.let(
+            f"call {type_} @llvm.smin.v{LANES}i64({type_} {index}, {type_} splat (i64 {load.index_extent - 1}))"
+        )
+        if load.index_stride != 1:
+            index = text.let(f"mul {type_} {index}, splat (i64 {load.index_stride})")
+        return text.let(f"add {type_} {places}, {index}")
+
+    def gather(self, pointer: str, places: str, dtype: DType, mask: str | None) -> str:
+        text, type_ = self.text, MEMORY[dtype]
+        pointers = text.let(f"getelementptr {type_}, ptr {pointer}, <{LANES} x i64> {places}")
+        test = mask or "splat (i1 true)"
+        suffix = f"v{LANES}{SUFFIX[type_]}.v{LANES}p0"
+        return text.let(
+            f"call <{LANES} x {type_}> @llvm.masked.gather.{suffix}(<{LANES} x ptr> align {dtype.size} {pointers}, "
+            f"<{LANES} x i1> {test}, <{LANES} x {type_}> zeroinitializer)"
+        )
+
+    def vector_store(self, store: Store, row: str, column: str, mask: str | None, part: int | None) -> None:
+        text, dtype = self.text, store.dtype
+        type_, value = MEMORY[dtype], self.wide(store.value, part)
+        if id(store) in self.flags:
+            self.watch_vector(store, value, mask)
+        if dtype is DType.BOOL:
+            value = text.let(f"zext <{LANES} x i1> {value} to <{LANES} x i8>")
+        pointer = self.pointer(store.access, row)
+        if store.access.columns in ((), (Term(1, None, 1),)):
+            place = text.pointer(pointer, column, type_)
+            if mask is None:
+                text.line(f"store <{LANES} x {type_}> {value}, ptr {place}, align {dtype.size}")
+            else:
+                text.line(
+                    f"call void @llvm.masked.store.v{LANES}{SUFFIX[type_]}.p0(<{LANES} x {type_}> {value}, "
+                    f"ptr align {dtype.size} {place}, <{LANES} x i1> {mask})"
+                )
+            return
+        places = self.lanes_number(store.access.columns, column)
+        pointers = text.let(f"getelementptr {type_}, ptr {pointer}, <{LANES} x i64> {places}")
+        text.line(
+            f"call void @llvm.masked.scatter.v{LANES}{SUFFIX[type_]}.v{LANES}p0(<{LANES} x {type_}> {value}, "
+            f"<{LANES} x ptr> align {dtype.size} {pointers}, <{LANES} x i1> {mask or 'splat (i1 true)'})"
+        )
+
+    def watch_vector(self, store: Store, value: str, mask: str | None) -> None:
+        text, type_ = self.text, f"<{LANES} x {REGISTER[store.dtype]}>"
+        bad = text.let(f"fcmp uno {type_} {text.let(f'fsub {type_} {value}, {value}')}, zeroinitializer")
+        if mask is not None:
+            bad = text.let(f"and <{LANES} x i1> {bad}, {mask}")
+        self.raise_flag(store, text.let(f"bitcast <{LANES} x i1> {bad} to i16"))
+
+    def mask_below(self, column: str, stop: str) -> str:
+        """True in the lanes whose column lies before `stop`."""
+        if not column.startswith("%") and not stop.startswith("%"):
+            bits = ", ".join(f"i1 {'true' if int(column) + k < int(stop) else 'false'}" for k in range(LANES))
+            return f"<{bits}>"
+        left = self.text.let(f"sub i64 {stop}, {column}")
+        left = self.text.let(f"trunc i64 {self.text.minimum(left, str(LANES))} to i32")
+        lanes = ", ".join(f"i32 {k}" for k in range(LANES))
+        return self.text.let(f"icmp slt <{LANES} x i32> <{lanes}>, {self.text.splat(left, 'i32')}")
+
+    # reductions
+
+    def identity(self, reduce: Reduce) -> str:
+        """The value that a fold starts from."""
+        if reduce.combine is Combine.SUM:
+            return literal(-0.0 if reduce.dtype.is_float else 0, reduce.dtype)
+        if reduce.dtype.is_float:
+            return literal(float("-inf") if reduce.combine is Combine.MAX else float("inf"), reduce.dtype)
+        if reduce.dtype is DType.BOOL:
+            return "false" if reduce.combine is Combine.MAX else "true"
+        bits = 8 * reduce.dtype.size
+        if reduce.dtype is DType.U8:
+            return "0" if reduce.combine is Combine.MAX else "255"
+        return str(-(2 ** (bits - 1)) if reduce.combine is Combine.MAX else 2 ** (bits - 1) - 1)
+
+    def combined(self, reduce: Reduce, left: str, right: str, lanes: int = LANES) -> str:
+        if reduce.combine is Combine.SUM:
+            type_ = REGISTER[reduce.dtype] if lanes == 1 else f"<{lanes} x {REGISTER[reduce.dtype]}>"
+            return self.text.let(f"{'fadd' if reduce.dtype.is_float else 'add'} {type_} {left}, {right}")
+        return extreme(
+            self.text, "maximum" if reduce.combine is Combine.MAX else "minimum", left, right, reduce.dtype, lanes
+        )
+
+    def masked(self, reduce: Reduce, value: str, mask: str) -> str:
+        type_ = f"<{LANES} x {REGISTER[reduce.dtype]}>"
+        identity = splat_of(REGISTER[reduce.dtype], self.identity(reduce))
+        return self.text.let(f"select <{LANES} x i1> {mask}, {type_} {value}, {type_} {identity}")
+
+    def folded(self, reduce: Reduce, value: str) -> str:
+        """All lanes into one scalar, by halves."""
+        type_ = REGISTER[reduce.dtype]
+        lanes = LANES
+        while lanes > 1:
+            half = lanes // 2
+            parts: list[str] = []
+            for first in (0, half):
+                picks = ", ".join(f"i32 {first + k}" for k in range(half))
+                source = f"<{lanes} x {type_}>"
+                parts.append(
+                    self.text.let(f"shufflevector {source} {value}, {source} poison, <{half} x i32> <{picks}>")
+                )
+            if half == 1:
+                scalars = [self.text.let(f"extractelement <1 x {type_}> {p}, i64 0") for p in parts]
+                return self.combined(reduce, scalars[0], scalars[1], 1)
+            value = self.combined(reduce, parts[0], parts[1], half)
+            lanes = half
+        raise CompilerBug("emit", "a vector of one lane")
+
+    # draws
+
+    def draw(self, random: Random, place: str, lanes: int) -> str:
+        """Threefry-2x32 with 20 rounds (Salmon et al. 2011); 24 bits of the first word, as a float in [0, 1)."""
+        key = self.stream_keys[id(random)]
+        text = self.text
+        wide = "i64" if lanes == 1 else f"<{lanes} x i64>"
+        half = "i32" if lanes == 1 else f"<{lanes} x i32>"
+        low = text.let(f"trunc {wide} {place} to {half}")
+        shift = splat_of("i64", "32", lanes)
+        high = text.let(f"trunc {wide} {text.let(f'lshr {wide} {place}, {shift}')} to {half}")
+        keys = [k if lanes == 1 else text.splat(k, "i32") for k in key]
+        word, _ = self.threefry(keys, low, high, lanes)
+        bits = text.let(f"lshr {half} {word}, {splat_of('i32', '8', lanes)}")
+        kind = "float" if lanes == 1 else f"<{lanes} x float>"
+        number = text.let(f"uitofp {half} {bits} to {kind}")
+        return text.let(f"fmul {kind} {number}, {splat_of('float', literal(2.0**-24, DType.F32), lanes)}")
+
+    def stream_key(self, random: Random) -> tuple[str, str]:
+        """The key of this draw's stream at this step."""
+        text = self.text
+        words: list[str] = []
+        for value in (random.seed, random.step):
+            name = self.get(value).name
+            words.append(text.let(f"trunc i64 {name} to i32"))
+        seed = self.get(random.seed).name
+        high = text.let(f"trunc i64 {text.let(f'lshr i64 {seed}, 32')} to i32")
+        stream = text.let(f"trunc i64 {self.argument(StreamNumber(len(self.stream_keys)))} to i32")
+        return self.threefry([words[0], high], words[1], stream, 1)
+
+    def threefry(self, key: Sequence[str], first: str, second: str, lanes: int) -> tuple[str, str]:
+        text = self.text
+        type_ = "i32" if lanes == 1 else f"<{lanes} x i32>"
+        suffix = "i32" if lanes == 1 else f"v{lanes}i32"
+
+        def add(left: str, right: str) -> str:
+            return text.let(f"add {type_} {left}, {right}")
+
+        mixed = text.let(f"xor {type_} {key[0]}, {key[1]}")
+        third = text.let(f"xor {type_} {mixed}, {splat_of('i32', str(0x1BD11BDA), lanes)}")
+        keys = (key[0], key[1], third)
+        first, second = add(first, keys[0]), add(second, keys[1])
+        for group in range(5):
+            for rotation in THREEFRY_ROTATIONS[group % 2]:
+                first = add(first, second)
+                amount = splat_of("i32", str(rotation), lanes)
+                second = text.let(
+                    f"call {type_} @llvm.fshl.{suffix}({type_} {second}, {type_} {second}, {type_} {amount})"
+                )
+                second = text.let(f"xor {type_} {second}, {first}")
+            first = add(first, keys[(group + 1) % 3])
+            second = add(second, keys[(group + 2) % 3])
+            second = add(second, splat_of("i32", str(group + 1), lanes))
+        return first, second

@@ -1,0 +1,70 @@
+"""Memory for programs: aligned arenas on large pages, and the persistent tensors of a model."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from compiler.targets.cpu.manifest import TensorSpec
+from compiler.types import DType
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+LARGE_PAGE = 2 << 20
+SLACK = 1024  # bytes that kernels may read, and never use, past the end of a buffer
+NUMPY = {
+    DType.F32: np.dtype(np.float32),
+    DType.F64: np.dtype(np.float64),
+    DType.I32: np.dtype(np.int32),
+    DType.I64: np.dtype(np.int64),
+    DType.U8: np.dtype(np.uint8),
+    DType.BOOL: np.dtype(np.bool_),
+}
+
+
+def reserve(size: int) -> Array:
+    """Zeroed bytes, aligned to 64, with slack behind; large stretches lie on large pages where the system has them."""
+    size += SLACK
+    if size < LARGE_PAGE:
+        block = np.zeros(size + 64, np.uint8)
+        start = -block.ctypes.data % 64
+        return block[start : start + size]
+    mapped = mmap.mmap(-1, size + LARGE_PAGE)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        try:
+            mapped.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:
+            pass  # the system has no large pages to give
+    block = np.frombuffer(mapped, np.uint8)
+    start = -block.ctypes.data % LARGE_PAGE
+    return block[start : start + size]
+
+
+class TensorStore:
+    """The persistent tensors of a model, each a NumPy view of one arena."""
+
+    def __init__(self, specs: Sequence[TensorSpec]) -> None:
+        sizes = [-(-max(1, int(np.prod(s.shape, dtype=np.int64))) * s.dtype.size // 64) * 64 for s in specs]
+        self._arena = reserve(sum(sizes))
+        self._arrays: dict[str, Array] = {}
+        self._addresses: dict[str, int] = {}
+        self.specs = tuple(specs)
+        base, offset = self._arena.ctypes.data, 0
+        for spec, size in zip(specs, sizes, strict=True):
+            count = int(np.prod(spec.shape, dtype=np.int64))
+            raw = self._arena[offset : offset + count * spec.dtype.size]
+            self._arrays[spec.name] = raw.view(NUMPY[spec.dtype]).reshape(spec.shape)
+            self._addresses[spec.name] = base + offset
+            offset += size
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._arrays)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._arrays[name]
+
+    def address(self, name: str) -> int:
+        return self._addresses[name]

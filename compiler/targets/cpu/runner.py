@@ -1,0 +1,482 @@
+"""The native loop that runs a table of kernels for many steps, its barrier, and the threads' waiting room.
+
+Everything here is one module of LLVM text without globals; it allocates nothing and knows no Python. Layouts are
+arrays of i64, so that a table can be written by NumPy as well as by an exported program.
+"""
+
+from __future__ import annotations
+
+from compiler.targets.cpu.machine import Machine
+
+ABI_VERSION = 1
+
+# i64 slots of the control block, the start of arena 0
+SEED, STEP, LOCAL, BATCH, ROWS, REMAINING, STOP = range(7)
+SETTINGS = 16  # first slot of the run-time settings
+
+# i64 slots of the program block (`abi`)
+PROGRAM_SLOTS = 8  # version, entries, entry count, relocations, relocation count, arguments offset, scratch bytes, flush
+ENTRY_SLOTS = 8  # function, first argument, items: base, slope, chunk, factor; flags, reserved
+RELOCATION_SLOTS = 3  # kind, base, slope
+LITERAL, INPUT, OUTPUT = -1, -2, -3  # kinds of relocation; from 0 on, the number of an arena
+BARRIER, PARALLEL = 1, 2  # flags of an entry
+
+# byte offsets in the synchronisation block; each word has a cache line of its own
+ARRIVED, GENERATION, SLEEPERS, BUDGET, JOB, JOB_SLEEPERS, QUIT, JOB_FIELDS = (64 * k for k in range(8))
+SYNC_BYTES = 64 * 10
+SYMBOLS = ("dlc_run", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect", "dlc_copy")
+
+
+def runner_text(machine: Machine) -> str:
+    """The module that defines SYMBOLS for a machine."""
+    x86 = machine.architecture == "x86_64"
+    pause = 'call void @llvm.x86.sse2.pause()' if x86 else 'call void asm sideeffect "yield", ""()'
+    futex = {"x86_64": 202, "aarch64": 98}.get(machine.architecture) if "linux" in machine.triple else None
+    text = _TEMPLATE
+    text = text.replace("$PAUSE", pause)
+    text = text.replace("$WAIT", _futex_wait(futex)).replace("$WAKE", _futex_wake(futex))
+    text = text.replace("$FLUSH_ON", _FLUSH_ON_X86 if x86 else "ret i32 0")
+    text = text.replace("$FLUSH_OFF", _FLUSH_OFF_X86 if x86 else "ret void")
+    for name in ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "JOB_SLEEPERS", "JOB_FIELDS", "JOB", "QUIT"):
+        text = text.replace(f"${name}", str(globals()[name]))
+    return text
+
+
+def _futex_wait(number: int | None) -> str:
+    if number is None:
+        return "%ignored = call i32 @sched_yield()"
+    return f"%ignored = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i64 128, i32 %seen, ptr null, ptr null, i64 0)"
+
+
+def _futex_wake(number: int | None) -> str:
+    if number is None:
+        return ""
+    return f"%ignored = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i64 129, i32 2147483647, ptr null, ptr null, i64 0)"
+
+
+_FLUSH_ON_X86 = """%cell = alloca i32, align 4
+  call void @llvm.x86.sse.stmxcsr(ptr %cell)
+  %old = load i32, ptr %cell, align 4
+  %new = or i32 %old, 32832
+  store i32 %new, ptr %cell, align 4
+  call void @llvm.x86.sse.ldmxcsr(ptr %cell)
+  ret i32 %old"""
+
+_FLUSH_OFF_X86 = """%cell = alloca i32, align 4
+  store i32 %old, ptr %cell, align 4
+  call void @llvm.x86.sse.ldmxcsr(ptr %cell)
+  ret void"""
+
+_TEMPLATE = """
+declare i64 @syscall(i64, ...)
+declare i32 @sched_yield()
+
+define internal i32 @flush_on() nounwind {
+  $FLUSH_ON
+}
+
+define internal void @flush_off(i32 %old) nounwind {
+  $FLUSH_OFF
+}
+
+define internal void @sleep(ptr %word, i32 %seen) nounwind {
+  $WAIT
+  ret void
+}
+
+define internal void @wake(ptr %word) nounwind {
+  $WAKE
+  ret void
+}
+
+; Wait until the i32 at %word differs from %seen: spin first, then sleep. The spin budget shrinks when it was in vain.
+define internal void @await(ptr %word, i32 %seen, ptr %sleepers, ptr %sync) nounwind {
+entry:
+  %budget.at = getelementptr i8, ptr %sync, i64 $BUDGET
+  %budget = load i32, ptr %budget.at, align 4
+  br label %spin
+spin:
+  %n = phi i32 [ 0, %entry ], [ %n.next, %again ]
+  %now = load atomic i32, ptr %word acquire, align 4
+  %changed = icmp ne i32 %now, %seen
+  br i1 %changed, label %quick, label %check
+check:
+  %spent = icmp sge i32 %n, %budget
+  br i1 %spent, label %slow, label %again
+again:
+  $PAUSE
+  %n.next = add i32 %n, 1
+  br label %spin
+quick:
+  %low = icmp slt i32 %budget, 1000
+  br i1 %low, label %grow, label %done
+grow:
+  %more = add i32 %budget, 16
+  store i32 %more, ptr %budget.at, align 4
+  br label %done
+slow:
+  %half = lshr i32 %budget, 1
+  %less = or i32 %half, 32
+  store i32 %less, ptr %budget.at, align 4
+  %one = atomicrmw add ptr %sleepers, i32 1 seq_cst
+  br label %doze
+doze:
+  call void @sleep(ptr %word, i32 %seen)
+  %then = load atomic i32, ptr %word acquire, align 4
+  %woken = icmp ne i32 %then, %seen
+  br i1 %woken, label %up, label %doze
+up:
+  %gone = atomicrmw sub ptr %sleepers, i32 1 seq_cst
+  br label %done
+done:
+  ret void
+}
+
+define internal void @barrier(ptr %sync, i32 %threads) nounwind {
+entry:
+  %single = icmp eq i32 %threads, 1
+  br i1 %single, label %done, label %arrive
+arrive:
+  %generation.at = getelementptr i8, ptr %sync, i64 $GENERATION
+  %arrived.at = getelementptr i8, ptr %sync, i64 $ARRIVED
+  %sleepers.at = getelementptr i8, ptr %sync, i64 $SLEEPERS
+  %generation = load atomic i32, ptr %generation.at acquire, align 4
+  %before = atomicrmw add ptr %arrived.at, i32 1 acq_rel
+  %last = sub i32 %threads, 1
+  %is.last = icmp eq i32 %before, %last
+  br i1 %is.last, label %release, label %wait
+release:
+  store atomic i32 0, ptr %arrived.at monotonic, align 4
+  %next = add i32 %generation, 1
+  store atomic i32 %next, ptr %generation.at seq_cst, align 4
+  %sleeping = load atomic i32, ptr %sleepers.at seq_cst, align 4
+  %any = icmp ne i32 %sleeping, 0
+  br i1 %any, label %rouse, label %done
+rouse:
+  call void @wake(ptr %generation.at)
+  br label %done
+wait:
+  call void @await(ptr %generation.at, i32 %generation, ptr %sleepers.at, ptr %sync)
+  br label %done
+done:
+  ret void
+}
+
+; Write the pointers and numbers that the kernels' arguments are.
+define internal void @resolve(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity) nounwind {
+entry:
+  %table.at = getelementptr i64, ptr %abi, i64 3
+  %table = load ptr, ptr %table.at, align 8
+  %count.at = getelementptr i64, ptr %abi, i64 4
+  %count = load i64, ptr %count.at, align 8
+  %offset.at = getelementptr i64, ptr %abi, i64 5
+  %offset = load i64, ptr %offset.at, align 8
+  %control = load ptr, ptr %arenas, align 8
+  %arguments = getelementptr i8, ptr %control, i64 %offset
+  br label %head
+head:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %store ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %body, label %done
+body:
+  %row = mul i64 %i, 3
+  %kind.at = getelementptr i64, ptr %table, i64 %row
+  %kind = load i64, ptr %kind.at, align 8
+  %base.at = getelementptr i64, ptr %kind.at, i64 1
+  %base = load i64, ptr %base.at, align 8
+  %slope.at = getelementptr i64, ptr %kind.at, i64 2
+  %slope = load i64, ptr %slope.at, align 8
+  switch i64 %kind, label %arena [ i64 -1, label %number
+                                   i64 -2, label %input
+                                   i64 -3, label %output ]
+number:
+  %grown = mul i64 %slope, %batch
+  %sum = add i64 %base, %grown
+  br label %store
+input:
+  %input.at = getelementptr ptr, ptr %inputs, i64 %base
+  %input.word = load i64, ptr %input.at, align 8
+  br label %store
+output:
+  %output.at = getelementptr ptr, ptr %outputs, i64 %base
+  %output.word = load i64, ptr %output.at, align 8
+  br label %store
+arena:
+  %arena.at = getelementptr ptr, ptr %arenas, i64 %kind
+  %arena.word = load i64, ptr %arena.at, align 8
+  %shift = mul i64 %slope, %capacity
+  %near = add i64 %arena.word, %base
+  %far = add i64 %near, %shift
+  br label %store
+store:
+  %word = phi i64 [ %sum, %number ], [ %input.word, %input ], [ %output.word, %output ], [ %far, %arena ]
+  %target = getelementptr i64, ptr %arguments, i64 %i
+  store i64 %word, ptr %target, align 8
+  %i.next = add i64 %i, 1
+  br label %head
+done:
+  ret void
+}
+
+; One pass over the table.
+define internal void @entries(ptr %abi, ptr %arenas, i64 %batch, i32 %thread, i32 %threads, ptr %sync) nounwind {
+entry:
+  %table.at = getelementptr i64, ptr %abi, i64 1
+  %table = load ptr, ptr %table.at, align 8
+  %count.at = getelementptr i64, ptr %abi, i64 2
+  %count = load i64, ptr %count.at, align 8
+  %offset.at = getelementptr i64, ptr %abi, i64 5
+  %offset = load i64, ptr %offset.at, align 8
+  %control = load ptr, ptr %arenas, align 8
+  %arguments = getelementptr i8, ptr %control, i64 %offset
+  %scratch.size.at = getelementptr i64, ptr %abi, i64 6
+  %scratch.size = load i64, ptr %scratch.size.at, align 8
+  %scratches.at = getelementptr ptr, ptr %arenas, i64 3
+  %scratches = load ptr, ptr %scratches.at, align 8
+  %thread.wide = zext i32 %thread to i64
+  %threads.wide = zext i32 %threads to i64
+  %scratch.offset = mul i64 %thread.wide, %scratch.size
+  %scratch = getelementptr i8, ptr %scratches, i64 %scratch.offset
+  br label %head
+head:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %next ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %body, label %done
+body:
+  %row = shl i64 %i, 3
+  %function.at = getelementptr i64, ptr %table, i64 %row
+  %function = load ptr, ptr %function.at, align 8
+  %first.at = getelementptr i64, ptr %function.at, i64 1
+  %first = load i64, ptr %first.at, align 8
+  %base.at = getelementptr i64, ptr %function.at, i64 2
+  %base = load i64, ptr %base.at, align 8
+  %slope.at = getelementptr i64, ptr %function.at, i64 3
+  %slope = load i64, ptr %slope.at, align 8
+  %chunk.at = getelementptr i64, ptr %function.at, i64 4
+  %chunk = load i64, ptr %chunk.at, align 8
+  %factor.at = getelementptr i64, ptr %function.at, i64 5
+  %factor = load i64, ptr %factor.at, align 8
+  %flags.at = getelementptr i64, ptr %function.at, i64 6
+  %flags = load i64, ptr %flags.at, align 8
+  %barrier.bit = and i64 %flags, 1
+  %has.barrier = icmp ne i64 %barrier.bit, 0
+  br i1 %has.barrier, label %meet, label %share
+meet:
+  call void @barrier(ptr %sync, i32 %threads)
+  br label %share
+share:
+  %grown = mul i64 %slope, %batch
+  %extent = add i64 %base, %grown
+  %short = sub i64 %chunk, 1
+  %padded = add i64 %extent, %short
+  %chunks = udiv i64 %padded, %chunk
+  %items = mul i64 %chunks, %factor
+  %parallel.bit = and i64 %flags, 2
+  %is.parallel = icmp ne i64 %parallel.bit, 0
+  br i1 %is.parallel, label %split, label %alone
+split:
+  %low.product = mul i64 %items, %thread.wide
+  %low = udiv i64 %low.product, %threads.wide
+  %thread.next = add i64 %thread.wide, 1
+  %high.product = mul i64 %items, %thread.next
+  %high = udiv i64 %high.product, %threads.wide
+  br label %go
+alone:
+  %is.first = icmp eq i32 %thread, 0
+  %all = select i1 %is.first, i64 %items, i64 0
+  br label %go
+go:
+  %begin = phi i64 [ %low, %split ], [ 0, %alone ]
+  %end = phi i64 [ %high, %split ], [ %all, %alone ]
+  %has.work = icmp slt i64 %begin, %end
+  br i1 %has.work, label %call, label %next
+call:
+  %place = getelementptr i64, ptr %arguments, i64 %first
+  call void %function(ptr %place, i64 %begin, i64 %end, ptr %scratch)
+  br label %next
+next:
+  %i.next = add i64 %i, 1
+  br label %head
+done:
+  ret void
+}
+
+; All steps of a call, as one thread of the team.
+define i32 @dlc_run(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity, i32 %thread, i32 %threads, ptr %sync) nounwind {
+entry:
+  %flush.at = getelementptr i64, ptr %abi, i64 7
+  %flush = load i64, ptr %flush.at, align 8
+  %flushes = icmp ne i64 %flush, 0
+  br i1 %flushes, label %flushing, label %ready
+flushing:
+  %flushed = call i32 @flush_on()
+  br label %ready
+ready:
+  %mode = phi i32 [ 0, %entry ], [ %flushed, %flushing ]
+  %control = load ptr, ptr %arenas, align 8
+  %is.first = icmp eq i32 %thread, 0
+  br i1 %is.first, label %prepare, label %head
+prepare:
+  call void @resolve(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity)
+  br label %head
+head:
+  call void @barrier(ptr %sync, i32 %threads)
+  %remaining.at = getelementptr i64, ptr %control, i64 5
+  %remaining = load i64, ptr %remaining.at, align 8
+  %more = icmp sgt i64 %remaining, 0
+  br i1 %more, label %step, label %finish
+step:
+  call void @entries(ptr %abi, ptr %arenas, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
+  call void @barrier(ptr %sync, i32 %threads)
+  br i1 %is.first, label %advance, label %head
+advance:
+  %step.at = getelementptr i64, ptr %control, i64 1
+  %step.now = load i64, ptr %step.at, align 8
+  %step.next = add i64 %step.now, 1
+  store i64 %step.next, ptr %step.at, align 8
+  %local.at = getelementptr i64, ptr %control, i64 2
+  %local.now = load i64, ptr %local.at, align 8
+  %local.next = add i64 %local.now, 1
+  store i64 %local.next, ptr %local.at, align 8
+  %stop.at = getelementptr i64, ptr %control, i64 6
+  %stop = load atomic i64, ptr %stop.at monotonic, align 8
+  %stopped = icmp ne i64 %stop, 0
+  %fewer = sub i64 %remaining, 1
+  %left = select i1 %stopped, i64 0, i64 %fewer
+  store i64 %left, ptr %remaining.at, align 8
+  br label %head
+finish:
+  br i1 %flushes, label %restoring, label %done
+restoring:
+  call void @flush_off(i32 %mode)
+  br label %done
+done:
+  ret i32 0
+}
+
+; A member of the team: waits for a job number to change, runs the job, waits again.
+define i32 @dlc_worker(ptr %sync, i32 %thread, i32 %known) nounwind {
+entry:
+  %job.at = getelementptr i8, ptr %sync, i64 $JOB
+  %sleepers.at = getelementptr i8, ptr %sync, i64 $JOB_SLEEPERS
+  %quit.at = getelementptr i8, ptr %sync, i64 $QUIT
+  %fields = getelementptr i8, ptr %sync, i64 $JOB_FIELDS
+  br label %wait
+wait:
+  %seen = phi i32 [ %known, %entry ], [ %now, %work ]
+  call void @await(ptr %job.at, i32 %seen, ptr %sleepers.at, ptr %sync)
+  %now = load atomic i32, ptr %job.at acquire, align 4
+  %quit = load atomic i32, ptr %quit.at acquire, align 4
+  %leave = icmp ne i32 %quit, 0
+  br i1 %leave, label %done, label %work
+work:
+  %abi = load ptr, ptr %fields, align 8
+  %arenas.at = getelementptr i64, ptr %fields, i64 1
+  %arenas = load ptr, ptr %arenas.at, align 8
+  %inputs.at = getelementptr i64, ptr %fields, i64 2
+  %inputs = load ptr, ptr %inputs.at, align 8
+  %outputs.at = getelementptr i64, ptr %fields, i64 3
+  %outputs = load ptr, ptr %outputs.at, align 8
+  %batch.at = getelementptr i64, ptr %fields, i64 4
+  %batch = load i64, ptr %batch.at, align 8
+  %capacity.at = getelementptr i64, ptr %fields, i64 5
+  %capacity = load i64, ptr %capacity.at, align 8
+  %threads.at = getelementptr i64, ptr %fields, i64 6
+  %threads = load i64, ptr %threads.at, align 8
+  %team = trunc i64 %threads to i32
+  %result = call i32 @dlc_run(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity, i32 %thread, i32 %team, ptr %sync)
+  br label %wait
+done:
+  ret i32 0
+}
+
+; Announce a job (or the end, where the quit word is set) to the team.
+define void @dlc_announce(ptr %sync) nounwind {
+  %job.at = getelementptr i8, ptr %sync, i64 $JOB
+  %sleepers.at = getelementptr i8, ptr %sync, i64 $JOB_SLEEPERS
+  %before = atomicrmw add ptr %job.at, i32 1 seq_cst
+  %sleeping = load atomic i32, ptr %sleepers.at seq_cst, align 4
+  %any = icmp ne i32 %sleeping, 0
+  br i1 %any, label %rouse, label %done
+rouse:
+  call void @wake(ptr %job.at)
+  br label %done
+done:
+  ret void
+}
+
+; arguments: target, source, bytes of a row, control. Gathers the rows of this step from the caller's data.
+define void @dlc_fetch(ptr %args, i64 %begin, i64 %end, ptr %scratch) nounwind {
+entry:
+  %target = load ptr, ptr %args, align 8
+  %source.at = getelementptr i64, ptr %args, i64 1
+  %source = load ptr, ptr %source.at, align 8
+  %bytes.at = getelementptr i64, ptr %args, i64 2
+  %bytes = load i64, ptr %bytes.at, align 8
+  %control.at = getelementptr i64, ptr %args, i64 3
+  %control = load ptr, ptr %control.at, align 8
+  %local.at = getelementptr i64, ptr %control, i64 2
+  %local = load i64, ptr %local.at, align 8
+  %batch.at = getelementptr i64, ptr %control, i64 3
+  %batch = load i64, ptr %batch.at, align 8
+  %rows.at = getelementptr i64, ptr %control, i64 4
+  %rows = load ptr, ptr %rows.at, align 8
+  %start = mul i64 %local, %batch
+  br label %head
+head:
+  %r = phi i64 [ %begin, %entry ], [ %r.next, %body ]
+  %more = icmp slt i64 %r, %end
+  br i1 %more, label %body, label %done
+body:
+  %place = add i64 %start, %r
+  %index.at = getelementptr i64, ptr %rows, i64 %place
+  %index = load i64, ptr %index.at, align 8
+  %from = mul i64 %index, %bytes
+  %source.row = getelementptr i8, ptr %source, i64 %from
+  %to = mul i64 %r, %bytes
+  %target.row = getelementptr i8, ptr %target, i64 %to
+  call void @llvm.memcpy.p0.p0.i64(ptr %target.row, ptr %source.row, i64 %bytes, i1 false)
+  %r.next = add i64 %r, 1
+  br label %head
+done:
+  ret void
+}
+
+; arguments: source, target, bytes of a row, rows of a step, control. Hands results to the caller.
+define void @dlc_collect(ptr %args, i64 %begin, i64 %end, ptr %scratch) nounwind {
+entry:
+  %source = load ptr, ptr %args, align 8
+  %target.at = getelementptr i64, ptr %args, i64 1
+  %target = load ptr, ptr %target.at, align 8
+  %bytes.at = getelementptr i64, ptr %args, i64 2
+  %bytes = load i64, ptr %bytes.at, align 8
+  %each.at = getelementptr i64, ptr %args, i64 3
+  %each = load i64, ptr %each.at, align 8
+  %control.at = getelementptr i64, ptr %args, i64 4
+  %control = load ptr, ptr %control.at, align 8
+  %local.at = getelementptr i64, ptr %control, i64 2
+  %local = load i64, ptr %local.at, align 8
+  %start = mul i64 %local, %each
+  %first = add i64 %start, %begin
+  %to = mul i64 %first, %bytes
+  %target.row = getelementptr i8, ptr %target, i64 %to
+  %from = mul i64 %begin, %bytes
+  %source.row = getelementptr i8, ptr %source, i64 %from
+  %count = sub i64 %end, %begin
+  %size = mul i64 %count, %bytes
+  call void @llvm.memcpy.p0.p0.i64(ptr %target.row, ptr %source.row, i64 %size, i1 false)
+  ret void
+}
+
+; arguments: target, source, bytes.
+define void @dlc_copy(ptr %args, i64 %begin, i64 %end, ptr %scratch) nounwind {
+entry:
+  %target = load ptr, ptr %args, align 8
+  %source.at = getelementptr i64, ptr %args, i64 1
+  %source = load ptr, ptr %source.at, align 8
+  %bytes.at = getelementptr i64, ptr %args, i64 2
+  %bytes = load i64, ptr %bytes.at, align 8
+  call void @llvm.memcpy.p0.p0.i64(ptr %target, ptr %source, i64 %bytes, i1 false)
+  ret void
+}
+"""

@@ -1,0 +1,157 @@
+"""Writes one LLVM function as text: fresh names, blocks, counted loops with carried values, vector constants."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from compiler.types import DType
+
+LANES = 16  # of every vector, whatever its element type: LLVM splits it where registers are shorter
+
+REGISTER = {
+    DType.F32: "float",
+    DType.F64: "double",
+    DType.I32: "i32",
+    DType.I64: "i64",
+    DType.U8: "i8",
+    DType.BOOL: "i1",
+}
+MEMORY = {**REGISTER, DType.BOOL: "i8"}
+SUFFIX = {"float": "f32", "double": "f64", "i64": "i64", "i32": "i32", "i8": "i8", "i1": "i1"}
+
+
+def literal(value: float | int | bool, dtype: DType) -> str:
+    """A number as LLVM writes it."""
+    if dtype is DType.BOOL:
+        return "true" if value else "false"
+    if not dtype.is_float:
+        return str(int(value))
+    if dtype is DType.F32:
+        value = struct.unpack("<f", struct.pack("<f", _fit(float(value))))[0]
+    return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
+
+
+def _fit(value: float) -> float:
+    """Beyond the largest f32 a number is infinite, as in a conversion."""
+    if value != value or abs(value) < 3.4028235677973366e38:
+        return value
+    return float("inf") if value > 0 else float("-inf")
+
+
+def vector(type_: str, lanes: int = LANES) -> str:
+    return type_ if lanes == 1 else f"<{lanes} x {type_}>"
+
+
+def splat_of(type_: str, text: str, lanes: int = LANES) -> str:
+    """A vector constant with the same literal in each lane."""
+    return text if lanes == 1 else f"splat ({type_} {text})"
+
+
+@dataclass(slots=True)
+class Text:
+    """The body of a function, line by line."""
+
+    lines: list[str] = field(default_factory=list[str])
+    allocations: list[str] = field(default_factory=list[str])
+    count: int = 0
+    block: str = "entry"
+
+    def fresh(self, stem: str = "v") -> str:
+        self.count += 1
+        return f"%{stem}{self.count}"
+
+    def line(self, text: str) -> None:
+        self.lines.append("  " + text)
+
+    def let(self, text: str, stem: str = "v") -> str:
+        """Append an instruction; the name of its result."""
+        name = self.fresh(stem)
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def label(self, stem: str) -> str:
+        self.count += 1
+        return f"{stem}{self.count}"
+
+    def start(self, label: str) -> None:
+        self.lines.append(f"{label}:")
+        self.block = label
+
+    def add(self, left: str, right: int | str) -> str:
+        """i64 sum; nothing is written for a zero."""
+        if right in (0, "0"):
+            return left
+        if left == "0":
+            return str(right)
+        return self.let(f"add i64 {left}, {right}")
+
+    def mul(self, left: str, right: int | str) -> str:
+        """i64 product; nothing is written for a one."""
+        if right in (1, "1"):
+            return left
+        if left == "0" or right in (0, "0"):
+            return "0"
+        return self.let(f"mul i64 {left}, {right}")
+
+    def pointer(self, base: str, index: str, type_: str) -> str:
+        """The address of element `index`."""
+        return base if index == "0" else self.let(f"getelementptr {type_}, ptr {base}, i64 {index}", "p")
+
+    def splat(self, scalar: str, type_: str) -> str:
+        """A scalar in each lane."""
+        first = self.let(f"insertelement <{LANES} x {type_}> poison, {type_} {scalar}, i64 0")
+        return self.let(
+            f"shufflevector <{LANES} x {type_}> {first}, <{LANES} x {type_}> poison, <{LANES} x i32> zeroinitializer"
+        )
+
+    def loop(
+        self,
+        start: str,
+        stop: str,
+        step: int,
+        carries: Sequence[tuple[str, str]],
+        body: Callable[[str, list[str]], list[str]],
+    ) -> list[str]:
+        """`for i = start; i + step <= stop` in effect `i < stop` for exact multiples.
+
+        `carries` are (type, initial value); `body` gets the index and the carried values and gives the next ones.
+        The values after the loop are returned. The loop runs while `i < stop`, so callers pass rounded bounds.
+        """
+        head, inside, leave = self.label("head"), self.label("body"), self.label("exit")
+        before = self.block
+        self.line(f"br label %{head}")
+        self.start(head)
+        index = self.fresh("i")
+        names = [self.fresh("c") for _ in carries]
+        mark = len(self.lines)
+        self.lines.append("")
+        go = self.let(f"icmp slt i64 {index}, {stop}")
+        self.line(f"br i1 {go}, label %{inside}, label %{leave}")
+        self.start(inside)
+        following = body(index, names)
+        advanced = self.let(f"add nsw i64 {index}, {step}")
+        after = self.block
+        self.line(f"br label %{head}")
+        phis = [f"  {index} = phi i64 [ {start}, %{before} ], [ {advanced}, %{after} ]"]
+        for name, (type_, initial), new in zip(names, carries, following, strict=True):
+            phis.append(f"  {name} = phi {type_} [ {initial}, %{before} ], [ {new}, %{after} ]")
+        self.lines[mark] = "\n".join(phis)
+        self.start(leave)
+        return names
+
+    def when(self, condition: str, body: Callable[[], None]) -> None:
+        """Run `body` where the i1 `condition` holds."""
+        inside, leave = self.label("then"), self.label("done")
+        self.line(f"br i1 {condition}, label %{inside}, label %{leave}")
+        self.start(inside)
+        body()
+        self.line(f"br label %{leave}")
+        self.start(leave)
+
+    def minimum(self, left: str, right: str) -> str:
+        return self.let(f"call i64 @llvm.smin.i64(i64 {left}, i64 {right})")
+
+    def maximum(self, left: str, right: str) -> str:
+        return self.let(f"call i64 @llvm.smax.i64(i64 {left}, i64 {right})")
