@@ -110,6 +110,7 @@ def test_csv_missing_values_are_nan_or_empty(tmp_path: Path, missing: str) -> No
         ("1,2\n3,4,5\n", 2, "3 values"),
         ("x,y\n1,a\n\n2,b,c\n", 4, "3 values"),
         ("x\n1\n2\nthree\n4\n", 4, "here stands `three`"),
+        ("x\n1\n2\n1_000\n4\n", 4, "here stands `1_000`"),
         ("x\n1\n2\ninf\n4\n", 4, "here stands `inf`"),
         ("x,y\n1,2\n" + "3,4\n" * 200 + "5,six\n", 203, "here stands `six`"),
         ('a,b\n1,"open\n2,3\n', 2, "cannot be read"),
