@@ -1,4 +1,4 @@
-"""Calls of the standard library's functions beside independent NumPy lines: operands, meaning, and what to differentiate."""
+"""Calls of the library's functions beside independent NumPy lines: operands, meaning, and what to differentiate by."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RANDOM = np.random.default_rng(7)
 
 @dataclass(frozen=True, slots=True)
 class FunctionCase:
-    """`call` is an expression of `.dl` over the names of `operands`; `slopes` names the operands to differentiate by."""
+    """`call` is an expression of `.dl` over the names of `operands`; `slopes` names those to differentiate by."""
 
     name: str
     call: str
