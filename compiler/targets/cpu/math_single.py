@@ -105,8 +105,8 @@ def sigmoid(x: Value) -> Value:
     x = at_most(at_least(x, -89.0), 87.0)
     shifted = fma(x, -_LOG2_E, _ROUND + _BIAS)
     r = _remainder(-x, shifted - (_ROUND + _BIAS))
-    scale = _power_of_two(shifted)
-    return 1.0 / fma(fma(polynomial(r, _EXP), r * r, r), scale, scale + 1.0)
+    power = fma(polynomial(r, _EXP), r * r, r) + 1.0
+    return 1.0 / fma(power, _power_of_two(shifted), 1.0)
 
 
 def tanh(x: Value) -> Value:
