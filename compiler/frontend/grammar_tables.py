@@ -66,9 +66,17 @@ def build_tables(grammar: str) -> Tables:
     """The tables of a grammar in Lark's notation. Raises Lark's `GrammarError` if it is not LALR(1)."""
     # Lark is slow to import and only needed after a change of the grammar.
     from lark import Lark
+    from lark.lexer import Lexer
     from lark.parsers.lalr_analysis import Shift
 
-    parser = Lark(grammar, parser="lalr", lexer="basic", maybe_placeholders=True)
+    class NoLexer(Lexer):
+        """Lark's own lexers are not used, so they need not be built."""
+
+        def __init__(self, configuration: Any) -> None: ...
+
+        def lex(self, lexer_state: Any, parser_state: Any) -> Any: ...
+
+    parser = Lark(grammar, parser="lalr", lexer=NoLexer, strict=True, maybe_placeholders=True)
     table = cast(Any, parser).parser.parser.parser.parse_table
     first, last = table.start_states["start"], table.end_states["start"]
     # Lark numbers states and rules differently in each run; the order of a walk from the start is the same in all.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any, cast
 
 from compiler.diagnostics import Diagnostic, Source, SourceError, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.automaton import Actions, Automaton, UnexpectedToken
 from compiler.frontend.build_syntax import SyntaxBuilder
-from compiler.frontend.declarations import split_declarations
+from compiler.frontend.declarations import DEEPEST, split_declarations
 from compiler.frontend.grammar_tables import CALL, load_tables
 from compiler.frontend.lexer import Comment, Lexed, lex
-from compiler.frontend.syntax_errors import end_declaration, explain_unexpected
+from compiler.frontend.syntax_errors import Explainer, end_declaration
+
+MOST_MISTAKES = 100
 
 
 class Parser:
@@ -19,12 +23,13 @@ class Parser:
 
     def __init__(self) -> None:
         self._automaton: Automaton | None = None
+        self._explainer: Explainer | None = None
 
     def parse(self, source: Source) -> syntax.Module:
         """The syntax of a source. Raises `SourceError` with every independent mistake, in the order of the text."""
-        if self._automaton is None:
-            self._automaton = Automaton(load_tables())
-        return _parse(source, self._automaton)
+        automaton = self._automaton = self._automaton or Automaton(load_tables())
+        explainer = self._explainer = self._explainer or Explainer(automaton)
+        return _parse(source, automaton, explainer)
 
 
 def parse(source: Source) -> syntax.Module:
@@ -32,7 +37,7 @@ def parse(source: Source) -> syntax.Module:
     return Parser().parse(source)
 
 
-def _parse(source: Source, automaton: Automaton) -> syntax.Module:
+def _parse(source: Source, automaton: Automaton, explainer: Explainer) -> syntax.Module:
     lexed = lex(source)
     documentation = _Documentation(lexed)
     builder = SyntaxBuilder(source, documentation.texts)
@@ -45,15 +50,43 @@ def _parse(source: Source, automaton: Automaton) -> syntax.Module:
             continue
         tokens = end_declaration(declared.tokens)
         try:
-            declarations.append(automaton.run(tokens, actions))
+            declaration = automaton.run(tokens, actions)
         except UnexpectedToken as unexpected:
-            mistakes.append(explain_unexpected(source, tokens, unexpected, automaton))
+            mistakes.append(explainer.explain(source, tokens, unexpected))
+        else:
+            mistakes += _too_deep(declaration, len(tokens))
+            declarations.append(declaration)
     mistakes += builder.mistakes
     # After another mistake, comments stand alone only because what they document was not read.
     mistakes = mistakes or documentation.misplaced(source)
     if mistakes:
-        raise SourceError(tuple(sorted(mistakes, key=lambda mistake: (mistake.span.line, mistake.span.column))))
+        mistakes.sort(key=lambda mistake: (mistake.span.line, mistake.span.column))
+        raise SourceError(tuple(mistakes[:MOST_MISTAKES]))
     return syntax.Module(source, tuple(declarations))
+
+
+def _too_deep(declaration: syntax.Declaration, size: int) -> list[Diagnostic]:
+    """The mistake of a declaration that later stages, which recurse, could not walk. `size` counts its tokens."""
+    if size <= DEEPEST:
+        return []
+    level: list[Any] = [declaration]
+    for _ in range(DEEPEST):
+        level = [part for node in level for part in _parts(node)]
+        if not level:
+            return []
+    fix = hint("give the inner parts names")
+    return [Diagnostic("E0117", "this is nested too deeply", next(iter(level)).span, (fix,))]
+
+
+def _parts(node: Any) -> Iterator[Any]:
+    """The nodes directly below one."""
+    for field in fields(node):
+        waiting: list[Any] = [getattr(node, field.name)]
+        for value in waiting:
+            if isinstance(value, tuple):
+                waiting += cast(tuple[Any, ...], value)
+            elif is_dataclass(value) and not isinstance(value, Span):
+                yield value
 
 
 def _actions(builder: SyntaxBuilder, automaton: Automaton) -> Actions:

@@ -10,10 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.diagnostics import CompilerBug, Diagnostic, Note, Source, hint
+from compiler.diagnostics import CompilerBug, Diagnostic, Note, Source, Span, hint
 from compiler.frontend.automaton import Automaton, UnexpectedToken
 from compiler.frontend.declarations import split_declarations
-from compiler.frontend.lexer import CONTEXTUAL, END, KEYWORDS, NEWLINE, OPERATORS, RESERVED, Token, lex, span_of
+from compiler.frontend.lexer import (
+    CONTEXTUAL,
+    DECLARATIONS,
+    END,
+    KEYWORDS,
+    NEWLINE,
+    OPERATORS,
+    RESERVED,
+    Token,
+    lex,
+    span_of,
+)
+from compiler.rendering import did_you_mean
 
 MESSAGES = Path(__file__).parents[2] / "grammar" / "syntax_errors.toml"
 
@@ -64,17 +76,24 @@ def read_explanations() -> tuple[Explanation, ...]:
     )
 
 
-def explain_unexpected(
-    source: Source, tokens: Sequence[Token], unexpected: UnexpectedToken, automaton: Automaton
-) -> Diagnostic:
-    """The diagnostic for a token that the grammar does not allow; `tokens` end with END."""
-    mistake = _mistake(tokens, unexpected, automaton)
-    for explanation in read_explanations():
-        for snippet in explanation.snippets:
-            shown = mistake_in(snippet, automaton)
-            if all(shown[facet] == mistake.facets[facet] for facet in explanation.same):
-                return _explained(source, mistake, explanation)
-    return _generic(source, mistake, automaton.expected(unexpected.states))
+class Explainer:
+    """Explains the mistakes of any number of texts; the entries and their snippets are read at the first one."""
+
+    def __init__(self, automaton: Automaton) -> None:
+        self._automaton = automaton
+        self._shown: list[tuple[Explanation, list[dict[str, str]]]] = []
+
+    def explain(self, source: Source, tokens: Sequence[Token], unexpected: UnexpectedToken) -> Diagnostic:
+        """The diagnostic for a token that the grammar does not allow; `tokens` end with END."""
+        if not self._shown:
+            for entry in read_explanations():
+                self._shown.append((entry, [mistake_in(snippet, self._automaton) for snippet in entry.snippets]))
+        mistake = _mistake(tokens, unexpected, self._automaton)
+        for entry, snippets in self._shown:
+            seen = [mistake.facets[facet] for facet in entry.same]
+            if any(seen == [shown[facet] for facet in entry.same] for shown in snippets):
+                return _explained(source, mistake, entry)
+        return _generic(source, mistake, self._automaton.expected(unexpected.states))
 
 
 def mistake_in(snippet: str, automaton: Automaton) -> dict[str, str]:
@@ -112,6 +131,7 @@ def _mistake(tokens: Sequence[Token], unexpected: UnexpectedToken, automaton: Au
         "start": start.kind,
         "inside": _innermost_bracket(tokens[:position]),
         "expects": "expression" if "NUMBER" in expected else "name" if "NAME" in expected else "other",
+        "after": "value" if "CARET" in expected or "PLUS" in expected else "",
         "complete": str(END in expected),
     }
     # A newline has no place of its own: the mistake is seen at the end of the line before it.
@@ -154,12 +174,21 @@ def _explained(source: Source, mistake: _Mistake, explanation: Explanation) -> D
 def _generic(source: Source, mistake: _Mistake, expected: frozenset[str]) -> Diagnostic:
     token, before = mistake.places["token"], mistake.places["before"]
     span = span_of(source, token)
+    if before.kind == "START":
+        return _no_declaration(span, token)
     if token.kind in _RESERVED and "NAME" in expected:
         message = f"`{token.text}` is a reserved word and cannot be a name"
         return Diagnostic("E0106", message, span, (hint("choose another name"),))
     wanted = _list_of(_wanted(expected))
     after = f" after `{before.text}`" if before.text else ""
     return Diagnostic("E0101", f"expected {wanted}{after}, found {_shown(token)}", span)
+
+
+def _no_declaration(span: Span, token: Token) -> Diagnostic:
+    nearest = did_you_mean(token.text, DECLARATIONS) if token.text.isidentifier() else None
+    fix = f"did you mean `{nearest}`?" if nearest else f"declarations start with: {' '.join(sorted(DECLARATIONS))}"
+    message = f"`{token.text}` starts no declaration"
+    return Diagnostic("E0110", message, span, (hint(fix),))
 
 
 def _wanted(expected: frozenset[str]) -> list[str]:
