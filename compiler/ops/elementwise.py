@@ -315,6 +315,7 @@ class _Binary(Op):
     category = Category.ELEMENTWISE
     accepted: ClassVar[Sequence[DType]] = NUMBERS
     domains: ClassVar[tuple[Range, Range]] = ((-2.0, 2.0), (-2.0, 2.0))
+    integer_domains: ClassVar[tuple[Range, Range]] = ((-9, 10), (-9, 10))
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         expect_operands(self.name, operands, 2)
@@ -334,9 +335,13 @@ class _Binary(Op):
 
     @classmethod
     def samples(cls) -> tuple[Sample, ...]:
-        dtypes = [d for d in (DType.F32, DType.I32, DType.BOOL) if d in cls.accepted]
-        types = [TensorType(d, shape) for d in dtypes for shape in _SHAPES]
-        return tuple(Sample(cls(), (type_, type_), cls.domains) for type_ in types)
+        choices = ((DType.F32, cls.domains), (DType.I32, cls.integer_domains), (DType.BOOL, ((0, 2), (0, 2))))
+        return tuple(
+            Sample(cls(), (TensorType(dtype, shape),) * 2, ranges)
+            for dtype, ranges in choices
+            if dtype in cls.accepted
+            for shape in _SHAPES
+        )
 
     @abstractmethod
     def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term | None, Term | None]:
@@ -475,6 +480,7 @@ class FloorDivide(_Binary):
 
     name = "floordiv"
     domains = ((4.1, 4.9), (1.1, 1.3))
+    integer_domains = ((-9, 10), (1, 5))
 
     def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[None, None]:
         return None, None
@@ -490,6 +496,7 @@ class Modulo(_Binary):
 
     name = "mod"
     domains = ((4.1, 4.9), (1.7, 1.9))
+    integer_domains = ((-9, 10), (1, 5))
 
     def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
         return dy, -(dy * a.apply(FloorDivide(), b))
@@ -502,7 +509,6 @@ class _Logical(_Binary):
     """A binary op on booleans."""
 
     accepted = BOOLEANS
-    domains = ((0, 2), (0, 2))
 
     def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[None, None]:
         return None, None
@@ -529,7 +535,7 @@ class Or(_Logical):
 class _Comparison(_Binary):
     """A binary op whose result is boolean."""
 
-    domains = ((0, 3), (0, 3))
+    integer_domains = ((0, 3), (0, 3))
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         expect_operands(self.name, operands, 2)
