@@ -32,11 +32,11 @@ from compiler.diagnostics import CheckpointError, DataError, DlcError, SourceErr
 from compiler.driver import Options, Tensors
 from runtime.data.preparation import Preparation
 from runtime.data_from_arrays import part_of_arrays
-from runtime.evaluation import Evaluator
+from runtime.evaluation import evaluate_part
 from runtime.evaluation_data import evaluation_data
 from runtime.jobs import Parts, fresh_tensors, job_of, load_data, start_of
 from runtime.keepers import MemoryKeeper
-from runtime.model import runtime_settings, training_of, weight_names
+from runtime.model import weight_names
 from runtime.position import Position
 from runtime.prediction import predict
 from runtime.reporting.events import EpochEnded, Event, TrainingEnded, ignore
@@ -102,9 +102,9 @@ def load(
 ) -> Model:
     """The model of a `.dl` file, or that of a run with its best weights.
 
-    `settings` stand above those of the file: `hidden=64`, `**{"optimizer.lr": 0.01}`. `experiment` chooses among several
-    `train NAME: …`; `threads` defaults to all that the process may use; `target` is `native` or `reference` (NumPy, slow,
-    the definition of meaning); `dtype="f64"` turns every f32 into f64.
+    `settings` stand above those of the file: `hidden=64`, `**{"optimizer.lr": 0.01}`. `experiment` chooses among
+    several `train NAME: …`; `threads` defaults to all that the process may use; `target` is `native` or `reference`
+    (NumPy, slow, the definition of meaning); `dtype="f64"` turns every f32 into f64.
     Raises SourceError with every mistake of the file.
     """
     options = _options(target, dtype, threads)
@@ -204,14 +204,11 @@ class Model:
 
         Without `data`, over the test part of what `train` names; where there is none, validation or training rows.
         """
-        plan = training_of(self._program)
         if isinstance(data, Mapping):
             part = part_of_arrays(self._program.inputs, data)
         else:
             part = evaluation_data(self._trained(), None if data is None else Path(data), None).part
-        executable = driver.compile_evaluation(self._program, self._options)
-        evaluator = Evaluator(executable, min(plan.batch, len(part.rows)), runtime_settings(self._program))
-        return evaluator.evaluate(self._tensors(), part) or {}
+        return evaluate_part(self._program, self._tensors(), part, self._options)
 
     def predict(self, inputs: Mapping[str, Array] | Array) -> dict[str, Array]:
         """Each output by name, for any number of rows. `inputs` go by name; a single one may stand alone."""
@@ -222,9 +219,7 @@ class Model:
                 raise UsageError(f"the model has {len(specs)} inputs", f"give a dictionary with {names}")
             inputs = {specs[0].name: inputs}
         part = part_of_arrays(specs, inputs)
-        batch = min(self._options.batch, len(part.rows))
-        executable = driver.compile_prediction(self._program, self._options)
-        return predict(executable, self._tensors(), part, batch, runtime_settings(self._program))
+        return predict(self._program, self._tensors(), part, self._options)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters and states to a safetensors file, for `init_from` and `dlc eval --weights`."""

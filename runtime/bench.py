@@ -12,8 +12,10 @@ import numpy as np
 
 from compiler import driver
 from compiler.diagnostics import UsageError
+from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
 from runtime.model import parameter_count, runtime_settings
+from runtime.precision import in_precision
 from runtime.process import peak_memory, seconds_since_start
 
 if TYPE_CHECKING:
@@ -94,9 +96,9 @@ def _training_steps(program: Program, batch: int, options: Options) -> Callable[
     executable = driver.compile_training(program, options)
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, plan.seed, options)
-    data = synthetic(program.inputs, batch, plan.seed)
-    settings = runtime_settings(program)
     one_batch = np.arange(batch, dtype=np.int64)
+    data = in_precision(Part(synthetic(program.inputs, batch, plan.seed), one_batch), options.dtype).arrays
+    settings = runtime_settings(program)
     done = 0
 
     def run(steps: int) -> None:
@@ -111,9 +113,10 @@ def _inference_steps(program: Program, batch: int, options: Options) -> Callable
     executable = driver.compile_prediction(program, options)
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, 0, options)
-    data = synthetic(tuple(spec for spec in program.inputs if not spec.is_target), batch, 0)
-    settings = runtime_settings(program)
     rows = np.arange(batch, dtype=np.int64)
+    inputs = [spec for spec in program.inputs if not spec.is_target]
+    data = in_precision(Part(synthetic(inputs, batch, 0), rows), options.dtype).arrays
+    settings = runtime_settings(program)
 
     def run(steps: int) -> None:
         for _ in range(steps):

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.driver import Executable, Tensors
+from compiler import driver
+from compiler.driver import Executable, Options, Tensors
 from runtime.data.part import Part
+from runtime.model import runtime_settings, training_of
 from runtime.pace import Pace
+from runtime.precision import in_precision
 from runtime.sums import added_in_order
+
+if TYPE_CHECKING:
+    from compiler.driver import Program
+
+
+def evaluate_part(program: Program, tensors: Tensors, part: Part, options: Options) -> dict[str, float]:
+    """Compile the evaluation and give the means over the rows of `part`. Raises UsageError for a bare model."""
+    batch = min(training_of(program).batch, len(part.rows))
+    executable = driver.compile_evaluation(program, options)
+    evaluator = Evaluator(executable, batch, runtime_settings(program))
+    return evaluator.evaluate(tensors, in_precision(part, options.dtype)) or {}
 
 
 class Evaluator:

@@ -14,6 +14,7 @@ from runtime.data.part import Part
 from runtime.evaluation import Evaluator
 from runtime.model import length_of, parameter_count, runtime_settings, training_of
 from runtime.position import Position
+from runtime.precision import in_precision
 from runtime.reporting.events import TrainingStarted
 from runtime.training import LOSS, Job, Keeper
 
@@ -62,9 +63,9 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
         settings=settings,
         seed=plan.seed,
         length=length,
-        train=parts.train,
-        validation=parts.validation,
-        test=parts.test,
+        train=in_precision(parts.train, options.dtype),
+        validation=None if parts.validation is None else in_precision(parts.validation, options.dtype),
+        test=None if parts.test is None else in_precision(parts.test, options.dtype),
         patience=plan.patience,
         scalars=(LOSS, *plan.metrics),
         keeper=keeper,

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.driver import Array, Executable, Tensors
+from compiler import driver
+from compiler.driver import Array, Options, Tensors
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.specs import InputSpec
+from runtime.model import runtime_settings
 from runtime.pace import Pace
+from runtime.precision import in_precision
+
+if TYPE_CHECKING:
+    from compiler.driver import Program
 
 
-def predict(
-    executable: Executable, tensors: Tensors, part: Part, batch: int, settings: Mapping[str, float]
-) -> dict[str, Array]:
-    """Each output by name, one row for each row of `part` (at least one), `batch` rows at a time."""
+def predict(program: Program, tensors: Tensors, part: Part, options: Options) -> dict[str, Array]:
+    """Each output by name, one row for each row of `part` (at least one), some rows at a time."""
+    executable = driver.compile_prediction(program, options)
+    part = in_precision(part, options.dtype)
+    batch = min(options.batch, len(part.rows))
+    settings = runtime_settings(program)
     pieces: dict[str, list[Array]] = {}
     pace, first = Pace(), 0
     while first < len(part.rows):

@@ -208,11 +208,12 @@ class _Training:
         self._saved_at = time.monotonic()
 
     def _refuse_nonfinite(self, results: Results) -> None:
-        spoilt = results.nonfinite or self._nonfinite_scalars(results)
+        # The compiled step reports tensors at the end of a call; a scalar shows its own step.
+        spoilt = [*self._nonfinite_scalars(results), *results.nonfinite]
         if not spoilt:
             return
         has_good_state = self._job.keeper.give_up()
-        name, step = spoilt[0]
+        name, step = min(spoilt, key=lambda found: found[1])
         epoch = step // self._job.length.steps_per_epoch + 1
         fix = "lower the rate (--set optimizer.lr=…) or clip the gradients (`clip = norm(1.0)` in `train`)"
         if has_good_state:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compiler import driver
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.cli.trained import add_trained, trained_of
-from runtime.evaluation import Evaluator
+from runtime.evaluation import evaluate_part
 from runtime.evaluation_data import PARTS, evaluation_data
-from runtime.model import runtime_settings, training_of
 from runtime.reporting.terminal import say, say_labelled
 from runtime.reporting.training_json import prefixed
 from runtime.reporting.units import measure
@@ -33,13 +31,10 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     trained = trained_of(arguments)
-    plan = training_of(trained.program)
     chosen = evaluation_data(trained, None if arguments.data is None else Path(arguments.data), arguments.part)
     for note in chosen.notes:
         say_labelled("note", note)
-    executable = driver.compile_evaluation(trained.program, trained.options)
-    evaluator = Evaluator(executable, min(plan.batch, len(chosen.part.rows)), runtime_settings(trained.program))
-    scalars = evaluator.evaluate(trained.tensors, chosen.part) or {}
+    scalars = evaluate_part(trained.program, trained.tensors, chosen.part, trained.options)
     if arguments.json:
         rows = len(chosen.part.rows)
         print_json({"model": trained.program.model, "data": chosen.name, "rows": rows, **prefixed("", scalars)})

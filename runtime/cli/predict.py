@@ -9,12 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from compiler import driver
 from compiler.diagnostics import UsageError
 from runtime.cli.parser import Namespace, Parser
 from runtime.cli.trained import add_trained, trained_of
 from runtime.data.loading import load_rows
-from runtime.model import runtime_settings
 from runtime.prediction import classes, predict
 from runtime.prediction_files import FORMATS, json_lines, write_predictions
 from runtime.reporting.terminal import say, say_labelled
@@ -45,9 +43,7 @@ def run(arguments: Namespace) -> int:
     loaded = load_rows(Path(arguments.input), program.inputs, trained.preparation, options)
     for note in loaded.notes:
         say_labelled("note", note)
-    executable = driver.compile_prediction(program, trained.options)
-    batch = min(trained.options.batch, len(loaded.part.rows))
-    outputs = predict(executable, trained.tensors, loaded.part, batch, runtime_settings(program))
+    outputs = predict(program, trained.tensors, loaded.part, trained.options)
     found = classes(outputs, [spec for spec in program.inputs if spec.is_target], trained.preparation)
     if output is None:
         for line in json_lines({**outputs, **found}):

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TextIO
 
-_STYLES = {"error": "1;31", "warning": "1;33", "hint": "1;36", "note": "1;34", "bold": "1", "dim": "2", "green": "32"}
+_STYLES = {"error": "1;31", "warning": "1;33", "hint": "1;32", "note": "1;36", "bold": "1", "dim": "2", "green": "32"}
 
 
 def wants_colour(stream: TextIO) -> bool:

@@ -39,7 +39,7 @@ def test_report(arguments: list[str], batch: int, capsys: pytest.CaptureFixture[
     assert (report["model"], report["mode"], report["batch"], report["threads"]) == ("Small", arguments[1], batch, 1)
     assert report["parameters"] == 8
     assert 0 < report["p10_ms"] <= report["median_ms"] <= report["p90_ms"]
-    assert report["steps"] * report["median_ms"] >= 25
+    assert report["steps"] >= 10
     assert 0 < report["compile_s"] < report["first_s"]
     assert report["gflops"] == pytest.approx(report["flops"] / report["median_ms"] / 1e6, rel=1e-4)
     assert 10 < report["peak_rss_mb"] < 4000
