@@ -1,9 +1,9 @@
 """The same weights and batches in `dlc` and PyTorch: the largest relative difference of their losses, as JSON.
 
-In f32 the curve of a network with ReLU and Adam is not always determined to within rounding: an activation that is zero
-up to rounding counts in one program and not in the other, and Adam makes full steps of the smallest gradient. Between
-PyTorch's own f32 and f64 about every second seed gives differences of 1e-4 to 1e-3. So several seeds are compared, where a
-fault of the program would show in each, and f64, where such a tie does not happen.
+In f32 the curve of a network with ReLU and Adam is not always determined to within rounding: an activation that is
+zero up to rounding counts in one program and not in the other, and Adam makes full steps of the smallest gradient.
+Between PyTorch's own f32 and f64 about every second seed gives differences of 1e-4 to 1e-3. So several seeds are
+compared, where a fault of the program would show in each, and f64, where such a tie does not happen.
 """
 
 from __future__ import annotations
