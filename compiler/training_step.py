@@ -11,6 +11,7 @@ from compiler.frontend.program import Clip, ParameterSpec, Program, Training, Up
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.simplify import simplify
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add, Cast, Multiply, Term
 from compiler.ops.spreading import Sum
@@ -64,7 +65,8 @@ class _Step:
         self.builder = GraphBuilder(program.name)
         self.inputs: dict[str, Value] = {}
         arguments = [self._input(i.name, i.role, i.value.type) for i in program.training.inputs]
-        self.forward = self.builder.inline(program.training, arguments)
+        # Simplified first: the gradient of sigmoid is finite where that of 1 / (1 + exp(-x)) is 0 * inf.
+        self.forward = self.builder.inline(simplify(program.training), arguments)
         self.gradients: dict[str, Value] = {}
         self.rates: dict[str, Value] = {}
 

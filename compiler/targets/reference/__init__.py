@@ -1,0 +1,1 @@
+"""The reference target: graphs evaluated in NumPy, unoptimised. It defines what a program means."""
