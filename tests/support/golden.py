@@ -15,7 +15,7 @@ class Golden:
 
     update: bool = False
     folder: Path = GOLDEN
-    used: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set[str])
 
     def __call__(self, name: str, text: str) -> None:
         """Assert that `text` is what `folder / name` holds; a missing file fails unless goldens are being updated."""
