@@ -32,13 +32,13 @@ from compiler.diagnostics import CheckpointError, DataError, DlcError, SourceErr
 from compiler.driver import Options, Tensors
 from runtime.data.preparation import Preparation
 from runtime.data_from_arrays import part_of_arrays
-from runtime.evaluation import evaluate_part
+from runtime.evaluation import Evaluator, evaluator_of
 from runtime.evaluation_data import evaluation_data
 from runtime.jobs import Parts, fresh_tensors, job_of, load_data, start_of
 from runtime.keepers import MemoryKeeper
 from runtime.model import weight_names
 from runtime.position import Position
-from runtime.prediction import predict
+from runtime.prediction import Predictor
 from runtime.reporting.events import EpochEnded, Event, TrainingEnded, ignore
 from runtime.reporting.settings import value_text
 from runtime.tensor_files import write_tensors
@@ -162,6 +162,8 @@ class Model:
         self._present = None if trained is None else trained.tensors
         self._choices = None if trained is None else trained.choices
         self._preparation = None if trained is None else trained.preparation
+        self._evaluator: Evaluator | None = None
+        self._predictor: Predictor | None = None
 
     @property
     def parameters(self) -> Mapping[str, Array]:
@@ -197,6 +199,7 @@ class Model:
         job = job_of(program, parts, tensors, self._options, keeper)
         observer(start_of(program, job, Position()))
         self._program, self._present, self._preparation = program, tensors, preparation
+        self._evaluator = self._predictor = None
         return _result(run_training(job, Position(), observer), keeper)
 
     def evaluate(self, data: Data | None = None) -> dict[str, float]:
@@ -208,7 +211,7 @@ class Model:
             part = part_of_arrays(self._program.inputs, data)
         else:
             part = evaluation_data(self._trained(), None if data is None else Path(data), None).part
-        return evaluate_part(self._program, self._tensors(), part, self._options)
+        return self._evaluation().evaluate(self._tensors(), part) or {}
 
     def predict(self, inputs: Mapping[str, Array] | Array) -> dict[str, Array]:
         """Each output by name, for any number of rows. `inputs` go by name; a single one may stand alone."""
@@ -219,11 +222,21 @@ class Model:
                 raise UsageError(f"the model has {len(specs)} inputs", f"give a dictionary with {names}")
             inputs = {specs[0].name: inputs}
         part = part_of_arrays(specs, inputs)
-        return predict(self._program, self._tensors(), part, self._options)
+        return self._prediction().predict(self._tensors(), part)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters and states to a safetensors file, for `init_from` and `dlc eval --weights`."""
         write_tensors(Path(path), dict(self.parameters))
+
+    def _evaluation(self) -> Evaluator:
+        if self._evaluator is None:
+            self._evaluator = evaluator_of(self._program, self._options)
+        return self._evaluator
+
+    def _prediction(self) -> Predictor:
+        if self._predictor is None:
+            self._predictor = Predictor(self._program, self._options)
+        return self._predictor
 
     def _trained(self) -> Trained:
         return Trained(self._program, self._tensors(), self._options, self._choices, self._preparation, ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from compiler.diagnostics import UsageError
 from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
 from runtime.model import parameter_count, runtime_settings
+from runtime.position import Length
 from runtime.precision import in_precision
 from runtime.process import peak_memory, seconds_since_start
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _SAMPLE_SECONDS = 0.005  # shorter samples measure the clock
 _LEAST_SAMPLES = 10
+_SUPPOSED_STEPS = 10_000  # what `total_steps` is to a schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
     begin = time.perf_counter()
     program = load()
     batch = batch or _usual_batch(program, mode)
+    options = replace(options, batch=batch)
     run_steps = (
         _training_steps(program, batch, options) if mode == "train" else _inference_steps(program, batch, options)
     )
@@ -98,7 +101,7 @@ def _training_steps(program: Program, batch: int, options: Options) -> Callable[
     driver.initialise(program, tensors, plan.seed, options)
     one_batch = np.arange(batch, dtype=np.int64)
     data = in_precision(Part(synthetic(program.inputs, batch, plan.seed), one_batch), options.dtype).arrays
-    settings = runtime_settings(program)
+    settings = runtime_settings(program, Length(batch, batch, _SUPPOSED_STEPS))
     done = 0
 
     def run(steps: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,25 +21,25 @@ if TYPE_CHECKING:
     from compiler.driver import Program
 
 
-def evaluate_part(program: Program, tensors: Tensors, part: Part, options: Options) -> dict[str, float]:
-    """Compile the evaluation and give the means over the rows of `part`. Raises UsageError for a bare model."""
-    batch = min(training_of(program).batch, len(part.rows))
-    executable = driver.compile_evaluation(program, options)
-    evaluator = Evaluator(executable, batch, runtime_settings(program))
-    return evaluator.evaluate(tensors, in_precision(part, options.dtype)) or {}
+def evaluator_of(program: Program, options: Options) -> Evaluator:
+    """The compiled evaluation of a program. Raises UsageError for a bare model."""
+    batch = training_of(program).batch
+    options = replace(options, batch=batch)
+    return Evaluator(driver.compile_evaluation(program, options), batch, runtime_settings(program), options.dtype)
 
 
 class Evaluator:
     """`batch` is that of the training, so that losses which are sums are comparable; the last may be short."""
 
-    def __init__(self, executable: Executable, batch: int, settings: Mapping[str, float]) -> None:
-        self._executable, self._batch, self._settings = executable, batch, settings
+    def __init__(self, executable: Executable, batch: int, settings: Mapping[str, float], dtype: str = "f32") -> None:
+        self._executable, self._batch, self._settings, self._dtype = executable, batch, settings, dtype
         self._pace = Pace()
 
     def evaluate(
         self, tensors: Tensors, part: Part, stop_requested: Callable[[], bool] = lambda: False
     ) -> dict[str, float] | None:
         """Means over the rows of `part`; None where `stop_requested` came true on the way."""
+        part = in_precision(part, self._dtype)
         sums: dict[str, float] = {}
         first = 0
         while first < len(part.rows):

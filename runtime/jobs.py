@@ -55,7 +55,7 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
     options = replace(options, batch=length.batch)
     evaluator = None
     if parts.validation is not None or parts.test is not None:
-        evaluator = Evaluator(driver.compile_evaluation(program, options), length.batch, settings)
+        evaluator = Evaluator(driver.compile_evaluation(program, options), length.batch, settings, options.dtype)
     return Job(
         step=driver.compile_training(program, options),
         evaluator=evaluator,
@@ -64,8 +64,8 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
         seed=plan.seed,
         length=length,
         train=in_precision(parts.train, options.dtype),
-        validation=None if parts.validation is None else in_precision(parts.validation, options.dtype),
-        test=None if parts.test is None else in_precision(parts.test, options.dtype),
+        validation=parts.validation,
+        test=parts.test,
         patience=plan.patience,
         scalars=(LOSS, *plan.metrics),
         keeper=keeper,

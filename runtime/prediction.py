@@ -21,23 +21,29 @@ if TYPE_CHECKING:
     from compiler.driver import Program
 
 
-def predict(program: Program, tensors: Tensors, part: Part, options: Options) -> dict[str, Array]:
-    """Each output by name, one row for each row of `part` (at least one), some rows at a time."""
-    executable = driver.compile_prediction(program, options)
-    part = in_precision(part, options.dtype)
-    batch = min(options.batch, len(part.rows))
-    settings = runtime_settings(program)
-    pieces: dict[str, list[Array]] = {}
-    pace, first = Pace(), 0
-    while first < len(part.rows):
-        rows = part.rows[first : first + pace.steps * batch]
-        begin = time.perf_counter()
-        results = executable.run(tensors, part.arrays, rows, batch, settings=settings)
-        pace.observe(-(-len(rows) // batch), time.perf_counter() - begin)
-        for name, values in results.arrays.items():
-            pieces.setdefault(name, []).append(values)
-        first += len(rows)
-    return {name: np.concatenate(values) for name, values in pieces.items()}
+class Predictor:
+    """The compiled inference of a program, for any number of rows."""
+
+    def __init__(self, program: Program, options: Options) -> None:
+        self._executable = driver.compile_prediction(program, options)
+        self._settings = runtime_settings(program)
+        self._batch, self._dtype = options.batch, options.dtype
+        self._pace = Pace()
+
+    def predict(self, tensors: Tensors, part: Part) -> dict[str, Array]:
+        """Each output by name, one row for each row of `part`, which has at least one."""
+        part = in_precision(part, self._dtype)
+        pieces: dict[str, list[Array]] = {}
+        first = 0
+        while first < len(part.rows):
+            rows = part.rows[first : first + self._pace.steps * self._batch]
+            begin = time.perf_counter()
+            results = self._executable.run(tensors, part.arrays, rows, self._batch, settings=self._settings)
+            self._pace.observe(-(-len(rows) // self._batch), time.perf_counter() - begin)
+            for name, values in results.arrays.items():
+                pieces.setdefault(name, []).append(values)
+            first += len(rows)
+        return {name: np.concatenate(values) for name, values in pieces.items()}
 
 
 def classes(

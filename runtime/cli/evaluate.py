@@ -7,7 +7,7 @@ from pathlib import Path
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.cli.trained import add_trained, trained_of
-from runtime.evaluation import evaluate_part
+from runtime.evaluation import evaluator_of
 from runtime.evaluation_data import PARTS, evaluation_data
 from runtime.reporting.terminal import say, say_labelled
 from runtime.reporting.training_json import prefixed
@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> int:
     chosen = evaluation_data(trained, None if arguments.data is None else Path(arguments.data), arguments.part)
     for note in chosen.notes:
         say_labelled("note", note)
-    scalars = evaluate_part(trained.program, trained.tensors, chosen.part, trained.options)
+    scalars = evaluator_of(trained.program, trained.options).evaluate(trained.tensors, chosen.part) or {}
     if arguments.json:
         rows = len(chosen.part.rows)
         print_json({"model": trained.program.model, "data": chosen.name, "rows": rows, **prefixed("", scalars)})

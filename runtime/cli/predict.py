@@ -13,7 +13,7 @@ from compiler.diagnostics import UsageError
 from runtime.cli.parser import Namespace, Parser
 from runtime.cli.trained import add_trained, trained_of
 from runtime.data.loading import load_rows
-from runtime.prediction import classes, predict
+from runtime.prediction import Predictor, classes
 from runtime.prediction_files import FORMATS, json_lines, write_predictions
 from runtime.reporting.terminal import say, say_labelled
 
@@ -43,7 +43,7 @@ def run(arguments: Namespace) -> int:
     loaded = load_rows(Path(arguments.input), program.inputs, trained.preparation, options)
     for note in loaded.notes:
         say_labelled("note", note)
-    outputs = predict(program, trained.tensors, loaded.part, trained.options)
+    outputs = Predictor(program, trained.options).predict(trained.tensors, loaded.part)
     found = classes(outputs, [spec for spec in program.inputs if spec.is_target], trained.preparation)
     if output is None:
         for line in json_lines({**outputs, **found}):
