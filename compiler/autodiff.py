@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Direction, Node, Value
+from compiler.graph.ir import Direction, Node, Origin, Value
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add
 
@@ -32,15 +32,23 @@ def gradients_of(
     reached = {value.index for value in wanted} | {r.index for node in path for r in node.results}
     if loss.index not in reached:
         return [None] * len(wanted)
-    seed = filled(builder, 1, loss.type) if seed_cotangent is None else seed_cotangent
-    cotangents: dict[int, Value] = {loss.index: seed}
+    cotangents: dict[int, Value] = {loss.index: _one(builder, loss) if seed_cotangent is None else seed_cotangent}
     for node in reversed(path):
         incoming = [cotangents.get(result.index) for result in node.results]
         if any(cotangent is not None for cotangent in incoming):
-            with builder.at(tuple(origin.towards(Direction.BACKWARD) for origin in node.origins)):
+            with builder.at(_backward(node)):
                 outgoing = node.op.gradient(builder, node, incoming)
                 _accumulate(builder, cotangents, reached, node, outgoing)
     return [cotangents.get(value.index) for value in wanted]
+
+
+def _one(builder: GraphBuilder, loss: Value) -> Value:
+    with builder.at(_backward(builder.definition(loss))):
+        return filled(builder, 1, loss.type)
+
+
+def _backward(node: Node | None) -> tuple[Origin, ...]:
+    return () if node is None else tuple(origin.towards(Direction.BACKWARD) for origin in node.origins)
 
 
 def _nodes_on_the_way(nodes: Sequence[Node], wanted: Sequence[Value]) -> list[Node]:

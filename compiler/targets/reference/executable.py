@@ -41,7 +41,8 @@ class ReferenceExecutable:
         for step, start in enumerate(range(0, len(rows), batch), first_step):
             chosen = rows[start : start + batch]
             inputs = self._inputs(tensors, data, chosen, step, seed, settings or {})
-            found = evaluate(self.graph, inputs, len(chosen))
+            # Copies, because a result may be a view of a tensor that this step updates.
+            found = {name: array.copy() for name, array in evaluate(self.graph, inputs, len(chosen)).items()}
             for output in self.graph.outputs:
                 if output.value.type.dtype.is_float and not np.isfinite(found[output.name]).all():
                     nonfinite.append((output.name, step))
