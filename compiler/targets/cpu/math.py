@@ -7,7 +7,7 @@ from itertools import count
 from typing import TypeAlias
 
 from compiler.diagnostics import CompilerBug
-from compiler.targets.cpu import math_assembler, math_single
+from compiler.targets.cpu import math_assembler, math_double, math_single
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.math_assembler import Block, Kind, Value
 from compiler.types import DType
@@ -16,22 +16,23 @@ Unary: TypeAlias = Callable[[Value], Value]
 Binary: TypeAlias = Callable[[Value, Value], Value]
 
 _UNARY: dict[DType, dict[str, Unary]] = {
-    DType.F32: {
-        "exp": math_single.exp,
-        "log": math_single.log,
-        "log1p": math_single.log1p,
-        "tanh": math_single.tanh,
-        "sigmoid": math_single.sigmoid,
-        "erf": math_single.erf,
-        "sin": math_single.sin,
-        "cos": math_single.cos,
-        "sqrt": math_single.square_root,
-        "rsqrt": math_single.reciprocal_square_root,
+    dtype: {
+        "exp": functions.exp,
+        "log": functions.log,
+        "log1p": functions.log1p,
+        "tanh": functions.tanh,
+        "sigmoid": functions.sigmoid,
+        "erf": functions.erf,
+        "sin": functions.sin,
+        "cos": functions.cos,
+        "sqrt": math_assembler.square_root,
+        "rsqrt": math_assembler.reciprocal_square_root,
         "floor": math_assembler.floor,
         "abs": math_assembler.absolute,
-    },
+    }
+    for dtype, functions in ((DType.F32, math_single), (DType.F64, math_double))
 }
-_BINARY: dict[DType, dict[str, Binary]] = {DType.F32: {"pow": math_single.power}}
+_BINARY: dict[DType, dict[str, Binary]] = {DType.F32: {"pow": math_single.power}, DType.F64: {"pow": math_double.power}}
 _KINDS: dict[DType, Kind] = {DType.F32: "float", DType.F64: "double"}
 
 FUNCTIONS: tuple[str, ...] = (*_UNARY[DType.F32], *_BINARY[DType.F32])

@@ -206,6 +206,11 @@ def square_root(x: Value) -> Value:
     return x.block.call("sqrt", x)
 
 
+def reciprocal_square_root(x: Value) -> Value:
+    """Rounded twice, which is 1.5 ulp."""
+    return 1.0 / square_root(x)
+
+
 def select(condition: Value, yes: Number, no: Number) -> Value:
     """`yes` in the lanes where `condition` holds, else `no`; one of the two must be a `Value`."""
     model = yes if isinstance(yes, Value) else no
