@@ -10,6 +10,7 @@ import numpy as np
 
 from compiler import driver
 from compiler.driver import Array, Options, Tensors
+from compiler.types import BatchExtent, Shape
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.specs import InputSpec
@@ -29,6 +30,8 @@ class Predictor:
         self._settings = runtime_settings(program)
         self._batch, self._dtype = options.batch, options.dtype
         self._pace = Pace()
+        shapes = {output.name: output.value.type.shape for output in program.inference.outputs}
+        self._axes = {name: _batch_axis(shapes[name]) for name in program.outputs}
 
     def predict(self, tensors: Tensors, part: Part) -> dict[str, Array]:
         """Each output by name, one row for each row of `part`, which has at least one."""
@@ -43,7 +46,15 @@ class Predictor:
             for name, values in results.arrays.items():
                 pieces.setdefault(name, []).append(values)
             first += len(rows)
-        return {name: np.concatenate(values) for name, values in pieces.items()}
+        return {n: pieces[n][-1] if axis is None else np.concatenate(pieces[n], axis) for n, axis in self._axes.items()}
+
+    def rows_first(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs that have a part for each row, with that axis in front."""
+        return {name: np.moveaxis(outputs[name], axis, 0) for name, axis in self._axes.items() if axis is not None}
+
+
+def _batch_axis(shape: Shape) -> int | None:
+    return next((axis for axis, extent in enumerate(shape) if isinstance(extent, BatchExtent)), None)
 
 
 def classes(

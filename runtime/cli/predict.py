@@ -43,7 +43,8 @@ def run(arguments: Namespace) -> int:
     loaded = load_rows(Path(arguments.input), program.inputs, trained.preparation, options)
     for note in loaded.notes:
         say_labelled("note", note)
-    outputs = Predictor(program, trained.options).predict(trained.tensors, loaded.part)
+    predictor = Predictor(program, trained.options)
+    outputs = predictor.rows_first(predictor.predict(trained.tensors, loaded.part))
     found = classes(outputs, [spec for spec in program.inputs if spec.is_target], trained.preparation)
     if output is None:
         for line in json_lines({**outputs, **found}):

@@ -17,11 +17,12 @@ from compiler import driver
 from compiler.diagnostics import Source, Span, UsageError
 from compiler.driver import Array, Options, Results
 from compiler.frontend.program import DataSource, InputSpec, ParameterSpec, Program, Setting, Training
-from compiler.graph.ir import Graph, Role
+from compiler.graph.ir import Graph, GraphOutput, Role, Value
 from compiler.types import BatchExtent, DType, TensorType
 
 FEATURES, CLASSES = 3, 2
 EMPTY = Graph("empty", (), (), ())
+LOGITS = GraphOutput("logits", Role.OUTPUT, Value(0, TensorType(DType.F32, (BatchExtent(), CLASSES))))
 
 
 @dataclass
@@ -82,7 +83,19 @@ def load_text(
         for path, shape in (("dense.W", (FEATURES, CLASSES)), ("dense.b", (CLASSES,)))
     )
     settings = tuple(Setting(key, values[key], origins[key], key == "optimizer.lr") for key in values)
-    return Program("Small", "Small", (source,), settings, inputs, ("logits",), parameters, EMPTY, EMPTY, plan, ())
+    return Program(
+        "Small",
+        "Small",
+        (source,),
+        settings,
+        inputs,
+        ("logits",),
+        parameters,
+        EMPTY,
+        Graph("inference", (), (), (LOGITS,)),
+        plan,
+        (),
+    )
 
 
 def allocate(program: Program, options: Options) -> SmallTensors:
