@@ -26,5 +26,5 @@ def run(arguments: Namespace) -> int:
         return 0
     from runtime.reporting.plan_text import print_plan  # rich is slow to import, and JSON does without
 
-    print_plan(report)
+    print_plan(report.to_json())
     return 0
