@@ -32,6 +32,8 @@ def trained_of(arguments: Namespace) -> Trained:
         return open_model_file(file, weights, arguments.experiment, overrides, options)
     if arguments.weights is not None:
         raise UsageError("--weights goes with a model file", "a run has weights of its own; --last takes the newest")
+    if arguments.experiment is not None:
+        raise UsageError("--experiment goes with a model file", "a run is of one experiment")
     trained = open_trained_run(Path(arguments.model), arguments.last, overrides, options)
     for note in trained.notes:
         say_labelled("note", note)

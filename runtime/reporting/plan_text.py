@@ -14,7 +14,7 @@ from runtime.reporting.units import amount, size
 
 def print_plan(report: Mapping[str, JsonValue]) -> None:
     """Print a plan in its JSON form to standard output."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     singles: dict[str, JsonValue] = {}
     for name, value in report.items():
         if isinstance(value, Mapping):

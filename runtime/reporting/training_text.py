@@ -31,7 +31,7 @@ class TextReporter:
 
     def __init__(self) -> None:
         colour = wants_colour(sys.stderr)
-        self._console = Console(stderr=True, no_color=not colour, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=True, no_color=not colour, highlight=False, markup=False, soft_wrap=True)
         self._live: Live | None = None
         self._started: TrainingStarted | None = None
         self._last_line = 0.0

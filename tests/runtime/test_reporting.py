@@ -1,0 +1,52 @@
+"""Numbers and tables as people read them."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from compiler.frontend.program import Setting
+from runtime.reporting.plan_text import print_plan
+from runtime.reporting.settings import value_text
+from runtime.reporting.training_text import settings_table
+from runtime.reporting.units import amount, duration, measure, size
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (3599.6, "1 h 00 min"), (float("inf"), "?")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_sizes_and_amounts() -> None:
+    assert [size(n) for n in (0, 1023, 1024, 10 * 2**30)] == ["0 B", "1023 B", "1.0 KB", "10.0 GB"]
+    assert [amount(n, "FLOP") for n in (999, 1234, 5e9, 7e20)] == [
+        "999 FLOP",
+        "1.2 kFLOP",
+        "5.0 GFLOP",
+        "700000.0 PFLOP",
+    ]
+
+
+def test_measures_keep_four_places() -> None:
+    assert [measure(x) for x in (0.5, 0.0123456, 1e-5, 12345.6, 0.0, float("nan"))] == [
+        *("0.5000", "0.0123", "1e-05", "1.235e+04", "0", "nan")
+    ]
+
+
+def test_values_are_written_as_in_the_language() -> None:
+    assert value_text((1, 0.5, True, None, "a")) == '[1, 0.5, true, none, "a"]'
+
+
+def test_brackets_in_tables_are_text(capsys: pytest.CaptureFixture[str]) -> None:
+    print_plan({"model": "M", "layers": [{"path": "dense", "shape": "f32[batch, 3]", "flops_step": 1_500}]})
+    output = capsys.readouterr().out
+    assert "f32[batch, 3]" in output
+    assert "1.5 k" in output
+    console = Console(markup=False, width=80)
+    with console.capture() as capture:
+        console.print(settings_table((Setting("sizes", (1, 2), "command line"), Setting("clip", None, "default"))))
+    assert "[1, 2]" in capture.get()
+    assert "clip" not in capture.get()
