@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
+from typing import Any, TypeAlias
+
+_Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 
 class Interruption:
@@ -12,7 +16,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.requested = False
-        self._before: dict[signal.Signals, object] = {}
+        self._before: dict[signal.Signals, _Handler] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
@@ -24,7 +28,7 @@ class Interruption:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: it was not set from Python
         self._before.clear()
 
     def _request(self, number: int, frame: FrameType | None) -> None:
