@@ -33,7 +33,7 @@ class Automaton:
 
         Raises `UnexpectedToken` at the first token that the grammar does not allow.
         """
-        rows, rules = self.tables.actions, self.tables.rules
+        rows, rules, shortcuts = self.tables.actions, self.tables.rules, self._shortcuts
         states, values = [self.tables.start], list[Any]()
         for position, token in enumerate(tokens):
             kind = token.kind
@@ -46,10 +46,12 @@ class Automaton:
                     values.append(token)
                     break
                 rule = rules[~action]
-                children = values[len(values) - rule.size :]
-                del values[len(values) - rule.size :], states[len(states) - rule.size :]
+                kept = len(values) - rule.size
+                children = values[kept:]
+                del values[kept:], states[kept + 1 :]
                 values.append(_reduce(rule, children, actions))
-                states.append(self._after(states[-1], rule.origin, kind))
+                after = shortcuts.get((states[-1], rule.origin, kind))
+                states.append(self._after(states[-1], rule.origin, kind) if after is None else after)
                 if kind == END and states[-1] == self.tables.end:
                     return values[0]
         raise AssertionError("the tokens end with END, which shifts or reduces to the start rule")
@@ -80,16 +82,13 @@ class Automaton:
 
     def _after(self, state: int, origin: str, kind: str) -> int:
         """The state after a rule, and after all rules that then only pass it through."""
-        key = (state, origin, kind)
-        after = self._shortcuts.get(key)
-        if after is None:
-            after = self.tables.gotos[state][origin]
-            action = self.tables.actions[after].get(kind)
-            if action is not None and action < 0:
-                rule = self.tables.rules[~action]
-                if rule.kind == PASS and rule.size == 1:
-                    after = self._after(state, rule.origin, kind)
-            self._shortcuts[key] = after
+        after = self.tables.gotos[state][origin]
+        action = self.tables.actions[after].get(kind)
+        if action is not None and action < 0:
+            rule = self.tables.rules[~action]
+            if rule.kind == PASS and rule.size == 1:
+                after = self._after(state, rule.origin, kind)
+        self._shortcuts[state, origin, kind] = after
         return after
 
 

@@ -14,6 +14,7 @@ from compiler.frontend.lexer import CONTEXTUAL, DECLARATIONS, KEYWORDS, NEWLINE,
 DEEPEST = 200
 
 _CLOSES = {"RPAR": "LPAR", "RSQB": "LSQB", "RBRACE": "LBRACE"}
+_BRACKETS = frozenset((*_CLOSES, *_CLOSES.values()))
 _PARTNER = {"(": ")", "[": "]", "{": "}"}
 _DECLARATIONS = frozenset(word.upper() for word in DECLARATIONS)
 _NAMES = frozenset({"NAME", "STRING"}) | frozenset(word.upper() for word in CONTEXTUAL)
@@ -82,21 +83,20 @@ class _Reader:
         self.suspect: tuple[Token, Token] | None = None
 
     def read(self) -> None:
+        line = 0
         while self.position < len(self.tokens):
             token = self.tokens[self.position]
-            if self.out:
-                if self._starts_line(self.position) and self._starts_declaration(token):
+            if token.line != line and self.out:
+                if self._starts_declaration(token):
                     break
                 self._separate(token)
+            line = token.line
             self.out.append(token)
-            if not self.mistakes:
+            if token.kind in _BRACKETS and not self.mistakes:
                 self._match(token)
             self.position += 1
         if self.open and not self.mistakes:
             self._report_unclosed()
-
-    def _starts_line(self, position: int) -> bool:
-        return position == 0 or self.tokens[position - 1].line != self.tokens[position].line
 
     def _starts_declaration(self, token: Token) -> bool:
         if token.column == 1 and not self.open and not self.mistakes:
@@ -111,14 +111,14 @@ class _Reader:
         return token.kind == "GRADIENT" and any(later.kind == "LPAR" for later in following)
 
     def _separate(self, token: Token) -> None:
-        """Put a newline before `token` where one ends a statement."""
-        if not self._starts_line(self.position) or token.kind in ("PIPE", "RBRACE") or self.out[-1].kind == "LBRACE":
+        """Put a newline before `token`, which starts a line, where one ends a statement."""
+        if token.kind in ("PIPE", "RBRACE") or self.out[-1].kind == "LBRACE":
             return
         if not self.open or self.open[-1].kind == "LBRACE":
             self.out.append(Token(NEWLINE, "", token.line, token.column))
 
     def _match(self, token: Token) -> None:
-        if token.kind in ("LPAR", "LSQB", "LBRACE"):
+        if token.kind not in _CLOSES:
             self.open.append(token)
             if len(self.open) > DEEPEST:
                 self._report("E0117", "brackets are nested too deeply here", token, hint("give the inner parts names"))

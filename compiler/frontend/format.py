@@ -26,9 +26,12 @@ _NOT_VALUES = frozenset(KEYWORDS[word] for word in RESERVED - _VALUES_OF_RESERVE
 )
 
 
-def format_source(source: Source) -> str:
-    """The canonical layout of a text. Raises `SourceError` for a text with syntax mistakes."""
-    parser = Parser()
+def format_source(source: Source, parser: Parser | None = None) -> str:
+    """The canonical layout of a text. Raises `SourceError` for a text with syntax mistakes.
+
+    parser: one to use again, when many texts are formatted.
+    """
+    parser = parser or Parser()
     module = parser.parse(source)
     text = _Formatter(lex(source)).text()
     if not _is_same(module, parser.parse(Source(source.name, text))):

@@ -120,16 +120,17 @@ def _longest_first(marks: list[str]) -> str:
 
 
 _TOKEN = re.compile(
-    rf"""(?P<space>[ \t\r]+)
+    rf"""[ \t\r]*(?:
+    (?P<name>[^\W\d]\w*)
     | (?P<newline>\n)
     | (?P<comment>\#[^\n]*)
-    | (?P<name>[^\W\d]\w*)
     | (?P<number>(?:[0-9]|\.(?=[0-9]))(?:(?<=[0-9.][eE])[+-](?=[0-9])|\w|\.(?!\.))*)
     | (?P<text>"(?:[^"\\\n]|\\[^\n])*"?)
     | (?P<compound>(?:{_longest_first(list(_COMPOUND))})(?!=))
     | (?P<foreign>&&|\|\||\*\*|=>|:=|\+\+)
     | (?P<operator>{_longest_first(list(OPERATORS))})
-    | (?P<other>.)""",
+    | (?P<other>[^ \t\r\n])
+    )""",
     re.VERBOSE,
 )
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -180,31 +181,35 @@ def lex(source: Source) -> Lexed:
     mistakes: list[Diagnostic] = []
     line, line_start, last_line = 1, 0, 0
     for match in _TOKEN.finditer(source.text):
-        group, text = match.lastgroup, match.group()
-        column = match.start() - line_start + 1
+        group = match.lastgroup or ""
+        text, column = match.group(group), match.start(group) - line_start + 1
         if group == "newline":
             line, line_start = line + 1, match.end()
-        elif group == "name":
-            kind = KEYWORDS.get(text, "NAME")
-            tokens.append(Token(kind, text, line, column))
-            if kind == "NAME" and (text in _HABITS or not text.isidentifier()):
-                mistakes.append(_name_mistake(source, tokens.pop()))
+            continue
+        if group == "comment":
+            comments.append(Comment(text.rstrip(), line, column, len(tokens), last_line != line))
+            continue
+        last_line = line
+        mistake = None
+        if group == "name":
+            token = Token(KEYWORDS.get(text, "NAME"), text, line, column)
+            if text in _HABITS or not (text.isascii() or text.isidentifier()):
+                mistake = _name_mistake(source, token)
         elif group == "operator":
-            tokens.append(Token(OPERATORS[text], text, line, column))
-        elif group == "number" or group == "text":
-            token = Token("NUMBER" if group == "number" else "STRING", text, line, column)
-            mistake = _number_mistake(source, token) if group == "number" else _text_mistake(source, token)
-            if mistake is None:
-                tokens.append(token)
-            else:
-                mistakes.append(mistake)
-        elif group == "comment":
-            stands_alone = last_line != line
-            comments.append(Comment(text.rstrip(), line, column, len(tokens), stands_alone))
-        elif group != "space":
-            mistakes.append(_character_mistake(source, Token("", text, line, column), group == "compound"))
-        if group not in ("space", "newline", "comment"):
-            last_line = line
+            token = Token(OPERATORS[text], text, line, column)
+        elif group == "number":
+            token = Token("NUMBER", text, line, column)
+            mistake = _number_mistake(source, token)
+        elif group == "text":
+            token = Token("STRING", text, line, column)
+            mistake = _text_mistake(source, token)
+        else:
+            token = Token("", text, line, column)
+            mistake = _character_mistake(source, token, group == "compound")
+        if mistake is None:
+            tokens.append(token)
+        else:
+            mistakes.append(mistake)
     return Lexed(tuple(tokens), tuple(comments), tuple(mistakes))
 
 

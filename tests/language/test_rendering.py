@@ -1,0 +1,142 @@
+"""Diagnostics as text and as data."""
+
+from compiler.diagnostics import Diagnostic, Note, Source, SourceError, Span, hint
+from compiler.error_index import ERRORS, SECTIONS, explain, index_markdown
+from compiler.rendering import did_you_mean, render, to_json
+
+TEXT = "layer f(x) {\n\ty = größe @ 数据 + x\n    z = y\n    return z\n}\n"
+SOURCE = Source("model.dl", TEXT)
+
+
+def diagnostic(span: Span, *notes: Note, severity: str = "error") -> Diagnostic:
+    return Diagnostic("E0401", "shapes differ", span, notes, severity)
+
+
+def test_one_line_with_notes() -> None:
+    first, second = Span(SOURCE, 3, 9, 3, 10), Span(SOURCE, 4, 5, 4, 13)
+    shown = render(diagnostic(first, hint("use `align`"), Note("it is used here", second)))
+    assert shown == (
+        "error[E0401]: shapes differ\n"
+        " --> model.dl:3:9\n"
+        "  |\n"
+        "3 |     z = y\n"
+        "  |         ^\n"
+        "  = hint: use `align`\n"
+        "note: it is used here\n"
+        " --> model.dl:4:5\n"
+        "  |\n"
+        "4 |     return z\n"
+        "  |     ^^^^^^^^"
+    )
+
+
+def test_tabs_and_wide_characters_keep_the_marks_in_place() -> None:
+    line = TEXT.split("\n")[1]
+    for word, start, width in (("größe", 8, 5), ("数据", 16, 4), ("x", 23, 1)):
+        column = line.index(word) + 1
+        shown = render(diagnostic(Span(SOURCE, 2, column, 2, column + len(word)))).split("\n")
+        assert shown[3] == "2 |     y = größe @ 数据 + x"
+        assert shown[4] == "  | " + " " * start + "^" * width
+
+
+def test_several_lines() -> None:
+    shown = render(diagnostic(Span(SOURCE, 1, 12, 5, 2))).split("\n")
+    assert shown[3:] == ["1 | layer f(x) {", "  |            ^", "...", "5 | }", "  | ^"]
+    neighbours = render(diagnostic(Span(SOURCE, 3, 5, 4, 13))).split("\n")
+    assert neighbours[3:] == ["3 |     z = y", "  |     ^^^^^", "4 |     return z", "  |     ^^^^^^^^"]
+
+
+def test_the_end_of_a_line_can_be_marked() -> None:
+    shown = render(diagnostic(Span(SOURCE, 3, 10, 3, 11))).split("\n")
+    assert shown[4] == "  |" + " " * 10 + "^"
+    assert render(diagnostic(Span(SOURCE, 99, 1, 99, 2))).split("\n")[3:] == ["99 |", "   | ^"]
+
+
+def test_long_lines_are_cut_around_the_mark() -> None:
+    source = Source("long.dl", "const c = " + "abcdefghi " * 100)
+    for column in (1, 11, 500, 1000):
+        lines = render(diagnostic(Span(source, 1, column, 1, column + 3)), width=60).split("\n")
+        assert all(len(line) <= 60 for line in lines)
+        start = lines[4].index("^")
+        assert lines[3][start : start + 3].strip() == source.text[column - 1 : column + 2].strip()
+        assert lines[4].count("^") == 3
+
+
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    source = Source("evil.dl", "const c = \x1b[31m\u202e1")
+    assert "\x1b" not in render(diagnostic(Span(source, 1, 11, 1, 12)))
+    assert "\u202e" not in render(diagnostic(Span(source, 1, 11, 1, 12)))
+
+
+def test_colour_changes_nothing_but_colour() -> None:
+    plain = render(diagnostic(Span(SOURCE, 3, 9, 3, 10), hint("x")), colour=False)
+    painted = render(diagnostic(Span(SOURCE, 3, 9, 3, 10), hint("x")), colour=True)
+    assert "\x1b[1;31m" in painted
+    assert __import__("re").sub(r"\x1b\[[0-9;]*m", "", painted) == plain
+
+
+def test_several_diagnostics_and_errors() -> None:
+    two = (diagnostic(Span(SOURCE, 3, 9, 3, 10)), diagnostic(Span(SOURCE, 4, 5, 4, 6), severity="warning"))
+    shown = render(SourceError(two))
+    assert shown.count("\n\n") == 1
+    assert "warning[E0401]" in shown
+    assert render(two) == shown
+
+
+def test_json() -> None:
+    data = to_json(diagnostic(Span(SOURCE, 3, 9, 3, 10), hint("x"), Note("y", Span(SOURCE, 1, 1, 1, 2))))
+    assert data == {
+        "code": "E0401",
+        "severity": "error",
+        "message": "shapes differ",
+        "file": "model.dl",
+        "line": 3,
+        "column": 9,
+        "end_line": 3,
+        "end_column": 10,
+        "notes": [
+            {"kind": "hint", "message": "x"},
+            {
+                "kind": "note",
+                "message": "y",
+                "file": "model.dl",
+                "line": 1,
+                "column": 1,
+                "end_line": 1,
+                "end_column": 2,
+            },
+        ],
+    }
+
+
+def test_nearest_name() -> None:
+    known = ["dense", "Dense", "dropout", "batch_norm", "layer_norm"]
+    assert did_you_mean("dens", known) in ("dense", "Dense")
+    assert did_you_mean("drop_out", known) == "dropout"
+    assert did_you_mean("bachnorm", known) == "batch_norm"
+    assert did_you_mean("convolution", known) is None
+    assert did_you_mean("", known) is None
+
+
+def test_error_index_is_in_order_and_in_sections() -> None:
+    codes = [entry.code for entry in ERRORS]
+    assert codes == sorted(set(codes))
+    assert {code[:3] for code in codes} <= {prefix for prefix, _ in SECTIONS}
+    for entry in ERRORS:
+        assert entry.wrong != entry.right
+        assert entry.explanation.endswith((".", "`"))
+        assert entry.title[0] == entry.title[0].lower() or entry.title[0] == "`" or entry.title.split()[0].isupper()
+
+
+def test_explain() -> None:
+    shown = explain("e0108")
+    assert shown.startswith("E0108: ")
+    assert "if n == 1" in shown
+
+
+def test_error_page_is_current() -> None:
+    """After a change of the index, run `python -m compiler.error_index > docs/errors.md`."""
+    from pathlib import Path
+
+    page = Path(__file__).parents[2] / "docs" / "errors.md"
+    assert page.read_text("utf-8") == index_markdown()
