@@ -10,7 +10,6 @@ from compiler.graph.verify import verify as verify_graph
 from compiler.graph_passes.canonicalise_contractions import canonicalise_contractions
 from compiler.graph_passes.eliminate_common import eliminate_common
 from compiler.graph_passes.eliminate_dead import eliminate_dead
-from compiler.graph_passes.fold_constants import fold_constants
 from compiler.graph_passes.form_fma import form_fma
 from compiler.graph_passes.form_moments import form_moments
 from compiler.graph_passes.resolve_custom_gradients import resolve_custom_gradients
@@ -21,7 +20,6 @@ GraphPass: TypeAlias = Callable[[Graph], Graph]
 GRAPH_PASSES: tuple[GraphPass, ...] = (
     resolve_custom_gradients,
     eliminate_dead,  # differentiation also emits cotangents that nothing asks for
-    fold_constants,
     simplify,
     eliminate_common,  # before the passes that ask whether two values are the same one
     form_moments,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -13,8 +13,14 @@ import numpy as np
 from compiler.types import TensorType
 
 if TYPE_CHECKING:
+    from abc import ABC
+
     from compiler.graph.builder import GraphBuilder
     from compiler.graph.ir import Node, Value
+else:
+    # The type checker finds an op that lacks a method. At run time, isinstance of an ABC's subclass is many times
+    # slower than of a plain class, and passes ask little else.
+    ABC = object
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

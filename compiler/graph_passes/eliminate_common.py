@@ -36,8 +36,8 @@ def eliminate_common(graph: Graph) -> Graph:
 
 
 def _key(node: Node) -> _Key:
-    operands = tuple(operand.index for operand in node.operands)
-    return node.op, tuple(sorted(operands)) if isinstance(node.op, _COMMUTATIVE) else operands
+    operands = [operand.index for operand in node.operands]
+    return node.op, tuple(sorted(operands) if isinstance(node.op, _COMMUTATIVE) else operands)
 
 
 def _with_union(node: Node, origins: dict[int, list[Origin]]) -> Node:

@@ -11,7 +11,9 @@ def eliminate_dead(graph: Graph) -> Graph:
     used = {output.value.index for output in graph.outputs}
     kept: list[Node] = []
     for node in reversed(graph.nodes):
-        if any(result.index in used for result in node.results):
-            kept.append(node)
-            used.update(operand.index for operand in node.operands)
+        for result in node.results:
+            if result.index in used:
+                kept.append(node)
+                used.update([operand.index for operand in node.operands])
+                break
     return graph if len(kept) == len(graph.nodes) else replace(graph, nodes=tuple(reversed(kept)))

@@ -1,12 +1,11 @@
-"""Computes at compile time what depends on constants alone."""
+"""The law that computes at compile time what depends on constants alone."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, Node, Value
-from compiler.graph_passes.rewrite import Rewriting
+from compiler.graph.ir import Node, Value
+from compiler.graph_passes.law import Workbench
 from compiler.ops.build import spread
 from compiler.ops.elementwise import (
     Abs,
@@ -63,20 +62,9 @@ _EXACT = (
 )
 
 
-def fold_constants(graph: Graph) -> Graph:
-    """Elementwise nodes whose operands are constants, or constants broadcast, become constants."""
-    rewriting = Rewriting(graph)
-    for node in map(rewriting.current, graph.nodes):
-        value = folded(rewriting.builder, node)
-        if value is None:
-            rewriting.keep(node)
-        else:
-            rewriting.replace(node, (value,))
-    return rewriting.finish()
-
-
-def folded(builder: GraphBuilder, node: Node) -> Value | None:
-    """The constant that `node` always gives, spread to its shape; None where it is none."""
+def fold_constants(bench: Workbench, node: Node) -> Value | None:
+    """op(constants) -> constant, broadcast to the shape if the constants were."""
+    builder = bench.builder
     if not isinstance(node.op, _EXACT):
         return None
     constants: list[Constant] = []

@@ -21,10 +21,11 @@ class Rewriting:
         """`node` with its operands replaced; the builder stamps its origins on what is emitted next."""
         self.builder.origins = node.origins
         replaced = self._replaced
-        if not any(operand.index in replaced for operand in node.operands):
-            return node
-        operands = tuple(replaced.get(operand.index, operand) for operand in node.operands)
-        return Node(node.op, operands, node.results, node.origins)
+        for operand in node.operands:
+            if operand.index in replaced:
+                operands = tuple([replaced.get(operand.index, operand) for operand in node.operands])
+                return Node(node.op, operands, node.results, node.origins)
+        return node
 
     def now(self, value: Value) -> Value:
         """What stands in place of a value of the old graph."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.ir import Graph
 from compiler.graph.op import Category, Op
 from compiler.graph_passes import arithmetic_laws as arithmetic
 from compiler.graph_passes import movement_laws as movement
 from compiler.graph_passes import sum_laws as sums
-from compiler.graph_passes.fold_constants import folded
+from compiler.graph_passes.fold_constants import fold_constants
 from compiler.graph_passes.law import Law, Workbench
 from compiler.graph_passes.push_broadcasts import push_broadcasts
 from compiler.graph_passes.rewrite import Rewriting
@@ -34,12 +34,6 @@ from compiler.ops.elementwise import (
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import Sum
 from compiler.ops.sources import Iota
-
-
-def _fold(bench: Workbench, node: Node) -> Value | None:
-    """op(constants) -> constant."""
-    return folded(bench.builder, node)
-
 
 _LAWS: dict[type[Op], tuple[Law, ...]] = {
     Add: (arithmetic.add, movement.sum_of_pads, movement.add_of_pads),
@@ -72,12 +66,15 @@ _LAWS: dict[type[Op], tuple[Law, ...]] = {
         sums.sum_of_transpose,
         sums.sum_of_reshape,
         sums.sum_of_negation,
+        sums.sum_of_scaled,
     ),
 }
 
 # Every elementwise op: fold constants first, compute before broadcasting last.
 LAWS: Mapping[type[Op], tuple[Law, ...]] = {
-    op: (_fold, *_LAWS.get(op, ()), push_broadcasts) if op.category is Category.ELEMENTWISE else _LAWS.get(op, ())
+    op: (fold_constants, *_LAWS.get(op, ()), push_broadcasts)
+    if op.category is Category.ELEMENTWISE
+    else _LAWS.get(op, ())
     for op in OPS
 }
 

@@ -86,3 +86,16 @@ def sum_of_negation(bench: Workbench, node: Node) -> Value | None:
     """sum(-x) -> -sum(x)."""
     inner = bench.made_by(node.operands[0], Negate)
     return None if inner is None else bench.emit(Negate(), bench.emit(node.op, inner.operands[0]))
+
+
+def sum_of_scaled(bench: Workbench, node: Node) -> Value | None:
+    """sum(x * c) -> sum(x) * c, for a constant c that is neither huge nor tiny."""
+    inner = bench.made_by(node.operands[0], Multiply)
+    if inner is None:
+        return None
+    x, factor = inner.operands
+    c = bench.number(factor)
+    if c is None or not 1e-6 < abs(c) < 1e6:
+        return None
+    total = bench.emit(node.op, x)
+    return bench.emit(Multiply(), total, bench.filled_like(total, c))
