@@ -45,7 +45,10 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Read an element. With `index` (a value), `index * index_stride` is added, the index clamped below `index_extent`."""
+    """Read an element. With `index` (a value), `index * index_stride` is added.
+
+    The index is clamped to lie in `0 <= index < index_extent`, except where that is 0 (the program made the index).
+    """
 
     result: int
     access: Access

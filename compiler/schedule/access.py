@@ -120,16 +120,13 @@ def _through_reshape(result: Shape, operand: Shape, forms: tuple[Form, ...]) -> 
         first_i, first_j = i, j
         size_i = size_j = 1
         batch_i = batch_j = False
-        while True:
-            if i < len(result) and (size_i <= size_j or batch_j and not batch_i):
+        while i == first_i or size_i != size_j or batch_i != batch_j:
+            from_result = size_i < size_j or (size_i == size_j and not batch_i and (batch_j or i == first_i))
+            if from_result and i < len(result):
                 size_i, batch_i, i = size_i * count(result[i]), batch_i or isinstance(result[i], BatchExtent), i + 1
             elif j < len(operand):
                 size_j, batch_j, j = size_j * count(operand[j]), batch_j or isinstance(operand[j], BatchExtent), j + 1
-            elif i < len(result):
-                size_i, batch_i, i = size_i * count(result[i]), batch_i or isinstance(result[i], BatchExtent), i + 1
             else:
-                return None
-            if size_i == size_j and batch_i == batch_j:
                 break
         joined = _join_axes(result[first_i:i], forms[first_i:i])
         if joined is None:
@@ -163,10 +160,9 @@ def _split_axis(shape: Shape, form: Form) -> list[Form] | None:
     size = 1
     for k in reversed(significant):
         extent = count(shape[k])
+        modulus: int | None = extent
         if k == significant[0]:
             modulus = None if term.modulus is None else max(1, term.modulus // size)
-        else:
-            modulus = extent
         split[k] = Form(0, (Term(term.divisor * size, modulus, 1),))
         size *= extent
     return split

@@ -5,16 +5,15 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 
-from compiler.graph.ir import Graph, GraphOutput, Node, Origin, Role, Value
+from compiler.graph.ir import Graph, GraphOutput, Origin, Role, Value
+from compiler.graph.op import Category
 from compiler.loops.ir import Kernel, Walk
-from compiler.ops.indexing import ScatterAdd
-from compiler.ops.reduction import CumulativeSum
 from compiler.schedule.access import count
 from compiler.schedule.alone import lower_alone
 from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.fuse import Fuser, Group, fuse, node_key
 from compiler.schedule.ir import Arena, Buffer, FedInput, Instance, Place, Result, Schedule
-from compiler.schedule.placement import Empty, Insert
+from compiler.schedule.placement import Insert
 from compiler.schedule.plan_memory import Life, plan_memory
 from compiler.schedule.to_loops import GroupLowering, Lowered
 from compiler.types import BatchExtent, depends_on_batch, elements
@@ -66,11 +65,7 @@ class _Builder:
                         self.needed.add(value.index)
                 if isinstance(node.op, Insert) or group.alone:
                     self.needed.add(node.results[0].index)
-        self.watches = {
-            o.value.index: o.name
-            for o in self.graph.outputs
-            if o.value.type.dtype.is_float
-        }
+        self.watches = {o.value.index: o.name for o in self.graph.outputs if o.value.type.dtype.is_float}
 
     def storage(self, value: Value) -> Value:
         while value.index in self.aliases:
@@ -90,8 +85,8 @@ class _Builder:
                 continue
             target = inputs[output.updates]
             writer = self.fuser.home[output.value.index]
-            readers = {self.fuser.home[node_key(n)].number: self.fuser.home[node_key(n)] for n in self.fuser.readers.get(target.index, ())}
-            others = [g for g in readers.values() if g is not writer]
+            readers = (self.fuser.home[node_key(n)] for n in self.fuser.readers.get(target.index, ()))
+            others = [g for g in {g.number: g for g in readers}.values() if g is not writer]
             if any(self.leads_to(writer, g) for g in others) or not self.writes_last(writer, target, output.value):
                 self.copies.append((output.value, target, output))
                 continue
@@ -116,7 +111,9 @@ class _Builder:
     def writes_last(self, writer: Group, target: Value, result: Value) -> bool:
         """In its own kernel the old value must be read element for element, no later than it is overwritten."""
         lowering = self.lowering(writer, "probe")
-        levels = {k: lowering.level(n) for n in writer.nodes for k in [node_key(n)] if lowering.levels.setdefault(k, lowering.level(n)) >= 0}
+        levels = lowering.levels
+        for node in writer.nodes:
+            levels[node_key(node)] = lowering.level(node)
         producer = self.fuser.links.producers[result.index]
         for node in writer.nodes:
             for link in self.fuser.node_links[node_key(node)]:
@@ -127,7 +124,7 @@ class _Builder:
                     or len(link.form.terms) > 1
                     or any((t.divisor, t.modulus, t.stride) != (1, None, 1) for t in link.form.terms)
                     or writer.alone
-                    or (node in writer.nodes and node.op.category.value == "contraction")
+                    or node.op.category is Category.CONTRACTION
                 ):
                     return False
         return True
@@ -176,7 +173,8 @@ class _Builder:
         )
 
     def lower(self, group: Group, number: int) -> Lowered:
-        name = f"k{number}_" + "_".join(dict.fromkeys(n.op.name for n in group.nodes if n.op.name not in ("broadcast", "reshape")))[:48]
+        words = dict.fromkeys(n.op.name for n in group.nodes if n.op.name not in ("broadcast", "reshape"))
+        name = f"k{number}_{'_'.join(words)[:48]}"
         if group.alone:
             return lower_alone(group.nodes[0], self.fuser, self.storage, name)
         return self.lowering(group, name).lower()
@@ -197,7 +195,6 @@ class _Assembly:
 
     def run(self) -> Schedule:
         graph = self.source.graph
-        names = {i.value.index: i for i in graph.inputs}
         fed: list[FedInput] = []
         fixed: dict[int, Place] = {}
         tensors = controls = 0
@@ -212,7 +209,7 @@ class _Assembly:
             else:
                 fed.append(self.fed(entry.name, entry.value, number))
         for position, item in enumerate(fed):
-            if item.is_batch:
+            if item.batch_axis is not None:
                 self.fetch(position, item)
         for group, part in self.lowered:
             self.instances.append(self.instance(group, part))
@@ -229,9 +226,16 @@ class _Assembly:
         lives = self.lives(barriers, fed)
         places, static, batch = plan_memory(self.buffers, lives, fixed)
         ordered = tuple(places.get(b.index, Place(Arena.STATIC, 0)) for b in self.buffers)
-        _ = names
         return Schedule(
-            graph.name, tuple(self.buffers), tuple(self.instances), barriers, ordered, tuple(fed), tuple(results), static, batch
+            graph.name,
+            tuple(self.buffers),
+            tuple(self.instances),
+            barriers,
+            ordered,
+            tuple(fed),
+            tuple(results),
+            static,
+            batch,
         )
 
     def buffer(self, value: Value, name: str | None = None, role: Role | None = None) -> int:
@@ -243,7 +247,8 @@ class _Assembly:
 
     def fed(self, name: str, value: Value, number: int) -> FedInput:
         shape = value.type.shape
-        return FedInput(name, value.type.dtype, count(elements(shape)), number, depends_on_batch(shape))
+        axis = next((k for k, e in enumerate(shape) if isinstance(e, BatchExtent)), None)
+        return FedInput(name, value.type.dtype, count(elements(shape)), number, axis)
 
     def fetch(self, position: int, item: FedInput) -> None:
         kernel = transfer(Walk.FETCH, item.dtype.size, BatchExtent(1), item.row_elements)
@@ -297,7 +302,7 @@ class _Assembly:
             for b in (*instance.reads, *instance.writes):
                 lives[b] = Life(lives[b].first if b in lives else epoch, epoch)
         for item in fed:
-            if not item.is_batch and item.buffer in lives:
+            if item.batch_axis is None:
                 lives[item.buffer] = Life(0, epoch)  # written by the caller before the first step
         return lives
 
@@ -320,6 +325,3 @@ def is_parallel(instance: Instance, batch: int) -> bool:
             depth *= axis.extent.multiple * batch if isinstance(axis.extent, BatchExtent) else axis.extent
         work += depth // 4
     return elements_ * work > SERIAL_WORK * 4
-
-
-__all__ = ["CumulativeSum", "Empty", "Node", "ScatterAdd", "schedule"]

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 from compiler.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Array, Category, Op
+from compiler.graph.op import Array, Category, Op, Sample
 from compiler.types import TensorType
 
 
@@ -24,10 +24,12 @@ class Copy(Op):
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
         return (operands[0],)
 
-    def gradient(
-        self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]
-    ) -> Sequence[Value | None]:
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
         raise CompilerBug("autodiff", "a copy is made after differentiation")
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (operands[0],)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return ()

@@ -13,15 +13,27 @@ from dataclasses import dataclass, field
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Cast, Divide, Equal, Multiply, NotEqual, Or, Subtract, Where
+from compiler.ops.elementwise import (
+    Add,
+    Cast,
+    Divide,
+    Equal,
+    FloorDivide,
+    Modulo,
+    Multiply,
+    NotEqual,
+    Or,
+    Subtract,
+    Where,
+)
 from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
-from compiler.schedule.access import address, axis_forms, count, linear_strides, storage_order, through
+from compiler.schedule.access import address, axis_forms, count, linear_strides, storage_order, storage_strides, through
 from compiler.schedule.copy import Copy
-from compiler.schedule.placement import Empty, Insert, starts_at
-from compiler.types import BatchExtent, DType, Extent, TensorType
+from compiler.schedule.placement import Empty, Insert, Pick, starts_at
+from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
 MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse)
 SOURCES = (Constant, Iota, BatchSize)
@@ -69,7 +81,13 @@ class _Rewriter:
                 return (self.concatenated(operands, axis, node.results[0].type),)
             case Pad(low=low, value=value):
                 return (self.padded(operands[0], low, value, node.results[0].type),)
-            case ScatterAdd() | CumulativeSum() | Gather():
+            case Reverse(axes=axes) if any(isinstance(operands[0].type.shape[a], BatchExtent) for a in axes):
+                return (self.reversed_batch(operands[0], axes),)
+            case Reshape(shape=shape) if through(node, axis_forms(shape)) is None:
+                return (self.reshaped(operands[0], shape),)
+            case ScatterAdd(axis=axis, extent=extent):
+                return (self.scattered(operands[0], operands[1], axis, extent),)
+            case CumulativeSum() | Gather():
                 return self.builder.emit_all(node.op, *(self.dense(o) for o in operands))
             case _:
                 return self.builder.emit_all(node.op, *operands)
@@ -80,8 +98,8 @@ class _Rewriter:
         runs: list[list[int]] = []
         for place, axis in enumerate(order):
             if axis in axes:
-                starts_new = not runs or order[place - 1] not in axes or isinstance(value.type.shape[order[place - 1]], BatchExtent)
-                if starts_new:
+                before = order[place - 1]
+                if not runs or before not in axes or isinstance(value.type.shape[before], BatchExtent):
                     runs.append([])
                 runs[-1].append(axis)
         gone: list[int] = []
@@ -135,6 +153,71 @@ class _Rewriter:
         base = self.builder.emit(Copy(), self.builder.emit(Broadcast(type_.shape, ()), constant))
         return self.builder.emit(Insert(tuple(low)), base, value)
 
+    def by_index(self, value: Value, result: Shape, indices: Sequence[Value]) -> Value:
+        """The elements of `value` at computed `indices`, one for each of its axes, each of shape `result`."""
+        builder, shape = self.builder, value.type.shape
+        order = storage_order(shape)
+        flat = builder.emit(Reshape((elements(shape),)), builder.emit(Transpose(order), self.dense(value)))
+        place = self.whole(0, result)
+        for axis, stride in enumerate(storage_strides(shape)):
+            scaled = builder.emit(Multiply(), indices[axis], self.whole(stride, result))
+            place = builder.emit(Add(), place, scaled)
+        return builder.emit(Pick(), flat, place)
+
+    def whole(self, number: int, shape: Shape) -> Value:
+        """An integer, repeated to `shape`."""
+        scalar = self.builder.emit(Constant(number, DType.I64))
+        return self.builder.emit(Broadcast(shape, ()), scalar) if shape else scalar
+
+    def extent(self, extents: Sequence[Extent], shape: Shape) -> Value:
+        """The product of extents at run time, repeated to `shape`."""
+        size = self.builder.emit(Constant(math.prod(count(e) for e in extents), DType.I64))
+        if any(isinstance(e, BatchExtent) for e in extents):
+            size = self.builder.emit(Multiply(), size, self.builder.emit(BatchSize()))
+        return self.builder.emit(Broadcast(shape, ()), size) if shape else size
+
+    def reversed_batch(self, value: Value, axes: Sequence[int]) -> Value:
+        """The batch axis is reversed by computed index: no stride could say it."""
+        builder, shape = self.builder, value.type.shape
+        indices: list[Value] = []
+        for axis, extent in enumerate(shape):
+            index = builder.emit(Iota(shape, axis, DType.I64))
+            if axis in axes:
+                last = builder.emit(Subtract(), self.extent([extent], shape), self.whole(1, shape))
+                index = builder.emit(Subtract(), last, index)
+            indices.append(index)
+        return self.by_index(value, shape, indices)
+
+    def reshaped(self, value: Value, result: Shape) -> Value:
+        """A reshape whose strides would depend on the batch, by computed index."""
+        builder, shape = self.builder, value.type.shape
+        linear = self.whole(0, result)
+        for axis in range(len(result)):
+            index = builder.emit(Iota(result, axis, DType.I64))
+            scaled = builder.emit(Multiply(), index, self.extent(result[axis + 1 :], result))
+            linear = builder.emit(Add(), linear, scaled)
+        indices: list[Value] = []
+        for axis, extent in enumerate(shape):
+            inner = builder.emit(FloorDivide(), linear, self.extent(shape[axis + 1 :], result))
+            indices.append(builder.emit(Modulo(), inner, self.extent([extent], result)))
+        return self.by_index(value, result, indices)
+
+    def scattered(self, indices: Value, updates: Value, axis: int, extent: int) -> Value:
+        """The indexed axes stand first, or second where another axis is the batch: so storage is as written."""
+        builder, shape = self.builder, updates.type.shape
+        indexed = tuple(range(axis, axis + indices.type.rank))
+        others = tuple(a for a in range(len(shape)) if a not in indexed)
+        batch = tuple(a for a in others if isinstance(shape[a], BatchExtent))
+        rest = tuple(a for a in others if a not in batch)
+        placed = (*batch, *indexed, *rest)
+        moved = self.dense(builder.emit(Transpose(placed), updates) if placed != tuple(range(len(shape))) else updates)
+        result = builder.emit(ScatterAdd(len(batch), extent), self.dense(indices), moved)
+        order = (*batch, -1, *rest)
+        wanted = (*(a for a in others if a < axis), -1, *(a for a in others if a > axis))
+        if order == wanted:
+            return result
+        return builder.emit(Transpose(tuple(order.index(a) for a in wanted)), result)
+
     def dense(self, value: Value) -> Value:
         """The value itself, or a dense copy of a view."""
         node = self.builder.definition(value)
@@ -174,12 +257,12 @@ class _Rewriter:
         only_left = [label for label in out if label not in rhs]
         only_right = [label for label in out if label not in lhs]
         if not summed:
-            return self.builder.emit(Multiply(), *(self.aligned(v, ls, out, shape) for v, ls in ((left, lhs), (right, rhs))))
+            factors = (self.aligned(v, ls, out, shape) for v, ls in ((left, lhs), (right, rhs)))
+            return self.builder.emit(Multiply(), *factors)
         if not only_left and not only_right:
             every = (*out, *summed)
-            product = self.builder.emit(
-                Multiply(), *(self.aligned(v, ls, every, shape) for v, ls in ((left, lhs), (right, rhs)))
-            )
+            factors = (self.aligned(v, ls, every, shape) for v, ls in ((left, lhs), (right, rhs)))
+            product = self.builder.emit(Multiply(), *factors)
             return self.reduced(Sum, product, tuple(range(len(out), len(every))))
         physical = sorted(out, key=lambda label: not isinstance(shape[label], BatchExtent))
         last = physical[-1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Category
 from compiler.loops.ir import Space, Term, Walk
@@ -18,7 +19,7 @@ from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.schedule.access import IDENTITY, Form, address, axis_forms, count, storage_order, through
-from compiler.schedule.placement import Empty, Insert
+from compiler.schedule.placement import Empty, Insert, Pick
 from compiler.types import BatchExtent, Extent, Shape, elements
 
 VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse)
@@ -121,6 +122,8 @@ class Links:
         match node.op:
             case Insert():
                 return (self.of(node, node.operands[1], forms),)
+            case Pick():
+                return (self.of(node, node.operands[0], (Form(),)), self.of(node, node.operands[1], forms))
             case Gather(axis=axis):
                 rank = node.operands[1].type.rank
                 index = self.of(node, node.operands[1], forms[axis : axis + rank])
@@ -128,7 +131,9 @@ class Links:
                 return (self.of(node, node.operands[0], rest), index)
             case Transpose() | Broadcast() | Slice() | Reshape() | Reverse():
                 moved = through(node, forms)
-                assert moved is not None
+                if moved is None:
+                    types = f"{node.operands[0].type} to {node.results[0].type}"
+                    raise CompilerBug("fuse", f"no address for {node.op.name} of {types}")
                 return (self.of(node, node.operands[0], moved),)
             case _:
                 return tuple(self.of(node, o, forms if o.type.shape else ()) for o in node.operands)
@@ -137,7 +142,7 @@ class Links:
 def is_elementwise(node: Node) -> bool:
     return (
         node.op.category is Category.ELEMENTWISE
-        or isinstance(node.op, (*REDUCTIONS, Gather, Insert, *VIEWS))
+        or isinstance(node.op, (*REDUCTIONS, Gather, Pick, Insert, *VIEWS))
         or node.op.name == "random_uniform"
     )
 
@@ -264,7 +269,7 @@ class Fuser:
         source = result_space(producer, group)
         if isinstance(node.op, Contraction):
             return False  # a product needs its operands complete
-        if isinstance(node.op, Gather) and link is self.node_links[node_key(node)][0]:
+        if isinstance(node.op, Gather | Pick) and link is self.node_links[node_key(node)][0]:
             return False  # so does a gathered table
         if isinstance(producer.op, Insert):
             return False
@@ -319,27 +324,21 @@ def candidates(producer: Group, consumer: Group) -> Sequence[Group]:
         return found
     for space in (Space.ROW, Space.COLUMN):
         whole = {Space.FULL: space}
-        if producer.split is not None and consumer.split is None and group_size(producer, space) == consumer.domain:
-            if matches_walk(producer.split, space):
-                spaces = {k: whole.get(s, s) for k, s in consumer.spaces.items()}
-                found.append(replace(producer, nodes=nodes, spaces={**producer.spaces, **spaces}))
-        if consumer.split is not None and producer.split is None and group_size(consumer, space) == producer.domain:
-            if matches_walk(consumer.split, space):
-                spaces = {k: whole.get(s, s) for k, s in producer.spaces.items()}
-                found.append(
-                    replace(
-                        producer,
-                        nodes=nodes,
-                        split=consumer.split,
-                        domain=consumer.domain,
-                        spaces={**spaces, **consumer.spaces},
-                    )
-                )
+        if takes_in(producer, consumer, space):
+            spaces = {k: whole.get(s, s) for k, s in consumer.spaces.items()}
+            found.append(replace(producer, nodes=nodes, spaces={**producer.spaces, **spaces}))
+        if takes_in(consumer, producer, space):
+            spaces = {k: whole.get(s, s) for k, s in producer.spaces.items()} | consumer.spaces
+            domain = consumer.domain
+            found.append(replace(producer, nodes=nodes, split=consumer.split, domain=domain, spaces=spaces))
     return found
 
 
-def matches_walk(split: Split, space: Space) -> bool:
-    return (split.walk is Walk.ROWS) == (space is Space.ROW)
+def takes_in(group: Group, other: Group, space: Space) -> bool:
+    """Whether the domain of `other` is one value for each row, or each column, of `group`."""
+    if group.split is None or other.split is not None or group_size(group, space) != other.domain:
+        return False
+    return (group.split.walk is Walk.ROWS) == (space is Space.ROW)
 
 
 def fuse(graph: Graph, enabled: bool = True) -> tuple[list[Group], Fuser]:

@@ -63,7 +63,7 @@ class FedInput:
     dtype: DType
     row_elements: int
     buffer: int
-    is_batch: bool
+    batch_axis: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 from compiler.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Array, Category, Op
+from compiler.graph.op import Array, Category, Op, Sample
 from compiler.ops.rules import numpy_dtype
 from compiler.types import Shape, TensorType, at_batch
 
@@ -28,13 +28,15 @@ class Empty(Op):
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
         return (self.type,)
 
-    def gradient(
-        self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]
-    ) -> Sequence[Value | None]:
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
         return ()
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.zeros(at_batch(self.type.shape, batch), numpy_dtype(self.type.dtype)),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return ()
 
 
 @final
@@ -49,15 +51,39 @@ class Insert(Op):
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
         return (operands[0],)
 
-    def gradient(
-        self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]
-    ) -> Sequence[Value | None]:
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
         raise CompilerBug("autodiff", "an insertion is made after differentiation")
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         base, part = operands[0].copy(), operands[1]
         base[tuple(slice(s, s + n) for s, n in zip(self.starts, part.shape, strict=True))] = part
         return (base,)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return ()
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Pick(Op):
+    """(x of rank 1, indices) -> x[indices], for indices that the program made itself and that may reach the batch."""
+
+    name: ClassVar[str] = "pick"
+    category: ClassVar[Category] = Category.INDEXING
+
+    def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        return (TensorType(operands[0].dtype, operands[1].shape),)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+        raise CompilerBug("autodiff", "a pick is made after differentiation")
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (operands[0][operands[1]],)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return ()
 
 
 def starts_at(shape: Shape, axis: int, start: int) -> tuple[int, ...]:

@@ -46,13 +46,11 @@ from compiler.schedule.access import (
     storage_strides,
 )
 from compiler.schedule.fuse import REDUCTIONS, VIEWS, Fuser, Group, Link, Split, node_key, result_space
-from compiler.schedule.placement import Insert
+from compiler.schedule.placement import Insert, Pick
 from compiler.types import BatchExtent, DType, Extent, elements
 
-COSTLY = frozenset(
-    ("exp", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "div", "mod", "floordiv")
-    + ("random_uniform", "gather", "contraction")
-)
+MATHEMATICS = {"exp", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"}
+COSTLY = MATHEMATICS | {"div", "mod", "floordiv", "random_uniform", "gather", "pick", "contraction"}
 REGISTER_COLUMNS = 64  # rows this short are kept in registers between stages
 CHUNK = 2048
 COMBINES = {Sum: Combine.SUM, Max: Combine.MAX, Min: Combine.MIN}
@@ -127,9 +125,7 @@ class GroupLowering:
             self.contraction,
             self.total,
         )
-        return Lowered(
-            kernel, tuple(self.arguments), tuple(self.reads), tuple(self.writes), tuple(self.watched)
-        )
+        return Lowered(kernel, tuple(self.arguments), tuple(self.reads), tuple(self.writes), tuple(self.watched))
 
     # domain
 
@@ -308,7 +304,7 @@ class GroupLowering:
             assert self.contraction is not None
             value = self.fresh()
             out.append(Load(value, Access(self.contraction.tile, 0), result.type.dtype, Space.FULL))
-        elif isinstance(node.op, Gather):
+        elif isinstance(node.op, Gather | Pick):
             value = self.gathered(node, links, space, stage)
         elif isinstance(node.op, RandomUniform):
             value = self.random(node, space, stage)
@@ -368,29 +364,24 @@ class GroupLowering:
 
     def gathered(self, node: Node, links: Sequence[Link], space: Space, stage: int) -> int:
         op = node.op
-        assert isinstance(op, Gather)
         table, index = links
+        shape = table.source.type.shape
+        extent = shape[op.axis] if isinstance(op, Gather) else 0
+        stride = storage_strides(shape)[op.axis] if isinstance(op, Gather) else 1
         if table.source not in self.reads:
             self.reads.append(table.source)
         place = self.operand(index, space, stage)
         rows, columns = self.divided(table.form, space)
-        shape = table.source.type.shape
-        extent = shape[op.axis]
-        assert isinstance(extent, int)
+        limit = 0 if isinstance(extent, BatchExtent) else extent
         value = self.fresh()
         access = Access(self.argument(table.source), table.form.offset, rows, columns)
-        stride = storage_strides(shape)[op.axis]
-        self.where(stage, space).append(
-            Load(value, access, node.results[0].type.dtype, space, place, stride, extent)
-        )
+        self.where(stage, space).append(Load(value, access, node.results[0].type.dtype, space, place, stride, limit))
         return value
 
     def random(self, node: Node, space: Space, stage: int) -> int:
         op = node.op
         assert isinstance(op, RandomUniform)
-        keys = [
-            self.operand(self.fuser.links.of(node, o, ()), Space.SCALAR, stage) for o in node.operands
-        ]
+        keys = [self.operand(self.fuser.links.of(node, o, ()), Space.SCALAR, stage) for o in node.operands]
         shape = node.results[0].type.shape
         place = self.position(address(shape, axis_forms(shape)), DType.I64, space, stage)
         value = self.fresh()
@@ -436,7 +427,7 @@ class GroupLowering:
         op = node.op
         assert isinstance(op, Contraction)
         left, right = self.fuser.node_links[node_key(node)]
-        sides = []
+        sides: list[dict[int, int]] = []
         for link, labels, value in ((left, op.lhs, node.operands[0]), (right, op.rhs, node.operands[1])):
             strides = linear_strides(value.type.shape, link.form)
             if strides is None:
@@ -450,7 +441,7 @@ class GroupLowering:
         }
         lhs_strides, rhs_strides = sides
         rows, columns = _row_axes(op, shape, lhs_strides, rhs_strides)
-        runs = _merged([a for a in rows])
+        runs = _merged(rows)
         walkable = [a for a in runs if a.rhs_stride == 0]
         chosen = max(walkable, key=lambda a: (isinstance(a.extent, BatchExtent), count(a.extent)), default=None)
         summed = [
@@ -503,11 +494,8 @@ def _merged(axes: list[OuterAxis]) -> list[OuterAxis]:
     for axis in axes:
         if found:
             high, n = found[-1], count(axis.extent)
-            if (
-                (high.lhs_stride, high.rhs_stride, high.row_step)
-                == (axis.lhs_stride * n, axis.rhs_stride * n, axis.row_step * n)
-                and (high.rhs_stride == 0) == (axis.rhs_stride == 0)
-            ):
+            continued = (axis.lhs_stride * n, axis.rhs_stride * n, axis.row_step * n)
+            if (high.lhs_stride, high.rhs_stride, high.row_step) == continued:
                 found[-1] = OuterAxis(_product(high.extent, n), axis.lhs_stride, axis.rhs_stride, axis.row_step)
                 continue
         found.append(axis)
@@ -547,6 +535,4 @@ def _reads_evenly(form: Form, columns: int, limit: int | None) -> bool:
     if not splits_evenly(form, columns):
         return False
     _, low = split_form(form, columns)
-    if not low:
-        return True
-    return len(low) == 1 and low[0].divisor == 1 and low[0].modulus is None and (limit is None or low[0].stride == limit)
+    return not low or (len(low) == 1 and low[0] == Term(1, None, low[0].stride if limit is None else limit))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from compiler.diagnostics import CompilerBug
-from compiler.loops.ir import Instruction, Kernel, Reduce, Space, Stage, Store, Walk
+from compiler.loops.ir import Instruction, Kernel, Reduce, Stage, Walk
 from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import emit_tiles
 from compiler.targets.cpu.emit_compute import cast
@@ -254,7 +254,7 @@ def _rows_pass(k: KernelText, stage: Stage, first: str, rows: str, column: str, 
 def _emit_scatter(k: KernelText) -> KernelCode:
     """result[outer, index[row], column] += update[outer, row, column], in the order of the rows."""
     kernel, text = k.kernel, k.text
-    indices, updates, result = kernel.buffers
+    indices, updates = kernel.buffers[:2]
     width = count(kernel.columns)
     blocks, extent = -(-width // LANES), kernel.total
     assert isinstance(extent, int)
@@ -293,7 +293,6 @@ def _emit_scatter(k: KernelText) -> KernelCode:
         return []
 
     text.loop("%begin", "%end", 1, [], block_body)
-    _ = result
     return k.close(Items(kernel.outer, 1, blocks))
 
 
@@ -337,6 +336,3 @@ def _emit_cumulate(k: KernelText) -> KernelCode:
 
     text.loop("%begin", "%end", 1, [], block_body)
     return k.close(Items(kernel.outer, 1, blocks))
-
-
-_ = (Space, Store)

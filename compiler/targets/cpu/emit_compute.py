@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.op import Op
 from compiler.ops.elementwise import Cast
 from compiler.targets.cpu import math
 from compiler.targets.cpu.machine import Machine
-from compiler.targets.cpu.text import LANES, REGISTER, SUFFIX, Text, literal, splat_of, vector
+from compiler.targets.cpu.text import REGISTER, SUFFIX, Text, literal, splat_of, vector
 from compiler.types import DType
 
 MATH = frozenset(("exp", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"))
@@ -40,9 +40,7 @@ def compute(
             listed = ", ".join(f"{type_} {o}" for o in operands)
             return text.let(f"call {type_} @llvm.fma.{_suffix(kind, lanes)}({listed})")
         case "eq" | "ne" | "lt" | "le":
-            relation = FLOAT_RELATION if kind.is_float else UNSIGNED_RELATION if _unsigned(kind) else SIGNED_RELATION
-            order = "fcmp" if kind.is_float else "icmp"
-            return text.let(f"{order} {relation[name]} {type_} {operands[0]}, {operands[1]}")
+            return text.let(f"{_relation(name, kind)} {type_} {operands[0]}, {operands[1]}")
         case "where":
             chosen = vector(REGISTER[dtype], lanes)
             test = vector("i1", lanes)
@@ -51,16 +49,12 @@ def compute(
             return text.let(f"{name} {type_} {operands[0]}, {operands[1]}")
         case "not":
             return text.let(f"xor {type_} {operands[0]}, {splat_of('i1', 'true', lanes)}")
+        case "neg" if kind.is_float:
+            return text.let(f"fneg {type_} {operands[0]}")
         case "neg":
-            if kind.is_float:
-                return text.let(f"fneg {type_} {operands[0]}")
             return text.let(f"sub {type_} {splat_of(REGISTER[kind], '0', lanes)}, {operands[0]}")
         case "abs":
-            if kind.is_float:
-                return _intrinsic(text, "fabs", operands, kind, lanes)
-            if _unsigned(kind):
-                return operands[0]
-            return text.let(f"call {type_} @llvm.abs.{_suffix(kind, lanes)}({type_} {operands[0]}, i1 false)")
+            return _absolute(text, operands, kind, lanes)
         case "floor":
             return _intrinsic(text, "floor", operands, kind, lanes)
         case "maximum" | "minimum":
@@ -109,6 +103,21 @@ def cast(text: Text, value: str, source: DType, target: DType, lanes: int) -> st
     if source.size == target.size and source is not DType.BOOL:
         return value
     return text.let(f"{'zext' if unsigned else 'sext'} {old} {value} to {new}")
+
+
+def _relation(name: str, kind: DType) -> str:
+    if kind.is_float:
+        return f"fcmp {FLOAT_RELATION[name]}"
+    return f"icmp {(UNSIGNED_RELATION if _unsigned(kind) else SIGNED_RELATION)[name]}"
+
+
+def _absolute(text: Text, operands: Sequence[str], kind: DType, lanes: int) -> str:
+    if kind.is_float:
+        return _intrinsic(text, "fabs", operands, kind, lanes)
+    if _unsigned(kind):
+        return operands[0]
+    type_ = vector(REGISTER[kind], lanes)
+    return text.let(f"call {type_} @llvm.abs.{_suffix(kind, lanes)}({type_} {operands[0]}, i1 false)")
 
 
 def _unsigned(dtype: DType) -> bool:
@@ -163,7 +172,3 @@ def _integer_division(text: Text, name: str, operands: Sequence[str], kind: DTyp
         negated = text.let(f"sub {type_} {zero}, {operands[0]}")
         result = text.let(f"select {test} {flips}, {type_} {negated}, {type_} {whole}")
     return text.let(f"select {test} {none}, {type_} {zero}, {type_} {result}")
-
-
-Reducer = Callable[[str, str], str]
-_ = LANES

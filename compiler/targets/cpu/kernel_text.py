@@ -19,7 +19,6 @@ from compiler.loops.ir import (
     Position,
     Random,
     Reduce,
-    Space,
     Store,
     Term,
 )
@@ -155,7 +154,8 @@ class KernelText:
             broken = self.text.let(f"icmp ne i16 {seen}, 0")
             self.text.when(broken, lambda p=pointer: self.text.line(f"store i8 1, ptr {p}, align 1"))
         self.text.line("ret void")
-        attributes = f'nounwind "prefer-vector-width"="{self.machine.vector_bits}" "min-legal-vector-width"="{self.machine.vector_bits}"'
+        bits = self.machine.vector_bits
+        attributes = f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
         lines = [
             f"define void @KERNEL(ptr %args, i64 %begin, i64 %end, ptr %scratch) {attributes} {{",
             "entry:",
@@ -184,9 +184,8 @@ class KernelText:
     def put(self, value: int, name: str, type_: str, wide: bool, part: int | None = None) -> None:
         self.registers[value if part is None else (value, part)] = Register(name, type_, wide)
         if not wide and name.startswith("%") and name not in self.splats:
-            self.splats[name] = self.text.splat(
-                name, type_
-            )  # here, where every use is reached; code for unused ones vanishes
+            # Here, where every use is reached; the code of an unused one vanishes.
+            self.splats[name] = self.text.splat(name, type_)
 
     # addresses
 
@@ -218,7 +217,7 @@ class KernelText:
             if term.stride != 1:
                 digit = self.text.let(f"mul {type_} {digit}, splat (i64 {term.stride})")
             total = digit if not total else self.text.let(f"add {type_} {total}, {digit}")
-        return total or f"splat (i64 0)"
+        return total or "splat (i64 0)"
 
     def pointer(self, access: Access, row: str) -> str:
         """The address of the row's column 0, remembered until `new_row`."""
@@ -283,7 +282,8 @@ class KernelText:
         assert load.index is not None
         register = self.get(load.index)
         place = self.widened(register.name, register.type_, 1)
-        place = self.text.minimum(self.text.maximum(place, "0"), str(load.index_extent - 1))
+        if load.index_extent:
+            place = self.text.minimum(self.text.maximum(place, "0"), str(load.index_extent - 1))
         return self.text.pointer(pointer, self.text.mul(place, load.index_stride), MEMORY[load.dtype])
 
     def widened(self, name: str, type_: str, lanes: int) -> str:
@@ -367,10 +367,10 @@ class KernelText:
         assert load.index is not None
         register, text, type_ = self.get(load.index, part), self.text, f"<{LANES} x i64>"
         index = self.widened(register.name, register.type_, LANES)
-        index = text.let(f"call {type_} @llvm.smax.v{LANES}i64({type_} {index}, {type_} zeroinitializer)")
-        index = text.let(
-            f"call {type_} @llvm.smin.v{LANES}i64({type_} {index}, {type_} splat (i64 {load.index_extent - 1}))"
-        )
+        if load.index_extent:
+            last = f"splat (i64 {load.index_extent - 1})"
+            index = text.let(f"call {type_} @llvm.smax.v{LANES}i64({type_} {index}, {type_} zeroinitializer)")
+            index = text.let(f"call {type_} @llvm.smin.v{LANES}i64({type_} {index}, {type_} {last})")
         if load.index_stride != 1:
             index = text.let(f"mul {type_} {index}, splat (i64 {load.index_stride})")
         return text.let(f"add {type_} {places}, {index}")
