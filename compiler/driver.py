@@ -1,5 +1,121 @@
-"""The public door of the compiler: source text to checked programs to executables."""
+"""The public door of the compiler: source text to checked programs to executables, and a look at every stage."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from compiler.diagnostics import Diagnostic, Source, SourceError
+from compiler.error_index import explain
+from compiler.executables import allocate, as_executable, initialise
+from compiler.frontend import elaborate
+from compiler.frontend.format import format_source
+from compiler.frontend.modules import load_library, load_modules
+from compiler.frontend.program import (
+    DataSource,
+    InputSpec,
+    ParameterSpec,
+    Program,
+    Setting,
+    SettingValue,
+    Training,
+)
+from compiler.functions import CompiledFunction
+from compiler.inspection import show
 from compiler.interface import Array, Executable, Options, Results, Tensors
+from compiler.rendering import render, to_json
+from compiler.report import PlanReport, plan
+from compiler.targets.cpu.cache import CacheInfo, ObjectCache, default_folder
+from compiler.training_step import evaluation_graph, prediction_graph, training_step
 
-__all__ = ["Array", "Executable", "Options", "Results", "Tensors"]
+__all__ = [
+    "Array",
+    "CacheInfo",
+    "DataSource",
+    "Executable",
+    "InputSpec",
+    "Options",
+    "ParameterSpec",
+    "PlanReport",
+    "Program",
+    "Results",
+    "Setting",
+    "SettingValue",
+    "Tensors",
+    "Training",
+    "allocate",
+    "cache_info",
+    "check",
+    "clear_cache",
+    "compile_evaluation",
+    "compile_prediction",
+    "compile_training",
+    "explain",
+    "format_source",
+    "function",
+    "initialise",
+    "load",
+    "load_text",
+    "plan",
+    "render",
+    "show",
+    "to_json",
+]
+
+
+def load(path: str | Path, experiment: str | None = None, overrides: tuple[tuple[str, str], ...] = ()) -> Program:
+    """Check and elaborate an experiment of a file, or its model where it has no `train`. Raises SourceError."""
+    folder = default_folder()
+    return elaborate.elaborate(load_modules(Path(path), folder), load_library(folder), experiment, overrides)
+
+
+def load_text(
+    text: str, name: str, experiment: str | None = None, overrides: tuple[tuple[str, str], ...] = ()
+) -> Program:
+    """As `load`, from text; `name` stands for the file in messages."""
+    folder = default_folder()
+    return elaborate.elaborate(load_modules(Source(name, text), folder), load_library(folder), experiment, overrides)
+
+
+def check(path: str | Path) -> tuple[Diagnostic, ...]:
+    """Every error and warning of a file."""
+    folder = default_folder()
+    try:
+        modules = load_modules(Path(path), folder)
+    except SourceError as error:
+        return error.diagnostics
+    return elaborate.check(modules, load_library(folder))
+
+
+def compile_training(program: Program, options: Options) -> Executable:
+    """One step of training: forward, loss, gradients, update, metrics."""
+    return as_executable(training_step(program), options)
+
+
+def compile_evaluation(program: Program, options: Options) -> Executable:
+    """Loss and metrics, without an update."""
+    return as_executable(evaluation_graph(program), options)
+
+
+def compile_prediction(program: Program, options: Options) -> Executable:
+    """The model's outputs."""
+    return as_executable(prediction_graph(program), options)
+
+
+def function(source: str, name: str, config: Mapping[str, SettingValue], options: Options) -> CompiledFunction:
+    """The `fn` called `name` of a source text."""
+    folder = default_folder()
+    return CompiledFunction(load_modules(Source("<source>", source), folder), load_library(folder), name, config, options)
+
+
+def cache_info() -> CacheInfo:
+    """Where compiled code is kept, and how much of it there is."""
+    return ObjectCache(None).info()
+
+
+def clear_cache() -> CacheInfo:
+    """Remove all compiled code; what was there."""
+    cache = ObjectCache(None)
+    before = cache.info()
+    cache.clear()
+    return before

@@ -132,7 +132,8 @@ class NativeExecutable:
 
     def call(self, inputs: Mapping[str, Array], batch: int = 1, tensors: Tensors | None = None, seed: int = 0) -> dict[str, Array]:
         """One step on whole arrays: batch inputs have `batch` rows each, static inputs their own shape."""
-        given = {k: np.ascontiguousarray(v) for k, v in inputs.items()}
+        axes = {slot.name: slot.batch_axis for slot in self.manifest.inputs}
+        given = {k: np.ascontiguousarray(np.moveaxis(v, axes[k] or 0, 0) if axes[k] else v) for k, v in inputs.items()}
         results = self.run(tensors or TensorStore(()), given, np.arange(batch), batch, seed=seed)
         found: dict[str, Array] = {}
         for slot in self.manifest.results:
@@ -165,7 +166,7 @@ class NativeExecutable:
         array = data[name]
         if array.dtype != NUMPY[slot.dtype] or not array.flags.c_contiguous:
             array = np.ascontiguousarray(array, NUMPY[slot.dtype])
-        if not slot.is_batch:
+        if slot.batch_axis is None:
             raw = array.reshape(-1).view(np.uint8)
             self._static[slot.offset : slot.offset + raw.size] = raw
         return array

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.diagnostics import CompilerBug
-from compiler.targets.cpu.llvm import Llvm
+from compiler.targets.cpu.llvm import Llvm, LlvmError
 from compiler.targets.cpu.machine import Machine
+
+
+def llvm_version() -> str:
+    return Llvm().version()
 
 
 def compile_module(ir: str, machine: Machine, *, verify: bool = False) -> bytes:
@@ -23,13 +27,16 @@ def assembly(ir: str, machine: Machine, *, verify: bool = True) -> str:
 
 
 def _emit(ir: str, machine: Machine, *, as_object: bool, verify: bool) -> bytes:
-    llvm = Llvm()
-    if machine.triple == llvm.host()[0]:
-        llvm.initialise_native()
-    else:
-        llvm.initialise_all()
-    text = f'target triple = "{machine.triple}"\n{ir}'
-    return llvm.emit(text, machine.triple, machine.cpu, machine.features, as_object=as_object, verify=verify)
+    try:
+        llvm = Llvm()
+        if machine.triple == llvm.host()[0]:
+            llvm.initialise_native()
+        else:
+            llvm.initialise_all()
+        target = (machine.triple, machine.cpu, machine.features)
+        return llvm.emit(ir, *target, as_object=as_object, verify=verify)
+    except LlvmError as error:
+        raise CompilerBug("llvm", str(error), dump=ir) from error
 
 
 class Library:
@@ -39,19 +46,25 @@ class Library:
     """
 
     def __init__(self, objects: Sequence[bytes], symbols: Sequence[str], machine: Machine) -> None:
-        self._llvm = Llvm()
-        self._llvm.initialise_native()
-        self._jit = self._llvm.create_jit(machine.triple, machine.cpu, machine.features)
         self._trackers: list[int] = []
+        try:
+            self._llvm = Llvm()
+            self._llvm.initialise_native()
+            self._jit = self._llvm.create_jit(machine.triple, machine.cpu, machine.features)
+        except LlvmError as error:
+            raise CompilerBug("jit", str(error)) from error
         self._addresses: dict[str, int] = {}
         self.add(objects, symbols)
 
     def add(self, objects: Sequence[bytes], symbols: Sequence[str]) -> None:
         """Load further objects and find `symbols` in them."""
         name = f"dlc{len(self._trackers)}"  # LLJIT never forgets a library's name
-        linked = self._llvm.link(self._jit, name, objects, symbols)
-        self._trackers.append(linked.tracker)
-        self._addresses.update(zip(symbols, linked.addresses, strict=True))
+        try:
+            tracker, addresses = self._llvm.link(self._jit, name, objects, symbols)
+        except LlvmError as error:
+            raise CompilerBug("jit", str(error)) from error
+        self._trackers.append(tracker)
+        self._addresses.update(zip(symbols, addresses, strict=True))
 
     def address(self, symbol: str) -> int:
         try:

@@ -3,19 +3,17 @@
 `import llvmlite.binding` builds classes for all of LLVM and costs more than loading a cached program, so the library is
 opened with ctypes. pyproject pins llvmlite to one minor version: these C symbols are its private interface.
 Calls here hold no lock: every module has its own LLVM context, which makes compiling in several threads sound.
+
+Worker processes start with this file, so it imports next to nothing.
 """
 
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import sys
 from collections.abc import Sequence
 from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint, c_uint8, c_uint64, c_void_p
-from dataclasses import dataclass
-from pathlib import Path
-
-from compiler.diagnostics import CompilerBug
+from importlib.machinery import PathFinder
 
 _OBJECT_IMAGE, _JIT_LIBRARY = 2, 3  # the kinds of `_LinkElement`
 _OPTIMISATION_LEVEL = 2  # at level 0 the code generator falls back to FastISel and spills everything
@@ -68,25 +66,21 @@ class _SymbolAddress(ctypes.Structure):
     _fields_ = (("name", c_char_p), ("address", c_uint64))
 
 
-@dataclass(frozen=True, slots=True)
-class Linked:
-    """Loaded objects: `tracker` owns their memory, `addresses` are in the order of the symbols asked for."""
-
-    tracker: int
-    addresses: tuple[int, ...]
+class LlvmError(Exception):
+    """What LLVM says is wrong with what we gave it."""
 
 
 class Llvm:
     """An opened LLVM library. Opening it again is cheap, so nobody need share one."""
 
-    def __init__(self) -> None:
-        self._library = ctypes.CDLL(str(library_path()))
+    def __init__(self, path: str = "") -> None:
+        self._library = ctypes.CDLL(path or library_path())
         try:
             for name, result, arguments in _SIGNATURES:
                 function = getattr(self._library, f"LLVMPY_{name}")
                 function.restype, function.argtypes = result, arguments
         except AttributeError as error:
-            raise CompilerBug("llvm", f"this llvmlite is not version 0.50, which dlc is made for: {error}") from error
+            raise LlvmError(f"this llvmlite is not version 0.50, which dlc is made for: {error}") from error
 
     def _call(self, name: str, *arguments: object) -> int:
         return getattr(self._library, f"LLVMPY_{name}")(*arguments)
@@ -100,12 +94,12 @@ class Llvm:
         return text
 
     def _checked(self, name: str, *arguments: object) -> int:
-        """Call a function whose last argument receives an error text; a null result is a bug of ours."""
+        """Call a function whose last argument receives an error text; a null result is an error."""
         error = c_void_p()
         result = self._call(name, *arguments, byref(error))
         message = self._text(error)
         if not result:
-            raise CompilerBug("llvm", f"{name} failed: {message}")
+            raise LlvmError(f"{name} failed: {message}")
         return result
 
     def _written_text(self, name: str) -> str:
@@ -139,10 +133,10 @@ class Llvm:
         """The object file (or else the assembly text) of a module given as text."""
         context = self._call("ContextCreate")
         try:
-            module = self._parse(context, ir)
+            module = self._parse(context, f'target triple = "{triple}"\n{ir}')
             try:
                 if verify:
-                    self._verify(module, ir)
+                    self._verify(module)
                 return self._generate(module, triple, cpu, features, as_object)
             finally:
                 self._call("DisposeModule", module)
@@ -154,15 +148,15 @@ class Llvm:
         module = self._call("ParseAssembly", context, ir.encode(), byref(error))
         message = self._text(error)
         if message or not module:
-            raise CompilerBug("llvm", f"the module does not parse: {message}", dump=ir)
+            raise LlvmError(f"the module does not parse: {message}")
         return module
 
-    def _verify(self, module: int, ir: str) -> None:
+    def _verify(self, module: int) -> None:
         error = c_void_p()
         broken = self._call("VerifyModule", module, byref(error))
         message = self._text(error)
         if broken:
-            raise CompilerBug("llvm", f"the module does not verify: {message}", dump=ir)
+            raise LlvmError(f"the module does not verify: {message}")
 
     def _target_machine(self, triple: str, cpu: str, features: str) -> int:
         """A target machine for position-independent code; the caller disposes of it."""
@@ -170,7 +164,7 @@ class Llvm:
         names = (triple.encode(), cpu.encode(), features.encode())
         machine = self._call("CreateTargetMachine", target, *names, _OPTIMISATION_LEVEL, b"pic", b"small", 0, 0, b"")
         if not machine:
-            raise CompilerBug("llvm", f"no target machine for {triple}, {cpu}")
+            raise LlvmError(f"no target machine for {triple}, {cpu}")
         return machine
 
     def _generate(self, module: int, triple: str, cpu: str, features: str, as_object: bool) -> bytes:
@@ -196,8 +190,13 @@ class Llvm:
     def dispose_jit(self, jit: int) -> None:
         self._call("LLJITDispose", jit)
 
-    def link(self, jit: int, name: str, objects: Sequence[bytes], symbols: Sequence[str]) -> Linked:
-        """Load `objects` as a library called `name`, which must be new to this LLJIT, and find `symbols` in it."""
+    def link(
+        self, jit: int, name: str, objects: Sequence[bytes], symbols: Sequence[str]
+    ) -> tuple[int, tuple[int, ...]]:
+        """Load `objects` as a library called `name`, which must be new to this LLJIT, and find `symbols` in it.
+
+        Gives the tracker, which owns the memory of the code, and the address of each symbol.
+        """
         elements = (_LinkElement * (len(objects) + 1))()
         for element, image in zip(elements, objects, strict=False):
             element.kind, element.value, element.length = _OBJECT_IMAGE, image, len(image)
@@ -209,7 +208,7 @@ class Llvm:
         tracker = self._checked(
             "LLJIT_Link", jit, name.encode(), elements, len(elements), None, 0, exports, len(exports)
         )
-        return Linked(tracker, tuple(export.address for export in exports))
+        return tracker, tuple(export.address for export in exports)
 
     def unload(self, tracker: int) -> None:
         error = c_void_p()
@@ -217,10 +216,10 @@ class Llvm:
         self._text(error)
 
 
-def library_path() -> Path:
+def library_path() -> str:
     """Where llvmlite keeps its shared library; llvmlite itself is not imported."""
-    found = importlib.util.find_spec("llvmlite")
+    found = PathFinder.find_spec("llvmlite")
     if found is None or not found.submodule_search_locations:
-        raise CompilerBug("llvm", "the package llvmlite is not installed; install dlc's requirements")
+        raise LlvmError("the package llvmlite is not installed; install dlc's requirements")
     name = {"darwin": "libllvmlite.dylib", "win32": "llvmlite.dll"}.get(sys.platform, "libllvmlite.so")
-    return Path(found.submodule_search_locations[0]) / "binding" / name
+    return f"{found.submodule_search_locations[0]}/binding/{name}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from compiler.targets.cpu.llvm import Llvm
+from compiler.diagnostics import CompilerBug
+from compiler.targets.cpu.llvm import Llvm, LlvmError
 from compiler.types import DType
 
 _KIBIBYTE = 1024
@@ -81,7 +82,10 @@ MACHINES = (AVX512, AVX2, NEON)
 
 def detect() -> Machine:
     """The machine that this process runs on."""
-    triple, cpu, features = Llvm().host()
+    try:
+        triple, cpu, features = Llvm().host()
+    except LlvmError as error:
+        raise CompilerBug("llvm", str(error)) from error
     model = _model_of(triple, features)
     l1_bytes = _cache_bytes(level=1) or model.l1_bytes
     l2_bytes = _cache_bytes(level=2) or model.l2_bytes

@@ -44,7 +44,7 @@ class InputSlot:
     name: str
     dtype: DType
     row_bytes: int
-    is_batch: bool
+    batch_axis: int | None
     offset: int
 
 
@@ -138,7 +138,7 @@ class _Lowering:
     def input_slot(self, number: int) -> InputSlot:
         item = self.plan.inputs[number]
         place = self.plan.places[item.buffer]
-        return InputSlot(item.name, item.dtype, item.row_elements * item.dtype.size, item.is_batch, place.offset)
+        return InputSlot(item.name, item.dtype, item.row_elements * item.dtype.size, item.batch_axis, place.offset)
 
     def entry(self, instance: Instance) -> tuple[str, Items, int]:
         first = len(self.relocations)

@@ -1,0 +1,120 @@
+"""A single `fn` of the language as a callable of NumPy arrays, with its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from compiler.autodiff import gradients_of
+from compiler.diagnostics import UsageError
+from compiler.executables import executable
+from compiler.frontend.elaborate import elaborate_function
+from compiler.frontend.program import SettingValue
+from compiler.frontend.syntax import Module
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Role
+from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.interface import Array, Options
+from compiler.ops.elementwise import Add
+from compiler.types import DType, TensorType
+
+DTYPES = {
+    np.dtype(np.float32): DType.F32,
+    np.dtype(np.float64): DType.F64,
+    np.dtype(np.int32): DType.I32,
+    np.dtype(np.int64): DType.I64,
+    np.dtype(np.uint8): DType.U8,
+    np.dtype(np.bool_): DType.BOOL,
+}
+
+
+class CompiledFunction:
+    """Compiles once for each set of operand types that it meets."""
+
+    def __init__(
+        self,
+        modules: tuple[Module, ...],
+        library: tuple[Module, ...],
+        name: str,
+        config: Mapping[str, SettingValue],
+        options: Options,
+    ) -> None:
+        self._modules, self._library, self._name = modules, library, name
+        self._config, self._options = config, options
+        self._forward: dict[tuple[TensorType, ...], tuple[Graph, object]] = {}
+        self._backward: dict[tuple[TensorType, ...], object] = {}
+
+    def __call__(self, *arrays: Array) -> Array | tuple[Array, ...]:
+        given = [self._given(a) for a in arrays]
+        types = tuple(_type_of(a) for a in given)
+        if types not in self._forward:
+            graph = self._graph(types)
+            self._forward[types] = (graph, executable(graph, self._options))
+        graph, compiled = self._forward[types]
+        results = compiled.call(_named(graph, given))  # type: ignore[attr-defined]
+        found = tuple(results[o.name] for o in graph.outputs)
+        return found[0] if len(found) == 1 else found
+
+    def gradient(self, *arrays: Array, cotangents: Sequence[Array] | None = None) -> tuple[Array, ...]:
+        """One gradient for each float operand, in order, weighed by `cotangents` (ones by default)."""
+        given = [self._given(a) for a in arrays]
+        types = tuple(_type_of(a) for a in given)
+        graph = self._graph(types)
+        if types not in self._backward:
+            self._backward[types] = executable(gradient_graph(graph), self._options)
+        named = _named(graph, given)
+        weights = cotangents if cotangents is not None else self._ones(graph)
+        if len(weights) != len(graph.outputs):
+            raise UsageError(f"'{self._name}' has {len(graph.outputs)} results, but got {len(weights)} cotangents")
+        for output, weight in zip(graph.outputs, weights, strict=True):
+            named[f"d_{output.name}"] = self._given(np.asarray(weight))
+        results = self._backward[types].call(named)  # type: ignore[attr-defined]
+        return tuple(results[name] for name in sorted(results, key=lambda n: int(n[1:])))
+
+    def _graph(self, types: tuple[TensorType, ...]) -> Graph:
+        graph = elaborate_function(self._modules, self._library, self._name, self._config, types)
+        return to_dtype(graph, DType.F64) if self._options.dtype == "f64" else graph
+
+    def _given(self, array: Array) -> Array:
+        array = np.asarray(array)
+        if array.dtype.kind == "f":
+            return array.astype(np.float64 if self._options.dtype == "f64" else np.float32)
+        if array.dtype not in DTYPES:
+            raise UsageError(f"arrays of {array.dtype} cannot be passed to '{self._name}'", "cast it to f32 or i32")
+        return array
+
+    def _ones(self, graph: Graph) -> list[Array]:
+        return [np.ones(tuple(e for e in o.value.type.shape if isinstance(e, int))) for o in graph.outputs]
+
+
+def gradient_graph(graph: Graph) -> Graph:
+    """Inputs: those of `graph` and `d_NAME` for each result. Outputs: `g0`, `g1`, … for the float inputs."""
+    builder = GraphBuilder(f"gradient of {graph.name}")
+    inputs = [builder.input(i.name, i.role, i.value.type) for i in graph.inputs]
+    results = builder.inline(graph, inputs)
+    wanted = [v for v in inputs if v.type.dtype.is_float]
+    totals: list[object] = [None] * len(wanted)
+    for output in graph.outputs:
+        value = results[output.name]
+        seed = builder.input(f"d_{output.name}", Role.DATA, value.type)
+        if not value.type.dtype.is_float:
+            continue
+        found = gradients_of(builder, tuple(builder.nodes), value, wanted, seed)
+        for k, gradient in enumerate(found):
+            if gradient is not None:
+                totals[k] = gradient if totals[k] is None else builder.emit(Add(), totals[k], gradient)  # type: ignore[arg-type]
+    from compiler.ops.build import filled
+
+    for k, (value, total) in enumerate(zip(wanted, totals, strict=True)):
+        builder.output(f"g{k}", Role.OUTPUT, total if total is not None else filled(builder, 0.0, value.type))  # type: ignore[arg-type]
+    return builder.build()
+
+
+def _named(graph: Graph, arrays: Sequence[Array]) -> dict[str, Array]:
+    data = [i for i in graph.inputs if i.role is Role.DATA]
+    return {i.name: a for i, a in zip(data, arrays, strict=True)}
+
+
+def _type_of(array: Array) -> TensorType:
+    return TensorType(DTYPES[array.dtype], array.shape)

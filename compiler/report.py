@@ -1,0 +1,150 @@
+"""What a model costs before it runs: parameters and arithmetic by layer, kernels, memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from compiler.executables import detect_machine, prepared
+from compiler.frontend.program import Program
+from compiler.graph.ir import Direction, Graph, Node, Role
+from compiler.graph.op import Category
+from compiler.interface import Options
+from compiler.ops.contraction import Contraction
+from compiler.ops.reduction import CumulativeSum, Max, Min, Moments, Sum
+from compiler.schedule.build import schedule
+from compiler.schedule.ir import Schedule
+from compiler.targets.cpu.manifest import lower
+from compiler.training_step import prediction_graph, training_step
+from compiler.types import at_batch, static_elements
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """One line of the plan: the floating-point operations of a layer for the whole batch."""
+
+    path: str
+    output: str
+    parameters: int
+    flops_forward: int
+    flops_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRow:
+    name: str
+    walk: str
+    count: int
+    lines: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """Figures for one batch of `batch` rows. `peak_bytes` counts parameters, optimizer state and intermediate values."""
+
+    model: str
+    batch: int
+    layers: tuple[LayerRow, ...]
+    kernels: tuple[KernelRow, ...]
+    memory: Mapping[str, int] = field(default_factory=dict[str, int])
+    parameters: int = 0
+    flops_forward: int = 0
+    flops_step: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan(program: Program, options: Options) -> PlanReport:
+    """The plan of a program for the batch of the options. A bare model has no step: its step is its forward pass."""
+    forward = prepared(prediction_graph(program), options)
+    step = prepared(training_step(program), options) if program.plan is not None else forward
+    ready = schedule(step, options.fuse, options.batch)
+    layers = _layers(program, forward, step, options.batch)
+    return PlanReport(
+        program.name,
+        options.batch,
+        layers,
+        _kernels(step, ready, options),
+        _memory(step, ready, options.batch),
+        sum(static_elements(p.type.shape) for p in program.parameters if p.role is Role.PARAMETER),
+        flops_of(forward.nodes, options.batch),
+        flops_of(step.nodes, options.batch),
+    )
+
+
+def flops_of(nodes: Sequence[Node], batch: int) -> int:
+    """Two for each multiply-add of a contraction, one for each element of other arithmetic."""
+    return sum(_node_flops(node, batch) for node in nodes)
+
+
+def _node_flops(node: Node, batch: int) -> int:
+    result = math.prod(at_batch(node.results[0].type.shape, batch))
+    match node.op:
+        case Contraction(lhs=lhs, rhs=rhs, out=out):
+            shapes = (node.operands[0].type.shape, node.operands[1].type.shape)
+            extents = dict(zip((*lhs, *rhs), (e for s in shapes for e in at_batch(s, batch)), strict=True))
+            return 2 * result * math.prod(n for label, n in extents.items() if label not in out)
+        case Sum() | Max() | Min() | Moments() | CumulativeSum():
+            return math.prod(at_batch(node.operands[0].type.shape, batch))
+        case _:
+            counts = node.op.category is Category.ELEMENTWISE and node.results[0].type.dtype.is_float
+            return result * (2 if node.op.name == "fma" else 1) if counts else 0
+
+
+def _path(node: Node) -> str:
+    return next((o.path for o in node.origins if o.path), "")
+
+
+def _layers(program: Program, forward: Graph, step: Graph, batch: int) -> tuple[LayerRow, ...]:
+    parameters: dict[str, int] = {}
+    for spec in program.parameters:
+        if spec.role is Role.PARAMETER:
+            layer = spec.path.rpartition(".")[0]
+            parameters[layer] = parameters.get(layer, 0) + static_elements(spec.type.shape)
+    rows: dict[str, LayerRow] = {path: LayerRow(path, "", count, 0, 0) for path, count in parameters.items()}
+    for node in forward.nodes:
+        path = _layer_of(_path(node), rows)
+        old = rows.get(path, LayerRow(path, "", 0, 0, 0))
+        shape = str(node.results[0].type)
+        rows[path] = LayerRow(path, shape, old.parameters, old.flops_forward + _node_flops(node, batch), 0)
+    for node in step.nodes:
+        path = _layer_of(_path(node), rows)
+        old = rows.get(path, LayerRow(path, "", 0, 0, 0))
+        rows[path] = LayerRow(
+            path, old.output, old.parameters, old.flops_forward, old.flops_step + _node_flops(node, batch)
+        )
+    return tuple(row for row in rows.values() if row.parameters or row.flops_step or row.flops_forward)
+
+
+def _layer_of(path: str, rows: Mapping[str, LayerRow]) -> str:
+    """The layer that owns a node: the path itself, or the nearest ancestor that has a row."""
+    while path and path not in rows:
+        path = path.rpartition(".")[0]
+    return path or "(model)"
+
+
+def _kernels(graph: Graph, ready: Schedule, options: Options) -> tuple[KernelRow, ...]:
+    found = lower(graph, ready, detect_machine(), options.batch)
+    counts: dict[str, int] = {}
+    rows: dict[str, KernelRow] = {}
+    for symbol, kernel, origins in found.instances:
+        counts[symbol] = counts.get(symbol, 0) + 1
+        lines = sorted({o.user_span.line for o in origins if not o.user_span.source.is_library})
+        directions = [d.value for d in Direction if any(o.direction is d for o in origins)]
+        said = f"{'+'.join(directions)} of line {', '.join(map(str, lines))}" if lines else ""
+        rows.setdefault(symbol, KernelRow(kernel.name, kernel.walk.value, 0, said))
+    return tuple(KernelRow(r.name, r.walk, counts[s], r.lines) for s, r in rows.items())
+
+
+def _memory(graph: Graph, ready: Schedule, batch: int) -> dict[str, int]:
+    persistent = {Role.PARAMETER: 0, Role.STATE: 0, Role.OPTIMIZER_STATE: 0}
+    for entry in graph.inputs:
+        if entry.role in persistent:
+            persistent[entry.role] += static_elements(entry.value.type.shape) * entry.value.type.dtype.size
+    capacity = -(-batch // 16) * 16 + 16
+    named = {f"{role.value}_bytes": size for role, size in persistent.items()}
+    named |= {"static_bytes": ready.static_bytes, "batch_bytes": ready.batch_bytes * capacity}
+    return named | {"peak_bytes": sum(named.values())}
