@@ -143,7 +143,9 @@ def function(
 
     Each shape of arrays is compiled once, when it is first seen. Raises SourceError.
     """
-    return driver.function(source, name, config, _options(target, dtype, threads))
+    return driver.function(
+        source, name, {key: _frozen(value) for key, value in config.items()}, _options(target, dtype, threads)
+    )
 
 
 class Model:

@@ -6,21 +6,18 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compiler import driver
 from compiler.diagnostics import UsageError
+from compiler.driver import Options, Program
 from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
 from runtime.model import parameter_count, runtime_settings
 from runtime.position import Length
 from runtime.precision import in_precision
 from runtime.process import peak_memory, seconds_since_start
-
-if TYPE_CHECKING:
-    from compiler.driver import Options, Program
 
 _SAMPLE_SECONDS = 0.005  # shorter samples measure the clock
 _LEAST_SAMPLES = 10

@@ -5,20 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Executable, Options, Tensors
+from compiler.driver import Executable, Options, Program, Tensors
 from runtime.data.part import Part
 from runtime.model import runtime_settings, training_of
 from runtime.pace import Pace
 from runtime.precision import in_precision
 from runtime.sums import added_in_order
-
-if TYPE_CHECKING:
-    from compiler.driver import Program
 
 
 def evaluator_of(program: Program, options: Options) -> Evaluator:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from compiler import driver
 from compiler.diagnostics import UsageError
-from compiler.driver import Options, Tensors
+from compiler.driver import Options, Program, Tensors
 from runtime.data.loading import LoadedData, load_training_data, source_at
 from runtime.data.part import Part
 from runtime.evaluation import Evaluator
@@ -17,9 +16,6 @@ from runtime.position import Position
 from runtime.precision import in_precision
 from runtime.reporting.events import TrainingStarted
 from runtime.training import LOSS, Job, Keeper
-
-if TYPE_CHECKING:
-    from compiler.driver import Program
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from compiler.diagnostics import UsageError
+from compiler.driver import Program, Training
 from compiler.types import static_elements
 from runtime.position import Length
-
-if TYPE_CHECKING:
-    from compiler.driver import Program, Training
 
 
 def parameter_count(program: Program) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Options, Tensors
+from compiler.driver import Array, Options, Program, Tensors
 from compiler.types import BatchExtent, Shape
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
@@ -17,9 +16,6 @@ from runtime.data.specs import InputSpec
 from runtime.model import runtime_settings
 from runtime.pace import Pace
 from runtime.precision import in_precision
-
-if TYPE_CHECKING:
-    from compiler.driver import Program
 
 
 class Predictor:

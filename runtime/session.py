@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from compiler import driver
 from compiler.diagnostics import CheckpointError, UsageError
-from compiler.driver import Options, Tensors
+from compiler.driver import Options, Program, Tensors
 from runtime.checkpoint import Checkpoint, newest_checkpoint
 from runtime.data.loading import LoadedData
 from runtime.environment import environment
@@ -28,9 +27,6 @@ from runtime.trained import (
     take_over_weights,
 )
 from runtime.training import Job
-
-if TYPE_CHECKING:
-    from compiler.driver import Program
 
 _CHECKPOINTS_TO_KEEP = 2
 _FIXED = ("batch", "seed", "data")  # with another value, the position in the epoch would mean other rows

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from compiler import driver
 from compiler.diagnostics import CheckpointError, UsageError
-from compiler.driver import Array, Options, Tensors
+from compiler.driver import Array, DataSource, Options, Program, Tensors
 from runtime.checkpoint import Found, best_checkpoint, newest_checkpoint
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.files import JsonValue
 from runtime.run_directory import RunDirectory, open_run
 from runtime.tensor_files import match_tensors, read_tensors
-
-if TYPE_CHECKING:
-    from compiler.driver import DataSource, Program
 
 Overrides: TypeAlias = tuple[tuple[str, str], ...]
 

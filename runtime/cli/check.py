@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from compiler import driver
-from compiler.diagnostics import Diagnostic, SourceError, Span
+from compiler.diagnostics import SourceError
 from runtime.cli.common import add_json, model_files, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.terminal import say, wants_colour, width_of_terminal
@@ -23,7 +23,7 @@ def run(arguments: Namespace) -> int:
     findings = [finding for file in files for finding in driver.check(file)]
     errors = sum(finding.severity == "error" for finding in findings)
     if arguments.json:
-        print_json([_as_json(finding) for finding in findings])
+        print_json([driver.to_json(finding) for finding in findings])
     elif findings:
         print(driver.render(SourceError(tuple(findings)), wants_colour(sys.stdout), width_of_terminal()))
     say(_summary(len(files), errors, len(findings) - errors))
@@ -37,26 +37,3 @@ def _summary(files: int, errors: int, warnings: int) -> str:
 
 def _counted(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
-def _as_json(finding: Diagnostic) -> dict[str, object]:
-    return {
-        "code": finding.code,
-        "severity": finding.severity,
-        "message": finding.message,
-        **_place(finding.span),
-        "notes": [
-            {"kind": note.kind, "message": note.message, **(_place(note.span) if note.span else {})}
-            for note in finding.notes
-        ],
-    }
-
-
-def _place(span: Span) -> dict[str, object]:
-    return {
-        "file": span.source.name,
-        "line": span.line,
-        "column": span.column,
-        "end_line": span.end_line,
-        "end_column": span.end_column,
-    }

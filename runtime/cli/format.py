@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import DataError
+from compiler.diagnostics import DataError, Source
 from runtime.cli.common import model_files
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.terminal import say
@@ -25,7 +25,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     if arguments.files == ["-"]:
-        sys.stdout.write(driver.format_source(sys.stdin.read()))
+        sys.stdout.write(driver.format_source(Source("<stdin>", sys.stdin.read())))
         return 0
     files = model_files(arguments.files)
     changes = [(file, before, after) for file in files for before, after in [_formatted(file)] if before != after]
@@ -47,7 +47,7 @@ def _formatted(file: Path) -> tuple[str, str]:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"is not UTF-8 text (byte {error.start})", file) from None
-    return text, driver.format_source(text)
+    return text, driver.format_source(Source(str(file), text))
 
 
 def _print_difference(file: Path, before: str, after: str) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from compiler.driver import Setting
-
+from compiler.driver import Setting
 
 Scalars: TypeAlias = Mapping[str, float]
 

@@ -15,7 +15,8 @@ from runtime.reporting.units import amount, size
 def print_plan(report: Mapping[str, JsonValue]) -> None:
     """Print a plan in its JSON form to standard output."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    singles: dict[str, JsonValue] = {}
+    singles = {name: value for name, value in report.items() if value is None or isinstance(value, int | float | str)}
+    console.print(_pairs("model", singles))
     for name, value in report.items():
         if isinstance(value, Mapping):
             console.print(_pairs(name, value))
@@ -23,10 +24,6 @@ def print_plan(report: Mapping[str, JsonValue]) -> None:
             rows = [row for row in value if isinstance(row, Mapping)]
             if rows:
                 console.print(_rows(name, rows))
-        else:
-            singles[name] = value
-    if singles:
-        console.print(_pairs("totals", singles))
 
 
 def _rows(title: str, rows: Sequence[Mapping[str, JsonValue]]) -> Table:

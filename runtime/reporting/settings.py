@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from compiler.driver import SettingValue
+from compiler.driver import SettingValue
 
 
 def value_text(value: SettingValue) -> str:

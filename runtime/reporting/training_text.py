@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 from rich.console import Console
 from rich.live import Live
@@ -13,13 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from compiler.driver import Setting
 from runtime.reporting.events import EpochEnded, Event, TrainingEnded, TrainingProgressed, TrainingStarted
 from runtime.reporting.settings import value_text
 from runtime.reporting.terminal import wants_colour
 from runtime.reporting.units import amount, duration, measure
-
-if TYPE_CHECKING:
-    from compiler.driver import Setting
 
 # Thousands of short epochs would flood the screen: above this many, lines come at most so often.
 _EPOCHS_WITH_A_LINE_EACH = 100

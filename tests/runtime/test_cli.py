@@ -205,7 +205,7 @@ def test_source_errors_are_rendered(
 def test_fmt_changes_checks_and_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(driver, "format_source", lambda text: text.replace("  ", " "), raising=False)
+    monkeypatch.setattr(driver, "format_source", lambda source: source.text.replace("  ", " "), raising=False)
     ugly, neat = tmp_path / "a.dl", tmp_path / "b.dl"
     ugly.write_text("const A  =  1\n")
     neat.write_text("const B = 1\n")

@@ -1,0 +1,153 @@
+"""Every command on a project of `dlc new`, with the real compiler."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dlc
+from runtime.checkpoint import newest_checkpoint
+from runtime.cli.main import main
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new project and in it `run`, a training of six epochs."""
+    folder = tmp_path_factory.mktemp("whole") / "rings"
+    assert main(["new", str(folder)]) == 0
+    assert main(["train", str(folder / "model.dl"), "--epochs", "6", "--out", str(folder / "run"), "--json"]) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_the_project(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(project)
+    capsys.readouterr()
+
+
+def records(path: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in Path(path, "metrics.jsonl").read_text().splitlines()]
+
+
+def without_times(found: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [{k: v for k, v in record.items() if k not in ("seconds", "samples_per_second")} for record in found]
+
+
+def tensors(run: str) -> dict[str, bytes]:
+    checkpoint = newest_checkpoint(Path(run) / "checkpoints").checkpoint
+    return {name: values.tobytes() for name, values in (checkpoint.weights | checkpoint.optimizer).items()}
+
+
+def test_the_project_is_free_of_mistakes_and_formatted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "model.dl", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert main(["fmt", "--check", "model.dl"]) == 0
+
+
+def test_it_learns() -> None:
+    found = records("run")
+    assert found[-1]["val_accuracy"] > 0.9
+    assert found[-1]["loss"] < found[0]["loss"]
+    assert found[-1]["rate"] == pytest.approx(0.01)
+
+
+def test_eval_repeats_the_validation_of_the_best_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "run", "--part", "validation", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    best = [record for record in records("run") if record["best"]][-1]
+    assert (result["loss"], result["accuracy"]) == (best["val_loss"], best["val_accuracy"])
+
+
+def test_predict_names_the_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("new.csv").write_text("x,y\n0.9,0.1\n-1.5,1.4\n")
+    assert main(["predict", "run", "--input", "new.csv"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["ring"] for line in lines] == ["inner", "outer"]
+
+
+@pytest.mark.parametrize("option", [["--threads", "1"], ["--threads", "3"], ["--no-fuse"]])
+def test_the_same_bits_whatever_the_threads_and_the_fusion(option: list[str]) -> None:
+    out = "-".join(option).lstrip("-")
+    assert main(["train", "model.dl", "--epochs", "6", "--out", out, "--json", *option]) == 0
+    assert tensors(out) == tensors("run")
+    assert without_times(records(out)) == without_times(records("run"))
+
+
+def test_ctrl_c_saves_and_resume_ends_with_the_same_bits() -> None:
+    command = [sys.executable, "-m", "runtime.cli", "train", "model.dl", "--epochs", "100000", "--json"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [*command, "--out", "stopped"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout is not None
+    while json.loads(process.stdout.readline())["event"] != "epoch":
+        pass
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert json.loads(output.splitlines()[-1])["reason"] == "interrupted"
+    assert "resume: dlc train --resume stopped" in errors
+    assert "Traceback" not in errors
+    epochs = str(len(records("stopped")) + 3)
+    assert main(["train", "--resume", "stopped", "--epochs", epochs, "--json"]) == 0
+    assert main(["train", "model.dl", "--epochs", epochs, "--out", "whole", "--json"]) == 0
+    assert tensors("stopped") == tensors("whole")
+    assert without_times(records("stopped")) == without_times(records("whole"))
+
+
+@pytest.mark.parametrize("stage", ["ast", "graph", "grad", "schedule", "loops", "llvm", "asm"])
+def test_show_prints_every_stage(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "model.dl", "--stage", stage]) == 0
+    whole = capsys.readouterr().out
+    line = next(n for n, text in enumerate(Path("model.dl").read_text().splitlines(), 1) if "hidden_2 = " in text)
+    assert main(["show", f"model.dl:{line}", "--stage", stage]) == 0
+    part = capsys.readouterr().out
+    assert 0 < len(part) < len(whole)
+
+
+def test_plan_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "model.dl", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["parameters"] == 2 * 32 + 32 + 32 * 32 + 32 + 32 * 2 + 2
+    assert sum(layer["parameters"] for layer in report["layers"]) == report["parameters"]
+    assert report["flops_forward"] < report["flops_step"]
+    assert main(["plan", "model.dl"]) == 0
+    assert "FLOPs step" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mode", ["train", "infer"])
+def test_bench_measures(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "model.dl", "--mode", mode, "--seconds", "0.1", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["median_ms"] > 0
+    assert report["parameters"] == 1218
+    assert report["flops"] > 0
+
+
+def test_a_mistake_is_shown_at_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("wrong.dl").write_text(Path("model.dl").read_text().replace("|> relu", "|> rulu", 1))
+    assert main(["train", "wrong.dl"]) == 1
+    error = capsys.readouterr().err
+    assert "rulu" in error
+    assert "wrong.dl:" in error
+    assert "relu" in error.split("rulu", 1)[1]
+
+
+def test_the_api_loads_the_run_and_calls_functions(project: Path) -> None:
+    model = dlc.load(project / "run")
+    logits = model.predict(np.array([[0.9, 0.1], [-1.5, 1.4]]))["logits"]
+    assert logits.argmax(axis=1).tolist() == [0, 1]
+    for target in ("native", "reference"):
+        square = dlc.function("fn square(scale = 2.0)(x) = scale * x * x", "square", target=target, scale=3.0)
+        x = np.array([1.0, -2.0], np.float32)
+        assert np.asarray(square(x)).tolist() == [3.0, 12.0]
+        assert square.gradient(x)[0].tolist() == [6.0, -12.0]
