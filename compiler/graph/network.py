@@ -1,0 +1,19 @@
+"""A drawing as a networkx graph, for questions that its algorithms answer and for its other formats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import networkx
+
+from compiler.graph.drawing import Drawing
+
+
+def network_of(drawing: Drawing) -> networkx.DiGraph[Any]:
+    """A node for each box by its key, with `label` and `kind`; an edge for each arrow."""
+    network: networkx.DiGraph[Any] = networkx.DiGraph(name=drawing.name)
+    for box in drawing.boxes:
+        network.add_node(box.key, label="\n".join(box.lines), kind=box.kind)
+    for arrow in drawing.arrows:
+        network.add_edge(arrow.source, arrow.target)
+    return network
