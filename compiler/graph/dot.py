@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from compiler.graph.drawing import Drawing
+from compiler.graph.boxes import Drawing
 from compiler.graph.palette import colour_of
 
 

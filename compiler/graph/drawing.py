@@ -1,40 +1,53 @@
-"""A graph as boxes and arrows, for a picture: what `dot` and `svg` draw, and any other stage can give."""
+"""A graph as a picture, and as data for other programs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TypeAlias
 
-from compiler.graph.ir import Direction, Graph, Node, Value
+from compiler.graph.boxes import Arrow, Box, Drawing
+from compiler.graph.dot import print_dot
+from compiler.graph.ir import Direction, Graph, Node, Origin, Value
 from compiler.graph.op import Category
 from compiler.graph.printer import attributes_of, print_attribute, print_origin
+from compiler.graph.svg import print_svg
+
+Json: TypeAlias = "str | int | None | list[Json] | dict[str, Json]"
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
-    """One thing in a picture: its text by lines, the kind that decides its colour, and what a pointer shows."""
-
-    key: str
-    lines: tuple[str, ...]
-    kind: str
-    remark: str = ""
+def graph_to_dot(graph: Graph) -> str:
+    return print_dot(drawing_of(graph))
 
 
-@dataclass(frozen=True, slots=True)
-class Arrow:
-    """From one box to another, by their keys. `name` is how the target's text may refer to the source."""
-
-    source: str
-    target: str
-    name: str = ""
+def graph_to_svg(graph: Graph) -> str:
+    return print_svg(drawing_of(graph))
 
 
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """Boxes in an order in which arrows point forward."""
+def graph_to_json(graph: Graph) -> dict[str, Json]:
+    """Inputs, nodes and outputs; values by index, fields of ops as in the text of the graph, origins by line."""
+    inputs: list[Json] = [{"name": i.name, "role": i.role.value, **_value_to_json(i.value)} for i in graph.inputs]
+    outputs: list[Json] = [
+        {"name": o.name, "role": o.role.value, "updates": o.updates, **_value_to_json(o.value)} for o in graph.outputs
+    ]
+    return {"name": graph.name, "inputs": inputs, "nodes": list(map(_node_to_json, graph.nodes)), "outputs": outputs}
 
-    name: str
-    boxes: tuple[Box, ...]
-    arrows: tuple[Arrow, ...]
+
+def _node_to_json(node: Node) -> Json:
+    operands: list[Json] = [operand.index for operand in node.operands]
+    fields: dict[str, Json] = {name: print_attribute(value) for name, value in attributes_of(node.op)}
+    results: list[Json] = [_value_to_json(result) for result in node.results]
+    origins: list[Json] = [_origin_to_json(origin) for origin in node.origins]
+    return {"op": node.op.name, "operands": operands, "fields": fields, "results": results, "origins": origins}
+
+
+def _value_to_json(value: Value) -> dict[str, Json]:
+    shape: list[Json] = [extent if isinstance(extent, int) else str(extent) for extent in value.type.shape]
+    return {"value": value.index, "dtype": value.type.dtype.value, "shape": shape}
+
+
+def _origin_to_json(origin: Origin) -> Json:
+    span = origin.user_span
+    place: dict[str, Json] = {"source": span.source.name, "line": span.line, "column": span.column}
+    return {**place, "path": origin.path, "direction": origin.direction.value}
 
 
 def drawing_of(graph: Graph) -> Drawing:

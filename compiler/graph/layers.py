@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from compiler.graph.drawing import Arrow, Drawing
+from compiler.graph.boxes import Arrow, Drawing
 
 LONGEST = (
     10  # an arrow across more layers is named in its target instead: a picture of such arrows is a picture of them

@@ -6,7 +6,7 @@ from typing import Any
 
 import networkx
 
-from compiler.graph.drawing import Drawing
+from compiler.graph.boxes import Drawing
 
 
 def network_of(drawing: Drawing) -> networkx.DiGraph[Any]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from html import escape
 from itertools import pairwise
 
-from compiler.graph.drawing import Box, Drawing
+from compiler.graph.boxes import Box, Drawing
 from compiler.graph.layers import Placement, placed
 from compiler.graph.palette import colour_of
 

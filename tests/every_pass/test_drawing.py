@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -11,7 +12,7 @@ from graph_text import X, constant, graph
 from random_graphs import random_graph
 
 from compiler.graph.dot import print_dot
-from compiler.graph.drawing import drawing_of
+from compiler.graph.drawing import drawing_of, graph_to_json
 from compiler.graph.layers import LONGEST, placed
 from compiler.graph.network import network_of
 from compiler.graph.svg import print_svg
@@ -67,3 +68,12 @@ def test_constants_stand_in_their_users_and_long_arrows_are_named() -> None:
     picture = print_svg(drawing)
     assert "↑ %3" in picture
     assert "&lt;y&gt;" in picture
+
+
+def test_json_holds_the_whole_graph() -> None:
+    made = optimise_graph(random_graph(3, 30)[0])
+    data = json.loads(json.dumps(graph_to_json(made)))
+    assert [node["op"] for node in data["nodes"]] == [node.op.name for node in made.nodes]
+    assert [node["operands"] for node in data["nodes"]] == [[o.index for o in node.operands] for node in made.nodes]
+    assert [entry["name"] for entry in data["inputs"]] == [entry.name for entry in made.inputs]
+    assert [output["value"] for output in data["outputs"]] == [output.value.index for output in made.outputs]

@@ -1,0 +1,33 @@
+"""A picture as boxes and arrows: what `dot` and `svg` draw, of whatever stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One thing in a picture: its text by lines, the kind that decides its colour, and what a pointer shows."""
+
+    key: str
+    lines: tuple[str, ...]
+    kind: str
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """From one box to another, by their keys. `name` is how the target's text may refer to the source."""
+
+    source: str
+    target: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Boxes in an order in which arrows point forward."""
+
+    name: str
+    boxes: tuple[Box, ...]
+    arrows: tuple[Arrow, ...]
