@@ -301,12 +301,24 @@ class _Rewriter:
                 axis = labels.index(label)
                 fits = fits and strides[axis] == step
                 step *= count(value.type.shape[axis])
-        if fits:
+        if fits or (strides is not None and len(columns) == 1 and self.is_transposed(value, labels, strides, columns[0], summed)):
             return value, labels
         others = [label for label in labels if label not in columns and label not in summed]
         placed = (*others, *(label for label in labels if label in summed), *columns)
         moved = self.builder.emit(Transpose(tuple(labels.index(label) for label in placed)), value)
         return self.builder.emit(Copy(), moved), placed
+
+    def is_transposed(
+        self, value: Value, labels: tuple[int, ...], strides: tuple[int, ...], column: int, summed: Sequence[int]
+    ) -> bool:
+        """Whether the one summed axis lies side by side: then the kernel packs the operand by turning blocks."""
+        shape = value.type.shape
+        return (
+            len(summed) == 1
+            and strides[labels.index(summed[0])] == 1
+            and strides[labels.index(column)] > 1
+            and not isinstance(shape[labels.index(summed[0])], BatchExtent)
+        )
 
     def addressable(self, value: Value) -> Value:
         return value if self.strides(value) is not None else self.builder.emit(Copy(), value)

@@ -463,7 +463,7 @@ class GroupLowering:
             left.form.offset,
             right.form.offset,
             chosen.lhs_stride if chosen else 0,
-            1,
+            min((rhs_strides[label] for label in op.out if label not in op.lhs), default=1),
             chosen.row_step if chosen else 0,
             node.results[0].type.dtype,
         )

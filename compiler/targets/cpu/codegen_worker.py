@@ -23,7 +23,7 @@ from compiler.targets.cpu.machine import Machine
 
 _ROOT = Path(codegen_process.__file__).parents[3]
 # A worker is ready after some 50 ms; in that time this process itself generates code for twice as much text.
-_TINY_TEXT = 16_000
+TINY_TEXT = 16_000
 
 
 class WorkerPool:
@@ -59,7 +59,7 @@ class WorkerPool:
         return [image for key in keys if (image := objects[key]) is not None]
 
     def _generate(self, missing: dict[str, str]) -> dict[str, bytes]:
-        is_tiny = sum(map(len, missing.values())) <= _TINY_TEXT
+        is_tiny = sum(map(len, missing.values())) <= TINY_TEXT
         if not self._processes and (is_tiny or not self._start(len(missing))):
             return {key: compile_module(ir, self._machine) for key, ir in missing.items()}
         try:

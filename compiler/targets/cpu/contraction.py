@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compiler.loops.ir import ContractedAxis, Instruction, Load, Position, Store, TileContract
+from compiler.loops.ir import ContractedAxis, Load, Term, TileContract
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText
 from compiler.targets.cpu.machine import Machine
-from compiler.targets.cpu.text import LANES, REGISTER, Text, literal
+from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, Text, literal
 from compiler.types import BatchExtent, Extent
 
 DEEPEST_UNROLL = 4
@@ -56,9 +56,12 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
     text = k.text
     k.reserve(contract.tile, shape.rows * width * contract.dtype.size)
     k.open()
+    for axis in (*contract.k, *contract.outer):
+        k.extent(axis.extent)  # loaded here, where every use is reached
     m = k.extent(contract.m)
     tiles = _ceil(text, m, shape.rows)
     block = _rows_block(contract, shape, k.machine, batch)
+    panel_base = _panel_base(k, contract, width) if _packs(contract, shape, batch) else None
 
     def item_body(item: str, carried: list[str]) -> list[str]:
         outer, panel, tile = _decoded(text, item, panels, tiles, block)
@@ -68,12 +71,20 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
         column = text.mul(panel, width)
         lhs, rhs, base = _outer_offsets(text, contract, outer, k)
         left = text.add(text.add(text.mul(row, contract.lhs_m_stride), lhs), contract.lhs_offset)
-        right = text.add(text.add(column, rhs), contract.rhs_offset)
-        _multiply(k, contract, shape, left, right)
+        right = text.add(text.add(text.mul(column, contract.rhs_n_stride), rhs), contract.rhs_offset)
+        source = text.pointer(k.bases[contract.rhs], right, REGISTER[contract.dtype])
+        axes = contract.k
+        if panel_base is not None:
+            is_new = text.let(f"icmp ne i64 {right}, {carried[0]}")
+            text.when(is_new, lambda: _pack(k, contract, width, source, panel_base))
+            source, axes = panel_base, _packed_axes(contract, width)
+            carried = [text.add(right, 0) if right.startswith("%") else right]
+        _prefetch(k, contract, shape, row, column, base)
+        _multiply(k, contract, shape, axes, left, source)
         _finish(k, contract, shape, start, row, m, column, base)
-        return []
+        return carried
 
-    text.loop("%begin", "%end", 1, [], item_body)
+    text.loop("%begin", "%end", 1, [("i64", "-1")] if panel_base is not None else [], item_body)
     return k.close(_items(contract, shape, panels))
 
 
@@ -85,6 +96,114 @@ def _items(contract: TileContract, shape: TileShape, panels: int) -> Items:
         assert isinstance(contract.m, int)
         return Items(BatchExtent(outer), 1, -(-contract.m // shape.rows) * panels)
     return Items(contract.m, shape.rows, outer * panels)
+
+
+def _packs(contract: TileContract, shape: TileShape, batch: int) -> bool:
+    """Whether a panel of the right operand is copied to a dense block before its tiles: it pays for several tiles,
+    and a transposed operand needs it."""
+    return contract.rhs_n_stride != 1 or nominal(contract.m, batch) > 3 * shape.rows
+
+
+def _panel_base(k: KernelText, contract: TileContract, width: int) -> str:
+    """The thread's block for a packed panel, behind everything else in its scratch."""
+    depth = 1
+    for axis in contract.k:
+        depth *= count(axis.extent)
+    size = depth * width * contract.dtype.size
+    base = k.text.let(f"getelementptr i8, ptr %scratch, i64 {k.scratch_bytes}", "p")
+    if any(isinstance(axis.extent, BatchExtent) for axis in contract.k):
+        k.scratch_batch_bytes = size
+    else:
+        k.scratch_bytes += size
+    return base
+
+
+def _packed_axes(contract: TileContract, width: int) -> tuple[ContractedAxis, ...]:
+    """The summed axes with the strides that a packed panel has."""
+    axes: list[ContractedAxis] = []
+    step = width
+    for axis in reversed(contract.k):
+        axes.append(ContractedAxis(axis.extent, axis.lhs_stride, step))
+        step *= count(axis.extent)
+    return tuple(reversed(axes))
+
+
+def _pack(k: KernelText, contract: TileContract, width: int, source: str, target: str) -> None:
+    """Copy a panel so that the `width` columns of one k lie side by side, and the next k behind them."""
+    if contract.rhs_n_stride != 1:
+        _pack_transposed(k, contract, width, source, target)
+        return
+    text, type_, size = k.text, REGISTER[contract.dtype], contract.dtype.size
+    vector = f"<{LANES} x {type_}>"
+
+    def over(axes: Sequence[ContractedAxis], packed: Sequence[ContractedAxis], source: str, target: str) -> None:
+        def body(index: str, carried: list[str]) -> list[str]:
+            here = text.pointer(source, text.mul(index, axes[0].rhs_stride), type_)
+            there = text.pointer(target, text.mul(index, packed[0].rhs_stride), type_)
+            if len(axes) > 1:
+                over(axes[1:], packed[1:], here, there)
+                return []
+            for part in range(width // LANES):
+                loaded = text.pointer(here, str(part * LANES), type_)
+                name = text.let(f"load {vector}, ptr {loaded}, align {size}")
+                text.line(f"store {vector} {name}, ptr {text.pointer(there, str(part * LANES), type_)}, align 64")
+            return []
+
+        text.loop("0", k.extent(axes[0].extent), 1, [], body)
+
+    over(contract.k, _packed_axes(contract, width), source, target)
+
+
+def _pack_transposed(k: KernelText, contract: TileContract, width: int, source: str, target: str) -> None:
+    """As `_pack`, from an operand whose k lie side by side: blocks of LANES x LANES turn in registers."""
+    text, type_, size = k.text, REGISTER[contract.dtype], contract.dtype.size
+    vector = f"<{LANES} x {type_}>"
+    (axis,) = contract.k
+    depth = k.extent(axis.extent)
+
+    def block(index: str, carried: list[str]) -> list[str]:
+        for part in range(width // LANES):
+            rows: list[str] = []
+            for lane in range(LANES):
+                column = min(part * LANES + lane, contract.n - 1) if contract.n < width else part * LANES + lane
+                place = text.pointer(source, text.add(str(column * contract.rhs_n_stride), index), type_)
+                rows.append(text.let(f"load {vector}, ptr {place}, align {size}"))
+            for lane, row in enumerate(_turned(text, rows, type_)):
+                here = text.add(text.mul(text.add(index, lane), width), part * LANES)
+                place = text.pointer(target, here, type_)
+                text.line(f"store {vector} {row}, ptr {place}, align 64")
+        return []
+
+    text.loop("0", _ceil_to(text, depth, LANES), LANES, [], block)
+
+
+def _ceil_to(text: Text, number: str, step: int) -> str:
+    if not number.startswith("%"):
+        return str(-(-int(number) // step) * step)
+    return text.let(f"and i64 {text.add(number, step - 1)}, {-step}")
+
+
+def _turned(text: Text, rows: Sequence[str], type_: str) -> list[str]:
+    """The transpose of LANES vectors of LANES elements, in log2(LANES) rounds of two-operand shuffles."""
+    vector = f"<{LANES} x {type_}>"
+    now = list(rows)
+    distance = 1
+    while distance < LANES:
+        following = list(now)
+        for low in range(LANES):
+            if low & distance:
+                continue
+            high = low | distance
+            first = [lane if not lane & distance else LANES + (lane ^ distance) for lane in range(LANES)]
+            second = [lane | distance if not lane & distance else LANES + lane for lane in range(LANES)]
+            for place, picks in ((low, first), (high, second)):
+                listed = ", ".join(f"i32 {p}" for p in picks)
+                following[place] = text.let(
+                    f"shufflevector {vector} {now[low]}, {vector} {now[high]}, <{LANES} x i32> <{listed}>"
+                )
+        now = following
+        distance *= 2
+    return now
 
 
 def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batch: int) -> int:
@@ -138,19 +257,42 @@ def _sum(text: Text, left: str, right: str) -> str:
     return right if left == "0" else text.add(left, right)
 
 
-def _multiply(k: KernelText, contract: TileContract, shape: TileShape, left: str, right: str) -> None:
+def _multiply(
+    k: KernelText, contract: TileContract, shape: TileShape, axes: Sequence[ContractedAxis], left: str, rhs: str
+) -> None:
     """Run the register tile over k and put it into scratch."""
     text, type_ = k.text, REGISTER[contract.dtype]
     vector = f"<{LANES} x {type_}>"
     lhs = text.pointer(k.bases[contract.lhs], left, type_)
-    rhs = text.pointer(k.bases[contract.rhs], right, type_)
     zero = f"splat ({type_} {literal(0.0, contract.dtype)})"
     accumulators = [zero] * (shape.rows * shape.vectors)
-    accumulators = _sum_over(k, contract, shape, list(contract.k), lhs, rhs, accumulators)
+    accumulators = _sum_over(k, contract, shape, axes, lhs, rhs, accumulators)
     for row in range(shape.rows):
         for part in range(shape.vectors):
             place = text.pointer(k.bases[contract.tile], str((row * shape.vectors + part) * LANES), type_)
             text.line(f"store {vector} {accumulators[row * shape.vectors + part]}, ptr {place}, align 64")
+
+
+def _prefetch(k: KernelText, contract: TileContract, shape: TileShape, row: str, column: str, base: str) -> None:
+    """Ask for what the elementwise stage will read, so that it arrives while the tile is multiplied."""
+    text = k.text
+    loads = [i for stage in k.kernel.stages for i in stage.body if isinstance(i, Load)]
+    dense = (Term(1, None, 1),)
+    for load in loads:
+        access = load.access
+        if access.buffer == contract.tile or access.columns != dense or len(access.rows) != 1 or load.index is not None:
+            continue
+        (term,) = access.rows
+        if (term.divisor, term.modulus) != (1, None):
+            continue
+        type_ = MEMORY[load.dtype]
+        first = text.add(text.mul(row, contract.row_m_step), base)
+        start = text.add(text.add(text.mul(first, term.stride), access.offset), column)
+        pointer = text.pointer(k.bases[access.buffer], start, type_)
+        for i in range(shape.rows):
+            for part in range(shape.vectors):
+                place = text.pointer(pointer, str(i * contract.row_m_step * term.stride + part * LANES), type_)
+                text.line(f"call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 3, i32 1)")
 
 
 def _sum_over(
@@ -271,5 +413,3 @@ def _finish(
 
     text.loop(skipped, rows, 1, [], row_body)
 
-
-_ = (Instruction, Position, Store)

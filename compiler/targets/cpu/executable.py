@@ -10,7 +10,7 @@ import numpy as np
 
 from compiler.diagnostics import CompilerBug
 from compiler.interface import Results, Tensors
-from compiler.targets.cpu.manifest import BATCH_ARENA, CONTROL_ARENA, FIRST_TENSOR, FLAGS, Manifest
+from compiler.targets.cpu.manifest import BATCH_ARENA, CONTROL_ARENA, FIRST_TENSOR, FLAGS, SCRATCH_ARENA, Manifest
 from compiler.targets.cpu.memory import NUMPY, SLACK, TensorStore, reserve
 from compiler.targets.cpu.runner import (
     ABI_VERSION,
@@ -21,6 +21,7 @@ from compiler.targets.cpu.runner import (
     PROGRAM_SLOTS,
     REMAINING,
     ROWS,
+    SCRATCH_BYTES,
     SEED,
     SETTINGS,
     STEP,
@@ -48,7 +49,7 @@ class NativeExecutable:
         self._settings = settings.view(NUMPY[manifest.setting_dtype])[:: 8 // manifest.setting_dtype.size]
         self._flags = self._control[flags_offset : flags_offset + len(manifest.watched)]
         self._static = reserve(manifest.static_bytes)
-        self._scratch = reserve(manifest.scratch_bytes * team.threads)
+        self._scratch = reserve(0)
         self._batch = reserve(0)
         self._capacity = 0
         self._entries = self._entry_table(address)
@@ -181,7 +182,11 @@ class NativeExecutable:
         capacity = (batch + ROUNDING - 1) // ROUNDING * ROUNDING + ROUNDING
         if capacity > self._capacity:
             self._batch = reserve(self.manifest.batch_bytes * capacity + SLACK)
+            each = self.manifest.scratch_bytes + -(-self.manifest.scratch_batch_bytes * capacity // 64) * 64
+            self._scratch = reserve(each * self._team.threads)
+            self._program[SCRATCH_BYTES] = each
             self._arenas[BATCH_ARENA] = self._batch.ctypes.data
+            self._arenas[SCRATCH_ARENA] = self._scratch.ctypes.data
             self._capacity = capacity
         words = self._words
         words[LOCAL], words[BATCH], words[ROWS], words[REMAINING], words[STOP] = 0, batch, rows, steps, 0

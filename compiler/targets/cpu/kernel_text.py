@@ -78,6 +78,7 @@ class KernelCode:
     arguments: tuple[Argument, ...]
     items: Items
     scratch_bytes: int
+    scratch_batch_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class KernelText:
     flags: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
     stream_keys: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
     scratch_bytes: int = 0
+    scratch_batch_bytes: int = 0
 
     # frame
 
@@ -163,7 +165,7 @@ class KernelText:
             *self.text.lines,
             "}",
         ]
-        return KernelCode("\n".join(lines) + "\n", tuple(self.arguments), items, self.scratch_bytes)
+        return KernelCode("\n".join(lines) + "\n", tuple(self.arguments), items, self.scratch_bytes, self.scratch_batch_bytes)
 
     # registers
 

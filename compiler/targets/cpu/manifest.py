@@ -79,6 +79,7 @@ class Manifest:
     static_bytes: int
     batch_bytes: int
     scratch_bytes: int
+    scratch_batch_bytes: int
     flush: bool
     setting_dtype: DType
 
@@ -105,7 +106,7 @@ class _Lowering:
         self.texts: dict[str, str] = {}
         self.codes: dict[Kernel, tuple[str, KernelCode]] = {}
         self.watched: list[str] = []
-        self.scratch = 64
+        self.scratch, self.scratch_batch = 64, 0
 
     def run(self) -> Lowered:
         entries: list[Entry] = []
@@ -130,6 +131,7 @@ class _Lowering:
             self.plan.static_bytes,
             self.plan.batch_bytes,
             self.scratch,
+            self.scratch_batch,
             DType.F64 not in floats,
             next((i.value.type.dtype for i in self.graph.inputs if i.role is Role.SETTING), DType.F32),
         )
@@ -180,6 +182,7 @@ class _Lowering:
             self.texts[symbol] = code.text.replace("@KERNEL", f"@{symbol}")
             self.codes[anonymous] = (symbol, code)
             self.scratch = max(self.scratch, -(-(code.scratch_bytes + 64) // 64) * 64)
+            self.scratch_batch = max(self.scratch_batch, code.scratch_batch_bytes)
         return self.codes[anonymous]
 
     def bytes_of(self, kernel: Kernel) -> tuple[int, int, int]:

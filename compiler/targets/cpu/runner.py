@@ -15,6 +15,7 @@ SEED, STEP, LOCAL, BATCH, ROWS, REMAINING, STOP = range(7)
 SETTINGS = 16  # first slot of the run-time settings
 
 # i64 slots of the program block (`abi`)
+SCRATCH_BYTES = 6  # slot of the program block
 PROGRAM_SLOTS = 8  # version, entries, entry count, relocations, relocation count, arguments offset, scratch bytes, flush
 ENTRY_SLOTS = 8  # function, first argument, items: base, slope, chunk, factor; flags, reserved
 RELOCATION_SLOTS = 3  # kind, base, slope
