@@ -11,7 +11,7 @@ from compiler.graph.op import Category
 from compiler.graph.printer import attributes_of, print_attribute, print_origin
 from compiler.graph.svg import print_svg
 
-Json: TypeAlias = "str | int | None | list[Json] | dict[str, Json]"
+Json: TypeAlias = "str | int | list[Json] | dict[str, Json] | None"
 
 
 def graph_to_dot(graph: Graph) -> str:
