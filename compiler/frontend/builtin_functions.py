@@ -1,0 +1,147 @@
+"""BUILTINS: every function that the compiler provides itself; everything else is `.dl` text of the library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from compiler.diagnostics import hint
+from compiler.frontend.builtin_movement import MOVEMENT, SOURCES
+from compiler.frontend.builtin_reductions import REDUCTIONS
+from compiler.frontend.builtin_table import Arguments, Builtin, BuiltinParameter
+from compiler.frontend.machine import Machine
+from compiler.frontend.numbers import apply_function
+from compiler.frontend.tensors import cast, choose, function, scalar
+from compiler.frontend.values import (
+    BatchValue,
+    ExceptAxes,
+    TensorValue,
+    TupleValue,
+    Value,
+    describe,
+)
+from compiler.ops.control import StopGradient
+from compiler.types import DType
+
+_X = BuiltinParameter("x")
+
+
+def _elementwise(name: str, document: str) -> Builtin:
+    def evaluate(machine: Machine, arguments: Arguments) -> Value:
+        value = arguments["x"]
+        if isinstance(value, BatchValue):
+            value = scalar(machine, value, DType.F32)
+        return (
+            function(machine, name, value) if isinstance(value, TensorValue) else apply_function(machine, name, value)
+        )
+
+    return Builtin(name, (_X,), document, evaluate)
+
+
+def _where(machine: Machine, arguments: Arguments) -> Value:
+    condition, a, b = arguments["condition"], arguments["a"], arguments["b"]
+    if isinstance(condition, bool):
+        return a if condition else b
+    if not isinstance(condition, TensorValue):
+        machine.fail("E0312", f"the condition of `where` is a tensor of bool, not {describe(condition)}")
+    return choose(machine, condition, a, b)
+
+
+def _stop_gradient(machine: Machine, arguments: Arguments) -> Value:
+    value = arguments["x"]
+    if not isinstance(value, TensorValue):
+        return value
+    return TensorValue(machine.emit(StopGradient(), value.value), value.axes)
+
+
+def _cast(machine: Machine, arguments: Arguments) -> Value:
+    value, dtype = arguments["x"], arguments["dtype"]
+    if not isinstance(dtype, str) or dtype not in _ELEMENT_TYPES:
+        machine.fail("E0416", f"{describe(dtype)} is not an element type", hint(f"one of {', '.join(_ELEMENT_TYPES)}"))
+    wanted = DType(dtype)
+    if wanted is DType.BF16:
+        machine.fail("E0907", "tensors of bf16 are not compiled yet", hint("use f32"))
+    return cast(machine, value, wanted) if isinstance(value, TensorValue) else scalar(machine, value, wanted)
+
+
+_ELEMENT_TYPES = tuple(dtype.value for dtype in DType)
+ELEMENT_TYPES: Mapping[str, str] = {name: name for name in _ELEMENT_TYPES}
+"""The names of element types, which stand for themselves as the second argument of `cast`."""
+
+
+def _len(machine: Machine, arguments: Arguments) -> Value:
+    value = arguments["x"]
+    if isinstance(value, tuple | str | range):
+        return len(value)
+    if isinstance(value, TupleValue):
+        return len(value.items)
+    machine.fail("E0312", f"`len` counts the items of a list, not of {describe(value)}")
+
+
+def _except(machine: Machine, arguments: Arguments) -> Value:
+    axes = arguments["axes"]
+    assert isinstance(axes, tuple)
+    return ExceptAxes(axes)
+
+
+def _has_dtype(name: str, document: str) -> Builtin:
+    def evaluate(machine: Machine, arguments: Arguments) -> Value:
+        value = arguments["x"]
+        if isinstance(value, TensorValue):
+            is_integer = not value.dtype.is_float and value.dtype is not DType.BOOL
+            return is_integer if name == "is_integer" else value.dtype.is_float
+        return isinstance(value, int if name == "is_integer" else float) and not isinstance(value, bool)
+
+    return Builtin(name, (_X,), document, evaluate)
+
+
+def _rank(machine: Machine, arguments: Arguments) -> Value:
+    value = arguments["x"]
+    return value.rank if isinstance(value, TensorValue) else 0
+
+
+def _fresh(machine: Machine, arguments: Arguments) -> Value:
+    machine.fail("E0312", f"`fresh` makes a new instance of a layer, not of {describe(arguments['layer'])}")
+
+
+FUNCTIONS: tuple[Builtin, ...] = (
+    _elementwise("exp", "e to the power of x."),
+    _elementwise("log", "The natural logarithm."),
+    _elementwise("log1p", "log(1 + x), exact for small x."),
+    _elementwise("sqrt", "The square root."),
+    _elementwise("rsqrt", "1 / sqrt(x)."),
+    _elementwise("tanh", "The hyperbolic tangent."),
+    _elementwise("sigmoid", "1 / (1 + exp(-x)), for x of any size."),
+    _elementwise("erf", "The error function."),
+    _elementwise("sin", "The sine."),
+    _elementwise("cos", "The cosine."),
+    _elementwise("floor", "The largest whole number that is not above x."),
+    _elementwise("ceil", "The smallest whole number that is not below x."),
+    _elementwise("round", "The nearest whole number."),
+    _elementwise("int", "x without what stands after its point."),
+    _elementwise("abs", "The absolute value."),
+    Builtin(
+        "where",
+        (BuiltinParameter("condition"), BuiltinParameter("a"), BuiltinParameter("b")),
+        "a where the condition is true, else b, element by element.",
+        _where,
+    ),
+    Builtin("stop_gradient", (_X,), "x itself, through which no gradient flows.", _stop_gradient),
+    Builtin(
+        "cast", (_X, BuiltinParameter("dtype", "element type")), "x in another element type: `cast(x, f32)`.", _cast
+    ),
+    _has_dtype("is_integer", "Whether x holds integers; known when the program is elaborated."),
+    _has_dtype("is_float", "Whether x holds floats; known when the program is elaborated."),
+    Builtin("rank", (_X,), "The number of axes; known when the program is elaborated.", _rank),
+    Builtin("len", (_X,), "The number of items in a list.", _len),
+    Builtin(
+        "except",
+        (BuiltinParameter("axes", "axis", is_variadic=True),),
+        "For `axis`: all axes but those.",
+        _except,
+    ),
+    Builtin("fresh", (BuiltinParameter("layer"),), "A new instance of the same kind of layer.", _fresh),
+)
+
+BUILTINS: Mapping[str, Builtin] = {b.name: b for b in (*FUNCTIONS, *REDUCTIONS, *MOVEMENT, *SOURCES)}
+CONSTANTS: Mapping[str, Value] = {"inf": math.inf, "pi": math.pi}

@@ -1,0 +1,67 @@
+"""What a built-in function is: its parameters, its documentation and the code that evaluates it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from compiler.frontend.machine import Machine
+from compiler.frontend.values import Value
+
+Arguments: TypeAlias = Mapping[str, Value]
+Handler: TypeAlias = Callable[[Machine, Arguments], Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Required:
+    """The default of a parameter that must be given."""
+
+
+REQUIRED = Required()
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltinParameter:
+    """One parameter. `kind`: `value`; `axis`, where a bare dimension name means that dimension; or `dimension`."""
+
+    name: str
+    kind: str = "value"
+    default: Value | Required = REQUIRED
+    is_keyword_only: bool = False
+    is_variadic: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Builtin:
+    """One built-in function. A variadic parameter takes all further positional arguments, as a list."""
+
+    name: str
+    parameters: tuple[BuiltinParameter, ...]
+    document: str
+    evaluate: Handler
+    takes_any_keyword: bool = False
+
+    @property
+    def signature(self) -> str:
+        """`sum(x, axis = none, keepdims = false, where = none)`."""
+        return f"{self.name}({', '.join(map(_shown, self.parameters))})"
+
+    def positional(self, index: int) -> BuiltinParameter | None:
+        """The parameter that takes positional argument number `index`."""
+        places = [p for p in self.parameters if not p.is_keyword_only]
+        if index < len(places) and not any(p.is_variadic for p in places[:index]):
+            return places[index]
+        return places[-1] if places and places[-1].is_variadic else None
+
+    def named(self, name: str) -> BuiltinParameter | None:
+        return next((p for p in self.parameters if p.name == name and not p.is_variadic), None)
+
+
+def _shown(parameter: BuiltinParameter) -> str:
+    if parameter.is_variadic:
+        return f"{parameter.name}…"
+    if isinstance(parameter.default, Required):
+        return parameter.name
+    default = {None: "none", True: "true", False: "false"}.get(parameter.default, parameter.default)  # type: ignore[arg-type]
+    return f"{parameter.name} = {default}"

@@ -1,0 +1,639 @@
+"""Calls: which arguments are settings and which tensors, how settings are bound, and what an application evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from compiler.diagnostics import Diagnostic, Note, Span, hint
+from compiler.frontend import syntax
+from compiler.frontend.binding import bind_tensors, check_results
+from compiler.frontend.builtin_table import Builtin, Required
+from compiler.frontend.coercion import coerce_setting
+from compiler.frontend.failures import Failure, Poisoned, nearest
+from compiler.frontend.gradient_clause import with_own_gradient
+from compiler.frontend.instances import adopt, place_of, settle, unsettled
+from compiler.frontend.machine import MAXIMUM_DEPTH, Frame, Machine
+from compiler.frontend.scope import ModuleScope, Namespace
+from compiler.frontend.settings import COMMAND_LINE
+from compiler.frontend.shapes import without_scope
+from compiler.frontend.signature import Signature
+from compiler.frontend.statements import run_body
+from compiler.frontend.tensors import scalar
+from compiler.frontend.values import (
+    POISON,
+    BatchValue,
+    BuiltinValue,
+    FormValue,
+    Instance,
+    Poison,
+    RunTimeNumber,
+    TensorValue,
+    TupleValue,
+    Value,
+    describe,
+    holds_tensor,
+)
+from compiler.types import DType
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument: what was written, and its value where it is already known."""
+
+    expression: syntax.Expression | None
+    value: Value
+    is_evaluated: bool
+    span: Span
+
+
+def ready(value: Value, span: Span) -> Argument:
+    return Argument(None, value, True, span)
+
+
+class Caller(Machine):
+    """The part of the evaluator that calls things."""
+
+    def call(self, callee: Value, arguments: Sequence[Argument], keywords: Sequence[tuple[str, Argument]]) -> Value:
+        """Call a value; `self.span` is the place of the call."""
+        match callee:
+            case BuiltinValue(builtin, given):
+                return self._call_builtin(builtin, given, arguments, keywords)
+            case Instance():
+                return self._call_bound(callee, callee.declaration, callee.module, arguments, keywords)
+            case FormValue(declaration, module, settings) if settings is not None:
+                return self._call_bound(callee, declaration, module, arguments, keywords)
+            case FormValue():
+                return self.call_declaration(callee, arguments, keywords, None)
+            case Poison():
+                raise Poisoned
+            case _:
+                self.fail("E0305", f"{describe(callee)} cannot be called", *_call_hint(callee))
+
+    # Built-in functions
+
+    def _call_builtin(
+        self,
+        builtin: Builtin,
+        given: Mapping[str, Value],
+        arguments: Sequence[Argument],
+        keywords: Sequence[tuple[str, Argument]],
+    ) -> Value:
+        call = self.here
+        if keywords and not arguments and builtin.parameters and not builtin.takes_any_keyword:
+            return self._with_keywords(builtin, given, keywords)
+        values: dict[str, Value] = dict(given)
+        rest: list[Value] = []
+        for index, argument in enumerate(arguments):
+            parameter = builtin.positional(index)
+            if parameter is None:
+                self.fail(
+                    "E0303",
+                    f"`{builtin.name}` takes {_positions(builtin)}, but {len(arguments)} are given",
+                    hint(f"it is called as `{builtin.signature}`"),
+                )
+            value = self.argument_value(argument, parameter.kind)
+            if parameter.is_variadic:
+                rest.append(value)
+            else:
+                values[parameter.name] = value
+        for name, argument in keywords:
+            parameter = builtin.named(name)
+            if parameter is None and not builtin.takes_any_keyword:
+                self._unknown_keyword(builtin.name, name, argument.span, [p.name for p in builtin.parameters])
+            if name in values:
+                self.fail("E0303", f"`{name}` is given twice to `{builtin.name}`", span=argument.span)
+            values[name] = self.argument_value(argument, "value" if parameter is None else parameter.kind)
+        self.span = call
+        for parameter in builtin.parameters:
+            if parameter.is_variadic:
+                values[parameter.name] = tuple(rest)
+            elif parameter.name not in values:
+                if isinstance(parameter.default, Required):
+                    self.fail(
+                        "E0302",
+                        f"`{builtin.name}` needs `{parameter.name}`",
+                        hint(f"it is called as `{builtin.signature}`"),
+                    )
+                values[parameter.name] = parameter.default
+        return builtin.evaluate(self, values)
+
+    def _with_keywords(
+        self, builtin: Builtin, given: Mapping[str, Value], keywords: Sequence[tuple[str, Argument]]
+    ) -> Value:
+        """`mean(axis = 1)`: the function with some of its settings, to be applied later."""
+        values = dict(given)
+        for name, argument in keywords:
+            parameter = builtin.named(name)
+            if parameter is None:
+                self._unknown_keyword(builtin.name, name, argument.span, [p.name for p in builtin.parameters])
+            values[name] = self.argument_value(argument, parameter.kind)
+        if all(p.name in values or not isinstance(p.default, Required) for p in builtin.parameters):
+            return self._call_builtin(builtin, values, (), ())
+        return BuiltinValue(builtin, values)
+
+    def argument_value(self, argument: Argument, kind: str) -> Value:
+        """The value of an argument, evaluated as its parameter asks: as an axis, a dimension or an initialiser."""
+        if argument.is_evaluated or argument.expression is None:
+            if isinstance(argument.value, Poison):
+                raise Poisoned
+            return argument.value
+        match kind:
+            case "axis":
+                return self.evaluate_axis(argument.expression)
+            case "dimension":
+                return self.evaluate_dimension(argument.expression)
+            case "init":
+                return self.evaluate_initializer(argument.expression)
+            case "schedule":
+                return self.evaluate_form(Namespace.SCHEDULE, argument.expression, "")
+            case _:
+                return self.evaluate(argument.expression)
+
+    def evaluate_dimension(self, expression: syntax.Expression) -> Value:
+        raise NotImplementedError
+
+    # Declarations
+
+    def call_declaration(
+        self,
+        callee: FormValue,
+        arguments: Sequence[Argument],
+        keywords: Sequence[tuple[str, Argument]],
+        name: syntax.Name | None,
+    ) -> Value:
+        """`f(…)` for the name of a `fn`, `layer` or other form: settings, or an application to tensors."""
+        call = self.here
+        declaration = callee.declaration
+        signature = self.session.signature(declaration, callee.module)
+        evaluated = self._evaluate_early(signature, arguments)
+        has_tensor = any(a.is_evaluated and holds_tensor(a.value) for a in evaluated)
+        for key, _ in keywords:
+            has_tensor = has_tensor or key in signature.tensor_names
+        self.span = call
+        if not signature.settings:
+            return self._call_without_settings(callee, signature, evaluated, keywords, name)
+        if has_tensor and signature.tensors:
+            self._refuse_settings_by_position(signature, evaluated)
+            tensor_keywords = [(k, a) for k, a in keywords if k in signature.tensor_names]
+            settings = [(k, a) for k, a in keywords if k not in signature.tensor_names]
+            bound = self._bound(callee, signature, (), settings, name)
+            self.span = call
+            return self.apply(bound, evaluated, tensor_keywords)
+        bound = self._bound(callee, signature, evaluated, keywords, name)
+        self.span = call
+        if not signature.tensors and declaration.keyword == "fn" and len(declaration.groups) < 2:
+            return self.apply(bound, (), ())
+        return bound
+
+    def _evaluate_early(self, signature: Signature, arguments: Sequence[Argument]) -> list[Argument]:
+        """Evaluate what stands at the place of an ordinary setting, to see whether a tensor is among the arguments."""
+        evaluated: list[Argument] = []
+        for index, argument in enumerate(arguments):
+            kind = ""
+            if index < len(signature.settings):
+                kind = signature.types[signature.settings[index].name]
+            value = self.argument_value(argument, kind)
+            evaluated.append(Argument(argument.expression, value, True, argument.span))
+        return evaluated
+
+    def _call_without_settings(
+        self,
+        callee: FormValue,
+        signature: Signature,
+        arguments: Sequence[Argument],
+        keywords: Sequence[tuple[str, Argument]],
+        name: syntax.Name | None,
+    ) -> Value:
+        is_layer = callee.declaration.keyword == "layer"
+        for key, argument in keywords:
+            if key not in signature.tensor_names:
+                self._unknown_keyword(signature.declaration.name, key, argument.span, list(signature.tensor_names))
+        if not arguments and not keywords and (signature.tensors or is_layer):
+            return self._bound(callee, signature, (), (), name)
+        return self.apply(self._bound(callee, signature, (), (), name), arguments, keywords)
+
+    def _refuse_settings_by_position(self, signature: Signature, arguments: Sequence[Argument]) -> None:
+        """`conv(x, 6, 5)`: a tensor never lands in a group of settings, nor a setting in that of tensors."""
+        if len(arguments) <= len(signature.tensors):
+            return
+        name = signature.declaration.name
+        tensors = ", ".join(signature.tensor_names)
+        settings = ", ".join(signature.setting_names)
+        self.fail(
+            "E0303",
+            f"`{name}` takes {_count(len(signature.tensors), 'tensor')} ({tensors}), but {len(arguments)} arguments "
+            "are given together",
+            hint(f"settings come first, in their own group: `{name}({settings})({tensors})`"),
+        )
+
+    def _bound(
+        self,
+        callee: FormValue,
+        signature: Signature,
+        arguments: Sequence[Argument],
+        keywords: Sequence[tuple[str, Argument]],
+        name: syntax.Name | None,
+    ) -> FormValue | Instance:
+        """A function with its settings, or a new instance of a layer."""
+        declaration, module = callee.declaration, callee.module
+        if declaration.keyword != "layer":
+            return FormValue(declaration, module, self.bind_settings(signature, module, arguments, keywords))
+        instance = self.new_instance(declaration, module, name)
+        instance.settings = self.bind_settings(signature, module, arguments, keywords, receiver=instance)
+        return instance
+
+    def new_instance(self, declaration: syntax.Callable, module: ModuleScope, name: syntax.Name | None) -> Instance:
+        frame = self.frame
+        if not frame.makes_instances:
+            self.fail(
+                "E0501",
+                f"a layer `{declaration.name}` cannot be made in the {frame.keyword} `{frame.name}`",
+                hint("only the bodies of `layer` and `model` make layers; take it as a setting of type `layer`"),
+            )
+        ordinal = frame.ordinals.get(id(name), 1)
+        site = (frame.path, id(name), frame.rounds)
+        return Instance(declaration, module, {}, place_of(frame, declaration.name, ordinal), site)
+
+    def fresh(self, instance: Instance, name: syntax.Name | None) -> Instance:
+        """A new instance of the same kind; what was made in its arguments is new too."""
+        copy = self.new_instance(instance.declaration, instance.module, name)
+        made = {id(child): child for _, child in instance.children}
+        replacements = {key: self.fresh(child, name) for key, child in made.items()}
+
+        def renewed(value: Value) -> Value:
+            if isinstance(value, Instance):
+                return replacements.get(id(value), value)
+            return tuple(renewed(item) for item in value) if isinstance(value, tuple) else value
+
+        copy.settings = {key: renewed(value) for key, value in instance.settings.items()}
+        copy.children = [(setting, replacements[id(child)]) for setting, child in instance.children]
+        for number, (_, child) in enumerate(copy.children):
+            child.site = (*copy.site, number)
+        return copy
+
+    # Settings
+
+    def bind_settings(
+        self,
+        signature: Signature,
+        module: ModuleScope,
+        arguments: Sequence[Argument],
+        keywords: Sequence[tuple[str, Argument]],
+        prefix: str | None = None,
+        receiver: Instance | None = None,
+    ) -> dict[str, Value]:
+        """The settings of a declaration, from a call and its defaults.
+
+        With a `prefix` they are recorded as settings of the experiment, which the command line may override.
+        """
+        given = self._given(signature, arguments, keywords)
+        values: dict[str, Value] = {}
+        for parameter in signature.settings:
+            kind = signature.types[parameter.name]
+            full = parameter.name if not prefix else f"{prefix}.{parameter.name}"
+            value, origin, span = self._setting(signature, module, parameter, given, values, prefix, full)
+            value = coerce_setting(self, signature.declaration.name, parameter, kind, value, span)
+            if receiver is not None:
+                adopt(receiver, parameter.name, value)
+            if prefix is not None:
+                value = self._recorded(full, value, origin)
+            values[parameter.name] = value
+        return values
+
+    def _given(
+        self, signature: Signature, arguments: Sequence[Argument], keywords: Sequence[tuple[str, Argument]]
+    ) -> dict[str, Argument]:
+        name = signature.declaration.name
+        if len(arguments) > len(signature.settings):
+            names = ", ".join(signature.setting_names)
+            count = _count(len(signature.settings), "setting")
+            self.fail(
+                "E0303",
+                f"`{name}` takes {count}, but {len(arguments)} are given",
+                *([hint(f"its settings are {names}")] if names else []),
+            )
+        given = {p.name: a for p, a in zip(signature.settings, arguments, strict=False)}
+        for key, argument in keywords:
+            if not signature.takes_setting(key):
+                self._unknown_keyword(name, key, argument.span, list(signature.setting_names))
+            if key in given:
+                self.fail("E0303", f"`{key}` is given twice to `{name}`", span=argument.span)
+            given[key] = argument
+        return given
+
+    def _setting(
+        self,
+        signature: Signature,
+        module: ModuleScope,
+        parameter: syntax.Parameter,
+        given: Mapping[str, Argument],
+        values: Mapping[str, Value],
+        prefix: str | None,
+        full: str,
+    ) -> tuple[Value, str, Span]:
+        """The value of one setting, who decided it, and the place that a message shows."""
+        kind = signature.types[parameter.name]
+        override = self.session.settings.take(full) if prefix is not None else None
+        if override is not None:
+            is_text = kind == "string" or isinstance(parameter.default, syntax.Text)
+            expression = override.as_text if is_text else override.as_expression
+            return self._evaluated_setting(kind, expression, full, prefix), COMMAND_LINE, override.span
+        argument = given.get(parameter.name)
+        if argument is not None:
+            if kind == "schedule" and argument.expression is not None:
+                value = self._evaluated_setting(kind, argument.expression, full, prefix)
+            else:
+                value = self.argument_value(argument, kind)
+            return value, "train", argument.span
+        if parameter.default is None:
+            name = signature.declaration.name
+            self.fail("E0302", f"`{name}` needs the setting `{parameter.name}`", *self._needs(signature))
+        call = self.here
+        before, self.frame = self.frame, self._default_frame(signature, module, values)
+        try:
+            value = self._evaluated_setting(kind, parameter.default, full, prefix)
+        finally:
+            self.frame = before
+        self.span = call
+        return value, "default", call
+
+    def _default_frame(self, signature: Signature, module: ModuleScope, values: Mapping[str, Value]) -> Frame:
+        """Defaults see the settings before them, and make layers where the caller could."""
+        frame = self.frame
+        declaration = signature.declaration
+        is_owner = isinstance(declaration, syntax.Model) or declaration.keyword == "layer"
+        keyword = frame.keyword if is_owner else "fn"
+        return Frame(
+            module,
+            keyword,
+            signature.declaration.name,
+            frame.scope,
+            (*frame.calls, self.here),
+            frame.path,
+            frame.application,
+            dict(values),
+            rounds=frame.rounds,
+            variable=frame.variable,
+        )
+
+    def _evaluated_setting(self, kind: str, expression: syntax.Expression, full: str, prefix: str | None) -> Value:
+        match kind:
+            case "axis":
+                return self.evaluate_axis(expression)
+            case "init":
+                return self.evaluate_initializer(expression)
+            case "schedule":
+                return self.evaluate_form(Namespace.SCHEDULE, expression, full if prefix is not None else "")
+            case _:
+                return self.evaluate(expression)
+
+    def _recorded(self, full: str, value: Value, origin: str) -> Value:
+        """Record a setting of the experiment; a float becomes a number that is passed at run time."""
+        if isinstance(value, float):
+            value = RunTimeNumber(full, value, frozenset({full}))
+        self.session.settings.record(full, value, origin)
+        return value
+
+    def _needs(self, signature: Signature) -> tuple[Note, ...]:
+        tensors = f"({', '.join(signature.tensor_names)})" if signature.tensors else ""
+        settings = ", ".join(signature.setting_names)
+        return (hint(f"it is called as `{signature.declaration.name}({settings}){tensors}`"),)
+
+    def _unknown_keyword(self, name: str, key: str, span: Span, known: list[str]) -> None:
+        notes = nearest(key, known) or (hint(f"its settings are {', '.join(known)}" if known else "it has none"),)
+        self.fail("E0301", f"`{name}` has no setting `{key}`", *notes, span=span)
+
+    # Applications
+
+    def _call_bound(
+        self,
+        bound: FormValue | Instance,
+        declaration: syntax.Callable,
+        module: ModuleScope,
+        arguments: Sequence[Argument],
+        keywords: Sequence[tuple[str, Argument]],
+    ) -> Value:
+        signature = self.session.signature(declaration, module)
+        call = self.here
+        evaluated = [Argument(a.expression, self.argument_value(a, ""), True, a.span) for a in arguments]
+        for key, argument in keywords:
+            if signature.takes_setting(key):
+                self.fail(
+                    "E0303",
+                    f"the settings of `{declaration.name}` are already given, so `{key}` comes too late",
+                    hint("give all settings in one group"),
+                    span=argument.span,
+                )
+        self.span = call
+        return self.apply(bound, evaluated, keywords)
+
+    def apply(
+        self,
+        bound: FormValue | Instance,
+        arguments: Sequence[Argument],
+        keywords: Sequence[tuple[str, Argument]],
+    ) -> Value:
+        """Apply a function or layer, whose settings are given, to tensors."""
+        call = self.here
+        declaration = bound.declaration
+        signature = self.session.signature(declaration, bound.module)
+        pairs = self._tensor_arguments(signature, arguments, keywords)
+        self.span = call
+        frame = self._frame_of(bound, signature)
+        try:
+            return self._applied(bound, frame, pairs, call)
+        except Failure as failure:
+            raise self._at_call(failure, declaration, call) from None
+        except RecursionError:
+            self.span = call
+            self.fail("E0310", f"`{declaration.name}` is nested too deeply here")
+
+    def _tensor_arguments(
+        self, signature: Signature, arguments: Sequence[Argument], keywords: Sequence[tuple[str, Argument]]
+    ) -> list[tuple[syntax.Parameter, Value]]:
+        name = signature.declaration.name
+        if len(arguments) > len(signature.tensors):
+            names = ", ".join(signature.tensor_names)
+            wanted = _count(len(signature.tensors), "tensor") + (f" ({names})" if names else "")
+            self.fail("E0303", f"`{name}` takes {wanted}, but {len(arguments)} are given")
+        given = {p.name: a for p, a in zip(signature.tensors, arguments, strict=False)}
+        for key, argument in keywords:
+            if key not in signature.tensor_names:
+                self._unknown_keyword(name, key, argument.span, list(signature.tensor_names))
+            if key in given:
+                self.fail("E0303", f"`{key}` is given twice to `{name}`", span=argument.span)
+            given[key] = argument
+        pairs: list[tuple[syntax.Parameter, Value]] = []
+        for parameter in signature.tensors:
+            argument = given.get(parameter.name)
+            if argument is None and parameter.default is None:
+                names = ", ".join(signature.tensor_names)
+                self.fail("E0302", f"`{name}` needs `{parameter.name}`", hint(f"it is applied to ({names})"))
+            value = None if argument is None else self.argument_value(argument, "")
+            if value is None and parameter.default is None:
+                self.fail("E0312", f"`{parameter.name}` of `{name}` must be given; it is `none` here")
+            if isinstance(value, TupleValue):
+                self.fail(
+                    "E0312",
+                    f"`{parameter.name}` of `{name}` is one tensor, but {describe(value)} are given",
+                    hint("`(a, b) |> f` passes several values; `a, b = …` takes them apart"),
+                )
+            pairs.append((parameter, value))
+        return pairs
+
+    def _frame_of(self, bound: FormValue | Instance, signature: Signature) -> Frame:
+        outer = self.frame
+        self.depth_check(signature)
+        declaration = bound.declaration
+        frame = Frame(
+            bound.module,
+            declaration.keyword,
+            declaration.name,
+            self.session.new_scope(),
+            (*outer.calls, self.here),
+            outer.path,
+            outer.application,
+            dict(bound.settings or {}),
+            draws=outer.draws,
+        )
+        if isinstance(bound, Instance):
+            if bound.path is None:
+                settle(self.session, bound)
+            assert bound.path is not None
+            count = self.applications.get(bound.path, 0)
+            self.applications[bound.path] = count + 1
+            frame.path = bound.path
+            frame.application = f"{bound.path}#{count}"
+            frame.draws = [0]
+            frame.ordinals = self.ordinals(frame, declaration)
+        if not bound.module.is_library:
+            self.user_scopes.add(frame.scope)
+        return frame
+
+    def depth_check(self, signature: Signature) -> None:
+        if self.depth >= MAXIMUM_DEPTH:
+            self.fail(
+                "E0310",
+                f"calls are nested more than {MAXIMUM_DEPTH} deep at `{signature.declaration.name}`",
+                hint("a function that calls itself must stop by an `if` over its settings"),
+            )
+
+    def ordinals(self, frame: Frame, declaration: syntax.Callable) -> Mapping[int, int]:
+        raise NotImplementedError
+
+    def _applied(
+        self,
+        bound: FormValue | Instance,
+        frame: Frame,
+        pairs: list[tuple[syntax.Parameter, Value]],
+        call: Span,
+    ) -> Value:
+        declaration = bound.declaration
+        bind_tensors(self, frame, pairs, call)
+        outer, self.frame = self.frame, frame
+        self.depth += 1
+        try:
+            if declaration.gradient is not None and any(isinstance(v, TensorValue) for _, v in pairs):
+                value = with_own_gradient(self, declaration, declaration.gradient, [p.name for p, _ in pairs])
+            else:
+                value = run_body(self, declaration.body)
+            if not isinstance(value, Poison):
+                check_results(self, frame, declaration, value)
+        finally:
+            self.frame = outer
+            self.depth -= 1
+            self.span = call
+        self.states.update(frame.pending)
+        if isinstance(value, Poison):
+            raise Poisoned
+        return _left(value, frame.scope)
+
+    def _at_call(self, failure: Failure, declaration: syntax.Callable, call: Span) -> Failure:
+        """A mistake that shows inside the library is reported at the user's call."""
+        found = failure.diagnostic
+        if not found.span.source.is_library or call.source.is_library:
+            return failure
+        note = Note(f"found in `{declaration.name}` of the library, at this line", found.span)
+        return Failure(Diagnostic(found.code, found.message, call, (*found.notes, note)))
+
+    def run_form(self, declaration: syntax.Callable, span: Span) -> Value:
+        """The value of a form's body in the current frame. A mistake that shows in the library is reported at `span`."""
+        try:
+            return run_body(self, declaration.body)
+        except Failure as failure:
+            raise self._at_call(failure, declaration, span) from None
+
+    def as_scalar(self, value: Value) -> TensorValue:
+        return scalar(self, value, DType.F32)
+
+    def evaluate_form(self, namespace: Namespace, expression: syntax.Expression, prefix: str) -> Value:
+        """An initialiser, optimizer, schedule, clip or penalty, with its settings."""
+        call = self.here if self.span is not None else expression.span
+        head = expression.function if isinstance(expression, syntax.Call) else expression
+        if not isinstance(head, syntax.Name):
+            value = self.evaluate(expression)
+            if isinstance(value, FormValue):
+                return value
+            self.fail(
+                "E0304",
+                f"the name of {_a(namespace.value)} is needed here, not {describe(value)}",
+                span=expression.span,
+            )
+        local = self.frame.variables.get(head.id)
+        if isinstance(local, FormValue) and local.declaration.keyword != "fn":
+            if isinstance(expression, syntax.Call):
+                self.fail("E0305", f"`{head.id}` has its settings already", span=expression.span)
+            return local
+        found = self.frame.module.lookup(namespace, head.id)
+        if found is None or not isinstance(found.declaration, syntax.Callable):
+            known = tuple(self.frame.module.names(namespace))
+            notes = nearest(head.id, known) or (hint(f"there are {', '.join(sorted(known))}"),)
+            self.fail("E0201", f"there is no {namespace.value} `{head.id}`", *notes, span=head.span)
+        arguments, keywords = written(expression) if isinstance(expression, syntax.Call) else ((), ())
+        signature = self.session.signature(found.declaration, found.scope)
+        self.span = expression.span
+        settings = self.bind_settings(signature, found.scope, arguments, keywords, prefix or None)
+        self.span = call
+        return FormValue(found.declaration, found.scope, settings)
+
+
+def written(call: syntax.Call) -> tuple[tuple[Argument, ...], tuple[tuple[str, Argument], ...]]:
+    """The arguments of a call, not evaluated yet."""
+    positional = tuple(Argument(e, None, False, e.span) for e in call.positional)
+    keywords = tuple((k.name, Argument(k.value, None, False, k.span)) for k in call.keywords)
+    return positional, keywords
+
+
+def _left(value: Value, scope: int) -> Value:
+    """A result as its caller sees it: without the names that are local to the declaration."""
+    match value:
+        case TensorValue(node, axes):
+            return TensorValue(node, without_scope(axes, scope))
+        case TupleValue(items):
+            return TupleValue(tuple(_left(item, scope) for item in items))
+        case tuple():
+            return tuple(_left(item, scope) for item in value)
+        case _:
+            return value
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number or 'no'} {noun}s"
+
+
+def _positions(builtin: Builtin) -> str:
+    return _count(sum(not p.is_keyword_only for p in builtin.parameters), "positional argument")
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def _call_hint(callee: Value) -> tuple[Note, ...]:
+    if isinstance(callee, TensorValue | BatchValue | int | float | RunTimeNumber):
+        return (hint("a product is written with `*`"),)
+    return ()
+
+
+__all__ = ["POISON", "Argument", "Caller", "ready", "unsettled", "written"]

@@ -1,0 +1,52 @@
+"""Data sources of `train`: `csv("data.csv", header = true)`. The runtime knows the formats' options."""
+
+from __future__ import annotations
+
+from compiler.diagnostics import Span, hint
+from compiler.frontend import syntax
+from compiler.frontend.constants import evaluate_constant
+from compiler.frontend.failures import failure, nearest
+from compiler.frontend.machine import Session
+from compiler.frontend.program import DataSource, SettingValue
+from compiler.frontend.settings import plain
+from compiler.frontend.values import describe
+
+FORMATS = ("csv", "idx", "npz", "npy")
+_ENDINGS = {".csv": "csv", ".tsv": "csv", ".npz": "npz", ".npy": "npy"}
+
+
+def data_source(session: Session, train: syntax.Train, key: str, expression: syntax.Expression) -> DataSource:
+    """A source as `train` names it. Raises `Failure`."""
+    if not isinstance(expression, syntax.Call) or not isinstance(expression.function, syntax.Name):
+        raise failure(
+            "E0603",
+            f"`{key}` is a data source",
+            expression.span,
+            hint('such as `csv("data.csv")` or `idx("data/mnist")`'),
+        )
+    name = expression.function
+    if name.id not in FORMATS:
+        notes = nearest(name.id, FORMATS) or (hint(f"the formats are {', '.join(FORMATS)}"),)
+        raise failure("E0201", f"there is no data format `{name.id}`", name.span, *notes)
+    positional = list(expression.positional)
+    options: dict[str, SettingValue] = {}
+    for keyword in expression.keywords:
+        if keyword.name == "path" and not positional:
+            positional.append(keyword.value)
+        else:
+            options[keyword.name] = plain(evaluate_constant(session, train, keyword.value))
+    if len(positional) != 1:
+        raise failure("E0302", f"`{name.id}` needs one path", expression.span, hint(f'such as `{name.id}("data")`'))
+    path = evaluate_constant(session, train, positional[0])
+    if not isinstance(path, str):
+        raise failure("E0304", f"the path of `{name.id}` is a string, not {describe(path)}", positional[0].span)
+    return DataSource(name.id, path, tuple(options.items()), expression.span)
+
+
+def source_from_path(path: str, declared: DataSource | None, span: Span) -> DataSource:
+    """Another path in place of the declared one; the format follows an ending that says it, else the declared one."""
+    lowered = path.lower().removesuffix(".gz")
+    by_ending = next((name for ending, name in _ENDINGS.items() if lowered.endswith(ending)), None)
+    if declared is not None and by_ending in (None, declared.format):
+        return DataSource(declared.format, path, declared.options, span)
+    return DataSource(by_ending or "idx", path, (), span)

@@ -1,0 +1,285 @@
+"""Syntax to programs: one experiment, a bare model, or a single function as graphs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from compiler.diagnostics import Diagnostic, SourceError, Span, UsageError, hint
+from compiler.frontend import syntax
+from compiler.frontend.builtin_functions import BUILTINS
+from compiler.frontend.calls import ready
+from compiler.frontend.evaluate import Evaluator
+from compiler.frontend.experiment import elaborate_train
+from compiler.frontend.failures import Failure, Poisoned, Report, failure, nearest
+from compiler.frontend.finish import finished, with_constants
+from compiler.frontend.instances import ordinals_in
+from compiler.frontend.machine import Frame, Session
+from compiler.frontend.model import add_outputs, add_states, bind_model_settings, run_model, start
+from compiler.frontend.names import check_names
+from compiler.frontend.program import ParameterSpec, Program, SettingValue
+from compiler.frontend.scope import Namespace, library_scope, module_scopes
+from compiler.frontend.settings import SettingsRecord, read_overrides
+from compiler.frontend.values import POISON, Axis, FormValue, Instance, TensorValue, TupleValue, Value
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Role
+from compiler.rendering import did_you_mean
+from compiler.types import BatchExtent, TensorType
+
+_RECURSION = 20_000
+
+
+def elaborate(
+    modules: tuple[syntax.Module, ...],
+    library: tuple[syntax.Module, ...],
+    experiment: str | None = None,
+    overrides: tuple[tuple[str, str], ...] = (),
+    data_shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Program:
+    """One experiment of the last module, which imports the others, or its model where it has no `train`.
+
+    `overrides` are the `--set key=value` texts. `data_shapes` gives the shape of a field of the data, for dimension
+    names that nothing else binds. Raises `SourceError` with all independent mistakes, `UsageError` where the name is
+    unknown or several experiments leave it open.
+    """
+    with _deep_recursion():
+        session = new_session(modules, library, overrides, data_shapes or {})
+        check_names(session, modules)
+        chosen = _chosen(modules[-1], experiment)
+        program = _elaborated(session, modules, chosen)
+        session.report.raise_errors()
+        assert program is not None
+        return program
+
+
+def check(modules: tuple[syntax.Module, ...], library: tuple[syntax.Module, ...]) -> tuple[Diagnostic, ...]:
+    """All mistakes and warnings: names and syntax of every declaration, then each experiment and model elaborated."""
+    with _deep_recursion():
+        session = new_session(modules, library, (), {})
+        check_names(session, modules)
+        found = session.report
+        trained = {d.model.id for d in modules[-1].declarations if isinstance(d, syntax.Train)}
+        for declaration in modules[-1].declarations:
+            is_bare = isinstance(declaration, syntax.Model) and declaration.name not in trained
+            if isinstance(declaration, syntax.Train) or is_bare:
+                session = new_session(modules, library, (), {})
+                session.report = found
+                _elaborated(session, modules, declaration)
+        return found.diagnostics
+
+
+def elaborate_function(
+    modules: tuple[syntax.Module, ...],
+    library: tuple[syntax.Module, ...],
+    name: str,
+    config: Mapping[str, SettingValue],
+    operand_types: Sequence[TensorType],
+    training: bool = False,
+) -> Graph:
+    """A `fn` or `layer` applied to tensors of these types.
+
+    Inputs of role DATA are named after its tensors, those of role PARAMETER and STATE after their paths; outputs are
+    `result`, `result1`, …. Raises `SourceError`, and `UsageError` where there is no such function.
+    """
+    return function_with_parameters(modules, library, name, config, operand_types, training)[0]
+
+
+def function_with_parameters(
+    modules: tuple[syntax.Module, ...],
+    library: tuple[syntax.Module, ...],
+    name: str,
+    config: Mapping[str, SettingValue],
+    operand_types: Sequence[TensorType],
+    training: bool = False,
+) -> tuple[Graph, tuple[ParameterSpec, ...]]:
+    """As `elaborate_function`, with the parameters and states of a layer and how they start."""
+    with _deep_recursion():
+        session = new_session(modules, library, (), {})
+        check_names(session, modules)
+        try:
+            graph = _function(session, modules, name, config, operand_types, training)
+        except Failure as mistake:
+            session.report.add(mistake.diagnostic)
+            graph = None
+        except Poisoned:
+            graph = None
+        session.report.raise_errors()
+        assert graph is not None
+        return with_constants(session, graph), tuple(session.parameters.values())
+
+
+def new_session(
+    modules: tuple[syntax.Module, ...],
+    library: tuple[syntax.Module, ...],
+    overrides: tuple[tuple[str, str], ...],
+    data_shapes: Mapping[str, tuple[int, ...]],
+) -> Session:
+    prelude = library_scope(library)
+    scopes, mistakes = module_scopes(modules, prelude)
+    report = Report()
+    for mistake in mistakes:
+        report.add(mistake)
+    settings = SettingsRecord(read_overrides(overrides))
+    return Session(report, scopes, prelude, BUILTINS.__contains__, settings, data_shapes)
+
+
+@contextmanager
+def _deep_recursion() -> Iterator[None]:
+    """Evaluation follows the nesting of the text, and of calls up to a bound of its own."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, _RECURSION))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def _chosen(module: syntax.Module, experiment: str | None) -> syntax.Train | syntax.Model:
+    """The experiment of that name, or the only one; a model where there is no experiment."""
+    trains = [d for d in module.declarations if isinstance(d, syntax.Train)]
+    models = [d for d in module.declarations if isinstance(d, syntax.Model)]
+    candidates: dict[str, syntax.Train | syntax.Model] = {m.name: m for m in models}
+    trained: dict[str, list[syntax.Train]] = {}
+    for train in trains:
+        trained.setdefault(train.model.id, []).append(train)
+    candidates.update({name: found[0] for name, found in trained.items() if len(found) == 1})
+    candidates.update({t.name: t for t in trains if t.name is not None})
+    if experiment is not None:
+        if experiment not in candidates:
+            found = did_you_mean(experiment, candidates)
+            fix = f"did you mean {found}?" if found else f"there is {', '.join(candidates)}" if candidates else ""
+            raise UsageError(f"{module.source.name} has no experiment or model {experiment}", fix)
+        return candidates[experiment]
+    if len(trains) == 1:
+        return trains[0]
+    if len(trains) > 1:
+        names = ", ".join(t.name or t.model.id for t in trains)
+        raise UsageError(f"{module.source.name} has {len(trains)} experiments", f"name one of them: {names}")
+    if len(models) == 1:
+        return models[0]
+    if models:
+        names = ", ".join(m.name for m in models)
+        raise UsageError(f"{module.source.name} has {len(models)} models and no `train`", f"name one of them: {names}")
+    whole = Span(module.source, 1, 1, 1, 1)
+    note = hint("`dlc check` looks at a file of functions and layers")
+    mistake = failure("E0609", "this file has no `model` and no `train`", whole, note)
+    raise SourceError((mistake.diagnostic,))
+
+
+def _elaborated(
+    session: Session, modules: tuple[syntax.Module, ...], chosen: syntax.Train | syntax.Model
+) -> Program | None:
+    """The program, or None with the mistakes recorded."""
+    scope = session.scopes[modules[-1].source.name]
+    sources = tuple(module.source for module in modules)
+    try:
+        if isinstance(chosen, syntax.Train):
+            return elaborate_train(session, chosen, scope, sources)
+        return _bare_model(session, chosen, sources)
+    except Failure as mistake:
+        session.report.add(mistake.diagnostic)
+    except Poisoned:
+        pass
+    except RecursionError:
+        message = f"`{getattr(chosen, 'name', None) or 'train'}` is nested too deeply to be elaborated"
+        session.report.add(Diagnostic("E0310", message, chosen.head))
+    return None
+
+
+def _bare_model(session: Session, model: syntax.Model, sources: tuple[syntax.Source, ...]) -> Program | None:
+    scope = next(s for s in session.scopes.values() if s.lookup(Namespace.MODEL, model.name))
+    evaluators: list[Evaluator] = []
+    for name, training in (("training", True), ("inference", False)):
+        evaluator = start(session, model, scope, name, training)
+        caller = Frame(scope, "model", model.name, session.new_scope())
+        caller.ordinals = evaluator.frame.ordinals
+        bind_model_settings(evaluator, model, scope, (), caller)
+        run_model(evaluator, model)
+        add_outputs(evaluator)
+        add_states(evaluator)
+        evaluators.append(evaluator)
+    for mistake in session.settings.unknown():
+        session.report.add(mistake)
+    if session.report.has_errors:
+        return None
+    return finished(session, model.name, model.name, sources, evaluators[0], evaluators[1], None)
+
+
+def _function(
+    session: Session,
+    modules: tuple[syntax.Module, ...],
+    name: str,
+    config: Mapping[str, SettingValue],
+    operand_types: Sequence[TensorType],
+    training: bool,
+) -> Graph:
+    scope = session.scopes[modules[-1].source.name]
+    found = scope.lookup(Namespace.VALUE, name)
+    if found is None or not isinstance(found.declaration, syntax.Callable):
+        nearest_name = did_you_mean(name, scope.names(Namespace.VALUE))
+        fix = f"did you mean {nearest_name}?" if nearest_name else ""
+        raise UsageError(f"there is no function or layer {name}", fix)
+    declaration = found.declaration
+    signature = session.signature(declaration, found.scope)
+    unknown = next((key for key in config if key not in signature.types), None)
+    if unknown is not None:
+        notes = nearest(unknown, signature.setting_names)
+        raise UsageError(f"{name} has no setting {unknown}", notes[0].message if notes else "")
+    if len(operand_types) > len(signature.tensors):
+        raise UsageError(f"{name} takes {len(signature.tensors)} tensors, but {len(operand_types)} are given")
+    head = declaration.head
+    frame = Frame(found.scope, "model", name, session.new_scope(), application="#0")
+    evaluator = Evaluator(session, GraphBuilder(name), frame, training)
+    evaluator.span = head
+    if declaration.keyword == "layer":
+        frame.ordinals = ordinals_in(session, frame, declaration)
+    keywords = [
+        (key, ready(_configured(evaluator, scope, signature.types[key], value), head)) for key, value in config.items()
+    ]
+    bound: FormValue | Instance
+    if declaration.keyword == "layer":
+        bound = Instance(declaration, found.scope, {}, "", ("function",), path="")
+        bound.settings = evaluator.bind_settings(signature, found.scope, (), keywords, receiver=bound)
+        for setting, child in bound.children:
+            child.place = setting
+    else:
+        bound = FormValue(declaration, found.scope, evaluator.bind_settings(signature, found.scope, (), keywords))
+    arguments = [
+        ready(_operand(evaluator, parameter.name, type_), head)
+        for parameter, type_ in zip(signature.tensors, operand_types, strict=False)
+    ]
+    evaluator.span = head
+    result = evaluator.apply(bound, arguments, ())
+    _add_results(evaluator, result)
+    add_states(evaluator)
+    return evaluator.builder.build()
+
+
+def _operand(evaluator: Evaluator, name: str, type_: TensorType) -> TensorValue:
+    axes = tuple(Axis(frozenset({(0, "batch")})) if extent == BatchExtent() else Axis() for extent in type_.shape)
+    return TensorValue(evaluator.input(name, Role.DATA, type_), axes)
+
+
+def _configured(evaluator: Evaluator, scope: object, kind: str, value: SettingValue) -> Value:
+    """A Python value as a setting; functions and initialisers are given by name."""
+    if kind in ("fn", "layer", "init", "schedule") and isinstance(value, str):
+        name = syntax.Name(value, evaluator.here)
+        if kind == "init":
+            return evaluator.evaluate_initializer(name)
+        if kind == "schedule":
+            return evaluator.evaluate_form(Namespace.SCHEDULE, name, "")
+        return evaluator.evaluate(name)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _add_results(evaluator: Evaluator, result: Value) -> None:
+    if result is POISON:
+        raise Poisoned
+    items = result.items if isinstance(result, TupleValue) else (result,)
+    for number, item in enumerate(items):
+        tensor = item if isinstance(item, TensorValue) else evaluator.as_scalar(item)
+        evaluator.builder.output(f"result{number or ''}", Role.OUTPUT, tensor.value)
+
+
+__all__ = ["check", "elaborate", "elaborate_function", "function_with_parameters"]

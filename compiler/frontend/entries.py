@@ -1,0 +1,264 @@
+"""The keys of `train`: which there are, what each takes, and what the command line puts in their place."""
+
+from __future__ import annotations
+
+from compiler.diagnostics import Note, Span, hint
+from compiler.frontend import syntax
+from compiler.frontend.constants import evaluate_constant
+from compiler.frontend.data_sources import data_source, source_from_path
+from compiler.frontend.failures import Failure, Poisoned, failure, nearest
+from compiler.frontend.machine import Session
+from compiler.frontend.program import DataSource
+from compiler.frontend.settings import COMMAND_LINE
+from compiler.frontend.values import Value, describe
+
+KEYS = [
+    "data",
+    "validation",
+    "test",
+    "target",
+    "loss",
+    "metrics",
+    "optimizer",
+    "schedule",
+    "epochs",
+    "steps",
+    "batch",
+    "clip",
+    "penalty",
+    "augment",
+    "init_from",
+    "freeze",
+    "early_stop",
+    "accumulate",
+    "ema",
+    "keep",
+    "precision",
+    "seed",
+]
+_REQUIRED = ("loss", "optimizer", "batch")
+_EXPRESSIONS = ("loss", "metrics", "optimizer", "schedule", "clip", "penalty", "freeze")
+
+
+class Entries:
+    """The keys of one `train`, with what the command line says of them."""
+
+    def __init__(self, session: Session, train: syntax.Train) -> None:
+        self.session, self.train = session, train
+        self.written = {entry.key: entry for entry in train.entries}
+        self.batch: int | None = None
+        self.epochs: int | None = None
+        self.steps: int | None = None
+        self.seed = 0
+        self.keep: int | None = None
+        self.patience: int | None = None
+        self.init_from: str | None = None
+        self.freeze: tuple[str, ...] = ()
+        self.data: DataSource | None = None
+        self.validation: float | DataSource | None = None
+        self.test: float | DataSource | None = None
+        self._expressions: dict[str, syntax.Expression] = {}
+        self._read()
+
+    def expression(self, key: str) -> syntax.Expression | None:
+        """What a key is set to, where it is an expression over tensors or a form."""
+        return self._expressions.get(key)
+
+    def _record(self, mistake: Failure) -> None:
+        self.session.report.add(mistake.diagnostic)
+
+    def check(self) -> None:
+        """Unknown, repeated and missing keys, and those that are not compiled yet."""
+        seen: dict[str, Span] = {}
+        for entry in self.train.entries:
+            if entry.key not in KEYS or entry.key in ("target", "augment"):
+                notes = nearest(entry.key, KEYS) or (hint(f"the keys are {', '.join(KEYS)}"),)
+                self._record(failure("E0601", f"`train` has no key `{entry.key}`", entry.span, *notes))
+            elif entry.key in seen:
+                earlier = Note("first given here", seen[entry.key])
+                self._record(failure("E0601", f"`{entry.key}` is given twice", entry.span, earlier))
+            seen.setdefault(entry.key, entry.span)
+        for key in _REQUIRED:
+            if key not in self.written and key not in self._expressions and key not in self.session.settings.used:
+                self._record(failure("E0602", f"`train` needs the key `{key}`", self.train.head, *_EXAMPLES[key]))
+        if self.train.augment is not None:
+            message = "`augment` is not compiled yet"
+            self._record(failure("E0904", message, self.train.augment.span, hint("prepare the data beforehand")))
+        if "epochs" in self.written and "steps" in self.written:
+            entry = self.written["steps"]
+            other = Note("`epochs` is given here", self.written["epochs"].span)
+            self._record(failure("E0608", "`epochs` and `steps` both say how long to train", entry.span, other))
+
+    def _read(self) -> None:
+        for key in _EXPRESSIONS:
+            override = self.session.settings.take(key)
+            if override is not None:
+                self._expressions[key] = override.as_expression
+                self.session.settings.record(key, override.text, COMMAND_LINE)
+            elif key in self.written:
+                self._expressions[key] = self.written[key].value
+        self.batch = self._whole("batch", 1)
+        self.epochs = self._whole("epochs", 1)
+        self.steps = self._whole("steps", 1)
+        # What the command line says about the length replaces what the text says.
+        used = self.session.settings.used
+        if "steps" in used and "epochs" not in used:
+            self.epochs = None
+        if "epochs" in used and "steps" not in used:
+            self.steps = None
+        self.seed = self._whole("seed", 0) or 0
+        self.keep = self._whole("keep", 1)
+        self.init_from = self._text("init_from")
+        self.freeze = self._patterns()
+        self.patience = self._patience()
+        self.data = self._data()
+        self.validation = self._part("validation")
+        self.test = self._part("test")
+        self._refuse_missing_features()
+
+    def _constant(self, key: str) -> tuple[Value, Span] | None:
+        """The value of a key that is configuration, recorded as a setting; None where it is not given or wrong."""
+        override = self.session.settings.take(key)
+        if override is not None:
+            expression, origin = override.as_expression, COMMAND_LINE
+            span = override.span
+        elif key in self.written:
+            expression, origin = self.written[key].value, "train"
+            span = expression.span
+        else:
+            return None
+        try:
+            value = evaluate_constant(self.session, self.train, expression)
+        except Failure as mistake:
+            self._record(mistake)
+            return None
+        except Poisoned:
+            return None
+        self.session.settings.record(key, value, origin)
+        return value, span
+
+    def _whole(self, key: str, least: int) -> int | None:
+        found = self._constant(key)
+        if found is None:
+            return None
+        value, span = found
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            self._record(
+                failure("E0603", f"`{key}` is a whole number of at least {least}, not {describe(value)}", span)
+            )
+            return None
+        return value
+
+    def _text(self, key: str) -> str | None:
+        override = self.session.settings.take(key)
+        if override is not None:
+            text = override.as_text.value
+            self.session.settings.record(key, text, COMMAND_LINE)
+            return text
+        found = self._constant(key)
+        if found is None:
+            return None
+        if not isinstance(found[0], str):
+            self._record(failure("E0603", f"`{key}` is the path of a file, not {describe(found[0])}", found[1]))
+            return None
+        return found[0]
+
+    def _patterns(self) -> tuple[str, ...]:
+        expression = self._expressions.get("freeze")
+        if expression is None:
+            return ()
+        items = expression.items if isinstance(expression, syntax.ListLiteral) else (expression,)
+        return tuple(item.value for item in items if isinstance(item, syntax.Text))
+
+    def _patience(self) -> int | None:
+        """`early_stop = patience(5)`: epochs without a better validation loss."""
+        override = self.session.settings.take("early_stop")
+        entry = self.written.get("early_stop")
+        if override is None and entry is None:
+            return None
+        expression = override.as_expression if override is not None else entry.value if entry is not None else None
+        assert expression is not None
+        match expression:
+            case syntax.Call(syntax.Name("patience"), (amount,), ()):
+                pass
+            case syntax.Call(syntax.Name("patience"), (), (syntax.Keyword("epochs", amount),)):
+                pass
+            case _:
+                message = "`early_stop` is `patience(n)`, after n epochs without a better validation loss"
+                self._record(failure("E0603", message, expression.span))
+                return None
+        try:
+            value = evaluate_constant(self.session, self.train, amount)
+        except Failure as mistake:
+            self._record(mistake)
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            message = f"the patience of `early_stop` is a whole number of at least 1, not {describe(value)}"
+            self._record(failure("E0603", message, amount.span))
+            return None
+        self.session.settings.record("early_stop", value, "train" if override is None else COMMAND_LINE)
+        return value
+
+    def _data(self) -> DataSource | None:
+        override = self.session.settings.take("data")
+        entry = self.written.get("data")
+        declared = None
+        if entry is not None:
+            declared = self._source("data", entry.value)
+        if override is None:
+            if declared is not None:
+                self.session.settings.record("data", declared.path, "train")
+            return declared
+        self.session.settings.record("data", override.text, COMMAND_LINE)
+        if isinstance(override.expression, syntax.Call):
+            return self._source("data", override.expression)
+        return source_from_path(override.as_text.value, declared, override.span)
+
+    def _source(self, key: str, expression: syntax.Expression) -> DataSource | None:
+        try:
+            return data_source(self.session, self.train, key, expression)
+        except Failure as mistake:
+            self._record(mistake)
+        except Poisoned:
+            pass
+        return None
+
+    def _part(self, key: str) -> float | DataSource | None:
+        """A fraction of the data, or a source of its own."""
+        entry = self.written.get(key)
+        override = self.session.settings.overrides.get(key)
+        expression = override.as_expression if override is not None else entry.value if entry is not None else None
+        if isinstance(expression, syntax.Call):
+            self.session.settings.take(key)
+            self.session.settings.record(key, key, "train" if override is None else COMMAND_LINE)
+            return self._source(key, expression)
+        found = self._constant(key)
+        if found is None:
+            return None
+        value, span = found
+        if isinstance(value, str) and override is not None:
+            return source_from_path(value, self.data, span)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            message = f"`{key}` is a fraction from 0 to below 1, or a data source, not {describe(value)}"
+            self._record(failure("E0603", message, span))
+            return None
+        return float(value)
+
+    def _refuse_missing_features(self) -> None:
+        for key, default in (("accumulate", 1), ("ema", None), ("precision", "f32")):
+            entry, override = self.written.get(key), self.session.settings.take(key)
+            if entry is None and override is None:
+                continue
+            span = override.span if override is not None else entry.span if entry is not None else self.train.head
+            expression = override.as_expression if override is not None else entry.value if entry is not None else None
+            is_default = isinstance(expression, syntax.Number | syntax.Text) and expression.value == default
+            is_default = is_default or (isinstance(expression, syntax.Name) and expression.id == default)
+            if not is_default:
+                self._record(failure("E0908", f"`{key}` is not compiled yet", span, hint("leave it out")))
+
+
+_EXAMPLES = {
+    "loss": (hint("such as `loss = cross_entropy(logits, label)`"),),
+    "optimizer": (hint("such as `optimizer = adam(lr = 1e-3)`"),),
+    "batch": (hint("such as `batch = 32`"),),
+}

@@ -1,0 +1,475 @@
+"""The evaluator: expressions to values, adding nodes to a graph where tensors are involved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from compiler.diagnostics import Note, Span, hint
+from compiler.frontend import syntax
+from compiler.frontend.binding import declared_type, is_constant
+from compiler.frontend.builtin_functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
+from compiler.frontend.calls import Argument, Caller, ready, written
+from compiler.frontend.failures import Poisoned, failure, nearest
+from compiler.frontend.indexing import index
+from compiler.frontend.initializers import initializer_graph
+from compiler.frontend.instances import ordinals_in
+from compiler.frontend.machine import Frame, ModelRecord
+from compiler.frontend.numbers import decided, negate
+from compiler.frontend.products import matrix_product
+from compiler.frontend.program import InputSpec
+from compiler.frontend.scope import Namespace
+from compiler.frontend.shapes import shown
+from compiler.frontend.statements import unpacked
+from compiler.frontend.tensors import COMPARISONS, arithmetic, invert, logic, negative, scalar
+from compiler.frontend.values import (
+    Axis,
+    AxisName,
+    BatchValue,
+    BuiltinValue,
+    FormValue,
+    Instance,
+    NamedExtent,
+    Poison,
+    TensorValue,
+    TupleValue,
+    Value,
+    describe,
+    extent_value,
+    is_callable,
+    is_number,
+)
+from compiler.graph import ir
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Role
+from compiler.ops.movement import Transpose
+from compiler.types import BatchExtent, DType, Extent, TensorType
+
+
+class Evaluator(Caller):
+    """Evaluates expressions in `frame`."""
+
+    def evaluate(self, expression: syntax.Expression) -> Value:
+        self.count_work(expression.span)
+        match expression:
+            case syntax.Name():
+                return self._name(expression)
+            case syntax.Number(value) | syntax.Boolean(value) | syntax.Text(value):
+                return value
+            case syntax.Binary():
+                return self._binary(expression)
+            case syntax.Call():
+                return self._call(expression, ())
+            case syntax.Pipe():
+                return self._pipe(expression)
+            case syntax.Unary():
+                return self._unary(expression)
+            case syntax.Index(value):
+                return index(self, self._known(value), expression)
+            case syntax.Attribute():
+                return self._attribute(expression)
+            case syntax.ListLiteral(items):
+                return self._list(items)
+            case syntax.TupleLiteral(items):
+                return TupleValue(tuple(self._known(item) for item in items))
+            case syntax.Range():
+                return self._range(expression)
+            case syntax.NoneLiteral():
+                return None
+            case syntax.Scan():
+                raise failure(
+                    "E0901", "`scan` is not compiled yet", expression.span, hint("recurrent layers come with it")
+                )
+
+    def _known(self, expression: syntax.Expression) -> Value:
+        value = self.evaluate(expression)
+        if isinstance(value, Poison):
+            raise Poisoned
+        return value
+
+    # Names
+
+    def _name(self, name: syntax.Name) -> Value:
+        frame = self.frame
+        if name.id in frame.variables:
+            value = frame.variables[name.id]
+            if isinstance(value, Poison):
+                raise Poisoned
+            return value
+        if name.id in frame.dimensions:
+            return extent_value(frame.dimensions[name.id])
+        value = self._global(name)
+        if isinstance(value, FormValue) and value.settings is None and value.declaration.keyword == "layer":
+            self.span = name.span
+            return self._bound(value, self.session.signature(value.declaration, value.module), (), (), name)
+        return value
+
+    def _global(self, name: syntax.Name) -> Value:
+        """What a name means outside of the declaration."""
+        if name.id == "training":
+            return self.training
+        found = self.frame.module.lookup(Namespace.VALUE, name.id)
+        if found is not None:
+            if isinstance(found.declaration, syntax.Const):
+                return self._constant(found.declaration, name)
+            if isinstance(found.declaration, syntax.Callable):
+                return FormValue(found.declaration, found.scope)
+        if name.id in BUILTINS:
+            return BuiltinValue(BUILTINS[name.id])
+        if name.id in CONSTANTS:
+            return CONSTANTS[name.id]
+        raise failure("E0201", f"there is no `{name.id}` here", name.span, *self._unknown_notes(name.id))
+
+    def _unknown_notes(self, name: str) -> tuple[Note, ...]:
+        frame = self.frame
+        known = (*frame.variables, *frame.dimensions, *frame.module.names(Namespace.VALUE), *BUILTINS, *CONSTANTS)
+        for namespace in (Namespace.INIT, Namespace.OPTIMIZER, Namespace.SCHEDULE):
+            if frame.module.lookup(namespace, name) is not None:
+                return (hint(f"there is {_article(namespace)} `{name}`, but this place takes a value"),)
+        return nearest(name, known)
+
+    def _constant(self, declaration: syntax.Const, name: syntax.Name) -> Value:
+        session = self.session
+        key = id(declaration)
+        if key in session.constants:
+            value = session.constants[key]
+            if isinstance(value, Poison):
+                raise Poisoned
+            return value
+        if declaration in session.evaluating:
+            raise failure(
+                "E0209", f"`{declaration.name}` depends on itself", name.span, Note("declared here", declaration.span)
+            )
+        scope = self.frame.module.lookup(Namespace.VALUE, declaration.name)
+        assert scope is not None
+        before = self.frame
+        self.frame = Frame(scope.scope, "const", declaration.name, session.new_scope(), (*before.calls, name.span))
+        session.evaluating.append(declaration)
+        try:
+            value = self.evaluate(declaration.value)
+        finally:
+            self.frame = before
+            session.evaluating.pop()
+        if isinstance(value, TensorValue | BatchValue):
+            raise failure("E0312", f"a `const` holds configuration, not {describe(value)}", declaration.span)
+        session.constants[key] = value
+        return value
+
+    # Operators
+
+    def _binary(self, expression: syntax.Binary) -> Value:
+        symbol = expression.operator
+        left = self._known(expression.left)
+        if symbol in ("and", "or") and isinstance(left, bool):
+            return self._short_circuit(expression, symbol, left)
+        right = self._known(expression.right)
+        self.span = expression.span
+        if symbol in ("and", "or"):
+            if isinstance(left, TensorValue) or isinstance(right, TensorValue):
+                return logic(self, symbol, left, right)
+            wrong = left if not isinstance(left, bool) else right
+            self.fail("E0312", f"`{symbol}` needs booleans, not {describe(wrong)}", hint("compare, as in `n > 0`"))
+        if symbol == "@":
+            for value in (left, right):
+                if not isinstance(value, TensorValue):
+                    self.fail("E0312", f"`@` is the product of two tensors, not of {describe(value)}")
+            assert isinstance(left, TensorValue) and isinstance(right, TensorValue)
+            return matrix_product(self, left, right)
+        if symbol in ("==", "!=") and (left is None or right is None):
+            return (left is right) is (symbol == "==")
+        if symbol in COMPARISONS and isinstance(left, str | tuple) is not isinstance(right, str | tuple):
+            if symbol in ("==", "!="):
+                return symbol == "!="
+        return arithmetic(self, symbol, left, right)
+
+    def _short_circuit(self, expression: syntax.Binary, symbol: str, left: bool) -> Value:
+        if left is (symbol == "or"):
+            return left
+        right = self._known(expression.right)
+        self.span = expression.span
+        if isinstance(right, TensorValue):
+            return logic(self, symbol, left, right)
+        if not isinstance(right, bool):
+            self.fail("E0312", f"`{symbol}` needs booleans, not {describe(right)}", hint("compare, as in `n > 0`"))
+        return right
+
+    def _unary(self, expression: syntax.Unary) -> Value:
+        value = self._known(expression.operand)
+        self.span = expression.span
+        if expression.operator == "not":
+            if isinstance(value, bool):
+                return not value
+            if isinstance(value, TensorValue):
+                return invert(self, value)
+            self.fail("E0312", f"`not` needs a boolean, not {describe(value)}")
+        if isinstance(value, BatchValue):
+            value = scalar(self, value, DType.F32)
+        return negative(self, value) if isinstance(value, TensorValue) else negate(self, value)
+
+    def _attribute(self, expression: syntax.Attribute) -> Value:
+        value = self._known(expression.value)
+        self.span = expression.span
+        if expression.name != "T":
+            advice = nearest(expression.name, ("T",)) or (
+                hint("a tensor has `.T`, its transpose over the last two axes"),
+            )
+            self.fail("E0208", f"{describe(value)} has no `.{expression.name}`", *advice)
+        if not isinstance(value, TensorValue):
+            self.fail("E0312", f"`.T` transposes a tensor, not {describe(value)}")
+        if value.rank < 2:
+            self.fail("E0406", f"`.T` swaps the last two axes, and {shown(self, value)} has {value.rank}")
+        order = (*range(value.rank - 2), value.rank - 1, value.rank - 2)
+        return TensorValue(self.emit(Transpose(order), value.value), tuple(value.axes[i] for i in order))
+
+    def _list(self, items: tuple[syntax.Expression, ...]) -> Value:
+        values: list[Value] = []
+        for position, item in enumerate(items):
+            value = self._known(item)
+            if isinstance(value, Instance) and value.path is None:
+                value.items = (position, *value.items)
+            values.append(value)
+        return tuple(values)
+
+    def _range(self, expression: syntax.Range) -> Value:
+        bounds: list[int] = []
+        for part in (expression.start, expression.stop):
+            value = self._known(part)
+            self.span = part.span
+            if isinstance(value, BatchValue | TensorValue):
+                self.fail("E0307", f"{describe(value)} is known only at run time, so it cannot bound a range")
+            if not is_number(value) or not float(decided(self, value)).is_integer():
+                self.fail("E0312", f"a range runs between whole numbers, not {describe(value)}")
+            bounds.append(int(decided(self, value)))
+        return range(*bounds)
+
+    # Calls
+
+    def _call(self, call: syntax.Call, piped: tuple[Value, ...]) -> Value:
+        """A call; `piped` are values that `|>` puts before its arguments."""
+        arguments, keywords = written(call)
+        arguments = (*(ready(value, call.span) for value in piped), *arguments)
+        name = call.function if isinstance(call.function, syntax.Name) else None
+        callee = self._callee(call.function)
+        self.span = call.span
+        if isinstance(callee, BuiltinValue) and callee.builtin.name == "fresh":
+            return self._fresh(arguments, keywords, name)
+        if isinstance(callee, FormValue) and callee.settings is None:
+            return self.call_declaration(callee, arguments, keywords, name)
+        return self.call(callee, arguments, keywords)
+
+    def _callee(self, function: syntax.Expression) -> Value:
+        """What is called: a local name that cannot be called is passed over."""
+        if not isinstance(function, syntax.Name):
+            return self._known(function)
+        local = self.frame.variables.get(function.id)
+        if isinstance(local, Poison):
+            raise Poisoned
+        if local is not None and is_callable(local):
+            return local
+        is_local = function.id in self.frame.variables or function.id in self.frame.dimensions
+        if is_local and not self._is_known_outside(function.id):
+            return self._name(function)
+        return self._global(function)
+
+    def _is_known_outside(self, name: str) -> bool:
+        return name in BUILTINS or self.frame.module.lookup(Namespace.VALUE, name) is not None
+
+    def _fresh(
+        self, arguments: tuple[Argument, ...], keywords: tuple[tuple[str, Argument], ...], name: syntax.Name | None
+    ) -> Value:
+        call = self.here
+        if len(arguments) != 1 or keywords:
+            self.fail("E0303", "`fresh` takes one layer", hint("write `fresh(cell)`"))
+        value = self.argument_value(arguments[0], "")
+        self.span = call
+        if isinstance(value, Instance):
+            return self.fresh(value, name)
+        if isinstance(value, FormValue | BuiltinValue):
+            return value  # a function owns nothing, so it is as good as new
+        self.fail("E0312", f"`fresh` makes a new instance of a layer, not of {describe(value)}")
+
+    def _pipe(self, pipe: syntax.Pipe) -> Value:
+        """`value |> stage`. Only here a tuple becomes several arguments."""
+        value = self._known(pipe.value)
+        piped = value.items if isinstance(value, TupleValue) else (value,)
+        stage = pipe.stage
+        if isinstance(stage, syntax.Call) and self._is_builtin(stage.function):
+            return self._call(stage, piped)
+        callee = self._callee(stage) if isinstance(stage, syntax.Name) else self._known(stage)
+        arguments = tuple(ready(item, pipe.value.span) for item in piped)
+        self.span = stage.span
+        if isinstance(callee, FormValue) and callee.settings is None:
+            name = stage if isinstance(stage, syntax.Name) else None
+            return self._piped_into(callee, arguments, name)
+        if not is_callable(callee):
+            self.fail(
+                "E0305",
+                f"`|>` passes a value to a function or layer, and this is {describe(callee)}",
+                *self._stage_hint(stage),
+            )
+        return self.call(callee, arguments, ())
+
+    def _piped_into(self, callee: FormValue, arguments: tuple[Argument, ...], name: syntax.Name | None) -> Value:
+        """`x |> relu`: what is piped never lands among the settings."""
+        stage = self.here
+        signature = self.session.signature(callee.declaration, callee.module)
+        bound = self._bound(callee, signature, (), (), name)
+        self.span = stage
+        return self.apply(bound, arguments, ())
+
+    def _stage_hint(self, stage: syntax.Expression) -> tuple[Note, ...]:
+        if isinstance(stage, syntax.Call) and isinstance(stage.function, syntax.Name):
+            return (hint(f"the value comes first, and `{stage.function.id}(…)` was already evaluated without it"),)
+        return ()
+
+    def _is_builtin(self, function: syntax.Expression) -> bool:
+        if not isinstance(function, syntax.Name):
+            return False
+        local = self.frame.variables.get(function.id)
+        if local is not None and is_callable(local):
+            return isinstance(local, BuiltinValue)
+        return function.id in BUILTINS and self.frame.module.lookup(Namespace.VALUE, function.id) is None
+
+    # Places that look names up in their own way
+
+    def argument_value(self, argument: Argument, kind: str) -> Value:
+        if kind == "element type" and isinstance(argument.expression, syntax.Name):
+            return ELEMENT_TYPES.get(argument.expression.id, argument.expression.id)
+        value = super().argument_value(argument, kind)
+        if isinstance(value, Poison):
+            raise Poisoned
+        return value
+
+    def evaluate_axis(self, expression: syntax.Expression) -> Value:
+        match expression:
+            case syntax.Name(name) if name in self.frame.dimensions and name not in self.frame.variables:
+                return AxisName((self.frame.scope, name))
+            case syntax.ListLiteral(items) | syntax.TupleLiteral(items):
+                return tuple(self.evaluate_axis(item) for item in items)
+            case _:
+                return self._known(expression)
+
+    def evaluate_dimension(self, expression: syntax.Expression) -> Value:
+        """As `evaluate`; a bare dimension name keeps its name on the axis."""
+        if isinstance(expression, syntax.Name) and expression.id not in self.frame.variables:
+            extent = self.frame.dimensions.get(expression.id)
+            if extent is not None:
+                return NamedExtent(extent, Axis(frozenset({(self.frame.scope, expression.id)}), expression.span))
+        return self._known(expression)
+
+    def evaluate_initializer(self, expression: syntax.Expression) -> Value:
+        if isinstance(expression, syntax.Number):
+            raise failure(
+                "E0505",
+                f"an initialiser stands here, and {expression.value} is a number",
+                expression.span,
+                hint(f"write `constant({expression.value})`"),
+            )
+        before, self.span = self.span, expression.span
+        try:
+            return self.evaluate_form(Namespace.INIT, expression, "")
+        finally:
+            self.span = before
+
+    def initializer_graph(self, path: str, type_: TensorType, value: Value, span: Span) -> ir.Graph:
+        return initializer_graph(self, self._child, path, type_, value, span)
+
+    def _child(self, name: str, frame: Frame) -> Evaluator:
+        """An evaluator that builds another graph of the same program."""
+        child = Evaluator(self.session, GraphBuilder(name), frame, self.training)
+        child.user_scopes |= self.user_scopes
+        child.depth = self.depth
+        return child
+
+    def ordinals(self, frame: Frame, declaration: syntax.Callable) -> Mapping[int, int]:
+        return ordinals_in(self.session, frame, declaration)
+
+    # Models
+
+    def declare_input(self, statement: syntax.InputDeclaration) -> None:
+        """An input or target becomes an input of the graph."""
+        frame, model = self.frame, self._model(statement.span, statement.keyword)
+        self.span = statement.annotation.span
+        if statement.mask is not None:
+            self.fail(
+                "E0905", "`padded by` is not compiled yet", hint("pad to one length, and give the mask as an input")
+            )
+        self._bind_free_dimensions(statement)
+        type_, axes = declared_type(self, statement.annotation)
+        if not type_.shape or type_.shape[0] != BatchExtent():
+            self.fail(
+                "E0410",
+                f"the first dimension of an input is `batch`, but `{statement.name}` is {type_}",
+                hint(f"declare it as {type_.dtype.value}[batch, …]"),
+                span=statement.annotation.span,
+            )
+        low, high = self._limits(statement, type_)
+        value = self.input(statement.name, Role.DATA, type_)
+        frame.variables[statement.name] = TensorValue(value, axes)
+        names = tuple(_own_name(axis, frame.scope) for axis in axes)
+        is_target = statement.keyword == "target"
+        model.inputs.append(InputSpec(statement.name, type_, is_target, low, high, statement.span, names))
+
+    def _bind_free_dimensions(self, statement: syntax.InputDeclaration) -> None:
+        """Names that no setting binds: `batch`, and what the data's own shape says."""
+        frame = self.frame
+        shape = self.session.data_shapes.get(statement.name)
+        for place, dimension in enumerate(statement.annotation.dimensions or ()):
+            if not isinstance(dimension, syntax.Name) or dimension.id in frame.dimensions:
+                continue
+            if is_constant(frame, dimension.id):
+                continue
+            extent: Extent
+            if dimension.id == "batch":
+                extent = BatchExtent()
+            elif shape is not None and place < len(shape):
+                extent = shape[place]
+            else:
+                self.fail(
+                    "E0415",
+                    f"nothing says how large `{dimension.id}` is",
+                    *nearest(dimension.id, ("batch", *frame.variables)),
+                    hint(f"give it as a setting of the model: `model {frame.name}({dimension.id} = …)`"),
+                    span=dimension.span,
+                )
+            frame.dimensions[dimension.id] = extent
+            frame.dimension_origins[dimension.id] = dimension.span
+
+    def _limits(self, statement: syntax.InputDeclaration, type_: TensorType) -> tuple[int | None, int | None]:
+        if statement.range is None:
+            return None, None
+        value = self._known(statement.range)
+        self.span = statement.range.span
+        if not isinstance(value, range):
+            self.fail("E0312", f"`in` gives the limits of an input as a range, not as {describe(value)}")
+        if type_.dtype.is_float or type_.dtype is DType.BOOL:
+            self.fail("E0416", f"`in` limits integers, and `{statement.name}` is {type_}")
+        return value.start, value.stop
+
+    def declare_output(self, statement: syntax.OutputDeclaration) -> None:
+        model = self._model(statement.span, "output")
+        value = self._known(statement.value)
+        self.span = statement.span
+        items = unpacked(self, value, len(statement.names), statement.span) if len(statement.names) > 1 else (value,)
+        for name, item in zip(statement.names, items, strict=True):
+            if isinstance(item, Poison):
+                raise Poisoned
+            if not isinstance(item, TensorValue):
+                self.fail("E0312", f"the output `{name.id}` must be a tensor, not {describe(item)}", span=name.span)
+            model.outputs[name.id] = item
+            self.frame.variables[name.id] = item
+
+    def _model(self, span: Span, keyword: str) -> ModelRecord:
+        if self.model is None or self.frame.keyword not in ("model", "train"):
+            raise failure("E0205", f"`{keyword}` stands in a model only", span)
+        return self.model
+
+    def declare_optimizer_state(self, statement: syntax.StateDeclaration) -> TensorValue:
+        raise failure("E0205", "this `state` stands where nothing owns it", statement.span)
+
+
+def _own_name(axis: Axis, scope: int) -> str | None:
+    return next((name for number, name in axis.labels if number == scope), None)
+
+
+def _article(namespace: Namespace) -> str:
+    return f"an {namespace.value}" if namespace.value[0] in "aeiou" else f"a {namespace.value}"

@@ -1,0 +1,433 @@
+"""`train`: a model with its loss, data, optimizer and schedule, elaborated into one program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from compiler.diagnostics import Note, Source, Span, hint
+from compiler.frontend import syntax
+from compiler.frontend.calls import ready, written
+from compiler.frontend.entries import KEYS, Entries
+from compiler.frontend.evaluate import Evaluator
+from compiler.frontend.failures import Failure, Poisoned, failure, nearest
+from compiler.frontend.finish import finished
+from compiler.frontend.machine import Frame, Session
+from compiler.frontend.model import add_outputs, add_states, bind_model_settings, run_model, start
+from compiler.frontend.patterns import MATRICES, patterns_of, select
+from compiler.frontend.program import ParameterSpec, Program, Training, UpdateRule
+from compiler.frontend.scope import Found, ModuleScope, Namespace
+from compiler.frontend.shapes import shown
+from compiler.frontend.tensors import arithmetic, cast, scalar
+from compiler.frontend.updates import Rule, RuleCache, elaborate_clip, elaborate_schedule
+from compiler.frontend.values import Axis, FormValue, RunTimeNumber, TensorValue, describe, is_number
+from compiler.graph.ir import Graph, Role
+from compiler.types import DType, TensorType
+
+Result = TypeVar("Result")
+
+
+def elaborate_train(
+    session: Session, train: syntax.Train, scope: ModuleScope, sources: tuple[Source, ...]
+) -> Program | None:
+    """The program of an experiment, or None with the mistakes recorded."""
+    found = scope.lookup(Namespace.MODEL, train.model.id)
+    if found is None or not isinstance(found.declaration, syntax.Model):
+        known = tuple(scope.names(Namespace.MODEL))
+        raise failure(
+            "E0201", f"there is no model `{train.model.id}`", train.model.span, *nearest(train.model.id, known)
+        )
+    return _Experiment(session, train, scope, found, found.declaration).program(sources)
+
+
+class _Experiment:
+    """One `train` in the course of elaboration."""
+
+    def __init__(
+        self, session: Session, train: syntax.Train, scope: ModuleScope, found: Found, model: syntax.Model
+    ) -> None:
+        self.session, self.train, self.scope = session, train, scope
+        self.found, self.model = found, model
+        self.entries = Entries(session, train)
+        for parameter in model.settings:
+            if parameter.name in KEYS:
+                raise failure(
+                    "E0607",
+                    f"the setting `{parameter.name}` of the model has the name of a key of `train`",
+                    parameter.span,
+                    hint("rename it, so that `--set` can tell them apart"),
+                )
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """A mistake ends only the part in which it stands."""
+        try:
+            yield
+        except Failure as mistake:
+            self.session.report.add(mistake.diagnostic)
+        except Poisoned:
+            pass
+
+    def program(self, sources: tuple[Source, ...]) -> Program | None:
+        report = self.session.report
+        self.entries.check()
+        training = self._evaluate("training", True)
+        inference = self._evaluate("inference", False)
+        plan = self._plan(training)
+        for mistake in self.session.settings.unknown():
+            report.add(mistake)
+        if report.has_errors or plan is None:
+            return None
+        name = self.train.name or self.model.name
+        return finished(self.session, name, self.model.name, sources, training, inference, plan)
+
+    # The graphs
+
+    def _evaluate(self, name: str, training: bool) -> Evaluator:
+        """The model with targets, loss and metrics; the training program adds penalties and new states."""
+        evaluator = start(self.session, self.model, self.found.scope, name, training)
+        with self._recording():
+            caller = self._caller(evaluator)
+            keywords = [(k.name, written_keyword(k)) for k in self.train.settings]
+            bind_model_settings(evaluator, self.model, self.found.scope, keywords, caller)
+            run_model(evaluator, self.model)
+            self._enter_train(evaluator)
+            if evaluator.model is not None and evaluator.model.is_sound:
+                add_outputs(evaluator)
+                self._add_loss(evaluator)
+            add_states(evaluator, self._frozen(evaluator))
+        return evaluator
+
+    def _caller(self, evaluator: Evaluator) -> Frame:
+        """Where the arguments of `train M(…)` are evaluated: they see the file, not the model."""
+        caller = Frame(self.scope, "model", self.model.name, self.session.new_scope())
+        caller.ordinals = evaluator.frame.ordinals
+        self._add_sizes(caller)
+        return caller
+
+    def _add_sizes(self, frame: Frame) -> None:
+        """`steps_per_epoch` and `total_steps`, which depend on the data unless `steps` is given."""
+        for name in ("steps_per_epoch", "total_steps"):
+            known = self.entries.steps if name == "total_steps" else None
+            frame.variables.setdefault(
+                name, known if known is not None else RunTimeNumber(name, None, frozenset({name}))
+            )
+
+    def _enter_train(self, evaluator: Evaluator) -> None:
+        """From the body of the model to `train`, which sees settings, inputs, targets and outputs."""
+        inside, record = evaluator.frame, evaluator.model
+        assert record is not None
+        frame = Frame(self.scope, "train", self.train.name or self.model.name, inside.scope, application="#train")
+        settings = {parameter.name for parameter in self.model.settings}
+        inputs = {spec.name for spec in record.inputs}
+        visible = settings | inputs | set(record.outputs)
+        outputs = {n.id for s in self.model.body.statements if isinstance(s, syntax.OutputDeclaration) for n in s.names}
+        frame.variables = {n: v for n, v in inside.variables.items() if n in visible | outputs}
+        frame.dimensions, frame.dimension_origins = dict(inside.dimensions), inside.dimension_origins
+        self._add_sizes(frame)
+        evaluator.frame = frame
+        evaluator.user_scopes.add(frame.scope)
+        for target in self.train.targets:
+            with self._recording():
+                if target.name in frame.variables:
+                    raise failure("E0202", f"`{target.name}` is already a name of the model", target.span)
+                evaluator.declare_input(target)
+        # In expressions `batch` is the nominal batch size.
+        if self.entries.batch is not None:
+            frame.variables["batch"] = self.entries.batch
+
+    def _add_loss(self, evaluator: Evaluator) -> None:
+        with self._recording():
+            loss = self._loss(evaluator)
+            if evaluator.training:
+                loss = self._with_penalties(evaluator, loss)
+            evaluator.builder.output("loss", Role.OUTPUT, loss.value)
+        for name, expression in self._metric_names(evaluator):
+            with self._recording():
+                metric = self._scalar(evaluator, "E0611", f"the metric `{name}`", expression)
+                evaluator.builder.output(name, Role.OUTPUT, metric.value)
+
+    def _loss(self, evaluator: Evaluator) -> TensorValue:
+        expression = self.entries.expression("loss")
+        if expression is None:
+            raise Poisoned
+        return self._scalar(evaluator, "E0604", "`loss`", expression)
+
+    def _scalar(self, evaluator: Evaluator, code: str, what: str, expression: syntax.Expression) -> TensorValue:
+        evaluator.span = expression.span
+        value = evaluator.evaluate(expression)
+        if not isinstance(value, TensorValue):
+            raise failure(code, f"{what} must be a scalar tensor, not {describe(value)}", expression.span)
+        if value.rank:
+            raise failure(
+                code,
+                f"{what} must be a scalar, but has the type {shown(evaluator, value)}",
+                expression.span,
+                hint("`mean(…)` or `sum(…)` reduces it to one number"),
+            )
+        evaluator.span = expression.span
+        return value if value.dtype.is_float else cast(evaluator, value, DType.F32)
+
+    def _metric_names(self, evaluator: Evaluator) -> list[tuple[str, syntax.Expression]]:
+        """The metrics by the names of their calls; a repeated name is numbered."""
+        value = self.entries.expression("metrics")
+        if value is None:
+            return []
+        items = value.items if isinstance(value, syntax.ListLiteral) else (value,)
+        taken = {output.name for output in evaluator.builder.outputs} | {"loss"}
+        named: list[tuple[str, syntax.Expression]] = []
+        for item in items:
+            name = base = name_of_call(item)
+            count = 1
+            while name in taken:
+                count += 1
+                name = f"{base}_{count}"
+            taken.add(name)
+            named.append((name, item))
+        return named
+
+    def _with_penalties(self, evaluator: Evaluator, loss: TensorValue) -> TensorValue:
+        """The training loss plus each penalty of each parameter that its `on` selects."""
+        value = self.entries.expression("penalty")
+        if value is None:
+            return loss
+        items = value.items if isinstance(value, syntax.ListLiteral) else (value,)
+        for number, item in enumerate(items):
+            prefix = "penalty" if len(items) == 1 else f"penalty.{number}"
+            on, form = self._selective(evaluator, Namespace.PENALTY, item, prefix)
+            paths = [spec.path for spec in self._trained(evaluator)]
+            selected = select(on, paths, "on", item.span)
+            for path in paths:
+                if path in selected:
+                    loss = self._plus_penalty(evaluator, loss, form, path, item.span)
+        return loss
+
+    def _plus_penalty(
+        self, evaluator: Evaluator, loss: TensorValue, form: FormValue, path: str, span: Span
+    ) -> TensorValue:
+        spec = self.session.parameters[path]
+        parameter = TensorValue(
+            evaluator.input(path, Role.PARAMETER, spec.type), tuple(Axis() for _ in spec.type.shape)
+        )
+        evaluator.span = span
+        value = evaluator.apply(form, (ready(parameter, span),), ())
+        evaluator.span = span
+        if is_number(value):
+            value = scalar(evaluator, value, loss.dtype)
+        if not isinstance(value, TensorValue) or value.rank:
+            raise failure("E0604", f"a penalty must be a scalar, not {describe(value)}", span)
+        total = arithmetic(evaluator, "+", loss, value)
+        assert isinstance(total, TensorValue)
+        return total
+
+    def _trained(self, evaluator: Evaluator) -> list[ParameterSpec]:
+        """The parameters that are neither states nor frozen."""
+        frozen = self._frozen(evaluator)
+        specs = self.session.parameters.values()
+        return [spec for spec in specs if spec.role is Role.PARAMETER and spec.path not in frozen]
+
+    def _frozen(self, evaluator: Evaluator) -> frozenset[str]:
+        expression = self.entries.expression("freeze")
+        if expression is None:
+            return frozenset()
+        patterns = patterns_of(evaluator.evaluate(expression), "freeze", expression.span)
+        return select(patterns, self.session.parameters, "freeze", expression.span)
+
+    def _selective(
+        self, evaluator: Evaluator, namespace: Namespace, expression: syntax.Expression, prefix: str
+    ) -> tuple[tuple[str, ...], FormValue]:
+        """A form without its universal setting `on`, and the patterns that `on` gives."""
+        expression, given = without_keywords(expression, ("on",))
+        patterns: tuple[str, ...] = ("*",)
+        if "on" in given:
+            patterns = patterns_of(evaluator.evaluate(given["on"]), "on", given["on"].span)
+        evaluator.span = expression.span
+        form = evaluator.evaluate_form(namespace, expression, prefix)
+        assert isinstance(form, FormValue)
+        return patterns, form
+
+    # The plan
+
+    def _plan(self, evaluator: Evaluator) -> Training | None:
+        """The settings of the step and the run, or None where a mistake hides one."""
+        if not self.session.report.has_errors:
+            self.session.parameters.update(self._with_frozen_marks(evaluator))
+        rules = self._attempt(lambda: self._rules(evaluator))
+        schedule = self._attempt(lambda: self._schedule(evaluator))
+        clip = self._attempt(lambda: self._clip(evaluator))
+        metrics = tuple(name for name, _ in self._metric_names_of(evaluator))
+        if self.session.report.has_errors or rules is None:
+            return None
+        entries = self.entries
+        assert entries.batch is not None
+        return Training(
+            rules=rules,
+            schedule=schedule,
+            clip=clip,
+            metrics=metrics,
+            batch=entries.batch,
+            epochs=entries.epochs,
+            steps=entries.steps,
+            seed=entries.seed,
+            data=entries.data,
+            validation=entries.validation,
+            test=entries.test,
+            patience=entries.patience,
+            keep=entries.keep,
+            init_from=entries.init_from,
+            freeze=entries.freeze,
+        )
+
+    def _attempt(self, compute: Callable[[], Result]) -> Result | None:
+        with self._recording():
+            return compute()
+        return None
+
+    def _metric_names_of(self, evaluator: Evaluator) -> list[tuple[str, syntax.Expression]]:
+        record = evaluator.model
+        assert record is not None
+        before, evaluator.builder.outputs = (
+            evaluator.builder.outputs,
+            [o for o in evaluator.builder.outputs if o.name in record.outputs],
+        )
+        try:
+            return self._metric_names(evaluator)
+        finally:
+            evaluator.builder.outputs = before
+
+    def _with_frozen_marks(self, evaluator: Evaluator) -> dict[str, ParameterSpec]:
+        frozen = self._frozen(evaluator)
+        specs = self.session.parameters
+        return {
+            path: ParameterSpec(s.path, s.role, s.type, s.initializer, s.span, frozen=True)
+            for path, s in specs.items()
+            if path in frozen
+        }
+
+    def _rules(self, evaluator: Evaluator) -> tuple[UpdateRule, ...]:
+        expression = self.entries.expression("optimizer")
+        if expression is None:
+            raise Poisoned
+        items = expression.items if isinstance(expression, syntax.ListLiteral) else (expression,)
+        forms = [
+            self._rule(evaluator, item, "optimizer" if len(items) == 1 else f"optimizer.{number}")
+            for number, item in enumerate(items)
+        ]
+        if self.session.report.has_errors:
+            # The parameters are not all known, so that only the forms could be judged.
+            raise Poisoned
+        trained = self._trained(evaluator)
+        paths = [spec.path for spec in trained]
+        selected = [select(form.on, paths, "on", form.on_span) for form in forms]
+        cache = RuleCache(self.session)
+        return tuple(self._update(cache, forms, selected, spec, expression.span) for spec in trained)
+
+    def _rule(self, evaluator: Evaluator, item: syntax.Expression, prefix: str) -> Rule:
+        bare, given = without_keywords(item, ("on", "decay_on"))
+        evaluator.span = item.span
+        form = evaluator.evaluate_form(Namespace.OPTIMIZER, bare, prefix)
+        assert isinstance(form, FormValue)
+        on, on_span = ("*",), item.span
+        if "on" in given:
+            on, on_span = patterns_of(evaluator.evaluate(given["on"]), "on", given["on"].span), given["on"].span
+        decay, decay_span = None, item.span
+        if "decay_on" in given:
+            decay_span = given["decay_on"].span
+            self._expect_decay(form, decay_span)
+            decay = self._decay_patterns(evaluator, given["decay_on"])
+        rate = (form.settings or {}).get("lr")
+        if isinstance(rate, RunTimeNumber):
+            # Every graph takes the scheduled rate as `lr`; the run passes the setting itself to the schedule.
+            self.session.run_time.setdefault(rate.name, rate)
+        return Rule(form, f"{prefix}.lr" if rate is not None else "", on, on_span, decay, decay_span, item.span)
+
+    def _expect_decay(self, form: FormValue, span: Span) -> None:
+        if "weight_decay" not in (form.settings or {}):
+            raise failure(
+                "E0301",
+                f"`decay_on` selects what `weight_decay` applies to, and `{form.declaration.name}` has no `weight_decay`",
+                span,
+            )
+
+    def _decay_patterns(self, evaluator: Evaluator, expression: syntax.Expression) -> tuple[str, ...]:
+        if isinstance(expression, syntax.Name) and expression.id == MATRICES:
+            return (MATRICES,)
+        return patterns_of(evaluator.evaluate(expression), "decay_on", expression.span)
+
+    def _update(
+        self,
+        cache: RuleCache,
+        rules: list[Rule],
+        selected: list[frozenset[str]],
+        spec: ParameterSpec,
+        span: Span,
+    ) -> UpdateRule:
+        """The update of one parameter, by the first rule that selects it."""
+        number = next((i for i, paths in enumerate(selected) if spec.path in paths), None)
+        if number is None:
+            raise failure(
+                "E0606",
+                f"no optimizer updates `{spec.path}`",
+                span,
+                Note("the parameter is declared here", spec.span),
+                hint('end the list with an optimizer for all others (`on = "*"`), or freeze the parameter'),
+            )
+        rule = rules[number]
+        decays = rule.decay_on is None or self._decays(rule, spec)
+        graph, states = cache.rule(number, rule, spec.path, spec.type, decays)
+        return UpdateRule(spec.path, graph, states, rule.rate)
+
+    def _decays(self, rule: Rule, spec: ParameterSpec) -> bool:
+        if rule.decay_on == (MATRICES,):
+            return spec.type.rank >= 2
+        paths = [s.path for s in self.session.parameters.values() if s.role is Role.PARAMETER]
+        return spec.path in select(rule.decay_on or (), paths, "decay_on", rule.decay_span)
+
+    def _schedule(self, evaluator: Evaluator) -> Graph | None:
+        expression = self.entries.expression("schedule")
+        if expression is None:
+            return None
+        evaluator.span = expression.span
+        form = evaluator.evaluate_form(Namespace.SCHEDULE, expression, "schedule")
+        assert isinstance(form, FormValue)
+        return elaborate_schedule(self.session, form, expression.span)
+
+    def _clip(self, evaluator: Evaluator):
+        expression = self.entries.expression("clip")
+        if expression is None:
+            return None
+        evaluator.span = expression.span
+        form = evaluator.evaluate_form(Namespace.CLIP, expression, "clip")
+        assert isinstance(form, FormValue)
+        clip = elaborate_clip(self.session, form, expression.span)
+        clip.graph_of(TensorType(DType.F32, (2, 2)))
+        return clip
+
+
+def name_of_call(expression: syntax.Expression) -> str:
+    """What a metric is called: the function that gives it."""
+    match expression:
+        case syntax.Call(function):
+            return name_of_call(function)
+        case syntax.Pipe(_, stage):
+            return name_of_call(stage)
+        case syntax.Name(name):
+            return name
+        case _:
+            return "metric"
+
+
+def without_keywords(
+    expression: syntax.Expression, names: tuple[str, ...]
+) -> tuple[syntax.Expression, dict[str, syntax.Expression]]:
+    """A call without the settings that every form of its kind accepts, and those."""
+    if not isinstance(expression, syntax.Call):
+        return expression, {}
+    given = {k.name: k.value for k in expression.keywords if k.name in names}
+    rest = tuple(k for k in expression.keywords if k.name not in names)
+    return syntax.Call(expression.function, expression.positional, rest, expression.span), given
+
+
+def written_keyword(keyword: syntax.Keyword):
+    return written(syntax.Call(keyword.value, (), (keyword,), keyword.span))[1][0][1]

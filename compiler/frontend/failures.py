@@ -1,0 +1,66 @@
+"""How a mistake travels: raised where it is found, recorded at the statement, and told once."""
+
+from __future__ import annotations
+
+from compiler.diagnostics import Diagnostic, Note, SourceError, Span, hint
+from compiler.rendering import did_you_mean
+
+
+class Failure(Exception):
+    """One mistake, on its way to the statement that records it."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
+
+
+class Poisoned(Exception):
+    """A value is needed whose mistake was already recorded."""
+
+
+def failure(code: str, message: str, span: Span, *notes: Note) -> Failure:
+    return Failure(Diagnostic(code, message, span, notes))
+
+
+def nearest(name: str, known: list[str] | tuple[str, ...]) -> tuple[Note, ...]:
+    """`did you mean …?`, or nothing."""
+    found = did_you_mean(name, known)
+    return () if found is None else (hint(f"did you mean `{found}`?"),)
+
+
+class Report:
+    """The mistakes and warnings found so far: each place and code once."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str, int, int, int], Diagnostic] = {}
+
+    def add(self, diagnostic: Diagnostic) -> None:
+        span = diagnostic.span
+        key = (diagnostic.code, span.source.name, span.line, span.column, span.end_column)
+        self._found.setdefault(key, diagnostic)
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """All findings in the order of the text, file by file."""
+        files: dict[str, int] = {}
+        for diagnostic in self._found.values():
+            files.setdefault(diagnostic.span.source.name, len(files))
+        return tuple(
+            sorted(self._found.values(), key=lambda d: (files[d.span.source.name], d.span.line, d.span.column))
+        )
+
+    @property
+    def has_errors(self) -> bool:
+        return any(d.severity == "error" for d in self._found.values())
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        return tuple(d for d in self.diagnostics if d.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Diagnostic, ...]:
+        return tuple(d for d in self.diagnostics if d.severity == "warning")
+
+    def raise_errors(self) -> None:
+        if self.has_errors:
+            raise SourceError(self.errors)

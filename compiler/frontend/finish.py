@@ -1,0 +1,74 @@
+"""From evaluated graphs to a program: which settings stay open at run time, and which became constants."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from compiler.diagnostics import Source
+from compiler.frontend.evaluate import Evaluator
+from compiler.frontend.machine import Session
+from compiler.frontend.program import Clip, Program, Training
+from compiler.graph.ir import Graph, GraphInput, Node, Role
+from compiler.ops.sources import Constant
+from compiler.types import DType
+
+
+def with_constants(session: Session, graph: Graph) -> Graph:
+    """The graph with constants in place of settings that also decided its form: those are elaborated."""
+    fixed = [entry for entry in graph.inputs if _is_decided(session, entry)]
+    if not fixed:
+        return graph
+    constants = tuple(_constant(session, entry) for entry in fixed)
+    inputs = tuple(entry for entry in graph.inputs if entry not in fixed)
+    return replace(graph, inputs=inputs, nodes=(*constants, *graph.nodes))
+
+
+def _is_decided(session: Session, entry: GraphInput) -> bool:
+    if entry.role is not Role.SETTING or entry.name not in session.run_time:
+        return False
+    return bool(session.run_time[entry.name].sources & session.decided)
+
+
+def _constant(session: Session, entry: GraphInput) -> Node:
+    value = session.run_time[entry.name].value
+    assert value is not None
+    return Node(Constant(float(value), DType.F32), (), (entry.value,))
+
+
+def finished(
+    session: Session,
+    name: str,
+    model: str,
+    sources: tuple[Source, ...],
+    training: Evaluator,
+    inference: Evaluator,
+    plan: Training | None,
+) -> Program:
+    """The program of two evaluated graphs."""
+    record = training.model
+    assert record is not None
+    if plan is not None:
+        plan = replace(
+            plan,
+            rules=tuple(replace(rule, graph=with_constants(session, rule.graph)) for rule in plan.rules),
+            schedule=None if plan.schedule is None else with_constants(session, plan.schedule),
+            clip=None if plan.clip is None else _clip_with_constants(session, plan.clip),
+        )
+    return Program(
+        name,
+        model,
+        sources,
+        session.settings.resolved(session.run_time, session.decided),
+        tuple(record.inputs),
+        tuple(record.outputs),
+        tuple(session.parameters.values()),
+        with_constants(session, training.builder.build()),
+        with_constants(session, inference.builder.build()),
+        plan,
+        session.report.warnings,
+    )
+
+
+def _clip_with_constants(session: Session, clip: Clip) -> Clip:
+    graph_of = clip.graph_of
+    return replace(clip, graph_of=lambda type_: with_constants(session, graph_of(type_)))

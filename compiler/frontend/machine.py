@@ -1,0 +1,242 @@
+"""The state of elaboration: what is shared by a program's graphs, where evaluation stands, and how nodes are added."""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from compiler.diagnostics import Note, Span, hint
+from compiler.frontend import syntax
+from compiler.frontend.failures import Report, failure
+from compiler.frontend.program import InputSpec, ParameterSpec
+from compiler.frontend.scope import ModuleScope
+from compiler.frontend.settings import SettingsRecord
+from compiler.frontend.signature import Signature, signature_of
+from compiler.frontend.values import Axis, RunTimeNumber, TensorValue, Value
+from compiler.graph import ir
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Origin, Role
+from compiler.graph.op import Op, TypeRuleError
+from compiler.ops.sources import Constant
+from compiler.types import DType, Extent, TensorType, static_elements
+
+MAXIMUM_WORK = 1_000_000
+"""Expressions that may be evaluated for one program: some 100 times what ResNet-50 takes."""
+MAXIMUM_NODES = 300_000
+MAXIMUM_DEPTH = 100
+MAXIMUM_ROUNDS = 100_000
+MAXIMUM_ELEMENTS = 2**31
+
+
+@dataclass(slots=True)
+class Frame:
+    """One application of a declaration. `scope` numbers it; `application` is the path and count of the layer around."""
+
+    module: ModuleScope
+    keyword: str
+    name: str
+    scope: int
+    calls: tuple[Span, ...] = ()
+    path: str = ""
+    application: str = ""
+    variables: dict[str, Value] = field(default_factory=dict[str, Value])
+    dimensions: dict[str, Extent] = field(default_factory=dict[str, Extent])
+    dimension_origins: dict[str, Span | None] = field(default_factory=dict[str, "Span | None"])
+    rounds: tuple[int, ...] = ()
+    variable: str = ""
+    states: dict[str, str] = field(default_factory=dict[str, str])
+    pending: dict[str, ir.Value] = field(default_factory=dict[str, ir.Value])
+    ordinals: Mapping[int, int] = field(default_factory=dict[int, int])
+    ellipsis: tuple[tuple[Extent, Axis], ...] | None = None
+    draws: list[int] = field(default_factory=lambda: [0])
+    result: Value = None
+    has_result: bool = False
+
+    @property
+    def makes_instances(self) -> bool:
+        return self.keyword in ("layer", "model")
+
+    def place(self) -> str:
+        """The path of what the current statement makes, before its kind."""
+        return joined(self.path, self.variable, *map(str, self.rounds))
+
+
+def joined(*segments: str) -> str:
+    return ".".join(segment for segment in segments if segment)
+
+
+@dataclass(slots=True)
+class Session:
+    """What all graphs of one program share."""
+
+    report: Report
+    scopes: Mapping[str, ModuleScope]
+    library: ModuleScope
+    is_builtin: Callable[[str], bool]
+    settings: SettingsRecord
+    data_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict[str, "tuple[int, ...]"])
+    decided: set[str] = field(default_factory=set[str])
+    run_time: dict[str, RunTimeNumber] = field(default_factory=dict[str, RunTimeNumber])
+    parameters: dict[str, ParameterSpec] = field(default_factory=dict[str, ParameterSpec])
+    claims: dict[str, tuple[object, ...]] = field(default_factory=dict[str, tuple[object, ...]])
+    constants: dict[int, Value] = field(default_factory=dict[int, Value])
+    evaluating: list[syntax.Const] = field(default_factory=list[syntax.Const])
+    signatures: dict[int, Signature] = field(default_factory=dict[int, Signature])
+    ordinals: dict[int, Mapping[int, int]] = field(default_factory=dict[int, "Mapping[int, int]"])
+    work: int = 0
+    frames: int = 0
+
+    def signature(self, declaration: syntax.Callable | syntax.Model, scope: ModuleScope) -> Signature:
+        key = id(declaration)
+        if key not in self.signatures:
+            self.signatures[key] = signature_of(declaration, scope, self.is_builtin)
+        return self.signatures[key]
+
+    def new_scope(self) -> int:
+        self.frames += 1
+        return self.frames
+
+    def decide(self, number: RunTimeNumber) -> None:
+        """Record that a setting decides the program's form, so that it is elaborated and not passed at run time."""
+        self.decided |= number.sources
+
+
+@dataclass(slots=True)
+class ModelRecord:
+    """The inputs and outputs that the body of a model has declared so far."""
+
+    inputs: list[InputSpec] = field(default_factory=list[InputSpec])
+    outputs: dict[str, TensorValue] = field(default_factory=dict[str, TensorValue])
+    is_sound: bool = True
+
+
+class Machine(ABC):
+    """Builds one graph. `frame` and `span` say where evaluation stands in the text."""
+
+    def __init__(self, session: Session, builder: GraphBuilder, frame: Frame, training: bool) -> None:
+        self.session = session
+        self.builder = builder
+        self.frame = frame
+        self.training = training
+        self.is_inference = False
+        self.draws_by_seed_alone = False
+        self.takes_settings = True
+        self.span: Span | None = None
+        self.depth = 0
+        self.inputs: dict[str, ir.Value] = {}
+        self.user_scopes: set[int] = set() if frame.module.is_library else {frame.scope}
+        self.applications: dict[str, int] = {}
+        self.states: dict[str, ir.Value] = {}
+        self.model: ModelRecord | None = None
+        self._origin: tuple[Span | None, Frame | None, tuple[Origin, ...]] = (None, None, ())
+
+    @abstractmethod
+    def evaluate(self, expression: syntax.Expression) -> Value:
+        """The value of an expression in the current frame. Raises `Failure` and `Poisoned`."""
+
+    @abstractmethod
+    def evaluate_axis(self, expression: syntax.Expression) -> Value:
+        """As `evaluate`, where an axis is asked for: a bare dimension name means that dimension."""
+
+    @abstractmethod
+    def evaluate_initializer(self, expression: syntax.Expression) -> Value:
+        """As `evaluate`, with names looked up among the initialisers."""
+
+    @abstractmethod
+    def initializer_graph(self, path: str, type_: TensorType, value: Value, span: Span) -> ir.Graph:
+        """The graph that gives a parameter its first value."""
+
+    @abstractmethod
+    def declare_input(self, statement: syntax.InputDeclaration) -> None:
+        """Add an input or target to the model."""
+
+    @abstractmethod
+    def declare_output(self, statement: syntax.OutputDeclaration) -> None:
+        """Add the outputs of one statement to the model."""
+
+    @abstractmethod
+    def declare_optimizer_state(self, statement: syntax.StateDeclaration) -> TensorValue:
+        """Add a state to the update rule that is being elaborated."""
+
+    @property
+    def here(self) -> Span:
+        assert self.span is not None
+        return self.span
+
+    def fail(self, code: str, message: str, *notes: Note, span: Span | None = None) -> NoReturn:
+        raise failure(code, message, span or self.here, *notes)
+
+    def origins(self) -> tuple[Origin, ...]:
+        span, frame, origins = self._origin
+        if span is not self.span or frame is not self.frame:
+            origins = (Origin(self.here, self.frame.calls, self.frame.path),) if self.span is not None else ()
+            self._origin = (self.span, self.frame, origins)
+        return origins
+
+    def emit_all(self, op: Op, *operands: ir.Value) -> tuple[ir.Value, ...]:
+        """Add a node for the current place in the text. A type that the op refuses is the user's mistake."""
+        self.builder.origins = self.origins()
+        try:
+            results = self.builder.emit_all(op, *operands)
+        except TypeRuleError as error:
+            self.fail("E0417", str(error))
+        for result in results:
+            if static_elements(result.type.shape) > MAXIMUM_ELEMENTS:
+                self._too_large(result.type)
+        if len(self.builder.nodes) > MAXIMUM_NODES:
+            self.fail(
+                "E0310",
+                f"elaboration stopped here after {MAXIMUM_NODES} operations",
+                hint("a loop or a chain of calls unrolls into too many operations"),
+            )
+        return results
+
+    def emit(self, op: Op, *operands: ir.Value) -> ir.Value:
+        (result,) = self.emit_all(op, *operands)
+        return result
+
+    def _too_large(self, type_: TensorType) -> NoReturn:
+        count = static_elements(type_.shape)
+        self.fail(
+            "E0414",
+            f"a tensor {type_} has {count} elements; the limit is {MAXIMUM_ELEMENTS}",
+            hint("look for a dimension that is larger than meant"),
+        )
+
+    def expect_size(self, type_: TensorType) -> None:
+        if static_elements(type_.shape) > MAXIMUM_ELEMENTS:
+            self._too_large(type_)
+
+    def input(self, name: str, role: Role, type_: TensorType) -> ir.Value:
+        """The graph input called `name`, new unless it is there."""
+        value = self.inputs.get(name)
+        if value is None:
+            value = self.inputs[name] = self.builder.input(name, role, type_)
+        return value
+
+    def draw_operands(self) -> tuple[ir.Value, ir.Value]:
+        """The seed and the step that a random draw depends on."""
+        scalar = TensorType(DType.I64)
+        seed = self.input("seed", Role.SEED, scalar)
+        if self.draws_by_seed_alone:
+            return seed, self.emit(Constant(0, DType.I64))
+        return seed, self.input("step", Role.STEP, scalar)
+
+    def next_stream(self) -> int:
+        """A number of 31 bits that no other draw of the program has, unmoved by edits elsewhere."""
+        counter = self.frame.draws
+        counter[0] += 1
+        return zlib.crc32(f"{self.frame.application}/{counter[0] - 1}".encode()) & 0x7FFFFFFF
+
+    def count_work(self, span: Span) -> None:
+        self.session.work += 1
+        if self.session.work > MAXIMUM_WORK:
+            raise failure(
+                "E0310",
+                f"elaboration stopped here after {MAXIMUM_WORK} evaluated expressions",
+                span,
+                hint("a loop has too many rounds, or functions call each other too often"),
+            )

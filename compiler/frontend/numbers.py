@@ -1,0 +1,213 @@
+"""Arithmetic over configuration values: Python's, within 64 bits, with settings of run time carried through."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+
+from compiler.diagnostics import hint
+from compiler.frontend.machine import Machine
+from compiler.frontend.values import BatchValue, RunTimeNumber, TensorValue, Value, describe, is_number
+
+MAXIMUM_INTEGER = 2**63 - 1
+MAXIMUM_ITEMS = 100_000
+
+Number = int | float
+
+
+def _power(a: Number, b: Number) -> Number:
+    if isinstance(a, int) and isinstance(b, int) and b > 0 and abs(a) > 1 and b * math.log2(abs(a)) > 63:
+        raise OverflowError
+    result = a**b
+    if isinstance(result, complex):
+        raise ValueError
+    return result
+
+
+_ARITHMETIC: dict[str, Callable[[Number, Number], Number]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "^": _power,
+    "min": min,
+    "max": max,
+}
+_COMPARISONS: dict[str, Callable[[Number, Number], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def _round(x: Number) -> int:
+    return round(x)
+
+
+FUNCTIONS: dict[str, Callable[[Number], Number]] = {
+    "exp": math.exp,
+    "log": math.log,
+    "log1p": math.log1p,
+    "sqrt": math.sqrt,
+    "rsqrt": lambda x: 1 / math.sqrt(x),
+    "tanh": math.tanh,
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)),
+    "erf": math.erf,
+    "sin": math.sin,
+    "cos": math.cos,
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "round": _round,
+    "int": int,
+    "abs": abs,
+}
+
+
+def negate(machine: Machine, value: Value) -> Value:
+    if isinstance(value, RunTimeNumber):
+        result = None if value.value is None else -value.value
+        return RunTimeNumber(f"-{value.name}", result, value.sources, "negate", (value,))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return -value
+    machine.fail("E0312", f"`-` needs a number or a tensor, not {describe(value)}")
+
+
+def calculate(machine: Machine, symbol: str, left: Value, right: Value) -> Value:
+    """`left symbol right` where neither is a tensor."""
+    if symbol in ("==", "!="):
+        return _equal(machine, left, right) is (symbol == "==")
+    if isinstance(left, BatchValue) or isinstance(right, BatchValue):
+        return _with_batch(machine, symbol, left, right)
+    if symbol == "+" and isinstance(left, tuple | str) and isinstance(right, tuple | str):
+        return _joined(machine, left, right)
+    if not is_number(left) or not is_number(right):
+        wrong = left if not is_number(left) else right
+        machine.fail("E0312", f"`{symbol}` needs numbers or tensors, not {describe(wrong)}")
+    if symbol in _COMPARISONS:
+        return _COMPARISONS[symbol](decided(machine, left), decided(machine, right))
+    if isinstance(left, RunTimeNumber) or isinstance(right, RunTimeNumber):
+        return _at_run_time(machine, symbol, left, right)
+    assert isinstance(left, int | float) and isinstance(right, int | float)
+    return _checked(machine, symbol, lambda: _ARITHMETIC[symbol](left, right), f"{left} {symbol} {right}")
+
+
+def apply_function(machine: Machine, name: str, value: Value) -> Value:
+    """A function of one configuration number."""
+    if isinstance(value, RunTimeNumber):
+        known = value.value
+        result = None if known is None else _function(machine, name, known)
+        return RunTimeNumber(f"{name}({value.name})", result, value.sources, name, (value,))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _function(machine, name, value)
+    machine.fail("E0312", f"`{name}` needs a number or a tensor, not {describe(value)}")
+
+
+def decided(machine: Machine, value: Value) -> int | float:
+    """The number itself, for a place where it decides the form of the program."""
+    if isinstance(value, RunTimeNumber):
+        if value.value is None:
+            machine.fail(
+                "E0313",
+                f"`{value.name}` is known only when a run starts, so it can stand only in the arithmetic of tensors",
+                hint("give `steps` in `train` instead of `epochs`, or a number here"),
+            )
+        machine.session.decide(value)
+        return value.value
+    assert isinstance(value, int | float)
+    return value
+
+
+def _function(machine: Machine, name: str, value: Number) -> Number:
+    return _checked(machine, name, lambda: FUNCTIONS[name](value), f"{name}({value})")
+
+
+def _checked(machine: Machine, symbol: str, compute: Callable[[], Number], shown: str) -> Number:
+    try:
+        result = compute()
+    except ZeroDivisionError:
+        machine.fail("E0308", f"division by zero: {shown}")
+    except ValueError:
+        machine.fail("E0308", f"`{shown}` has no real value")
+    except OverflowError:
+        machine.fail("E0308", f"`{shown}` is too large to compute")
+    if isinstance(result, int) and abs(result) > MAXIMUM_INTEGER:
+        machine.fail("E0308", f"the result of `{symbol}` does not fit into 64 bits")
+    return result
+
+
+def _at_run_time(machine: Machine, symbol: str, left: Value, right: Value) -> RunTimeNumber:
+    names: list[str] = []
+    sources: frozenset[str] = frozenset()
+    known: list[Number | None] = []
+    for operand in (left, right):
+        if isinstance(operand, RunTimeNumber):
+            names.append(operand.name)
+            sources |= operand.sources
+            known.append(operand.value)
+        else:
+            assert isinstance(operand, int | float)
+            names.append(repr(operand))
+            known.append(operand)
+    a, b = known
+    text = f"{symbol}({names[0]}, {names[1]})" if symbol.isalpha() else f"({names[0]} {symbol} {names[1]})"
+    value = None
+    if a is not None and b is not None:
+        value = _checked(machine, symbol, lambda: _ARITHMETIC[symbol](a, b), f"{a} {symbol} {b}")
+    return RunTimeNumber(text, value, sources, symbol, (left, right))
+
+
+def _equal(machine: Machine, left: Value, right: Value) -> bool:
+    if isinstance(left, TensorValue) or isinstance(right, TensorValue):
+        return False  # the other is `none`: a tensor with anything else is elementwise
+    if is_number(left) and is_number(right):
+        return decided(machine, left) == decided(machine, right)
+    if isinstance(left, BatchValue) or isinstance(right, BatchValue):
+        if left is None or right is None:
+            return False
+        machine.fail(
+            "E0307",
+            "`batch` is known only at run time, so it cannot decide anything",
+            hint("a comparison of tensors is written with tensors: `where`"),
+        )
+    if isinstance(left, bool) is not isinstance(right, bool):
+        return False
+    if isinstance(left, tuple) and isinstance(right, tuple):
+        return len(left) == len(right) and all(_equal(machine, a, b) for a, b in zip(left, right, strict=True))
+    return left == right
+
+
+def _joined(machine: Machine, left: tuple[Value, ...] | str, right: tuple[Value, ...] | str) -> Value:
+    if len(left) + len(right) > MAXIMUM_ITEMS:
+        machine.fail("E0310", f"a list or string of more than {MAXIMUM_ITEMS} items", hint("it grows in a loop"))
+    if isinstance(left, str) and isinstance(right, str):
+        return left + right
+    if isinstance(left, tuple) and isinstance(right, tuple):
+        return (*left, *right)
+    wrong = right if isinstance(left, tuple) else left
+    machine.fail("E0312", f"a list cannot be joined with {describe(wrong)}", hint("put it into brackets: `[ … ]`"))
+
+
+def _with_batch(machine: Machine, symbol: str, left: Value, right: Value) -> Value:
+    """Dimensions that depend on the batch: multiples of it, and what divides out."""
+    match symbol, left, right:
+        case "*", BatchValue(multiple), int(factor):
+            return BatchValue(multiple * factor)
+        case "*", int(factor), BatchValue(multiple):
+            return BatchValue(multiple * factor)
+        case "//" | "/", BatchValue(multiple), BatchValue(other) if multiple % other == 0:
+            return multiple // other
+        case "//", BatchValue(multiple), int(divisor) if divisor > 0 and multiple % divisor == 0:
+            return BatchValue(multiple // divisor)
+        case "<" | "<=" | ">" | ">=", _, _:
+            machine.fail("E0307", "`batch` is known only at run time, so it cannot decide anything")
+        case _:
+            other = right if isinstance(left, BatchValue) else left
+            machine.fail(
+                "E0410",
+                f"`batch` with `{symbol}` and {describe(other)} is neither a dimension nor tensor arithmetic",
+                hint("a dimension may be a multiple of `batch`, such as `2 * batch`"),
+            )

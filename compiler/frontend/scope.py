@@ -1,0 +1,133 @@
+"""Which declaration a name means: the namespaces of each file, of what it imports, and of the library."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from compiler.diagnostics import Diagnostic, Note, Source
+from compiler.frontend import syntax
+
+
+class Namespace(Enum):
+    """Where a name is looked up; the place in the text decides."""
+
+    VALUE = "function, layer or constant"
+    INIT = "initialiser"
+    OPTIMIZER = "optimizer"
+    SCHEDULE = "schedule"
+    CLIP = "form of clip"
+    PENALTY = "form of penalty"
+    MODEL = "model"
+
+
+_BY_KEYWORD = {
+    "fn": Namespace.VALUE,
+    "layer": Namespace.VALUE,
+    "init": Namespace.INIT,
+    "optimizer": Namespace.OPTIMIZER,
+    "schedule": Namespace.SCHEDULE,
+}
+_BY_LIBRARY_FILE = {"clips.dl": Namespace.CLIP, "penalties.dl": Namespace.PENALTY}
+
+Named = syntax.Const | syntax.Callable | syntax.Model
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModuleScope:
+    """The declarations of one file (of all files, for the library) and the scopes that it sees beyond them."""
+
+    name: str
+    is_library: bool
+    own: dict[Namespace, dict[str, Found]] = field(default_factory=dict[Namespace, dict[str, "Found"]])
+    beyond: list[ModuleScope] = field(default_factory=list["ModuleScope"])
+
+    def lookup(self, namespace: Namespace, name: str) -> Found | None:
+        """The declaration that `name` means here: the file's own before imported ones, those before the library's."""
+        found = self.own.get(namespace, {}).get(name)
+        if found is not None:
+            return found
+        for scope in self.beyond:
+            found = scope.own.get(namespace, {}).get(name)
+            if found is not None:
+                return found
+        # A fn of the user's may serve as a form of clip or penalty; the library's fns may not.
+        if namespace in (Namespace.CLIP, Namespace.PENALTY) and not self.is_library:
+            found = self.lookup(Namespace.VALUE, name)
+            return None if found is None or found.scope.is_library else found
+        return None
+
+    def names(self, namespace: Namespace) -> Iterator[str]:
+        """Every name that `lookup` would find."""
+        for scope in (self, *self.beyond):
+            yield from scope.own.get(namespace, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A declaration and the file that it stands in."""
+
+    declaration: Named
+    scope: ModuleScope
+
+
+def library_scope(library: Iterable[syntax.Module]) -> ModuleScope:
+    """One scope for all files of the library; clips and penalties have their own namespaces."""
+    scope = ModuleScope("<prelude>", True)
+    for module in library:
+        special = _BY_LIBRARY_FILE.get(os.path.basename(module.source.name))
+        for declaration in module.declarations:
+            if isinstance(declaration, syntax.Const | syntax.Callable | syntax.Model):
+                namespace = special or namespace_of(declaration)
+                scope.own.setdefault(namespace, {})[declaration.name] = Found(declaration, scope)
+    return scope
+
+
+def module_scopes(
+    modules: tuple[syntax.Module, ...], library: ModuleScope
+) -> tuple[dict[str, ModuleScope], list[Diagnostic]]:
+    """The scope of each file by its name, and the names that are declared twice."""
+    scopes = {module.source.name: ModuleScope(module.source.name, False) for module in modules}
+    by_path = {os.path.normpath(name): scope for name, scope in scopes.items()}
+    mistakes: list[Diagnostic] = []
+    for module in modules:
+        scope = scopes[module.source.name]
+        for declaration in module.declarations:
+            if isinstance(declaration, syntax.Import):
+                imported = by_path.get(_path_of(module.source, declaration))
+                if imported is not None:
+                    scope.beyond.append(imported)
+            elif isinstance(declaration, syntax.Const | syntax.Callable | syntax.Model):
+                mistakes += _declare(scope, declaration)
+        scope.beyond.append(library)
+    return scopes, mistakes
+
+
+def namespace_of(declaration: Named) -> Namespace:
+    match declaration:
+        case syntax.Model():
+            return Namespace.MODEL
+        case syntax.Const():
+            return Namespace.VALUE
+        case syntax.Callable():
+            return _BY_KEYWORD[declaration.keyword]
+
+
+def _path_of(source: Source, declaration: syntax.Import) -> str:
+    return os.path.normpath(os.path.join(os.path.dirname(source.name), declaration.path))
+
+
+def _declare(scope: ModuleScope, declaration: Named) -> list[Diagnostic]:
+    names = scope.own.setdefault(namespace_of(declaration), {})
+    earlier = names.setdefault(declaration.name, Found(declaration, scope)).declaration
+    if earlier is declaration:
+        return []
+    message = f"`{declaration.name}` is declared twice in this file"
+    return [Diagnostic("E0202", message, head_of(declaration), (Note("first declared here", head_of(earlier)),))]
+
+
+def head_of(declaration: Named) -> syntax.Span:
+    """The place that a message shows for a declaration."""
+    return declaration.span if isinstance(declaration, syntax.Const) else declaration.head

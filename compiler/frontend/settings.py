@@ -1,0 +1,108 @@
+"""The resolved settings of an experiment: what the command line, `train` and the defaults say, and who decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from compiler.diagnostics import Diagnostic, Source, SourceError, Span, hint
+from compiler.frontend import syntax
+from compiler.frontend.failures import nearest
+from compiler.frontend.parser import parse
+from compiler.frontend.program import Setting, SettingValue
+from compiler.frontend.values import FormValue, Instance, RunTimeNumber, Value
+
+COMMAND_LINE = "command line"
+_NAME = "value"
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """`--set key=text`; `expression` is None where the text cannot be read as one, such as a path."""
+
+    key: str
+    text: str
+    expression: syntax.Expression | None
+    span: Span
+
+    @property
+    def as_text(self) -> syntax.Text:
+        """The text itself as a string, without quotes around it."""
+        return self.expression if isinstance(self.expression, syntax.Text) else syntax.Text(self.text, self.span)
+
+    @property
+    def as_expression(self) -> syntax.Expression:
+        return self.as_text if self.expression is None else self.expression
+
+
+@dataclass(slots=True)
+class SettingsRecord:
+    """Settings by name, in the order in which they were met. An override that no name asks for is a mistake."""
+
+    overrides: dict[str, Override] = field(default_factory=dict[str, Override])
+    entries: dict[str, tuple[Value, str]] = field(default_factory=dict[str, "tuple[Value, str]"])
+    used: set[str] = field(default_factory=set[str])
+
+    def take(self, name: str) -> Override | None:
+        """The override of a setting, which then counts as used."""
+        override = self.overrides.get(name)
+        if override is not None:
+            self.used.add(name)
+        return override
+
+    def record(self, name: str, value: Value, origin: str) -> None:
+        self.entries.setdefault(name, (value, origin))
+
+    def unknown(self) -> list[Diagnostic]:
+        """The overrides that nothing asked for."""
+        known = (*self.entries, *(name for name in self.used))
+        return [
+            Diagnostic(
+                "E0610",
+                f"there is no setting `{override.key}`",
+                override.span,
+                nearest(override.key, known) or (hint(f"the settings are {', '.join(sorted(self.entries))}"),),
+            )
+            for key, override in self.overrides.items()
+            if key not in self.used
+        ]
+
+    def resolved(self, run_time: dict[str, RunTimeNumber], decided: set[str]) -> tuple[Setting, ...]:
+        """All settings, then the derived numbers that graphs take at run time."""
+        found = [
+            Setting(name, plain(value), origin, name in run_time and name not in decided)
+            for name, (value, origin) in self.entries.items()
+        ]
+        for name, number in run_time.items():
+            if name not in self.entries and not number.sources & decided:
+                found.append(Setting(name, number.value, "derived" if number.is_derived else "run", True))
+        return tuple(found)
+
+
+def read_overrides(pairs: tuple[tuple[str, str], ...]) -> dict[str, Override]:
+    """The `--set key=value` texts as expressions; the last of several for one key counts."""
+    overrides: dict[str, Override] = {}
+    for key, text in pairs:
+        source = Source(f"--set {key}", text)
+        try:
+            (declaration,) = parse(Source(source.name, f"const {_NAME} = {text}")).declarations
+        except (SourceError, ValueError):
+            declaration = None
+        span = Span(source, 1, 1, 1, len(text) + 1)
+        expression = declaration.value if isinstance(declaration, syntax.Const) else None
+        overrides[key] = Override(key, text, expression, span)
+    return overrides
+
+
+def plain(value: Value) -> SettingValue:
+    """A setting as data: what can be called is its name."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case RunTimeNumber():
+            return value.value
+        case tuple():
+            return tuple(plain(item) for item in value)
+        case FormValue(declaration) | Instance(declaration):
+            return declaration.name
+        case _:
+            return str(getattr(getattr(value, "builtin", value), "name", value))

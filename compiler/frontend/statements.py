@@ -1,0 +1,243 @@
+"""Statements: what each does to the frame that it runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from compiler.diagnostics import Span, hint
+from compiler.frontend import syntax
+from compiler.frontend.failures import Failure, Poisoned, failure
+from compiler.frontend.instances import settle_all
+from compiler.frontend.machine import MAXIMUM_ROUNDS, Machine
+from compiler.frontend.parameters import assign_state, declare_parameter, declare_state, update_state
+from compiler.frontend.values import (
+    POISON,
+    BatchValue,
+    Poison,
+    RunTimeNumber,
+    TensorValue,
+    TupleValue,
+    Value,
+    describe,
+)
+from compiler.frontend.walk import statements_of
+
+
+def run_body(machine: Machine, body: syntax.Block) -> Value:
+    """Run the body of a declaration in the current frame; its result, or `POISON` where a mistake hides it."""
+    frame = machine.frame
+    is_complete = _run(machine, body)
+    if frame.has_result:
+        return frame.result
+    if is_complete and frame.keyword not in ("model", "train"):
+        machine.fail("E0207", f"`{frame.name}` ends without a result", hint("end its body with `return`"))
+    return POISON
+
+
+def _run(machine: Machine, block: syntax.Block) -> bool:
+    """Run statements up to a `return`. False where one of them held a mistake, which was recorded."""
+    is_sound = True
+    for statement in block.statements:
+        machine.count_work(statement.span)
+        try:
+            is_sound = _execute(machine, statement) and is_sound
+        except Failure as mistake:
+            # A mistake in the library is the caller's to report, at the call.
+            if machine.frame.module.is_library:
+                raise
+            machine.session.report.add(mistake.diagnostic)
+            is_sound = _poison(machine, statement)
+        except Poisoned:
+            if machine.frame.module.is_library:
+                raise
+            is_sound = _poison(machine, statement)
+        if machine.frame.has_result:
+            break
+    return is_sound
+
+
+def _poison(machine: Machine, statement: syntax.Statement) -> bool:
+    """What a statement with a mistake would have bound has no value that could be judged; False, as a result."""
+    names = machine.frame.variables
+    block = syntax.Block((statement,), statement.span)
+    for inner in statements_of(block):
+        match inner:
+            case syntax.Assign(targets) | syntax.For(targets):
+                names.update((target.id, POISON) for target in targets if target.id not in machine.frame.states)
+            case syntax.OutputDeclaration(targets):
+                names.update((target.id, POISON) for target in targets)
+                if machine.model is not None:
+                    machine.model.is_sound = False
+            case syntax.ParamDeclaration() | syntax.StateDeclaration() | syntax.InputDeclaration():
+                names[inner.name] = POISON
+                if machine.model is not None:
+                    machine.model.is_sound = False
+            case syntax.Return() | syntax.ExpressionStatement():
+                machine.frame.result, machine.frame.has_result = POISON, True
+            case _:
+                pass
+    return False
+
+
+def _execute(machine: Machine, statement: syntax.Statement) -> bool:
+    frame = machine.frame
+    frame.variable = ""
+    match statement:
+        case syntax.Assign(targets, value):
+            _assign(machine, targets, value)
+        case syntax.Return(value):
+            frame.result = machine.evaluate(value)
+            frame.has_result = True
+        case syntax.If():
+            return _choose(machine, statement)
+        case syntax.For():
+            return _repeat(machine, statement)
+        case syntax.ParamDeclaration():
+            frame.variable = statement.name
+            frame.variables[statement.name] = declare_parameter(machine, statement)
+        case syntax.StateDeclaration():
+            frame.variable = statement.name
+            frame.variables[statement.name] = declare_state(machine, statement)
+        case syntax.StateUpdate():
+            update_state(machine, statement)
+        case syntax.ExpressionStatement(value):
+            if frame.keyword != "optimizer":
+                raise failure("E0206", "this value is not used", statement.span, hint("give it a name, or return it"))
+            frame.result = machine.evaluate(value)
+            frame.has_result = True
+        case syntax.InputDeclaration():
+            machine.declare_input(statement)
+        case syntax.OutputDeclaration():
+            frame.variable = statement.names[0].id
+            machine.declare_output(statement)
+        case syntax.Emit():
+            raise failure("E0901", "`emit` belongs to a `scan`, which is not compiled yet", statement.span)
+        case _:
+            assert_never(statement)
+    return True
+
+
+def _assign(machine: Machine, targets: Sequence[syntax.Name], expression: syntax.Expression) -> None:
+    frame = machine.frame
+    frame.variable = targets[0].id if targets[0].id != "_" else ""
+    value = machine.evaluate(expression)
+    settle_all(machine.session, value, frame.place())
+    if len(targets) == 1:
+        _bind(machine, targets[0], value, expression.span)
+        return
+    items = unpacked(machine, value, len(targets), expression.span)
+    for target, item in zip(targets, items, strict=True):
+        _bind(machine, target, item, expression.span)
+
+
+def _bind(machine: Machine, target: syntax.Name, value: Value, span: Span) -> None:
+    if target.id in machine.frame.states:
+        value = assign_state(machine, target, value, span)
+    if target.id != "_":
+        machine.frame.variables[target.id] = value
+
+
+def unpacked(machine: Machine, value: Value, count: int, span: Span) -> Sequence[Value]:
+    """The items of a tuple or list for that many names."""
+    items: Sequence[Value]
+    match value:
+        case TupleValue(items):
+            pass
+        case tuple():
+            items = value
+        case Poison():
+            return (POISON,) * count
+        case _:
+            raise failure(
+                "E0309", f"{count} names are given, but the value is {describe(value)}", span, *_split_hint(value)
+            )
+    if len(items) != count:
+        raise failure("E0309", f"{count} names are given for {len(items)} values", span)
+    return items
+
+
+def _split_hint(value: Value):
+    return (hint("`split(x, n)` cuts a tensor into parts"),) if isinstance(value, TensorValue) else ()
+
+
+def _choose(machine: Machine, statement: syntax.If) -> bool:
+    condition = machine.evaluate(statement.condition)
+    span = statement.condition.span
+    if isinstance(condition, TensorValue | BatchValue):
+        raise failure(
+            "E0307",
+            f"`if` decides while the program is elaborated, and {describe(condition)} exists only at run time",
+            span,
+            hint("`where(condition, a, b)` chooses element by element"),
+        )
+    if not isinstance(condition, bool):
+        raise failure(
+            "E0312",
+            f"a condition is `true` or `false`, not {describe(condition)}",
+            span,
+            hint("compare, as in `n > 0`"),
+        )
+    if condition:
+        return _run(machine, statement.then)
+    return statement.otherwise is None or _run(machine, statement.otherwise)
+
+
+def _repeat(machine: Machine, statement: syntax.For) -> bool:
+    frame = machine.frame
+    items = _items_of(machine, statement)
+    rounds, is_sound = frame.rounds, True
+    known = set(frame.variables)
+    try:
+        for number, item in enumerate(items):
+            frame.rounds = (*rounds, number)
+            values = (
+                unpacked(machine, item, len(statement.targets), statement.span)
+                if len(statement.targets) > 1
+                else (item,)
+            )
+            for target, value in zip(statement.targets, values, strict=True):
+                frame.variables[target.id] = value
+            is_sound = _run(machine, statement.body) and is_sound
+            if frame.has_result:
+                break
+    finally:
+        frame.rounds = rounds
+    for name in frame.variables.keys() - known:
+        del frame.variables[name]
+    return is_sound
+
+
+def _items_of(machine: Machine, statement: syntax.For) -> Sequence[Value]:
+    value = machine.evaluate(statement.iterable)
+    span = statement.iterable.span
+    items: Sequence[Value]
+    match value:
+        case range():
+            items = value
+        case tuple():
+            settle_all(machine.session, value, machine.frame.place())
+            items = value
+        case TupleValue(items):
+            pass
+        case TensorValue() | BatchValue():
+            raise failure(
+                "E0307",
+                f"`for` repeats while the program is elaborated, and {describe(value)} exists only at run time",
+                span,
+                hint("operations on tensors act on all elements at once; a recurrence is a `scan`"),
+            )
+        case int() | RunTimeNumber():
+            raise failure(
+                "E0312", f"`for` runs over a range or a list, not {describe(value)}", span, hint("write `0..n`")
+            )
+        case _:
+            raise failure("E0312", f"`for` runs over a range or a list, not {describe(value)}", span)
+    if len(items) > MAXIMUM_ROUNDS:
+        raise failure(
+            "E0310",
+            f"this loop has {len(items)} rounds, each of which is elaborated; the limit is {MAXIMUM_ROUNDS}",
+            span,
+            hint("over the elements of a tensor, use operations on the whole tensor"),
+        )
+    return items

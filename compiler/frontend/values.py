@@ -1,0 +1,225 @@
+"""What an expression can be while a program is elaborated: configuration, tensors, and things that can be called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from compiler.diagnostics import Span
+from compiler.frontend import syntax
+from compiler.graph import ir
+from compiler.types import BatchExtent, DType, Extent, Shape
+
+if TYPE_CHECKING:
+    from compiler.frontend.builtin_table import Builtin
+    from compiler.frontend.scope import ModuleScope
+
+Label: TypeAlias = tuple[int, str]
+"""A dimension name of one application of a declaration: the number of the application, and the name."""
+
+NO_LABELS: frozenset[Label] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What is known of one axis beside its extent: its names, and the place in the text that gave it its extent."""
+
+    labels: frozenset[Label] = NO_LABELS
+    origin: Span | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorValue:
+    """A tensor that exists at run time, with what is known of each of its axes."""
+
+    value: ir.Value
+    axes: tuple[Axis, ...]
+
+    @property
+    def shape(self) -> Shape:
+        return self.value.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.value.type.dtype
+
+    @property
+    def rank(self) -> int:
+        return len(self.axes)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchValue:
+    """`k * batch` in an expression: a dimension, or a scalar tensor in arithmetic."""
+
+    multiple: int = 1
+
+    @property
+    def extent(self) -> BatchExtent:
+        return BatchExtent(self.multiple)
+
+
+@dataclass(frozen=True, slots=True)
+class RunTimeNumber:
+    """A configuration number that tensor arithmetic receives at run time.
+
+    `name` is its graph input and, for a derived one, its formula. `value` is None where only the run knows it
+    (`total_steps`); then `operation` and `operands` say how to compute a derived one. `sources` are the settings in it.
+    """
+
+    name: str
+    value: int | float | None
+    sources: frozenset[str]
+    operation: str = ""
+    operands: tuple[Value, ...] = ()
+
+    @property
+    def is_derived(self) -> bool:
+        return bool(self.operation)
+
+
+@dataclass(frozen=True, slots=True)
+class TupleValue:
+    """Several values: the results of a function, or `(a, b)` before `|>`. A list is a Python tuple."""
+
+    items: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AxisName:
+    """A dimension by its name, where an axis is asked for."""
+
+    label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class NamedExtent:
+    """A dimension with its name, where a dimension is asked for: `zeros(batch, n)` keeps the name `batch`."""
+
+    extent: Extent
+    axis: Axis
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptAxes:
+    """`except(c, …)`: all axes but those."""
+
+    axes: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FormValue:
+    """A `fn`, `init`, `optimizer` or `schedule` with its settings; None where they are not given yet."""
+
+    declaration: syntax.Callable
+    module: ModuleScope
+    settings: Mapping[str, Value] | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltinValue:
+    """A built-in function, with the keyword arguments given so far."""
+
+    builtin: Builtin
+    keywords: Mapping[str, Value] = field(default_factory=dict[str, "Value"], compare=False)
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """One layer with its settings. Its path is fixed when it is bound to a name, or at its first application.
+
+    `place` is the path that it has unless the instance itself is bound; `items` are its positions in list literals.
+    """
+
+    declaration: syntax.Callable
+    module: ModuleScope
+    settings: Mapping[str, Value]
+    place: str
+    site: tuple[object, ...]
+    path: str | None = None
+    items: tuple[int, ...] = ()
+    children: list[tuple[str, Instance]] = field(default_factory=list[tuple[str, "Instance"]])
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """The value of an expression in which a mistake was already reported."""
+
+
+POISON = Poison()
+
+Value: TypeAlias = (
+    "None | bool | int | float | str | range | tuple[Value, ...] | TensorValue | BatchValue | RunTimeNumber | TupleValue"
+    " | AxisName | NamedExtent | ExceptAxes | FormValue | BuiltinValue | Instance | Poison"
+)
+
+
+def extent_value(extent: Extent) -> int | BatchValue:
+    """A dimension as a value of an expression."""
+    return BatchValue(extent.multiple) if isinstance(extent, BatchExtent) else extent
+
+
+def is_number(value: Value) -> bool:
+    """Whether this is configuration arithmetic's kind of value; booleans are not numbers."""
+    return isinstance(value, int | float | RunTimeNumber) and not isinstance(value, bool)
+
+
+def is_callable(value: Value) -> bool:
+    return isinstance(value, FormValue | BuiltinValue | Instance)
+
+
+def holds_tensor(value: Value) -> bool:
+    """Whether a value is or contains a tensor."""
+    match value:
+        case TensorValue():
+            return True
+        case TupleValue(items):
+            return any(holds_tensor(item) for item in items)
+        case tuple():
+            return any(holds_tensor(item) for item in value)
+        case _:
+            return False
+
+
+def describe(value: Value) -> str:
+    """What a value is, for a message: `the number 3`, `a tensor f32[batch, 4]`."""
+    match value:
+        case None:
+            return "`none`"
+        case bool():
+            return "`true`" if value else "`false`"
+        case int() | float():
+            return f"the number {shown_number(value)}"
+        case str():
+            return f'the string "{value}"'
+        case range():
+            return f"the range {value.start}..{value.stop}"
+        case tuple():
+            return f"a list of {len(value)} values"
+        case TensorValue():
+            return f"a tensor {value.value.type}"
+        case BatchValue():
+            return f"`{value.extent}`, which only the run knows"
+        case RunTimeNumber():
+            return f"the number `{value.name}`"
+        case TupleValue(items):
+            return f"{len(items)} values"
+        case AxisName(label):
+            return f"the dimension `{label[1]}`"
+        case NamedExtent(extent):
+            return f"the dimension {extent}"
+        case ExceptAxes():
+            return "a choice of axes"
+        case FormValue(declaration):
+            return f"the {declaration.keyword} `{declaration.name}`"
+        case BuiltinValue(builtin):
+            return f"the built-in function `{builtin.name}`"
+        case Instance(declaration):
+            return f"a layer `{declaration.name}`"
+        case Poison():
+            return "a value with a mistake"
+
+
+def shown_number(value: int | float) -> str:
+    return repr(value)
