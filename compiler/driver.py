@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compiler.diagnostics import Diagnostic, Source, SourceError
 from compiler.error_index import explain
-from compiler.executables import allocate, as_executable, initialise
+from compiler.executables import allocate, executable, identity, initialise
 from compiler.frontend import elaborate
 from compiler.frontend.format import format_source
 from compiler.frontend.modules import load_library, load_modules
@@ -89,23 +89,24 @@ def check(path: str | Path) -> tuple[Diagnostic, ...]:
 
 def compile_training(program: Program, options: Options) -> Executable:
     """One step of training: forward, loss, gradients, update, metrics."""
-    return as_executable(training_step(program), options)
+    return executable(lambda: training_step(program), options, identity(program, "training"))
 
 
 def compile_evaluation(program: Program, options: Options) -> Executable:
     """Loss and metrics, without an update."""
-    return as_executable(evaluation_graph(program), options)
+    return executable(lambda: evaluation_graph(program), options, identity(program, "evaluation"))
 
 
 def compile_prediction(program: Program, options: Options) -> Executable:
     """The model's outputs."""
-    return as_executable(prediction_graph(program), options)
+    return executable(lambda: prediction_graph(program), options, identity(program, "prediction"))
 
 
 def function(source: str, name: str, config: Mapping[str, SettingValue], options: Options) -> CompiledFunction:
     """The `fn` called `name` of a source text."""
     folder = default_folder()
-    return CompiledFunction(load_modules(Source("<source>", source), folder), load_library(folder), name, config, options)
+    modules = load_modules(Source("<source>", source), folder)
+    return CompiledFunction(modules, load_library(folder), name, config, options)
 
 
 def cache_info() -> CacheInfo:

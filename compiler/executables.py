@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable
 
 from compiler.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.convert_dtype import to_dtype
-from compiler.interface import Array, Executable, Options, Tensors
+from compiler.interface import Options, Tensors
 from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
+from compiler.targets.cpu.cache import compiler_version
 from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.jit import Library
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.manifest import Lowered, TensorSpec, lower
 from compiler.targets.cpu.memory import TensorStore
-from compiler.targets.cpu.object_code import object_code
-from compiler.targets.cpu.runner import SYMBOLS
-from compiler.targets.cpu.team import Team, available_threads
+from compiler.targets.cpu.object_code import load_program
 from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import DType, TensorType
 
 TARGETS = ("native", "reference")
-
-
-class Callable(Protocol):
-    """An executable that also takes whole arrays, for graphs whose inputs are no rows."""
-
-    def call(self, inputs: Mapping[str, Array], batch: int = 1) -> dict[str, Array]: ...
 
 
 def prepared(graph: Graph, options: Options) -> Graph:
@@ -40,34 +31,39 @@ def prepared(graph: Graph, options: Options) -> Graph:
     return optimise_graph(graph, options.verify)
 
 
-def executable(graph: Graph, options: Options) -> NativeExecutable | ReferenceExecutable:
-    """Compile a graph for the target of the options."""
+def executable(
+    graph: Graph | Callable[[], Graph], options: Options, name: str | None = None
+) -> NativeExecutable | ReferenceExecutable:
+    """Compile a graph for the target of the options.
+
+    `name` identifies the program with everything that went into it; under it, what was compiled before is found again
+    without making the graph.
+    """
     if options.target not in TARGETS:
         raise UsageError(f"there is no target '{options.target}'", f"targets are {', '.join(TARGETS)}")
+
+    def made() -> Graph:
+        return prepared(graph if isinstance(graph, Graph) else graph(), options)
+
     if options.target == "reference":
-        return ReferenceExecutable(prepared(graph, options))
-    machine = detect_machine()
-    return load(lowered(graph, options, machine), options, machine)
+        return ReferenceExecutable(made())
+
+    def lowered(machine: Machine) -> Lowered:
+        ready = made()
+        return lower(ready, schedule(ready, options.fuse, options.batch), machine, options.batch)
+
+    return load_program(None if name is None else f"{name}\0{_choices(options)}", lowered, options)
 
 
-def detect_machine() -> Machine:
-    from compiler.targets.cpu.machine import detect  # asks LLVM, which takes a while to load
-
-    return detect()
-
-
-def lowered(graph: Graph, options: Options, machine: Machine) -> Lowered:
-    """The step table and kernel texts of a graph."""
-    ready = prepared(graph, options)
-    return lower(ready, schedule(ready, options.fuse, options.batch), machine, options.batch)
+def _choices(options: Options) -> str:
+    """The options that decide the code."""
+    return f"{options.fuse} {options.dtype} {options.batch} {compiler_version()}"
 
 
-def load(program: Lowered, options: Options, machine: Machine) -> NativeExecutable:
-    """Compile what the cache lacks, load the code, and lay out memory."""
-    objects = object_code(program.texts, machine, options)
-    library = Library(objects, [*program.texts, *SYMBOLS], machine)
-    threads = options.threads or available_threads()
-    return NativeExecutable(program.manifest, library.address, Team(threads, library.address), library)
+def identity(program: Program, kind: str) -> str:
+    """All that decides the graphs of a program: its sources and its settings, except the values passed at run time."""
+    settings = [(s.name, None if s.is_runtime else s.value) for s in program.settings]
+    return repr((kind, program.name, program.model, [(s.name, s.text) for s in program.sources], settings))
 
 
 def allocate(program: Program, options: Options) -> TensorStore:
@@ -88,7 +84,14 @@ def _spec(name: str, role: Role, type_: TensorType, options: Options) -> TensorS
 
 
 def initialise(program: Program, tensors: Tensors, seed: int, options: Options) -> None:
-    """Fill the tensors of a program by its compiled initialisers. Optimizer states that start at zero stay as they are."""
+    """Fill the tensors of a program by its compiled initialisers."""
+    made = executable(lambda: initial_graph(program), options, identity(program, "initialise")).call({}, seed=seed)
+    for name, array in made.items():
+        tensors[name][...] = array
+
+
+def initial_graph(program: Program) -> Graph:
+    """One output for each tensor of a program, its first content."""
     builder = GraphBuilder("initialise")
     key = builder.input("seed", Role.SEED, TensorType(DType.I64))
     graphs = {p.path: p.initializer for p in program.parameters}
@@ -98,11 +101,4 @@ def initialise(program: Program, tensors: Tensors, seed: int, options: Options) 
     for name, graph in graphs.items():
         value = builder.inline(graph, [key] * len(graph.inputs))["value"]
         builder.output(name, Role.OUTPUT, value)
-    made = executable(builder.build(), options).call({}, seed=seed)
-    for name, array in made.items():
-        tensors[name][...] = array
-
-
-def as_executable(graph: Graph, options: Options) -> Executable:
-    """`executable`, as callers outside the compiler see it."""
-    return executable(graph, options)
+    return builder.build()

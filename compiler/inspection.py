@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler.diagnostics import UsageError
-from compiler.executables import detect_machine, prepared
+from compiler.executables import prepared
 from compiler.frontend import elaborate
 from compiler.frontend.ast_printer import ast_to_json, print_ast
 from compiler.frontend.modules import load_library, load_modules
@@ -24,6 +24,7 @@ from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule, schedule_to_json
 from compiler.targets.cpu.cache import default_folder
 from compiler.targets.cpu.jit import assembly
+from compiler.targets.cpu.machine import detect
 from compiler.targets.cpu.manifest import Lowered, lower
 from compiler.training_step import prediction_graph, training_step
 
@@ -70,7 +71,7 @@ def show(
     plan = schedule(ready, options.fuse, options.batch)
     if stage == "schedule":
         return _schedule(plan, format, chosen)
-    found = lower(ready, plan, detect_machine(), options.batch)
+    found = lower(ready, plan, detect(), options.batch)
     return _code(found, stage, format, chosen)
 
 
@@ -128,7 +129,7 @@ def _schedule(plan: Schedule, format: str, chosen: Chooser) -> str:
 
 def _code(found: Lowered, stage: str, format: str, chosen: Chooser) -> str:
     """The kernels of the chosen instances, each once, under the lines that they serve."""
-    machine = detect_machine()
+    machine = detect()
     parts: list[dict[str, object]] = []
     seen: set[str] = set()
     for symbol, kernel, origins in found.instances:

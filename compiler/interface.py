@@ -39,7 +39,7 @@ class Results:
 
 
 class Tensors(Protocol):
-    """The persistent tensors of a model: parameters, states, optimizer states. Arrays are views; writing changes them."""
+    """The persistent tensors of a model: parameters, states, optimizer states. The arrays are views."""
 
     def names(self) -> tuple[str, ...]: ...
     def __getitem__(self, name: str) -> Array: ...

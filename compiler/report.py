@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from compiler.executables import detect_machine, prepared
+from compiler.executables import prepared
 from compiler.frontend.program import Program
 from compiler.graph.ir import Direction, Graph, Node, Role
 from compiler.graph.op import Category
@@ -16,6 +16,7 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.reduction import CumulativeSum, Max, Min, Moments, Sum
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
+from compiler.targets.cpu.machine import detect
 from compiler.targets.cpu.manifest import lower
 from compiler.training_step import prediction_graph, training_step
 from compiler.types import at_batch, static_elements
@@ -42,7 +43,7 @@ class KernelRow:
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """Figures for one batch of `batch` rows. `peak_bytes` counts parameters, optimizer state and intermediate values."""
+    """Figures for one batch of `batch` rows; `peak_bytes` counts everything that the step keeps in memory."""
 
     model: str
     batch: int
@@ -127,7 +128,7 @@ def _layer_of(path: str, rows: Mapping[str, LayerRow]) -> str:
 
 
 def _kernels(graph: Graph, ready: Schedule, options: Options) -> tuple[KernelRow, ...]:
-    found = lower(graph, ready, detect_machine(), options.batch)
+    found = lower(graph, ready, detect(), options.batch)
     counts: dict[str, int] = {}
     rows: dict[str, KernelRow] = {}
     for symbol, kernel, origins in found.instances:
