@@ -11,6 +11,7 @@ from compiler.graph_passes import movement_laws as movement
 from compiler.graph_passes import sum_laws as sums
 from compiler.graph_passes.fold_constants import fold_constants
 from compiler.graph_passes.law import Law, Workbench
+from compiler.graph_passes.pull_reshapes import pull_reshapes
 from compiler.graph_passes.push_broadcasts import push_broadcasts
 from compiler.graph_passes.rewrite import Rewriting
 from compiler.ops import OPS
@@ -70,13 +71,14 @@ _LAWS: dict[type[Op], tuple[Law, ...]] = {
     ),
 }
 
-# Every elementwise op: fold constants first, compute before broadcasting last.
-LAWS: Mapping[type[Op], tuple[Law, ...]] = {
-    op: (fold_constants, *_LAWS.get(op, ()), push_broadcasts)
-    if op.category is Category.ELEMENTWISE
-    else _LAWS.get(op, ())
-    for op in OPS
-}
+
+def _laws_of(op: type[Op]) -> tuple[Law, ...]:
+    """An elementwise op folds constants first; last it computes before tensors are broadcast or reshaped."""
+    own = _LAWS.get(op, ())
+    return (fold_constants, *own, push_broadcasts, pull_reshapes) if op.category is Category.ELEMENTWISE else own
+
+
+LAWS: Mapping[type[Op], tuple[Law, ...]] = {op: _laws_of(op) for op in OPS}
 
 
 def simplify(graph: Graph) -> Graph:

@@ -216,3 +216,19 @@ def test_small_tensors_are_computed_before_they_are_broadcast() -> None:
 )
 def test_movements_and_sums_cancel(lines: tuple[str, ...], left: list[str]) -> None:
     assert simplified(X, *lines, 'output "y" output %9') == left
+
+
+def test_what_keeps_a_unit_axis_is_computed_without_it() -> None:
+    lines = (
+        X,
+        *constant(90, 2.5)[:1],
+        "%3: f32[batch] = sum(%0) axes=[1]",
+        "%4: f32[batch, 1] = reshape(%3) shape=[batch, 1]",
+        "%5: f32[batch, 1] = exp(%4)",
+        "%6: f32[batch, 1] = broadcast(%190) shape=[batch, 1] axes=[]",
+        "%7: f32[batch, 1] = add(%5, %6)",
+        "%8: f32[batch, 4] = broadcast(%7) shape=[batch, 4] axes=[0, 1]",
+        "%9: f32[batch, 4] = mul(%0, %8)",
+        'output "y" output %9',
+    )
+    assert simplified(*lines) == ["constant", "sum", "exp", "broadcast", "add", "broadcast", "mul"]
