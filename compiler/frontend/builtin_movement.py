@@ -294,13 +294,10 @@ def _full(machine: Machine, arguments: Arguments) -> Value:
 
 
 def _arange(machine: Machine, arguments: Arguments) -> Value:
-    given = arguments["n"]
-    if isinstance(given, NamedExtent):
-        extent, axis = given.extent, given.axis
-    else:
-        extent, axis = whole_dimension(machine, given, "the number of integers"), Axis(origin=machine.here)
+    extent = whole_dimension(machine, arguments["n"], "the number of integers")
     machine.expect_size(TensorType(DType.I32, (extent,)))
-    return TensorValue(machine.emit(Iota((extent,), 0, DType.I32)), (axis,))
+    # Without the dimension's name, so that `arange(n)[:, None] == arange(n)` may meet itself.
+    return TensorValue(machine.emit(Iota((extent,), 0, DType.I32)), (Axis(origin=machine.here),))
 
 
 def _random(machine: Machine, arguments: Arguments) -> Value:
@@ -315,7 +312,7 @@ def _random_like(machine: Machine, arguments: Arguments) -> Value:
     return cast(machine, TensorValue(drawn, like.axes), dtype)
 
 
-_COUNT = (BuiltinParameter("n", "dimension"),)
+_COUNT = (BuiltinParameter("n"),)
 
 MOVEMENT: tuple[Builtin, ...] = (
     Builtin("reshape", (_X, _DIMENSIONS), "The same elements in another shape; one dimension may be -1.", _reshape),

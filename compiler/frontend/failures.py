@@ -29,14 +29,14 @@ def nearest(name: str, known: list[str] | tuple[str, ...]) -> tuple[Note, ...]:
 
 
 class Report:
-    """The mistakes and warnings found so far: each place and code once."""
+    """The mistakes and warnings found so far: one for each place, since later ones follow from the first."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str, int, int, int], Diagnostic] = {}
+        self._found: dict[tuple[str, str, int, int, int, int], Diagnostic] = {}
 
     def add(self, diagnostic: Diagnostic) -> None:
         span = diagnostic.span
-        key = (diagnostic.code, span.source.name, span.line, span.column, span.end_column)
+        key = (diagnostic.severity, span.source.name, span.line, span.column, span.end_line, span.end_column)
         self._found.setdefault(key, diagnostic)
 
     @property

@@ -1,0 +1,204 @@
+"""Names in expressions: each must mean something at its place, and each keyword must be one that the callee has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from compiler.diagnostics import Span, hint
+from compiler.frontend import syntax
+from compiler.frontend.builtin_functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
+from compiler.frontend.environment import Environment
+from compiler.frontend.failures import failure, nearest
+from compiler.frontend.machine import Session
+from compiler.frontend.scope import ModuleScope, Namespace
+from compiler.frontend.signature import Signature
+from compiler.frontend.walk import parts_of
+
+
+class ExpressionNames:
+    """Checks expressions in an environment."""
+
+    def __init__(self, session: Session, scope: ModuleScope) -> None:
+        self.session, self.scope = session, scope
+        self.environment = Environment()
+        self.keyword = "const"
+        self.is_training = False
+        self.is_in_scan = False
+        self.scan_outer: set[str] | None = None
+        self.scan_carried: set[str] = set()
+
+    def scan(self, scan: syntax.Scan) -> None:
+        raise NotImplementedError
+
+    def expression(self, expression: syntax.Expression) -> None:
+        """Record what is wrong with the names in an expression."""
+        match expression:
+            case syntax.Name():
+                self._name(expression)
+            case syntax.Call():
+                self._call(expression)
+            case syntax.Scan():
+                for part in parts_of(expression):
+                    self.expression(part)
+                self.scan(expression)
+            case (
+                syntax.Number()
+                | syntax.Boolean()
+                | syntax.Text()
+                | syntax.NoneLiteral()
+                | syntax.ListLiteral()
+                | syntax.TupleLiteral()
+                | syntax.Range()
+                | syntax.Unary()
+                | syntax.Binary()
+                | syntax.Pipe()
+                | syntax.Attribute()
+                | syntax.Index()
+            ):
+                for part in parts_of(expression):
+                    self.expression(part)
+            case _:
+                assert_never(expression)
+
+    def _name(self, name: syntax.Name) -> None:
+        environment = self.environment
+        if name.id in environment:
+            environment.used.add(name.id)
+            return
+        if name.id in environment.partial:
+            environment.used.add(name.id)
+            if not self._is_outside(name.id):
+                message = f"`{name.id}` may have no value here: {environment.partial[name.id]}"
+                advice = hint("bind it before, or on every way to this place")
+                self.session.report.add(failure("E0203", message, name.span, advice).diagnostic)
+            return
+        if not self._is_outside(name.id):
+            self._unknown_value(name)
+
+    def _is_outside(self, name: str) -> bool:
+        """Whether a name means something beyond the declaration."""
+        if name in BUILTINS or name in CONSTANTS or name == "training":
+            return True
+        return self.scope.lookup(Namespace.VALUE, name) is not None
+
+    def _unknown_value(self, name: syntax.Name) -> None:
+        for namespace in (Namespace.INIT, Namespace.OPTIMIZER, Namespace.SCHEDULE):
+            if self.scope.lookup(namespace, name.id) is not None:
+                note = hint(f"there is {_article(namespace.value)} `{name.id}`, but this place takes a value")
+                message = f"there is no `{name.id}` here"
+                self.session.report.add(failure("E0201", message, name.span, note).diagnostic)
+                return
+        known = (*self.environment.kinds, *self.scope.names(Namespace.VALUE), *BUILTINS, *CONSTANTS)
+        message = f"there is no `{name.id}` here"
+        self.session.report.add(failure("E0201", message, name.span, *nearest(name.id, known)).diagnostic)
+
+    def unknown(self, name: syntax.Name, what: str, known: Iterable[str]) -> None:
+        names = tuple(known)
+        notes = nearest(name.id, names) or ((hint(f"there are {', '.join(sorted(names))}"),) if names else ())
+        self.session.report.add(failure("E0201", f"there is no {what} `{name.id}`", name.span, *notes).diagnostic)
+
+    def unknown_setting(self, owner: str, name: str, span: Span, known: tuple[str, ...]) -> None:
+        notes = nearest(name, known) or (hint(f"its settings are {', '.join(known)}" if known else "it has none"),)
+        self.session.report.add(failure("E0301", f"`{owner}` has no setting `{name}`", span, *notes).diagnostic)
+
+    # Calls
+
+    def _call(self, call: syntax.Call) -> None:
+        function = call.function
+        if not isinstance(function, syntax.Name):
+            self.expression(function)
+            self._plain_arguments(call)
+        elif function.id in self.environment:
+            self.environment.used.add(function.id)
+            self._plain_arguments(call)
+        else:
+            self._call_by_name(call, function)
+
+    def _call_by_name(self, call: syntax.Call, function: syntax.Name) -> None:
+        found = self.scope.lookup(Namespace.VALUE, function.id)
+        if found is not None and isinstance(found.declaration, syntax.Callable):
+            signature = self.session.signature(found.declaration, found.scope)
+            self._arguments(call, signature, function.id, ())
+        elif found is None and function.id in BUILTINS:
+            self._builtin_arguments(call, function.id)
+        else:
+            self._name(function)
+            self._plain_arguments(call)
+
+    def _plain_arguments(self, call: syntax.Call) -> None:
+        for argument in (*call.positional, *(keyword.value for keyword in call.keywords)):
+            self.expression(argument)
+
+    def _arguments(self, call: syntax.Call, signature: Signature, owner: str, universal: tuple[str, ...]) -> None:
+        for number, argument in enumerate(call.positional):
+            kind = ""
+            if number < len(signature.settings):
+                kind = signature.types[signature.settings[number].name]
+            self.setting_value(kind, argument)
+        for keyword in call.keywords:
+            if keyword.name in universal:
+                if not _is_selector(keyword):
+                    self.expression(keyword.value)
+            elif signature.takes_setting(keyword.name):
+                self.setting_value(signature.types[keyword.name], keyword.value)
+            elif keyword.name in signature.tensor_names:
+                self.expression(keyword.value)
+            else:
+                self.unknown_setting(owner, keyword.name, keyword.span, (*signature.setting_names, *universal))
+                self.expression(keyword.value)
+
+    def _builtin_arguments(self, call: syntax.Call, name: str) -> None:
+        builtin = BUILTINS[name]
+        for number, argument in enumerate(call.positional):
+            parameter = builtin.positional(number)
+            if parameter is not None and parameter.kind == "element type" and isinstance(argument, syntax.Name):
+                if argument.id not in ELEMENT_TYPES:
+                    self.unknown(argument, "element type", ELEMENT_TYPES)
+            else:
+                self.expression(argument)
+        for keyword in call.keywords:
+            if builtin.named(keyword.name) is None and not builtin.takes_any_keyword:
+                known = tuple(p.name for p in builtin.parameters)
+                self.unknown_setting(name, keyword.name, keyword.span, known)
+            if not (keyword.name == "dtype" and isinstance(keyword.value, syntax.Name)):
+                self.expression(keyword.value)
+
+    def setting_value(self, kind: str, expression: syntax.Expression) -> None:
+        """An argument for a setting: its type decides in which namespace it is looked up."""
+        match kind:
+            case "init":
+                self.form(Namespace.INIT, expression, ())
+            case "schedule":
+                self.form(Namespace.SCHEDULE, expression, ())
+            case _:
+                self.expression(expression)
+
+    def form(self, namespace: Namespace, expression: syntax.Expression, universal: tuple[str, ...]) -> None:
+        """A form of one namespace, bare or with its settings."""
+        head = expression.function if isinstance(expression, syntax.Call) else expression
+        if not isinstance(head, syntax.Name):
+            self.expression(expression)
+            return
+        if head.id in self.environment:
+            self.environment.used.add(head.id)
+            if isinstance(expression, syntax.Call):
+                self._plain_arguments(expression)
+            return
+        found = self.scope.lookup(namespace, head.id)
+        if found is None or not isinstance(found.declaration, syntax.Callable):
+            if namespace in (Namespace.INIT, Namespace.SCHEDULE) and self._is_outside(head.id):
+                return  # a tensor among the arguments, which elaboration judges
+            self.unknown(head, namespace.value, self.scope.names(namespace))
+        elif isinstance(expression, syntax.Call):
+            signature = self.session.signature(found.declaration, found.scope)
+            self._arguments(expression, signature, head.id, universal)
+
+
+def _is_selector(keyword: syntax.Keyword) -> bool:
+    """`decay_on = matrices`, a name of its own."""
+    return keyword.name == "decay_on" and isinstance(keyword.value, syntax.Name) and keyword.value.id == "matrices"
+
+
+def _article(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
