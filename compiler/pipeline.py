@@ -24,7 +24,6 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     eliminate_common,  # before the passes that ask whether two values are the same one
     form_moments,
     canonicalise_contractions,
-    eliminate_dead,  # operands that were folded away no longer count as uses
     simplify,  # the reshapes and broadcasts that canonical contractions left behind meet their neighbours
     eliminate_common,  # canonical contractions may be equal now, as may what the laws made of their neighbours
     eliminate_dead,  # a product must have no dead use when fma asks for its uses

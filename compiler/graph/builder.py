@@ -82,11 +82,20 @@ class GraphBuilder:
         Nodes keep their origins, each changed by `restamp`; those without any get the builder's.
         """
         known = {i.value.index: a for i, a in zip(graph.inputs, arguments, strict=True)}
-        for node in graph.nodes:
-            kept = node.origins if restamp is None else tuple(map(restamp, node.origins))
-            with self.at(kept or self.origins):
-                results = self.emit_all(node.op, *(known[o.index] for o in node.operands))
-            known.update((old.index, new) for old, new in zip(node.results, results, strict=True))
+        # Arguments of the declared types need no rule: every result has the type that it has in `graph`.
+        keeps_types = all(known[i.value.index].type == i.value.type for i in graph.inputs)
+        outer = self.origins
+        with self.at(outer):
+            for node in graph.nodes:
+                kept = node.origins if restamp is None else tuple(map(restamp, node.origins))
+                self.origins = kept or outer
+                operands = tuple([known[o.index] for o in node.operands])
+                if keeps_types:
+                    results = tuple([self.value(result.type) for result in node.results])
+                    self.append(Node(node.op, operands, results, self.origins))
+                else:
+                    results = self.emit_all(node.op, *operands)
+                known.update(zip([old.index for old in node.results], results, strict=True))
         return {o.name: known[o.value.index] for o in graph.outputs}
 
     def build(self) -> Graph:
