@@ -72,8 +72,8 @@ _SPREAD = np.array([[1e4, 1e4 + 1, -1e4], [-1e30, 0, 1e30], [-80.0, 90.0, 90.0]]
 _SOFT_MASK = np.array([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 1, 0, 0, 0]], bool)
 
 
-def _masked_softmax(x: Array, where: Array) -> Array:
-    e = np.where(where, np.exp(x), 0)
+def _masked_softmax(x: Array, keep: Array) -> Array:
+    e = np.where(keep, np.exp(x), 0)
     return e / np.maximum(e.sum(-1, keepdims=True), 1e-300)
 
 

@@ -1,0 +1,39 @@
+"""Every declaration of the library has a case, and every case a declaration."""
+
+from function_cases import FUNCTIONS
+from initializer_cases import INITIALIZERS, TESTED_BY_STRUCTURE
+from layer_cases import LAYERS
+from standard_library import declared, library
+from update_cases import CLIPS, OPTIMIZERS, PENALTIES, SCHEDULES
+
+from compiler.frontend import syntax
+
+# (kind, name): why no table of cases holds it.
+ELSEWHERE = {("layer", "dropout"): "random; test_layers.py checks its statistics"} | {
+    ("init", name): f"test_initializers.py checks that {reason}" for name, reason in TESTED_BY_STRUCTURE.items()
+}
+
+
+def test_every_declaration_is_tested() -> None:
+    tables = {
+        "fn": FUNCTIONS,
+        "layer": LAYERS,
+        "init": INITIALIZERS,
+        "optimizer": OPTIMIZERS,
+        "schedule": SCHEDULES,
+        "clip": CLIPS,
+        "penalty": PENALTIES,
+    }
+    tested = {(kind, case.name) for kind, cases in tables.items() for case in cases}
+    assert tested & set(ELSEWHERE) == set()
+    assert tested | set(ELSEWHERE) == declared()
+
+
+def test_every_declaration_is_documented() -> None:
+    silent = [
+        f"{module.source.name}: {declaration.name}"
+        for module in library()
+        for declaration in module.declarations
+        if isinstance(declaration, syntax.Callable) and not declaration.doc
+    ]
+    assert silent == []
