@@ -12,6 +12,8 @@ from compiler.targets.reference.evaluate import evaluate
 
 DIFFERENTIABLE = [case for case in FUNCTIONS if case.slopes]
 EXTREME = [case for case in FUNCTIONS if case.extremes]
+# A step compares, and a comparison with NaN is false.
+SHOWS_NAN = [case for case in EXTREME if case.name != "step"]
 
 
 def identity(case: FunctionCase) -> str:
@@ -44,10 +46,8 @@ def test_extreme_inputs_have_finite_values_and_gradients(case: FunctionCase, dty
     assert np.isfinite(slope).all(), slope
 
 
-@pytest.mark.parametrize("case", EXTREME, ids=identity)
+@pytest.mark.parametrize("case", SHOWS_NAN, ids=identity)
 def test_a_nan_is_not_hidden(case: FunctionCase) -> None:
-    if case.name == "step":
-        pytest.skip("a comparison with NaN is false")
     operands = {"x": np.array([np.nan, 1.0])}
     result = evaluate(applied(case.call, operands), operands, 1)["result"]
     assert np.isnan(result[0])

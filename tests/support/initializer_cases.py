@@ -55,8 +55,8 @@ INITIALIZERS = (
     _normal("lecun_normal", math.sqrt(1 / 60), MATRIX),
     _uniform("fan_in_uniform", math.sqrt(1 / 60), MATRIX),
     _uniform("fan_in_uniform", 2 / math.sqrt(144), WINDOWS, "fan_in_uniform(scale = 2.0)"),
-    # Gates side by side: each starts as a matrix of its own, so fan_out is 10 and not 40.
-    _uniform("split_init", math.sqrt(6 / 70), MATRIX, "split_init(glorot_uniform, 4)"),
+    # Gates side by side: each starts as a matrix of its own, so fan_out is 10 and not 400.
+    _uniform("split_init", math.sqrt(6 / 70), (60, 400), "split_init(glorot_uniform, 40)"),
 )
 
 ORTHOGONAL = (((20, 20), 1.0), ((30, 8), 1.0), ((8, 30), 1.0), ((3, 3, 4, 10), 2.0), ((1, 1), 1.0))
