@@ -347,6 +347,7 @@ advance:
   store i64 %left, ptr %remaining.at, align 8
   br label %head
 finish:
+  call void @barrier(ptr %sync, i32 %threads) ; the caller may set up its next call only when all have read %remaining
   br i1 %flushes, label %restoring, label %done
 restoring:
   call void @flush_off(i32 %mode)

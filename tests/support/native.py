@@ -1,0 +1,50 @@
+"""Graphs compiled and run natively in this process, without cache and without worker processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from compiler.graph.ir import Graph
+from compiler.schedule.build import schedule
+from compiler.schedule.ir import Schedule
+from compiler.targets.cpu import jit, runner
+from compiler.targets.cpu.executable import NativeExecutable
+from compiler.targets.cpu.machine import Machine, detect
+from compiler.targets.cpu.manifest import Lowered, lower
+from compiler.targets.cpu.team import Team
+
+EVERY_KERNEL_PARALLEL = 1_000_000  # a nominal batch for which each kernel that depends on the batch pays for threads
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """A compiled graph; any number of executables may be made of it."""
+
+    plan: Schedule
+    lowered: Lowered
+    library: jit.Library
+
+    def executable(self, threads: int = 1) -> NativeExecutable:
+        address = self.library.address
+        return NativeExecutable(self.lowered.manifest, address, Team(threads, address), self.library)
+
+
+def compiled(graph: Graph, *, fuse: bool = True, batch: int = 32, machine: Machine | None = None) -> Native:
+    """`graph` as native code for `machine`, by default the one that runs; `batch` is the nominal size."""
+    machine = machine or host()
+    plan = schedule(graph, fuse, batch)
+    lowered = lower(graph, plan, machine, batch)
+    kernels = jit.compile_module("\n".join(lowered.texts.values()), machine, verify=True)
+    symbols = (*lowered.texts, *runner.SYMBOLS)
+    return Native(plan, lowered, jit.Library([kernels, _runner(machine)], symbols, machine))
+
+
+@cache
+def host() -> Machine:
+    return detect()
+
+
+@cache
+def _runner(machine: Machine) -> bytes:
+    return jit.compile_module(runner.runner_text(machine), machine, verify=True)

@@ -1,0 +1,99 @@
+"""Random graphs run natively: the meaning of the reference, and the same bits however they are compiled and run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from comparisons import Array, assert_same_outputs
+from native import EVERY_KERNEL_PARALLEL, Native, compiled
+from random_graphs import random_graph
+
+from compiler.graph.ir import Graph
+from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.pipeline import optimise_graph
+from compiler.targets.cpu.runner import PARALLEL
+from compiler.targets.reference.evaluate import evaluate
+from compiler.types import DType, at_batch
+
+SIZE = 25
+SIZES = (1, 5, 16, 33)  # of batches; one program runs them all
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A graph, compiled for many threads, and its inputs for each of SIZES."""
+
+    graph: Graph
+    native: Native
+    inputs: dict[int, dict[str, Array]]
+
+
+def inputs_for(graph: Graph, inputs: Mapping[str, Array], batch: int) -> dict[str, Array]:
+    """Inputs like the given ones, for another number of rows."""
+    random = np.random.default_rng(batch)
+    found: dict[str, Array] = {}
+    for entry in graph.inputs:
+        like, shape = inputs[entry.name], at_batch(entry.value.type.shape, batch)
+        if like.dtype.kind == "f":
+            found[entry.name] = random.uniform(-1.5, 1.5, shape).astype(like.dtype)
+        else:
+            found[entry.name] = random.integers(0, like.max() + 1, shape).astype(like.dtype)
+    return found
+
+
+@pytest.fixture(scope="module", params=range(14))
+def case(request: pytest.FixtureRequest) -> Case:
+    graph, inputs, _ = random_graph(request.param, SIZE)
+    native = compiled(graph, batch=EVERY_KERNEL_PARALLEL)
+    return Case(graph, native, {size: inputs_for(graph, inputs, size) for size in SIZES})
+
+
+def assert_same_bits(found: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        assert found[name].shape == array.shape
+        assert found[name].tobytes() == array.tobytes(), f"the bits of {name} differ"
+
+
+def test_one_program_serves_every_batch_size(case: Case) -> None:
+    executable = case.native.executable()
+    for size in (*SIZES, SIZES[0]):  # and a small batch after larger ones
+        assert_same_outputs(executable.call(case.inputs[size], size), evaluate(case.graph, case.inputs[size], size))
+
+
+def test_fusion_keeps_the_bits(case: Case) -> None:
+    plain = compiled(case.graph, fuse=False, batch=EVERY_KERNEL_PARALLEL)
+    assert len(plain.plan.instances) >= len(case.native.plan.instances)
+    for size in (5, 33):
+        fused = case.native.executable().call(case.inputs[size], size)
+        assert_same_bits(plain.executable().call(case.inputs[size], size), fused)
+
+
+def test_threads_keep_the_bits(case: Case) -> None:
+    assert any(entry.flags & PARALLEL for entry in case.native.lowered.manifest.entries)
+    alone = case.native.executable(1).call(case.inputs[33], 33)
+    for threads in (2, 3):
+        together = case.native.executable(threads)
+        for _ in range(5):
+            assert_same_bits(together.call(case.inputs[33], 33), alone)
+
+
+def test_the_nominal_batch_keeps_the_bits(case: Case) -> None:
+    small = compiled(case.graph, batch=1)
+    for size in (1, 33):
+        expected = case.native.executable().call(case.inputs[size], size)
+        assert_same_bits(small.executable().call(case.inputs[size], size), expected)
+
+
+@pytest.mark.parametrize("seed", range(100, 108))
+def test_optimised_graphs_in_both_precisions(seed: int) -> None:
+    graph, inputs, batch = random_graph(seed, SIZE)
+    single = optimise_graph(graph)
+    assert_same_outputs(compiled(single).executable(2).call(inputs, batch), evaluate(single, inputs, batch))
+    double = to_dtype(single, DType.F64)
+    wide = {name: array.astype("f8") if array.dtype.kind == "f" else array for name, array in inputs.items()}
+    assert_same_outputs(compiled(double).executable(2).call(wide, batch), evaluate(double, wide, batch))
