@@ -1,0 +1,124 @@
+"""Elementary functions of the CPU target as NumPy-like callables, and the error of a result in ulp."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from compiler.targets.cpu import math
+from compiler.targets.cpu.jit import Library, compile_module
+from compiler.targets.cpu.machine import Machine
+from compiler.types import DType
+
+Array = np.ndarray[Any, Any]
+KINDS = {DType.F32: ("float", np.float32), DType.F64: ("double", np.float64)}
+FLUSH_BITS = 0x8040  # of x86's MXCSR: subnormal operands and results count as zero
+
+
+@dataclass(frozen=True)
+class NativeFunction:
+    """A loop over arrays, `lanes` elements at a time; the last ones are padded."""
+
+    library: Library
+    dtype: DType
+    lanes: int
+
+    def __call__(self, x: Array, y: Array | None = None) -> Array:
+        kind = KINDS[self.dtype][1]
+        padded = -(-len(x) // self.lanes) * self.lanes
+        first, second, out = np.ones(padded, kind), np.ones(padded, kind), np.empty(padded, kind)
+        first[: len(x)] = x
+        second[: len(x)] = x if y is None else y
+        entry = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)(self.library.address("loop"))
+        entry(first.ctypes.data, second.ctypes.data, out.ctypes.data, padded)
+        return out[: len(x)]
+
+
+def native_function(
+    name: str, dtype: DType, lanes: int, written_for: Machine, host: Machine, flush: bool = False
+) -> NativeFunction:
+    """The function in the text for one machine, compiled for the host."""
+    text = loop_text(name, dtype, lanes, written_for, flush and host.architecture == "x86_64")
+    return NativeFunction(Library([compile_module(text, host, verify=True)], ["loop"], host), dtype, lanes)
+
+
+def loop_text(name: str, dtype: DType, lanes: int, machine: Machine, flush: bool = False) -> str:
+    kind = KINDS[dtype][0]
+    vector = kind if lanes == 1 else f"<{lanes} x {kind}>"
+    numbers = count()
+    operands = ["%a", "%b"] if name == "pow" else ["%a"]
+    lines, result = math.expand(name, operands, dtype, lanes, machine, lambda: f"%v{next(numbers)}")
+    body = "\n".join(f"  {line}" for line in lines)
+    enter, leave = _mode_changes() if flush else ("", "")
+    return f"""
+define void @loop(ptr %x, ptr %y, ptr %out, i64 %n) nounwind {{
+entry:
+{enter}
+  br label %again
+again:
+  %i = phi i64 [ 0, %entry ], [ %next, %again ]
+  %px = getelementptr {kind}, ptr %x, i64 %i
+  %py = getelementptr {kind}, ptr %y, i64 %i
+  %pout = getelementptr {kind}, ptr %out, i64 %i
+  %a = load {vector}, ptr %px, align {dtype.size}
+  %b = load {vector}, ptr %py, align {dtype.size}
+{body}
+  store {vector} {result}, ptr %pout, align {dtype.size}
+  %next = add i64 %i, {lanes}
+  %more = icmp slt i64 %next, %n
+  br i1 %more, label %again, label %done
+done:
+{leave}
+  ret void
+}}
+"""
+
+
+def _mode_changes() -> tuple[str, str]:
+    """Instructions that make x86 flush subnormals, and those that restore what was."""
+    enter = f"""  %before = alloca i32
+  %within = alloca i32
+  call void @llvm.x86.sse.stmxcsr(ptr %before)
+  %old = load i32, ptr %before
+  %new = or i32 %old, {FLUSH_BITS}
+  store i32 %new, ptr %within
+  call void @llvm.x86.sse.ldmxcsr(ptr %within)"""
+    return enter, "  call void @llvm.x86.sse.ldmxcsr(ptr %before)"
+
+
+def same_bits(a: Array, b: Array) -> bool:
+    """Equal in every bit, except that any NaN equals any other."""
+    integer = np.int32 if a.dtype == np.float32 else np.int64
+    return bool(np.all((a.view(integer) == b.view(integer)) | (np.isnan(a) & np.isnan(b))))
+
+
+def flushed(x: Array) -> Array:
+    """f32 with subnormals replaced by zeros of their sign, as f64."""
+    return np.where(np.abs(x) < 2.0**-126, np.copysign(0.0, x), x).astype(np.float64)
+
+
+def largest_error(got: Array, true: Array) -> tuple[float, int]:
+    """The largest error in ulp of `got`'s type, and where. `true` is of a wider type.
+
+    Infinities and NaN must agree, and so must the signs; a result short of the normal range may be zero. The number
+    that follows the largest finite one counts as infinite, and the other way round.
+    """
+    info = np.finfo(got.dtype)
+    magnitude = np.abs(true)
+    normal = np.isfinite(true) & (magnitude >= info.tiny) & (magnitude <= info.max)
+    exponent = np.floor(np.log2(np.where(normal, magnitude, 1)))
+    unit = np.exp2(exponent - info.nmant)
+    beyond = np.copysign(np.asarray(2.0, true.dtype) ** info.maxexp, got)
+    error = np.abs(np.where(np.isinf(got), beyond, got.astype(true.dtype)) - np.where(normal, true, 0)) / unit
+    rounded = true.astype(got.dtype)
+    same = (rounded == got) | (np.isnan(rounded) & np.isnan(got))
+    vanishing = (magnitude < info.tiny) & (np.abs(got) <= 2 * info.tiny)
+    error = np.where(normal, error, np.where(same | vanishing, 0, np.inf))
+    agree = np.isnan(got) | (np.signbit(got) == np.signbit(true))
+    error = np.where(agree, error, np.inf)
+    where = int(np.argmax(error))
+    return float(error[where]), where
