@@ -1,0 +1,108 @@
+"""The pages of the documentation keep up with the code: lists are whole, generated pages current, examples sound."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+from repository import ROOT, table_rows
+
+from compiler.diagnostics import Source, SourceError
+from compiler.frontend import elaborate
+from compiler.frontend.build_syntax import ELEMENT_TYPES, SETTING_TYPES
+from compiler.frontend.builtin_functions import BUILTINS
+from compiler.frontend.entries import KEYS
+from compiler.frontend.lexer import DECLARATIONS, RESERVED
+from compiler.frontend.modules import load_library, load_modules
+from compiler.pipeline import GRAPH_PASSES
+from compiler.rendering import render
+from runtime.cli.registry import COMMANDS
+from runtime.data.formats.formats import FORMATS
+
+LANGUAGE = (ROOT / "docs" / "language.md").read_text()
+GUIDE = (ROOT / "docs" / "user-guide.md").read_text()
+ARCHITECTURE = (ROOT / "compiler" / "README.md").read_text()
+EXAMPLES = re.findall(r"^```dl\n(.*?)^```$", LANGUAGE, re.MULTILINE | re.DOTALL)
+
+
+def words_in_code(page: str) -> set[str]:
+    """Every word between backticks, or in a block of code."""
+    blocks = re.findall(r"^```.*?\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"\w+", " ".join([*blocks, *re.findall(r"`([^`]+)`", prose)])))
+
+
+def missing(words: object, page: str) -> list[str]:
+    known = words_in_code(page)
+    return sorted(word for word in words if word not in known)  # type: ignore[attr-defined]
+
+
+def test_the_language_reference_names_every_word_of_the_language() -> None:
+    for words in (BUILTINS, KEYS, RESERVED, DECLARATIONS, SETTING_TYPES, ELEMENT_TYPES):
+        assert missing(words, LANGUAGE) == []
+
+
+def test_the_user_guide_names_every_command_format_and_option_of_data() -> None:
+    assert missing([command.name for command in COMMANDS], GUIDE) == []
+    for format in FORMATS:
+        assert missing([format.name, *format.options], GUIDE) == []
+
+
+def test_the_library_page_is_current() -> None:
+    """`python docs/make_library.py` writes it anew."""
+    path = ROOT / "docs" / "make_library.py"
+    spec = spec_from_file_location("make_library", path)
+    assert spec is not None
+    assert spec.loader is not None
+    generator = module_from_spec(spec)
+    spec.loader.exec_module(generator)
+    assert generator.PAGE.read_text() == generator.library_page(), f"run python {path.relative_to(ROOT)}"
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.splitlines()[0].strip("# ")[:40])
+def test_an_example_of_the_language_reference_has_no_mistakes(text: str) -> None:
+    found = elaborate.check(load_modules(Source("example.dl", text), None), load_library(None))
+    assert not found, render(SourceError(found))
+
+
+def test_the_architecture_page_lists_the_passes_in_their_order() -> None:
+    listed = [row[0].strip("`") for row in table_rows(ARCHITECTURE, "pass")]
+    assert listed == [graph_pass.__name__ for graph_pass in GRAPH_PASSES]
+
+
+def test_the_architecture_page_places_every_file_and_folder() -> None:
+    places = {name for row in table_rows(ARCHITECTURE, "place") for name in re.findall(r"`([^`]+)`", row[0])}
+    folder = ROOT / "compiler"
+    files = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+    folders = {f"{path.name}/" for path in folder.iterdir() if path.is_dir()} - {"__pycache__/"}
+    assert places == files | folders
+
+
+def test_the_architecture_page_names_every_file_of_the_front_end_and_of_the_native_target() -> None:
+    for folder in ("frontend", "targets/cpu", "schedule"):
+        names = {path.stem for path in (ROOT / "compiler" / folder).glob("*.py")} - {"__init__"}
+        named = words_in_code(ARCHITECTURE)
+        assert sorted(names - named) == [], folder
+
+
+def test_every_decision_says_when_why_and_what_was_rejected() -> None:
+    page = (ROOT / "compiler" / "DECISIONS.md").read_text()
+    entries = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    assert entries
+    for entry in entries:
+        title = entry.splitlines()[0]
+        assert re.match(r"\d{4}-\d{2}-\d{2}: ", title), title
+        assert "\nWhy: " in entry, title
+        assert "\nRejected" in entry, title
+
+
+def _paths(page: str) -> list[Path]:
+    """Files of the repository that a page names between backticks."""
+    return [Path(name) for name in re.findall(r"`((?:compiler|runtime|tests|docs|grammar|examples)/[\w./-]+)`", page)]
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    assert [str(path) for path in _paths(page.read_text()) if not (ROOT / path).exists()] == []
