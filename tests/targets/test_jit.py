@@ -62,6 +62,10 @@ def test_a_missing_symbol_is_a_bug() -> None:
     library = Library([multiplier("f", 1.0)], ["f"], HOST)
     with pytest.raises(CompilerBug, match="no loaded object exports 'g'"):
         library.address("g")
+    with pytest.raises(CompilerBug, match="absent"):
+        library.add([multiplier("g", 1.0)], ["absent"])
+    library.add([multiplier("h", 4.0)], ["h"])
+    assert call(library, "h", 2.0) == 8.0
 
 
 def test_a_module_that_does_not_parse_is_kept_in_the_bug() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from compiler.diagnostics import CompilerBug
@@ -46,21 +47,22 @@ class Library:
     """
 
     def __init__(self, objects: Sequence[bytes], symbols: Sequence[str], machine: Machine) -> None:
+        self._jit, self._linked = 0, 0
         self._trackers: list[int] = []
+        self._addresses: dict[str, int] = {}
         try:
             self._llvm = Llvm()
             self._llvm.initialise_native()
             self._jit = self._llvm.create_jit(machine.triple, machine.cpu, machine.features)
         except LlvmError as error:
             raise CompilerBug("jit", str(error)) from error
-        self._addresses: dict[str, int] = {}
         self.add(objects, symbols)
 
     def add(self, objects: Sequence[bytes], symbols: Sequence[str]) -> None:
         """Load further objects and find `symbols` in them."""
-        name = f"dlc{len(self._trackers)}"  # LLJIT never forgets a library's name
+        self._linked += 1  # LLJIT never forgets a library's name, also that of a library it refused
         try:
-            tracker, addresses = self._llvm.link(self._jit, name, objects, symbols)
+            tracker, addresses = self._llvm.link(self._jit, f"dlc{self._linked}", objects, symbols)
         except LlvmError as error:
             raise CompilerBug("jit", str(error)) from error
         self._trackers.append(tracker)
@@ -74,13 +76,15 @@ class Library:
 
     def close(self) -> None:
         """Unload everything; no address may be called after it."""
+        jit, self._jit = self._jit, 0
         trackers, self._trackers = self._trackers, []
         self._addresses = {}
         for tracker in trackers:
             self._llvm.unload(tracker)
-        if trackers:
-            self._llvm.dispose_jit(self._jit)
+        if jit:
+            self._llvm.dispose_jit(jit)
 
     def __del__(self) -> None:
-        if getattr(self, "_trackers", None):
+        # While the interpreter ends, other threads may still run the code.
+        if not sys.is_finalizing():
             self.close()
