@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -34,9 +35,9 @@ def words_in_code(page: str) -> set[str]:
     return set(re.findall(r"\w+", " ".join([*blocks, *re.findall(r"`([^`]+)`", prose)])))
 
 
-def missing(words: object, page: str) -> list[str]:
+def missing(words: Iterable[str], page: str) -> list[str]:
     known = words_in_code(page)
-    return sorted(word for word in words if word not in known)  # type: ignore[attr-defined]
+    return sorted(word for word in words if word not in known)
 
 
 def test_the_language_reference_names_every_word_of_the_language() -> None:
