@@ -14,6 +14,7 @@ from compiler.ops.spreading import Reshape
 from compiler.types import BatchExtent, Extent, static_elements
 
 Group = list[str]
+_REST: Group = ["…"]  # `...` outside of brackets: one axis for each that it stands for
 
 
 def rearrange(machine: Machine, tensor: TensorValue, pattern: str, sizes: Mapping[str, Extent]) -> TensorValue:
@@ -60,7 +61,7 @@ def _groups(machine: Machine, pattern: str, side: str) -> list[Group]:
         elif inside is not None:
             inside += [] if token == "1" else [token]
         else:
-            groups.append([] if token == "1" else [token])
+            groups.append(_REST if token == "..." else [] if token == "1" else [token])
     if inside is not None:
         machine.fail("E0412", f'the brackets of "{pattern}" do not match')
     return groups
@@ -70,14 +71,14 @@ def _with_rest(
     machine: Machine, pattern: str, tensor: TensorValue, left: list[Group], right: list[Group]
 ) -> tuple[list[Group], list[Group]]:
     """`...` replaced by a name for each axis that it stands for."""
-    if ["..."] not in left:
+    if _REST not in left:
         return left, right
     dots = [f"…{i}" for i in range(tensor.rank - len(left) + 1)]
-    place = left.index(["..."])
+    place = left.index(_REST)
     left = [*left[:place], *([dot] for dot in dots), *left[place + 1 :]]
     result: list[Group] = []
     for group in right:
-        if group == ["..."]:
+        if group == _REST:
             result += [[dot] for dot in dots]
         elif "..." in group:
             at = group.index("...")

@@ -1,0 +1,373 @@
+"""`train`: keys, settings, losses, metrics, penalties, optimizers, schedules and clips."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from elaboration import codes, mistakes, program, run_graph, run_program
+
+from compiler.diagnostics import UsageError
+from compiler.frontend.program import Program, Setting
+from compiler.graph.ir import Graph, Role
+from compiler.types import DType, TensorType
+
+MODEL = """
+model M(hidden = 4, rate = 0.5, classes = 3) {
+    input x: f32[batch, 5]
+    output logits = x |> dense(hidden) |> relu |> dropout(rate) |> dense(classes)
+}
+"""
+REQUIRED = {"loss": "cross_entropy(logits, label)", "optimizer": "adam(lr = 0.01)", "batch": "8"}
+
+
+def text(before: str = "", head: str = "train M", target: str = "u8[batch] in 0..classes", **entries: str) -> str:
+    lines = "".join(f"    {k} = {v}\n" for k, v in (REQUIRED | entries).items() if v)
+    return f"{before}{MODEL}{head} {{\n    target label: {target}\n{lines}}}\n"
+
+
+def setting(found: Program, name: str) -> Setting:
+    return next(s for s in found.settings if s.name == name)
+
+
+def inputs(graph: Graph) -> list[str]:
+    return [entry.name for entry in graph.inputs]
+
+
+def test_a_program_has_two_graphs_and_a_plan() -> None:
+    found = program(text(metrics="[accuracy(logits, label)]", epochs="3", seed="7"))
+    assert (found.name, found.model, found.outputs) == ("M", "M", ("logits",))
+    names = [output.name for output in found.training.outputs]
+    assert names == ["logits", "loss", "accuracy"] == [output.name for output in found.inference.outputs]
+    assert found.plan is not None
+    assert (found.plan.batch, found.plan.epochs, found.plan.steps, found.plan.seed) == (8, 3, None, 7)
+    assert found.plan.metrics == ("accuracy",)
+    label = found.inputs[1]
+    assert (label.name, label.is_target, label.low, label.high, label.dimension_names) == ("label", True, 0, 3, ("batch",))
+    assert "seed" in inputs(found.training)
+    assert "seed" not in inputs(found.inference)
+
+
+def test_a_model_without_train() -> None:
+    found = program(MODEL)
+    assert found.plan is None
+    assert [output.name for output in found.training.outputs] == ["logits"]
+
+
+def test_loss_and_metrics_are_scalars() -> None:
+    x, label = np.ones((4, 5), np.float32), np.array([0, 1, 2, 1], np.uint8)
+    found = program(text(metrics="[accuracy(logits, label), accuracy(logits, label), mean(logits)]"))
+    results = run_program(found, {"x": x, "label": label}, batch=4, training=False)
+    assert set(results) == {"logits", "loss", "accuracy", "accuracy_2", "mean"}
+    assert results["loss"].dtype == np.float32
+    assert codes(mistakes(text(loss="logits"))) == ["E0604"]
+    assert codes(mistakes(text(loss="3"))) == ["E0604"]
+    assert codes(mistakes(text(metrics="[logits]"))) == ["E0611"]
+
+
+# Settings
+
+
+def test_origins_of_settings() -> None:
+    found = program(text(head="train M(hidden = 6)"), ("classes", "4"), ("optimizer.lr", "3e-4"), ("batch", "16"))
+    origins = {s.name: (s.value, s.origin) for s in found.settings}
+    assert origins["hidden"] == (6, "train")
+    assert origins["classes"] == (4, "command line")
+    assert origins["rate"] == (0.5, "default")
+    assert origins["optimizer.lr"] == (3e-4, "command line")
+    assert origins["optimizer.beta1"] == (0.9, "default")
+    assert origins["batch"] == (16, "command line")
+    assert found.plan is not None
+    assert found.plan.batch == 16
+
+
+def test_the_command_line_may_give_what_is_missing() -> None:
+    found = program(text(batch=""), ("batch", "4"), ("epochs", "2"), ("data", "some/data.csv"))
+    assert found.plan is not None
+    assert (found.plan.batch, found.plan.epochs) == (4, 2)
+    assert found.plan.data is not None
+    assert (found.plan.data.format, found.plan.data.path) == ("csv", "some/data.csv")
+
+
+def test_a_whole_key_on_the_command_line() -> None:
+    found = program(text(), ("optimizer", "gradient_descent(lr = 0.5)"), ("loss", "mean(logits)"))
+    assert setting(found, "optimizer.lr").value == 0.5
+    assert found.plan is not None
+    assert not found.plan.rules[0].states
+
+
+def test_the_length_of_the_command_line_replaces_the_other_kind() -> None:
+    found = program(text(epochs="3"), ("steps", "10"))
+    assert found.plan is not None
+    assert (found.plan.epochs, found.plan.steps) == (None, 10)
+
+
+def test_an_unknown_override_is_an_error() -> None:
+    (found,) = mistakes(text(), ("optimizer.learning_rate", "1"))
+    assert found.code == "E0610"
+    (near,) = mistakes(text(), ("hiden", "3"))
+    assert any("`hidden`" in note.message for note in near.notes)
+
+
+def test_floats_that_reach_only_tensors_are_given_at_run_time() -> None:
+    found = program(text())
+    rate = setting(found, "rate")
+    assert rate.is_runtime
+    assert "rate" in inputs(found.training)
+    assert setting(found, "optimizer.beta2").is_runtime
+    assert setting(found, "optimizer.lr").is_runtime
+    derived = setting(found, "(1 - optimizer.beta1)")
+    assert (derived.value, derived.origin) == (pytest.approx(0.1), "derived")
+
+
+def test_a_setting_that_decides_is_elaborated() -> None:
+    body = "    h = x\n    if rate > 0.25 { h = rate * h }\n    output logits = dense(3)(h)\n"
+    found = program(f"model M(rate = 0.5) {{\n    input x: f32[batch, 5]\n{body}}}")
+    assert not setting(found, "rate").is_runtime
+    assert inputs(found.training) == ["x", "logits.dense.W", "logits.dense.b"]
+    results = run_program(found, {"x": np.ones((2, 5))}, batch=2)
+    assert results["logits"].shape == (2, 3)
+
+
+def test_the_same_bits_as_a_constant() -> None:
+    settings = "model M(a = 0.3, b = 0.7) {\n input x: f32[batch, 5]\n output y = x * a - (1 - b) * x / a\n}"
+    constants = "model M {\n input x: f32[batch, 5]\n output y = x * 0.3 - (1 - 0.7) * x / 0.3\n}"
+    x = np.random.default_rng(0).normal(size=(4, 5))
+    first, second = (run_program(program(t), {"x": x}, batch=4)["y"] for t in (settings, constants))
+    assert first.tobytes() == second.tobytes()
+
+
+def test_the_size_of_the_run_is_known_at_run_time() -> None:
+    found = program(text(schedule="warmup(steps = total_steps // 10, then = cosine(T = total_steps))"))
+    assert found.plan is not None
+    schedule = found.plan.schedule
+    assert schedule is not None
+    assert inputs(schedule) == ["lr", "t", "total_steps", "schedule.then.floor"]
+    assert setting(found, "total_steps").is_runtime
+    scalars = {"lr": 1.0, "total_steps": 100.0, "schedule.then.floor": 0.0}
+    rates = []
+    for t in (0, 9, 10, 60, 110):
+        known = {name: np.array(value, np.float32) for name, value in (scalars | {"t": t}).items()}
+        rates.append(float(run_graph(schedule, known)["lr"]))
+    assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0], abs=1e-6)
+
+
+def test_a_known_number_of_steps_is_a_constant() -> None:
+    found = program(text(schedule="cosine(T = total_steps)", steps="50"))
+    assert found.plan is not None
+    assert found.plan.schedule is not None
+    assert inputs(found.plan.schedule) == ["lr", "t", "schedule.floor"]
+
+
+# Optimizers
+
+
+def test_rules_of_each_parameter() -> None:
+    found = program(text())
+    assert found.plan is not None
+    rules = found.plan.rules
+    assert [rule.parameter for rule in rules] == [spec.path for spec in found.parameters]
+    graph = rules[0].graph
+    assert inputs(graph)[:6] == ["p", "g", "t", "lr", "m", "v"]
+    assert [output.name for output in graph.outputs] == ["p", "m", "v"]
+    assert [state.type for state in rules[1].states] == [TensorType(DType.F32, (4,))] * 2
+    assert rules[0].rate == "optimizer.lr"
+
+
+def test_an_optimizer_of_ones_own() -> None:
+    own = """
+optimizer own(lr = 0.1, heavy = 0.5)(p, g, t) {
+    state v = zeros
+    state n: [] = ones
+    v = heavy * v + g
+    n = n + t
+    p - lr * v * n
+}
+"""
+    found = program(text(own, optimizer="own(heavy = 0.25)"))
+    assert found.plan is not None
+    rule = found.plan.rules[1]
+    p = np.arange(4, dtype=np.float32)
+    scalars = {"t": 3.0, "lr": 0.5, "n": 1.0, "optimizer.heavy": 0.25}
+    known = {name: np.array(value, np.float32) for name, value in scalars.items()}
+    results = run_graph(rule.graph, {"p": p, "g": p + 1, "v": p * 2, **known})
+    np.testing.assert_allclose(results["v"], 0.25 * p * 2 + p + 1)
+    assert results["n"] == 4
+    np.testing.assert_allclose(results["p"], p - 0.5 * results["v"] * 4)
+
+
+def test_groups_of_parameters() -> None:
+    chosen = '[gradient_descent(lr = 0.1, on = "*.b"), adam(lr = 0.2)]'
+    found = program(text(optimizer=chosen))
+    assert found.plan is not None
+    assert {rule.parameter[-1]: (rule.rate, len(rule.states)) for rule in found.plan.rules} == {
+        "W": ("optimizer.1.lr", 2),
+        "b": ("optimizer.0.lr", 0),
+    }
+    assert codes(mistakes(text(optimizer='[adam(on = "*.W")]'))) == ["E0606"]
+    assert codes(mistakes(text(optimizer='[adam(on = "*.U"), adam()]'))) == ["E0605"]
+
+
+@pytest.mark.parametrize(("selector", "decayed"), [("matrices", {"W"}), ('"*.b"', {"b"}), ('"*"', {"W", "b"})])
+def test_weight_decay_is_selected(selector: str, decayed: set[str]) -> None:
+    found = program(text(optimizer=f"adamw(weight_decay = 0.5, decay_on = {selector})"))
+    assert found.plan is not None
+    taking = {r.parameter[-1] for r in found.plan.rules if any("weight_decay" in n for n in inputs(r.graph))}
+    assert taking == decayed
+
+
+def test_what_has_no_decay_takes_no_selector() -> None:
+    assert codes(mistakes(text(optimizer="adam(decay_on = matrices)"))) == ["E0301"]
+
+
+def test_frozen_parameters_have_no_rule() -> None:
+    found = program(text(freeze='["logits.dense.*"]'))
+    assert found.plan is not None
+    assert [rule.parameter for rule in found.plan.rules] == ["logits.dense_2.W", "logits.dense_2.b"]
+    assert [spec.path for spec in found.parameters if spec.frozen] == ["logits.dense.W", "logits.dense.b"]
+    assert codes(mistakes(text(freeze='["backbone.*"]'))) == ["E0605"]
+
+
+def test_frozen_statistics_keep_their_values() -> None:
+    normal = MODEL.replace("relu", "batch_norm")
+    frozen = text(freeze='["*batch_norm*"]').replace(MODEL, normal)
+    assert [o.name for o in program(frozen).training.outputs if o.role is Role.STATE] == []
+    free = text().replace(MODEL, normal)
+    assert len([o for o in program(free).training.outputs if o.role is Role.STATE]) == 2
+
+
+# Penalties and clips
+
+
+def test_a_penalty_is_part_of_the_training_loss_only() -> None:
+    x, label = np.ones((4, 5), np.float32), np.array([0, 1, 2, 1], np.uint8)
+    # Only W: the biases start at 0.
+    plain = program(text(), ("rate", "0.0"))
+    found = program(text(penalty='l2(0.1, on = "*.W")'), ("rate", "0.0"))
+    data = {"x": x, "label": label}
+    squares = sum(float((run_graph(s.initializer, {})["value"] ** 2).sum()) for s in found.parameters)
+    without = run_program(plain, data, batch=4)["loss"]
+    assert run_program(found, data, batch=4)["loss"] == pytest.approx(without + 0.1 * squares, rel=1e-5)
+    assert run_program(found, data, batch=4, training=False)["loss"] == pytest.approx(without, rel=1e-6)
+    assert setting(found, "penalty.weight").is_runtime
+
+
+def test_several_penalties() -> None:
+    found = program(text(penalty='[l2(0.1), l1(0.2, on = "*.b")]'))
+    assert setting(found, "penalty.1.weight").value == 0.2
+    assert codes(mistakes(text(penalty='l2(0.1, on = "*.w")'))) == ["E0605"]
+
+
+@pytest.mark.parametrize(("clip", "is_global"), [("value(0.5)", False), ("norm(1.0)", False), ("global_norm(2.0)", True)])
+def test_clips(clip: str, is_global: bool) -> None:
+    found = program(text(clip=clip))
+    assert found.plan is not None
+    assert found.plan.clip is not None
+    assert found.plan.clip.is_global is is_global
+    graph = found.plan.clip.graph_of(TensorType(DType.F32, (3,)))
+    assert inputs(graph) == ["g", "total", "clip.limit"] if is_global else ["g", "clip.limit"]
+
+
+def test_a_clip_of_ones_own() -> None:
+    found = program(text("fn sign(g) = where(g > 0, 1, -1)\n", clip="sign"))
+    assert found.plan is not None
+    assert found.plan.clip is not None
+    graph = found.plan.clip.graph_of(TensorType(DType.F32, (3,)))
+    np.testing.assert_array_equal(run_graph(graph, {"g": np.array([2, -3, 4], np.float32)})["g"], [1, -1, 1])
+
+
+def test_forms_have_their_own_namespaces() -> None:
+    assert codes(mistakes(text(clip="l2(0.1)"))) == ["E0201"]
+    assert codes(mistakes(text(penalty="norm(0.1)"))) == ["E0201"]
+    assert codes(mistakes(text(optimizer="cosine(T = 3)"))) == ["E0201"]
+    assert codes(mistakes(text(loss="l2(0.1)(logits)"))) == ["E0201"]
+    # `step` and `constant` mean two things.
+    assert not mistakes(text(schedule="step(every = 3)"))
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        ("batch", "0", "E0603"),
+        ("batch", "2.5", "E0603"),
+        ("epochs", '"many"', "E0603"),
+        ("validation", "1.5", "E0603"),
+        ("validation", '"no"', "E0603"),
+        ("early_stop", "5", "E0603"),
+        ("init_from", "3", "E0603"),
+        ("data", "parquet(\"x\")", "E0201"),
+        ("data", "csv()", "E0302"),
+        ("accumulate", "4", "E0908"),
+        ("ema", "0.99", "E0908"),
+        ("precision", '"bf16"', "E0908"),
+        ("learning_rate", "0.1", "E0601"),
+        ("metric", "mean(logits)", "E0601"),
+    ],
+)
+def test_keys_are_checked(key: str, value: str, code: str) -> None:
+    assert codes(mistakes(text(**{key: value}))) == [code]
+
+
+@pytest.mark.parametrize("key", REQUIRED)
+def test_required_keys(key: str) -> None:
+    (found,) = mistakes(text(**{key: ""}))
+    assert found.code == "E0602"
+    assert f"`{key}`" in found.message
+
+
+def test_keys_of_the_run() -> None:
+    found = program(
+        text(
+            data='csv("d.csv", header = true, names = ["a", "b"])',
+            validation="0.2",
+            test='npz("t.npz")',
+            early_stop="patience(5)",
+            keep="2",
+            init_from='"w.safetensors"',
+        )
+    )
+    plan = found.plan
+    assert plan is not None
+    assert plan.data is not None
+    assert plan.data.options == (("header", True), ("names", ("a", "b")))
+    assert (plan.validation, plan.patience, plan.keep, plan.init_from) == (0.2, 5, 2, "w.safetensors")
+    assert getattr(plan.test, "format", None) == "npz"
+
+
+def test_epochs_and_steps_exclude_each_other() -> None:
+    assert codes(mistakes(text(epochs="1", steps="2"))) == ["E0608"]
+
+
+def test_a_setting_of_the_model_is_no_key() -> None:
+    assert codes(mistakes(text().replace("hidden", "steps"))) == ["E0607"]
+
+
+def test_train_sees_no_intermediate_values() -> None:
+    hidden = "model M {\n input x: f32[batch, 3]\n h = dense(2)(x)\n output y = h\n}\n"
+    train = "train M {\n loss = mean(h)\n optimizer = adam()\n batch = 2\n}"
+    (found,) = mistakes(hidden + train)
+    assert (found.code, found.span.line) == ("E0201", 7)
+
+
+def test_batch_is_the_nominal_size_in_train() -> None:
+    found = program(text(loss="mean(logits) * batch", batch="32"))
+    x, label = np.ones((2, 5), np.float32), np.zeros(2, np.uint8)
+    results = run_program(found, {"x": x, "label": label}, batch=2, training=False)
+    assert results["loss"] == pytest.approx(results["logits"].mean() * 32, rel=1e-5)
+
+
+def test_one_of_several_experiments_is_named() -> None:
+    both = text(head="train first: M") + text(head="train second: M", batch="3").replace(MODEL, "")
+    assert program(both, experiment="second").plan.batch == 3  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="2 experiments"):
+        program(both)
+    with pytest.raises(UsageError, match="frist") as caught:
+        program(both, experiment="frist")
+    assert "first" in caught.value.fix
+
+
+def test_all_independent_mistakes_are_told() -> None:
+    found = mistakes(text(loss="cros_entropy(logits, label)", optimizer="adam(l = 1)", metrics="[mean(logits, axis = 5)]"))
+    assert sorted(codes(found)) == ["E0201", "E0301", "E0406"]
