@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compiler.diagnostics import Diagnostic, Source, SourceError
 from compiler.error_index import explain
@@ -21,12 +22,13 @@ from compiler.frontend.program import (
     Training,
 )
 from compiler.functions import CompiledFunction
-from compiler.inspection import show
 from compiler.interface import Array, Executable, Options, Results, Tensors
 from compiler.rendering import render, to_json
-from compiler.report import PlanReport, plan
 from compiler.targets.cpu.cache import CacheInfo, ObjectCache, default_folder
 from compiler.training_step import evaluation_graph, prediction_graph, training_step
+
+if TYPE_CHECKING:
+    from compiler.report import PlanReport
 
 __all__ = [
     "Array",
@@ -36,7 +38,6 @@ __all__ = [
     "InputSpec",
     "Options",
     "ParameterSpec",
-    "PlanReport",
     "Program",
     "Results",
     "Setting",
@@ -107,6 +108,33 @@ def function(source: str, name: str, config: Mapping[str, SettingValue], options
     folder = default_folder()
     modules = load_modules(Source("<source>", source), folder)
     return CompiledFunction(modules, load_library(folder), name, config, options)
+
+
+def show(
+    path: str | Path,
+    line: int | None = None,
+    stage: str = "graph",
+    mode: str = "train",
+    node: str | None = None,
+    format: str = "text",
+    options: Options | None = None,
+    experiment: str | None = None,
+    overrides: tuple[tuple[str, str], ...] = (),
+) -> str:
+    """The text of a stage: `ast graph grad schedule loops llvm asm`, as `text json dot svg`.
+
+    `line` and `node` keep only what came from a line of the file or from a path such as `encoder.0`.
+    """
+    from compiler import inspection  # printers and drawings, which training does without
+
+    return inspection.show(path, line, stage, mode, node, format, options, experiment, overrides)
+
+
+def plan(program: Program, options: Options) -> PlanReport:
+    """Parameters, arithmetic, kernels and memory of a program, for the batch of the options."""
+    from compiler import report
+
+    return report.plan(program, options)
 
 
 def cache_info() -> CacheInfo:

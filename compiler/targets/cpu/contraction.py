@@ -76,7 +76,7 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
         axes = contract.k
         if panel_base is not None:
             is_new = text.let(f"icmp ne i64 {right}, {carried[0]}")
-            text.when(is_new, lambda: _pack(k, contract, width, source, panel_base))
+            text.when(is_new, lambda: _pack(k, contract, width, column, source, panel_base))
             source, axes = panel_base, _packed_axes(contract, width)
             carried = [text.add(right, 0) if right.startswith("%") else right]
         _prefetch(k, contract, shape, row, column, base)
@@ -109,6 +109,8 @@ def _panel_base(k: KernelText, contract: TileContract, width: int) -> str:
     depth = 1
     for axis in contract.k:
         depth *= count(axis.extent)
+    if contract.rhs_n_stride != 1:
+        depth = -(-depth // LANES) * LANES  # whole blocks are turned
     size = depth * width * contract.dtype.size
     base = k.text.let(f"getelementptr i8, ptr %scratch, i64 {k.scratch_bytes}", "p")
     if any(isinstance(axis.extent, BatchExtent) for axis in contract.k):
@@ -128,10 +130,10 @@ def _packed_axes(contract: TileContract, width: int) -> tuple[ContractedAxis, ..
     return tuple(reversed(axes))
 
 
-def _pack(k: KernelText, contract: TileContract, width: int, source: str, target: str) -> None:
+def _pack(k: KernelText, contract: TileContract, width: int, column: str, source: str, target: str) -> None:
     """Copy a panel so that the `width` columns of one k lie side by side, and the next k behind them."""
     if contract.rhs_n_stride != 1:
-        _pack_transposed(k, contract, width, source, target)
+        _pack_transposed(k, contract, width, column, source, target)
         return
     text, type_, size = k.text, REGISTER[contract.dtype], contract.dtype.size
     vector = f"<{LANES} x {type_}>"
@@ -154,19 +156,19 @@ def _pack(k: KernelText, contract: TileContract, width: int, source: str, target
     over(contract.k, _packed_axes(contract, width), source, target)
 
 
-def _pack_transposed(k: KernelText, contract: TileContract, width: int, source: str, target: str) -> None:
+def _pack_transposed(k: KernelText, contract: TileContract, width: int, column: str, source: str, target: str) -> None:
     """As `_pack`, from an operand whose k lie side by side: blocks of LANES x LANES turn in registers."""
     text, type_, size = k.text, REGISTER[contract.dtype], contract.dtype.size
     vector = f"<{LANES} x {type_}>"
     (axis,) = contract.k
     depth = k.extent(axis.extent)
+    starts = _column_starts(text, contract, width, column)
 
     def block(index: str, carried: list[str]) -> list[str]:
         for part in range(width // LANES):
             rows: list[str] = []
             for lane in range(LANES):
-                column = min(part * LANES + lane, contract.n - 1) if contract.n < width else part * LANES + lane
-                place = text.pointer(source, text.add(str(column * contract.rhs_n_stride), index), type_)
+                place = text.pointer(source, text.add(starts[part * LANES + lane], index), type_)
                 rows.append(text.let(f"load {vector}, ptr {place}, align {size}"))
             for lane, row in enumerate(_turned(text, rows, type_)):
                 here = text.add(text.mul(text.add(index, lane), width), part * LANES)
@@ -175,6 +177,14 @@ def _pack_transposed(k: KernelText, contract: TileContract, width: int, source: 
         return []
 
     text.loop("0", _ceil_to(text, depth, LANES), LANES, [], block)
+
+
+def _column_starts(text: Text, contract: TileContract, width: int, column: str) -> list[str]:
+    """Where the columns of a panel start, as offsets from its first; behind the last column, that one again."""
+    if contract.n % width == 0:
+        return [str(lane * contract.rhs_n_stride) for lane in range(width)]
+    last = text.let(f"sub i64 {contract.n - 1}, {column}")
+    return [text.mul(text.minimum(str(lane), last), contract.rhs_n_stride) for lane in range(width)]
 
 
 def _ceil_to(text: Text, number: str, step: int) -> str:
@@ -412,4 +422,3 @@ def _finish(
         return []
 
     text.loop(skipped, rows, 1, [], row_body)
-

@@ -35,11 +35,11 @@ ROUNDING = 16  # the capacity is the batch rounded up to this, and as much again
 
 
 class NativeExecutable:
-    """Runs the step table of a manifest. `keep` holds what the code's addresses depend on."""
+    """Runs the step table of a manifest on a team."""
 
-    def __init__(self, manifest: Manifest, address: Callable[[str], int], team: Team, keep: object) -> None:
+    def __init__(self, manifest: Manifest, address: Callable[[str], int], team: Team) -> None:
         self.manifest = manifest
-        self._team, self._keep = team, keep
+        self._team = team
         self._parallel = team.threads > 1 and any(e.flags & PARALLEL for e in manifest.entries)
         self._arguments_offset = 8 * (SETTINGS + len(manifest.settings) + 8)
         flags_offset = self._arguments_offset + 8 * len(manifest.relocations)

@@ -6,7 +6,6 @@ before is loaded without any pass. The second level keeps each object under the 
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ def load_program(name: str | None, lowered: Callable[[Machine], Lowered], option
             return _loaded(stored.manifest, found, stored.symbols, machine, options)
     program = lowered(machine)
     texts = [*program.texts.values(), runner_text(machine)]
-    objects = compile_modules(texts, machine, cache, max(1, (os.cpu_count() or 1)))
+    objects = compile_modules(texts, machine, cache, available_threads())
     if key is not None:
         keys = tuple(object_key(text, machine, llvm_version()) for text in texts)
         cache.put(key, pickle.dumps(_Stored(program.manifest, tuple(program.texts), keys)))
@@ -67,4 +66,4 @@ def _loaded(
 ) -> NativeExecutable:
     library = Library(objects, [*symbols, *SYMBOLS], machine)
     threads = options.threads or available_threads()
-    return NativeExecutable(manifest, library.address, Team(threads, library.address), library)
+    return NativeExecutable(manifest, library.address, Team(threads, library.address, library))

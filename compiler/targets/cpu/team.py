@@ -7,10 +7,13 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from compiler.targets.cpu.runner import BUDGET, JOB_FIELDS, QUIT, SYNC_BYTES
+
+Array: TypeAlias = np.ndarray[Any, Any]
 
 SPINS = 1000  # about 30 microseconds of waiting before a thread sleeps
 
@@ -40,9 +43,9 @@ def available_threads() -> int:
 
 
 class Team:
-    """`threads` threads, the caller among them."""
+    """`threads` threads, the caller among them. `keep` is what the native code lives in."""
 
-    def __init__(self, threads: int, address: Callable[[str], int]) -> None:
+    def __init__(self, threads: int, address: Callable[[str], int], keep: object) -> None:
         self.threads = threads
         block = np.zeros(SYNC_BYTES + 64, np.uint8)
         start = -block.ctypes.data % 64
@@ -53,32 +56,31 @@ class Team:
         self._run = RUN(address("dlc_run"))
         self._announce = ANNOUNCE(address("dlc_announce"))
         self._worker = WORKER(address("dlc_worker"))
-        self._members: list[threading.Thread] = []
+        self._keep = keep
+        self._has_members = False
 
     def run(self, abi: int, arenas: int, inputs: int, outputs: int, batch: int, capacity: int, threads: int) -> None:
-        """Run a job on the first `threads` members."""
+        """Run a job on one thread or on all."""
         if threads > 1:
-            self._gather()
+            if not self._has_members:
+                self._gather()
             self._fields[:] = (abi, arenas, inputs, outputs, batch, capacity, threads)
             self._announce(self._sync)
         self._run(abi, arenas, inputs, outputs, batch, capacity, 0, threads, self._sync)
 
     def _gather(self) -> None:
-        for number in range(len(self._members) + 1, self.threads):
-            member = threading.Thread(
-                target=self._worker, args=(self._sync, number, 0), name=f"dlc-{number}", daemon=True
-            )
-            member.start()
-            self._members.append(member)
-
-    def close(self) -> None:
-        """Send the members home."""
-        if self._members:
-            self._block[QUIT : QUIT + 4].view(np.int32)[0] = 1
-            self._announce(self._sync)
-            for member in self._members:
-                member.join()
-            self._members = []
+        self._has_members = True
+        for number in range(1, self.threads):
+            # the member itself holds what it runs in and waits on: it may leave after the team is gone
+            held = (self._worker, self._block, self._keep)
+            threading.Thread(target=_serve, args=(held, number), name=f"dlc-{number}", daemon=True).start()
 
     def __del__(self) -> None:
-        self.close()
+        if getattr(self, "_has_members", False):
+            self._block[QUIT : QUIT + 4].view(np.int32)[0] = 1
+            self._announce(self._sync)
+
+
+def _serve(held: tuple[Callable[[int, int, int], int], Array, object], number: int) -> None:
+    worker, block, _ = held
+    worker(block.ctypes.data, number, 0)
