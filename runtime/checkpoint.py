@@ -203,6 +203,7 @@ def _position_of(value: Mapping[str, JsonValue]) -> Position:
         epochs_without_gain=_whole(value.get("epochs_without_gain")),
         seconds=_number(value.get("seconds")),
         epoch_seconds=_number(value.get("epoch_seconds")),
+        rate=None if value.get("rate") is None else _number(value.get("rate")),
     )
 
 

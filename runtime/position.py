@@ -37,7 +37,8 @@ class Length:
 class Position:
     """`sums` are the scalars of the unfinished epoch, each weighted by the rows of its step, and `rows` their number.
 
-    They are added one step after the other, so that an interruption changes no bit of an epoch's means.
+    Sums are added one step after the other, so that an interruption changes no bit of an epoch's means. `rate` is the
+    scheduled rate of the last step.
     """
 
     step: int = 0
@@ -48,11 +49,14 @@ class Position:
     epochs_without_gain: int = 0
     seconds: float = 0.0
     epoch_seconds: float = 0.0
+    rate: float | None = None
 
     def means(self) -> dict[str, float]:
         return {name: total / self.rows for name, total in self.sums.items()}
 
-    def advanced(self, scalars: Mapping[str, Array], rows: Array, seconds: float) -> Position:
+    def advanced(
+        self, scalars: Mapping[str, Array], rows: Array, seconds: float, rate: float | None = None
+    ) -> Position:
         """After steps with the given scalars (one value a step) and rows."""
         return replace(
             self,
@@ -61,6 +65,7 @@ class Position:
             rows=self.rows + int(rows.sum()),
             seconds=self.seconds + seconds,
             epoch_seconds=self.epoch_seconds + seconds,
+            rate=rate,
         )
 
     def after_epoch(self, epoch: int, value: float, seconds: float) -> Position:

@@ -147,7 +147,11 @@ def _settings(program: Program, choices: Choices) -> JsonValue:
     return {
         "model": program.model,
         "choices": choices.to_json(),
-        "settings": {setting.name: {"value": setting.value, "from": setting.origin} for setting in program.settings},
+        "settings": {
+            setting.name: {"value": setting.value, "from": setting.origin}
+            for setting in program.settings
+            if setting.origin != "derived"
+        },
     }
 
 

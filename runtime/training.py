@@ -92,7 +92,6 @@ class _Training:
         self._job, self._position, self._observer, self._interruption = job, position, observer, interruption
         self._pace = Pace()
         self._order: tuple[int, Array] | None = None  # of which epoch, and the rows in their order
-        self._rate: float | None = None
         self._saved_at = self._reported_at = time.monotonic()
 
     def run(self) -> TrainingEnded:
@@ -131,9 +130,8 @@ class _Training:
         self._pace.observe(steps, seconds)
         self._refuse_nonfinite(results)
         scalars = {name: results.scalars[name] for name in job.scalars}
-        self._position = position.advanced(scalars, job.length.rows_of_steps(position.step, steps), seconds)
-        if RATE in results.scalars:
-            self._rate = float(results.scalars[RATE][-1])
+        rate = float(results.scalars[RATE][-1]) if RATE in results.scalars else None
+        self._position = position.advanced(scalars, job.length.rows_of_steps(position.step, steps), seconds, rate)
         self._report(len(rows) / max(seconds, 1e-9))
 
     def _rows_of_epoch(self) -> Array:
@@ -153,7 +151,9 @@ class _Training:
         position, length = self._position, self._job.length
         left = (length.total_steps - position.step) * position.seconds / max(position.step, 1)
         epoch = (position.step - 1) // length.steps_per_epoch + 1
-        self._observer(TrainingProgressed(epoch, position.step, position.means(), self._rate, samples_per_second, left))
+        self._observer(
+            TrainingProgressed(epoch, position.step, position.means(), position.rate, samples_per_second, left)
+        )
 
     def _close_epoch(self) -> None:
         job, position = self._job, self._position
@@ -170,7 +170,7 @@ class _Training:
             step=position.step,
             scalars=means,
             validation=validation,
-            rate=self._rate,
+            rate=position.rate,
             samples_per_second=position.rows / max(position.epoch_seconds, 1e-9),
             seconds=position.epoch_seconds + after.seconds - position.seconds,
             is_best=after.best_epoch == epoch,

@@ -35,7 +35,9 @@ def event_as_json(event: TrainingStarted | EpochEnded | TrainingEnded) -> dict[s
                 "epochs": event.epochs,
                 "steps": event.total_steps,
                 "step": event.step,
-                "settings": {s.name: {"value": s.value, "from": s.origin} for s in event.settings},
+                "settings": {
+                    s.name: {"value": s.value, "from": s.origin} for s in event.settings if s.origin != "derived"
+                },
             }
         case EpochEnded():
             return {

@@ -121,12 +121,13 @@ class TextReporter:
 
 
 def settings_table(settings: tuple[Setting, ...]) -> Table:
-    """What a run resolved to, and where each value came from; what is off by default is left out."""
+    """What a run resolved to, and where each value came from; what is off, or follows from others, is left out."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("setting", "value", "from"):
         table.add_column(heading)
     for setting in settings:
-        if setting.value is None and setting.origin == "default":
+        is_off = setting.value is None and setting.origin == "default"
+        if is_off or setting.origin == "derived":
             continue
         style = "bold" if setting.origin == "command line" else ""
         table.add_row(setting.name, value_text(setting.value), setting.origin, style=style)
