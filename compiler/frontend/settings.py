@@ -100,7 +100,7 @@ def plain(value: Value) -> SettingValue:
             return value
         case RunTimeNumber():
             return value.value
-        case tuple():
+        case tuple() | range():
             return tuple(plain(item) for item in value)
         case FormValue(declaration) | Instance(declaration):
             return declaration.name
