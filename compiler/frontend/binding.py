@@ -10,7 +10,7 @@ from compiler.frontend.machine import Frame, Machine
 from compiler.frontend.scope import Namespace
 from compiler.frontend.shapes import UNNAMED, origin_notes, shown, shown_axis, shown_shape, whole_dimension
 from compiler.frontend.tensors import cast
-from compiler.frontend.values import Axis, TensorValue, Value, describe
+from compiler.frontend.values import Axis, TensorValue, TupleValue, Value, describe
 from compiler.types import BatchExtent, DType, Extent, TensorType
 
 Dimension = tuple[syntax.Expression, Extent, Axis]
@@ -181,8 +181,7 @@ def check_results(machine: Machine, frame: Frame, declaration: syntax.Callable, 
     annotations = declaration.results
     if not annotations:
         return
-    items = value.items if hasattr(value, "items") and not isinstance(value, tuple) else (value,)
-    results: tuple[Value, ...] = tuple(items)  # type: ignore[arg-type]
+    results = value.items if isinstance(value, TupleValue) else (value,)
     if len(results) != len(annotations):
         machine.fail(
             "E0405",

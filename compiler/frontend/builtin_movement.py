@@ -208,7 +208,10 @@ def _concat(machine: Machine, arguments: Arguments) -> Value:
             )
     if len(tensors) == 1:
         return first
-    axes = [Axis(frozenset().union(*(t.axes[i].labels for t in tensors)), a.origin) for i, a in enumerate(first.axes)]
+    axes = [
+        Axis(frozenset(label for t in tensors for label in t.axes[i].labels), a.origin)
+        for i, a in enumerate(first.axes)
+    ]
     axes[axis] = Axis(origin=machine.here)
     return TensorValue(machine.emit(Concat(axis), *(t.value for t in tensors)), tuple(axes))
 

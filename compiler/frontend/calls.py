@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from compiler.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend import syntax
@@ -100,7 +101,7 @@ class Caller(Machine):
         for name, argument in keywords:
             parameter = builtin.named(name)
             if parameter is None and not builtin.takes_any_keyword:
-                self._unknown_keyword(builtin.name, name, argument.span, [p.name for p in builtin.parameters])
+                self.unknown_keyword(builtin.name, name, argument.span, [p.name for p in builtin.parameters])
             if name in values:
                 self.fail("E0303", f"`{name}` is given twice to `{builtin.name}`", span=argument.span)
             values[name] = self.argument_value(argument, "value" if parameter is None else parameter.kind)
@@ -126,7 +127,7 @@ class Caller(Machine):
         for name, argument in keywords:
             parameter = builtin.named(name)
             if parameter is None:
-                self._unknown_keyword(builtin.name, name, argument.span, [p.name for p in builtin.parameters])
+                self.unknown_keyword(builtin.name, name, argument.span, [p.name for p in builtin.parameters])
             values[name] = self.argument_value(argument, parameter.kind)
         if all(p.name in values or not isinstance(p.default, Required) for p in builtin.parameters):
             return self._call_builtin(builtin, values, (), ())
@@ -208,7 +209,7 @@ class Caller(Machine):
         is_layer = callee.declaration.keyword == "layer"
         for key, argument in keywords:
             if key not in signature.tensor_names:
-                self._unknown_keyword(signature.declaration.name, key, argument.span, list(signature.tensor_names))
+                self.unknown_keyword(signature.declaration.name, key, argument.span, list(signature.tensor_names))
         if not arguments and not keywords and (signature.tensors or is_layer):
             return self._bound(callee, signature, (), (), name)
         return self.apply(self._bound(callee, signature, (), (), name), arguments, keywords)
@@ -316,7 +317,7 @@ class Caller(Machine):
         given = {p.name: a for p, a in zip(signature.settings, arguments, strict=False)}
         for key, argument in keywords:
             if not signature.takes_setting(key):
-                self._unknown_keyword(name, key, argument.span, list(signature.setting_names))
+                self.unknown_keyword(name, key, argument.span, list(signature.setting_names))
             if key in given:
                 self.fail("E0303", f"`{key}` is given twice to `{name}`", span=argument.span)
             given[key] = argument
@@ -400,7 +401,7 @@ class Caller(Machine):
         settings = ", ".join(signature.setting_names)
         return (hint(f"it is called as `{signature.declaration.name}({settings}){tensors}`"),)
 
-    def _unknown_keyword(self, name: str, key: str, span: Span, known: list[str]) -> None:
+    def unknown_keyword(self, name: str, key: str, span: Span, known: list[str]) -> NoReturn:
         notes = nearest(key, known) or (hint(f"its settings are {', '.join(known)}" if known else "it has none"),)
         self.fail("E0301", f"`{name}` has no setting `{key}`", *notes, span=span)
 
@@ -460,7 +461,7 @@ class Caller(Machine):
         given = {p.name: a for p, a in zip(signature.tensors, arguments, strict=False)}
         for key, argument in keywords:
             if key not in signature.tensor_names:
-                self._unknown_keyword(name, key, argument.span, list(signature.tensor_names))
+                self.unknown_keyword(name, key, argument.span, list(signature.tensor_names))
             if key in given:
                 self.fail("E0303", f"`{key}` is given twice to `{name}`", span=argument.span)
             given[key] = argument
@@ -558,7 +559,7 @@ class Caller(Machine):
         return Failure(Diagnostic(found.code, found.message, call, (*found.notes, note)))
 
     def run_form(self, declaration: syntax.Callable, span: Span) -> Value:
-        """The value of a form's body in the current frame. A mistake that shows in the library is reported at `span`."""
+        """The value of a form's body in the current frame; a mistake in the library's is reported at `span`."""
         try:
             return run_body(self, declaration.body)
         except Failure as failure:

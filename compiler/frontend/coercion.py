@@ -36,7 +36,7 @@ _NAMES = {
 def coerce_setting(
     machine: Machine, owner: str, parameter: syntax.Parameter, kind: str, value: Value, span: Span
 ) -> Value:
-    """The value as the setting holds it. A type that was inferred from a default also admits `none`, where that is it."""
+    """The value as the setting holds it."""
     if isinstance(value, Poison):
         return value
     name = parameter.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 
 from compiler.diagnostics import Diagnostic, SourceError, Span, UsageError, hint
@@ -61,8 +61,9 @@ def check(modules: tuple[syntax.Module, ...], library: tuple[syntax.Module, ...]
         found = session.report
         trained = {d.model.id for d in modules[-1].declarations if isinstance(d, syntax.Train)}
         for declaration in modules[-1].declarations:
-            is_bare = isinstance(declaration, syntax.Model) and declaration.name not in trained
-            if isinstance(declaration, syntax.Train) or is_bare:
+            if not isinstance(declaration, syntax.Train | syntax.Model):
+                continue
+            if isinstance(declaration, syntax.Train) or declaration.name not in trained:
                 session = new_session(modules, library, (), {})
                 session.report = found
                 _elaborated(session, modules, declaration)
@@ -125,7 +126,7 @@ def new_session(
 
 
 @contextmanager
-def _deep_recursion() -> Iterator[None]:
+def _deep_recursion() -> Generator[None]:
     """Evaluation follows the nesting of the text, and of calls up to a bound of its own."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(max(before, _RECURSION))

@@ -57,7 +57,7 @@ class Environment:
         """After an `if`: a name is bound if every branch that goes on bound it."""
         if not branches:
             return
-        common = set.intersection(*(set(branch.kinds) for branch in branches))
+        common = {name for name in branches[0].kinds if all(name in branch.kinds for branch in branches)}
         for branch in branches:
             for name, kind in branch.kinds.items():
                 if name in common:

@@ -20,7 +20,7 @@ from compiler.frontend.program import InputSpec
 from compiler.frontend.scope import Namespace
 from compiler.frontend.shapes import shown
 from compiler.frontend.statements import unpacked
-from compiler.frontend.tensors import COMPARISONS, arithmetic, invert, logic, negative, scalar
+from compiler.frontend.tensors import arithmetic, invert, logic, negative, scalar
 from compiler.frontend.values import (
     Axis,
     AxisName,
@@ -169,16 +169,15 @@ class Evaluator(Caller):
             wrong = left if not isinstance(left, bool) else right
             self.fail("E0312", f"`{symbol}` needs booleans, not {describe(wrong)}", hint("compare, as in `n > 0`"))
         if symbol == "@":
-            for value in (left, right):
-                if not isinstance(value, TensorValue):
-                    self.fail("E0312", f"`@` is the product of two tensors, not of {describe(value)}")
-            assert isinstance(left, TensorValue) and isinstance(right, TensorValue)
-            return matrix_product(self, left, right)
+            if isinstance(left, TensorValue) and isinstance(right, TensorValue):
+                return matrix_product(self, left, right)
+            wrong = right if isinstance(left, TensorValue) else left
+            self.fail("E0312", f"`@` is the product of two tensors, not of {describe(wrong)}")
         if symbol in ("==", "!=") and (left is None or right is None):
             return (left is right) is (symbol == "==")
-        if symbol in COMPARISONS and isinstance(left, str | tuple) is not isinstance(right, str | tuple):
-            if symbol in ("==", "!="):
-                return symbol == "!="
+        is_mixed = isinstance(left, str | tuple) is not isinstance(right, str | tuple)
+        if symbol in ("==", "!=") and is_mixed:
+            return symbol == "!="
         return arithmetic(self, symbol, left, right)
 
     def _short_circuit(self, expression: syntax.Binary, symbol: str, left: bool) -> Value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -60,7 +60,7 @@ class _Experiment:
                 )
 
     @contextmanager
-    def _recording(self) -> Iterator[None]:
+    def _recording(self) -> Generator[None]:
         """A mistake ends only the part in which it stands."""
         try:
             yield
@@ -346,7 +346,7 @@ class _Experiment:
         if "weight_decay" not in (form.settings or {}):
             raise failure(
                 "E0301",
-                f"`decay_on` selects what `weight_decay` applies to, and `{form.declaration.name}` has no `weight_decay`",
+                f"`decay_on` selects what `weight_decay` applies to, which `{form.declaration.name}` does not have",
                 span,
             )
 

@@ -10,7 +10,7 @@ from compiler.frontend.machine import Session
 from compiler.frontend.program import Clip, Program, Training
 from compiler.graph.ir import Graph, GraphInput, Node, Role
 from compiler.ops.sources import Constant
-from compiler.types import DType
+from compiler.types import DType, TensorType
 
 
 def with_constants(session: Session, graph: Graph) -> Graph:
@@ -70,5 +70,7 @@ def finished(
 
 
 def _clip_with_constants(session: Session, clip: Clip) -> Clip:
-    graph_of = clip.graph_of
-    return replace(clip, graph_of=lambda type_: with_constants(session, graph_of(type_)))
+    def graph_of(type_: TensorType) -> Graph:
+        return with_constants(session, clip.graph_of(type_))
+
+    return replace(clip, graph_of=graph_of)

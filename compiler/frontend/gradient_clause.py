@@ -56,8 +56,8 @@ def _rule(
     if len(clause.parameters) != wanted:
         machine.fail(
             "E0506",
-            f"this `gradient` takes {len(clause.parameters)} values, but `{machine.frame.name}` has {len(names)} tensor "
-            f"parameters and {len(results)} results, which makes {wanted}",
+            f"this `gradient` takes {len(clause.parameters)} values, but `{machine.frame.name}` has {len(names)} "
+            f"tensor parameters and {len(results)} results, which makes {wanted}",
             hint("it takes the parameters, the results, and one cotangent for each result: `gradient(x, y, dy)`"),
             span=clause.span,
         )

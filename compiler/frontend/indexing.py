@@ -140,7 +140,11 @@ def _placed(machine: Machine, tensor: TensorValue, items: Sequence[Item]) -> lis
 
 def _cut(machine: Machine, tensor: TensorValue, items: Sequence[Item]) -> TensorValue:
     """Slices and single elements of every axis as one node; single elements leave an axis of 1."""
-    starts, sizes, steps, backwards, axes = [], [], [], [], []
+    starts: list[int] = []
+    sizes: list[Extent] = []
+    steps: list[int] = []
+    backwards: list[int] = []
+    axes: list[Axis] = []
     for place, item in enumerate(items):
         extent, axis = tensor.shape[place], tensor.axes[place]
         start, size, step = _selection(machine, tensor, place, item)
@@ -172,8 +176,8 @@ def _selection(machine: Machine, tensor: TensorValue, place: int, item: Item) ->
                 return 0, extent, bounds.step or 1
         machine.fail(
             "E0410",
-            f"the axis `{shown_axis(machine, extent, tensor.axes[place])}` of {shown(machine, tensor)} is known only at "
-            "run time, so it cannot be cut",
+            f"the axis `{shown_axis(machine, extent, tensor.axes[place])}` of {shown(machine, tensor)} is known only "
+            "at run time, so it cannot be cut",
             hint("`:` takes it whole; other axes can be indexed after it, as in `x[:, 0]`"),
         )
     if isinstance(item, int):

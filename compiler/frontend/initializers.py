@@ -16,7 +16,7 @@ from compiler.types import DType, TensorType
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """fan_in is the next-to-last axis, fan_out the last, each times the product of all before; a vector's are its length."""
+    """fan_in is the next-to-last axis, fan_out the last, each times all axes before them; a vector's are its length."""
     if len(shape) < 2:
         length = shape[0] if shape else 1
         return length, length

@@ -125,7 +125,7 @@ class Machine(ABC):
         self.draws_by_seed_alone = False
         self.takes_settings = True
         self.span: Span | None = None
-        self.depth = 0
+        self.depth: int = 0
         self.inputs: dict[str, ir.Value] = {}
         self.user_scopes: set[int] = set() if frame.module.is_library else {frame.scope}
         self.applications: dict[str, int] = {}

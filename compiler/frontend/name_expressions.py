@@ -21,7 +21,7 @@ class ExpressionNames:
 
     def __init__(self, session: Session, scope: ModuleScope) -> None:
         self.session, self.scope = session, scope
-        self.environment = Environment()
+        self.environment: Environment = Environment()
         self.keyword = "const"
         self.is_training = False
         self.is_in_scan = False

@@ -91,7 +91,8 @@ def calculate(machine: Machine, symbol: str, left: Value, right: Value) -> Value
         return _COMPARISONS[symbol](decided(machine, left), decided(machine, right))
     if isinstance(left, RunTimeNumber) or isinstance(right, RunTimeNumber):
         return _at_run_time(machine, symbol, left, right)
-    assert isinstance(left, int | float) and isinstance(right, int | float)
+    assert isinstance(left, int | float)
+    assert isinstance(right, int | float)
     return _checked(machine, symbol, lambda: _ARITHMETIC[symbol](left, right), f"{left} {symbol} {right}")
 
 

@@ -10,7 +10,7 @@ from compiler.diagnostics import Diagnostic, Source, Span
 from compiler.graph.ir import Graph, Role
 from compiler.types import TensorType
 
-SettingValue: TypeAlias = "int | float | bool | str | None | tuple[SettingValue, ...]"
+SettingValue: TypeAlias = "int | float | bool | str | tuple[SettingValue, ...] | None"
 
 
 @dataclass(frozen=True, slots=True)

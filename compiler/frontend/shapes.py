@@ -1,4 +1,4 @@
-"""Dimensions and their names: how types are shown, which axis is meant, and what may meet in an elementwise operation."""
+"""Dimensions and their names: how types are shown, which axis is meant, and what may meet elementwise."""
 
 from __future__ import annotations
 

@@ -149,10 +149,11 @@ class Poison:
 
 POISON = Poison()
 
-Value: TypeAlias = (
-    "None | bool | int | float | str | range | tuple[Value, ...] | TensorValue | BatchValue | RunTimeNumber | TupleValue"
-    " | AxisName | NamedExtent | ExceptAxes | FormValue | BuiltinValue | Instance | Poison"
-)
+Plain: TypeAlias = bool | int | float | str | range | None
+Open: TypeAlias = TensorValue | BatchValue | RunTimeNumber
+Placed: TypeAlias = AxisName | NamedExtent | ExceptAxes
+Called: TypeAlias = FormValue | BuiltinValue | Instance
+Value: TypeAlias = "Plain | Open | Placed | Called | TupleValue | Poison | tuple[Value, ...]"
 
 
 def extent_value(extent: Extent) -> int | BatchValue:
@@ -185,41 +186,47 @@ def holds_tensor(value: Value) -> bool:
 def describe(value: Value) -> str:
     """What a value is, for a message: `the number 3`, `a tensor f32[batch, 4]`."""
     match value:
-        case None:
-            return "`none`"
-        case bool():
-            return "`true`" if value else "`false`"
+        case bool() | None:
+            return "`none`" if value is None else "`true`" if value else "`false`"
         case int() | float():
-            return f"the number {shown_number(value)}"
+            return f"the number {value!r}"
         case str():
             return f'the string "{value}"'
         case range():
             return f"the range {value.start}..{value.stop}"
         case tuple():
             return f"a list of {len(value)} values"
+        case TupleValue(items):
+            return f"{len(items)} values"
         case TensorValue():
             return f"a tensor {value.value.type}"
         case BatchValue():
             return f"`{value.extent}`, which only the run knows"
         case RunTimeNumber():
             return f"the number `{value.name}`"
-        case TupleValue(items):
-            return f"{len(items)} values"
+        case Poison():
+            return "a value with a mistake"
+        case AxisName() | NamedExtent() | ExceptAxes():
+            return _described_axis(value)
+        case FormValue() | BuiltinValue() | Instance():
+            return _described_callable(value)
+
+
+def _described_axis(value: Placed) -> str:
+    match value:
         case AxisName(label):
             return f"the dimension `{label[1]}`"
         case NamedExtent(extent):
             return f"the dimension {extent}"
         case ExceptAxes():
             return "a choice of axes"
+
+
+def _described_callable(value: Called) -> str:
+    match value:
         case FormValue(declaration):
             return f"the {declaration.keyword} `{declaration.name}`"
         case BuiltinValue(builtin):
             return f"the built-in function `{builtin.name}`"
         case Instance(declaration):
             return f"a layer `{declaration.name}`"
-        case Poison():
-            return "a value with a mistake"
-
-
-def shown_number(value: int | float) -> str:
-    return repr(value)
