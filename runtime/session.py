@@ -25,6 +25,7 @@ from runtime.trained import (
     program_of,
     put_weights,
     take_over_weights,
+    with_data,
 )
 from runtime.training import Job
 
@@ -59,13 +60,12 @@ class Session:
 
 def prepared(request: Request) -> Session:
     """Everything but the run directory: what `--dry-run` does. Nothing is written."""
-    program = driver.load(request.file, request.experiment, request.overrides)
-    return _prepared(program, request)[0]
+    return _prepared(_program(request), request)[0]
 
 
 def begun(request: Request) -> Session:
     """A new training with its run directory. The directory is made last, when everything else has succeeded."""
-    program = driver.load(request.file, request.experiment, request.overrides)
+    program = _program(request)
     session, data = _prepared(program, request)
     directory = create_run(program.name, request.out, program.sources)
     choices = Choices(
@@ -121,6 +121,11 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     if position.step >= job.length.total_steps:
         notes.append(f"the run had already finished at step {position.step}; give --epochs N for more")
     return Session(program, job, position, tuple(notes), directory)
+
+
+def _program(request: Request) -> Program:
+    program = driver.load(request.file, request.experiment, request.overrides)
+    return with_data(program, None if request.data is None else str(request.data))
 
 
 def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:

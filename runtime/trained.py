@@ -77,13 +77,21 @@ def choices_of(run: RunDirectory) -> Choices:
 def program_of(run: RunDirectory, choices: Choices, more: Overrides = ()) -> Program:
     """The program of a run, from its own copy of the text; data lies where it lay when the run began."""
     program = driver.load(run.program, choices.experiment, choices.overrides + more)
-    return located_in(program, Path(choices.folder))
+    return with_data(located_in(program, Path(choices.folder)), choices.data)
 
 
 def program_of_run(path: Path, more: Overrides) -> Program:
     """The program of the run at `path`, with further settings. Raises CheckpointError."""
     run = open_run(path)
     return program_of(run, choices_of(run), more)
+
+
+def with_data(program: Program, path: str | None) -> Program:
+    """The program whose settings say that `--data` named its data."""
+    if path is None:
+        return program
+    others = [setting for setting in program.settings if setting.name != "data"]
+    return replace(program, settings=(*others, driver.Setting("data", path, "command line")))
 
 
 def located_in(program: Program, folder: Path) -> Program:

@@ -82,6 +82,17 @@ def test_run_directory_says_how_it_was_made(run: str, capsys: pytest.CaptureFixt
     assert directory.read_json("environment.json")["threads"] >= 1
 
 
+def test_data_of_the_command_line_is_a_setting_of_the_run(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("rows.csv").rename("moved.csv")
+    assert main(["train", model, "--data", "moved.csv", "--out", "run", "--json"]) == 0
+    assert Output(capsys).lines[0]["settings"]["data"] == {"value": "moved.csv", "from": "command line"}
+    assert main(["train", "--resume", "run", "--epochs", "5", "--json"]) == 0
+    assert Output(capsys).lines[0]["settings"]["data"]["value"] == str(tmp_path / "moved.csv")
+    assert main(["eval", "run"]) == 0
+
+
 def test_dry_run_writes_nothing(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", model, "--dry-run"]) == 0
     assert "nothing was trained" in Output(capsys).err
