@@ -27,7 +27,7 @@ class Native:
 
     def executable(self, threads: int = 1) -> NativeExecutable:
         address = self.library.address
-        return NativeExecutable(self.lowered.manifest, address, Team(threads, address), self.library)
+        return NativeExecutable(self.lowered.manifest, address, Team(threads, address, self.library))
 
 
 def compiled(graph: Graph, *, fuse: bool = True, batch: int = 32, machine: Machine | None = None) -> Native:
