@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,11 +14,17 @@ from compiler.frontend.elaborate import elaborate_function
 from compiler.frontend.program import SettingValue
 from compiler.frontend.syntax import Module
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, Role
+from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.graph_passes.simplify import simplify
 from compiler.interface import Array, Options
+from compiler.ops.build import filled
 from compiler.ops.elementwise import Add
+from compiler.targets.cpu.executable import NativeExecutable
+from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import DType, TensorType
+
+Compiled: TypeAlias = NativeExecutable | ReferenceExecutable
 
 DTYPES = {
     np.dtype(np.float32): DType.F32,
@@ -42,8 +49,8 @@ class CompiledFunction:
     ) -> None:
         self._modules, self._library, self._name = modules, library, name
         self._config, self._options = config, options
-        self._forward: dict[tuple[TensorType, ...], tuple[Graph, object]] = {}
-        self._backward: dict[tuple[TensorType, ...], object] = {}
+        self._forward: dict[tuple[TensorType, ...], tuple[Graph, Compiled]] = {}
+        self._backward: dict[tuple[TensorType, ...], Compiled] = {}
 
     def __call__(self, *arrays: Array) -> Array | tuple[Array, ...]:
         given = [self._given(a) for a in arrays]
@@ -52,7 +59,7 @@ class CompiledFunction:
             graph = self._graph(types)
             self._forward[types] = (graph, executable(graph, self._options))
         graph, compiled = self._forward[types]
-        results = compiled.call(_named(graph, given))  # type: ignore[attr-defined]
+        results = compiled.call(_named(graph, given))
         found = tuple(results[o.name] for o in graph.outputs)
         return found[0] if len(found) == 1 else found
 
@@ -69,7 +76,7 @@ class CompiledFunction:
             raise UsageError(f"'{self._name}' has {len(graph.outputs)} results, but got {len(weights)} cotangents")
         for output, weight in zip(graph.outputs, weights, strict=True):
             named[f"d_{output.name}"] = self._given(np.asarray(weight))
-        results = self._backward[types].call(named)  # type: ignore[attr-defined]
+        results = self._backward[types].call(named)
         return tuple(results[name] for name in sorted(results, key=lambda n: int(n[1:])))
 
     def _graph(self, types: tuple[TensorType, ...]) -> Graph:
@@ -91,10 +98,11 @@ class CompiledFunction:
 def gradient_graph(graph: Graph) -> Graph:
     """Inputs: those of `graph` and `d_NAME` for each result. Outputs: `g0`, `g1`, … for the float inputs."""
     builder = GraphBuilder(f"gradient of {graph.name}")
+    graph = simplify(graph)  # so that naive formulas are differentiated in their stable form
     inputs = [builder.input(i.name, i.role, i.value.type) for i in graph.inputs]
     results = builder.inline(graph, inputs)
     wanted = [v for v in inputs if v.type.dtype.is_float]
-    totals: list[object] = [None] * len(wanted)
+    totals: list[Value | None] = [None] * len(wanted)
     for output in graph.outputs:
         value = results[output.name]
         seed = builder.input(f"d_{output.name}", Role.DATA, value.type)
@@ -102,12 +110,11 @@ def gradient_graph(graph: Graph) -> Graph:
             continue
         found = gradients_of(builder, tuple(builder.nodes), value, wanted, seed)
         for k, gradient in enumerate(found):
+            total = totals[k]
             if gradient is not None:
-                totals[k] = gradient if totals[k] is None else builder.emit(Add(), totals[k], gradient)  # type: ignore[arg-type]
-    from compiler.ops.build import filled
-
+                totals[k] = gradient if total is None else builder.emit(Add(), total, gradient)
     for k, (value, total) in enumerate(zip(wanted, totals, strict=True)):
-        builder.output(f"g{k}", Role.OUTPUT, total if total is not None else filled(builder, 0.0, value.type))  # type: ignore[arg-type]
+        builder.output(f"g{k}", Role.OUTPUT, filled(builder, 0.0, value.type) if total is None else total)
     return builder.build()
 
 

@@ -61,7 +61,7 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
     m = k.extent(contract.m)
     tiles = _ceil(text, m, shape.rows)
     block = _rows_block(contract, shape, k.machine, batch)
-    panel_base = _panel_base(k, contract, width) if _packs(contract, shape, batch) else None
+    panel_base = _panel_base(k, contract, width) if _packs(contract, shape, batch) else ""
 
     def item_body(item: str, carried: list[str]) -> list[str]:
         outer, panel, tile = _decoded(text, item, panels, tiles, block)
@@ -74,7 +74,7 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
         right = text.add(text.add(text.mul(column, contract.rhs_n_stride), rhs), contract.rhs_offset)
         source = text.pointer(k.bases[contract.rhs], right, REGISTER[contract.dtype])
         axes = contract.k
-        if panel_base is not None:
+        if panel_base:
             is_new = text.let(f"icmp ne i64 {right}, {carried[0]}")
             text.when(is_new, lambda: _pack(k, contract, width, column, source, panel_base))
             source, axes = panel_base, _packed_axes(contract, width)
@@ -84,7 +84,7 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
         _finish(k, contract, shape, start, row, m, column, base)
         return carried
 
-    text.loop("%begin", "%end", 1, [("i64", "-1")] if panel_base is not None else [], item_body)
+    text.loop("%begin", "%end", 1, [("i64", "-1")] if panel_base else [], item_body)
     return k.close(_items(contract, shape, panels))
 
 
@@ -375,7 +375,8 @@ def _rank_one(
         for part in range(shape.vectors):
             slot = row * shape.vectors + part
             following[slot] = text.let(
-                f"call {vector} @llvm.fma.{suffix}({vector} {scalar}, {vector} {columns[part]}, {vector} {following[slot]})"
+                f"call {vector} @llvm.fma.{suffix}"
+                f"({vector} {scalar}, {vector} {columns[part]}, {vector} {following[slot]})"
             )
     return following
 
