@@ -1,0 +1,151 @@
+"""Products of every pattern of labels and at the edges of tiles, against NumPy, on each instruction set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from comparisons import Array, assert_same
+from native import compiled, host
+
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Role
+from compiler.ops.contraction import Contraction
+from compiler.schedule.build import schedule
+from compiler.targets.cpu.jit import assembly
+from compiler.targets.cpu.machine import AVX2, NEON, Machine
+from compiler.targets.cpu.manifest import lower
+from compiler.types import BatchExtent, DType, TensorType, at_batch
+
+EDGES = (1, 2, 15, 16, 17, 31, 33)
+BATCHES = (1, 2, 15, 16, 17, 33)
+TYPES = {DType.F32: np.float32, DType.F64: np.float64}
+
+# In these the label b is the batch; the other labels take all of the sizes below in turn.
+PATTERNS = (
+    "bk,kn->bn",  # dense, forward
+    "bn,kn->bk",  # the gradient of its input: the right operand is transposed
+    "bk,bn->kn",  # the gradient of its weight: the batch is summed
+    "kn,bk->bn",  # the operands swapped
+    "bk,kn->nb",  # the result transposed
+    "bk,nk->nb",
+    "mk,kn->mn",  # no batch
+    "km,kn->mn",
+    "mk,nk->mn",
+    "km,nk->nm",
+    "bmk,kn->bmn",  # rows of the batch and of time
+    "bmk,bkn->bmn",  # scores times values: a product for each row of the batch
+    "bmk,bnk->bmn",
+    "bmk,bnk->bnm",
+    "mbk,kn->mbn",  # the batch is not outermost
+    "hmk,hkn->hmn",  # a static batch label
+    "bhmk,bhnk->bhmn",
+    "bhk,hkn->bhn",  # a weight for each head
+    "bmk,bmn->kn",  # two labels summed, one of them the batch
+    "bmk,mkn->bn",  # two labels summed
+    "bkm,mkn->bn",  # in the other order
+    "bk,k->b",
+    "bk,b->k",
+    "bk,bk->b",  # no product is left, only sums
+    "bk,bk->k",
+    "bk,bk->",
+    "b,n->bn",  # nothing is summed
+    "m,n->nm",
+)
+
+
+ALL_TURNS, SOME_TURNS = range(len(EDGES)), (1, 4, 6)
+
+
+def settings() -> list[tuple[Machine, DType, Sequence[int]]]:
+    """Machines whose code this process can run, the element type, and the turns of the sizes."""
+    found = [(host(), DType.F32, ALL_TURNS), (host(), DType.F64, SOME_TURNS)]
+    if host().triple == AVX2.triple and {"+avx2", "+fma"} <= set(host().features.split(",")):
+        found.append((AVX2, DType.F32, SOME_TURNS))
+    return found
+
+
+def labels(pattern: str) -> tuple[str, str, str]:
+    operands, result = pattern.split("->")
+    left, right = operands.split(",")
+    return left, right, result
+
+
+def sizes(pattern: str, turn: int) -> dict[str, int | BatchExtent]:
+    """Label number n of the pattern has the edge `turn * n` places on, so that all differ and each meets each edge."""
+    names = sorted(set(pattern) & set("hkmn"))
+    strides = (1, 2, 3, 4)
+    found: dict[str, int | BatchExtent] = {
+        name: EDGES[(turn * stride + stride) % len(EDGES)] for name, stride in zip(names, strides, strict=False)
+    }
+    found["b"] = BatchExtent()
+    return found
+
+
+def products(pattern: str, dtype: DType, turns: Sequence[int]) -> Graph:
+    """One graph with the product for each turn of the sizes."""
+    builder = GraphBuilder(pattern)
+    left, right, result = labels(pattern)
+    for turn in turns:
+        extents = sizes(pattern, turn)
+        x, y = (
+            builder.input(f"{side}{turn}", Role.DATA, TensorType(dtype, tuple(extents[name] for name in names)))
+            for side, names in (("x", left), ("y", right))
+        )
+        numbered = Contraction(*(tuple(map(ord, names)) for names in (left, right, result)))
+        builder.output(f"z{turn}", Role.OUTPUT, builder.emit(numbered, x, y))
+    return builder.build()
+
+
+def inputs_of(graph: Graph, batch: int) -> dict[str, Array]:
+    random = np.random.default_rng(7)
+    return {
+        entry.name: random.uniform(-1, 1, at_batch(entry.value.type.shape, batch)).astype(TYPES[entry.value.type.dtype])
+        for entry in graph.inputs
+    }
+
+
+@pytest.mark.parametrize(("machine", "dtype", "turns"), settings(), ids=lambda argument: getattr(argument, "name", ""))
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_products_equal_numpy(pattern: str, machine: Machine, dtype: DType, turns: Sequence[int]) -> None:
+    graph = products(pattern, dtype, turns)
+    executable = compiled(graph, machine=machine).executable()
+    for batch in BATCHES if "b" in pattern else (1,):
+        inputs = inputs_of(graph, batch)
+        found = executable.call(inputs, batch)
+        for turn in turns:
+            exact = np.einsum(pattern, *(inputs[f"{side}{turn}"].astype("f8") for side in "xy"))
+            assert_same(f"z{turn} of {pattern} at {batch}", found[f"z{turn}"], exact.astype(TYPES[dtype]))
+
+
+def dense(dtype: DType) -> Graph:
+    builder = GraphBuilder("dense")
+    x = builder.input("x", Role.DATA, TensorType(dtype, (BatchExtent(), 64)))
+    w = builder.input("w", Role.DATA, TensorType(dtype, (64, 48)))
+    builder.output("y", Role.OUTPUT, builder.emit(Contraction((0, 1), (1, 2), (0, 2)), x, w))
+    return builder.build()
+
+
+def dense_assembly(machine: Machine, dtype: DType) -> str:
+    graph = dense(dtype)
+    lowered = lower(graph, schedule(graph, True, 32), machine, 32)
+    (text,) = lowered.texts.values()
+    return assembly(text, machine)
+
+
+@pytest.mark.parametrize(
+    ("machine", "instruction"),
+    [(AVX2, r"vfmadd\d+ps\s.*%ymm"), (NEON, r"fmla\s+v\d+\.4s")],
+    ids=lambda argument: getattr(argument, "name", ""),
+)
+def test_products_use_vector_fma_in_registers(machine: Machine, instruction: str) -> None:
+    code = dense_assembly(machine, DType.F32)
+    assert len(re.findall(instruction, code)) >= 12
+    assert not re.search(r"\b(callq?|bl)\b.*fma", code), "a product calls a function for its multiply-adds"
+
+
+def test_f64_products_use_vector_fma() -> None:
+    assert re.search(r"vfmadd\d+pd\s.*%ymm", dense_assembly(AVX2, DType.F64))
+    assert re.search(r"fmla\s+v\d+\.2d", dense_assembly(NEON, DType.F64))
