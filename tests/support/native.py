@@ -10,8 +10,8 @@ from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 from compiler.targets.cpu import jit, runner
 from compiler.targets.cpu.executable import NativeExecutable
+from compiler.targets.cpu.lower import Lowered, lower
 from compiler.targets.cpu.machine import Machine, detect
-from compiler.targets.cpu.manifest import Lowered, lower
 from compiler.targets.cpu.team import Team
 
 EVERY_KERNEL_PARALLEL = 1_000_000  # a nominal batch for which each kernel that depends on the batch pays for threads

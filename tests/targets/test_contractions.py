@@ -15,8 +15,8 @@ from compiler.graph.ir import Graph, Role
 from compiler.ops.contraction import Contraction
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.jit import assembly
+from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.machine import AVX2, NEON, Machine
-from compiler.targets.cpu.manifest import lower
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 EDGES = (1, 2, 15, 16, 17, 31, 33)
