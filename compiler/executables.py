@@ -14,8 +14,9 @@ from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.cache import compiler_version
 from compiler.targets.cpu.executable import NativeExecutable
+from compiler.targets.cpu.lower import Lowered, lower
 from compiler.targets.cpu.machine import Machine
-from compiler.targets.cpu.manifest import Lowered, TensorSpec, lower
+from compiler.targets.cpu.manifest import TensorSpec
 from compiler.targets.cpu.memory import TensorStore
 from compiler.targets.cpu.object_code import load_program
 from compiler.targets.reference.executable import ReferenceExecutable

@@ -24,8 +24,8 @@ from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule, schedule_to_json
 from compiler.targets.cpu.cache import default_folder
 from compiler.targets.cpu.jit import assembly
+from compiler.targets.cpu.lower import Lowered, lower
 from compiler.targets.cpu.machine import detect
-from compiler.targets.cpu.manifest import Lowered, lower
 from compiler.training_step import prediction_graph, training_step
 
 Chooser = Callable[[Sequence[Origin]], bool]

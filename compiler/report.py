@@ -16,8 +16,8 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.reduction import CumulativeSum, Max, Min, Moments, Sum
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
+from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.machine import detect
-from compiler.targets.cpu.manifest import lower
 from compiler.training_step import prediction_graph, training_step
 from compiler.types import at_batch, static_elements
 

@@ -78,15 +78,15 @@ class NativeExecutable:
         addresses = [address(symbol) for symbol in self.manifest.functions]
         table = np.zeros((len(self.manifest.entries) + 1, ENTRY_SLOTS), np.int64)
         for row, entry in zip(table, self.manifest.entries, strict=False):
-            extent = entry.items.extent
+            extent = entry.extent
             base, slope = (0, extent.multiple) if isinstance(extent, BatchExtent) else (extent, 0)
             row[:7] = (
                 addresses[entry.function],
                 entry.first_argument,
                 base,
                 slope,
-                entry.items.chunk,
-                entry.items.factor,
+                entry.chunk,
+                entry.factor,
                 entry.flags,
             )
         return table

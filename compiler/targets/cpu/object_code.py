@@ -15,8 +15,9 @@ from compiler.targets.cpu.cache import ObjectCache, object_key
 from compiler.targets.cpu.codegen_worker import compile_modules
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.jit import Library, llvm_version
+from compiler.targets.cpu.lower import Lowered
 from compiler.targets.cpu.machine import Machine, detect
-from compiler.targets.cpu.manifest import Lowered, Manifest
+from compiler.targets.cpu.manifest import Manifest
 from compiler.targets.cpu.runner import SYMBOLS, runner_text
 from compiler.targets.cpu.team import Team, available_threads
 

@@ -1,0 +1,201 @@
+"""A schedule to the step table and the LLVM text of its kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from compiler.diagnostics import CompilerBug
+from compiler.graph.ir import Graph, Origin, Role
+from compiler.loops.ir import Kernel, Random, Store, Walk
+from compiler.schedule.access import count
+from compiler.schedule.build import CONTROLLED, PERSISTENT, is_parallel
+from compiler.schedule.ir import Arena, Instance, Schedule
+from compiler.targets.cpu.emit import emit
+from compiler.targets.cpu.kernel_text import (
+    BufferPointer,
+    ExtentNumber,
+    FlagPointer,
+    Items,
+    KernelCode,
+    StreamNumber,
+)
+from compiler.targets.cpu.machine import Machine
+from compiler.targets.cpu.manifest import (
+    BATCH_ARENA,
+    CONTROL_ARENA,
+    FIRST_TENSOR,
+    FLAGS,
+    STATIC_ARENA,
+    Entry,
+    InputSlot,
+    Manifest,
+    ResultSlot,
+    TensorSpec,
+)
+from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, SEED, SETTINGS, STEP
+from compiler.types import BatchExtent, DType, Extent
+
+CONTROL = (CONTROL_ARENA, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A manifest with what was compiled for it: the text of each kernel by symbol, and who made each instance."""
+
+    manifest: Manifest
+    texts: dict[str, str]
+    instances: tuple[tuple[str, Kernel, tuple[Origin, ...]], ...]
+
+
+def lower(graph: Graph, plan: Schedule, machine: Machine, batch: int) -> Lowered:
+    """The step table of a schedule and the LLVM text of its kernels."""
+    return _Lowering(graph, plan, machine, batch).run()
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, plan: Schedule, machine: Machine, batch: int) -> None:
+        self.graph, self.plan, self.machine, self.batch = graph, plan, machine, batch
+        self.relocations: list[tuple[int, int, int]] = []
+        self.functions: dict[str, int] = {}
+        self.texts: dict[str, str] = {}
+        self.codes: dict[Kernel, tuple[str, KernelCode]] = {}
+        self.watched: list[str] = []
+        self.scratch, self.scratch_batch = 64, 0
+
+    def run(self) -> Lowered:
+        entries: list[Entry] = []
+        instances: list[tuple[str, Kernel, tuple[Origin, ...]]] = []
+        for instance, barrier in zip(self.plan.instances, self.plan.barriers, strict=True):
+            symbol, items, first = self.entry(instance)
+            parallel = is_parallel(instance, self.batch)
+            number = self.functions.setdefault(symbol, len(self.functions))
+            flags = BARRIER * barrier | PARALLEL * parallel
+            entries.append(Entry(number, first, items.extent, items.chunk, items.factor, flags))
+            instances.append((symbol, instance.kernel, instance.origins))
+        floats = {b.dtype for b in self.plan.buffers if b.dtype.is_float}
+        manifest = Manifest(
+            self.plan.name,
+            tuple(self.functions),
+            tuple(entries),
+            tuple(self.relocations),
+            tensor_specs(self.graph),
+            tuple(i.name for i in self.graph.inputs if i.role is Role.SETTING),
+            tuple(self.input_slot(k) for k in range(len(self.plan.inputs))),
+            tuple(ResultSlot(r.name, r.dtype, r.shape) for r in self.plan.results),
+            tuple(self.watched),
+            self.plan.static_bytes,
+            self.plan.batch_bytes,
+            self.scratch,
+            self.scratch_batch,
+            DType.F64 not in floats,
+            next((i.value.type.dtype for i in self.graph.inputs if i.role is Role.SETTING), DType.F32),
+        )
+        return Lowered(manifest, self.texts, tuple(instances))
+
+    def input_slot(self, number: int) -> InputSlot:
+        item = self.plan.inputs[number]
+        place = self.plan.places[item.buffer]
+        return InputSlot(item.name, item.dtype, item.row_elements * item.dtype.size, item.batch_axis, place.offset)
+
+    def entry(self, instance: Instance) -> tuple[str, Items, int]:
+        first = len(self.relocations)
+        kernel = instance.kernel
+        if kernel.walk is Walk.FETCH and kernel.name.startswith("copy"):
+            target, source = instance.arguments
+            self.relocations += [self.pointer(target), self.pointer(source), self.bytes_of(kernel)]
+            return "dlc_copy", Items(1), first
+        if kernel.walk is Walk.FETCH:
+            given = (INPUT, instance.data, 0)
+            self.relocations += [self.pointer(instance.arguments[0]), given, self.bytes_of(kernel), CONTROL]
+            return "dlc_fetch", Items(kernel.rows), first
+        if kernel.walk is Walk.COLLECT:
+            given = (OUTPUT, instance.data, 0)
+            rows = number(kernel.rows)
+            self.relocations += [self.pointer(instance.arguments[0]), given, self.bytes_of(kernel), rows, CONTROL]
+            return "dlc_collect", Items(kernel.rows), first
+        symbol, code = self.code(kernel)
+        streams = [i.stream for s in kernel.stages for i in (*s.body, *s.after) if isinstance(i, Random)]
+        for argument in code.arguments:
+            match argument:
+                case BufferPointer(position=position):
+                    self.relocations.append(self.pointer(instance.arguments[position]))
+                case ExtentNumber(extent=extent):
+                    self.relocations.append(number(extent))
+                case StreamNumber(position=position):
+                    self.relocations.append((LITERAL, streams[position], 0))
+                case FlagPointer():
+                    self.relocations.append((FLAGS, len(self.watched), 0))
+                    self.watched.append(instance.watched[argument.position])
+        return symbol, code.items, first
+
+    def code(self, kernel: Kernel) -> tuple[str, KernelCode]:
+        """The code of a kernel, made once for all its instances. Its symbol is the hash of its text."""
+        anonymous = without_identity(kernel)
+        if anonymous not in self.codes:
+            code = emit(anonymous, self.machine, self.batch)
+            symbol = symbol_of(code.text)
+            self.texts[symbol] = code.text.replace("@KERNEL", f"@{symbol}")
+            self.codes[anonymous] = (symbol, code)
+            self.scratch = max(self.scratch, -(-(code.scratch_bytes + 64) // 64) * 64)
+            self.scratch_batch = max(self.scratch_batch, code.scratch_batch_bytes)
+        return self.codes[anonymous]
+
+    def bytes_of(self, kernel: Kernel) -> tuple[int, int, int]:
+        size = kernel.outer  # a transfer keeps the size of its elements there
+        assert isinstance(size, int)
+        return (LITERAL, count(kernel.columns) * size, 0)
+
+    def pointer(self, buffer: int) -> tuple[int, int, int]:
+        place = self.plan.places[buffer]
+        match place.arena:
+            case Arena.TENSORS:
+                return (FIRST_TENSOR + place.offset, 0, 0)
+            case Arena.STATIC:
+                return (STATIC_ARENA, place.offset, 0)
+            case Arena.BATCH:
+                return (BATCH_ARENA, 0, place.offset)
+            case Arena.CONTROL:
+                entry = [i for i in self.graph.inputs if i.role in CONTROLLED][place.offset]
+                slot = {Role.SEED: SEED, Role.STEP: STEP}.get(entry.role)
+                if slot is None:
+                    settings = [i.name for i in self.graph.inputs if i.role is Role.SETTING]
+                    slot = SETTINGS + settings.index(entry.name)
+                return (CONTROL_ARENA, 8 * slot, 0)
+
+
+def number(extent: Extent) -> tuple[int, int, int]:
+    if isinstance(extent, BatchExtent):
+        return (LITERAL, 0, extent.multiple)
+    return (LITERAL, extent, 0)
+
+
+def tensor_specs(graph: Graph) -> tuple[TensorSpec, ...]:
+    specs: list[TensorSpec] = []
+    for entry in graph.inputs:
+        if entry.role in PERSISTENT:
+            shape = tuple(e for e in entry.value.type.shape if isinstance(e, int))
+            if len(shape) != entry.value.type.rank:
+                raise CompilerBug("manifest", f"the tensor '{entry.name}' depends on the batch")
+            specs.append(TensorSpec(entry.name, entry.role, entry.value.type.dtype, shape))
+    return tuple(specs)
+
+
+def without_identity(kernel: Kernel) -> Kernel:
+    """The kernel with everything left out that its code does not depend on: its name, streams, and what it watches."""
+    def plain(i: object) -> object:
+        if isinstance(i, Random):
+            return replace(i, stream=0)
+        if isinstance(i, Store) and i.watch is not None:
+            return replace(i, watch="")
+        return i
+
+    stages = tuple(
+        replace(s, body=tuple(plain(i) for i in s.body), after=tuple(plain(i) for i in s.after)) for s in kernel.stages
+    )
+    buffers = tuple(replace(b, name="") for b in kernel.buffers)
+    return replace(kernel, name="", stages=stages, buffers=buffers)
+
+
+def symbol_of(text: str) -> str:
+    return "k_" + sha256(text.encode()).hexdigest()[:20]
