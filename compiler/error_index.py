@@ -7,25 +7,16 @@ E09 features that are not compiled yet; W01 lints. A code is never given a secon
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from textwrap import indent
 
 from compiler.diagnostics import UsageError
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorEntry:
-    """One code: `title` is a short claim, `explanation` says why it is an error and what to do about it.
-
-    `wrong` and `right` are the same piece of text before and after the correction.
-    """
-
-    code: str
-    title: str
-    explanation: str
-    wrong: str
-    right: str
-
+from compiler.error_entries.entry import ErrorEntry
+from compiler.error_entries.layers import LAYERS
+from compiler.error_entries.missing import LINTS, MISSING
+from compiler.error_entries.names import NAMES
+from compiler.error_entries.settings import SETTINGS
+from compiler.error_entries.shapes import SHAPES
+from compiler.error_entries.training import TRAINING
 
 SECTIONS: tuple[tuple[str, str], ...] = (
     ("E01", "Syntax"),
@@ -226,7 +217,7 @@ _SYNTAX: tuple[ErrorEntry, ...] = (
     ),
 )
 
-ERRORS: tuple[ErrorEntry, ...] = (*_SYNTAX,)
+ERRORS: tuple[ErrorEntry, ...] = (*_SYNTAX, *NAMES, *SETTINGS, *SHAPES, *LAYERS, *TRAINING, *MISSING, *LINTS)
 
 
 def explain(code: str) -> str:

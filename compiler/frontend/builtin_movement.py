@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.diagnostics import hint
+from compiler.diagnostics import Note, hint
 from compiler.frontend.binding import expect_tensor
 from compiler.frontend.builtin_table import Arguments, Builtin, BuiltinParameter
 from compiler.frontend.machine import Machine
@@ -200,11 +200,7 @@ def _concat(machine: Machine, arguments: Arguments) -> Value:
                 "E0411",
                 f"`concat` of {shown(machine, first)} and {shown(machine, tensor)} along axis {axis}: all other "
                 "dimensions must be equal",
-                *origin_notes(
-                    machine,
-                    *zip(first.shape, first.axes, strict=True),
-                    *zip(tensor.shape, tensor.axes, strict=True),
-                ),
+                *_differing(machine, first, tensor, axis),
             )
     if len(tensors) == 1:
         return first
@@ -214,6 +210,14 @@ def _concat(machine: Machine, arguments: Arguments) -> Value:
     ]
     axes[axis] = Axis(origin=machine.here)
     return TensorValue(machine.emit(Concat(axis), *(t.value for t in tensors)), tuple(axes))
+
+
+def _differing(machine: Machine, first: TensorValue, second: TensorValue, axis: int) -> tuple[Note, ...]:
+    """Where the dimensions come from that keep two tensors from being joined."""
+    if first.rank != second.rank:
+        return ()
+    places = [i for i in range(first.rank) if i != axis and first.shape[i] != second.shape[i]]
+    return origin_notes(machine, *((t.shape[i], t.axes[i]) for i in places for t in (first, second)))
 
 
 def _reverse(machine: Machine, arguments: Arguments) -> Value:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from compiler.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.environment import FIXED, Environment, Kind
 from compiler.frontend.failures import failure
+from compiler.frontend.instances import names_in
 from compiler.frontend.machine import Session
 from compiler.frontend.name_expressions import ExpressionNames
-from compiler.frontend.scope import Namespace
+from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.walk import dimensions_of
 
 _MAY_OWN = ("layer", "model")
@@ -27,14 +28,30 @@ _PLACES = {
 
 def check_names(session: Session, modules: tuple[syntax.Module, ...]) -> None:
     """Record each name that means nothing, each statement that stands where it cannot, and what is never used."""
+    read = _read_by_experiments(modules)
     for module in modules:
         scope = session.scopes[module.source.name]
         for declaration in module.declarations:
-            _DeclarationNames(session, scope).check(declaration)
+            _DeclarationNames(session, scope, read).check(declaration)
+
+
+def _read_by_experiments(modules: tuple[syntax.Module, ...]) -> dict[str, set[str]]:
+    """For each model, the names that a `train` of it reads."""
+    read: dict[str, set[str]] = {}
+    for train in (d for module in modules for d in module.declarations if isinstance(d, syntax.Train)):
+        ranges = [target.range for target in train.targets if target.range is not None]
+        dimensions = [d for target in train.targets for d in dimensions_of(target.annotation)]
+        for expression in (*(entry.value for entry in train.entries), *ranges, *dimensions):
+            read.setdefault(train.model.id, set()).update(name.id for name in names_in(expression))
+    return read
 
 
 class _DeclarationNames(ExpressionNames):
-    """The check of one declaration."""
+    """The check of one declaration. `read` are the names of each model that its experiments read."""
+
+    def __init__(self, session: Session, scope: ModuleScope, read: Mapping[str, set[str]]) -> None:
+        super().__init__(session, scope)
+        self.read = read
 
     def check(self, declaration: syntax.Declaration) -> None:
         match declaration:
@@ -129,14 +146,9 @@ class _DeclarationNames(ExpressionNames):
         self._expect_distinct((model.settings,))
         self._settings(signature.settings, signature.types)
         self._block(model.body, is_last=True)
-        trained = [name for name in self.environment.kinds if self.environment.kinds[name] is Kind.OUTPUT]
-        self.environment.used |= set(trained)
-        self.environment.used |= self._used_in_experiments(model)
+        outputs = {name for name, kind in self.environment.kinds.items() if kind is Kind.OUTPUT}
+        self.environment.used |= outputs | self.read.get(model.name, set())
         self._warn_of_unused()
-
-    def _used_in_experiments(self, model: syntax.Model) -> set[str]:
-        """What a `train` may read of the model; whether it does is not the model's concern."""
-        return {name for name, kind in self.environment.kinds.items() if kind is Kind.DIMENSION}
 
     def _train(self, train: syntax.Train) -> None:
         self.keyword = "train"

@@ -127,7 +127,7 @@ def _misplaced(
     machine.fail(
         "E0402",
         f"`{symbol}` of {shown(machine, left)} and {shown(machine, right)}: the dimension `{label[1]}` is "
-        f"{_ordinal(-ours)} from the right in one and {_ordinal(-theirs)} in the other",
+        f"{_place(ours)} in one and {_place(theirs)} in the other",
         *origin_notes(machine, (left.shape[ours], left.axes[ours]), (right.shape[theirs], right.axes[theirs])),
         hint(_alignment_hint(machine, smaller, larger, label)),
     )
@@ -140,8 +140,9 @@ def _alignment_hint(machine: Machine, smaller: TensorValue, larger: TensorValue,
     return "`align(v, x)` puts the named dimensions of `v` where `x` has them; an index with `None` adds an axis of 1"
 
 
-def _ordinal(place: int) -> str:
-    return {1: "first", 2: "second", 3: "third"}.get(place, f"{place}th")
+def _place(place: int) -> str:
+    """The place of an axis, which counts from the right, in words."""
+    return {-1: "last", -2: "next-to-last", -3: "third from the right"}.get(place, f"{-place}th from the right")
 
 
 def _expect_one_name(machine: Machine, symbol: str, left: TensorValue, right: TensorValue, place: int) -> None:
@@ -151,7 +152,7 @@ def _expect_one_name(machine: Machine, symbol: str, left: TensorValue, right: Te
                 machine.fail(
                     "E0403",
                     f"`{symbol}` of {shown(machine, left)} and {shown(machine, right)}: the dimension `{name}` meets "
-                    f"`{other}`, {_ordinal(-place)} from the right",
+                    f"`{other}`, both {_place(place)}",
                     *origin_notes(
                         machine, (left.shape[place], left.axes[place]), (right.shape[place], right.axes[place])
                     ),
@@ -165,7 +166,7 @@ def _extents_differ(machine: Machine, symbol: str, left: TensorValue, right: Ten
     machine.fail(
         "E0401",
         f"`{symbol}` of {shown(machine, left)} and {shown(machine, right)}: `{shown_axis(machine, *a)}` and "
-        f"`{shown_axis(machine, *b)}` do not fit, {_ordinal(-place)} from the right",
+        f"`{shown_axis(machine, *b)}`, both {_place(place)}, do not fit",
         *origin_notes(machine, a, b),
         hint("sizes must be equal, or one of them 1"),
     )

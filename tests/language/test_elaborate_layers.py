@@ -40,18 +40,27 @@ PATHS = {
     "a variable and a kind": ("h = dense(4)(x)\noutput y = h", ["h.dense"]),
     "the output": ("output y = x |> dense(4)", ["y.dense"]),
     "the instance itself is bound": ("h = dense(4)\noutput y = h(x)", ["h"]),
-    "repeated kinds": ("h = x |> dense(4) |> dense(5)\nh = dense(6)(h)\noutput y = h", ["h.dense", "h.dense_2", "h.dense_3"]),
+    "repeated kinds": (
+        "h = x |> dense(4) |> dense(5)\nh = dense(6)(h)\noutput y = h",
+        ["h.dense", "h.dense_2", "h.dense_3"],
+    ),
     "rounds of a loop": ("for i in 0..2 { x = x |> dense(4) }\noutput y = x", ["x.0.dense", "x.1.dense"]),
     "nested rounds": (
         "for i in 0..2 { for j in 0..2 { x = dense(4)(x) } }\noutput y = x",
         ["x.0.0.dense", "x.0.1.dense", "x.1.0.dense", "x.1.1.dense"],
     ),
-    "inside a layer, without a name for return": ("h = block(4)(x)\noutput y = h", ["h.block.h.dense", "h.block.dense"]),
+    "inside a layer, without a name for return": (
+        "h = block(4)(x)\noutput y = h",
+        ["h.block.h.dense", "h.block.dense"],
+    ),
     "an argument": ("h = wrapper(dense(4))(x)\noutput y = h", ["h.wrapper.inner"]),
     "an argument of a bound instance": ("h = wrapper(dense(4))\noutput y = h(x)", ["h.inner"]),
     "an argument in an argument": ("h = wrapper(wrapper(dense(4)))(x)\noutput y = h", ["h.wrapper.inner.inner"]),
     "a list": ("h = [dense(4), dense(5)]\noutput y = h[1](h[0](x))", ["h.0", "h.1"]),
-    "a list as an argument": ("h = stack([dense(4), dense(5)])(x)\noutput y = h", ["h.stack.cells.0", "h.stack.cells.1"]),
+    "a list as an argument": (
+        "h = stack([dense(4), dense(5)])(x)\noutput y = h",
+        ["h.stack.cells.0", "h.stack.cells.1"],
+    ),
     "a default": ("h = with_default(x)\noutput y = h", ["h.with_default.norm"]),
     "a shared instance": ("h = dense(3)\noutput y = h(h(x))", ["h"]),
     "an instance in several branches": (

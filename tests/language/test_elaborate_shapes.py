@@ -170,7 +170,9 @@ def test_align_puts_names_where_they_are() -> None:
     x, g = ones(2, 3, 4, 5), np.arange(3, dtype=np.float32)
     found = run("fn f(x: [b, c, h, w], g: [c]) = x * align(g, x)", x, g)
     np.testing.assert_array_equal(found, x * g[:, None, None])
-    both = run("fn f(x: [a, b, c], v: [c, a]) = x * align(v, x)", ones(2, 3, 4), np.arange(8, dtype=np.float32).reshape(4, 2))
+    both = run(
+        "fn f(x: [a, b, c], v: [c, a]) = x * align(v, x)", ones(2, 3, 4), np.arange(8, dtype=np.float32).reshape(4, 2)
+    )
     np.testing.assert_array_equal(both, ones(2, 3, 4) * np.arange(8).reshape(4, 2).T[:, None, :])
     assert codes(mistakes_of_call("fn f(x: [a, b], v: [c]) = align(v, x)", ones(2, 3), ones(2))) == ["E0406"]
 
@@ -195,7 +197,8 @@ def test_batch_is_a_dimension_of_run_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expression", "factor"), [("x * batch", 5), ("x / batch", 1 / 5), ("x * (1 / batch)", 1 / 5), ("x * sqrt(batch)", 5**0.5)]
+    ("expression", "factor"),
+    [("x * batch", 5), ("x / batch", 1 / 5), ("x * (1 / batch)", 1 / 5), ("x * sqrt(batch)", 5**0.5)],
 )
 def test_batch_in_arithmetic_is_a_scalar_tensor(expression: str, factor: float) -> None:
     found = run_program(program(MODEL.format(expression)), {"x": ones(5, 6)}, batch=5)["y"]
@@ -230,7 +233,9 @@ def test_what_batch_cannot_be(expression: str, code: str) -> None:
     assert codes(mistakes(MODEL.format(expression))) == [code]
 
 
-@pytest.mark.parametrize("statement", ["if batch > 1 { y = x }", "for i in 0..batch { y = x }", "for i in batch { y = x }"])
+@pytest.mark.parametrize(
+    "statement", ["if batch > 1 { y = x }", "for i in 0..batch { y = x }", "for i in batch { y = x }"]
+)
 def test_batch_decides_nothing(statement: str) -> None:
     text = f"model M {{\n input x: f32[batch, 6]\n y = x\n {statement}\n output z = y\n}}"
     assert codes(mistakes(text)) == ["E0307"]

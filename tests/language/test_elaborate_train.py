@@ -42,7 +42,13 @@ def test_a_program_has_two_graphs_and_a_plan() -> None:
     assert (found.plan.batch, found.plan.epochs, found.plan.steps, found.plan.seed) == (8, 3, None, 7)
     assert found.plan.metrics == ("accuracy",)
     label = found.inputs[1]
-    assert (label.name, label.is_target, label.low, label.high, label.dimension_names) == ("label", True, 0, 3, ("batch",))
+    assert (label.name, label.is_target, label.low, label.high, label.dimension_names) == (
+        "label",
+        True,
+        0,
+        3,
+        ("batch",),
+    )
     assert "seed" in inputs(found.training)
     assert "seed" not in inputs(found.inference)
 
@@ -257,7 +263,9 @@ def test_several_penalties() -> None:
     assert codes(mistakes(text(penalty='l2(0.1, on = "*.w")'))) == ["E0605"]
 
 
-@pytest.mark.parametrize(("clip", "is_global"), [("value(0.5)", False), ("norm(1.0)", False), ("global_norm(2.0)", True)])
+@pytest.mark.parametrize(
+    ("clip", "is_global"), [("value(0.5)", False), ("norm(1.0)", False), ("global_norm(2.0)", True)]
+)
 def test_clips(clip: str, is_global: bool) -> None:
     found = program(text(clip=clip))
     assert found.plan is not None
@@ -297,7 +305,7 @@ def test_forms_have_their_own_namespaces() -> None:
         ("validation", '"no"', "E0603"),
         ("early_stop", "5", "E0603"),
         ("init_from", "3", "E0603"),
-        ("data", "parquet(\"x\")", "E0201"),
+        ("data", 'parquet("x")', "E0201"),
         ("data", "csv()", "E0302"),
         ("accumulate", "4", "E0908"),
         ("ema", "0.99", "E0908"),
@@ -369,5 +377,7 @@ def test_one_of_several_experiments_is_named() -> None:
 
 
 def test_all_independent_mistakes_are_told() -> None:
-    found = mistakes(text(loss="cros_entropy(logits, label)", optimizer="adam(l = 1)", metrics="[mean(logits, axis = 5)]"))
+    found = mistakes(
+        text(loss="cros_entropy(logits, label)", optimizer="adam(l = 1)", metrics="[mean(logits, axis = 5)]")
+    )
     assert sorted(codes(found)) == ["E0201", "E0301", "E0406"]

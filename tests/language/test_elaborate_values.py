@@ -157,7 +157,20 @@ def test_operations_on_tensors(expression: str) -> None:
 
 @pytest.mark.parametrize(
     "index",
-    [":, 0", ":, -1", "0", "..., 0:2", "-1, ...", "None, 0", ":, None", "..., None, 1", ":, ::2", "::-1", "1:, -2:", ":0"],
+    [
+        ":, 0",
+        ":, -1",
+        "0",
+        "..., 0:2",
+        "-1, ...",
+        "None, 0",
+        ":, None",
+        "..., None, 1",
+        ":, ::2",
+        "::-1",
+        "1:, -2:",
+        ":0",
+    ],
 )
 def test_indices_follow_numpy(index: str) -> None:
     expected = eval(f"X[{index}]", {"X": X})
@@ -272,7 +285,9 @@ def test_defaults_see_the_settings_before_them() -> None:
 
 def test_constants_may_depend_on_each_other() -> None:
     assert run("const A = B + 1\nconst B = 2\nfn f(x) = A * x", 1.0) == 3
-    assert codes(mistakes("const A = B\nconst B = A\nmodel M { \n input x: f32[batch]\n output y = A * x\n}")) == ["E0209"]
+    assert codes(mistakes("const A = B\nconst B = A\nmodel M { \n input x: f32[batch]\n output y = A * x\n}")) == [
+        "E0209"
+    ]
 
 
 def test_loops_and_branches_unroll() -> None:

@@ -61,7 +61,9 @@ def run(text: str, *operands: Any, name: str = "f", training: bool = False, **co
     return found[0] if len(found) == 1 else found
 
 
-def run_graph(graph: Graph, inputs: Mapping[str, Array], batch: int = 2, seed: int = 0, step: int = 0) -> dict[str, Array]:
+def run_graph(
+    graph: Graph, inputs: Mapping[str, Array], batch: int = 2, seed: int = 0, step: int = 0
+) -> dict[str, Array]:
     """The outputs of a graph; settings that are not given are an error, the seed and step have defaults."""
     known = {"seed": np.array(seed, np.int64), "step": np.array(step, np.int64)}
     return evaluate(graph, {**known, **inputs}, batch)
@@ -72,7 +74,9 @@ def started(initializer: Graph, seed: int = 0) -> Array:
     return run_graph(initializer, {}, seed=seed)["value"]
 
 
-def run_program(found: Program, data: Mapping[str, Any], batch: int, training: bool = True, step: int = 0) -> dict[str, Array]:
+def run_program(
+    found: Program, data: Mapping[str, Any], batch: int, training: bool = True, step: int = 0
+) -> dict[str, Array]:
     """One evaluation of a program from its starting parameters."""
     graph = found.training if training else found.inference
     inputs: dict[str, Array] = {spec.path: started(spec.initializer) for spec in found.parameters}

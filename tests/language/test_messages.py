@@ -1,0 +1,116 @@
+"""Each mistake of a program has one message: its code, its whole text, and none for the corrected program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from elaboration import codes, mistakes, modules, program
+from golden import Golden, cases
+
+from compiler.diagnostics import Diagnostic, SourceError
+from compiler.error_entries.entry import ErrorEntry
+from compiler.error_index import ERRORS
+from compiler.frontend.elaborate import check
+from compiler.rendering import render
+
+from elaboration import library  # isort: skip
+
+# E01 are syntax: tests/language/test_parser_errors.py. These are found only when an experiment is chosen and set.
+_ON_THE_COMMAND_LINE = {"E0609": (), "E0610": (("optimizer.rate", "0.01"),)}
+ENTRIES = [entry for entry in ERRORS if not entry.code.startswith("E01")]
+
+
+def found(entry: ErrorEntry, text: str) -> list[Diagnostic]:
+    """All errors and warnings of a text; a warning counts only where the entry is one."""
+    if entry.code in _ON_THE_COMMAND_LINE:
+        overrides = _ON_THE_COMMAND_LINE[entry.code] if text == entry.wrong else ()
+        return mistakes(text, *overrides, elaborates=True)
+    severity = "warning" if entry.code.startswith("W") else "error"
+    return [d for d in check(modules(text), library()) if d.severity == severity]
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.code)
+def test_each_code_has_an_example_with_this_text(entry: ErrorEntry, golden: Golden) -> None:
+    shown = found(entry, entry.wrong)
+    assert codes(shown) == [entry.code]
+    golden(f"errors/{entry.code}.error", render(shown))
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.code)
+def test_the_corrected_text_has_no_mistake(entry: ErrorEntry) -> None:
+    left = [d for d in found(entry, entry.right) if d.code != "E0901"]  # a correct `scan` is still a missing feature
+    assert left == []
+
+
+@pytest.mark.parametrize("case", cases("errors"), ids=lambda case: case.stem)
+def test_the_messages_of_a_case(case: Path, golden: Golden) -> None:
+    text = case.read_text(encoding="utf-8")
+    golden(f"errors/{case.stem}.error", render(check(modules(text), library())))
+
+
+def test_every_code_that_is_raised_has_an_entry() -> None:
+    known = {entry.code for entry in ERRORS}
+    folder = Path(__file__).parents[2] / "compiler" / "frontend"
+    raised = {word for path in folder.glob("*.py") for word in path.read_text().split('"') if _is_code(word)}
+    assert raised <= known
+
+
+def _is_code(word: str) -> bool:
+    return len(word) == 5 and word[0] in "EW" and word[1:].isdigit()
+
+
+def test_a_mistake_in_the_library_is_shown_at_the_users_call() -> None:
+    text = "model M {\n    input x: i32[batch, 4]\n    output y = x |> dense(3)\n}"
+    (shown,) = mistakes(text)
+    assert (shown.span.line, shown.span.source.name) == (3, "model.dl")
+
+
+def test_one_mistake_gives_one_error() -> None:
+    text = """
+layer broken(x: [batch, n]) {
+    h = x + zeros(n + 1)
+    z = h * 2
+    return z @ ones(n, 3)
+}
+model M {
+    input x: f32[batch, 4]
+    a = broken(x)
+    for i in 0..5 { a = broken(a) + a }
+    output y = a |> dense(3)
+}
+train M {
+    loss = mean(y)
+    optimizer = adam()
+    batch = 2
+}
+"""
+    assert codes(mistakes(text)) == ["E0401"]
+
+
+def test_independent_mistakes_are_all_told() -> None:
+    text = """
+fn unused(x) = y
+layer broken(x: [batch, n]) {
+    a = x + zeros(n + 1)
+    b = relu(x, 2)
+    return a + b
+}
+model M {
+    input x: f32[batch, 4]
+    output y = broken(x)
+    output z = dens(3)(x)
+}
+"""
+    shown = mistakes(text)
+    assert [(d.code, d.span.line) for d in shown] == [("E0201", 2), ("E0401", 4), ("E0303", 5), ("E0201", 11)]
+
+
+def test_warnings_do_not_stop_a_program() -> None:
+    text = "model M(spare = 1) {\n    input x: f32[batch, 4]\n    output y = 2 * x\n}"
+    assert codes(list(program(text).warnings)) == ["W0103"]
+
+
+def test_errors_come_as_a_source_error() -> None:
+    with pytest.raises(SourceError):
+        program("model M {\n    input x: f32[batch, 4]\n    output y = z\n}")
