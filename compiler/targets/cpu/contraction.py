@@ -18,6 +18,10 @@ from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, Text, literal
 from compiler.types import BatchExtent, Extent
 
 DEEPEST_UNROLL = 4
+WIDEST = 16  # vectors of columns in a tile
+FEW_ROWS = 4  # up to here the right operand streams through once, and is asked for AHEAD of its use
+AHEAD = 8
+CACHE_LINE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
     rows = nominal(contract.m, batch)
     vectors = min(wanted, 2 if budget >= 12 else 1)
     if rows * vectors < budget:
-        vectors = min(wanted, max(vectors, budget // max(rows, 1)), 8)
+        vectors = min(wanted, max(vectors, budget // max(rows, 1)), WIDEST)
     most = max(1, min(budget // vectors, 28))
     tiles = -(-rows // most)
     return TileShape(-(-rows // tiles), vectors)
@@ -73,6 +77,7 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
         left = text.add(text.add(text.mul(row, contract.lhs_m_stride), lhs), contract.lhs_offset)
         right = text.add(text.add(text.mul(column, contract.rhs_n_stride), rhs), contract.rhs_offset)
         source = text.pointer(k.bases[contract.rhs], right, REGISTER[contract.dtype])
+        later = _next_panel(k, contract, width, source) if shape.rows > FEW_ROWS and panels > 1 else ""
         axes = contract.k
         if panel_base:
             is_new = text.let(f"icmp ne i64 {right}, {carried[0]}")
@@ -80,7 +85,7 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
             source, axes = panel_base, _packed_axes(contract, width)
             carried = [text.add(right, 0) if right.startswith("%") else right]
         _prefetch(k, contract, shape, row, column, base)
-        _multiply(k, contract, shape, axes, left, source)
+        _multiply(k, contract, shape, axes, left, source, later)
         _finish(k, contract, shape, start, row, m, column, base)
         return carried
 
@@ -98,10 +103,17 @@ def _items(contract: TileContract, shape: TileShape, panels: int) -> Items:
     return Items(contract.m, shape.rows, outer * panels)
 
 
+def _next_panel(k: KernelText, contract: TileContract, width: int, source: str) -> str:
+    """Where the next panel lies, where its rows are far apart: the processor does not foresee those."""
+    if len(contract.k) > 1 or contract.rhs_n_stride != 1 or contract.k[0].rhs_stride < 2 * width:
+        return ""
+    return k.text.pointer(source, str(width), REGISTER[contract.dtype])
+
+
 def _packs(contract: TileContract, shape: TileShape, batch: int) -> bool:
     """Whether a panel of the right operand is copied to a dense block before its tiles: it pays for several tiles,
     and a transposed operand needs it."""
-    return contract.rhs_n_stride != 1 or nominal(contract.m, batch) > 3 * shape.rows
+    return contract.rhs_n_stride != 1 or nominal(contract.m, batch) > shape.rows
 
 
 def _panel_base(k: KernelText, contract: TileContract, width: int) -> str:
@@ -268,15 +280,21 @@ def _sum(text: Text, left: str, right: str) -> str:
 
 
 def _multiply(
-    k: KernelText, contract: TileContract, shape: TileShape, axes: Sequence[ContractedAxis], left: str, rhs: str
+    k: KernelText,
+    contract: TileContract,
+    shape: TileShape,
+    axes: Sequence[ContractedAxis],
+    left: str,
+    rhs: str,
+    later: str,
 ) -> None:
-    """Run the register tile over k and put it into scratch."""
+    """Run the register tile over k and put it into scratch. What lies at `later`, the next panel, is asked for."""
     text, type_ = k.text, REGISTER[contract.dtype]
     vector = f"<{LANES} x {type_}>"
     lhs = text.pointer(k.bases[contract.lhs], left, type_)
     zero = f"splat ({type_} {literal(0.0, contract.dtype)})"
     accumulators = [zero] * (shape.rows * shape.vectors)
-    accumulators = _sum_over(k, contract, shape, axes, lhs, rhs, accumulators)
+    accumulators = _sum_over(k, contract, shape, axes, lhs, rhs, later, accumulators)
     for row in range(shape.rows):
         for part in range(shape.vectors):
             place = text.pointer(k.bases[contract.tile], str((row * shape.vectors + part) * LANES), type_)
@@ -312,6 +330,7 @@ def _sum_over(
     axes: Sequence[ContractedAxis],
     lhs: str,
     rhs: str,
+    later: str,
     accumulators: list[str],
 ) -> list[str]:
     text, type_ = k.text, REGISTER[contract.dtype]
@@ -323,7 +342,7 @@ def _sum_over(
         def outer_body(index: str, carried: list[str]) -> list[str]:
             inner_lhs = text.pointer(lhs, text.mul(index, axis.lhs_stride), type_)
             inner_rhs = text.pointer(rhs, text.mul(index, axis.rhs_stride), type_)
-            return _sum_over(k, contract, shape, axes[1:], inner_lhs, inner_rhs, carried)
+            return _sum_over(k, contract, shape, axes[1:], inner_lhs, inner_rhs, "", carried)
 
         return text.loop("0", extent, 1, carries, outer_body)
 
@@ -334,6 +353,11 @@ def _sum_over(
     def step(index: str, carried: list[str], times: int) -> list[str]:
         left = text.pointer(lhs, text.mul(index, axis.lhs_stride), type_)
         right = text.pointer(rhs, text.mul(index, axis.rhs_stride), type_)
+        for turn in range(times if later else 0):
+            for line in range(0, shape.vectors * LANES * contract.dtype.size, CACHE_LINE):
+                place = text.add(text.mul(text.add(index, turn), contract.k[0].rhs_stride), line // contract.dtype.size)
+                ahead = text.pointer(later, place, type_)
+                text.line(f"call void @llvm.prefetch.p0(ptr {ahead}, i32 0, i32 2, i32 1)")
         for turn in range(times):
             carried = _rank_one(text, contract, shape, axis, left, right, turn, carried)
         return carried
@@ -368,6 +392,9 @@ def _rank_one(
     for part in range(shape.vectors):
         place = text.pointer(right, str(turn * axis.rhs_stride + part * LANES), type_)
         columns.append(text.let(f"load {vector}, ptr {place}, align {size}"))
+        if shape.rows <= FEW_ROWS and axis.rhs_stride > shape.vectors * LANES:
+            later = text.pointer(right, str((turn + AHEAD) * axis.rhs_stride + part * LANES), type_)
+            text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
     following = list(accumulators)
     for row in range(shape.rows):
         place = text.pointer(left, str(row * contract.lhs_m_stride + turn * axis.lhs_stride), type_)

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import is_
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from compiler.diagnostics import CompilerBug
 from compiler.interface import Results, Tensors
-from compiler.targets.cpu.manifest import BATCH_ARENA, CONTROL_ARENA, FIRST_TENSOR, FLAGS, SCRATCH_ARENA, Manifest
+from compiler.targets.cpu.manifest import (
+    BATCH_ARENA,
+    CONTROL_ARENA,
+    FIRST_TENSOR,
+    FLAGS,
+    SCRATCH_ARENA,
+    Manifest,
+    ResultSlot,
+)
 from compiler.targets.cpu.memory import NUMPY, SLACK, TensorStore, reserve
 from compiler.targets.cpu.runner import (
     ABI_VERSION,
-    BATCH,
     ENTRY_SLOTS,
     LOCAL,
     PARALLEL,
     PROGRAM_SLOTS,
-    REMAINING,
-    ROWS,
     SCRATCH_BYTES,
     SEED,
     SETTINGS,
@@ -28,7 +36,7 @@ from compiler.targets.cpu.runner import (
     STOP,
 )
 from compiler.targets.cpu.team import Team
-from compiler.types import BatchExtent, DType, at_batch, depends_on_batch
+from compiler.types import BatchExtent, DType
 
 Array: TypeAlias = np.ndarray[Any, Any]
 ROUNDING = 16  # the capacity is the batch rounded up to this, and as much again for tiles that overshoot
@@ -44,10 +52,10 @@ class NativeExecutable:
         self._arguments_offset = 8 * (SETTINGS + len(manifest.settings) + 8)
         flags_offset = self._arguments_offset + 8 * len(manifest.relocations)
         self._control = reserve(flags_offset + len(manifest.watched) + 64)
-        self._words = self._control[: 8 * SETTINGS].view(np.int64)
-        settings = self._control[8 * SETTINGS : 8 * (SETTINGS + len(manifest.settings))]
-        self._settings = settings.view(NUMPY[manifest.setting_dtype])[:: 8 // manifest.setting_dtype.size]
-        self._flags = self._control[flags_offset : flags_offset + len(manifest.watched)]
+        self._words = (ctypes.c_int64 * SETTINGS).from_buffer(self._control)
+        numbers = ctypes.c_float if manifest.setting_dtype is DType.F32 else ctypes.c_double
+        self._settings = [numbers.from_buffer(self._control, 8 * (SETTINGS + k)) for k in range(len(manifest.settings))]
+        self._flags = memoryview(self._control[flags_offset : flags_offset + len(manifest.watched)])  # type: ignore[arg-type]
         self._static = reserve(manifest.static_bytes)
         self._scratch = reserve(0)
         self._batch = reserve(0)
@@ -65,13 +73,17 @@ class NativeExecutable:
             manifest.scratch_bytes,
             manifest.flush,
         )
-        self._arenas = np.zeros(FIRST_TENSOR + len(manifest.tensors), np.int64)
-        self._arenas[:FIRST_TENSOR] = [a.ctypes.data for a in (self._control, self._static, self._batch, self._scratch)]
-        self._inputs = np.zeros(len(manifest.inputs) + 1, np.int64)
-        self._outputs = np.zeros(len(manifest.results) + 1, np.int64)
-        self._program_address = self._program.ctypes.data
-        self._arenas_address = self._arenas.ctypes.data
-        self._inputs_address, self._outputs_address = self._inputs.ctypes.data, self._outputs.ctypes.data
+        self._arenas = (ctypes.c_int64 * (FIRST_TENSOR + len(manifest.tensors)))()
+        self._arenas[:FIRST_TENSOR] = [address_of(a) for a in (self._control, self._static, self._batch, self._scratch)]
+        self._inputs = (ctypes.c_int64 * (len(manifest.inputs) + 1))()
+        self._outputs = (ctypes.c_int64 * (len(manifest.results) + 1))()
+        blocks = (self._arenas, self._inputs, self._outputs)
+        self._blocks = (self._program.ctypes.data, *(ctypes.addressof(block) for block in blocks))
+        self._results = [_ResultPlan.of(slot) for slot in manifest.results]
+        self._only_rows = all(slot.batch_axis is not None for slot in manifest.inputs)
+        self._fed: tuple[Array, ...] = ()
+        self._row_numbers: Array | None = None
+        self._last_batch = 0
         self._bound: Tensors | None = None
 
     def _entry_table(self, address: Callable[[str], int]) -> Array:
@@ -111,27 +123,44 @@ class NativeExecutable:
         """Run one step for each `batch` entries of `rows`; see the protocol in `compiler.interface`."""
         self._bind(tensors)
         self._set(seed, settings or {})
-        rows = np.ascontiguousarray(rows, np.int64)
-        full, rest = divmod(len(rows), batch)
-        sizes = [(0, full, batch)] * (full > 0) + [(full, 1, rest)] * (rest > 0)
-        kept = [self._feed(slot.name, data) for slot in self.manifest.inputs]
-        outputs = [self._output(slot.shape, slot.dtype, full + (rest > 0), len(rows)) for slot in self.manifest.results]
-        self._inputs[: len(kept)] = [a.ctypes.data for a in kept]
-        self._flags[:] = 0
-        self._words[STEP] = first_step
+        self._feed(data)
+        if rows is not self._row_numbers or batch != self._last_batch:
+            self._lay_out(rows, batch)
+        words, flags = self._words, self._flags
+        words[STEP] = first_step
         broken: list[tuple[str, int]] = []
-        for first, steps, size in sizes:
-            for number, (slot, out) in enumerate(zip(self.manifest.results, outputs, strict=True)):
-                offset = first * (batch * (out.strides[0] if out.ndim else 0) if depends_on_batch(slot.shape) else out.strides[0])
-                multiple = _multiple(slot.shape) if depends_on_batch(slot.shape) else 1
-                self._outputs[number] = out.ctypes.data + offset * multiple
-            self._steps(rows.ctypes.data + 8 * first * batch, steps, size)
-            if self._flags.any():
-                broken += [(self.manifest.watched[k], first_step + first + steps - 1) for k in np.flatnonzero(self._flags)]
-                self._flags[:] = 0
-        return self._results(outputs, tuple(dict.fromkeys(broken)))
+        for first, count, size, place, outputs in self._phases:
+            self._outputs[:] = outputs
+            self._run(place, count, size)
+            if any(flags):
+                raised = [k for k, flag in enumerate(flags) if flag]
+                broken += [(self.manifest.watched[k], first_step + first + count - 1) for k in raised]
+                flags[:] = bytes(len(flags))
+        return self._gathered(tuple(dict.fromkeys(broken)))
 
-    def call(self, inputs: Mapping[str, Array], batch: int = 1, tensors: Tensors | None = None, seed: int = 0) -> dict[str, Array]:
+    def _lay_out(self, rows: Array, batch: int) -> None:
+        """Room for the results of a call, and its phases: the full batches, then a short one."""
+        self._last_batch = batch
+        self._row_numbers = np.ascontiguousarray(rows, np.int64)
+        full, rest = divmod(len(rows), batch)
+        self._outs = [plan.allocated(full + (rest > 0), len(rows)) for plan in self._results]
+        places = [address_of(out) for out in self._outs]
+        begin = address_of(self._row_numbers)
+        self._phases = [
+            (
+                first,
+                count,
+                size,
+                begin + 8 * first * batch,
+                (*(p + first * plan.bytes_for(batch) for p, plan in zip(places, self._results, strict=True)), 0),
+            )
+            for first, count, size in ((0, full, batch), (full, 1, rest))
+            if count and size
+        ]
+
+    def call(
+        self, inputs: Mapping[str, Array], batch: int = 1, tensors: Tensors | None = None, seed: int = 0
+    ) -> dict[str, Array]:
         """One step on whole arrays: batch inputs have `batch` rows each, static inputs their own shape."""
         axes = {slot.name: slot.batch_axis for slot in self.manifest.inputs}
         given = {k: np.ascontiguousarray(np.moveaxis(v, axes[k] or 0, 0) if axes[k] else v) for k, v in inputs.items()}
@@ -156,71 +185,87 @@ class NativeExecutable:
         self._bound = tensors
 
     def _set(self, seed: int, settings: Mapping[str, float]) -> None:
-        self._words[SEED] = np.int64(np.uint64(seed % 2**64).astype(np.int64))
-        for number, name in enumerate(self.manifest.settings):
+        self._words[SEED] = seed  # wraps to 64 bits
+        for name, cell in zip(self.manifest.settings, self._settings, strict=True):
             if name not in settings:
                 raise CompilerBug("executable", f"no value for the setting '{name}'")
-            self._settings[number] = settings[name]
+            cell.value = settings[name]
 
-    def _feed(self, name: str, data: Mapping[str, Array]) -> Array:
-        slot = next(s for s in self.manifest.inputs if s.name == name)
-        array = data[name]
-        if array.dtype != NUMPY[slot.dtype] or not array.flags.c_contiguous:
-            array = np.ascontiguousarray(array, NUMPY[slot.dtype])
-        if slot.batch_axis is None:
-            raw = array.reshape(-1).view(np.uint8)
-            self._static[slot.offset : slot.offset + raw.size] = raw
-        return array
+    def _feed(self, data: Mapping[str, Array]) -> None:
+        """Note where each input lies; static ones are copied in, as kernels may read a little past their end."""
+        given = tuple(data[slot.name] for slot in self.manifest.inputs)
+        if self._only_rows and len(given) == len(self._fed) and all(map(is_, given, self._fed)):
+            return
+        kept: list[Array] = []
+        for number, (slot, array) in enumerate(zip(self.manifest.inputs, given, strict=True)):
+            if array.dtype != NUMPY[slot.dtype] or not array.flags.c_contiguous:
+                array = np.ascontiguousarray(array, NUMPY[slot.dtype])
+            if slot.batch_axis is None:
+                raw = array.reshape(-1).view(np.uint8)
+                self._static[slot.offset : slot.offset + raw.size] = raw
+            kept.append(array)
+            self._inputs[number] = address_of(array)
+        self._fed = tuple(kept)
 
-    def _output(self, shape: tuple[int | BatchExtent, ...], dtype: DType, steps: int, rows: int) -> Array:
-        if depends_on_batch(shape):
-            order = [e for e in shape if not isinstance(e, BatchExtent)]
-            return np.empty((_multiple(shape) * rows, *order), NUMPY[dtype])
-        return np.empty((steps, *shape), NUMPY[dtype])
-
-    def _steps(self, rows: int, steps: int, batch: int) -> None:
+    def _run(self, rows: int, steps: int, batch: int) -> None:
         capacity = (batch + ROUNDING - 1) // ROUNDING * ROUNDING + ROUNDING
         if capacity > self._capacity:
             self._batch = reserve(self.manifest.batch_bytes * capacity + SLACK)
             each = self.manifest.scratch_bytes + -(-self.manifest.scratch_batch_bytes * capacity // 64) * 64
             self._scratch = reserve(each * self._team.threads)
             self._program[SCRATCH_BYTES] = each
-            self._arenas[BATCH_ARENA] = self._batch.ctypes.data
-            self._arenas[SCRATCH_ARENA] = self._scratch.ctypes.data
+            self._arenas[BATCH_ARENA] = address_of(self._batch)
+            self._arenas[SCRATCH_ARENA] = address_of(self._scratch)
             self._capacity = capacity
-        words = self._words
-        words[LOCAL], words[BATCH], words[ROWS], words[REMAINING], words[STOP] = 0, batch, rows, steps, 0
-        self._team.run(
-            self._program_address,
-            self._arenas_address,
-            self._inputs_address,
-            self._outputs_address,
-            batch,
-            self._capacity,
-            self._team.threads if self._parallel else 1,
-        )
+        self._words[LOCAL : STOP + 1] = (0, batch, rows, steps, 0)
+        self._team.run(*self._blocks, batch, self._capacity, self._team.threads if self._parallel else 1)
 
-    def _results(self, outputs: list[Array], broken: tuple[tuple[str, int], ...]) -> Results:
+    def _gathered(self, broken: tuple[tuple[str, int], ...]) -> Results:
         scalars: dict[str, Array] = {}
         arrays: dict[str, Array] = {}
-        for slot, out in zip(self.manifest.results, outputs, strict=True):
-            if not slot.shape:
-                scalars[slot.name] = out.astype(np.float64)
-            elif depends_on_batch(slot.shape):
-                arrays[slot.name] = _logical(out, slot.shape)
+        for plan, out in zip(self._results, self._outs, strict=True):
+            if plan.is_scalar:
+                scalars[plan.name] = out.astype(np.float64)
             else:
-                arrays[slot.name] = out[-1]
+                arrays[plan.name] = plan.logical(out)
         return Results(scalars, arrays, broken)
 
 
-def _multiple(shape: tuple[int | BatchExtent, ...]) -> int:
-    return next(e.multiple for e in shape if isinstance(e, BatchExtent))
+@dataclass(frozen=True, slots=True)
+class _ResultPlan:
+    """How a result lies in the caller's memory: `rows` for each row of the batch, or one for each step."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    rows: int | None
+    batch_axis: int
+    is_scalar: bool
+    row_bytes: int
+
+    @staticmethod
+    def of(slot: ResultSlot) -> _ResultPlan:
+        axis = next((k for k, e in enumerate(slot.shape) if isinstance(e, BatchExtent)), None)
+        shape = tuple(e for e in slot.shape if isinstance(e, int))
+        extent = None if axis is None else slot.shape[axis]
+        rows = extent.multiple if isinstance(extent, BatchExtent) else None
+        size = math.prod(shape) * slot.dtype.size
+        return _ResultPlan(slot.name, NUMPY[slot.dtype], shape, rows, axis or 0, not slot.shape, size)
+
+    def allocated(self, steps: int, rows: int) -> Array:
+        return np.empty((steps if self.rows is None else self.rows * rows, *self.shape), self.dtype)
+
+    def bytes_for(self, batch: int) -> int:
+        """Bytes of one step."""
+        return self.row_bytes * (1 if self.rows is None else self.rows * batch)
+
+    def logical(self, out: Array) -> Array:
+        """A copy, with the batch axis where the type has it, not first; of a static result, the last step's."""
+        if self.rows is None:
+            return out[-1].copy()
+        return np.ascontiguousarray(np.moveaxis(out, 0, self.batch_axis)) if self.batch_axis else out.copy()
 
 
-def _logical(out: Array, shape: tuple[int | BatchExtent, ...]) -> Array:
-    """Rows are stored batch first; put the batch axis where the type has it."""
-    place = next(k for k, e in enumerate(shape) if isinstance(e, BatchExtent))
-    return out if place == 0 else np.ascontiguousarray(np.moveaxis(out, 0, place))
-
-
-_ = (math, at_batch)
+def address_of(array: Array) -> int:
+    """Where an array lies; faster than `array.ctypes.data`."""
+    return array.__array_interface__["data"][0]

@@ -52,7 +52,7 @@ class Team:
         self._block = block[start : start + SYNC_BYTES]
         self._sync = self._block.ctypes.data
         self._block[BUDGET : BUDGET + 4].view(np.int32)[0] = SPINS
-        self._fields = self._block[JOB_FIELDS : JOB_FIELDS + 56].view(np.int64)
+        self._fields = (ctypes.c_int64 * 7).from_buffer(self._block, JOB_FIELDS)
         self._run = RUN(address("dlc_run"))
         self._announce = ANNOUNCE(address("dlc_announce"))
         self._worker = WORKER(address("dlc_worker"))
