@@ -301,7 +301,9 @@ class _Rewriter:
                 axis = labels.index(label)
                 fits = fits and strides[axis] == step
                 step *= count(value.type.shape[axis])
-        if fits or (strides is not None and len(columns) == 1 and self.is_transposed(value, labels, strides, columns[0], summed)):
+        if fits or (
+            strides is not None and len(columns) == 1 and self.is_transposed(value, labels, strides, columns[0], summed)
+        ):
             return value, labels
         others = [label for label in labels if label not in columns and label not in summed]
         placed = (*others, *(label for label in labels if label in summed), *columns)

@@ -1,0 +1,286 @@
+"""A kernel as pseudo-code, one statement a line: what a user reads to see what a kernel does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from compiler.graph.printer import attributes_of, print_attribute
+from compiler.loops.ir import (
+    Access,
+    BatchCount,
+    Combine,
+    Compute,
+    Instruction,
+    Kernel,
+    Literal,
+    Load,
+    OuterAxis,
+    Position,
+    Random,
+    Reduce,
+    Store,
+    Term,
+    TileContract,
+    Walk,
+)
+from compiler.types import Extent
+
+INFIX = {
+    **{"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "and": "and", "or": "or"},
+    **{"eq": "==", "ne": "!=", "lt": "<", "le": "<="},
+}
+
+
+def print_kernel(kernel: Kernel) -> str:
+    """The kernel as nested loops. Values are v0, v1, ...; a constant stands where it is used."""
+    return _Printer(kernel).text()
+
+
+def print_terms(terms: Sequence[Term], index: str) -> list[str]:
+    """The summands of an address that come from one index: `row*70`, `(column // 4 % 3)*10`."""
+    found: list[str] = []
+    for term in terms:
+        digit = index if term.divisor == 1 else f"{index} // {term.divisor}"
+        digit = digit if term.modulus is None else f"{digit} % {term.modulus}"
+        if term.stride != 1:
+            digit = f"({digit})*{term.stride}" if " " in digit else f"{digit}*{term.stride}"
+        found.append(digit)
+    return found
+
+
+def _sum(parts: Sequence[str]) -> str:
+    """The sum of parts, without those that are 0."""
+    kept = [part for part in parts if part != "0"]
+    return " + ".join(kept).replace("+ -", "- ") or "0"
+
+
+def _outer_names(axes: Sequence[OuterAxis]) -> list[str]:
+    return ["outer"] if len(axes) == 1 else [f"outer{number}" for number in range(len(axes))]
+
+
+def _times(name: str, factor: int) -> str:
+    return "0" if factor == 0 else name if factor == 1 else f"{name}*{factor}"
+
+
+@dataclass(slots=True)
+class _Printer:
+    kernel: Kernel
+    lines: list[str] = field(default_factory=list[str])
+    constants: dict[int, str] = field(default_factory=dict[int, str])
+    depth: int = 1
+
+    def text(self) -> str:
+        kernel = self.kernel
+        self.lines.append(f"kernel {kernel.name}:")
+        for buffer in kernel.buffers:
+            scratch = f" scratch of {buffer.elements}" if buffer.is_scratch and buffer.elements else ""
+            if not buffer.is_scratch or buffer.elements:
+                self.line(f"{buffer.name}: {buffer.dtype.value}{scratch}")
+        for instruction in kernel.prologue:
+            self.instruction(instruction)
+        match kernel.walk:
+            case Walk.ROWS:
+                self.rows()
+            case Walk.COLUMNS:
+                self.columns()
+            case Walk.TILES:
+                self.tiles()
+            case Walk.SCATTER:
+                self.scatter()
+            case Walk.CUMULATE:
+                self.cumulate()
+            case Walk.FETCH | Walk.COLLECT:
+                self.transfer()
+            case _:
+                assert_never(kernel.walk)
+        return "\n".join(self.lines) + "\n"
+
+    # lines
+
+    def line(self, text: str) -> None:
+        self.lines.append("  " * self.depth + text)
+
+    def loop(self, index: str, extent: Extent | str, remark: str = "") -> None:
+        """Open a loop; what follows stands inside it."""
+        bounds = extent if isinstance(extent, str) else f"0..{extent}"
+        self.line(f"for {index} in {bounds}:" + (f"  # {remark}" if remark else ""))
+        self.depth += 1
+
+    def outer_loop(self) -> str:
+        """The loop over outer blocks; no loop, and the index 0, where there is a single one."""
+        if self.kernel.outer == 1:
+            return "0"
+        self.loop("outer", self.kernel.outer, "items")
+        return "outer"
+
+    # walks
+
+    def rows(self) -> None:
+        kernel = self.kernel
+        columns: Extent | str = kernel.columns
+        rows: Extent | str = kernel.rows
+        if kernel.total is not None:
+            rows = f"0..ceil({kernel.total} / {kernel.columns})"
+            columns = f"0..min({kernel.columns}, {kernel.total} - row*{kernel.columns})"
+        self.loop("row", rows, "items")
+        depth = self.depth
+        for stage in kernel.stages:
+            if stage.body:
+                self.loop("column", columns)
+                self.instructions(stage.body)
+                self.depth = depth
+            self.instructions(stage.after)
+
+    def columns(self) -> None:
+        kernel = self.kernel
+        outer = self.outer_loop()
+        self.loop("column", kernel.columns, "items, in blocks")
+        depth = self.depth
+        rows = kernel.rows if outer == "0" else f"outer*{kernel.rows}..(outer + 1)*{kernel.rows}"
+        for stage in kernel.stages:
+            if stage.body:
+                self.loop("row", rows)
+                self.instructions(stage.body)
+                self.depth = depth
+            self.instructions(stage.after, outer)
+
+    def tiles(self) -> None:
+        contract = self.kernel.contraction
+        assert contract is not None
+        names = _outer_names(contract.outer)
+        for name, axis in zip(names, contract.outer, strict=True):
+            self.loop(name, axis.extent)
+        steps = [_times(n, a.row_step) for n, a in zip(names, contract.outer, strict=True)]
+        self.loop("m", contract.m, "items: tiles of m and column")
+        self.line(f"row = {_sum([*steps, _times('m', contract.row_m_step)])}")
+        self.loop("column", contract.n)
+        self.product(contract, names)
+        self.instructions([i for stage in self.kernel.stages for i in stage.body])
+
+    def product(self, contract: TileContract, names: Sequence[str]) -> None:
+        left, right = [str(contract.lhs_offset)], [str(contract.rhs_offset)]
+        for name, axis in zip(names, contract.outer, strict=True):
+            left.append(_times(name, axis.lhs_stride))
+            right.append(_times(name, axis.rhs_stride))
+        left.append(_times("m", contract.lhs_m_stride))
+        self.line("tile = 0")
+        depth = self.depth
+        for number, axis in enumerate(contract.k):
+            name = "k" if len(contract.k) == 1 else f"k{number}"
+            self.loop(name, axis.extent)
+            left.append(_times(name, axis.lhs_stride))
+            right.append(_times(name, axis.rhs_stride))
+        right.append(_times("column", contract.rhs_n_stride))
+        operands = f"{self.name(contract.lhs)}[{_sum(left)}], {self.name(contract.rhs)}[{_sum(right)}]"
+        self.line(f"tile = fma({operands}, tile)")
+        self.depth = depth
+
+    def scatter(self) -> None:
+        kernel = self.kernel
+        extent, width = kernel.total, kernel.columns
+        outer = self.outer_loop()
+        self.loop("column", width, "items, in blocks")
+        depth = self.depth
+        start = "" if outer == "0" else f"outer*{extent}*{width} + "
+        self.loop("place", extent if extent is not None else 0)
+        self.line(f"{self.name(2)}[{start}place*{width} + column] = 0")
+        self.depth = depth
+        self.loop("row", kernel.rows)
+        source = f"row*{width} + column" if outer == "0" else f"(outer*{kernel.rows} + row)*{width} + column"
+        target = f"{start}clamp({self.name(0)}[row], {extent})*{width} + column"
+        self.line(f"{self.name(2)}[{target}] += {self.name(1)}[{source}]")
+
+    def cumulate(self) -> None:
+        kernel = self.kernel
+        outer = self.outer_loop()
+        self.loop("column", kernel.columns, "items, in blocks")
+        self.line("total = 0")
+        self.loop("row", kernel.rows, "from the last to the first" if kernel.total else "")
+        row = "row" if outer == "0" else f"(outer*{kernel.rows} + row)"
+        place = f"{row}*{kernel.columns} + column"
+        self.line(f"total += {self.name(0)}[{place}]")
+        self.line(f"{self.name(1)}[{place}] = total")
+
+    def transfer(self) -> None:
+        kernel = self.kernel
+        what = f"{kernel.columns} elements of {kernel.outer} bytes"
+        if kernel.name == "copy_back":
+            self.line(f"copy {what} to the tensor that they update")
+            return
+        self.loop("row", kernel.rows, "items")
+        way = "from the caller's row" if kernel.walk is Walk.FETCH else "to the caller's row"
+        self.line(f"copy {what} {way}")
+
+    # instructions
+
+    def instructions(self, instructions: Sequence[Instruction], outer: str = "row") -> None:
+        for instruction in instructions:
+            self.instruction(instruction, outer)
+
+    def instruction(self, instruction: Instruction, row: str = "row") -> None:
+        match instruction:
+            case Literal(result=result, value=value):
+                self.constants[result] = print_attribute(value)
+            case BatchCount(result=result):
+                self.constants[result] = "batch"
+            case Load(result=result):
+                self.line(f"v{result} = {self.loaded(instruction, row)}")
+            case Position(result=result, offset=offset, rows=rows, columns=columns):
+                parts = [str(offset), *print_terms(rows, row), *print_terms(columns, "column")]
+                self.line(f"v{result} = {_sum(parts)}")
+            case Compute(result=result):
+                self.line(f"v{result} = {self.computed(instruction)}")
+            case Random(result=result, position=position, seed=seed, step=step, stream=stream):
+                keys = f"seed {self.value(seed)}, step {self.value(step)}, stream {stream}"
+                self.line(f"v{result} = uniform({keys}, element {self.value(position)})")
+            case Reduce():
+                self.line(self.reduced(instruction))
+            case Store(access=access, value=value, watch=watch):
+                remark = "" if watch is None else f"  # NaN and Inf are reported: {watch}"
+                self.line(f"{self.element(access, row)} = {self.value(value)}{remark}")
+            case _:
+                assert_never(instruction)
+
+    def loaded(self, load: Load, row: str) -> str:
+        contract = self.kernel.contraction
+        if contract is not None and load.access.buffer == contract.tile:
+            return "tile"
+        if load.index is None:
+            return self.element(load.access, row)
+        index = self.value(load.index)
+        if load.index_extent:
+            index = f"clamp({index}, {load.index_extent})"
+        return self.element(load.access, row, _times(index, load.index_stride))
+
+    def element(self, access: Access, row: str, index: str = "0") -> str:
+        rows = [] if row == "0" else print_terms(access.rows, row)
+        parts = [index, *rows, *print_terms(access.columns, "column")]
+        offset = str(access.offset)
+        return f"{self.name(access.buffer)}[{_sum([*parts, offset])}]"
+
+    def computed(self, compute: Compute) -> str:
+        operands = [self.value(o) for o in compute.operands]
+        name = compute.op.name
+        if name in INFIX:
+            return f"{operands[0]} {INFIX[name]} {operands[1]}"
+        if name == "neg":
+            return f"-{operands[0]}"
+        if name == "cast":
+            return f"{compute.dtype.value}({operands[0]})"
+        fields = [f"{key}={print_attribute(value)}" for key, value in attributes_of(compute.op)]
+        return f"{name}({', '.join((*operands, *fields))})"
+
+    def reduced(self, reduce: Reduce) -> str:
+        """A fold over the loop around it."""
+        value = self.value(reduce.operand)
+        if reduce.combine is Combine.SUM:
+            return f"v{reduce.result} += {value}"
+        return f"v{reduce.result} = {reduce.combine.value}(v{reduce.result}, {value})"
+
+    def value(self, number: int) -> str:
+        return self.constants.get(number, f"v{number}")
+
+    def name(self, buffer: int) -> str:
+        return self.kernel.buffers[buffer].name

@@ -1,0 +1,131 @@
+"""A schedule as text, and as data for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from compiler.graph.ir import Origin
+from compiler.loops.ir import Kernel, Walk
+from compiler.schedule.ir import Arena, Buffer, Instance, Place, Schedule
+from compiler.schedule.plan_memory import size_in_arena
+
+Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
+
+
+def print_schedule(schedule: Schedule) -> str:
+    """Kernels in order, with the barriers between them, then the buffers that they use and where these lie."""
+    marks = sum(schedule.barriers)
+    head = f"schedule {schedule.name}: {len(schedule.instances)} kernels, {marks} barriers"
+    memory = f"memory: {schedule.static_bytes} bytes, and {schedule.batch_bytes} bytes for each row of the batch"
+    lines = [head, memory, "", "kernels"]
+    for number, (instance, barrier) in enumerate(zip(schedule.instances, schedule.barriers, strict=True)):
+        if barrier:
+            lines.append("  -- barrier --")
+        lines.append(f"  {_instance_line(schedule, number, instance)}")
+    lines.extend(["", "buffers"])
+    lines.extend(f"  {_buffer_line(schedule, index)}" for index in buffers_in_use(schedule.instances))
+    return "\n".join(lines) + "\n"
+
+
+def schedule_to_json(schedule: Schedule) -> dict[str, Json]:
+    """Instances with their kernels by name, buffers with their places; origins by line."""
+    instances: list[Json] = [
+        _instance_to_json(schedule, instance, barrier)
+        for instance, barrier in zip(schedule.instances, schedule.barriers, strict=True)
+    ]
+    buffers: list[Json] = [_buffer_to_json(schedule, index) for index in buffers_in_use(schedule.instances)]
+    return {
+        "name": schedule.name,
+        "static_bytes": schedule.static_bytes,
+        "batch_bytes": schedule.batch_bytes,
+        "instances": instances,
+        "buffers": buffers,
+    }
+
+
+def buffers_in_use(instances: Sequence[Instance]) -> list[int]:
+    """The buffers that the instances read or write, in order."""
+    return sorted({buffer for instance in instances for buffer in (*instance.reads, *instance.writes)})
+
+
+def print_domain(kernel: Kernel) -> str:
+    """`rows batch x 10`: how a kernel walks, and over what."""
+    outer = f"{kernel.outer} x " if kernel.walk in (Walk.COLUMNS, Walk.SCATTER, Walk.CUMULATE) else ""
+    outer = "" if kernel.outer == 1 else outer
+    if kernel.walk is Walk.ROWS and kernel.total is not None:
+        return f"rows {kernel.total}"
+    return f"{kernel.walk.value} {outer}{kernel.rows} x {kernel.columns}"
+
+
+def print_place(place: Place) -> str:
+    """`static 128`, or `batch 40*capacity`."""
+    return f"{place.arena.value} {place.offset}" + ("*capacity" if place.arena is Arena.BATCH else "")
+
+
+def name_of(buffer: Buffer) -> str:
+    return buffer.name if buffer.name is not None else f"b{buffer.index}"
+
+
+def lines_of(origins: Sequence[Origin]) -> list[str]:
+    """The user's lines that origins name, each once, in order: `model.dl:12`."""
+    places = {(o.user_span.source.name, o.user_span.line) for o in origins}
+    return [f"{source}:{line}" for source, line in sorted(places)]
+
+
+def transferred(schedule: Schedule, instance: Instance) -> str | None:
+    """The name of the input that an instance fetches, or of the result that it hands over."""
+    if instance.data < 0:
+        return None
+    if instance.kernel.walk is Walk.FETCH:
+        return schedule.inputs[instance.data].name
+    return schedule.results[instance.data].name
+
+
+def _instance_line(schedule: Schedule, number: int, instance: Instance) -> str:
+    reads, writes = (
+        ", ".join(name_of(schedule.buffers[b]) for b in buffers) for buffers in (instance.reads, instance.writes)
+    )
+    transfer = transferred(schedule, instance)
+    if transfer is not None:
+        outside = f"the caller's {transfer}"
+        reads, writes = reads or outside, writes or outside
+    lines = ", ".join(lines_of(instance.origins))
+    text = f"{number:3} {instance.kernel.name}  [{print_domain(instance.kernel)}]  {reads or 'nothing'} -> {writes}"
+    return text.rstrip() + (f"  # {lines}" if lines else "")
+
+
+def _buffer_line(schedule: Schedule, index: int) -> str:
+    buffer, place = schedule.buffers[index], schedule.places[index]
+    kind = f"  ({buffer.role.value})" if buffer.role is not None else ""
+    type_ = f"{buffer.dtype.value}[{buffer.elements}]"
+    return f"{index:3} {name_of(buffer)}: {type_} at {print_place(place)}, {size_in_arena(buffer)} bytes{kind}"
+
+
+def _instance_to_json(schedule: Schedule, instance: Instance, barrier: bool) -> Json:
+    lines: list[Json] = [*lines_of(instance.origins)]
+    return {
+        "kernel": instance.kernel.name,
+        "walk": instance.kernel.walk.value,
+        "domain": print_domain(instance.kernel),
+        "barrier": barrier,
+        "reads": list(instance.reads),
+        "writes": list(instance.writes),
+        "transfers": transferred(schedule, instance),
+        "watched": list(instance.watched),
+        "lines": lines,
+    }
+
+
+def _buffer_to_json(schedule: Schedule, index: int) -> Json:
+    buffer, place = schedule.buffers[index], schedule.places[index]
+    return {
+        "index": index,
+        "name": buffer.name,
+        "role": None if buffer.role is None else buffer.role.value,
+        "dtype": buffer.dtype.value,
+        "elements": buffer.elements if isinstance(buffer.elements, int) else str(buffer.elements),
+        "arena": place.arena.value,
+        "offset": place.offset,
+        "bytes": size_in_arena(buffer),
+    }
