@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compiler.diagnostics import Diagnostic, Source, SourceError
-from compiler.error_index import explain
-from compiler.executables import allocate, executable, identity, initialise
-from compiler.frontend import elaborate
-from compiler.frontend.format import format_source
-from compiler.frontend.modules import load_library, load_modules
+from compiler import programs
+from compiler.diagnostics import Diagnostic, Source
+from compiler.executables import allocate, initialise, program_executable
 from compiler.frontend.program import (
     DataSource,
     InputSpec,
@@ -21,13 +18,12 @@ from compiler.frontend.program import (
     SettingValue,
     Training,
 )
-from compiler.functions import CompiledFunction
 from compiler.interface import Array, Executable, Options, Results, Tensors
 from compiler.rendering import render, to_json
-from compiler.targets.cpu.cache import CacheInfo, ObjectCache, default_folder
-from compiler.training_step import evaluation_graph, prediction_graph, training_step
+from compiler.targets.cpu.cache import CacheInfo, ObjectCache
 
 if TYPE_CHECKING:
+    from compiler.functions import CompiledFunction
     from compiler.report import PlanReport
 
 __all__ = [
@@ -66,48 +62,55 @@ __all__ = [
 
 def load(path: str | Path, experiment: str | None = None, overrides: tuple[tuple[str, str], ...] = ()) -> Program:
     """Check and elaborate an experiment of a file, or its model where it has no `train`. Raises SourceError."""
-    folder = default_folder()
-    return elaborate.elaborate(load_modules(Path(path), folder), load_library(folder), experiment, overrides)
+    return programs.load(Path(path), experiment, overrides)
 
 
 def load_text(
     text: str, name: str, experiment: str | None = None, overrides: tuple[tuple[str, str], ...] = ()
 ) -> Program:
     """As `load`, from text; `name` stands for the file in messages."""
-    folder = default_folder()
-    return elaborate.elaborate(load_modules(Source(name, text), folder), load_library(folder), experiment, overrides)
+    return programs.load(Source(name, text), experiment, overrides)
 
 
 def check(path: str | Path) -> tuple[Diagnostic, ...]:
     """Every error and warning of a file."""
-    folder = default_folder()
-    try:
-        modules = load_modules(Path(path), folder)
-    except SourceError as error:
-        return error.diagnostics
-    return elaborate.check(modules, load_library(folder))
+    return programs.check(Path(path))
 
 
 def compile_training(program: Program, options: Options) -> Executable:
     """One step of training: forward, loss, gradients, update, metrics."""
-    return executable(lambda: training_step(program), options, identity(program, "training"))
+    return program_executable(program, "training", options)
 
 
 def compile_evaluation(program: Program, options: Options) -> Executable:
     """Loss and metrics, without an update."""
-    return executable(lambda: evaluation_graph(program), options, identity(program, "evaluation"))
+    return program_executable(program, "evaluation", options)
 
 
 def compile_prediction(program: Program, options: Options) -> Executable:
     """The model's outputs."""
-    return executable(lambda: prediction_graph(program), options, identity(program, "prediction"))
+    return program_executable(program, "prediction", options)
 
 
 def function(source: str, name: str, config: Mapping[str, SettingValue], options: Options) -> CompiledFunction:
     """The `fn` called `name` of a source text."""
-    folder = default_folder()
-    modules = load_modules(Source("<source>", source), folder)
-    return CompiledFunction(modules, load_library(folder), name, config, options)
+    from compiler.functions import compiled_function  # the whole compiler, which a cached program does without
+
+    return compiled_function(Source("<source>", source), name, config, options)
+
+
+def explain(code: str) -> str:
+    """The long form of an error's code."""
+    from compiler.error_index import explain  # a long text that few commands need
+
+    return explain(code)
+
+
+def format_source(source: Source) -> str:
+    """The text of a source in the canonical layout. Raises SourceError."""
+    from compiler.frontend.format import format_source  # the parser, which a cached program does without
+
+    return format_source(source)
 
 
 def show(

@@ -1,39 +1,44 @@
-"""A graph becomes an executable: passes, schedule, kernels, object code, and the memory that it runs in."""
+"""A program or a graph becomes an executable, from the cache where it can serve, and gets the memory it runs in."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from compiler.diagnostics import UsageError
 from compiler.frontend.program import Program
-from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Options, Tensors
-from compiler.pipeline import optimise_graph
-from compiler.schedule.build import schedule
 from compiler.targets.cpu.cache import compiler_version
 from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.lower import Lowered, lower
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.manifest import TensorSpec
 from compiler.targets.cpu.memory import TensorStore
 from compiler.targets.cpu.object_code import load_program
-from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import DType, TensorType
+
+if TYPE_CHECKING:
+    from compiler.targets.cpu.lower import Lowered
+    from compiler.targets.reference.executable import ReferenceExecutable
 
 TARGETS = ("native", "reference")
 
 
-def prepared(graph: Graph, options: Options) -> Graph:
-    """The optimised graph in the element type that the options ask for."""
-    if options.dtype == "f64":
-        graph = to_dtype(graph, DType.F64)
-    return optimise_graph(graph, options.verify)
+def program_executable(program: Program, kind: str, options: Options) -> NativeExecutable | ReferenceExecutable:
+    """Compile a graph of a program: `training`, `evaluation`, `prediction` or `initialisation`."""
+
+    def graph() -> Graph:
+        from compiler.stages import graph_of  # a cached program is loaded without any stage of the compiler
+
+        return graph_of(program, kind)
+
+    return executable(graph, options, _identity(program, kind))
 
 
 def executable(
-    graph: Graph | Callable[[], Graph], options: Options, name: str | None = None
+    graph: Callable[[], Graph], options: Options, name: str | None = None
 ) -> NativeExecutable | ReferenceExecutable:
     """Compile a graph for the target of the options.
 
@@ -42,18 +47,23 @@ def executable(
     """
     if options.target not in TARGETS:
         raise UsageError(f"there is no target '{options.target}'", f"targets are {', '.join(TARGETS)}")
-
-    def made() -> Graph:
-        return prepared(graph if isinstance(graph, Graph) else graph(), options)
-
     if options.target == "reference":
-        return ReferenceExecutable(made())
+        return _reference(graph(), options)
 
     def lowered(machine: Machine) -> Lowered:
-        ready = made()
-        return lower(ready, schedule(ready, options.fuse, options.batch), machine, options.batch)
+        from compiler import stages  # a cached program is loaded without any stage of the compiler
+
+        return stages.lowered(graph(), options, machine)
 
     return load_program(None if name is None else f"{name}\0{_choices(options)}", lowered, options)
+
+
+def _reference(graph: Graph, options: Options) -> ReferenceExecutable:
+    # interpreting takes every op of the compiler, native code none
+    from compiler.stages import prepared
+    from compiler.targets.reference.executable import ReferenceExecutable
+
+    return ReferenceExecutable(prepared(graph, options))
 
 
 def _choices(options: Options) -> str:
@@ -61,7 +71,7 @@ def _choices(options: Options) -> str:
     return f"{options.fuse} {options.dtype} {options.batch} {compiler_version()}"
 
 
-def identity(program: Program, kind: str) -> str:
+def _identity(program: Program, kind: str) -> str:
     """All that decides the graphs of a program: its sources and its settings, except the values passed at run time."""
     settings = [(s.name, None if s.is_runtime else s.value) for s in program.settings]
     return repr((kind, program.name, program.model, [(s.name, s.text) for s in program.sources], settings))
@@ -86,20 +96,4 @@ def _spec(name: str, role: Role, type_: TensorType, options: Options) -> TensorS
 
 def initialise(program: Program, tensors: Tensors, seed: int, options: Options) -> None:
     """Fill the tensors of a program by its compiled initialisers."""
-    made = executable(lambda: initial_graph(program), options, identity(program, "initialise")).call({}, seed=seed)
-    for name, array in made.items():
-        tensors[name][...] = array
-
-
-def initial_graph(program: Program) -> Graph:
-    """One output for each tensor of a program, its first content."""
-    builder = GraphBuilder("initialise")
-    key = builder.input("seed", Role.SEED, TensorType(DType.I64))
-    graphs = {p.path: p.initializer for p in program.parameters}
-    if program.plan is not None:
-        for rule in program.plan.rules:
-            graphs |= {f"{rule.parameter}:{state.name}": state.initializer for state in rule.states}
-    for name, graph in graphs.items():
-        value = builder.inline(graph, [key] * len(graph.inputs))["value"]
-        builder.output(name, Role.OUTPUT, value)
-    return builder.build()
+    program_executable(program, "initialisation", options).run(tensors, {}, np.zeros(1, np.int64), batch=1, seed=seed)

@@ -8,9 +8,10 @@ from typing import TypeAlias
 import numpy as np
 
 from compiler.autodiff import gradients_of
-from compiler.diagnostics import UsageError
+from compiler.diagnostics import Source, UsageError
 from compiler.executables import executable
 from compiler.frontend.elaborate import elaborate_function
+from compiler.frontend.modules import load_library, load_modules
 from compiler.frontend.program import SettingValue
 from compiler.frontend.syntax import Module
 from compiler.graph.builder import GraphBuilder
@@ -20,6 +21,7 @@ from compiler.graph_passes.simplify import simplify
 from compiler.interface import Array, Options
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add
+from compiler.targets.cpu.cache import default_folder
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import DType, TensorType
@@ -34,6 +36,14 @@ DTYPES = {
     np.dtype(np.uint8): DType.U8,
     np.dtype(np.bool_): DType.BOOL,
 }
+
+
+def compiled_function(
+    source: Source, name: str, config: Mapping[str, SettingValue], options: Options
+) -> CompiledFunction:
+    """The `fn` called `name` of a text. Raises `SourceError` for a text that does not parse."""
+    folder = default_folder()
+    return CompiledFunction(load_modules(source, folder), load_library(folder), name, config, options)
 
 
 class CompiledFunction:
@@ -57,7 +67,7 @@ class CompiledFunction:
         types = tuple(_type_of(a) for a in given)
         if types not in self._forward:
             graph = self._graph(types)
-            self._forward[types] = (graph, executable(graph, self._options))
+            self._forward[types] = (graph, executable(lambda: graph, self._options))
         graph, compiled = self._forward[types]
         results = compiled.call(_named(graph, given))
         found = tuple(results[o.name] for o in graph.outputs)
@@ -69,7 +79,7 @@ class CompiledFunction:
         types = tuple(_type_of(a) for a in given)
         graph = self._graph(types)
         if types not in self._backward:
-            self._backward[types] = executable(gradient_graph(graph), self._options)
+            self._backward[types] = executable(lambda: gradient_graph(graph), self._options)
         named = _named(graph, given)
         weights = cotangents if cotangents is not None else self._ones(graph)
         if len(weights) != len(graph.outputs):

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler.diagnostics import UsageError
-from compiler.executables import prepared
 from compiler.frontend import elaborate
 from compiler.frontend.ast_printer import ast_to_json, print_ast
 from compiler.frontend.modules import load_library, load_modules
@@ -22,6 +21,7 @@ from compiler.schedule.build import schedule
 from compiler.schedule.drawing import schedule_to_dot, schedule_to_svg
 from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule, schedule_to_json
+from compiler.stages import prepared
 from compiler.targets.cpu.cache import default_folder
 from compiler.targets.cpu.jit import assembly
 from compiler.targets.cpu.lower import Lowered, lower

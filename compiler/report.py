@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from compiler.executables import prepared
 from compiler.frontend.program import Program
 from compiler.graph.ir import Direction, Graph, Node, Role
 from compiler.graph.op import Category
 from compiler.interface import Options
 from compiler.ops.contraction import Contraction
 from compiler.ops.reduction import CumulativeSum, Max, Min, Moments, Sum
+from compiler.programs import complete
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
+from compiler.stages import prepared
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.machine import detect
 from compiler.training_step import prediction_graph, training_step
@@ -60,6 +61,7 @@ class PlanReport:
 
 def plan(program: Program, options: Options) -> PlanReport:
     """The plan of a program for the batch of the options. A bare model has no step: its step is its forward pass."""
+    program = complete(program)
     forward = prepared(prediction_graph(program), options)
     step = prepared(training_step(program), options) if program.plan is not None else forward
     ready = schedule(step, options.fuse, options.batch)

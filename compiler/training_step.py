@@ -1,4 +1,4 @@
-"""A program's graphs as the runtime calls them: one step of training, evaluation, prediction."""
+"""A program's graphs as the runtime calls them: initialisation, one step of training, evaluation, prediction."""
 
 from __future__ import annotations
 
@@ -44,6 +44,31 @@ def prediction_graph(program: Program) -> Graph:
     targets = {spec.name for spec in program.inputs if spec.is_target}
     graph = _with_outputs(program.inference, program.outputs)
     return replace(graph, inputs=tuple(i for i in graph.inputs if i.role is not Role.DATA or i.name not in targets))
+
+
+def initial_graph(program: Program) -> Graph:
+    """The first content of each tensor of a program, in place."""
+    builder = GraphBuilder("initialise")
+    key = builder.input("seed", Role.SEED, TensorType(DType.I64))
+    firsts = [(spec.path, spec.role, spec.type, spec.initializer) for spec in program.parameters]
+    if program.plan is not None:
+        for rule in program.plan.rules:
+            for state in rule.states:
+                name = f"{rule.parameter}:{state.name}"
+                firsts.append((name, Role.OPTIMIZER_STATE, state.type, state.initializer))
+    for name, role, type_, graph in firsts:
+        builder.input(name, role, type_)
+        value = builder.inline(graph, [key] * len(graph.inputs))["value"]
+        builder.output(name, role, value, updates=name)
+    return builder.build()
+
+
+GRAPHS: Mapping[str, Callable[[Program], Graph]] = {
+    "training": training_step,
+    "evaluation": evaluation_graph,
+    "prediction": prediction_graph,
+    "initialisation": initial_graph,
+}
 
 
 def _plan_of(program: Program, stage: str) -> Training:

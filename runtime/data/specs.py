@@ -7,8 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from compiler.diagnostics import DataError
-from compiler.driver import Array
-from compiler.frontend.program import DataSource, InputSpec, SettingValue
+from compiler.driver import Array, DataSource, InputSpec, SettingValue
 from compiler.types import BatchExtent, DType
 
 __all__ = ["Array", "DataSource", "InputSpec", "SettingValue", "dtype_of", "row_shape", "specs_by_name"]

@@ -9,17 +9,19 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from compiler.interface import Options
 from compiler.targets.cpu.cache import ObjectCache, object_key
-from compiler.targets.cpu.codegen_worker import compile_modules
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.jit import Library, llvm_version
-from compiler.targets.cpu.lower import Lowered
 from compiler.targets.cpu.machine import Machine, detect
 from compiler.targets.cpu.manifest import Manifest
 from compiler.targets.cpu.runner import SYMBOLS, runner_text
 from compiler.targets.cpu.team import Team, available_threads
+
+if TYPE_CHECKING:
+    from compiler.targets.cpu.lower import Lowered
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ def load_program(name: str | None, lowered: Callable[[Machine], Lowered], option
         found = [o for o in objects if o is not None]
         if len(found) == len(objects):
             return _loaded(stored.manifest, found, stored.symbols, machine, options)
+    from compiler.targets.cpu.codegen_worker import compile_modules  # only what is not cached needs processes
+
     program = lowered(machine)
     texts = [*program.texts.values(), runner_text(machine)]
     objects = compile_modules(texts, machine, cache, available_threads())

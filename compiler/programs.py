@@ -1,0 +1,145 @@
+"""Files to programs: elaborated once, then found in the cache as long as no file of theirs changes.
+
+The cache keeps an outline: everything but the nodes of the graphs, which nobody asks for while the compiled code is
+cached too. A mistake in a file is never kept, so its message is always made anew.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import cache as remembered
+from pathlib import Path
+from typing import Any
+
+from compiler.diagnostics import CompilerBug, Diagnostic, Source, SourceError
+from compiler.frontend.program import Clip, Program
+from compiler.graph.ir import Graph
+from compiler.targets.cpu.cache import ObjectCache, compiler_version, default_folder
+from compiler.types import TensorType
+
+Overrides = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outline(Program):
+    """A program from the cache: its graphs have inputs and outputs, but no nodes. `elaborated` gives the whole one."""
+
+    elaborated: Callable[[], Program] = field(kw_only=True)
+
+
+def load(root: Path | Source, experiment: str | None, overrides: Overrides) -> Program:
+    """A file or a text as a program, or the outline of one. Raises `SourceError` and `UsageError`."""
+    cache = ObjectCache(None)
+    name = _entry_name("program", root, experiment, overrides)
+    known = _restored(cache.get(name))
+    if isinstance(known, Program) and _is_current(known.sources, root):
+        return _outline(known, experiment, overrides)
+    program = _elaborated(root, experiment, overrides)
+    cache.put(name, _stored(program))
+    return program
+
+
+def complete(program: Program) -> Program:
+    """The program with all its graphs."""
+    return program.elaborated() if isinstance(program, Outline) else program
+
+
+def check(path: Path) -> tuple[Diagnostic, ...]:
+    """Every error and warning of a file."""
+    cache = ObjectCache(None)
+    name = _entry_name("check", path)
+    match _restored(cache.get(name)):
+        case (tuple() as sources, tuple() as warnings) if _is_current(sources, path):
+            return warnings
+        case _:
+            pass
+    # the front end is loaded only for what the cache does not know
+    from compiler.frontend import elaborate
+    from compiler.frontend.modules import load_library, load_modules
+
+    try:
+        modules = load_modules(path, cache.folder)
+    except SourceError as error:
+        return error.diagnostics
+    found = elaborate.check(modules, load_library(cache.folder))
+    if all(finding.severity != "error" for finding in found):
+        cache.put(name, _stored((tuple(module.source for module in modules), found)))
+    return found
+
+
+def _elaborated(root: Path | Source, experiment: str | None, overrides: Overrides) -> Program:
+    # the front end is loaded only for what the cache does not know
+    from compiler.frontend.elaborate import elaborate
+    from compiler.frontend.modules import load_library, load_modules
+
+    folder = default_folder()
+    return elaborate(load_modules(root, folder), load_library(folder), experiment, overrides)
+
+
+def _outline(known: Program, experiment: str | None, overrides: Overrides) -> Outline:
+    def elaborated() -> Program:
+        """From the texts that the outline was checked with: the files may have changed since."""
+        from compiler.frontend.elaborate import elaborate  # only where the compiled code is not cached
+        from compiler.frontend.modules import load_library
+        from compiler.frontend.parse_cache import ParseCache
+
+        folder = default_folder()
+        parsed = ParseCache(folder)
+        return elaborate(tuple(map(parsed.parse, known.sources)), load_library(folder), experiment, overrides)
+
+    parts: dict[str, Any] = {part.name: getattr(known, part.name) for part in fields(Program)}
+    return Outline(**parts, elaborated=remembered(elaborated))
+
+
+def _entry_name(kind: str, root: Path | Source, *choices: object) -> str:
+    """A name that no other request has: messages show the name of a file as it was given, and it may be relative."""
+    given = (root.name, root.text) if isinstance(root, Source) else (str(root),)
+    return repr((kind, compiler_version(), os.path.abspath(given[0]), given, choices))
+
+
+def _is_current(sources: tuple[Source, ...], root: Path | Source) -> bool:
+    """Whether each file still holds the text that was elaborated. The name of a source is its path."""
+    return all(source == root or _holds(source) for source in sources)
+
+
+def _holds(source: Source) -> bool:
+    try:
+        return Path(source.name).read_bytes().decode("utf-8-sig") == source.text
+    except (OSError, ValueError):
+        return False
+
+
+def _stored(value: object) -> bytes:
+    stream = io.BytesIO()
+    _OutlinePickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+    return stream.getvalue()
+
+
+def _restored(content: bytes | None) -> object:
+    if content is None:
+        return None
+    try:
+        return pickle.loads(content)  # our own file: checksummed, in a folder that only this user can write
+    except Exception:  # of another version, in spite of its name: anything can be wrong with it
+        return None
+
+
+class _OutlinePickler(pickle.Pickler):
+    """Leaves out the nodes of graphs, and the function that makes the graphs of a clip."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        match obj:
+            case Graph():
+                return Graph, (obj.name, obj.inputs, (), obj.outputs)
+            case Clip():
+                return Clip, (obj.form, obj.is_global, _left_out)
+            case _:
+                return NotImplemented
+
+
+def _left_out(type_: TensorType) -> Graph:
+    raise CompilerBug("programs", f"the outline of a program has no graph that clips {type_}")

@@ -1,0 +1,33 @@
+"""A program to lowered code: the stages that a program whose compiled code is cached does without."""
+
+from __future__ import annotations
+
+from compiler.frontend.program import Program
+from compiler.graph.ir import Graph
+from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.interface import Options
+from compiler.pipeline import optimise_graph
+from compiler.programs import complete
+from compiler.schedule.build import schedule
+from compiler.targets.cpu.lower import Lowered, lower
+from compiler.targets.cpu.machine import Machine
+from compiler.training_step import GRAPHS
+from compiler.types import DType
+
+
+def graph_of(program: Program, kind: str) -> Graph:
+    """One of the graphs of a program, by its name in GRAPHS."""
+    return GRAPHS[kind](complete(program))
+
+
+def prepared(graph: Graph, options: Options) -> Graph:
+    """The optimised graph in the element type that the options ask for."""
+    if options.dtype == "f64":
+        graph = to_dtype(graph, DType.F64)
+    return optimise_graph(graph, options.verify)
+
+
+def lowered(graph: Graph, options: Options, machine: Machine) -> Lowered:
+    """The step table and the kernels of a graph that is not yet optimised."""
+    ready = prepared(graph, options)
+    return lower(ready, schedule(ready, options.fuse, options.batch), machine, options.batch)
