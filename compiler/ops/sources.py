@@ -142,6 +142,15 @@ def threefry2x32(key: tuple[Array, Array], counter: tuple[Array, Array]) -> tupl
     return x0, x1
 
 
+def uniform(seed: int, step: int, stream: int, positions: Array) -> Array:
+    """f32 in [0, 1): the draws of a stream at a step, for the elements with these numbers."""
+    key = threefry2x32(_halves(seed), (_word(step), _word(stream)))
+    wide = positions.astype(np.uint64)
+    low, high = wide.astype(np.uint32), (wide >> np.uint64(32)).astype(np.uint32)
+    bits, _ = threefry2x32(key, (low, high))
+    return (bits >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class RandomUniform(Op):
@@ -170,11 +179,8 @@ class RandomUniform(Op):
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         seed, step = int(operands[0]), int(operands[1])
         shape = at_batch(self.shape, batch)
-        key = threefry2x32(_halves(seed), (_word(step), _word(self.stream)))
         positions = np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.uint64)
-        low, high = positions.astype(np.uint32), (positions >> np.uint64(32)).astype(np.uint32)
-        bits, _ = threefry2x32(key, (low, high))
-        return (((bits >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)).reshape(shape),)
+        return (uniform(seed, step, self.stream, positions).reshape(shape),)
 
     @classmethod
     def samples(cls) -> tuple[Sample, ...]:

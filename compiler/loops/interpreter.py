@@ -1,0 +1,260 @@
+"""What a kernel means, in NumPy: flat buffers in, the same buffers written. Tests compare stages by it.
+
+The whole domain is computed at once, as arrays of [outer, row, column]. Sums need not have the rounding of native code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias, assert_never
+
+import numpy as np
+
+from compiler.diagnostics import CompilerBug
+from compiler.graph.op import Array
+from compiler.loops.ir import (
+    Access,
+    BatchCount,
+    Combine,
+    Compute,
+    Instruction,
+    Kernel,
+    Literal,
+    Load,
+    Position,
+    Random,
+    Reduce,
+    Space,
+    Store,
+    Term,
+    Walk,
+)
+from compiler.types import BatchExtent, DType, Extent
+
+# The draws for a seed, a step, a stream and an array of element numbers.
+Uniform: TypeAlias = Callable[[int, int, int, Array], Array]
+
+NUMPY: dict[DType, np.dtype[np.generic]] = {
+    DType.F32: np.dtype(np.float32),
+    DType.F64: np.dtype(np.float64),
+    DType.I32: np.dtype(np.int32),
+    DType.I64: np.dtype(np.int64),
+    DType.U8: np.dtype(np.uint8),
+    DType.BOOL: np.dtype(np.bool_),
+}
+COMBINES: dict[Combine, np.ufunc] = {Combine.SUM: np.add, Combine.MAX: np.maximum, Combine.MIN: np.minimum}
+
+
+def run_kernel(kernel: Kernel, buffers: Sequence[Array], batch: int, uniform: Uniform) -> None:
+    """Run all items of `kernel`. `buffers` are flat, one for each argument; those of scratch arguments are not read."""
+    if len(buffers) != len(kernel.buffers):
+        raise CompilerBug("run_kernel", f"{kernel.name} has {len(kernel.buffers)} buffers and was given {len(buffers)}")
+    run = _Run(kernel, list(buffers), batch, uniform)
+    match kernel.walk:
+        case Walk.ROWS | Walk.COLUMNS:
+            run.nest()
+        case Walk.TILES:
+            run.product()
+            run.nest()
+        case Walk.SCATTER:
+            run.scatter()
+        case Walk.CUMULATE:
+            run.cumulate()
+        case Walk.FETCH | Walk.COLLECT:
+            raise CompilerBug("run_kernel", "a transfer has no meaning without the caller's memory")
+        case _:
+            assert_never(kernel.walk)
+
+
+def size_of(extent: Extent, batch: int) -> int:
+    return extent.multiple * batch if isinstance(extent, BatchExtent) else extent
+
+
+def _number(terms: Sequence[Term], index: Array) -> Array:
+    """The sum of terms of an index."""
+    total = np.zeros_like(index)
+    for term in terms:
+        digit = index // term.divisor
+        total = total + (digit if term.modulus is None else digit % term.modulus) * term.stride
+    return total
+
+
+def _places(start: int, axes: Sequence[tuple[int, int]]) -> Array:
+    """The addresses that axes of (size, stride) reach from `start`, the last axis fastest."""
+    places = np.array([start])
+    for size, stride in axes:
+        places = np.add.outer(places, np.arange(size) * stride).reshape(-1)
+    return places
+
+
+@dataclass(slots=True)
+class _Run:
+    kernel: Kernel
+    buffers: list[Array]
+    batch: int
+    uniform: Uniform
+    values: dict[int, Array] = field(default_factory=dict[int, Array])
+
+    def size(self, extent: Extent) -> int:
+        return size_of(extent, self.batch)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[outer, row, column]; only a walk over columns has outer blocks."""
+        kernel = self.kernel
+        outer = self.size(kernel.outer) if kernel.walk is Walk.COLUMNS else 1
+        return outer, self.size(kernel.rows), self.size(kernel.columns)
+
+    # loops
+
+    def nest(self) -> None:
+        outer, rows, _ = self.shape
+        for position, buffer in enumerate(self.kernel.buffers):
+            contraction = self.kernel.contraction
+            if buffer.is_scratch and not (contraction is not None and contraction.tile == position):
+                self.buffers[position] = np.zeros(outer * rows * buffer.elements, NUMPY[buffer.dtype])
+        self.run_all(self.kernel.prologue)
+        for stage in self.kernel.stages:
+            self.run_all(stage.body)
+            self.run_all(stage.after)
+
+    def indices(self, space: Space) -> tuple[Array, Array]:
+        """The row and the column that an instruction of this space counts with."""
+        outer, rows, columns = self.shape
+        row, column = np.arange(outer * rows).reshape(outer, rows, 1), np.arange(columns).reshape(1, 1, columns)
+        nothing = np.zeros((1, 1, 1), np.int64)
+        match space:
+            case Space.FULL:
+                return row, column
+            case Space.ROW:
+                return row, nothing
+            case Space.COLUMN:
+                return np.arange(outer).reshape(outer, 1, 1), column
+            case Space.SCALAR:
+                return nothing, nothing
+            case _:
+                assert_never(space)
+
+    def inside(self, row: Array, column: Array) -> Array:
+        """False where a short last row has ended."""
+        if self.kernel.total is None:
+            return np.ones(np.broadcast_shapes(row.shape, column.shape), np.bool_)
+        return row * self.size(self.kernel.columns) + column < self.size(self.kernel.total)
+
+    def address(self, access: Access, space: Space) -> Array:
+        row, column = self.indices(space)
+        place = access.offset + _number(access.rows, row) + _number(access.columns, column)
+        buffer = self.kernel.buffers[access.buffer]
+        if buffer.is_scratch:  # each row has its own
+            place = place + row * buffer.elements
+        return place
+
+    # instructions
+
+    def run_all(self, instructions: Sequence[Instruction]) -> None:
+        for instruction in instructions:
+            self.run(instruction)
+
+    def run(self, instruction: Instruction) -> None:
+        match instruction:
+            case Literal(result=result, value=value, dtype=dtype):
+                with np.errstate(over="ignore"):
+                    self.values[result] = np.full((1, 1, 1), value).astype(NUMPY[dtype])
+            case BatchCount(result=result):
+                self.values[result] = np.full((1, 1, 1), self.batch, np.int64)
+            case Load(result=result):
+                self.values[result] = self.loaded(instruction)
+            case Position(result=result, offset=offset, rows=rows, columns=columns, dtype=dtype, space=space):
+                row, column = self.indices(space)
+                place = offset + _number(rows, row) + _number(columns, column)
+                self.values[result] = place.astype(NUMPY[dtype])
+            case Compute(result=result, op=op, operands=operands, dtype=dtype):
+                with np.errstate(all="ignore"):
+                    (value,) = op.evaluate([self.values[o] for o in operands], self.batch)
+                self.values[result] = value.astype(NUMPY[dtype])
+            case Random(result=result, stream=stream):
+                seed, step = (int(self.values[v].item()) for v in (instruction.seed, instruction.step))
+                self.values[result] = self.uniform(seed, step, stream, self.values[instruction.position])
+            case Reduce(result=result):
+                self.values[result] = self.reduced(instruction)
+            case Store():
+                self.store(instruction)
+            case _:
+                assert_never(instruction)
+
+    def loaded(self, load: Load) -> Array:
+        contraction = self.kernel.contraction
+        if contraction is not None and load.access.buffer == contraction.tile:
+            return self.buffers[contraction.tile].reshape(self.shape)
+        place = self.address(load.access, load.space)
+        valid = self.inside(*self.indices(load.space))
+        if load.index is not None:
+            index = self.values[load.index].astype(np.int64)
+            if load.index_extent:
+                index = np.clip(index, 0, load.index_extent - 1)
+            place = place + index * load.index_stride
+        source = self.buffers[load.access.buffer]
+        return source[np.where(valid, place, 0)]
+
+    def reduced(self, reduce: Reduce) -> Array:
+        value = np.broadcast_to(self.values[reduce.operand], self.shape)
+        combine, axis = COMBINES[reduce.combine], 2 if reduce.space is Space.ROW else 1
+        with np.errstate(all="ignore"):
+            return combine.reduce(value, axis=axis, dtype=NUMPY[reduce.dtype], keepdims=True)
+
+    def store(self, store: Store) -> None:
+        place = self.address(store.access, store.space)
+        valid = self.inside(*self.indices(store.space))
+        shape = np.broadcast_shapes(place.shape, valid.shape)
+        place, valid = np.broadcast_to(place, shape), np.broadcast_to(valid, shape)
+        self.buffers[store.access.buffer][place[valid]] = np.broadcast_to(self.values[store.value], shape)[valid]
+
+    # the other walks
+
+    def product(self) -> None:
+        """All elements of the product, row by row of the domain, in the place of the tile."""
+        contraction = self.kernel.contraction
+        assert contraction is not None
+        outer = [(self.size(a.extent), a.lhs_stride, a.rhs_stride, a.row_step) for a in contraction.outer]
+        summed = [(self.size(a.extent), a.lhs_stride, a.rhs_stride) for a in contraction.k]
+        m, n = np.arange(self.size(contraction.m)), np.arange(contraction.n)
+        left = _places(contraction.lhs_offset, [(size, step) for size, step, _, _ in outer])
+        right = _places(contraction.rhs_offset, [(size, step) for size, _, step, _ in outer])
+        first = _places(0, [(size, step) for size, _, _, step in outer])
+        left = left[:, None, None] + (m * contraction.lhs_m_stride)[None, :, None]
+        right = right[:, None, None] + (n * contraction.rhs_n_stride)[None, None, :]
+        lhs = self.buffers[contraction.lhs][
+            left + _places(0, [(size, step) for size, step, _ in summed])[None, None, :]
+        ]
+        rhs = self.buffers[contraction.rhs][
+            right + _places(0, [(size, step) for size, _, step in summed])[None, :, None]
+        ]
+        with np.errstate(all="ignore"):
+            product = np.matmul(lhs.astype(np.float64), rhs.astype(np.float64)).astype(NUMPY[contraction.dtype])
+        tile = np.zeros(self.shape[1:], NUMPY[contraction.dtype])
+        tile[first[:, None] + m * contraction.row_m_step] = product
+        self.buffers[contraction.tile] = tile.reshape(-1)
+
+    def scatter(self) -> None:
+        """result[outer, index[row], column] += update[outer, row, column]."""
+        kernel = self.kernel
+        indices, updates, result = self.buffers
+        assert kernel.total is not None
+        outer, rows, columns, extent = map(self.size, (kernel.outer, kernel.rows, kernel.columns, kernel.total))
+        places = np.clip(indices[:rows].astype(np.int64), 0, extent - 1)
+        sums = np.zeros((outer, extent, columns), result.dtype)
+        with np.errstate(all="ignore"):
+            for row, place in enumerate(places):
+                sums[:, place] += updates[: outer * rows * columns].reshape(outer, rows, columns)[:, row]
+        result[: sums.size] = sums.reshape(-1)
+
+    def cumulate(self) -> None:
+        """Running sums over the rows of each outer block, from the last row on where `total` is 1."""
+        kernel = self.kernel
+        source, result = self.buffers
+        shape = (self.size(kernel.outer), self.size(kernel.rows), self.size(kernel.columns))
+        value = source[: int(np.prod(shape))].reshape(shape)
+        with np.errstate(all="ignore"):
+            sums = np.cumsum(value[:, ::-1], 1)[:, ::-1] if kernel.total else np.cumsum(value, 1)
+        result[: sums.size] = sums.reshape(-1)

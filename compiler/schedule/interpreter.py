@@ -1,0 +1,89 @@
+"""What a schedule means: its kernels interpreted in order, on memory laid out as planned. Tests compare stages by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from compiler.diagnostics import CompilerBug
+from compiler.graph.op import Array
+from compiler.loops.interpreter import run_kernel, size_of
+from compiler.loops.ir import Walk
+from compiler.ops.rules import numpy_dtype
+from compiler.ops.sources import uniform
+from compiler.schedule.ir import Arena, Instance, Schedule
+from compiler.schedule.plan_memory import ALIGNMENT
+from compiler.types import BatchExtent, Shape, at_batch
+
+UNUSED = 0xA5  # every byte of memory that nothing has written
+
+
+def run_schedule(schedule: Schedule, inputs: Mapping[str, Array], batch: int) -> dict[str, Array]:
+    """The results of one step by name, and under their input's name the tensors as the step leaves them.
+
+    `inputs` holds whole arrays in the shapes of the graph's inputs.
+    """
+    run = _Run(schedule, inputs, batch)
+    for instance in schedule.instances:
+        run.instance(instance)
+    tensors = [b for b, place in zip(schedule.buffers, schedule.places, strict=True) if place.arena is Arena.TENSORS]
+    return {**run.results, **{str(b.name): run.views[b.index].reshape(inputs[str(b.name)].shape) for b in tensors}}
+
+
+@dataclass(slots=True)
+class _Run:
+    schedule: Schedule
+    inputs: Mapping[str, Array]
+    batch: int
+    views: dict[int, Array] = field(default_factory=dict[int, Array])
+    results: dict[str, Array] = field(default_factory=dict[str, Array])
+
+    def __post_init__(self) -> None:
+        """Lay out the arenas; batch buffers stand `offset` times the rounded batch apart."""
+        plan = self.schedule
+        capacity = -(-self.batch // 16) * 16
+        arenas = {
+            Arena.STATIC: np.full(plan.static_bytes + ALIGNMENT, UNUSED, np.uint8),
+            Arena.BATCH: np.full(plan.batch_bytes * capacity + ALIGNMENT, UNUSED, np.uint8),
+        }
+        fed = {item.buffer for item in plan.inputs if item.batch_axis is not None}
+        for buffer, place in zip(plan.buffers, plan.places, strict=True):
+            dtype, size = numpy_dtype(buffer.dtype), size_of(buffer.elements, self.batch)
+            given = buffer.name is not None and buffer.index not in fed
+            if place.arena in arenas:
+                start = place.offset * (capacity if place.arena is Arena.BATCH else 1)
+                view = arenas[place.arena][start : start + size * dtype.itemsize].view(dtype)
+                if len(view) != size:
+                    raise CompilerBug("plan_memory", f"buffer {buffer.index} does not fit its arena")
+            else:
+                view = np.zeros(size, dtype)
+            self.views[buffer.index] = view
+            if given and str(buffer.name) in self.inputs:
+                view[:] = self.inputs[str(buffer.name)].reshape(-1)
+
+    def instance(self, instance: Instance) -> None:
+        kernel = instance.kernel
+        views = [self.views[b] if b >= 0 else np.zeros(0, np.uint8) for b in instance.arguments]
+        if kernel.walk is Walk.FETCH and instance.data < 0:
+            views[0][:] = views[1]
+        elif kernel.walk is Walk.FETCH:
+            item = self.schedule.inputs[instance.data]
+            assert item.batch_axis is not None
+            views[0][:] = np.moveaxis(self.inputs[item.name], item.batch_axis, 0).reshape(-1)
+        elif kernel.walk is Walk.COLLECT:
+            result = self.schedule.results[instance.data]
+            self.results[result.name] = logical(views[0], result.shape, self.batch)
+        else:
+            run_kernel(kernel, views, self.batch, uniform)
+
+
+def logical(stored: Array, shape: Shape, batch: int) -> Array:
+    """A copy of a stored value in the shape of its type: the batch lies outermost in memory."""
+    axis = next((k for k, extent in enumerate(shape) if isinstance(extent, BatchExtent)), 0)
+    whole = list(at_batch(shape, batch))
+    if not whole:
+        return stored.reshape(()).copy()
+    moved = [whole.pop(axis), *whole]
+    return np.moveaxis(stored.reshape(moved), 0, axis).copy()
