@@ -31,6 +31,14 @@ class Outline(Program):
     elaborated: Callable[[], Program] = field(kw_only=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """Files without a mistake."""
+
+    sources: tuple[Source, ...]
+    warnings: tuple[Diagnostic, ...]
+
+
 def load(root: Path | Source, experiment: str | None, overrides: Overrides) -> Program:
     """A file or a text as a program, or the outline of one. Raises `SourceError` and `UsageError`."""
     cache = ObjectCache(None)
@@ -52,11 +60,9 @@ def check(path: Path) -> tuple[Diagnostic, ...]:
     """Every error and warning of a file."""
     cache = ObjectCache(None)
     name = _entry_name("check", path)
-    match _restored(cache.get(name)):
-        case (tuple() as sources, tuple() as warnings) if _is_current(sources, path):
-            return warnings
-        case _:
-            pass
+    known = _restored(cache.get(name))
+    if isinstance(known, _Checked) and _is_current(known.sources, path):
+        return known.warnings
     # the front end is loaded only for what the cache does not know
     from compiler.frontend import elaborate
     from compiler.frontend.modules import load_library, load_modules
@@ -67,7 +73,7 @@ def check(path: Path) -> tuple[Diagnostic, ...]:
         return error.diagnostics
     found = elaborate.check(modules, load_library(cache.folder))
     if all(finding.severity != "error" for finding in found):
-        cache.put(name, _stored((tuple(module.source for module in modules), found)))
+        cache.put(name, _stored(_Checked(tuple(module.source for module in modules), found)))
     return found
 
 
