@@ -78,7 +78,9 @@ class Entries:
                 earlier = Note("first given here", seen[entry.key])
                 self._record(failure("E0601", f"`{entry.key}` is given twice", entry.span, earlier))
             seen.setdefault(entry.key, entry.span)
-        for key in _REQUIRED:
+        # An unknown key is most likely the missing one, misspelt.
+        has_unknown = any(entry.key not in KEYS for entry in self.train.entries)
+        for key in () if has_unknown else _REQUIRED:
             if key not in self.written and key not in self._expressions and key not in self.session.settings.used:
                 self._record(failure("E0602", f"`train` needs the key `{key}`", self.train.head, *_EXAMPLES[key]))
         if self.train.augment is not None:

@@ -117,6 +117,10 @@ class Evaluator(Caller):
             return BuiltinValue(BUILTINS[name.id])
         if name.id in CONSTANTS:
             return CONSTANTS[name.id]
+        frame = self.frame
+        is_new = self.session.is_new_unknown(frame.module.name, frame.keyword, frame.name, name.id)
+        if not is_new and not frame.module.is_library:
+            raise Poisoned
         raise failure("E0201", f"there is no `{name.id}` here", name.span, *self._unknown_notes(name.id))
 
     def _unknown_notes(self, name: str) -> tuple[Note, ...]:

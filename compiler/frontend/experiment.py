@@ -21,7 +21,7 @@ from compiler.frontend.scope import Found, ModuleScope, Namespace
 from compiler.frontend.shapes import shown
 from compiler.frontend.tensors import arithmetic, cast, scalar
 from compiler.frontend.updates import Rule, RuleCache, elaborate_clip, elaborate_schedule
-from compiler.frontend.values import Axis, FormValue, RunTimeNumber, TensorValue, describe, is_number
+from compiler.frontend.values import POISON, Axis, FormValue, RunTimeNumber, TensorValue, describe, is_number
 from compiler.graph.ir import Graph, Role
 from compiler.types import DType, TensorType
 
@@ -132,6 +132,7 @@ class _Experiment:
             with self._recording():
                 if target.name in frame.variables:
                     raise failure("E0202", f"`{target.name}` is already a name of the model", target.span)
+                frame.variables[target.name] = POISON
                 evaluator.declare_input(target)
         # In expressions `batch` is the nominal batch size.
         if self.entries.batch is not None:

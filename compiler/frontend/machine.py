@@ -86,6 +86,7 @@ class Session:
     evaluating: list[syntax.Const] = field(default_factory=list[syntax.Const])
     signatures: dict[int, Signature] = field(default_factory=dict[int, Signature])
     ordinals: dict[int, Mapping[int, int]] = field(default_factory=dict[int, "Mapping[int, int]"])
+    unknown: set[tuple[str, str, str, str]] = field(default_factory=set[tuple[str, str, str, str]])
     work: int = 0
     frames: int = 0
 
@@ -94,6 +95,13 @@ class Session:
         if key not in self.signatures:
             self.signatures[key] = signature_of(declaration, scope, self.is_builtin)
         return self.signatures[key]
+
+    def is_new_unknown(self, file: str, keyword: str, declaration: str, name: str) -> bool:
+        """Whether a name that means nothing is met in a declaration for the first time: it is told once in each."""
+        key = (file, keyword, declaration, name)
+        is_new = key not in self.unknown
+        self.unknown.add(key)
+        return is_new
 
     def new_scope(self) -> int:
         self.frames += 1

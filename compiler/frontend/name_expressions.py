@@ -23,6 +23,7 @@ class ExpressionNames:
         self.session, self.scope = session, scope
         self.environment: Environment = Environment()
         self.keyword = "const"
+        self.declaration = ""
         self.is_training = False
         self.is_in_scan = False
         self.scan_outer: set[str] | None = None
@@ -83,6 +84,8 @@ class ExpressionNames:
         return self.scope.lookup(Namespace.VALUE, name) is not None
 
     def _unknown_value(self, name: syntax.Name) -> None:
+        if not self.session.is_new_unknown(self.scope.name, self.keyword, self.declaration, name.id):
+            return
         for namespace in (Namespace.INIT, Namespace.OPTIMIZER, Namespace.SCHEDULE):
             if self.scope.lookup(namespace, name.id) is not None:
                 note = hint(f"there is {_article(namespace.value)} `{name.id}`, but this place takes a value")

@@ -56,6 +56,7 @@ class _DeclarationNames(ExpressionNames):
     def check(self, declaration: syntax.Declaration) -> None:
         match declaration:
             case syntax.Const():
+                self.declaration = declaration.name
                 self.expression(declaration.value)
             case syntax.Callable():
                 self._callable(declaration)
@@ -72,7 +73,7 @@ class _DeclarationNames(ExpressionNames):
     # Heads
 
     def _callable(self, declaration: syntax.Callable) -> None:
-        self.keyword = declaration.keyword
+        self.keyword, self.declaration = declaration.keyword, declaration.name
         signature = self.session.signature(declaration, self.scope)
         self._expect_distinct(declaration.groups)
         self._settings(signature.settings, signature.types)
@@ -141,7 +142,7 @@ class _DeclarationNames(ExpressionNames):
     # Models and experiments
 
     def _model(self, model: syntax.Model) -> None:
-        self.keyword = "model"
+        self.keyword, self.declaration = "model", model.name
         signature = self.session.signature(model, self.scope)
         self._expect_distinct((model.settings,))
         self._settings(signature.settings, signature.types)
@@ -151,7 +152,7 @@ class _DeclarationNames(ExpressionNames):
         self._warn_of_unused()
 
     def _train(self, train: syntax.Train) -> None:
-        self.keyword = "train"
+        self.keyword, self.declaration = "train", train.name or train.model.id
         found = self.scope.lookup(Namespace.MODEL, train.model.id)
         for name in ("steps_per_epoch", "total_steps"):
             self.environment.bind(name, Kind.SETTING, train.head)
@@ -197,10 +198,21 @@ class _DeclarationNames(ExpressionNames):
                 self.form(Namespace.SCHEDULE, entry.value, ())
             case "clip":
                 self.form(Namespace.CLIP, entry.value, ())
-            case "data" | "validation" | "test" | "early_stop" | "augment" | "precision" | "ema":
-                return
-            case _:
+            case (
+                "loss"
+                | "metrics"
+                | "freeze"
+                | "epochs"
+                | "steps"
+                | "batch"
+                | "seed"
+                | "keep"
+                | "accumulate"
+                | "init_from"
+            ):
                 self.expression(entry.value)
+            case _:
+                return  # data sources have names of their own, and what an unknown key takes is not known
 
     # Statements
 
