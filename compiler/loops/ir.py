@@ -162,6 +162,9 @@ class Walk(Enum):
     COLLECT = "collect"  # an item is a row, handed to the caller
 
 
+REGISTER_COLUMNS = 64  # rows of static length up to this keep their FULL values from one stage to the next
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One pass over the columns of a row (or the rows of a column block); then what follows the pass, once."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Node, Value
 from compiler.loops.ir import (
+    REGISTER_COLUMNS,
     Access,
     BatchCount,
     BufferArgument,
@@ -51,7 +52,6 @@ from compiler.types import BatchExtent, DType, Extent, elements
 
 MATHEMATICS = {"exp", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"}
 COSTLY = MATHEMATICS | {"div", "mod", "floordiv", "random_uniform", "gather", "pick", "contraction"}
-REGISTER_COLUMNS = 64  # rows this short are kept in registers between stages
 CHUNK = 2048
 COMBINES = {Sum: Combine.SUM, Max: Combine.MAX, Min: Combine.MIN}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from compiler.diagnostics import CompilerBug
-from compiler.loops.ir import Instruction, Kernel, Reduce, Stage, Walk
+from compiler.loops.ir import REGISTER_COLUMNS, Instruction, Kernel, Reduce, Stage, Walk
 from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import emit_tiles
 from compiler.targets.cpu.emit_compute import cast
@@ -14,7 +14,7 @@ from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, REGISTER, splat_of
 from compiler.types import BatchExtent, DType, Extent
 
-UNROLLED_VECTORS = 4  # rows up to this many vectors are written without a loop
+UNROLLED_VECTORS = REGISTER_COLUMNS // LANES  # rows up to this many vectors are written without a loop
 CHAINS = 4  # accumulators of a long reduction
 LONG = 256  # columns from which a row has CHAINS accumulators
 

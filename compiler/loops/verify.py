@@ -1,0 +1,208 @@
+"""Checks the invariants of a kernel; a broken one is a fault of the compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from compiler.diagnostics import CompilerBug
+from compiler.graph.op import Category
+from compiler.loops.ir import (
+    REGISTER_COLUMNS,
+    Access,
+    BatchCount,
+    Compute,
+    Instruction,
+    Kernel,
+    Literal,
+    Load,
+    Position,
+    Random,
+    Reduce,
+    Space,
+    Store,
+    Term,
+    Walk,
+)
+from compiler.loops.printer import print_kernel
+from compiler.types import DType, TensorType
+
+# The spaces whose values an instruction of a space may use: those that are fixed while it runs.
+VISIBLE = {
+    Space.FULL: frozenset(Space),
+    Space.ROW: frozenset((Space.ROW, Space.SCALAR)),
+    Space.COLUMN: frozenset((Space.COLUMN, Space.SCALAR)),
+    Space.SCALAR: frozenset((Space.SCALAR,)),
+}
+WITHOUT_STAGES = (Walk.SCATTER, Walk.CUMULATE, Walk.FETCH, Walk.COLLECT)
+
+
+def verify_kernel(kernel: Kernel, stage: str = "to_loops") -> None:
+    """Raise `CompilerBug` unless each value is defined once, before its uses, and fits where it is used."""
+    try:
+        _Check(kernel).run()
+    except _Broken as broken:
+        raise CompilerBug(stage, f"kernel {kernel.name}: {broken}", _dump(kernel)) from None
+
+
+def _dump(kernel: Kernel) -> str:
+    """The kernel as text; a kernel that is broken badly may have none."""
+    try:
+        return print_kernel(kernel)
+    except (LookupError, AssertionError):
+        return repr(kernel)
+
+
+class _Broken(Exception):
+    """An invariant that does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a value, and the number of the stage that defines it."""
+
+    dtype: DType
+    space: Space
+    stage: int
+
+
+@dataclass(slots=True)
+class _Check:
+    kernel: Kernel
+    values: dict[int, _Known] = field(default_factory=dict[int, _Known])
+    stage: int = -1
+
+    def run(self) -> None:
+        kernel = self.kernel
+        if kernel.walk in WITHOUT_STAGES:
+            if kernel.stages or kernel.prologue or kernel.contraction is not None:
+                raise _Broken(f"a {kernel.walk.value} walk has no instructions")
+            return
+        if (kernel.walk is Walk.TILES) != (kernel.contraction is not None):
+            raise _Broken("a walk over tiles, and it alone, has a contraction")
+        self.check_contraction()
+        self.check_all(kernel.prologue, Space.SCALAR, is_body=False)
+        across = Space.ROW if kernel.walk is Walk.ROWS else Space.COLUMN
+        for number, stage in enumerate(kernel.stages):
+            self.stage = number
+            self.check_all(stage.body, Space.FULL, is_body=True)
+            self.check_all(stage.after, across, is_body=False)
+
+    def check_contraction(self) -> None:
+        contract, buffers = self.kernel.contraction, self.kernel.buffers
+        if contract is None:
+            return
+        for number in (contract.lhs, contract.rhs, contract.tile):
+            self.buffer(number, contract.dtype)
+        if not buffers[contract.tile].is_scratch or any(stage.after for stage in self.kernel.stages):
+            raise _Broken("a contraction writes a scratch tile, and its stage has nothing after the pass")
+        if not contract.k or contract.n != self.kernel.columns:
+            raise _Broken("a contraction sums at least one axis and has the columns of its kernel")
+
+    def buffer(self, number: int, dtype: DType) -> None:
+        if not 0 <= number < len(self.kernel.buffers):
+            raise _Broken(f"there is no buffer {number}")
+        if self.kernel.buffers[number].dtype is not dtype:
+            raise _Broken(f"{self.kernel.buffers[number].name} does not hold {dtype.value}")
+
+    def check_all(self, instructions: Sequence[Instruction], home: Space, is_body: bool) -> None:
+        """`home` is the space that instructions standing here may have, besides SCALAR in the prologue."""
+        for instruction in instructions:
+            space = _space_of(instruction)
+            if isinstance(instruction, Reduce):
+                if not is_body:
+                    raise _Broken("a reduction stands outside a pass")
+            elif space is not home:
+                raise _Broken(f"an instruction of space {space.value} stands among those of {home.value}")
+            self.check(instruction)
+
+    def check(self, instruction: Instruction) -> None:
+        match instruction:
+            case Literal(result=result, dtype=dtype):
+                self.define(result, dtype, Space.SCALAR)
+            case BatchCount(result=result):
+                self.define(result, DType.I64, Space.SCALAR)
+            case Load():
+                self.check_load(instruction)
+            case Position(rows=rows, columns=columns, space=space):
+                self.check_terms(rows, columns, space)
+                self.define(instruction.result, instruction.dtype, space)
+            case Compute():
+                self.check_compute(instruction)
+            case Random(result=result, space=space):
+                self.use(instruction.position, DType.I64, space)
+                for key in (instruction.seed, instruction.step):
+                    self.use(key, DType.I64, Space.SCALAR)
+                self.define(result, DType.F32, space)
+            case Reduce(result=result, operand=operand, dtype=dtype, space=space):
+                self.use(operand, dtype, Space.FULL)
+                if space is not (Space.ROW if self.kernel.walk is Walk.ROWS else Space.COLUMN):
+                    raise _Broken(f"v{result} folds the wrong way for a walk over {self.kernel.walk.value}")
+                self.define(result, dtype, space)
+            case Store(access=access, value=value, dtype=dtype, space=space):
+                self.use(value, dtype, space)
+                self.buffer(access.buffer, dtype)
+                self.check_access(access, space)
+            case _:
+                assert_never(instruction)
+
+    def check_load(self, load: Load) -> None:
+        self.buffer(load.access.buffer, load.dtype)
+        self.check_access(load.access, load.space)
+        if load.index is not None:
+            known = self.use(load.index, None, load.space)
+            if known.dtype.is_float or known.dtype is DType.BOOL:
+                raise _Broken(f"v{load.result} is indexed by the {known.dtype.value} v{load.index}")
+        self.define(load.result, load.dtype, load.space)
+
+    def check_compute(self, compute: Compute) -> None:
+        if compute.op.category is not Category.ELEMENTWISE:
+            raise _Broken(f"v{compute.result} is computed by {compute.op.name}, which is not elementwise")
+        if len(compute.operands) != len(compute.operand_dtypes):
+            raise _Broken(f"v{compute.result} has operands without a type")
+        for operand, dtype in zip(compute.operands, compute.operand_dtypes, strict=True):
+            self.use(operand, dtype, compute.space)
+        types = compute.op.result_types([TensorType(dtype) for dtype in compute.operand_dtypes])
+        if types != (TensorType(compute.dtype),):
+            raise _Broken(f"v{compute.result} is no {compute.dtype.value} by the rule of {compute.op.name}")
+        self.define(compute.result, compute.dtype, compute.space)
+
+    def check_access(self, access: Access, space: Space) -> None:
+        self.check_terms(access.rows, access.columns, space)
+        if access.offset < 0:
+            raise _Broken(f"an address of {self.kernel.buffers[access.buffer].name} starts before the buffer")
+
+    def check_terms(self, rows: Sequence[Term], columns: Sequence[Term], space: Space) -> None:
+        if (columns and space in (Space.ROW, Space.SCALAR)) or (rows and space is Space.SCALAR):
+            raise _Broken(f"an address of space {space.value} depends on an index that this space has not")
+        for term in (*rows, *columns):
+            if term.divisor < 1 or (term.modulus is not None and term.modulus < 1):
+                raise _Broken(f"an address has the term {term}")
+
+    def use(self, value: int, dtype: DType | None, space: Space) -> _Known:
+        known = self.values.get(value)
+        if known is None:
+            raise _Broken(f"v{value} is used before its definition")
+        if known.space not in VISIBLE[space]:
+            raise _Broken(f"v{value} of space {known.space.value} is used in space {space.value}")
+        if known.space is Space.FULL and known.stage != self.stage and not self.keeps_rows():
+            raise _Broken(f"v{value} does not outlive its pass over rows this long")
+        if dtype is not None and known.dtype is not dtype:
+            raise _Broken(f"v{value} is taken for {dtype.value}, but it is {known.dtype.value}")
+        return known
+
+    def define(self, value: int, dtype: DType, space: Space) -> None:
+        if value in self.values:
+            raise _Broken(f"v{value} is defined a second time")
+        self.values[value] = _Known(dtype, space, self.stage)
+
+    def keeps_rows(self) -> bool:
+        """Whether the passes over a row are one, written without a loop."""
+        kernel = self.kernel
+        is_short = isinstance(kernel.columns, int) and kernel.columns <= REGISTER_COLUMNS
+        return kernel.walk is Walk.ROWS and kernel.total is None and is_short
+
+
+def _space_of(instruction: Instruction) -> Space:
+    return Space.SCALAR if isinstance(instruction, Literal | BatchCount) else instruction.space
