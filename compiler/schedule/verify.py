@@ -1,0 +1,186 @@
+"""Checks the invariants of a schedule; a broken one is a fault of the compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from compiler.diagnostics import CompilerBug
+from compiler.loops.ir import Access, Load, Store, Walk
+from compiler.loops.verify import verify_kernel
+from compiler.schedule.build import is_parallel
+from compiler.schedule.ir import Arena, Instance, Schedule
+from compiler.schedule.plan_memory import ALIGNMENT, Life, size_in_arena
+from compiler.schedule.printer import print_schedule
+
+PERMANENT = (Arena.TENSORS, Arena.CONTROL)
+SMALLEST = 4  # bytes that the offsets of batch buffers are multiples of; the capacity makes 64 of them
+
+
+def verify_schedule(schedule: Schedule, batch: int) -> None:
+    """Raise `CompilerBug` unless each kernel is sound, reads what was written, and no thread meets another's data.
+
+    `batch` is the nominal size for which the schedule was made.
+    """
+    for kernel in dict.fromkeys(instance.kernel for instance in schedule.instances):
+        verify_kernel(kernel)
+    try:
+        _Check(schedule, batch).run()
+    except _Broken as broken:
+        raise CompilerBug("schedule", str(broken), print_schedule(schedule)) from None
+
+
+class _Broken(Exception):
+    """An invariant that does not hold."""
+
+
+@dataclass(slots=True)
+class _Check:
+    schedule: Schedule
+    batch: int
+    epochs: list[int] = field(default_factory=list[int])
+
+    def run(self) -> None:
+        plan = self.schedule
+        if [b.index for b in plan.buffers] != list(range(len(plan.places))):
+            raise _Broken("buffers are not numbered in order, or some have no place")
+        if len(plan.barriers) != len(plan.instances):
+            raise _Broken("there is not one mark of a barrier for each instance")
+        for barrier in plan.barriers:
+            self.epochs.append((self.epochs[-1] if self.epochs else 0) + barrier)
+        for instance in plan.instances:
+            self.check_arguments(instance)
+            self.check_in_place(instance)
+        self.check_written()
+        self.check_barriers()
+        self.check_memory()
+
+    # one instance
+
+    def check_arguments(self, instance: Instance) -> None:
+        """The declared reads and writes are those of the kernel, on buffers of its types."""
+        kernel = instance.kernel
+        if kernel.walk in (Walk.FETCH, Walk.COLLECT):
+            return
+        if len(instance.arguments) != len(kernel.buffers):
+            raise _Broken(f"{kernel.name} is given {len(instance.arguments)} of {len(kernel.buffers)} buffers")
+        for number, argument in zip(instance.arguments, kernel.buffers, strict=True):
+            if (number < 0) != argument.is_scratch:
+                raise _Broken(f"{kernel.name}: only scratch has no buffer behind it, but {argument.name} has {number}")
+            if number >= 0 and self.schedule.buffers[number].dtype is not argument.dtype:
+                raise _Broken(f"{kernel.name}: buffer {number} is no {argument.dtype.value}")
+        read, written = touched(instance)
+        if not read <= set(instance.reads) or written != set(instance.writes):
+            raise _Broken(f"{kernel.name} reads {sorted(read)} and writes {sorted(written)}, which is not what it says")
+
+    def check_in_place(self, instance: Instance) -> None:
+        """A buffer that is read and written is read element for element, no later than it is overwritten."""
+        if instance.kernel.walk in (Walk.FETCH, Walk.COLLECT):
+            return
+        for buffer in set(instance.reads) & set(instance.writes):
+            position = instance.arguments.index(buffer)
+            loads, stores = (list(_accesses(instance, position, kind)) for kind in (Load, Store))
+            contract = instance.kernel.contraction
+            is_operand = contract is not None and position in (contract.lhs, contract.rhs)
+            if not loads or not stores or is_operand:
+                raise _Broken(f"{instance.kernel.name} overwrites buffer {buffer} while it needs the old content")
+            first = min(stage for stage, _ in stores)
+            if any(stage > first or access != stores[0][1] for stage, access in loads):
+                raise _Broken(f"{instance.kernel.name} reads other elements of buffer {buffer} than it overwrites")
+
+    # all instances
+
+    def check_written(self) -> None:
+        plan = self.schedule
+        known = {b.index for b in plan.buffers if plan.places[b.index].arena in PERMANENT} | self.static_inputs()
+        for instance in plan.instances:
+            for buffer in instance.reads:
+                if buffer not in known:
+                    raise _Broken(f"{instance.kernel.name} reads buffer {buffer} before anything has written it")
+            known.update(instance.writes)
+
+    def static_inputs(self) -> set[int]:
+        """Buffers that the caller fills before the first step."""
+        return {item.buffer for item in self.schedule.inputs if item.batch_axis is None}
+
+    def check_barriers(self) -> None:
+        """Between two barriers, threads may only share what none of them writes."""
+        readers: dict[int, bool] = {}
+        writers: dict[int, bool] = {}
+        for instance, barrier in zip(self.schedule.instances, self.schedule.barriers, strict=True):
+            if barrier:
+                readers, writers = {}, {}
+            wide = is_parallel(instance, self.batch)
+            for buffer in (*instance.reads, *instance.writes):
+                if buffer in writers and (wide or writers[buffer]):
+                    raise _Broken(f"{instance.kernel.name} needs a barrier: buffer {buffer} was written just before")
+            for buffer in instance.writes:
+                if buffer in readers and (wide or readers[buffer]):
+                    raise _Broken(f"{instance.kernel.name} needs a barrier: buffer {buffer} may still be read")
+            for marks, buffers in ((readers, instance.reads), (writers, instance.writes)):
+                marks.update((b, marks.get(b, False) or wide) for b in buffers)
+
+    def lives(self) -> dict[int, Life]:
+        lives: dict[int, Life] = {}
+        for instance, epoch in zip(self.schedule.instances, self.epochs, strict=True):
+            for buffer in (*instance.reads, *instance.writes):
+                lives[buffer] = Life(lives[buffer].first if buffer in lives else epoch, epoch)
+        for buffer in self.static_inputs():
+            lives[buffer] = Life(0, self.epochs[-1] if self.epochs else 0)
+        return lives
+
+    def check_memory(self) -> None:
+        """Buffers lie in their arena, aligned, and apart from all that are in use between the same barriers."""
+        plan, lives = self.schedule, self.lives()
+        for arena, size, unit in (
+            (Arena.STATIC, plan.static_bytes, ALIGNMENT),
+            (Arena.BATCH, plan.batch_bytes, SMALLEST),
+        ):
+            spans: list[tuple[int, int, int]] = []
+            for index in lives:
+                place = plan.places[index]
+                if place.arena is arena:
+                    end = place.offset + size_in_arena(plan.buffers[index])
+                    if place.offset % unit or place.offset < 0 or end > size:
+                        raise _Broken(f"buffer {index} lies at {place.offset}..{end} of {size} bytes")
+                    spans.append((place.offset, end, index))
+            for first, second in _overlapping(sorted(spans)):
+                if lives[first].first <= lives[second].last and lives[second].first <= lives[first].last:
+                    raise _Broken(f"buffers {first} and {second} are in use at once and share memory")
+
+
+def touched(instance: Instance) -> tuple[set[int], set[int]]:
+    """The buffers that an instance reads, and those that it writes, as its instructions say."""
+    kernel, arguments = instance.kernel, instance.arguments
+    if kernel.walk in (Walk.SCATTER, Walk.CUMULATE):
+        return set(arguments[:-1]), {arguments[-1]}
+    read, written = set[int](), set[int]()
+    if kernel.contraction is not None:
+        read |= {arguments[kernel.contraction.lhs], arguments[kernel.contraction.rhs]}
+    instructions = [*kernel.prologue, *(i for s in kernel.stages for i in (*s.body, *s.after))]
+    for instruction in instructions:
+        if isinstance(instruction, Load | Store) and arguments[instruction.access.buffer] >= 0:
+            (read if isinstance(instruction, Load) else written).add(arguments[instruction.access.buffer])
+    return read, written
+
+
+def _accesses(instance: Instance, position: int, kind: type[Load] | type[Store]) -> Iterator[tuple[int, Access | None]]:
+    """(number of the stage, address) of each load or store of one argument; no address where a value is part of it.
+
+    The prologue is stage -1.
+    """
+    stages = ((-1, instance.kernel.prologue), *((n, (*s.body, *s.after)) for n, s in enumerate(instance.kernel.stages)))
+    for number, instructions in stages:
+        for instruction in instructions:
+            if isinstance(instruction, kind) and instruction.access.buffer == position:
+                is_indexed = isinstance(instruction, Load) and instruction.index is not None
+                yield number, None if is_indexed else instruction.access
+
+
+def _overlapping(spans: list[tuple[int, int, int]]) -> Iterator[tuple[int, int]]:
+    """Pairs of spans (start, end, buffer), sorted by their start, that have bytes in common."""
+    for number, (_, end, first) in enumerate(spans):
+        for start, _, second in spans[number + 1 :]:
+            if start >= end:
+                break
+            yield first, second
