@@ -21,7 +21,7 @@ DEEPEST_UNROLL = 4
 WIDEST = 16  # vectors of columns in a tile
 FEW_ROWS = 4  # up to here the right operand streams through once, and is asked for AHEAD of its use
 AHEAD = 8
-CACHE_LINE = 64
+NEAR = 4  # the same for the left operand where a step of k leads far away
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class TileShape:
 def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShape:
     """A tile that fills the registers: wide for many rows, wider for few, with the rows balanced."""
     registers = max(1, LANES * contract.dtype.size * 8 // machine.vector_bits)
-    budget = (machine.registers - 4) // registers
+    budget = (machine.registers - 6) // registers
     wanted = -(-contract.n // LANES)
     rows = nominal(contract.m, batch)
     vectors = min(wanted, 2 if budget >= 12 else 1)
@@ -77,7 +77,6 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
         left = text.add(text.add(text.mul(row, contract.lhs_m_stride), lhs), contract.lhs_offset)
         right = text.add(text.add(text.mul(column, contract.rhs_n_stride), rhs), contract.rhs_offset)
         source = text.pointer(k.bases[contract.rhs], right, REGISTER[contract.dtype])
-        later = _next_panel(k, contract, width, source) if shape.rows > FEW_ROWS and panels > 1 else ""
         axes = contract.k
         if panel_base:
             is_new = text.let(f"icmp ne i64 {right}, {carried[0]}")
@@ -85,7 +84,7 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
             source, axes = panel_base, _packed_axes(contract, width)
             carried = [text.add(right, 0) if right.startswith("%") else right]
         _prefetch(k, contract, shape, row, column, base)
-        _multiply(k, contract, shape, axes, left, source, later)
+        _multiply(k, contract, shape, axes, left, source)
         _finish(k, contract, shape, start, row, m, column, base)
         return carried
 
@@ -101,13 +100,6 @@ def _items(contract: TileContract, shape: TileShape, panels: int) -> Items:
         assert isinstance(contract.m, int)
         return Items(BatchExtent(outer), 1, -(-contract.m // shape.rows) * panels)
     return Items(contract.m, shape.rows, outer * panels)
-
-
-def _next_panel(k: KernelText, contract: TileContract, width: int, source: str) -> str:
-    """Where the next panel lies, where its rows are far apart: the processor does not foresee those."""
-    if len(contract.k) > 1 or contract.rhs_n_stride != 1 or contract.k[0].rhs_stride < 2 * width:
-        return ""
-    return k.text.pointer(source, str(width), REGISTER[contract.dtype])
 
 
 def _packs(contract: TileContract, shape: TileShape, batch: int) -> bool:
@@ -158,6 +150,8 @@ def _pack(k: KernelText, contract: TileContract, width: int, column: str, source
                 over(axes[1:], packed[1:], here, there)
                 return []
             for part in range(width // LANES):
+                later = text.pointer(here, str(AHEAD * axes[0].rhs_stride + part * LANES), type_)
+                text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
                 loaded = text.pointer(here, str(part * LANES), type_)
                 name = text.let(f"load {vector}, ptr {loaded}, align {size}")
                 text.line(f"store {vector} {name}, ptr {text.pointer(there, str(part * LANES), type_)}, align 64")
@@ -280,21 +274,15 @@ def _sum(text: Text, left: str, right: str) -> str:
 
 
 def _multiply(
-    k: KernelText,
-    contract: TileContract,
-    shape: TileShape,
-    axes: Sequence[ContractedAxis],
-    left: str,
-    rhs: str,
-    later: str,
+    k: KernelText, contract: TileContract, shape: TileShape, axes: Sequence[ContractedAxis], left: str, rhs: str
 ) -> None:
-    """Run the register tile over k and put it into scratch. What lies at `later`, the next panel, is asked for."""
+    """Run the register tile over k and put it into scratch."""
     text, type_ = k.text, REGISTER[contract.dtype]
     vector = f"<{LANES} x {type_}>"
     lhs = text.pointer(k.bases[contract.lhs], left, type_)
     zero = f"splat ({type_} {literal(0.0, contract.dtype)})"
     accumulators = [zero] * (shape.rows * shape.vectors)
-    accumulators = _sum_over(k, contract, shape, axes, lhs, rhs, later, accumulators)
+    accumulators = _sum_over(k, contract, shape, axes, lhs, rhs, accumulators)
     for row in range(shape.rows):
         for part in range(shape.vectors):
             place = text.pointer(k.bases[contract.tile], str((row * shape.vectors + part) * LANES), type_)
@@ -330,7 +318,6 @@ def _sum_over(
     axes: Sequence[ContractedAxis],
     lhs: str,
     rhs: str,
-    later: str,
     accumulators: list[str],
 ) -> list[str]:
     text, type_ = k.text, REGISTER[contract.dtype]
@@ -342,7 +329,7 @@ def _sum_over(
         def outer_body(index: str, carried: list[str]) -> list[str]:
             inner_lhs = text.pointer(lhs, text.mul(index, axis.lhs_stride), type_)
             inner_rhs = text.pointer(rhs, text.mul(index, axis.rhs_stride), type_)
-            return _sum_over(k, contract, shape, axes[1:], inner_lhs, inner_rhs, "", carried)
+            return _sum_over(k, contract, shape, axes[1:], inner_lhs, inner_rhs, carried)
 
         return text.loop("0", extent, 1, carries, outer_body)
 
@@ -353,11 +340,6 @@ def _sum_over(
     def step(index: str, carried: list[str], times: int) -> list[str]:
         left = text.pointer(lhs, text.mul(index, axis.lhs_stride), type_)
         right = text.pointer(rhs, text.mul(index, axis.rhs_stride), type_)
-        for turn in range(times if later else 0):
-            for line in range(0, shape.vectors * LANES * contract.dtype.size, CACHE_LINE):
-                place = text.add(text.mul(text.add(index, turn), contract.k[0].rhs_stride), line // contract.dtype.size)
-                ahead = text.pointer(later, place, type_)
-                text.line(f"call void @llvm.prefetch.p0(ptr {ahead}, i32 0, i32 2, i32 1)")
         for turn in range(times):
             carried = _rank_one(text, contract, shape, axis, left, right, turn, carried)
         return carried
@@ -394,6 +376,10 @@ def _rank_one(
         columns.append(text.let(f"load {vector}, ptr {place}, align {size}"))
         if shape.rows <= FEW_ROWS and axis.rhs_stride > shape.vectors * LANES:
             later = text.pointer(right, str((turn + AHEAD) * axis.rhs_stride + part * LANES), type_)
+            text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
+    if contract.lhs_m_stride == 1 and axis.lhs_stride > shape.rows:
+        for column in (0, shape.rows - 1):
+            later = text.pointer(left, str(column + (turn + NEAR) * axis.lhs_stride), type_)
             text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
     following = list(accumulators)
     for row in range(shape.rows):
