@@ -21,7 +21,7 @@ UNUSED = 0xA5  # every byte of memory that nothing has written
 
 
 def run_schedule(schedule: Schedule, inputs: Mapping[str, Array], batch: int) -> dict[str, Array]:
-    """The results of one step by name, and under their input's name the tensors as the step leaves them.
+    """The results of one step by name; under the other names of inputs, the tensors as the step leaves them.
 
     `inputs` holds whole arrays in the shapes of the graph's inputs.
     """
@@ -29,7 +29,8 @@ def run_schedule(schedule: Schedule, inputs: Mapping[str, Array], batch: int) ->
     for instance in schedule.instances:
         run.instance(instance)
     tensors = [b for b, place in zip(schedule.buffers, schedule.places, strict=True) if place.arena is Arena.TENSORS]
-    return {**run.results, **{str(b.name): run.views[b.index].reshape(inputs[str(b.name)].shape) for b in tensors}}
+    left = {str(b.name): run.views[b.index].reshape(inputs[str(b.name)].shape) for b in tensors}
+    return {**left, **run.results}
 
 
 @dataclass(slots=True)
