@@ -80,9 +80,12 @@ class Entries:
             seen.setdefault(entry.key, entry.span)
         # An unknown key is most likely the missing one, misspelt.
         has_unknown = any(entry.key not in KEYS for entry in self.train.entries)
-        for key in () if has_unknown else _REQUIRED:
-            if key not in self.written and key not in self._expressions and key not in self.session.settings.used:
-                self._record(failure("E0602", f"`train` needs the key `{key}`", self.train.head, *_EXAMPLES[key]))
+        missing = [] if has_unknown else [key for key in _REQUIRED if not self._is_given(key)]
+        if missing:
+            named = " and ".join(f"`{key}`" for key in missing)
+            noun = "key" if len(missing) == 1 else "keys"
+            advice = (hint(f"such as `{_EXAMPLES[key]}`") for key in missing)
+            self._record(failure("E0602", f"`train` needs the {noun} {named}", self.train.head, *advice))
         if self.train.augment is not None:
             message = "`augment` is not compiled yet"
             self._record(failure("E0904", message, self.train.augment.span, hint("prepare the data beforehand")))
@@ -90,6 +93,9 @@ class Entries:
             entry = self.written["steps"]
             other = Note("`epochs` is given here", self.written["epochs"].span)
             self._record(failure("E0608", "`epochs` and `steps` both say how long to train", entry.span, other))
+
+    def _is_given(self, key: str) -> bool:
+        return key in self.written or key in self._expressions or key in self.session.settings.used
 
     def _read(self) -> None:
         for key in _EXPRESSIONS:
@@ -260,7 +266,7 @@ class Entries:
 
 
 _EXAMPLES = {
-    "loss": (hint("such as `loss = cross_entropy(logits, label)`"),),
-    "optimizer": (hint("such as `optimizer = adam(lr = 1e-3)`"),),
-    "batch": (hint("such as `batch = 32`"),),
+    "loss": "loss = cross_entropy(logits, label)",
+    "optimizer": "optimizer = adam(lr = 1e-3)",
+    "batch": "batch = 32",
 }

@@ -344,7 +344,7 @@ class Evaluator(Caller):
 
     def evaluate_axis(self, expression: syntax.Expression) -> Value:
         match expression:
-            case syntax.Name(name) if name in self.frame.dimensions and name not in self.frame.variables:
+            case syntax.Name(name) if name in self.frame.dimensions:
                 return AxisName((self.frame.scope, name))
             case syntax.ListLiteral(items) | syntax.TupleLiteral(items):
                 return tuple(self.evaluate_axis(item) for item in items)
@@ -353,7 +353,7 @@ class Evaluator(Caller):
 
     def evaluate_dimension(self, expression: syntax.Expression) -> Value:
         """As `evaluate`; a bare dimension name keeps its name on the axis."""
-        if isinstance(expression, syntax.Name) and expression.id not in self.frame.variables:
+        if isinstance(expression, syntax.Name):
             extent = self.frame.dimensions.get(expression.id)
             if extent is not None:
                 return NamedExtent(extent, Axis(frozenset({(self.frame.scope, expression.id)}), expression.span))

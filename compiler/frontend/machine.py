@@ -192,8 +192,9 @@ class Machine(ABC):
         except TypeRuleError as error:
             self.fail("E0417", str(error))
         for result in results:
-            if static_elements(result.type.shape) > MAXIMUM_ELEMENTS:
-                self._too_large(result.type)
+            # A shape that an operand has was judged before.
+            if not operands or result.type.shape != operands[0].type.shape:
+                self.expect_size(result.type)
         if len(self.builder.nodes) > MAXIMUM_NODES:
             self.fail(
                 "E0310",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from elaboration import codes, mistakes, mistakes_of_call, program, run, run_program
+from elaboration import codes, library, mistakes, mistakes_of_call, modules, program, run, run_program
 
+from compiler.frontend.elaborate import elaborate
 from compiler.types import BatchExtent
 
 
@@ -256,3 +257,10 @@ def test_a_dimension_of_an_input_must_be_bound() -> None:
     (found,) = mistakes(text)
     assert found.code == "E0415"
     assert any("`time`" in note.message for note in found.notes)
+
+
+def test_the_data_may_bind_a_dimension() -> None:
+    text = "model M {\n input x: f32[batch, width]\n output y = dense(2)(x) * width\n}"
+    assert codes(mistakes(text)) == ["E0415"]
+    found = elaborate(modules(text), library(), data_shapes={"x": (100, 7)})
+    assert found.inputs[0].type.shape == (BatchExtent(), 7)

@@ -381,3 +381,15 @@ def test_all_independent_mistakes_are_told() -> None:
         text(loss="cros_entropy(logits, label)", optimizer="adam(l = 1)", metrics="[mean(logits, axis = 5)]")
     )
     assert sorted(codes(found)) == ["E0201", "E0301", "E0406"]
+
+
+def test_the_batch_as_an_axis_is_a_dimension_in_train_too() -> None:
+    found = program(text(loss="sum(mean(logits, axis = batch)) + 0 * sum(reshape(logits, batch, -1))"))
+    x, label = np.ones((2, 5), np.float32), np.zeros(2, np.uint8)
+    results = run_program(found, {"x": x, "label": label}, batch=2, training=False)
+    assert results["loss"] == pytest.approx(results["logits"].mean(0).sum(), rel=1e-5)
+
+
+def test_missing_keys_are_told_together() -> None:
+    (found,) = mistakes(text(loss="", batch=""))
+    assert "`loss` and `batch`" in found.message
