@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
@@ -154,8 +155,9 @@ def uniform(seed: int, step: int, stream: int, positions: Array) -> Array:
 @final
 @dataclass(frozen=True, slots=True)
 class RandomUniform(Op):
-    """f32 in [0, 1) with 24 random bits, a function of (seed, step, stream, row-major position) alone.
+    """f32 in [0, 1) with 24 random bits, a function of (seed, step, stream, position) alone.
 
+    Positions count row by row, with the batch axis outermost wherever it stands: draws do not depend on the batch size.
     (k0, k1) = threefry(key = seed, counter = (low half of step, stream)); element e is the first word of
     threefry(key = (k0, k1), counter = e), shifted right by 8, times 2^-24.
     """
@@ -178,9 +180,12 @@ class RandomUniform(Op):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         seed, step = int(operands[0]), int(operands[1])
-        shape = at_batch(self.shape, batch)
-        positions = np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.uint64)
-        return (uniform(seed, step, self.stream, positions).reshape(shape),)
+        axis = next((k for k, extent in enumerate(self.shape) if isinstance(extent, BatchExtent)), 0)
+        shape = list(at_batch(self.shape, batch))
+        stored = [*shape[axis : axis + 1], *shape[:axis], *shape[axis + 1 :]]
+        positions = np.arange(math.prod(shape), dtype=np.uint64)
+        draws = uniform(seed, step, self.stream, positions).reshape(stored)
+        return (np.moveaxis(draws, 0, axis) if shape else draws,)
 
     @classmethod
     def samples(cls) -> tuple[Sample, ...]:

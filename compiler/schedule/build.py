@@ -110,11 +110,13 @@ class _Builder:
 
     def writes_last(self, writer: Group, target: Value, result: Value) -> bool:
         """In its own kernel the old value must be read element for element, no later than it is overwritten."""
+        producer = self.fuser.links.producers[result.index]
+        if isinstance(producer.op, Insert):
+            return False  # other parts of it are written elsewhere
         lowering = self.lowering(writer, "probe")
         levels = lowering.levels
         for node in writer.nodes:
             levels[node_key(node)] = lowering.level(node)
-        producer = self.fuser.links.producers[result.index]
         for node in writer.nodes:
             for link in self.fuser.node_links[node_key(node)]:
                 if link.source == target and (
