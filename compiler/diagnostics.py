@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from compiler.record import record
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class Source:
     """One `.dl` text. `name` is what messages show: a path, or `<prelude>/layers/dense.dl`."""
 
@@ -20,7 +22,7 @@ class Source:
         return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Span:
     """A stretch of source text. Lines and columns count from 1; `end_column` is one past the last character."""
 
@@ -34,7 +36,7 @@ class Span:
         return f"{self.source.name}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Note:
     """A further remark on an error. With a span it is shown with its source line; `kind` is `note` or `hint`."""
 
@@ -48,7 +50,7 @@ def hint(message: str, span: Span | None = None) -> Note:
     return Note(message, span, "hint")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Diagnostic:
     """One finding about a program: `severity` is `error` or `warning`."""
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from compiler.record import record
+
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Options:
     """How to compile. `batch` is a hint for tile sizes, never for correctness."""
 
@@ -25,7 +26,7 @@ class Options:
     verify: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Results:
     """What a call of `Executable.run` gives.
 

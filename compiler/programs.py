@@ -10,7 +10,7 @@ import io
 import os
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import cache as remembered
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,21 @@ from typing import Any
 from compiler.diagnostics import CompilerBug, Diagnostic, Source, SourceError
 from compiler.frontend.program import Clip, Program
 from compiler.graph.ir import Graph
+from compiler.record import record
 from compiler.targets.cpu.cache import ObjectCache, compiler_version, default_folder
 from compiler.types import TensorType
 
 Overrides = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outline(Program):
     """A program from the cache: its graphs have inputs and outputs, but no nodes. `elaborated` gives the whole one."""
 
     elaborated: Callable[[], Program] = field(kw_only=True)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Checked:
     """Files without a mistake."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 from unicodedata import category, combining, east_asian_width
 
 from compiler.diagnostics import Diagnostic, Note, SourceError, Span
+from compiler.record import record
 
 _TAB = 4
 _STYLES = {"error": "1;31", "warning": "1;33", "note": "1;36", "hint": "1;32", "gutter": "34", "message": "1"}
@@ -48,7 +48,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     return lowered[matches[0]] if matches else None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Paint:
     colour: bool
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
 from compiler.frontend.program import Program
@@ -14,6 +14,7 @@ from compiler.interface import Options
 from compiler.ops.contraction import Contraction
 from compiler.ops.reduction import CumulativeSum, Max, Min, Moments, Sum
 from compiler.programs import complete
+from compiler.record import record
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 from compiler.stages import prepared
@@ -23,7 +24,7 @@ from compiler.training_step import prediction_graph, training_step
 from compiler.types import at_batch, static_elements
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LayerRow:
     """One line of the plan: the floating-point operations of a layer for the whole batch."""
 
@@ -34,7 +35,7 @@ class LayerRow:
     flops_step: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KernelRow:
     name: str
     walk: str
@@ -42,7 +43,7 @@ class KernelRow:
     lines: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PlanReport:
     """Figures for one batch of `batch` rows; `peak_bytes` counts everything that the step keeps in memory."""
 

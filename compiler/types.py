@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
+
+from compiler.record import record
 
 
 class DType(Enum):
@@ -29,7 +30,7 @@ class DType(Enum):
         return {"f32": 4, "f64": 8, "bf16": 2, "i32": 4, "i64": 8, "u8": 1, "bool": 1}[self.value]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BatchExtent:
     """`multiple * batch`: an extent that is known only at run time."""
 
@@ -43,7 +44,7 @@ Extent: TypeAlias = int | BatchExtent
 Shape: TypeAlias = tuple[Extent, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TensorType:
     """The element type and shape of a tensor. At most one extent depends on the batch."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from compiler.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ErrorEntry:
     """One code: `title` is a short claim, `explanation` says why it is an error and what to do about it.
 

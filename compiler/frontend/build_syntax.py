@@ -6,12 +6,13 @@ The names of the methods are those of the rules in `grammar/dl.lark`. An absent 
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol, TypeAlias
 
 from compiler.diagnostics import Diagnostic, Note, Source, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.lexer import Token, number_value, text_value
+from compiler.record import record
 from compiler.rendering import did_you_mean
 
 SETTING_TYPES = ("int", "float", "bool", "string", "axis", "fn", "layer", "init", "schedule")
@@ -23,32 +24,32 @@ class _Spanned(Protocol):
     def span(self) -> Span: ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Group:
     parameters: tuple[syntax.Parameter, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Settings:
     keywords: tuple[syntax.Keyword, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Augment:
     block: syntax.Block
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Feed:
     tokens: syntax.Name
     logits: syntax.Name
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Entries:
     entries: tuple[syntax.Entry, ...]
     targets: tuple[syntax.InputDeclaration, ...]

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from compiler.frontend.machine import Machine
 from compiler.frontend.values import Value
+from compiler.record import record
 
 Arguments: TypeAlias = Mapping[str, Value]
 Handler: TypeAlias = Callable[[Machine, Arguments], Value]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Required:
     """The default of a parameter that must be given."""
 
@@ -21,7 +21,7 @@ class Required:
 REQUIRED = Required()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BuiltinParameter:
     """One parameter. `kind`: `value`; `axis`, where a bare dimension name means that dimension; or `dimension`."""
 
@@ -32,7 +32,7 @@ class BuiltinParameter:
     is_variadic: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Builtin:
     """One built-in function. A variadic parameter takes all further positional arguments, as a list."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NoReturn
 
 from compiler.diagnostics import Diagnostic, Note, Span, hint
@@ -35,10 +34,11 @@ from compiler.frontend.values import (
     describe,
     holds_tensor,
 )
+from compiler.record import record
 from compiler.types import DType
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Argument:
     """One argument: what was written, and its value where it is already known."""
 

@@ -6,10 +6,10 @@ A declaration starts in column 1, so a mistake in one is kept out of the next.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from compiler.diagnostics import Diagnostic, Note, Source, hint
 from compiler.frontend.lexer import CONTEXTUAL, DECLARATIONS, KEYWORDS, NEWLINE, OPERATORS, Lexed, Token, span_of
+from compiler.record import record
 
 DEEPEST = 200
 
@@ -28,7 +28,7 @@ _CONTINUES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Declared:
     """The tokens of one declaration; `is_sound` is false where its mistakes are already in `mistakes`."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
+
+from compiler.record import record
 
 GRAMMAR = Path(__file__).parents[2] / "grammar" / "dl.lark"
 STORED = GRAMMAR.with_suffix(".tables.json")
@@ -16,7 +17,7 @@ STORED = GRAMMAR.with_suffix(".tables.json")
 CALL, PASS, SPLICE = 0, 1, 2
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rule:
     """One alternative of the grammar.
 
@@ -35,7 +36,7 @@ class Rule:
     is_plain: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tables:
     """An LALR automaton.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from compiler.diagnostics import hint
 from compiler.frontend import syntax
@@ -24,10 +23,11 @@ from compiler.graph import ir
 from compiler.ops.indexing import Gather
 from compiler.ops.movement import Reverse, Slice
 from compiler.ops.spreading import Reshape
+from compiler.record import record
 from compiler.types import BatchExtent, DType, Extent
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cut:
     """A slice of one axis, not resolved against its extent yet."""
 
@@ -36,12 +36,12 @@ class Cut:
     step: Value
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NewAxis:
     """`None` in an index."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rest:
     """`...` in an index: all axes that no other item takes."""
 

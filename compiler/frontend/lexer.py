@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from math import isinf
 from typing import NamedTuple
 
 from compiler.diagnostics import Diagnostic, Note, Source, Span, hint
+from compiler.record import record
 
 RESERVED = frozenset(
     ("if", "else", "for", "in", "scan", "return", "emit", "and", "or", "not", "true", "false", "none", "None")
@@ -165,7 +165,7 @@ class Comment(NamedTuple):
         return self.text.startswith("##") and not self.text.startswith("###")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lexed:
     """The tokens of a text in order (newlines are told from their lines), its comments and its lexical mistakes."""
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from compiler.diagnostics import Diagnostic, Source, Span
 from compiler.graph.ir import Graph, Role
+from compiler.record import record
 from compiler.types import TensorType
 
 SettingValue: TypeAlias = "int | float | bool | str | tuple[SettingValue, ...] | None"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InputSpec:
     """A model input or target as the loader must deliver it. Integers lie in `low <= x < high` where given."""
 
@@ -26,7 +26,7 @@ class InputSpec:
     dimension_names: tuple[str | None, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ParameterSpec:
     """A `param` or `state` of the model. `initializer` has one input, the seed, and one output, `value`."""
 
@@ -38,7 +38,7 @@ class ParameterSpec:
     frozen: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Setting:
     """A resolved setting: `hidden`, `optimizer.lr`, `batch`. `origin`: `default`, `train`, or `command line`.
 
@@ -51,7 +51,7 @@ class Setting:
     is_runtime: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DataSource:
     """`idx("data/mnist")`: format, path, and the format's options by name."""
 
@@ -61,7 +61,7 @@ class DataSource:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OptimizerState:
     """A `state` of an update rule, of the shape given by `type`; `initializer` as in `ParameterSpec`."""
 
@@ -70,7 +70,7 @@ class OptimizerState:
     initializer: Graph
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UpdateRule:
     """The update of one parameter: `graph` takes p, g, t, lr, the states, then run-time settings, by input name.
 
@@ -84,7 +84,7 @@ class UpdateRule:
     rate: str  # the run-time setting that holds the rate before the schedule: `optimizer.lr`
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Clip:
     """`graph_of(type)` takes g and, where `is_global`, `total` (the sum of squares of all gradients); output `g`."""
 
@@ -93,7 +93,7 @@ class Clip:
     graph_of: Callable[[TensorType], Graph]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Training:
     """The settings of `train` that decide the step and the run."""
 
@@ -114,7 +114,7 @@ class Training:
     freeze: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Program:
     """One experiment. Graph inputs are named after `inputs`, parameter paths, settings, `seed` and `step`.
 

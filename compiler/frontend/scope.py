@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from compiler.diagnostics import Diagnostic, Note, Source
 from compiler.frontend import syntax
+from compiler.record import record
 
 
 class Namespace(Enum):
@@ -35,7 +36,7 @@ _BY_LIBRARY_FILE = {"clips.dl": Namespace.CLIP, "penalties.dl": Namespace.PENALT
 Named = syntax.Const | syntax.Callable | syntax.Model
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class ModuleScope:
     """The declarations of one file (of all files, for the library) and the scopes that it sees beyond them."""
 
@@ -65,7 +66,7 @@ class ModuleScope:
             yield from scope.own.get(namespace, {})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Found:
     """A declaration and the file that it stands in."""
 

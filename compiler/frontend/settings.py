@@ -10,12 +10,13 @@ from compiler.frontend.failures import nearest
 from compiler.frontend.parser import parse
 from compiler.frontend.program import Setting, SettingValue
 from compiler.frontend.values import FormValue, Instance, RunTimeNumber, Value
+from compiler.record import record
 
 COMMAND_LINE = "command line"
 _NAME = "value"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Override:
     """`--set key=text`; `expression` is None where the text cannot be read as one, such as a path."""
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from compiler.frontend import syntax
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.walk import statements_of
+from compiler.record import record
 
 ANY = ""
 """The type of a setting that is neither annotated nor given away by its default."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Signature:
     """The settings and tensors of a declaration. `types` holds the type of each setting, or `ANY`."""
 

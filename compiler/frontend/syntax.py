@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from compiler.diagnostics import Source, Span
+from compiler.record import record
 
 # Expressions
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Number:
     value: int | float
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Boolean:
     value: bool
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Text:
     value: str
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NoneLiteral:
     """`none`, an absent optional value; in an index, `None` is `NewAxis`."""
 
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Name:
     """A variable, setting, declaration, or one of the constants `inf` and `pi`."""
 
@@ -43,13 +43,13 @@ class Name:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ListLiteral:
     items: tuple[Expression, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TupleLiteral:
     """`a, b` after `return` or `=`, or `(a, b)` before `|>`."""
 
@@ -57,7 +57,7 @@ class TupleLiteral:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Range:
     """`start..stop`, the end excluded."""
 
@@ -66,7 +66,7 @@ class Range:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unary:
     """`operator` is `-` or `not`."""
 
@@ -75,7 +75,7 @@ class Unary:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Binary:
     """`operator` is one of `+ - * / // % @ ^ == != < <= > >= and or`."""
 
@@ -85,7 +85,7 @@ class Binary:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pipe:
     """`value |> stage`."""
 
@@ -94,14 +94,14 @@ class Pipe:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Keyword:
     name: str
     value: Expression
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Call:
     function: Expression
     positional: tuple[Expression, ...]
@@ -109,7 +109,7 @@ class Call:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Attribute:
     """`value.name`: `x.T`, or a dotted key such as `optimizer.lr`."""
 
@@ -118,7 +118,7 @@ class Attribute:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SliceItem:
     start: Expression | None
     stop: Expression | None
@@ -126,12 +126,12 @@ class SliceItem:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EllipsisItem:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NewAxis:
     span: Span
 
@@ -139,14 +139,14 @@ class NewAxis:
 IndexItem: TypeAlias = "SliceItem | EllipsisItem | NewAxis | Expression"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Index:
     value: Expression
     items: tuple[IndexItem, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ScanInput:
     """`name in value`: what one step sees of a scanned tensor or range."""
 
@@ -155,14 +155,14 @@ class ScanInput:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Carry:
     name: str
     initial: Expression
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scan:
     """`scan a in x over axis [reverse = …] [where = …] [truncate = …] carry h = … { body }`."""
 
@@ -195,7 +195,7 @@ Expression: TypeAlias = (
 # Types
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TensorAnnotation:
     """`f32[batch, ..., 2 * units]`; `dtype` is None when left out, a dimension `...` is an `EllipsisItem`.
 
@@ -207,7 +207,7 @@ class TensorAnnotation:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SettingType:
     """One of `int float bool string axis fn layer init schedule`."""
 
@@ -215,7 +215,7 @@ class SettingType:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parameter:
     """One parameter of a declaration, a setting or a tensor; the checker tells which."""
 
@@ -229,13 +229,13 @@ class Parameter:
 # Statements
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Block:
     statements: tuple[Statement, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Assign:
     """`a, b = value`. A target `_` discards."""
 
@@ -245,7 +245,7 @@ class Assign:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StateUpdate:
     """`name <- value`."""
 
@@ -254,7 +254,7 @@ class StateUpdate:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ParamDeclaration:
     """`param W: [n, units] = glorot_uniform`. The initialiser is looked up in its own namespace."""
 
@@ -265,7 +265,7 @@ class ParamDeclaration:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StateDeclaration:
     """`state m = zeros`; without annotation (optimizers only) the shape is that of `p`."""
 
@@ -276,19 +276,19 @@ class StateDeclaration:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Return:
     value: Expression
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Emit:
     values: tuple[Expression, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class If:
     """`otherwise` holds the `else` block; `else if` is a block of one `If`."""
 
@@ -298,7 +298,7 @@ class If:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class For:
     """`for i in 0..n { … }`, `for a, b in pairs { … }`."""
 
@@ -308,7 +308,7 @@ class For:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExpressionStatement:
     """The last line of an optimizer, or the message of a mistake: a value that is not used."""
 
@@ -316,7 +316,7 @@ class ExpressionStatement:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InputDeclaration:
     """`input tokens: i32[batch, 64] in 0..vocab padded by mask`; with `keyword` `target`, of a `train`."""
 
@@ -329,7 +329,7 @@ class InputDeclaration:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OutputDeclaration:
     """`output logits = value`; several names take the items of a tuple."""
 
@@ -356,7 +356,7 @@ Statement: TypeAlias = (
 # Declarations
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Const:
     name: str
     value: Expression
@@ -364,7 +364,7 @@ class Const:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GradientClause:
     """`gradient(x, y, dy) = …` or with a block."""
 
@@ -373,7 +373,7 @@ class GradientClause:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Callable:
     """`fn`, `layer`, `init`, `optimizer` or `schedule`, by `keyword`. A body `= e` is a block of one `Return`.
 
@@ -391,7 +391,7 @@ class Callable:
     head: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Model:
     name: str
     settings: tuple[Parameter, ...]
@@ -401,7 +401,7 @@ class Model:
     head: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """`key = value` of a `train` or `generate`."""
 
@@ -411,7 +411,7 @@ class Entry:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Train:
     """`train NAME: Model(settings) { … }`; `name` is None when left out."""
 
@@ -426,7 +426,7 @@ class Train:
     head: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Generate:
     """`feed` is (tokens, logits) of `feed tokens from logits`."""
 
@@ -437,7 +437,7 @@ class Generate:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Test:
     name: str
     body: Block
@@ -445,7 +445,7 @@ class Test:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Import:
     path: str
     span: Span
@@ -454,7 +454,7 @@ class Import:
 Declaration: TypeAlias = "Const | Callable | Model | Train | Generate | Test | Import"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Module:
     """One parsed file."""
 

@@ -7,7 +7,6 @@ covers gets a sentence made of what was found and what could stand there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.diagnostics import CompilerBug, Diagnostic, Note, Source, Span, hint
@@ -25,6 +24,7 @@ from compiler.frontend.lexer import (
     lex,
     span_of,
 )
+from compiler.record import record
 from compiler.rendering import did_you_mean
 
 MESSAGES = Path(__file__).parents[2] / "grammar" / "syntax_errors.toml"
@@ -38,7 +38,7 @@ _CONTEXTUAL = frozenset(KEYWORDS[word] for word in CONTEXTUAL)
 _TEXTS = {kind: text for text, kind in (KEYWORDS | OPERATORS).items()}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Mistake:
     """A mistake as seen by `syntax_errors.toml`."""
 
@@ -46,7 +46,7 @@ class _Mistake:
     places: dict[str, Token]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Explanation:
     """One entry of `syntax_errors.toml`."""
 

@@ -24,6 +24,7 @@ from compiler.frontend.values import (
 )
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
+from compiler.record import record
 from compiler.types import DType, TensorType
 
 SCALAR = TensorType(DType.F32)
@@ -53,7 +54,7 @@ class RuleEvaluator(Evaluator):
         return tensor
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rule:
     """One optimizer of `train`: its form, what it updates, and what it decays."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from compiler.diagnostics import Span
 from compiler.frontend import syntax
 from compiler.graph import ir
+from compiler.record import record
 from compiler.types import BatchExtent, DType, Extent, Shape
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Label: TypeAlias = tuple[int, str]
 NO_LABELS: frozenset[Label] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Axis:
     """What is known of one axis beside its extent: its names, and the place in the text that gave it its extent."""
 
@@ -29,7 +30,7 @@ class Axis:
     origin: Span | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TensorValue:
     """A tensor that exists at run time, with what is known of each of its axes."""
 
@@ -49,7 +50,7 @@ class TensorValue:
         return len(self.axes)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BatchValue:
     """`k * batch` in an expression: a dimension, or a scalar tensor in arithmetic."""
 
@@ -60,7 +61,7 @@ class BatchValue:
         return BatchExtent(self.multiple)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunTimeNumber:
     """A configuration number that tensor arithmetic receives at run time.
 
@@ -79,21 +80,21 @@ class RunTimeNumber:
         return bool(self.operation)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TupleValue:
     """Several values: the results of a function, or `(a, b)` before `|>`. A list is a Python tuple."""
 
     items: tuple[Value, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AxisName:
     """A dimension by its name, where an axis is asked for."""
 
     label: Label
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NamedExtent:
     """A dimension with its name, where a dimension is asked for: `zeros(batch, n)` keeps the name `batch`."""
 
@@ -101,14 +102,14 @@ class NamedExtent:
     axis: Axis
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExceptAxes:
     """`except(c, …)`: all axes but those."""
 
     axes: tuple[Value, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FormValue:
     """A `fn`, `init`, `optimizer` or `schedule` with its settings; None where they are not given yet."""
 
@@ -117,7 +118,7 @@ class FormValue:
     settings: Mapping[str, Value] | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BuiltinValue:
     """A built-in function, with the keyword arguments given so far."""
 
@@ -142,7 +143,7 @@ class Instance:
     children: list[tuple[str, Instance]] = field(default_factory=list[tuple[str, "Instance"]])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Poison:
     """The value of an expression in which a mistake was already reported."""
 

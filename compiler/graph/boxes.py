@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from compiler.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Box:
     """One thing in a picture: its text by lines, the kind that decides its colour, and what a pointer shows."""
 
@@ -15,7 +15,7 @@ class Box:
     remark: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Arrow:
     """From one box to another, by their keys. `name` is how the target's text may refer to the source."""
 
@@ -24,7 +24,7 @@ class Arrow:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Drawing:
     """Boxes in an order in which arrows point forward."""
 

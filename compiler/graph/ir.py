@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from compiler.diagnostics import Span
 from compiler.graph.op import Op
+from compiler.record import record
 from compiler.types import TensorType
 
 
@@ -18,7 +19,7 @@ class Direction(Enum):
     UPDATE = "update"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Origin:
     """Where a node comes from: the line, the calls that led there (outermost first), the layer's path."""
 
@@ -38,7 +39,7 @@ class Origin:
         return next((p for p in reversed(places) if not p.source.is_library), self.span)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Value:
     """The result of a node or an input of the graph. Two values are the same when their index is."""
 
@@ -46,7 +47,7 @@ class Value:
     type: TensorType
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Node:
     """One application of an op."""
 
@@ -69,14 +70,14 @@ class Role(Enum):
     OUTPUT = "output"  # a named result: logits, loss, a metric
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GraphInput:
     name: str
     role: Role
     value: Value
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class GraphOutput:
     """A named result. `updates` names the input whose new content it is (a parameter, a state)."""
 
@@ -86,7 +87,7 @@ class GraphOutput:
     updates: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Graph:
     """A program without control flow. Nodes stand in execution order; each value is defined once, before its uses."""
 

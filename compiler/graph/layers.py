@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from compiler.graph.boxes import Arrow, Drawing
+from compiler.record import record
 
 LONGEST = (
     10  # an arrow across more layers is named in its target instead: a picture of such arrows is a picture of them
@@ -21,7 +21,7 @@ _GAP = 18.0
 _STOP_WIDTH = 6.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Placement:
     """Where things stand: the centre and layer of each box, the stops of each drawn arrow, and the arrows left out."""
 

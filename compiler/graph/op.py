@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from compiler.record import record
 from compiler.types import TensorType
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class TypeRuleError(Exception):
     """Operand types that an op does not accept. The elaborator turns it into a `SourceError` at the user's line."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sample:
     """An application of an op for generated tests: operand types, and for each the half-open range of its values."""
 

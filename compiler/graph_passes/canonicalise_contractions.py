@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
@@ -12,6 +11,7 @@ from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.elementwise import Multiply
 from compiler.ops.movement import Broadcast, Reshape, Transpose
 from compiler.ops.reduction import Sum
+from compiler.record import record
 from compiler.types import Shape
 
 
@@ -38,7 +38,7 @@ def canonicalise_contractions(graph: Graph) -> Graph:
     return rewriting.finish()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Product:
     """A contraction under change."""
 

@@ -7,11 +7,11 @@ run any item.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
 from compiler.graph.op import Op
+from compiler.record import record
 from compiler.types import DType, Extent
 
 
@@ -24,7 +24,7 @@ class Space(Enum):
     SCALAR = "scalar"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Term:
     """`((index // divisor) % modulus) * stride`; without modulus the quotient is taken whole."""
 
@@ -33,7 +33,7 @@ class Term:
     stride: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Access:
     """An element of a buffer, as a function of row and column: `offset` plus the sum of the terms, in elements."""
 
@@ -43,7 +43,7 @@ class Access:
     columns: tuple[Term, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Load:
     """Read an element. With `index` (a value), `index * index_stride` is added.
 
@@ -59,14 +59,14 @@ class Load:
     index_extent: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Literal:
     result: int
     value: float | int | bool
     dtype: DType
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Compute:
     """An elementwise op of the graph."""
 
@@ -78,7 +78,7 @@ class Compute:
     space: Space
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Position:
     """The number `offset + terms` itself: iota, or the linear index of an element."""
 
@@ -90,7 +90,7 @@ class Position:
     space: Space
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Random:
     """A uniform draw for the element number `position`, keyed by the scalars `seed` and `step` and by `stream`."""
 
@@ -102,7 +102,7 @@ class Random:
     space: Space
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BatchCount:
     """The run-time batch size, an i64 scalar."""
 
@@ -115,7 +115,7 @@ class Combine(Enum):
     MIN = "min"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reduce:
     """Fold a FULL value over the columns (space ROW) or over the rows (space COLUMN), in the fixed order."""
 
@@ -126,7 +126,7 @@ class Reduce:
     space: Space
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Store:
     """Write an element. `watch` names what is written, where a NaN or Inf in it must be reported."""
 
@@ -140,7 +140,7 @@ class Store:
 Instruction: TypeAlias = Load | Literal | Compute | Position | Random | BatchCount | Reduce | Store
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BufferArgument:
     """A buffer as a kernel sees it. `is_scratch`: private to the thread, `elements` long, not an argument."""
 
@@ -165,7 +165,7 @@ class Walk(Enum):
 REGISTER_COLUMNS = 64  # rows of static length up to this keep their FULL values from one stage to the next
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stage:
     """One pass over the columns of a row (or the rows of a column block); then what follows the pass, once."""
 
@@ -173,7 +173,7 @@ class Stage:
     after: tuple[Instruction, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TileContract:
     """`tile[m, n] = sum over k of lhs[m, k] * rhs[k, n]`, accumulated in the order of k.
 
@@ -196,7 +196,7 @@ class TileContract:
     dtype: DType
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ContractedAxis:
     """One summed axis, outermost first."""
 
@@ -205,7 +205,7 @@ class ContractedAxis:
     rhs_stride: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OuterAxis:
     """An axis that both operands or only the rows share; `row_step` is its step in the row index of the domain."""
 
@@ -215,7 +215,7 @@ class OuterAxis:
     row_step: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Kernel:
     """One parallel loop over items, and what an item does.
 

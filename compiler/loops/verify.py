@@ -26,6 +26,7 @@ from compiler.loops.ir import (
     Walk,
 )
 from compiler.loops.printer import print_kernel
+from compiler.record import record
 from compiler.types import DType, TensorType
 
 # The spaces whose values an instruction of a space may use: those that are fixed while it runs.
@@ -58,7 +59,7 @@ class _Broken(Exception):
     """An invariant that does not hold."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Known:
     """What is known of a value, and the number of the stage that defines it."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias, final
 
 import numpy as np
@@ -14,6 +13,7 @@ from compiler.graph.ir import Node
 from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import FLOATS, expect_dtype, expect_one_batch_extent, expect_operands
+from compiler.record import record
 from compiler.types import BatchExtent, DType, Extent, TensorType
 
 Labels: TypeAlias = tuple[int, ...]
@@ -22,7 +22,7 @@ _BATCH = BatchExtent()
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Contraction(Op):
     """An einsum: one label for each axis; labels that `out` lacks are summed, and both operands have them."""
 

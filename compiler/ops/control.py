@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import final
 
 from compiler.graph.builder import GraphBuilder
@@ -12,11 +11,12 @@ from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Cotangents, Term, Types
 from compiler.ops.rules import expect_operands
+from compiler.record import record
 from compiler.types import BatchExtent, DType, TensorType
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class StopGradient(Op):
     """Its operand, to which no cotangent flows."""
 
@@ -42,7 +42,7 @@ class StopGradient(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class CustomGradient(Op):
     """Operands (x1..xn, y1..ym) to (y1..ym) unchanged; `rule` gives the cotangents of x1..xn.
 

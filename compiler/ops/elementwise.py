@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, TypeAlias, final
 
 import numpy as np
@@ -26,6 +25,7 @@ from compiler.ops.rules import (
     numpy_dtype,
     round_to_bf16,
 )
+from compiler.record import record
 from compiler.types import BatchExtent, DType, TensorType
 
 Types: TypeAlias = Sequence[TensorType]
@@ -35,7 +35,7 @@ Range: TypeAlias = tuple[float, float]
 _SHAPES = ((), (3, 4), (BatchExtent(), 5))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Term:
     """A value under construction, with Python's arithmetic; numbers become constants of its type."""
 
@@ -126,7 +126,7 @@ class _Unary(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Negate(_Unary):
     name = "neg"
     accepted = NUMBERS
@@ -139,7 +139,7 @@ class Negate(_Unary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Exp(_Unary):
     name = "exp"
 
@@ -151,7 +151,7 @@ class Exp(_Unary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Log(_Unary):
     name = "log"
     domain = (0.3, 3.0)
@@ -164,7 +164,7 @@ class Log(_Unary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Log1p(_Unary):
     name = "log1p"
     domain = (-0.7, 3.0)
@@ -177,7 +177,7 @@ class Log1p(_Unary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Sqrt(_Unary):
     name = "sqrt"
     domain = (0.3, 3.0)
@@ -190,7 +190,7 @@ class Sqrt(_Unary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Rsqrt(_Unary):
     """1 / sqrt(x)."""
 
@@ -205,7 +205,7 @@ class Rsqrt(_Unary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Tanh(_Unary):
     name = "tanh"
 
@@ -217,7 +217,7 @@ class Tanh(_Unary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Sigmoid(_Unary):
     """1 / (1 + exp(-x))."""
 
@@ -232,7 +232,7 @@ class Sigmoid(_Unary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Erf(_Unary):
     name = "erf"
 
@@ -244,7 +244,7 @@ class Erf(_Unary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Sin(_Unary):
     name = "sin"
 
@@ -256,7 +256,7 @@ class Sin(_Unary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Cos(_Unary):
     name = "cos"
 
@@ -268,7 +268,7 @@ class Cos(_Unary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Floor(_Unary):
     name = "floor"
     domain = (0.1, 0.9)
@@ -281,7 +281,7 @@ class Floor(_Unary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Abs(_Unary):
     name = "abs"
     accepted = NUMBERS
@@ -296,7 +296,7 @@ class Abs(_Unary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Not(_Unary):
     name = "not"
     accepted = BOOLEANS
@@ -352,7 +352,7 @@ class _Binary(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Add(_Binary):
     name = "add"
 
@@ -364,7 +364,7 @@ class Add(_Binary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Subtract(_Binary):
     name = "sub"
 
@@ -376,7 +376,7 @@ class Subtract(_Binary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Multiply(_Binary):
     name = "mul"
 
@@ -388,7 +388,7 @@ class Multiply(_Binary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Divide(_Binary):
     name = "div"
     accepted = FLOATS
@@ -403,7 +403,7 @@ class Divide(_Binary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Power(_Binary):
     name = "pow"
     accepted = FLOATS
@@ -444,7 +444,7 @@ def _tied(first: Term, second: Term, dy: Term) -> Term:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Maximum(_Binary):
     """The larger of two; NaN if either is. Ties share the cotangent equally."""
 
@@ -459,7 +459,7 @@ class Maximum(_Binary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Minimum(_Binary):
     """The smaller of two; NaN if either is. Ties share the cotangent equally."""
 
@@ -474,7 +474,7 @@ class Minimum(_Binary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class FloorDivide(_Binary):
     """floor(a / b); on integers, division by 0 gives 0."""
 
@@ -490,7 +490,7 @@ class FloorDivide(_Binary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Modulo(_Binary):
     """a - b * floor(a / b): the sign of b; on integers, modulo 0 gives 0."""
 
@@ -515,7 +515,7 @@ class _Logical(_Binary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class And(_Logical):
     name = "and"
 
@@ -524,7 +524,7 @@ class And(_Logical):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Or(_Logical):
     name = "or"
 
@@ -548,7 +548,7 @@ class _Comparison(_Binary):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Equal(_Comparison):
     name = "eq"
     accepted = EVERY
@@ -558,7 +558,7 @@ class Equal(_Comparison):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class NotEqual(_Comparison):
     name = "ne"
     accepted = EVERY
@@ -568,7 +568,7 @@ class NotEqual(_Comparison):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Less(_Comparison):
     name = "lt"
 
@@ -577,7 +577,7 @@ class Less(_Comparison):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class LessEqual(_Comparison):
     name = "le"
 
@@ -586,7 +586,7 @@ class LessEqual(_Comparison):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Where(Op):
     """The second operand where the first, a boolean, is true; the third elsewhere."""
 
@@ -621,7 +621,7 @@ class Where(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class FusedMultiplyAdd(Op):
     """a * b + c, rounded once."""
 
@@ -654,7 +654,7 @@ class FusedMultiplyAdd(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Cast(Op):
     """Another element type: float to integer truncates toward 0, a boolean is 0 or 1, a number is true unless 0."""
 

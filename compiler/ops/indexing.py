@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -20,13 +19,14 @@ from compiler.ops.rules import (
     expect_one_batch_extent,
     expect_operands,
 )
+from compiler.record import record
 from compiler.types import BatchExtent, DType, TensorType
 
 _BATCH = BatchExtent()
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Gather(Op):
     """Operands (x, indices): along `axis` of x, the elements at the indices; their axes stand in its place."""
 
@@ -71,7 +71,7 @@ class Gather(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class ScatterAdd(Op):
     """Operands (indices, updates): zeros with `extent` elements along `axis`, the updates added in index order.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -14,6 +13,7 @@ from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import expect_axes, expect_axis, expect_operands
 from compiler.ops.spreading import Broadcast, Reshape
+from compiler.record import record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, at_batch
 
 __all__ = ["Broadcast", "Concat", "Pad", "Reshape", "Reverse", "Slice", "Transpose"]
@@ -22,7 +22,7 @@ _BATCH = BatchExtent()
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Transpose(Op):
     """Result axis i is operand axis `permutation[i]`."""
 
@@ -60,7 +60,7 @@ def inverse(permutation: Sequence[int]) -> tuple[int, ...]:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Slice(Op):
     """Along each axis, `sizes` elements from `starts` on, `steps` apart; a batch axis is always whole."""
 
@@ -129,7 +129,7 @@ def _dilate(builder: GraphBuilder, value: Value, axis: int, step: int) -> Value:
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Pad(Op):
     """`low` elements of `value` before, and `high` behind, each axis."""
 
@@ -186,7 +186,7 @@ class Pad(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Concat(Op):
     """The operands one after the other along `axis`."""
 
@@ -243,7 +243,7 @@ class Concat(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Reverse(Op):
     """The elements in opposite order along `axes`."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -25,6 +24,7 @@ from compiler.ops.rules import (
 )
 from compiler.ops.sources import BatchSize, Constant
 from compiler.ops.spreading import Sum
+from compiler.record import record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
 __all__ = ["ArgMax", "CumulativeSum", "Max", "Min", "Moments", "Sum", "element_count"]
@@ -78,7 +78,7 @@ class _Extreme(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Max(_Extreme):
     axes: tuple[int, ...]
     name = "max"
@@ -92,7 +92,7 @@ class Max(_Extreme):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Min(_Extreme):
     axes: tuple[int, ...]
     name = "min"
@@ -115,7 +115,7 @@ def _extreme_samples(last: Op, first: Op, both: Op) -> tuple[Sample, ...]:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class ArgMax(Op):
     """The position of the largest element along `axis`, the first of ties; NaN counts as largest."""
 
@@ -146,7 +146,7 @@ class ArgMax(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class CumulativeSum(Op):
     """Each element plus all before it along `axis` (all after it where `reverse`)."""
 
@@ -182,7 +182,7 @@ class CumulativeSum(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Moments(Op):
     """The mean over `axes`, and the mean of the squared distances from it."""
 

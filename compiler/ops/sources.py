@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 import numpy as np
 
 from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
 from compiler.ops.rules import NUMBERS, expect_axis, expect_dtype, expect_one_batch_extent, expect_operands, numpy_dtype
+from compiler.record import record
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _BATCH = BatchExtent()
 
 
 @final
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Constant(Op):
     """A scalar known to the compiler. Equal constants have equal bits: 0.0 is not -0.0, and NaN is NaN."""
 
@@ -64,7 +64,7 @@ class Constant(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Iota(Op):
     """Each element is its own position along `axis`, from 0."""
 
@@ -101,7 +101,7 @@ class Iota(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class BatchSize(Op):
     """The run-time batch size, an i64 scalar."""
 
@@ -153,7 +153,7 @@ def uniform(seed: int, step: int, stream: int, positions: Array) -> Array:
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class RandomUniform(Op):
     """f32 in [0, 1) with 24 random bits, a function of (seed, step, stream, position) alone.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 import numpy as np
@@ -18,6 +17,7 @@ from compiler.ops.rules import (
     other_axes,
     without_axes,
 )
+from compiler.record import record
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, elements
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _BATCH = BatchExtent()
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Broadcast(Op):
     """Operand axis i becomes result axis `axes[i]` (increasing); an extent 1 is repeated, other axes are new."""
 
@@ -76,7 +76,7 @@ class Broadcast(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Sum(Op):
     """The sum over `axes`, which are dropped."""
 
@@ -113,7 +113,7 @@ class Sum(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Reshape(Op):
     """The same elements in row-major order under another shape."""
 

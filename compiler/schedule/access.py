@@ -7,15 +7,15 @@ Every value is stored dense with its batch extent outermost, so strides never de
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from compiler.graph.ir import Node
 from compiler.loops.ir import Term
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
+from compiler.record import record
 from compiler.types import BatchExtent, Extent, Shape
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Form:
     """A linear form over the digits of one index."""
 

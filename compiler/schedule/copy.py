@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Array, Category, Op, Sample
+from compiler.record import record
 from compiler.types import TensorType
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Copy(Op):
     """The operand, stored densely. It appears after differentiation only."""
 

@@ -18,6 +18,7 @@ from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
+from compiler.record import record
 from compiler.schedule.access import IDENTITY, Form, address, axis_forms, count, storage_order, through
 from compiler.schedule.placement import Empty, Insert, Pick
 from compiler.types import BatchExtent, Extent, Shape, elements
@@ -28,7 +29,7 @@ INLINE = (Constant, Iota, BatchSize)  # made again wherever they are used
 LARGEST_GROUP = 120
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Split:
     """How a domain falls into rows and columns. `outer * rows * columns` elements; ROWS walks have `outer` 1."""
 
@@ -38,7 +39,7 @@ class Split:
     columns: Extent
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Link:
     """One operand of a node: the stored value behind its views, and that value's address for the node's index."""
 

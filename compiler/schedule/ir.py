@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from compiler.graph.ir import Origin, Role
 from compiler.loops.ir import Kernel
+from compiler.record import record
 from compiler.types import DType, Extent
 
 
@@ -19,7 +19,7 @@ class Arena(Enum):
     BATCH = "batch"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Buffer:
     """Storage of one value. `name` is set for inputs and outputs; `data` is the index of a fed input."""
 
@@ -30,7 +30,7 @@ class Buffer:
     role: Role | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Instance:
     """One use of a kernel: the buffer behind each of its arguments, and where it comes from.
 
@@ -47,7 +47,7 @@ class Instance:
     data: int = -1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Place:
     """Where a buffer lies: bytes from the start of the arena (times the capacity, in BATCH)."""
 
@@ -55,7 +55,7 @@ class Place:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FedInput:
     """A tensor that each step takes from the caller's rows; a static one is written before the call."""
 
@@ -66,7 +66,7 @@ class FedInput:
     batch_axis: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Result:
     """A named result: a scalar of each step, a static array, or rows."""
 
@@ -76,7 +76,7 @@ class Result:
     buffer: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Schedule:
     """A program ready for lowering: instances in order, `barriers[i]` before instance i."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, final
 
 import numpy as np
@@ -13,11 +12,12 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Array, Category, Op, Sample
 from compiler.ops.rules import numpy_dtype
+from compiler.record import record
 from compiler.types import Shape, TensorType, at_batch
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Empty(Op):
     """A tensor whose elements are all written by the `Insert`s that follow."""
 
@@ -40,7 +40,7 @@ class Empty(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Insert(Op):
     """(base, part) -> base with `part` at `starts`. The base is written in place and has no other use."""
 
@@ -65,7 +65,7 @@ class Insert(Op):
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@record
 class Pick(Op):
     """(x of rank 1, indices) -> x[indices], for indices that the program made itself and that may reach the batch."""
 

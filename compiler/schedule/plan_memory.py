@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from compiler.record import record
 from compiler.schedule.access import count
 from compiler.schedule.ir import Arena, Buffer, Place
 from compiler.types import BatchExtent
@@ -13,7 +13,7 @@ ALIGNMENT = 64  # bytes; in the batch arena the capacity, a multiple of 16, give
 SLACK = 64
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Life:
     """The first and last stretch between barriers in which a buffer is used."""
 

@@ -34,6 +34,7 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.indexing import Gather
 from compiler.ops.reduction import Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
+from compiler.record import record
 from compiler.schedule.access import (
     Form,
     add,
@@ -56,7 +57,7 @@ CHUNK = 2048
 COMBINES = {Sum: Combine.SUM, Max: Combine.MAX, Min: Combine.MIN}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lowered:
     """A kernel, the value behind each buffer argument (None: scratch), and what its watched stores write."""
 

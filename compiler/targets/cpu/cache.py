@@ -12,11 +12,11 @@ import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 import compiler
+from compiler.record import record
 from compiler.targets.cpu.machine import Machine
 
 _DIGEST_BYTES = 32
@@ -28,7 +28,7 @@ _SUBFOLDERS = (_OBJECTS, _ENTRIES, _CRASHES, "parsed")  # the front end keeps pa
 _CODE_GENERATION = "level 2, position-independent, small"  # what else decides an object
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CacheInfo:
     """What lies in a cache folder."""
 

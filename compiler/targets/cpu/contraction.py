@@ -8,9 +8,9 @@ blocks. The bits of an element do not depend on the tile: each is one chain of f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from compiler.loops.ir import ContractedAxis, Load, Term, TileContract
+from compiler.record import record
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText
 from compiler.targets.cpu.machine import Machine
@@ -24,7 +24,7 @@ AHEAD = 8
 NEAR = 4  # the same for the left operand where a step of k leads far away
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TileShape:
     """Rows and vectors of columns of a register tile."""
 

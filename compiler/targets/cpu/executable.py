@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from operator import is_
 from typing import Any, TypeAlias
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from compiler.diagnostics import CompilerBug
 from compiler.interface import Results, Tensors
+from compiler.record import record
 from compiler.targets.cpu.manifest import (
     BATCH_ARENA,
     CONTROL_ARENA,
@@ -231,7 +231,7 @@ class NativeExecutable:
         return Results(scalars, arrays, broken)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _ResultPlan:
     """How a result lies in the caller's memory: `rows` for each row of the batch, or one for each step."""
 

@@ -22,6 +22,7 @@ from compiler.loops.ir import (
     Store,
     Term,
 )
+from compiler.record import record
 from compiler.targets.cpu.emit_compute import cast, compute, extreme
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, SUFFIX, Text, literal, splat_of
@@ -32,26 +33,26 @@ _BATCH = BatchExtent(1)
 THREEFRY_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BufferPointer:
     """The address of the instance's buffer number `position`."""
 
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExtentNumber:
     extent: Extent
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StreamNumber:
     """The stream of a random draw; it differs between instances of one kernel."""
 
     position: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FlagPointer:
     """The byte that reports a NaN or Inf in watched store number `position`."""
 
@@ -61,7 +62,7 @@ class FlagPointer:
 Argument: TypeAlias = BufferPointer | ExtentNumber | StreamNumber | FlagPointer
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Items:
     """`ceil(extent / chunk) * factor` items."""
 
@@ -70,7 +71,7 @@ class Items:
     factor: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KernelCode:
     """A function `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)` as text, and what its arguments are."""
 
@@ -81,7 +82,7 @@ class KernelCode:
     scratch_batch_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Register:
     """An SSA value: `wide` has LANES lanes."""
 

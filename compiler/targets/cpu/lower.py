@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Graph, Origin, Role
 from compiler.loops.ir import Kernel, Random, Store, Walk
+from compiler.record import record
 from compiler.schedule.access import count
 from compiler.schedule.build import CONTROLLED, PERSISTENT, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
@@ -39,7 +40,7 @@ from compiler.types import BatchExtent, DType, Extent
 CONTROL = (CONTROL_ARENA, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lowered:
     """A manifest with what was compiled for it: the text of each kernel by symbol, and who made each instance."""
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.diagnostics import CompilerBug
+from compiler.record import record
 from compiler.targets.cpu.llvm import Llvm, LlvmError
 from compiler.types import DType
 
 _KIBIBYTE = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Machine:
     """A processor. `name` is its instruction set: avx512, avx2, neon, or generic for 128-bit vectors of anything else.
 

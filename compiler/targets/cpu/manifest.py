@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from compiler.graph.ir import Role
+from compiler.record import record
 from compiler.types import DType, Extent
 
 CONTROL_ARENA, STATIC_ARENA, BATCH_ARENA, SCRATCH_ARENA, FIRST_TENSOR = range(5)
 FLAGS = -4  # kind of a relocation to a flag byte, resolved when the control arena is laid out
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TensorSpec:
     """A persistent tensor: a parameter, a state of the model, or a state of the optimizer."""
 
@@ -21,7 +20,7 @@ class TensorSpec:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InputSlot:
     """A fed input: `row_bytes` of each row, or of the whole where it is static (then at `offset` in its arena)."""
 
@@ -32,14 +31,14 @@ class InputSlot:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ResultSlot:
     name: str
     dtype: DType
     shape: tuple[Extent, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """One line of the step table; `function` is an index into the manifest's functions.
 
@@ -54,7 +53,7 @@ class Entry:
     flags: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Manifest:
     name: str
     functions: tuple[str, ...]

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from compiler.record import record
+
 Kind: TypeAlias = Literal["float", "double", "i1", "i32", "i64"]
 Number: TypeAlias = "Value | float"
 
@@ -61,7 +63,7 @@ def _literal(kind: Kind, number: float) -> str:
     return f"0x{struct.unpack('<Q', struct.pack('<d', number))[0]:016X}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Value:
     """One SSA value or constant. Comparisons are ordered: false where an operand is NaN."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from compiler.record import record
 from compiler.targets.cpu.math_assembler import Value, absolute, at_most, copy_sign, floor, fma, polynomial, select
 
 INFINITY, NAN = float("inf"), float("nan")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Format:
     """A float type's layout, and constants of the formulas that are fitted to its precision.
 

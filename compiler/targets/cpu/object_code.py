@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compiler.interface import Options
+from compiler.record import record
 from compiler.targets.cpu.cache import ObjectCache, object_key
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.jit import Library, llvm_version
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from compiler.targets.cpu.lower import Lowered
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Stored:
     """What the front door keeps: the manifest, the kernels' symbols, and the keys of their objects and the runner's."""
 
