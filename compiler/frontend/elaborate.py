@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from compiler.diagnostics import Diagnostic, SourceError, Span, UsageError, hint
 from compiler.frontend import syntax
 from compiler.frontend.builtin_functions import BUILTINS
-from compiler.frontend.calls import ready
 from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.experiment import elaborate_train
 from compiler.frontend.failures import Failure, Poisoned, Report, failure, nearest
@@ -20,6 +19,7 @@ from compiler.frontend.model import add_outputs, add_states, bind_model_settings
 from compiler.frontend.names import check_names
 from compiler.frontend.program import ParameterSpec, Program, SettingValue
 from compiler.frontend.scope import Namespace, library_scope, module_scopes
+from compiler.frontend.setting_binding import ready
 from compiler.frontend.settings import SettingsRecord, read_overrides
 from compiler.frontend.values import POISON, Axis, FormValue, Instance, TensorValue, TupleValue, Value
 from compiler.graph.builder import GraphBuilder

@@ -6,20 +6,18 @@ from collections.abc import Mapping
 
 from compiler.diagnostics import Note, Span, hint
 from compiler.frontend import syntax
-from compiler.frontend.binding import declared_type, is_constant
 from compiler.frontend.builtin_functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
-from compiler.frontend.calls import Argument, Caller, ready, written
+from compiler.frontend.calls import Caller
 from compiler.frontend.failures import Poisoned, failure, nearest
 from compiler.frontend.indexing import index
 from compiler.frontend.initializers import initializer_graph
 from compiler.frontend.instances import ordinals_in
-from compiler.frontend.machine import Frame, ModelRecord
+from compiler.frontend.machine import Frame
 from compiler.frontend.numbers import decided, negate
 from compiler.frontend.products import matrix_product
-from compiler.frontend.program import InputSpec
 from compiler.frontend.scope import Namespace
+from compiler.frontend.setting_binding import Argument, ready, written
 from compiler.frontend.shapes import shown
-from compiler.frontend.statements import unpacked
 from compiler.frontend.tensors import arithmetic, invert, logic, negative, scalar
 from compiler.frontend.values import (
     Axis,
@@ -40,9 +38,8 @@ from compiler.frontend.values import (
 )
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Role
 from compiler.ops.movement import Transpose
-from compiler.types import BatchExtent, DType, Extent, TensorType
+from compiler.types import DType, TensorType
 
 
 class Evaluator(Caller):
@@ -386,92 +383,8 @@ class Evaluator(Caller):
     def ordinals(self, frame: Frame, declaration: syntax.Callable) -> Mapping[int, int]:
         return ordinals_in(self.session, frame, declaration)
 
-    # Models
-
-    def declare_input(self, statement: syntax.InputDeclaration) -> None:
-        """An input or target becomes an input of the graph."""
-        frame, model = self.frame, self._model(statement.span, statement.keyword)
-        self.span = statement.annotation.span
-        if statement.mask is not None:
-            self.fail(
-                "E0905", "`padded by` is not compiled yet", hint("pad to one length, and give the mask as an input")
-            )
-        self._bind_free_dimensions(statement)
-        type_, axes = declared_type(self, statement.annotation)
-        if not type_.shape or type_.shape[0] != BatchExtent():
-            self.fail(
-                "E0410",
-                f"the first dimension of an input is `batch`, but `{statement.name}` is {type_}",
-                hint(f"declare it as {type_.dtype.value}[batch, …]"),
-                span=statement.annotation.span,
-            )
-        low, high = self._limits(statement, type_)
-        value = self.input(statement.name, Role.DATA, type_)
-        frame.variables[statement.name] = TensorValue(value, axes)
-        names = tuple(_own_name(axis, frame.scope) for axis in axes)
-        is_target = statement.keyword == "target"
-        model.inputs.append(InputSpec(statement.name, type_, is_target, low, high, statement.span, names))
-
-    def _bind_free_dimensions(self, statement: syntax.InputDeclaration) -> None:
-        """Names that no setting binds: `batch`, and what the data's own shape says."""
-        frame = self.frame
-        shape = self.session.data_shapes.get(statement.name)
-        for place, dimension in enumerate(statement.annotation.dimensions or ()):
-            if not isinstance(dimension, syntax.Name) or dimension.id in frame.dimensions:
-                continue
-            if is_constant(frame, dimension.id):
-                continue
-            extent: Extent
-            if dimension.id == "batch":
-                extent = BatchExtent()
-            elif shape is not None and place < len(shape):
-                extent = shape[place]
-            else:
-                self.fail(
-                    "E0415",
-                    f"nothing says how large `{dimension.id}` is",
-                    *nearest(dimension.id, ("batch", *frame.variables)),
-                    hint(f"give it as a setting of the model: `model {frame.name}({dimension.id} = …)`"),
-                    span=dimension.span,
-                )
-            frame.dimensions[dimension.id] = extent
-            frame.dimension_origins[dimension.id] = dimension.span
-
-    def _limits(self, statement: syntax.InputDeclaration, type_: TensorType) -> tuple[int | None, int | None]:
-        if statement.range is None:
-            return None, None
-        value = self._known(statement.range)
-        self.span = statement.range.span
-        if not isinstance(value, range):
-            self.fail("E0312", f"`in` gives the limits of an input as a range, not as {describe(value)}")
-        if type_.dtype.is_float or type_.dtype is DType.BOOL:
-            self.fail("E0416", f"`in` limits integers, and `{statement.name}` is {type_}")
-        return value.start, value.stop
-
-    def declare_output(self, statement: syntax.OutputDeclaration) -> None:
-        model = self._model(statement.span, "output")
-        value = self._known(statement.value)
-        self.span = statement.span
-        items = unpacked(self, value, len(statement.names), statement.span) if len(statement.names) > 1 else (value,)
-        for name, item in zip(statement.names, items, strict=True):
-            if isinstance(item, Poison):
-                raise Poisoned
-            if not isinstance(item, TensorValue):
-                self.fail("E0312", f"the output `{name.id}` must be a tensor, not {describe(item)}", span=name.span)
-            model.outputs[name.id] = item
-            self.frame.variables[name.id] = item
-
-    def _model(self, span: Span, keyword: str) -> ModelRecord:
-        if self.model is None or self.frame.keyword not in ("model", "train"):
-            raise failure("E0205", f"`{keyword}` stands in a model only", span)
-        return self.model
-
     def declare_optimizer_state(self, statement: syntax.StateDeclaration) -> TensorValue:
         raise failure("E0205", "this `state` stands where nothing owns it", statement.span)
-
-
-def _own_name(axis: Axis, scope: int) -> str | None:
-    return next((name for number, name in axis.labels if number == scope), None)
 
 
 def _article(namespace: Namespace) -> str:

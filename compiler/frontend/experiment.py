@@ -8,16 +8,17 @@ from typing import TypeVar
 
 from compiler.diagnostics import Note, Source, Span, hint
 from compiler.frontend import syntax
-from compiler.frontend.calls import ready, written
 from compiler.frontend.entries import KEYS, Entries
 from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
 from compiler.frontend.finish import finished
 from compiler.frontend.machine import Frame, Session
 from compiler.frontend.model import add_outputs, add_states, bind_model_settings, run_model, start
+from compiler.frontend.model_statements import declare_input
 from compiler.frontend.patterns import MATRICES, patterns_of, select
 from compiler.frontend.program import ParameterSpec, Program, Training, UpdateRule
 from compiler.frontend.scope import Found, ModuleScope, Namespace
+from compiler.frontend.setting_binding import ready, written
 from compiler.frontend.shapes import shown
 from compiler.frontend.tensors import arithmetic, cast, scalar
 from compiler.frontend.updates import Rule, RuleCache, elaborate_clip, elaborate_schedule
@@ -133,7 +134,7 @@ class _Experiment:
                 if target.name in frame.variables:
                     raise failure("E0202", f"`{target.name}` is already a name of the model", target.span)
                 frame.variables[target.name] = POISON
-                evaluator.declare_input(target)
+                declare_input(evaluator, target)
         # In expressions `batch` is the nominal batch size.
         if self.entries.batch is not None:
             frame.variables["batch"] = self.entries.batch

@@ -158,14 +158,6 @@ class Machine(ABC):
         """The graph that gives a parameter its first value."""
 
     @abstractmethod
-    def declare_input(self, statement: syntax.InputDeclaration) -> None:
-        """Add an input or target to the model."""
-
-    @abstractmethod
-    def declare_output(self, statement: syntax.OutputDeclaration) -> None:
-        """Add the outputs of one statement to the model."""
-
-    @abstractmethod
     def declare_optimizer_state(self, statement: syntax.StateDeclaration) -> TensorValue:
         """Add a state to the update rule that is being elaborated."""
 

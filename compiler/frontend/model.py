@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.frontend import syntax
-from compiler.frontend.calls import Argument
 from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.instances import ordinals_in
 from compiler.frontend.machine import Frame, ModelRecord, Session
 from compiler.frontend.scope import ModuleScope
+from compiler.frontend.setting_binding import Argument
 from compiler.frontend.statements import run_body
 from compiler.frontend.values import Instance, Value
 from compiler.graph.builder import GraphBuilder

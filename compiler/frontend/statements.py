@@ -10,11 +10,12 @@ from compiler.frontend import syntax
 from compiler.frontend.failures import Failure, Poisoned, failure
 from compiler.frontend.instances import settle_all
 from compiler.frontend.machine import MAXIMUM_ROUNDS, Machine
+from compiler.frontend.model_statements import declare_input, declare_output
 from compiler.frontend.parameters import assign_state, declare_parameter, declare_state, update_state
+from compiler.frontend.unpacking import unpacked
 from compiler.frontend.values import (
     POISON,
     BatchValue,
-    Poison,
     RunTimeNumber,
     TensorValue,
     TupleValue,
@@ -107,10 +108,10 @@ def _execute(machine: Machine, statement: syntax.Statement) -> bool:
             frame.result = machine.evaluate(value)
             frame.has_result = True
         case syntax.InputDeclaration():
-            machine.declare_input(statement)
+            declare_input(machine, statement)
         case syntax.OutputDeclaration():
             frame.variable = statement.names[0].id
-            machine.declare_output(statement)
+            declare_output(machine, statement)
         case syntax.Emit():
             raise failure("E0901", "`emit` belongs to a `scan`, which is not compiled yet", statement.span)
         case _:
@@ -126,7 +127,7 @@ def _assign(machine: Machine, targets: Sequence[syntax.Name], expression: syntax
     if len(targets) == 1:
         _bind(machine, targets[0], value, expression.span)
         return
-    items = unpacked(machine, value, len(targets), expression.span)
+    items = unpacked(value, len(targets), expression.span)
     for target, item in zip(targets, items, strict=True):
         _bind(machine, target, item, expression.span)
 
@@ -136,29 +137,6 @@ def _bind(machine: Machine, target: syntax.Name, value: Value, span: Span) -> No
         value = assign_state(machine, target, value, span)
     if target.id != "_":
         machine.frame.variables[target.id] = value
-
-
-def unpacked(machine: Machine, value: Value, count: int, span: Span) -> Sequence[Value]:
-    """The items of a tuple or list for that many names."""
-    items: Sequence[Value]
-    match value:
-        case TupleValue(items):
-            pass
-        case tuple():
-            items = value
-        case Poison():
-            return (POISON,) * count
-        case _:
-            raise failure(
-                "E0309", f"{count} names are given, but the value is {describe(value)}", span, *_split_hint(value)
-            )
-    if len(items) != count:
-        raise failure("E0309", f"{count} names are given for {len(items)} values", span)
-    return items
-
-
-def _split_hint(value: Value):
-    return (hint("`split(x, n)` cuts a tensor into parts"),) if isinstance(value, TensorValue) else ()
 
 
 def _choose(machine: Machine, statement: syntax.If) -> bool:
@@ -191,11 +169,7 @@ def _repeat(machine: Machine, statement: syntax.For) -> bool:
     try:
         for number, item in enumerate(items):
             frame.rounds = (*rounds, number)
-            values = (
-                unpacked(machine, item, len(statement.targets), statement.span)
-                if len(statement.targets) > 1
-                else (item,)
-            )
+            values = unpacked(item, len(statement.targets), statement.span) if len(statement.targets) > 1 else (item,)
             for target, value in zip(statement.targets, values, strict=True):
                 frame.variables[target.id] = value
             is_sound = _run(machine, statement.body) and is_sound

@@ -1,0 +1,109 @@
+"""`input`, `target` and `output`: what a model takes and gives."""
+
+from __future__ import annotations
+
+from compiler.diagnostics import Span, hint
+from compiler.frontend import syntax
+from compiler.frontend.binding import declared_type, is_constant
+from compiler.frontend.failures import Poisoned, failure, nearest
+from compiler.frontend.machine import Machine, ModelRecord
+from compiler.frontend.program import InputSpec
+from compiler.frontend.unpacking import unpacked
+from compiler.frontend.values import Axis, Poison, TensorValue, Value, describe
+from compiler.graph.ir import Role
+from compiler.types import BatchExtent, DType, Extent, TensorType
+
+
+def declare_input(machine: Machine, statement: syntax.InputDeclaration) -> None:
+    """An input or target becomes an input of the graph."""
+    frame, model = machine.frame, _record(machine, statement.span, statement.keyword)
+    machine.span = statement.annotation.span
+    if statement.mask is not None:
+        machine.fail(
+            "E0905", "`padded by` is not compiled yet", hint("pad to one length, and give the mask as an input")
+        )
+    _bind_free_dimensions(machine, statement)
+    type_, axes = declared_type(machine, statement.annotation)
+    if not type_.shape or type_.shape[0] != BatchExtent():
+        machine.fail(
+            "E0410",
+            f"the first dimension of an input is `batch`, but `{statement.name}` is {type_}",
+            hint(f"declare it as {type_.dtype.value}[batch, …]"),
+            span=statement.annotation.span,
+        )
+    low, high = _limits(machine, statement, type_)
+    value = machine.input(statement.name, Role.DATA, type_)
+    frame.variables[statement.name] = TensorValue(value, axes)
+    names = tuple(_own_name(axis, frame.scope) for axis in axes)
+    is_target = statement.keyword == "target"
+    model.inputs.append(InputSpec(statement.name, type_, is_target, low, high, statement.span, names))
+
+
+def _bind_free_dimensions(machine: Machine, statement: syntax.InputDeclaration) -> None:
+    """Names that no setting binds: `batch`, and what the data's own shape says."""
+    frame = machine.frame
+    shape = machine.session.data_shapes.get(statement.name)
+    for place, dimension in enumerate(statement.annotation.dimensions or ()):
+        if not isinstance(dimension, syntax.Name) or dimension.id in frame.dimensions:
+            continue
+        if is_constant(frame, dimension.id):
+            continue
+        extent: Extent
+        if dimension.id == "batch":
+            extent = BatchExtent()
+        elif shape is not None and place < len(shape):
+            extent = shape[place]
+        else:
+            machine.fail(
+                "E0415",
+                f"nothing says how large `{dimension.id}` is",
+                *nearest(dimension.id, ("batch", *frame.variables)),
+                hint(f"give it as a setting of the model: `model {frame.name}({dimension.id} = …)`"),
+                span=dimension.span,
+            )
+        frame.dimensions[dimension.id] = extent
+        frame.dimension_origins[dimension.id] = dimension.span
+
+
+def _limits(machine: Machine, statement: syntax.InputDeclaration, type_: TensorType) -> tuple[int | None, int | None]:
+    if statement.range is None:
+        return None, None
+    value = _known(machine, statement.range)
+    machine.span = statement.range.span
+    if not isinstance(value, range):
+        machine.fail("E0312", f"`in` gives the limits of an input as a range, not as {describe(value)}")
+    if type_.dtype.is_float or type_.dtype is DType.BOOL:
+        machine.fail("E0416", f"`in` limits integers, and `{statement.name}` is {type_}")
+    return value.start, value.stop
+
+
+def declare_output(machine: Machine, statement: syntax.OutputDeclaration) -> None:
+    model = _record(machine, statement.span, "output")
+    value = _known(machine, statement.value)
+    machine.span = statement.span
+    is_several = len(statement.names) > 1
+    items = unpacked(value, len(statement.names), statement.span) if is_several else (value,)
+    for name, item in zip(statement.names, items, strict=True):
+        if isinstance(item, Poison):
+            raise Poisoned
+        if not isinstance(item, TensorValue):
+            machine.fail("E0312", f"the output `{name.id}` must be a tensor, not {describe(item)}", span=name.span)
+        model.outputs[name.id] = item
+        machine.frame.variables[name.id] = item
+
+
+def _record(machine: Machine, span: Span, keyword: str) -> ModelRecord:
+    if machine.model is None or machine.frame.keyword not in ("model", "train"):
+        raise failure("E0205", f"`{keyword}` stands in a model only", span)
+    return machine.model
+
+
+def _known(machine: Machine, expression: syntax.Expression) -> Value:
+    value = machine.evaluate(expression)
+    if isinstance(value, Poison):
+        raise Poisoned
+    return value
+
+
+def _own_name(axis: Axis, scope: int) -> str | None:
+    return next((name for number, name in axis.labels if number == scope), None)

@@ -1,0 +1,32 @@
+"""A tuple or list taken apart: `a, b = value`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.diagnostics import Note, Span, hint
+from compiler.frontend.failures import failure
+from compiler.frontend.values import POISON, Poison, TensorValue, TupleValue, Value, describe
+
+
+def unpacked(value: Value, count: int, span: Span) -> Sequence[Value]:
+    """The items of a tuple or list for that many names."""
+    items: Sequence[Value]
+    match value:
+        case TupleValue(items):
+            pass
+        case tuple():
+            items = value
+        case Poison():
+            return (POISON,) * count
+        case _:
+            raise failure(
+                "E0309", f"{count} names are given, but the value is {describe(value)}", span, *_split_hint(value)
+            )
+    if len(items) != count:
+        raise failure("E0309", f"{count} names are given for {len(items)} values", span)
+    return items
+
+
+def _split_hint(value: Value) -> tuple[Note, ...]:
+    return (hint("`split(x, n)` cuts a tensor into parts"),) if isinstance(value, TensorValue) else ()
