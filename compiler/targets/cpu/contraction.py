@@ -8,11 +8,13 @@ blocks. The bits of an element do not depend on the tile: each is one chain of f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from enum import Enum
 
 from compiler.loops.ir import ContractedAxis, Load, Term, TileContract
 from compiler.record import record
 from compiler.schedule.access import count
-from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText
+from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText, SharedPointer
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, Text, literal
 from compiler.types import BatchExtent, Extent
@@ -65,7 +67,8 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
     m = k.extent(contract.m)
     tiles = _ceil(text, m, shape.rows)
     block = _rows_block(contract, shape, k.machine, batch)
-    panel_base = _panel_base(k, contract, width) if _packs(contract, shape, batch) else ""
+    packing = _packing(contract, shape, block, batch)
+    panel_base = _panel_base(k, contract, width, packing)
 
     def item_body(item: str, carried: list[str]) -> list[str]:
         outer, panel, tile = _decoded(text, item, panels, tiles, block)
@@ -78,18 +81,107 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
         right = text.add(text.add(text.mul(column, contract.rhs_n_stride), rhs), contract.rhs_offset)
         source = text.pointer(k.bases[contract.rhs], right, REGISTER[contract.dtype])
         axes = contract.k
-        if panel_base:
+        walked = contract
+        left_pointer = text.pointer(k.bases[contract.lhs], left, REGISTER[contract.dtype])
+        if packing is Packing.SHARED:
+            offset = text.mul(panel, _panel_elements(contract, width))
+            source, axes = text.pointer(panel_base, offset, REGISTER[contract.dtype]), _packed_axes(contract, width)
+            if _packs_rows(contract):
+                begin = panels * _panel_elements(contract, width)
+                rows_at = text.add(text.mul(tile, _depth(contract) * LANES), begin)
+                walked = replace(contract, lhs_m_stride=1)
+                axes = tuple(replace(axis, lhs_stride=LANES) for axis in axes)
+                left_pointer = text.pointer(panel_base, rows_at, REGISTER[contract.dtype])
+        elif packing is Packing.OWN:
             is_new = text.let(f"icmp ne i64 {right}, {carried[0]}")
             text.when(is_new, lambda: _pack(k, contract, width, column, source, panel_base))
             source, axes = panel_base, _packed_axes(contract, width)
             carried = [text.add(right, 0) if right.startswith("%") else right]
         _prefetch(k, contract, shape, row, column, base)
-        _multiply(k, contract, shape, axes, left, source)
+        _multiply(k, walked, shape, axes, left_pointer, source)
         _finish(k, contract, shape, start, row, m, column, base)
         return carried
 
-    text.loop("%begin", "%end", 1, [("i64", "-1")] if panel_base else [], item_body)
-    return k.close(_items(contract, shape, panels))
+    text.loop("%begin", "%end", 1, [("i64", "-1")] if packing is Packing.OWN else [], item_body)
+    code = k.close(_items(contract, shape, panels))
+    if packing is not Packing.SHARED:
+        return code
+    turned = -(-contract.m // shape.rows) if isinstance(contract.m, int) and _packs_rows(contract) else 0
+    elements = panels * _panel_elements(contract, width) + _depth(contract) * turned * LANES
+    size = elements * contract.dtype.size
+    return replace(code, before=_pack_all(k, contract, shape, panels, turned), shared_bytes=size)
+
+
+def _packs_rows(contract: TileContract) -> bool:
+    """Whether the left operand is packed too: its rows would fall on the same few lines of the first-level cache."""
+    return isinstance(contract.m, int) and len(contract.k) == 1 and contract.k[0].lhs_stride == 1
+
+
+def _pack_all(k: KernelText, contract: TileContract, shape: TileShape, panels: int, turned: int) -> KernelCode:
+    """A function of its own that packs every panel, and then the rows of `turned` tiles; an item is one of them."""
+    width = shape.vectors * LANES
+    packer = KernelText(replace(k.kernel, prologue=(), stages=()), k.machine)
+    packer.open()
+    text, type_ = packer.text, REGISTER[contract.dtype]
+    shared = packer.argument(SharedPointer(), "ptr")
+
+    def panel_body(panel: str, carried: list[str]) -> list[str]:
+        column = text.mul(panel, width)
+        right = text.add(text.mul(column, contract.rhs_n_stride), contract.rhs_offset)
+        source = text.pointer(packer.bases[contract.rhs], right, type_)
+        target = text.pointer(shared, text.mul(panel, _panel_elements(contract, width)), type_)
+        _pack(packer, contract, width, column, source, target)
+        return []
+
+    def tile_body(tile: str, carried: list[str]) -> list[str]:
+        assert isinstance(contract.m, int)
+        start = text.mul(tile, shape.rows)
+        row = text.minimum(start, str(max(0, contract.m - shape.rows)))
+        left = text.add(text.mul(row, contract.lhs_m_stride), contract.lhs_offset)
+        source = text.pointer(packer.bases[contract.lhs], left, type_)
+        begin = panels * _panel_elements(contract, width)
+        target = text.pointer(shared, text.add(text.mul(tile, _depth(contract) * LANES), begin), type_)
+        _turn_rows(packer, contract, min(shape.rows, contract.m), source, target)
+        return []
+
+    middle = text.maximum(text.minimum("%end", str(panels)), "%begin")
+    text.loop("%begin", middle, 1, [], panel_body)
+    if turned:
+        first = text.let(f"sub i64 {middle}, {panels}")
+        last = text.let(f"sub i64 %end, {panels}")
+        text.loop(first, last, 1, [], tile_body)
+    return packer.close(Items(panels + turned))
+
+
+def _turn_rows(k: KernelText, contract: TileContract, rows: int, source: str, target: str) -> None:
+    """Store `rows` rows so that for each k their elements lie side by side, in LANES places."""
+    text, type_, size = k.text, REGISTER[contract.dtype], contract.dtype.size
+    vector = f"<{LANES} x {type_}>"
+    depth = _depth(contract)
+
+    def block(index: str, carried: list[str]) -> list[str]:
+        loaded: list[str] = []
+        for lane in range(LANES):
+            place = text.pointer(source, text.add(index, min(lane, rows - 1) * contract.lhs_m_stride), type_)
+            loaded.append(text.let(f"load {vector}, ptr {place}, align {size}"))
+        for lane, row in enumerate(_turned(text, loaded, type_)):
+            place = text.pointer(target, text.mul(text.add(index, lane), LANES), type_)
+            text.line(f"store {vector} {row}, ptr {place}, align {size}")
+        return []
+
+    whole = depth // LANES * LANES
+    text.loop("0", str(whole), LANES, [], block)
+    if depth % LANES:
+        for lane in range(rows):
+
+            def single(index: str, carried: list[str], lane: int = lane) -> list[str]:
+                place = text.pointer(source, text.add(index, lane * contract.lhs_m_stride), type_)
+                value = text.let(f"load {type_}, ptr {place}, align {size}")
+                there = text.pointer(target, text.add(text.mul(index, LANES), lane), type_)
+                text.line(f"store {type_} {value}, ptr {there}, align {size}")
+                return []
+
+            text.loop(str(whole), str(depth), 1, [], single)
 
 
 def _items(contract: TileContract, shape: TileShape, panels: int) -> Items:
@@ -102,20 +194,46 @@ def _items(contract: TileContract, shape: TileShape, panels: int) -> Items:
     return Items(contract.m, shape.rows, outer * panels)
 
 
-def _packs(contract: TileContract, shape: TileShape, batch: int) -> bool:
-    """Whether a panel of the right operand is copied to a dense block before its tiles: it pays for several tiles,
-    and a transposed operand needs it."""
-    return contract.rhs_n_stride != 1 or nominal(contract.m, batch) > shape.rows
+class Packing(Enum):
+    """Where the panels of the right operand are copied to dense blocks."""
+
+    NONE = "none"  # a single tile of rows reads each panel once
+    OWN = "own"  # by each thread, into its scratch, when it comes to a panel
+    SHARED = "shared"  # by a function of its own, all of them, for left operands that are walked in blocks
 
 
-def _panel_base(k: KernelText, contract: TileContract, width: int) -> str:
-    """The thread's block for a packed panel, behind everything else in its scratch."""
+def _packing(contract: TileContract, shape: TileShape, block: int, batch: int) -> Packing:
+    is_static = all(isinstance(axis.extent, int) for axis in contract.k)
+    if block and is_static and not contract.outer:
+        return Packing.SHARED
+    if contract.rhs_n_stride != 1 or nominal(contract.m, batch) > shape.rows:
+        return Packing.OWN
+    return Packing.NONE
+
+
+def _depth(contract: TileContract) -> int:
+    """Summed elements, for `batch = 1`."""
     depth = 1
     for axis in contract.k:
         depth *= count(axis.extent)
-    if contract.rhs_n_stride != 1:
-        depth = -(-depth // LANES) * LANES  # whole blocks are turned
-    size = depth * width * contract.dtype.size
+    return depth
+
+
+def _panel_elements(contract: TileContract, width: int) -> int:
+    """The room of a packed panel, for `batch = 1`. A turned one is written in whole blocks; batches have that slack."""
+    depth = _depth(contract)
+    if contract.rhs_n_stride != 1 and all(isinstance(axis.extent, int) for axis in contract.k):
+        depth = -(-depth // LANES) * LANES
+    return depth * width
+
+
+def _panel_base(k: KernelText, contract: TileContract, width: int, packing: Packing) -> str:
+    """The block of packed panels: the shared one, or the thread's own, behind everything else in its scratch."""
+    if packing is Packing.NONE:
+        return ""
+    if packing is Packing.SHARED:
+        return k.argument(SharedPointer(), "ptr")
+    size = _panel_elements(contract, width) * contract.dtype.size
     base = k.text.let(f"getelementptr i8, ptr %scratch, i64 {k.scratch_bytes}", "p")
     if any(isinstance(axis.extent, BatchExtent) for axis in contract.k):
         k.scratch_batch_bytes = size
@@ -223,13 +341,16 @@ def _turned(text: Text, rows: Sequence[str], type_: str) -> list[str]:
 
 
 def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batch: int) -> int:
-    """Tiles of rows whose left operand fits in half of the second-level cache; 0 for all of them."""
+    """Tiles of rows whose left operand fits in the second-level cache beside a panel; 0 for all of them."""
     depth = 1
     for axis in contract.k:
         depth *= nominal(axis.extent, batch)
-    fits = machine.l2_bytes // 2 // max(1, depth * contract.dtype.size * shape.rows)
-    rows = -(-nominal(contract.m, batch) // shape.rows)
-    return 0 if rows <= max(1, fits) else max(1, fits)
+    room = machine.l2_bytes * 3 // 4 - depth * shape.vectors * LANES * contract.dtype.size
+    fits = max(2, room // max(1, depth * contract.dtype.size * shape.rows))
+    tiles = -(-nominal(contract.m, batch) // shape.rows)
+    if tiles <= fits:
+        return 0
+    return -(-tiles // -(-tiles // fits))  # blocks of equal size
 
 
 def _ceil(text: Text, number: str, step: int) -> str:
@@ -274,12 +395,11 @@ def _sum(text: Text, left: str, right: str) -> str:
 
 
 def _multiply(
-    k: KernelText, contract: TileContract, shape: TileShape, axes: Sequence[ContractedAxis], left: str, rhs: str
+    k: KernelText, contract: TileContract, shape: TileShape, axes: Sequence[ContractedAxis], lhs: str, rhs: str
 ) -> None:
     """Run the register tile over k and put it into scratch."""
     text, type_ = k.text, REGISTER[contract.dtype]
     vector = f"<{LANES} x {type_}>"
-    lhs = text.pointer(k.bases[contract.lhs], left, type_)
     zero = f"splat ({type_} {literal(0.0, contract.dtype)})"
     accumulators = [zero] * (shape.rows * shape.vectors)
     accumulators = _sum_over(k, contract, shape, axes, lhs, rhs, accumulators)
@@ -377,7 +497,7 @@ def _rank_one(
         if shape.rows <= FEW_ROWS and axis.rhs_stride > shape.vectors * LANES:
             later = text.pointer(right, str((turn + AHEAD) * axis.rhs_stride + part * LANES), type_)
             text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
-    if contract.lhs_m_stride == 1 and axis.lhs_stride > shape.rows:
+    if contract.lhs_m_stride == 1 and axis.lhs_stride > 2 * LANES:
         for column in (0, shape.rows - 1):
             later = text.pointer(left, str(column + (turn + NEAR) * axis.lhs_stride), type_)
             text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")

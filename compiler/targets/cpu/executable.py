@@ -58,6 +58,7 @@ class NativeExecutable:
         self._flags = memoryview(self._control[flags_offset : flags_offset + len(manifest.watched)])  # type: ignore[arg-type]
         self._static = reserve(manifest.static_bytes)
         self._scratch = reserve(0)
+        self._shared = reserve(manifest.shared_bytes)
         self._batch = reserve(0)
         self._capacity = 0
         self._entries = self._entry_table(address)
@@ -74,7 +75,9 @@ class NativeExecutable:
             manifest.flush,
         )
         self._arenas = (ctypes.c_int64 * (FIRST_TENSOR + len(manifest.tensors)))()
-        self._arenas[:FIRST_TENSOR] = [address_of(a) for a in (self._control, self._static, self._batch, self._scratch)]
+        self._arenas[:FIRST_TENSOR] = [
+            address_of(a) for a in (self._control, self._static, self._batch, self._scratch, self._shared)
+        ]
         self._inputs = (ctypes.c_int64 * (len(manifest.inputs) + 1))()
         self._outputs = (ctypes.c_int64 * (len(manifest.results) + 1))()
         blocks = (self._arenas, self._inputs, self._outputs)

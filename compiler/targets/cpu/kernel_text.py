@@ -59,7 +59,12 @@ class FlagPointer:
     position: int
 
 
-Argument: TypeAlias = BufferPointer | ExtentNumber | StreamNumber | FlagPointer
+@record
+class SharedPointer:
+    """The block in which one kernel leaves packed panels for the next, for all threads."""
+
+
+Argument: TypeAlias = SharedPointer | BufferPointer | ExtentNumber | StreamNumber | FlagPointer
 
 
 @record
@@ -80,6 +85,8 @@ class KernelCode:
     items: Items
     scratch_bytes: int
     scratch_batch_bytes: int
+    before: KernelCode | None = None  # runs first, with a barrier between
+    shared_bytes: int = 0
 
 
 @record
@@ -166,7 +173,9 @@ class KernelText:
             *self.text.lines,
             "}",
         ]
-        return KernelCode("\n".join(lines) + "\n", tuple(self.arguments), items, self.scratch_bytes, self.scratch_batch_bytes)
+        return KernelCode(
+            "\n".join(lines) + "\n", tuple(self.arguments), items, self.scratch_bytes, self.scratch_batch_bytes
+        )
 
     # registers
 

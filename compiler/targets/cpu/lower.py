@@ -19,6 +19,7 @@ from compiler.targets.cpu.kernel_text import (
     FlagPointer,
     Items,
     KernelCode,
+    SharedPointer,
     StreamNumber,
 )
 from compiler.targets.cpu.machine import Machine
@@ -27,6 +28,7 @@ from compiler.targets.cpu.manifest import (
     CONTROL_ARENA,
     FIRST_TENSOR,
     FLAGS,
+    SHARED_ARENA,
     STATIC_ARENA,
     Entry,
     InputSlot,
@@ -60,20 +62,21 @@ class _Lowering:
         self.relocations: list[tuple[int, int, int]] = []
         self.functions: dict[str, int] = {}
         self.texts: dict[str, str] = {}
-        self.codes: dict[Kernel, tuple[str, KernelCode]] = {}
+        self.codes: dict[Kernel, KernelCode] = {}
         self.watched: list[str] = []
-        self.scratch, self.scratch_batch = 64, 0
+        self.scratch, self.scratch_batch, self.shared = 64, 0, 0
 
     def run(self) -> Lowered:
         entries: list[Entry] = []
         instances: list[tuple[str, Kernel, tuple[Origin, ...]]] = []
         for instance, barrier in zip(self.plan.instances, self.plan.barriers, strict=True):
-            symbol, items, first = self.entry(instance)
             parallel = is_parallel(instance, self.batch)
-            number = self.functions.setdefault(symbol, len(self.functions))
-            flags = BARRIER * barrier | PARALLEL * parallel
-            entries.append(Entry(number, first, items.extent, items.chunk, items.factor, flags))
-            instances.append((symbol, instance.kernel, instance.origins))
+            made = self.entries(instance)
+            for symbol, items, first in made:
+                number = self.functions.setdefault(symbol, len(self.functions))
+                flags = BARRIER * (barrier or len(made) > 1) | PARALLEL * parallel
+                entries.append(Entry(number, first, items.extent, items.chunk, items.factor, flags))
+                instances.append((symbol, instance.kernel, instance.origins))
         floats = {b.dtype for b in self.plan.buffers if b.dtype.is_float}
         manifest = Manifest(
             self.plan.name,
@@ -89,6 +92,7 @@ class _Lowering:
             self.plan.batch_bytes,
             self.scratch,
             self.scratch_batch,
+            self.shared,
             DType.F64 not in floats,
             next((i.value.type.dtype for i in self.graph.inputs if i.role is Role.SETTING), DType.F32),
         )
@@ -99,7 +103,14 @@ class _Lowering:
         place = self.plan.places[item.buffer]
         return InputSlot(item.name, item.dtype, item.row_elements * item.dtype.size, item.batch_axis, place.offset)
 
-    def entry(self, instance: Instance) -> tuple[str, Items, int]:
+    def entries(self, instance: Instance) -> list[tuple[str, Items, int]]:
+        """The calls of an instance: a function, its items, and its first argument."""
+        if instance.kernel.walk in (Walk.FETCH, Walk.COLLECT):
+            return [self.transfer(instance)]
+        code = self.code(instance.kernel)
+        return [self.call(instance, part) for part in (code.before, code) if part is not None]
+
+    def transfer(self, instance: Instance) -> tuple[str, Items, int]:
         first = len(self.relocations)
         kernel = instance.kernel
         if kernel.walk is Walk.FETCH and kernel.name.startswith("copy"):
@@ -110,12 +121,14 @@ class _Lowering:
             given = (INPUT, instance.data, 0)
             self.relocations += [self.pointer(instance.arguments[0]), given, self.bytes_of(kernel), CONTROL]
             return "dlc_fetch", Items(kernel.rows), first
-        if kernel.walk is Walk.COLLECT:
-            given = (OUTPUT, instance.data, 0)
-            rows = number(kernel.rows)
-            self.relocations += [self.pointer(instance.arguments[0]), given, self.bytes_of(kernel), rows, CONTROL]
-            return "dlc_collect", Items(kernel.rows), first
-        symbol, code = self.code(kernel)
+        given = (OUTPUT, instance.data, 0)
+        rows = number(kernel.rows)
+        self.relocations += [self.pointer(instance.arguments[0]), given, self.bytes_of(kernel), rows, CONTROL]
+        return "dlc_collect", Items(kernel.rows), first
+
+    def call(self, instance: Instance, code: KernelCode) -> tuple[str, Items, int]:
+        first = len(self.relocations)
+        kernel = instance.kernel
         streams = [i.stream for s in kernel.stages for i in (*s.body, *s.after) if isinstance(i, Random)]
         for argument in code.arguments:
             match argument:
@@ -123,21 +136,26 @@ class _Lowering:
                     self.relocations.append(self.pointer(instance.arguments[position]))
                 case ExtentNumber(extent=extent):
                     self.relocations.append(number(extent))
+                case SharedPointer():
+                    self.relocations.append((SHARED_ARENA, 0, 0))
                 case StreamNumber(position=position):
                     self.relocations.append((LITERAL, streams[position], 0))
                 case FlagPointer():
                     self.relocations.append((FLAGS, len(self.watched), 0))
                     self.watched.append(instance.watched[argument.position])
-        return symbol, code.items, first
+        return symbol_of(code.text), code.items, first
 
-    def code(self, kernel: Kernel) -> tuple[str, KernelCode]:
+    def code(self, kernel: Kernel) -> KernelCode:
         """The code of a kernel, made once for all its instances. Its symbol is the hash of its text."""
         anonymous = without_identity(kernel)
         if anonymous not in self.codes:
             code = emit(anonymous, self.machine, self.batch)
-            symbol = symbol_of(code.text)
-            self.texts[symbol] = code.text.replace("@KERNEL", f"@{symbol}")
-            self.codes[anonymous] = (symbol, code)
+            for part in (code.before, code):
+                if part is not None:
+                    symbol = symbol_of(part.text)
+                    self.texts[symbol] = part.text.replace("@KERNEL", f"@{symbol}")
+            self.codes[anonymous] = code
+            self.shared = max(self.shared, code.shared_bytes)
             self.scratch = max(self.scratch, -(-(code.scratch_bytes + 64) // 64) * 64)
             self.scratch_batch = max(self.scratch_batch, code.scratch_batch_bytes)
         return self.codes[anonymous]
@@ -184,6 +202,7 @@ def tensor_specs(graph: Graph) -> tuple[TensorSpec, ...]:
 
 def without_identity(kernel: Kernel) -> Kernel:
     """The kernel with everything left out that its code does not depend on: its name, streams, and what it watches."""
+
     def plain(i: object) -> object:
         if isinstance(i, Random):
             return replace(i, stream=0)

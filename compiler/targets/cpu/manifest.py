@@ -6,7 +6,7 @@ from compiler.graph.ir import Role
 from compiler.record import record
 from compiler.types import DType, Extent
 
-CONTROL_ARENA, STATIC_ARENA, BATCH_ARENA, SCRATCH_ARENA, FIRST_TENSOR = range(5)
+CONTROL_ARENA, STATIC_ARENA, BATCH_ARENA, SCRATCH_ARENA, SHARED_ARENA, FIRST_TENSOR = range(6)
 FLAGS = -4  # kind of a relocation to a flag byte, resolved when the control arena is laid out
 
 
@@ -68,5 +68,6 @@ class Manifest:
     batch_bytes: int
     scratch_bytes: int
     scratch_batch_bytes: int
+    shared_bytes: int
     flush: bool
     setting_dtype: DType

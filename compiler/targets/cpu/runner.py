@@ -16,7 +16,9 @@ SETTINGS = 16  # first slot of the run-time settings
 
 # i64 slots of the program block (`abi`)
 SCRATCH_BYTES = 6  # slot of the program block
-PROGRAM_SLOTS = 8  # version, entries, entry count, relocations, relocation count, arguments offset, scratch bytes, flush
+PROGRAM_SLOTS = (
+    8  # version, entries, entry count, relocations, relocation count, arguments offset, scratch bytes, flush
+)
 ENTRY_SLOTS = 8  # function, first argument, items: base, slope, chunk, factor; flags, reserved
 RELOCATION_SLOTS = 3  # kind, base, slope
 LITERAL, INPUT, OUTPUT = -1, -2, -3  # kinds of relocation; from 0 on, the number of an arena
@@ -31,7 +33,7 @@ SYMBOLS = ("dlc_run", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect", 
 def runner_text(machine: Machine) -> str:
     """The module that defines SYMBOLS for a machine."""
     x86 = machine.architecture == "x86_64"
-    pause = 'call void @llvm.x86.sse2.pause()' if x86 else 'call void asm sideeffect "yield", ""()'
+    pause = "call void @llvm.x86.sse2.pause()" if x86 else 'call void asm sideeffect "yield", ""()'
     futex = {"x86_64": 202, "aarch64": 98}.get(machine.architecture) if "linux" in machine.triple else None
     text = _TEMPLATE
     text = text.replace("$PAUSE", pause)
