@@ -86,7 +86,7 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
         if packing is Packing.SHARED:
             offset = text.mul(panel, _panel_elements(contract, width))
             source, axes = text.pointer(panel_base, offset, REGISTER[contract.dtype]), _packed_axes(contract, width)
-            if _packs_rows(contract):
+            if _packs_rows(contract, shape):
                 begin = panels * _panel_elements(contract, width)
                 rows_at = text.add(text.mul(tile, _depth(contract) * LANES), begin)
                 walked = replace(contract, lhs_m_stride=1)
@@ -106,15 +106,16 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
     code = k.close(_items(contract, shape, panels))
     if packing is not Packing.SHARED:
         return code
-    turned = -(-contract.m // shape.rows) if isinstance(contract.m, int) and _packs_rows(contract) else 0
+    turned = -(-contract.m // shape.rows) if isinstance(contract.m, int) and _packs_rows(contract, shape) else 0
     elements = panels * _panel_elements(contract, width) + _depth(contract) * turned * LANES
     size = elements * contract.dtype.size
     return replace(code, before=_pack_all(k, contract, shape, panels, turned), shared_bytes=size)
 
 
-def _packs_rows(contract: TileContract) -> bool:
+def _packs_rows(contract: TileContract, shape: TileShape) -> bool:
     """Whether the left operand is packed too: its rows would fall on the same few lines of the first-level cache."""
-    return isinstance(contract.m, int) and len(contract.k) == 1 and contract.k[0].lhs_stride == 1
+    fits = isinstance(contract.m, int) and shape.rows <= LANES  # the rows of one k stand in LANES places
+    return fits and len(contract.k) == 1 and contract.k[0].lhs_stride == 1
 
 
 def _pack_all(k: KernelText, contract: TileContract, shape: TileShape, panels: int, turned: int) -> KernelCode:
