@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from comparisons import Array, assert_same
-from native import compiled, host
+from native import EVERY_KERNEL_PARALLEL, Native, compiled, host
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
@@ -17,6 +18,7 @@ from compiler.schedule.build import schedule
 from compiler.targets.cpu.jit import assembly
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.machine import AVX2, NEON, Machine
+from compiler.targets.cpu.runner import PARALLEL
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 EDGES = (1, 2, 15, 16, 17, 31, 33)
@@ -110,14 +112,60 @@ def inputs_of(graph: Graph, batch: int) -> dict[str, Array]:
 @pytest.mark.parametrize(("machine", "dtype", "turns"), settings(), ids=lambda argument: getattr(argument, "name", ""))
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_products_equal_numpy(pattern: str, machine: Machine, dtype: DType, turns: Sequence[int]) -> None:
-    graph = products(pattern, dtype, turns)
-    executable = compiled(graph, machine=machine).executable()
+    check(pattern, compiled(products(pattern, dtype, turns), machine=machine), dtype, turns, 1)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_products_that_exceed_the_cache(pattern: str) -> None:
+    """With a cache of few bytes, every product is walked in blocks, and panels are shared between threads."""
+    cramped = replace(host(), l1_bytes=256, l2_bytes=512)
+    graph = products(pattern, DType.F32, SOME_TURNS)
+    check(pattern, compiled(graph, machine=cramped, batch=EVERY_KERNEL_PARALLEL), DType.F32, SOME_TURNS, 2)
+
+
+def check(pattern: str, native: Native, dtype: DType, turns: Sequence[int], threads: int) -> None:
+    graph, executable = products(pattern, dtype, turns), native.executable(threads)
     for batch in BATCHES if "b" in pattern else (1,):
         inputs = inputs_of(graph, batch)
         found = executable.call(inputs, batch)
         for turn in turns:
             exact = np.einsum(pattern, *(inputs[f"{side}{turn}"].astype("f8") for side in "xy"))
             assert_same(f"z{turn} of {pattern} at {batch}", found[f"z{turn}"], exact.astype(TYPES[dtype]))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "m", "k", "n"),
+    [
+        ("mk,kn->mn", 300, 33, 100),
+        ("mk,kn->mn", 1000, 130, 10),  # a tile has more rows than a vector has lanes
+        ("mk,nk->mn", 301, 47, 97),
+        ("km,kn->mn", 300, 33, 100),
+        ("km,nk->mn", 129, 77, 65),
+        ("bk,kn->bn", 300, 33, 100),
+        ("bk,nk->bn", 300, 47, 97),
+        ("bm,bn->mn", 200, 33, 100),
+    ],
+)
+def test_large_products_on_several_threads(pattern: str, m: int, k: int, n: int) -> None:
+    """Large for a cache of 2 KiB: panels are packed by all threads and used by all."""
+    builder, batch = GraphBuilder(pattern), 67
+    left, right, result = labels(pattern)
+    extents = {"m": m, "k": k, "n": n, "b": BatchExtent()}
+    x, y = (
+        builder.input(f"{side}0", Role.DATA, TensorType(DType.F32, tuple(extents[name] for name in names)))
+        for side, names in (("x", left), ("y", right))
+    )
+    numbered = Contraction(*(tuple(map(ord, names)) for names in (left, right, result)))
+    builder.output("z0", Role.OUTPUT, builder.emit(numbered, x, y))
+    graph = builder.build()
+    native = compiled(graph, machine=replace(host(), l1_bytes=256, l2_bytes=2048), batch=EVERY_KERNEL_PARALLEL)
+    assert any(entry.flags & PARALLEL for entry in native.lowered.manifest.entries)
+    inputs = inputs_of(graph, batch)
+    exact = np.einsum(pattern, *(inputs[name].astype("f8") for name in ("x0", "y0"))).astype("f4")
+    for threads in (1, 3):
+        executable = native.executable(threads)
+        for _ in range(5):
+            assert_same(pattern, executable.call(inputs, batch)["z0"], exact)
 
 
 def dense(dtype: DType) -> Graph:
