@@ -52,9 +52,10 @@ class NativeExecutable:
         self._arguments_offset = 8 * (SETTINGS + len(manifest.settings) + 8)
         flags_offset = self._arguments_offset + 8 * len(manifest.relocations)
         self._control = reserve(flags_offset + len(manifest.watched) + 64)
-        self._words = (ctypes.c_int64 * SETTINGS).from_buffer(self._control)
+        control = address_of(self._control)
+        self._words = (ctypes.c_int64 * SETTINGS).from_address(control)
         numbers = ctypes.c_float if manifest.setting_dtype is DType.F32 else ctypes.c_double
-        self._settings = [numbers.from_buffer(self._control, 8 * (SETTINGS + k)) for k in range(len(manifest.settings))]
+        self._settings = [numbers.from_address(control + 8 * (SETTINGS + k)) for k in range(len(manifest.settings))]
         self._flags = memoryview(self._control[flags_offset : flags_offset + len(manifest.watched)])  # type: ignore[arg-type]
         self._static = reserve(manifest.static_bytes)
         self._scratch = reserve(0)
@@ -80,8 +81,12 @@ class NativeExecutable:
         ]
         self._inputs = (ctypes.c_int64 * (len(manifest.inputs) + 1))()
         self._outputs = (ctypes.c_int64 * (len(manifest.results) + 1))()
-        blocks = (self._arenas, self._inputs, self._outputs)
-        self._blocks = (self._program.ctypes.data, *(ctypes.addressof(block) for block in blocks))
+        self._blocks = (
+            address_of(self._program),
+            ctypes.addressof(self._arenas),
+            ctypes.addressof(self._inputs),
+            ctypes.addressof(self._outputs),
+        )
         self._results = [_ResultPlan.of(slot) for slot in manifest.results]
         self._only_rows = all(slot.batch_axis is not None for slot in manifest.inputs)
         self._fed: tuple[Array, ...] = ()
@@ -221,7 +226,7 @@ class NativeExecutable:
             self._arenas[SCRATCH_ARENA] = address_of(self._scratch)
             self._capacity = capacity
         self._words[LOCAL : STOP + 1] = (0, batch, rows, steps, 0)
-        self._team.run(*self._blocks, batch, self._capacity, self._team.threads if self._parallel else 1)
+        self._team.run(self._blocks, batch, self._capacity, self._team.threads if self._parallel else 1)
 
     def _gathered(self, broken: tuple[tuple[str, int], ...]) -> Results:
         scalars: dict[str, Array] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -34,10 +35,8 @@ def reserve(size: int) -> Array:
         return block[start : start + size]
     mapped = mmap.mmap(-1, size + LARGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        try:
+        with contextlib.suppress(OSError):  # a system may have no large pages to give
             mapped.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:
-            pass  # the system has no large pages to give
     block = np.frombuffer(mapped, np.uint8)
     start = -block.ctypes.data % LARGE_PAGE
     return block[start : start + size]

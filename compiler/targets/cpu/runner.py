@@ -16,9 +16,7 @@ SETTINGS = 16  # first slot of the run-time settings
 
 # i64 slots of the program block (`abi`)
 SCRATCH_BYTES = 6  # slot of the program block
-PROGRAM_SLOTS = (
-    8  # version, entries, entry count, relocations, relocation count, arguments offset, scratch bytes, flush
-)
+PROGRAM_SLOTS = 8  # version, entries and their count, relocations and theirs, arguments' offset, scratch, flush
 ENTRY_SLOTS = 8  # function, first argument, items: base, slope, chunk, factor; flags, reserved
 RELOCATION_SLOTS = 3  # kind, base, slope
 LITERAL, INPUT, OUTPUT = -1, -2, -3  # kinds of relocation; from 0 on, the number of an arena
@@ -45,16 +43,19 @@ def runner_text(machine: Machine) -> str:
     return text
 
 
+_SYSCALL = "call i64 (i64, ...) @syscall"
+
+
 def _futex_wait(number: int | None) -> str:
     if number is None:
         return "%ignored = call i32 @sched_yield()"
-    return f"%ignored = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i64 128, i32 %seen, ptr null, ptr null, i64 0)"
+    return f"%ignored = {_SYSCALL}(i64 {number}, ptr %word, i64 128, i32 %seen, ptr null, ptr null, i64 0)"
 
 
 def _futex_wake(number: int | None) -> str:
     if number is None:
         return ""
-    return f"%ignored = call i64 (i64, ...) @syscall(i64 {number}, ptr %word, i64 129, i32 2147483647, ptr null, ptr null, i64 0)"
+    return f"%ignored = {_SYSCALL}(i64 {number}, ptr %word, i64 129, i32 2147483647, ptr null, ptr null, i64 0)"
 
 
 _FLUSH_ON_X86 = """%cell = alloca i32, align 4
@@ -305,7 +306,8 @@ done:
 }
 
 ; All steps of a call, as one thread of the team.
-define i32 @dlc_run(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity, i32 %thread, i32 %threads, ptr %sync) nounwind {
+define i32 @dlc_run(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity,
+                    i32 %thread, i32 %threads, ptr %sync) nounwind {
 entry:
   %flush.at = getelementptr i64, ptr %abi, i64 7
   %flush = load i64, ptr %flush.at, align 8
@@ -388,7 +390,8 @@ work:
   %threads.at = getelementptr i64, ptr %fields, i64 6
   %threads = load i64, ptr %threads.at, align 8
   %team = trunc i64 %threads to i32
-  %result = call i32 @dlc_run(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity, i32 %thread, i32 %team, ptr %sync)
+  %result = call i32 @dlc_run(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity,
+                              i32 %thread, i32 %team, ptr %sync)
   br label %wait
 done:
   ret i32 0

@@ -52,21 +52,21 @@ class Team:
         self._block = block[start : start + SYNC_BYTES]
         self._sync = self._block.ctypes.data
         self._block[BUDGET : BUDGET + 4].view(np.int32)[0] = SPINS
-        self._fields = (ctypes.c_int64 * 7).from_buffer(self._block, JOB_FIELDS)
+        self._fields = (ctypes.c_int64 * 7).from_address(self._sync + JOB_FIELDS)
         self._run = RUN(address("dlc_run"))
         self._announce = ANNOUNCE(address("dlc_announce"))
         self._worker = WORKER(address("dlc_worker"))
         self._keep = keep
         self._has_members = False
 
-    def run(self, abi: int, arenas: int, inputs: int, outputs: int, batch: int, capacity: int, threads: int) -> None:
-        """Run a job on one thread or on all."""
+    def run(self, blocks: tuple[int, int, int, int], batch: int, capacity: int, threads: int) -> None:
+        """Run a job on one thread or on all. `blocks`: addresses of program, arenas, inputs and outputs."""
         if threads > 1:
             if not self._has_members:
                 self._gather()
-            self._fields[:] = (abi, arenas, inputs, outputs, batch, capacity, threads)
+            self._fields[:] = (*blocks, batch, capacity, threads)
             self._announce(self._sync)
-        self._run(abi, arenas, inputs, outputs, batch, capacity, 0, threads, self._sync)
+        self._run(*blocks, batch, capacity, 0, threads, self._sync)
 
     def _gather(self) -> None:
         self._has_members = True
