@@ -153,18 +153,21 @@ class _Printer:
         for name, axis in zip(names, contract.outer, strict=True):
             self.loop(name, axis.extent)
         steps = [_times(n, a.row_step) for n, a in zip(names, contract.outer, strict=True)]
-        self.loop("m", contract.m, "items: tiles of m and column")
-        self.line(f"row = {_sum([*steps, _times('m', contract.row_m_step)])}")
+        row = _sum([*steps, _times("m", contract.row_m_step)])
+        m = "row" if row == "m" else "m"
+        self.loop(m, contract.m, "items: tiles of rows and columns")
+        if row != "m":
+            self.line(f"row = {row}")
         self.loop("column", contract.n)
-        self.product(contract, names)
+        self.product(contract, names, m)
         self.instructions([i for stage in self.kernel.stages for i in stage.body])
 
-    def product(self, contract: TileContract, names: Sequence[str]) -> None:
+    def product(self, contract: TileContract, names: Sequence[str], m: str) -> None:
         left, right = [str(contract.lhs_offset)], [str(contract.rhs_offset)]
         for name, axis in zip(names, contract.outer, strict=True):
             left.append(_times(name, axis.lhs_stride))
             right.append(_times(name, axis.rhs_stride))
-        left.append(_times("m", contract.lhs_m_stride))
+        left.append(_times(m, contract.lhs_m_stride))
         self.line("tile = 0")
         depth = self.depth
         for number, axis in enumerate(contract.k):
