@@ -33,7 +33,7 @@ def reserve(size: int) -> Array:
         block = np.zeros(size + 64, np.uint8)
         start = -block.ctypes.data % 64
         return block[start : start + size]
-    mapped = mmap.mmap(-1, size + LARGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    mapped = mmap.mmap(-1, (-(-size // LARGE_PAGE) + 1) * LARGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a system may have no large pages to give
             mapped.madvise(mmap.MADV_HUGEPAGE)

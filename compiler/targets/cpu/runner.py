@@ -112,10 +112,10 @@ again:
   %n.next = add i32 %n, 1
   br label %spin
 quick:
-  %low = icmp slt i32 %budget, 1000
+  %low = icmp slt i32 %budget, 2500
   br i1 %low, label %grow, label %done
 grow:
-  %more = add i32 %budget, 16
+  %more = add i32 %budget, 64
   store i32 %more, ptr %budget.at, align 4
   br label %done
 slow:

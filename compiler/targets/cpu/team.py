@@ -15,7 +15,7 @@ from compiler.targets.cpu.runner import BUDGET, JOB_FIELDS, QUIT, SYNC_BYTES
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-SPINS = 1000  # about 30 microseconds of waiting before a thread sleeps
+SPINS = 2500  # waits of some 50 ns each before a thread sleeps
 
 RUN = ctypes.CFUNCTYPE(
     ctypes.c_int32,
