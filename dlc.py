@@ -34,7 +34,7 @@ from runtime.data.preparation import Preparation
 from runtime.data_from_arrays import part_of_arrays
 from runtime.evaluation import Evaluator, evaluator_of
 from runtime.evaluation_data import evaluation_data
-from runtime.jobs import Parts, fresh_tensors, job_of, load_data, start_of
+from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data, start_of
 from runtime.keepers import MemoryKeeper
 from runtime.model import weight_names
 from runtime.position import Position
@@ -196,6 +196,7 @@ class Model:
         self._settings |= given
         program = self._elaborate(_overrides(self._settings))
         parts, preparation = _parts(program, data, validation, test)
+        compile_ahead(program, parts, self._options)
         tensors = self._tensors_for(program)
         keeper = MemoryKeeper(tensors, weight_names(program))
         job = job_of(program, parts, tensors, self._options, keeper)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compiler import programs
+from compiler import executables, programs
 from compiler.diagnostics import Diagnostic, Source
 from compiler.executables import allocate, initialise, program_executable
 from compiler.frontend.program import (
@@ -44,6 +44,7 @@ __all__ = [
     "cache_info",
     "check",
     "clear_cache",
+    "compile_ahead",
     "compile_evaluation",
     "compile_prediction",
     "compile_training",
@@ -75,6 +76,14 @@ def load_text(
 def check(path: str | Path) -> tuple[Diagnostic, ...]:
     """Every error and warning of a file."""
     return programs.check(Path(path))
+
+
+def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> None:
+    """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
+
+    kinds: of `initialisation training evaluation prediction`.
+    """
+    executables.compile_ahead(program, kinds, options)
 
 
 def compile_training(program: Program, options: Options) -> Executable:

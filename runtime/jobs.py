@@ -36,6 +36,15 @@ def load_data(program: Program, path: Path | None) -> LoadedData:
     return load_training_data(program.inputs, source, plan.validation, plan.test, plan.seed)
 
 
+def compile_ahead(program: Program, parts: Parts, options: Options) -> None:
+    """Compile at once what `fresh_tensors` and `job_of` will ask for."""
+    kinds = ["initialisation", "training"]
+    if parts.validation is not None or parts.test is not None:
+        kinds.append("evaluation")
+    batch = length_of(training_of(program), len(parts.train.rows)).batch
+    driver.compile_ahead(program, kinds, replace(options, batch=batch))
+
+
 def fresh_tensors(program: Program, options: Options) -> Tensors:
     """All persistent tensors, with the start values that the seed gives."""
     tensors = driver.allocate(program, options)

@@ -13,7 +13,7 @@ from runtime.checkpoint import Checkpoint, newest_checkpoint
 from runtime.data.loading import LoadedData
 from runtime.environment import environment
 from runtime.files import JsonValue
-from runtime.jobs import Parts, fresh_tensors, job_of, load_data
+from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.keepers import MemoryKeeper, RunKeeper
 from runtime.model import training_of, weight_names
 from runtime.position import Position
@@ -106,13 +106,15 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     data = load_data(program, None if choices.data is None else Path(choices.data))
     _refuse_changed_data(directory, data)
     found = newest_checkpoint(directory.checkpoints)
+    parts = Parts(data.train, data.validation, data.test)
+    compile_ahead(program, parts, options)
     tensors = fresh_tensors(program, options)
     put_weights(program, tensors, found.checkpoint.weights, found.path)
     _put_optimizer_states(program, tensors, found.checkpoint, found.path)
     position = found.checkpoint.position
     keeper = _keeper(directory, program, tensors)
     keeper.resumes_at(position)
-    job = job_of(program, Parts(data.train, data.validation, data.test), tensors, options, keeper)
+    job = job_of(program, parts, tensors, options, keeper)
     directory.truncate_metrics(position.step)
     choices = replace(choices, overrides=choices.overrides + overrides)
     directory.write_json("settings.json", _settings(program, choices))
@@ -131,6 +133,8 @@ def _program(request: Request) -> Program:
 def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:
     plan = training_of(program)
     data = load_data(program, request.data)
+    parts = Parts(data.train, data.validation, data.test)
+    compile_ahead(program, parts, request.options)
     tensors = fresh_tensors(program, request.options)
     notes = list(data.notes)
     init_from = request.init_from
@@ -139,7 +143,7 @@ def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:
     if init_from is not None:
         notes += take_over_weights(program, tensors, init_from)
     keeper = MemoryKeeper(tensors, weight_names(program))
-    job = job_of(program, Parts(data.train, data.validation, data.test), tensors, request.options, keeper)
+    job = job_of(program, parts, tensors, request.options, keeper)
     return Session(program, job, Position(), tuple(notes)), data
 
 

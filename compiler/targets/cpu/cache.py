@@ -50,13 +50,20 @@ def compiler_version() -> str:
     package = os.path.dirname(compiler.__file__)
     digest = sha256()
     for top in (package, os.path.join(os.path.dirname(package), "grammar")):
-        for folder, folders, names in os.walk(top):
-            folders.sort()
-            for name in sorted(names):
-                if name.endswith((".py", ".dl", ".lark", ".toml")):
-                    status = os.stat(os.path.join(folder, name))
-                    digest.update(f"{folder}/{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        for line in sorted(_files_below(top)):
+            digest.update(line.encode())
     return digest.hexdigest()
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    """Path, size and time of change of each file that decides what the compiler makes."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _files_below(entry.path)
+            elif entry.name.endswith((".py", ".dl", ".lark", ".toml")):
+                status = entry.stat()
+                yield f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\n"
 
 
 def object_key(ir: str, machine: Machine, llvm_version: str) -> str:

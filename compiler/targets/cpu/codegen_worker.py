@@ -9,11 +9,13 @@ import contextlib
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 
 from compiler.diagnostics import CompilerBug
+from compiler.record import record
 from compiler.targets.cpu import codegen_process
 from compiler.targets.cpu.cache import ObjectCache, object_key
 from compiler.targets.cpu.codegen_process import read_answer, write_message
@@ -32,7 +34,9 @@ class WorkerPool:
     def __init__(self, machine: Machine, cache: ObjectCache, workers: int) -> None:
         self._machine, self._cache = machine, cache
         self._limit = max(1, workers)
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._workers: list[_Worker] = []
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._begun: dict[str, _Task] = {}
 
     def start_early(self) -> None:
         """Spawn the workers now, so that they get ready while this process does something else."""
@@ -43,38 +47,52 @@ class WorkerPool:
         command = [sys.executable, "-I", "-S", codegen_process.__file__, str(_ROOT), library_path()]
         command += [self._machine.triple, self._machine.cpu, self._machine.features]
         with contextlib.suppress(OSError):
-            while len(self._processes) < min(count, self._limit):
-                self._processes.append(_spawned(command))
-        return bool(self._processes)
+            while len(self._workers) < min(count, self._limit):
+                self._workers.append(_Worker(_spawned(command), self._tasks, self._cache))
+        return bool(self._workers)
 
     def compile(self, irs: Sequence[str]) -> list[bytes]:
         """The object code of each module. Raises `CompilerBug` for the first module that LLVM fails on."""
-        version = llvm_version()
-        keys = [object_key(ir, self._machine, version) for ir in irs]
-        objects = {key: self._cache.get_object(key) for key in keys}
-        missing = {key: ir for key, ir in zip(keys, irs, strict=True) if objects[key] is None}
-        for key, image in self._generate(missing).items():
-            objects[key] = image
-            self._cache.put_object(key, image)
-        return [image for key in keys if (image := objects[key]) is not None]
+        return self.objects(self.submit(irs))
 
-    def _generate(self, missing: dict[str, str]) -> dict[str, bytes]:
-        is_tiny = sum(map(len, missing.values())) <= TINY_TEXT
-        if not self._processes and (is_tiny or not self._start(len(missing))):
-            return {key: compile_module(ir, self._machine) for key, ir in missing.items()}
+    def submit(self, irs: Sequence[str]) -> Submitted:
+        """Let the workers begin with modules. A little text is not worth starting them: this process compiles it."""
+        version = llvm_version()
+        keys = tuple(object_key(ir, self._machine, version) for ir in irs)
+        known = {key: image for key in keys if (image := self._cache.get_object(key)) is not None}
+        missing = {key: ir for key, ir in zip(keys, irs, strict=True) if key not in known}
+        new = [_Task(key, ir) for key, ir in missing.items() if key not in self._begun]
+        self._begun |= {task.key: task for task in new}
+        if (sum(len(task.ir) for task in new) <= TINY_TEXT and not self._workers) or not self._start(len(new)):
+            for task in new:
+                task.end(compile_module(task.ir, self._machine))
+        else:
+            for task in sorted(new, key=lambda task: -len(task.ir)):  # the longest must not come last
+                self._tasks.put(task)
+        return Submitted(keys, known, tuple(self._begun[key] for key in missing))
+
+    def objects(self, submitted: Submitted) -> list[bytes]:
+        """The objects of submitted modules, in their order, which are kept in the cache."""
+        made = dict(submitted.known)
         try:
-            return _Job(missing, self._processes, self._cache).results()
+            for task in submitted.tasks:
+                made[task.key] = task.result()
+                self._cache.put_object(task.key, made[task.key])
         except CompilerBug:
             self.close()  # one of the workers may be gone
             raise
+        return [made[key] for key in submitted.keys]
 
     def close(self) -> None:
         """End the workers; one that is at work is stopped."""
-        processes, self._processes = self._processes, []
-        for process in processes:
-            process.kill()
-        for process in processes:
-            process.communicate()
+        workers, self._workers = self._workers, []
+        tasks, self._tasks = self._tasks, SimpleQueue[_Task | None]()
+        self._begun = {}
+        for worker in workers:
+            worker.stop()
+            tasks.put(None)
+        for worker in workers:
+            worker.wait()
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -85,62 +103,85 @@ class WorkerPool:
         self.close()
 
 
+@record(eq=False)
+class Submitted:
+    """Modules on their way to objects: the key of each, the objects that were cached, and the work for the others."""
+
+    keys: tuple[str, ...]
+    known: Mapping[str, bytes]
+    tasks: tuple[_Task, ...]
+
+
+class _Task:
+    """A module that a worker shall compile."""
+
+    def __init__(self, key: str, ir: str) -> None:
+        self.key, self.ir = key, ir
+        self._outcome: bytes | CompilerBug = b""
+        self._ended = threading.Event()
+
+    def end(self, outcome: bytes | CompilerBug) -> None:
+        self._outcome = outcome
+        self._ended.set()
+
+    def result(self) -> bytes:
+        """The object, once it is there. Raises `CompilerBug`."""
+        self._ended.wait()
+        if isinstance(self._outcome, CompilerBug):
+            raise self._outcome
+        return self._outcome
+
+
 def _spawned(command: Sequence[str]) -> subprocess.Popen[bytes]:
     """A process in a group of its own, so that Ctrl-C in the terminal reaches only its parent."""
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, process_group=0)
 
 
-class _Job:
-    """Modules shared out among workers, the longest first; a thread feeds each worker."""
+class _Worker:
+    """A process, and the thread that feeds it from the pool's queue until it takes None."""
 
-    def __init__(
-        self, modules: dict[str, str], processes: Sequence[subprocess.Popen[bytes]], cache: ObjectCache
-    ) -> None:
-        self._modules, self._processes, self._cache = modules, processes, cache
-        self._waiting = sorted(modules, key=lambda key: len(modules[key]))
-        self._objects: dict[str, bytes] = {}
-        self._bugs: dict[str, CompilerBug] = {}
+    def __init__(self, process: subprocess.Popen[bytes], tasks: SimpleQueue[_Task | None], cache: ObjectCache) -> None:
+        self._process, self._tasks, self._cache = process, tasks, cache
+        self._end: CompilerBug | None = None
+        self._thread = threading.Thread(target=self._feed, daemon=True)
+        self._thread.start()
 
-    def results(self) -> dict[str, bytes]:
-        threads = [threading.Thread(target=self._feed, args=(process,), daemon=True) for process in self._processes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for key in self._modules:
-            if key in self._bugs:
-                raise self._bugs[key]
-        return self._objects
+    def stop(self) -> None:
+        self._end = self._end or CompilerBug("llvm", "code generation was stopped")
+        self._process.kill()
 
-    def _feed(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        while not self._bugs:
-            try:
-                key = self._waiting.pop()  # atomic, so that the threads need no lock
-            except IndexError:
-                return
-            try:
-                write_message(process.stdin, self._modules[key].encode())
-                is_object, answer = read_answer(process.stdout)
-            except (EOFError, OSError):
-                self._bugs[key] = self._crash(key, process)
-                return
-            if is_object:
-                self._objects[key] = answer
-            else:
-                self._bugs[key] = CompilerBug("llvm", answer.decode(), dump=self._modules[key])
+    def wait(self) -> None:
+        """After `stop`, and a None in the queue."""
+        self._thread.join()
+        with contextlib.suppress(OSError), self._process:
+            pass  # closes the pipes
 
-    def _crash(self, key: str, process: subprocess.Popen[bytes]) -> CompilerBug:
+    def _feed(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            # nobody but this thread may answer a task that it took, also when the process is gone
+            task.end(self._end or self._compiled(task))
+
+    def _compiled(self, task: _Task) -> bytes | CompilerBug:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            write_message(self._process.stdin, task.ir.encode())
+            is_object, answer = read_answer(self._process.stdout)
+        except (EOFError, OSError):
+            self._end = self._end or self._crash(task)
+            return self._end
+        return answer if is_object else CompilerBug("llvm", answer.decode(), dump=task.ir)
+
+    def _crash(self, task: _Task) -> CompilerBug:
         """What to say of a worker that ended with a module in its hands."""
-        _, errors = process.communicate()
+        _, errors = self._process.communicate()
         last_words = errors.decode("utf-8", "replace").strip().splitlines()[:3]
-        path = self._cache.keep_crash(key, self._modules[key])
+        path = self._cache.keep_crash(task.key, task.ir)
         kept = f"; the module is kept in {path}" if path else ""
         reason = f": {' / '.join(last_words)}" if last_words else ""
-        message = f"code generation ended with status {process.returncode}{reason}{kept}"
-        return CompilerBug("llvm", message, dump=self._modules[key])
+        message = f"code generation ended with status {self._process.returncode}{reason}{kept}"
+        return CompilerBug("llvm", message, dump=task.ir)
 
 
 def compile_modules(irs: Sequence[str], machine: Machine, cache: ObjectCache, workers: int) -> list[bytes]:

@@ -7,12 +7,12 @@ before is loaded without any pass. The second level keeps each object under the 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 from compiler.interface import Options
 from compiler.record import record
-from compiler.targets.cpu.cache import ObjectCache, object_key
+from compiler.targets.cpu.cache import ObjectCache
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.jit import Library, llvm_version
 from compiler.targets.cpu.machine import Machine, detect
@@ -21,7 +21,10 @@ from compiler.targets.cpu.runner import SYMBOLS, runner_text
 from compiler.targets.cpu.team import Team, available_threads
 
 if TYPE_CHECKING:
+    from compiler.targets.cpu.codegen_worker import Submitted
     from compiler.targets.cpu.lower import Lowered
+
+Lowering: TypeAlias = "Callable[[Machine], Lowered]"
 
 
 @record
@@ -33,26 +36,60 @@ class _Stored:
     keys: tuple[str, ...]
 
 
-def load_program(name: str | None, lowered: Callable[[Machine], Lowered], options: Options) -> NativeExecutable:
+def load_program(name: str | None, lowered: Lowering, options: Options) -> NativeExecutable:
     """The executable of a program; `lowered` is called only where the front door does not know `name`."""
-    machine = detect()
-    cache = ObjectCache(options.cache)
-    key = None if name is None else f"program\0{name}\0{machine}\0{llvm_version()}"
-    stored = None if key is None else _known(cache, key)
+    machine, cache = detect(), ObjectCache(options.cache)
+    stored = None if name is None else _known(cache, _key(name, machine))
     if stored is not None:
         objects = [cache.get_object(k) for k in stored.keys]
         found = [o for o in objects if o is not None]
         if len(found) == len(objects):
             return _loaded(stored.manifest, found, stored.symbols, machine, options)
-    from compiler.targets.cpu.codegen_worker import compile_modules  # only what is not cached needs processes
+    from compiler.targets.cpu.codegen_worker import WorkerPool  # only what is not cached needs processes
 
-    program = lowered(machine)
-    texts = [*program.texts.values(), runner_text(machine)]
-    objects = compile_modules(texts, machine, cache, available_threads())
-    if key is not None:
-        keys = tuple(object_key(text, machine, llvm_version()) for text in texts)
-        cache.put(key, pickle.dumps(_Stored(program.manifest, tuple(program.texts), keys)))
+    with WorkerPool(machine, cache, available_threads()) as pool:
+        if name is not None:
+            pool.start_early()  # ready by the time that a whole program is lowered
+        program = lowered(machine)
+        submitted = pool.submit(_texts(program, machine))
+        objects = pool.objects(submitted)
+    if name is not None:
+        _keep(cache, _key(name, machine), program, submitted.keys)
     return _loaded(program.manifest, objects, tuple(program.texts), machine, options)
+
+
+def compile_ahead(programs: Mapping[str, Lowering], options: Options) -> None:
+    """Have `load_program` find all these programs: while one is lowered, workers compile the kernels of those before.
+
+    It is worth it for programs that will all be needed, and in vain where the cache cannot be written.
+    """
+    machine, cache = detect(), ObjectCache(options.cache)
+    missing = {key: p for name, p in programs.items() if _known(cache, key := _key(name, machine)) is None}
+    if not missing:
+        return
+    from compiler.targets.cpu.codegen_worker import WorkerPool  # only what is not cached needs processes
+
+    with WorkerPool(machine, cache, available_threads()) as pool:
+        pool.start_early()
+        begun: list[tuple[str, Lowered, Submitted]] = []
+        for key, lowered in missing.items():
+            program = lowered(machine)
+            begun.append((key, program, pool.submit(_texts(program, machine))))
+        for key, program, submitted in begun:
+            pool.objects(submitted)
+            _keep(cache, key, program, submitted.keys)
+
+
+def _key(name: str, machine: Machine) -> str:
+    return f"program\0{name}\0{machine}\0{llvm_version()}"
+
+
+def _texts(program: Lowered, machine: Machine) -> list[str]:
+    return [*program.texts.values(), runner_text(machine)]
+
+
+def _keep(cache: ObjectCache, key: str, program: Lowered, keys: tuple[str, ...]) -> None:
+    cache.put(key, pickle.dumps(_Stored(program.manifest, tuple(program.texts), keys)))
 
 
 def _known(cache: ObjectCache, key: str) -> _Stored | None:
