@@ -17,11 +17,10 @@ from compiler.graph.ir import Graph, Origin
 from compiler.graph.printer import print_graph
 from compiler.interface import Options
 from compiler.loops.printer import print_kernel
-from compiler.schedule.build import schedule
 from compiler.schedule.drawing import schedule_to_dot, schedule_to_svg
 from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule, schedule_to_json
-from compiler.stages import prepared
+from compiler.stages import prepared, scheduled
 from compiler.targets.cpu.cache import default_folder
 from compiler.targets.cpu.jit import assembly
 from compiler.targets.cpu.lower import Lowered, lower
@@ -68,7 +67,7 @@ def show(
     ready = prepared(graph, options)
     if stage == "grad":
         return _graph(_only(ready, chosen), format)
-    plan = schedule(ready, options.fuse, options.batch)
+    plan = scheduled(ready, options)
     if stage == "schedule":
         return _schedule(plan, format, chosen)
     found = lower(ready, plan, detect(), options.batch)

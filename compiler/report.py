@@ -15,9 +15,8 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.reduction import CumulativeSum, Max, Min, Moments, Sum
 from compiler.programs import complete
 from compiler.record import record
-from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
-from compiler.stages import prepared
+from compiler.stages import prepared, scheduled
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.machine import detect
 from compiler.training_step import prediction_graph, training_step
@@ -65,7 +64,7 @@ def plan(program: Program, options: Options) -> PlanReport:
     program = complete(program)
     forward = prepared(prediction_graph(program), options)
     step = prepared(training_step(program), options) if program.plan is not None else forward
-    ready = schedule(step, options.fuse, options.batch)
+    ready = scheduled(step, options)
     layers = _layers(program, forward, step, options.batch)
     return PlanReport(
         program.name,

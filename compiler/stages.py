@@ -6,9 +6,12 @@ from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Options
+from compiler.loops.verify import verify_kernel
 from compiler.pipeline import optimise_graph
 from compiler.programs import complete
 from compiler.schedule.build import schedule
+from compiler.schedule.ir import Schedule
+from compiler.schedule.verify import verify_schedule
 from compiler.targets.cpu.lower import Lowered, lower
 from compiler.targets.cpu.machine import Machine
 from compiler.training_step import GRAPHS
@@ -27,7 +30,17 @@ def prepared(graph: Graph, options: Options) -> Graph:
     return optimise_graph(graph, options.verify)
 
 
+def scheduled(ready: Graph, options: Options) -> Schedule:
+    """The schedule of an optimised graph; with `verify`, kernels, barriers and memory plan are checked."""
+    plan = schedule(ready, options.fuse, options.batch)
+    if options.verify:
+        verify_schedule(plan, options.batch)
+        for instance in plan.instances:
+            verify_kernel(instance.kernel)
+    return plan
+
+
 def lowered(graph: Graph, options: Options, machine: Machine) -> Lowered:
     """The step table and the kernels of a graph that is not yet optimised."""
     ready = prepared(graph, options)
-    return lower(ready, schedule(ready, options.fuse, options.batch), machine, options.batch)
+    return lower(ready, scheduled(ready, options), machine, options.batch)
