@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from compiler.graph.ir import Graph, GraphOutput, Origin, Role, Value
 from compiler.graph.op import Category
 from compiler.loops.ir import Kernel, Walk
-from compiler.schedule.access import count
+from compiler.schedule.access import IDENTITY, Form, count
 from compiler.schedule.alone import lower_alone
 from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.fuse import Fuser, Group, fuse, node_key
@@ -122,9 +122,7 @@ class _Builder:
                 if link.source == target and (
                     levels[node_key(node)] > levels[node_key(producer)]
                     or writer.spaces[node_key(node)] is not writer.spaces[node_key(producer)]
-                    or link.form.offset
-                    or len(link.form.terms) > 1
-                    or any((t.divisor, t.modulus, t.stride) != (1, None, 1) for t in link.form.terms)
+                    or link.form not in (IDENTITY, Form())
                     or writer.alone
                     or node.op.category is Category.CONTRACTION
                 ):
