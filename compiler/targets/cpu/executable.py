@@ -88,8 +88,9 @@ class NativeExecutable:
             ctypes.addressof(self._outputs),
         )
         self._results = [_ResultPlan.of(slot) for slot in manifest.results]
+        self._names = [slot.name for slot in manifest.inputs]
         self._only_rows = all(slot.batch_axis is not None for slot in manifest.inputs)
-        self._fed: tuple[Array, ...] = ()
+        self._fed: list[Array] = []
         self._row_numbers: Array | None = None
         self._last_batch = 0
         self._bound: Tensors | None = None
@@ -130,7 +131,9 @@ class NativeExecutable:
     ) -> Results:
         """Run one step for each `batch` entries of `rows`; see the protocol in `compiler.interface`."""
         self._bind(tensors)
-        self._set(seed, settings or {})
+        self._words[SEED] = seed  # wraps to 64 bits
+        if self._settings:
+            self._set(settings or {})
         self._feed(data)
         if rows is not self._row_numbers or batch != self._last_batch:
             self._lay_out(rows, batch)
@@ -144,7 +147,7 @@ class NativeExecutable:
                 raised = [k for k, flag in enumerate(flags) if flag]
                 broken += [(self.manifest.watched[k], first_step + first + count - 1) for k in raised]
                 flags[:] = bytes(len(flags))
-        return self._gathered(tuple(dict.fromkeys(broken)))
+        return self._gathered(tuple(dict.fromkeys(broken)) if broken else ())
 
     def _lay_out(self, rows: Array, batch: int) -> None:
         """Room for the results of a call, and its phases: the full batches, then a short one."""
@@ -192,8 +195,7 @@ class NativeExecutable:
             self._arenas[FIRST_TENSOR + number] = tensors.address(spec.name)
         self._bound = tensors
 
-    def _set(self, seed: int, settings: Mapping[str, float]) -> None:
-        self._words[SEED] = seed  # wraps to 64 bits
+    def _set(self, settings: Mapping[str, float]) -> None:
         for name, cell in zip(self.manifest.settings, self._settings, strict=True):
             if name not in settings:
                 raise CompilerBug("executable", f"no value for the setting '{name}'")
@@ -201,7 +203,7 @@ class NativeExecutable:
 
     def _feed(self, data: Mapping[str, Array]) -> None:
         """Note where each input lies; static ones are copied in, as kernels may read a little past their end."""
-        given = tuple(data[slot.name] for slot in self.manifest.inputs)
+        given = [data[name] for name in self._names]
         if self._only_rows and len(given) == len(self._fed) and all(map(is_, given, self._fed)):
             return
         kept: list[Array] = []
@@ -213,7 +215,7 @@ class NativeExecutable:
                 self._static[slot.offset : slot.offset + raw.size] = raw
             kept.append(array)
             self._inputs[number] = address_of(array)
-        self._fed = tuple(kept)
+        self._fed = kept
 
     def _run(self, rows: int, steps: int, batch: int) -> None:
         capacity = (batch + ROUNDING - 1) // ROUNDING * ROUNDING + ROUNDING

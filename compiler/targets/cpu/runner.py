@@ -25,7 +25,7 @@ BARRIER, PARALLEL = 1, 2  # flags of an entry
 # byte offsets in the synchronisation block; each word has a cache line of its own
 ARRIVED, GENERATION, SLEEPERS, BUDGET, JOB, JOB_SLEEPERS, QUIT, JOB_FIELDS = (64 * k for k in range(8))
 SYNC_BYTES = 64 * 10
-SYMBOLS = ("dlc_run", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect", "dlc_copy")
+SYMBOLS = ("dlc_call", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect", "dlc_copy")
 
 
 def runner_text(machine: Machine) -> str:
@@ -395,6 +395,35 @@ work:
   br label %wait
 done:
   ret i32 0
+}
+
+; Run the job that the fields describe, as the first member; with several threads, the others are called.
+define void @dlc_call(ptr %sync) nounwind {
+entry:
+  %fields = getelementptr i8, ptr %sync, i64 $JOB_FIELDS
+  %abi = load ptr, ptr %fields, align 8
+  %arenas.at = getelementptr i64, ptr %fields, i64 1
+  %arenas = load ptr, ptr %arenas.at, align 8
+  %inputs.at = getelementptr i64, ptr %fields, i64 2
+  %inputs = load ptr, ptr %inputs.at, align 8
+  %outputs.at = getelementptr i64, ptr %fields, i64 3
+  %outputs = load ptr, ptr %outputs.at, align 8
+  %batch.at = getelementptr i64, ptr %fields, i64 4
+  %batch = load i64, ptr %batch.at, align 8
+  %capacity.at = getelementptr i64, ptr %fields, i64 5
+  %capacity = load i64, ptr %capacity.at, align 8
+  %threads.at = getelementptr i64, ptr %fields, i64 6
+  %threads = load i64, ptr %threads.at, align 8
+  %team = trunc i64 %threads to i32
+  %several = icmp sgt i32 %team, 1
+  br i1 %several, label %announce, label %go
+announce:
+  call void @dlc_announce(ptr %sync)
+  br label %go
+go:
+  %result = call i32 @dlc_run(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity,
+                              i32 0, i32 %team, ptr %sync)
+  ret void
 }
 
 ; Announce a job (or the end, where the quit word is set) to the team.

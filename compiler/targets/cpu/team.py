@@ -17,15 +17,6 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 SPINS = 2500  # waits of some 50 ns each before a thread sleeps
 
-RUN = ctypes.CFUNCTYPE(
-    ctypes.c_int32,
-    *(ctypes.c_void_p,) * 4,
-    ctypes.c_int64,
-    ctypes.c_int64,
-    ctypes.c_int32,
-    ctypes.c_int32,
-    ctypes.c_void_p,
-)
 WORKER = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32)
 ANNOUNCE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -53,7 +44,7 @@ class Team:
         self._sync = self._block.ctypes.data
         self._block[BUDGET : BUDGET + 4].view(np.int32)[0] = SPINS
         self._fields = (ctypes.c_int64 * 7).from_address(self._sync + JOB_FIELDS)
-        self._run = RUN(address("dlc_run"))
+        self._call = ANNOUNCE(address("dlc_call"))
         self._announce = ANNOUNCE(address("dlc_announce"))
         self._worker = WORKER(address("dlc_worker"))
         self._keep = keep
@@ -61,12 +52,10 @@ class Team:
 
     def run(self, blocks: tuple[int, int, int, int], batch: int, capacity: int, threads: int) -> None:
         """Run a job on one thread or on all. `blocks`: addresses of program, arenas, inputs and outputs."""
-        if threads > 1:
-            if not self._has_members:
-                self._gather()
-            self._fields[:] = (*blocks, batch, capacity, threads)
-            self._announce(self._sync)
-        self._run(*blocks, batch, capacity, 0, threads, self._sync)
+        if threads > 1 and not self._has_members:
+            self._gather()
+        self._fields[:] = (*blocks, batch, capacity, threads)
+        self._call(self._sync)
 
     def _gather(self) -> None:
         self._has_members = True
