@@ -1,0 +1,222 @@
+"""What the cache gives is what would be made anew, nothing stale is used, and no stage of the compiler is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from repository import ROOT
+
+from compiler import driver, programs
+from compiler.driver import Options, Program
+from compiler.programs import Outline, complete
+
+NEEDED = {
+    "compiler.frontend": {"compiler.frontend", "compiler.frontend.program"},
+    "compiler.graph": {"compiler.graph", "compiler.graph.ir", "compiler.graph.op"},
+}
+"""Of these packages, what a warm start imports."""
+
+LEFT_OUT = (
+    *("ops", "graph_passes", "schedule", "loops", "autodiff", "training_step", "stages", "pipeline"),
+    *("targets.reference", "targets.cpu.emit", "targets.cpu.lower", "targets.cpu.codegen_worker"),
+)
+
+COMMANDS = (
+    ("check", "model.dl"),
+    ("train", "model.dl", "--epochs", "2", "--out", "run"),
+    ("eval", "run"),
+    ("predict", "run", "--input", "rows.csv", "--output", "out.npz"),
+)
+RUN = """
+import json, sys
+from runtime.cli.main import main
+for command in json.loads(sys.argv[1]):
+    assert main(command) == 0, command
+json.dump(list(sys.modules), open(sys.argv[2], "w"))
+"""
+
+MODEL = """import "parts.dl"
+
+model M(hidden = 3) {
+    input x: f32[batch, 4]
+    output y = x |> dense(hidden) |> twice |> dense(2)
+}
+
+train M {
+    target label: i32[batch] in 0..2
+    loss = cross_entropy(y, label)
+    optimizer = adam(lr = 0.01)
+    schedule = cosine(T = total_steps)
+    clip = global_norm(1.0)
+    batch = 4
+    epochs = 2
+}
+"""
+PARTS = "fn twice(x) = x * 2\n"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("DLC_CACHE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path, cache: Path) -> Path:
+    (tmp_path / "parts.dl").write_text(PARTS)
+    path = tmp_path / "model.dl"
+    path.write_text(MODEL)
+    return path
+
+
+def entries(cache: Path) -> Iterator[Path]:
+    yield from (cache / "entries").iterdir()
+
+
+def run_commands(commands: tuple[tuple[str, ...], ...], folder: Path) -> set[str]:
+    """The modules of a process that ran `dlc` with these arguments, one after the other."""
+    environment = os.environ | {"DLC_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+    arguments = [sys.executable, "-c", RUN, json.dumps(commands), "modules.json"]
+    subprocess.run(arguments, cwd=folder, env=environment, check=True, capture_output=True)
+    return set(json.loads((folder / "modules.json").read_text()))
+
+
+def test_a_warm_start_imports_no_stage_of_the_compiler(tmp_path: Path) -> None:
+    (tmp_path / "model.dl").write_text((ROOT / "examples/iris/model.dl").read_text())
+    for data in (ROOT / "examples/iris").glob("*.csv*"):
+        (tmp_path / data.name).write_bytes(data.read_bytes())
+    (tmp_path / "rows.csv").write_text("5.1,3.5,1.4,0.2\n")
+    cold = run_commands(COMMANDS, tmp_path)
+    assert "compiler.frontend.parser" in cold
+    for command in COMMANDS:
+        if command[0] == "train":
+            command = (*command[:-1], "another")
+        modules = run_commands((command,), tmp_path)
+        assert not modules & {"lark", "networkx", "llvmlite"}, command
+        for package, needed in (*NEEDED.items(), *((f"compiler.{name}", set[str]()) for name in LEFT_OUT)):
+            loaded = {name for name in modules if name == package or name.startswith(f"{package}.")}
+            assert loaded <= needed, command
+
+
+def test_what_is_loaded_again_is_an_outline_with_all_but_the_nodes(model: Path) -> None:
+    first, again = driver.load(model), driver.load(model)
+    assert not isinstance(first, Outline)
+    assert isinstance(again, Outline)
+    assert first.training.nodes
+    assert not again.training.nodes
+    assert again.inference == replace(first.inference, nodes=())
+    for name in ("name", "model", "sources", "settings", "inputs", "outputs", "warnings"):
+        assert getattr(again, name) == getattr(first, name), name
+    specs = [replace(p, initializer=replace(p.initializer, nodes=())) for p in first.parameters]
+    assert again.parameters == tuple(specs)
+    assert complete(again).training == first.training
+    assert complete(again) is complete(again)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.dl")), ids=lambda path: path.parent.name)
+def test_every_example_has_an_outline(path: Path, cache: Path) -> None:
+    (experiment, *_) = re.findall(r"^train (\w+)", path.read_text(), re.MULTILINE)
+    first, again = (driver.load(path, experiment) for _ in range(2))
+    assert isinstance(again, Outline)
+    assert again.settings == first.settings
+    assert complete(again).training == first.training
+
+
+def test_what_changes_a_program_is_asked_for_anew(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_known(*arguments: object) -> bool:
+        return isinstance(driver.load(model, *arguments), Outline)  # type: ignore[arg-type]
+
+    assert not is_known()
+    assert is_known()
+    assert not is_known(None, (("hidden", "5"),))
+    assert not is_known("M")
+    (tmp_path / "parts.dl").write_text(PARTS.replace("2", "3"))
+    assert not is_known()
+    assert is_known()
+    model.write_text(MODEL + "\n")
+    assert not is_known()
+    monkeypatch.chdir(tmp_path)
+    assert not isinstance(driver.load("model.dl"), Outline)  # messages name the file otherwise
+    monkeypatch.setattr(programs, "compiler_version", lambda: "another")
+    assert not is_known()
+
+
+def test_text_is_known_by_its_name_and_content(model: Path) -> None:
+    name = str(model)
+    assert not isinstance(driver.load_text(MODEL, name), Outline)
+    assert isinstance(driver.load_text(MODEL, name), Outline)
+    model.write_text("the file has no part in it")
+    assert isinstance(driver.load_text(MODEL, name), Outline)
+    assert not isinstance(driver.load_text(MODEL + "\n", name), Outline)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no pickle", pickle.dumps({"of": "another version"}), pickle.dumps(None)],
+    ids=["empty", "text", "other", "none"],
+)
+def test_a_damaged_or_foreign_entry_is_not_used(content: bytes, model: Path, cache: Path) -> None:
+    expected = driver.load(model).training
+    for entry in entries(cache):
+        entry.write_bytes(sha256(content).digest() + content)
+    assert driver.load(model).training == expected
+    for entry in entries(cache):
+        entry.write_bytes(entry.read_bytes()[:-1])
+    assert driver.load(model).training == expected
+    assert isinstance(driver.load(model), Outline)
+
+
+def test_mistakes_are_found_every_time_and_gone_when_they_are(model: Path) -> None:
+    model.write_text(MODEL.replace("dense(2)", "dens(2)"))
+    found = driver.check(model)
+    assert [finding.severity for finding in found] == ["error"]
+    assert driver.check(model) == found
+    model.write_text(MODEL)
+    assert driver.check(model) == driver.check(model) == ()
+    (model.parent / "parts.dl").write_text("fn twice(x) = x * two\n")
+    assert driver.check(model)
+
+
+def trained(program: Program, options: Options) -> dict[str, bytes]:
+    """The tensors after five steps."""
+    step = driver.compile_training(program, options)
+    tensors = driver.allocate(program, options)
+    driver.initialise(program, tensors, 1, options)
+    random = np.random.default_rng(0)
+    data = {"x": random.standard_normal((20, 4)).astype(np.float32), "label": np.arange(20, dtype=np.int32) % 2}
+    settings = {s.name: float(s.value or 5) for s in program.settings if s.is_runtime}  # type: ignore[arg-type]
+    step.run(tensors, data, np.arange(20), 4, seed=1, settings=settings)
+    return {name: tensors[name].tobytes() for name in tensors.names()}
+
+
+def test_an_outline_trains_to_the_same_bits(model: Path, tmp_path: Path) -> None:
+    options = Options(threads=1, batch=4)
+    expected = trained(driver.load(model), options)
+    outline = driver.load(model)
+    assert isinstance(outline, Outline)
+    assert trained(outline, options) == expected
+    model.unlink()  # an outline knows the texts that it was made of
+    assert trained(outline, replace(options, cache=tmp_path / "empty")) == expected
+
+
+def test_programs_that_are_compiled_together_are_the_same(model: Path, tmp_path: Path) -> None:
+    program = driver.load(model)
+    alone, together = (Options(threads=1, batch=4, cache=tmp_path / name) for name in ("alone", "together"))
+    expected = trained(program, alone)
+    driver.compile_ahead(program, ("initialisation", "training", "evaluation"), together)
+    objects = {path.name for path in (tmp_path / "together/objects").iterdir()}
+    assert trained(program, together) == expected
+    driver.compile_evaluation(program, together)
+    assert {path.name for path in (tmp_path / "together/objects").iterdir()} == objects
