@@ -23,6 +23,10 @@ def seconds_since_start() -> float:
 
 
 def peak_memory() -> int:
-    """Bytes of the largest resident set so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """Bytes of the largest resident set so far. Without /proc, that of the parent at the start may be counted in."""
+    try:
+        (line,) = (s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
