@@ -88,7 +88,7 @@ def _write(entry: Path, module: syntax.Module) -> None:
     """Write an entry atomically. A cache that cannot be written costs time, nothing else."""
     stream = io.BytesIO()
     try:
-        _Pickler(stream, module.source).dump(module.declarations)
+        _Pickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(module.declarations)
     except RecursionError:
         return
     content = stream.getvalue()
@@ -112,19 +112,19 @@ def _prune(folder: Path) -> None:
             entry.unlink(missing_ok=True)
 
 
+def _source() -> Source:
+    """Stands in an entry for the source of the file, which the reader has."""
+    raise AssertionError("an entry is read by `_Unpickler` only")
+
+
 class _Pickler(pickle.Pickler):
-    """Writes nodes as a class and its fields, and leaves out the source, which the reader has."""
-
-    def __init__(self, stream: io.BytesIO, source: Source) -> None:
-        super().__init__(stream, protocol=5)
-        self._source = source
-
-    def persistent_id(self, obj: Any) -> str | None:
-        return "source" if obj is self._source else None
+    """Writes nodes as a class and its fields, and leaves out the source."""
 
     def reducer_override(self, obj: Any) -> Any:
         names = _NODES.get(obj.__class__)
-        return NotImplemented if names is None else (obj.__class__, tuple(getattr(obj, name) for name in names))
+        if names is not None:
+            return obj.__class__, tuple([getattr(obj, name) for name in names])
+        return (_source, ()) if obj.__class__ is Source else NotImplemented
 
 
 class _Unpickler(pickle.Unpickler):
@@ -134,11 +134,8 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(stream)
         self._source = source
 
-    def persistent_load(self, pid: Any) -> Source:
-        return self._source
-
     def find_class(self, module_name: str, global_name: str) -> Any:
-        return _BY_NAME[module_name, global_name]
+        return (lambda: self._source) if global_name == _source.__name__ else _BY_NAME[module_name, global_name]
 
 
 @contextlib.contextmanager
