@@ -93,7 +93,7 @@ def _training_steps(program: Program, batch: int, options: Options) -> Callable[
     plan = program.plan
     if plan is None:
         raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
-    driver.compile_ahead(program, ("training", "initialisation"), options)
+    driver.compile_ahead(program, ("initialisation", "training"), options)
     executable = driver.compile_training(program, options)
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, plan.seed, options)
@@ -111,7 +111,7 @@ def _training_steps(program: Program, batch: int, options: Options) -> Callable[
 
 
 def _inference_steps(program: Program, batch: int, options: Options) -> Callable[[int], None]:
-    driver.compile_ahead(program, ("prediction", "initialisation"), options)
+    driver.compile_ahead(program, ("initialisation", "prediction"), options)
     executable = driver.compile_prediction(program, options)
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, 0, options)

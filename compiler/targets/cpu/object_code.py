@@ -71,6 +71,7 @@ def compile_ahead(programs: Mapping[str, Lowering], options: Options) -> None:
 
     with WorkerPool(machine, cache, available_threads()) as pool:
         pool.start_early()
+        pool.submit([runner_text(machine)])  # all of them need it, and it needs no stage of the compiler
         begun: list[tuple[str, Lowered, Submitted]] = []
         for key, lowered in missing.items():
             program = lowered(machine)
