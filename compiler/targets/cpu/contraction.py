@@ -21,7 +21,7 @@ from compiler.types import BatchExtent, Extent
 
 DEEPEST_UNROLL = 4
 WIDEST = 16  # vectors of columns in a tile
-FEW_ROWS = 4  # up to here the right operand streams through once, and is asked for AHEAD of its use
+FEW_ROWS = 4  # up to here the right operand streams through once; it, and packed panels, are asked for AHEAD
 AHEAD = 8
 NEAR = 4  # the same for the left operand where a step of k leads far away
 
@@ -495,7 +495,8 @@ def _rank_one(
     for part in range(shape.vectors):
         place = text.pointer(right, str(turn * axis.rhs_stride + part * LANES), type_)
         columns.append(text.let(f"load {vector}, ptr {place}, align {size}"))
-        if shape.rows <= FEW_ROWS and axis.rhs_stride > shape.vectors * LANES:
+        is_packed = axis.rhs_stride == shape.vectors * LANES
+        if is_packed or shape.rows <= FEW_ROWS:
             later = text.pointer(right, str((turn + AHEAD) * axis.rhs_stride + part * LANES), type_)
             text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
     if contract.lhs_m_stride == 1 and axis.lhs_stride > 2 * LANES:
