@@ -220,10 +220,11 @@ def _check_result(
         else:
             expected.append(whole_dimension(machine, machine.evaluate(dimension)))
     if tuple(expected) != result.shape:
+        declared, here = shown_annotation(annotation), f"[{', '.join(map(str, expected))}]"
         machine.fail(
             "E0405",
-            f"`{declaration.name}` declares the result {shown_annotation(annotation)}, here "
-            f"[{', '.join(map(str, expected))}], but returns {shown_shape(machine, result)}",
+            f"`{declaration.name}` declares the result {declared}{'' if declared == here else f', here {here}'}, "
+            f"but returns {shown_shape(machine, result)}",
             *origin_notes(machine, *zip(result.shape, result.axes, strict=True)),
             span=annotation.span,
         )

@@ -14,7 +14,7 @@ from compiler.frontend.instances import place_of, settle
 from compiler.frontend.machine import MAXIMUM_DEPTH, Frame
 from compiler.frontend.scope import ModuleScope
 from compiler.frontend.setting_binding import Argument, SettingBinder, counted
-from compiler.frontend.shapes import without_scope
+from compiler.frontend.shapes import seen_by_caller
 from compiler.frontend.signature import Signature
 from compiler.frontend.statements import run_body
 from compiler.frontend.tensors import scalar
@@ -377,7 +377,7 @@ class Caller(SettingBinder):
         self.states.update(frame.pending)
         if isinstance(value, Poison):
             raise Poisoned
-        return _left(value, frame.scope)
+        return _left(value, frame.scope, call)
 
     def _at_call(self, failure: Failure, declaration: syntax.Callable, call: Span) -> Failure:
         """A mistake that shows inside the library is reported at the user's call."""
@@ -398,15 +398,15 @@ class Caller(SettingBinder):
         return scalar(self, value, DType.F32)
 
 
-def _left(value: Value, scope: int) -> Value:
+def _left(value: Value, scope: int, call: Span) -> Value:
     """A result as its caller sees it: without the names that are local to the declaration."""
     match value:
         case TensorValue(node, axes):
-            return TensorValue(node, without_scope(axes, scope))
+            return TensorValue(node, seen_by_caller(axes, scope, call))
         case TupleValue(items):
-            return TupleValue(tuple(_left(item, scope) for item in items))
+            return TupleValue(tuple(_left(item, scope, call) for item in items))
         case tuple():
-            return tuple(_left(item, scope) for item in value)
+            return tuple(_left(item, scope, call) for item in value)
         case _:
             return value
 

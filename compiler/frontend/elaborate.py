@@ -156,12 +156,13 @@ def _chosen(module: syntax.Module, experiment: str | None) -> syntax.Train | syn
         return trains[0]
     if len(trains) > 1:
         names = ", ".join(t.name or t.model.id for t in trains)
-        raise UsageError(f"{module.source.name} has {len(trains)} experiments", f"name one of them: {names}")
+        raise UsageError(f"{module.source.name} has {len(trains)} experiments", f"name one with --experiment: {names}")
     if len(models) == 1:
         return models[0]
     if models:
         names = ", ".join(m.name for m in models)
-        raise UsageError(f"{module.source.name} has {len(models)} models and no `train`", f"name one of them: {names}")
+        message = f"{module.source.name} has {len(models)} models and no `train`"
+        raise UsageError(message, f"name one with --experiment: {names}")
     whole = Span(module.source, 1, 1, 1, 1)
     note = hint("`dlc check` looks at a file of functions and layers")
     mistake = failure("E0609", "this file has no `model` and no `train`", whole, note)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from compiler.diagnostics import Diagnostic, Note, SourceError, Span, hint
 from compiler.rendering import did_you_mean
 
+UNUSED = ("W0101", "W0102", "W0103")
+
 
 class Failure(Exception):
     """One mistake, on its way to the statement that records it."""
@@ -41,13 +43,12 @@ class Report:
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """All findings in the order of the text, file by file."""
+        """All findings in the order of the text, file by file. Beside a mistake, what seems unused may not be."""
+        found = [d for d in self._found.values() if d.code not in UNUSED or not self.has_errors]
         files: dict[str, int] = {}
-        for diagnostic in self._found.values():
+        for diagnostic in found:
             files.setdefault(diagnostic.span.source.name, len(files))
-        return tuple(
-            sorted(self._found.values(), key=lambda d: (files[d.span.source.name], d.span.line, d.span.column))
-        )
+        return tuple(sorted(found, key=lambda d: (files[d.span.source.name], d.span.line, d.span.column)))
 
     @property
     def has_errors(self) -> bool:

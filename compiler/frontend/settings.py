@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, cast
 
 from compiler.diagnostics import Diagnostic, Source, SourceError, Span, hint
 from compiler.frontend import syntax
@@ -13,7 +14,7 @@ from compiler.frontend.values import FormValue, Instance, RunTimeNumber, Value
 from compiler.record import record
 
 COMMAND_LINE = "command line"
-_NAME = "value"
+_DECLARATION = "const value = "
 
 
 @record
@@ -83,15 +84,31 @@ def read_overrides(pairs: tuple[tuple[str, str], ...]) -> dict[str, Override]:
     """The `--set key=value` texts as expressions; the last of several for one key counts."""
     overrides: dict[str, Override] = {}
     for key, text in pairs:
-        source = Source(f"--set {key}", text)
+        start = f"--set {key}="
+        source = Source(COMMAND_LINE, start + text)
         try:
-            (declaration,) = parse(Source(source.name, f"const {_NAME} = {text}")).declarations
+            (declaration,) = parse(Source(COMMAND_LINE, _DECLARATION + text)).declarations
         except (SourceError, ValueError):
             declaration = None
-        span = Span(source, 1, 1, 1, len(text) + 1)
-        expression = declaration.value if isinstance(declaration, syntax.Const) else None
+        span = Span(source, 1, 1, 1, len(source.text) + 1)
+        expression: syntax.Expression | None = None
+        if isinstance(declaration, syntax.Const):
+            expression = _moved(declaration.value, source, len(start) - len(_DECLARATION))
         overrides[key] = Override(key, text, expression, span)
     return overrides
+
+
+def _moved(part: Any, source: Source, columns: int) -> Any:
+    """Syntax with the spans of another source: what is read as a declaration is shown as it was typed."""
+    if isinstance(part, Span):
+        first = columns if part.line == 1 else 0
+        last = columns if part.end_line == 1 else 0
+        return Span(source, part.line, part.column + first, part.end_line, part.end_column + last)
+    if isinstance(part, tuple):
+        return tuple(_moved(item, source, columns) for item in cast(tuple[Any, ...], part))
+    if is_dataclass(part) and not isinstance(part, type):
+        return replace(part, **{f.name: _moved(getattr(part, f.name), source, columns) for f in fields(part)})
+    return part
 
 
 def plain(value: Value) -> SettingValue:

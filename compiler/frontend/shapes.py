@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from compiler.diagnostics import Note, hint
+from compiler.diagnostics import Note, Span, hint
 from compiler.frontend.failures import nearest
 from compiler.frontend.machine import Machine
 from compiler.frontend.numbers import decided
@@ -56,14 +56,20 @@ def origin_notes(machine: Machine, *dimensions: tuple[Extent, Axis]) -> tuple[No
     return tuple(notes)
 
 
-def without_scope(axes: Iterable[Axis], scope: int) -> tuple[Axis, ...]:
-    """The axes without the names that are local to one application of a declaration."""
+def seen_by_caller(axes: Iterable[Axis], scope: int, call: Span) -> tuple[Axis, ...]:
+    """The axes of a result: without the names of that application; what the library made comes from the call."""
     return tuple(
-        Axis(frozenset(label for label in a.labels if label[0] != scope), a.origin)
-        if any(label[0] == scope for label in a.labels)
+        Axis(frozenset(label for label in a.labels if label[0] != scope), _origin_at(a, call))
+        if any(label[0] == scope for label in a.labels) or _origin_at(a, call) is not a.origin
         else a
         for a in axes
     )
+
+
+def _origin_at(axis: Axis, call: Span) -> Span | None:
+    origin = axis.origin
+    is_moved = origin is not None and origin.source.is_library and not call.source.is_library
+    return call if is_moved else origin
 
 
 def merged(left: Axis, right: Axis, prefer_right: bool) -> Axis:

@@ -204,7 +204,7 @@ def describe(value: Value) -> str:
         case BatchValue():
             return f"`{value.extent}`, which only the run knows"
         case RunTimeNumber():
-            return f"the number `{value.name}`"
+            return f"the number `{value.name}`" + ("" if value.value is None else f", which is {value.value!r}")
         case Poison():
             return "a value with a mistake"
         case AxisName() | NamedExtent() | ExceptAxes():

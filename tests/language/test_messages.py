@@ -88,6 +88,32 @@ train M {
     assert codes(mistakes(text)) == ["E0401"]
 
 
+def test_nothing_is_called_unused_beside_a_mistake() -> None:
+    text = "layer L(units: int)(x: [batch, n]) {\n    param W: [n, unit] = zeros\n    return x @ W\n}"
+    assert codes(list(check(modules(text), library()))) == ["E0201"]
+    masked = "model M {\n    input x: i32[batch, 4] padded by mask\n    output y = x / 2\n}"
+    assert codes(list(check(modules(masked), library()))) == ["E0905"]
+
+
+def test_a_size_that_the_library_made_comes_from_the_users_call() -> None:
+    text = "model M {\n    input x: f32[batch, 4]\n    a = x |> dense(8)\n    output y = a + dense(9)(x)\n}"
+    (shown,) = mistakes(text)
+    assert [(note.message, note.span and note.span.line) for note in shown.notes if note.kind == "note"] == [
+        ("`8` comes from here", 3),
+        ("`9` comes from here", 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "column"), [(("hiden", "8"), 1), (("hidden", "abc"), 14), (("k", "1 + [zz][0]"), 14)]
+)
+def test_a_wrong_setting_is_shown_as_it_was_typed(setting: tuple[str, str], column: int) -> None:
+    text = "model M(hidden = 4, k = 1) {\n    input x: f32[batch, 4]\n    output y = k * dense(hidden)(x)\n}"
+    (shown,) = mistakes(text, setting)
+    assert (shown.span.source.name, shown.span.column) == ("command line", column)
+    assert shown.span.source.text == f"--set {setting[0]}={setting[1]}"
+
+
 def test_independent_mistakes_are_all_told() -> None:
     text = """
 fn unused(x) = y
