@@ -117,7 +117,7 @@ FUNCTIONS: tuple[Builtin, ...] = (
     _elementwise("cos", "The cosine."),
     _elementwise("floor", "The largest whole number that is not above x."),
     _elementwise("ceil", "The smallest whole number that is not below x."),
-    _elementwise("round", "The nearest whole number."),
+    _elementwise("round", "The nearest whole number; of two, the even one."),
     _elementwise("int", "x without what stands after its point."),
     _elementwise("abs", "The absolute value."),
     Builtin(

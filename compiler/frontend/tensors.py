@@ -326,9 +326,22 @@ def _rounded(machine: Machine, name: str, tensor: TensorValue) -> TensorValue:
     if name == "ceil":
         return negative(machine, function(machine, "floor", negative(machine, tensor)))
     if name == "round":
-        return function(machine, "floor", binary(machine, "+", tensor, 0.5))
+        return _nearest_whole(machine, tensor)
     is_negative = binary(machine, "<", tensor, 0)
     return choose(machine, is_negative, function(machine, "ceil", tensor), function(machine, "floor", tensor))
+
+
+def _nearest_whole(machine: Machine, tensor: TensorValue) -> TensorValue:
+    """Half to even, as over configuration. `x - floor(x)` is exact, unlike `x + 0.5`."""
+    if not tensor.dtype.is_float:
+        return numeric(machine, tensor)
+    below = function(machine, "floor", tensor)
+    rest = binary(machine, "-", tensor, below)
+    above = binary(machine, "+", below, 1)
+    is_odd = binary(machine, "==", binary(machine, "%", below, 2), 1)
+    half = choose(machine, is_odd, above, below)
+    other = choose(machine, binary(machine, ">", rest, 0.5), above, below)
+    return choose(machine, binary(machine, "==", rest, 0.5), half, other)
 
 
 def choose(machine: Machine, condition: TensorValue, left: Value, right: Value) -> TensorValue:

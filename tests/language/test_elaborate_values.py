@@ -106,7 +106,7 @@ OPERATIONS = {
     "x[0] @ x.T": X[0] @ X.T,
     "x[0] @ x[1]": X[0] @ X[1],
     "x.T": X.T,
-    "round(x / 4)": np.floor(X / 4 + 0.5),
+    "round(x / 4)": np.round(X / 4),
     "ceil(x / 4)": np.ceil(X / 4),
     "int(x - 3.5)": np.trunc(X - 3.5),
     "sum(x)": X.sum(),
