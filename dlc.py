@@ -74,8 +74,11 @@ class Function(Protocol):
         """The result, or a tuple of the results."""
         ...
 
-    def gradient(self, *arrays: Array, cotangents: Sequence[Array] | None = None) -> tuple[Array, ...]:
-        """One gradient for each array of floats, of its shape; `cotangents` (ones by default) weigh the results."""
+    def gradient(self, *arrays: Array, cotangents: Sequence[Array] | Array | None = None) -> tuple[Array, ...]:
+        """One gradient for each array of floats, of its shape; `cotangents` weigh the results.
+
+        They are one array for each result, or the array itself where there is one result; ones by default.
+        """
         ...
 
 
@@ -164,6 +167,7 @@ class Model:
         self._present = None if trained is None else trained.tensors
         self._choices = None if trained is None else trained.choices
         self._preparation = None if trained is None else trained.preparation
+        self._training_rows = None if trained is None else trained.training_rows
         self._evaluator: Evaluator | None = None
         self._predictor: Predictor | None = None
 
@@ -202,6 +206,7 @@ class Model:
         job = job_of(program, parts, tensors, self._options, keeper)
         observer(start_of(program, job, Position()))
         self._program, self._present, self._preparation = program, tensors, preparation
+        self._training_rows = len(parts.train.rows)
         self._evaluator = self._predictor = None
         return _result(run_training(job, Position(), observer), keeper)
 
@@ -233,7 +238,7 @@ class Model:
 
     def _evaluation(self) -> Evaluator:
         if self._evaluator is None:
-            self._evaluator = evaluator_of(self._program, self._options)
+            self._evaluator = evaluator_of(self._program, self._options, self._training_rows)
         return self._evaluator
 
     def _prediction(self) -> Predictor:

@@ -73,7 +73,7 @@ class CompiledFunction:
         found = tuple(results[o.name] for o in graph.outputs)
         return found[0] if len(found) == 1 else found
 
-    def gradient(self, *arrays: Array, cotangents: Sequence[Array] | None = None) -> tuple[Array, ...]:
+    def gradient(self, *arrays: Array, cotangents: Sequence[Array] | Array | None = None) -> tuple[Array, ...]:
         """One gradient for each float operand, in order, weighed by `cotangents` (ones by default)."""
         given = [self._given(a) for a in arrays]
         types = tuple(_type_of(a) for a in given)
@@ -82,8 +82,13 @@ class CompiledFunction:
             self._backward[types] = executable(lambda: gradient_graph(graph), self._options)
         named = _named(graph, given)
         weights = cotangents if cotangents is not None else self._ones(graph)
+        if isinstance(weights, np.ndarray):
+            weights = (weights,)
         if len(weights) != len(graph.outputs):
-            raise UsageError(f"'{self._name}' has {len(graph.outputs)} results, but got {len(weights)} cotangents")
+            raise UsageError(
+                f"'{self._name}' has {len(graph.outputs)} results, but got {len(weights)} cotangents",
+                "give a tuple with one array for each result",
+            )
         for output, weight in zip(graph.outputs, weights, strict=True):
             named[f"d_{output.name}"] = self._given(np.asarray(weight))
         results = self._backward[types].call(named)

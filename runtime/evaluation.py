@@ -9,19 +9,33 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
+from compiler.diagnostics import UsageError
 from compiler.driver import Executable, Options, Program, Tensors
 from runtime.data.part import Part
-from runtime.model import runtime_settings, training_of
+from runtime.model import length_of, runtime_settings, training_of
 from runtime.pace import Pace
 from runtime.precision import in_precision
 from runtime.sums import added_in_order
 
 
-def evaluator_of(program: Program, options: Options) -> Evaluator:
-    """The compiled evaluation of a program. Raises UsageError for a bare model."""
-    batch = training_of(program).batch
-    options = replace(options, batch=batch)
-    return Evaluator(driver.compile_evaluation(program, options), batch, runtime_settings(program), options.dtype)
+def evaluator_of(program: Program, options: Options, training_rows: int | None) -> Evaluator:
+    """The compiled evaluation of a program that was trained on so many rows, as far as that is known.
+
+    Raises UsageError for a bare model, and where a loss or metric depends on a length of training that nothing says.
+    """
+    plan = training_of(program)
+    options = replace(options, batch=plan.batch)
+    settings = runtime_settings(program)
+    inputs = program.inference.inputs
+    unknown = [i.name for i in inputs if i.role.value == "setting" and i.name not in settings]
+    if unknown and training_rows is None:
+        raise UsageError(
+            f"the loss or a metric depends on `{unknown[0]}`, and nothing says how long the training was",
+            "name the run instead of the model file, or train first",
+        )
+    if unknown and training_rows is not None:
+        settings = runtime_settings(program, length_of(plan, training_rows))
+    return Evaluator(driver.compile_evaluation(program, options), plan.batch, settings, options.dtype)
 
 
 class Evaluator:

@@ -43,7 +43,7 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """`preparation` is that of the training's data, None without a run; `notes` are remarks for the user."""
+    """`preparation` and `training_rows` are of the training's data, None without one; `notes` are for the user."""
 
     program: Program
     tensors: Tensors
@@ -51,6 +51,7 @@ class Trained:
     choices: Choices | None
     preparation: Preparation | None
     notes: tuple[str, ...]
+    training_rows: int | None = None
 
 
 def choices_of(run: RunDirectory) -> Choices:
@@ -126,7 +127,7 @@ def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: 
     found = newest_checkpoint(run.checkpoints) if use_last else best_checkpoint(run.checkpoints)
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, found.checkpoint.weights, found.path)
-    return Trained(program, tensors, options, choices, saved_preparation(run), found.notes)
+    return Trained(program, tensors, options, choices, saved_preparation(run), found.notes, _training_rows(run))
 
 
 def open_model_file(
@@ -143,6 +144,14 @@ def saved_preparation(run: RunDirectory) -> Preparation:
     """How the run's data was prepared. Raises CheckpointError."""
     data = run.read_json("data.json")
     return preparation_from_json(data.get("preparation") if isinstance(data, Mapping) else None)
+
+
+def _training_rows(run: RunDirectory) -> int | None:
+    match run.read_json("data.json"):
+        case {"rows": {"train": int(rows)}} if rows > 0:
+            return rows
+        case _:
+            return None
 
 
 def put_weights(program: Program, tensors: Tensors, weights: Mapping[str, Array], place: Path) -> None:

@@ -142,12 +142,29 @@ def test_a_mistake_is_shown_at_its_place(capsys: pytest.CaptureFixture[str]) -> 
     assert "relu" in error.split("rulu", 1)[1]
 
 
+def test_a_loss_may_depend_on_the_length_of_the_training(capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path("model.dl").read_text().replace("loss = ", "loss = total_steps * ")
+    Path("long.dl").write_text(text)
+    assert main(["train", "long.dl", "--epochs", "2", "--out", "long", "--json"]) == 0
+    best = [record for record in records("long") if record["best"]][-1]
+    capsys.readouterr()
+    assert main(["eval", "long", "--part", "validation", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] == best["val_loss"]
+    assert dlc.load("long").evaluate()["loss"] > 0
+    weights = str(newest_checkpoint(Path("long/checkpoints")).path / "weights.safetensors")
+    assert main(["eval", "long.dl", "--weights", weights, "--data", "points.csv"]) == 2
+    assert "depends on `total_steps`" in capsys.readouterr().err
+
+
 def test_the_api_loads_the_run_and_calls_functions(project: Path) -> None:
     model = dlc.load(project / "run")
     logits = model.predict(np.array([[0.9, 0.1], [-1.5, 1.4]]))["logits"]
     assert logits.argmax(axis=1).tolist() == [0, 1]
     for target in ("native", "reference"):
         square = dlc.function("fn square(scale = 2.0)(x) = scale * x * x", "square", target=target, scale=3.0)
+        weight = np.array([1, 2, 3, 4], np.float32)
+        (alone,), (listed,) = (square.gradient(weight, cotangents=given) for given in (weight, [weight]))
+        assert alone.tolist() == listed.tolist() == (6 * weight * weight).tolist()
         x = np.array([1.0, -2.0], np.float32)
         assert np.asarray(square(x)).tolist() == [3.0, 12.0]
         assert square.gradient(x)[0].tolist() == [6.0, -12.0]
