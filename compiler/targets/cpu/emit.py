@@ -9,7 +9,7 @@ from compiler.loops.ir import REGISTER_COLUMNS, Instruction, Kernel, Reduce, Sta
 from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import emit_tiles
 from compiler.targets.cpu.emit_compute import cast
-from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText
+from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText, TotalNumber
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, REGISTER, splat_of
 from compiler.types import BatchExtent, DType, Extent
@@ -19,19 +19,22 @@ CHAINS = 4  # accumulators of a long reduction
 LONG = 256  # columns from which a row has CHAINS accumulators
 
 
-def emit(kernel: Kernel, machine: Machine, batch: int) -> KernelCode:
-    """The code of `kernel`. `batch` is the nominal batch, a hint for tile sizes only."""
+def emit(kernel: Kernel, machine: Machine, batch: int, free: frozenset[int] = frozenset()) -> KernelCode:
+    """The code of `kernel`. `batch` is the nominal batch, a hint for tile sizes only.
+
+    The literals `free` become arguments, so that kernels that differ in them only share their code.
+    """
     match kernel.walk:
         case Walk.ROWS:
-            return _emit_rows(KernelText(kernel, machine))
+            return _emit_rows(KernelText(kernel, machine, free))
         case Walk.COLUMNS:
-            return _emit_columns(KernelText(kernel, machine))
+            return _emit_columns(KernelText(kernel, machine, free))
         case Walk.TILES:
-            return emit_tiles(KernelText(kernel, machine), batch)
+            return emit_tiles(KernelText(kernel, machine, free), batch)
         case Walk.SCATTER:
-            return _emit_scatter(KernelText(kernel, machine))
+            return _emit_scatter(KernelText(kernel, machine, free))
         case Walk.CUMULATE:
-            return _emit_cumulate(KernelText(kernel, machine))
+            return _emit_cumulate(KernelText(kernel, machine, free))
         case Walk.FETCH | Walk.COLLECT:
             raise CompilerBug("emit", "transfers are part of the runner")
 
@@ -46,7 +49,7 @@ def _all(stages: Sequence[Stage]) -> list[Instruction]:
 def _emit_rows(k: KernelText) -> KernelCode:
     kernel, text = k.kernel, k.text
     k.open()
-    bound = k.extent(kernel.total) if kernel.total is not None else ""
+    bound = k.argument(TotalNumber()) if kernel.total is not None else ""
 
     def row_body(row: str, carried: list[str]) -> list[str]:
         k.new_row(row, _all(kernel.stages))
@@ -66,9 +69,14 @@ def _emit_rows(k: KernelText) -> KernelCode:
         return []
 
     text.loop("%begin", "%end", 1, [], row_body)
+    return k.close(rows_items(kernel))
+
+
+def rows_items(kernel: Kernel) -> Items:
+    """The items of a walk over rows."""
     if kernel.total is not None:
-        return k.close(Items(kernel.total, count(kernel.columns)))
-    return k.close(Items(kernel.rows))
+        return Items(kernel.total, count(kernel.columns))
+    return Items(kernel.rows)
 
 
 def _unrolled_pass(k: KernelText, stage: Stage, row: str, columns: int) -> None:

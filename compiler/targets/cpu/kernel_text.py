@@ -64,7 +64,21 @@ class SharedPointer:
     """The block in which one kernel leaves packed panels for the next, for all threads."""
 
 
-Argument: TypeAlias = SharedPointer | BufferPointer | ExtentNumber | StreamNumber | FlagPointer
+@record
+class LiteralNumber:
+    """The literal that is value number `result`: it differs between instances of one kernel."""
+
+    result: int
+
+
+@record
+class TotalNumber:
+    """The number of elements of a walk over rows whose last row is short."""
+
+
+Argument: TypeAlias = (
+    LiteralNumber | TotalNumber | SharedPointer | BufferPointer | ExtentNumber | StreamNumber | FlagPointer
+)
 
 
 @record
@@ -104,6 +118,7 @@ class KernelText:
 
     kernel: Kernel
     machine: Machine
+    free_literals: frozenset[int] = frozenset()
     text: Text = field(default_factory=Text)
     arguments: list[Argument] = field(default_factory=list[Argument])
     slots: dict[Argument, str] = field(default_factory=dict[Argument, str])
@@ -252,6 +267,11 @@ class KernelText:
     def scalar(self, instruction: Instruction, row: str) -> None:
         text = self.text
         match instruction:
+            case Literal(result=result, dtype=dtype) if result in self.free_literals:
+                bits = self.argument(LiteralNumber(result))
+                narrow = text.let(f"trunc i64 {bits} to i{8 * dtype.size}") if dtype.size < 8 else bits
+                value = text.let(f"bitcast i{8 * dtype.size} {narrow} to {REGISTER[dtype]}")
+                self.put(result, value, REGISTER[dtype], wide=False)
             case Literal(result=result, value=value, dtype=dtype):
                 self.put(result, literal(value, dtype), REGISTER[dtype], wide=False)
             case BatchCount(result=result):

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from hashlib import sha256
 
+import numpy as np
+
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Graph, Origin, Role
-from compiler.loops.ir import Kernel, Random, Store, Walk
+from compiler.loops.ir import Instruction, Kernel, Literal, Random, Store, Walk
 from compiler.record import record
 from compiler.schedule.access import count
 from compiler.schedule.build import CONTROLLED, PERSISTENT, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
-from compiler.targets.cpu.emit import emit
+from compiler.targets.cpu.emit import emit, rows_items
 from compiler.targets.cpu.kernel_text import (
     BufferPointer,
     ExtentNumber,
     FlagPointer,
     Items,
     KernelCode,
+    LiteralNumber,
     SharedPointer,
     StreamNumber,
+    TotalNumber,
 )
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.manifest import (
@@ -40,6 +45,7 @@ from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLE
 from compiler.types import BatchExtent, DType, Extent
 
 CONTROL = (CONTROL_ARENA, 0, 0)
+PLAIN_NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"))  # better known to the code than shared
 
 
 @record
@@ -136,6 +142,12 @@ class _Lowering:
                     self.relocations.append(self.pointer(instance.arguments[position]))
                 case ExtentNumber(extent=extent):
                     self.relocations.append(number(extent))
+                case LiteralNumber(result=result):
+                    (literal,) = (i for i in kernel.prologue if isinstance(i, Literal) and i.result == result)
+                    self.relocations.append((LITERAL, bits_of(literal), 0))
+                case TotalNumber():
+                    assert kernel.total is not None
+                    self.relocations.append(number(kernel.total))
                 case SharedPointer():
                     self.relocations.append((SHARED_ARENA, 0, 0))
                 case StreamNumber(position=position):
@@ -143,13 +155,14 @@ class _Lowering:
                 case FlagPointer():
                     self.relocations.append((FLAGS, len(self.watched), 0))
                     self.watched.append(instance.watched[argument.position])
-        return symbol_of(code.text), code.items, first
+        items = rows_items(kernel) if kernel.walk is Walk.ROWS else code.items
+        return symbol_of(code.text), items, first
 
     def code(self, kernel: Kernel) -> KernelCode:
         """The code of a kernel, made once for all its instances. Its symbol is the hash of its text."""
-        anonymous = without_identity(kernel)
+        anonymous, free = without_identity(kernel)
         if anonymous not in self.codes:
-            code = emit(anonymous, self.machine, self.batch)
+            code = emit(anonymous, self.machine, self.batch, free)
             for part in (code.before, code):
                 if part is not None:
                     symbol = symbol_of(part.text)
@@ -200,21 +213,43 @@ def tensor_specs(graph: Graph) -> tuple[TensorSpec, ...]:
     return tuple(specs)
 
 
-def without_identity(kernel: Kernel) -> Kernel:
-    """The kernel with everything left out that its code does not depend on: its name, streams, and what it watches."""
+def without_identity(kernel: Kernel) -> tuple[Kernel, frozenset[int]]:
+    """The kernel without what its code does not depend on, and the literals that become arguments.
 
-    def plain(i: object) -> object:
-        if isinstance(i, Random):
-            return replace(i, stream=0)
-        if isinstance(i, Store) and i.watch is not None:
-            return replace(i, watch="")
-        return i
+    Left out are its name, streams, what it watches, those literals, and the extents that only count its items.
+    """
 
-    stages = tuple(
-        replace(s, body=tuple(plain(i) for i in s.body), after=tuple(plain(i) for i in s.after)) for s in kernel.stages
+    def plain(i: Instruction) -> Instruction:
+        match i:
+            case Random():
+                return replace(i, stream=0)
+            case Store(watch=str()):
+                return replace(i, watch="")
+            case Literal(result=result) if result in free:
+                return replace(i, value=0.0)
+            case _:
+                return i
+
+    free = frozenset(
+        i.result
+        for i in kernel.prologue
+        if isinstance(i, Literal) and i.dtype.is_float and i.value not in PLAIN_NUMBERS
     )
+    stages = tuple(replace(s, body=tuple(map(plain, s.body)), after=tuple(map(plain, s.after))) for s in kernel.stages)
     buffers = tuple(replace(b, name="") for b in kernel.buffers)
-    return replace(kernel, name="", stages=stages, buffers=buffers)
+    prologue = tuple(map(plain, kernel.prologue))
+    kernel = replace(kernel, name="", stages=stages, buffers=buffers, prologue=prologue)
+    if kernel.walk is Walk.ROWS:
+        kernel = replace(kernel, rows=1, total=None if kernel.total is None else 1)
+    return kernel, free
+
+
+def bits_of(literal: Literal) -> int:
+    """The bits of a float literal, as the number that an argument holds."""
+    size, number = ("<d", "<q") if literal.dtype is DType.F64 else ("<f", "<i")
+    with np.errstate(over="ignore"):
+        value = float(np.float32(literal.value)) if literal.dtype is DType.F32 else float(literal.value)
+    return int(struct.unpack(number, struct.pack(size, value))[0])
 
 
 def symbol_of(text: str) -> str:
