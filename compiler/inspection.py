@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compiler.diagnostics import UsageError
+from compiler.diagnostics import Source, UsageError
 from compiler.frontend import elaborate
 from compiler.frontend.ast_printer import ast_to_json, print_ast
 from compiler.frontend.modules import load_library, load_modules
@@ -17,6 +17,7 @@ from compiler.graph.ir import Graph, Origin
 from compiler.graph.printer import print_graph
 from compiler.interface import Options
 from compiler.loops.printer import print_kernel
+from compiler.rendering import did_you_mean
 from compiler.schedule.drawing import schedule_to_dot, schedule_to_svg
 from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule, schedule_to_json
@@ -48,6 +49,7 @@ def show(
     options = options or Options()
     folder = default_folder()
     modules = load_modules(Path(path), folder)
+    _expect_line(modules[-1].source, line)
     if stage == "ast":
         if line is not None:
             shown = [d for d in modules[-1].declarations if d.span.line <= line <= d.span.end_line]
@@ -56,6 +58,7 @@ def show(
         return json.dumps(ast_to_json(root)) if format == "json" else print_ast(root)
     program = elaborate.elaborate(modules, load_library(folder), experiment, overrides)
     chosen = _chooser(str(path), line, node)
+    _expect_node(program, node)
     if mode == "train" and program.plan is None:
         mode = "infer"
     if program.plan is not None:
@@ -72,6 +75,25 @@ def show(
         return _schedule(plan, format, chosen)
     found = lower(ready, plan, detect(), options.batch)
     return _code(found, stage, format, chosen)
+
+
+def _expect_line(source: Source, line: int | None) -> None:
+    lines = len(source.text.splitlines())
+    if line is not None and line > lines:
+        raise UsageError(f"{source.name} has no line {line}", f"it ends with line {lines}")
+
+
+def _expect_node(program: Program, node: str | None) -> None:
+    """Every start of the path of an operation names a node."""
+    if node is None:
+        return
+    paths = {o.path for n in (*program.training.nodes, *program.inference.nodes) for o in n.origins if o.path}
+    known = {path.rsplit(".", cut)[0] for path in paths for cut in range(path.count(".") + 1)}
+    if node not in known:
+        found = did_you_mean(node, known)
+        outermost = sorted(path for path in known if "." not in path)
+        fix = f"did you mean {found}?" if found else f"there is {', '.join(outermost)}, and what is below"
+        raise UsageError(f"{program.name} has no node {node}", fix if known else "")
 
 
 def _step(program: Program, mode: str) -> Graph:

@@ -17,11 +17,12 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True)
 class EvaluationData:
-    """`name` says which rows they are: `the test part`, or a path."""
+    """`name` says which rows they are: `the test part`, or a path. `training_rows` is None where that is unknown."""
 
     name: str
     part: Part
     notes: tuple[str, ...]
+    training_rows: int | None
 
 
 def evaluation_data(trained: Trained, path: Path | None, part: str | None) -> EvaluationData:
@@ -34,14 +35,14 @@ def evaluation_data(trained: Trained, path: Path | None, part: str | None) -> Ev
     source = source_at(path, plan.data)
     if trained.preparation is not None:
         loaded = load_evaluation_data(trained.program.inputs, source, trained.preparation)
-        return EvaluationData(str(path), loaded.part, loaded.notes)
+        return EvaluationData(str(path), loaded.part, loaded.notes, trained.training_rows)
     data = load_training_data(trained.program.inputs, source, None, None, plan.seed)
     if data.preparation.scales or data.preparation.fills or data.preparation.vocabularies:
         raise UsageError(
             f"{path} must be prepared as the training data was, which a weights file does not say",
             "name the run instead of the model file",
         )
-    return EvaluationData(str(path), data.test or data.train, data.notes)
+    return EvaluationData(str(path), data.test or data.train, data.notes, None)
 
 
 def _part_of_training(trained: Trained, part: str | None) -> EvaluationData:
@@ -54,4 +55,4 @@ def _part_of_training(trained: Trained, part: str | None) -> EvaluationData:
     if rows is None:
         there = " and ".join(name for name, rows in parts.items() if rows is not None)
         raise UsageError(f"the data has no {part} part", f"it has {there}")
-    return EvaluationData(f"the {part} part", rows, data.notes)
+    return EvaluationData(f"the {part} part", rows, data.notes, len(data.train.rows))

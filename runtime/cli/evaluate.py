@@ -34,7 +34,7 @@ def run(arguments: Namespace) -> int:
     chosen = evaluation_data(trained, None if arguments.data is None else Path(arguments.data), arguments.part)
     for note in chosen.notes:
         say_labelled("note", note)
-    evaluator = evaluator_of(trained.program, trained.options, trained.training_rows)
+    evaluator = evaluator_of(trained.program, trained.options, chosen.training_rows)
     scalars = evaluator.evaluate(trained.tensors, chosen.part) or {}
     if arguments.json:
         rows = len(chosen.part.rows)

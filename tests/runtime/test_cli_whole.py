@@ -152,8 +152,23 @@ def test_a_loss_may_depend_on_the_length_of_the_training(capsys: pytest.CaptureF
     assert json.loads(capsys.readouterr().out)["loss"] == best["val_loss"]
     assert dlc.load("long").evaluate()["loss"] > 0
     weights = str(newest_checkpoint(Path("long/checkpoints")).path / "weights.safetensors")
-    assert main(["eval", "long.dl", "--weights", weights, "--data", "points.csv"]) == 2
+    assert main(["eval", "long.dl", "--weights", weights, "--part", "validation"]) == 0
+    Path("numbers.csv").write_text("x,y,ring\n0.9,0.1,0\n-1.5,1.4,1\n")
+    assert main(["eval", "long.dl", "--weights", weights, "--data", "numbers.csv"]) == 2
     assert "depends on `total_steps`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model.dl:999"], "has no line 999"),
+        (["model.dl", "--node", "logits.dens"], "did you mean logits.dense?"),
+        (["model.dl", "--node", "zzz"], "there is hidden_1, hidden_2, logits"),
+    ],
+)
+def test_show_finds_no_such_place(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", *arguments]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_the_api_loads_the_run_and_calls_functions(project: Path) -> None:

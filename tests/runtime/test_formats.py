@@ -43,13 +43,20 @@ def test_csv_with_header_and_text(tmp_path: Path) -> None:
     assert dataset.table is not None
     assert dataset.table.has_header
     assert dataset.fields["height"].row_number(2) == 5
-    assert any("column names" in note for note in dataset.notes)
+    assert dataset.notes == ()
 
 
 def test_csv_without_header(tmp_path: Path) -> None:
     dataset = read(write(tmp_path / "a.csv", "1,2\n3,4"))
     assert values(dataset, "column_2") == [2.0, 4.0]
     assert dataset.fields["column_2"].row_number(1) == 2
+
+
+@pytest.mark.parametrize(("text", "taken"), [("2019,name\n1,2\n3,4\n", "column names"), ("word\nred\nblue\n", "data")])
+def test_csv_says_how_it_took_a_first_line_that_could_be_either(tmp_path: Path, text: str, taken: str) -> None:
+    (note,) = read(write(tmp_path / "a.csv", text)).notes
+    assert taken in note
+    assert "header = " in note
 
 
 def test_csv_header_can_be_forced_either_way(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def head_of(records: Sequence[Sequence[str]], first_line: int, request: Request)
             first_line,
             "rename the columns, or give csv the options `header = true` and `names = […]`",
         )
-    notes += _detection_notes(has_header, options, path)
+    notes += _detection_notes(first, has_header, options, path)
     return Head(names, has_header, tuple(records[1:] if has_header else records), notes)
 
 
@@ -108,8 +108,10 @@ def _looks_like_header(first: Sequence[str], sample: Sequence[Sequence[str]], as
     return False
 
 
-def _detection_notes(has_header: bool, options: Options, path: Path) -> tuple[str, ...]:
-    if options.flag("header") is not None or options.names("names"):
+def _detection_notes(first: Sequence[str], has_header: bool, options: Options, path: Path) -> tuple[str, ...]:
+    """A remark where the first line could be either: names of which some are numbers, or data of nothing but text."""
+    holds_number = any(number_in(cell) is not None for cell in first)
+    if options.flag("header") is not None or options.names("names") or holds_number is not has_header:
         return ()
     taken = "the column names" if has_header else "data"
     other = "false" if has_header else "true"
