@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import Span, hint
+from compiler.diagnostics import Note, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.binding import declared_type, is_constant
 from compiler.frontend.failures import Poisoned, failure, nearest
@@ -22,6 +22,7 @@ def declare_input(machine: Machine, statement: syntax.InputDeclaration) -> None:
         machine.fail(
             "E0905", "`padded by` is not compiled yet", hint("pad to one length, and give the mask as an input")
         )
+    _expect_new_name(model, statement.name, statement.span)
     _bind_free_dimensions(machine, statement)
     type_, axes = declared_type(machine, statement.annotation)
     if not type_.shape or type_.shape[0] != BatchExtent():
@@ -88,6 +89,7 @@ def declare_output(machine: Machine, statement: syntax.OutputDeclaration) -> Non
             raise Poisoned
         if not isinstance(item, TensorValue):
             machine.fail("E0312", f"the output `{name.id}` must be a tensor, not {describe(item)}", span=name.span)
+        _expect_new_name(model, name.id, name.span)
         model.outputs[name.id] = item
         machine.frame.variables[name.id] = item
 
@@ -96,6 +98,15 @@ def _record(machine: Machine, span: Span, keyword: str) -> ModelRecord:
     if machine.model is None or machine.frame.keyword not in ("model", "train"):
         raise failure("E0205", f"`{keyword}` stands in a model only", span)
     return machine.model
+
+
+def _expect_new_name(model: ModelRecord, name: str, span: Span) -> None:
+    """Inputs and outputs are known to data and predictions by their names."""
+    first = next((spec.span for spec in model.inputs if spec.name == name), None)
+    if first is not None or name in model.outputs:
+        notes = () if first is None else (Note("first declared here", first),)
+        kind = "output" if first is None else "input"
+        raise failure("E0202", f"the model has an {kind} `{name}` already", span, hint("use another name"), *notes)
 
 
 def _known(machine: Machine, expression: syntax.Expression) -> Value:

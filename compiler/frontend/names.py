@@ -23,6 +23,7 @@ _PLACES = {
     "state": "a `layer`, `model` or `optimizer`",
     "<-": "a `layer` or `model`",
     "emit": "a `scan`",
+    "return": "a `fn`, `layer`, `init`, `optimizer` or `schedule`",
 }
 
 
@@ -234,6 +235,7 @@ class _DeclarationNames(ExpressionNames):
                 for target in statement.targets:
                     self._assign(target, len(statement.targets) == 1)
             case syntax.Return():
+                self._expect_place("return", self.keyword != "model", statement.span)
                 self.expression(statement.value)
                 return True
             case syntax.If():

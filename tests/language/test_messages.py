@@ -95,6 +95,20 @@ def test_nothing_is_called_unused_beside_a_mistake() -> None:
     assert codes(list(check(modules(masked), library()))) == ["E0905"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "code", "line"),
+    [
+        (("input x: f32[batch, 2]", "output y = x"), "E0202", 3),
+        (("output y = x", "output y = 2 * x"), "E0202", 4),
+        (("output x = 2 * x",), "E0202", 3),
+        (("output y = x", "return x"), "E0205", 4),
+    ],
+)
+def test_inputs_and_outputs_have_one_name_each(lines: tuple[str, ...], code: str, line: int) -> None:
+    text = "\n    ".join(("model M {", "input x: f32[batch, 2]", *lines)) + "\n}"
+    assert [(d.code, d.span.line) for d in check(modules(text), library())] == [(code, line)]
+
+
 def test_a_size_that_the_library_made_comes_from_the_users_call() -> None:
     text = "model M {\n    input x: f32[batch, 4]\n    a = x |> dense(8)\n    output y = a + dense(9)(x)\n}"
     (shown,) = mistakes(text)
