@@ -224,11 +224,11 @@ class Model:
     def predict(self, inputs: Mapping[str, Array] | Array) -> dict[str, Array]:
         """Each output by name, for any number of rows. `inputs` go by name; a single one may stand alone."""
         specs = [spec for spec in self._program.inputs if not spec.is_target]
-        if isinstance(inputs, np.ndarray):
+        if not isinstance(inputs, Mapping):
             if len(specs) != 1:
                 names = ", ".join(spec.name for spec in specs)
                 raise UsageError(f"the model has {len(specs)} inputs", f"give a dictionary with {names}")
-            inputs = {specs[0].name: inputs}
+            inputs = {specs[0].name: np.asarray(inputs)}
         part = part_of_arrays(specs, inputs)
         return self._prediction().predict(self._tensors(), part)
 

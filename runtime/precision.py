@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from runtime.data.part import Part
@@ -11,5 +13,10 @@ def in_precision(part: Part, dtype: str) -> Part:
     """With `f64`, every f32 is widened, as it is in the program."""
     if dtype != "f64":
         return part
-    wide = {name: a.astype(np.float64) if a.dtype == np.float32 else a for name, a in part.arrays.items()}
+    wide = {name: a.astype(in_dtype(a.dtype, dtype), copy=False) for name, a in part.arrays.items()}
     return Part(wide, part.rows)
+
+
+def in_dtype(element: np.dtype[Any], dtype: str) -> np.dtype[Any]:
+    """The element type that arrays of `element` have in such a program."""
+    return np.dtype(np.float64) if dtype == "f64" and element == np.float32 else element

@@ -12,10 +12,10 @@ from compiler.driver import Array, Options, Program, Tensors
 from compiler.types import BatchExtent, Shape
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
-from runtime.data.specs import InputSpec
+from runtime.data.specs import InputSpec, array_type
 from runtime.model import runtime_settings
 from runtime.pace import Pace
-from runtime.precision import in_precision
+from runtime.precision import in_dtype, in_precision
 
 
 class Predictor:
@@ -26,11 +26,16 @@ class Predictor:
         self._settings = runtime_settings(program)
         self._batch, self._dtype = options.batch, options.dtype
         self._pace = Pace()
-        shapes = {output.name: output.value.type.shape for output in program.inference.outputs}
+        outputs = program.inference.outputs
+        shapes = {output.name: output.value.type.shape for output in outputs}
         self._axes = {name: _batch_axis(shapes[name]) for name in program.outputs}
+        self._dtypes = {o.name: in_dtype(array_type(o.value.type.dtype), self._dtype) for o in outputs}
 
     def predict(self, tensors: Tensors, part: Part) -> dict[str, Array]:
-        """Each output by name, one row for each row of `part`, which has at least one."""
+        """Each output by name, one row for each row of `part`, which has at least one.
+
+        An output without a batch axis, such as a mean over all rows, is that of the last batch.
+        """
         part = in_precision(part, self._dtype)
         pieces: dict[str, list[Array]] = {}
         first = 0
@@ -39,7 +44,8 @@ class Predictor:
             begin = time.perf_counter()
             results = self._executable.run(tensors, part.arrays, rows, self._batch, settings=self._settings)
             self._pace.observe(-(-len(rows) // self._batch), time.perf_counter() - begin)
-            for name, values in results.arrays.items():
+            lasting = {name: values[-1].astype(self._dtypes[name]) for name, values in results.scalars.items()}
+            for name, values in (*results.arrays.items(), *lasting.items()):
                 pieces.setdefault(name, []).append(values)
             first += len(rows)
         return {n: pieces[n][-1] if axis is None else np.concatenate(pieces[n], axis) for n, axis in self._axes.items()}

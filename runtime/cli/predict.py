@@ -45,6 +45,8 @@ def run(arguments: Namespace) -> int:
         say_labelled("note", note)
     predictor = Predictor(program, trained.options)
     outputs = predictor.rows_first(predictor.predict(trained.tensors, loaded.part))
+    if not outputs:
+        raise UsageError(f"no output of {program.model} has a part for each row", "an output needs the axis `batch`")
     found = classes(outputs, [spec for spec in program.inputs if spec.is_target], trained.preparation)
     if output is None:
         for line in json_lines({**outputs, **found}):

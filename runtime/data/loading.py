@@ -143,7 +143,7 @@ def _read(
     if not path.exists():
         raise DataError("there is no such file or folder", path, fix=_path_fix(source))
     wanted = frozenset(spec.name for spec in specs)
-    if preparation is None or not preparation.table:
+    if preparation is None or not preparation.table or known.name != "csv":
         return known.read(Request(path, given, wanted))
     needed = tuple(dict.fromkeys(n for spec in specs for n in preparation.columns.get(spec.name, ())))
     layouts = (preparation.table, needed)
@@ -184,7 +184,8 @@ def _preparation_for(dataset: Dataset, specs: Sequence[InputSpec], saved: Prepar
     if saved is None:
         return _matched(specs, dataset)
     is_table = dataset.table is not None
-    if is_table != bool(saved.table) and (saved.scales or saved.vocabularies):
+    columns_used = {name for spec in specs for name in saved.columns.get(spec.name, ())}
+    if is_table != bool(saved.table) and (saved.scales or columns_used & saved.vocabularies.keys()):
         raise DataError(
             f"{dataset.format} data for a model trained on columns that are normalised or hold categories",
             dataset.path,

@@ -10,7 +10,7 @@ from compiler.diagnostics import DataError
 from compiler.driver import Array, DataSource, InputSpec, SettingValue
 from compiler.types import BatchExtent, DType
 
-__all__ = ["Array", "DataSource", "InputSpec", "SettingValue", "dtype_of", "row_shape", "specs_by_name"]
+__all__ = ["Array", "DataSource", "InputSpec", "SettingValue", "array_type", "dtype_of", "row_shape", "specs_by_name"]
 
 _NUMPY_TYPES = {
     DType.F32: np.dtype(np.float32),
@@ -28,7 +28,12 @@ def dtype_of(spec: InputSpec) -> np.dtype[np.generic]:
         raise DataError(
             f"`{spec.name}` is declared bf16, which data files cannot hold", str(spec.span), fix="declare it f32"
         )
-    return _NUMPY_TYPES[spec.type.dtype]
+    return array_type(spec.type.dtype)
+
+
+def array_type(dtype: DType) -> np.dtype[np.generic]:
+    """The NumPy type of a value at run time; bf16 is handed out as f32."""
+    return _NUMPY_TYPES[DType.F32 if dtype is DType.BF16 else dtype]
 
 
 def row_shape(spec: InputSpec) -> tuple[int, ...]:

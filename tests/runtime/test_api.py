@@ -35,6 +35,7 @@ def test_train_evaluate_predict() -> None:
     logits = model.predict(x)["logits"]
     assert logits.shape == (7, 2)
     assert np.array_equal(logits, model.predict({"x": x})["logits"])
+    assert np.array_equal(logits, model.predict(x.tolist())["logits"])  # type: ignore[arg-type]
 
 
 def test_training_goes_on_from_the_present_weights() -> None:

@@ -158,6 +158,31 @@ def test_a_loss_may_depend_on_the_length_of_the_training(capsys: pytest.CaptureF
     assert "depends on `total_steps`" in capsys.readouterr().err
 
 
+def test_predict_takes_an_array_for_the_columns_of_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("numbers.csv").write_text("a,b,kind\n" + "0.5,1,0\n2,3,1\n" * 4)
+    text = Path("model.dl").read_text().replace("points.csv", "numbers.csv")
+    Path("numbers.dl").write_text(text.replace(', target = "ring"', ', target = "kind"'))
+    assert main(["train", "numbers.dl", "--epochs", "1", "--out", "numbers", "--json"]) == 0
+    np.save("rows.npy", np.array([[0.5, 1], [2, 3]], np.float32))
+    Path("rows.csv").write_text("a,b\n0.5,1\n2,3\n")
+    printed: list[str] = []
+    for name in ("rows.npy", "rows.csv"):
+        capsys.readouterr()
+        assert main(["predict", "numbers", "--input", name]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] != ""
+
+
+@pytest.mark.parametrize("target", ["native", "reference"])
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_outputs_without_rows_can_be_predicted(target: str, dtype: str) -> None:
+    text = "model M {\n    input x: f32[batch, 4]\n    output total = sum(x)\n    output largest = max(x, axis = 0)\n}"
+    rows = np.arange(12, dtype=np.float32).reshape(3, 4)
+    found = dlc.loads(text, target=target, dtype=dtype).predict(rows)
+    assert (found["total"].shape, found["total"].tolist(), found["largest"].tolist()) == ((), 66, [8, 9, 10, 11])
+    assert found["total"].dtype == found["largest"].dtype == {"f32": np.float32, "f64": np.float64}[dtype]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
