@@ -59,11 +59,22 @@ class Load:
     index_extent: int = 0
 
 
-@record
+@record(eq=False)
 class Literal:
+    """A number in the text. Equal literals have equal bits: 0.0 is not -0.0."""
+
     result: int
     value: float | int | bool
     dtype: DType
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Literal) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[int, str, DType]:
+        return self.result, repr(self.value), self.dtype
 
 
 @record

@@ -326,7 +326,7 @@ class GroupLowering:
         producer = self.fuser.links.producers.get(source.index)
         match producer.op if producer is not None else None:
             case Constant(value=value, dtype=dtype):
-                memo = ("literal", value, dtype, type(value))
+                memo = ("literal", repr(value), dtype)
                 return self.memoised(memo, self.prologue, lambda r: Literal(r, value, dtype))
             case BatchSize():
                 return self.memoised(("batch",), self.prologue, BatchCount)

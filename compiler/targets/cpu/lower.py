@@ -68,7 +68,7 @@ class _Lowering:
         self.relocations: list[tuple[int, int, int]] = []
         self.functions: dict[str, int] = {}
         self.texts: dict[str, str] = {}
-        self.codes: dict[Kernel, KernelCode] = {}
+        self.codes: dict[tuple[Kernel, frozenset[int]], KernelCode] = {}
         self.watched: list[str] = []
         self.scratch, self.scratch_batch, self.shared = 64, 0, 0
 
@@ -160,18 +160,18 @@ class _Lowering:
 
     def code(self, kernel: Kernel) -> KernelCode:
         """The code of a kernel, made once for all its instances. Its symbol is the hash of its text."""
-        anonymous, free = without_identity(kernel)
-        if anonymous not in self.codes:
+        anonymous, free = key = without_identity(kernel)
+        if key not in self.codes:
             code = emit(anonymous, self.machine, self.batch, free)
             for part in (code.before, code):
                 if part is not None:
                     symbol = symbol_of(part.text)
                     self.texts[symbol] = part.text.replace("@KERNEL", f"@{symbol}")
-            self.codes[anonymous] = code
+            self.codes[key] = code
             self.shared = max(self.shared, code.shared_bytes)
             self.scratch = max(self.scratch, -(-(code.scratch_bytes + 64) // 64) * 64)
             self.scratch_batch = max(self.scratch_batch, code.scratch_batch_bytes)
-        return self.codes[anonymous]
+        return self.codes[key]
 
     def bytes_of(self, kernel: Kernel) -> tuple[int, int, int]:
         size = kernel.outer  # a transfer keeps the size of its elements there
