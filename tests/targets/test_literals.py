@@ -7,7 +7,7 @@ import pytest
 
 import dlc
 
-FILLS = (0.0, -0.0, 0.25, 1.0, -1.0, 0.1, 3e38, 1e-30, float("inf"))
+FILLS = (0.0, -0.0, 0.25, 1.0, -1.0, 0.1, 1e30, 1e-30, float("inf"))
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
