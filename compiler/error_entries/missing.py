@@ -102,4 +102,11 @@ LINTS: tuple[ErrorEntry, ...] = (
         "fn f(scale = 2.0)(x) = 2 * x",
         "fn f(scale = 2.0)(x) = scale * x",
     ),
+    ErrorEntry(
+        "W0104",
+        "a declaration that is not compiled yet",
+        "`generate` and `test` are read, and this version does nothing with them. All else in the file works.",
+        _model("x + x") + "\n\ntest Doubling {\n    a = 2\n}",
+        _model("x + x"),
+    ),
 )

@@ -65,8 +65,16 @@ class _DeclarationNames(ExpressionNames):
                 self._model(declaration)
             case syntax.Train():
                 self._train(declaration)
-            case syntax.Generate() | syntax.Test() | syntax.Import():
+            case syntax.Generate():
+                self._warn_of_missing("generate", declaration.span)
+            case syntax.Test():
+                self._warn_of_missing("test", declaration.span)
+            case syntax.Import():
                 return
+
+    def _warn_of_missing(self, keyword: str, place: Span) -> None:
+        message = f"`{keyword}` is not compiled yet, so this declaration is passed over"
+        self.session.report.add(Diagnostic("W0104", message, place, (), "warning"))
 
     def _record(self, code: str, message: str, span: Span, *notes: Note) -> None:
         self.session.report.add(failure(code, message, span, *notes).diagnostic)
