@@ -11,7 +11,7 @@ from compiler.driver import Options, Program, Tensors
 from runtime.data.loading import LoadedData, load_training_data, source_at
 from runtime.data.part import Part
 from runtime.evaluation import Evaluator
-from runtime.model import length_of, parameter_count, runtime_settings, training_of
+from runtime.model import length_of, parameter_count, resolved_settings, runtime_settings, training_of
 from runtime.position import Position
 from runtime.precision import in_precision
 from runtime.reporting.events import TrainingStarted
@@ -89,5 +89,5 @@ def start_of(program: Program, job: Job, position: Position) -> TrainingStarted:
         epochs=job.length.epochs,
         total_steps=job.length.total_steps,
         step=position.step,
-        settings=program.settings,
+        settings=resolved_settings(program, job.length),
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from compiler.diagnostics import UsageError
-from compiler.driver import Program, Training
+from compiler.driver import Program, Setting, Training
 from compiler.types import static_elements
 from runtime.position import Length
 
@@ -20,12 +21,17 @@ def weight_names(program: Program) -> tuple[str, ...]:
     return tuple(spec.path for spec in program.parameters)
 
 
+def resolved_settings(program: Program, length: Length | None) -> tuple[Setting, ...]:
+    """The settings of a program; those that depend on the data's size come from `length`."""
+    if length is None:
+        return program.settings
+    sizes = {"steps_per_epoch": length.steps_per_epoch, "total_steps": length.total_steps}
+    return tuple(replace(s, value=sizes[s.name]) if s.name in sizes else s for s in program.settings)
+
+
 def runtime_settings(program: Program, length: Length | None = None) -> Mapping[str, float]:
-    """The settings that are passed at run time; those that depend on the data's size come from `length`."""
-    values = {s.name: s.value for s in program.settings if s.is_runtime}
-    if length is not None:
-        sizes = {"steps_per_epoch": length.steps_per_epoch, "total_steps": length.total_steps}
-        values.update({name: value for name, value in sizes.items() if name in values})
+    """The settings that are passed at run time."""
+    values = {s.name: s.value for s in resolved_settings(program, length) if s.is_runtime}
     return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
 
 

@@ -15,7 +15,7 @@ from runtime.environment import environment
 from runtime.files import JsonValue
 from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.keepers import MemoryKeeper, RunKeeper
-from runtime.model import training_of, weight_names
+from runtime.model import resolved_settings, training_of, weight_names
 from runtime.position import Position
 from runtime.run_directory import RunDirectory, create_run, open_run
 from runtime.trained import (
@@ -76,7 +76,7 @@ def begun(request: Request) -> Session:
         request.options.dtype,
         request.options.target,
     )
-    directory.write_json("settings.json", _settings(program, choices))
+    directory.write_json("settings.json", _settings(program, choices, session.job))
     directory.write_json("environment.json", environment(request.command_line, request.options.threads))
     directory.write_json("data.json", data.summary)
     directory.log("training began")
@@ -117,7 +117,7 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     job = job_of(program, parts, tensors, options, keeper)
     directory.truncate_metrics(position.step)
     choices = replace(choices, overrides=choices.overrides + overrides)
-    directory.write_json("settings.json", _settings(program, choices))
+    directory.write_json("settings.json", _settings(program, choices, job))
     directory.log(f"training resumed at step {position.step}")
     notes = [*data.notes, *found.notes]
     if position.step >= job.length.total_steps:
@@ -152,13 +152,13 @@ def _keeper(directory: RunDirectory, program: Program, tensors: Tensors) -> RunK
     return RunKeeper(directory, tensors, weight_names(program), plan.seed, plan.keep or _CHECKPOINTS_TO_KEEP)
 
 
-def _settings(program: Program, choices: Choices) -> JsonValue:
+def _settings(program: Program, choices: Choices, job: Job) -> JsonValue:
     return {
         "model": program.model,
         "choices": choices.to_json(),
         "settings": {
             setting.name: {"value": setting.value, "from": setting.origin}
-            for setting in program.settings
+            for setting in resolved_settings(program, job.length)
             if setting.origin != "derived"
         },
     }

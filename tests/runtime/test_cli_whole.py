@@ -146,6 +146,8 @@ def test_a_loss_may_depend_on_the_length_of_the_training(capsys: pytest.CaptureF
     text = Path("model.dl").read_text().replace("loss = ", "loss = total_steps * ")
     Path("long.dl").write_text(text)
     assert main(["train", "long.dl", "--epochs", "2", "--out", "long", "--json"]) == 0
+    steps = records("long")[-1]["step"]
+    assert json.loads(Path("long/settings.json").read_text())["settings"]["total_steps"]["value"] == steps
     best = [record for record in records("long") if record["best"]][-1]
     capsys.readouterr()
     assert main(["eval", "long", "--part", "validation", "--json"]) == 0
