@@ -262,7 +262,7 @@ class Model:
         for name in weight_names(program):
             if name not in self._present.names() or self._present[name].shape != tensors[name].shape:
                 raise UsageError(f"the new settings change the shape of `{name}`", "load the model with them instead")
-            tensors[name][...] = self._present[name]
+            tensors.write(name, self._present[name])
         return tensors
 
 

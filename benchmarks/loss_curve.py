@@ -48,7 +48,7 @@ def dlc_losses(entry: Entry, module: nn.Module, inputs: list[Array], target: Arr
     parameters = [spec.path for spec in program.parameters if spec.role.value == "parameter"]
     for path, given in zip(parameters, module.parameters(), strict=True):
         weights = given.detach().numpy()
-        tensors[path][...] = weights.T if weights.ndim == 2 else weights  # PyTorch keeps dense weights as [out, in]
+        tensors.write(path, weights.T if weights.ndim == 2 else weights)  # PyTorch keeps dense weights as [out, in]
     data = {spec.name: array for spec, array in zip(program.inputs, [*inputs, target], strict=True)}
     settings = {s.name: float(s.value) for s in program.settings if s.is_runtime and isinstance(s.value, int | float)}
     executable = driver.compile_training(program, options)

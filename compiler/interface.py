@@ -40,10 +40,14 @@ class Results:
 
 
 class Tensors(Protocol):
-    """The persistent tensors of a model: parameters, states, optimizer states. The arrays are views."""
+    """The persistent tensors of a model: parameters, states, optimizer states. The arrays are views, to be read only."""
 
     def names(self) -> tuple[str, ...]: ...
     def __getitem__(self, name: str) -> Array: ...
+
+    def write(self, name: str, values: Array) -> None:
+        """Replace the content of a tensor. Programs keep what they derive from tensors until one is written."""
+        ...
 
 
 class Executable(Protocol):

@@ -40,7 +40,7 @@ class MemoryKeeper:
 
     def restore_best(self) -> None:
         for name, values in self._best.items():
-            self._tensors[name][...] = values
+            self._tensors.write(name, values)
 
 
 class RunKeeper:
@@ -86,7 +86,7 @@ class RunKeeper:
     def restore_best(self) -> None:
         best = best_checkpoint(self._directory.checkpoints).checkpoint
         for name in self._weights:
-            self._tensors[name][...] = best.weights[name]
+            self._tensors.write(name, best.weights[name])
 
     def resumes_at(self, position: Position) -> None:
         """The run's newest checkpoint is that of `position`."""

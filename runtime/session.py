@@ -176,7 +176,7 @@ def _put_optimizer_states(program: Program, tensors: Tensors, checkpoint: Checkp
     for name in states:
         if tensors[name].shape != checkpoint.optimizer[name].shape:
             raise CheckpointError(f"the state `{name}` has another shape", place, "use an earlier checkpoint")
-        tensors[name][...] = checkpoint.optimizer[name]
+        tensors.write(name, checkpoint.optimizer[name])
 
 
 def _refuse_changed_text(directory: RunDirectory, file: Path | None) -> None:

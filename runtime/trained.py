@@ -162,7 +162,7 @@ def put_weights(program: Program, tensors: Tensors, weights: Mapping[str, Array]
         message = f"the weights do not fit {program.model}:\n" + "\n".join(match.lines())
         raise CheckpointError(message, place, "use the model file and the settings that the weights were trained with")
     for name in wanted:
-        tensors[name][...] = weights[name]
+        tensors.write(name, weights[name])
 
 
 def take_over_weights(program: Program, tensors: Tensors, source: Path) -> list[str]:
@@ -182,5 +182,5 @@ def take_over_weights(program: Program, tensors: Tensors, source: Path) -> list[
         message = f"no tensor fits {program.model}:\n" + "\n".join(match.lines())
         raise CheckpointError(message, source, "rename the layers of the model, or the tensors")
     for name in match.matched:
-        tensors[name][...] = weights[name]
+        tensors.write(name, weights[name])
     return [f"{len(match.matched)} of {len(program.parameters)} tensors start from {source}", *match.lines()]

@@ -37,6 +37,9 @@ class SmallTensors:
     def __getitem__(self, name: str) -> Array:
         return self.arrays[name]
 
+    def write(self, name: str, values: Array) -> None:
+        self.arrays[name][...] = values
+
 
 def load(path: str | Path, experiment: str | None = None, overrides: tuple[tuple[str, str], ...] = ()) -> Program:
     return load_text(Path(path).read_text(encoding="utf-8"), str(path), experiment, overrides)

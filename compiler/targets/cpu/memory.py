@@ -43,7 +43,10 @@ def reserve(size: int) -> Array:
 
 
 class TensorStore:
-    """The persistent tensors of a model, each a NumPy view of one arena."""
+    """The persistent tensors of a model, each a NumPy view of one arena.
+
+    `version` changes with their content: what programs derived from an earlier one is out of date.
+    """
 
     def __init__(self, specs: Sequence[TensorSpec]) -> None:
         sizes = [-(-max(1, int(np.prod(s.shape, dtype=np.int64))) * s.dtype.size // 64) * 64 for s in specs]
@@ -51,11 +54,13 @@ class TensorStore:
         self._arrays: dict[str, Array] = {}
         self._addresses: dict[str, int] = {}
         self.specs = tuple(specs)
+        self.version = 0
         base, offset = self._arena.ctypes.data, 0
         for spec, size in zip(specs, sizes, strict=True):
             count = int(np.prod(spec.shape, dtype=np.int64))
             raw = self._arena[offset : offset + count * spec.dtype.size]
             self._arrays[spec.name] = raw.view(NUMPY[spec.dtype]).reshape(spec.shape)
+            self._arrays[spec.name].flags.writeable = False
             self._addresses[spec.name] = base + offset
             offset += size
 
@@ -64,6 +69,13 @@ class TensorStore:
 
     def __getitem__(self, name: str) -> Array:
         return self._arrays[name]
+
+    def write(self, name: str, values: Array) -> None:
+        array = self._arrays[name]
+        array.flags.writeable = True  # the arena behind it is
+        array[...] = values
+        array.flags.writeable = False
+        self.version += 1
 
     def address(self, name: str) -> int:
         return self._addresses[name]

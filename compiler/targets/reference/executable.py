@@ -47,7 +47,7 @@ class ReferenceExecutable:
                 if output.value.type.dtype.is_float and not np.isfinite(found[output.name]).all():
                     nonfinite.append((output.name, step))
                 if output.updates is not None:
-                    tensors[output.updates][...] = found[output.name]
+                    tensors.write(output.updates, found[output.name])
             steps.append(found)
         return _results([o for o in self.graph.outputs if o.updates is None], steps, tuple(nonfinite))
 
