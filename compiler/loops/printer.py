@@ -38,6 +38,16 @@ def print_kernel(kernel: Kernel) -> str:
     return _Printer(kernel).text()
 
 
+def statement_lines(kernel: Kernel) -> dict[int, int]:
+    """The line of the printed kernel, from 1, where each statement stands: instructions and the contraction, by `id`.
+
+    Literals and the size of the batch are no statements. The numbers are the same for kernels that share their code.
+    """
+    printer = _Printer(kernel)
+    printer.text()
+    return printer.statements
+
+
 def print_terms(terms: Sequence[Term], index: str) -> list[str]:
     """The summands of an address that come from one index: `row*70`, `(column // 4 % 3)*10`."""
     found: list[str] = []
@@ -69,6 +79,7 @@ class _Printer:
     kernel: Kernel
     lines: list[str] = field(default_factory=list[str])
     constants: dict[int, str] = field(default_factory=dict[int, str])
+    statements: dict[int, int] = field(default_factory=dict[int, int])
     depth: int = 1
 
     def text(self) -> str:
@@ -101,6 +112,10 @@ class _Printer:
 
     def line(self, text: str) -> None:
         self.lines.append("  " * self.depth + text)
+
+    def statement(self, what: Instruction | TileContract, text: str) -> None:
+        self.line(text)
+        self.statements[id(what)] = len(self.lines)
 
     def loop(self, index: str, extent: Extent | str, remark: str = "") -> None:
         """Open a loop; what follows stands inside it."""
@@ -177,7 +192,7 @@ class _Printer:
             right.append(_times(name, axis.rhs_stride))
         right.append(_times("column", contract.rhs_n_stride))
         operands = f"{self.name(contract.lhs)}[{_sum(left)}], {self.name(contract.rhs)}[{_sum(right)}]"
-        self.line(f"tile = fma({operands}, tile)")
+        self.statement(contract, f"tile = fma({operands}, tile)")
         self.depth = depth
 
     def scatter(self) -> None:
@@ -229,20 +244,20 @@ class _Printer:
             case BatchCount(result=result):
                 self.constants[result] = "batch"
             case Load(result=result):
-                self.line(f"v{result} = {self.loaded(instruction, row)}")
+                self.statement(instruction, f"v{result} = {self.loaded(instruction, row)}")
             case Position(result=result, offset=offset, rows=rows, columns=columns):
                 parts = [str(offset), *print_terms(rows, row), *print_terms(columns, "column")]
-                self.line(f"v{result} = {_sum(parts)}")
+                self.statement(instruction, f"v{result} = {_sum(parts)}")
             case Compute(result=result):
-                self.line(f"v{result} = {self.computed(instruction)}")
+                self.statement(instruction, f"v{result} = {self.computed(instruction)}")
             case Random(result=result, position=position, seed=seed, step=step, stream=stream):
                 keys = f"seed {self.value(seed)}, step {self.value(step)}, stream {stream}"
-                self.line(f"v{result} = uniform({keys}, element {self.value(position)})")
+                self.statement(instruction, f"v{result} = uniform({keys}, element {self.value(position)})")
             case Reduce():
-                self.line(self.reduced(instruction))
+                self.statement(instruction, self.reduced(instruction))
             case Store(access=access, value=value, watch=watch):
                 remark = "" if watch is None else f"  # NaN and Inf are reported: {watch}"
-                self.line(f"{self.element(access, row)} = {self.value(value)}{remark}")
+                self.statement(instruction, f"{self.element(access, row)} = {self.value(value)}{remark}")
             case _:
                 assert_never(instruction)
 

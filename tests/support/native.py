@@ -35,9 +35,9 @@ def compiled(graph: Graph, *, fuse: bool = True, batch: int = 32, machine: Machi
     machine = machine or host()
     plan = schedule(graph, fuse, batch)
     lowered = lower(graph, plan, machine, batch)
-    kernels = jit.compile_module("\n".join(lowered.texts.values()), machine, verify=True)
+    kernels = [jit.compile_module(text, machine, verify=True) for text in lowered.texts.values()]
     symbols = (*lowered.texts, *runner.SYMBOLS)
-    return Native(plan, lowered, jit.Library([kernels, _runner(machine)], symbols, machine))
+    return Native(plan, lowered, jit.Library([*kernels, _runner(machine)], symbols, machine))
 
 
 @cache

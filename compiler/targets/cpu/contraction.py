@@ -94,11 +94,13 @@ def emit_tiles(k: KernelText, batch: int) -> KernelCode:
                 left_pointer = text.pointer(panel_base, rows_at, REGISTER[contract.dtype])
         elif packing is Packing.OWN:
             is_new = text.let(f"icmp ne i64 {right}, {carried[0]}")
-            text.when(is_new, lambda: _pack(k, contract, width, column, source, panel_base))
+            with k.of(contract):
+                text.when(is_new, lambda: _pack(k, contract, width, column, source, panel_base))
             source, axes = panel_base, _packed_axes(contract, width)
             carried = [text.add(right, 0) if right.startswith("%") else right]
         _prefetch(k, contract, shape, row, column, base)
-        _multiply(k, walked, shape, axes, left_pointer, source)
+        with k.of(contract):
+            _multiply(k, walked, shape, axes, left_pointer, source)
         _finish(k, contract, shape, start, row, m, column, base)
         return carried
 
@@ -121,7 +123,7 @@ def _packs_rows(contract: TileContract, shape: TileShape) -> bool:
 def _pack_all(k: KernelText, contract: TileContract, shape: TileShape, panels: int, turned: int) -> KernelCode:
     """A function of its own that packs every panel, and then the rows of `turned` tiles; an item is one of them."""
     width = shape.vectors * LANES
-    packer = KernelText(replace(k.kernel, prologue=(), stages=()), k.machine)
+    packer = KernelText(replace(k.kernel, prologue=(), stages=()), k.machine, k.lines)
     packer.open()
     text, type_ = packer.text, REGISTER[contract.dtype]
     shared = packer.argument(SharedPointer(), "ptr")
@@ -146,11 +148,12 @@ def _pack_all(k: KernelText, contract: TileContract, shape: TileShape, panels: i
         return []
 
     middle = text.maximum(text.minimum("%end", str(panels)), "%begin")
-    text.loop("%begin", middle, 1, [], panel_body)
-    if turned:
-        first = text.let(f"sub i64 {middle}, {panels}")
-        last = text.let(f"sub i64 %end, {panels}")
-        text.loop(first, last, 1, [], tile_body)
+    with packer.of(contract):
+        text.loop("%begin", middle, 1, [], panel_body)
+        if turned:
+            first = text.let(f"sub i64 {middle}, {panels}")
+            last = text.let(f"sub i64 %end, {panels}")
+            text.loop(first, last, 1, [], tile_body)
     return packer.close(Items(panels + turned))
 
 
@@ -423,13 +426,14 @@ def _prefetch(k: KernelText, contract: TileContract, shape: TileShape, row: str,
         if (term.divisor, term.modulus) != (1, None):
             continue
         type_ = MEMORY[load.dtype]
-        first = text.add(text.mul(row, contract.row_m_step), base)
-        start = text.add(text.add(text.mul(first, term.stride), access.offset), column)
-        pointer = text.pointer(k.bases[access.buffer], start, type_)
-        for i in range(shape.rows):
-            for part in range(shape.vectors):
-                place = text.pointer(pointer, str(i * contract.row_m_step * term.stride + part * LANES), type_)
-                text.line(f"call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 3, i32 1)")
+        with k.of(load):
+            first = text.add(text.mul(row, contract.row_m_step), base)
+            start = text.add(text.add(text.mul(first, term.stride), access.offset), column)
+            pointer = text.pointer(k.bases[access.buffer], start, type_)
+            for i in range(shape.rows):
+                for part in range(shape.vectors):
+                    place = text.pointer(pointer, str(i * contract.row_m_step * term.stride + part * LANES), type_)
+                    text.line(f"call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 3, i32 1)")
 
 
 def _sum_over(
@@ -542,9 +546,10 @@ def _finish(
             mask = k.mask_below(here, str(n)) if n % LANES else None
             for instruction in body:
                 if isinstance(instruction, Load) and instruction.access.buffer == contract.tile:
-                    spot = text.pointer(tile_row, offset, type_)
-                    name = text.let(f"load <{LANES} x {type_}>, ptr {spot}, align {contract.dtype.size}")
-                    k.put(instruction.result, name, type_, wide=True)
+                    with k.of(instruction):
+                        spot = text.pointer(tile_row, offset, type_)
+                        name = text.let(f"load <{LANES} x {type_}>, ptr {spot}, align {contract.dtype.size}")
+                        k.put(instruction.result, name, type_, wide=True)
                 elif instruction not in narrow:
                     k.vector(instruction, place, here, mask)
             return []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from compiler.diagnostics import CompilerBug
 from compiler.loops.ir import REGISTER_COLUMNS, Instruction, Kernel, Reduce, Stage, Walk
+from compiler.loops.printer import statement_lines
 from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import emit_tiles
 from compiler.targets.cpu.emit_compute import cast
@@ -24,17 +25,18 @@ def emit(kernel: Kernel, machine: Machine, batch: int, free: frozenset[int] = fr
 
     The literals `free` become arguments, so that kernels that differ in them only share their code.
     """
+    text = KernelText(kernel, machine, statement_lines(kernel), free)
     match kernel.walk:
         case Walk.ROWS:
-            return _emit_rows(KernelText(kernel, machine, free))
+            return _emit_rows(text)
         case Walk.COLUMNS:
-            return _emit_columns(KernelText(kernel, machine, free))
+            return _emit_columns(text)
         case Walk.TILES:
-            return emit_tiles(KernelText(kernel, machine, free), batch)
+            return emit_tiles(text, batch)
         case Walk.SCATTER:
-            return _emit_scatter(KernelText(kernel, machine, free))
+            return _emit_scatter(text)
         case Walk.CUMULATE:
-            return _emit_cumulate(KernelText(kernel, machine, free))
+            return _emit_cumulate(text)
         case Walk.FETCH | Walk.COLLECT:
             raise CompilerBug("emit", "transfers are part of the runner")
 

@@ -30,7 +30,7 @@ def compute(
         return cast(text, operands[0], kind, op.dtype, lanes)
     if name in MATH:
         lines, result = math.expand(name, list(operands), kind, lanes, machine, lambda: text.fresh("m"))
-        text.lines.extend("  " + line.strip() for line in lines)
+        text.lines.extend(f"  {line.strip()}{text.location}" for line in lines)
         return result
     match name:
         case "add" | "sub" | "mul" | "div":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from compiler.diagnostics import CompilerBug
 from compiler.loops.ir import (
@@ -21,9 +23,11 @@ from compiler.loops.ir import (
     Reduce,
     Store,
     Term,
+    TileContract,
 )
 from compiler.record import record
 from compiler.targets.cpu.emit_compute import cast, compute, extreme
+from compiler.targets.cpu.locations import FRAME, FUNCTION, location_nodes
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, SUFFIX, Text, literal, splat_of
 from compiler.types import BatchExtent, DType, Extent
@@ -92,7 +96,7 @@ class Items:
 
 @record
 class KernelCode:
-    """A function `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)` as text, and what its arguments are."""
+    """A module with the function `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)`, and what its arguments are."""
 
     text: str
     arguments: tuple[Argument, ...]
@@ -112,12 +116,31 @@ class Register:
     wide: bool
 
 
+_Statement = TypeVar("_Statement", bound=Instruction)
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def _located(
+    method: Callable[Concatenate[KernelText, _Statement, _Arguments], _Result],
+) -> Callable[Concatenate[KernelText, _Statement, _Arguments], _Result]:
+    """What the method writes belongs to the statement that it is given."""
+
+    @wraps(method)
+    def within(self: KernelText, of: _Statement, *rest: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
+        with self.of(of):
+            return method(self, of, *rest, **named)
+
+    return within
+
+
 @dataclass(slots=True)
 class KernelText:
-    """One kernel in the making."""
+    """One kernel in the making. `lines` says where its statements stand in the printed loops (`statement_lines`)."""
 
     kernel: Kernel
     machine: Machine
+    lines: Mapping[int, int]
     free_literals: frozenset[int] = frozenset()
     text: Text = field(default_factory=Text)
     arguments: list[Argument] = field(default_factory=list[Argument])
@@ -130,6 +153,13 @@ class KernelText:
     stream_keys: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
     scratch_bytes: int = 0
     scratch_batch_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.text.locate(FRAME)
+
+    def of(self, statement: Instruction | TileContract) -> AbstractContextManager[None]:
+        """Within, instructions belong to a statement of the kernel; those of a literal to none."""
+        return self.text.at(self.lines.get(id(statement), FRAME))
 
     # frame
 
@@ -182,11 +212,12 @@ class KernelText:
         bits = self.machine.vector_bits
         attributes = f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
         lines = [
-            f"define void @KERNEL(ptr %args, i64 %begin, i64 %end, ptr %scratch) {attributes} {{",
+            f"define void @KERNEL(ptr %args, i64 %begin, i64 %end, ptr %scratch) {attributes} {FUNCTION} {{",
             "entry:",
             *self.text.allocations,
             *self.text.lines,
             "}",
+            *location_nodes(self.text.places),
         ]
         return KernelCode(
             "\n".join(lines) + "\n", tuple(self.arguments), items, self.scratch_bytes, self.scratch_batch_bytes
@@ -260,10 +291,12 @@ class KernelText:
         self.row_pointers = {}
         for instruction in instructions:
             if isinstance(instruction, Load | Store):
-                self.pointer(instruction.access, row)
+                with self.of(instruction):
+                    self.pointer(instruction.access, row)
 
     # scalar instructions (rows, prologue)
 
+    @_located
     def scalar(self, instruction: Instruction, row: str) -> None:
         text = self.text
         match instruction:
@@ -339,6 +372,7 @@ class KernelText:
 
     # vector instructions
 
+    @_located
     def vector(
         self, instruction: Instruction, row: str, column: str, mask: str | None, part: int | None = None
     ) -> None:
@@ -474,6 +508,7 @@ class KernelText:
             return "0" if reduce.combine is Combine.MAX else "255"
         return str(-(2 ** (bits - 1)) if reduce.combine is Combine.MAX else 2 ** (bits - 1) - 1)
 
+    @_located
     def combined(self, reduce: Reduce, left: str, right: str, lanes: int = LANES) -> str:
         if reduce.combine is Combine.SUM:
             type_ = REGISTER[reduce.dtype] if lanes == 1 else f"<{lanes} x {REGISTER[reduce.dtype]}>"
@@ -482,11 +517,13 @@ class KernelText:
             self.text, "maximum" if reduce.combine is Combine.MAX else "minimum", left, right, reduce.dtype, lanes
         )
 
+    @_located
     def masked(self, reduce: Reduce, value: str, mask: str) -> str:
         type_ = f"<{LANES} x {REGISTER[reduce.dtype]}>"
         identity = splat_of(REGISTER[reduce.dtype], self.identity(reduce))
         return self.text.let(f"select <{LANES} x i1> {mask}, {type_} {value}, {type_} {identity}")
 
+    @_located
     def folded(self, reduce: Reduce, value: str) -> str:
         """All lanes into one scalar, by halves."""
         type_ = REGISTER[reduce.dtype]
@@ -525,6 +562,7 @@ class KernelText:
         number = text.let(f"uitofp {half} {bits} to {kind}")
         return text.let(f"fmul {kind} {number}, {splat_of('float', literal(2.0**-24, DType.F32), lanes)}")
 
+    @_located
     def stream_key(self, random: Random) -> tuple[str, str]:
         """The key of this draw's stream at this step."""
         text = self.text

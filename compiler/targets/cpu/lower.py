@@ -166,7 +166,7 @@ class _Lowering:
             for part in (code.before, code):
                 if part is not None:
                     symbol = symbol_of(part.text)
-                    self.texts[symbol] = part.text.replace("@KERNEL", f"@{symbol}")
+                    self.texts[symbol] = part.text.replace("KERNEL", symbol)
             self.codes[key] = code
             self.shared = max(self.shared, code.shared_bytes)
             self.scratch = max(self.scratch, -(-(code.scratch_bytes + 64) // 64) * 64)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from compiler.targets.cpu.locations import location
 from compiler.types import DType
 
 LANES = 16  # of every vector, whatever its element type: LLVM splits it where registers are shorter
@@ -51,24 +53,41 @@ def splat_of(type_: str, text: str, lanes: int = LANES) -> str:
 
 @dataclass(slots=True)
 class Text:
-    """The body of a function, line by line."""
+    """The body of a function, line by line. `location` is the end of each instruction, `places` the lines it named."""
 
     lines: list[str] = field(default_factory=list[str])
     allocations: list[str] = field(default_factory=list[str])
     count: int = 0
     block: str = "entry"
+    location: str = ""
+    places: set[int] = field(default_factory=set[int])
 
     def fresh(self, stem: str = "v") -> str:
         self.count += 1
         return f"%{stem}{self.count}"
 
+    def locate(self, line: int) -> None:
+        """From here on, instructions belong to that line of the printed kernel."""
+        self.location = location(line)
+        self.places.add(line)
+
+    @contextmanager
+    def at(self, line: int) -> Generator[None]:
+        """Within, instructions belong to that line of the printed kernel."""
+        before = self.location
+        self.locate(line)
+        try:
+            yield
+        finally:
+            self.location = before
+
     def line(self, text: str) -> None:
-        self.lines.append("  " + text)
+        self.lines.append(f"  {text}{self.location}")
 
     def let(self, text: str, stem: str = "v") -> str:
         """Append an instruction; the name of its result."""
         name = self.fresh(stem)
-        self.lines.append(f"  {name} = {text}")
+        self.lines.append(f"  {name} = {text}{self.location}")
         return name
 
     def label(self, stem: str) -> str:
@@ -134,9 +153,9 @@ class Text:
         advanced = self.let(f"add nsw i64 {index}, {step}")
         after = self.block
         self.line(f"br label %{head}")
-        phis = [f"  {index} = phi i64 [ {start}, %{before} ], [ {advanced}, %{after} ]"]
+        phis = [f"  {index} = phi i64 [ {start}, %{before} ], [ {advanced}, %{after} ]{self.location}"]
         for name, (type_, initial), new in zip(names, carries, following, strict=True):
-            phis.append(f"  {name} = phi {type_} [ {initial}, %{before} ], [ {new}, %{after} ]")
+            phis.append(f"  {name} = phi {type_} [ {initial}, %{before} ], [ {new}, %{after} ]{self.location}")
         self.lines[mark] = "\n".join(phis)
         self.start(leave)
         return names
