@@ -22,13 +22,13 @@ def lower_alone(node: Node, fuser: Fuser, storage: Callable[[Value], Value], nam
     arguments = (*sources, result)
     buffers = tuple(BufferArgument(f"b{k}", v.type.dtype) for k, v in enumerate(arguments))
     match node.op:
-        case ScatterAdd(axis=axis, extent=extent):
-            indices = node.operands[0].type
+        case ScatterAdd(axis=axis, extent=extent, by_row=by_row):
+            indices = node.operands[0].type.shape[by_row:]
             updates = node.operands[1].type.shape
-            before, after = _around(updates, axis, axis + indices.rank)
-            kernel = Kernel(
-                f"{name}_{extent}", Walk.SCATTER, elements(indices.shape), after, before, buffers, (), (), total=extent
-            )
+            before, after = _around(updates, axis, axis + len(indices))
+            walk = Walk.SCATTER_BY_ROW if by_row else Walk.SCATTER
+            rows = elements(indices)
+            kernel = Kernel(f"{name}_{extent}", walk, rows, after, before, buffers, (), (), total=extent)
         case CumulativeSum(axis=axis, reverse=reverse):
             shape = node.operands[0].type.shape
             order = storage_order(shape)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from compiler.graph.ir import Graph, GraphOutput, Origin, Role, Value
 from compiler.graph.op import Category
-from compiler.loops.ir import Kernel, Walk
+from compiler.loops.ir import BatchCount, Kernel, Random, Walk
 from compiler.schedule.access import IDENTITY, Form, count
 from compiler.schedule.alone import lower_alone
 from compiler.schedule.fix_numerics import fix_numerics
@@ -208,11 +208,13 @@ class _Assembly:
                 controls += 1
             else:
                 fed.append(self.fed(entry.name, entry.value, number))
+        made = [self.instance(group, part) for group, part in self.lowered]
+        once = self.once(made)
+        self.instances = [replace(i, once=True) for k, i in enumerate(made) if k in once]
         for position, item in enumerate(fed):
             if item.batch_axis is not None:
                 self.fetch(position, item)
-        for group, part in self.lowered:
-            self.instances.append(self.instance(group, part))
+        self.instances += [i for k, i in enumerate(made) if k not in once]
         results: list[Result] = []
         for output in graph.outputs:
             if output.updates is None:
@@ -276,12 +278,32 @@ class _Assembly:
         writes = tuple(dict.fromkeys(self.buffer(v) for v in part.writes))
         return Instance(part.kernel, arguments, reads, writes, tuple(origins), part.watched)
 
+    def once(self, made: list[Instance]) -> set[int]:
+        """The places in `made` of what depends on nothing but tensors that stay as they are while the program runs."""
+        given = {b.index for b in self.buffers if b.role is not None}
+        copied = {self.buffer(target) for _, target, _ in self.source.copies}
+        kept = {b.index for b in self.buffers if b.role in PERSISTENT} - copied - {b for i in made for b in i.writes}
+        chosen = {k for k, i in enumerate(made) if not i.watched and not depends_on_call(i.kernel)}
+        while True:
+            others = {b for k, i in enumerate(made) if k not in chosen for b in i.writes}
+            lasting = kept | {b for k in chosen for b in made[k].writes} - others - given
+            fitting = {k for k in chosen if {*made[k].reads, *made[k].writes} <= lasting}
+            if fitting == chosen:
+                return chosen
+            chosen = fitting
+
     def barriers(self) -> tuple[bool, ...]:
-        """A barrier stands where an instance meets what another thread may have written, or may still be reading."""
+        """A barrier stands where an instance meets what another thread may have written, or may still be reading.
+
+        None is needed behind the instances that run once: the runner sets one there.
+        """
         found: list[bool] = []
         written: dict[int, bool] = {}
         read: dict[int, bool] = {}
-        for instance in self.instances:
+        first = sum(i.once for i in self.instances)
+        for number, instance in enumerate(self.instances):
+            if number == first:
+                written, read = {}, {}
             wide = is_parallel(instance, self.source.batch)
             clash = any(b in written and (wide or written[b]) for b in (*instance.reads, *instance.writes))
             clash = clash or any(b in read and (wide or read[b]) for b in instance.writes)
@@ -304,12 +326,22 @@ class _Assembly:
         for item in fed:
             if item.batch_axis is None:
                 lives[item.buffer] = Life(0, epoch)  # written by the caller before the first step
+        for b in (b for i in self.instances if i.once for b in i.writes):
+            lives[b] = Life(0, epoch)
         return lives
 
 
 def transfer(walk: Walk, size: int, rows: BatchExtent | int, columns: int, name: str = "") -> Kernel:
     """A kernel that moves rows of `columns` elements of `size` bytes between the caller's memory and a buffer."""
     return Kernel(name or f"{walk.value}_{size}", walk, rows, columns, size, (), (), ())
+
+
+def depends_on_call(kernel: Kernel) -> bool:
+    """Whether what a kernel writes depends on the batch, or on a draw."""
+    extents = (kernel.rows, kernel.columns, kernel.outer)
+    instructions = [*kernel.prologue, *(i for s in kernel.stages for i in (*s.body, *s.after))]
+    draws = any(isinstance(i, Random | BatchCount) for i in instructions)
+    return draws or any(isinstance(e, BatchExtent) for e in extents)
 
 
 def is_parallel(instance: Instance, batch: int) -> bool:

@@ -85,8 +85,8 @@ class _Rewriter:
                 return (self.reversed_batch(operands[0], axes),)
             case Reshape(shape=shape) if through(node, axis_forms(shape)) is None:
                 return (self.reshaped(operands[0], shape),)
-            case ScatterAdd(axis=axis, extent=extent):
-                return (self.scattered(operands[0], operands[1], axis, extent),)
+            case ScatterAdd():
+                return (self.scattered(operands[0], operands[1], node.op),)
             case CumulativeSum() | Gather():
                 return self.builder.emit_all(node.op, *(self.dense(o) for o in operands))
             case _:
@@ -202,18 +202,19 @@ class _Rewriter:
             indices.append(builder.emit(Modulo(), inner, self.extent([extent], result)))
         return self.by_index(value, result, indices)
 
-    def scattered(self, indices: Value, updates: Value, axis: int, extent: int) -> Value:
-        """The indexed axes stand first, or second where another axis is the batch: so storage is as written."""
+    def scattered(self, indices: Value, updates: Value, op: ScatterAdd) -> Value:
+        """The indexed axes stand first, or second where another axis is the batch, or counts the rows of indices."""
         builder, shape = self.builder, updates.type.shape
-        indexed = tuple(range(axis, axis + indices.type.rank))
+        axis, is_batch = op.axis, [isinstance(extent, BatchExtent) for extent in shape]
+        indexed = tuple(range(axis, axis + indices.type.rank - op.by_row))
         others = tuple(a for a in range(len(shape)) if a not in indexed)
-        batch = tuple(a for a in others if isinstance(shape[a], BatchExtent))
-        rest = tuple(a for a in others if a not in batch)
-        placed = (*batch, *indexed, *rest)
+        first = (0,) if op.by_row else tuple(a for a in others if is_batch[a])
+        rest = tuple(a for a in others if a not in first)
+        placed = (*first, *indexed, *rest)
         moved = self.dense(builder.emit(Transpose(placed), updates) if placed != tuple(range(len(shape))) else updates)
-        result = builder.emit(ScatterAdd(len(batch), extent), self.dense(indices), moved)
-        order = (*batch, -1, *rest)
-        wanted = (*(a for a in others if a < axis), -1, *(a for a in others if a > axis))
+        result = builder.emit(ScatterAdd(len(first), op.extent, op.by_row), self.dense(indices), moved)
+        order = (*first, -1, *rest)
+        wanted = (*(a for a in others if a < axis), -1, *(a for a in others if a >= axis))
         if order == wanted:
             return result
         return builder.emit(Transpose(tuple(order.index(a) for a in wanted)), result)

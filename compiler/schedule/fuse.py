@@ -125,10 +125,10 @@ class Links:
                 return (self.of(node, node.operands[1], forms),)
             case Pick():
                 return (self.of(node, node.operands[0], (Form(),)), self.of(node, node.operands[1], forms))
-            case Gather(axis=axis):
-                rank = node.operands[1].type.rank
-                index = self.of(node, node.operands[1], forms[axis : axis + rank])
-                rest = (*forms[:axis], Form(), *forms[axis + rank :])
+            case Gather(axis=axis, by_row=by_row):
+                end = axis + node.operands[1].type.rank - by_row
+                index = self.of(node, node.operands[1], (*forms[:by_row], *forms[axis:end]))
+                rest = (*forms[:axis], Form(), *forms[end:])
                 return (self.of(node, node.operands[0], rest), index)
             case Transpose() | Broadcast() | Slice() | Reshape() | Reverse():
                 moved = through(node, forms)

@@ -35,7 +35,8 @@ class Instance:
     """One use of a kernel: the buffer behind each of its arguments, and where it comes from.
 
     `watched` names what its checked stores write; `parallel` says whether several threads pay; `data` is the index
-    of the fed input (FETCH) or of the output (COLLECT).
+    of the fed input (FETCH) or of the output (COLLECT). One that runs `once` depends on nothing but tensors that the
+    program does not write: it runs again when those change. Such instances stand first.
     """
 
     kernel: Kernel
@@ -45,6 +46,7 @@ class Instance:
     origins: tuple[Origin, ...]
     watched: tuple[str, ...] = ()
     data: int = -1
+    once: bool = False
 
 
 @record

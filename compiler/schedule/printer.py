@@ -19,8 +19,9 @@ def print_schedule(schedule: Schedule) -> str:
     head = f"schedule {schedule.name}: {len(schedule.instances)} kernels, {marks} barriers"
     memory = f"memory: {schedule.static_bytes} bytes, and {schedule.batch_bytes} bytes for each row of the batch"
     lines = [head, memory, "", "kernels"]
+    once = sum(instance.once for instance in schedule.instances)
     for number, (instance, barrier) in enumerate(zip(schedule.instances, schedule.barriers, strict=True)):
-        if barrier:
+        if barrier or number == once > 0:
             lines.append("  -- barrier --")
         lines.append(f"  {_instance_line(schedule, number, instance)}")
     lines.extend(["", "buffers"])
@@ -51,7 +52,7 @@ def buffers_in_use(instances: Sequence[Instance]) -> list[int]:
 
 def print_domain(kernel: Kernel) -> str:
     """`rows batch x 10`: how a kernel walks, and over what."""
-    outer = f"{kernel.outer} x " if kernel.walk in (Walk.COLUMNS, Walk.SCATTER, Walk.CUMULATE) else ""
+    outer = f"{kernel.outer} x " if kernel.walk not in (Walk.ROWS, Walk.TILES, Walk.FETCH, Walk.COLLECT) else ""
     outer = "" if kernel.outer == 1 else outer
     if kernel.walk is Walk.ROWS and kernel.total is not None:
         return f"rows {kernel.total}"
@@ -92,7 +93,8 @@ def _instance_line(schedule: Schedule, number: int, instance: Instance) -> str:
         reads, writes = reads or outside, writes or outside
     lines = ", ".join(lines_of(instance.origins))
     text = f"{number:3} {instance.kernel.name}  [{print_domain(instance.kernel)}]  {reads or 'nothing'} -> {writes}"
-    return text.rstrip() + (f"  # {lines}" if lines else "")
+    text = f"{text.rstrip()}  (once)" if instance.once else text.rstrip()
+    return text + (f"  # {lines}" if lines else "")
 
 
 def _buffer_line(schedule: Schedule, index: int) -> str:
@@ -109,6 +111,7 @@ def _instance_to_json(schedule: Schedule, instance: Instance, barrier: bool) -> 
         "walk": instance.kernel.walk.value,
         "domain": print_domain(instance.kernel),
         "barrier": barrier,
+        "once": instance.once,
         "reads": list(instance.reads),
         "writes": list(instance.writes),
         "transfers": transferred(schedule, instance),

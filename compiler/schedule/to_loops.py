@@ -52,7 +52,7 @@ from compiler.schedule.placement import Insert, Pick
 from compiler.types import BatchExtent, DType, Extent, elements
 
 MATHEMATICS = {"exp", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"}
-COSTLY = MATHEMATICS | {"div", "mod", "floordiv", "random_uniform", "gather", "pick", "contraction"}
+COSTLY = MATHEMATICS | {"div", "mod", "floordiv", "random_uniform", "threefry", "gather", "pick", "contraction"}
 CHUNK = 2048
 COMBINES = {Sum: Combine.SUM, Max: Combine.MAX, Min: Combine.MIN}
 

@@ -52,6 +52,7 @@ class _Check:
             self.check_arguments(instance)
             self.check_in_place(instance)
         self.check_written()
+        self.check_once()
         self.check_barriers()
         self.check_memory()
 
@@ -99,6 +100,17 @@ class _Check:
                     raise _Broken(f"{instance.kernel.name} reads buffer {buffer} before anything has written it")
             known.update(instance.writes)
 
+    def check_once(self) -> None:
+        """What runs once comes first, and nothing else writes what it reads or leaves behind."""
+        plan = self.schedule
+        once = [i for i in plan.instances if i.once]
+        later = {b for i in plan.instances[len(once) :] for b in i.writes}
+        for number, instance in enumerate(plan.instances):
+            if instance.once != (number < len(once)):
+                raise _Broken(f"{instance.kernel.name} runs once but does not stand before all that runs each time")
+            if instance.once and later & {*instance.reads, *instance.writes}:
+                raise _Broken(f"{instance.kernel.name} runs once, but what it uses is written at each step")
+
     def static_inputs(self) -> set[int]:
         """Buffers that the caller fills before the first step."""
         return {item.buffer for item in self.schedule.inputs if item.batch_axis is None}
@@ -107,8 +119,11 @@ class _Check:
         """Between two barriers, threads may only share what none of them writes."""
         readers: dict[int, bool] = {}
         writers: dict[int, bool] = {}
-        for instance, barrier in zip(self.schedule.instances, self.schedule.barriers, strict=True):
-            if barrier:
+        first = sum(i.once for i in self.schedule.instances)
+        for number, (instance, barrier) in enumerate(
+            zip(self.schedule.instances, self.schedule.barriers, strict=True)
+        ):
+            if barrier or number == first:
                 readers, writers = {}, {}
             wide = is_parallel(instance, self.batch)
             for buffer in (*instance.reads, *instance.writes):
@@ -125,7 +140,8 @@ class _Check:
         for instance, epoch in zip(self.schedule.instances, self.epochs, strict=True):
             for buffer in (*instance.reads, *instance.writes):
                 lives[buffer] = Life(lives[buffer].first if buffer in lives else epoch, epoch)
-        for buffer in self.static_inputs():
+        lasting = {b for i in self.schedule.instances if i.once for b in i.writes}
+        for buffer in self.static_inputs() | lasting:
             lives[buffer] = Life(0, self.epochs[-1] if self.epochs else 0)
         return lives
 
@@ -152,7 +168,7 @@ class _Check:
 def touched(instance: Instance) -> tuple[set[int], set[int]]:
     """The buffers that an instance reads, and those that it writes, as its instructions say."""
     kernel, arguments = instance.kernel, instance.arguments
-    if kernel.walk in (Walk.SCATTER, Walk.CUMULATE):
+    if kernel.walk in (Walk.SCATTER, Walk.SCATTER_BY_ROW, Walk.CUMULATE):
         return set(arguments[:-1]), {arguments[-1]}
     read, written = set[int](), set[int]()
     if kernel.contraction is not None:

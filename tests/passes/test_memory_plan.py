@@ -171,7 +171,7 @@ def run_natively(graph: Graph, inputs: dict[str, Array], fuse: bool) -> dict[str
     native = compiled(graph, fuse=fuse, batch=EVERY_KERNEL_PARALLEL)
     store = TensorStore(native.lowered.manifest.tensors)
     for name in store.names():
-        store[name][...] = inputs[name]
+        store.write(name, inputs[name])
     fed = {slot.name: inputs[slot.name] for slot in native.lowered.manifest.inputs}
     return {**native.executable(2).call(fed, ROWS, store), **{name: store[name] for name in store.names()}}
 

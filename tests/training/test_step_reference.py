@@ -143,6 +143,9 @@ class Store(dict[str, Array]):
     def names(self) -> tuple[str, ...]:
         return tuple(self)
 
+    def write(self, name: str, values: Array) -> None:
+        self[name][...] = values
+
 
 def start() -> tuple[Store, dict[str, Array]]:
     random = np.random.default_rng(3)

@@ -20,10 +20,13 @@ CHAINS = 4  # accumulators of a long reduction
 LONG = 256  # columns from which a row has CHAINS accumulators
 
 
-def emit(kernel: Kernel, machine: Machine, batch: int, free: frozenset[int] = frozenset()) -> KernelCode:
+def emit(
+    kernel: Kernel, machine: Machine, batch: int, free: frozenset[int] = frozenset(), lasts: bool = False
+) -> KernelCode:
     """The code of `kernel`. `batch` is the nominal batch, a hint for tile sizes only.
 
-    The literals `free` become arguments, so that kernels that differ in them only share their code.
+    The literals `free` become arguments, so that kernels that differ in them only share their code. The right operand
+    of a product that `lasts` is the same from call to call.
     """
     text = KernelText(kernel, machine, statement_lines(kernel), free)
     match kernel.walk:
@@ -32,8 +35,8 @@ def emit(kernel: Kernel, machine: Machine, batch: int, free: frozenset[int] = fr
         case Walk.COLUMNS:
             return _emit_columns(text)
         case Walk.TILES:
-            return emit_tiles(text, batch)
-        case Walk.SCATTER:
+            return emit_tiles(text, batch, lasts)
+        case Walk.SCATTER | Walk.SCATTER_BY_ROW:
             return _emit_scatter(text)
         case Walk.CUMULATE:
             return _emit_cumulate(text)
@@ -262,7 +265,10 @@ def _rows_pass(k: KernelText, stage: Stage, first: str, rows: str, column: str, 
 
 
 def _emit_scatter(k: KernelText) -> KernelCode:
-    """result[outer, index[row], column] += update[outer, row, column], in the order of the rows."""
+    """result[outer, index[row], column] += update[outer, row, column], in the order of the rows.
+
+    By row, the index is that of [outer, row].
+    """
     kernel, text = k.kernel, k.text
     indices, updates = kernel.buffers[:2]
     width = count(kernel.columns)
@@ -278,6 +284,8 @@ def _emit_scatter(k: KernelText) -> KernelCode:
         mask = k.mask_below(column, str(width)) if width % LANES else "splat (i1 true)"
         base = text.pointer(k.bases[2], text.add(text.mul(outer, extent * width), column), type_)
         source = text.pointer(k.bases[1], text.add(text.mul(text.mul(outer, rows), width), column), type_)
+        own = text.mul(outer, rows) if kernel.walk is Walk.SCATTER_BY_ROW else "0"
+        listed = text.pointer(k.bases[0], own, REGISTER[indices.dtype])
 
         def clear(row: str, carried: list[str]) -> list[str]:
             _masked_store(
@@ -286,7 +294,7 @@ def _emit_scatter(k: KernelText) -> KernelCode:
             return []
 
         def add(row: str, carried: list[str]) -> list[str]:
-            index = k.load_scalar(text.pointer(k.bases[0], row, REGISTER[indices.dtype]), indices.dtype)
+            index = k.load_scalar(text.pointer(listed, row, REGISTER[indices.dtype]), indices.dtype)
             index = cast(text, index, indices.dtype, DType.I64, 1)
             index = text.minimum(text.maximum(index, "0"), str(extent - 1))
             place = text.pointer(base, text.mul(index, width), type_)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Callable, Mapping
 from operator import is_
 from typing import Any, TypeAlias
@@ -12,20 +11,21 @@ import numpy as np
 
 from compiler.diagnostics import CompilerBug
 from compiler.interface import Results, Tensors
-from compiler.record import record
 from compiler.targets.cpu.manifest import (
     BATCH_ARENA,
     CONTROL_ARENA,
     FIRST_TENSOR,
     FLAGS,
     SCRATCH_ARENA,
+    STATIC_ARENA,
     Manifest,
-    ResultSlot,
 )
-from compiler.targets.cpu.memory import NUMPY, SLACK, TensorStore, reserve
+from compiler.targets.cpu.memory import NUMPY, SLACK, TensorStore, address_of, reserve
+from compiler.targets.cpu.outlet import Outlet
 from compiler.targets.cpu.runner import (
     ABI_VERSION,
     ENTRY_SLOTS,
+    FRESH,
     LOCAL,
     PARALLEL,
     PROGRAM_SLOTS,
@@ -39,6 +39,8 @@ from compiler.targets.cpu.team import Team
 from compiler.types import BatchExtent, DType
 
 Array: TypeAlias = np.ndarray[Any, Any]
+PAGE = 4096  # bytes; what is readable on a page is readable to its end
+MOST_TILE_ROWS = 28  # no kernel reads more rows behind the last
 ROUNDING = 16  # the capacity is the batch rounded up to this, and as much again for tiles that overshoot
 
 
@@ -74,8 +76,11 @@ class NativeExecutable:
             self._arguments_offset,
             manifest.scratch_bytes,
             manifest.flush,
+            manifest.once,
         )
-        self._arenas = (ctypes.c_int64 * (FIRST_TENSOR + len(manifest.tensors)))()
+        slots = FIRST_TENSOR + len(manifest.tensors)
+        self._input_slots = range(slots, slots + len(manifest.inputs))
+        self._arenas = (ctypes.c_int64 * (slots + len(manifest.inputs) + len(manifest.results)))()
         self._arenas[:FIRST_TENSOR] = [
             address_of(a) for a in (self._control, self._static, self._batch, self._scratch, self._shared)
         ]
@@ -87,13 +92,15 @@ class NativeExecutable:
             ctypes.addressof(self._inputs),
             ctypes.addressof(self._outputs),
         )
-        self._results = [_ResultPlan.of(slot) for slot in manifest.results]
+        first = slots + len(manifest.inputs)
+        self._outlets = [Outlet(slot, number) for number, slot in enumerate(manifest.results, first)]
         self._names = [slot.name for slot in manifest.inputs]
-        self._only_rows = all(slot.batch_axis is not None for slot in manifest.inputs)
+        self._rows: Array = np.arange(0)
+        self._consecutive = self._is_first = False
+        self._none = TensorStore(())
         self._fed: list[Array] = []
-        self._row_numbers: Array | None = None
-        self._last_batch = 0
-        self._bound: Tensors | None = None
+        self._kept: list[Array] = []
+        self._bound: tuple[TensorStore | None, int] = (None, 0)
 
     def _entry_table(self, address: Callable[[str], int]) -> Array:
         addresses = [address(symbol) for symbol in self.manifest.functions]
@@ -130,44 +137,50 @@ class NativeExecutable:
         settings: Mapping[str, float] | None = None,
     ) -> Results:
         """Run one step for each `batch` entries of `rows`; see the protocol in `compiler.interface`."""
-        self._bind(tensors)
-        self._words[SEED] = seed  # wraps to 64 bits
+        words, flags = self._words, self._flags
+        words[FRESH] = self._bind(tensors)
+        words[SEED] = seed  # wraps to 64 bits
+        words[STEP] = first_step
         if self._settings:
             self._set(settings or {})
-        self._feed(data)
-        if rows is not self._row_numbers or batch != self._last_batch:
-            self._lay_out(rows, batch)
-        words, flags = self._words, self._flags
-        words[STEP] = first_step
+        if rows is not self._rows:
+            self._rows = np.ascontiguousarray(rows, np.int64)
+            self._consecutive = bool((np.diff(self._rows) == 1).all())
+            self._is_first = self._consecutive and len(rows) > 0 and int(rows[0]) == 0
+        full, rest = divmod(len(self._rows), batch)
+        steps = full + (rest > 0)
+        self._make_room(min(batch, len(self._rows)))
+        self._feed(data, steps)
+        for outlet in self._outlets:
+            outlet.open(steps, len(self._rows), self._capacity)
         broken: list[tuple[str, int]] = []
-        for first, count, size, place, outputs in self._phases:
-            self._outputs[:] = outputs
-            self._run(place, count, size)
+        begin = address_of(self._rows)
+        for first, count, size in ((0, full, batch), (full, 1, rest)):
+            if not count or not size:
+                continue
+            for number, outlet in enumerate(self._outlets):
+                self._outputs[number] = outlet.address + first * outlet.bytes_for(batch)
+                self._arenas[outlet.slot] = outlet.address if steps == 1 else self._own(outlet.place)
+            words[LOCAL : STOP + 1] = (0, size, begin + 8 * first * batch, count, 0)
+            self._team.run(self._blocks, size, self._capacity, self._team.threads if self._parallel else 1)
+            words[FRESH] = 0
             if any(flags):
                 raised = [k for k, flag in enumerate(flags) if flag]
                 broken += [(self.manifest.watched[k], first_step + first + count - 1) for k in raised]
                 flags[:] = bytes(len(flags))
-        return self._gathered(tuple(dict.fromkeys(broken)) if broken else ())
+        if self.manifest.writes_tensors and self._bound[0] is not None:
+            self._bound[0].version += 1
+        return self._results(tuple(dict.fromkeys(broken)))
 
-    def _lay_out(self, rows: Array, batch: int) -> None:
-        """Room for the results of a call, and its phases: the full batches, then a short one."""
-        self._last_batch = batch
-        self._row_numbers = np.ascontiguousarray(rows, np.int64)
-        full, rest = divmod(len(rows), batch)
-        self._outs = [plan.allocated(full + (rest > 0), len(rows)) for plan in self._results]
-        places = [address_of(out) for out in self._outs]
-        begin = address_of(self._row_numbers)
-        self._phases = [
-            (
-                first,
-                count,
-                size,
-                begin + 8 * first * batch,
-                (*(p + first * plan.bytes_for(batch) for p, plan in zip(places, self._results, strict=True)), 0),
-            )
-            for first, count, size in ((0, full, batch), (full, 1, rest))
-            if count and size
-        ]
+    def _results(self, broken: tuple[tuple[str, int], ...]) -> Results:
+        scalars: dict[str, Array] = {}
+        arrays: dict[str, Array] = {}
+        for outlet in self._outlets:
+            if outlet.is_scalar:
+                scalars[outlet.name] = outlet.steps().astype(np.float64)
+            else:
+                arrays[outlet.name] = outlet.logical()
+        return Results(scalars, arrays, broken)
 
     def call(
         self, inputs: Mapping[str, Array], batch: int = 1, tensors: Tensors | None = None, seed: int = 0
@@ -175,7 +188,7 @@ class NativeExecutable:
         """One step on whole arrays: batch inputs have `batch` rows each, static inputs their own shape."""
         axes = {slot.name: slot.batch_axis for slot in self.manifest.inputs}
         given = {k: np.ascontiguousarray(np.moveaxis(v, axes[k] or 0, 0) if axes[k] else v) for k, v in inputs.items()}
-        results = self.run(tensors or TensorStore(()), given, np.arange(batch), batch, seed=seed)
+        results = self.run(tensors or self._none, given, self._first(batch), batch, seed=seed)
         found: dict[str, Array] = {}
         for slot in self.manifest.results:
             found[slot.name] = (
@@ -185,15 +198,21 @@ class NativeExecutable:
             )
         return found
 
-    def _bind(self, tensors: Tensors) -> None:
-        if tensors is self._bound:
-            return
+    def _first(self, batch: int) -> Array:
+        """The numbers of the first rows, the same array for the same call again."""
+        return self._rows if len(self._rows) == batch and self._is_first else np.arange(batch)
+
+    def _bind(self, tensors: Tensors) -> bool:
+        """Note where the tensors lie; whether their content may differ from that of the call before."""
         assert isinstance(tensors, TensorStore)
+        bound, self._bound = self._bound, (tensors, tensors.version)
+        if tensors is bound[0]:
+            return tensors.version != bound[1]
         for number, spec in enumerate(self.manifest.tensors):
             if tensors[spec.name].shape != spec.shape or tensors[spec.name].dtype != NUMPY[spec.dtype]:
                 raise CompilerBug("executable", f"the tensor '{spec.name}' has another shape than the program")
             self._arenas[FIRST_TENSOR + number] = tensors.address(spec.name)
-        self._bound = tensors
+        return True
 
     def _set(self, settings: Mapping[str, float]) -> None:
         for name, cell in zip(self.manifest.settings, self._settings, strict=True):
@@ -201,81 +220,53 @@ class NativeExecutable:
                 raise CompilerBug("executable", f"no value for the setting '{name}'")
             cell.value = settings[name]
 
-    def _feed(self, data: Mapping[str, Array]) -> None:
-        """Note where each input lies; static ones are copied in, as kernels may read a little past their end."""
-        given = [data[name] for name in self._names]
-        if self._only_rows and len(given) == len(self._fed) and all(map(is_, given, self._fed)):
+    def _make_room(self, batch: int) -> None:
+        capacity = (batch + ROUNDING - 1) // ROUNDING * ROUNDING + ROUNDING
+        if capacity <= self._capacity:
             return
-        kept: list[Array] = []
-        for number, (slot, array) in enumerate(zip(self.manifest.inputs, given, strict=True)):
-            if array.dtype != NUMPY[slot.dtype] or not array.flags.c_contiguous:
-                array = np.ascontiguousarray(array, NUMPY[slot.dtype])
+        self._batch = reserve(self.manifest.batch_bytes * capacity + SLACK)
+        each = self.manifest.scratch_bytes + -(-self.manifest.scratch_batch_bytes * capacity // 64) * 64
+        self._scratch = reserve(each * self._team.threads)
+        self._program[SCRATCH_BYTES] = each
+        self._arenas[BATCH_ARENA] = address_of(self._batch)
+        self._arenas[SCRATCH_ARENA] = address_of(self._scratch)
+        self._capacity = capacity
+
+    def _own(self, place: tuple[bool, int]) -> int:
+        """An address in the arenas, for an input or a result that is copied."""
+        in_batch, offset = place
+        if in_batch:
+            return self._arenas[BATCH_ARENA] + offset * self._capacity
+        return self._arenas[STATIC_ARENA] + offset
+
+    def _feed(self, data: Mapping[str, Array], steps: int) -> None:
+        """Note where each input lies. A single step reads it there, where nothing behind it is read by mistake."""
+        given = [data[name] for name in self._names]
+        if len(given) != len(self._fed) or not all(map(is_, given, self._fed)):
+            self._fed = given
+            self._kept = [
+                np.require(array, NUMPY[slot.dtype], ("C", "A"))
+                for slot, array in zip(self.manifest.inputs, given, strict=True)
+            ]
+        for number, (slot, array) in enumerate(zip(self.manifest.inputs, self._kept, strict=True)):
+            start = self._inputs[number] = address_of(array)
+            size = array.nbytes
+            can_stay = True
+            if slot.batch_axis is not None:
+                enough = len(self._rows) >= min(self.manifest.batch, MOST_TILE_ROWS)
+                can_stay = steps == 1 and self._consecutive and enough
+                if can_stay:
+                    size = slot.row_bytes * (int(self._rows[-1]) + 1)
+            if can_stay and is_readable(start + size, start + array.nbytes):
+                first = int(self._rows[0]) * slot.row_bytes if slot.batch_axis is not None else 0
+                self._arenas[self._input_slots[number]] = start + first
+                continue
+            self._arenas[self._input_slots[number]] = self._own((slot.batch_axis is not None, slot.offset))
             if slot.batch_axis is None:
                 raw = array.reshape(-1).view(np.uint8)
                 self._static[slot.offset : slot.offset + raw.size] = raw
-            kept.append(array)
-            self._inputs[number] = address_of(array)
-        self._fed = kept
-
-    def _run(self, rows: int, steps: int, batch: int) -> None:
-        capacity = (batch + ROUNDING - 1) // ROUNDING * ROUNDING + ROUNDING
-        if capacity > self._capacity:
-            self._batch = reserve(self.manifest.batch_bytes * capacity + SLACK)
-            each = self.manifest.scratch_bytes + -(-self.manifest.scratch_batch_bytes * capacity // 64) * 64
-            self._scratch = reserve(each * self._team.threads)
-            self._program[SCRATCH_BYTES] = each
-            self._arenas[BATCH_ARENA] = address_of(self._batch)
-            self._arenas[SCRATCH_ARENA] = address_of(self._scratch)
-            self._capacity = capacity
-        self._words[LOCAL : STOP + 1] = (0, batch, rows, steps, 0)
-        self._team.run(self._blocks, batch, self._capacity, self._team.threads if self._parallel else 1)
-
-    def _gathered(self, broken: tuple[tuple[str, int], ...]) -> Results:
-        scalars: dict[str, Array] = {}
-        arrays: dict[str, Array] = {}
-        for plan, out in zip(self._results, self._outs, strict=True):
-            if plan.is_scalar:
-                scalars[plan.name] = out.astype(np.float64)
-            else:
-                arrays[plan.name] = plan.logical(out)
-        return Results(scalars, arrays, broken)
 
 
-@record
-class _ResultPlan:
-    """How a result lies in the caller's memory: `rows` for each row of the batch, or one for each step."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    rows: int | None
-    batch_axis: int
-    is_scalar: bool
-    row_bytes: int
-
-    @staticmethod
-    def of(slot: ResultSlot) -> _ResultPlan:
-        axis = next((k for k, e in enumerate(slot.shape) if isinstance(e, BatchExtent)), None)
-        shape = tuple(e for e in slot.shape if isinstance(e, int))
-        extent = None if axis is None else slot.shape[axis]
-        rows = extent.multiple if isinstance(extent, BatchExtent) else None
-        size = math.prod(shape) * slot.dtype.size
-        return _ResultPlan(slot.name, NUMPY[slot.dtype], shape, rows, axis or 0, not slot.shape, size)
-
-    def allocated(self, steps: int, rows: int) -> Array:
-        return np.empty((steps if self.rows is None else self.rows * rows, *self.shape), self.dtype)
-
-    def bytes_for(self, batch: int) -> int:
-        """Bytes of one step."""
-        return self.row_bytes * (1 if self.rows is None else self.rows * batch)
-
-    def logical(self, out: Array) -> Array:
-        """A copy, with the batch axis where the type has it, not first; of a static result, the last step's."""
-        if self.rows is None:
-            return out[-1].copy()
-        return np.ascontiguousarray(np.moveaxis(out, 0, self.batch_axis)) if self.batch_axis else out.copy()
-
-
-def address_of(array: Array) -> int:
-    """Where an array lies; faster than `array.ctypes.data`."""
-    return array.__array_interface__["data"][0]
+def is_readable(end: int, limit: int) -> bool:
+    """Whether SLACK bytes behind `end` belong to the array that ends at `limit`, or to its last page."""
+    return end + SLACK <= limit or (end + SLACK - 1) // PAGE == (limit - 1) // PAGE

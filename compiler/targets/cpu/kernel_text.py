@@ -30,11 +30,11 @@ from compiler.targets.cpu.emit_compute import cast, compute, extreme
 from compiler.targets.cpu.locations import FRAME, FUNCTION, location_nodes
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, SUFFIX, Text, literal, splat_of
+from compiler.targets.cpu.threefry import halves, threefry, unit
 from compiler.types import BatchExtent, DType, Extent
 
 IOTA = f"<{', '.join(f'i64 {k}' for k in range(LANES))}>"
 _BATCH = BatchExtent(1)
-THREEFRY_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
 @record
@@ -105,6 +105,7 @@ class KernelCode:
     scratch_batch_bytes: int
     before: KernelCode | None = None  # runs first, with a barrier between
     shared_bytes: int = 0
+    lasts: bool = False  # `before` need not run again while the tensors stay as they are
 
 
 @record
@@ -547,55 +548,17 @@ class KernelText:
     # draws
 
     def draw(self, random: Random, place: str, lanes: int) -> str:
-        """Threefry-2x32 with 20 rounds (Salmon et al. 2011); 24 bits of the first word, as a float in [0, 1)."""
-        key = self.stream_keys[id(random)]
-        text = self.text
-        wide = "i64" if lanes == 1 else f"<{lanes} x i64>"
-        half = "i32" if lanes == 1 else f"<{lanes} x i32>"
-        low = text.let(f"trunc {wide} {place} to {half}")
-        shift = splat_of("i64", "32", lanes)
-        high = text.let(f"trunc {wide} {text.let(f'lshr {wide} {place}, {shift}')} to {half}")
-        keys = [k if lanes == 1 else text.splat(k, "i32") for k in key]
-        word, _ = self.threefry(keys, low, high, lanes)
-        bits = text.let(f"lshr {half} {word}, {splat_of('i32', '8', lanes)}")
-        kind = "float" if lanes == 1 else f"<{lanes} x float>"
-        number = text.let(f"uitofp {half} {bits} to {kind}")
-        return text.let(f"fmul {kind} {number}, {splat_of('float', literal(2.0**-24, DType.F32), lanes)}")
+        """A number in [0, 1) for the element number `place`."""
+        key = [k if lanes == 1 else self.text.splat(k, "i32") for k in self.stream_keys[id(random)]]
+        word, _ = threefry(self.text, key, halves(self.text, place, lanes), lanes)
+        return unit(self.text, word, DType.F32, lanes)
 
     @_located
     def stream_key(self, random: Random) -> tuple[str, str]:
         """The key of this draw's stream at this step."""
         text = self.text
-        words: list[str] = []
-        for value in (random.seed, random.step):
-            name = self.get(value).name
-            words.append(text.let(f"trunc i64 {name} to i32"))
-        seed = self.get(random.seed).name
-        high = text.let(f"trunc i64 {text.let(f'lshr i64 {seed}, 32')} to i32")
+        seed, step = (self.get(value).name for value in (random.seed, random.step))
+        words = halves(text, seed, 1)
+        low = text.let(f"trunc i64 {step} to i32")
         stream = text.let(f"trunc i64 {self.argument(StreamNumber(len(self.stream_keys)))} to i32")
-        return self.threefry([words[0], high], words[1], stream, 1)
-
-    def threefry(self, key: Sequence[str], first: str, second: str, lanes: int) -> tuple[str, str]:
-        text = self.text
-        type_ = "i32" if lanes == 1 else f"<{lanes} x i32>"
-        suffix = "i32" if lanes == 1 else f"v{lanes}i32"
-
-        def add(left: str, right: str) -> str:
-            return text.let(f"add {type_} {left}, {right}")
-
-        mixed = text.let(f"xor {type_} {key[0]}, {key[1]}")
-        third = text.let(f"xor {type_} {mixed}, {splat_of('i32', str(0x1BD11BDA), lanes)}")
-        keys = (key[0], key[1], third)
-        first, second = add(first, keys[0]), add(second, keys[1])
-        for group in range(5):
-            for rotation in THREEFRY_ROTATIONS[group % 2]:
-                first = add(first, second)
-                amount = splat_of("i32", str(rotation), lanes)
-                second = text.let(
-                    f"call {type_} @llvm.fshl.{suffix}({type_} {second}, {type_} {second}, {type_} {amount})"
-                )
-                second = text.let(f"xor {type_} {second}, {first}")
-            first = add(first, keys[(group + 1) % 3])
-            second = add(second, keys[(group + 2) % 3])
-            second = add(second, splat_of("i32", str(group + 1), lanes))
-        return first, second
+        return threefry(text, words, (low, stream), 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from hashlib import sha256
+from typing import TypeAlias
 
 import numpy as np
 
@@ -44,6 +45,7 @@ from compiler.targets.cpu.manifest import (
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, SEED, SETTINGS, STEP
 from compiler.types import BatchExtent, DType, Extent
 
+Call: TypeAlias = tuple[str, Items, int]  # a function, its items, and its first argument
 CONTROL = (CONTROL_ARENA, 0, 0)
 PLAIN_NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"))  # better known to the code than shared
 
@@ -68,33 +70,46 @@ class _Lowering:
         self.relocations: list[tuple[int, int, int]] = []
         self.functions: dict[str, int] = {}
         self.texts: dict[str, str] = {}
-        self.codes: dict[tuple[Kernel, frozenset[int]], KernelCode] = {}
+        self.codes: dict[tuple[Kernel, frozenset[int], bool], KernelCode] = {}
         self.watched: list[str] = []
         self.scratch, self.scratch_batch, self.shared = 64, 0, 0
+        self.lasting_bytes = 0  # panels that stay packed, behind everything else in the static arena
+        later = {b for i in plan.instances if not i.once for b in i.writes}
+        once = {b for i in plan.instances if i.once for b in i.writes}
+        self.lasting = {b.index for b in plan.buffers if b.role in PERSISTENT} - later | once
+        slots = FIRST_TENSOR + sum(b.role in PERSISTENT for b in plan.buffers)
+        self.bound = {item.buffer: slots + k for k, item in enumerate(plan.inputs)}
+        for k, result in enumerate(plan.results, len(self.bound)):
+            if plan.places[result.buffer].arena in (Arena.STATIC, Arena.BATCH) and result.buffer not in once:
+                self.bound.setdefault(result.buffer, slots + k)
 
     def run(self) -> Lowered:
+        once: list[Entry] = []
         entries: list[Entry] = []
         instances: list[tuple[str, Kernel, tuple[Origin, ...]]] = []
         for instance, barrier in zip(self.plan.instances, self.plan.barriers, strict=True):
             parallel = is_parallel(instance, self.batch)
-            made = self.entries(instance)
-            for symbol, items, first in made:
+            for (symbol, items, first), lasts, meets in self.calls(instance):
                 number = self.functions.setdefault(symbol, len(self.functions))
-                flags = BARRIER * (barrier or len(made) > 1) | PARALLEL * parallel
-                entries.append(Entry(number, first, items.extent, items.chunk, items.factor, flags))
+                flags = BARRIER * (barrier or meets) | PARALLEL * parallel
+                entry = Entry(number, first, items.extent, items.chunk, items.factor, flags)
+                (once if lasts or instance.once else entries).append(entry)
                 instances.append((symbol, instance.kernel, instance.origins))
         floats = {b.dtype for b in self.plan.buffers if b.dtype.is_float}
         manifest = Manifest(
             self.plan.name,
+            self.batch,
             tuple(self.functions),
-            tuple(entries),
+            (*once, *entries),
+            len(once),
             tuple(self.relocations),
             tensor_specs(self.graph),
+            any(output.updates is not None for output in self.graph.outputs),
             tuple(i.name for i in self.graph.inputs if i.role is Role.SETTING),
             tuple(self.input_slot(k) for k in range(len(self.plan.inputs))),
-            tuple(ResultSlot(r.name, r.dtype, r.shape) for r in self.plan.results),
+            tuple(self.result_slot(k) for k in range(len(self.plan.results))),
             tuple(self.watched),
-            self.plan.static_bytes,
+            self.plan.static_bytes + self.lasting_bytes,
             self.plan.batch_bytes,
             self.scratch,
             self.scratch_batch,
@@ -109,14 +124,28 @@ class _Lowering:
         place = self.plan.places[item.buffer]
         return InputSlot(item.name, item.dtype, item.row_elements * item.dtype.size, item.batch_axis, place.offset)
 
-    def entries(self, instance: Instance) -> list[tuple[str, Items, int]]:
-        """The calls of an instance: a function, its items, and its first argument."""
-        if instance.kernel.walk in (Walk.FETCH, Walk.COLLECT):
-            return [self.transfer(instance)]
-        code = self.code(instance.kernel)
-        return [self.call(instance, part) for part in (code.before, code) if part is not None]
+    def result_slot(self, number: int) -> ResultSlot:
+        item = self.plan.results[number]
+        slot = FIRST_TENSOR + len(tensor_specs(self.graph)) + len(self.plan.inputs) + number
+        is_bound = self.bound.get(item.buffer) == slot
+        return ResultSlot(item.name, item.dtype, item.shape, self.plan.places[item.buffer].offset if is_bound else None)
 
-    def transfer(self, instance: Instance) -> tuple[str, Items, int]:
+    def calls(self, instance: Instance) -> list[tuple[Call, bool, bool]]:
+        """The calls of an instance; for each, whether its effect lasts, and whether it needs a barrier of its own."""
+        if instance.kernel.walk in (Walk.FETCH, Walk.COLLECT):
+            return [(self.transfer(instance), False, False)]
+        code = self.code(instance)
+        panels = (SHARED_ARENA, 0, 0)
+        if code.lasts:
+            panels = (STATIC_ARENA, self.plan.static_bytes + self.lasting_bytes, 0)
+            self.lasting_bytes += -(-code.shared_bytes // 64) * 64
+        calls = [(self.call(instance, code, panels), False, code.before is not None and not code.lasts)]
+        if code.before is not None:
+            calls.insert(0, (self.call(instance, code.before, panels), code.lasts, True))
+        return calls
+
+    def transfer(self, instance: Instance) -> Call:
+        """The runner's function that moves an instance's rows, its items, and its first argument."""
         first = len(self.relocations)
         kernel = instance.kernel
         if kernel.walk is Walk.FETCH and kernel.name.startswith("copy"):
@@ -132,7 +161,8 @@ class _Lowering:
         self.relocations += [self.pointer(instance.arguments[0]), given, self.bytes_of(kernel), rows, CONTROL]
         return "dlc_collect", Items(kernel.rows), first
 
-    def call(self, instance: Instance, code: KernelCode) -> tuple[str, Items, int]:
+    def call(self, instance: Instance, code: KernelCode, panels: tuple[int, int, int]) -> Call:
+        """A part of an instance's code; packed panels lie at `panels`."""
         first = len(self.relocations)
         kernel = instance.kernel
         streams = [i.stream for s in kernel.stages for i in (*s.body, *s.after) if isinstance(i, Random)]
@@ -149,7 +179,7 @@ class _Lowering:
                     assert kernel.total is not None
                     self.relocations.append(number(kernel.total))
                 case SharedPointer():
-                    self.relocations.append((SHARED_ARENA, 0, 0))
+                    self.relocations.append(panels)
                 case StreamNumber(position=position):
                     self.relocations.append((LITERAL, streams[position], 0))
                 case FlagPointer():
@@ -158,17 +188,20 @@ class _Lowering:
         items = rows_items(kernel) if kernel.walk is Walk.ROWS else code.items
         return symbol_of(code.text), items, first
 
-    def code(self, kernel: Kernel) -> KernelCode:
-        """The code of a kernel, made once for all its instances. Its symbol is the hash of its text."""
-        anonymous, free = key = without_identity(kernel)
+    def code(self, instance: Instance) -> KernelCode:
+        """The code of an instance, made once for all of the same kernel. Its symbol is the hash of its text."""
+        contract = instance.kernel.contraction
+        lasts = contract is not None and instance.arguments[contract.rhs] in self.lasting
+        anonymous, free = without_identity(instance.kernel)
+        key = (anonymous, free, lasts)
         if key not in self.codes:
-            code = emit(anonymous, self.machine, self.batch, free)
+            code = emit(anonymous, self.machine, self.batch, free, lasts)
             for part in (code.before, code):
                 if part is not None:
                     symbol = symbol_of(part.text)
                     self.texts[symbol] = part.text.replace("KERNEL", symbol)
             self.codes[key] = code
-            self.shared = max(self.shared, code.shared_bytes)
+            self.shared = max(self.shared, 0 if code.lasts else code.shared_bytes)
             self.scratch = max(self.scratch, -(-(code.scratch_bytes + 64) // 64) * 64)
             self.scratch_batch = max(self.scratch_batch, code.scratch_batch_bytes)
         return self.codes[key]
@@ -179,6 +212,8 @@ class _Lowering:
         return (LITERAL, count(kernel.columns) * size, 0)
 
     def pointer(self, buffer: int) -> tuple[int, int, int]:
+        if buffer in self.bound:
+            return (self.bound[buffer], 0, 0)
         place = self.plan.places[buffer]
         match place.arena:
             case Arena.TENSORS:

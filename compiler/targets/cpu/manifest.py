@@ -22,7 +22,11 @@ class TensorSpec:
 
 @record
 class InputSlot:
-    """A fed input: `row_bytes` of each row, or of the whole where it is static (then at `offset` in its arena)."""
+    """A fed input: `row_bytes` of each row, or of the whole where it is static.
+
+    The program reads it at the address in an arena slot of its own: that of the caller's rows, or `offset` bytes into
+    the static arena, or `offset` times the capacity into the batch arena.
+    """
 
     name: str
     dtype: DType
@@ -33,9 +37,12 @@ class InputSlot:
 
 @record
 class ResultSlot:
+    """A result. One with an `offset` is written at the address in an arena slot of its own, as inputs are read."""
+
     name: str
     dtype: DType
     shape: tuple[Extent, ...]
+    offset: int | None
 
 
 @record
@@ -55,11 +62,20 @@ class Entry:
 
 @record
 class Manifest:
+    """A program. The arena slots are those named above, then one for each tensor, each input and each result.
+
+    The first `once` entries need not run again while the tensors stay as they are. `batch` is the nominal one: kernels
+    may read, and never use, the rows up to it.
+    """
+
     name: str
+    batch: int
     functions: tuple[str, ...]
     entries: tuple[Entry, ...]
+    once: int
     relocations: tuple[tuple[int, int, int], ...]
     tensors: tuple[TensorSpec, ...]
+    writes_tensors: bool
     settings: tuple[str, ...]
     inputs: tuple[InputSlot, ...]
     results: tuple[ResultSlot, ...]

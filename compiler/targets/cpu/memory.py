@@ -42,6 +42,11 @@ def reserve(size: int) -> Array:
     return block[start : start + size]
 
 
+def address_of(array: Array) -> int:
+    """Where an array lies; faster than `array.ctypes.data`."""
+    return array.__array_interface__["data"][0]
+
+
 class TensorStore:
     """The persistent tensors of a model, each a NumPy view of one arena.
 

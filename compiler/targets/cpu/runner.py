@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from compiler.targets.cpu.machine import Machine
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 # i64 slots of the control block, the start of arena 0
-SEED, STEP, LOCAL, BATCH, ROWS, REMAINING, STOP = range(7)
+SEED, STEP, LOCAL, BATCH, ROWS, REMAINING, STOP, FRESH = range(8)
 SETTINGS = 16  # first slot of the run-time settings
 
 # i64 slots of the program block (`abi`)
 SCRATCH_BYTES = 6  # slot of the program block
-PROGRAM_SLOTS = 8  # version, entries and their count, relocations and theirs, arguments' offset, scratch, flush
+# version, entries and their count, relocations and theirs, arguments' offset, scratch, flush, entries that run once
+PROGRAM_SLOTS = 9
 ENTRY_SLOTS = 8  # function, first argument, items: base, slope, chunk, factor; flags, reserved
 RELOCATION_SLOTS = 3  # kind, base, slope
 LITERAL, INPUT, OUTPUT = -1, -2, -3  # kinds of relocation; from 0 on, the number of an arena
@@ -222,13 +223,12 @@ done:
   ret void
 }
 
-; One pass over the table.
-define internal void @entries(ptr %abi, ptr %arenas, i64 %batch, i32 %thread, i32 %threads, ptr %sync) nounwind {
+; One pass over the table from line %from up to line %to.
+define internal void @entries(ptr %abi, ptr %arenas, i64 %from, i64 %to, i64 %batch, i32 %thread, i32 %threads,
+                              ptr %sync) nounwind {
 entry:
   %table.at = getelementptr i64, ptr %abi, i64 1
   %table = load ptr, ptr %table.at, align 8
-  %count.at = getelementptr i64, ptr %abi, i64 2
-  %count = load i64, ptr %count.at, align 8
   %offset.at = getelementptr i64, ptr %abi, i64 5
   %offset = load i64, ptr %offset.at, align 8
   %control = load ptr, ptr %arenas, align 8
@@ -243,8 +243,8 @@ entry:
   %scratch = getelementptr i8, ptr %scratches, i64 %scratch.offset
   br label %head
 head:
-  %i = phi i64 [ 0, %entry ], [ %i.next, %next ]
-  %more = icmp slt i64 %i, %count
+  %i = phi i64 [ %from, %entry ], [ %i.next, %next ]
+  %more = icmp slt i64 %i, %to
   br i1 %more, label %body, label %done
 body:
   %row = shl i64 %i, 3
@@ -319,10 +319,23 @@ flushing:
 ready:
   %mode = phi i32 [ 0, %entry ], [ %flushed, %flushing ]
   %control = load ptr, ptr %arenas, align 8
+  %count.at = getelementptr i64, ptr %abi, i64 2
+  %count = load i64, ptr %count.at, align 8
+  %once.at = getelementptr i64, ptr %abi, i64 8
+  %once = load i64, ptr %once.at, align 8
+  %fresh.at = getelementptr i64, ptr %control, i64 7
+  %fresh = load i64, ptr %fresh.at, align 8
+  %is.fresh = icmp ne i64 %fresh, 0
   %is.first = icmp eq i32 %thread, 0
-  br i1 %is.first, label %prepare, label %head
+  br i1 %is.first, label %prepare, label %meet
 prepare:
   call void @resolve(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity)
+  br label %meet
+meet:
+  br i1 %is.fresh, label %begin, label %head
+begin:
+  call void @barrier(ptr %sync, i32 %threads)
+  call void @entries(ptr %abi, ptr %arenas, i64 0, i64 %once, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
   br label %head
 head:
   call void @barrier(ptr %sync, i32 %threads)
@@ -331,7 +344,7 @@ head:
   %more = icmp sgt i64 %remaining, 0
   br i1 %more, label %step, label %finish
 step:
-  call void @entries(ptr %abi, ptr %arenas, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
+  call void @entries(ptr %abi, ptr %arenas, i64 %once, i64 %count, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
   call void @barrier(ptr %sync, i32 %threads)
   br i1 %is.first, label %advance, label %head
 advance:
@@ -441,7 +454,8 @@ done:
   ret void
 }
 
-; arguments: target, source, bytes of a row, control. Gathers the rows of this step from the caller's data.
+; arguments: target, source, bytes of a row, control. Gathers the rows of this step from the caller's data, but for
+; those that are read where they lie.
 define void @dlc_fetch(ptr %args, i64 %begin, i64 %end, ptr %scratch) nounwind {
 entry:
   %target = load ptr, ptr %args, align 8
@@ -460,7 +474,7 @@ entry:
   %start = mul i64 %local, %batch
   br label %head
 head:
-  %r = phi i64 [ %begin, %entry ], [ %r.next, %body ]
+  %r = phi i64 [ %begin, %entry ], [ %r.next, %next ]
   %more = icmp slt i64 %r, %end
   br i1 %more, label %body, label %done
 body:
@@ -471,14 +485,20 @@ body:
   %source.row = getelementptr i8, ptr %source, i64 %from
   %to = mul i64 %r, %bytes
   %target.row = getelementptr i8, ptr %target, i64 %to
+  %in.place = icmp eq ptr %target.row, %source.row
+  br i1 %in.place, label %next, label %copy
+copy:
   call void @llvm.memcpy.p0.p0.i64(ptr %target.row, ptr %source.row, i64 %bytes, i1 false)
+  br label %next
+next:
   %r.next = add i64 %r, 1
   br label %head
 done:
   ret void
 }
 
-; arguments: source, target, bytes of a row, rows of a step, control. Hands results to the caller.
+; arguments: source, target, bytes of a row, rows of a step, control. Hands results to the caller, but for those that
+; were made in the caller's memory.
 define void @dlc_collect(ptr %args, i64 %begin, i64 %end, ptr %scratch) nounwind {
 entry:
   %source = load ptr, ptr %args, align 8
@@ -500,7 +520,12 @@ entry:
   %source.row = getelementptr i8, ptr %source, i64 %from
   %count = sub i64 %end, %begin
   %size = mul i64 %count, %bytes
+  %in.place = icmp eq ptr %target.row, %source.row
+  br i1 %in.place, label %done, label %copy
+copy:
   call void @llvm.memcpy.p0.p0.i64(ptr %target.row, ptr %source.row, i64 %size, i1 false)
+  br label %done
+done:
   ret void
 }
 
