@@ -57,7 +57,7 @@ def run_kernel(kernel: Kernel, buffers: Sequence[Array], batch: int, uniform: Un
         case Walk.TILES:
             run.product()
             run.nest()
-        case Walk.SCATTER:
+        case Walk.SCATTER | Walk.SCATTER_BY_ROW:
             run.scatter()
         case Walk.CUMULATE:
             run.cumulate()
@@ -237,16 +237,19 @@ class _Run:
         self.buffers[contraction.tile] = tile.reshape(-1)
 
     def scatter(self) -> None:
-        """result[outer, index[row], column] += update[outer, row, column]."""
+        """result[outer, index[row], column] += update[outer, row, column]; by row, index[outer, row]."""
         kernel = self.kernel
         indices, updates, result = self.buffers
         assert kernel.total is not None
         outer, rows, columns, extent = map(self.size, (kernel.outer, kernel.rows, kernel.columns, kernel.total))
-        places = np.clip(indices[:rows].astype(np.int64), 0, extent - 1)
+        lists = outer if kernel.walk is Walk.SCATTER_BY_ROW else 1
+        places = np.clip(indices[: lists * rows].astype(np.int64), 0, extent - 1).reshape(lists, rows)
         sums = np.zeros((outer, extent, columns), result.dtype)
         with np.errstate(all="ignore"):
-            for row, place in enumerate(places):
-                sums[:, place] += updates[: outer * rows * columns].reshape(outer, rows, columns)[:, row]
+            for row in range(rows):
+                sums[np.arange(outer), places[:, row]] += updates[: outer * rows * columns].reshape(
+                    outer, rows, columns
+                )[:, row]
         result[: sums.size] = sums.reshape(-1)
 
     def cumulate(self) -> None:

@@ -168,6 +168,7 @@ class Walk(Enum):
     COLUMNS = "columns"  # an item is a block of columns: reductions go over the rows
     TILES = "tiles"  # an item is a tile of a contraction; the stage's values are its elements
     SCATTER = "scatter"  # an item is a block of columns: rows are added into the result at their index
+    SCATTER_BY_ROW = "scatter by row"  # as SCATTER, each outer block by indices of its own
     CUMULATE = "cumulate"  # an item is a block of columns: running sums over the rows
     FETCH = "fetch"  # an item is a row, gathered from the caller's data
     COLLECT = "collect"  # an item is a row, handed to the caller

@@ -36,7 +36,7 @@ VISIBLE = {
     Space.COLUMN: frozenset((Space.COLUMN, Space.SCALAR)),
     Space.SCALAR: frozenset((Space.SCALAR,)),
 }
-WITHOUT_STAGES = (Walk.SCATTER, Walk.CUMULATE, Walk.FETCH, Walk.COLLECT)
+WITHOUT_STAGES = (Walk.SCATTER, Walk.SCATTER_BY_ROW, Walk.CUMULATE, Walk.FETCH, Walk.COLLECT)
 
 
 def verify_kernel(kernel: Kernel, stage: str = "to_loops") -> None:

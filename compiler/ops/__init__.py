@@ -3,6 +3,7 @@
 from compiler.graph.op import Op
 from compiler.ops.contraction import Contraction
 from compiler.ops.control import CustomGradient, StopGradient
+from compiler.ops.draws import Threefry
 from compiler.ops.elementwise import (
     Abs,
     Add,
@@ -81,6 +82,7 @@ OPS: tuple[type[Op], ...] = (
     Where,
     FusedMultiplyAdd,
     Cast,
+    Threefry,
     # reductions
     Sum,
     Max,

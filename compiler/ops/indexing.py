@@ -20,7 +20,7 @@ from compiler.ops.rules import (
     expect_operands,
 )
 from compiler.record import record
-from compiler.types import BatchExtent, DType, TensorType
+from compiler.types import BatchExtent, DType, Shape, TensorType, depends_on_batch
 
 _BATCH = BatchExtent()
 
@@ -28,9 +28,13 @@ _BATCH = BatchExtent()
 @final
 @record
 class Gather(Op):
-    """Operands (x, indices): along `axis` of x, the elements at the indices; their axes stand in its place."""
+    """Operands (x, indices): along `axis` of x, the elements at the indices; their axes stand in its place.
+
+    With `by_row`, axis 0 of both counts rows, and each row of x is picked from by its own row of indices.
+    """
 
     axis: int
+    by_row: bool = False
     name = "gather"
     category = Category.INDEXING
 
@@ -44,7 +48,8 @@ class Gather(Op):
             raise TypeRuleError(f"axis {self.axis} of {x} is the batch, from which rows cannot be picked by index")
         if extent == 0:
             raise TypeRuleError(f"axis {self.axis} of {x} is empty, so no index can pick from it")
-        shape = (*x.shape[: self.axis], *indices.shape, *x.shape[self.axis + 1 :])
+        _expect_rows(self.name, self.axis, self.by_row, x, indices)
+        shape = (*x.shape[: self.axis], *indices.shape[self.by_row :], *x.shape[self.axis + 1 :])
         expect_one_batch_extent(self.name, shape)
         return (TensorType(x.dtype, shape),)
 
@@ -54,11 +59,17 @@ class Gather(Op):
         x, indices = node.operands
         extent = x.type.shape[self.axis]
         assert isinstance(extent, int)
-        return builder.emit(ScatterAdd(self.axis, extent), indices, cotangents[0]), None
+        return builder.emit(ScatterAdd(self.axis, extent, self.by_row), indices, cotangents[0]), None
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         x, indices = operands
-        return (np.take(x, np.clip(indices, 0, x.shape[self.axis] - 1), axis=self.axis),)
+        places = np.clip(indices, 0, x.shape[self.axis] - 1)
+        if self.by_row:
+            rows = zip(x, places, strict=True)
+            taken = [np.take(row, own, axis=self.axis - 1) for row, own in rows]
+            empty = (0, *x.shape[1 : self.axis], *places.shape[1:], *x.shape[self.axis + 1 :])
+            return (np.stack(taken) if taken else np.zeros(empty, x.dtype),)
+        return (np.take(x, places, axis=self.axis),)
 
     @classmethod
     def samples(cls) -> tuple[Sample, ...]:
@@ -67,6 +78,10 @@ class Gather(Op):
             Sample(cls(1), (TensorType(DType.F32, (_BATCH, 4)), TensorType(DType.I64, (2, 3))), ((-2, 2), (-1, 6))),
             Sample(cls(0), (TensorType(DType.F32, (4,)), TensorType(DType.U8)), ((-2, 2), (0, 4))),
             Sample(cls(0), (TensorType(DType.I32, (4, 2)), TensorType(DType.I32, (3,))), ((-9, 9), (0, 4))),
+            *(
+                Sample(cls(axis, by_row=True), (TensorType(DType.F32, x), TensorType(DType.I32, i)), ((-2, 2), (-1, 6)))
+                for axis, x, i in _BY_ROW
+            ),
         )
 
 
@@ -75,11 +90,12 @@ class Gather(Op):
 class ScatterAdd(Op):
     """Operands (indices, updates): zeros with `extent` elements along `axis`, the updates added in index order.
 
-    The axes of `indices` stand in `updates` from `axis` on, as in the result of `gather`.
+    The axes of `indices` stand in `updates` from `axis` on, as in the result of `gather`; so does `by_row`.
     """
 
     axis: int
     extent: int
+    by_row: bool = False
     name = "scatter_add"
     category = Category.INDEXING
 
@@ -88,8 +104,9 @@ class ScatterAdd(Op):
         indices, updates = operands
         expect_dtype("the first operand of scatter_add", indices, INTEGERS)
         expect_dtype("the second operand of scatter_add", updates, (*FLOATS, DType.I32, DType.I64))
-        end = self.axis + indices.rank
-        if self.axis < 0 or updates.shape[self.axis : end] != indices.shape or self.extent < 1:
+        _expect_rows(self.name, self.axis, self.by_row, updates, indices)
+        end = self.axis + indices.rank - self.by_row
+        if self.axis < 0 or updates.shape[self.axis : end] != indices.shape[self.by_row :] or self.extent < 1:
             raise TypeRuleError(
                 f"scatter_add along axis {self.axis} of extent {self.extent}: the axes of the indices {indices} "
                 f"do not stand there in the updates {updates}"
@@ -99,15 +116,23 @@ class ScatterAdd(Op):
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
         if cotangents[0] is None:
             return (None, None)
-        return None, builder.emit(Gather(self.axis), cotangents[0], node.operands[0])
+        return None, builder.emit(Gather(self.axis, self.by_row), cotangents[0], node.operands[0])
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         indices, updates = operands
-        before, after = updates.shape[: self.axis], updates.shape[self.axis + indices.ndim :]
-        rows = np.moveaxis(updates.reshape((*before, indices.size, *after)), self.axis, 0)
+        if not self.by_row:
+            return (self._sums(indices, updates, self.axis),)
+        pairs = zip(indices, updates, strict=True)
+        found = [self._sums(own, row, self.axis - 1) for own, row in pairs]
+        empty = (0, *updates.shape[1 : self.axis], self.extent, *updates.shape[self.axis + indices.ndim - 1 :])
+        return (np.stack(found) if found else np.zeros(empty, updates.dtype),)
+
+    def _sums(self, indices: Array, updates: Array, axis: int) -> Array:
+        before, after = updates.shape[:axis], updates.shape[axis + indices.ndim :]
+        rows = np.moveaxis(updates.reshape((*before, indices.size, *after)), axis, 0)
         result = np.zeros((self.extent, *before, *after), updates.dtype)
         np.add.at(result, np.clip(indices.reshape(-1), 0, self.extent - 1), rows)
-        return (np.moveaxis(result, 0, self.axis),)
+        return np.moveaxis(result, 0, axis)
 
     @classmethod
     def samples(cls) -> tuple[Sample, ...]:
@@ -119,4 +144,31 @@ class ScatterAdd(Op):
                 cls(1, 4), (TensorType(DType.I64, (2, 3)), TensorType(DType.F32, (_BATCH, 2, 3))), ((-1, 6), (-2, 2))
             ),
             Sample(cls(0, 3), (TensorType(DType.U8), TensorType(DType.F32)), ((0, 3), (-2, 2))),
+            Sample(cls(1, 3), (TensorType(DType.I32), TensorType(DType.F32, (_BATCH, 2))), ((0, 3), (-2, 2))),
+            *(
+                Sample(
+                    cls(axis, 4, by_row=True),
+                    (TensorType(DType.I32, i), TensorType(DType.F32, (*x[:axis], *i[1:], *x[axis + 1 :]))),
+                    ((-1, 6), (-2, 2)),
+                )
+                for axis, x, i in _BY_ROW
+            ),
         )
+
+
+# The axis, x and indices of samples in which each row has its own indices.
+_BY_ROW: tuple[tuple[int, Shape, Shape], ...] = (
+    (1, (_BATCH, 4), (_BATCH, 3)),
+    (2, (_BATCH, 2, 4), (_BATCH, 3)),
+    (1, (3, 4, 2), (3, 2, 2)),
+    (1, (_BATCH, 5, 2), (_BATCH,)),
+)
+
+
+def _expect_rows(name: str, axis: int, by_row: bool, x: TensorType, indices: TensorType) -> None:
+    if not by_row:
+        return
+    if axis < 1 or not indices.shape or indices.shape[0] != x.shape[0]:
+        raise TypeRuleError(f"{name} by row needs as many rows of indices as of {x}, but got {indices}")
+    if depends_on_batch((*x.shape[1:], *indices.shape[1:])):
+        raise TypeRuleError(f"{name} by row needs the batch of {x} and {indices} as their first axis")

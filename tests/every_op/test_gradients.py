@@ -41,7 +41,7 @@ def wide_arrays(sample: Sample) -> dict[str, np.ndarray]:
 def test_ops_without_a_tested_gradient_are_these() -> None:
     untested = {op.name for op in OPS} - {sample.op.name for sample in DIFFERENTIABLE}
     sources = {"constant", "iota", "batch_size", "random_uniform"}
-    discrete = {"not", "and", "or", "eq", "ne", "lt", "le", "argmax"}
+    discrete = {"not", "and", "or", "eq", "ne", "lt", "le", "argmax", "threefry"}
     assert untested == sources | discrete | {"stop_gradient", "custom_gradient"}
 
 

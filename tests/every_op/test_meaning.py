@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,42 +42,61 @@ def _cumulative(op: Any, x: Any) -> Any:
 
 
 def _take(op: Any, x: Any, indices: Any) -> Any:
+    if op.by_row:
+        return np.array(
+            [_take(replace(op, axis=op.axis - 1, by_row=False), *row) for row in zip(x, indices, strict=True)]
+        )
     return np.take(x, indices.astype(int), axis=op.axis, mode="clip")
 
 
 def _scatter(op: Any, indices: Any, updates: Any) -> Any:
+    if op.by_row:
+        inner = replace(op, axis=op.axis - 1, by_row=False)
+        return np.array([_scatter(inner, *row) for row in zip(indices, updates, strict=True)])
     chosen = np.clip(indices.astype(int), 0, op.extent - 1)[..., None] == np.arange(op.extent)
     places = range(op.axis, op.axis + indices.ndim)
     return np.moveaxis(np.tensordot(updates, chosen, axes=(tuple(places), tuple(range(indices.ndim)))), -1, op.axis)
 
 
-def _threefry_draw(op: Any, seed: Any, step: Any) -> Any:
-    """The definition in plain Python integers."""
+def _threefry(key: int, counter: int) -> int:
+    """The definition in plain Python integers: of both, the low 32 bits come first."""
+    mask = 0xFFFFFFFF
+    k0, k1 = key & mask, key >> 32 & mask
+    keys = (k0, k1, 0x1BD11BDA ^ k0 ^ k1)
+    x0, x1 = ((counter & mask) + k0) & mask, ((counter >> 32 & mask) + k1) & mask
+    for i in range(20):
+        turn = (13, 15, 26, 6, 17, 29, 16, 24)[i % 8]
+        x0 = (x0 + x1) & mask
+        x1 = ((x1 << turn | x1 >> (32 - turn)) & mask) ^ x0
+        if i % 4 == 3:
+            j = i // 4 + 1
+            x0, x1 = (x0 + keys[j % 3]) & mask, (x1 + keys[(j + 1) % 3] + j) & mask
+    return x0 | x1 << 32
 
-    def threefry(k0: int, k1: int, x0: int, x1: int) -> tuple[int, int]:
-        keys, mask = (k0, k1, 0x1BD11BDA ^ k0 ^ k1), 0xFFFFFFFF
-        x0, x1 = (x0 + k0) & mask, (x1 + k1) & mask
-        for i in range(20):
-            turn = (13, 15, 26, 6, 17, 29, 16, 24)[i % 8]
-            x0 = (x0 + x1) & mask
-            x1 = ((x1 << turn | x1 >> (32 - turn)) & mask) ^ x0
-            if i % 4 == 3:
-                j = i // 4 + 1
-                x0, x1 = (x0 + keys[j % 3]) & mask, (x1 + keys[(j + 1) % 3] + j) & mask
-        return x0, x1
 
-    seed, step = int(seed) & (2**64 - 1), int(step)
-    key = threefry(seed & 0xFFFFFFFF, seed >> 32, step & 0xFFFFFFFF, op.stream)
+def _unit(words: int) -> float:
+    return (words >> 8 & 0xFFFFFF) / 2**24
+
+
+def _stream_draw(op: Any, seed: Any, step: Any) -> Any:
+    key = _threefry(int(seed), int(step) & 0xFFFFFFFF | op.stream << 32)
     shape = at_batch(op.shape, BATCH)
-    draws = [(threefry(*key, e, 0)[0] >> 8) / 2**24 for e in range(math.prod(shape))]
-    return np.array(draws).reshape(shape)
+    return np.array([_unit(_threefry(key, e)) for e in range(math.prod(shape))]).reshape(shape)
+
+
+def _keyed_draw(op: Any, keys: Any, counters: Any) -> Any:
+    words = [_threefry(int(k), int(c)) for k, c in zip(keys.flat, counters.flat, strict=True)]
+    if op.dtype is DType.I64:
+        return np.array(words, np.uint64).astype(np.int64).reshape(keys.shape)
+    return np.array([_unit(w) for w in words]).reshape(keys.shape)
 
 
 MEANINGS: dict[str, Callable[..., Any]] = {
     "constant": lambda op: op.value,
     "iota": lambda op: np.indices(at_batch(op.shape, BATCH))[op.axis],
     "batch_size": lambda op: BATCH,
-    "random_uniform": _threefry_draw,
+    "random_uniform": _stream_draw,
+    "threefry": _keyed_draw,
     "neg": lambda op, x: -x,
     "exp": lambda op, x: math.e**x,
     "log": lambda op, x: np.log2(x) * math.log(2),
