@@ -1,0 +1,124 @@
+"""The register tile of a contraction: a block of rows and vectors of columns, summed over all of k."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.record import record
+from compiler.targets.cpu.packing import AHEAD
+from compiler.targets.cpu.text import LANES, REGISTER, Text, literal
+from compiler.targets.cpu.tiles import TileShape
+from compiler.types import DType
+
+DEEPEST_UNROLL = 4
+FEW_ROWS = 4  # up to here the right operand streams through once; it, and large packed panels, are asked for AHEAD
+NEAR = 4  # the same for the left operand where a step of k leads far away
+
+
+@record
+class SummedAxis:
+    """One summed axis at run time: its extent, and its step in both operands."""
+
+    extent: str
+    lhs_stride: int
+    rhs_stride: int
+
+
+@record
+class RegisterTile:
+    """What the inner loops need to know: `places` are those of the rows in the left operand, from the first."""
+
+    shape: TileShape
+    dtype: DType
+    places: tuple[int, ...]
+    is_packed: bool  # a large panel, whose lines are asked for before their use
+
+    @property
+    def vector(self) -> str:
+        return f"<{LANES} x {REGISTER[self.dtype]}>"
+
+    @property
+    def zero(self) -> str:
+        return f"splat ({REGISTER[self.dtype]} {literal(0.0, self.dtype)})"
+
+    @property
+    def slots(self) -> int:
+        return self.shape.rows * self.shape.vectors
+
+
+def multiplied(
+    text: Text, tile: RegisterTile, axes: Sequence[SummedAxis], lhs: str, rhs: str, accumulators: Sequence[str]
+) -> list[str]:
+    """The accumulators, row by row, after summing over `axes`, outermost first."""
+    type_ = REGISTER[tile.dtype]
+    carries = [(tile.vector, a) for a in accumulators]
+    axis = axes[0]
+    if len(axes) > 1:
+
+        def outer_body(index: str, carried: list[str]) -> list[str]:
+            inner_lhs = text.pointer(lhs, text.mul(index, axis.lhs_stride), type_)
+            inner_rhs = text.pointer(rhs, text.mul(index, axis.rhs_stride), type_)
+            return multiplied(text, tile, axes[1:], inner_lhs, inner_rhs, carried)
+
+        return text.loop("0", axis.extent, 1, carries, outer_body)
+
+    def step(index: str, carried: list[str], times: int) -> list[str]:
+        left = text.pointer(lhs, text.mul(index, axis.lhs_stride), type_)
+        right = text.pointer(rhs, text.mul(index, axis.rhs_stride), type_)
+        for turn in range(times):
+            carried = _rank_one(text, tile, axis, left, right, turn, carried)
+        return carried
+
+    unroll = _unroll(axis.extent, tile)
+    if unroll == 1:
+        return text.loop("0", axis.extent, 1, carries, lambda i, c: step(i, c, 1))
+    if axis.extent.startswith("%"):
+        stop = text.let(f"and i64 {axis.extent}, {-unroll}")
+    else:
+        stop = str(int(axis.extent) // unroll * unroll)
+    values = text.loop("0", stop, unroll, carries, lambda i, c: step(i, c, unroll))
+    if stop == axis.extent:
+        return values
+    rest = [(t, v) for (t, _), v in zip(carries, values, strict=True)]
+    return text.loop(stop, axis.extent, 1, rest, lambda i, c: step(i, c, 1))
+
+
+def _unroll(extent: str, tile: RegisterTile) -> int:
+    """Steps of k that are written one after the other; short sums are divided evenly where they can be."""
+    usual = DEEPEST_UNROLL if tile.slots > 4 else 8
+    if extent.startswith("%"):
+        return usual
+    number = int(extent)
+    if number > 64 or number % usual == 0:
+        return usual if number >= usual else 1
+    return max(step for step in range(1, 9) if number % step == 0)
+
+
+def _rank_one(
+    text: Text, tile: RegisterTile, axis: SummedAxis, left: str, right: str, turn: int, accumulators: Sequence[str]
+) -> list[str]:
+    """One k: the vectors of the right operand, and one broadcast of the left for each row."""
+    type_, size, vector, shape = REGISTER[tile.dtype], tile.dtype.size, tile.vector, tile.shape
+    suffix = f"v{LANES}{'f32' if type_ == 'float' else 'f64'}"
+    columns: list[str] = []
+    for part in range(shape.vectors):
+        place = text.pointer(right, str(turn * axis.rhs_stride + part * LANES), type_)
+        columns.append(text.let(f"load {vector}, ptr {place}, align {size}"))
+        if tile.is_packed or shape.rows <= FEW_ROWS:
+            later = text.pointer(right, str((turn + AHEAD) * axis.rhs_stride + part * LANES), type_)
+            text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
+    if tile.places == tuple(range(shape.rows)) and axis.lhs_stride > 2 * LANES:
+        for column in (0, shape.rows - 1):
+            later = text.pointer(left, str(column + (turn + NEAR) * axis.lhs_stride), type_)
+            text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
+    following = list(accumulators)
+    for row, offset in enumerate(tile.places):
+        place = text.pointer(left, str(offset + turn * axis.lhs_stride), type_)
+        scalar = text.splat(text.let(f"load {type_}, ptr {place}, align {size}"), type_)
+        for part in range(shape.vectors):
+            slot = row * shape.vectors + part
+            following[slot] = text.let(
+                f"call {vector} @llvm.fma.{suffix}"
+                f"({vector} {scalar}, {vector} {columns[part]}, {vector} {following[slot]})"
+            )
+    return following

@@ -1,0 +1,242 @@
+"""Panels: blocks of columns of a right operand, copied so that a register tile reads them in one stretch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import Enum
+
+from compiler.loops.ir import ContractedAxis, TileContract
+from compiler.schedule.access import count
+from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText, SharedPointer
+from compiler.targets.cpu.text import LANES, REGISTER, Text
+from compiler.targets.cpu.tiles import TileShape, Tiling, depth_of, nominal, nominal_rows
+from compiler.types import BatchExtent
+
+AHEAD = 8  # how many steps of k before its use a packed vector is asked for
+
+
+class Packing(Enum):
+    """Where the panels of the right operand are copied to dense blocks."""
+
+    NONE = "none"  # a single tile of rows reads each panel once
+    OWN = "own"  # by each thread, into its scratch, when it comes to a panel
+    SHARED = "shared"  # by a function of its own, all of them, for left operands that are walked in blocks
+
+
+def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> Packing:
+    """Where to pack the panels; the right operand `lasts` where it is the same from call to call."""
+    if is_packed(contract, cut.shape):
+        return Packing.NONE
+    is_static = all(isinstance(axis.extent, int) for axis in contract.k)
+    if lasts and is_static and not any(axis.rhs_stride for axis in contract.outer):
+        return Packing.SHARED
+    if cut.block and is_static and not contract.outer:
+        return Packing.SHARED
+    rows = nominal(cut.walk.extent, batch) * cut.walk.unit
+    if cut.turns_outside:
+        rows *= nominal_rows(cut.walk.outer, batch)
+    if contract.rhs_n_stride != 1 or rows > cut.shape.rows:
+        return Packing.OWN
+    return Packing.NONE
+
+
+def is_packed(contract: TileContract, shape: TileShape) -> bool:
+    """Whether the right operand lies as a single panel would."""
+    axes = packed_axes(contract, shape.width)
+    return contract.rhs_n_stride == 1 and contract.n == shape.width and axes == contract.k
+
+
+def packs_rows(contract: TileContract, shape: TileShape) -> bool:
+    """Whether the left operand is packed too: its rows would fall on the same few lines of the first-level cache."""
+    fits = isinstance(contract.m, int) and shape.rows <= LANES  # the rows of one k stand in LANES places
+    return fits and len(contract.k) == 1 and contract.k[0].lhs_stride == 1
+
+
+def pack_all(k: KernelText, contract: TileContract, shape: TileShape, panels: int, turned: int) -> KernelCode:
+    """A function of its own that packs every panel, and then the rows of `turned` tiles; an item is one of them."""
+    width = shape.vectors * LANES
+    packer = KernelText(replace(k.kernel, prologue=(), stages=()), k.machine, k.lines)
+    packer.open()
+    text, type_ = packer.text, REGISTER[contract.dtype]
+    shared = packer.argument(SharedPointer(), "ptr")
+
+    def panel_body(panel: str, carried: list[str]) -> list[str]:
+        column = text.mul(panel, width)
+        right = text.add(text.mul(column, contract.rhs_n_stride), contract.rhs_offset)
+        source = text.pointer(packer.bases[contract.rhs], right, type_)
+        target = text.pointer(shared, text.mul(panel, panel_elements(contract, width)), type_)
+        pack(packer, contract, width, column, source, target)
+        return []
+
+    def tile_body(tile: str, carried: list[str]) -> list[str]:
+        assert isinstance(contract.m, int)
+        start = text.mul(tile, shape.rows)
+        row = text.minimum(start, str(max(0, contract.m - shape.rows)))
+        left = text.add(text.mul(row, contract.lhs_m_stride), contract.lhs_offset)
+        source = text.pointer(packer.bases[contract.lhs], left, type_)
+        begin = panels * panel_elements(contract, width)
+        target = text.pointer(shared, text.add(text.mul(tile, depth_of(contract) * LANES), begin), type_)
+        _turn_rows(packer, contract, min(shape.rows, contract.m), source, target)
+        return []
+
+    middle = text.maximum(text.minimum("%end", str(panels)), "%begin")
+    with packer.of(contract):
+        text.loop("%begin", middle, 1, [], panel_body)
+        if turned:
+            first = text.let(f"sub i64 {middle}, {panels}")
+            last = text.let(f"sub i64 %end, {panels}")
+            text.loop(first, last, 1, [], tile_body)
+    return packer.close(Items(panels + turned))
+
+
+def _turn_rows(k: KernelText, contract: TileContract, rows: int, source: str, target: str) -> None:
+    """Store `rows` rows so that for each k their elements lie side by side, in LANES places."""
+    text, type_, size = k.text, REGISTER[contract.dtype], contract.dtype.size
+    vector = f"<{LANES} x {type_}>"
+    depth = depth_of(contract)
+
+    def block(index: str, carried: list[str]) -> list[str]:
+        loaded: list[str] = []
+        for lane in range(LANES):
+            place = text.pointer(source, text.add(index, min(lane, rows - 1) * contract.lhs_m_stride), type_)
+            loaded.append(text.let(f"load {vector}, ptr {place}, align {size}"))
+        for lane, row in enumerate(_turned(text, loaded, type_)):
+            place = text.pointer(target, text.mul(text.add(index, lane), LANES), type_)
+            text.line(f"store {vector} {row}, ptr {place}, align {size}")
+        return []
+
+    whole = depth // LANES * LANES
+    text.loop("0", str(whole), LANES, [], block)
+    if depth % LANES:
+        for lane in range(rows):
+
+            def single(index: str, carried: list[str], lane: int = lane) -> list[str]:
+                place = text.pointer(source, text.add(index, lane * contract.lhs_m_stride), type_)
+                value = text.let(f"load {type_}, ptr {place}, align {size}")
+                there = text.pointer(target, text.add(text.mul(index, LANES), lane), type_)
+                text.line(f"store {type_} {value}, ptr {there}, align {size}")
+                return []
+
+            text.loop(str(whole), str(depth), 1, [], single)
+
+
+def panel_elements(contract: TileContract, width: int) -> int:
+    """The room of a packed panel, for `batch = 1`. A turned one is written in whole blocks; batches have that slack."""
+    depth = depth_of(contract)
+    if contract.rhs_n_stride != 1 and all(isinstance(axis.extent, int) for axis in contract.k):
+        depth = -(-depth // LANES) * LANES
+    return depth * width
+
+
+def panel_base(k: KernelText, contract: TileContract, width: int, packing: Packing) -> str:
+    """The block of packed panels: the shared one, or the thread's own, behind everything else in its scratch."""
+    if packing is Packing.NONE:
+        return ""
+    if packing is Packing.SHARED:
+        return k.argument(SharedPointer(), "ptr")
+    size = panel_elements(contract, width) * contract.dtype.size
+    base = k.text.let(f"getelementptr i8, ptr %scratch, i64 {k.scratch_bytes}", "p")
+    if any(isinstance(axis.extent, BatchExtent) for axis in contract.k):
+        k.scratch_batch_bytes = size
+    else:
+        k.scratch_bytes += size
+    return base
+
+
+def packed_axes(contract: TileContract, width: int) -> tuple[ContractedAxis, ...]:
+    """The summed axes with the strides that a packed panel has."""
+    axes: list[ContractedAxis] = []
+    step = width
+    for axis in reversed(contract.k):
+        axes.append(ContractedAxis(axis.extent, axis.lhs_stride, step))
+        step *= count(axis.extent)
+    return tuple(reversed(axes))
+
+
+def pack(k: KernelText, contract: TileContract, width: int, column: str, source: str, target: str) -> None:
+    """Copy a panel so that the `width` columns of one k lie side by side, and the next k behind them."""
+    if contract.rhs_n_stride != 1:
+        _pack_transposed(k, contract, width, column, source, target)
+        return
+    text, type_, size = k.text, REGISTER[contract.dtype], contract.dtype.size
+    vector = f"<{LANES} x {type_}>"
+
+    def over(axes: Sequence[ContractedAxis], packed: Sequence[ContractedAxis], source: str, target: str) -> None:
+        def body(index: str, carried: list[str]) -> list[str]:
+            here = text.pointer(source, text.mul(index, axes[0].rhs_stride), type_)
+            there = text.pointer(target, text.mul(index, packed[0].rhs_stride), type_)
+            if len(axes) > 1:
+                over(axes[1:], packed[1:], here, there)
+                return []
+            for part in range(width // LANES):
+                later = text.pointer(here, str(AHEAD * axes[0].rhs_stride + part * LANES), type_)
+                text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
+                loaded = text.pointer(here, str(part * LANES), type_)
+                name = text.let(f"load {vector}, ptr {loaded}, align {size}")
+                text.line(f"store {vector} {name}, ptr {text.pointer(there, str(part * LANES), type_)}, align 64")
+            return []
+
+        text.loop("0", k.extent(axes[0].extent), 1, [], body)
+
+    over(contract.k, packed_axes(contract, width), source, target)
+
+
+def _pack_transposed(k: KernelText, contract: TileContract, width: int, column: str, source: str, target: str) -> None:
+    """As `_pack`, from an operand whose k lie side by side: blocks of LANES x LANES turn in registers."""
+    text, type_, size = k.text, REGISTER[contract.dtype], contract.dtype.size
+    vector = f"<{LANES} x {type_}>"
+    (axis,) = contract.k
+    depth = k.extent(axis.extent)
+    starts = _column_starts(text, contract, width, column)
+
+    def block(index: str, carried: list[str]) -> list[str]:
+        for part in range(width // LANES):
+            rows: list[str] = []
+            for lane in range(LANES):
+                place = text.pointer(source, text.add(starts[part * LANES + lane], index), type_)
+                rows.append(text.let(f"load {vector}, ptr {place}, align {size}"))
+            for lane, row in enumerate(_turned(text, rows, type_)):
+                here = text.add(text.mul(text.add(index, lane), width), part * LANES)
+                place = text.pointer(target, here, type_)
+                text.line(f"store {vector} {row}, ptr {place}, align 64")
+        return []
+
+    text.loop("0", _ceil_to(text, depth, LANES), LANES, [], block)
+
+
+def _column_starts(text: Text, contract: TileContract, width: int, column: str) -> list[str]:
+    """Where the columns of a panel start, as offsets from its first; behind the last column, that one again."""
+    if contract.n % width == 0:
+        return [str(lane * contract.rhs_n_stride) for lane in range(width)]
+    last = text.let(f"sub i64 {contract.n - 1}, {column}")
+    return [text.mul(text.minimum(str(lane), last), contract.rhs_n_stride) for lane in range(width)]
+
+
+def _ceil_to(text: Text, number: str, step: int) -> str:
+    if not number.startswith("%"):
+        return str(-(-int(number) // step) * step)
+    return text.let(f"and i64 {text.add(number, step - 1)}, {-step}")
+
+
+def _turned(text: Text, rows: Sequence[str], type_: str) -> list[str]:
+    """The transpose of LANES vectors of LANES elements, in log2(LANES) rounds of two-operand shuffles."""
+    vector = f"<{LANES} x {type_}>"
+    now = list(rows)
+    distance = 1
+    while distance < LANES:
+        following = list(now)
+        for low in range(LANES):
+            if low & distance:
+                continue
+            high = low | distance
+            first = [lane if not lane & distance else LANES + (lane ^ distance) for lane in range(LANES)]
+            second = [lane | distance if not lane & distance else LANES + lane for lane in range(LANES)]
+            for place, picks in ((low, first), (high, second)):
+                listed = ", ".join(f"i32 {p}" for p in picks)
+                following[place] = text.let(
+                    f"shufflevector {vector} {now[low]}, {vector} {now[high]}, <{LANES} x i32> <{listed}>"
+                )
+        now = following
+        distance *= 2
+    return now

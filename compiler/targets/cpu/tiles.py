@@ -1,0 +1,208 @@
+"""How a contraction is cut into register tiles: their shape, the order in which they follow, where each starts."""
+
+from __future__ import annotations
+
+from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
+from compiler.record import record
+from compiler.schedule.access import count
+from compiler.targets.cpu.kernel_text import Items, KernelText
+from compiler.targets.cpu.machine import Machine
+from compiler.targets.cpu.text import LANES, Text
+from compiler.types import BatchExtent, Extent
+
+WIDEST = 16  # vectors of columns in a tile
+MOST_ROWS = 28
+
+
+@record
+class TileShape:
+    """Rows and vectors of columns of a register tile. With `lines` above 1, the rows are that many whole lines."""
+
+    rows: int
+    vectors: int
+    lines: int = 1
+
+    @property
+    def width(self) -> int:
+        return self.vectors * LANES
+
+
+@record
+class RowWalk:
+    """The units in which tiles step along the rows: single rows, or lines of `unit` rows, of which one takes `step`.
+
+    `stride` lies between units of the left operand; `outer` are the axes that tiles do not step along.
+    """
+
+    extent: Extent
+    unit: int
+    step: int
+    stride: int
+    outer: tuple[OuterAxis, ...]
+
+    def places(self, contract: TileContract, rows: int) -> tuple[int, ...]:
+        """Where the rows of a tile lie in the left operand, from its first."""
+        return tuple(
+            row // self.unit * self.stride + row % self.unit * (contract.lhs_m_stride if self.unit > 1 else 0)
+            for row in range(rows)
+        )
+
+
+@record
+class Tiling:
+    """A contraction cut into tiles: `panels` of columns, blocks of `block` tiles of rows (0: no blocks)."""
+
+    shape: TileShape
+    walk: RowWalk
+    panels: int
+    block: int
+    turns_outside: bool  # the panel is the outermost index, outside of the outer axes
+
+
+def nominal(extent: Extent, batch: int) -> int:
+    return extent.multiple * batch if isinstance(extent, BatchExtent) else extent
+
+
+def tiling(contract: TileContract, machine: Machine, batch: int) -> Tiling:
+    """How to cut `contract`; `batch` is the nominal batch."""
+    shape = tile_shape(contract, machine, batch)
+    walk = row_walk(contract, shape)
+    outside = bool(walk.outer) and all(axis.rhs_stride == 0 for axis in walk.outer)
+    block = 0 if outside else _rows_block(contract, shape, machine, batch)
+    return Tiling(shape, walk, -(-contract.n // shape.width), block, outside)
+
+
+def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShape:
+    """A tile that fills the registers: wide for many rows, wider for few, with the rows balanced."""
+    registers = max(1, LANES * contract.dtype.size * 8 // machine.vector_bits)
+    budget = (machine.registers - 6) // registers
+    wanted = -(-contract.n // LANES)
+    line = line_axis(contract)
+    m = nominal(contract.m, batch)
+    rows = m * (nominal(line.extent, batch) if line else 1)
+    vectors = min(wanted, 2 if budget >= 12 else 1)
+    if rows * vectors < budget:
+        vectors = min(wanted, max(vectors, budget // max(rows, 1)), WIDEST)
+    most = max(1, min(budget // vectors, MOST_ROWS))
+    if line is not None and 2 * m <= most:
+        extent = nominal(line.extent, batch)
+        tiles = -(-extent // (most // m))
+        lines = -(-extent // tiles)
+        if lines > 1:
+            return TileShape(lines * m, vectors, lines)
+    tiles = -(-m // most)
+    return TileShape(-(-m // tiles), vectors)
+
+
+def line_axis(contract: TileContract) -> OuterAxis | None:
+    """The outer axis whose steps continue the rows of the result without a gap, so that a tile may span it."""
+    if isinstance(contract.m, BatchExtent) or contract.m < 2:
+        return None
+    step = contract.row_m_step * contract.m
+    found = [axis for axis in contract.outer if axis.rhs_stride == 0 and axis.row_step == step]
+    return found[0] if len(found) == 1 and isinstance(found[0].extent, int) else None
+
+
+def row_walk(contract: TileContract, shape: TileShape) -> RowWalk:
+    if shape.lines == 1:
+        return RowWalk(contract.m, 1, shape.rows, contract.lhs_m_stride, contract.outer)
+    line = line_axis(contract)
+    assert line is not None
+    assert isinstance(contract.m, int)
+    outer = tuple(axis for axis in contract.outer if axis is not line)
+    return RowWalk(line.extent, contract.m, shape.lines, line.lhs_stride, outer)
+
+
+def depth_of(contract: TileContract) -> int:
+    """Summed elements, for `batch = 1`."""
+    product = 1
+    for axis in contract.k:
+        product *= count(axis.extent)
+    return product
+
+
+def nominal_depth(axes: tuple[ContractedAxis, ...], batch: int) -> int:
+    product = 1
+    for axis in axes:
+        product *= nominal(axis.extent, batch)
+    return product
+
+
+def nominal_rows(axes: tuple[OuterAxis, ...], batch: int) -> int:
+    product = 1
+    for axis in axes:
+        product *= nominal(axis.extent, batch)
+    return product
+
+
+def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batch: int) -> int:
+    """Tiles of rows whose left operand fits in the second-level cache beside a panel; 0 for all of them."""
+    elements = nominal_depth(contract.k, batch)
+    room = machine.l2_bytes * 3 // 4 - elements * shape.width * contract.dtype.size
+    fits = max(2, room // max(1, elements * contract.dtype.size * shape.rows))
+    tiles = -(-nominal(contract.m, batch) // shape.rows)
+    if tiles <= fits or shape.lines > 1:
+        return 0
+    return -(-tiles // -(-tiles // fits))  # blocks of equal size
+
+
+def items_of(cut: Tiling) -> Items:
+    """The number of tiles, as a kernel says it."""
+    walk, outer = cut.walk, 1
+    for axis in walk.outer:
+        outer *= count(axis.extent)
+    if any(isinstance(axis.extent, BatchExtent) for axis in walk.outer):
+        assert isinstance(walk.extent, int)
+        return Items(BatchExtent(outer), 1, -(-walk.extent // walk.step) * cut.panels)
+    return Items(walk.extent, walk.step, outer * cut.panels)
+
+
+def decoded(k: KernelText, cut: Tiling, item: str, tiles: str) -> tuple[str, str, str]:
+    """The outer index, panel and tile of an item."""
+    text, panels, block = k.text, cut.panels, cut.block
+    if tiles == "1" and panels == 1:
+        return item, "0", "0"
+    if cut.turns_outside:
+        each = tiles
+        for axis in cut.walk.outer:
+            each = text.mul(each, k.extent(axis.extent))
+        panel, rest = ("0", item) if panels == 1 else _divided(text, item, each)
+        outer, tile = (rest, "0") if tiles == "1" else _divided(text, rest, tiles)
+        return outer, panel, tile
+    outer, inside = _divided(text, item, text.mul(tiles, panels))
+    if not block:
+        return outer, *_divided(text, inside, tiles)
+    group, within = _divided(text, inside, str(block * panels))
+    first = text.mul(group, block)
+    here = text.minimum(text.let(f"sub i64 {tiles}, {first}"), str(block))
+    panel, tile = _divided(text, within, here)
+    return outer, panel, text.add(first, tile)
+
+
+def _divided(text: Text, number: str, divisor: str) -> tuple[str, str]:
+    """Quotient and rest."""
+    return text.let(f"udiv i64 {number}, {divisor}"), text.let(f"urem i64 {number}, {divisor}")
+
+
+def outer_offsets(k: KernelText, axes: tuple[OuterAxis, ...], outer: str) -> tuple[str, str, str]:
+    """Offsets of the outer index in the left operand, the right operand, and the rows of the domain."""
+    text = k.text
+    offsets = ["0", "0", "0"]
+    for number, axis in reversed(list(enumerate(axes))):
+        index = outer
+        if number:
+            outer, index = _divided(text, outer, k.extent(axis.extent))
+        steps = (axis.lhs_stride, axis.rhs_stride, axis.row_step)
+        offsets = [_sum(text, o, text.mul(index, s)) for o, s in zip(offsets, steps, strict=True)]
+    return offsets[0], offsets[1], offsets[2]
+
+
+def _sum(text: Text, left: str, right: str) -> str:
+    return right if left == "0" else text.add(left, right)
+
+
+def ceiling(text: Text, number: str, step: int) -> str:
+    """The quotient, rounded up."""
+    if not number.startswith("%"):
+        return str(-(-int(number) // step))
+    return text.let(f"udiv i64 {text.add(number, step - 1)}, {step}")
