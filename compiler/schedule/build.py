@@ -350,10 +350,10 @@ def is_parallel(instance: Instance, batch: int) -> bool:
     elements_ = 1
     for extent in (kernel.rows, kernel.columns, kernel.outer if kernel.walk is Walk.COLUMNS else 1):
         elements_ *= extent.multiple * batch if isinstance(extent, BatchExtent) else extent
-    work = 1 + sum(len(s.body) for s in kernel.stages)
+    work = elements_ * (1 + sum(len(s.body) for s in kernel.stages))
     if kernel.contraction is not None:
         depth = 1
         for axis in kernel.contraction.k:
             depth *= axis.extent.multiple * batch if isinstance(axis.extent, BatchExtent) else axis.extent
-        work += depth // 4
-    return elements_ * work > SERIAL_WORK * 4
+        work += elements_ * depth // 4 + kernel.contraction.n * depth  # weights for few rows come from far
+    return work > SERIAL_WORK * 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping
 from operator import is_
+from struct import Struct
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,15 +26,10 @@ from compiler.targets.cpu.outlet import Outlet
 from compiler.targets.cpu.runner import (
     ABI_VERSION,
     ENTRY_SLOTS,
-    FRESH,
-    LOCAL,
     PARALLEL,
     PROGRAM_SLOTS,
     SCRATCH_BYTES,
-    SEED,
     SETTINGS,
-    STEP,
-    STOP,
 )
 from compiler.targets.cpu.team import Team
 from compiler.types import BatchExtent, DType
@@ -44,18 +40,21 @@ MOST_TILE_ROWS = 28  # no kernel reads more rows behind the last
 ROUNDING = 16  # the capacity is the batch rounded up to this, and as much again for tiles that overshoot
 
 
+CONTROL = Struct("=Q7q")  # SEED to FRESH
+WORD = (1 << 64) - 1
+
+
 class NativeExecutable:
     """Runs the step table of a manifest on a team."""
 
     def __init__(self, manifest: Manifest, address: Callable[[str], int], team: Team) -> None:
         self.manifest = manifest
         self._team = team
-        self._parallel = team.threads > 1 and any(e.flags & PARALLEL for e in manifest.entries)
+        self._parallel = any(e.flags & PARALLEL for e in manifest.entries)
         self._arguments_offset = 8 * (SETTINGS + len(manifest.settings) + 8)
         flags_offset = self._arguments_offset + 8 * len(manifest.relocations)
         self._control = reserve(flags_offset + len(manifest.watched) + 64)
         control = address_of(self._control)
-        self._words = (ctypes.c_int64 * SETTINGS).from_address(control)
         numbers = ctypes.c_float if manifest.setting_dtype is DType.F32 else ctypes.c_double
         self._settings = [numbers.from_address(control + 8 * (SETTINGS + k)) for k in range(len(manifest.settings))]
         self._flags = memoryview(self._control[flags_offset : flags_offset + len(manifest.watched)])  # type: ignore[arg-type]
@@ -95,11 +94,13 @@ class NativeExecutable:
         first = slots + len(manifest.inputs)
         self._outlets = [Outlet(slot, number) for number, slot in enumerate(manifest.results, first)]
         self._names = [slot.name for slot in manifest.inputs]
-        self._rows: Array = np.arange(0)
-        self._consecutive = self._is_first = False
-        self._none = TensorStore(())
+        self._rows, self._rows_a_step, self._steps = np.arange(0), 0, 0
+        self._phases: list[tuple[int, int, int, int]] = []
         self._fed: list[Array] = []
         self._kept: list[Array] = []
+        self._copied: list[tuple[int, Array]] = []
+        self._all_rows = np.arange(0)
+        self._none = TensorStore(())
         self._bound: tuple[TensorStore | None, int] = (None, 0)
 
     def _entry_table(self, address: Callable[[str], int]) -> Array:
@@ -137,39 +138,33 @@ class NativeExecutable:
         settings: Mapping[str, float] | None = None,
     ) -> Results:
         """Run one step for each `batch` entries of `rows`; see the protocol in `compiler.interface`."""
-        words, flags = self._words, self._flags
-        words[FRESH] = self._bind(tensors)
-        words[SEED] = seed  # wraps to 64 bits
-        words[STEP] = first_step
+        assert isinstance(tensors, TensorStore)
+        fresh = self._bind(tensors)
         if self._settings:
             self._set(settings or {})
-        if rows is not self._rows:
-            self._rows = np.ascontiguousarray(rows, np.int64)
-            self._consecutive = bool((np.diff(self._rows) == 1).all())
-            self._is_first = self._consecutive and len(rows) > 0 and int(rows[0]) == 0
-        full, rest = divmod(len(self._rows), batch)
-        steps = full + (rest > 0)
-        self._make_room(min(batch, len(self._rows)))
-        self._feed(data, steps)
+        given = [data[name] for name in self._names]
+        if rows is not self._rows or batch != self._rows_a_step or not self._is_fed(given):
+            self._prepare(given, rows, batch)
+        for place, raw in self._copied:
+            self._static[place : place + raw.size] = raw
         for outlet in self._outlets:
-            outlet.open(steps, len(self._rows), self._capacity)
+            outlet.open(self._steps, len(self._rows), self._capacity)
         broken: list[tuple[str, int]] = []
-        begin = address_of(self._rows)
-        for first, count, size in ((0, full, batch), (full, 1, rest)):
-            if not count or not size:
-                continue
+        for first, count, size, place in self._phases:
             for number, outlet in enumerate(self._outlets):
                 self._outputs[number] = outlet.address + first * outlet.bytes_for(batch)
-                self._arenas[outlet.slot] = outlet.address if steps == 1 else self._own(outlet.place)
-            words[LOCAL : STOP + 1] = (0, size, begin + 8 * first * batch, count, 0)
-            self._team.run(self._blocks, size, self._capacity, self._team.threads if self._parallel else 1)
-            words[FRESH] = 0
-            if any(flags):
-                raised = [k for k, flag in enumerate(flags) if flag]
-                broken += [(self.manifest.watched[k], first_step + first + count - 1) for k in raised]
-                flags[:] = bytes(len(flags))
-        if self.manifest.writes_tensors and self._bound[0] is not None:
-            self._bound[0].version += 1
+                self._arenas[outlet.slot] = outlet.address if self._steps == 1 else self._own(outlet.place)
+            step = first_step + first
+            CONTROL.pack_into(self._control, 0, seed & WORD, step, 0, size, place, count, 0, fresh)
+            self._team.run(self._blocks, size, self._capacity, self._parallel)
+            fresh = False
+            if any(self._flags):
+                raised = [k for k, flag in enumerate(self._flags) if flag]
+                broken += [(self.manifest.watched[k], step + count - 1) for k in raised]
+                self._flags[:] = bytes(len(self._flags))
+        if self.manifest.writes_tensors:
+            tensors.version += 1
+            self._bound = (tensors, tensors.version)  # what runs once does not depend on what the program writes
         return self._results(tuple(dict.fromkeys(broken)))
 
     def _results(self, broken: tuple[tuple[str, int], ...]) -> Results:
@@ -186,9 +181,11 @@ class NativeExecutable:
         self, inputs: Mapping[str, Array], batch: int = 1, tensors: Tensors | None = None, seed: int = 0
     ) -> dict[str, Array]:
         """One step on whole arrays: batch inputs have `batch` rows each, static inputs their own shape."""
+        if len(self._all_rows) != batch:
+            self._all_rows = np.arange(batch)
         axes = {slot.name: slot.batch_axis for slot in self.manifest.inputs}
         given = {k: np.ascontiguousarray(np.moveaxis(v, axes[k] or 0, 0) if axes[k] else v) for k, v in inputs.items()}
-        results = self.run(tensors or self._none, given, self._first(batch), batch, seed=seed)
+        results = self.run(tensors or self._none, given, self._all_rows, batch, seed=seed)
         found: dict[str, Array] = {}
         for slot in self.manifest.results:
             found[slot.name] = (
@@ -198,13 +195,8 @@ class NativeExecutable:
             )
         return found
 
-    def _first(self, batch: int) -> Array:
-        """The numbers of the first rows, the same array for the same call again."""
-        return self._rows if len(self._rows) == batch and self._is_first else np.arange(batch)
-
-    def _bind(self, tensors: Tensors) -> bool:
+    def _bind(self, tensors: TensorStore) -> bool:
         """Note where the tensors lie; whether their content may differ from that of the call before."""
-        assert isinstance(tensors, TensorStore)
         bound, self._bound = self._bound, (tensors, tensors.version)
         if tensors is bound[0]:
             return tensors.version != bound[1]
@@ -220,17 +212,30 @@ class NativeExecutable:
                 raise CompilerBug("executable", f"no value for the setting '{name}'")
             cell.value = settings[name]
 
-    def _make_room(self, batch: int) -> None:
-        capacity = (batch + ROUNDING - 1) // ROUNDING * ROUNDING + ROUNDING
-        if capacity <= self._capacity:
-            return
-        self._batch = reserve(self.manifest.batch_bytes * capacity + SLACK)
-        each = self.manifest.scratch_bytes + -(-self.manifest.scratch_batch_bytes * capacity // 64) * 64
-        self._scratch = reserve(each * self._team.threads)
-        self._program[SCRATCH_BYTES] = each
-        self._arenas[BATCH_ARENA] = address_of(self._batch)
-        self._arenas[SCRATCH_ARENA] = address_of(self._scratch)
-        self._capacity = capacity
+    def _is_fed(self, given: list[Array]) -> bool:
+        return len(given) == len(self._fed) and all(map(is_, given, self._fed))
+
+    def _prepare(self, given: list[Array], rows: Array, batch: int) -> None:
+        """Room for a call, its phases (the full batches, then a short one), and its inputs."""
+        self._rows, self._rows_a_step = np.ascontiguousarray(rows, np.int64), batch
+        full, rest = divmod(len(rows), batch)
+        self._steps = full + (rest > 0)
+        capacity = -(-min(batch, len(rows)) // ROUNDING) * ROUNDING + ROUNDING
+        if capacity > self._capacity:
+            self._batch = reserve(self.manifest.batch_bytes * capacity + SLACK)
+            each = self.manifest.scratch_bytes + -(-self.manifest.scratch_batch_bytes * capacity // 64) * 64
+            self._scratch = reserve(each * self._team.threads)
+            self._program[SCRATCH_BYTES] = each
+            self._arenas[BATCH_ARENA] = address_of(self._batch)
+            self._arenas[SCRATCH_ARENA] = address_of(self._scratch)
+            self._capacity = capacity
+        begin = address_of(self._rows)
+        self._phases = [
+            (first, count, size, begin + 8 * first * batch)
+            for first, count, size in ((0, full, batch), (full, 1, rest))
+            if count and size
+        ]
+        self._feed(given)
 
     def _own(self, place: tuple[bool, int]) -> int:
         """An address in the arenas, for an input or a result that is copied."""
@@ -239,32 +244,27 @@ class NativeExecutable:
             return self._arenas[BATCH_ARENA] + offset * self._capacity
         return self._arenas[STATIC_ARENA] + offset
 
-    def _feed(self, data: Mapping[str, Array], steps: int) -> None:
+    def _feed(self, given: list[Array]) -> None:
         """Note where each input lies. A single step reads it there, where nothing behind it is read by mistake."""
-        given = [data[name] for name in self._names]
-        if len(given) != len(self._fed) or not all(map(is_, given, self._fed)):
-            self._fed = given
-            self._kept = [
-                np.require(array, NUMPY[slot.dtype], ("C", "A"))
-                for slot, array in zip(self.manifest.inputs, given, strict=True)
-            ]
+        self._kept = [
+            np.require(array, NUMPY[slot.dtype], ("C", "A"))
+            for slot, array in zip(self.manifest.inputs, given, strict=True)
+        ]
+        self._fed = given if all(map(is_, given, self._kept)) else []  # a converted copy serves one call only
+        self._copied = []
+        consecutive = self._steps == 1 and bool((np.diff(self._rows) == 1).all())
+        can_stay = consecutive and len(self._rows) >= min(self.manifest.batch, MOST_TILE_ROWS)
+        first, last = (int(self._rows[0]), int(self._rows[-1]) + 1) if can_stay else (0, 0)
         for number, (slot, array) in enumerate(zip(self.manifest.inputs, self._kept, strict=True)):
             start = self._inputs[number] = address_of(array)
-            size = array.nbytes
-            can_stay = True
-            if slot.batch_axis is not None:
-                enough = len(self._rows) >= min(self.manifest.batch, MOST_TILE_ROWS)
-                can_stay = steps == 1 and self._consecutive and enough
-                if can_stay:
-                    size = slot.row_bytes * (int(self._rows[-1]) + 1)
-            if can_stay and is_readable(start + size, start + array.nbytes):
-                first = int(self._rows[0]) * slot.row_bytes if slot.batch_axis is not None else 0
-                self._arenas[self._input_slots[number]] = start + first
+            in_batch, limit = slot.batch_axis is not None, start + array.nbytes
+            begin, end = (start + first * slot.row_bytes, start + last * slot.row_bytes) if in_batch else (start, limit)
+            if (can_stay or not in_batch) and is_readable(end, limit):
+                self._arenas[self._input_slots[number]] = begin
                 continue
-            self._arenas[self._input_slots[number]] = self._own((slot.batch_axis is not None, slot.offset))
-            if slot.batch_axis is None:
-                raw = array.reshape(-1).view(np.uint8)
-                self._static[slot.offset : slot.offset + raw.size] = raw
+            self._arenas[self._input_slots[number]] = self._own((in_batch, slot.offset))
+            if not in_batch:
+                self._copied.append((slot.offset, array.reshape(-1).view(np.uint8)))
 
 
 def is_readable(end: int, limit: int) -> bool:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from struct import Struct
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +18,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 SPINS = 2500  # waits of some 50 ns each before a thread sleeps
 
+FIELDS = Struct("=7q")  # program, arenas, inputs, outputs, batch, capacity, threads
 WORKER = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32)
 ANNOUNCE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
@@ -43,18 +45,18 @@ class Team:
         self._block = block[start : start + SYNC_BYTES]
         self._sync = self._block.ctypes.data
         self._block[BUDGET : BUDGET + 4].view(np.int32)[0] = SPINS
-        self._fields = (ctypes.c_int64 * 7).from_address(self._sync + JOB_FIELDS)
         self._call = ANNOUNCE(address("dlc_call"))
         self._announce = ANNOUNCE(address("dlc_announce"))
         self._worker = WORKER(address("dlc_worker"))
         self._keep = keep
         self._has_members = False
 
-    def run(self, blocks: tuple[int, int, int, int], batch: int, capacity: int, threads: int) -> None:
+    def run(self, blocks: tuple[int, int, int, int], batch: int, capacity: int, parallel: bool) -> None:
         """Run a job on one thread or on all. `blocks`: addresses of program, arenas, inputs and outputs."""
+        threads = self.threads if parallel else 1
         if threads > 1 and not self._has_members:
             self._gather()
-        self._fields[:] = (*blocks, batch, capacity, threads)
+        FIELDS.pack_into(self._block, JOB_FIELDS, *blocks, batch, capacity, threads)
         self._call(self._sync)
 
     def _gather(self) -> None:
