@@ -11,8 +11,10 @@ from compiler.autodiff import gradients_of
 from compiler.diagnostics import Source, UsageError
 from compiler.executables import executable
 from compiler.frontend.elaborate import elaborate_function
-from compiler.frontend.modules import load_library, load_modules
+from compiler.frontend.library import library_scope
+from compiler.frontend.modules import load_modules
 from compiler.frontend.program import SettingValue
+from compiler.frontend.scope import ModuleScope
 from compiler.frontend.syntax import Module
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
@@ -42,8 +44,7 @@ def compiled_function(
     source: Source, name: str, config: Mapping[str, SettingValue], options: Options
 ) -> CompiledFunction:
     """The `fn` called `name` of a text. Raises `SourceError` for a text that does not parse."""
-    folder = default_folder()
-    return CompiledFunction(load_modules(source, folder), load_library(folder), name, config, options)
+    return CompiledFunction(load_modules(source, default_folder()), library_scope(), name, config, options)
 
 
 class CompiledFunction:
@@ -52,7 +53,7 @@ class CompiledFunction:
     def __init__(
         self,
         modules: tuple[Module, ...],
-        library: tuple[Module, ...],
+        library: ModuleScope,
         name: str,
         config: Mapping[str, SettingValue],
         options: Options,

@@ -10,7 +10,8 @@ from pathlib import Path
 from compiler.diagnostics import Source, UsageError
 from compiler.frontend import elaborate
 from compiler.frontend.ast_printer import ast_to_json, print_ast
-from compiler.frontend.modules import load_library, load_modules
+from compiler.frontend.library import library_scope
+from compiler.frontend.modules import load_modules
 from compiler.frontend.program import Program
 from compiler.graph.drawing import graph_to_dot, graph_to_json, graph_to_svg
 from compiler.graph.ir import Graph, Origin
@@ -47,8 +48,7 @@ def show(
     `line` and `node` keep only what came from a line of the file or from a path such as `encoder.0`.
     """
     options = options or Options()
-    folder = default_folder()
-    modules = load_modules(Path(path), folder)
+    modules = load_modules(Path(path), default_folder())
     _expect_line(modules[-1].source, line)
     if stage == "ast":
         if line is not None:
@@ -56,7 +56,7 @@ def show(
             modules = (*modules[:-1], replace(modules[-1], declarations=tuple(shown)))
         root = next(m for m in modules if Path(m.source.name) == Path(path))
         return json.dumps(ast_to_json(root)) if format == "json" else print_ast(root)
-    program = elaborate.elaborate(modules, load_library(folder), experiment, overrides)
+    program = elaborate.elaborate(modules, library_scope(), experiment, overrides)
     chosen = _chooser(str(path), line, node)
     _expect_node(program, node)
     if mode == "train" and program.plan is None:

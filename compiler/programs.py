@@ -66,13 +66,14 @@ def check(path: Path) -> tuple[Diagnostic, ...]:
         return known.warnings
     # the front end is loaded only for what the cache does not know
     from compiler.frontend import elaborate
-    from compiler.frontend.modules import load_library, load_modules
+    from compiler.frontend.library import library_scope
+    from compiler.frontend.modules import load_modules
 
     try:
         modules = load_modules(path, cache.folder)
     except SourceError as error:
         return error.diagnostics
-    found = elaborate.check(modules, load_library(cache.folder))
+    found = elaborate.check(modules, library_scope())
     if all(finding.severity != "error" for finding in found):
         cache.put(name, _stored(_Checked(tuple(module.source for module in modules), found)))
     return found
@@ -81,22 +82,21 @@ def check(path: Path) -> tuple[Diagnostic, ...]:
 def _elaborated(root: Path | Source, experiment: str | None, overrides: Overrides) -> Program:
     # the front end is loaded only for what the cache does not know
     from compiler.frontend.elaborate import elaborate
-    from compiler.frontend.modules import load_library, load_modules
+    from compiler.frontend.library import library_scope
+    from compiler.frontend.modules import load_modules
 
-    folder = default_folder()
-    return elaborate(load_modules(root, folder), load_library(folder), experiment, overrides)
+    return elaborate(load_modules(root, default_folder()), library_scope(), experiment, overrides)
 
 
 def _outline(known: Program, experiment: str | None, overrides: Overrides) -> Outline:
     def elaborated() -> Program:
         """From the texts that the outline was checked with: the files may have changed since."""
         from compiler.frontend.elaborate import elaborate  # only where the compiled code is not cached
-        from compiler.frontend.modules import load_library
+        from compiler.frontend.library import library_scope
         from compiler.frontend.parse_cache import ParseCache
 
-        folder = default_folder()
-        parsed = ParseCache(folder)
-        return elaborate(tuple(map(parsed.parse, known.sources)), load_library(folder), experiment, overrides)
+        parsed = ParseCache(default_folder())
+        return elaborate(tuple(map(parsed.parse, known.sources)), library_scope(), experiment, overrides)
 
     parts: dict[str, Any] = {part.name: getattr(known, part.name) for part in fields(Program)}
     return Outline(**parts, elaborated=remembered(elaborated))

@@ -17,7 +17,7 @@ from compiler.frontend.builtin_functions import CONSTANTS, FUNCTIONS  # noqa: E4
 from compiler.frontend.builtin_movement import MOVEMENT, SOURCES  # noqa: E402
 from compiler.frontend.builtin_reductions import REDUCTIONS  # noqa: E402
 from compiler.frontend.builtin_table import Builtin  # noqa: E402
-from compiler.frontend.modules import load_library  # noqa: E402
+from compiler.frontend.library import library_modules  # noqa: E402
 
 PAGE = ROOT / "docs" / "library.md"
 
@@ -50,7 +50,7 @@ signature are settings, the second tensors. What the notation means stands in th
 def library_page() -> str:
     """The text of `docs/library.md`."""
     parts = [INTRODUCTION, _contents()]
-    files = {module.source.name.removeprefix("<prelude>/"): module for module in load_library(None)}
+    files = {module.source.name.removeprefix("<prelude>/"): module for module in library_modules()}
     for title, place in SECTIONS:
         parts.append(f"## {title}\n")
         for name in [name for name in files if name == place or (place.endswith("/") and name.startswith(place))]:

@@ -18,7 +18,7 @@ from compiler.frontend.machine import Frame, Session
 from compiler.frontend.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.names import check_names
 from compiler.frontend.program import ParameterSpec, Program, SettingValue
-from compiler.frontend.scope import Namespace, library_scope, module_scopes
+from compiler.frontend.scope import ModuleScope, Namespace, module_scopes
 from compiler.frontend.setting_binding import ready
 from compiler.frontend.settings import SettingsRecord, read_overrides
 from compiler.frontend.values import POISON, Axis, FormValue, Instance, TensorValue, TupleValue, Value
@@ -32,7 +32,7 @@ _RECURSION = 20_000
 
 def elaborate(
     modules: tuple[syntax.Module, ...],
-    library: tuple[syntax.Module, ...],
+    library: ModuleScope,
     experiment: str | None = None,
     overrides: tuple[tuple[str, str], ...] = (),
     data_shapes: Mapping[str, tuple[int, ...]] | None = None,
@@ -53,7 +53,7 @@ def elaborate(
         return program
 
 
-def check(modules: tuple[syntax.Module, ...], library: tuple[syntax.Module, ...]) -> tuple[Diagnostic, ...]:
+def check(modules: tuple[syntax.Module, ...], library: ModuleScope) -> tuple[Diagnostic, ...]:
     """All mistakes and warnings: names and syntax of every declaration, then each experiment and model elaborated."""
     with _deep_recursion():
         session = new_session(modules, library, (), {})
@@ -72,7 +72,7 @@ def check(modules: tuple[syntax.Module, ...], library: tuple[syntax.Module, ...]
 
 def elaborate_function(
     modules: tuple[syntax.Module, ...],
-    library: tuple[syntax.Module, ...],
+    library: ModuleScope,
     name: str,
     config: Mapping[str, SettingValue],
     operand_types: Sequence[TensorType],
@@ -88,7 +88,7 @@ def elaborate_function(
 
 def function_with_parameters(
     modules: tuple[syntax.Module, ...],
-    library: tuple[syntax.Module, ...],
+    library: ModuleScope,
     name: str,
     config: Mapping[str, SettingValue],
     operand_types: Sequence[TensorType],
@@ -112,17 +112,16 @@ def function_with_parameters(
 
 def new_session(
     modules: tuple[syntax.Module, ...],
-    library: tuple[syntax.Module, ...],
+    library: ModuleScope,
     overrides: tuple[tuple[str, str], ...],
     data_shapes: Mapping[str, tuple[int, ...]],
 ) -> Session:
-    prelude = library_scope(library)
-    scopes, mistakes = module_scopes(modules, prelude)
+    scopes, mistakes = module_scopes(modules, library)
     report = Report()
     for mistake in mistakes:
         report.add(mistake)
     settings = SettingsRecord(read_overrides(overrides))
-    return Session(report, scopes, prelude, BUILTINS.__contains__, settings, data_shapes)
+    return Session(report, scopes, library, BUILTINS.__contains__, settings, data_shapes)
 
 
 @contextmanager

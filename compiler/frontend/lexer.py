@@ -174,13 +174,16 @@ class Lexed:
     mistakes: tuple[Diagnostic, ...]
 
 
-def lex(source: Source) -> Lexed:
-    """Split a whole text into tokens. A mistake leaves no token, and the rest of the text is still read."""
+def lex(source: Source, begin: int = 0, end: int | None = None) -> Lexed:
+    """Split a text into tokens, or what stands from the start of a line `begin` to the start of a line `end`.
+
+    A mistake leaves no token, and the rest of the text is still read.
+    """
     tokens: list[Token] = []
     comments: list[Comment] = []
     mistakes: list[Diagnostic] = []
-    line, line_start, last_line = 1, 0, 0
-    for match in _TOKEN.finditer(source.text):
+    line, line_start, last_line = source.text.count("\n", 0, begin) + 1, begin, 0
+    for match in _TOKEN.finditer(source.text, begin, len(source.text) if end is None else end):
         group = match.lastgroup or ""
         text, column = match.group(group), match.start(group) - line_start + 1
         if group == "newline":

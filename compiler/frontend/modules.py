@@ -1,4 +1,4 @@
-"""Files to modules: the file that is compiled with all that it imports, and the library."""
+"""Files to modules: the file that is compiled with all that it imports."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from compiler.diagnostics import Diagnostic, Note, Source, SourceError, Span, Us
 from compiler.frontend.parse_cache import ParseCache
 from compiler.frontend.syntax import Import, Module
 from compiler.rendering import did_you_mean
-
-LIBRARY = Path(__file__).parents[1] / "stdlib"
 
 
 def load_modules(root: Path | Source, cache_folder: Path | None, allow_outside: bool = False) -> tuple[Module, ...]:
@@ -23,13 +21,6 @@ def load_modules(root: Path | Source, cache_folder: Path | None, allow_outside: 
     return _Loader(ParseCache(cache_folder), allow_outside).load(root)
 
 
-def load_library(cache_folder: Path | None) -> tuple[Module, ...]:
-    """All modules of the standard library, in the order of their names (`<prelude>/layers/dense.dl`)."""
-    cache = ParseCache(cache_folder)
-    paths = sorted(LIBRARY.rglob("*.dl"), key=lambda path: path.relative_to(LIBRARY).as_posix())
-    return tuple(cache.parse(_library_source(path)) for path in paths)
-
-
 def read_source(path: Path) -> Source:
     """The text of a file. Raises `UsageError` if it cannot be read, `SourceError` if it is not UTF-8."""
     try:
@@ -40,11 +31,6 @@ def read_source(path: Path) -> Source:
         fix = f"did you mean {path.with_name(nearest)}?" if nearest else ""
         raise UsageError(f"cannot read {path}: {(error.strerror or str(error)).lower()}", fix) from None
     return _decoded(str(path), content)
-
-
-def _library_source(path: Path) -> Source:
-    name = f"<prelude>/{path.relative_to(LIBRARY).as_posix()}"
-    return Source(name, path.read_text("utf-8"), is_library=True)
 
 
 def _decoded(name: str, content: bytes) -> Source:

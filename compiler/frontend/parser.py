@@ -25,11 +25,14 @@ class Parser:
         self._automaton: Automaton | None = None
         self._explainer: Explainer | None = None
 
-    def parse(self, source: Source) -> syntax.Module:
-        """The syntax of a source. Raises `SourceError` with every independent mistake, in the order of the text."""
+    def parse(self, source: Source, begin: int = 0, end: int | None = None) -> syntax.Module:
+        """The syntax of a source, or of what stands from the start of a line `begin` to the start of a line `end`.
+
+        Raises `SourceError` with every independent mistake, in the order of the text.
+        """
         automaton = self._automaton = self._automaton or Automaton(load_tables())
         explainer = self._explainer = self._explainer or Explainer(automaton)
-        return _parse(source, automaton, explainer)
+        return _parse(source, lex(source, begin, end), automaton, explainer)
 
 
 def parse(source: Source) -> syntax.Module:
@@ -37,8 +40,7 @@ def parse(source: Source) -> syntax.Module:
     return Parser().parse(source)
 
 
-def _parse(source: Source, automaton: Automaton, explainer: Explainer) -> syntax.Module:
-    lexed = lex(source)
+def _parse(source: Source, lexed: Lexed, automaton: Automaton, explainer: Explainer) -> syntax.Module:
     documentation = _Documentation(lexed)
     builder = SyntaxBuilder(source, documentation.texts)
     actions = _actions(builder, automaton)

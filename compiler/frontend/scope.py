@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from enum import Enum
 
@@ -24,15 +24,14 @@ class Namespace(Enum):
     MODEL = "model"
 
 
-_BY_KEYWORD = {
+BY_KEYWORD = {
+    "const": Namespace.VALUE,
     "fn": Namespace.VALUE,
     "layer": Namespace.VALUE,
     "init": Namespace.INIT,
     "optimizer": Namespace.OPTIMIZER,
     "schedule": Namespace.SCHEDULE,
 }
-_BY_LIBRARY_FILE = {"clips.dl": Namespace.CLIP, "penalties.dl": Namespace.PENALTY}
-
 Named = syntax.Const | syntax.Callable | syntax.Model
 
 
@@ -42,7 +41,7 @@ class ModuleScope:
 
     name: str
     is_library: bool
-    own: dict[Namespace, dict[str, Found]] = field(default_factory=dict[Namespace, dict[str, "Found"]])
+    own: dict[Namespace, Mapping[str, Found]] = field(default_factory=dict[Namespace, Mapping[str, "Found"]])
     beyond: list[ModuleScope] = field(default_factory=list["ModuleScope"])
 
     def lookup(self, namespace: Namespace, name: str) -> Found | None:
@@ -74,18 +73,6 @@ class Found:
     scope: ModuleScope
 
 
-def library_scope(library: Iterable[syntax.Module]) -> ModuleScope:
-    """One scope for all files of the library; clips and penalties have their own namespaces."""
-    scope = ModuleScope("<prelude>", True)
-    for module in library:
-        special = _BY_LIBRARY_FILE.get(os.path.basename(module.source.name))
-        for declaration in module.declarations:
-            if isinstance(declaration, syntax.Const | syntax.Callable | syntax.Model):
-                namespace = special or namespace_of(declaration)
-                scope.own.setdefault(namespace, {})[declaration.name] = Found(declaration, scope)
-    return scope
-
-
 def module_scopes(
     modules: tuple[syntax.Module, ...], library: ModuleScope
 ) -> tuple[dict[str, ModuleScope], list[Diagnostic]]:
@@ -95,13 +82,15 @@ def module_scopes(
     mistakes: list[Diagnostic] = []
     for module in modules:
         scope = scopes[module.source.name]
+        declared: dict[Namespace, dict[str, Found]] = {}
         for declaration in module.declarations:
             if isinstance(declaration, syntax.Import):
                 imported = by_path.get(_path_of(module.source, declaration))
                 if imported is not None:
                     scope.beyond.append(imported)
             elif isinstance(declaration, syntax.Const | syntax.Callable | syntax.Model):
-                mistakes += _declare(scope, declaration)
+                mistakes += _declare(scope, declared, declaration)
+        scope.own.update(declared)
         scope.beyond.append(library)
     return scopes, mistakes
 
@@ -113,15 +102,15 @@ def namespace_of(declaration: Named) -> Namespace:
         case syntax.Const():
             return Namespace.VALUE
         case syntax.Callable():
-            return _BY_KEYWORD[declaration.keyword]
+            return BY_KEYWORD[declaration.keyword]
 
 
 def _path_of(source: Source, declaration: syntax.Import) -> str:
     return os.path.normpath(os.path.join(os.path.dirname(source.name), declaration.path))
 
 
-def _declare(scope: ModuleScope, declaration: Named) -> list[Diagnostic]:
-    names = scope.own.setdefault(namespace_of(declaration), {})
+def _declare(scope: ModuleScope, declared: dict[Namespace, dict[str, Found]], declaration: Named) -> list[Diagnostic]:
+    names = declared.setdefault(namespace_of(declaration), {})
     earlier = names.setdefault(declaration.name, Found(declaration, scope)).declaration
     if earlier is declaration:
         return []

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from compiler.diagnostics import Diagnostic, Source, SourceError, UsageError
-from compiler.frontend.modules import LIBRARY, load_library, load_modules
+from compiler.frontend.library import LIBRARY, library_modules, library_scope
+from compiler.frontend.modules import load_modules
 from compiler.frontend.parse_cache import load_parsed
 from compiler.frontend.parser import parse
+from compiler.frontend.scope import Namespace
 from compiler.rendering import render
 
 
@@ -112,14 +114,27 @@ def test_mistakes_of_all_files_are_reported(tmp_path: Path) -> None:
     assert [Path(mistake.span.source.name).name for mistake in mistakes(root)] == ["a.dl", "b.dl"]
 
 
-def test_library(tmp_path: Path) -> None:
-    modules = load_library(tmp_path)
+def test_library() -> None:
+    modules = library_modules()
     assert len(modules) == len(list(LIBRARY.rglob("*.dl")))
     names = [module.source.name for module in modules]
     assert "<prelude>/layers/dense.dl" in names
     assert names == sorted(names)
     assert all(module.source.is_library for module in modules)
-    assert load_library(tmp_path) == modules == load_library(None)
+
+
+def test_a_declaration_of_the_library_is_parsed_alone_as_in_its_file() -> None:
+    declared = {str(d.span): (d, d.span) for module in library_modules() for d in module.declarations}
+    alone = [found.declaration for names in library_scope().own.values() for found in names.values()]
+    assert {str(d.span): (d, d.span) for d in alone} == declared
+
+
+def test_a_declaration_of_the_library_is_parsed_once_and_only_when_it_is_named() -> None:
+    layers = library_scope().own[Namespace.VALUE]
+    assert "dense" in layers
+    assert layers["dense"] is layers["dense"]
+    with pytest.raises(KeyError):
+        layers["dens"]
 
 
 TEXT = '## doc\nfn f(n: int)(x: [..., n]) = x[:, -1] |> g(a = 1.5, b = "t")\n'

@@ -16,7 +16,8 @@ from compiler.frontend.build_syntax import ELEMENT_TYPES, SETTING_TYPES
 from compiler.frontend.builtin_functions import BUILTINS
 from compiler.frontend.entries import KEYS
 from compiler.frontend.lexer import DECLARATIONS, RESERVED
-from compiler.frontend.modules import load_library, load_modules
+from compiler.frontend.library import library_scope
+from compiler.frontend.modules import load_modules
 from compiler.pipeline import GRAPH_PASSES
 from compiler.rendering import render
 from runtime.cli.registry import COMMANDS
@@ -64,7 +65,7 @@ def test_the_library_page_is_current() -> None:
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.splitlines()[0].strip("# ")[:40])
 def test_an_example_of_the_language_reference_has_no_mistakes(text: str) -> None:
-    found = elaborate.check(load_modules(Source("example.dl", text), None), load_library(None))
+    found = elaborate.check(load_modules(Source("example.dl", text), None), library_scope())
     assert not found, render(SourceError(found))
 
 

@@ -10,8 +10,10 @@ import numpy as np
 
 from compiler.diagnostics import Diagnostic, Source, SourceError
 from compiler.frontend.elaborate import check, elaborate, function_with_parameters
-from compiler.frontend.modules import load_library, load_modules
+from compiler.frontend.library import library_scope
+from compiler.frontend.modules import load_modules
 from compiler.frontend.program import Program
+from compiler.frontend.scope import ModuleScope
 from compiler.frontend.syntax import Module
 from compiler.graph.ir import Graph, Role
 from compiler.graph.op import Array
@@ -23,8 +25,8 @@ _DTYPES["bool"] = DType.BOOL
 
 
 @cache
-def library() -> tuple[Module, ...]:
-    return load_library(None)
+def library() -> ModuleScope:
+    return library_scope()
 
 
 def modules(text: str) -> tuple[Module, ...]:

@@ -11,8 +11,10 @@ import numpy as np
 from compiler.diagnostics import Source
 from compiler.frontend import syntax
 from compiler.frontend.elaborate import elaborate, elaborate_function
-from compiler.frontend.modules import load_library, load_modules
+from compiler.frontend.library import library_modules, library_scope
+from compiler.frontend.modules import load_modules
 from compiler.frontend.program import Program, Training
+from compiler.frontend.scope import ModuleScope
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.types import DType, TensorType
@@ -23,15 +25,15 @@ _OWN_KIND = {"<prelude>/clips.dl": "clip", "<prelude>/penalties.dl": "penalty"}
 
 
 @cache
-def library() -> tuple[syntax.Module, ...]:
-    return load_library(None)
+def library() -> ModuleScope:
+    return library_scope()
 
 
 def declared() -> set[tuple[str, str]]:
     """(kind, name) of everything that the library declares but constants."""
     return {
         (_OWN_KIND.get(module.source.name, declaration.keyword), declaration.name)
-        for module in library()
+        for module in library_modules()
         for declaration in module.declarations
         if isinstance(declaration, syntax.Callable)
     }

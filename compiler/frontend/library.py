@@ -1,0 +1,84 @@
+"""The standard library: where each declaration stands in its files, and its syntax once a program names it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from compiler.diagnostics import Source
+from compiler.frontend import syntax
+from compiler.frontend.parser import Parser
+from compiler.frontend.scope import BY_KEYWORD, Found, ModuleScope, Namespace
+from compiler.record import record
+
+LIBRARY = Path(__file__).parents[1] / "stdlib"
+_BY_FILE = {"clips.dl": Namespace.CLIP, "penalties.dl": Namespace.PENALTY}
+_BEGINNING = re.compile(
+    rf"^(?:\#\#[^\n]*\n(?:[ \t]*\n)*)*(?P<keyword>{'|'.join(BY_KEYWORD)})[ \t]+(?P<name>\w+)", re.MULTILINE
+)
+
+
+def library_modules() -> tuple[syntax.Module, ...]:
+    """All of the library, in the order of its files' names (`<prelude>/layers/dense.dl`)."""
+    parser = Parser()
+    return tuple(map(parser.parse, _sources()))
+
+
+def library_scope() -> ModuleScope:
+    """One scope for all files. Clips and penalties have namespaces of their own, as their files say.
+
+    A program uses a small part of the library, and parsing all of it would take most of the time of a check.
+    """
+    scope = ModuleScope("<prelude>", True)
+    parser = Parser()
+    stretches: dict[Namespace, dict[str, _Stretch]] = {}
+    for source in _sources():
+        special = _BY_FILE.get(source.name.rpartition("/")[2])
+        beginnings = list(_BEGINNING.finditer(source.text))
+        ends = [*(match.start() for match in beginnings[1:]), len(source.text)]
+        for match, end in zip(beginnings, ends, strict=True):
+            namespace = special or BY_KEYWORD[match["keyword"]]
+            stretches.setdefault(namespace, {})[match["name"]] = _Stretch(source, match.start(), end)
+    scope.own.update({namespace: _Declarations(parser, scope, found) for namespace, found in stretches.items()})
+    return scope
+
+
+@record
+class _Stretch:
+    """A declaration with its doc comment: `source.text[begin:end]`."""
+
+    source: Source
+    begin: int
+    end: int
+
+
+class _Declarations(Mapping[str, Found]):
+    """The declarations of a namespace by name. Looking one up parses it."""
+
+    def __init__(self, parser: Parser, scope: ModuleScope, stretches: Mapping[str, _Stretch]) -> None:
+        self._parser, self._scope, self._stretches = parser, scope, stretches
+        self._parsed: dict[str, Found] = {}
+
+    def __getitem__(self, name: str) -> Found:
+        if name not in self._parsed:
+            stretch = self._stretches[name]
+            (declaration,) = self._parser.parse(stretch.source, stretch.begin, stretch.end).declarations
+            assert isinstance(declaration, syntax.Const | syntax.Callable)
+            self._parsed[name] = Found(declaration, self._scope)
+        return self._parsed[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stretches)
+
+    def __len__(self) -> int:
+        return len(self._stretches)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._stretches
+
+
+def _sources() -> Iterator[Source]:
+    for path in sorted(LIBRARY.rglob("*.dl"), key=lambda path: path.relative_to(LIBRARY).as_posix()):
+        name = f"<prelude>/{path.relative_to(LIBRARY).as_posix()}"
+        yield Source(name, path.read_text("utf-8"), is_library=True)
