@@ -153,7 +153,8 @@ def _code(found: Lowered, stage: str, format: str, chosen: Chooser) -> str:
     machine = detect()
     parts: list[dict[str, object]] = []
     seen: set[str] = set()
-    for symbol, kernel, origins in found.instances:
+    for symbol, instance in found.instances:
+        kernel, origins = instance.kernel, instance.origins
         if symbol in seen or symbol not in found.texts or not origins or not chosen(origins):
             continue
         seen.add(symbol)

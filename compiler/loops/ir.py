@@ -245,3 +245,12 @@ class Kernel:
     stages: tuple[Stage, ...]
     contraction: TileContract | None = None
     total: Extent | None = None  # ROWS: the last row may be short; elements in all
+
+
+Statement: TypeAlias = Instruction | TileContract
+
+
+def statements_of(kernel: Kernel) -> tuple[Statement, ...]:
+    """What a kernel does to one element, in order: the product, what does not depend on the element, the stages."""
+    product = () if kernel.contraction is None else (kernel.contraction,)
+    return (*product, *kernel.prologue, *(i for stage in kernel.stages for i in (*stage.body, *stage.after)))

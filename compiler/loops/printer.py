@@ -20,6 +20,7 @@ from compiler.loops.ir import (
     Position,
     Random,
     Reduce,
+    Statement,
     Store,
     Term,
     TileContract,
@@ -113,7 +114,7 @@ class _Printer:
     def line(self, text: str) -> None:
         self.lines.append("  " * self.depth + text)
 
-    def statement(self, what: Instruction | TileContract, text: str) -> None:
+    def statement(self, what: Statement, text: str) -> None:
         self.line(text)
         self.statements[id(what)] = len(self.lines)
 

@@ -276,7 +276,8 @@ class _Assembly:
         )
         reads = tuple(dict.fromkeys(self.buffer(v) for v in part.reads))
         writes = tuple(dict.fromkeys(self.buffer(v) for v in part.writes))
-        return Instance(part.kernel, arguments, reads, writes, tuple(origins), part.watched)
+        watched, statements = part.watched, part.statements
+        return Instance(part.kernel, arguments, reads, writes, tuple(origins), watched, statements=statements)
 
     def once(self, made: list[Instance]) -> set[int]:
         """The places in `made` of what depends on nothing but tensors that stay as they are while the program runs."""

@@ -36,7 +36,8 @@ class Instance:
 
     `watched` names what its checked stores write; `parallel` says whether several threads pay; `data` is the index
     of the fed input (FETCH) or of the output (COLLECT). One that runs `once` depends on nothing but tensors that the
-    program does not write: it runs again when those change. Such instances stand first.
+    program does not write: it runs again when those change. Such instances stand first. `statements` has the origins
+    of each statement of the kernel (`statements_of`); a kernel without statements does nothing but what `origins` say.
     """
 
     kernel: Kernel
@@ -47,6 +48,7 @@ class Instance:
     watched: tuple[str, ...] = ()
     data: int = -1
     once: bool = False
+    statements: tuple[tuple[Origin, ...], ...] = ()
 
 
 @record

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from compiler.diagnostics import CompilerBug
-from compiler.graph.ir import Node, Value
+from compiler.graph.ir import Node, Origin, Value
 from compiler.loops.ir import (
     REGISTER_COLUMNS,
     Access,
@@ -48,6 +48,7 @@ from compiler.schedule.access import (
     storage_strides,
 )
 from compiler.schedule.fuse import REDUCTIONS, VIEWS, Fuser, Group, Link, Split, node_key, result_space
+from compiler.schedule.origins import statement_origins
 from compiler.schedule.placement import Insert, Pick
 from compiler.types import BatchExtent, DType, Extent, elements
 
@@ -59,13 +60,17 @@ COMBINES = {Sum: Combine.SUM, Max: Combine.MAX, Min: Combine.MIN}
 
 @record
 class Lowered:
-    """A kernel, the value behind each buffer argument (None: scratch), and what its watched stores write."""
+    """A kernel, the value behind each buffer argument (None: scratch), and what its watched stores write.
+
+    `statements` has the origins of each of the kernel's statements.
+    """
 
     kernel: Kernel
     arguments: tuple[Value, ...]
     reads: tuple[Value, ...]
     writes: tuple[Value, ...]
     watched: tuple[str, ...]
+    statements: tuple[tuple[Origin, ...], ...] = ()
 
 
 @dataclass(slots=True)
@@ -97,6 +102,7 @@ class GroupLowering:
     reads: list[Value] = field(default_factory=list[Value])
     writes: list[Value] = field(default_factory=list[Value])
     watched: list[str] = field(default_factory=list[str])
+    nodes: dict[int, Node] = field(default_factory=dict[int, Node])  # those that statements compute, by `id` of these
     values: int = 0
     contraction: TileContract | None = None
 
@@ -126,7 +132,14 @@ class GroupLowering:
             self.contraction,
             self.total,
         )
-        return Lowered(kernel, tuple(self.arguments), tuple(self.reads), tuple(self.writes), tuple(self.watched))
+        return Lowered(
+            kernel,
+            tuple(self.arguments),
+            tuple(self.reads),
+            tuple(self.writes),
+            tuple(self.watched),
+            statement_origins(kernel, self.nodes),
+        )
 
     # domain
 
@@ -222,6 +235,10 @@ class GroupLowering:
             return self.prologue
         return self.stages[stage].body if space is Space.FULL else self.stages[stage].after
 
+    def append(self, out: list[Instruction], node: Node, instruction: Instruction) -> None:
+        out.append(instruction)
+        self.nodes[id(instruction)] = node
+
     def stage_of(self, level: int, space: Space) -> int:
         """FULL values of level n are made in pass n + 1; the others after pass n."""
         return level + 1 if space is Space.FULL else level
@@ -272,12 +289,13 @@ class GroupLowering:
             self.arguments.append(result)
             value = self.computed(node, own)
             access = Access(self.scratch[key], 0, (), columns)
-            self.stages[own].body.append(Store(access, value, result.type.dtype, Space.FULL))
+            self.append(self.stages[own].body, node, Store(access, value, result.type.dtype, Space.FULL))
         memo = ("scratch", key, stage)
         if memo not in self.known:
             self.known[memo] = self.fresh()
             access = Access(self.scratch[key], 0, (), columns)
-            self.stages[stage].body.append(Load(self.known[memo], access, result.type.dtype, Space.FULL))
+            load = Load(self.known[memo], access, result.type.dtype, Space.FULL)
+            self.append(self.stages[stage].body, node, load)
         return self.known[memo]
 
     def reduction(self, node: Node) -> int:
@@ -290,7 +308,7 @@ class GroupLowering:
             space = result_space(node, self.group)
             combine = COMBINES[type(node.op)]  # type: ignore[index]
             dtype = node.results[0].type.dtype
-            self.stages[stage].body.append(Reduce(self.known[memo], combine, operand, dtype, space))
+            self.append(self.stages[stage].body, node, Reduce(self.known[memo], combine, operand, dtype, space))
         return self.known[memo]
 
     def computed(self, node: Node, stage: int) -> int:
@@ -304,7 +322,8 @@ class GroupLowering:
         if isinstance(node.op, Contraction):
             assert self.contraction is not None
             value = self.fresh()
-            out.append(Load(value, Access(self.contraction.tile, 0), result.type.dtype, Space.FULL))
+            tile = Access(self.contraction.tile, 0)
+            self.append(out, node, Load(value, tile, result.type.dtype, Space.FULL))
         elif isinstance(node.op, Gather | Pick):
             value = self.gathered(node, links, space, stage)
         elif isinstance(node.op, RandomUniform):
@@ -315,7 +334,7 @@ class GroupLowering:
             operands = tuple(self.operand(link, space, stage) for link in links)
             value = self.fresh()
             dtypes = tuple(o.type.dtype for o in node.operands)
-            out.append(Compute(value, node.op, operands, dtypes, result.type.dtype, space))
+            self.append(out, node, Compute(value, node.op, operands, dtypes, result.type.dtype, space))
         self.known[memo] = value
         return value
 
@@ -376,7 +395,8 @@ class GroupLowering:
         limit = 0 if isinstance(extent, BatchExtent) else extent
         value = self.fresh()
         access = Access(self.argument(table.source), table.form.offset, rows, columns)
-        self.where(stage, space).append(Load(value, access, node.results[0].type.dtype, space, place, stride, limit))
+        load = Load(value, access, node.results[0].type.dtype, space, place, stride, limit)
+        self.append(self.where(stage, space), node, load)
         return value
 
     def random(self, node: Node, space: Space, stage: int) -> int:
@@ -386,7 +406,7 @@ class GroupLowering:
         shape = node.results[0].type.shape
         place = self.position(address(shape, axis_forms(shape)), DType.I64, space, stage)
         value = self.fresh()
-        self.where(stage, space).append(Random(value, place, keys[0], keys[1], op.stream, space))
+        self.append(self.where(stage, space), node, Random(value, place, keys[0], keys[1], op.stream, space))
         return value
 
     def finish(self, node: Node) -> None:
@@ -413,7 +433,7 @@ class GroupLowering:
         if watch is not None:
             self.watched.append(watch)
         self.writes.append(target)
-        self.where(stage, space).append(Store(access, value, result.type.dtype, space, watch))
+        self.append(self.where(stage, space), node, Store(access, value, result.type.dtype, space, watch))
 
     def insert_form(self, node: Node) -> Form:
         op = node.op
@@ -468,6 +488,7 @@ class GroupLowering:
             chosen.row_step if chosen else 0,
             node.results[0].type.dtype,
         )
+        self.nodes[id(self.contraction)] = node
 
 
 def _by_storage(labels: Sequence[int], shape: dict[int, Extent]) -> list[int]:

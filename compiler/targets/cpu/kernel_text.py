@@ -21,9 +21,9 @@ from compiler.loops.ir import (
     Position,
     Random,
     Reduce,
+    Statement,
     Store,
     Term,
-    TileContract,
 )
 from compiler.record import record
 from compiler.targets.cpu.emit_compute import cast, compute, extreme
@@ -158,7 +158,7 @@ class KernelText:
     def __post_init__(self) -> None:
         self.text.locate(FRAME)
 
-    def of(self, statement: Instruction | TileContract) -> AbstractContextManager[None]:
+    def of(self, statement: Statement) -> AbstractContextManager[None]:
         """Within, instructions belong to a statement of the kernel; those of a literal to none."""
         return self.text.at(self.lines.get(id(statement), FRAME))
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from compiler.diagnostics import CompilerBug
-from compiler.graph.ir import Graph, Origin, Role
+from compiler.graph.ir import Graph, Role
 from compiler.loops.ir import Instruction, Kernel, Literal, Random, Store, Walk
 from compiler.record import record
 from compiler.schedule.access import count
@@ -52,11 +52,11 @@ PLAIN_NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"))  # bette
 
 @record
 class Lowered:
-    """A manifest with what was compiled for it: the text of each kernel by symbol, and who made each instance."""
+    """A manifest with what was compiled for it: the text of each kernel by symbol, and the instances of each symbol."""
 
     manifest: Manifest
     texts: dict[str, str]
-    instances: tuple[tuple[str, Kernel, tuple[Origin, ...]], ...]
+    instances: tuple[tuple[str, Instance], ...]
 
 
 def lower(graph: Graph, plan: Schedule, machine: Machine, batch: int) -> Lowered:
@@ -86,7 +86,7 @@ class _Lowering:
     def run(self) -> Lowered:
         once: list[Entry] = []
         entries: list[Entry] = []
-        instances: list[tuple[str, Kernel, tuple[Origin, ...]]] = []
+        instances: list[tuple[str, Instance]] = []
         for instance, barrier in zip(self.plan.instances, self.plan.barriers, strict=True):
             parallel = is_parallel(instance, self.batch)
             for (symbol, items, first), lasts, meets in self.calls(instance):
@@ -94,7 +94,7 @@ class _Lowering:
                 flags = BARRIER * (barrier or meets) | PARALLEL * parallel
                 entry = Entry(number, first, items.extent, items.chunk, items.factor, flags)
                 (once if lasts or instance.once else entries).append(entry)
-                instances.append((symbol, instance.kernel, instance.origins))
+                instances.append((symbol, instance))
         floats = {b.dtype for b in self.plan.buffers if b.dtype.is_float}
         manifest = Manifest(
             self.plan.name,

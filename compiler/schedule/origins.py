@@ -1,0 +1,58 @@
+"""What each statement of a kernel came from: the origins of the node that it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from compiler.graph.ir import Node, Origin
+from compiler.loops.ir import (
+    BatchCount,
+    Compute,
+    Kernel,
+    Literal,
+    Load,
+    Position,
+    Random,
+    Reduce,
+    Statement,
+    Store,
+    TileContract,
+    statements_of,
+)
+
+
+def statement_origins(kernel: Kernel, nodes: Mapping[int, Node]) -> tuple[tuple[Origin, ...], ...]:
+    """The origins of the statements, in the order of `statements_of`; `nodes` has the node of a statement by its `id`.
+
+    A statement without a node, such as the load of an operand, serves the nodes that use its value.
+    """
+    served: dict[int, dict[Origin, None]] = {}
+    found: list[tuple[Origin, ...]] = []
+    for statement in reversed(statements_of(kernel)):
+        node = nodes.get(id(statement))
+        result = -1 if isinstance(statement, Store | TileContract) else statement.result
+        origins = tuple(served.get(result, ())) if node is None else node.origins
+        found.append(origins)
+        for value in _used(statement):
+            served.setdefault(value, {}).update(dict.fromkeys(origins))
+    return tuple(reversed(found))
+
+
+def _used(statement: Statement) -> tuple[int, ...]:
+    """The values that a statement uses."""
+    match statement:
+        case Load(index=index):
+            return () if index is None else (index,)
+        case Compute(operands=operands):
+            return operands
+        case Random(position=position, seed=seed, step=step):
+            return position, seed, step
+        case Reduce(operand=operand):
+            return (operand,)
+        case Store(value=value):
+            return (value,)
+        case Literal() | Position() | BatchCount() | TileContract():
+            return ()
+        case _:
+            assert_never(statement)
