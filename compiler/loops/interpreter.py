@@ -217,23 +217,25 @@ class _Run:
         contraction = self.kernel.contraction
         assert contraction is not None
         outer = [(self.size(a.extent), a.lhs_stride, a.rhs_stride, a.row_step) for a in contraction.outer]
-        summed = [(self.size(a.extent), a.lhs_stride, a.rhs_stride) for a in contraction.k]
+        (whole, *steps), *rest = [(self.size(a.extent), a.lhs_stride, a.rhs_stride) for a in contraction.k]
         m, n = np.arange(self.size(contraction.m)), np.arange(contraction.n)
         left = _places(contraction.lhs_offset, [(size, step) for size, step, _, _ in outer])
         right = _places(contraction.rhs_offset, [(size, step) for size, _, step, _ in outer])
         first = _places(0, [(size, step) for size, _, _, step in outer])
         left = left[:, None, None] + (m * contraction.lhs_m_stride)[None, :, None]
         right = right[:, None, None] + (n * contraction.rhs_n_stride)[None, None, :]
-        lhs = self.buffers[contraction.lhs][
-            left + _places(0, [(size, step) for size, step, _ in summed])[None, None, :]
-        ]
-        rhs = self.buffers[contraction.rhs][
-            right + _places(0, [(size, step) for size, _, step in summed])[None, :, None]
-        ]
-        with np.errstate(all="ignore"):
-            product = np.matmul(lhs.astype(np.float64), rhs.astype(np.float64)).astype(NUMPY[contraction.dtype])
         tile = np.zeros(self.shape[1:], NUMPY[contraction.dtype])
-        tile[first[:, None] + m * contraction.row_m_step] = product
+        for part in range(contraction.parts):
+            begin, end = (whole * p // contraction.parts for p in (part, part + 1))
+            summed = [(end - begin, *steps), *rest]
+            lhs_places = _places(begin * steps[0], [(size, step) for size, step, _ in summed])
+            rhs_places = _places(begin * steps[1], [(size, step) for size, _, step in summed])
+            lhs = self.buffers[contraction.lhs][left + lhs_places[None, None, :]]
+            rhs = self.buffers[contraction.rhs][right + rhs_places[None, :, None]]
+            with np.errstate(all="ignore"):
+                product = np.matmul(lhs.astype(np.float64), rhs.astype(np.float64)).astype(NUMPY[contraction.dtype])
+            rows = first[:, None] + m * contraction.row_m_step + part * contraction.part_step
+            tile[rows] = product
         self.buffers[contraction.tile] = tile.reshape(-1)
 
     def scatter(self) -> None:

@@ -190,7 +190,8 @@ class TileContract:
     """`tile[m, n] = sum over k of lhs[m, k] * rhs[k, n]`, accumulated in the order of k.
 
     Rows of the domain are `outer` (each of an extent with its strides in lhs, rhs and result row) times m. The
-    result goes to the scratch buffer `tile`, which the stage reads.
+    result goes to the scratch buffer `tile`, which the stage reads. With several `parts`, the indices of the first
+    summed axis are divided among them, and each has rows of its own, `part_step` apart.
     """
 
     lhs: int
@@ -206,6 +207,8 @@ class TileContract:
     rhs_n_stride: int
     row_m_step: int
     dtype: DType
+    parts: int = 1
+    part_step: int = 0
 
 
 @record

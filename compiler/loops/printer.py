@@ -99,7 +99,7 @@ class _Printer:
                 self.columns()
             case Walk.TILES:
                 self.tiles()
-            case Walk.SCATTER:
+            case Walk.SCATTER | Walk.SCATTER_BY_ROW:
                 self.scatter()
             case Walk.CUMULATE:
                 self.cumulate()
@@ -166,9 +166,13 @@ class _Printer:
         contract = self.kernel.contraction
         assert contract is not None
         names = _outer_names(contract.outer)
+        if contract.parts > 1:
+            self.loop("part", contract.parts)
         for name, axis in zip(names, contract.outer, strict=True):
             self.loop(name, axis.extent)
         steps = [_times(n, a.row_step) for n, a in zip(names, contract.outer, strict=True)]
+        if contract.parts > 1:
+            steps.insert(0, _times("part", contract.part_step))
         row = _sum([*steps, _times("m", contract.row_m_step)])
         m = "row" if row == "m" else "m"
         self.loop(m, contract.m, "items: tiles of rows and columns")
@@ -188,7 +192,8 @@ class _Printer:
         depth = self.depth
         for number, axis in enumerate(contract.k):
             name = "k" if len(contract.k) == 1 else f"k{number}"
-            self.loop(name, axis.extent)
+            shared = contract.parts > 1 and number == 0
+            self.loop(name, f"{axis.extent}*part/{contract.parts}.." if shared else axis.extent)
             left.append(_times(name, axis.lhs_stride))
             right.append(_times(name, axis.rhs_stride))
         right.append(_times("column", contract.rhs_n_stride))
@@ -208,7 +213,8 @@ class _Printer:
         self.depth = depth
         self.loop("row", kernel.rows)
         source = f"row*{width} + column" if outer == "0" else f"(outer*{kernel.rows} + row)*{width} + column"
-        target = f"{start}clamp({self.name(0)}[row], {extent})*{width} + column"
+        index = f"outer*{kernel.rows} + row" if kernel.walk is Walk.SCATTER_BY_ROW else "row"
+        target = f"{start}clamp({self.name(0)}[{index}], {extent})*{width} + column"
         self.line(f"{self.name(2)}[{target}] += {self.name(1)}[{source}]")
 
     def cumulate(self) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
-from compiler.ops.contraction import Contraction
+from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.elementwise import (
     Add,
     Cast,
@@ -32,11 +33,14 @@ from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.schedule.access import address, axis_forms, count, linear_strides, storage_order, storage_strides, through
 from compiler.schedule.copy import Copy
+from compiler.schedule.parts import PartialContraction, parts_for
 from compiler.schedule.placement import Empty, Insert, Pick, starts_at
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
 MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse)
 SOURCES = (Constant, Iota, BatchSize)
+LONG_SUM = 64  # summed elements for each row of the batch from which a product's sum is cut into parts
+FEW_RESULTS = 8  # parts from which this pays for every product, not only for views
 
 
 def fix_numerics(graph: Graph) -> Graph:
@@ -277,10 +281,30 @@ class _Rewriter:
         placed = (*rows, *(label for label in out if label in only_right))
         right, rhs = self.with_contiguous(right, rhs, placed[len(rows) :], summed)
         left = self.addressable(left)
-        result = self.builder.emit(Contraction(lhs, rhs, placed), left, right)
+        result = self.product(left, right, lhs, rhs, placed)
         if placed == out:
             return result
         return self.builder.emit(Transpose(tuple(placed.index(label) for label in out)), result)
+
+    def product(self, left: Value, right: Value, lhs: Labels, rhs: Labels, out: Labels) -> Value:
+        """A contraction in the form of kernels; a long sum with few results, over the batch and more, in parts."""
+        whole = Contraction(lhs, rhs, out)
+        extents = [left.type.shape[lhs.index(label)] for label in lhs if label in rhs and label not in out]
+        length = count(elements(tuple(extents)))
+        (type_,) = whole.result_types((left.type, right.type))
+        size = elements(type_.shape)
+        parts = parts_for(size) if isinstance(size, int) and isinstance(extents[0], BatchExtent) else 1
+        few = parts >= FEW_RESULTS or not self.in_one_stretch(left, lhs, out)
+        if parts == 1 or length < LONG_SUM or not few:
+            return self.builder.emit(whole, left, right)
+        return self.builder.emit(Sum((0,)), self.builder.emit(PartialContraction(lhs, rhs, out, parts), left, right))
+
+    def in_one_stretch(self, value: Value, labels: Labels, out: Labels) -> bool:
+        """Whether one index can walk all the summed axes of an operand."""
+        strides = self.strides(value)
+        assert strides is not None
+        summed = [k for k, label in enumerate(labels) if label not in out]
+        return all(strides[a] == strides[b] * count(value.type.shape[b]) for a, b in pairwise(summed))
 
     def aligned(self, value: Value, labels: tuple[int, ...], out: tuple[int, ...], shape: dict[int, Extent]) -> Value:
         """`value` repeated to the axes of `out`."""

@@ -20,11 +20,13 @@ from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.record import record
 from compiler.schedule.access import IDENTITY, Form, address, axis_forms, count, storage_order, through
+from compiler.schedule.parts import PartialContraction
 from compiler.schedule.placement import Empty, Insert, Pick
 from compiler.types import BatchExtent, Extent, Shape, elements
 
 VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse)
 REDUCTIONS = (Sum, Max, Min)
+CONTRACTIONS = (Contraction, PartialContraction)
 INLINE = (Constant, Iota, BatchSize)  # made again wherever they are used
 LARGEST_GROUP = 120
 
@@ -192,8 +194,8 @@ class Fuser:
             elements(domain_shape(node)),
             split,
             {node_key(node): Space.FULL},
-            alone=not walks and not isinstance(node.op, Contraction),
-            is_tile=isinstance(node.op, Contraction),
+            alone=not walks and not isinstance(node.op, CONTRACTIONS),
+            is_tile=isinstance(node.op, CONTRACTIONS),
         )
         self.groups.append(group)
         above = 0
@@ -268,7 +270,7 @@ class Fuser:
         reader = group.spaces[node_key(node)]
         producer = self.links.producers[link.source.index]
         source = result_space(producer, group)
-        if isinstance(node.op, Contraction):
+        if isinstance(node.op, CONTRACTIONS):
             return False  # a product needs its operands complete
         if isinstance(node.op, Gather | Pick) and link is self.node_links[node_key(node)][0]:
             return False  # so does a gathered table

@@ -47,14 +47,26 @@ from compiler.schedule.access import (
     storage_order,
     storage_strides,
 )
-from compiler.schedule.fuse import REDUCTIONS, VIEWS, Fuser, Group, Link, Split, node_key, result_space
+from compiler.schedule.fuse import CONTRACTIONS, REDUCTIONS, VIEWS, Fuser, Group, Link, Split, node_key, result_space
 from compiler.schedule.origins import statement_origins
+from compiler.schedule.parts import PartialContraction
 from compiler.schedule.placement import Insert, Pick
 from compiler.types import BatchExtent, DType, Extent, elements
 
 MATHEMATICS = {"exp", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"}
-COSTLY = MATHEMATICS | {"div", "mod", "floordiv", "random_uniform", "threefry", "gather", "pick", "contraction"}
+COSTLY = MATHEMATICS | {
+    "div",
+    "mod",
+    "floordiv",
+    "random_uniform",
+    "threefry",
+    "gather",
+    "pick",
+    "contraction",
+    "partial_contraction",
+}
 CHUNK = 2048
+FULL_ROWS = 12  # rows of a product that tiles can be made of
 COMBINES = {Sum: Combine.SUM, Max: Combine.MAX, Min: Combine.MIN}
 
 
@@ -113,7 +125,7 @@ class GroupLowering:
             self.levels[node_key(node)] = self.level(node)
         self.stages = [_StageDraft() for _ in range(max(self.levels.values()) + 2)]
         for node in nodes:
-            if isinstance(node.op, Contraction):
+            if isinstance(node.op, CONTRACTIONS):
                 self.contract(node)
         for node in nodes:
             if isinstance(node.op, (*REDUCTIONS, Insert)) or self.stored(node.results[0]):
@@ -148,7 +160,7 @@ class GroupLowering:
         if group.split is not None:
             return group.split
         if group.is_tile:
-            node = next(n for n in group.nodes if isinstance(n.op, Contraction))
+            node = next(n for n in group.nodes if isinstance(n.op, CONTRACTIONS))
             return self.tile_split(node)
         forms = [f for node in group.nodes for f in self.forms_of(node)]
         if all(f.terms == () or f.terms == (Term(1, None, 1),) for f in forms):
@@ -190,12 +202,13 @@ class GroupLowering:
         return sorted((c for c in found if limit % c == 0), reverse=True) or [1]
 
     def tile_split(self, node: Node) -> Split:
-        op = node.op
-        assert isinstance(op, Contraction)
-        shape = dict(zip(op.out, node.results[0].type.shape, strict=True))
+        op, result = node.op, node.results[0].type.shape
+        assert isinstance(op, CONTRACTIONS)
+        parts = result[: len(result) - len(op.out)]
+        shape = dict(zip(op.out, result[len(parts) :], strict=True))
         columns = elements(tuple(shape[label] for label in op.out if label not in op.lhs))
         assert isinstance(columns, int)
-        rows = elements(tuple(shape[label] for label in op.out if label in op.lhs))
+        rows = elements((*parts, *(shape[label] for label in op.out if label in op.lhs)))
         return Split(Walk.ROWS, 1, rows, columns)
 
     # levels
@@ -319,7 +332,7 @@ class GroupLowering:
         result = node.results[0]
         links = self.fuser.node_links[node_key(node)]
         out = self.where(stage, space)
-        if isinstance(node.op, Contraction):
+        if isinstance(node.op, CONTRACTIONS):
             assert self.contraction is not None
             value = self.fresh()
             tile = Access(self.contraction.tile, 0)
@@ -446,7 +459,7 @@ class GroupLowering:
 
     def contract(self, node: Node) -> None:
         op = node.op
-        assert isinstance(op, Contraction)
+        assert isinstance(op, CONTRACTIONS)
         left, right = self.fuser.node_links[node_key(node)]
         sides: list[dict[int, int]] = []
         for link, labels, value in ((left, op.lhs, node.operands[0]), (right, op.rhs, node.operands[1])):
@@ -463,13 +476,14 @@ class GroupLowering:
         lhs_strides, rhs_strides = sides
         rows, columns = _row_axes(op, shape, lhs_strides, rhs_strides)
         runs = _merged(rows)
-        walkable = [a for a in runs if a.rhs_stride == 0]
-        chosen = max(walkable, key=lambda a: (isinstance(a.extent, BatchExtent), count(a.extent)), default=None)
+        chosen = _walked_axis(runs)
         summed = [
             ContractedAxis(shape[label], lhs_strides[label], rhs_strides[label])
             for label in _by_storage(op.lhs, shape)
             if label in op.rhs and label not in op.out
         ]
+        parts = op.parts if isinstance(op, PartialContraction) else 1
+        divided = summed[:1] if parts > 1 else []
         tile = len(self.buffers)
         self.buffers.append(BufferArgument("tile", node.results[0].type.dtype, True, 0))
         self.arguments.append(node.results[0])
@@ -479,7 +493,7 @@ class GroupLowering:
             tile,
             chosen.extent if chosen else 1,
             columns,
-            tuple(_merged_sums(summed)),
+            (*divided, *_merged_sums(summed[len(divided) :])),
             tuple(a for a in runs if a is not chosen),
             left.form.offset,
             right.form.offset,
@@ -487,6 +501,8 @@ class GroupLowering:
             min((rhs_strides[label] for label in op.out if label not in op.lhs), default=1),
             chosen.row_step if chosen else 0,
             node.results[0].type.dtype,
+            parts,
+            count(elements(tuple(a.extent for a in rows))) if parts > 1 else 0,
         )
         self.nodes[id(self.contraction)] = node
 
@@ -496,7 +512,7 @@ def _by_storage(labels: Sequence[int], shape: dict[int, Extent]) -> list[int]:
 
 
 def _row_axes(
-    op: Contraction, shape: dict[int, Extent], lhs: dict[int, int], rhs: dict[int, int]
+    op: Contraction | PartialContraction, shape: dict[int, Extent], lhs: dict[int, int], rhs: dict[int, int]
 ) -> tuple[list[OuterAxis], int]:
     """The row axes of the result, outermost first, and the number of columns."""
     columns, step = 1, 1
@@ -508,6 +524,21 @@ def _row_axes(
             axes.append(OuterAxis(shape[label], lhs[label], rhs.get(label, 0), step))
             step *= count(shape[label])
     return axes[::-1], columns
+
+
+def _walked_axis(axes: list[OuterAxis]) -> OuterAxis | None:
+    """The axis along which tiles step: the innermost, so that they read neighbours, unless few rows would fill them."""
+    walkable = [axis for axis in axes if axis.rhs_stride == 0]
+    if not walkable:
+        return None
+    innermost = walkable[-1]
+    rows = step = count(innermost.extent)
+    for axis in walkable:
+        if axis.row_step == innermost.row_step * step and isinstance(axis.extent, int):
+            rows *= axis.extent
+    if isinstance(innermost.extent, BatchExtent) or rows >= FULL_ROWS:
+        return innermost
+    return max(walkable, key=lambda axis: (isinstance(axis.extent, BatchExtent), count(axis.extent)))
 
 
 def _merged(axes: list[OuterAxis]) -> list[OuterAxis]:

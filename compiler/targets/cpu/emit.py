@@ -9,6 +9,7 @@ from compiler.loops.ir import REGISTER_COLUMNS, Instruction, Kernel, Reduce, Sta
 from compiler.loops.printer import statement_lines
 from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import emit_tiles
+from compiler.targets.cpu.contraction_parts import emit_parts, sums_in_blocks
 from compiler.targets.cpu.emit_compute import cast
 from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText, TotalNumber
 from compiler.targets.cpu.machine import Machine
@@ -35,7 +36,8 @@ def emit(
         case Walk.COLUMNS:
             return _emit_columns(text)
         case Walk.TILES:
-            return emit_tiles(text, batch, lasts)
+            assert kernel.contraction is not None
+            return emit_parts(text, batch) if sums_in_blocks(kernel.contraction) else emit_tiles(text, batch, lasts)
         case Walk.SCATTER | Walk.SCATTER_BY_ROW:
             return _emit_scatter(text)
         case Walk.CUMULATE:

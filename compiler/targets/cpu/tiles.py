@@ -166,21 +166,23 @@ def decoded(k: KernelText, cut: Tiling, item: str, tiles: str) -> tuple[str, str
         each = tiles
         for axis in cut.walk.outer:
             each = text.mul(each, k.extent(axis.extent))
-        panel, rest = ("0", item) if panels == 1 else _divided(text, item, each)
-        outer, tile = (rest, "0") if tiles == "1" else _divided(text, rest, tiles)
+        panel, rest = ("0", item) if panels == 1 else divided(text, item, each)
+        outer, tile = (rest, "0") if tiles == "1" else divided(text, rest, tiles)
         return outer, panel, tile
-    outer, inside = _divided(text, item, text.mul(tiles, panels))
+    outer, inside = divided(text, item, text.mul(tiles, panels))
     if not block:
-        return outer, *_divided(text, inside, tiles)
-    group, within = _divided(text, inside, str(block * panels))
+        return outer, *divided(text, inside, tiles)
+    group, within = divided(text, inside, str(block * panels))
     first = text.mul(group, block)
     here = text.minimum(text.let(f"sub i64 {tiles}, {first}"), str(block))
-    panel, tile = _divided(text, within, here)
+    panel, tile = divided(text, within, here)
     return outer, panel, text.add(first, tile)
 
 
-def _divided(text: Text, number: str, divisor: str) -> tuple[str, str]:
+def divided(text: Text, number: str, divisor: str) -> tuple[str, str]:
     """Quotient and rest."""
+    if divisor == "1":
+        return number, "0"
     return text.let(f"udiv i64 {number}, {divisor}"), text.let(f"urem i64 {number}, {divisor}")
 
 
@@ -191,7 +193,7 @@ def outer_offsets(k: KernelText, axes: tuple[OuterAxis, ...], outer: str) -> tup
     for number, axis in reversed(list(enumerate(axes))):
         index = outer
         if number:
-            outer, index = _divided(text, outer, k.extent(axis.extent))
+            outer, index = divided(text, outer, k.extent(axis.extent))
         steps = (axis.lhs_stride, axis.rhs_stride, axis.row_step)
         offsets = [_sum(text, o, text.mul(index, s)) for o, s in zip(offsets, steps, strict=True)]
     return offsets[0], offsets[1], offsets[2]
