@@ -10,6 +10,8 @@ from compiler import executables, programs
 from compiler.diagnostics import Diagnostic, Source
 from compiler.executables import allocate, initialise, program_executable
 from compiler.frontend.program import (
+    EPOCH_NUMBER,
+    SAMPLE_NUMBERS,
     DataSource,
     InputSpec,
     ParameterSpec,
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from compiler.report import PlanReport
 
 __all__ = [
+    "EPOCH_NUMBER",
+    "SAMPLE_NUMBERS",
     "Array",
     "CacheInfo",
     "DataSource",
@@ -45,6 +49,7 @@ __all__ = [
     "check",
     "clear_cache",
     "compile_ahead",
+    "compile_augmentation",
     "compile_evaluation",
     "compile_prediction",
     "compile_training",
@@ -81,7 +86,7 @@ def check(path: str | Path) -> tuple[Diagnostic, ...]:
 def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> None:
     """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
 
-    kinds: of `initialisation training evaluation prediction`.
+    kinds: of `initialisation training augmentation evaluation prediction`.
     """
     executables.compile_ahead(program, kinds, options)
 
@@ -89,6 +94,11 @@ def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> N
 def compile_training(program: Program, options: Options) -> Executable:
     """One step of training: forward, loss, gradients, update, metrics."""
     return program_executable(program, "training", options)
+
+
+def compile_augmentation(program: Program, options: Options) -> Executable:
+    """The inputs and targets that `augment` changes, as training sees them."""
+    return program_executable(program, "augmentation", options)
 
 
 def compile_evaluation(program: Program, options: Options) -> Executable:

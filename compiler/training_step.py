@@ -46,6 +46,13 @@ def prediction_graph(program: Program) -> Graph:
     return replace(graph, inputs=tuple(i for i in graph.inputs if i.role is not Role.DATA or i.name not in targets))
 
 
+def augmentation_graph(program: Program) -> Graph:
+    """What training makes of samples before the model sees them."""
+    if program.augmentation is None:
+        raise CompilerBug("augmentation_graph", f"{program.name} has no `augment`")
+    return program.augmentation
+
+
 def initial_graph(program: Program) -> Graph:
     """The first content of each tensor of a program, in place."""
     builder = GraphBuilder("initialise")
@@ -67,6 +74,7 @@ GRAPHS: Mapping[str, Callable[[Program], Graph]] = {
     "training": training_step,
     "evaluation": evaluation_graph,
     "prediction": prediction_graph,
+    "augmentation": augmentation_graph,
     "initialisation": initial_graph,
 }
 
@@ -89,11 +97,21 @@ class _Step:
         self.program, self.plan = program, plan
         self.builder = GraphBuilder(program.name)
         self.inputs: dict[str, Value] = {}
-        arguments = [self._input(i.name, i.role, i.value.type) for i in program.training.inputs]
+        changed = self._augmented()
+        arguments = [
+            changed.get(i.name) or self._input(i.name, i.role, i.value.type) for i in program.training.inputs
+        ]
         # Simplified first: the gradient of sigmoid is finite where that of 1 / (1 + exp(-x)) is 0 * inf.
         self.forward = self.builder.inline(simplify(program.training), arguments)
         self.gradients: dict[str, Value] = {}
         self.rates: dict[str, Value] = {}
+
+    def _augmented(self) -> dict[str, Value]:
+        """The inputs and targets that `augment` changes."""
+        graph = self.program.augmentation
+        if graph is None:
+            return {}
+        return self.builder.inline(graph, [self._input(i.name, i.role, i.value.type) for i in graph.inputs])
 
     def _input(self, name: str, role: Role, type_: TensorType) -> Value:
         """The input called `name`, new unless it is there."""

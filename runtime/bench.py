@@ -18,6 +18,7 @@ from runtime.model import parameter_count, runtime_settings
 from runtime.position import Length
 from runtime.precision import in_precision
 from runtime.process import peak_memory, seconds_since_start
+from runtime.samples import at_epoch, numbered
 
 _SAMPLE_SECONDS = 0.005  # shorter samples measure the clock
 _LEAST_SAMPLES = 10
@@ -98,7 +99,8 @@ def _training_steps(program: Program, batch: int, options: Options) -> Callable[
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, plan.seed, options)
     one_batch = np.arange(batch, dtype=np.int64)
-    data = in_precision(Part(synthetic(program.inputs, batch, plan.seed), one_batch), options.dtype).arrays
+    part = in_precision(Part(synthetic(program.inputs, batch, plan.seed), one_batch), options.dtype)
+    data = at_epoch(numbered(program, part).arrays, 0)
     settings = runtime_settings(program, Length(batch, batch, _SUPPOSED_STEPS))
     done = 0
 

@@ -15,6 +15,7 @@ from runtime.model import length_of, parameter_count, resolved_settings, runtime
 from runtime.position import Position
 from runtime.precision import in_precision
 from runtime.reporting.events import TrainingStarted
+from runtime.samples import numbered
 from runtime.training import LOSS, Job, Keeper
 
 
@@ -68,7 +69,7 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
         settings=settings,
         seed=plan.seed,
         length=length,
-        train=in_precision(parts.train, options.dtype),
+        train=numbered(program, in_precision(parts.train, options.dtype)),
         validation=parts.validation,
         test=parts.test,
         patience=plan.patience,

@@ -20,6 +20,7 @@ from runtime.interruption import Interruption
 from runtime.pace import Pace
 from runtime.position import Length, Position
 from runtime.reporting.events import EpochEnded, Observer, TrainingEnded, TrainingProgressed
+from runtime.samples import at_epoch
 
 LOSS = "loss"
 RATE = "lr"  # the step's scalar that holds the scheduled rate
@@ -123,9 +124,8 @@ class _Training:
         first = in_epoch * job.length.batch
         rows = self._rows_of_epoch()[first : first + steps * job.length.batch]
         begin = time.perf_counter()
-        results = job.step.run(
-            job.tensors, job.train.arrays, rows, job.length.batch, position.step, job.seed, job.settings
-        )
+        data = at_epoch(job.train.arrays, position.step // job.length.steps_per_epoch)
+        results = job.step.run(job.tensors, data, rows, job.length.batch, position.step, job.seed, job.settings)
         seconds = time.perf_counter() - begin
         self._pace.observe(steps, seconds)
         self._refuse_nonfinite(results)

@@ -36,13 +36,6 @@ MISSING: tuple[ErrorEntry, ...] = (
         ),
     ),
     ErrorEntry(
-        "E0904",
-        "`augment` is not compiled yet",
-        _LATER + "Prepare the data beforehand, or write what is random in a layer under `if training`.",
-        _train().replace("    batch = 32\n", "    batch = 32\n    augment { x = 2 * x }\n"),
-        _train(),
-    ),
-    ErrorEntry(
         "E0905",
         "`padded by` is not compiled yet",
         _LATER + "Pad sequences to one length, and give the mask as an input of its own.",

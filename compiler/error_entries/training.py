@@ -109,4 +109,13 @@ TRAINING: tuple[ErrorEntry, ...] = (
         "optimizer plain(lr = 0.1)(p, g, t) {\n    p - lr * g[None] / t\n}\n\n" + _train(optimizer="plain()"),
         "optimizer plain(lr = 0.1)(p, g, t) {\n    p - lr * g / t\n}\n\n" + _train(optimizer="plain()"),
     ),
+    ErrorEntry(
+        "E0613",
+        "an augmentation that changes the type of an input",
+        "`augment` changes samples before the model sees them. An input keeps its element type and shape, because "
+        "evaluation feeds it as it is in the data; `cast(…, x)` goes back to the element type of `x`. A target may get "
+        "another type, such as a distribution over classes, but keeps the batch as its first dimension.",
+        _train().replace("batch = 32", "batch = 32\n    augment { x = x[:, 0:2] }"),
+        _train().replace("batch = 32", "batch = 32\n    augment { x = x + 0.1 * random_like(x) }"),
+    ),
 )

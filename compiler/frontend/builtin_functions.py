@@ -56,6 +56,8 @@ def _stop_gradient(machine: Machine, arguments: Arguments) -> Value:
 
 def _cast(machine: Machine, arguments: Arguments) -> Value:
     value, dtype = arguments["x"], arguments["dtype"]
+    if isinstance(dtype, TensorValue):
+        dtype = dtype.dtype.value
     if not isinstance(dtype, str) or dtype not in _ELEMENT_TYPES:
         machine.fail("E0416", f"{describe(dtype)} is not an element type", hint(f"one of {', '.join(_ELEMENT_TYPES)}"))
     wanted = DType(dtype)
@@ -128,7 +130,10 @@ FUNCTIONS: tuple[Builtin, ...] = (
     ),
     Builtin("stop_gradient", (_X,), "x itself, through which no gradient flows.", _stop_gradient),
     Builtin(
-        "cast", (_X, BuiltinParameter("dtype", "element type")), "x in another element type: `cast(x, f32)`.", _cast
+        "cast",
+        (_X, BuiltinParameter("dtype", "element type")),
+        "x in another element type, `cast(x, f32)`, or in that of a tensor, `cast(x, y)`.",
+        _cast,
     ),
     _has_dtype("is_integer", "Whether x holds integers; known when the program is elaborated."),
     _has_dtype("is_float", "Whether x holds floats; known when the program is elaborated."),

@@ -23,7 +23,7 @@ from compiler.frontend.values import (
     is_number,
 )
 from compiler.ops.movement import Concat, Pad, Reverse, Slice, Transpose
-from compiler.ops.sources import Iota, RandomUniform
+from compiler.ops.sources import Iota
 from compiler.ops.spreading import Reshape
 from compiler.types import BatchExtent, DType, Extent, TensorType, depends_on_batch, elements, static_elements
 
@@ -309,14 +309,13 @@ def _arange(machine: Machine, arguments: Arguments) -> Value:
 
 def _random(machine: Machine, arguments: Arguments) -> Value:
     shape, axes = _new_shape(machine, arguments)
-    return TensorValue(machine.emit(RandomUniform(shape, machine.next_stream()), *machine.draw_operands()), axes)
+    return TensorValue(machine.draw(shape), axes)
 
 
 def _random_like(machine: Machine, arguments: Arguments) -> Value:
     like = expect_tensor(machine, arguments["x"], "`x` of `random_like`")
-    drawn = machine.emit(RandomUniform(like.shape, machine.next_stream()), *machine.draw_operands())
     dtype = like.dtype if like.dtype.is_float else DType.F32
-    return cast(machine, TensorValue(drawn, like.axes), dtype)
+    return cast(machine, TensorValue(machine.draw(like.shape), like.axes), dtype)
 
 
 _COUNT = (BuiltinParameter("n"),)

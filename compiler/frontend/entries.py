@@ -86,9 +86,6 @@ class Entries:
             noun = "key" if len(missing) == 1 else "keys"
             advice = (hint(f"such as `{_EXAMPLES[key]}`") for key in missing)
             self._record(failure("E0602", f"`train` needs the {noun} {named}", self.train.head, *advice))
-        if self.train.augment is not None:
-            message = "`augment` is not compiled yet"
-            self._record(failure("E0904", message, self.train.augment.span, hint("prepare the data beforehand")))
         if "epochs" in self.written and "steps" in self.written:
             entry = self.written["steps"]
             other = Note("`epochs` is given here", self.written["epochs"].span)

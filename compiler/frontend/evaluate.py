@@ -333,7 +333,9 @@ class Evaluator(Caller):
 
     def argument_value(self, argument: Argument, kind: str) -> Value:
         if kind == "element type" and isinstance(argument.expression, syntax.Name):
-            return ELEMENT_TYPES.get(argument.expression.id, argument.expression.id)
+            name = argument.expression.id
+            if name in ELEMENT_TYPES or name not in self.frame.variables:
+                return name
         value = super().argument_value(argument, kind)
         if isinstance(value, Poison):
             raise Poisoned

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 from compiler.diagnostics import Note, Source, Span, hint
 from compiler.frontend import syntax
+from compiler.frontend.augmentation import augmentation
 from compiler.frontend.entries import KEYS, Entries
 from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
@@ -51,6 +53,7 @@ class _Experiment:
         self.session, self.train, self.scope = session, train, scope
         self.found, self.model = found, model
         self.entries = Entries(session, train)
+        self.augmentation: Graph | None = None
         for parameter in model.settings:
             if parameter.name in KEYS:
                 raise failure(
@@ -81,7 +84,7 @@ class _Experiment:
         if report.has_errors or plan is None:
             return None
         name = self.train.name or self.model.name
-        return finished(self.session, name, self.model.name, sources, training, inference, plan)
+        return finished(self.session, name, self.model.name, sources, training, inference, plan, self.augmentation)
 
     # The graphs
 
@@ -130,14 +133,36 @@ class _Experiment:
         evaluator.frame = frame
         evaluator.user_scopes.add(frame.scope)
         for target in self.train.targets:
+            if target.name in frame.variables:
+                mistake = failure("E0202", f"`{target.name}` is already a name of the model", target.span)
+                self.session.report.add(mistake.diagnostic)
+            frame.variables.setdefault(target.name, POISON)
+        if evaluator.training and self.train.augment is not None:
             with self._recording():
-                if target.name in frame.variables:
-                    raise failure("E0202", f"`{target.name}` is already a name of the model", target.span)
-                frame.variables[target.name] = POISON
-                declare_input(evaluator, target)
+                self._augment(evaluator, self.train.augment)
+        else:
+            self._declare_targets(evaluator)
         # In expressions `batch` is the nominal batch size.
         if self.entries.batch is not None:
             frame.variables["batch"] = self.entries.batch
+
+    def _declare_targets(self, evaluator: Evaluator) -> None:
+        for target in self.train.targets:
+            with self._recording():
+                declare_input(evaluator, target)
+
+    def _augment(self, evaluator: Evaluator, block: syntax.Block) -> None:
+        """The targets are what `augment` makes of them; inputs keep their types."""
+        record, frame = evaluator.model, evaluator.frame
+        assert record is not None
+        kept = {parameter.name for parameter in self.model.settings} | {"steps_per_epoch", "total_steps"}
+        around = replace(frame, variables={n: v for n, v in frame.variables.items() if n in kept})
+        found = augmentation(self.session, self.train, block, around, record.inputs)
+        self.augmentation = found.graph
+        for spec in found.targets:
+            record.inputs.append(spec)
+            value = found.values[spec.name]
+            frame.variables[spec.name] = replace(value, value=evaluator.input(spec.name, Role.DATA, value.value.type))
 
     def _add_loss(self, evaluator: Evaluator) -> None:
         with self._recording():

@@ -43,6 +43,7 @@ def finished(
     training: Evaluator,
     inference: Evaluator,
     plan: Training | None,
+    augmentation: Graph | None = None,
 ) -> Program:
     """The program of two evaluated graphs."""
     record = training.model
@@ -66,6 +67,7 @@ def finished(
         with_constants(session, inference.builder.build()),
         plan,
         session.report.warnings,
+        None if augmentation is None else with_constants(session, augmentation),
     )
 
 

@@ -20,8 +20,8 @@ from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Origin, Role
 from compiler.graph.op import Op, TypeRuleError
-from compiler.ops.sources import Constant
-from compiler.types import DType, Extent, TensorType, static_elements
+from compiler.ops.sources import Constant, RandomUniform
+from compiler.types import DType, Extent, Shape, TensorType, static_elements
 
 MAXIMUM_WORK = 1_000_000
 """Expressions that may be evaluated for one program: some 100 times what ResNet-50 takes."""
@@ -225,6 +225,10 @@ class Machine(ABC):
         if self.draws_by_seed_alone:
             return seed, self.emit(Constant(0, DType.I64))
         return seed, self.input("step", Role.STEP, scalar)
+
+    def draw(self, shape: Shape) -> ir.Value:
+        """Numbers from [0, 1), drawn anew at each step."""
+        return self.emit(RandomUniform(shape, self.next_stream()), *self.draw_operands())
 
     def next_stream(self) -> int:
         """A number of 31 bits that no other draw of the program has, unmoved by edits elsewhere."""

@@ -156,7 +156,9 @@ class ExpressionNames:
         for number, argument in enumerate(call.positional):
             parameter = builtin.positional(number)
             if parameter is not None and parameter.kind == "element type" and isinstance(argument, syntax.Name):
-                if argument.id not in ELEMENT_TYPES:
+                if argument.id in self.environment:
+                    self.expression(argument)
+                elif argument.id not in ELEMENT_TYPES:
                     self.unknown(argument, "element type", ELEMENT_TYPES)
             else:
                 self.expression(argument)

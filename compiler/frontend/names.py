@@ -12,7 +12,7 @@ from compiler.frontend.instances import names_in
 from compiler.frontend.machine import Session
 from compiler.frontend.name_expressions import ExpressionNames
 from compiler.frontend.scope import ModuleScope, Namespace
-from compiler.frontend.walk import dimensions_of
+from compiler.frontend.walk import dimensions_of, statements_of, values_of
 
 _MAY_OWN = ("layer", "model")
 _PLACES = {
@@ -42,7 +42,9 @@ def _read_by_experiments(modules: tuple[syntax.Module, ...]) -> dict[str, set[st
     for train in (d for module in modules for d in module.declarations if isinstance(d, syntax.Train)):
         ranges = [target.range for target in train.targets if target.range is not None]
         dimensions = [d for target in train.targets for d in dimensions_of(target.annotation)]
-        for expression in (*(entry.value for entry in train.entries), *ranges, *dimensions):
+        statements = () if train.augment is None else statements_of(train.augment)
+        augmented = [value for statement in statements for value in values_of(statement)]
+        for expression in (*(entry.value for entry in train.entries), *ranges, *dimensions, *augmented):
             read.setdefault(train.model.id, set()).update(name.id for name in names_in(expression))
     return read
 
@@ -178,9 +180,20 @@ class _DeclarationNames(ExpressionNames):
         self._enter_model(model)
         for target in train.targets:
             self._input(target)
+        if train.augment is not None:
+            self._augment(train.augment)
         self.environment.bind("batch", Kind.SETTING, train.head)
         for entry in train.entries:
             self._entry(entry)
+
+    def _augment(self, block: syntax.Block) -> None:
+        """Samples are changed before the model sees them, so that its outputs are not known here."""
+        before, self.environment = self.environment, self.environment.copy()
+        for name, kind in before.kinds.items():
+            if kind is Kind.OUTPUT:
+                del self.environment.kinds[name]
+        self._block(block)
+        self.environment = before
 
     def _enter_model(self, model: syntax.Model) -> None:
         """What `train` sees of a model: settings, inputs with their dimension names, and outputs."""
@@ -243,7 +256,7 @@ class _DeclarationNames(ExpressionNames):
                 for target in statement.targets:
                     self._assign(target, len(statement.targets) == 1)
             case syntax.Return():
-                self._expect_place("return", self.keyword != "model", statement.span)
+                self._expect_place("return", self.keyword not in ("model", "train"), statement.span)
                 self.expression(statement.value)
                 return True
             case syntax.If():

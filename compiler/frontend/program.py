@@ -10,6 +10,13 @@ from compiler.graph.ir import Graph, Role
 from compiler.record import record
 from compiler.types import TensorType
 
+SAMPLE_NUMBERS = "augment.sample"
+EPOCH_NUMBER = "augment.epoch"
+"""Inputs of an augmentation that are no fields of the data: the number of each row (i64[batch]), and of the epoch.
+
+Both count from 0; a row keeps its number whatever the order in which an epoch visits the rows.
+"""
+
 SettingValue: TypeAlias = "int | float | bool | str | tuple[SettingValue, ...] | None"
 
 
@@ -122,6 +129,9 @@ class Program:
     role STATE for each `<-` (named after the state's path, `updates` it). Outputs of `inference`: the model's
     outputs and, where there are targets, `loss` (without penalties) and the metrics. A bare model, without
     `train`, has no loss and `plan` None.
+
+    `augmentation` gives the inputs and targets that `augment` changes, by name, from those of the data and the two
+    numbers above. Those of `training` are the changed ones, and a target may have another type there.
     """
 
     name: str
@@ -135,3 +145,4 @@ class Program:
     inference: Graph
     plan: Training | None
     warnings: tuple[Diagnostic, ...] = ()
+    augmentation: Graph | None = None

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-import numpy as np
-
+from compiler.arrays import Array, np
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node
-from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, Sample, TypeRuleError
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import expect_operands, expect_same_type, numpy_dtype
 from compiler.ops.sources import threefry2x32
@@ -46,8 +45,7 @@ class Threefry(Op):
         first, second = threefry2x32(key, counter)
         if self.dtype is DType.I64:
             return ((first.astype(np.uint64) | second.astype(np.uint64) << np.uint64(32)).astype(np.int64),)
-        numbers = (first >> np.uint32(8)).astype(numpy_dtype(self.dtype))
-        return (numbers * numbers.dtype.type(2.0**-24),)
+        return (np.ldexp((first >> np.uint32(8)).astype(numpy_dtype(self.dtype)), -24),)
 
     @classmethod
     def samples(cls) -> tuple[Sample, ...]:

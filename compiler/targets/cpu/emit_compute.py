@@ -10,6 +10,7 @@ from compiler.ops.elementwise import Cast
 from compiler.targets.cpu import math
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import REGISTER, SUFFIX, Text, literal, splat_of, vector
+from compiler.targets.cpu.threefry import drawn
 from compiler.types import DType
 
 MATH = frozenset(("exp", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"))
@@ -33,6 +34,8 @@ def compute(
         text.lines.extend(f"  {line.strip()}{text.location}" for line in lines)
         return result
     match name:
+        case "threefry":
+            return drawn(text, operands, dtype, lanes)
         case "add" | "sub" | "mul" | "div":
             table = FLOAT_BINARY if kind.is_float else INTEGER_BINARY
             return text.let(f"{table[name]} {type_} {operands[0]}, {operands[1]}")
@@ -49,10 +52,9 @@ def compute(
             return text.let(f"{name} {type_} {operands[0]}, {operands[1]}")
         case "not":
             return text.let(f"xor {type_} {operands[0]}, {splat_of('i1', 'true', lanes)}")
-        case "neg" if kind.is_float:
-            return text.let(f"fneg {type_} {operands[0]}")
         case "neg":
-            return text.let(f"sub {type_} {splat_of(REGISTER[kind], '0', lanes)}, {operands[0]}")
+            zero = splat_of(REGISTER[kind], "0", lanes)
+            return text.let(f"fneg {type_} {operands[0]}" if kind.is_float else f"sub {type_} {zero}, {operands[0]}")
         case "abs":
             return _absolute(text, operands, kind, lanes)
         case "floor":

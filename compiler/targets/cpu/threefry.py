@@ -44,7 +44,8 @@ def threefry(text: Text, key: Sequence[str], counter: Sequence[str], lanes: int)
 
 def drawn(text: Text, operands: Sequence[str], dtype: DType, lanes: int) -> str:
     """What the op `threefry` gives for an i64 key and counter: both words, or a number in [0, 1)."""
-    first, second = threefry(text, *(halves(text, operand, lanes) for operand in operands), lanes)
+    key, counter = (halves(text, operand, lanes) for operand in operands)
+    first, second = threefry(text, key, counter, lanes)
     if dtype is not DType.I64:
         return unit(text, first, dtype, lanes)
     half, wide = vector("i32", lanes), vector("i64", lanes)
