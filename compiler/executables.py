@@ -6,23 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from compiler.arrays import np
 from compiler.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Options, Tensors
-from compiler.targets.cpu import object_code
 from compiler.targets.cpu.cache import compiler_version
-from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.manifest import TensorSpec
-from compiler.targets.cpu.memory import TensorStore
-from compiler.targets.cpu.object_code import Lowering
 from compiler.types import DType, TensorType
 
 if TYPE_CHECKING:
+    from compiler.targets.cpu.executable import NativeExecutable
     from compiler.targets.cpu.lower import Lowered
+    from compiler.targets.cpu.machine import Machine
+    from compiler.targets.cpu.memory import TensorStore
+    from compiler.targets.cpu.object_code import Lowering
     from compiler.targets.reference.executable import ReferenceExecutable
 
 TARGETS = ("native", "reference")
@@ -38,6 +36,8 @@ def program_executable(program: Program, kind: str, options: Options) -> NativeE
 def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> None:
     """Compile several graphs of a program together, for `program_executable` to find, in less time than one by one."""
     if options.target == "native":
+        from compiler.targets.cpu import object_code  # what only checks a text needs no target
+
         named: dict[str, Lowering] = {}
         for kind in kinds:
             fitting = _fitting(kind, options)
@@ -81,6 +81,8 @@ def executable(
     if options.target == "reference":
         return _reference(graph(), options)
 
+    from compiler.targets.cpu import object_code  # what only checks a text needs no target
+
     entry = None if name is None else _entry_name(name, options)
     return object_code.load_program(entry, _lowering(graph, options), options)
 
@@ -106,6 +108,8 @@ def _identity(program: Program, kind: str) -> str:
 
 def allocate(program: Program, options: Options) -> TensorStore:
     """Room for the parameters, states and optimizer states of a program, all zero."""
+    from compiler.targets.cpu.memory import TensorStore  # what only checks a text needs no target
+
     specs = [_spec(p.path, p.role, p.type, options) for p in program.parameters]
     if program.plan is not None:
         specs += [

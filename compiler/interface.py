@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol
 
-import numpy as np
-
+from compiler.arrays import Array
 from compiler.record import record
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 
 @record
@@ -40,7 +37,7 @@ class Results:
 
 
 class Tensors(Protocol):
-    """The persistent tensors of a model: parameters, states, optimizer states. The arrays are views, to be read only."""
+    """The persistent tensors of a model: parameters, states, optimizer states. The arrays are views: read them."""
 
     def names(self) -> tuple[str, ...]: ...
     def __getitem__(self, name: str) -> Array: ...

@@ -5,10 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
+from compiler.arrays import Array
 from compiler.record import record
 from compiler.types import TensorType
 
@@ -21,8 +20,6 @@ else:
     # The type checker finds an op that lacks a method. At run time, isinstance of an ABC's subclass is many times
     # slower than of a plain class, and passes ask little else.
     ABC = object
-
-Array: TypeAlias = np.ndarray[Any, Any]
 
 
 class Category(Enum):

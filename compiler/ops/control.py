@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
+from compiler.arrays import Array
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Node, Role
-from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, Sample, TypeRuleError
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Cotangents, Term, Types
 from compiler.ops.rules import expect_operands

@@ -7,11 +7,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, TypeAlias, final
 
-import numpy as np
-
+from compiler.arrays import Array, np
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Array, Category, Op, Sample
+from compiler.graph.op import Category, Op, Sample
 from compiler.ops.build import constant_of, filled
 from compiler.ops.rules import (
     BOOLEANS,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-import numpy as np
-
+from compiler.arrays import Array, np
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node
-from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, Sample, TypeRuleError
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import (
     FLOATS,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-import numpy as np
-
+from compiler.arrays import Array, np
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, Sample, TypeRuleError
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import expect_axes, expect_axis, expect_operands
 from compiler.ops.spreading import Broadcast, Reshape

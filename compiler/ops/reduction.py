@@ -6,11 +6,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import final
 
-import numpy as np
-
+from compiler.arrays import Array, np
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, Sample, TypeRuleError
 from compiler.ops.build import restored
 from compiler.ops.elementwise import Cast, Cotangents, Term, Types
 from compiler.ops.rules import (

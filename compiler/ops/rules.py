@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import numpy as np
-
-from compiler.graph.op import Array, TypeRuleError
+from compiler.arrays import Array, np
+from compiler.graph.op import TypeRuleError
 from compiler.types import BatchExtent, DType, Shape, TensorType
 
 FLOATS = (DType.F32, DType.F64, DType.BF16)
@@ -17,20 +16,20 @@ BOOLEANS = (DType.BOOL,)
 EVERY = NUMBERS + BOOLEANS
 
 # NumPy has no bf16: the reference target holds such values in f32, rounded to bf16 after each node.
-_NUMPY: dict[DType, np.dtype[np.generic]] = {
-    DType.F32: np.dtype(np.float32),
-    DType.F64: np.dtype(np.float64),
-    DType.BF16: np.dtype(np.float32),
-    DType.I32: np.dtype(np.int32),
-    DType.I64: np.dtype(np.int64),
-    DType.U8: np.dtype(np.uint8),
-    DType.BOOL: np.dtype(np.bool_),
+_NUMPY = {
+    DType.F32: "float32",
+    DType.F64: "float64",
+    DType.BF16: "float32",
+    DType.I32: "int32",
+    DType.I64: "int64",
+    DType.U8: "uint8",
+    DType.BOOL: "bool",
 }
 
 
 def numpy_dtype(dtype: DType) -> np.dtype[np.generic]:
     """The NumPy element type that holds `dtype` in the reference target."""
-    return _NUMPY[dtype]
+    return np.dtype(_NUMPY[dtype])
 
 
 def round_to_bf16(values: Array) -> Array:

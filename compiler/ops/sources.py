@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
-import numpy as np
-
-from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
+from compiler.arrays import Array, np
+from compiler.graph.op import Category, Op, Sample, TypeRuleError
 from compiler.ops.rules import NUMBERS, expect_axis, expect_dtype, expect_one_batch_extent, expect_operands, numpy_dtype
 from compiler.record import record
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch

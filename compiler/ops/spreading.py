@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
-import numpy as np
-
-from compiler.graph.op import Array, Category, Op, Sample, TypeRuleError
+from compiler.arrays import Array, np
+from compiler.graph.op import Category, Op, Sample, TypeRuleError
 from compiler.ops.rules import (
     FLOATS,
     expect_axes,

@@ -110,6 +110,16 @@ def test_a_warm_start_imports_no_stage_of_the_compiler(tmp_path: Path) -> None:
             assert loaded <= needed, command
 
 
+def test_a_check_imports_neither_numpy_nor_what_comes_after_elaboration(tmp_path: Path) -> None:
+    (tmp_path / "model.dl").write_text((ROOT / "examples/mnist/mlp.dl").read_text())
+    modules = run_commands((("check", "model.dl"),), tmp_path)
+    assert "compiler.frontend.elaborate" in modules
+    assert not modules & {"lark", "networkx", "llvmlite", "numpy", "safetensors"}
+    after = ("graph_passes", "schedule", "loops", "autodiff", "training_step", "stages", "targets.reference")
+    for package in (f"compiler.{name}" for name in after):
+        assert not [name for name in modules if name == package or name.startswith(f"{package}.")]
+
+
 def test_what_is_loaded_again_is_an_outline_with_all_but_the_nodes(model: Path) -> None:
     first, again = driver.load(model), driver.load(model)
     assert not isinstance(first, Outline)

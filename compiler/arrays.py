@@ -1,0 +1,25 @@
+"""NumPy, imported when it is first used: what only checks a text or tells its mistakes takes nothing of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+
+    class _NumPy:
+        """Has the attributes of the module, which takes longer to import than a small file to be checked."""
+
+        def __getattr__(self, name: str) -> object:
+            import numpy
+
+            found = getattr(numpy, name)
+            setattr(self, name, found)
+            return found
+
+    np = _NumPy()
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+
+__all__ = ["Array", "np"]
