@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import is_
 from struct import Struct
 from typing import Any, TypeAlias
@@ -57,7 +57,8 @@ class NativeExecutable:
         control = address_of(self._control)
         numbers = ctypes.c_float if manifest.setting_dtype is DType.F32 else ctypes.c_double
         self._settings = [numbers.from_address(control + 8 * (SETTINGS + k)) for k in range(len(manifest.settings))]
-        self._flags = memoryview(self._control[flags_offset : flags_offset + len(manifest.watched)])  # type: ignore[arg-type]
+        self._control_bytes = memoryview(self._control)  # type: ignore[arg-type]
+        self._flags = self._control_bytes[flags_offset : flags_offset + len(manifest.watched)]
         self._static = reserve(manifest.static_bytes)
         self._scratch = reserve(0)
         self._shared = reserve(manifest.shared_bytes)
@@ -96,7 +97,7 @@ class NativeExecutable:
         self._names = [slot.name for slot in manifest.inputs]
         self._rows, self._rows_a_step, self._steps = np.arange(0), 0, 0
         self._phases: list[tuple[int, int, int, int]] = []
-        self._fed: list[Array] = []
+        self._fed: Sequence[Array | None] = [None] * len(self._names)
         self._kept: list[Array] = []
         self._copied: list[tuple[int, Array]] = []
         self._all_rows = np.arange(0)
@@ -142,20 +143,22 @@ class NativeExecutable:
         fresh = self._bind(tensors)
         if self._settings:
             self._set(settings or {})
-        given = [data[name] for name in self._names]
-        if rows is not self._rows or batch != self._rows_a_step or not self._is_fed(given):
-            self._prepare(given, rows, batch)
+        moved = False
+        if rows is not self._rows or batch != self._rows_a_step or not self._is_fed(data):
+            self._prepare([data[name] for name in self._names], rows, batch)
+            moved = True
         for place, raw in self._copied:
             self._static[place : place + raw.size] = raw
         for outlet in self._outlets:
-            outlet.open(self._steps, len(self._rows), self._capacity)
+            moved = outlet.open(self._steps, len(self._rows), self._capacity) or moved
         broken: list[tuple[str, int]] = []
         for first, count, size, place in self._phases:
-            for number, outlet in enumerate(self._outlets):
-                self._outputs[number] = outlet.address + first * outlet.bytes_for(batch)
-                self._arenas[outlet.slot] = outlet.address if self._steps == 1 else self._own(outlet.place)
+            if moved or len(self._phases) > 1:
+                for number, outlet in enumerate(self._outlets):
+                    self._outputs[number] = outlet.address + first * outlet.bytes_for(batch)
+                    self._arenas[outlet.slot] = outlet.address if self._steps == 1 else self._own(outlet.place)
             step = first_step + first
-            CONTROL.pack_into(self._control, 0, seed & WORD, step, 0, size, place, count, 0, fresh)
+            CONTROL.pack_into(self._control_bytes, 0, seed & WORD, step, 0, size, place, count, 0, fresh)
             self._team.run(self._blocks, size, self._capacity, self._parallel)
             fresh = False
             if any(self._flags):
@@ -212,8 +215,12 @@ class NativeExecutable:
                 raise CompilerBug("executable", f"no value for the setting '{name}'")
             cell.value = settings[name]
 
-    def _is_fed(self, given: list[Array]) -> bool:
-        return len(given) == len(self._fed) and all(map(is_, given, self._fed))
+    def _is_fed(self, data: Mapping[str, Array]) -> bool:
+        """Whether the inputs are the arrays of the call before."""
+        for name, array in zip(self._names, self._fed, strict=True):  # noqa: SIM110  (a generator costs more than all)
+            if data[name] is not array:
+                return False
+        return True
 
     def _prepare(self, given: list[Array], rows: Array, batch: int) -> None:
         """Room for a call, its phases (the full batches, then a short one), and its inputs."""
@@ -250,7 +257,8 @@ class NativeExecutable:
             np.require(array, NUMPY[slot.dtype], ("C", "A"))
             for slot, array in zip(self.manifest.inputs, given, strict=True)
         ]
-        self._fed = given if all(map(is_, given, self._kept)) else []  # a converted copy serves one call only
+        is_as_given = all(map(is_, given, self._kept))
+        self._fed = given if is_as_given else [None] * len(given)  # a converted copy serves one call only
         self._copied = []
         consecutive = self._steps == 1 and bool((np.diff(self._rows) == 1).all())
         can_stay = consecutive and len(self._rows) >= min(self.manifest.batch, MOST_TILE_ROWS)

@@ -35,11 +35,14 @@ class Outlet:
         self._block = self._view = np.empty(0, np.uint8)
         self._holders = (0, 0)
 
-    def open(self, steps: int, rows: int, capacity: int) -> None:
-        """Memory for a call: a single step may write it in place, and read, but never use, all of its capacity."""
+    def open(self, steps: int, rows: int, capacity: int) -> bool:
+        """Memory for a call; whether it is other memory than before.
+
+        A single step may write it in place, and read, but never use, all of its capacity.
+        """
         call = (steps, rows, capacity)
         if call == self._call and self._is_free():
-            return
+            return False
         count = steps if self._rows is None else self._rows * rows
         room = self.bytes_for(capacity) if steps == 1 else count * self._row_bytes
         self._block = np.empty(room + SLACK + 64, np.uint8)
@@ -50,6 +53,7 @@ class Outlet:
         self.address = address_of(self._view)
         self._call = call
         self._holders = (sys.getrefcount(self._view), sys.getrefcount(self._block))
+        return True
 
     def _is_free(self) -> bool:
         """Whether nobody else holds the array of the call before, or a part of it."""

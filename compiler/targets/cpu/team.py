@@ -50,13 +50,17 @@ class Team:
         self._worker = WORKER(address("dlc_worker"))
         self._keep = keep
         self._has_members = False
+        self._job: tuple[int, ...] = ()
 
     def run(self, blocks: tuple[int, int, int, int], batch: int, capacity: int, parallel: bool) -> None:
         """Run a job on one thread or on all. `blocks`: addresses of program, arenas, inputs and outputs."""
         threads = self.threads if parallel else 1
         if threads > 1 and not self._has_members:
             self._gather()
-        FIELDS.pack_into(self._block, JOB_FIELDS, *blocks, batch, capacity, threads)
+        job = (*blocks, batch, capacity, threads)
+        if job != self._job:
+            FIELDS.pack_into(memoryview(self._block), JOB_FIELDS, *job)  # type: ignore[arg-type]
+            self._job = job
         self._call(self._sync)
 
     def _gather(self) -> None:
