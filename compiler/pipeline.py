@@ -8,6 +8,7 @@ from typing import TypeAlias
 from compiler.graph.ir import Graph
 from compiler.graph.verify import verify as verify_graph
 from compiler.graph_passes.canonicalise_contractions import canonicalise_contractions
+from compiler.graph_passes.channels_last import channels_last
 from compiler.graph_passes.eliminate_common import eliminate_common
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.graph_passes.form_fma import form_fma
@@ -24,6 +25,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     eliminate_common,  # before the passes that ask whether two values are the same one
     form_moments,
     canonicalise_contractions,
+    channels_last,  # when products have their labels, before the laws that remove what transposes it leaves
     simplify,  # the reshapes and broadcasts that canonical contractions left behind meet their neighbours
     eliminate_common,  # canonical contractions may be equal now, as may what the laws made of their neighbours
     eliminate_dead,  # a product must have no dead use when fma asks for its uses
