@@ -267,7 +267,7 @@ class NativeExecutable:
             start = self._inputs[number] = address_of(array)
             in_batch, limit = slot.batch_axis is not None, start + array.nbytes
             begin, end = (start + first * slot.row_bytes, start + last * slot.row_bytes) if in_batch else (start, limit)
-            if (can_stay or not in_batch) and is_readable(end, limit):
+            if (can_stay or not in_batch) and is_readable(end + slot.reach, limit):
                 self._arenas[self._input_slots[number]] = begin
                 continue
             self._arenas[self._input_slots[number]] = self._own((in_batch, slot.offset))
@@ -276,5 +276,5 @@ class NativeExecutable:
 
 
 def is_readable(end: int, limit: int) -> bool:
-    """Whether SLACK bytes behind `end` belong to the array that ends at `limit`, or to its last page."""
-    return end + SLACK <= limit or (end + SLACK - 1) // PAGE == (limit - 1) // PAGE
+    """Whether memory up to `end` belongs to the array that ends at `limit`, or to its last page."""
+    return end <= limit or (end - 1) // PAGE == (limit - 1) // PAGE

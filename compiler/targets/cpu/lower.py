@@ -43,6 +43,8 @@ from compiler.targets.cpu.manifest import (
     TensorSpec,
 )
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, SEED, SETTINGS, STEP
+from compiler.targets.cpu.text import LANES
+from compiler.targets.cpu.tiles import tile_shape
 from compiler.types import BatchExtent, DType, Extent
 
 Call: TypeAlias = tuple[str, Items, int]  # a function, its items, and its first argument
@@ -122,7 +124,16 @@ class _Lowering:
     def input_slot(self, number: int) -> InputSlot:
         item = self.plan.inputs[number]
         place = self.plan.places[item.buffer]
-        return InputSlot(item.name, item.dtype, item.row_elements * item.dtype.size, item.batch_axis, place.offset)
+        size = item.dtype.size
+        reach = LANES * size + max((self.panel_reach(i, item.buffer) for i in self.plan.instances), default=0) * size
+        return InputSlot(item.name, item.dtype, item.row_elements * size, item.batch_axis, place.offset, reach)
+
+    def panel_reach(self, instance: Instance, buffer: int) -> int:
+        """How many elements behind a right operand the last panel of a product would reach."""
+        contract = instance.kernel.contraction
+        if contract is None or instance.arguments[contract.rhs] != buffer:
+            return 0
+        return -contract.n % (tile_shape(contract, self.machine, self.batch).vectors * LANES)
 
     def result_slot(self, number: int) -> ResultSlot:
         item = self.plan.results[number]

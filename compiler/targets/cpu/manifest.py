@@ -25,7 +25,8 @@ class InputSlot:
     """A fed input: `row_bytes` of each row, or of the whole where it is static.
 
     The program reads it at the address in an arena slot of its own: that of the caller's rows, or `offset` bytes into
-    the static arena, or `offset` times the capacity into the batch arena.
+    the static arena, or `offset` times the capacity into the batch arena. Kernels may read, and never use, `reach`
+    bytes behind its end.
     """
 
     name: str
@@ -33,6 +34,7 @@ class InputSlot:
     row_bytes: int
     batch_axis: int | None
     offset: int
+    reach: int
 
 
 @record

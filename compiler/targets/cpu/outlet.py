@@ -15,6 +15,9 @@ from compiler.types import BatchExtent
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
+KEPT = 2  # blocks: a caller often holds one result until it has the next
+
+
 class Outlet:
     """A result in the caller's memory: `rows` for each row of the batch, or one for each step."""
 
@@ -31,9 +34,8 @@ class Outlet:
         self._rows = extent.multiple if isinstance(extent, BatchExtent) else None
         self._batch_axis = axis or 0
         self._row_bytes = math.prod(self._shape) * slot.dtype.size
-        self._call = (-1, -1, -1)
-        self._block = self._view = np.empty(0, np.uint8)
-        self._holders = (0, 0)
+        self._call: tuple[int, int, int] = (-1, -1, -1)
+        self._blocks: list[_Block] = []
 
     def open(self, steps: int, rows: int, capacity: int) -> bool:
         """Memory for a call; whether it is other memory than before.
@@ -41,23 +43,17 @@ class Outlet:
         A single step may write it in place, and read, but never use, all of its capacity.
         """
         call = (steps, rows, capacity)
-        if call == self._call and self._is_free():
-            return False
-        count = steps if self._rows is None else self._rows * rows
-        room = self.bytes_for(capacity) if steps == 1 else count * self._row_bytes
-        self._block = np.empty(room + SLACK + 64, np.uint8)
-        start = -address_of(self._block) % 64
-        raw = self._block[start : start + count * self._row_bytes]
-        self._view = raw.view(self._dtype).reshape(count, *self._shape)
-        del raw
-        self.address = address_of(self._view)
-        self._call = call
-        self._holders = (sys.getrefcount(self._view), sys.getrefcount(self._block))
-        return True
-
-    def _is_free(self) -> bool:
-        """Whether nobody else holds the array of the call before, or a part of it."""
-        return (sys.getrefcount(self._view), sys.getrefcount(self._block)) == self._holders
+        if call != self._call:
+            self._call, self._blocks = call, []
+        number = next((k for k, block in enumerate(self._blocks) if block.is_free()), None)
+        if number is None:
+            count = steps if self._rows is None else self._rows * rows
+            room = self.bytes_for(capacity) if steps == 1 else count * self._row_bytes
+            self._blocks = [_Block(room, (count, *self._shape), self._dtype), *self._blocks[: KEPT - 1]]
+        elif number:
+            self._blocks.insert(0, self._blocks.pop(number))
+        before, self.address = self.address, self._blocks[0].address
+        return before != self.address
 
     def bytes_for(self, batch: int) -> int:
         """Bytes of one step."""
@@ -65,10 +61,26 @@ class Outlet:
 
     def steps(self) -> Array:
         """The values of all steps."""
-        return self._view
+        return self._blocks[0].view
 
     def logical(self) -> Array:
         """The result as its type says: its batch axis where it has it; of a static one, the last step's."""
+        view = self._blocks[0].view
         if self._rows is None:
-            return self._view[-1]
-        return np.ascontiguousarray(np.moveaxis(self._view, 0, self._batch_axis)) if self._batch_axis else self._view
+            return view[-1]
+        return np.ascontiguousarray(np.moveaxis(view, 0, self._batch_axis)) if self._batch_axis else view
+
+
+class _Block:
+    """Memory with an array at its start, and who held both when it was made."""
+
+    def __init__(self, room: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._bytes = np.empty(room + SLACK + 64, np.uint8)
+        start = -address_of(self._bytes) % 64
+        self.view: Array = np.ndarray(shape, dtype, self._bytes.data, start)
+        self.address = address_of(self.view)
+        self._holders = (sys.getrefcount(self.view), sys.getrefcount(self._bytes))
+
+    def is_free(self) -> bool:
+        """Whether nobody else holds the array, or a part of it."""
+        return (sys.getrefcount(self.view), sys.getrefcount(self._bytes)) == self._holders
