@@ -20,7 +20,7 @@ from compiler.frontend.program import (
     SettingValue,
     Training,
 )
-from compiler.interface import Array, Executable, Options, Results, Tensors
+from compiler.interface import Array, Executable, Options, Results, Tensors, View
 from compiler.rendering import render, to_json
 from compiler.targets.cpu.cache import CacheInfo, ObjectCache
 
@@ -44,6 +44,7 @@ __all__ = [
     "SettingValue",
     "Tensors",
     "Training",
+    "View",
     "allocate",
     "cache_info",
     "check",
@@ -132,24 +133,11 @@ def format_source(source: Source) -> str:
     return format_source(source)
 
 
-def show(
-    path: str | Path,
-    line: int | None = None,
-    stage: str = "graph",
-    mode: str = "train",
-    node: str | None = None,
-    format: str = "text",
-    options: Options | None = None,
-    experiment: str | None = None,
-    overrides: tuple[tuple[str, str], ...] = (),
-) -> str:
-    """The text of a stage: `ast graph grad schedule loops llvm asm`, as `text json dot svg`.
-
-    `line` and `node` keep only what came from a line of the file or from a path such as `encoder.0`.
-    """
+def show(view: View, options: Options) -> str:
+    """The text of a stage, whole or of what came from a line or a node. Raises SourceError and UsageError."""
     from compiler import inspection  # printers and drawings, which training does without
 
-    return inspection.show(path, line, stage, mode, node, format, options, experiment, overrides)
+    return inspection.show(view, options)
 
 
 def plan(program: Program, options: Options) -> PlanReport:

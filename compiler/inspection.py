@@ -3,78 +3,62 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from compiler.code_view import Chooser, kernel_views, print_views, views_to_json
 from compiler.diagnostics import Source, UsageError
 from compiler.frontend import elaborate
 from compiler.frontend.ast_printer import ast_to_json, print_ast
 from compiler.frontend.library import library_scope
 from compiler.frontend.modules import load_modules
 from compiler.frontend.program import Program
+from compiler.frontend.syntax import Module
 from compiler.graph.drawing import graph_to_dot, graph_to_json, graph_to_svg
 from compiler.graph.ir import Graph, Origin
 from compiler.graph.printer import print_graph
-from compiler.interface import Options
-from compiler.loops.printer import print_kernel
+from compiler.interface import Options, View
 from compiler.rendering import did_you_mean
 from compiler.schedule.drawing import schedule_to_dot, schedule_to_svg
 from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule, schedule_to_json
 from compiler.stages import prepared, scheduled
 from compiler.targets.cpu.cache import default_folder
-from compiler.targets.cpu.jit import assembly
-from compiler.targets.cpu.lower import Lowered, lower
+from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.machine import detect
 from compiler.training_step import prediction_graph, training_step
 
-Chooser = Callable[[Sequence[Origin]], bool]
 
-
-def show(
-    path: str | Path,
-    line: int | None = None,
-    stage: str = "graph",
-    mode: str = "train",
-    node: str | None = None,
-    format: str = "text",
-    options: Options | None = None,
-    experiment: str | None = None,
-    overrides: tuple[tuple[str, str], ...] = (),
-) -> str:
-    """The text of a stage: `ast graph grad schedule loops llvm asm`, as `text json dot svg`.
-
-    `line` and `node` keep only what came from a line of the file or from a path such as `encoder.0`.
-    """
-    options = options or Options()
-    modules = load_modules(Path(path), default_folder())
-    _expect_line(modules[-1].source, line)
-    if stage == "ast":
-        if line is not None:
-            shown = [d for d in modules[-1].declarations if d.span.line <= line <= d.span.end_line]
-            modules = (*modules[:-1], replace(modules[-1], declarations=tuple(shown)))
-        root = next(m for m in modules if Path(m.source.name) == Path(path))
-        return json.dumps(ast_to_json(root)) if format == "json" else print_ast(root)
-    program = elaborate.elaborate(modules, library_scope(), experiment, overrides)
-    chosen = _chooser(str(path), line, node)
-    _expect_node(program, node)
-    if mode == "train" and program.plan is None:
-        mode = "infer"
+def show(view: View, options: Options) -> str:
+    """The text of a stage, whole or of what came from a line or a node. Raises SourceError and UsageError."""
+    modules = load_modules(Path(view.path), default_folder())
+    _expect_line(modules[-1].source, view.line)
+    if view.stage == "ast":
+        return _syntax(modules, view)
+    program = elaborate.elaborate(modules, library_scope(), view.experiment, view.overrides)
+    _expect_node(program, view.node)
+    chosen = _chooser(view)
+    trains = view.mode == "train" and program.plan is not None
     if program.plan is not None:
         options = replace(options, batch=program.plan.batch)
-    if stage == "graph":
-        source = program.training if mode == "train" else prediction_graph(program)
-        return _graph(_only(source, chosen), format)
-    graph = _step(program, mode)
-    ready = prepared(graph, options)
-    if stage == "grad":
-        return _graph(_only(ready, chosen), format)
+    if view.stage == "graph":
+        return _graph(_only(program.training if trains else prediction_graph(program), chosen), view.format)
+    ready = prepared(training_step(program) if trains else prediction_graph(program), options)
+    if view.stage == "grad":
+        return _graph(_only(ready, chosen), view.format)
     plan = scheduled(ready, options)
-    if stage == "schedule":
-        return _schedule(plan, format, chosen)
-    found = lower(ready, plan, detect(), options.batch)
-    return _code(found, stage, format, chosen)
+    if view.stage == "schedule":
+        return _schedule(plan, view.format, chosen)
+    return _code(ready, plan, options.batch, view, chosen)
+
+
+def _syntax(modules: tuple[Module, ...], view: View) -> str:
+    root = next(m for m in modules if Path(m.source.name) == Path(view.path))
+    if view.line is not None:
+        shown = [d for d in root.declarations if d.span.line <= view.line <= d.span.end_line]
+        root = replace(root, declarations=tuple(shown))
+    return json.dumps(ast_to_json(root)) if view.format == "json" else print_ast(root)
 
 
 def _expect_line(source: Source, line: int | None) -> None:
@@ -96,14 +80,13 @@ def _expect_node(program: Program, node: str | None) -> None:
         raise UsageError(f"{program.name} has no node {node}", fix if known else "")
 
 
-def _step(program: Program, mode: str) -> Graph:
-    return training_step(program) if mode == "train" else prediction_graph(program)
+def _chooser(view: View) -> Chooser:
+    """Whether origins hold the line and the node."""
+    path, line, node = Path(view.path), view.line, view.node
 
-
-def _chooser(path: str, line: int | None, node: str | None) -> Chooser:
     def chosen(origins: Sequence[Origin]) -> bool:
         at_line = line is None or any(
-            place.line <= line <= place.end_line and Path(place.source.name) == Path(path)
+            place.line <= line <= place.end_line and Path(place.source.name) == path
             for o in origins
             for place in (o.span, *o.calls)
         )
@@ -148,26 +131,10 @@ def _schedule(plan: Schedule, format: str, chosen: Chooser) -> str:
             return print_schedule(plan)
 
 
-def _code(found: Lowered, stage: str, format: str, chosen: Chooser) -> str:
-    """The kernels of the chosen instances, each once, under the lines that they serve."""
+def _code(graph: Graph, plan: Schedule, batch: int, view: View, chosen: Chooser) -> str:
     machine = detect()
-    parts: list[dict[str, object]] = []
-    seen: set[str] = set()
-    for symbol, instance in found.instances:
-        kernel, origins = instance.kernel, instance.origins
-        if symbol in seen or symbol not in found.texts or not origins or not chosen(origins):
-            continue
-        seen.add(symbol)
-        text = found.texts[symbol]
-        body = print_kernel(kernel) if stage == "loops" else text if stage == "llvm" else assembly(text, machine)
-        lines = sorted({f"{o.user_span.source.name}:{o.user_span.line} ({o.direction.value})" for o in origins})
-        parts.append({"kernel": kernel.name, "symbol": symbol, "lines": lines, "text": body})
-    if not parts:
-        raise UsageError("no kernel comes from there", "the line may be configuration only, or folded away")
-    if format == "json":
-        return json.dumps(parts)
-    comment = {"llvm": ";", "asm": "#", "loops": "#"}[stage]
-    return "\n".join(
-        f"{comment} {p['kernel']}, from {', '.join(map(str, p['lines']))}\n{p['text']}"  # type: ignore[call-overload]
-        for p in parts
-    )
+    part = None if view.line is None and view.node is None else chosen
+    views = kernel_views(lower(graph, plan, machine, batch), view.stage, machine, part)
+    if not views:
+        raise UsageError("no code comes from there", "the line may be configuration only, or folded away")
+    return views_to_json(views, part) if view.format == "json" else print_views(views, view.stage, part)

@@ -24,6 +24,24 @@ class Options:
 
 
 @record
+class View:
+    """What to show: a stage of `ast graph grad schedule loops llvm asm`, in a format of `text json dot svg`.
+
+    `mode` is `train` or `infer`. `line` and `node` keep only what came from a line of the file, or from a path such
+    as `encoder.0`.
+    """
+
+    path: str | Path
+    line: int | None = None
+    stage: str = "graph"
+    mode: str = "train"
+    node: str | None = None
+    format: str = "text"
+    experiment: str | None = None
+    overrides: tuple[tuple[str, str], ...] = ()
+
+
+@record
 class Results:
     """What a call of `Executable.run` gives.
 

@@ -30,6 +30,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--format", choices=FORMATS, default="text", help="one of %(choices)s (default: text)", metavar="FORMAT"
     )
+    parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a file")
     add_settings(parser)
     add_compilation(parser)
@@ -42,17 +43,17 @@ def run(arguments: Namespace) -> int:
             f"stage {arguments.stage} cannot be drawn",
             f"--format {arguments.format} goes with {', '.join(DRAWN_STAGES)}",
         )
-    text = driver.show(
+    view = driver.View(
         model_file(name),
-        line=line,
-        stage=arguments.stage,
-        mode=arguments.mode,
-        node=arguments.node,
-        format=arguments.format,
-        options=compile_options(arguments),
-        experiment=arguments.experiment,
-        overrides=tuple(arguments.settings),
+        line,
+        arguments.stage,
+        arguments.mode,
+        arguments.node,
+        arguments.format,
+        arguments.experiment,
+        tuple(arguments.settings),
     )
+    text = driver.show(view, compile_options(arguments))
     if arguments.output:
         Path(arguments.output).write_text(text, encoding="utf-8")
     else:

@@ -224,10 +224,10 @@ def test_fmt_changes_checks_and_shows(
 def test_show_passes_the_line_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen: dict[str, object] = {}
+    seen: list[driver.View] = []
 
-    def show(path: Path, **named: object) -> str:
-        seen.update(named, path=path)
+    def show(view: driver.View, options: driver.Options) -> str:
+        seen.append(view)
         return "shown\n"
 
     monkeypatch.setattr(driver, "show", show, raising=False)
@@ -235,14 +235,7 @@ def test_show_passes_the_line_on(
     model.write_text("")
     assert main(["show", f"{model}:12", "--stage", "asm", "--mode", "infer", "--set", "hidden=3"]) == 0
     assert capsys.readouterr().out == "shown\n"
-    assert {key: seen[key] for key in ("path", "line", "stage", "mode", "format", "overrides")} == {
-        "path": model,
-        "line": 12,
-        "stage": "asm",
-        "mode": "infer",
-        "format": "text",
-        "overrides": (("hidden", "3"),),
-    }
+    assert seen == [driver.View(model, 12, "asm", "infer", overrides=(("hidden", "3"),))]
 
 
 @pytest.mark.parametrize("template", ["mlp", "regression"])

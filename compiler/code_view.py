@@ -1,0 +1,219 @@
+"""The code that a program became, line by line with what it came from: loops, LLVM text or machine code."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from compiler.graph.ir import Direction, Origin
+from compiler.loops.ir import statements_of
+from compiler.loops.printer import print_kernel, statement_lines
+from compiler.record import record
+from compiler.schedule.ir import Instance
+from compiler.targets.cpu.listing import listing
+from compiler.targets.cpu.locations import FRAME
+from compiler.targets.cpu.lower import Lowered
+from compiler.targets.cpu.machine import Machine
+
+Chooser = Callable[[Sequence[Origin]], bool]
+
+
+@record
+class CodeLine:
+    """A line of code, the line of the printed loops that it belongs to, and where that came from.
+
+    An instruction of the machine has an offset in its function, and the labels that jumps to it name.
+    """
+
+    text: str
+    statement: int
+    origins: tuple[Origin, ...]
+    offset: int | None = None
+    labels: tuple[str, ...] = ()
+
+
+@record
+class KernelView:
+    """A kernel under the name of its first instance, for all instances that share its code. `loops` are as printed."""
+
+    kernel: str
+    symbol: str
+    origins: tuple[Origin, ...]
+    loops: tuple[str, ...]
+    code: tuple[CodeLine, ...]
+
+    def statement(self, line: CodeLine) -> str:
+        """What the loops say there; nothing for what belongs to no statement."""
+        return self.loops[line.statement - 1].strip() if line.origins and line.statement > FRAME else ""
+
+
+def kernel_views(found: Lowered, stage: str, machine: Machine, chosen: Chooser | None) -> list[KernelView]:
+    """The kernels, or those with code that is chosen; `stage` is one of `loops llvm asm`."""
+    shared: dict[str, list[Instance]] = {}
+    for symbol, instance in found.instances:
+        if symbol in found.texts and instance.origins and (chosen is None or chosen(instance.origins)):
+            shared.setdefault(symbol, []).append(instance)
+    views: list[KernelView] = []
+    for symbol, instances in shared.items():
+        table = _table(instances)
+        loops = tuple(print_kernel(instances[0].kernel).splitlines())
+        match stage:
+            case "loops":
+                code = [CodeLine(row, n, table.get(n, ())) for n, row in enumerate(loops, 1)]
+            case "llvm":
+                code = [_llvm_line(row, table) for row in found.texts[symbol].splitlines()]
+            case _:
+                code = [
+                    CodeLine(i.text, i.line, table.get(i.line, ()), i.offset, i.labels)
+                    for i in listing(found.texts[symbol], symbol, machine)
+                ]
+        origins = tuple(dict.fromkeys(o for instance in instances for o in instance.origins))
+        view = KernelView(instances[0].kernel.name, symbol, origins, loops, tuple(code))
+        is_packing = stage == "loops" and view.code in [
+            other.code for other in views
+        ]  # told by the loops of its product
+        if not is_packing and any(_is_shown(line, chosen) for line in view.code):
+            views.append(view)
+    return views
+
+
+def _table(instances: Sequence[Instance]) -> dict[int, tuple[Origin, ...]]:
+    """The origins of each line of the printed kernel, from all instances that share it."""
+    found: dict[int, dict[Origin, None]] = {}
+    for instance in instances:
+        statements = statements_of(instance.kernel)
+        if statements:
+            lines = statement_lines(instance.kernel)
+            pairs = [(lines.get(id(s)), o) for s, o in zip(statements, instance.statements, strict=True)]
+        else:
+            pairs = [(n, instance.origins) for n, _ in enumerate(print_kernel(instance.kernel).splitlines(), 1)]
+        for line, origins in pairs:
+            if line is not None:
+                found.setdefault(line, {}).update(dict.fromkeys(origins))
+    return {line: tuple(origins) for line, origins in found.items()}
+
+
+def _llvm_line(row: str, table: Mapping[int, tuple[Origin, ...]]) -> CodeLine:
+    located = re.search(r", !dbg !(\d+)$", row)
+    line = int(located[1]) if located else 0
+    return CodeLine(row, line, table.get(line, ()))
+
+
+def print_views(views: Sequence[KernelView], stage: str, chosen: Chooser | None) -> str:
+    """The kernels as text. With `chosen`, what it refuses is left out of LLVM text and machine code."""
+    printed = {"loops": _print_loops, "llvm": _print_llvm, "asm": _print_assembly}[stage]
+    comment = ";" if stage == "llvm" else "#"
+    return "\n".join(
+        f"{comment} {view.kernel}, from {', '.join(places_of(view.origins))}\n{printed(view, chosen)}" for view in views
+    )
+
+
+def places_of(origins: Sequence[Origin]) -> list[str]:
+    return sorted({f"{o.user_span.source.name}:{o.user_span.line} ({o.direction.value})" for o in origins})
+
+
+def margin_of(origins: Sequence[Origin]) -> str:
+    """`model.dl:4`, `model.dl:4,5 backward`: lines of the user, or of the library where there are no others."""
+    own = [o for o in origins if not o.user_span.source.is_library] or origins
+    directions: dict[tuple[str, int], set[Direction]] = {}
+    for origin in own:
+        place = (Path(origin.user_span.source.name).name, origin.user_span.line)
+        directions.setdefault(place, set()).add(origin.direction)
+    alike: dict[tuple[str, str], list[int]] = {}
+    for (file, line), found in sorted(directions.items(), key=lambda item: item[0]):
+        said = "+".join(d.value for d in Direction if d in found)
+        alike.setdefault((file, said), []).append(line)
+    return ", ".join(
+        f"{file}:{','.join(map(str, lines))}" + (f" {said}" if said != Direction.FORWARD.value else "")
+        for (file, said), lines in alike.items()
+    )
+
+
+def _print_loops(view: KernelView, chosen: Chooser | None) -> str:
+    """Every line, and behind it where it came from."""
+    margins = [margin_of(c.origins) if _is_shown(c, chosen) else "" for c in view.code]
+    width = max(len(c.text) for c in view.code)
+    rows = [f"{c.text:{width}}  # {m}" if m else c.text for c, m in zip(view.code, margins, strict=True)]
+    return "\n".join(rows) + "\n"
+
+
+def _print_llvm(view: KernelView, chosen: Chooser | None) -> str:
+    """LLVM text with comments: the statement where a new one begins, and behind each line where it came from."""
+    rows: list[str] = []
+    before = ""
+    for line, left_out in _shortened(view.code, chosen):
+        if left_out:
+            rows.append(f"  ; ... {left_out} lines")
+        if line is not None:
+            statement, margin = view.statement(line), margin_of(line.origins)
+            rows += [f"  ; {statement}"] if statement not in ("", before) else []
+            rows.append(f"{line.text} ; {margin}" if margin else line.text)
+            before = statement
+    return "\n".join(rows) + "\n"
+
+
+def _print_assembly(view: KernelView, chosen: Chooser | None) -> str:
+    """Instructions with their offsets, the statement where a new one begins, and in a margin where they came from."""
+    width = max(len(margin_of(c.origins)) for c in view.code)
+    none = " " * width + " | "
+    rows: list[str] = []
+    before = ""
+    for line, left_out in _shortened(view.code, chosen):
+        if left_out:
+            rows.append(f"{none}       ... {left_out} instructions")
+        if line is not None:
+            statement = view.statement(line)
+            rows += [f"{none}{label}:" for label in line.labels]
+            rows += [f"{none}       # {statement}"] if statement not in ("", before) else []
+            operation, _, operands = line.text.partition("\t")
+            row = f"{margin_of(line.origins):{width}} | {line.offset:5x}  {operation:12} {operands}"
+            rows.append(row.rstrip())
+            before = statement
+    return "\n".join(rows) + "\n"
+
+
+def _is_shown(line: CodeLine, chosen: Chooser | None) -> bool:
+    return chosen is None or chosen(line.origins)
+
+
+def _shortened(code: Sequence[CodeLine], chosen: Chooser | None) -> list[tuple[CodeLine | None, int]]:
+    """The chosen lines, each with the number of those left out before it, and at the end None with the rest."""
+    found: list[tuple[CodeLine | None, int]] = []
+    left_out = 0
+    for line in code:
+        if _is_shown(line, chosen):
+            found.append((line, left_out))
+            left_out = 0
+        else:
+            left_out += 1
+    return [*found, (None, left_out)]
+
+
+def views_to_json(views: Sequence[KernelView], chosen: Chooser | None) -> str:
+    """A list of kernels, each with its code: the chosen lines with file, line, path and direction of their sources."""
+    return json.dumps(
+        [
+            {
+                "kernel": view.kernel,
+                "symbol": view.symbol,
+                "lines": places_of(view.origins),
+                "code": [_line_to_json(view, line) for line in view.code if _is_shown(line, chosen)],
+            }
+            for view in views
+        ]
+    )
+
+
+def _line_to_json(view: KernelView, line: CodeLine) -> dict[str, object]:
+    written: dict[str, object] = {"text": line.text}
+    if line.offset is not None:
+        written = {"offset": line.offset, "instruction": line.text.replace("\t", " "), "labels": list(line.labels)}
+    sources = dict.fromkeys(
+        (o.user_span.source.name, o.user_span.line, o.path, o.direction.value) for o in line.origins
+    )
+    names = ("file", "line", "path", "direction")
+    written["statement"] = view.statement(line) or None
+    written["sources"] = [dict(zip(names, source, strict=True)) for source in sources]
+    return written

@@ -1,0 +1,68 @@
+"""The machine code of a kernel, instruction by instruction, with the line of the printed loops that each serves."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Sequence
+
+from compiler.record import record
+from compiler.targets.cpu.jit import assembly, compile_module
+from compiler.targets.cpu.machine import Machine
+
+_LABEL = re.compile(r"([\w.$]+):")
+_LOCATION = re.compile(r"\s+\.loc\s+\d+\s+(\d+)")
+_MARK = "offsets of instructions: "
+
+
+@record
+class MachineInstruction:
+    """`offset` counts bytes from the start of the function; `line` is 0 where LLVM names none; jumps name `labels`."""
+
+    offset: int
+    text: str
+    line: int
+    labels: tuple[str, ...]
+
+
+def listing(ir: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:
+    """The instructions of the function `symbol` of a module. The machine must be of the kind that runs."""
+    text = assembly(ir, machine).splitlines()
+    found = list(_instructions(text, symbol))
+    offsets = _offsets(text, [number for number, _, _ in found], machine)
+    places = {label: offset for (_, _, labels), offset in zip(found, offsets, strict=True) for label in labels}
+    named = {name for number, _, _ in found for name in re.findall(r"[\w.$]+", text[number]) if name in places}
+    return tuple(
+        MachineInstruction(offset, text[number].strip(), line, tuple(label for label in labels if label in named))
+        for (number, line, labels), offset in zip(found, offsets, strict=True)
+    )
+
+
+def _instructions(text: Sequence[str], symbol: str) -> Iterator[tuple[int, int, tuple[str, ...]]]:
+    """The line of each instruction in the assembly, its line in the loops, and the labels before it."""
+    inside, line = False, 0
+    labels: list[str] = []
+    for number, row in enumerate(text):
+        if label := _LABEL.match(row):
+            inside = (inside or label[1].lstrip("_") == symbol) and "func_end" not in label[1]
+            labels.append(label[1])
+        elif location := _LOCATION.match(row):
+            line = int(location[1])
+        elif inside and row.startswith("\t") and row[1] not in ".#":
+            yield number, line, tuple(labels)
+            labels = []
+
+
+def _offsets(text: Sequence[str], numbers: Sequence[int], machine: Machine) -> tuple[int, ...]:
+    """Where the instructions in these lines begin: the assembly again, with a label at each and a table of them."""
+    chosen = {number: f"Loffset{k}" for k, number in enumerate(numbers)}
+    rows: list[str] = []
+    for number, row in enumerate(text):
+        rows += [f"{chosen[number]}:", row] if number in chosen else [row]
+    rows += ["\t.data", f'\t.ascii "{_MARK}"', *(f"\t.long {label}-Loffset0" for label in chosen.values())]
+    image = compile_module("\n".join(f'module asm "{_quoted(row)}"' for row in rows), machine)
+    return struct.unpack_from(f"<{len(numbers)}i", image, image.index(_MARK.encode()) + len(_MARK))
+
+
+def _quoted(row: str) -> str:
+    return row.replace("\\", "\\5C").replace('"', "\\22").replace("\t", "\\09")
