@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -47,6 +47,9 @@ def compiled_function(
     return CompiledFunction(load_modules(source, default_folder()), library_scope(), name, config, options)
 
 
+Kinds: TypeAlias = "tuple[tuple[np.dtype[Any], tuple[int, ...]], ...]"  # of operands
+
+
 class CompiledFunction:
     """Compiles once for each set of operand types that it meets."""
 
@@ -60,18 +63,20 @@ class CompiledFunction:
     ) -> None:
         self._modules, self._library, self._name = modules, library, name
         self._config, self._options = config, options
-        self._forward: dict[tuple[TensorType, ...], tuple[Graph, Compiled]] = {}
+        self._forward: dict[Kinds, tuple[tuple[str, ...], tuple[str, ...], Compiled]] = {}
         self._backward: dict[tuple[TensorType, ...], Compiled] = {}
 
     def __call__(self, *arrays: Array) -> Array | tuple[Array, ...]:
         given = [self._given(a) for a in arrays]
-        types = tuple(_type_of(a) for a in given)
-        if types not in self._forward:
-            graph = self._graph(types)
-            self._forward[types] = (graph, executable(lambda: graph, self._options))
-        graph, compiled = self._forward[types]
-        results = compiled.call(_named(graph, given))
-        found = tuple(results[o.name] for o in graph.outputs)
+        kinds = tuple((a.dtype, a.shape) for a in given)
+        if kinds not in self._forward:
+            graph = self._graph(tuple(_type_of(a) for a in given))
+            names = tuple(i.name for i in graph.inputs if i.role is Role.DATA)
+            outputs = tuple(o.name for o in graph.outputs)
+            self._forward[kinds] = (names, outputs, executable(lambda: graph, self._options))
+        names, outputs, compiled = self._forward[kinds]
+        results = compiled.call(dict(zip(names, given, strict=True)))
+        found = tuple(results[name] for name in outputs)
         return found[0] if len(found) == 1 else found
 
     def gradient(self, *arrays: Array, cotangents: Sequence[Array] | Array | None = None) -> tuple[Array, ...]:
@@ -102,7 +107,7 @@ class CompiledFunction:
     def _given(self, array: Array) -> Array:
         array = np.asarray(array)
         if array.dtype.kind == "f":
-            return array.astype(np.float64 if self._options.dtype == "f64" else np.float32)
+            return array.astype(np.float64 if self._options.dtype == "f64" else np.float32, copy=False)
         if array.dtype not in DTYPES:
             raise UsageError(f"arrays of {array.dtype} cannot be passed to '{self._name}'", "cast it to f32 or i32")
         return array

@@ -96,6 +96,7 @@ class NativeExecutable:
         self._outlets = [Outlet(slot, number) for number, slot in enumerate(manifest.results, first)]
         self._names = [slot.name for slot in manifest.inputs]
         self._rows, self._rows_a_step, self._steps = np.arange(0), 0, 0
+        self._span: tuple[int, int] | None = None  # the rows of a call that reads them where they lie
         self._phases: list[tuple[int, int, int, int]] = []
         self._fed: Sequence[Array | None] = [None] * len(self._names)
         self._kept: list[Array] = []
@@ -144,9 +145,11 @@ class NativeExecutable:
         if self._settings:
             self._set(settings or {})
         moved = False
-        if rows is not self._rows or batch != self._rows_a_step or not self._is_fed(data):
-            self._prepare([data[name] for name in self._names], rows, batch)
+        if rows is not self._rows or batch != self._rows_a_step:
+            self._lay_out(rows, batch)
             moved = True
+        if moved or not self._is_fed(data):
+            self._feed([data[name] for name in self._names])
         for place, raw in self._copied:
             self._static[place : place + raw.size] = raw
         for outlet in self._outlets:
@@ -186,8 +189,10 @@ class NativeExecutable:
         """One step on whole arrays: batch inputs have `batch` rows each, static inputs their own shape."""
         if len(self._all_rows) != batch:
             self._all_rows = np.arange(batch)
-        axes = {slot.name: slot.batch_axis for slot in self.manifest.inputs}
-        given = {k: np.ascontiguousarray(np.moveaxis(v, axes[k] or 0, 0) if axes[k] else v) for k, v in inputs.items()}
+        given = {
+            slot.name: np.moveaxis(inputs[slot.name], slot.batch_axis, 0) if slot.batch_axis else inputs[slot.name]
+            for slot in self.manifest.inputs
+        }
         results = self.run(tensors or self._none, given, self._all_rows, batch, seed=seed)
         found: dict[str, Array] = {}
         for slot in self.manifest.results:
@@ -222,11 +227,14 @@ class NativeExecutable:
                 return False
         return True
 
-    def _prepare(self, given: list[Array], rows: Array, batch: int) -> None:
-        """Room for a call, its phases (the full batches, then a short one), and its inputs."""
+    def _lay_out(self, rows: Array, batch: int) -> None:
+        """Room for a call, and its phases: the full batches, then a short one."""
         self._rows, self._rows_a_step = np.ascontiguousarray(rows, np.int64), batch
         full, rest = divmod(len(rows), batch)
         self._steps = full + (rest > 0)
+        consecutive = self._steps == 1 and bool((np.diff(self._rows) == 1).all())
+        in_place = consecutive and len(rows) >= min(self.manifest.batch, MOST_TILE_ROWS)
+        self._span = (int(self._rows[0]), int(self._rows[-1]) + 1) if in_place else None
         capacity = -(-min(batch, len(rows)) // ROUNDING) * ROUNDING + ROUNDING
         if capacity > self._capacity:
             self._batch = reserve(self.manifest.batch_bytes * capacity + SLACK)
@@ -242,7 +250,6 @@ class NativeExecutable:
             for first, count, size in ((0, full, batch), (full, 1, rest))
             if count and size
         ]
-        self._feed(given)
 
     def _own(self, place: tuple[bool, int]) -> int:
         """An address in the arenas, for an input or a result that is copied."""
@@ -260,14 +267,12 @@ class NativeExecutable:
         is_as_given = all(map(is_, given, self._kept))
         self._fed = given if is_as_given else [None] * len(given)  # a converted copy serves one call only
         self._copied = []
-        consecutive = self._steps == 1 and bool((np.diff(self._rows) == 1).all())
-        can_stay = consecutive and len(self._rows) >= min(self.manifest.batch, MOST_TILE_ROWS)
-        first, last = (int(self._rows[0]), int(self._rows[-1]) + 1) if can_stay else (0, 0)
+        first, last = self._span or (0, 0)
         for number, (slot, array) in enumerate(zip(self.manifest.inputs, self._kept, strict=True)):
             start = self._inputs[number] = address_of(array)
             in_batch, limit = slot.batch_axis is not None, start + array.nbytes
             begin, end = (start + first * slot.row_bytes, start + last * slot.row_bytes) if in_batch else (start, limit)
-            if (can_stay or not in_batch) and is_readable(end + slot.reach, limit):
+            if (self._span or not in_batch) and is_readable(end + slot.reach, limit):
                 self._arenas[self._input_slots[number]] = begin
                 continue
             self._arenas[self._input_slots[number]] = self._own((in_batch, slot.offset))
