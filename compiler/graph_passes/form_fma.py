@@ -8,6 +8,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Origin, Value
 from compiler.graph_passes.rewrite import Rewriting
 from compiler.ops.elementwise import Add, FusedMultiplyAdd, Multiply, Negate, Subtract
+from compiler.ops.movement import Broadcast
 from compiler.types import DType
 
 
@@ -34,11 +35,11 @@ def _fused(builder: GraphBuilder, node: Node, uses: Counter[int]) -> Value | Non
     if first is not None:  # a * b - c -> fma(a, b, -c)
         a, b = first.operands
         with builder.at(_joined(first, node)):
-            return builder.emit(FusedMultiplyAdd(), a, b, builder.emit(Negate(), right) if subtracts else right)
+            return builder.emit(FusedMultiplyAdd(), a, b, _negated(builder, right) if subtracts else right)
     if second is not None:  # c - a * b -> fma(-a, b, c)
         a, b = second.operands
         with builder.at(_joined(second, node)):
-            return builder.emit(FusedMultiplyAdd(), builder.emit(Negate(), a) if subtracts else a, b, left)
+            return builder.emit(FusedMultiplyAdd(), _negated(builder, a) if subtracts else a, b, left)
     return None
 
 
@@ -46,6 +47,14 @@ def _product(builder: GraphBuilder, value: Value, uses: Counter[int]) -> Node | 
     """The product that gives `value`, if nothing else uses it."""
     node = builder.definition(value)
     return node if node is not None and isinstance(node.op, Multiply) and uses[value.index] == 1 else None
+
+
+def _negated(builder: GraphBuilder, value: Value) -> Value:
+    """-value, computed before it is repeated."""
+    node = builder.definition(value)
+    if node is not None and isinstance(node.op, Broadcast):
+        return builder.emit(node.op, builder.emit(Negate(), *node.operands))
+    return builder.emit(Negate(), value)
 
 
 def _joined(product: Node, total: Node) -> tuple[Origin, ...]:

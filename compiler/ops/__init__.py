@@ -42,6 +42,7 @@ from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
+from compiler.ops.window import Fold, Window
 
 OPS: tuple[type[Op], ...] = (
     # sources
@@ -98,6 +99,8 @@ OPS: tuple[type[Op], ...] = (
     Pad,
     Concat,
     Reverse,
+    Window,
+    Fold,
     # products, indexing, control
     Contraction,
     Gather,

@@ -11,6 +11,7 @@ import math
 from compiler.graph.ir import Node
 from compiler.loops.ir import Term
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
+from compiler.ops.window import Window
 from compiler.record import record
 from compiler.types import BatchExtent, Extent, Shape
 
@@ -106,6 +107,11 @@ def through(node: Node, forms: tuple[Form, ...]) -> tuple[Form, ...] | None:
                 add(Form(count(operand[axis]) - 1), form.scaled(-1)) if axis in axes else form
                 for axis, form in enumerate(forms)
             )
+        case Window(axes=axes, strides=strides, dilations=dilations):
+            moved = list(forms[: len(operand)])
+            for axis, stride, dilation, tap in zip(axes, strides, dilations, forms[len(operand) :], strict=True):
+                moved[axis] = add(forms[axis].scaled(stride), tap.scaled(dilation))
+            return tuple(moved)
         case Reshape():
             return _through_reshape(node.results[0].type.shape, operand, forms)
         case _:
@@ -157,14 +163,15 @@ def _split_axis(shape: Shape, form: Form) -> list[Form] | None:
     if form.offset or len(form.terms) != 1 or form.terms[0].stride != 1:
         return None
     term = form.terms[0]
-    size = 1
+    size, left = 1, term.modulus  # of the index, `left` values remain for the axes that are not split off yet
     for k in reversed(significant):
         extent = count(shape[k])
-        modulus: int | None = extent
-        if k == significant[0]:
-            modulus = None if term.modulus is None else max(1, term.modulus // size)
-        split[k] = Form(0, (Term(term.divisor * size, modulus, 1),))
+        modulus = left if k == significant[0] or (left is not None and left < extent) else extent
+        if left is not None and modulus is not None and left % modulus:
+            return None  # the index wraps within this axis
+        split[k] = Form(0, (Term(term.divisor * size, modulus, 1),)) if modulus != 1 else ZERO
         size *= extent
+        left = None if left is None or modulus is None else left // modulus
     return split
 
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.op import Op
 from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.elementwise import (
     Add,
@@ -31,13 +32,15 @@ from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
+from compiler.ops.window import Fold, Window
 from compiler.schedule.access import address, axis_forms, count, linear_strides, storage_order, storage_strides, through
 from compiler.schedule.copy import Copy
+from compiler.schedule.fold import folded
 from compiler.schedule.parts import PartialContraction, parts_for
 from compiler.schedule.placement import Empty, Insert, Pick, starts_at
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
-MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse)
+MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
 SOURCES = (Constant, Iota, BatchSize)
 LONG_SUM = 64  # summed elements for each row of the batch from which a product's sum is cut into parts
 FEW_RESULTS = 8  # parts from which this pays for every product, not only for views
@@ -91,10 +94,18 @@ class _Rewriter:
                 return (self.reshaped(operands[0], shape),)
             case ScatterAdd():
                 return (self.scattered(operands[0], operands[1], node.op),)
+            case Fold():
+                return (folded(self.emit, self.builder, node.op, operands[0]),)
             case CumulativeSum() | Gather():
                 return self.builder.emit_all(node.op, *(self.dense(o) for o in operands))
             case _:
                 return self.builder.emit_all(node.op, *operands)
+
+    def emit(self, op: Op, *operands: Value) -> Value:
+        """A new node of the language, rewritten like those that were there."""
+        (type_,) = op.result_types([o.type for o in operands])
+        (result,) = self.rewritten(Node(op, operands, (Value(-1, type_),)), operands)
+        return result
 
     def reduced(self, kind: type[Sum | Max | Min], value: Value, axes: Sequence[int]) -> Value:
         """Reduce one stretch of neighbours in storage at a time, the innermost first."""

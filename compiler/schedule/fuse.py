@@ -18,13 +18,14 @@ from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
+from compiler.ops.window import Window
 from compiler.record import record
 from compiler.schedule.access import IDENTITY, Form, address, axis_forms, count, storage_order, through
 from compiler.schedule.parts import PartialContraction
 from compiler.schedule.placement import Empty, Insert, Pick
 from compiler.types import BatchExtent, Extent, Shape, elements
 
-VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse)
+VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
 REDUCTIONS = (Sum, Max, Min)
 CONTRACTIONS = (Contraction, PartialContraction)
 INLINE = (Constant, Iota, BatchSize)  # made again wherever they are used
@@ -132,7 +133,7 @@ class Links:
                 index = self.of(node, node.operands[1], (*forms[:by_row], *forms[axis:end]))
                 rest = (*forms[:axis], Form(), *forms[end:])
                 return (self.of(node, node.operands[0], rest), index)
-            case Transpose() | Broadcast() | Slice() | Reshape() | Reverse():
+            case Transpose() | Broadcast() | Slice() | Reshape() | Reverse() | Window():
                 moved = through(node, forms)
                 if moved is None:
                     types = f"{node.operands[0].type} to {node.results[0].type}"

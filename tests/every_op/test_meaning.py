@@ -91,6 +91,25 @@ def _keyed_draw(op: Any, keys: Any, counters: Any) -> Any:
     return np.array([_unit(w) for w in words]).reshape(keys.shape)
 
 
+def _window(op: Any, x: Any) -> Any:
+    """Axis by axis and tap by tap."""
+    for place, axis in enumerate(op.axes):
+        size, stride, dilation = op.sizes[place], op.strides[place], op.dilations[place]
+        starts = range(0, x.shape[axis] - dilation * (size - 1), stride)
+        taps = [np.take(x, [start + tap * dilation for start in starts], axis) for tap in range(size)]
+        x = np.stack(taps, -1)
+    return x
+
+
+def _fold(op: Any, windows: Any) -> Any:
+    """The taps, added up by the number of the element that `window` reads there."""
+    shape = list(windows.shape[: windows.ndim - len(op.axes)])
+    for axis, extent in zip(op.axes, op.extents, strict=True):
+        shape[axis] = extent
+    reads = _window(op, np.arange(math.prod(shape)).reshape(shape)).ravel()
+    return np.bincount(reads, windows.ravel(), math.prod(shape)).reshape(shape)
+
+
 MEANINGS: dict[str, Callable[..., Any]] = {
     "constant": lambda op: op.value,
     "iota": lambda op: np.indices(at_batch(op.shape, BATCH))[op.axis],
@@ -144,6 +163,8 @@ MEANINGS: dict[str, Callable[..., Any]] = {
     "pad": lambda op, x: np.pad(x, tuple(zip(op.low, op.high, strict=True)), constant_values=x.dtype.type(op.value)),
     "concat": lambda op, *xs: np.concatenate(xs, op.axis),
     "reverse": lambda op, x: x[tuple(slice(None, None, -1 if i in op.axes else 1) for i in range(x.ndim))],
+    "window": _window,
+    "fold": _fold,
     "contraction": lambda op, a, b: np.einsum(f"{_letters(op.lhs)},{_letters(op.rhs)}->{_letters(op.out)}", a, b),
     "gather": _take,
     "scatter_add": _scatter,

@@ -44,6 +44,7 @@ from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.sources import Constant, Iota
+from compiler.ops.window import Fold, Window
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, at_batch, elements, static_elements
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -79,6 +80,7 @@ class _Maker:
             self.normalised,
             *[self.movement] * 4,
             self.piece,
+            *[self.windows] * 2,
             self.joined,
             *[self.contraction] * 3,
             self.gathered,
@@ -266,6 +268,24 @@ class _Maker:
         starts = tuple(start if i == axis else 0 for i in range(rank))
         sizes = tuple(size if i == axis else e for i, e in enumerate(x.type.shape))
         return self.emit(Slice(starts, sizes, tuple(step if i == axis else 1 for i in range(rank))), x)
+
+    def windows(self) -> Value | None:
+        """Windows over one or two static axes, or what they give back when they are folded."""
+        x = self.any()
+        static = [axis for axis, extent in enumerate(x.type.shape) if isinstance(extent, int)]
+        if not static or x.type.rank > 3:
+            return None
+        axes = tuple(static[-int(self.random.integers(1, 3)) :])
+        extents = tuple(e for axis in axes if isinstance(e := x.type.shape[axis], int))
+        sizes = tuple(int(self.random.integers(1, min(extent, 3) + 1)) for extent in extents)
+        strides = tuple(int(s) for s in self.random.integers(1, 4, len(axes)))
+        spans = zip(extents, sizes, strict=True)
+        dilations = tuple(2 if 2 * size - 1 <= extent and self.random.random() < 0.3 else 1 for extent, size in spans)
+        windows = self.emit(Window(axes, sizes, strides, dilations), x)
+        if self.random.random() < 0.4:
+            return windows
+        scaled = self.emit(Tanh(), windows) if self.random.random() < 0.5 else windows
+        return self.emit(Fold(axes, sizes, strides, dilations, extents), scaled)
 
     def joined(self) -> Value | None:
         x = self.any()

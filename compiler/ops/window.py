@@ -1,0 +1,158 @@
+"""`window`, the sliding windows of which convolution and pooling are made, and its adjoint `fold`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+from compiler.arrays import Array, np
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Node
+from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.ops.elementwise import Cotangents, Types
+from compiler.ops.rules import FLOATS, expect_axes, expect_dtype, expect_operands
+from compiler.record import record
+from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch
+
+_BATCH = BatchExtent()
+
+
+def window_count(extent: int, size: int, stride: int, dilation: int) -> int:
+    """How many windows of `size` taps, `dilation` apart, fit into `extent` when they start `stride` apart."""
+    return (extent - dilation * (size - 1) - 1) // stride + 1
+
+
+@final
+@record
+class Window(Op):
+    """Windows over `axes`: result element (…, o, …, t) is operand element (…, o * stride + t * dilation, …).
+
+    The windows stand in the place of their axis, their taps in axes of their own at the end, in the order of `axes`.
+    What is left over at the end of an axis belongs to no window.
+    """
+
+    axes: tuple[int, ...]
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    name = "window"
+    category = Category.MOVEMENT
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 1)
+        (operand,) = operands
+        expect_axes(self.name, self.axes, operand)
+        _expect_numbers(self)
+        shape = list(operand.shape)
+        for axis, size, stride, dilation in _walked(self):
+            extent, span = operand.shape[axis], dilation * (size - 1) + 1
+            if isinstance(extent, BatchExtent):
+                raise TypeRuleError(f"axis {axis} of {operand} is the batch, over which no window slides")
+            if span > extent:
+                raise TypeRuleError(f"a window that spans {span} does not fit into axis {axis} of {operand}")
+            shape[axis] = window_count(extent, size, stride, dilation)
+        return (TensorType(operand.dtype, (*shape, *self.sizes)),)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        cotangent, shape = cotangents[0], node.operands[0].type.shape
+        if cotangent is None:
+            return (None,)
+        extents = tuple(extent for axis in self.axes if isinstance(extent := shape[axis], int))
+        return (builder.emit(Fold(self.axes, self.sizes, self.strides, self.dilations, extents), cotangent),)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (windows_of(self, operands[0]),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return (
+            Sample(cls((1,), (3,), (1,), (1,)), (TensorType(DType.F32, (_BATCH, 5)),), ((-2, 2),)),
+            Sample(cls((1, 2), (2, 3), (2, 1), (1, 2)), (TensorType(DType.F32, (_BATCH, 5, 6)),), ((-2, 2),)),
+            Sample(cls((0,), (2,), (3,), (1,)), (TensorType(DType.F32, (7, 2)),), ((-2, 2),)),
+            Sample(cls((0,), (2,), (2,), (1,)), (TensorType(DType.I32, (4,)),), ((-9, 9),)),
+        )
+
+
+@final
+@record
+class Fold(Op):
+    """The adjoint of `window`: every tap is added to the element that it was read from, of `extents` along `axes`."""
+
+    axes: tuple[int, ...]
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    extents: tuple[int, ...]
+    name = "fold"
+    category = Category.INDEXING
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 1)
+        (operand,) = operands
+        expect_dtype(self.name, operand, (*FLOATS, DType.I32, DType.I64))
+        expect_axes(self.name, self.axes, operand)
+        _expect_numbers(self)
+        if len(self.extents) != len(self.axes):
+            raise TypeRuleError(f"fold needs an extent for each of its axes {list(self.axes)}")
+        folded = TensorType(operand.dtype, self.folded(operand.shape))
+        try:
+            (windows,) = Window(self.axes, self.sizes, self.strides, self.dilations).result_types((folded,))
+        except TypeRuleError:
+            windows = None
+        if windows != operand:
+            raise TypeRuleError(f"fold: {operand} does not hold the windows of {folded}")
+        return (folded,)
+
+    def folded(self, shape: Shape) -> Shape:
+        """The shape of the result, from that of the operand."""
+        extents = dict(zip(self.axes, self.extents, strict=True))
+        kept = shape[: len(shape) - len(self.axes)]
+        return tuple(extents.get(axis, extent) for axis, extent in enumerate(kept))
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        if cotangents[0] is None:
+            return (None,)
+        return (builder.emit(Window(self.axes, self.sizes, self.strides, self.dilations), cotangents[0]),)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        (windows,) = operands
+        wide = np.float64 if windows.dtype.kind == "f" else windows.dtype
+        result: Array = np.zeros(at_batch(self.folded(windows.shape), batch), wide)
+        places = windows_of(self, result, writeable=True)
+        for tap in np.ndindex(*self.sizes):  # the windows at one tap do not overlap
+            places[(..., *tap)] += windows[(..., *tap)]
+        return (result.astype(windows.dtype),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return (
+            Sample(cls((1,), (3,), (1,), (1,), (5,)), (TensorType(DType.F32, (_BATCH, 3, 3)),), ((-2, 2),)),
+            Sample(
+                cls((1, 2), (2, 3), (2, 1), (1, 2), (5, 6)),
+                (TensorType(DType.F32, (_BATCH, 2, 2, 2, 3)),),
+                ((-2, 2),),
+            ),
+            Sample(cls((0,), (3,), (2,), (1,), (8,)), (TensorType(DType.F32, (3, 2, 3)),), ((-2, 2),)),
+            Sample(cls((0,), (2,), (3,), (1,), (7,)), (TensorType(DType.F32, (2, 2, 2)),), ((-2, 2),)),
+            Sample(cls((0,), (2,), (1,), (1,), (4,)), (TensorType(DType.I32, (3, 2)),), ((-9, 9),)),
+        )
+
+
+def windows_of(op: Window | Fold, x: Array, writeable: bool = False) -> Array:
+    """The windows of an array as a view of it."""
+    spans = tuple(dilation * (size - 1) + 1 for size, dilation in zip(op.sizes, op.dilations, strict=True))
+    dense = np.lib.stride_tricks.sliding_window_view(x, spans, op.axes, writeable=writeable)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    strides = dict(zip(op.axes, op.strides, strict=True))
+    starts = tuple(slice(None, None, strides.get(axis)) for axis in range(x.ndim))
+    return dense[(*starts, *(slice(None, None, dilation) for dilation in op.dilations))]
+
+
+def _walked(op: Window | Fold) -> list[tuple[int, int, int, int]]:
+    return list(zip(op.axes, op.sizes, op.strides, op.dilations, strict=True))
+
+
+def _expect_numbers(op: Window | Fold) -> None:
+    if not len(op.axes) == len(op.sizes) == len(op.strides) == len(op.dilations):
+        raise TypeRuleError(f"{op.name} needs a size, a stride and a dilation for each of its axes {list(op.axes)}")
+    if min((*op.sizes, *op.strides, *op.dilations), default=1) < 1:
+        raise TypeRuleError(f"the sizes, strides and dilations of {op.name} start at 1")
