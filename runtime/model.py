@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from compiler.diagnostics import UsageError
 from compiler.driver import Program, Setting, Training
@@ -26,7 +25,7 @@ def resolved_settings(program: Program, length: Length | None) -> tuple[Setting,
     if length is None:
         return program.settings
     sizes = {"steps_per_epoch": length.steps_per_epoch, "total_steps": length.total_steps}
-    return tuple(replace(s, value=sizes[s.name]) if s.name in sizes else s for s in program.settings)
+    return tuple(setting.in_run(sizes) for setting in program.settings)
 
 
 def runtime_settings(program: Program, length: Length | None = None) -> Mapping[str, float]:

@@ -2,68 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable
 
 from compiler.diagnostics import hint
+from compiler.frontend.arithmetic import ARITHMETIC, FUNCTIONS, Number
 from compiler.frontend.machine import Machine
 from compiler.frontend.values import BatchValue, RunTimeNumber, TensorValue, Value, describe, is_number
 
 MAXIMUM_INTEGER = 2**63 - 1
 MAXIMUM_ITEMS = 100_000
 
-Number = int | float
-
-
-def _power(a: Number, b: Number) -> Number:
-    if isinstance(a, int) and isinstance(b, int) and b > 0 and abs(a) > 1 and b * math.log2(abs(a)) > 63:
-        raise OverflowError
-    result = a**b
-    if isinstance(result, complex):
-        raise ValueError
-    return result
-
-
-_ARITHMETIC: dict[str, Callable[[Number, Number], Number]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": lambda a, b: a / b,
-    "//": lambda a, b: a // b,
-    "%": operator.mod,
-    "^": _power,
-    "min": min,
-    "max": max,
-}
 _COMPARISONS: dict[str, Callable[[Number, Number], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
-}
-
-
-def _round(x: Number) -> int:
-    return round(x)
-
-
-FUNCTIONS: dict[str, Callable[[Number], Number]] = {
-    "exp": math.exp,
-    "log": math.log,
-    "log1p": math.log1p,
-    "sqrt": math.sqrt,
-    "rsqrt": lambda x: 1 / math.sqrt(x),
-    "tanh": math.tanh,
-    "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)),
-    "erf": math.erf,
-    "sin": math.sin,
-    "cos": math.cos,
-    "floor": math.floor,
-    "ceil": math.ceil,
-    "round": _round,
-    "int": int,
-    "abs": abs,
 }
 
 
@@ -93,7 +47,7 @@ def calculate(machine: Machine, symbol: str, left: Value, right: Value) -> Value
         return _at_run_time(machine, symbol, left, right)
     assert isinstance(left, int | float)
     assert isinstance(right, int | float)
-    return _checked(machine, symbol, lambda: _ARITHMETIC[symbol](left, right), f"{left} {symbol} {right}")
+    return _checked(machine, symbol, lambda: ARITHMETIC[symbol](left, right), f"{left} {symbol} {right}")
 
 
 def apply_function(machine: Machine, name: str, value: Value) -> Value:
@@ -157,7 +111,7 @@ def _at_run_time(machine: Machine, symbol: str, left: Value, right: Value) -> Ru
     text = f"{symbol}({names[0]}, {names[1]})" if symbol.isalpha() else f"({names[0]} {symbol} {names[1]})"
     value = None
     if a is not None and b is not None:
-        value = _checked(machine, symbol, lambda: _ARITHMETIC[symbol](a, b), f"{a} {symbol} {b}")
+        value = _checked(machine, symbol, lambda: ARITHMETIC[symbol](a, b), f"{a} {symbol} {b}")
     return RunTimeNumber(text, value, sources, symbol, (left, right))
 
 

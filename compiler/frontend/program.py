@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 from compiler.diagnostics import Diagnostic, Source, Span
+from compiler.frontend.arithmetic import Formula, value_of
 from compiler.graph.ir import Graph, Role
 from compiler.record import record
 from compiler.types import TensorType
@@ -50,12 +52,18 @@ class Setting:
     """A resolved setting: `hidden`, `optimizer.lr`, `batch`. `origin`: `default`, `train`, or `command line`.
 
     A run-time setting is the graph input `name` of role SETTING; its value may change without a new compilation.
+    Where only the run knows the value, it is None, and `formula` says how it follows from `total_steps` and the like.
     """
 
     name: str
     value: SettingValue
     origin: str
     is_runtime: bool = False
+    formula: Formula | str | None = None
+
+    def in_run(self, sizes: Mapping[str, int]) -> Setting:
+        """The setting in a run of which `total_steps` and the like are known."""
+        return self if self.formula is None else replace(self, value=value_of(self.formula, sizes))
 
 
 @record

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from compiler.diagnostics import Diagnostic, Source, SourceError, Span, hint
 from compiler.frontend import syntax
+from compiler.frontend.arithmetic import Formula, Number
 from compiler.frontend.failures import nearest
 from compiler.frontend.parser import parse
 from compiler.frontend.program import Setting, SettingValue
@@ -71,13 +72,30 @@ class SettingsRecord:
     def resolved(self, run_time: dict[str, RunTimeNumber], decided: set[str]) -> tuple[Setting, ...]:
         """All settings, then the derived numbers that graphs take at run time."""
         found = [
-            Setting(name, plain(value), origin, name in run_time and name not in decided)
+            Setting(name, plain(value), origin, name in run_time and name not in decided, _formula(value))
             for name, (value, origin) in self.entries.items()
         ]
         for name, number in run_time.items():
             if name not in self.entries and not number.sources & decided:
-                found.append(Setting(name, number.value, "derived" if number.is_derived else "run", True))
+                origin = "derived" if number.is_derived else "run"
+                found.append(Setting(name, number.value, origin, True, _formula(number)))
         return tuple(found)
+
+
+def _formula(value: Value) -> Formula | str | None:
+    """How a number that only the run knows is computed."""
+    if not isinstance(value, RunTimeNumber) or value.value is not None:
+        return None
+    return Formula(value.operation, tuple(map(_operand, value.operands))) if value.is_derived else value.name
+
+
+def _operand(value: Value) -> Formula | Number | str:
+    known = value.value if isinstance(value, RunTimeNumber) else value
+    if isinstance(known, int | float):
+        return known
+    formula = _formula(value)
+    assert formula is not None
+    return formula
 
 
 def read_overrides(pairs: tuple[tuple[str, str], ...]) -> dict[str, Override]:

@@ -157,6 +157,19 @@ def test_the_size_of_the_run_is_known_at_run_time() -> None:
     assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0], abs=1e-6)
 
 
+def test_settings_that_follow_from_the_size_of_the_run() -> None:
+    schedule = (
+        "warmup(steps = total_steps // 10, then = polynomial(T = -(5 - total_steps), power = 1 / steps_per_epoch))"
+    )
+    found = program(text(schedule=schedule))
+    names = ("schedule.steps", "schedule.then.T", "schedule.then.power", "schedule.then.floor", "total_steps")
+    assert [setting(found, name).value for name in names] == [None, None, None, 0.0, None]
+    sizes = {"total_steps": 95, "steps_per_epoch": 4}
+    assert [setting(found, name).in_run(sizes).value for name in names] == [9, 90, 0.25, 0.0, 95]
+    assert setting(found, "schedule.then.power").in_run({"total_steps": 95}).value is None
+    assert setting(found, "schedule.then.power").in_run(sizes | {"steps_per_epoch": 0}).value is None
+
+
 def test_a_known_number_of_steps_is_a_constant() -> None:
     found = program(text(schedule="cosine(T = total_steps)", steps="50"))
     assert found.plan is not None

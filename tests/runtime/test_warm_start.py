@@ -22,7 +22,7 @@ from compiler.driver import Options, Program
 from compiler.programs import Outline, complete
 
 NEEDED = {
-    "compiler.frontend": {"compiler.frontend", "compiler.frontend.program"},
+    "compiler.frontend": {"compiler.frontend", "compiler.frontend.arithmetic", "compiler.frontend.program"},
     "compiler.graph": {"compiler.graph", "compiler.graph.ir", "compiler.graph.op"},
 }
 """Of these packages, what a warm start imports."""

@@ -1,0 +1,82 @@
+"""Arithmetic of configuration numbers, and the formulas over what only a run can know."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from compiler.record import record
+
+Number: TypeAlias = int | float
+
+
+@record
+class Formula:
+    """`operation` of numbers, of names of settings (`total_steps`), or of formulas."""
+
+    operation: str
+    operands: tuple[Formula | Number | str, ...]
+
+
+def value_of(formula: Formula | Number | str, known: Mapping[str, Number]) -> Number | None:
+    """The value with the settings that are known, or None where one is missing or there is no such number."""
+    if isinstance(formula, str):
+        return known.get(formula)
+    if not isinstance(formula, Formula):
+        return formula
+    operands = [value_of(operand, known) for operand in formula.operands]
+    numbers = [operand for operand in operands if operand is not None]
+    if len(numbers) < len(operands):
+        return None
+    try:
+        if len(numbers) == 2:
+            return ARITHMETIC[formula.operation](*numbers)
+        return FUNCTIONS[formula.operation](*numbers)
+    except (ArithmeticError, ValueError):
+        return None
+
+
+def _power(a: Number, b: Number) -> Number:
+    if isinstance(a, int) and isinstance(b, int) and b > 0 and abs(a) > 1 and b * math.log2(abs(a)) > 63:
+        raise OverflowError
+    result = a**b
+    if isinstance(result, complex):
+        raise ValueError
+    return result
+
+
+def _round(x: Number) -> int:
+    return round(x)
+
+
+ARITHMETIC: Mapping[str, Callable[[Number, Number], Number]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": lambda a, b: a / b,
+    "//": lambda a, b: a // b,
+    "%": operator.mod,
+    "^": _power,
+    "min": min,
+    "max": max,
+}
+FUNCTIONS: Mapping[str, Callable[[Number], Number]] = {
+    "negate": operator.neg,
+    "exp": math.exp,
+    "log": math.log,
+    "log1p": math.log1p,
+    "sqrt": math.sqrt,
+    "rsqrt": lambda x: 1 / math.sqrt(x),
+    "tanh": math.tanh,
+    "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)),
+    "erf": math.erf,
+    "sin": math.sin,
+    "cos": math.cos,
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "round": _round,
+    "int": int,
+    "abs": abs,
+}
