@@ -12,6 +12,7 @@ from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, Max, Moments, Sum
 from compiler.ops.sources import Constant, Iota, RandomUniform
+from compiler.ops.window import Fold, Window
 from compiler.types import BatchExtent, DType, Extent, TensorType
 
 BATCH = BatchExtent()
@@ -76,6 +77,12 @@ def test_types_do_not_depend_on_anything_but_operands(sample: Sample) -> None:
         (Concat(0), (f32(2, 3), f32(2, 4)), r"f32\[2, 3\] and f32\[2, 4\] differ in more than that axis"),
         (Concat(0), (f32(BATCH), f32(BATCH)), "the batch, along which nothing is concatenated"),
         (Reverse((3,)), (f32(2),), r"f32\[2\] has no axis 3"),
+        (Window((1,), (2,), (1,), (1,)), (f32(3, BATCH),), "is the batch, over which no window slides"),
+        (Window((0,), (3,), (1,), (2,)), (f32(4),), r"a window that spans 5 does not fit into axis 0 of f32\[4\]"),
+        (Window((0,), (3,), (0,), (1,)), (f32(4),), "the sizes, strides and dilations of window start at 1"),
+        (Window((0,), (3,), (1, 1), (1,)), (f32(4),), r"a size, a stride and a dilation for each of its axes \[0\]"),
+        (Fold((0,), (3,), (1,), (1,), (6,)), (f32(3, 3),), r"f32\[3, 3\] does not hold the windows of f32\[6\]"),
+        (Fold((0,), (3,), (1,), (1,), ()), (f32(3, 3),), r"an extent for each of its axes \[0\]"),
         (Contraction((0, 1), (1, 2), (0, 2)), (f32(2, 3), f32(4, 5)), r"f32\[2, 3\] and f32\[4, 5\] pairs 3 with 4"),
         (Contraction((0,), (1,), (0,)), (f32(2), f32(3)), "that one tensor lacks must be in both others"),
         (Contraction((0, 0), (0,), ()), (f32(2, 2), f32(2)), "a label stands twice"),
