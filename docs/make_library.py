@@ -27,6 +27,7 @@ SECTIONS = (
     ("Activations", "activations.dl"),
     ("Losses", "losses.dl"),
     ("Metrics", "metrics.dl"),
+    ("Augmentations", "augmentations.dl"),
     ("Initialisers", "initializers.dl"),
     ("Optimizers", "optimizers/"),
     ("Schedules", "schedules.dl"),

@@ -88,6 +88,8 @@ def _with_element_type(
             return tensor
         advice = hint("divide by its largest value, or convert it with `cast(x, f32)`")
         machine.fail("E0416", f"`{frame.name}` needs floats for `{name}`, but got {shown(machine, tensor)}", advice)
+    if annotation.dtype == syntax.ANY:
+        return tensor
     wanted = DType(annotation.dtype)
     if tensor.dtype is wanted:
         return tensor
@@ -200,12 +202,11 @@ def _check_result(
     annotation: syntax.TensorAnnotation,
     result: TensorValue,
 ) -> None:
-    wanted = DType(annotation.dtype) if annotation.dtype is not None else None
-    if (wanted is None and not result.dtype.is_float) or (wanted is not None and result.dtype is not wanted):
+    wanted, dtype = annotation.dtype, result.dtype
+    if wanted != syntax.ANY and (wanted != dtype.value if wanted is not None else not dtype.is_float):
         machine.fail(
             "E0405",
-            f"`{declaration.name}` declares a result of {wanted.value if wanted else 'floats'}, but returns "
-            f"{shown(machine, result)}",
+            f"`{declaration.name}` declares a result of {wanted or 'floats'}, but returns {shown(machine, result)}",
             span=annotation.span,
         )
     if annotation.dimensions is None:
@@ -261,6 +262,9 @@ def declared_type(
             hint("one dimension of a tensor may depend on `batch`"),
             span=annotation.span,
         )
+    if annotation.dtype == syntax.ANY:
+        message = "`any` stands in the signature of a function or layer, and here the element type must be said"
+        machine.fail("E0416", message, span=annotation.span)
     dtype = DType(annotation.dtype) if annotation.dtype is not None else default
     if dtype is DType.BF16:
         machine.fail("E0907", "tensors of bf16 are not compiled yet", hint("use f32"), span=annotation.span)

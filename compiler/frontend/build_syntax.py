@@ -199,7 +199,7 @@ class SyntaxBuilder:
         dimensions: tuple[syntax.Expression | syntax.EllipsisItem, ...] | None,
         closing: Token,
     ) -> syntax.TensorAnnotation:
-        if element is not None and element.id not in ELEMENT_TYPES:
+        if element is not None and element.id not in (*ELEMENT_TYPES, syntax.ANY):
             self._unknown_type(element.id, element.span, ELEMENT_TYPES, "an element type")
         dtype = element.id if element else None
         return syntax.TensorAnnotation(dtype, dimensions or (), self._span(element or opening, closing))

@@ -22,6 +22,7 @@ from compiler.frontend.values import (
     describe,
     is_number,
 )
+from compiler.ops.indexing import Gather
 from compiler.ops.movement import Concat, Pad, Reverse, Slice, Transpose
 from compiler.ops.sources import Iota
 from compiler.ops.spreading import Reshape
@@ -61,6 +62,23 @@ def _new_shape(machine: Machine, arguments: Arguments) -> tuple[tuple[Extent, ..
 
 
 # Movement
+
+
+def _gather(machine: Machine, arguments: Arguments) -> Value:
+    tensor = expect_tensor(machine, arguments["x"], "`x` of `gather`")
+    indices = expect_tensor(machine, arguments["indices"], "`indices` of `gather`")
+    axis = resolve_axis(machine, tensor, arguments["axis"])
+    if indices.dtype.is_float or indices.dtype is DType.BOOL:
+        machine.fail("E0409", f"an index is a tensor of integers, not {shown(machine, indices)}")
+    if axis == 0 or not indices.rank or indices.shape[0] != tensor.shape[0]:
+        machine.fail(
+            "E0409",
+            f"`gather` along axis {axis} of {shown(machine, tensor)} with indices {shown(machine, indices)}: each row "
+            "is picked from along a later axis, by its own row of indices",
+            hint("`x[indices]` picks whole rows; `x[:, indices]` picks the same elements from every row"),
+        )
+    value = machine.emit(Gather(axis, by_row=True), tensor.value, indices.value)
+    return TensorValue(value, (*tensor.axes[:axis], *indices.axes[1:], *tensor.axes[axis + 1 :]))
 
 
 def _reshape(machine: Machine, arguments: Arguments) -> Value:
@@ -357,6 +375,12 @@ MOVEMENT: tuple[Builtin, ...] = (
         ),
         "`low` elements of `value` before and `high` after, along an axis.",
         _pad,
+    ),
+    Builtin(
+        "gather",
+        (_X, BuiltinParameter("indices"), BuiltinParameter("axis", "axis", 1, True)),
+        "Of each row of `x`, the elements along an axis at that row's own `indices`; one out of range is the nearest.",
+        _gather,
     ),
     Builtin(
         "einsum",

@@ -195,6 +195,10 @@ Expression: TypeAlias = (
 # Types
 
 
+ANY = "any"
+"""In a signature, the element type of a tensor that may have any."""
+
+
 @record
 class TensorAnnotation:
     """`f32[batch, ..., 2 * units]`; `dtype` is None when left out, a dimension `...` is an `EllipsisItem`.

@@ -1,5 +1,6 @@
 """Every declaration of the library has a case, and every case a declaration."""
 
+from augmentation_cases import AUGMENTATIONS, RANDOM
 from function_cases import FUNCTIONS
 from initializer_cases import INITIALIZERS, TESTED_BY_STRUCTURE
 from layer_cases import LAYERS
@@ -10,14 +11,16 @@ from compiler.frontend import syntax
 from compiler.frontend.library import library_modules
 
 # (kind, name): why no table of cases holds it.
-ELSEWHERE = {("layer", "dropout"): "random; test_layers.py checks its statistics"} | {
-    ("init", name): f"test_initializers.py checks that {reason}" for name, reason in TESTED_BY_STRUCTURE.items()
-}
+ELSEWHERE = (
+    {("layer", "dropout"): "random; test_layers.py checks its statistics"}
+    | {("init", name): f"test_initializers.py checks that {reason}" for name, reason in TESTED_BY_STRUCTURE.items()}
+    | {("fn", name): "random; test_augmentations.py checks what it does" for name in RANDOM}
+)
 
 
 def test_every_declaration_is_tested() -> None:
     tables = {
-        "fn": FUNCTIONS,
+        "fn": (*FUNCTIONS, *AUGMENTATIONS),
         "layer": LAYERS,
         "init": INITIALIZERS,
         "optimizer": OPTIMIZERS,
