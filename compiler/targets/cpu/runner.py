@@ -24,7 +24,7 @@ LITERAL, INPUT, OUTPUT = -1, -2, -3  # kinds of relocation; from 0 on, the numbe
 BARRIER, PARALLEL = 1, 2  # flags of an entry
 
 # byte offsets in the synchronisation block; each word has a cache line of its own
-ARRIVED, GENERATION, SLEEPERS, BUDGET, JOB, JOB_SLEEPERS, QUIT, JOB_FIELDS = (64 * k for k in range(8))
+ARRIVED, GENERATION, SLEEPERS, BUDGET, JOB, JOB_SLEEPERS, JOB_BUDGET, QUIT, JOB_FIELDS = (64 * k for k in range(9))
 SYNC_BYTES = 64 * 10
 SYMBOLS = ("dlc_call", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect", "dlc_copy")
 
@@ -39,7 +39,8 @@ def runner_text(machine: Machine) -> str:
     text = text.replace("$WAIT", _futex_wait(futex)).replace("$WAKE", _futex_wake(futex))
     text = text.replace("$FLUSH_ON", _FLUSH_ON_X86 if x86 else "ret i32 0")
     text = text.replace("$FLUSH_OFF", _FLUSH_OFF_X86 if x86 else "ret void")
-    for name in ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "JOB_SLEEPERS", "JOB_FIELDS", "JOB", "QUIT"):
+    words = ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "JOB_SLEEPERS", "JOB_BUDGET", "JOB_FIELDS", "JOB", "QUIT")
+    for name in words:
         text = text.replace(f"${name}", str(globals()[name]))
     return text
 
@@ -94,10 +95,10 @@ define internal void @wake(ptr %word) nounwind {
   ret void
 }
 
-; Wait until the i32 at %word differs from %seen: spin first, then sleep. The spin budget shrinks when it was in vain.
-define internal void @await(ptr %word, i32 %seen, ptr %sleepers, ptr %sync) nounwind {
+; Wait until the i32 at %word differs from %seen: spin first, then sleep. The spin budget shrinks when it was in vain,
+; but not below %floor.
+define internal void @await(ptr %word, i32 %seen, ptr %sleepers, ptr %budget.at, i32 %floor) nounwind {
 entry:
-  %budget.at = getelementptr i8, ptr %sync, i64 $BUDGET
   %budget = load i32, ptr %budget.at, align 4
   br label %spin
 spin:
@@ -121,7 +122,7 @@ grow:
   br label %done
 slow:
   %half = lshr i32 %budget, 1
-  %less = or i32 %half, 32
+  %less = or i32 %half, %floor
   store i32 %less, ptr %budget.at, align 4
   %one = atomicrmw add ptr %sleepers, i32 1 seq_cst
   br label %doze
@@ -161,7 +162,8 @@ rouse:
   call void @wake(ptr %generation.at)
   br label %done
 wait:
-  call void @await(ptr %generation.at, i32 %generation, ptr %sleepers.at, ptr %sync)
+  %budget.at = getelementptr i8, ptr %sync, i64 $BUDGET
+  call void @await(ptr %generation.at, i32 %generation, ptr %sleepers.at, ptr %budget.at, i32 32)
   br label %done
 done:
   ret void
@@ -378,12 +380,14 @@ define i32 @dlc_worker(ptr %sync, i32 %thread, i32 %known) nounwind {
 entry:
   %job.at = getelementptr i8, ptr %sync, i64 $JOB
   %sleepers.at = getelementptr i8, ptr %sync, i64 $JOB_SLEEPERS
+  %budget.at = getelementptr i8, ptr %sync, i64 $JOB_BUDGET
   %quit.at = getelementptr i8, ptr %sync, i64 $QUIT
   %fields = getelementptr i8, ptr %sync, i64 $JOB_FIELDS
   br label %wait
 wait:
   %seen = phi i32 [ %known, %entry ], [ %now, %work ]
-  call void @await(ptr %job.at, i32 %seen, ptr %sleepers.at, ptr %sync)
+  ; the floor outlasts what Python does between calls
+  call void @await(ptr %job.at, i32 %seen, ptr %sleepers.at, ptr %budget.at, i32 1024)
   %now = load atomic i32, ptr %job.at acquire, align 4
   %quit = load atomic i32, ptr %quit.at acquire, align 4
   %leave = icmp ne i32 %quit, 0

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.targets.cpu.runner import BUDGET, JOB_FIELDS, QUIT, SYNC_BYTES
+from compiler.targets.cpu.runner import BUDGET, JOB_BUDGET, JOB_FIELDS, QUIT, SYNC_BYTES
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -44,7 +44,8 @@ class Team:
         start = -block.ctypes.data % 64
         self._block = block[start : start + SYNC_BYTES]
         self._sync = self._block.ctypes.data
-        self._block[BUDGET : BUDGET + 4].view(np.int32)[0] = SPINS
+        for budget in (BUDGET, JOB_BUDGET):
+            self._block[budget : budget + 4].view(np.int32)[0] = SPINS
         self._call = ANNOUNCE(address("dlc_call"))
         self._announce = ANNOUNCE(address("dlc_announce"))
         self._worker = WORKER(address("dlc_worker"))
