@@ -117,10 +117,11 @@ def new_session(
     data_shapes: Mapping[str, tuple[int, ...]],
 ) -> Session:
     scopes, mistakes = module_scopes(modules, library)
-    report = Report()
+    settings = SettingsRecord(read_overrides(overrides))
+    readers = [d.span for m in modules for d in m.declarations if isinstance(d, syntax.Model | syntax.Train)]
+    report = Report({key: override.span for key, override in settings.overrides.items()}, readers)
     for mistake in mistakes:
         report.add(mistake)
-    settings = SettingsRecord(read_overrides(overrides))
     return Session(report, scopes, library, BUILTINS.__contains__, settings, data_shapes)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 from compiler.diagnostics import Diagnostic, Note, SourceError, Span, hint
 from compiler.rendering import did_you_mean
 
@@ -31,15 +35,34 @@ def nearest(name: str, known: list[str] | tuple[str, ...]) -> tuple[Note, ...]:
 
 
 class Report:
-    """The mistakes and warnings found so far: one for each place, since later ones follow from the first."""
+    """The mistakes and warnings found so far: one for each place, since later ones follow from the first.
 
-    def __init__(self) -> None:
+    `given` are the settings that the command line sets, with their places there; by name they mean something in the
+    declarations `readers`.
+    """
+
+    def __init__(self, given: Mapping[str, Span] | None = None, readers: Sequence[Span] = ()) -> None:
+        self._given, self._readers = given or {}, readers
         self._found: dict[tuple[str, str, int, int, int, int], Diagnostic] = {}
 
     def add(self, diagnostic: Diagnostic) -> None:
+        diagnostic = self._with_command_line(diagnostic)
         span = diagnostic.span
         key = (diagnostic.severity, span.source.name, span.line, span.column, span.end_line, span.end_column)
         self._found.setdefault(key, diagnostic)
+
+    def _with_command_line(self, diagnostic: Diagnostic) -> Diagnostic:
+        """A mistake in a setting of the command line is shown there; one that may come from it names it."""
+        span = diagnostic.span
+        reads = any(r.source == span.source and r.line <= span.line <= r.end_line for r in self._readers)
+        if not self._given or not reads or span.line != span.end_line:
+            return diagnostic
+        text = span.source.line(span.line)[span.column - 1 : span.end_column - 1]
+        if text in self._given:
+            used = Note("it is used here", span)
+            return replace(diagnostic, span=self._given[text], notes=(*diagnostic.notes, used))
+        set_here = [Note(f"`{n}` is set here", self._given[n]) for n in re.findall(r"\w+", text) if n in self._given]
+        return replace(diagnostic, notes=(*diagnostic.notes, *set_here))
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:

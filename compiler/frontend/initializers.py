@@ -44,7 +44,7 @@ def initializer_graph(
     fan_in, fan_out = fans(shape)
     signature = machine.session.signature(value.declaration, value.module)
     if len(signature.tensors) != 3:
-        raise failure("E0505", f"the init `{frame.name}` must take `(fan_in, fan_out, shape)`", value.declaration.head)
+        raise Poisoned
     frame.variables.update(zip(signature.tensor_names, (fan_in, fan_out, shape), strict=True))
     inner = child(path, frame)
     inner.span = span

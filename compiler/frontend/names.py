@@ -27,6 +27,14 @@ _PLACES = {
 }
 
 
+# The tensors of declarations that are called by training, not by the text.
+_TAKEN: Mapping[str, tuple[str, tuple[int, ...]]] = {
+    "optimizer": ("(p, g, t)", (3, 4)),
+    "schedule": ("(lr, t)", (2, 3)),
+    "init": ("(fan_in, fan_out, shape)", (3,)),
+}
+
+
 def check_names(session: Session, modules: tuple[syntax.Module, ...]) -> None:
     """Record each name that means nothing, each statement that stands where it cannot, and what is never used."""
     read = _read_by_experiments(modules)
@@ -87,6 +95,7 @@ class _DeclarationNames(ExpressionNames):
         self.keyword, self.declaration = declaration.keyword, declaration.name
         signature = self.session.signature(declaration, self.scope)
         self._expect_distinct(declaration.groups)
+        self._expect_tensors(declaration, len(signature.tensors))
         self._settings(signature.settings, signature.types)
         self._dimension_names(signature.tensors, declaration.results)
         for parameter in signature.tensors:
@@ -126,6 +135,12 @@ class _DeclarationNames(ExpressionNames):
                 self._record("E0202", message, parameter.span, Note("first declared here", seen[parameter.name]))
             seen.setdefault(parameter.name, parameter.span)
 
+    def _expect_tensors(self, declaration: syntax.Callable, count: int) -> None:
+        taken, counts = _TAKEN.get(declaration.keyword, ("", (count,)))
+        if count not in counts:
+            message = f"the {declaration.keyword} `{declaration.name}` must take `{taken}`"
+            self._record("E0211", message, declaration.head, hint("settings stand in a group of their own before"))
+
     def _settings(self, settings: Sequence[syntax.Parameter], types: dict[str, str]) -> None:
         for parameter in settings:
             if parameter.default is not None:
@@ -158,6 +173,9 @@ class _DeclarationNames(ExpressionNames):
         self._expect_distinct((model.settings,))
         self._settings(signature.settings, signature.types)
         self._block(model.body, is_last=True)
+        if not any(isinstance(statement, syntax.OutputDeclaration) for statement in statements_of(model.body)):
+            advice = hint("declare what it gives: `output y = …`")
+            self._record("E0207", f"the model `{model.name}` has no output", model.head, advice)
         outputs = {name for name, kind in self.environment.kinds.items() if kind is Kind.OUTPUT}
         self.environment.used |= outputs | self.read.get(model.name, set())
         self._warn_of_unused()

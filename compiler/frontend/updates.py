@@ -90,7 +90,7 @@ def elaborate_rule(
             hint("optimizers of `(p, g, t)` are"),
         )
     if len(names) != 3:
-        raise failure("E0603", f"the optimizer `{declaration.name}` must take `(p, g, t)`", declaration.head)
+        raise Poisoned
     parameter, gradient, count = names
     axes = tuple(Axis(origin=rule.span) for _ in type_.shape)
     evaluator.parameter = TensorValue(evaluator.input("p", Role.PARAMETER, type_), axes)

@@ -137,6 +137,26 @@ def test_what_is_not_used() -> None:
     assert [d.code for d in warnings(text + train)] == ["W0102"]
 
 
+def test_a_model_has_an_output() -> None:
+    assert found("model M {\n    input x: f32[batch, 2]\n    y = 2 * x\n}") == ["E0207 1"]
+    branch = "    if true { output y = 2 * x }\n"
+    assert found(f"model M {{\n    input x: f32[batch, 2]\n{branch}}}") == []
+
+
+@pytest.mark.parametrize(
+    ("head", "result"),
+    [
+        ("optimizer o(lr = 0.1)(p, g)", "p - lr * g"),
+        ("optimizer o(p)", "p"),
+        ("schedule s(lr)", "lr"),
+        ("schedule s(a = 1)(lr, t, metric, more)", "a * lr"),
+        ("init i(fan_in, shape)", "fan_in"),
+    ],
+)
+def test_what_training_calls_takes_what_training_gives(head: str, result: str) -> None:
+    assert found(f"{head} {{\n    return {result}\n}}") == ["E0211 1"]
+
+
 def test_the_library_has_no_mistakes() -> None:
     assert [d for module in library_modules() for d in check((module,), library())] == []
 

@@ -128,6 +128,31 @@ def test_a_wrong_setting_is_shown_as_it_was_typed(setting: tuple[str, str], colu
     assert shown.span.source.text == f"--set {setting[0]}={setting[1]}"
 
 
+@pytest.mark.parametrize(("value", "code"), [("2.5", "E0304"), ('"wide"', "E0304")])
+def test_a_setting_that_does_not_fit_is_shown_on_the_command_line(value: str, code: str) -> None:
+    text = "model M(hidden = 4) {\n    input x: f32[batch, 4]\n    output y = x |> dense(hidden) |> dense(hidden)\n}"
+    (shown,) = mistakes(text, ("hidden", value))
+    assert (shown.code, shown.span.source.name) == (code, "command line")
+    assert [(note.message, note.span and note.span.line) for note in shown.notes] == [("it is used here", 3)]
+
+
+def test_a_mistake_that_may_come_from_the_command_line_names_it() -> None:
+    text = """
+fn f(hidden) = hidden + ones(hidden)
+model M(hidden = 4, k = 2) {
+    input x: f32[batch, 4]
+    output y = x |> dense(hidden + k)
+    output z = x @ zeros(3, k)
+}
+"""
+    shown = mistakes(text, ("hidden", "-3"), ("k", "1"))
+    assert [(d.code, d.span.line, d.notes[-1].message) for d in shown] == [
+        ("E0413", 5, "`k` is set here"),
+        ("E0408", 6, "`k` is set here"),
+    ]
+    assert [note.message for note in shown[0].notes][-2:] == ["`hidden` is set here", "`k` is set here"]
+
+
 def test_independent_mistakes_are_all_told() -> None:
     text = """
 fn unused(x) = y
