@@ -15,6 +15,7 @@ from compiler.schedule.fuse import Fuser, Group, fuse, node_key
 from compiler.schedule.ir import Arena, Buffer, FedInput, Instance, Place, Result, Schedule
 from compiler.schedule.placement import Insert
 from compiler.schedule.plan_memory import Life, plan_memory
+from compiler.schedule.share_storage import share_storage
 from compiler.schedule.to_loops import GroupLowering, Lowered
 from compiler.types import BatchExtent, depends_on_batch, elements
 
@@ -47,6 +48,8 @@ class _Builder:
         self.position = {node_key(node): k for k, node in enumerate(self.graph.nodes)}
         for group in self.groups:
             group.nodes.sort(key=lambda n: self.position[node_key(n)])
+        if self.fuser.fuse:
+            share_storage(self.graph, self.groups, self.fuser, self.position)
         self.find_needed()
         self.alias_insertions()
         self.alias_updates()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Node, Origin, Value
 from compiler.loops.ir import (
+    PERIOD_COLUMNS,
     REGISTER_COLUMNS,
     Access,
     BatchCount,
@@ -66,6 +68,8 @@ COSTLY = MATHEMATICS | {
     "partial_contraction",
 }
 CHUNK = 2048
+LONG_ROW = 256  # columns that pay for the start of a row
+LANES_OF_ROWS = 16
 FULL_ROWS = 12  # rows of a product that tiles can be made of
 COMBINES = {Sum: Combine.SUM, Max: Combine.MAX, Min: Combine.MIN}
 
@@ -169,11 +173,31 @@ class GroupLowering:
             self.total = group.domain
             return Split(Walk.ROWS, 1, _chunks(group.domain), CHUNK)
         choices = self.column_choices()
+        columns = next((c for c in reversed(choices) if c >= LONG_ROW and self.repeats(forms, c)), None)
+        if columns is not None:
+            return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns)
         for limit in (1, None):
             for columns in choices:
                 if all(_reads_evenly(f, columns, limit) for f in forms):
                     return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns)
         return Split(Walk.ROWS, 1, _divided(group.domain, choices[-1]), choices[-1])
+
+    def repeats(self, forms: Sequence[Form], columns: int) -> bool:
+        """Whether all that a row of so many columns reads is dense, or repeats often: the channels of an image."""
+        sources = (link.source for node in self.group.nodes for link in self.fuser.node_links[node_key(node)])
+        producers = (self.fuser.links.producers.get(source.index) for source in sources)
+        if any(p is not None and isinstance(p.op, Iota | RandomUniform) for p in producers):
+            return False
+        period = LANES_OF_ROWS
+        for form in forms:
+            if not splits_evenly(form, columns):
+                return False
+            _, low = split_form(form, columns)
+            for term in low:
+                if len(low) > 1 or (term.divisor, term.stride) != (1, 1):
+                    return False
+                period = math.lcm(period, term.modulus or 1)
+        return period <= PERIOD_COLUMNS
 
     def forms_of(self, node: Node) -> list[Form]:
         forms = [link.form for link in self.fuser.node_links[node_key(node)]]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from compiler.diagnostics import CompilerBug
-from compiler.loops.ir import REGISTER_COLUMNS, Instruction, Kernel, Reduce, Stage, Walk
+from compiler.loops.ir import PERIOD_COLUMNS, REGISTER_COLUMNS, Instruction, Kernel, Load, Reduce, Stage, Walk
 from compiler.loops.printer import statement_lines
 from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import emit_tiles
@@ -57,9 +58,15 @@ def _emit_rows(k: KernelText) -> KernelCode:
     kernel, text = k.kernel, k.text
     k.open()
     bound = k.argument(TotalNumber()) if kernel.total is not None else ""
+    repeating = repeating_loads(kernel)
+    for load in (load for load in repeating if not load.access.rows):
+        k.repeated(load, "0", _period(repeating) // LANES)
 
     def row_body(row: str, carried: list[str]) -> list[str]:
-        k.new_row(row, _all(kernel.stages))
+        k.new_row(row, [i for i in _all(kernel.stages) if i not in repeating])
+        if repeating:
+            _repeating_pass(k, kernel.stages[0], row, repeating)
+            return []
         if kernel.total is not None:
             assert isinstance(kernel.columns, int)
             left = text.let(f"sub i64 {bound}, {text.mul(row, kernel.columns)}")
@@ -84,6 +91,43 @@ def rows_items(kernel: Kernel) -> Items:
     if kernel.total is not None:
         return Items(kernel.total, count(kernel.columns))
     return Items(kernel.rows)
+
+
+def repeating_loads(kernel: Kernel) -> list[Load]:
+    """What repeats along the rows of a walk without reductions, such as numbers for each channel of an image."""
+    if len(kernel.stages) != 1 or kernel.stages[0].after or any(isinstance(i, Reduce) for i in kernel.stages[0].body):
+        return []
+    loads = [i for i in kernel.stages[0].body if isinstance(i, Load) and i.index is None]
+    found = [i for i in loads if len(i.access.columns) == 1 and i.access.columns[0].modulus is not None]
+    plain = all((i.access.columns[0].divisor, i.access.columns[0].stride) == (1, 1) for i in found)
+    return found if plain and _period(found) <= PERIOD_COLUMNS else []
+
+
+def _period(loads: Sequence[Load]) -> int:
+    """Columns after which all of them begin again, in whole vectors."""
+    return math.lcm(LANES, *(load.access.columns[0].modulus or 1 for load in loads))
+
+
+def _repeating_pass(k: KernelText, stage: Stage, row: str, repeating: Sequence[Load]) -> None:
+    """A row in steps of a whole period, in which what repeats stays in registers."""
+    columns, period = count(k.kernel.columns), _period(repeating)
+    for load in (load for load in repeating if load.access.rows):
+        k.repeated(load, row, min(period, columns) // LANES)
+    body = [i for i in stage.body if i not in repeating]
+
+    def one(column: str, part: int, mask: str | None) -> None:
+        for instruction in body:
+            k.vector(instruction, row, column, mask, part)
+
+    def whole(column: str, carried: list[str]) -> list[str]:
+        for part in range(period // LANES):
+            one(k.text.add(column, part * LANES), part, None)
+        return []
+
+    end = columns // period * period
+    k.text.loop("0", str(end), period, [], whole)
+    for part, column in enumerate(range(end, columns, LANES)):
+        one(str(column), part, k.mask_below(str(column), str(columns)) if column + LANES > columns else None)
 
 
 def _unrolled_pass(k: KernelText, stage: Stage, row: str, columns: int) -> None:

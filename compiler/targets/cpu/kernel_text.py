@@ -430,6 +430,24 @@ class KernelText:
             name = self.text.let(f"icmp ne <{LANES} x i8> {name}, zeroinitializer")
         self.put(load.result, name, REGISTER[dtype], True, part)
 
+    def repeated(self, load: Load, row: str, vectors: int) -> None:
+        """The vectors of a load that repeats along the row, from its beginning on."""
+        ((_, modulus, _),) = ((t.divisor, t.modulus or LANES, t.stride) for t in load.access.columns)
+        type_ = MEMORY[load.dtype]
+        with self.of(load):
+            pointer = self.pointer(load.access, row)
+            for part in range(vectors):
+                places = [(part * LANES + lane) % modulus for lane in range(LANES)]
+                if places == list(range(places[0], places[0] + LANES)):
+                    place = self.text.pointer(pointer, str(places[0]), type_)
+                    name = self.text.let(f"load <{LANES} x {type_}>, ptr {place}, align {load.dtype.size}")
+                else:
+                    listed = f"<{', '.join(f'i64 {place}' for place in places)}>"
+                    name = self.gather(pointer, listed, load.dtype, None)
+                if load.dtype is DType.BOOL:
+                    name = self.text.let(f"icmp ne <{LANES} x i8> {name}, zeroinitializer")
+                self.put(load.result, name, REGISTER[load.dtype], True, part)
+
     def add_indices(self, load: Load, places: str, part: int | None) -> str:
         assert load.index is not None
         register, text, type_ = self.get(load.index, part), self.text, f"<{LANES} x i64>"

@@ -1,0 +1,197 @@
+"""After fusion: values that lie somewhere already are read there, and cheap ones are made again where they are read.
+
+So what is written into a part of another value (a padded image) is stored there only; and what a later kernel could
+compute from its own operands is not stored for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.op import Category
+from compiler.loops.ir import Space, Term
+from compiler.schedule.access import IDENTITY, Form, add, address, count, split_form, splits_evenly
+from compiler.schedule.copy import Copy
+from compiler.schedule.fuse import CONTRACTIONS, INLINE, Fuser, Group, Link, node_key
+from compiler.schedule.placement import Insert
+from compiler.schedule.to_loops import COSTLY
+from compiler.types import elements
+
+DEEPEST = 4  # ops that are done again for one value
+SMALL = 16  # what has this many times fewer elements than a value costs nothing to read
+DENSE = ((), (Term(1, None, 1),))
+
+
+def share_storage(graph: Graph, groups: Sequence[Group], fuser: Fuser, position: dict[int, int]) -> None:
+    """Change the links of `fuser` so that less is stored. Nodes that are made again get the `position` of a reader."""
+    outputs = {output.value.index for output in graph.outputs}
+    fresh = 1 + max((result.index for node in graph.nodes for result in node.results), default=0)
+    _Sharing(groups, fuser, position, outputs, fresh).run()
+
+
+@dataclass(slots=True)
+class _Sharing:
+    groups: Sequence[Group]
+    fuser: Fuser
+    position: dict[int, int]
+    outputs: set[int]
+    fresh: int
+    copies: dict[tuple[int, int], Value] = field(default_factory=dict[tuple[int, int], Value])
+
+    def run(self) -> None:
+        for group in self.groups:
+            for node in group.nodes:
+                if isinstance(node.op, Insert):
+                    self.read_from(node, node.op, group)
+        for group in self.groups:
+            for node in tuple(group.nodes):
+                if self.is_cheap(node):
+                    self.make_again(node, group)
+
+    def outside(self, value: Value, home: Group) -> Iterator[tuple[Group, Node, int]]:
+        """The readers of a value in other groups, with the number of the link."""
+        for reader in tuple(self.fuser.readers.get(value.index, ())):
+            group = self.fuser.home[node_key(reader)]
+            if group is not home:
+                for number, link in enumerate(self.fuser.node_links[node_key(reader)]):
+                    if link.source == value:
+                        yield group, reader, number
+
+    def replace(self, reader: Node, number: int, link: Link) -> None:
+        links = list(self.fuser.node_links[node_key(reader)])
+        links[number] = link
+        self.fuser.node_links[node_key(reader)] = tuple(links)
+        known = self.fuser.readers.setdefault(link.source.index, [])
+        if reader not in known:
+            known.append(reader)
+
+    # what is stored as a part of another value
+
+    def read_from(self, insert: Node, op: Insert, home: Group) -> None:
+        """Let other groups read the part of an insertion where it was put."""
+        part, whole = insert.operands[1], insert.results[0]
+        link = self.fuser.node_links[node_key(insert)][0]
+        if link.source != part or self.fuser.home.get(part.index) is not home or part.index in self.outputs:
+            return
+        for group, reader, number in self.outside(part, home):
+            before = self.fuser.node_links[node_key(reader)][number]
+            forms = tuple(add(Form(start), form) for start, form in zip(op.starts, before.forms, strict=True))
+            moved = Link(whole, address(whole.type.shape, forms), forms)
+            if self.can_read(group, reader, number, moved.form):
+                self.replace(reader, number, moved)
+
+    def can_read(self, group: Group, reader: Node, number: int, form: Form) -> bool:
+        """Whether the reader's walk finds neighbours side by side in the other place too."""
+        if isinstance(reader.op, CONTRACTIONS):
+            labels = (reader.op.lhs, reader.op.rhs)[number]
+            columns = [label for label in reader.op.out if label in labels and label not in reader.op.lhs]
+            return number == 0 or len(columns) == 1
+        if group.alone or group.is_tile or reader.op.category is Category.INDEXING:
+            return False
+        if group.split is None:
+            return True
+        return splits_evenly(form, group.split.columns) and split_form(form, group.split.columns)[1] in DENSE
+
+    # what is made again
+
+    def is_cheap(self, node: Node) -> bool:
+        is_plain = node.op.category is Category.ELEMENTWISE and not isinstance(node.op, Copy)
+        return is_plain and node.op.name not in COSTLY and node.results[0].index not in self.outputs
+
+    def make_again(self, node: Node, home: Group) -> None:
+        """Compute a value in each group that reads it, where this reads less than storing it would write and read."""
+        value = node.results[0]
+        readers = list(self.outside(value, home))
+        groups = {group.number: group for group, _, _ in readers}
+        if not readers or count(elements(value.type.shape)) < SMALL * SMALL:
+            return
+        cost = 0
+        for group in groups.values():
+            here = [(reader, number) for g, reader, number in readers if g is group]
+            fits = all(self.at_own_element(group, reader, number) for reader, number in here)
+            extra = self.cost(node, group, DEEPEST) if fits and not group.alone else None
+            if extra is None:
+                return
+            cost += extra
+        if cost > value.type.dtype.size * (1 + len(groups)):
+            return
+        for group in groups.values():
+            mine = [(reader, number) for g, reader, number in readers if g is group]
+            first = min((reader for reader, _ in mine), key=group.nodes.index)
+            again = self.copied(node, group, first)
+            for reader, number in mine:
+                before = self.fuser.node_links[node_key(reader)][number]
+                self.replace(reader, number, Link(again, before.form, before.forms))
+
+    def at_own_element(self, group: Group, reader: Node, number: int) -> bool:
+        if isinstance(reader.op, CONTRACTIONS) or reader.op.category is Category.INDEXING:
+            return False
+        is_own = self.fuser.node_links[node_key(reader)][number].form == IDENTITY
+        return is_own and group.spaces[node_key(reader)] is Space.FULL and not isinstance(reader.op, Insert)
+
+    def cost(self, node: Node, group: Group, budget: int) -> int | None:
+        """Bytes for each element that `group` reads more when it makes the value; None where it cannot."""
+        if budget <= 0:
+            return None
+        total = 0
+        for link in self.fuser.node_links[node_key(node)]:
+            if self.is_free(link, node, group):
+                continue
+            if self.is_stored(link):
+                total += link.source.type.dtype.size
+                continue
+            further = self.cost(self.fuser.links.producers[link.source.index], group, budget - 1)
+            if further is None or link.form != IDENTITY:
+                return None
+            total += further
+        return total
+
+    def is_free(self, link: Link, node: Node, group: Group) -> bool:
+        """Whether the operand is small, made in place, or read by the group already."""
+        producer = self.fuser.links.producers.get(link.source.index)
+        if producer is not None and isinstance(producer.op, INLINE):
+            return True
+        is_small = SMALL * count(elements(link.source.type.shape)) <= count(elements(node.results[0].type.shape))
+        return is_small or any(
+            link.source == other.source and link.form == other.form for other in self.links_of(group)
+        )
+
+    def is_stored(self, link: Link) -> bool:
+        """Whether the operand lies in memory in any case, or could not be made again."""
+        home = self.fuser.home.get(link.source.index)
+        if home is None or not self.is_cheap(self.fuser.links.producers[link.source.index]):
+            return True
+        return any(True for _ in self.outside(link.source, home))
+
+    def copied(self, node: Node, group: Group, reader: Node) -> Value:
+        """The value of `node`, made once more in `group`, before `reader`."""
+        key = (node_key(node), group.number)
+        if key not in self.copies:
+            links = [
+                link
+                if self.is_free(link, node, group) or self.is_stored(link)
+                else Link(
+                    self.copied(self.fuser.links.producers[link.source.index], group, reader), link.form, link.forms
+                )
+                for link in self.fuser.node_links[node_key(node)]
+            ]
+            value = Value(self.fresh, node.results[0].type)
+            self.fresh += 1
+            again = Node(node.op, node.operands, (value,), node.origins)
+            fuser = self.fuser
+            fuser.links.producers[value.index], fuser.home[value.index] = again, group
+            fuser.node_links[value.index] = tuple(links)
+            for link in links:
+                fuser.readers.setdefault(link.source.index, []).append(again)
+            made = sum(number == group.number for _, number in self.copies)
+            group.nodes.insert(made, again)  # before all others: it needs nothing of the group but what stands there
+            group.spaces[value.index] = Space.FULL
+            self.position[value.index] = self.position[node_key(reader)]
+            self.copies[key] = value
+        return self.copies[key]
+
+    def links_of(self, group: Group) -> Iterator[Link]:
+        for node in group.nodes:
+            yield from self.fuser.node_links[node_key(node)]
