@@ -69,7 +69,8 @@ class _Rewriter:
             value = self.known[entry.value.index]
             node = self.builder.definition(value)
             if node is None or value.index in taken or isinstance(node.op, (*MOVEMENTS, *SOURCES)):
-                value = self.builder.emit(Copy(), value)
+                with self.builder.at(() if node is None else node.origins):
+                    value = self.builder.emit(Copy(), value)
             taken.add(value.index)
             self.builder.output(entry.name, entry.role, value, entry.updates)
         return self.builder.build()

@@ -25,7 +25,7 @@ from compiler.targets.cpu.machine import Machine
 
 _ROOT = Path(codegen_process.__file__).parents[3]
 # A worker is ready after some 50 ms; in that time this process itself generates code for twice as much text.
-TINY_TEXT = 16_000
+TINY_TEXT = 19_000
 
 
 class WorkerPool:

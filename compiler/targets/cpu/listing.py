@@ -45,7 +45,7 @@ def _instructions(text: Sequence[str], symbol: str) -> Iterator[tuple[int, int, 
     for number, row in enumerate(text):
         if label := _LABEL.match(row):
             inside = (inside or label[1].lstrip("_") == symbol) and "func_end" not in label[1]
-            labels.append(label[1])
+            labels = [*labels, label[1]] if inside else []
         elif location := _LOCATION.match(row):
             line = int(location[1])
         elif inside and row.startswith("\t") and row[1] not in ".#":

@@ -1,0 +1,130 @@
+"""`show` tells apart what the lines of a model became, inside the kernels that they share."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compiler.diagnostics import UsageError
+from compiler.driver import Options, View, show
+from compiler.targets.cpu.jit import compile_module
+from compiler.targets.cpu.machine import detect
+from runtime.cli.main import main
+
+MODEL = """\
+model Net(hidden = 48) {
+    input x: f32[batch, 20]
+    h = x |> dense(hidden)
+        |> tanh
+        |> dense(hidden)
+        |> tanh
+    k = h |> dense(hidden)
+        |> tanh
+    output logits = k |> dense(5)
+}
+
+train Net {
+    target label: i32[batch] in 0..5
+    loss = cross_entropy(logits, label)
+    optimizer = gradient_descent(lr = 0.1)
+    batch = 64
+}
+"""
+FIRST_DENSE, FIRST_TANH, SECOND_DENSE, SECOND_TANH, THIRD_TANH, LOSS, OPTIMIZER = 3, 4, 5, 6, 8, 14, 15
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "net.dl"
+    path.write_text(MODEL)
+    return path
+
+
+def shown(model: Path, stage: str, line: int | None = None, **more: Any) -> list[dict[str, Any]]:
+    return json.loads(show(View(model, line, stage, format="json", **more), Options()))
+
+
+def statements(kernels: list[dict[str, Any]]) -> set[str]:
+    return {line["statement"] for kernel in kernels for line in kernel["code"] if line["statement"]}
+
+
+@pytest.mark.parametrize("stage", ["llvm", "asm"])
+def test_the_line_of_an_activation_has_none_of_the_product_that_it_is_fused_with(model: Path, stage: str) -> None:
+    tanh = statements(shown(model, stage, FIRST_TANH, mode="infer"))
+    dense = statements(shown(model, stage, SECOND_DENSE, mode="infer"))
+    assert any("tanh(" in s for s in tanh)
+    assert not any("fma(" in s for s in tanh)
+    assert any("tile = fma(" in s for s in dense)
+    assert not any("tanh(" in s for s in dense)
+
+
+def test_a_fused_kernel_names_the_lines_of_all_its_parts(model: Path) -> None:
+    kernels = shown(model, "asm", mode="infer")
+    fused = next(k for k in kernels if any("tanh(" in (line["statement"] or "") for line in k["code"]))
+    lines = {source["line"] for line in fused["code"] for source in line["sources"]}
+    assert lines == {FIRST_DENSE, FIRST_TANH}
+    assert any(not line["sources"] for line in fused["code"]), "the loop over items is of no line"
+
+
+def test_kernels_that_share_their_code_say_all_their_lines(model: Path) -> None:
+    kernels = shown(model, "asm", mode="infer")
+    tanh = [line for k in kernels for line in k["code"] if "tanh(" in (line["statement"] or "")]
+    assert any({SECOND_TANH, THIRD_TANH} <= {s["line"] for s in line["sources"]} for line in tanh)
+    only = shown(model, "asm", THIRD_TANH, mode="infer")
+    assert {s["line"] for k in only for line in k["code"] for s in line["sources"]} == {THIRD_TANH}
+
+
+def test_sources_have_file_line_path_and_direction(model: Path) -> None:
+    sources = [s for k in shown(model, "asm") for line in k["code"] for s in line["sources"]]
+    assert {s["direction"] for s in sources} == {"forward", "backward", "update"}
+    assert {s["line"] for s in sources if s["direction"] == "update"} == {OPTIMIZER}
+    assert {s["file"] for s in sources} == {str(model)}
+    paths = {s["path"] for s in sources if s["line"] == SECOND_DENSE}
+    assert {path.rpartition(".")[2] for path in paths} >= {"dense_2"}
+
+
+def test_offsets_grow_and_labels_are_those_of_jumps(model: Path) -> None:
+    for kernel in shown(model, "asm"):
+        offsets = [line["offset"] for line in kernel["code"]]
+        assert offsets[0] == 0
+        assert all(a < b for a, b in pairwise(offsets))
+        used = " ".join(line["instruction"] for line in kernel["code"])
+        assert all(label in used for line in kernel["code"] for label in line["labels"])
+        assert kernel["code"][0]["labels"] == []
+
+
+def test_text_shows_lines_in_a_margin_and_counts_what_it_leaves_out(model: Path) -> None:
+    whole = show(View(model, stage="asm"), Options())
+    part = show(View(model, FIRST_TANH, "asm"), Options())
+    assert f"net.dl:{LOSS}" in whole
+    assert "... " not in whole
+    assert "instructions\n" in part
+    margins = {row.partition(" | ")[0].strip() for row in part.splitlines() if " | " in row} - {""}
+    assert margins == {f"net.dl:{FIRST_TANH}", f"net.dl:{FIRST_TANH} backward"}
+
+
+def test_loops_are_whole_and_mark_the_line(model: Path) -> None:
+    part = show(View(model, FIRST_TANH, "loops", "infer"), Options())
+    (marked,) = [row for row in part.splitlines() if row.endswith(f"# net.dl:{FIRST_TANH}") and "tanh(" in row]
+    assert "= tanh(v" in marked
+    assert "tile = fma(" in part
+
+
+def test_marked_llvm_text_is_still_llvm(model: Path) -> None:
+    text = show(View(model, stage="llvm", mode="infer"), Options())
+    for kernel in text.split("\n; k")[1:]:
+        assert compile_module("; k" + kernel, detect(), verify=True)
+
+
+def test_a_line_without_code_is_refused(model: Path) -> None:
+    with pytest.raises(UsageError, match="no code comes from there"):
+        show(View(model, 16, "asm"), Options())
+
+
+def test_json_is_an_option_of_the_command(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", f"{model}:{FIRST_TANH}", "--stage", "asm", "--json", "--mode", "infer"]) == 0
+    assert json.loads(capsys.readouterr().out) == shown(model, "asm", FIRST_TANH, mode="infer")
