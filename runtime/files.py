@@ -85,7 +85,7 @@ def explain(error: OSError) -> tuple[str, str]:
     """What an operating-system error means to the user, and what to do about it."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return "the disk is full", "free some space, or choose another folder with --out"
+            return "the disk is full", "free some space"
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return "no permission", "check the permissions of the file and its folder, or choose another place"
         case errno.ENOENT:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from compiler.diagnostics import CheckpointError
 from compiler.driver import Array, Tensors
 from runtime.checkpoint import Checkpoint, best_checkpoint, write_checkpoint
 from runtime.position import Position
@@ -62,7 +64,8 @@ class RunKeeper:
         return self._directory.path
 
     def epoch_ended(self, position: Position, event: EpochEnded) -> None:
-        self._directory.append_metrics(event_as_json(event))
+        with self._resumable():
+            self._directory.append_metrics(event_as_json(event))
         if time.monotonic() >= self._may_save_at:
             if not event.is_best:
                 self._write_put_off()
@@ -98,12 +101,24 @@ class RunKeeper:
 
     def _write(self, checkpoint: Checkpoint, is_best: bool) -> None:
         begin = time.monotonic()
-        write_checkpoint(self._directory.checkpoints, checkpoint, is_best, self._keep)
+        with self._resumable():
+            write_checkpoint(self._directory.checkpoints, checkpoint, is_best, self._keep)
         end = time.monotonic()
         self._may_save_at = end + 20 * (end - begin)
         self._written = checkpoint.position
         if is_best:
             self._put_off = None
+
+    @contextmanager
+    def _resumable(self) -> Generator[None]:
+        """Where writing fails, the user is told how to go on from what was written before."""
+        try:
+            yield
+        except CheckpointError as error:
+            if self._written is not None:
+                step = f"step {self._written.step}"
+                error.fix = f"{error.fix}; then go on from {step}: dlc train --resume {self.run}"
+            raise
 
     def _checkpoint(self, position: Position) -> Checkpoint:
         others = [name for name in self._tensors.names() if name not in self._weights]

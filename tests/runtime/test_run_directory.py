@@ -1,5 +1,6 @@
 """Run directories: what they hold, who may write, and what is said of folders that are none."""
 
+import errno
 import json
 import os
 import subprocess
@@ -7,10 +8,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from compiler.diagnostics import CheckpointError, Source
+from compiler.driver import Array
 from runtime.environment import environment
+from runtime.keepers import RunKeeper
+from runtime.position import Position
 from runtime.run_directory import RunDirectory, create_run, open_run
 
 
@@ -172,3 +177,36 @@ def test_the_environment_is_plain_json() -> None:
     assert json.loads(json.dumps(described)) == described
     assert described["threads"] == 2
     assert described["python"]
+
+
+class OneTensor:
+    """Tensors of a model with a single weight."""
+
+    def __init__(self) -> None:
+        self.values = np.zeros(3, np.float32)
+
+    def names(self) -> tuple[str, ...]:
+        return ("W",)
+
+    def __getitem__(self, name: str) -> Array:
+        return self.values
+
+    def write(self, name: str, values: Array) -> None:
+        self.values[...] = values
+
+
+def test_a_full_disk_names_the_way_to_go_on(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    keeper = RunKeeper(run, OneTensor(), ("W",), seed=0, keep=2)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(CheckpointError, match="disk is full") as caught:
+            keeper.save(Position(step=1))
+    assert "--resume" not in caught.value.fix, "there is nothing yet to go on from"
+    keeper.save(Position(step=2))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match="disk is full") as caught:
+        keeper.save(Position(step=3))
+    assert caught.value.fix == f"free some space; then go on from step 2: dlc train --resume {run.path}"
