@@ -163,7 +163,7 @@ def test_a_value_used_twice_gathers_both_cotangents_and_unused_ones_none() -> No
 def test_third_derivative() -> None:
     builder = GraphBuilder("cube")
     x = builder.input("x", Role.DATA, TensorType(DType.F64))
-    builder.output("y", Role.OUTPUT, (Term(builder, x) ** 3.0).value)
+    builder.output("y", Role.OUTPUT, Term(builder, x).apply(Power(), 3.0).value)
     graph, name = builder.build(), "y"
     given = {"x": np.array(1.5)}
     for expected in (3 * 1.5**2, 6 * 1.5, 6.0):

@@ -1,0 +1,366 @@
+"""Elementwise arithmetic, and `Term`, in which gradients are written: values with the operators of Python."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, TypeAlias, final
+
+from compiler.arrays import Array, np
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Node, Value
+from compiler.graph.op import Category, Op, Sample
+from compiler.ops.build import filled
+from compiler.ops.rules import (
+    BOOLEANS,
+    EVERY,
+    FLOATS,
+    NUMBERS,
+    expect_dtype,
+    expect_operands,
+    expect_same_shape,
+    expect_same_type,
+    numpy_dtype,
+    round_to_bf16,
+)
+from compiler.record import record
+from compiler.types import BatchExtent, DType, TensorType
+
+Types: TypeAlias = Sequence[TensorType]
+Cotangents: TypeAlias = Sequence[Value | None]
+Range: TypeAlias = tuple[float, float]
+
+SHAPES = ((), (3, 4), (BatchExtent(), 5))  # of samples
+
+
+@record
+class Term:
+    """A value under construction, with Python's arithmetic; numbers become constants of its type."""
+
+    builder: GraphBuilder
+    value: Value
+
+    def lift(self, other: Term | float) -> Value:
+        return other.value if isinstance(other, Term) else filled(self.builder, other, self.value.type)
+
+    def apply(self, op: Op, *others: Term | float) -> Term:
+        return Term(self.builder, self.builder.emit(op, self.value, *map(self.lift, others)))
+
+    def __neg__(self) -> Term:
+        return self.apply(Negate())
+
+    def __add__(self, other: Term | float) -> Term:
+        return self.apply(Add(), other)
+
+    def __sub__(self, other: Term | float) -> Term:
+        return self.apply(Subtract(), other)
+
+    def __rsub__(self, other: float) -> Term:
+        return Term(self.builder, self.lift(other)) - self
+
+    def __mul__(self, other: Term | float) -> Term:
+        return self.apply(Multiply(), other)
+
+    def __rmul__(self, other: float) -> Term:
+        return self.apply(Multiply(), other)
+
+    def __truediv__(self, other: Term | float) -> Term:
+        return self.apply(Divide(), other)
+
+    def equals(self, other: Term | float) -> Term:
+        return self.apply(Equal(), other)
+
+    def less(self, other: Term | float) -> Term:
+        return self.apply(Less(), other)
+
+    def choose(self, chosen: Term, other: Term) -> Term:
+        """`chosen` where this boolean is true, `other` elsewhere."""
+        return self.apply(Where(), chosen, other)
+
+    def zeros(self) -> Term:
+        return Term(self.builder, filled(self.builder, 0, self.value.type))
+
+    def cast(self, dtype: DType) -> Term:
+        return self if self.value.type.dtype is dtype else self.apply(Cast(dtype))
+
+
+class Unary(Op):
+    """An op of one operand, whose result has the operand's type."""
+
+    category = Category.ELEMENTWISE
+    accepted: ClassVar[Sequence[DType]] = FLOATS
+    domain: ClassVar[Range] = (-2.0, 2.0)
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 1)
+        expect_dtype(self.name, operands[0], self.accepted)
+        return (operands[0],)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        if cotangents[0] is None:
+            return (None,)
+        x, y, dy = (Term(builder, v) for v in (node.operands[0], node.results[0], cotangents[0]))
+        slope = self.backward(x, y, dy)
+        return (None if slope is None else slope.value,)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        with np.errstate(all="ignore"):
+            return (np.asarray(self.compute(operands[0])),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        dtypes = [d for d in (DType.F32, DType.I32, DType.BOOL) if d in cls.accepted]
+        return tuple(Sample(cls(), (TensorType(d, shape),), (cls.domain,)) for d in dtypes for shape in SHAPES)
+
+    @abstractmethod
+    def backward(self, x: Term, y: Term, dy: Term) -> Term | None:
+        """The cotangent of x, for y = op(x) with cotangent dy."""
+
+    @abstractmethod
+    def compute(self, x: Array) -> Array: ...
+
+
+class Binary(Op):
+    """An op of two operands of one type, which the result has too."""
+
+    category = Category.ELEMENTWISE
+    accepted: ClassVar[Sequence[DType]] = NUMBERS
+    domains: ClassVar[tuple[Range, Range]] = ((-2.0, 2.0), (-2.0, 2.0))
+    integer_domains: ClassVar[tuple[Range, Range]] = ((-9, 10), (-9, 10))
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 2)
+        expect_dtype(self.name, operands[0], self.accepted)
+        expect_same_type(self.name, operands[0], operands[1])
+        return (operands[0],)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        if cotangents[0] is None:
+            return (None, None)
+        a, b, y, dy = (Term(builder, v) for v in (*node.operands, node.results[0], cotangents[0]))
+        return tuple(None if slope is None else slope.value for slope in self.backward(a, b, y, dy))
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        with np.errstate(all="ignore"):
+            return (np.asarray(self.compute(*operands)),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        choices = ((DType.F32, cls.domains), (DType.I32, cls.integer_domains), (DType.BOOL, ((0, 2), (0, 2))))
+        return tuple(
+            Sample(cls(), (TensorType(dtype, shape),) * 2, ranges)
+            for dtype, ranges in choices
+            if dtype in cls.accepted
+            for shape in SHAPES
+        )
+
+    @abstractmethod
+    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term | None, Term | None]:
+        """The cotangents of a and b, for y = op(a, b) with cotangent dy."""
+
+    @abstractmethod
+    def compute(self, a: Array, b: Array) -> Array: ...
+
+
+@final
+@record
+class Negate(Unary):
+    name = "neg"
+    accepted = NUMBERS
+
+    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+        return -dy
+
+    def compute(self, x: Array) -> Array:
+        return np.negative(x)
+
+
+@final
+@record
+class Add(Binary):
+    name = "add"
+
+    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+        return dy, dy
+
+    def compute(self, a: Array, b: Array) -> Array:
+        return np.add(a, b)
+
+
+@final
+@record
+class Subtract(Binary):
+    name = "sub"
+
+    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+        return dy, -dy
+
+    def compute(self, a: Array, b: Array) -> Array:
+        return np.subtract(a, b)
+
+
+@final
+@record
+class Multiply(Binary):
+    name = "mul"
+
+    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+        return dy * b, dy * a
+
+    def compute(self, a: Array, b: Array) -> Array:
+        return np.multiply(a, b)
+
+
+@final
+@record
+class Divide(Binary):
+    name = "div"
+    accepted = FLOATS
+    domains = ((-2.0, 2.0), (0.3, 2.0))
+
+    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+        share = dy / b
+        return share, -(share * y)
+
+    def compute(self, a: Array, b: Array) -> Array:
+        return np.divide(a, b)
+
+
+@final
+@record
+class FusedMultiplyAdd(Op):
+    """a * b + c, rounded once."""
+
+    name = "fma"
+    category = Category.ELEMENTWISE
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 3)
+        expect_dtype(self.name, operands[0], FLOATS)
+        for other in operands[1:]:
+            expect_same_type(self.name, operands[0], other)
+        return (operands[0],)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        if cotangents[0] is None:
+            return (None, None, None)
+        a, b, dy = (Term(builder, v) for v in (*node.operands[:2], cotangents[0]))
+        return (dy * b).value, (dy * a).value, dy.value
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        # A product of two f32 is exact in f64; the sum is rounded there and again to f32, which differs in rare ties.
+        a, b, c = (x.astype(np.float64) for x in operands)
+        with np.errstate(all="ignore"):
+            return ((a * b + c).astype(operands[0].dtype),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        ranges = ((-2.0, 2.0),) * 3
+        return tuple(Sample(cls(), (TensorType(DType.F32, shape),) * 3, ranges) for shape in SHAPES)
+
+
+class Comparison(Binary):
+    """A binary op whose result is boolean."""
+
+    integer_domains = ((0, 3), (0, 3))
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 2)
+        expect_dtype(self.name, operands[0], self.accepted)
+        expect_same_type(self.name, operands[0], operands[1])
+        return (TensorType(DType.BOOL, operands[0].shape),)
+
+    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[None, None]:
+        return None, None
+
+
+@final
+@record
+class Equal(Comparison):
+    name = "eq"
+    accepted = EVERY
+
+    def compute(self, a: Array, b: Array) -> Array:
+        return np.equal(a, b)
+
+
+@final
+@record
+class Less(Comparison):
+    name = "lt"
+
+    def compute(self, a: Array, b: Array) -> Array:
+        return np.less(a, b)
+
+
+@final
+@record
+class Where(Op):
+    """The second operand where the first, a boolean, is true; the third elsewhere."""
+
+    name = "where"
+    category = Category.ELEMENTWISE
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 3)
+        condition, a, b = operands
+        expect_dtype(self.name, condition, BOOLEANS)
+        expect_same_type(self.name, a, b)
+        expect_same_shape(self.name, condition, a)
+        return (a,)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        if cotangents[0] is None:
+            return (None, None, None)
+        condition, dy = Term(builder, node.operands[0]), Term(builder, cotangents[0])
+        zeros = dy.zeros()
+        return None, condition.choose(dy, zeros).value, condition.choose(zeros, dy).value
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (np.where(*operands),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return tuple(
+            Sample(cls(), (TensorType(DType.BOOL, shape), TensorType(d, shape), TensorType(d, shape)), ranges)
+            for d, ranges in ((DType.F32, ((0, 2), (-2, 2), (-2, 2))), (DType.I32, ((0, 2), (-9, 9), (-9, 9))))
+            for shape in SHAPES
+        )
+
+
+@final
+@record
+class Cast(Op):
+    """Another element type: float to integer truncates toward 0, a boolean is 0 or 1, a number is true unless 0."""
+
+    dtype: DType
+    name = "cast"
+    category = Category.ELEMENTWISE
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 1)
+        return (TensorType(self.dtype, operands[0].shape),)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        source = node.operands[0].type.dtype
+        if cotangents[0] is None or not (source.is_float and self.dtype.is_float):
+            return (None,)
+        return (Term(builder, cotangents[0]).cast(source).value,)
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        with np.errstate(all="ignore"):
+            result = operands[0].astype(numpy_dtype(self.dtype))
+        return (round_to_bf16(result) if self.dtype is DType.BF16 else result,)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        changes: tuple[tuple[DType, DType, Range], ...] = (
+            (DType.F32, DType.F64, (-2, 2)),
+            (DType.F32, DType.I32, (-90, 90)),
+            (DType.U8, DType.F32, (0, 255)),
+            (DType.I64, DType.I32, (-90, 90)),
+            (DType.BOOL, DType.F32, (0, 2)),
+            (DType.I32, DType.BOOL, (0, 3)),
+            (DType.F32, DType.BF16, (-2, 2)),
+        )
+        return tuple(Sample(cls(to), (TensorType(of, (3, 4)),), (domain,)) for of, to, domain in changes)
