@@ -39,6 +39,7 @@ class _Builder:
     batch: int
     aliases: dict[int, Value] = field(default_factory=dict[int, Value])
     needed: set[int] = field(default_factory=set[int])
+    above: dict[int, int] = field(default_factory=dict[int, int])  # a bitset of the groups before each
     extra_edges: list[tuple[Group, Group]] = field(default_factory=list[tuple[Group, Group]])
     copies: list[tuple[Value, Value, GraphOutput]] = field(default_factory=list[tuple[Value, Value, GraphOutput]])
     position: dict[int, int] = field(default_factory=dict[int, int])
@@ -82,6 +83,7 @@ class _Builder:
 
     def alias_updates(self) -> None:
         """An updated parameter is written in place where everything else that reads it can come first."""
+        self.above = {g.number: self.fuser.ancestors[g.number] for g in self.groups}
         inputs = {i.name: i.value for i in self.graph.inputs}
         for output in self.graph.outputs:
             if output.updates is None:
@@ -90,26 +92,21 @@ class _Builder:
             writer = self.fuser.home[output.value.index]
             readers = (self.fuser.home[node_key(n)] for n in self.fuser.readers.get(target.index, ()))
             others = [g for g in {g.number: g for g in readers}.values() if g is not writer]
-            if any(self.leads_to(writer, g) for g in others) or not self.writes_last(writer, target, output.value):
+            needed = any(self.above[g.number] & writer.bit for g in others)
+            if needed or not self.writes_last(writer, target, output.value):
                 self.copies.append((output.value, target, output))
                 continue
-            self.extra_edges.extend((g, writer) for g in others)
+            for group in others:
+                self.put_before(group, writer)
             self.aliases[output.value.index] = target
 
-    def leads_to(self, first: Group, second: Group) -> bool:
-        """Whether `second` needs `first`, counting the orders already promised."""
-        seen, todo = {second.number}, [second]
-        while todo:
-            group = todo.pop()
-            if group is first:
-                return True
-            above = [g for g in self.groups if self.fuser.ancestors[group.number] >> g.number & 1]
-            above += [a for a, b in self.extra_edges if b is group]
-            for other in above:
-                if other.number not in seen:
-                    seen.add(other.number)
-                    todo.append(other)
-        return False
+    def put_before(self, first: Group, second: Group) -> None:
+        """Promise that `first` comes before `second`."""
+        self.extra_edges.append((first, second))
+        gained = self.above[first.number] | first.bit
+        for number, above in self.above.items():
+            if number == second.number or above & second.bit:
+                self.above[number] = above | gained
 
     def writes_last(self, writer: Group, target: Value, result: Value) -> bool:
         """In its own kernel the old value must be read element for element, no later than it is overwritten."""

@@ -153,13 +153,14 @@ def is_elementwise(node: Node) -> bool:
 
 @dataclass(slots=True)
 class Fuser:
-    """State of the search. `ancestors[g]` is a bitset of the groups that g needs, directly or not."""
+    """State of the search. `ancestors[g]` is a bitset of the groups that g needs, directly or not; `needed` of all."""
 
     links: Links
     fuse: bool
     groups: list[Group] = field(default_factory=list[Group])
     home: dict[int, Group] = field(default_factory=dict[int, Group])
     ancestors: list[int] = field(default_factory=list[int])
+    needed: int = 0
     node_links: dict[int, tuple[Link, ...]] = field(default_factory=dict[int, tuple[Link, ...]])
     readers: dict[int, list[Node]] = field(default_factory=dict[int, list[Node]])
 
@@ -204,6 +205,7 @@ class Fuser:
             if producer := self.home.get(value.index):
                 above |= producer.bit | self.ancestors[producer.number]
         self.ancestors.append(above)
+        self.needed |= above
         for result in node.results:
             self.home[result.index] = group
         for link in links:
@@ -234,11 +236,15 @@ class Fuser:
         for node in consumer.nodes:
             for result in node.results:
                 self.home[result.index] = producer
-        gained = (self.ancestors[consumer.number] | self.ancestors[producer.number]) & ~producer.bit & ~consumer.bit
+        before = self.ancestors[producer.number]
+        gained = (self.ancestors[consumer.number] | before) & ~producer.bit & ~consumer.bit
         self.ancestors[producer.number] = gained
-        for number, above in enumerate(self.ancestors):
-            if above & (producer.bit | consumer.bit) and number not in (producer.number, consumer.number):
-                self.ancestors[number] = (above & ~consumer.bit) | producer.bit | gained
+        either = producer.bit | consumer.bit
+        if self.needed & (either if gained != before else consumer.bit):  # or nothing changes for those below
+            for number, above in enumerate(self.ancestors):
+                if above & either and number not in (producer.number, consumer.number):
+                    self.ancestors[number] = (above & ~consumer.bit) | producer.bit | gained
+            self.needed |= producer.bit
         consumer.nodes = []
         consumer.number = producer.number
 
@@ -246,12 +252,14 @@ class Fuser:
         """No path from one to the other passes through another group, and none leads back."""
         if self.ancestors[producer.number] & consumer.bit:
             return False
-        between = self.ancestors[consumer.number] & ~producer.bit
-        return not any(
-            between >> other.number & 1 and self.ancestors[other.number] & producer.bit
-            for other in self.groups
-            if other.nodes and other is not producer
-        )
+        direct = {
+            self.home[value.index].number
+            for node in consumer.nodes
+            for value in self.sources(node)
+            if value.index in self.home
+        }
+        others = direct - {producer.number, consumer.number}
+        return not any(self.ancestors[number] & producer.bit for number in others)
 
     def joined(self, producer: Group, consumer: Group) -> Group | None:
         crossing = [
@@ -300,8 +308,12 @@ def at_own_place(group: Group, reader: Space, source: Space, form: Form) -> bool
         if isinstance(split.columns, BatchExtent) or split.rows == 1:
             return form.terms == ()
         return form.terms == (Term(split.columns, None, 1),)
-    if source is Space.COLUMN and split.walk is Walk.COLUMNS and split.outer == 1:
-        return form.terms == (Term(1, count(split.columns), 1),)
+    if source is Space.COLUMN and split.walk is Walk.COLUMNS:
+        columns = count(split.columns)
+        if split.outer == 1:
+            return form.terms == (Term(1, columns, 1),)
+        if isinstance(split.rows, int):
+            return form.terms == (Term(split.rows * columns, None, columns), Term(1, columns, 1))
     return False
 
 
