@@ -42,6 +42,7 @@ from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elemen
 
 MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
 SOURCES = (Constant, Iota, BatchSize)
+LONG_ROW = 16  # elements of a row of the batch from which moments are taken row by row
 LONG_SUM = 64  # summed elements for each row of the batch from which a product's sum is cut into parts
 FEW_RESULTS = 8  # parts from which this pays for every product, not only for views
 
@@ -128,6 +129,9 @@ class _Rewriter:
     def moments(self, value: Value, axes: Sequence[int]) -> tuple[Value, Value]:
         """Mean, then the mean of squared differences: two passes lose no digits."""
         builder, shape = self.builder, value.type.shape
+        inside = tuple(axis for axis in axes if not isinstance(shape[axis], BatchExtent))
+        if len(inside) < len(axes) and count(elements(tuple(shape[a] for a in inside))) >= LONG_ROW:
+            return self.moments_of_rows(value, axes, inside)
         kept = tuple(a for a in range(len(shape)) if a not in axes)
         total = self.reduced(Sum, value, axes)
         size = self.size_of([shape[a] for a in axes], total.type)
@@ -135,6 +139,16 @@ class _Rewriter:
         difference = builder.emit(Subtract(), value, builder.emit(Broadcast(shape, kept), mean))
         squares = self.reduced(Sum, builder.emit(Multiply(), difference, difference), axes)
         return mean, builder.emit(Divide(), squares, size)
+
+    def moments_of_rows(self, value: Value, axes: Sequence[int], inside: Sequence[int]) -> tuple[Value, Value]:
+        """First of each row of the batch, which a cache holds, then of these: rows are equally long, so the variance is
+        the mean of the rows' variances and the variance of their means (Chan, Golub & LeVeque, 1979)."""
+        means, variances = self.moments(value, inside)
+        (batch,) = (axis - sum(a < axis for a in inside) for axis in axes if axis not in inside)
+        mean, between = self.moments(means, (batch,))
+        total = self.reduced(Sum, variances, (batch,))
+        within = self.builder.emit(Divide(), total, self.size_of([means.type.shape[batch]], total.type))
+        return mean, self.builder.emit(Add(), within, between)
 
     def size_of(self, extents: Sequence[Extent], like: TensorType) -> Value:
         builder = self.builder
