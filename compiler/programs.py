@@ -15,7 +15,7 @@ from functools import cache as remembered
 from pathlib import Path
 from typing import Any
 
-from compiler.diagnostics import CompilerBug, Diagnostic, Source, SourceError
+from compiler.diagnostics import CompilerBug, Diagnostic, Source
 from compiler.frontend.program import Clip, Program
 from compiler.graph.ir import Graph
 from compiler.record import record
@@ -67,15 +67,14 @@ def check(path: Path) -> tuple[Diagnostic, ...]:
     # the front end is loaded only for what the cache does not know
     from compiler.frontend import elaborate
     from compiler.frontend.library import library_scope
-    from compiler.frontend.modules import load_modules
+    from compiler.frontend.modules import read_modules
 
-    try:
-        modules = load_modules(path, cache.folder)
-    except SourceError as error:
-        return error.diagnostics
-    found = elaborate.check(modules, library_scope())
+    loaded = read_modules(path, cache.folder)
+    if not loaded.has_root:
+        return loaded.mistakes
+    found = elaborate.check(loaded.modules, library_scope(), loaded.mistakes, loaded.incomplete)
     if all(finding.severity != "error" for finding in found):
-        cache.put(name, _stored(_Checked(tuple(module.source for module in modules), found)))
+        cache.put(name, _stored(_Checked(tuple(module.source for module in loaded.modules), found)))
     return found
 
 

@@ -53,12 +53,22 @@ def elaborate(
         return program
 
 
-def check(modules: tuple[syntax.Module, ...], library: ModuleScope) -> tuple[Diagnostic, ...]:
-    """All mistakes and warnings: names and syntax of every declaration, then each experiment and model elaborated."""
+def check(
+    modules: tuple[syntax.Module, ...],
+    library: ModuleScope,
+    missing: tuple[Diagnostic, ...] = (),
+    incomplete: frozenset[str] = frozenset(),
+) -> tuple[Diagnostic, ...]:
+    """All mistakes and warnings: names and syntax of every declaration, then each experiment and model elaborated.
+
+    `missing` says which imports cannot be read; the files `incomplete` are checked without them.
+    """
     with _deep_recursion():
-        session = new_session(modules, library, (), {})
-        check_names(session, modules)
+        session = new_session(modules, library, (), {}, incomplete)
         found = session.report
+        for mistake in missing:
+            found.add(mistake)
+        check_names(session, modules)
         trained = {d.model.id for d in modules[-1].declarations if isinstance(d, syntax.Train)}
         for declaration in modules[-1].declarations:
             if not isinstance(declaration, syntax.Train | syntax.Model):
@@ -115,11 +125,12 @@ def new_session(
     library: ModuleScope,
     overrides: tuple[tuple[str, str], ...],
     data_shapes: Mapping[str, tuple[int, ...]],
+    incomplete: frozenset[str] = frozenset(),
 ) -> Session:
     scopes, mistakes = module_scopes(modules, library)
     settings = SettingsRecord(read_overrides(overrides))
     readers = [d.span for m in modules for d in m.declarations if isinstance(d, syntax.Model | syntax.Train)]
-    report = Report({key: override.span for key, override in settings.overrides.items()}, readers)
+    report = Report({key: override.span for key, override in settings.overrides.items()}, readers, incomplete)
     for mistake in mistakes:
         report.add(mistake)
     return Session(report, scopes, library, BUILTINS.__contains__, settings, data_shapes)

@@ -10,6 +10,7 @@ from compiler.diagnostics import Diagnostic, Note, SourceError, Span, hint
 from compiler.rendering import did_you_mean
 
 UNUSED = ("W0101", "W0102", "W0103")
+UNKNOWN = ("E0201", "E0415")
 
 
 class Failure(Exception):
@@ -38,14 +39,21 @@ class Report:
     """The mistakes and warnings found so far: one for each place, since later ones follow from the first.
 
     `given` are the settings that the command line sets, with their places there; by name they mean something in the
-    declarations `readers`.
+    declarations `readers`. In the files `incomplete`, which import what cannot be read, no name is unknown.
     """
 
-    def __init__(self, given: Mapping[str, Span] | None = None, readers: Sequence[Span] = ()) -> None:
-        self._given, self._readers = given or {}, readers
+    def __init__(
+        self,
+        given: Mapping[str, Span] | None = None,
+        readers: Sequence[Span] = (),
+        incomplete: frozenset[str] = frozenset(),
+    ) -> None:
+        self._given, self._readers, self._incomplete = given or {}, readers, incomplete
         self._found: dict[tuple[str, str, int, int, int, int], Diagnostic] = {}
 
     def add(self, diagnostic: Diagnostic) -> None:
+        if diagnostic.code in UNKNOWN and diagnostic.span.source.name in self._incomplete:
+            return
         diagnostic = self._with_command_line(diagnostic)
         span = diagnostic.span
         key = (diagnostic.severity, span.source.name, span.line, span.column, span.end_line, span.end_column)

@@ -8,6 +8,7 @@ from pathlib import Path
 from compiler.diagnostics import Diagnostic, Note, Source, SourceError, Span, UsageError, hint, source_error
 from compiler.frontend.parse_cache import ParseCache
 from compiler.frontend.syntax import Import, Module
+from compiler.record import record
 from compiler.rendering import did_you_mean
 
 
@@ -18,6 +19,28 @@ def load_modules(root: Path | Source, cache_folder: Path | None, allow_outside: 
     from outside the root's folder. Raises `SourceError` with the mistakes of all files, and `UsageError` if the root
     cannot be read.
     """
+    loaded = read_modules(root, cache_folder, allow_outside)
+    if loaded.mistakes:
+        raise SourceError(loaded.mistakes)
+    return loaded.modules
+
+
+@record
+class Loaded:
+    """The files that can be read and parsed, in the order of `load_modules`, and the mistakes of the others.
+
+    `incomplete` are the files that import, directly or not, what is missing; the root is the last of `modules` unless
+    it is missing itself.
+    """
+
+    modules: tuple[Module, ...]
+    mistakes: tuple[Diagnostic, ...]
+    incomplete: frozenset[str]
+    has_root: bool
+
+
+def read_modules(root: Path | Source, cache_folder: Path | None, allow_outside: bool = False) -> Loaded:
+    """As `load_modules`, with the mistakes of files beside those that are sound. Raises `UsageError`."""
     return _Loader(ParseCache(cache_folder), allow_outside).load(root)
 
 
@@ -60,16 +83,19 @@ class _Loader:
         self.allow_outside = allow_outside
         self.modules: dict[Path, Module | None] = {}
         self.mistakes: list[Diagnostic] = []
+        self.incomplete: set[str] = set()
         self.folder = Path()
 
-    def load(self, root: Path | Source) -> tuple[Module, ...]:
-        source = root if isinstance(root, Source) else read_source(root)
+    def load(self, root: Path | Source) -> Loaded:
+        try:
+            source = root if isinstance(root, Source) else read_source(root)
+        except SourceError as error:
+            return Loaded((), error.diagnostics, frozenset(), False)
         path = Path(source.name).resolve()
         self.folder = path.parent
         self._load(path, source, ())
-        if self.mistakes:
-            raise SourceError(tuple(self.mistakes))
-        return tuple(module for module in self.modules.values() if module is not None)
+        modules = tuple(module for module in self.modules.values() if module is not None)
+        return Loaded(modules, tuple(self.mistakes), frozenset(self.incomplete), self.modules[path] is not None)
 
     def _load(self, path: Path, source: Source, chain: tuple[tuple[Path, Span], ...]) -> None:
         """Parse a file and load its imports first, so that they come first."""
@@ -80,11 +106,12 @@ class _Loader:
             self.modules[path] = None
             return
         for declaration in module.declarations:
-            if isinstance(declaration, Import):
-                self._import(declaration, path, chain)
+            if isinstance(declaration, Import) and not self._import(declaration, path, chain):
+                self.incomplete.add(source.name)
         self.modules[path] = module
 
-    def _import(self, declaration: Import, importer: Path, chain: tuple[tuple[Path, Span], ...]) -> None:
+    def _import(self, declaration: Import, importer: Path, chain: tuple[tuple[Path, Span], ...]) -> bool:
+        """Whether the file and all that it imports is there."""
         span = declaration.span
         written = Path(declaration.path)
         path = (importer.parent / written).resolve()
@@ -93,10 +120,14 @@ class _Loader:
             message = f'`import "{declaration.path}"` leaves the project folder'
             fix = hint(f"copy the file into {_shown(self.folder)} or below, and give its path relative to this file")
             self.mistakes.append(Diagnostic("E0123", message, span, (fix,)))
-        elif any(path == earlier for earlier, _ in here):
+            return False
+        if any(path == earlier for earlier, _ in here):
             self.mistakes.append(_circle(path, here))
-        elif path not in self.modules:
+            return False
+        if path not in self.modules:
             self._read(path, declaration, here)
+        module = self.modules[path]
+        return module is not None and module.source.name not in self.incomplete
 
     def _read(self, path: Path, declaration: Import, chain: tuple[tuple[Path, Span], ...]) -> None:
         shown = str(Path(chain[-1][1].source.name).parent / declaration.path)

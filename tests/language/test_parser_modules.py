@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from compiler.diagnostics import Diagnostic, Source, SourceError, UsageError
+from compiler.driver import check
 from compiler.frontend.library import LIBRARY, library_modules, library_scope
 from compiler.frontend.modules import load_modules
 from compiler.frontend.parse_cache import load_parsed
@@ -112,6 +113,29 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
 def test_mistakes_of_all_files_are_reported(tmp_path: Path) -> None:
     root = write(tmp_path, main='import "a.dl"\nimport "b.dl"', a="const = 1", b="const x = ")
     assert [Path(mistake.span.source.name).name for mistake in mistakes(root)] == ["a.dl", "b.dl"]
+
+
+def test_a_missing_file_hides_no_mistake_of_another_kind(tmp_path: Path) -> None:
+    use = "output y = x |> known |> unknown(width)"
+    root = write(
+        tmp_path,
+        main=f'import "lib/a.dl"\nmodel M {{\n    input x: f32[batch, width]\n    input z: f32[batch, 2]\n    {use}\n'
+        "    output w = z + zeros(3)\n}",
+        lib__a='import "gone.dl"\nimport "b.dl"\nfn known(x) = other(x)',
+        lib__b="fn b(x) = nothing(x)",
+    )
+    found = check(root)
+    assert [(d.code, Path(d.span.source.name).name) for d in found] == [
+        ("E0121", "a.dl"),
+        ("E0201", "b.dl"),
+        ("E0401", "main.dl"),
+    ]
+    (tmp_path / "lib/gone.dl").write_text("fn other(x) = 2 * x\nfn unknown(n)(x) = 2 * x\nconst width = (3")
+    assert [d.code for d in check(root)] == ["E0102", "E0201", "E0401"]
+    (tmp_path / "lib/gone.dl").write_text("fn other(x) = 2 * x\n")
+    assert [d.code for d in check(root)] == ["E0201", "E0415", "E0201", "E0401"]
+    root.write_text("model M {")
+    assert [d.code for d in check(root)] == ["E0102"]
 
 
 def test_library() -> None:
