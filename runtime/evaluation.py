@@ -24,7 +24,7 @@ def evaluator_of(program: Program, options: Options, training_rows: int | None) 
     Raises UsageError for a bare model, and where a loss or metric depends on a length of training that nothing says.
     """
     plan = training_of(program)
-    options = replace(options, batch=plan.batch)
+    batch = plan.batch if training_rows is None else min(plan.batch, training_rows)
     settings = runtime_settings(program)
     inputs = program.inference.inputs
     unknown = [i.name for i in inputs if i.role.value == "setting" and i.name not in settings]
@@ -35,7 +35,8 @@ def evaluator_of(program: Program, options: Options, training_rows: int | None) 
         )
     if unknown and training_rows is not None:
         settings = runtime_settings(program, length_of(plan, training_rows))
-    return Evaluator(driver.compile_evaluation(program, options), plan.batch, settings, options.dtype)
+    executable = driver.compile_evaluation(program, replace(options, batch=batch))
+    return Evaluator(executable, batch, settings, options.dtype)
 
 
 class Evaluator:

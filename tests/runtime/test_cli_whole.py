@@ -175,6 +175,18 @@ def test_predict_takes_an_array_for_the_columns_of_a_table(capsys: pytest.Captur
     assert printed[0] == printed[1] != ""
 
 
+def test_evaluation_has_the_batch_of_the_training() -> None:
+    text = (
+        "model M {\n    input x: f32[batch, 2]\n    output y = x |> dense(1)\n}\n"
+        "train M {\n    loss = sum(y ^ 2)\n    optimizer = adam()\n    batch = 64\n    epochs = 1\n}"
+    )
+    model = dlc.loads(text)
+    x = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    assert model.train({"x": x[:8]}).steps == 1
+    sums = [float((model.predict(x[first : first + 8])["y"] ** 2).sum()) for first in range(0, 40, 8)]
+    assert model.evaluate({"x": x})["loss"] == pytest.approx(np.mean(sums), rel=1e-5)
+
+
 @pytest.mark.parametrize("target", ["native", "reference"])
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
 def test_outputs_without_rows_can_be_predicted(target: str, dtype: str) -> None:
