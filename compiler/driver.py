@@ -46,6 +46,7 @@ __all__ = [
     "Training",
     "View",
     "allocate",
+    "cache_folder",
     "cache_info",
     "check",
     "clear_cache",
@@ -145,6 +146,11 @@ def plan(program: Program, options: Options) -> PlanReport:
     from compiler import report
 
     return report.plan(program, options)
+
+
+def cache_folder() -> Path:
+    """The folder of everything that is kept to save time."""
+    return ObjectCache(None).folder
 
 
 def cache_info() -> CacheInfo:

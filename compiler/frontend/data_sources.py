@@ -11,7 +11,7 @@ from compiler.frontend.program import DataSource, SettingValue
 from compiler.frontend.settings import plain
 from compiler.frontend.values import describe
 
-FORMATS = ("csv", "idx", "npz", "npy")
+FORMATS = ("csv", "idx", "cifar", "images", "npz", "npy")
 _ENDINGS = {".csv": "csv", ".tsv": "csv", ".npz": "npz", ".npy": "npy"}
 
 

@@ -26,7 +26,10 @@ EXAMPLES = (
 def configure(parser: Parser) -> None:
     add_trained(parser)
     parser.add_argument(
-        "--input", required=True, metavar="FILE", help="csv, npz, npy or idx, plain or gzip; targets are not needed"
+        "--input",
+        required=True,
+        metavar="FILE",
+        help="csv, npz, npy, idx or CIFAR, plain or gzip, or images; no targets needed",
     )
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="a .npz or .jsonl file (default: JSON lines on standard output)"

@@ -16,12 +16,14 @@ class Field:
     """One named array and the file it came from. Text has dtype kind `U` or, from a
     csv file, is an array of `str` objects. What is missing is an empty text or NaN.
 
-    `row_numbers` are the rows as the user counts them (lines of a csv file); None counts from 1.
+    `row_numbers` are the rows as the user counts them (lines of a csv file); None counts from 1. `classes` names what
+    the numbers from 0 on stand for, where the data says it.
     """
 
     values: Array
     file: Path
     row_numbers: Array | None = None
+    classes: tuple[str, ...] | None = None
 
     @property
     def is_text(self) -> bool:

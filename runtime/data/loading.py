@@ -21,6 +21,9 @@ from runtime.data.specs import Array, DataSource, InputSpec, SettingValue
 from runtime.data.splits import Split, split_rows
 from runtime.files import JsonValue
 
+# Options of the training that hold for rows to be predicted, too.
+_KEPT = {"csv": ("separator",), "images": ("size", "channels", "fit")}
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedData:
@@ -55,9 +58,10 @@ def source_at(path: Path, like: DataSource | None) -> DataSource:
     """The source of `--data PATH`: of the format and options of `like`, unless the path shows another format."""
     path = path.absolute()
     span = like.span if like is not None else Span(Source("--data", ""), 1, 1, 1, 1)
-    if like is not None and (path.is_dir() == (like.format == "idx") or not path.exists()):
+    if like is not None:
         known = format_named(like.format, str(like.span))
-        if path.is_dir() or path.name.lower().removesuffix(".gz").endswith(known.endings):
+        fits_folder = path.is_dir() and known.holds is not None and known.holds(path)
+        if fits_folder or (not path.is_dir() and path.name.lower().removesuffix(".gz").endswith(known.endings)):
             return DataSource(like.format, str(path), like.options, span)
     options = like.options if like is not None and like.format == format_of(path).name else ()
     return DataSource(format_of(path).name, str(path), options, span)
@@ -117,10 +121,12 @@ def load_rows(
     inputs = [spec for spec in specs if not spec.is_target]
     known = format_of(path)
     is_like_training = preparation is not None and bool(preparation.table) and known.name == "csv"
-    kept = {"separator": options["separator"]} if is_like_training and "separator" in options else {}
+    kept = {name: options[name] for name in _KEPT.get(known.name, ()) if name in options}
+    if known.name == "csv" and not is_like_training:
+        kept = {}
     span = Span(Source("--input", ""), 1, 1, 1, 1)
     dataset = _read(DataSource(known.name, str(path.absolute()), (), span), inputs, preparation, kept)
-    if dataset.format == "idx" and len(inputs) == 1 and len(dataset.fields) == 1:
+    if dataset.format in ("idx", "images") and len(inputs) == 1 and len(dataset.fields) == 1:
         dataset = replace(dataset, fields={inputs[0].name: next(iter(dataset.fields.values()))})
     fields, rows = (dataset.test, dataset.test_rows) if dataset.test is not None else (dataset.fields, dataset.rows)
     dataset = replace(dataset, fields=fields, rows=rows)
@@ -176,7 +182,8 @@ def _matched(specs: Sequence[InputSpec], dataset: Dataset) -> Preparation:
     used = dict.fromkeys(name for names in columns.values() for name in names)
     table = tuple(dataset.fields) if dataset.table is not None else ()
     missing = dataset.table.missing if dataset.table is not None else "error"
-    return Preparation(columns, vocabularies_of(used, dataset.fields), table=table, missing=missing)
+    classes = {name: known for name in used if (known := dataset.fields[name].classes) is not None}
+    return Preparation(columns, vocabularies_of(used, dataset.fields), {}, {}, table, missing, classes)
 
 
 def _preparation_for(dataset: Dataset, specs: Sequence[InputSpec], saved: Preparation | None) -> Preparation:

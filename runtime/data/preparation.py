@@ -21,7 +21,8 @@ class Scale:
 class Preparation:
     """`columns`: input or target -> the fields that it is made of, in order. The other mappings go by field.
 
-    `vocabularies`: the categories of a text field; the integer fed to the model is the position.
+    `vocabularies`: the categories of a text field; the integer fed to the model is the position. `classes`: what the
+    integers of a field stand for, by its format.
     `fills`: the training mean that stands for a missing number. `table`: every column of the training table.
     """
 
@@ -31,11 +32,12 @@ class Preparation:
     scales: Mapping[str, Scale] = field(default_factory=dict[str, Scale])
     table: tuple[str, ...] = ()
     missing: str = "error"
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def vocabulary_of(self, name: str) -> tuple[str, ...] | None:
         """The categories of an input or target, for decoding predictions; None where it holds numbers."""
         fields = self.columns.get(name, ())
-        return self.vocabularies.get(fields[0]) if len(fields) == 1 else None
+        return self.vocabularies.get(fields[0], self.classes.get(fields[0])) if len(fields) == 1 else None
 
     def to_json(self) -> JsonValue:
         return {
@@ -45,6 +47,7 @@ class Preparation:
             "scales": {name: {"mean": s.mean, "deviation": s.deviation} for name, s in self.scales.items()},
             "table": list(self.table),
             "missing": self.missing,
+            "classes": {name: list(texts) for name, texts in self.classes.items()},
         }
 
 
@@ -58,6 +61,7 @@ def preparation_from_json(value: JsonValue) -> Preparation:
         {name: _scale(_mapping(scale)) for name, scale in _mapping(whole.get("scales")).items()},
         _texts(whole.get("table")),
         _texts([whole.get("missing")])[0],
+        {name: _texts(texts) for name, texts in _mapping(whole.get("classes", {})).items()},
     )
 
 

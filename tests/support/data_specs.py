@@ -29,7 +29,11 @@ def spec(
 def source(path: Path | str, **options: Any) -> DataSource:
     path = Path(path)
     ending = path.name.removesuffix(".gz").rpartition(".")[2]
-    return DataSource(ending if ending in ("csv", "npz", "npy") else "idx", str(path), tuple(options.items()), place())
+    return source_of(ending if ending in ("csv", "npz", "npy") else "idx", path, **options)
+
+
+def source_of(format_name: str, path: Path, **options: Any) -> DataSource:
+    return DataSource(format_name, str(path), tuple(options.items()), place())
 
 
 def place(folder: Path = Path("/nowhere")) -> Span:

@@ -42,6 +42,18 @@ class Options:
             raise self._wrong(name, "a column name, a position, or a list of them", value)
         return found
 
+    def numbers(self, name: str, most: int) -> tuple[int, ...] | None:
+        """One positive whole number, or up to `most` in a list."""
+        value = self.values.get(name)
+        if value is None:
+            return None
+        items = value if isinstance(value, tuple) else (value,)
+        found = tuple(item for item in items if isinstance(item, int) and not isinstance(item, bool) and item > 0)
+        if len(found) != len(items) or not 1 <= len(found) <= most:
+            expected = "a positive whole number" + (f", or a list of {most}" if most > 1 else "")
+            raise self._wrong(name, expected, value)
+        return found
+
     def names(self, name: str) -> tuple[str, ...]:
         found = tuple(item for item in self.columns(name) if isinstance(item, str))
         if len(found) != len(self.columns(name)):
@@ -92,12 +104,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One entry of the list of formats. `endings` are those of file names, without `.gz`."""
+    """One entry of the list of formats. `endings` are those of file names, without `.gz`.
+
+    `holds` says whether a folder has data of this format; None where a folder never has.
+    """
 
     name: str
     endings: tuple[str, ...]
     options: tuple[str, ...]
     read: Callable[[Request], Dataset]
+    holds: Callable[[Path], bool] | None = None
 
 
 def content_of(path: Path) -> bytes:

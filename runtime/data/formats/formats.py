@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from compiler.diagnostics import DataError
+from runtime.data.formats.cifar import CIFAR
 from runtime.data.formats.csv_table import CSV
 from runtime.data.formats.format import Format
 from runtime.data.formats.idx import IDX
+from runtime.data.formats.images import IMAGES
 from runtime.data.formats.numpy_arrays import NPY, NPZ
+from runtime.files import explain
 from runtime.suggestions import did_you_mean, quoted
 
-FORMATS = (CSV, IDX, NPZ, NPY)
+FORMATS = (CSV, IDX, CIFAR, IMAGES, NPZ, NPY)
 
 
 def format_named(name: str, place: str | None = None) -> Format:
@@ -26,14 +29,27 @@ def format_named(name: str, place: str | None = None) -> Format:
 
 
 def format_of(path: Path) -> Format:
-    """The format that a path looks like: a folder is idx, a file goes by its ending. Raises DataError."""
+    """The format that a path looks like: a folder goes by what is in it, a file by its ending. Raises DataError."""
     if path.is_dir():
-        return IDX
+        return _format_in(path)
     name = path.name.lower().removesuffix(".gz")
     for known in FORMATS:
         if name.endswith(known.endings):
             return known
+    raise _unknown_ending(path)
+
+
+def _format_in(folder: Path) -> Format:
+    """The first format of which the folder has data; idx, which knows how to complain, where there is none."""
+    try:
+        return next((known for known in FORMATS if known.holds is not None and known.holds(folder)), IDX)
+    except OSError as error:
+        message, fix = explain(error)
+        raise DataError(message, folder, fix=fix) from error
+
+
+def _unknown_ending(path: Path) -> DataError:
     endings = [ending for known in FORMATS for ending in known.endings]
-    raise DataError(
+    return DataError(
         "the format cannot be told from the ending of the name", path, fix=f"use one of {', '.join(endings)}"
     )

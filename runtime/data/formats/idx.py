@@ -30,7 +30,11 @@ def read_idx(request: Request) -> Dataset:
     training = _part(request.path, request.options, "train", "")
     test = _part(request.path, request.options, "t10k|test", "test_")
     if "image" not in training:
-        raise DataError("no idx training images in this folder", request.path, fix=f"put there {_EXPECTED}")
+        raise DataError(
+            "no idx training images in this folder",
+            request.path,
+            fix=f"put there {_EXPECTED}; CIFAR batches, or a folder of images for each class, are known too",
+        )
     rows, test_rows = _rows_of(training), _rows_of(test)
     files = [f.file for part in (training, test) for f in part.values()]
     return Dataset(
@@ -42,6 +46,11 @@ def read_idx(request: Request) -> Dataset:
         test_rows=test_rows,
         fingerprints={file.name: fingerprint(file) for file in files},
     )
+
+
+def holds_idx(folder: Path) -> bool:
+    """Whether a folder has files of this format, by their names."""
+    return any(re.search(r"[-.]idx\d-ubyte(\.gz)?$", path.name) for path in folder.iterdir())
 
 
 def _part(folder: Path, options: Options, prefix: str, option_prefix: str) -> dict[str, Field]:
@@ -115,4 +124,4 @@ def array_of(path: Path) -> Array:
 
 
 _AGAIN = "fetch the file again"
-IDX = Format("idx", (".idx", "-ubyte"), _OPTIONS, read_idx)
+IDX = Format("idx", (".idx", "-ubyte"), _OPTIONS, read_idx, holds_idx)

@@ -1,0 +1,211 @@
+"""Folders of png and jpeg images, a folder for each class, become fields `image` u8[channels, h, w] and `label`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from compiler.diagnostics import DataError
+from runtime.data.dataset import Dataset, Field
+from runtime.data.decoded import usual_cache
+from runtime.data.formats.format import Format, Options, Request
+from runtime.data.formats.pictures import ENDINGS, FITS, DamagedPicture, Form, decoder
+from runtime.data.specs import Array
+from runtime.files import explain
+from runtime.threads import usable_threads
+
+_OPTIONS = ("size", "channels", "fit")
+_TRAINING, _TEST = ("train", "training"), ("test",)
+_SHOWN = 8  # damaged images that a message names
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """The images of a part in their order, and the class of each; None where there are no folders of classes."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    labels: tuple[str, ...] | None
+
+
+def read_images(request: Request) -> Dataset:
+    """A folder of folders, one for each class; a folder of images, without labels; or one image.
+
+    Folders called `train` and `test` are the two parts. Raises DataError with every image that is no image.
+    """
+    path, form = request.path, _form(request.options)
+    training, test = _parts_of(path)
+    prints: dict[str, str] = {}
+    fields = _fields(training, form, prints)
+    tested = None if test is None else _fields(test, form, prints)
+    test_rows = 0 if test is None else len(test.files)
+    return Dataset("images", path, fields, len(training.files), tested, test_rows, fingerprints=prints)
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether there is an image in a folder or in a folder in it."""
+    return next(_images_below(folder), None) is not None
+
+
+def _form(options: Options) -> Form:
+    size = options.numbers("size", 2)
+    given = options.numbers("channels", 1)
+    channels = 3 if given is None else given[0]
+    if channels not in (1, 3):
+        raise DataError(f"option `channels` is {channels}", options.place, fix="give 3 for colour, or 1 for grey")
+    fit = options.choice("fit", FITS) or "crop"
+    if size is None:
+        return Form(None, channels, fit)
+    return Form((size[0], size[-1]), channels, fit)
+
+
+# Files
+
+
+def _parts_of(path: Path) -> tuple[_Listed, _Listed | None]:
+    if not path.is_dir():
+        return _Listed(path.parent, (path,), None), None
+    try:
+        folders = {entry.name.lower(): entry for entry in _folders_in(path)}
+        training = next((folders[name] for name in _TRAINING if name in folders), None)
+        if training is None:
+            return _listed(path), None
+        test = next((folders[name] for name in _TEST if name in folders), None)
+        return _listed(training), None if test is None else _listed(test)
+    except OSError as error:
+        message, fix = explain(error)
+        raise DataError(message, path, fix=fix) from error
+
+
+def _listed(folder: Path) -> _Listed:
+    by_class = {entry.name: sorted(_images_below(entry)) for entry in _folders_in(folder)}
+    by_class = {name: files for name, files in by_class.items() if files}
+    loose = sorted(entry for entry in folder.iterdir() if _is_image(entry))
+    if by_class and loose:
+        raise DataError(
+            f"{len(loose)} images lie beside the folders of classes, such as {loose[0].name}",
+            folder,
+            fix="move them into the folder of their class",
+        )
+    if not by_class and not loose:
+        raise DataError("no png or jpeg images in this folder", folder, fix="put a folder for each class there")
+    if loose:
+        return _Listed(folder, tuple(loose), None)
+    names = sorted(by_class)
+    files = tuple(file for name in names for file in by_class[name])
+    return _Listed(folder, files, tuple(name for name in names for _ in by_class[name]))
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink() and not entry.name.startswith("."):
+            yield from _images_below(entry)
+        elif _is_image(entry):
+            yield entry
+
+
+def _is_image(path: Path) -> bool:
+    return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and path.is_file()
+
+
+# Content
+
+
+def _fields(listed: _Listed, form: Form, prints: dict[str, str]) -> dict[str, Field]:
+    images, prints[listed.folder.name] = _decoded(listed, form)
+    place = listed.folder if len(listed.files) > 1 else listed.files[0]
+    fields = {"image": Field(images, place)}
+    if listed.labels is not None:
+        fields["label"] = Field(np.array(listed.labels), place)
+    return fields
+
+
+def _decoded(listed: _Listed, form: Form) -> tuple[Array, str]:
+    """All images, from the cache where no file has changed, and the fingerprint of their contents."""
+    cache = usual_cache()
+    name = json.dumps(["images 1", astuple(form), [_identity(file) for file in listed.files]])
+    known = cache.get(name)
+    if known is not None:
+        return known[0], str(known[1].get("fingerprint"))
+    images = _decoded_anew(listed, form)
+    fingerprint = _fingerprint(listed)
+    cache.put(name, images, {"fingerprint": fingerprint})
+    return images, fingerprint
+
+
+def _identity(file: Path) -> list[str | int]:
+    try:
+        status = file.stat()
+    except OSError as error:
+        message, fix = explain(error)
+        raise DataError(message, file, fix=fix) from error
+    return [str(file.absolute()), status.st_size, status.st_mtime_ns]
+
+
+def _decoded_anew(listed: _Listed, form: Form) -> Array:
+    files = listed.files
+    decode = decoder(form)
+    wrong: dict[Path, str] = {}
+    images: Array | None = None
+
+    def decoded(file: Path) -> Array | str:
+        try:
+            return decode(file)
+        except DamagedPicture as damage:
+            return f"is no whole image ({damage})"
+
+    with ThreadPoolExecutor(usable_threads()) as pool:
+        for row, found in enumerate(pool.map(decoded, files)):
+            if isinstance(found, str):
+                wrong[files[row]] = found
+                continue
+            if images is None:
+                images = np.empty((len(files), *found.shape), np.uint8)
+            if found.shape != images.shape[1:]:
+                wrong[files[row]] = f"has {_size(found)} pixels, those before it {_size(images)}"
+            else:
+                images[row] = found
+    if wrong:
+        raise _unusable(wrong, listed.folder, form)
+    assert images is not None
+    return images
+
+
+def _size(images: Array) -> str:
+    return f"{images.shape[-2]} × {images.shape[-1]}"
+
+
+def _unusable(wrong: Mapping[Path, str], folder: Path, form: Form) -> DataError:
+    """One error for all images that cannot be used."""
+    lines = [f"{file}: {why}" for file, why in list(wrong.items())[:_SHOWN]]
+    if len(wrong) > _SHOWN:
+        lines.append(f"and {len(wrong) - _SHOWN} more")
+    fixes = ["replace or remove what is damaged"] if any("no whole" in why for why in wrong.values()) else []
+    if form.size is None and any("pixels" in why for why in wrong.values()):
+        fixes.append("give `size = …` to bring all to one size")
+    count = "1 image" if len(wrong) == 1 else f"{len(wrong)} images"
+    return DataError(f"{count} cannot be used:\n" + "\n".join(lines), folder, fix=", or ".join(fixes))
+
+
+def _fingerprint(listed: _Listed) -> str:
+    """Of the contents of all files and of their names in the folder."""
+    digest = hashlib.sha256()
+    for file in listed.files:
+        content = file.read_bytes()
+        name = str(file.relative_to(listed.folder))
+        digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogatepass"))
+        digest.update(content)
+    return f"sha256:{digest.hexdigest()}"
+
+
+IMAGES = Format("images", ENDINGS, _OPTIONS, read_images, holds_images)

@@ -1,0 +1,74 @@
+"""Png and jpeg files as arrays, by Pillow, which is imported here alone and only when there is something to decode."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compiler.diagnostics import UsageError
+from runtime.data.specs import Array
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ENDINGS = (".png", ".jpg", ".jpeg")
+FITS = ("crop", "stretch")
+
+
+class DamagedPicture(Exception):
+    """A file that is no whole image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How images are delivered: `size` is (height, width), None as they are; `channels` 3 (R, G, B) or 1 (grey).
+
+    `fit`: `crop` scales the shorter side and cuts the middle out, `stretch` scales each side by itself.
+    """
+
+    size: tuple[int, int] | None
+    channels: int
+    fit: str
+
+
+def decoder(form: Form) -> Callable[[Path], Array]:
+    """What turns a file into u8[channels, height, width], or raises DamagedPicture. Raises UsageError without Pillow.
+
+    A camera's note of how it was held is obeyed. What is transparent keeps the colour that it hides.
+    """
+    try:
+        from PIL import Image, ImageOps
+    except ImportError:
+        raise UsageError(
+            "png and jpeg images are read by Pillow, which is not installed", "install it: pip install 'dlc[images]'"
+        ) from None
+    damage = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+    def sized(picture: Image) -> Image:
+        if form.size is None:
+            return picture
+        size = (form.size[1], form.size[0])
+        smooth = Image.Resampling.BILINEAR
+        return ImageOps.fit(picture, size, smooth) if form.fit == "crop" else picture.resize(size, smooth)
+
+    def in_bytes(picture: Image) -> Image:
+        if picture.mode.startswith(("I", "F")):  # Pillow cuts 16 bits off instead of scaling them
+            wide: Array = np.asarray(picture, np.float64)
+            picture = Image.fromarray((wide / 257 + 0.5).clip(0, 255).astype(np.uint8))
+        return picture.convert("L" if form.channels == 1 else "RGB")
+
+    def decoded(path: Path) -> Array:
+        try:
+            with Image.open(path) as opened:
+                values: Array = np.asarray(sized(in_bytes(ImageOps.exif_transpose(opened))), np.uint8)
+        except damage as error:
+            raise DamagedPicture(str(error)) from error
+        return values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
+
+    return decoded
