@@ -4,22 +4,23 @@ run.json            name, time, main source        environment.json  versions, p
 source/             the program as it was           data.json         fingerprints, parts, preparation
 settings.json       each value and its origin       metrics.jsonl     one line an epoch
 checkpoints/        see `checkpoint`                events.log        what happened when
+result.json         how it ended, with test metrics lock              see `run_lock`
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from compiler.diagnostics import CheckpointError, Source
 from runtime.files import JsonValue, explain, json_bytes, parse_json, replace_file
 from runtime.metrics_file import Record, append_record, read_records, truncate_records
+from runtime.run_lock import RunLock, lock_run
 from runtime.suggestions import nearest
 
+RESULT = "result.json"
 _RUN, _VERSION = "run.json", 1
 _RESTORE = "restore the file, or train again"
 
@@ -27,8 +28,14 @@ _RESTORE = "restore the file, or train again"
 class RunDirectory:
     """An existing run. Writers hold its lock until `close`, the end of a `with`, or of the process."""
 
-    def __init__(self, path: Path, lock: BinaryIO | None) -> None:
+    def __init__(self, path: Path, lock: RunLock | None) -> None:
         self.path, self._lock = path, lock
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks for the user on how the run was opened."""
+        note = None if self._lock is None else self._lock.note
+        return () if note is None else (note,)
 
     @property
     def checkpoints(self) -> Path:
@@ -64,6 +71,13 @@ class RunDirectory:
         except ValueError as error:
             raise CheckpointError(f"this is not JSON text ({error})", path, _RESTORE) from error
 
+    def discard(self, name: str) -> None:
+        """Remove a file that no longer holds true, if it is there. Raises CheckpointError."""
+        try:
+            (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise _failed(error, self.path / name) from error
+
     def append_metrics(self, record: Record) -> None:
         append_record(self.metrics, record)
 
@@ -90,7 +104,7 @@ class RunDirectory:
 
     def close(self) -> None:
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
 
@@ -104,7 +118,7 @@ def create_run(name: str, out: Path | None, sources: Sequence[Source], base: Pat
         path = _made_as(out) if out is not None else _made_under(base, f"{name}-{now:%Y%m%d-%H%M%S}")
         (path / "checkpoints").mkdir()
         main = _copy_sources(path / "source", [source for source in sources if not source.is_library])
-        run = RunDirectory(path, _locked(path))
+        run = RunDirectory(path, lock_run(path))
     except OSError as error:
         raise _failed(error, out or base) from error
     created = now.isoformat(timespec="seconds")
@@ -127,9 +141,15 @@ def open_run(path: Path, for_writing: bool = False) -> RunDirectory:
     if not for_writing:
         return run
     try:
-        return RunDirectory(path, _locked(path))
+        return RunDirectory(path, lock_run(path))
     except OSError as error:
         raise _failed(error, path) from error
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The runs in a folder and in the folders in it, such as a sweep's."""
+    found = [*folder.glob(f"*/{_RUN}"), *folder.glob(f"*/*/{_RUN}")]
+    return sorted(file.parent for file in found if not file.parent.name.startswith("."))
 
 
 def _no_run(path: Path) -> CheckpointError:
@@ -166,22 +186,6 @@ def _made_under(base: Path, name: str) -> Path:
             return path
         except FileExistsError:
             number += 1
-
-
-def _locked(path: Path) -> BinaryIO:
-    file = (path / "lock").open("a+b", buffering=0)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        holder = file.read(32).decode("ascii", "replace").strip()
-        file.close()
-        raise CheckpointError(
-            f"the run is in use by process {holder or 'unknown'}", path, "wait until it ends, or stop it"
-        ) from error
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n".encode())
-    return file
 
 
 def _copy_sources(folder: Path, sources: Sequence[Source]) -> str | None:

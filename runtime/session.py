@@ -119,7 +119,7 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     choices = replace(choices, overrides=choices.overrides + overrides)
     directory.write_json("settings.json", _settings(program, choices, job))
     directory.log(f"training resumed at step {position.step}")
-    notes = [*data.notes, *found.notes]
+    notes = [*directory.notes, *data.notes, *found.notes]
     if position.step >= job.length.total_steps:
         notes.append(f"the run had already finished at step {position.step}; give --epochs N for more")
     return Session(program, job, position, tuple(notes), directory)

@@ -19,6 +19,7 @@ COMMANDS = (
     Command("train", "Train a model and save the run", "runtime.cli.train"),
     Command("eval", "Measure loss and metrics of a trained model", "runtime.cli.evaluate"),
     Command("predict", "Apply a trained model to a file of inputs", "runtime.cli.predict"),
+    Command("runs", "List, compare and prune runs", "runtime.cli.runs"),
     Command("show", "Print a stage of compilation, whole or for one line", "runtime.cli.show"),
     Command("plan", "Tabulate layers, parameters, work and memory", "runtime.cli.plan"),
     Command("bench", "Time training steps or inference on made-up data", "runtime.cli.benchmark"),

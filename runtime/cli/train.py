@@ -13,7 +13,8 @@ from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.jobs import start_of
 from runtime.reporting.events import Observer, TrainingEnded
 from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of_terminal
-from runtime.reporting.training_json import print_event
+from runtime.reporting.training_json import event_as_json, print_event
+from runtime.run_directory import RESULT
 from runtime.session import Request, Session, begun, prepared, resumed
 from runtime.training import run_training
 
@@ -92,8 +93,11 @@ def _train(session: Session, observer: Observer, dry_run: bool) -> int:
     if dry_run:
         say("dry run: everything is ready; nothing was trained or written")
         return 0
+    if session.directory is not None:
+        session.directory.discard(RESULT)
     end = run_training(session.job, session.position, observer)
     if session.directory is not None:
+        session.directory.write_json(RESULT, event_as_json(end))
         session.directory.log(f"training {end.reason} at step {end.step}")
     _say_how_to_go_on(end)
     return INTERRUPTED if end.reason == "interrupted" else 0

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from runtime.environment import environment
 from runtime.keepers import RunKeeper
 from runtime.position import Position
 from runtime.run_directory import RunDirectory, create_run, open_run
+from runtime.run_lock import is_in_use
 
 
 @pytest.fixture
@@ -111,7 +113,7 @@ sys.stdin.read()
 """
 
 
-def test_a_run_in_use_names_the_process_and_is_free_after_its_death(run: RunDirectory) -> None:
+def test_a_run_in_use_names_the_process_and_is_taken_over_after_its_death(run: RunDirectory) -> None:
     with pytest.raises(CheckpointError, match=f"in use by process {os.getpid()}"):
         open_run(run.path, for_writing=True)
     run.close()
@@ -124,13 +126,35 @@ def test_a_run_in_use_names_the_process_and_is_free_after_its_death(run: RunDire
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"locked\n"
-        with pytest.raises(CheckpointError, match=f"in use by process {holder.pid}"):
+        assert is_in_use(run.path)
+        with pytest.raises(CheckpointError) as caught:
             open_run(run.path, for_writing=True)
+        here = re.escape(os.uname().nodename)
+        assert re.search(rf"in use by process {holder.pid} on {here} since 20\d\d-\d\d-\d\d ", str(caught.value))
+        assert f"kill {holder.pid}" in caught.value.fix
         assert open_run(run.path).path == run.path, "reading needs no lock"
     finally:
         holder.kill()
         holder.communicate()
-    open_run(run.path, for_writing=True).close()
+    with open_run(run.path, for_writing=True) as opened:
+        assert len(opened.notes) == 1
+        assert f"process {holder.pid} on" in opened.notes[0]
+        assert "its lock is taken over" in opened.notes[0]
+        assert "make sure" not in opened.notes[0]
+    with open_run(run.path, for_writing=True) as opened:
+        assert opened.notes == (), "a run that was closed has no lock to take over"
+    assert not is_in_use(run.path)
+
+
+def test_a_lock_left_by_another_machine_asks_for_care(run: RunDirectory) -> None:
+    run.close()
+    left = {"pid": 7, "host": "elsewhere", "since": "2026-01-01T10:00:00+01:00"}
+    (run.path / "lock").write_text(json.dumps(left))
+    with open_run(run.path, for_writing=True) as opened:
+        assert opened.notes == (
+            "the run was in use by process 7 on elsewhere since 2026-01-01 10:00:00+01:00, which ended without closing "
+            "it; its lock is taken over; make sure that it no longer runs on elsewhere",
+        )
 
 
 def test_paths_that_are_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
