@@ -11,6 +11,7 @@ from compiler.graph_passes.canonicalise_contractions import canonicalise_contrac
 from compiler.graph_passes.channels_last import channels_last
 from compiler.graph_passes.eliminate_common import eliminate_common
 from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.fold_products import fold_products
 from compiler.graph_passes.form_fma import form_fma
 from compiler.graph_passes.form_moments import form_moments
 from compiler.graph_passes.resolve_custom_gradients import resolve_custom_gradients
@@ -24,6 +25,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     simplify,
     eliminate_common,  # before the passes that ask whether two values are the same one
     form_moments,
+    fold_products,  # while products still have all their axes, also those of extent 1
     canonicalise_contractions,
     channels_last,  # when products have their labels, before the laws that remove what transposes it leaves
     simplify,  # the reshapes and broadcasts that canonical contractions left behind meet their neighbours
