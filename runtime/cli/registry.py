@@ -20,6 +20,7 @@ COMMANDS = (
     Command("eval", "Measure loss and metrics of a trained model", "runtime.cli.evaluate"),
     Command("predict", "Apply a trained model to a file of inputs", "runtime.cli.predict"),
     Command("runs", "List, compare and prune runs", "runtime.cli.runs"),
+    Command("data", "Show a sample as training sees it", "runtime.cli.data"),
     Command("show", "Print a stage of compilation, whole or for one line", "runtime.cli.show"),
     Command("plan", "Tabulate layers, parameters, work and memory", "runtime.cli.plan"),
     Command("bench", "Time training steps or inference on made-up data", "runtime.cli.benchmark"),

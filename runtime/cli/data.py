@@ -1,0 +1,94 @@
+"""Show what training sees of a sample: `preview` draws its image, after the changes that `augment` makes to it.
+
+Samples count from 0, as they stand in the data, and epochs from 1. The same sample has the same picture in an epoch of
+every training with the same seed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from compiler import driver
+from compiler.diagnostics import DataError, UsageError
+from compiler.driver import Array
+from runtime.cli.common import add_compilation, add_json, add_program, compile_options, model_file, print_json
+from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.files import explain, replace_file
+from runtime.png import png_bytes
+from runtime.preview import Preview, preview
+from runtime.reporting.terminal import say, say_labelled
+
+EXAMPLES = (
+    "dlc data preview model.dl --epoch 3 --sample 17 --out a.png",
+    "dlc data preview model.dl --sample 17 --json",
+)
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("action", choices=["preview"], metavar="ACTION", help="preview")
+    add_program(parser)
+    parser.add_argument("--data", metavar="PATH", help="this data instead of what the file names")
+    parser.add_argument("--epoch", type=whole_number(1), default=1, metavar="N", help="which epoch (default: 1)")
+    parser.add_argument("--sample", type=whole_number(0), default=0, metavar="N", help="which sample (default: 0)")
+    parser.add_argument("--input", metavar="NAME", help="which input to draw, of several images")
+    parser.add_argument("-o", "--out", metavar="FILE", help="the png file to draw")
+    add_compilation(parser)
+    add_json(parser, "print the values of all inputs and targets as JSON")
+
+
+def run(arguments: Namespace) -> int:
+    program = driver.load(model_file(arguments.file), arguments.experiment, tuple(arguments.settings))
+    path = None if arguments.data is None else Path(arguments.data)
+    seen = preview(program, path, arguments.epoch, arguments.sample, compile_options(arguments))
+    for note in seen.notes:
+        say_labelled("note", note)
+    if arguments.out is not None:
+        _draw(seen, arguments.input, Path(arguments.out))
+    if arguments.json:
+        values = {name: array.tolist() for name, array in seen.values.items()}
+        print_json({"epoch": seen.epoch, "sample": seen.sample, "changed": list(seen.changed), "values": values})
+    else:
+        for name, array in seen.values.items():
+            print(f"{name:12} {_described(array, seen.preparation.vocabulary_of(name))}")
+    return 0
+
+
+def _described(values: Array, names: tuple[str, ...] | None) -> str:
+    """`3 (cat)`, or the type of an array and what lies in it."""
+    if values.ndim:
+        shape = ", ".join(map(str, values.shape))
+        return f"{values.dtype}[{shape}]  from {values.min():.5g} to {values.max():.5g}, mean {values.mean():.5g}"
+    number = values.item()
+    is_named = names is not None and isinstance(number, int) and 0 <= number < len(names)
+    return f"{number} ({names[number]})" if is_named and names is not None else f"{number:.6g}"
+
+
+def _draw(seen: Preview, name: str | None, place: Path) -> None:
+    images = {name: image for name, values in seen.values.items() if (image := _image_of(values)) is not None}
+    if name is None and len(images) != 1:
+        there = f"give --input {' or '.join(images)}" if images else "give --json to see the values"
+        raise UsageError(f"the sample has {len(images) or 'no'} images", there)
+    if name is not None and name not in images:
+        raise UsageError(f"`{name}` is no image", f"the images are {', '.join(images)}" if images else "give --json")
+    try:
+        replace_file(place, png_bytes(images[name or next(iter(images))]))
+    except OSError as error:
+        message, fix = explain(error)
+        raise DataError(message, place, fix=fix) from error
+    say(f"{place}: sample {seen.sample} in epoch {seen.epoch}")
+
+
+def _image_of(values: Array) -> Array | None:
+    """u8[channels, height, width], where values have such a shape. Floats beyond 0..1 are brought there."""
+    if values.ndim == 3 and values.shape[2] in (1, 3) and values.shape[0] not in (1, 3):
+        values = np.moveaxis(values, 2, 0)
+    if values.ndim == 2:
+        values = values[None]
+    if values.ndim != 3 or values.shape[0] not in (1, 3) or values.dtype.kind not in "uif":
+        return None
+    if values.dtype == np.uint8:
+        return values
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 1.0)
+    return np.round((values - low) / (high - low) * 255).astype(np.uint8)

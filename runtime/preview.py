@@ -1,0 +1,69 @@
+"""One sample as an epoch of training sees it: by the compiled augmentation, in the batch that the epoch gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from compiler import driver
+from compiler.diagnostics import UsageError
+from compiler.driver import Array, Options, Program
+from runtime.data.batching import epoch_order
+from runtime.data.loading import LoadedData
+from runtime.data.preparation import Preparation
+from runtime.jobs import load_data
+from runtime.model import length_of, runtime_settings, training_of
+from runtime.precision import in_precision
+from runtime.samples import at_epoch, numbered
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """`values` are those of one sample, by input and target; `changed` names what `augment` gives."""
+
+    epoch: int
+    sample: int
+    values: Mapping[str, Array]
+    changed: tuple[str, ...]
+    preparation: Preparation
+    notes: tuple[str, ...]
+
+
+def preview(program: Program, path: Path | None, epoch: int, sample: int, options: Options) -> Preview:
+    """The sample with number `sample` (from 0) in epoch `epoch` (from 1). Raises UsageError where training has none."""
+    plan = training_of(program)
+    data = load_data(program, path)
+    part = in_precision(data.train, options.dtype)
+    found = np.flatnonzero(part.rows == sample)
+    if len(found) == 0:
+        raise UsageError(f"training has no sample {sample}", _where(data, sample))
+    batch = min(plan.batch, len(part.rows))
+    order = epoch_order(len(part.rows), plan.seed, epoch - 1)
+    place = int(np.flatnonzero(order == found[0])[0])
+    # The whole batch: what is mixed in comes from those beside it.
+    rows = part.rows[order[place // batch * batch :][:batch]]
+    values = {name: array[sample] for name, array in part.arrays.items()}
+    changed: dict[str, Array] = {}
+    if program.augmentation is not None:
+        arrays = at_epoch(numbered(program, part).arrays, epoch - 1)
+        names = {entry.name for entry in program.augmentation.inputs}
+        known = runtime_settings(program)
+        if any(entry.role.value == "setting" and entry.name not in known for entry in program.augmentation.inputs):
+            known = runtime_settings(program, length_of(plan, len(part.rows)))
+        settings = {name: value for name, value in known.items() if name in names}
+        executable = driver.compile_augmentation(program, replace(options, batch=batch))
+        tensors = driver.allocate(program, options)
+        results = executable.run(tensors, arrays, rows, batch, seed=plan.seed, settings=settings)
+        changed = {name: array[place % batch] for name, array in results.arrays.items()}
+    return Preview(epoch, sample, {**values, **changed}, tuple(changed), data.preparation, data.notes)
+
+
+def _where(data: LoadedData, sample: int) -> str:
+    for name, part in (("validation", data.validation), ("test", data.test)):
+        if part is not None and part.arrays is data.train.arrays and sample in part.rows:
+            return f"it belongs to the {name} part; take another, such as {data.train.rows[0]}"
+    rows = len(next(iter(data.train.arrays.values())))
+    return f"the data has {rows} samples, from 0 to {rows - 1}"
