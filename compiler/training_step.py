@@ -98,9 +98,7 @@ class _Step:
         self.builder = GraphBuilder(program.name)
         self.inputs: dict[str, Value] = {}
         changed = self._augmented()
-        arguments = [
-            changed.get(i.name) or self._input(i.name, i.role, i.value.type) for i in program.training.inputs
-        ]
+        arguments = [changed.get(i.name) or self._input(i.name, i.role, i.value.type) for i in program.training.inputs]
         # Simplified first: the gradient of sigmoid is finite where that of 1 / (1 + exp(-x)) is 0 * inf.
         self.forward = self.builder.inline(simplify(program.training), arguments)
         self.gradients: dict[str, Value] = {}
@@ -203,7 +201,7 @@ class _Step:
 
 
 def _place_of(spec: ParameterSpec, direction: Direction) -> tuple[Origin, ...]:
-    return (Origin(spec.span, path=spec.path, direction=direction),)
+    return (Origin(spec.span, spec.calls, spec.path, direction),)
 
 
 def _update_of(path: str) -> Callable[[Origin], Origin]:

@@ -326,11 +326,7 @@ class _Experiment:
     def _with_frozen_marks(self, evaluator: Evaluator) -> dict[str, ParameterSpec]:
         frozen = self._frozen(evaluator)
         specs = self.session.parameters
-        return {
-            path: ParameterSpec(s.path, s.role, s.type, s.initializer, s.span, frozen=True)
-            for path, s in specs.items()
-            if path in frozen
-        }
+        return {path: replace(spec, frozen=True) for path, spec in specs.items() if path in frozen}
 
     def _rules(self, evaluator: Evaluator) -> tuple[UpdateRule, ...]:
         expression = self.entries.expression("optimizer")

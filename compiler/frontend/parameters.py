@@ -89,7 +89,9 @@ def _declare(
     if isinstance(value, Poison):
         raise Poisoned
     initializer = machine.initializer_graph(path, type_, value, statement.initializer.span)
-    machine.session.parameters[path] = ParameterSpec(path, role, type_, initializer, statement.span)
+    machine.session.parameters[path] = ParameterSpec(
+        path, role, type_, initializer, statement.span, machine.frame.calls
+    )
 
 
 def update_state(machine: Machine, statement: syntax.StateUpdate) -> None:

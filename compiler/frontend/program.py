@@ -37,13 +37,17 @@ class InputSpec:
 
 @record
 class ParameterSpec:
-    """A `param` or `state` of the model. `initializer` has one input, the seed, and one output, `value`."""
+    """A `param` or `state` of the model, declared at `span`, which `calls` led to.
+
+    `initializer` has one input, the seed, and one output, `value`.
+    """
 
     path: str
     role: Role  # PARAMETER or STATE
     type: TensorType
     initializer: Graph
     span: Span
+    calls: tuple[Span, ...] = ()
     frozen: bool = False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from native import host
@@ -17,6 +18,7 @@ from compiler.loops.printer import print_kernel, statement_lines
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.jit import Library, compile_module
 from compiler.targets.cpu.listing import listing
+from compiler.targets.cpu.locations import FRAME
 from compiler.targets.cpu.lower import Lowered, lower, without_identity
 from compiler.targets.cpu.machine import AVX2, NEON, Machine
 
@@ -86,6 +88,14 @@ def test_locations_change_no_instruction(seed: int) -> None:
         located = listing(text, symbol, host())
         plain = listing(without_locations(text), symbol, host())
         assert [(i.offset, i.text) for i in located] == [(i.offset, i.text) for i in plain]
+
+
+def test_what_lost_its_place_counts_for_no_statement() -> None:
+    """Constants, for one, are loaded wherever LLVM finds it best."""
+    texts = {symbol: text for seed in SEEDS for symbol, text in lowered(seed).texts.items()}
+    found = [i for symbol, text in texts.items() for i in listing(text, symbol, host())]
+    assert any(instruction.line > FRAME for instruction in found)
+    assert any(before.line > FRAME and after.line == 0 for before, after in pairwise(found))
 
 
 @pytest.mark.parametrize("machine", [AVX2, NEON], ids=["avx2", "neon"])

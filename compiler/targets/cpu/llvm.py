@@ -17,6 +17,8 @@ from importlib.machinery import PathFinder
 
 _OBJECT_IMAGE, _JIT_LIBRARY = 2, 3  # the kinds of `_LinkElement`
 _OPTIMISATION_LEVEL = 2  # at level 0 the code generator falls back to FastISel and spills everything
+# An instruction whose place LLVM has lost, such as one moved out of a loop, must not count for the line before it.
+_HONEST_LINES = (b"dlc", b"-use-unknown-locations=Enable")
 
 _SIGNATURES: tuple[tuple[str, object, tuple[object, ...]], ...] = (
     ("GetVersionInfo", c_uint, ()),
@@ -27,6 +29,7 @@ _SIGNATURES: tuple[tuple[str, object, tuple[object, ...]], ...] = (
     ("InitializeAllTargets", None, ()),
     ("InitializeAllTargetMCs", None, ()),
     ("InitializeAllAsmPrinters", None, ()),
+    ("SetCommandLine", None, (c_char_p, c_char_p)),
     ("GetHostCPUName", None, (POINTER(c_void_p),)),
     ("GetHostCPUFeatures", c_int, (POINTER(c_void_p),)),
     ("GetProcessTriple", None, (POINTER(c_void_p),)),
@@ -123,11 +126,13 @@ class Llvm:
         """Make the host's code generator usable. Without its assembly parser, inline assembly aborts the process."""
         for part in ("Target", "AsmPrinter", "AsmParser"):
             self._call(f"InitializeNative{part}")
+        self._call("SetCommandLine", *_HONEST_LINES)
 
     def initialise_all(self) -> None:
         """Make the code generators of all architectures usable, for cross compilation."""
         for part in ("TargetInfos", "Targets", "TargetMCs", "AsmPrinters"):
             self._call(f"InitializeAll{part}")
+        self._call("SetCommandLine", *_HONEST_LINES)
 
     def emit(self, ir: str, triple: str, cpu: str, features: str, *, as_object: bool, verify: bool) -> bytes:
         """The object file (or else the assembly text) of a module given as text."""
