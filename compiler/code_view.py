@@ -57,26 +57,29 @@ def kernel_views(found: Lowered, stage: str, machine: Machine, chosen: Chooser |
             shared.setdefault(symbol, []).append(instance)
     views: list[KernelView] = []
     for symbol, instances in shared.items():
-        table = _table(instances)
         loops = tuple(print_kernel(instances[0].kernel).splitlines())
-        match stage:
-            case "loops":
-                code = [CodeLine(row, n, table.get(n, ())) for n, row in enumerate(loops, 1)]
-            case "llvm":
-                code = [_llvm_line(row, table) for row in found.texts[symbol].splitlines()]
-            case _:
-                code = [
-                    CodeLine(i.text, i.line, table.get(i.line, ()), i.offset, i.labels)
-                    for i in listing(found.texts[symbol], symbol, machine)
-                ]
-        origins = tuple(dict.fromkeys(o for instance in instances for o in instance.origins))
-        view = KernelView(instances[0].kernel.name, symbol, origins, loops, tuple(code))
-        is_packing = stage == "loops" and view.code in [
-            other.code for other in views
-        ]  # told by the loops of its product
-        if not is_packing and any(_is_shown(line, chosen) for line in view.code):
-            views.append(view)
+        if stage == "loops" and any(view.loops == loops for view in views):
+            continue  # a product packs its operands in a function of its own
+        code = _code(stage, loops, found.texts[symbol], symbol, machine, _table(instances))
+        if any(_is_shown(line, chosen) for line in code):
+            origins = dict.fromkeys(o for instance in instances for o in instance.origins)
+            views.append(KernelView(instances[0].kernel.name, symbol, tuple(origins), loops, code))
     return views
+
+
+def _code(
+    stage: str, loops: Sequence[str], text: str, symbol: str, machine: Machine, table: Mapping[int, tuple[Origin, ...]]
+) -> tuple[CodeLine, ...]:
+    match stage:
+        case "loops":
+            return tuple(CodeLine(row, n, table.get(n, ())) for n, row in enumerate(loops, 1))
+        case "llvm":
+            return tuple(_llvm_line(row, table) for row in text.splitlines())
+        case _:
+            return tuple(
+                CodeLine(i.text, i.line, table.get(i.line, ()), i.offset, i.labels)
+                for i in listing(text, symbol, machine)
+            )
 
 
 def _table(instances: Sequence[Instance]) -> dict[int, tuple[Origin, ...]]:
