@@ -16,7 +16,7 @@ from runtime.reporting.units import size
 from runtime.runs import compared, prunable, remove_run, runs_below
 
 EXAMPLES = (
-    "dlc runs",
+    "dlc runs experiments",
     "dlc runs --diff Digits-20260101-120000 Digits-20260102-093000",
     "dlc runs --prune --keep 5 --dry-run",
 )
