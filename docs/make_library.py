@@ -17,6 +17,7 @@ from compiler.frontend.builtin_functions import CONSTANTS, FUNCTIONS  # noqa: E4
 from compiler.frontend.builtin_movement import MOVEMENT, SOURCES  # noqa: E402
 from compiler.frontend.builtin_reductions import REDUCTIONS  # noqa: E402
 from compiler.frontend.builtin_table import Builtin  # noqa: E402
+from compiler.frontend.builtin_windows import WINDOWS  # noqa: E402
 from compiler.frontend.library import library_modules  # noqa: E402
 
 PAGE = ROOT / "docs" / "library.md"
@@ -38,6 +39,7 @@ BUILT_IN = (
     ("Functions of elements", FUNCTIONS),
     ("Reductions", REDUCTIONS),
     ("Shapes and products", MOVEMENT),
+    ("Windows", WINDOWS),
     ("New tensors", SOURCES),
 )
 INTRODUCTION = """# Library

@@ -124,4 +124,14 @@ SETTINGS: tuple[ErrorEntry, ...] = (
         "    return lr\n}\n\nmodel M {\n    input x: f32[batch, 4]\n    output y = dense(1)(x)\n}\n\ntrain M {\n"
         "    loss = mean(y ^ 2)\n    optimizer = adam()\n    schedule = stairs(500)\n    batch = 32\n}",
     ),
+    ErrorEntry(
+        "E0314",
+        "a setting that is none of those known",
+        "The setting chooses by a name, and the message lists the names that there are. `one_of(value, …)` checks a "
+        "setting of your own in this way.",
+        'fn turned(way = "left")(x) = where(one_of(way, "left", "right") == "left", x, -x)\n\n'
+        + _model('turned("up")(x)'),
+        'fn turned(way = "left")(x) = where(one_of(way, "left", "right") == "left", x, -x)\n\n'
+        + _model('turned("right")(x)'),
+    ),
 )

@@ -132,8 +132,9 @@ SHAPES: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0415",
         "a dimension of unknown size",
-        "In a `model`, `batch` is bound by the data loader; every other dimension is a number, a setting, or a "
-        "dimension of the data. `...` stands for dimensions of the signature.",
+        "In a `model`, `batch` is bound by the data loader; every other dimension is a number, a setting, or as large "
+        "as the data says: the shape of a field of its name, or the columns of a table that are left for it. Where no "
+        "data is at hand, `--set width=4` says it. `...` stands for dimensions of the signature.",
         _model("x[..., 0]", "x: f32[batch, width]"),
         "model M(width = 4) {\n    input x: f32[batch, width]\n    output y = x[..., 0]\n}",
     ),
@@ -153,5 +154,14 @@ SHAPES: tuple[ErrorEntry, ...] = (
         "case is a result that would depend on the batch twice.",
         _model("sum(x @ x.T, axis = -1)"),
         _model("sum(x.T @ x, axis = -1)"),
+    ),
+    ErrorEntry(
+        "E0418",
+        "a window that does not fit",
+        "A window of a convolution or a pool, with the gaps that its dilation makes, is longer than the axis that it "
+        "slides along, padding included; or windows are added up to a length that they do not have. Take a smaller "
+        'window, or pad more: `padding = "same"` in a convolution.',
+        _model("windows(x, 5)[:, 0]"),
+        _model("windows(x, 4)[:, 0]"),
     ),
 )

@@ -6,11 +6,15 @@ import math
 from collections.abc import Mapping
 
 from compiler.diagnostics import hint
+from compiler.frontend.binding import expect_tensor
 from compiler.frontend.builtin_movement import MOVEMENT, SOURCES
 from compiler.frontend.builtin_reductions import REDUCTIONS
 from compiler.frontend.builtin_table import Arguments, Builtin, BuiltinParameter
+from compiler.frontend.builtin_windows import WINDOWS
+from compiler.frontend.failures import nearest
 from compiler.frontend.machine import Machine
-from compiler.frontend.numbers import apply_function
+from compiler.frontend.numbers import apply_function, calculate
+from compiler.frontend.shapes import resolve_axis
 from compiler.frontend.tensors import cast, choose, function, scalar
 from compiler.frontend.values import (
     BatchValue,
@@ -21,7 +25,7 @@ from compiler.frontend.values import (
     describe,
 )
 from compiler.ops.control import StopGradient
-from compiler.types import DType
+from compiler.types import BatchExtent, DType
 
 _X = BuiltinParameter("x")
 
@@ -102,6 +106,35 @@ def _rank(machine: Machine, arguments: Arguments) -> Value:
     return value.rank if isinstance(value, TensorValue) else 0
 
 
+def _per_axis(machine: Machine, arguments: Arguments) -> Value:
+    value, count = arguments["value"], arguments["count"]
+    if not isinstance(count, int) or isinstance(count, bool):
+        machine.fail("E0312", f"`count` of `per_axis` is a whole number, not {describe(count)}")
+    if not isinstance(value, tuple | range):
+        return (value,) * count
+    if len(value) != count:
+        machine.fail("E0309", f"a list of {len(value)} values is given, but {count} are asked for")
+    return tuple(value)
+
+
+def _extent(machine: Machine, arguments: Arguments) -> Value:
+    tensor = expect_tensor(machine, arguments["x"], "`x` of `extent`")
+    extent = tensor.shape[resolve_axis(machine, tensor, arguments["axis"])]
+    return BatchValue(extent.multiple) if isinstance(extent, BatchExtent) else extent
+
+
+def _one_of(machine: Machine, arguments: Arguments) -> Value:
+    value, known = arguments["value"], arguments["known"]
+    assert isinstance(known, tuple)
+    if any(calculate(machine, "==", value, option) is True for option in known):
+        return value
+    names = [option for option in known if isinstance(option, str)]
+    listed = ", ".join(f'"{option}"' if isinstance(option, str) else describe(option) for option in known)
+    shown = f'"{value}"' if isinstance(value, str) else describe(value)
+    notes = nearest(value, names) if isinstance(value, str) else ()
+    machine.fail("E0314", f"{shown} is none of {listed}", *notes)
+
+
 def _fresh(machine: Machine, arguments: Arguments) -> Value:
     machine.fail("E0312", f"`fresh` makes a new instance of a layer, not of {describe(arguments['layer'])}")
 
@@ -138,6 +171,24 @@ FUNCTIONS: tuple[Builtin, ...] = (
     _has_dtype("is_integer", "Whether x holds integers; known when the program is elaborated."),
     _has_dtype("is_float", "Whether x holds floats; known when the program is elaborated."),
     Builtin("rank", (_X,), "The number of axes; known when the program is elaborated.", _rank),
+    Builtin(
+        "per_axis",
+        (BuiltinParameter("value"), BuiltinParameter("count")),
+        "A list of `count` items: `value` if it is a list, which must have that many, otherwise `value` each time.",
+        _per_axis,
+    ),
+    Builtin(
+        "extent",
+        (_X, BuiltinParameter("axis", "axis")),
+        "The size of an axis; known when the program is elaborated.",
+        _extent,
+    ),
+    Builtin(
+        "one_of",
+        (BuiltinParameter("value"), BuiltinParameter("known", is_variadic=True)),
+        "The value itself, a setting that must be one of those that follow.",
+        _one_of,
+    ),
     Builtin("len", (_X,), "The number of items in a list.", _len),
     Builtin(
         "except",
@@ -148,5 +199,5 @@ FUNCTIONS: tuple[Builtin, ...] = (
     Builtin("fresh", (BuiltinParameter("layer"),), "A new instance of the same kind of layer.", _fresh),
 )
 
-BUILTINS: Mapping[str, Builtin] = {b.name: b for b in (*FUNCTIONS, *REDUCTIONS, *MOVEMENT, *SOURCES)}
+BUILTINS: Mapping[str, Builtin] = {b.name: b for b in (*FUNCTIONS, *REDUCTIONS, *MOVEMENT, *WINDOWS, *SOURCES)}
 CONSTANTS: Mapping[str, Value] = {"inf": math.inf, "pi": math.pi}

@@ -2,6 +2,7 @@
 
 from augmentation_cases import AUGMENTATIONS, RANDOM
 from function_cases import FUNCTIONS
+from image_cases import IMAGE_FUNCTIONS, IMAGE_LAYERS
 from initializer_cases import INITIALIZERS, TESTED_BY_STRUCTURE
 from layer_cases import LAYERS
 from standard_library import declared
@@ -10,9 +11,21 @@ from update_cases import CLIPS, OPTIMIZERS, PENALTIES, SCHEDULES
 from compiler.frontend import syntax
 from compiler.frontend.library import library_modules
 
+DROPOUTS = ("dropout", "spatial_dropout", "stochastic_depth")
+BLOCKS = (
+    "separable_conv2d",
+    "conv_norm",
+    "residual",
+    "bottleneck",
+    "inception",
+    "squeeze_excitation",
+    "mbconv",
+)
+
 # (kind, name): why no table of cases holds it.
 ELSEWHERE = (
-    {("layer", "dropout"): "random; test_layers.py checks its statistics"}
+    {("layer", name): "random; test_layers.py checks its statistics" for name in DROPOUTS}
+    | {("layer", name): "several layers in one; test_image_blocks.py" for name in BLOCKS}
     | {("init", name): f"test_initializers.py checks that {reason}" for name, reason in TESTED_BY_STRUCTURE.items()}
     | {("fn", name): "random; test_augmentations.py checks what it does" for name in RANDOM}
 )
@@ -20,8 +33,8 @@ ELSEWHERE = (
 
 def test_every_declaration_is_tested() -> None:
     tables = {
-        "fn": (*FUNCTIONS, *AUGMENTATIONS),
-        "layer": LAYERS,
+        "fn": (*FUNCTIONS, *IMAGE_FUNCTIONS, *AUGMENTATIONS),
+        "layer": (*LAYERS, *IMAGE_LAYERS),
         "init": INITIALIZERS,
         "optimizer": OPTIMIZERS,
         "schedule": SCHEDULES,

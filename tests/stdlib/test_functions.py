@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from differentiation import assert_gradients, gradients
 from function_cases import FUNCTIONS, FunctionCase
+from image_cases import IMAGE_FUNCTIONS
 from standard_library import applied
 
 from compiler.targets.reference.evaluate import evaluate
 
-DIFFERENTIABLE = [case for case in FUNCTIONS if case.slopes]
+CASES = (*FUNCTIONS, *IMAGE_FUNCTIONS)
+DIFFERENTIABLE = [case for case in CASES if case.slopes]
 EXTREME = [case for case in FUNCTIONS if case.extremes]
 # A step compares, and a comparison with NaN is false.
 SHOWS_NAN = [case for case in EXTREME if case.name != "step"]
@@ -20,7 +22,7 @@ def identity(case: FunctionCase) -> str:
     return case.id
 
 
-@pytest.mark.parametrize("case", FUNCTIONS, ids=identity)
+@pytest.mark.parametrize("case", CASES, ids=identity)
 def test_the_value_equals_numpy(case: FunctionCase) -> None:
     (result,) = evaluate(applied(case.call, case.operands), case.operands, 1).values()
     expected = np.asarray(case.expected(**case.operands))

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 from differentiation import assert_gradients
+from image_cases import IMAGE_LAYERS
 from layer_cases import LAYERS, LayerCase
 from standard_library import applied
 
@@ -14,6 +15,8 @@ from compiler.graph.ir import Graph, Role
 from compiler.targets.reference.evaluate import evaluate
 
 Array: TypeAlias = np.ndarray[Any, Any]
+
+CASES = (*LAYERS, *IMAGE_LAYERS)
 
 
 def identity(case: LayerCase) -> str:
@@ -36,7 +39,7 @@ def graph_of(case: LayerCase, training: bool) -> Graph:
     return applied(f"{case.call}(x)", {"x": case.x}, "layer", training)
 
 
-@pytest.mark.parametrize("case", LAYERS, ids=identity)
+@pytest.mark.parametrize("case", CASES, ids=identity)
 def test_the_output_in_training_equals_numpy(case: LayerCase) -> None:
     graph = graph_of(case, training=True)
     tensors = tensors_of(case, graph)
@@ -45,7 +48,7 @@ def test_the_output_in_training_equals_numpy(case: LayerCase) -> None:
     np.testing.assert_allclose(result, case.training(case.x, **named), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("case", LAYERS, ids=identity)
+@pytest.mark.parametrize("case", CASES, ids=identity)
 def test_the_output_in_inference_equals_numpy(case: LayerCase) -> None:
     graph = graph_of(case, training=False)
     tensors = tensors_of(case, graph)
@@ -57,7 +60,7 @@ def test_the_output_in_inference_equals_numpy(case: LayerCase) -> None:
     assert not [o.name for o in graph.outputs if o.role is Role.STATE]
 
 
-@pytest.mark.parametrize("case", [case for case in LAYERS if case.states is not None], ids=identity)
+@pytest.mark.parametrize("case", [case for case in CASES if case.states is not None], ids=identity)
 def test_the_states_after_a_step_equal_numpy(case: LayerCase) -> None:
     assert case.states is not None
     graph = graph_of(case, training=True)
@@ -71,7 +74,7 @@ def test_the_states_after_a_step_equal_numpy(case: LayerCase) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("case", LAYERS, ids=identity)
+@pytest.mark.parametrize("case", CASES, ids=identity)
 def test_the_gradient_equals_a_difference(case: LayerCase, training: bool) -> None:
     graph = graph_of(case, training)
     tensors = tensors_of(case, graph)
