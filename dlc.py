@@ -30,6 +30,7 @@ import numpy as np
 from compiler import driver
 from compiler.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
 from compiler.driver import Options, Tensors
+from runtime.data.dimensions import dimensions_if_there
 from runtime.data.preparation import Preparation
 from runtime.data_from_arrays import part_of_arrays
 from runtime.evaluation import Evaluator, evaluator_of
@@ -113,7 +114,9 @@ def load(
     options = _options(target, dtype, threads)
     place = Path(path)
     if not place.is_dir():
-        return Model(lambda overrides: driver.load(place, experiment, overrides), options, settings)
+        return Model(
+            lambda overrides: driver.load(place, experiment, overrides, dimensions_if_there), options, settings
+        )
     trained = open_trained_run(place, use_last=False, overrides=_overrides(settings), options=options)
     return Model(lambda overrides: program_of_run(place, overrides), trained.options, settings, trained)
 
@@ -130,7 +133,9 @@ def loads(
 ) -> Model:
     """As `load`, from text; `name` stands for the file in messages."""
     options = _options(target, dtype, threads)
-    return Model(lambda overrides: driver.load_text(text, name, experiment, overrides), options, settings)
+    return Model(
+        lambda overrides: driver.load_text(text, name, experiment, overrides, dimensions_if_there), options, settings
+    )
 
 
 def function(

@@ -14,6 +14,7 @@ from compiler.frontend.program import (
     SAMPLE_NUMBERS,
     DataSource,
     InputSpec,
+    DimensionsOf,
     ParameterSpec,
     Program,
     Setting,
@@ -37,6 +38,7 @@ __all__ = [
     "Executable",
     "InputSpec",
     "Options",
+    "DimensionsOf",
     "ParameterSpec",
     "Program",
     "Results",
@@ -60,6 +62,7 @@ __all__ = [
     "function",
     "initialise",
     "load",
+    "data_dimensions",
     "load_text",
     "plan",
     "render",
@@ -68,22 +71,39 @@ __all__ = [
 ]
 
 
-def load(path: str | Path, experiment: str | None = None, overrides: tuple[tuple[str, str], ...] = ()) -> Program:
-    """Check and elaborate an experiment of a file, or its model where it has no `train`. Raises SourceError."""
-    return programs.load(Path(path), experiment, overrides)
+def load(
+    path: str | Path,
+    experiment: str | None = None,
+    overrides: tuple[tuple[str, str], ...] = (),
+    dimensions_of: DimensionsOf | None = None,
+) -> Program:
+    """Check and elaborate an experiment of a file, or its model where it has no `train`. Raises SourceError.
+
+    `dimensions_of` is asked for dimensions that only the data knows.
+    """
+    return programs.load(Path(path), experiment, overrides, dimensions_of)
 
 
 def load_text(
-    text: str, name: str, experiment: str | None = None, overrides: tuple[tuple[str, str], ...] = ()
+    text: str,
+    name: str,
+    experiment: str | None = None,
+    overrides: tuple[tuple[str, str], ...] = (),
+    dimensions_of: DimensionsOf | None = None,
 ) -> Program:
     """As `load`, from text; `name` stands for the file in messages."""
-    return programs.load(Source(name, text), experiment, overrides)
+    return programs.load(Source(name, text), experiment, overrides, dimensions_of)
 
 
-def check(path: str | Path) -> tuple[Diagnostic, ...]:
-    """Every error and warning of a file."""
-    return programs.check(Path(path))
 
+
+def check(path: str | Path, dimensions_of: DimensionsOf | None = None) -> tuple[Diagnostic, ...]:
+    """Every error and warning of a file; `dimensions_of` as in `load`."""
+    return programs.check(Path(path), dimensions_of)
+
+def data_dimensions(program: Program) -> dict[str, int]:
+    """The dimensions of a program that its data decided, by name."""
+    return programs.data_dimensions(program)
 
 def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> None:
     """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
@@ -134,11 +154,11 @@ def format_source(source: Source) -> str:
     return format_source(source)
 
 
-def show(view: View, options: Options) -> str:
+def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
     """The text of a stage, whole or of what came from a line or a node. Raises SourceError and UsageError."""
     from compiler import inspection  # printers and drawings, which training does without
 
-    return inspection.show(view, options)
+    return inspection.show(view, options, dimensions_of)
 
 
 def plan(program: Program, options: Options) -> PlanReport:

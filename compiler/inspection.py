@@ -13,7 +13,7 @@ from compiler.frontend import elaborate
 from compiler.frontend.ast_printer import ast_to_json, print_ast
 from compiler.frontend.library import library_scope
 from compiler.frontend.modules import load_modules
-from compiler.frontend.program import Program
+from compiler.frontend.program import DimensionsOf, Program
 from compiler.frontend.syntax import Module
 from compiler.graph.drawing import graph_to_dot, graph_to_json, graph_to_svg
 from compiler.graph.ir import Graph, Origin
@@ -30,13 +30,13 @@ from compiler.targets.cpu.machine import detect
 from compiler.training_step import prediction_graph, training_step
 
 
-def show(view: View, options: Options) -> str:
+def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
     """The text of a stage, whole or of what came from a line or a node. Raises SourceError and UsageError."""
     modules = load_modules(Path(view.path), default_folder())
     _expect_line(modules[-1].source, view.line)
     if view.stage == "ast":
         return _syntax(modules, view)
-    program = elaborate.elaborate(modules, library_scope(), view.experiment, view.overrides)
+    program = elaborate.elaborate(modules, library_scope(), view.experiment, view.overrides, dimensions_of)
     _expect_node(program, view.node)
     chosen = _chooser(view)
     trains = view.mode == "train" and program.plan is not None

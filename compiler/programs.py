@@ -9,14 +9,14 @@ from __future__ import annotations
 import io
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import field, fields
 from functools import cache as remembered
 from pathlib import Path
 from typing import Any
 
 from compiler.diagnostics import CompilerBug, Diagnostic, Source
-from compiler.frontend.program import Clip, Program
+from compiler.frontend.program import Clip, DataQuestion, DimensionsOf, Program
 from compiler.graph.ir import Graph
 from compiler.record import record
 from compiler.targets.cpu.cache import ObjectCache, compiler_version, default_folder
@@ -40,14 +40,16 @@ class _Checked:
     warnings: tuple[Diagnostic, ...]
 
 
-def load(root: Path | Source, experiment: str | None, overrides: Overrides) -> Program:
+def load(
+    root: Path | Source, experiment: str | None, overrides: Overrides, dimensions_of: DimensionsOf | None = None
+) -> Program:
     """A file or a text as a program, or the outline of one. Raises `SourceError` and `UsageError`."""
     cache = ObjectCache(None)
     name = _entry_name("program", root, experiment, overrides)
     known = _restored(cache.get(name))
-    if isinstance(known, Program) and _is_current(known.sources, root):
+    if isinstance(known, Program) and _is_current(known.sources, root) and _fits_data(known, dimensions_of):
         return _outline(known, experiment, overrides)
-    program = _elaborated(root, experiment, overrides)
+    program = _elaborated(root, experiment, overrides, dimensions_of)
     cache.put(name, _stored(program))
     return program
 
@@ -57,7 +59,7 @@ def complete(program: Program) -> Program:
     return program.elaborated() if isinstance(program, Outline) else program
 
 
-def check(path: Path) -> tuple[Diagnostic, ...]:
+def check(path: Path, dimensions_of: DimensionsOf | None = None) -> tuple[Diagnostic, ...]:
     """Every error and warning of a file."""
     cache = ObjectCache(None)
     name = _entry_name("check", path)
@@ -72,19 +74,28 @@ def check(path: Path) -> tuple[Diagnostic, ...]:
     loaded = read_modules(path, cache.folder)
     if not loaded.has_root:
         return loaded.mistakes
-    found = elaborate.check(loaded.modules, library_scope(), loaded.mistakes, loaded.incomplete)
-    if all(finding.severity != "error" for finding in found):
+    asked: list[DataQuestion] = []
+
+    def answer(question: DataQuestion) -> Mapping[str, int]:
+        asked.append(question)
+        return {} if dimensions_of is None else dimensions_of(question)
+
+    found = elaborate.check(loaded.modules, library_scope(), loaded.mistakes, loaded.incomplete, answer)
+    # what the data says may be another thing tomorrow
+    if not asked and all(finding.severity != "error" for finding in found):
         cache.put(name, _stored(_Checked(tuple(module.source for module in loaded.modules), found)))
     return found
 
 
-def _elaborated(root: Path | Source, experiment: str | None, overrides: Overrides) -> Program:
+def _elaborated(
+    root: Path | Source, experiment: str | None, overrides: Overrides, dimensions_of: DimensionsOf | None
+) -> Program:
     # the front end is loaded only for what the cache does not know
     from compiler.frontend.elaborate import elaborate
     from compiler.frontend.library import library_scope
     from compiler.frontend.modules import load_modules
 
-    return elaborate(load_modules(root, default_folder()), library_scope(), experiment, overrides)
+    return elaborate(load_modules(root, default_folder()), library_scope(), experiment, overrides, dimensions_of)
 
 
 def _outline(known: Program, experiment: str | None, overrides: Overrides) -> Outline:
@@ -95,10 +106,25 @@ def _outline(known: Program, experiment: str | None, overrides: Overrides) -> Ou
         from compiler.frontend.parse_cache import ParseCache
 
         parsed = ParseCache(default_folder())
-        return elaborate(tuple(map(parsed.parse, known.sources)), library_scope(), experiment, overrides)
+        modules = tuple(map(parsed.parse, known.sources))
+        return elaborate(modules, library_scope(), experiment, overrides, lambda _: data_dimensions(known))
 
     parts: dict[str, Any] = {part.name: getattr(known, part.name) for part in fields(Program)}
     return Outline(**parts, elaborated=remembered(elaborated))
+
+
+def data_dimensions(program: Program) -> dict[str, int]:
+    """The dimensions that the data decided."""
+    decided = {setting.name: setting.value for setting in program.settings if setting.origin == "data"}
+    return {name: extent for name, extent in decided.items() if isinstance(extent, int)}
+
+
+def _fits_data(program: Program, dimensions_of: DimensionsOf | None) -> bool:
+    dimensions = data_dimensions(program)
+    if not dimensions or dimensions_of is None:
+        return not dimensions
+    source = None if program.plan is None else program.plan.data
+    return dimensions_of(DataQuestion(tuple(dimensions), program.inputs, source)) == dimensions
 
 
 def _entry_name(kind: str, root: Path | Source, *choices: object) -> str:

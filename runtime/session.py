@@ -10,6 +10,7 @@ from compiler import driver
 from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Options, Program, Tensors
 from runtime.checkpoint import Checkpoint, newest_checkpoint
+from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData
 from runtime.environment import environment
 from runtime.files import JsonValue
@@ -75,6 +76,7 @@ def begun(request: Request) -> Session:
         str(request.file.absolute().parent),
         request.options.dtype,
         request.options.target,
+        driver.data_dimensions(program),
     )
     directory.write_json("settings.json", _settings(program, choices, session.job))
     directory.write_json("environment.json", environment(request.command_line, request.options.threads))
@@ -126,7 +128,7 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
 
 
 def _program(request: Request) -> Program:
-    program = driver.load(request.file, request.experiment, request.overrides)
+    program = driver.load(request.file, request.experiment, request.overrides, dimensions_of(request.data))
     return with_data(program, None if request.data is None else str(request.data))
 
 

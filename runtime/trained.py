@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,6 +11,7 @@ from compiler import driver
 from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Array, DataSource, Options, Program, Tensors
 from runtime.checkpoint import Found, best_checkpoint, newest_checkpoint
+from runtime.data.dimensions import dimensions_if_there, dimensions_of
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.files import JsonValue
 from runtime.run_directory import RunDirectory, open_run
@@ -29,6 +30,7 @@ class Choices:
     folder: str  # of the model file: relative paths in it count from here
     dtype: str = "f32"
     target: str = "native"
+    dimensions: Mapping[str, int] = field(default_factory=dict[str, int])  # what the data decided
 
     def to_json(self) -> JsonValue:
         return {
@@ -38,6 +40,7 @@ class Choices:
             "folder": self.folder,
             "dtype": self.dtype,
             "target": self.target,
+            "dimensions": dict(self.dimensions),
         }
 
 
@@ -70,14 +73,19 @@ def choices_of(run: RunDirectory) -> Choices:
             overrides = tuple(
                 (str(pair[0]), str(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2
             )
-            return Choices(experiment, overrides, data, folder, dtype, target)
+            return Choices(experiment, overrides, data, folder, dtype, target, _dimensions(saved))
         case _:
             raise CheckpointError("the settings of the run are damaged", run.path / "settings.json", "train again")
 
 
+def _dimensions(choices: Mapping[str, JsonValue]) -> dict[str, int]:
+    saved = choices.get("dimensions")
+    return {n: e for n, e in saved.items() if isinstance(e, int)} if isinstance(saved, Mapping) else {}
+
+
 def program_of(run: RunDirectory, choices: Choices, more: Overrides = ()) -> Program:
     """The program of a run, from its own copy of the text; data lies where it lay when the run began."""
-    program = driver.load(run.program, choices.experiment, choices.overrides + more)
+    program = driver.load(run.program, choices.experiment, choices.overrides + more, lambda _: choices.dimensions)
     return with_data(located_in(program, Path(choices.folder)), choices.data)
 
 
@@ -131,10 +139,13 @@ def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: 
 
 
 def open_model_file(
-    file: Path, weights: Path, experiment: str | None, overrides: Overrides, options: Options
+    file: Path, weights: Path, experiment: str | None, overrides: Overrides, options: Options, data: Path | None = None
 ) -> Trained:
-    """The program of a model file with the weights of a safetensors file, which must fit it exactly."""
-    program = driver.load(file, experiment, overrides)
+    """The program of a model file with the weights of a safetensors file, which must fit it exactly.
+
+    `data` decides dimensions that the text leaves open, in place of what `train` names.
+    """
+    program = driver.load(file, experiment, overrides, dimensions_if_there if data is None else dimensions_of(data))
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, read_tensors(weights), weights)
     return Trained(program, tensors, options, None, None, ())

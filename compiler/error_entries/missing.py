@@ -102,4 +102,13 @@ LINTS: tuple[ErrorEntry, ...] = (
         _model("x + x") + "\n\ntest Doubling {\n    a = 2\n}",
         _model("x + x"),
     ),
+    ErrorEntry(
+        "W0105",
+        "a dimension that only the data knows, and the data is not there",
+        "A dimension of an input that is neither a number nor a setting has the size that the data has. Without the "
+        "data, the shapes of the model cannot be checked. Put the data where `train` says, or make the dimension a "
+        "setting.",
+        _train().replace("6]", "width]"),
+        _train().replace("6]", "width]").replace("M {", "M(width = 6) {", 1),
+    ),
 )

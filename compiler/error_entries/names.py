@@ -95,8 +95,8 @@ NAMES: tuple[ErrorEntry, ...] = (
         "an optimizer, schedule or initialiser that takes other tensors than it will be given",
         "What training calls has a fixed list of tensors, whatever their names: an optimizer takes the parameter, its "
         "gradient and the number of the update, `(p, g, t)`; a schedule the rate and the number of updates so far, "
-        "`(lr, t)`; an initialiser the numbers of inputs and outputs and the shape, `(fan_in, fan_out, shape)`. Settings "
-        "stand in a group of their own before.",
+        "`(lr, t)`; an initialiser the numbers of inputs and outputs and the shape, `(fan_in, fan_out, shape)`. "
+        "Settings stand in a group of their own before.",
         "optimizer plain(lr = 0.1)(p, g) {\n    p - lr * g\n}",
         "optimizer plain(lr = 0.1)(p, g, t) {\n    p - lr * g\n}",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from compiler.diagnostics import Diagnostic, SourceError, Span, UsageError, hint
@@ -17,7 +17,7 @@ from compiler.frontend.instances import ordinals_in
 from compiler.frontend.machine import Frame, Session
 from compiler.frontend.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.names import check_names
-from compiler.frontend.program import ParameterSpec, Program, SettingValue
+from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec, Program, SettingValue
 from compiler.frontend.scope import ModuleScope, Namespace, module_scopes
 from compiler.frontend.setting_binding import ready
 from compiler.frontend.settings import SettingsRecord, read_overrides
@@ -35,19 +35,23 @@ def elaborate(
     library: ModuleScope,
     experiment: str | None = None,
     overrides: tuple[tuple[str, str], ...] = (),
-    data_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    dimensions_of: DimensionsOf | None = None,
 ) -> Program:
     """One experiment of the last module, which imports the others, or its model where it has no `train`.
 
-    `overrides` are the `--set key=value` texts. `data_shapes` gives the shape of a field of the data, for dimension
-    names that nothing else binds. Raises `SourceError` with all independent mistakes, `UsageError` where the name is
-    unknown or several experiments leave it open.
+    `overrides` are the `--set key=value` texts. `dimensions_of` asks the data for dimensions that nothing else binds.
+    Raises `SourceError` with all independent mistakes, `UsageError` where the name is unknown or several experiments
+    leave it open.
     """
     with _deep_recursion():
-        session = new_session(modules, library, overrides, data_shapes or {})
-        check_names(session, modules)
         chosen = _chosen(modules[-1], experiment)
-        program = _elaborated(session, modules, chosen)
+
+        def begun(dimensions: Mapping[str, int]) -> Session:
+            session = new_session(modules, library, overrides, dimensions)
+            check_names(session, modules)
+            return session
+
+        session, program = _asking_the_data(begun, modules, chosen, dimensions_of)
         session.report.raise_errors()
         assert program is not None
         return program
@@ -58,13 +62,18 @@ def check(
     library: ModuleScope,
     missing: tuple[Diagnostic, ...] = (),
     incomplete: frozenset[str] = frozenset(),
+    dimensions_of: DimensionsOf | None = None,
 ) -> tuple[Diagnostic, ...]:
     """All mistakes and warnings: names and syntax of every declaration, then each experiment and model elaborated.
 
     `missing` says which imports cannot be read; the files `incomplete` are checked without them.
     """
     with _deep_recursion():
-        session = new_session(modules, library, (), {}, incomplete)
+
+        def begun(dimensions: Mapping[str, int]) -> Session:
+            return new_session(modules, library, (), dimensions, incomplete)
+
+        session = begun({})
         found = session.report
         for mistake in missing:
             found.add(mistake)
@@ -74,9 +83,9 @@ def check(
             if not isinstance(declaration, syntax.Train | syntax.Model):
                 continue
             if isinstance(declaration, syntax.Train) or declaration.name not in trained:
-                session = new_session(modules, library, (), {})
-                session.report = found
-                _elaborated(session, modules, declaration)
+                session, _ = _asking_the_data(begun, modules, declaration, dimensions_of)
+                for finding in _without_open_dimensions(session, declaration):
+                    found.add(finding)
         return found.diagnostics
 
 
@@ -124,7 +133,7 @@ def new_session(
     modules: tuple[syntax.Module, ...],
     library: ModuleScope,
     overrides: tuple[tuple[str, str], ...],
-    data_shapes: Mapping[str, tuple[int, ...]],
+    dimensions: Mapping[str, int],
     incomplete: frozenset[str] = frozenset(),
 ) -> Session:
     scopes, mistakes = module_scopes(modules, library)
@@ -133,7 +142,37 @@ def new_session(
     report = Report({key: override.span for key, override in settings.overrides.items()}, readers, incomplete)
     for mistake in mistakes:
         report.add(mistake)
-    return Session(report, scopes, library, BUILTINS.__contains__, settings, data_shapes)
+    return Session(report, scopes, library, BUILTINS.__contains__, settings, dimensions)
+
+
+def _asking_the_data(
+    begun: Callable[[Mapping[str, int]], Session],
+    modules: tuple[syntax.Module, ...],
+    chosen: syntax.Train | syntax.Model,
+    dimensions_of: DimensionsOf | None,
+) -> tuple[Session, Program | None]:
+    """Elaborated; where dimensions were left open and the data knows them, once more with those."""
+    session = begun({})
+    program = _elaborated(session, modules, chosen)
+    if session.open_dimensions and dimensions_of is not None:
+        question = DataQuestion(tuple(session.open_dimensions), tuple(session.inputs.values()), session.data)
+        known = dimensions_of(question)
+        if known:
+            session = begun(known)
+            program = _elaborated(session, modules, chosen)
+    return session, program
+
+
+def _without_open_dimensions(session: Session, chosen: syntax.Train | syntax.Model) -> Iterator[Diagnostic]:
+    """The findings of an experiment whose data is not there: what only the data can say is no mistake of the text."""
+    for finding in session.report.diagnostics:
+        if finding.code != "E0415" or not isinstance(chosen, syntax.Train):
+            yield finding
+    if isinstance(chosen, syntax.Train):
+        for name, place in session.open_dimensions.items():
+            message = f"the shapes of `{chosen.model.id}` are not checked: only the data says how large `{name}` is"
+            fix = "put the data where `train` says, or make the dimension a setting of the model"
+            yield Diagnostic("W0105", message, place, (hint(fix),), "warning")
 
 
 @contextmanager

@@ -54,6 +54,7 @@ class _Experiment:
         self.found, self.model = found, model
         self.entries = Entries(session, train)
         self.augmentation: Graph | None = None
+        session.data = self.entries.data
         for parameter in model.settings:
             if parameter.name in KEYS:
                 raise failure(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from compiler.diagnostics import Note, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.binding import declared_type, is_constant
 from compiler.frontend.failures import Poisoned, failure, nearest
 from compiler.frontend.machine import Machine, ModelRecord
 from compiler.frontend.program import InputSpec
+from compiler.frontend.settings import COMMAND_LINE, OF_THE_DATA
+from compiler.frontend.shapes import whole_dimension
 from compiler.frontend.unpacking import unpacked
 from compiler.frontend.values import Axis, Poison, TensorValue, Value, describe
 from compiler.graph.ir import Role
@@ -23,7 +27,7 @@ def declare_input(machine: Machine, statement: syntax.InputDeclaration) -> None:
             "E0905", "`padded by` is not compiled yet", hint("pad to one length, and give the mask as an input")
         )
     _expect_new_name(model, statement.name, statement.span)
-    _bind_free_dimensions(machine, statement)
+    unknown = _bind_free_dimensions(machine, statement)
     type_, axes = declared_type(machine, statement.annotation)
     if not type_.shape or type_.shape[0] != BatchExtent():
         machine.fail(
@@ -33,37 +37,67 @@ def declare_input(machine: Machine, statement: syntax.InputDeclaration) -> None:
             span=statement.annotation.span,
         )
     low, high = _limits(machine, statement, type_)
-    value = machine.input(statement.name, Role.DATA, type_)
-    frame.variables[statement.name] = TensorValue(value, axes)
     names = tuple(_own_name(axis, frame.scope) for axis in axes)
     is_target = statement.keyword == "target"
-    model.inputs.append(InputSpec(statement.name, type_, is_target, low, high, statement.span, names))
+    spec = InputSpec(statement.name, type_, is_target, low, high, statement.span, names)
+    machine.session.inputs[spec.name] = spec
+    if unknown:
+        _ask_for(machine, unknown)
+    value = machine.input(statement.name, Role.DATA, type_)
+    frame.variables[statement.name] = TensorValue(value, axes)
+    model.inputs.append(spec)
 
 
-def _bind_free_dimensions(machine: Machine, statement: syntax.InputDeclaration) -> None:
-    """Names that no setting binds: `batch`, and what the data's own shape says."""
+def _bind_free_dimensions(machine: Machine, statement: syntax.InputDeclaration) -> list[syntax.Name]:
+    """Bind names that no setting binds: `batch`, and what the data or the command line says.
+
+    Gives those that nothing says; they are 1 for the moment.
+    """
     frame = machine.frame
-    shape = machine.session.data_shapes.get(statement.name)
-    for place, dimension in enumerate(statement.annotation.dimensions or ()):
+    unknown: list[syntax.Name] = []
+    for dimension in statement.annotation.dimensions or ():
         if not isinstance(dimension, syntax.Name) or dimension.id in frame.dimensions:
             continue
         if is_constant(frame, dimension.id):
             continue
-        extent: Extent
-        if dimension.id == "batch":
-            extent = BatchExtent()
-        elif shape is not None and place < len(shape):
-            extent = shape[place]
-        else:
-            machine.fail(
-                "E0415",
-                f"nothing says how large `{dimension.id}` is",
-                *nearest(dimension.id, ("batch", *frame.variables)),
-                hint(f"give it as a setting of the model: `model {frame.name}({dimension.id} = …)`"),
-                span=dimension.span,
-            )
-        frame.dimensions[dimension.id] = extent
+        extent = BatchExtent() if dimension.id == "batch" else _extent_of(machine, dimension.id)
+        if extent is None:
+            unknown.append(dimension)
+        frame.dimensions[dimension.id] = 1 if extent is None else extent
         frame.dimension_origins[dimension.id] = dimension.span
+    return unknown
+
+
+def _extent_of(machine: Machine, name: str) -> Extent | None:
+    """A dimension of the data, recorded as a setting of the experiment."""
+    settings = machine.session.settings
+    override = settings.take(name)
+    if override is not None:
+        value = machine.evaluate(override.as_expression)
+        machine.span = override.span
+        extent = whole_dimension(machine, value, f"`{name}`")
+        settings.record(name, value, COMMAND_LINE)
+        return extent
+    extent = machine.session.dimensions.get(name)
+    if extent is not None:
+        settings.record(name, extent, OF_THE_DATA)
+    return extent
+
+
+def _ask_for(machine: Machine, unknown: list[syntax.Name]) -> NoReturn:
+    """Remember what only the data can say; without it, that is a mistake."""
+    frame = machine.frame
+    for dimension in unknown:
+        del frame.dimensions[dimension.id]
+        machine.session.open_dimensions.setdefault(dimension.id, dimension.span)
+    name = unknown[0].id
+    machine.fail(
+        "E0415",
+        f"nothing says how large `{name}` is",
+        *nearest(name, ("batch", *frame.variables)),
+        hint(f"data that is there says it; or give it by `--set {name}=…`, or as a setting: `model M({name} = …)`"),
+        span=unknown[0].span,
+    )
 
 
 def _limits(machine: Machine, statement: syntax.InputDeclaration, type_: TensorType) -> tuple[int | None, int | None]:

@@ -53,7 +53,7 @@ class ParameterSpec:
 
 @record
 class Setting:
-    """A resolved setting: `hidden`, `optimizer.lr`, `batch`. `origin`: `default`, `train`, or `command line`.
+    """A resolved setting: `hidden`, `optimizer.lr`, `batch`. `origin`: `default`, `train`, `data`, or `command line`.
 
     A run-time setting is the graph input `name` of role SETTING; its value may change without a new compilation.
     Where only the run knows the value, it is None, and `formula` says how it follows from `total_steps` and the like.
@@ -78,6 +78,37 @@ class DataSource:
     path: str
     options: tuple[tuple[str, SettingValue], ...]
     span: Span
+
+
+@record
+class DataQuestion:
+    """What elaboration asks of the data: how large the dimensions called `names` are.
+
+    They stand in the `dimension_names` of `inputs`; what their types have in these places means nothing.
+    """
+
+    names: tuple[str, ...]
+    inputs: tuple[InputSpec, ...]
+    source: DataSource | None
+
+
+DimensionsOf: TypeAlias = Callable[[DataQuestion], Mapping[str, int]]
+"""The data's answer, with all of the names; without data to ask, it is empty."""
+
+
+@record
+class StartWeights:
+    """The safetensors file or run whose tensors parameters and states start from, by name.
+
+    Of `renames` ("name in the file -> name in the model"), the first that fits a name applies. What a pattern of `fresh`
+    selects keeps its own start value; if `is_strict`, everything else must be in the file, in its shape.
+    """
+
+    path: str
+    renames: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+    is_strict: bool = True
+    span: Span | None = None
 
 
 @record

@@ -15,6 +15,7 @@ from compiler.frontend.values import FormValue, Instance, RunTimeNumber, Value
 from compiler.record import record
 
 COMMAND_LINE = "command line"
+OF_THE_DATA = "data"
 _DECLARATION = "const value = "
 
 

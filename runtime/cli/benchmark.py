@@ -8,6 +8,7 @@ from compiler import driver
 from runtime.bench import BenchReport, bench
 from runtime.cli.common import add_compilation, add_json, add_program, compile_options, model_file, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.data.dimensions import dimensions_if_there
 from runtime.reporting.units import amount
 
 EXAMPLES = (
@@ -39,7 +40,7 @@ def run(arguments: Namespace) -> int:
     if arguments.batch and arguments.mode == "train":
         overrides += (("batch", str(arguments.batch)),)
     report = bench(
-        lambda: driver.load(file, arguments.experiment, overrides),
+        lambda: driver.load(file, arguments.experiment, overrides, dimensions_if_there),
         arguments.mode,
         arguments.batch,
         compile_options(arguments, arguments.batch),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 from compiler import driver
 from compiler.diagnostics import SourceError
@@ -20,7 +21,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     files = model_files(arguments.files)
-    findings = [finding for file in files for finding in driver.check(file)]
+    findings = [finding for file in files for finding in driver.check(file, _dimensions_of)]
     errors = sum(finding.severity == "error" for finding in findings)
     if arguments.json:
         print_json([driver.to_json(finding) for finding in findings])
@@ -28,6 +29,12 @@ def run(arguments: Namespace) -> int:
         print(driver.render(SourceError(tuple(findings)), wants_colour(sys.stdout), width_of_terminal()))
     say(_summary(len(files), errors, len(findings) - errors))
     return 1 if errors else 0
+
+
+def _dimensions_of(question: driver.DataQuestion) -> Mapping[str, int]:
+    from runtime.data.dimensions import dimensions_if_there  # loads NumPy, and few models ask
+
+    return dimensions_if_there(question)
 
 
 def _summary(files: int, errors: int, warnings: int) -> str:

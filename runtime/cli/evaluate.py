@@ -30,8 +30,9 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    trained = trained_of(arguments)
-    chosen = evaluation_data(trained, None if arguments.data is None else Path(arguments.data), arguments.part)
+    data = None if arguments.data is None else Path(arguments.data)
+    trained = trained_of(arguments, data)
+    chosen = evaluation_data(trained, data, arguments.part)
     for note in chosen.notes:
         say_labelled("note", note)
     evaluator = evaluator_of(trained.program, trained.options, chosen.training_rows)

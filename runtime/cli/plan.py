@@ -5,6 +5,7 @@ from __future__ import annotations
 from compiler import driver
 from runtime.cli.common import add_compilation, add_json, add_program, compile_options, model_file, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.data.dimensions import dimensions_if_there
 
 EXAMPLES = ("dlc plan model.dl", "dlc plan model.dl --batch 1 --json")
 
@@ -18,7 +19,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     overrides = tuple(arguments.settings)
-    program = driver.load(model_file(arguments.file), arguments.experiment, overrides)
+    program = driver.load(model_file(arguments.file), arguments.experiment, overrides, dimensions_if_there)
     batch = arguments.batch or (program.plan.batch if program.plan is not None else 1)
     report = driver.plan(program, compile_options(arguments, batch))
     if arguments.json:

@@ -9,6 +9,7 @@ from compiler import driver
 from compiler.diagnostics import UsageError
 from runtime.cli.common import add_compilation, add_settings, compile_options, model_file
 from runtime.cli.parser import Namespace, Parser
+from runtime.data.dimensions import dimensions_if_there
 
 EXAMPLES = (
     "dlc show model.dl --stage graph",
@@ -53,7 +54,7 @@ def run(arguments: Namespace) -> int:
         arguments.experiment,
         tuple(arguments.settings),
     )
-    text = driver.show(view, compile_options(arguments))
+    text = driver.show(view, compile_options(arguments), dimensions_if_there)
     if arguments.output:
         Path(arguments.output).write_text(text, encoding="utf-8")
     else:

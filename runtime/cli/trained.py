@@ -19,7 +19,7 @@ def add_trained(parser: Parser) -> None:
     add_compilation(parser)
 
 
-def trained_of(arguments: Namespace) -> Trained:
+def trained_of(arguments: Namespace, data: Path | None = None) -> Trained:
     """The trained model, with remarks printed. Raises UsageError, SourceError and CheckpointError."""
     overrides, options = tuple(arguments.settings), compile_options(arguments)
     is_file = Path(arguments.model).suffix == ".dl" or Path(arguments.model).is_file()
@@ -29,7 +29,7 @@ def trained_of(arguments: Namespace) -> Trained:
         if arguments.last:
             raise UsageError("--last goes with a run", "leave it out")
         file, weights = model_file(arguments.model), Path(arguments.weights)
-        return open_model_file(file, weights, arguments.experiment, overrides, options)
+        return open_model_file(file, weights, arguments.experiment, overrides, options, data)
     if arguments.weights is not None:
         raise UsageError("--weights goes with a model file", "a run has weights of its own; --last takes the newest")
     if arguments.experiment is not None:

@@ -125,7 +125,7 @@ def load_rows(
     if known.name == "csv" and not is_like_training:
         kept = {}
     span = Span(Source("--input", ""), 1, 1, 1, 1)
-    dataset = _read(DataSource(known.name, str(path.absolute()), (), span), inputs, preparation, kept)
+    dataset = read_dataset(DataSource(known.name, str(path.absolute()), (), span), inputs, preparation, kept)
     if dataset.format in ("idx", "images") and len(inputs) == 1 and len(dataset.fields) == 1:
         dataset = replace(dataset, fields={inputs[0].name: next(iter(dataset.fields.values()))})
     fields, rows = (dataset.test, dataset.test_rows) if dataset.test is not None else (dataset.fields, dataset.rows)
@@ -135,12 +135,13 @@ def load_rows(
     return LoadedPart(_everything(inputs, dataset.fields, preparation, notes), tuple(dict.fromkeys(notes)))
 
 
-def _read(
+def read_dataset(
     source: DataSource,
     specs: Sequence[InputSpec],
     preparation: Preparation | None = None,
     options: Mapping[str, SettingValue] | None = None,
 ) -> Dataset:
+    """The content of a source; `specs` say which fields are wanted. Raises DataError."""
     place = str(source.span)
     known = format_named(source.format, place)
     given = Options(dict(source.options) if options is None else options, place)
@@ -166,7 +167,7 @@ def _path_fix(source: DataSource) -> str:
 
 
 def _first_source(specs: Sequence[InputSpec], source: DataSource) -> _Prepared:
-    dataset = _read(source, specs)
+    dataset = read_dataset(source, specs)
     preparation = _matched(specs, dataset)
     notes = list(dataset.notes)
     dataset = _without_gaps(dataset, preparation, notes)
@@ -274,7 +275,7 @@ def _other_part(
 def _evaluation_part(
     specs: Sequence[InputSpec], source: DataSource, preparation: Preparation, notes: list[str]
 ) -> Part:
-    dataset = _read(source, specs, preparation)
+    dataset = read_dataset(source, specs, preparation)
     notes.extend(dataset.notes)
     if dataset.test is not None:
         dataset = replace(dataset, fields=dataset.test, rows=dataset.test_rows)

@@ -28,6 +28,12 @@ def match_fields(dataset: Dataset, specs: Sequence[InputSpec]) -> Columns:
     return {spec.name: (spec.name,) for spec in specs}
 
 
+def free_columns(dataset: Dataset, spec: InputSpec, others: Sequence[InputSpec]) -> int:
+    """How many columns of a table `match_fields` could give to `spec` beside the others. Raises DataError."""
+    assert dataset.table is not None
+    return _TableMatch(dataset, dataset.table).left_for(spec, others)
+
+
 def check_fields(dataset: Dataset, columns: Mapping[str, tuple[str, ...]]) -> None:
     """That a further source has every field of a match made earlier. Raises DataError."""
     for names in columns.values():
@@ -68,12 +74,25 @@ class _TableMatch:
         self._claimed: Columns = {}
 
     def columns_of(self, specs: Sequence[InputSpec]) -> Columns:
-        for spec in specs:
-            if spec.name in self._names and _width(spec) == 1:
-                self._claimed[spec.name] = (spec.name,)
+        self._claim_by_name(specs)
         self._take_targets([spec for spec in specs if spec.is_target and spec.name not in self._claimed])
         self._take_inputs([spec for spec in specs if not spec.is_target and spec.name not in self._claimed])
         return {spec.name: self._claimed[spec.name] for spec in specs}
+
+    def left_for(self, spec: InputSpec, others: Sequence[InputSpec]) -> int:
+        """The columns for one input or target of unknown width."""
+        self._claim_by_name(others)
+        rest = [o for o in others if o.is_target == spec.is_target and o.name not in self._claimed]
+        option = self._options.target if spec.is_target else self._options.columns
+        if option:
+            return len(self._listed(option)) - sum(_width(other) for other in rest)
+        self._take_targets([other for other in others if other.is_target and other.name not in self._claimed])
+        return 0 if rest else sum(self._is_free_number(name) for name in self._names)
+
+    def _claim_by_name(self, specs: Sequence[InputSpec]) -> None:
+        for spec in specs:
+            if spec.name in self._names and _width(spec) == 1:
+                self._claimed[spec.name] = (spec.name,)
 
     def _take_targets(self, specs: list[InputSpec]) -> None:
         listed = self._listed(self._options.target)

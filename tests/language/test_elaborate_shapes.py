@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from elaboration import codes, library, mistakes, mistakes_of_call, modules, program, run, run_program
 
-from compiler.frontend.elaborate import elaborate
+from compiler.frontend.elaborate import check, elaborate
+from compiler.frontend.program import DataQuestion
 from compiler.types import BatchExtent
 
 
@@ -262,5 +263,41 @@ def test_a_dimension_of_an_input_must_be_bound() -> None:
 def test_the_data_may_bind_a_dimension() -> None:
     text = "model M {\n input x: f32[batch, width]\n output y = dense(2)(x) * width\n}"
     assert codes(mistakes(text)) == ["E0415"]
-    found = elaborate(modules(text), library(), data_shapes={"x": (100, 7)})
+    asked: list[DataQuestion] = []
+
+    def answer(question: DataQuestion) -> dict[str, int]:
+        asked.append(question)
+        return {"width": 7}
+
+    found = elaborate(modules(text), library(), dimensions_of=answer)
     assert found.inputs[0].type.shape == (BatchExtent(), 7)
+    assert [(q.names, [(s.name, s.dimension_names) for s in q.inputs], q.source) for q in asked] == [
+        (("width",), [("x", ("batch", "width"))], None)
+    ]
+    assert [(s.name, s.value, s.origin) for s in found.settings] == [("width", 7, "data")]
+
+
+def test_the_command_line_may_bind_a_dimension_of_the_data() -> None:
+    text = "model M {\n input x: f32[batch, width, 2 * width]\n output y = dense(2)(x) * width\n}"
+    found = program(text, ("width", "7"))
+    assert found.inputs[0].type.shape == (BatchExtent(), 7, 14)
+    assert [(s.name, s.value, s.origin) for s in found.settings] == [("width", 7, "command line")]
+    assert codes(mistakes(text, ("width", "7.5"))) == ["E0413"]
+
+
+def test_without_its_data_an_experiment_is_not_checked_and_not_wrong() -> None:
+    text = """model M {
+    input x: f32[batch, width]
+    output y = dense(3)(x) + zeros(2)
+}
+train M {
+    target z: i32[batch, other]
+    loss = mean(y) + unknown
+    optimizer = adam()
+    batch = 2
+}
+"""
+    found = check(modules(text), library())
+    assert [(d.code, d.severity) for d in found] == [("W0105", "warning"), ("W0105", "warning"), ("E0201", "error")]
+    found = check(modules(text), library(), dimensions_of=lambda question: dict.fromkeys(question.names, 4))
+    assert codes(list(found)) == ["E0401", "E0201"]

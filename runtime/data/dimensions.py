@@ -1,0 +1,72 @@
+"""The dimensions of a model that its data decides: the shapes of fields, or the number of columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from compiler.diagnostics import DataError
+from compiler.driver import DataQuestion, DimensionsOf
+from runtime.data.dataset import Dataset
+from runtime.data.loading import located, read_dataset, source_at
+from runtime.data.matching import free_columns
+from runtime.data.specs import InputSpec
+
+
+def dimensions_of(path: Path | None) -> DimensionsOf:
+    """Asks the data at `path`, by default what `train` names. Raises DataError where it is not there."""
+
+    def answer(question: DataQuestion) -> Mapping[str, int]:
+        source = question.source if path is None else source_at(path, question.source)
+        return {} if source is None else _found(question, read_dataset(source, question.inputs))
+
+    return answer
+
+
+def dimensions_if_there(question: DataQuestion) -> Mapping[str, int]:
+    """Asks what `train` names, where that exists."""
+    is_there = question.source is not None and located(question.source).exists()
+    return dimensions_of(None)(question) if is_there else {}
+
+
+def _found(question: DataQuestion, dataset: Dataset) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for spec in question.inputs:
+        places = {name: i for i, name in enumerate(spec.dimension_names) if name in question.names}
+        missing = {name: place for name, place in places.items() if name not in found}
+        if missing and dataset.table is not None:
+            found |= _of_columns(question, dataset, spec, missing)
+        elif missing:
+            found |= _of_field(dataset, spec, missing)
+    return found
+
+
+def _of_field(dataset: Dataset, spec: InputSpec, places: Mapping[str, int]) -> dict[str, int]:
+    field = dataset.fields.get(spec.name)
+    if field is None:
+        raise _unknown(dataset, spec, f"the data has no field `{spec.name}`")
+    shape = field.values.shape
+    if len(shape) != len(spec.type.shape):
+        raise _unknown(dataset, spec, f"`{spec.name}` has rows of shape {list(shape[1:])}")
+    return {name: shape[place] for name, place in places.items()}
+
+
+def _of_columns(question: DataQuestion, dataset: Dataset, spec: InputSpec, places: Mapping[str, int]) -> dict[str, int]:
+    """One dimension of one input or target: it takes the columns that no other takes."""
+    known = [e for i, e in enumerate(spec.type.shape) if i not in places.values() and isinstance(e, int)]
+    others = [other for other in question.inputs if other is not spec]
+    if len(places) > 1 or any(set(other.dimension_names) & places.keys() for other in others):
+        raise _unknown(dataset, spec, "columns of a table can decide one dimension of one input")
+    (name,) = places
+    count = free_columns(dataset, spec, others)
+    width = math.prod(known)
+    if count == 0 or count % width:
+        raise _unknown(dataset, spec, f"{count} columns are left for `{spec.name}`")
+    return {name: count // width}
+
+
+def _unknown(dataset: Dataset, spec: InputSpec, message: str) -> DataError:
+    names = ", ".join(name or "…" for name in spec.dimension_names)
+    fix = "give the dimension with `--set`, or make it a setting of the model"
+    return DataError(f"{message}, which does not say what [{names}] is", dataset.path, fix=fix)
