@@ -12,6 +12,7 @@ from compiler.executables import allocate, initialise, program_executable
 from compiler.frontend.program import (
     EPOCH_NUMBER,
     SAMPLE_NUMBERS,
+    DataQuestion,
     DataSource,
     InputSpec,
     DimensionsOf,
@@ -35,6 +36,7 @@ __all__ = [
     "Array",
     "CacheInfo",
     "DataSource",
+    "DataQuestion",
     "Executable",
     "InputSpec",
     "Options",
