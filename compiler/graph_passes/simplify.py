@@ -68,6 +68,7 @@ _LAWS: dict[type[Op], tuple[Law, ...]] = {
         sums.sum_of_reshape,
         sums.sum_of_negation,
         sums.sum_of_scaled,
+        sums.sum_of_product,
     ),
 }
 

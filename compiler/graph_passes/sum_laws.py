@@ -88,6 +88,27 @@ def sum_of_negation(bench: Workbench, node: Node) -> Value | None:
     return None if inner is None else bench.emit(Negate(), bench.emit(node.op, inner.operands[0]))
 
 
+def sum_of_product(bench: Workbench, node: Node) -> Value | None:
+    """sum(x * broadcast(s)) -> sum(x) * broadcast(s), where s is repeated along all summed axes."""
+    op, inner = node.op, bench.made_by(node.operands[0], Multiply)
+    if inner is None:
+        return None
+    assert isinstance(op, Sum)
+    for x, factor in (inner.operands, inner.operands[::-1]):
+        spread = bench.made_by(factor, Broadcast)
+        if spread is None:
+            continue
+        assert isinstance(spread.op, Broadcast)
+        (small,) = spread.operands
+        if not small.type.shape or {*spread.op.axes} & {*op.axes}:
+            continue
+        left = other_axes(x.type.rank, op.axes)
+        axes = tuple(left.index(axis) for axis in spread.op.axes)
+        total = bench.emit(op, x)
+        return bench.emit(Multiply(), total, bench.emit(Broadcast(total.type.shape, axes), small))
+    return None
+
+
 def sum_of_scaled(bench: Workbench, node: Node) -> Value | None:
     """sum(x * c) -> sum(x) * c, for a constant c that is neither huge nor tiny."""
     inner = bench.made_by(node.operands[0], Multiply)

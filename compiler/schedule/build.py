@@ -13,6 +13,7 @@ from compiler.schedule.alone import lower_alone
 from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.fuse import Fuser, Group, fuse, node_key
 from compiler.schedule.ir import Arena, Buffer, FedInput, Instance, Place, Result, Schedule
+from compiler.schedule.join_siblings import join_siblings
 from compiler.schedule.placement import Insert
 from compiler.schedule.plan_memory import Life, plan_memory
 from compiler.schedule.share_storage import share_storage
@@ -51,6 +52,7 @@ class _Builder:
             group.nodes.sort(key=lambda n: self.position[node_key(n)])
         if self.fuser.fuse:
             share_storage(self.graph, self.groups, self.fuser, self.position)
+            self.groups = join_siblings(self.groups, self.fuser)
         self.find_needed()
         self.alias_insertions()
         self.alias_updates()
@@ -147,7 +149,9 @@ class _Builder:
         for first, second in self.extra_edges:
             below[first.number].append(second)
             waiting[second.number] += 1
-        rank = {g.number: max(self.position[node_key(n)] for n in g.nodes) for g in self.groups}
+        rank = {g.number: min(self.position[node_key(n)] for n in g.nodes) for g in self.groups}
+        for number in [n for n, needed in waiting.items() if needed == 0 and below[n]]:
+            rank[number] = min(rank[group.number] for group in below[number])  # fills a buffer just before its use
         by_number = {g.number: g for g in self.groups}
         ready = [(rank[n], n) for n, count_ in waiting.items() if count_ == 0]
         heapq.heapify(ready)

@@ -38,6 +38,7 @@ class _Sharing:
     position: dict[int, int]
     outputs: set[int]
     fresh: int
+    written: set[int] = field(default_factory=set[int])  # what would have to be stored for the value in question
     copies: dict[tuple[int, int], Value] = field(default_factory=dict[tuple[int, int], Value])
 
     def run(self) -> None:
@@ -45,10 +46,31 @@ class _Sharing:
             for node in group.nodes:
                 if isinstance(node.op, Insert):
                     self.read_from(node, node.op, group)
-        for group in self.groups:
-            for node in tuple(group.nodes):
+        for group in reversed(self.groups):
+            for node in reversed(tuple(group.nodes)):  # what needs a value is made again before the value itself
                 if self.is_cheap(node):
                     self.make_again(node, group)
+        made = {value.index for value in self.copies.values()}
+        for group in self.groups:
+            if any(node_key(node) in made for node in group.nodes):
+                self.put_in_order(group)
+
+    def put_in_order(self, group: Group) -> None:
+        """Each node behind those of the group that it reads."""
+        waiting = {node_key(node): node for node in group.nodes}
+        ordered: list[Node] = []
+
+        def visit(node: Node) -> None:
+            if waiting.pop(node_key(node), None) is None:
+                return
+            for link in self.fuser.node_links[node_key(node)]:
+                if self.fuser.home.get(link.source.index) is group:
+                    visit(self.maker(link))
+            ordered.append(node)
+
+        for node in group.nodes:
+            visit(node)
+        group.nodes[:] = ordered
 
     def outside(self, value: Value, home: Group) -> Iterator[tuple[Group, Node, int]]:
         """The readers of a value in other groups, with the number of the link."""
@@ -61,11 +83,13 @@ class _Sharing:
 
     def replace(self, reader: Node, number: int, link: Link) -> None:
         links = list(self.fuser.node_links[node_key(reader)])
-        links[number] = link
+        before, links[number] = links[number], link
         self.fuser.node_links[node_key(reader)] = tuple(links)
-        known = self.fuser.readers.setdefault(link.source.index, [])
-        if reader not in known:
-            known.append(reader)
+        for source in (before.source, link.source):
+            known = [node for node in self.fuser.readers.get(source.index, ()) if node is not reader]
+            if any(other.source == source for other in links):
+                known.append(reader)
+            self.fuser.readers[source.index] = known
 
     # what is stored as a part of another value
 
@@ -108,6 +132,7 @@ class _Sharing:
         if not readers or count(elements(value.type.shape)) < SMALL * SMALL:
             return
         cost = 0
+        self.written = set()
         for group in groups.values():
             here = [(reader, number) for g, reader, number in readers if g is group]
             fits = all(self.at_own_element(group, reader, number) for reader, number in here)
@@ -124,6 +149,22 @@ class _Sharing:
             for reader, number in mine:
                 before = self.fuser.node_links[node_key(reader)][number]
                 self.replace(reader, number, Link(again, before.form, before.forms))
+        self.remove_unread(node, home)
+
+    def remove_unread(self, node: Node, home: Group) -> None:
+        """Take a node that nothing reads any more out of its group, and what was there for it alone."""
+        value = node.results[0]
+        is_free = node.op.category is Category.ELEMENTWISE and value.index not in self.outputs
+        if not is_free or self.fuser.readers.get(value.index) or node not in home.nodes:
+            return
+        home.nodes.remove(node)
+        self.copies = {key: copy for key, copy in self.copies.items() if copy != value}
+        for link in self.fuser.node_links[node_key(node)]:
+            known = self.fuser.readers[link.source.index]
+            if node in known:
+                known.remove(node)
+            if self.fuser.home.get(link.source.index) is home:
+                self.remove_unread(self.fuser.links.producers[link.source.index], home)
 
     def at_own_element(self, group: Group, reader: Node, number: int) -> bool:
         if isinstance(reader.op, CONTRACTIONS) or reader.op.category is Category.INDEXING:
@@ -142,11 +183,18 @@ class _Sharing:
             if self.is_stored(link):
                 total += link.source.type.dtype.size
                 continue
-            further = self.cost(self.fuser.links.producers[link.source.index], group, budget - 1)
+            if not self.is_cheap(self.maker(link)):
+                total += link.source.type.dtype.size * (1 if link.source.index in self.written else 2)
+                self.written.add(link.source.index)
+                continue
+            further = self.cost(self.maker(link), group, budget - 1)
             if further is None or link.form != IDENTITY:
                 return None
             total += further
         return total
+
+    def maker(self, link: Link) -> Node:
+        return self.fuser.links.producers[link.source.index]
 
     def is_free(self, link: Link, node: Node, group: Group) -> bool:
         """Whether the operand is small, made in place, or read by the group already."""
@@ -159,9 +207,11 @@ class _Sharing:
         )
 
     def is_stored(self, link: Link) -> bool:
-        """Whether the operand lies in memory in any case, or could not be made again."""
+        """Whether the operand lies in memory in any case."""
         home = self.fuser.home.get(link.source.index)
-        if home is None or not self.is_cheap(self.fuser.links.producers[link.source.index]):
+        if home is None or link.source.index in self.outputs or home.alone:
+            return True
+        if isinstance(self.fuser.links.producers[link.source.index].op, Insert):
             return True
         return any(True for _ in self.outside(link.source, home))
 
@@ -171,10 +221,8 @@ class _Sharing:
         if key not in self.copies:
             links = [
                 link
-                if self.is_free(link, node, group) or self.is_stored(link)
-                else Link(
-                    self.copied(self.fuser.links.producers[link.source.index], group, reader), link.form, link.forms
-                )
+                if self.is_free(link, node, group) or self.is_stored(link) or not self.is_cheap(self.maker(link))
+                else Link(self.copied(self.maker(link), group, reader), link.form, link.forms)
                 for link in self.fuser.node_links[node_key(node)]
             ]
             value = Value(self.fresh, node.results[0].type)
@@ -185,8 +233,7 @@ class _Sharing:
             fuser.node_links[value.index] = tuple(links)
             for link in links:
                 fuser.readers.setdefault(link.source.index, []).append(again)
-            made = sum(number == group.number for _, number in self.copies)
-            group.nodes.insert(made, again)  # before all others: it needs nothing of the group but what stands there
+            group.nodes.append(again)
             group.spaces[value.index] = Space.FULL
             self.position[value.index] = self.position[node_key(reader)]
             self.copies[key] = value
