@@ -59,12 +59,12 @@ __all__ = [
     "compile_evaluation",
     "compile_prediction",
     "compile_training",
+    "data_dimensions",
     "explain",
     "format_source",
     "function",
     "initialise",
     "load",
-    "data_dimensions",
     "load_text",
     "plan",
     "render",
@@ -97,15 +97,15 @@ def load_text(
     return programs.load(Source(name, text), experiment, overrides, dimensions_of)
 
 
+def data_dimensions(program: Program) -> dict[str, int]:
+    """The dimensions of a program that its data decided, by name."""
+    return programs.data_dimensions(program)
 
 
 def check(path: str | Path, dimensions_of: DimensionsOf | None = None) -> tuple[Diagnostic, ...]:
     """Every error and warning of a file; `dimensions_of` as in `load`."""
     return programs.check(Path(path), dimensions_of)
 
-def data_dimensions(program: Program) -> dict[str, int]:
-    """The dimensions of a program that its data decided, by name."""
-    return programs.data_dimensions(program)
 
 def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> None:
     """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
