@@ -15,6 +15,7 @@ from compiler.diagnostics import DataError, UsageError
 from compiler.driver import Array
 from runtime.cli.common import add_compilation, add_json, add_program, compile_options, model_file, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.data.dimensions import dimensions_of
 from runtime.files import explain, replace_file
 from runtime.png import png_bytes
 from runtime.preview import Preview, preview
@@ -39,8 +40,9 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    program = driver.load(model_file(arguments.file), arguments.experiment, tuple(arguments.settings))
     path = None if arguments.data is None else Path(arguments.data)
+    asked = dimensions_of(path)
+    program = driver.load(model_file(arguments.file), arguments.experiment, tuple(arguments.settings), asked)
     seen = preview(program, path, arguments.epoch, arguments.sample, compile_options(arguments))
     for note in seen.notes:
         say_labelled("note", note)
