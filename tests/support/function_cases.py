@@ -444,6 +444,14 @@ HELPERS = (
         lambda x: (x - x.mean((2, 3), keepdims=True)) / np.sqrt(x.var((2, 3), keepdims=True) + 1e-3),
         ("x",),
     ),
+    FunctionCase("vector", "x * vector([1.0, -2.5, 3, 0.1])", {"x": CUBE}, lambda x: x * [1.0, -2.5, 3, 0.1], ("x",)),
+    FunctionCase(
+        "normalize",
+        "normalize(mean = [1.0, 2.0, 3.0], deviation = [0.5, 4.0, 0.1])(x)",
+        {"x": CUBE.reshape(2, 3, 2, 2)},
+        lambda x: (x - np.array([[[1.0]], [[2.0]], [[3.0]]])) / np.array([[[0.5]], [[4.0]], [[0.1]]]),
+        ("x",),
+    ),
     FunctionCase("symmetric", "symmetric(u)", {"u": _UNIFORM}, lambda u: 2 * u - 1),
     FunctionCase(
         "gaussian",
