@@ -138,7 +138,7 @@ def nominal_rows(axes: tuple[OuterAxis, ...], batch: int) -> int:
 def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batch: int) -> int:
     """Tiles of rows whose left operand fits in the second-level cache beside a panel; 0 for all of them."""
     elements = nominal_depth(contract.k, batch)
-    room = machine.l2_bytes * 3 // 4 - elements * shape.width * contract.dtype.size
+    room = machine.l2_bytes // 2 - elements * shape.width * contract.dtype.size
     fits = max(2, room // max(1, elements * contract.dtype.size * shape.rows))
     tiles = -(-nominal(contract.m, batch) // shape.rows)
     if tiles <= fits or shape.lines > 1:
