@@ -28,6 +28,7 @@ SECTIONS = (
     ("Activations", "activations.dl"),
     ("Losses", "losses.dl"),
     ("Metrics", "metrics.dl"),
+    ("Images", "images.dl"),
     ("Augmentations", "augmentations.dl"),
     ("Initialisers", "initializers.dl"),
     ("Optimizers", "optimizers/"),
