@@ -58,6 +58,7 @@ __all__ = [
     "compile_augmentation",
     "compile_evaluation",
     "compile_prediction",
+    "compile_schedule",
     "compile_training",
     "data_dimensions",
     "explain",
@@ -133,6 +134,11 @@ def compile_evaluation(program: Program, options: Options) -> Executable:
 def compile_prediction(program: Program, options: Options) -> Executable:
     """The model's outputs."""
     return program_executable(program, "prediction", options)
+
+
+def compile_schedule(program: Program, options: Options) -> Executable:
+    """The rate of each step, `lr`, with the arithmetic of the training step and without the rest of it."""
+    return program_executable(program, "schedule", options)
 
 
 def function(source: str, name: str, config: Mapping[str, SettingValue], options: Options) -> CompiledFunction:

@@ -53,6 +53,20 @@ def augmentation_graph(program: Program) -> Graph:
     return program.augmentation
 
 
+def schedule_graph(program: Program) -> Graph:
+    """The rate of a step, `lr`, as the first rule of the training step computes it."""
+    plan = _plan_of(program, "schedule_graph")
+    builder = GraphBuilder("schedule")
+    rate = builder.input(plan.rules[0].rate, Role.SETTING, TensorType(DType.F32))
+    steps = builder.input("step", Role.STEP, TensorType(DType.I64))
+    if plan.schedule is not None:
+        known = {"lr": rate, "t": builder.emit(Cast(DType.F32), steps)}
+        inputs = [known.get(i.name) or builder.input(i.name, Role.SETTING, i.value.type) for i in plan.schedule.inputs]
+        rate = builder.inline(plan.schedule, inputs)["lr"]
+    builder.output("lr", Role.OUTPUT, rate)
+    return builder.build()
+
+
 def initial_graph(program: Program) -> Graph:
     """The first content of each tensor of a program, in place."""
     builder = GraphBuilder("initialise")
@@ -75,6 +89,7 @@ GRAPHS: Mapping[str, Callable[[Program], Graph]] = {
     "evaluation": evaluation_graph,
     "prediction": prediction_graph,
     "augmentation": augmentation_graph,
+    "schedule": schedule_graph,
     "initialisation": initial_graph,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -90,6 +91,17 @@ def whole_number(least: int) -> Callable[[str], int]:
         return value
 
     return convert
+
+
+def positive_number(text: str) -> float:
+    """An argument type: a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"wants a number above 0, not `{text}`")
+    return value
 
 
 def key_value(text: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("new", "Start a project: a small model with data that trains at once", "runtime.cli.new"),
     Command("check", "Report every mistake in model files", "runtime.cli.check"),
+    Command("lr", "Find a learning rate, or show the schedule of one", "runtime.cli.learning_rate"),
     Command("train", "Train a model and save the run", "runtime.cli.train"),
     Command("eval", "Measure loss and metrics of a trained model", "runtime.cli.evaluate"),
     Command("predict", "Apply a trained model to a file of inputs", "runtime.cli.predict"),

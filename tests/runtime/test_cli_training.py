@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -257,3 +260,71 @@ def test_spoilt_weights_are_not_saved(model: str, capsys: pytest.CaptureFixture[
     error = Output(capsys).err
     assert "became NaN or infinite at step" in error
     assert "hint: lower the rate" in error
+
+
+def _failing(code: int, *names: str) -> Callable[[Path, str], Any]:
+    """`Path.open` on a disk where writing to files of these names fails."""
+    original = Path.open
+
+    def opened(path: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+        if path.name in names and mode != "r":
+            raise OSError(code, os.strerror(code), str(path))
+        return original(path, mode, *arguments, **named)
+
+    return opened
+
+
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        ("weights.safetensors", "the checkpoint of step 9 cannot be written: the disk is full"),
+        ("metrics.jsonl", "run/metrics.jsonl: the disk is full"),
+    ],
+)
+def test_a_disk_that_fills_up_while_training(
+    file: str, what: str, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", _failing(errno.ENOSPC, file))
+        assert main(["train", model, "--out", "run"]) == 1
+    errors = Output(capsys).err
+    assert what in errors
+    assert "hint: free some space" in errors
+    assert "fault of dlc" not in errors
+    with open_run(Path("run"), for_writing=True) as run:
+        assert run.notes == (), "the run was closed all the same"
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_cannot_be_written(
+    code: int, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(path: Path, *arguments: Any, **named: Any) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    assert main(["train", model]) == 1
+    errors = Output(capsys).err
+    assert "error: runs: no permission" in errors
+    assert "hint: check the permissions" in errors
+
+
+def test_data_that_goes_away_in_the_middle_of_an_epoch(model: str, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is in memory by then."""
+    compile_training = driver.compile_training
+
+    def compiled(program: Any, options: Any) -> Any:
+        executable = compile_training(program, options)
+        step = executable.run
+
+        def run_and_remove(*arguments: Any, **named: Any) -> Any:
+            Path("rows.csv").unlink(missing_ok=True)
+            return step(*arguments, **named)
+
+        executable.run = run_and_remove
+        return executable
+
+    monkeypatch.setattr(driver, "compile_training", compiled)
+    assert main(["train", model, "--out", "other"]) == 0
+    assert not Path("rows.csv").exists()
+    assert last_weights("other") == last_weights(run)

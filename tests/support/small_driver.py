@@ -41,15 +41,25 @@ class SmallTensors:
         self.arrays[name][...] = values
 
 
-def load(path: str | Path, experiment: str | None = None, overrides: tuple[tuple[str, str], ...] = ()) -> Program:
+def load(
+    path: str | Path,
+    experiment: str | None = None,
+    overrides: tuple[tuple[str, str], ...] = (),
+    dimensions_of: object = None,
+) -> Program:
+    del dimensions_of
     return load_text(Path(path).read_text(encoding="utf-8"), str(path), experiment, overrides)
 
 
 def load_text(
-    text: str, name: str, experiment: str | None = None, overrides: tuple[tuple[str, str], ...] = ()
+    text: str,
+    name: str,
+    experiment: str | None = None,
+    overrides: tuple[tuple[str, str], ...] = (),
+    dimensions_of: object = None,
 ) -> Program:
     """Each line of `text` is `key = value`, for the keys below."""
-    del experiment
+    del experiment, dimensions_of
     source = Source(name, text)
     span = Span(source, 1, 1, 1, 2)
     values: dict[str, object] = {
@@ -178,6 +188,7 @@ class SmallPlan:
 
 
 FUNCTIONS = {
+    "data_dimensions": lambda program: {},
     "load": load,
     "load_text": load_text,
     "allocate": allocate,

@@ -1,0 +1,1 @@
+"""Figures of trainings and models. Of the whole program, only this package imports matplotlib."""

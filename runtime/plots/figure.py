@@ -1,0 +1,56 @@
+"""Figures in the style of all plots, and the files that they become."""
+
+# Keyword arguments have no types in matplotlib's stubs.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from compiler.diagnostics import UsageError
+from runtime.files import explain
+from runtime.optional import missing
+
+try:
+    from matplotlib import rc_context  # pyright: ignore[reportUnknownVariableType]
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise missing("matplotlib", "plot", "a plot") from error
+
+__all__ = ["FORMATS", "Axes", "Figure", "new_axes", "new_figure", "write_figure"]
+
+FORMATS = (".png", ".svg", ".pdf")
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "dlc",  # the same figure gives the same file
+}
+
+
+def new_figure(width: float = 7.0, height: float = 4.2) -> Figure:
+    """An empty figure; sizes in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def new_axes(figure: Figure, title: str, across: str, up: str) -> Axes:
+    """The only axes of a figure, with their labels."""
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize="medium")
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.grid(alpha=0.3)
+    return axes
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of the path's ending. Raises UsageError."""
+    if path.suffix not in FORMATS:
+        raise UsageError(f"the format of {path} is not known", f"give a name that ends in {', '.join(FORMATS)}")
+    metadata = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
+    try:
+        with rc_context(_STYLE):
+            figure.savefig(path, dpi=150, metadata=metadata)
+    except OSError as error:
+        message, fix = explain(error)
+        raise UsageError(f"{path}: {message}", fix) from error
