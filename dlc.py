@@ -42,6 +42,7 @@ from runtime.position import Position
 from runtime.prediction import Predictor
 from runtime.reporting.events import EpochEnded, Event, TrainingEnded, ignore
 from runtime.reporting.settings import value_text
+from runtime.start_weights import start_weights_of, take_over_weights
 from runtime.tensor_files import write_tensors
 from runtime.threads import usable_threads
 from runtime.trained import Trained, open_trained_run, program_of_run
@@ -256,14 +257,14 @@ class Model:
 
     def _tensors(self) -> Tensors:
         if self._present is None:
-            self._present = fresh_tensors(self._program, self._options)
+            self._present = _start_tensors(self._program, self._options)
         return self._present
 
     def _tensors_for(self, program: driver.Program) -> Tensors:
         """New optimizer states beside the present weights, which a changed setting may no longer fit."""
-        tensors = fresh_tensors(program, self._options)
         if self._present is None:
-            return tensors
+            return _start_tensors(program, self._options)
+        tensors = fresh_tensors(program, self._options)
         for name in weight_names(program):
             if name not in self._present.names() or self._present[name].shape != tensors[name].shape:
                 raise UsageError(f"the new settings change the shape of `{name}`", "load the model with them instead")
@@ -300,6 +301,15 @@ def _parts(
         )
     loaded = load_data(program, None if data is None else Path(data))
     return Parts(loaded.train, loaded.validation, loaded.test), loaded.preparation
+
+
+def _start_tensors(program: driver.Program, options: Options) -> Tensors:
+    """The start values of the seed, or the weights that `init_from` names."""
+    tensors = fresh_tensors(program, options)
+    start = start_weights_of(program)
+    if start is not None:
+        take_over_weights(program, tensors, start)
+    return tensors
 
 
 def _result(end: TrainingEnded, keeper: MemoryKeeper) -> TrainingResult:

@@ -14,12 +14,13 @@ from compiler.frontend.program import (
     SAMPLE_NUMBERS,
     DataQuestion,
     DataSource,
-    InputSpec,
     DimensionsOf,
+    InputSpec,
     ParameterSpec,
     Program,
     Setting,
     SettingValue,
+    StartWeights,
     Training,
 )
 from compiler.interface import Array, Executable, Options, Results, Tensors, View
@@ -35,17 +36,18 @@ __all__ = [
     "SAMPLE_NUMBERS",
     "Array",
     "CacheInfo",
-    "DataSource",
     "DataQuestion",
+    "DataSource",
+    "DimensionsOf",
     "Executable",
     "InputSpec",
     "Options",
-    "DimensionsOf",
     "ParameterSpec",
     "Program",
     "Results",
     "Setting",
     "SettingValue",
+    "StartWeights",
     "Tensors",
     "Training",
     "View",
@@ -111,14 +113,14 @@ def check(path: str | Path, dimensions_of: DimensionsOf | None = None) -> tuple[
 def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> None:
     """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
 
-    kinds: of `initialisation training augmentation evaluation prediction`.
+    kinds: of `initialisation training augmentation evaluation prediction schedule`; `training N` of a later phase.
     """
     executables.compile_ahead(program, kinds, options)
 
 
-def compile_training(program: Program, options: Options) -> Executable:
-    """One step of training: forward, loss, gradients, update, metrics."""
-    return program_executable(program, "training", options)
+def compile_training(program: Program, options: Options, phase: int = 0) -> Executable:
+    """One step of training: forward, loss, gradients, update, metrics. Later phases have less frozen."""
+    return program_executable(program, f"training {phase}" if phase else "training", options)
 
 
 def compile_augmentation(program: Program, options: Options) -> Executable:

@@ -150,8 +150,8 @@ _SYNTAX: tuple[ErrorEntry, ...] = (
         "an unknown type",
         "After the `:` of a setting stands one of `int float bool string axis fn layer init schedule`. After "
         "the `:` of a tensor stands an element type (`f32 f64 i32 i64 u8 bool bf16`), a shape in square "
-        "brackets, or both: `i32[batch, time]`. A scalar is `f32[]`. A shape alone is one of floats; `any[batch, time]` "
-        "takes every element type.",
+        "brackets, or both: `i32[batch, time]`. A scalar is `f32[]`. A shape alone is of floats; `any[batch]` takes "
+        "every element type.",
         "fn f(n: integer)(x) = n * x",
         "fn f(n: int)(x) = n * x",
     ),

@@ -114,7 +114,7 @@ def allocate(program: Program, options: Options) -> TensorStore:
     if program.plan is not None:
         specs += [
             _spec(f"{rule.parameter}:{state.name}", Role.OPTIMIZER_STATE, state.type, options)
-            for rule in program.plan.rules
+            for rule in program.plan.every_rule
             for state in rule.states
         ]
     return TensorStore(specs)

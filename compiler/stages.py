@@ -14,13 +14,13 @@ from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.targets.cpu.lower import Lowered, lower
 from compiler.targets.cpu.machine import Machine
-from compiler.training_step import GRAPHS
+from compiler.training_step import graph_of_kind
 from compiler.types import DType
 
 
 def graph_of(program: Program, kind: str) -> Graph:
-    """One of the graphs of a program, by its name in GRAPHS."""
-    return GRAPHS[kind](complete(program))
+    """One of the graphs of a program, by its kind: `training`, `training 1` of a later phase, `evaluation`, …"""
+    return graph_of_kind(complete(program), kind)
 
 
 def prepared(graph: Graph, options: Options) -> Graph:

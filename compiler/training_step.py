@@ -18,13 +18,16 @@ from compiler.ops.spreading import Sum
 from compiler.types import DType, TensorType
 
 
-def training_step(program: Program) -> Graph:
-    """Forward, loss, gradients, clipping, update and metrics in one graph.
+def training_step(program: Program, phase: int = 0) -> Graph:
+    """Forward, loss, gradients, clipping, update and metrics in one graph. Phase 0 is the first of the training.
 
     Outputs: each trained parameter, each optimizer state (`PATH:STATE`) and each state of the model, which update the
     inputs of their names; then `loss`, the metrics and `lr`, the scheduled rate of the first rule.
     """
     plan = _plan_of(program, "training_step")
+    if phase:
+        later = plan.phases[phase - 1]
+        program, plan = replace(program, training=later.training), replace(plan, rules=later.rules)
     step = _Step(program, plan)
     step.differentiate()
     step.clip()
@@ -73,7 +76,7 @@ def initial_graph(program: Program) -> Graph:
     key = builder.input("seed", Role.SEED, TensorType(DType.I64))
     firsts = [(spec.path, spec.role, spec.type, spec.initializer) for spec in program.parameters]
     if program.plan is not None:
-        for rule in program.plan.rules:
+        for rule in program.plan.every_rule:
             for state in rule.states:
                 name = f"{rule.parameter}:{state.name}"
                 firsts.append((name, Role.OPTIMIZER_STATE, state.type, state.initializer))
@@ -82,6 +85,12 @@ def initial_graph(program: Program) -> Graph:
         value = builder.inline(graph, [key] * len(graph.inputs))["value"]
         builder.output(name, role, value, updates=name)
     return builder.build()
+
+
+def graph_of_kind(program: Program, kind: str) -> Graph:
+    """One of GRAPHS, or `training N` of a later phase."""
+    name, _, phase = kind.partition(" ")
+    return training_step(program, int(phase)) if phase else GRAPHS[name](program)
 
 
 GRAPHS: Mapping[str, Callable[[Program], Graph]] = {
@@ -139,7 +148,8 @@ class _Step:
 
     def differentiate(self) -> None:
         """The gradient of the loss for each trained parameter; zeros where the loss does not depend on it."""
-        trained = [spec for spec in self.program.parameters if spec.role is Role.PARAMETER and not spec.frozen]
+        ruled = {rule.parameter for rule in self.plan.rules}
+        trained = [spec for spec in self.program.parameters if spec.path in ruled]
         values = [self._input(spec.path, Role.PARAMETER, spec.type) for spec in trained]
         found = gradients_of(self.builder, tuple(self.builder.nodes), self.forward["loss"], values)
         for spec, gradient in zip(trained, found, strict=True):
@@ -180,12 +190,19 @@ class _Step:
         for rule in self.plan.rules:
             spec = specs[rule.parameter]
             with self.builder.at(_place_of(spec, Direction.UPDATE)):
-                count = Term(self.builder, self.builder.emit(Cast(DType.F32), steps)) + 1
-                results = self._apply(rule, count.value, self._rate(rule, steps))
+                results = self._apply(rule, self._count(rule, steps), self._rate(rule, steps))
                 self.builder.output(spec.path, Role.PARAMETER, results["p"], updates=spec.path)
             states.extend((f"{rule.parameter}:{state.name}", results[state.name]) for state in rule.states)
         for name, value in states:
             self.builder.output(name, Role.OPTIMIZER_STATE, value, updates=name)
+
+    def _count(self, rule: UpdateRule, steps: Value) -> Value:
+        """The number of the update, from 1: a parameter that was frozen at first begins to count when it is not."""
+        count = Term(self.builder, self.builder.emit(Cast(DType.F32), steps)) + 1
+        if rule.since:
+            in_epoch = self._input("steps_per_epoch", Role.SETTING, TensorType(DType.F32))
+            count = count - rule.since * Term(self.builder, in_epoch)
+        return count.value
 
     def _apply(self, rule: UpdateRule, count: Value, rate: Value) -> dict[str, Value]:
         path = rule.parameter

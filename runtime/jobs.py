@@ -12,10 +12,12 @@ from runtime.data.loading import LoadedData, load_training_data, source_at
 from runtime.data.part import Part
 from runtime.evaluation import Evaluator
 from runtime.model import length_of, parameter_count, resolved_settings, runtime_settings, training_of
+from runtime.phases import compiled_step, kind_at
 from runtime.position import Position
 from runtime.precision import in_precision
 from runtime.reporting.events import TrainingStarted
 from runtime.samples import numbered
+from runtime.start_weights import WeightsReport
 from runtime.training import LOSS, Job, Keeper
 
 
@@ -37,13 +39,13 @@ def load_data(program: Program, path: Path | None) -> LoadedData:
     return load_training_data(program.inputs, source, plan.validation, plan.test, plan.seed)
 
 
-def compile_ahead(program: Program, parts: Parts, options: Options) -> None:
-    """Compile at once what `fresh_tensors` and `job_of` will ask for."""
-    kinds = ["initialisation", "training"]
+def compile_ahead(program: Program, parts: Parts, options: Options, step: int = 0) -> None:
+    """Compile at once what `fresh_tensors`, `job_of` and the training from `step` on will ask for."""
+    length = length_of(training_of(program), len(parts.train.rows))
+    kinds = ["initialisation", kind_at(program, step // length.steps_per_epoch)]
     if parts.validation is not None or parts.test is not None:
         kinds.append("evaluation")
-    batch = length_of(training_of(program), len(parts.train.rows)).batch
-    driver.compile_ahead(program, kinds, replace(options, batch=batch))
+    driver.compile_ahead(program, kinds, replace(options, batch=length.batch))
 
 
 def fresh_tensors(program: Program, options: Options) -> Tensors:
@@ -63,7 +65,7 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
     if parts.validation is not None or parts.test is not None:
         evaluator = Evaluator(driver.compile_evaluation(program, options), length.batch, settings, options.dtype)
     return Job(
-        step=driver.compile_training(program, options),
+        step=compiled_step(program, options, length.steps_per_epoch),
         evaluator=evaluator,
         tensors=tensors,
         settings=settings,
@@ -78,8 +80,8 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
     )
 
 
-def start_of(program: Program, job: Job, position: Position) -> TrainingStarted:
-    """The first event of a training."""
+def start_of(program: Program, job: Job, position: Position, weights: WeightsReport | None = None) -> TrainingStarted:
+    """The first event of a training; `weights` are those that it starts from."""
     parts = {"train": job.train, "validation": job.validation, "test": job.test}
     return TrainingStarted(
         model=program.model,
@@ -91,4 +93,5 @@ def start_of(program: Program, job: Job, position: Position) -> TrainingStarted:
         total_steps=job.length.total_steps,
         step=position.step,
         settings=resolved_settings(program, job.length),
+        weights=weights,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compiler import driver
 from compiler.diagnostics import CheckpointError, UsageError
-from compiler.driver import Options, Program, Tensors
+from compiler.driver import Options, Program, StartWeights, Tensors
 from runtime.checkpoint import Checkpoint, newest_checkpoint
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData
@@ -19,13 +19,13 @@ from runtime.keepers import MemoryKeeper, RunKeeper
 from runtime.model import resolved_settings, training_of, weight_names
 from runtime.position import Position
 from runtime.run_directory import RunDirectory, create_run, open_run
+from runtime.start_weights import WeightsReport, start_weights_of, take_over_weights
 from runtime.trained import (
     Choices,
     Overrides,
     choices_of,
     program_of,
     put_weights,
-    take_over_weights,
     with_data,
 )
 from runtime.training import Job
@@ -43,7 +43,7 @@ class Request:
     overrides: Overrides
     data: Path | None
     out: Path | None
-    init_from: Path | None
+    init_from: StartWeights | None
     options: Options
     command_line: Sequence[str] = ()
 
@@ -57,6 +57,7 @@ class Session:
     position: Position
     notes: tuple[str, ...]
     directory: RunDirectory | None = None
+    weights: WeightsReport | None = None  # what a new training starts from
 
 
 def prepared(request: Request) -> Session:
@@ -81,6 +82,8 @@ def begun(request: Request) -> Session:
     directory.write_json("settings.json", _settings(program, choices, session.job))
     directory.write_json("environment.json", environment(request.command_line, request.options.threads))
     directory.write_json("data.json", data.summary)
+    if session.weights is not None:
+        directory.write_json("init_from.json", session.weights.to_json())
     directory.log("training began")
     keeper = _keeper(directory, program, session.job.tensors)
     return replace(session, job=replace(session.job, keeper=keeper), directory=directory)
@@ -109,7 +112,7 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     _refuse_changed_data(directory, data)
     found = newest_checkpoint(directory.checkpoints)
     parts = Parts(data.train, data.validation, data.test)
-    compile_ahead(program, parts, options)
+    compile_ahead(program, parts, options, found.checkpoint.position.step)
     tensors = fresh_tensors(program, options)
     put_weights(program, tensors, found.checkpoint.weights, found.path)
     _put_optimizer_states(program, tensors, found.checkpoint, found.path)
@@ -133,20 +136,16 @@ def _program(request: Request) -> Program:
 
 
 def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:
-    plan = training_of(program)
     data = load_data(program, request.data)
     parts = Parts(data.train, data.validation, data.test)
     compile_ahead(program, parts, request.options)
     tensors = fresh_tensors(program, request.options)
-    notes = list(data.notes)
-    init_from = request.init_from
-    if init_from is None and plan.init_from is not None:
-        init_from = request.file.parent / plan.init_from
-    if init_from is not None:
-        notes += take_over_weights(program, tensors, init_from)
+    start = request.init_from or start_weights_of(program)
+    weights = None if start is None else take_over_weights(program, tensors, start)
+    notes = [*data.notes, *(() if weights is None else weights.lines())]
     keeper = MemoryKeeper(tensors, weight_names(program))
     job = job_of(program, parts, tensors, request.options, keeper)
-    return Session(program, job, Position(), tuple(notes)), data
+    return Session(program, job, Position(), tuple(notes), weights=weights), data
 
 
 def _keeper(directory: RunDirectory, program: Program, tensors: Tensors) -> RunKeeper:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from compiler import driver
-from compiler.diagnostics import CheckpointError, UsageError
+from compiler.diagnostics import CheckpointError
 from compiler.driver import Array, DataSource, Options, Program, Tensors
-from runtime.checkpoint import Found, best_checkpoint, newest_checkpoint
+from runtime.checkpoint import best_checkpoint, newest_checkpoint
 from runtime.data.dimensions import dimensions_if_there, dimensions_of
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.files import JsonValue
@@ -115,13 +115,11 @@ def located_in(program: Program, folder: Path) -> Program:
     def located_part(part: float | DataSource | None) -> float | DataSource | None:
         return part if isinstance(part, float | int) else located(part)
 
-    init_from = None if plan.init_from is None else str(folder / Path(plan.init_from).expanduser())
     plan = replace(
         plan,
         data=located(plan.data),
         validation=located_part(plan.validation),
         test=located_part(plan.test),
-        init_from=init_from,
     )
     return replace(program, plan=plan)
 
@@ -174,24 +172,3 @@ def put_weights(program: Program, tensors: Tensors, weights: Mapping[str, Array]
         raise CheckpointError(message, place, "use the model file and the settings that the weights were trained with")
     for name in wanted:
         tensors.write(name, weights[name])
-
-
-def take_over_weights(program: Program, tensors: Tensors, source: Path) -> list[str]:
-    """Start from the weights of a safetensors file or a run, by name; what does not fit keeps its start value.
-
-    Gives remarks for the user. Raises CheckpointError where nothing fits, and UsageError where there is no such file.
-    """
-    if source.is_dir():
-        found: Found = best_checkpoint(open_run(source).checkpoints)
-        weights, source = found.checkpoint.weights, found.path
-    elif source.exists():
-        weights = read_tensors(source)
-    else:
-        raise UsageError(f"there is no file {source} to take weights from", "check the path")
-    match = match_tensors(weights, {spec.path: tensors[spec.path].shape for spec in program.parameters})
-    if not match.matched:
-        message = f"no tensor fits {program.model}:\n" + "\n".join(match.lines())
-        raise CheckpointError(message, source, "rename the layers of the model, or the tensors")
-    for name in match.matched:
-        tensors.write(name, weights[name])
-    return [f"{len(match.matched)} of {len(program.parameters)} tensors start from {source}", *match.lines()]

@@ -11,7 +11,7 @@ from compiler.frontend.builtin_table import Builtin, Required
 from compiler.frontend.failures import Failure, Poisoned
 from compiler.frontend.gradient_clause import with_own_gradient
 from compiler.frontend.instances import place_of, settle
-from compiler.frontend.machine import MAXIMUM_DEPTH, Frame
+from compiler.frontend.machine import MAXIMUM_DEPTH, Frame, joined
 from compiler.frontend.scope import ModuleScope
 from compiler.frontend.setting_binding import Argument, SettingBinder, counted
 from compiler.frontend.shapes import seen_by_caller
@@ -31,6 +31,7 @@ from compiler.frontend.values import (
     describe,
     holds_tensor,
 )
+from compiler.frontend.walk import statements_of
 from compiler.types import DType
 
 
@@ -326,6 +327,7 @@ class Caller(SettingBinder):
             outer.application,
             dict(bound.settings or {}),
             draws=outer.draws,
+            is_frozen=outer.is_frozen,
         )
         if isinstance(bound, Instance):
             if bound.path is None:
@@ -337,9 +339,18 @@ class Caller(SettingBinder):
             frame.application = f"{bound.path}#{count}"
             frame.draws = [0]
             frame.ordinals = self.ordinals(frame, declaration)
+            frame.is_frozen = self._keeps_its_states(declaration, bound.path)
         if not bound.module.is_library:
             self.user_scopes.add(frame.scope)
         return frame
+
+    def _keeps_its_states(self, declaration: syntax.Callable, path: str) -> bool:
+        """Whether a layer has states, and all of them are frozen."""
+        is_frozen = self.session.is_frozen
+        if is_frozen is None:
+            return False
+        states = [s.name for s in statements_of(declaration.body) if isinstance(s, syntax.StateDeclaration)]
+        return bool(states) and all(is_frozen(joined(path, name)) for name in states)
 
     def depth_check(self, signature: Signature) -> None:
         if self.depth >= MAXIMUM_DEPTH:

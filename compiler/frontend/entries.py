@@ -8,8 +8,9 @@ from compiler.frontend.constants import evaluate_constant
 from compiler.frontend.data_sources import data_source, source_from_path
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
 from compiler.frontend.machine import Session
-from compiler.frontend.program import DataSource
+from compiler.frontend.program import DataSource, StartWeights
 from compiler.frontend.settings import COMMAND_LINE
+from compiler.frontend.start_weights import start_weights
 from compiler.frontend.values import Value, describe
 
 KEYS = [
@@ -29,6 +30,7 @@ KEYS = [
     "augment",
     "init_from",
     "freeze",
+    "unfreeze",
     "early_stop",
     "accumulate",
     "ema",
@@ -37,7 +39,7 @@ KEYS = [
     "seed",
 ]
 _REQUIRED = ("loss", "optimizer", "batch")
-_EXPRESSIONS = ("loss", "metrics", "optimizer", "schedule", "clip", "penalty", "freeze")
+_EXPRESSIONS = ("loss", "metrics", "optimizer", "schedule", "clip", "penalty", "freeze", "unfreeze")
 
 
 class Entries:
@@ -52,8 +54,7 @@ class Entries:
         self.seed = 0
         self.keep: int | None = None
         self.patience: int | None = None
-        self.init_from: str | None = None
-        self.freeze: tuple[str, ...] = ()
+        self.init_from: StartWeights | None = None
         self.data: DataSource | None = None
         self.validation: float | DataSource | None = None
         self.test: float | DataSource | None = None
@@ -113,8 +114,7 @@ class Entries:
             self.steps = None
         self.seed = self._whole("seed", 0) or 0
         self.keep = self._whole("keep", 1)
-        self.init_from = self._text("init_from")
-        self.freeze = self._patterns()
+        self.init_from = self._start_weights()
         self.patience = self._patience()
         self.data = self._data()
         self.validation = self._part("validation")
@@ -154,26 +154,23 @@ class Entries:
             return None
         return value
 
-    def _text(self, key: str) -> str | None:
-        override = self.session.settings.take(key)
+    def _start_weights(self) -> StartWeights | None:
+        override, entry = self.session.settings.take("init_from"), self.written.get("init_from")
         if override is not None:
-            text = override.as_text.value
-            self.session.settings.record(key, text, COMMAND_LINE)
-            return text
-        found = self._constant(key)
-        if found is None:
+            expression = override.as_expression if override.is_call else override.as_text
+        elif entry is not None:
+            expression = entry.value
+        else:
             return None
-        if not isinstance(found[0], str):
-            self._record(failure("E0603", f"`{key}` is the path of a file, not {describe(found[0])}", found[1]))
+        try:
+            found = start_weights(self.session, self.train, expression)
+        except Failure as mistake:
+            self._record(mistake)
             return None
-        return found[0]
-
-    def _patterns(self) -> tuple[str, ...]:
-        expression = self._expressions.get("freeze")
-        if expression is None:
-            return ()
-        items = expression.items if isinstance(expression, syntax.ListLiteral) else (expression,)
-        return tuple(item.value for item in items if isinstance(item, syntax.Text))
+        except Poisoned:
+            return None
+        self.session.settings.record("init_from", found.path, "train" if override is None else COMMAND_LINE)
+        return found
 
     def _patience(self) -> int | None:
         """`early_stop = patience(5)`: epochs without a better validation loss."""

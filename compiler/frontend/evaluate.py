@@ -103,7 +103,7 @@ class Evaluator(Caller):
     def _global(self, name: syntax.Name) -> Value:
         """What a name means outside of the declaration."""
         if name.id == "training":
-            return self.training
+            return self.training and not self.frame.is_frozen
         found = self.frame.module.lookup(Namespace.VALUE, name.id)
         if found is not None:
             if isinstance(found.declaration, syntax.Const):

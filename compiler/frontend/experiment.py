@@ -9,21 +9,23 @@ from typing import TypeVar
 
 from compiler.diagnostics import Note, Source, Span, hint
 from compiler.frontend import syntax
+from compiler.frontend.arithmetic import Formula
 from compiler.frontend.augmentation import augmentation
 from compiler.frontend.entries import KEYS, Entries
 from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
 from compiler.frontend.finish import finished
+from compiler.frontend.freezing import Freezing, freezing_of
 from compiler.frontend.machine import Frame, Session
 from compiler.frontend.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.model_statements import declare_input
 from compiler.frontend.patterns import MATRICES, patterns_of, select
-from compiler.frontend.program import ParameterSpec, Program, Training, UpdateRule
+from compiler.frontend.program import ParameterSpec, Phase, Program, Training, UpdateRule
 from compiler.frontend.scope import Found, ModuleScope, Namespace
 from compiler.frontend.setting_binding import ready, written
 from compiler.frontend.shapes import shown
 from compiler.frontend.tensors import arithmetic, cast, scalar
-from compiler.frontend.updates import Rule, RuleCache, elaborate_clip, elaborate_schedule
+from compiler.frontend.updates import Rule, RuleCache, elaborate_clip, elaborate_schedule, schedule_end
 from compiler.frontend.values import POISON, Axis, FormValue, RunTimeNumber, TensorValue, describe, is_number
 from compiler.graph.ir import Graph, Role
 from compiler.types import DType, TensorType
@@ -53,8 +55,11 @@ class _Experiment:
         self.session, self.train, self.scope = session, train, scope
         self.found, self.model = found, model
         self.entries = Entries(session, train)
-        self.augmentation: Graph | None = None
         session.data = self.entries.data
+        self.schedule_end: Formula | int | float | str | None = None
+        self.augmentation: Graph | None = None
+        self.freezing = Freezing()
+        self.epoch = 0  # the first of the phase that is being elaborated
         for parameter in model.settings:
             if parameter.name in KEYS:
                 raise failure(
@@ -80,6 +85,8 @@ class _Experiment:
         training = self._evaluate("training", True)
         inference = self._evaluate("inference", False)
         plan = self._plan(training)
+        if plan is not None:
+            plan = replace(plan, phases=tuple(self._phase(epoch) for epoch in self.freezing.borders))
         for mistake in self.session.settings.unknown():
             report.add(mistake)
         if report.has_errors or plan is None:
@@ -96,13 +103,37 @@ class _Experiment:
             caller = self._caller(evaluator)
             keywords = [(k.name, written_keyword(k)) for k in self.train.settings]
             bind_model_settings(evaluator, self.model, self.found.scope, keywords, caller)
+            self._freeze(evaluator)
             run_model(evaluator, self.model)
             self._enter_train(evaluator)
             if evaluator.model is not None and evaluator.model.is_sound:
                 add_outputs(evaluator)
                 self._add_loss(evaluator)
-            add_states(evaluator, self._frozen(evaluator))
+            add_states(evaluator, self._frozen())
         return evaluator
+
+    def _phase(self, epoch: int) -> Phase:
+        """The training from an epoch on, in which less is frozen than before."""
+        self.epoch = epoch
+        training = self._evaluate("training", True)
+        return Phase(epoch, training.builder.build(), self._rules(training))
+
+    def _freeze(self, evaluator: Evaluator) -> None:
+        """Layers whose states are frozen must know it before they are evaluated."""
+        freeze, unfreeze = self.entries.expression("freeze"), self.entries.expression("unfreeze")
+        if freeze is None and unfreeze is None:
+            return
+        inside = evaluator.frame
+        evaluator.frame = Frame(self.scope, "train", self.model.name, inside.scope, variables=dict(inside.variables))
+        try:
+            self.freezing = freezing_of(freeze, unfreeze, evaluator.evaluate)
+        finally:
+            evaluator.frame = inside
+        freezing, epoch = self.freezing, self.epoch
+        self.session.is_frozen = lambda path: freezing.is_frozen(path, epoch)
+        if freezing.thaws:
+            steps = "steps_per_epoch"
+            self.session.run_time.setdefault(steps, RunTimeNumber(steps, None, frozenset({steps})))
 
     def _caller(self, evaluator: Evaluator) -> Frame:
         """Where the arguments of `train M(…)` are evaluated: they see the file, not the model."""
@@ -224,8 +255,8 @@ class _Experiment:
         for number, item in enumerate(items):
             prefix = "penalty" if len(items) == 1 else f"penalty.{number}"
             on, form = self._selective(evaluator, Namespace.PENALTY, item, prefix)
-            paths = [spec.path for spec in self._trained(evaluator)]
-            selected = select(on, paths, "on", item.span)
+            paths = [spec.path for spec in self._trained()]
+            selected = select(on, self._ever_trained(), "on", item.span)
             for path in paths:
                 if path in selected:
                     loss = self._plus_penalty(evaluator, loss, form, path, item.span)
@@ -249,18 +280,18 @@ class _Experiment:
         assert isinstance(total, TensorValue)
         return total
 
-    def _trained(self, evaluator: Evaluator) -> list[ParameterSpec]:
+    def _trained(self) -> list[ParameterSpec]:
         """The parameters that are neither states nor frozen."""
-        frozen = self._frozen(evaluator)
         specs = self.session.parameters.values()
-        return [spec for spec in specs if spec.role is Role.PARAMETER and spec.path not in frozen]
+        return [s for s in specs if s.role is Role.PARAMETER and not self.freezing.is_frozen(s.path, self.epoch)]
 
-    def _frozen(self, evaluator: Evaluator) -> frozenset[str]:
-        expression = self.entries.expression("freeze")
-        if expression is None:
-            return frozenset()
-        patterns = patterns_of(evaluator.evaluate(expression), "freeze", expression.span)
-        return select(patterns, self.session.parameters, "freeze", expression.span)
+    def _ever_trained(self) -> list[str]:
+        """The paths of the parameters that some epoch trains."""
+        specs = self.session.parameters.values()
+        return [s.path for s in specs if s.role is Role.PARAMETER and self.freezing.since(s.path) is not None]
+
+    def _frozen(self) -> frozenset[str]:
+        return frozenset(path for path in self.session.parameters if self.freezing.is_frozen(path, self.epoch))
 
     def _selective(
         self, evaluator: Evaluator, namespace: Namespace, expression: syntax.Expression, prefix: str
@@ -280,7 +311,8 @@ class _Experiment:
     def _plan(self, evaluator: Evaluator) -> Training | None:
         """The settings of the step and the run, or None where a mistake hides one."""
         if not self.session.report.has_errors:
-            self.session.parameters.update(self._with_frozen_marks(evaluator))
+            self._attempt(self._check_patterns)
+            self.session.parameters.update(self._with_frozen_marks())
         rules = self._attempt(lambda: self._rules(evaluator))
         schedule = self._attempt(lambda: self._schedule(evaluator))
         clip = self._attempt(lambda: self._clip(evaluator))
@@ -304,7 +336,7 @@ class _Experiment:
             patience=entries.patience,
             keep=entries.keep,
             init_from=entries.init_from,
-            freeze=entries.freeze,
+            schedule_end=self.schedule_end,
         )
 
     def _attempt(self, compute: Callable[[], Result]) -> Result | None:
@@ -324,8 +356,16 @@ class _Experiment:
         finally:
             evaluator.builder.outputs = before
 
-    def _with_frozen_marks(self, evaluator: Evaluator) -> dict[str, ParameterSpec]:
-        frozen = self._frozen(evaluator)
+    def _check_patterns(self) -> None:
+        """Those of keys whose expressions are not evaluated with the parameters at hand."""
+        paths = tuple(self.session.parameters)
+        self.freezing.check(paths)
+        start = self.entries.init_from
+        if start is not None and start.span is not None:
+            select(start.fresh, paths, "fresh", start.span)
+
+    def _with_frozen_marks(self) -> dict[str, ParameterSpec]:
+        frozen = self._frozen()
         specs = self.session.parameters
         return {path: replace(spec, frozen=True) for path, spec in specs.items() if path in frozen}
 
@@ -341,8 +381,7 @@ class _Experiment:
         if self.session.report.has_errors:
             # The parameters are not all known, so that only the forms could be judged.
             raise Poisoned
-        trained = self._trained(evaluator)
-        paths = [spec.path for spec in trained]
+        trained, paths = self._trained(), self._ever_trained()
         selected = [select(form.on, paths, "on", form.on_span) for form in forms]
         cache = RuleCache(self.session)
         return tuple(self._update(cache, forms, selected, spec, expression.span) for spec in trained)
@@ -400,7 +439,7 @@ class _Experiment:
         rule = rules[number]
         decays = rule.decay_on is None or self._decays(rule, spec)
         graph, states = cache.rule(number, rule, spec.path, spec.type, decays)
-        return UpdateRule(spec.path, graph, states, rule.rate)
+        return UpdateRule(spec.path, graph, states, rule.rate, self.freezing.since(spec.path) or 0)
 
     def _decays(self, rule: Rule, spec: ParameterSpec) -> bool:
         if rule.decay_on == (MATRICES,):
@@ -415,6 +454,7 @@ class _Experiment:
         evaluator.span = expression.span
         form = evaluator.evaluate_form(Namespace.SCHEDULE, expression, "schedule")
         assert isinstance(form, FormValue)
+        self.schedule_end = schedule_end(form)
         return elaborate_schedule(self.session, form, expression.span)
 
     def _clip(self, evaluator: Evaluator):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from compiler.diagnostics import Source
 from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.machine import Session
-from compiler.frontend.program import Clip, Program, Training
+from compiler.frontend.program import Clip, Program, Training, UpdateRule
 from compiler.graph.ir import Graph, GraphInput, Node, Role
 from compiler.ops.sources import Constant
 from compiler.types import DType, TensorType
@@ -51,7 +51,15 @@ def finished(
     if plan is not None:
         plan = replace(
             plan,
-            rules=tuple(replace(rule, graph=with_constants(session, rule.graph)) for rule in plan.rules),
+            rules=_rules_with_constants(session, plan.rules),
+            phases=tuple(
+                replace(
+                    phase,
+                    training=with_constants(session, phase.training),
+                    rules=_rules_with_constants(session, phase.rules),
+                )
+                for phase in plan.phases
+            ),
             schedule=None if plan.schedule is None else with_constants(session, plan.schedule),
             clip=None if plan.clip is None else _clip_with_constants(session, plan.clip),
         )
@@ -69,6 +77,10 @@ def finished(
         session.report.warnings,
         None if augmentation is None else with_constants(session, augmentation),
     )
+
+
+def _rules_with_constants(session: Session, rules: tuple[UpdateRule, ...]) -> tuple[UpdateRule, ...]:
+    return tuple(replace(rule, graph=with_constants(session, rule.graph)) for rule in rules)
 
 
 def _clip_with_constants(session: Session, clip: Clip) -> Clip:

@@ -54,6 +54,7 @@ class Frame:
     draws: list[int] = field(default_factory=lambda: [0])
     result: Value = None
     has_result: bool = False
+    is_frozen: bool = False  # `training` is false: what the layer keeps of past steps stays as it is
 
     @property
     def makes_instances(self) -> bool:
@@ -90,6 +91,7 @@ class Session:
     signatures: dict[int, Signature] = field(default_factory=dict[int, Signature])
     ordinals: dict[int, Mapping[int, int]] = field(default_factory=dict[int, "Mapping[int, int]"])
     unknown: set[tuple[str, str, str, str]] = field(default_factory=set[tuple[str, str, str, str]])
+    is_frozen: Callable[[str], bool] | None = None  # of the path of a parameter or state; None where nothing is
     work: int = 0
     frames: int = 0
 

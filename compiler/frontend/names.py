@@ -12,6 +12,7 @@ from compiler.frontend.instances import names_in
 from compiler.frontend.machine import Session
 from compiler.frontend.name_expressions import ExpressionNames
 from compiler.frontend.scope import ModuleScope, Namespace
+from compiler.frontend.start_weights import is_form
 from compiler.frontend.walk import dimensions_of, statements_of, values_of
 
 _MAY_OWN = ("layer", "model")
@@ -238,6 +239,13 @@ class _DeclarationNames(ExpressionNames):
                 self.form(Namespace.SCHEDULE, entry.value, ())
             case "clip":
                 self.form(Namespace.CLIP, entry.value, ())
+            case "unfreeze":
+                for call in (item for item in items if isinstance(item, syntax.Call)):
+                    for value in call.positional:
+                        self.expression(value)
+            case "init_from" if isinstance(entry.value, syntax.Call) and is_form(entry.value):
+                for value in (*entry.value.positional, *(keyword.value for keyword in entry.value.keywords)):
+                    self.expression(value)
             case (
                 "loss"
                 | "metrics"

@@ -100,8 +100,8 @@ DimensionsOf: TypeAlias = Callable[[DataQuestion], Mapping[str, int]]
 class StartWeights:
     """The safetensors file or run whose tensors parameters and states start from, by name.
 
-    Of `renames` ("name in the file -> name in the model"), the first that fits a name applies. What a pattern of `fresh`
-    selects keeps its own start value; if `is_strict`, everything else must be in the file, in its shape.
+    Of `renames` ("name in the file -> name in the model"), the first that fits a name applies. What a pattern of
+    `fresh` selects keeps its own start value; if `is_strict`, everything else must be in the file, in its shape.
     """
 
     path: str
@@ -125,13 +125,14 @@ class UpdateRule:
     """The update of one parameter: `graph` takes p, g, t, lr, the states, then run-time settings, by input name.
 
     Its outputs are `p` and each state by name. `t` is an f32 scalar, 1 for the first update; `lr` is the
-    scheduled rate (an unused input where the rule has none).
+    scheduled rate (an unused input where the rule has none). `since` is the epoch, from 0, that first trains it.
     """
 
     parameter: str
     graph: Graph
     states: tuple[OptimizerState, ...]
     rate: str  # the run-time setting that holds the rate before the schedule: `optimizer.lr`
+    since: int = 0
 
 
 @record
@@ -144,8 +145,20 @@ class Clip:
 
 
 @record
+class Phase:
+    """The training from epoch `first_epoch` (from 0) on, in which less is frozen than before.
+
+    `training` is as that of the program, and `rules` are those of all parameters that are trained now.
+    """
+
+    first_epoch: int
+    training: Graph
+    rules: tuple[UpdateRule, ...]
+
+
+@record
 class Training:
-    """The settings of `train` that decide the step and the run."""
+    """The settings of `train` that decide the step and the run. `phases` are those after the first, in their order."""
 
     rules: tuple[UpdateRule, ...]
     schedule: Graph | None  # inputs lr, t (f32 scalars; t is 0 at first), then run-time settings; output `lr`
@@ -160,8 +173,19 @@ class Training:
     test: float | DataSource | None
     patience: int | None
     keep: int | None
-    init_from: str | None
-    freeze: tuple[str, ...]
+    init_from: StartWeights | None
+    phases: tuple[Phase, ...] = ()
+    schedule_end: Formula | int | float | str | None = None  # the update from which the rate stays what it is
+
+    @property
+    def every_rule(self) -> tuple[UpdateRule, ...]:
+        """The rules of all parameters that some epoch trains."""
+        return self.phases[-1].rules if self.phases else self.rules
+
+    def other_end(self, updates: int, sizes: Mapping[str, int] | None = None) -> int | float | None:
+        """The end of the schedule, where a run of so many updates has another by more than a hundredth."""
+        end = None if self.schedule_end is None else value_of(self.schedule_end, sizes or {})
+        return None if end is None or abs(end - updates) <= updates / 100 else end
 
 
 @record

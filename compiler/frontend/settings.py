@@ -34,6 +34,10 @@ class Override:
         return self.expression if isinstance(self.expression, syntax.Text) else syntax.Text(self.text, self.span)
 
     @property
+    def is_call(self) -> bool:
+        return isinstance(self.expression, syntax.Call)
+
+    @property
     def as_expression(self) -> syntax.Expression:
         return self.as_text if self.expression is None else self.expression
 
@@ -87,10 +91,11 @@ def _formula(value: Value) -> Formula | str | None:
     """How a number that only the run knows is computed."""
     if not isinstance(value, RunTimeNumber) or value.value is not None:
         return None
-    return Formula(value.operation, tuple(map(_operand, value.operands))) if value.is_derived else value.name
+    return Formula(value.operation, tuple(map(as_formula, value.operands))) if value.is_derived else value.name
 
 
-def _operand(value: Value) -> Formula | Number | str:
+def as_formula(value: Value) -> Formula | Number | str:
+    """A number of configuration, or how the run computes it."""
     known = value.value if isinstance(value, RunTimeNumber) else value
     if isinstance(known, int | float):
         return known

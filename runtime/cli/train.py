@@ -7,6 +7,7 @@ from pathlib import Path
 
 from compiler import driver
 from compiler.diagnostics import SourceError, UsageError
+from compiler.driver import StartWeights
 from runtime.cli.common import Overrides, add_compilation, add_json, add_settings, compile_options, model_file
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, whole_number
@@ -34,6 +35,20 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--out", metavar="DIR", help="the folder of the run (default: a new one below runs)")
     parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, or for more epochs")
     parser.add_argument("--init-from", metavar="WEIGHTS", help="start from a safetensors file or a run, by name")
+    parser.add_argument(
+        "--rename",
+        action="append",
+        default=[],
+        metavar="RULE",
+        help="of names in WEIGHTS: 'module.* -> *'; may be repeated",
+    )
+    parser.add_argument(
+        "--fresh",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="what keeps its own start value: 'head.*'; may be repeated",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check, load and compile; train and write nothing")
     add_settings(parser)
     add_compilation(parser)
@@ -81,7 +96,7 @@ def _session(arguments: Namespace) -> Session:
         overrides=overrides,
         data=_path(arguments.data),
         out=_path(arguments.out),
-        init_from=_path(arguments.init_from),
+        init_from=_start_weights(arguments),
         options=options,
         command_line=sys.argv,
     )
@@ -89,7 +104,7 @@ def _session(arguments: Namespace) -> Session:
 
 
 def _train(session: Session, observer: Observer, dry_run: bool) -> int:
-    observer(start_of(session.program, session.job, session.position))
+    observer(start_of(session.program, session.job, session.position, session.weights))
     if dry_run:
         say("dry run: everything is ready; nothing was trained or written")
         return 0
@@ -115,8 +130,16 @@ def _overrides(arguments: Namespace) -> Overrides:
     return (*arguments.settings, *((key, str(value)) for key, value in options if value is not None))
 
 
+def _start_weights(arguments: Namespace) -> StartWeights | None:
+    if arguments.init_from is None:
+        if arguments.rename or arguments.fresh:
+            raise UsageError("--rename and --fresh go with --init-from", "give --init-from WEIGHTS")
+        return None
+    return StartWeights(arguments.init_from, tuple(arguments.rename), tuple(arguments.fresh))
+
+
 def _refuse_with_resume(arguments: Namespace) -> None:
-    for option in ("data", "out", "init_from", "experiment", "dry_run"):
+    for option in ("data", "out", "init_from", "rename", "fresh", "experiment", "dry_run"):
         if getattr(arguments, option):
             name = "--" + option.replace("_", "-")
             raise UsageError(f"{name} does not go with --resume", "a resumed training keeps its model, data and folder")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from compiler.driver import Setting
+from runtime.start_weights import WeightsReport
 
 Scalars: TypeAlias = Mapping[str, float]
 
@@ -25,6 +26,7 @@ class TrainingStarted:
     total_steps: int
     step: int
     settings: tuple[Setting, ...]
+    weights: WeightsReport | None = None  # where other weights than those of the seed are the start
 
 
 @dataclass(frozen=True, slots=True)

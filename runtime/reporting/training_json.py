@@ -38,6 +38,7 @@ def event_as_json(event: TrainingStarted | EpochEnded | TrainingEnded) -> dict[s
                 "settings": {
                     s.name: {"value": s.value, "from": s.origin} for s in event.settings if s.origin != "derived"
                 },
+                **({} if event.weights is None else {"init_from": event.weights.to_json()}),
             }
         case EpochEnded():
             return {

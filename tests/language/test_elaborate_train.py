@@ -353,7 +353,8 @@ def test_keys_of_the_run() -> None:
     assert plan is not None
     assert plan.data is not None
     assert plan.data.options == (("header", True), ("names", ("a", "b")))
-    assert (plan.validation, plan.patience, plan.keep, plan.init_from) == (0.2, 5, 2, "w.safetensors")
+    assert plan.init_from is not None
+    assert (plan.validation, plan.patience, plan.keep, plan.init_from.path) == (0.2, 5, 2, "w.safetensors")
     assert getattr(plan.test, "format", None) == "npz"
 
 

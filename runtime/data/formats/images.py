@@ -123,7 +123,7 @@ def _is_image(path: Path) -> bool:
 
 def _fields(listed: _Listed, form: Form, prints: dict[str, str]) -> dict[str, Field]:
     images, prints[listed.folder.name] = _decoded(listed, form)
-    place = listed.folder if len(listed.files) > 1 else listed.files[0]
+    place = listed.files[0] if len(listed.files) == 1 else listed.folder
     fields = {"image": Field(images, place)}
     if listed.labels is not None:
         fields["label"] = Field(np.array(listed.labels), place)
