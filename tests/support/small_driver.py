@@ -84,7 +84,7 @@ def load_text(
     plan = Training(
         rules=(), schedule=None, clip=None, metrics=("accuracy",), batch=values["batch"], epochs=values["epochs"],
         steps=values["steps"], seed=values["seed"], data=data, validation=values["validation"], test=values["test"],
-        patience=values["patience"], keep=None, init_from=None, freeze=(),
+        patience=values["patience"], keep=None, init_from=None,
     )  # fmt: skip
     batch = BatchExtent()
     inputs = (
