@@ -16,6 +16,8 @@ from compiler.graph_passes.form_fma import form_fma
 from compiler.graph_passes.form_moments import form_moments
 from compiler.graph_passes.resolve_custom_gradients import resolve_custom_gradients
 from compiler.graph_passes.simplify import simplify
+from compiler.graph_passes.widen_columns import widen_columns
+from compiler.graph_passes.unroll_taps import unroll_taps
 
 GraphPass: TypeAlias = Callable[[Graph], Graph]
 
@@ -27,7 +29,9 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     form_moments,
     fold_products,  # while products still have all their axes, also those of extent 1
     canonicalise_contractions,
+    unroll_taps,  # products of single channels are known by their labels, and layouts are chosen for what is left
     channels_last,  # when products have their labels, before the laws that remove what transposes it leaves
+    widen_columns,  # which needs the channels last
     simplify,  # the reshapes and broadcasts that canonical contractions left behind meet their neighbours
     eliminate_common,  # canonical contractions may be equal now, as may what the laws made of their neighbours
     eliminate_dead,  # a product must have no dead use when fma asks for its uses

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from compiler.graph.ir import Node
 from compiler.graph.op import Category, Op
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
-from compiler.ops.reduction import Max, Min, Moments, Sum
+from compiler.ops.reduction import ArgMax, Max, Min, Moments, Sum
 from compiler.ops.window import Fold, Window
 from compiler.types import BatchExtent, Extent, Shape
 
@@ -30,6 +30,9 @@ def axis_groups(node: Node, number: int) -> Groups | None:
             return [((axis,), (axis,)) for axis in range(min(len(operand), len(result))) if axis not in axes]
         case Sum(axes=axes) | Max(axes=axes) | Min(axes=axes) | Moments(axes=axes):
             kept = [axis for axis in range(len(operand)) if axis not in axes]
+            return [((axis,), (place,)) for place, axis in enumerate(kept)]
+        case ArgMax(axis=reduced):
+            kept = [axis for axis in range(len(operand)) if axis != reduced]
             return [((axis,), (place,)) for place, axis in enumerate(kept)]
         case Reshape():
             return _reshape_groups(operand, result)

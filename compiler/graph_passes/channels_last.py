@@ -16,7 +16,7 @@ from compiler.graph.op import Category, Op
 from compiler.graph_passes.axis_groups import Groups, axis_groups, turned
 from compiler.ops.contraction import Contraction
 from compiler.ops.movement import Broadcast, Reshape, Transpose
-from compiler.ops.reduction import Max, Min, Moments, Sum
+from compiler.ops.reduction import ArgMax, Max, Min, Moments, Sum
 from compiler.ops.window import Fold, Window
 
 Run: TypeAlias = tuple[int, ...]  # neighbouring axes, in order
@@ -153,7 +153,7 @@ class _Turning:
                 return self.product(node, op)
             case Window() | Fold():
                 return self.windows(node, op)
-            case Sum() | Max() | Min() | Moments():
+            case Sum() | Max() | Min() | Moments() | ArgMax():
                 return self.reduced(node, op)
             case _:
                 pass
@@ -223,11 +223,13 @@ class _Turning:
             changed = Fold(axes, op.sizes, op.strides, op.dilations, op.extents)
             yield self.builder.emit(changed, self.get(operand, (*order, *taps))), order
 
-    def reduced(self, node: Node, op: Sum | Max | Min | Moments) -> Iterator[tuple[Value, Order]]:
+    def reduced(self, node: Node, op: Sum | Max | Min | Moments | ArgMax) -> Iterator[tuple[Value, Order]]:
         """What is left keeps the order of the operand."""
         (operand,) = node.operands
         order = self.wanted(operand)
-        changed = type(op)(tuple(sorted(order.index(axis) for axis in op.axes)))
-        kept = [axis for axis in range(operand.type.rank) if axis not in op.axes]
+        gone = (op.axis,) if isinstance(op, ArgMax) else op.axes
+        axes = tuple(sorted(order.index(axis) for axis in gone))
+        changed = ArgMax(*axes) if isinstance(op, ArgMax) else type(op)(axes)
+        kept = [axis for axis in range(operand.type.rank) if axis not in gone]
         left = tuple(kept.index(axis) for axis in order if axis in kept)
         return ((value, left) for value in self.builder.emit_all(changed, self.get(operand, order)))

@@ -158,7 +158,11 @@ def _split_axis(shape: Shape, form: Form) -> list[Form] | None:
     if any(isinstance(shape[k], BatchExtent) for k in significant[1:]):
         return None
     split: list[Form] = [ZERO] * len(shape)
-    if form == ZERO:
+    if not form.terms:  # always the same element
+        left = form.offset
+        for k in reversed(significant):
+            split[k] = Form(left if k == significant[0] else left % count(shape[k]))
+            left //= count(shape[k])
         return split
     if form.offset or len(form.terms) != 1 or form.terms[0].stride != 1:
         return None

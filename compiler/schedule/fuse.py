@@ -20,7 +20,17 @@ from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Window
 from compiler.record import record
-from compiler.schedule.access import IDENTITY, Form, address, axis_forms, count, storage_order, through
+from compiler.schedule.access import (
+    IDENTITY,
+    Form,
+    address,
+    axis_forms,
+    count,
+    split_form,
+    splits_evenly,
+    storage_order,
+    through,
+)
 from compiler.schedule.parts import PartialContraction
 from compiler.schedule.placement import Empty, Insert, Pick
 from compiler.types import BatchExtent, Extent, Shape, elements
@@ -271,9 +281,28 @@ class Fuser:
         if any(isinstance(n.op, Insert) and self.home.get(n.operands[0].index) is producer for n in consumer.nodes):
             return None
         for candidate in candidates(producer, consumer):
+            if candidate.is_tile and not self.reads_plainly(candidate):
+                continue
             if all(self.fits(candidate, node, link) for node, link in crossing):
                 return candidate
         return None
+
+    def reads_plainly(self, group: Group) -> bool:
+        """Whether the stage of a product reads neighbours along its columns; scattered ones would cost more."""
+        (product,) = (node for node in group.nodes if isinstance(node.op, CONTRACTIONS))
+        assert isinstance(product.op, CONTRACTIONS)
+        type_, width = product.results[0].type, 1
+        offset = type_.rank - len(product.op.out)
+        for label, extent in zip(product.op.out, type_.shape[offset:], strict=True):
+            width *= 1 if label in product.op.lhs else count(extent)
+        for node in group.nodes:
+            for link in () if node is product else self.node_links[node_key(node)]:
+                if not splits_evenly(link.form, width):
+                    return False
+                low = split_form(link.form, width)[1]
+                if len(low) > 1 or any((term.divisor, term.stride) != (1, 1) for term in low):
+                    return False
+        return True
 
     def fits(self, group: Group, node: Node, link: Link) -> bool:
         reader = group.spaces[node_key(node)]

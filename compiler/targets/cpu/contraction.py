@@ -51,6 +51,8 @@ def emit_tiles(k: KernelText, batch: int, lasts: bool = False) -> KernelCode:
         turned = -(-contract.m // shape.rows)
     packed_at = panel_base(k, contract, width, packing)
     large = depth_of(contract) * width * contract.dtype.size > LARGE_PANEL
+    for load in repeating(k, cut):
+        k.repeated(load, "0", shape.vectors)
     tile_of_rows = RegisterTile(shape, contract.dtype, walk.places(contract, shape.rows), False)
 
     def item_body(item: str, carried: list[str]) -> list[str]:
@@ -156,7 +158,8 @@ def finish_in_registers(
 ) -> None:
     """The elementwise stage on the accumulators."""
     text, type_ = k.text, REGISTER[contract.dtype]
-    body = [i for stage in k.kernel.stages for i in stage.body]
+    held = repeating(k, cut)
+    body = [i for stage in k.kernel.stages for i in stage.body if i not in held]
     others = [i for i in body if not (isinstance(i, Load) and i.access.buffer == contract.tile)]
     start = text.add(text.mul(first, contract.row_m_step), base)
     for row in range(cut.shape.rows):
@@ -168,7 +171,14 @@ def finish_in_registers(
                 if isinstance(instruction, Load) and instruction.access.buffer == contract.tile:
                     k.put(instruction.result, accumulators[row * cut.shape.vectors + part], type_, wide=True)
                 else:
-                    k.vector(instruction, place, here, None)
+                    k.vector(instruction, place, here, None, part if held else None)
+
+
+def repeating(k: KernelText, cut: Tiling) -> list[Load]:
+    """What the stage reads alike for all rows, and again and again along a row: it stays in registers."""
+    loads = [i for stage in k.kernel.stages for i in stage.body if isinstance(i, Load) and i.index is None]
+    fits = [i for i in loads if not i.access.rows and len(i.access.columns) == 1]
+    return [i for i in fits if i.access.columns[0].modulus is not None] if cut.panels == 1 else []
 
 
 def finish(
@@ -184,7 +194,8 @@ def finish(
 ) -> None:
     """The elementwise stage, row by row and vector by vector, on the tile in scratch; rows before `start` are done."""
     text, shape = k.text, cut.shape
-    body = [i for stage in k.kernel.stages for i in stage.body]
+    held = repeating(k, cut)
+    body = [i for stage in k.kernel.stages for i in stage.body if i not in held]
     skipped = text.let(f"sub i64 {start}, {first}")
     left = text.let(f"sub i64 {m}, {first}")
     rows = text.minimum(left, str(shape.rows))
@@ -202,7 +213,8 @@ def finish(
 
         def vector_body(offset: str, carried: list[str]) -> list[str]:
             here = text.add(offset, column) if column != "0" else offset
-            mask = k.mask_below(here, str(n)) if n % LANES else None
+            is_whole = not here.startswith("%") and int(here) + LANES <= n
+            mask = k.mask_below(here, str(n)) if n % LANES and not is_whole else None
             for instruction in body:
                 if isinstance(instruction, Load) and instruction.access.buffer == contract.tile:
                     with k.of(instruction):
@@ -210,11 +222,11 @@ def finish(
                         name = text.let(f"load <{LANES} x {type_}>, ptr {spot}, align {contract.dtype.size}")
                         k.put(instruction.result, name, type_, wide=True)
                 elif instruction not in narrow:
-                    k.vector(instruction, place, here, mask)
+                    k.vector(instruction, place, here, mask, int(offset) // LANES if held else None)
             return []
 
-        if n % width == 0 and shape.vectors * len(body) <= 64:
-            for part in range(shape.vectors):
+        if (n % width == 0 or column == "0") and (held or shape.vectors * len(body) <= 64):
+            for part in range(-(-min(n, width) // LANES)):
                 vector_body(str(part * LANES), [])
         else:
             stop = text.minimum(text.let(f"sub i64 {n}, {column}"), str(width))

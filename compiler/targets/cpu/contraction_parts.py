@@ -11,7 +11,7 @@ from math import prod
 
 from compiler.loops.ir import TileContract
 from compiler.schedule.access import count
-from compiler.targets.cpu.contraction import finish, put_away
+from compiler.targets.cpu.contraction import finish, put_away, repeating
 from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.multiply import RegisterTile, SummedAxis, multiplied
@@ -70,6 +70,8 @@ class _Parts:
         each = -(-self.all_tiles // groups)
         k.reserve(contract.tile, each * self.slot * size)
         k.open()
+        for load in repeating(k, self.cut):
+            k.repeated(load, "0", self.cut.shape.vectors)
         whole = k.extent(contract.k[0].extent)
 
         def item_body(item: str, carried: list[str]) -> list[str]:

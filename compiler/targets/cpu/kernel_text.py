@@ -420,6 +420,9 @@ class KernelText:
         if access.columns == (Term(1, None, 1),) and not index_wide:
             place = self.text.pointer(pointer, column, type_)
             name = self.text.let(f"load <{LANES} x {type_}>, ptr {place}, align {dtype.size}")
+        elif not index_wide and not column.startswith("%"):
+            places = [sum(_digit(t, int(column) + lane) * t.stride for t in access.columns) for lane in range(LANES)]
+            name = self.load_places(pointer, places, dtype, mask)
         else:
             places = self.lanes_number(access.columns, column) if access.columns else "splat (i64 0)"
             if index_wide:
@@ -433,20 +436,21 @@ class KernelText:
     def repeated(self, load: Load, row: str, vectors: int) -> None:
         """The vectors of a load that repeats along the row, from its beginning on."""
         ((_, modulus, _),) = ((t.divisor, t.modulus or LANES, t.stride) for t in load.access.columns)
-        type_ = MEMORY[load.dtype]
         with self.of(load):
             pointer = self.pointer(load.access, row)
             for part in range(vectors):
                 places = [(part * LANES + lane) % modulus for lane in range(LANES)]
-                if places == list(range(places[0], places[0] + LANES)):
-                    place = self.text.pointer(pointer, str(places[0]), type_)
-                    name = self.text.let(f"load <{LANES} x {type_}>, ptr {place}, align {load.dtype.size}")
-                else:
-                    listed = f"<{', '.join(f'i64 {place}' for place in places)}>"
-                    name = self.gather(pointer, listed, load.dtype, None)
+                name = self.load_places(pointer, places, load.dtype, None)
                 if load.dtype is DType.BOOL:
                     name = self.text.let(f"icmp ne <{LANES} x i8> {name}, zeroinitializer")
                 self.put(load.result, name, REGISTER[load.dtype], True, part)
+
+    def load_places(self, pointer: str, places: Sequence[int], dtype: DType, mask: str | None) -> str:
+        """Elements at known places: one load where they are neighbours."""
+        if list(places) == list(range(places[0], places[0] + LANES)):
+            place = self.text.pointer(pointer, str(places[0]), MEMORY[dtype])
+            return self.text.let(f"load <{LANES} x {MEMORY[dtype]}>, ptr {place}, align {dtype.size}")
+        return self.gather(pointer, f"<{', '.join(f'i64 {place}' for place in places)}>", dtype, mask)
 
     def add_indices(self, load: Load, places: str, part: int | None) -> str:
         assert load.index is not None
@@ -580,3 +584,7 @@ class KernelText:
         low = text.let(f"trunc i64 {step} to i32")
         stream = text.let(f"trunc i64 {self.argument(StreamNumber(len(self.stream_keys)))} to i32")
         return threefry(text, words, (low, stream), 1)
+
+
+def _digit(term: Term, index: int) -> int:
+    return index // term.divisor if term.modulus is None else index // term.divisor % term.modulus
