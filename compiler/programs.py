@@ -70,6 +70,7 @@ def check(path: Path, dimensions_of: DimensionsOf | None = None) -> tuple[Diagno
     from compiler.frontend import elaborate
     from compiler.frontend.library import library_scope
     from compiler.frontend.modules import read_modules
+    from compiler.lints import lint
 
     loaded = read_modules(path, cache.folder)
     if not loaded.has_root:
@@ -80,7 +81,7 @@ def check(path: Path, dimensions_of: DimensionsOf | None = None) -> tuple[Diagno
         asked.append(question)
         return {} if dimensions_of is None else dimensions_of(question)
 
-    found = elaborate.check(loaded.modules, library_scope(), loaded.mistakes, loaded.incomplete, answer)
+    found = elaborate.check(loaded.modules, library_scope(), loaded.mistakes, loaded.incomplete, answer, lint)
     # what the data says may be another thing tomorrow
     if not asked and all(finding.severity != "error" for finding in found):
         cache.put(name, _stored(_Checked(tuple(module.source for module in loaded.modules), found)))

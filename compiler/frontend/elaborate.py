@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from compiler.diagnostics import Diagnostic, SourceError, Span, UsageError, hint
@@ -21,6 +21,7 @@ from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec,
 from compiler.frontend.scope import ModuleScope, Namespace, module_scopes
 from compiler.frontend.setting_binding import ready
 from compiler.frontend.settings import SettingsRecord, read_overrides
+from compiler.frontend.trace import Subject
 from compiler.frontend.values import POISON, Axis, FormValue, Instance, TensorValue, TupleValue, Value
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
@@ -63,10 +64,12 @@ def check(
     missing: tuple[Diagnostic, ...] = (),
     incomplete: frozenset[str] = frozenset(),
     dimensions_of: DimensionsOf | None = None,
+    lint: Callable[[Subject], Iterable[Diagnostic]] | None = None,
 ) -> tuple[Diagnostic, ...]:
     """All mistakes and warnings: names and syntax of every declaration, then each experiment and model elaborated.
 
-    `missing` says which imports cannot be read; the files `incomplete` are checked without them.
+    `missing` says which imports cannot be read; the files `incomplete` are checked without them. `lint` looks at what
+    has no mistakes.
     """
     with _deep_recursion():
 
@@ -83,9 +86,12 @@ def check(
             if not isinstance(declaration, syntax.Train | syntax.Model):
                 continue
             if isinstance(declaration, syntax.Train) or declaration.name not in trained:
-                session, _ = _asking_the_data(begun, modules, declaration, dimensions_of)
+                session, program = _asking_the_data(begun, modules, declaration, dimensions_of)
                 for finding in _without_open_dimensions(session, declaration):
                     found.add(finding)
+                if program is not None and lint is not None:
+                    for finding in lint(_subject(session, program, declaration)):
+                        found.add(finding)
         return found.diagnostics
 
 
@@ -143,6 +149,15 @@ def new_session(
     for mistake in mistakes:
         report.add(mistake)
     return Session(report, scopes, library, BUILTINS.__contains__, settings, dimensions)
+
+
+def _subject(session: Session, program: Program, chosen: syntax.Train | syntax.Model) -> Subject:
+    if isinstance(chosen, syntax.Model):
+        return Subject(program, chosen, None, session.trace)
+    scopes = session.scopes.values()
+    found = next(f for scope in scopes if (f := scope.lookup(Namespace.MODEL, program.model)) is not None)
+    assert isinstance(found.declaration, syntax.Model)
+    return Subject(program, found.declaration, chosen, session.trace)
 
 
 def _asking_the_data(

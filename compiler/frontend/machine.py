@@ -15,6 +15,7 @@ from compiler.frontend.program import DataSource, InputSpec, ParameterSpec
 from compiler.frontend.scope import ModuleScope
 from compiler.frontend.settings import SettingsRecord
 from compiler.frontend.signature import Signature, signature_of
+from compiler.frontend.trace import Trace
 from compiler.frontend.values import Axis, RunTimeNumber, TensorValue, Value
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
@@ -92,6 +93,7 @@ class Session:
     ordinals: dict[int, Mapping[int, int]] = field(default_factory=dict[int, "Mapping[int, int]"])
     unknown: set[tuple[str, str, str, str]] = field(default_factory=set[tuple[str, str, str, str]])
     is_frozen: Callable[[str], bool] | None = None  # of the path of a parameter or state; None where nothing is
+    trace: Trace = field(default_factory=Trace)
     work: int = 0
     frames: int = 0
 

@@ -10,7 +10,7 @@ from compiler.frontend.machine import Machine, joined
 from compiler.frontend.program import ParameterSpec
 from compiler.frontend.shapes import shown
 from compiler.frontend.tensors import cast, scalar, spread
-from compiler.frontend.values import Axis, Poison, RunTimeNumber, TensorValue, Value, describe
+from compiler.frontend.values import Axis, FormValue, Poison, RunTimeNumber, TensorValue, Value, describe
 from compiler.graph import ir
 from compiler.graph.ir import Role
 from compiler.types import TensorType, depends_on_batch
@@ -89,6 +89,8 @@ def _declare(
     if isinstance(value, Poison):
         raise Poisoned
     initializer = machine.initializer_graph(path, type_, value, statement.initializer.span)
+    if isinstance(value, FormValue):
+        machine.session.trace.initializers[path] = value
     machine.session.parameters[path] = ParameterSpec(
         path, role, type_, initializer, statement.span, machine.frame.calls
     )

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 
 from compiler.diagnostics import Span, hint
 from compiler.frontend import syntax
+from compiler.frontend.arithmetic import Formula
 from compiler.frontend.binding import declared_type
 from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.failures import Poisoned, failure
 from compiler.frontend.machine import Frame, Session
 from compiler.frontend.program import Clip, OptimizerState
+from compiler.frontend.settings import as_formula
 from compiler.frontend.shapes import shown
 from compiler.frontend.tensors import cast, scalar, spread
 from compiler.frontend.values import (
@@ -158,6 +160,22 @@ def elaborate_schedule(session: Session, form: FormValue, span: Span) -> Graph:
     rate = _of_type(evaluator, "the result of a schedule", result, SCALAR, span)
     evaluator.builder.output("lr", Role.OUTPUT, rate.value)
     return evaluator.builder.build()
+
+
+def schedule_end(form: FormValue) -> Formula | int | float | str | None:
+    """The update at which a schedule of the library ends, for those that have an end."""
+    settings = form.settings or {}
+    if not form.module.is_library:
+        return None
+    match form.declaration.name:
+        case "linear" | "polynomial" | "cosine" | "one_cycle":
+            return as_formula(settings["T"])
+        case "warmup":
+            then = settings["then"]
+            rest = schedule_end(then) if isinstance(then, FormValue) else None
+            return None if rest is None else Formula("+", (as_formula(settings["steps"]), rest))
+        case _:
+            return None
 
 
 def elaborate_clip(session: Session, form: FormValue, span: Span) -> Clip:

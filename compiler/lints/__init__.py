@@ -1,0 +1,29 @@
+"""The lints that look at an elaborated program. `LINTS` is the whole list; each is a function of its own file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from compiler.diagnostics import Diagnostic
+from compiler.frontend.trace import Subject
+from compiler.lints.double_softmax import find_double_softmax
+from compiler.lints.mixed_rows import find_mixed_rows
+from compiler.lints.possible_zero import find_possible_zero
+from compiler.lints.schedule_length import find_schedule_length
+from compiler.lints.start_values import find_start_values
+from compiler.lints.unreached_parameters import find_unreached_parameters
+
+LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
+    find_double_softmax,
+    find_unreached_parameters,
+    find_possible_zero,
+    find_start_values,
+    find_schedule_length,
+    find_mixed_rows,
+)
+
+
+def lint(subject: Subject) -> Iterator[Diagnostic]:
+    """What all lints find."""
+    for find in LINTS:
+        yield from find(subject)

@@ -1,0 +1,66 @@
+"""Where the values of a graph come from, and where they go."""
+
+from __future__ import annotations
+
+from compiler.diagnostics import Span
+from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.op import Category
+from compiler.ops.control import CustomGradient, StopGradient
+from compiler.ops.elementwise import Cast
+
+
+class Flow:
+    """The nodes of a graph by the values that they make and take."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._makers = {result.index: node for node in graph.nodes for result in node.results}
+        self._takers: dict[int, list[Node]] = {}
+        for node in graph.nodes:
+            for operand in node.operands:
+                self._takers.setdefault(operand.index, []).append(node)
+
+    def maker(self, value: Value) -> Node | None:
+        """The node that gives a value; None for an input of the graph."""
+        return self._makers.get(value.index)
+
+    def takers(self, value: Value) -> list[Node]:
+        return self._takers.get(value.index, [])
+
+    def source(self, value: Value) -> Value:
+        """The value whose elements these are: only moved, repeated or converted since, or given another gradient."""
+        node = self.maker(value)
+        while node is not None and (before := unchanged(node, value)) is not None:
+            value = before
+            node = self.maker(value)
+        return value
+
+    def reaching(self, values: list[Value]) -> set[int]:
+        """The indices of all values on which some of these depend, and their own."""
+        found = {value.index for value in values}
+        for node in reversed(self.graph.nodes):
+            if any(result.index in found for result in node.results):
+                found.update(operand.index for operand in node.operands)
+        return found
+
+    def depending(self, values: list[Value]) -> set[int]:
+        """The indices of all values that depend on some of these, and their own."""
+        found = {value.index for value in values}
+        for node in self.graph.nodes:
+            if any(operand.index in found for operand in node.operands):
+                found.update(result.index for result in node.results)
+        return found
+
+
+def unchanged(node: Node, result: Value) -> Value | None:
+    """The operand whose elements a result of the node repeats, if it computes nothing."""
+    op = node.op
+    if isinstance(op, CustomGradient):
+        return node.operands[op.inputs + node.results.index(result)]
+    is_same = isinstance(op, StopGradient | Cast) or (op.category is Category.MOVEMENT and len(node.operands) == 1)
+    return node.operands[0] if is_same else None
+
+
+def place_of(node: Node) -> Span | None:
+    """The user's line that a node comes from."""
+    return node.origins[0].user_span if node.origins else None
