@@ -12,9 +12,10 @@ from math import gcd
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
+from compiler.graph_passes.interleave import interleaved
 from compiler.graph_passes.rewrite import Rewriting
 from compiler.ops.contraction import Contraction, Labels
-from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
+from compiler.ops.movement import Broadcast, Pad, Reverse, Slice
 from compiler.ops.sources import Constant
 from compiler.ops.window import Fold, Window
 from compiler.record import record
@@ -81,9 +82,7 @@ class _FoldedProduct:
         """The elements from `starts` on along the folded axes."""
         strides = self.op.strides
         classes = [self.residue(offsets, starts, sizes) for offsets in product(*(range(s) for s in strides))]
-        if len(classes) == 1:
-            return classes[0]
-        return self.interleaved(classes, sizes)
+        return interleaved(self.builder, classes, self.op.axes, strides, self.shape_with(sizes))
 
     def residue(self, offsets: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> Value:
         """The elements `starts + offsets + j * strides`, for j up to sizes / strides, rounded up."""
@@ -127,27 +126,6 @@ class _FoldedProduct:
     def zeros(self, lengths: Sequence[int]) -> Value:
         zero = self.builder.emit(Constant(0.0, self.y.type.dtype))
         return self.builder.emit(Broadcast(self.shape_with(lengths), ()), zero)
-
-    def interleaved(self, classes: Sequence[Value], sizes: Sequence[int]) -> Value:
-        """Element j * stride + r from element j of class r: the classes side by side, then as digits of their axes."""
-        builder, strides, axes = self.builder, self.op.strides, self.op.axes
-        shape = classes[0].type.shape
-        first = axes[0]
-        apart = [builder.emit(Reshape((*shape[:first], 1, *shape[first:])), value) for value in classes]
-        together = builder.emit(Concat(first), *apart)
-        split = builder.emit(Reshape((*shape[:first], *strides, *shape[first:])), together)
-        order = [*range(first)]
-        for axis in range(first, len(shape)):
-            order.append(axis + len(axes))
-            if axis in axes:
-                order.append(first + axes.index(axis))
-        turned = builder.emit(Transpose(tuple(order)), split)
-        lengths = [-(-size // stride) * stride for size, stride in zip(sizes, strides, strict=True)]
-        joined = builder.emit(Reshape(self.shape_with(lengths)), turned)
-        wanted = self.shape_with(sizes)
-        if joined.type.shape == wanted:
-            return joined
-        return builder.emit(Slice((0,) * len(wanted), wanted, (1,) * len(wanted)), joined)
 
 
 def _stretch(builder: GraphBuilder, value: Value, axis: int, first: int, length: int) -> Value:

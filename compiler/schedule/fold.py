@@ -16,9 +16,9 @@ from compiler.graph.ir import Value
 from compiler.graph.op import Op
 from compiler.ops.elementwise import Add
 from compiler.ops.movement import Broadcast, Pad, Reshape, Slice, Transpose
+from compiler.ops.residues import FoldedAxis, folded_axes
 from compiler.ops.sources import Constant
 from compiler.ops.window import Fold
-from compiler.record import record
 from compiler.schedule.placement import Empty, Insert
 from compiler.types import Shape, TensorType
 
@@ -27,29 +27,6 @@ class Emit(Protocol):
     """Adds an op of the language, rewritten like any other."""
 
     def __call__(self, op: Op, *operands: Value) -> Value: ...
-
-
-@record
-class _Tap:
-    """Element `p * stride + residue` was read by window `p + shift` at this tap."""
-
-    number: int
-    shift: int
-
-
-@record
-class _Axis:
-    """A folded axis: the elements of a residue class, the taps of each class, and the zeros that their slices need."""
-
-    axis: int
-    positions: int
-    classes: tuple[tuple[_Tap, ...], ...]
-    low: int
-    high: int
-
-    @property
-    def stride(self) -> int:
-        return len(self.classes)
 
 
 def folded(emit: Emit, builder: GraphBuilder, op: Fold, windows: Value) -> Value:
@@ -66,7 +43,7 @@ class _Folding:
         op, rank = self.op, windows.type.rank - len(self.op.axes)
         if all(d == 1 and size <= stride for size, stride, d in zip(op.sizes, op.strides, op.dilations, strict=True)):
             return self.cut(self.side_by_side(windows, rank))
-        axes = [self.axis(i, windows.type.shape[axis]) for i, axis in enumerate(op.axes)]
+        axes = folded_axes(op, windows.type.shape)
         taps_first = self.emit(Transpose((*range(rank, windows.type.rank), *range(rank))), windows)
         padded = self.padded(taps_first, axes)
         residues = list(product(*(range(axis.stride) for axis in axes)))
@@ -101,26 +78,14 @@ class _Folding:
             value = self.emit(Slice((0,) * len(sizes), tuple(sizes), (1,) * len(sizes)), value)
         return self.emit(Pad((0,) * len(missing), tuple(missing), 0.0), value) if any(missing) else value
 
-    def axis(self, i: int, windows: object) -> _Axis:
-        assert isinstance(windows, int)
-        size, stride, dilation = self.op.sizes[i], self.op.strides[i], self.op.dilations[i]
-        positions = -(-self.op.extents[i] // stride)
-        classes: list[list[_Tap]] = [[] for _ in range(stride)]
-        for tap in range(size):
-            residue = tap * dilation % stride
-            classes[residue].append(_Tap(tap, (residue - tap * dilation) // stride))
-        shifts = [tap.shift for taps in classes for tap in taps]
-        low, high = max(0, -min(shifts)), max(0, positions + max(shifts) - windows)
-        return _Axis(self.op.axes[i], positions, tuple(map(tuple, classes)), low, high)
-
-    def padded(self, windows: Value, axes: Sequence[_Axis]) -> Value:
+    def padded(self, windows: Value, axes: Sequence[FoldedAxis]) -> Value:
         """Zeros around the windows, so that every shifted slice lies inside."""
         low, high = [0] * windows.type.rank, [0] * windows.type.rank
         for axis in axes:
             low[len(axes) + axis.axis], high[len(axes) + axis.axis] = axis.low, axis.high
         return self.emit(Pad(tuple(low), tuple(high), 0.0), windows) if any((*low, *high)) else windows
 
-    def summed(self, padded: Value, axes: Sequence[_Axis], residues: Sequence[int]) -> Value:
+    def summed(self, padded: Value, axes: Sequence[FoldedAxis], residues: Sequence[int]) -> Value:
         """The elements of one residue class."""
         positions = {axis.axis: axis.positions for axis in axes}
         shape = tuple(positions.get(i, extent) for i, extent in enumerate(padded.type.shape[len(axes) :]))
@@ -128,7 +93,7 @@ class _Folding:
         for taps in product(*(axis.classes[residue] for axis, residue in zip(axes, residues, strict=True))):
             starts = [*(tap.number for tap in taps), *(0 for _ in shape)]
             for axis, tap in zip(axes, taps, strict=True):
-                starts[len(axes) + axis.axis] = axis.low + tap.shift
+                starts[len(axes) + axis.axis] = axis.start(tap)
             sizes = (*(1 for _ in taps), *shape)
             piece = self.emit(Reshape(shape), self.emit(Slice(tuple(starts), sizes, (1,) * len(sizes)), padded))
             total = piece if total is None else self.emit(Add(), total, piece)
@@ -138,7 +103,9 @@ class _Folding:
         zero = self.emit(Constant(0.0 if type_.dtype.is_float else 0, type_.dtype))
         return self.emit(Broadcast(type_.shape, ()), zero)
 
-    def interleaved(self, pieces: Sequence[Value], residues: Sequence[tuple[int, ...]], axes: Sequence[_Axis]) -> Value:
+    def interleaved(
+        self, pieces: Sequence[Value], residues: Sequence[tuple[int, ...]], axes: Sequence[FoldedAxis]
+    ) -> Value:
         """Element `p * stride + residue` of each folded axis from element p of the piece of that residue."""
         shape, dtype = pieces[0].type.shape, pieces[0].type.dtype
         strides = {axis.axis: axis.stride for axis in axes}

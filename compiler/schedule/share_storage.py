@@ -103,7 +103,8 @@ class _Sharing:
             before = self.fuser.node_links[node_key(reader)][number]
             forms = tuple(add(Form(start), form) for start, form in zip(op.starts, before.forms, strict=True))
             moved = Link(whole, address(whole.type.shape, forms), forms)
-            if self.can_read(group, reader, number, moved.form):
+            # Another insertion may put the same part into the same whole, which it must not read.
+            if not isinstance(reader.op, Insert) and self.can_read(group, reader, number, moved.form):
                 self.replace(reader, number, moved)
 
     def can_read(self, group: Group, reader: Node, number: int, form: Form) -> bool:

@@ -5,6 +5,7 @@ Magnitudes stay moderate, and comparisons have a random tensor on one side, so t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -21,6 +22,7 @@ from compiler.ops.elementwise import (
     Cast,
     Cos,
     Divide,
+    Equal,
     Erf,
     Exp,
     Less,
@@ -282,10 +284,31 @@ class _Maker:
         spans = zip(extents, sizes, strict=True)
         dilations = tuple(2 if 2 * size - 1 <= extent and self.random.random() < 0.3 else 1 for extent, size in spans)
         windows = self.emit(Window(axes, sizes, strides, dilations), x)
-        if self.random.random() < 0.4:
-            return windows
-        scaled = self.emit(Tanh(), windows) if self.random.random() < 0.5 else windows
-        return self.emit(Fold(axes, sizes, strides, dilations, extents), scaled)
+        taps = tuple(range(x.type.rank, windows.type.rank))
+        match self.pick(("windows", "pool", "largest", "fold", "fold", "gradient")):
+            case "windows":
+                return windows
+            case "pool":
+                return self.emit(self.pick((Sum, Max, Min))(taps), self.emit(Tanh(), windows))
+            case "largest":
+                apart = (
+                    self.emit(Add(), windows, self.leaf(windows.type.shape)) if self.random.random() < 0.3 else windows
+                )
+                flat = self.emit(Reshape((*windows.type.shape[: x.type.rank], math.prod(sizes))), apart)
+                return self.emit(ArgMax(x.type.rank), flat)
+            case "fold":
+                scaled = self.emit(Tanh(), windows) if self.random.random() < 0.5 else windows
+                return self.emit(Fold(axes, sizes, strides, dilations, extents), scaled)
+            case _:  # as of a pool: to one tap of each window
+                flat = (*windows.type.shape[: x.type.rank], math.prod(sizes))
+                chosen = self.indices(flat[:-1], flat[-1])
+                spread = self.emit(Broadcast(flat, tuple(range(x.type.rank))), chosen)
+                is_chosen = self.emit(Equal(), self.emit(Iota(flat, x.type.rank, DType.I32)), spread)
+                pooled = self.emit(Broadcast(flat, tuple(range(x.type.rank))), self.emit(Max(taps), windows))
+                parts = self.emit(Where(), is_chosen, pooled, self.constant(0.0, flat))
+                return self.emit(
+                    Fold(axes, sizes, strides, dilations, extents), self.emit(Reshape(windows.type.shape), parts)
+                )
 
     def joined(self) -> Value | None:
         x = self.any()

@@ -1,0 +1,37 @@
+"""Residue classes of positions put together again: what a fold with a stride is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Value
+from compiler.ops.movement import Concat, Reshape, Slice, Transpose
+from compiler.types import Shape
+
+
+def interleaved(
+    builder: GraphBuilder, classes: Sequence[Value], axes: Sequence[int], strides: Sequence[int], wanted: Shape
+) -> Value:
+    """The first elements, in the shape `wanted`, of which number j * stride + r is number j of class r along each axis.
+
+    There is a class for each choice of residues, the last axis's fastest.
+    """
+    if len(classes) == 1:
+        joined = classes[0]
+    else:
+        # The classes side by side before the first axis, then as digits behind those of their axes.
+        shape, first = classes[0].type.shape, axes[0]
+        apart = [builder.emit(Reshape((*shape[:first], 1, *shape[first:])), value) for value in classes]
+        split = builder.emit(Reshape((*shape[:first], *strides, *shape[first:])), builder.emit(Concat(first), *apart))
+        order = [*range(first)]
+        for axis in range(first, len(shape)):
+            order.append(axis + len(axes))
+            if axis in axes:
+                order.append(first + axes.index(axis))
+        times = dict(zip(axes, strides, strict=True))
+        whole = tuple(e * times.get(axis, 1) if isinstance(e, int) else e for axis, e in enumerate(shape))
+        joined = builder.emit(Reshape(whole), builder.emit(Transpose(tuple(order)), split))
+    if joined.type.shape == wanted:
+        return joined
+    return builder.emit(Slice((0,) * len(wanted), wanted, (1,) * len(wanted)), joined)
