@@ -1,0 +1,164 @@
+"""Convolutions and their gradients, compiled: as by definition, and with the same bits however they are scheduled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pytest
+from comparisons import Array, assert_same, assert_same_outputs
+from native import EVERY_KERNEL_PARALLEL, compiled
+
+from compiler.autodiff import gradients_of
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Role, Value
+from compiler.ops.contraction import Contraction
+from compiler.ops.elementwise import Add, Multiply
+from compiler.ops.movement import Broadcast, Pad, Reshape
+from compiler.ops.reduction import Max, Moments, Sum
+from compiler.ops.window import Fold, Window
+from compiler.pipeline import optimise_graph
+from compiler.targets.reference.evaluate import evaluate
+from compiler.types import BatchExtent, DType, TensorType, at_batch
+
+BATCH = BatchExtent()
+BATCHES = (1, 3)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Images of `size`, `channels` to `filters`, in groups; the other numbers are those of both axes."""
+
+    size: tuple[int, int]
+    channels: int
+    filters: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: int = 0
+    groups: int = 1
+
+
+CASES = (
+    Case((8, 8), 16, 16, (3, 3), padding=1),
+    Case((7, 9), 3, 16, (3, 3), padding=1),  # few channels in, an odd width
+    Case((12, 12), 1, 6, (5, 5), padding=2),  # six channels: two pixels in a vector
+    Case((6, 6), 6, 16, (3, 3)),
+    Case((9, 8), 5, 33, (3, 2), (2, 2), padding=1),  # a stride that leaves rows over; columns of three vectors
+    Case((10, 11), 4, 4, (2, 3), (3, 2), (2, 3), padding=2),  # stride and dilation with a common divisor and without
+    Case((6, 7), 40, 24, (1, 1)),
+    Case((7, 6), 8, 20, (1, 1), (2, 2)),  # a product of every second pixel
+    Case((5, 4), 7, 7, (5, 4)),  # one window
+    Case((6, 6), 8, 12, (3, 3), padding=1, groups=2),
+    Case((6, 6), 9, 9, (3, 3), (2, 2), padding=1, groups=9),  # each channel by itself
+)
+
+
+class Convolution:
+    """A convolution of a case with its loss and gradients, as a graph in the making."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.builder = case, GraphBuilder("convolution")
+        self.x = self.input("x", BATCH, case.channels, *case.size)
+        self.w = self.input("w", *case.kernel, case.channels // case.groups, case.filters)
+
+    def input(self, name: str, *shape: int | BatchExtent) -> Value:
+        return self.builder.input(name, Role.DATA, TensorType(DType.F32, shape))
+
+    def result(self) -> Value:
+        case, emit, p = self.case, self.builder.emit, self.case.padding
+        x = emit(Pad((0, 0, p, p), (0, 0, p, p), 0.0), self.x) if p else self.x
+        windows = emit(Window((2, 3), case.kernel, case.stride, case.dilation), x)
+        if case.groups == 1:
+            return emit(Contraction((0, 1, 2, 3, 4, 5), (4, 5, 1, 6), (0, 6, 2, 3)), windows, self.w)
+        batch, _, *rest = windows.type.shape
+        parts = (case.channels // case.groups, case.filters // case.groups)
+        windows = emit(Reshape((batch, case.groups, parts[0], *rest)), windows)
+        w = emit(Reshape((*case.kernel, parts[0], case.groups, parts[1])), self.w)
+        y = emit(Contraction((0, 7, 1, 2, 3, 4, 5), (4, 5, 1, 7, 6), (0, 7, 6, 2, 3)), windows, w)
+        return emit(Reshape((batch, case.filters, *y.type.shape[3:])), y)
+
+    def graph(self) -> Graph:
+        y = self.result()
+        loss = self.builder.emit(Sum((0, 1, 2, 3)), self.builder.emit(Multiply(), y, y))
+        slopes = gradients_of(self.builder, tuple(self.builder.nodes), loss, [self.x, self.w])
+        for name, value in (("y", y), ("dx", slopes[0]), ("dw", slopes[1])):
+            assert value is not None
+            self.builder.output(name, Role.OUTPUT, value)
+        return self.builder.build()
+
+
+@cache
+def graphs(case: Case) -> tuple[Graph, Graph]:
+    graph = Convolution(case).graph()
+    return graph, optimise_graph(graph, verify=True)
+
+
+def inputs_of(graph: Graph, batch: int) -> dict[str, Array]:
+    random = np.random.default_rng(3)
+    shapes = {entry.name: at_batch(entry.value.type.shape, batch) for entry in graph.inputs}
+    return {name: random.uniform(-1, 1, shape).astype("f4") for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_convolution_and_its_gradients_are_what_they_mean(case: Case) -> None:
+    graph, optimised = graphs(case)
+    executable = compiled(optimised).executable()
+    for batch in BATCHES:
+        inputs = inputs_of(graph, batch)
+        exact = evaluate(graph, inputs, batch)
+        assert_same_outputs(evaluate(optimised, inputs, batch), exact)
+        found = executable.call(inputs, batch)
+        for name, value in exact.items():
+            assert_same(f"{name} at {batch}", found[name], value)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_bits_of_a_convolution_depend_on_no_thread_and_no_fusion(case: Case) -> None:
+    _, optimised = graphs(case)
+    inputs = inputs_of(optimised, 3)
+    plain = compiled(optimised, fuse=False).executable().call(inputs, 3)
+    native = compiled(optimised, batch=EVERY_KERNEL_PARALLEL)
+    for threads in (1, 2, 3):
+        found = native.executable(threads).call(inputs, 3)
+        for name, value in plain.items():
+            assert np.array_equal(found[name], value), f"{name} on {threads} threads"
+
+
+def test_input_gradients_are_products() -> None:
+    """No fold is left where the other operand of the product has the taps, also with a stride."""
+    for case in (CASES[0], CASES[4], CASES[7]):
+        _, optimised = graphs(case)
+        assert not any(isinstance(node.op, Fold) for node in optimised.nodes)
+
+
+def block() -> Graph:
+    """Convolution, normalisation over the batch, a shortcut and a maximum over windows: values that layouts pass."""
+    of = Convolution(Case((8, 8), 16, 16, (3, 3), padding=1))
+    emit, y = of.builder.emit, of.result()
+    mean, variance = of.builder.emit_all(Moments((0, 2, 3)), y)
+    for number in (mean, variance):
+        y = emit(Add(), y, emit(Broadcast(y.type.shape, (1,)), number))
+    y = emit(Add(), emit(Multiply(), y, y), of.x)
+    y = emit(Max((4, 5)), emit(Window((2, 3), (3, 3), (2, 2), (1, 1)), y))
+    loss = emit(Sum((0, 1, 2, 3)), emit(Multiply(), y, y))
+    slopes = gradients_of(of.builder, tuple(of.builder.nodes), loss, [of.x, of.w])
+    for name, value in (("y", y), ("dx", slopes[0]), ("dw", slopes[1])):
+        assert value is not None
+        of.builder.output(name, Role.OUTPUT, value)
+    return of.builder.build()
+
+
+def test_a_block_of_layers_is_what_it_means_with_the_same_bits_fused_or_not() -> None:
+    graph = block()
+    optimised = optimise_graph(graph, verify=True)
+    inputs = inputs_of(graph, 3)
+    exact = evaluate(graph, inputs, 3)
+    plain = compiled(optimised, fuse=False).executable().call(inputs, 3)
+    native = compiled(optimised, batch=EVERY_KERNEL_PARALLEL)
+    for threads in (1, 2):
+        found = native.executable(threads).call(inputs, 3)
+        for name, value in exact.items():
+            assert_same(name, found[name], value)
+            assert np.array_equal(found[name], plain[name]), f"{name} on {threads} threads"
