@@ -59,6 +59,7 @@ __all__ = [
     "compile_ahead",
     "compile_augmentation",
     "compile_evaluation",
+    "compile_gradients",
     "compile_prediction",
     "compile_schedule",
     "compile_training",
@@ -136,6 +137,11 @@ def compile_evaluation(program: Program, options: Options) -> Executable:
 def compile_prediction(program: Program, options: Options) -> Executable:
     """The model's outputs."""
     return program_executable(program, "prediction", options)
+
+
+def compile_gradients(program: Program, options: Options) -> Executable:
+    """The mean square of each parameter's gradient, by its path, in a step that updates nothing."""
+    return program_executable(program, "gradients", options)
 
 
 def compile_schedule(program: Program, options: Options) -> Executable:

@@ -15,7 +15,7 @@ from compiler.graph_passes.simplify import simplify
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add, Cast, Multiply, Term
 from compiler.ops.spreading import Sum
-from compiler.types import DType, TensorType
+from compiler.types import DType, TensorType, static_elements
 
 
 def training_step(program: Program, phase: int = 0) -> Graph:
@@ -54,6 +54,17 @@ def augmentation_graph(program: Program) -> Graph:
     if program.augmentation is None:
         raise CompilerBug("augmentation_graph", f"{program.name} has no `augment`")
     return program.augmentation
+
+
+def gradient_graph(program: Program) -> Graph:
+    """For each trained parameter, by its path: the mean square of the elements of its gradient, before clipping."""
+    step = _Step(program, _plan_of(program, "gradient_graph"))
+    step.differentiate()
+    for path, gradient in step.gradients.items():
+        square = step.builder.emit(Multiply(), gradient, gradient)
+        total = Term(step.builder, step.builder.emit(Sum(tuple(range(gradient.type.rank))), square))
+        step.builder.output(path, Role.OUTPUT, (total / static_elements(gradient.type.shape)).value)
+    return eliminate_dead(step.builder.build())
 
 
 def schedule_graph(program: Program) -> Graph:
@@ -98,6 +109,7 @@ GRAPHS: Mapping[str, Callable[[Program], Graph]] = {
     "evaluation": evaluation_graph,
     "prediction": prediction_graph,
     "augmentation": augmentation_graph,
+    "gradients": gradient_graph,
     "schedule": schedule_graph,
     "initialisation": initial_graph,
 }

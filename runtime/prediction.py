@@ -67,18 +67,25 @@ def classes(
     A target `in 0..n` belongs to the output of floats that has n numbers a row; where two outputs or two targets
     claim one another, nothing is decoded. Classes that were words in the training data are words here.
     """
-    pairs = [(spec, name) for spec in targets for name in outputs if _scores(outputs[name], spec)]
-    targets_of = [spec.name for spec, _ in pairs]
-    outputs_of = [name for _, name in pairs]
     found: dict[str, Array] = {}
-    for spec, name in pairs:
-        if targets_of.count(spec.name) > 1 or outputs_of.count(name) > 1 or spec.name in outputs:
-            continue
+    for spec, name in class_outputs(outputs, targets):
         best = outputs[name].argmax(axis=-1)
         words = preparation.vocabulary_of(spec.name) if preparation is not None else None
         usable = words is not None and len(words) == outputs[name].shape[-1]
         found[spec.name] = np.array(words)[best] if usable else best
     return found
+
+
+def class_outputs(outputs: Mapping[str, Array], targets: Sequence[InputSpec]) -> list[tuple[InputSpec, str]]:
+    """Each target of classes with the output that scores them, where neither claims another."""
+    pairs = [(spec, name) for spec in targets for name in outputs if _scores(outputs[name], spec)]
+    targets_of = [spec.name for spec, _ in pairs]
+    outputs_of = [name for _, name in pairs]
+    return [
+        (spec, name)
+        for spec, name in pairs
+        if targets_of.count(spec.name) == 1 and outputs_of.count(name) == 1 and spec.name not in outputs
+    ]
 
 
 def _scores(values: Array, spec: InputSpec) -> bool:

@@ -17,6 +17,7 @@ from runtime.run_lock import is_in_use, lock_run
 from runtime.suggestions import nearest
 
 Record = Mapping[str, JsonValue]
+Lines = Mapping[str, Sequence[tuple[int, float]]]
 Difference = Mapping[str, tuple[JsonValue, JsonValue]]
 
 TRAINING, BROKEN_OFF = "training", "broken off"
@@ -120,6 +121,19 @@ def best_of(epochs: Sequence[Record]) -> Record | None:
 def scalars_of(epoch: Record) -> Record:
     """The loss and metrics of the line of an epoch."""
     return {name: value for name, value in epoch.items() if name not in _NOT_SCALARS}
+
+
+def curves_of(epochs: Sequence[Record]) -> dict[str, Lines]:
+    """Each scalar with its lines, `training` and `validation`, as points (epoch, value); at last the rate."""
+    curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for epoch in epochs:
+        rate = {"rate": epoch.get("rate")}
+        for key, value in {**scalars_of(epoch), **rate}.items():
+            if isinstance(value, int | float):
+                name = key.removeprefix("val_")
+                line = "validation" if key.startswith("val_") else "training"
+                curves.setdefault(name, {}).setdefault(line, []).append((_whole(epoch.get("epoch")), float(value)))
+    return dict(sorted(curves.items(), key=lambda curve: curve[0] == "rate"))
 
 
 def compared(first: Path, second: Path) -> Comparison:

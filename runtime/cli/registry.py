@@ -22,6 +22,8 @@ COMMANDS = (
     Command("predict", "Apply a trained model to a file of inputs", "runtime.cli.predict"),
     Command("runs", "List, compare and prune runs", "runtime.cli.runs"),
     Command("data", "Show a sample as training sees it", "runtime.cli.data"),
+    Command("plot", "Plot curves, confusion, weights, gradients or filters of a run", "runtime.cli.plot"),
+    Command("report", "Write one HTML file about a run", "runtime.cli.report"),
     Command("show", "Print a stage of compilation, whole or for one line", "runtime.cli.show"),
     Command("plan", "Tabulate layers, parameters, work and memory", "runtime.cli.plan"),
     Command("bench", "Time training steps or inference on made-up data", "runtime.cli.benchmark"),

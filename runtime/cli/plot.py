@@ -1,0 +1,93 @@
+"""Plot a run: its curves, a confusion matrix, its weights, its gradients, the filters of its first convolution.
+
+Weights are those of the best checkpoint. The confusion matrix counts the rows that `dlc eval` measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compiler.diagnostics import UsageError
+from runtime.cli.common import add_compilation, compile_options
+from runtime.cli.parser import Namespace, Parser
+from runtime.cli.suggest import did_you_mean
+from runtime.reporting.terminal import say, say_labelled
+
+if TYPE_CHECKING:
+    from runtime.plots.figure import Figure
+
+EXAMPLES = (
+    "dlc plot RUN",
+    "dlc plot RUN --what confusion --out confusion.png",
+    "dlc plot RUN --what all --out plots",
+)
+KINDS = ("curves", "confusion", "weights", "gradients", "filters")
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="the folder of a run")
+    parser.add_argument(
+        "--what", default="curves", metavar="LIST", help=f"of {', '.join(KINDS)}, with commas; or all (default: curves)"
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        metavar="OUT",
+        help="a .png, .svg or .pdf file, or a folder for several (default: plots/ in the run)",
+    )
+    parser.add_argument("--last", action="store_true", help="the last weights of the run instead of its best")
+    add_compilation(parser)
+
+
+def run(arguments: Namespace) -> int:
+    wanted = list(KINDS) if arguments.what == "all" else [_kind(word) for word in arguments.what.split(",")]
+    from runtime.plots.figure import write_figure  # matplotlib is slow to import, and need not be there
+
+    drawings = _Drawings(arguments)
+    figures: dict[str, Figure] = {}
+    for kind in wanted:
+        try:
+            figures[kind] = drawings.of_kind[kind]()
+        except UsageError as error:
+            if arguments.what != "all":
+                raise
+            say_labelled("note", f"no plot of {kind}: {error}")
+    for kind, path in _paths(list(figures), arguments).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_figure(figures[kind], path)
+        say(f"plot in {path}")
+    return 0
+
+
+def _kind(word: str) -> str:
+    if word not in KINDS:
+        raise UsageError(f"--what cannot be `{word}`", did_you_mean(word, KINDS) or f"of {', '.join(KINDS)}, or all")
+    return word
+
+
+def _paths(kinds: list[str], arguments: Namespace) -> dict[str, Path]:
+    out = Path(arguments.run) / "plots" if arguments.out is None else Path(arguments.out)
+    if arguments.out is None or not out.suffix:
+        return {kind: out / f"{kind}.svg" for kind in kinds}
+    if len(kinds) > 1:
+        raise UsageError(f"{len(kinds)} plots do not fit in {out}", "name a folder, or one kind with --what")
+    return dict.fromkeys(kinds, out)
+
+
+class _Drawings:
+    """The plots by kind; what several need is loaded once, and only when one asks for it."""
+
+    def __init__(self, arguments: Namespace) -> None:
+        from runtime.plots import runs
+        from runtime.plotted import Plotted
+
+        plotted = Plotted(Path(arguments.run), arguments.last, compile_options(arguments))
+        self.of_kind: dict[str, Callable[[], Figure]] = {
+            "curves": lambda: runs.curves_figure(plotted.epochs),
+            "confusion": lambda: runs.confusion_figure(plotted.confusion),
+            "weights": lambda: runs.weights_figure(plotted.weights),
+            "gradients": lambda: runs.gradients_figure(plotted.gradients, plotted.weights),
+            "filters": lambda: runs.filters_figure(plotted.weights),
+        }

@@ -1,0 +1,118 @@
+"""The plots of a run: curves, confusion matrix, weights, gradients, and the filters of its first convolution."""
+
+# Keyword arguments have no types in matplotlib's stubs.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from compiler.diagnostics import UsageError
+from compiler.driver import Array
+from runtime.confusion import Confusion
+from runtime.files import JsonValue
+from runtime.plots.figure import Figure, new_axes, new_figure
+from runtime.runs import curves_of
+
+_BINS = 60
+_MOST_FILTERS = 64
+_NUMBERED_CLASSES = 25  # above this many, the numbers in the cells would be too small to read
+
+
+def curves_figure(epochs: Sequence[Mapping[str, JsonValue]]) -> Figure:
+    """Each scalar over the epochs, in training and validation, with the best epoch marked."""
+    curves = curves_of(epochs)
+    if not curves:
+        raise UsageError("the run has no epochs yet", "train for longer")
+    figure = new_figure(height=2.6 * len(curves) + 0.6)
+    best = [epoch["epoch"] for epoch in epochs if epoch.get("best") is True]
+    for place, (name, lines) in enumerate(curves.items(), 1):
+        axes = figure.add_subplot(len(curves), 1, place)
+        for label, points in lines.items():
+            axes.plot(
+                [x for x, _ in points], [y for _, y in points], label=label, marker="." if len(points) < 3 else ""
+            )
+        if best and isinstance(best[-1], int):
+            axes.axvline(best[-1], color="0.6", linestyle=":", label="best epoch")
+        axes.set_ylabel(name)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+        if place == len(curves):
+            axes.set_xlabel("epoch")
+    return figure
+
+
+def confusion_figure(found: Confusion) -> Figure:
+    """The matrix with counts in its cells; colours by the share of the true class."""
+    size = max(4.0, 0.45 * len(found.classes) + 1.5)
+    figure = new_figure(size, size)
+    axes = new_axes(figure, f"Confusion: {100 * found.accuracy:.1f} % right", f"predicted {found.target}", found.target)
+    axes.grid(visible=False)
+    shares = found.counts / np.maximum(found.counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    places = list(range(len(found.classes)))
+    if len(places) <= _NUMBERED_CLASSES:
+        axes.set_xticks(places, found.classes, rotation=45, ha="right")
+        axes.set_yticks(places, found.classes)
+        for row in places:
+            for column in places:
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                count = int(found.counts[row, column])
+                axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize="small")
+    return figure
+
+
+def weights_figure(weights: Mapping[str, Array]) -> Figure:
+    """A histogram of each tensor's elements."""
+    columns = min(3, len(weights))
+    rows = -(-len(weights) // columns)
+    figure = new_figure(3.2 * columns, 2.2 * rows + 0.4)
+    for place, (path, values) in enumerate(weights.items(), 1):
+        axes = figure.add_subplot(rows, columns, place)
+        finite = values[np.isfinite(values)].ravel()
+        axes.hist(finite, bins=_BINS, color="tab:blue")
+        spread = f"{finite.mean():.2g} ± {finite.std():.2g}" if finite.size else "not finite"
+        axes.set_title(f"{path} {list(values.shape)}\n{spread}", fontsize="x-small")
+        axes.tick_params(labelsize="x-small")
+    return figure
+
+
+def gradients_figure(flow: Mapping[str, float], weights: Mapping[str, Array]) -> Figure:
+    """The root mean square of each parameter's gradient, and of its weights, on one logarithmic scale."""
+    figure = new_figure(height=0.3 * len(flow) + 1.4)
+    axes = new_axes(figure, "Gradient flow", "root mean square of the elements", "")
+    places = list(range(len(flow)))
+    axes.set_xscale("log")
+    axes.barh(places, [value or math.nan for value in flow.values()], color="tab:orange", label="gradient")
+    sizes = [math.sqrt(float(np.square(weights[path], dtype=np.float64).mean())) or math.nan for path in flow]
+    axes.plot(sizes, places, "|", color="tab:blue", markersize=12, label="weights")
+    axes.set_yticks(places, list(flow))
+    axes.invert_yaxis()
+    axes.legend(fontsize="small")
+    return figure
+
+
+def filters_figure(weights: Mapping[str, Array]) -> Figure:
+    """The filters [height, width, channels, filters] of the first convolution; three channels are shown as colours."""
+    found = [(path, values) for path, values in weights.items() if values.ndim == 4 and path.endswith(".W")]
+    if not found:
+        raise UsageError("the model has no convolution over images", "leave `filters` out")
+    path, values = found[0]
+    images = np.moveaxis(values, 3, 0)[:_MOST_FILTERS]
+    columns = math.ceil(math.sqrt(len(images)))
+    rows = -(-len(images) // columns)
+    figure = new_figure(0.8 * columns + 0.4, 0.8 * rows + 0.8)
+    shown = f"{len(images)} of {values.shape[3]} filters" if values.shape[3] > len(images) else f"{len(images)} filters"
+    figure.suptitle(f"{path}: {shown} of {values.shape[0]} × {values.shape[1]}", fontsize="small")
+    bound = float(np.abs(values).max()) or 1.0
+    for place, image in enumerate(images, 1):
+        axes = figure.add_subplot(rows, columns, place)
+        if image.shape[2] == 3:
+            axes.imshow(0.5 + 0.5 * image / bound)
+        else:
+            axes.imshow(image.mean(axis=2), cmap="RdBu", vmin=-bound, vmax=bound)
+        axes.set_axis_off()
+    return figure

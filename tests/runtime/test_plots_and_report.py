@@ -1,0 +1,209 @@
+"""`dlc plot` and `dlc report`: what is drawn is what was trained, and the page needs nothing but itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from killing import write_project
+
+from compiler import driver
+from compiler.driver import Options
+from runtime.cli.main import main
+from runtime.confusion import confusion
+from runtime.evaluation_data import evaluation_data
+from runtime.gradient_flow import gradient_flow
+from runtime.model import length_of, runtime_settings, training_of
+from runtime.plots.runs import filters_figure
+from runtime.reporting.line_chart import line_chart, round_ticks
+from runtime.run_directory import create_run, open_run
+from runtime.runs import curves_of, epochs_of
+from runtime.trained import open_trained_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("project")
+    write_project(folder, epochs=4)
+    before = Path.cwd()
+    os.chdir(folder)
+    assert main(["train", "model.dl", "--out", "run", "--json"]) == 0
+    yield folder / "run"
+    os.chdir(before)
+
+
+def test_curves_have_a_line_for_training_and_one_for_validation(run: Path) -> None:
+    epochs = epochs_of(open_run(run))
+    curves = curves_of(epochs)
+    assert list(curves) == ["loss", "accuracy", "rate"]
+    assert curves["loss"]["validation"] == [(n, epoch["val_loss"]) for n, epoch in enumerate(epochs, 1)]
+    assert len(curves["rate"]["training"]) == 4
+
+
+def test_a_confusion_matrix_counts_every_row_once(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trained = open_trained_run(run, False, (), Options())
+    chosen = evaluation_data(trained, None, None)
+    found = confusion(trained, chosen.part)
+    assert found.counts.sum() == len(chosen.part.rows) == 100
+    known = chosen.part.arrays["kind"][chosen.part.rows]
+    assert found.counts.sum(axis=1).tolist() == np.bincount(known, minlength=3).tolist()
+    capsys.readouterr()
+    assert main(["eval", str(run), "--json"]) == 0
+    assert found.accuracy == pytest.approx(json.loads(capsys.readouterr().out)["accuracy"])
+
+
+def test_gradient_flow_has_each_trained_parameter(run: Path) -> None:
+    trained = open_trained_run(run, False, (), Options())
+    part = evaluation_data(trained, None, "train").part
+    flow = gradient_flow(trained, part)
+    assert list(flow) == ["h.dense.W", "h.dense.b", "h.batch_norm.gamma", "h.batch_norm.beta", "logits.dense.W",
+                          "logits.dense.b"]  # fmt: skip
+    assert all(size > 0 for path, size in flow.items() if path != "h.dense.b")
+    # The batch norm behind it takes a shift away.
+    assert flow["h.dense.b"] < 1e-6
+
+
+def test_the_size_of_a_gradient_is_that_of_finite_differences(run: Path) -> None:
+    trained = open_trained_run(run, False, (), Options())
+    part = evaluation_data(trained, None, "train").part
+    part = replace(part, rows=part.rows[:8])
+    found = gradient_flow(trained, part)["logits.dense.b"]
+    start = {name: trained.tensors[name].copy() for name in trained.tensors.names()}
+    step = driver.compile_training(trained.program, replace(trained.options, batch=8))
+    settings = runtime_settings(trained.program, length_of(training_of(trained.program), 400))
+
+    def loss(element: int, distance: float) -> float:
+        for name, values in start.items():
+            trained.tensors.write(name, values)
+        trained.tensors.write(
+            "logits.dense.b", start["logits.dense.b"] + distance * np.eye(3, dtype=np.float32)[element]
+        )
+        return float(step.run(trained.tensors, part.arrays, part.rows, 8, 0, 0, settings).scalars["loss"][0])
+
+    slopes = [(loss(element, 0.01) - loss(element, -0.01)) / 0.02 for element in range(3)]
+    assert found == pytest.approx(np.sqrt(np.mean(np.square(slopes))), rel=1e-3)
+
+
+def test_all_plots_that_there_are(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["plot", str(run), "--what", "all"]) == 0
+    errors = capsys.readouterr().err
+    assert "note: no plot of filters: the model has no convolution over images" in errors
+    drawn = {path.stem: path.read_text() for path in (run / "plots").iterdir()}
+    assert sorted(drawn) == ["confusion", "curves", "gradients", "weights"]
+    for text in drawn.values():
+        ElementTree.fromstring(text)
+    assert "accuracy</text>" in drawn["curves"]
+    assert "predicted kind</text>" in drawn["confusion"]
+    assert "logits.dense.W [24, 3]" in drawn["weights"]
+    assert "h.batch_norm.gamma</text>" in drawn["gradients"]
+
+
+def test_one_plot_goes_to_a_file_and_several_to_a_folder(run: Path, tmp_path: Path) -> None:
+    assert main(["plot", str(run), "--out", str(tmp_path / "curves.png")]) == 0
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["plot", str(run), "--what", "curves,weights", "--out", str(tmp_path / "many")]) == 0
+    assert sorted(path.name for path in (tmp_path / "many").iterdir()) == ["curves.svg", "weights.svg"]
+
+
+def test_filters_of_the_first_convolution() -> None:
+    draw = np.random.default_rng(0)
+    grey = {"conv.W": draw.normal(size=(3, 3, 1, 8)), "later.W": draw.normal(size=(3, 3, 8, 4))}
+    assert len(filters_figure(grey).axes) == 8
+    many = filters_figure({"a.b": np.zeros(3), "conv.W": draw.normal(size=(5, 5, 3, 80))})
+    assert len(many.axes) == 64
+    assert many.axes[0].images[0].get_array().shape == (5, 5, 3)
+    assert "64 of 80 filters of 5 × 5" in many.get_suptitle()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["plot", "{run}", "--what", "curve"], 2, "hint: did you mean `curves`?"),
+        (["plot", "{run}", "--what", "filters"], 2, "the model has no convolution over images"),
+        (["plot", "{run}", "--what", "curves,weights", "--out", "x.svg"], 2, "2 plots do not fit in x.svg"),
+        (["plot", "{run}x"], 1, "there is no such run"),
+        (["plot", "{run}", "--out", "x.gif"], 2, "the format of x.gif is not known"),
+        (["report", "{run}x"], 1, "there is no such run"),
+        (["report", "{run}", "--out", "nowhere/x.html"], 2, "nowhere/x.html: there is no such file"),
+    ],
+)
+def test_mistakes_have_a_hint(
+    run: Path, arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word.replace("{run}", str(run)) for word in arguments]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_without_epochs_has_no_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    create_run("x", tmp_path / "run", ()).close()
+    assert main(["plot", str(tmp_path / "run")]) == 2
+    assert "the run has no epochs yet" in capsys.readouterr().err
+
+
+class _Page(HTMLParser):
+    """Whether elements are closed in order, and what the page would load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loaded: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.loaded += [f"{tag} {name}={value}" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data.strip())
+
+
+def test_a_report_needs_nothing_but_itself(run: Path) -> None:
+    assert main(["report", str(run)]) == 0
+    text = (run / "report.html").read_text()
+    page = _Page(text)
+    assert page.open == []
+    assert page.loaded == []
+    assert not re.search(r"url\((?!#)|@import|<script", text)
+    for word in ("optimizer.lr", "train", "Model", "h.dense.W", "validation", "accuracy", "finished", "model.dl"):
+        assert word in page.words, word
+    assert text.count('<polyline points="') == 5, "loss and accuracy with two lines each, and the rate"
+    assert "input x: f32[batch, 4]" in text
+    assert text.count("<svg") == 4, "three charts and the graph"
+
+
+def test_a_report_escapes_what_users_wrote(run: Path, tmp_path: Path) -> None:
+    source = next((run / "source").glob("*.dl"))
+    text = source.read_text()
+    try:
+        source.write_text("## <script>alert(1)</script>\n" + text.lstrip())
+        assert main(["report", str(run), "--out", str(tmp_path / "r.html")]) == 0
+    finally:
+        source.write_text(text)
+    assert "<script>" not in (tmp_path / "r.html").read_text()
+
+
+def test_ticks_are_round_and_within_the_range() -> None:
+    assert round_ticks(0.0, 1.0) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert round_ticks(0.013, 0.094) == pytest.approx([0.02, 0.04, 0.06, 0.08])
+    assert round_ticks(3.0, 3.0) == [3.0]
+    assert len(round_ticks(1, 30)) <= 7
+
+
+def test_a_chart_of_one_point_or_none_is_still_a_drawing() -> None:
+    for points in ([], [(1, 0.5)], [(1, float("nan")), (2, 1.0)]):
+        ElementTree.fromstring(line_chart("a < b", {"x": points}, "epoch", 1))
