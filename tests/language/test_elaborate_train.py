@@ -318,6 +318,15 @@ def test_forms_have_their_own_namespaces() -> None:
         ("validation", '"no"', "E0603"),
         ("early_stop", "5", "E0603"),
         ("init_from", "3", "E0603"),
+        ("init_from", "weights()", "E0302"),
+        ("init_from", "weights(nothing)", "E0201"),
+        ("init_from", 'weights("w", renames = "a -> b")', "E0301"),
+        ("init_from", 'weights("w", rename = "a")', "E0603"),
+        ("init_from", 'weights("w", rename = ["a.* -> *.*"])', "E0603"),
+        ("init_from", 'weights("w", fresh = 3)', "E0603"),
+        ("init_from", 'weights("w", fresh = "heads.*")', "E0605"),
+        ("init_from", 'weights("w", strict = 1)', "E0603"),
+        ("unfreeze", 'after(3, "*")', "E0603"),
         ("data", 'parquet("x")', "E0201"),
         ("data", "csv()", "E0302"),
         ("accumulate", "4", "E0908"),
@@ -329,6 +338,46 @@ def test_forms_have_their_own_namespaces() -> None:
 )
 def test_keys_are_checked(key: str, value: str, code: str) -> None:
     assert codes(mistakes(text(**{key: value}))) == [code]
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ('after(0, "*")', "E0603"),
+        ('after(1.5, "*")', "E0603"),
+        ("after(1)", "E0603"),
+        ('"*"', "E0603"),
+        ('after(1, "*.V")', "E0605"),
+        ('[after(1, "*.W"), after(2, "logits.dense.c")]', "E0605"),
+    ],
+)
+def test_unfreeze_says_after_how_many_epochs_what(value: str, code: str) -> None:
+    assert codes(mistakes(text(freeze='"logits.dense.*"', unfreeze=value))) == [code]
+
+
+def test_what_unfreezes_later_needs_an_optimizer_now() -> None:
+    keys = {"freeze": '"logits.dense.b"', "unfreeze": 'after(2, "*")'}
+    assert codes(mistakes(text(optimizer='[adam(on = "*.W")]', **keys))) == ["E0606"]
+    assert mistakes(text(optimizer='[adam(on = "*.W"), adam(on = "*.b")]', **keys)) == []
+    assert codes(mistakes(text(optimizer='[adam(on = "*.W"), adam(on = "*.b")]', freeze='"*.b"'))) == ["E0605"]
+
+
+@pytest.mark.parametrize(
+    ("block", "code"),
+    [
+        ("x = x[:, 0:2]", "E0613"),
+        ("label = mean(cast(label, f32))", "E0613"),
+        ("x = logits", "E0201"),
+        ("return x", "E0205"),
+        ("param W: [4] = zeros", "E0205"),
+        ("x = gather(x, label, axis = 0)", "E0409"),
+        ("x = x + cast(gather(x, x), f32)", "E0409"),
+        ("x = width * x + unknown", "E0201"),
+    ],
+)
+def test_mistakes_in_augment(block: str, code: str) -> None:
+    changed = text().replace("train M {", f"train M {{\n    augment {{ {block} }}")
+    assert code in codes(mistakes(changed))
 
 
 @pytest.mark.parametrize("key", REQUIRED)
