@@ -68,10 +68,13 @@ class Entry:
 
 ADAM = Optimizer("adam", 1e-3)
 MOMENTUM = Optimizer("sgd", 0.01)
+DECAYED = Optimizer("sgd", 0.01, decay=1e-4)
 
 ENTRIES = (
     Entry("mlp", 128, 669_706, ADAM, (Floats((784,)),), Integers((), 10)),
     Entry("mlp_small", 32, 2_410, MOMENTUM, (Floats((64,)),), Integers((), 10), threads=(1,)),
+    Entry("lenet5", 64, 61_706, MOMENTUM, (Floats((1, 28, 28)),), Integers((), 10), threads=(1,)),
+    Entry("resnet20", 32, 269_722, DECAYED, (Floats((3, 32, 32)),), Integers((), 10)),
 )
 CATALOGUE = {entry.name: entry for entry in ENTRIES}
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from torch import nn
 
-from torch_zoo import mlp
+from torch_zoo import convolutional, mlp
 
 MODULES: dict[str, Callable[[], nn.Module]] = {
     "mlp": lambda: mlp.perceptrons(784, 512, 512, 10),
     "mlp_small": lambda: mlp.perceptrons(64, 32, 10),
+    "lenet5": convolutional.lenet5,
+    "resnet20": convolutional.resnet20,
 }
