@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from compiler import driver
@@ -12,7 +13,7 @@ from runtime.cli.common import Overrides, add_compilation, add_json, add_setting
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.jobs import start_of
-from runtime.reporting.events import Observer, TrainingEnded
+from runtime.reporting.events import Observer, TrainingEnded, told
 from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of_terminal
 from runtime.reporting.training_json import event_as_json, print_event
 from runtime.run_directory import RESULT
@@ -24,6 +25,7 @@ EXAMPLES = (
     "dlc train model.dl --data data/mnist --epochs 20 --set hidden=256",
     "dlc train --resume runs/Digits-20260101-120000",
 )
+LOGS = ("tensorboard",)
 
 
 def configure(parser: Parser) -> None:
@@ -50,6 +52,7 @@ def configure(parser: Parser) -> None:
         help="what keeps its own start value: 'head.*'; may be repeated",
     )
     parser.add_argument("--dry-run", action="store_true", help="check, load and compile; train and write nothing")
+    parser.add_argument("--log", choices=LOGS, metavar="KIND", help="also log to the run's folder: tensorboard")
     add_settings(parser)
     add_compilation(parser)
     add_json(parser, "print one JSON object a line: start, each epoch, end")
@@ -70,15 +73,21 @@ def _run(session: Session, arguments: Namespace) -> int:
         say(driver.render(warnings, wants_colour(sys.stderr), width_of_terminal()))
     for note in session.notes:
         say_labelled("note", note)
+    with ExitStack() as opened:
+        observers = [_reporter(arguments, opened)]
+        if arguments.log == "tensorboard" and session.directory is not None:
+            from runtime.reporting.tensorboard import TensorBoardLog  # slow to import, and need not be there
+
+            observers.append(opened.enter_context(closing(TensorBoardLog(session.directory.path / "tensorboard"))))
+        return _train(session, told(observers), arguments.dry_run)
+
+
+def _reporter(arguments: Namespace, opened: ExitStack) -> Observer:
     if arguments.json:
-        return _train(session, print_event, arguments.dry_run)
+        return print_event
     from runtime.reporting.training_text import TextReporter  # rich is slow to import, and JSON does without
 
-    reporter = TextReporter()
-    try:
-        return _train(session, reporter, arguments.dry_run)
-    finally:
-        reporter.close()
+    return opened.enter_context(closing(TextReporter()))
 
 
 def _session(arguments: Namespace) -> Session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -76,3 +76,13 @@ Observer: TypeAlias = Callable[[Event], None]
 def ignore(event: Event) -> None:
     """The observer of a silent training."""
     del event
+
+
+def told(observers: Sequence[Observer]) -> Observer:
+    """The observer that tells each of several, in their order."""
+
+    def tell(event: Event) -> None:
+        for observer in observers:
+            observer(event)
+
+    return tell
