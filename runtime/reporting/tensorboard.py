@@ -56,8 +56,9 @@ class TensorBoardLog:
 
     def _start(self, event: TrainingStarted) -> None:
         logging.getLogger("tensorboardX").setLevel(logging.ERROR)  # it remarks on NaN, which is ours to report
-        purge = event.step or None
-        self._writer = cast(_Writer, SummaryWriter(str(self._folder), purge_step=purge, write_to_disk=True))
+        # Names hold whole seconds only: without the step, a resumed training could overwrite the file of the first.
+        writer = SummaryWriter(str(self._folder), purge_step=event.step or None, filename_suffix=f".{event.step}")
+        self._writer = cast(_Writer, writer)
         lines = [f"| {s.name} | {value_text(s.value)} | {s.origin} |" for s in event.settings if s.origin != "derived"]
         table = "\n".join(["| setting | value | from |", "|---|---|---|", *lines])
         self._writer.add_text("settings", table, event.step)
