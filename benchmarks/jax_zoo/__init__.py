@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from jax_zoo import mlp
+from jax_zoo import convolutional, mlp
 from jax_zoo.model import Model
 
 MODELS: dict[str, Model] = {
     "mlp": mlp.perceptrons(784, 512, 512, 10),
     "mlp_small": mlp.perceptrons(64, 32, 10),
+    "lenet5": convolutional.lenet5(),
+    "resnet20": convolutional.resnet20(),
 }
