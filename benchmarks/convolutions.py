@@ -1,0 +1,173 @@
+"""Convolutions by themselves, forward and both gradients, beside oneDNN in PyTorch: GFLOP/s, and parts of the peak.
+
+    python benchmarks/convolutions.py [--threads 1] [--seconds 1]
+
+Samples of both alternate, and the best of each counts: others on the machine can only slow one down. Images have their
+channels last in memory for both, so that no layout is converted within the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Role
+from compiler.ops.contraction import Contraction
+from compiler.ops.movement import Pad, Slice
+from compiler.ops.window import Fold, Window
+from compiler.pipeline import optimise_graph
+from compiler.schedule.build import schedule
+from compiler.targets.cpu import jit, runner
+from compiler.targets.cpu.executable import NativeExecutable
+from compiler.targets.cpu.lower import lower
+from compiler.targets.cpu.machine import detect
+from compiler.targets.cpu.team import Team
+from compiler.types import BatchExtent, DType, TensorType, at_batch
+from peers.peak_peer import peak
+
+PARTS = ("forward", "input gradient", "weight gradient")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A convolution of square images; where it is depthwise, each channel is a group of its own."""
+
+    name: str
+    batch: int
+    size: int
+    channels: int
+    filters: int
+    kernel: int
+    stride: int = 1
+    depthwise: bool = False
+
+    @property
+    def padding(self) -> int:
+        return self.kernel // 2
+
+    @property
+    def result(self) -> int:
+        return (self.size + 2 * self.padding - self.kernel) // self.stride + 1
+
+    @property
+    def flops(self) -> int:
+        inputs = 1 if self.depthwise else self.channels
+        return 2 * self.batch * self.result**2 * self.kernel**2 * inputs * self.filters
+
+
+CASES = (
+    Case("3×3, 64→64, 32×32", 32, 32, 64, 64, 3),
+    Case("3×3, 256→256, 14×14", 32, 14, 256, 256, 3),
+    Case("7×7 stride 2, 3→64, 224×224", 8, 224, 3, 64, 7, 2),
+    Case("1×1, 256→64, 56×56", 8, 56, 256, 64, 1),
+    Case("3×3 depthwise, 256, 28×28", 32, 28, 256, 256, 3, depthwise=True),
+)
+
+
+def graph_of(case: Case, part: str) -> Graph:
+    """One part of a convolution, on images with their channels last."""
+    builder = GraphBuilder(part)
+    k, p, edge = case.kernel, case.padding, case.size + 2 * case.padding
+    batch = BatchExtent()
+    shapes = {
+        "x": (batch, case.size, case.size, case.channels),
+        "w": (k, k, case.channels) if case.depthwise else (k, k, case.channels, case.filters),
+        "dy": (batch, case.result, case.result, case.filters),
+    }
+    needed = {"forward": ("x", "w"), "input gradient": ("dy", "w"), "weight gradient": ("x", "dy")}[part]
+    given = {name: builder.input(name, Role.DATA, TensorType(DType.F32, shapes[name])) for name in needed}
+    sliding = ((1, 2), (k, k), (case.stride,) * 2, (1, 1))
+    places, taps, c, f = (0, 1, 2), (4, 5), 3, 3 if case.depthwise else 6
+    windows, weights, slopes = (*places, c, *taps), (*taps, c, f)[: 3 if case.depthwise else 4], (*places, f)
+    if part == "input gradient":
+        product = builder.emit(Contraction(slopes, weights, windows), given["dy"], given["w"])
+        whole = builder.emit(Fold(*sliding, (edge, edge)), product)
+        inside = (batch, case.size, case.size, case.channels)
+        value = builder.emit(Slice((0, p, p, 0), inside, (1, 1, 1, 1)), whole) if p else whole
+    else:
+        padded = builder.emit(Pad((0, p, p, 0), (0, p, p, 0), 0.0), given["x"]) if p else given["x"]
+        view = builder.emit(Window(*sliding), padded)
+        if part == "forward":
+            value = builder.emit(Contraction(windows, weights, slopes), view, given["w"])
+        else:
+            value = builder.emit(Contraction(windows, slopes, weights), view, given["dy"])
+    builder.output("result", Role.OUTPUT, value)
+    return optimise_graph(builder.build())
+
+
+def compiled(graph: Graph, batch: int, threads: int) -> NativeExecutable:
+    machine = detect()
+    lowered = lower(graph, schedule(graph, True, batch), machine, batch)
+    objects = [jit.compile_module(text, machine) for text in (*lowered.texts.values(), runner.runner_text(machine))]
+    library = jit.Library(objects, (*lowered.texts, *runner.SYMBOLS), machine)
+    return NativeExecutable(lowered.manifest, library.address, Team(threads, library.address, library))
+
+
+def ours(case: Case, part: str, threads: int) -> Callable[[], object]:
+    graph = graph_of(case, part)
+    executable = compiled(graph, case.batch, threads)
+    random = np.random.default_rng(0)
+    inputs = {
+        entry.name: random.standard_normal(at_batch(entry.value.type.shape, case.batch)).astype(np.float32)
+        for entry in graph.inputs
+    }
+    return lambda: executable.call(inputs, case.batch)
+
+
+def theirs(case: Case, part: str) -> Callable[[], object]:
+    groups = case.channels if case.depthwise else 1
+    last = torch.channels_last
+
+    def image(channels: int, size: int) -> Any:
+        return torch.randn(case.batch, channels, size, size).to(memory_format=last)
+
+    x, dy = image(case.channels, case.size), image(case.filters, case.result)
+    w = torch.randn(case.filters, case.channels // groups, case.kernel, case.kernel).to(memory_format=last)
+    numbers = ([case.stride] * 2, [case.padding] * 2, [1, 1], False, [0, 0], groups)
+    if part == "forward":
+        return lambda: torch.nn.functional.conv2d(x, w, None, case.stride, case.padding, 1, groups)
+    wanted = [part == "input gradient", part == "weight gradient", False]
+    return lambda: torch.ops.aten.convolution_backward(dy, x, w, None, *numbers, wanted)
+
+
+def best(runs: list[Callable[[], object]], seconds: float) -> list[float]:
+    """The shortest time of each, in turns."""
+    shortest = [float("inf")] * len(runs)
+    for run in runs:
+        run()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for number, run in enumerate(runs):
+            start = time.perf_counter()
+            run()
+            shortest[number] = min(shortest[number], time.perf_counter() - start)
+    return shortest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each part of each case")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.set_grad_enabled(False)
+    ceiling = peak(options.threads, options.seconds)["gflops"]
+    print(f"{options.threads} threads, fused multiply-adds on registers: {ceiling:.0f} GFLOP/s\n")
+    print("| convolution | part | dlc GFLOP/s | of peak | oneDNN GFLOP/s | of peak |\n|---|---|---:|---:|---:|---:|")
+    for case in CASES:
+        for part in PARTS:
+            times = best([ours(case, part, options.threads), theirs(case, part)], options.seconds)
+            rates = [case.flops / seconds / 1e9 for seconds in times]
+            cells = " | ".join(f"{rate:.0f} | {rate / ceiling:.2f}" for rate in rates)
+            print(f"| {case.name} | {part} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
