@@ -38,7 +38,6 @@ from compiler.schedule.copy import Copy
 from compiler.schedule.fold import folded
 from compiler.schedule.parts import PartialContraction, parts_for
 from compiler.schedule.placement import Empty, Insert, Pick, starts_at
-from compiler.schedule.taps import first_largest_tap, reads_windows, reduced_taps
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
 MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
@@ -79,10 +78,6 @@ class _Rewriter:
 
     def rewritten(self, node: Node, operands: tuple[Value, ...]) -> tuple[Value, ...]:
         match node.op:
-            case Sum(axes=axes) | Max(axes=axes) | Min(axes=axes) if reads_windows(self.builder, operands[0], axes):
-                return (reduced_taps(self.builder, type(node.op), operands[0], axes),)
-            case ArgMax(axis=axis) if reads_windows(self.builder, operands[0], (axis,)):
-                return (first_largest_tap(self.builder, operands[0], axis),)
             case Sum(axes=axes) | Max(axes=axes) | Min(axes=axes):
                 return (self.reduced(type(node.op), operands[0], axes),)
             case Moments(axes=axes):

@@ -278,7 +278,7 @@ class Fuser:
             for link in self.node_links[node_key(node)]
             if self.home.get(link.source.index) is producer
         ]
-        if any(isinstance(n.op, Insert) and self.home.get(n.operands[0].index) is producer for n in consumer.nodes):
+        if any(self.is_filled_by(producer, node) for node in consumer.nodes):
             return None
         for candidate in candidates(producer, consumer):
             if candidate.is_tile and not self.reads_plainly(candidate):
@@ -303,6 +303,12 @@ class Fuser:
                 if len(low) > 1 or any((term.divisor, term.stride) != (1, 1) for term in low):
                     return False
         return True
+
+    def is_filled_by(self, group: Group, node: Node) -> bool:
+        """Whether an insertion must wait for that group. Those into one tensor are apart and may come in any order."""
+        if not isinstance(node.op, Insert) or self.home.get(node.operands[0].index) is not group:
+            return False
+        return not isinstance(self.links.producers[node.operands[0].index].op, Insert)
 
     def fits(self, group: Group, node: Node, link: Link) -> bool:
         reader = group.spaces[node_key(node)]
