@@ -115,7 +115,7 @@ def create_run(name: str, out: Path | None, sources: Sequence[Source], base: Pat
     """
     now = datetime.now().astimezone()
     try:
-        path = _made_as(out) if out is not None else _made_under(base, f"{name}-{now:%Y%m%d-%H%M%S}")
+        path = _made_as(out) if out is not None else new_folder(base, f"{name}-{now:%Y%m%d-%H%M%S}")
         (path / "checkpoints").mkdir()
         main = _copy_sources(path / "source", [source for source in sources if not source.is_library])
         run = RunDirectory(path, lock_run(path))
@@ -152,6 +152,19 @@ def runs_in(folder: Path) -> list[Path]:
     return sorted(file.parent for file in found if not file.parent.name.startswith("."))
 
 
+def new_folder(base: Path, name: str) -> Path:
+    """The first of NAME, NAME-2, … in `base` that does not exist; made here, so that two trainings never share one."""
+    base.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = base / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            number += 1
+
+
 def _no_run(path: Path) -> CheckpointError:
     if path.is_dir():
         inside = sorted(child.parent.name for child in path.glob(f"*/{_RUN}"))
@@ -173,19 +186,6 @@ def _made_as(path: Path) -> Path:
             raise CheckpointError("the folder holds a run", path, fix)
         raise CheckpointError("the folder is not empty", path, "choose another --out")
     return path
-
-
-def _made_under(base: Path, name: str) -> Path:
-    """The first of NAME, NAME-2, NAME-3, … that does not exist; made here, so that two trainings never share one."""
-    base.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        path = base / (name if number == 1 else f"{name}-{number}")
-        try:
-            path.mkdir()
-            return path
-        except FileExistsError:
-            number += 1
 
 
 def _copy_sources(folder: Path, sources: Sequence[Source]) -> str | None:

@@ -18,6 +18,7 @@ COMMANDS = (
     Command("check", "Report every mistake in model files", "runtime.cli.check"),
     Command("lr", "Find a learning rate, or show the schedule of one", "runtime.cli.learning_rate"),
     Command("train", "Train a model and save the run", "runtime.cli.train"),
+    Command("sweep", "Search for good settings by many trainings", "runtime.cli.sweep"),
     Command("eval", "Measure loss and metrics of a trained model", "runtime.cli.evaluate"),
     Command("predict", "Apply a trained model to a file of inputs", "runtime.cli.predict"),
     Command("runs", "List, compare and prune runs", "runtime.cli.runs"),

@@ -46,7 +46,8 @@ def print_comparison(first: Path, second: Path, found: Comparison) -> None:
 
 
 def _console() -> Console:
-    return Console(highlight=False, markup=False, soft_wrap=True)
+    # As wide as the tables are: cells that are cut or broken could be neither read nor searched.
+    return Console(highlight=False, markup=False, width=10_000)
 
 
 def _scalars(scalars: Mapping[str, JsonValue]) -> str:

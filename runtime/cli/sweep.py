@@ -1,0 +1,124 @@
+"""Search for settings: train again and again with others, and say which were best.
+
+--set takes a range, `optimizer.lr=1e-4..1e-1:log` (of whole numbers without the last: `layers=1..4`), or a list of
+choices, `hidden=[32,64]`; any other value holds for every trial. Trials that differ only in settings of run time
+(rates, decays, the probability of a dropout) share one compiled program. Each trial has a run of its own in the folder
+of the sweep.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from runtime.cli.common import add_compilation, add_json, add_program, compile_options, model_file, print_json
+from runtime.cli.main import INTERRUPTED
+from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.files import JsonValue, json_bytes, replace_file
+from runtime.reporting.terminal import say
+from runtime.reporting.units import measure
+from runtime.run_directory import new_folder
+from runtime.session import Request
+from runtime.sweep.samplers import RandomSampler, Sampler
+from runtime.sweep.space import Space, space_of
+from runtime.sweep.trials import Goal, Trial, best_of, trials
+
+EXAMPLES = (
+    "dlc sweep model.dl --set optimizer.lr=1e-4..1e-1:log --set hidden=[32,64] --trials 20",
+    "dlc sweep model.dl --set dropout=0.0..0.5 --sampler tpe --metric val_accuracy --maximise --trials 50",
+)
+_SAMPLERS = ("random", "tpe")
+
+
+def configure(parser: Parser) -> None:
+    add_program(parser)
+    parser.add_argument("--trials", type=whole_number(1), default=20, metavar="N", help="how many (default: 20)")
+    parser.add_argument(
+        "--sampler", choices=_SAMPLERS, default="random", metavar="NAME", help="random (the default), or Optuna's tpe"
+    )
+    parser.add_argument("--metric", metavar="NAME", help="what counts (default: val_loss, or loss without validation)")
+    parser.add_argument("--maximise", action="store_true", help="a larger metric is better")
+    parser.add_argument("--data", metavar="PATH", help="train on this data instead of what the file names")
+    parser.add_argument("--epochs", type=whole_number(1), metavar="N", help="passes over the data in each trial")
+    parser.add_argument("--seed", type=whole_number(0), default=0, metavar="N", help="of the search (default: 0)")
+    parser.add_argument("--out", metavar="DIR", help="the folder of the sweep (default: a new one below runs)")
+    add_compilation(parser)
+    add_json(parser, "print one JSON object: every trial, and the best")
+
+
+def run(arguments: Namespace) -> int:
+    space = space_of(arguments.settings)
+    file = model_file(arguments.file)
+    sampler = _sampler(arguments.sampler, space, arguments.seed)
+    folder = _folder(arguments, file)
+    goal = Goal(arguments.metric, arguments.maximise)
+    found: list[Trial] = []
+    for trial in trials(space, sampler, _request(arguments, file), folder, goal, arguments.trials):
+        found.append(trial)
+        best = best_of(found, goal)
+        say(_line(trial, is_best=trial is best))
+        replace_file(folder / "sweep.json", json_bytes(_as_json(found, best)))
+    if arguments.json:
+        print_json(_as_json(found, best_of(found, goal)))
+    _say_best(best_of(found, goal), file)
+    return 0 if len(found) == arguments.trials else INTERRUPTED
+
+
+def _sampler(name: str, space: Space, seed: int) -> Sampler:
+    if name == "random":
+        return RandomSampler(space, seed)
+    from runtime.sweep.tpe import TpeSampler  # Optuna is slow to import, and need not be there
+
+    return TpeSampler(space, seed)
+
+
+def _folder(arguments: Namespace, file: Path) -> Path:
+    if arguments.out is None:
+        return new_folder(Path("runs"), f"sweep-{file.stem}-{datetime.now():%Y%m%d-%H%M%S}")
+    folder = Path(arguments.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _request(arguments: Namespace, file: Path) -> Request:
+    return Request(
+        file=file,
+        experiment=arguments.experiment,
+        overrides=() if arguments.epochs is None else (("epochs", str(arguments.epochs)),),
+        data=None if arguments.data is None else Path(arguments.data),
+        out=None,
+        init_from=None,
+        options=compile_options(arguments),
+        command_line=sys.argv,
+    )
+
+
+def _as_json(found: Sequence[Trial], best: Trial | None) -> JsonValue:
+    return {"trials": [trial.to_json() for trial in found], "best": None if best is None else best.number}
+
+
+def _line(trial: Trial, is_best: bool) -> str:
+    settings = "  ".join(f"{key}={_short(text)}" for key, text in trial.settings.items())
+    if trial.value is None:
+        return f"trial {trial.number}: {settings}  failed: {trial.failure or 'no epoch ended'}"
+    return (
+        f"trial {trial.number}: {settings}  {measure(trial.value)} (epoch {trial.epoch}){'  best' if is_best else ''}"
+    )
+
+
+def _short(text: str) -> str:
+    try:
+        return f"{float(text):.4g}"
+    except ValueError:
+        return text
+
+
+def _say_best(best: Trial | None, file: Path) -> None:
+    if best is None:
+        say("every trial failed: look at the first failure, and at the ranges")
+        return
+    settings = " ".join(f"--set {key}={text}" for key, text in best.settings.items())
+    say(f"best: trial {best.number}, in {best.run}")
+    say(f"again: dlc train {file} {settings}")

@@ -1,0 +1,1 @@
+"""Search over settings: a space, samplers that choose from it, and the trials."""

@@ -1,0 +1,178 @@
+"""`dlc sweep`: what is searched, that samplers stay inside it, and that trials share one compiled program."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from killing import write_project
+
+from compiler import stages
+from compiler.diagnostics import UsageError
+from runtime.cli.main import main
+from runtime.sweep.samplers import RandomSampler, Sampler
+from runtime.sweep.space import Choice, Range, space_of
+from runtime.sweep.tpe import TpeSampler
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_project(tmp_path, epochs=2)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_ranges_and_lists_are_searched_and_the_rest_is_fixed() -> None:
+    space = space_of(
+        [("lr", "1e-4..1e-1:log"), ("rate", "0.0..0.5"), ("layers", "1..4"), ("hidden", "[32, 64]"), ("seed", "3")]
+    )
+    assert space.dimensions == (
+        Range("lr", 1e-4, 1e-1, True, False),
+        Range("rate", 0.0, 0.5, False, False),
+        Range("layers", 1, 4, False, True),
+        Choice("hidden", ("32", "64")),
+    )
+    assert space.fixed == (("seed", "3"),)
+    nested = space_of([("optimizer", "[adam(lr = 0.1, beta1 = 0.5), momentum(lr = 0.1)]"), ("on", '["a,b", [1, 2]]')])
+    assert nested.dimensions == (
+        Choice("optimizer", ("adam(lr = 0.1, beta1 = 0.5)", "momentum(lr = 0.1)")),
+        Choice("on", ('"a,b"', "[1, 2]")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ([("a", "1")], "nothing to search"),
+        ([("a", "2..1")], "the range a=2..1 is empty"),
+        ([("a", "0.0..1:log")], "begins at 0.0"),
+        ([("a", "[1]")], "offers no choice"),
+        ([("a", "[1,2]"), ("a", "3")], "`a` is set twice"),
+    ],
+)
+def test_what_is_no_space(settings: list[tuple[str, str]], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        space_of(settings)
+    assert caught.value.fix
+
+
+SPACE = space_of([("lr", "1e-4..1e-1:log"), ("layers", "1..4"), ("hidden", "[32, 64]")])
+
+
+@pytest.mark.parametrize("make", [RandomSampler, TpeSampler])
+def test_samplers_stay_inside_the_space_and_repeat_by_seed(make: Any) -> None:
+    def asked(seed: int) -> list[dict[str, str]]:
+        sampler: Sampler = make(SPACE, seed)
+        found: list[dict[str, str]] = []
+        for number in range(40):
+            found.append(dict(sampler.ask()))
+            sampler.tell(None if number % 7 == 0 else abs(float(found[-1]["lr"]) - 0.01))
+        return found
+
+    trials = asked(1)
+    assert all(1e-4 <= float(trial["lr"]) <= 1e-1 for trial in trials)
+    assert {trial["layers"] for trial in trials} <= {"1", "2", "3"}
+    assert {trial["hidden"] for trial in trials} <= {"32", "64"}
+    assert asked(1) == trials
+    assert asked(2) != trials
+
+
+def test_random_draws_cover_a_logarithmic_range_evenly() -> None:
+    sampler = RandomSampler(SPACE, 0)
+    decades = Counter(len(str(int(1 / float(sampler.ask()["lr"])))) for _ in range(600))
+    assert min(decades[n] for n in (2, 3, 4)) > 150
+
+
+def test_the_estimator_looks_where_good_trials_were() -> None:
+    space = space_of([("x", "0.0..1.0")])
+    sampler = TpeSampler(space, 0)
+    found: list[float] = []
+    for _ in range(60):
+        found.append(float(sampler.ask()["x"]))
+        sampler.tell((found[-1] - 0.3) ** 2)
+    late = found[30:]
+    assert sum(abs(x - 0.3) < 0.1 for x in late) > 0.5 * len(late)
+
+
+def test_trials_of_one_shape_share_one_compiled_program(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rates and other settings of run time compile nothing; two widths are two programs."""
+    lowered = stages.lowered
+    compiled: list[Any] = []
+
+    def counted(*arguments: Any) -> Any:
+        compiled.append(arguments)
+        return lowered(*arguments)
+
+    monkeypatch.setattr(stages, "lowered", counted)
+    cache = ["--cache-dir", str(tmp_path / "cache")]
+    assert main(["train", "model.dl", "--out", "first", "--json", *cache]) == 0
+    programs = len(compiled)
+    assert programs == 3, "initialisation, training and evaluation"
+    searched = ["--set", "optimizer.lr=1e-3..1e-1:log", "--set", "optimizer.beta1=0.5..0.95"]
+    assert main(["sweep", "model.dl", *searched, "--trials", "4", "--out", "rates", *cache]) == 0
+    assert len(compiled) == programs
+    assert main(["sweep", "model.dl", "--set", "hidden=[8,12]", "--trials", "6", "--out", "widths", *cache]) == 0
+    assert len(compiled) == 3 * programs
+
+
+def test_a_sweep_keeps_its_trials_and_names_the_best(capsys: pytest.CaptureFixture[str]) -> None:
+    searched = ["--set", "optimizer.lr=1e-4..1e-1:log", "--set", "hidden=[8,16]", "--set", "seed=4"]
+    assert main(["sweep", "model.dl", *searched, "--trials", "3", "--out", "sweep", "--epochs", "1", "--json"]) == 0
+    output = capsys.readouterr()
+    found = json.loads(output.out)
+    assert json.loads(Path("sweep/sweep.json").read_text()) == found
+    values = {trial["trial"]: trial["value"] for trial in found["trials"]}
+    assert found["best"] == min(values, key=values.__getitem__)
+    best = found["trials"][found["best"] - 1]
+    assert f"best: trial {found['best']}, in {best['run']}" in output.err
+    assert main(["runs", "sweep", "--json"]) == 0
+    listed = {run["run"]: run for run in json.loads(capsys.readouterr().out)}
+    assert {run["state"] for run in listed.values()} == {"finished"}
+    assert {path: run["val_loss"] for path, run in listed.items()} == {
+        trial["run"]: trial["value"] for trial in found["trials"]
+    }
+    again = output.err.rsplit("again: dlc ", 1)[1].split()
+    assert main([*again, "--set", "seed=4", "--epochs", "1", "--out", "again", "--json"]) == 0
+    epoch = json.loads(capsys.readouterr().out.splitlines()[1])
+    assert epoch["val_loss"] == best["value"]
+
+
+def test_another_metric_is_maximised(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--metric", "val_accuracy", "--maximise", "--trials", "3", "--out", "sweep", "--json"]
+    assert main(["sweep", "model.dl", "--set", "optimizer.lr=[1e-6, 0.02, 0.03]", *arguments]) == 0
+    found = json.loads(capsys.readouterr().out)
+    values = {trial["trial"]: trial["value"] for trial in found["trials"]}
+    assert found["best"] == max(values, key=values.__getitem__)
+
+
+def test_a_trial_that_fails_is_no_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """Draws of seed 0 begin with a width that is one; the second is none."""
+    assert main(["sweep", "model.dl", "--set", "hidden=[-1, 8]", "--trials", "4", "--out", "sweep", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {trial["settings"]["hidden"]: trial["value"] is None for trial in found["trials"]} == {
+        "8": False,
+        "-1": True,
+    }
+    failed = next(trial for trial in found["trials"] if trial["value"] is None)
+    assert failed["failure"]
+    assert failed["run"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--set", "learning=[1,2]"], 1, "there is no setting `learning`"),
+        (["--set", "optimizer.lr=0.1..0.2", "--metric", "val_acuracy"], 2, "did you mean `val_accuracy`?"),
+        (["--set", "hidden=8"], 2, "there is nothing to search"),
+        (["--set", "hidden=[8,9]", "--sampler", "tp"], 2, "did you mean `tpe`?"),
+    ],
+)
+def test_mistakes_show_in_the_first_trial(
+    arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", "model.dl", *arguments, "--trials", "2", "--epochs", "1"]) == code
+    assert message in capsys.readouterr().err
