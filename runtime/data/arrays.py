@@ -87,6 +87,9 @@ def _column(spec: InputSpec, name: str, field: Field, preparation: Preparation) 
 
 def _numbers(name: str, field: Field, preparation: Preparation) -> tuple[Array, tuple[str, ...] | None]:
     """A field's numbers; those of a text field are positions in its vocabulary."""
+    known = preparation.classes.get(name, preparation.vocabularies.get(name))
+    if not field.is_text and field.classes is not None and known is not None and field.classes != known:
+        return _renumbered(name, field, field.classes, known), known
     if not field.is_text:
         return field.values, None
     vocabulary = preparation.vocabularies.get(name)
@@ -106,6 +109,23 @@ def _numbers(name: str, field: Field, preparation: Preparation) -> tuple[Array, 
             f"use one of {quoted(vocabulary)}",
         )
     return found, vocabulary
+
+
+def _renumbered(name: str, field: Field, classes: tuple[str, ...], known: tuple[str, ...]) -> Array:
+    """The classes of a further source by the numbers that they had in the training data."""
+    absent = next((text for text in classes if text not in known), None)
+    if absent is not None:
+        raise DataError(
+            f"`{name}` has the class `{absent}`, which the training data does not have{did_you_mean(absent, known)}",
+            field.file,
+            fix=f"use classes of {quoted(known)}",
+        )
+    wrong = field.values >= len(classes)
+    if bool(wrong.any()):
+        message = f"`{name}` is {field.values[wrong][0]}, but the data names {len(classes)} classes"
+        raise DataError(message, field.file, field.row_number(int(np.argmax(wrong))), "name every class, or none")
+    numbers: Array = np.array([known.index(text) for text in classes], field.values.dtype)
+    return numbers[field.values]
 
 
 def _converted(values: Array, dtype: np.dtype[np.generic], place: _Place) -> Array:

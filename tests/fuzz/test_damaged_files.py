@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_specs import idx_bytes, source, spec, write_digits
+from data_specs import idx_bytes, source, source_of, spec, write_digits
+from PIL import Image
 
 from compiler.diagnostics import CheckpointError, DataError, Source
 from runtime.checkpoint import Checkpoint, best_checkpoint, newest_checkpoint, write_checkpoint
+from runtime.data.decoded import DecodedCache
 from runtime.data.loading import load_training_data
 from runtime.data.preparation import preparation_from_json
 from runtime.position import Position
@@ -116,6 +118,44 @@ def test_npy(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, np.arange(24, dtype=np.int32).reshape(6, 4))
     check(path, lambda: load_training_data([spec("x", "f32", (4,))], source(path), None, None, 0), rounds=400)
+
+
+@pytest.mark.parametrize("name", ["train.bin", "train.bin.gz"])
+def test_cifar(tmp_path: Path, name: str) -> None:
+    records = np.arange(2 * 3073, dtype=np.int64).astype(np.uint8).reshape(2, 3073)
+    records[:, 0] = 0, 1
+    content = records.tobytes()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    specs = [spec("image", "u8", (3, 32, 32)), spec("label", "u8", target=True, low=0, high=2)]
+    check(tmp_path / name, lambda: load_training_data(specs, source_of("cifar", tmp_path), None, None, 0))
+
+
+@pytest.mark.parametrize("name", ["b.png", "b.jpg"])
+def test_images(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+    values = np.random.default_rng(0).integers(0, 256, (5, 6, 3)).astype(np.uint8)
+    (tmp_path / "pets" / "cat").mkdir(parents=True)
+    for file in ("a.png", name):
+        Image.fromarray(values).save(tmp_path / "pets" / "cat" / file)
+    specs = [spec("image", "u8", (3, 5, 6)), spec("label", "u8", target=True, low=0, high=1)]
+    check(
+        tmp_path / "pets" / "cat" / name,
+        lambda: load_training_data(specs, source_of("images", tmp_path / "pets"), None, None, 0),
+    )
+
+
+def test_decoded_images(tmp_path: Path) -> None:
+    """A damaged entry of the cache is as good as none."""
+    cache = DecodedCache(tmp_path)
+    array = np.arange(60, dtype=np.uint8).reshape(3, 20)
+    cache.put("a", array, {"fingerprint": "x"})
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    generator = random.Random(1)
+    for _ in range(_ROUNDS):
+        path.write_bytes(damaged(content, generator))
+        found = cache.get("a")
+        assert found is None or (found[0] == array).all()
 
 
 def test_safetensors(tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
     (tmp_path / "pets" / "cat" / "notes.txt").write_text("not an image")
     dataset = read(tmp_path / "pets")
     assert dataset.format == "images"
-    assert dataset.fields["label"].values.tolist() == ["ant", "cat", "cat"]
+    assert dataset.fields["label"].values.tolist() == [0, 1, 1]
+    assert dataset.fields["label"].classes == ("ant", "cat")
     expected = [values[name].transpose(2, 0, 1) for name in ("ant/deep/1.png", "cat/10.png", "cat/2.png")]
     np.testing.assert_array_equal(dataset.fields["image"].values, expected)
     specs = [spec("image", "u8", (3, 6, 4)), spec("label", "i32", target=True, low=0, high=2)]
@@ -129,10 +130,24 @@ def test_folders_of_training_and_test(tmp_path: Path) -> None:
     for name in ("train/a/1.png", "train/b/1.png", "test/b/1.png"):
         picture(tmp_path / name)
     dataset = read(tmp_path)
-    assert dataset.fields["label"].values.tolist() == ["a", "b"]
+    assert dataset.fields["label"].values.tolist() == [0, 1]
     assert dataset.test is not None
-    assert dataset.test["label"].values.tolist() == ["b"]
+    assert dataset.test["label"].values.tolist() == [0]
+    specs = [spec("image", "u8", (3, 6, 4)), spec("label", "i32", target=True, low=0, high=2)]
+    loaded = load_training_data(specs, source_of("images", tmp_path), None, None, 0)
+    # The class has the number that it has in training.
+    assert loaded.test is not None
+    assert loaded.test.arrays["label"].tolist() == [1]
     assert set(dataset.fingerprints) == {"train", "test"}
+
+
+def test_a_further_source_may_not_have_other_classes(tmp_path: Path) -> None:
+    for name in ("a/cat/1.png", "a/dog/1.png", "b/cta/1.png"):
+        picture(tmp_path / name)
+    specs = [spec("image", "u8", (3, 6, 4)), spec("label", "i32", target=True, low=0, high=2)]
+    other = source_of("images", tmp_path / "b")
+    with pytest.raises(DataError, match="has the class `cta`, which the training data does not have; did you mean `cat`"):
+        load_training_data(specs, source_of("images", tmp_path / "a"), other, None, 0)
 
 
 def test_images_without_labels_and_one_alone(tmp_path: Path) -> None:

@@ -126,7 +126,10 @@ def _fields(listed: _Listed, form: Form, prints: dict[str, str]) -> dict[str, Fi
     place = listed.files[0] if len(listed.files) == 1 else listed.folder
     fields = {"image": Field(images, place)}
     if listed.labels is not None:
-        fields["label"] = Field(np.array(listed.labels), place)
+        classes = tuple(sorted(set(listed.labels)))
+        codes = {name: code for code, name in enumerate(classes)}
+        labels: Array = np.array([codes[name] for name in listed.labels], np.int32)
+        fields["label"] = Field(labels, place, classes=classes)
     return fields
 
 
