@@ -146,7 +146,7 @@ def test_a_further_source_may_not_have_other_classes(tmp_path: Path) -> None:
         picture(tmp_path / name)
     specs = [spec("image", "u8", (3, 6, 4)), spec("label", "i32", target=True, low=0, high=2)]
     other = source_of("images", tmp_path / "b")
-    with pytest.raises(DataError, match="has the class `cta`.*did you mean `cat`"):
+    with pytest.raises(DataError, match=r"has the class `cta`.*did you mean `cat`"):
         load_training_data(specs, source_of("images", tmp_path / "a"), other, None, 0)
 
 
