@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TARGETS = ("native", "reference")
 # settings that say what a program is run on and how long, which no graph knows
-_OF_THE_RUN = ("data", "validation", "test", "epochs", "seed", "early_stop", "keep", "init_from")
+_OF_THE_RUN = ("data", "validation", "test", "epochs", "seed", "early_stop", "plateau", "keep", "init_from")
 
 
 def program_executable(program: Program, kind: str, options: Options) -> NativeExecutable | ReferenceExecutable:
@@ -102,7 +102,9 @@ def _entry_name(name: str, options: Options) -> str:
 
 def _identity(program: Program, kind: str) -> str:
     """All that decides the graphs of a program: its texts and its settings, except the values passed at run time."""
-    settings = [(s.name, None if s.is_runtime else s.value) for s in program.settings if s.name not in _OF_THE_RUN]
+    settings = [
+        (s.name, None if s.is_runtime else s.value) for s in program.settings if s.name.split(".")[0] not in _OF_THE_RUN
+    ]
     return repr((kind, program.name, program.model, [source.text for source in program.sources], settings))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from compiler.diagnostics import CheckpointError
 from compiler.driver import Array
 from runtime.files import JsonValue, explain, json_bytes, parse_json, sha256_of, sync_folder, write_bytes
-from runtime.position import Position
+from runtime.position import Position, Stagnation
 from runtime.tensor_files import read_tensors, write_tensors
 
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
@@ -200,11 +200,20 @@ def _position_of(value: Mapping[str, JsonValue]) -> Position:
         rows=_whole(value.get("rows")),
         best_value=None if best_value is None else _number(best_value),
         best_epoch=None if best_epoch is None else _whole(best_epoch),
-        epochs_without_gain=_whole(value.get("epochs_without_gain")),
+        stopping=_stagnation(value.get("stopping")),
+        plateau=_stagnation(value.get("plateau")),
+        rate_factor=_number(value.get("rate_factor", 1.0)),
         seconds=_number(value.get("seconds")),
         epoch_seconds=_number(value.get("epoch_seconds")),
         rate=None if value.get("rate") is None else _number(value.get("rate")),
     )
+
+
+def _stagnation(value: JsonValue) -> Stagnation:
+    if not isinstance(value, Mapping):
+        return Stagnation()
+    best = value.get("value")
+    return Stagnation(None if best is None else _number(best), _whole(value.get("epochs")))
 
 
 def _whole(value: JsonValue) -> int:

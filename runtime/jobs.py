@@ -11,7 +11,7 @@ from compiler.driver import Options, Program, Tensors
 from runtime.data.loading import LoadedData, load_training_data, source_at
 from runtime.data.part import Part
 from runtime.evaluation import Evaluator
-from runtime.model import length_of, parameter_count, resolved_settings, runtime_settings, training_of
+from runtime.model import length_of, parameter_count, rate_names, resolved_settings, runtime_settings, training_of
 from runtime.phases import compiled_step, kind_at
 from runtime.position import Position
 from runtime.precision import in_precision
@@ -74,7 +74,9 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
         train=numbered(program, in_precision(parts.train, options.dtype)),
         validation=parts.validation,
         test=parts.test,
-        patience=plan.patience,
+        early_stop=plan.early_stop,
+        plateau=plan.plateau,
+        rates=rate_names(program, settings) if plan.plateau is not None else (),
         scalars=(LOSS, *plan.metrics),
         keeper=keeper,
     )

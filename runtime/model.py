@@ -34,6 +34,18 @@ def runtime_settings(program: Program, length: Length | None = None) -> Mapping[
     return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
 
 
+def rate_names(program: Program, settings: Mapping[str, float]) -> tuple[str, ...]:
+    """The settings that hold the rates of the optimizers. Raises UsageError where one is no setting of run time."""
+    names = tuple(dict.fromkeys(rule.rate for rule in training_of(program).every_rule))
+    for name in names:
+        if name not in settings:
+            raise UsageError(
+                f"`{name}` decides the program, so every other rate would be compiled anew",
+                "use the rate only in arithmetic on tensors",
+            )
+    return names
+
+
 def training_of(program: Program) -> Training:
     """The settings of `train`. Raises UsageError for a bare model."""
     if program.plan is None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypedDict
 
 import numpy as np
 
-from compiler.driver import Array
+from compiler.driver import Array, EarlyStop, Plateau
 from runtime.sums import added_in_order
+
+
+class _Reduction(TypedDict):
+    plateau: Stagnation
+    rate_factor: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +40,25 @@ class Length:
 
 
 @dataclass(frozen=True, slots=True)
+class Stagnation:
+    """How many epochs ago quality got better by enough, and what it was then: the lower the better."""
+
+    value: float | None = None
+    epochs: int = 0
+
+    def after(self, value: float, min_change: float) -> Stagnation:
+        """After an epoch of quality `value`."""
+        if self.value is None or value < self.value - min_change:
+            return Stagnation(value, 0)
+        return replace(self, epochs=self.epochs + 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """`sums` are the scalars of the unfinished epoch, each weighted by the rows of its step, and `rows` their number.
 
     Sums are added one step after the other, so that an interruption changes no bit of an epoch's means. `rate` is the
-    scheduled rate of the last step.
+    scheduled rate of the last step, and `rate_factor` what plateaus have made of all rates.
     """
 
     step: int = 0
@@ -46,7 +66,9 @@ class Position:
     rows: int = 0
     best_value: float | None = None
     best_epoch: int | None = None
-    epochs_without_gain: int = 0
+    stopping: Stagnation = Stagnation()
+    plateau: Stagnation = Stagnation()
+    rate_factor: float = 1.0
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     rate: float | None = None
@@ -68,7 +90,14 @@ class Position:
             rate=rate,
         )
 
-    def after_epoch(self, epoch: int, value: float, seconds: float) -> Position:
+    def after_epoch(
+        self,
+        epoch: int,
+        value: float,
+        seconds: float,
+        early_stop: EarlyStop | None = None,
+        plateau: Plateau | None = None,
+    ) -> Position:
         """After epoch `epoch` (from 1), whose measure of quality is `value`: the lower the better."""
         gained = value < (np.inf if self.best_value is None else self.best_value)
         return replace(
@@ -77,7 +106,18 @@ class Position:
             rows=0,
             best_value=value if gained else self.best_value,
             best_epoch=epoch if gained else self.best_epoch,
-            epochs_without_gain=0 if gained else self.epochs_without_gain + 1,
+            stopping=self.stopping.after(value, early_stop.min_change if early_stop is not None else 0.0),
+            **self._reduced(value, plateau),
             seconds=self.seconds + seconds,
             epoch_seconds=0.0,
         )
+
+    def _reduced(self, value: float, plateau: Plateau | None) -> _Reduction:
+        """What an epoch of quality `value` makes of the plateau and the factor of the rates."""
+        if plateau is None:
+            return {"plateau": self.plateau, "rate_factor": self.rate_factor}
+        found = self.plateau.after(value, plateau.min_change)
+        if found.epochs < plateau.patience:
+            return {"plateau": found, "rate_factor": self.rate_factor}
+        factor = max(self.rate_factor * plateau.factor, min(plateau.floor, self.rate_factor))
+        return {"plateau": replace(found, epochs=0), "rate_factor": factor}

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.diagnostics import UsageError
 from compiler.driver import Array, Program
 from runtime.data.batching import epoch_order
 from runtime.interruption import Interruption
-from runtime.model import training_of
+from runtime.model import rate_names
 from runtime.samples import at_epoch
 from runtime.training import LOSS, Job
 
@@ -105,13 +104,7 @@ def _has_diverged(smoothed: Sequence[float]) -> bool:
 
 def _scales(program: Program, job: Job) -> dict[str, float]:
     """Each setting that holds a rate, by its proportion to the first."""
-    names = list(dict.fromkeys(rule.rate for rule in training_of(program).rules))
-    fixed = [name for name in names if name not in job.settings]
-    if fixed:
-        raise UsageError(
-            f"`{fixed[0]}` decides the program, so every rate would be compiled anew",
-            "use the rate only in arithmetic on tensors",
-        )
+    names = rate_names(program, job.settings)
     first = job.settings[names[0]]
     return {name: job.settings[name] / first if first else 1.0 for name in names}
 

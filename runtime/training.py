@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from compiler.diagnostics import DlcError
-from compiler.driver import Array, Executable, Results, Tensors
+from compiler.driver import Array, EarlyStop, Executable, Plateau, Results, Tensors
 from runtime.data.batching import epoch_order
 from runtime.data.part import Part
 from runtime.evaluation import Evaluator
@@ -74,9 +74,16 @@ class Job:
     train: Part
     validation: Part | None
     test: Part | None
-    patience: int | None
+    early_stop: EarlyStop | None
+    plateau: Plateau | None
+    rates: tuple[str, ...]  # the settings that hold the rates of the optimizers
     scalars: tuple[str, ...]  # the loss and the metrics
     keeper: Keeper
+
+
+def scaled(settings: Mapping[str, float], names: Sequence[str], factor: float) -> dict[str, float]:
+    """The settings, with some of them multiplied."""
+    return {**settings, **{name: settings[name] * factor for name in names}}
 
 
 def run_training(job: Job, position: Position, observer: Observer) -> TrainingEnded:
@@ -110,7 +117,7 @@ class _Training:
         position, job = self._position, self._job
         if position.rows:
             return False
-        out_of_patience = job.patience is not None and position.epochs_without_gain >= max(job.patience, 1)
+        out_of_patience = job.early_stop is not None and position.stopping.epochs >= job.early_stop.patience
         return out_of_patience or position.step >= job.length.total_steps
 
     def _has_whole_epoch(self) -> bool:
@@ -125,7 +132,7 @@ class _Training:
         rows = self._rows_of_epoch()[first : first + steps * job.length.batch]
         begin = time.perf_counter()
         data = at_epoch(job.train.arrays, position.step // job.length.steps_per_epoch)
-        results = job.step.run(job.tensors, data, rows, job.length.batch, position.step, job.seed, job.settings)
+        results = job.step.run(job.tensors, data, rows, job.length.batch, position.step, job.seed, self._settings())
         seconds = time.perf_counter() - begin
         self._pace.observe(steps, seconds)
         self._refuse_nonfinite(results)
@@ -133,6 +140,11 @@ class _Training:
         rate = float(results.scalars[RATE][-1]) if RATE in results.scalars else None
         self._position = position.advanced(scalars, job.length.rows_of_steps(position.step, steps), seconds, rate)
         self._report(len(rows) / max(seconds, 1e-9))
+
+    def _settings(self) -> Mapping[str, float]:
+        """The settings of run time, with the rates that plateaus have left."""
+        factor = self._position.rate_factor
+        return self._job.settings if factor == 1.0 else scaled(self._job.settings, self._job.rates, factor)
 
     def _rows_of_epoch(self) -> Array:
         epoch = self._position.step // self._job.length.steps_per_epoch
@@ -164,7 +176,8 @@ class _Training:
         means = position.means()
         quality = validation.get(LOSS, means[LOSS])
         epoch = (position.step - 1) // job.length.steps_per_epoch + 1
-        after = position.after_epoch(epoch, quality, time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
+        after = position.after_epoch(epoch, quality, seconds, job.early_stop, job.plateau)
         event = EpochEnded(
             epoch=epoch,
             step=position.step,
@@ -188,7 +201,8 @@ class _Training:
         self._save()
         test: dict[str, float] = {}
         if reason != "interrupted":
-            self._job.keeper.restore_best()
+            if self._job.early_stop is None or self._job.early_stop.restore:
+                self._job.keeper.restore_best()
             test = self._evaluated(self._job.test) or {}
         position, length = self._position, self._job.length
         event = TrainingEnded(

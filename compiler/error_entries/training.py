@@ -36,7 +36,7 @@ TRAINING: tuple[ErrorEntry, ...] = (
         "a key of `train` with a value that it cannot have",
         "`batch`, `epochs`, `steps` and `keep` are whole numbers from 1 on, `seed` from 0. `validation` and `test` are "
         'fractions below 1 or data sources. `data` is a data source such as `csv("data.csv")`, `early_stop` is '
-        "`patience(n)`, and patterns of parameters are strings.",
+        "`patience(n)`, `plateau` is `reduce(factor, patience)`, and patterns of parameters are strings.",
         _train(validation="10"),
         _train(validation="0.1"),
     ),

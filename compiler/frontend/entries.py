@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from compiler.diagnostics import Note, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.constants import evaluate_constant
 from compiler.frontend.data_sources import data_source, source_from_path
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
 from compiler.frontend.machine import Session
-from compiler.frontend.program import DataSource, StartWeights
+from compiler.frontend.program import DataSource, EarlyStop, Plateau, StartWeights
 from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.start_weights import start_weights
+from compiler.frontend.stopping import early_stop_of, plateau_of
 from compiler.frontend.values import Value, describe
 
 KEYS = [
@@ -32,12 +36,14 @@ KEYS = [
     "freeze",
     "unfreeze",
     "early_stop",
+    "plateau",
     "accumulate",
     "ema",
     "keep",
     "precision",
     "seed",
 ]
+Form = TypeVar("Form")
 _REQUIRED = ("loss", "optimizer", "batch")
 _EXPRESSIONS = ("loss", "metrics", "optimizer", "schedule", "clip", "penalty", "freeze", "unfreeze")
 
@@ -53,7 +59,8 @@ class Entries:
         self.steps: int | None = None
         self.seed = 0
         self.keep: int | None = None
-        self.patience: int | None = None
+        self.early_stop: EarlyStop | None = None
+        self.plateau: Plateau | None = None
         self.init_from: StartWeights | None = None
         self.data: DataSource | None = None
         self.validation: float | DataSource | None = None
@@ -115,7 +122,8 @@ class Entries:
         self.seed = self._whole("seed", 0) or 0
         self.keep = self._whole("keep", 1)
         self.init_from = self._start_weights()
-        self.patience = self._patience()
+        self.early_stop = self._stopping("early_stop", early_stop_of)
+        self.plateau = self._stopping("plateau", plateau_of)
         self.data = self._data()
         self.validation = self._part("validation")
         self.test = self._part("test")
@@ -172,34 +180,20 @@ class Entries:
         self.session.settings.record("init_from", found.path, "train" if override is None else COMMAND_LINE)
         return found
 
-    def _patience(self) -> int | None:
-        """`early_stop = patience(5)`: epochs without a better validation loss."""
-        override = self.session.settings.take("early_stop")
-        entry = self.written.get("early_stop")
+    def _stopping(self, key: str, read: Callable[[Session, syntax.Train, syntax.Expression, str], Form]) -> Form | None:
+        """`early_stop` or `plateau`."""
+        override, entry = self.session.settings.take(key), self.written.get(key)
         if override is None and entry is None:
             return None
         expression = override.as_expression if override is not None else entry.value if entry is not None else None
         assert expression is not None
-        match expression:
-            case syntax.Call(syntax.Name("patience"), (amount,), ()):
-                pass
-            case syntax.Call(syntax.Name("patience"), (), (syntax.Keyword("epochs", amount),)):
-                pass
-            case _:
-                message = "`early_stop` is `patience(n)`, after n epochs without a better validation loss"
-                self._record(failure("E0603", message, expression.span))
-                return None
         try:
-            value = evaluate_constant(self.session, self.train, amount)
+            return read(self.session, self.train, expression, "train" if override is None else COMMAND_LINE)
         except Failure as mistake:
             self._record(mistake)
-            return None
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            message = f"the patience of `early_stop` is a whole number of at least 1, not {describe(value)}"
-            self._record(failure("E0603", message, amount.span))
-            return None
-        self.session.settings.record("early_stop", value, "train" if override is None else COMMAND_LINE)
-        return value
+        except Poisoned:
+            pass
+        return None
 
     def _data(self) -> DataSource | None:
         override = self.session.settings.take("data")

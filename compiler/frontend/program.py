@@ -157,6 +157,29 @@ class Phase:
 
 
 @record
+class EarlyStop:
+    """Stop after `patience` epochs whose loss was not lower than before by more than `min_change`.
+
+    With `restore`, the weights at the end are the best ones.
+    """
+
+    patience: int
+    min_change: float = 0.0
+    restore: bool = True
+
+
+@record
+class Plateau:
+    """After `patience` such epochs the rates become `factor` times what they were, but not less than `floor` times
+    what the schedule says."""
+
+    factor: float
+    patience: int
+    min_change: float
+    floor: float
+
+
+@record
 class Training:
     """The settings of `train` that decide the step and the run. `phases` are those after the first, in their order."""
 
@@ -171,9 +194,10 @@ class Training:
     data: DataSource | None
     validation: float | DataSource | None
     test: float | DataSource | None
-    patience: int | None
+    early_stop: EarlyStop | None
     keep: int | None
     init_from: StartWeights | None
+    plateau: Plateau | None = None
     phases: tuple[Phase, ...] = ()
     schedule_end: Formula | int | float | str | None = None  # the update from which the rate stays what it is
 

@@ -7,7 +7,7 @@ import pytest
 from elaboration import codes, mistakes, program, run_graph, run_program
 
 from compiler.diagnostics import UsageError
-from compiler.frontend.program import Program, Setting
+from compiler.frontend.program import EarlyStop, Plateau, Program, Setting
 from compiler.graph.ir import Graph, Role
 from compiler.types import DType, TensorType
 
@@ -329,6 +329,13 @@ def test_forms_have_their_own_namespaces() -> None:
         ("unfreeze", 'after(3, "*")', "E0603"),
         ("data", 'parquet("x")', "E0201"),
         ("data", "csv()", "E0302"),
+        ("early_stop", "patience()", "E0603"),
+        ("early_stop", "patience(0)", "E0603"),
+        ("early_stop", "patience(5, min_chang = 0.1)", "E0603"),
+        ("early_stop", "patience(5, epochs = 5)", "E0603"),
+        ("early_stop", "patience(5, restore = 1)", "E0603"),
+        ("plateau", "reduce(factor = 2.0)", "E0603"),
+        ("plateau", "patience(2)", "E0603"),
         ("accumulate", "4", "E0908"),
         ("ema", "0.99", "E0908"),
         ("precision", '"bf16"', "E0908"),
@@ -393,7 +400,8 @@ def test_keys_of_the_run() -> None:
             data='csv("d.csv", header = true, names = ["a", "b"])',
             validation="0.2",
             test='npz("t.npz")',
-            early_stop="patience(5)",
+            early_stop="patience(5, min_change = 1e-3, restore = false)",
+            plateau="reduce(0.5, patience = 3)",
             keep="2",
             init_from='"w.safetensors"',
         )
@@ -403,7 +411,12 @@ def test_keys_of_the_run() -> None:
     assert plan.data is not None
     assert plan.data.options == (("header", True), ("names", ("a", "b")))
     assert plan.init_from is not None
-    assert (plan.validation, plan.patience, plan.keep, plan.init_from.path) == (0.2, 5, 2, "w.safetensors")
+    assert (plan.validation, plan.keep, plan.init_from.path) == (0.2, 2, "w.safetensors")
+    assert plan.early_stop == EarlyStop(5, 1e-3, False)
+    assert plan.plateau == Plateau(0.5, 3, 0.0, 0.0)
+    assert setting(found, "early_stop").value == 5
+    assert setting(found, "early_stop.min_change").value == 1e-3
+    assert (setting(found, "plateau").value, setting(found, "plateau.patience").value) == (0.5, 3)
     assert getattr(plan.test, "format", None) == "npz"
 
 

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from runtime.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from runtime.position import Position
+from runtime.position import Position, Stagnation
 from runtime.tensor_files import match_tensors, read_tensors, write_tensors
 
 
@@ -36,6 +37,8 @@ def at(step: int, **position: Any) -> Checkpoint:
 
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
     written = at(7, sums={"loss": 0.1 + 0.2, "accuracy": 1 / 3}, rows=96, best_value=float("nan"), best_epoch=2)
+    plateau = {"stopping": Stagnation(0.5, 3), "plateau": Stagnation(0.25, 1), "rate_factor": 0.1}
+    written = replace(written, position=replace(written.position, **plateau))
     found = newest_checkpoint(write_checkpoint(tmp_path / "checkpoints", written, is_best=False).parent)
     read = found.checkpoint
     assert found.notes == ()

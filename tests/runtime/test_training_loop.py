@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,9 @@ def job_of(text: str = "", rows: int = 22, validation_rows: int = 6) -> Job:
         train=Part(arrays, np.arange(rows)),
         validation=held[0] if validation_rows else None,
         test=held[1] if validation_rows else None,
-        patience=plan.patience,
+        early_stop=plan.early_stop,
+        plateau=plan.plateau,
+        rates=("optimizer.lr",),
         scalars=("loss", *plan.metrics),
         keeper=MemoryKeeper(tensors, weight_names(program)),
     )
@@ -141,6 +144,67 @@ def test_patience_stops_early_and_restores_the_best_weights() -> None:
     assert best.is_best
     assert job.evaluator is not None
     assert job.evaluator.evaluate(job.tensors, job.validation) == best.validation
+
+
+def test_a_gain_below_the_minimum_change_is_none() -> None:
+    recorder = Recorder()
+    end = run_training(job_of("epochs = 50\npatience = 3\nmin_change = 100.0"), Position(), recorder)
+    assert (end.reason, end.epochs) == ("stopped early", 4)
+    assert end.best_epoch == 4, "the best weights are the best all the same"
+
+
+def test_without_restoring_the_last_weights_stay() -> None:
+    text = "epochs = 200\noptimizer.lr = 8.0\npatience = 2\nrestore = "
+    job, recorder = job_of(text + "0"), Recorder()
+    run_training(job, Position(), recorder)
+    assert job.evaluator is not None
+    assert job.evaluator.evaluate(job.tensors, job.validation) == recorder.epochs[-1].validation
+    other = job_of(text + "1")
+    run_training(other, Position(), Recorder())
+    assert weights(other) != weights(job)
+
+
+def test_plateaus_reduce_the_rate_down_to_the_floor() -> None:
+    job, given = job_of("epochs = 40\noptimizer.lr = 8.0\nplateau = 2"), list[tuple[int, float]]()
+    run = job.step.run
+
+    def watched(*arguments: Any) -> Any:
+        given.append((arguments[4], arguments[-1]["optimizer.lr"]))
+        return run(*arguments)
+
+    job.step.run = watched
+    recorder = Recorder()
+    run_training(job, Position(), recorder)
+    losses = [event.validation["loss"] for event in recorder.epochs]
+    first = next(n for n in range(2, 40) if min(losses[n - 1], losses[n]) >= min(losses[: n - 1]))
+    assert {rate for step, rate in given if step < 6 * (first + 1)} == {8.0}
+    assert list(dict.fromkeys(rate for _, rate in given)) == [8.0, 4.0, 2.0, 1.6], (
+        "halved each time, but not below a fifth"
+    )
+
+
+def test_a_resumed_training_keeps_the_reduced_rate() -> None:
+    text = "optimizer.lr = 8.0\nplateau = 2\nepochs = "
+    whole, first, second = job_of(text + "20"), job_of(text + "9"), job_of(text + "20")
+    run_training(whole, Position(), Recorder())
+    positions: list[Position] = []
+    keep = first.keeper.epoch_ended
+
+    def watched(position: Position, event: EpochEnded) -> None:
+        positions.append(position)
+        keep(position, event)
+
+    first.keeper.epoch_ended = watched
+    first.keeper.restore_best = lambda: None
+    run_training(first, Position(), Recorder())
+    assert positions[-1].rate_factor < 1
+    for name in first.tensors.names():
+        second.tensors.write(name, first.tensors[name])
+    whole_again = job_of(text + "20")
+    whole_again.keeper.restore_best = second.keeper.restore_best = lambda: None
+    run_training(second, positions[-1], Recorder())
+    run_training(whole_again, Position(), Recorder())
+    assert weights(second) == weights(whole_again)
 
 
 def test_without_validation_the_training_loss_chooses() -> None:

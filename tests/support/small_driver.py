@@ -16,7 +16,16 @@ import numpy as np
 from compiler import driver
 from compiler.diagnostics import Source, Span, UsageError
 from compiler.driver import Array, Options, Results
-from compiler.frontend.program import DataSource, InputSpec, ParameterSpec, Program, Setting, Training
+from compiler.frontend.program import (
+    DataSource,
+    EarlyStop,
+    InputSpec,
+    ParameterSpec,
+    Plateau,
+    Program,
+    Setting,
+    Training,
+)
 from compiler.graph.ir import Graph, GraphOutput, Role, Value
 from compiler.types import BatchExtent, DType, TensorType
 
@@ -63,7 +72,8 @@ def load_text(
     source = Source(name, text)
     span = Span(source, 1, 1, 1, 2)
     values: dict[str, object] = {
-        "batch": 4, "epochs": 3, "steps": None, "seed": 0, "patience": None, "data": None,
+        "batch": 4, "epochs": 3, "steps": None, "seed": 0, "patience": None, "data": None, "min_change": 0.0,
+        "restore": 1, "plateau": None,
         "validation": None, "test": None, "optimizer.lr": 0.1,
     }  # fmt: skip
     origins = dict.fromkeys(values, "default")
@@ -81,10 +91,14 @@ def load_text(
         format_name = Path(str(values["data"])).suffix.lstrip(".")
         options = (("target", -1),) if format_name == "csv" else ()
         data = DataSource(format_name, str(values["data"]), options, span)
+    early_stop = None
+    if values["patience"] is not None:
+        early_stop = EarlyStop(values["patience"], values["min_change"], bool(values["restore"]))
+    plateau = None if values["plateau"] is None else Plateau(0.5, values["plateau"], 0.0, 0.2)
     plan = Training(
         rules=(), schedule=None, clip=None, metrics=("accuracy",), batch=values["batch"], epochs=values["epochs"],
         steps=values["steps"], seed=values["seed"], data=data, validation=values["validation"], test=values["test"],
-        patience=values["patience"], keep=None, init_from=None,
+        early_stop=early_stop, plateau=plateau, keep=None, init_from=None,
     )  # fmt: skip
     batch = BatchExtent()
     inputs = (
