@@ -216,7 +216,7 @@ _PARTS = (
     ),
     FunctionCase(
         "overlapped",
-        "overlapped(2, [1, 0], [0, 1], 1, [3, 2])(taps)",
+        "overlapped(2, [1, 0], [0, 1], axes = 2)(taps)",
         {"taps": _TAPS},
         lambda taps: overlapped(taps, (2, 2), (1, 1), (0, 1))[:, :, 1:-1],
         ("taps",),
