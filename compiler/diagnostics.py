@@ -35,6 +35,14 @@ class Span:
     def __str__(self) -> str:
         return f"{self.source.name}:{self.line}:{self.column}"
 
+    @property
+    def text(self) -> str:
+        """What stands there."""
+        lines = [self.source.line(number) for number in range(self.line, self.end_line + 1)]
+        lines[-1] = lines[-1][: self.end_column - 1]
+        lines[0] = lines[0][self.column - 1 :]
+        return "\n".join(lines)
+
 
 @record
 class Note:
@@ -51,14 +59,26 @@ def hint(message: str, span: Span | None = None) -> Note:
 
 
 @record
+class Edit:
+    """Other text in the place of `span`."""
+
+    span: Span
+    text: str
+
+
+@record
 class Diagnostic:
-    """One finding about a program: `severity` is `error` or `warning`."""
+    """One finding about a program: `severity` is `error` or `warning`.
+
+    `edits` correct it without changing what the program means; most findings have none.
+    """
 
     code: str
     message: str
     span: Span
     notes: tuple[Note, ...] = ()
     severity: str = "error"
+    edits: tuple[Edit, ...] = ()
 
 
 class DlcError(Exception):

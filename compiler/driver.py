@@ -78,6 +78,7 @@ __all__ = [
     "render",
     "show",
     "to_json",
+    "warning_codes",
 ]
 
 
@@ -165,6 +166,13 @@ def explain(code: str) -> str:
     from compiler.error_index import explain  # a long text that few commands need
 
     return explain(code)
+
+
+def warning_codes() -> tuple[str, ...]:
+    """The codes of all warnings."""
+    from compiler.error_index import ERRORS  # a long text that few commands need
+
+    return tuple(entry.code for entry in ERRORS if entry.code.startswith("W"))
 
 
 def format_source(source: Source) -> str:

@@ -12,7 +12,8 @@ from textwrap import indent
 from compiler.diagnostics import UsageError
 from compiler.error_entries.entry import ErrorEntry
 from compiler.error_entries.layers import LAYERS
-from compiler.error_entries.missing import LINTS, MISSING
+from compiler.error_entries.lints import LINTS
+from compiler.error_entries.missing import MISSING
 from compiler.error_entries.names import NAMES
 from compiler.error_entries.settings import SETTINGS
 from compiler.error_entries.shapes import SHAPES

@@ -66,26 +66,39 @@ def check(path: Path, dimensions_of: DimensionsOf | None = None) -> tuple[Diagno
     known = _restored(cache.get(name))
     if isinstance(known, _Checked) and _is_current(known.sources, path):
         return known.warnings
-    # the front end is loaded only for what the cache does not know
-    from compiler.frontend import elaborate
-    from compiler.frontend.library import library_scope
-    from compiler.frontend.modules import read_modules
-    from compiler.lints import lint
-
-    loaded = read_modules(path, cache.folder)
-    if not loaded.has_root:
-        return loaded.mistakes
     asked: list[DataQuestion] = []
 
     def answer(question: DataQuestion) -> Mapping[str, int]:
         asked.append(question)
         return {} if dimensions_of is None else dimensions_of(question)
 
-    found = elaborate.check(loaded.modules, library_scope(), loaded.mistakes, loaded.incomplete, answer, lint)
+    found, sources = findings(path, cache.folder, answer)
     # what the data says may be another thing tomorrow
     if not asked and all(finding.severity != "error" for finding in found):
-        cache.put(name, _stored(_Checked(tuple(module.source for module in loaded.modules), found)))
+        cache.put(name, _stored(_Checked(sources, found)))
     return found
+
+
+def findings(
+    root: Path | Source, folder: Path | None, dimensions_of: DimensionsOf | None = None
+) -> tuple[tuple[Diagnostic, ...], tuple[Source, ...]]:
+    """The errors and warnings of a file or text, and all files that were read. `folder` is that of the cache."""
+    # the front end is loaded only for what the cache does not know
+    from compiler.frontend import elaborate
+    from compiler.frontend.library import library_scope
+    from compiler.frontend.modules import read_modules
+    from compiler.frontend.waivers import idle_waivers, without_waived
+    from compiler.lints import lint
+
+    loaded = read_modules(root, folder)
+    sources = tuple(module.source for module in loaded.modules)
+    if not loaded.has_root:
+        return loaded.mistakes, sources
+    found = elaborate.check(loaded.modules, library_scope(), loaded.mistakes, loaded.incomplete, dimensions_of, lint)
+    has_errors = any(finding.severity == "error" for finding in found)
+    # beside a mistake, what seems to waive nothing may be of use
+    idle = () if has_errors else idle_waivers(sources, found)
+    return (*without_waived(found), *idle), sources
 
 
 def _elaborated(

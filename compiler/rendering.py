@@ -38,6 +38,7 @@ def to_json(diagnostic: Diagnostic) -> dict[str, Any]:
             {"kind": note.kind, "message": note.message, **(_place(note.span) if note.span else {})}
             for note in diagnostic.notes
         ],
+        "edits": [{"text": edit.text, **_place(edit.span)} for edit in diagnostic.edits],
     }
 
 

@@ -1,4 +1,4 @@
-"""Features that are not compiled yet, and lints: E09 and W01."""
+"""Features that are not compiled yet: E09."""
 
 from __future__ import annotations
 
@@ -70,45 +70,5 @@ MISSING: tuple[ErrorEntry, ...] = (
         "schedule plateau(factor = 0.5)(lr, t, metric) = where(metric > t, factor * lr, lr)\n\n"
         + _train(schedule="plateau()"),
         "schedule plateau(factor = 0.5)(lr, t) = where(t > 100, factor * lr, lr)\n\n" + _train(schedule="plateau()"),
-    ),
-)
-
-LINTS: tuple[ErrorEntry, ...] = (
-    ErrorEntry(
-        "W0101",
-        "an input that is not used",
-        "An input that nothing reads is still asked of the data. Remove it, or begin its name with `_`.",
-        _model("2 * x", inputs="x: f32[batch, 6]; z: f32[batch, 2]"),
-        _model("2 * x"),
-    ),
-    ErrorEntry(
-        "W0102",
-        "a name that is not used",
-        "A value that is computed, named and never read is often a misspelt name further down.",
-        "fn f(x) {\n    y = 2 * x\n    return x\n}",
-        "fn f(x) {\n    y = 2 * x\n    return y\n}",
-    ),
-    ErrorEntry(
-        "W0103",
-        "a setting that is not used",
-        "A setting that decides nothing misleads whoever sets it.",
-        "fn f(scale = 2.0)(x) = 2 * x",
-        "fn f(scale = 2.0)(x) = scale * x",
-    ),
-    ErrorEntry(
-        "W0104",
-        "a declaration that is not compiled yet",
-        "`generate` and `test` are read, and this version does nothing with them. All else in the file works.",
-        _model("x + x") + "\n\ntest Doubling {\n    a = 2\n}",
-        _model("x + x"),
-    ),
-    ErrorEntry(
-        "W0105",
-        "a dimension that only the data knows, and the data is not there",
-        "A dimension of an input that is neither a number nor a setting has the size that the data has. Without the "
-        "data, the shapes of the model cannot be checked. Put the data where `train` says, or make the dimension a "
-        "setting.",
-        _train().replace("6]", "width]"),
-        _train().replace("6]", "width]").replace("M {", "M(width = 6) {", 1),
     ),
 )

@@ -8,6 +8,7 @@ from compiler.diagnostics import Source
 from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.machine import Session
 from compiler.frontend.program import Clip, Program, Training, UpdateRule
+from compiler.frontend.waivers import without_waived
 from compiler.graph.ir import Graph, GraphInput, Node, Role
 from compiler.ops.sources import Constant
 from compiler.types import DType, TensorType
@@ -74,7 +75,7 @@ def finished(
         with_constants(session, training.builder.build()),
         with_constants(session, inference.builder.build()),
         plan,
-        session.report.warnings,
+        without_waived(session.report.warnings),
         None if augmentation is None else with_constants(session, augmentation),
     )
 

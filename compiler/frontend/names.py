@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from compiler.diagnostics import Diagnostic, Note, Span, hint
+from compiler.diagnostics import Diagnostic, Edit, Note, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.environment import FIXED, Environment, Kind
 from compiler.frontend.failures import failure
@@ -64,6 +64,7 @@ class _DeclarationNames(ExpressionNames):
     def __init__(self, session: Session, scope: ModuleScope, read: Mapping[str, set[str]]) -> None:
         super().__init__(session, scope)
         self.read = read
+        self.layer_names: set[str] = set()  # names that stand in the paths of parameters
 
     def check(self, declaration: syntax.Declaration) -> None:
         match declaration:
@@ -279,8 +280,7 @@ class _DeclarationNames(ExpressionNames):
         match statement:
             case syntax.Assign():
                 self.expression(statement.value)
-                for target in statement.targets:
-                    self._assign(target, len(statement.targets) == 1)
+                self._assign_all(statement)
             case syntax.Return():
                 self._expect_place("return", self.keyword not in ("model", "train"), statement.span)
                 self.expression(statement.value)
@@ -312,6 +312,12 @@ class _DeclarationNames(ExpressionNames):
                     self.expression(value)
         return False
 
+    def _assign_all(self, statement: syntax.Assign) -> None:
+        if self._makes_layers(statement.value):
+            self.layer_names.update(target.id for target in statement.targets)
+        for target in statement.targets:
+            self._assign(target, len(statement.targets) == 1)
+
     def _assign(self, target: syntax.Name, may_warn: bool) -> None:
         if target.id == "_":
             return
@@ -335,6 +341,12 @@ class _DeclarationNames(ExpressionNames):
             )
         if kind not in (Kind.STATE, Kind.OUTPUT):
             self.environment.bind(target.id, Kind.VARIABLE if may_warn else Kind.TENSOR, target.span)
+
+    def _makes_layers(self, value: syntax.Expression) -> bool:
+        """Whether parameters get the name to which this is assigned into their paths."""
+        names = (name.id for name in names_in(value) if name.id not in self.environment)
+        declared = [found.declaration for name in names if (found := self.scope.lookup(Namespace.VALUE, name))]
+        return any(isinstance(d, syntax.Callable) and d.keyword == "layer" for d in declared)
 
     def _if(self, statement: syntax.If, is_end: bool) -> bool:
         self.expression(statement.condition)
@@ -446,7 +458,9 @@ class _DeclarationNames(ExpressionNames):
                 continue
             message = f"the {_NOUNS[kind]} `{name}` is not used"
             advice = (hint("remove it, or begin its name with `_`"),)
-            self.session.report.add(Diagnostic(code, message, place, advice, "warning"))
+            is_free = kind is Kind.VARIABLE and name not in self.layer_names and f"_{name}" not in self.environment.ever
+            edits = (Edit(place, f"_{name}"),) if is_free else ()
+            self.session.report.add(Diagnostic(code, message, place, advice, "warning", edits))
 
 
 _UNUSED = {Kind.INPUT: "W0101", Kind.VARIABLE: "W0102", Kind.SETTING: "W0103"}

@@ -35,6 +35,16 @@ class Flow:
             node = self.maker(value)
         return value
 
+    def numbers(self) -> dict[int, int]:
+        """A number for each value, the same for values that are computed alike."""
+        found: dict[int, int] = {entry.value.index: entry.value.index for entry in self.graph.inputs}
+        known: dict[tuple[object, ...], int] = {}
+        for node in self.graph.nodes:
+            operands = tuple(found[operand.index] for operand in node.operands)
+            for place, result in enumerate(node.results):
+                found[result.index] = known.setdefault((node.op, operands, place), result.index)
+        return found
+
     def reaching(self, values: list[Value]) -> set[int]:
         """The indices of all values on which some of these depend, and their own."""
         found = {value.index for value in values}

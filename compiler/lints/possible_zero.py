@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
-from compiler.diagnostics import Diagnostic, Note, Span, hint
+from compiler.diagnostics import Diagnostic, Edit, Note, Span, hint
 from compiler.frontend.trace import Subject
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Op
@@ -46,7 +47,20 @@ def _finding(subject: Subject, ranges: Ranges, node: Node, operand: Value, messa
     here = node.origins[0].span
     notes = () if place is None or place == here else (Note("it comes from here", place),)
     advice = hint(_advice(ranges, node, reason, None if maker is None else maker.op))
-    return Diagnostic("W0108", f"{message}, which gives infinities and NaN", here, (advice, *notes), "warning")
+    edits = tuple(_edits(ranges, node, operand))
+    return Diagnostic("W0108", f"{message}, which gives infinities and NaN", here, (advice, *notes), "warning", edits)
+
+
+def _edits(ranges: Ranges, node: Node, operand: Value) -> Iterator[Edit]:
+    """`log(softmax(x))` means `log_softmax(x)`."""
+    application = ranges.softmaxes.get(operand.index)
+    here = node.origins[0].span
+    if not isinstance(node.op, Log) or application is None or set(application.operands) != {"x"}:
+        return
+    inner = application.call.text
+    is_nested = inner.startswith("softmax(") and re.fullmatch(rf"log\(\s*{re.escape(inner)}\s*\)", here.text)
+    if is_nested and not re.search(r"\b(log|log_softmax)\b *=|\bfn +(log|log_softmax)\b", here.source.text):
+        yield Edit(here, f"log_{inner}")
 
 
 def _reason(ranges: Ranges, value: Value) -> Value:
@@ -55,7 +69,7 @@ def _reason(ranges: Ranges, value: Value) -> Value:
         node = ranges.flow.maker(value)
         operands = () if node is None else node.operands
         before = [o for o in operands if ranges[o].reaches(0) and ranges[o] != Range(0.0, 0.0)]
-        if len(before) != 1:
+        if not before:
             break
         value = before[0]
     return value

@@ -90,6 +90,7 @@ class Ranges:
 
     def __init__(self, subject: Subject, graph: Graph, name: str) -> None:
         self.flow = Flow(graph)
+        self._numbers = self.flow.numbers()
         self._found = {entry.value.index: _of_input(subject, entry) for entry in graph.inputs}
         applications = subject.trace.applications.get(name, [])
         softmaxes = [a for a in applications if a.is_library and a.declaration.name == "softmax"]
@@ -153,8 +154,8 @@ class Ranges:
         if node is None or len(node.operands) != 2:
             return found
         left, right = node.operands
-        compared = self.flow.source(value).index
-        is_left, is_right = (self.flow.source(side).index == compared for side in (left, right))
+        compared, *sides = (self._numbers[self.flow.source(v).index] for v in (value, left, right))
+        is_left, is_right = (side == compared for side in sides)
         if is_left == is_right:
             return found
         bound = self[right if is_left else left]

@@ -34,7 +34,7 @@ def find_start_values(subject: Subject) -> Iterator[Diagnostic]:
         if kind is None or found is None or _SUITS[found[0]] == kind[1]:
             continue
         place = _place(spec)
-        if found[0] == "selu" or kind[0] in _text(place):
+        if found[0] == "selu" or kind[0] in place.text:
             yield _finding(spec, place, kind[0], f"{_SUITS[found[0]]}_{kind[2]}", *found)
 
 
@@ -79,13 +79,6 @@ class _Search:
 def _place(spec: ParameterSpec) -> Span:
     """The user's line that makes a parameter."""
     return next((p for p in (spec.span, *reversed(spec.calls)) if not p.source.is_library), spec.span)
-
-
-def _text(span: Span) -> str:
-    lines = [span.source.line(number) for number in range(span.line, span.end_line + 1)]
-    lines[-1] = lines[-1][: span.end_column - 1]
-    lines[0] = lines[0][span.column - 1 :]
-    return "\n".join(lines)
 
 
 def _finding(

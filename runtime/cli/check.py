@@ -1,34 +1,77 @@
-"""Report every mistake in model files; nothing is compiled. The exit code is 1 when there is an error."""
+"""Report every mistake in model files, and what is likely to be one; nothing is compiled.
+
+The exit code is 1 when there is an error. A comment in its line waives a warning: `# dlc: ignore[W0102]`.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import SourceError
+from compiler.diagnostics import Diagnostic, SourceError, UsageError
 from runtime.cli.common import add_json, model_files, print_json
 from runtime.cli.parser import Namespace, Parser
+from runtime.cli.suggest import did_you_mean
 from runtime.reporting.terminal import say, wants_colour, width_of_terminal
 
-EXAMPLES = ("dlc check model.dl", "dlc check examples --json")
+EXAMPLES = ("dlc check model.dl", "dlc check examples --json", "dlc check model.dl --ignore W0102,W0107 --fix")
+_ROUNDS = 10  # one correction may make room for another
 
 
 def configure(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="model files, or folders of them")
+    parser.add_argument("--select", default="", metavar="CODES", help="only these warnings, such as W0106,W0108 or W01")
+    parser.add_argument("--ignore", default="", metavar="CODES", help="all warnings but these")
+    parser.add_argument("--fix", action="store_true", help="correct what can be corrected without another meaning")
     add_json(parser, "print the findings as a JSON list")
 
 
 def run(arguments: Namespace) -> int:
     files = model_files(arguments.files)
-    findings = [finding for file in files for finding in driver.check(file, _dimensions_of)]
+    selected, ignored = _codes("--select", arguments.select), _codes("--ignore", arguments.ignore)
+    findings = _findings(files, selected, ignored)
+    corrected = 0
+    if arguments.fix:
+        from runtime.corrections import correct  # seldom needed
+
+        for _ in range(_ROUNDS):
+            count = correct(findings)
+            if not count:
+                break
+            corrected += count
+            findings = _findings(files, selected, ignored)
     errors = sum(finding.severity == "error" for finding in findings)
     if arguments.json:
         print_json([driver.to_json(finding) for finding in findings])
     elif findings:
         print(driver.render(SourceError(tuple(findings)), wants_colour(sys.stdout), width_of_terminal()))
-    say(_summary(len(files), errors, len(findings) - errors))
+    say(_summary(len(files), errors, findings, corrected))
     return 1 if errors else 0
+
+
+def _codes(option: str, text: str) -> tuple[str, ...]:
+    """The codes of an option, whole or by their beginnings. Raises UsageError for one that no warning has."""
+    codes = tuple(code.strip() for code in text.split(",") if code.strip())
+    if codes:
+        known = driver.warning_codes()
+        for code in codes:
+            if not any(name.startswith(code) for name in known):
+                fix = did_you_mean(code, known) or f"there are {', '.join(known)}"
+                raise UsageError(f"{option}: no warning has the code `{code}`", fix)
+    return codes
+
+
+def _findings(files: Sequence[Path], selected: tuple[str, ...], ignored: tuple[str, ...]) -> list[Diagnostic]:
+    """All errors, and the warnings that are wanted."""
+    found = (finding for file in files for finding in driver.check(file, _dimensions_of))
+    return [
+        finding
+        for finding in found
+        if finding.severity == "error"
+        or (not finding.code.startswith(ignored or "-") and finding.code.startswith(selected or "W"))
+    ]
 
 
 def _dimensions_of(question: driver.DataQuestion) -> Mapping[str, int]:
@@ -37,9 +80,14 @@ def _dimensions_of(question: driver.DataQuestion) -> Mapping[str, int]:
     return dimensions_if_there(question)
 
 
-def _summary(files: int, errors: int, warnings: int) -> str:
+def _summary(files: int, errors: int, findings: Sequence[Diagnostic], corrected: int) -> str:
+    warnings = len(findings) - errors
     found = [_counted(count, word) for count, word in ((errors, "error"), (warnings, "warning")) if count]
-    return f"{_counted(files, 'file')} checked: {' and '.join(found) or 'no mistakes'}"
+    text = f"{_counted(files, 'file')} checked: {' and '.join(found) or 'no mistakes'}"
+    open_ones = sum(bool(finding.edits) for finding in findings)
+    if corrected:
+        return f"{text}; {corrected} corrected"
+    return f"{text}; --fix corrects {open_ones} of them" if open_ones else text
 
 
 def _counted(count: int, word: str) -> str:

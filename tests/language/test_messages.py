@@ -8,10 +8,11 @@ import pytest
 from elaboration import codes, mistakes, modules, program
 from golden import Golden, cases
 
-from compiler.diagnostics import Diagnostic, SourceError
+from compiler.diagnostics import Diagnostic, Source, SourceError
 from compiler.error_entries.entry import ErrorEntry
 from compiler.error_index import ERRORS
 from compiler.frontend.elaborate import check
+from compiler.programs import findings
 from compiler.rendering import render
 
 from elaboration import library  # isort: skip
@@ -27,7 +28,7 @@ def found(entry: ErrorEntry, text: str) -> list[Diagnostic]:
         overrides = _ON_THE_COMMAND_LINE[entry.code] if text == entry.wrong else ()
         return mistakes(text, *overrides, elaborates=True)
     severity = "warning" if entry.code.startswith("W") else "error"
-    return [d for d in check(modules(text), library()) if d.severity == severity]
+    return [d for d in findings(Source("model.dl", text), None)[0] if d.severity == severity]
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.code)
@@ -51,8 +52,9 @@ def test_the_messages_of_a_case(case: Path, golden: Golden) -> None:
 
 def test_every_code_that_is_raised_has_an_entry() -> None:
     known = {entry.code for entry in ERRORS}
-    folder = Path(__file__).parents[2] / "compiler" / "frontend"
-    raised = {word for path in folder.glob("*.py") for word in path.read_text().split('"') if _is_code(word)}
+    compiler = Path(__file__).parents[2] / "compiler"
+    sources = [path for folder in ("frontend", "lints") for path in (compiler / folder).glob("*.py")]
+    raised = {word for path in sources for word in path.read_text().split('"') if _is_code(word)}
     assert raised <= known
 
 

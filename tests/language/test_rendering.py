@@ -106,6 +106,7 @@ def test_json() -> None:
                 "end_column": 2,
             },
         ],
+        "edits": [],
     }
 
 

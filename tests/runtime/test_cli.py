@@ -162,7 +162,7 @@ def findings(monkeypatch: pytest.MonkeyPatch) -> tuple[Diagnostic, ...]:
         Diagnostic("E0301", "shapes differ", Span(source, 1, 1, 1, 6), (hint("use align"),)),
         Diagnostic("W0101", "unused", Span(source, 2, 1, 2, 2), severity="warning"),
     )
-    monkeypatch.setattr(driver, "check", lambda path: found, raising=False)
+    monkeypatch.setattr(driver, "check", lambda path, dimensions_of: found, raising=False)
     monkeypatch.setattr(driver, "render", lambda error, colour, width: f"rendered: {error}", raising=False)
     return found
 
@@ -191,6 +191,7 @@ def test_check_json(findings: tuple[Diagnostic, ...], tmp_path: Path, capsys: py
         "end_line": 1,
         "end_column": 6,
         "notes": [{"kind": "hint", "message": "use align"}],
+        "edits": [],
     }
     assert second["severity"] == "warning"
 
@@ -226,7 +227,7 @@ def test_show_passes_the_line_on(
 ) -> None:
     seen: list[driver.View] = []
 
-    def show(view: driver.View, options: driver.Options) -> str:
+    def show(view: driver.View, options: driver.Options, dimensions_of: driver.DimensionsOf) -> str:
         seen.append(view)
         return "shown\n"
 

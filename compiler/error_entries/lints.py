@@ -1,0 +1,122 @@
+"""Lints, what is no mistake but most likely not meant either: W01."""
+
+from __future__ import annotations
+
+from compiler.error_entries.entry import ErrorEntry
+
+
+def _model(output: str, inputs: str = "x: f32[batch, 6]") -> str:
+    lines = "".join(f"    input {line}\n" for line in inputs.split("; "))
+    return f"model M {{\n{lines}    output y = {output}\n}}"
+
+
+def _train(output: str = "dense(3)(x)", loss: str = "cross_entropy(y, label)", **keys: str) -> str:
+    known = {"loss": loss, "optimizer": "adam()", "batch": "32"} | keys
+    lines = "".join(f"    {key} = {value}\n" for key, value in known.items())
+    return f"{_model(output)}\n\ntrain M {{\n    target label: i32[batch] in 0..3\n{lines}}}"
+
+
+LINTS: tuple[ErrorEntry, ...] = (
+    ErrorEntry(
+        "W0101",
+        "an input that is not used",
+        "An input that nothing reads is still asked of the data. Remove it, or begin its name with `_`.",
+        _model("2 * x", inputs="x: f32[batch, 6]; z: f32[batch, 2]"),
+        _model("2 * x"),
+    ),
+    ErrorEntry(
+        "W0102",
+        "a name that is not used",
+        "A value that is computed, named and never read is often a misspelt name further down.",
+        "fn f(x) {\n    y = 2 * x\n    return x\n}",
+        "fn f(x) {\n    y = 2 * x\n    return y\n}",
+    ),
+    ErrorEntry(
+        "W0103",
+        "a setting that is not used",
+        "A setting that decides nothing misleads whoever sets it.",
+        "fn f(scale = 2.0)(x) = 2 * x",
+        "fn f(scale = 2.0)(x) = scale * x",
+    ),
+    ErrorEntry(
+        "W0104",
+        "a declaration that is not compiled yet",
+        "`generate` and `test` are read, and this version does nothing with them. All else in the file works.",
+        _model("x + x") + "\n\ntest Doubling {\n    a = 2\n}",
+        _model("x + x"),
+    ),
+    ErrorEntry(
+        "W0105",
+        "a dimension that only the data knows, and the data is not there",
+        "A dimension of an input that is neither a number nor a setting has the size that the data has. Without the "
+        "data, the shapes of the model cannot be checked. Put the data where `train` says, or make the dimension a "
+        "setting.",
+        _train().replace("6]", "width]"),
+        _train().replace("6]", "width]").replace("M {", "M(width = 6) {", 1),
+    ),
+    ErrorEntry(
+        "W0106",
+        "a softmax before a loss that wants logits",
+        "A loss with a parameter `logits` applies softmax (or sigmoid) itself, in a form that loses no digits. What "
+        "went through softmax before lies between 0 and 1, so that the loss stays far from 0 and its gradients are "
+        "small: training is slow and ends early. Give it the values before the softmax, and apply softmax where "
+        "probabilities are needed.",
+        _train("softmax(dense(3)(x))"),
+        _train(),
+    ),
+    ErrorEntry(
+        "W0107",
+        "a parameter that no gradient reaches",
+        "The loss does not depend on the parameter, or everything between the two is constant almost everywhere, such "
+        "as a comparison, `floor`, `argmax` or `stop_gradient`. So training leaves it as it starts. Parameters that "
+        "are meant to stay so are listed in `freeze`.",
+        _train("dense(3)(step(dense(8)(x)))"),
+        _train("dense(3)(sigmoid(dense(8)(x)))"),
+    ),
+    ErrorEntry(
+        "W0108",
+        "a logarithm of, or a division by, what can be 0",
+        "Some functions give 0 for ordinary values: `relu`, `abs`, squares, variances, and in floats `softmax` and "
+        "`sigmoid`. A logarithm or a quotient of that is infinite, and its gradient is NaN, even where a `where` "
+        "around it chooses something else: put the `where` inside, `log(where(x > 0, x, 1))`, keep the value away "
+        "from 0 with `max(x, 1e-7)`, or add a small number. `log_softmax(x)` is `log(softmax(x))`, and "
+        "`-softplus(-x)` is `log(sigmoid(x))`, for all values.",
+        _model("x / sqrt(variance(x, axis = -1, keepdims = true))"),
+        _model("x / sqrt(variance(x, axis = -1, keepdims = true) + 1e-5)"),
+    ),
+    ErrorEntry(
+        "W0109",
+        "an initialiser that does not suit the activation after it",
+        "The scale of start values is chosen so that activations neither fade nor explode from layer to layer, and "
+        "that depends on the activation: Glorot's for sigmoid and tanh, He's for relu and leaky_relu, LeCun's for "
+        "selu. A default that the text does not name is told before selu only.",
+        _model("dense(3)(tanh(dense(8, weights = he_normal)(x)))"),
+        _model("dense(3)(tanh(dense(8, weights = glorot_normal)(x)))"),
+    ),
+    ErrorEntry(
+        "W0110",
+        "a schedule that is longer or shorter than the run",
+        "A schedule counts updates, not epochs. One that ends before the run leaves the rate at its lowest value for "
+        "the rest of it, often 0; one that ends after it never comes down. `total_steps` is the number of updates of "
+        "the run, whatever decides it. `dlc train` compares again when it knows the size of the data.",
+        _train(schedule="cosine(T = 100)", steps="2000"),
+        _train(schedule="cosine(T = total_steps)", steps="2000"),
+    ),
+    ErrorEntry(
+        "W0112",
+        "an output that mixes the rows of a batch",
+        "A prediction is made for some rows at a time. An output that sums over the batch, or compares its rows, "
+        "depends on which rows stand together, and on how many. Reduce over another axis, or leave it to the loss and "
+        "the metrics.",
+        _model("x - mean(x, axis = 0)"),
+        _model("x - mean(x, axis = 1, keepdims = true)"),
+    ),
+    ErrorEntry(
+        "W0113",
+        "a waiver that waives nothing",
+        "`# dlc: ignore[W0102]` at the end of a line, or alone in the line before, waives warnings of that line by "
+        "their codes. One that is left over hides what comes later, and one without codes in brackets waives nothing.",
+        "fn f(x) {\n    y = 2 * x  # dlc: ignore[W0102]\n    return y\n}",
+        "fn f(x) {\n    y = 2 * x\n    return y\n}",
+    ),
+)

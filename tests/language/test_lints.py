@@ -1,0 +1,297 @@
+"""What the lints tell, and above all what they do not: sound programs have no warnings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from elaboration import program
+
+from compiler.diagnostics import Diagnostic, Source
+from compiler.programs import findings
+
+ROOT = Path(__file__).parents[2]
+
+
+def found(text: str) -> list[Diagnostic]:
+    return list(findings(Source("model.dl", text), None)[0])
+
+
+def told(text: str) -> list[str]:
+    """`CODE line` of each finding."""
+    return [f"{d.code} {d.span.line}" for d in found(text)]
+
+
+def model(output: str, *lines: str, before: str = "", inputs: str = "x: f32[batch, 4]") -> str:
+    """The output stands in the last line of the model, which is line 2 + inputs + lines, after those before."""
+    body = [*(f"input {line}" for line in inputs.split("; ")), *lines, f"output y = {output}"]
+    return before + "model M {\n" + "".join(f"    {line}\n" for line in body) + "}\n"
+
+
+def trained(output: str, *lines: str, loss: str = "cross_entropy(y, label)", before: str = "", **keys: str) -> str:
+    entries = {"loss": loss, "optimizer": "adam()", "batch": "8"} | keys
+    train = "".join(f"    {key} = {value}\n" for key, value in entries.items())
+    return f"{model(output, *lines, before=before)}\ntrain M {{\n    target label: i32[batch] in 0..3\n{train}}}\n"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for folder in ("examples", "benchmarks") for path in (ROOT / folder).rglob("*.dl")),
+    ids=lambda path: f"{path.parent.name}/{path.stem}",
+)
+def test_the_examples_have_no_warnings(path: Path) -> None:
+    shown = findings(path, None)[0]
+    assert [str(d.span) for d in shown if d.code != "W0105"] == []
+
+
+# Logits
+
+
+@pytest.mark.parametrize("before", ["softmax(dense(3)(x))", "reshape(sigmoid(dense(3)(x)), batch, 3)"])
+def test_probabilities_are_no_logits(before: str) -> None:
+    (warning,) = found(trained(before))
+    assert (warning.code, warning.span.line) == ("W0106", 8)
+    assert [note.span and note.span.line for note in warning.notes] == [None, 3]
+    assert told(trained("dense(3)(x)", "output p = " + before, loss="cross_entropy(y, label) + 0 * sum(p)")) == []
+
+
+def test_a_loss_of_ones_own_may_want_logits_too() -> None:
+    own = "fn own(logits: [batch, n], label) = cross_entropy(logits, label)\n"
+    assert told(trained("softmax(dense(3)(x))", loss="own(y, label)", before=own)) == ["W0106 1", "W0106 9"]
+    loss = "sparse_categorical_cross_entropy(y, label)"
+    assert told(trained("softmax(dense(3)(x))", loss=loss)) == []
+
+
+# Gradients
+
+
+@pytest.mark.parametrize(
+    ("barrier", "place"),
+    [("step(h)", "step(h)"), ("stop_gradient(h)", "stop_gradient(h)"), ("floor(h) + 0 * x", "floor(h)")],
+)
+def test_a_parameter_behind_what_lets_no_gradient_through(barrier: str, place: str) -> None:
+    (warning,) = found(trained(f"dense(3)({barrier})", "h = dense(4)(x)"))
+    assert (warning.code, warning.span.text) == ("W0107", "dense(4)(x)")
+    assert "`h.dense.W` and `h.dense.b`" in warning.message
+    assert [note.span.text for note in warning.notes if note.span] == [place]
+
+
+def test_a_parameter_that_the_loss_does_not_see() -> None:
+    (warning,) = found(trained("dense(3)(x)", "_h = dense(4)(x)"))
+    assert (warning.code, warning.span.line) == ("W0107", 3)
+    assert "the loss does not depend on it" in warning.message
+
+
+def test_frozen_parameters_need_no_gradient() -> None:
+    assert told(trained("dense(3)(step(h))", "h = dense(4)(x)", freeze='"h.*"')) == []
+
+
+# Zeros
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "log(relu(x))",
+        "log(softmax(x))",
+        "log(1 - sigmoid(x))",
+        "log1p(-sigmoid(x))",
+        "log(tanh(x))",
+        "log(x ^ 2)",
+        "log(max(x, 0))",
+        "log(random(4)) + x",
+        "where(x > 0, log(relu(x)), 0)",
+        "x / relu(x)",
+        "x / abs(x)",
+        "x / sqrt(variance(x, axis = -1, keepdims = true))",
+        "x / sqrt(sum(x * x, axis = -1, keepdims = true))",
+        "x / (1 + cos(x))",
+        "x / image",
+        "x / count",
+        "x / where(x > 0, 1.0, 0.0)",
+        "rsqrt(mean(x ^ 2, axis = -1, keepdims = true)) * x",
+        "x / arange(4)",
+        "x / max(image)",
+    ],
+)
+def test_what_can_be_zero(expression: str) -> None:
+    inputs = "x: f32[batch, 4]; image: u8[batch, 4]; count: i32[batch, 4] in 0..9"
+    text = model(f"z + 0 * (image + count) + {expression}", "z = x", inputs=inputs)
+    assert {d.code for d in found(text)} >= {"W0108"}
+    assert {d.span.line for d in found(text) if d.code == "W0108"} == {6}
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "log(relu(x) + 1e-7)",
+        "log(max(x, 1e-7))",
+        "log(exp(x) + 1)",
+        "log(sum(exp(x), axis = -1, keepdims = true))",
+        "log(where(x > 0, x, 1))",
+        "log(where(relu(x) != 0, relu(x), 1))",
+        "log(where(r == 0, 1, r))",
+        "log(where(r <= 0, 1, r))",
+        "log(1 - random(4)) + x",
+        "log(positive)",
+        "log1p(relu(x))",
+        "log_softmax(x)",
+        "x / (1 + abs(x))",
+        "x / (x ^ 2 + 1)",
+        "x / softplus(x)",
+        "x / exp(x)",
+        "x / sum(x, axis = -1, keepdims = true)",
+        "x / dense(4)(x)",
+        "x / max(sum(r, axis = -1, keepdims = true), 1)",
+        "x / sqrt(variance(x, axis = -1, keepdims = true) + eps)",
+        "x / (where(x > 0, 1.0, 0.0) + 1)",
+        "x / count",
+        "x / sqrt(4)",
+        "x / 10000 ^ (arange(4) / 4)",
+        "x / batch",
+        "softmax(x) / (1.5 - sigmoid(x))",
+    ],
+)
+def test_what_is_kept_away_from_zero(expression: str) -> None:
+    inputs = "x: f32[batch, 4]; count: i32[batch, 4] in 1..9; positive: i32[batch, 4] in 1..5"
+    text = model(f"r + 0 * (count + positive) + {expression}", "r = relu(x)", inputs=inputs)
+    text = text.replace("model M {", "model M(eps = 1e-5) {").replace("+ 0 *", "+ 0 * eps *")
+    assert [d for d in found(text) if d.code == "W0108"] == []
+
+
+def test_the_source_of_a_zero_is_shown() -> None:
+    (warning,) = found(model("log(h / 2 + 0.5 * h)", "h = sum(relu(x), axis = -1)"))
+    assert [note.span.text for note in warning.notes if note.span] == ["relu(x)"]
+    (warning,) = found(model("x / image", inputs="x: f32[batch, 4]; image: u8[batch, 4]"))
+    assert [note.span.line for note in warning.notes if note.span] == [3]
+
+
+# Start values
+
+
+@pytest.mark.parametrize(
+    ("initializer", "activation", "better"),
+    [
+        ("he_normal", "tanh", "glorot_normal"),
+        ("he_uniform", "sigmoid", "glorot_uniform"),
+        ("glorot_uniform", "relu", "he_uniform"),
+        ("lecun_normal", "leaky_relu", "he_normal"),
+        ("he_normal", "selu", "lecun_normal"),
+        ("", "selu", "lecun_uniform"),
+    ],
+)
+def test_start_values_suit_the_activation(initializer: str, activation: str, better: str) -> None:
+    settings = f", weights = {initializer}" if initializer else ""
+    (warning,) = found(model(f"x |> dense(8{settings}) |> {activation} |> dense(2)"))
+    assert (warning.code, warning.span.text) == ("W0109", f"dense(8{settings})")
+    assert f"take `{better}`" in [note.message for note in warning.notes]
+    assert told(model(f"x |> dense(8, weights = {better}) |> {activation} |> dense(2)")) == []
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        "dense(8) |> relu",  # a default that nobody chose
+        "dense(8, weights = normal(std = 0.1)) |> relu",
+        "dense(8, weights = orthogonal) |> tanh",
+        "dense(8, weights = he_normal) |> batch_norm |> tanh",
+        "dense(8, weights = he_normal) |> swish",
+        "dense(8, weights = glorot_normal) |> dense(8) |> relu",
+    ],
+)
+def test_start_values_that_are_not_judged(stages: str) -> None:
+    assert told(model(f"x |> {stages} |> dense(2)")) == []
+
+
+def test_start_values_of_ones_own_layer() -> None:
+    own = "layer own(x: [batch, n]) {\n    param W: [n, 8] = he_normal\n    return tanh(1 + (x @ W))\n}\n"
+    assert told(model("own(x)", before=own)) == ["W0109 2"]
+
+
+# Schedules
+
+
+@pytest.mark.parametrize(
+    ("schedule", "length", "is_told"),
+    [
+        ("cosine(T = 100)", {"steps": "2000"}, True),
+        ("cosine(T = 4000)", {"steps": "2000"}, True),
+        ("cosine(T = 1990)", {"steps": "2000"}, False),
+        ("cosine(T = total_steps)", {"steps": "2000"}, False),
+        ("linear(T = total_steps)", {"epochs": "20"}, False),
+        ("warmup(100, then = cosine(T = 1900))", {"steps": "2000"}, False),
+        ("warmup(100, then = cosine(T = 2000))", {"steps": "2000"}, True),
+        ("warmup(100)", {"steps": "2000"}, False),
+        ("step(every = 100)", {"steps": "2000"}, False),
+        ("warm_restarts(T = 100)", {"steps": "2000"}, False),
+        ("cosine(T = 20)", {"epochs": "100"}, True),
+        ("cosine(T = 100)", {"epochs": "20"}, False),
+        ("one_cycle(T = 500)", {}, False),
+    ],
+)
+def test_a_schedule_ends_with_the_run(schedule: str, length: dict[str, str], is_told: bool) -> None:
+    text = trained("dense(3)(x)", schedule=schedule, **length)
+    assert [d.code for d in found(text)] == ["W0110"] * is_told
+
+
+# Rows
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "x - mean(x, axis = 0)",
+        "softmax(x, axis = 0)",
+        "x * batch",
+        "sum(x)",
+        "x.T @ x",
+        "reverse(x, batch)",
+        "cumsum(x, axis = 0)",
+        "reshape(reshape(x, 4 * batch) - max(x), batch, 4)",
+    ],
+)
+def test_outputs_that_mix_rows(expression: str) -> None:
+    assert told(model(expression)) == ["W0112 3"]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "x - mean(x, axis = 1, keepdims = true)",
+        "x |> batch_norm |> dense(3)",
+        "reshape(sum(reshape(x, 2 * batch, 2), axis = 1), batch, 2)",
+        'einsum("b i, b j -> b i j", x, x)',
+        "concat(x, x, axis = 1)",
+        "one_hot(3)(argmax(x, axis = 1))",
+        "zeros(batch, 3) + x[:, 0:3]",
+    ],
+)
+def test_outputs_of_single_rows(expression: str) -> None:
+    assert told(model(expression)) == []
+
+
+# Waivers
+
+
+def test_waivers_hold_for_their_line_and_codes() -> None:
+    text = """fn f(x, y) {
+    z = 2 * x  # dlc: ignore[W0102]
+    # it stays # dlc: ignore[W0102, W0108]
+    w = 3 * x  # of no other use
+    v = 4 * x
+    return x  # dlc: ignore[W0103]
+}
+# dlc: ignore
+const name = "# dlc: ignore[W0102]"
+"""
+    assert told(text) == ["W0102 5", "W0113 6", "W0113 8"]
+    assert told(text.replace("return x", "return nothing")) == ["E0201 6"]
+
+
+def test_waivers_hold_for_what_training_tells() -> None:
+    text = "fn f(x) {\n    z = 2 * x # dlc: ignore[W0102]\n    y = 1\n    return x\n}\n" + model("f(x)")
+    assert [d.span.line for d in program(text).warnings] == [3]
+
+
+def test_waivers_of_other_lints_may_serve_other_programs() -> None:
+    assert told("fn f(x) {\n    return log(relu(x))  # dlc: ignore[W0108]\n}\n") == []

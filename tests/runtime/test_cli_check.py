@@ -1,0 +1,102 @@
+"""`dlc check`: which warnings are told, and what `--fix` writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from runtime.cli.main import main
+
+TEXT = """fn f(x) {
+    first = 2 * x
+    first = first + 1
+    second = first
+    dead = 3
+    return log(softmax(x)) + log( softmax(x, axis = 0) )  # dlc: ignore[W0103]
+}
+
+model M {
+    input x: f32[batch, 3]
+    h = dense(2)(x)
+    # dlc: ignore[W0101]
+    output y = f(x)
+}
+"""
+CORRECTED = """fn f(x) {
+    first = 2 * x
+    first = first + 1
+    _second = first
+    _dead = 3
+    return log_softmax(x) + log_softmax(x, axis = 0)
+}
+
+model M {
+    input x: f32[batch, 3]
+    h = dense(2)(x)
+    output y = f(x)
+}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "model.dl").write_text(TEXT)
+
+
+def codes(capsys: pytest.CaptureFixture[str], *arguments: str) -> set[str]:
+    assert main(["check", "model.dl", "--json", *arguments]) == 0
+    return {finding["code"] for finding in json.loads(capsys.readouterr().out)}
+
+
+def test_warnings_are_chosen_by_their_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert codes(capsys) == {"W0102", "W0108", "W0112", "W0113"}
+    assert codes(capsys, "--select", "W0102") == {"W0102"}
+    assert codes(capsys, "--select", "W0102, W0108") == {"W0102", "W0108"}
+    assert codes(capsys, "--ignore", "W0102,W0112") == {"W0108", "W0113"}
+    assert codes(capsys, "--select", "W01", "--ignore", "W011") == {"W0102", "W0108"}
+    assert main(["check", "model.dl", "--ignore", "W0108,W9"]) == 2
+    assert "no warning has the code `W9`" in capsys.readouterr().err
+
+
+def test_errors_are_always_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("model.dl").write_text("fn f(x) = y")
+    assert main(["check", "model.dl", "--select", "W0102", "--ignore", "W"]) == 1
+    assert "E0201" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("mark", "newline"), [(b"", "\n"), (b"\xef\xbb\xbf", "\n"), (b"", "\r\n")])
+def test_fix_keeps_the_meaning(mark: bytes, newline: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("model.dl").write_bytes(mark + TEXT.replace("\n", newline).encode())
+    assert main(["check", "model.dl", "--ignore", "W0112"]) == 0
+    assert "7 warnings; --fix corrects 6 of them" in capsys.readouterr().err
+    assert main(["check", "model.dl", "--fix", "--ignore", "W0112"]) == 0
+    told = capsys.readouterr()
+    assert Path("model.dl").read_bytes() == mark + CORRECTED.replace("\n", newline).encode()
+    assert "h` is not used" in told.out, "its name is part of the paths of parameters"
+    assert "1 warning; 6 corrected" in told.err
+    assert main(["check", "model.dl", "--fix", "--ignore", "W0112"]) == 0
+    assert "1 file checked: 1 warning\n" in capsys.readouterr().err
+
+
+def test_fix_corrects_what_is_selected(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "model.dl", "--fix", "--select", "W0113"]) == 0
+    capsys.readouterr()
+    assert Path("model.dl").read_text() == TEXT.replace("  # dlc: ignore[W0103]", "").replace(
+        "    # dlc: ignore[W0101]\n", ""
+    )
+
+
+def test_fix_in_a_file_that_cannot_be_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, content: bytes) -> int:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    assert main(["check", "model.dl", "--fix"]) == 1
+    assert "model.dl: no permission" in capsys.readouterr().err
+    assert Path("model.dl").read_text() == TEXT
