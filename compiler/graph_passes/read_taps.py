@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category
 from compiler.graph_passes.axis_groups import axis_groups
@@ -16,6 +17,7 @@ from compiler.ops.window import Window
 from compiler.record import record
 from compiler.types import Shape, depends_on_batch
 
+_NONE: frozenset[int] = frozenset()
 _ZERO_WHERE_OPERANDS_ARE = (Add, Subtract, Negate, Multiply, Cast)
 
 
@@ -33,23 +35,33 @@ Numbers: TypeAlias = Mapping[int, int]  # axes that go, and the element of each 
 Stretches: TypeAlias = Mapping[int, Stretch]  # axes of which other elements than their own are meant
 
 
-def window_taps(bench: Workbench, value: Value, depth: int = 20) -> set[int]:
-    """The axes of `value` along which it holds the taps of windows."""
-    node = bench.builder.definition(value)
-    if node is None or depth == 0:
-        return set()
-    inner = [window_taps(bench, operand, depth - 1) for operand in node.operands]
-    match node.op:
-        case Window(axes=axes):
-            rank = node.operands[0].type.rank
-            return {axis for axis in inner[0] if axis not in axes} | {*range(rank, value.type.rank)}
-        case Transpose() | Broadcast() | Reshape():
-            groups = axis_groups(node, 0) or []
-            return {axis for here, there in groups if {*here} <= inner[0] for axis in there}
-        case op if op.category is Category.ELEMENTWISE:
-            return set[int]().union(*inner)
-        case _:
-            return set()
+class WindowTaps:
+    """The axes along which values hold the taps of windows; asked about operands before results, it goes no deeper."""
+
+    def __init__(self, builder: GraphBuilder) -> None:
+        self._builder = builder
+        self._known: dict[int, frozenset[int]] = {}
+
+    def of(self, value: Value) -> frozenset[int]:
+        if value.index not in self._known:
+            node = self._builder.definition(value)
+            self._known[value.index] = _NONE if node is None else self._made_by(node, value)
+        return self._known[value.index]
+
+    def _made_by(self, node: Node, value: Value) -> frozenset[int]:
+        match node.op:
+            case Window(axes=axes):
+                rank = node.operands[0].type.rank
+                inner = (axis for axis in self.of(node.operands[0]) if axis not in axes)
+                return frozenset((*inner, *range(rank, value.type.rank)))
+            case Transpose() | Broadcast() | Reshape():
+                inner = self.of(node.operands[0])
+                groups = axis_groups(node, 0) if inner else None
+                return frozenset(axis for here, there in groups or () if inner.issuperset(here) for axis in there)
+            case op if op.category is Category.ELEMENTWISE:
+                return _NONE.union(*map(self.of, node.operands))
+            case _:
+                return _NONE
 
 
 def at_tap(bench: Workbench, value: Value, numbers: Numbers, stretches: Stretches) -> Value | None:

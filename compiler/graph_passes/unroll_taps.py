@@ -12,7 +12,7 @@ from itertools import product
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph_passes.interleave import interleaved
 from compiler.graph_passes.law import Workbench
-from compiler.graph_passes.read_taps import Stretch, at_tap, cut, window_taps
+from compiler.graph_passes.read_taps import Stretch, WindowTaps, at_tap, cut
 from compiler.graph_passes.rewrite import Rewriting
 from compiler.graph_passes.simplify import LAWS
 from compiler.ops.contraction import Contraction, Labels
@@ -21,7 +21,7 @@ from compiler.ops.movement import Broadcast, Concat, Reshape, Transpose
 from compiler.ops.reduction import ArgMax, Max, Min, Sum
 from compiler.ops.residues import folded_axes
 from compiler.ops.sources import Constant
-from compiler.ops.window import Fold
+from compiler.ops.window import Fold, Window
 from compiler.types import DType, Shape, TensorType
 
 MOST_TAPS = 64  # beyond, a loop over the taps is shorter than what it would be unrolled to
@@ -31,6 +31,8 @@ _PAIRWISE = {Sum: Add, Max: Maximum, Min: Minimum}
 
 def unroll_taps(graph: Graph) -> Graph:
     """sum(window(x)) -> x[0:] + x[1:] + …; max, argmax, fold and products over one tap after the other likewise."""
+    if not any(isinstance(node.op, Window | Fold) for node in graph.nodes):
+        return graph
     rewriting = Rewriting(graph)
     unrolling = _Unrolling(Workbench(rewriting.builder, LAWS))
     for node in map(rewriting.current, graph.nodes):
@@ -45,8 +47,11 @@ def unroll_taps(graph: Graph) -> Graph:
 class _Unrolling:
     def __init__(self, bench: Workbench) -> None:
         self._bench = bench
+        self._windows = WindowTaps(bench.builder)
 
     def unrolled(self, node: Node) -> Value | None:
+        for operand in node.operands:
+            self._windows.of(operand)
         match node.op:
             case Sum(axes=axes) | Max(axes=axes) | Min(axes=axes):
                 return self._reduced(node, axes)
@@ -63,7 +68,7 @@ class _Unrolling:
     def _taps(self, value: Value, axes: Sequence[int]) -> list[Value] | None:
         """The value at each tap, where those axes hold nothing but taps of windows."""
         shape = value.type.shape
-        if not {*axes} <= window_taps(self._bench, value) or _count(shape, axes) > MOST_TAPS:
+        if not {*axes} <= self._windows.of(value) or _count(shape, axes) > MOST_TAPS:
             return None
         found: list[Value] = []
         for numbers in _numbers(shape, axes):
@@ -128,7 +133,7 @@ class _Unrolling:
 
     def _product(self, windows: Value, has: Labels, other: Value, others: Labels, out: Labels) -> Value | None:
         """A product in which each channel stays by itself, and either the taps are summed or everything else is."""
-        taps = {has[axis] for axis in window_taps(self._bench, windows)}
+        taps = {has[axis] for axis in self._windows.of(windows)}
         summed = {label for label in has if label not in out}
         if not {*others} <= {*has} or not {*others} & {*out}:
             return None
