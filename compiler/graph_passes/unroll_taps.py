@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
+from typing import TypeVar
 
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph_passes.interleave import interleaved
@@ -22,7 +23,9 @@ from compiler.ops.reduction import ArgMax, Max, Min, Sum
 from compiler.ops.residues import folded_axes
 from compiler.ops.sources import Constant
 from compiler.ops.window import Fold, Window
-from compiler.types import DType, Shape, TensorType
+from compiler.types import BatchExtent, DType, Shape, TensorType
+
+_Item = TypeVar("_Item")
 
 MOST_TAPS = 64  # beyond, a loop over the taps is shorter than what it would be unrolled to
 
@@ -167,18 +170,24 @@ class _Unrolling:
     def _tap_by_tap(
         self, windows: Value, has: Labels, other: Value, others: Labels, out: Labels, axes: Sequence[int]
     ) -> Value | None:
-        """The gradient of those kernels: for each tap, a sum over all positions."""
+        """The gradient of those kernels: for each tap a sum over the positions; over the batch, for all taps at once."""
         kept = _without(has, axes)
-        summed = tuple(place for place, label in enumerate(kept) if label not in out)
+        extents = _without(windows.type.shape, axes)
+        summed = [place for place, label in enumerate(kept) if label not in out]
+        batch = [place for place in summed if isinstance(extents[place], BatchExtent) and len(summed) > 1]
+        inner = tuple(place for place in summed if place not in batch)
         sums: list[Value] = []
         for numbers in _numbers(windows.type.shape, axes):
             tap = at_tap(self._bench, windows, dict(zip(axes, numbers, strict=True)), {})
             if tap is None:
                 return None
             factor = self._aligned(other, others, kept, tap.type.shape)
-            total = self._bench.emit(Sum(summed), self._bench.emit(Multiply(), tap, factor))
+            total = self._bench.emit(Sum(inner), self._bench.emit(Multiply(), tap, factor))
             sums.append(self._bench.emit(Reshape((1, *total.type.shape)), total))
         together = self._bench.emit(Concat(0), *sums)
+        left = _without(kept, inner)
+        for place in batch:
+            together = self._bench.emit(Sum((1 + left.index(kept[place]),)), together)
         sizes = tuple(windows.type.shape[axis] for axis in axes)
         split = self._bench.emit(Reshape((*sizes, *together.type.shape[1:])), together)
         labels = (*(has[axis] for axis in axes), *(label for label in kept if label in out))
@@ -200,6 +209,6 @@ def _numbers(shape: Shape, axes: Sequence[int]) -> Iterator[tuple[int, ...]]:
     return product(*(range(extent) for axis in axes if isinstance(extent := shape[axis], int)))
 
 
-def _without(labels: Labels, axes: Iterable[int]) -> Labels:
+def _without(items: tuple[_Item, ...], axes: Iterable[int]) -> tuple[_Item, ...]:
     gone = {*axes}
-    return tuple(label for axis, label in enumerate(labels) if axis not in gone)
+    return tuple(item for axis, item in enumerate(items) if axis not in gone)
