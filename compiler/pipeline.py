@@ -12,12 +12,13 @@ from compiler.graph_passes.channels_last import channels_last
 from compiler.graph_passes.eliminate_common import eliminate_common
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.graph_passes.fold_products import fold_products
+from compiler.graph_passes.fold_scales import fold_scales
 from compiler.graph_passes.form_fma import form_fma
 from compiler.graph_passes.form_moments import form_moments
 from compiler.graph_passes.resolve_custom_gradients import resolve_custom_gradients
 from compiler.graph_passes.simplify import simplify
-from compiler.graph_passes.widen_columns import widen_columns
 from compiler.graph_passes.unroll_taps import unroll_taps
+from compiler.graph_passes.widen_columns import widen_columns
 
 GraphPass: TypeAlias = Callable[[Graph], Graph]
 
@@ -34,6 +35,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     widen_columns,  # which needs the channels last
     simplify,  # the reshapes and broadcasts that canonical contractions left behind meet their neighbours
     eliminate_common,  # canonical contractions may be equal now, as may what the laws made of their neighbours
+    fold_scales,  # when what follows a product has its final layout, before fma binds a scale and a shift together
     eliminate_dead,  # a product must have no dead use when fma asks for its uses
     form_fma,
     eliminate_dead,

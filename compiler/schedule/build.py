@@ -294,8 +294,23 @@ class _Assembly:
             lasting = kept | {b for k in chosen for b in made[k].writes} - others - given
             fitting = {k for k in chosen if {*made[k].reads, *made[k].writes} <= lasting}
             if fitting == chosen:
-                return chosen
+                return chosen | self.fills(made)
             chosen = fitting
+
+    def fills(self, made: list[Instance]) -> set[int]:
+        """The places in `made` of what fills a buffer with numbers, such as a halo, that others write only parts of.
+
+        The parts are the same in each step, so what stands around them stays. It costs the buffer a place of its own,
+        which training, with many of them, would rather use again.
+        """
+        if any(output.updates is not None for output in self.source.graph.outputs):
+            return set()
+        kept = {b for i in made for b in {*i.reads} & {*i.writes}}
+        return {
+            k
+            for k, i in enumerate(made)
+            if not i.reads and not i.watched and not draws(i.kernel) and not kept & {*i.writes}
+        }
 
     def barriers(self) -> tuple[bool, ...]:
         """A barrier stands where an instance meets what another thread may have written, or may still be reading.
@@ -344,9 +359,13 @@ def transfer(walk: Walk, size: int, rows: BatchExtent | int, columns: int, name:
 def depends_on_call(kernel: Kernel) -> bool:
     """Whether what a kernel writes depends on the batch, or on a draw."""
     extents = (kernel.rows, kernel.columns, kernel.outer)
+    return draws(kernel) or any(isinstance(e, BatchExtent) for e in extents)
+
+
+def draws(kernel: Kernel) -> bool:
+    """Whether a kernel draws, or computes with the size of the batch."""
     instructions = [*kernel.prologue, *(i for s in kernel.stages for i in (*s.body, *s.after))]
-    draws = any(isinstance(i, Random | BatchCount) for i in instructions)
-    return draws or any(isinstance(e, BatchExtent) for e in extents)
+    return any(isinstance(i, Random | BatchCount) for i in instructions)
 
 
 def is_parallel(instance: Instance, batch: int) -> bool:

@@ -36,8 +36,9 @@ class Instance:
 
     `watched` names what its checked stores write; `parallel` says whether several threads pay; `data` is the index
     of the fed input (FETCH) or of the output (COLLECT). One that runs `once` depends on nothing but tensors that the
-    program does not write: it runs again when those change. Such instances stand first. `statements` has the origins
-    of each statement of the kernel (`statements_of`); a kernel without statements does nothing but what `origins` say.
+    program does not write: it runs again when those change, or the batch grows. Such instances stand first.
+    `statements` has the origins of each statement of the kernel (`statements_of`); a kernel without statements does
+    nothing but what `origins` say.
     """
 
     kernel: Kernel

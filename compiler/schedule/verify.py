@@ -101,14 +101,14 @@ class _Check:
             known.update(instance.writes)
 
     def check_once(self) -> None:
-        """What runs once comes first, and nothing else writes what it reads or leaves behind."""
+        """What runs once comes first; nothing else writes what it reads or leaves behind, but for parts of a fill."""
         plan = self.schedule
         once = [i for i in plan.instances if i.once]
         later = {b for i in plan.instances[len(once) :] for b in i.writes}
         for number, instance in enumerate(plan.instances):
             if instance.once != (number < len(once)):
                 raise _Broken(f"{instance.kernel.name} runs once but does not stand before all that runs each time")
-            if instance.once and later & {*instance.reads, *instance.writes}:
+            if instance.once and instance.reads and later & {*instance.reads, *instance.writes}:
                 raise _Broken(f"{instance.kernel.name} runs once, but what it uses is written at each step")
 
     def static_inputs(self) -> set[int]:

@@ -1,4 +1,6 @@
-"""Turn the published CIFAR-10 weights of ResNet-20 into safetensors: python convert.py resnet20-12fca82f.th out.safetensors
+"""Turns the published CIFAR-10 weights of ResNet-20 into safetensors.
+
+    python convert.py resnet20-12fca82f.th resnet20.safetensors
 
 The weights are those of https://github.com/akamaster/pytorch_resnet_cifar10. Needs PyTorch, to read them.
 """

@@ -63,7 +63,7 @@ class NativeExecutable:
         self._scratch = reserve(0)
         self._shared = reserve(manifest.shared_bytes)
         self._batch = reserve(0)
-        self._capacity = 0
+        self._capacity = self._filled = 0  # the most rows that there is room for, and that what runs once has filled
         self._entries = self._entry_table(address)
         self._relocations = self._relocation_table(flags_offset)
         self._program = np.zeros(PROGRAM_SLOTS, np.int64)
@@ -161,9 +161,10 @@ class NativeExecutable:
                     self._outputs[number] = outlet.address + first * outlet.bytes_for(batch)
                     self._arenas[outlet.slot] = outlet.address if self._steps == 1 else self._own(outlet.place)
             step = first_step + first
+            fresh = fresh or size > self._filled
             CONTROL.pack_into(self._control_bytes, 0, seed & WORD, step, 0, size, place, count, 0, fresh)
             self._team.run(self._blocks, size, self._capacity, self._parallel)
-            fresh = False
+            fresh, self._filled = False, max(size, self._filled)
             if any(self._flags):
                 raised = [k for k, flag in enumerate(self._flags) if flag]
                 broken += [(self.manifest.watched[k], step + count - 1) for k in raised]
@@ -243,7 +244,7 @@ class NativeExecutable:
             self._program[SCRATCH_BYTES] = each
             self._arenas[BATCH_ARENA] = address_of(self._batch)
             self._arenas[SCRATCH_ARENA] = address_of(self._scratch)
-            self._capacity = capacity
+            self._capacity, self._filled = capacity, 0
         begin = address_of(self._rows)
         self._phases = [
             (first, count, size, begin + 8 * first * batch)

@@ -78,7 +78,7 @@ class _Lowering:
         self.lasting_bytes = 0  # panels that stay packed, behind everything else in the static arena
         later = {b for i in plan.instances if not i.once for b in i.writes}
         once = {b for i in plan.instances if i.once for b in i.writes}
-        self.lasting = {b.index for b in plan.buffers if b.role in PERSISTENT} - later | once
+        self.lasting = ({b.index for b in plan.buffers if b.role in PERSISTENT} | once) - later
         slots = FIRST_TENSOR + sum(b.role in PERSISTENT for b in plan.buffers)
         self.bound = {item.buffer: slots + k for k, item in enumerate(plan.inputs)}
         for k, result in enumerate(plan.results, len(self.bound)):
