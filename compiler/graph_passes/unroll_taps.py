@@ -170,7 +170,7 @@ class _Unrolling:
     def _tap_by_tap(
         self, windows: Value, has: Labels, other: Value, others: Labels, out: Labels, axes: Sequence[int]
     ) -> Value | None:
-        """The gradient of those kernels: for each tap a sum over the positions; over the batch, for all taps at once."""
+        """The gradient of those kernels: for each tap a sum over positions, then for all of them over the batch."""
         kept = _without(has, axes)
         extents = _without(windows.type.shape, axes)
         summed = [place for place, label in enumerate(kept) if label not in out]
