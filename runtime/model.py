@@ -24,8 +24,20 @@ def resolved_settings(program: Program, length: Length | None) -> tuple[Setting,
     """The settings of a program; those that depend on the data's size come from `length`."""
     if length is None:
         return program.settings
-    sizes = {"steps_per_epoch": length.steps_per_epoch, "total_steps": length.total_steps}
-    return tuple(setting.in_run(sizes) for setting in program.settings)
+    return tuple(setting.in_run(_sizes(length)) for setting in program.settings)
+
+
+def _sizes(length: Length) -> dict[str, int]:
+    return {"steps_per_epoch": length.steps_per_epoch, "total_steps": length.total_steps}
+
+
+def schedule_remark(plan: Training, length: Length) -> str | None:
+    """What to say of a schedule that ends before the run does, or would end after it."""
+    updates = length.total_steps
+    end = plan.other_end(updates, _sizes(length))
+    if end is None:
+        return None
+    return f"the schedule ends at update {end:g}, the run at update {updates}; `total_steps` is the length of the run"
 
 
 def runtime_settings(program: Program, length: Length | None = None) -> Mapping[str, float]:

@@ -103,6 +103,15 @@ LINTS: tuple[ErrorEntry, ...] = (
         _train(schedule="cosine(T = total_steps)", steps="2000"),
     ),
     ErrorEntry(
+        "W0111",
+        "a frozen layer whose statistics still move",
+        "`freeze` selects parameters and states by patterns. Where it selects all parameters of a layer and not its "
+        "states, such as the running mean of a normalisation, training still changes what the layer does in inference. "
+        'A pattern for the whole layer, `"h.batch_norm.*"`, keeps them too.',
+        _train("dense(3)(batch_norm(x))", freeze='["*.gamma", "*.beta"]'),
+        _train("dense(3)(batch_norm(x))", freeze='"*.batch_norm.*"'),
+    ),
+    ErrorEntry(
         "W0112",
         "an output that mixes the rows of a batch",
         "A prediction is made for some rows at a time. An output that sums over the batch, or compares its rows, "

@@ -8,6 +8,7 @@ from compiler.diagnostics import Diagnostic
 from compiler.frontend.trace import Subject
 from compiler.lints.double_softmax import find_double_softmax
 from compiler.lints.mixed_rows import find_mixed_rows
+from compiler.lints.moving_statistics import find_moving_statistics
 from compiler.lints.possible_zero import find_possible_zero
 from compiler.lints.schedule_length import find_schedule_length
 from compiler.lints.start_values import find_start_values
@@ -19,6 +20,7 @@ LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_possible_zero,
     find_start_values,
     find_schedule_length,
+    find_moving_statistics,
     find_mixed_rows,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compiler.diagnostics import Span
+from compiler.frontend.program import ParameterSpec
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Category
 from compiler.ops.control import CustomGradient, StopGradient
@@ -69,6 +70,11 @@ def unchanged(node: Node, result: Value) -> Value | None:
         return node.operands[op.inputs + node.results.index(result)]
     is_same = isinstance(op, StopGradient | Cast) or (op.category is Category.MOVEMENT and len(node.operands) == 1)
     return node.operands[0] if is_same else None
+
+
+def owner_place(spec: ParameterSpec) -> Span:
+    """The user's line that makes a parameter or state."""
+    return next((p for p in (spec.span, *reversed(spec.calls)) if not p.source.is_library), spec.span)
 
 
 def place_of(node: Node) -> Span | None:

@@ -13,7 +13,7 @@ from compiler.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.program import ParameterSpec
 from compiler.frontend.trace import Application, Subject
 from compiler.graph.ir import Node, Role, Value
-from compiler.lints.flow import Flow, place_of, unchanged
+from compiler.lints.flow import Flow, owner_place, place_of, unchanged
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Sigmoid, Subtract, Tanh
 
@@ -33,7 +33,7 @@ def find_start_values(subject: Subject) -> Iterator[Diagnostic]:
         found = search.activation_after(values[spec.path]) if kind else None
         if kind is None or found is None or _SUITS[found[0]] == kind[1]:
             continue
-        place = _place(spec)
+        place = owner_place(spec)
         if found[0] == "selu" or kind[0] in place.text:
             yield _finding(spec, place, kind[0], f"{_SUITS[found[0]]}_{kind[2]}", *found)
 
@@ -74,11 +74,6 @@ class _Search:
 
     def _adds_bias(self, node: Node) -> bool:
         return isinstance(node.op, Add | Subtract) and any(o.index not in self._of_data for o in node.operands)
-
-
-def _place(spec: ParameterSpec) -> Span:
-    """The user's line that makes a parameter."""
-    return next((p for p in (spec.span, *reversed(spec.calls)) if not p.source.is_library), spec.span)
 
 
 def _finding(

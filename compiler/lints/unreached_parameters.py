@@ -10,7 +10,7 @@ from compiler.frontend.program import ParameterSpec
 from compiler.frontend.trace import Subject
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Role, Value
-from compiler.lints.flow import Flow, place_of
+from compiler.lints.flow import Flow, owner_place, place_of
 
 
 def find_unreached_parameters(subject: Subject) -> Iterator[Diagnostic]:
@@ -24,15 +24,10 @@ def find_unreached_parameters(subject: Subject) -> Iterator[Diagnostic]:
     places: dict[Span, list[ParameterSpec]] = {}
     for spec in subject.program.parameters:
         if spec.path in trained and (spec.path not in values or values[spec.path].index not in reached):
-            places.setdefault(_place(spec), []).append(spec)
+            places.setdefault(owner_place(spec), []).append(spec)
     for place, specs in places.items():
         unreached = [values[spec.path] for spec in specs if spec.path in values]
         yield _finding(graph, place, [spec.path for spec in specs], unreached)
-
-
-def _place(spec: ParameterSpec) -> Span:
-    """The user's line that makes a parameter."""
-    return next((p for p in (spec.span, *reversed(spec.calls)) if not p.source.is_library), spec.span)
 
 
 def _reached(graph: Graph, values: Sequence[Value]) -> set[int]:

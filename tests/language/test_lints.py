@@ -234,6 +234,18 @@ def test_a_schedule_ends_with_the_run(schedule: str, length: dict[str, str], is_
     assert [d.code for d in found(text)] == ["W0110"] * is_told
 
 
+# Statistics
+
+
+def test_statistics_of_a_frozen_layer() -> None:
+    lines = ("h = batch_norm(dense(8)(x))",)
+    (warning,) = found(trained("dense(3)(h)", *lines, freeze='["*.gamma", "*.beta"]'))
+    assert (warning.code, warning.span.text) == ("W0111", '["*.gamma", "*.beta"]')
+    assert "`h.batch_norm.running_mean` and `h.batch_norm.running_var`" in warning.message
+    for freeze in ('["h.batch_norm.*"]', '["*.gamma"]', '["h.dense.*"]', '["h.*"]'):
+        assert told(trained("dense(3)(h)", *lines, freeze=freeze)) == []
+
+
 # Rows
 
 

@@ -175,6 +175,14 @@ def test_predict_takes_an_array_for_the_columns_of_a_table(capsys: pytest.Captur
     assert printed[0] == printed[1] != ""
 
 
+def test_a_schedule_of_another_length_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "model.dl", "--dry-run", "--epochs", "2"]
+    assert main([*arguments, "--set", "schedule=cosine(T = 7)"]) == 0
+    assert "the schedule ends at update 7, the run at update" in capsys.readouterr().err
+    assert main([*arguments, "--set", "schedule=cosine(T = total_steps)"]) == 0
+    assert "the schedule ends" not in capsys.readouterr().err
+
+
 def test_evaluation_has_the_batch_of_the_training() -> None:
     text = (
         "model M {\n    input x: f32[batch, 2]\n    output y = x |> dense(1)\n}\n"
