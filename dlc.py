@@ -30,6 +30,7 @@ import numpy as np
 from compiler import driver
 from compiler.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
 from compiler.driver import Options, Tensors
+from runtime.averages import averages_of
 from runtime.data.dimensions import dimensions_if_there
 from runtime.data.preparation import Preparation
 from runtime.data_from_arrays import part_of_arrays
@@ -208,7 +209,7 @@ class Model:
         parts, preparation = _parts(program, data, validation, test)
         compile_ahead(program, parts, self._options)
         tensors = self._tensors_for(program)
-        keeper = MemoryKeeper(tensors, weight_names(program))
+        keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
         job = job_of(program, parts, tensors, self._options, keeper)
         observer(start_of(program, job, Position()))
         self._program, self._present, self._preparation = program, tensors, preparation

@@ -10,6 +10,7 @@ from compiler import executables, programs
 from compiler.diagnostics import Diagnostic, Source
 from compiler.executables import allocate, initialise, program_executable
 from compiler.frontend.program import (
+    AVERAGE,
     EPOCH_NUMBER,
     SAMPLE_NUMBERS,
     DataQuestion,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from compiler.report import PlanReport
 
 __all__ = [
+    "AVERAGE",
     "EPOCH_NUMBER",
     "SAMPLE_NUMBERS",
     "Array",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from compiler.autodiff import gradients_of
 from compiler.diagnostics import CompilerBug
-from compiler.frontend.program import Clip, ParameterSpec, Program, Training, UpdateRule
+from compiler.frontend.program import AVERAGE, Clip, ParameterSpec, Program, Training, UpdateRule
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
@@ -203,10 +203,17 @@ class _Step:
             spec = specs[rule.parameter]
             with self.builder.at(_place_of(spec, Direction.UPDATE)):
                 results = self._apply(rule, self._count(rule, steps), self._rate(rule, steps))
+                if self.plan.ema is not None:
+                    results[AVERAGE] = self._averaged(rule.parameter, results["p"], self.plan.ema)
                 self.builder.output(spec.path, Role.PARAMETER, results["p"], updates=spec.path)
             states.extend((f"{rule.parameter}:{state.name}", results[state.name]) for state in rule.states)
         for name, value in states:
             self.builder.output(name, Role.OPTIMIZER_STATE, value, updates=name)
+
+    def _averaged(self, path: str, new: Value, kept: float) -> Value:
+        """The exponential moving average of a parameter after its update: a + (1 - kept) (p - a)."""
+        before = Term(self.builder, self._input(f"{path}:{AVERAGE}", Role.OPTIMIZER_STATE, new.type))
+        return (before + (1 - kept) * (Term(self.builder, new) - before)).value
 
     def _count(self, rule: UpdateRule, steps: Value) -> Value:
         """The number of the update, from 1: a parameter that was frozen at first begins to count when it is not."""

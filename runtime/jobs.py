@@ -8,6 +8,7 @@ from pathlib import Path
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Options, Program, Tensors
+from runtime.averages import averages_of
 from runtime.data.loading import LoadedData, load_training_data, source_at
 from runtime.data.part import Part
 from runtime.evaluation import Evaluator
@@ -79,6 +80,7 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
         rates=rate_names(program, settings) if plan.plateau is not None else (),
         scalars=(LOSS, *plan.metrics),
         keeper=keeper,
+        averages=averages_of(program),
     )
 
 

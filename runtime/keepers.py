@@ -10,6 +10,7 @@ from pathlib import Path
 
 from compiler.diagnostics import CheckpointError
 from compiler.driver import Array, Tensors
+from runtime.averages import exchanged_names
 from runtime.checkpoint import Checkpoint, best_checkpoint, write_checkpoint
 from runtime.position import Position
 from runtime.reporting.events import EpochEnded
@@ -22,8 +23,8 @@ class MemoryKeeper:
 
     run: Path | None = None
 
-    def __init__(self, tensors: Tensors, weights: Sequence[str]) -> None:
-        self._tensors, self._weights = tensors, weights
+    def __init__(self, tensors: Tensors, weights: Sequence[str], averages: Mapping[str, str] | None = None) -> None:
+        self._tensors, self._weights, self._averages = tensors, weights, averages or {}
         self._best: dict[str, Array] = {}
         self.history: list[EpochEnded] = []
 
@@ -31,7 +32,7 @@ class MemoryKeeper:
         del position
         self.history.append(event)
         if event.is_best:
-            self._best = {name: self._tensors[name].copy() for name in self._weights}
+            self._best = {name: self._tensors[self._averages.get(name, name)].copy() for name in self._weights}
 
     def save(self, position: Position) -> None:
         del position
@@ -52,8 +53,17 @@ class RunKeeper:
     later, and a crash loses at most the moments since the last saving.
     """
 
-    def __init__(self, directory: RunDirectory, tensors: Tensors, weights: Sequence[str], seed: int, keep: int) -> None:
+    def __init__(
+        self,
+        directory: RunDirectory,
+        tensors: Tensors,
+        weights: Sequence[str],
+        seed: int,
+        keep: int,
+        averages: Mapping[str, str] | None = None,
+    ) -> None:
         self._directory, self._tensors, self._weights = directory, tensors, weights
+        self._exchanged = exchanged_names(averages or {})
         self._seed, self._keep = seed, keep
         self._put_off: Checkpoint | None = None  # the best so far, not yet on the disk
         self._written: Position | None = None
@@ -129,7 +139,7 @@ class RunKeeper:
         return replace(live, weights=_copies(live.weights), optimizer=_copies(live.optimizer))
 
     def _named(self, names: Sequence[str]) -> dict[str, Array]:
-        return {name: self._tensors[name] for name in names}
+        return {name: self._tensors[self._exchanged.get(name, name)] for name in names}
 
 
 def _copies(tensors: Mapping[str, Array]) -> dict[str, Array]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from compiler import driver
 from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Options, Program, StartWeights, Tensors
+from runtime.averages import averages_of, exchange
 from runtime.checkpoint import Checkpoint, newest_checkpoint
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData
@@ -143,7 +144,7 @@ def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:
     start = request.init_from or start_weights_of(program)
     weights = None if start is None else take_over_weights(program, tensors, start)
     notes = [*data.notes, *(() if weights is None else weights.lines())]
-    keeper = MemoryKeeper(tensors, weight_names(program))
+    keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
     job = job_of(program, parts, tensors, request.options, keeper)
     remark = schedule_remark(training_of(program), job.length)
     notes += [] if remark is None else [remark]
@@ -152,7 +153,8 @@ def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:
 
 def _keeper(directory: RunDirectory, program: Program, tensors: Tensors) -> RunKeeper:
     plan = training_of(program)
-    return RunKeeper(directory, tensors, weight_names(program), plan.seed, plan.keep or _CHECKPOINTS_TO_KEEP)
+    keep = plan.keep or _CHECKPOINTS_TO_KEEP
+    return RunKeeper(directory, tensors, weight_names(program), plan.seed, keep, averages_of(program))
 
 
 def _settings(program: Program, choices: Choices, job: Job) -> JsonValue:
@@ -180,6 +182,7 @@ def _put_optimizer_states(program: Program, tensors: Tensors, checkpoint: Checkp
         if tensors[name].shape != checkpoint.optimizer[name].shape:
             raise CheckpointError(f"the state `{name}` has another shape", place, "use an earlier checkpoint")
         tensors.write(name, checkpoint.optimizer[name])
+    exchange(tensors, averages_of(program))
 
 
 def _refuse_changed_text(directory: RunDirectory, file: Path | None) -> None:

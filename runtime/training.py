@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from compiler.diagnostics import DlcError
 from compiler.driver import Array, EarlyStop, Executable, Plateau, Results, Tensors
+from runtime.averages import averaged, begin_averages, take_averages
 from runtime.data.batching import epoch_order
 from runtime.data.part import Part
 from runtime.evaluation import Evaluator
@@ -79,6 +80,7 @@ class Job:
     rates: tuple[str, ...]  # the settings that hold the rates of the optimizers
     scalars: tuple[str, ...]  # the loss and the metrics
     keeper: Keeper
+    averages: Mapping[str, str] = field(default_factory=dict[str, str])  # the name of that of each parameter
 
 
 def scaled(settings: Mapping[str, float], names: Sequence[str], factor: float) -> dict[str, float]:
@@ -103,6 +105,8 @@ class _Training:
         self._saved_at = self._reported_at = time.monotonic()
 
     def run(self) -> TrainingEnded:
+        if self._position.step == 0:
+            begin_averages(self._job.tensors, self._job.averages)
         while not self._is_over():
             if self._interruption.requested:
                 return self._end("interrupted")
@@ -170,7 +174,8 @@ class _Training:
     def _close_epoch(self) -> None:
         job, position = self._job, self._position
         begin = time.perf_counter()
-        validation = self._evaluated(job.validation)
+        with averaged(job.tensors, job.averages):
+            validation = self._evaluated(job.validation)
         if validation is None:  # interrupted; a resumed training begins with this validation
             return
         means = position.means()
@@ -199,6 +204,7 @@ class _Training:
 
     def _end(self, reason: str) -> TrainingEnded:
         self._save()
+        take_averages(self._job.tensors, self._job.averages)
         test: dict[str, float] = {}
         if reason != "interrupted":
             if self._job.early_stop is None or self._job.early_stop.restore:

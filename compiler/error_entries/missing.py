@@ -59,7 +59,7 @@ MISSING: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0908",
         "a key of `train` that is not compiled yet",
-        _LATER + '`accumulate`, `ema` and `precision` other than "f32" are such keys.',
+        _LATER + '`accumulate` and `precision` other than "f32" are such keys.',
         _train(accumulate="4"),
         _train(),
     ),

@@ -59,6 +59,7 @@ class Entries:
         self.steps: int | None = None
         self.seed = 0
         self.keep: int | None = None
+        self.ema: float | None = None
         self.early_stop: EarlyStop | None = None
         self.plateau: Plateau | None = None
         self.init_from: StartWeights | None = None
@@ -127,6 +128,7 @@ class Entries:
         self.data = self._data()
         self.validation = self._part("validation")
         self.test = self._part("test")
+        self.ema = self._average()
         self._refuse_missing_features()
 
     def _constant(self, key: str) -> tuple[Value, Span] | None:
@@ -179,6 +181,17 @@ class Entries:
             return None
         self.session.settings.record("init_from", found.path, "train" if override is None else COMMAND_LINE)
         return found
+
+    def _average(self) -> float | None:
+        """`ema = 0.999`: how much of the averaged weights stays in a step."""
+        found = self._constant("ema")
+        if found is None or found[0] is None:
+            return None
+        value, span = found
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+            self._record(failure("E0603", f"`ema` is a number above 0 and below 1, not {describe(value)}", span))
+            return None
+        return float(value)
 
     def _stopping(self, key: str, read: Callable[[Session, syntax.Train, syntax.Expression, str], Form]) -> Form | None:
         """`early_stop` or `plateau`."""
@@ -241,7 +254,7 @@ class Entries:
         return float(value)
 
     def _refuse_missing_features(self) -> None:
-        for key, default in (("accumulate", 1), ("ema", None), ("precision", "f32")):
+        for key, default in (("accumulate", 1), ("precision", "f32")):
             entry, override = self.written.get(key), self.session.settings.take(key)
             if entry is None and override is None:
                 continue

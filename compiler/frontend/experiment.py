@@ -20,7 +20,7 @@ from compiler.frontend.machine import Frame, Session
 from compiler.frontend.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.model_statements import declare_input
 from compiler.frontend.patterns import MATRICES, patterns_of, select
-from compiler.frontend.program import ParameterSpec, Phase, Program, Training, UpdateRule
+from compiler.frontend.program import AVERAGE, OptimizerState, ParameterSpec, Phase, Program, Training, UpdateRule
 from compiler.frontend.scope import Found, ModuleScope, Namespace
 from compiler.frontend.setting_binding import ready, written
 from compiler.frontend.shapes import shown
@@ -335,6 +335,7 @@ class _Experiment:
             test=entries.test,
             early_stop=entries.early_stop,
             plateau=entries.plateau,
+            ema=entries.ema,
             keep=entries.keep,
             init_from=entries.init_from,
             schedule_end=self.schedule_end,
@@ -440,6 +441,8 @@ class _Experiment:
         rule = rules[number]
         decays = rule.decay_on is None or self._decays(rule, spec)
         graph, states = cache.rule(number, rule, spec.path, spec.type, decays)
+        if self.entries.ema is not None:
+            states = (*states, OptimizerState(AVERAGE, spec.type, spec.initializer))
         return UpdateRule(spec.path, graph, states, rule.rate, self.freezing.since(spec.path) or 0)
 
     def _decays(self, rule: Rule, spec: ParameterSpec) -> bool:

@@ -257,6 +257,7 @@ class _DeclarationNames(ExpressionNames):
                 | "seed"
                 | "keep"
                 | "accumulate"
+                | "ema"
                 | "init_from"
             ):
                 self.expression(entry.value)

@@ -156,6 +156,10 @@ class Phase:
     rules: tuple[UpdateRule, ...]
 
 
+AVERAGE = "(average)"
+"""The state of a rule that holds the average of its parameter, where `train` asks for one; no optimizer can name it."""
+
+
 @record
 class EarlyStop:
     """Stop after `patience` epochs whose loss was not lower than before by more than `min_change`.
@@ -198,6 +202,7 @@ class Training:
     keep: int | None
     init_from: StartWeights | None
     plateau: Plateau | None = None
+    ema: float | None = None  # how much of the average of each parameter stays in a step
     phases: tuple[Phase, ...] = ()
     schedule_end: Formula | int | float | str | None = None  # the update from which the rate stays what it is
 
