@@ -239,8 +239,10 @@ class Entries:
         expression = override.as_expression if override is not None else entry.value if entry is not None else None
         if isinstance(expression, syntax.Call):
             self.session.settings.take(key)
-            self.session.settings.record(key, key, "train" if override is None else COMMAND_LINE)
-            return self._source(key, expression)
+            source = self._source(key, expression)
+            if source is not None:
+                self.session.settings.record(key, source.path, "train" if override is None else COMMAND_LINE)
+            return source
         found = self._constant(key)
         if found is None:
             return None
