@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -202,7 +203,12 @@ def _settings(run: RunDirectory) -> Record:
     settings = _record(run, "settings.json").get("settings")
     if not isinstance(settings, Mapping):
         return {}
-    return {name: entry.get("value") for name, entry in settings.items() if isinstance(entry, Mapping)}
+    return {name: _plain(entry.get("value")) for name, entry in settings.items() if isinstance(entry, Mapping)}
+
+
+def _plain(value: JsonValue) -> JsonValue:
+    """A value that strict JSON can hold: infinities are words."""
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _measures(run: RunSummary) -> Record:

@@ -131,3 +131,12 @@ def test_damaged_files_leave_gaps(runs: Path, capsys: pytest.CaptureFixture[str]
     assert (found.state, found.epochs, found.checkpoints) == ("broken off", 0, 2)
     assert main(["runs", "--diff", "a", "b"]) == 0
     assert "optimizer.lr" in capsys.readouterr().out
+
+
+def test_settings_that_json_cannot_hold_are_words(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = open_run(runs / "a")
+    saved = json.loads((run.path / "settings.json").read_text())
+    saved["settings"]["limit"] = {"value": float("inf"), "from": "train"}
+    run.write_json("settings.json", saved)
+    assert main(["runs", "--diff", "a", "b", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["limit"] == ["inf", None]
