@@ -25,6 +25,7 @@ BARRIER, PARALLEL = 1, 2  # flags of an entry
 
 # byte offsets in the synchronisation block; each word has a cache line of its own
 ARRIVED, GENERATION, SLEEPERS, BUDGET, JOB, JOB_SLEEPERS, JOB_BUDGET, QUIT, JOB_FIELDS = (64 * k for k in range(9))
+JOB_THREADS = JOB_FIELDS + 8 * 6
 SYNC_BYTES = 64 * 10
 SYMBOLS = ("dlc_call", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect", "dlc_copy")
 
@@ -39,7 +40,8 @@ def runner_text(machine: Machine) -> str:
     text = text.replace("$WAIT", _futex_wait(futex)).replace("$WAKE", _futex_wake(futex))
     text = text.replace("$FLUSH_ON", _FLUSH_ON_X86 if x86 else "ret i32 0")
     text = text.replace("$FLUSH_OFF", _FLUSH_OFF_X86 if x86 else "ret void")
-    words = ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "JOB_SLEEPERS", "JOB_BUDGET", "JOB_FIELDS", "JOB", "QUIT")
+    words = ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "QUIT")
+    words += ("JOB_SLEEPERS", "JOB_BUDGET", "JOB_FIELDS", "JOB_THREADS", "JOB")  # the shortest name last
     for name in words:
         text = text.replace(f"${name}", str(globals()[name]))
     return text
@@ -375,24 +377,9 @@ done:
   ret i32 0
 }
 
-; A member of the team: waits for a job number to change, runs the job, waits again.
-define i32 @dlc_worker(ptr %sync, i32 %thread, i32 %known) nounwind {
-entry:
-  %job.at = getelementptr i8, ptr %sync, i64 $JOB
-  %sleepers.at = getelementptr i8, ptr %sync, i64 $JOB_SLEEPERS
-  %budget.at = getelementptr i8, ptr %sync, i64 $JOB_BUDGET
-  %quit.at = getelementptr i8, ptr %sync, i64 $QUIT
+; Run the job that the fields describe, as one member of the team.
+define internal void @job(ptr %sync, i32 %thread) nounwind {
   %fields = getelementptr i8, ptr %sync, i64 $JOB_FIELDS
-  br label %wait
-wait:
-  %seen = phi i32 [ %known, %entry ], [ %now, %work ]
-  ; the floor outlasts what Python does between calls
-  call void @await(ptr %job.at, i32 %seen, ptr %sleepers.at, ptr %budget.at, i32 1024)
-  %now = load atomic i32, ptr %job.at acquire, align 4
-  %quit = load atomic i32, ptr %quit.at acquire, align 4
-  %leave = icmp ne i32 %quit, 0
-  br i1 %leave, label %done, label %work
-work:
   %abi = load ptr, ptr %fields, align 8
   %arenas.at = getelementptr i64, ptr %fields, i64 1
   %arenas = load ptr, ptr %arenas.at, align 8
@@ -409,6 +396,27 @@ work:
   %team = trunc i64 %threads to i32
   %result = call i32 @dlc_run(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity,
                               i32 %thread, i32 %team, ptr %sync)
+  ret void
+}
+
+; A member of the team: waits for a job number to change, runs the job, waits again.
+define i32 @dlc_worker(ptr %sync, i32 %thread, i32 %known) nounwind {
+entry:
+  %job.at = getelementptr i8, ptr %sync, i64 $JOB
+  %sleepers.at = getelementptr i8, ptr %sync, i64 $JOB_SLEEPERS
+  %budget.at = getelementptr i8, ptr %sync, i64 $JOB_BUDGET
+  %quit.at = getelementptr i8, ptr %sync, i64 $QUIT
+  br label %wait
+wait:
+  %seen = phi i32 [ %known, %entry ], [ %now, %work ]
+  ; the floor outlasts what Python does between calls
+  call void @await(ptr %job.at, i32 %seen, ptr %sleepers.at, ptr %budget.at, i32 1024)
+  %now = load atomic i32, ptr %job.at acquire, align 4
+  %quit = load atomic i32, ptr %quit.at acquire, align 4
+  %leave = icmp ne i32 %quit, 0
+  br i1 %leave, label %done, label %work
+work:
+  call void @job(ptr %sync, i32 %thread)
   br label %wait
 done:
   ret i32 0
@@ -417,29 +425,15 @@ done:
 ; Run the job that the fields describe, as the first member; with several threads, the others are called.
 define void @dlc_call(ptr %sync) nounwind {
 entry:
-  %fields = getelementptr i8, ptr %sync, i64 $JOB_FIELDS
-  %abi = load ptr, ptr %fields, align 8
-  %arenas.at = getelementptr i64, ptr %fields, i64 1
-  %arenas = load ptr, ptr %arenas.at, align 8
-  %inputs.at = getelementptr i64, ptr %fields, i64 2
-  %inputs = load ptr, ptr %inputs.at, align 8
-  %outputs.at = getelementptr i64, ptr %fields, i64 3
-  %outputs = load ptr, ptr %outputs.at, align 8
-  %batch.at = getelementptr i64, ptr %fields, i64 4
-  %batch = load i64, ptr %batch.at, align 8
-  %capacity.at = getelementptr i64, ptr %fields, i64 5
-  %capacity = load i64, ptr %capacity.at, align 8
-  %threads.at = getelementptr i64, ptr %fields, i64 6
+  %threads.at = getelementptr i8, ptr %sync, i64 $JOB_THREADS
   %threads = load i64, ptr %threads.at, align 8
-  %team = trunc i64 %threads to i32
-  %several = icmp sgt i32 %team, 1
+  %several = icmp sgt i64 %threads, 1
   br i1 %several, label %announce, label %go
 announce:
   call void @dlc_announce(ptr %sync)
   br label %go
 go:
-  %result = call i32 @dlc_run(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity,
-                              i32 0, i32 %team, ptr %sync)
+  call void @job(ptr %sync, i32 0)
   ret void
 }
 
