@@ -223,6 +223,10 @@ def test_dropouts_of_channels_and_of_examples(call: str, shared: tuple[int, ...]
         ("conv2d(5, 3, groups = 3)(x)", "a dimension must come out whole"),
         ('conv2d(5, 3, padding = 1, mode = "reflection")(x)', '"reflection" is none of "zeros", "reflect"'),
         ('conv2d(5, 3, padding = "some")(x)', 'not the string "some"'),
+        ("overlap_add(x, extent = 9)", "9 elements do not have 6 windows that span 7 and start 1 apart"),
+        ("overlap_add(x, axis = [0, 1, 2, 3])", "the last axis holds the taps of windows"),
+        ("windows(x, 0)", "the size of a window must be positive, not 0"),
+        ("windows(x, 2, axis = [2, 2])", "is named twice"),
     ],
 )
 def test_messages(call: str, message: str) -> None:
