@@ -120,9 +120,7 @@ class _Check:
         readers: dict[int, bool] = {}
         writers: dict[int, bool] = {}
         first = sum(i.once for i in self.schedule.instances)
-        for number, (instance, barrier) in enumerate(
-            zip(self.schedule.instances, self.schedule.barriers, strict=True)
-        ):
+        for number, (instance, barrier) in enumerate(zip(self.schedule.instances, self.schedule.barriers, strict=True)):
             if barrier or number == first:
                 readers, writers = {}, {}
             wide = is_parallel(instance, self.batch)
