@@ -85,6 +85,10 @@ def _declare(
             f"`{statement.name}` is {type_}, but what is saved with the model cannot depend on the batch",
             span=statement.annotation.span if statement.annotation else statement.span,
         )
+    if 0 in type_.shape:
+        machine.fail(
+            "E0413", f"`{path}` would be {type_}, which has no elements", hint("make the axis at least 1 long")
+        )
     value = machine.evaluate_initializer(statement.initializer)
     if isinstance(value, Poison):
         raise Poisoned

@@ -301,3 +301,8 @@ train M {
     assert [(d.code, d.severity) for d in found] == [("W0105", "warning"), ("W0105", "warning"), ("E0201", "error")]
     found = check(modules(text), library(), dimensions_of=lambda question: dict.fromkeys(question.names, 4))
     assert codes(list(found)) == ["E0401", "E0201"]
+
+
+def test_a_parameter_has_elements() -> None:
+    found = mistakes("model M {\n    input x: f32[batch, 2]\n    output y = dense(0)(x)\n}\n")
+    assert codes(found) == ["E0413"]
