@@ -16,6 +16,11 @@ def _train(output: str = "dense(3)(x)", loss: str = "cross_entropy(y, label)", *
     return f"{_model(output)}\n\ntrain M {{\n    target label: i32[batch] in 0..3\n{lines}}}"
 
 
+def _twice(second: str) -> str:
+    body = f"    h = x |> inner |> relu |> {second}\n    return h\n"
+    return f"layer twice(inner: layer)(x) {{\n{body}}}\n\n{_model('x |> twice(dense(6))')}"
+
+
 LINTS: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "W0101",
@@ -127,5 +132,14 @@ LINTS: tuple[ErrorEntry, ...] = (
         "their codes. One that is left over hides what comes later, and one without codes in brackets waives nothing.",
         "fn f(x) {\n    y = 2 * x  # dlc: ignore[W0102]\n    return y\n}",
         "fn f(x) {\n    y = 2 * x\n    return y\n}",
+    ),
+    ErrorEntry(
+        "W0114",
+        "a layer that is applied again to what it gave",
+        "A setting of type `layer` is one layer, with one set of parameters, wherever its name stands. Two branches "
+        "may share it on purpose; one after the other it is more likely that two layers were meant. `fresh(inner)` is "
+        "a new layer of the same kind.",
+        _twice("inner"),
+        _twice("fresh(inner)"),
     ),
 )

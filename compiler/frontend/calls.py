@@ -388,7 +388,7 @@ class Caller(SettingBinder):
         self.states.update(frame.pending)
         if isinstance(value, Poison):
             raise Poisoned
-        self.session.trace.applied(self.builder.name, declaration, pairs, value, call, outer.calls)
+        self.session.trace.applied(self.builder.name, declaration, pairs, value, call, outer.calls, frame.path)
         return _left(value, frame.scope, call)
 
     def _at_call(self, failure: Failure, declaration: syntax.Callable, call: Span) -> Failure:

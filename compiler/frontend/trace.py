@@ -15,13 +15,17 @@ from compiler.record import record
 
 @record
 class Application:
-    """`declaration` applied at `call` to tensors, by the names of its parameters; all are values of one graph."""
+    """`declaration` applied at `call` to tensors, by the names of its parameters; all are values of one graph.
+
+    `path` is that of a layer.
+    """
 
     declaration: syntax.Callable
     operands: Mapping[str, ir.Value]
     results: tuple[ir.Value, ...]
     call: Span
     calls: tuple[Span, ...]
+    path: str
 
     @property
     def is_library(self) -> bool:
@@ -48,11 +52,12 @@ class Trace:
         result: Value,
         call: Span,
         calls: tuple[Span, ...],
+        path: str,
     ) -> None:
         tensors = {parameter.name: v.value for parameter, v in operands if isinstance(v, TensorValue)}
         items = result.items if isinstance(result, TupleValue) else (result,)
         results = tuple(item.value for item in items if isinstance(item, TensorValue))
-        self.applications.setdefault(graph, []).append(Application(declaration, tensors, results, call, calls))
+        self.applications.setdefault(graph, []).append(Application(declaration, tensors, results, call, calls, path))
 
 
 @record

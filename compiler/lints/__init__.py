@@ -11,6 +11,7 @@ from compiler.lints.mixed_rows import find_mixed_rows
 from compiler.lints.moving_statistics import find_moving_statistics
 from compiler.lints.possible_zero import find_possible_zero
 from compiler.lints.schedule_length import find_schedule_length
+from compiler.lints.shared_layers import find_shared_layers
 from compiler.lints.start_values import find_start_values
 from compiler.lints.unreached_parameters import find_unreached_parameters
 
@@ -22,6 +23,7 @@ LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_schedule_length,
     find_moving_statistics,
     find_mixed_rows,
+    find_shared_layers,
 )
 
 

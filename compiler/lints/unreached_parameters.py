@@ -21,13 +21,13 @@ def find_unreached_parameters(subject: Subject) -> Iterator[Diagnostic]:
     trained = {rule.parameter for rule in plan.rules}
     values = {i.name: i.value for i in graph.inputs if i.role is Role.PARAMETER and i.name in trained}
     reached = _reached(graph, list(values.values()))
-    places: dict[Span, list[ParameterSpec]] = {}
+    places: dict[str, list[ParameterSpec]] = {}
     for spec in subject.program.parameters:
         if spec.path in trained and (spec.path not in values or values[spec.path].index not in reached):
-            places.setdefault(owner_place(spec), []).append(spec)
-    for place, specs in places.items():
+            places.setdefault(str(owner_place(spec)), []).append(spec)
+    for specs in places.values():
         unreached = [values[spec.path] for spec in specs if spec.path in values]
-        yield _finding(graph, place, [spec.path for spec in specs], unreached)
+        yield _finding(graph, owner_place(specs[0]), [spec.path for spec in specs], unreached)
 
 
 def _reached(graph: Graph, values: Sequence[Value]) -> set[int]:

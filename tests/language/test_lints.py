@@ -282,6 +282,26 @@ def test_outputs_of_single_rows(expression: str) -> None:
     assert told(model(expression)) == []
 
 
+# Sharing
+
+
+@pytest.mark.parametrize(
+    ("body", "is_told"),
+    [
+        ("a = inner(x)\n    return inner(relu(a))", True),
+        ("return x |> inner |> inner", True),
+        ("return inner(x) + inner(2 * x)", False),
+        ("a = x\n    for _ in 0..3 { a = inner(a) }\n    return a", False),
+        ("second = fresh(inner)\n    return x |> inner |> second", False),
+        ("own = dense(4)\n    return x |> inner |> own |> own", False),
+    ],
+)
+def test_a_layer_is_not_applied_to_what_it_gave(body: str, is_told: bool) -> None:
+    before = f"layer twice(inner: layer)(x: [batch, n]) {{\n    {body}\n}}\n"
+    assert [d.code for d in found(model("x |> twice(dense(4))", before=before))] == ["W0114"] * is_told
+    assert told(model("x |> twice(relu)", before=before)) == []
+
+
 # Waivers
 
 
