@@ -165,7 +165,8 @@ rouse:
   br label %done
 wait:
   %budget.at = getelementptr i8, ptr %sync, i64 $BUDGET
-  call void @await(ptr %generation.at, i32 %generation, ptr %sleepers.at, ptr %budget.at, i32 32)
+  ; the floor is some 30 microseconds, as long as waking a sleeper takes
+  call void @await(ptr %generation.at, i32 %generation, ptr %sleepers.at, ptr %budget.at, i32 512)
   br label %done
 done:
   ret void
