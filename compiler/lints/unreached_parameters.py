@@ -38,12 +38,14 @@ def _reached(graph: Graph, values: Sequence[Value]) -> set[int]:
 
 def _finding(graph: Graph, place: Span, paths: list[str], unreached: list[Value]) -> Diagnostic:
     named = " and ".join(f"`{path}`" for path in paths) if len(paths) < 3 else f"`{paths[0]}` and {len(paths) - 1} more"
+    start, them = ("they start", "them") if len(paths) > 1 else ("it starts", "it")
+    left = f"training leaves {named} as {start}"
     flow = Flow(graph)
     loss = graph.output("loss").value
     if loss.index not in flow.depending(unreached):
-        message = f"training leaves {named} as it starts: the loss does not depend on it"
+        message = f"{left}: the loss does not depend on {them}"
         return Diagnostic("W0107", message, place, (hint("use it, or leave it out"),), "warning")
-    message = f"training leaves {named} as it starts: no gradient reaches it"
+    message = f"{left}: no gradient reaches {them}"
     barrier = _barrier(graph, flow, unreached)
     notes = () if barrier is None else tuple(_barrier_note(barrier))
     advice = hint("list it in `freeze` if that is meant")

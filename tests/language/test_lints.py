@@ -79,7 +79,7 @@ def test_a_parameter_behind_what_lets_no_gradient_through(barrier: str, place: s
 def test_a_parameter_that_the_loss_does_not_see() -> None:
     (warning,) = found(trained("dense(3)(x)", "_h = dense(4)(x)"))
     assert (warning.code, warning.span.line) == ("W0107", 3)
-    assert "the loss does not depend on it" in warning.message
+    assert "the loss does not depend on them" in warning.message
 
 
 def test_frozen_parameters_need_no_gradient() -> None:
