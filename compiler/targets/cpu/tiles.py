@@ -139,7 +139,7 @@ def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batc
     """Tiles of rows whose left operand fits in the second-level cache beside a panel; 0 for all of them."""
     elements = nominal_depth(contract.k, batch)
     room = machine.l2_bytes // 2 - elements * shape.width * contract.dtype.size
-    fits = max(2, room // max(1, elements * contract.dtype.size * shape.rows))
+    fits = max(4, room // max(1, elements * contract.dtype.size * shape.rows))
     tiles = -(-nominal(contract.m, batch) // shape.rows)
     if tiles <= fits or shape.lines > 1:
         return 0
