@@ -117,8 +117,8 @@ SHAPES: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0413",
         "a dimension that is not a whole number",
-        "`/` always gives a real number; a dimension that is divided takes `//`. Dimensions are not negative, and those of "
-        "parameters and states not 0.",
+        "`/` always gives a real number; a dimension that is divided takes `//`. Dimensions are not negative, and "
+        "those of parameters and states not 0.",
         _model("dense(3)(x) + zeros(7 / 2)"),
         _model("dense(3)(x) + zeros(7 // 2)"),
     ),
