@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Direction, Node, Origin, Value
+from compiler.graph.ir import Node, Value
 from compiler.ops.build import filled
-from compiler.ops.elementwise import Add
+from compiler.ops.chain_rule import apply_chain_rule, backward_origins
 
 
 def gradients_of(
@@ -28,51 +28,10 @@ def gradients_of(
     """
     if seed_cotangent is None and loss.type.shape:
         raise CompilerBug("autodiff", f"a loss of type {loss.type} needs a cotangent to start from")
-    path = _nodes_on_the_way(nodes, wanted)
-    reached = {value.index for value in wanted} | {r.index for node in path for r in node.results}
-    if loss.index not in reached:
-        return [None] * len(wanted)
-    cotangents: dict[int, Value] = {loss.index: _one(builder, loss) if seed_cotangent is None else seed_cotangent}
-    for node in reversed(path):
-        incoming = [cotangents.get(result.index) for result in node.results]
-        if any(cotangent is not None for cotangent in incoming):
-            with builder.at(_backward(node)):
-                outgoing = node.op.gradient(builder, node, incoming)
-                _accumulate(builder, cotangents, reached, node, outgoing)
-    return [cotangents.get(value.index) for value in wanted]
+    cotangent = _one(builder, loss) if seed_cotangent is None else seed_cotangent
+    return apply_chain_rule(builder, nodes, {loss.index: cotangent}, wanted)
 
 
 def _one(builder: GraphBuilder, loss: Value) -> Value:
-    with builder.at(_backward(builder.definition(loss))):
+    with builder.at(backward_origins(builder.definition(loss))):
         return filled(builder, 1, loss.type)
-
-
-def _backward(node: Node | None) -> tuple[Origin, ...]:
-    return () if node is None else tuple(origin.towards(Direction.BACKWARD) for origin in node.origins)
-
-
-def _nodes_on_the_way(nodes: Sequence[Node], wanted: Sequence[Value]) -> list[Node]:
-    """The nodes with a result of floats that depends on a wanted value."""
-    reached = {value.index for value in wanted}
-    path: list[Node] = []
-    for node in nodes:
-        depends = any(operand.index in reached for operand in node.operands)
-        if depends and any(result.type.dtype.is_float for result in node.results):
-            path.append(node)
-            reached.update(result.index for result in node.results if result.type.dtype.is_float)
-    return path
-
-
-def _accumulate(
-    builder: GraphBuilder,
-    cotangents: dict[int, Value],
-    reached: set[int],
-    node: Node,
-    outgoing: Sequence[Value | None],
-) -> None:
-    """Add the cotangents of a node's operands to those that other uses gave them."""
-    for operand, cotangent in zip(node.operands, outgoing, strict=True):
-        if cotangent is None or operand.index not in reached:
-            continue
-        before = cotangents.get(operand.index)
-        cotangents[operand.index] = cotangent if before is None else builder.emit(Add(), before, cotangent)

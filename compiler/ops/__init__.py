@@ -41,6 +41,7 @@ from compiler.ops.elementwise import (
 from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
+from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
 from compiler.ops.window import Fold, Window
 
@@ -107,4 +108,5 @@ OPS: tuple[type[Op], ...] = (
     ScatterAdd,
     StopGradient,
     CustomGradient,
+    Scan,
 )

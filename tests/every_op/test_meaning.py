@@ -110,6 +110,14 @@ def _fold(op: Any, windows: Any) -> Any:
     return np.bincount(reads, windows.ravel(), math.prod(shape)).reshape(shape)
 
 
+def _recurrence(op, xs, h, w):
+    """The sample's recurrence, h' = h * (h W + x), step by step."""
+    found = np.zeros((op.length, *h.shape))
+    for place in reversed(range(op.length)) if op.reverse else range(op.length):
+        h = found[place] = h * (np.einsum("bi,ij->bj", h, w) + xs[place])
+    return h, found
+
+
 MEANINGS: dict[str, Callable[..., Any]] = {
     "constant": lambda op: op.value,
     "iota": lambda op: np.indices(at_batch(op.shape, BATCH))[op.axis],
@@ -170,6 +178,7 @@ MEANINGS: dict[str, Callable[..., Any]] = {
     "scatter_add": _scatter,
     "stop_gradient": lambda op, x: x,
     "custom_gradient": lambda op, *xs: xs[op.inputs],
+    "scan": _recurrence,
 }
 
 
