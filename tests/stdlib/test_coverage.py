@@ -11,7 +11,8 @@ from update_cases import CLIPS, OPTIMIZERS, PENALTIES, SCHEDULES
 from compiler.frontend import syntax
 from compiler.frontend.library import library_modules
 
-DROPOUTS = ("dropout", "spatial_dropout", "stochastic_depth")
+DROPOUTS = ("dropout", "optional_dropout", "spatial_dropout", "stochastic_depth")
+ATTENTION = ("attention", "bahdanau", "luong", "feed_forward", "encoder_block", "decoder_block")
 BLOCKS = (
     "separable_conv2d",
     "conv_norm",
@@ -26,6 +27,7 @@ BLOCKS = (
 ELSEWHERE = (
     {("layer", name): "random; test_layers.py checks its statistics" for name in DROPOUTS}
     | {("layer", name): "several layers in one; test_image_blocks.py" for name in BLOCKS}
+    | {("layer", name): "several operands or layers; test_attention.py" for name in ATTENTION}
     | {("init", name): f"test_initializers.py checks that {reason}" for name, reason in TESTED_BY_STRUCTURE.items()}
     | {("fn", name): "random; test_augmentations.py checks what it does" for name in RANDOM}
 )

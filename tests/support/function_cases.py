@@ -467,4 +467,43 @@ HELPERS = (
     ),
 )
 
-FUNCTIONS = (*ACTIVATIONS, *LOSSES, *METRICS, *HELPERS)
+_STEPS = _RANDOM.normal(size=(2, 7, 6))
+
+
+def _angles(n: int, d: int, base: float = 10000.0) -> Array:
+    return np.array([[t / base ** (2 * k / d) for k in range(d // 2)] for t in range(n)])
+
+
+def _sinusoids(n: int, d: int, base: float = 10000.0) -> Array:
+    waves = np.zeros((n, d))
+    waves[:, ::2], waves[:, 1::2] = np.sin(_angles(n, d, base)), np.cos(_angles(n, d, base))
+    return waves
+
+
+def _turned(x: Array, first: slice, second: slice) -> Array:
+    """Pairs of features as complex numbers, times e^(i angle)."""
+    numbers = (x[..., first] + 1j * x[..., second]) * np.exp(1j * _angles(*x.shape[-2:]))
+    y = np.empty_like(x)
+    y[..., first], y[..., second] = numbers.real, numbers.imag
+    return y
+
+
+POSITIONS_IN_SEQUENCES = (
+    FunctionCase("causal_mask", "x * causal_mask(4, 5)", {"x": MATRIX}, lambda x: x * np.tri(4, 5)),
+    FunctionCase("angles", "x[0, 0, 0] * angles(4, 6)", {"x": _STEPS}, lambda x: x[0, 0, 0] * _angles(4, 6)),
+    FunctionCase("sinusoids", "x + sinusoids(7, 6)", {"x": _STEPS}, lambda x: x + _sinusoids(7, 6)),
+    FunctionCase("sinusoidal_positions", "sinusoidal_positions(x)", {"x": _STEPS}, lambda x: x + _sinusoids(7, 6)),
+    FunctionCase(
+        "sinusoidal_positions",
+        "x |> sinusoidal_positions(50.0)",
+        {"x": _STEPS},
+        lambda x: x + _sinusoids(7, 6, 50.0),
+        ("x",),
+    ),
+    FunctionCase("rotary", "rotary(x)", {"x": _STEPS}, lambda x: _turned(x, np.s_[::2], np.s_[1::2]), ("x",)),
+    FunctionCase(
+        "rotary", "rotary(x, halves = true)", {"x": _STEPS}, lambda x: _turned(x, np.s_[:3], np.s_[3:]), ("x",)
+    ),
+)
+
+FUNCTIONS = (*ACTIVATIONS, *LOSSES, *METRICS, *HELPERS, *POSITIONS_IN_SEQUENCES)

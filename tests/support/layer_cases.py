@@ -131,6 +131,8 @@ LAYERS = (
     LayerCase("group_norm", "group_norm(4, eps = 1e-3)", IMAGES, _CHANNELS, _group_norm(4, 1e-3)),
     LayerCase("group_norm", "group_norm(groups = 1)", ROWS, _CHANNELS, _group_norm(1, 1e-5)),
     LayerCase("embedding", "embedding(6, 3)", TOKENS, {"W": (6, 3)}, lambda x, W: W[x]),
+    LayerCase("embedding", "embedding(6, 4)", SEQUENCES, {"W": (6, 4)}, lambda x, W: x @ W.T),
+    LayerCase("learned_positions", "learned_positions(5)", SEQUENCES, {"W": (5, 4)}, lambda x, W: x + W[:3]),
     LayerCase("prelu", "prelu", ROWS, {"alpha": (4,)}, lambda x, alpha: np.where(x > 0, x, alpha * x)),
     LayerCase("prelu", "prelu", IMAGES, {"alpha": (4,)}, lambda x, alpha: np.where(x > 0, x, _vector(alpha, 4) * x)),
 )

@@ -40,10 +40,15 @@ def declared() -> set[tuple[str, str]]:
 
 
 def applied(
-    call: str, operands: Mapping[str, Array], keyword: str = "fn", training: bool = False, is_double: bool = True
+    call: str,
+    operands: Mapping[str, Array],
+    keyword: str = "fn",
+    training: bool = False,
+    is_double: bool = True,
+    declarations: str = "",
 ) -> Graph:
     """The graph of an expression over operands, in f64 or f32, with the output `result`. Layers need `layer`."""
-    source = Source("case.dl", f"{keyword} case({', '.join(operands)}) = {call}\n")
+    source = Source("case.dl", f"{declarations}{keyword} case({', '.join(operands)}) = {call}\n")
     types = [TensorType(_element_type(array), array.shape) for array in operands.values()]
     graph = elaborate_function(load_modules(source, None), library(), "case", {}, types, training)
     return to_dtype(graph, DType.F64) if is_double else graph
