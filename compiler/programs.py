@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.diagnostics import CompilerBug, Diagnostic, Source
-from compiler.frontend.program import Clip, DataQuestion, DimensionsOf, Program
+from compiler.frontend.program import Clip, Cuts, DataQuestion, DimensionsOf, Program
 from compiler.graph.ir import Graph
 from compiler.record import record
 from compiler.targets.cpu.cache import ObjectCache, compiler_version, default_folder
@@ -137,8 +137,9 @@ def _fits_data(program: Program, dimensions_of: DimensionsOf | None) -> bool:
     dimensions = data_dimensions(program)
     if not dimensions or dimensions_of is None:
         return not dimensions
-    source = None if program.plan is None else program.plan.data
-    return dimensions_of(DataQuestion(tuple(dimensions), program.inputs, source)) == dimensions
+    plan = program.plan
+    source, cuts = (None, Cuts()) if plan is None else (plan.data, Cuts(plan.validation, plan.test, plan.seed))
+    return dimensions_of(DataQuestion(tuple(dimensions), program.inputs, source, cuts)) == dimensions
 
 
 def _entry_name(kind: str, root: Path | Source, *choices: object) -> str:

@@ -110,7 +110,10 @@ def located_in(program: Program, folder: Path) -> Program:
         return program
 
     def located(source: DataSource | None) -> DataSource | None:
-        return None if source is None else replace(source, path=str(folder / Path(source.path).expanduser()))
+        if source is None:
+            return None
+        others = tuple((role, str(folder / Path(other).expanduser())) for role, other in source.others)
+        return replace(source, path=str(folder / Path(source.path).expanduser()), others=others)
 
     def located_part(part: float | DataSource | None) -> float | DataSource | None:
         return part if isinstance(part, float | int) else located(part)

@@ -36,13 +36,6 @@ MISSING: tuple[ErrorEntry, ...] = (
         ),
     ),
     ErrorEntry(
-        "E0905",
-        "`padded by` is not compiled yet",
-        _LATER + "Pad sequences to one length, and give the mask as an input of its own.",
-        _model("x / (1 + tokens)", inputs="x: f32[batch, 6]; tokens: i32[batch, 6] padded by mask"),
-        _model("x / (1 + tokens) * mask", inputs="x: f32[batch, 6]; tokens: i32[batch, 6]; mask: bool[batch, 6]"),
-    ),
-    ErrorEntry(
         "E0906",
         "optimizers that call the objective are not compiled yet",
         _LATER + "Optimizers of `(p, g, t)` are.",

@@ -11,7 +11,9 @@ from compiler.frontend.program import DataSource, SettingValue
 from compiler.frontend.settings import plain
 from compiler.frontend.values import describe
 
-FORMATS = ("csv", "idx", "cifar", "images", "npz", "npy")
+FORMATS = ("csv", "idx", "cifar", "images", "npz", "npy", "text", "lines", "pairs")
+_OF_TEXT = ("text", "lines", "pairs")  # whatever the names of their files end in
+_FURTHER_FILES = {"lines": ("labels",), "pairs": ("target",)}
 _ENDINGS = {".csv": "csv", ".tsv": "csv", ".npz": "npz", ".npy": "npy"}
 
 
@@ -30,23 +32,33 @@ def data_source(session: Session, train: syntax.Train, key: str, expression: syn
         raise failure("E0201", f"there is no data format `{name.id}`", name.span, *notes)
     positional = list(expression.positional)
     options: dict[str, SettingValue] = {}
+    others: dict[str, str] = {}
     for keyword in expression.keywords:
         if keyword.name == "path" and not positional:
             positional.append(keyword.value)
+        elif keyword.name in _FURTHER_FILES.get(name.id, ()):
+            others[keyword.name] = _path(session, train, name.id, keyword.value)
         else:
             options[keyword.name] = plain(evaluate_constant(session, train, keyword.value))
+    if name.id == "pairs" and len(positional) == 2:
+        others["target"] = _path(session, train, name.id, positional.pop())
     if len(positional) != 1:
         raise failure("E0302", f"`{name.id}` needs one path", expression.span, hint(f'such as `{name.id}("data")`'))
-    path = evaluate_constant(session, train, positional[0])
+    path = _path(session, train, name.id, positional[0])
+    return DataSource(name.id, path, tuple(options.items()), expression.span, tuple(others.items()))
+
+
+def _path(session: Session, train: syntax.Train, format_name: str, expression: syntax.Expression) -> str:
+    path = evaluate_constant(session, train, expression)
     if not isinstance(path, str):
-        raise failure("E0304", f"the path of `{name.id}` is a string, not {describe(path)}", positional[0].span)
-    return DataSource(name.id, path, tuple(options.items()), expression.span)
+        raise failure("E0304", f"the path of `{format_name}` is a string, not {describe(path)}", expression.span)
+    return path
 
 
 def source_from_path(path: str, declared: DataSource | None, span: Span) -> DataSource:
     """Another path in place of the declared one; the format follows an ending that says it, else the declared one."""
     lowered = path.lower().removesuffix(".gz")
     by_ending = next((name for ending, name in _ENDINGS.items() if lowered.endswith(ending)), None)
-    if declared is not None and by_ending in (None, declared.format):
+    if declared is not None and (by_ending in (None, declared.format) or declared.format in _OF_TEXT):
         return DataSource(declared.format, path, declared.options, span)
     return DataSource(by_ending or "idx", path, (), span)

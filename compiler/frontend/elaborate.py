@@ -170,7 +170,8 @@ def _asking_the_data(
     session = begun({})
     program = _elaborated(session, modules, chosen)
     if session.open_dimensions and dimensions_of is not None:
-        question = DataQuestion(tuple(session.open_dimensions), tuple(session.inputs.values()), session.data)
+        inputs = tuple(session.inputs.values())
+        question = DataQuestion(tuple(session.open_dimensions), inputs, session.data, session.cuts)
         known = dimensions_of(question)
         if known:
             session = begun(known)

@@ -20,7 +20,7 @@ from compiler.frontend.machine import Frame, Session
 from compiler.frontend.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.model_statements import declare_input
 from compiler.frontend.patterns import MATRICES, patterns_of, select
-from compiler.frontend.program import AVERAGE, OptimizerState, ParameterSpec, Phase, Program, Training, UpdateRule
+from compiler.frontend.program import AVERAGE, Cuts, OptimizerState, ParameterSpec, Phase, Program, Training, UpdateRule
 from compiler.frontend.scope import Found, ModuleScope, Namespace
 from compiler.frontend.setting_binding import ready, written
 from compiler.frontend.shapes import shown
@@ -56,6 +56,7 @@ class _Experiment:
         self.found, self.model = found, model
         self.entries = Entries(session, train)
         session.data = self.entries.data
+        session.cuts = Cuts(self.entries.validation, self.entries.test, self.entries.seed)
         self.schedule_end: Formula | int | float | str | None = None
         self.augmentation: Graph | None = None
         self.freezing = Freezing()

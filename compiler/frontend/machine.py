@@ -11,7 +11,7 @@ from typing import NoReturn
 from compiler.diagnostics import Note, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.failures import Report, failure
-from compiler.frontend.program import DataSource, InputSpec, ParameterSpec
+from compiler.frontend.program import Cuts, DataSource, InputSpec, ParameterSpec
 from compiler.frontend.scope import ModuleScope
 from compiler.frontend.settings import SettingsRecord
 from compiler.frontend.signature import Signature, signature_of
@@ -81,6 +81,7 @@ class Session:
     settings: SettingsRecord
     dimensions: Mapping[str, int] = field(default_factory=dict[str, int])  # of the data
     data: DataSource | None = None
+    cuts: Cuts = field(default_factory=Cuts)
     inputs: dict[str, InputSpec] = field(default_factory=dict[str, InputSpec])
     open_dimensions: dict[str, Span] = field(default_factory=dict[str, Span])
     decided: set[str] = field(default_factory=set[str])

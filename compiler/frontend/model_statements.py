@@ -22,10 +22,6 @@ def declare_input(machine: Machine, statement: syntax.InputDeclaration) -> None:
     """An input or target becomes an input of the graph."""
     frame, model = machine.frame, _record(machine, statement.span, statement.keyword)
     machine.span = statement.annotation.span
-    if statement.mask is not None:
-        machine.fail(
-            "E0905", "`padded by` is not compiled yet", hint("pad to one length, and give the mask as an input")
-        )
     _expect_new_name(model, statement.name, statement.span)
     unknown = _bind_free_dimensions(machine, statement)
     type_, axes = declared_type(machine, statement.annotation)
@@ -39,13 +35,37 @@ def declare_input(machine: Machine, statement: syntax.InputDeclaration) -> None:
     low, high = _limits(machine, statement, type_)
     names = tuple(_own_name(axis, frame.scope) for axis in axes)
     is_target = statement.keyword == "target"
-    spec = InputSpec(statement.name, type_, is_target, low, high, statement.span, names)
+    end = end_of_range(statement)
+    decided = end.id if end is not None and not is_constant(frame, end.id) else None
+    spec = InputSpec(statement.name, type_, is_target, low, high, statement.span, names, decided)
     machine.session.inputs[spec.name] = spec
     if unknown:
         _ask_for(machine, unknown)
-    value = machine.input(statement.name, Role.DATA, type_)
-    frame.variables[statement.name] = TensorValue(value, axes)
+    _add(machine, model, spec, axes)
+    if statement.mask is not None:
+        _declare_mask(machine, model, spec, axes, statement.mask)
+
+
+def _add(machine: Machine, model: ModelRecord, spec: InputSpec, axes: tuple[Axis, ...]) -> None:
+    value = machine.input(spec.name, Role.DATA, spec.type)
+    machine.frame.variables[spec.name] = TensorValue(value, axes)
     model.inputs.append(spec)
+
+
+def _declare_mask(machine: Machine, model: ModelRecord, padded: InputSpec, axes: tuple[Axis, ...], name: str) -> None:
+    """`padded by mask`: true where a row of the padded input has an element along its second dimension."""
+    if padded.type.rank < 2:
+        machine.fail(
+            "E0410",
+            f"`padded by` is about the second dimension, and `{padded.name}` is {padded.type}",
+            hint(f"declare it as {padded.type.dtype.value}[batch, time]"),
+        )
+    _expect_new_name(model, name, padded.span)
+    type_ = TensorType(DType.BOOL, padded.type.shape[:2])
+    names = padded.dimension_names[:2]
+    spec = InputSpec(name, type_, padded.is_target, None, None, padded.span, names, mask_of=padded.name)
+    machine.session.inputs[spec.name] = spec
+    _add(machine, model, spec, axes[:2])
 
 
 def _bind_free_dimensions(machine: Machine, statement: syntax.InputDeclaration) -> list[syntax.Name]:
@@ -55,7 +75,8 @@ def _bind_free_dimensions(machine: Machine, statement: syntax.InputDeclaration) 
     """
     frame = machine.frame
     unknown: list[syntax.Name] = []
-    for dimension in statement.annotation.dimensions or ():
+    end = end_of_range(statement) if statement.keyword == "input" else None
+    for dimension in (*(statement.annotation.dimensions or ()), *([] if end is None else [end])):
         if not isinstance(dimension, syntax.Name) or dimension.id in frame.dimensions:
             continue
         if is_constant(frame, dimension.id):
@@ -66,6 +87,12 @@ def _bind_free_dimensions(machine: Machine, statement: syntax.InputDeclaration) 
         frame.dimensions[dimension.id] = 1 if extent is None else extent
         frame.dimension_origins[dimension.id] = dimension.span
     return unknown
+
+
+def end_of_range(statement: syntax.InputDeclaration) -> syntax.Name | None:
+    """`vocab` in `in 0..vocab`: of an input, a name that nothing else binds is a dimension of the data."""
+    limits = statement.range
+    return limits.stop if isinstance(limits, syntax.Range) and isinstance(limits.stop, syntax.Name) else None
 
 
 def _extent_of(machine: Machine, name: str) -> Extent | None:

@@ -10,6 +10,7 @@ from compiler.frontend.environment import FIXED, Environment, Kind
 from compiler.frontend.failures import failure
 from compiler.frontend.instances import names_in
 from compiler.frontend.machine import Session
+from compiler.frontend.model_statements import end_of_range
 from compiler.frontend.name_expressions import ExpressionNames
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.start_weights import is_form
@@ -223,6 +224,8 @@ class _DeclarationNames(ExpressionNames):
             if isinstance(statement, syntax.InputDeclaration):
                 self._input_dimensions(statement)
                 self.environment.bind(statement.name, Kind.INPUT, statement.span)
+                if statement.mask is not None:
+                    self.environment.bind(statement.mask, Kind.INPUT, statement.span)
             elif isinstance(statement, syntax.OutputDeclaration):
                 for name in statement.names:
                     self.environment.bind(name.id, Kind.OUTPUT, name.span)
@@ -422,7 +425,8 @@ class _DeclarationNames(ExpressionNames):
             self.environment.bind(statement.mask, Kind.INPUT, statement.span)
 
     def _input_dimensions(self, statement: syntax.InputDeclaration) -> None:
-        for dimension in dimensions_of(statement.annotation):
+        end = end_of_range(statement) if statement.keyword == "input" else None
+        for dimension in (*dimensions_of(statement.annotation), *([] if end is None else [end])):
             if isinstance(dimension, syntax.Name) and not self._is_constant(dimension.id):
                 self.environment.bind(dimension.id, Kind.DIMENSION, dimension.span)
 

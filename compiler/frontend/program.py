@@ -33,6 +33,8 @@ class InputSpec:
     high: int | None
     span: Span
     dimension_names: tuple[str | None, ...] = ()
+    range_name: str | None = None  # the dimension of the data that ends the range
+    mask_of: str | None = None  # the padded input of which this is the mask
 
 
 @record
@@ -72,24 +74,36 @@ class Setting:
 
 @record
 class DataSource:
-    """`idx("data/mnist")`: format, path, and the format's options by name."""
+    """`idx("data/mnist")`: format, path, the format's options by name, and further files by what they hold."""
 
     format: str
     path: str
     options: tuple[tuple[str, SettingValue], ...]
     span: Span
+    others: tuple[tuple[str, str], ...] = ()
+
+
+@record
+class Cuts:
+    """Where validation and test come from: a fraction of the data, cut off by the seed, or a source of their own."""
+
+    validation: float | DataSource | None = None
+    test: float | DataSource | None = None
+    seed: int = 0
 
 
 @record
 class DataQuestion:
     """What elaboration asks of the data: how large the dimensions called `names` are.
 
-    They stand in the `dimension_names` of `inputs`; what their types have in these places means nothing.
+    They stand in the `dimension_names` of `inputs`, where what their types have in these places means nothing, or are
+    a `range_name`. What is learnt from the training part depends on the `cuts`.
     """
 
     names: tuple[str, ...]
     inputs: tuple[InputSpec, ...]
     source: DataSource | None
+    cuts: Cuts = Cuts()
 
 
 DimensionsOf: TypeAlias = Callable[[DataQuestion], Mapping[str, int]]

@@ -93,8 +93,8 @@ train M {
 def test_nothing_is_called_unused_beside_a_mistake() -> None:
     text = "layer L(units: int)(x: [batch, n]) {\n    param W: [n, unit] = zeros\n    return x @ W\n}"
     assert codes(list(check(modules(text), library()))) == ["E0201"]
-    masked = "model M {\n    input x: i32[batch, 4] padded by mask\n    output y = x / 2\n}"
-    assert codes(list(check(modules(masked), library()))) == ["E0905"]
+    masked = "model M {\n    input x: i32[batch] padded by mask\n    output y = x / 2\n}"
+    assert codes(list(check(modules(masked), library()))) == ["E0410"]
 
 
 @pytest.mark.parametrize(
