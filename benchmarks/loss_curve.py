@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -20,12 +21,31 @@ from catalogue import CATALOGUE, Array, Entry, make_batch
 from compiler import driver
 from peers.torch_peer import optimizer_for
 from torch_zoo import MODULES
+from torch_zoo.transformer import Projections
 
 PRECISIONS = {"f32": (torch.float32, np.float32), "f64": (torch.float64, np.float64)}
 FIRST_STEPS = 5
-MODELS = ("mlp", "mlp_small", "lenet5")  # both programs list their parameters in the same order
-# PyTorch keeps weights as [out, in] and [out, in, kh, kw], dlc as [in, out] and [kh, kw, in, out].
-AXES = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
+MODELS = ("mlp", "mlp_small", "lenet5", "gpt_mini", "transformer_ed")
+
+
+def weights_of(module: nn.Module) -> Iterator[Array]:
+    """The parameters in the order and the layout of `dlc`, whose layers stand in the same order as PyTorch's.
+
+    PyTorch keeps weights as [out, in] and [out, in, kh, kw], dlc as [in, out] and [kh, kw, in, out].
+    """
+    for layer in module.modules():
+        own = [parameter.detach() for parameter in layer.parameters(recurse=False)]
+        match layer:
+            case nn.Linear():
+                parts = layer.parts if isinstance(layer, Projections) else 1
+                for part in zip(*(parameter.chunk(parts) for parameter in own), strict=True):
+                    yield from (parameter.T.numpy() if parameter.ndim == 2 else parameter.numpy() for parameter in part)
+            case nn.Conv2d():
+                yield from (
+                    weights.permute(2, 3, 1, 0).numpy() if weights.ndim == 4 else weights.numpy() for weights in own
+                )
+            case _:
+                yield from (parameter.numpy() for parameter in own)
 
 
 def torch_losses(entry: Entry, module: nn.Module, inputs: list[Array], target: Array) -> Array:
@@ -50,9 +70,8 @@ def dlc_losses(entry: Entry, module: nn.Module, inputs: list[Array], target: Arr
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, 0, options)
     parameters = [spec.path for spec in program.parameters if spec.role.value == "parameter"]
-    for path, given in zip(parameters, module.parameters(), strict=True):
-        weights = given.detach().numpy()
-        tensors.write(path, weights.transpose(*AXES[weights.ndim]))
+    for path, weights in zip(parameters, weights_of(module), strict=True):
+        tensors.write(path, weights)
     data = {spec.name: array for spec, array in zip(program.inputs, [*inputs, target], strict=True)}
     settings = {s.name: float(s.value) for s in program.settings if s.is_runtime and isinstance(s.value, int | float)}
     executable = driver.compile_training(program, options)

@@ -40,7 +40,7 @@ def train(entry: Entry, threads: int, seconds: float, compiled: bool) -> Figures
     """Times a training step: forward, loss, backward, update."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    module = MODULES[entry.name]().train()
+    module = MODULES[entry.name]().float().train()
     optimizer = optimizer_for(module, entry.optimizer, TIMING_RATE)
     inputs, target = _tensors(entry, entry.batch)
 
@@ -65,7 +65,7 @@ def infer(entry: Entry, batch: int, threads: int, seconds: float, compiled: bool
     """Times one forward pass to the logits."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    module = MODULES[entry.name]().eval()
+    module = MODULES[entry.name]().float().eval()
     inputs, _ = _tensors(entry, batch)
     with torch.no_grad() if compiled else torch.inference_mode():
         if compiled:
@@ -90,7 +90,7 @@ def multiply(size: int, threads: int, seconds: float) -> Figures:
 def export(entry: Entry, batch: int, path: Path) -> None:
     """Writes the model as ONNX with a fixed batch, and the logits that it must give beside it."""
     torch.manual_seed(0)
-    module = MODULES[entry.name]().eval()
+    module = MODULES[entry.name]().float().eval()
     inputs, _ = _tensors(entry, batch)
     names = [f"input{index}" for index in range(len(inputs))]
     torch.onnx.export(module, tuple(inputs), path, input_names=names, dynamo=True, external_data=False, verbose=False)
