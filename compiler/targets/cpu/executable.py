@@ -19,6 +19,7 @@ from compiler.targets.cpu.manifest import (
     FLAGS,
     SCRATCH_ARENA,
     STATIC_ARENA,
+    InputSlot,
     Manifest,
 )
 from compiler.targets.cpu.memory import NUMPY, SLACK, TensorStore, address_of, reserve
@@ -84,7 +85,8 @@ class NativeExecutable:
         self._arenas[:FIRST_TENSOR] = [
             address_of(a) for a in (self._control, self._static, self._batch, self._scratch, self._shared)
         ]
-        self._inputs = (ctypes.c_int64 * (len(manifest.inputs) + 1))()
+        # where each input lies, then the bytes from row to row of each
+        self._inputs = (ctypes.c_int64 * (2 * len(manifest.inputs) + 1))()
         self._outputs = (ctypes.c_int64 * (len(manifest.results) + 1))()
         self._blocks = (
             address_of(self._program),
@@ -262,7 +264,7 @@ class NativeExecutable:
     def _feed(self, given: list[Array]) -> None:
         """Note where each input lies. A single step reads it there, where nothing behind it is read by mistake."""
         self._kept = [
-            np.require(array, NUMPY[slot.dtype], ("C", "A"))
+            array if _has_overlapping_rows(array, slot) else np.require(array, NUMPY[slot.dtype], ("C", "A"))
             for slot, array in zip(self.manifest.inputs, given, strict=True)
         ]
         is_as_given = all(map(is_, given, self._kept))
@@ -271,14 +273,23 @@ class NativeExecutable:
         first, last = self._span or (0, 0)
         for number, (slot, array) in enumerate(zip(self.manifest.inputs, self._kept, strict=True)):
             start = self._inputs[number] = address_of(array)
+            is_dense = array.flags.c_contiguous
+            self._inputs[len(given) + number] = slot.row_bytes if is_dense else array.strides[0]
             in_batch, limit = slot.batch_axis is not None, start + array.nbytes
             begin, end = (start + first * slot.row_bytes, start + last * slot.row_bytes) if in_batch else (start, limit)
-            if (self._span or not in_batch) and is_readable(end + slot.reach, limit):
+            if is_dense and (self._span or not in_batch) and is_readable(end + slot.reach, limit):
                 self._arenas[self._input_slots[number]] = begin
                 continue
             self._arenas[self._input_slots[number]] = self._own((in_batch, slot.offset))
             if not in_batch:
                 self._copied.append((slot.offset, array.reshape(-1).view(np.uint8)))
+
+
+def _has_overlapping_rows(array: Array, slot: InputSlot) -> bool:
+    """Whether the rows are dense, but not next to one another: windows of one series are gathered from it."""
+    if slot.batch_axis is None or array.dtype != NUMPY[slot.dtype] or array.flags.c_contiguous or not len(array):
+        return False
+    return array.flags.aligned and array[:1].flags.c_contiguous and array[0].nbytes == slot.row_bytes
 
 
 def is_readable(end: int, limit: int) -> bool:

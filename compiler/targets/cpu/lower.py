@@ -165,7 +165,8 @@ class _Lowering:
             return "dlc_copy", Items(1), first
         if kernel.walk is Walk.FETCH:
             given = (INPUT, instance.data, 0)
-            self.relocations += [self.pointer(instance.arguments[0]), given, self.bytes_of(kernel), CONTROL]
+            stride = (INPUT, len(self.plan.inputs) + instance.data, 0)
+            self.relocations += [self.pointer(instance.arguments[0]), given, self.bytes_of(kernel), stride, CONTROL]
             return "dlc_fetch", Items(kernel.rows), first
         given = (OUTPUT, instance.data, 0)
         rows = number(kernel.rows)

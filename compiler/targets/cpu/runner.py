@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from compiler.targets.cpu.machine import Machine
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 
 # i64 slots of the control block, the start of arena 0
 SEED, STEP, LOCAL, BATCH, ROWS, REMAINING, STOP, FRESH = range(8)
@@ -453,8 +453,8 @@ done:
   ret void
 }
 
-; arguments: target, source, bytes of a row, control. Gathers the rows of this step from the caller's data, but for
-; those that are read where they lie.
+; arguments: target, source, bytes of a row, bytes from row to row of the source, control. Gathers the rows of this step
+; from the caller's data, where they may overlap, but for those that are read where they lie.
 define void @dlc_fetch(ptr %args, i64 %begin, i64 %end, ptr %scratch) nounwind {
 entry:
   %target = load ptr, ptr %args, align 8
@@ -462,7 +462,9 @@ entry:
   %source = load ptr, ptr %source.at, align 8
   %bytes.at = getelementptr i64, ptr %args, i64 2
   %bytes = load i64, ptr %bytes.at, align 8
-  %control.at = getelementptr i64, ptr %args, i64 3
+  %stride.at = getelementptr i64, ptr %args, i64 3
+  %stride = load i64, ptr %stride.at, align 8
+  %control.at = getelementptr i64, ptr %args, i64 4
   %control = load ptr, ptr %control.at, align 8
   %local.at = getelementptr i64, ptr %control, i64 2
   %local = load i64, ptr %local.at, align 8
@@ -480,7 +482,7 @@ body:
   %place = add i64 %start, %r
   %index.at = getelementptr i64, ptr %rows, i64 %place
   %index = load i64, ptr %index.at, align 8
-  %from = mul i64 %index, %bytes
+  %from = mul i64 %index, %stride
   %source.row = getelementptr i8, ptr %source, i64 %from
   %to = mul i64 %r, %bytes
   %target.row = getelementptr i8, ptr %target, i64 %to
