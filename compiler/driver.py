@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from compiler import executables, programs
 from compiler.diagnostics import Diagnostic, Source
-from compiler.executables import allocate, initialise, program_executable
+from compiler.executables import allocate, initialise, program_executable, training_executable
 from compiler.frontend.program import (
     AVERAGE,
     EPOCH_NUMBER,
@@ -129,8 +129,11 @@ def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> N
 
 
 def compile_training(program: Program, options: Options, phase: int = 0) -> Executable:
-    """One step of training: forward, loss, gradients, update, metrics. Later phases have less frozen."""
-    return program_executable(program, f"training {phase}" if phase else "training", options)
+    """One step of training: forward, loss, gradients, update, metrics. Later phases have less frozen.
+
+    It takes `rows` of the plan: with `accumulate`, those of several batches.
+    """
+    return training_executable(program, options, phase)
 
 
 def compile_augmentation(program: Program, options: Options) -> Executable:

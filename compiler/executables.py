@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from compiler.accumulating_executable import AccumulatingExecutable
 from compiler.arrays import np
 from compiler.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
-from compiler.interface import Options, Tensors
+from compiler.interface import Executable, Options, Tensors
 from compiler.targets.cpu.cache import compiler_version
 from compiler.targets.cpu.manifest import TensorSpec
 from compiler.types import DType, TensorType
@@ -30,7 +31,33 @@ _OF_THE_RUN = ("data", "validation", "test", "epochs", "seed", "early_stop", "pl
 
 def program_executable(program: Program, kind: str, options: Options) -> NativeExecutable | ReferenceExecutable:
     """Compile a graph of a program: `training`, `evaluation`, `prediction` or `initialisation`."""
-    return executable(_graph(program, kind), _fitting(kind, options), _identity(program, kind))
+    return executable(_graph(program, kind), _fitting(program, kind, options), _identity(program, kind))
+
+
+def training_executable(program: Program, options: Options, phase: int = 0) -> Executable:
+    """Compile the step of a phase of the training: one program, or those that `accumulate` makes of it."""
+    kind = f"training {phase}" if phase else "training"
+    accumulation = None if program.plan is None else program.plan.accumulation
+    if program.plan is None or accumulation is None:
+        return program_executable(program, kind, options)
+    parts = {part.split()[0]: program_executable(program, part, options) for part in _parts(program, kind)}
+    return AccumulatingExecutable(
+        parts.get("counting"),
+        parts["accumulating"],
+        parts["updating"],
+        program.plan.batch,
+        accumulation.batches,
+    )
+
+
+def _parts(program: Program, kind: str) -> list[str]:
+    """The programs that an executable of a kind is made of."""
+    accumulation = None if program.plan is None else program.plan.accumulation
+    name, _, phase = kind.partition(" ")
+    if name != "training" or accumulation is None:
+        return [kind]
+    names = ["counting", "accumulating", "updating"][0 if accumulation.counts else 1 :]
+    return [f"{part} {phase}".rstrip() for part in names]
 
 
 def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> None:
@@ -39,8 +66,8 @@ def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> N
         from compiler.targets.cpu import object_code  # what only checks a text needs no target
 
         named: dict[str, Lowering] = {}
-        for kind in kinds:
-            fitting = _fitting(kind, options)
+        for kind in (part for kind in kinds for part in _parts(program, kind)):
+            fitting = _fitting(program, kind, options)
             named[_entry_name(_identity(program, kind), fitting)] = _lowering(_graph(program, kind), fitting)
         object_code.compile_ahead(named, options)
 
@@ -63,9 +90,15 @@ def _lowering(graph: Callable[[], Graph], options: Options) -> Lowering:
     return lowered
 
 
-def _fitting(kind: str, options: Options) -> Options:
-    """The options without what makes no difference: first contents have nothing to do with the batch."""
-    return replace(options, batch=1) if kind == "initialisation" else options
+def _fitting(program: Program, kind: str, options: Options) -> Options:
+    """The options with the batch that a program runs on: first contents have nothing to do with it."""
+    match kind.split()[0]:
+        case "initialisation" | "updating":
+            return replace(options, batch=1)
+        case "counting" | "accumulating" if program.plan is not None:
+            return replace(options, batch=program.plan.batch)
+        case _:
+            return options
 
 
 def executable(
@@ -114,11 +147,8 @@ def allocate(program: Program, options: Options) -> TensorStore:
 
     specs = [_spec(p.path, p.role, p.type, options) for p in program.parameters]
     if program.plan is not None:
-        specs += [
-            _spec(f"{rule.parameter}:{state.name}", Role.OPTIMIZER_STATE, state.type, options)
-            for rule in program.plan.every_rule
-            for state in rule.states
-        ]
+        states = program.plan.optimizer_states.items()
+        specs += [_spec(name, Role.OPTIMIZER_STATE, state.type, options) for name, state in states]
     return TensorStore(specs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compiler.accumulated_step import PARTS, accumulated_step
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
@@ -20,6 +21,9 @@ from compiler.types import DType
 
 def graph_of(program: Program, kind: str) -> Graph:
     """One of the graphs of a program, by its kind: `training`, `training 1` of a later phase, `evaluation`, …"""
+    name, _, phase = kind.partition(" ")
+    if name in PARTS:
+        return accumulated_step(complete(program), name, int(phase or 0))
     return graph_of_kind(complete(program), kind)
 
 

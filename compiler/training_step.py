@@ -24,16 +24,22 @@ def training_step(program: Program, phase: int = 0) -> Graph:
     Outputs: each trained parameter, each optimizer state (`PATH:STATE`) and each state of the model, which update the
     inputs of their names; then `loss`, the metrics and `lr`, the scheduled rate of the first rule.
     """
-    plan = _plan_of(program, "training_step")
-    if phase:
-        later = plan.phases[phase - 1]
-        program, plan = replace(program, training=later.training), replace(plan, rules=later.rules)
-    step = _Step(program, plan)
-    step.differentiate()
+    step = Step(*in_phase(program, phase))
+    step.differentiate(step.forward["loss"])
     step.clip()
     step.update()
+    step.keep_states()
     step.report()
     return eliminate_dead(step.builder.build())
+
+
+def in_phase(program: Program, phase: int) -> tuple[Program, Training]:
+    """The program with the training graph of a phase, and its plan with the rules of that phase."""
+    plan = _plan_of(program, "training_step")
+    if not phase:
+        return program, plan
+    later = plan.phases[phase - 1]
+    return replace(program, training=later.training), replace(plan, rules=later.rules)
 
 
 def evaluation_graph(program: Program) -> Graph:
@@ -58,8 +64,8 @@ def augmentation_graph(program: Program) -> Graph:
 
 def gradient_graph(program: Program) -> Graph:
     """For each trained parameter, by its path: the mean square of the elements of its gradient, before clipping."""
-    step = _Step(program, _plan_of(program, "gradient_graph"))
-    step.differentiate()
+    step = Step(program, _plan_of(program, "gradient_graph"))
+    step.differentiate(step.forward["loss"])
     for path, gradient in step.gradients.items():
         square = step.builder.emit(Multiply(), gradient, gradient)
         total = Term(step.builder, step.builder.emit(Sum(tuple(range(gradient.type.rank))), square))
@@ -87,10 +93,8 @@ def initial_graph(program: Program) -> Graph:
     key = builder.input("seed", Role.SEED, TensorType(DType.I64))
     firsts = [(spec.path, spec.role, spec.type, spec.initializer) for spec in program.parameters]
     if program.plan is not None:
-        for rule in program.plan.every_rule:
-            for state in rule.states:
-                name = f"{rule.parameter}:{state.name}"
-                firsts.append((name, Role.OPTIMIZER_STATE, state.type, state.initializer))
+        states = program.plan.optimizer_states.items()
+        firsts += [(name, Role.OPTIMIZER_STATE, state.type, state.initializer) for name, state in states]
     for name, role, type_, graph in firsts:
         builder.input(name, role, type_)
         value = builder.inline(graph, [key] * len(graph.inputs))["value"]
@@ -126,7 +130,7 @@ def _with_outputs(graph: Graph, names: tuple[str, ...]) -> Graph:
     return eliminate_dead(replace(graph, outputs=tuple(by_name[name] for name in names)))
 
 
-class _Step:
+class Step:
     """The step under construction: inputs, gradients and rates by name."""
 
     def __init__(self, program: Program, plan: Training) -> None:
@@ -134,7 +138,7 @@ class _Step:
         self.builder = GraphBuilder(program.name)
         self.inputs: dict[str, Value] = {}
         changed = self._augmented()
-        arguments = [changed.get(i.name) or self._input(i.name, i.role, i.value.type) for i in program.training.inputs]
+        arguments = [changed.get(i.name) or self.input(i.name, i.role, i.value.type) for i in program.training.inputs]
         # Simplified first: the gradient of sigmoid is finite where that of 1 / (1 + exp(-x)) is 0 * inf.
         self.forward = self.builder.inline(simplify(program.training), arguments)
         self.gradients: dict[str, Value] = {}
@@ -145,25 +149,25 @@ class _Step:
         graph = self.program.augmentation
         if graph is None:
             return {}
-        return self.builder.inline(graph, [self._input(i.name, i.role, i.value.type) for i in graph.inputs])
+        return self.builder.inline(graph, [self.input(i.name, i.role, i.value.type) for i in graph.inputs])
 
-    def _input(self, name: str, role: Role, type_: TensorType) -> Value:
+    def input(self, name: str, role: Role, type_: TensorType) -> Value:
         """The input called `name`, new unless it is there."""
         if name not in self.inputs:
             self.inputs[name] = self.builder.input(name, role, type_)
         return self.inputs[name]
 
-    def _call(self, graph: Graph, known: Mapping[str, Value], stamp: Callable[[Origin], Origin]) -> dict[str, Value]:
+    def call(self, graph: Graph, known: Mapping[str, Value], stamp: Callable[[Origin], Origin]) -> dict[str, Value]:
         """Inline `graph`; an input that is not in `known` is a run-time setting."""
-        arguments = [known.get(i.name) or self._input(i.name, Role.SETTING, i.value.type) for i in graph.inputs]
+        arguments = [known.get(i.name) or self.input(i.name, Role.SETTING, i.value.type) for i in graph.inputs]
         return self.builder.inline(graph, arguments, stamp)
 
-    def differentiate(self) -> None:
-        """The gradient of the loss for each trained parameter; zeros where the loss does not depend on it."""
+    def differentiate(self, loss: Value) -> None:
+        """The gradient of `loss` for each trained parameter; zeros where it does not depend on it."""
         ruled = {rule.parameter for rule in self.plan.rules}
         trained = [spec for spec in self.program.parameters if spec.path in ruled]
-        values = [self._input(spec.path, Role.PARAMETER, spec.type) for spec in trained]
-        found = gradients_of(self.builder, tuple(self.builder.nodes), self.forward["loss"], values)
+        values = [self.input(spec.path, Role.PARAMETER, spec.type) for spec in trained]
+        found = gradients_of(self.builder, tuple(self.builder.nodes), loss, values)
         for spec, gradient in zip(trained, found, strict=True):
             with self.builder.at(_place_of(spec, Direction.BACKWARD)):
                 self.gradients[spec.path] = filled(self.builder, 0, spec.type) if gradient is None else gradient
@@ -176,7 +180,7 @@ class _Step:
         known = {"total": self._total_of_squares(clip)} if clip.is_global else {}
         for path, gradient in self.gradients.items():
             graph = clip.graph_of(gradient.type)
-            self.gradients[path] = self._call(graph, {**known, "g": gradient}, _update_of(path))["g"]
+            self.gradients[path] = self.call(graph, {**known, "g": gradient}, _update_of(path))["g"]
 
     def _total_of_squares(self, clip: Clip) -> Value:
         """The sum of the squares of all gradients, a scalar, added in the order of the parameters."""
@@ -196,7 +200,7 @@ class _Step:
 
     def update(self) -> None:
         """Apply each rule to its parameter, in the order of the parameters."""
-        steps = self._input("step", Role.STEP, TensorType(DType.I64))
+        steps = self.input("step", Role.STEP, TensorType(DType.I64))
         specs = {spec.path: spec for spec in self.program.parameters}
         states: list[tuple[str, Value]] = []
         for rule in self.plan.rules:
@@ -212,14 +216,14 @@ class _Step:
 
     def _averaged(self, path: str, new: Value, kept: float) -> Value:
         """The exponential moving average of a parameter after its update: a + (1 - kept) (p - a)."""
-        before = Term(self.builder, self._input(f"{path}:{AVERAGE}", Role.OPTIMIZER_STATE, new.type))
+        before = Term(self.builder, self.input(f"{path}:{AVERAGE}", Role.OPTIMIZER_STATE, new.type))
         return (before + (1 - kept) * (Term(self.builder, new) - before)).value
 
     def _count(self, rule: UpdateRule, steps: Value) -> Value:
         """The number of the update, from 1: a parameter that was frozen at first begins to count when it is not."""
         count = Term(self.builder, self.builder.emit(Cast(DType.F32), steps)) + 1
         if rule.since:
-            in_epoch = self._input("steps_per_epoch", Role.SETTING, TensorType(DType.F32))
+            in_epoch = self.input("steps_per_epoch", Role.SETTING, TensorType(DType.F32))
             count = count - rule.since * Term(self.builder, in_epoch)
         return count.value
 
@@ -227,24 +231,27 @@ class _Step:
         path = rule.parameter
         known = {"p": self.inputs[path], "g": self.gradients[path], "t": count, "lr": rate}
         for state in rule.states:
-            known[state.name] = self._input(f"{path}:{state.name}", Role.OPTIMIZER_STATE, state.type)
-        return self._call(rule.graph, known, _update_of(path))
+            known[state.name] = self.input(f"{path}:{state.name}", Role.OPTIMIZER_STATE, state.type)
+        return self.call(rule.graph, known, _update_of(path))
 
     def _rate(self, rule: UpdateRule, steps: Value) -> Value:
         """The rate of a rule after the schedule, computed once for each setting that holds a rate."""
         if rule.rate not in self.rates:
-            rate = self._input(rule.rate, Role.SETTING, TensorType(DType.F32))
+            rate = self.input(rule.rate, Role.SETTING, TensorType(DType.F32))
             if self.plan.schedule is not None:
                 known = {"lr": rate, "t": self.builder.emit(Cast(DType.F32), steps)}
-                rate = self._call(self.plan.schedule, known, lambda origin: origin.towards(Direction.UPDATE))["lr"]
+                rate = self.call(self.plan.schedule, known, lambda origin: origin.towards(Direction.UPDATE))["lr"]
             self.rates[rule.rate] = rate
         return self.rates[rule.rate]
 
-    def report(self) -> None:
-        """The states of the model, the loss, the metrics and the rate."""
+    def keep_states(self) -> None:
+        """The new states of the model."""
         for output in self.program.training.outputs:
             if output.role is Role.STATE:
                 self.builder.output(output.name, Role.STATE, self.forward[output.name], output.updates)
+
+    def report(self) -> None:
+        """The loss, the metrics and the rate."""
         for name in ("loss", *self.plan.metrics):
             self.builder.output(name, Role.OUTPUT, self.forward[name])
         for rate in list(self.rates.values())[:1]:

@@ -52,8 +52,8 @@ MISSING: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0908",
         "a key of `train` that is not compiled yet",
-        _LATER + '`accumulate` and `precision` other than "f32" are such keys.',
-        _train(accumulate="4"),
+        _LATER + '`precision` other than "f32" is such a key.',
+        _train(precision='"bf16"'),
         _train(),
     ),
     ErrorEntry(

@@ -55,6 +55,7 @@ class Entries:
         self.session, self.train = session, train
         self.written = {entry.key: entry for entry in train.entries}
         self.batch: int | None = None
+        self.accumulate = 1
         self.epochs: int | None = None
         self.steps: int | None = None
         self.seed = 0
@@ -112,6 +113,7 @@ class Entries:
             elif key in self.written:
                 self._expressions[key] = self.written[key].value
         self.batch = self._whole("batch", 1)
+        self.accumulate = self._whole("accumulate", 1) or 1
         self.epochs = self._whole("epochs", 1)
         self.steps = self._whole("steps", 1)
         # What the command line says about the length replaces what the text says.
@@ -256,7 +258,7 @@ class Entries:
         return float(value)
 
     def _refuse_missing_features(self) -> None:
-        for key, default in (("accumulate", 1), ("precision", "f32")):
+        for key, default in (("precision", "f32"),):
             entry, override = self.written.get(key), self.session.settings.take(key)
             if entry is None and override is None:
                 continue

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from compiler.diagnostics import Note, Source, Span, hint
 from compiler.frontend import syntax
+from compiler.frontend.accumulation import accumulation_of
 from compiler.frontend.arithmetic import Formula
 from compiler.frontend.augmentation import augmentation
 from compiler.frontend.entries import KEYS, Entries
@@ -16,11 +17,22 @@ from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
 from compiler.frontend.finish import finished
 from compiler.frontend.freezing import Freezing, freezing_of
+from compiler.frontend.generation import generation_of
 from compiler.frontend.machine import Frame, Session
 from compiler.frontend.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.model_statements import declare_input
 from compiler.frontend.patterns import MATRICES, patterns_of, select
-from compiler.frontend.program import AVERAGE, Cuts, OptimizerState, ParameterSpec, Phase, Program, Training, UpdateRule
+from compiler.frontend.program import (
+    AVERAGE,
+    Accumulation,
+    Cuts,
+    OptimizerState,
+    ParameterSpec,
+    Phase,
+    Program,
+    Training,
+    UpdateRule,
+)
 from compiler.frontend.scope import Found, ModuleScope, Namespace
 from compiler.frontend.setting_binding import ready, written
 from compiler.frontend.shapes import shown
@@ -86,6 +98,7 @@ class _Experiment:
         training = self._evaluate("training", True)
         inference = self._evaluate("inference", False)
         plan = self._plan(training)
+        generation = generation_of(self.session, self.model.name, inference)
         if plan is not None:
             plan = replace(plan, phases=tuple(self._phase(epoch) for epoch in self.freezing.borders))
         for mistake in self.session.settings.unknown():
@@ -93,7 +106,8 @@ class _Experiment:
         if report.has_errors or plan is None:
             return None
         name = self.train.name or self.model.name
-        return finished(self.session, name, self.model.name, sources, training, inference, plan, self.augmentation)
+        model = self.model.name
+        return finished(self.session, name, model, sources, training, inference, plan, self.augmentation, generation)
 
     # The graphs
 
@@ -177,7 +191,7 @@ class _Experiment:
             self._declare_targets(evaluator)
         # In expressions `batch` is the nominal batch size.
         if self.entries.batch is not None:
-            frame.variables["batch"] = self.entries.batch
+            frame.variables["batch"] = self.entries.batch * self.entries.accumulate
 
     def _declare_targets(self, evaluator: Evaluator) -> None:
         for target in self.train.targets:
@@ -320,6 +334,7 @@ class _Experiment:
         metrics = tuple(name for name, _ in self._metric_names_of(evaluator))
         if self.session.report.has_errors or rules is None:
             return None
+        accumulation = self._attempt(lambda: self._accumulation(evaluator))
         entries = self.entries
         assert entries.batch is not None
         return Training(
@@ -337,10 +352,21 @@ class _Experiment:
             early_stop=entries.early_stop,
             plateau=entries.plateau,
             ema=entries.ema,
+            accumulation=accumulation,
             keep=entries.keep,
             init_from=entries.init_from,
             schedule_end=self.schedule_end,
         )
+
+    def _accumulation(self, evaluator: Evaluator) -> Accumulation | None:
+        """What adds up over the batches of an update, where there are several."""
+        if self.entries.accumulate == 1:
+            return None
+        ever = [self.session.parameters[path] for path in self._ever_trained()]
+        metrics = {name: expression.span for name, expression in self._metric_names_of(evaluator)}
+        loss = self.entries.expression("loss")
+        assert loss is not None
+        return accumulation_of(self.entries.accumulate, evaluator.builder.build(), ever, metrics, loss.span)
 
     def _attempt(self, compute: Callable[[], Result]) -> Result | None:
         with self._recording():

@@ -175,6 +175,31 @@ AVERAGE = "(average)"
 
 
 @record
+class Accumulation:
+    """An update is made of `batches` batches. `states`, by their full names, hold what is added up over them:
+
+    `PATH:(gradient)` for each parameter, what the loss is divided by as `(counts):K` (`counts` of them), and other sums
+    of the loss and the metrics as `(sums):K`.
+    """
+
+    batches: int
+    counts: int
+    states: tuple[OptimizerState, ...]
+
+    @staticmethod
+    def gradient(path: str) -> str:
+        return f"{path}:(gradient)"
+
+    @staticmethod
+    def count(number: int) -> str:
+        return f"(counts):{number}"
+
+    @staticmethod
+    def sum(number: int) -> str:
+        return f"(sums):{number}"
+
+
+@record
 class EarlyStop:
     """Stop after `patience` epochs whose loss was not lower than before by more than `min_change`.
 
@@ -217,6 +242,7 @@ class Training:
     init_from: StartWeights | None
     plateau: Plateau | None = None
     ema: float | None = None  # how much of the average of each parameter stays in a step
+    accumulation: Accumulation | None = None
     phases: tuple[Phase, ...] = ()
     schedule_end: Formula | int | float | str | None = None  # the update from which the rate stays what it is
 
@@ -225,10 +251,48 @@ class Training:
         """The rules of all parameters that some epoch trains."""
         return self.phases[-1].rules if self.phases else self.rules
 
+    @property
+    def rows(self) -> int:
+        """How many rows an update takes."""
+        return self.batch * (1 if self.accumulation is None else self.accumulation.batches)
+
+    @property
+    def optimizer_states(self) -> Mapping[str, OptimizerState]:
+        """All tensors that are neither parameters nor states of the model, by their full names."""
+        of_rules = {f"{rule.parameter}:{state.name}": state for rule in self.every_rule for state in rule.states}
+        added_up = () if self.accumulation is None else self.accumulation.states
+        return of_rules | {state.name: state for state in added_up}
+
     def other_end(self, updates: int, sizes: Mapping[str, int] | None = None) -> int | float | None:
         """The end of the schedule, where a run of so many updates has another by more than a hundredth."""
         end = None if self.schedule_end is None else value_of(self.schedule_end, sizes or {})
         return None if end is None or abs(end - updates) <= updates / 100 else end
+
+
+@record
+class BeamSearch:
+    """How many sequences are kept, and the power of ((5 + length) / 6) by which the sum of scores is divided."""
+
+    width: int
+    length_penalty: float
+
+
+@record
+class Generation:
+    """Sequences are decoded from the model: what is chosen by the output `source` extends the input `feed`.
+
+    `sampler` makes `token` (i32[batch]) of `logits` (f32[batch, tokens]), or, for `beam` search, the `scores` of each
+    token; it takes `seed`, `step` (the position of the token before) and run-time settings. `start` and `stop` are a
+    text or tokens; `length` is the most tokens that are generated.
+    """
+
+    feed: str
+    source: str
+    start: str | tuple[int, ...] | None
+    stop: str | tuple[int, ...] | None
+    length: int
+    sampler: Graph
+    beam: BeamSearch | None = None
 
 
 @record
@@ -256,3 +320,4 @@ class Program:
     plan: Training | None
     warnings: tuple[Diagnostic, ...] = ()
     augmentation: Graph | None = None
+    generation: Generation | None = None

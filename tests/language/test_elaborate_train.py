@@ -336,7 +336,7 @@ def test_forms_have_their_own_namespaces() -> None:
         ("early_stop", "patience(5, restore = 1)", "E0603"),
         ("plateau", "reduce(factor = 2.0)", "E0603"),
         ("plateau", "patience(2)", "E0603"),
-        ("accumulate", "4", "E0908"),
+        ("accumulate", "0", "E0603"),
         ("ema", "1.0", "E0603"),
         ("ema", '"0.9"', "E0603"),
         ("precision", '"bf16"', "E0908"),

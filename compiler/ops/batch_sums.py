@@ -1,0 +1,130 @@
+"""A scalar taken apart into sums over the rows of a batch and what follows them, so that batches can be joined.
+
+`(S1 / N) * 2 + P`, say, with S1 a sum over rows and N their number: the sums of parts of a batch add up to those of the
+whole, and what follows gives the value for the whole from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Node, Role, Value
+from compiler.ops.build import filled
+from compiler.ops.chain_rule import apply_chain_rule
+from compiler.ops.contraction import Contraction
+from compiler.ops.sources import BatchSize
+from compiler.ops.spreading import Sum
+from compiler.record import record
+from compiler.types import depends_on_batch
+
+
+@record
+class Parts:
+    """`nodes` compute the wanted values from `sums`, which add up over rows, and from values without rows.
+
+    `others` are results without rows that nodes make of rows in any other way, such as a maximum over the batch.
+    """
+
+    nodes: tuple[Node, ...]
+    sums: tuple[Value, ...]
+    others: tuple[Value, ...]
+
+
+def taken_apart(graph: Graph, wanted: Sequence[Value]) -> Parts:
+    """How `wanted`, which have no rows, follow from sums over rows."""
+    needed = {value.index for value in wanted}
+    kept: list[Node] = []
+    sums: dict[int, Value] = {}
+    others: dict[int, Value] = {}
+    for node in reversed(graph.nodes):
+        if not any(result.index in needed for result in node.results):
+            continue
+        if isinstance(node.op, BatchSize) or any(depends_on_batch(operand.type.shape) for operand in node.operands):
+            found = sums if _adds_up(node) else others
+            found.update((result.index, result) for result in node.results if result.index in needed)
+        else:
+            kept.append(node)
+            needed.update(operand.index for operand in node.operands)
+    return Parts(tuple(reversed(kept)), tuple(reversed(sums.values())), tuple(reversed(others.values())))
+
+
+def _adds_up(node: Node) -> bool:
+    """Whether the result for a batch is the sum of those for its parts."""
+    match node.op:
+        case BatchSize():
+            return True
+        case Sum(axes=axes):
+            return any(depends_on_batch((node.operands[0].type.shape[axis],)) for axis in axes)
+        case Contraction(lhs=lhs, rhs=rhs, out=out):
+            labels = [
+                {label for label, extent in zip(own, operand.type.shape, strict=True) if depends_on_batch((extent,))}
+                for own, operand in zip((lhs, rhs), node.operands, strict=True)
+            ]
+            return labels[0] == labels[1] and not labels[0] & set(out)
+        case _:
+            return False
+
+
+def trained_sums(graph: Graph, parts: Parts) -> tuple[Value, ...]:
+    """The sums that depend on parameters or states; the others count."""
+    varying = {entry.value.index for entry in graph.inputs if entry.role in (Role.PARAMETER, Role.STATE)}
+    for node in graph.nodes:
+        if any(operand.index in varying for operand in node.operands):
+            varying.update(result.index for result in node.results)
+    return tuple(value for value in parts.sums if value.index in varying)
+
+
+@record
+class Ledger:
+    """What is added up over the batches of an update.
+
+    `counts`, on which the loss depends and no parameter has an influence, must be known before gradients are taken;
+    `sums` are the other ones of the loss and the metrics. `loss` and `every` say how what is wanted follows from them.
+    """
+
+    counts: tuple[Value, ...]
+    sums: tuple[Value, ...]
+    trained: tuple[Value, ...]
+    loss: Parts
+    every: Parts
+
+
+def ledger_of(graph: Graph, metrics: Sequence[str]) -> Ledger:
+    """Of a graph with the outputs `loss` and `metrics`."""
+    loss = graph.output("loss").value
+    of_loss = taken_apart(graph, (loss,))
+    of_all = taken_apart(graph, (loss, *(graph.output(name).value for name in metrics)))
+    trained = trained_sums(graph, of_loss)
+    counts = tuple(value for value in of_loss.sums if value not in trained)
+    return Ledger(counts, tuple(value for value in of_all.sums if value not in counts), trained, of_loss, of_all)
+
+
+def slopes_of(
+    builder: GraphBuilder, parts: Parts, scalar: Value, trained: Sequence[Value]
+) -> Mapping[int, Value] | None:
+    """The derivative of `scalar` by each trained sum, by index; None where one depends on a trained sum itself.
+
+    They are appended to `builder`, which holds the nodes of the graph. Where there are such derivatives, the scalar is
+    a sum of products of them with the trained sums, and of what depends on neither.
+    """
+    before = len(builder.nodes)
+    floats = [value for value in trained if value.type.dtype.is_float]
+    found = apply_chain_rule(builder, parts.nodes, {scalar.index: filled(builder, 1, scalar.type)}, floats)
+    slopes = {value.index: slope for value, slope in zip(floats, found, strict=True) if slope is not None}
+    depending = {value.index for value in trained}
+    for node in (*parts.nodes, *builder.nodes[before:]):
+        if any(operand.index in depending for operand in node.operands):
+            depending.update(result.index for result in node.results)
+    return None if any(slope.index in depending for slope in slopes.values()) else slopes
+
+
+def evaluated_again(builder: GraphBuilder, nodes: Sequence[Node], known: dict[int, Value]) -> dict[int, Value]:
+    """What `nodes` give where some values are replaced: `known`, with each value that depends on a replaced one."""
+    for node in nodes:
+        if any(operand.index in known for operand in node.operands):
+            with builder.at(node.origins):
+                operands = [known.get(operand.index, operand) for operand in node.operands]
+                results = builder.emit_all(node.op, *operands)
+            known.update(zip((result.index for result in node.results), results, strict=True))
+    return known
