@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from compiler.diagnostics import Diagnostic, SourceError, Span, UsageError, hint
+from compiler.diagnostics import Diagnostic, Note, SourceError, Span, UsageError, hint
 from compiler.frontend import syntax
 from compiler.frontend.builtin_functions import BUILTINS
 from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.experiment import elaborate_train
 from compiler.frontend.failures import Failure, Poisoned, Report, failure, nearest
 from compiler.frontend.finish import finished, with_constants
+from compiler.frontend.generation import generation_of
 from compiler.frontend.instances import ordinals_in
 from compiler.frontend.machine import Frame, Session
 from compiler.frontend.model import add_outputs, add_states, bind_model_settings, run_model, start
@@ -148,7 +149,27 @@ def new_session(
     report = Report({key: override.span for key, override in settings.overrides.items()}, readers, incomplete)
     for mistake in mistakes:
         report.add(mistake)
-    return Session(report, scopes, library, BUILTINS.__contains__, settings, dimensions)
+    session = Session(report, scopes, library, BUILTINS.__contains__, settings, dimensions)
+    session.generates = _generates(session, modules)
+    return session
+
+
+def _generates(session: Session, modules: tuple[syntax.Module, ...]) -> dict[str, tuple[syntax.Generate, ModuleScope]]:
+    """How each model is decoded: one `generate` for each, the last file's own before those that it imports."""
+    found: dict[str, tuple[syntax.Generate, ModuleScope]] = {}
+    for module in modules:
+        own: dict[str, syntax.Generate] = {}
+        for declaration in module.declarations:
+            if not isinstance(declaration, syntax.Generate):
+                continue
+            name = declaration.model
+            if name.id in own:
+                earlier = Note("the first one", own[name.id].model.span)
+                mistake = failure("E0621", f"`{name.id}` has two `generate`", name.span, earlier)
+                session.report.add(mistake.diagnostic)
+            own.setdefault(name.id, declaration)
+            found[name.id] = (declaration, session.scopes[module.source.name])
+    return found
 
 
 def _subject(session: Session, program: Program, chosen: syntax.Train | syntax.Model) -> Subject:
@@ -267,11 +288,12 @@ def _bare_model(session: Session, model: syntax.Model, sources: tuple[syntax.Sou
         add_outputs(evaluator)
         add_states(evaluator)
         evaluators.append(evaluator)
+    generation = generation_of(session, model.name, evaluators[1])
     for mistake in session.settings.unknown():
         session.report.add(mistake)
     if session.report.has_errors:
         return None
-    return finished(session, model.name, model.name, sources, evaluators[0], evaluators[1], None)
+    return finished(session, model.name, model.name, sources, evaluators[0], evaluators[1], None, generation=generation)
 
 
 def _function(

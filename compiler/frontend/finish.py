@@ -7,7 +7,7 @@ from dataclasses import replace
 from compiler.diagnostics import Source
 from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.machine import Session
-from compiler.frontend.program import Clip, Program, Training, UpdateRule
+from compiler.frontend.program import Clip, Generation, Program, Training, UpdateRule
 from compiler.frontend.waivers import without_waived
 from compiler.graph.ir import Graph, GraphInput, Node, Role
 from compiler.ops.sources import Constant
@@ -45,10 +45,13 @@ def finished(
     inference: Evaluator,
     plan: Training | None,
     augmentation: Graph | None = None,
+    generation: Generation | None = None,
 ) -> Program:
     """The program of two evaluated graphs."""
     record = training.model
     assert record is not None
+    if generation is not None:
+        generation = replace(generation, sampler=with_constants(session, generation.sampler))
     if plan is not None:
         plan = replace(
             plan,
@@ -77,6 +80,7 @@ def finished(
         plan,
         without_waived(session.report.warnings),
         None if augmentation is None else with_constants(session, augmentation),
+        generation,
     )
 
 

@@ -13,7 +13,7 @@ from compiler.frontend.scope import BY_KEYWORD, Found, ModuleScope, Namespace
 from compiler.record import record
 
 LIBRARY = Path(__file__).parents[1] / "stdlib"
-_BY_FILE = {"clips.dl": Namespace.CLIP, "penalties.dl": Namespace.PENALTY}
+_BY_FILE = {"clips.dl": Namespace.CLIP, "penalties.dl": Namespace.PENALTY, "sampling.dl": Namespace.SAMPLE}
 _BEGINNING = re.compile(
     rf"^(?:\#\#[^\n]*\n(?:[ \t]*\n)*)*(?P<keyword>{'|'.join(BY_KEYWORD)})[ \t]+(?P<name>\w+)", re.MULTILINE
 )
@@ -26,7 +26,7 @@ def library_modules() -> tuple[syntax.Module, ...]:
 
 
 def library_scope() -> ModuleScope:
-    """One scope for all files. Clips and penalties have namespaces of their own, as their files say.
+    """One scope for all files. Clips, penalties and ways of sampling have namespaces of their own, as their files say.
 
     A program uses a small part of the library, and parsing all of it would take most of the time of a check.
     """

@@ -82,6 +82,9 @@ class Session:
     dimensions: Mapping[str, int] = field(default_factory=dict[str, int])  # of the data
     data: DataSource | None = None
     cuts: Cuts = field(default_factory=Cuts)
+    generates: Mapping[str, tuple[syntax.Generate, ModuleScope]] = field(
+        default_factory=dict[str, "tuple[syntax.Generate, ModuleScope]"]
+    )  # by the model
     inputs: dict[str, InputSpec] = field(default_factory=dict[str, InputSpec])
     open_dimensions: dict[str, Span] = field(default_factory=dict[str, Span])
     decided: set[str] = field(default_factory=set[str])

@@ -8,6 +8,8 @@ from compiler.diagnostics import Diagnostic, Edit, Note, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.environment import FIXED, Environment, Kind
 from compiler.frontend.failures import failure
+from compiler.frontend.generation import KEYS as GENERATE_KEYS
+from compiler.frontend.generation import check_keys
 from compiler.frontend.instances import names_in
 from compiler.frontend.machine import Session
 from compiler.frontend.model_statements import end_of_range
@@ -79,7 +81,7 @@ class _DeclarationNames(ExpressionNames):
             case syntax.Train():
                 self._train(declaration)
             case syntax.Generate():
-                self._warn_of_missing("generate", declaration.span)
+                self._generate(declaration)
             case syntax.Test():
                 self._warn_of_missing("test", declaration.span)
             case syntax.Import():
@@ -206,6 +208,26 @@ class _DeclarationNames(ExpressionNames):
         self.environment.bind("batch", Kind.SETTING, train.head)
         for entry in train.entries:
             self._entry(entry)
+
+    def _generate(self, generate: syntax.Generate) -> None:
+        self.keyword, self.declaration = "generate", generate.model.id
+        found = self.scope.lookup(Namespace.MODEL, generate.model.id)
+        if found is None or not isinstance(found.declaration, syntax.Model):
+            self.unknown(generate.model, "model", self.scope.names(Namespace.MODEL))
+            return
+        check_keys(self.session, generate)
+        statements = found.declaration.body.statements
+        if generate.feed is not None:
+            inputs = [s.name for s in statements if isinstance(s, syntax.InputDeclaration)]
+            outputs = [n.id for s in statements if isinstance(s, syntax.OutputDeclaration) for n in s.names]
+            for name, what, known in zip(generate.feed, ("input", "output"), (inputs, outputs), strict=True):
+                if name.id not in known:
+                    self.unknown(name, f"{what} of the model", known)
+        for entry in generate.entries:
+            if entry.key == "sample":
+                self.form(Namespace.SAMPLE, entry.value, ())
+            elif entry.key in GENERATE_KEYS:
+                self.expression(entry.value)
 
     def _augment(self, block: syntax.Block) -> None:
         """Samples are changed before the model sees them, so that its outputs are not known here."""

@@ -21,6 +21,7 @@ class Namespace(Enum):
     SCHEDULE = "schedule"
     CLIP = "form of clip"
     PENALTY = "form of penalty"
+    SAMPLE = "way of sampling"
     MODEL = "model"
 
 
@@ -53,8 +54,8 @@ class ModuleScope:
             found = scope.own.get(namespace, {}).get(name)
             if found is not None:
                 return found
-        # A fn of the user's may serve as a form of clip or penalty; the library's fns may not.
-        if namespace in (Namespace.CLIP, Namespace.PENALTY) and not self.is_library:
+        # A fn of the user's may serve as a form of clip or penalty, or for sampling; the library's fns may not.
+        if namespace in (Namespace.CLIP, Namespace.PENALTY, Namespace.SAMPLE) and not self.is_library:
             found = self.lookup(Namespace.VALUE, name)
             return None if found is None or found.scope.is_library else found
         return None

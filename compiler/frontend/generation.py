@@ -1,0 +1,228 @@
+"""`generate`: which output of a model extends which input, where sequences begin and end, and how tokens are chosen."""
+
+from __future__ import annotations
+
+from compiler.causality.reach import Breach
+from compiler.causality.rules import reaches_of
+from compiler.diagnostics import Note, Span, hint
+from compiler.frontend import syntax
+from compiler.frontend.evaluate import Evaluator
+from compiler.frontend.failures import Failure, Poisoned, failure, nearest
+from compiler.frontend.machine import Frame, Session
+from compiler.frontend.program import BeamSearch, Generation, InputSpec, SettingValue
+from compiler.frontend.scope import ModuleScope, Namespace
+from compiler.frontend.setting_binding import ready
+from compiler.frontend.settings import COMMAND_LINE, plain
+from compiler.frontend.shapes import shown
+from compiler.frontend.values import Axis, FormValue, RunTimeNumber, TensorValue, Value, describe
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Role
+from compiler.types import BatchExtent, DType, TensorType
+
+KEYS = ("start", "length", "sample", "stop")
+TIME = 1
+"""The axis along which a sequence grows."""
+
+
+def generation_of(session: Session, model: str, inference: Evaluator) -> Generation | None:
+    """How sequences are decoded from a model, as its `generate` says; None without one, or with mistakes recorded."""
+    if model not in session.generates or inference.model is None or not inference.model.is_sound:
+        return None
+    declaration, scope = session.generates[model]
+    try:
+        return _Generate(session, declaration, scope, inference).generation()
+    except Failure as mistake:
+        session.report.add(mistake.diagnostic)
+    except Poisoned:
+        pass
+    return None
+
+
+class _Generate:
+    """One `generate` in the course of elaboration."""
+
+    def __init__(
+        self, session: Session, declaration: syntax.Generate, scope: ModuleScope, inference: Evaluator
+    ) -> None:
+        self.session, self.declaration, self.scope = session, declaration, scope
+        self.inference = inference
+        self.written = {entry.key: entry.value for entry in declaration.entries}
+
+    def generation(self) -> Generation:
+        if self.declaration.feed is None:
+            advice = hint("such as `feed tokens from logits`: what is chosen by `logits` extends `tokens`")
+            raise failure("E0621", "`generate` needs a `feed` line", self.declaration.model.span, advice)
+        tokens, logits = self.declaration.feed
+        fed = self._fed(tokens)
+        classes = self._classes(tokens, logits, fed)
+        self._expect_causal(tokens, logits)
+        length = self._whole("length", 256)
+        start, stop = self._sequence("start"), self._sequence("stop")
+        form, place = self._form()
+        sampler, draws = self._sampler(form, classes, place)
+        beam = None if draws else self._beam(form, place)
+        return Generation(tokens.id, logits.id, start, stop, length, sampler, beam)
+
+    # What feeds what
+
+    def _fed(self, name: syntax.Name) -> InputSpec:
+        assert self.inference.model is not None
+        found = next((s for s in self.inference.model.inputs if s.name == name.id and not s.is_target), None)
+        if found is None:
+            raise Poisoned  # the check of names has told
+        shape = found.type.shape
+        if found.type.dtype.is_float or found.type.dtype is DType.BOOL or len(shape) != 2:
+            raise failure(
+                "E0622",
+                f"`feed` extends rows of tokens, i32[batch, time], and `{name.id}` is {found.type}",
+                name.span,
+                Note("the input is declared here", found.span),
+            )
+        return found
+
+    def _classes(self, tokens: syntax.Name, logits: syntax.Name, fed: InputSpec) -> int:
+        """How many tokens there are to choose from, by the output, which must score each for every position."""
+        assert self.inference.model is not None
+        output = self.inference.model.outputs.get(logits.id)
+        if output is None:
+            raise Poisoned  # the check of names has told
+        time = fed.type.shape[TIME]
+        shape = output.shape
+        if len(shape) != 3 or shape[:2] != (BatchExtent(), time) or not output.dtype.is_float:
+            raise failure(
+                "E0622",
+                f"`{logits.id}` must score each token at each position, f32[batch, {time}, tokens], but is "
+                f"{shown(self.inference, output)}",
+                logits.span,
+                Note(f"`{tokens.id}` is {fed.type}", fed.span),
+            )
+        classes = shape[2]
+        assert isinstance(classes, int)
+        if fed.high is not None and not (fed.low == 0 and classes <= fed.high):
+            raise failure(
+                "E0622",
+                f"`{logits.id}` chooses among {classes} tokens, but `{tokens.id}` is in {fed.low}..{fed.high}",
+                logits.span,
+                Note("the input is declared here", fed.span),
+                hint("what is chosen becomes an input"),
+            )
+        return classes
+
+    def _expect_causal(self, tokens: syntax.Name, logits: syntax.Name) -> None:
+        """A context that is filled only so far must give what a full one gives there."""
+        graph = self.inference.builder.build()
+        output = graph.output(logits.id).value
+        reach = reaches_of(graph, tokens.id, TIME)[output.index]
+        if isinstance(reach, Breach):
+            origins = reach.node.origins
+            place = (Note("here a position sees later ones", origins[0].user_span),) if origins else ()
+        elif set(reach.offsets) <= {TIME}:
+            return
+        else:
+            place = ()
+        raise failure(
+            "E0623",
+            f"`{logits.id}` at a position depends on later ones of `{tokens.id}`, so it cannot choose the next token",
+            logits.span,
+            *place,
+            hint("mask attention (`causal = true`), and let recurrences run forward only"),
+        )
+
+    # Where sequences begin and end
+
+    def _constant(self, key: str, default: SettingValue) -> tuple[Value, Span]:
+        name = f"generate.{key}"
+        override = self.session.settings.take(name)
+        expression = override.as_expression if override is not None else self.written.get(key)
+        origin = COMMAND_LINE if override is not None else "generate" if key in self.written else "default"
+        place = expression.span if expression is not None else self.declaration.model.span
+        value = default if expression is None else self._evaluator(place).evaluate(expression)
+        self.session.settings.record(name, value, origin)
+        return value, place
+
+    def _whole(self, key: str, default: int) -> int:
+        value, span = self._constant(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            message = f"`{key}` of `generate` is a whole number of at least 1, not {describe(value)}"
+            raise failure("E0621", message, span)
+        return value
+
+    def _sequence(self, key: str) -> str | tuple[int, ...] | None:
+        """A text, a token, or a list of tokens."""
+        value, span = self._constant(key, None)
+        if value is None or isinstance(value, str):
+            return value
+        items = plain(value)
+        tokens = items if isinstance(items, tuple) else (items,)
+        if not tokens or not all(type(token) is int and token >= 0 for token in tokens):
+            message = f"`{key}` of `generate` is a text, or a list of tokens from 0 on, not {describe(value)}"
+            raise failure("E0621", message, span)
+        return tuple(token for token in tokens if isinstance(token, int))
+
+    # How tokens are chosen
+
+    def _evaluator(self, span: Span) -> Evaluator:
+        name = self.declaration.model.id
+        frame = Frame(self.scope, "generate", name, self.session.new_scope(), application="#generate")
+        evaluator = Evaluator(self.session, GraphBuilder("sampler"), frame, training=False)
+        evaluator.span = span
+        return evaluator
+
+    def _form(self) -> tuple[FormValue, Span]:
+        override = self.session.settings.take("generate.sample")
+        expression = override.as_expression if override is not None else self.written.get("sample")
+        place = self.declaration.model.span
+        if expression is None:
+            expression = syntax.Name("greedy", place)
+        form = self._evaluator(expression.span).evaluate_form(Namespace.SAMPLE, expression, "generate.sample")
+        assert isinstance(form, FormValue)
+        origin = COMMAND_LINE if override is not None else "generate" if "sample" in self.written else "default"
+        self.session.settings.record("generate.sample", form, origin)
+        return form, expression.span
+
+    def _sampler(self, form: FormValue, classes: int, place: Span) -> tuple[Graph, bool]:
+        """The graph from `logits` to `token`, or to the `scores` that a beam search adds up; and whether it draws."""
+        evaluator = self._evaluator(place)
+        type_ = TensorType(DType.F32, (BatchExtent(), classes))
+        logits = TensorValue(
+            evaluator.input("logits", Role.DATA, type_), tuple(Axis(origin=place) for _ in type_.shape)
+        )
+        result = evaluator.apply(form, (ready(logits, place),), ())
+        expected = {TensorType(DType.I32, (BatchExtent(),)): "token", type_: "scores"}
+        name = expected.get(result.value.type) if isinstance(result, TensorValue) else None
+        if not isinstance(result, TensorValue) or name is None:
+            given = shown(evaluator, result) if isinstance(result, TensorValue) else describe(result)
+            raise failure(
+                "E0621",
+                f"`{form.declaration.name}` makes {given} of logits; a way of sampling gives a token for each row",
+                place,
+                hint("such as `argmax(logits, axis = -1)`, or `draw_class(logits)`"),
+            )
+        evaluator.builder.output(name, Role.OUTPUT, result.value)
+        return evaluator.builder.build(), name == "token"
+
+    def _beam(self, form: FormValue, place: Span) -> BeamSearch:
+        settings = {name: number_of(value) for name, value in (form.settings or {}).items()}
+        width, penalty = settings.get("width"), settings.get("length_penalty", 0.0)
+        if not isinstance(width, int) or width < 1 or not isinstance(penalty, int | float):
+            message = f"`{form.declaration.name}` gives scores, so it needs a setting `width` of at least 1"
+            raise failure("E0621", message, place, hint("it says how many sequences beam search keeps"))
+        return BeamSearch(width, float(penalty))
+
+
+def number_of(value: Value) -> Value:
+    return value.value if isinstance(value, RunTimeNumber) else value
+
+
+def check_keys(session: Session, declaration: syntax.Generate) -> None:
+    """Record unknown and repeated keys."""
+    seen: dict[str, Span] = {}
+    for entry in declaration.entries:
+        if entry.key not in KEYS:
+            notes = nearest(entry.key, KEYS) or (hint(f"the keys are {', '.join(KEYS)}"),)
+            mistake = failure("E0621", f"`generate` has no key `{entry.key}`", entry.span, *notes)
+            session.report.add(mistake.diagnostic)
+        elif entry.key in seen:
+            earlier = Note("first given here", seen[entry.key])
+            session.report.add(failure("E0621", f"`{entry.key}` is given twice", entry.span, earlier).diagnostic)
+        seen.setdefault(entry.key, entry.span)
