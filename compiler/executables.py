@@ -66,9 +66,9 @@ def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> N
         from compiler.targets.cpu import object_code  # what only checks a text needs no target
 
         named: dict[str, Lowering] = {}
-        for kind in (part for kind in kinds for part in _parts(program, kind)):
-            fitting = _fitting(program, kind, options)
-            named[_entry_name(_identity(program, kind), fitting)] = _lowering(_graph(program, kind), fitting)
+        for part in (part for kind in kinds for part in _parts(program, kind)):
+            fitting = _fitting(program, part, options)
+            named[_entry_name(_identity(program, part), fitting)] = _lowering(_graph(program, part), fitting)
         object_code.compile_ahead(named, options)
 
 

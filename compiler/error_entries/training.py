@@ -34,9 +34,9 @@ TRAINING: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0603",
         "a key of `train` with a value that it cannot have",
-        "`batch`, `epochs`, `steps`, `accumulate` and `keep` are whole numbers from 1 on, `seed` from 0. `validation` and "
-        '`test` are fractions below 1 or data sources. `data` is a data source such as `csv("data.csv")`, `early_stop` is '
-        "`patience(n)`, `plateau` is `reduce(factor, patience)`, and patterns of parameters are strings.",
+        "`batch`, `epochs`, `steps`, `accumulate` and `keep` are whole numbers from 1 on, `seed` from 0. `validation` "
+        'and `test` are fractions below 1 or data sources. `data` is a data source such as `csv("data.csv")`, '
+        "`early_stop` is `patience(n)`, `plateau` is `reduce(factor, patience)`, and patterns of parameters are strings.",
         _train(validation="10"),
         _train(validation="0.1"),
     ),
@@ -121,10 +121,10 @@ TRAINING: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0614",
         "a loss or metric that `accumulate` cannot put together from several batches",
-        "With `accumulate = n`, an update takes n batches, and is the one that a batch of all their rows would make. So "
-        "sums over rows and counts of rows are added up, and what follows them is computed once. A mean is made of such "
-        "sums; a maximum over the batch is not. Gradients can be added up where the loss is linear in the sums that "
-        "depend on parameters.",
+        "With `accumulate = n`, an update takes n batches, and is the one that a batch of all their rows would make. "
+        "So sums over rows and counts of rows are added up, and what follows them is computed once. A mean is made of "
+        "such sums; a maximum over the batch is not. Gradients can be added up where the loss is linear in the sums "
+        "that depend on parameters.",
         _train(loss="sqrt(mse(y[:, 0], t))", accumulate="4"),
         _train(loss="mse(y[:, 0], t)", accumulate="4"),
     ),

@@ -107,7 +107,8 @@ def test_updates_have_the_same_bits_where_sums_are_exact() -> None:
 
 def test_a_sum_without_a_count_takes_two_programs() -> None:
     plan = loaded("sum(r ^ 2)", accumulate=4).plan
-    assert plan is not None and plan.accumulation is not None
+    assert plan is not None
+    assert plan.accumulation is not None
     assert (plan.rows, plan.accumulation.batches, plan.accumulation.counts) == (32, 4, 0)
 
 
