@@ -19,10 +19,10 @@ from compiler.frontend.syntax import Module
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.convert_dtype import to_dtype
-from compiler.graph_passes.simplify import simplify
 from compiler.interface import Array, Options
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add
+from compiler.pipeline import prepare_for_gradients
 from compiler.targets.cpu.cache import default_folder
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.reference.executable import ReferenceExecutable
@@ -119,7 +119,7 @@ class CompiledFunction:
 def gradient_graph(graph: Graph) -> Graph:
     """Inputs: those of `graph` and `d_NAME` for each result. Outputs: `g0`, `g1`, … for the float inputs."""
     builder = GraphBuilder(f"gradient of {graph.name}")
-    graph = simplify(graph)  # so that naive formulas are differentiated in their stable form
+    graph = prepare_for_gradients(graph)  # so that naive formulas are differentiated in their stable form
     inputs = [builder.input(i.name, i.role, i.value.type) for i in graph.inputs]
     results = builder.inline(graph, inputs)
     wanted = [v for v in inputs if v.type.dtype.is_float]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
-from compiler.graph.ir import Graph
+from compiler.graph.ir import Graph, Node
 from compiler.graph.verify import verify as verify_graph
 from compiler.graph_passes.canonicalise_contractions import canonicalise_contractions
 from compiler.graph_passes.channels_last import channels_last
@@ -15,18 +16,24 @@ from compiler.graph_passes.fold_products import fold_products
 from compiler.graph_passes.fold_scales import fold_scales
 from compiler.graph_passes.form_fma import form_fma
 from compiler.graph_passes.form_moments import form_moments
+from compiler.graph_passes.merge_scans import merge_scans
 from compiler.graph_passes.resolve_custom_gradients import resolve_custom_gradients
 from compiler.graph_passes.simplify import simplify
+from compiler.graph_passes.split_scans import split_scans
 from compiler.graph_passes.unroll_taps import unroll_taps
 from compiler.graph_passes.widen_columns import widen_columns
+from compiler.ops.scan import Scan
 
 GraphPass: TypeAlias = Callable[[Graph], Graph]
 
 GRAPH_PASSES: tuple[GraphPass, ...] = (
     resolve_custom_gradients,
+    merge_scans,  # while the bodies of those that differentiation made are still the same
     eliminate_dead,  # differentiation also emits cotangents that nothing asks for
     simplify,
     eliminate_common,  # before the passes that ask whether two values are the same one
+    split_scans,  # when the laws have simplified what a step does
+    eliminate_dead,  # what left the loop has left its nodes there
     form_moments,
     fold_products,  # while products still have all their axes, also those of extent 1
     canonicalise_contractions,
@@ -42,10 +49,31 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
 )
 
 
+def everywhere(graph_pass: GraphPass, graph: Graph) -> Graph:
+    """A pass over the bodies of all scans, then over the graph itself."""
+    if any(isinstance(node.op, Scan) for node in graph.nodes):
+        graph = replace(graph, nodes=tuple(_with_body(graph_pass, node) for node in graph.nodes))
+    return graph_pass(graph)
+
+
+def _with_body(graph_pass: GraphPass, node: Node) -> Node:
+    if not isinstance(node.op, Scan):
+        return node
+    body = everywhere(graph_pass, node.op.body)
+    return node if body is node.op.body else replace(node, op=replace(node.op, body=body))
+
+
+def prepare_for_gradients(graph: Graph) -> Graph:
+    """A forward graph as differentiation should see it: formulas in their stable form, loops without what can leave."""
+    for graph_pass in (simplify, split_scans, eliminate_dead):
+        graph = everywhere(graph_pass, graph)
+    return graph
+
+
 def optimise_graph(graph: Graph, verify: bool = False) -> Graph:
     """All passes over the graph; with `verify`, the invariants are checked after each, otherwise at the end."""
     for graph_pass in GRAPH_PASSES:
-        graph = graph_pass(graph)
+        graph = everywhere(graph_pass, graph)
         if verify:
             verify_graph(graph, graph_pass.__name__)
     if not verify:

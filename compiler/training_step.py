@@ -11,10 +11,10 @@ from compiler.frontend.program import AVERAGE, Clip, ParameterSpec, Program, Tra
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
-from compiler.graph_passes.simplify import simplify
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add, Cast, Multiply, Term
 from compiler.ops.spreading import Sum
+from compiler.pipeline import prepare_for_gradients
 from compiler.types import DType, TensorType, static_elements
 
 
@@ -140,7 +140,7 @@ class Step:
         changed = self._augmented()
         arguments = [changed.get(i.name) or self.input(i.name, i.role, i.value.type) for i in program.training.inputs]
         # Simplified first: the gradient of sigmoid is finite where that of 1 / (1 + exp(-x)) is 0 * inf.
-        self.forward = self.builder.inline(simplify(program.training), arguments)
+        self.forward = self.builder.inline(prepare_for_gradients(program.training), arguments)
         self.gradients: dict[str, Value] = {}
         self.rates: dict[str, Value] = {}
 

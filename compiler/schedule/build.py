@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from compiler.graph.ir import Graph, GraphOutput, Origin, Role, Value
 from compiler.graph.op import Category
 from compiler.loops.ir import BatchCount, Kernel, Random, Walk
-from compiler.schedule.access import IDENTITY, Form, count
+from compiler.ops.scan import Scan
+from compiler.record import record
+from compiler.schedule.access import IDENTITY, Form, count, storage_strides
 from compiler.schedule.alone import lower_alone
 from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.fuse import Fuser, Group, fuse, node_key
-from compiler.schedule.ir import Arena, Buffer, FedInput, Instance, Place, Result, Schedule
+from compiler.schedule.ir import Arena, Buffer, FedInput, Instance, Loop, Place, Result, Schedule, spans_of_loops
 from compiler.schedule.join_siblings import join_siblings
 from compiler.schedule.placement import Insert
 from compiler.schedule.plan_memory import Life, plan_memory
+from compiler.schedule.scan import body_on_stacks
 from compiler.schedule.share_storage import share_storage
 from compiler.schedule.to_loops import GroupLowering, Lowered
-from compiler.types import BatchExtent, depends_on_batch, elements
+from compiler.types import BatchExtent, Extent, depends_on_batch, elements
 
 PERSISTENT = (Role.PARAMETER, Role.STATE, Role.OPTIMIZER_STATE)
 CONTROLLED = (Role.SETTING, Role.SEED, Role.STEP)
@@ -45,8 +49,14 @@ class _Builder:
     copies: list[tuple[Value, Value, GraphOutput]] = field(default_factory=list[tuple[Value, Value, GraphOutput]])
     position: dict[int, int] = field(default_factory=dict[int, int])
     watches: dict[int, str] = field(default_factory=dict[int, str])
+    watched: bool = True  # whether what the graph gives is checked for NaN
 
     def build(self) -> Schedule:
+        """The schedule of a whole graph."""
+        return self.assemble(self.kernels())
+
+    def kernels(self) -> list[tuple[Group, Lowered | LoweredScan]]:
+        """The groups in order, each with its kernel."""
         self.position = {node_key(node): k for k, node in enumerate(self.graph.nodes)}
         for group in self.groups:
             group.nodes.sort(key=lambda n: self.position[node_key(n)])
@@ -54,11 +64,9 @@ class _Builder:
             share_storage(self.graph, self.groups, self.fuser, self.position)
             self.groups = join_siblings(self.groups, self.fuser)
         self.find_needed()
-        self.alias_insertions()
+        self.alias_in_place()
         self.alias_updates()
-        order = self.ordered()
-        lowered = [(g, self.lower(g, k)) for k, g in enumerate(order)]
-        return self.assemble(lowered)
+        return [(g, self.lower(g, k)) for k, g in enumerate(self.ordered())]
 
     # which values need storage, and whose
 
@@ -70,18 +78,26 @@ class _Builder:
                     if self.fuser.home.get(value.index) is not group:
                         self.needed.add(value.index)
                 if isinstance(node.op, Insert) or group.alone:
-                    self.needed.add(node.results[0].index)
-        self.watches = {o.value.index: o.name for o in self.graph.outputs if o.value.type.dtype.is_float}
+                    self.needed.update(result.index for result in node.results)
+        if self.watched:
+            self.watches = {o.value.index: o.name for o in self.graph.outputs if o.value.type.dtype.is_float}
 
     def storage(self, value: Value) -> Value:
         while value.index in self.aliases:
             value = self.aliases[value.index]
         return value
 
-    def alias_insertions(self) -> None:
+    def alias_in_place(self) -> None:
+        """What an insertion gives lies where its base lay, and a carry where it started."""
         for node in self.graph.nodes:
-            if isinstance(node.op, Insert):
-                self.aliases[node.results[0].index] = node.operands[0]
+            match node.op:
+                case Insert():
+                    self.aliases[node.results[0].index] = node.operands[0]
+                case Scan(scanned=scanned, carries=carries):
+                    starts = node.operands[scanned : scanned + carries]
+                    self.aliases.update((r.index, s) for r, s in zip(node.results, starts, strict=False))
+                case _:
+                    pass
 
     def alias_updates(self) -> None:
         """An updated parameter is written in place where everything else that reads it can come first."""
@@ -113,8 +129,8 @@ class _Builder:
     def writes_last(self, writer: Group, target: Value, result: Value) -> bool:
         """In its own kernel the old value must be read element for element, no later than it is overwritten."""
         producer = self.fuser.links.producers[result.index]
-        if isinstance(producer.op, Insert):
-            return False  # other parts of it are written elsewhere
+        if isinstance(producer.op, Insert | Scan):
+            return False  # other parts of it are written elsewhere, and a carry is written again and again
         lowering = self.lowering(writer, "probe")
         levels = lowering.levels
         for node in writer.nodes:
@@ -176,34 +192,67 @@ class _Builder:
             name,
         )
 
-    def lower(self, group: Group, number: int) -> Lowered:
+    def lower(self, group: Group, number: int) -> Lowered | LoweredScan:
+        node = group.nodes[0]
+        if isinstance(node.op, Scan):
+            body = body_on_stacks(node.op)
+            groups, fuser = fuse(body, self.fuser.fuse)
+            inner = _Builder(body, groups, fuser, self.batch, watched=False)
+            sources = tuple(link.source for link in self.fuser.node_links[node_key(node)])
+            return LoweredScan(node.op, sources, node.results, inner, inner.kernels())
         words = dict.fromkeys(n.op.name for n in group.nodes if n.op.name not in ("broadcast", "reshape"))
         name = f"k{number}_{'_'.join(words)[:48]}"
         if group.alone:
-            return lower_alone(group.nodes[0], self.fuser, self.storage, name)
+            return lower_alone(node, self.fuser, self.storage, name)
         return self.lowering(group, name).lower()
 
     # assembly
 
-    def assemble(self, lowered: list[tuple[Group, Lowered]]) -> Schedule:
+    def assemble(self, lowered: list[tuple[Group, Lowered | LoweredScan]]) -> Schedule:
         return _Assembly(self, lowered).run()
+
+
+@record
+class LoweredScan:
+    """A scan: the values behind its operands, its results, and the kernels of its body."""
+
+    op: Scan
+    sources: tuple[Value, ...]
+    results: tuple[Value, ...]
+    body: _Builder
+    kernels: list[tuple[Group, Lowered | LoweredScan]]
+
+
+@dataclass(slots=True)
+class _Scope:
+    """The values of one graph: their buffers, and how far those inside loops move from place to place."""
+
+    source: _Builder
+    loops: tuple[int, ...] = ()
+    numbers: dict[int, int] = field(default_factory=dict[int, int])
+    strides: dict[int, tuple[int, ...]] = field(default_factory=dict[int, tuple[int, ...]])
+
+    def strides_of(self, value: Value) -> tuple[int, ...]:
+        return self.strides.get(self.source.storage(value).index, (0,) * len(self.loops))
 
 
 @dataclass(slots=True)
 class _Assembly:
     source: _Builder
-    lowered: list[tuple[Group, Lowered]]
+    lowered: list[tuple[Group, Lowered | LoweredScan]]
     buffers: list[Buffer] = field(default_factory=list[Buffer])
-    numbers: dict[int, int] = field(default_factory=dict[int, int])
+    loops: list[Loop] = field(default_factory=list[Loop])
+    carries: set[int] = field(default_factory=set[int])  # buffers
     instances: list[Instance] = field(default_factory=list[Instance])
 
     def run(self) -> Schedule:
         graph = self.source.graph
+        scope = _Scope(self.source)
         fed: list[FedInput] = []
         fixed: dict[int, Place] = {}
         tensors = controls = 0
         for entry in graph.inputs:
-            number = self.buffer(entry.value, entry.name, entry.role)
+            number = self.buffer(scope, entry.value, entry.name, entry.role)
             if entry.role in PERSISTENT:
                 fixed[number] = Place(Arena.TENSORS, tensors)
                 tensors += 1
@@ -212,9 +261,9 @@ class _Assembly:
                 controls += 1
             else:
                 fed.append(self.fed(entry.name, entry.value, number))
-        made = [self.instance(group, part) for group, part in self.lowered]
-        once = self.once(made)
-        self.instances = [replace(i, once=True) for k, i in enumerate(made) if k in once]
+        made = self.made(scope, self.lowered)
+        once = self.once(scope, made)
+        self.instances = [replace(i, once=True, loops=(), strides=()) for k, i in enumerate(made) if k in once]
         for position, item in enumerate(fed):
             if item.batch_axis is not None:
                 self.fetch(position, item)
@@ -223,9 +272,9 @@ class _Assembly:
         for output in graph.outputs:
             if output.updates is None:
                 value = self.source.storage(output.value)
-                results.append(Result(output.name, value.type.dtype, output.value.type.shape, self.buffer(value)))
-        for value, target, output in self.source.copies:
-            self.copy_back(value, target, output)
+                number = self.buffer(scope, value)
+                results.append(Result(output.name, value.type.dtype, output.value.type.shape, number))
+        self.instances += self.copied_back(scope)
         for position, result in enumerate(results):
             self.collect(position, result)
         barriers = self.barriers()
@@ -242,14 +291,41 @@ class _Assembly:
             tuple(results),
             static,
             batch,
+            tuple(self.loops),
         )
 
-    def buffer(self, value: Value, name: str | None = None, role: Role | None = None) -> int:
-        value = self.source.storage(value)
-        if value.index not in self.numbers:
-            self.numbers[value.index] = len(self.buffers)
+    def buffer(self, scope: _Scope, value: Value, name: str | None = None, role: Role | None = None) -> int:
+        value = scope.source.storage(value)
+        if value.index not in scope.numbers:
+            scope.numbers[value.index] = len(self.buffers)
             self.buffers.append(Buffer(len(self.buffers), value.type.dtype, elements(value.type.shape), name, role))
-        return self.numbers[value.index]
+        return scope.numbers[value.index]
+
+    def made(self, scope: _Scope, lowered: list[tuple[Group, Lowered | LoweredScan]]) -> list[Instance]:
+        """The instances of kernels in order, those of a scan's body in its loop."""
+        found: list[Instance] = []
+        for group, part in lowered:
+            found += self.scan(scope, part) if isinstance(part, LoweredScan) else [self.instance(scope, group, part)]
+        return found
+
+    def scan(self, scope: _Scope, part: LoweredScan) -> list[Instance]:
+        """The instances of a scan's body. Stacks move with its loop; carries and captures stay where they are."""
+        op = part.op
+        inner = _Scope(part.body, (*scope.loops, len(self.loops)))
+        self.loops.append(Loop(op.length, op.reverse, op.stream_step))
+        emitted = zip(part.body.graph.outputs[op.carries :], part.results[op.carries :], strict=True)
+        pairs = [
+            *zip((i.value for i in part.body.graph.inputs), part.sources, strict=True),
+            *((part.body.storage(output.value), result) for output, result in emitted),
+        ]
+        for number, (own, outer) in enumerate(pairs):
+            is_still = op.scanned <= number < len(part.sources)
+            inner.numbers[own.index] = self.buffer(scope, outer)
+            step = 0 if is_still else storage_strides(own.type.shape)[0]
+            inner.strides[own.index] = (*scope.strides_of(outer), step)
+            if is_still and number < op.scanned + op.carries:
+                self.carries.add(inner.numbers[own.index])
+        return [*self.made(inner, part.kernels), *self.copied_back(inner)]
 
     def fed(self, name: str, value: Value, number: int) -> FedInput:
         shape = value.type.shape
@@ -266,32 +342,50 @@ class _Assembly:
         kernel = transfer(Walk.COLLECT, result.dtype.size, rows, count(elements(result.shape)))
         self.instances.append(Instance(kernel, (result.buffer,), (result.buffer,), (), (), data=position))
 
-    def copy_back(self, value: Value, target: Value, output: GraphOutput) -> None:
-        first, second = self.buffer(value), self.buffer(target)
-        kernel = transfer(Walk.FETCH, value.type.dtype.size, 1, count(elements(value.type.shape)), name="copy_back")
-        self.instances.append(Instance(kernel, (second, first), (first,), (second,), ()))
+    def copied_back(self, scope: _Scope) -> list[Instance]:
+        """Copies of new contents to where the old ones lay, for those that could not be written there."""
+        found: list[Instance] = []
+        for value, target, _ in scope.source.copies:
+            first, second = self.buffer(scope, value), self.buffer(scope, target)
+            kernel = transfer(Walk.FETCH, value.type.dtype.size, 1, elements(value.type.shape), name="copy_back")
+            strides = (scope.strides_of(target), scope.strides_of(value))
+            copy = Instance(kernel, (second, first), (first,), (second,), (), loops=scope.loops, strides=strides)
+            found.append(copy)
+        return found
 
-    def instance(self, group: Group, part: Lowered) -> Instance:
+    def instance(self, scope: _Scope, group: Group, part: Lowered) -> Instance:
         origins: dict[Origin, None] = {}
         for node in group.nodes:
             origins.update(dict.fromkeys(node.origins))
         arguments = tuple(
-            -1 if b.is_scratch else self.buffer(v) for b, v in zip(part.kernel.buffers, part.arguments, strict=True)
+            -1 if b.is_scratch else self.buffer(scope, v)
+            for b, v in zip(part.kernel.buffers, part.arguments, strict=True)
         )
-        reads = tuple(dict.fromkeys(self.buffer(v) for v in part.reads))
-        writes = tuple(dict.fromkeys(self.buffer(v) for v in part.writes))
-        watched, statements = part.watched, part.statements
-        return Instance(part.kernel, arguments, reads, writes, tuple(origins), watched, statements=statements)
+        strides = tuple(
+            () if b.is_scratch else scope.strides_of(v)
+            for b, v in zip(part.kernel.buffers, part.arguments, strict=True)
+        )
+        return Instance(
+            part.kernel,
+            arguments,
+            tuple(dict.fromkeys(self.buffer(scope, v) for v in part.reads)),
+            tuple(dict.fromkeys(self.buffer(scope, v) for v in part.writes)),
+            tuple(origins),
+            part.watched,
+            statements=part.statements,
+            loops=scope.loops,
+            strides=strides if scope.loops else (),
+        )
 
-    def once(self, made: list[Instance]) -> set[int]:
+    def once(self, scope: _Scope, made: list[Instance]) -> set[int]:
         """The places in `made` of what depends on nothing but tensors that stay as they are while the program runs."""
         given = {b.index for b in self.buffers if b.role is not None}
-        copied = {self.buffer(target) for _, target, _ in self.source.copies}
+        copied = {self.buffer(scope, target) for _, target, _ in self.source.copies}
         kept = {b.index for b in self.buffers if b.role in PERSISTENT} - copied - {b for i in made for b in i.writes}
-        chosen = {k for k, i in enumerate(made) if not i.watched and not depends_on_call(i.kernel)}
+        chosen = {k for k, i in enumerate(made) if not (i.watched or i.moves or depends_on_call(i.kernel))}
         while True:
             others = {b for k, i in enumerate(made) if k not in chosen for b in i.writes}
-            lasting = kept | {b for k in chosen for b in made[k].writes} - others - given
+            lasting = kept | {b for k in chosen for b in made[k].writes} - others - given - self.carries
             fitting = {k for k in chosen if {*made[k].reads, *made[k].writes} <= lasting}
             if fitting == chosen:
                 return chosen | self.fills(made)
@@ -305,18 +399,24 @@ class _Assembly:
         """
         if any(output.updates is not None for output in self.source.graph.outputs):
             return set()
-        kept = {b for i in made for b in {*i.reads} & {*i.writes}}
+        kept = {b for i in made for b in {*i.reads} & {*i.writes}} | self.carries
         return {
             k
             for k, i in enumerate(made)
-            if not i.reads and not i.watched and not draws(i.kernel) and not kept & {*i.writes}
+            if not (i.reads or i.watched or i.moves or draws(i.kernel) or kept & {*i.writes})
         }
 
     def barriers(self) -> tuple[bool, ...]:
         """A barrier stands where an instance meets what another thread may have written, or may still be reading.
 
-        None is needed behind the instances that run once: the runner sets one there.
+        None is needed behind the instances that run once: the runner sets one there. A loop whose work is shared has
+        one at the start of each step.
         """
+        starts = {
+            first
+            for first, last in spans_of_loops(self.instances)
+            if any(is_parallel(i, self.source.batch) for i in self.instances[first : last + 1])
+        }
         found: list[bool] = []
         written: dict[int, bool] = {}
         read: dict[int, bool] = {}
@@ -326,7 +426,7 @@ class _Assembly:
                 written, read = {}, {}
             wide = is_parallel(instance, self.source.batch)
             clash = any(b in written and (wide or written[b]) for b in (*instance.reads, *instance.writes))
-            clash = clash or any(b in read and (wide or read[b]) for b in instance.writes)
+            clash = clash or any(b in read and (wide or read[b]) for b in instance.writes) or number in starts
             if clash:
                 written, read = {}, {}
             found.append(clash)
@@ -343,6 +443,7 @@ class _Assembly:
             epoch += barrier
             for b in (*instance.reads, *instance.writes):
                 lives[b] = Life(lives[b].first if b in lives else epoch, epoch)
+        self.extend_over_loops(lives, barriers)
         for item in fed:
             if item.batch_axis is None:
                 lives[item.buffer] = Life(0, epoch)  # written by the caller before the first step
@@ -350,8 +451,18 @@ class _Assembly:
             lives[b] = Life(0, epoch)
         return lives
 
+    def extend_over_loops(self, lives: dict[int, Life], barriers: tuple[bool, ...]) -> None:
+        """What is used in a loop and outside, or carried by it, is needed at each of its steps."""
+        epochs = list(accumulate(barriers))
+        for first, last in spans_of_loops(self.instances):
+            inside = {b for i in self.instances[first : last + 1] for b in (*i.reads, *i.writes)}
+            outside = {b for k, i in enumerate(self.instances) if not first <= k <= last for b in (*i.reads, *i.writes)}
+            for b in inside & (outside | self.carries):
+                life = lives[b]
+                lives[b] = Life(min(life.first, epochs[first]), max(life.last, epochs[last]))
 
-def transfer(walk: Walk, size: int, rows: BatchExtent | int, columns: int, name: str = "") -> Kernel:
+
+def transfer(walk: Walk, size: int, rows: BatchExtent | int, columns: Extent, name: str = "") -> Kernel:
     """A kernel that moves rows of `columns` elements of `size` bytes between the caller's memory and a buffer."""
     return Kernel(name or f"{walk.value}_{size}", walk, rows, columns, size, (), (), ())
 

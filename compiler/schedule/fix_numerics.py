@@ -31,6 +31,7 @@ from compiler.ops.elementwise import (
 from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
+from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Fold, Window
 from compiler.schedule.access import address, axis_forms, count, linear_strides, storage_order, storage_strides, through
@@ -98,6 +99,11 @@ class _Rewriter:
                 return (self.scattered(operands[0], operands[1], node.op),)
             case Fold():
                 return (folded(self.emit, self.builder, node.op, operands[0]),)
+            case Scan(scanned=scanned, carries=carries):
+                behind = scanned + carries
+                xs = map(self.stored, operands[:scanned])
+                starts = (self.builder.emit(Copy(), o) for o in operands[scanned:behind])
+                return self.builder.emit_all(node.op, *xs, *starts, *map(self.stored, operands[behind:]))
             case CumulativeSum() | Gather():
                 return self.builder.emit_all(node.op, *(self.dense(o) for o in operands))
             case _:
@@ -253,6 +259,20 @@ class _Rewriter:
         """The value itself, or a dense copy of a view."""
         node = self.builder.definition(value)
         return self.builder.emit(Copy(), value) if node is not None and isinstance(node.op, MOVEMENTS) else value
+
+    def stored(self, value: Value) -> Value:
+        """The value itself where it lies in memory as its type says, by whatever name; otherwise a copy that does."""
+        node = self.builder.definition(value)
+        if node is None or not isinstance(node.op, (*MOVEMENTS, *SOURCES)):
+            return value
+        view = view_strides(self.builder, value)
+        if view is not None and view[2] == 0 and elements(view[0].type.shape) == elements(value.type.shape):
+            source, shape = self.builder.definition(view[0]), value.type.shape
+            wide = [axis for axis, extent in enumerate(shape) if extent != 1]
+            is_dense = all(view[1][axis] == storage_strides(shape)[axis] for axis in wide)
+            if is_dense and (source is None or not isinstance(source.op, SOURCES)):
+                return value
+        return self.builder.emit(Copy(), value)
 
     def contraction(
         self, operands: tuple[Value, ...], lhs: tuple[int, ...], rhs: tuple[int, ...], out: tuple[int, ...]

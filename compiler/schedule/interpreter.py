@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from operator import mul
 
 import numpy as np
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.op import Array
 from compiler.loops.interpreter import run_kernel, size_of
-from compiler.loops.ir import Walk
+from compiler.loops.ir import Instruction, Kernel, Random, Walk
 from compiler.ops.rules import numpy_dtype
 from compiler.ops.sources import uniform
+from compiler.schedule.build import draws
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import ALIGNMENT
 from compiler.types import BatchExtent, Shape, at_batch
@@ -26,8 +28,7 @@ def run_schedule(schedule: Schedule, inputs: Mapping[str, Array], batch: int) ->
     `inputs` holds whole arrays in the shapes of the graph's inputs.
     """
     run = _Run(schedule, inputs, batch)
-    for instance in schedule.instances:
-        run.instance(instance)
+    run.stretch(0, len(schedule.instances), ())
     tensors = [b for b, place in zip(schedule.buffers, schedule.places, strict=True) if place.arena is Arena.TENSORS]
     left = {str(b.name): run.views[b.index].reshape(inputs[str(b.name)].shape) for b in tensors}
     return {**left, **run.results}
@@ -64,11 +65,30 @@ class _Run:
             if given and str(buffer.name) in self.inputs:
                 view[:] = self.inputs[str(buffer.name)].reshape(-1)
 
-    def instance(self, instance: Instance) -> None:
-        kernel = instance.kernel
+    def stretch(self, first: int, last: int, places: tuple[int, ...]) -> None:
+        """The instances from `first` up to `last`; `places`: where the loops around them are."""
+        plan, depth = self.schedule, len(places)
+        while first < last:
+            loops = plan.instances[first].loops
+            if len(loops) == depth:
+                self.instance(plan.instances[first], places)
+                first += 1
+                continue
+            inside = plan.instances[first:last]
+            end = next((k for k, i in enumerate(inside, first) if i.loops[: depth + 1] != loops[: depth + 1]), last)
+            for place in plan.loops[loops[depth]].places():
+                self.stretch(first, end, (*places, place))
+            first = end
+
+    def instance(self, instance: Instance, places: tuple[int, ...]) -> None:
+        steps = [self.schedule.loops[loop].stream_step for loop in instance.loops]
+        kernel = with_streams(instance.kernel, sum(map(mul, places, steps)))
         views = [self.views[b] if b >= 0 else np.zeros(0, np.uint8) for b in instance.arguments]
+        if places:
+            views = [v[sum(map(mul, places, strides)) :] for v, strides in zip(views, instance.strides, strict=True)]
         if kernel.walk is Walk.FETCH and instance.data < 0:
-            views[0][:] = views[1]
+            size = size_of(kernel.columns, self.batch)
+            views[0][:size] = views[1][:size]
         elif kernel.walk is Walk.FETCH:
             item = self.schedule.inputs[instance.data]
             assert item.batch_axis is not None
@@ -78,6 +98,20 @@ class _Run:
             self.results[result.name] = logical(views[0], result.shape, self.batch)
         else:
             run_kernel(kernel, views, self.batch, uniform)
+
+
+def with_streams(kernel: Kernel, shift: int) -> Kernel:
+    """The kernel with random streams so much further on."""
+
+    def moved(instructions: tuple[Instruction, ...]) -> tuple[Instruction, ...]:
+        return tuple(
+            replace(i, stream=(i.stream + shift) % 2**32) if isinstance(i, Random) else i for i in instructions
+        )
+
+    if not shift or not draws(kernel):
+        return kernel
+    stages = tuple(replace(s, body=moved(s.body), after=moved(s.after)) for s in kernel.stages)
+    return replace(kernel, stages=stages)
 
 
 def logical(stored: Array, shape: Shape, batch: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 from compiler.graph.ir import Origin, Role
@@ -31,6 +32,19 @@ class Buffer:
 
 
 @record
+class Loop:
+    """Instances that run again for each place along a scanned axis; random streams differ by `stream_step`."""
+
+    steps: int
+    reverse: bool
+    stream_step: int
+
+    def places(self) -> range:
+        """The places along the scanned axis, in the order of the steps."""
+        return range(self.steps - 1, -1, -1) if self.reverse else range(self.steps)
+
+
+@record
 class Instance:
     """One use of a kernel: the buffer behind each of its arguments, and where it comes from.
 
@@ -38,7 +52,8 @@ class Instance:
     of the fed input (FETCH) or of the output (COLLECT). One that runs `once` depends on nothing but tensors that the
     program does not write: it runs again when those change, or the batch grows. Such instances stand first.
     `statements` has the origins of each statement of the kernel (`statements_of`); a kernel without statements does
-    nothing but what `origins` say.
+    nothing but what `origins` say. `loops` numbers the loops around it, outermost first; `strides` has, for each
+    argument, by how many elements it moves from place to place of each of these loops.
     """
 
     kernel: Kernel
@@ -50,6 +65,13 @@ class Instance:
     data: int = -1
     once: bool = False
     statements: tuple[tuple[Origin, ...], ...] = ()
+    loops: tuple[int, ...] = ()
+    strides: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def moves(self) -> bool:
+        """Whether an argument lies elsewhere at each step of a loop."""
+        return any(any(strides) for strides in self.strides)
 
 
 @record
@@ -94,3 +116,13 @@ class Schedule:
     results: tuple[Result, ...]
     static_bytes: int
     batch_bytes: int
+    loops: tuple[Loop, ...] = ()
+
+
+def spans_of_loops(instances: Sequence[Instance]) -> list[tuple[int, int]]:
+    """The first and the last instance of each loop, inner ones too; the instances of a loop stand together."""
+    spans: dict[int, tuple[int, int]] = {}
+    for number, instance in enumerate(instances):
+        for loop in instance.loops:
+            spans[loop] = (spans.get(loop, (number, number))[0], number)
+    return list(spans.values())

@@ -21,9 +21,11 @@ def print_schedule(schedule: Schedule) -> str:
     lines = [head, memory, "", "kernels"]
     once = sum(instance.once for instance in schedule.instances)
     for number, (instance, barrier) in enumerate(zip(schedule.instances, schedule.barriers, strict=True)):
+        lines.extend(_loop_lines(schedule, () if number == 0 else schedule.instances[number - 1].loops, instance.loops))
+        margin = "  " * (1 + len(instance.loops))
         if barrier or number == once > 0:
-            lines.append("  -- barrier --")
-        lines.append(f"  {_instance_line(schedule, number, instance)}")
+            lines.append(f"{margin}-- barrier --")
+        lines.append(f"{margin}{_instance_line(schedule, number, instance)}")
     lines.extend(["", "buffers"])
     lines.extend(f"  {_buffer_line(schedule, index)}" for index in buffers_in_use(schedule.instances))
     return "\n".join(lines) + "\n"
@@ -43,6 +45,16 @@ def schedule_to_json(schedule: Schedule) -> dict[str, Json]:
         "instances": instances,
         "buffers": buffers,
     }
+
+
+def _loop_lines(schedule: Schedule, before: tuple[int, ...], now: tuple[int, ...]) -> list[str]:
+    """A line for each loop that begins between two instances."""
+    same = next((k for k, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), min(len(before), len(now)))
+    lines: list[str] = []
+    for depth, number in enumerate(now[same:], same + 1):
+        loop = schedule.loops[number]
+        lines.append(f"{'  ' * depth}{loop.steps} times{', backward' if loop.reverse else ''}:")
+    return lines
 
 
 def buffers_in_use(instances: Sequence[Instance]) -> list[int]:
@@ -112,6 +124,7 @@ def _instance_to_json(schedule: Schedule, instance: Instance, barrier: bool) -> 
         "domain": print_domain(instance.kernel),
         "barrier": barrier,
         "once": instance.once,
+        "loops": [schedule.loops[loop].steps for loop in instance.loops],
         "reads": list(instance.reads),
         "writes": list(instance.writes),
         "transfers": transferred(schedule, instance),

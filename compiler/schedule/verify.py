@@ -9,7 +9,7 @@ from compiler.diagnostics import CompilerBug
 from compiler.loops.ir import Access, Load, Store, Walk
 from compiler.loops.verify import verify_kernel
 from compiler.schedule.build import is_parallel
-from compiler.schedule.ir import Arena, Instance, Schedule
+from compiler.schedule.ir import Arena, Instance, Schedule, spans_of_loops
 from compiler.schedule.plan_memory import ALIGNMENT, Life, size_in_arena
 from compiler.schedule.printer import print_schedule
 
@@ -116,12 +116,18 @@ class _Check:
         return {item.buffer for item in self.schedule.inputs if item.batch_axis is None}
 
     def check_barriers(self) -> None:
-        """Between two barriers, threads may only share what none of them writes."""
+        """Between two barriers, threads may only share what none of them writes. Each loop is gone through twice."""
+        self.check_stretch(list(range(len(self.schedule.instances))))
+        for begin, last in spans_of_loops(self.schedule.instances):
+            self.check_stretch([*range(begin, last + 1)] * 2)
+
+    def check_stretch(self, numbers: list[int]) -> None:
         readers: dict[int, bool] = {}
         writers: dict[int, bool] = {}
         first = sum(i.once for i in self.schedule.instances)
-        for number, (instance, barrier) in enumerate(zip(self.schedule.instances, self.schedule.barriers, strict=True)):
-            if barrier or number == first:
+        for number in numbers:
+            instance = self.schedule.instances[number]
+            if self.schedule.barriers[number] or number == first:
                 readers, writers = {}, {}
             wide = is_parallel(instance, self.batch)
             for buffer in (*instance.reads, *instance.writes):
@@ -138,10 +144,25 @@ class _Check:
         for instance, epoch in zip(self.schedule.instances, self.epochs, strict=True):
             for buffer in (*instance.reads, *instance.writes):
                 lives[buffer] = Life(lives[buffer].first if buffer in lives else epoch, epoch)
+        for begin, last in spans_of_loops(self.schedule.instances):
+            self.extend(lives, begin, last)
         lasting = {b for i in self.schedule.instances if i.once for b in i.writes}
         for buffer in self.static_inputs() | lasting:
             lives[buffer] = Life(0, self.epochs[-1] if self.epochs else 0)
         return lives
+
+    def extend(self, lives: dict[int, Life], begin: int, last: int) -> None:
+        """Over a whole loop lives what is used outside too, and what a step reads before it writes it."""
+        written: set[int] = set()
+        carried: set[int] = set()
+        for instance in self.schedule.instances[begin : last + 1]:
+            carried |= {*instance.reads} - written
+            written |= {*instance.writes}
+        span = Life(self.epochs[begin], self.epochs[last])
+        for buffer in written | carried:
+            life = lives[buffer]
+            if buffer in carried or life.first < span.first or life.last > span.last:
+                lives[buffer] = Life(min(life.first, span.first), max(life.last, span.last))
 
     def check_memory(self) -> None:
         """Buffers lie in their arena, aligned, and apart from all that are in use between the same barriers."""

@@ -15,8 +15,10 @@ from compiler.interface import Results, Tensors
 from compiler.targets.cpu.manifest import (
     BATCH_ARENA,
     CONTROL_ARENA,
+    END,
     FIRST_TENSOR,
     FLAGS,
+    LOOP,
     SCRATCH_ARENA,
     STATIC_ARENA,
     InputSlot,
@@ -27,6 +29,7 @@ from compiler.targets.cpu.outlet import Outlet
 from compiler.targets.cpu.runner import (
     ABI_VERSION,
     ENTRY_SLOTS,
+    LAST_OF_LOOP,
     PARALLEL,
     PROGRAM_SLOTS,
     SCRATCH_BYTES,
@@ -67,6 +70,7 @@ class NativeExecutable:
         self._capacity = self._filled = 0  # the most rows that there is room for, and that what runs once has filled
         self._entries = self._entry_table(address)
         self._relocations = self._relocation_table(flags_offset)
+        self._advances = np.array(manifest.advances or [()], np.int64)
         self._program = np.zeros(PROGRAM_SLOTS, np.int64)
         self._program[:] = (
             ABI_VERSION,
@@ -78,6 +82,9 @@ class NativeExecutable:
             manifest.scratch_bytes,
             manifest.flush,
             manifest.once,
+            self._advances.ctypes.data,
+            self._advances.shape[1],
+            max((e.arguments for e in manifest.entries), default=0),
         )
         slots = FIRST_TENSOR + len(manifest.tensors)
         self._input_slots = range(slots, slots + len(manifest.inputs))
@@ -113,14 +120,16 @@ class NativeExecutable:
         for row, entry in zip(table, self.manifest.entries, strict=False):
             extent = entry.extent
             base, slope = (0, extent.multiple) if isinstance(extent, BatchExtent) else (extent, 0)
-            row[:7] = (
-                addresses[entry.function],
+            is_mark = entry.function in (LOOP, END)
+            row[:] = (
+                0 if is_mark else addresses[entry.function],
                 entry.first_argument,
                 base,
                 slope,
                 entry.chunk,
                 entry.factor,
-                entry.flags,
+                LAST_OF_LOOP if entry.function == END else entry.flags,
+                entry.arguments,
             )
         return table
 

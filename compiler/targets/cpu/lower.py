@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from typing import TypeAlias
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Graph, Role
 from compiler.loops.ir import Instruction, Kernel, Literal, Random, Store, Walk
 from compiler.record import record
-from compiler.schedule.access import count
 from compiler.schedule.build import CONTROLLED, PERSISTENT, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.targets.cpu.emit import emit, rows_items
@@ -43,13 +42,25 @@ from compiler.targets.cpu.manifest import (
     TensorSpec,
 )
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, SEED, SETTINGS, STEP
+from compiler.targets.cpu.step_table import StepTable
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import tile_shape
 from compiler.types import BatchExtent, DType, Extent
 
-Call: TypeAlias = tuple[str, Items, int]  # a function, its items, and its first argument
 CONTROL = (CONTROL_ARENA, 0, 0)
 PLAIN_NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"))  # better known to the code than shared
+
+
+@record
+class Call:
+    """A function, its items, its arguments, and the loops around it; one `is_once` lasts over steps."""
+
+    symbol: str
+    items: Items
+    first: int
+    arguments: int
+    loops: tuple[int, ...]
+    is_once: bool = False
 
 
 @record
@@ -76,6 +87,11 @@ class _Lowering:
         self.watched: list[str] = []
         self.scratch, self.scratch_batch, self.shared = 64, 0, 0
         self.lasting_bytes = 0  # panels that stay packed, behind everything else in the static arena
+        self.advances: list[tuple[int, ...]] = []
+        self.written: dict[int, set[int]] = {}  # the buffers that each loop writes
+        for instance in plan.instances:
+            for loop in instance.loops:
+                self.written.setdefault(loop, set()).update(instance.writes)
         later = {b for i in plan.instances if not i.once for b in i.writes}
         once = {b for i in plan.instances if i.once for b in i.writes}
         self.lasting = ({b.index for b in plan.buffers if b.role in PERSISTENT} | once) - later
@@ -87,22 +103,29 @@ class _Lowering:
 
     def run(self) -> Lowered:
         once: list[Entry] = []
-        entries: list[Entry] = []
+        table = StepTable(self.plan.loops)
         instances: list[tuple[str, Instance]] = []
         for instance, barrier in zip(self.plan.instances, self.plan.barriers, strict=True):
             parallel = is_parallel(instance, self.batch)
-            for (symbol, items, first), lasts, meets in self.calls(instance):
-                number = self.functions.setdefault(symbol, len(self.functions))
+            for call, meets in self.calls(instance):
+                number = self.functions.setdefault(call.symbol, len(self.functions))
                 flags = BARRIER * (barrier or meets) | PARALLEL * parallel
-                entry = Entry(number, first, items.extent, items.chunk, items.factor, flags)
-                (once if lasts or instance.once else entries).append(entry)
-                instances.append((symbol, instance))
+                moved = call.arguments if call.loops else 0
+                extent, chunk, factor = call.items.extent, call.items.chunk, call.items.factor
+                entry = Entry(number, call.first, extent, chunk, factor, flags, moved)
+                if call.is_once or instance.once:
+                    once.append(entry)
+                elif len(call.loops) < len(instance.loops):
+                    table.add_before(entry, instance.loops[: len(call.loops) + 1])
+                else:
+                    table.add(entry, call.loops)
+                instances.append((call.symbol, instance))
         floats = {b.dtype for b in self.plan.buffers if b.dtype.is_float}
         manifest = Manifest(
             self.plan.name,
             self.batch,
             tuple(self.functions),
-            (*once, *entries),
+            (*once, *table.entries(len(once))),
             len(once),
             tuple(self.relocations),
             tensor_specs(self.graph),
@@ -118,6 +141,7 @@ class _Lowering:
             self.shared,
             DType.F64 not in floats,
             next((i.value.type.dtype for i in self.graph.inputs if i.role is Role.SETTING), DType.F32),
+            self.advance_table(),
         )
         return Lowered(manifest, self.texts, tuple(instances))
 
@@ -141,19 +165,35 @@ class _Lowering:
         is_bound = self.bound.get(item.buffer) == slot
         return ResultSlot(item.name, item.dtype, item.shape, self.plan.places[item.buffer].offset if is_bound else None)
 
-    def calls(self, instance: Instance) -> list[tuple[Call, bool, bool]]:
-        """The calls of an instance; for each, whether its effect lasts, and whether it needs a barrier of its own."""
+    def calls(self, instance: Instance) -> list[tuple[Call, bool]]:
+        """The calls of an instance; for each, whether it needs a barrier of its own."""
         if instance.kernel.walk in (Walk.FETCH, Walk.COLLECT):
-            return [(self.transfer(instance), False, False)]
-        code = self.code(instance)
+            return [(self.transfer(instance), False)]
+        level = self.level_of_panels(instance)
+        code = self.code(instance, keeps=level < len(instance.loops))
         panels = (SHARED_ARENA, 0, 0)
         if code.lasts:
             panels = (STATIC_ARENA, self.plan.static_bytes + self.lasting_bytes, 0)
             self.lasting_bytes += -(-code.shared_bytes // 64) * 64
-        calls = [(self.call(instance, code, panels), False, code.before is not None and not code.lasts)]
+        calls = [(self.call(instance, code, panels), code.before is not None and not code.lasts)]
         if code.before is not None:
-            calls.insert(0, (self.call(instance, code.before, panels), code.lasts, True))
+            before = self.call(instance, code.before, panels)
+            loops = instance.loops[: max(level, 0)] if code.lasts else instance.loops
+            calls.insert(0, (replace(before, loops=loops, is_once=code.lasts and level < 0), True))
         return calls
+
+    def level_of_panels(self, instance: Instance) -> int:
+        """In how many of its loops the right operand of a product changes; -1 where it is the same for all steps."""
+        contract = instance.kernel.contraction
+        if contract is None:
+            return len(instance.loops)
+        buffer, strides = instance.arguments[contract.rhs], ()
+        if instance.strides:
+            strides = instance.strides[contract.rhs]
+        changing = [k for k, loop in enumerate(instance.loops) if buffer in self.written[loop] or strides[k]]
+        if changing:
+            return changing[-1] + 1
+        return -1 if buffer in self.lasting else 0
 
     def transfer(self, instance: Instance) -> Call:
         """The runner's function that moves an instance's rows, its items, and its first argument."""
@@ -162,25 +202,29 @@ class _Lowering:
         if kernel.walk is Walk.FETCH and kernel.name.startswith("copy"):
             target, source = instance.arguments
             self.relocations += [self.pointer(target), self.pointer(source), self.bytes_of(kernel)]
-            return "dlc_copy", Items(1), first
+            self.move(instance, {first: 0, first + 1: 1}, ())
+            return Call("dlc_copy", Items(1), first, 3, instance.loops)
         if kernel.walk is Walk.FETCH:
             given = (INPUT, instance.data, 0)
             stride = (INPUT, len(self.plan.inputs) + instance.data, 0)
             self.relocations += [self.pointer(instance.arguments[0]), given, self.bytes_of(kernel), stride, CONTROL]
-            return "dlc_fetch", Items(kernel.rows), first
+            return Call("dlc_fetch", Items(kernel.rows), first, 4, ())
         given = (OUTPUT, instance.data, 0)
         rows = number(kernel.rows)
         self.relocations += [self.pointer(instance.arguments[0]), given, self.bytes_of(kernel), rows, CONTROL]
-        return "dlc_collect", Items(kernel.rows), first
+        return Call("dlc_collect", Items(kernel.rows), first, 5, ())
 
     def call(self, instance: Instance, code: KernelCode, panels: tuple[int, int, int]) -> Call:
         """A part of an instance's code; packed panels lie at `panels`."""
         first = len(self.relocations)
         kernel = instance.kernel
         streams = [i.stream for s in kernel.stages for i in (*s.body, *s.after) if isinstance(i, Random)]
+        moved: dict[int, int] = {}  # positions of arguments by the number of their relocation
+        drawn: list[int] = []
         for argument in code.arguments:
             match argument:
                 case BufferPointer(position=position):
+                    moved[len(self.relocations)] = position
                     self.relocations.append(self.pointer(instance.arguments[position]))
                 case ExtentNumber(extent=extent):
                     self.relocations.append(number(extent))
@@ -193,21 +237,46 @@ class _Lowering:
                 case SharedPointer():
                     self.relocations.append(panels)
                 case StreamNumber(position=position):
+                    drawn.append(len(self.relocations))
                     self.relocations.append((LITERAL, streams[position], 0))
                 case FlagPointer():
                     self.relocations.append((FLAGS, len(self.watched), 0))
                     self.watched.append(instance.watched[argument.position])
         items = rows_items(kernel) if kernel.walk is Walk.ROWS else code.items
-        return symbol_of(code.text), items, first
+        self.move(instance, moved, drawn)
+        return Call(symbol_of(code.text), items, first, len(self.relocations) - first, instance.loops)
 
-    def code(self, instance: Instance) -> KernelCode:
-        """The code of an instance, made once for all of the same kernel. Its symbol is the hash of its text."""
-        contract = instance.kernel.contraction
-        lasts = contract is not None and instance.arguments[contract.rhs] in self.lasting
+    def move(self, instance: Instance, moved: Mapping[int, int], drawn: Sequence[int]) -> None:
+        """Let the arguments of an instance follow the loops around it: a loop that runs backward starts at its end."""
+        self.advances += [()] * (len(self.relocations) - len(self.advances))
+        if not instance.loops:
+            return
+        loops = [self.plan.loops[number] for number in instance.loops]
+        steps = {k: [loop.stream_step for loop in loops] for k in drawn}
+        for k, position in moved.items():
+            buffer = self.plan.buffers[instance.arguments[position]]
+            steps[k] = [stride * buffer.dtype.size for stride in instance.strides[position]]
+        for k, by_place in steps.items():
+            kind, base, slope = self.relocations[k]
+            start = sum(step * loop.places()[0] for step, loop in zip(by_place, loops, strict=True) if loop.steps)
+            self.relocations[k] = (kind, base + start, slope)
+            self.advances[k] = tuple(-s if loop.reverse else s for s, loop in zip(by_place, loops, strict=True))
+
+    def advance_table(self) -> tuple[tuple[int, ...], ...]:
+        """A line for each relocation, as wide as loops are deep; nothing where there are none."""
+        deepest = max((len(i.loops) for i in self.plan.instances), default=0)
+        self.advances += [()] * (len(self.relocations) - len(self.advances))
+        return tuple((*line, *(0,) * (deepest - len(line))) for line in self.advances) if deepest else ()
+
+    def code(self, instance: Instance, keeps: bool) -> KernelCode:
+        """The code of an instance, made once for all of the same kernel. Its symbol is the hash of its text.
+
+        `keeps`: the right operand of a product is the same for more than one call.
+        """
         anonymous, free = without_identity(instance.kernel)
-        key = (anonymous, free, lasts)
+        key = (anonymous, free, keeps)
         if key not in self.codes:
-            code = emit(anonymous, self.machine, self.batch, free, lasts)
+            code = emit(anonymous, self.machine, self.batch, free, keeps)
             for part in (code.before, code):
                 if part is not None:
                     symbol = symbol_of(part.text)
@@ -221,7 +290,8 @@ class _Lowering:
     def bytes_of(self, kernel: Kernel) -> tuple[int, int, int]:
         size = kernel.outer  # a transfer keeps the size of its elements there
         assert isinstance(size, int)
-        return (LITERAL, count(kernel.columns) * size, 0)
+        kind, base, slope = number(kernel.columns)
+        return (kind, base * size, slope * size)
 
     def pointer(self, buffer: int) -> tuple[int, int, int]:
         if buffer in self.bound:

@@ -7,6 +7,7 @@ from compiler.record import record
 from compiler.types import DType, Extent
 
 CONTROL_ARENA, STATIC_ARENA, BATCH_ARENA, SCRATCH_ARENA, SHARED_ARENA, FIRST_TENSOR = range(6)
+LOOP, END = -1, -2  # in place of a function, where the entries of a loop begin, and behind them
 FLAGS = -4  # kind of a relocation to a flag byte, resolved when the control arena is laid out
 
 
@@ -51,7 +52,8 @@ class ResultSlot:
 class Entry:
     """One line of the step table; `function` is an index into the manifest's functions.
 
-    It has `ceil(extent / chunk) * factor` items.
+    It has `ceil(extent / chunk) * factor` items. Inside loops, its `arguments` move; elsewhere none do. A LOOP has its
+    number of steps as its extent, and its END's place as its first argument; an END has the same, and its LOOP's place.
     """
 
     function: int
@@ -60,6 +62,7 @@ class Entry:
     chunk: int
     factor: int
     flags: int
+    arguments: int = 0
 
 
 @record
@@ -67,7 +70,8 @@ class Manifest:
     """A program. The arena slots are those named above, then one for each tensor, each input and each result.
 
     The first `once` entries need not run again while the tensors stay as they are. `batch` is the nominal one: kernels
-    may read, and never use, the rows up to it.
+    may read, and never use, the rows up to it. Where there are loops, `advances` has a line for each relocation: by how
+    much its word grows with each step of each of the loops around it, the outermost first.
     """
 
     name: str
@@ -89,3 +93,4 @@ class Manifest:
     shared_bytes: int
     flush: bool
     setting_dtype: DType
+    advances: tuple[tuple[int, ...], ...] = ()

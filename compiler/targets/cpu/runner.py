@@ -16,12 +16,15 @@ SETTINGS = 16  # first slot of the run-time settings
 
 # i64 slots of the program block (`abi`)
 SCRATCH_BYTES = 6  # slot of the program block
-# version, entries and their count, relocations and theirs, arguments' offset, scratch, flush, entries that run once
-PROGRAM_SLOTS = 9
-ENTRY_SLOTS = 8  # function, first argument, items: base, slope, chunk, factor; flags, reserved
+# version, entries and their count, relocations and theirs, arguments' offset, scratch, flush, entries that run once,
+# advances, how many stand in a line of them, the most arguments that move
+PROGRAM_SLOTS = 12
+# function, first argument, items: base, slope, chunk, factor; flags, arguments that move. A mark of a loop has no
+# function; it has the line of the other mark, and the steps
+ENTRY_SLOTS = 8
 RELOCATION_SLOTS = 3  # kind, base, slope
 LITERAL, INPUT, OUTPUT = -1, -2, -3  # kinds of relocation; from 0 on, the number of an arena
-BARRIER, PARALLEL = 1, 2  # flags of an entry
+BARRIER, PARALLEL, LAST_OF_LOOP = 1, 2, 4  # flags of an entry
 
 # byte offsets in the synchronisation block; each word has a cache line of its own
 ARRIVED, GENERATION, SLEEPERS, BUDGET, JOB, JOB_SLEEPERS, JOB_BUDGET, QUIT, JOB_FIELDS = (64 * k for k in range(9))
@@ -246,9 +249,18 @@ entry:
   %threads.wide = zext i32 %threads to i64
   %scratch.offset = mul i64 %thread.wide, %scratch.size
   %scratch = getelementptr i8, ptr %scratches, i64 %scratch.offset
+  %advances.at = getelementptr i64, ptr %abi, i64 9
+  %advances = load ptr, ptr %advances.at, align 8
+  %width.at = getelementptr i64, ptr %abi, i64 10
+  %width = load i64, ptr %width.at, align 8
+  %most.at = getelementptr i64, ptr %abi, i64 11
+  %most = load i64, ptr %most.at, align 8
+  %counters = alloca i64, i64 %width, align 8
+  %moved = alloca i64, i64 %most, align 8
   br label %head
 head:
   %i = phi i64 [ %from, %entry ], [ %i.next, %next ]
+  %depth = phi i64 [ 0, %entry ], [ %depth.next, %next ]
   %more = icmp slt i64 %i, %to
   br i1 %more, label %body, label %done
 body:
@@ -259,6 +271,32 @@ body:
   %first = load i64, ptr %first.at, align 8
   %base.at = getelementptr i64, ptr %function.at, i64 2
   %base = load i64, ptr %base.at, align 8
+  %is.mark = icmp eq ptr %function, null
+  br i1 %is.mark, label %mark, label %kernel
+mark:
+  %kind.at = getelementptr i64, ptr %function.at, i64 6
+  %kind = load i64, ptr %kind.at, align 8
+  %is.end = icmp ne i64 %kind, 0
+  br i1 %is.end, label %repeat, label %enter
+enter:
+  %counter.new = getelementptr i64, ptr %counters, i64 %depth
+  store i64 0, ptr %counter.new, align 8
+  %deeper = add i64 %depth, 1
+  %is.empty = icmp sle i64 %base, 0
+  %enter.depth = select i1 %is.empty, i64 %depth, i64 %deeper
+  %enter.from = select i1 %is.empty, i64 %first, i64 %i
+  br label %next
+repeat:
+  %outer = sub i64 %depth, 1
+  %counter.at = getelementptr i64, ptr %counters, i64 %outer
+  %counter = load i64, ptr %counter.at, align 8
+  %counter.next = add i64 %counter, 1
+  store i64 %counter.next, ptr %counter.at, align 8
+  %again = icmp slt i64 %counter.next, %base
+  %repeat.depth = select i1 %again, i64 %depth, i64 %outer
+  %repeat.from = select i1 %again, i64 %first, i64 %i
+  br label %next
+kernel:
   %slope.at = getelementptr i64, ptr %function.at, i64 3
   %slope = load i64, ptr %slope.at, align 8
   %chunk.at = getelementptr i64, ptr %function.at, i64 4
@@ -298,13 +336,47 @@ go:
   %begin = phi i64 [ %low, %split ], [ 0, %alone ]
   %end = phi i64 [ %high, %split ], [ %all, %alone ]
   %has.work = icmp slt i64 %begin, %end
-  br i1 %has.work, label %call, label %next
-call:
+  br i1 %has.work, label %prepare, label %next
+prepare:
   %place = getelementptr i64, ptr %arguments, i64 %first
-  call void %function(ptr %place, i64 %begin, i64 %end, ptr %scratch)
+  %moving.at = getelementptr i64, ptr %function.at, i64 7
+  %moving = load i64, ptr %moving.at, align 8
+  %moves = icmp ne i64 %moving, 0
+  br i1 %moves, label %argument, label %call
+argument:
+  %k = phi i64 [ 0, %prepare ], [ %k.next, %settled ]
+  %word.at = getelementptr i64, ptr %place, i64 %k
+  %word = load i64, ptr %word.at, align 8
+  %number = add i64 %first, %k
+  %line = mul i64 %number, %width
+  br label %level
+level:
+  %d = phi i64 [ 0, %argument ], [ %d.next, %level ]
+  %sum = phi i64 [ %word, %argument ], [ %sum.next, %level ]
+  %steps.at = getelementptr i64, ptr %counters, i64 %d
+  %steps = load i64, ptr %steps.at, align 8
+  %advance.place = add i64 %line, %d
+  %advance.at = getelementptr i64, ptr %advances, i64 %advance.place
+  %advance = load i64, ptr %advance.at, align 8
+  %way = mul i64 %steps, %advance
+  %sum.next = add i64 %sum, %way
+  %d.next = add i64 %d, 1
+  %inner = icmp slt i64 %d.next, %depth
+  br i1 %inner, label %level, label %settled
+settled:
+  %moved.at = getelementptr i64, ptr %moved, i64 %k
+  store i64 %sum.next, ptr %moved.at, align 8
+  %k.next = add i64 %k, 1
+  %others = icmp slt i64 %k.next, %moving
+  br i1 %others, label %argument, label %call
+call:
+  %given = phi ptr [ %place, %prepare ], [ %moved, %settled ]
+  call void %function(ptr %given, i64 %begin, i64 %end, ptr %scratch)
   br label %next
 next:
-  %i.next = add i64 %i, 1
+  %from.here = phi i64 [ %enter.from, %enter ], [ %repeat.from, %repeat ], [ %i, %go ], [ %i, %call ]
+  %depth.next = phi i64 [ %enter.depth, %enter ], [ %repeat.depth, %repeat ], [ %depth, %go ], [ %depth, %call ]
+  %i.next = add i64 %from.here, 1
   br label %head
 done:
   ret void
