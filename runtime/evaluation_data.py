@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.diagnostics import UsageError
-from runtime.data.loading import load_evaluation_data, load_training_data, source_at
+from runtime.data.loading import load_evaluation_data, load_training_data
+from runtime.data.reading import source_at
 from runtime.data.part import Part
 from runtime.jobs import load_data
 from runtime.model import training_of
@@ -37,7 +38,7 @@ def evaluation_data(trained: Trained, path: Path | None, part: str | None) -> Ev
         loaded = load_evaluation_data(trained.program.inputs, source, trained.preparation)
         return EvaluationData(str(path), loaded.part, loaded.notes, trained.training_rows)
     data = load_training_data(trained.program.inputs, source, None, None, plan.seed)
-    if data.preparation.scales or data.preparation.fills or data.preparation.vocabularies:
+    if not data.preparation.is_plain:
         raise UsageError(
             f"{path} must be prepared as the training data was, which a weights file does not say",
             "name the run instead of the model file",
@@ -47,7 +48,8 @@ def evaluation_data(trained: Trained, path: Path | None, part: str | None) -> Ev
 
 def _part_of_training(trained: Trained, part: str | None) -> EvaluationData:
     choices = trained.choices
-    data = load_data(trained.program, Path(choices.data) if choices is not None and choices.data is not None else None)
+    path = Path(choices.data) if choices is not None and choices.data is not None else None
+    data = load_data(trained.program, path, trained.preparation)
     parts = {"test": data.test, "validation": data.validation, "train": data.train}
     if part is None:
         part = next(name for name, rows in parts.items() if rows is not None)

@@ -9,8 +9,10 @@ from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Options, Program, Tensors
 from runtime.averages import averages_of
-from runtime.data.loading import LoadedData, load_training_data, source_at
+from runtime.data.loading import LoadedData, load_training_data
+from runtime.data.reading import source_at
 from runtime.data.part import Part
+from runtime.data.preparation import Preparation
 from runtime.evaluation import Evaluator
 from runtime.model import length_of, parameter_count, rate_names, resolved_settings, runtime_settings, training_of
 from runtime.phases import compiled_step, kind_at
@@ -31,13 +33,16 @@ class Parts:
     test: Part | None = None
 
 
-def load_data(program: Program, path: Path | None) -> LoadedData:
-    """The data that `train` names, or that lies at `path`. Raises UsageError where there is neither."""
+def load_data(program: Program, path: Path | None, known: Preparation | None = None) -> LoadedData:
+    """The data that `train` names, or that lies at `path`, with the tokenizers of a training that is `known`.
+
+    Raises UsageError where there is neither.
+    """
     plan = training_of(program)
     source = plan.data if path is None else source_at(path, plan.data)
     if source is None:
         raise UsageError(f"{program.model} has no data to train on", "give --data PATH, or `data = …` in `train`")
-    return load_training_data(program.inputs, source, plan.validation, plan.test, plan.seed)
+    return load_training_data(program.inputs, source, plan.validation, plan.test, plan.seed, known)
 
 
 def compile_ahead(program: Program, parts: Parts, options: Options, step: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ def in_precision(part: Part, dtype: str) -> Part:
     if dtype != "f64":
         return part
     wide = {name: a.astype(in_dtype(a.dtype, dtype), copy=False) for name, a in part.arrays.items()}
-    return Part(wide, part.rows)
+    return replace(part, arrays=wide)
 
 
 def in_dtype(element: np.dtype[Any], dtype: str) -> np.dtype[Any]:

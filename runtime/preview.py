@@ -11,7 +11,7 @@ import numpy as np
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Array, Options, Program
-from runtime.data.batching import epoch_order
+from runtime.data.batching import rows_of_epoch
 from runtime.data.loading import LoadedData
 from runtime.data.preparation import Preparation
 from runtime.jobs import load_data
@@ -37,14 +37,14 @@ def preview(program: Program, path: Path | None, epoch: int, sample: int, option
     plan = training_of(program)
     data = load_data(program, path)
     part = in_precision(data.train, options.dtype)
-    found = np.flatnonzero(part.rows == sample)
+    batch = min(plan.batch, len(part.rows))
+    order = rows_of_epoch(part, plan.seed, epoch - 1, batch)
+    found = np.flatnonzero(order == sample)
     if len(found) == 0:
         raise UsageError(f"training has no sample {sample}", _where(data, sample))
-    batch = min(plan.batch, len(part.rows))
-    order = epoch_order(len(part.rows), plan.seed, epoch - 1)
-    place = int(np.flatnonzero(order == found[0])[0])
+    place = int(found[0])
     # The whole batch: what is mixed in comes from those beside it.
-    rows = part.rows[order[place // batch * batch :][:batch]]
+    rows = order[place // batch * batch :][:batch]
     values = {name: array[sample] for name, array in part.arrays.items()}
     changed: dict[str, Array] = {}
     if program.augmentation is not None:

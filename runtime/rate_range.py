@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.driver import Array, Program
-from runtime.data.batching import epoch_order
+from runtime.data.batching import rows_of_epoch
 from runtime.interruption import Interruption
 from runtime.model import rate_names
 from runtime.samples import at_epoch
@@ -121,7 +121,7 @@ class _Steps:
         job = self._job
         epoch, in_epoch = divmod(step, job.length.steps_per_epoch)
         if in_epoch == 0:
-            self._order = job.train.rows[epoch_order(len(job.train.rows), job.seed, epoch)]
+            self._order = rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
         rows = self._order[in_epoch * job.length.batch : (in_epoch + 1) * job.length.batch]
         data = at_epoch(job.train.arrays, epoch)
         results = job.step.run(job.tensors, data, rows, job.length.batch, step, job.seed, {**job.settings, **rates})

@@ -27,6 +27,7 @@ from runtime.trained import (
     choices_of,
     program_of,
     put_weights,
+    saved_preparation,
     with_data,
 )
 from runtime.training import Job
@@ -109,7 +110,8 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     _refuse_changed_text(directory, file)
     program = program_of(directory, choices, overrides)
     options = replace(options, dtype=choices.dtype, target=choices.target)
-    data = load_data(program, None if choices.data is None else Path(choices.data))
+    path = None if choices.data is None else Path(choices.data)
+    data = load_data(program, path, saved_preparation(directory))
     _refuse_changed_data(directory, data)
     found = newest_checkpoint(directory.checkpoints)
     parts = Parts(data.train, data.validation, data.test)

@@ -14,7 +14,7 @@ import numpy as np
 from compiler.diagnostics import DlcError
 from compiler.driver import Array, EarlyStop, Executable, Plateau, Results, Tensors
 from runtime.averages import averaged, begin_averages, take_averages
-from runtime.data.batching import epoch_order
+from runtime.data.batching import rows_of_epoch
 from runtime.data.part import Part
 from runtime.evaluation import Evaluator
 from runtime.interruption import Interruption
@@ -153,8 +153,8 @@ class _Training:
     def _rows_of_epoch(self) -> Array:
         epoch = self._position.step // self._job.length.steps_per_epoch
         if self._order is None or self._order[0] != epoch:
-            rows = self._job.train.rows
-            self._order = epoch, rows[epoch_order(len(rows), self._job.seed, epoch)]
+            job = self._job
+            self._order = epoch, rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
         return self._order[1]
 
     def _report(self, samples_per_second: float) -> None:

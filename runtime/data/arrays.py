@@ -45,11 +45,17 @@ def array_for(spec: InputSpec, fields: Mapping[str, Field], preparation: Prepara
     names = preparation.columns[spec.name]
     if not preparation.table:
         return np.ascontiguousarray(_whole_field(spec, names[0], fields[names[0]], preparation, notes))
-    rows = len(fields[names[0]].values)
-    array: Array = np.empty((rows, len(names)), dtype_of(spec))
+    array = columns_for(spec, fields, preparation)
+    return array.reshape(len(array), *row_shape(spec))
+
+
+def columns_for(spec: InputSpec, fields: Mapping[str, Field], preparation: Preparation) -> Array:
+    """The columns of a table [rows, columns] that feed an input or target. Raises DataError."""
+    names = preparation.columns[spec.name]
+    array: Array = np.empty((len(fields[names[0]].values), len(names)), dtype_of(spec))
     for position, name in enumerate(names):
         array[:, position] = _column(spec, name, fields[name], preparation)
-    return array.reshape(rows, *row_shape(spec))
+    return array
 
 
 def _whole_field(spec: InputSpec, name: str, field: Field, preparation: Preparation, notes: list[str]) -> Array:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from runtime.data.part import Part
 from runtime.data.specs import Array
 
-_EPOCHS, _SPLITS = 0, 1
+_EPOCHS, _SPLITS, _SHIFTS, _BATCHES = range(4)
+_POOL = 64  # batches among whose rows those of similar length are put together
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> Array:
@@ -18,14 +20,36 @@ def epoch_order(rows: int, seed: int, epoch: int) -> Array:
     return _permutation(rows, seed, epoch, _EPOCHS)
 
 
+def rows_of_epoch(part: Part, seed: int, epoch: int, batch: int) -> Array:
+    """The rows (i64) of a part in the order in which epoch `epoch` takes them, `batch` at a time."""
+    rows = part.rows[epoch_order(len(part.rows), seed, epoch)]
+    if part.slack:
+        rows = rows + int(_words(1, seed, epoch, _SHIFTS)[0]) % (part.slack + 1)
+    if part.lengths is not None:
+        rows = _bucketed(rows, part.lengths, batch, seed, epoch)
+    return rows
+
+
+def _bucketed(rows: Array, lengths: Array, batch: int, seed: int, epoch: int) -> Array:
+    """The rows in batches of similar length, which come in any order; a short batch is the last."""
+    pools = [rows[first : first + _POOL * batch] for first in range(0, len(rows), _POOL * batch)]
+    ordered = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
+    full = len(rows) // batch
+    batches = ordered[: full * batch].reshape(full, batch)[_permutation(full, seed, epoch, _BATCHES)]
+    return np.concatenate([batches.reshape(-1), ordered[full * batch :]])
+
+
 def split_order(rows: int, seed: int) -> Array:
     """The order (i64) from which the validation and test parts are cut; independent of every `epoch_order`."""
     return _permutation(rows, seed, 0, _SPLITS)
 
 
 def _permutation(rows: int, seed: int, epoch: int, purpose: int) -> Array:
+    return np.argsort(_words(rows, seed, epoch, purpose), kind="stable").astype(np.int64)
+
+
+def _words(count: int, seed: int, epoch: int, purpose: int) -> Array:
     mask = (1 << 64) - 1
     key = np.array([seed & mask, epoch & mask], np.uint64)
     # The purpose is the highest word of the counter, which no count of rows reaches.
-    words = np.random.Philox(key=key, counter=np.array([0, 0, 0, purpose], np.uint64)).random_raw(rows)
-    return np.argsort(words, kind="stable").astype(np.int64)
+    return np.random.Philox(key=key, counter=np.array([0, 0, 0, purpose], np.uint64)).random_raw(count)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from compiler.diagnostics import DataError
 from runtime.data.specs import Array
+from runtime.data.text.tokenizer import TokenRules
 from runtime.suggestions import did_you_mean, quoted
 
 
@@ -51,6 +52,41 @@ class TableOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How the texts of a field become numbers: by which vocabulary, and with which of their ends marked."""
+
+    vocabulary: str
+    start: bool = False
+    end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextPlan:
+    """`readings`: the fields of text that become tokens, all by the same `rules`.
+
+    `longest` bounds the tokens of a text. With `bucket`, a batch takes texts of similar length.
+    """
+
+    rules: TokenRules
+    readings: Mapping[str, Reading]
+    longest: int | None = None
+    bucket: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """A series, of which the rows of a program are windows. For text, the one row of the fields is the whole of it.
+
+    `length`: steps of a window that feed the inputs, None where the program says it. `horizon`: how many steps behind
+    them the last value of a target lies. `stride`: steps from a window of the training to the next.
+    """
+
+    length: int | None = None
+    horizon: int | None = None
+    stride: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """What a reader gives. `test` is the part that the format itself sets aside for testing, if it has one.
 
@@ -64,6 +100,8 @@ class Dataset:
     test: Mapping[str, Field] | None = None
     test_rows: int = 0
     table: TableOptions | None = None
+    text: TextPlan | None = None
+    windows: WindowPlan | None = None
     unread: tuple[str, ...] = ()
     fingerprints: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from compiler.diagnostics import DataError
 from compiler.driver import DataQuestion, DimensionsOf
-from runtime.data.dataset import Dataset
-from runtime.data.loading import located, read_dataset, source_at
+from runtime.data.dataset import Dataset, TextPlan
+from runtime.data.loading import learnt_tokenizers
 from runtime.data.matching import free_columns
+from runtime.data.preparation import Preparation
+from runtime.data.reading import is_there, located, read_dataset, source_at
 from runtime.data.specs import InputSpec
+from runtime.data.text.rows import TextRows
 
 
 def dimensions_of(path: Path | None) -> DimensionsOf:
@@ -19,15 +23,36 @@ def dimensions_of(path: Path | None) -> DimensionsOf:
 
     def answer(question: DataQuestion) -> Mapping[str, int]:
         source = question.source if path is None else source_at(path, question.source)
-        return {} if source is None else _found(question, read_dataset(source, question.inputs))
+        if source is None:
+            return {}
+        dataset = read_dataset(source, question.inputs)
+        return _found(question, dataset) if dataset.text is None else _of_text(question, dataset, dataset.text)
 
     return answer
 
 
 def dimensions_if_there(question: DataQuestion) -> Mapping[str, int]:
     """Asks what `train` names, where that exists."""
-    is_there = question.source is not None and located(question.source).exists()
-    return dimensions_of(None)(question) if is_there else {}
+    found = question.source is not None and is_there(located(question.source))
+    return dimensions_of(None)(question) if found else {}
+
+
+def _of_text(question: DataQuestion, dataset: Dataset, plan: TextPlan) -> dict[str, int]:
+    """The sizes of vocabularies, learnt from the training part, and how long the longest text is."""
+    tokenizers = learnt_tokenizers(dataset, question.cuts)
+    fields = {spec.name: spec.mask_of or spec.name for spec in question.inputs}
+    columns = {spec.name: (fields[spec.name],) for spec in question.inputs if fields[spec.name] in plan.readings}
+    rows = TextRows(dataset.fields, Preparation(columns, tokenizers=tokenizers, readings=plan.readings), [])
+    found: dict[str, int] = {}
+    for spec in question.inputs:
+        name = fields[spec.name]
+        if name in plan.readings and spec.range_name in question.names:
+            found.setdefault(str(spec.range_name), len(tokenizers[plan.readings[name].vocabulary]))
+        for dimension in (n for n in spec.dimension_names if n in question.names and n not in found):
+            if name not in plan.readings or dataset.windows is not None:
+                raise _unknown(dataset, spec, f"the data says nothing of `{spec.name}`")
+            found[str(dimension)] = min(int(rows.lengths(name).max()), plan.longest or sys.maxsize)
+    return found
 
 
 def _found(question: DataQuestion, dataset: Dataset) -> dict[str, int]:

@@ -1,15 +1,17 @@
-"""What a preparation takes from the data: vocabularies from all rows; means and deviations from the training rows."""
+"""What a preparation takes from the data: categories from all rows, all else from those of training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from compiler.diagnostics import DataError
-from runtime.data.dataset import Field
+from runtime.data.dataset import Field, TextPlan
 from runtime.data.preparation import Preparation, Scale
 from runtime.data.specs import Array, InputSpec
+from runtime.data.text.tokenizer import Tokenizer, learnt
 
 
 def vocabulary_of(field: Field) -> tuple[str, ...]:
@@ -23,6 +25,16 @@ def vocabulary_of(field: Field) -> tuple[str, ...]:
 
 def vocabularies_of(names: Iterable[str], fields: Mapping[str, Field]) -> dict[str, tuple[str, ...]]:
     return {name: vocabulary_of(fields[name]) for name in names if fields[name].is_text}
+
+
+def tokenizers_of(plan: TextPlan, fields: Mapping[str, Field], rows: Array) -> dict[str, Tokenizer]:
+    """A tokenizer for each vocabulary, from the given rows of every field that is read by it."""
+    found: dict[str, Tokenizer] = {}
+    for vocabulary in dict.fromkeys(reading.vocabulary for reading in plan.readings.values()):
+        readers = [fields[name] for name, reading in plan.readings.items() if reading.vocabulary == vocabulary]
+        distinct = {id(field.values): field.values for field in readers}.values()
+        found[vocabulary] = learnt(plan.rules, (str(text) for values in distinct for text in values[rows]))
+    return found
 
 
 def rows_without_gaps(preparation: Preparation, fields: Mapping[str, Field]) -> Array:
@@ -77,9 +89,7 @@ def fitted(
                 fills[name] = float(present.mean())
             if normalise and spec.type.dtype.is_float:
                 scales[name] = _scale_of(present)
-    return Preparation(
-        preparation.columns, preparation.vocabularies, fills, scales, preparation.table, preparation.missing
-    )
+    return replace(preparation, fills=fills, scales=scales)
 
 
 def _scale_of(values: Array) -> Scale:

@@ -11,38 +11,25 @@ import numpy as np
 from compiler.diagnostics import DataError, Source, Span
 from runtime.data.arrays import array_for
 from runtime.data.dataset import Dataset, Field, TableOptions
-from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, vocabularies_of
-from runtime.data.formats.format import Options, Request
-from runtime.data.formats.formats import format_named, format_of
+from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabularies_of
+from runtime.data.formats.format import Options
+from runtime.data.formats.formats import format_of
+from runtime.data.formats.lines import text_field
+from runtime.data.loaded import LoadedData, LoadedPart, fraction_of, summary_of
 from runtime.data.matching import check_fields, match_fields
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
-from runtime.data.specs import Array, DataSource, InputSpec, SettingValue
+from runtime.data.reading import read_dataset
+from runtime.data.series_loading import load_series, series_part, tokenizers_of_series
+from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue
 from runtime.data.splits import Split, split_rows
-from runtime.files import JsonValue
+from runtime.data.text.files import lines_of, text_files
+from runtime.data.text.rows import TextRows, without_texts
+from runtime.data.text.tokenizer import PAD, Tokenizer
+from runtime.suggestions import quoted
 
 # Options of the training that hold for rows to be predicted, too.
-_KEPT = {"csv": ("separator",), "images": ("size", "channels", "fit")}
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedData:
-    """What a training needs. `summary` is the run's `data.json`; `notes` are remarks for the user."""
-
-    train: Part
-    validation: Part | None
-    test: Part | None
-    preparation: Preparation
-    summary: Mapping[str, JsonValue]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedPart:
-    """Rows for an evaluation or a prediction, with remarks for the user."""
-
-    part: Part
-    notes: tuple[str, ...]
+_KEPT = {"csv": ("separator", "window"), "images": ("size", "channels", "fit")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,55 +41,51 @@ class _Prepared:
     notes: tuple[str, ...]
 
 
-def source_at(path: Path, like: DataSource | None) -> DataSource:
-    """The source of `--data PATH`: of the format and options of `like`, unless the path shows another format."""
-    path = path.absolute()
-    span = like.span if like is not None else Span(Source("--data", ""), 1, 1, 1, 1)
-    if like is not None:
-        known = format_named(like.format, str(like.span))
-        fits_folder = path.is_dir() and known.holds is not None and known.holds(path)
-        if fits_folder or (not path.is_dir() and path.name.lower().removesuffix(".gz").endswith(known.endings)):
-            return DataSource(like.format, str(path), like.options, span)
-    options = like.options if like is not None and like.format == format_of(path).name else ()
-    return DataSource(format_of(path).name, str(path), options, span)
-
-
-def located(source: DataSource) -> Path:
-    """Where a source is: a relative path counts from the folder of the text that names it."""
-    path = Path(source.path).expanduser()
-    return path if path.is_absolute() else Path(source.span.source.name).absolute().parent / path
-
-
 def load_training_data(
     specs: Sequence[InputSpec],
     data: DataSource,
     validation: float | DataSource | None,
     test: float | DataSource | None,
     seed: int,
+    known: Preparation | None = None,
 ) -> LoadedData:
     """Read `data`, cut off fractions, fit the preparation on what remains, and read the other sources.
 
-    Without `test`, the test part is the one that the format sets aside, if any. Raises DataError.
+    Without `test`, the test part is the one that the format sets aside, if any. The tokenizers are those of `known`,
+    where a training goes on. Raises DataError.
     """
-    prepared = _first_source(specs, data)
+    dataset = read_dataset(data, specs)
+    if dataset.windows is not None:
+        return load_series(specs, data, dataset, Cuts(validation, test, seed), known)
+    prepared = _prepared(specs, dataset)
     dataset = prepared.dataset
-    split = split_rows(dataset.rows, _fraction(validation), _fraction(test), seed, dataset.path)
-    preparation = _fitted(specs, prepared, split)
+    split = split_rows(dataset.rows, fraction_of(validation), fraction_of(test), seed, dataset.path)
+    preparation = _fitted(specs, prepared, split, known)
     notes = list(prepared.notes)
     arrays = _arrays(specs, dataset.fields, preparation, notes)
+    train = Part(arrays, split.train, lengths=_lengths(dataset, arrays))
     official = None
     if dataset.test is not None and test is None:
         official = _everything(specs, dataset.test, preparation, notes)
     elif dataset.test is not None:
         notes.append(f"{dataset.path.name}: its own test part is not used, because the program names another")
     parts = {
-        "train": Part(arrays, split.train),
+        "train": train,
         "validation": _other_part(specs, arrays, split.validation, validation, preparation, notes),
         "test": official or _other_part(specs, arrays, split.test, test, preparation, notes),
     }
-    summary = _summary(dataset, data, parts, preparation, seed, notes)
-    train = Part(arrays, split.train)
+    summary = summary_of(dataset, data, parts, preparation, seed, notes)
     return LoadedData(train, parts["validation"], parts["test"], preparation, summary, tuple(dict.fromkeys(notes)))
+
+
+def learnt_tokenizers(dataset: Dataset, cuts: Cuts) -> Mapping[str, Tokenizer]:
+    """The tokenizers that a training with these cuts takes from its part of the texts."""
+    assert dataset.text is not None
+    if dataset.windows is not None:
+        return tokenizers_of_series(dataset, cuts)
+    shares = fraction_of(cuts.validation), fraction_of(cuts.test)
+    split = split_rows(dataset.rows, *shares, cuts.seed, dataset.path)
+    return tokenizers_of(dataset.text, dataset.fields, split.train)
 
 
 def load_evaluation_data(specs: Sequence[InputSpec], source: DataSource, preparation: Preparation) -> LoadedPart:
@@ -119,6 +102,8 @@ def load_rows(
     `preparation` and `options` are those of the training, as far as there was one. Raises DataError.
     """
     inputs = [spec for spec in specs if not spec.is_target]
+    if preparation is not None and preparation.readings and not path.name.endswith((".npz", ".npy")):
+        return _load_texts(path, inputs, preparation, options)
     known = format_of(path)
     is_like_training = preparation is not None and bool(preparation.table) and known.name == "csv"
     kept = {name: options[name] for name in _KEPT.get(known.name, ()) if name in options}
@@ -131,43 +116,31 @@ def load_rows(
     fields, rows = (dataset.test, dataset.test_rows) if dataset.test is not None else (dataset.fields, dataset.rows)
     dataset = replace(dataset, fields=fields, rows=rows)
     notes = list(dataset.notes)
+    if dataset.windows is not None and preparation is not None:
+        return LoadedPart(series_part(inputs, dataset, preparation), tuple(notes))
     preparation = _preparation_for(dataset, inputs, preparation)
     return LoadedPart(_everything(inputs, dataset.fields, preparation, notes), tuple(dict.fromkeys(notes)))
 
 
-def read_dataset(
-    source: DataSource,
-    specs: Sequence[InputSpec],
-    preparation: Preparation | None = None,
-    options: Mapping[str, SettingValue] | None = None,
-) -> Dataset:
-    """The content of a source; `specs` say which fields are wanted. Raises DataError."""
-    place = str(source.span)
-    known = format_named(source.format, place)
-    given = Options(dict(source.options) if options is None else options, place)
-    given.check_known(known.name, known.options)
-    path = located(source)
-    if not path.exists():
-        raise DataError("there is no such file or folder", path, fix=_path_fix(source))
-    wanted = frozenset(spec.name for spec in specs)
-    if preparation is None or not preparation.table or known.name != "csv":
-        return known.read(Request(path, given, wanted))
-    needed = tuple(dict.fromkeys(n for spec in specs for n in preparation.columns.get(spec.name, ())))
-    layouts = (preparation.table, needed)
-    texts = frozenset(preparation.vocabularies)
-    return known.read(Request(path, given, wanted | frozenset(needed), texts, layouts))
+def _load_texts(
+    path: Path, inputs: Sequence[InputSpec], preparation: Preparation, options: Mapping[str, SettingValue]
+) -> LoadedPart:
+    """Each line of a file as the text of the input that takes texts. Raises DataError where several do."""
+    names = {n for spec in inputs if spec.mask_of is None for n in preparation.columns[spec.name]}
+    if len(names) != 1:
+        message = f"the model takes {quoted(sorted(names))}, and a file of lines gives one of them"
+        raise DataError(message, path, fix="give an npz file with an array for each input")
+    place = Options({"encoding": options["encoding"]} if "encoding" in options else {})
+    (file,) = text_files(path, place)[:1]
+    found = lines_of(file)
+    if not found:
+        raise DataError("there is no text in it", path, fix="give a text in each line")
+    field = text_field([line for _, line in found], path, [number for number, _ in found])
+    notes: list[str] = []
+    return LoadedPart(_everything(inputs, dict.fromkeys(names, field), preparation, notes), tuple(notes))
 
 
-def _path_fix(source: DataSource) -> str:
-    if Path(source.path).is_absolute():
-        return "check the path"
-    here = Path(source.path)
-    found = f"; there is one at {here.absolute()}: give --data {here}" if here.exists() else ""
-    return f"the path counts from the folder of {source.span.source.name}; name another with --data PATH{found}"
-
-
-def _first_source(specs: Sequence[InputSpec], source: DataSource) -> _Prepared:
-    dataset = read_dataset(source, specs)
+def _prepared(specs: Sequence[InputSpec], dataset: Dataset) -> _Prepared:
     preparation = _matched(specs, dataset)
     notes = list(dataset.notes)
     dataset = _without_gaps(dataset, preparation, notes)
@@ -179,18 +152,23 @@ def _first_source(specs: Sequence[InputSpec], source: DataSource) -> _Prepared:
 
 
 def _matched(specs: Sequence[InputSpec], dataset: Dataset) -> Preparation:
-    columns = match_fields(dataset, specs)
+    columns = match_fields(dataset, [spec for spec in specs if spec.mask_of is None or dataset.text is None])
     used = dict.fromkeys(name for names in columns.values() for name in names)
+    readings = {} if dataset.text is None else {n: r for n, r in dataset.text.readings.items() if n in used}
     table = tuple(dataset.fields) if dataset.table is not None else ()
     missing = dataset.table.missing if dataset.table is not None else "error"
     classes = {name: known for name in used if (known := dataset.fields[name].classes) is not None}
-    return Preparation(columns, vocabularies_of(used, dataset.fields), {}, {}, table, missing, classes)
+    vocabularies = vocabularies_of((name for name in used if name not in readings), dataset.fields)
+    return Preparation(columns, vocabularies, {}, {}, table, missing, classes, readings=readings)
 
 
 def _preparation_for(dataset: Dataset, specs: Sequence[InputSpec], saved: Preparation | None) -> Preparation:
     """The preparation of a further source: the saved one, as far as it concerns `specs` and this kind of data."""
     if saved is None:
         return _matched(specs, dataset)
+    if dataset.text is not None:
+        return replace(_matched(specs, dataset), vocabularies=saved.vocabularies, tokenizers=saved.tokenizers)
+    saved = without_texts(saved)
     is_table = dataset.table is not None
     columns_used = {name for spec in specs for name in saved.columns.get(spec.name, ())}
     if is_table != bool(saved.table) and (saved.scales or columns_used & saved.vocabularies.keys()):
@@ -236,8 +214,12 @@ def _rows_of(field: Field, rows: Array) -> Field:
     return Field(field.values[rows], field.file, numbers)
 
 
-def _fitted(specs: Sequence[InputSpec], prepared: _Prepared, split: Split) -> Preparation:
+def _fitted(specs: Sequence[InputSpec], prepared: _Prepared, split: Split, known: Preparation | None) -> Preparation:
     table: TableOptions | None = prepared.dataset.table
+    text = prepared.dataset.text
+    if text is not None:
+        tokenizers = tokenizers_of(text, prepared.dataset.fields, split.train) if known is None else known.tokenizers
+        return replace(prepared.preparation, tokenizers=tokenizers)
     if table is None or not (table.normalise or table.missing == "mean"):
         return prepared.preparation
     return fitted(prepared.preparation, prepared.dataset.fields, specs, split.train, table.normalise)
@@ -248,7 +230,20 @@ def _arrays(
 ) -> dict[str, Array]:
     if preparation.table:
         refuse_missing(preparation, fields, specs)
-    return {spec.name: array_for(spec, fields, preparation, notes) for spec in specs}
+    texts = TextRows(fields, preparation, notes)
+    return {
+        spec.name: texts.array(spec) if texts.takes(spec) else array_for(spec, fields, preparation, notes)
+        for spec in specs
+    }
+
+
+def _lengths(dataset: Dataset, arrays: Mapping[str, Array]) -> Array | None:
+    """The length of each row's text, by which batches are made; None where they are made at random."""
+    if dataset.text is None or not dataset.text.bucket:
+        return None
+    texts = [arrays[name] for name in dataset.text.readings if name in arrays]
+    found: Array = np.max([(array != PAD).sum(axis=1) for array in texts], axis=0)
+    return found
 
 
 def _everything(
@@ -277,32 +272,10 @@ def _evaluation_part(
 ) -> Part:
     dataset = read_dataset(source, specs, preparation)
     notes.extend(dataset.notes)
+    if dataset.windows is not None:
+        return series_part(specs, dataset, preparation)
     if dataset.test is not None:
         dataset = replace(dataset, fields=dataset.test, rows=dataset.test_rows)
     preparation = _preparation_for(dataset, specs, preparation)
     dataset = _without_gaps(dataset, preparation, notes)
     return _everything(specs, dataset.fields, preparation, notes)
-
-
-def _fraction(part: float | DataSource | None) -> float:
-    return 0.0 if part is None or isinstance(part, DataSource) else part
-
-
-def _summary(
-    dataset: Dataset,
-    source: DataSource,
-    parts: Mapping[str, Part | None],
-    preparation: Preparation,
-    seed: int,
-    notes: Sequence[str],
-) -> dict[str, JsonValue]:
-    return {
-        "format": dataset.format,
-        "path": str(dataset.path),
-        "options": dict(source.options),
-        "fingerprints": dict(dataset.fingerprints),
-        "rows": {name: len(part.rows) for name, part in parts.items() if part is not None},
-        "split_seed": seed,
-        "preparation": preparation.to_json(),
-        "notes": list(dict.fromkeys(notes)),
-    }

@@ -10,7 +10,13 @@ from runtime.data.specs import Array
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`arrays` hold every row of a source by input or target; `rows` (i64) says which belong to this part."""
+    """`arrays` hold every row of a source by input or target; `rows` (i64) says which belong to this part.
+
+    Rows that are windows of a series begin up to `slack` steps later, drawn anew for each epoch. Where `lengths` of
+    all rows are given, a batch of training takes rows of similar length.
+    """
 
     arrays: Mapping[str, Array]
     rows: Array
+    slack: int = 0
+    lengths: Array | None = None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from compiler.diagnostics import CheckpointError
+from runtime.data.dataset import Reading
+from runtime.data.text.tokenizer import Tokenizer, tokenizer_from_json
 from runtime.files import JsonValue
 
 
@@ -24,6 +26,7 @@ class Preparation:
     `vocabularies`: the categories of a text field; the integer fed to the model is the position. `classes`: what the
     integers of a field stand for, by its format.
     `fills`: the training mean that stands for a missing number. `table`: every column of the training table.
+    `readings`: the fields of text that become tokens, by the `tokenizers`.
     """
 
     columns: Mapping[str, tuple[str, ...]]
@@ -33,6 +36,19 @@ class Preparation:
     table: tuple[str, ...] = ()
     missing: str = "error"
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict[str, Tokenizer])
+    readings: Mapping[str, Reading] = field(default_factory=dict[str, Reading])
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing was learnt from the data, so that other data needs nothing but its own content."""
+        return not (self.scales or self.fills or self.vocabularies or self.tokenizers)
+
+    def tokenizer_of(self, name: str) -> Tokenizer | None:
+        """The tokenizer of an input or target of tokens."""
+        fields = self.columns.get(name, ())
+        reading = self.readings.get(fields[0]) if len(fields) == 1 else None
+        return None if reading is None else self.tokenizers[reading.vocabulary]
 
     def vocabulary_of(self, name: str) -> tuple[str, ...] | None:
         """The categories of an input or target, for decoding predictions; None where it holds numbers."""
@@ -48,6 +64,8 @@ class Preparation:
             "table": list(self.table),
             "missing": self.missing,
             "classes": {name: list(texts) for name, texts in self.classes.items()},
+            "tokenizers": {name: tokenizer.to_json() for name, tokenizer in self.tokenizers.items()},
+            "readings": {name: asdict(reading) for name, reading in self.readings.items()},
         }
 
 
@@ -62,7 +80,24 @@ def preparation_from_json(value: JsonValue) -> Preparation:
         _texts(whole.get("table")),
         _texts([whole.get("missing")])[0],
         {name: _texts(texts) for name, texts in _mapping(whole.get("classes", {})).items()},
+        {name: _tokenizer(saved) for name, saved in _mapping(whole.get("tokenizers", {})).items()},
+        {name: _reading(saved) for name, saved in _mapping(whole.get("readings", {})).items()},
     )
+
+
+def _tokenizer(value: JsonValue) -> Tokenizer:
+    found = tokenizer_from_json(value)
+    if found is None:
+        raise _damaged("something else where a tokenizer should be")
+    return found
+
+
+def _reading(value: JsonValue) -> Reading:
+    match value:
+        case {"vocabulary": str(vocabulary), "start": bool(start), "end": bool(end)}:
+            return Reading(vocabulary, start, end)
+        case _:
+            raise _damaged("something else where the reading of a text should be")
 
 
 def _scale(value: Mapping[str, JsonValue]) -> Scale:

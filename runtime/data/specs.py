@@ -7,10 +7,20 @@ from collections.abc import Iterable
 import numpy as np
 
 from compiler.diagnostics import DataError
-from compiler.driver import Array, DataSource, InputSpec, SettingValue
+from compiler.driver import Array, Cuts, DataSource, InputSpec, SettingValue
 from compiler.types import BatchExtent, DType
 
-__all__ = ["Array", "DataSource", "InputSpec", "SettingValue", "array_type", "dtype_of", "row_shape", "specs_by_name"]
+__all__ = [
+    "Array",
+    "Cuts",
+    "DataSource",
+    "InputSpec",
+    "SettingValue",
+    "array_type",
+    "dtype_of",
+    "row_shape",
+    "specs_by_name",
+]
 
 _NUMPY_TYPES = {
     DType.F32: np.dtype(np.float32),

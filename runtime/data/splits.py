@@ -23,21 +23,35 @@ class Split:
 
 def split_rows(rows: int, validation: float, test: float, seed: int, file: Path) -> Split:
     """Cut `rows` rows by fractions of the whole, at random by `seed`, without regard to classes. Raises DataError."""
-    for name, fraction in (("validation", validation), ("test", test)):
-        if not 0 <= fraction < 1:
-            raise DataError(f"`{name} = {fraction}` is no fraction of the rows", file, fix="give one from 0 to 1")
-    count_test, count_validation = round(rows * test), round(rows * validation)
-    for name, fraction, count in (("validation", validation, count_validation), ("test", test, count_test)):
-        if fraction > 0 and count == 0:
-            raise DataError(
-                f"`{name} = {fraction}` of {rows} rows is no row", file, fix="take a larger fraction or more data"
-            )
-    if count_test + count_validation >= rows:
-        raise DataError(
-            f"of {rows} rows, {count_validation} for validation and {count_test} for the test leave none to train on",
-            file,
-            fix="take smaller fractions or more data",
-        )
+    count_validation, count_test = _counts(rows, validation, test, "row", file)
     order = split_order(rows, seed)
     taken = count_test + count_validation
     return Split(np.sort(order[taken:]), np.sort(order[count_test:taken]), np.sort(order[:count_test]))
+
+
+def split_steps(steps: int, validation: float, test: float, file: Path) -> tuple[int, int]:
+    """Where in a series of so many steps the validation part begins, and where the test part. Raises DataError.
+
+    The training part comes first, as the past of what it shall tell.
+    """
+    count_validation, count_test = _counts(steps, validation, test, "step", file)
+    return steps - count_test - count_validation, steps - count_test
+
+
+def _counts(whole: int, validation: float, test: float, noun: str, file: Path) -> tuple[int, int]:
+    """How many rows or steps two fractions are."""
+    for name, fraction in (("validation", validation), ("test", test)):
+        if not 0 <= fraction < 1:
+            raise DataError(f"`{name} = {fraction}` is no fraction of the {noun}s", file, fix="give one from 0 to 1")
+    counts = round(whole * validation), round(whole * test)
+    for name, fraction, count in zip(("validation", "test"), (validation, test), counts, strict=True):
+        if fraction > 0 and count == 0:
+            message = f"`{name} = {fraction}` of {whole} {noun}s is no {noun}"
+            raise DataError(message, file, fix="take a larger fraction or more data")
+    if sum(counts) >= whole:
+        raise DataError(
+            f"of {whole} {noun}s, {counts[0]} for validation and {counts[1]} for the test leave none to train on",
+            file,
+            fix="take smaller fractions or more data",
+        )
+    return counts

@@ -10,8 +10,9 @@ from data_specs import place, source, spec, write, write_digits
 
 from compiler.diagnostics import CheckpointError, DataError
 from compiler.types import BatchExtent, DType, TensorType
-from runtime.data.loading import LoadedData, load_evaluation_data, load_rows, load_training_data, located, source_at
+from runtime.data.loading import LoadedData, load_evaluation_data, load_rows, load_training_data
 from runtime.data.preparation import preparation_from_json
+from runtime.data.reading import located, source_at
 from runtime.data.specs import DataSource, InputSpec
 from runtime.data.synthetic import synthetic
 

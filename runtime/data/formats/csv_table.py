@@ -16,13 +16,16 @@ from pathlib import Path
 import numpy as np
 
 from compiler.diagnostics import DataError
-from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
+from runtime.data.dataset import Dataset, Field, TableOptions, WindowPlan, columns_at
 from runtime.data.formats.csv_head import MISSING, Head, head_of, number_in
 from runtime.data.formats.format import Format, Options, Request, content_of
 from runtime.data.specs import Array
 from runtime.files import fingerprint
 
-_OPTIONS = ("header", "names", "target", "columns", "categories", "missing", "normalise", "separator")
+_OPTIONS = (
+    *("header", "names", "target", "columns", "categories", "missing", "normalise", "separator"),
+    *("window", "horizon", "stride"),
+)
 _SAMPLE = 100
 
 
@@ -65,7 +68,28 @@ def read_csv(request: Request) -> Dataset:
     columns, row_numbers = _columns(body, head, texts)
     fields = {name: Field(values, path, row_numbers) for name, values in zip(head.names, columns, strict=True)}
     prints = {path.name: fingerprint(path)}
-    return Dataset("csv", path, fields, len(row_numbers), table=table, fingerprints=prints, notes=head.notes)
+    return Dataset(
+        "csv",
+        path,
+        fields,
+        len(row_numbers),
+        table=table,
+        windows=_windows(options),
+        fingerprints=prints,
+        notes=head.notes,
+    )
+
+
+def _windows(options: Options) -> WindowPlan | None:
+    """How the rows are a series, where `window` says that they are."""
+    length = options.number("window")
+    if length is not None:
+        return WindowPlan(length, options.number("horizon"), options.number("stride"))
+    for name in ("horizon", "stride"):
+        if name in options.values:
+            fix = "give `window`, the number of rows that the inputs take"
+            raise DataError(f"option `{name}` is about windows of a series", options.place, fix=fix)
+    return None
 
 
 def _table_options(options: Options, head: Head) -> TableOptions:

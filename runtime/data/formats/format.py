@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from compiler.diagnostics import DataError
@@ -54,6 +54,10 @@ class Options:
             raise self._wrong(name, expected, value)
         return found
 
+    def number(self, name: str) -> int | None:
+        found = self.numbers(name, 1)
+        return None if found is None else found[0]
+
     def names(self, name: str) -> tuple[str, ...]:
         found = tuple(item for item in self.columns(name) if isinstance(item, str))
         if len(found) != len(self.columns(name)):
@@ -89,7 +93,8 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to read: `wanted` are the names of the program's inputs and targets.
+    """What to read: `wanted` are the names of the program's inputs and targets, `others` further files by what they
+    hold.
 
     For a table that is read after another one (validation, prediction): `texts` are the columns that hold categories
     there, `layouts` the lists of column names that a table without a fitting header may have, by position.
@@ -100,11 +105,12 @@ class Request:
     wanted: frozenset[str]
     texts: frozenset[str] = frozenset()
     layouts: tuple[tuple[str, ...], ...] = ()
+    others: Mapping[str, Path] = field(default_factory=dict[str, Path])
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One entry of the list of formats. `endings` are those of file names, without `.gz`.
+    """One entry of the list of formats. `endings` are those of file names, without `.gz`; none where names say nothing.
 
     `holds` says whether a folder has data of this format; None where a folder never has.
     """

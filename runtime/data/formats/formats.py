@@ -6,15 +6,18 @@ from pathlib import Path
 
 from compiler.diagnostics import DataError
 from runtime.data.formats.cifar import CIFAR
+from runtime.data.formats.corpus import TEXT
 from runtime.data.formats.csv_table import CSV
 from runtime.data.formats.format import Format
 from runtime.data.formats.idx import IDX
 from runtime.data.formats.images import IMAGES
+from runtime.data.formats.lines import LINES
 from runtime.data.formats.numpy_arrays import NPY, NPZ
+from runtime.data.formats.pairs import PAIRS
 from runtime.files import explain
 from runtime.suggestions import did_you_mean, quoted
 
-FORMATS = (CSV, IDX, CIFAR, IMAGES, NPZ, NPY)
+FORMATS = (CSV, IDX, CIFAR, IMAGES, NPZ, NPY, TEXT, LINES, PAIRS)
 
 
 def format_named(name: str, place: str | None = None) -> Format:

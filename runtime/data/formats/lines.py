@@ -1,0 +1,121 @@
+"""Lines of text, one for each row, become fields `tokens` and, where the program wants them, `next` and `label`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from compiler.diagnostics import DataError
+from runtime.data.dataset import Dataset, Field, Reading, TextPlan, columns_at
+from runtime.data.formats.csv_table import read_csv
+from runtime.data.formats.format import Format, Options, Request
+from runtime.data.specs import Array
+from runtime.data.text.files import TextFile, decoded, lines_of, text_files
+from runtime.data.text.rules import OPTIONS, rules_of
+from runtime.files import fingerprint
+
+TOKENS, NEXT, LABEL = "tokens", "next", "label"
+_OF_TABLES = ("header", "names", "separator")
+_OPTIONS = (*OPTIONS, "label", "text", "each", "longest", "ends", "bucket", *_OF_TABLES)
+
+
+def read_lines(request: Request) -> Dataset:
+    """The texts of all files that fit the path, and their labels. Raises DataError.
+
+    A label is the word with which a line begins or ends (`label = "first"` or `"last"`), a line of a file of its own
+    (`labels = "…"`), a column beside the column `text`, or what `*` stands for in the path.
+    """
+    options = request.options
+    fields = _of_table(request) if options.values.get("text") is not None else _of_files(request)
+    first = fields[TOKENS]
+    if NEXT in request.wanted:
+        readings = {TOKENS: Reading(TOKENS, start=True), NEXT: Reading(TOKENS, end=True)}
+        fields[NEXT] = first
+    else:
+        has_ends = options.flag("ends") or False
+        readings = {TOKENS: Reading(TOKENS, has_ends, has_ends)}
+    plan = TextPlan(rules_of(options, "word"), readings, options.number("longest"), options.flag("bucket") or False)
+    files = (*{field.file for field in fields.values()}, *request.others.values())
+    prints = {file.name: fingerprint(file) for file in files if file.is_file()}
+    return Dataset("lines", request.path, fields, len(first.values), text=plan, fingerprints=prints)
+
+
+def text_field(texts: Sequence[str], file: Path, row_numbers: Sequence[int]) -> Field:
+    values: Array = np.empty(len(texts), np.object_)
+    values[:] = texts
+    return Field(values, file, np.array(row_numbers, np.int64))
+
+
+def _of_table(request: Request) -> dict[str, Field]:
+    """The column `text` of a csv table, that of the label, and whatever else the program wants by name."""
+    options = request.options
+    text, label = options.columns("text"), options.columns("label")
+    kept = {name: value for name, value in options.values.items() if name in _OF_TABLES}
+    named = frozenset(name for name in (*text, *label) if isinstance(name, str))
+    inner = Request(request.path, Options(kept, options.place), request.wanted | named, named)
+    table = read_csv(inner)
+    (column,) = columns_at(text[:1], tuple(table.fields), request.path)
+    found = {name: field for name, field in table.fields.items() if name in request.wanted}
+    if label:
+        (name,) = columns_at(label[:1], tuple(table.fields), request.path)
+        found[LABEL] = table.fields[name]
+    return {**found, TOKENS: table.fields[column]}
+
+
+def _of_files(request: Request) -> dict[str, Field]:
+    options = request.options
+    files = text_files(request.path, options)
+    where = options.choice("label", ("first", "last"))
+    whole = options.choice("each", ("line", "file")) == "file"
+    parts = [_of_file(file, where, whole) for file in files]
+    texts = [text for part, _, _ in parts for text in part]
+    numbers = [number for _, _, part in parts for number in part]
+    if not texts:
+        raise DataError("there is no text in it", request.path, fix="check that this is the right file")
+    place = files[0].path if len(files) == 1 else request.path
+    if len(files) > 1:
+        numbers = list(range(1, len(texts) + 1))
+    fields = {TOKENS: text_field(texts, place, numbers)}
+    if where is not None:
+        fields[LABEL] = text_field([label for _, labels, _ in parts for label in labels], place, numbers)
+    elif "labels" in request.others:
+        fields[LABEL] = _labels(request.others["labels"], options, fields[TOKENS])
+    elif "*" in str(request.path):
+        stars = [file.star for file, (part, _, _) in zip(files, parts, strict=True) for _ in part]
+        fields[LABEL] = text_field(stars, place, numbers)
+    return fields
+
+
+def _of_file(file: TextFile, where: str | None, whole: bool) -> tuple[list[str], list[str], list[int]]:
+    """The texts of a file, their labels, and the lines on which they begin."""
+    if whole:
+        return [" ".join(file.text.split())], [], [1]
+    texts: list[str] = []
+    labels: list[str] = []
+    numbers: list[int] = []
+    for number, line in lines_of(file):
+        if where is not None:
+            cut = line.split(None, 1) if where == "first" else line.rsplit(None, 1)
+            if len(cut) < 2:
+                message = f"`{line[:40]}` is one word, and it should be a label and a text"
+                raise DataError(message, file.path, number, "correct the line, or leave out the option `label`")
+            label, line = cut if where == "first" else cut[::-1]
+            labels.append(label.removeprefix("__label__"))
+        texts.append(line)
+        numbers.append(number)
+    return texts, labels, numbers
+
+
+def _labels(path: Path, options: Options, texts: Field) -> Field:
+    file = TextFile(path, decoded(path, options.text("encoding") or "utf-8-sig"))
+    found = lines_of(file)
+    if len(found) != len(texts.values):
+        message = f"{len(found)} labels for the {len(texts.values)} texts of {texts.file.name}"
+        raise DataError(message, path, fix="give a label in each line, in the order of the texts")
+    return replace(text_field([label for _, label in found], path, [number for number, _ in found]))
+
+
+LINES = Format("lines", (), _OPTIONS, read_lines)

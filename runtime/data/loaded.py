@@ -1,0 +1,58 @@
+"""What loading gives: the rows of each part, how they were prepared, and remarks for the user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from runtime.data.dataset import Dataset
+from runtime.data.part import Part
+from runtime.data.preparation import Preparation
+from runtime.data.specs import DataSource
+from runtime.files import JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedData:
+    """What a training needs. `summary` is the run's `data.json`; `notes` are remarks for the user."""
+
+    train: Part
+    validation: Part | None
+    test: Part | None
+    preparation: Preparation
+    summary: Mapping[str, JsonValue]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPart:
+    """Rows for an evaluation or a prediction, with remarks for the user."""
+
+    part: Part
+    notes: tuple[str, ...]
+
+
+def summary_of(
+    dataset: Dataset,
+    source: DataSource,
+    parts: Mapping[str, Part | None],
+    preparation: Preparation,
+    seed: int,
+    notes: Sequence[str],
+) -> dict[str, JsonValue]:
+    """The run's `data.json`."""
+    return {
+        "format": dataset.format,
+        "path": str(dataset.path),
+        "options": dict(source.options),
+        "fingerprints": dict(dataset.fingerprints),
+        "rows": {name: len(part.rows) for name, part in parts.items() if part is not None},
+        "split_seed": seed,
+        "preparation": preparation.to_json(),
+        "notes": list(dict.fromkeys(notes)),
+    }
+
+
+def fraction_of(part: float | DataSource | None) -> float:
+    """The share of the data that a part is; 0 where it has a source of its own."""
+    return 0.0 if part is None or isinstance(part, DataSource) else part

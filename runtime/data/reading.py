@@ -1,0 +1,75 @@
+"""Data sources to datasets: where a source lies, which format it has, and what its reader gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from compiler.diagnostics import DataError, Source, Span
+from runtime.data.dataset import Dataset
+from runtime.data.formats.format import Options, Request
+from runtime.data.formats.formats import format_named, format_of
+from runtime.data.preparation import Preparation
+from runtime.data.specs import DataSource, InputSpec, SettingValue
+
+
+def source_at(path: Path, like: DataSource | None) -> DataSource:
+    """The source of `--data PATH`: of the format and options of `like`, unless the path shows another format."""
+    path = path.absolute()
+    span = like.span if like is not None else Span(Source("--data", ""), 1, 1, 1, 1)
+    if like is not None:
+        known = format_named(like.format, str(like.span))
+        fits_folder = path.is_dir() and known.holds is not None and known.holds(path)
+        fits_name = not known.endings or path.name.lower().removesuffix(".gz").endswith(known.endings)
+        if fits_folder or (not path.is_dir() and fits_name):
+            return DataSource(like.format, str(path), like.options, span)
+    options = like.options if like is not None and like.format == format_of(path).name else ()
+    return DataSource(format_of(path).name, str(path), options, span)
+
+
+def located(source: DataSource) -> Path:
+    """Where a source is: a relative path counts from the folder of the text that names it."""
+    return _beside(source, source.path)
+
+
+def is_there(path: Path) -> bool:
+    """Whether something lies at a path; what `*` stands for is the concern of the format."""
+    return "*" in str(path) or path.exists()
+
+
+def _beside(source: DataSource, name: str) -> Path:
+    path = Path(name).expanduser()
+    return path if path.is_absolute() else Path(source.span.source.name).absolute().parent / path
+
+
+def read_dataset(
+    source: DataSource,
+    specs: Sequence[InputSpec],
+    preparation: Preparation | None = None,
+    options: Mapping[str, SettingValue] | None = None,
+) -> Dataset:
+    """The content of a source; `specs` say which fields are wanted. Raises DataError."""
+    place = str(source.span)
+    known = format_named(source.format, place)
+    given = Options(dict(source.options) if options is None else options, place)
+    given.check_known(known.name, known.options)
+    path = located(source)
+    others = {role: _beside(source, name) for role, name in source.others}
+    absent = next((p for p in (path, *others.values()) if not is_there(p)), None)
+    if absent is not None:
+        raise DataError("there is no such file or folder", absent, fix=_path_fix(source))
+    wanted = frozenset(spec.name for spec in specs)
+    if preparation is None or not preparation.table or known.name != "csv":
+        return known.read(Request(path, given, wanted, others=others))
+    needed = tuple(dict.fromkeys(n for spec in specs for n in preparation.columns.get(spec.name, ())))
+    layouts = (preparation.table, needed)
+    texts = frozenset(preparation.vocabularies)
+    return known.read(Request(path, given, wanted | frozenset(needed), texts, layouts))
+
+
+def _path_fix(source: DataSource) -> str:
+    if Path(source.path).is_absolute():
+        return "check the path"
+    here = Path(source.path)
+    found = f"; there is one at {here.absolute()}: give --data {here}" if here.exists() else ""
+    return f"the path counts from the folder of {source.span.source.name}; name another with --data PATH{found}"

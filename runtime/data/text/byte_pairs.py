@@ -1,0 +1,60 @@
+"""Byte-pair encoding by the `tokenizers` library, which is imported only where a vocabulary asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from runtime.data.specs import Array
+from runtime.optional import missing
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+def learnt(texts: Iterable[str], most: int, min_frequency: int) -> tuple[str, tuple[str, ...]]:
+    """How the bytes of `texts` are joined into at most `most` tokens, as JSON, and the tokens by number.
+
+    A token shows its bytes as the library does: a blank as `Ġ`. Raises UsageError without the library.
+    """
+    try:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    except ImportError as error:
+        raise _missing() from error
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=most,
+        min_frequency=min_frequency,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    numbers = tokenizer.get_vocab()
+    return tokenizer.to_str(), tuple(sorted(numbers, key=lambda token: numbers[token]))
+
+
+def encode(pairs: str, texts: Sequence[str], first: int) -> list[Array]:
+    """The numbers (i32) of each text, of which the least is `first`."""
+    found = _loaded(pairs).encode_batch(list(texts))
+    return [np.array(encoding.ids, np.int32) + np.int32(first) for encoding in found]
+
+
+def decode(pairs: str, numbers: Sequence[int]) -> str:
+    """The text of tokens, whose least number is 0. Bytes that are no text become `�`."""
+    return _loaded(pairs).decode(list(numbers))
+
+
+def _loaded(pairs: str) -> Tokenizer:
+    try:
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise _missing() from error
+    return Tokenizer.from_str(pairs)
+
+
+def _missing():
+    return missing("tokenizers", "text", 'the unit "bpe"')

@@ -1,0 +1,89 @@
+"""Texts to rows of token numbers of one length, and the masks that say how long each text is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from compiler.diagnostics import DataError
+from runtime.data.dataset import Field
+from runtime.data.preparation import Preparation
+from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
+from runtime.data.text.tokenizer import END, PAD, START, Tokenizer
+
+
+class TextRows:
+    """The inputs and targets that are made of fields of text; each field is encoded once."""
+
+    def __init__(self, fields: Mapping[str, Field], preparation: Preparation, notes: list[str]) -> None:
+        self._fields, self._preparation, self._notes = fields, preparation, notes
+        self._encoded: dict[str, list[Array]] = {}
+
+    def takes(self, spec: InputSpec) -> bool:
+        names = self._preparation.columns.get(spec.mask_of or spec.name, ())
+        return bool(names) and names[0] in self._preparation.readings
+
+    def array(self, spec: InputSpec) -> Array:
+        """The tokens [rows, time] of an input, filled up with `<pad>`, or where a mask is asked for, the mask."""
+        name = self._preparation.columns[spec.mask_of or spec.name][0]
+        longest = longest_row(spec)
+        if spec.mask_of is not None:
+            return np.arange(longest) < self.lengths(name)[:, None]
+        check_vocabulary(spec, self._tokenizer(name), self._fields[name])
+        rows = self._rows(name)
+        array: Array = np.full((len(rows), longest), PAD, dtype_of(spec))
+        for row, numbers in zip(array, rows, strict=True):
+            row[: len(numbers)] = numbers[:longest]
+        cut = int((self.lengths(name) > longest).sum())
+        if cut:
+            place = self._fields[name].file.name
+            self._notes.append(f"{place}: {cut} of {len(rows)} texts of `{name}` are longer than {longest} and are cut")
+        return array
+
+    def lengths(self, name: str) -> Array:
+        """How many tokens each text of a field has, with its ends."""
+        return np.array([len(numbers) for numbers in self._rows(name)], np.int64)
+
+    def _tokenizer(self, name: str) -> Tokenizer:
+        return self._preparation.tokenizers[self._preparation.readings[name].vocabulary]
+
+    def _rows(self, name: str) -> list[Array]:
+        if name not in self._encoded:
+            reading = self._preparation.readings[name]
+            start = np.array([START] * reading.start, np.int32)
+            end = np.array([END] * reading.end, np.int32)
+            found = self._tokenizer(name).encode([str(text) for text in self._fields[name].values])
+            self._encoded[name] = [np.concatenate([start, numbers, end]) for numbers in found]
+        return self._encoded[name]
+
+
+def without_texts(preparation: Preparation) -> Preparation:
+    """For data whose tokens are numbers already."""
+    return replace(preparation, readings={}, tokenizers={})
+
+
+def longest_row(spec: InputSpec) -> int:
+    """The second extent of an input or target of tokens. Raises DataError for another shape."""
+    shape = row_shape(spec)
+    if len(shape) != 1 or (spec.mask_of is None and dtype_of(spec).kind not in "iu"):
+        raise DataError(
+            f"`{spec.name}: {spec.type}` takes tokens, which are a row of whole numbers for each text",
+            str(spec.span),
+            fix=f"declare it as `{spec.name}: i32[batch, time]`",
+        )
+    return shape[0]
+
+
+def check_vocabulary(spec: InputSpec, tokenizer: Tokenizer, field: Field) -> None:
+    """That the declared range holds every token. Raises DataError."""
+    low, high = spec.low or 0, spec.high
+    limit = np.iinfo(dtype_of(spec).name).max
+    if low > 0 or len(tokenizer) > (limit if high is None else high):
+        said = f"`{spec.name}` is declared {spec.type.dtype.value} in {low}..{limit if high is None else high}"
+        raise DataError(
+            f"the vocabulary has {len(tokenizer)} tokens: {said}",
+            field.file,
+            fix=f"declare it `in 0..vocab`, where the data says `vocab`, or bound it: `vocabulary = {high or limit}`",
+        )

@@ -1,0 +1,138 @@
+"""Text to the numbers of tokens and back, by a vocabulary that was learnt from training text."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from runtime.data.specs import Array
+from runtime.data.text import byte_pairs
+from runtime.files import JsonValue
+
+UNITS = ("char", "word", "space", "bpe")
+SPECIAL = ("<pad>", "<unknown>", "<start>", "<end>")
+"""The first tokens of every vocabulary: what fills up, what no vocabulary has, and the ends of a text."""
+PAD, UNKNOWN, START, END = range(len(SPECIAL))
+
+# A word with its inner hyphens and apostrophes, or any other mark by itself.
+_WORDS = re.compile(r"\w+(?:[-'’]\w+)*|[^\w\s]")
+_NO_SPACE_BEFORE, _NO_SPACE_AFTER = frozenset(".,;:!?)]}%…"), frozenset("([{")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRules:
+    """How a text is cut into tokens, and which of them a vocabulary takes.
+
+    `unit`: `char`; `word` (marks stand alone); `space` (what stands between blanks); `bpe` (pairs of bytes that are
+    frequent, Sennrich et al., "Neural machine translation of rare words with subword units", 2016). A vocabulary has
+    tokens that occur at least `min_frequency` times, at most `most` with the special ones.
+    """
+
+    unit: str
+    lower: bool = False
+    min_frequency: int = 1
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """`tokens`: the text of each number, the special ones first. `pairs`: how bytes are joined, for `bpe`."""
+
+    rules: TokenRules
+    tokens: tuple[str, ...]
+    pairs: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def encode(self, texts: Sequence[str]) -> list[Array]:
+        """The numbers (i32) of each text, without ends."""
+        if self.pairs is not None:
+            return byte_pairs.encode(self.pairs, [_plain(text, self.rules) for text in texts], len(SPECIAL))
+        numbers = {token: number for number, token in enumerate(self.tokens) if number >= len(SPECIAL)}
+        return [
+            np.array([numbers.get(piece, UNKNOWN) for piece in _pieces(text, self.rules)], np.int32) for text in texts
+        ]
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """The text of tokens up to the first `<end>`; the other special tokens but `<unknown>` are left out."""
+        kept: list[int] = []
+        for number in numbers:
+            if number == END:
+                break
+            if number not in (PAD, START):
+                kept.append(int(number))
+        if self.pairs is not None:
+            return byte_pairs.decode(self.pairs, [number - len(SPECIAL) for number in kept if number != UNKNOWN])
+        return _joined([self.tokens[number] for number in kept], self.rules.unit)
+
+    def to_json(self) -> Mapping[str, JsonValue]:
+        return {"rules": asdict(self.rules), "tokens": list(self.tokens), "pairs": self.pairs}
+
+
+def learnt(rules: TokenRules, texts: Iterable[str]) -> Tokenizer:
+    """The tokenizer whose vocabulary comes from `texts`.
+
+    Characters stand in the order of their codes; words by how often they occur, equals by their codes.
+    """
+    if rules.unit == "bpe":
+        most = (rules.most or 0) - len(SPECIAL)
+        pairs, tokens = byte_pairs.learnt((_plain(text, rules) for text in texts), most, rules.min_frequency)
+        return Tokenizer(rules, (*SPECIAL, *tokens), pairs)
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(_pieces(text, rules))
+    frequent = [token for token, count in counts.items() if count >= rules.min_frequency and token not in SPECIAL]
+    frequent.sort(key=lambda token: (-counts[token], token))
+    if rules.most is not None:
+        frequent = frequent[: rules.most - len(SPECIAL)]
+    return Tokenizer(rules, (*SPECIAL, *(sorted(frequent) if rules.unit == "char" else frequent)))
+
+
+def tokenizer_from_json(value: JsonValue) -> Tokenizer | None:
+    """The inverse of `Tokenizer.to_json`; None for anything else."""
+    match value:
+        case {
+            "rules": {
+                "unit": str(unit),
+                "lower": bool(lower),
+                "min_frequency": int(least),
+                "most": None | int() as most,
+            },
+            "tokens": list(tokens),
+            "pairs": None | str() as pairs,
+        } if unit in UNITS:
+            return Tokenizer(TokenRules(unit, lower, least, most), tuple(map(str, tokens)), pairs)
+        case _:
+            return None
+
+
+def _plain(text: str, rules: TokenRules) -> str:
+    return text.lower() if rules.lower else text
+
+
+def _pieces(text: str, rules: TokenRules) -> Sequence[str]:
+    text = _plain(text, rules)
+    match rules.unit:
+        case "char":
+            return text
+        case "word":
+            return _WORDS.findall(text)
+        case _:
+            return text.split()
+
+
+def _joined(tokens: Sequence[str], unit: str) -> str:
+    if unit == "char":
+        return "".join(tokens)
+    if unit == "space":
+        return " ".join(tokens)
+    pieces: list[str] = []
+    for number, token in enumerate(tokens):
+        is_close = token in _NO_SPACE_BEFORE or (number > 0 and tokens[number - 1] in _NO_SPACE_AFTER)
+        pieces += [token] if number == 0 or is_close else [" ", token]
+    return "".join(pieces)

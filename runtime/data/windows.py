@@ -1,0 +1,138 @@
+"""A series to windows of it: views of one resident array, cut into parts by their places in the series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from compiler.diagnostics import DataError
+from runtime.data.arrays import columns_for
+from runtime.data.dataset import Dataset, Field, WindowPlan, columns_at
+from runtime.data.part import Part
+from runtime.data.preparation import Preparation
+from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
+from runtime.data.text.rows import check_vocabulary, longest_row
+from runtime.suggestions import quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """`arrays`: each input and target [windows, …], window by window a step further on; no step is stored twice.
+
+    `steps` belong to a window, of which the first `reach` may lie before the part to which the window belongs.
+    `stride` is that of a training, `spread` that of other parts.
+    """
+
+    arrays: Mapping[str, Array]
+    steps: int
+    reach: int
+    stride: int
+    spread: int
+    file: Path
+
+    def part(self, name: str, begin: int, end: int) -> Part:
+        """The windows that belong to the steps from `begin` to `end`. Raises DataError where there is none.
+
+        In training they move by less than a stride from epoch to epoch, so that each step comes at every place.
+        """
+        first, last = max(begin - self.reach, 0), end - self.steps
+        if last < first:
+            message = f"the {name} part has {end - begin} steps, and a window takes {self.steps}"
+            raise DataError(message, self.file, fix="take shorter windows, a larger part or more data")
+        is_training = name == "train"
+        stride = self.stride if is_training else self.spread
+        slack = min(stride - 1, last - first) if is_training else 0
+        return Part(self.arrays, np.arange(first, last - slack + 1, stride, dtype=np.int64), slack)
+
+
+def text_series(
+    specs: Sequence[InputSpec], dataset: Dataset, numbers: Array, preparation: Preparation, plan: WindowPlan
+) -> Series:
+    """Windows of the token `numbers` of a text; targets lie a token further on."""
+    arrays: dict[str, tuple[Array, int, int]] = {}
+    for spec in specs:
+        name = preparation.columns[spec.mask_of or spec.name][0]
+        length = longest_row(spec)
+        if spec.mask_of is not None:
+            arrays[spec.name] = np.ones(len(numbers), np.bool_), 0, length
+            continue
+        tokenizer = preparation.tokenizers[preparation.readings[name].vocabulary]
+        check_vocabulary(spec, tokenizer, dataset.fields[name])
+        arrays[spec.name] = numbers.astype(dtype_of(spec), copy=False), int(name == "next"), length
+    longest = max(length for _, _, length in arrays.values())
+    return _series(arrays, 0, plan.stride or longest, longest, dataset.path)
+
+
+def table_series(specs: Sequence[InputSpec], dataset: Dataset, preparation: Preparation, plan: WindowPlan) -> Series:
+    """Windows of the columns of a table: inputs take `length` steps, targets what comes after them."""
+    length = plan.length or 1
+    found: dict[str, tuple[Array, int, int]] = {}
+    for spec in specs:
+        steps = columns_for(spec, dataset.fields, preparation)
+        shape, width = row_shape(spec), steps.shape[1]
+        count = length if not spec.is_target else shape[0] if shape else 1
+        expected = [(count,)] * (width == 1) + [(count, width)] + [()] * (spec.is_target and width == 1)
+        if shape not in expected:
+            shown = ", ".join(str(extent) for extent in expected[0])
+            raise DataError(
+                f"`{spec.name}: {spec.type}` does not fit {count} steps of {quoted(preparation.columns[spec.name])}",
+                dataset.path,
+                fix=f"declare it as {spec.type.dtype.value}[batch, {shown}]",
+            )
+        ahead = max(plan.horizon or count, count)
+        first = length + ahead - count if spec.is_target else 0
+        dense = np.ascontiguousarray(steps[:, 0]) if len(shape) < 2 else steps
+        found[spec.name] = dense, first, 0 if shape == () else count
+    reach = min((found[spec.name][1] for spec in specs if spec.is_target), default=0)
+    return _series(found, reach, plan.stride or 1, 1, dataset.path)
+
+
+def columns_of_series(dataset: Dataset, specs: Sequence[InputSpec]) -> dict[str, tuple[str, ...]]:
+    """Which columns of a series feed what: a column of its name; else the option `target` or `columns`.
+
+    Without them, an input takes all columns of numbers, and a target the only one. Raises DataError.
+    """
+    assert dataset.table is not None
+    names = tuple(dataset.fields)
+    numbers = tuple(name for name, field in dataset.fields.items() if not field.is_text)
+    listed = {
+        False: columns_at(dataset.table.columns, names, dataset.path) or numbers,
+        True: columns_at(dataset.table.target, names, dataset.path) or numbers[: len(numbers) == 1],
+    }
+    found: dict[str, tuple[str, ...]] = {}
+    for spec in specs:
+        found[spec.name] = (spec.name,) if spec.name in names else listed[spec.is_target]
+        if not found[spec.name]:
+            option = "target" if spec.is_target else "columns"
+            message = f"no column for `{spec.name}`: the series has {quoted(names)}"
+            raise DataError(message, dataset.path, fix=f'say which it is, such as `{option} = "{names[-1]}"`')
+    return found
+
+
+def text_of(fields: Mapping[str, Field]) -> str:
+    """The whole of a running text."""
+    return str(next(iter(fields.values())).values[0])
+
+
+def _series(found: Mapping[str, tuple[Array, int, int]], reach: int, stride: int, spread: int, file: Path) -> Series:
+    """`found`: by input or target its steps, the step of a window at which it begins, and how many it takes.
+
+    One that takes 0 has the value of a single step, without an axis of time.
+    """
+    steps = max(first + max(count, 1) for _, first, count in found.values())
+    total = min(len(array) for array, _, _ in found.values())
+    windows = max(total - steps + 1, 0)
+    arrays = {name: _windows(array, first, count, windows) for name, (array, first, count) in found.items()}
+    return Series(arrays, steps, reach, stride, spread, file)
+
+
+def _windows(steps: Array, first: int, count: int, windows: int) -> Array:
+    each, *rest = steps.strides
+    begin = steps[first:] if windows else steps
+    time = ((count,), (each,)) if count else ((), ())
+    return np.lib.stride_tricks.as_strided(
+        begin, (windows, *time[0], *steps.shape[1:]), (each, *time[1], *rest), writeable=False
+    )
