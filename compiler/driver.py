@@ -18,6 +18,7 @@ from compiler.frontend.program import (
     DataSource,
     DimensionsOf,
     EarlyStop,
+    Generation,
     InputSpec,
     ParameterSpec,
     Plateau,
@@ -27,7 +28,7 @@ from compiler.frontend.program import (
     StartWeights,
     Training,
 )
-from compiler.interface import Array, Executable, Options, Results, Tensors, View
+from compiler.interface import Array, Decoding, Executable, Options, Results, Tensors, View
 from compiler.rendering import render, to_json
 from compiler.targets.cpu.cache import CacheInfo, ObjectCache
 
@@ -44,9 +45,11 @@ __all__ = [
     "Cuts",
     "DataQuestion",
     "DataSource",
+    "Decoding",
     "DimensionsOf",
     "EarlyStop",
     "Executable",
+    "Generation",
     "InputSpec",
     "Options",
     "ParameterSpec",
@@ -66,11 +69,13 @@ __all__ = [
     "clear_cache",
     "compile_ahead",
     "compile_augmentation",
+    "compile_decoding",
     "compile_evaluation",
     "compile_gradients",
     "compile_prediction",
     "compile_schedule",
     "compile_training",
+    "compile_window",
     "data_dimensions",
     "explain",
     "format_source",
@@ -149,6 +154,19 @@ def compile_evaluation(program: Program, options: Options) -> Executable:
 def compile_prediction(program: Program, options: Options) -> Executable:
     """The model's outputs."""
     return program_executable(program, "prediction", options)
+
+
+def compile_window(program: Program, options: Options) -> Executable:
+    """The outputs of the sampler of `generate`, for any number of sequences, from whole windows.
+
+    The feed is filled from the left up to the place `first_step`; where that is beyond the window, it has slid.
+    """
+    return program_executable(program, "window", options)
+
+
+def compile_decoding(program: Program, tensors: Tensors, rows: int, options: Options) -> Decoding:
+    """The same for `rows` sequences at once, one position at a time. The tensors stay shared with the caller."""
+    return executables.decoding(program, tensors, rows, options)
 
 
 def compile_gradients(program: Program, options: Options) -> Executable:

@@ -11,10 +11,10 @@ from compiler.arrays import np
 from compiler.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
-from compiler.interface import Executable, Options, Tensors
+from compiler.interface import Decoding, Executable, Options, Tensors
 from compiler.targets.cpu.cache import compiler_version
 from compiler.targets.cpu.manifest import TensorSpec
-from compiler.types import DType, TensorType
+from compiler.types import DType, TensorType, at_batch
 
 if TYPE_CHECKING:
     from compiler.targets.cpu.executable import NativeExecutable
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 TARGETS = ("native", "reference")
 # settings that say what a program is run on and how long, which no graph knows
 _OF_THE_RUN = ("data", "validation", "test", "epochs", "seed", "early_stop", "plateau", "keep", "init_from")
+_OF_A_SEQUENCE = ("generate.start", "generate.stop", "generate.length")
 
 
 def program_executable(program: Program, kind: str, options: Options) -> NativeExecutable | ReferenceExecutable:
@@ -93,7 +94,7 @@ def _lowering(graph: Callable[[], Graph], options: Options) -> Lowering:
 def _fitting(program: Program, kind: str, options: Options) -> Options:
     """The options with the batch that a program runs on: first contents have nothing to do with it."""
     match kind.split()[0]:
-        case "initialisation" | "updating":
+        case "initialisation" | "updating" | "prompt" | "position":
             return replace(options, batch=1)
         case "counting" | "accumulating" if program.plan is not None:
             return replace(options, batch=program.plan.batch)
@@ -135,8 +136,13 @@ def _entry_name(name: str, options: Options) -> str:
 
 def _identity(program: Program, kind: str) -> str:
     """All that decides the graphs of a program: its texts and its settings, except the values passed at run time."""
+    is_decoding = kind.split()[0] in ("window", "prompt", "position")
     settings = [
-        (s.name, None if s.is_runtime else s.value) for s in program.settings if s.name.split(".")[0] not in _OF_THE_RUN
+        (s.name, None if s.is_runtime else s.value)
+        for s in program.settings
+        if s.name.split(".")[0] not in _OF_THE_RUN
+        and (is_decoding or not s.name.startswith("generate."))
+        and s.name not in _OF_A_SEQUENCE
     ]
     return repr((kind, program.name, program.model, [source.text for source in program.sources], settings))
 
@@ -155,6 +161,29 @@ def allocate(program: Program, options: Options) -> TensorStore:
 def _spec(name: str, role: Role, type_: TensorType, options: Options) -> TensorSpec:
     dtype = DType.F64 if options.dtype == "f64" and type_.dtype is DType.F32 else type_.dtype
     return TensorSpec(name, role, dtype, tuple(e for e in type_.shape if isinstance(e, int)))
+
+
+def decoding(program: Program, tensors: Tensors, rows: int, options: Options) -> Decoding:
+    """The programs that decode `rows` sequences position by position, and the tensors with their states, all zero."""
+    from compiler.targets.cpu.memory import TensorStore  # what only checks a text needs no target
+
+    assert isinstance(tensors, TensorStore)
+    kinds = (f"prompt {rows}", f"position {rows}")
+    compile_ahead(program, kinds, options)
+    prompt, position = (program_executable(program, kind, options) for kind in kinds)
+    specs = {spec.name: spec for part in (prompt, position) for spec in _tensors_of(part)}
+    added = [spec for spec in specs.values() if spec.name not in tensors.names()]
+    return Decoding(prompt, position, tensors.extended(added))
+
+
+def _tensors_of(program: NativeExecutable | ReferenceExecutable) -> Sequence[TensorSpec]:
+    """The persistent tensors that a program reads or writes."""
+    from compiler.targets.cpu.executable import NativeExecutable  # what only checks a text needs no target
+
+    if isinstance(program, NativeExecutable):
+        return program.manifest.tensors
+    kept = (i for i in program.graph.inputs if i.role in (Role.PARAMETER, Role.STATE))
+    return [TensorSpec(i.name, i.role, i.value.type.dtype, at_batch(i.value.type.shape, 1)) for i in kept]
 
 
 def initialise(program: Program, tensors: Tensors, seed: int, options: Options) -> None:

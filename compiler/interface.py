@@ -85,3 +85,15 @@ class Executable(Protocol):
         `first_step` counts updates made before. Tensors are updated in place.
         """
         ...
+
+
+@record
+class Decoding:
+    """Sequences position by position: `prompt` fills the states from a window, `position` goes on from one token each.
+
+    Both have the outputs of the sampler. `tensors` are those of the model and the states.
+    """
+
+    prompt: Executable
+    position: Executable
+    tensors: Tensors

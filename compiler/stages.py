@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compiler.accumulated_step import PARTS, accumulated_step
+from compiler.decoding.programs import DECODING, decoding_graph
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
@@ -24,6 +25,8 @@ def graph_of(program: Program, kind: str) -> Graph:
     name, _, phase = kind.partition(" ")
     if name in PARTS:
         return accumulated_step(complete(program), name, int(phase or 0))
+    if name in DECODING:
+        return decoding_graph(complete(program), kind)
     return graph_of_kind(complete(program), kind)
 
 

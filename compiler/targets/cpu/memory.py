@@ -58,6 +58,7 @@ class TensorStore:
         self._arena = reserve(sum(sizes))
         self._arrays: dict[str, Array] = {}
         self._addresses: dict[str, int] = {}
+        self._kept: tuple[object, ...] = ()
         self.specs = tuple(specs)
         self.version = 0
         base, offset = self._arena.ctypes.data, 0
@@ -68,6 +69,15 @@ class TensorStore:
             self._arrays[spec.name].flags.writeable = False
             self._addresses[spec.name] = base + offset
             offset += size
+
+    def extended(self, specs: Sequence[TensorSpec]) -> TensorStore:
+        """These tensors, shared, and new ones, which are zero."""
+        store = TensorStore(specs)
+        store._kept = (self, store._arena)
+        store._arrays.update(self._arrays)
+        store._addresses.update(self._addresses)
+        store.specs = (*self.specs, *store.specs)
+        return store
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._arrays)

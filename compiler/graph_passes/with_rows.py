@@ -1,0 +1,44 @@
+"""A graph for a batch of known size: every `k * batch` becomes a number, and values keep their indices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Value
+from compiler.graph.op import Op
+from compiler.ops.sources import BatchSize, Constant
+from compiler.types import BatchExtent, DType, TensorType, at_batch
+
+
+def with_rows(graph: Graph, rows: int) -> Graph:
+    def fixed(value: Value) -> Value:
+        return Value(value.index, TensorType(value.type.dtype, at_batch(value.type.shape, rows)))
+
+    def all_fixed(values: Sequence[Value]) -> tuple[Value, ...]:
+        return tuple(map(fixed, values))
+
+    return Graph(
+        graph.name,
+        tuple(GraphInput(i.name, i.role, fixed(i.value)) for i in graph.inputs),
+        tuple(Node(_op(n.op, rows), all_fixed(n.operands), all_fixed(n.results), n.origins) for n in graph.nodes),
+        tuple(GraphOutput(o.name, o.role, fixed(o.value), o.updates) for o in graph.outputs),
+    )
+
+
+def _op(op: Op, rows: int) -> Op:
+    """`op` with the shapes and the graphs in its fields fixed."""
+    if isinstance(op, BatchSize):
+        return Constant(rows, DType.I64)
+    assert is_dataclass(op)
+    changes: dict[str, Any] = {}
+    for field in fields(op):
+        match getattr(op, field.name):
+            case Graph() as body:
+                changes[field.name] = with_rows(body, rows)
+            case tuple() as shape if any(isinstance(extent, BatchExtent) for extent in shape):  # type: ignore[reportUnknownVariableType]
+                changes[field.name] = at_batch(shape, rows)  # type: ignore[reportUnknownArgumentType]
+            case _:
+                pass
+    return replace(op, **changes) if changes else op
