@@ -21,21 +21,6 @@ _LATER = "The language has this form, and it is read and its names are checked, 
 
 MISSING: tuple[ErrorEntry, ...] = (
     ErrorEntry(
-        "E0901",
-        "`scan` is not compiled yet",
-        _LATER + "A recurrence of a few steps can be unrolled with `for`.",
-        _model(
-            "total(reshape(x, batch, 3, 2))",
-            "layer total(x: [batch, time, n]) {\n    y, s = scan xt in x over time carry s = zeros(batch, n) {\n"
-            "        s = s + xt\n        emit s\n    }\n    return y[:, -1] + s\n}",
-        ),
-        _model(
-            "total(reshape(x, batch, 3, 2))",
-            "layer total(x: [batch, time, n]) {\n    s = x[:, 0]\n    for i in 1..time { s = s + x[:, i] }\n"
-            "    return s\n}",
-        ),
-    ),
-    ErrorEntry(
         "E0906",
         "optimizers that call the objective are not compiled yet",
         _LATER + "Optimizers of `(p, g, t)` are.",

@@ -165,4 +165,26 @@ SHAPES: tuple[ErrorEntry, ...] = (
         _model("windows(x, 5)[:, 0]"),
         _model("windows(x, 4)[:, 0]"),
     ),
+    ErrorEntry(
+        "E0419",
+        "a `scan` whose steps are not known",
+        "A `scan` makes one step for each place along an axis. All its inputs, and its mask, have the same length "
+        "there, which is at least 1 and known when the program is elaborated: so the axis is not the batch, whose rows "
+        "do not follow one another.",
+        _model("sums(x)", "x: f32[batch, 4]")
+        + "\n\nfn sums(x: [batch, n]) = scan row in x over batch { emit sum(row) }",
+        _model("sums(x)", "x: f32[batch, 4]")
+        + "\n\nfn sums(x: [batch, n]) = scan column in x over n { emit column ^ 2 }",
+    ),
+    ErrorEntry(
+        "E0420",
+        "a carry of a `scan` that changes its type",
+        "What one step hands to the next has the same element type and the same shape at every step: those of the "
+        "initial value. It is not repeated along axes of 1, so the initial value is given in full, as by "
+        "`zeros(batch, units)`.",
+        "fn total(x: [batch, time]) {\n    s = scan xt in x over time carry s = 0.0 { s = s + xt }\n    return s\n}\n\n"
+        + _model("total(x)", "x: f32[batch, 4]"),
+        "fn total(x: [batch, time]) {\n    s = scan xt in x over time carry s = zeros(batch) { s = s + xt }\n"
+        "    return s\n}\n\n" + _model("total(x)", "x: f32[batch, 4]"),
+    ),
 )

@@ -165,14 +165,15 @@ def _mask(machine: Machine, arguments: Arguments, tensor: TensorValue) -> Tensor
     mask = expect_tensor(machine, value, "`where`")
     if mask.dtype is not DType.BOOL:
         machine.fail("E0416", f"`where` is a tensor of bool, not {shown(machine, mask)}")
-    mask = aligned(machine, mask, tensor) if _is_placed_by_names(mask, tensor) else mask
+    mask = aligned(machine, mask, tensor) if is_placed_by_names(mask, tensor) else mask
     shape, _ = broadcast(machine, "where", mask, tensor)
     if shape != tensor.shape:
         machine.fail("E0401", f"the mask {shown(machine, mask)} is larger than {shown(machine, tensor)}")
     return mask
 
 
-def _is_placed_by_names(mask: TensorValue, tensor: TensorValue) -> bool:
+def is_placed_by_names(mask: TensorValue, tensor: TensorValue) -> bool:
+    """Whether a tensor with more axes has each named dimension of the mask once."""
     names = [label for axis in tensor.axes for label in axis.labels]
     return mask.rank < tensor.rank and all(any(names.count(label) == 1 for label in axis.labels) for axis in mask.axes)
 

@@ -31,7 +31,7 @@ from compiler.frontend.values import (
     describe,
     holds_tensor,
 )
-from compiler.frontend.walk import statements_of
+from compiler.frontend.walk import statements_within
 from compiler.types import DType
 
 
@@ -349,7 +349,7 @@ class Caller(SettingBinder):
         is_frozen = self.session.is_frozen
         if is_frozen is None:
             return False
-        states = [s.name for s in statements_of(declaration.body) if isinstance(s, syntax.StateDeclaration)]
+        states = [s.name for s in statements_within(declaration.body) if isinstance(s, syntax.StateDeclaration)]
         return bool(states) and all(is_frozen(joined(path, name)) for name in states)
 
     def depth_check(self, signature: Signature) -> None:
@@ -388,7 +388,8 @@ class Caller(SettingBinder):
         self.states.update(frame.pending)
         if isinstance(value, Poison):
             raise Poisoned
-        self.session.trace.applied(self.builder.name, declaration, pairs, value, call, outer.calls, frame.path)
+        if not self.scans:  # values of a scan's body are none of the graph's
+            self.session.trace.applied(self.builder.name, declaration, pairs, value, call, outer.calls, frame.path)
         return _left(value, frame.scope, call)
 
     def _at_call(self, failure: Failure, declaration: syntax.Callable, call: Span) -> Failure:

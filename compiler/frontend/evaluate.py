@@ -15,6 +15,7 @@ from compiler.frontend.instances import ordinals_in
 from compiler.frontend.machine import Frame
 from compiler.frontend.numbers import decided, negate
 from compiler.frontend.products import matrix_product
+from compiler.frontend.scans import evaluate_scan
 from compiler.frontend.scope import Namespace
 from compiler.frontend.setting_binding import Argument, ready, written
 from compiler.frontend.shapes import shown
@@ -73,9 +74,7 @@ class Evaluator(Caller):
             case syntax.NoneLiteral():
                 return None
             case syntax.Scan():
-                raise failure(
-                    "E0901", "`scan` is not compiled yet", expression.span, hint("recurrent layers come with it")
-                )
+                return evaluate_scan(self, expression)
 
     def _known(self, expression: syntax.Expression) -> Value:
         value = self.evaluate(expression)

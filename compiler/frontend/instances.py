@@ -8,7 +8,14 @@ from compiler.frontend import syntax
 from compiler.frontend.machine import Frame, Session, joined
 from compiler.frontend.scope import Namespace
 from compiler.frontend.values import Instance, TupleValue, Value
-from compiler.frontend.walk import expressions_in, parts_of, statements_of, values_of
+from compiler.frontend.walk import (
+    expressions_in,
+    parts_of,
+    scans_in,
+    statements_of,
+    statements_within,
+    values_of,
+)
 
 
 def unsettled(value: Value) -> Iterator[Instance]:
@@ -68,10 +75,7 @@ def ordinals_of(body: syntax.Block, is_layer: Callable[[str], bool], locals_: fr
     counted, since it is named after the setting.
     """
     numbering = _Numbering(is_layer, locals_)
-    for statement in statements_of(body):
-        variable = _variable_of(statement)
-        for value in values_of(statement):
-            numbering.visit(value, variable)
+    numbering.count(body)
     return numbering.ordinals
 
 
@@ -94,6 +98,12 @@ class _Numbering:
         self.counts: dict[tuple[str, str], int] = {}
         self.ordinals: dict[int, int] = {}
 
+    def count(self, body: syntax.Block) -> None:
+        for statement in statements_of(body):
+            variable = _variable_of(statement)
+            for value in values_of(statement):
+                self.visit(value, variable)
+
     def visit(self, expression: syntax.Expression, variable: str) -> None:
         if isinstance(expression, syntax.Name):
             self._count(expression, variable)
@@ -105,9 +115,7 @@ class _Numbering:
             for part in parts_of(expression):
                 self.visit(part, variable)
             if isinstance(expression, syntax.Scan):
-                for statement in statements_of(expression.body):
-                    for value in values_of(statement):
-                        self.visit(value, variable)
+                self.count(expression.body)
 
     def _visit_argument(self, argument: syntax.Expression, variable: str) -> None:
         if isinstance(argument, syntax.ListLiteral):
@@ -171,7 +179,9 @@ def _tensor_names(declaration: syntax.Callable | syntax.Model) -> frozenset[str]
     if isinstance(declaration, syntax.Callable) and declaration.groups:
         from_parameters = {p.name for p in declaration.groups[-1]}
     assigned: set[str] = set()
-    for statement in statements_of(declaration.body):
+    for statement in statements_within(declaration.body):
+        for scan in scans_in(statement):
+            assigned.update(part.name for part in (*scan.inputs, *scan.carries))
         match statement:
             case syntax.Assign(targets):
                 assigned |= {target.id for target in targets}

@@ -132,6 +132,15 @@ class ModelRecord:
     is_sound: bool = True
 
 
+@dataclass(slots=True)
+class ScanRecord:
+    """The body of a `scan` that is being elaborated: what it has emitted, and each state as a step finds it."""
+
+    frame: Frame
+    emitted: list[TensorValue] = field(default_factory=list[TensorValue])
+    states: dict[str, ir.Value] = field(default_factory=dict[str, ir.Value])
+
+
 class Machine(ABC):
     """Builds one graph. `frame` and `span` say where evaluation stands in the text."""
 
@@ -149,6 +158,7 @@ class Machine(ABC):
         self.user_scopes: set[int] = set() if frame.module.is_library else {frame.scope}
         self.applications: dict[str, int] = {}
         self.states: dict[str, ir.Value] = {}
+        self.scans: list[ScanRecord] = []  # the innermost is last
         self.model: ModelRecord | None = None
         self._origin: tuple[Span | None, Frame | None, tuple[Origin, ...]] = (None, None, ())
 
@@ -228,6 +238,18 @@ class Machine(ABC):
         if value is None:
             value = self.inputs[name] = self.builder.input(name, role, type_)
         return value
+
+    def state(self, path: str) -> ir.Value:
+        """The newest value of a declared state: of this graph so far, of the step before in a `scan`, or its input."""
+        if path in self.states:
+            return self.states[path]
+        start = self.inputs[path]
+        if not self.scans:
+            return start
+        found = self.scans[-1].states
+        if path not in found:
+            found[path] = self.builder.value(start.type)
+        return found[path]
 
     def draw_operands(self) -> tuple[ir.Value, ir.Value]:
         """The seed and the step that a random draw depends on."""

@@ -156,7 +156,7 @@ def declare_output(machine: Machine, statement: syntax.OutputDeclaration) -> Non
 
 
 def _record(machine: Machine, span: Span, keyword: str) -> ModelRecord:
-    if machine.model is None or machine.frame.keyword not in ("model", "train"):
+    if machine.model is None or machine.frame.keyword not in ("model", "train") or machine.scans:
         raise failure("E0205", f"`{keyword}` stands in a model only", span)
     return machine.model
 

@@ -26,8 +26,7 @@ class ExpressionNames:
         self.declaration = ""
         self.is_training = False
         self.is_in_scan = False
-        self.scan_outer: set[str] | None = None
-        self.scan_carried: set[str] = set()
+        self.scan_outer: set[str] = set()  # names around the scan that its body may read, not assign
 
     def scan(self, scan: syntax.Scan) -> None:
         raise NotImplementedError

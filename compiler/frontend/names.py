@@ -31,6 +31,8 @@ _PLACES = {
 }
 
 
+_SCAN_OPTIONS = ("reverse", "where", "truncate")
+
 # The tensors of declarations that are called by training, not by the text.
 _TAKEN: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "optimizer": ("(p, g, t)", (3, 4)),
@@ -308,7 +310,7 @@ class _DeclarationNames(ExpressionNames):
                 self.expression(statement.value)
                 self._assign_all(statement)
             case syntax.Return():
-                self._expect_place("return", self.keyword not in ("model", "train"), statement.span)
+                self._expect_place("return", self.keyword not in ("model", "train"), statement.span, in_scan=False)
                 self.expression(statement.value)
                 return True
             case syntax.If():
@@ -325,10 +327,10 @@ class _DeclarationNames(ExpressionNames):
             case syntax.StateUpdate():
                 self._update(statement)
             case syntax.InputDeclaration():
-                self._expect_place("input", self.keyword == "model", statement.span)
+                self._expect_place("input", self.keyword == "model", statement.span, in_scan=False)
                 self._input(statement)
             case syntax.OutputDeclaration():
-                self._expect_place("output", self.keyword == "model", statement.span)
+                self._expect_place("output", self.keyword == "model", statement.span, in_scan=False)
                 self.expression(statement.value)
                 for name in statement.names:
                     self.environment.bind(name.id, Kind.OUTPUT, name.span)
@@ -358,7 +360,7 @@ class _DeclarationNames(ExpressionNames):
                 "E0204", f"{what} cannot be given another value", target.span, *notes, hint("use another name")
             )
             return
-        if self.scan_outer is not None and target.id in self.scan_outer and target.id not in self.scan_carried:
+        if target.id in self.scan_outer:
             self._record(
                 "E0210",
                 f"`{target.id}` belongs to the body around this `scan`, which does not carry it",
@@ -397,15 +399,18 @@ class _DeclarationNames(ExpressionNames):
         for target in statement.targets:
             if target.id == "_":
                 continue
-            kind = before.kinds.get(target.id)
-            if kind in FIXED:
-                place = Note("it is bound here", before.places[target.id])
-                message = f"the {FIXED[kind]} `{target.id}` cannot be a loop variable"
-                self._record("E0204", message, target.span, place, hint("use another name"))
+            self._expect_free(target.id, target.span, "cannot be a loop variable")
             self.environment.bind(target.id, Kind.LOOP, target.span)
         self._block(statement.body)
         inside, self.environment = self.environment, before
         before.end_round(inside, f"it ends with each round of the `for` at line {statement.span.line}")
+
+    def _expect_free(self, name: str, place: Span, what: str) -> None:
+        """A name that has one value in the whole declaration is not bound anew."""
+        kind = self.environment.kinds.get(name)
+        if kind in FIXED:
+            note = Note("it is bound here", self.environment.places[name])
+            self._record("E0204", f"the {FIXED[kind]} `{name}` {what}", place, note, hint("use another name"))
 
     def _owned(self, statement: syntax.ParamDeclaration | syntax.StateDeclaration) -> None:
         keyword = "param" if isinstance(statement, syntax.ParamDeclaration) else "state"
@@ -452,7 +457,11 @@ class _DeclarationNames(ExpressionNames):
             if isinstance(dimension, syntax.Name) and not self._is_constant(dimension.id):
                 self.environment.bind(dimension.id, Kind.DIMENSION, dimension.span)
 
-    def _expect_place(self, keyword: str, is_right: bool, span: Span) -> None:
+    def _expect_place(self, keyword: str, is_right: bool, span: Span, in_scan: bool = True) -> None:
+        if is_right and self.is_in_scan and not in_scan:
+            advice = hint("a step gives values with `emit`, and hands them to the next by `carry`")
+            self._record("E0205", f"`{keyword}` stands in the body of a `scan`", span, advice)
+            return
         if is_right and not (keyword == "output" and self.is_training):
             return
         if is_right:
@@ -464,19 +473,33 @@ class _DeclarationNames(ExpressionNames):
 
     def scan(self, scan: syntax.Scan) -> None:
         """The body of a `scan` sees what is around it, and assigns only what it carries or makes itself."""
-        outside = self.environment, self.scan_outer, self.scan_carried, self.is_in_scan
-        self.scan_outer = {n for n, k in self.environment.kinds.items() if k not in FIXED}
+        self._scan_options(scan.options)
+        outside = self.environment, self.scan_outer, self.is_in_scan
+        own: dict[str, Span] = {}
+        for part in (*scan.inputs, *scan.carries):
+            if part.name in own:
+                message = f"this `scan` binds `{part.name}` twice"
+                self._record("E0202", message, part.span, Note("first here", own[part.name]))
+            own[part.name] = part.span
+        self.scan_outer = {n for n, k in self.environment.kinds.items() if k not in FIXED} - own.keys()
         self.environment = self.environment.copy()
-        self.scan_carried = {carry.name for carry in scan.carries}
         self.is_in_scan = True
-        for scanned in scan.inputs:
-            self.environment.bind(scanned.name, Kind.TENSOR, scanned.span)
-        for carry in scan.carries:
-            self.environment.bind(carry.name, Kind.TENSOR, carry.span)
+        for name, place in own.items():
+            self._expect_free(name, place, "cannot be bound by a `scan`")
+            self.environment.bind(name, Kind.TENSOR, place)
         self._block(scan.body)
         used = self.environment.used
-        self.environment, self.scan_outer, self.scan_carried, self.is_in_scan = outside
+        self.environment, self.scan_outer, self.is_in_scan = outside
         self.environment.used |= used
+
+    def _scan_options(self, options: Sequence[syntax.Keyword]) -> None:
+        seen: set[str] = set()
+        for option in options:
+            if option.name not in _SCAN_OPTIONS:
+                self.unknown_setting("scan", option.name, option.span, _SCAN_OPTIONS)
+            if option.name in seen:
+                self._record("E0303", f"`{option.name}` is given twice to this `scan`", option.span)
+            seen.add(option.name)
 
     def _warn_of_unused(self) -> None:
         for name, (kind, place) in self.environment.ever.items():

@@ -39,8 +39,8 @@ def declare_state(machine: Machine, statement: syntax.StateDeclaration) -> Tenso
     machine.span = statement.span
     path = _path(machine, statement.name)
     machine.frame.states[statement.name] = path
-    value = _tensor(machine, statement, Role.STATE, type_)
-    return TensorValue(machine.states.get(path, value), axes)
+    _tensor(machine, statement, Role.STATE, type_)
+    return TensorValue(machine.state(path), axes)
 
 
 def _expect_owner(machine: Machine, keyword: str, name: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from compiler.frontend import syntax
 from compiler.frontend.scope import ModuleScope, Namespace
-from compiler.frontend.walk import statements_of
+from compiler.frontend.walk import statements_within
 from compiler.record import record
 
 ANY = ""
@@ -69,7 +69,7 @@ def _is_setting(parameter: syntax.Parameter) -> bool:
 
 
 def _initializer_names(body: syntax.Block) -> Iterator[str]:
-    for statement in statements_of(body):
+    for statement in statements_within(body):
         if isinstance(statement, syntax.ParamDeclaration | syntax.StateDeclaration) and isinstance(
             statement.initializer, syntax.Name
         ):

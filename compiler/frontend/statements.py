@@ -12,6 +12,7 @@ from compiler.frontend.instances import settle_all
 from compiler.frontend.machine import MAXIMUM_ROUNDS, Machine
 from compiler.frontend.model_statements import declare_input, declare_output
 from compiler.frontend.parameters import assign_state, declare_parameter, declare_state, update_state
+from compiler.frontend.scan_values import emit
 from compiler.frontend.unpacking import unpacked
 from compiler.frontend.values import (
     POISON,
@@ -28,7 +29,7 @@ from compiler.frontend.walk import statements_of
 def run_body(machine: Machine, body: syntax.Block) -> Value:
     """Run the body of a declaration in the current frame; its result, or `POISON` where a mistake hides it."""
     frame = machine.frame
-    is_complete = _run(machine, body)
+    is_complete = run_block(machine, body)
     if frame.has_result:
         return frame.result
     if is_complete and frame.keyword not in ("model", "train"):
@@ -36,7 +37,7 @@ def run_body(machine: Machine, body: syntax.Block) -> Value:
     return POISON
 
 
-def _run(machine: Machine, block: syntax.Block) -> bool:
+def run_block(machine: Machine, block: syntax.Block) -> bool:
     """Run statements up to a `return`. False where one of them held a mistake, which was recorded."""
     is_sound = True
     for statement in block.statements:
@@ -112,8 +113,8 @@ def _execute(machine: Machine, statement: syntax.Statement) -> bool:
         case syntax.OutputDeclaration():
             frame.variable = statement.names[0].id
             declare_output(machine, statement)
-        case syntax.Emit():
-            raise failure("E0901", "`emit` belongs to a `scan`, which is not compiled yet", statement.span)
+        case syntax.Emit(values):
+            emit(machine, values, statement.span)
         case _:
             assert_never(statement)
     return True
@@ -157,8 +158,8 @@ def _choose(machine: Machine, statement: syntax.If) -> bool:
             hint("compare, as in `n > 0`"),
         )
     if condition:
-        return _run(machine, statement.then)
-    return statement.otherwise is None or _run(machine, statement.otherwise)
+        return run_block(machine, statement.then)
+    return statement.otherwise is None or run_block(machine, statement.otherwise)
 
 
 def _repeat(machine: Machine, statement: syntax.For) -> bool:
@@ -172,7 +173,7 @@ def _repeat(machine: Machine, statement: syntax.For) -> bool:
             values = unpacked(item, len(statement.targets), statement.span) if len(statement.targets) > 1 else (item,)
             for target, value in zip(statement.targets, values, strict=True):
                 frame.variables[target.id] = value
-            is_sound = _run(machine, statement.body) and is_sound
+            is_sound = run_block(machine, statement.body) and is_sound
             if frame.has_result:
                 break
     finally:

@@ -79,6 +79,22 @@ def statements_of(block: syntax.Block) -> Iterator[syntax.Statement]:
                 pass
 
 
+def statements_within(block: syntax.Block) -> Iterator[syntax.Statement]:
+    """As `statements_of`, with those of the bodies of scans."""
+    for statement in statements_of(block):
+        yield statement
+        for scan in scans_in(statement):
+            yield from statements_within(scan.body)
+
+
+def scans_in(statement: syntax.Statement) -> Iterator[syntax.Scan]:
+    """The scans in what a statement evaluates, without those in their bodies."""
+    for value in values_of(statement):
+        for part in expressions_in(value):
+            if isinstance(part, syntax.Scan):
+                yield part
+
+
 def values_of(statement: syntax.Statement) -> tuple[syntax.Expression, ...]:
     """The expressions that a statement evaluates itself, without those of blocks in it."""
     match statement:
