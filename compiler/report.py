@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from compiler.graph.op import Category
 from compiler.interface import Options
 from compiler.ops.contraction import Contraction
 from compiler.ops.reduction import CumulativeSum, Max, Min, Moments, Sum
+from compiler.ops.scan import Scan
 from compiler.programs import complete
 from compiler.record import record
 from compiler.schedule.ir import Schedule
@@ -80,7 +81,15 @@ def plan(program: Program, options: Options) -> PlanReport:
 
 def flops_of(nodes: Sequence[Node], batch: int) -> int:
     """Two for each multiply-add of a contraction, one for each element of other arithmetic."""
-    return sum(_node_flops(node, batch) for node in nodes)
+    return sum(flops for _, flops in _work(nodes, batch))
+
+
+def _work(nodes: Sequence[Node], batch: int, times: int = 1) -> Iterator[tuple[Node, int]]:
+    """Each node with its operations; those of a scan's body count for every step."""
+    for node in nodes:
+        if isinstance(node.op, Scan):
+            yield from _work(node.op.body.nodes, batch, times * node.op.length)
+        yield node, times * _node_flops(node, batch)
 
 
 def _node_flops(node: Node, batch: int) -> int:
@@ -108,17 +117,15 @@ def _layers(program: Program, forward: Graph, step: Graph, batch: int) -> tuple[
             layer = spec.path.rpartition(".")[0]
             parameters[layer] = parameters.get(layer, 0) + static_elements(spec.type.shape)
     rows: dict[str, LayerRow] = {path: LayerRow(path, "", count, 0, 0) for path, count in parameters.items()}
-    for node in forward.nodes:
+    for node, flops in _work(forward.nodes, batch):
         path = _layer_of(_path(node), rows)
         old = rows.get(path, LayerRow(path, "", 0, 0, 0))
         shape = str(node.results[0].type)
-        rows[path] = LayerRow(path, shape, old.parameters, old.flops_forward + _node_flops(node, batch), 0)
-    for node in step.nodes:
+        rows[path] = LayerRow(path, shape, old.parameters, old.flops_forward + flops, 0)
+    for node, flops in _work(step.nodes, batch):
         path = _layer_of(_path(node), rows)
         old = rows.get(path, LayerRow(path, "", 0, 0, 0))
-        rows[path] = LayerRow(
-            path, old.output, old.parameters, old.flops_forward, old.flops_step + _node_flops(node, batch)
-        )
+        rows[path] = LayerRow(path, old.output, old.parameters, old.flops_forward, old.flops_step + flops)
     return tuple(row for row in rows.values() if row.parameters or row.flops_step or row.flops_forward)
 
 
