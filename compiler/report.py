@@ -120,7 +120,7 @@ def _layers(program: Program, forward: Graph, step: Graph, batch: int) -> tuple[
     for node, flops in _work(forward.nodes, batch):
         path = _layer_of(_path(node), rows)
         old = rows.get(path, LayerRow(path, "", 0, 0, 0))
-        shape = str(node.results[0].type)
+        shape = str(node.results[-1].type)  # the stack that a scan emits, rather than its last carry
         rows[path] = LayerRow(path, shape, old.parameters, old.flops_forward + flops, 0)
     for node, flops in _work(step.nodes, batch):
         path = _layer_of(_path(node), rows)
