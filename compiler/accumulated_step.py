@@ -19,7 +19,7 @@ from compiler.ops.batch_sums import Ledger, evaluated_again, ledger_of, slopes_o
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.spreading import Sum
-from compiler.training_step import Step, in_phase
+from compiler.training_step import Step, in_phase, reported
 from compiler.types import depends_on_batch
 
 PARTS = ("counting", "accumulating", "updating")
@@ -54,7 +54,7 @@ def _accumulating(program: Program, plan: Training, ledger: Ledger) -> Step:
 
 
 def _updating(program: Program, plan: Training, ledger: Ledger) -> Step:
-    whole = simplify(_after_sums(program.training, plan.metrics, ledger))
+    whole = simplify(_after_sums(program.training, reported(program.training, plan), ledger))
     # No batch takes part: this step begins with what follows from sums.
     step = Step(replace(program, training=whole, augmentation=None), plan)
     step.differentiate(_loss_without_rows(step, whole, ledger))
@@ -109,7 +109,7 @@ def _with_share(graph: Graph, ledger: Ledger) -> Graph:
     return builder.build()
 
 
-def _after_sums(graph: Graph, metrics: Sequence[str], ledger: Ledger) -> Graph:
+def _after_sums(graph: Graph, names: Sequence[str], ledger: Ledger) -> Graph:
     """The loss and the metrics from counts and sums, which are inputs."""
     inputs = [
         *_inputs(ledger.counts, Accumulation.count),
@@ -120,7 +120,7 @@ def _after_sums(graph: Graph, metrics: Sequence[str], ledger: Ledger) -> Graph:
             if entry.role is not Role.DATA or not depends_on_batch(entry.value.type.shape)
         ),
     ]
-    return Graph(graph.name, tuple(inputs), ledger.every.nodes, tuple(map(graph.output, ("loss", *metrics))))
+    return Graph(graph.name, tuple(inputs), ledger.every.nodes, tuple(map(graph.output, names)))
 
 
 def _loss_without_rows(step: Step, whole: Graph, ledger: Ledger) -> Value:

@@ -12,6 +12,7 @@ from compiler.executables import allocate, initialise, program_executable, train
 from compiler.frontend.program import (
     AVERAGE,
     EPOCH_NUMBER,
+    KEPT,
     SAMPLE_NUMBERS,
     Cuts,
     DataQuestion,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AVERAGE",
     "EPOCH_NUMBER",
+    "KEPT",
     "SAMPLE_NUMBERS",
     "Array",
     "CacheInfo",

@@ -139,7 +139,8 @@ def _fits_data(program: Program, dimensions_of: DimensionsOf | None) -> bool:
         return not dimensions
     plan = program.plan
     source, cuts = (None, Cuts()) if plan is None else (plan.data, Cuts(plan.validation, plan.test, plan.seed))
-    return dimensions_of(DataQuestion(tuple(dimensions), program.inputs, source, cuts)) == dimensions
+    targets = tuple(spec.name for spec in program.inputs if spec.is_target)
+    return dimensions_of(DataQuestion(tuple(dimensions), program.inputs, source, cuts, targets)) == dimensions
 
 
 def _entry_name(kind: str, root: Path | Source, *choices: object) -> str:

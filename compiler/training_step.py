@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from compiler.autodiff import gradients_of
 from compiler.diagnostics import CompilerBug
-from compiler.frontend.program import AVERAGE, Clip, ParameterSpec, Program, Training, UpdateRule
+from compiler.frontend.program import AVERAGE, KEPT, Clip, ParameterSpec, Program, Training, UpdateRule
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
@@ -45,7 +45,7 @@ def in_phase(program: Program, phase: int) -> tuple[Program, Training]:
 def evaluation_graph(program: Program) -> Graph:
     """Loss and metrics of the inference program."""
     plan = _plan_of(program, "evaluation_graph")
-    return _with_outputs(program.inference, ("loss", *plan.metrics))
+    return _with_outputs(program.inference, reported(program.inference, plan))
 
 
 def prediction_graph(program: Program) -> Graph:
@@ -117,6 +117,13 @@ GRAPHS: Mapping[str, Callable[[Program], Graph]] = {
     "schedule": schedule_graph,
     "initialisation": initial_graph,
 }
+
+
+def reported(graph: Graph, plan: Training) -> tuple[str, ...]:
+    """The outputs of a graph that are told of each step: the loss, the metrics, and what they are means of."""
+    names = ("loss", *plan.metrics)
+    outputs = {output.name for output in graph.outputs}
+    return (*names, *(name + KEPT for name in names if name + KEPT in outputs))
 
 
 def _plan_of(program: Program, stage: str) -> Training:
@@ -252,7 +259,7 @@ class Step:
 
     def report(self) -> None:
         """The loss, the metrics and the rate."""
-        for name in ("loss", *self.plan.metrics):
+        for name in reported(self.program.training, self.plan):
             self.builder.output(name, Role.OUTPUT, self.forward[name])
         for rate in list(self.rates.values())[:1]:
             self.builder.output("lr", Role.OUTPUT, rate)

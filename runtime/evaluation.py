@@ -15,7 +15,7 @@ from runtime.data.part import Part
 from runtime.model import length_of, runtime_settings, training_of
 from runtime.pace import Pace
 from runtime.precision import in_precision
-from runtime.sums import added_in_order
+from runtime.sums import added_in_order, means_of
 
 
 def evaluator_of(program: Program, options: Options, training_rows: int | None) -> Evaluator:
@@ -65,4 +65,4 @@ class Evaluator:
             weights[-1] = len(rows) - (steps - 1) * self._batch
             sums = added_in_order(sums, results.scalars, weights)
             first += len(rows)
-        return {name: total / len(part.rows) for name, total in sums.items()}
+        return means_of(sums, len(part.rows))

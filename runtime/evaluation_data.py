@@ -7,8 +7,8 @@ from pathlib import Path
 
 from compiler.diagnostics import UsageError
 from runtime.data.loading import load_evaluation_data, load_training_data
-from runtime.data.reading import source_at
 from runtime.data.part import Part
+from runtime.data.reading import source_at
 from runtime.jobs import load_data
 from runtime.model import training_of
 from runtime.trained import Trained

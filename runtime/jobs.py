@@ -10,9 +10,9 @@ from compiler.diagnostics import UsageError
 from compiler.driver import Options, Program, Tensors
 from runtime.averages import averages_of
 from runtime.data.loading import LoadedData, load_training_data
-from runtime.data.reading import source_at
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
+from runtime.data.reading import source_at
 from runtime.evaluation import Evaluator
 from runtime.model import length_of, parameter_count, rate_names, resolved_settings, runtime_settings, training_of
 from runtime.phases import compiled_step, kind_at

@@ -9,7 +9,7 @@ from typing import TypedDict
 import numpy as np
 
 from compiler.driver import Array, EarlyStop, Plateau
-from runtime.sums import added_in_order
+from runtime.sums import added_in_order, means_of
 
 
 class _Reduction(TypedDict):
@@ -55,7 +55,8 @@ class Stagnation:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """`sums` are the scalars of the unfinished epoch, each weighted by the rows of its step, and `rows` their number.
+    """`sums` are the scalars of the unfinished epoch, each weighted by the rows of its step or by what it is the mean
+    of, and `rows` their number.
 
     Sums are added one step after the other, so that an interruption changes no bit of an epoch's means. `rate` is the
     scheduled rate of the last step, and `rate_factor` what plateaus have made of all rates.
@@ -74,7 +75,7 @@ class Position:
     rate: float | None = None
 
     def means(self) -> dict[str, float]:
-        return {name: total / self.rows for name, total in self.sums.items()}
+        return means_of(self.sums, self.rows)
 
     def advanced(
         self, scalars: Mapping[str, Array], rows: Array, seconds: float, rate: float | None = None

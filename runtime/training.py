@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from compiler.diagnostics import DlcError
-from compiler.driver import Array, EarlyStop, Executable, Plateau, Results, Tensors
+from compiler.driver import KEPT, Array, EarlyStop, Executable, Plateau, Results, Tensors
 from runtime.averages import averaged, begin_averages, take_averages
 from runtime.data.batching import rows_of_epoch
 from runtime.data.part import Part
@@ -140,7 +140,7 @@ class _Training:
         seconds = time.perf_counter() - begin
         self._pace.observe(steps, seconds)
         self._refuse_nonfinite(results)
-        scalars = {name: results.scalars[name] for name in job.scalars}
+        scalars = {name: v for name, v in results.scalars.items() if name.removesuffix(KEPT) in job.scalars}
         rate = float(results.scalars[RATE][-1]) if RATE in results.scalars else None
         self._position = position.advanced(scalars, job.length.rows_of_steps(position.step, steps), seconds, rate)
         self._report(len(rows) / max(seconds, 1e-9))

@@ -192,7 +192,8 @@ def _asking_the_data(
     program = _elaborated(session, modules, chosen)
     if session.open_dimensions and dimensions_of is not None:
         inputs = tuple(session.inputs.values())
-        question = DataQuestion(tuple(session.open_dimensions), inputs, session.data, session.cuts)
+        targets = tuple(target.name for target in chosen.targets) if isinstance(chosen, syntax.Train) else ()
+        question = DataQuestion(tuple(session.open_dimensions), inputs, session.data, session.cuts, targets)
         known = dimensions_of(question)
         if known:
             session = begun(known)

@@ -7,9 +7,10 @@ from dataclasses import replace
 from compiler.diagnostics import Source
 from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.machine import Session
-from compiler.frontend.program import Clip, Generation, Program, Training, UpdateRule
+from compiler.frontend.program import KEPT, Clip, Generation, Program, Training, UpdateRule
 from compiler.frontend.waivers import without_waived
-from compiler.graph.ir import Graph, GraphInput, Node, Role
+from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role
+from compiler.ops.batch_sums import divisor_of
 from compiler.ops.sources import Constant
 from compiler.types import DType, TensorType
 
@@ -59,7 +60,7 @@ def finished(
             phases=tuple(
                 replace(
                     phase,
-                    training=with_constants(session, phase.training),
+                    training=_with_counts(with_constants(session, phase.training), plan),
                     rules=_rules_with_constants(session, phase.rules),
                 )
                 for phase in plan.phases
@@ -75,13 +76,23 @@ def finished(
         tuple(record.inputs),
         tuple(record.outputs),
         tuple(session.parameters.values()),
-        with_constants(session, training.builder.build()),
-        with_constants(session, inference.builder.build()),
+        _with_counts(with_constants(session, training.builder.build()), plan),
+        _with_counts(with_constants(session, inference.builder.build()), plan),
         plan,
         without_waived(session.report.warnings),
         None if augmentation is None else with_constants(session, augmentation),
         generation,
     )
+
+
+def _with_counts(graph: Graph, plan: Training | None) -> Graph:
+    """With the numbers of elements that the loss and the metrics are means of, by which an epoch weighs them."""
+    if plan is None:
+        return graph
+    values = {name: graph.output(name).value for name in ("loss", *plan.metrics)}
+    counts = {name + KEPT: divisor_of(graph, value) for name, value in values.items()}
+    added = (GraphOutput(name, Role.OUTPUT, count) for name, count in counts.items() if count is not None)
+    return replace(graph, outputs=(*graph.outputs, *added))
 
 
 def _rules_with_constants(session: Session, rules: tuple[UpdateRule, ...]) -> tuple[UpdateRule, ...]:

@@ -19,6 +19,9 @@ EPOCH_NUMBER = "augment.epoch"
 Both count from 0; a row keeps its number whatever the order in which an epoch visits the rows.
 """
 
+KEPT = ":kept"
+"""Ends the name of the output that says how many elements a loss or metric is the mean of, where a mask decides it."""
+
 SettingValue: TypeAlias = "int | float | bool | str | tuple[SettingValue, ...] | None"
 
 
@@ -97,13 +100,15 @@ class DataQuestion:
     """What elaboration asks of the data: how large the dimensions called `names` are.
 
     They stand in the `dimension_names` of `inputs`, where what their types have in these places means nothing, or are
-    a `range_name`. What is learnt from the training part depends on the `cuts`.
+    a `range_name`. What is learnt from the training part depends on the `cuts`. `targets` are the names of all targets,
+    of which `inputs` may know none yet.
     """
 
     names: tuple[str, ...]
     inputs: tuple[InputSpec, ...]
     source: DataSource | None
     cuts: Cuts = Cuts()
+    targets: tuple[str, ...] = ()
 
 
 DimensionsOf: TypeAlias = Callable[[DataQuestion], Mapping[str, int]]
@@ -299,8 +304,8 @@ class Generation:
 class Program:
     """One experiment. Graph inputs are named after `inputs`, parameter paths, settings, `seed` and `step`.
 
-    Outputs of `training`: the model's outputs, `loss` (with penalties), each metric by name, and one output of
-    role STATE for each `<-` (named after the state's path, `updates` it). Outputs of `inference`: the model's
+    Outputs of `training`: the model's outputs, `loss` (with penalties), each metric by name, what some of them are
+    means of (KEPT), and one output of role STATE for each `<-` (named after the state's path, `updates` it). Outputs of `inference`: the model's
     outputs and, where there are targets, `loss` (without penalties) and the metrics. A bare model, without
     `train`, has no loss and `plan` None.
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Role, Value
+from compiler.ops.arithmetic import Divide
 from compiler.ops.build import filled
 from compiler.ops.chain_rule import apply_chain_rule
 from compiler.ops.contraction import Contraction
@@ -73,6 +74,26 @@ def trained_sums(graph: Graph, parts: Parts) -> tuple[Value, ...]:
         if any(operand.index in varying for operand in node.operands):
             varying.update(result.index for result in node.results)
     return tuple(value for value in parts.sums if value.index in varying)
+
+
+def divisor_of(graph: Graph, scalar: Value) -> Value | None:
+    """What a mean over some elements of a batch is divided by: how many there are.
+
+    None where the scalar is divided by the number of rows, as the mean over all of them is, or is no such mean.
+    """
+    parts = taken_apart(graph, (scalar,))
+    trained = trained_sums(graph, parts)
+    counts = [value for value in parts.sums if value not in trained]
+    if len(counts) != 1 or not trained or parts.others:
+        return None
+    rows = {result.index for node in graph.nodes if isinstance(node.op, BatchSize) for result in node.results}
+    depending = {counts[0].index}
+    is_divisor = False
+    for node in parts.nodes:
+        is_divisor = is_divisor or (isinstance(node.op, Divide) and node.operands[1].index in depending)
+        if any(operand.index in depending for operand in node.operands):
+            depending.update(result.index for result in node.results)
+    return counts[0] if is_divisor and counts[0].index not in rows and not counts[0].type.shape else None
 
 
 @record

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from compiler.diagnostics import DataError
 from compiler.driver import DataQuestion, DimensionsOf
-from runtime.data.dataset import Dataset, TextPlan
+from runtime.data.dataset import Dataset, TextPlan, WindowPlan
 from runtime.data.loading import learnt_tokenizers
 from runtime.data.matching import free_columns
 from runtime.data.preparation import Preparation
 from runtime.data.reading import is_there, located, read_dataset, source_at
 from runtime.data.specs import InputSpec
 from runtime.data.text.rows import TextRows
+from runtime.data.windows import columns_of_series
 
 
 def dimensions_of(path: Path | None) -> DimensionsOf:
@@ -25,8 +26,10 @@ def dimensions_of(path: Path | None) -> DimensionsOf:
         source = question.source if path is None else source_at(path, question.source)
         if source is None:
             return {}
-        dataset = read_dataset(source, question.inputs)
-        return _found(question, dataset) if dataset.text is None else _of_text(question, dataset, dataset.text)
+        dataset = read_dataset(source, question.inputs, also=question.targets)
+        if dataset.text is not None:
+            return _of_text(question, dataset, dataset.text)
+        return _found(question, dataset) if dataset.windows is None else _of_series(question, dataset, dataset.windows)
 
     return answer
 
@@ -52,6 +55,20 @@ def _of_text(question: DataQuestion, dataset: Dataset, plan: TextPlan) -> dict[s
             if name not in plan.readings or dataset.windows is not None:
                 raise _unknown(dataset, spec, f"the data says nothing of `{spec.name}`")
             found[str(dimension)] = min(int(rows.lengths(name).max()), plan.longest or sys.maxsize)
+    return found
+
+
+def _of_series(question: DataQuestion, dataset: Dataset, plan: WindowPlan) -> dict[str, int]:
+    """How many steps a window has, and how many columns."""
+    columns = columns_of_series(dataset, question.inputs)
+    found: dict[str, int] = {}
+    for spec in question.inputs:
+        extents = (None, None if spec.is_target else plan.length, len(columns[spec.name]))
+        for name, extent in zip(spec.dimension_names, extents, strict=False):
+            if name in question.names and extent is None:
+                raise _unknown(dataset, spec, f"the data does not say how many steps `{spec.name}` has")
+            if name in question.names and extent is not None:
+                found.setdefault(str(name), extent)
     return found
 
 

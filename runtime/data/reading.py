@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from compiler.diagnostics import DataError, Source, Span
@@ -47,8 +47,9 @@ def read_dataset(
     specs: Sequence[InputSpec],
     preparation: Preparation | None = None,
     options: Mapping[str, SettingValue] | None = None,
+    also: Iterable[str] = (),
 ) -> Dataset:
-    """The content of a source; `specs` say which fields are wanted. Raises DataError."""
+    """The content of a source; `specs` say which fields are wanted, beside those of `also`. Raises DataError."""
     place = str(source.span)
     known = format_named(source.format, place)
     given = Options(dict(source.options) if options is None else options, place)
@@ -58,7 +59,7 @@ def read_dataset(
     absent = next((p for p in (path, *others.values()) if not is_there(p)), None)
     if absent is not None:
         raise DataError("there is no such file or folder", absent, fix=_path_fix(source))
-    wanted = frozenset(spec.name for spec in specs)
+    wanted = frozenset((*(spec.name for spec in specs), *also))
     if preparation is None or not preparation.table or known.name != "csv":
         return known.read(Request(path, given, wanted, others=others))
     needed = tuple(dict.fromkeys(n for spec in specs for n in preparation.columns.get(spec.name, ())))
