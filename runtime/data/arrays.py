@@ -83,9 +83,10 @@ def _column(spec: InputSpec, name: str, field: Field, preparation: Preparation) 
             fix=f"leave `{name}` out of `columns`, and give it an input of its own: `{name}: i32[batch] in"
             f" 0..{len(vocabulary)}`, with `one_hot` in the model",
         )
-    if name in preparation.fills:
+    # A column of a series may feed a target, too, which stays as it is.
+    if name in preparation.fills and not spec.is_target:
         values = np.where(np.isnan(values), preparation.fills[name], values)
-    scale = preparation.scales.get(name)
+    scale = None if spec.is_target else preparation.scales.get(name)
     if scale is not None:
         values = (values - scale.mean) / scale.deviation
     return _converted(values, dtype_of(spec), _Place(spec, name, field, vocabulary))

@@ -49,7 +49,8 @@ def refuse_missing(preparation: Preparation, fields: Mapping[str, Field], specs:
         for name in preparation.columns[spec.name]:
             field = fields[name]
             missing = _missing(field)
-            if name in preparation.fills or not bool(missing.any()):
+            is_filled = name in preparation.fills and not spec.is_target
+            if is_filled or not bool(missing.any()):
                 continue
             count = int(missing.sum())
             more = f" (as in {count - 1} further rows)" if count > 1 else ""

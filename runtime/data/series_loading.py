@@ -36,7 +36,7 @@ def load_series(
         if isinstance(given, DataSource):
             parts[name] = series_part(specs, read_dataset(given, specs, preparation), preparation)
         else:
-            parts[name] = series.part(name, begin, end) if end > begin else None
+            parts[name] = series.part(name, begin, end) if given else None
     summary = summary_of(dataset, source, parts, preparation, cuts.seed, dataset.notes)
     return LoadedData(train, parts["validation"], parts["test"], preparation, summary, dataset.notes)
 
