@@ -11,6 +11,7 @@ from compiler.frontend.program import AVERAGE, KEPT, Clip, ParameterSpec, Progra
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.objective import Evaluation, joined, taken_apart
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add, Cast, Multiply, Term
 from compiler.ops.spreading import Sum
@@ -147,7 +148,9 @@ class Step:
         changed = self._augmented()
         arguments = [changed.get(i.name) or self.input(i.name, i.role, i.value.type) for i in program.training.inputs]
         # Simplified first: the gradient of sigmoid is finite where that of 1 / (1 + exp(-x)) is 0 * inf.
-        self.forward = self.builder.inline(prepare_for_gradients(program.training), arguments)
+        self.prepared = prepare_for_gradients(program.training)
+        self.forward = self.builder.inline(self.prepared, arguments)
+        self.arguments = dict(zip((i.name for i in program.training.inputs), arguments, strict=True))
         self.gradients: dict[str, Value] = {}
         self.rates: dict[str, Value] = {}
 
@@ -171,7 +174,7 @@ class Step:
 
     def differentiate(self, loss: Value) -> None:
         """The gradient of `loss` for each trained parameter; zeros where it does not depend on it."""
-        ruled = {rule.parameter for rule in self.plan.rules}
+        ruled = {path for rule in self.plan.rules for path in rule.paths}
         trained = [spec for spec in self.program.parameters if spec.path in ruled]
         values = [self.input(spec.path, Role.PARAMETER, spec.type) for spec in trained]
         found = gradients_of(self.builder, tuple(self.builder.nodes), loss, values)
@@ -211,6 +214,9 @@ class Step:
         specs = {spec.path: spec for spec in self.program.parameters}
         states: list[tuple[str, Value]] = []
         for rule in self.plan.rules:
+            if rule.group:
+                states.extend(self._update_together(rule, [specs[path] for path in rule.group], steps))
+                continue
             spec = specs[rule.parameter]
             with self.builder.at(_place_of(spec, Direction.UPDATE)):
                 results = self._apply(rule, self._count(rule, steps), self._rate(rule, steps))
@@ -220,6 +226,24 @@ class Step:
             states.extend((f"{rule.parameter}:{state.name}", results[state.name]) for state in rule.states)
         for name, value in states:
             self.builder.output(name, Role.OPTIMIZER_STATE, value, updates=name)
+
+    def _update_together(self, rule: UpdateRule, specs: list[ParameterSpec], steps: Value) -> list[tuple[str, Value]]:
+        """Apply a rule to its parameters as one vector; its new states by their full names."""
+        known = {
+            "p": joined(self.builder, [self.inputs[spec.path] for spec in specs]),
+            "g": joined(self.builder, [self.gradients[spec.path] for spec in specs]),
+            "t": self._count(rule, steps),
+            "lr": self._rate(rule, steps),
+        }
+        names = {state.name: f"{rule.parameter}:{state.name}" for state in rule.states}
+        for state in rule.states:
+            known[state.name] = self.input(names[state.name], Role.OPTIMIZER_STATE, state.type)
+        arguments = [known.get(i.name) or self.input(i.name, Role.SETTING, i.value.type) for i in rule.graph.inputs]
+        evaluation = Evaluation(self.builder, self.prepared, self.arguments, specs)
+        results = evaluation.inline(rule.graph, arguments)
+        for spec, value in zip(specs, taken_apart(self.builder, results["p"], specs), strict=True):
+            self.builder.output(spec.path, Role.PARAMETER, value, updates=spec.path)
+        return [(full, results[name]) for name, full in names.items()]
 
     def _averaged(self, path: str, new: Value, kept: float) -> Value:
         """The exponential moving average of a parameter after its update: a + (1 - kept) (p - a)."""

@@ -21,13 +21,6 @@ _LATER = "The language has this form, and it is read and its names are checked, 
 
 MISSING: tuple[ErrorEntry, ...] = (
     ErrorEntry(
-        "E0906",
-        "optimizers that call the objective are not compiled yet",
-        _LATER + "Optimizers of `(p, g, t)` are.",
-        "optimizer newton(lr = 1.0)(p, g, t, objective) {\n    p - lr * g * t\n}\n\n" + _train(optimizer="newton()"),
-        "optimizer newton(lr = 1.0)(p, g, t) {\n    p - lr * g * t\n}\n\n" + _train(optimizer="newton()"),
-    ),
-    ErrorEntry(
         "E0907",
         "`bf16` is not compiled yet",
         _LATER + "Use f32.",

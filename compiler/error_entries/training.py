@@ -36,7 +36,8 @@ TRAINING: tuple[ErrorEntry, ...] = (
         "a key of `train` with a value that it cannot have",
         "`batch`, `epochs`, `steps`, `accumulate` and `keep` are whole numbers from 1 on, `seed` from 0. `validation` "
         'and `test` are fractions below 1 or data sources. `data` is a data source such as `csv("data.csv")`, '
-        "`early_stop` is `patience(n)`, `plateau` is `reduce(factor, patience)`, and patterns of parameters are strings.",
+        "`early_stop` is `patience(n)`, `plateau` is `reduce(factor, patience)`, and patterns of parameters are "
+        "strings.",
         _train(validation="10"),
         _train(validation="0.1"),
     ),
@@ -127,5 +128,14 @@ TRAINING: tuple[ErrorEntry, ...] = (
         "that depend on parameters.",
         _train(loss="sqrt(mse(y[:, 0], t))", accumulate="4"),
         _train(loss="mse(y[:, 0], t)", accumulate="4"),
+    ),
+    ErrorEntry(
+        "E0615",
+        "what does not go with an optimizer that evaluates the loss itself",
+        "An optimizer of `(p, g, t, objective)` compares the loss at several points of one batch. `clip` and `ema` "
+        "would change what it sees or leaves, `accumulate` splits the batch, and `unfreeze` changes the length of its "
+        "vector. All its parameters have one element type.",
+        _train(optimizer="lbfgs()", clip="norm(1.0)"),
+        _train(optimizer="lbfgs()"),
     ),
 )

@@ -37,10 +37,18 @@ from compiler.frontend.scope import Found, ModuleScope, Namespace
 from compiler.frontend.setting_binding import ready, written
 from compiler.frontend.shapes import shown
 from compiler.frontend.tensors import arithmetic, cast, scalar
-from compiler.frontend.updates import Rule, RuleCache, elaborate_clip, elaborate_schedule, schedule_end
+from compiler.frontend.updates import (
+    Rule,
+    RuleCache,
+    elaborate_clip,
+    elaborate_rule,
+    elaborate_schedule,
+    refuse_with_objective,
+    schedule_end,
+)
 from compiler.frontend.values import POISON, Axis, FormValue, RunTimeNumber, TensorValue, describe, is_number
 from compiler.graph.ir import Graph, Role
-from compiler.types import DType, TensorType
+from compiler.types import DType, TensorType, static_elements
 
 Result = TypeVar("Result")
 
@@ -413,7 +421,11 @@ class _Experiment:
         trained, paths = self._trained(), self._ever_trained()
         selected = [select(form.on, paths, "on", form.on_span) for form in forms]
         cache = RuleCache(self.session)
-        return tuple(self._update(cache, forms, selected, spec, expression.span) for spec in trained)
+        chosen = [(spec, self._form_of(forms, selected, spec, expression.span)) for spec in trained]
+        joint = [number for number, form in enumerate(forms) if form.takes_objective(self.session)]
+        single = [self._update(cache, forms, number, spec) for spec, number in chosen if number not in joint]
+        together = [(number, [spec for spec, n in chosen if n == number]) for number in joint]
+        return (*single, *(self._joint_update(forms, number, specs) for number, specs in together if specs))
 
     def _rule(self, evaluator: Evaluator, item: syntax.Expression, prefix: str) -> Rule:
         bare, given = without_keywords(item, ("on", "decay_on"))
@@ -447,15 +459,8 @@ class _Experiment:
             return (MATRICES,)
         return patterns_of(evaluator.evaluate(expression), "decay_on", expression.span)
 
-    def _update(
-        self,
-        cache: RuleCache,
-        rules: list[Rule],
-        selected: list[frozenset[str]],
-        spec: ParameterSpec,
-        span: Span,
-    ) -> UpdateRule:
-        """The update of one parameter, by the first rule that selects it."""
+    def _form_of(self, rules: list[Rule], selected: list[frozenset[str]], spec: ParameterSpec, span: Span) -> int:
+        """The number of the first rule that selects a parameter."""
         number = next((i for i, paths in enumerate(selected) if spec.path in paths), None)
         if number is None:
             raise failure(
@@ -465,12 +470,25 @@ class _Experiment:
                 Note("the parameter is declared here", spec.span),
                 hint('end the list with an optimizer for all others (`on = "*"`), or freeze the parameter'),
             )
+        return number
+
+    def _update(self, cache: RuleCache, rules: list[Rule], number: int, spec: ParameterSpec) -> UpdateRule:
+        """The update of one parameter."""
         rule = rules[number]
         decays = rule.decay_on is None or self._decays(rule, spec)
         graph, states = cache.rule(number, rule, spec.path, spec.type, decays)
         if self.entries.ema is not None:
             states = (*states, OptimizerState(AVERAGE, spec.type, spec.initializer))
         return UpdateRule(spec.path, graph, states, rule.rate, self.freezing.since(spec.path) or 0)
+
+    def _joint_update(self, rules: list[Rule], number: int, specs: list[ParameterSpec]) -> UpdateRule:
+        """The update of parameters as one vector."""
+        rule = rules[number]
+        refuse_with_objective(self.entries, rule, specs)
+        name = "(optimizer)" if len(rules) == 1 else f"(optimizer.{number})"
+        type_ = TensorType(specs[0].type.dtype, (sum(static_elements(spec.type.shape) for spec in specs),))
+        graph, states = elaborate_rule(self.session, rule, name, type_, True)
+        return UpdateRule(name, graph, states, rule.rate, group=tuple(spec.path for spec in specs))
 
     def _decays(self, rule: Rule, spec: ParameterSpec) -> bool:
         if rule.decay_on == (MATRICES,):

@@ -145,6 +145,9 @@ class UpdateRule:
 
     Its outputs are `p` and each state by name. `t` is an f32 scalar, 1 for the first update; `lr` is the
     scheduled rate (an unused input where the rule has none). `since` is the epoch, from 0, that first trains it.
+
+    A rule with a `group` updates several parameters as one vector, in which they follow each other; `parameter` is then
+    a name for it that no parameter has. Its graph may hold the `Objective`.
     """
 
     parameter: str
@@ -152,6 +155,12 @@ class UpdateRule:
     states: tuple[OptimizerState, ...]
     rate: str  # the run-time setting that holds the rate before the schedule: `optimizer.lr`
     since: int = 0
+    group: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The parameters that it updates."""
+        return self.group or (self.parameter,)
 
 
 @record

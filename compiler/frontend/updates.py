@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from compiler.diagnostics import Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.arithmetic import Formula
 from compiler.frontend.binding import declared_type
+from compiler.frontend.entries import Entries
 from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.failures import Poisoned, failure
 from compiler.frontend.machine import Frame, Session
-from compiler.frontend.program import Clip, OptimizerState
+from compiler.frontend.objective import objective_of
+from compiler.frontend.program import Clip, OptimizerState, ParameterSpec
 from compiler.frontend.settings import as_formula
 from compiler.frontend.shapes import shown
 from compiler.frontend.tensors import cast, scalar, spread
@@ -68,11 +71,36 @@ class Rule:
     decay_span: Span
     span: Span
 
+    def takes_objective(self, session: Session) -> bool:
+        """Whether it updates all its parameters together, as one vector."""
+        return len(session.signature(self.form.declaration, self.form.module).tensor_names) == 4
+
+
+_ALONE = ("clip", "accumulate", "ema", "unfreeze")
+
+
+def refuse_with_objective(entries: Entries, rule: Rule, specs: Sequence[ParameterSpec]) -> None:
+    """Raise Failure for what an optimizer that evaluates the loss itself cannot go with."""
+    name = rule.form.declaration.name
+    for key in _ALONE:
+        if key in entries.written or key in entries.session.settings.used:
+            raise failure(
+                "E0615",
+                f"`{key}` does not go with the optimizer `{name}`, which evaluates the loss itself",
+                rule.span,
+                hint(f"leave `{key}` out, or take an optimizer of `(p, g, t)`"),
+            )
+    if len({spec.type.dtype for spec in specs}) > 1:
+        raise failure("E0615", f"`{name}` makes one vector of its parameters, which must be of one type", rule.span)
+
 
 def elaborate_rule(
     session: Session, rule: Rule, path: str, type_: TensorType, decays: bool
 ) -> tuple[Graph, tuple[OptimizerState, ...]]:
-    """The graph of one parameter's update: inputs p, g, t, lr, the states, settings; outputs p and the states."""
+    """The graph of an update: inputs p, g, t, lr, the states, settings; outputs p and the states.
+
+    Of one parameter; or, of an optimizer that takes the objective, of all of them as one vector called `path`.
+    """
     declaration, module = rule.form.declaration, rule.form.module
     signature = session.signature(declaration, module)
     settings = dict(rule.form.settings or {})
@@ -84,21 +112,15 @@ def elaborate_rule(
     evaluator = RuleEvaluator(session, f"{declaration.name} of {type_}", frame)
     evaluator.span = rule.span
     names = signature.tensor_names
-    if len(names) == 4:
-        raise failure(
-            "E0906",
-            f"the optimizer `{declaration.name}` takes `{names[3]}`, the objective, which is not compiled yet",
-            rule.span,
-            hint("optimizers of `(p, g, t)` are"),
-        )
-    if len(names) != 3:
+    if len(names) not in (3, 4):
         raise Poisoned
-    parameter, gradient, count = names
+    parameter, gradient, count, *objective = names
     axes = tuple(Axis(origin=rule.span) for _ in type_.shape)
     evaluator.parameter = TensorValue(evaluator.input("p", Role.PARAMETER, type_), axes)
     frame.variables[parameter] = evaluator.parameter
     frame.variables[gradient] = TensorValue(evaluator.input("g", Role.DATA, type_), axes)
     frame.variables[count] = TensorValue(evaluator.input("t", Role.DATA, SCALAR), ())
+    frame.variables.update((name, objective_of(name, type_)) for name in objective)
     rate = evaluator.input("lr", Role.DATA, SCALAR)
     if "lr" in signature.types:
         frame.variables["lr"] = TensorValue(rate, ())

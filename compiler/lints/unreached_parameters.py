@@ -18,7 +18,7 @@ def find_unreached_parameters(subject: Subject) -> Iterator[Diagnostic]:
     graph, plan = subject.program.training, subject.program.plan
     if plan is None:
         return
-    trained = {rule.parameter for rule in plan.rules}
+    trained = {path for rule in plan.rules for path in rule.paths}
     values = {i.name: i.value for i in graph.inputs if i.role is Role.PARAMETER and i.name in trained}
     reached = _reached(graph, list(values.values()))
     places: dict[str, list[ParameterSpec]] = {}

@@ -12,6 +12,8 @@ from compiler.frontend import syntax
 from compiler.frontend.library import library_modules
 
 DROPOUTS = ("dropout", "optional_dropout", "spatial_dropout", "stochastic_depth")
+SECOND_ORDER = ("newton", "newton_cg", "lbfgs")
+OF_SECOND_ORDER = ("line_search", "lowest_share", "hessian", "solve_upwards")
 ATTENTION = ("attention", "bahdanau", "luong", "feed_forward", "encoder_block", "decoder_block")
 BLOCKS = (
     "separable_conv2d",
@@ -28,6 +30,8 @@ ELSEWHERE = (
     {("layer", name): "random; test_layers.py checks its statistics" for name in DROPOUTS}
     | {("layer", name): "several layers in one; test_image_blocks.py" for name in BLOCKS}
     | {("layer", name): "several operands or layers; test_attention.py" for name in ATTENTION}
+    | {("optimizer", name): "takes the objective; test_second_order.py" for name in SECOND_ORDER}
+    | {("fn", name): "of these optimizers; test_second_order.py" for name in OF_SECOND_ORDER}
     | {("init", name): f"test_initializers.py checks that {reason}" for name, reason in TESTED_BY_STRUCTURE.items()}
     | {("fn", name): "random; test_augmentations.py checks what it does" for name in RANDOM}
 )
