@@ -15,6 +15,9 @@ DROPOUTS = ("dropout", "optional_dropout", "spatial_dropout", "stochastic_depth"
 SECOND_ORDER = ("newton", "newton_cg", "lbfgs")
 OF_SECOND_ORDER = ("line_search", "lowest_share", "hessian", "solve_upwards")
 ATTENTION = ("attention", "bahdanau", "luong", "feed_forward", "encoder_block", "decoder_block")
+RECURRENT = ("simple_rnn", "gru", "lstm", "peephole_lstm", "bidirectional", "stacked")
+CELLS = ("simple_rnn_cell", "gru_cell", "lstm_cell", "peephole_lstm_cell")
+RECURRENT_PARTS = ("recurrence", "memory_recurrence", "with_masks", "kept")
 BLOCKS = (
     "separable_conv2d",
     "conv_norm",
@@ -30,6 +33,8 @@ ELSEWHERE = (
     {("layer", name): "random; test_layers.py checks its statistics" for name in DROPOUTS}
     | {("layer", name): "several layers in one; test_image_blocks.py" for name in BLOCKS}
     | {("layer", name): "several operands or layers; test_attention.py" for name in ATTENTION}
+    | {("layer", name): "several steps or states; test_recurrent.py" for name in (*RECURRENT, *CELLS)}
+    | {("fn", name): "parts of recurrent layers; test_recurrent.py" for name in RECURRENT_PARTS}
     | {("optimizer", name): "takes the objective; test_second_order.py" for name in SECOND_ORDER}
     | {("fn", name): "of these optimizers; test_second_order.py" for name in OF_SECOND_ORDER}
     | {("init", name): f"test_initializers.py checks that {reason}" for name, reason in TESTED_BY_STRUCTURE.items()}

@@ -86,3 +86,8 @@ def test_orthogonal_gates_are_orthogonal_one_by_one() -> None:
 def test_the_identity_is_the_identity(shape: tuple[int, int]) -> None:
     np.testing.assert_array_equal(drawn("identity", shape), np.eye(*shape))
     np.testing.assert_array_equal(drawn("identity(gain = 0.5)", shape), 0.5 * np.eye(*shape))
+
+
+def test_the_bias_of_the_forget_gate_is_the_second_quarter() -> None:
+    np.testing.assert_array_equal(drawn("forget_bias", (8,)), [0, 0, 1, 1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(drawn("forget_bias(2.5)", (4,)), [0, 2.5, 0, 0])

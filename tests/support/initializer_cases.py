@@ -61,4 +61,8 @@ INITIALIZERS = (
 
 ORTHOGONAL = (((20, 20), 1.0), ((30, 8), 1.0), ((8, 30), 1.0), ((3, 3, 4, 10), 2.0), ((1, 1), 1.0))
 
-TESTED_BY_STRUCTURE = {"orthogonal": "columns are orthonormal", "identity": "it is np.eye"}
+TESTED_BY_STRUCTURE = {
+    "orthogonal": "columns are orthonormal",
+    "identity": "it is np.eye",
+    "forget_bias": "its second quarter is the value",
+}
