@@ -144,6 +144,11 @@ def check(pattern: str, native: Native, dtype: DType, turns: Sequence[int], thre
         ("bk,kn->bn", 300, 33, 100),
         ("bk,nk->bn", 300, 47, 97),
         ("bm,bn->mn", 200, 33, 100),
+        ("mk,kn->mn", 70, 1300, 128),  # several blocks of the sum, and tiles that end in registers
+        ("mk,kn->mn", 71, 1301, 130),
+        ("mk,nk->mn", 45, 1301, 97),
+        ("km,kn->mn", 61, 1303, 100),
+        ("bk,kn->bn", 61, 1303, 100),
     ],
 )
 def test_large_products_on_several_threads(pattern: str, m: int, k: int, n: int) -> None:

@@ -12,21 +12,30 @@ from dataclasses import replace
 
 from compiler.loops.ir import ContractedAxis, Load, Store, Term, TileContract
 from compiler.targets.cpu.kernel_text import KernelCode, KernelText
-from compiler.targets.cpu.multiply import RegisterTile, SummedAxis, multiplied
+from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import (
     Packing,
     pack,
     pack_all,
     packed_axes,
     packing_of,
-    packs_rows,
     panel_base,
     panel_elements,
 )
-from compiler.targets.cpu.text import LANES, MEMORY, REGISTER
-from compiler.targets.cpu.tiles import Tiling, ceiling, decoded, depth_of, items_of, outer_offsets, tiling
+from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, Text
+from compiler.targets.cpu.tiles import (
+    Tiling,
+    ceiling,
+    decoded,
+    depth_of,
+    items_of,
+    outer_offsets,
+    rows_of_tiles,
+    tiling,
+)
 
 LARGE_PANEL = 16 << 10  # bytes from which a packed panel is not expected in the first-level cache
+FEW_TILES = 6  # of rows, up to which copying a panel while it is read pays for the longer code
 IN_REGISTERS = 6  # instructions of a stage up to which it works on the accumulators themselves
 DENSE = (Term(1, None, 1),)
 
@@ -46,9 +55,6 @@ def emit_tiles(k: KernelText, batch: int, lasts: bool = False) -> KernelCode:
     units = k.extent(walk.extent)
     tiles = ceiling(text, units, walk.step)
     packing = packing_of(contract, cut, batch, lasts)
-    turned = 0
-    if packing is Packing.SHARED and not lasts and isinstance(contract.m, int) and packs_rows(contract, shape):
-        turned = -(-contract.m // shape.rows)
     packed_at = panel_base(k, contract, width, packing)
     large = depth_of(contract) * width * contract.dtype.size > LARGE_PANEL
     for load in repeating(k, cut):
@@ -66,21 +72,19 @@ def emit_tiles(k: KernelText, batch: int, lasts: bool = False) -> KernelCode:
         right = text.add(text.add(text.mul(column, contract.rhs_n_stride), rhs), contract.rhs_offset)
         source = text.pointer(k.bases[contract.rhs], right, type_)
         axes = contract.k
+        given = first_use = ""  # a panel that is copied while its first tile reads it
         walked = tile_of_rows
         left_pointer = text.pointer(k.bases[contract.lhs], left, type_)
         if packing is Packing.SHARED:
             offset = text.mul(panel, panel_elements(contract, width))
             source, axes = text.pointer(packed_at, offset, type_), packed_axes(contract, width)
-            if turned:
-                begin = panels * panel_elements(contract, width)
-                rows_at = text.add(text.mul(tile, depth_of(contract) * LANES), begin)
-                walked = replace(walked, places=tuple(range(shape.rows)))
-                axes = tuple(replace(axis, lhs_stride=LANES) for axis in axes)
-                left_pointer = text.pointer(packed_at, rows_at, type_)
         elif packing is Packing.OWN:
             is_new = text.let(f"icmp ne i64 {right}, {carried[0]}")
-            with k.of(contract):
-                text.when(is_new, lambda: pack(k, contract, width, column, source, packed_at))
+            if contract.rhs_n_stride == 1 and rows_of_tiles(cut, batch) <= FEW_TILES:
+                given, first_use = source, is_new
+            else:
+                with k.of(contract):
+                    text.when(is_new, lambda: pack(k, contract, width, column, source, packed_at))
             source, axes = packed_at, packed_axes(contract, width)
             carried = [text.add(right, 0) if right.startswith("%") else right]
         if packing is not Packing.NONE:
@@ -89,7 +93,17 @@ def emit_tiles(k: KernelText, batch: int, lasts: bool = False) -> KernelCode:
         _prefetch(k, contract, cut, first, column, base)
         with k.of(contract):
             summed = summed_axes(k, axes)
-            accumulators = multiplied(text, walked, summed, left_pointer, source, [walked.zero] * walked.slots)
+            accumulators = [walked.zero] * walked.slots
+            if first_use:
+                copied = [
+                    SummedAxis(a.extent, a.lhs_stride, b.rhs_stride, a.rhs_stride)
+                    for a, b in zip(summed, contract.k, strict=True)
+                ]
+                accumulators = multiplied_copying(
+                    text, walked, copied, summed, left_pointer, given, source, first_use, accumulators
+                )
+            else:
+                accumulators = multiplied(text, walked, summed, left_pointer, source, accumulators)
             if not keeps:
                 put_away(k, walked, k.bases[contract.tile], accumulators)
         if keeps:
@@ -103,13 +117,57 @@ def emit_tiles(k: KernelText, batch: int, lasts: bool = False) -> KernelCode:
     code = k.close(items_of(cut))
     if packing is not Packing.SHARED:
         return code
-    elements = panels * panel_elements(contract, width) + depth_of(contract) * turned * LANES
-    size = elements * contract.dtype.size
-    return replace(code, before=pack_all(k, contract, shape, panels, turned), shared_bytes=size, lasts=lasts)
+    size = panels * panel_elements(contract, width) * contract.dtype.size
+    return replace(code, before=pack_all(k, contract, shape, panels), shared_bytes=size, lasts=True)
 
 
 def summed_axes(k: KernelText, axes: Sequence[ContractedAxis]) -> list[SummedAxis]:
     return [SummedAxis(k.extent(axis.extent), axis.lhs_stride, axis.rhs_stride) for axis in axes]
+
+
+def multiplied_copying(
+    text: Text,
+    tile: RegisterTile,
+    given: Sequence[SummedAxis],
+    packed: Sequence[SummedAxis],
+    lhs: str,
+    panel: str,
+    target: str,
+    is_first: str,
+    accumulators: Sequence[str],
+    ahead: Sequence[Ahead] = (),
+) -> list[str]:
+    """The accumulators of a tile. The first one that reads a panel copies it to `target`, where the others read it."""
+    rounds = text.let(f"zext i1 {is_first} to i64")  # loops of one round or none, so that accumulators join
+
+    def first(index: str, carried: list[str]) -> list[str]:
+        return multiplied(text, tile, given, lhs, panel, carried, target)
+
+    def later(index: str, carried: list[str]) -> list[str]:
+        return multiplied(text, tile, packed, lhs, target, carried, ahead=ahead)
+
+    values = text.loop("0", rounds, 1, [(tile.vector, a) for a in accumulators], first)
+    return text.loop(rounds, "1", 1, [(tile.vector, v) for v in values], later)
+
+
+def results_ahead(k: KernelText, contract: TileContract, cut: Tiling, row: str, column: str, base: str) -> list[Ahead]:
+    """What the elementwise stage will write, a row for each step; behind the last it is what the next tile writes."""
+    text = k.text
+    stores = [i for stage in k.kernel.stages for i in stage.body if isinstance(i, Store)]
+    found: list[Ahead] = []
+    for store in stores:
+        access = store.access
+        if access.columns != DENSE or len(access.rows) != 1:
+            continue
+        (term,) = access.rows
+        if (term.divisor, term.modulus) != (1, None):
+            continue
+        first = text.add(text.mul(row, contract.row_m_step), base)
+        start = text.add(text.add(text.mul(first, term.stride), access.offset), column)
+        pointer = text.pointer(k.bases[access.buffer], start, MEMORY[store.dtype])
+        places = tuple(range(0, cut.shape.width, 64 // store.dtype.size))
+        found.append(Ahead(pointer, places, contract.row_m_step * term.stride, True))
+    return found
 
 
 def put_away(k: KernelText, tile: RegisterTile, base: str, accumulators: Sequence[str]) -> None:

@@ -6,15 +6,27 @@ import math
 from collections.abc import Callable, Sequence
 
 from compiler.diagnostics import CompilerBug
-from compiler.loops.ir import PERIOD_COLUMNS, REGISTER_COLUMNS, Instruction, Kernel, Load, Reduce, Stage, Walk
+from compiler.loops.ir import (
+    PERIOD_COLUMNS,
+    REGISTER_COLUMNS,
+    Instruction,
+    Kernel,
+    Load,
+    Reduce,
+    Stage,
+    TileContract,
+    Walk,
+)
 from compiler.loops.printer import statement_lines
 from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import emit_tiles
+from compiler.targets.cpu.contraction_blocks import emit_blocks, walks_in_blocks
 from compiler.targets.cpu.contraction_parts import emit_parts, sums_in_blocks
 from compiler.targets.cpu.emit_compute import cast
 from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText, TotalNumber
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, REGISTER, splat_of
+from compiler.targets.cpu.tiles import tiling
 from compiler.types import BatchExtent, DType, Extent
 
 UNROLLED_VECTORS = REGISTER_COLUMNS // LANES  # rows up to this many vectors are written without a loop
@@ -38,13 +50,22 @@ def emit(
             return _emit_columns(text)
         case Walk.TILES:
             assert kernel.contraction is not None
-            return emit_parts(text, batch) if sums_in_blocks(kernel.contraction) else emit_tiles(text, batch, lasts)
+            return _emit_product(text, kernel.contraction, batch, lasts)
         case Walk.SCATTER | Walk.SCATTER_BY_ROW:
             return _emit_scatter(text)
         case Walk.CUMULATE:
             return _emit_cumulate(text)
         case Walk.FETCH | Walk.COLLECT:
             raise CompilerBug("emit", "transfers are part of the runner")
+
+
+def _emit_product(k: KernelText, contract: TileContract, batch: int, lasts: bool) -> KernelCode:
+    if sums_in_blocks(contract):
+        return emit_parts(k, batch)
+    cut = tiling(contract, k.machine, batch)
+    if not lasts and walks_in_blocks(contract, cut):
+        return emit_blocks(k, cut, batch)
+    return emit_tiles(k, batch, lasts)
 
 
 def _all(stages: Sequence[Stage]) -> list[Instruction]:

@@ -175,7 +175,7 @@ class _Lowering:
         if code.lasts:
             panels = (STATIC_ARENA, self.plan.static_bytes + self.lasting_bytes, 0)
             self.lasting_bytes += -(-code.shared_bytes // 64) * 64
-        calls = [(self.call(instance, code, panels), code.before is not None and not code.lasts)]
+        calls = [(self.call(instance, code, panels), code.shared_bytes > 0 and not code.lasts)]
         if code.before is not None:
             before = self.call(instance, code.before, panels)
             loops = instance.loops[: max(level, 0)] if code.lasts else instance.loops

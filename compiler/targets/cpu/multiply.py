@@ -12,16 +12,28 @@ from compiler.types import DType
 
 DEEPEST_UNROLL = 4
 FEW_ROWS = 4  # up to here the right operand streams through once; it, and large packed panels, are asked for AHEAD
+FAR = 16  # the same for a right operand that is copied, which comes from further away
 NEAR = 4  # the same for the left operand where a step of k leads far away
 
 
 @record
 class SummedAxis:
-    """One summed axis at run time: its extent, and its step in both operands."""
+    """One summed axis at run time: its extent, and its step in both operands and in a copy of the right one."""
 
     extent: str
     lhs_stride: int
     rhs_stride: int
+    copy_stride: int = 0
+
+
+@record
+class Ahead:
+    """What a tile asks for while it is multiplied: each unrolled step, `places` from a pointer that moves by `step`."""
+
+    pointer: str
+    places: tuple[int, ...]
+    step: int | str
+    writes: bool = False
 
 
 @record
@@ -47,9 +59,19 @@ class RegisterTile:
 
 
 def multiplied(
-    text: Text, tile: RegisterTile, axes: Sequence[SummedAxis], lhs: str, rhs: str, accumulators: Sequence[str]
+    text: Text,
+    tile: RegisterTile,
+    axes: Sequence[SummedAxis],
+    lhs: str,
+    rhs: str,
+    accumulators: Sequence[str],
+    copy: str = "",
+    ahead: Sequence[Ahead] = (),
 ) -> list[str]:
-    """The accumulators, row by row, after summing over `axes`, outermost first."""
+    """The accumulators, row by row, after summing over `axes`, outermost first.
+
+    What is read of the right operand is written to `copy` as well, where one is given. Only a single axis asks `ahead`.
+    """
     type_ = REGISTER[tile.dtype]
     carries = [(tile.vector, a) for a in accumulators]
     axis = axes[0]
@@ -58,15 +80,20 @@ def multiplied(
         def outer_body(index: str, carried: list[str]) -> list[str]:
             inner_lhs = text.pointer(lhs, text.mul(index, axis.lhs_stride), type_)
             inner_rhs = text.pointer(rhs, text.mul(index, axis.rhs_stride), type_)
-            return multiplied(text, tile, axes[1:], inner_lhs, inner_rhs, carried)
+            inner_copy = text.pointer(copy, text.mul(index, axis.copy_stride), type_) if copy else ""
+            return multiplied(text, tile, axes[1:], inner_lhs, inner_rhs, carried, inner_copy)
 
         return text.loop("0", axis.extent, 1, carries, outer_body)
 
     def step(index: str, carried: list[str], times: int) -> list[str]:
         left = text.pointer(lhs, text.mul(index, axis.lhs_stride), type_)
         right = text.pointer(rhs, text.mul(index, axis.rhs_stride), type_)
+        there = text.pointer(copy, text.mul(index, axis.copy_stride), type_) if copy else ""
+        if times > 1:
+            for asked in ahead:
+                _ask(text, asked, text.let(f"udiv i64 {index}, {times}"), type_)
         for turn in range(times):
-            carried = _rank_one(text, tile, axis, left, right, turn, carried)
+            carried = _rank_one(text, tile, axis, left, right, turn, carried, there)
         return carried
 
     unroll = _unroll(axis.extent, tile)
@@ -83,6 +110,14 @@ def multiplied(
     return text.loop(stop, axis.extent, 1, rest, lambda i, c: step(i, c, 1))
 
 
+def _ask(text: Text, ahead: Ahead, step: str, type_: str) -> None:
+    start = text.pointer(ahead.pointer, text.mul(step, str(ahead.step)), type_)
+    kind = "i32 1, i32 3" if ahead.writes else "i32 0, i32 2"
+    for place in ahead.places:
+        line = text.pointer(start, str(place), type_)
+        text.line(f"call void @llvm.prefetch.p0(ptr {line}, {kind}, i32 1)")
+
+
 def _unroll(extent: str, tile: RegisterTile) -> int:
     """Steps of k that are written one after the other; short sums are divided evenly where they can be."""
     usual = DEEPEST_UNROLL if tile.slots > 4 else 8
@@ -95,7 +130,14 @@ def _unroll(extent: str, tile: RegisterTile) -> int:
 
 
 def _rank_one(
-    text: Text, tile: RegisterTile, axis: SummedAxis, left: str, right: str, turn: int, accumulators: Sequence[str]
+    text: Text,
+    tile: RegisterTile,
+    axis: SummedAxis,
+    left: str,
+    right: str,
+    turn: int,
+    accumulators: Sequence[str],
+    copy: str,
 ) -> list[str]:
     """One k: the vectors of the right operand, and one broadcast of the left for each row."""
     type_, size, vector, shape = REGISTER[tile.dtype], tile.dtype.size, tile.vector, tile.shape
@@ -104,9 +146,13 @@ def _rank_one(
     for part in range(shape.vectors):
         place = text.pointer(right, str(turn * axis.rhs_stride + part * LANES), type_)
         columns.append(text.let(f"load {vector}, ptr {place}, align {size}"))
-        if tile.is_packed or shape.rows <= FEW_ROWS:
-            later = text.pointer(right, str((turn + AHEAD) * axis.rhs_stride + part * LANES), type_)
+        if tile.is_packed or shape.rows <= FEW_ROWS or copy:
+            ahead = FAR if copy else AHEAD
+            later = text.pointer(right, str((turn + ahead) * axis.rhs_stride + part * LANES), type_)
             text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
+        if copy:
+            there = text.pointer(copy, str(turn * axis.copy_stride + part * LANES), type_)
+            text.line(f"store {vector} {columns[-1]}, ptr {there}, align 64")
     if tile.places == tuple(range(shape.rows)) and axis.lhs_stride > 2 * LANES:
         for column in (0, shape.rows - 1):
             later = text.pointer(left, str(column + (turn + NEAR) * axis.lhs_stride), type_)

@@ -21,7 +21,7 @@ class Packing(Enum):
 
     NONE = "none"  # a single tile of rows reads each panel once
     OWN = "own"  # by each thread, into its scratch, when it comes to a panel
-    SHARED = "shared"  # by a function of its own, all of them, for left operands that are walked in blocks
+    SHARED = "shared"  # by a function of its own, all of them, where they last over calls
 
 
 def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> Packing:
@@ -30,8 +30,6 @@ def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> 
         return Packing.NONE
     is_static = all(isinstance(axis.extent, int) for axis in contract.k)
     if lasts and is_static and not any(axis.rhs_stride for axis in contract.outer):
-        return Packing.SHARED
-    if cut.block and is_static and not contract.outer:
         return Packing.SHARED
     rows = nominal(cut.walk.extent, batch) * cut.walk.unit
     if cut.turns_outside:
@@ -47,14 +45,8 @@ def is_packed(contract: TileContract, shape: TileShape) -> bool:
     return contract.rhs_n_stride == 1 and contract.n == shape.width and axes == contract.k
 
 
-def packs_rows(contract: TileContract, shape: TileShape) -> bool:
-    """Whether the left operand is packed too: its rows would fall on the same few lines of the first-level cache."""
-    fits = isinstance(contract.m, int) and shape.rows <= LANES  # the rows of one k stand in LANES places
-    return fits and len(contract.k) == 1 and contract.k[0].lhs_stride == 1
-
-
-def pack_all(k: KernelText, contract: TileContract, shape: TileShape, panels: int, turned: int) -> KernelCode:
-    """A function of its own that packs every panel, and then the rows of `turned` tiles; an item is one of them."""
+def pack_all(k: KernelText, contract: TileContract, shape: TileShape, panels: int) -> KernelCode:
+    """A function of its own that packs every panel; an item is one of them."""
     width = shape.vectors * LANES
     packer = KernelText(replace(k.kernel, prologue=(), stages=()), k.machine, k.lines)
     packer.open()
@@ -69,56 +61,9 @@ def pack_all(k: KernelText, contract: TileContract, shape: TileShape, panels: in
         pack(packer, contract, width, column, source, target)
         return []
 
-    def tile_body(tile: str, carried: list[str]) -> list[str]:
-        assert isinstance(contract.m, int)
-        start = text.mul(tile, shape.rows)
-        row = text.minimum(start, str(max(0, contract.m - shape.rows)))
-        left = text.add(text.mul(row, contract.lhs_m_stride), contract.lhs_offset)
-        source = text.pointer(packer.bases[contract.lhs], left, type_)
-        begin = panels * panel_elements(contract, width)
-        target = text.pointer(shared, text.add(text.mul(tile, depth_of(contract) * LANES), begin), type_)
-        _turn_rows(packer, contract, min(shape.rows, contract.m), source, target)
-        return []
-
-    middle = text.maximum(text.minimum("%end", str(panels)), "%begin")
     with packer.of(contract):
-        text.loop("%begin", middle, 1, [], panel_body)
-        if turned:
-            first = text.let(f"sub i64 {middle}, {panels}")
-            last = text.let(f"sub i64 %end, {panels}")
-            text.loop(first, last, 1, [], tile_body)
-    return packer.close(Items(panels + turned))
-
-
-def _turn_rows(k: KernelText, contract: TileContract, rows: int, source: str, target: str) -> None:
-    """Store `rows` rows so that for each k their elements lie side by side, in LANES places."""
-    text, type_, size = k.text, REGISTER[contract.dtype], contract.dtype.size
-    vector = f"<{LANES} x {type_}>"
-    depth = depth_of(contract)
-
-    def block(index: str, carried: list[str]) -> list[str]:
-        loaded: list[str] = []
-        for lane in range(LANES):
-            place = text.pointer(source, text.add(index, min(lane, rows - 1) * contract.lhs_m_stride), type_)
-            loaded.append(text.let(f"load {vector}, ptr {place}, align {size}"))
-        for lane, row in enumerate(_turned(text, loaded, type_)):
-            place = text.pointer(target, text.mul(text.add(index, lane), LANES), type_)
-            text.line(f"store {vector} {row}, ptr {place}, align {size}")
-        return []
-
-    whole = depth // LANES * LANES
-    text.loop("0", str(whole), LANES, [], block)
-    if depth % LANES:
-        for lane in range(rows):
-
-            def single(index: str, carried: list[str], lane: int = lane) -> list[str]:
-                place = text.pointer(source, text.add(index, lane * contract.lhs_m_stride), type_)
-                value = text.let(f"load {type_}, ptr {place}, align {size}")
-                there = text.pointer(target, text.add(text.mul(index, LANES), lane), type_)
-                text.line(f"store {type_} {value}, ptr {there}, align {size}")
-                return []
-
-            text.loop(str(whole), str(depth), 1, [], single)
+        text.loop("%begin", "%end", 1, [], panel_body)
+    return packer.close(Items(panels))
 
 
 def panel_elements(contract: TileContract, width: int) -> int:
@@ -157,7 +102,8 @@ def packed_axes(contract: TileContract, width: int) -> tuple[ContractedAxis, ...
 def pack(k: KernelText, contract: TileContract, width: int, column: str, source: str, target: str) -> None:
     """Copy a panel so that the `width` columns of one k lie side by side, and the next k behind them."""
     if contract.rhs_n_stride != 1:
-        _pack_transposed(k, contract, width, column, source, target)
+        (axis,) = contract.k
+        pack_transposed(k, contract, width, column, source, target, k.extent(axis.extent))
         return
     text, type_, size = k.text, REGISTER[contract.dtype], contract.dtype.size
     vector = f"<{LANES} x {type_}>"
@@ -182,12 +128,12 @@ def pack(k: KernelText, contract: TileContract, width: int, column: str, source:
     over(contract.k, packed_axes(contract, width), source, target)
 
 
-def _pack_transposed(k: KernelText, contract: TileContract, width: int, column: str, source: str, target: str) -> None:
-    """As `_pack`, from an operand whose k lie side by side: blocks of LANES x LANES turn in registers."""
+def pack_transposed(
+    k: KernelText, contract: TileContract, width: int, column: str, source: str, target: str, depth: str
+) -> None:
+    """As `pack`, from an operand whose k lie side by side: blocks of LANES x LANES turn in registers."""
     text, type_, size = k.text, REGISTER[contract.dtype], contract.dtype.size
     vector = f"<{LANES} x {type_}>"
-    (axis,) = contract.k
-    depth = k.extent(axis.extent)
     starts = _column_starts(text, contract, width, column)
 
     def block(index: str, carried: list[str]) -> list[str]:

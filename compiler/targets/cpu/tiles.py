@@ -146,6 +146,12 @@ def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batc
     return -(-tiles // -(-tiles // fits))  # blocks of equal size
 
 
+def rows_of_tiles(cut: Tiling, batch: int) -> int:
+    """How many tiles share a panel, at the nominal batch."""
+    tiles = -(-nominal(cut.walk.extent, batch) // cut.walk.step)
+    return tiles * nominal_rows(cut.walk.outer, batch) if cut.turns_outside else tiles
+
+
 def items_of(cut: Tiling) -> Items:
     """The number of tiles, as a kernel says it."""
     walk, outer = cut.walk, 1

@@ -1,0 +1,307 @@
+"""Large products: the sum and the rows are taken in blocks, so that what is read again and again lies near.
+
+An item is a panel of columns. For a block of rows and a block of the sum, a thread goes through all of its panels; the
+first tile of rows copies a panel while it reads it. The sums of the tiles lie in scratch between the blocks of the sum,
+so each element is still one chain.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from compiler.loops.ir import TileContract
+from compiler.record import record
+from compiler.targets.cpu.contraction import (
+    finish,
+    finish_in_registers,
+    multiplied_copying,
+    put_away,
+    results_ahead,
+    stays_in_registers,
+)
+from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText, SharedPointer
+from compiler.targets.cpu.machine import Machine
+from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
+from compiler.targets.cpu.packing import pack_transposed, panel_elements
+from compiler.targets.cpu.text import LANES, REGISTER
+from compiler.targets.cpu.tiles import Tiling, ceiling, nominal
+
+DEEPEST = 640  # summed elements of a block
+FEWEST_PANELS = 4
+ZEROS, ROWS = -1, -2  # stretches of scratch, beside those of the kernel's buffers
+LINE = 64  # bytes
+WAYS = 8  # lines of a first-level cache that have the same place
+
+
+def walks_in_blocks(contract: TileContract, cut: Tiling) -> bool:
+    """Whether the operands are too large for the second-level cache, and the columns enough to share."""
+    is_plain = len(contract.k) == 1 and isinstance(contract.k[0].extent, int) and not contract.outer
+    return (
+        is_plain
+        and cut.block > 0
+        and cut.panels >= FEWEST_PANELS
+        and 1 in (contract.k[0].lhs_stride, contract.lhs_m_stride)
+    )
+
+
+def emit_blocks(k: KernelText, cut: Tiling, batch: int) -> KernelCode:
+    """The code of a contraction kernel for which `walks_in_blocks` holds."""
+    contract = k.kernel.contraction
+    assert contract is not None
+    depth = contract.k[0].extent
+    assert isinstance(depth, int)
+    blocks = -(-depth // DEEPEST)
+    deep = -(-depth // (blocks * LANES)) * LANES
+    rows = _rows_of_block(contract, cut, k.machine, batch, deep)
+    return _Blocks(k, contract, cut, depth, deep, rows).emit()
+
+
+def _rows_of_block(contract: TileContract, cut: Tiling, machine: Machine, batch: int, deep: int) -> int:
+    """Tiles of rows whose part of the left operand fits in the second-level cache beside a panel."""
+    size = contract.dtype.size
+    room = machine.l2_bytes // 2 - deep * cut.shape.width * size
+    fits = max(4, room // (deep * size * cut.shape.rows))
+    tiles = -(-nominal(contract.m, batch) // cut.shape.rows)
+    return -(-tiles // -(-tiles // fits))  # blocks of equal size
+
+
+def fall_together(contract: TileContract, rows: int, machine: Machine) -> bool:
+    """Whether the rows of a tile compete for the same few lines of the first-level cache."""
+    sets = machine.l1_bytes // (LINE * WAYS)
+    places = Counter(row * contract.lhs_m_stride * contract.dtype.size // LINE % max(1, sets) for row in range(rows))
+    return max(places.values()) >= WAYS
+
+
+@dataclass(slots=True)
+class _Blocks:
+    k: KernelText
+    contract: TileContract
+    cut: Tiling
+    depth: int
+    deep: int  # summed elements of a block
+    tiles: int  # of a block of rows
+
+    @property
+    def several(self) -> bool:
+        return self.deep < self.depth
+
+    @property
+    def slot(self) -> int:
+        """Elements of the sums of a tile."""
+        return self.cut.shape.rows * self.cut.shape.width
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether the rows of one k are neighbours in the left operand."""
+        return self.contract.lhs_m_stride == 1
+
+    @property
+    def copies(self) -> bool:
+        """Whether the rows of a block are copied: those of a tile then lie side by side, or one behind the other."""
+        rows = self.cut.shape.rows
+        if self.side_by_side:
+            return rows <= LANES
+        return fall_together(self.contract, rows, self.k.machine)
+
+    @property
+    def pitch(self) -> int:
+        """Elements from one row of a copied tile to the next; of one k to the next where they lie side by side."""
+        return LANES if self.side_by_side else self.deep + LANES
+
+    @property
+    def copied(self) -> int:
+        """Elements of the copied rows of a tile."""
+        return (self.deep if self.side_by_side else self.cut.shape.rows) * self.pitch
+
+    def emit(self) -> KernelCode:
+        k, contract, text, panels = self.k, self.contract, self.k.text, self.cut.panels
+        size = contract.dtype.size
+        k.reserve(contract.tile, self.slot * size * (self.tiles * panels if self.several else 1))
+        k.reserve(ZEROS, self.slot * size if self.several else 0)
+        k.reserve(ROWS, self.copied * self.tiles * size if self.copies else 0)
+        k.open()
+        shared = k.argument(SharedPointer(), "ptr")
+        units = k.extent(contract.m)
+        count = ceiling(text, units, self.cut.shape.rows)
+        if self.several:
+            self.clear()
+
+        def over_rows(first: str, carried: list[str]) -> list[str]:
+            last = text.minimum(text.add(text.add("0", first), self.tiles), count)
+
+            def over_sum(start: str, carried: list[str]) -> list[str]:
+                def over_panels(panel: str, carried: list[str]) -> list[str]:
+                    here = _Place(first, start, panel, units, shared)
+                    text.loop(first, last, 1, [], lambda tile, _: self.tile(here, tile))
+                    return []
+
+                text.loop("%begin", "%end", 1, [], over_panels)
+                return []
+
+            text.loop("0", str(self.depth), self.deep, [], over_sum)
+            return []
+
+        text.loop("0", count, self.tiles, [], over_rows)
+        code = k.close(Items(panels))
+        return replace(code, shared_bytes=panels * panel_elements(contract, self.cut.shape.width) * size)
+
+    def clear(self) -> None:
+        text, k, type_ = self.k.text, self.k, REGISTER[self.contract.dtype]
+
+        def body(index: str, carried: list[str]) -> list[str]:
+            place = text.pointer(k.bases[ZEROS], index, type_)
+            text.line(f"store <{LANES} x {type_}> zeroinitializer, ptr {place}, align 64")
+            return []
+
+        text.loop("0", str(self.slot), LANES, [], body)
+
+    def tile(self, here: _Place, tile: str) -> list[str]:
+        """A tile's share of a block of the sum; after the last one, the elementwise stage."""
+        k, text, contract, shape = self.k, self.k.text, self.contract, self.cut.shape
+        start = text.mul(tile, shape.rows)
+        row = text.minimum(start, text.maximum(text.let(f"sub i64 {here.units}, {shape.rows}"), "0"))
+        column = text.mul(here.panel, shape.width)
+        number = text.let(f"sub i64 {tile}, {here.first}")
+        slots = self.slot_of(here, number)
+        length = str(self.depth)
+        if self.several:
+            length = text.minimum(text.let(f"sub i64 {self.depth}, {here.start}"), str(self.deep))
+        is_last = "true"
+        if self.several:
+            is_last = text.let(f"icmp sge i64 {text.add(here.start, self.deep)}, {self.depth}")
+        with k.of(contract):
+            lhs, walked, stride = self.rows(here, row, number, length)
+            ahead = self.ahead(slots, is_last, row, column)
+            sums = self.multiplied(here, walked, stride, lhs, column, number, length, slots, ahead)
+
+        def done() -> None:
+            if stays_in_registers(k, contract, self.cut):
+                finish_in_registers(k, contract, self.cut, row, column, "0", sums)
+                return
+            put_away(k, walked, slots, sums)
+            finish(k, contract, self.cut, start, row, here.units, column, "0", slots)
+
+        if not self.several:
+            done()
+            return []
+        text.when(is_last, done)
+        text.when(text.let(f"xor i1 {is_last}, true"), lambda: put_away(k, walked, slots, sums))
+        return []
+
+    def ahead(self, slots: str, is_last: str, row: str, column: str) -> list[Ahead]:
+        """The sums of the next tile, and what the elementwise stage will write."""
+        text, width, type_ = self.k.text, self.cut.shape.width, REGISTER[self.contract.dtype]
+        results = results_ahead(self.k, self.contract, self.cut, row, column, "0")
+        if not self.several:
+            return results
+        following = text.pointer(slots, str(self.slot), type_)
+        found = [Ahead(following, tuple(range(0, width, LINE // self.contract.dtype.size)), width)]
+        for result in results:
+            pointer = text.let(f"select i1 {is_last}, ptr {result.pointer}, ptr {following}")
+            step = text.let(f"select i1 {is_last}, i64 {result.step}, i64 {width}")
+            found.append(Ahead(pointer, result.places, step, True))
+        return found
+
+    def slot_of(self, here: _Place, number: str) -> str:
+        """Where the sums of a tile of the block lie."""
+        text = self.k.text
+        index = "0"
+        if self.several:
+            index = text.mul(text.add(text.mul(here.panel, self.tiles), number), self.slot)
+        return text.pointer(self.k.bases[self.contract.tile], index, REGISTER[self.contract.dtype])
+
+    def rows(self, here: _Place, row: str, number: str, length: str) -> tuple[str, RegisterTile, int]:
+        """Where the rows of a tile start, where each of them lies from there, and the step of k.
+
+        They are copied when the first panel needs them.
+        """
+        k, text, contract, shape = self.k, self.k.text, self.contract, self.cut.shape
+        (axis,) = contract.k
+        type_ = REGISTER[contract.dtype]
+        offset = text.add(text.mul(row, contract.lhs_m_stride), text.mul(here.start, axis.lhs_stride))
+        given = text.pointer(k.bases[contract.lhs], text.add(offset, contract.lhs_offset), type_)
+        if not self.copies:
+            places = self.cut.walk.places(contract, shape.rows)
+            return given, RegisterTile(shape, contract.dtype, places, True), axis.lhs_stride
+        target = text.pointer(k.bases[ROWS], text.mul(number, self.copied), type_)
+        is_new = text.let(f"icmp eq i64 {here.panel}, %begin")
+        text.when(is_new, lambda: self.copy_rows(given, target, length))
+        step = 1 if self.side_by_side else self.pitch
+        places = tuple(index * step for index in range(shape.rows))
+        return target, RegisterTile(shape, contract.dtype, places, True), self.pitch if self.side_by_side else 1
+
+    def copy_rows(self, source: str, target: str, length: str) -> None:
+        text, type_, size = self.k.text, REGISTER[self.contract.dtype], self.contract.dtype.size
+        (axis,) = self.contract.k
+
+        def move(given: str, there: str) -> None:
+            name = text.let(f"load <{LANES} x {type_}>, ptr {given}, align {size}")
+            text.line(f"store <{LANES} x {type_}> {name}, ptr {there}, align 64")
+
+        def beside(index: str, carried: list[str]) -> list[str]:
+            given = text.pointer(source, text.mul(index, axis.lhs_stride), type_)
+            move(given, text.pointer(target, text.mul(index, LANES), type_))
+            return []
+
+        def behind(index: str, carried: list[str]) -> list[str]:
+            for row in range(self.cut.shape.rows):
+                given = text.pointer(source, text.add(index, row * self.contract.lhs_m_stride), type_)
+                move(given, text.pointer(target, text.add(index, row * self.pitch), type_))
+            return []
+
+        if self.side_by_side:
+            text.loop("0", length, 1, [], beside)
+        else:
+            text.loop("0", length, LANES, [], behind)
+
+    def multiplied(
+        self,
+        here: _Place,
+        tile: RegisterTile,
+        stride: int,
+        lhs: str,
+        column: str,
+        number: str,
+        length: str,
+        slots: str,
+        ahead: list[Ahead],
+    ) -> list[str]:
+        """The sums of a tile after this block of the sum. The first tile of all rows copies the panel."""
+        k, text, contract, width = self.k, self.k.text, self.contract, self.cut.shape.width
+        (axis,) = contract.k
+        type_ = REGISTER[contract.dtype]
+        offset = text.add(text.mul(column, contract.rhs_n_stride), text.mul(here.start, axis.rhs_stride))
+        panel = text.pointer(k.bases[contract.rhs], text.add(offset, contract.rhs_offset), type_)
+        place = text.add(text.mul(here.panel, panel_elements(contract, width)), text.mul(here.start, width))
+        packed = text.pointer(here.shared, place, type_)
+        rank = text.let(f"add i64 {number}, {here.first}")
+        is_first = text.let(f"icmp eq i64 {rank}, 0")
+        sums = self.begun(here, tile, slots)
+        there = SummedAxis(length, stride, width)
+        if contract.rhs_n_stride != 1:
+            text.when(is_first, lambda: pack_transposed(k, contract, width, column, panel, packed, length))
+            return multiplied(text, tile, [there], lhs, packed, sums)
+        source = SummedAxis(length, stride, axis.rhs_stride, width)
+        return multiplied_copying(text, tile, [source], [there], lhs, panel, packed, is_first, sums, ahead)
+
+    def begun(self, here: _Place, tile: RegisterTile, slots: str) -> list[str]:
+        """The sums of a tile before this block of the sum."""
+        text, type_ = self.k.text, REGISTER[self.contract.dtype]
+        if not self.several:
+            return [tile.zero] * tile.slots
+        is_start = text.let(f"icmp eq i64 {here.start}, 0")
+        base = text.let(f"select i1 {is_start}, ptr {self.k.bases[ZEROS]}, ptr {slots}")
+        places = [text.pointer(base, str(index * LANES), type_) for index in range(tile.slots)]
+        return [text.let(f"load {tile.vector}, ptr {place}, align 64") for place in places]
+
+
+@record
+class _Place:
+    """Where the loops are: the block's first tile of rows and first summed element, the panel; and what all share."""
+
+    first: str
+    start: str
+    panel: str
+    units: str
+    shared: str
