@@ -23,13 +23,19 @@ def sum_over_units(bench: Workbench, node: Node) -> Value | None:
 
 
 def sum_of_sum(bench: Workbench, node: Node) -> Value | None:
-    """sum(sum(x)) -> sum(x)."""
+    """sum(sum(x)) -> sum(x), but for a sum of rows: over the last axes, with a further sum over axes before them.
+
+    Such a sum goes into the kernel that makes its rows, as in the cross-entropy of each word of a sentence.
+    """
     op, inner = node.op, bench.made_by(node.operands[0], Sum)
     if inner is None:
         return None
     assert isinstance(op, Sum)
     assert isinstance(inner.op, Sum)
-    kept = other_axes(inner.operands[0].type.rank, inner.op.axes)
+    rank = inner.operands[0].type.rank
+    kept = other_axes(rank, inner.op.axes)
+    if kept and inner.op.axes == tuple(range(len(kept), rank)):
+        return None
     axes = tuple(sorted((*inner.op.axes, *(kept[axis] for axis in op.axes))))
     return bench.emit(Sum(axes), inner.operands[0])
 

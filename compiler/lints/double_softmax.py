@@ -20,7 +20,8 @@ def find_double_softmax(subject: Subject) -> Iterator[Diagnostic]:
     """A tensor parameter called `logits` that is given what `softmax` or `sigmoid` made."""
     applications = subject.trace.applications.get("training", [])
     flow = Flow(subject.program.training)
-    softmaxes = {a.results[0].index: a for a in applications if a.is_library and a.declaration.name == "softmax"}
+    made = [a for a in applications if a.is_library and a.declaration.name == "softmax"]
+    softmaxes = {flow.source(application.results[0]).index: application for application in made}
     for application in applications:
         logits = application.operands.get("logits")
         if logits is None or _is_inside_library(application):

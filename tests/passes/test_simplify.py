@@ -199,7 +199,9 @@ def test_small_tensors_are_computed_before_they_are_broadcast() -> None:
             ),
             ["constant", "broadcast", "mul"],
         ),
-        (("%3: f32[batch] = sum(%0) axes=[1]", "%9: f32[] = sum(%3) axes=[0]"), ["sum"]),
+        (("%3: f32[4] = sum(%0) axes=[0]", "%9: f32[] = sum(%3) axes=[0]"), ["sum"]),
+        # The sum of each row belongs to what makes the row.
+        (("%3: f32[batch] = sum(%0) axes=[1]", "%9: f32[] = sum(%3) axes=[0]"), ["sum", "sum"]),
         (("%3: f32[4, batch] = transpose(%0) permutation=[1, 0]", "%9: f32[batch] = sum(%3) axes=[0]"), ["sum"]),
         (("%3: f32[batch, 1, 4] = reshape(%0) shape=[batch, 1, 4]", "%9: f32[batch] = sum(%3) axes=[1, 2]"), ["sum"]),
         (

@@ -40,6 +40,10 @@ def _erf(x: Array) -> Array:
     return np.vectorize(math.erf)(x)
 
 
+def _gelu_argument(x: Array) -> Array:
+    return math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+
+
 def _sigmoid(x: Array) -> Array:
     return np.where(x < 0, np.exp(np.minimum(x, 0)) / (1 + np.exp(np.minimum(x, 0))), 1 / (1 + np.exp(-np.abs(x))))
 
@@ -89,9 +93,11 @@ ACTIVATIONS = (
     _activation("gelu", lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2)))),
     _activation(
         "gelu",
-        lambda x: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+        lambda x: 0.5 * x * (1 + np.tanh(_gelu_argument(x))),
         "gelu(x, approximate = true)",
     ),
+    _activation("tanh_gelu", lambda x: 0.5 * x * (1 + np.tanh(_gelu_argument(x)))),
+    _activation("gelu_gate", lambda x: _sigmoid(2 * _gelu_argument(x))),
     _activation("swish", lambda x: x * _sigmoid(x)),
     _activation("swish", lambda x: x * _sigmoid(1.5 * x), "swish(1.5)(x)"),
     _activation("softplus", _softplus),
