@@ -165,7 +165,10 @@ def _mask(machine: Machine, arguments: Arguments, tensor: TensorValue) -> Tensor
     mask = expect_tensor(machine, value, "`where`")
     if mask.dtype is not DType.BOOL:
         machine.fail("E0416", f"`where` is a tensor of bool, not {shown(machine, mask)}")
-    mask = aligned(machine, mask, tensor) if is_placed_by_names(mask, tensor) else mask
+    if is_placed_by_names(mask, tensor):
+        mask = aligned(machine, mask, tensor)
+    elif _has_leading_axes(mask, tensor):
+        mask = with_unit_axes(machine, mask, list(range(mask.rank, tensor.rank)))
     shape, _ = broadcast(machine, "where", mask, tensor)
     if shape != tensor.shape:
         machine.fail("E0401", f"the mask {shown(machine, mask)} is larger than {shown(machine, tensor)}")
@@ -176,6 +179,12 @@ def is_placed_by_names(mask: TensorValue, tensor: TensorValue) -> bool:
     """Whether a tensor with more axes has each named dimension of the mask once."""
     names = [label for axis in tensor.axes for label in axis.labels]
     return mask.rank < tensor.rank and all(any(names.count(label) == 1 for label in axis.labels) for axis in mask.axes)
+
+
+def _has_leading_axes(mask: TensorValue, tensor: TensorValue) -> bool:
+    """Whether a mask of rows [batch, 40] stands before further axes: at the right, it would meet nothing it fits."""
+    begins = mask.rank < tensor.rank and mask.shape == tensor.shape[: mask.rank]
+    return begins and mask.rank > 0 and isinstance(mask.shape[0], BatchExtent)
 
 
 def _without(tensor: TensorValue, axes: Sequence[int]) -> tuple[Axis, ...]:

@@ -470,3 +470,30 @@ def test_the_batch_as_an_axis_is_a_dimension_in_train_too() -> None:
 def test_missing_keys_are_told_together() -> None:
     (found,) = mistakes(text(loss="", batch=""))
     assert "`loss` and `batch`" in found.message
+
+
+@pytest.mark.parametrize("time", ["4", "time"])
+@pytest.mark.parametrize("reduction", ["mean", "max"])
+def test_a_mask_stands_before_further_axes_with_or_without_names(time: str, reduction: str) -> None:
+    found = program(
+        f"model M(units = 3) {{\n    input tokens: i32[batch, {time}] in 0..9 padded by mask\n"
+        f"    output words = tokens |> embedding(9, units)\n"
+        f"    output y = {reduction}(words, axis = 1, where = mask)\n}}",
+        *((("time", "4"),) if time == "time" else ()),
+    )
+    assert [(spec.name, spec.mask_of) for spec in found.inputs] == [("tokens", None), ("mask", "tokens")]
+    mask = np.array([[True, True, False, False], [True] * 4])
+    outputs = run_program(found, {"tokens": [[3, 1, 0, 0], [2, 2, 5, 8]], "mask": mask}, 2)
+    words = outputs["words"]
+    for row, length in enumerate((2, 4)):
+        np.testing.assert_allclose(outputs["y"][row], getattr(words[row, :length], reduction)(axis=0), rtol=1e-6)
+
+
+def test_the_end_of_a_range_is_a_dimension_of_the_data() -> None:
+    text = "model M {\n    input tokens: i32[batch, 4] in 0..vocab\n    output y = tokens |> embedding(vocab, 2)\n}"
+    (shown,) = mistakes(text)
+    assert (shown.code, shown.span.line) == ("E0415", 2)
+    assert "`vocab`" in shown.message
+    found = program(text, ("vocab", "7"))
+    assert (found.inputs[0].high, found.inputs[0].range_name) == (7, "vocab")
+    assert found.parameters[0].type.shape == (7, 2)
