@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import executables, programs
+from compiler.diagnosis.reports import GradientReport, LayerCheck, TestResult
 from compiler.diagnostics import Diagnostic, Source
 from compiler.executables import allocate, initialise, program_executable, training_executable
 from compiler.frontend.program import (
@@ -52,7 +53,9 @@ __all__ = [
     "EarlyStop",
     "Executable",
     "Generation",
+    "GradientReport",
     "InputSpec",
+    "LayerCheck",
     "Options",
     "ParameterSpec",
     "Plateau",
@@ -62,12 +65,14 @@ __all__ = [
     "SettingValue",
     "StartWeights",
     "Tensors",
+    "TestResult",
     "Training",
     "View",
     "allocate",
     "cache_folder",
     "cache_info",
     "check",
+    "check_gradients",
     "clear_cache",
     "compile_ahead",
     "compile_augmentation",
@@ -87,7 +92,9 @@ __all__ = [
     "load_text",
     "plan",
     "render",
+    "run_tests",
     "show",
+    "subjects",
     "to_json",
     "warning_codes",
 ]
@@ -221,6 +228,32 @@ def plan(program: Program, options: Options) -> PlanReport:
     from compiler import report
 
     return report.plan(program, options)
+
+
+def check_gradients(
+    program: Program, data: Mapping[str, Array], settings: Mapping[str, float], batch: int, seed: int, full: bool
+) -> GradientReport:
+    """The derivatives of a program, as a whole and layer by layer, compared with differences in f64.
+
+    data: `batch` rows of each input and target; with `full`, every element of every layer's inputs is moved.
+    """
+    from compiler.diagnosis.gradient_check import check_gradients  # the whole compiler, and every op of the reference
+
+    return check_gradients(programs.complete(program), data, settings, batch, seed, full)
+
+
+def run_tests(path: Path, chosen: Callable[[str], bool], seed: int, options: Options) -> tuple[TestResult, ...]:
+    """The `test` blocks of a file whose names are `chosen`. Raises SourceError."""
+    from compiler.diagnosis.file_tests import run_tests  # the whole compiler, and every op of the reference
+
+    return run_tests(path, chosen, seed, options)
+
+
+def subjects(path: Path) -> tuple[str, ...]:
+    """The names of a file's experiments, and of its models that have none. Raises SourceError."""
+    from compiler.diagnosis.file_tests import subjects  # the parser, which a cached program does without
+
+    return subjects(path)
 
 
 def cache_folder() -> Path:

@@ -2,7 +2,8 @@
 
 The first two digits say where a mistake lies: E01 syntax, E02 names and declarations, E03 settings and calls, E04
 shapes and types, E05 layers, parameters and state, E06 `train` and experiments, E07 data, E08 runs and checkpoints,
-E09 features that are not compiled yet; W01 lints. A code is never given a second meaning.
+E09 features that are not compiled yet; W01 lints; E10 and W10 what `dlc test` finds. A code is never given a second
+meaning.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from compiler.error_entries.missing import MISSING
 from compiler.error_entries.names import NAMES
 from compiler.error_entries.settings import SETTINGS
 from compiler.error_entries.shapes import SHAPES
+from compiler.error_entries.tests import TESTS
 from compiler.error_entries.training import TRAINING
 
 SECTIONS: tuple[tuple[str, str], ...] = (
@@ -30,6 +32,8 @@ SECTIONS: tuple[tuple[str, str], ...] = (
     ("E08", "Runs and checkpoints"),
     ("E09", "Features that are not compiled yet"),
     ("W01", "Lints"),
+    ("E10", "Tests"),
+    ("W10", "Derivatives"),
 )
 
 _SYNTAX: tuple[ErrorEntry, ...] = (
@@ -219,7 +223,7 @@ _SYNTAX: tuple[ErrorEntry, ...] = (
     ),
 )
 
-ERRORS: tuple[ErrorEntry, ...] = (*_SYNTAX, *NAMES, *SETTINGS, *SHAPES, *LAYERS, *TRAINING, *MISSING, *LINTS)
+ERRORS: tuple[ErrorEntry, ...] = (*_SYNTAX, *NAMES, *SETTINGS, *SHAPES, *LAYERS, *TRAINING, *MISSING, *LINTS, *TESTS)
 
 
 def explain(code: str) -> str:

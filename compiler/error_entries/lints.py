@@ -44,13 +44,6 @@ LINTS: tuple[ErrorEntry, ...] = (
         "fn f(scale = 2.0)(x) = scale * x",
     ),
     ErrorEntry(
-        "W0104",
-        "a declaration that is not compiled yet",
-        "`generate` and `test` are read, and this version does nothing with them. All else in the file works.",
-        _model("x + x") + "\n\ntest Doubling {\n    a = 2\n}",
-        _model("x + x"),
-    ),
-    ErrorEntry(
         "W0105",
         "a dimension that only the data knows, and the data is not there",
         "A dimension of an input that is neither a number nor a setting has the size that the data has. Without the "

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from compiler.diagnostics import hint
 from compiler.frontend.binding import expect_tensor
+from compiler.frontend.builtin_checks import CHECKS
 from compiler.frontend.builtin_movement import MOVEMENT, SOURCES
 from compiler.frontend.builtin_reductions import REDUCTIONS
 from compiler.frontend.builtin_table import Arguments, Builtin, BuiltinParameter
@@ -199,5 +200,5 @@ FUNCTIONS: tuple[Builtin, ...] = (
     Builtin("fresh", (BuiltinParameter("layer"),), "A new instance of the same kind of layer.", _fresh),
 )
 
-BUILTINS: Mapping[str, Builtin] = {b.name: b for b in (*FUNCTIONS, *REDUCTIONS, *MOVEMENT, *WINDOWS, *SOURCES)}
+BUILTINS: Mapping[str, Builtin] = {b.name: b for b in (*FUNCTIONS, *REDUCTIONS, *MOVEMENT, *WINDOWS, *SOURCES, *CHECKS)}
 CONSTANTS: Mapping[str, Value] = {"inf": math.inf, "pi": math.pi}

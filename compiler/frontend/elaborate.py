@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from compiler.diagnostics import Diagnostic, Note, SourceError, Span, UsageError, hint
 from compiler.frontend import syntax
 from compiler.frontend.builtin_functions import BUILTINS
+from compiler.frontend.claims import TestProgram
 from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.experiment import elaborate_train
 from compiler.frontend.failures import Failure, Poisoned, Report, failure, nearest
@@ -22,6 +23,7 @@ from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec,
 from compiler.frontend.scope import ModuleScope, Namespace, module_scopes
 from compiler.frontend.setting_binding import ready
 from compiler.frontend.settings import SettingsRecord, read_overrides
+from compiler.frontend.test_blocks import elaborate_test
 from compiler.frontend.trace import Subject
 from compiler.frontend.values import POISON, Axis, FormValue, Instance, TensorValue, TupleValue, Value
 from compiler.graph.builder import GraphBuilder
@@ -94,6 +96,21 @@ def check(
                     for finding in lint(_subject(session, program, declaration)):
                         found.add(finding)
         return found.diagnostics
+
+
+def elaborate_tests(modules: tuple[syntax.Module, ...], library: ModuleScope) -> tuple[TestProgram, ...]:
+    """The tests of the last module, in their order. Raises `SourceError`."""
+    tests: list[TestProgram] = []
+    with _deep_recursion():
+        for declaration in modules[-1].declarations:
+            if isinstance(declaration, syntax.Test):
+                session = new_session(modules, library, (), {})
+                check_names(session, modules)
+                found = elaborate_test(session, declaration, session.scopes[modules[-1].source.name])
+                session.report.raise_errors()
+                assert found is not None
+                tests.append(found)
+    return tuple(tests)
 
 
 def elaborate_function(
@@ -373,4 +390,4 @@ def _add_results(evaluator: Evaluator, result: Value) -> None:
         evaluator.builder.output(f"result{number or ''}", Role.OUTPUT, tensor.value)
 
 
-__all__ = ["check", "elaborate", "elaborate_function", "function_with_parameters"]
+__all__ = ["check", "elaborate", "elaborate_function", "elaborate_tests", "function_with_parameters"]

@@ -173,6 +173,10 @@ class Evaluator(Caller):
                 return matrix_product(self, left, right)
             wrong = right if isinstance(left, TensorValue) else left
             self.fail("E0312", f"`@` is the product of two tensors, not of {describe(wrong)}")
+        return self.compared(symbol, left, right)
+
+    def compared(self, symbol: str, left: Value, right: Value) -> Value:
+        """A comparison, or another operation that is not logic."""
         if symbol in ("==", "!=") and (left is None or right is None):
             return (left is right) is (symbol == "==")
         is_mixed = isinstance(left, str | tuple) is not isinstance(right, str | tuple)

@@ -33,9 +33,10 @@ def with_own_gradient(
     tensors = [_as_tensor(machine, result) for result in results]
     frame.variables.update(given)
     rule = _rule(machine, clause, names, given, tensors)
-    machine.span = call
+    machine.span = clause.span
     operands = [tensor.value for tensor in (*given.values(), *tensors)]
     nodes = machine.emit_all(CustomGradient(rule, len(given)), *operands)
+    machine.span = call
     outputs = tuple(TensorValue(node, tensor.axes) for node, tensor in zip(nodes, tensors, strict=True))
     return TupleValue(outputs) if isinstance(value, TupleValue) else outputs[0]
 

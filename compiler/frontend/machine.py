@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from compiler.diagnostics import Note, Span, hint
 from compiler.frontend import syntax
+from compiler.frontend.claims import Claim
 from compiler.frontend.failures import Report, failure
 from compiler.frontend.program import Cuts, DataSource, InputSpec, ParameterSpec
 from compiler.frontend.scope import ModuleScope
@@ -59,7 +60,7 @@ class Frame:
 
     @property
     def makes_instances(self) -> bool:
-        return self.keyword in ("layer", "model")
+        return self.keyword in ("layer", "model", "test")
 
     def place(self) -> str:
         """The path of what the current statement makes, before its kind."""
@@ -160,6 +161,7 @@ class Machine(ABC):
         self.states: dict[str, ir.Value] = {}
         self.scans: list[ScanRecord] = []  # the innermost is last
         self.model: ModelRecord | None = None
+        self.claims: list[Claim] | None = None  # of the lines of a test
         self._origin: tuple[Span | None, Frame | None, tuple[Origin, ...]] = (None, None, ())
 
     @abstractmethod
@@ -177,6 +179,10 @@ class Machine(ABC):
     @abstractmethod
     def initializer_graph(self, path: str, type_: TensorType, value: Value, span: Span) -> ir.Graph:
         """The graph that gives a parameter its first value."""
+
+    def claim(self, statement: syntax.ExpressionStatement) -> None:
+        """Record what a line of a test says."""
+        self.fail("E0206", "this value is not used", span=statement.span)
 
     @abstractmethod
     def declare_optimizer_state(self, statement: syntax.StateDeclaration) -> TensorValue:

@@ -13,6 +13,7 @@ from compiler.frontend.generation import check_keys
 from compiler.frontend.instances import names_in
 from compiler.frontend.machine import Session
 from compiler.frontend.model_statements import end_of_range
+from compiler.frontend.models_as_layers import scope_of_tests
 from compiler.frontend.name_expressions import ExpressionNames
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.start_weights import is_form
@@ -85,13 +86,9 @@ class _DeclarationNames(ExpressionNames):
             case syntax.Generate():
                 self._generate(declaration)
             case syntax.Test():
-                self._warn_of_missing("test", declaration.span)
+                self._test(declaration)
             case syntax.Import():
                 return
-
-    def _warn_of_missing(self, keyword: str, place: Span) -> None:
-        message = f"`{keyword}` is not compiled yet, so this declaration is passed over"
-        self.session.report.add(Diagnostic("W0104", message, place, (), "warning"))
 
     def _record(self, code: str, message: str, span: Span, *notes: Note) -> None:
         self.session.report.add(failure(code, message, span, *notes).diagnostic)
@@ -291,6 +288,13 @@ class _DeclarationNames(ExpressionNames):
             case _:
                 return  # data sources have names of their own, and what an unknown key takes is not known
 
+    def _test(self, test: syntax.Test) -> None:
+        """A test sees the models of its file as layers."""
+        self.keyword, self.declaration = "test", test.name
+        self.scope = scope_of_tests(self.scope)
+        self._block(test.body)
+        self._warn_of_unused()
+
     # Statements
 
     def _block(self, block: syntax.Block, is_last: bool = False) -> bool:
@@ -310,7 +314,7 @@ class _DeclarationNames(ExpressionNames):
                 self.expression(statement.value)
                 self._assign_all(statement)
             case syntax.Return():
-                self._expect_place("return", self.keyword not in ("model", "train"), statement.span, in_scan=False)
+                self._expect_place("return", self.keyword not in ("model", "train", "test"), statement.span, in_scan=False)
                 self.expression(statement.value)
                 return True
             case syntax.If():
@@ -319,7 +323,7 @@ class _DeclarationNames(ExpressionNames):
                 self._for(statement)
             case syntax.ExpressionStatement():
                 self.expression(statement.value)
-                if not (self.keyword == "optimizer" and is_end):
+                if self.keyword != "test" and not (self.keyword == "optimizer" and is_end):
                     notes = (hint("give it a name, or return it"),)
                     self._record("E0206", "this value is not used", statement.span, *notes)
             case syntax.ParamDeclaration() | syntax.StateDeclaration():

@@ -32,7 +32,7 @@ def run_body(machine: Machine, body: syntax.Block) -> Value:
     is_complete = run_block(machine, body)
     if frame.has_result:
         return frame.result
-    if is_complete and frame.keyword not in ("model", "train"):
+    if is_complete and frame.keyword not in ("model", "train", "test"):
         machine.fail("E0207", f"`{frame.name}` ends without a result", hint("end its body with `return`"))
     return POISON
 
@@ -104,6 +104,9 @@ def _execute(machine: Machine, statement: syntax.Statement) -> bool:
         case syntax.StateUpdate():
             update_state(machine, statement)
         case syntax.ExpressionStatement(value):
+            if frame.keyword == "test":
+                machine.claim(statement)
+                return True
             if frame.keyword != "optimizer":
                 raise failure("E0206", "this value is not used", statement.span, hint("give it a name, or return it"))
             frame.result = machine.evaluate(value)

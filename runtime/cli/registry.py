@@ -16,6 +16,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("new", "Start a project: a small model with data that trains at once", "runtime.cli.new"),
     Command("check", "Report every mistake in model files", "runtime.cli.check"),
+    Command("test", "Check derivatives, and run the tests in model files", "runtime.cli.test"),
     Command("lr", "Find a learning rate, or show the schedule of one", "runtime.cli.learning_rate"),
     Command("train", "Train a model and save the run", "runtime.cli.train"),
     Command("sweep", "Search for good settings by many trainings", "runtime.cli.sweep"),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from elaboration import codes, mistakes, modules, program
 from golden import Golden, cases
 
+from compiler.diagnosis.gradient_check import check_gradients
+from compiler.diagnosis.test_run import failures_of
 from compiler.diagnostics import Diagnostic, Source, SourceError
 from compiler.error_entries.entry import ErrorEntry
 from compiler.error_index import ERRORS
-from compiler.frontend.elaborate import check
+from compiler.frontend.elaborate import check, elaborate_tests
 from compiler.programs import findings
 from compiler.rendering import render
 
@@ -19,6 +22,7 @@ from elaboration import library  # isort: skip
 
 # E01 are syntax: tests/language/test_parser_errors.py. These are found only when an experiment is chosen and set.
 _ON_THE_COMMAND_LINE = {"E0609": (), "E0610": (("optimizer.rate", "0.01"),)}
+# E10 and W10 are found by tests alone.
 ENTRIES = [entry for entry in ERRORS if not entry.code.startswith("E01")]
 
 
@@ -27,8 +31,21 @@ def found(entry: ErrorEntry, text: str) -> list[Diagnostic]:
     if entry.code in _ON_THE_COMMAND_LINE:
         overrides = _ON_THE_COMMAND_LINE[entry.code] if text == entry.wrong else ()
         return mistakes(text, *overrides, elaborates=True)
+    if entry.code[1:3] == "10":
+        return found_by_testing(text)
     severity = "warning" if entry.code.startswith("W") else "error"
     return [d for d in findings(Source("model.dl", text), None)[0] if d.severity == severity]
+
+
+def found_by_testing(text: str) -> list[Diagnostic]:
+    """The claims of the tests of a text that do not hold, and the wrong derivatives of its model."""
+    whole = modules(text)
+    failures = [failure for test in elaborate_tests(whole, library()) for failure in failures_of(test, 0)]
+    if "model" not in text:
+        return failures
+    of_model = program(text)
+    data = {spec.name: np.ones((2, 4), np.float32) for spec in of_model.inputs}
+    return [*failures, *check_gradients(of_model, data, {}, 2).findings]
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.code)

@@ -1,0 +1,49 @@
+"""What `dlc test` finds in a file: its experiments and models by name, and how each of its tests ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from compiler.diagnosis.reports import TestResult
+from compiler.diagnosis.test_run import Evaluation, failures_of
+from compiler.executables import executable
+from compiler.frontend import syntax
+from compiler.frontend.elaborate import elaborate_tests
+from compiler.frontend.library import library_scope
+from compiler.frontend.modules import load_modules
+from compiler.graph.ir import Graph, Role
+from compiler.interface import Array, Options
+from compiler.targets.cpu.cache import default_folder
+from compiler.targets.cpu.executable import NativeExecutable
+
+
+def subjects(path: Path) -> tuple[str, ...]:
+    """The experiments of a file, and its models that no experiment trains, by the names that choose them."""
+    declarations = load_modules(path, default_folder())[-1].declarations
+    trains = [d for d in declarations if isinstance(d, syntax.Train)]
+    trained = {train.model.id for train in trains}
+    models = [d.name for d in declarations if isinstance(d, syntax.Model) and d.name not in trained]
+    return (*(train.name or train.model.id for train in trains), *models)
+
+
+def run_tests(path: Path, chosen: Callable[[str], bool], seed: int, options: Options) -> tuple[TestResult, ...]:
+    """The tests of a file whose names are `chosen`, with values by the target of the options. Raises SourceError."""
+    tests = elaborate_tests(load_modules(path, default_folder()), library_scope())
+    evaluation = None if options.target == "reference" else _by_native_code(options, seed)
+    return tuple(
+        TestResult(test.name, test.span, len(test.claims), failures_of(test, seed, evaluation))
+        for test in tests
+        if chosen(test.name)
+    )
+
+
+def _by_native_code(options: Options, seed: int) -> Evaluation:
+    def evaluation(graph: Graph, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        fed = tuple(replace(i, role=Role.DATA) if i.role in (Role.PARAMETER, Role.STATE) else i for i in graph.inputs)
+        compiled = executable(lambda: replace(graph, inputs=fed), options)
+        assert isinstance(compiled, NativeExecutable)
+        return compiled.call(dict(inputs), seed=seed)
+
+    return evaluation

@@ -1,0 +1,230 @@
+"""The derivatives of a program, as a whole and layer by layer, compared with central differences in f64.
+
+Where a layer's are wrong, its operations are compared one by one, which names the line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from compiler.diagnosis.differences import Element, Function, function_of
+from compiler.diagnosis.parts import (
+    Part,
+    dependent_values,
+    every_value,
+    layers_of,
+    name_of,
+    operations_of,
+    origin_of,
+    without_stops,
+)
+from compiler.diagnosis.reports import GradientReport, LayerCheck
+from compiler.diagnostics import Diagnostic, Note, Span
+from compiler.frontend.program import EPOCH_NUMBER, SAMPLE_NUMBERS, Program
+from compiler.frontend.waivers import without_waived
+from compiler.graph.ir import Graph, Node, Role
+from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.simplify import simplify
+from compiler.interface import Array
+from compiler.ops.control import CustomGradient
+from compiler.ops.rules import numpy_dtype
+from compiler.targets.reference.evaluate import evaluate
+from compiler.types import DType
+
+WRONG_GRADIENT = "W1001"
+_DIRECTIONS = 2
+_ELEMENTS = 20  # of a tensor whose derivative is wrong, so many are looked at to show the worst
+_NOISE = 0.1
+
+
+def check_gradients(
+    program: Program,
+    data: Mapping[str, Array],
+    settings: Mapping[str, float],
+    batch: int,
+    seed: int = 0,
+    full: bool = False,
+) -> GradientReport:
+    """Compare along random directions; with `full`, in every element of every input of every layer as well.
+
+    data: inputs and targets as they come from a loader, `batch` rows of each.
+    """
+    return _Check(program, data, settings, batch, seed, full).report()
+
+
+class _Check:
+    def __init__(
+        self,
+        program: Program,
+        data: Mapping[str, Array],
+        settings: Mapping[str, float],
+        batch: int,
+        seed: int,
+        full: bool,
+    ) -> None:
+        self._random = np.random.default_rng(seed)
+        self._batch, self._full = batch, full
+        graph = to_dtype(simplify(_forward(program)), DType.F64)
+        point = self._point(program, graph, data, settings, seed)
+        values = every_value(graph, point, batch)
+        self._graph, stopped = without_stops(graph)
+        self._point_of_whole = {**point, **{name_of(value): values[value.index] for value in stopped}}
+        moving = [i for i in graph.inputs if i.value.type.dtype.is_float and i.role in (Role.PARAMETER, Role.DATA)]
+        self._moving = [entry.name for entry in moving if np.isfinite(point[entry.name]).all()]
+        self._dependent = dependent_values(self._graph, self._moving)
+        self._values = values
+
+    def _point(
+        self,
+        program: Program,
+        graph: Graph,
+        data: Mapping[str, Array],
+        settings: Mapping[str, float],
+        seed: int,
+    ) -> dict[str, Array]:
+        """Where the derivatives are taken: at the first weights, with those moved that are all the same."""
+        known: dict[str, Array] = {**_augmented(program, data, settings, self._batch, seed)}
+        known.update({name: np.asarray(value) for name, value in settings.items()})
+        known.update(seed=np.array(seed), step=np.array(0))
+        for spec in program.parameters:
+            first = to_dtype(spec.initializer, DType.F64)
+            value = evaluate(first, {i.name: np.array(seed, np.int64) for i in first.inputs}, 1)["value"]
+            is_flat = spec.role is Role.PARAMETER and bool((value == value.ravel()[:1]).all())
+            known[spec.path] = value + _NOISE * self._random.normal(size=value.shape) if is_flat else value
+        return {i.name: known[i.name].astype(numpy_dtype(i.value.type.dtype)) for i in graph.inputs}
+
+    def report(self) -> GradientReport:
+        findings: list[Diagnostic] = []
+        checks: list[LayerCheck] = []
+        for path, part in layers_of(self._graph).items():
+            function = self._function(part)
+            if function is not None:
+                checks.append(self._compared(path, function, part.graph))
+                if checks[-1].is_right is False:
+                    findings += self._wrong_lines(part, checks[-1])
+        whole = self._whole()
+        if whole is not None:
+            checks.insert(0, whole)
+            if whole.is_right is False and not findings:
+                findings.append(_without_line(whole, self._graph))
+        return GradientReport(tuple(checks), without_waived(findings))
+
+    def _whole(self) -> LayerCheck | None:
+        if not self._moving:
+            return None
+        function = function_of(self._graph, self._point_of_whole, self._batch, self._random, self._moving)
+        return self._compared(None, function, self._graph)
+
+    def _function(self, part: Part) -> Function | None:
+        """The part as a function of what depends on weights and data, where that is finite; None if nothing is."""
+        point = part.point(self._values)
+        wanted = [name for name in part.moving(self._dependent) if np.isfinite(point[name]).all()]
+        if not wanted or not any(output.value.type.dtype.is_float for output in part.graph.outputs):
+            return None
+        return function_of(part.graph, point, self._batch, self._random, wanted)
+
+    def _compared(self, path: str | None, function: Function, graph: Graph) -> LayerCheck:
+        span = None if path is None else _first_line(graph)
+        if not function.has_finite:
+            return LayerCheck(path, span, math.nan, None)
+        found = [function.along(self._random) for _ in range(_DIRECTIONS)]
+        elements = 0
+        if self._full and path is not None:
+            elementwise = [element.comparison for element in function.elements(None, self._random)]
+            found, elements = found + elementwise, len(elementwise)
+        error, is_right = max(c.error for c in found), all(c.is_right for c in found)
+        return LayerCheck(path, span, error, is_right if is_right or function.is_finite else None, elements)
+
+    def _wrong_lines(self, layer: Part, check: LayerCheck) -> list[Diagnostic]:
+        found: list[Diagnostic] = []
+        for part in operations_of(layer):
+            function = self._function(part)
+            if function is not None and function.has_finite:
+                found += [_finding(part, worst) for worst in self._worst(function)]
+        return found or [_without_line(check, layer.graph)]
+
+    def _worst(self, function: Function) -> list[Element]:
+        """Of each input that has wrong derivatives, the element where it is most wrong."""
+        worst: dict[str, Element] = {}
+        for element in function.elements(None if self._full else _ELEMENTS, self._random):
+            known = worst.get(element.name)
+            is_worse = known is None or element.comparison.error > known.comparison.error
+            if not element.comparison.is_right and is_worse:
+                worst[element.name] = element
+        return list(worst.values())
+
+
+def _forward(program: Program) -> Graph:
+    """The training program up to its loss; without one, up to its outputs."""
+    graph = program.training
+    names = program.outputs if program.plan is None else ("loss",)
+    return eliminate_dead(replace(graph, outputs=tuple(o for o in graph.outputs if o.name in names)))
+
+
+def _augmented(
+    program: Program, data: Mapping[str, Array], settings: Mapping[str, float], batch: int, seed: int
+) -> Mapping[str, Array]:
+    """The inputs and targets as training sees them."""
+    graph = program.augmentation
+    if graph is None:
+        return data
+    known: dict[str, Array] = {**data, SAMPLE_NUMBERS: np.arange(batch), EPOCH_NUMBER: np.array(0)}
+    known.update({name: np.asarray(value) for name, value in settings.items()})
+    known.update(seed=np.array(seed), step=np.array(0))
+    inputs = {i.name: known[i.name].astype(numpy_dtype(i.value.type.dtype)) for i in graph.inputs}
+    return {**data, **evaluate(graph, inputs, batch)}
+
+
+def _first_line(graph: Graph) -> Span | None:
+    """The line of the user's text from which a layer comes."""
+    origins = [origin for node in graph.nodes if (origin := origin_of(node)) is not None]
+    return origins[0].user_span if origins else None
+
+
+def _finding(part: Part, worst: Element) -> Diagnostic:
+    ours, measured = worst.comparison.ours, worst.comparison.measured
+    numbers = f"{ours:.6g}, and differences give {measured:.6g}"
+    at = f"[{', '.join(map(str, worst.place))}]" if worst.place else ""
+    rule = part.rule
+    if rule is not None and isinstance(rule.op, CustomGradient):
+        position = _operand_number(rule, worst.name)
+        parameter = rule.op.rule.inputs[position].name
+        clause = rule.origins[0]
+        span = _place_in_clause(rule.op.rule, position) or clause.span
+        notes = [Note("of the function that is called here", call) for call in clause.calls[-1:]]
+        message = f"the `gradient` of `{parameter}` is wrong: at {parameter}{at} the clause gives {numbers}"
+        return Diagnostic(WRONG_GRADIENT, message, span, tuple(notes), "warning")
+    names = " and ".join(dict.fromkeys(node.op.name for node in part.nodes))
+    message = f"the derivative of this line (`{names}`) is wrong: at {at or 'its operand'} we have {numbers}"
+    return Diagnostic(WRONG_GRADIENT, message, _line(part), (), "warning")
+
+
+def _operand_number(rule: Node, name: str) -> int:
+    """Which tensor parameter of a function with its own gradient an input of the part is."""
+    return [name_of(operand) for operand in rule.operands].index(name)
+
+
+def _place_in_clause(rule: Graph, position: int) -> Span | None:
+    """The line of the clause that gives the cotangent of that parameter."""
+    result = next((o.value for o in rule.outputs if o.name == f"d{position}"), None)
+    node = next((n for n in rule.nodes if result is not None and result in n.results), None)
+    origin = None if node is None else origin_of(node)
+    return None if origin is None else origin.span
+
+
+def _line(part: Part) -> Span:
+    origins = [origin for node in reversed(part.nodes) if (origin := origin_of(node)) is not None]
+    return origins[0].user_span
+
+
+def _without_line(check: LayerCheck, graph: Graph) -> Diagnostic:
+    what = "of the whole program" if check.path is None else f"of `{check.path}`" if check.path else "outside of layers"
+    message = f"the derivatives {what} differ from differences by {check.error:.2g} of their size"
+    place = _first_line(graph)
+    assert place is not None
+    return Diagnostic(WRONG_GRADIENT, message, place, (), "warning")

@@ -1,0 +1,201 @@
+"""What the lines of a `test` claim, compared with what they give: one error for each that does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from compiler.diagnosis.differences import Element, Function, function_of
+from compiler.diagnosis.parts import dependent_values, every_value, name_of, with_inputs, without_stops
+from compiler.diagnostics import Diagnostic, Note, Span
+from compiler.frontend import test_blocks
+from compiler.frontend.claims import GradientsAgree, Holds, IsCausal, Side, TestProgram
+from compiler.graph.ir import Graph, Value
+from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.graph_passes.simplify import simplify
+from compiler.interface import Array
+from compiler.ops.rules import numpy_dtype
+from compiler.targets.reference.evaluate import evaluate
+from compiler.types import DType
+
+FAILED = "E1001"
+_CUTS = 32  # places of a causal axis behind which everything is changed
+_ELEMENTS = 1000  # more elements than these are compared by chance
+_SAME = 1e-9
+
+Evaluation = Callable[[Graph, Mapping[str, Array]], Mapping[str, Array]]
+
+
+def failures_of(test: TestProgram, seed: int, evaluation: Evaluation | None = None) -> tuple[Diagnostic, ...]:
+    """The claims of a test that do not hold, for parameters that start by `seed`.
+
+    `evaluation` computes the values of a graph; by default the reference does. Gradients and dependence are always
+    judged by the reference, in f64.
+    """
+    return tuple(_Run(test, seed, evaluation or _by_reference).failures())
+
+
+def _by_reference(graph: Graph, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+    return evaluate(graph, inputs, 1)
+
+
+class _Run:
+    def __init__(self, test: TestProgram, seed: int, evaluation: Evaluation) -> None:
+        self._test, self._seed = test, seed
+        self._random = np.random.default_rng(seed)
+        self._results = evaluation(test.graph, self._inputs(test.graph))
+        self._exact: tuple[Graph, dict[int, Array]] | None = None
+
+    def failures(self) -> Iterator[Diagnostic]:
+        for claim in self._test.claims:
+            match claim:
+                case Holds():
+                    found = self._false(claim)
+                case GradientsAgree():
+                    found = self._disagreement(claim)
+                case IsCausal():
+                    found = self._dependence(claim)
+            if found is not None:
+                yield found
+
+    def _inputs(self, graph: Graph) -> dict[str, Array]:
+        known: dict[str, Array] = {"seed": np.array(self._seed), "step": np.array(0)}
+        for spec in self._test.parameters:
+            keys = {entry.name: np.array(self._seed, np.int64) for entry in spec.initializer.inputs}
+            known[spec.path] = evaluate(spec.initializer, keys, 1)["value"]
+        return {i.name: known[i.name].astype(numpy_dtype(i.value.type.dtype)) for i in graph.inputs}
+
+    # Values
+
+    def _false(self, claim: Holds) -> Diagnostic | None:
+        if isinstance(claim.value, bool):
+            is_false = np.array(not claim.value)
+        else:
+            is_false = ~self._results[test_blocks.name_of(claim.value)]
+        if not is_false.any():
+            return None
+        place = tuple(int(axis[0]) for axis in np.nonzero(is_false)) if is_false.ndim else ()
+        message = "this does not hold"
+        if is_false.ndim:
+            message += f" at {_shown_place(place)}, one of {int(is_false.sum())} such elements of {is_false.size}"
+        return _failure(message, claim.span, *(self._operand(side, place) for side in claim.sides))
+
+    def _operand(self, side: Side, place: tuple[int, ...]) -> Note:
+        if isinstance(side.value, str):
+            return Note(f"`{side.text}` is {side.value}")
+        array = self._results[test_blocks.name_of(side.value)]
+        # an operand of fewer axes is repeated along the others
+        own = place[len(place) - array.ndim :]
+        own = tuple(0 if extent == 1 else position for extent, position in zip(array.shape, own, strict=True))
+        return Note(f"`{side.text}`{'' if not own else ' there'} is {array[own]!s}")
+
+    # Gradients and dependence, in f64
+
+    def _in_f64(self) -> tuple[Graph, dict[int, Array]]:
+        if self._exact is None:
+            graph = to_dtype(simplify(self._test.graph), DType.F64)
+            self._exact = graph, every_value(graph, self._inputs(graph), 1)
+        return self._exact
+
+    def _between(self, by: Value, of: Value) -> tuple[Graph, Value, dict[str, Array]] | None:
+        """The graph from one value of the test to another, the first one in it, and what all its inputs hold."""
+        graph, values = self._in_f64()
+        end = graph.output(test_blocks.name_of(of))
+        start = graph.output(test_blocks.name_of(by)).value
+        if start in (entry.value for entry in graph.inputs):
+            return None
+        cut = with_inputs(Graph(graph.name, graph.inputs, graph.nodes, (end,)), [start])
+        if end.value.index not in dependent_values(cut, [name_of(start)]):
+            return None
+        whole, _ = without_stops(cut)
+        names = {entry.value.index: entry.name for entry in whole.inputs}
+        return whole, start, {names[value.index]: values[value.index] for value in _inputs_of(whole)}
+
+    def _disagreement(self, claim: GradientsAgree) -> Diagnostic | None:
+        found = self._between(claim.by, claim.of)
+        if found is None:
+            return _failure("nothing flows from the second value to the first, so there is no gradient", claim.span)
+        graph, start, point = found
+        function = function_of(graph, point, 1, self._random, [name_of(start)])
+        worst = _worst(function, self._random)
+        if worst is None:
+            return None
+        ours, measured = worst.comparison.ours, worst.comparison.measured
+        message = (
+            f"the gradient is wrong at {_shown_place(worst.place)}: we have {ours:.6g}, and differences give "
+            f"{measured:.6g}"
+        )
+        return _failure(message, claim.span)
+
+    def _dependence(self, claim: IsCausal) -> Diagnostic | None:
+        found = self._between(claim.by, claim.of)
+        if found is None:
+            return _failure("the first value does not depend on the second at all", claim.span)
+        graph, start, point = found
+        output = graph.outputs[0]
+        given = point[name_of(start)]
+        here = evaluate(graph, point, 1)[output.name]
+        length = given.shape[claim.axis_by]
+        for last in _cuts(length):
+            changed = _changed_behind(given, claim.axis_by, last, self._random)
+            there = evaluate(graph, {**point, name_of(start): changed}, 1)[output.name]
+            place = _first_difference(here, there, claim.axis_of, last)
+            if place is not None:
+                time = place[claim.axis_of]
+                message = f"what stands at {time} of axis {claim.axis_of} depends on what stands behind {last} of it"
+                values = f"{here[place]:.6g} becomes {there[place]:.6g}"
+                note = Note(f"at {_shown_place(place)} {values} where everything behind {last} is changed")
+                return _failure(message, claim.span, note)
+        return None
+
+
+def _inputs_of(graph: Graph) -> list[Value]:
+    return [entry.value for entry in graph.inputs]
+
+
+def _worst(function: Function, random: np.random.Generator) -> Element | None:
+    wrong = [e for e in function.elements(_ELEMENTS, random) if not e.comparison.is_right]
+    return max(wrong, key=lambda element: element.comparison.error, default=None)
+
+
+def _cuts(length: int) -> list[int]:
+    """Places of an axis, the last one left out."""
+    every = range(length - 1)
+    return list(every) if len(every) <= _CUTS else [int(p) for p in np.linspace(0, length - 2, _CUTS)]
+
+
+def _changed_behind(array: Array, axis: int, last: int, random: np.random.Generator) -> Array:
+    """Other values behind place `last` of an axis; integers stay in the range of those that are there."""
+    other: Array
+    shape: tuple[int, ...] = array.shape
+    if array.dtype.kind == "f":
+        other = array + random.normal(size=shape)
+    elif array.dtype.kind == "b":
+        other = ~array
+    else:
+        low, high = int(array.min()), int(array.max())
+        other = random.integers(low, max(high, low + 1) + 1, shape).astype(array.dtype)
+    return np.where(_up_to(array, axis, last), array, other)
+
+
+def _first_difference(here: Array, there: Array, axis: int, last: int) -> tuple[int, ...] | None:
+    differs = _up_to(here, axis, last) & ~np.isclose(here, there, _SAME, _SAME, equal_nan=True)
+    if not differs.any():
+        return None
+    return tuple(int(places[0]) for places in np.nonzero(differs))
+
+
+def _up_to(array: Array, axis: int, last: int) -> Array:
+    """Where an element of the array stands at no place of the axis behind `last`, in a form that broadcasts."""
+    length = int(array.shape[axis])
+    kept = np.arange(length) <= last
+    return kept.reshape([-1 if position == axis else 1 for position in range(array.ndim)])
+
+
+def _shown_place(place: tuple[int, ...]) -> str:
+    return f"[{', '.join(map(str, place))}]"
+
+
+def _failure(message: str, span: Span, *notes: Note) -> Diagnostic:
+    return Diagnostic(FAILED, message, span, notes)

@@ -1,0 +1,186 @@
+"""Check the derivatives of models, and run the tests that stand in their files.
+
+The gradient of the loss, and of each layer by itself, is compared with central differences in f64, along random
+directions; a line whose derivative is wrong is named. A comment in that line waives it: `# dlc: ignore[W1001]`.
+The exit code is 1 where a derivative is wrong or a test fails.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from compiler import driver
+from compiler.diagnostics import Diagnostic, SourceError
+from compiler.driver import GradientReport, LayerCheck, TestResult
+from runtime.cli.common import add_json, add_settings, compile_options, model_files, print_json
+from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.reporting.terminal import say, styled, wants_colour, width_of_terminal
+
+EXAMPLES = ("dlc test model.dl", "dlc test examples --only 'softmax*'", "dlc test model.dl --full --json")
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("files", metavar="FILE", nargs="+", help="model files, or folders of them")
+    add_settings(parser)
+    parser.add_argument("--full", action="store_true", help="compare the derivative in each element of each layer")
+    parser.add_argument("--only", metavar="PATTERN", help="run the tests of these names, and check no derivatives")
+    parser.add_argument("--data", metavar="PATH", help="rows for the check (default: of `train`, or made up)")
+    parser.add_argument("--batch", type=whole_number(1), default=4, metavar="N", help="how many rows (default: 4)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of parameters and directions (default: 0)")
+    parser.add_argument("--native", action="store_true", help="compute the values of tests by compiled code")
+    add_json(parser, "print the findings as JSON")
+    parser.set_defaults(threads=None, no_fuse=False, dtype="f32", verify=False, cache_dir=None, target="reference")
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """The derivatives of one experiment or model."""
+
+    name: str
+    report: GradientReport
+    is_real: bool  # the rows are those of the data
+
+    def to_json(self) -> dict[str, object]:
+        checks = [_check_as_json(check) for check in self.report.checks]
+        findings = [driver.to_json(finding) for finding in self.report.findings]
+        return {"name": self.name, "made_up_data": not self.is_real, "checks": checks, "findings": findings}
+
+
+def run(arguments: Namespace) -> int:
+    files = model_files(arguments.files)
+    results = [_run_file(file, arguments) for file in files]
+    checked = [one for checks, _ in results for one in checks]
+    tests = [one for _, tests in results for one in tests]
+    if arguments.json:
+        print_json([_file_as_json(*parts) for parts in zip(files, results, strict=True)])
+    say(_summary(checked, tests))
+    return int(any(not one.report.is_right for one in checked) or any(test.failures for test in tests))
+
+
+def _run_file(file: Path, arguments: Namespace) -> tuple[list[_Checked], Sequence[TestResult]]:
+    checked: list[_Checked] = []
+    if arguments.only is None:
+        for name in [arguments.experiment] if arguments.experiment else driver.subjects(file):
+            checked.append(_check(file, name, arguments))
+            if not arguments.json:
+                _print_checked(file, checked[-1], arguments.batch)
+    if arguments.native:
+        arguments.target = "native"
+    tests = driver.run_tests(file, _chosen(arguments.only), arguments.seed, compile_options(arguments))
+    if not arguments.json:
+        _print_tests(file, tests)
+    return checked, tests
+
+
+def _chosen(pattern: str | None) -> Callable[[str], bool]:
+    def is_chosen(name: str) -> bool:
+        return pattern is None or fnmatchcase(name, pattern)
+
+    return is_chosen
+
+
+def _check(file: Path, name: str, arguments: Namespace) -> _Checked:
+    from runtime.data.dimensions import dimensions_if_there, dimensions_of
+    from runtime.gradient_rows import rows_for_check
+    from runtime.model import runtime_settings
+    from runtime.position import Length
+
+    data = None if arguments.data is None else Path(arguments.data)
+    known = dimensions_if_there if data is None else dimensions_of(data)
+    program = driver.load(file, name, tuple(arguments.settings), known)
+    rows, is_real = rows_for_check(program, data, arguments.batch, arguments.seed)
+    settings = runtime_settings(program, Length(arguments.batch, arguments.batch, 1))
+    report = driver.check_gradients(program, rows, settings, arguments.batch, arguments.seed, arguments.full)
+    return _Checked(name, report, is_real)
+
+
+# As text
+
+
+def _print_checked(file: Path, checked: _Checked, batch: int) -> None:
+    rows = f"{batch} rows of {'the' if checked.is_real else 'made-up'} data"
+    print(styled(f"{file}: {checked.name}", "bold", sys.stdout) + f", derivatives in f64, {rows}")
+    names = [_name(check) for check in checked.report.checks]
+    width = max(map(len, names), default=0)
+    for name, check in zip(names, checked.report.checks, strict=True):
+        place = "" if check.span is None else f"line {check.span.line}"
+        counted = f", {check.elements} elements" if check.elements else ""
+        print(f"  {_verdict(check.is_right):>5}  {name:{width}}  {place:10}{check.error:9.1e}{counted}")
+    if any(check.is_right is None for check in checked.report.checks):
+        print("  Where values are not finite, there is no derivative: give rows by --data PATH.")
+    _print_findings(checked.report.findings)
+
+
+def _name(check: LayerCheck) -> str:
+    return "(all)" if check.path is None else check.path or "(outside of layers)"
+
+
+def _verdict(is_right: bool | None) -> str:
+    return {True: "ok", False: "WRONG", None: "?"}[is_right]
+
+
+def _print_tests(file: Path, tests: Sequence[TestResult]) -> None:
+    if tests:
+        print(styled(f"{file}: tests", "bold", sys.stdout))
+    width = max((len(test.name) for test in tests), default=0)
+    for test in tests:
+        failed = f", {len(test.failures)} of them false" if test.failures else ""
+        lines = "1 claim" if test.claims == 1 else f"{test.claims} claims"
+        verdict = "FALSE" if test.failures else "ok"
+        print(f"  {verdict:>5}  {test.name:{width}}  line {test.span.line:<5}{lines}{failed}")
+    _print_findings([failure for test in tests for failure in test.failures])
+
+
+def _print_findings(findings: Sequence[Diagnostic]) -> None:
+    if findings:
+        print()
+        print(driver.render(SourceError(tuple(findings)), wants_colour(sys.stdout), width_of_terminal()))
+        print()
+
+
+def _summary(checked: Sequence[_Checked], tests: Sequence[TestResult]) -> str:
+    wrong = sum(not one.report.is_right for one in checked)
+    failed = sum(bool(test.failures) for test in tests)
+    parts: list[str] = []
+    if checked:
+        models = "1 model" if len(checked) == 1 else f"{len(checked)} models"
+        parts.append(f"derivatives of {models} checked: " + (f"{wrong} with mistakes" if wrong else "no mistakes"))
+    if tests:
+        counted = "1 test" if len(tests) == 1 else f"{len(tests)} tests"
+        parts.append(f"{counted}: " + (f"{failed} failed" if failed else "passed"))
+    return "; ".join(parts) or "nothing to test: no model, no experiment, no `test`"
+
+
+# As JSON
+
+
+def _check_as_json(check: LayerCheck) -> dict[str, object]:
+    return {
+        "layer": check.path,
+        "line": None if check.span is None else check.span.line,
+        "error": check.error if math.isfinite(check.error) else None,
+        "right": check.is_right,
+        "elements": check.elements,
+    }
+
+
+def _file_as_json(file: Path, result: tuple[list[_Checked], Sequence[TestResult]]) -> dict[str, object]:
+    checked, tests = result
+    return {
+        "file": str(file),
+        "derivatives": [one.to_json() for one in checked],
+        "tests": [
+            {
+                "name": test.name,
+                "line": test.span.line,
+                "claims": test.claims,
+                "failures": [driver.to_json(failure) for failure in test.failures],
+            }
+            for test in tests
+        ],
+    }
