@@ -75,6 +75,7 @@ __all__ = [
     "check_gradients",
     "clear_cache",
     "compile_ahead",
+    "compile_attention",
     "compile_augmentation",
     "compile_decoding",
     "compile_evaluation",
@@ -163,6 +164,11 @@ def compile_evaluation(program: Program, options: Options) -> Executable:
 def compile_prediction(program: Program, options: Options) -> Executable:
     """The model's outputs."""
     return program_executable(program, "prediction", options)
+
+
+def compile_attention(program: Program, options: Options) -> Executable:
+    """The attention weights by the paths of their layers, the batch first, the keys last. Raises UsageError."""
+    return program_executable(program, "attention", options)
 
 
 def compile_window(program: Program, options: Options) -> Executable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from compiler.attention_weights import attention_graph
 from compiler.autodiff import gradients_of
 from compiler.diagnostics import CompilerBug
 from compiler.frontend.program import AVERAGE, KEPT, Clip, ParameterSpec, Program, Training, UpdateRule
@@ -113,6 +114,7 @@ GRAPHS: Mapping[str, Callable[[Program], Graph]] = {
     "training": training_step,
     "evaluation": evaluation_graph,
     "prediction": prediction_graph,
+    "attention": attention_graph,
     "augmentation": augmentation_graph,
     "gradients": gradient_graph,
     "schedule": schedule_graph,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -53,6 +54,15 @@ class Predictor:
     def rows_first(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs that have a part for each row, with that axis in front."""
         return {name: np.moveaxis(outputs[name], axis, 0) for name, axis in self._axes.items() if axis is not None}
+
+
+def attention_weights(program: Program, tensors: Tensors, part: Part, row: int, options: Options) -> dict[str, Array]:
+    """The attention weights for one row of `part`, by the paths of their layers. Raises UsageError without any."""
+    executable = driver.compile_attention(program, replace(options, batch=1))
+    part = in_precision(part, options.dtype)
+    rows = part.rows[row : row + 1]
+    found = executable.run(tensors, part.arrays, rows, 1, settings=runtime_settings(program))
+    return {name: array[0] for name, array in found.arrays.items()}
 
 
 def _batch_axis(shape: Shape) -> int | None:

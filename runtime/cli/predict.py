@@ -10,16 +10,19 @@ import sys
 from pathlib import Path
 
 from compiler.diagnostics import UsageError
-from runtime.cli.parser import Namespace, Parser
+from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.cli.trained import add_trained, trained_of
 from runtime.data.loading import load_rows
-from runtime.prediction import Predictor, classes
+from runtime.data.part import Part
+from runtime.prediction import Predictor, attention_weights, classes
 from runtime.prediction_files import FORMATS, json_lines, write_predictions
 from runtime.reporting.terminal import say, say_labelled
+from runtime.trained import Trained
 
 EXAMPLES = (
     "dlc predict RUN --input new.csv",
     "dlc predict RUN --input images.npy --output predictions.npz",
+    "dlc predict RUN --input lines.txt --attention attention.png",
 )
 
 
@@ -34,6 +37,10 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="a .npz or .jsonl file (default: JSON lines on standard output)"
     )
+    parser.add_argument(
+        "--attention", metavar="FILE", help="draw the attention weights of one row instead: a .png, .svg or .pdf file"
+    )
+    parser.add_argument("--row", type=whole_number(0), default=0, metavar="N", help="that row, from 0 (default: 0)")
 
 
 def run(arguments: Namespace) -> int:
@@ -46,6 +53,8 @@ def run(arguments: Namespace) -> int:
     loaded = load_rows(Path(arguments.input), program.inputs, trained.preparation, options)
     for note in loaded.notes:
         say_labelled("note", note)
+    if arguments.attention is not None:
+        return draw_attention(trained, loaded.part, arguments.row, Path(arguments.attention))
     predictor = Predictor(program, trained.options)
     outputs = predictor.rows_first(predictor.predict(trained.tensors, loaded.part))
     if not outputs:
@@ -57,4 +66,16 @@ def run(arguments: Namespace) -> int:
     else:
         write_predictions(output, {**outputs, **found})
         say(f"{len(loaded.part.rows)} rows in {output}")
+    return 0
+
+
+def draw_attention(trained: Trained, part: Part, row: int, path: Path) -> int:
+    from runtime.plots.attention import attention_figure  # a heavy library, and an extra
+    from runtime.plots.figure import write_figure
+
+    if row >= len(part.rows):
+        raise UsageError(f"--row {row}: there are {len(part.rows)} rows", "rows count from 0")
+    weights = attention_weights(trained.program, trained.tensors, part, row, trained.options)
+    write_figure(attention_figure(weights), path)
+    say(f"attention weights of row {row} in {path}")
     return 0
