@@ -76,6 +76,7 @@ ENTRIES = (
     Entry("mlp_small", 32, 2_410, MOMENTUM, (Floats((64,)),), Integers((), 10), threads=(1,)),
     Entry("lenet5", 64, 61_706, MOMENTUM, (Floats((1, 28, 28)),), Integers((), 10), threads=(1,)),
     Entry("resnet20", 32, 269_722, DECAYED, (Floats((3, 32, 32)),), Integers((), 10)),
+    Entry("lstm", 32, 958_560, ADAM, (Integers((64,), 96),), Integers((64,), 96)),
     Entry("gpt_mini", 12, 804_096, ADAMW, (Integers((64,), 65),), Integers((64,), 65)),
     Entry("gpt_small_block", 8, 10_745_088, ADAMW, (Integers((256,), 65),), Integers((256,), 65)),
     Entry("transformer_ed", 16, 6_298_600, ADAM, (Integers((32,), 1000),) * 2, Integers((32,), 1000)),

@@ -25,7 +25,7 @@ from torch_zoo.transformer import Projections
 
 PRECISIONS = {"f32": (torch.float32, np.float32), "f64": (torch.float64, np.float64)}
 FIRST_STEPS = 5
-MODELS = ("mlp", "mlp_small", "lenet5", "gpt_mini", "transformer_ed")
+MODELS = ("mlp", "mlp_small", "lenet5", "lstm", "gpt_mini", "transformer_ed")
 
 
 def weights_of(module: nn.Module) -> Iterator[Array]:
@@ -44,6 +44,8 @@ def weights_of(module: nn.Module) -> Iterator[Array]:
                 yield from (
                     weights.permute(2, 3, 1, 0).numpy() if weights.ndim == 4 else weights.numpy() for weights in own
                 )
+            case nn.LSTM():
+                yield from (parameter.T.numpy() if parameter.ndim == 2 else parameter.numpy() for parameter in own)
             case _:
                 yield from (parameter.numpy() for parameter in own)
 

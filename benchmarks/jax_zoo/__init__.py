@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jax_zoo import convolutional, mlp, transformer
+from jax_zoo import convolutional, mlp, recurrent, transformer
 from jax_zoo.model import Model
 
 MODELS: dict[str, Model] = {
@@ -10,6 +10,7 @@ MODELS: dict[str, Model] = {
     "mlp_small": mlp.perceptrons(64, 32, 10),
     "lenet5": convolutional.lenet5(),
     "resnet20": convolutional.resnet20(),
+    "lstm": recurrent.character_model(),
     "gpt_mini": transformer.language_model(4, 4, 128, 64),
     "gpt_small_block": transformer.language_model(6, 6, 384, 256),
     "transformer_ed": transformer.encoder_decoder(),

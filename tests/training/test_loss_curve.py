@@ -17,7 +17,14 @@ AGREEMENT = {"f32": 1e-4, "f64": 1e-9}
 AFTER_A_TIE = 1e-2
 HAS_TIES = {"mlp", "transformer_ed"}
 # Steps and seeds; a step of a Transformer takes as long as fifty of a small network.
-EXTENTS = {"mlp": (50, 4), "mlp_small": (50, 4), "lenet5": (50, 4), "gpt_mini": (10, 1), "transformer_ed": (6, 1)}
+EXTENTS = {
+    "mlp": (50, 4),
+    "mlp_small": (50, 4),
+    "lenet5": (50, 4),
+    "lstm": (6, 1),
+    "gpt_mini": (10, 1),
+    "transformer_ed": (6, 1),
+}
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed; the extra `bench` has it")
