@@ -47,7 +47,7 @@ def compiled_function(
     return CompiledFunction(load_modules(source, default_folder()), library_scope(), name, config, options)
 
 
-Kinds: TypeAlias = "tuple[tuple[np.dtype[Any], tuple[int, ...]], ...]"  # of operands
+Kinds: TypeAlias = "tuple[tuple[np.dtype[Any], tuple[int, ...]] | None, ...]"  # of operands; None: not an array yet
 
 
 class CompiledFunction:
@@ -67,8 +67,11 @@ class CompiledFunction:
         self._backward: dict[tuple[TensorType, ...], Compiled] = {}
 
     def __call__(self, *arrays: Array) -> Array | tuple[Array, ...]:
-        given = [self._given(a) for a in arrays]
-        kinds = tuple((a.dtype, a.shape) for a in given)
+        given: Sequence[Array] = arrays
+        kinds = tuple([(a.dtype, a.shape) if type(a) is np.ndarray else None for a in arrays])
+        if kinds not in self._forward:
+            given = [self._given(a) for a in arrays]
+            kinds = tuple([(a.dtype, a.shape) for a in given])
         if kinds not in self._forward:
             graph = self._graph(tuple(_type_of(a) for a in given))
             names = tuple(i.name for i in graph.inputs if i.role is Role.DATA)
@@ -76,8 +79,7 @@ class CompiledFunction:
             self._forward[kinds] = (names, outputs, executable(lambda: graph, self._options))
         names, outputs, compiled = self._forward[kinds]
         results = compiled.call(dict(zip(names, given, strict=True)))
-        found = tuple(results[name] for name in outputs)
-        return found[0] if len(found) == 1 else found
+        return results[outputs[0]] if len(outputs) == 1 else tuple(results[name] for name in outputs)
 
     def gradient(self, *arrays: Array, cotangents: Sequence[Array] | Array | None = None) -> tuple[Array, ...]:
         """One gradient for each float operand, in order, weighed by `cotangents` (ones by default)."""

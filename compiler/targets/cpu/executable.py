@@ -201,11 +201,12 @@ class NativeExecutable:
         """One step on whole arrays: batch inputs have `batch` rows each, static inputs their own shape."""
         if len(self._all_rows) != batch:
             self._all_rows = np.arange(batch)
-        given = {
-            slot.name: np.moveaxis(inputs[slot.name], slot.batch_axis, 0) if slot.batch_axis else inputs[slot.name]
-            for slot in self.manifest.inputs
-        }
-        results = self.run(tensors or self._none, given, self._all_rows, batch, seed=seed)
+        turned = [(slot.name, slot.batch_axis) for slot in self.manifest.inputs if slot.batch_axis]
+        if turned:
+            inputs = {**inputs, **{name: np.moveaxis(inputs[name], axis, 0) for name, axis in turned}}
+        results = self.run(tensors or self._none, inputs, self._all_rows, batch, seed=seed)
+        if not results.scalars:
+            return dict(results.arrays)
         found: dict[str, Array] = {}
         for slot in self.manifest.results:
             found[slot.name] = (

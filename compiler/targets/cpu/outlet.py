@@ -45,7 +45,9 @@ class Outlet:
         call = (steps, rows, capacity)
         if call != self._call:
             self._call, self._blocks = call, []
-        number = next((k for k, block in enumerate(self._blocks) if block.is_free()), None)
+        number: int | None = 0
+        if not (self._blocks and self._blocks[0].is_free()):
+            number = next((k for k, block in enumerate(self._blocks) if k and block.is_free()), None)
         if number is None:
             count = steps if self._rows is None else self._rows * rows
             room = self.bytes_for(capacity) if steps == 1 else count * self._row_bytes
