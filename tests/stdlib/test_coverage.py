@@ -13,7 +13,7 @@ from compiler.frontend.library import library_modules
 
 DROPOUTS = ("dropout", "optional_dropout", "spatial_dropout", "stochastic_depth")
 SECOND_ORDER = ("newton", "newton_cg", "lbfgs")
-OF_SECOND_ORDER = ("line_search", "lowest_share", "hessian", "solve_upwards")
+OF_SECOND_ORDER = ("line_search", "tried_step", "lowest_share", "hessian", "solve_upwards")
 ATTENTION = ("attention", "bahdanau", "luong", "feed_forward", "encoder_block", "decoder_block")
 RECURRENT = ("simple_rnn", "gru", "lstm", "peephole_lstm", "bidirectional", "stacked")
 CELLS = ("simple_rnn_cell", "gru_cell", "lstm_cell", "peephole_lstm_cell")

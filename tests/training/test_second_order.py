@@ -212,6 +212,13 @@ def test_the_valley_of_rosenbrock_is_followed_to_its_end(optimizer: str, updates
     np.testing.assert_allclose(training.parameters(), (1, 1), atol=1e-6)
 
 
+@pytest.mark.parametrize("optimizer", ["newton()", "newton_cg()", "lbfgs()"])
+def test_a_loss_that_is_not_convex_falls_all_the_same(optimizer: str) -> None:
+    text = NETWORK.replace("OPTIMIZER", optimizer).replace(" |> dropout(0.3)", "")
+    losses = Training(text, {"x": X, "y": np.tanh(NOISY)}, Options()).update(25)
+    assert losses[-1] < 0.3 * losses[0]
+
+
 def test_other_parameters_have_their_own_optimizer() -> None:
     """What the objective differentiates is the share of its optimizer; the others stand still in it."""
     listed = '[lbfgs(on = "z.*"), gradient_descent(lr = 0.0)]'
