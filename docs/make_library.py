@@ -30,6 +30,7 @@ SECTIONS = (
     ("Metrics", "metrics.dl"),
     ("Images", "images.dl"),
     ("Augmentations", "augmentations.dl"),
+    ("Augmentations of texts", "token_augmentations.dl"),
     ("Initialisers", "initializers.dl"),
     ("Optimizers", "optimizers/"),
     ("Schedules", "schedules.dl"),

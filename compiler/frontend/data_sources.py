@@ -13,7 +13,7 @@ from compiler.frontend.values import describe
 
 FORMATS = ("csv", "idx", "cifar", "images", "npz", "npy", "text", "lines", "pairs")
 _OF_TEXT = ("text", "lines", "pairs")  # whatever the names of their files end in
-_FURTHER_FILES = {"lines": ("labels",), "pairs": ("target",)}
+_FURTHER_FILES = {"lines": ("labels", "synonyms"), "pairs": ("target",)}
 _ENDINGS = {".csv": "csv", ".tsv": "csv", ".npz": "npz", ".npy": "npy"}
 
 

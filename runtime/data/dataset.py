@@ -18,13 +18,14 @@ class Field:
     csv file, is an array of `str` objects. What is missing is an empty text or NaN.
 
     `row_numbers` are the rows as the user counts them (lines of a csv file); None counts from 1. `classes` names what
-    the numbers from 0 on stand for, where the data says it.
+    the numbers from 0 on stand for, where the data says it. `synonyms` are words with those that may stand for them.
     """
 
     values: Array
     file: Path
     row_numbers: Array | None = None
     classes: tuple[str, ...] | None = None
+    synonyms: tuple[tuple[str, ...], ...] = ()
 
     @property
     def is_text(self) -> bool:

@@ -32,8 +32,10 @@ def tokenizers_of(plan: TextPlan, fields: Mapping[str, Field], rows: Array) -> d
     found: dict[str, Tokenizer] = {}
     for vocabulary in dict.fromkeys(reading.vocabulary for reading in plan.readings.values()):
         readers = [fields[name] for name, reading in plan.readings.items() if reading.vocabulary == vocabulary]
-        distinct = {id(field.values): field.values for field in readers}.values()
-        found[vocabulary] = learnt(plan.rules, (str(text) for values in distinct for text in values[rows]))
+        distinct = {id(field.values): field for field in readers}.values()
+        texts = (str(text) for field in distinct for text in field.values[rows])
+        synonyms = (word for field in distinct for words in field.synonyms for word in words)
+        found[vocabulary] = learnt(plan.rules, (*texts, *synonyms))
     return found
 
 

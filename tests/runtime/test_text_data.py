@@ -237,3 +237,20 @@ def test_other_sources_use_the_tokenizer_of_the_training(tmp_path: Path) -> None
     rows = load_rows(write(tmp_path / "in.txt", "a bad film\n\nfine\n"), specs, data.preparation, {})
     assert set(rows.part.arrays) == {"tokens", "tokens_mask"}
     assert rows.part.arrays["tokens_mask"].sum(axis=1).tolist() == [3, 1]
+
+
+def test_synonyms_stand_beside_each_token(tmp_path: Path) -> None:
+    table = write(tmp_path / "table.txt", "good fine great\nfilm movie\n")
+    source = source_of("lines", sentences(tmp_path), label="first")
+    source = replace(source, others=(("synonyms", str(table)),))
+    specs = [tokens(time=3), spec("synonyms", "i32", (3, 3), target=True), LABEL]
+    data = load(specs, source)
+    tokenizer = data.preparation.tokenizer_of("tokens")
+    assert tokenizer is not None
+    words = [[tokenizer.tokens[k] for k in place] for place in data.train.arrays["synonyms"][0]]
+    assert words == [["fine", "great", "fine"], ["movie", "movie", "movie"], ["<pad>"] * 3]
+    assert [tokenizer.tokens[k] for k in data.train.arrays["synonyms"][4][0]] == ["bad"] * 3
+    write(table, "good\n")
+    with pytest.raises(DataError, match="a word without a synonym") as caught:
+        load(specs, source)
+    assert caught.value.row == 1

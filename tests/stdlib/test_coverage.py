@@ -18,6 +18,10 @@ ATTENTION = ("attention", "bahdanau", "luong", "feed_forward", "encoder_block", 
 RECURRENT = ("simple_rnn", "gru", "lstm", "peephole_lstm", "bidirectional", "stacked")
 CELLS = ("simple_rnn_cell", "gru_cell", "lstm_cell", "peephole_lstm_cell")
 RECURRENT_PARTS = ("recurrence", "memory_recurrence", "with_masks", "kept")
+OF_TEXTS = (
+    *("random_deletion", "random_insertion", "random_swap", "synonym_replacement"),
+    *("is_word", "moved_up", "with_inserted", "exchanged", "random_word", "random_synonym"),
+)
 BLOCKS = (
     "separable_conv2d",
     "conv_norm",
@@ -39,6 +43,7 @@ ELSEWHERE = (
     | {("fn", name): "of these optimizers; test_second_order.py" for name in OF_SECOND_ORDER}
     | {("init", name): f"test_initializers.py checks that {reason}" for name, reason in TESTED_BY_STRUCTURE.items()}
     | {("fn", name): "random; test_augmentations.py checks what it does" for name in RANDOM}
+    | {("fn", name): "of texts; test_token_augmentations.py" for name in OF_TEXTS}
 )
 
 

@@ -130,3 +130,28 @@ def test_a_classifier_of_lines_from_the_command_line(
     (project / "gone.txt").rename(project / "reviews.good.txt")
     assert main(["eval", "run", "--data", "reviews.*.txt"]) == 0
     assert "accuracy  1" in capsys.readouterr().out
+
+
+def test_texts_change_in_augment_in_training_only(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = (
+        "    target synonyms: i32[batch, time, 2]\n    augment {\n"
+        "        tokens, mask = (tokens, mask, synonyms) |> synonym_replacement(0.5)\n"
+        "        tokens, mask = (tokens, mask) |> random_deletion(0.3)\n    }\n"
+    )
+    text = CLASSIFIER.replace('tokens = "UNIT"', 'synonyms = "table.txt"').replace("    loss", changes + "    loss")
+    (project / "m.dl").write_text(text)
+    (project / "table.txt").write_text("film movie picture\n")
+    for kind in ("good", "bad"):
+        (project / f"reviews.{kind}.txt").write_text("".join(f"this film is {kind} {n}\n" for n in range(12)))
+    shown: set[str] = set()
+    for epoch in range(1, 7):
+        assert main(["data", "preview", "m.dl", "--epoch", str(epoch), "--sample", "3", "--json"]) == 0
+        shown.add(json.dumps(json.loads(capsys.readouterr().out)["values"]["tokens"]))
+    assert len(shown) > 3
+    assert main(["train", "m.dl", "--out", "run"]) == 0
+    (project / "in.txt").write_text("this film is bad 1\n" * 3)
+    capsys.readouterr()
+    assert main(["predict", "run", "--input", "in.txt"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(set(lines)) == 1
+    assert json.loads(lines[0])["label"] == "bad"

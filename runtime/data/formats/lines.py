@@ -17,7 +17,7 @@ from runtime.data.text.files import TextFile, decoded, lines_of, text_files
 from runtime.data.text.rules import OPTIONS, rules_of
 from runtime.files import fingerprint
 
-TOKENS, NEXT, LABEL = "tokens", "next", "label"
+TOKENS, NEXT, LABEL, SYNONYMS = "tokens", "next", "label", "synonyms"
 _OF_TABLES = ("header", "names", "separator")
 _OPTIONS = (*OPTIONS, "label", "text", "each", "longest", "ends", "bucket", *_OF_TABLES)
 
@@ -31,12 +31,16 @@ def read_lines(request: Request) -> Dataset:
     options = request.options
     fields = _of_table(request) if options.values.get("text") is not None else _of_files(request)
     first = fields[TOKENS]
+    if SYNONYMS in request.others:
+        first = fields[TOKENS] = replace(first, synonyms=_synonyms(request.others[SYNONYMS], options))
     if NEXT in request.wanted:
         readings = {TOKENS: Reading(TOKENS, start=True), NEXT: Reading(TOKENS, end=True)}
         fields[NEXT] = first
     else:
         has_ends = options.flag("ends") or False
         readings = {TOKENS: Reading(TOKENS, has_ends, has_ends)}
+    if SYNONYMS in request.others:
+        fields[SYNONYMS], readings[SYNONYMS] = first, readings[TOKENS]
     plan = TextPlan(rules_of(options, "word"), readings, options.number("longest"), options.flag("bucket") or False)
     files = (*{field.file for field in fields.values()}, *request.others.values())
     prints = {file.name: fingerprint(file) for file in files if file.is_file()}
@@ -115,7 +119,17 @@ def _labels(path: Path, options: Options, texts: Field) -> Field:
     if len(found) != len(texts.values):
         message = f"{len(found)} labels for the {len(texts.values)} texts of {texts.file.name}"
         raise DataError(message, path, fix="give a label in each line, in the order of the texts")
-    return replace(text_field([label for _, label in found], path, [number for number, _ in found]))
+    return text_field([label for _, label in found], path, [number for number, _ in found])
+
+
+def _synonyms(path: Path, options: Options) -> tuple[tuple[str, ...], ...]:
+    """In each line a word, and those that may stand for it."""
+    found = lines_of(TextFile(path, decoded(path, options.text("encoding") or "utf-8-sig")))
+    short = next((number for number, line in found if len(line.split()) < 2), None)
+    if short is not None:
+        fix = "give a word and its synonyms in each line, with blanks between them"
+        raise DataError("the line has a word without a synonym", path, short, fix)
+    return tuple(tuple(line.split()) for _, line in found)
 
 
 LINES = Format("lines", (), _OPTIONS, read_lines)

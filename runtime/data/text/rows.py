@@ -11,7 +11,7 @@ from compiler.diagnostics import DataError
 from runtime.data.dataset import Field
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
-from runtime.data.text.tokenizer import END, PAD, START, Tokenizer
+from runtime.data.text.tokenizer import END, PAD, START, UNKNOWN, Tokenizer
 
 
 class TextRows:
@@ -28,6 +28,8 @@ class TextRows:
     def array(self, spec: InputSpec) -> Array:
         """The tokens [rows, time] of an input, filled up with `<pad>`, or where a mask is asked for, the mask."""
         name = self._preparation.columns[spec.mask_of or spec.name][0]
+        if self._fields[name].synonyms and len(row_shape(spec)) == 2:
+            return self._synonyms(spec, name)
         longest = longest_row(spec)
         if spec.mask_of is not None:
             return np.arange(longest) < self.lengths(name)[:, None]
@@ -45,6 +47,21 @@ class TextRows:
     def lengths(self, name: str) -> Array:
         """How many tokens each text of a field has, with its ends."""
         return np.array([len(numbers) for numbers in self._rows(name)], np.int64)
+
+    def _synonyms(self, spec: InputSpec, name: str) -> Array:
+        """For each token [rows, time, k] k synonyms, in turn where there are fewer; its own number without any."""
+        longest, count = row_shape(spec)
+        tokenizer = self._tokenizer(name)
+        table: Array = np.repeat(np.arange(len(tokenizer))[:, None], count, axis=1)
+        for words in self._fields[name].synonyms:
+            word, *others = (numbers[0] for numbers in tokenizer.encode(words) if len(numbers))
+            known = [int(other) for other in others if other != UNKNOWN]
+            if known and word != UNKNOWN:
+                table[word] = [known[k % len(known)] for k in range(count)]
+        found: Array = np.full((len(self._rows(name)), longest, count), PAD, dtype_of(spec))
+        for row, numbers in zip(found, self._rows(name), strict=True):
+            row[: len(numbers)] = table[numbers[:longest]]
+        return found
 
     def _tokenizer(self, name: str) -> Tokenizer:
         return self._preparation.tokenizers[self._preparation.readings[name].vocabulary]
