@@ -12,6 +12,7 @@ from textwrap import indent
 
 from compiler.diagnostics import UsageError
 from compiler.error_entries.entry import ErrorEntry
+from compiler.error_entries.generation import GENERATION
 from compiler.error_entries.layers import LAYERS
 from compiler.error_entries.lints import LINTS
 from compiler.error_entries.missing import MISSING
@@ -223,7 +224,18 @@ _SYNTAX: tuple[ErrorEntry, ...] = (
     ),
 )
 
-ERRORS: tuple[ErrorEntry, ...] = (*_SYNTAX, *NAMES, *SETTINGS, *SHAPES, *LAYERS, *TRAINING, *MISSING, *LINTS, *TESTS)
+ERRORS: tuple[ErrorEntry, ...] = (
+    *_SYNTAX,
+    *NAMES,
+    *SETTINGS,
+    *SHAPES,
+    *LAYERS,
+    *TRAINING,
+    *GENERATION,
+    *MISSING,
+    *LINTS,
+    *TESTS,
+)
 
 
 def explain(code: str) -> str:

@@ -36,6 +36,8 @@ SECTIONS = (
     ("Schedules", "schedules.dl"),
     ("Penalties", "penalties.dl"),
     ("Forms of clip", "clips.dl"),
+    ("Ways of sampling", "sampling.dl"),
+    ("Draws", "draws.dl"),
 )
 BUILT_IN = (
     ("Functions of elements", FUNCTIONS),

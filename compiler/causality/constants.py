@@ -81,8 +81,9 @@ def _result(node: Node, constants: Sequence[float | None]) -> float | None:
         with np.errstate(all="ignore"):
             (result,) = node.op.evaluate(given, 1)
         return None if math.isnan(result) else float(result)
-    if isinstance(node.op, Where) and constants[0] is not None:
-        return constants[1 if constants[0] else 2]
+    if isinstance(node.op, Where):
+        condition, first, second = constants
+        return (first if first == second else None) if condition is None else first if condition else second
     return _absorbed(node.op, constants)
 
 

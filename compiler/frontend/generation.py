@@ -14,7 +14,7 @@ from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.setting_binding import ready
 from compiler.frontend.settings import COMMAND_LINE, plain
 from compiler.frontend.shapes import shown
-from compiler.frontend.values import Axis, FormValue, RunTimeNumber, TensorValue, Value, describe
+from compiler.frontend.values import Axis, FormValue, RunTimeNumber, TensorValue, TupleValue, Value, describe
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.types import BatchExtent, DType, TensorType
@@ -59,8 +59,7 @@ class _Generate:
         length = self._whole("length", 256)
         start, stop = self._sequence("start"), self._sequence("stop")
         form, place = self._form()
-        sampler, draws = self._sampler(form, classes, place)
-        beam = None if draws else self._beam(form, place)
+        sampler, beam = self._sampler(form, classes, place)
         return Generation(tokens.id, logits.id, start, stop, length, sampler, beam)
 
     # What feeds what
@@ -180,38 +179,36 @@ class _Generate:
         self.session.settings.record("generate.sample", form, origin)
         return form, expression.span
 
-    def _sampler(self, form: FormValue, classes: int, place: Span) -> tuple[Graph, bool]:
-        """The graph from `logits` to `token`, or to the `scores` that a beam search adds up; and whether it draws."""
+    def _sampler(self, form: FormValue, classes: int, place: Span) -> tuple[Graph, BeamSearch | None]:
+        """The graph from `logits` to `token`, or to the `scores` that a beam search adds up."""
         evaluator = self._evaluator(place)
         type_ = TensorType(DType.F32, (BatchExtent(), classes))
         logits = TensorValue(
             evaluator.input("logits", Role.DATA, type_), tuple(Axis(origin=place) for _ in type_.shape)
         )
         result = evaluator.apply(form, (ready(logits, place),), ())
-        expected = {TensorType(DType.I32, (BatchExtent(),)): "token", type_: "scores"}
-        name = expected.get(result.value.type) if isinstance(result, TensorValue) else None
-        if not isinstance(result, TensorValue) or name is None:
-            given = shown(evaluator, result) if isinstance(result, TensorValue) else describe(result)
-            raise failure(
-                "E0621",
-                f"`{form.declaration.name}` makes {given} of logits; a way of sampling gives a token for each row",
-                place,
-                hint("such as `argmax(logits, axis = -1)`, or `draw_class(logits)`"),
-            )
-        evaluator.builder.output(name, Role.OUTPUT, result.value)
-        return evaluator.builder.build(), name == "token"
+        match result:
+            case TensorValue(value) if value.type == TensorType(DType.I32, (BatchExtent(),)):
+                evaluator.builder.output("token", Role.OUTPUT, value)
+                return evaluator.builder.build(), None
+            case TupleValue((TensorValue(value), width, penalty)) if value.type == type_:
+                evaluator.builder.output("scores", Role.OUTPUT, value)
+                return evaluator.builder.build(), self._beam(form, width, penalty, place)
+            case _:
+                given = shown(evaluator, result) if isinstance(result, TensorValue) else describe(result)
+                raise failure(
+                    "E0621",
+                    f"`{form.declaration.name}` makes {given} of logits; a way of sampling gives a token for each row",
+                    place,
+                    hint("such as `argmax(logits, axis = -1)`, or `draw_class(logits)`"),
+                )
 
-    def _beam(self, form: FormValue, place: Span) -> BeamSearch:
-        settings = {name: number_of(value) for name, value in (form.settings or {}).items()}
-        width, penalty = settings.get("width"), settings.get("length_penalty", 0.0)
-        if not isinstance(width, int) or width < 1 or not isinstance(penalty, int | float):
-            message = f"`{form.declaration.name}` gives scores, so it needs a setting `width` of at least 1"
-            raise failure("E0621", message, place, hint("it says how many sequences beam search keeps"))
-        return BeamSearch(width, float(penalty))
-
-
-def number_of(value: Value) -> Value:
-    return value.value if isinstance(value, RunTimeNumber) else value
+    def _beam(self, form: FormValue, width: Value, penalty: Value, place: Span) -> BeamSearch:
+        power = penalty.value if isinstance(penalty, RunTimeNumber) else penalty
+        if not isinstance(width, int) or width < 1 or not isinstance(power, int | float):
+            message = f"`{form.declaration.name}` gives scores, but keeps {describe(width)} sequences"
+            raise failure("E0621", message, place, hint("beam search keeps 1 or more"))
+        return BeamSearch(width, float(power))
 
 
 def check_keys(session: Session, declaration: syntax.Generate) -> None:

@@ -144,7 +144,7 @@ class SettingBinder(Machine):
                 value = self._evaluated_setting(kind, argument.expression, full, prefix)
             else:
                 value = self.argument_value(argument, kind)
-            return value, "train", argument.span
+            return value, "generate" if self.frame.keyword == "generate" else "train", argument.span
         if parameter.default is None:
             name = signature.declaration.name
             self.fail("E0302", f"`{name}` needs the setting `{parameter.name}`", *self._needs(signature))

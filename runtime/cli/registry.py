@@ -22,6 +22,7 @@ COMMANDS = (
     Command("sweep", "Search for good settings by many trainings", "runtime.cli.sweep"),
     Command("eval", "Measure loss and metrics of a trained model", "runtime.cli.evaluate"),
     Command("predict", "Apply a trained model to a file of inputs", "runtime.cli.predict"),
+    Command("generate", "Extend a text by a trained model, token by token", "runtime.cli.generate"),
     Command("runs", "List, compare and prune runs", "runtime.cli.runs"),
     Command("data", "Show a sample as training sees it", "runtime.cli.data"),
     Command("plot", "Plot curves, confusion, weights, gradients or filters of a run", "runtime.cli.plot"),

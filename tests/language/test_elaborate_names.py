@@ -108,26 +108,6 @@ def test_nearest_names() -> None:
         assert f"`{near}`" in shown.notes[0].message
 
 
-def test_names_in_forms_that_are_not_compiled_are_accepted() -> None:
-    text = """
-model M {
-    input x: f32[batch, 4]
-    output y = dense(4)(x)
-}
-train M {
-    loss = mean(y)
-    optimizer = adam()
-    batch = 2
-    augment { x = 2 * x }
-}
-generate M {
-    feed x from y
-    sample = top_k(40, temperature = 0.8)
-}
-"""
-    assert mistakes(text) == []
-
-
 def test_what_is_not_used() -> None:
     body = "input x: f32[batch, 4]\n    input z: f32[batch, 4]\n    h = 2 * x\n    output y = b * x"
     text = f"model M(a = 1, b = 2) {{\n    {body}\n}}"

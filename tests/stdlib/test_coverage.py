@@ -11,6 +11,8 @@ from update_cases import CLIPS, OPTIMIZERS, PENALTIES, SCHEDULES
 from compiler.frontend import syntax
 from compiler.frontend.library import library_modules
 
+WAYS_OF_SAMPLING = ("greedy", "temperature", "top_k", "top_p", "beam")
+DRAWS = ("draw_class", "keep_top", "keep_nucleus", "level")
 DROPOUTS = ("dropout", "optional_dropout", "spatial_dropout", "stochastic_depth")
 SECOND_ORDER = ("newton", "newton_cg", "lbfgs")
 OF_SECOND_ORDER = ("line_search", "tried_step", "lowest_share", "hessian", "solve_upwards")
@@ -35,6 +37,8 @@ BLOCKS = (
 # (kind, name): why no table of cases holds it.
 ELSEWHERE = (
     {("layer", name): "random; test_layers.py checks its statistics" for name in DROPOUTS}
+    | {("way of sampling", name): "test_sampling.py" for name in WAYS_OF_SAMPLING}
+    | {("fn", name): "what ways of sampling are made of; test_sampling.py" for name in DRAWS}
     | {("layer", name): "several layers in one; test_image_blocks.py" for name in BLOCKS}
     | {("layer", name): "several operands or layers; test_attention.py" for name in ATTENTION}
     | {("layer", name): "several steps or states; test_recurrent.py" for name in (*RECURRENT, *CELLS)}

@@ -21,7 +21,11 @@ from compiler.types import DType, TensorType
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-_OWN_KIND = {"<prelude>/clips.dl": "clip", "<prelude>/penalties.dl": "penalty"}
+_OWN_KIND = {
+    "<prelude>/clips.dl": "clip",
+    "<prelude>/penalties.dl": "penalty",
+    "<prelude>/sampling.dl": "way of sampling",
+}
 
 
 @cache

@@ -1,0 +1,203 @@
+"""Extend a text by a trained model, token by token, as the `generate` of the model file says.
+
+With one of --temperature, --top-k, --top-p and --beam, these alone say how tokens are chosen; temperature 0 takes the
+likeliest. The same seed gives the same sequences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from compiler.diagnostics import UsageError
+from runtime.cli.common import add_json
+from runtime.cli.parser import Namespace, Parser, key_value, whole_number
+from runtime.cli.trained import add_trained, trained_of
+from runtime.decoding import Decoder
+from runtime.generation import Hypothesis, beams, ends_with, sampled
+from runtime.wording import Wording
+
+EXAMPLES = (
+    'dlc generate RUN --prompt "KING: " --temperature 0.8 --top-k 40',
+    "dlc generate RUN --n 5 --seed 1 --json",
+    "dlc generate RUN --beam 4 --input source='two dogs run'",
+)
+
+
+def configure(parser: Parser) -> None:
+    add_trained(parser)
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--prompt", metavar="TEXT", help="what to extend (default: `start` of `generate`)")
+    begin.add_argument("--prompt-ids", type=_tokens, metavar="1,2,3", help="the same as tokens")
+    parser.add_argument("--n", type=whole_number(1), default=1, metavar="N", help="how many sequences (default: 1)")
+    parser.add_argument("--max", type=whole_number(1), metavar="N", help="the most tokens to add")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="what draws depend on (default: 0)")
+    parser.add_argument("--temperature", type=_at_least_0, metavar="T", help="below 1 likelier tokens, above 1 rarer")
+    parser.add_argument("--top-k", type=whole_number(1), metavar="K", help="draw among the K likeliest tokens")
+    parser.add_argument("--top-p", type=_share, metavar="P", help="draw among the likeliest of probability P in all")
+    parser.add_argument("--beam", type=whole_number(1), metavar="B", help="the likeliest sequences, by beam search")
+    parser.add_argument("--length-penalty", type=_at_least_0, metavar="A", help="of beam search; 0.6 likes longer ones")
+    parser.add_argument(
+        "--input",
+        dest="inputs",
+        type=key_value,
+        action="append",
+        default=[],
+        metavar="NAME=TEXT",
+        help="another input of the model, such as the text to translate; may be repeated",
+    )
+    parser.add_argument("--whole", action="store_true", help="compute all positions for each token: slow, the same")
+    add_json(parser, "one JSON object a line: text, tokens, and score of a beam")
+
+
+def run(arguments: Namespace) -> int:
+    arguments.settings = [*arguments.settings, *_overrides(arguments)]
+    trained = trained_of(arguments)
+    wording = Wording(trained.program, trained.preparation)
+    prompt = wording.prompt(arguments.prompt if arguments.prompt_ids is None else arguments.prompt_ids)
+    program = trained.program
+    generation = program.generation
+    assert generation is not None  # the wording has asked for it
+    rows = arguments.n if generation.beam is None else generation.beam.width
+    if generation.beam is not None and arguments.n > rows:
+        raise UsageError(f"a beam of {rows} has {rows} sequences", f"give --beam {arguments.n}, or a smaller --n")
+    inputs = wording.inputs(dict(arguments.inputs))
+    decoder = Decoder(program, trained.tensors, trained.options, rows, inputs, arguments.seed, not arguments.whole)
+    report = _Json(wording, prompt) if arguments.json else _Text(wording, prompt)
+    if generation.beam is not None:
+        found = beams(decoder, prompt, generation.length, wording.stop(), rows, generation.beam.length_penalty)
+        for hypothesis in found[: arguments.n]:
+            report.whole(hypothesis)
+        return 0
+    stop = wording.stop()
+    streams: list[list[int]] = [[] for _ in range(rows)]
+    report.begin()
+    for tokens in sampled(decoder, np.tile(np.array(prompt), (rows, 1)), generation.length, stop):
+        for stream, token in zip(streams, tokens, strict=True):
+            if token is not None:
+                stream.append(token)
+        report.grown(streams[0])
+    report.end(streams[0])
+    for stream in streams[1:]:
+        report.whole(Hypothesis(tuple(stream), 0.0, ends_with(stream, stop)))
+    return 0
+
+
+def _overrides(arguments: Namespace) -> list[tuple[str, str]]:
+    """What the options put in the place of what `generate` says."""
+    found: list[tuple[str, str]] = []
+    if arguments.max is not None:
+        found.append(("generate.length", str(arguments.max)))
+    form = _way(arguments)
+    if form is not None:
+        found.append(("generate.sample", form))
+    return found
+
+
+def _way(arguments: Namespace) -> str | None:
+    """The way of sampling that the options ask for, as the language says it."""
+    temperature, k, p, beam = arguments.temperature, arguments.top_k, arguments.top_p, arguments.beam
+    if beam is not None:
+        if any(choice is not None for choice in (temperature, k, p)):
+            raise UsageError("--beam draws nothing", "leave out --temperature, --top-k and --top-p")
+        return f"beam({beam}, length_penalty = {arguments.length_penalty or 0.0})"
+    if arguments.length_penalty is not None:
+        raise UsageError("--length-penalty goes with --beam", "add --beam B")
+    if temperature == 0:
+        return "greedy"
+    heat = 1.0 if temperature is None else temperature
+    if p is not None:
+        return f"top_p({p}, temperature = {heat}, k = {k or 0})"
+    if k is not None:
+        return f"top_k({k}, temperature = {heat})"
+    return None if temperature is None else f"temperature({heat})"
+
+
+class _Text:
+    """Text on standard output: the first sequence as it grows, then the others."""
+
+    def __init__(self, wording: Wording, prompt: Sequence[int]) -> None:
+        self._wording, self._prompt = wording, prompt
+        self._shown = ""
+        self._count = 0
+
+    def begin(self) -> None:
+        self.grown([])
+
+    def grown(self, tokens: Sequence[int]) -> None:
+        """Print what is new. Bytes of a character that is not whole yet wait for the others."""
+        text = self._wording.text([*self._prompt, *tokens])
+        if text.startswith(self._shown) and not text.endswith("\ufffd"):
+            self._write(text[len(self._shown) :])
+            self._shown = text
+
+    def end(self, tokens: Sequence[int]) -> None:
+        text = self._wording.text([*self._prompt, *tokens])
+        self._write(text.removeprefix(self._shown) + "\n")
+        self._count += 1
+
+    def whole(self, hypothesis: Hypothesis) -> None:
+        text = self._wording.text([*self._prompt, *hypothesis.tokens])
+        self._write(("\n" if self._count and "\n" in text.rstrip("\n") else "") + text + "\n")
+        self._count += 1
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+class _Json:
+    """A line for each sequence when it is complete. The tokens are those after the prompt."""
+
+    def __init__(self, wording: Wording, prompt: Sequence[int]) -> None:
+        self._wording, self._prompt = wording, prompt
+
+    def begin(self) -> None:
+        return
+
+    def grown(self, tokens: Sequence[int]) -> None:
+        return
+
+    def end(self, tokens: Sequence[int]) -> None:
+        self._line(tokens, {})
+
+    def whole(self, hypothesis: Hypothesis) -> None:
+        score = {} if hypothesis.score == 0.0 else {"score": hypothesis.score, "finished": hypothesis.is_finished}
+        self._line(hypothesis.tokens, score)
+
+    def _line(self, tokens: Sequence[int], more: Mapping[str, object]) -> None:
+        text = {"text": self._wording.text([*self._prompt, *tokens])} if self._wording.has_words else {}
+        line = {**text, "prompt": list(self._prompt), "tokens": list(tokens), **more}
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+
+
+def _tokens(text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 0:
+        raise argparse.ArgumentTypeError(f"wants tokens such as 1,2,3, not `{text}`")
+    return found
+
+
+def _at_least_0(text: str) -> float:
+    return _number(text, "a number of at least 0", 0.0, float("inf"))
+
+
+def _share(text: str) -> float:
+    return _number(text, "a number above 0 and at most 1", 1e-9, 1.0)
+
+
+def _number(text: str, words: str, least: float, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not least <= value <= most or value == float("inf"):
+        raise argparse.ArgumentTypeError(f"wants {words}, not `{text}`")
+    return value

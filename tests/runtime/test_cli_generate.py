@@ -1,0 +1,117 @@
+"""`dlc generate`: text from a run, the same for the same seed, and what is wrong with a prompt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from runtime.cli.main import main
+
+_MODEL = """
+model Letters(width = 8, context = 8) {
+    input tokens: i32[batch, context] in 0..vocab
+    x = tokens |> embedding(vocab, width)
+    x = x + attention(2, causal = true)(x, x, x)
+    output logits = x |> dense(vocab)
+}
+
+train Letters {
+    data = text("letters.txt")
+    target next: i32[batch, context] in 0..vocab
+    loss = cross_entropy(logits, next)
+    optimizer = adam(lr = 0.02)
+    steps = 4
+    batch = 16
+}
+
+generate Letters {
+    feed tokens from logits
+    start = "ab"
+    length = 10
+    sample = temperature(1.0)
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("letters")
+    (folder / "letters.txt").write_text("abcdefgh\n" * 40)
+    (folder / "model.dl").write_text(_MODEL)
+    place = folder / "run"
+    assert main(["train", str(folder / "model.dl"), "--out", str(place), "--target", "reference"]) == 0
+    return place
+
+
+def _generated(run: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    capsys.readouterr()
+    assert main(["generate", str(run), "--target", "reference", *options]) == 0
+    return capsys.readouterr().out
+
+
+def test_text_begins_with_the_prompt(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _generated(run, capsys).startswith("ab")
+    assert _generated(run, capsys, "--prompt", "fgh", "--max", "3").startswith("fgh")
+
+
+def test_a_seed_gives_the_same_text(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, again, other = (_generated(run, capsys, "--seed", seed) for seed in ("1", "1", "2"))
+    assert first == again
+    assert first != other
+    assert _generated(run, capsys, "--seed", "1", "--whole") == first
+
+
+def test_each_sequence_is_a_line_of_json(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [json.loads(line) for line in _generated(run, capsys, "--n", "3", "--json").splitlines()]
+    assert len(lines) == 3
+    assert {len(line["tokens"]) for line in lines} == {10}
+    assert all(line["text"].startswith("ab") for line in lines)
+    alone = json.loads(_generated(run, capsys, "--json"))
+    assert alone["tokens"] == lines[0]["tokens"]
+
+
+def test_a_beam_gives_the_likeliest_first(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = _generated(run, capsys, "--beam", "3", "--n", "2", "--max", "4", "--json").splitlines()
+    scores = [json.loads(line)["score"] for line in found]
+    assert len(scores) == 2
+    assert scores == sorted(scores, reverse=True)
+    greedy, beam = (_generated(run, capsys, *way) for way in (("--temperature", "0"), ("--beam", "1")))
+    assert greedy == beam
+
+
+def test_a_text_ends_with_its_stop(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--set", 'generate.stop="d"', "--prompt", "a", "--n", "20", "--json")
+    texts = [json.loads(line)["text"] for line in _generated(run, capsys, *options).splitlines()]
+    assert any(text.endswith("d") for text in texts)
+    assert all("d" not in text[:-1] for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--prompt", "xyz"), "the prompt has what the vocabulary"),
+        (("--prompt-ids", "1,99"), "there is no token 99"),
+        (("--prompt-ids", "a"), "wants tokens such as 1,2,3"),
+        (("--beam", "2", "--top-k", "3"), "--beam draws nothing"),
+        (("--beam", "2", "--n", "3"), "a beam of 2 has 2 sequences"),
+        (("--length-penalty", "1"), "--length-penalty goes with --beam"),
+        (("--top-p", "2"), "wants a number above 0 and at most 1"),
+        (("--input", "image=1"), "there is no input `image` to give"),
+        (("--set", "generate.sample=sharp(2)"), "there is no way of sampling `sharp`"),
+    ],
+)
+def test_mistakes(run: Path, options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", str(run), "--target", "reference", *options]) != 0
+    assert message in capsys.readouterr().err
+
+
+def test_a_model_that_says_nothing_of_decoding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = _MODEL.split("generate")[0].replace('text("letters.txt")', f'text("{tmp_path}/letters.txt")')
+    (tmp_path / "letters.txt").write_text("abcdefgh\n" * 40)
+    (tmp_path / "model.dl").write_text(text)
+    place = str(tmp_path / "run")
+    assert main(["train", str(tmp_path / "model.dl"), "--out", place, "--target", "reference"]) == 0
+    assert main(["generate", place]) != 0
+    assert "nothing says how to decode Letters" in capsys.readouterr().err
