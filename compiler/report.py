@@ -20,6 +20,7 @@ from compiler.schedule.ir import Schedule
 from compiler.stages import prepared, scheduled
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.machine import detect
+from compiler.targets.cpu.manifest import capacity_for
 from compiler.training_step import prediction_graph, training_step
 from compiler.types import at_batch, static_elements
 
@@ -154,7 +155,7 @@ def _memory(graph: Graph, ready: Schedule, batch: int) -> dict[str, int]:
     for entry in graph.inputs:
         if entry.role in persistent:
             persistent[entry.role] += static_elements(entry.value.type.shape) * entry.value.type.dtype.size
-    capacity = -(-batch // 16) * 16 + 16
+    capacity = capacity_for(ready.batch_bytes, batch)
     named = {f"{role.value}_bytes": size for role, size in persistent.items()}
     named |= {"static_bytes": ready.static_bytes, "batch_bytes": ready.batch_bytes * capacity}
     return named | {"peak_bytes": sum(named.values())}

@@ -9,7 +9,7 @@ from compiler.schedule.access import count
 from compiler.schedule.ir import Arena, Buffer, Place
 from compiler.types import BatchExtent
 
-ALIGNMENT = 64  # bytes; in the batch arena the capacity, a multiple of 16, gives the same to 4-byte units
+ALIGNMENT = 64  # bytes; in the batch arena, a capacity that is a multiple of 16 gives the same to 4-byte units
 SLACK = 64
 
 
@@ -37,7 +37,8 @@ def size_in_arena(buffer: Buffer) -> int:
     """Bytes, or bytes for each row of the batch; readable one vector past the end."""
     size = count(buffer.elements) * buffer.dtype.size
     if isinstance(buffer.elements, BatchExtent):
-        return -(-size // 4) * 4
+        unit = ALIGNMENT if size >= ALIGNMENT else 4
+        return -(-size // unit) * unit
     return -(-(size + SLACK) // ALIGNMENT) * ALIGNMENT
 
 

@@ -23,6 +23,8 @@ from compiler.targets.cpu.manifest import (
     STATIC_ARENA,
     InputSlot,
     Manifest,
+    capacity_for,
+    rounded_up,
 )
 from compiler.targets.cpu.memory import NUMPY, SLACK, TensorStore, address_of, reserve
 from compiler.targets.cpu.outlet import Outlet
@@ -41,7 +43,6 @@ from compiler.types import BatchExtent, DType
 Array: TypeAlias = np.ndarray[Any, Any]
 PAGE = 4096  # bytes; what is readable on a page is readable to its end
 MOST_TILE_ROWS = 28  # no kernel reads more rows behind the last
-ROUNDING = 16  # the capacity is the batch rounded up to this, and as much again for tiles that overshoot
 
 
 CONTROL = Struct("=Q7q")  # SEED to FRESH
@@ -164,7 +165,7 @@ class NativeExecutable:
         for place, raw in self._copied:
             self._static[place : place + raw.size] = raw
         for outlet in self._outlets:
-            moved = outlet.open(self._steps, len(self._rows), self._capacity) or moved
+            moved = outlet.open(self._steps, len(self._rows), self._capacity + MOST_TILE_ROWS) or moved
         broken: list[tuple[str, int]] = []
         for first, count, size, place in self._phases:
             if moved or len(self._phases) > 1:
@@ -248,10 +249,12 @@ class NativeExecutable:
         consecutive = self._steps == 1 and bool((np.diff(self._rows) == 1).all())
         in_place = consecutive and len(rows) >= min(self.manifest.batch, MOST_TILE_ROWS)
         self._span = (int(self._rows[0]), int(self._rows[-1]) + 1) if in_place else None
-        capacity = -(-min(batch, len(rows)) // ROUNDING) * ROUNDING + ROUNDING
+        most = min(batch, len(rows))
+        capacity = capacity_for(self.manifest.batch_bytes, most)
         if capacity > self._capacity:
-            self._batch = reserve(self.manifest.batch_bytes * capacity + SLACK)
-            each = self.manifest.scratch_bytes + -(-self.manifest.scratch_batch_bytes * capacity // 64) * 64
+            overshoot = MOST_TILE_ROWS * self.manifest.row_bytes
+            self._batch = reserve(self.manifest.batch_bytes * capacity + overshoot + SLACK)
+            each = self.manifest.scratch_bytes + -(-self.manifest.scratch_batch_bytes * rounded_up(most) // 64) * 64
             self._scratch = reserve(each * self._team.threads)
             self._program[SCRATCH_BYTES] = each
             self._arenas[BATCH_ARENA] = address_of(self._batch)

@@ -15,6 +15,7 @@ from compiler.loops.ir import Instruction, Kernel, Literal, Random, Store, Walk
 from compiler.record import record
 from compiler.schedule.build import CONTROLLED, PERSISTENT, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
+from compiler.schedule.plan_memory import size_in_arena
 from compiler.targets.cpu.emit import emit, rows_items
 from compiler.targets.cpu.kernel_text import (
     BufferPointer,
@@ -136,6 +137,7 @@ class _Lowering:
             tuple(self.watched),
             self.plan.static_bytes + self.lasting_bytes,
             self.plan.batch_bytes,
+            max((size_in_arena(b) for b in self.plan.buffers if isinstance(b.elements, BatchExtent)), default=0),
             self.scratch,
             self.scratch_batch,
             self.shared,

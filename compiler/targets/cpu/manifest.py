@@ -8,6 +8,8 @@ from compiler.types import DType, Extent
 
 CONTROL_ARENA, STATIC_ARENA, BATCH_ARENA, SCRATCH_ARENA, SHARED_ARENA, FIRST_TENSOR = range(6)
 LOOP, END = -1, -2  # in place of a function, where the entries of a loop begin, and behind them
+ROUNDING = 16
+LARGE_ROW = 64 << 10  # bytes of a row
 FLAGS = -4  # kind of a relocation to a flag byte, resolved when the control arena is laid out
 
 
@@ -70,8 +72,9 @@ class Manifest:
     """A program. The arena slots are those named above, then one for each tensor, each input and each result.
 
     The first `once` entries need not run again while the tensors stay as they are. `batch` is the nominal one: kernels
-    may read, and never use, the rows up to it. Where there are loops, `advances` has a line for each relocation: by how
-    much its word grows with each step of each of the loops around it, the outermost first.
+    may read, and never use, the rows up to it; `row_bytes` are those of the largest. Where there are loops, `advances`
+    has a line for each relocation: by how much its word grows with each step of each of the loops around it, the
+    outermost first.
     """
 
     name: str
@@ -88,9 +91,23 @@ class Manifest:
     watched: tuple[str, ...]
     static_bytes: int
     batch_bytes: int
+    row_bytes: int
     scratch_bytes: int
     scratch_batch_bytes: int
     shared_bytes: int
     flush: bool
     setting_dtype: DType
     advances: tuple[tuple[int, ...], ...] = ()
+
+
+def capacity_for(batch_bytes: int, rows: int) -> int:
+    """For how many rows a program of so many bytes a row gets memory.
+
+    It is rounded up, and more, so that all buffers are aligned; unless that would cost more than it gains.
+    """
+    return rows if batch_bytes >= LARGE_ROW else rounded_up(rows)
+
+
+def rounded_up(rows: int) -> int:
+    """Rows with room for panels that are written in whole blocks."""
+    return -(-rows // ROUNDING) * ROUNDING + ROUNDING

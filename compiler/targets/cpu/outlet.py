@@ -37,12 +37,12 @@ class Outlet:
         self._call: tuple[int, int, int] = (-1, -1, -1)
         self._blocks: list[_Block] = []
 
-    def open(self, steps: int, rows: int, capacity: int) -> bool:
+    def open(self, steps: int, rows: int, reach: int) -> bool:
         """Memory for a call; whether it is other memory than before.
 
-        A single step may write it in place, and read, but never use, all of its capacity.
+        A single step may write it in place, and read, but never use, as many rows as it may `reach`.
         """
-        call = (steps, rows, capacity)
+        call = (steps, rows, reach)
         if call != self._call:
             self._call, self._blocks = call, []
         number: int | None = 0
@@ -50,7 +50,7 @@ class Outlet:
             number = next((k for k, block in enumerate(self._blocks) if k and block.is_free()), None)
         if number is None:
             count = steps if self._rows is None else self._rows * rows
-            room = self.bytes_for(capacity) if steps == 1 else count * self._row_bytes
+            room = self.bytes_for(reach) if steps == 1 else count * self._row_bytes
             self._blocks = [_Block(room, (count, *self._shape), self._dtype), *self._blocks[: KEPT - 1]]
         elif number:
             self._blocks.insert(0, self._blocks.pop(number))
