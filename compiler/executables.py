@@ -39,7 +39,7 @@ def training_executable(program: Program, options: Options, phase: int = 0) -> E
     """Compile the step of a phase of the training: one program, or those that `accumulate` makes of it."""
     kind = f"training {phase}" if phase else "training"
     accumulation = None if program.plan is None else program.plan.accumulation
-    if program.plan is None or accumulation is None:
+    if program.plan is None or program.plan.batch is None or accumulation is None:
         return program_executable(program, kind, options)
     parts = {part.split()[0]: program_executable(program, part, options) for part in _parts(program, kind)}
     return AccumulatingExecutable(
@@ -96,7 +96,7 @@ def _fitting(program: Program, kind: str, options: Options) -> Options:
     match kind.split()[0]:
         case "initialisation" | "updating" | "prompt" | "position":
             return replace(options, batch=1)
-        case "counting" | "accumulating" if program.plan is not None:
+        case "counting" | "accumulating" if program.plan is not None and program.plan.batch is not None:
             return replace(options, batch=program.plan.batch)
         case _:
             return options

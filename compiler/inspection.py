@@ -41,7 +41,7 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
     chosen = _chooser(view)
     trains = view.mode == "train" and program.plan is not None
     if program.plan is not None:
-        options = replace(options, batch=program.plan.batch)
+        options = replace(options, batch=program.plan.usual_rows)
     if view.stage == "graph":
         return _graph(_only(program.training if trains else prediction_graph(program), chosen), view.format)
     ready = prepared(training_step(program) if trains else prediction_graph(program), options)

@@ -87,7 +87,7 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
 
 
 def _usual_batch(program: Program, mode: str) -> int:
-    return program.plan.rows if mode == "train" and program.plan is not None else 1
+    return program.plan.usual_rows if mode == "train" and program.plan is not None else 1
 
 
 def _training_steps(program: Program, batch: int, options: Options) -> Callable[[int], None]:

@@ -19,9 +19,10 @@ _BATCHES = 20
 def gradient_flow(trained: Trained, part: Part) -> Mapping[str, float]:
     """The root mean square of the gradient's elements, by the path of the parameter, over some batches of `part`."""
     program, plan = trained.program, training_of(trained.program)
-    rows = part.rows[: _BATCHES * plan.batch]
+    batch = min(plan.batch or len(part.rows), len(part.rows))
+    rows = part.rows[: _BATCHES * batch]
     settings = runtime_settings(program, length_of(plan, len(part.rows)))
-    executable = driver.compile_gradients(program, replace(trained.options, batch=plan.batch))
+    executable = driver.compile_gradients(program, replace(trained.options, batch=batch))
     data = at_epoch(numbered(program, in_precision(part, trained.options.dtype)).arrays, 0)
-    results = executable.run(trained.tensors, data, rows, plan.batch, 0, plan.seed, settings)
+    results = executable.run(trained.tensors, data, rows, batch, 0, plan.seed, settings)
     return {path: math.sqrt(float(squares.mean())) for path, squares in results.scalars.items()}

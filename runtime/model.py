@@ -67,7 +67,7 @@ def training_of(program: Program) -> Training:
 
 def length_of(plan: Training, rows: int) -> Length:
     """How far a training over `rows` rows goes. Raises UsageError where nothing says it."""
-    batch = min(plan.rows, rows)
+    batch = plan.rows_of(rows)
     if plan.steps is not None:
         return Length(rows, batch, plan.steps)
     if plan.epochs is None:

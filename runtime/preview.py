@@ -37,7 +37,7 @@ def preview(program: Program, path: Path | None, epoch: int, sample: int, option
     plan = training_of(program)
     data = load_data(program, path)
     part = in_precision(data.train, options.dtype)
-    batch = min(plan.batch, len(part.rows))
+    batch = min(plan.batch or len(part.rows), len(part.rows))
     order = rows_of_epoch(part, plan.seed, epoch - 1, batch)
     found = np.flatnonzero(order == sample)
     if len(found) == 0:

@@ -34,7 +34,8 @@ TRAINING: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0603",
         "a key of `train` with a value that it cannot have",
-        "`batch`, `epochs`, `steps`, `accumulate` and `keep` are whole numbers from 1 on, `seed` from 0. `validation` "
+        "`batch`, `epochs`, `steps`, `accumulate` and `keep` are whole numbers from 1 on, `seed` from 0; `batch` "
+        "may be `all`, but not with `accumulate`. `validation` "
         'and `test` are fractions below 1 or data sources. `data` is a data source such as `csv("data.csv")`, '
         "`early_stop` is `patience(n)`, `plateau` is `reduce(factor, patience)`, and patterns of parameters are "
         "strings.",

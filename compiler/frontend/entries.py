@@ -55,6 +55,7 @@ class Entries:
         self.session, self.train = session, train
         self.written = {entry.key: entry for entry in train.entries}
         self.batch: int | None = None
+        self.takes_all = False
         self.accumulate = 1
         self.epochs: int | None = None
         self.steps: int | None = None
@@ -96,6 +97,9 @@ class Entries:
             noun = "key" if len(missing) == 1 else "keys"
             advice = (hint(f"such as `{_EXAMPLES[key]}`") for key in missing)
             self._record(failure("E0602", f"`train` needs the {noun} {named}", self.train.head, *advice))
+        if self.takes_all and self.accumulate > 1:
+            message = "`accumulate` is for several batches, and `batch = all` is one"
+            self._record(failure("E0603", message, self.train.head, hint("give `batch` a number of rows")))
         if "epochs" in self.written and "steps" in self.written:
             entry = self.written["steps"]
             other = Note("`epochs` is given here", self.written["epochs"].span)
@@ -112,7 +116,8 @@ class Entries:
                 self.session.settings.record(key, override.text, COMMAND_LINE)
             elif key in self.written:
                 self._expressions[key] = self.written[key].value
-        self.batch = self._whole("batch", 1)
+        self.takes_all = self._says_all("batch")
+        self.batch = None if self.takes_all else self._whole("batch", 1)
         self.accumulate = self._whole("accumulate", 1) or 1
         self.epochs = self._whole("epochs", 1)
         self.steps = self._whole("steps", 1)
@@ -165,6 +170,16 @@ class Entries:
             )
             return None
         return value
+
+    def _says_all(self, key: str) -> bool:
+        """Whether a key is `all`, as in `batch = all`."""
+        override, entry = self.session.settings.overrides.get(key), self.written.get(key)
+        expression = override.as_expression if override is not None else entry.value if entry is not None else None
+        if not isinstance(expression, syntax.Name) or expression.id != "all":
+            return False
+        self.session.settings.take(key)
+        self.session.settings.record(key, "all", "train" if override is None else COMMAND_LINE)
+        return True
 
     def _start_weights(self) -> StartWeights | None:
         override, entry = self.session.settings.take("init_from"), self.written.get("init_from")

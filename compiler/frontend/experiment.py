@@ -197,7 +197,7 @@ class _Experiment:
                 self._augment(evaluator, self.train.augment)
         else:
             self._declare_targets(evaluator)
-        # In expressions `batch` is the nominal batch size.
+        # In expressions `batch` is the nominal batch size; of `batch = all`, what the step has.
         if self.entries.batch is not None:
             frame.variables["batch"] = self.entries.batch * self.entries.accumulate
 
@@ -344,7 +344,7 @@ class _Experiment:
             return None
         accumulation = self._attempt(lambda: self._accumulation(evaluator))
         entries = self.entries
-        assert entries.batch is not None
+        assert entries.batch is not None or entries.takes_all
         return Training(
             rules=rules,
             schedule=schedule,

@@ -184,6 +184,9 @@ class Phase:
     rules: tuple[UpdateRule, ...]
 
 
+SUPPOSED_ROWS = 1024
+"""How many rows `batch = all` has to those who do not know the data, such as `dlc plan`."""
+
 AVERAGE = "(average)"
 """The state of a rule that holds the average of its parameter, where `train` asks for one; no optimizer can name it."""
 
@@ -244,7 +247,7 @@ class Training:
     schedule: Graph | None  # inputs lr, t (f32 scalars; t is 0 at first), then run-time settings; output `lr`
     clip: Clip | None
     metrics: tuple[str, ...]
-    batch: int
+    batch: int | None  # None: all rows of the training part
     epochs: int | None
     steps: int | None
     seed: int
@@ -265,10 +268,14 @@ class Training:
         """The rules of all parameters that some epoch trains."""
         return self.phases[-1].rules if self.phases else self.rules
 
+    def rows_of(self, available: int) -> int:
+        """How many rows an update takes where there are so many to train on."""
+        return available if self.batch is None else min(self.usual_rows, available)
+
     @property
-    def rows(self) -> int:
-        """How many rows an update takes."""
-        return self.batch * (1 if self.accumulation is None else self.accumulation.batches)
+    def usual_rows(self) -> int:
+        """How many rows an update takes where enough are there; a supposition for `batch = all`."""
+        return (self.batch or SUPPOSED_ROWS) * (1 if self.accumulation is None else self.accumulation.batches)
 
     @property
     def optimizer_states(self) -> Mapping[str, OptimizerState]:

@@ -20,7 +20,7 @@ def configure(parser: Parser) -> None:
 def run(arguments: Namespace) -> int:
     overrides = tuple(arguments.settings)
     program = driver.load(model_file(arguments.file), arguments.experiment, overrides, dimensions_if_there)
-    batch = arguments.batch or (program.plan.batch if program.plan is not None else 1)
+    batch = arguments.batch or (program.plan.usual_rows if program.plan is not None else 1)
     report = driver.plan(program, compile_options(arguments, batch))
     if arguments.json:
         print_json(report.to_json())

@@ -109,7 +109,7 @@ def test_a_sum_without_a_count_takes_two_programs() -> None:
     plan = loaded("sum(r ^ 2)", accumulate=4).plan
     assert plan is not None
     assert plan.accumulation is not None
-    assert (plan.rows, plan.accumulation.batches, plan.accumulation.counts) == (32, 4, 0)
+    assert (plan.usual_rows, plan.accumulation.batches, plan.accumulation.counts) == (32, 4, 0)
 
 
 @pytest.mark.parametrize(
