@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import executables, programs
-from compiler.diagnosis.reports import GradientReport, LayerCheck, TestResult
+from compiler.diagnosis.reports import GradientReport, LayerCheck, NonfiniteReport, TestResult
 from compiler.diagnostics import Diagnostic, Source
 from compiler.executables import allocate, initialise, program_executable, training_executable
 from compiler.frontend.program import (
@@ -56,6 +56,7 @@ __all__ = [
     "GradientReport",
     "InputSpec",
     "LayerCheck",
+    "NonfiniteReport",
     "Options",
     "ParameterSpec",
     "Plateau",
@@ -86,6 +87,7 @@ __all__ = [
     "compile_window",
     "data_dimensions",
     "explain",
+    "explain_step",
     "format_source",
     "function",
     "initialise",
@@ -246,6 +248,26 @@ def check_gradients(
     from compiler.diagnosis.gradient_check import check_gradients  # the whole compiler, and every op of the reference
 
     return check_gradients(programs.complete(program), data, settings, batch, seed, full)
+
+
+def explain_step(
+    program: Program,
+    kind: str,
+    options: Options,
+    tensors: Tensors,
+    data: Mapping[str, Array],
+    rows: Array,
+    step: int,
+    seed: int,
+    settings: Mapping[str, float],
+) -> NonfiniteReport | None:
+    """Where a step of kind `training` or `training N` over `rows` of the data stops being finite, and from what.
+
+    `tensors` are as before the step, and stay so. None where the reference finds all values finite.
+    """
+    from compiler.diagnosis import step_replay  # the whole compiler, and every op of the reference
+
+    return step_replay.explain_step(program, kind, options, tensors, data, rows, step, seed, settings)
 
 
 def run_tests(path: Path, chosen: Callable[[str], bool], seed: int, options: Options) -> tuple[TestResult, ...]:

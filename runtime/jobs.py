@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compiler import driver
 from compiler.diagnostics import UsageError
-from compiler.driver import Options, Program, Tensors
+from compiler.driver import Array, NonfiniteReport, Options, Program, Tensors
 from runtime.averages import averages_of
 from runtime.data.loading import LoadedData, load_training_data
 from runtime.data.part import Part
@@ -21,7 +22,7 @@ from runtime.precision import in_precision
 from runtime.reporting.events import TrainingStarted
 from runtime.samples import numbered
 from runtime.start_weights import WeightsReport
-from runtime.training import LOSS, Job, Keeper
+from runtime.training import LOSS, Explanation, Job, Keeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,23 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
         scalars=(LOSS, *plan.metrics),
         keeper=keeper,
         averages=averages_of(program),
+        explain=_explanation(program, options, plan.seed),
     )
+
+
+def _explanation(program: Program, options: Options, seed: int) -> Explanation:
+    def explain(
+        epoch: int,
+        tensors: Tensors,
+        data: Mapping[str, Array],
+        rows: Array,
+        step: int,
+        settings: Mapping[str, float],
+    ) -> NonfiniteReport | None:
+        kind = kind_at(program, epoch)
+        return driver.explain_step(program, kind, options, tensors, data, rows, step, seed, settings)
+
+    return explain
 
 
 def start_of(program: Program, job: Job, position: Position, weights: WeightsReport | None = None) -> TrainingStarted:

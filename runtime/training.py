@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from compiler.diagnostics import DlcError
-from compiler.driver import KEPT, Array, EarlyStop, Executable, Plateau, Results, Tensors
+from compiler.driver import KEPT, Array, EarlyStop, Executable, NonfiniteReport, Plateau, Results, Tensors
 from runtime.averages import averaged, begin_averages, take_averages
 from runtime.data.batching import rows_of_epoch
 from runtime.data.part import Part
@@ -20,15 +20,18 @@ from runtime.evaluation import Evaluator
 from runtime.interruption import Interruption
 from runtime.pace import Pace
 from runtime.position import Length, Position
-from runtime.reporting.events import EpochEnded, Observer, TrainingEnded, TrainingProgressed
+from runtime.reporting.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed
 from runtime.samples import at_epoch
+from runtime.snapshot import Snapshot
 
+ON_NAN = ("stop", "skip", "report")
 LOSS = "loss"
 RATE = "lr"  # the step's scalar that holds the scheduled rate
 
 # A long epoch is saved on the way, so that a crash costs at most about this much work.
 _SECONDS_BETWEEN_SAVES = 300.0
 _SECONDS_BETWEEN_REPORTS = 0.1
+_SKIPPED_IN_A_ROW = 10  # more spoilt steps than these one after the other are no accident
 
 
 class TrainingError(DlcError):
@@ -62,6 +65,12 @@ class Keeper(Protocol):
         ...
 
 
+Explanation: TypeAlias = Callable[
+    [int, Tensors, Mapping[str, Array], Array, int, Mapping[str, float]], NonfiniteReport | None
+]
+"""Of a step: its epoch from 0, the tensors before it, the data, the rows, the number of the step, and the settings."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """Everything that a training needs, compiled and loaded."""
@@ -81,6 +90,8 @@ class Job:
     scalars: tuple[str, ...]  # the loss and the metrics
     keeper: Keeper
     averages: Mapping[str, str] = field(default_factory=dict[str, str])  # the name of that of each parameter
+    on_nan: str = "stop"  # or `skip` the step, or `report` the first one and go on
+    explain: Explanation | None = None
 
 
 def scaled(settings: Mapping[str, float], names: Sequence[str], factor: float) -> dict[str, float]:
@@ -103,6 +114,9 @@ class _Training:
         self._pace = Pace()
         self._order: tuple[int, Array] | None = None  # of which epoch, and the rows in their order
         self._saved_at = self._reported_at = time.monotonic()
+        self._snapshot = Snapshot(job.tensors)
+        self._skipped, self._is_reported = 0, False
+        self._last_spoilt: int | None = None
 
     def run(self) -> TrainingEnded:
         if self._position.step == 0:
@@ -132,26 +146,41 @@ class _Training:
         job, position = self._job, self._position
         in_epoch = position.step % job.length.steps_per_epoch
         steps = min(self._pace.steps, job.length.steps_per_epoch - in_epoch, job.length.total_steps - position.step)
-        first = in_epoch * job.length.batch
-        rows = self._rows_of_epoch()[first : first + steps * job.length.batch]
+        self._snapshot.keep_up(position)
         begin = time.perf_counter()
-        data = at_epoch(job.train.arrays, position.step // job.length.steps_per_epoch)
-        results = job.step.run(job.tensors, data, rows, job.length.batch, position.step, job.seed, self._settings())
+        results = self._run(position, steps)
         seconds = time.perf_counter() - begin
         self._pace.observe(steps, seconds)
-        self._refuse_nonfinite(results)
+        spoilt = self._spoilt(results, position.step)
+        if spoilt:
+            self._retrace(position.step + steps, spoilt)
+            return
+        self._position = self._after(position, results, steps, seconds)
+        rows = self._position.rows - position.rows
+        self._report(rows / max(seconds, 1e-9))
+
+    def _run(self, position: Position, steps: int) -> Results:
+        """The steps from `position` on, which lie in one epoch, with the rates that plateaus have left."""
+        job, epoch = self._job, position.step // self._job.length.steps_per_epoch
+        first = position.step % job.length.steps_per_epoch * job.length.batch
+        rows = self._rows_of_epoch(epoch)[first : first + steps * job.length.batch]
+        data = at_epoch(job.train.arrays, epoch)
+        return job.step.run(
+            job.tensors, data, rows, job.length.batch, position.step, job.seed, self._settings(position)
+        )
+
+    def _after(self, position: Position, results: Results, steps: int, seconds: float) -> Position:
+        job = self._job
         scalars = {name: v for name, v in results.scalars.items() if name.removesuffix(KEPT) in job.scalars}
         rate = float(results.scalars[RATE][-1]) if RATE in results.scalars else None
-        self._position = position.advanced(scalars, job.length.rows_of_steps(position.step, steps), seconds, rate)
-        self._report(len(rows) / max(seconds, 1e-9))
+        return position.advanced(scalars, job.length.rows_of_steps(position.step, steps), seconds, rate)
 
-    def _settings(self) -> Mapping[str, float]:
+    def _settings(self, position: Position) -> Mapping[str, float]:
         """The settings of run time, with the rates that plateaus have left."""
-        factor = self._position.rate_factor
+        factor = position.rate_factor
         return self._job.settings if factor == 1.0 else scaled(self._job.settings, self._job.rates, factor)
 
-    def _rows_of_epoch(self) -> Array:
-        epoch = self._position.step // self._job.length.steps_per_epoch
+    def _rows_of_epoch(self, epoch: int) -> Array:
         if self._order is None or self._order[0] != epoch:
             job = self._job
             self._order = epoch, rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
@@ -194,6 +223,8 @@ class _Training:
             is_best=after.best_epoch == epoch,
         )
         self._position = after
+        if after.rate_factor != position.rate_factor:
+            self._snapshot.forget()
         job.keeper.epoch_ended(after, event)
         self._observer(event)
 
@@ -227,19 +258,76 @@ class _Training:
         self._job.keeper.save(self._position)
         self._saved_at = time.monotonic()
 
-    def _refuse_nonfinite(self, results: Results) -> None:
-        # The compiled step reports tensors at the end of a call; a scalar shows its own step.
-        spoilt = [*self._nonfinite_scalars(results), *results.nonfinite]
-        if not spoilt:
+    def _spoilt(self, results: Results, first_step: int) -> list[tuple[str, int]]:
+        """What is not finite, each with a step by which it was so: tensors are looked at at the end of a call."""
+        bad = {name: np.flatnonzero(~np.isfinite(results.scalars[name])) for name in self._job.scalars}
+        scalars = [(name, first_step + int(steps[0])) for name, steps in bad.items() if len(steps)]
+        return [*scalars, *results.nonfinite]
+
+    def _retrace(self, end: int, spoilt: Sequence[tuple[str, int]]) -> None:
+        """Go back to before the first step that spoils something, among those up to `end`, and deal with it."""
+        begin, position = self._position, self._snapshot.restore()
+        while position.step < begin.step:
+            left = self._job.length.steps_per_epoch - position.step % self._job.length.steps_per_epoch
+            steps = min(left, begin.step - position.step)
+            self._run(position, steps)
+            position = replace(position, step=position.step + steps)
+        self._position = begin
+        while self._position.step < end:
+            self._snapshot.take(self._position)
+            start = time.perf_counter()
+            results = self._run(self._position, 1)
+            seconds = time.perf_counter() - start
+            found = self._spoilt(results, self._position.step)
+            if found:
+                self._deal_with(results, found)
+                return
+            self._position = self._after(self._position, results, 1, seconds)
+        raise self._failure(min(spoilt, key=lambda one: one[1])[0], "")
+
+    def _deal_with(self, results: Results, spoilt: Sequence[tuple[str, int]]) -> None:
+        """Stop, skip or report the step at which the training stands, which has just been made."""
+        job, position = self._job, self._position
+        name = spoilt[0][0]
+        self._skipped = self._skipped + 1 if self._last_spoilt == position.step - 1 else 1
+        self._last_spoilt = position.step
+        if job.on_nan == "report" and self._is_reported:
+            self._position = self._after(position, results, 1, 0.0)
             return
-        has_good_state = self._job.keeper.give_up()
-        name, step = min(spoilt, key=lambda found: found[1])
-        epoch = step // self._job.length.steps_per_epoch + 1
+        self._snapshot.restore()
+        text = self._explanation()
+        if job.on_nan == "stop" or self._skipped > _SKIPPED_IN_A_ROW:
+            raise self._failure(name, text)
+        epoch = position.step // job.length.steps_per_epoch + 1
+        self._observer(NonfiniteMet(epoch, position.step, name, text, job.on_nan))
+        if job.on_nan == "skip":
+            self._position = replace(position, step=position.step + 1)
+        else:
+            self._is_reported = True
+            self._position = self._after(position, self._run(position, 1), 1, 0.0)
+
+    def _explanation(self) -> str:
+        """Where the step at which the training stands stops being finite; the tensors are as before it."""
+        job, position = self._job, self._position
+        if job.explain is None:
+            return ""
+        epoch = position.step // job.length.steps_per_epoch
+        first = position.step % job.length.steps_per_epoch * job.length.batch
+        rows = self._rows_of_epoch(epoch)[first : first + job.length.batch]
+        data = at_epoch(job.train.arrays, epoch)
+        report = job.explain(epoch, job.tensors, data, rows, position.step, self._settings(position))
+        return "" if report is None else report.text()
+
+    def _failure(self, name: str, text: str) -> TrainingError:
+        """The state before the step that stands in the way is saved."""
+        position, keeper = self._position, self._job.keeper
+        has_good_state = keeper.give_up()
+        if keeper.run is not None and text:
+            keeper.save(position)
+            has_good_state = True
+        epoch = position.step // self._job.length.steps_per_epoch + 1
         fix = "lower the rate (--set optimizer.lr=…) or clip the gradients (`clip = norm(1.0)` in `train`)"
         if has_good_state:
-            fix += f"; {self._job.keeper.run} keeps the last good state"
-        raise TrainingError(f"`{name}` became NaN or infinite at step {step} (epoch {epoch})", fix)
-
-    def _nonfinite_scalars(self, results: Results) -> list[tuple[str, int]]:
-        bad = {name: np.flatnonzero(~np.isfinite(results.scalars[name])) for name in self._job.scalars}
-        return [(name, self._position.step + int(steps[0])) for name, steps in bad.items() if len(steps)]
+            fix += f"; {keeper.run} keeps the last good state"
+        message = f"`{name}` became NaN or infinite at step {position.step} (epoch {epoch})"
+        return TrainingError("\n".join([message, *text.split("\n")] if text else [message]), fix)

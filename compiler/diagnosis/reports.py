@@ -43,3 +43,45 @@ class TestResult:
     span: Span
     claims: int
     failures: tuple[Diagnostic, ...]
+
+
+@record
+class Site:
+    """An operation, or an input by its kind and name, that gave what is not finite: where in the text, in which
+    layer, in which direction, at which element, and from which operands."""
+
+    operation: str
+    span: Span | None
+    path: str
+    direction: str
+    place: str
+    value: float
+    operands: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """`model.dl:4, forward, in head.dense: log gives -inf at [batch 2 (row 7 of the data), 1]`, and so on."""
+        at = f" at {self.place}" if self.place else ""
+        if self.span is None:
+            return [f"the {self.operation} is {self.value}{at}"]
+        where = f"{self.span.source.name}:{self.span.line}, {self.direction}" + (f", in {self.path}" * bool(self.path))
+        text = [
+            f"{where}: `{self.operation}` gives {self.value}{at}",
+            f"    {self.span.source.line(self.span.line).strip()}",
+        ]
+        return [*text, f"  from {' and '.join(self.operands)}"] if self.operands else text
+
+
+@record
+class NonfiniteReport:
+    """The outputs of a step that are not finite, where that was born, and what was infinite before it became NaN."""
+
+    outputs: tuple[str, ...]
+    born: Site
+    cause: Site | None
+
+    def text(self) -> str:
+        lines = self.born.lines()
+        if self.cause is not None:
+            first, *rest = self.cause.lines()
+            lines += [f"the first cause: {first}", *rest]
+        return "\n".join(lines)

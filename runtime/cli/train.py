@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 from compiler import driver
@@ -18,7 +19,7 @@ from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of
 from runtime.reporting.training_json import event_as_json, print_event
 from runtime.run_directory import RESULT
 from runtime.session import Request, Session, begun, prepared, resumed
-from runtime.training import run_training
+from runtime.training import ON_NAN, run_training
 
 EXAMPLES = (
     "dlc train model.dl",
@@ -51,6 +52,13 @@ def configure(parser: Parser) -> None:
         metavar="PATTERN",
         help="what keeps its own start value: 'head.*'; may be repeated",
     )
+    parser.add_argument(
+        "--on-nan",
+        choices=ON_NAN,
+        default="stop",
+        metavar="WHAT",
+        help="where values are not finite: stop, skip the step, or report it and go on (default: stop)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check, load and compile; train and write nothing")
     parser.add_argument("--log", choices=LOGS, metavar="KIND", help="also log to the run's folder: tensorboard")
     add_settings(parser)
@@ -60,6 +68,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     session = _session(arguments)
+    session = replace(session, job=replace(session.job, on_nan=arguments.on_nan))
     try:
         return _run(session, arguments)
     finally:

@@ -68,7 +68,21 @@ class TrainingEnded:
     seconds: float
 
 
-Event: TypeAlias = TrainingStarted | TrainingProgressed | EpochEnded | TrainingEnded
+@dataclass(frozen=True, slots=True)
+class NonfiniteMet:
+    """`output` of a step is not finite, and the training goes on: `action` is `skip` or `report`.
+
+    `text` says where that comes from.
+    """
+
+    epoch: int
+    step: int
+    output: str
+    text: str
+    action: str
+
+
+Event: TypeAlias = TrainingStarted | TrainingProgressed | EpochEnded | NonfiniteMet | TrainingEnded
 # Is told of each event, in the thread that trains.
 Observer: TypeAlias = Callable[[Event], None]
 

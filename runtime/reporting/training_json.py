@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from runtime.files import JsonValue
-from runtime.reporting.events import EpochEnded, Event, TrainingEnded, TrainingProgressed, TrainingStarted
+from runtime.reporting.events import EpochEnded, Event, NonfiniteMet, TrainingEnded, TrainingProgressed, TrainingStarted
 
 
 def print_event(event: Event) -> None:
@@ -21,7 +21,7 @@ def print_event(event: Event) -> None:
     sys.stdout.flush()
 
 
-def event_as_json(event: TrainingStarted | EpochEnded | TrainingEnded) -> dict[str, JsonValue]:
+def event_as_json(event: TrainingStarted | EpochEnded | NonfiniteMet | TrainingEnded) -> dict[str, JsonValue]:
     """Metrics stand beside the other keys: `accuracy`, `val_accuracy`, `test_accuracy`; what is not finite is null."""
     match event:
         case TrainingStarted():
@@ -51,6 +51,15 @@ def event_as_json(event: TrainingStarted | EpochEnded | TrainingEnded) -> dict[s
                 "samples_per_second": round(event.samples_per_second, 1),
                 "seconds": round(event.seconds, 4),
                 "best": event.is_best,
+            }
+        case NonfiniteMet():
+            return {
+                "event": "nonfinite",
+                "epoch": event.epoch,
+                "step": event.step,
+                "output": event.output,
+                "action": event.action,
+                "text": event.text,
             }
         case TrainingEnded():
             return {

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compiler.driver import Setting
-from runtime.reporting.events import EpochEnded, Event, TrainingEnded, TrainingProgressed, TrainingStarted
+from runtime.reporting.events import EpochEnded, Event, NonfiniteMet, TrainingEnded, TrainingProgressed, TrainingStarted
 from runtime.reporting.settings import value_text
 from runtime.reporting.terminal import wants_colour
 from runtime.reporting.units import amount, duration, measure
@@ -43,6 +43,8 @@ class TextReporter:
                 self._progress(event)
             case EpochEnded():
                 self._epoch(event)
+            case NonfiniteMet():
+                self._nonfinite(event)
             case TrainingEnded():
                 self._end(event)
             case _:
@@ -105,6 +107,12 @@ class TextReporter:
         if event.is_best:
             line.append("  best", style="green")
         self._console.print(line)
+
+    def _nonfinite(self, event: NonfiniteMet) -> None:
+        what = "the step is skipped" if event.action == "skip" else "training goes on"
+        self._console.print(f"step {event.step} (epoch {event.epoch}): `{event.output}` is not finite; {what}")
+        for line in event.text.splitlines():
+            self._console.print(f"  {line}")
 
     def _end(self, event: TrainingEnded) -> None:
         if self._held_back is not None:

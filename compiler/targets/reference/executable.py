@@ -40,7 +40,7 @@ class ReferenceExecutable:
         nonfinite: list[tuple[str, int]] = []
         for step, start in enumerate(range(0, len(rows), batch), first_step):
             chosen = rows[start : start + batch]
-            inputs = self._inputs(tensors, data, chosen, step, seed, settings or {})
+            inputs = self.inputs_of(tensors, data, chosen, step, seed, settings or {})
             # Copies, because a result may be a view of a tensor that this step updates.
             found = {name: array.copy() for name, array in evaluate(self.graph, inputs, len(chosen)).items()}
             for output in self.graph.outputs:
@@ -51,7 +51,7 @@ class ReferenceExecutable:
             steps.append(found)
         return _results([o for o in self.graph.outputs if o.updates is None], steps, tuple(nonfinite))
 
-    def _inputs(
+    def inputs_of(
         self,
         tensors: Tensors,
         data: Mapping[str, Array],
@@ -60,6 +60,7 @@ class ReferenceExecutable:
         seed: int,
         settings: Mapping[str, float],
     ) -> dict[str, Array]:
+        """What a step over `rows` of the data reads, by the names of the graph's inputs."""
         scalars = {Role.SEED: seed, Role.STEP: step}
         arrays: dict[str, Array] = {}
         for entry in self.graph.inputs:
