@@ -21,6 +21,8 @@ def _twice(second: str) -> str:
     return f"layer twice(inner: layer)(x) {{\n{body}}}\n\n{_model('x |> twice(dense(6))')}"
 
 
+_PADDED = "tokens: i32[batch, 6] in 0..9 padded by mask"
+
 LINTS: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "W0101",
@@ -134,5 +136,13 @@ LINTS: tuple[ErrorEntry, ...] = (
         "a new layer of the same kind.",
         _twice("inner"),
         _twice("fresh(inner)"),
+    ),
+    ErrorEntry(
+        "W0115",
+        "a reduction over a padded dimension without its mask",
+        "Rows of a padded input end at different places, and what lies behind the end means nothing. A sum, a mean, a "
+        "maximum or a softmax along that dimension takes it in, unless `where = mask` leaves it out.",
+        _model("mean(one_hot(9)(tokens), axis = 1)", _PADDED),
+        _model("mean(one_hot(9)(tokens), axis = 1, where = mask)", _PADDED),
     ),
 )

@@ -453,7 +453,7 @@ class _DeclarationNames(ExpressionNames):
             self.expression(statement.range)
         self.environment.bind(statement.name, Kind.INPUT, statement.span)
         if statement.mask is not None:
-            self.environment.bind(statement.mask, Kind.INPUT, statement.span)
+            self.environment.bind(statement.mask, Kind.TENSOR, statement.span)
 
     def _input_dimensions(self, statement: syntax.InputDeclaration) -> None:
         end = end_of_range(statement) if statement.keyword == "input" else None

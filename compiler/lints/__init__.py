@@ -9,6 +9,7 @@ from compiler.frontend.trace import Subject
 from compiler.lints.double_softmax import find_double_softmax
 from compiler.lints.mixed_rows import find_mixed_rows
 from compiler.lints.moving_statistics import find_moving_statistics
+from compiler.lints.padded_reductions import find_padded_reductions
 from compiler.lints.possible_zero import find_possible_zero
 from compiler.lints.schedule_length import find_schedule_length
 from compiler.lints.shared_layers import find_shared_layers
@@ -24,6 +25,7 @@ LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_moving_statistics,
     find_mixed_rows,
     find_shared_layers,
+    find_padded_reductions,
 )
 
 

@@ -491,7 +491,7 @@ def test_a_mask_stands_before_further_axes_with_or_without_names(time: str, redu
 
 def test_the_end_of_a_range_is_a_dimension_of_the_data() -> None:
     text = "model M {\n    input tokens: i32[batch, 4] in 0..vocab\n    output y = tokens |> embedding(vocab, 2)\n}"
-    (shown,) = mistakes(text)
+    (shown,) = mistakes(text, elaborates=True)
     assert (shown.code, shown.span.line) == ("E0415", 2)
     assert "`vocab`" in shown.message
     found = program(text, ("vocab", "7"))

@@ -327,3 +327,49 @@ def test_waivers_hold_for_what_training_tells() -> None:
 
 def test_waivers_of_other_lints_may_serve_other_programs() -> None:
     assert told("fn f(x) {\n    return log(relu(x))  # dlc: ignore[W0108]\n}\n") == []
+
+
+TOKENS = "tokens: i32[batch, 6] in 0..9 padded by mask"
+EMBEDDED = "x = tokens |> embedding(9, 4)"
+CAUSAL = "where(causal_mask(6, 6), x @ x.T, -inf)"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "mean(x, axis = 1)",
+        "softmax(dense(1)(x)[:, :, 0])",
+        "max(x |> dense(3) |> relu, axis = 1)",
+        "sum(reshape(x, batch, 6, 2, 2), axis = 1)",
+        'mean(rearrange(x, "b t d -> b d t"), axis = -1)',
+        "sum(dense(3)(where(mask[:, :, None], x, 0)), axis = 1)",
+    ],
+)
+def test_a_reduction_that_takes_in_padding(output: str) -> None:
+    assert "W0115 4" in told(model(output, EMBEDDED, inputs=TOKENS))
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        "mean(x, axis = 1, where = mask)",
+        "mean(x, axis = 2) * mask",
+        "sum(where(mask[:, :, None], x, 0), axis = 1)",
+        "sum(x * cast(mask, x)[:, :, None], axis = 1) / max(sum(cast(mask, f32), axis = 1), 1)[:, None]",
+        "sum(where(tokens[:, :, None] == 0, 0, x), axis = 1) * mask[:, :1]",
+        f"(softmax({CAUSAL}) @ x) * mask[:, :, None]",
+        "attention(2)(x, x, x, where = mask)",
+    ],
+)
+def test_a_reduction_that_leaves_padding_out(output: str) -> None:
+    assert told(model(output, EMBEDDED, inputs=TOKENS)) == []
+
+
+def test_a_loss_over_padding() -> None:
+    text = (
+        model("x |> dense(9)", EMBEDDED, inputs=TOKENS)
+        + "\ntrain M {\n    target next: i32[batch, 6] in 0..9\n    loss = cross_entropy(y, next)\n"
+        "    metrics = [accuracy(y, next, where = mask)]\n    optimizer = adam()\n    batch = 4\n}\n"
+    )
+    assert told(text) == ["W0115 9"]
+    assert told(text.replace("(y, next)\n", "(y, next, where = mask)\n")) == []
