@@ -82,6 +82,7 @@ __all__ = [
     "compile_evaluation",
     "compile_gradients",
     "compile_prediction",
+    "compile_prompt",
     "compile_schedule",
     "compile_training",
     "compile_window",
@@ -182,8 +183,16 @@ def compile_window(program: Program, options: Options) -> Executable:
 
 
 def compile_decoding(program: Program, tensors: Tensors, rows: int, options: Options) -> Decoding:
-    """The same for `rows` sequences at once, one position at a time. The tensors stay shared with the caller."""
+    """The same for `rows` sequences, from the last token of each at the place `first_step`, and states.
+
+    The tensors stay shared with the caller.
+    """
     return executables.decoding(program, tensors, rows, options)
+
+
+def compile_prompt(program: Program, rows: int, options: Options) -> Executable:
+    """The same from whole windows of `rows` sequences; it fills the states of `compile_decoding`."""
+    return program_executable(program, f"prompt {rows}", options)
 
 
 def compile_gradients(program: Program, options: Options) -> Executable:

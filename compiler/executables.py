@@ -164,16 +164,13 @@ def _spec(name: str, role: Role, type_: TensorType, options: Options) -> TensorS
 
 
 def decoding(program: Program, tensors: Tensors, rows: int, options: Options) -> Decoding:
-    """The programs that decode `rows` sequences position by position, and the tensors with their states, all zero."""
+    """The program that decodes `rows` sequences position by position, and the tensors with its states, all zero."""
     from compiler.targets.cpu.memory import TensorStore  # what only checks a text needs no target
 
     assert isinstance(tensors, TensorStore)
-    kinds = (f"prompt {rows}", f"position {rows}")
-    compile_ahead(program, kinds, options)
-    prompt, position = (program_executable(program, kind, options) for kind in kinds)
-    specs = {spec.name: spec for part in (prompt, position) for spec in _tensors_of(part)}
-    added = [spec for spec in specs.values() if spec.name not in tensors.names()]
-    return Decoding(prompt, position, tensors.extended(added))
+    position = program_executable(program, f"position {rows}", options)
+    added = [spec for spec in _tensors_of(position) if spec.name not in tensors.names()]
+    return Decoding(position, tensors.extended(added))
 
 
 def _tensors_of(program: NativeExecutable | ReferenceExecutable) -> Sequence[TensorSpec]:

@@ -89,11 +89,7 @@ class Executable(Protocol):
 
 @record
 class Decoding:
-    """Sequences position by position: `prompt` fills the states from a window, `position` goes on from one token each.
+    """Sequences position by position. `tensors` are those of the model and the states that `position` keeps."""
 
-    Both have the outputs of the sampler. `tensors` are those of the model and the states.
-    """
-
-    prompt: Executable
     position: Executable
     tensors: Tensors

@@ -15,6 +15,7 @@ from runtime.model import runtime_settings
 from runtime.precision import in_dtype
 
 _PARENTS = "parents"
+_POSITIONS_OF_A_WINDOW = 16  # that take as long one by one as a whole window, which reads the weights once
 
 
 class Decoder:
@@ -43,6 +44,7 @@ class Decoder:
         self._decoding: Decoding | None = None
         if incremental:
             self._decoding = driver.compile_decoding(program, tensors, rows, options)
+        self._prompt: Executable | None = None
         self._whole: Executable | None = None
         self._filled = 0  # the positions that the states hold
 
@@ -58,11 +60,21 @@ class Decoder:
             return self._of_window(tokens)
         self._filled = length
         if before and before == length - 1:
-            order = np.arange(self._rows) if parents is None else parents
-            data = {self._feed.name: self._typed(tokens[:, -1:]), _PARENTS: order.astype(np.int32)}
-            return self._one(self._run(decoding.position, decoding.tensors, data, length - 1, 1))
+            return self._of_position(decoding, tokens[:, -1:], length - 1, parents)
+        if length * _POSITIONS_OF_A_WINDOW <= self.window and not self._data:
+            for place in range(length - 1):
+                self._of_position(decoding, tokens[:, place : place + 1], place, None)
+            return self._of_position(decoding, tokens[:, -1:], length - 1, None)
+        if self._prompt is None:
+            self._prompt = driver.compile_prompt(self._program, self._rows, self._options)
         data = {**self._data, self._feed.name: self._filled_up(tokens)}
-        return self._one(self._run(decoding.prompt, decoding.tensors, data, length - 1, 1))
+        return self._one(self._run(self._prompt, decoding.tensors, data, length - 1, 1))
+
+    def _of_position(self, decoding: Decoding, tokens: Array, place: int, parents: Array | None) -> Array:
+        """From one token of each sequence, [rows, 1], and the states."""
+        order = np.arange(self._rows) if parents is None else parents
+        data = {self._feed.name: self._typed(tokens), _PARENTS: order.astype(np.int32)}
+        return self._one(self._run(decoding.position, decoding.tensors, data, place, 1))
 
     def _of_window(self, tokens: Array) -> Array:
         """All positions computed anew: it defines what the others give."""

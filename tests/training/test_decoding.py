@@ -48,6 +48,18 @@ def test_a_position_gives_what_the_window_gives(name: str) -> None:
         np.testing.assert_allclose(steps.next(tokens[:, :length]), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["pre-norm blocks", "recurrences", "a recurrence under attention", "convolutions"])
+def test_a_short_prompt_goes_position_by_position(name: str) -> None:
+    options = Options(target="reference", dtype="f64")
+    wide = decoding(name, _SCORES).replace("batch, 8]", "batch, 40]").replace("arange(8)", "arange(40)")
+    program, tensors = _started(wide, options)
+    steps, whole = (_decoder(program, tensors, options, 2, incremental) for incremental in (True, False))
+    tokens = _tokens(2, 4)
+    steps.next(_tokens(2, 9))  # another sequence, of which the states know
+    for length in (2, 3, 4):
+        np.testing.assert_allclose(steps.next(tokens[:, :length]), whole.next(tokens[:, :length]), atol=1e-12)
+
+
 @pytest.mark.parametrize("name", _IN_NATIVE_CODE)
 def test_native_code_gives_the_same_scores(name: str) -> None:
     program, tensors = _started(decoding(name, _SCORES), Options())
