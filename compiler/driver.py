@@ -80,6 +80,7 @@ __all__ = [
     "compile_augmentation",
     "compile_decoding",
     "compile_evaluation",
+    "compile_following",
     "compile_gradients",
     "compile_prediction",
     "compile_prompt",
@@ -141,7 +142,8 @@ def check(path: str | Path, dimensions_of: DimensionsOf | None = None) -> tuple[
 def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> None:
     """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
 
-    kinds: of `initialisation training augmentation evaluation prediction schedule`; `training N` of a later phase.
+    kinds: of `initialisation training augmentation evaluation prediction schedule following`; `training N` of a later
+    phase.
     """
     executables.compile_ahead(program, kinds, options)
 
@@ -203,6 +205,11 @@ def compile_gradients(program: Program, options: Options) -> Executable:
 def compile_schedule(program: Program, options: Options) -> Executable:
     """The rate of each step, `lr`, with the arithmetic of the training step and without the rest of it."""
     return program_executable(program, "schedule", options)
+
+
+def compile_following(program: Program, options: Options) -> Executable:
+    """What the schedule keeps of an epoch: the new values of the run-time settings that are its states."""
+    return program_executable(program, "following", options)
 
 
 def function(source: str, name: str, config: Mapping[str, SettingValue], options: Options) -> CompiledFunction:

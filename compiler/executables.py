@@ -94,7 +94,7 @@ def _lowering(graph: Callable[[], Graph], options: Options) -> Lowering:
 def _fitting(program: Program, kind: str, options: Options) -> Options:
     """The options with the batch that a program runs on: first contents have nothing to do with it."""
     match kind.split()[0]:
-        case "initialisation" | "updating" | "prompt" | "position":
+        case "initialisation" | "updating" | "following" | "prompt" | "position":
             return replace(options, batch=1)
         case "counting" | "accumulating" if program.plan is not None and program.plan.batch is not None:
             return replace(options, batch=program.plan.batch)

@@ -89,6 +89,23 @@ def schedule_graph(program: Program) -> Graph:
     return builder.build()
 
 
+def following_graph(program: Program) -> Graph:
+    """What the schedule keeps of an epoch, from what it kept of those before and the loss of this one."""
+    plan = _plan_of(program, "following_graph")
+    assert plan.follower is not None
+    builder = GraphBuilder("following")
+    steps = builder.input("step", Role.STEP, TensorType(DType.I64))
+    known = {"t": builder.emit(Cast(DType.F32), steps)}
+    names = {"lr": plan.rules[0].rate}
+    inputs = [
+        known.get(i.name) or builder.input(names.get(i.name, i.name), Role.SETTING, i.value.type)
+        for i in plan.follower.graph.inputs
+    ]
+    for name, value in builder.inline(plan.follower.graph, inputs).items():
+        builder.output(name, Role.OUTPUT, value)
+    return builder.build()
+
+
 def initial_graph(program: Program) -> Graph:
     """The first content of each tensor of a program, in place."""
     builder = GraphBuilder("initialise")
@@ -118,6 +135,7 @@ GRAPHS: Mapping[str, Callable[[Program], Graph]] = {
     "augmentation": augmentation_graph,
     "gradients": gradient_graph,
     "schedule": schedule_graph,
+    "following": following_graph,
     "initialisation": initial_graph,
 }
 

@@ -137,7 +137,7 @@ def _serial_of(path: Path) -> int:
 
 def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
     position: dict[str, JsonValue] = {**asdict(checkpoint.position), "seed": checkpoint.seed}
-    position["sums"] = dict(checkpoint.position.sums)
+    position["sums"], position["kept"] = dict(checkpoint.position.sums), dict(checkpoint.position.kept)
     sums = {
         WEIGHTS: write_tensors(folder / WEIGHTS, checkpoint.weights),
         OPTIMIZER: write_tensors(folder / OPTIMIZER, checkpoint.optimizer),
@@ -206,6 +206,7 @@ def _position_of(value: Mapping[str, JsonValue]) -> Position:
         seconds=_number(value.get("seconds")),
         epoch_seconds=_number(value.get("epoch_seconds")),
         rate=None if value.get("rate") is None else _number(value.get("rate")),
+        kept=_numbers(value.get("kept")),
     )
 
 
@@ -214,6 +215,10 @@ def _stagnation(value: JsonValue) -> Stagnation:
         return Stagnation()
     best = value.get("value")
     return Stagnation(None if best is None else _number(best), _whole(value.get("epochs")))
+
+
+def _numbers(value: JsonValue) -> dict[str, float]:
+    return {name: _number(number) for name, number in value.items()} if isinstance(value, Mapping) else {}
 
 
 def _whole(value: JsonValue) -> int:

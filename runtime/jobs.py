@@ -15,6 +15,7 @@ from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.reading import source_at
 from runtime.evaluation import Evaluator
+from runtime.following import following_of
 from runtime.model import length_of, parameter_count, rate_names, resolved_settings, runtime_settings, training_of
 from runtime.phases import compiled_step, kind_at
 from runtime.position import Position
@@ -52,6 +53,8 @@ def compile_ahead(program: Program, parts: Parts, options: Options, step: int = 
     kinds = ["initialisation", kind_at(program, step // length.steps_per_epoch)]
     if parts.validation is not None or parts.test is not None:
         kinds.append("evaluation")
+    if training_of(program).follower is not None:
+        kinds.append("following")
     driver.compile_ahead(program, kinds, replace(options, batch=length.batch))
 
 
@@ -87,7 +90,11 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
         scalars=(LOSS, *plan.metrics),
         keeper=keeper,
         averages=averages_of(program),
+<<<<<<< ours
         explain=_explanation(program, options, plan.seed),
+=======
+        following=following_of(program, tensors, options),
+>>>>>>> theirs
     )
 
 

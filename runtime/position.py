@@ -59,7 +59,8 @@ class Position:
     of, and `rows` their number.
 
     Sums are added one step after the other, so that an interruption changes no bit of an epoch's means. `rate` is the
-    scheduled rate of the last step, and `rate_factor` what plateaus have made of all rates.
+    scheduled rate of the last step, and `rate_factor` what plateaus have made of all rates. `kept` are
+    the run-time settings in which a schedule keeps what it has seen of the epochs.
     """
 
     step: int = 0
@@ -73,6 +74,7 @@ class Position:
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     rate: float | None = None
+    kept: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def means(self) -> dict[str, float]:
         return means_of(self.sums, self.rows)

@@ -34,12 +34,4 @@ MISSING: tuple[ErrorEntry, ...] = (
         _train(precision='"bf16"'),
         _train(),
     ),
-    ErrorEntry(
-        "E0909",
-        "schedules with a state or a metric are not compiled yet",
-        _LATER + "Schedules of `(lr, t)` are.",
-        "schedule plateau(factor = 0.5)(lr, t, metric) = where(metric > t, factor * lr, lr)\n\n"
-        + _train(schedule="plateau()"),
-        "schedule plateau(factor = 0.5)(lr, t) = where(t > 100, factor * lr, lr)\n\n" + _train(schedule="plateau()"),
-    ),
 )

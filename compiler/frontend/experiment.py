@@ -26,6 +26,7 @@ from compiler.frontend.program import (
     AVERAGE,
     Accumulation,
     Cuts,
+    Follower,
     OptimizerState,
     ParameterSpec,
     Phase,
@@ -33,6 +34,7 @@ from compiler.frontend.program import (
     Training,
     UpdateRule,
 )
+from compiler.frontend.schedules import elaborate_schedule, schedule_end
 from compiler.frontend.scope import Found, ModuleScope, Namespace
 from compiler.frontend.setting_binding import ready, written
 from compiler.frontend.shapes import shown
@@ -42,9 +44,7 @@ from compiler.frontend.updates import (
     RuleCache,
     elaborate_clip,
     elaborate_rule,
-    elaborate_schedule,
     refuse_with_objective,
-    schedule_end,
 )
 from compiler.frontend.values import POISON, Axis, FormValue, RunTimeNumber, TensorValue, describe, is_number
 from compiler.graph.ir import Graph, Role
@@ -347,7 +347,8 @@ class _Experiment:
         assert entries.batch is not None or entries.takes_all
         return Training(
             rules=rules,
-            schedule=schedule,
+            schedule=None if schedule is None else schedule[0],
+            follower=None if schedule is None else schedule[1],
             clip=clip,
             metrics=metrics,
             batch=entries.batch,
@@ -496,7 +497,7 @@ class _Experiment:
         paths = [s.path for s in self.session.parameters.values() if s.role is Role.PARAMETER]
         return spec.path in select(rule.decay_on or (), paths, "decay_on", rule.decay_span)
 
-    def _schedule(self, evaluator: Evaluator) -> Graph | None:
+    def _schedule(self, evaluator: Evaluator) -> tuple[Graph, Follower | None] | None:
         expression = self.entries.expression("schedule")
         if expression is None:
             return None

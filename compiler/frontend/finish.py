@@ -66,6 +66,9 @@ def finished(
                 for phase in plan.phases
             ),
             schedule=None if plan.schedule is None else with_constants(session, plan.schedule),
+            follower=None
+            if plan.follower is None
+            else replace(plan.follower, graph=with_constants(session, plan.follower.graph)),
             clip=None if plan.clip is None else _clip_with_constants(session, plan.clip),
         )
     return Program(

@@ -153,6 +153,7 @@ class Machine(ABC):
         self.is_inference = False
         self.draws_by_seed_alone = False
         self.takes_settings = True
+        self.keeps_states = False
         self.span: Span | None = None
         self.depth: int = 0
         self.inputs: dict[str, ir.Value] = {}

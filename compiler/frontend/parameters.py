@@ -28,9 +28,9 @@ def declare_parameter(machine: Machine, statement: syntax.ParamDeclaration) -> T
 
 
 def declare_state(machine: Machine, statement: syntax.StateDeclaration) -> TensorValue:
-    """The value of a state; in an optimizer, its shape defaults to that of `p`."""
+    """The value of a state; in an optimizer, its shape defaults to that of `p`, in a schedule it is a number."""
     machine.span = statement.span
-    if machine.frame.keyword == "optimizer":
+    if machine.frame.keyword in ("optimizer", "schedule"):
         return machine.declare_optimizer_state(statement)
     _expect_owner(machine, "state", statement.name)
     if statement.annotation is None:
@@ -143,8 +143,8 @@ def like(
 
 
 def assign_state(machine: Machine, target: syntax.Name, value: Value, span: Span) -> Value:
-    """Plain assignment to a state: the update of an optimizer's, a mistake elsewhere."""
-    if machine.frame.keyword != "optimizer":
+    """Plain assignment to a state: the update of an optimizer's or a schedule's, a mistake elsewhere."""
+    if machine.frame.keyword not in ("optimizer", "schedule"):
         raise failure(
             "E0503",
             f"`{target.id}` is a state of this layer, which `=` does not change",
@@ -156,4 +156,5 @@ def assign_state(machine: Machine, target: syntax.Name, value: Value, span: Span
         return value
     assert isinstance(old, TensorValue)
     machine.span = span
-    return like(machine, f"`{target.id}`", old.value.type, old.axes, value, span)
+    new = like(machine, f"`{target.id}`", old.value.type, old.axes, value, span)
+    return old if machine.keeps_states else new

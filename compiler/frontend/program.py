@@ -164,6 +164,22 @@ class UpdateRule:
 
 
 @record
+class Follower:
+    """What a schedule keeps of the epochs: run-time settings of the step, which change at the end of each epoch.
+
+    `graph` takes lr, t (the updates made), the settings, among them the states as they were, and `metric`, the setting
+    that holds the last loss of validation, or of training without one. Outputs: the states, by their names as settings.
+    """
+
+    graph: Graph
+    metric: str
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        return tuple(output.name for output in self.graph.outputs)
+
+
+@record
 class Clip:
     """`graph_of(type)` takes g and, where `is_global`, `total` (the sum of squares of all gradients); output `g`."""
 
@@ -260,6 +276,7 @@ class Training:
     plateau: Plateau | None = None
     ema: float | None = None  # how much of the average of each parameter stays in a step
     accumulation: Accumulation | None = None
+    follower: Follower | None = None
     phases: tuple[Phase, ...] = ()
     schedule_end: Formula | int | float | str | None = None  # the update from which the rate stays what it is
 

@@ -1,4 +1,4 @@
-"""Update rules, schedules and clips: `.dl` text elaborated into graphs of their own."""
+"""Update rules and clips: `.dl` text elaborated into graphs of their own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from compiler.diagnostics import Span, hint
 from compiler.frontend import syntax
-from compiler.frontend.arithmetic import Formula
 from compiler.frontend.binding import declared_type
 from compiler.frontend.entries import Entries
 from compiler.frontend.evaluate import Evaluator
@@ -15,7 +14,6 @@ from compiler.frontend.failures import Poisoned, failure
 from compiler.frontend.machine import Frame, Session
 from compiler.frontend.objective import objective_of
 from compiler.frontend.program import Clip, OptimizerState, ParameterSpec
-from compiler.frontend.settings import as_formula
 from compiler.frontend.shapes import shown
 from compiler.frontend.tensors import cast, scalar, spread
 from compiler.frontend.values import (
@@ -124,8 +122,8 @@ def elaborate_rule(
     rate = evaluator.input("lr", Role.DATA, SCALAR)
     if "lr" in signature.types:
         frame.variables["lr"] = TensorValue(rate, ())
-    result = _result(evaluator, declaration, rule.span)
-    new = _of_type(evaluator, f"the new value of `{parameter}`", result, type_, rule.span)
+    result = form_result(evaluator, declaration, rule.span)
+    new = of_type(evaluator, f"the new value of `{parameter}`", result, type_, rule.span)
     evaluator.builder.output("p", Role.PARAMETER, new.value, updates="p")
     for state, _ in evaluator.found:
         value = frame.variables[state.name]
@@ -134,7 +132,7 @@ def elaborate_rule(
     return evaluator.builder.build(), tuple(state for state, _ in evaluator.found)
 
 
-def _result(evaluator: Evaluator, declaration: syntax.Callable, span: Span) -> Value:
+def form_result(evaluator: Evaluator, declaration: syntax.Callable, span: Span) -> Value:
     """The value of a form's body; a mistake that shows in the library is reported where the form is named."""
     result = evaluator.run_form(declaration, span)
     if result is POISON:
@@ -143,7 +141,7 @@ def _result(evaluator: Evaluator, declaration: syntax.Callable, span: Span) -> V
     return result
 
 
-def _of_type(evaluator: Evaluator, what: str, value: Value, type_: TensorType, span: Span) -> TensorValue:
+def of_type(evaluator: Evaluator, what: str, value: Value, type_: TensorType, span: Span) -> TensorValue:
     if is_number(value):
         value = scalar(evaluator, value, type_.dtype)
     if not isinstance(value, TensorValue):
@@ -152,52 +150,6 @@ def _of_type(evaluator: Evaluator, what: str, value: Value, type_: TensorType, s
         raise failure("E0612", f"{what} must be {type_}, not {shown(evaluator, value)}", span)
     value = TensorValue(spread(evaluator, value, type_.shape), value.axes)
     return cast(evaluator, value, type_.dtype)
-
-
-def elaborate_schedule(session: Session, form: FormValue, span: Span) -> Graph:
-    """The graph of a schedule: inputs lr and t, then settings; output lr."""
-    declaration = form.declaration
-    names = session.signature(declaration, form.module).tensor_names
-    if len(names) != 2:
-        raise failure(
-            "E0909" if len(names) == 3 else "E0603",
-            f"the schedule `{declaration.name}` takes ({', '.join(names)}); only schedules of `(lr, t)` are compiled",
-            span,
-        )
-    frame = Frame(
-        form.module,
-        "schedule",
-        declaration.name,
-        session.new_scope(),
-        (span,),
-        "schedule",
-        "schedule#0",
-        dict(form.settings or {}),
-    )
-    evaluator = Evaluator(session, GraphBuilder(declaration.name), frame, training=True)
-    evaluator.span = span
-    for name, given in zip(names, ("lr", "t"), strict=True):
-        frame.variables[name] = TensorValue(evaluator.input(given, Role.DATA, SCALAR), ())
-    result = _result(evaluator, declaration, span)
-    rate = _of_type(evaluator, "the result of a schedule", result, SCALAR, span)
-    evaluator.builder.output("lr", Role.OUTPUT, rate.value)
-    return evaluator.builder.build()
-
-
-def schedule_end(form: FormValue) -> Formula | int | float | str | None:
-    """The update at which a schedule of the library ends, for those that have an end."""
-    settings = form.settings or {}
-    if not form.module.is_library:
-        return None
-    match form.declaration.name:
-        case "linear" | "polynomial" | "cosine" | "one_cycle":
-            return as_formula(settings["T"])
-        case "warmup":
-            then = settings["then"]
-            rest = schedule_end(then) if isinstance(then, FormValue) else None
-            return None if rest is None else Formula("+", (as_formula(settings["steps"]), rest))
-        case _:
-            return None
 
 
 def elaborate_clip(session: Session, form: FormValue, span: Span) -> Clip:
@@ -233,8 +185,8 @@ def _clip_graph(session: Session, form: FormValue, span: Span, names: tuple[str,
     frame.variables[names[0]] = TensorValue(evaluator.input("g", Role.DATA, type_), axes)
     if len(names) == 2:
         frame.variables[names[1]] = TensorValue(evaluator.input("total", Role.DATA, SCALAR), ())
-    result = _result(evaluator, form.declaration, span)
-    clipped = _of_type(evaluator, "a clipped gradient", result, type_, span)
+    result = form_result(evaluator, form.declaration, span)
+    clipped = of_type(evaluator, "a clipped gradient", result, type_, span)
     evaluator.builder.output("g", Role.OUTPUT, clipped.value)
     return evaluator.builder.build()
 

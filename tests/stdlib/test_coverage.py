@@ -43,6 +43,7 @@ ELSEWHERE = (
     | {("layer", name): "several operands or layers; test_attention.py" for name in ATTENTION}
     | {("layer", name): "several steps or states; test_recurrent.py" for name in (*RECURRENT, *CELLS)}
     | {("fn", name): "parts of recurrent layers; test_recurrent.py" for name in RECURRENT_PARTS}
+    | {("schedule", "reduce_on_plateau"): "follows the loss; test_following.py"}
     | {("optimizer", name): "takes the objective; test_second_order.py" for name in SECOND_ORDER}
     | {("fn", name): "of these optimizers; test_second_order.py" for name in OF_SECOND_ORDER}
     | {("init", name): f"test_initializers.py checks that {reason}" for name, reason in TESTED_BY_STRUCTURE.items()}
