@@ -90,11 +90,8 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
         scalars=(LOSS, *plan.metrics),
         keeper=keeper,
         averages=averages_of(program),
-<<<<<<< ours
         explain=_explanation(program, options, plan.seed),
-=======
         following=following_of(program, tensors, options),
->>>>>>> theirs
     )
 
 

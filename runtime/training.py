@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-<<<<<<< ours
 from collections.abc import Callable, Mapping, Sequence
-=======
-from collections.abc import Mapping, Sequence
->>>>>>> theirs
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -95,12 +91,9 @@ class Job:
     scalars: tuple[str, ...]  # the loss and the metrics
     keeper: Keeper
     averages: Mapping[str, str] = field(default_factory=dict[str, str])  # the name of that of each parameter
-<<<<<<< ours
     on_nan: str = "stop"  # or `skip` the step, or `report` the first one and go on
     explain: Explanation | None = None
-=======
     following: Following | None = None
->>>>>>> theirs
 
 
 def scaled(settings: Mapping[str, float], names: Sequence[str], factor: float) -> dict[str, float]:
@@ -186,14 +179,9 @@ class _Training:
 
     def _settings(self, position: Position) -> Mapping[str, float]:
         """The settings of run time, with the rates that plateaus have left."""
-<<<<<<< ours
-        factor = position.rate_factor
-        return self._job.settings if factor == 1.0 else scaled(self._job.settings, self._job.rates, factor)
-=======
-        factor, kept = self._position.rate_factor, self._position.kept
+        factor, kept = position.rate_factor, position.kept
         settings = self._job.settings if factor == 1.0 else scaled(self._job.settings, self._job.rates, factor)
         return {**settings, **kept} if kept else settings
->>>>>>> theirs
 
     def _rows_of_epoch(self, epoch: int) -> Array:
         if self._order is None or self._order[0] != epoch:
@@ -228,7 +216,7 @@ class _Training:
         seconds = time.perf_counter() - begin
         after = position.after_epoch(epoch, quality, seconds, job.early_stop, job.plateau)
         if job.following is not None:
-            after = replace(after, kept=job.following.after(quality, position.step, self._settings()))
+            after = replace(after, kept=job.following.after(quality, position.step, self._settings(position)))
         event = EpochEnded(
             epoch=epoch,
             step=position.step,
