@@ -1,8 +1,9 @@
 """Large products: the sum and the rows are taken in blocks, so that what is read again and again lies near.
 
 An item is a panel of columns. For a block of rows and a block of the sum, a thread goes through all of its panels; the
-first tile of rows copies a panel while it reads it. The sums of the tiles lie in scratch between the blocks of the sum,
-so each element is still one chain.
+first tile of rows copies a panel while it reads it. Where the batch is summed, a whole panel has no fixed size, and the
+first tile of each block of rows copies the block's part again. The sums of the tiles lie in scratch between the blocks
+of the sum, so each element is still one chain.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from compiler.loops.ir import TileContract
 from compiler.record import record
+from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import (
     finish,
     finish_in_registers,
@@ -26,6 +28,7 @@ from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multi
 from compiler.targets.cpu.packing import pack_transposed, panel_elements
 from compiler.targets.cpu.text import LANES, REGISTER
 from compiler.targets.cpu.tiles import Tiling, ceiling, nominal
+from compiler.types import Extent
 
 DEEPEST = 640  # summed elements of a block
 FEWEST_PANELS = 4
@@ -36,9 +39,11 @@ WAYS = 8  # lines of a first-level cache that have the same place
 
 def walks_in_blocks(contract: TileContract, cut: Tiling) -> bool:
     """Whether the operands are too large for the second-level cache, and the columns enough to share."""
-    is_plain = len(contract.k) == 1 and isinstance(contract.k[0].extent, int) and not contract.outer
+    is_plain = len(contract.k) == 1 and not contract.outer
+    fits = isinstance(contract.k[0].extent, int) or contract.rhs_n_stride == contract.lhs_m_stride == 1
     return (
         is_plain
+        and fits
         and cut.block > 0
         and cut.panels >= FEWEST_PANELS
         and 1 in (contract.k[0].lhs_stride, contract.lhs_m_stride)
@@ -49,12 +54,11 @@ def emit_blocks(k: KernelText, cut: Tiling, batch: int) -> KernelCode:
     """The code of a contraction kernel for which `walks_in_blocks` holds."""
     contract = k.kernel.contraction
     assert contract is not None
-    depth = contract.k[0].extent
-    assert isinstance(depth, int)
+    depth = nominal(contract.k[0].extent, batch)
     blocks = -(-depth // DEEPEST)
     deep = -(-depth // (blocks * LANES)) * LANES
     rows = _rows_of_block(contract, cut, k.machine, batch, deep)
-    return _Blocks(k, contract, cut, depth, deep, rows).emit()
+    return _Blocks(k, contract, cut, contract.k[0].extent, deep, rows).emit()
 
 
 def _rows_of_block(contract: TileContract, cut: Tiling, machine: Machine, batch: int, deep: int) -> int:
@@ -78,13 +82,24 @@ class _Blocks:
     k: KernelText
     contract: TileContract
     cut: Tiling
-    depth: int
+    depth: Extent
     deep: int  # summed elements of a block
     tiles: int  # of a block of rows
 
     @property
     def several(self) -> bool:
-        return self.deep < self.depth
+        return not self.keeps_panels or self.deep < count(self.depth)
+
+    @property
+    def keeps_panels(self) -> bool:
+        """Whether a panel stays copied for all blocks of rows."""
+        return isinstance(self.depth, int)
+
+    @property
+    def panel(self) -> int:
+        """Elements of a copied panel, or of one block of it."""
+        width = self.cut.shape.width
+        return panel_elements(self.contract, width) if self.keeps_panels else self.deep * width
 
     @property
     def slot(self) -> int:
@@ -122,13 +137,14 @@ class _Blocks:
         k.reserve(ROWS, self.copied * self.tiles * size if self.copies else 0)
         k.open()
         shared = k.argument(SharedPointer(), "ptr")
+        k.extent(self.depth)  # loaded here, where every use is reached
         units = k.extent(contract.m)
-        count = ceiling(text, units, self.cut.shape.rows)
+        tiles = ceiling(text, units, self.cut.shape.rows)
         if self.several:
             self.clear()
 
         def over_rows(first: str, carried: list[str]) -> list[str]:
-            last = text.minimum(text.add(text.add("0", first), self.tiles), count)
+            last = text.minimum(text.add(text.add("0", first), self.tiles), tiles)
 
             def over_sum(start: str, carried: list[str]) -> list[str]:
                 def over_panels(panel: str, carried: list[str]) -> list[str]:
@@ -139,12 +155,12 @@ class _Blocks:
                 text.loop("%begin", "%end", 1, [], over_panels)
                 return []
 
-            text.loop("0", str(self.depth), self.deep, [], over_sum)
+            text.loop("0", k.extent(self.depth), self.deep, [], over_sum)
             return []
 
-        text.loop("0", count, self.tiles, [], over_rows)
+        text.loop("0", tiles, self.tiles, [], over_rows)
         code = k.close(Items(panels))
-        return replace(code, shared_bytes=panels * panel_elements(contract, self.cut.shape.width) * size)
+        return replace(code, shared_bytes=panels * self.panel * size)
 
     def clear(self) -> None:
         text, k, type_ = self.k.text, self.k, REGISTER[self.contract.dtype]
@@ -164,12 +180,11 @@ class _Blocks:
         column = text.mul(here.panel, shape.width)
         number = text.let(f"sub i64 {tile}, {here.first}")
         slots = self.slot_of(here, number)
-        length = str(self.depth)
-        if self.several:
-            length = text.minimum(text.let(f"sub i64 {self.depth}, {here.start}"), str(self.deep))
+        length = depth = k.extent(self.depth)
         is_last = "true"
         if self.several:
-            is_last = text.let(f"icmp sge i64 {text.add(here.start, self.deep)}, {self.depth}")
+            length = text.minimum(text.let(f"sub i64 {depth}, {here.start}"), str(self.deep))
+            is_last = text.let(f"icmp sge i64 {text.add(here.start, self.deep)}, {depth}")
         with k.of(contract):
             lhs, walked, stride = self.rows(here, row, number, length)
             ahead = self.ahead(slots, is_last, row, column)
@@ -273,9 +288,11 @@ class _Blocks:
         type_ = REGISTER[contract.dtype]
         offset = text.add(text.mul(column, contract.rhs_n_stride), text.mul(here.start, axis.rhs_stride))
         panel = text.pointer(k.bases[contract.rhs], text.add(offset, contract.rhs_offset), type_)
-        place = text.add(text.mul(here.panel, panel_elements(contract, width)), text.mul(here.start, width))
+        place, rank = text.mul(here.panel, self.panel), number
+        if self.keeps_panels:
+            place = text.add(place, text.mul(here.start, width))
+            rank = text.let(f"add i64 {number}, {here.first}")
         packed = text.pointer(here.shared, place, type_)
-        rank = text.let(f"add i64 {number}, {here.first}")
         is_first = text.let(f"icmp eq i64 {rank}, 0")
         sums = self.begun(here, tile, slots)
         there = SummedAxis(length, stride, width)
