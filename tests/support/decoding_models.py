@@ -41,6 +41,19 @@ layer mixed(x: [batch, time, n]) {
 }
 """
 
+_DECODER = """
+layer attending(units: int)(x: [batch, time, n], hs: [batch, j, e], start: [batch, units]) -> [batch, time, units] {
+    cell = gru_cell(units)
+    attend = bahdanau(units)
+    out, h = scan xt in x over time carry h = start {
+        context, _ = attend(h, hs)
+        h = cell(concat(xt, context), h)
+        emit h
+    }
+    return out
+}
+"""
+
 _SOURCE = "    input source: i32[batch, 5] in 0..7 padded by seen\n"
 
 CAUSAL = {
@@ -68,6 +81,12 @@ CAUSAL = {
     ),
     "recurrences": _model("x = x |> recurrent(10) |> recurrent(12)", _RECURRENT),
     "a recurrence under attention": _model("x = x |> recurrent(12) |> encoder_block(2, 24, causal = true)", _RECURRENT),
+    "recurrent layers": _model("x = x |> gru(12) |> stacked(lstm(12), 2, residual = true)"),
+    "a decoder with attention": _model(
+        "hs = source |> embedding(7, 12) |> bidirectional(gru(6))\nx = attending(12)(x, hs, tanh(dense(12)(hs[:, 0])))",
+        _DECODER,
+        _SOURCE,
+    ),
     "an encoder": _model(
         "memory = source |> embedding(7, 12) |> sinusoidal_positions\n"
         "memory = encoder_block(2, 24)(memory, where = seen)\n"
