@@ -35,6 +35,7 @@ from compiler.rendering import render, to_json
 from compiler.targets.cpu.cache import CacheInfo, ObjectCache
 
 if TYPE_CHECKING:
+    from compiler.diagnosis.inspected_step import InspectedStep
     from compiler.functions import CompiledFunction
     from compiler.report import PlanReport
 
@@ -93,6 +94,7 @@ __all__ = [
     "format_source",
     "function",
     "initialise",
+    "inspected_step",
     "load",
     "load_text",
     "plan",
@@ -284,6 +286,13 @@ def explain_step(
     from compiler.diagnosis import step_replay  # the whole compiler, and every op of the reference
 
     return step_replay.explain_step(program, kind, options, tensors, data, rows, step, seed, settings)
+
+
+def inspected_step(program: Program, phase: int, options: Options, paths: Sequence[str]) -> InspectedStep:
+    """A step of training whose gradients, layers and lines can be looked at. Raises UsageError for an unknown path."""
+    from compiler.diagnosis.inspected_step import inspected_step  # the whole compiler
+
+    return inspected_step(program, phase, options, paths)
 
 
 def run_tests(path: Path, chosen: Callable[[str], bool], seed: int, options: Options) -> tuple[TestResult, ...]:

@@ -112,13 +112,13 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     options = replace(options, dtype=choices.dtype, target=choices.target)
     path = None if choices.data is None else Path(choices.data)
     data = load_data(program, path, saved_preparation(directory))
-    _refuse_changed_data(directory, data)
+    refuse_changed_data(directory, data)
     found = newest_checkpoint(directory.checkpoints)
     parts = Parts(data.train, data.validation, data.test)
     compile_ahead(program, parts, options, found.checkpoint.position.step)
     tensors = fresh_tensors(program, options)
     put_weights(program, tensors, found.checkpoint.weights, found.path)
-    _put_optimizer_states(program, tensors, found.checkpoint, found.path)
+    put_optimizer_states(program, tensors, found.checkpoint, found.path)
     position = found.checkpoint.position
     keeper = _keeper(directory, program, tensors)
     keeper.resumes_at(position)
@@ -171,7 +171,8 @@ def _settings(program: Program, choices: Choices, job: Job) -> JsonValue:
     }
 
 
-def _put_optimizer_states(program: Program, tensors: Tensors, checkpoint: Checkpoint, place: Path) -> None:
+def put_optimizer_states(program: Program, tensors: Tensors, checkpoint: Checkpoint, place: Path) -> None:
+    """Fill every state of the optimizer, after the weights. Raises CheckpointError."""
     weights = set(weight_names(program))
     states = {name for name in tensors.names() if name not in weights}
     if states != set(checkpoint.optimizer):
@@ -195,7 +196,8 @@ def _refuse_changed_text(directory: RunDirectory, file: Path | None) -> None:
         )
 
 
-def _refuse_changed_data(directory: RunDirectory, data: LoadedData) -> None:
+def refuse_changed_data(directory: RunDirectory, data: LoadedData) -> None:
+    """Raise CheckpointError unless the data is what the run began with."""
     saved = directory.read_json("data.json")
     before = saved.get("fingerprints") if isinstance(saved, Mapping) else None
     if before != data.summary["fingerprints"]:

@@ -21,7 +21,7 @@ from runtime.following import Following
 from runtime.interruption import Interruption
 from runtime.pace import Pace
 from runtime.position import Length, Position
-from runtime.reporting.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed
+from runtime.reporting.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed, ignore
 from runtime.samples import at_epoch
 from runtime.snapshot import Snapshot
 
@@ -110,8 +110,38 @@ def run_training(job: Job, position: Position, observer: Observer) -> TrainingEn
         return _Training(job, position, observer, interruption).run()
 
 
+def replay_to(job: Job, position: Position, step: int) -> Position:
+    """Train from `position` on until `step` updates are made, and leave everything as it is then."""
+    with Interruption() as interruption:
+        return _Training(job, position, ignore, interruption, step).go_on()
+
+
+def rows_of_step(job: Job, position: Position) -> Array:
+    """The rows of the data that the step at `position` takes."""
+    epoch, number = divmod(position.step, job.length.steps_per_epoch)
+    order = rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
+    return order[number * job.length.batch : (number + 1) * job.length.batch]
+
+
+def settings_at(job: Job, position: Position) -> Mapping[str, float]:
+    """The settings of run time, with the rates that plateaus have left."""
+    factor, kept = position.rate_factor, position.kept
+    settings = job.settings if factor == 1.0 else scaled(job.settings, job.rates, factor)
+    return {**settings, **kept} if kept else settings
+
+
 class _Training:
-    def __init__(self, job: Job, position: Position, observer: Observer, interruption: Interruption) -> None:
+    """Trains up to the end, or until `until` updates are made."""
+
+    def __init__(
+        self,
+        job: Job,
+        position: Position,
+        observer: Observer,
+        interruption: Interruption,
+        until: int | None = None,
+    ) -> None:
+        self._until = job.length.total_steps if until is None else until
         self._job, self._position, self._observer, self._interruption = job, position, observer, interruption
         self._pace = Pace()
         self._order: tuple[int, Array] | None = None  # of which epoch, and the rows in their order
@@ -121,20 +151,26 @@ class _Training:
         self._last_spoilt: int | None = None
 
     def run(self) -> TrainingEnded:
+        position = self.go_on()
+        if self._interruption.requested and not self._is_over():
+            return self._end("interrupted")
+        return self._end("finished" if position.step >= self._job.length.total_steps else "stopped early")
+
+    def go_on(self) -> Position:
+        """Train; where it ended."""
         if self._position.step == 0:
             begin_averages(self._job.tensors, self._job.averages)
-        while not self._is_over():
-            if self._interruption.requested:
-                return self._end("interrupted")
+        while not self._is_over() and not self._interruption.requested:
             if self._has_whole_epoch():
                 self._close_epoch()
             else:
                 self._advance()
-        reason = "finished" if self._position.step >= self._job.length.total_steps else "stopped early"
-        return self._end(reason)
+        return self._position
 
     def _is_over(self) -> bool:
         position, job = self._position, self._job
+        if self._until < job.length.total_steps:
+            return position.step >= self._until and not self._has_whole_epoch()
         if position.rows:
             return False
         out_of_patience = job.early_stop is not None and position.stopping.epochs >= job.early_stop.patience
@@ -147,7 +183,7 @@ class _Training:
     def _advance(self) -> None:
         job, position = self._job, self._position
         in_epoch = position.step % job.length.steps_per_epoch
-        steps = min(self._pace.steps, job.length.steps_per_epoch - in_epoch, job.length.total_steps - position.step)
+        steps = min(self._pace.steps, job.length.steps_per_epoch - in_epoch, self._until - position.step)
         self._snapshot.keep_up(position)
         begin = time.perf_counter()
         results = self._run(position, steps)
@@ -168,7 +204,7 @@ class _Training:
         rows = self._rows_of_epoch(epoch)[first : first + steps * job.length.batch]
         data = at_epoch(job.train.arrays, epoch)
         return job.step.run(
-            job.tensors, data, rows, job.length.batch, position.step, job.seed, self._settings(position)
+            job.tensors, data, rows, job.length.batch, position.step, job.seed, settings_at(job, position)
         )
 
     def _after(self, position: Position, results: Results, steps: int, seconds: float) -> Position:
@@ -176,12 +212,6 @@ class _Training:
         scalars = {name: v for name, v in results.scalars.items() if name.removesuffix(KEPT) in job.scalars}
         rate = float(results.scalars[RATE][-1]) if RATE in results.scalars else None
         return position.advanced(scalars, job.length.rows_of_steps(position.step, steps), seconds, rate)
-
-    def _settings(self, position: Position) -> Mapping[str, float]:
-        """The settings of run time, with the rates that plateaus have left."""
-        factor, kept = position.rate_factor, position.kept
-        settings = self._job.settings if factor == 1.0 else scaled(self._job.settings, self._job.rates, factor)
-        return {**settings, **kept} if kept else settings
 
     def _rows_of_epoch(self, epoch: int) -> Array:
         if self._order is None or self._order[0] != epoch:
@@ -216,7 +246,7 @@ class _Training:
         seconds = time.perf_counter() - begin
         after = position.after_epoch(epoch, quality, seconds, job.early_stop, job.plateau)
         if job.following is not None:
-            after = replace(after, kept=job.following.after(quality, position.step, self._settings(position)))
+            after = replace(after, kept=job.following.after(quality, position.step, settings_at(job, position)))
         event = EpochEnded(
             epoch=epoch,
             step=position.step,
@@ -228,7 +258,7 @@ class _Training:
             is_best=after.best_epoch == epoch,
         )
         self._position = after
-        if after.rate_factor != position.rate_factor:
+        if (after.rate_factor, after.kept) != (position.rate_factor, position.kept):
             self._snapshot.forget()
         job.keeper.epoch_ended(after, event)
         self._observer(event)
@@ -320,7 +350,7 @@ class _Training:
         first = position.step % job.length.steps_per_epoch * job.length.batch
         rows = self._rows_of_epoch(epoch)[first : first + job.length.batch]
         data = at_epoch(job.train.arrays, epoch)
-        report = job.explain(epoch, job.tensors, data, rows, position.step, self._settings(position))
+        report = job.explain(epoch, job.tensors, data, rows, position.step, settings_at(job, position))
         return "" if report is None else report.text()
 
     def _failure(self, name: str, text: str) -> TrainingError:

@@ -24,6 +24,7 @@ COMMANDS = (
     Command("predict", "Apply a trained model to a file of inputs", "runtime.cli.predict"),
     Command("generate", "Extend a text by a trained model, token by token", "runtime.cli.generate"),
     Command("runs", "List, compare and prune runs", "runtime.cli.runs"),
+    Command("replay", "Compute tensors of a past step of a run again", "runtime.cli.replay"),
     Command("data", "Show a sample as training sees it", "runtime.cli.data"),
     Command("plot", "Plot curves, confusion, weights, gradients or filters of a run", "runtime.cli.plot"),
     Command("report", "Write one HTML file about a run", "runtime.cli.report"),

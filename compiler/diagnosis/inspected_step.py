@@ -1,0 +1,115 @@
+"""A step of training whose values can be looked at: gradients, and what layers and lines give.
+
+What layers and lines give is chosen after all passes that can change a rounding, so that it has the bits of the step
+as it was trained.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from compiler.diagnosis.parts import origin_of
+from compiler.diagnostics import UsageError
+from compiler.frontend.program import Program
+from compiler.graph.ir import Direction, Graph, GraphOutput, Node, Origin, Role
+from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.interface import Executable, Options
+from compiler.programs import complete
+from compiler.record import record
+from compiler.rendering import did_you_mean
+from compiler.stages import prepared, scheduled
+from compiler.targets.cpu.lower import Lowered, lower
+from compiler.targets.cpu.machine import Machine
+from compiler.training_step import Step, in_phase
+
+GRADIENT = ":gradient"
+_LINE = re.compile(r"(?P<file>.*):(?P<line>\d+)")
+
+
+@record
+class InspectedStep:
+    """`names` are the outputs of `executable` that hold what each path stands for."""
+
+    executable: Executable
+    names: dict[str, tuple[str, ...]]
+
+
+def inspected_step(program: Program, phase: int, options: Options, paths: Sequence[str]) -> InspectedStep:
+    """The step of a phase with further results for `paths`.
+
+    A path is that of a trained parameter with `:gradient` behind it, that of a layer, or `FILE:LINE`.
+    Raises UsageError for one that names nothing.
+    """
+    step = Step(*in_phase(complete(program), phase))
+    step.differentiate(step.forward["loss"])
+    gradients = [path for path in paths if path.endswith(GRADIENT)]
+    for path in gradients:
+        parameter = path.removesuffix(GRADIENT)
+        if parameter not in step.gradients:
+            raise _unknown(parameter, "trained parameter", list(step.gradients))
+        step.builder.output(path, Role.OUTPUT, step.gradients[parameter])
+    step.clip()
+    step.update()
+    step.keep_states()
+    step.report()
+    ready = prepared(eliminate_dead(step.builder.build()), options)
+    chosen = {path: _values(ready, path) for path in paths if path not in gradients}
+    known = {output.name for output in ready.outputs}
+    further = {output.name: output for outputs in chosen.values() for output in outputs if output.name not in known}
+    whole = replace(ready, outputs=(*ready.outputs, *further.values()))
+    names: dict[str, tuple[str, ...]] = {path: (path,) for path in gradients}
+    names.update((path, tuple(output.name for output in outputs)) for path, outputs in chosen.items())
+    return InspectedStep(_executable(whole, options), names)
+
+
+def _executable(graph: Graph, options: Options) -> Executable:
+    if options.target == "reference":
+        from compiler.targets.reference.executable import ReferenceExecutable  # every op of the reference
+
+        return ReferenceExecutable(graph)
+    from compiler.targets.cpu import object_code  # the other target needs none
+
+    def lowered(machine: Machine) -> Lowered:
+        return lower(graph, scheduled(graph, options), machine, options.batch)
+
+    return object_code.load_program(None, lowered, options)
+
+
+def _values(graph: Graph, path: str) -> list[GraphOutput]:
+    """What other nodes read of those that a layer or a line gave, forward; of a result, itself."""
+    result = next((o for o in graph.outputs if o.name == path and o.updates is None), None)
+    if result is not None:
+        return [result]
+    line = _LINE.fullmatch(path)
+    chosen = [node for node in graph.nodes if _is_of(node, path, line)]
+    if not chosen:
+        if line is not None:
+            raise UsageError(
+                f"nothing is computed in line {line['line']} of {line['file']}", "name a line with a value"
+            )
+        layers = {o.path for node in graph.nodes if (o := origin_of(node)) is not None and o.path}
+        raise _unknown(path, "tensor, result or layer", [*layers, *(o.name for o in graph.outputs)])
+    inside = set(map(id, chosen))
+    read = {o.index for node in graph.nodes if id(node) not in inside for o in node.operands}
+    found = [result for node in chosen for result in node.results if result.index in read] or [*chosen[-1].results]
+    many = len(found) > 1
+    return [GraphOutput(f"{path}#{n}" if many else path, Role.OUTPUT, value) for n, value in enumerate(found)]
+
+
+def _is_of(node: Node, path: str, line: re.Match[str] | None) -> bool:
+    forward = [origin for origin in node.origins if origin.direction is Direction.FORWARD]
+    if line is None:
+        return any(origin.path == path or origin.path.startswith(f"{path}.") for origin in forward)
+    return any(_stands_in(origin, line["file"], int(line["line"])) for origin in forward)
+
+
+def _stands_in(origin: Origin, file: str, line: int) -> bool:
+    span = origin.user_span
+    return span.line == line and span.source.name.split("/")[-1] == file.split("/")[-1]
+
+
+def _unknown(name: str, what: str, known: Sequence[str]) -> UsageError:
+    nearest = did_you_mean(name, known)
+    return UsageError(f"there is no {what} `{name}`", f"did you mean {nearest}?" if nearest else "")

@@ -1,0 +1,92 @@
+"""Compute tensors of a past step of a run again, bit for bit, from the nearest checkpoint or from the start.
+
+PATH is a tensor of the run (hidden.dense.W), a state of its optimizer (hidden.dense.W:m), the gradient of a parameter
+(hidden.dense.W:gradient), a result (loss), a layer (hidden.dense), or a line (model.dl:12). Parameters and states are
+as after N updates; the others are of the step that follows. Nothing in the run changes.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from compiler.driver import Array
+from runtime.cli.common import add_json, print_json
+from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.replay import Replay, replay
+from runtime.reporting.terminal import say, say_labelled
+
+EXAMPLES = (
+    "dlc replay RUN --step 400",
+    "dlc replay RUN --step 400 --show hidden.dense.W:gradient --show hidden.dense",
+    "dlc replay RUN --step 400 --show model.dl:12 --out step400.npz",
+)
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="the directory of a run")
+    parser.add_argument("--step", type=whole_number(0), required=True, metavar="N", help="after so many updates")
+    parser.add_argument(
+        "--show", action="append", default=[], metavar="PATH", help="what to compute; may be repeated (default: loss)"
+    )
+    parser.add_argument("--out", metavar="FILE", help="write the arrays to this .npz file")
+    parser.add_argument("--threads", type=whole_number(1), metavar="N", help="threads (default: all)")
+    add_json(parser)
+    parser.set_defaults(no_fuse=False, dtype="f32", verify=False, cache_dir=None, target="native")
+
+
+def run(arguments: Namespace) -> int:
+    from runtime.cli.common import compile_options  # heavy; `--help` must not pay for it
+
+    found = replay(Path(arguments.run), arguments.step, arguments.show or ["loss"], compile_options(arguments))
+    for note in found.notes:
+        say_labelled("note", note)
+    if arguments.json:
+        print_json(_as_json(found))
+    else:
+        source = f"the checkpoint of step {found.start}" if found.start else "the start"
+        say(f"step {found.step} (epoch {found.epoch}), from {source}")
+        width = max(map(len, found.tensors), default=0)
+        for name, array in found.tensors.items():
+            print(f"{name:{width}}  {_summary(array)}")
+    if arguments.out is not None:
+        np.savez(arguments.out, **dict(found.tensors))  # pyright: ignore[reportArgumentType]  (any name is an array)
+        say(f"written to {arguments.out}")
+    return 0
+
+
+def _summary(array: Array) -> str:
+    if array.ndim == 0:
+        return f"{array.dtype} {float(array):.9g}"
+    size, least, mean, most, others = _statistics(array)
+    text = f"{array.dtype}{list(array.shape)}  {size} elements"
+    if size > others:
+        text += f", from {least:.6g} to {most:.6g}, mean {mean:.6g}"
+    return text + (f", {others} not finite" if others else "")
+
+
+def _statistics(array: Array) -> tuple[int, float, float, float, int]:
+    """The number of elements; of the finite ones the least, the mean and the largest; the number of the others."""
+    numbers = array.astype(np.float64)
+    finite = numbers[np.isfinite(numbers)]
+    if not finite.size:
+        return array.size, math.nan, math.nan, math.nan, array.size
+    return array.size, float(finite.min()), float(finite.mean()), float(finite.max()), array.size - finite.size
+
+
+def _as_json(found: Replay) -> dict[str, object]:
+    return {
+        "step": found.step,
+        "epoch": found.epoch,
+        "from_step": found.start,
+        "tensors": {name: _array_as_json(array) for name, array in found.tensors.items()},
+    }
+
+
+def _array_as_json(array: Array) -> dict[str, object]:
+    size, least, mean, most, others = _statistics(array)
+    keys = ("min", "mean", "max")
+    numbers = {k: v if math.isfinite(v) else None for k, v in zip(keys, (least, mean, most), strict=True)}
+    return {"type": str(array.dtype), "shape": list(array.shape), "elements": size, **numbers, "not_finite": others}
