@@ -7,11 +7,13 @@ import random
 from pathlib import Path
 
 ROWS = 4000
-# Some words are several things: may and april are people and months, seven is a time or a number of guests.
+# Some words are several things: may and april are people and months, seven is a time or a number of guests. Often only a
+# later word tells.
 NUMBERS = "two three four five six seven eight nine ten eleven twelve".split()
 WORDS = {
     "time": [*NUMBERS, *(f"half past {n}" for n in NUMBERS), *(f"{n} o'clock" for n in NUMBERS), "noon", "midnight"],
     "day": [*"monday tuesday wednesday thursday friday saturday sunday tomorrow".split(), "next week"]
+    + ["april", "may", "june"]
     + [f"the {n} of {m}" for n in ("first", "second", "third", "tenth") for m in ("march", "april", "may", "june")],
     "person": [*"anna ben carla may april june mark grace will hope".split(), "my brother", "aunt may"],
     "place": [*"paris berlin rome oslo lima hope".split(), "new york", "mark street", "the park"],
@@ -24,7 +26,14 @@ FORMS = (
     "call <person> <day>",
     "remind <person> to call <person> <day>",
     "will <person> be in <place> <day>",
-    "book a table for <count> at <time>",
+    "book a table for <count> guests",
+    "book a table for <time> sharp",
+    "a taxi for <count> people to <place>",
+    "a taxi for <time> to <place>",
+    "is <day> too late for <person>",
+    "is <person> too far away from <place>",
+    "<person> and <person> are coming",
+    "<day> and <day> are free",
     "book a table for <count> in <place> <day> at <time>",
     "tell <person> that we meet at <time> in <place>",
     "how far is it from <place> to <place>",
