@@ -11,6 +11,9 @@ from runtime.data.specs import Array
 from runtime.data.text.tokenizer import TokenRules
 from runtime.suggestions import did_you_mean, quoted
 
+SYNONYMS = "synonyms"
+"""The field of texts that gives words which may stand for each token, instead of the tokens."""
+
 
 @dataclass(frozen=True, slots=True)
 class Field:

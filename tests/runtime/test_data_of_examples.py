@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from data_specs import source, spec
+from data_specs import source, source_of, spec
 
 from runtime.data.loading import load_training_data
 from runtime.data.specs import InputSpec
@@ -49,3 +49,14 @@ def test_example_data(file: str, rows: int | None, specs: list[InputSpec], optio
     assert len(data.train.rows) == (rows or len(data.train.rows)) > 0
     for wanted in specs:
         assert data.train.arrays[wanted.name].flags.c_contiguous
+
+
+def test_the_lines_of_questions() -> None:
+    path = _EXAMPLES / "bag_of_words" / "questions.txt"
+    label = spec("label", "i32", target=True, low=0, high=5)
+    data = load_training_data(
+        [spec("tokens", "i32", (21,)), label], source_of("lines", path, label="first"), None, None, 0
+    )
+    assert len(data.train.rows) == 1500
+    assert data.preparation.vocabulary_of("label") == ("number", "person", "place", "reason", "time")
+    assert data.notes == ()

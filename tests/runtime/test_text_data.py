@@ -250,6 +250,10 @@ def test_synonyms_stand_beside_each_token(tmp_path: Path) -> None:
     words = [[tokenizer.tokens[k] for k in place] for place in data.train.arrays["synonyms"][0]]
     assert words == [["fine", "great", "fine"], ["movie", "movie", "movie"], ["<pad>"] * 3]
     assert [tokenizer.tokens[k] for k in data.train.arrays["synonyms"][4][0]] == ["bad"] * 3
+    other = load_evaluation_data(specs, source_of("lines", sentences(tmp_path), label="first"), data.preparation)
+    np.testing.assert_array_equal(other.part.arrays["synonyms"][..., 0], other.part.arrays["tokens"])
+    with pytest.raises(DataError, match="takes a row of numbers for each token"):
+        load([tokens(time=3), spec("synonyms", "i32", (3,), target=True), LABEL], source)
     write(table, "good\n")
     with pytest.raises(DataError, match="a word without a synonym") as caught:
         load(specs, source)

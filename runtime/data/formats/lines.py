@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from compiler.diagnostics import DataError
-from runtime.data.dataset import Dataset, Field, Reading, TextPlan, columns_at
+from runtime.data.dataset import SYNONYMS, Dataset, Field, Reading, TextPlan, columns_at
 from runtime.data.formats.csv_table import read_csv
 from runtime.data.formats.format import Format, Options, Request
 from runtime.data.specs import Array
@@ -17,7 +17,7 @@ from runtime.data.text.files import TextFile, decoded, lines_of, text_files
 from runtime.data.text.rules import OPTIONS, rules_of
 from runtime.files import fingerprint
 
-TOKENS, NEXT, LABEL, SYNONYMS = "tokens", "next", "label", "synonyms"
+TOKENS, NEXT, LABEL = "tokens", "next", "label"
 _OF_TABLES = ("header", "names", "separator")
 _OPTIONS = (*OPTIONS, "label", "text", "each", "longest", "ends", "bucket", *_OF_TABLES)
 
@@ -39,7 +39,7 @@ def read_lines(request: Request) -> Dataset:
     else:
         has_ends = options.flag("ends") or False
         readings = {TOKENS: Reading(TOKENS, has_ends, has_ends)}
-    if SYNONYMS in request.others:
+    if SYNONYMS in request.wanted:
         fields[SYNONYMS], readings[SYNONYMS] = first, readings[TOKENS]
     plan = TextPlan(rules_of(options, "word"), readings, options.number("longest"), options.flag("bucket") or False)
     files = (*{field.file for field in fields.values()}, *request.others.values())

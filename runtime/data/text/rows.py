@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from compiler.diagnostics import DataError
-from runtime.data.dataset import Field
+from runtime.data.dataset import SYNONYMS, Field
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
 from runtime.data.text.tokenizer import END, PAD, START, UNKNOWN, Tokenizer
@@ -28,7 +28,7 @@ class TextRows:
     def array(self, spec: InputSpec) -> Array:
         """The tokens [rows, time] of an input, filled up with `<pad>`, or where a mask is asked for, the mask."""
         name = self._preparation.columns[spec.mask_of or spec.name][0]
-        if self._fields[name].synonyms and len(row_shape(spec)) == 2:
+        if name == SYNONYMS and spec.mask_of is None:
             return self._synonyms(spec, name)
         longest = longest_row(spec)
         if spec.mask_of is not None:
@@ -50,7 +50,11 @@ class TextRows:
 
     def _synonyms(self, spec: InputSpec, name: str) -> Array:
         """For each token [rows, time, k] k synonyms, in turn where there are fewer; its own number without any."""
-        longest, count = row_shape(spec)
+        shape = row_shape(spec)
+        if len(shape) != 2 or dtype_of(spec).kind not in "iu":
+            message = f"`{spec.name}: {spec.type}` takes a row of numbers for each token"
+            raise DataError(message, str(spec.span), fix=f"declare it as `{spec.name}: i32[batch, time, 3]`")
+        longest, count = shape
         tokenizer = self._tokenizer(name)
         table: Array = np.repeat(np.arange(len(tokenizer))[:, None], count, axis=1)
         for words in self._fields[name].synonyms:
