@@ -87,6 +87,7 @@ class _Lowering:
         self.codes: dict[tuple[Kernel, frozenset[int], bool], KernelCode] = {}
         self.watched: list[str] = []
         self.scratch, self.scratch_batch, self.shared = 64, 0, 0
+        self.control_slots = control_slots(graph)
         self.lasting_bytes = 0  # panels that stay packed, behind everything else in the static arena
         self.advances: list[tuple[int, ...]] = []
         self.written: dict[int, set[int]] = {}  # the buffers that each loop writes
@@ -307,12 +308,15 @@ class _Lowering:
             case Arena.BATCH:
                 return (BATCH_ARENA, 0, place.offset)
             case Arena.CONTROL:
-                entry = [i for i in self.graph.inputs if i.role in CONTROLLED][place.offset]
-                slot = {Role.SEED: SEED, Role.STEP: STEP}.get(entry.role)
-                if slot is None:
-                    settings = [i.name for i in self.graph.inputs if i.role is Role.SETTING]
-                    slot = SETTINGS + settings.index(entry.name)
-                return (CONTROL_ARENA, 8 * slot, 0)
+                return (CONTROL_ARENA, 8 * self.control_slots[place.offset], 0)
+
+
+def control_slots(graph: Graph) -> list[int]:
+    """The slot in the control block of each controlled input, in order."""
+    settings = [i.name for i in graph.inputs if i.role is Role.SETTING]
+    fixed = {Role.SEED: SEED, Role.STEP: STEP}
+    controlled = [i for i in graph.inputs if i.role in CONTROLLED]
+    return [fixed[i.role] if i.role in fixed else SETTINGS + settings.index(i.name) for i in controlled]
 
 
 def number(extent: Extent) -> tuple[int, int, int]:
