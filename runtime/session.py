@@ -19,6 +19,7 @@ from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.keepers import MemoryKeeper, RunKeeper
 from runtime.model import resolved_settings, schedule_remark, training_of, weight_names
 from runtime.position import Position
+from runtime.precision import options_of
 from runtime.run_directory import RunDirectory, create_run, open_run
 from runtime.start_weights import WeightsReport, start_weights_of, take_over_weights
 from runtime.trained import (
@@ -64,12 +65,12 @@ class Session:
 
 def prepared(request: Request) -> Session:
     """Everything but the run directory: what `--dry-run` does. Nothing is written."""
-    return _prepared(_program(request), request)[0]
+    return _prepared(*_program(request))[0]
 
 
 def begun(request: Request) -> Session:
     """A new training with its run directory. The directory is made last, when everything else has succeeded."""
-    program = _program(request)
+    program, request = _program(request)
     session, data = _prepared(program, request)
     directory = create_run(program.name, request.out, program.sources)
     choices = Choices(
@@ -133,9 +134,11 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     return Session(program, job, position, tuple(notes), directory)
 
 
-def _program(request: Request) -> Program:
+def _program(request: Request) -> tuple[Program, Request]:
+    """The program, and the request with the precision that it asks for."""
     program = driver.load(request.file, request.experiment, request.overrides, dimensions_of(request.data))
-    return with_data(program, None if request.data is None else str(request.data))
+    program = with_data(program, None if request.data is None else str(request.data))
+    return program, replace(request, options=options_of(program, request.options))
 
 
 def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:

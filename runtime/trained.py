@@ -14,6 +14,7 @@ from runtime.checkpoint import best_checkpoint, newest_checkpoint
 from runtime.data.dimensions import dimensions_if_there, dimensions_of
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.files import JsonValue
+from runtime.precision import options_of
 from runtime.run_directory import RunDirectory, open_run
 from runtime.tensor_files import match_tensors, read_tensors
 
@@ -147,6 +148,7 @@ def open_model_file(
     `data` decides dimensions that the text leaves open, in place of what `train` names.
     """
     program = driver.load(file, experiment, overrides, dimensions_if_there if data is None else dimensions_of(data))
+    options = options_of(program, options)
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, read_tensors(weights), weights)
     return Trained(program, tensors, options, None, None, ())

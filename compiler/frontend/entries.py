@@ -57,6 +57,7 @@ class Entries:
         self.batch: int | None = None
         self.takes_all = False
         self.accumulate = 1
+        self.precision = "f32"
         self.epochs: int | None = None
         self.steps: int | None = None
         self.seed = 0
@@ -136,7 +137,7 @@ class Entries:
         self.validation = self._part("validation")
         self.test = self._part("test")
         self.ema = self._average()
-        self._refuse_missing_features()
+        self.precision = self._precision()
 
     def _constant(self, key: str) -> tuple[Value, Span] | None:
         """The value of a key that is configuration, recorded as a setting; None where it is not given or wrong."""
@@ -272,17 +273,22 @@ class Entries:
             return None
         return float(value)
 
-    def _refuse_missing_features(self) -> None:
-        for key, default in (("precision", "f32"),):
-            entry, override = self.written.get(key), self.session.settings.take(key)
-            if entry is None and override is None:
-                continue
-            span = override.span if override is not None else entry.span if entry is not None else self.train.head
-            expression = override.as_expression if override is not None else entry.value if entry is not None else None
-            is_default = isinstance(expression, syntax.Number | syntax.Text) and expression.value == default
-            is_default = is_default or (isinstance(expression, syntax.Name) and expression.id == default)
-            if not is_default:
-                self._record(failure("E0908", f"`{key}` is not compiled yet", span, hint("leave it out")))
+    def _precision(self) -> str:
+        """`precision = f64`: the element type that takes the place of f32 in the whole program."""
+        entry, override = self.written.get("precision"), self.session.settings.take("precision")
+        expression = override.as_expression if override is not None else entry.value if entry is not None else None
+        if expression is None:
+            return "f32"
+        match expression:
+            case syntax.Name(chosen) | syntax.Text(chosen) if chosen in ("f32", "f64"):
+                self.session.settings.record("precision", chosen, "train" if override is None else COMMAND_LINE)
+                return chosen
+            case syntax.Name("bf16") | syntax.Text("bf16"):
+                advice = hint("`f32` and `f64` are; leave it out for f32")
+                self._record(failure("E0908", "`precision = bf16` is not compiled yet", expression.span, advice))
+            case _:
+                self._record(failure("E0603", "`precision` is `f32` or `f64`", expression.span))
+        return "f32"
 
 
 _EXAMPLES = {

@@ -362,6 +362,7 @@ class _Experiment:
             plateau=entries.plateau,
             ema=entries.ema,
             accumulation=accumulation,
+            precision=entries.precision,
             keep=entries.keep,
             init_from=entries.init_from,
             schedule_end=self.schedule_end,

@@ -276,6 +276,7 @@ class Training:
     plateau: Plateau | None = None
     ema: float | None = None  # how much of the average of each parameter stays in a step
     accumulation: Accumulation | None = None
+    precision: str = "f32"  # or f64, which then takes the place of f32 in the whole program
     follower: Follower | None = None
     phases: tuple[Phase, ...] = ()
     schedule_end: Formula | int | float | str | None = None  # the update from which the rate stays what it is

@@ -6,6 +6,7 @@ from compiler import driver
 from runtime.cli.common import add_compilation, add_json, add_program, compile_options, model_file, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.data.dimensions import dimensions_if_there
+from runtime.precision import options_of
 
 EXAMPLES = ("dlc plan model.dl", "dlc plan model.dl --batch 1 --json")
 
@@ -21,7 +22,7 @@ def run(arguments: Namespace) -> int:
     overrides = tuple(arguments.settings)
     program = driver.load(model_file(arguments.file), arguments.experiment, overrides, dimensions_if_there)
     batch = arguments.batch or (program.plan.usual_rows if program.plan is not None else 1)
-    report = driver.plan(program, compile_options(arguments, batch))
+    report = driver.plan(program, options_of(program, compile_options(arguments, batch)))
     if arguments.json:
         print_json(report.to_json())
         return 0
