@@ -114,19 +114,18 @@ class ObjectCache:
 
     def clear(self) -> None:
         """Remove every entry, and nothing else that may lie in the folder."""
-        for path, _ in self._files():
+        for path, _ in list(self._files()):
             with contextlib.suppress(OSError):
-                path.unlink()
+                os.unlink(path)
         self._bytes = None
 
-    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+    def _files(self) -> Iterator[tuple[str, os.stat_result]]:
         for name in _SUBFOLDERS:
-            with contextlib.suppress(OSError):
-                for path in (self.folder / name).iterdir():
+            with contextlib.suppress(OSError), os.scandir(self.folder / name) as entries:
+                for entry in entries:
                     with contextlib.suppress(OSError):
-                        status = path.lstat()
-                        if stat.S_ISREG(status.st_mode):
-                            yield path, status
+                        if entry.is_file(follow_symlinks=False):
+                            yield entry.path, entry.stat(follow_symlinks=False)
 
     def _make_folder(self, name: str) -> Path:
         folder = self.folder / name
@@ -189,6 +188,6 @@ class ObjectCache:
             if total <= self._limit * _KEPT_SHARE:
                 break
             with contextlib.suppress(OSError):
-                path.unlink()
+                os.unlink(path)
                 total -= status.st_size
         self._bytes = total
