@@ -10,8 +10,21 @@ from pathlib import Path
 
 ROWS = 8000
 FIRST, LAST = date(1950, 1, 1), date(2049, 12, 31)
-MONTHS = "january february march april may june july august september october november december".split()
-DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
+MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
+DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
 
 def ordinal(day: int) -> str:

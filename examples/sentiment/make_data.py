@@ -7,9 +7,44 @@ import random
 from pathlib import Path
 
 ROWS = 4000
-GOOD = "moving funny clever gripping charming fresh honest graceful tense brilliant warm witty".split()
-BAD = "dull clumsy shallow predictable noisy tired lifeless silly bland forced slow pretentious".split()
-PARTS = "the plot,the acting,the music,the camera,the ending,the dialogue,the first half,the whole film".split(",")
+GOOD = [
+    "moving",
+    "funny",
+    "clever",
+    "gripping",
+    "charming",
+    "fresh",
+    "honest",
+    "graceful",
+    "tense",
+    "brilliant",
+    "warm",
+    "witty",
+]
+BAD = [
+    "dull",
+    "clumsy",
+    "shallow",
+    "predictable",
+    "noisy",
+    "tired",
+    "lifeless",
+    "silly",
+    "bland",
+    "forced",
+    "slow",
+    "pretentious",
+]
+PARTS = [
+    "the plot",
+    "the acting",
+    "the music",
+    "the camera",
+    "the ending",
+    "the dialogue",
+    "the first half",
+    "the whole film",
+]
 DEGREES = ("", "very ", "quite ", "really ", "at times ", "surprisingly ")
 DENIALS = ("never ", "not ", "hardly ", "anything but ")
 

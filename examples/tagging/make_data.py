@@ -1,4 +1,4 @@
-"""Makes `commands.tsv.gz`: commands to an assistant, a tab, and what each word is: a time, day, person, place, count or none."""
+"""Makes `commands.tsv.gz`: commands to an assistant, a tab, and what each word is (a time, a place, …, or none)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,29 @@ import random
 from pathlib import Path
 
 ROWS = 4000
-# Some words are several things: may and april are people and months, seven is a time or a number of guests. Often only a
-# later word tells.
-NUMBERS = "two three four five six seven eight nine ten eleven twelve".split()
+# Some words are several things: may is a person or a month, seven a time or a number of guests. Often only a later word
+# tells.
+NUMBERS = ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 WORDS = {
     "time": [*NUMBERS, *(f"half past {n}" for n in NUMBERS), *(f"{n} o'clock" for n in NUMBERS), "noon", "midnight"],
-    "day": [*"monday tuesday wednesday thursday friday saturday sunday tomorrow".split(), "next week"]
+    "day": ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "tomorrow", "next week"]
     + ["april", "may", "june"]
     + [f"the {n} of {m}" for n in ("first", "second", "third", "tenth") for m in ("march", "april", "may", "june")],
-    "person": [*"anna ben carla may april june mark grace will hope".split(), "my brother", "aunt may"],
-    "place": [*"paris berlin rome oslo lima hope".split(), "new york", "mark street", "the park"],
+    "person": [
+        "anna",
+        "ben",
+        "carla",
+        "may",
+        "april",
+        "june",
+        "mark",
+        "grace",
+        "will",
+        "hope",
+        "my brother",
+        "aunt may",
+    ],
+    "place": ["paris", "berlin", "rome", "oslo", "lima", "hope", "new york", "mark street", "the park"],
     "count": NUMBERS,
 }
 FORMS = (
