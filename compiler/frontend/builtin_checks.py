@@ -42,6 +42,8 @@ def _flat(machine: Machine, value: Value) -> tuple[list[bool | int | float], tup
         return [value], ()
     if not isinstance(value, tuple | range):
         machine.fail("E0312", f"`tensor` is made of numbers in lists, not of {describe(value)}")
+    if len(value) > _MOST_NUMBERS:
+        machine.fail("E0310", f"a `tensor` of more than {_MOST_NUMBERS} numbers", hint("make it of other tensors"))
     parts = [_flat(machine, item) for item in value]
     shapes = {shape for _, shape in parts}
     if len(shapes) > 1:

@@ -14,7 +14,7 @@ from compiler.frontend.builtin_table import Arguments, Builtin, BuiltinParameter
 from compiler.frontend.builtin_windows import WINDOWS
 from compiler.frontend.failures import nearest
 from compiler.frontend.machine import Machine
-from compiler.frontend.numbers import apply_function, calculate
+from compiler.frontend.numbers import MAXIMUM_ITEMS, apply_function, calculate
 from compiler.frontend.shapes import resolve_axis
 from compiler.frontend.tensors import cast, choose, function, scalar
 from compiler.frontend.values import (
@@ -111,6 +111,8 @@ def _per_axis(machine: Machine, arguments: Arguments) -> Value:
     value, count = arguments["value"], arguments["count"]
     if not isinstance(count, int) or isinstance(count, bool):
         machine.fail("E0312", f"`count` of `per_axis` is a whole number, not {describe(count)}")
+    if count > MAXIMUM_ITEMS:
+        machine.fail("E0310", f"a list of more than {MAXIMUM_ITEMS} items")
     if not isinstance(value, tuple | range):
         return (value,) * count
     if len(value) != count:

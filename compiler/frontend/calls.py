@@ -11,7 +11,7 @@ from compiler.frontend.builtin_table import Builtin, Required
 from compiler.frontend.failures import Failure, Poisoned
 from compiler.frontend.gradient_clause import with_own_gradient
 from compiler.frontend.instances import place_of, settle
-from compiler.frontend.machine import MAXIMUM_DEPTH, Frame, joined
+from compiler.frontend.machine import MAXIMUM_APPLICATIONS, MAXIMUM_DEPTH, Frame, joined
 from compiler.frontend.scope import ModuleScope
 from compiler.frontend.setting_binding import Argument, SettingBinder, counted
 from compiler.frontend.shapes import seen_by_caller
@@ -358,6 +358,14 @@ class Caller(SettingBinder):
                 "E0310",
                 f"calls are nested more than {MAXIMUM_DEPTH} deep at `{signature.declaration.name}`",
                 hint("a function that calls itself must stop by an `if` over its settings"),
+            )
+        key = id(signature.declaration)
+        self.frames_of[key] = count = self.frames_of.get(key, 0) + 1
+        if count > MAXIMUM_APPLICATIONS:
+            self.fail(
+                "E0310",
+                f"`{signature.declaration.name}` is applied more than {MAXIMUM_APPLICATIONS} times",
+                hint("a loop has too many rounds, or functions call each other too often"),
             )
 
     def ordinals(self, frame: Frame, declaration: syntax.Callable) -> Mapping[int, int]:

@@ -11,6 +11,7 @@ from compiler.frontend import syntax
 from compiler.frontend.builtin_functions import BUILTINS
 from compiler.frontend.claims import TestProgram
 from compiler.frontend.evaluate import Evaluator
+from compiler.frontend.expected_work import refuse_endless
 from compiler.frontend.experiment import elaborate_train
 from compiler.frontend.failures import Failure, Poisoned, Report, failure, nearest
 from compiler.frontend.finish import finished, with_constants
@@ -280,6 +281,11 @@ def _elaborated(
     """The program, or None with the mistakes recorded."""
     scope = session.scopes[modules[-1].source.name]
     sources = tuple(module.source for module in modules)
+    name = chosen.model.id if isinstance(chosen, syntax.Train) else chosen.name
+    found = scope.lookup(Namespace.MODEL, name)
+    model = None if found is None else found.declaration
+    if found is not None and isinstance(model, syntax.Model) and refuse_endless(session, model, found.scope):
+        return None
     try:
         if isinstance(chosen, syntax.Train):
             return elaborate_train(session, chosen, scope, sources)

@@ -27,6 +27,8 @@ from compiler.types import DType, Extent, Shape, TensorType, static_elements
 
 MAXIMUM_WORK = 1_000_000
 """Expressions that may be evaluated for one program: some 100 times what ResNet-50 takes."""
+MAXIMUM_APPLICATIONS = 10_000
+"""Of one declaration, in one graph."""
 MAXIMUM_NODES = 300_000
 MAXIMUM_DEPTH = 100
 MAXIMUM_ROUNDS = 100_000
@@ -159,6 +161,7 @@ class Machine(ABC):
         self.inputs: dict[str, ir.Value] = {}
         self.user_scopes: set[int] = set() if frame.module.is_library else {frame.scope}
         self.applications: dict[str, int] = {}
+        self.frames_of: dict[int, int] = {}  # how often each declaration was applied, by its id
         self.states: dict[str, ir.Value] = {}
         self.scans: list[ScanRecord] = []  # the innermost is last
         self.model: ModelRecord | None = None
