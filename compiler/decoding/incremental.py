@@ -30,10 +30,10 @@ from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.graph_passes.with_rows import with_rows
 from compiler.ops.elementwise import Equal, Where
-from compiler.ops.indexing import Gather
+from compiler.ops.indexing import Gather, Put
 from compiler.ops.movement import Broadcast, Reshape
 from compiler.ops.scan import Scan, scan_body
-from compiler.ops.sources import Constant, Iota
+from compiler.ops.sources import Constant
 from compiler.record import record
 from compiler.types import BatchExtent, DType, TensorType
 
@@ -153,7 +153,9 @@ class _Derivation:
         if not reach.depends:
             return self._kept(value) if value.index in self.of_data else self.made_again(value)
         axis = next(iter(reach.offsets), None)
-        if len(reach.offsets) == 1 and axis is not None and self._is_part_known(value, axis):
+        # What is shorter than the window, such as all tokens but the last, has no place for some position.
+        is_long = axis is not None and value.type.shape[axis] == self.fed.type.shape[TIME]
+        if len(reach.offsets) == 1 and axis is not None and is_long and self._is_part_known(value, axis):
             return self._extended(value, axis)
         return self.made_again(value)
 
@@ -171,11 +173,7 @@ class _Derivation:
         part = self.part(value, axis)
         name = self._state(value, value.type)
         before = self._followed(value, self.builder.input(name, Role.STATE, value.type))
-        shape = value.type.shape
-        places = self.builder.emit(Iota(shape, axis, DType.I64))
-        here = self.builder.emit(Equal(), places, self.builder.emit(Broadcast(shape, ()), self.position))
-        spread = self.builder.emit(Broadcast(shape, tuple(range(len(shape)))), part)
-        after = self.builder.emit(Where(), here, spread, before)
+        after = self.builder.emit(Put(axis), before, part, self.position)
         self.builder.output(name, Role.STATE, after, updates=name)
         return after
 

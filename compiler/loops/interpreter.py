@@ -187,15 +187,20 @@ class _Run:
         contraction = self.kernel.contraction
         if contraction is not None and load.access.buffer == contraction.tile:
             return self.buffers[contraction.tile].reshape(self.shape)
-        place = self.address(load.access, load.space)
+        place = self.shifted(load)
         valid = self.inside(*self.indices(load.space))
-        if load.index is not None:
-            index = self.values[load.index].astype(np.int64)
-            if load.index_extent:
-                index = np.clip(index, 0, load.index_extent - 1)
-            place = place + index * load.index_stride
         source = self.buffers[load.access.buffer]
         return source[np.where(valid, place, 0)]
+
+    def shifted(self, moved: Load | Store) -> Array:
+        """The addresses, with what the index adds."""
+        place = self.address(moved.access, moved.space)
+        if moved.index is None:
+            return place
+        index = self.values[moved.index].astype(np.int64)
+        if moved.index_extent:
+            index = np.clip(index, 0, moved.index_extent - 1)
+        return place + index * moved.index_stride
 
     def reduced(self, reduce: Reduce) -> Array:
         value = np.broadcast_to(self.values[reduce.operand], self.shape)
@@ -204,7 +209,7 @@ class _Run:
             return combine.reduce(value, axis=axis, dtype=NUMPY[reduce.dtype], keepdims=True)
 
     def store(self, store: Store) -> None:
-        place = self.address(store.access, store.space)
+        place = self.shifted(store)
         valid = self.inside(*self.indices(store.space))
         shape = np.broadcast_shapes(place.shape, valid.shape)
         place, valid = np.broadcast_to(place, shape), np.broadcast_to(valid, shape)

@@ -139,13 +139,19 @@ class Reduce:
 
 @record
 class Store:
-    """Write an element. `watch` names what is written, where a NaN or Inf in it must be reported."""
+    """Write an element. `watch` names what is written, where a NaN or Inf in it must be reported.
+
+    `index` and what follows are as in `Load`; it is a SCALAR.
+    """
 
     access: Access
     value: int
     dtype: DType
     space: Space
     watch: str | None = None
+    index: int | None = None
+    index_stride: int = 0
+    index_extent: int = 0
 
 
 Instruction: TypeAlias = Load | Literal | Compute | Position | Random | BatchCount | Reduce | Store

@@ -264,7 +264,8 @@ class _Printer:
                 self.statement(instruction, self.reduced(instruction))
             case Store(access=access, value=value, watch=watch):
                 remark = "" if watch is None else f"  # NaN and Inf are reported: {watch}"
-                self.statement(instruction, f"{self.element(access, row)} = {self.value(value)}{remark}")
+                place = self.element(access, row, self.shift(instruction))
+                self.statement(instruction, f"{place} = {self.value(value)}{remark}")
             case _:
                 assert_never(instruction)
 
@@ -272,12 +273,16 @@ class _Printer:
         contract = self.kernel.contraction
         if contract is not None and load.access.buffer == contract.tile:
             return "tile"
-        if load.index is None:
-            return self.element(load.access, row)
-        index = self.value(load.index)
-        if load.index_extent:
-            index = f"clamp({index}, {load.index_extent})"
-        return self.element(load.access, row, _times(index, load.index_stride))
+        return self.element(load.access, row, self.shift(load))
+
+    def shift(self, moved: Load | Store) -> str:
+        """What an index adds to an address."""
+        if moved.index is None:
+            return "0"
+        index = self.value(moved.index)
+        if moved.index_extent:
+            index = f"clamp({index}, {moved.index_extent})"
+        return _times(index, moved.index_stride)
 
     def element(self, access: Access, row: str, index: str = "0") -> str:
         rows = [] if row == "0" else print_terms(access.rows, row)

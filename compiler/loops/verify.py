@@ -145,6 +145,8 @@ class _Check:
                 self.use(value, dtype, space)
                 self.buffer(access.buffer, dtype)
                 self.check_access(access, space)
+                if instruction.index is not None:
+                    self.use(instruction.index, None, Space.SCALAR)
             case _:
                 assert_never(instruction)
 

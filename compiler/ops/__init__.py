@@ -38,7 +38,7 @@ from compiler.ops.elementwise import (
     Tanh,
     Where,
 )
-from compiler.ops.indexing import Gather, ScatterAdd
+from compiler.ops.indexing import Gather, Put, ScatterAdd
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan
@@ -106,6 +106,7 @@ OPS: tuple[type[Op], ...] = (
     Contraction,
     Gather,
     ScatterAdd,
+    Put,
     StopGradient,
     CustomGradient,
     Scan,

@@ -9,6 +9,7 @@ from compiler.arrays import Array, np
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node
 from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.ops.build import filled
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import (
     FLOATS,
@@ -18,6 +19,7 @@ from compiler.ops.rules import (
     expect_one_batch_extent,
     expect_operands,
 )
+from compiler.ops.spreading import Reshape
 from compiler.record import record
 from compiler.types import BatchExtent, DType, Shape, TensorType, depends_on_batch
 
@@ -152,6 +154,62 @@ class ScatterAdd(Op):
                 )
                 for axis, x, i in _BY_ROW
             ),
+        )
+
+
+@final
+@record
+class Put(Op):
+    """Operands (x, part, index): x with `part`, of extent 1 along `axis`, in the place of what it has at the index."""
+
+    axis: int
+    name = "put"
+    category = Category.INDEXING
+
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
+        expect_operands(self.name, operands, 3)
+        x, part, index = operands
+        expect_axis(self.name, self.axis, x)
+        expect_dtype("the third operand of put", index, INTEGERS)
+        shape = (*x.shape[: self.axis], 1, *x.shape[self.axis + 1 :])
+        if index.shape or part != TensorType(x.dtype, shape) or not isinstance(x.shape[self.axis], int):
+            raise TypeRuleError(f"put along axis {self.axis}: {part} at {index} is no part of {x}")
+        return (x,)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
+        if cotangents[0] is None:
+            return (None, None, None)
+        _, part, index = node.operands
+        place = builder.emit(Reshape((1,)), index)
+        kept = builder.emit(self, cotangents[0], filled(builder, 0, part.type), index)
+        return kept, builder.emit(Gather(self.axis), cotangents[0], place), None
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        x, part, index = operands
+        result = x.copy()
+        place = min(max(int(index), 0), x.shape[self.axis] - 1)
+        result[(slice(None),) * self.axis + (slice(place, place + 1),)] = part
+        return (result,)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        cases: tuple[tuple[int, Shape, DType], ...] = (
+            (1, (3, 4), DType.I32),
+            (0, (5, 20), DType.I64),
+            (1, (_BATCH, 4, 2), DType.I64),
+            (2, (2, _BATCH, 6), DType.U8),
+        )
+        return tuple(
+            Sample(
+                cls(axis),
+                (
+                    TensorType(DType.F32, shape),
+                    TensorType(DType.F32, (*shape[:axis], 1, *shape[axis + 1 :])),
+                    TensorType(dtype),
+                ),
+                ((-2, 2), (-2, 2), (0, 8)),
+            )
+            for axis, shape, dtype in cases
         )
 
 

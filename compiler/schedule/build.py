@@ -107,6 +107,8 @@ class _Builder:
             if output.updates is None:
                 continue
             target = inputs[output.updates]
+            if self.storage(output.value) == target:
+                continue
             writer = self.fuser.home[output.value.index]
             readers = (self.fuser.home[node_key(n)] for n in self.fuser.readers.get(target.index, ()))
             others = [g for g in {g.number: g for g in readers}.values() if g is not writer]

@@ -7,6 +7,7 @@ stretch of storage, and contractions whose last result axis is contiguous in the
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -28,7 +29,7 @@ from compiler.ops.elementwise import (
     Subtract,
     Where,
 )
-from compiler.ops.indexing import Gather, ScatterAdd
+from compiler.ops.indexing import Gather, Put, ScatterAdd
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan
@@ -57,8 +58,10 @@ def fix_numerics(graph: Graph) -> Graph:
 class _Rewriter:
     builder: GraphBuilder
     known: dict[int, Value] = field(default_factory=dict[int, Value])
+    overwriting: frozenset[int] = frozenset()
 
     def run(self, graph: Graph) -> Graph:
+        self.overwriting = _overwriting(graph)
         for entry in graph.inputs:
             self.known[entry.value.index] = self.builder.input(entry.name, entry.role, entry.value.type)
         for node in graph.nodes:
@@ -99,6 +102,11 @@ class _Rewriter:
                 return (self.scattered(operands[0], operands[1], node.op),)
             case Fold():
                 return (folded(self.emit, self.builder, node.op, operands[0]),)
+            case Put(axis=axis):
+                base = (
+                    operands[0] if node.results[0].index in self.overwriting else self.builder.emit(Copy(), operands[0])
+                )
+                return (self.builder.emit(Insert((0,) * base.type.rank, axis), base, *operands[1:]),)
             case Scan(scanned=scanned, carries=carries):
                 behind = scanned + carries
                 xs = map(self.stored, operands[:scanned])
@@ -416,3 +424,17 @@ def view_strides(builder: GraphBuilder, value: Value) -> tuple[Value, tuple[int,
     form = address(value.type.shape, forms)
     strides = linear_strides(shape, form)
     return None if strides is None else (value, strides, form.offset)
+
+
+def _overwriting(graph: Graph) -> frozenset[int]:
+    """The results of writing a part into a lasting tensor that nothing else reads, and that they update."""
+    uses = Counter(operand.index for node in graph.nodes for operand in node.operands)
+    inputs = {entry.name: entry for entry in graph.inputs}
+    updates = {o.value.index: inputs[o.updates].value for o in graph.outputs if o.updates is not None}
+    return frozenset(
+        node.results[0].index
+        for node in graph.nodes
+        if isinstance(node.op, Put)
+        and updates.get(node.results[0].index) == node.operands[0]
+        and uses[node.operands[0].index] == 1
+    )

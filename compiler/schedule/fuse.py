@@ -135,7 +135,8 @@ class Links:
         forms = axis_forms(domain_shape(node))
         match node.op:
             case Insert():
-                return (self.of(node, node.operands[1], forms),)
+                index = tuple(self.of(node, operand, ()) for operand in node.operands[2:])
+                return (self.of(node, node.operands[1], forms), *index)
             case Pick():
                 return (self.of(node, node.operands[0], (Form(),)), self.of(node, node.operands[1], forms))
             case Gather(axis=axis, by_row=by_row):

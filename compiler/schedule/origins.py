@@ -50,8 +50,8 @@ def _used(statement: Statement) -> tuple[int, ...]:
             return position, seed, step
         case Reduce(operand=operand):
             return (operand,)
-        case Store(value=value):
-            return (value,)
+        case Store(value=value, index=index):
+            return (value,) if index is None else (value, index)
         case Literal() | Position() | BatchCount() | TileContract():
             return ()
         case _:

@@ -42,9 +42,13 @@ class Empty(Op):
 @final
 @record
 class Insert(Op):
-    """(base, part) -> base with `part` at `starts`. The base is written in place and has no other use."""
+    """(base, part) -> base with `part` at `starts`. The base is written in place and has no other use.
+
+    With an `axis`, there is a third operand: the start along this axis, kept inside of it.
+    """
 
     starts: tuple[int, ...]
+    axis: int | None = None
     name: ClassVar[str] = "insert"
     category: ClassVar[Category] = Category.MOVEMENT
 
@@ -55,8 +59,10 @@ class Insert(Op):
         raise CompilerBug("autodiff", "an insertion is made after differentiation")
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
-        base, part = operands[0].copy(), operands[1]
-        base[tuple(slice(s, s + n) for s, n in zip(self.starts, part.shape, strict=True))] = part
+        base, part, starts = operands[0].copy(), operands[1], list(self.starts)
+        if self.axis is not None:
+            starts[self.axis] = min(max(int(operands[2]), 0), base.shape[self.axis] - 1)
+        base[tuple(slice(s, s + n) for s, n in zip(starts, part.shape, strict=True))] = part
         return (base,)
 
     @classmethod

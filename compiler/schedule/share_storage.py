@@ -97,7 +97,12 @@ class _Sharing:
         """Let other groups read the part of an insertion where it was put."""
         part, whole = insert.operands[1], insert.results[0]
         link = self.fuser.node_links[node_key(insert)][0]
-        if link.source != part or self.fuser.home.get(part.index) is not home or part.index in self.outputs:
+        if (
+            op.axis is not None
+            or link.source != part
+            or self.fuser.home.get(part.index) is not home
+            or part.index in self.outputs
+        ):
             return
         for group, reader, number in self.outside(part, home):
             before = self.fuser.node_links[node_key(reader)][number]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Node, Origin, Value
@@ -470,7 +470,18 @@ class GroupLowering:
         if watch is not None:
             self.watched.append(watch)
         self.writes.append(target)
-        self.append(self.where(stage, space), node, Store(access, value, result.type.dtype, space, watch))
+        store = Store(access, value, result.type.dtype, space, watch)
+        if isinstance(node.op, Insert) and node.op.axis is not None:
+            store = self.placed(node, store, node.op.axis, stage)
+        self.append(self.where(stage, space), node, store)
+
+    def placed(self, node: Node, store: Store, axis: int, stage: int) -> Store:
+        """A store at the place along `axis` that the third operand says."""
+        shape = node.results[0].type.shape
+        extent = shape[axis]
+        assert isinstance(extent, int)
+        index = self.operand(self.fuser.node_links[node_key(node)][1], Space.SCALAR, stage)
+        return replace(store, index=index, index_stride=storage_strides(shape)[axis], index_extent=extent)
 
     def insert_form(self, node: Node) -> Form:
         op = node.op

@@ -58,6 +58,12 @@ def _scatter(op: Any, indices: Any, updates: Any) -> Any:
     return np.moveaxis(np.tensordot(updates, chosen, axes=(tuple(places), tuple(range(indices.ndim)))), -1, op.axis)
 
 
+def _put(op: Any, x: Any, part: Any, index: Any) -> Any:
+    extent = x.shape[op.axis]
+    here = np.arange(extent) == np.clip(int(index), 0, extent - 1)
+    return np.where(here.reshape(-1, *(1,) * (x.ndim - op.axis - 1)), part, x)
+
+
 def _threefry(key: int, counter: int) -> int:
     """The definition in plain Python integers: of both, the low 32 bits come first."""
     mask = 0xFFFFFFFF
@@ -176,6 +182,7 @@ MEANINGS: dict[str, Callable[..., Any]] = {
     "contraction": lambda op, a, b: np.einsum(f"{_letters(op.lhs)},{_letters(op.rhs)}->{_letters(op.out)}", a, b),
     "gather": _take,
     "scatter_add": _scatter,
+    "put": _put,
     "stop_gradient": lambda op, x: x,
     "custom_gradient": lambda op, *xs: xs[op.inputs],
     "scan": _recurrence,

@@ -11,7 +11,9 @@ from decoding_models import CAUSAL, decoding
 from compiler import driver
 from compiler.decoding.incremental import position_graph
 from compiler.driver import Options, Program, Tensors
+from compiler.pipeline import optimise_graph
 from compiler.programs import complete
+from compiler.schedule.build import schedule
 from runtime.decoding import Decoder
 from runtime.generation import beams, sampled
 
@@ -144,6 +146,15 @@ def test_the_states_of_a_recurrence_are_its_carries() -> None:
     graph = _step_of("recurrences")
     assert [i.value.type.shape for i in graph.inputs if i.name.startswith("(state)")] == [(1, 10)] * 2 + [(1, 12)] * 2
     assert all(node.op.name != "scan" for node in graph.nodes)
+
+
+def test_keys_and_values_are_written_in_place() -> None:
+    """The products that make them write their row into the states, and nothing is copied."""
+    plan = schedule(optimise_graph(_step_of("pre-norm blocks")), batch=1)
+    states = {buffer.index for buffer in plan.buffers if buffer.name is not None and buffer.name.startswith("(state)")}
+    writers = [instance.kernel for instance in plan.instances if states & {*instance.writes}]
+    assert len(writers) == len(states) == 4
+    assert all(kernel.contraction is not None for kernel in writers)
 
 
 def test_a_step_multiplies_one_position() -> None:

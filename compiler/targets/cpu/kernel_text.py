@@ -330,7 +330,7 @@ class KernelText:
                 self.put(result, self.draw(instruction, place, 1), "float", wide=False)
             case Store():
                 value = self.get(instruction.value).name
-                pointer = self.pointer(instruction.access, row)
+                pointer = self.stored_at(instruction, row)
                 if instruction.dtype is DType.BOOL:
                     value = text.let(f"zext i1 {value} to i8")
                 text.line(f"store {MEMORY[instruction.dtype]} {value}, ptr {pointer}, align {instruction.dtype.size}")
@@ -343,14 +343,18 @@ class KernelText:
         value = self.text.let(f"load {MEMORY[dtype]}, ptr {pointer}, align {dtype.size}")
         return self.text.let(f"icmp ne i8 {value}, 0") if dtype is DType.BOOL else value
 
-    def indexed(self, load: Load, pointer: str) -> str:
+    def indexed(self, moved: Load | Store, pointer: str) -> str:
         """The address shifted by a scalar index, which is clamped into its range."""
-        assert load.index is not None
-        register = self.get(load.index)
+        assert moved.index is not None
+        register = self.get(moved.index)
         place = self.widened(register.name, register.type_, 1)
-        if load.index_extent:
-            place = self.text.minimum(self.text.maximum(place, "0"), str(load.index_extent - 1))
-        return self.text.pointer(pointer, self.text.mul(place, load.index_stride), MEMORY[load.dtype])
+        if moved.index_extent:
+            place = self.text.minimum(self.text.maximum(place, "0"), str(moved.index_extent - 1))
+        return self.text.pointer(pointer, self.text.mul(place, moved.index_stride), MEMORY[moved.dtype])
+
+    def stored_at(self, store: Store, row: str) -> str:
+        pointer = self.pointer(store.access, row)
+        return pointer if store.index is None else self.indexed(store, pointer)
 
     def widened(self, name: str, type_: str, lanes: int) -> str:
         if type_ == "i64":
@@ -481,7 +485,7 @@ class KernelText:
             self.watch_vector(store, value, mask)
         if dtype is DType.BOOL:
             value = text.let(f"zext <{LANES} x i1> {value} to <{LANES} x i8>")
-        pointer = self.pointer(store.access, row)
+        pointer = self.stored_at(store, row)
         if store.access.columns in ((), (Term(1, None, 1),)):
             place = text.pointer(pointer, column, type_)
             if mask is None:
