@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -343,3 +344,12 @@ def test_a_mistake_in_the_body_of_a_library_layer_is_told_once_at_the_call() -> 
     text = "model M {\n    input x: f32[batch, 5, 3]\n    output y = scan a in x over 1 { emit dense(2)(a > 0) }\n}"
     (shown,) = mistakes(text)
     assert (shown.span.line, shown.span.source.name) == (3, "model.dl")
+
+
+def test_the_recurrent_programs_of_the_reference_compile_as_written() -> None:
+    text = (Path(__file__).parents[1] / "golden" / "parse" / "reference_programs.dl").read_text(encoding="utf-8")
+    assert run(text, X, name="lstm", units=6).shape == (2, 5, 6)
+    own = "layer both(x: [batch, time, n]) = x |> bidirectional(lstm(4))\n"
+    assert run(f"{text}\n{own}", X, name="both").shape == (2, 5, 8)
+    context, weights = run(text, X[:, 0], X, name="bahdanau", units=4)
+    assert (context.shape, weights.shape) == ((2, 3), (2, 5, 1))
