@@ -151,7 +151,7 @@ def multiplied_copying(
 
 
 def results_ahead(k: KernelText, contract: TileContract, cut: Tiling, row: str, column: str, base: str) -> list[Ahead]:
-    """What the elementwise stage will write, a row for each step; behind the last it is what the next tile writes."""
+    """What the elementwise stage will write, a row for each step: of this tile, and of the next one."""
     text = k.text
     stores = [i for stage in k.kernel.stages for i in stage.body if isinstance(i, Store)]
     found: list[Ahead] = []
@@ -166,7 +166,7 @@ def results_ahead(k: KernelText, contract: TileContract, cut: Tiling, row: str, 
         start = text.add(text.add(text.mul(first, term.stride), access.offset), column)
         pointer = text.pointer(k.bases[access.buffer], start, MEMORY[store.dtype])
         places = tuple(range(0, cut.shape.width, 64 // store.dtype.size))
-        found.append(Ahead(pointer, places, contract.row_m_step * term.stride, True))
+        found.append(Ahead(pointer, places, contract.row_m_step * term.stride, 2 * cut.shape.rows, True))
     return found
 
 

@@ -211,11 +211,12 @@ class _Blocks:
         if not self.several:
             return results
         following = text.pointer(slots, str(self.slot), type_)
-        found = [Ahead(following, tuple(range(0, width, LINE // self.contract.dtype.size)), width)]
+        rows = self.cut.shape.rows
+        found = [Ahead(following, tuple(range(0, width, LINE // self.contract.dtype.size)), width, rows)]
         for result in results:
             pointer = text.let(f"select i1 {is_last}, ptr {result.pointer}, ptr {following}")
-            step = text.let(f"select i1 {is_last}, i64 {result.step}, i64 {width}")
-            found.append(Ahead(pointer, result.places, step, True))
+            step = text.let(f"select i1 {is_last}, i64 {result.step}, i64 0")
+            found.append(Ahead(pointer, result.places, step, result.rows, True))
         return found
 
     def slot_of(self, here: _Place, number: str) -> str:

@@ -28,11 +28,15 @@ class SummedAxis:
 
 @record
 class Ahead:
-    """What a tile asks for while it is multiplied: each unrolled step, `places` from a pointer that moves by `step`."""
+    """What a tile asks for while it is multiplied: in each unrolled step, `places` of a row; there are `rows` of them.
+
+    A row lies `step` behind the one before it.
+    """
 
     pointer: str
     places: tuple[int, ...]
     step: int | str
+    rows: int
     writes: bool = False
 
 
@@ -111,6 +115,7 @@ def multiplied(
 
 
 def _ask(text: Text, ahead: Ahead, step: str, type_: str) -> None:
+    step = text.minimum(step, str(ahead.rows - 1))
     start = text.pointer(ahead.pointer, text.mul(step, str(ahead.step)), type_)
     kind = "i32 1, i32 3" if ahead.writes else "i32 0, i32 2"
     for place in ahead.places:
