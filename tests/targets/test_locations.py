@@ -16,10 +16,11 @@ from compiler.graph.ir import Graph, Origin
 from compiler.loops.ir import Compute, Reduce, Store, Walk, statements_of
 from compiler.loops.printer import print_kernel, statement_lines
 from compiler.schedule.build import schedule
+from compiler.targets.cpu.identity import identity
 from compiler.targets.cpu.jit import Library, compile_module
 from compiler.targets.cpu.listing import listing
 from compiler.targets.cpu.locations import FRAME
-from compiler.targets.cpu.lower import Lowered, lower, without_identity
+from compiler.targets.cpu.lower import Lowered, lower
 from compiler.targets.cpu.machine import AVX2, NEON, Machine
 
 BATCH = 32
@@ -66,7 +67,7 @@ def test_kernels_that_share_code_are_printed_with_the_same_lines(seed: int) -> N
     for _, instance in lowered(seed).instances:
         kernel = instance.kernel
         if kernel.walk not in (Walk.FETCH, Walk.COLLECT):
-            plain, _ = without_identity(kernel)
+            plain = identity(kernel).kernel
             assert list(statement_lines(plain).values()) == list(statement_lines(kernel).values())
 
 

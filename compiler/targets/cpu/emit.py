@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from compiler.diagnostics import CompilerBug
 from compiler.loops.ir import (
-    PERIOD_COLUMNS,
     REGISTER_COLUMNS,
     Instruction,
     Kernel,
@@ -23,26 +21,25 @@ from compiler.targets.cpu.contraction import emit_tiles
 from compiler.targets.cpu.contraction_blocks import emit_blocks, walks_in_blocks
 from compiler.targets.cpu.contraction_parts import emit_parts, sums_in_blocks
 from compiler.targets.cpu.emit_compute import cast
-from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText, TotalNumber
+from compiler.targets.cpu.identity import LONG, Identity
+from compiler.targets.cpu.kernel_text import ColumnsNumber, Items, KernelCode, KernelText, RowsNumber, TotalNumber
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, REGISTER, splat_of
-from compiler.targets.cpu.tiles import tiling
+from compiler.targets.cpu.tiles import ceiling, tiling
+from compiler.targets.cpu.walks import has_free_columns, period, repeating_loads
 from compiler.types import BatchExtent, DType, Extent
 
 UNROLLED_VECTORS = REGISTER_COLUMNS // LANES  # rows up to this many vectors are written without a loop
 CHAINS = 4  # accumulators of a long reduction
-LONG = 256  # columns from which a row has CHAINS accumulators
 
 
-def emit(
-    kernel: Kernel, machine: Machine, batch: int, free: frozenset[int] = frozenset(), lasts: bool = False
-) -> KernelCode:
-    """The code of `kernel`. `batch` is the nominal batch, a hint for tile sizes only.
+def emit(what: Identity, machine: Machine, batch: int, lasts: bool = False) -> KernelCode:
+    """The code of a kernel. `batch` is the nominal batch, a hint for tile sizes only.
 
-    The literals `free` become arguments, so that kernels that differ in them only share their code. The right operand
-    of a product that `lasts` is the same from call to call.
+    The right operand of a product that `lasts` is the same from call to call.
     """
-    text = KernelText(kernel, machine, statement_lines(kernel), free)
+    kernel = what.kernel
+    text = KernelText(kernel, machine, statement_lines(kernel), what.literals, len(what.numbers))
     match kernel.walk:
         case Walk.ROWS:
             return _emit_rows(text)
@@ -79,9 +76,11 @@ def _emit_rows(k: KernelText) -> KernelCode:
     kernel, text = k.kernel, k.text
     k.open()
     bound = k.argument(TotalNumber()) if kernel.total is not None else ""
+    if has_free_columns(kernel):
+        k.argument(ColumnsNumber())  # loaded here, where every use is reached
     repeating = repeating_loads(kernel)
     for load in (load for load in repeating if not load.access.rows):
-        k.repeated(load, "0", _period(repeating) // LANES)
+        k.repeated(load, "0", period(repeating) // LANES)
 
     def row_body(row: str, carried: list[str]) -> list[str]:
         k.new_row(row, [i for i in _all(kernel.stages) if i not in repeating])
@@ -93,7 +92,7 @@ def _emit_rows(k: KernelText) -> KernelCode:
             left = text.let(f"sub i64 {bound}, {text.mul(row, kernel.columns)}")
             columns = text.minimum(left, str(kernel.columns))
         else:
-            columns = k.extent(kernel.columns)
+            columns = k.argument(ColumnsNumber()) if has_free_columns(kernel) else k.extent(kernel.columns)
         for stage in kernel.stages:
             if isinstance(kernel.columns, int) and kernel.total is None and kernel.columns <= UNROLLED_VECTORS * LANES:
                 _unrolled_pass(k, stage, row, kernel.columns)
@@ -104,36 +103,23 @@ def _emit_rows(k: KernelText) -> KernelCode:
         return []
 
     text.loop("%begin", "%end", 1, [], row_body)
-    return k.close(rows_items(kernel))
+    return k.close(items_of_walk(kernel))
 
 
-def rows_items(kernel: Kernel) -> Items:
-    """The items of a walk over rows."""
+def items_of_walk(kernel: Kernel) -> Items:
+    """The items of a walk over rows or columns."""
+    if kernel.walk is Walk.COLUMNS:
+        return Items(kernel.outer, 1, -(-count(kernel.columns) // LANES))
     if kernel.total is not None:
         return Items(kernel.total, count(kernel.columns))
     return Items(kernel.rows)
 
 
-def repeating_loads(kernel: Kernel) -> list[Load]:
-    """What repeats along the rows of a walk without reductions, such as numbers for each channel of an image."""
-    if len(kernel.stages) != 1 or kernel.stages[0].after or any(isinstance(i, Reduce) for i in kernel.stages[0].body):
-        return []
-    loads = [i for i in kernel.stages[0].body if isinstance(i, Load) and i.index is None]
-    found = [i for i in loads if len(i.access.columns) == 1 and i.access.columns[0].modulus is not None]
-    plain = all((i.access.columns[0].divisor, i.access.columns[0].stride) == (1, 1) for i in found)
-    return found if plain and _period(found) <= PERIOD_COLUMNS else []
-
-
-def _period(loads: Sequence[Load]) -> int:
-    """Columns after which all of them begin again, in whole vectors."""
-    return math.lcm(LANES, *(load.access.columns[0].modulus or 1 for load in loads))
-
-
 def _repeating_pass(k: KernelText, stage: Stage, row: str, repeating: Sequence[Load]) -> None:
     """A row in steps of a whole period, in which what repeats stays in registers."""
-    columns, period = count(k.kernel.columns), _period(repeating)
+    columns, step = count(k.kernel.columns), period(repeating)
     for load in (load for load in repeating if load.access.rows):
-        k.repeated(load, row, min(period, columns) // LANES)
+        k.repeated(load, row, min(step, columns) // LANES)
     body = [i for i in stage.body if i not in repeating]
 
     def one(column: str, part: int, mask: str | None) -> None:
@@ -141,12 +127,15 @@ def _repeating_pass(k: KernelText, stage: Stage, row: str, repeating: Sequence[L
             k.vector(instruction, row, column, mask, part)
 
     def whole(column: str, carried: list[str]) -> list[str]:
-        for part in range(period // LANES):
+        for part in range(step // LANES):
             one(k.text.add(column, part * LANES), part, None)
         return []
 
-    end = columns // period * period
-    k.text.loop("0", str(end), period, [], whole)
+    if has_free_columns(k.kernel):
+        k.text.loop("0", k.argument(ColumnsNumber()), step, [], whole)
+        return
+    end = columns // step * step
+    k.text.loop("0", str(end), step, [], whole)
     for part, column in enumerate(range(end, columns, LANES)):
         one(str(column), part, k.mask_below(str(column), str(columns)) if column + LANES > columns else None)
 
@@ -219,7 +208,8 @@ def _long_pass(k: KernelText, stage: Stage, row: str, columns: str, extent: Exte
         start = stop
     whole = _rounded_down(k, columns, LANES)
     values = text.loop(start, whole, LANES, [(t, v) for (t, _), v in zip(carries, values, strict=True)], single)
-    if not (not columns.startswith("%") and int(columns) % LANES == 0):
+    has_rest = isinstance(extent, BatchExtent) or extent % LANES > 0
+    if has_rest or k.kernel.total is not None:
         values = _tail(k, whole, columns, carries, values, one, folded)
     for number, reduce in enumerate(reduces):
         lanes = values[number * chains : (number + 1) * chains]
@@ -258,36 +248,36 @@ def _rounded_down(k: KernelText, number: str, step: int) -> str:
 
 def _emit_columns(k: KernelText) -> KernelCode:
     kernel, text = k.kernel, k.text
-    width = count(kernel.columns)
-    blocks = -(-width // LANES)
+    least = count(kernel.columns)
     k.open()
-    rows = k.extent(kernel.rows)
+    rows = k.argument(RowsNumber())
+    width = k.argument(ColumnsNumber()) if least > LANES else str(least)
+    blocks = ceiling(text, width, LANES)
 
     def block_body(item: str, carried: list[str]) -> list[str]:
         outer, column = _block(k, item, blocks)
-        mask = k.mask_below(column, str(width)) if width % LANES else None
-        first = text.mul(outer, rows)
+        mask = k.mask_below(column, width) if least % LANES else None
         for stage in kernel.stages:
-            _rows_pass(k, stage, first, rows, column, mask)
+            _rows_pass(k, stage, outer, rows, column, mask)
             k.new_row(outer, stage.after)
             for instruction in stage.after:
                 k.vector(instruction, outer, column, mask)
         return []
 
     text.loop("%begin", "%end", 1, [], block_body)
-    return k.close(Items(kernel.outer, 1, blocks))
+    return k.close(items_of_walk(kernel))
 
 
-def _block(k: KernelText, item: str, blocks: int) -> tuple[str, str]:
+def _block(k: KernelText, item: str, blocks: int | str) -> tuple[str, str]:
     """The outer index and the first column of an item."""
-    if blocks == 1:
+    if blocks in (1, "1"):
         return item, "0"
     outer = k.text.let(f"udiv i64 {item}, {blocks}")
     block = k.text.let(f"urem i64 {item}, {blocks}")
     return outer, k.text.mul(block, LANES)
 
 
-def _rows_pass(k: KernelText, stage: Stage, first: str, rows: str, column: str, mask: str | None) -> None:
+def _rows_pass(k: KernelText, stage: Stage, outer: str, rows: str, column: str, mask: str | None) -> None:
     """One pass over the rows of a block: row n goes into accumulator n mod CHAINS."""
     if not stage.body:
         return
@@ -300,8 +290,11 @@ def _rows_pass(k: KernelText, stage: Stage, first: str, rows: str, column: str, 
         for _ in range(CHAINS)
     ]
 
+    first = text.mul(outer, rows)
+
     def one(row: str, carried: list[str], chain: int) -> list[str]:
-        place = text.add(first, row)
+        place = text.add(text.add("0", first), row)
+        k.digits = {place: (outer, row)}
         k.new_row(place, body)
         for instruction in body:
             k.vector(instruction, place, column, mask)

@@ -27,10 +27,12 @@ from compiler.loops.ir import (
 )
 from compiler.record import record
 from compiler.targets.cpu.emit_compute import cast, compute, extreme
+from compiler.targets.cpu.identity import ROWS, divisors_of, number_of
 from compiler.targets.cpu.locations import FRAME, FUNCTION, location_nodes
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, SUFFIX, Text, literal, splat_of
 from compiler.targets.cpu.threefry import halves, threefry, unit
+from compiler.targets.cpu.walks import has_free_columns, moves_only
 from compiler.types import BatchExtent, DType, Extent
 
 IOTA = f"<{', '.join(f'i64 {k}' for k in range(LANES))}>"
@@ -80,8 +82,50 @@ class TotalNumber:
     """The number of elements of a walk over rows whose last row is short."""
 
 
+@record
+class RowsNumber:
+    """The rows of each block of a walk over columns."""
+
+
+@record
+class ColumnsNumber:
+    """The columns of a walk whose code does not depend on their number."""
+
+
+@record
+class PlaceNumber:
+    """An offset or a stride: number `position` of those that the code does not depend on."""
+
+    position: int
+
+
+@record
+class FactorNumber:
+    """What to multiply with, and then shift by `ShiftNumber`, for a division by number `position`: see `factor_of`."""
+
+    position: int
+
+
+@record
+class ShiftNumber:
+    """The bits to shift by in a division by number `position`."""
+
+    position: int
+
+
 Argument: TypeAlias = (
-    LiteralNumber | TotalNumber | SharedPointer | BufferPointer | ExtentNumber | StreamNumber | FlagPointer
+    BufferPointer
+    | SharedPointer
+    | FlagPointer
+    | ExtentNumber
+    | RowsNumber
+    | ColumnsNumber
+    | TotalNumber
+    | PlaceNumber
+    | FactorNumber
+    | ShiftNumber
+    | LiteralNumber
+    | StreamNumber
 )
 
 
@@ -143,6 +187,7 @@ class KernelText:
     machine: Machine
     lines: Mapping[int, int]
     free_literals: frozenset[int] = frozenset()
+    free_numbers: int = 0  # offsets and strides that are arguments
     text: Text = field(default_factory=Text)
     arguments: list[Argument] = field(default_factory=list[Argument])
     slots: dict[Argument, str] = field(default_factory=dict[Argument, str])
@@ -151,6 +196,7 @@ class KernelText:
     splats: dict[str, str] = field(default_factory=dict[str, str])
     row_pointers: dict[tuple[object, ...], str] = field(default_factory=dict[tuple[object, ...], str])
     flags: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
+    digits: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])  # of a row: outer, in it
     stream_keys: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
     scratch_bytes: int = 0
     scratch_batch_bytes: int = 0
@@ -183,6 +229,14 @@ class KernelText:
                 self.bases[position] = self.argument(BufferPointer(position), "ptr")
             elif buffer.elements:
                 self.reserve(position, buffer.elements * buffer.dtype.size)
+        for position in range(self.free_numbers):
+            self.argument(PlaceNumber(position))
+            if moves_only(self.kernel):
+                name = self.argument(PlaceNumber(position))
+                self.splats[name] = self.text.splat(name, "i64")
+        for position in sorted(divisors_of(self.kernel)):
+            self.argument(FactorNumber(position))
+            self.argument(ShiftNumber(position))
         stages = self.kernel.stages
         every = [*self.kernel.prologue, *(i for s in stages for i in (*s.body, *s.after))]
         for instruction in every:
@@ -248,18 +302,42 @@ class KernelText:
 
     # addresses
 
+    def place_number(self, code: int) -> str:
+        """An offset, or the stride of a term of rows."""
+        position = number_of(code) if self.free_numbers else None
+        return str(code) if position is None else self.argument(PlaceNumber(position))
+
     def number(self, terms: Sequence[Term], index: str) -> str:
         """The sum of terms of a scalar index."""
         total = "0"
         for term in terms:
-            digit = index
-            if term.divisor != 1:
-                digit = self.text.let(f"udiv i64 {digit}, {term.divisor}")
-            if term.modulus is not None:
-                digit = self.text.let(f"urem i64 {digit}, {term.modulus}")
-            product = self.text.mul(digit, term.stride)
+            product = self.text.mul(self.digit(term, index), self.place_number(term.stride))
             total = product if total == "0" else self.text.add(total, product)
         return total
+
+    def digit(self, term: Term, index: str) -> str:
+        """What a term takes of an index, without its stride."""
+        if term.divisor == ROWS:
+            return self.digits[index][0]
+        if term.modulus == ROWS:
+            return self.digits[index][1]
+        digit = self.quotient(index, term.divisor)
+        if term.modulus is None:
+            return digit
+        if not has_free_columns(self.kernel):
+            return self.text.let(f"urem i64 {digit}, {term.modulus}")
+        whole = self.text.mul(self.quotient(digit, term.modulus), self.place_number(term.modulus))
+        return self.text.let(f"sub i64 {digit}, {whole}")
+
+    def quotient(self, index: str, divisor: int) -> str:
+        """The index of a row divided; by an argument, that is a multiplication and a shift."""
+        if divisor == 1:
+            return index
+        position = number_of(divisor) if has_free_columns(self.kernel) else None
+        if position is None:
+            return self.text.let(f"udiv i64 {index}, {divisor}")
+        product = self.text.mul(index, self.argument(FactorNumber(position)))
+        return self.text.let(f"lshr i64 {product}, {self.argument(ShiftNumber(position))}")
 
     def lanes_number(self, terms: Sequence[Term], column: str) -> str:
         """The sum of terms of the column, in each lane (i64)."""
@@ -274,7 +352,10 @@ class KernelText:
             if term.modulus is not None:
                 digit = self.text.let(f"urem {type_} {digit}, splat (i64 {term.modulus})")
             if term.stride != 1:
-                digit = self.text.let(f"mul {type_} {digit}, splat (i64 {term.stride})")
+                stride = f"splat (i64 {term.stride})"
+                if moves_only(self.kernel):
+                    stride = self.splats[self.place_number(term.stride)]
+                digit = self.text.let(f"mul {type_} {digit}, {stride}")
             total = digit if not total else self.text.let(f"add {type_} {total}, {digit}")
         return total or "splat (i64 0)"
 
@@ -282,7 +363,7 @@ class KernelText:
         """The address of the row's column 0, remembered until `new_row`."""
         key = (access.buffer, access.offset, access.rows)
         if key not in self.row_pointers:
-            start = self.text.add(self.number(access.rows, row), access.offset)
+            start = self.text.add(self.number(access.rows, row), self.place_number(access.offset))
             type_ = MEMORY[self.kernel.buffers[access.buffer].dtype]
             self.row_pointers[key] = self.text.pointer(self.bases[access.buffer], start, type_)
         return self.row_pointers[key]
@@ -319,7 +400,7 @@ class KernelText:
                     instruction.result, self.load_scalar(pointer, instruction.dtype), REGISTER[instruction.dtype], False
                 )
             case Position(result=result, offset=offset, rows=rows, dtype=dtype):
-                place = text.add(self.number(rows, row), offset)
+                place = text.add(self.number(rows, row), self.place_number(offset))
                 self.put(result, cast(text, place, DType.I64, dtype, 1), REGISTER[dtype], wide=False)
             case Compute(result=result, dtype=dtype):
                 operands = [self.get(o).name for o in instruction.operands]
@@ -388,7 +469,7 @@ class KernelText:
                 self.vector_load(instruction, row, column, mask, part)
             case Position(result=result, offset=offset, rows=rows, columns=columns, dtype=dtype):
                 lanes = self.lanes_number(columns, column)
-                base = text.add(self.number(rows, row), offset)
+                base = text.add(self.number(rows, row), self.place_number(offset))
                 if base != "0":
                     shift = f"splat (i64 {base})" if not base.startswith("%") else text.splat(base, "i64")
                     lanes = text.let(f"add <{LANES} x i64> {lanes}, {shift}")

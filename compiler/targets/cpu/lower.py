@@ -11,20 +11,26 @@ import numpy as np
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Graph, Role
-from compiler.loops.ir import Instruction, Kernel, Literal, Random, Store, Walk
+from compiler.loops.ir import Kernel, Literal, Random, Walk
 from compiler.record import record
 from compiler.schedule.build import CONTROLLED, PERSISTENT, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
-from compiler.targets.cpu.emit import emit, rows_items
+from compiler.targets.cpu.emit import emit, items_of_walk
+from compiler.targets.cpu.identity import factor_of, identity
 from compiler.targets.cpu.kernel_text import (
     BufferPointer,
+    ColumnsNumber,
     ExtentNumber,
+    FactorNumber,
     FlagPointer,
     Items,
     KernelCode,
     LiteralNumber,
+    PlaceNumber,
+    RowsNumber,
     SharedPointer,
+    ShiftNumber,
     StreamNumber,
     TotalNumber,
 )
@@ -49,7 +55,6 @@ from compiler.targets.cpu.tiles import tile_shape
 from compiler.types import BatchExtent, DType, Extent
 
 CONTROL = (CONTROL_ARENA, 0, 0)
-PLAIN_NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"))  # better known to the code than shared
 
 
 @record
@@ -224,6 +229,7 @@ class _Lowering:
         streams = [i.stream for s in kernel.stages for i in (*s.body, *s.after) if isinstance(i, Random)]
         moved: dict[int, int] = {}  # positions of arguments by the number of their relocation
         drawn: list[int] = []
+        numbers = identity(kernel).numbers
         for argument in code.arguments:
             match argument:
                 case BufferPointer(position=position):
@@ -234,6 +240,16 @@ class _Lowering:
                 case LiteralNumber(result=result):
                     (literal,) = (i for i in kernel.prologue if isinstance(i, Literal) and i.result == result)
                     self.relocations.append((LITERAL, bits_of(literal), 0))
+                case RowsNumber():
+                    self.relocations.append(number(kernel.rows))
+                case ColumnsNumber():
+                    self.relocations.append(number(kernel.columns))
+                case PlaceNumber(position=position):
+                    self.relocations.append((LITERAL, numbers[position], 0))
+                case FactorNumber(position=position):
+                    self.relocations.append((LITERAL, factor_of(numbers[position])[0], 0))
+                case ShiftNumber(position=position):
+                    self.relocations.append((LITERAL, factor_of(numbers[position])[1], 0))
                 case TotalNumber():
                     assert kernel.total is not None
                     self.relocations.append(number(kernel.total))
@@ -245,7 +261,7 @@ class _Lowering:
                 case FlagPointer():
                     self.relocations.append((FLAGS, len(self.watched), 0))
                     self.watched.append(instance.watched[argument.position])
-        items = rows_items(kernel) if kernel.walk is Walk.ROWS else code.items
+        items = items_of_walk(kernel) if kernel.walk in (Walk.ROWS, Walk.COLUMNS) else code.items
         self.move(instance, moved, drawn)
         return Call(symbol_of(code.text), items, first, len(self.relocations) - first, instance.loops)
 
@@ -276,10 +292,10 @@ class _Lowering:
 
         `keeps`: the right operand of a product is the same for more than one call.
         """
-        anonymous, free = without_identity(instance.kernel)
-        key = (anonymous, free, keeps)
+        what = identity(instance.kernel)
+        key = (what.kernel, what.literals, keeps)
         if key not in self.codes:
-            code = emit(anonymous, self.machine, self.batch, free, keeps)
+            code = emit(what, self.machine, self.batch, keeps)
             for part in (code.before, code):
                 if part is not None:
                     symbol = symbol_of(part.text)
@@ -334,37 +350,6 @@ def tensor_specs(graph: Graph) -> tuple[TensorSpec, ...]:
                 raise CompilerBug("manifest", f"the tensor '{entry.name}' depends on the batch")
             specs.append(TensorSpec(entry.name, entry.role, entry.value.type.dtype, shape))
     return tuple(specs)
-
-
-def without_identity(kernel: Kernel) -> tuple[Kernel, frozenset[int]]:
-    """The kernel without what its code does not depend on, and the literals that become arguments.
-
-    Left out are its name, streams, what it watches, those literals, and the extents that only count its items.
-    """
-
-    def plain(i: Instruction) -> Instruction:
-        match i:
-            case Random():
-                return replace(i, stream=0)
-            case Store(watch=str()):
-                return replace(i, watch="")
-            case Literal(result=result) if result in free:
-                return replace(i, value=0.0)
-            case _:
-                return i
-
-    free = frozenset(
-        i.result
-        for i in kernel.prologue
-        if isinstance(i, Literal) and i.dtype.is_float and i.value not in PLAIN_NUMBERS
-    )
-    stages = tuple(replace(s, body=tuple(map(plain, s.body)), after=tuple(map(plain, s.after))) for s in kernel.stages)
-    buffers = tuple(replace(b, name="") for b in kernel.buffers)
-    prologue = tuple(map(plain, kernel.prologue))
-    kernel = replace(kernel, name="", stages=stages, buffers=buffers, prologue=prologue)
-    if kernel.walk is Walk.ROWS:
-        kernel = replace(kernel, rows=1, total=None if kernel.total is None else 1)
-    return kernel, free
 
 
 def bits_of(literal: Literal) -> int:
