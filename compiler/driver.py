@@ -112,12 +112,14 @@ def load(
     experiment: str | None = None,
     overrides: tuple[tuple[str, str], ...] = (),
     dimensions_of: DimensionsOf | None = None,
+    within: Path | None = None,
 ) -> Program:
     """Check and elaborate an experiment of a file, or its model where it has no `train`. Raises SourceError.
 
-    `dimensions_of` is asked for dimensions that only the data knows.
+    `dimensions_of` is asked for dimensions that only the data knows. What the file imports lies in the folder `within`,
+    by default that of the file.
     """
-    return programs.load(Path(path), experiment, overrides, dimensions_of)
+    return programs.load(Path(path), experiment, overrides, dimensions_of, within)
 
 
 def load_text(
@@ -136,9 +138,11 @@ def data_dimensions(program: Program) -> dict[str, int]:
     return programs.data_dimensions(program)
 
 
-def check(path: str | Path, dimensions_of: DimensionsOf | None = None) -> tuple[Diagnostic, ...]:
-    """Every error and warning of a file; `dimensions_of` as in `load`."""
-    return programs.check(Path(path), dimensions_of)
+def check(
+    path: str | Path, dimensions_of: DimensionsOf | None = None, within: Path | None = None
+) -> tuple[Diagnostic, ...]:
+    """Every error and warning of a file; `dimensions_of` and `within` as in `load`."""
+    return programs.check(Path(path), dimensions_of, within)
 
 
 def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> None:

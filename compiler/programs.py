@@ -41,15 +41,22 @@ class _Checked:
 
 
 def load(
-    root: Path | Source, experiment: str | None, overrides: Overrides, dimensions_of: DimensionsOf | None = None
+    root: Path | Source,
+    experiment: str | None,
+    overrides: Overrides,
+    dimensions_of: DimensionsOf | None = None,
+    within: Path | None = None,
 ) -> Program:
-    """A file or a text as a program, or the outline of one. Raises `SourceError` and `UsageError`."""
+    """A file or a text as a program, or the outline of one. Raises `SourceError` and `UsageError`.
+
+    What it imports lies in the folder `within`, by default that of the file.
+    """
     cache = ObjectCache(None)
-    name = _entry_name("program", root, experiment, overrides)
+    name = _entry_name("program", root, experiment, overrides, *_given(within))
     known = _restored(cache.get(name))
     if isinstance(known, Program) and _is_current(known.sources, root) and _fits_data(known, dimensions_of):
         return _outline(known, experiment, overrides)
-    program = _elaborated(root, experiment, overrides, dimensions_of)
+    program = _elaborated(root, experiment, overrides, dimensions_of, within)
     cache.put(name, _stored(program))
     return program
 
@@ -59,10 +66,10 @@ def complete(program: Program) -> Program:
     return program.elaborated() if isinstance(program, Outline) else program
 
 
-def check(path: Path, dimensions_of: DimensionsOf | None = None) -> tuple[Diagnostic, ...]:
-    """Every error and warning of a file."""
+def check(path: Path, dimensions_of: DimensionsOf | None = None, within: Path | None = None) -> tuple[Diagnostic, ...]:
+    """Every error and warning of a file; `within` as in `load`."""
     cache = ObjectCache(None)
-    name = _entry_name("check", path)
+    name = _entry_name("check", path, *_given(within))
     known = _restored(cache.get(name))
     if isinstance(known, _Checked) and _is_current(known.sources, path):
         return known.warnings
@@ -72,7 +79,7 @@ def check(path: Path, dimensions_of: DimensionsOf | None = None) -> tuple[Diagno
         asked.append(question)
         return {} if dimensions_of is None else dimensions_of(question)
 
-    found, sources = findings(path, cache.folder, answer)
+    found, sources = findings(path, cache.folder, answer, within)
     # what the data says may be another thing tomorrow
     if not asked and all(finding.severity != "error" for finding in found):
         cache.put(name, _stored(_Checked(sources, found)))
@@ -80,7 +87,7 @@ def check(path: Path, dimensions_of: DimensionsOf | None = None) -> tuple[Diagno
 
 
 def findings(
-    root: Path | Source, folder: Path | None, dimensions_of: DimensionsOf | None = None
+    root: Path | Source, folder: Path | None, dimensions_of: DimensionsOf | None = None, within: Path | None = None
 ) -> tuple[tuple[Diagnostic, ...], tuple[Source, ...]]:
     """The errors and warnings of a file or text, and all files that were read. `folder` is that of the cache."""
     # the front end is loaded only for what the cache does not know
@@ -90,7 +97,7 @@ def findings(
     from compiler.frontend.waivers import idle_waivers, without_waived
     from compiler.lints import lint
 
-    loaded = read_modules(root, folder)
+    loaded = read_modules(root, folder, within)
     sources = tuple(module.source for module in loaded.modules)
     if not loaded.has_root:
         return loaded.mistakes, sources
@@ -102,14 +109,20 @@ def findings(
 
 
 def _elaborated(
-    root: Path | Source, experiment: str | None, overrides: Overrides, dimensions_of: DimensionsOf | None
+    root: Path | Source,
+    experiment: str | None,
+    overrides: Overrides,
+    dimensions_of: DimensionsOf | None,
+    within: Path | None,
 ) -> Program:
     # the front end is loaded only for what the cache does not know
     from compiler.frontend.elaborate import elaborate
     from compiler.frontend.library import library_scope
     from compiler.frontend.modules import load_modules
 
-    return elaborate(load_modules(root, default_folder()), library_scope(), experiment, overrides, dimensions_of)
+    return elaborate(
+        load_modules(root, default_folder(), within), library_scope(), experiment, overrides, dimensions_of
+    )
 
 
 def _outline(known: Program, experiment: str | None, overrides: Overrides) -> Outline:
@@ -141,6 +154,10 @@ def _fits_data(program: Program, dimensions_of: DimensionsOf | None) -> bool:
     source, cuts = (None, Cuts()) if plan is None else (plan.data, Cuts(plan.validation, plan.test, plan.seed))
     targets = tuple(spec.name for spec in program.inputs if spec.is_target)
     return dimensions_of(DataQuestion(tuple(dimensions), program.inputs, source, cuts, targets)) == dimensions
+
+
+def _given(within: Path | None) -> tuple[str, ...]:
+    return () if within is None else (str(within.resolve()),)
 
 
 def _entry_name(kind: str, root: Path | Source, *choices: object) -> str:

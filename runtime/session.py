@@ -49,6 +49,7 @@ class Request:
     init_from: StartWeights | None
     options: Options
     command_line: Sequence[str] = ()
+    within: Path | None = None  # where imported files lie; None for the folder of `file`
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,8 @@ def begun(request: Request) -> Session:
     """A new training with its run directory. The directory is made last, when everything else has succeeded."""
     program, request = _program(request)
     session, data = _prepared(program, request)
-    directory = create_run(program.name, request.out, program.sources)
+    *imported, main = program.sources
+    directory = create_run(program.name, request.out, (main, *imported))
     choices = Choices(
         request.experiment,
         request.overrides,
@@ -136,7 +138,9 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
 
 def _program(request: Request) -> tuple[Program, Request]:
     """The program, and the request with the precision that it asks for."""
-    program = driver.load(request.file, request.experiment, request.overrides, dimensions_of(request.data))
+    program = driver.load(
+        request.file, request.experiment, request.overrides, dimensions_of(request.data), request.within
+    )
     program = with_data(program, None if request.data is None else str(request.data))
     return program, replace(request, options=options_of(program, request.options))
 

@@ -86,7 +86,9 @@ def _dimensions(choices: Mapping[str, JsonValue]) -> dict[str, int]:
 
 def program_of(run: RunDirectory, choices: Choices, more: Overrides = ()) -> Program:
     """The program of a run, from its own copy of the text; data lies where it lay when the run began."""
-    program = driver.load(run.program, choices.experiment, choices.overrides + more, lambda _: choices.dimensions)
+    program = driver.load(
+        run.program, choices.experiment, choices.overrides + more, lambda _: choices.dimensions, run.path / "source"
+    )
     return with_data(located_in(program, Path(choices.folder)), choices.data)
 
 

@@ -111,7 +111,9 @@ class _Experiment:
             plan = replace(plan, phases=tuple(self._phase(epoch) for epoch in self.freezing.borders))
         for mistake in self.session.settings.unknown():
             report.add(mistake)
-        if report.has_errors or plan is None:
+        # In a file whose imports cannot be read, a name that means nothing is no mistake, and yet leaves a hole.
+        given = {output.name for output in training.builder.outputs}
+        if report.has_errors or plan is None or not given.issuperset(("loss", *plan.metrics)):
             return None
         name = self.train.name or self.model.name
         model = self.model.name

@@ -12,14 +12,14 @@ from compiler.record import record
 from compiler.rendering import did_you_mean
 
 
-def load_modules(root: Path | Source, cache_folder: Path | None, allow_outside: bool = False) -> tuple[Module, ...]:
+def load_modules(root: Path | Source, cache_folder: Path | None, within: Path | None = None) -> tuple[Module, ...]:
     """A file with all that it imports, directly or not: each file once, imported ones before those that import them.
 
-    root: a path, or a text, whose imports are relative to the folder of its name. `allow_outside` permits imports
-    from outside the root's folder. Raises `SourceError` with the mistakes of all files, and `UsageError` if the root
-    cannot be read.
+    root: a path, or a text, whose imports are relative to the folder of its name. All that is imported lies in the
+    folder `within`, by default that of the root. Raises `SourceError` with the mistakes of all files, and `UsageError`
+    if the root cannot be read.
     """
-    loaded = read_modules(root, cache_folder, allow_outside)
+    loaded = read_modules(root, cache_folder, within)
     if loaded.mistakes:
         raise SourceError(loaded.mistakes)
     return loaded.modules
@@ -39,9 +39,9 @@ class Loaded:
     has_root: bool
 
 
-def read_modules(root: Path | Source, cache_folder: Path | None, allow_outside: bool = False) -> Loaded:
+def read_modules(root: Path | Source, cache_folder: Path | None, within: Path | None = None) -> Loaded:
     """As `load_modules`, with the mistakes of files beside those that are sound. Raises `UsageError`."""
-    return _Loader(ParseCache(cache_folder), allow_outside).load(root)
+    return _Loader(ParseCache(cache_folder), within).load(root)
 
 
 def read_source(path: Path) -> Source:
@@ -78,12 +78,12 @@ def _neighbours(path: Path) -> list[str]:
 class _Loader:
     """Loads one root. `chain` is the way of imports to the file that is being read."""
 
-    def __init__(self, cache: ParseCache, allow_outside: bool) -> None:
+    def __init__(self, cache: ParseCache, within: Path | None) -> None:
         self.cache = cache
-        self.allow_outside = allow_outside
         self.modules: dict[Path, Module | None] = {}
         self.mistakes: list[Diagnostic] = []
         self.incomplete: set[str] = set()
+        self.within = within
         self.folder = Path()
 
     def load(self, root: Path | Source) -> Loaded:
@@ -92,7 +92,7 @@ class _Loader:
         except SourceError as error:
             return Loaded((), error.diagnostics, frozenset(), False)
         path = Path(source.name).resolve()
-        self.folder = path.parent
+        self.folder = path.parent if self.within is None else self.within.resolve()
         self._load(path, source, ())
         modules = tuple(module for module in self.modules.values() if module is not None)
         return Loaded(modules, tuple(self.mistakes), frozenset(self.incomplete), self.modules[path] is not None)
@@ -116,9 +116,12 @@ class _Loader:
         written = Path(declaration.path)
         path = (importer.parent / written).resolve()
         here = (*chain, (importer, span))
-        if written.is_absolute() or not (self.allow_outside or path.is_relative_to(self.folder)):
+        if written.is_absolute() or not path.is_relative_to(self.folder):
             message = f'`import "{declaration.path}"` leaves the project folder'
-            fix = hint(f"copy the file into {_shown(self.folder)} or below, and give its path relative to this file")
+            fix = hint(
+                f"copy the file into {_shown(self.folder)} or below, and give its path relative to this file; or trust "
+                "it: --allow-imports-outside"
+            )
             self.mistakes.append(Diagnostic("E0123", message, span, (fix,)))
             return False
         if any(path == earlier for earlier, _ in here):

@@ -72,6 +72,17 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
     )
 
 
+def add_imports(parser: Parser) -> None:
+    parser.add_argument(
+        "--allow-imports-outside", action="store_true", help="imports may leave the folder of the model file"
+    )
+
+
+def folder_of_imports(arguments: Namespace) -> Path | None:
+    """Where all imported files lie; None for the folder of the model file."""
+    return Path("/") if arguments.allow_imports_outside else None
+
+
 def add_json(parser: Parser, help: str = "print JSON") -> None:
     parser.add_argument("--json", action="store_true", help=help)
 

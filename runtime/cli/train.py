@@ -10,7 +10,16 @@ from pathlib import Path
 from compiler import driver
 from compiler.diagnostics import SourceError, UsageError
 from compiler.driver import StartWeights
-from runtime.cli.common import Overrides, add_compilation, add_json, add_settings, compile_options, model_file
+from runtime.cli.common import (
+    Overrides,
+    add_compilation,
+    add_imports,
+    add_json,
+    add_settings,
+    compile_options,
+    folder_of_imports,
+    model_file,
+)
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.jobs import start_of
@@ -62,6 +71,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="check, load and compile; train and write nothing")
     parser.add_argument("--log", choices=LOGS, metavar="KIND", help="also log to the run's folder: tensorboard")
     add_settings(parser)
+    add_imports(parser)
     add_compilation(parser)
     add_json(parser, "print one JSON object a line: start, each epoch, end")
 
@@ -117,6 +127,7 @@ def _session(arguments: Namespace) -> Session:
         init_from=_start_weights(arguments),
         options=options,
         command_line=sys.argv,
+        within=folder_of_imports(arguments),
     )
     return prepared(request) if arguments.dry_run else begun(request)
 

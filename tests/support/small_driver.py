@@ -55,8 +55,9 @@ def load(
     experiment: str | None = None,
     overrides: tuple[tuple[str, str], ...] = (),
     dimensions_of: object = None,
+    within: Path | None = None,
 ) -> Program:
-    del dimensions_of
+    del dimensions_of, within
     return load_text(Path(path).read_text(encoding="utf-8"), str(path), experiment, overrides)
 
 
