@@ -69,12 +69,14 @@ class CustomGradient(Op):
         return ys
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        results = node.operands[self.inputs :]
         if all(cotangent is None for cotangent in cotangents):
             return (None,) * len(node.operands)
-        known = [filled(builder, 0, y.type) if dy is None else dy for y, dy in zip(results, cotangents, strict=True)]
-        slopes = builder.inline(self.rule, (*node.operands, *known), lambda origin: origin.towards(Direction.BACKWARD))
-        return (*(slopes.get(f"d{i}") for i in range(self.inputs)), *(None for _ in results))
+        ys = node.results
+        known = [filled(builder, 0, y.type) if dy is None else dy for y, dy in zip(ys, cotangents, strict=True)]
+        # The results, not the operands that they equal: a further derivative goes from them to x by this rule again.
+        arguments = (*node.operands[: self.inputs], *ys, *known)
+        slopes = builder.inline(self.rule, arguments, lambda origin: origin.towards(Direction.BACKWARD))
+        return (*(slopes.get(f"d{i}") for i in range(self.inputs)), *(None for _ in ys))
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return tuple(operands[self.inputs :])

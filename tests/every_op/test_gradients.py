@@ -16,7 +16,7 @@ from compiler.graph.op import Op, Sample
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.ops import OPS
 from compiler.ops.control import CustomGradient, StopGradient
-from compiler.ops.elementwise import Abs, Divide, Log, Maximum, Minimum, Multiply, Power, Sigmoid, Sqrt, Term, Where
+from compiler.ops.elementwise import Abs, Divide, Exp, Log, Maximum, Minimum, Multiply, Power, Sigmoid, Sqrt, Term, Where
 from compiler.ops.reduction import Max, Min, Sum
 from compiler.ops.sources import Constant
 from compiler.types import DType, TensorType, at_batch
@@ -179,6 +179,24 @@ def _closed(graph: Graph) -> Graph:
     results = builder.inline(graph, [x, builder.emit(Constant(1.0, DType.F64))])
     builder.output("d x", Role.OUTPUT, results["d x"])
     return builder.build()
+
+
+def test_a_gradient_that_uses_the_result_has_a_gradient() -> None:
+    """exp with the clause y * dy, whose body lets no cotangent through: each derivative is exp again."""
+    type_ = TensorType(DType.F64)
+    rule = GraphBuilder("own")
+    rule.input("x", Role.DATA, type_)
+    y, dy = rule.input("y", Role.DATA, type_), rule.input("dy", Role.DATA, type_)
+    rule.output("d0", Role.OUTPUT, rule.emit(Multiply(), y, dy))
+    builder = GraphBuilder("exp")
+    x = builder.input("x", Role.DATA, type_)
+    body = builder.emit(Exp(), builder.emit(StopGradient(), x))
+    builder.output("y", Role.OUTPUT, builder.emit(CustomGradient(rule.build(), 1), x, body))
+    graph, name = builder.build(), "y"
+    for _ in range(3):
+        (found,) = gradients(graph, name, ["x"], {"x": np.array(0.7)}, np.array(1.0))
+        assert found == pytest.approx(math.exp(0.7))
+        graph, name = _closed(gradient_graph(graph, name, ["x"])), "d x"
 
 
 def test_log_of_a_quotient_at_extremes() -> None:
