@@ -16,7 +16,20 @@ from compiler.graph.op import Op, Sample
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.ops import OPS
 from compiler.ops.control import CustomGradient, StopGradient
-from compiler.ops.elementwise import Abs, Divide, Exp, Log, Maximum, Minimum, Multiply, Power, Sigmoid, Sqrt, Term, Where
+from compiler.ops.elementwise import (
+    Abs,
+    Divide,
+    Exp,
+    Log,
+    Maximum,
+    Minimum,
+    Multiply,
+    Power,
+    Sigmoid,
+    Sqrt,
+    Term,
+    Where,
+)
 from compiler.ops.reduction import Max, Min, Sum
 from compiler.ops.sources import Constant
 from compiler.types import DType, TensorType, at_batch
