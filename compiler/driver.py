@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import executables, programs
-from compiler.diagnosis.reports import GradientReport, LayerCheck, NonfiniteReport, TestResult
+from compiler.diagnosis.reports import GradientReport, LayerCheck, LossBounds, NonfiniteReport, TestResult
 from compiler.diagnostics import Diagnostic, Source
 from compiler.executables import allocate, initialise, program_executable, training_executable
 from compiler.frontend.program import (
@@ -57,6 +57,7 @@ __all__ = [
     "GradientReport",
     "InputSpec",
     "LayerCheck",
+    "LossBounds",
     "NonfiniteReport",
     "Options",
     "ParameterSpec",
@@ -97,6 +98,7 @@ __all__ = [
     "inspected_step",
     "load",
     "load_text",
+    "loss_bounds",
     "plan",
     "render",
     "run_tests",
@@ -297,6 +299,20 @@ def inspected_step(program: Program, phase: int, options: Options, paths: Sequen
     from compiler.diagnosis.inspected_step import inspected_step  # the whole compiler
 
     return inspected_step(program, phase, options, paths)
+
+
+def loss_bounds(
+    program: Program,
+    data: Mapping[str, Array],
+    tensors: Tensors,
+    settings: Mapping[str, float],
+    batch: int,
+    seed: int,
+) -> LossBounds | None:
+    """The loss of outputs that know nothing, and its floor, over `batch` rows of each input and target."""
+    from compiler.diagnosis.loss_bounds import loss_bounds  # the whole compiler, and every op of the reference
+
+    return loss_bounds(programs.complete(program), data, tensors, settings, batch, seed)
 
 
 def run_tests(path: Path, chosen: Callable[[str], bool], seed: int, options: Options) -> tuple[TestResult, ...]:

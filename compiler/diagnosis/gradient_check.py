@@ -29,10 +29,10 @@ from compiler.frontend.waivers import without_waived
 from compiler.graph.ir import Graph, Node, Role
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.graph_passes.eliminate_dead import eliminate_dead
-from compiler.graph_passes.simplify import simplify
 from compiler.interface import Array
 from compiler.ops.control import CustomGradient
 from compiler.ops.rules import numpy_dtype
+from compiler.pipeline import prepare_for_gradients
 from compiler.targets.reference.evaluate import evaluate
 from compiler.types import DType
 
@@ -69,7 +69,7 @@ class _Check:
     ) -> None:
         self._random = np.random.default_rng(seed)
         self._batch, self._full = batch, full
-        graph = to_dtype(simplify(_forward(program)), DType.F64)
+        graph = to_dtype(prepare_for_gradients(_forward(program)), DType.F64)
         point = self._point(program, graph, data, settings, seed)
         values = every_value(graph, point, batch)
         self._graph, stopped = without_stops(graph)

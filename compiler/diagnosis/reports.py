@@ -85,3 +85,11 @@ class NonfiniteReport:
             first, *rest = self.cause.lines()
             lines += [f"the first cause: {first}", *rest]
         return "\n".join(lines)
+
+
+@record
+class LossBounds:
+    """A loss where the outputs know nothing, and the least that any outputs reach; both without penalties."""
+
+    guess: float
+    floor: float

@@ -13,9 +13,9 @@ from compiler.frontend import test_blocks
 from compiler.frontend.claims import GradientsAgree, Holds, IsCausal, Side, TestProgram
 from compiler.graph.ir import Graph, Value
 from compiler.graph_passes.convert_dtype import to_dtype
-from compiler.graph_passes.simplify import simplify
 from compiler.interface import Array
 from compiler.ops.rules import numpy_dtype
+from compiler.pipeline import prepare_for_gradients
 from compiler.targets.reference.evaluate import evaluate
 from compiler.types import DType
 
@@ -94,7 +94,7 @@ class _Run:
 
     def _in_f64(self) -> tuple[Graph, dict[int, Array]]:
         if self._exact is None:
-            graph = to_dtype(simplify(self._test.graph), DType.F64)
+            graph = to_dtype(prepare_for_gradients(self._test.graph), DType.F64)
             self._exact = graph, every_value(graph, self._inputs(graph), 1)
         return self._exact
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from compiler import driver
@@ -19,6 +19,7 @@ from runtime.cli.common import (
     compile_options,
     folder_of_imports,
     model_file,
+    print_json,
 )
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, whole_number
@@ -26,6 +27,7 @@ from runtime.jobs import start_of
 from runtime.reporting.events import Observer, TrainingEnded, told
 from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of_terminal
 from runtime.reporting.training_json import event_as_json, print_event
+from runtime.reporting.units import measure
 from runtime.run_directory import RESULT
 from runtime.session import Request, Session, begun, prepared, resumed
 from runtime.training import ON_NAN, run_training
@@ -68,6 +70,12 @@ def configure(parser: Parser) -> None:
         metavar="WHAT",
         help="where values are not finite: stop, skip the step, or report it and go on (default: stop)",
     )
+    parser.add_argument(
+        "--overfit",
+        type=whole_number(1),
+        metavar="N",
+        help="train on N rows alone and say whether the loss reached its floor; write nothing",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check, load and compile; train and write nothing")
     parser.add_argument("--log", choices=LOGS, metavar="KIND", help="also log to the run's folder: tensorboard")
     add_settings(parser)
@@ -80,6 +88,8 @@ def run(arguments: Namespace) -> int:
     session = _session(arguments)
     session = replace(session, job=replace(session.job, on_nan=arguments.on_nan))
     try:
+        if arguments.overfit is not None:
+            return _overfit(session, arguments)
         return _run(session, arguments)
     finally:
         if session.directory is not None:
@@ -99,6 +109,23 @@ def _run(session: Session, arguments: Namespace) -> int:
 
             observers.append(opened.enter_context(closing(TensorBoardLog(session.directory.path / "tensorboard"))))
         return _train(session, told(observers), arguments.dry_run)
+
+
+def _overfit(session: Session, arguments: Namespace) -> int:
+    from runtime.overfit import overfit  # the whole compiler, which a training does without
+
+    found = overfit(session, arguments.overfit, compile_options(arguments, session.job.length.batch))
+    if arguments.json:
+        print_json({**asdict(found), "reached": found.is_reached})
+    else:
+        say(f"before training: loss {measure(found.first)}")
+        if found.guess is not None and found.floor is not None:
+            say(f"of guessing: {measure(found.guess)}; the floor: {measure(found.floor)}")
+        say(f"after {found.steps} steps on {found.rows} rows: loss {measure(found.last)}")
+    if found.remark is not None:
+        say_labelled("note", found.remark)
+    say("the loss reached its floor" if found.is_reached else "the loss did not reach its floor")
+    return 0 if found.is_reached else 1
 
 
 def _reporter(arguments: Namespace, opened: ExitStack) -> Observer:
@@ -129,7 +156,7 @@ def _session(arguments: Namespace) -> Session:
         command_line=sys.argv,
         within=folder_of_imports(arguments),
     )
-    return prepared(request) if arguments.dry_run else begun(request)
+    return prepared(request) if arguments.dry_run or arguments.overfit is not None else begun(request)
 
 
 def _train(session: Session, observer: Observer, dry_run: bool) -> int:
@@ -168,7 +195,7 @@ def _start_weights(arguments: Namespace) -> StartWeights | None:
 
 
 def _refuse_with_resume(arguments: Namespace) -> None:
-    for option in ("data", "out", "init_from", "rename", "fresh", "experiment", "dry_run"):
+    for option in ("data", "out", "init_from", "rename", "fresh", "experiment", "dry_run", "overfit"):
         if getattr(arguments, option):
             name = "--" + option.replace("_", "-")
             raise UsageError(f"{name} does not go with --resume", "a resumed training keeps its model, data and folder")
