@@ -20,6 +20,7 @@ from repository import ROOT
 from compiler import driver, programs
 from compiler.driver import Options, Program
 from compiler.programs import Outline, complete
+from runtime.data.dimensions import dimensions_if_there
 
 NEEDED = {
     "compiler.frontend": {"compiler.frontend", "compiler.frontend.arithmetic", "compiler.frontend.program"},
@@ -138,7 +139,7 @@ def test_what_is_loaded_again_is_an_outline_with_all_but_the_nodes(model: Path) 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.dl")), ids=lambda path: path.parent.name)
 def test_every_example_has_an_outline(path: Path, cache: Path) -> None:
     (experiment, *_) = re.findall(r"^train (\w+)", path.read_text(), re.MULTILINE)
-    first, again = (driver.load(path, experiment) for _ in range(2))
+    first, again = (driver.load(path, experiment, (), dimensions_if_there) for _ in range(2))
     assert isinstance(again, Outline)
     assert again.settings == first.settings
     assert complete(again).training == first.training
