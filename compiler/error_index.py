@@ -32,8 +32,8 @@ SECTIONS: tuple[tuple[str, str], ...] = (
     ("E07", "Data"),
     ("E08", "Runs and checkpoints"),
     ("E09", "Features that are not compiled yet"),
-    ("W01", "Lints"),
     ("E10", "Tests"),
+    ("W01", "Lints"),
     ("W10", "Derivatives"),
 )
 
@@ -225,18 +225,8 @@ _SYNTAX: tuple[ErrorEntry, ...] = (
     ),
 )
 
-ERRORS: tuple[ErrorEntry, ...] = (
-    *_SYNTAX,
-    *NAMES,
-    *SETTINGS,
-    *SHAPES,
-    *LAYERS,
-    *TRAINING,
-    *GENERATION,
-    *MISSING,
-    *LINTS,
-    *TESTS,
-)
+_ENTRIES = (*_SYNTAX, *NAMES, *SETTINGS, *SHAPES, *LAYERS, *TRAINING, *GENERATION, *MISSING, *TESTS, *LINTS)
+ERRORS: tuple[ErrorEntry, ...] = tuple(sorted(_ENTRIES, key=lambda entry: entry.code))
 
 
 def explain(code: str) -> str:
