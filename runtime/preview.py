@@ -32,16 +32,20 @@ class Preview:
     notes: tuple[str, ...]
 
 
-def preview(program: Program, path: Path | None, epoch: int, sample: int, options: Options) -> Preview:
-    """The sample with number `sample` (from 0) in epoch `epoch` (from 1). Raises UsageError where training has none."""
+def preview(program: Program, path: Path | None, epoch: int, sample: int | None, options: Options) -> Preview:
+    """The sample with number `sample` (from 0; by default the first) in epoch `epoch` (from 1).
+
+    Raises UsageError where training has none.
+    """
     plan = training_of(program)
     data = load_data(program, path)
     part = in_precision(data.train, options.dtype)
     batch = min(plan.batch or len(part.rows), len(part.rows))
     order = rows_of_epoch(part, plan.seed, epoch - 1, batch)
+    sample = int(order.min()) if sample is None else sample
     found = np.flatnonzero(order == sample)
     if len(found) == 0:
-        raise UsageError(f"training has no sample {sample}", _where(data, sample))
+        raise UsageError(f"epoch {epoch} of training has no sample {sample}", _where(data, sample, order))
     place = int(found[0])
     # The whole batch: what is mixed in comes from those beside it.
     rows = order[place // batch * batch :][:batch]
@@ -61,9 +65,12 @@ def preview(program: Program, path: Path | None, epoch: int, sample: int, option
     return Preview(epoch, sample, {**values, **changed}, tuple(changed), data.preparation, data.notes)
 
 
-def _where(data: LoadedData, sample: int) -> str:
+def _where(data: LoadedData, sample: int, order: Array) -> str:
     for name, part in (("validation", data.validation), ("test", data.test)):
         if part is not None and part.arrays is data.train.arrays and sample in part.rows:
             return f"it belongs to the {name} part; take another, such as {data.train.rows[0]}"
     rows = len(next(iter(data.train.arrays.values())))
+    if sample < rows:
+        nearest = order[np.abs(order - sample).argmin()]
+        return f"the windows of an epoch stand side by side; the nearest is {nearest}"
     return f"the data has {rows} samples, from 0 to {rows - 1}"

@@ -12,7 +12,7 @@ from compiler.driver import Array, InputSpec, Program
 from runtime.data.dataset import Reading
 from runtime.data.preparation import Preparation
 from runtime.data.specs import dtype_of, row_shape
-from runtime.data.text.tokenizer import END, SPECIAL, START, UNKNOWN, Tokenizer
+from runtime.data.text.tokenizer import END, START, UNKNOWN, Tokenizer
 from runtime.decoding import generation_of
 
 
@@ -31,6 +31,8 @@ class Wording:
         tokens = () if begin is None else self._tokens(begin, "the prompt")
         found = tokens if tokens[:1] == marked else (*marked, *tokens)
         if not found:
+            if text is not None:
+                raise UsageError("the prompt is empty", "give at least one token, or leave out --prompt")
             raise UsageError(
                 "nothing says how a sequence begins", "give --prompt or --prompt-ids, or `start` in `generate`"
             )
@@ -64,7 +66,10 @@ class Wording:
             spec = specs.get(name)
             if spec is None:
                 names = ", ".join(s.name for s in specs.values() if s.mask_of is None)
-                raise UsageError(f"there is no input `{name}` to give", f"there is {names}" if names else "")
+                raise UsageError(
+                    f"there is no input `{name}` to give",
+                    f"there is {names}" if names else f"`{self._generation.feed}` is the only one: --prompt",
+                )
             row = self._row(spec, text)
             mask = next((s for s in specs.values() if s.mask_of == name), None)
             shape = row_shape(spec)
@@ -101,7 +106,7 @@ class Wording:
         tokens = tuple(map(int, self._tokenizer.encode([value])[0]))
         if UNKNOWN in tokens:
             raise UsageError(
-                f"{what} has what the vocabulary of {len(self._tokenizer) - len(SPECIAL)} tokens lacks",
-                f"it is read as `{self.text(tokens)}`",
+                f"{what} has what the vocabulary of {len(self._tokenizer)} tokens lacks",
+                f"leave out what is read as `<unknown>`: `{self.text(tokens)}`",
             )
         return tokens

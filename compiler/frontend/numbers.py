@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from typing import NoReturn
 
 from compiler.diagnostics import hint
 from compiler.frontend.arithmetic import ARITHMETIC, FUNCTIONS, Number
 from compiler.frontend.machine import Machine
-from compiler.frontend.values import BatchValue, RunTimeNumber, TensorValue, Value, describe, is_number
+from compiler.frontend.values import (
+    BatchValue,
+    BuiltinValue,
+    FormValue,
+    Instance,
+    RunTimeNumber,
+    TensorValue,
+    Value,
+    describe,
+    is_number,
+)
 
 MAXIMUM_INTEGER = 2**63 - 1
 MAXIMUM_ITEMS = 100_000
@@ -30,6 +41,14 @@ def negate(machine: Machine, value: Value) -> Value:
     machine.fail("E0312", f"`-` needs a number or a tensor, not {describe(value)}")
 
 
+def refuse_operand(machine: Machine, symbol: str, value: Value) -> NoReturn:
+    """`value` is no operand of `symbol`."""
+    is_stage = isinstance(value, FormValue | BuiltinValue | Instance)
+    advice = hint(f"`|>` binds loosest: write `(x |> f) {symbol} y`, or apply it: `f(x)`")
+    message = f"`{symbol}` needs numbers or tensors, not {describe(value)}"
+    machine.fail("E0312", message, *((advice,) if is_stage else ()))
+
+
 def calculate(machine: Machine, symbol: str, left: Value, right: Value) -> Value:
     """`left symbol right` where neither is a tensor."""
     if symbol in ("==", "!="):
@@ -40,7 +59,7 @@ def calculate(machine: Machine, symbol: str, left: Value, right: Value) -> Value
         return _joined(machine, left, right)
     if not is_number(left) or not is_number(right):
         wrong = left if not is_number(left) else right
-        machine.fail("E0312", f"`{symbol}` needs numbers or tensors, not {describe(wrong)}")
+        refuse_operand(machine, symbol, wrong)
     if symbol in _COMPARISONS:
         return _COMPARISONS[symbol](decided(machine, left), decided(machine, right))
     if isinstance(left, RunTimeNumber) or isinstance(right, RunTimeNumber):

@@ -125,7 +125,8 @@ def _split_extents(
             )
         rest = _quotient(extent, known)
         if rest is None or (not unknown and rest != 1):
-            machine.fail("E0412", f'the axis {whole} cannot be split as "{pattern}" with {known} in its group says')
+            parts = " × ".join(f"`{name}` = {sizes[name]}" for name in group if name in sizes)
+            machine.fail("E0412", f'the axis {whole} cannot be split as "{pattern}" says, with {parts}')
         for name in group:
             extents[name] = sizes.get(name, rest)
             axes[name] = axis if len(group) == 1 else Axis(origin=machine.here)

@@ -131,7 +131,7 @@ def _assign(machine: Machine, targets: Sequence[syntax.Name], expression: syntax
     if len(targets) == 1:
         _bind(machine, targets[0], value, expression.span)
         return
-    items = unpacked(value, len(targets), expression.span)
+    items = unpacked(value, len(targets), expression.span, isinstance(expression, syntax.Scan))
     for target, item in zip(targets, items, strict=True):
         _bind(machine, target, item, expression.span)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from compiler.diagnostics import hint
 from compiler.frontend.machine import Machine
-from compiler.frontend.numbers import calculate
+from compiler.frontend.numbers import calculate, refuse_operand
 from compiler.frontend.shapes import UNNAMED, broadcast, shown
 from compiler.frontend.values import BatchValue, RunTimeNumber, TensorValue, Value, describe
 from compiler.graph import ir
@@ -239,7 +239,7 @@ def binary(machine: Machine, symbol: str, left: Value, right: Value) -> TensorVa
     """`left symbol right` where at least one is a tensor."""
     for value in (left, right):
         if not is_operand(value):
-            machine.fail("E0312", f"`{symbol}` needs numbers or tensors, not {describe(value)}")
+            refuse_operand(machine, symbol, value)
     dtype = common_type(left, right)
     if symbol in COMPARISONS:
         op, is_swapped = COMPARISONS[symbol]

@@ -9,8 +9,8 @@ from compiler.frontend.failures import failure
 from compiler.frontend.values import POISON, Poison, TensorValue, TupleValue, Value, describe
 
 
-def unpacked(value: Value, count: int, span: Span) -> Sequence[Value]:
-    """The items of a tuple or list for that many names."""
+def unpacked(value: Value, count: int, span: Span, of_scan: bool = False) -> Sequence[Value]:
+    """The items of a tuple or list for that many names. `of_scan`: the value is what a `scan` gives."""
     items: Sequence[Value]
     match value:
         case TupleValue(items):
@@ -21,12 +21,14 @@ def unpacked(value: Value, count: int, span: Span) -> Sequence[Value]:
             return (POISON,) * count
         case _:
             raise failure(
-                "E0309", f"{count} names are given, but the value is {describe(value)}", span, *_split_hint(value)
+                "E0309", f"{count} names are given, but the value is {describe(value)}", span, *_hint(value, of_scan)
             )
     if len(items) != count:
-        raise failure("E0309", f"{count} names are given for {len(items)} values", span)
+        raise failure("E0309", f"{count} names are given for {len(items)} values", span, *_hint(value, of_scan))
     return items
 
 
-def _split_hint(value: Value) -> tuple[Note, ...]:
+def _hint(value: Value, of_scan: bool) -> tuple[Note, ...]:
+    if of_scan:
+        return (hint("a `scan` gives a stack for each value that it emits, then its last carries"),)
     return (hint("`split(x, n)` cuts a tensor into parts"),) if isinstance(value, TensorValue) else ()

@@ -6,6 +6,7 @@ every training with the same seed.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def configure(parser: Parser) -> None:
     add_program(parser)
     parser.add_argument("--data", metavar="PATH", help="this data instead of what the file names")
     parser.add_argument("--epoch", type=whole_number(1), default=1, metavar="N", help="which epoch (default: 1)")
-    parser.add_argument("--sample", type=whole_number(0), default=0, metavar="N", help="which sample (default: 0)")
+    parser.add_argument("--sample", type=whole_number(0), metavar="N", help="which sample (default: the first)")
     parser.add_argument("--input", metavar="NAME", help="which input to draw, of several images")
     parser.add_argument("-o", "--out", metavar="FILE", help="the png file to draw")
     add_compilation(parser)
@@ -53,7 +54,9 @@ def run(arguments: Namespace) -> int:
         print_json({"epoch": seen.epoch, "sample": seen.sample, "changed": list(seen.changed), "values": values})
     else:
         for name, array in seen.values.items():
-            print(f"{name:12} {_described(array, seen.preparation.vocabulary_of(name))}")
+            tokenizer = seen.preparation.tokenizer_of(name)
+            text = "" if tokenizer is None else f"  {json.dumps(tokenizer.decode(array), ensure_ascii=False)}"
+            print(f"{name:12} {_described(array, seen.preparation.vocabulary_of(name))}{text}")
     return 0
 
 

@@ -35,7 +35,9 @@ def configure(parser: Parser) -> None:
     begin.add_argument("--prompt-ids", type=_tokens, metavar="1,2,3", help="the same as tokens")
     parser.add_argument("--n", type=whole_number(1), default=1, metavar="N", help="how many sequences (default: 1)")
     parser.add_argument("--max", type=whole_number(1), metavar="N", help="the most tokens to add")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="what draws depend on (default: 0)")
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=0, metavar="S", help="what draws depend on (default: 0)"
+    )
     parser.add_argument("--temperature", type=_at_least_0, metavar="T", help="below 1 likelier tokens, above 1 rarer")
     parser.add_argument("--top-k", type=whole_number(1), metavar="K", help="draw among the K likeliest tokens")
     parser.add_argument("--top-p", type=_share, metavar="P", help="draw among the likeliest of probability P in all")

@@ -31,7 +31,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--only", metavar="PATTERN", help="run the tests of these names, and check no derivatives")
     parser.add_argument("--data", metavar="PATH", help="rows for the check (default: of `train`, or made up)")
     parser.add_argument("--batch", type=whole_number(1), default=4, metavar="N", help="how many rows (default: 4)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of parameters and directions (default: 0)")
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=0, metavar="N", help="of parameters and directions (default: 0)"
+    )
     parser.add_argument("--native", action="store_true", help="compute the values of tests by compiled code")
     add_json(parser, "print the findings as JSON")
     parser.set_defaults(threads=None, no_fuse=False, dtype="f32", verify=False, cache_dir=None, target="reference")

@@ -170,15 +170,16 @@ def _train(session: Session, observer: Observer, dry_run: bool) -> int:
     if session.directory is not None:
         session.directory.write_json(RESULT, event_as_json(end))
         session.directory.log(f"training {end.reason} at step {end.step}")
-    _say_how_to_go_on(end)
+    _say_how_to_go_on(end, session.program.generation is not None)
     return INTERRUPTED if end.reason == "interrupted" else 0
 
 
-def _say_how_to_go_on(end: TrainingEnded) -> None:
+def _say_how_to_go_on(end: TrainingEnded, generates: bool) -> None:
     if end.reason == "interrupted":
         say(f"resume: dlc train --resume {end.run}")
     else:
-        say(f"next: dlc eval {end.run}  or  dlc predict {end.run} --input FILE")
+        use = f"dlc generate {end.run}" if generates else f"dlc predict {end.run} --input FILE"
+        say(f"next: dlc eval {end.run}  or  {use}")
 
 
 def _overrides(arguments: Namespace) -> Overrides:

@@ -52,7 +52,10 @@ def _of_text(question: DataQuestion, dataset: Dataset, plan: TextPlan) -> dict[s
         if name in plan.readings and spec.range_name in question.names:
             found.setdefault(str(spec.range_name), len(tokenizers[plan.readings[name].vocabulary]))
         for dimension in (n for n in spec.dimension_names if n in question.names and n not in found):
-            if name not in plan.readings or dataset.windows is not None:
+            if name in plan.readings and dataset.windows is not None:
+                message = f"`text` has windows as long as the model says, and `{dimension}` is no number"
+                raise DataError(message, dataset.path, fix=f"make it a setting: `model …({dimension} = 64)`")
+            if name not in plan.readings:
                 raise _unknown(dataset, spec, f"the data says nothing of `{spec.name}`")
             found[str(dimension)] = min(int(rows.lengths(name).max()), plan.longest or sys.maxsize)
     return found

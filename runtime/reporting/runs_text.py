@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -64,5 +65,7 @@ def _value(value: JsonValue) -> str:
             return measure(value)
         case list() | tuple():
             return f"[{', '.join(map(_value, value))}]"
+        case str():
+            return value if value.isprintable() else json.dumps(value)
         case _:
             return str(value)

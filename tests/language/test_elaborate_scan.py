@@ -11,6 +11,7 @@ from elaboration import codes, function_graph, mistakes, mistakes_of_call, paths
 
 from compiler.graph.ir import Graph
 from compiler.ops.scan import Scan
+from compiler.rendering import render
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(2, 5, 3)).astype(np.float32)
@@ -315,6 +316,31 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
     ),
     "an unknown name in the body": ("scan a in x over time carry s = a0 {\n s = s + q\n emit s\n }", ["E0201"]),
 }
+
+
+HINTS = {
+    "a name too many": ("y, z, q = scan a in x over time carry s = a0 {\n s = a\n emit s\n }", "then its last carries"),
+    "no emit": ("y, z = scan a in x over time carry s = a0 { s = a }", "then its last carries"),
+    "a sum behind a pipe": ("y = a0 |> relu + a0", "write `(x |> f) + y`"),
+    "heads that do not divide": ('y = rearrange(x, "b t (h c) -> b h t c", h = 2)', "says, with `h` = 2"),
+}
+
+
+@pytest.mark.parametrize("case", HINTS)
+def test_what_a_message_advises(case: str) -> None:
+    statement, advice = HINTS[case]
+    text = f"""
+fn f(x: [batch, time, n]) {{
+    a0 = x[:, 0]
+    {statement}
+    return y
+}}
+model M {{
+    input x: f32[batch, 5, 3]
+    output y = f(x)
+}}
+"""
+    assert advice in render(mistakes(text))
 
 
 @pytest.mark.parametrize("case", MISTAKES)

@@ -92,6 +92,10 @@ def test_a_text_ends_with_its_stop(run: Path, capsys: pytest.CaptureFixture[str]
     ("options", "message"),
     [
         (("--prompt", "xyz"), "the prompt has what the vocabulary"),
+        (("--prompt", "xay"), "leave out what is read as `<unknown>`: `<unknown>a<unknown>`"),
+        (("--prompt", ""), "the prompt is empty"),
+        (("--input", "image=1"), "`tokens` is the only one"),
+        (("--seed", "x"), "wants a whole number of at least 0"),
         (("--prompt-ids", "1,99"), "there is no token 99"),
         (("--prompt-ids", "a"), "wants tokens such as 1,2,3"),
         (("--beam", "2", "--top-k", "3"), "--beam draws nothing"),
@@ -115,3 +119,34 @@ def test_a_model_that_says_nothing_of_decoding(tmp_path: Path, capsys: pytest.Ca
     assert main(["train", str(tmp_path / "model.dl"), "--out", place, "--target", "reference"]) == 0
     assert main(["generate", place]) != 0
     assert "nothing says how to decode Letters" in capsys.readouterr().err
+
+
+def test_a_preview_shows_the_text_of_a_window(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(run.parent / "model.dl")
+    assert main(["data", "preview", model, "--target", "reference", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)["sample"]
+    assert main(["data", "preview", model, "--target", "reference"]) == 0
+    shown = json.dumps(("abcdefgh\n" * 40)[first : first + 8])
+    assert shown in capsys.readouterr().out
+    assert main(["data", "preview", model, "--target", "reference", "--sample", str(first + 1)]) == 2
+    assert f"the nearest is {first}" in capsys.readouterr().err
+
+
+def test_windows_need_a_length_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("letters.txt").write_text("abcdefgh\n" * 40)
+    Path("model.dl").write_text(_MODEL.replace(", context = 8", "").replace("context", "time"))
+    assert main(["train", "model.dl", "--out", "run"]) == 1
+    assert "make it a setting: `model …(time = 64)`" in capsys.readouterr().err
+
+
+def test_a_training_and_a_comparison_speak_of_generating(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = run.parent / "other"
+    model = str(run.parent / "model.dl")
+    assert main(["train", model, "--out", str(other), "--target", "reference", "--set", 'generate.start="\\n"']) == 0
+    assert f"or  dlc generate {other}" in capsys.readouterr().err
+    assert main(["runs", "--diff", str(run), str(other)]) == 0
+    row = next(line.split() for line in capsys.readouterr().out.splitlines() if "generate.start" in line)
+    assert row == ["generate.start", "ab", '"\\n"']
