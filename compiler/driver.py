@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import executables, programs
-from compiler.diagnosis.reports import GradientReport, LayerCheck, LossBounds, NonfiniteReport, TestResult
+from compiler.diagnosis.reports import GradientReport, LayerCheck, LossBounds, NonfiniteReport, TestResult, Watched
 from compiler.diagnostics import Diagnostic, Source
 from compiler.executables import allocate, initialise, program_executable, training_executable
 from compiler.frontend.program import (
@@ -36,6 +36,7 @@ from compiler.targets.cpu.cache import CacheInfo, ObjectCache
 
 if TYPE_CHECKING:
     from compiler.diagnosis.inspected_step import InspectedStep
+    from compiler.diagnosis.watched_step import WatchedStep
     from compiler.functions import CompiledFunction
     from compiler.report import PlanReport
 
@@ -71,6 +72,7 @@ __all__ = [
     "TestResult",
     "Training",
     "View",
+    "Watched",
     "allocate",
     "cache_folder",
     "cache_info",
@@ -106,6 +108,7 @@ __all__ = [
     "subjects",
     "to_json",
     "warning_codes",
+    "watched_step",
 ]
 
 
@@ -313,6 +316,13 @@ def loss_bounds(
     from compiler.diagnosis.loss_bounds import loss_bounds  # the whole compiler, and every op of the reference
 
     return loss_bounds(programs.complete(program), data, tensors, settings, batch, seed)
+
+
+def watched_step(program: Program, phase: int, options: Options) -> WatchedStep:
+    """A step that changes nothing and tells of units without effect, of gradients and of updates."""
+    from compiler.diagnosis.watched_step import watched_step  # the whole compiler
+
+    return watched_step(program, phase, options)
 
 
 def run_tests(path: Path, chosen: Callable[[str], bool], seed: int, options: Options) -> tuple[TestResult, ...]:

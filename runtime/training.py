@@ -93,6 +93,7 @@ class Job:
     averages: Mapping[str, str] = field(default_factory=dict[str, str])  # the name of that of each parameter
     on_nan: str = "stop"  # or `skip` the step, or `report` the first one and go on
     explain: Explanation | None = None
+    watch: Callable[[Job, Position], None] | None = None  # is shown the training before each call
     following: Following | None = None
 
 
@@ -185,6 +186,8 @@ class _Training:
         in_epoch = position.step % job.length.steps_per_epoch
         steps = min(self._pace.steps, job.length.steps_per_epoch - in_epoch, self._until - position.step)
         self._snapshot.keep_up(position)
+        if job.watch is not None:
+            job.watch(job, position)
         begin = time.perf_counter()
         results = self._run(position, steps)
         seconds = time.perf_counter() - begin

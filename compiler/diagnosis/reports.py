@@ -93,3 +93,15 @@ class LossBounds:
 
     guess: float
     floor: float
+
+
+@record
+class Watched:
+    """One number that is watched. `kind`: `dead` or `saturated`, the share of `units` without effect; `gradient`,
+    `update` and `weight`, mean squares over the `units` elements of the parameter `path`."""
+
+    name: str
+    kind: str
+    span: Span | None
+    path: str
+    units: int

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compiler import driver
 from compiler.diagnostics import SourceError, UsageError
@@ -24,6 +26,7 @@ from runtime.cli.common import (
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.jobs import start_of
+from runtime.precision import options_of
 from runtime.reporting.events import Observer, TrainingEnded, told
 from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of_terminal
 from runtime.reporting.training_json import event_as_json, print_event
@@ -31,6 +34,9 @@ from runtime.reporting.units import measure
 from runtime.run_directory import RESULT
 from runtime.session import Request, Session, begun, prepared, resumed
 from runtime.training import ON_NAN, run_training
+
+if TYPE_CHECKING:
+    from runtime.watching import Watcher
 
 EXAMPLES = (
     "dlc train model.dl",
@@ -76,6 +82,11 @@ def configure(parser: Parser) -> None:
         metavar="N",
         help="train on N rows alone and say whether the loss reached its floor; write nothing",
     )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="tell of dead and saturated units, of gradients that vanish or explode, of updates that fit no weight",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check, load and compile; train and write nothing")
     parser.add_argument("--log", choices=LOGS, metavar="KIND", help="also log to the run's folder: tensorboard")
     add_settings(parser)
@@ -86,12 +97,15 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     session = _session(arguments)
-    session = replace(session, job=replace(session.job, on_nan=arguments.on_nan))
+    watcher = _watcher(session, arguments) if arguments.watch else None
+    session = replace(session, job=replace(session.job, on_nan=arguments.on_nan, watch=watcher))
     try:
         if arguments.overfit is not None:
             return _overfit(session, arguments)
         return _run(session, arguments)
     finally:
+        if watcher is not None and watcher.looks:
+            _print_sights(watcher, arguments.json)
         if session.directory is not None:
             session.directory.close()
 
@@ -109,6 +123,23 @@ def _run(session: Session, arguments: Namespace) -> int:
 
             observers.append(opened.enter_context(closing(TensorBoardLog(session.directory.path / "tensorboard"))))
         return _train(session, told(observers), arguments.dry_run)
+
+
+def _watcher(session: Session, arguments: Namespace) -> Watcher:
+    from runtime.watching import Watcher  # the whole compiler, which a training does without
+
+    options = compile_options(arguments, session.job.length.batch)
+    return Watcher(session.program, options_of(session.program, options))
+
+
+def _print_sights(watcher: Watcher, as_json: bool) -> None:
+    if as_json:
+        sights = [asdict(sight) for sight in watcher.sights()]
+        print(json.dumps({"event": "watch", "looks": watcher.looks, "sights": sights}), flush=True)
+        return
+    from runtime.reporting.watch_text import print_sights  # rich is slow to import, and JSON does without
+
+    print_sights(watcher.sights(), watcher.looks)
 
 
 def _overfit(session: Session, arguments: Namespace) -> int:

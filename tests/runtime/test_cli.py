@@ -162,7 +162,7 @@ def findings(monkeypatch: pytest.MonkeyPatch) -> tuple[Diagnostic, ...]:
         Diagnostic("E0301", "shapes differ", Span(source, 1, 1, 1, 6), (hint("use align"),)),
         Diagnostic("W0101", "unused", Span(source, 2, 1, 2, 2), severity="warning"),
     )
-    monkeypatch.setattr(driver, "check", lambda path, dimensions_of: found, raising=False)
+    monkeypatch.setattr(driver, "check", lambda *_: found, raising=False)
     monkeypatch.setattr(driver, "render", lambda error, colour, width: f"rendered: {error}", raising=False)
     return found
 
