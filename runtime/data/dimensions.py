@@ -17,6 +17,7 @@ from runtime.data.reading import is_there, located, read_dataset, source_at
 from runtime.data.specs import InputSpec
 from runtime.data.text.rows import TextRows
 from runtime.data.windows import columns_of_series
+from runtime.suggestions import did_you_mean, quoted
 
 
 def dimensions_of(path: Path | None) -> DimensionsOf:
@@ -58,6 +59,12 @@ def _of_text(question: DataQuestion, dataset: Dataset, plan: TextPlan) -> dict[s
             if name not in plan.readings:
                 raise _unknown(dataset, spec, f"the data says nothing of `{spec.name}`")
             found[str(dimension)] = min(int(rows.lengths(name).max()), plan.longest or sys.maxsize)
+    for spec in question.inputs:
+        if spec.range_name in question.names and spec.range_name not in found:
+            message = f"there is no text `{spec.name}`{did_you_mean(spec.name, plan.readings)}"
+            raise DataError(
+                message, dataset.path, fix=f"it has {quoted(plan.readings)}, which may name inputs and targets"
+            )
     return found
 
 

@@ -231,6 +231,10 @@ def _arrays(
     if preparation.table:
         refuse_missing(preparation, fields, specs)
     texts = TextRows(fields, preparation, notes)
+    masked = {spec.mask_of for spec in specs}
+    for spec in specs:
+        if texts.takes(spec) and not (spec.is_target or spec.mask_of or spec.name in masked):
+            texts.note_filling(spec)
     return {
         spec.name: texts.array(spec) if texts.takes(spec) else array_for(spec, fields, preparation, notes)
         for spec in specs

@@ -55,6 +55,21 @@ def test_lines_become_padded_rows_with_a_mask_and_a_label(tmp_path: Path) -> Non
     assert data.preparation.vocabulary_of("label") == ("0", "1")
 
 
+def test_filling_without_a_mask_is_told(tmp_path: Path) -> None:
+    source = source_of("lines", sentences(tmp_path), label="first")
+    assert load([tokens(), mask(), LABEL], source).notes == ()
+    (note,) = load([tokens(time=4), LABEL], source).notes
+    assert note.startswith("s.txt: 6 of 8 texts of `tokens` are shorter than 4 and are filled up")
+
+
+def test_a_text_that_is_not_there_has_no_vocabulary(tmp_path: Path) -> None:
+    words = replace(tokens("words"), range_name="vocab")
+    question = DataQuestion(("vocab",), (words,), source_of("text", sentences(tmp_path)))
+    with pytest.raises(DataError, match="there is no text `words`") as mistake:
+        dimensions_of(None)(question)
+    assert mistake.value.fix == "it has `tokens`, `next`, which may name inputs and targets"
+
+
 def test_labels_stand_in_many_places(tmp_path: Path) -> None:
     write(tmp_path / "last.txt", "so good\tyes\nso bad\tno\n")
     write(tmp_path / "text.txt", "so good\n\nso bad\n")

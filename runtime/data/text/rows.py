@@ -44,6 +44,16 @@ class TextRows:
             self._notes.append(f"{place}: {cut} of {len(rows)} texts of `{name}` are longer than {longest} and are cut")
         return array
 
+    def note_filling(self, spec: InputSpec) -> None:
+        """Say which texts are filled up, of an input that has no mask."""
+        name = self._preparation.columns[spec.name][0]
+        lengths, longest = self.lengths(name), longest_row(spec)
+        short = int((lengths < longest).sum())
+        if short and name != SYNONYMS:
+            said = f"{short} of {len(lengths)} texts of `{name}` are shorter than {longest}"
+            advice = "filled up with `<pad>`, which counts as text without `padded by` in the model"
+            self._notes.append(f"{self._fields[name].file.name}: {said} and are {advice}")
+
     def lengths(self, name: str) -> Array:
         """How many tokens each text of a field has, with its ends."""
         return np.array([len(numbers) for numbers in self._rows(name)], np.int64)
