@@ -1,5 +1,6 @@
 """The data that the examples ship loads as their programs declare it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,8 @@ def test_example_data(file: str, rows: int | None, specs: list[InputSpec], optio
 def test_the_lines_of_questions() -> None:
     path = _EXAMPLES / "bag_of_words" / "questions.txt"
     label = spec("label", "i32", target=True, low=0, high=5)
-    data = load_training_data(
-        [spec("tokens", "i32", (21,)), label], source_of("lines", path, label="first"), None, None, 0
-    )
+    specs = [spec("tokens", "i32", (21,)), replace(spec("mask", "bool", (21,)), mask_of="tokens"), label]
+    data = load_training_data(specs, source_of("lines", path, label="first"), None, None, 0)
     assert len(data.train.rows) == 1500
     assert data.preparation.vocabulary_of("label") == ("number", "person", "place", "reason", "time")
     assert data.notes == ()
