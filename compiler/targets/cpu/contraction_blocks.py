@@ -31,6 +31,7 @@ from compiler.targets.cpu.tiles import Tiling, ceiling, nominal
 from compiler.types import Extent
 
 DEEPEST = 640  # summed elements of a block
+DEEPEST_SIDE_BY_SIDE = 256  # the same where the rows of one k are neighbours, whose copies take more room
 FEWEST_PANELS = 4
 ZEROS, ROWS = -1, -2  # stretches of scratch, beside those of the kernel's buffers
 LINE = 64  # bytes
@@ -55,7 +56,8 @@ def emit_blocks(k: KernelText, cut: Tiling, batch: int) -> KernelCode:
     contract = k.kernel.contraction
     assert contract is not None
     depth = nominal(contract.k[0].extent, batch)
-    blocks = -(-depth // DEEPEST)
+    deepest = DEEPEST_SIDE_BY_SIDE if contract.lhs_m_stride == 1 else DEEPEST
+    blocks = -(-depth // deepest)
     deep = -(-depth // (blocks * LANES)) * LANES
     rows = _rows_of_block(contract, cut, k.machine, batch, deep)
     return _Blocks(k, contract, cut, contract.k[0].extent, deep, rows).emit()
@@ -289,9 +291,9 @@ class _Blocks:
         type_ = REGISTER[contract.dtype]
         offset = text.add(text.mul(column, contract.rhs_n_stride), text.mul(here.start, axis.rhs_stride))
         panel = text.pointer(k.bases[contract.rhs], text.add(offset, contract.rhs_offset), type_)
-        place, rank = text.mul(here.panel, self.panel), number
+        place, rank = text.mul("%begin", self.panel), number  # a thread has but one that it does not keep
         if self.keeps_panels:
-            place = text.add(place, text.mul(here.start, width))
+            place = text.add(text.mul(here.panel, self.panel), text.mul(here.start, width))
             rank = text.let(f"add i64 {number}, {here.first}")
         packed = text.pointer(here.shared, place, type_)
         is_first = text.let(f"icmp eq i64 {rank}, 0")

@@ -11,9 +11,7 @@ from compiler.targets.cpu.tiles import TileShape
 from compiler.types import DType
 
 DEEPEST_UNROLL = 4
-FEW_ROWS = 4  # up to here the right operand streams through once; it, and large packed panels, are asked for AHEAD
-FAR = 16  # the same for a right operand that is copied, which comes from further away
-NEAR = 4  # the same for the left operand where a step of k leads far away
+FEW_ROWS = 4  # up to here the right operand streams through once, and is asked for AHEAD as copied and large ones are
 
 
 @record
@@ -152,15 +150,14 @@ def _rank_one(
         place = text.pointer(right, str(turn * axis.rhs_stride + part * LANES), type_)
         columns.append(text.let(f"load {vector}, ptr {place}, align {size}"))
         if tile.is_packed or shape.rows <= FEW_ROWS or copy:
-            ahead = FAR if copy else AHEAD
-            later = text.pointer(right, str((turn + ahead) * axis.rhs_stride + part * LANES), type_)
+            later = text.pointer(right, str((turn + AHEAD) * axis.rhs_stride + part * LANES), type_)
             text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
         if copy:
             there = text.pointer(copy, str(turn * axis.copy_stride + part * LANES), type_)
             text.line(f"store {vector} {columns[-1]}, ptr {there}, align 64")
     if tile.places == tuple(range(shape.rows)) and axis.lhs_stride > 2 * LANES:
         for column in (0, shape.rows - 1):
-            later = text.pointer(left, str(column + (turn + NEAR) * axis.lhs_stride), type_)
+            later = text.pointer(left, str(column + (turn + AHEAD) * axis.lhs_stride), type_)
             text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
     following = list(accumulators)
     for row, offset in enumerate(tile.places):

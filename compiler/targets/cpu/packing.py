@@ -13,7 +13,7 @@ from compiler.targets.cpu.text import LANES, REGISTER, Text
 from compiler.targets.cpu.tiles import TileShape, Tiling, depth_of, nominal, nominal_rows
 from compiler.types import BatchExtent
 
-AHEAD = 8  # how many steps of k before its use a packed vector is asked for
+AHEAD = 8  # how many steps of k before its use a vector is asked for; more may fall on the same lines of a cache
 
 
 class Packing(Enum):
