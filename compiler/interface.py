@@ -80,8 +80,8 @@ class Executable(Protocol):
     ) -> Results:
         """Run one step for each `batch` of consecutive entries of `rows`; the last may be short.
 
-        data: each input and target, all rows, in the declared dtype; each row is dense, and rows may overlap, as windows
-        of a series do. `rows` (i64) says which to gather, and is not changed afterwards.
+        data: each input and target, all rows, in the declared dtype; each row is dense, and rows may overlap, as
+        windows of a series do. `rows` (i64) says which to gather, and is not changed afterwards.
         `first_step` counts updates made before. Tensors are updated in place.
         """
         ...

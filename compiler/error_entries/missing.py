@@ -30,7 +30,7 @@ MISSING: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0908",
         "a setting of `train` that is not compiled yet",
-        _LATER + '`precision = bf16` is such a key; f32 and f64 are compiled.',
+        _LATER + "`precision = bf16` is such a key; f32 and f64 are compiled.",
         _train(precision='"bf16"'),
         _train(),
     ),

@@ -314,7 +314,9 @@ class _DeclarationNames(ExpressionNames):
                 self.expression(statement.value)
                 self._assign_all(statement)
             case syntax.Return():
-                self._expect_place("return", self.keyword not in ("model", "train", "test"), statement.span, in_scan=False)
+                self._expect_place(
+                    "return", self.keyword not in ("model", "train", "test"), statement.span, in_scan=False
+                )
                 self.expression(statement.value)
                 return True
             case syntax.If():

@@ -339,9 +339,9 @@ class Program:
     """One experiment. Graph inputs are named after `inputs`, parameter paths, settings, `seed` and `step`.
 
     Outputs of `training`: the model's outputs, `loss` (with penalties), each metric by name, what some of them are
-    means of (KEPT), and one output of role STATE for each `<-` (named after the state's path, `updates` it). Outputs of `inference`: the model's
-    outputs and, where there are targets, `loss` (without penalties) and the metrics. A bare model, without
-    `train`, has no loss and `plan` None.
+    means of (KEPT), and one output of role STATE for each `<-` (named after the state's path, `updates` it). Outputs of
+    `inference`: the model's outputs and, where there are targets, `loss` (without penalties) and the metrics. A bare
+    model, without `train`, has no loss and `plan` None.
 
     `augmentation` gives the inputs and targets that `augment` changes, by name, from those of the data and the two
     numbers above. Those of `training` are the changed ones, and a target may have another type there.

@@ -1,4 +1,4 @@
-"""Attention and the blocks of Transformers equal NumPy, head by head; masks, extreme scores, rotations, tied weights."""
+"""Attention and the blocks of Transformers equal NumPy, head by head; masks, extreme scores, rotations, tied heads."""
 
 from __future__ import annotations
 
