@@ -72,6 +72,10 @@ class Preparation:
 def preparation_from_json(value: JsonValue) -> Preparation:
     """The inverse of `Preparation.to_json`. Raises CheckpointError where `value` is something else."""
     whole = _mapping(value)
+    tokenizers = {name: _tokenizer(saved) for name, saved in _mapping(whole.get("tokenizers", {})).items()}
+    readings = {name: _reading(saved) for name, saved in _mapping(whole.get("readings", {})).items()}
+    if not {reading.vocabulary for reading in readings.values()} <= set(tokenizers):
+        raise _damaged("the reading of a text without its tokenizer")
     return Preparation(
         {name: _texts(fields) for name, fields in _mapping(whole.get("columns")).items()},
         {name: _texts(texts) for name, texts in _mapping(whole.get("vocabularies")).items()},
@@ -80,8 +84,8 @@ def preparation_from_json(value: JsonValue) -> Preparation:
         _texts(whole.get("table")),
         _texts([whole.get("missing")])[0],
         {name: _texts(texts) for name, texts in _mapping(whole.get("classes", {})).items()},
-        {name: _tokenizer(saved) for name, saved in _mapping(whole.get("tokenizers", {})).items()},
-        {name: _reading(saved) for name, saved in _mapping(whole.get("readings", {})).items()},
+        tokenizers,
+        readings,
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from compiler.diagnostics import CheckpointError, DataError
 from runtime.data.formats.format import Options
+from runtime.data.dataset import Reading
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.data.text.files import lines_of, text_files
 from runtime.data.text.rules import rules_of
@@ -59,6 +60,16 @@ def test_decoding_gives_the_text_back(unit: str) -> None:
     assert isinstance(again, Tokenizer)
     saved["tokenizers"]["tokens"]["rules"]["unit"] = "letter"
     with pytest.raises(CheckpointError, match="where a tokenizer should be"):
+        preparation_from_json(saved)
+
+
+def test_a_reading_needs_its_tokenizer() -> None:
+    tokenizer = learnt(TokenRules("char"), TEXTS)
+    given = Preparation({}, tokenizers={"tokens": tokenizer}, readings={"tokens": Reading("tokens")})
+    saved = json.loads(json.dumps(given.to_json()))
+    assert preparation_from_json(saved) == given
+    saved["tokenizers"] = {}
+    with pytest.raises(CheckpointError, match="without its tokenizer"):
         preparation_from_json(saved)
 
 
