@@ -95,6 +95,21 @@ class _StageDraft:
     after: list[Instruction] = field(default_factory=list[Instruction])
 
 
+def overwriting_last(instructions: Sequence[Instruction]) -> tuple[Instruction, ...]:
+    """The instructions with a store behind all that still load what it overwrites."""
+    loaded: set[int] = set()
+    late: list[Instruction] = []
+    order: list[Instruction] = []
+    for instruction in reversed(instructions):
+        if isinstance(instruction, Store) and instruction.access.buffer in loaded:
+            late.append(instruction)
+            continue
+        if isinstance(instruction, Load):
+            loaded.add(instruction.access.buffer)
+        order.append(instruction)
+    return (*reversed(order), *reversed(late))
+
+
 @dataclass(slots=True)
 class GroupLowering:
     """Lowers one group. `stored` are the values that need a buffer; `watch` names those to check for NaN and Inf."""
@@ -144,7 +159,7 @@ class GroupLowering:
             self.split.outer,
             tuple(self.buffers),
             tuple(self.prologue),
-            tuple(Stage(tuple(s.body), tuple(s.after)) for s in stages),
+            tuple(Stage(overwriting_last(s.body), overwriting_last(s.after)) for s in stages),
             self.contraction,
             self.total,
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from compiler.diagnostics import CompilerBug
-from compiler.loops.ir import Access, Load, Store, Walk
+from compiler.loops.ir import Access, Instruction, Load, Store, Walk
 from compiler.loops.verify import verify_kernel
 from compiler.schedule.build import is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule, spans_of_loops
@@ -88,6 +88,9 @@ class _Check:
             first = min(stage for stage, _ in stores)
             if any(stage > first or access != stores[0][1] for stage, access in loads):
                 raise _Broken(f"{instance.kernel.name} reads other elements of buffer {buffer} than it overwrites")
+            order = [isinstance(i, Store) for i in _instructions(instance) if _touches(i, position)]
+            if order != sorted(order):
+                raise _Broken(f"{instance.kernel.name} reads buffer {buffer} again after it has overwritten it")
 
     # all instances
 
@@ -192,8 +195,7 @@ def touched(instance: Instance) -> tuple[set[int], set[int]]:
     read, written = set[int](), set[int]()
     if kernel.contraction is not None:
         read |= {arguments[kernel.contraction.lhs], arguments[kernel.contraction.rhs]}
-    instructions = [*kernel.prologue, *(i for s in kernel.stages for i in (*s.body, *s.after))]
-    for instruction in instructions:
+    for instruction in _instructions(instance):
         if isinstance(instruction, Load | Store) and arguments[instruction.access.buffer] >= 0:
             (read if isinstance(instruction, Load) else written).add(arguments[instruction.access.buffer])
     return read, written
@@ -210,6 +212,16 @@ def _accesses(instance: Instance, position: int, kind: type[Load] | type[Store])
             if isinstance(instruction, kind) and instruction.access.buffer == position:
                 is_indexed = isinstance(instruction, Load) and instruction.index is not None
                 yield number, None if is_indexed else instruction.access
+
+
+def _instructions(instance: Instance) -> list[Instruction]:
+    """All instructions in the order in which a row meets them."""
+    return [*instance.kernel.prologue, *(i for s in instance.kernel.stages for i in (*s.body, *s.after))]
+
+
+def _touches(instruction: Instruction, position: int) -> bool:
+    """Whether an instruction loads or stores the argument at `position`."""
+    return isinstance(instruction, Load | Store) and instruction.access.buffer == position
 
 
 def _overlapping(spans: list[tuple[int, int, int]]) -> Iterator[tuple[int, int]]:

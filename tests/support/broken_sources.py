@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -9,6 +10,7 @@ from random import Random
 from compiler.diagnostics import Source
 from compiler.frontend.lexer import lex
 
+LONG = 1500  # characters
 ROOT = Path(__file__).resolve().parents[2]
 MARKS = [
     *"()[]{},.:=+-*/%@^<>|!#\"'\\;$`~?&\t\r\n 0aZé€\x00\u2028",
@@ -28,12 +30,18 @@ def broken(seed: int, count: int, most_changes: int = 4) -> Iterator[str]:
     texts = programs()
     for _ in range(count):
         text = random.choice(texts)
-        if len(text) > 1500:
-            start = random.randrange(len(text) - 1000)
-            text = text[start : start + 1000]
+        if len(text) > LONG:
+            text = _part(text, random)
         for _ in range(random.randint(1, most_changes)):
             text = random.choice((_delete, _duplicate, _swap, _insert, _cut, _scramble))(text, random)
         yield text
+
+
+def _part(text: str, random: Random) -> str:
+    """Whole declarations of a long text, from one on for some 1000 characters: what is broken is broken by a change."""
+    starts = [0, *(match.start() for match in re.finditer(r"^(?=[a-z#])", text, re.MULTILINE))]
+    start = random.choice(starts)
+    return text[start : next((end for end in starts if end >= start + 1000), len(text))]
 
 
 def _tokens(text: str, random: Random, count: int) -> list[tuple[int, int]]:

@@ -37,11 +37,6 @@ class Machine:
         """The first part of the triple: x86_64, aarch64, ..."""
         return self.triple.partition("-")[0]
 
-    @property
-    def has_masks(self) -> bool:
-        """Whether masked loads and stores are single instructions on registers made for masks."""
-        return self.name == "avx512"
-
     def lanes(self, dtype: DType) -> int:
         """How many elements one vector register holds."""
         return self.vector_bytes // dtype.size
