@@ -1,10 +1,11 @@
 """Trains the digits example again and again, and reports how memory and speed change: both should stay flat.
 
-    python tests/stress/soak_training.py [--minutes 60] [--epochs N]
+    python tests/stress/soak_training.py [--minutes 60] [--epochs N] [--threads N]
 
 Each training is a run with checkpoints, as `dlc train` makes it, in one process. Memory is the resident set after the
-first training, when everything is loaded and compiled, and at the end; speed is samples per second in the first and in
-the last tenth of the time.
+first training, when everything is loaded and compiled, after a minute, and at the end. Speed is epochs per second of
+the wall clock, and the processor's time that an epoch takes, which other processes of the machine disturb less; both
+are compared between the first and the last tenth of the time.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ import argparse
 import contextlib
 import gc
 import io
-import json
 import os
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -27,6 +29,18 @@ sys.path.insert(0, str(_ROOT))
 
 from runtime.cli.main import main as dlc  # noqa: E402
 
+_SECONDS_BETWEEN_REPORTS = 60.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """One of the trainings, with the seconds of clock and processor that an epoch of it took."""
+
+    ended: float  # seconds from the begin of the soak
+    clock: float
+    processor: float
+    memory: int  # bytes of the resident set when it was over
+
 
 def resident() -> int:
     """Bytes of memory that this process has now (Linux)."""
@@ -34,39 +48,67 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def trained(folder: Path, epochs: int) -> float:
-    """One training; its samples per second."""
+def train(folder: Path, epochs: int, options: Sequence[str]) -> None:
+    """One training, whose run is removed again."""
     run = folder / "run"
-    output = io.StringIO()
-    command = ["train", str(_ROOT / "examples/digits/model.dl"), "--out", str(run), "--json", "--epochs", str(epochs)]
-    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(io.StringIO()):
+    model = _ROOT / "examples/digits/model.dl"
+    command = ["train", str(model), "--out", str(run), "--json", "--epochs", str(epochs), *options]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         code = dlc(command)
     if code:
         raise SystemExit(f"the training failed with exit code {code}")
     shutil.rmtree(run)
-    events = [json.loads(line) for line in output.getvalue().splitlines()]
-    return median(event["samples_per_second"] for event in events if event["event"] == "epoch")
+
+
+def soak(seconds: float, epochs: int, options: Sequence[str]) -> list[Training]:
+    """Trainings for so long, after a first one that loads and compiles."""
+    trainings: list[Training] = []
+    with tempfile.TemporaryDirectory() as name:
+        train(Path(name), epochs, options)
+        gc.collect()
+        print(f"memory after the first training: {resident() / 2**20:.1f} MiB", flush=True)
+        begin = reported = time.monotonic()
+        while (now := time.monotonic()) < begin + seconds:
+            processor = time.process_time()
+            train(Path(name), epochs, options)
+            ended = time.monotonic()
+            used = time.process_time() - processor
+            trainings.append(Training(ended - begin, (ended - now) / epochs, used / epochs, resident()))
+            if ended > reported + _SECONDS_BETWEEN_REPORTS:
+                reported = ended
+                print(f"{_line(trainings[-1])}, {len(trainings)} trainings", flush=True)
+    return trainings
+
+
+def _line(training: Training) -> str:
+    return (
+        f"{training.ended / 60:5.1f} min: {training.memory / 2**20:.1f} MiB, "
+        f"{1e3 * training.clock:.2f} ms an epoch, {1e3 * training.processor:.2f} ms of the processor"
+    )
+
+
+def _change(trainings: Sequence[Training], value: Callable[[Training], float]) -> str:
+    end = trainings[-1].ended
+    early = median(value(training) for training in trainings if training.ended <= max(end / 10, trainings[0].ended))
+    late = median(value(training) for training in trainings if training.ended >= end * 0.9)
+    return f"{1e3 * early:.2f} ms in the first tenth, {1e3 * late:.2f} ms in the last ({late / early - 1:+.1%})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
-    speeds: list[tuple[float, float]] = []
-    with tempfile.TemporaryDirectory() as name:
-        trained(Path(name), arguments.epochs)
-        gc.collect()
-        first, begin = resident(), time.monotonic()
-        while (now := time.monotonic() - begin) < 60 * arguments.minutes:
-            speeds.append((now, trained(Path(name), arguments.epochs)))
-    gc.collect()
-    last, seconds = resident(), speeds[-1][0]
-    early = median(speed for at, speed in speeds if at <= seconds / 10)
-    late = median(speed for at, speed in speeds if at >= seconds * 0.9)
-    print(f"{len(speeds)} trainings of {arguments.epochs} epochs in {seconds / 60:.1f} minutes")
-    print(f"memory: {first / 2**20:.1f} MiB after the first, {last / 2**20:.1f} MiB at the end")
-    print(f"speed: {early:,.0f} samples/s in the first tenth, {late:,.0f} in the last ({late / early - 1:+.1%})")
+    options = [] if arguments.threads is None else ["--threads", str(arguments.threads)]
+    trainings = soak(60 * arguments.minutes, arguments.epochs, options)
+    after_a_minute = next((one for one in trainings if one.ended >= 60), trainings[-1])
+    print(f"{len(trainings)} trainings of {arguments.epochs} epochs in {trainings[-1].ended / 60:.1f} minutes")
+    print(
+        f"memory: {after_a_minute.memory / 2**20:.1f} MiB after a minute, {trainings[-1].memory / 2**20:.1f} at the end"
+    )
+    print(f"clock, an epoch: {_change(trainings, lambda one: one.clock)}")
+    print(f"processor, an epoch: {_change(trainings, lambda one: one.processor)}")
 
 
 if __name__ == "__main__":
