@@ -11,6 +11,7 @@ from compiler.targets.cpu.text import LANES, Text
 from compiler.types import BatchExtent, Extent
 
 WIDEST = 16  # vectors of columns in a tile
+WIDEST_PACKED = 8  # vectors of a panel that few rows read
 MOST_ROWS = 28
 
 
@@ -82,7 +83,7 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
     rows = m * (nominal(line.extent, batch) if line else 1)
     vectors = min(wanted, 2 if budget >= 12 else 1)
     if rows * vectors < budget:
-        vectors = min(wanted, max(vectors, budget // max(rows, 1)), WIDEST)
+        vectors = _vectors_of_few_rows(contract, wanted, max(vectors, budget // max(rows, 1)))
     most = max(1, min(budget // vectors, MOST_ROWS))
     if line is not None and 2 * m <= most:
         extent = nominal(line.extent, batch)
@@ -92,6 +93,21 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
             return TileShape(lines * m, vectors, lines)
     tiles = -(-m // most)
     return TileShape(-(-m // tiles), vectors)
+
+
+def _vectors_of_few_rows(contract: TileContract, wanted: int, most: int) -> int:
+    """How wide a tile is that reads its right operand once, which then takes the time, not the sums.
+
+    Weights are packed, and a narrow panel of them streams as fast as a wide one: panels are cut so that two threads
+    read equally much, with the least that is filled up. What other operands have differs by the outer index is read in
+    place, in stretches as long as possible.
+    """
+    if any(axis.rhs_stride for axis in contract.outer):
+        return min(wanted, most, WIDEST)
+    most = min(most, WIDEST_PACKED)
+    if wanted <= most:
+        return wanted
+    return min(range(most, most // 2, -1), key=lambda vectors: -(-wanted // (2 * vectors)) * vectors)
 
 
 def line_axis(contract: TileContract) -> OuterAxis | None:

@@ -1,0 +1,34 @@
+"""How products are cut into tiles: what a single row costs is the memory that its weights are read from."""
+
+from __future__ import annotations
+
+import pytest
+
+from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
+from compiler.targets.cpu.machine import AVX2, AVX512, NEON, Machine
+from compiler.targets.cpu.tiles import tiling
+from compiler.types import DType
+
+
+def product(m: int, n: int, k: int, outer: tuple[OuterAxis, ...] = ()) -> TileContract:
+    return TileContract(0, 1, 2, m, n, (ContractedAxis(k, 1, n),), outer, 0, 0, k, 1, 1, DType.F32)
+
+
+@pytest.mark.parametrize("machine", [AVX512, AVX2, NEON], ids=lambda machine: machine.triple)
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("columns", [256, 320, 384, 512, 640, 768, 1024, 1536, 3072])
+def test_threads_read_equally_much_of_the_weights_of_few_rows(columns: int, rows: int, machine: Machine) -> None:
+    cut = tiling(product(rows, columns, 384), machine, 1)
+    assert cut.shape.rows == rows
+    assert cut.panels % 2 == 0
+    assert cut.panels * cut.shape.width <= 1.07 * columns, "a panel is read to its end"
+
+
+def test_a_narrow_product_is_one_panel() -> None:
+    assert tiling(product(1, 65, 384), AVX512, 1).panels == 1
+
+
+def test_products_that_differ_by_head_read_whole_rows() -> None:
+    """Such an operand is not packed: the stretches of a row that lie side by side are as long as registers allow."""
+    heads = (OuterAxis(6, 64, 64 * 256, 1),)
+    assert tiling(product(1, 256, 64, heads), AVX512, 1).shape.width == 256
