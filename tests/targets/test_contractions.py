@@ -144,6 +144,7 @@ def check(pattern: str, native: Native, dtype: DType, turns: Sequence[int], thre
         ("bk,kn->bn", 300, 33, 100),
         ("bk,nk->bn", 300, 47, 97),
         ("bm,bn->mn", 200, 33, 100),
+        ("bm,bn->mn", 810, 33, 430),  # several blocks of rows, and more panels than are multiplied together
         ("mk,kn->mn", 70, 1300, 128),  # several blocks of the sum, and tiles that end in registers
         ("mk,kn->mn", 71, 1301, 130),
         ("mk,nk->mn", 45, 1301, 97),

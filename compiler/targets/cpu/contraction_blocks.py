@@ -1,9 +1,8 @@
 """Large products: the sum and the rows are taken in blocks, so that what is read again and again lies near.
 
 An item is a panel of columns. For a block of rows and a block of the sum, a thread goes through all of its panels; the
-first tile of rows copies a panel while it reads it. Where the batch is summed, a whole panel has no fixed size, and the
-first tile of each block of rows copies the block's part again. The sums of the tiles lie in scratch between the blocks
-of the sum, so each element is still one chain.
+first tile of rows copies a panel while it reads it. The sums of the tiles lie in scratch between the blocks of the sum,
+so each element is still one chain.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from dataclasses import dataclass, replace
 
 from compiler.loops.ir import TileContract
 from compiler.record import record
-from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import (
     finish,
     finish_in_registers,
@@ -28,10 +26,8 @@ from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multi
 from compiler.targets.cpu.packing import pack_transposed, panel_elements
 from compiler.targets.cpu.text import LANES, REGISTER
 from compiler.targets.cpu.tiles import Tiling, ceiling, nominal
-from compiler.types import Extent
 
 DEEPEST = 640  # summed elements of a block
-DEEPEST_SIDE_BY_SIDE = 256  # the same where the rows of one k are neighbours, whose copies take more room
 FEWEST_PANELS = 4
 ZEROS, ROWS = -1, -2  # stretches of scratch, beside those of the kernel's buffers
 LINE = 64  # bytes
@@ -40,7 +36,7 @@ WAYS = 8  # lines of a first-level cache that have the same place
 
 def walks_in_blocks(contract: TileContract, cut: Tiling) -> bool:
     """Whether the operands are too large for the second-level cache, and the columns enough to share."""
-    is_plain = len(contract.k) == 1 and not contract.outer
+    is_plain = len(contract.k) == 1 and not contract.outer and contract.triangle is None
     fits = isinstance(contract.k[0].extent, int) or contract.rhs_n_stride == contract.lhs_m_stride == 1
     return (
         is_plain
@@ -55,12 +51,12 @@ def emit_blocks(k: KernelText, cut: Tiling, batch: int) -> KernelCode:
     """The code of a contraction kernel for which `walks_in_blocks` holds."""
     contract = k.kernel.contraction
     assert contract is not None
-    depth = nominal(contract.k[0].extent, batch)
-    deepest = DEEPEST_SIDE_BY_SIDE if contract.lhs_m_stride == 1 else DEEPEST
-    blocks = -(-depth // deepest)
+    depth = contract.k[0].extent
+    assert isinstance(depth, int)
+    blocks = -(-depth // DEEPEST)
     deep = -(-depth // (blocks * LANES)) * LANES
     rows = _rows_of_block(contract, cut, k.machine, batch, deep)
-    return _Blocks(k, contract, cut, contract.k[0].extent, deep, rows).emit()
+    return _Blocks(k, contract, cut, depth, deep, rows).emit()
 
 
 def _rows_of_block(contract: TileContract, cut: Tiling, machine: Machine, batch: int, deep: int) -> int:
@@ -84,24 +80,18 @@ class _Blocks:
     k: KernelText
     contract: TileContract
     cut: Tiling
-    depth: Extent
+    depth: int
     deep: int  # summed elements of a block
     tiles: int  # of a block of rows
 
     @property
     def several(self) -> bool:
-        return not self.keeps_panels or self.deep < count(self.depth)
-
-    @property
-    def keeps_panels(self) -> bool:
-        """Whether a panel stays copied for all blocks of rows."""
-        return isinstance(self.depth, int)
+        return self.deep < self.depth
 
     @property
     def panel(self) -> int:
-        """Elements of a copied panel, or of one block of it."""
-        width = self.cut.shape.width
-        return panel_elements(self.contract, width) if self.keeps_panels else self.deep * width
+        """Elements of a copied panel."""
+        return panel_elements(self.contract, self.cut.shape.width)
 
     @property
     def slot(self) -> int:
@@ -109,27 +99,19 @@ class _Blocks:
         return self.cut.shape.rows * self.cut.shape.width
 
     @property
-    def side_by_side(self) -> bool:
-        """Whether the rows of one k are neighbours in the left operand."""
-        return self.contract.lhs_m_stride == 1
-
-    @property
     def copies(self) -> bool:
-        """Whether the rows of a block are copied: those of a tile then lie side by side, or one behind the other."""
-        rows = self.cut.shape.rows
-        if self.side_by_side:
-            return rows <= LANES
-        return fall_together(self.contract, rows, self.k.machine)
+        """Whether the rows of a block are copied."""
+        return fall_together(self.contract, self.cut.shape.rows, self.k.machine)
 
     @property
     def pitch(self) -> int:
-        """Elements from one row of a copied tile to the next; of one k to the next where they lie side by side."""
-        return LANES if self.side_by_side else self.deep + LANES
+        """Elements from one row of a copied tile to the next."""
+        return self.deep + LANES
 
     @property
     def copied(self) -> int:
         """Elements of the copied rows of a tile."""
-        return (self.deep if self.side_by_side else self.cut.shape.rows) * self.pitch
+        return self.cut.shape.rows * self.pitch
 
     def emit(self) -> KernelCode:
         k, contract, text, panels = self.k, self.contract, self.k.text, self.cut.panels
@@ -139,7 +121,6 @@ class _Blocks:
         k.reserve(ROWS, self.copied * self.tiles * size if self.copies else 0)
         k.open()
         shared = k.argument(SharedPointer(), "ptr")
-        k.extent(self.depth)  # loaded here, where every use is reached
         units = k.extent(contract.m)
         tiles = ceiling(text, units, self.cut.shape.rows)
         if self.several:
@@ -157,7 +138,7 @@ class _Blocks:
                 text.loop("%begin", "%end", 1, [], over_panels)
                 return []
 
-            text.loop("0", k.extent(self.depth), self.deep, [], over_sum)
+            text.loop("0", str(self.depth), self.deep, [], over_sum)
             return []
 
         text.loop("0", tiles, self.tiles, [], over_rows)
@@ -182,7 +163,7 @@ class _Blocks:
         column = text.mul(here.panel, shape.width)
         number = text.let(f"sub i64 {tile}, {here.first}")
         slots = self.slot_of(here, number)
-        length = depth = k.extent(self.depth)
+        length = depth = str(self.depth)
         is_last = "true"
         if self.several:
             length = text.minimum(text.let(f"sub i64 {depth}, {here.start}"), str(self.deep))
@@ -245,33 +226,21 @@ class _Blocks:
         target = text.pointer(k.bases[ROWS], text.mul(number, self.copied), type_)
         is_new = text.let(f"icmp eq i64 {here.panel}, %begin")
         text.when(is_new, lambda: self.copy_rows(given, target, length))
-        step = 1 if self.side_by_side else self.pitch
-        places = tuple(index * step for index in range(shape.rows))
-        return target, RegisterTile(shape, contract.dtype, places, True), self.pitch if self.side_by_side else 1
+        places = tuple(index * self.pitch for index in range(shape.rows))
+        return target, RegisterTile(shape, contract.dtype, places, True), 1
 
     def copy_rows(self, source: str, target: str, length: str) -> None:
         text, type_, size = self.k.text, REGISTER[self.contract.dtype], self.contract.dtype.size
-        (axis,) = self.contract.k
 
-        def move(given: str, there: str) -> None:
-            name = text.let(f"load <{LANES} x {type_}>, ptr {given}, align {size}")
-            text.line(f"store <{LANES} x {type_}> {name}, ptr {there}, align 64")
-
-        def beside(index: str, carried: list[str]) -> list[str]:
-            given = text.pointer(source, text.mul(index, axis.lhs_stride), type_)
-            move(given, text.pointer(target, text.mul(index, LANES), type_))
-            return []
-
-        def behind(index: str, carried: list[str]) -> list[str]:
+        def body(index: str, carried: list[str]) -> list[str]:
             for row in range(self.cut.shape.rows):
                 given = text.pointer(source, text.add(index, row * self.contract.lhs_m_stride), type_)
-                move(given, text.pointer(target, text.add(index, row * self.pitch), type_))
+                name = text.let(f"load <{LANES} x {type_}>, ptr {given}, align {size}")
+                there = text.pointer(target, text.add(index, row * self.pitch), type_)
+                text.line(f"store <{LANES} x {type_}> {name}, ptr {there}, align 64")
             return []
 
-        if self.side_by_side:
-            text.loop("0", length, 1, [], beside)
-        else:
-            text.loop("0", length, LANES, [], behind)
+        text.loop("0", length, LANES, [], body)
 
     def multiplied(
         self,
@@ -291,12 +260,9 @@ class _Blocks:
         type_ = REGISTER[contract.dtype]
         offset = text.add(text.mul(column, contract.rhs_n_stride), text.mul(here.start, axis.rhs_stride))
         panel = text.pointer(k.bases[contract.rhs], text.add(offset, contract.rhs_offset), type_)
-        place, rank = text.mul("%begin", self.panel), number  # a thread has but one that it does not keep
-        if self.keeps_panels:
-            place = text.add(text.mul(here.panel, self.panel), text.mul(here.start, width))
-            rank = text.let(f"add i64 {number}, {here.first}")
+        place = text.add(text.mul(here.panel, self.panel), text.mul(here.start, width))
         packed = text.pointer(here.shared, place, type_)
-        is_first = text.let(f"icmp eq i64 {rank}, 0")
+        is_first = text.let(f"icmp eq i64 {text.let(f'add i64 {number}, {here.first}')}, 0")
         sums = self.begun(here, tile, slots)
         there = SummedAxis(length, stride, width)
         if contract.rhs_n_stride != 1:

@@ -20,6 +20,7 @@ from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import emit_tiles
 from compiler.targets.cpu.contraction_blocks import emit_blocks, walks_in_blocks
 from compiler.targets.cpu.contraction_parts import emit_parts, sums_in_blocks
+from compiler.targets.cpu.contraction_sums import emit_sums, sums_side_by_side
 from compiler.targets.cpu.emit_compute import cast
 from compiler.targets.cpu.identity import LONG, Identity
 from compiler.targets.cpu.kernel_text import ColumnsNumber, Items, KernelCode, KernelText, RowsNumber, TotalNumber
@@ -60,6 +61,8 @@ def _emit_product(k: KernelText, contract: TileContract, batch: int, lasts: bool
     if sums_in_blocks(contract):
         return emit_parts(k, batch)
     cut = tiling(contract, k.machine, batch)
+    if not lasts and sums_side_by_side(contract, cut):
+        return emit_sums(k, cut, batch)
     if not lasts and walks_in_blocks(contract, cut):
         return emit_blocks(k, cut, batch)
     return emit_tiles(k, batch, lasts)

@@ -26,15 +26,15 @@ class SummedAxis:
 
 @record
 class Ahead:
-    """What a tile asks for while it is multiplied: in each unrolled step, `places` of a row; there are `rows` of them.
+    """What a tile asks for while it is multiplied: in each unrolled step, `places` of a row.
 
-    A row lies `step` behind the one before it.
+    A row lies `step` behind the one before it. With `rows`, there are only so many.
     """
 
     pointer: str
     places: tuple[int, ...]
     step: int | str
-    rows: int
+    rows: int | None = None
     writes: bool = False
 
 
@@ -95,7 +95,7 @@ def multiplied(
             for asked in ahead:
                 _ask(text, asked, text.let(f"udiv i64 {index}, {times}"), type_)
         for turn in range(times):
-            carried = _rank_one(text, tile, axis, left, right, turn, carried, there)
+            carried = rank_one(text, tile, axis, left, right, turn, carried, there)
         return carried
 
     unroll = _unroll(axis.extent, tile)
@@ -113,7 +113,8 @@ def multiplied(
 
 
 def _ask(text: Text, ahead: Ahead, step: str, type_: str) -> None:
-    step = text.minimum(step, str(ahead.rows - 1))
+    if ahead.rows is not None:
+        step = text.minimum(step, str(ahead.rows - 1))
     start = text.pointer(ahead.pointer, text.mul(step, str(ahead.step)), type_)
     kind = "i32 1, i32 3" if ahead.writes else "i32 0, i32 2"
     for place in ahead.places:
@@ -132,7 +133,7 @@ def _unroll(extent: str, tile: RegisterTile) -> int:
     return max(step for step in range(1, 9) if number % step == 0)
 
 
-def _rank_one(
+def rank_one(
     text: Text,
     tile: RegisterTile,
     axis: SummedAxis,
@@ -140,7 +141,7 @@ def _rank_one(
     right: str,
     turn: int,
     accumulators: Sequence[str],
-    copy: str,
+    copy: str = "",
 ) -> list[str]:
     """One k: the vectors of the right operand, and one broadcast of the left for each row."""
     type_, size, vector, shape = REGISTER[tile.dtype], tile.dtype.size, tile.vector, tile.shape
