@@ -31,6 +31,7 @@ from compiler import driver
 from compiler.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
 from compiler.driver import Options, Tensors
 from runtime.averages import averages_of
+from runtime.buckets import Sizes
 from runtime.data.dimensions import dimensions_if_there
 from runtime.data.preparation import Preparation
 from runtime.data_from_arrays import part_of_arrays
@@ -247,13 +248,16 @@ class Model:
 
     def _evaluation(self) -> Evaluator:
         if self._evaluator is None:
-            self._evaluator = evaluator_of(self._program, self._options, self._training_rows)
+            self._evaluator = evaluator_of(self._program, self._options, self._training_rows, self._sizes())
         return self._evaluator
 
     def _prediction(self) -> Predictor:
         if self._predictor is None:
-            self._predictor = Predictor(self._program, self._options)
+            self._predictor = Predictor(self._program, self._options, self._sizes())
         return self._predictor
+
+    def _sizes(self) -> Sizes:
+        return () if self._preparation is None else self._preparation.buckets
 
     def _trained(self) -> Trained:
         return Trained(self._program, self._tensors(), self._options, self._choices, self._preparation, ())

@@ -103,6 +103,7 @@ __all__ = [
     "loss_bounds",
     "plan",
     "render",
+    "resized",
     "run_tests",
     "show",
     "subjects",
@@ -141,6 +142,11 @@ def load_text(
 def data_dimensions(program: Program) -> dict[str, int]:
     """The dimensions of a program that its data decided, by name."""
     return programs.data_dimensions(program)
+
+
+def resized(program: Program, dimensions: Mapping[str, int]) -> Program:
+    """The program for data of other `dimensions`, by name: of those that its data decided. Raises SourceError."""
+    return programs.resized(program, dimensions)
 
 
 def check(

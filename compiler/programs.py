@@ -10,7 +10,7 @@ import io
 import os
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import field, fields
+from dataclasses import field, fields, replace
 from functools import cache as remembered
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,27 @@ def load(
     name = _entry_name("program", root, experiment, overrides, *_given(within))
     known = _restored(cache.get(name))
     if isinstance(known, Program) and _is_current(known.sources, root) and _fits_data(known, dimensions_of):
-        return _outline(known, experiment, overrides)
-    program = _elaborated(root, experiment, overrides, dimensions_of, within)
+        return _outline(known)
+    program = replace(_elaborated(root, experiment, overrides, dimensions_of, within), overrides=overrides)
     cache.put(name, _stored(program))
     return program
+
+
+def resized(program: Program, dimensions: Mapping[str, int]) -> Program:
+    """The same texts and settings for data of other `dimensions`, by name. Raises `SourceError`."""
+    decided = data_dimensions(program)
+    wanted = {name: dimensions.get(name, extent) for name, extent in decided.items()}
+    if wanted == decided:
+        return program
+    cache = ObjectCache(None)
+    texts = [(source.name, source.text) for source in program.sources]
+    name = repr(("resized", compiler_version(), program.name, texts, program.overrides, wanted))
+    known = _restored(cache.get(name))
+    if isinstance(known, Program):
+        return _outline(known)
+    found = _elaborated_again(program, wanted)
+    cache.put(name, _stored(found))
+    return found
 
 
 def complete(program: Program) -> Program:
@@ -125,19 +142,24 @@ def _elaborated(
     )
 
 
-def _outline(known: Program, experiment: str | None, overrides: Overrides) -> Outline:
+def _outline(known: Program) -> Outline:
     def elaborated() -> Program:
-        """From the texts that the outline was checked with: the files may have changed since."""
-        from compiler.frontend.elaborate import elaborate  # only where the compiled code is not cached
-        from compiler.frontend.library import library_scope
-        from compiler.frontend.parse_cache import ParseCache
-
-        parsed = ParseCache(default_folder())
-        modules = tuple(map(parsed.parse, known.sources))
-        return elaborate(modules, library_scope(), experiment, overrides, lambda _: data_dimensions(known))
+        return _elaborated_again(known, data_dimensions(known))
 
     parts: dict[str, Any] = {part.name: getattr(known, part.name) for part in fields(Program)}
     return Outline(**parts, elaborated=remembered(elaborated))
+
+
+def _elaborated_again(known: Program, dimensions: Mapping[str, int]) -> Program:
+    """From the texts that a program was checked with: the files may have changed since."""
+    from compiler.frontend.elaborate import elaborate  # only where the compiled code is not cached
+    from compiler.frontend.library import library_scope
+    from compiler.frontend.parse_cache import ParseCache
+
+    parsed = ParseCache(default_folder())
+    modules = tuple(map(parsed.parse, known.sources))
+    program = elaborate(modules, library_scope(), known.name, known.overrides, lambda _: dimensions)
+    return replace(program, overrides=known.overrides)
 
 
 def data_dimensions(program: Program) -> dict[str, int]:

@@ -28,7 +28,7 @@ class Confusion:
 
 def confusion(trained: Trained, part: Part) -> Confusion:
     """The confusion matrix of the first target of classes. Raises UsageError where the model has none."""
-    predictor = Predictor(trained.program, trained.options)
+    predictor = Predictor(trained.program, trained.options, trained.sizes)
     outputs = predictor.rows_first(predictor.predict(trained.tensors, part))
     targets = [spec for spec in trained.program.inputs if spec.is_target]
     pairs = class_outputs(outputs, targets)

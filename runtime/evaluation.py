@@ -11,6 +11,7 @@ import numpy as np
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Executable, Options, Program, Tensors
+from runtime.buckets import Buckets, Sizes
 from runtime.data.part import Part
 from runtime.model import length_of, runtime_settings, training_of
 from runtime.pace import Pace
@@ -18,8 +19,8 @@ from runtime.precision import in_precision
 from runtime.sums import added_in_order, means_of
 
 
-def evaluator_of(program: Program, options: Options, training_rows: int | None) -> Evaluator:
-    """The compiled evaluation of a program that was trained on so many rows, as far as that is known.
+def evaluator_of(program: Program, options: Options, training_rows: int | None, sizes: Sizes = ()) -> Evaluator:
+    """The compiled evaluation of a program that was trained on so many rows, in batches of `sizes`, as far as known.
 
     Raises UsageError for a bare model, and where a loss or metric depends on a length of training that nothing says.
     """
@@ -35,15 +36,25 @@ def evaluator_of(program: Program, options: Options, training_rows: int | None) 
         )
     if unknown and training_rows is not None:
         settings = runtime_settings(program, length_of(plan, training_rows))
-    executable = driver.compile_evaluation(program, replace(options, batch=batch))
-    return Evaluator(executable, batch, settings, options.dtype)
+    options = replace(options, batch=batch)
+    buckets = Buckets(program, sizes)
+    executable = buckets.executable(lambda one: driver.compile_evaluation(one, options))
+    return Evaluator(executable, batch, settings, options.dtype, buckets)
 
 
 class Evaluator:
     """`batch` is that of the training, so that losses which are sums are comparable; the last may be short."""
 
-    def __init__(self, executable: Executable, batch: int, settings: Mapping[str, float], dtype: str = "f32") -> None:
+    def __init__(
+        self,
+        executable: Executable,
+        batch: int,
+        settings: Mapping[str, float],
+        dtype: str = "f32",
+        buckets: Buckets | None = None,
+    ) -> None:
         self._executable, self._batch, self._settings, self._dtype = executable, batch, settings, dtype
+        self._buckets = buckets
         self._pace = Pace()
 
     def evaluate(
@@ -52,11 +63,14 @@ class Evaluator:
         """Means over the rows of `part`; None where `stop_requested` came true on the way."""
         part = in_precision(part, self._dtype)
         sums: dict[str, float] = {}
+        order = part.rows
+        if self._buckets is not None:
+            order = order[self._buckets.ordered(part.arrays, order)]
         first = 0
-        while first < len(part.rows):
+        while first < len(order):
             if stop_requested():
                 return None
-            rows = part.rows[first : first + self._pace.steps * self._batch]
+            rows = order[first : first + self._pace.steps * self._batch]
             begin = time.perf_counter()
             results = self._executable.run(tensors, part.arrays, rows, self._batch, settings=self._settings)
             steps = -(-len(rows) // self._batch)

@@ -10,6 +10,7 @@ from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Array, NonfiniteReport, Options, Program, Tensors
 from runtime.averages import averages_of
+from runtime.buckets import Buckets, chosen_sizes
 from runtime.data.loading import LoadedData, load_training_data
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
@@ -44,7 +45,24 @@ def load_data(program: Program, path: Path | None, known: Preparation | None = N
     source = plan.data if path is None else source_at(path, plan.data)
     if source is None:
         raise UsageError(f"{program.model} has no data to train on", "give --data PATH, or `data = …` in `train`")
-    return load_training_data(program.inputs, source, plan.validation, plan.test, plan.seed, known)
+    loaded = load_training_data(program.inputs, source, plan.validation, plan.test, plan.seed, known)
+    return _with_buckets(program, loaded, known)
+
+
+def _with_buckets(program: Program, loaded: LoadedData, known: Preparation | None) -> LoadedData:
+    """The data with the sizes at which its batches are computed: those of a training that is `known`."""
+    notes = list(loaded.notes)
+    sizes = chosen_sizes(program, loaded.train, loaded.most_sizes, notes) if known is None else known.buckets
+    if not sizes:
+        return replace(loaded, notes=tuple(notes))
+    preparation = replace(loaded.preparation, buckets=sizes)
+    return replace(
+        loaded,
+        train=replace(loaded.train, buckets=sizes),
+        preparation=preparation,
+        summary={**loaded.summary, "preparation": preparation.to_json()},
+        notes=tuple(notes),
+    )
 
 
 def compile_ahead(program: Program, parts: Parts, options: Options, step: int = 0) -> None:
@@ -71,11 +89,12 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
     length = length_of(plan, len(parts.train.rows))
     settings = runtime_settings(program, length)
     options = replace(options, batch=length.batch)
-    evaluator = None
+    evaluator, buckets = None, Buckets(program, parts.train.buckets)
     if parts.validation is not None or parts.test is not None:
-        evaluator = Evaluator(driver.compile_evaluation(program, options), length.batch, settings, options.dtype)
+        executable = buckets.executable(lambda one: driver.compile_evaluation(one, options))
+        evaluator = Evaluator(executable, length.batch, settings, options.dtype, buckets)
     return Job(
-        step=compiled_step(program, options, length.steps_per_epoch),
+        step=buckets.executable(lambda one: compiled_step(one, options, length.steps_per_epoch)),
         evaluator=evaluator,
         tensors=tensors,
         settings=settings,
@@ -90,12 +109,13 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
         scalars=(LOSS, *plan.metrics),
         keeper=keeper,
         averages=averages_of(program),
-        explain=_explanation(program, options, plan.seed),
+        explain=_explanation(buckets, options, plan.seed),
         following=following_of(program, tensors, options),
+        buckets=buckets,
     )
 
 
-def _explanation(program: Program, options: Options, seed: int) -> Explanation:
+def _explanation(buckets: Buckets, options: Options, seed: int) -> Explanation:
     def explain(
         epoch: int,
         tensors: Tensors,
@@ -104,8 +124,9 @@ def _explanation(program: Program, options: Options, seed: int) -> Explanation:
         step: int,
         settings: Mapping[str, float],
     ) -> NonfiniteReport | None:
+        program, cut = buckets.of_rows(data, rows)
         kind = kind_at(program, epoch)
-        return driver.explain_step(program, kind, options, tensors, data, rows, step, seed, settings)
+        return driver.explain_step(program, kind, options, tensors, cut, rows, step, seed, settings)
 
     return explain
 
@@ -122,6 +143,6 @@ def start_of(program: Program, job: Job, position: Position, weights: WeightsRep
         epochs=job.length.epochs,
         total_steps=job.length.total_steps,
         step=position.step,
-        settings=resolved_settings(program, job.length),
+        settings=resolved_settings(program, job.length, job.train.buckets),
         weights=weights,
     )

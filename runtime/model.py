@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from compiler.diagnostics import UsageError
 from compiler.driver import Program, Setting, Training
-from compiler.types import static_elements
+from compiler.types import BatchExtent, static_elements
 from runtime.position import Length
 
 
@@ -15,16 +15,29 @@ def parameter_count(program: Program) -> int:
     return sum(static_elements(spec.type.shape) for spec in program.parameters if spec.role.value == "parameter")
 
 
+def batch_axes(program: Program) -> dict[str, int | None]:
+    """Of each output of the inference, the axis that depends on the batch."""
+    shapes = {output.name: output.value.type.shape for output in program.inference.outputs}
+    return {n: next((k for k, e in enumerate(s) if isinstance(e, BatchExtent)), None) for n, s in shapes.items()}
+
+
 def weight_names(program: Program) -> tuple[str, ...]:
     """The tensors that make up the model: parameters and states, without those of optimizers."""
     return tuple(spec.path for spec in program.parameters)
 
 
-def resolved_settings(program: Program, length: Length | None) -> tuple[Setting, ...]:
-    """The settings of a program; those that depend on the data's size come from `length`."""
+def resolved_settings(
+    program: Program, length: Length | None, buckets: Sequence[Mapping[str, int]] = ()
+) -> tuple[Setting, ...]:
+    """The settings of a program; those that depend on the data's size come from `length`.
+
+    `buckets` are the sizes at which batches are computed.
+    """
     if length is None:
         return program.settings
-    return tuple(setting.in_run(_sizes(length)) for setting in program.settings)
+    names = buckets[0] if buckets else ()
+    lengths = [Setting(f"bucket.{name}", tuple(size[name] for size in buckets), "data") for name in names]
+    return (*(setting.in_run(_sizes(length)) for setting in program.settings), *lengths)
 
 
 def _sizes(length: Length) -> dict[str, int]:

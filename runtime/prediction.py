@@ -10,26 +10,29 @@ import numpy as np
 
 from compiler import driver
 from compiler.driver import Array, Options, Program, Tensors
-from compiler.types import BatchExtent, Shape
+from compiler.types import Shape
+from runtime.buckets import Buckets, Sizes
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.specs import InputSpec, array_type
-from runtime.model import runtime_settings
+from runtime.model import batch_axes, runtime_settings
 from runtime.pace import Pace
 from runtime.precision import in_dtype, in_precision
 
 
 class Predictor:
-    """The compiled inference of a program, for any number of rows."""
+    """The compiled inference of a program, for any number of rows; batches are of `sizes` unless outputs are, too."""
 
-    def __init__(self, program: Program, options: Options) -> None:
-        self._executable = driver.compile_prediction(program, options)
+    def __init__(self, program: Program, options: Options, sizes: Sizes = ()) -> None:
+        buckets = Buckets(program, sizes)
+        self._buckets = buckets if _output_shapes(buckets.smallest) == _output_shapes(program) else Buckets(program, ())
+        self._executable = self._buckets.executable(lambda one: driver.compile_prediction(one, options))
         self._settings = runtime_settings(program)
         self._batch, self._dtype = options.batch, options.dtype
         self._pace = Pace()
         outputs = program.inference.outputs
-        shapes = {output.name: output.value.type.shape for output in outputs}
-        self._axes = {name: _batch_axis(shapes[name]) for name in program.outputs}
+        axes = batch_axes(program)
+        self._axes = {name: axes[name] for name in program.outputs}
         self._dtypes = {o.name: in_dtype(array_type(o.value.type.dtype), self._dtype) for o in outputs}
 
     def predict(self, tensors: Tensors, part: Part) -> dict[str, Array]:
@@ -38,10 +41,11 @@ class Predictor:
         An output without a batch axis, such as a mean over all rows, is that of the last batch.
         """
         part = in_precision(part, self._dtype)
+        order = self._buckets.ordered(part.arrays, part.rows)
         pieces: dict[str, list[Array]] = {}
         first = 0
-        while first < len(part.rows):
-            rows = part.rows[first : first + self._pace.steps * self._batch]
+        while first < len(order):
+            rows = part.rows[order[first : first + self._pace.steps * self._batch]]
             begin = time.perf_counter()
             results = self._executable.run(tensors, part.arrays, rows, self._batch, settings=self._settings)
             self._pace.observe(-(-len(rows) // self._batch), time.perf_counter() - begin)
@@ -49,7 +53,11 @@ class Predictor:
             for name, values in (*results.arrays.items(), *lasting.items()):
                 pieces.setdefault(name, []).append(values)
             first += len(rows)
-        return {n: pieces[n][-1] if axis is None else np.concatenate(pieces[n], axis) for n, axis in self._axes.items()}
+        places = np.argsort(order)
+        return {
+            name: pieces[name][-1] if axis is None else np.concatenate(pieces[name], axis).take(places, axis)
+            for name, axis in self._axes.items()
+        }
 
     def rows_first(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         """The outputs that have a part for each row, with that axis in front."""
@@ -65,8 +73,8 @@ def attention_weights(program: Program, tensors: Tensors, part: Part, row: int, 
     return {name: array[0] for name, array in found.arrays.items()}
 
 
-def _batch_axis(shape: Shape) -> int | None:
-    return next((axis for axis, extent in enumerate(shape) if isinstance(extent, BatchExtent)), None)
+def _output_shapes(program: Program) -> dict[str, Shape]:
+    return {output.name: output.value.type.shape for output in program.inference.outputs}
 
 
 def classes(

@@ -172,7 +172,7 @@ def _settings(program: Program, choices: Choices, job: Job) -> JsonValue:
         "choices": choices.to_json(),
         "settings": {
             setting.name: {"value": setting.value, "from": setting.origin}
-            for setting in resolved_settings(program, job.length)
+            for setting in resolved_settings(program, job.length, job.train.buckets)
             if setting.origin != "derived"
         },
     }

@@ -57,6 +57,11 @@ class Trained:
     notes: tuple[str, ...]
     training_rows: int | None = None
 
+    @property
+    def sizes(self) -> tuple[Mapping[str, int], ...]:
+        """At which batches of texts are computed; none where they have one length."""
+        return () if self.preparation is None else self.preparation.buckets
+
 
 def choices_of(run: RunDirectory) -> Choices:
     """The choices that `settings.json` of a run holds. Raises CheckpointError."""

@@ -14,6 +14,7 @@ import numpy as np
 from compiler.diagnostics import DlcError
 from compiler.driver import KEPT, Array, EarlyStop, Executable, NonfiniteReport, Plateau, Results, Tensors
 from runtime.averages import averaged, begin_averages, take_averages
+from runtime.buckets import Buckets
 from runtime.data.batching import rows_of_epoch
 from runtime.data.part import Part
 from runtime.evaluation import Evaluator
@@ -95,6 +96,7 @@ class Job:
     explain: Explanation | None = None
     watch: Callable[[Job, Position], None] | None = None  # is shown the training before each call
     following: Following | None = None
+    buckets: Buckets | None = None  # the programs by the lengths of texts, of which `step` and `evaluator` are made
 
 
 def scaled(settings: Mapping[str, float], names: Sequence[str], factor: float) -> dict[str, float]:

@@ -345,6 +345,8 @@ class Program:
 
     `augmentation` gives the inputs and targets that `augment` changes, by name, from those of the data and the two
     numbers above. Those of `training` are the changed ones, and a target may have another type there.
+
+    `overrides` are the settings of the command line, as they were given.
     """
 
     name: str
@@ -360,3 +362,4 @@ class Program:
     warnings: tuple[Diagnostic, ...] = ()
     augmentation: Graph | None = None
     generation: Generation | None = None
+    overrides: tuple[tuple[str, str], ...] = ()

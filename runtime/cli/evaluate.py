@@ -35,7 +35,7 @@ def run(arguments: Namespace) -> int:
     chosen = evaluation_data(trained, data, arguments.part)
     for note in chosen.notes:
         say_labelled("note", note)
-    evaluator = evaluator_of(trained.program, trained.options, chosen.training_rows)
+    evaluator = evaluator_of(trained.program, trained.options, chosen.training_rows, trained.sizes)
     scalars = evaluator.evaluate(trained.tensors, chosen.part) or {}
     if arguments.json:
         rows = len(chosen.part.rows)

@@ -55,7 +55,7 @@ def run(arguments: Namespace) -> int:
         say_labelled("note", note)
     if arguments.attention is not None:
         return draw_attention(trained, loaded.part, arguments.row, Path(arguments.attention))
-    predictor = Predictor(program, trained.options)
+    predictor = Predictor(program, trained.options, trained.sizes)
     outputs = predictor.rows_first(predictor.predict(trained.tensors, loaded.part))
     if not outputs:
         raise UsageError(f"no output of {program.model} has a part for each row", "an output needs the axis `batch`")

@@ -68,13 +68,14 @@ class Reading:
 class TextPlan:
     """`readings`: the fields of text that become tokens, all by the same `rules`.
 
-    `longest` bounds the tokens of a text. With `bucket`, a batch takes texts of similar length.
+    `longest` bounds the tokens of a text. With `buckets`, a batch takes texts of similar length, and is computed at one
+    of so many lengths.
     """
 
     rules: TokenRules
     readings: Mapping[str, Reading]
     longest: int | None = None
-    bucket: bool = False
+    buckets: int = 0
 
 
 @dataclass(frozen=True, slots=True)

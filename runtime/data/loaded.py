@@ -14,7 +14,10 @@ from runtime.files import JsonValue
 
 @dataclass(frozen=True, slots=True)
 class LoadedData:
-    """What a training needs. `summary` is the run's `data.json`; `notes` are remarks for the user."""
+    """What a training needs. `summary` is the run's `data.json`; `notes` are remarks for the user.
+
+    Batches are computed at up to `most_sizes` lengths.
+    """
 
     train: Part
     validation: Part | None
@@ -22,6 +25,7 @@ class LoadedData:
     preparation: Preparation
     summary: Mapping[str, JsonValue]
     notes: tuple[str, ...]
+    most_sizes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,9 @@ def load_training_data(
         "test": official or _other_part(specs, arrays, split.test, test, preparation, notes),
     }
     summary = summary_of(dataset, data, parts, preparation, seed, notes)
-    return LoadedData(train, parts["validation"], parts["test"], preparation, summary, tuple(dict.fromkeys(notes)))
+    most = 0 if dataset.text is None else dataset.text.buckets
+    notes = list(dict.fromkeys(notes))
+    return LoadedData(train, parts["validation"], parts["test"], preparation, summary, tuple(notes), most)
 
 
 def learnt_tokenizers(dataset: Dataset, cuts: Cuts) -> Mapping[str, Tokenizer]:
@@ -243,7 +245,7 @@ def _arrays(
 
 def _lengths(dataset: Dataset, arrays: Mapping[str, Array]) -> Array | None:
     """The length of each row's text, by which batches are made; None where they are made at random."""
-    if dataset.text is None or not dataset.text.bucket:
+    if dataset.text is None or not dataset.text.buckets:
         return None
     texts = [arrays[name] for name in dataset.text.readings if name in arrays]
     found: Array = np.max([(array != PAD).sum(axis=1) for array in texts], axis=0)

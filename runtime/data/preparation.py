@@ -27,6 +27,7 @@ class Preparation:
     integers of a field stand for, by its format.
     `fills`: the training mean that stands for a missing number. `table`: every column of the training table.
     `readings`: the fields of text that become tokens, by the `tokenizers`.
+    `buckets` are the sizes at which batches of texts are computed, as in `Part`.
     """
 
     columns: Mapping[str, tuple[str, ...]]
@@ -38,6 +39,7 @@ class Preparation:
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     tokenizers: Mapping[str, Tokenizer] = field(default_factory=dict[str, Tokenizer])
     readings: Mapping[str, Reading] = field(default_factory=dict[str, Reading])
+    buckets: tuple[Mapping[str, int], ...] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -66,6 +68,7 @@ class Preparation:
             "classes": {name: list(texts) for name, texts in self.classes.items()},
             "tokenizers": {name: tokenizer.to_json() for name, tokenizer in self.tokenizers.items()},
             "readings": {name: asdict(reading) for name, reading in self.readings.items()},
+            "buckets": [dict(sizes) for sizes in self.buckets],
         }
 
 
@@ -86,6 +89,7 @@ def preparation_from_json(value: JsonValue) -> Preparation:
         {name: _texts(texts) for name, texts in _mapping(whole.get("classes", {})).items()},
         tokenizers,
         readings,
+        _buckets(whole.get("buckets", [])),
     )
 
 
@@ -109,6 +113,12 @@ def _scale(value: Mapping[str, JsonValue]) -> Scale:
     if deviation <= 0:
         raise _damaged("a deviation that is not positive")
     return Scale(_number(value.get("mean")), deviation)
+
+
+def _buckets(value: JsonValue) -> tuple[Mapping[str, int], ...]:
+    if not isinstance(value, list | tuple):
+        raise _damaged("something else where a list of sizes should be")
+    return tuple({name: int(_number(extent)) for name, extent in _mapping(sizes).items()} for sizes in value)
 
 
 def _mapping(value: JsonValue) -> Mapping[str, JsonValue]:

@@ -13,6 +13,8 @@ from runtime.data.specs import SettingValue
 from runtime.files import explain
 from runtime.suggestions import did_you_mean, quoted
 
+BUCKETS = 6  # more lengths would save little, and each is compiled
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -57,6 +59,15 @@ class Options:
     def number(self, name: str) -> int | None:
         found = self.numbers(name, 1)
         return None if found is None else found[0]
+
+    def buckets(self) -> int:
+        """Of `bucket`: at how many lengths batches are computed, 0 where they are made at random."""
+        value = self.values.get("bucket", False)
+        if isinstance(value, bool):
+            return BUCKETS if value else 0
+        if isinstance(value, int) and value > 0:
+            return value
+        raise self._wrong("bucket", "true, false, or how many lengths", value)
 
     def names(self, name: str) -> tuple[str, ...]:
         found = tuple(item for item in self.columns(name) if isinstance(item, str))

@@ -41,7 +41,7 @@ def read_lines(request: Request) -> Dataset:
         readings = {TOKENS: Reading(TOKENS, has_ends, has_ends)}
     if SYNONYMS in request.wanted:
         fields[SYNONYMS], readings[SYNONYMS] = first, readings[TOKENS]
-    plan = TextPlan(rules_of(options, "word"), readings, options.number("longest"), options.flag("bucket") or False)
+    plan = TextPlan(rules_of(options, "word"), readings, options.number("longest"), options.buckets())
     files = (*{field.file for field in fields.values()}, *request.others.values())
     prints = {file.name: fingerprint(file) for file in files if file.is_file()}
     return Dataset("lines", request.path, fields, len(first.values), text=plan, fingerprints=prints)

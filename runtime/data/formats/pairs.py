@@ -45,7 +45,7 @@ def read_pairs(request: Request) -> Dataset:
         TARGET: Reading(of_target, start=True),
         NEXT: Reading(of_target, end=True),
     }
-    plan = TextPlan(rules_of(options, "word"), readings, options.number("longest"), options.flag("bucket") or False)
+    plan = TextPlan(rules_of(options, "word"), readings, options.number("longest"), options.buckets())
     prints = {path.name: fingerprint(path) for path in {request.path, place}}
     return Dataset("pairs", request.path, fields, len(sources), text=plan, fingerprints=prints)
 
