@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 
 from compiler.arrays import Array, np
 from compiler.causality.reach import Zone
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.ops.elementwise import Add, And, Divide, Maximum, Minimum, Multiply, Or, Subtract, Where
+from compiler.ops.movement import Broadcast
 from compiler.ops.rules import numpy_dtype
 from compiler.ops.sources import BatchSize, RandomUniform
 from compiler.types import static_elements
@@ -29,17 +31,45 @@ class KnownValues:
             if all(operand.index in self._producers for operand in node.operands):
                 self._producers.update((result.index, node) for result in node.results)
         self._arrays: dict[int, Array] = {}
+        self._constants: dict[tuple[int, Zone], float | None] = {}
 
     def __contains__(self, value: Value) -> bool:
         return value.index in self._producers
 
     def constant(self, value: Value, zone: Zone) -> float | None:
         """The number that all elements of a zone are, if they are all the same."""
-        row, key = zone
-        if value not in self or row >= value.type.rank or key >= value.type.rank:
+        if value not in self or max(zone) >= value.type.rank:
             return None
+        value, zone = self._unrepeated(value, zone)
+        if (value.index, zone) not in self._constants:
+            self._constants[value.index, zone] = self._found(value, zone)
+        return self._constants[value.index, zone]
+
+    def masked(self, value: Value) -> list[Zone]:
+        """Zones of two axes of equal extents along which a known value may be a mask."""
+        if value not in self:
+            return []
+        node, shape = self._producers[value.index], value.type.shape
+        if isinstance(node.op, Broadcast):
+            return [(node.op.axes[row], node.op.axes[key]) for row, key in self.masked(node.operands[0])]
+        return [pair for pair in permutations(range(len(shape)), 2) if shape[pair[0]] == shape[pair[1]] != 1]
+
+    def _unrepeated(self, value: Value, zone: Zone) -> tuple[Value, Zone]:
+        """What a value repeats along other axes, and the same zone there; a number keeps the zone."""
+        while isinstance(op := self._producers[value.index].op, Broadcast):
+            (given,) = self._producers[value.index].operands
+            places = [op.axes.index(axis) for axis in zone if axis in op.axes]
+            if given.type.rank > 0 and (len(places) < 2 or 1 in (given.type.shape[place] for place in places)):
+                break
+            value, zone = given, (places[0], places[1]) if given.type.rank else zone
+        return value, zone
+
+    def _found(self, value: Value, zone: Zone) -> float | None:
         if static_elements(value.type.shape) > _LARGEST:
             return None
+        if value.type.rank == 0:
+            return float(self._array(value))
+        row, key = zone
         array = np.moveaxis(self._array(value), (row, key), (-2, -1))
         rows, keys = (np.arange(array.shape[axis], dtype=np.int64) for axis in (-2, -1))
         after = keys > rows[:, None]

@@ -28,6 +28,7 @@ from compiler.loops.ir import (
     Space,
     Store,
     Term,
+    Triangle,
     Walk,
 )
 from compiler.types import BatchExtent, DType, Extent
@@ -78,6 +79,12 @@ def _number(terms: Sequence[Term], index: Array) -> Array:
         digit = index // term.divisor
         total = total + (digit if term.modulus is None else digit % term.modulus) * term.stride
     return total
+
+
+def _counts(triangle: Triangle, rows: Array, others: Array) -> Array:
+    """Which elements of a row count."""
+    upwards = triangle in (Triangle.SUM_FROM_ROW, Triangle.COLUMNS_FROM_ROW)
+    return others >= rows[:, None] if upwards else others <= rows[:, None]
 
 
 def _places(start: int, axes: Sequence[tuple[int, int]]) -> Array:
@@ -238,7 +245,11 @@ class _Run:
             lhs = self.buffers[contraction.lhs][left + lhs_places[None, None, :]]
             rhs = self.buffers[contraction.rhs][right + rhs_places[None, :, None]]
             with np.errstate(all="ignore"):
+                if contraction.triangle in (Triangle.SUM_TO_ROW, Triangle.SUM_FROM_ROW):
+                    lhs = np.where(_counts(contraction.triangle, m, m), lhs, 0)
                 product = np.matmul(lhs.astype(np.float64), rhs.astype(np.float64)).astype(NUMPY[contraction.dtype])
+                if contraction.triangle in (Triangle.COLUMNS_TO_ROW, Triangle.COLUMNS_FROM_ROW):
+                    product = np.where(_counts(contraction.triangle, m, n), product, 0)
             rows = first[:, None] + m * contraction.row_m_step + part * contraction.part_step
             tile[rows] = product
         self.buffers[contraction.tile] = tile.reshape(-1)

@@ -192,13 +192,23 @@ class Stage:
     after: tuple[Instruction, ...] = ()
 
 
+class Triangle(Enum):
+    """Which elements of a product of as many rows `m` as columns, or as summed indices `k`, count."""
+
+    SUM_TO_ROW = "k <= m"  # the terms of its sums
+    SUM_FROM_ROW = "k >= m"
+    COLUMNS_TO_ROW = "column <= m"  # its results, others being 0
+    COLUMNS_FROM_ROW = "column >= m"
+
+
 @record
 class TileContract:
     """`tile[m, n] = sum over k of lhs[m, k] * rhs[k, n]`, accumulated in the order of k.
 
     Rows of the domain are `outer` (each of an extent with its strides in lhs, rhs and result row) times m. The
     result goes to the scratch buffer `tile`, which the stage reads. With several `parts`, the indices of the first
-    summed axis are divided among them, and each has rows of its own, `part_step` apart.
+    summed axis are divided among them, and each has rows of its own, `part_step` apart. A `triangle` has a single
+    summed axis.
     """
 
     lhs: int
@@ -216,6 +226,7 @@ class TileContract:
     dtype: DType
     parts: int = 1
     part_step: int = 0
+    triangle: Triangle | None = None
 
 
 @record

@@ -24,6 +24,7 @@ from compiler.loops.ir import (
     Store,
     Term,
     TileContract,
+    Triangle,
     Walk,
 )
 from compiler.types import Extent
@@ -190,10 +191,21 @@ class _Printer:
         left.append(_times(m, contract.lhs_m_stride))
         self.line("tile = 0")
         depth = self.depth
+        if contract.triangle in (Triangle.COLUMNS_TO_ROW, Triangle.COLUMNS_FROM_ROW):
+            self.line(f"if {contract.triangle.value}:")
+            self.depth += 1
         for number, axis in enumerate(contract.k):
             name = "k" if len(contract.k) == 1 else f"k{number}"
             shared = contract.parts > 1 and number == 0
-            self.loop(name, f"{axis.extent}*part/{contract.parts}.." if shared else axis.extent)
+            bounds = f"{axis.extent}*part/{contract.parts}.." if shared else f"0..{axis.extent}"
+            match contract.triangle:
+                case Triangle.SUM_TO_ROW:
+                    bounds = f"0..{m} + 1"
+                case Triangle.SUM_FROM_ROW:
+                    bounds = f"{m}..{axis.extent}"
+                case _:
+                    pass
+            self.loop(name, bounds)
             left.append(_times(name, axis.lhs_stride))
             right.append(_times(name, axis.rhs_stride))
         right.append(_times("column", contract.rhs_n_stride))

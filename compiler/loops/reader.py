@@ -20,7 +20,7 @@ RECORDS: tuple[type, ...] = (
     *(ir.Term, ir.Access, ir.Load, ir.Literal, ir.Compute, ir.Position, ir.Random, ir.BatchCount, ir.Reduce, ir.Store),
     *(ir.BufferArgument, ir.Stage, ir.TileContract, ir.ContractedAxis, ir.OuterAxis, ir.Kernel, BatchExtent),
 )
-ENUMS: tuple[type[Enum], ...] = (ir.Space, ir.Combine, ir.Walk, DType)
+ENUMS: tuple[type[Enum], ...] = (ir.Space, ir.Combine, ir.Walk, ir.Triangle, DType)
 
 
 def write_kernel(kernel: ir.Kernel) -> str:

@@ -23,6 +23,7 @@ from compiler.loops.ir import (
     Space,
     Store,
     Term,
+    Triangle,
     Walk,
 )
 from compiler.loops.printer import print_kernel
@@ -100,6 +101,10 @@ class _Check:
             raise _Broken("a contraction writes a scratch tile, and its stage has nothing after the pass")
         if not contract.k or contract.n != self.kernel.columns:
             raise _Broken("a contraction sums at least one axis and has the columns of its kernel")
+        if contract.triangle is not None:
+            sums = contract.triangle in (Triangle.SUM_TO_ROW, Triangle.SUM_FROM_ROW)
+            if len(contract.k) != 1 or contract.m != (contract.k[0].extent if sums else contract.n):
+                raise _Broken("a triangle has one summed axis, and as many rows as it has columns or summed indices")
 
     def buffer(self, number: int, dtype: DType) -> None:
         if not 0 <= number < len(self.kernel.buffers):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from compiler.causality.zones import Order, orders_of
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
@@ -38,6 +39,7 @@ from compiler.ops.window import Fold, Window
 from compiler.schedule.access import address, axis_forms, count, linear_strides, storage_order, storage_strides, through
 from compiler.schedule.copy import Copy
 from compiler.schedule.fold import folded
+from compiler.schedule.ordered import ordered
 from compiler.schedule.parts import PartialContraction, parts_for
 from compiler.schedule.placement import Empty, Insert, Pick, starts_at
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
@@ -59,9 +61,10 @@ class _Rewriter:
     builder: GraphBuilder
     known: dict[int, Value] = field(default_factory=dict[int, Value])
     overwriting: frozenset[int] = frozenset()
+    orders: dict[int, Order] = field(default_factory=dict[int, Order])
 
     def run(self, graph: Graph) -> Graph:
-        self.overwriting = _overwriting(graph)
+        self.overwriting, self.orders = _overwriting(graph), orders_of(graph)
         for entry in graph.inputs:
             self.known[entry.value.index] = self.builder.input(entry.name, entry.role, entry.value.type)
         for node in graph.nodes:
@@ -89,7 +92,7 @@ class _Rewriter:
             case ArgMax(axis=axis):
                 return (self.argmax(operands[0], axis),)
             case Contraction(lhs=lhs, rhs=rhs, out=out):
-                return (self.contraction(operands, lhs, rhs, out),)
+                return (self.contraction(operands, lhs, rhs, out, self.orders.get(node.results[0].index)),)
             case Concat(axis=axis):
                 return (self.concatenated(operands, axis, node.results[0].type),)
             case Pad(low=low, value=value):
@@ -283,7 +286,7 @@ class _Rewriter:
         return self.builder.emit(Copy(), value)
 
     def contraction(
-        self, operands: tuple[Value, ...], lhs: tuple[int, ...], rhs: tuple[int, ...], out: tuple[int, ...]
+        self, operands: tuple[Value, ...], lhs: Labels, rhs: Labels, out: Labels, order: Order | None
     ) -> Value:
         left, right = operands
         shape = {**dict(zip(rhs, right.type.shape, strict=True)), **dict(zip(lhs, left.type.shape, strict=True))}
@@ -291,7 +294,7 @@ class _Rewriter:
         left, lhs = self.without_units(left, lhs, wide)
         right, rhs = self.without_units(right, rhs, wide)
         core = tuple(label for label in out if label in wide)
-        result = self.core_contraction(left, right, lhs, rhs, core, shape)
+        result = self.core_contraction(left, right, lhs, rhs, core, shape, order)
         if core == out:
             return result
         return self.builder.emit(Reshape(tuple(shape[label] for label in out)), result)
@@ -311,6 +314,7 @@ class _Rewriter:
         rhs: tuple[int, ...],
         out: tuple[int, ...],
         shape: dict[int, Extent],
+        order: Order | None,
     ) -> Value:
         summed = [label for label in lhs if label in rhs and label not in out]
         only_left = [label for label in out if label not in rhs]
@@ -335,14 +339,17 @@ class _Rewriter:
         placed = (*rows, *(label for label in out if label in only_right))
         right, rhs = self.with_contiguous(right, rhs, placed[len(rows) :], summed)
         left = self.addressable(left)
-        result = self.product(left, right, lhs, rhs, placed)
+        result = self.product(left, right, lhs, rhs, placed, order)
         if placed == out:
             return result
         return self.builder.emit(Transpose(tuple(placed.index(label) for label in out)), result)
 
-    def product(self, left: Value, right: Value, lhs: Labels, rhs: Labels, out: Labels) -> Value:
+    def product(self, left: Value, right: Value, lhs: Labels, rhs: Labels, out: Labels, order: Order | None) -> Value:
         """A contraction in the form of kernels; a long sum with few results, over the batch and more, in parts."""
         whole = Contraction(lhs, rhs, out)
+        triangle = None if order is None else ordered(whole, (left.type.shape, right.type.shape), order)
+        if triangle is not None:
+            return self.builder.emit(triangle, left, right)
         extents = [left.type.shape[lhs.index(label)] for label in lhs if label in rhs and label not in out]
         length = count(elements(tuple(extents)))
         (type_,) = whole.result_types((left.type, right.type))

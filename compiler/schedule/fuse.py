@@ -31,13 +31,14 @@ from compiler.schedule.access import (
     storage_order,
     through,
 )
+from compiler.schedule.ordered import OrderedContraction
 from compiler.schedule.parts import PartialContraction
 from compiler.schedule.placement import Empty, Insert, Pick
 from compiler.types import BatchExtent, Extent, Shape, elements
 
 VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
 REDUCTIONS = (Sum, Max, Min)
-CONTRACTIONS = (Contraction, PartialContraction)
+CONTRACTIONS = (Contraction, PartialContraction, OrderedContraction)
 INLINE = (Constant, Iota, BatchSize)  # made again wherever they are used
 LARGEST_GROUP = 120
 

@@ -50,6 +50,7 @@ from compiler.schedule.access import (
     storage_strides,
 )
 from compiler.schedule.fuse import CONTRACTIONS, REDUCTIONS, VIEWS, Fuser, Group, Link, Split, node_key, result_space
+from compiler.schedule.ordered import OrderedContraction
 from compiler.schedule.origins import statement_origins
 from compiler.schedule.parts import PartialContraction
 from compiler.schedule.placement import Insert, Pick
@@ -66,6 +67,7 @@ COSTLY = MATHEMATICS | {
     "pick",
     "contraction",
     "partial_contraction",
+    "ordered_contraction",
 }
 CHUNK = 2048
 LONG_ROW = 256  # columns that pay for the start of a row
@@ -525,8 +527,13 @@ class GroupLowering:
         }
         lhs_strides, rhs_strides = sides
         rows, columns = _row_axes(op, shape, lhs_strides, rhs_strides)
-        runs = _merged(rows)
-        chosen = _walked_axis(runs)
+        if isinstance(op, OrderedContraction):
+            place = [label for label in _by_storage(op.out, shape) if label in op.lhs].index(op.row)
+            chosen = rows[place]
+            runs = [*_merged(rows[:place]), chosen, *_merged(rows[place + 1 :])]
+        else:
+            runs = _merged(rows)
+            chosen = _walked_axis(runs)
         summed = [
             ContractedAxis(shape[label], lhs_strides[label], rhs_strides[label])
             for label in _by_storage(op.lhs, shape)
@@ -553,6 +560,7 @@ class GroupLowering:
             node.results[0].type.dtype,
             parts,
             count(elements(tuple(a.extent for a in rows))) if parts > 1 else 0,
+            op.triangle if isinstance(op, OrderedContraction) else None,
         )
         self.nodes[id(self.contraction)] = node
 
@@ -562,7 +570,10 @@ def _by_storage(labels: Sequence[int], shape: dict[int, Extent]) -> list[int]:
 
 
 def _row_axes(
-    op: Contraction | PartialContraction, shape: dict[int, Extent], lhs: dict[int, int], rhs: dict[int, int]
+    op: Contraction | PartialContraction | OrderedContraction,
+    shape: dict[int, Extent],
+    lhs: dict[int, int],
+    rhs: dict[int, int],
 ) -> tuple[list[OuterAxis], int]:
     """The row axes of the result, outermost first, and the number of columns."""
     columns, step = 1, 1

@@ -33,6 +33,7 @@ from compiler.targets.cpu.tiles import (
     rows_of_tiles,
     tiling,
 )
+from compiler.targets.cpu.triangle import multiplied_within
 
 LARGE_PANEL = 16 << 10  # bytes from which a packed panel is not expected in the first-level cache
 FEW_TILES = 6  # of rows, up to which copying a panel while it is read pays for the longer code
@@ -80,7 +81,7 @@ def emit_tiles(k: KernelText, batch: int, lasts: bool = False) -> KernelCode:
             source, axes = text.pointer(packed_at, offset, type_), packed_axes(contract, width)
         elif packing is Packing.OWN:
             is_new = text.let(f"icmp ne i64 {right}, {carried[0]}")
-            if contract.rhs_n_stride == 1 and rows_of_tiles(cut, batch) <= FEW_TILES:
+            if contract.rhs_n_stride == 1 and rows_of_tiles(cut, batch) <= FEW_TILES and contract.triangle is None:
                 given, first_use = source, is_new
             else:
                 with k.of(contract):
@@ -94,7 +95,11 @@ def emit_tiles(k: KernelText, batch: int, lasts: bool = False) -> KernelCode:
         with k.of(contract):
             summed = summed_axes(k, axes)
             accumulators = [walked.zero] * walked.slots
-            if first_use:
+            if contract.triangle is not None:
+                accumulators = multiplied_within(
+                    k, contract.triangle, walked, summed[0], left_pointer, source, unit, column
+                )
+            elif first_use:
                 copied = [
                     SummedAxis(a.extent, a.lhs_stride, b.rhs_stride, a.rhs_stride)
                     for a, b in zip(summed, contract.k, strict=True)
