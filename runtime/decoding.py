@@ -8,7 +8,7 @@ import numpy as np
 
 from compiler import driver
 from compiler.diagnostics import UsageError
-from compiler.driver import Array, Decoding, Executable, Generation, InputSpec, Options, Program, Results, Tensors
+from compiler.driver import Array, Decoding, Executable, Generation, InputSpec, Options, Program, Tensors
 from compiler.types import DType
 from runtime.data.specs import dtype_of, row_shape
 from runtime.model import runtime_settings
@@ -39,6 +39,12 @@ class Decoder:
         self._rows, self._seed = rows, seed
         self._feed = next(spec for spec in program.inputs if spec.name == self.generation.feed)
         (self.window,) = row_shape(self._feed)
+        self._numbers = np.arange(rows)
+        self._single = np.arange(1)
+        # The inputs of a position are the same arrays each time, which a program need not look at again.
+        self._token = np.zeros((rows, 1), dtype_of(self._feed))
+        self._parents = np.arange(rows, dtype=np.int32)
+        self._of_step = {self._feed.name: self._token, _PARENTS: self._parents}
         self._data = self._others(inputs or {})
         self._settings = runtime_settings(program)
         self._decoding: Decoding | None = None
@@ -68,31 +74,26 @@ class Decoder:
         if self._prompt is None:
             self._prompt = driver.compile_prompt(self._program, self._rows, self._options)
         data = {**self._data, self._feed.name: self._filled_up(tokens)}
-        return self._one(self._run(self._prompt, decoding.tensors, data, length - 1, 1))
+        return self._run(self._prompt, decoding.tensors, data, length - 1, self._single)
 
     def _of_position(self, decoding: Decoding, tokens: Array, place: int, parents: Array | None) -> Array:
         """From one token of each sequence, [rows, 1], and the states."""
-        order = np.arange(self._rows) if parents is None else parents
-        data = {self._feed.name: self._typed(tokens), _PARENTS: order.astype(np.int32)}
-        return self._one(self._run(decoding.position, decoding.tensors, data, place, 1))
+        self._token[...] = tokens
+        self._parents[...] = self._numbers if parents is None else parents
+        return self._run(decoding.position, decoding.tensors, self._of_step, place, self._single)
 
     def _of_window(self, tokens: Array) -> Array:
         """All positions computed anew: it defines what the others give."""
         if self._whole is None:
             self._whole = driver.compile_window(self._program, self._options)
         data = {**self._data, self._feed.name: self._filled_up(tokens[:, -self.window :])}
-        return self._one(self._run(self._whole, self._tensors, data, tokens.shape[1] - 1, self._rows))
+        return self._run(self._whole, self._tensors, data, tokens.shape[1] - 1, self._numbers)
 
-    def _run(self, program: Executable, tensors: Tensors, data: Mapping[str, Array], step: int, rows: int) -> Results:
-        numbers = np.arange(rows)
-        return program.run(tensors, data, numbers, rows, first_step=step, seed=self._seed, settings=self._settings)
-
-    def _one(self, results: Results) -> Array:
+    def _run(self, program: Executable, tensors: Tensors, data: Mapping[str, Array], step: int, rows: Array) -> Array:
+        """The single result of a step."""
+        results = program.run(tensors, data, rows, len(rows), step, self._seed, self._settings)
         (found,) = results.arrays.values()
         return found
-
-    def _typed(self, tokens: Array) -> Array:
-        return np.ascontiguousarray(tokens, dtype_of(self._feed))
 
     def _filled_up(self, tokens: Array) -> Array:
         window = np.zeros((self._rows, self.window), dtype_of(self._feed))
