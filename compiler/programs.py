@@ -200,7 +200,9 @@ def _holds(source: Source) -> bool:
         return False
 
 
-def _stored(value: object) -> bytes:
+def _stored(value: Program | _Checked) -> bytes:
+    if isinstance(value, Program):
+        value = replace(value, axes=None)
     stream = io.BytesIO()
     _OutlinePickler(stream, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
     return stream.getvalue()

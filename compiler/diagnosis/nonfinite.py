@@ -5,69 +5,50 @@ The step is evaluated by the reference target, node by node.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from compiler.diagnosis.parts import every_value, origin_of
+from compiler.diagnosis.dimension_names import DimensionNames, Names
+from compiler.diagnosis.evaluated import Evaluated, taken_apart
+from compiler.diagnosis.parts import origin_of
 from compiler.diagnosis.reports import NonfiniteReport, Site
-from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
+from compiler.graph.ir import GraphInput, Node, Role, Value
 from compiler.graph.op import Category
 from compiler.interface import Array
-from compiler.record import record
+from compiler.ops.scan import Scan
 from compiler.types import BatchExtent, TensorType
 
 
-@record
-class Evaluated:
-    """A graph with the content of each of its values. `rows` are those of the data that its batch is made of."""
-
-    graph: Graph
-    values: Mapping[int, Array]
-    rows: Sequence[int]
-
-    @property
-    def spoilt(self) -> tuple[str, ...]:
-        """The outputs that are not finite."""
-        return tuple(o.name for o in self.graph.outputs if not self.is_finite(o.value))
-
-    def is_finite(self, value: Value) -> bool:
-        array = self.values[value.index]
-        return array.dtype.kind != "f" or bool(np.isfinite(array).all())
-
-    def has_nan(self, value: Value) -> bool:
-        array = self.values[value.index]
-        return array.dtype.kind == "f" and bool(np.isnan(array).any())
-
-
-def evaluated(graph: Graph, inputs: Mapping[str, Array], rows: Sequence[int]) -> Evaluated:
-    return Evaluated(graph, every_value(graph, inputs, len(rows)), rows)
-
-
-def explain_nonfinite(step: Evaluated) -> NonfiniteReport | None:
+def explain_nonfinite(step: Evaluated, names: DimensionNames) -> NonfiniteReport | None:
     """Where the values that are not finite come from; None if there are none.
 
     The first operation that makes a NaN of what is none is where it was born. What it made it of may be infinite; then
-    the first operation that made this of finite numbers is the cause.
+    the first operation that made this of finite numbers is the cause. A scan is taken apart and looked into.
     """
     if not step.spoilt:
         return None
+    born, cause = _found(step)
+    for part in (born, cause):
+        if isinstance(part, Node) and isinstance(part.op, Scan):
+            return explain_nonfinite(taken_apart(step, part), names)
+    if born is None:
+        return None
+    because = None if cause is None else _site(step, names, cause)
+    return NonfiniteReport(step.spoilt, _site(step, names, born), because)
+
+
+def _found(step: Evaluated) -> tuple[Node | GraphInput | None, Node | GraphInput | None]:
+    """Where a NaN was born, and the cause of it. Without a NaN, the first infinity is all there is to tell."""
     bad = [output.value for output in step.graph.outputs if not step.is_finite(output.value)]
     nodes, inputs = _upstream(step, bad)
     spoilt = next((entry for entry in inputs if step.has_nan(entry.value)), None)
     if spoilt is not None:
-        return NonfiniteReport(step.spoilt, _site_of_input(step, spoilt), None)
+        return spoilt, None
     born = next((node for node in nodes if _makes_nan(step, node)), None)
     if born is None:
-        return _infinite(step, nodes, inputs)
-    operands = [operand for operand in born.operands if not step.is_finite(operand)]
-    return NonfiniteReport(step.spoilt, _site(step, born), _cause(step, *_upstream(step, operands)))
-
-
-def _infinite(step: Evaluated, nodes: Sequence[Node], inputs: Sequence[GraphInput]) -> NonfiniteReport | None:
-    """Nothing is NaN, so the first infinity is all there is to tell."""
-    first = _cause(step, nodes, inputs)
-    return None if first is None else NonfiniteReport(step.spoilt, first, None)
+        return _cause(step, nodes, inputs), None
+    return born, _cause(step, *_upstream(step, [o for o in born.operands if not step.is_finite(o)]))
 
 
 def _upstream(step: Evaluated, values: Iterable[Value]) -> tuple[list[Node], list[GraphInput]]:
@@ -86,15 +67,17 @@ def _makes_nan(step: Evaluated, node: Node) -> bool:
     return has_nan and not any(step.has_nan(operand) for operand in node.operands)
 
 
-def _cause(step: Evaluated, nodes: Sequence[Node], inputs: Sequence[GraphInput]) -> Site | None:
+def _cause(step: Evaluated, nodes: Sequence[Node], inputs: Sequence[GraphInput]) -> Node | GraphInput | None:
     """The first node that makes infinity of finite numbers; a constant that is infinite is meant to be."""
-    for node in nodes:
-        if node.operands and all(map(step.is_finite, node.operands)):
-            return _site(step, node)
-    return _site_of_input(step, inputs[0]) if inputs else None
+    made = (node for node in nodes if node.operands and all(map(step.is_finite, node.operands)))
+    return next(made, inputs[0] if inputs else None)
 
 
-def _site(step: Evaluated, node: Node) -> Site:
+def _site(step: Evaluated, names: DimensionNames, part: Node | GraphInput) -> Site:
+    return _site_of_node(step, names, part) if isinstance(part, Node) else _site_of_input(step, names, part)
+
+
+def _site_of_node(step: Evaluated, names: DimensionNames, node: Node) -> Site:
     result = next(r for r in node.results if not step.is_finite(r))
     place = _first_bad(step.values[result.index])
     origin = origin_of(node)
@@ -103,17 +86,18 @@ def _site(step: Evaluated, node: Node) -> Site:
         None if origin is None else origin.user_span,
         "" if origin is None else origin.path,
         "" if origin is None else origin.direction.value,
-        _shown_place(result.type, place, step.rows),
+        _shown_place(result.type, names.of(node.origins, result), place, step.rows),
         float(step.values[result.index][place]),
         tuple(_operand(step, node, result, place, operand) for operand in node.operands),
+        tuple(f"{names.of_steps(s.scan) or 'step'} {s.place}" for s in step.steps.get(result.index, ())),
     )
 
 
-def _site_of_input(step: Evaluated, entry: GraphInput) -> Site:
+def _site_of_input(step: Evaluated, names: DimensionNames, entry: GraphInput) -> Site:
     array = step.values[entry.value.index]
     place = _first_bad(array)
     kind = "input" if entry.role is Role.DATA else entry.role.value.replace("_", " ")
-    where = _shown_place(entry.value.type, place, step.rows)
+    where = _shown_place(entry.value.type, names.of_input(entry.name, entry.value), place, step.rows)
     return Site(f"{kind} {entry.name}", None, "", "", where, float(array[place]), ())
 
 
@@ -123,15 +107,15 @@ def _first_bad(array: Array) -> tuple[int, ...]:
     return tuple(int(axis[0]) for axis in np.nonzero(found)) if array.ndim else ()
 
 
-def _shown_place(type_: TensorType, place: tuple[int, ...], rows: Sequence[int]) -> str:
-    """`[batch 3 (row 17 of the data), 2]`"""
+def _shown_place(type_: TensorType, names: Names, place: tuple[int, ...], rows: Sequence[int]) -> str:
+    """`[batch 3 (row 17 of the data), time 5, 2]`: what the text has no name for is a number alone."""
     shown: list[str] = []
-    for extent, position in zip(type_.shape, place, strict=True):
+    for extent, name, position in zip(type_.shape, names, place, strict=True):
         if isinstance(extent, BatchExtent):
             row = position // extent.multiple
             shown.append(f"batch {position} (row {rows[row]} of the data)")
         else:
-            shown.append(str(position))
+            shown.append(f"{name} {position}".strip())
     return f"[{', '.join(shown)}]" if shown else ""
 
 

@@ -48,7 +48,7 @@ class TestResult:
 @record
 class Site:
     """An operation, or an input by its kind and name, that gave what is not finite: where in the text, in which
-    layer, in which direction, at which element, and from which operands."""
+    layer, in which direction, at which element, from which operands, and in which steps of scans (`time 5`)."""
 
     operation: str
     span: Span | None
@@ -57,6 +57,7 @@ class Site:
     place: str
     value: float
     operands: tuple[str, ...]
+    steps: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """`model.dl:4, forward, in head.dense: log gives -inf at [batch 2 (row 7 of the data), 1]`, and so on."""
@@ -64,8 +65,9 @@ class Site:
         if self.span is None:
             return [f"the {self.operation} is {self.value}{at}"]
         where = f"{self.span.source.name}:{self.span.line}, {self.direction}" + (f", in {self.path}" * bool(self.path))
+        during = f", in the scan at {' and '.join(self.steps)}" if self.steps else ""
         text = [
-            f"{where}: `{self.operation}` gives {self.value}{at}",
+            f"{where}: `{self.operation}` gives {self.value}{at}{during}",
             f"    {self.span.source.line(self.span.line).strip()}",
         ]
         return [*text, f"  from {' and '.join(self.operands)}"] if self.operands else text

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from compiler.diagnosis.nonfinite import Evaluated, evaluated, explain_nonfinite
+from compiler.diagnosis.dimension_names import DimensionNames
+from compiler.diagnosis.evaluated import Evaluated, evaluated
+from compiler.diagnosis.nonfinite import explain_nonfinite
 from compiler.diagnosis.reports import NonfiniteReport
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Array, Options, Tensors
+from compiler.programs import complete
 from compiler.stages import graph_of, prepared
 from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import DType
@@ -31,12 +34,14 @@ def explain_step(
 
     `tensors` are as before the step, and stay so. None where the reference finds all values finite.
     """
+    program = complete(program)
     whole = graph_of(program, kind)
     optimised = _evaluated(prepared(whole, replace(options, verify=False)), tensors, data, rows, step, seed, settings)
     # As it is written, a step is easier to read; but rewriting may remove what is not finite.
     written = to_dtype(whole, DType.F64) if options.dtype == "f64" else whole
     plain = _evaluated(written, tensors, data, rows, step, seed, settings)
-    return explain_nonfinite(plain if plain.spoilt == optimised.spoilt else optimised)
+    found = plain if plain.spoilt == optimised.spoilt else optimised
+    return explain_nonfinite(found, DimensionNames(program))
 
 
 def _evaluated(

@@ -47,6 +47,12 @@ class Evaluator(Caller):
     """Evaluates expressions in `frame`."""
 
     def evaluate(self, expression: syntax.Expression) -> Value:
+        value = self._evaluated(expression)
+        if isinstance(value, TensorValue):
+            self.axes.setdefault(value.value.index, value.axes)  # as the innermost expression has it
+        return value
+
+    def _evaluated(self, expression: syntax.Expression) -> Value:
         self.count_work(expression.span)
         match expression:
             case syntax.Name():

@@ -8,6 +8,7 @@ from compiler.diagnostics import Source
 from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.machine import Session
 from compiler.frontend.program import KEPT, Clip, Generation, Program, Training, UpdateRule
+from compiler.frontend.values import NamedAxes
 from compiler.frontend.waivers import without_waived
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role
 from compiler.ops.batch_sums import divisor_of
@@ -85,6 +86,7 @@ def finished(
         without_waived(session.report.warnings),
         None if augmentation is None else with_constants(session, augmentation),
         generation,
+        axes=NamedAxes(training.axes, training.user_scopes),
     )
 
 

@@ -163,6 +163,7 @@ class Machine(ABC):
         self.applications: dict[str, int] = {}
         self.frames_of: dict[int, int] = {}  # how often each declaration was applied, by its id
         self.states: dict[str, ir.Value] = {}
+        self.axes: dict[int, tuple[Axis, ...]] = {}  # of values that expressions gave, by index
         self.scans: list[ScanRecord] = []  # the innermost is last
         self.model: ModelRecord | None = None
         self.claims: list[Claim] | None = None  # of the lines of a test

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import TypeAlias
+from dataclasses import field, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 from compiler.diagnostics import Diagnostic, Source, Span
 from compiler.frontend.arithmetic import Formula, value_of
 from compiler.graph.ir import Graph, Role
 from compiler.record import record
 from compiler.types import TensorType
+
+if TYPE_CHECKING:
+    from compiler.frontend.values import NamedAxes
 
 SAMPLE_NUMBERS = "augment.sample"
 EPOCH_NUMBER = "augment.epoch"
@@ -363,3 +366,4 @@ class Program:
     augmentation: Graph | None = None
     generation: Generation | None = None
     overrides: tuple[tuple[str, str], ...] = ()
+    axes: NamedAxes | None = field(default=None, compare=False)  # of the values of `training`; no outline has them

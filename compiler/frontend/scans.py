@@ -162,6 +162,7 @@ class _Elaboration:
         nodes = [replace(n, operands=tuple(same.get(v.index, v) for v in n.operands)) for n in self.nodes]
         stacks = [stack for stack in (*steps.stacks, steps.mask, steps.cuts) if stack is not None]
         elements = [element for element in (*self.elements, self.mask, self.cut) if element is not None]
+        self.machine.axes.update((stack.value.index, stack.axes) for stack in stacks)
         inputs = [*(element.value for element in elements), *(c.seen for c in carried)]
         outputs = [same.get(v.index, v) for v in (*(c.handed_on for c in carried), *emitted)]
         captures = _captures(inputs, nodes, outputs)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from compiler.diagnostics import Note, Span, hint
 from compiler.frontend.failures import nearest
 from compiler.frontend.machine import Machine
 from compiler.frontend.numbers import decided
 from compiler.frontend.values import (
-    NO_LABELS,
     Axis,
     AxisName,
     BatchValue,
@@ -20,6 +19,7 @@ from compiler.frontend.values import (
     TupleValue,
     Value,
     describe,
+    name_of_axis,
 )
 from compiler.types import BatchExtent, Extent, Shape
 
@@ -28,10 +28,9 @@ UNNAMED = Axis()
 
 def shown_axis(machine: Machine, extent: Extent, axis: Axis) -> str:
     """`batch`, `c = 16` or `16`: only names of the user's own text are shown."""
-    names = [label for label in axis.labels if label[0] in machine.user_scopes]
-    if not names:
+    name = name_of_axis(axis, machine.user_scopes)
+    if not name:
         return str(extent)
-    name = max(names)[1]
     return name if isinstance(extent, BatchExtent) and name == str(extent) else f"{name} = {extent}"
 
 
@@ -254,7 +253,3 @@ def whole_dimension(machine: Machine, value: Value, what: str = "a dimension") -
             machine.fail("E0413", f"{what} must be configuration, not {describe(value)}")
         case _:
             machine.fail("E0413", f"{what} must be a whole number, not {describe(value)}")
-
-
-def labelled(axes: Sequence[Axis]) -> bool:
-    return any(axis.labels is not NO_LABELS and axis.labels for axis in axes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -28,6 +28,33 @@ class Axis:
 
     labels: frozenset[Label] = NO_LABELS
     origin: Span | None = field(default=None, compare=False)
+
+
+def name_of_axis(axis: Axis, scopes: Container[int]) -> str:
+    """The name that an axis has in one of these applications, the latest of them; none where they give it no name."""
+    return max((label for label in axis.labels if label[0] in scopes), default=(0, ""))[1]
+
+
+@record
+class NamedAxes:
+    """The axes of the values of a graph, by index; only names of the applications `scopes` are the user's.
+
+    A setting that gives an axis its extent is no name that two operands must agree in, but it tells what the axis is.
+    """
+
+    axes: Mapping[int, tuple[Axis, ...]]
+    scopes: Container[int]
+
+    def names(self, value: ir.Value) -> tuple[str, ...]:
+        """A name for each axis, where the text has one."""
+        axes = self.axes.get(value.index, ())
+        found = tuple(name_of_axis(axis, self.scopes) or _setting_of(axis) for axis in axes)
+        return found if len(found) == value.type.rank else ("",) * value.type.rank
+
+
+def _setting_of(axis: Axis) -> str:
+    text = "" if axis.origin is None or axis.origin.source.is_library else axis.origin.text
+    return text if text.isidentifier() else ""
 
 
 @record

@@ -90,13 +90,16 @@ class Scan(Op):
         captures = operands[self.scanned + self.carries :]
         emitted: list[tuple[Array, ...]] = []
         for place in self.places():
-            body = _shifted(self.body, place * self.stream_step) if place and _draws(self.body) else self.body
-            found = _results(body, (*(x[place] for x in xs), *carries, *captures), batch)
+            found = _results(self.body_at(place), (*(x[place] for x in xs), *carries, *captures), batch)
             carries = found[: self.carries]
             emitted.append(found[self.carries :])
         if self.reverse:
             emitted.reverse()
         return (*carries, *(np.stack(column) for column in zip(*emitted, strict=True)))
+
+    def body_at(self, place: int) -> Graph:
+        """The body of the step at a place, with the random streams of that step."""
+        return _shifted(self.body, place * self.stream_step) if place and _draws(self.body) else self.body
 
     @property
     def stream_step(self) -> int:

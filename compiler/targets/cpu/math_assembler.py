@@ -174,10 +174,6 @@ class Value:
     def narrowed(self) -> Value:
         return self._convert("fptrunc", "float")
 
-    def truncated(self) -> Value:
-        """The low half of a 64-bit integer."""
-        return self._convert("trunc", "i32")
-
     def _convert(self, operation: str, kind: Kind) -> Value:
         return self.block.write(kind, f"{operation} {self.type} {self.text} to {self.block.type_of(kind)}")
 
