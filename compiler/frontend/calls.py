@@ -396,8 +396,7 @@ class Caller(SettingBinder):
         self.states.update(frame.pending)
         if isinstance(value, Poison):
             raise Poisoned
-        if not self.scans:  # values of a scan's body are none of the graph's
-            self.session.trace.applied(self.builder.name, declaration, pairs, value, call, outer.calls, frame.path)
+        self.session.trace.applied(self.builder.name, declaration, pairs, value, call, outer.calls, frame.path)
         return _left(value, frame.scope, call)
 
     def _at_call(self, failure: Failure, declaration: syntax.Callable, call: Span) -> Failure:

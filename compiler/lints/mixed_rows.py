@@ -10,6 +10,7 @@ from compiler.frontend.trace import Subject
 from compiler.frontend.walk import statements_of
 from compiler.graph.ir import Graph, Node, Role
 from compiler.lints.flow import place_of
+from compiler.lints.laid_open import laid_open
 from compiler.ops.movement import Concat, Pad, Reverse, Slice
 from compiler.ops.reduction import CumulativeSum
 from compiler.ops.sources import BatchSize
@@ -18,7 +19,7 @@ from compiler.types import BatchExtent, TensorType
 
 
 def find_mixed_rows(subject: Subject) -> Iterator[Diagnostic]:
-    graph = subject.program.inference
+    graph = laid_open(subject.program.inference)
     mixing = _mixing(graph)
     places = dict(_output_places(subject.model))
     for output in graph.outputs:

@@ -11,6 +11,7 @@ from compiler.graph.ir import Node, Value
 from compiler.graph.op import Op
 from compiler.lints.flow import place_of
 from compiler.lints.intervals import Range
+from compiler.lints.laid_open import laid_open
 from compiler.lints.ranges import Ranges
 from compiler.ops.elementwise import Divide, Log, Log1p, Rsqrt, Sigmoid
 from compiler.ops.reduction import Moments
@@ -21,7 +22,8 @@ _POLES: Mapping[type[Op], float] = {Log: 0.0, Rsqrt: 0.0, Log1p: -1.0}
 
 def find_possible_zero(subject: Subject) -> Iterator[Diagnostic]:
     """In the user's own lines: what the library does is tested."""
-    for name, graph in (("training", subject.program.training), ("inference", subject.program.inference)):
+    for name, whole in (("training", subject.program.training), ("inference", subject.program.inference)):
+        graph = laid_open(whole)
         ranges = Ranges(subject, graph, name)
         for node in graph.nodes:
             if node.origins and not node.origins[0].span.source.is_library:

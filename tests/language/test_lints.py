@@ -302,6 +302,47 @@ def test_a_layer_is_not_applied_to_what_it_gave(body: str, is_told: bool) -> Non
     assert told(model("x |> twice(relu)", before=before)) == []
 
 
+# Bodies of scans
+
+
+def scanned(*body: str, output: str = "dense(3)(h)", loss: str = "cross_entropy(y, label)") -> str:
+    """A model whose scan stands in line 3, so that its body begins in line 4."""
+    head = "hs, h = scan u in x over time carry h = zeros(batch, 4) {"
+    lines = [head, *(f"    {line}" for line in body), "}"]
+    return (
+        trained(output, *lines, loss=loss)
+        .replace("input x: f32[batch, 4]", "input x: f32[batch, time, 4]")
+        .replace("model M", "model M(time = 6)")
+        .replace("over time", "over 1")
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "line"),
+    [
+        (["h = h + log(relu(u))", "emit h"], "W0108", 4),
+        (["p = softmax(dense(4)(u))", "h = h + p", "emit log(p)"], "W0108", 6),
+        (["p = dense(4, weights = he_normal)(u)", "h = tanh(p)", "emit h"], "W0109", 4),
+        (["l = dense(4)", "h = l(u) + h", "emit h"], None, 0),
+        (["h = tanh(h + u)", "emit h / sum(h, axis = 1, keepdims = true)"], None, 0),
+    ],
+)
+def test_lines_in_the_body_of_a_scan(body: list[str], code: str | None, line: int) -> None:
+    expected = [] if code is None else [f"{code} {line}"]
+    assert [shown for shown in told(scanned(*body, output="dense(3)(h + mean(hs, axis = 1))"))] == expected
+
+
+def test_probabilities_that_a_scan_emits_are_no_logits() -> None:
+    (warning,) = found(scanned("h = tanh(h + u)", "emit softmax(h)", output="hs[:, 5, 0:3]"))
+    assert warning.code == "W0106"
+    assert [note.span and note.span.line for note in warning.notes] == [None, 5]
+
+
+def test_rows_that_meet_in_the_body_of_a_scan() -> None:
+    text = scanned("h = tanh(h + u)", "emit h - mean(h, axis = 0)", output="dense(3)(mean(hs, axis = 1))")
+    assert [code for shown in told(text) if (code := shown.split()[0]) == "W0112"] == ["W0112"]
+
+
 # Waivers
 
 
