@@ -50,6 +50,9 @@ CASES = (
     Case((6, 7), 40, 24, (1, 1)),
     Case((7, 6), 8, 20, (1, 1), (2, 2)),  # a product of every second pixel
     Case((5, 4), 7, 7, (5, 4)),  # one window
+    Case((7, 7), 36, 48, (3, 3), padding=1),  # a block of the sum has two images
+    Case((12, 13), 40, 40, (3, 3), padding=1),  # a block of the sum has some lines of an image
+    Case((9, 8), 36, 640, (3, 3), padding=1),  # the tiles of rows are shared out between items
     Case((6, 6), 8, 12, (3, 3), padding=1, groups=2),
     Case((6, 6), 9, 9, (3, 3), (2, 2), padding=1, groups=9),  # each channel by itself
 )
