@@ -32,6 +32,9 @@ class Span:
     end_line: int
     end_column: int
 
+    def __hash__(self) -> int:
+        return self.line << 10 ^ self.column
+
     def __str__(self) -> str:
         return f"{self.source.name}:{self.line}:{self.column}"
 

@@ -72,8 +72,9 @@ def prepare_for_gradients(graph: Graph) -> Graph:
 
 def optimise_graph(graph: Graph, verify: bool = False) -> Graph:
     """All passes over the graph; with `verify`, the invariants are checked after each, otherwise at the end."""
+    has_scans = any(isinstance(node.op, Scan) for node in graph.nodes)  # no pass makes one where none was
     for graph_pass in GRAPH_PASSES:
-        graph = everywhere(graph_pass, graph)
+        graph = everywhere(graph_pass, graph) if has_scans else graph_pass(graph)
         if verify:
             verify_graph(graph, graph_pass.__name__)
     if not verify:

@@ -44,7 +44,8 @@ def _record(cls: type[Any], eq: bool) -> type[Any]:
     content.setdefault("__init__", _initialiser(parts, hasattr(cls, "__post_init__")))
     content.setdefault("__repr__", _representation)
     if eq and "__eq__" not in content:
-        content["__eq__"], content["__hash__"] = _comparison([part.name for part in parts if part.compare])
+        content["__eq__"], hashed = _comparison([part.name for part in parts if part.compare])
+        content.setdefault("__hash__", hashed)
     inherited = {slot for base in cls.__mro__[1:] for slot in vars(base).get("__slots__", ())}
     content["__slots__"] = tuple(name for name in names if name not in inherited)
     return type(cls.__name__, cls.__bases__, content)
@@ -73,9 +74,11 @@ def _initialiser(parts: tuple[Field[Any], ...], has_more: bool) -> Callable[...,
 
 def _comparison(names: list[str]) -> tuple[Callable[[Any, Any], bool], Callable[[Any], int]]:
     """Whether two records of one class have the same fields, and the hash that goes with it."""
+    if not names:
+        return _is_of_one_class, _hash_of_class
     # a getter of a single name would give no tuple, and in a tuple what is identical is equal, even NaN
     names = names * 2 if len(names) == 1 else names
-    content: Callable[[Any], object] = attrgetter(*names) if names else _nothing
+    content: Callable[[Any], object] = attrgetter(*names)
 
     def equal(self: Any, other: Any) -> bool:
         return content(self) == content(other) if other.__class__ is self.__class__ else NotImplemented
@@ -86,8 +89,12 @@ def _comparison(names: list[str]) -> tuple[Callable[[Any, Any], bool], Callable[
     return equal, hashed
 
 
-def _nothing(_: object) -> object:
-    return ()
+def _is_of_one_class(self: Any, other: Any) -> bool:
+    return True if other.__class__ is self.__class__ else NotImplemented
+
+
+def _hash_of_class(self: Any) -> int:
+    return 1  # not of the class, whose hash differs from run to run, and with it the order of sets
 
 
 def _representation(self: Any) -> str:

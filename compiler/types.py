@@ -20,14 +20,10 @@ class DType(Enum):
     U8 = "u8"
     BOOL = "bool"
 
-    @property
-    def is_float(self) -> bool:
-        return self in (DType.F32, DType.F64, DType.BF16)
-
-    @property
-    def size(self) -> int:
-        """Bytes of one element in memory."""
-        return {"f32": 4, "f64": 8, "bf16": 2, "i32": 4, "i64": 8, "u8": 1, "bool": 1}[self.value]
+    def __init__(self, text: str) -> None:
+        self.is_float = text in ("f32", "f64", "bf16")
+        # bytes of one element in memory
+        self.size = {"f32": 4, "f64": 8, "bf16": 2, "i32": 4, "i64": 8, "u8": 1, "bool": 1}[text]
 
 
 @record
@@ -35,6 +31,13 @@ class BatchExtent:
     """`multiple * batch`: an extent that is known only at run time."""
 
     multiple: int = 1
+
+    # Written out, as that of `TensorType`: passes compare and hash little else.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BatchExtent) and self.multiple == other.multiple
+
+    def __hash__(self) -> int:
+        return ~self.multiple
 
     def __str__(self) -> str:
         return "batch" if self.multiple == 1 else f"{self.multiple}*batch"
@@ -50,6 +53,12 @@ class TensorType:
 
     dtype: DType
     shape: Shape = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TensorType) and self.dtype is other.dtype and self.shape == other.shape
+
+    def __hash__(self) -> int:
+        return hash(self.shape)
 
     @property
     def rank(self) -> int:

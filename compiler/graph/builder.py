@@ -27,8 +27,9 @@ class GraphBuilder:
         """A builder with the inputs of `graph` and fresh values beyond its own; its nodes are to be appended."""
         builder = cls(graph.name)
         builder.inputs = list(graph.inputs)
-        results = (result.index for node in graph.nodes for result in node.results)
-        builder._count = 1 + max((max(results, default=-1), *(i.value.index for i in graph.inputs)))
+        known = [result.index for node in graph.nodes for result in node.results]
+        known += [entry.value.index for entry in graph.inputs]
+        builder._count = 1 + max(known, default=-1)
         return builder
 
     @contextmanager
@@ -55,7 +56,7 @@ class GraphBuilder:
 
     def emit_all(self, op: Op, *operands: Value) -> tuple[Value, ...]:
         """Append a node; its results, typed by the op's own rule. Raises `TypeRuleError`."""
-        results = tuple(self.value(t) for t in op.result_types([o.type for o in operands]))
+        results = tuple([self.value(t) for t in op.result_types([o.type for o in operands])])
         self.append(Node(op, operands, results, self.origins))
         return results
 
@@ -64,6 +65,12 @@ class GraphBuilder:
         self.nodes.append(node)
         for result in node.results:
             self._definitions[result.index] = node
+
+    def repeat(self, node: Node, operands: tuple[Value, ...]) -> tuple[Value, ...]:
+        """Append the op of `node` on other operands of the same types, which needs no rule; its results."""
+        results = tuple([self.value(result.type) for result in node.results])
+        self.append(Node(node.op, operands, results, self.origins))
+        return results
 
     def definition(self, value: Value) -> Node | None:
         """The node that gives `value`; None for an input."""
@@ -90,11 +97,7 @@ class GraphBuilder:
                 kept = node.origins if restamp is None else tuple(map(restamp, node.origins))
                 self.origins = kept or outer
                 operands = tuple([known[o.index] for o in node.operands])
-                if keeps_types:
-                    results = tuple([self.value(result.type) for result in node.results])
-                    self.append(Node(node.op, operands, results, self.origins))
-                else:
-                    results = self.emit_all(node.op, *operands)
+                results = self.repeat(node, operands) if keeps_types else self.emit_all(node.op, *operands)
                 known.update(zip([old.index for old in node.results], results, strict=True))
         return {o.name: known[o.value.index] for o in graph.outputs}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum
 
 from compiler.diagnostics import Span
@@ -28,9 +27,12 @@ class Origin:
     path: str = ""
     direction: Direction = Direction.FORWARD
 
+    def __hash__(self) -> int:
+        return hash((self.span, self.path))  # what tells most apart; an enumeration's own hash takes long
+
     def towards(self, direction: Direction) -> Origin:
         """The same place, for a node that serves `direction`."""
-        return replace(self, direction=direction)
+        return Origin(self.span, self.calls, self.path, direction)
 
     @property
     def user_span(self) -> Span:
@@ -45,6 +47,12 @@ class Value:
 
     index: int
     type: TensorType
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Value) and self.index == other.index and self.type == other.type
+
+    def __hash__(self) -> int:
+        return self.index
 
 
 @record

@@ -68,28 +68,32 @@ def negate(bench: Workbench, node: Node) -> Value | None:
 
 def multiply(bench: Workbench, node: Node) -> Value | None:
     a, b = node.operands
-    if bench.number(a) is not None and bench.number(b) is None:  # c * b -> b * c
-        return bench.emit(Multiply(), b, a)
-    if _is(bench, b, 1):  # a * 1 -> a
+    factor = bench.number(b)
+    if factor is None:
+        if bench.number(a) is not None:  # c * b -> b * c
+            return bench.emit(Multiply(), b, a)
+        return _multiply_signs(bench, a, b)
+    if factor == 1:  # a * 1 -> a
         return a
-    if _is(bench, b, -1):  # a * -1 -> -a
+    if factor == -1:  # a * -1 -> -a
         return bench.emit(Negate(), a)
-    return _multiply_signs(bench, a, b) or _multiply_constants(bench, a, b)
+    if (minus_a := bench.made_by(a, Negate)) is not None:  # -a * c -> a * -c
+        return bench.emit(Multiply(), minus_a.operands[0], bench.emit(Negate(), b))
+    return _multiply_constants(bench, a, b, factor)
 
 
 def _multiply_signs(bench: Workbench, a: Value, b: Value) -> Value | None:
-    minus_a, minus_b = bench.made_by(a, Negate), bench.made_by(b, Negate)
+    minus_a = bench.made_by(a, Negate)
+    minus_b = None if minus_a is None else bench.made_by(b, Negate)
     if minus_a is not None and minus_b is not None:  # -a * -b -> a * b
         return bench.emit(Multiply(), minus_a.operands[0], minus_b.operands[0])
-    if minus_a is not None and bench.number(b) is not None:  # -a * c -> a * -c
-        return bench.emit(Multiply(), minus_a.operands[0], bench.emit(Negate(), b))
     return None
 
 
-def _multiply_constants(bench: Workbench, a: Value, b: Value) -> Value | None:
+def _multiply_constants(bench: Workbench, a: Value, b: Value, d: float) -> Value | None:
     """(x * c) * d -> x * (c * d), where the product is in the middle of the range of f32."""
-    inner, d = bench.made_by(a, Multiply), bench.number(b)
-    if inner is None or d is None or not a.type.dtype.is_float:
+    inner = bench.made_by(a, Multiply)
+    if inner is None or not a.type.dtype.is_float:
         return None
     x, factor = inner.operands
     c = bench.number(factor)

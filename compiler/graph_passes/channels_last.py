@@ -6,8 +6,9 @@ reads windows, and spread through every op that keeps the axes of a run together
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TypeAlias
 
 from compiler.graph.builder import GraphBuilder
@@ -82,6 +83,8 @@ class _Spreading:
                     labels = (node.op.lhs, node.op.rhs)[number]
                     ends = (labels, node.op.out)[:: 1 - 2 * place]
                     self._mark(target, _through_product(run, *ends) if labels[0] in node.op.out else ())
+                elif node.op.category is Category.ELEMENTWISE:
+                    self._mark(target, run if operand.type.shape == result.type.shape else ())
                 elif (groups := axis_groups(node, number)) is not None:
                     self._mark(target, _through(run, groups, place))
             if len(node.results) > 1 and result.index in self._runs:
@@ -107,8 +110,13 @@ def _through_product(run: Run, source: Sequence[int], target: Sequence[int]) -> 
     return tuple(axis for axis, label in enumerate(target) if label in kept or label not in source)
 
 
+@cache
 def _last(run: Run, rank: int) -> Order:
     return (*(axis for axis in range(rank) if axis not in run), *run)
+
+
+def _plain(value: Value) -> Order:
+    return _last((), len(value.type.shape))
 
 
 @dataclass(slots=True)
@@ -123,18 +131,19 @@ class _Turning:
     def run(self, graph: Graph) -> Graph:
         for entry in graph.inputs:
             value = self.builder.input(entry.name, entry.role, entry.value.type)
-            self.laid[entry.value.index] = value, tuple(range(value.type.rank))
+            self.laid[entry.value.index] = value, _plain(value)
         for node in graph.nodes:
-            with self.builder.at(node.origins):
-                for old, new in zip(node.results, self.rebuilt(node), strict=True):
-                    self.laid[old.index] = new
+            self.builder.origins = node.origins
+            for old, new in zip(node.results, self.rebuilt(node), strict=True):
+                self.laid[old.index] = new
+        self.builder.origins = ()
         for output in graph.outputs:
-            plain = tuple(range(output.value.type.rank))
-            self.builder.output(output.name, output.role, self.get(output.value, plain), output.updates)
+            value = self.get(output.value, _plain(output.value))
+            self.builder.output(output.name, output.role, value, output.updates)
         return self.builder.build()
 
     def wanted(self, value: Value) -> Order:
-        return _last(self.runs.get(value.index, ()), value.type.rank)
+        return _last(self.runs.get(value.index, ()), len(value.type.shape))
 
     def get(self, value: Value, order: Order) -> Value:
         """A value of the old graph with its axes in that order."""
@@ -146,8 +155,8 @@ class _Turning:
             self.views[key] = self.builder.emit(Transpose(tuple(present.index(axis) for axis in order)), new)
         return self.views[key]
 
-    def rebuilt(self, node: Node) -> Iterator[tuple[Value, Order]]:
-        op, order = node.op, self.wanted(node.results[0])
+    def rebuilt(self, node: Node) -> Iterable[tuple[Value, Order]]:
+        op = node.op
         match op:
             case Contraction():
                 return self.product(node, op)
@@ -157,14 +166,15 @@ class _Turning:
                 return self.reduced(node, op)
             case _:
                 pass
-        is_turned = any(self.laid[o.index][1] != tuple(range(o.type.rank)) for o in node.operands)
-        if len(node.results) > 1 or (not is_turned and order == tuple(range(len(order)))):
-            values = self.builder.emit_all(op, *self.plain(node))
-            return ((value, tuple(range(value.type.rank))) for value in values)
-        return iter([self.moved(node, order)])
+        result = node.results[0]
+        order = self.wanted(result)
+        is_turned = order != _plain(result) or any([self.laid[o.index][1] != _plain(o) for o in node.operands])
+        return [self.moved(node, order)] if is_turned and len(node.results) == 1 else self.kept(node)
 
-    def plain(self, node: Node) -> list[Value]:
-        return [self.get(o, tuple(range(o.type.rank))) for o in node.operands]
+    def kept(self, node: Node) -> list[tuple[Value, Order]]:
+        """An op on operands whose axes are in their own order."""
+        operands = tuple([self.get(o, _plain(o)) for o in node.operands])
+        return [(value, _plain(value)) for value in self.builder.repeat(node, operands)]
 
     def moved(self, node: Node, order: Order) -> tuple[Value, Order]:
         """An op that keeps or moves axes, done on operands as they are laid out."""
@@ -189,15 +199,15 @@ class _Turning:
         if changed is None:
             changed = turned(op, order) if op.category is Category.MOVEMENT and not isinstance(op, Reshape) else None
         if changed is None:
-            return self.builder.emit(op, *self.plain(node)), tuple(range(len(order)))
-        return self.builder.emit(changed, *(self.get(o, order) for o in node.operands)), order
+            return self.kept(node)[0]
+        return self.builder.emit(changed, *[self.get(o, order) for o in node.operands]), order
 
     def keeps_channels(self, node: Node) -> bool:
         """Whether a reshape has the channels of its operand as those of its result."""
         run, groups = self.runs.get(node.operands[0].index), axis_groups(node, 0)
         return bool(run) and groups is not None and _through(run, groups, 0) == self.runs.get(node.results[0].index)
 
-    def product(self, node: Node, op: Contraction) -> Iterator[tuple[Value, Order]]:
+    def product(self, node: Node, op: Contraction) -> Iterable[tuple[Value, Order]]:
         """Labels stand for any order of axes."""
         order = self.wanted(node.results[0])
         values: list[Value] = []
@@ -209,7 +219,7 @@ class _Turning:
         changed = Contraction(sides[0], sides[1], tuple(op.out[axis] for axis in order))
         yield self.builder.emit(changed, *values), order
 
-    def windows(self, node: Node, op: Window | Fold) -> Iterator[tuple[Value, Order]]:
+    def windows(self, node: Node, op: Window | Fold) -> Iterable[tuple[Value, Order]]:
         """The taps stay at the end; where channels should follow them, a transpose says so."""
         (operand,) = node.operands
         rank = min(operand.type.rank, node.results[0].type.rank)
@@ -223,7 +233,7 @@ class _Turning:
             changed = Fold(axes, op.sizes, op.strides, op.dilations, op.extents)
             yield self.builder.emit(changed, self.get(operand, (*order, *taps))), order
 
-    def reduced(self, node: Node, op: Sum | Max | Min | Moments | ArgMax) -> Iterator[tuple[Value, Order]]:
+    def reduced(self, node: Node, op: Sum | Max | Min | Moments | ArgMax) -> Iterable[tuple[Value, Order]]:
         """What is left keeps the order of the operand."""
         (operand,) = node.operands
         order = self.wanted(operand)

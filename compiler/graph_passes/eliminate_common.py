@@ -14,7 +14,7 @@ from compiler.ops.sources import Constant
 _Key: TypeAlias = tuple[Op, tuple[int, ...]]
 
 # The two sides of max and min are told apart by a zero's sign, so they are not listed.
-_COMMUTATIVE = (Add, Multiply, And, Or, Equal, NotEqual)
+_COMMUTATIVE = frozenset((Add, Multiply, And, Or, Equal, NotEqual))
 
 
 def eliminate_common(graph: Graph) -> Graph:
@@ -32,14 +32,19 @@ def eliminate_common(graph: Graph) -> Graph:
         if not isinstance(node.op, Constant):  # thousands of lines share a constant, and it is no work
             origins.setdefault(known.results[0].index, [*known.origins]).extend(node.origins)
     result = rewriting.finish()
-    return replace(result, nodes=tuple(_with_union(node, origins) for node in result.nodes)) if origins else result
+    if not origins:
+        return result
+    nodes = [_with_union(node, origins) if node.results[0].index in origins else node for node in result.nodes]
+    return replace(result, nodes=tuple(nodes))
 
 
 def _key(node: Node) -> _Key:
     operands = [operand.index for operand in node.operands]
-    return node.op, tuple(sorted(operands) if isinstance(node.op, _COMMUTATIVE) else operands)
+    if node.op.__class__ in _COMMUTATIVE:
+        operands.sort()
+    return node.op, tuple(operands)
 
 
 def _with_union(node: Node, origins: dict[int, list[Origin]]) -> Node:
-    found = origins.get(node.results[0].index)
-    return node if found is None else Node(node.op, node.operands, node.results, tuple(dict.fromkeys(found)))
+    union = tuple(dict.fromkeys(origins[node.results[0].index]))
+    return Node(node.op, node.operands, node.results, union)

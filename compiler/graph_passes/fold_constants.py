@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from compiler.graph.ir import Node, Value
+from compiler.graph.op import Op
 from compiler.graph_passes.law import Workbench
 from compiler.ops.build import spread
 from compiler.ops.elementwise import (
@@ -37,35 +38,37 @@ from compiler.types import DType
 
 # Only ops whose result is exactly rounded: NumPy and machine code then agree to the bit, so that a setting gives the
 # same bits whether it is a constant of the program or an argument.
-_EXACT = (
-    Abs,
-    Add,
-    And,
-    Cast,
-    Divide,
-    Equal,
-    Floor,
-    FloorDivide,
-    FusedMultiplyAdd,
-    Less,
-    LessEqual,
-    Maximum,
-    Minimum,
-    Multiply,
-    Negate,
-    Not,
-    NotEqual,
-    Or,
-    Sqrt,
-    Subtract,
-    Where,
+_EXACT: frozenset[type[Op]] = frozenset(
+    (
+        Abs,
+        Add,
+        And,
+        Cast,
+        Divide,
+        Equal,
+        Floor,
+        FloorDivide,
+        FusedMultiplyAdd,
+        Less,
+        LessEqual,
+        Maximum,
+        Minimum,
+        Multiply,
+        Negate,
+        Not,
+        NotEqual,
+        Or,
+        Sqrt,
+        Subtract,
+        Where,
+    )
 )
 
 
 def fold_constants(bench: Workbench, node: Node) -> Value | None:
     """op(constants) -> constant, broadcast to the shape if the constants were."""
     builder = bench.builder
-    if not isinstance(node.op, _EXACT):
+    if node.op.__class__ not in _EXACT:
         return None
     constants: list[Constant] = []
     for operand in node.operands:

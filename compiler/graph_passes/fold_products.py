@@ -24,6 +24,8 @@ from compiler.types import Extent, Shape
 
 def fold_products(graph: Graph) -> Graph:
     """fold(y @ w), where w has the taps, becomes windows of y @ the taps of w in reverse; so does a part of a fold."""
+    if not any(isinstance(node.op, Fold) for node in graph.nodes):
+        return graph
     rewriting = Rewriting(graph)
     folded: dict[int, _FoldedProduct] = {}
     for node in map(rewriting.current, graph.nodes):

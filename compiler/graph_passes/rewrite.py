@@ -16,6 +16,7 @@ class Rewriting:
         self.graph = graph
         self.builder = GraphBuilder.continuing(graph)
         self._replaced: dict[int, Value] = {}
+        self.keep = self.builder.append
 
     def current(self, node: Node) -> Node:
         """`node` with its operands replaced; the builder stamps its origins on what is emitted next."""
@@ -30,9 +31,6 @@ class Rewriting:
     def now(self, value: Value) -> Value:
         """What stands in place of a value of the old graph."""
         return self._replaced.get(value.index, value)
-
-    def keep(self, node: Node) -> None:
-        self.builder.append(node)
 
     def replace(self, node: Node, values: Sequence[Value]) -> None:
         """Use `values`, of the same types, in place of the results of `node`."""

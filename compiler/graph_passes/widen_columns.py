@@ -21,6 +21,8 @@ LANES = 16  # columns that one vector has
 
 def widen_columns(graph: Graph) -> Graph:
     """x @ w -> reshape(wider windows of x @ shifted w), and so for the gradient of w, where few columns result."""
+    if not any(isinstance(node.op, Window) for node in graph.nodes):
+        return graph
     rewriting = Rewriting(graph)
     for node in map(rewriting.current, graph.nodes):
         value = None

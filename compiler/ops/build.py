@@ -38,6 +38,11 @@ def with_unit_axes(builder: GraphBuilder, reduced: Value, shape: Shape, axes: Se
 def constant_of(builder: GraphBuilder, value: Value) -> float | int | bool | None:
     """The number that every element of `value` is known to be, seen through broadcasts and reshapes."""
     node = builder.definition(value)
-    while node is not None and isinstance(node.op, Broadcast | Reshape):
+    while node is not None:
+        op = node.op
+        if isinstance(op, Constant):
+            return op.value
+        if not isinstance(op, (Broadcast, Reshape)):
+            return None
         node = builder.definition(node.operands[0])
-    return node.op.value if node is not None and isinstance(node.op, Constant) else None
+    return None
