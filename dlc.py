@@ -106,6 +106,7 @@ def load(
     threads: int | None = None,
     target: str = "native",
     dtype: str = "f32",
+    allow_imports_outside: bool = False,
     **settings: SettingValue,
 ) -> Model:
     """The model of a `.dl` file, or that of a run with its best weights.
@@ -113,13 +114,14 @@ def load(
     `settings` stand above those of the file: `hidden=64`, `**{"optimizer.lr": 0.01}`. `experiment` chooses among
     several `train NAME: …`; `threads` defaults to all that the process may use; `target` is `native` or `reference`
     (NumPy, slow, the definition of meaning); `dtype="f64"` turns every f32 into f64.
+    What the file imports lies in its folder, unless `allow_imports_outside`.
     Raises SourceError with every mistake of the file.
     """
     options = _options(target, dtype, threads)
-    place = Path(path)
+    place, within = Path(path), Path("/") if allow_imports_outside else None
     if not place.is_dir():
         return Model(
-            lambda overrides: driver.load(place, experiment, overrides, dimensions_if_there), options, settings
+            lambda overrides: driver.load(place, experiment, overrides, dimensions_if_there, within), options, settings
         )
     trained = open_trained_run(place, use_last=False, overrides=_overrides(settings), options=options)
     return Model(lambda overrides: program_of_run(place, overrides), trained.options, settings, trained)

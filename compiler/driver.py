@@ -331,18 +331,20 @@ def watched_step(program: Program, phase: int, options: Options) -> WatchedStep:
     return watched_step(program, phase, options)
 
 
-def run_tests(path: Path, chosen: Callable[[str], bool], seed: int, options: Options) -> tuple[TestResult, ...]:
-    """The `test` blocks of a file whose names are `chosen`. Raises SourceError."""
+def run_tests(
+    path: Path, chosen: Callable[[str], bool], seed: int, options: Options, within: Path | None = None
+) -> tuple[TestResult, ...]:
+    """The `test` blocks of a file whose names are `chosen`; `within` as in `load`. Raises SourceError."""
     from compiler.diagnosis.file_tests import run_tests  # the whole compiler, and every op of the reference
 
-    return run_tests(path, chosen, seed, options)
+    return run_tests(path, chosen, seed, options, within)
 
 
-def subjects(path: Path) -> tuple[str, ...]:
-    """The names of a file's experiments, and of its models that have none. Raises SourceError."""
+def subjects(path: Path, within: Path | None = None) -> tuple[str, ...]:
+    """The names of a file's experiments, and of models that have none; `within` as in `load`. Raises SourceError."""
     from compiler.diagnosis.file_tests import subjects  # the parser, which a cached program does without
 
-    return subjects(path)
+    return subjects(path, within)
 
 
 def cache_folder() -> Path:

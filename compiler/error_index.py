@@ -210,7 +210,7 @@ _SYNTAX: tuple[ErrorEntry, ...] = (
         "an import that leaves the project folder",
         "Imports reach only files in the folder of the file that is compiled, and below it, so that a project"
         " can be moved and a file from elsewhere cannot read the rest of the disk. Absolute paths are not "
-        "allowed either. `--allow-imports-outside` of `dlc check` and `dlc train` permits what you trust; a run then "
+        "allowed either. `--allow-imports-outside` permits what you trust; a run then "
         "keeps copies of all files.",
         'import "../../other/blocks.dl"',
         'import "blocks.dl"',

@@ -32,7 +32,7 @@ from compiler.training_step import prediction_graph, training_step
 
 def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
     """The text of a stage, whole or of what came from a line or a node. Raises SourceError and UsageError."""
-    modules = load_modules(Path(view.path), default_folder())
+    modules = load_modules(Path(view.path), default_folder(), view.within)
     _expect_line(modules[-1].source, view.line)
     if view.stage == "ast":
         return _syntax(modules, view)

@@ -39,6 +39,7 @@ class View:
     format: str = "text"
     experiment: str | None = None
     overrides: tuple[tuple[str, str], ...] = ()
+    within: Path | None = None  # where imported files lie; None for the folder of `path`
 
 
 @record

@@ -25,7 +25,14 @@ def facts_of(path: Path, options: Options) -> RunFacts:
     choices = choices_of(run)
     program = program_of(run, choices)
     options = replace(options, dtype=choices.dtype, batch=training_of(program).batch)
-    view = View(run.program, mode="infer", format="svg", experiment=choices.experiment, overrides=choices.overrides)
+    view = View(
+        run.program,
+        mode="infer",
+        format="svg",
+        experiment=choices.experiment,
+        overrides=choices.overrides,
+        within=run.path / "source",
+    )
     epochs = epochs_of(run)
     times = [epoch.get("seconds") for epoch in epochs]
     data = _record(run, "data.json")

@@ -148,13 +148,20 @@ def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: 
 
 
 def open_model_file(
-    file: Path, weights: Path, experiment: str | None, overrides: Overrides, options: Options, data: Path | None = None
+    file: Path,
+    weights: Path,
+    experiment: str | None,
+    overrides: Overrides,
+    options: Options,
+    data: Path | None = None,
+    within: Path | None = None,
 ) -> Trained:
     """The program of a model file with the weights of a safetensors file, which must fit it exactly.
 
-    `data` decides dimensions that the text leaves open, in place of what `train` names.
+    `data` decides dimensions that the text leaves open, in place of what `train` names; `within` as in `driver.load`.
     """
-    program = driver.load(file, experiment, overrides, dimensions_if_there if data is None else dimensions_of(data))
+    known = dimensions_if_there if data is None else dimensions_of(data)
+    program = driver.load(file, experiment, overrides, known, within)
     options = options_of(program, options)
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, read_tensors(weights), weights)

@@ -19,18 +19,20 @@ from compiler.targets.cpu.cache import default_folder
 from compiler.targets.cpu.executable import NativeExecutable
 
 
-def subjects(path: Path) -> tuple[str, ...]:
+def subjects(path: Path, within: Path | None = None) -> tuple[str, ...]:
     """The experiments of a file, and its models that no experiment trains, by the names that choose them."""
-    declarations = load_modules(path, default_folder())[-1].declarations
+    declarations = load_modules(path, default_folder(), within)[-1].declarations
     trains = [d for d in declarations if isinstance(d, syntax.Train)]
     trained = {train.model.id for train in trains}
     models = [d.name for d in declarations if isinstance(d, syntax.Model) and d.name not in trained]
     return (*(train.name or train.model.id for train in trains), *models)
 
 
-def run_tests(path: Path, chosen: Callable[[str], bool], seed: int, options: Options) -> tuple[TestResult, ...]:
+def run_tests(
+    path: Path, chosen: Callable[[str], bool], seed: int, options: Options, within: Path | None = None
+) -> tuple[TestResult, ...]:
     """The tests of a file whose names are `chosen`, with values by the target of the options. Raises SourceError."""
-    tests = elaborate_tests(load_modules(path, default_folder()), library_scope())
+    tests = elaborate_tests(load_modules(path, default_folder(), within), library_scope())
     evaluation = None if options.target == "reference" else _by_native_code(options, seed)
     return tuple(
         TestResult(test.name, test.span, len(test.claims), failures_of(test, seed, evaluation))

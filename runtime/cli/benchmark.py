@@ -6,7 +6,15 @@ import dataclasses
 
 from compiler import driver
 from runtime.bench import BenchReport, bench
-from runtime.cli.common import add_compilation, add_json, add_program, compile_options, model_file, print_json
+from runtime.cli.common import (
+    add_compilation,
+    add_json,
+    add_program,
+    compile_options,
+    folder_of_imports,
+    model_file,
+    print_json,
+)
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.data.dimensions import dimensions_if_there
 from runtime.reporting.units import amount
@@ -40,7 +48,7 @@ def run(arguments: Namespace) -> int:
     if arguments.batch and arguments.mode == "train":
         overrides += (("batch", str(arguments.batch)),)
     report = bench(
-        lambda: driver.load(file, arguments.experiment, overrides, dimensions_if_there),
+        lambda: driver.load(file, arguments.experiment, overrides, dimensions_if_there, folder_of_imports(arguments)),
         arguments.mode,
         arguments.batch,
         compile_options(arguments, arguments.batch),

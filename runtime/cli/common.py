@@ -36,6 +36,7 @@ def add_settings(parser: Parser) -> None:
         metavar="KEY=VALUE",
         help="change a setting: hidden=64, optimizer.lr=0.01; may be repeated",
     )
+    add_imports(parser)
 
 
 def add_compilation(parser: Parser) -> None:

@@ -14,7 +14,15 @@ import numpy as np
 from compiler import driver
 from compiler.diagnostics import DataError, UsageError
 from compiler.driver import Array
-from runtime.cli.common import add_compilation, add_json, add_program, compile_options, model_file, print_json
+from runtime.cli.common import (
+    add_compilation,
+    add_json,
+    add_program,
+    compile_options,
+    folder_of_imports,
+    model_file,
+    print_json,
+)
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.data.dimensions import dimensions_of
 from runtime.files import explain, replace_file
@@ -43,7 +51,8 @@ def configure(parser: Parser) -> None:
 def run(arguments: Namespace) -> int:
     path = None if arguments.data is None else Path(arguments.data)
     asked = dimensions_of(path)
-    program = driver.load(model_file(arguments.file), arguments.experiment, tuple(arguments.settings), asked)
+    file, within = model_file(arguments.file), folder_of_imports(arguments)
+    program = driver.load(file, arguments.experiment, tuple(arguments.settings), asked, within)
     seen = preview(program, path, arguments.epoch, arguments.sample, compile_options(arguments))
     for note in seen.notes:
         say_labelled("note", note)

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 from compiler import driver
 from compiler.diagnostics import UsageError
-from runtime.cli.common import add_compilation, add_json, add_program, compile_options, model_file, print_json
+from runtime.cli.common import (
+    add_compilation,
+    add_json,
+    add_program,
+    compile_options,
+    folder_of_imports,
+    model_file,
+    print_json,
+)
 from runtime.cli.parser import Namespace, Parser, positive_number, whole_number
 from runtime.data.dimensions import dimensions_of
 from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
@@ -78,6 +86,7 @@ def _range(arguments: Namespace) -> RateRange:
         arguments.experiment,
         (*overrides, ("schedule", "constant")),
         dimensions_of(_data_path(arguments)),
+        folder_of_imports(arguments),
     )
     data = load_data(program, _data_path(arguments))
     for note in data.notes:
@@ -96,6 +105,7 @@ def _schedule(arguments: Namespace) -> RateSchedule:
         arguments.experiment,
         tuple(arguments.settings),
         dimensions_of(_data_path(arguments)),
+        folder_of_imports(arguments),
     )
     data = load_data(program, _data_path(arguments))
     return rate_schedule(program, len(data.train.rows), options_of(program, compile_options(arguments)))

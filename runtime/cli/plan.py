@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from compiler import driver
-from runtime.cli.common import add_compilation, add_json, add_program, compile_options, model_file, print_json
+from runtime.cli.common import (
+    add_compilation,
+    add_json,
+    add_program,
+    compile_options,
+    folder_of_imports,
+    model_file,
+    print_json,
+)
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.data.dimensions import dimensions_if_there
 from runtime.precision import options_of
@@ -20,7 +28,8 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     overrides = tuple(arguments.settings)
-    program = driver.load(model_file(arguments.file), arguments.experiment, overrides, dimensions_if_there)
+    file, within = model_file(arguments.file), folder_of_imports(arguments)
+    program = driver.load(file, arguments.experiment, overrides, dimensions_if_there, within)
     batch = arguments.batch or (program.plan.usual_rows if program.plan is not None else 1)
     report = driver.plan(program, options_of(program, compile_options(arguments, batch)))
     if arguments.json:

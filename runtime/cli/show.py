@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compiler import driver
 from compiler.diagnostics import UsageError
-from runtime.cli.common import add_compilation, add_settings, compile_options, model_file
+from runtime.cli.common import add_compilation, add_settings, compile_options, folder_of_imports, model_file
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.dimensions import dimensions_if_there
 
@@ -53,6 +53,7 @@ def run(arguments: Namespace) -> int:
         arguments.format,
         arguments.experiment,
         tuple(arguments.settings),
+        folder_of_imports(arguments),
     )
     text = driver.show(view, compile_options(arguments), dimensions_if_there)
     if arguments.output:

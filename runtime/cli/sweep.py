@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from runtime.cli.common import add_compilation, add_json, add_program, compile_options, model_file, print_json
+from runtime.cli.common import (
+    add_compilation,
+    add_json,
+    add_program,
+    compile_options,
+    folder_of_imports,
+    model_file,
+    print_json,
+)
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.files import JsonValue, json_bytes, replace_file
@@ -92,6 +100,7 @@ def _request(arguments: Namespace, file: Path) -> Request:
         init_from=None,
         options=compile_options(arguments),
         command_line=sys.argv,
+        within=folder_of_imports(arguments),
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from compiler import driver
 from compiler.diagnostics import Diagnostic, SourceError
 from compiler.driver import GradientReport, LayerCheck, TestResult
-from runtime.cli.common import add_json, add_settings, compile_options, model_files, print_json
+from runtime.cli.common import add_json, add_settings, compile_options, folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.terminal import say, styled, wants_colour, width_of_terminal
 
@@ -66,14 +66,15 @@ def run(arguments: Namespace) -> int:
 
 def _run_file(file: Path, arguments: Namespace) -> tuple[list[_Checked], Sequence[TestResult]]:
     checked: list[_Checked] = []
+    within = folder_of_imports(arguments)
     if arguments.only is None:
-        for name in [arguments.experiment] if arguments.experiment else driver.subjects(file):
+        for name in [arguments.experiment] if arguments.experiment else driver.subjects(file, within):
             checked.append(_check(file, name, arguments))
             if not arguments.json:
                 _print_checked(file, checked[-1], arguments.batch)
     if arguments.native:
         arguments.target = "native"
-    tests = driver.run_tests(file, _chosen(arguments.only), arguments.seed, compile_options(arguments))
+    tests = driver.run_tests(file, _chosen(arguments.only), arguments.seed, compile_options(arguments), within)
     if not arguments.json:
         _print_tests(file, tests)
     return checked, tests
@@ -94,7 +95,7 @@ def _check(file: Path, name: str, arguments: Namespace) -> _Checked:
 
     data = None if arguments.data is None else Path(arguments.data)
     known = dimensions_if_there if data is None else dimensions_of(data)
-    program = driver.load(file, name, tuple(arguments.settings), known)
+    program = driver.load(file, name, tuple(arguments.settings), known, folder_of_imports(arguments))
     rows, is_real = rows_for_check(program, data, arguments.batch, arguments.seed)
     settings = runtime_settings(program, Length(arguments.batch, arguments.batch, 1))
     report = driver.check_gradients(program, rows, settings, arguments.batch, arguments.seed, arguments.full)

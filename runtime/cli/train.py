@@ -15,7 +15,6 @@ from compiler.driver import StartWeights
 from runtime.cli.common import (
     Overrides,
     add_compilation,
-    add_imports,
     add_json,
     add_settings,
     compile_options,
@@ -90,7 +89,6 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="check, load and compile; train and write nothing")
     parser.add_argument("--log", choices=LOGS, metavar="KIND", help="also log to the run's folder: tensorboard")
     add_settings(parser)
-    add_imports(parser)
     add_compilation(parser)
     add_json(parser, "print one JSON object a line: start, each epoch, end")
 

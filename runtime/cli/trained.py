@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from compiler.diagnostics import UsageError
-from runtime.cli.common import add_compilation, add_settings, compile_options, model_file
+from runtime.cli.common import add_compilation, add_settings, compile_options, folder_of_imports, model_file
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.terminal import say_labelled
 from runtime.trained import Trained, open_model_file, open_trained_run
@@ -29,7 +29,9 @@ def trained_of(arguments: Namespace, data: Path | None = None) -> Trained:
         if arguments.last:
             raise UsageError("--last goes with a run", "leave it out")
         file, weights = model_file(arguments.model), Path(arguments.weights)
-        return open_model_file(file, weights, arguments.experiment, overrides, options, data)
+        return open_model_file(
+            file, weights, arguments.experiment, overrides, options, data, folder_of_imports(arguments)
+        )
     if arguments.weights is not None:
         raise UsageError("--weights goes with a model file", "a run has weights of its own; --last takes the newest")
     if arguments.experiment is not None:
