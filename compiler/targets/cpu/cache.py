@@ -12,6 +12,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from functools import cache as remembered
 from hashlib import sha256
 from pathlib import Path
 
@@ -45,8 +46,12 @@ def default_folder(environment: Mapping[str, str] = os.environ) -> Path:
     return (Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache") / "dlc"
 
 
+@remembered
 def compiler_version() -> str:
-    """A hash that changes with any file of the compiler or its grammar, for the names of what depends on them."""
+    """A hash that changes with any file of the compiler or its grammar, for the names of what depends on them.
+
+    A process keeps that of its start: it goes on with the modules that it has.
+    """
     package = os.path.dirname(compiler.__file__)
     digest = sha256()
     for top in (package, os.path.join(os.path.dirname(package), "grammar")):
