@@ -119,10 +119,12 @@ def _computed(
         raise UsageError("a step that accumulates is made of several programs", "name parameters and states only")
     epoch = position.step // job.length.steps_per_epoch
     _, _, phase = kind_at(program, epoch).partition(" ")
-    step = driver.inspected_step(program, int(phase or 0), replace(options, batch=job.length.batch), paths)
-    before = {name: job.tensors[name].copy() for name in job.tensors.names()}
     rows, settings = rows_of_step(job, position), settings_at(job, position)
     data = at_epoch(job.train.arrays, epoch)
+    if job.buckets is not None:
+        program, data = job.buckets.of_rows(data, rows)
+    step = driver.inspected_step(program, int(phase or 0), replace(options, batch=job.length.batch), paths)
+    before = {name: job.tensors[name].copy() for name in job.tensors.names()}
     results = step.executable.run(job.tensors, data, rows, job.length.batch, position.step, job.seed, settings)
     after = {name: job.tensors[name].copy() for name in before}
     for name, array in before.items():

@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -19,12 +20,15 @@ from runtime.cli.parser import Namespace, Parser, key_value, whole_number
 from runtime.cli.trained import add_trained, trained_of
 from runtime.decoding import Decoder
 from runtime.generation import Hypothesis, beams, ends_with, sampled
+from runtime.generation_from_lines import generated_from_lines
+from runtime.trained import Trained
 from runtime.wording import Wording
 
 EXAMPLES = (
     'dlc generate RUN --prompt "KING: " --temperature 0.8 --top-k 40',
     "dlc generate RUN --n 5 --seed 1 --json",
     "dlc generate RUN --beam 4 --input source='two dogs run'",
+    "dlc generate RUN --input-file source=sentences.txt",
 )
 
 
@@ -52,6 +56,12 @@ def configure(parser: Parser) -> None:
         metavar="NAME=TEXT",
         help="another input of the model, such as the text to translate; may be repeated",
     )
+    parser.add_argument(
+        "--input-file",
+        type=key_value,
+        metavar="NAME=FILE",
+        help="a file with a text in each line for another input: one sequence for each, in their order",
+    )
     parser.add_argument("--whole", action="store_true", help="compute all positions for each token: slow, the same")
     add_json(parser, "one JSON object a line: text, tokens, and score of a beam")
 
@@ -64,6 +74,8 @@ def run(arguments: Namespace) -> int:
     program = trained.program
     generation = program.generation
     assert generation is not None  # the wording has asked for it
+    if arguments.input_file is not None:
+        return _from_lines(arguments, trained, wording, prompt)
     rows = arguments.n if generation.beam is None else generation.beam.width
     if generation.beam is not None and arguments.n > rows:
         raise UsageError(f"a beam of {rows} has {rows} sequences", f"give --beam {arguments.n}, or a smaller --n")
@@ -86,6 +98,17 @@ def run(arguments: Namespace) -> int:
     report.end(streams[0])
     for stream in streams[1:]:
         report.whole(Hypothesis(tuple(stream), 0.0, ends_with(stream, stop)))
+    return 0
+
+
+def _from_lines(arguments: Namespace, trained: Trained, wording: Wording, prompt: Sequence[int]) -> int:
+    """A line of output for each line of the file."""
+    if arguments.n > 1 or arguments.inputs:
+        raise UsageError("--input-file gives one sequence for each line", "leave out --n and --input")
+    name, path = arguments.input_file
+    report = _Json(wording, prompt) if arguments.json else _Text(wording, prompt)
+    for found in generated_from_lines(trained, wording, prompt, name, Path(path), arguments.seed, not arguments.whole):
+        report.whole(found)
     return 0
 
 
