@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from compiler.loops.ir import ContractedAxis, Load, Store, Term, TileContract
+from compiler.loops.ir import Access, ContractedAxis, Load, Store, Term, TileContract
 from compiler.targets.cpu.kernel_text import KernelCode, KernelText
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import (
@@ -155,24 +155,28 @@ def multiplied_copying(
     return text.loop(rounds, "1", 1, [(tile.vector, v) for v in values], later)
 
 
-def results_ahead(k: KernelText, contract: TileContract, cut: Tiling, row: str, column: str, base: str) -> list[Ahead]:
-    """What the elementwise stage will write, a row for each step: of this tile, and of the next one."""
+def stage_ahead(
+    k: KernelText, contract: TileContract, cut: Tiling, row: str, column: str, base: str, depth: int
+) -> list[Ahead]:
+    """What the elementwise stage of the next tile of rows will read and write, while `depth` is summed for this one."""
     text = k.text
-    stores = [i for stage in k.kernel.stages for i in stage.body if isinstance(i, Store)]
-    found: list[Ahead] = []
-    for store in stores:
-        access = store.access
-        if access.columns != DENSE or len(access.rows) != 1:
+    found: dict[Access, Ahead] = {}
+    for instruction in (i for stage in k.kernel.stages for i in stage.body):
+        if not isinstance(instruction, Load | Store) or instruction.index is not None:
+            continue
+        access, writes = instruction.access, isinstance(instruction, Store)
+        if access.buffer == contract.tile or access.columns != DENSE or len(access.rows) != 1:
             continue
         (term,) = access.rows
         if (term.divisor, term.modulus) != (1, None):
             continue
-        first = text.add(text.mul(row, contract.row_m_step), base)
+        first = text.add(text.mul(text.add(row, cut.shape.rows), contract.row_m_step), base)
         start = text.add(text.add(text.mul(first, term.stride), access.offset), column)
-        pointer = text.pointer(k.bases[access.buffer], start, MEMORY[store.dtype])
-        places = tuple(range(0, cut.shape.width, 64 // store.dtype.size))
-        found.append(Ahead(pointer, places, contract.row_m_step * term.stride, 2 * cut.shape.rows, True))
-    return found
+        pointer = text.pointer(k.bases[access.buffer], start, MEMORY[instruction.dtype])
+        places = tuple(range(0, cut.shape.width, 64 // instruction.dtype.size))
+        step = contract.row_m_step * term.stride
+        found[access] = Ahead(pointer, places, step, cut.shape.rows, depth, writes)
+    return list(found.values())
 
 
 def put_away(k: KernelText, tile: RegisterTile, base: str, accumulators: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from compiler.targets.cpu.contraction import (
     finish_in_registers,
     multiplied_copying,
     put_away,
-    results_ahead,
+    stage_ahead,
     stays_in_registers,
 )
 from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText, SharedPointer
@@ -190,16 +190,16 @@ class _Blocks:
     def ahead(self, slots: str, is_last: str, row: str, column: str) -> list[Ahead]:
         """The sums of the next tile, and what the elementwise stage will write."""
         text, width, type_ = self.k.text, self.cut.shape.width, REGISTER[self.contract.dtype]
-        results = results_ahead(self.k, self.contract, self.cut, row, column, "0")
+        results = stage_ahead(self.k, self.contract, self.cut, row, column, "0", self.deep)
         if not self.several:
             return results
         following = text.pointer(slots, str(self.slot), type_)
         rows = self.cut.shape.rows
-        found = [Ahead(following, tuple(range(0, width, LINE // self.contract.dtype.size)), width, rows)]
+        found = [Ahead(following, tuple(range(0, width, LINE // self.contract.dtype.size)), width, rows, self.deep)]
         for result in results:
             pointer = text.let(f"select i1 {is_last}, ptr {result.pointer}, ptr {following}")
             step = text.let(f"select i1 {is_last}, i64 {result.step}, i64 0")
-            found.append(Ahead(pointer, result.places, step, result.rows, True))
+            found.append(Ahead(pointer, result.places, step, result.rows, result.depth, result.writes))
         return found
 
     def slot_of(self, here: _Place, number: str) -> str:
@@ -267,7 +267,7 @@ class _Blocks:
         there = SummedAxis(length, stride, width)
         if contract.rhs_n_stride != 1:
             text.when(is_first, lambda: pack_transposed(k, contract, width, column, panel, packed, length))
-            return multiplied(text, tile, [there], lhs, packed, sums)
+            return multiplied(text, tile, [there], lhs, packed, sums, ahead=ahead)
         source = SummedAxis(length, stride, axis.rhs_stride, width)
         return multiplied_copying(text, tile, [source], [there], lhs, panel, packed, is_first, sums, ahead)
 

@@ -12,7 +12,7 @@ from math import ceil
 
 from compiler.loops.ir import TileContract
 from compiler.record import record
-from compiler.targets.cpu.contraction import finish, put_away, results_ahead
+from compiler.targets.cpu.contraction import finish, put_away, stage_ahead
 from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.text import LANES, REGISTER
@@ -147,7 +147,7 @@ class _Sums:
                         self.multiply(tile, panel, length, slots, self.sources_ahead(here, start, number, slots))
 
                     def last() -> None:
-                        results = results_ahead(self.k, contract, self.cut, row, column, "0")
+                        results = stage_ahead(self.k, contract, self.cut, row, column, "0", DEEP)
                         self.multiply(tile, panel, length, slots, results)
                         finish(self.k, contract, self.cut, row, row, units, column, "0", slots)
 

@@ -26,15 +26,17 @@ class SummedAxis:
 
 @record
 class Ahead:
-    """What a tile asks for while it is multiplied: in each unrolled step, `places` of a row.
+    """What a tile asks for while it is multiplied: `places` of rows, each `step` behind the one before it.
 
-    A row lies `step` behind the one before it. With `rows`, there are only so many.
+    A row is asked for in each unrolled step; or `rows` of them, evenly while `depth` is summed, because a burst would
+    hold up the operands.
     """
 
     pointer: str
     places: tuple[int, ...]
     step: int | str
-    rows: int | None = None
+    rows: int = 0
+    depth: int = 0
     writes: bool = False
 
 
@@ -93,7 +95,7 @@ def multiplied(
         there = text.pointer(copy, text.mul(index, axis.copy_stride), type_) if copy else ""
         if times > 1:
             for asked in ahead:
-                _ask(text, asked, text.let(f"udiv i64 {index}, {times}"), type_)
+                _ask(text, asked, index, times, type_)
         for turn in range(times):
             carried = rank_one(text, tile, axis, left, right, turn, carried, there)
         return carried
@@ -112,10 +114,10 @@ def multiplied(
     return text.loop(stop, axis.extent, 1, rest, lambda i, c: step(i, c, 1))
 
 
-def _ask(text: Text, ahead: Ahead, step: str, type_: str) -> None:
-    if ahead.rows is not None:
-        step = text.minimum(step, str(ahead.rows - 1))
-    start = text.pointer(ahead.pointer, text.mul(step, str(ahead.step)), type_)
+def _ask(text: Text, ahead: Ahead, index: str, times: int, type_: str) -> None:
+    scaled, divisor = (text.mul(index, ahead.rows), ahead.depth) if ahead.rows else (index, times)
+    row = text.let(f"udiv i64 {scaled}, {divisor}")
+    start = text.pointer(ahead.pointer, text.mul(row, str(ahead.step)), type_)
     kind = "i32 1, i32 3" if ahead.writes else "i32 0, i32 2"
     for place in ahead.places:
         line = text.pointer(start, str(place), type_)
