@@ -31,10 +31,11 @@ def sampled(decoder: Decoder, prompts: Array, length: int, stop: Sequence[int]) 
     first = prompts.shape[1]
     for end in range(first, first + length):
         tokens[:, end] = decoder.next(tokens[:, :end])
-        yield [None if is_over else int(token) for is_over, token in zip(ended, tokens[:, end], strict=True)]
-        ended = [o or ends_with(row[first : end + 1], stop) for o, row in zip(ended, tokens, strict=True)]
-        if all(ended):
-            return
+        yield [None if is_over else token for is_over, token in zip(ended, tokens[:, end].tolist(), strict=True)]
+        if stop:
+            ended = [o or ends_with(row[first : end + 1], stop) for o, row in zip(ended, tokens, strict=True)]
+            if all(ended):
+                return
 
 
 def ends_with(tokens: Sequence[int] | Array, stop: Sequence[int]) -> bool:
