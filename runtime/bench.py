@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Options, Program
+from compiler.record import record
 from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
 from runtime.model import parameter_count, runtime_settings
@@ -25,7 +26,7 @@ _LEAST_SAMPLES = 10
 _SUPPOSED_STEPS = 10_000  # what `total_steps` is to a schedule
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BenchReport:
     """Times are per step. `compile_s`: from text to code ready to run; `first_s`: process start to the end of the first
     step. `flops` counts one step; `gflops` is the rate at the median time.

@@ -11,11 +11,12 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from compiler.diagnostics import CheckpointError
 from compiler.driver import Array
+from compiler.record import record
 from runtime.files import JsonValue, explain, json_bytes, parse_json, sha256_of, sync_folder, write_bytes
 from runtime.position import Position, Stagnation
 from runtime.tensor_files import read_tensors, write_tensors
@@ -28,7 +29,7 @@ _NAME = re.compile(r"(\d{6,})-step-(\d+)(-best)?")
 _WRITING, _REMOVING = ".writing-", ".removing-"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Checkpoint:
     """All that a training needs to go on. `weights` are parameters and states by path."""
 
@@ -38,7 +39,7 @@ class Checkpoint:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Found:
     """A checkpoint that was read, its folder, and remarks on damaged ones that were passed over."""
 

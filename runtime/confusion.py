@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from compiler.diagnostics import UsageError
 from compiler.driver import Array
+from compiler.record import record
 from runtime.data.part import Part
 from runtime.prediction import Predictor, class_outputs
 from runtime.trained import Trained
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Confusion:
     """`counts[i, j]`: rows of class i that were taken for class j."""
 

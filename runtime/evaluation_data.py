@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.diagnostics import UsageError
+from compiler.record import record
 from runtime.data.loading import load_evaluation_data, load_training_data
 from runtime.data.part import Part
 from runtime.data.reading import source_at
@@ -16,7 +16,7 @@ from runtime.trained import Trained
 PARTS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EvaluationData:
     """`name` says which rows they are: `the test part`, or a path. `training_rows` is None where that is unknown."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from compiler import driver
 from compiler.driver import Executable, Options, Program, Tensors
+from compiler.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Following:
     """`metric` is the setting that holds the last loss."""
 

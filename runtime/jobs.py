@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Array, NonfiniteReport, Options, Program, Tensors
+from compiler.record import record
 from runtime.averages import averages_of
 from runtime.buckets import Buckets, chosen_sizes
 from runtime.data.loading import LoadedData, load_training_data
@@ -27,7 +28,7 @@ from runtime.start_weights import WeightsReport
 from runtime.training import LOSS, Explanation, Job, Keeper
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parts:
     """The rows of a training by purpose."""
 

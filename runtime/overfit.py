@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Options
+from compiler.record import record
 from runtime.data.part import Part
 from runtime.evaluation import Evaluator
 from runtime.keepers import MemoryKeeper
@@ -24,7 +25,7 @@ _LEFT = 0.01
 _FAR = 1.5
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Overfit:
     """Losses of the inference program over the rows, without penalties: before; after `steps`; for outputs that know
     nothing; and the least that any outputs reach. The last two are None where the loss depends on no output of floats.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TypedDict
 
 import numpy as np
 
 from compiler.driver import Array, EarlyStop, Plateau
+from compiler.record import record
 from runtime.sums import added_in_order, means_of
 
 
@@ -17,7 +18,7 @@ class _Reduction(TypedDict):
     rate_factor: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Length:
     """How far a training goes. An epoch's last step may have fewer rows than `batch`."""
 
@@ -39,7 +40,7 @@ class Length:
         return np.minimum(self.batch, self.rows - in_epoch * self.batch)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stagnation:
     """How many epochs ago quality got better by enough, and what it was then: the lower the better."""
 
@@ -53,7 +54,7 @@ class Stagnation:
         return replace(self, epochs=self.epochs + 1)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Position:
     """`sums` are the scalars of the unfinished epoch, each weighted by the rows of its step or by what it is the mean
     of, and `rows` their number.

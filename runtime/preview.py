@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Array, Options, Program
+from compiler.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.data.loading import LoadedData
 from runtime.data.preparation import Preparation
@@ -20,7 +21,7 @@ from runtime.precision import in_precision
 from runtime.samples import at_epoch, numbered
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Preview:
     """`values` are those of one sample, by input and target; `changed` names what `augment` gives."""
 

@@ -6,11 +6,11 @@ Smith, "Cyclical learning rates for training neural networks", 2017, section 3.3
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from compiler.driver import Array, Program
+from compiler.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.interruption import Interruption
 from runtime.model import rate_names
@@ -24,7 +24,7 @@ _DIVERGED = 4.0
 _STEPS_BEFORE_JUDGING = 10
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RateRange:
     """One entry a step. `steepest` is the rate at which the smoothed loss falls fastest over the logarithm of the rate.
 

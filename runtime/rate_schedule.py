@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from compiler import driver
 from compiler.driver import Options, Program
+from compiler.record import record
 from runtime.model import length_of, runtime_settings, training_of
 
 _MOST_POINTS = 500
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RateSchedule:
     """`rates` are those of `steps`, which count from 0: all of a short training, evenly chosen ones of a long one."""
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import fcntl
 import os
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from compiler.diagnostics import CheckpointError
+from compiler.record import record
 from runtime.files import json_bytes, parse_json
 
 _NAME = "lock"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Holder:
     """A process that writes to a run, or did."""
 

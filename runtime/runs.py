@@ -6,11 +6,11 @@ import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from compiler.diagnostics import CheckpointError, UsageError
+from compiler.record import record
 from runtime.checkpoint import checkpoints_in
 from runtime.files import JsonValue, explain
 from runtime.run_directory import RESULT, RunDirectory, open_run, runs_in
@@ -27,7 +27,7 @@ _NOT_SCALARS = ("event", "epoch", "step", "rate", "samples_per_second", "seconds
 _REMOVING = ".removing-"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunSummary:
     """`state`: how the run ended, or `training`, or `broken off` where it ended without saying so.
 
@@ -62,7 +62,7 @@ class RunSummary:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Comparison:
     """What is not the same in two runs. `parts` names whole files that differ: the program, the data."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from compiler import driver
 from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Options, Program, StartWeights, Tensors
+from compiler.record import record
 from runtime.averages import averages_of, exchange
 from runtime.checkpoint import Checkpoint, newest_checkpoint
 from runtime.data.dimensions import dimensions_of
@@ -37,7 +38,7 @@ _CHECKPOINTS_TO_KEEP = 2
 _FIXED = ("batch", "seed", "data")  # with another value, the position in the epoch would mean other rows
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """A new training. `out` is the run directory; without it, one is made below `runs`."""
 
@@ -52,7 +53,7 @@ class Request:
     within: Path | None = None  # where imported files lie; None for the folder of `file`
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Session:
     """A training that is ready to run from `position`; `notes` are remarks for the user."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Array, Program, StartWeights, Tensors
+from compiler.record import record
 from runtime.checkpoint import best_checkpoint
 from runtime.files import JsonValue
 from runtime.run_directory import open_run
@@ -18,7 +19,7 @@ from runtime.tensor_files import MismatchedTensor, MissingTensor, match_tensors,
 _SHOWN = 30  # lines of a report in an error
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WeightsReport:
     """`matched`: parameters and states that start from the file, with their names in it.
 

@@ -7,7 +7,6 @@ import json
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +15,7 @@ from safetensors import SafetensorError, deserialize  # pyright: ignore[reportUn
 
 from compiler.diagnostics import CheckpointError
 from compiler.driver import Array
+from compiler.record import record
 from runtime.files import explain
 from runtime.suggestions import nearest
 
@@ -111,7 +111,7 @@ def _tensor(name: str, entry: Mapping[str, object], path: Path) -> Array:
         raise CheckpointError(f"tensor `{name}` does not fill its shape {list(shape)}", path, _FIX) from error
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MissingTensor:
     """A wanted tensor that a file does not have, and the name in it that is nearest."""
 
@@ -119,7 +119,7 @@ class MissingTensor:
     suggestion: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MismatchedTensor:
     """A tensor whose shape in a file differs from the wanted one."""
 
@@ -128,7 +128,7 @@ class MismatchedTensor:
     wanted: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TensorMatch:
     """How the tensors of a file fit a model. `unused` are those that the model does not have."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from compiler import driver
 from compiler.diagnostics import CheckpointError
 from compiler.driver import Array, DataSource, Options, Program, Tensors
+from compiler.record import record
 from runtime.checkpoint import best_checkpoint, newest_checkpoint
 from runtime.data.dimensions import dimensions_if_there, dimensions_of
 from runtime.data.preparation import Preparation, preparation_from_json
@@ -21,7 +22,7 @@ from runtime.tensor_files import match_tensors, read_tensors
 Overrides: TypeAlias = tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Choices:
     """What the user chose on the command line for a run: all that makes its program and data again."""
 
@@ -45,7 +46,7 @@ class Choices:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Trained:
     """`preparation` and `training_rows` are of the training's data, None without one; `notes` are for the user."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from compiler.diagnostics import DlcError
 from compiler.driver import KEPT, Array, EarlyStop, Executable, NonfiniteReport, Plateau, Results, Tensors
+from compiler.record import record
 from runtime.averages import averaged, begin_averages, take_averages
 from runtime.buckets import Buckets
 from runtime.data.batching import rows_of_epoch
@@ -73,7 +74,7 @@ Explanation: TypeAlias = Callable[
 """Of a step: its epoch from 0, the tensors before it, the data, the rows, the number of the step, and the settings."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Job:
     """Everything that a training needs, compiled and loaded."""
 

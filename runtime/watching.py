@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from compiler import driver
 from compiler.driver import Options, Program, Watched
+from compiler.record import record
 from runtime.phases import kind_at
 from runtime.position import Position
 from runtime.samples import at_epoch
@@ -25,7 +26,7 @@ _VANISHING, _EXPLODING = 1e-5, 1e3
 _HARDLY, _TOO_MUCH = 1e-7, 0.1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sight:
     """What a layer's line or a parameter showed. `step` is that of the worst look, whose numbers these are.
 

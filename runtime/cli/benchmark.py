@@ -11,12 +11,12 @@ from runtime.cli.common import (
     add_json,
     add_program,
     compile_options,
+    dimensions_if_there,
     folder_of_imports,
     model_file,
     print_json,
 )
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.data.dimensions import dimensions_if_there
 from runtime.reporting.units import amount
 
 EXAMPLES = (

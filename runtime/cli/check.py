@@ -6,12 +6,12 @@ The exit code is 1 when there is an error. A comment in its line waives a warnin
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from compiler import driver
 from compiler.diagnostics import Diagnostic, SourceError, UsageError
-from runtime.cli.common import add_imports, add_json, folder_of_imports, model_files, print_json
+from runtime.cli.common import add_imports, add_json, dimensions_if_there, folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.cli.suggest import did_you_mean
 from runtime.reporting.terminal import say, wants_colour, width_of_terminal
@@ -69,19 +69,13 @@ def _findings(
     files: Sequence[Path], within: Path | None, selected: tuple[str, ...], ignored: tuple[str, ...]
 ) -> list[Diagnostic]:
     """All errors, and the warnings that are wanted."""
-    found = (finding for file in files for finding in driver.check(file, _dimensions_of, within))
+    found = (finding for file in files for finding in driver.check(file, dimensions_if_there, within))
     return [
         finding
         for finding in found
         if finding.severity == "error"
         or (not finding.code.startswith(ignored or "-") and finding.code.startswith(selected or "W"))
     ]
-
-
-def _dimensions_of(question: driver.DataQuestion) -> Mapping[str, int]:
-    from runtime.data.dimensions import dimensions_if_there  # loads NumPy, and few models ask
-
-    return dimensions_if_there(question)
 
 
 def _summary(files: int, errors: int, findings: Sequence[Diagnostic], corrected: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,7 +14,7 @@ from runtime.cli.suggest import did_you_mean
 from runtime.threads import usable_threads
 
 if TYPE_CHECKING:
-    from compiler.driver import Options
+    from compiler.driver import DataQuestion, Options
 
 Overrides: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -117,3 +117,10 @@ def model_files(texts: Iterable[str]) -> list[Path]:
             raise UsageError(f"there is no .dl file below {text}")
         found.extend(below)
     return found
+
+
+def dimensions_if_there(question: DataQuestion) -> Mapping[str, int]:
+    """Asks what `train` names, where that exists."""
+    from runtime.data import dimensions  # loads NumPy and every format of data, and few models ask
+
+    return dimensions.dimensions_if_there(question)

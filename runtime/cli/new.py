@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.diagnostics import UsageError
+from compiler.record import record
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.terminal import say
 
 EXAMPLES = ("dlc new rings", "dlc new curve --template regression")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Template:
     """`model.dl` and `README.md` lie in the folder `runtime/templates/NAME`; the data file is made."""
 

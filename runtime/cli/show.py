@@ -7,9 +7,15 @@ from pathlib import Path
 
 from compiler import driver
 from compiler.diagnostics import UsageError
-from runtime.cli.common import add_compilation, add_settings, compile_options, folder_of_imports, model_file
+from runtime.cli.common import (
+    add_compilation,
+    add_settings,
+    compile_options,
+    dimensions_if_there,
+    folder_of_imports,
+    model_file,
+)
 from runtime.cli.parser import Namespace, Parser
-from runtime.data.dimensions import dimensions_if_there
 
 EXAMPLES = (
     "dlc show model.dl --stage graph",

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from compiler import driver
 from compiler.diagnostics import Diagnostic, SourceError
 from compiler.driver import GradientReport, LayerCheck, TestResult
+from compiler.record import record
 from runtime.cli.common import add_json, add_settings, compile_options, folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.terminal import say, styled, wants_colour, width_of_terminal
@@ -39,7 +39,7 @@ def configure(parser: Parser) -> None:
     parser.set_defaults(threads=None, no_fuse=False, dtype="f32", verify=False, cache_dir=None, target="reference")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Checked:
     """The derivatives of one experiment or model."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from compiler.diagnostics import DataError
+from compiler.record import record
 from runtime.data.dataset import Field
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
@@ -17,7 +17,7 @@ from runtime.suggestions import did_you_mean, quoted
 _EXACT = {"float32": 1 << 24, "float64": 1 << 53}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Place:
     """What a message says about where a value stands: its field, and the input or target that it feeds."""
 

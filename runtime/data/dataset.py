@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from compiler.diagnostics import DataError
+from compiler.record import record
 from runtime.data.specs import Array
 from runtime.data.text.tokenizer import TokenRules
 from runtime.suggestions import did_you_mean, quoted
@@ -15,7 +16,7 @@ SYNONYMS = "synonyms"
 """The field of texts that gives words which may stand for each token, instead of the tokens."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Field:
     """One named array and the file it came from. Text has dtype kind `U` or, from a
     csv file, is an array of `str` objects. What is missing is an empty text or NaN.
@@ -39,7 +40,7 @@ class Field:
         return row + 1 if self.row_numbers is None else int(self.row_numbers[row])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TableOptions:
     """How the columns of a table become inputs and targets; other formats match by name alone.
 
@@ -55,7 +56,7 @@ class TableOptions:
     has_header: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reading:
     """How the texts of a field become numbers: by which vocabulary, and with which of their ends marked."""
 
@@ -64,7 +65,7 @@ class Reading:
     end: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TextPlan:
     """`readings`: the fields of text that become tokens, all by the same `rules`.
 
@@ -78,7 +79,7 @@ class TextPlan:
     buckets: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WindowPlan:
     """A series, of which the rows of a program are windows. For text, the one row of the fields is the whole of it.
 
@@ -91,7 +92,7 @@ class WindowPlan:
     stride: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Dataset:
     """What a reader gives. `test` is the part that the format itself sets aside for testing, if it has one.
 

@@ -11,12 +11,12 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from compiler import driver
+from compiler.record import record
 from runtime.data.specs import Array
 from runtime.files import JsonValue, parse_json
 
@@ -25,7 +25,7 @@ _KEPT_SHARE = 0.75  # of the limit, once it was passed
 _DIGEST, _ALIGNMENT, _PIECE = 32, 64, 1 << 24
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DecodedCache:
     """`limit_bytes` bounds all files together; a larger array is not kept."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from compiler.record import record
 from runtime.data.dataset import Dataset
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
@@ -12,7 +12,7 @@ from runtime.data.specs import DataSource
 from runtime.files import JsonValue
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoadedData:
     """What a training needs. `summary` is the run's `data.json`; `notes` are remarks for the user.
 
@@ -28,7 +28,7 @@ class LoadedData:
     most_sizes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoadedPart:
     """Rows for an evaluation or a prediction, with remarks for the user."""
 

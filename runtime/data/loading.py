@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from compiler.diagnostics import DataError, Source, Span
+from compiler.record import record
 from runtime.data.arrays import array_for
 from runtime.data.dataset import Dataset, Field, TableOptions
 from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabularies_of
@@ -32,7 +33,7 @@ from runtime.suggestions import quoted
 _KEPT = {"csv": ("separator", "window"), "images": ("size", "channels", "fit")}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Prepared:
     """One source, with rows left out that miss values, and what was learnt from it."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from compiler.record import record
 from runtime.data.specs import Array
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Part:
     """`arrays` hold every row of a source by input or target; `rows` (i64) says which belong to this part.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 
 from compiler.diagnostics import CheckpointError
+from compiler.record import record
 from runtime.data.dataset import Reading
 from runtime.data.text.tokenizer import Tokenizer, tokenizer_from_json
 from runtime.files import JsonValue
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scale:
     """Standardisation of one column: `(x - mean) / deviation`; a constant column has deviation 1."""
 
@@ -19,7 +20,7 @@ class Scale:
     deviation: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Preparation:
     """`columns`: input or target -> the fields that it is made of, in order. The other mappings go by field.
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from compiler.diagnostics import DataError
+from compiler.record import record
 from runtime.data.batching import split_order
 from runtime.data.specs import Array
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Split:
     """Row indices (i64, ascending) of each part; a part that was not asked for is empty."""
 

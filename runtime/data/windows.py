@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from compiler.diagnostics import DataError
+from compiler.record import record
 from runtime.data.arrays import columns_for
 from runtime.data.dataset import Dataset, Field, WindowPlan, columns_at
 from runtime.data.part import Part
@@ -18,7 +18,7 @@ from runtime.data.text.rows import check_vocabulary, longest_row
 from runtime.suggestions import quoted
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Series:
     """`arrays`: each input and target [windows, …], window by window a step further on; no step is stored twice.
 

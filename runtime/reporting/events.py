@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from compiler.driver import Setting
+from compiler.record import record
 from runtime.start_weights import WeightsReport
 
 Scalars: TypeAlias = Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TrainingStarted:
     """`step` is where a resumed training goes on, 0 for a new one. `run` is None where nothing is saved."""
 
@@ -29,7 +29,7 @@ class TrainingStarted:
     weights: WeightsReport | None = None  # where other weights than those of the seed are the start
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TrainingProgressed:
     """Scalars are means over the epoch so far."""
 
@@ -41,7 +41,7 @@ class TrainingProgressed:
     seconds_left: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EpochEnded:
     """`epoch` counts from 1. `validation` is empty where there is no validation part."""
 
@@ -55,7 +55,7 @@ class EpochEnded:
     is_best: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TrainingEnded:
     """`reason`: `finished`, `stopped early` or `interrupted`. `test` is empty where there is no test part."""
 
@@ -68,7 +68,7 @@ class TrainingEnded:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NonfiniteMet:
     """`output` of a step is not finite, and the training goes on: `action` is `skip` or `report`.
 

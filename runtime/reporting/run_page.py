@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 
+from compiler.record import record
 from runtime.files import JsonValue
 from runtime.reporting.line_chart import line_chart
 from runtime.reporting.units import amount, duration, measure, size
@@ -27,7 +27,7 @@ pre { background: #f6f6f6; padding: 0.8rem; overflow-x: auto; }
 """.strip()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunFacts:
     """Everything that the page shows. `texts` are the sources by name, the main one first."""
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from compiler.diagnostics import UsageError
+from compiler.record import record
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(:log)?")
 _WHOLE = re.compile(r"[-+]?\d+")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Range:
     """Numbers from `low` up to `high`: whole ones without `high`, as in a range of the language, or any."""
 
@@ -36,7 +36,7 @@ class Range:
         return str(min(int(value), int(self.high) - 1)) if self.is_whole else repr(float(value))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Choice:
     """One of several texts."""
 
@@ -50,7 +50,7 @@ class Choice:
 Dimension: TypeAlias = Range | Choice
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Space:
     """`fixed` settings are those of every trial."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from compiler.diagnostics import SourceError, UsageError
+from compiler.record import record
 from runtime.files import JsonValue
 from runtime.reporting.events import EpochEnded, Event
 from runtime.reporting.training_json import event_as_json, prefixed
@@ -18,7 +19,7 @@ from runtime.sweep.space import Space
 from runtime.training import LOSS, TrainingError, run_training
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Goal:
     """The scalar to make small or large, by its best value over the epochs. None: the loss, of validation if any."""
 
@@ -26,7 +27,7 @@ class Goal:
     maximise: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Trial:
     """`value` is that of the goal, None where training failed, for the reason `failure`."""
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.diagnostics import DataError
+from compiler.record import record
 from runtime.data.formats.format import Options, Request
 from runtime.suggestions import quoted
 
 MISSING = frozenset({"", "?", "NA", "N/A", "na", "NaN", "nan", "NAN", "null", "NULL"})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Head:
     """Column names, whether the first row gave them, and the sampled rows below."""
 

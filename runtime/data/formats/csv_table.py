@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from compiler.diagnostics import DataError
+from compiler.record import record
 from runtime.data.dataset import Dataset, Field, TableOptions, WindowPlan, columns_at
 from runtime.data.formats.csv_head import MISSING, Head, head_of, number_in
 from runtime.data.formats.format import Format, Options, Request, content_of
@@ -29,7 +29,7 @@ _OPTIONS = (
 _SAMPLE = 100
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Lines:
     """The lines of a table that are not blank, with their numbers in the file."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from compiler.diagnostics import DataError
+from compiler.record import record
 from runtime.data.dataset import Dataset
 from runtime.data.specs import SettingValue
 from runtime.files import explain
@@ -16,7 +17,7 @@ from runtime.suggestions import did_you_mean, quoted
 BUCKETS = 6  # more lengths would save little, and each is compiled
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Options:
     """The options of one data source, read by type. `place` is where in the source text they stand."""
 
@@ -102,7 +103,7 @@ class Options:
         return DataError(f"option `{name}` is {value!r}, but must be {expected}", self.place, fix=f"give {expected}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Request:
     """What to read: `wanted` are the names of the program's inputs and targets, `others` further files by what they
     hold.
@@ -119,7 +120,7 @@ class Request:
     others: Mapping[str, Path] = field(default_factory=dict[str, Path])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Format:
     """One entry of the list of formats. `endings` are those of file names, without `.gz`; none where names say nothing.
 

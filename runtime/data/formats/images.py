@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 
 from compiler.diagnostics import DataError
+from compiler.record import record
 from runtime.data.dataset import Dataset, Field
 from runtime.data.decoded import usual_cache
 from runtime.data.formats.format import Format, Options, Request
@@ -25,7 +25,7 @@ _TRAINING, _TEST = ("train", "training"), ("test",)
 _SHOWN = 8  # damaged images that a message names
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Listed:
     """The images of a part in their order, and the class of each; None where there are no folders of classes."""
 
@@ -166,6 +166,8 @@ def _decoded_anew(listed: _Listed, form: Form) -> Array:
             return decode(file)
         except DamagedPicture as damage:
             return f"is no whole image ({damage})"
+
+    from concurrent.futures import ThreadPoolExecutor  # which takes longer to load than all formats of data
 
     with ThreadPoolExecutor(usable_threads()) as pool:
         for row, found in enumerate(pool.map(decoded, files)):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compiler.diagnostics import UsageError
+from compiler.record import record
 from runtime.data.specs import Array
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class DamagedPicture(Exception):
     """A file that is no whole image."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Form:
     """How images are delivered: `size` is (height, width), None as they are; `channels` 3 (R, G, B) or 1 (grey).
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import codecs
 import glob
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from compiler.diagnostics import DataError
+from compiler.record import record
 from runtime.data.formats.format import Options, content_of
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TextFile:
     """`star`: what the first `*` of the path stands for; empty without one."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 
+from compiler.record import record
 from runtime.data.specs import Array
 from runtime.data.text import byte_pairs
 from runtime.files import JsonValue
@@ -23,7 +24,7 @@ _WORDS = re.compile(r"\w+(?:[-'’]\w+)*|[^\w\s]")
 _NO_SPACE_BEFORE, _NO_SPACE_AFTER = frozenset(".,;:!?)]}%…"), frozenset("([{")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TokenRules:
     """How a text is cut into tokens, and which of them a vocabulary takes.
 
@@ -38,7 +39,7 @@ class TokenRules:
     most: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tokenizer:
     """`tokens`: the text of each number, the special ones first. `pairs`: how bytes are joined, for `bpe`."""
 
