@@ -170,12 +170,16 @@ class _Unrolling:
     def _tap_by_tap(
         self, windows: Value, has: Labels, other: Value, others: Labels, out: Labels, axes: Sequence[int]
     ) -> Value | None:
-        """The gradient of those kernels: for each tap a sum over positions, then for all of them over the batch."""
+        """The gradient of those kernels: for each tap a sum over positions, then over the batch.
+
+        They are joined at the very end, so that one kernel may find the sums over positions of all taps.
+        """
         kept = _without(has, axes)
         extents = _without(windows.type.shape, axes)
         summed = [place for place, label in enumerate(kept) if label not in out]
         batch = [place for place in summed if isinstance(extents[place], BatchExtent) and len(summed) > 1]
         inner = tuple(place for place in summed if place not in batch)
+        left = _without(kept, inner)
         sums: list[Value] = []
         for numbers in _numbers(windows.type.shape, axes):
             tap = at_tap(self._bench, windows, dict(zip(axes, numbers, strict=True)), {})
@@ -183,11 +187,10 @@ class _Unrolling:
                 return None
             factor = self._aligned(other, others, kept, tap.type.shape)
             total = self._bench.emit(Sum(inner), self._bench.emit(Multiply(), tap, factor))
+            for place in batch:
+                total = self._bench.emit(Sum((left.index(kept[place]),)), total)
             sums.append(self._bench.emit(Reshape((1, *total.type.shape)), total))
         together = self._bench.emit(Concat(0), *sums)
-        left = _without(kept, inner)
-        for place in batch:
-            together = self._bench.emit(Sum((1 + left.index(kept[place]),)), together)
         sizes = tuple(windows.type.shape[axis] for axis in axes)
         split = self._bench.emit(Reshape((*sizes, *together.type.shape[1:])), together)
         labels = (*(has[axis] for axis in axes), *(label for label in kept if label in out))

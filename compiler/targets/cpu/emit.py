@@ -12,6 +12,7 @@ from compiler.loops.ir import (
     Load,
     Reduce,
     Stage,
+    Term,
     TileContract,
     Walk,
 )
@@ -25,13 +26,14 @@ from compiler.targets.cpu.emit_compute import cast
 from compiler.targets.cpu.identity import LONG, Identity
 from compiler.targets.cpu.kernel_text import ColumnsNumber, Items, KernelCode, KernelText, RowsNumber, TotalNumber
 from compiler.targets.cpu.machine import Machine
-from compiler.targets.cpu.text import LANES, REGISTER, splat_of
+from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, splat_of
 from compiler.targets.cpu.tiles import ceiling, tiling
 from compiler.targets.cpu.walks import has_free_columns, period, repeating_loads
 from compiler.types import BatchExtent, DType, Extent
 
 UNROLLED_VECTORS = REGISTER_COLUMNS // LANES  # rows up to this many vectors are written without a loop
 CHAINS = 4  # accumulators of a long reduction
+ROWS_AHEAD = 12  # how many rows before its use a piece of a row is asked for
 
 
 def emit(what: Identity, machine: Machine, batch: int, lasts: bool = False) -> KernelCode:
@@ -261,7 +263,7 @@ def _emit_columns(k: KernelText) -> KernelCode:
         outer, column = _block(k, item, blocks)
         mask = k.mask_below(column, width) if least % LANES else None
         for stage in kernel.stages:
-            _rows_pass(k, stage, outer, rows, column, mask)
+            _rows_pass(k, stage, outer, rows, column, width, mask)
             k.new_row(outer, stage.after)
             for instruction in stage.after:
                 k.vector(instruction, outer, column, mask)
@@ -280,7 +282,16 @@ def _block(k: KernelText, item: str, blocks: int | str) -> tuple[str, str]:
     return outer, k.text.mul(block, LANES)
 
 
-def _rows_pass(k: KernelText, stage: Stage, outer: str, rows: str, column: str, mask: str | None) -> None:
+def _ask_ahead(k: KernelText, body: Sequence[Instruction], row: str, place: str) -> None:
+    """Ask for what later rows read: a processor does not foresee pieces of rows that lie far apart."""
+    for load in (i for i in body if isinstance(i, Load) and i.index is None):
+        if load.access.rows and load.access.columns == (Term(1, None, 1),):
+            with k.of(load):
+                line = k.text.pointer(k.pointer(load.access, row), place, MEMORY[load.dtype])
+                k.text.line(f"call void @llvm.prefetch.p0(ptr {line}, i32 0, i32 3, i32 1)")
+
+
+def _rows_pass(k: KernelText, stage: Stage, outer: str, rows: str, column: str, width: str, mask: str | None) -> None:
     """One pass over the rows of a block: row n goes into accumulator n mod CHAINS."""
     if not stage.body:
         return
@@ -294,11 +305,14 @@ def _rows_pass(k: KernelText, stage: Stage, outer: str, rows: str, column: str, 
     ]
 
     first = text.mul(outer, rows)
+    later = text.add(text.mul(width, ROWS_AHEAD), column) if width.startswith("%") else ""
 
     def one(row: str, carried: list[str], chain: int) -> list[str]:
         place = text.add(text.add("0", first), row)
         k.digits = {place: (outer, row)}
         k.new_row(place, body)
+        if later:
+            _ask_ahead(k, body, place, later)
         for instruction in body:
             k.vector(instruction, place, column, mask)
         following = list(carried)
