@@ -93,6 +93,7 @@ class _FoldedProduct:
         dilations: list[int] = []
         taps: list[int] = []
         lengths: list[int] = []
+        low, high = [0] * y.type.rank, [0] * y.type.rank
         for k, (offset, start, size) in enumerate(zip(offsets, starts, sizes, strict=True)):
             stride, dilation = self.op.strides[k], self.op.dilations[k]
             length = -(-size // stride)
@@ -104,10 +105,12 @@ class _FoldedProduct:
                 continue
             lowest = (start + offset - met[-1] * dilation) // stride
             label = self.out[self.op.axes[k]]
-            y = _stretch(builder, y, self.y_labels.index(label), lowest, length + (len(met) - 1) * dilations[-1])
+            axis = self.y_labels.index(label)
+            y, low[axis], high[axis] = _stretch(builder, y, axis, lowest, length + (len(met) - 1) * dilations[-1])
             w = _every(builder, w, self.w_labels.index(self.out[len(self.out) - count + k]), met)
         if not all(taps):
             return self.zeros(lengths)
+        y = builder.emit(Pad(tuple(low), tuple(high), 0.0), y) if any(low) or any(high) else y
         labels = self.out[len(self.out) - count :]
         axes = {self.y_labels.index(self.out[axis]): k for k, axis in enumerate(self.op.axes)}
         order = [axes[axis] for axis in sorted(axes)]
@@ -130,8 +133,8 @@ class _FoldedProduct:
         return self.builder.emit(Broadcast(self.shape_with(lengths), ()), zero)
 
 
-def _stretch(builder: GraphBuilder, value: Value, axis: int, first: int, length: int) -> Value:
-    """`length` elements along an axis from `first` on, with zeros where there are none."""
+def _stretch(builder: GraphBuilder, value: Value, axis: int, first: int, length: int) -> tuple[Value, int, int]:
+    """What there is of `length` elements along an axis from `first` on, and how many zeros go before and behind it."""
     rank, extent = value.type.rank, value.type.shape[axis]
     assert isinstance(extent, int)
     start, end = max(0, first), min(extent, first + length)
@@ -145,8 +148,7 @@ def _stretch(builder: GraphBuilder, value: Value, axis: int, first: int, length:
         sizes = tuple(end - start if k == axis else e for k, e in enumerate(value.type.shape))
         value = builder.emit(Slice(along(start), sizes, (1,) * rank), value)
     low = min(length, start - first) if end > start else length
-    high = length - (end - start) - low
-    return builder.emit(Pad(along(low), along(high), 0.0), value) if low or high else value
+    return value, low, length - (end - start) - low
 
 
 def _every(builder: GraphBuilder, value: Value, axis: int, kept: Sequence[int]) -> Value:
