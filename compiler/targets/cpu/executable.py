@@ -26,7 +26,7 @@ from compiler.targets.cpu.manifest import (
     capacity_for,
     rounded_up,
 )
-from compiler.targets.cpu.memory import NUMPY, SLACK, TensorStore, address_of, reserve
+from compiler.targets.cpu.memory import NUMPY, SLACK, TensorStore, Workspace, address_of, reserve
 from compiler.targets.cpu.outlet import Outlet
 from compiler.targets.cpu.runner import (
     ABI_VERSION,
@@ -67,7 +67,8 @@ class NativeExecutable:
         self._static = reserve(manifest.static_bytes)
         self._scratch = reserve(0)
         self._shared = reserve(manifest.shared_bytes)
-        self._batch = reserve(0)
+        self._workspace = Workspace()
+        self._user = object()  # what stands for this program in a workspace
         self._capacity = self._filled = 0  # the most rows that there is room for, and that what runs once has filled
         self._entries = self._entry_table(address)
         self._relocations = self._relocation_table(flags_offset)
@@ -91,7 +92,7 @@ class NativeExecutable:
         self._input_slots = range(slots, slots + len(manifest.inputs))
         self._arenas = (ctypes.c_int64 * (slots + len(manifest.inputs) + len(manifest.results)))()
         self._arenas[:FIRST_TENSOR] = [
-            address_of(a) for a in (self._control, self._static, self._batch, self._scratch, self._shared)
+            address_of(a) for a in (self._control, self._static, self._workspace.block, self._scratch, self._shared)
         ]
         # where each input lies, then the bytes from row to row of each
         self._inputs = (ctypes.c_int64 * (2 * len(manifest.inputs) + 1))()
@@ -154,6 +155,8 @@ class NativeExecutable:
         """Run one step for each `batch` entries of `rows`; see the protocol in `compiler.interface`."""
         assert isinstance(tensors, TensorStore)
         fresh = self._bind(tensors)
+        if tensors.workspace is not self._workspace or self._workspace.user is not self._user:
+            self._take(tensors.workspace)
         if self._settings:
             self._set(settings or {})
         moved = False
@@ -228,6 +231,11 @@ class NativeExecutable:
             self._arenas[FIRST_TENSOR + number] = tensors.address(spec.name)
         return True
 
+    def _take(self, workspace: Workspace) -> None:
+        """Go on in a workspace that holds nothing of this program, so all is laid out and fed anew."""
+        self._workspace, workspace.user = workspace, self._user
+        self._filled = self._rows_a_step = 0
+
     def _set(self, settings: Mapping[str, float]) -> None:
         for name, cell in zip(self.manifest.settings, self._settings, strict=True):
             if name not in settings:
@@ -252,14 +260,15 @@ class NativeExecutable:
         most = min(batch, len(rows))
         capacity = capacity_for(self.manifest.batch_bytes, most)
         if capacity > self._capacity:
-            overshoot = MOST_TILE_ROWS * self.manifest.row_bytes
-            self._batch = reserve(self.manifest.batch_bytes * capacity + overshoot + SLACK)
             each = self.manifest.scratch_bytes + -(-self.manifest.scratch_batch_bytes * rounded_up(most) // 64) * 64
             self._scratch = reserve(each * self._team.threads)
             self._program[SCRATCH_BYTES] = each
-            self._arenas[BATCH_ARENA] = address_of(self._batch)
             self._arenas[SCRATCH_ARENA] = address_of(self._scratch)
             self._capacity, self._filled = capacity, 0
+        overshoot = MOST_TILE_ROWS * self.manifest.row_bytes
+        if self._workspace.reserve(self.manifest.batch_bytes * self._capacity + overshoot + SLACK):
+            self._filled = 0
+        self._arenas[BATCH_ARENA] = address_of(self._workspace.block)
         begin = address_of(self._rows)
         self._phases = [
             (first, count, size, begin + 8 * first * batch)

@@ -47,9 +47,25 @@ def address_of(array: Array) -> int:
     return array.__array_interface__["data"][0]
 
 
+class Workspace:
+    """Memory that programs use in turn. `user` stands for the one whose values it holds."""
+
+    def __init__(self) -> None:
+        self.block = reserve(0)
+        self.user: object = None
+
+    def reserve(self, size: int) -> bool:
+        """Room for so many bytes; whether what was there is lost."""
+        if size <= len(self.block):
+            return False
+        self.block = reserve(size)
+        return True
+
+
 class TensorStore:
     """The persistent tensors of a model, each a NumPy view of one arena.
 
+    Programs on the same tensors run one at a time, and share a `workspace`.
     `version` changes with their content: what programs derived from an earlier one is out of date.
     """
 
@@ -61,6 +77,7 @@ class TensorStore:
         self._kept: tuple[object, ...] = ()
         self.specs = tuple(specs)
         self.version = 0
+        self.workspace = Workspace()
         base, offset = self._arena.ctypes.data, 0
         for spec, size in zip(specs, sizes, strict=True):
             count = int(np.prod(spec.shape, dtype=np.int64))
