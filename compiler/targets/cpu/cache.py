@@ -26,7 +26,8 @@ _KEPT_SHARE = 0.75  # of the limit, once it was passed
 _HOUR = 3600.0
 _OBJECTS, _ENTRIES, _CRASHES = "objects", "entries", "crashes"
 _SUBFOLDERS = (_OBJECTS, _ENTRIES, _CRASHES, "parsed")  # the front end keeps parsed files here too
-_CODE_GENERATION = "level 2, position-independent, small, lines only where known"  # what else decides an object
+# what else decides an object
+_CODE_GENERATION = "level 2, no strength reduction of loops, position-independent, small, lines only where known"
 
 
 @record

@@ -17,8 +17,12 @@ from importlib.machinery import PathFinder
 
 _OBJECT_IMAGE, _JIT_LIBRARY = 2, 3  # the kinds of `_LinkElement`
 _OPTIMISATION_LEVEL = 2  # at level 0 the code generator falls back to FastISel and spills everything
-# An instruction whose place LLVM has lost, such as one moved out of a loop, must not count for the line before it.
-_HONEST_LINES = (b"dlc", b"-use-unknown-locations=Enable")
+_SETTINGS = (
+    # An instruction whose place LLVM has lost, such as one moved out of a loop, must not count for the line before it.
+    b"-use-unknown-locations=Enable",
+    # Addresses are written as they are to be computed. The pass that looks for better ones takes 40 % of LLVM's time.
+    b"-disable-lsr",
+)
 
 _SIGNATURES: tuple[tuple[str, object, tuple[object, ...]], ...] = (
     ("GetVersionInfo", c_uint, ()),
@@ -126,13 +130,17 @@ class Llvm:
         """Make the host's code generator usable. Without its assembly parser, inline assembly aborts the process."""
         for part in ("Target", "AsmPrinter", "AsmParser"):
             self._call(f"InitializeNative{part}")
-        self._call("SetCommandLine", *_HONEST_LINES)
+        self._set()
 
     def initialise_all(self) -> None:
         """Make the code generators of all architectures usable, for cross compilation."""
         for part in ("TargetInfos", "Targets", "TargetMCs", "AsmPrinters"):
             self._call(f"InitializeAll{part}")
-        self._call("SetCommandLine", *_HONEST_LINES)
+        self._set()
+
+    def _set(self) -> None:
+        for setting in _SETTINGS:
+            self._call("SetCommandLine", b"dlc", setting)
 
     def emit(self, ir: str, triple: str, cpu: str, features: str, *, as_object: bool, verify: bool) -> bytes:
         """The object file (or else the assembly text) of a module given as text."""

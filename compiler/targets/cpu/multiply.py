@@ -89,29 +89,31 @@ def multiplied(
 
         return text.loop("0", axis.extent, 1, carries, outer_body)
 
+    # pointers are carried: multiples of the index would cost additions, or LLVM much time to find that out
+    carries += [("ptr", pointer) for pointer in (lhs, rhs, copy) if pointer]
+    strides = (axis.lhs_stride, axis.rhs_stride, axis.copy_stride)
+
     def step(index: str, carried: list[str], times: int) -> list[str]:
-        left = text.pointer(lhs, text.mul(index, axis.lhs_stride), type_)
-        right = text.pointer(rhs, text.mul(index, axis.rhs_stride), type_)
-        there = text.pointer(copy, text.mul(index, axis.copy_stride), type_) if copy else ""
+        sums, pointers = carried[: tile.slots], carried[tile.slots :]
         if times > 1:
             for asked in ahead:
                 _ask(text, asked, index, times, type_)
         for turn in range(times):
-            carried = rank_one(text, tile, axis, left, right, turn, carried, there)
-        return carried
+            sums = rank_one(text, tile, axis, pointers[0], pointers[1], turn, sums, *pointers[2:])
+        return [*sums, *(text.pointer(p, str(times * by), type_) for p, by in zip(pointers, strides, strict=False))]
 
-    unroll = _unroll(axis.extent, tile)
+    unroll = 1 if _meets_again(tile, axis) else _unroll(axis.extent, tile)
     if unroll == 1:
-        return text.loop("0", axis.extent, 1, carries, lambda i, c: step(i, c, 1))
+        return text.loop("0", axis.extent, 1, carries, lambda i, c: step(i, c, 1))[: tile.slots]
     if axis.extent.startswith("%"):
         stop = text.let(f"and i64 {axis.extent}, {-unroll}")
     else:
         stop = str(int(axis.extent) // unroll * unroll)
     values = text.loop("0", stop, unroll, carries, lambda i, c: step(i, c, unroll))
-    if stop == axis.extent:
-        return values
-    rest = [(t, v) for (t, _), v in zip(carries, values, strict=True)]
-    return text.loop(stop, axis.extent, 1, rest, lambda i, c: step(i, c, 1))
+    if stop != axis.extent:
+        rest = [(t, v) for (t, _), v in zip(carries, values, strict=True)]
+        values = text.loop(stop, axis.extent, 1, rest, lambda i, c: step(i, c, 1))
+    return values[: tile.slots]
 
 
 def _ask(text: Text, ahead: Ahead, index: str, times: int, type_: str) -> None:
@@ -122,6 +124,12 @@ def _ask(text: Text, ahead: Ahead, index: str, times: int, type_: str) -> None:
     for place in ahead.places:
         line = text.pointer(start, str(place), type_)
         text.line(f"call void @llvm.prefetch.p0(ptr {line}, {kind}, i32 1)")
+
+
+def _meets_again(tile: RegisterTile, axis: SummedAxis) -> bool:
+    """Whether steps of k read the same elements of the left operand: side by side, LLVM would keep them and spill."""
+    places = set(tile.places)
+    return any(place + turn * axis.lhs_stride in places for place in places for turn in range(1, DEEPEST_UNROLL))
 
 
 def _unroll(extent: str, tile: RegisterTile) -> int:
