@@ -40,7 +40,9 @@ def count(extent: Extent) -> int:
 
 def storage_order(shape: Shape) -> tuple[int, ...]:
     """The axes from outermost to innermost in memory: the batch first, then as written."""
-    return tuple(sorted(range(len(shape)), key=lambda axis: not isinstance(shape[axis], BatchExtent)))
+    axes = tuple(range(len(shape)))
+    batch = next((axis for axis in axes if isinstance(shape[axis], BatchExtent)), 0)
+    return axes if batch == 0 else (batch, *axes[:batch], *axes[batch + 1 :])
 
 
 def storage_strides(shape: Shape) -> tuple[int, ...]:

@@ -165,13 +165,16 @@ def is_elementwise(node: Node) -> bool:
 
 @dataclass(slots=True)
 class Fuser:
-    """State of the search. `ancestors[g]` is a bitset of the groups that g needs, directly or not; `needed` of all."""
+    """State of the search. `ancestors[g]` is a bitset of the groups that g needs, directly or not; `needed` of all.
+
+    A group that was merged into another is no longer among them.
+    """
 
     links: Links
     fuse: bool
     groups: list[Group] = field(default_factory=list[Group])
     home: dict[int, Group] = field(default_factory=dict[int, Group])
-    ancestors: list[int] = field(default_factory=list[int])
+    ancestors: dict[int, int] = field(default_factory=dict[int, int])
     needed: int = 0
     node_links: dict[int, tuple[Link, ...]] = field(default_factory=dict[int, tuple[Link, ...]])
     readers: dict[int, list[Node]] = field(default_factory=dict[int, list[Node]])
@@ -216,7 +219,7 @@ class Fuser:
         for value in self.sources(node):
             if producer := self.home.get(value.index):
                 above |= producer.bit | self.ancestors[producer.number]
-        self.ancestors.append(above)
+        self.ancestors[group.number] = above
         self.needed |= above
         for result in node.results:
             self.home[result.index] = group
@@ -249,12 +252,12 @@ class Fuser:
             for result in node.results:
                 self.home[result.index] = producer
         before = self.ancestors[producer.number]
-        gained = (self.ancestors[consumer.number] | before) & ~producer.bit & ~consumer.bit
+        gained = (self.ancestors.pop(consumer.number) | before) & ~producer.bit & ~consumer.bit
         self.ancestors[producer.number] = gained
         either = producer.bit | consumer.bit
         if self.needed & (either if gained != before else consumer.bit):  # or nothing changes for those below
-            for number, above in enumerate(self.ancestors):
-                if above & either and number not in (producer.number, consumer.number):
+            for number, above in self.ancestors.items():
+                if above & either and number != producer.number:
                     self.ancestors[number] = (above & ~consumer.bit) | producer.bit | gained
             self.needed |= producer.bit
         consumer.nodes = []

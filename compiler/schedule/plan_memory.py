@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 from compiler.record import record
 from compiler.schedule.access import count
@@ -53,13 +55,13 @@ def _pack(buffers: Sequence[Buffer], lives: Mapping[int, Life], places: dict[int
     for buffer in sorted(buffers, key=lambda b: (-size_in_arena(b), b.index)):
         life, size = lives[buffer.index], size_in_arena(buffer)
         offset = 0
-        for start, end, other in sorted(placed, key=lambda p: p[0]):
+        for start, end, other in placed:
             if other.last < life.first or life.last < other.first:
                 continue
             if offset + size <= start:
                 break
             offset = max(offset, end)
         places[buffer.index] = Place(arena, offset)
-        placed.append((offset, offset + size, life))
+        insort(placed, (offset, offset + size, life), key=itemgetter(0))
         total = max(total, offset + size)
     return total

@@ -10,6 +10,8 @@ from dataclasses import replace
 from compiler.loops.ir import (
     REGISTER_COLUMNS,
     Access,
+    BufferArgument,
+    Compute,
     Instruction,
     Kernel,
     Literal,
@@ -85,7 +87,7 @@ def identity(kernel: Kernel) -> Identity:
         for stage in kernel.stages
     )
     prologue = tuple(map(plain.instruction, kernel.prologue))
-    buffers = tuple(replace(b, name="") for b in kernel.buffers)
+    buffers = tuple(BufferArgument("", b.dtype, b.is_scratch, b.elements) for b in kernel.buffers)
     kernel = replace(kernel, name="", stages=stages, buffers=buffers, prologue=prologue)
     return Identity(_without_extents(kernel), literals, tuple(numbers))
 
@@ -104,15 +106,18 @@ class _Plain:
 
     def instruction(self, i: Instruction, in_body: bool = False) -> Instruction:
         match i:
+            case Compute() | Reduce():
+                return i
             case Random():
                 return replace(i, stream=0)
             case Literal(result=result) if result in self.literals:
                 return replace(i, value=0.0)
             case Load():
-                return replace(i, access=self.access(i.access, in_body))
+                access = self.access(i.access, in_body)
+                return Load(i.result, access, i.dtype, i.space, i.index, i.index_stride, i.index_extent)
             case Store():
-                watch = "" if i.watch is not None else None
-                return replace(i, access=self.access(i.access, in_body), watch=watch)
+                watch, access = "" if i.watch is not None else None, self.access(i.access, in_body)
+                return Store(access, i.value, i.dtype, i.space, watch, i.index, i.index_stride, i.index_extent)
             case Position() if self.is_numbered:
                 return replace(i, offset=self.number(i.offset), rows=self.terms(i.rows, in_body))
             case _:
@@ -123,10 +128,8 @@ class _Plain:
             return access
         columns = access.columns
         if self.only_moves:
-            columns = tuple(replace(t, stride=self.number(t.stride)) for t in columns)
-        return replace(
-            access, offset=self.number(access.offset), rows=self.terms(access.rows, in_body), columns=columns
-        )
+            columns = tuple(Term(t.divisor, t.modulus, self.number(t.stride)) for t in columns)
+        return Access(access.buffer, self.number(access.offset), self.terms(access.rows, in_body), columns)
 
     def terms(self, terms: tuple[Term, ...], in_body: bool) -> tuple[Term, ...]:
         return tuple(self.term(t, in_body) for t in terms)

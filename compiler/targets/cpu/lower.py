@@ -17,7 +17,7 @@ from compiler.schedule.build import CONTROLLED, PERSISTENT, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
 from compiler.targets.cpu.emit import emit, items_of_walk
-from compiler.targets.cpu.identity import factor_of, identity
+from compiler.targets.cpu.identity import Identity, factor_of, identity
 from compiler.targets.cpu.kernel_text import (
     BufferPointer,
     ColumnsNumber,
@@ -89,6 +89,7 @@ class _Lowering:
         self.relocations: list[tuple[int, int, int]] = []
         self.functions: dict[str, int] = {}
         self.texts: dict[str, str] = {}
+        self.identities: dict[int, Identity] = {}  # by `id` of the kernel
         self.codes: dict[tuple[Kernel, frozenset[int], bool], KernelCode] = {}
         self.watched: list[str] = []
         self.scratch, self.scratch_batch, self.shared = 64, 0, 0
@@ -229,7 +230,7 @@ class _Lowering:
         streams = [i.stream for s in kernel.stages for i in (*s.body, *s.after) if isinstance(i, Random)]
         moved: dict[int, int] = {}  # positions of arguments by the number of their relocation
         drawn: list[int] = []
-        numbers = identity(kernel).numbers
+        numbers = self.identity_of(kernel).numbers
         for argument in code.arguments:
             match argument:
                 case BufferPointer(position=position):
@@ -292,7 +293,7 @@ class _Lowering:
 
         `keeps`: the right operand of a product is the same for more than one call.
         """
-        what = identity(instance.kernel)
+        what = self.identity_of(instance.kernel)
         key = (what.kernel, what.literals, keeps)
         if key not in self.codes:
             code = emit(what, self.machine, self.batch, keeps)
@@ -305,6 +306,12 @@ class _Lowering:
             self.scratch = max(self.scratch, -(-(code.scratch_bytes + 64) // 64) * 64)
             self.scratch_batch = max(self.scratch_batch, code.scratch_batch_bytes)
         return self.codes[key]
+
+    def identity_of(self, kernel: Kernel) -> Identity:
+        """What the code of a kernel of the plan depends on, worked out once."""
+        if id(kernel) not in self.identities:
+            self.identities[id(kernel)] = identity(kernel)
+        return self.identities[id(kernel)]
 
     def bytes_of(self, kernel: Kernel) -> tuple[int, int, int]:
         size = kernel.outer  # a transfer keeps the size of its elements there
