@@ -33,6 +33,7 @@ from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, SUFFIX, Text, literal, splat_of
 from compiler.targets.cpu.threefry import halves, threefry, unit
 from compiler.targets.cpu.walks import has_free_columns, moves_only
+from compiler.targets.cpu.watches import Watches, watched_stores
 from compiler.types import BatchExtent, DType, Extent
 
 IOTA = f"<{', '.join(f'i64 {k}' for k in range(LANES))}>"
@@ -195,7 +196,7 @@ class KernelText:
     registers: dict[object, Register] = field(default_factory=dict[object, Register])
     splats: dict[str, str] = field(default_factory=dict[str, str])
     row_pointers: dict[tuple[object, ...], str] = field(default_factory=dict[tuple[object, ...], str])
-    flags: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
+    watches: Watches = field(init=False)
     digits: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])  # of a row: outer, in it
     stream_keys: dict[int, tuple[str, str]] = field(default_factory=dict[int, tuple[str, str]])
     scratch_bytes: int = 0
@@ -203,6 +204,7 @@ class KernelText:
 
     def __post_init__(self) -> None:
         self.text.locate(FRAME)
+        self.watches = Watches(self.text)
 
     def of(self, statement: Statement) -> AbstractContextManager[None]:
         """Within, instructions belong to a statement of the kernel; those of a literal to none."""
@@ -239,14 +241,10 @@ class KernelText:
             self.argument(ShiftNumber(position))
         stages = self.kernel.stages
         every = [*self.kernel.prologue, *(i for s in stages for i in (*s.body, *s.after))]
-        for instruction in every:
-            if isinstance(instruction, Store) and instruction.watch is not None:
-                position = len(self.flags)
-                pointer = self.argument(FlagPointer(position), "ptr")
-                cell = f"%flag{position}"
-                self.text.allocations.append(f"  {cell} = alloca i16, align 2")
-                self.text.line(f"store i16 0, ptr {cell}, align 2")
-                self.flags[id(instruction)] = (cell, pointer)
+        places = iter(range(len(every)))
+        for statements in (self.kernel.prologue, *(part for s in stages for part in (s.body, s.after))):
+            stores = watched_stores(statements)
+            self.watches.add(statements, [self.argument(FlagPointer(next(places)), "ptr") for _ in stores])
         for instruction in self.kernel.prologue:
             self.scalar(instruction, "0")
         for instruction in every:
@@ -258,18 +256,13 @@ class KernelText:
         self.scratch_bytes += -(-(size + 64) // 64) * 64
 
     def close(self, items: Items) -> KernelCode:
-        """Report flags and end the function."""
-        for cell, pointer in self.flags.values():
-            seen = self.text.let(f"load i16, ptr {cell}, align 2")
-            broken = self.text.let(f"icmp ne i16 {seen}, 0")
-            self.text.when(broken, lambda p=pointer: self.text.line(f"store i8 1, ptr {p}, align 1"))
+        """End the function."""
         self.text.line("ret void")
         bits = self.machine.vector_bits
         attributes = f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
         lines = [
             f"define void @KERNEL(ptr %args, i64 %begin, i64 %end, ptr %scratch) {attributes} {FUNCTION} {{",
             "entry:",
-            *self.text.allocations,
             *self.text.lines,
             "}",
             *location_nodes(self.text.places),
@@ -415,8 +408,7 @@ class KernelText:
                 if instruction.dtype is DType.BOOL:
                     value = text.let(f"zext i1 {value} to i8")
                 text.line(f"store {MEMORY[instruction.dtype]} {value}, ptr {pointer}, align {instruction.dtype.size}")
-                if id(instruction) in self.flags:
-                    self.watch_scalar(instruction, value)
+                self.watches.scalar(instruction, value)
             case Reduce():
                 raise CompilerBug("emit", "a reduction outside a pass")
 
@@ -443,18 +435,6 @@ class KernelText:
         kind = "zext" if type_ == "i8" else "sext"
         source, target = (type_, "i64") if lanes == 1 else (f"<{lanes} x {type_}>", f"<{lanes} x i64>")
         return self.text.let(f"{kind} {source} {name} to {target}")
-
-    def watch_scalar(self, store: Store, value: str) -> None:
-        type_ = REGISTER[store.dtype]
-        bad = self.text.let(
-            f"fcmp uno {type_} {self.text.let(f'fsub {type_} {value}, {value}')}, {literal(0, store.dtype)}"
-        )
-        self.raise_flag(store, self.text.let(f"zext i1 {bad} to i16"))
-
-    def raise_flag(self, store: Store, bits: str) -> None:
-        cell, _ = self.flags[id(store)]
-        before = self.text.let(f"load i16, ptr {cell}, align 2")
-        self.text.line(f"store i16 {self.text.let(f'or i16 {before}, {bits}')}, ptr {cell}, align 2")
 
     # vector instructions
 
@@ -483,6 +463,7 @@ class KernelText:
                 self.put(result, self.draw(instruction, place, LANES), "float", True, part)
             case Store():
                 self.vector_store(instruction, row, column, mask, part)
+                self.watches.vector(instruction, self.wide(instruction.value, part), mask)
             case _:
                 raise CompilerBug("emit", f"no vector form of {type(instruction).__name__}")
 
@@ -562,8 +543,6 @@ class KernelText:
     def vector_store(self, store: Store, row: str, column: str, mask: str | None, part: int | None) -> None:
         text, dtype = self.text, store.dtype
         type_, value = MEMORY[dtype], self.wide(store.value, part)
-        if id(store) in self.flags:
-            self.watch_vector(store, value, mask)
         if dtype is DType.BOOL:
             value = text.let(f"zext <{LANES} x i1> {value} to <{LANES} x i8>")
         pointer = self.stored_at(store, row)
@@ -583,13 +562,6 @@ class KernelText:
             f"call void @llvm.masked.scatter.v{LANES}{SUFFIX[type_]}.v{LANES}p0(<{LANES} x {type_}> {value}, "
             f"<{LANES} x ptr> align {dtype.size} {pointers}, <{LANES} x i1> {mask or 'splat (i1 true)'})"
         )
-
-    def watch_vector(self, store: Store, value: str, mask: str | None) -> None:
-        text, type_ = self.text, f"<{LANES} x {REGISTER[store.dtype]}>"
-        bad = text.let(f"fcmp uno {type_} {text.let(f'fsub {type_} {value}, {value}')}, zeroinitializer")
-        if mask is not None:
-            bad = text.let(f"and <{LANES} x i1> {bad}, {mask}")
-        self.raise_flag(store, text.let(f"bitcast <{LANES} x i1> {bad} to i16"))
 
     def mask_below(self, column: str, stop: str) -> str:
         """True in the lanes whose column lies before `stop`."""

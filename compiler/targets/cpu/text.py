@@ -56,7 +56,6 @@ class Text:
     """The body of a function, line by line. `location` is the end of each instruction, `places` the lines it named."""
 
     lines: list[str] = field(default_factory=list[str])
-    allocations: list[str] = field(default_factory=list[str])
     count: int = 0
     block: str = "entry"
     location: str = ""
@@ -160,10 +159,11 @@ class Text:
         self.start(leave)
         return names
 
-    def when(self, condition: str, body: Callable[[], None]) -> None:
-        """Run `body` where the i1 `condition` holds."""
+    def when(self, condition: str, body: Callable[[], None], is_rare: bool = False) -> None:
+        """Run `body` where the i1 `condition` holds; code for what is rare stands out of the way."""
         inside, leave = self.label("then"), self.label("done")
-        self.line(f"br i1 {condition}, label %{inside}, label %{leave}")
+        weights = ', !prof !{!"branch_weights", i32 1, i32 1048576}' if is_rare else ""
+        self.line(f"br i1 {condition}, label %{inside}, label %{leave}{weights}")
         self.start(inside)
         body()
         self.line(f"br label %{leave}")
