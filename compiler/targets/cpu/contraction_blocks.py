@@ -27,7 +27,8 @@ from compiler.targets.cpu.packing import pack_transposed, panel_elements
 from compiler.targets.cpu.text import LANES, REGISTER
 from compiler.targets.cpu.tiles import Tiling, ceiling, nominal
 
-DEEPEST = 640  # summed elements of a block
+DEEPEST = 640  # summed elements of a block, where there are several
+PANEL_SHARE = 5  # what part of the second-level cache a panel may take that is summed at once
 FEWEST_PANELS = 4
 ZEROS, ROWS = -1, -2  # stretches of scratch, beside those of the kernel's buffers
 LINE = 64  # bytes
@@ -53,7 +54,8 @@ def emit_blocks(k: KernelText, cut: Tiling, batch: int) -> KernelCode:
     assert contract is not None
     depth = contract.k[0].extent
     assert isinstance(depth, int)
-    blocks = -(-depth // DEEPEST)
+    fits = depth * cut.shape.width * contract.dtype.size <= k.machine.l2_bytes // PANEL_SHARE
+    blocks = 1 if fits else -(-depth // DEEPEST)
     deep = -(-depth // (blocks * LANES)) * LANES
     rows = _rows_of_block(contract, cut, k.machine, batch, deep)
     return _Blocks(k, contract, cut, depth, deep, rows).emit()
