@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from compiler.accumulating_executable import AccumulatingExecutable
@@ -17,6 +18,7 @@ from compiler.targets.cpu.manifest import TensorSpec
 from compiler.types import DType, TensorType, at_batch
 
 if TYPE_CHECKING:
+    from compiler.second_process import Graphs
     from compiler.targets.cpu.executable import NativeExecutable
     from compiler.targets.cpu.lower import Lowered
     from compiler.targets.cpu.machine import Machine
@@ -28,6 +30,8 @@ TARGETS = ("native", "reference")
 # settings that say what a program is run on and how long, which no graph knows
 _OF_THE_RUN = ("data", "validation", "test", "epochs", "seed", "early_stop", "plateau", "keep", "init_from")
 _OF_A_SEQUENCE = ("generate.start", "generate.stop", "generate.length")
+# Nodes whose lowering takes longer than a process to start, which loads the compiler anew.
+WORTH_A_PROCESS = 250
 
 
 def program_executable(program: Program, kind: str, options: Options) -> NativeExecutable | ReferenceExecutable:
@@ -63,14 +67,45 @@ def _parts(program: Program, kind: str) -> list[str]:
 
 def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> None:
     """Compile several graphs of a program together, for `program_executable` to find, in less time than one by one."""
-    if options.target == "native":
-        from compiler.targets.cpu import object_code  # what only checks a text needs no target
+    if options.target != "native":
+        return
+    from compiler.targets.cpu import object_code  # what only checks a text needs no target
 
-        named: dict[str, Lowering] = {}
-        for part in (part for kind in kinds for part in _parts(program, kind)):
-            fitting = _fitting(program, part, options)
-            named[_entry_name(_identity(program, part), fitting)] = _lowering(_graph(program, part), fitting)
-        object_code.compile_ahead(named, options)
+    named: dict[str, tuple[str, Options]] = {}
+    for part in (part for kind in kinds for part in _parts(program, kind)):
+        fitting = _fitting(program, part, options)
+        named[_entry_name(_identity(program, part), fitting)] = part, fitting
+    missing = object_code.unknown(named, options)
+    if missing:
+        _compile_in_two({name: (_graph(program, named[name][0])(), named[name][1]) for name in missing})
+
+
+def _compile_in_two(graphs: Graphs) -> None:
+    """The largest here, which is the training step as a rule, and all others beside it, where that is worth it."""
+    from compiler.targets.cpu.team import available_threads  # what only checks a text needs no target
+
+    largest = max(graphs, key=lambda name: len(graphs[name][0].nodes))
+    others = {name: graphs[name] for name in graphs if name != largest}
+    if available_threads() == 1 or sum(len(graph.nodes) for graph, _ in others.values()) < WORTH_A_PROCESS:
+        compile_graphs(graphs)
+        return
+    from compiler.second_process import compiled_beside  # small models need none
+
+    with compiled_beside(others):
+        compile_graphs({largest: graphs[largest]})
+
+
+def compile_graphs(graphs: Graphs, workers: int | None = None) -> None:
+    """Compile graphs for the cache, with so many processes that generate code, by default one for each processor."""
+    from compiler.targets.cpu import object_code  # what only checks a text needs no target
+
+    lowered = {name: _lowering(partial(_given, graph), options) for name, (graph, options) in graphs.items()}
+    _, options = next(iter(graphs.values()))
+    object_code.compile_ahead(lowered, options, workers)
+
+
+def _given(graph: Graph) -> Graph:
+    return graph
 
 
 def _graph(program: Program, kind: str) -> Callable[[], Graph]:

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from repository import ROOT
 
-from compiler import driver, programs
+from compiler import driver, executables, programs, second_process, stages
 from compiler.driver import Options, Program
 from compiler.programs import Outline, complete
+from compiler.targets.cpu import object_code, team
 from runtime.data.dimensions import dimensions_if_there
 
 NEEDED = {
@@ -222,7 +223,12 @@ def test_an_outline_trains_to_the_same_bits(model: Path, tmp_path: Path) -> None
     assert trained(outline, replace(options, cache=tmp_path / "empty")) == expected
 
 
-def test_programs_that_are_compiled_together_are_the_same(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_programs_that_are_compiled_together_are_the_same(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    monkeypatch.setattr(executables, "WORTH_A_PROCESS", 0 if processes == 2 else 10**9)
+    monkeypatch.setattr(team, "available_threads", lambda: processes)
     program = driver.load(model)
     alone, together = (Options(threads=1, batch=4, cache=tmp_path / name) for name in ("alone", "together"))
     expected = trained(program, alone)
@@ -231,3 +237,27 @@ def test_programs_that_are_compiled_together_are_the_same(model: Path, tmp_path:
     assert trained(program, together) == expected
     driver.compile_evaluation(program, together)
     assert {path.name for path in (tmp_path / "together/objects").iterdir()} == objects
+
+
+@pytest.mark.parametrize("python", ["/bin/false", "missing"])
+def test_a_second_process_that_fails_costs_only_time(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, python: str
+) -> None:
+    options = Options(threads=1, batch=4, cache=tmp_path / "together")
+    program = driver.load(model)
+    graphs = {"initialisation": (stages.graph_of(program, "initialisation"), options)}
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", python)
+        with second_process.compiled_beside(graphs):
+            pass
+    assert trained(program, options) == trained(program, replace(options, cache=tmp_path / "alone"))
+
+
+def test_a_second_process_ends_with_what_it_is_for(model: Path, tmp_path: Path) -> None:
+    program = driver.load(model)
+    graphs = {"ours": (stages.graph_of(program, "training"), Options(batch=4, cache=tmp_path / "cache"))}
+    with pytest.raises(KeyboardInterrupt), second_process.compiled_beside(graphs):
+        raise KeyboardInterrupt
+    with second_process.compiled_beside(graphs):
+        pass
+    assert object_code.unknown(["ours"], graphs["ours"][1]) == []

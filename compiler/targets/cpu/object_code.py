@@ -7,7 +7,7 @@ before is loaded without any pass. The second level keeps each object under the 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from compiler.interface import Options
@@ -58,24 +58,27 @@ def load_program(name: str | None, lowered: Lowering, options: Options) -> Nativ
     return _loaded(program.manifest, objects, tuple(program.texts), machine, options)
 
 
-def compile_ahead(programs: Mapping[str, Lowering], options: Options) -> None:
+def unknown(names: Iterable[str], options: Options) -> list[str]:
+    """The programs among these that `load_program` would have to compile."""
+    machine, cache = detect(), ObjectCache(options.cache)
+    return [name for name in names if _known(cache, _key(name, machine)) is None]
+
+
+def compile_ahead(programs: Mapping[str, Lowering], options: Options, workers: int | None = None) -> None:
     """Have `load_program` find all these programs: while one is lowered, workers compile the kernels of those before.
 
     It is worth it for programs that will all be needed, and in vain where the cache cannot be written.
     """
     machine, cache = detect(), ObjectCache(options.cache)
-    missing = {key: p for name, p in programs.items() if _known(cache, key := _key(name, machine)) is None}
-    if not missing:
-        return
     from compiler.targets.cpu.codegen_worker import WorkerPool  # only what is not cached needs processes
 
-    with WorkerPool(machine, cache, available_threads()) as pool:
+    with WorkerPool(machine, cache, workers or available_threads()) as pool:
         pool.start_early()
         pool.submit([runner_text(machine)])  # all of them need it, and it needs no stage of the compiler
         begun: list[tuple[str, Lowered, Submitted]] = []
-        for key, lowered in missing.items():
+        for name, lowered in programs.items():
             program = lowered(machine)
-            begun.append((key, program, pool.submit(_texts(program, machine))))
+            begun.append((_key(name, machine), program, pool.submit(_texts(program, machine))))
         for key, program, submitted in begun:
             pool.objects(submitted)
             _keep(cache, key, program, submitted.keys)
