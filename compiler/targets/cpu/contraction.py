@@ -187,25 +187,29 @@ def put_away(k: KernelText, tile: RegisterTile, base: str, accumulators: Sequenc
 
 
 def _prefetch(k: KernelText, contract: TileContract, cut: Tiling, row: str, column: str, base: str) -> None:
-    """Ask for what the elementwise stage will read, so that it arrives while the tile is multiplied."""
+    """Ask for what the elementwise stage will read and write, so that it arrives while the tile is multiplied."""
     text, shape = k.text, cut.shape
-    loads = [i for stage in k.kernel.stages for i in stage.body if isinstance(i, Load)]
-    for load in loads:
-        access = load.access
-        if access.buffer == contract.tile or access.columns != DENSE or len(access.rows) != 1 or load.index is not None:
+    for moved in (i for stage in k.kernel.stages for i in stage.body if isinstance(i, Load | Store)):
+        access = moved.access
+        if (
+            access.buffer == contract.tile
+            or access.columns != DENSE
+            or len(access.rows) != 1
+            or moved.index is not None
+        ):
             continue
         (term,) = access.rows
         if (term.divisor, term.modulus) != (1, None):
             continue
-        type_ = MEMORY[load.dtype]
-        with k.of(load):
+        type_, writes = MEMORY[moved.dtype], int(isinstance(moved, Store))
+        with k.of(moved):
             first = text.add(text.mul(row, contract.row_m_step), base)
             start = text.add(text.add(text.mul(first, term.stride), access.offset), column)
             pointer = text.pointer(k.bases[access.buffer], start, type_)
             for i in range(shape.rows):
                 for part in range(shape.vectors):
                     place = text.pointer(pointer, str(i * contract.row_m_step * term.stride + part * LANES), type_)
-                    text.line(f"call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 3, i32 1)")
+                    text.line(f"call void @llvm.prefetch.p0(ptr {place}, i32 {writes}, i32 3, i32 1)")
 
 
 def stays_in_registers(k: KernelText, contract: TileContract, cut: Tiling) -> bool:

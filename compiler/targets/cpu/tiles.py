@@ -13,6 +13,7 @@ from compiler.types import BatchExtent, Extent
 WIDEST = 16  # vectors of columns in a tile
 WIDEST_PACKED = 8  # vectors of a panel that few rows read
 MOST_ROWS = 28
+TILE_START = 0.3  # what a tile costs beside its rows, in rows
 
 
 @record
@@ -91,8 +92,18 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
         lines = -(-extent // tiles)
         if lines > 1:
             return TileShape(lines * m, vectors, lines)
+    if isinstance(contract.m, int) and vectors > 1:
+        taken = vectors * registers  # by a row of sums, and by the right operand
+        return TileShape(_rows_without_rest(m, (machine.registers - taken - 1) // taken), vectors)
     tiles = -(-m // most)
     return TileShape(-(-m // tiles), vectors)
+
+
+def _rows_without_rest(m: int, most: int) -> int:
+    """Rows of a tile such that few are done twice, in few tiles."""
+    if m <= most:
+        return m
+    return min(range(most, most // 2, -1), key=lambda rows: -(-m // rows) * (rows + TILE_START))
 
 
 def _vectors_of_few_rows(contract: TileContract, wanted: int, most: int) -> int:
