@@ -92,7 +92,7 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
         lines = -(-extent // tiles)
         if lines > 1:
             return TileShape(lines * m, vectors, lines)
-    if isinstance(contract.m, int) and vectors == 2:
+    if isinstance(contract.m, int) and vectors > 1 and m > most:
         taken = vectors * registers  # by a row of sums, and by the right operand
         return TileShape(_rows_without_rest(m, (machine.registers - taken - 1) // taken), vectors)
     tiles = -(-m // most)
