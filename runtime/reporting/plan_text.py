@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from runtime.files import JsonValue
+from runtime.reporting.tables import table_console
 from runtime.reporting.units import amount, size
 
 
 def print_plan(report: Mapping[str, JsonValue]) -> None:
     """Print a plan in its JSON form to standard output."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = table_console(sys.stdout)
     singles = {name: value for name, value in report.items() if value is None or isinstance(value, int | float | str)}
     console.print(_pairs("model", singles))
     for name, value in report.items():

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from runtime.files import JsonValue
+from runtime.reporting.tables import table_console
 from runtime.reporting.units import measure, size
 from runtime.runs import Comparison, RunSummary
 
@@ -25,12 +26,12 @@ def print_runs(runs: Sequence[RunSummary]) -> None:
         began = run.created[:16].replace("T", " ")
         scalars = _scalars({**run.scalars, **run.test})
         table.add_row(str(run.path), run.model, began, run.state, str(run.epochs), best, scalars, size(run.bytes))
-    _console().print(table)
+    table_console(sys.stdout).print(table)
 
 
 def print_comparison(first: Path, second: Path, found: Comparison) -> None:
     """What differs, in columns for the two runs."""
-    console = _console()
+    console = table_console(sys.stdout)
     for name in found.parts:
         console.print(f"the {name} differs")
     for title, differences in (("settings", found.settings), ("metrics", found.metrics)):
@@ -44,11 +45,6 @@ def print_comparison(first: Path, second: Path, found: Comparison) -> None:
         for name, pair in differences.items():
             table.add_row(name, *map(_value, pair))
         console.print(table)
-
-
-def _console() -> Console:
-    # As wide as the tables are: cells that are cut or broken could be neither read nor searched.
-    return Console(highlight=False, markup=False, width=10_000)
 
 
 def _scalars(scalars: Mapping[str, JsonValue]) -> str:

@@ -16,6 +16,7 @@ from rich.text import Text
 from compiler.driver import Setting
 from runtime.reporting.events import EpochEnded, Event, NonfiniteMet, TrainingEnded, TrainingProgressed, TrainingStarted
 from runtime.reporting.settings import value_text
+from runtime.reporting.tables import WIDTH
 from runtime.reporting.terminal import wants_colour
 from runtime.reporting.units import amount, duration, measure
 
@@ -30,6 +31,8 @@ class TextReporter:
     def __init__(self) -> None:
         colour = wants_colour(sys.stderr)
         self._console = Console(stderr=True, no_color=not colour, highlight=False, markup=False, soft_wrap=True)
+        if not self._console.is_terminal:
+            self._console.width = WIDTH
         self._live: Live | None = None
         self._started: TrainingStarted | None = None
         self._last_line = 0.0

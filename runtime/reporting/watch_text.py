@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from runtime.reporting.terminal import say, say_labelled, wants_colour
+from runtime.reporting.tables import table_console
+from runtime.reporting.terminal import say, say_labelled
 from runtime.watching import Sight
 
 
@@ -23,7 +23,7 @@ def print_sights(sights: Sequence[Sight], looks: int) -> None:
         share = "" if sight.share is None else f"{sight.share:.0%}"
         numbers = ("" if number is None else f"{number:.2g}" for number in (sight.gradient, sight.ratio))
         table.add_row(sight.line, what, str(sight.step), str(sight.units), share, *numbers)
-    Console(stderr=True, no_color=not wants_colour(sys.stderr), highlight=False, markup=False, width=200).print(table)
+    table_console(sys.stderr).print(table)
     wrong = [sight for sight in sights if sight.mistake is not None]
     for sight in wrong:
         place = f"{sight.line}, {sight.path}" if sight.path else sight.line

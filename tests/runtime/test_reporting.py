@@ -10,6 +10,8 @@ from runtime.reporting.plan_text import print_plan
 from runtime.reporting.settings import value_text
 from runtime.reporting.training_text import settings_table
 from runtime.reporting.units import amount, duration, measure, size
+from runtime.reporting.watch_text import print_sights
+from runtime.watching import Sight
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,16 @@ def test_measures_keep_four_places() -> None:
 
 def test_values_are_written_as_in_the_language() -> None:
     assert value_text((1, 0.5, True, None, "a")) == '[1, 0.5, true, none, "a"]'
+
+
+def test_tables_are_as_wide_as_what_they_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "encoder." * 30 + "dense"
+    print_plan({"model": "M", "layers": [{"path": path, "shape": "f32[batch, 3]", "origin": "a text " * 20}]})
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if path in line)
+    assert "a text " * 19 in row
+    sight = Sight("model.dl:3", path, "parameter", 10, 4, gradient=0.5, ratio=0.1)
+    print_sights([sight], 2)
+    assert path in capsys.readouterr().err
 
 
 def test_brackets_in_tables_are_text(capsys: pytest.CaptureFixture[str]) -> None:
