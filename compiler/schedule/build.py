@@ -15,12 +15,24 @@ from compiler.schedule.access import IDENTITY, Form, count, storage_strides
 from compiler.schedule.alone import lower_alone
 from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.fuse import Fuser, Group, fuse, node_key
-from compiler.schedule.ir import Arena, Buffer, FedInput, Instance, Loop, Place, Result, Schedule, spans_of_loops
+from compiler.schedule.ir import (
+    Arena,
+    Buffer,
+    FedInput,
+    Instance,
+    Loop,
+    Place,
+    Result,
+    Schedule,
+    Strand,
+    spans_of_loops,
+)
 from compiler.schedule.join_siblings import join_siblings
 from compiler.schedule.placement import Insert
 from compiler.schedule.plan_memory import Life, plan_memory
 from compiler.schedule.scan import body_on_stacks
 from compiler.schedule.share_storage import share_storage
+from compiler.schedule.strands import stranded
 from compiler.schedule.to_loops import GroupLowering, Lowered
 from compiler.types import BatchExtent, Extent, depends_on_batch, elements
 
@@ -246,6 +258,7 @@ class _Assembly:
     loops: list[Loop] = field(default_factory=list[Loop])
     carries: set[int] = field(default_factory=set[int])  # buffers
     instances: list[Instance] = field(default_factory=list[Instance])
+    strands: list[Strand] = field(default_factory=list[Strand])
 
     def run(self) -> Schedule:
         graph = self.source.graph
@@ -279,6 +292,9 @@ class _Assembly:
         self.instances += self.copied_back(scope)
         for position, result in enumerate(results):
             self.collect(position, result)
+        wide = [is_parallel(instance, self.source.batch) for instance in self.instances]
+        if self.source.fuser.fuse:
+            self.instances, self.strands = stranded(self.instances, self.buffers, self.source.batch, wide)
         barriers = self.barriers()
         lives = self.lives(barriers, fed)
         places, static, batch = plan_memory(self.buffers, lives, fixed)
@@ -294,6 +310,7 @@ class _Assembly:
             static,
             batch,
             tuple(self.loops),
+            tuple(self.strands),
         )
 
     def buffer(self, scope: _Scope, value: Value, name: str | None = None, role: Role | None = None) -> int:
@@ -412,8 +429,10 @@ class _Assembly:
         """A barrier stands where an instance meets what another thread may have written, or may still be reading.
 
         None is needed behind the instances that run once: the runner sets one there. A loop whose work is shared has
-        one at the start of each step.
+        one at the start of each step; a strand has none inside.
         """
+        ends = {strand.first: strand.last for strand in self.strands}
+        inside = {k for strand in self.strands for k in range(strand.first + 1, strand.last + 1)}
         starts = {
             first
             for first, last in spans_of_loops(self.instances)
@@ -427,8 +446,11 @@ class _Assembly:
             if number == first:
                 written, read = {}, {}
             wide = is_parallel(instance, self.source.batch)
-            clash = any(b in written and (wide or written[b]) for b in (*instance.reads, *instance.writes))
-            clash = clash or any(b in read and (wide or read[b]) for b in instance.writes) or number in starts
+            together = self.instances[number : ends.get(number, number) + 1]
+            reads, writes = [b for i in together for b in i.reads], [b for i in together for b in i.writes]
+            clash = any(b in written and (wide or written[b]) for b in (*reads, *writes))
+            clash = clash or any(b in read and (wide or read[b]) for b in writes) or number in starts
+            clash = clash and number not in inside
             if clash:
                 written, read = {}, {}
             found.append(clash)

@@ -45,6 +45,19 @@ class Loop:
 
 
 @record
+class Strand:
+    """Instances `first` to `last`, of which a thread does one of `parts` after the other: no barrier stands inside.
+
+    What no other instance uses is `passed_on`: of these buffers, a thread uses the place of its first part for all.
+    """
+
+    first: int
+    last: int
+    parts: Extent
+    passed_on: tuple[int, ...]
+
+
+@record
 class Instance:
     """One use of a kernel: the buffer behind each of its arguments, and where it comes from.
 
@@ -117,6 +130,7 @@ class Schedule:
     static_bytes: int
     batch_bytes: int
     loops: tuple[Loop, ...] = ()
+    strands: tuple[Strand, ...] = ()
 
 
 def spans_of_loops(instances: Sequence[Instance]) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ from compiler.schedule.build import is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule, spans_of_loops
 from compiler.schedule.plan_memory import ALIGNMENT, Life, size_in_arena
 from compiler.schedule.printer import print_schedule
+from compiler.schedule.strands import keep_to_parts
 
 PERMANENT = (Arena.TENSORS, Arena.CONTROL)
 SMALLEST = 4  # bytes that the offsets of batch buffers are multiples of; the capacity makes 64 of them
@@ -54,6 +55,7 @@ class _Check:
         self.check_written()
         self.check_once()
         self.check_barriers()
+        self.check_strands()
         self.check_memory()
 
     # one instance
@@ -133,14 +135,34 @@ class _Check:
             if self.schedule.barriers[number] or number == first:
                 readers, writers = {}, {}
             wide = is_parallel(instance, self.batch)
-            for buffer in (*instance.reads, *instance.writes):
+            own = self.own(number)
+            for buffer in {*instance.reads, *instance.writes} - own:
                 if buffer in writers and (wide or writers[buffer]):
                     raise _Broken(f"{instance.kernel.name} needs a barrier: buffer {buffer} was written just before")
-            for buffer in instance.writes:
+            for buffer in {*instance.writes} - own:
                 if buffer in readers and (wide or readers[buffer]):
                     raise _Broken(f"{instance.kernel.name} needs a barrier: buffer {buffer} may still be read")
             for marks, buffers in ((readers, instance.reads), (writers, instance.writes)):
                 marks.update((b, marks.get(b, False) or wide) for b in buffers)
+
+    def check_strands(self) -> None:
+        """The instances of a strand divide evenly, and what they share and write, each touches in its own part only."""
+        plan = self.schedule
+        for strand in plan.strands:
+            members = plan.instances[strand.first : strand.last + 1]
+            if any(plan.barriers[strand.first + 1 : strand.last + 1]):
+                raise _Broken("a barrier stands inside a strand")
+            if not keep_to_parts(members, strand.parts, plan.buffers):
+                raise _Broken(f"the parts of a strand at {members[0].kernel.name} are not independent")
+            others = [*plan.instances[: strand.first], *plan.instances[strand.last + 1 :]]
+            if {*strand.passed_on} & {b for i in others for b in (*i.reads, *i.writes)}:
+                raise _Broken(f"what a strand at {members[0].kernel.name} passes on is used outside of it")
+
+    def own(self, number: int) -> set[int]:
+        """The buffers that the instances before it in the same strand touch, of which threads keep to their parts."""
+        plan = self.schedule
+        begin = next((s.first for s in plan.strands if s.first <= number <= s.last), number)
+        return {b for i in plan.instances[begin:number] for b in (*i.reads, *i.writes)}
 
     def lives(self) -> dict[int, Life]:
         lives: dict[int, Life] = {}

@@ -18,9 +18,10 @@ from compiler.targets.cpu.manifest import (
     END,
     FIRST_TENSOR,
     FLAGS,
-    LOOP,
     SCRATCH_ARENA,
     STATIC_ARENA,
+    STRAND,
+    STRAND_END,
     InputSlot,
     Manifest,
     capacity_for,
@@ -31,7 +32,8 @@ from compiler.targets.cpu.outlet import Outlet
 from compiler.targets.cpu.runner import (
     ABI_VERSION,
     ENTRY_SLOTS,
-    LAST_OF_LOOP,
+    LAST,
+    OF_STRAND,
     PARALLEL,
     PROGRAM_SLOTS,
     SCRATCH_BYTES,
@@ -42,6 +44,7 @@ from compiler.types import BatchExtent, DType
 
 Array: TypeAlias = np.ndarray[Any, Any]
 PAGE = 4096  # bytes; what is readable on a page is readable to its end
+MARKS = {END: LAST, STRAND: OF_STRAND, STRAND_END: OF_STRAND | LAST}  # their flags
 MOST_TILE_ROWS = 28  # no kernel reads more rows behind the last
 
 
@@ -122,15 +125,14 @@ class NativeExecutable:
         for row, entry in zip(table, self.manifest.entries, strict=False):
             extent = entry.extent
             base, slope = (0, extent.multiple) if isinstance(extent, BatchExtent) else (extent, 0)
-            is_mark = entry.function in (LOOP, END)
             row[:] = (
-                0 if is_mark else addresses[entry.function],
+                addresses[entry.function] if entry.function >= 0 else 0,
                 entry.first_argument,
                 base,
                 slope,
                 entry.chunk,
                 entry.factor,
-                LAST_OF_LOOP if entry.function == END else entry.flags,
+                entry.flags | MARKS.get(entry.function, 0),
                 entry.arguments,
             )
         return table

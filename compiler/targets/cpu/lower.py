@@ -13,6 +13,7 @@ from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Graph, Role
 from compiler.loops.ir import Kernel, Literal, Random, Walk
 from compiler.record import record
+from compiler.schedule.access import count
 from compiler.schedule.build import CONTROLLED, PERSISTENT, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
@@ -42,6 +43,8 @@ from compiler.targets.cpu.manifest import (
     FLAGS,
     SHARED_ARENA,
     STATIC_ARENA,
+    STRAND,
+    STRAND_END,
     Entry,
     InputSlot,
     Manifest,
@@ -96,6 +99,7 @@ class _Lowering:
         self.control_slots = control_slots(graph)
         self.lasting_bytes = 0  # panels that stay packed, behind everything else in the static arena
         self.advances: list[tuple[int, ...]] = []
+        self.passed_on = {b: self.bytes_of_part(b, s.parts) for s in plan.strands for b in s.passed_on}
         self.written: dict[int, set[int]] = {}  # the buffers that each loop writes
         for instance in plan.instances:
             for loop in instance.loops:
@@ -113,12 +117,17 @@ class _Lowering:
         once: list[Entry] = []
         table = StepTable(self.plan.loops)
         instances: list[tuple[str, Instance]] = []
-        for instance, barrier in zip(self.plan.instances, self.plan.barriers, strict=True):
+        begins = {strand.first: strand.parts for strand in self.plan.strands}
+        ends = {strand.last: strand.parts for strand in self.plan.strands}
+        for place, (instance, barrier) in enumerate(zip(self.plan.instances, self.plan.barriers, strict=True)):
             parallel = is_parallel(instance, self.batch)
+            if place in begins:
+                table.add(Entry(STRAND, 0, begins[place], 1, 1, BARRIER * barrier), ())
+                barrier = False
             for call, meets in self.calls(instance):
                 number = self.functions.setdefault(call.symbol, len(self.functions))
                 flags = BARRIER * (barrier or meets) | PARALLEL * parallel
-                moved = call.arguments if call.loops else 0
+                moved = call.arguments if call.loops or {*instance.arguments} & {*self.passed_on} else 0
                 extent, chunk, factor = call.items.extent, call.items.chunk, call.items.factor
                 entry = Entry(number, call.first, extent, chunk, factor, flags, moved)
                 if call.is_once or instance.once:
@@ -128,6 +137,8 @@ class _Lowering:
                 else:
                     table.add(entry, call.loops)
                 instances.append((call.symbol, instance))
+            if place in ends:
+                table.add(Entry(STRAND_END, 0, ends[place], 1, 1, 0), ())
         floats = {b.dtype for b in self.plan.buffers if b.dtype.is_float}
         manifest = Manifest(
             self.plan.name,
@@ -270,6 +281,9 @@ class _Lowering:
         """Let the arguments of an instance follow the loops around it: a loop that runs backward starts at its end."""
         self.advances += [()] * (len(self.relocations) - len(self.advances))
         if not instance.loops:
+            for k, position in moved.items():  # of what a strand passes on, all parts have the place of the first
+                if (buffer := instance.arguments[position]) in self.passed_on:
+                    self.advances[k] = (-self.passed_on[buffer],)
             return
         loops = [self.plan.loops[number] for number in instance.loops]
         steps = {k: [loop.stream_step for loop in loops] for k in drawn}
@@ -283,8 +297,8 @@ class _Lowering:
             self.advances[k] = tuple(-s if loop.reverse else s for s, loop in zip(by_place, loops, strict=True))
 
     def advance_table(self) -> tuple[tuple[int, ...], ...]:
-        """A line for each relocation, as wide as loops are deep; nothing where there are none."""
-        deepest = max((len(i.loops) for i in self.plan.instances), default=0)
+        """A line for each relocation, as wide as loops are deep, or a strand is; nothing where there are none."""
+        deepest = max((len(line) for line in self.advances), default=0) or len(self.plan.strands[:1])
         self.advances += [()] * (len(self.relocations) - len(self.advances))
         return tuple((*line, *(0,) * (deepest - len(line))) for line in self.advances) if deepest else ()
 

@@ -24,7 +24,7 @@ PROGRAM_SLOTS = 12
 ENTRY_SLOTS = 8
 RELOCATION_SLOTS = 3  # kind, base, slope
 LITERAL, INPUT, OUTPUT = -1, -2, -3  # kinds of relocation; from 0 on, the number of an arena
-BARRIER, PARALLEL, LAST_OF_LOOP = 1, 2, 4  # flags of an entry
+BARRIER, PARALLEL, LAST, OF_STRAND = 1, 2, 4, 8  # flags of an entry; a mark has the last two
 
 # byte offsets in the synchronisation block; each word has a cache line of its own
 ARRIVED, GENERATION, SLEEPERS, BUDGET, JOB, JOB_SLEEPERS, JOB_BUDGET, QUIT, JOB_FIELDS = (64 * k for k in range(9))
@@ -261,6 +261,9 @@ entry:
 head:
   %i = phi i64 [ %from, %entry ], [ %i.next, %next ]
   %depth = phi i64 [ 0, %entry ], [ %depth.next, %next ]
+  %part = phi i64 [ 0, %entry ], [ %part.next, %next ]
+  %part.stop = phi i64 [ 0, %entry ], [ %part.stop.next, %next ]
+  %parts = phi i64 [ 0, %entry ], [ %parts.next, %next ] ; 0 outside of strands
   %more = icmp slt i64 %i, %to
   br i1 %more, label %body, label %done
 body:
@@ -276,7 +279,45 @@ body:
 mark:
   %kind.at = getelementptr i64, ptr %function.at, i64 6
   %kind = load i64, ptr %kind.at, align 8
-  %is.end = icmp ne i64 %kind, 0
+  %last.bit = and i64 %kind, 4
+  %is.end = icmp ne i64 %last.bit, 0
+  %strand.bit = and i64 %kind, 8
+  %is.strand = icmp ne i64 %strand.bit, 0
+  br i1 %is.strand, label %strand, label %loop
+strand:
+  br i1 %is.end, label %another, label %begin
+begin:
+  %meets.bit = and i64 %kind, 1
+  %meets = icmp ne i64 %meets.bit, 0
+  br i1 %meets, label %await.parts, label %take
+await.parts:
+  call void @barrier(ptr %sync, i32 %threads)
+  br label %take
+take:
+  %parts.slope.at = getelementptr i64, ptr %function.at, i64 3
+  %parts.slope = load i64, ptr %parts.slope.at, align 8
+  %parts.grown = mul i64 %parts.slope, %batch
+  %parts.all = add i64 %base, %parts.grown
+  %parts.low = mul i64 %parts.all, %thread.wide
+  %part.first = udiv i64 %parts.low, %threads.wide
+  %thread.after = add i64 %thread.wide, 1
+  %parts.high = mul i64 %parts.all, %thread.after
+  %part.end = udiv i64 %parts.high, %threads.wide
+  %is.idle = icmp sge i64 %part.first, %part.end
+  store i64 0, ptr %counters, align 8 ; arguments that move do so from part to part
+  %take.parts = select i1 %is.idle, i64 0, i64 %parts.all
+  %take.from = select i1 %is.idle, i64 %first, i64 %i
+  br label %next
+another:
+  %part.after = add i64 %part, 1
+  %has.part = icmp slt i64 %part.after, %part.stop
+  %parts.done = load i64, ptr %counters, align 8
+  %parts.more = add i64 %parts.done, 1
+  store i64 %parts.more, ptr %counters, align 8
+  %another.parts = select i1 %has.part, i64 %parts, i64 0
+  %another.from = select i1 %has.part, i64 %first, i64 %i
+  br label %next
+loop:
   br i1 %is.end, label %repeat, label %enter
 enter:
   %counter.new = getelementptr i64, ptr %counters, i64 %depth
@@ -318,6 +359,16 @@ share:
   %padded = add i64 %extent, %short
   %chunks = udiv i64 %padded, %chunk
   %items = mul i64 %chunks, %factor
+  %has.parts = icmp ne i64 %parts, 0
+  br i1 %has.parts, label %own, label %whole
+own:
+  %own.low = mul i64 %items, %part
+  %own.begin = udiv i64 %own.low, %parts
+  %own.part = add i64 %part, 1
+  %own.high = mul i64 %items, %own.part
+  %own.end = udiv i64 %own.high, %parts
+  br label %go
+whole:
   %parallel.bit = and i64 %flags, 2
   %is.parallel = icmp ne i64 %parallel.bit, 0
   br i1 %is.parallel, label %split, label %alone
@@ -333,9 +384,9 @@ alone:
   %all = select i1 %is.first, i64 %items, i64 0
   br label %go
 go:
-  %begin = phi i64 [ %low, %split ], [ 0, %alone ]
-  %end = phi i64 [ %high, %split ], [ %all, %alone ]
-  %has.work = icmp slt i64 %begin, %end
+  %begin.item = phi i64 [ %low, %split ], [ 0, %alone ], [ %own.begin, %own ]
+  %end = phi i64 [ %high, %split ], [ %all, %alone ], [ %own.end, %own ]
+  %has.work = icmp slt i64 %begin.item, %end
   br i1 %has.work, label %prepare, label %next
 prepare:
   %place = getelementptr i64, ptr %arguments, i64 %first
@@ -371,11 +422,19 @@ settled:
   br i1 %others, label %argument, label %call
 call:
   %given = phi ptr [ %place, %prepare ], [ %moved, %settled ]
-  call void %function(ptr %given, i64 %begin, i64 %end, ptr %scratch)
+  call void %function(ptr %given, i64 %begin.item, i64 %end, ptr %scratch)
   br label %next
 next:
-  %from.here = phi i64 [ %enter.from, %enter ], [ %repeat.from, %repeat ], [ %i, %go ], [ %i, %call ]
-  %depth.next = phi i64 [ %enter.depth, %enter ], [ %repeat.depth, %repeat ], [ %depth, %go ], [ %depth, %call ]
+  %from.here = phi i64 [ %enter.from, %enter ], [ %repeat.from, %repeat ], [ %take.from, %take ],
+                       [ %another.from, %another ], [ %i, %go ], [ %i, %call ]
+  %depth.next = phi i64 [ %enter.depth, %enter ], [ %repeat.depth, %repeat ], [ %depth, %take ],
+                        [ %depth, %another ], [ %depth, %go ], [ %depth, %call ]
+  %part.next = phi i64 [ %part, %enter ], [ %part, %repeat ], [ %part.first, %take ],
+                       [ %part.after, %another ], [ %part, %go ], [ %part, %call ]
+  %part.stop.next = phi i64 [ %part.stop, %enter ], [ %part.stop, %repeat ], [ %part.end, %take ],
+                            [ %part.stop, %another ], [ %part.stop, %go ], [ %part.stop, %call ]
+  %parts.next = phi i64 [ %parts, %enter ], [ %parts, %repeat ], [ %take.parts, %take ],
+                        [ %another.parts, %another ], [ %parts, %go ], [ %parts, %call ]
   %i.next = add i64 %from.here, 1
   br label %head
 done:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from compiler.schedule.ir import Loop
-from compiler.targets.cpu.manifest import END, LOOP, Entry
+from compiler.targets.cpu.manifest import END, LOOP, STRAND, STRAND_END, Entry
 
 
 @dataclass(slots=True)
@@ -46,6 +46,13 @@ class StepTable:
         """All lines, for a table in which `first` others stand before them."""
         lines: list[Entry] = []
         self._write(self._root, lines, first)
+        begin = 0
+        for number, line in enumerate(lines):
+            if line.function == STRAND:
+                begin = number
+            elif line.function == STRAND_END:
+                lines[begin] = replace(lines[begin], first_argument=first + number)
+                lines[number] = replace(line, first_argument=first + begin)
         return tuple(lines)
 
     def _block(self, path: Sequence[int]) -> _Block:

@@ -1,0 +1,184 @@
+"""Finds strands: kernels that fall into the same independent parts, such as the heads of attention.
+
+A thread takes a part through all of them before the next: what one kernel writes is in cache when another reads it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from compiler.loops.ir import Instruction, Kernel, Load, Store, Term, TileContract, Walk
+from compiler.schedule.access import count
+from compiler.schedule.ir import Buffer, Instance, Strand
+from compiler.types import BatchExtent, Extent
+
+FEWEST_ROWS = 32  # rows of a product in each part: with fewer, tiles may span parts
+FEWEST_PARTS = 16  # at the nominal batch, so that threads get equal shares
+FARTHEST = 12  # instances over which one is moved forward into a strand
+DENSE = (Term(1, None, 1),)
+
+
+def stranded(
+    instances: Sequence[Instance], buffers: Sequence[Buffer], batch: int, is_wide: Sequence[bool]
+) -> tuple[list[Instance], list[Strand]]:
+    """The instances, some of them moved forward, and their strands; `is_wide` says which pay for several threads."""
+    wide = {id(instance) for instance, pays in zip(instances, is_wide, strict=True) if pays}
+    waiting, found, strands = list(instances), list[Instance](), list[Strand]()
+    while waiting:
+        parts = _parts(waiting[0])
+        members = [waiting.pop(0)]
+        if parts is not None and id(members[0]) in wide and _nominal(parts, batch) >= FEWEST_PARTS:
+            passed: list[Instance] = []
+            while waiting and len(passed) <= FARTHEST:
+                instance = waiting.pop(0)
+                fits = id(instance) in wide and _continues(members, instance, parts, buffers)
+                free, bound = _apart(passed, members) if fits and _depends(instance, passed) else ([], passed)
+                if fits and not _depends(instance, bound):
+                    members.append(instance)
+                    found, passed = found + free, bound
+                else:
+                    passed.append(instance)
+            waiting = passed + waiting
+        if parts is not None and len(members) > 1:
+            passed_on = _passed_on(members, instances, buffers)
+            strands.append(Strand(len(found), len(found) + len(members) - 1, parts, passed_on))
+        found += members
+    return found, strands
+
+
+def _parts(instance: Instance) -> Extent | None:
+    """Into how many parts the rows of a product fall, each with columns of its own."""
+    contract = instance.kernel.contraction
+    if contract is None or instance.loops or instance.once or contract.parts > 1:
+        return None
+    is_static = isinstance(contract.m, int) and all(isinstance(axis.extent, int) for axis in contract.k)
+    if not is_static or count(contract.m) < FEWEST_ROWS or not any(axis.rhs_stride for axis in contract.outer):
+        return None
+    product = 1
+    for axis in contract.outer:
+        product *= count(axis.extent)
+    is_batched = any(isinstance(axis.extent, BatchExtent) for axis in contract.outer)
+    return BatchExtent(product) if is_batched else product
+
+
+def _nominal(parts: Extent, batch: int) -> int:
+    return parts.multiple * batch if isinstance(parts, BatchExtent) else parts
+
+
+def _apart(passed: Sequence[Instance], members: Sequence[Instance]) -> tuple[list[Instance], list[Instance]]:
+    """Those behind the first of `members` that may as well stand before it, and the rest."""
+    free, bound = list[Instance](), list[Instance]()
+    for instance in passed:
+        stays = instance.loops or _depends(instance, (*members, *bound))
+        (bound if stays else free).append(instance)
+    return free, bound
+
+
+def _depends(instance: Instance, passed: Sequence[Instance]) -> bool:
+    """Whether an instance must stay behind one of those that come before it."""
+    return any({*_touched(instance)} & {*other.writes} or {*instance.writes} & {*other.reads} for other in passed)
+
+
+def _continues(members: Sequence[Instance], instance: Instance, parts: Extent, buffers: Sequence[Buffer]) -> bool:
+    """Whether an instance meets the others in parts of some buffer, and nowhere else what any of them writes."""
+    if instance.loops or instance.once:
+        return False
+    shared = {buffer for other in members for buffer in _touched(other)} & {*_touched(instance)}
+    is_met = any(_keeps_to_part(instance, buffer, parts, buffers[buffer]) for buffer in shared)
+    return is_met and keep_to_parts([*members, instance], parts, buffers)
+
+
+def keep_to_parts(members: Sequence[Instance], parts: Extent, buffers: Sequence[Buffer]) -> bool:
+    """Whether all instances divide into parts, and of what one writes and others use, each keeps to its part."""
+    users = Counter(buffer for instance in members for buffer in {*_touched(instance)})
+    written = {buffer for instance in members for buffer in instance.writes if users[buffer] > 1}
+    return all(_falls_into(instance, parts) for instance in members) and all(
+        _keeps_to_part(instance, buffer, parts, buffers[buffer])
+        for instance in members
+        for buffer in written & {*_touched(instance)}
+    )
+
+
+def _passed_on(
+    members: Sequence[Instance], instances: Sequence[Instance], buffers: Sequence[Buffer]
+) -> tuple[int, ...]:
+    """What some of the instances write, others of them read, and no one else uses."""
+    inside, everywhere = (Counter(b for i in of for b in {*_touched(i)}) for of in (members, instances))
+    written = dict.fromkeys(buffer for instance in members for buffer in instance.writes)
+    return tuple(b for b in written if buffers[b].role is None and inside[b] == everywhere[b] > 1)
+
+
+def _touched(instance: Instance) -> tuple[int, ...]:
+    return (*instance.reads, *instance.writes)
+
+
+def _falls_into(instance: Instance, parts: Extent) -> bool:
+    """Whether the items of an instance divide evenly among the parts."""
+    kernel = instance.kernel
+    if kernel.walk is Walk.TILES:
+        return _parts(instance) == parts
+    is_plain = kernel.walk is Walk.ROWS and kernel.total is None
+    return is_plain and type(kernel.rows) is type(parts) and count(kernel.rows) % count(parts) == 0
+
+
+def _keeps_to_part(instance: Instance, buffer: int, parts: Extent, storage: Buffer) -> bool:
+    """Whether part p of an instance touches the p-th part of a buffer only."""
+    if type(storage.elements) is not type(parts) or count(storage.elements) % count(parts):
+        return False
+    size, contract = count(storage.elements) // count(parts), instance.kernel.contraction
+    for position, argument in enumerate(instance.arguments):
+        if argument != buffer:
+            continue
+        if contract is not None:
+            if position == contract.lhs and not _reads_part(contract, True, size):
+                return False
+            if position == contract.rhs and not _reads_part(contract, False, size):
+                return False
+        touching = [i for i in _instructions(instance) if _touches(i, position)]
+        if touching and not (contract is None or _rows_are_in_order(contract)):
+            return False
+        if not all(_at_own_row(i, instance.kernel, size * count(parts)) for i in touching):
+            return False
+    return True
+
+
+def _reads_part(contract: TileContract, is_left: bool, size: int) -> bool:
+    """Whether the outer index walks an operand part by part, and all that is read for one lies within it."""
+    step = size
+    for axis in reversed(contract.outer):
+        if (axis.lhs_stride if is_left else axis.rhs_stride) != step:
+            return False
+        step *= count(axis.extent)
+    inner = [(count(axis.extent), axis.lhs_stride if is_left else axis.rhs_stride) for axis in contract.k]
+    inner.append((count(contract.m), contract.lhs_m_stride) if is_left else (contract.n, contract.rhs_n_stride))
+    offset = contract.lhs_offset if is_left else contract.rhs_offset
+    return offset == 0 and all(s >= 0 for _, s in inner) and sum((n - 1) * s for n, s in inner) < size
+
+
+def _rows_are_in_order(contract: TileContract) -> bool:
+    """Whether the rows of a part lie together, and parts follow each other, in the rows of the domain."""
+    step = count(contract.m)
+    for axis in reversed(contract.outer):
+        if axis.row_step != step:
+            return False
+        step *= count(axis.extent)
+    return contract.row_m_step == 1
+
+
+def _at_own_row(instruction: Instruction, kernel: Kernel, elements: int) -> bool:
+    """Whether each row of the domain touches an equal stretch of a buffer, in order."""
+    if not isinstance(instruction, Load | Store) or instruction.index is not None:
+        return False
+    access, stride = instruction.access, elements // count(kernel.rows)
+    is_row = access.columns == () or (access.columns == DENSE and count(kernel.columns) <= stride)
+    return is_row and access.offset == 0 and access.rows == (Term(1, None, stride),)
+
+
+def _instructions(instance: Instance) -> list[Instruction]:
+    stages = instance.kernel.stages
+    return [*instance.kernel.prologue, *(i for stage in stages for i in (*stage.body, *stage.after))]
+
+
+def _touches(instruction: Instruction, position: int) -> bool:
+    return isinstance(instruction, Load | Store) and instruction.access.buffer == position

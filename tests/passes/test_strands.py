@@ -1,0 +1,120 @@
+"""Kernels of attention that a thread takes a head through, one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from elaboration import program
+from native import EVERY_KERNEL_PARALLEL, compiled
+
+from compiler.diagnostics import CompilerBug
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Role
+from compiler.interface import Options
+from compiler.ops.contraction import Contraction
+from compiler.ops.elementwise import Add, Exp
+from compiler.schedule.ir import Schedule
+from compiler.schedule.verify import verify_schedule
+from compiler.stages import graph_of, prepared, scheduled
+from compiler.types import BatchExtent, DType, TensorType
+
+HEADS, TIME, DEPTH = 2, 37, 20
+TEXT = """
+model M {
+    input x: [batch, 48, 24]
+    output y = x |> encoder_block(2, 32, causal = true, drop = 0)
+}
+
+train M {
+    target t: [batch, 48, 24]
+    loss = mse(y, t)
+    optimizer = gradient_descent(lr = 0.1)
+    batch = 64
+}
+"""
+
+
+@cache
+def step() -> Schedule:
+    options = Options(batch=64)
+    return scheduled(prepared(graph_of(program(TEXT), "training"), options), options)
+
+
+def test_attention_is_a_strand_forward_and_one_backward() -> None:
+    plan = step()
+    verify_schedule(plan, 64)
+    products = [[i.kernel.contraction is not None for i in plan.instances[s.first : s.last + 1]] for s in plan.strands]
+    # Scores, weights, values; then the gradients of weights and scores, and of values, keys and queries.
+    assert products == [[True, False, True], [True, False, True, True, True]]
+    assert all(strand.parts == BatchExtent(2) for strand in plan.strands)
+    assert not any(any(plan.barriers[s.first + 1 : s.last + 1]) for s in plan.strands)
+
+
+def test_scores_are_passed_on_and_weights_are_kept() -> None:
+    plan = step()
+    squares = {b.index for b in plan.buffers if b.elements == BatchExtent(2 * 48 * 48)}
+    assert [len(squares & {*strand.passed_on}) for strand in plan.strands] == [1, 2]
+    assert len(squares) == 4
+
+
+def test_few_parts_are_left_to_all_threads() -> None:
+    options = Options(batch=4)
+    assert scheduled(prepared(graph_of(program(TEXT), "training"), options), options).strands == ()
+
+
+def test_a_barrier_inside_a_strand_is_found() -> None:
+    plan = step()
+    inside = plan.strands[0].first + 1
+    barriers = tuple(barrier or k == inside for k, barrier in enumerate(plan.barriers))
+    with pytest.raises(CompilerBug, match="a barrier stands inside a strand"):
+        verify_schedule(replace(plan, barriers=barriers), 64)
+
+
+def test_what_is_used_outside_must_not_be_passed_on() -> None:
+    plan = step()
+    strand = plan.strands[0]
+    weights = plan.instances[strand.first + 1].writes[0]
+    broken = replace(strand, passed_on=(*strand.passed_on, weights))
+    with pytest.raises(CompilerBug, match="is used outside of it"):
+        verify_schedule(replace(plan, strands=(broken, *plan.strands[1:])), 64)
+
+
+def test_parts_that_meet_are_found() -> None:
+    plan = step()
+    longer = replace(plan.strands[0], last=plan.strands[0].last + 1)
+    barriers = tuple(barrier and k != longer.last for k, barrier in enumerate(plan.barriers))
+    with pytest.raises(CompilerBug, match="are not independent"):
+        verify_schedule(replace(plan, strands=(longer, *plan.strands[1:]), barriers=barriers), 64)
+
+
+def attention(heads_first: bool) -> Graph:
+    """Attention without a mask; with `heads_first`, the values are read across heads, so no strand may take them."""
+    builder, batch = GraphBuilder("attention"), BatchExtent()
+    q, k = (builder.input(n, Role.DATA, TensorType(DType.F32, (batch, TIME, HEADS, DEPTH))) for n in "qk")
+    b, i, j, h, c, g = range(6)
+    scores = builder.emit(Exp(), builder.emit(Contraction((b, i, h, c), (b, j, h, c), (b, h, i, j)), q, k))
+    weights = builder.emit(Add(), scores, scores) if heads_first else scores
+    if heads_first:
+        mixed = builder.emit(Contraction((b, h, i, j), (b, g, i, j), (b, i, h, g)), weights, scores)
+        builder.output("mixed", Role.OUTPUT, mixed)
+    builder.output("y", Role.OUTPUT, builder.emit(Contraction((b, h, i, j), (b, j, h, c), (b, i, h, c)), weights, k))
+    return builder.build()
+
+
+@pytest.mark.parametrize("heads_first", [False, True])
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_strands_change_no_bit(batch: int, heads_first: bool) -> None:
+    graph = attention(heads_first)
+    random = np.random.default_rng(3)
+    given = {n: random.uniform(-0.3, 0.3, (batch, TIME, HEADS, DEPTH)).astype("f4") for n in "qk"}
+    strands = compiled(graph, batch=EVERY_KERNEL_PARALLEL)
+    assert strands.plan.strands
+    expected = compiled(graph, fuse=False, batch=EVERY_KERNEL_PARALLEL).executable(1).call(given, batch)
+    for threads in (1, 2, 3, 7):
+        executable = strands.executable(threads)
+        for _ in range(2):
+            found = executable.call(given, batch)
+            assert all(np.array_equal(found[name], array) for name, array in expected.items())
