@@ -118,10 +118,10 @@ def _graph(program: Program, kind: str) -> Callable[[], Graph]:
 
 
 def _lowering(graph: Callable[[], Graph], options: Options) -> Lowering:
-    def lowered(machine: Machine) -> Lowered:
+    def lowered(machine: Machine, begin: Callable[[str], None]) -> Lowered:
         from compiler import stages  # a cached program is loaded without any stage of the compiler
 
-        return stages.lowered(graph(), options, machine)
+        return stages.lowered(graph(), options, machine, begin)
 
     return lowered
 

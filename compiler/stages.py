@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from compiler.accumulated_step import PARTS, accumulated_step
 from compiler.decoding.programs import DECODING, decoding_graph
 from compiler.frontend.program import Program
@@ -47,7 +49,9 @@ def scheduled(ready: Graph, options: Options) -> Schedule:
     return plan
 
 
-def lowered(graph: Graph, options: Options, machine: Machine) -> Lowered:
-    """The step table and the kernels of a graph that is not yet optimised."""
+def lowered(
+    graph: Graph, options: Options, machine: Machine, begin: Callable[[str], None] | None = None
+) -> Lowered:
+    """The step table and the kernels of a graph that is not yet optimised; `begin` as in `lower`."""
     ready = prepared(graph, options)
-    return lower(ready, scheduled(ready, options), machine, options.batch)
+    return lower(ready, scheduled(ready, options), machine, options.batch, begin)

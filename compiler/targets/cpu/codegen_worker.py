@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
-from queue import SimpleQueue
+from queue import PriorityQueue
 from types import TracebackType
 
 from compiler.diagnostics import CompilerBug
@@ -35,7 +36,7 @@ class WorkerPool:
         self._machine, self._cache = machine, cache
         self._limit = max(1, workers)
         self._workers: list[_Worker] = []
-        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._tasks = _Tasks()
         self._begun: dict[str, _Task] = {}
 
     def start_early(self) -> None:
@@ -50,6 +51,11 @@ class WorkerPool:
             while len(self._workers) < min(count, self._limit):
                 self._workers.append(_Worker(_spawned(command), self._tasks, self._cache))
         return bool(self._workers)
+
+    def begin(self, ir: str) -> None:
+        """Let a worker compile a module that will be submitted later, where one was started."""
+        if self._workers:
+            self.submit([ir])
 
     def compile(self, irs: Sequence[str]) -> list[bytes]:
         """The object code of each module. Raises `CompilerBug` for the first module that LLVM fails on."""
@@ -67,7 +73,7 @@ class WorkerPool:
             for task in new:
                 task.end(compile_module(task.ir, self._machine))
         else:
-            for task in sorted(new, key=lambda task: -len(task.ir)):  # the longest must not come last
+            for task in new:
                 self._tasks.put(task)
         return Submitted(keys, known, tuple(self._begun[key] for key in missing))
 
@@ -86,11 +92,11 @@ class WorkerPool:
     def close(self) -> None:
         """End the workers; one that is at work is stopped."""
         workers, self._workers = self._workers, []
-        tasks, self._tasks = self._tasks, SimpleQueue[_Task | None]()
+        tasks, self._tasks = self._tasks, _Tasks()
         self._begun = {}
         for worker in workers:
             worker.stop()
-            tasks.put(None)
+            tasks.put_end()
         for worker in workers:
             worker.wait()
 
@@ -132,6 +138,24 @@ class _Task:
         return self._outcome
 
 
+class _Tasks:
+    """What waits for a worker: the longest first, since it must not come last, and behind all tasks the ends."""
+
+    def __init__(self) -> None:
+        self._queue: PriorityQueue[tuple[int, int, _Task | None]] = PriorityQueue()
+        self._numbers = count()  # tasks themselves are not compared
+
+    def put(self, task: _Task) -> None:
+        self._queue.put((-len(task.ir), next(self._numbers), task))
+
+    def put_end(self) -> None:
+        self._queue.put((1, next(self._numbers), None))
+
+    def get(self) -> _Task | None:
+        """The next one, or None where a worker shall end; waits for it."""
+        return self._queue.get()[2]
+
+
 def _spawned(command: Sequence[str]) -> subprocess.Popen[bytes]:
     """A process in a group of its own, so that Ctrl-C in the terminal reaches only its parent."""
     pipe = subprocess.PIPE
@@ -139,9 +163,9 @@ def _spawned(command: Sequence[str]) -> subprocess.Popen[bytes]:
 
 
 class _Worker:
-    """A process, and the thread that feeds it from the pool's queue until it takes None."""
+    """A process, and the thread that feeds it from the pool's tasks until it takes None."""
 
-    def __init__(self, process: subprocess.Popen[bytes], tasks: SimpleQueue[_Task | None], cache: ObjectCache) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], tasks: _Tasks, cache: ObjectCache) -> None:
         self._process, self._tasks, self._cache = process, tasks, cache
         self._end: CompilerBug | None = None
         self._thread = threading.Thread(target=self._feed, daemon=True)
@@ -152,7 +176,7 @@ class _Worker:
         self._process.kill()
 
     def wait(self) -> None:
-        """After `stop`, and a None in the queue."""
+        """After `stop`, and an end among the tasks."""
         self._thread.join()
         with contextlib.suppress(OSError), self._process:
             pass  # closes the pipes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -81,14 +81,18 @@ class Lowered:
     instances: tuple[tuple[str, Instance], ...]
 
 
-def lower(graph: Graph, plan: Schedule, machine: Machine, batch: int) -> Lowered:
-    """The step table of a schedule and the LLVM text of its kernels."""
-    return _Lowering(graph, plan, machine, batch).run()
+def lower(
+    graph: Graph, plan: Schedule, machine: Machine, batch: int, begin: Callable[[str], None] | None = None
+) -> Lowered:
+    """The step table of a schedule and the LLVM text of its kernels; `begin` is given each text once it is there."""
+    return _Lowering(graph, plan, machine, batch, begin).run()
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, plan: Schedule, machine: Machine, batch: int) -> None:
-        self.graph, self.plan, self.machine, self.batch = graph, plan, machine, batch
+    def __init__(
+        self, graph: Graph, plan: Schedule, machine: Machine, batch: int, begin: Callable[[str], None] | None
+    ) -> None:
+        self.graph, self.plan, self.machine, self.batch, self.begin = graph, plan, machine, batch, begin
         self.relocations: list[tuple[int, int, int]] = []
         self.functions: dict[str, int] = {}
         self.texts: dict[str, str] = {}
@@ -315,6 +319,8 @@ class _Lowering:
                 if part is not None:
                     symbol = symbol_of(part.text)
                     self.texts[symbol] = part.text.replace("KERNEL", symbol)
+                    if self.begin is not None:
+                        self.begin(self.texts[symbol])
             self.codes[key] = code
             self.shared = max(self.shared, 0 if code.lasts else code.shared_bytes)
             self.scratch = max(self.scratch, -(-(code.scratch_bytes + 64) // 64) * 64)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from compiler.targets.cpu.codegen_worker import Submitted
     from compiler.targets.cpu.lower import Lowered
 
-Lowering: TypeAlias = "Callable[[Machine], Lowered]"
+# Gives each text away once it is there, so that its code can be generated while the others are written.
+Lowering: TypeAlias = "Callable[[Machine, Callable[[str], None]], Lowered]"
 
 
 @record
@@ -50,7 +51,7 @@ def load_program(name: str | None, lowered: Lowering, options: Options) -> Nativ
     with WorkerPool(machine, cache, available_threads()) as pool:
         if name is not None:
             pool.start_early()  # ready by the time that a whole program is lowered
-        program = lowered(machine)
+        program = lowered(machine, pool.begin)
         submitted = pool.submit(_texts(program, machine))
         objects = pool.objects(submitted)
     if name is not None:
@@ -77,7 +78,7 @@ def compile_ahead(programs: Mapping[str, Lowering], options: Options, workers: i
         pool.submit([runner_text(machine)])  # all of them need it, and it needs no stage of the compiler
         begun: list[tuple[str, Lowered, Submitted]] = []
         for name, lowered in programs.items():
-            program = lowered(machine)
+            program = lowered(machine, pool.begin)
             begun.append((_key(name, machine), program, pool.submit(_texts(program, machine))))
         for key, program, submitted in begun:
             pool.objects(submitted)
