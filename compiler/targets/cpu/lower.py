@@ -169,6 +169,10 @@ class _Lowering:
         )
         return Lowered(manifest, self.texts, tuple(instances))
 
+    def bytes_of_part(self, buffer: int, parts: Extent) -> int:
+        storage = self.plan.buffers[buffer]
+        return count(storage.elements) // count(parts) * storage.dtype.size
+
     def input_slot(self, number: int) -> InputSlot:
         item = self.plan.inputs[number]
         place = self.plan.places[item.buffer]
