@@ -49,9 +49,7 @@ def scheduled(ready: Graph, options: Options) -> Schedule:
     return plan
 
 
-def lowered(
-    graph: Graph, options: Options, machine: Machine, begin: Callable[[str], None] | None = None
-) -> Lowered:
+def lowered(graph: Graph, options: Options, machine: Machine, begin: Callable[[str], None] | None = None) -> Lowered:
     """The step table and the kernels of a graph that is not yet optimised; `begin` as in `lower`."""
     ready = prepared(graph, options)
     return lower(ready, scheduled(ready, options), machine, options.batch, begin)
