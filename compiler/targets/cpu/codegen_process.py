@@ -62,10 +62,11 @@ def main(root: str, library: str, triple: str, cpu: str, features: str) -> None:
 
     llvm = Llvm(library)
     llvm.initialise_native() if triple == llvm.host()[0] else llvm.initialise_all()
+    machine = llvm.target_machine(triple, cpu, features)
 
     def compile_text(text: str) -> bytes:
         try:
-            return llvm.emit(text, triple, cpu, features, as_object=True, verify=False)
+            return llvm.emit_for(machine, triple, text, as_object=True, verify=False)
         except LlvmError as error:
             raise ValueError(str(error)) from error
 

@@ -144,13 +144,21 @@ class Llvm:
 
     def emit(self, ir: str, triple: str, cpu: str, features: str, *, as_object: bool, verify: bool) -> bytes:
         """The object file (or else the assembly text) of a module given as text."""
+        machine = self.target_machine(triple, cpu, features)
+        try:
+            return self.emit_for(machine, triple, ir, as_object=as_object, verify=verify)
+        finally:
+            self._call("DisposeTargetMachine", machine)
+
+    def emit_for(self, machine: int, triple: str, ir: str, *, as_object: bool, verify: bool) -> bytes:
+        """As `emit`, for a target machine, whose making takes as long as the code of a small module."""
         context = self._call("ContextCreate")
         try:
             module = self._parse(context, f'target triple = "{triple}"\n{ir}')
             try:
                 if verify:
                     self._verify(module)
-                return self._generate(module, triple, cpu, features, as_object)
+                return self._generate(machine, module, as_object)
             finally:
                 self._call("DisposeModule", module)
         finally:
@@ -171,7 +179,7 @@ class Llvm:
         if broken:
             raise LlvmError(f"the module does not verify: {message}")
 
-    def _target_machine(self, triple: str, cpu: str, features: str) -> int:
+    def target_machine(self, triple: str, cpu: str, features: str) -> int:
         """A target machine for position-independent code; the caller disposes of it."""
         target = self._checked("GetTargetFromTriple", triple.encode())
         names = (triple.encode(), cpu.encode(), features.encode())
@@ -180,20 +188,16 @@ class Llvm:
             raise LlvmError(f"no target machine for {triple}, {cpu}")
         return machine
 
-    def _generate(self, module: int, triple: str, cpu: str, features: str, as_object: bool) -> bytes:
-        machine = self._target_machine(triple, cpu, features)
+    def _generate(self, machine: int, module: int, as_object: bool) -> bytes:
+        buffer = self._checked("TargetMachineEmitToMemory", machine, module, int(as_object))
         try:
-            buffer = self._checked("TargetMachineEmitToMemory", machine, module, int(as_object))
-            try:
-                return ctypes.string_at(self._call("GetBufferStart", buffer), self._call("GetBufferSize", buffer))
-            finally:
-                self._call("DisposeMemoryBuffer", buffer)
+            return ctypes.string_at(self._call("GetBufferStart", buffer), self._call("GetBufferSize", buffer))
         finally:
-            self._call("DisposeTargetMachine", machine)
+            self._call("DisposeMemoryBuffer", buffer)
 
     def create_jit(self, triple: str, cpu: str, features: str) -> int:
         """An empty LLJIT; the caller disposes of it."""
-        machine = self._target_machine(triple, cpu, features)  # LLJIT copies what it needs of it
+        machine = self.target_machine(triple, cpu, features)  # LLJIT copies what it needs of it
         try:
             # JITLink keeps the sections of an object within reach of each other; the older linker does not promise it.
             return self._checked("CreateLLJITCompiler", machine, False, True)
