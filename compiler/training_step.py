@@ -315,4 +315,4 @@ def _place_of(spec: ParameterSpec, direction: Direction) -> tuple[Origin, ...]:
 
 def _update_of(path: str) -> Callable[[Origin], Origin]:
     """Stamps a node of a rule with the parameter that it updates."""
-    return lambda origin: replace(origin, path=path, direction=Direction.UPDATE)
+    return lambda origin: Origin(origin.span, origin.calls, path, Direction.UPDATE)

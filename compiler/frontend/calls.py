@@ -436,6 +436,6 @@ def _positions(builtin: Builtin) -> str:
 
 
 def _call_hint(callee: Value) -> tuple[Note, ...]:
-    if isinstance(callee, TensorValue | BatchValue | int | float | RunTimeNumber):
+    if isinstance(callee, (TensorValue, BatchValue, int, float, RunTimeNumber)):
         return (hint("a product is written with `*`"),)
     return ()

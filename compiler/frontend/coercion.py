@@ -76,7 +76,7 @@ def _accepted(kind: str, value: Value) -> tuple[Value] | None:
         case "float":
             if isinstance(value, RunTimeNumber):
                 return (value,)
-            return (float(value),) if isinstance(value, int | float) and is_number(value) else None
+            return (float(value),) if isinstance(value, (int, float)) and is_number(value) else None
         case "bool":
             return (value,) if isinstance(value, bool) else None
         case "string":
@@ -85,7 +85,7 @@ def _accepted(kind: str, value: Value) -> tuple[Value] | None:
             is_axis = isinstance(value, AxisName | ExceptAxes | tuple | None) or _whole(value) is not None
             return (value,) if is_axis else None
         case "fn":
-            is_function = isinstance(value, BuiltinValue | Instance) or (
+            is_function = isinstance(value, (BuiltinValue, Instance)) or (
                 isinstance(value, FormValue) and value.declaration.keyword == "fn"
             )
             return (value,) if is_function else None

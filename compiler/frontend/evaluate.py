@@ -157,7 +157,7 @@ class Evaluator(Caller):
         finally:
             self.frame = before
             session.evaluating.pop()
-        if isinstance(value, TensorValue | BatchValue):
+        if isinstance(value, (TensorValue, BatchValue)):
             raise failure("E0312", f"a `const` holds configuration, not {describe(value)}", declaration.span)
         session.constants[key] = value
         return value
@@ -187,7 +187,7 @@ class Evaluator(Caller):
         """A comparison, or another operation that is not logic."""
         if symbol in ("==", "!=") and (left is None or right is None):
             return (left is right) is (symbol == "==")
-        is_mixed = isinstance(left, str | tuple) is not isinstance(right, str | tuple)
+        is_mixed = isinstance(left, (str, tuple)) is not isinstance(right, (str, tuple))
         if symbol in ("==", "!=") and is_mixed:
             return symbol == "!="
         return arithmetic(self, symbol, left, right)
@@ -245,7 +245,7 @@ class Evaluator(Caller):
         for part in (expression.start, expression.stop):
             value = self._known(part)
             self.span = part.span
-            if isinstance(value, BatchValue | TensorValue):
+            if isinstance(value, (BatchValue, TensorValue)):
                 self.fail("E0307", f"{describe(value)} is known only at run time, so it cannot bound a range")
             if not is_number(value) or not float(decided(self, value)).is_integer():
                 self.fail("E0312", f"a range runs between whole numbers, not {describe(value)}")
@@ -294,7 +294,7 @@ class Evaluator(Caller):
         self.span = call
         if isinstance(value, Instance):
             return self.fresh(value, name)
-        if isinstance(value, FormValue | BuiltinValue):
+        if isinstance(value, (FormValue, BuiltinValue)):
             return value  # a function owns nothing, so it is as good as new
         self.fail("E0312", f"`fresh` makes a new instance of a layer, not of {describe(value)}")
 

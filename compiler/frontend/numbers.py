@@ -36,14 +36,14 @@ def negate(machine: Machine, value: Value) -> Value:
     if isinstance(value, RunTimeNumber):
         result = None if value.value is None else -value.value
         return RunTimeNumber(f"-{value.name}", result, value.sources, "negate", (value,))
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
         return -value
     machine.fail("E0312", f"`-` needs a number or a tensor, not {describe(value)}")
 
 
 def refuse_operand(machine: Machine, symbol: str, value: Value) -> NoReturn:
     """`value` is no operand of `symbol`."""
-    is_stage = isinstance(value, FormValue | BuiltinValue | Instance)
+    is_stage = isinstance(value, (FormValue, BuiltinValue, Instance))
     advice = hint(f"`|>` binds loosest: write `(x |> f) {symbol} y`, or apply it: `f(x)`")
     message = f"`{symbol}` needs numbers or tensors, not {describe(value)}"
     machine.fail("E0312", message, *((advice,) if is_stage else ()))
@@ -55,7 +55,7 @@ def calculate(machine: Machine, symbol: str, left: Value, right: Value) -> Value
         return _equal(machine, left, right) is (symbol == "==")
     if isinstance(left, BatchValue) or isinstance(right, BatchValue):
         return _with_batch(machine, symbol, left, right)
-    if symbol == "+" and isinstance(left, tuple | str) and isinstance(right, tuple | str):
+    if symbol == "+" and isinstance(left, (tuple, str)) and isinstance(right, (tuple, str)):
         return _joined(machine, left, right)
     if not is_number(left) or not is_number(right):
         wrong = left if not is_number(left) else right
@@ -64,8 +64,8 @@ def calculate(machine: Machine, symbol: str, left: Value, right: Value) -> Value
         return _COMPARISONS[symbol](decided(machine, left), decided(machine, right))
     if isinstance(left, RunTimeNumber) or isinstance(right, RunTimeNumber):
         return _at_run_time(machine, symbol, left, right)
-    assert isinstance(left, int | float)
-    assert isinstance(right, int | float)
+    assert isinstance(left, (int, float))
+    assert isinstance(right, (int, float))
     return _checked(machine, symbol, lambda: ARITHMETIC[symbol](left, right), f"{left} {symbol} {right}")
 
 
@@ -75,7 +75,7 @@ def apply_function(machine: Machine, name: str, value: Value) -> Value:
         known = value.value
         result = None if known is None else _function(machine, name, known)
         return RunTimeNumber(f"{name}({value.name})", result, value.sources, name, (value,))
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
         return _function(machine, name, value)
     machine.fail("E0312", f"`{name}` needs a number or a tensor, not {describe(value)}")
 
@@ -91,7 +91,7 @@ def decided(machine: Machine, value: Value) -> int | float:
             )
         machine.session.decide(value)
         return value.value
-    assert isinstance(value, int | float)
+    assert isinstance(value, (int, float))
     return value
 
 
@@ -123,7 +123,7 @@ def _at_run_time(machine: Machine, symbol: str, left: Value, right: Value) -> Ru
             sources |= operand.sources
             known.append(operand.value)
         else:
-            assert isinstance(operand, int | float)
+            assert isinstance(operand, (int, float))
             names.append(repr(operand))
             known.append(operand)
     a, b = known

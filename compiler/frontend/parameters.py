@@ -128,7 +128,7 @@ def like(
     machine: Machine, what: str, type_: TensorType, axes: tuple[Axis, ...], value: Value, span: Span
 ) -> TensorValue:
     """A new value of a state: a number, or a tensor of the same type."""
-    if isinstance(value, RunTimeNumber | int | float):
+    if isinstance(value, (RunTimeNumber, int, float)):
         return TensorValue(spread(machine, scalar(machine, value, type_.dtype), type_.shape), axes)
     if not isinstance(value, TensorValue):
         machine.fail("E0503", f"{what} is a tensor; {describe(value)} cannot be its next value", span=span)

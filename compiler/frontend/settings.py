@@ -97,7 +97,7 @@ def _formula(value: Value) -> Formula | str | None:
 def as_formula(value: Value) -> Formula | Number | str:
     """A number of configuration, or how the run computes it."""
     known = value.value if isinstance(value, RunTimeNumber) else value
-    if isinstance(known, int | float):
+    if isinstance(known, (int, float)):
         return known
     formula = _formula(value)
     assert formula is not None

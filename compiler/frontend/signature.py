@@ -70,7 +70,7 @@ def _is_setting(parameter: syntax.Parameter) -> bool:
 
 def _initializer_names(body: syntax.Block) -> Iterator[str]:
     for statement in statements_within(body):
-        if isinstance(statement, syntax.ParamDeclaration | syntax.StateDeclaration) and isinstance(
+        if isinstance(statement, (syntax.ParamDeclaration, syntax.StateDeclaration)) and isinstance(
             statement.initializer, syntax.Name
         ):
             yield statement.initializer.id

@@ -146,7 +146,7 @@ def _bind(machine: Machine, target: syntax.Name, value: Value, span: Span) -> No
 def _choose(machine: Machine, statement: syntax.If) -> bool:
     condition = machine.evaluate(statement.condition)
     span = statement.condition.span
-    if isinstance(condition, TensorValue | BatchValue):
+    if isinstance(condition, (TensorValue, BatchValue)):
         raise failure(
             "E0307",
             f"`if` decides while the program is elaborated, and {describe(condition)} exists only at run time",

@@ -89,7 +89,7 @@ _NUMBERS = TensorType(DType.F32)
 
 def is_operand(value: Value) -> bool:
     """Whether a value can take part in the arithmetic of tensors."""
-    return isinstance(value, TensorValue | BatchValue | RunTimeNumber | int | float)
+    return isinstance(value, (TensorValue, BatchValue, RunTimeNumber, int, float))
 
 
 # Scalars and casts
@@ -228,10 +228,10 @@ def arithmetic(machine: Machine, symbol: str, left: Value, right: Value) -> Valu
 def _is_scalar_of_batch(symbol: str, left: Value, right: Value) -> bool:
     """`1 / batch`, or `batch` with a setting of run time, which can only be tensor arithmetic."""
     if isinstance(left, BatchValue):
-        return symbol in "*/" and isinstance(right, float | RunTimeNumber)
+        return symbol in "*/" and isinstance(right, (float, RunTimeNumber))
     return isinstance(right, BatchValue) and (
-        (symbol == "/" and isinstance(left, int | float | RunTimeNumber))
-        or (symbol == "*" and isinstance(left, float | RunTimeNumber))
+        (symbol == "/" and isinstance(left, (int, float, RunTimeNumber)))
+        or (symbol == "*" and isinstance(left, (float, RunTimeNumber)))
     )
 
 
@@ -260,7 +260,7 @@ def binary(machine: Machine, symbol: str, left: Value, right: Value) -> TensorVa
 
 def _fixed_power(machine: Machine, base: TensorValue, exponent: Value) -> TensorValue | None:
     """Powers that are products, roots or a division, which are faster and exact at negative numbers."""
-    if isinstance(exponent, bool) or not isinstance(exponent, int | float):
+    if isinstance(exponent, bool) or not isinstance(exponent, (int, float)):
         return None
     x = base.value
 
@@ -294,7 +294,7 @@ def logic(machine: Machine, symbol: str, left: Value, right: Value) -> TensorVal
                 f"`{symbol}` needs tensors of bool, not {shown(machine, value)}",
                 hint("compare first, as in `x > 0`"),
             )
-        if not isinstance(value, TensorValue | bool):
+        if not isinstance(value, (TensorValue, bool)):
             machine.fail("E0312", f"`{symbol}` needs booleans, not {describe(value)}")
     return combine(machine, symbol, LOGIC[symbol], *operands(machine, left, right, DType.BOOL))
 

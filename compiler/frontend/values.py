@@ -191,11 +191,12 @@ def extent_value(extent: Extent) -> int | BatchValue:
 
 def is_number(value: Value) -> bool:
     """Whether this is configuration arithmetic's kind of value; booleans are not numbers."""
-    return isinstance(value, int | float | RunTimeNumber) and not isinstance(value, bool)
+    # a tuple, as wherever much is asked: a union would be made anew for each question
+    return isinstance(value, (int, float, RunTimeNumber)) and not isinstance(value, bool)
 
 
 def is_callable(value: Value) -> bool:
-    return isinstance(value, FormValue | BuiltinValue | Instance)
+    return isinstance(value, (FormValue, BuiltinValue, Instance))
 
 
 def holds_tensor(value: Value) -> bool:

@@ -53,7 +53,7 @@ def parts_of(expression: syntax.IndexItem) -> Iterator[syntax.Expression]:
 
 
 def _expressions(item: syntax.IndexItem) -> Iterator[syntax.Expression]:
-    if not isinstance(item, syntax.EllipsisItem | syntax.NewAxis | syntax.SliceItem):
+    if not isinstance(item, (syntax.EllipsisItem, syntax.NewAxis, syntax.SliceItem)):
         yield item
 
 

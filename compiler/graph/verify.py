@@ -42,17 +42,24 @@ def _expect_known(known: dict[int, TensorType], value: Value, place: str) -> Non
 
 
 def _check_node(known: dict[int, TensorType], node: Node) -> None:
-    place = f"{node.op.name} (giving {', '.join(f'%{r.index}' for r in node.results)})"
     for operand in node.operands:
-        _expect_known(known, operand, place)
+        if known.get(operand.index) is not operand.type:  # as a rule it is, and need not be compared
+            _expect_known(known, operand, _place(node))
     try:
         types = node.op.result_types([operand.type for operand in node.operands])
     except TypeRuleError as error:
-        raise _Broken(f"{place}: {error}") from None
-    if types != tuple(result.type for result in node.results):
-        raise _Broken(f"{place} gives {', '.join(map(str, types))} by its rule, but its results have other types")
+        raise _Broken(f"{_place(node)}: {error}") from None
+    if types != tuple([result.type for result in node.results]):
+        shown = ", ".join(map(str, types))
+        raise _Broken(f"{_place(node)} gives {shown} by its rule, but its results have other types")
     for result in node.results:
-        _define(known, result, place)
+        if result.index in known:
+            _define(known, result, _place(node))
+        known[result.index] = result.type
+
+
+def _place(node: Node) -> str:
+    return f"{node.op.name} (giving {', '.join(f'%{r.index}' for r in node.results)})"
 
 
 def _check_names(graph: Graph) -> None:

@@ -28,7 +28,7 @@ def canonicalise_contractions(graph: Graph) -> Graph:
         value = None
         if isinstance(node.op, Contraction):
             value = _canonical(rewriting.builder, _Product.of(node.op, node.operands), node.results[0].type.shape)
-        elif isinstance(node.op, Transpose | Sum):
+        elif isinstance(node.op, (Transpose, Sum)):
             value = _absorbed(rewriting.builder, node, uses)
         if value is None or value.type != node.results[0].type:
             rewriting.keep(node)

@@ -27,7 +27,7 @@ def form_fma(graph: Graph) -> Graph:
 
 
 def _fused(builder: GraphBuilder, node: Node, uses: Counter[int]) -> Value | None:
-    if not isinstance(node.op, Add | Subtract) or node.results[0].type.dtype not in (DType.F32, DType.F64):
+    if not isinstance(node.op, (Add, Subtract)) or node.results[0].type.dtype not in (DType.F32, DType.F64):
         return None
     left, right = node.operands
     first, second = _product(builder, left, uses), _product(builder, right, uses)

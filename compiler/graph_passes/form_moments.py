@@ -65,7 +65,7 @@ class _Search:
             self._means[first] = reduced = (node.operands[0], node.op.axes)
             self.found[first] = (reduced, (0, 1))
             return
-        if not isinstance(node.op, Divide | Multiply) or (total := self._average(node)) is None:
+        if not isinstance(node.op, (Divide, Multiply)) or (total := self._average(node)) is None:
             return
         assert isinstance(total.op, Sum)
         (x,), axes = total.operands, total.op.axes

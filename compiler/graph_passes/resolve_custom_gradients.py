@@ -8,7 +8,7 @@ from compiler.ops.control import CustomGradient, StopGradient
 
 
 def resolve_custom_gradients(graph: Graph) -> Graph:
-    if not any(isinstance(node.op, StopGradient | CustomGradient) for node in graph.nodes):
+    if not any(isinstance(node.op, (StopGradient, CustomGradient)) for node in graph.nodes):
         return graph
     rewriting = Rewriting(graph)
     for node in map(rewriting.current, graph.nodes):

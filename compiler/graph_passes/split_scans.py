@@ -115,7 +115,7 @@ class _Split:
                 varying.update(results)
             if operands & waiting or is_bound or (any(stacked) and not is_liftable(node, stacked)):
                 waiting.update(results)
-            elif isinstance(node.op, Contraction | Gather):
+            elif isinstance(node.op, (Contraction, Gather)):
                 for result in node.results:
                     inputs = self.xs if any(stacked) else self.captures
                     inputs[result.index] = (result, lifting.of(result))
@@ -179,9 +179,9 @@ class _Split:
 
     def is_worth_it(self, term: Value) -> bool:
         node = self.nodes.get(term.index)
-        while node is not None and isinstance(node.op, Transpose | Reshape):
+        while node is not None and isinstance(node.op, (Transpose, Reshape)):
             node = self.nodes.get(node.operands[0].index)
-        return node is not None and isinstance(node.op, Contraction | Sum)
+        return node is not None and isinstance(node.op, (Contraction, Sum))
 
     def carry_cone(self, sums: dict[int, Value]) -> list[Node]:
         """The nodes that the next carries need, but for running sums."""

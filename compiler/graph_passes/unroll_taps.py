@@ -34,7 +34,7 @@ _PAIRWISE = {Sum: Add, Max: Maximum, Min: Minimum}
 
 def unroll_taps(graph: Graph) -> Graph:
     """sum(window(x)) -> x[0:] + x[1:] + …; max, argmax, fold and products over one tap after the other likewise."""
-    if not any(isinstance(node.op, Window | Fold) for node in graph.nodes):
+    if not any(isinstance(node.op, (Window, Fold)) for node in graph.nodes):
         return graph
     rewriting = Rewriting(graph)
     unrolling = _Unrolling(Workbench(rewriting.builder, LAWS))

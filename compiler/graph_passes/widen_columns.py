@@ -40,7 +40,7 @@ def _found(builder: GraphBuilder, node: Node, op: Contraction) -> _Narrow | None
     labels: list[int | None] = [*op.lhs]
     views: list[Node] = []
     maker = builder.definition(node.operands[0])
-    while maker is not None and isinstance(maker.op, Transpose | Reshape):
+    while maker is not None and isinstance(maker.op, (Transpose, Reshape)):
         inner = _labels_inside(maker, labels)
         if inner is None:
             return None
