@@ -25,6 +25,7 @@ from compiler.targets.cpu.machine import Machine
 from compiler.training_step import Step, in_phase
 
 GRADIENT = ":gradient"
+_LISTED = 30
 _LINE = re.compile(r"(?P<file>.*):(?P<line>\d+)")
 
 
@@ -39,23 +40,27 @@ class InspectedStep:
 def inspected_step(program: Program, phase: int, options: Options, paths: Sequence[str]) -> InspectedStep:
     """The step of a phase with further results for `paths`.
 
-    A path is that of a trained parameter with `:gradient` behind it, that of a layer, or `FILE:LINE`.
+    A path is that of a trained parameter with `:gradient` behind it, an output of the model, a result of the step, the
+    path of a layer, or `FILE:LINE`.
     Raises UsageError for one that names nothing.
     """
-    step = Step(*in_phase(complete(program), phase))
+    program = complete(program)
+    step = Step(*in_phase(program, phase))
     step.differentiate(step.forward["loss"])
     gradients = [path for path in paths if path.endswith(GRADIENT)]
     for path in gradients:
         parameter = path.removesuffix(GRADIENT)
         if parameter not in step.gradients:
-            raise _unknown(parameter, "trained parameter", list(step.gradients))
+            raise _unknown(parameter, "trained parameter", list(step.gradients), "")
         step.builder.output(path, Role.OUTPUT, step.gradients[parameter])
+    for path in dict.fromkeys(path for path in paths if path in program.outputs):
+        step.builder.output(path, Role.OUTPUT, step.forward[path])
     step.clip()
     step.update()
     step.keep_states()
     step.report()
     ready = prepared(eliminate_dead(step.builder.build()), options)
-    chosen = {path: _values(ready, path) for path in paths if path not in gradients}
+    chosen = {path: _values(ready, program.outputs, path) for path in paths if path not in gradients}
     known = {output.name for output in ready.outputs}
     further = {output.name: output for outputs in chosen.values() for output in outputs if output.name not in known}
     whole = replace(ready, outputs=(*ready.outputs, *further.values()))
@@ -77,8 +82,8 @@ def _executable(graph: Graph, options: Options) -> Executable:
     return object_code.load_program(None, lowered, options)
 
 
-def _values(graph: Graph, path: str) -> list[GraphOutput]:
-    """What other nodes read of those that a layer or a line gave, forward; of a result, itself."""
+def _values(graph: Graph, outputs: Sequence[str], path: str) -> list[GraphOutput]:
+    """What of the values that a layer or a line computes others read on the way forward; of a result, itself."""
     result = next((o for o in graph.outputs if o.name == path and o.updates is None), None)
     if result is not None:
         return [result]
@@ -89,13 +94,20 @@ def _values(graph: Graph, path: str) -> list[GraphOutput]:
             raise UsageError(
                 f"nothing is computed in line {line['line']} of {line['file']}", "name a line with a value"
             )
-        layers = {o.path for node in graph.nodes if (o := origin_of(node)) is not None and o.path}
-        raise _unknown(path, "tensor, result or layer", [*layers, *(o.name for o in graph.outputs)])
+        layers = {o.path for node in graph.nodes if _is_forward(node) and (o := origin_of(node)) is not None and o.path}
+        names = [*dict.fromkeys((*(o.name for o in graph.outputs), *outputs, *sorted(layers)))]
+        raise _unknown(path, "tensor, result or layer", names, "; or a line, such as model.dl:4")
     inside = set(map(id, chosen))
-    read = {o.index for node in graph.nodes if id(node) not in inside for o in node.operands}
-    found = [result for node in chosen for result in node.results if result.index in read] or [*chosen[-1].results]
+    others = [node for node in graph.nodes if id(node) not in inside and _is_forward(node)]
+    read = {o.index for node in others for o in node.operands}
+    computed = [node for node in chosen if node.operands]
+    found = [result for node in computed for result in node.results if result.index in read] or [*chosen[-1].results]
     many = len(found) > 1
     return [GraphOutput(f"{path}#{n}" if many else path, Role.OUTPUT, value) for n, value in enumerate(found)]
+
+
+def _is_forward(node: Node) -> bool:
+    return any(origin.direction is Direction.FORWARD for origin in node.origins)
 
 
 def _is_of(node: Node, path: str, line: re.Match[str] | None) -> bool:
@@ -110,6 +122,9 @@ def _stands_in(origin: Origin, file: str, line: int) -> bool:
     return span.line == line and span.source.name.split("/")[-1] == file.split("/")[-1]
 
 
-def _unknown(name: str, what: str, known: Sequence[str]) -> UsageError:
+def _unknown(name: str, what: str, known: Sequence[str], more: str) -> UsageError:
     nearest = did_you_mean(name, known)
-    return UsageError(f"there is no {what} `{name}`", f"did you mean {nearest}?" if nearest else "")
+    if nearest:
+        return UsageError(f"there is no {what} `{name}`", f"did you mean {nearest}?")
+    listed = ", ".join(known[:_LISTED]) + (f" and {len(known) - _LISTED} more" if len(known) > _LISTED else "")
+    return UsageError(f"there is no {what} `{name}`", f"there is {listed}{more}")

@@ -84,6 +84,19 @@ def test_gradients_layers_lines_and_results(run: Path) -> None:
     np.testing.assert_allclose(moved, found["h.dense.W:gradient"], rtol=1e-3, atol=1e-6)
 
 
+def test_an_output_a_layer_and_a_line_are_one_value_each(run: Path) -> None:
+    """Not what gradients keep of them: masks, slopes, and what a layer computes on its way."""
+    found = replayed(run, 9, "y", "h.dense", "model.dl:3", "model.dl:4")
+    assert {name: array.shape for name, array in found.items()} == {
+        "y": (8, 1),
+        "h.dense": (8, 7),
+        "model.dl:3": (8, 7),
+        "model.dl:4": (8, 1),
+    }
+    assert np.array_equal(found["y"], found["model.dl:4"])
+    assert not np.array_equal(found["h.dense"], found["model.dl:3"])  # before tanh and dropout, and after
+
+
 def test_as_json_and_mistakes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["replay", "run", "--step", "7", "--show", "h.dense.W", "--json"]) == 0
@@ -94,6 +107,7 @@ def test_as_json_and_mistakes(run: Path, capsys: pytest.CaptureFixture[str]) -> 
         (("--step", "999"), "the run has no step 999"),
         (("--step", "3", "--show", "h.dens"), "did you mean h.dense"),
         (("--step", "3", "--show", "h.dense.V:gradient"), "there is no trained parameter"),
+        (("--step", "3", "--show", "nothing"), "there is h.dense.W, h.dense.b, y.dense.W"),
         (("--step", "3", "--show", "model.dl:1"), "nothing is computed in line 1"),
         (("--step", "36"), "so no step follows"),
     ):
