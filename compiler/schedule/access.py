@@ -24,6 +24,8 @@ class Form:
     terms: tuple[Term, ...] = ()
 
     def scaled(self, factor: int) -> Form:
+        if factor == 1:
+            return self
         if factor == 0:
             return Form()
         return Form(self.offset * factor, tuple(Term(t.divisor, t.modulus, t.stride * factor) for t in self.terms))
@@ -48,10 +50,16 @@ def storage_order(shape: Shape) -> tuple[int, ...]:
 def storage_strides(shape: Shape) -> tuple[int, ...]:
     """Elements between neighbours, for each axis."""
     strides = [0] * len(shape)
-    step = 1
-    for axis in reversed(storage_order(shape)):
-        strides[axis] = step
-        step *= count(shape[axis])
+    step, batch = 1, -1
+    for axis in range(len(shape) - 1, -1, -1):
+        extent = shape[axis]
+        if isinstance(extent, BatchExtent):
+            batch = axis
+        else:
+            strides[axis] = step
+            step *= extent
+    if batch >= 0:
+        strides[batch] = step
     return tuple(strides)
 
 
@@ -72,8 +80,11 @@ def axis_forms(shape: Shape) -> tuple[Form, ...]:
 
 def add(*forms: Form) -> Form:
     """The sum of forms, with neighbouring digits joined."""
+    given = [t for f in forms for t in f.terms if t.stride]
+    if len(given) > 1:
+        given.sort(key=lambda t: -t.divisor)
     terms: list[Term] = []
-    for term in sorted((t for f in forms for t in f.terms if t.stride), key=lambda t: -t.divisor):
+    for term in given:
         if terms and (joined := _join(terms[-1], term)):
             terms[-1] = joined
         else:
@@ -219,8 +230,11 @@ def linear_strides(shape: Shape, form: Form) -> tuple[int, ...] | None:
     own = storage_strides(shape)
 
     def at(index: int) -> int:
-        digits = (index // t.divisor if t.modulus is None else index // t.divisor % t.modulus for t in form.terms)
-        return sum(digit * t.stride for digit, t in zip(digits, form.terms, strict=True))
+        total = 0
+        for t in form.terms:
+            digit = index // t.divisor
+            total += t.stride * (digit if t.modulus is None else digit % t.modulus)
+        return total
 
     strides: list[int] = []
     for axis, extent in enumerate(shape):
