@@ -17,8 +17,8 @@ from runtime.reporting.terminal import styled
 
 INTERRUPTED = 130
 READER_GONE = 141
-# What compiling makes mostly stays: to look for cycles in it every 700 objects takes a tenth of its time. A training step
-# of ResNet-20 makes 200,000.
+# What compiling makes mostly stays: to look for cycles in it every 700 objects takes a tenth of its time. The training
+# step of ResNet-20 makes 200,000.
 _COLLECTIONS = (1_000_000, 2, 2)
 
 
