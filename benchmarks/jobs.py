@@ -15,7 +15,7 @@ from pathlib import Path
 from catalogue import CATALOGUE, TIMING_RATE
 
 HERE = Path(__file__).resolve().parent
-TIME_LIMIT = 300
+TIME_LIMIT = 900
 
 # `dlc` has no command for a bare product: a dense layer without bias is one.
 PRODUCT = """\

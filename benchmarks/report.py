@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 Record: TypeAlias = dict[str, Any]
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
-PEERS = ("dlc", "torch", "torch_compile", "jax", "onnxruntime")
+PEERS = ("dlc", "torch", "torch_compile", "torch_max", "jax", "onnxruntime")
 TITLES = {
     "train": ("Training step, ms", "median_ms"),
     "infer1": ("Inference of one example, ms", "median_ms"),

@@ -17,7 +17,7 @@ MODES = ("train", "infer1", "infer32", "gemm", "start", "memory")
 PRODUCT_SIZES = (256, 512, 1024, 2048)
 QUIET = 0.05
 MODE_PEERS = {
-    "train": ("dlc", "torch", "torch_compile", "jax"),
+    "train": ("dlc", "torch", "torch_compile", "torch_max", "jax"),
     "infer1": ("dlc", "torch", "torch_compile", "jax", "onnxruntime"),
     "infer32": ("dlc", "torch", "torch_compile", "jax", "onnxruntime"),
     "gemm": ("peak", "dlc", "torch"),

@@ -14,20 +14,20 @@ from peers import Figures
 
 
 def run(peer: str, mode: str, model: str, batch: int, threads: int, seconds: float, folder: Path) -> Figures:
-    compiled = peer == "torch_compile"
+    mode_of_torch = {"torch_compile": "default", "torch_max": "max-autotune"}.get(peer)
     match peer, mode:
         case "peak", _:
             from peers import peak_peer
 
             return peak_peer.peak(threads, seconds)
-        case "torch" | "torch_compile", "train":
+        case "torch" | "torch_compile" | "torch_max", "train":
             from peers import torch_peer
 
-            return torch_peer.train(CATALOGUE[model], threads, seconds, compiled)
+            return torch_peer.train(CATALOGUE[model], threads, seconds, mode_of_torch)
         case "torch" | "torch_compile", "infer":
             from peers import torch_peer
 
-            return torch_peer.infer(CATALOGUE[model], batch, threads, seconds, compiled)
+            return torch_peer.infer(CATALOGUE[model], batch, threads, seconds, mode_of_torch is not None)
         case "torch", "gemm":
             from peers import torch_peer
 

@@ -1,4 +1,4 @@
-"""PyTorch: eager with its fused optimizers, or compiled by inductor."""
+"""PyTorch: eager with its fused optimizers, or compiled by inductor, which may try kernels against each other."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def optimizer_for(module: nn.Module, settings: Optimizer, rate: float) -> torch.
             raise ValueError(f"no optimizer {other}")
 
 
-def train(entry: Entry, threads: int, seconds: float, compiled: bool) -> Figures:
-    """Times a training step: forward, loss, backward, update."""
+def train(entry: Entry, threads: int, seconds: float, mode: str | None) -> Figures:
+    """Times a training step: forward, loss, backward, update. `mode` is that of the compiler; None is eager."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     module = MODULES[entry.name]().float().train()
@@ -48,7 +48,7 @@ def train(entry: Entry, threads: int, seconds: float, compiled: bool) -> Figures
         logits = module(*inputs)
         return functional.cross_entropy(logits.flatten(0, -2), target.flatten())
 
-    loss_of = torch.compile(loss_of) if compiled else loss_of
+    loss_of = loss_of if mode is None else torch.compile(loss_of, mode=mode)
 
     def step() -> None:
         loss_of().backward()
