@@ -208,10 +208,19 @@ def resolve_axis(machine: Machine, tensor: TensorValue, axis: Value) -> int:
         case int() if not isinstance(axis, bool):
             if not -tensor.rank <= axis < tensor.rank:
                 limits = f"{-tensor.rank} to {tensor.rank - 1}" if tensor.rank else "none, it is a scalar"
-                machine.fail("E0406", f"{shown(machine, tensor)} has no axis {axis}; its axes are {limits}")
+                notes = _meant_by_size(tensor, axis)
+                machine.fail("E0406", f"{shown(machine, tensor)} has no axis {axis}; its axes are {limits}", *notes)
             return axis % tensor.rank
         case _:
             machine.fail("E0406", f"an axis is a number or the name of a dimension, not {describe(axis)}")
+
+
+def _meant_by_size(tensor: TensorValue, number: int) -> tuple[Note, ...]:
+    """A setting that gives a dimension its size looks like the name of that dimension."""
+    if number not in tensor.shape:
+        return ()
+    place = tensor.shape.index(number)
+    return (hint(f"the axis of size {number} is axis {place}; the name of a setting means its number, and no axis"),)
 
 
 def resolve_axes(machine: Machine, tensor: TensorValue, axes: Value) -> tuple[int, ...]:

@@ -306,3 +306,29 @@ train M {
 def test_a_parameter_has_elements() -> None:
     found = mistakes("model M {\n    input x: f32[batch, 2]\n    output y = dense(0)(x)\n}\n")
     assert codes(found) == ["E0413"]
+
+
+def test_labels_of_another_rank_are_told_at_the_users_call() -> None:
+    text = """model M(classes = 7) {
+    input x: i32[batch, time] in 0..classes
+    output logits = x |> embedding(classes, 8) |> dense(classes)
+}
+train M {
+    target t: i32[batch] in 0..classes
+    loss = cross_entropy(logits, t)
+    optimizer = adam()
+    batch = 2
+}
+"""
+    (found,) = check(modules(text), library(), dimensions_of=lambda question: dict.fromkeys(question.names, 6))
+    assert (found.code, found.span.line, found.span.text) == ("E0404", 7, "cross_entropy(logits, t)")
+    assert "[batch, time = 6] first, but `label` is i32[batch]" in found.message
+
+
+@pytest.mark.parametrize(
+    "use", ["scan u in x over time carry h = zeros(batch, 3) { h = h + u }", "mean(x, axis = time)"]
+)
+def test_the_name_of_a_setting_is_no_axis(use: str) -> None:
+    (found,) = mistakes(f"model M(time = 5) {{\n    input x: f32[batch, time, 3]\n    output y = {use}\n}}\n")
+    assert found.code == "E0406"
+    assert "the axis of size 5 is axis 1" in found.notes[-1].message

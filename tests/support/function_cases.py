@@ -442,6 +442,13 @@ HELPERS = (
     FunctionCase("one_hot", "one_hot(4)(label)", {"label": LABELS}, lambda label: np.eye(4)[label]),
     FunctionCase("one_hot", "one_hot(4)(label)", {"label": TOKENS}, lambda label: np.eye(4)[label]),
     FunctionCase("is_class", "is_class(4)(label)", {"label": LABELS}, lambda label: np.eye(4, dtype=bool)[label]),
+    FunctionCase(
+        "log_probability_of",
+        "log_probability_of(x, label)",
+        {"x": MATRIX, "label": np.arange(len(MATRIX), dtype="i4") % MATRIX.shape[1]},
+        lambda x, label: x[np.arange(len(x)), label],
+        ("x",),
+    ),
     FunctionCase("flatten", "flatten(x)", {"x": CUBE}, lambda x: x.reshape(2, 12), ("x",)),
     FunctionCase(
         "standardise_groups",
