@@ -33,7 +33,7 @@ class WorkerPool:
     """Up to `workers` processes that generate code for one machine. Use it in a `with` statement, or close it."""
 
     def __init__(self, machine: Machine, cache: ObjectCache, workers: int) -> None:
-        self._machine, self._cache = machine, cache
+        self._machine, self._cache, self._version = machine, cache, llvm_version()
         self._limit = max(1, workers)
         self._workers: list[_Worker] = []
         self._tasks = _Tasks()
@@ -63,8 +63,7 @@ class WorkerPool:
 
     def submit(self, irs: Sequence[str]) -> Submitted:
         """Let the workers begin with modules. A little text is not worth starting them: this process compiles it."""
-        version = llvm_version()
-        keys = tuple(object_key(ir, self._machine, version) for ir in irs)
+        keys = tuple(object_key(ir, self._machine, self._version) for ir in irs)
         known = {key: image for key in keys if (image := self._cache.get_object(key)) is not None}
         missing = {key: ir for key, ir in zip(keys, irs, strict=True) if key not in known}
         new = [_Task(key, ir) for key, ir in missing.items() if key not in self._begun]
