@@ -49,10 +49,14 @@ class Builtin:
 
     def positional(self, index: int) -> BuiltinParameter | None:
         """The parameter that takes positional argument number `index`."""
-        places = [p for p in self.parameters if not p.is_keyword_only]
-        if index < len(places) and not any(p.is_variadic for p in places[:index]):
-            return places[index]
-        return places[-1] if places and places[-1].is_variadic else None
+        place = 0
+        for parameter in self.parameters:
+            if parameter.is_keyword_only:
+                continue
+            if parameter.is_variadic or place == index:
+                return parameter
+            place += 1
+        return None
 
     def named(self, name: str) -> BuiltinParameter | None:
         return next((p for p in self.parameters if p.name == name and not p.is_variadic), None)

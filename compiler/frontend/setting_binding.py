@@ -35,9 +35,9 @@ def ready(value: Value, span: Span) -> Argument:
 
 def written(call: syntax.Call) -> tuple[tuple[Argument, ...], tuple[tuple[str, Argument], ...]]:
     """The arguments of a call, not evaluated yet."""
-    positional = tuple(Argument(e, None, False, e.span) for e in call.positional)
-    keywords = tuple((k.name, Argument(k.value, None, False, k.span)) for k in call.keywords)
-    return positional, keywords
+    positional = [Argument(e, None, False, e.span) for e in call.positional]
+    keywords = [(k.name, Argument(k.value, None, False, k.span)) for k in call.keywords]
+    return tuple(positional), tuple(keywords)
 
 
 def counted(number: int, noun: str) -> str:
