@@ -13,6 +13,7 @@ from compiler.loops.ir import Term
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.window import Window
 from compiler.record import record
+from compiler.schedule.after import After
 from compiler.types import BatchExtent, Extent, Shape
 
 
@@ -125,6 +126,8 @@ def through(node: Node, forms: tuple[Form, ...]) -> tuple[Form, ...] | None:
             for axis, stride, dilation, tap in zip(axes, strides, dilations, forms[len(operand) :], strict=True):
                 moved[axis] = add(forms[axis].scaled(stride), tap.scaled(dilation))
             return tuple(moved)
+        case After():
+            return forms
         case Reshape():
             return _through_reshape(node.results[0].type.shape, operand, forms)
         case _:

@@ -28,8 +28,10 @@ from compiler.schedule.ir import (
     spans_of_loops,
 )
 from compiler.schedule.join_siblings import join_siblings
+from compiler.schedule.overwrite import Overwriting
 from compiler.schedule.placement import Insert
 from compiler.schedule.plan_memory import Life, plan_memory
+from compiler.schedule.recompute import recompute
 from compiler.schedule.scan import body_on_stacks
 from compiler.schedule.share_storage import share_storage
 from compiler.schedule.strands import stranded
@@ -44,6 +46,8 @@ SERIAL_WORK = 20_000  # element operations below which one thread is faster than
 def schedule(graph: Graph, enabled: bool = True, batch: int = 32) -> Schedule:
     """The schedule of an optimised graph. `batch` is the nominal size, for deciding what is worth two threads."""
     fixed = fix_numerics(graph)
+    if enabled:
+        fixed = recompute(fixed, batch)
     groups, fuser = fuse(fixed, enabled)
     return _Builder(fixed, groups, fuser, batch).build()
 
@@ -78,6 +82,8 @@ class _Builder:
         self.find_needed()
         self.alias_in_place()
         self.alias_updates()
+        if self.fuser.fuse:
+            self.alias_last_read()
         return [(g, self.lower(g, k)) for k, g in enumerate(self.ordered())]
 
     # which values need storage, and whose
@@ -132,6 +138,16 @@ class _Builder:
                 self.put_before(group, writer)
             self.aliases[output.value.index] = target
 
+    def alias_last_read(self) -> None:
+        """A large result lies where a value lay that nothing reads any more."""
+        fixed = {o.value.index for o in self.graph.outputs} | {i.value.index for i in self.graph.inputs}
+        fixed |= {value.index for value in self.aliases.values()} | set(self.aliases)
+        order = {group.number: place for place, group in enumerate(self.ordered())}
+        found = Overwriting(self.fuser, order, self.needed, fixed, self.batch, self.writes_last).run(self.groups)
+        for result, (target, edges) in found.items():
+            self.aliases[result.index] = target
+            self.extra_edges += edges
+
     def put_before(self, first: Group, second: Group) -> None:
         """Promise that `first` comes before `second`."""
         self.extra_edges.append((first, second))
@@ -170,7 +186,7 @@ class _Builder:
             sources = {
                 self.fuser.home[v.index].number: self.fuser.home[v.index]
                 for node in group.nodes
-                for v in self.fuser.sources(node)
+                for v in self.fuser.needs(node)
                 if v.index in self.fuser.home and self.fuser.home[v.index] is not group
             }
             for source in sources.values():

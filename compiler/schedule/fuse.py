@@ -31,12 +31,13 @@ from compiler.schedule.access import (
     storage_order,
     through,
 )
+from compiler.schedule.after import After
 from compiler.schedule.ordered import OrderedContraction
 from compiler.schedule.parts import PartialContraction
 from compiler.schedule.placement import Empty, Insert, Pick
 from compiler.types import BatchExtent, Extent, Shape, elements
 
-VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
+VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window, After)
 REDUCTIONS = (Sum, Max, Min)
 CONTRACTIONS = (Contraction, PartialContraction, OrderedContraction)
 INLINE = (Constant, Iota, BatchSize)  # made again wherever they are used
@@ -116,6 +117,7 @@ class Links:
 
     producers: dict[int, Node]
     opaque: set[int] = field(default_factory=set[int])
+    gates: dict[int, list[Value]] = field(default_factory=dict[int, list[Value]])  # what a node comes after
 
     def is_view(self, value: Value) -> bool:
         node = self.producers.get(value.index)
@@ -128,6 +130,8 @@ class Links:
             if moved is None:
                 self.opaque.add(operand.index)
                 break
+            if isinstance(view.op, After):
+                self.gates.setdefault(node_key(node), []).append(view.operands[1])
             forms, operand = moved, view.operands[0]
         return Link(operand, address(operand.type.shape, forms), forms)
 
@@ -185,15 +189,16 @@ class Fuser:
         if not self.fuse or group.alone:
             return
         tried: set[int] = set()
-        for link in sorted(self.node_links[node_key(node)], key=lambda k: -self.rank(k)):
-            other = self.home.get(link.source.index)
+        beside = [link.source for link in self.node_links[node_key(node)]] + self.links.gates.get(node_key(node), [])
+        for value in sorted(beside, key=lambda v: -self.rank(v)):
+            other = self.home.get(value.index)
             if other is None or other is self.home[node_key(node)] or other.number in tried:
                 continue
             tried.add(other.number)
             self.merge(other, self.home[node_key(node)])
 
-    def rank(self, link: Link) -> int:
-        group = self.home.get(link.source.index)
+    def rank(self, value: Value) -> int:
+        group = self.home.get(value.index)
         return -1 if group is None else group.number
 
     def new_group(self, node: Node) -> Group:
@@ -216,7 +221,7 @@ class Fuser:
         )
         self.groups.append(group)
         above = 0
-        for value in self.sources(node):
+        for value in self.needs(node):
             if producer := self.home.get(value.index):
                 above |= producer.bit | self.ancestors[producer.number]
         self.ancestors[group.number] = above
@@ -232,6 +237,10 @@ class Fuser:
         if isinstance(node.op, Insert):
             found.append(node.operands[0])
         return tuple(found)
+
+    def needs(self, node: Node) -> tuple[Value, ...]:
+        """What a node reads, and what it comes after."""
+        return (*self.sources(node), *self.links.gates.get(node_key(node), ()))
 
     def operand_links(self, node: Node) -> tuple[Link, ...]:
         return tuple(self.links.of(node, o, axis_forms(o.type.shape)) for o in node.operands)
@@ -270,7 +279,7 @@ class Fuser:
         direct = {
             self.home[value.index].number
             for node in consumer.nodes
-            for value in self.sources(node)
+            for value in self.needs(node)
             if value.index in self.home
         }
         others = direct - {producer.number, consumer.number}

@@ -46,7 +46,7 @@ def _needs(groups: Sequence[Group], fuser: Fuser) -> dict[int, int]:
         group.number: {
             fuser.home[value.index].number
             for node in group.nodes
-            for value in fuser.sources(node)
+            for value in fuser.needs(node)
             if value.index in fuser.home
         }
         - {group.number}
