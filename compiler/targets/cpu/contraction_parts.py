@@ -295,7 +295,7 @@ class _Parts:
         text, line = self.k.text, LINE // self.contract.dtype.size
         each = ceil(lines / steps)
         pointer = text.pointer(start, text.mul(turn, lines * line), self.type)
-        return Ahead(pointer, tuple(range(0, each * line, line)), each * line, ceil(lines / each))
+        return Ahead(pointer, tuple(range(0, each * line, line)), each * line)
 
     def multiply(self, axes: list[SummedAxis], rows: str, columns: str, slots: str, ahead: list[Ahead]) -> None:
         """Add a block of the sum to a tile."""
