@@ -7,7 +7,7 @@ the blocks, so each element is one chain. A tile asks for its share of what the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from compiler.loops.ir import TileContract
@@ -16,7 +16,7 @@ from compiler.targets.cpu.contraction import finish, put_away, stage_ahead
 from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.text import LANES, REGISTER
-from compiler.targets.cpu.tiles import Tiling, ceiling, divided, nominal
+from compiler.targets.cpu.tiles import Tiling, ceiling, divided, most_rows, nominal
 
 DEEP = 128  # summed elements of a block
 STEPS = DEEP // DEEPEST_UNROLL  # in which a tile asks ahead
@@ -35,9 +35,12 @@ def sums_side_by_side(contract: TileContract, cut: Tiling) -> bool:
 
 def emit_sums(k: KernelText, cut: Tiling, batch: int) -> KernelCode:
     """The code of a contraction kernel for which `sums_side_by_side` holds."""
-    contract, shape = k.kernel.contraction, cut.shape
+    contract = k.kernel.contraction
     assert contract is not None
     (axis,) = contract.k
+    # a tile takes its panel from the second-level cache, whatever its rows: the fewest tiles are the fastest
+    shape = replace(cut.shape, rows=min(LANES, most_rows(contract, cut.shape.vectors, k.machine)))
+    cut = replace(cut, shape=shape)
     tiles = ceil(nominal(contract.m, batch) / shape.rows)
     most = ceil(tiles / ceil(tiles / MOST_TILES))  # blocks of equal size
     left = _Operand(-1, contract.lhs, contract.lhs_offset, axis.lhs_stride, shape.rows, 1, most)

@@ -11,6 +11,7 @@ from compiler.targets.cpu.tiles import TileShape
 from compiler.types import DType
 
 DEEPEST_UNROLL = 4
+FRACTION = 20  # bits of a row number behind the point
 FEW_ROWS = 4  # up to here the right operand streams through once, and is asked for AHEAD as copied and large ones are
 
 
@@ -90,17 +91,30 @@ def multiplied(
         return text.loop("0", axis.extent, 1, carries, outer_body)
 
     # pointers are carried: multiples of the index would cost additions, or LLVM much time to find that out
-    carries += [("ptr", pointer) for pointer in (lhs, rhs, copy) if pointer]
-    strides = (axis.lhs_stride, axis.rhs_stride, axis.copy_stride)
+    walked = [(lhs, axis.lhs_stride), (rhs, axis.rhs_stride), *([(copy, axis.copy_stride)] if copy else [])]
+    carries += [("ptr", pointer) for pointer, _ in walked]
+    carries += [("ptr", asked.pointer) for asked in ahead if not asked.rows]
 
     def step(index: str, carried: list[str], times: int) -> list[str]:
-        sums, pointers = carried[: tile.slots], carried[tile.slots :]
-        if times > 1:
-            for asked in ahead:
-                _ask(text, asked, index, times, type_)
+        sums = carried[: tile.slots]
+        pointers = carried[tile.slots : tile.slots + len(walked)]
+        lines = iter(carried[tile.slots + len(walked) :])
+        following: list[str] = []
+        for asked in ahead:
+            line = row_of(asked, index) if asked.rows else next(lines)
+            if times > 1:
+                _ask(text, asked, line, type_)
+            if not asked.rows:
+                following.append(text.pointer(line, str(asked.step), type_))
         for turn in range(times):
             sums = rank_one(text, tile, axis, pointers[0], pointers[1], turn, sums, *pointers[2:])
-        return [*sums, *(text.pointer(p, str(times * by), type_) for p, by in zip(pointers, strides, strict=False))]
+        moved = (text.pointer(p, str(times * by), type_) for p, (_, by) in zip(pointers, walked, strict=True))
+        return [*sums, *moved, *following]
+
+    def row_of(asked: Ahead, index: str) -> str:
+        each = (asked.rows << FRACTION) // asked.depth
+        row = text.let(f"lshr i64 {text.mul(index, each)}, {FRACTION}")
+        return text.pointer(asked.pointer, text.mul(row, str(asked.step)), type_)
 
     unroll = 1 if _meets_again(tile, axis) else _unroll(axis.extent, tile)
     if unroll == 1:
@@ -116,13 +130,10 @@ def multiplied(
     return values[: tile.slots]
 
 
-def _ask(text: Text, ahead: Ahead, index: str, times: int, type_: str) -> None:
-    scaled, divisor = (text.mul(index, ahead.rows), ahead.depth) if ahead.rows else (index, times)
-    row = text.let(f"udiv i64 {scaled}, {divisor}")
-    start = text.pointer(ahead.pointer, text.mul(row, str(ahead.step)), type_)
+def _ask(text: Text, ahead: Ahead, row: str, type_: str) -> None:
     kind = "i32 1, i32 3" if ahead.writes else "i32 0, i32 2"
     for place in ahead.places:
-        line = text.pointer(start, str(place), type_)
+        line = text.pointer(row, str(place), type_)
         text.line(f"call void @llvm.prefetch.p0(ptr {line}, {kind}, i32 1)")
 
 

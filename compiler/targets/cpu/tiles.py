@@ -93,10 +93,15 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
         if lines > 1:
             return TileShape(lines * m, vectors, lines)
     if isinstance(contract.m, int) and vectors > 1 and m > most:
-        taken = vectors * registers  # by a row of sums, and by the right operand
-        return TileShape(_rows_without_rest(m, (machine.registers - taken - 1) // taken), vectors)
+        return TileShape(_rows_without_rest(m, most_rows(contract, vectors, machine)), vectors)
     tiles = -(-m // most)
     return TileShape(-(-m // tiles), vectors)
+
+
+def most_rows(contract: TileContract, vectors: int, machine: Machine) -> int:
+    """Rows whose sums stay in registers beside the right operand and an element of the left one."""
+    taken = vectors * max(1, LANES * contract.dtype.size * 8 // machine.vector_bits)
+    return (machine.registers - taken - 1) // taken
 
 
 def _rows_without_rest(m: int, most: int) -> int:
