@@ -92,7 +92,7 @@ def _unused_by(
         return set()
     result = node.results[0].index
     without: Sequence[Mapping[Zone, float]] = [
-        {} if other == operand else constants.get(other.index, {}) for other in node.operands
+        {} if other.index == operand.index else constants.get(other.index, {}) for other in node.operands
     ]
     decided = zones_of(node, tuple(constants.get(result, ())), without, known)
     return {*decided, *unused.get(result, ())}

@@ -28,7 +28,7 @@ LINE = 64  # bytes
 
 def sums_side_by_side(contract: TileContract, cut: Tiling) -> bool:
     """Whether the operands are too large for the second-level cache, and dense in rows and columns."""
-    is_plain = len(contract.k) == 1 and not contract.outer and cut.shape.rows <= LANES
+    is_plain = len(contract.k) == 1 and not contract.outer and contract.triangle is None and cut.shape.rows <= LANES
     is_dense = contract.lhs_m_stride == contract.rhs_n_stride == 1
     return is_plain and is_dense and cut.block > 0 and cut.panels >= FEWEST_PANELS
 
