@@ -31,7 +31,7 @@ TARGETS = ("native", "reference")
 _OF_THE_RUN = ("data", "validation", "test", "epochs", "seed", "early_stop", "plateau", "keep", "init_from")
 _OF_A_SEQUENCE = ("generate.start", "generate.stop", "generate.length")
 # Nodes whose lowering takes longer than a process to start, which loads the compiler anew.
-WORTH_A_PROCESS = 250
+WORTH_A_PROCESS = 800
 
 
 def program_executable(program: Program, kind: str, options: Options) -> NativeExecutable | ReferenceExecutable:
