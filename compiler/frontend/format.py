@@ -141,11 +141,15 @@ class _Formatter:
                 group -= 1
             end = starts[index + 1] if index + 1 < len(starts) else len(self.lines)
             before = starts[index - 1] if index else start
-            is_long = any(line.tokens for line in self.lines[start + 1 : end])
-            follows_long = any(line.tokens for line in self.lines[before + 1 : start])
+            is_long = self._is_long(start, end)
+            follows_long = index > 0 and self._is_long(before, start)
             is_documented = any(line.comment and line.comment.is_doc for line in self.lines[group:start])
             if group > 0 and (is_long or follows_long or is_documented):
                 self.lines[group].blank_before = True
+
+    def _is_long(self, start: int, end: int) -> bool:
+        """Whether a declaration has several lines, or one that is broken at its pipes."""
+        return any(line.tokens for line in self.lines[start + 1 : end]) or len(_code(self.lines[start])) > 1
 
 
 def _starts_declaration(line: _Line) -> bool:
@@ -240,6 +244,8 @@ def _needs_space(tokens: Sequence[Token], index: int, inside: str, subtracts: bo
     before, token = tokens[index - 1], tokens[index]
     if before.kind == "LBRACE" or token.kind == "RBRACE":
         return not (before.kind == "LBRACE" and token.kind == "RBRACE")
+    if before.kind == "NUMBER" and token.kind == "DOT":
+        return True  # together they would be read as a number
     if before.kind in ("LPAR", "LSQB", "DOT", "RANGE") or token.kind in ("RPAR", "RSQB", "COMMA", "DOT", "RANGE"):
         return False
     if before.kind == "MINUS" and not subtracts:
