@@ -13,7 +13,10 @@ from compiler.driver import Array, Executable, Program, Results, Tensors
 from compiler.types import TensorType
 from runtime.data.bucketing import best_sizes, longest_in_batches
 from runtime.data.part import Part
-from runtime.model import batch_axes, training_of
+from runtime.model import batch_axes, parameter_count, training_of
+
+_MOST = 6  # more sizes would save little
+_WORTH = 2e11  # floating-point operations in a training, for which one more program pays
 
 Sizes = tuple[Mapping[str, int], ...]
 
@@ -32,17 +35,21 @@ def text_dimensions(program: Program) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def chosen_sizes(program: Program, part: Part, most: int, notes: list[str]) -> Sizes:
-    """At which sizes a training computes its batches; none where it has but one. `notes` says why."""
+def chosen_sizes(program: Program, part: Part, most: int | None, notes: list[str]) -> Sizes:
+    """At which sizes a training computes its batches; none where it has but one. `notes` says why.
+
+    There are up to `most`; without it, as many as pay.
+    """
     dimensions = text_dimensions(program)
-    if most < 2 or not dimensions:
+    if most in (0, 1) or not dimensions:
         return ()
     if program.augmentation is not None:
         notes.append("every batch is computed at the longest length, since `augment` may make a text longer")
         return ()
     plan = training_of(program)
     arrays = {name: [part.arrays[spec] for spec in specs] for name, specs in dimensions.items()}
-    sizes = best_sizes(part, arrays, plan.seed, plan.rows_of(len(part.rows)), most)
+    least = _least_saved(program, len(part.rows)) if most is None else 0.0
+    sizes = best_sizes(part, arrays, plan.seed, plan.rows_of(len(part.rows)), most or _MOST, least)
     decided = driver.data_dimensions(program)
     whole = {name: decided[name] for name in dimensions}
     sizes = (*(size for size in sizes if size != whole), whole)
@@ -60,6 +67,13 @@ def chosen_sizes(program: Program, part: Part, most: int, notes: list[str]) -> S
         )
         break
     return ()
+
+
+def _least_saved(program: Program, rows: int) -> float:
+    """How many places of texts a program must save in an epoch to pay: one takes some six operations a parameter."""
+    plan = training_of(program)
+    epochs = plan.epochs or (plan.steps or 0) * plan.rows_of(rows) / rows
+    return _WORTH / max(1.0, 6.0 * parameter_count(program) * epochs)
 
 
 def _first_difference(program: Program, other: Program) -> str | None:

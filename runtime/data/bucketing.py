@@ -12,7 +12,7 @@ from runtime.data.specs import Array
 
 _EPOCHS = 2  # whose batches are looked at
 _POINTS = 256  # sizes of batches that are told apart
-_WORTH = 0.98  # one more size must save a fiftieth of what is computed
+_WORTH = 0.02  # one more size must save this part of what is computed
 
 
 def longest_in_batches(arrays: Sequence[Array], rows: Array, batch: int) -> Array:
@@ -27,11 +27,12 @@ def longest_in_batches(arrays: Sequence[Array], rows: Array, batch: int) -> Arra
 
 
 def best_sizes(
-    part: Part, arrays: Mapping[str, Sequence[Array]], seed: int, batch: int, most: int
+    part: Part, arrays: Mapping[str, Sequence[Array]], seed: int, batch: int, most: int, least: float = 0.0
 ) -> tuple[Mapping[str, int], ...]:
     """Up to `most` sizes of the dimensions in `arrays`, the smallest first: every batch of a training fits in the last.
 
-    With them, the batches have the fewest places in all, each in the first size that holds it.
+    With them, the batches have the fewest places in all, each in the first size that holds it. One more size must save
+    `least` places in an epoch, besides a part of all.
     """
     orders = [rows_of_epoch(part, seed, epoch, batch) for epoch in range(_EPOCHS)]
     found = [[longest_in_batches(texts, order, batch) for order in orders] for texts in arrays.values()]
@@ -39,12 +40,15 @@ def best_sizes(
     order = np.argsort(points.sum(axis=1), kind="stable")
     groups = np.array_split(order, min(len(order), _POINTS))
     boxes = _partition(
-        np.array([points[group].max(axis=0) for group in groups]), [int(counts[group].sum()) for group in groups], most
+        np.array([points[group].max(axis=0) for group in groups]),
+        [int(counts[group].sum()) for group in groups],
+        most,
+        least * _EPOCHS / batch,
     )
     return tuple(dict(zip(arrays, map(int, box), strict=True)) for box in boxes)
 
 
-def _partition(points: Array, counts: Sequence[int], most: int) -> list[Array]:
+def _partition(points: Array, counts: Sequence[int], most: int, least: float) -> list[Array]:
     """The points cut into runs, by dynamic programming, so that all have the least area; the largest of each run."""
     before = np.concatenate([[0], np.cumsum(counts)])
     size = len(points)
@@ -57,7 +61,7 @@ def _partition(points: Array, counts: Sequence[int], most: int) -> list[Array]:
     for _ in range(min(most, size)):
         sums = best[:-1, None] + costs
         begin, after = sums.argmin(axis=0), sums.min(axis=0)
-        if after[-1] > _WORTH * best[-1]:
+        if begins and best[-1] - after[-1] < max(least, _WORTH * best[-1]):
             break
         best = after
         begins.append(begin)

@@ -70,13 +70,13 @@ class TextPlan:
     """`readings`: the fields of text that become tokens, all by the same `rules`.
 
     `longest` bounds the tokens of a text. With `buckets`, a batch takes texts of similar length, and is computed at one
-    of so many lengths.
+    of so many lengths; None stands for as many as pay.
     """
 
     rules: TokenRules
     readings: Mapping[str, Reading]
     longest: int | None = None
-    buckets: int = 0
+    buckets: int | None = 0
 
 
 @record

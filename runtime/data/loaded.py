@@ -16,7 +16,7 @@ from runtime.files import JsonValue
 class LoadedData:
     """What a training needs. `summary` is the run's `data.json`; `notes` are remarks for the user.
 
-    Batches are computed at up to `most_sizes` lengths.
+    Batches are computed at up to `most_sizes` lengths; None stands for as many as pay.
     """
 
     train: Part
@@ -25,7 +25,7 @@ class LoadedData:
     preparation: Preparation
     summary: Mapping[str, JsonValue]
     notes: tuple[str, ...]
-    most_sizes: int = 0
+    most_sizes: int | None = 0
 
 
 @record

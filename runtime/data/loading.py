@@ -246,7 +246,7 @@ def _arrays(
 
 def _lengths(dataset: Dataset, arrays: Mapping[str, Array]) -> Array | None:
     """The length of each row's text, by which batches are made; None where they are made at random."""
-    if dataset.text is None or not dataset.text.buckets:
+    if dataset.text is None or dataset.text.buckets == 0:
         return None
     texts = [arrays[name] for name in dataset.text.readings if name in arrays]
     found: Array = np.max([(array != PAD).sum(axis=1) for array in texts], axis=0)

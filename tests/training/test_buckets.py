@@ -52,7 +52,7 @@ LINES = """model M(units = 4) {
 }
 
 train M {
-    data = lines("texts.txt", label = "first", tokens = "char", bucket = true)
+    data = lines("texts.txt", label = "first", tokens = "char", bucket = 6)
     validation = 0.3
     target label: u8[batch] in 0..2
     loss = cross_entropy(logits, label)
@@ -86,7 +86,7 @@ def losses(run: Path) -> list[list[float]]:
 @pytest.mark.parametrize(("name", "target"), [("pairs", "reference"), ("lines", "native")])
 def test_losses_and_weights_are_those_of_one_length(project: Path, name: str, target: str) -> None:
     text = (project / f"{name}.dl").read_text()
-    (project / "one.dl").write_text(text.replace("bucket = 3", "bucket = 1").replace("bucket = true", "bucket = 1"))
+    (project / "one.dl").write_text(text.replace("bucket = 3", "bucket = 1").replace("bucket = 6", "bucket = 1"))
     assert main(["train", f"{name}.dl", "--out", "several", "--target", target]) == 0
     assert main(["train", "one.dl", "--out", "one", "--target", target]) == 0
     assert len(saved_preparation(open_run(project / "several")).buckets) > 2
@@ -223,7 +223,7 @@ def test_a_text_without_a_mask_keeps_its_length(project: Path) -> None:
 
 @pytest.mark.parametrize("value", ["0", "-1", '"yes"'])
 def test_a_number_of_lengths_is_positive(project: Path, value: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (project / "wrong.dl").write_text(LINES.replace("bucket = true", f"bucket = {value}"))
+    (project / "wrong.dl").write_text(LINES.replace("bucket = 6", f"bucket = {value}"))
     assert main(["train", "wrong.dl"]) == 1
     assert "must be true, false, or how many lengths" in capsys.readouterr().err
 
@@ -253,6 +253,12 @@ def test_two_lengths_are_chosen_together() -> None:
     assert len(sizes) == 6
     assert sizes[-1] == {"m": first.max(), "n": second.max()}
     assert all(abs(size["m"] - size["n"]) <= 4 for size in sizes)
+
+
+def test_a_length_must_pay_where_their_number_is_open(project: Path) -> None:
+    small, large = LINES.replace("bucket = 6", "bucket = true"), LINES.replace("epochs = 3", "epochs = 100000000")
+    assert loaded(small)[2] == 0
+    assert loaded(large.replace("bucket = 6", "bucket = true"))[2] > 2
 
 
 def test_without_much_to_save_there_is_one_length(project: Path) -> None:

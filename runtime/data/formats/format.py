@@ -14,8 +14,6 @@ from runtime.data.specs import SettingValue
 from runtime.files import explain
 from runtime.suggestions import did_you_mean, quoted
 
-BUCKETS = 6  # more lengths would save little, and each is compiled
-
 
 @record
 class Options:
@@ -61,11 +59,11 @@ class Options:
         found = self.numbers(name, 1)
         return None if found is None else found[0]
 
-    def buckets(self) -> int:
-        """Of `bucket`: at how many lengths batches are computed, 0 where they are made at random."""
+    def buckets(self) -> int | None:
+        """Of `bucket`: at how many lengths batches are computed, 0 where they are made at random, None for `true`."""
         value = self.values.get("bucket", False)
         if isinstance(value, bool):
-            return BUCKETS if value else 0
+            return None if value else 0
         if isinstance(value, int) and value > 0:
             return value
         raise self._wrong("bucket", "true, false, or how many lengths", value)
