@@ -7,7 +7,7 @@ as it was trained.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from compiler.diagnosis.parts import origin_of
@@ -76,8 +76,8 @@ def _executable(graph: Graph, options: Options) -> Executable:
         return ReferenceExecutable(graph)
     from compiler.targets.cpu import object_code  # the other target needs none
 
-    def lowered(machine: Machine) -> Lowered:
-        return lower(graph, scheduled(graph, options), machine, options.batch)
+    def lowered(machine: Machine, begin: Callable[[str], None]) -> Lowered:
+        return lower(graph, scheduled(graph, options), machine, options.batch, begin)
 
     return object_code.load_program(None, lowered, options)
 
