@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from compiler.driver import Array, Options
+from runtime.activations import activations
 from runtime.checkpoint import best_checkpoint, newest_checkpoint
 from runtime.confusion import Confusion, confusion
 from runtime.evaluation_data import evaluation_data
@@ -36,6 +37,10 @@ class Plotted:
     @cached_property
     def confusion(self) -> Confusion:
         return confusion(self._trained, evaluation_data(self._trained, None, None).part)
+
+    @cached_property
+    def activations(self) -> Mapping[str, Array]:
+        return activations(self._trained, evaluation_data(self._trained, None, "train").part)
 
     @cached_property
     def gradients(self) -> Mapping[str, float]:

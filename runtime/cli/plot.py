@@ -1,4 +1,4 @@
-"""Plot a run: its curves, a confusion matrix, its weights, its gradients, the filters of its first convolution.
+"""Plot a run: curves, a confusion matrix, weights, activations, gradients, the filters of the first convolution.
 
 Weights are those of the best checkpoint. The confusion matrix counts the rows that `dlc eval` measures.
 """
@@ -23,7 +23,7 @@ EXAMPLES = (
     "dlc plot RUN --what confusion --out confusion.png",
     "dlc plot RUN --what all --out plots",
 )
-KINDS = ("curves", "confusion", "weights", "gradients", "filters")
+KINDS = ("curves", "confusion", "weights", "activations", "gradients", "filters")
 
 
 def configure(parser: Parser) -> None:
@@ -88,6 +88,7 @@ class _Drawings:
             "curves": lambda: runs.curves_figure(plotted.epochs),
             "confusion": lambda: runs.confusion_figure(plotted.confusion),
             "weights": lambda: runs.weights_figure(plotted.weights),
+            "activations": lambda: runs.weights_figure(plotted.activations),
             "gradients": lambda: runs.gradients_figure(plotted.gradients, plotted.weights),
             "filters": lambda: runs.filters_figure(plotted.weights),
         }

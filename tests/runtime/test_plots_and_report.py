@@ -98,13 +98,14 @@ def test_all_plots_that_there_are(run: Path, capsys: pytest.CaptureFixture[str])
     errors = capsys.readouterr().err
     assert "note: no plot of filters: the model has no convolution over images" in errors
     drawn = {path.stem: path.read_text() for path in (run / "plots").iterdir()}
-    assert sorted(drawn) == ["confusion", "curves", "gradients", "weights"]
+    assert sorted(drawn) == ["activations", "confusion", "curves", "gradients", "weights"]
     for text in drawn.values():
         ElementTree.fromstring(text)
     assert "accuracy</text>" in drawn["curves"]
     assert "predicted kind</text>" in drawn["confusion"]
     assert "logits.dense.W [24, 3]" in drawn["weights"]
     assert "h.batch_norm.gamma</text>" in drawn["gradients"]
+    assert "logits.dense [" in drawn["activations"]
 
 
 def test_one_plot_goes_to_a_file_and_several_to_a_folder(run: Path, tmp_path: Path) -> None:
