@@ -172,7 +172,7 @@ class _Builder:
                     or writer.spaces[node_key(node)] is not writer.spaces[node_key(producer)]
                     or link.form not in (IDENTITY, Form())
                     or writer.alone
-                    or node.op.category is Category.CONTRACTION
+                    or node.op.category in (Category.CONTRACTION, Category.INDEXING)
                 ):
                     return False
         return True
