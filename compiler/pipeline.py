@@ -26,7 +26,7 @@ from compiler.ops.scan import Scan
 
 GraphPass: TypeAlias = Callable[[Graph], Graph]
 
-GRAPH_PASSES: tuple[GraphPass, ...] = (
+SIMPLIFYING: tuple[GraphPass, ...] = (
     resolve_custom_gradients,
     merge_scans,  # while the bodies of those that differentiation made are still the same
     eliminate_dead,  # differentiation also emits cotangents that nothing asks for
@@ -34,6 +34,9 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     eliminate_common,  # before the passes that ask whether two values are the same one
     split_scans,  # when the laws have simplified what a step does
     eliminate_dead,  # what left the loop has left its nodes there
+)
+GRAPH_PASSES: tuple[GraphPass, ...] = (
+    *SIMPLIFYING,
     form_moments,
     fold_products,  # while products still have all their axes, also those of extent 1
     canonicalise_contractions,
@@ -66,6 +69,13 @@ def _with_body(graph_pass: GraphPass, node: Node) -> Node:
 def prepare_for_gradients(graph: Graph) -> Graph:
     """A forward graph as differentiation should see it: formulas in their stable form, loops without what can leave."""
     for graph_pass in (simplify, split_scans, eliminate_dead):
+        graph = everywhere(graph_pass, graph)
+    return graph
+
+
+def simplified(graph: Graph) -> Graph:
+    """The graph as the text has it, without what it need not compute: no layer is laid out or joined with another."""
+    for graph_pass in SIMPLIFYING:
         graph = everywhere(graph_pass, graph)
     return graph
 

@@ -14,6 +14,7 @@ from compiler.interface import Options
 from compiler.ops.contraction import Contraction
 from compiler.ops.reduction import CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan
+from compiler.pipeline import simplified
 from compiler.programs import complete
 from compiler.record import record
 from compiler.schedule.ir import Schedule
@@ -24,10 +25,15 @@ from compiler.targets.cpu.manifest import capacity_for
 from compiler.training_step import prediction_graph, training_step
 from compiler.types import at_batch, static_elements
 
+REST = "(model)"  # what belongs to no layer that owns parameters
+
 
 @record
 class LayerRow:
-    """One line of the plan: the floating-point operations of a layer for the whole batch."""
+    """One line of the plan: what a layer gives, and its floating-point operations for the whole batch.
+
+    They are those of the text, before any layer is joined with another or laid out for the processor.
+    """
 
     path: str
     output: str
@@ -64,16 +70,16 @@ class PlanReport:
 def plan(program: Program, options: Options) -> PlanReport:
     """The plan of a program for the batch of the options. A bare model has no step: its step is its forward pass."""
     program = complete(program)
-    forward = prepared(prediction_graph(program), options)
-    step = prepared(training_step(program), options) if program.plan is not None else forward
-    ready = scheduled(step, options)
-    layers = _layers(program, forward, step, options.batch)
+    predicting = prediction_graph(program)
+    training = training_step(program) if program.plan is not None else predicting
+    forward, step, code = simplified(predicting), simplified(training), prepared(training, options)
+    ready = scheduled(code, options)
     return PlanReport(
         program.name,
         options.batch,
-        layers,
-        _kernels(step, ready, options),
-        _memory(step, ready, options.batch),
+        _layers(program, forward, step, options.batch),
+        _kernels(code, ready, options),
+        _memory(code, ready, options.batch),
         sum(static_elements(p.type.shape) for p in program.parameters if p.role is Role.PARAMETER),
         flops_of(forward.nodes, options.batch),
         flops_of(step.nodes, options.batch),
@@ -121,7 +127,8 @@ def _layers(program: Program, forward: Graph, step: Graph, batch: int) -> tuple[
     for node, flops in _work(forward.nodes, batch):
         path = _layer_of(_path(node), rows)
         old = rows.get(path, LayerRow(path, "", 0, 0, 0))
-        shape = str(node.results[-1].type)  # the stack that a scan emits, rather than its last carry
+        # The stack that a scan emits, rather than its last carry; what no layer owns is no single output.
+        shape = "" if path == REST else str(node.results[-1].type)
         rows[path] = LayerRow(path, shape, old.parameters, old.flops_forward + flops, 0)
     for node, flops in _work(step.nodes, batch):
         path = _layer_of(_path(node), rows)
@@ -134,7 +141,7 @@ def _layer_of(path: str, rows: Mapping[str, LayerRow]) -> str:
     """The layer that owns a node: the path itself, or the nearest ancestor that has a row."""
     while path and path not in rows:
         path = path.rpartition(".")[0]
-    return path or "(model)"
+    return path or REST
 
 
 def _kernels(graph: Graph, ready: Schedule, options: Options) -> tuple[KernelRow, ...]:

@@ -124,6 +124,28 @@ def test_plan_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert "FLOPs step" in capsys.readouterr().out
 
 
+CONVOLUTIONS = """
+model Images {
+    input image: f32[batch, 3, 8, 8]
+    x = image |> conv2d(6, 3, padding = 1, bias = false) |> batch_norm |> relu |> conv2d(4, 3)
+    output logits = x |> global_average_pool |> dense(2)
+}
+"""
+
+
+def test_plan_tells_layers_apart_that_are_computed_together(capsys: pytest.CaptureFixture[str]) -> None:
+    """A normalisation becomes part of the convolution before it, and images are laid out otherwise in memory."""
+    Path("images.dl").write_text(CONVOLUTIONS)
+    assert main(["plan", "images.dl", "--batch", "2", "--json"]) == 0
+    rows = {row["path"]: row for row in json.loads(capsys.readouterr().out)["layers"]}
+    outputs = {"x.conv2d": [6, 8, 8], "x.batch_norm": [6, 8, 8], "x.conv2d_2": [4, 6, 6], "logits.dense": [2]}
+    for path, shape in outputs.items():
+        assert rows[path]["output"] == f"f32[batch, {', '.join(map(str, shape))}]"
+    assert rows["x.conv2d"]["flops_forward"] == 2 * 2 * 27 * 6 * 64
+    assert rows["x.batch_norm"]["flops_forward"] < 10 * 2 * 6 * 64
+    assert rows["x.conv2d_2"]["flops_forward"] == 2 * (2 * 54 + 1) * 4 * 36
+
+
 @pytest.mark.parametrize("mode", ["train", "infer"])
 def test_bench_measures(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "model.dl", "--mode", mode, "--seconds", "0.1", "--json"]) == 0

@@ -10,29 +10,39 @@ from repository import ROOT
 
 import dlc
 from compiler import driver
+from compiler.ops.contraction import Contraction
+from compiler.pipeline import simplified
+from compiler.programs import complete
+from compiler.report import flops_of
+from compiler.training_step import prediction_graph
 from runtime.model import parameter_count
 
+# Parameters, and millions of multiply-adds of one image: those of convolutions and dense layers.
 PUBLISHED = (
-    ("lenet", {}, 61_706),
-    ("alexnet", {}, 61_100_840),
-    ("vgg", {"depth": "16"}, 138_357_544),
-    ("vgg", {"depth": "19"}, 143_667_240),
-    ("googlenet", {}, 6_624_904),
-    ("resnet", {"depth": "18"}, 11_689_512),
-    ("resnet", {"depth": "50"}, 25_557_032),
-    ("resnet20", {}, 269_722),
-    ("efficientnet", {}, 5_288_548),
+    ("lenet", {}, 61_706, 0.41652),
+    ("alexnet", {}, 61_100_840, 714.2),
+    ("vgg", {"depth": "16"}, 138_357_544, 15_470),
+    ("vgg", {"depth": "19"}, 143_667_240, 19_632),
+    ("googlenet", {}, 6_624_904, 1_498),
+    ("resnet", {"depth": "18"}, 11_689_512, 1_814),
+    ("resnet", {"depth": "50"}, 25_557_032, 4_089),
+    ("resnet20", {}, 269_722, 40.55),
+    ("efficientnet", {}, 5_288_548, 385.8),
 )
+NAMES = [f"{name}{settings}" for name, settings, *_ in PUBLISHED]
 
 
 def model_of(name: str) -> Path:
     return ROOT / "examples" / name / "model.dl"
 
 
-@pytest.mark.parametrize(("name", "settings", "count"), PUBLISHED, ids=[f"{n}{s}" for n, s, _ in PUBLISHED])
-def test_parameters(name: str, settings: dict[str, str], count: int) -> None:
+@pytest.mark.parametrize(("name", "settings", "count", "millions"), PUBLISHED, ids=NAMES)
+def test_parameters_and_work(name: str, settings: dict[str, str], count: int, millions: float) -> None:
     program = driver.load(str(model_of(name)), overrides=tuple(settings.items()))
     assert parameter_count(program) == count
+    nodes = simplified(prediction_graph(complete(program))).nodes
+    products = flops_of([node for node in nodes if isinstance(node.op, Contraction)], 1)
+    assert products / 2e6 == pytest.approx(millions, rel=1e-3)
 
 
 def test_a_residual_network_learns_pictures_by_heart() -> None:
