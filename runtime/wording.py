@@ -36,15 +36,12 @@ class Wording:
             raise UsageError(
                 "nothing says how a sequence begins", "give --prompt or --prompt-ids, or `start` in `generate`"
             )
-        limit = next(spec.high for spec in self._program.inputs if spec.name == self._generation.feed)
-        if limit is not None and max(found) >= limit:
-            raise UsageError(f"there is no token {max(found)}", f"tokens of {self._program.model} are 0 to {limit - 1}")
-        return found
+        return self._known(found)
 
     def stop(self) -> tuple[int, ...]:
         """The tokens that end a sequence: those that `generate` says, else the mark at the end of the data's texts."""
         if self._generation.stop is not None:
-            return self._tokens(self._generation.stop, "`stop` of `generate`")
+            return self._known(self._tokens(self._generation.stop, "`stop` of `generate`"))
         if self._preparation is None or self._reading is None:
             return ()
         vocabulary = self._reading.vocabulary
@@ -77,7 +74,10 @@ class Wording:
                 found[mask.name] = np.arange(shape[0]) < len(row)
                 row = np.concatenate([row, np.zeros((shape[0] - len(row), *shape[1:]), row.dtype)])
             if row.shape != shape:
-                raise UsageError(f"`{name}` is {list(shape)}, but the value given is {list(row.shape)}", "")
+                raise UsageError(
+                    f"`{name}` is {list(shape)}, but the value given is {list(row.shape)}",
+                    f"give {list(shape)} numbers" if mask is None else f"give at most {shape[0]} along the first axis",
+                )
             found[name] = row
         return found
 
@@ -98,11 +98,20 @@ class Wording:
         reading = self._preparation.readings.get(fields[0]) if len(fields) == 1 else None
         return self._preparation.tokenizer_of(name), reading
 
+    def _known(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
+        """The same tokens, if the model has them all. Raises UsageError."""
+        limit = next(spec.high for spec in self._program.inputs if spec.name == self._generation.feed)
+        if limit is not None and max(tokens) >= limit:
+            fix = f"tokens of {self._program.model} are 0 to {limit - 1}"
+            raise UsageError(f"there is no token {max(tokens)}", fix)
+        return tokens
+
     def _tokens(self, value: str | Sequence[int], what: str) -> tuple[int, ...]:
         if not isinstance(value, str):
             return tuple(value)
         if self._tokenizer is None:
-            raise UsageError(f"{what} is a text, but the model has no vocabulary", "give tokens: --prompt-ids 1,2,3")
+            given = "--prompt-ids 1,2,3" if what == "the prompt" else "--set generate.stop=[1,2,3]"
+            raise UsageError(f"{what} is a text, but the model has no vocabulary", f"give tokens: {given}")
         tokens = tuple(map(int, self._tokenizer.encode([value])[0]))
         if UNKNOWN in tokens:
             raise UsageError(

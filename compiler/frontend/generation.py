@@ -143,19 +143,19 @@ class _Generate:
         value, span = self._constant(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             message = f"`{key}` of `generate` is a whole number of at least 1, not {describe(value)}"
-            raise failure("E0621", message, span)
+            raise failure("E0621", message, span, hint(f"such as `{key} = {default}`"))
         return value
 
     def _sequence(self, key: str) -> str | tuple[int, ...] | None:
         """A text, a token, or a list of tokens."""
         value, span = self._constant(key, None)
-        if value is None or isinstance(value, str):
+        if value is None or (isinstance(value, str) and value):
             return value
         items = plain(value)
         tokens = items if isinstance(items, tuple) else (items,)
         if not tokens or not all(type(token) is int and token >= 0 for token in tokens):
             message = f"`{key}` of `generate` is a text, or a list of tokens from 0 on, not {describe(value)}"
-            raise failure("E0621", message, span)
+            raise failure("E0621", message, span, hint(f'such as `{key} = "\\n"`, or `{key} = [2, 5]`'))
         return tuple(token for token in tokens if isinstance(token, int))
 
     # How tokens are chosen

@@ -214,6 +214,7 @@ class SettingBinder(Machine):
             self.fail(
                 "E0304",
                 f"the name of {_a(namespace.value)} is needed here, not {describe(value)}",
+                hint(f"there are {', '.join(sorted(self.frame.module.names(namespace)))}"),
                 span=expression.span,
             )
         local = self.frame.variables.get(head.id)

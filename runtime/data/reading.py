@@ -73,4 +73,6 @@ def _path_fix(source: DataSource) -> str:
         return "check the path"
     here = Path(source.path)
     found = f"; there is one at {here.absolute()}: give --data {here}" if here.exists() else ""
-    return f"the path counts from the folder of {source.span.source.name}; name another with --data PATH{found}"
+    text = Path(source.span.source.name)
+    folder = f"the folder of {text}" if text.exists() else "the current folder"
+    return f"the path counts from {folder}; name another with --data PATH{found}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def tokenizers_of_series(dataset: Dataset, cuts: Cuts) -> dict[str, Tokenizer]:
 
 def _text(
     specs: Sequence[InputSpec], dataset: Dataset, cuts: Cuts, known: Preparation | None
-) -> tuple[Series, Preparation, Array]:
+) -> tuple[Series, Preparation, tuple[int, ...]]:
     """The windows of a running text, and the tokens at which its parts end."""
     assert dataset.text is not None
     columns = match_fields(dataset, [spec for spec in specs if spec.mask_of is None])
@@ -71,10 +72,10 @@ def _text(
     (tokenizer,) = tokenizers.values()
     numbers = tokenizer.encode(_texts(dataset, cuts))
     series = _text_series(specs, dataset, np.concatenate(numbers), preparation)
-    return series, preparation, np.cumsum([len(part) for part in numbers])
+    return series, preparation, tuple(accumulate(len(part) for part in numbers))
 
 
-def _table(specs: Sequence[InputSpec], dataset: Dataset, cuts: Cuts) -> tuple[Series, Preparation, Array]:
+def _table(specs: Sequence[InputSpec], dataset: Dataset, cuts: Cuts) -> tuple[Series, Preparation, tuple[int, ...]]:
     """The windows of a table, and the rows at which its parts end."""
     table = dataset.table
     assert table is not None
@@ -86,7 +87,7 @@ def _table(specs: Sequence[InputSpec], dataset: Dataset, cuts: Cuts) -> tuple[Se
     borders = (*split_steps(dataset.rows, *_shares(cuts), dataset.path), dataset.rows)
     if table.normalise or table.missing == "mean":
         preparation = fitted(preparation, dataset.fields, specs, np.arange(borders[0]), table.normalise)
-    return _table_series(specs, dataset, preparation), preparation, np.array(borders)
+    return _table_series(specs, dataset, preparation), preparation, borders
 
 
 def _texts(dataset: Dataset, cuts: Cuts) -> list[str]:

@@ -50,6 +50,9 @@ def test_the_command_line_comes_first() -> None:
         (_with("length = 2.5"), "E0621"),
         (_with("start = [-1]"), "E0621"),
         (_with("start = [true]"), "E0621"),
+        (_with('stop = ""'), "E0621"),
+        (_with("stop = []"), "E0621"),
+        (_with("sample = 3"), "E0304"),
         (_with("sample = greedy", "sample = greedy"), "E0621"),
         (_with("sample = beam(0)"), "E0621"),
         (_with("sample = probabilities").replace("model M", "fn probabilities(x) = softmax(x)\nmodel M"), "E0621"),
@@ -67,6 +70,12 @@ def test_the_command_line_comes_first() -> None:
 )
 def test_mistakes(text: str, code: str) -> None:
     assert codes(mistakes(text)) == [code]
+
+
+@pytest.mark.parametrize("line", ['length = "long"', "start = 1.5", 'stop = ""', "sample = 3", "sample = topk"])
+def test_a_message_says_what_would_do(line: str) -> None:
+    (found,) = mistakes(_with(line))
+    assert any(note.kind == "hint" for note in found.notes)
 
 
 @pytest.mark.parametrize("name", CAUSAL)

@@ -97,6 +97,7 @@ def test_a_text_ends_with_its_stop(run: Path, capsys: pytest.CaptureFixture[str]
         (("--input", "image=1"), "`tokens` is the only one"),
         (("--seed", "x"), "wants a whole number of at least 0"),
         (("--prompt-ids", "1,99"), "there is no token 99"),
+        (("--set", "generate.stop=[99]"), "there is no token 99"),
         (("--prompt-ids", "a"), "wants tokens such as 1,2,3"),
         (("--beam", "2", "--top-k", "3"), "--beam draws nothing"),
         (("--beam", "2", "--n", "3"), "a beam of 2 has 2 sequences"),
@@ -109,6 +110,25 @@ def test_a_text_ends_with_its_stop(run: Path, capsys: pytest.CaptureFixture[str]
 def test_mistakes(run: Path, options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", str(run), "--target", "reference", *options]) != 0
     assert message in capsys.readouterr().err
+
+
+def test_without_a_vocabulary_sequences_are_numbers(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = max(run.glob("checkpoints/*/weights.safetensors"))
+    model = (
+        str(run.parent / "model.dl"),
+        "--weights",
+        str(weights),
+        "--set",
+        "vocab=13",
+        "--target",
+        "reference",
+        "--max",
+        "3",
+    )
+    assert main(["generate", *model, "--prompt-ids", "4,5"]) == 0
+    assert capsys.readouterr().out.startswith("4 5 ")
+    assert main(["generate", *model, "--prompt-ids", "4", "--set", 'generate.stop="d"']) != 0
+    assert "give tokens: --set generate.stop=[1,2,3]" in capsys.readouterr().err
 
 
 def test_a_model_that_says_nothing_of_decoding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from data_specs import place, source, spec, write, write_digits
 
-from compiler.diagnostics import CheckpointError, DataError
+from compiler.diagnostics import CheckpointError, DataError, Source, Span
 from compiler.types import BatchExtent, DType, TensorType
 from runtime.data.loading import LoadedData, load_evaluation_data, load_rows, load_training_data
 from runtime.data.preparation import preparation_from_json
@@ -325,6 +325,10 @@ def test_paths_count_from_the_file_that_names_them(tmp_path: Path, monkeypatch: 
     with pytest.raises(DataError, match="no such file") as caught:
         load([spec("x", row=(2,))], named)
     assert "give --data a.csv" in caught.value.fix
+    unsaved = DataSource("csv", "b.csv", (), Span(Source("command line", ""), 1, 1, 1, 1))
+    with pytest.raises(DataError) as caught:
+        load([spec("x", row=(2,))], unsaved)
+    assert "the path counts from the current folder" in caught.value.fix
     moved = source_at(Path("a.csv"), named)
     assert load([spec("x", row=(2,))], moved).train.arrays["x"].shape == (1, 2)
     assert source_at(Path("a.npz"), named).format == "npz"

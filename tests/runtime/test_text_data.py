@@ -201,6 +201,8 @@ def test_windows_of_a_text_are_views_of_it(tmp_path: Path) -> None:
     assert data.test.rows.tolist() == [90]
     every = load(specs, source_of("text", tmp_path / "t.txt", stride=1), validation=0.2)
     assert (len(every.train.rows), every.train.slack) == (72, 0)
+    few = load(specs, source_of("text", tmp_path / "t.txt", stride=1000))
+    assert {int(*rows_of_epoch(few.train, 0, epoch, 4)) for epoch in range(1000)} == set(range(92))
     with pytest.raises(DataError, match="the validation part has 2 steps, and a window takes 9"):
         load(specs, source_of("text", tmp_path / "t.txt"), validation=0.02)
 
