@@ -110,8 +110,8 @@ def largest_error(got: Array, true: Array) -> tuple[float, int]:
     info = np.finfo(got.dtype)
     magnitude = np.abs(true)
     normal = np.isfinite(true) & (magnitude >= info.tiny) & (magnitude <= info.max)
-    exponent = np.floor(np.log2(np.where(normal, magnitude, 1)))
-    unit = np.exp2(exponent - info.nmant)
+    exponent = np.frexp(np.where(normal, magnitude, 1))[1] - 1
+    unit = np.ldexp(np.ones((), true.dtype), exponent - info.nmant)
     beyond = np.copysign(np.asarray(2.0, true.dtype) ** info.maxexp, got)
     error = np.abs(np.where(np.isinf(got), beyond, got.astype(true.dtype)) - np.where(normal, true, 0)) / unit
     rounded = true.astype(got.dtype)
