@@ -225,23 +225,27 @@ class Model:
     def evaluate(self, data: Data | None = None) -> dict[str, float]:
         """The mean loss and metrics over arrays of inputs and targets by name, or over a file.
 
+        Arrays hold what the data held: where training scaled columns or numbered words, so does this.
         Without `data`, over the test part of what `train` names; where there is none, validation or training rows.
         """
         if isinstance(data, Mapping):
-            part = part_of_arrays(self._program.inputs, data)
+            part = part_of_arrays(self._program.inputs, data, self._preparation)
         else:
             part = evaluation_data(self._trained(), None if data is None else Path(data), None).part
         return self._evaluation().evaluate(self._tensors(), part) or {}
 
     def predict(self, inputs: Mapping[str, Array] | Array) -> dict[str, Array]:
-        """Each output by name, for any number of rows. `inputs` go by name; a single one may stand alone."""
+        """Each output by name, for any number of rows. `inputs` go by name; a single one may stand alone.
+
+        They hold what the data held: where training scaled columns or numbered words, so does this.
+        """
         specs = [spec for spec in self._program.inputs if not spec.is_target]
         if not isinstance(inputs, Mapping):
             if len(specs) != 1:
                 names = ", ".join(spec.name for spec in specs)
                 raise UsageError(f"the model has {len(specs)} inputs", f"give a dictionary with {names}")
             inputs = {specs[0].name: np.asarray(inputs)}
-        part = part_of_arrays(specs, inputs)
+        part = part_of_arrays(specs, inputs, self._preparation)
         return self._prediction().predict(self._tensors(), part)
 
     def save(self, path: str | PathLike[str]) -> None:

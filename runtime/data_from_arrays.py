@@ -10,6 +10,7 @@ import numpy as np
 from compiler.diagnostics import DataError
 from runtime.data.arrays import array_for
 from runtime.data.dataset import Field
+from runtime.data.loading import part_in_columns
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec
@@ -18,9 +19,10 @@ from runtime.suggestions import did_you_mean, quoted
 _PLACE = Path("arrays")  # stands where messages name a file
 
 
-def part_of_arrays(specs: Sequence[InputSpec], arrays: Mapping[str, Array]) -> Part:
+def part_of_arrays(specs: Sequence[InputSpec], arrays: Mapping[str, Array], saved: Preparation | None = None) -> Part:
     """All rows of `arrays`, which must hold each input and target of `specs` by name and nothing else.
 
+    They hold what the data of the training held, and are prepared as it was, by `saved`: scaled where columns were.
     Raises DataError for a wrong name, shape or value, and where the numbers of rows differ.
     """
     names = [spec.name for spec in specs]
@@ -34,6 +36,8 @@ def part_of_arrays(specs: Sequence[InputSpec], arrays: Mapping[str, Array]) -> P
     if len(set(counts.values())) != 1 or 0 in counts.values():
         said = ", ".join(f"`{name}` has {count}" for name, count in counts.items())
         raise DataError(f"the numbers of rows differ or are 0: {said}", _PLACE, fix="give as many rows of each")
+    if saved is not None and saved.is_of_columns:
+        return part_in_columns(specs, fields, saved)
     preparation = Preparation({name: (name,) for name in names})
     notes: list[str] = []
     prepared = {spec.name: array_for(spec, fields, preparation, notes) for spec in specs}

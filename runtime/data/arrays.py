@@ -49,6 +49,20 @@ def array_for(spec: InputSpec, fields: Mapping[str, Field], preparation: Prepara
     return array.reshape(len(array), *row_shape(spec))
 
 
+def array_in_columns(spec: InputSpec, field: Field, preparation: Preparation) -> Array:
+    """The array [rows, …] of an input or target that the training made of columns, from an array of the same shape.
+
+    Its elements along a row (or along the last axis, for windows of a series) are what stood in those columns, and are
+    prepared like them. Raises DataError.
+    """
+    _check_shape(spec, spec.name, field)
+    names = preparation.columns[spec.name]
+    values = field.values.reshape(-1, len(names))
+    rows = np.repeat([field.row_number(row) for row in range(len(field.values))], len(values) // len(field.values))
+    fields = {name: Field(values[:, position], field.file, rows) for position, name in enumerate(names)}
+    return columns_for(spec, fields, preparation).reshape(field.values.shape)
+
+
 def columns_for(spec: InputSpec, fields: Mapping[str, Field], preparation: Preparation) -> Array:
     """The columns of a table [rows, columns] that feed an input or target. Raises DataError."""
     names = preparation.columns[spec.name]
@@ -59,6 +73,15 @@ def columns_for(spec: InputSpec, fields: Mapping[str, Field], preparation: Prepa
 
 
 def _whole_field(spec: InputSpec, name: str, field: Field, preparation: Preparation, notes: list[str]) -> Array:
+    _check_shape(spec, name, field)
+    values, vocabulary = _numbers(name, field, preparation)
+    dtype = dtype_of(spec)
+    if values.dtype == np.float64 and dtype == np.float32:
+        notes.append(f"{field.file.name}: `{name}` is f64 and was rounded to f32")
+    return _converted(values, dtype, _Place(spec, name, field, vocabulary))
+
+
+def _check_shape(spec: InputSpec, name: str, field: Field) -> None:
     shape = row_shape(spec)
     if field.values.shape[1:] != shape:
         raise DataError(
@@ -67,11 +90,6 @@ def _whole_field(spec: InputSpec, name: str, field: Field, preparation: Preparat
             field.file,
             fix="declare the shape that the data has, and reshape in the model",
         )
-    values, vocabulary = _numbers(name, field, preparation)
-    dtype = dtype_of(spec)
-    if values.dtype == np.float64 and dtype == np.float32:
-        notes.append(f"{field.file.name}: `{name}` is f64 and was rounded to f32")
-    return _converted(values, dtype, _Place(spec, name, field, vocabulary))
 
 
 def _column(spec: InputSpec, name: str, field: Field, preparation: Preparation) -> Array:

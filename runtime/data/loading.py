@@ -10,7 +10,7 @@ import numpy as np
 
 from compiler.diagnostics import DataError, Source, Span
 from compiler.record import record
-from runtime.data.arrays import array_for
+from runtime.data.arrays import array_for, array_in_columns
 from runtime.data.dataset import Dataset, Field, TableOptions
 from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabularies_of
 from runtime.data.formats.format import Options
@@ -121,8 +121,8 @@ def load_rows(
     notes = list(dataset.notes)
     if dataset.windows is not None and preparation is not None:
         return LoadedPart(series_part(inputs, dataset, preparation), tuple(notes))
-    preparation = _preparation_for(dataset, inputs, preparation)
-    return LoadedPart(_everything(inputs, dataset.fields, preparation, notes), tuple(dict.fromkeys(notes)))
+    part = _part_like_training(inputs, dataset, preparation, notes, may_drop=False)
+    return LoadedPart(part, tuple(dict.fromkeys(notes)))
 
 
 def _load_texts(
@@ -174,24 +174,26 @@ def _preparation_for(dataset: Dataset, specs: Sequence[InputSpec], saved: Prepar
     saved = without_texts(saved)
     is_table = dataset.table is not None
     columns_used = {name for spec in specs for name in saved.columns.get(spec.name, ())}
-    if is_table != bool(saved.table) and (saved.scales or columns_used & saved.vocabularies.keys()):
-        raise DataError(
-            f"{dataset.format} data for a model trained on columns that are normalised or hold categories",
-            dataset.path,
-            fix="give csv data" if saved.table else "give npz data",
-        )
+    if is_table and not saved.table and columns_used & saved.vocabularies.keys():
+        message = f"{dataset.format} data for a model trained on arrays that hold categories"
+        raise DataError(message, dataset.path, fix="give npz data")
     if not is_table or not saved.table:
         return replace(saved, columns=match_fields(dataset, specs), table=tuple(dataset.fields) if is_table else ())
+    columns = _columns_of(specs, saved, dataset.path)
+    check_fields(dataset, columns)
+    return replace(saved, columns=columns)
+
+
+def _columns_of(specs: Sequence[InputSpec], saved: Preparation, path: Path) -> dict[str, tuple[str, ...]]:
     columns = {spec.name: saved.columns[spec.name] for spec in specs if spec.name in saved.columns}
     if len(columns) < len(specs):
         absent = next(spec for spec in specs if spec.name not in columns)
         raise DataError(
             f"the saved preparation has no columns for `{absent.name}`",
-            dataset.path,
+            path,
             fix="train again after changing the inputs or targets of the program",
         )
-    check_fields(dataset, columns)
-    return replace(saved, columns=columns)
+    return columns
 
 
 def _without_gaps(dataset: Dataset, preparation: Preparation, notes: list[str]) -> Dataset:
@@ -283,6 +285,27 @@ def _evaluation_part(
         return series_part(specs, dataset, preparation)
     if dataset.test is not None:
         dataset = replace(dataset, fields=dataset.test, rows=dataset.test_rows)
-    preparation = _preparation_for(dataset, specs, preparation)
-    dataset = _without_gaps(dataset, preparation, notes)
+    return _part_like_training(specs, dataset, preparation, notes, may_drop=True)
+
+
+def _part_like_training(
+    specs: Sequence[InputSpec], dataset: Dataset, saved: Preparation | None, notes: list[str], may_drop: bool
+) -> Part:
+    """The rows of a further source: all, or without those that miss a value, where the training left these out.
+
+    `saved` is the preparation of the training, as far as there was one.
+    """
+    if saved is not None and saved.is_of_columns and dataset.table is None and dataset.text is None:
+        match_fields(dataset, specs)
+        return part_in_columns(specs, dataset.fields, saved)
+    preparation = _preparation_for(dataset, specs, saved)
+    if may_drop:
+        dataset = _without_gaps(dataset, preparation, notes)
     return _everything(specs, dataset.fields, preparation, notes)
+
+
+def part_in_columns(specs: Sequence[InputSpec], fields: Mapping[str, Field], saved: Preparation) -> Part:
+    """All rows of arrays by input and target, for a model whose training made these of columns. Raises DataError."""
+    saved = replace(saved, columns=_columns_of(specs, saved, next(iter(fields.values())).file))
+    arrays = {spec.name: array_in_columns(spec, fields[spec.name], saved) for spec in specs}
+    return Part(arrays, np.arange(len(next(iter(arrays.values()))), dtype=np.int64))

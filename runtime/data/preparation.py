@@ -47,6 +47,11 @@ class Preparation:
         """Whether nothing was learnt from the data, so that other data needs nothing but its own content."""
         return not (self.scales or self.fills or self.vocabularies or self.tokenizers)
 
+    @property
+    def is_of_columns(self) -> bool:
+        """Whether the columns of the training table were made into something else, and arrays have to be as well."""
+        return bool(self.table) and not self.is_plain
+
     def tokenizer_of(self, name: str) -> Tokenizer | None:
         """The tokenizer of an input or target of tokens."""
         fields = self.columns.get(name, ())

@@ -96,3 +96,42 @@ def test_wrong_arrays_are_data_errors(data: dict[str, np.ndarray], message: str)
 def test_no_data_is_a_usage_error() -> None:
     with pytest.raises(dlc.UsageError, match="no data"):
         dlc.loads("").train()
+
+
+FLOWERS = """
+model Flowers {
+    input lengths: f32[batch, 2]
+    output logits = lengths |> dense(2)
+}
+
+train Flowers {
+    data = csv("flowers.csv", normalise = true)
+    target species: i32[batch] in 0..2
+    loss = cross_entropy(logits, species)
+    optimizer = adam(lr = 0.1)
+    epochs = 5
+    batch = 8
+}
+"""
+
+
+def test_arrays_are_prepared_like_the_columns_of_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.undo()
+    lengths = np.stack([100 + np.arange(24.0), 1000 - 3 * np.arange(24.0)], axis=1)
+    species = np.where(np.arange(24) < 12, "aster", "rose")
+    lines = [f"{a},{b},{kind}" for (a, b), kind in zip(lengths, species, strict=True)]
+    (tmp_path / "flowers.csv").write_text("\n".join(["wide,long,species", *lines, ""]))
+    (tmp_path / "model.dl").write_text(FLOWERS)
+    model = dlc.load(tmp_path / "model.dl")
+    model.train()
+    measured = model.evaluate()
+    assert model.evaluate({"lengths": lengths, "species": species}) == measured
+    assert model.evaluate({"lengths": lengths, "species": np.arange(24) // 12}) == measured
+    run = tmp_path / "run"
+    assert main(["train", str(tmp_path / "model.dl"), "--out", str(run)]) == 0
+    assert main(["predict", str(run), "--input", str(tmp_path / "flowers.csv"), "-o", str(tmp_path / "p.npz")]) == 0
+    capsys.readouterr()
+    told = np.load(tmp_path / "p.npz")["logits"]
+    np.testing.assert_array_equal(dlc.load(run).predict(lengths)["logits"], told)

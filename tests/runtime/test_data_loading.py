@@ -309,11 +309,34 @@ def test_rows_to_predict_from_arrays(tmp_path: Path) -> None:
     assert digits.part.arrays["x"].shape == (5, 4, 3)
 
 
-def test_a_model_of_normalised_columns_wants_columns(tmp_path: Path) -> None:
-    preparation = load(SPECIES, source(flowers(tmp_path), normalise=True)).preparation
-    np.savez(tmp_path / "a.npz", features=np.zeros((1, 2)))
-    with pytest.raises(DataError, match="trained on columns that are normalised"):
-        load_rows(tmp_path / "a.npz", SPECIES, preparation, {})
+def test_arrays_for_a_model_of_normalised_columns_are_scaled_like_them(tmp_path: Path) -> None:
+    trained = load(SPECIES, source(flowers(tmp_path), normalise=True))
+    values = np.array([[3.0, 9.0], [4.0, 16.0]])
+    np.savez(tmp_path / "a.npz", features=values, species=np.array(["rose", "rose"]))
+    np.save(tmp_path / "a.npy", values)
+    table = write(tmp_path / "a.csv", "width,area,species\n3,9,rose\n4,16,rose\n")
+    expected = load_rows(table, SPECIES, trained.preparation, {}).part.arrays["features"]
+    scale = trained.preparation.scales["area"]
+    assert expected[0, 1] == pytest.approx((9 - scale.mean) / scale.deviation)
+    for name in ("a.npz", "a.npy"):
+        found = load_rows(tmp_path / name, SPECIES, trained.preparation, {}).part.arrays["features"]
+        np.testing.assert_array_equal(found, expected)
+    measured = load_evaluation_data(SPECIES, source(tmp_path / "a.npz"), trained.preparation).part
+    np.testing.assert_array_equal(measured.arrays["features"], expected)
+    assert measured.arrays["species"].tolist() == [2, 2]
+    np.save(tmp_path / "b.npy", np.array([[1.0, 1.0], [np.nan, 2.0]]))
+    with pytest.raises(DataError, match="row 2: column `width` for `features`: the value is nan"):
+        load_rows(tmp_path / "b.npy", SPECIES, trained.preparation, {})
+    np.save(tmp_path / "c.npy", np.ones((2, 3)))
+    with pytest.raises(DataError, match=r"rows of shape \[3\].* takes \[2\]"):
+        load_rows(tmp_path / "c.npy", SPECIES, trained.preparation, {})
+
+
+def test_arrays_for_a_model_of_filled_columns_are_filled(tmp_path: Path) -> None:
+    trained = load(SPECIES, source(flowers(tmp_path), missing="mean"))
+    np.save(tmp_path / "a.npy", np.array([[np.nan, 4.0]]))
+    found = load_rows(tmp_path / "a.npy", SPECIES, trained.preparation, {}).part.arrays["features"]
+    assert found[0].tolist() == pytest.approx([trained.preparation.fills["width"], 4.0])
 
 
 def test_paths_count_from_the_file_that_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,10 @@ def test_parts_follow_one_another_and_look_back(tmp_path: Path) -> None:
         rows.part.arrays["past"][1, :, 0], (np.arange(1, 5) - scale.mean) / scale.deviation, 1e-6
     )
     assert len(rows.part.rows) == 2
+    steps = np.arange(5.0)
+    np.save(tmp_path / "windows.npy", np.stack([steps[:4], 10 * steps[:4]], axis=1)[None])
+    window = load_rows(tmp_path / "windows.npy", specs, data.preparation, {"window": 4}).part.arrays["past"]
+    np.testing.assert_array_equal(window, rows.part.arrays["past"][:1])
 
 
 def test_mistakes_about_series(tmp_path: Path) -> None:
