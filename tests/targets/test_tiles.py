@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
+from compiler.targets.cpu.contraction_blocks import fall_together
 from compiler.targets.cpu.machine import AVX2, AVX512, NEON, Machine
 from compiler.targets.cpu.tiles import tiling
 from compiler.types import DType
@@ -32,3 +35,11 @@ def test_products_that_differ_by_head_read_whole_rows() -> None:
     """Such an operand is not packed: the stretches of a row that lie side by side are as long as registers allow."""
     heads = (OuterAxis(6, 64, 64 * 256, 1),)
     assert tiling(product(1, 256, 64, heads), AVX512, 1).shape.width == 256
+
+
+def test_rows_compete_for_the_first_cache_by_its_ways() -> None:
+    """48 KiB of 12 ways have a place for each of 4 KiB: rows 8 KiB apart meet there, and those of 6 KiB do not."""
+    machine = replace(AVX512, l1_bytes=48 << 10, l1_ways=12)
+    assert fall_together(product(2048, 2048, 2048), 14, machine)
+    assert not fall_together(product(2048, 2048, 2048), 11, machine), "so many lines have room"
+    assert not fall_together(product(2048, 2048, 1536), 14, machine)

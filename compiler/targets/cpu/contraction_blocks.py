@@ -27,12 +27,12 @@ from compiler.targets.cpu.packing import pack_transposed, panel_elements
 from compiler.targets.cpu.text import LANES, REGISTER
 from compiler.targets.cpu.tiles import Tiling, ceiling, nominal
 
-DEEPEST = 640  # summed elements of a block, where there are several
+DEEPEST = 640  # summed elements of a block, where there are several and their panel does not stay in the first cache
+DEEP = 384  # as many as a block should have at least
 PANEL_SHARE = 5  # what part of the second-level cache a panel may take that is summed at once
 FEWEST_PANELS = 4
 ZEROS, ROWS = -1, -2  # stretches of scratch, beside those of the kernel's buffers
 LINE = 64  # bytes
-WAYS = 8  # lines of a first-level cache that have the same place
 
 
 def walks_in_blocks(contract: TileContract, cut: Tiling) -> bool:
@@ -55,10 +55,16 @@ def emit_blocks(k: KernelText, cut: Tiling, batch: int) -> KernelCode:
     depth = contract.k[0].extent
     assert isinstance(depth, int)
     fits = depth * cut.shape.width * contract.dtype.size <= k.machine.l2_bytes // PANEL_SHARE
-    blocks = 1 if fits else -(-depth // DEEPEST)
+    blocks = 1 if fits else -(-depth // _deepest(contract, cut, k.machine))
     deep = -(-depth // (blocks * LANES)) * LANES
     rows = _rows_of_block(contract, cut, k.machine, batch, deep)
     return _Blocks(k, contract, cut, depth, deep, rows).emit()
+
+
+def _deepest(contract: TileContract, cut: Tiling, machine: Machine) -> int:
+    """Summed elements of a block: a panel that stays in the first-level cache, where that is large enough."""
+    near = machine.l1_bytes // (cut.shape.width * contract.dtype.size)
+    return near if near >= DEEP else DEEPEST
 
 
 def _rows_of_block(contract: TileContract, cut: Tiling, machine: Machine, batch: int, deep: int) -> int:
@@ -72,9 +78,9 @@ def _rows_of_block(contract: TileContract, cut: Tiling, machine: Machine, batch:
 
 def fall_together(contract: TileContract, rows: int, machine: Machine) -> bool:
     """Whether the rows of a tile compete for the same few lines of the first-level cache."""
-    sets = machine.l1_bytes // (LINE * WAYS)
+    sets = machine.l1_bytes // (LINE * machine.l1_ways)
     places = Counter(row * contract.lhs_m_stride * contract.dtype.size // LINE % max(1, sets) for row in range(rows))
-    return max(places.values()) >= WAYS
+    return max(places.values()) >= machine.l1_ways
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from compiler.diagnostics import CompilerBug
@@ -26,6 +27,7 @@ class Machine:
     vector_bits: int
     registers: int
     l1_bytes: int
+    l1_ways: int  # lines of the first-level cache that may have the same place
     l2_bytes: int
 
     @property
@@ -50,6 +52,7 @@ AVX512 = Machine(
     vector_bits=512,
     registers=32,
     l1_bytes=32 * _KIBIBYTE,
+    l1_ways=8,
     l2_bytes=1024 * _KIBIBYTE,
 )
 AVX2 = Machine(
@@ -60,6 +63,7 @@ AVX2 = Machine(
     vector_bits=256,
     registers=16,
     l1_bytes=32 * _KIBIBYTE,
+    l1_ways=8,
     l2_bytes=256 * _KIBIBYTE,
 )
 NEON = Machine(
@@ -70,6 +74,7 @@ NEON = Machine(
     vector_bits=128,
     registers=32,
     l1_bytes=64 * _KIBIBYTE,
+    l1_ways=4,
     l2_bytes=1024 * _KIBIBYTE,
 )
 MACHINES = (AVX512, AVX2, NEON)
@@ -82,10 +87,17 @@ def detect() -> Machine:
     except LlvmError as error:
         raise CompilerBug("llvm", str(error)) from error
     model = _model_of(triple, features)
-    l1_bytes = _cache_bytes(level=1) or model.l1_bytes
-    l2_bytes = _cache_bytes(level=2) or model.l2_bytes
-    sorted_features = ",".join(sorted(features.split(","))) if features else ""
-    return Machine(model.name, triple, cpu, sorted_features, model.vector_bits, model.registers, l1_bytes, l2_bytes)
+    l1_bytes, l1_ways = _cache(level=1) or (model.l1_bytes, model.l1_ways)
+    l2_bytes, _ = _cache(level=2) or (model.l2_bytes, 0)
+    return replace(
+        model,
+        triple=triple,
+        cpu=cpu,
+        features=",".join(sorted(features.split(","))) if features else "",
+        l1_bytes=l1_bytes,
+        l1_ways=l1_ways,
+        l2_bytes=l2_bytes,
+    )
 
 
 def _model_of(triple: str, features: str) -> Machine:
@@ -96,21 +108,22 @@ def _model_of(triple: str, features: str) -> Machine:
         return AVX512
     if {"+avx2", "+fma"} <= present:
         return AVX2
-    return Machine("generic", triple, "", "", 128, 16, 32 * _KIBIBYTE, 256 * _KIBIBYTE)
+    return replace(AVX2, name="generic", vector_bits=128)
 
 
-def _cache_bytes(level: int) -> int:
-    """The size of the first core's data cache of this level, or 0 where the system does not tell."""
+def _cache(level: int) -> tuple[int, int] | None:
+    """Bytes and ways of the first core's data cache of this level, where the system tells."""
     folder = Path("/sys/devices/system/cpu/cpu0/cache")
     try:
         for index in sorted(folder.glob("index*")):
             if (index / "level").read_text().strip() != str(level):
                 continue
             if (index / "type").read_text().strip() in ("Data", "Unified"):
-                return _parsed_size((index / "size").read_text().strip())
+                size = _parsed_size((index / "size").read_text().strip())
+                return size, int((index / "ways_of_associativity").read_text())
     except (OSError, ValueError):
-        return 0
-    return 0
+        return None
+    return None
 
 
 def _parsed_size(text: str) -> int:
