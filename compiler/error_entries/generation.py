@@ -18,8 +18,8 @@ GENERATION: tuple[ErrorEntry, ...] = (
         "a `generate` that lacks something, or says what it cannot",
         "A model has at most one `generate`. It needs a line `feed INPUT from OUTPUT`. Its keys are `start` and `stop` "
         "(a text, a token, or a list of tokens), `length` (the most tokens to add) and `sample`, the way to choose: "
-        "`greedy`, `temperature(t)`, `top_k(k, temperature)`, `top_p(p, temperature, k)`, `beam(width, length_penalty)`, or "
-        "a function of yours from logits [batch, tokens] to a token for each row.",
+        "`greedy`, `temperature(t)`, `top_k(k, temperature)`, `top_p(p, temperature, k)`, "
+        "`beam(width, length_penalty)`, or a function of yours from logits [batch, tokens] to a token for each row.",
         _generate(more="    lenght = 20\n"),
         _generate(more="    length = 20\n"),
     ),
