@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from peers import PEERS
+
 Record: TypeAlias = dict[str, Any]
 
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
-PEERS = ("dlc", "torch", "torch_compile", "torch_max", "jax", "onnxruntime")
 TITLES = {
     "train": ("Training step, ms", "median_ms"),
     "infer1": ("Inference of one example, ms", "median_ms"),

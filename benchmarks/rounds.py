@@ -18,8 +18,8 @@ PRODUCT_SIZES = (256, 512, 1024, 2048)
 QUIET = 0.05
 MODE_PEERS = {
     "train": ("dlc", "torch", "torch_compile", "torch_max", "jax"),
-    "infer1": ("dlc", "torch", "torch_compile", "jax", "onnxruntime"),
-    "infer32": ("dlc", "torch", "torch_compile", "jax", "onnxruntime"),
+    "infer1": ("dlc", "torch", "torch_compile", "jax", "onnxruntime", "openvino"),
+    "infer32": ("dlc", "torch", "torch_compile", "jax", "onnxruntime", "openvino"),
     "gemm": ("peak", "dlc", "torch"),
     "start": ("dlc", "torch", "torch_compile", "jax"),
     "memory": ("dlc", "torch", "torch_compile", "jax"),
@@ -72,7 +72,7 @@ class Measurement:
 
 def measure(plan: Plan, place: Place, tell: Callable[[str], None]) -> list[Measurement]:
     """Runs everything that the plan asks for; `tell` hears of each job."""
-    if "onnxruntime" in plan.peers:
+    if {"onnxruntime", "openvino"} & set(plan.peers):
         _export(plan, place, tell)
     measurements: list[Measurement] = []
     for mode in plan.modes:

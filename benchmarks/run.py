@@ -89,7 +89,7 @@ def _machine() -> dict[str, object]:
         "commit": commit or "unknown",
         "processor": f"{processor}, {os.cpu_count()} processors",
         "system": platform.platform(),
-        "versions": {name: _version(name) for name in ("torch", "jax", "onnxruntime", "llvmlite", "numpy")},
+        "versions": {name: _version(name) for name in ("torch", "jax", "onnxruntime", "openvino", "llvmlite", "numpy")},
     }
 
 

@@ -49,6 +49,10 @@ def run(peer: str, mode: str, model: str, batch: int, threads: int, seconds: flo
             from peers import onnxruntime_peer
 
             return onnxruntime_peer.infer(CATALOGUE[model], batch, threads, seconds, folder / f"{model}.{batch}.onnx")
+        case "openvino", "infer":
+            from peers import openvino_peer
+
+            return openvino_peer.infer(CATALOGUE[model], batch, threads, seconds, folder / f"{model}.{batch}.onnx")
         case _:
             raise ValueError(f"{peer} has no mode {mode}")
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 
-from catalogue import Entry, make_batch
+from catalogue import Entry
 from clock import peak_memory_mb, since_process_start, time_latency
-from peers import Figures
+from peers import Figures, exported
 
 WARNINGS_OFF = 3
 
@@ -20,13 +19,9 @@ def infer(entry: Entry, batch: int, threads: int, seconds: float, path: Path) ->
     options.intra_op_num_threads = threads
     options.log_severity_level = WARNINGS_OFF
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    inputs, _ = make_batch(entry, batch)
-    feed = {
-        f"input{index}": array if array.dtype == np.float32 else array.astype(np.int64)
-        for index, array in enumerate(inputs)
-    }
+    feed = exported.feed(entry, batch)
     logits = session.run(None, feed)[0]
     first = since_process_start()
-    np.testing.assert_allclose(logits, np.load(path.with_suffix(".npy")), rtol=1e-3, atol=1e-4)
+    exported.check(logits, path)
     figures = time_latency(lambda: session.run(None, feed), seconds)
     return {"first_s": first, "peak_rss_mb": peak_memory_mb(), **figures}
