@@ -16,7 +16,7 @@ def files(*suffixes: str, below: Path = ROOT) -> Iterator[Path]:
     for folder, folders, names in os.walk(below):
         hidden = {name for name in folders if name.startswith(".") and name != ".ci"}
         folders[:] = sorted(set(folders) - hidden - MADE - {name for name in folders if name.endswith(".egg-info")})
-        for name in sorted(names):
+        for name in sorted(set(names) - {".git"}):  # a file in a worktree
             path = Path(folder, name)
             if not suffixes or path.suffix in suffixes:
                 yield path
