@@ -17,6 +17,7 @@ import numpy as np
 
 from compiler import driver
 from compiler.record import record
+from runtime.data.mapped import mapped
 from runtime.data.specs import Array
 from runtime.files import JsonValue, parse_json
 
@@ -49,7 +50,7 @@ class DecodedCache:
             with contextlib.suppress(OSError):
                 os.utime(path)  # the time of change serves as the time of last use
             shape = tuple(json.loads(str(header["shape"])))
-            array: Array = np.memmap(path, np.uint8, "r", _aligned(_DIGEST + 8 + length), shape)
+            array = mapped(path, _aligned(_DIGEST + 8 + length), shape)
             notes = header.get("notes")
             return (array, notes) if isinstance(notes, Mapping) else None
         except (OSError, ValueError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import builtins
 import gzip
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +277,39 @@ def test_a_damaged_entry_is_made_anew(tmp_path: Path, cache: DecodedCache) -> No
         entry.write_bytes(content)
         np.testing.assert_array_equal(read(tmp_path / "a").fields["image"].values[0], expected)
         assert cache.info()[0] == 1
+
+
+LOST = """
+import ctypes, os, sys, threading
+from pathlib import Path
+import numpy as np
+from runtime.data.decoded import DecodedCache
+
+cache = DecodedCache(Path(sys.argv[1]))
+cache.put("a", np.ones((40, 4096), np.uint8), {})
+array, _ = cache.get("a")
+(path,) = cache.folder.iterdir()
+os.truncate(path, 4096)
+copy = np.zeros_like(array)
+# As a kernel does: outside of Python, in a thread of its own.
+touch = threading.Thread(target=ctypes.memmove, args=(copy.ctypes.data, array.ctypes.data, array.nbytes))
+touch.start()
+touch.join()
+print("went on")
+"""
+
+
+def test_what_can_no_longer_be_read_ends_with_a_message(tmp_path: Path) -> None:
+    """In the middle of an epoch, say, when the disk fails."""
+    ended = subprocess.run(
+        [sys.executable, "-c", LOST, str(tmp_path / "kept")], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    first, second, *rest = ended.stderr.splitlines()
+    assert first.startswith(f"error: {tmp_path / 'kept'}")
+    assert "this can no longer be read" in first
+    assert second.startswith("hint: ")
+    assert rest == []
 
 
 def test_the_cache_is_bounded(tmp_path: Path) -> None:
