@@ -36,6 +36,12 @@ _EXAMPLES = Path(__file__).parents[2] / "examples"
             [spec("measurements", row=(13,)), spec("cultivar", "i32", target=True, low=1, high=4)],
             {"normalise": True},
         ),
+        (
+            "temperatures/temperatures.csv.gz",
+            3650 - 30,
+            [spec("Temp", row=(30,)), spec("tomorrow", target=True)],
+            {"window": 30},
+        ),
         ("xor/xor.csv", 4, [spec("bits", row=(2,)), spec("different", target=True)], {}),
         (
             "functional/signals.npz",
