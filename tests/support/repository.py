@@ -12,13 +12,16 @@ BINARY = {".gz", ".npz", ".npy", ".safetensors", ".png", ".svg"}
 
 
 def files(*suffixes: str, below: Path = ROOT) -> Iterator[Path]:
-    """Every file that a person wrote, in order; hidden folders and what tools make are passed over."""
+    """Every file that a person wrote, in order; hidden folders and what tools make are passed over.
+
+    So is `.git`, which is a file in a second working tree.
+    """
     for folder, folders, names in os.walk(below):
         hidden = {name for name in folders if name.startswith(".") and name != ".ci"}
         folders[:] = sorted(set(folders) - hidden - MADE - {name for name in folders if name.endswith(".egg-info")})
         for name in sorted(set(names) - {".git"}):  # a file in a worktree
             path = Path(folder, name)
-            if not suffixes or path.suffix in suffixes:
+            if name != ".git" and (not suffixes or path.suffix in suffixes):
                 yield path
 
 
