@@ -7,7 +7,8 @@ from difflib import get_close_matches
 from typing import Any
 from unicodedata import category, combining, east_asian_width
 
-from compiler.diagnostics import Diagnostic, Note, SourceError, Span
+from compiler.diagnostics import Diagnostic, Note, SourceError, Span, hint
+from compiler.error_entries.hints import HINTS
 from compiler.record import record
 
 _TAB = 4
@@ -36,7 +37,7 @@ def to_json(diagnostic: Diagnostic) -> dict[str, Any]:
         **_place(diagnostic.span),
         "notes": [
             {"kind": note.kind, "message": note.message, **(_place(note.span) if note.span else {})}
-            for note in diagnostic.notes
+            for note in _notes_of(diagnostic)
         ],
         "edits": [{"text": edit.text, **_place(edit.span)} for edit in diagnostic.edits],
     }
@@ -67,16 +68,25 @@ def _place(span: Span) -> dict[str, Any]:
     }
 
 
+def _notes_of(diagnostic: Diagnostic) -> tuple[Note, ...]:
+    """Its notes, with a hint in any case: that of its code where it has none of its own."""
+    general = HINTS.get(diagnostic.code)
+    if general is None or any(note.kind == "hint" for note in diagnostic.notes):
+        return diagnostic.notes
+    return (*diagnostic.notes, hint(general))
+
+
 def _diagnostic_lines(diagnostic: Diagnostic, paint: _Paint, width: int) -> Iterator[str]:
-    spans = [diagnostic.span, *(note.span for note in diagnostic.notes if note.span)]
+    notes = _notes_of(diagnostic)
+    spans = [diagnostic.span, *(note.span for note in notes if note.span)]
     gutter = max(len(str(span.end_line)) for span in spans)
     label = paint(diagnostic.severity, f"{diagnostic.severity}[{diagnostic.code}]")
     yield label + paint("message", f": {diagnostic.message}")
     yield from _excerpt(diagnostic.span, gutter, diagnostic.severity, paint, width)
-    for note in diagnostic.notes:
+    for note in notes:
         if note.span is None:
             yield _remark(note, gutter, paint)
-    for note in diagnostic.notes:
+    for note in notes:
         if note.span is not None:
             yield f"{paint(note.kind, note.kind)}: {note.message}"
             yield from _excerpt(note.span, gutter, note.kind, paint, width)

@@ -13,6 +13,7 @@ from compiler.diagnosis.gradient_check import check_gradients
 from compiler.diagnosis.test_run import failures_of
 from compiler.diagnostics import Diagnostic, Source, SourceError
 from compiler.error_entries.entry import ErrorEntry
+from compiler.error_entries.hints import HINTS
 from compiler.error_index import ERRORS
 from compiler.frontend.elaborate import check, elaborate_tests
 from compiler.programs import findings
@@ -52,7 +53,9 @@ def found_by_testing(text: str) -> list[Diagnostic]:
 def test_each_code_has_an_example_with_this_text(entry: ErrorEntry, golden: Golden) -> None:
     shown = found(entry, entry.wrong)
     assert codes(shown) == [entry.code]
-    golden(f"errors/{entry.code}.error", render(shown))
+    text = render(shown)
+    assert "hint: " in text
+    golden(f"errors/{entry.code}.error", text)
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.code)
@@ -72,6 +75,11 @@ def test_every_code_that_is_raised_has_an_entry() -> None:
     sources = [path for folder in ("frontend", "lints") for path in (compiler / folder).glob("*.py")]
     raised = {word for path in sources for word in path.read_text().split('"') if _is_code(word)}
     assert raised <= known
+
+
+def test_every_code_has_a_hint() -> None:
+    assert set(HINTS) == {entry.code for entry in ERRORS}
+    assert [code for code, text in HINTS.items() if text[0].isupper() or text.endswith(".")] == []
 
 
 def _is_code(word: str) -> bool:

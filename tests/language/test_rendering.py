@@ -1,6 +1,7 @@
 """Diagnostics as text and as data."""
 
 from compiler.diagnostics import Diagnostic, Note, Source, SourceError, Span, hint
+from compiler.error_entries.hints import HINTS
 from compiler.error_index import ERRORS, SECTIONS, explain, index_markdown
 from compiler.rendering import did_you_mean, render, to_json
 
@@ -9,14 +10,22 @@ SOURCE = Source("model.dl", TEXT)
 
 
 def diagnostic(span: Span, *notes: Note, severity: str = "error") -> Diagnostic:
-    return Diagnostic("E0401", "shapes differ", span, notes, severity)
+    return Diagnostic("E0000", "shapes differ", span, notes, severity)
+
+
+def test_a_message_without_a_hint_has_that_of_its_code() -> None:
+    plain = Diagnostic("E0408", "sizes differ", Span(SOURCE, 3, 9, 3, 10))
+    assert render(plain).endswith(f"\n  = hint: {HINTS['E0408']}")
+    assert to_json(plain)["notes"] == [{"kind": "hint", "message": HINTS["E0408"]}]
+    own = Diagnostic("E0408", "sizes differ", plain.span, (hint("transpose it"),))
+    assert render(own).count("hint") == 1
 
 
 def test_one_line_with_notes() -> None:
     first, second = Span(SOURCE, 3, 9, 3, 10), Span(SOURCE, 4, 5, 4, 13)
     shown = render(diagnostic(first, hint("use `align`"), Note("it is used here", second)))
     assert shown == (
-        "error[E0401]: shapes differ\n"
+        "error[E0000]: shapes differ\n"
         " --> model.dl:3:9\n"
         "  |\n"
         "3 |     z = y\n"
@@ -79,14 +88,14 @@ def test_several_diagnostics_and_errors() -> None:
     two = (diagnostic(Span(SOURCE, 3, 9, 3, 10)), diagnostic(Span(SOURCE, 4, 5, 4, 6), severity="warning"))
     shown = render(SourceError(two))
     assert shown.count("\n\n") == 1
-    assert "warning[E0401]" in shown
+    assert "warning[E0000]" in shown
     assert render(two) == shown
 
 
 def test_json() -> None:
     data = to_json(diagnostic(Span(SOURCE, 3, 9, 3, 10), hint("x"), Note("y", Span(SOURCE, 1, 1, 1, 2))))
     assert data == {
-        "code": "E0401",
+        "code": "E0000",
         "severity": "error",
         "message": "shapes differ",
         "file": "model.dl",
