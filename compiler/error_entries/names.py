@@ -53,7 +53,7 @@ NAMES: tuple[ErrorEntry, ...] = (
         "a line without effect",
         "Every value is given a name, returned or emitted; a value that stands alone is a forgotten name, or the "
         "second half of an expression that was broken between lines (break inside brackets). Only the last line of an "
-        "`optimizer` is its result. A line after a `return` is never reached.",
+        "`optimizer` is its result, and `require(…)` gives none. A line after a `return` is never reached.",
         "fn f(x) {\n    y = x\n    - 1\n    return y\n}",
         "fn f(x) {\n    y = x - 1\n    return y\n}",
     ),

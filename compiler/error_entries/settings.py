@@ -10,6 +10,13 @@ def _model(output: str, before: str = "") -> str:
     return f"{start}model M {{\n    input x: f32[batch, 4]\n    output y = {output}\n}}"
 
 
+_HALVED = """fn pairs_of(x: [batch, n]) {
+    require(n % 2 == 0, "`pairs_of` takes an even number of columns, not ", n)
+    return reshape(x, batch, n / 2, 2)
+}
+
+"""
+
 SETTINGS: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0301",
@@ -133,5 +140,14 @@ SETTINGS: tuple[ErrorEntry, ...] = (
         + _model('turned("up")(x)'),
         'fn turned(way = "left")(x) = where(one_of(way, "left", "right") == "left", x, -x)\n\n'
         + _model('turned("right")(x)'),
+    ),
+    ErrorEntry(
+        "E0315",
+        "settings or sizes that something cannot work with",
+        "What is called says by `require(condition, message…)` what it needs, and the condition is false. Settings and "
+        "sizes of your own are checked in the same way, in a line of its own; numbers in the message stand between "
+        "its texts.",
+        _HALVED + _model("pairs_of(x[:, 1:])"),
+        _HALVED + _model("pairs_of(x)"),
     ),
 )

@@ -138,6 +138,31 @@ def _one_of(machine: Machine, arguments: Arguments) -> Value:
     machine.fail("E0314", f"{shown} is none of {listed}", *notes)
 
 
+def _require(machine: Machine, arguments: Arguments) -> Value:
+    condition, message = arguments["condition"], arguments["message"]
+    assert isinstance(message, tuple)
+    if not isinstance(condition, bool):
+        machine.fail("E0312", f"`require` takes a condition of configuration, not {describe(condition)}")
+    if not condition:
+        machine.fail("E0315", "".join(map(_said, message)) or "this is required")
+    return True
+
+
+def _said(value: Value) -> str:
+    """A part of a message as a reader writes it."""
+    match value:
+        case str():
+            return value
+        case bool() | None:
+            return {True: "true", False: "false", None: "none"}[value]
+        case int() | float():
+            return repr(value)
+        case tuple():
+            return f"[{', '.join(map(_said, value))}]"
+        case _:
+            return describe(value)
+
+
 def _fresh(machine: Machine, arguments: Arguments) -> Value:
     machine.fail("E0312", f"`fresh` makes a new instance of a layer, not of {describe(arguments['layer'])}")
 
@@ -191,6 +216,12 @@ FUNCTIONS: tuple[Builtin, ...] = (
         (BuiltinParameter("value"), BuiltinParameter("known", is_variadic=True)),
         "The value itself, a setting that must be one of those that follow.",
         _one_of,
+    ),
+    Builtin(
+        "require",
+        (BuiltinParameter("condition"), BuiltinParameter("message", is_variadic=True)),
+        "In a line of its own: a mistake if the condition is false, with a message of all that follows it.",
+        _require,
     ),
     Builtin("len", (_X,), "The number of items in a list.", _len),
     Builtin(

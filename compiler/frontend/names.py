@@ -17,7 +17,7 @@ from compiler.frontend.models_as_layers import scope_of_tests
 from compiler.frontend.name_expressions import ExpressionNames
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.start_weights import is_form
-from compiler.frontend.walk import dimensions_of, statements_of, values_of
+from compiler.frontend.walk import dimensions_of, is_requirement, statements_of, values_of
 
 _MAY_OWN = ("layer", "model")
 _PLACES = {
@@ -295,6 +295,9 @@ class _DeclarationNames(ExpressionNames):
         self._block(test.body)
         self._warn_of_unused()
 
+    def _is_requirement(self, value: syntax.Expression) -> bool:
+        return is_requirement(value) and self.scope.lookup(Namespace.VALUE, "require") is None
+
     # Statements
 
     def _block(self, block: syntax.Block, is_last: bool = False) -> bool:
@@ -325,7 +328,8 @@ class _DeclarationNames(ExpressionNames):
                 self._for(statement)
             case syntax.ExpressionStatement():
                 self.expression(statement.value)
-                if self.keyword != "test" and not (self.keyword == "optimizer" and is_end):
+                is_result = self.keyword == "test" or (self.keyword == "optimizer" and is_end)
+                if not is_result and not self._is_requirement(statement.value):
                     notes = (hint("give it a name, or return it"),)
                     self._record("E0206", "this value is not used", statement.span, *notes)
             case syntax.ParamDeclaration() | syntax.StateDeclaration():

@@ -23,7 +23,7 @@ from compiler.frontend.values import (
     Value,
     describe,
 )
-from compiler.frontend.walk import statements_of
+from compiler.frontend.walk import is_requirement, statements_of
 
 
 def run_body(machine: Machine, body: syntax.Block) -> Value:
@@ -106,6 +106,9 @@ def _execute(machine: Machine, statement: syntax.Statement) -> bool:
         case syntax.ExpressionStatement(value):
             if frame.keyword == "test":
                 machine.claim(statement)
+                return True
+            if is_requirement(value):
+                machine.evaluate(value)
                 return True
             if frame.keyword != "optimizer":
                 raise failure("E0206", "this value is not used", statement.span, hint("give it a name, or return it"))

@@ -64,6 +64,15 @@ def expressions_in(expression: syntax.Expression) -> Iterator[syntax.Expression]
         yield from expressions_in(part)
 
 
+def is_requirement(expression: syntax.Expression) -> bool:
+    """Whether it is `require(…)`, which stands in a line of its own."""
+    match expression:
+        case syntax.Call(syntax.Name("require")):
+            return True
+        case _:
+            return False
+
+
 def statements_of(block: syntax.Block) -> Iterator[syntax.Statement]:
     """All statements of a block and of the blocks in it, in the order of the text."""
     for statement in block.statements:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -344,3 +345,37 @@ def test_calls_without_end_are_said() -> None:
     explosion = "\n".join(f"fn g{i}(x) = g{i + 1}(x) + g{i + 1}(x)" for i in range(40))
     found = mistakes_of_call(f"{explosion}\nfn g40(x) = x\nfn f(x) = g0(x)", 1.0)
     assert codes(found) == ["E0310"]
+
+
+HALVED = """
+fn f(n: int, strict = true)(x: [batch, d]) {
+    require(d % 2 == 0, "columns: ", d, " of ", [n, 0.5], strict, none)
+    if n < 0 {
+        require(false)
+    }
+    return x / 2
+}
+"""
+
+
+def test_requirements_that_hold_do_nothing() -> None:
+    np.testing.assert_array_equal(run(HALVED, X[:, :2], n=1), X[:, :2] / 2)
+    np.testing.assert_array_equal(
+        run("fn f(x: [batch, d]) {\n    b = require(d > 0)\n    return where(b, x, 0)\n}", X), X
+    )
+
+
+@pytest.mark.parametrize(
+    ("operand", "n", "place", "message"),
+    [(X, 1, 2, "columns: 3 of [1, 0.5]truenone"), (X[:, :2], -1, 4, "this is required")],
+)
+def test_requirements_that_do_not_hold(operand: Any, n: int, place: int, message: str) -> None:
+    (found,) = mistakes_of_call(HALVED.lstrip(), operand, n=n)
+    assert (found.code, found.span.line, found.message) == ("E0315", place, message)
+
+
+def test_requirements_are_of_configuration() -> None:
+    (found,) = mistakes_of_call("fn f(x: [batch, d]) {\n    require(x > 0)\n    return x\n}", X)
+    assert found.code == "E0312"
+    (own,) = mistakes("fn require(x) = x\n\nfn f(x: [batch, d]) {\n    require(x)\n    return x\n}")
+    assert own.code == "E0206"

@@ -223,6 +223,7 @@ _PARTS = (
     ),
     # Functions of configuration, which stand beside a tensor here.
     _image("span_of", "x * span_of(4, 3)", lambda x: x * 10),
+    _image("channels_of_group", "x * channels_of_group(3, 12, 6)", lambda x: x * 4),
     _image("widths_of", 'x * widths_of("same", [3, 2], [1, 4])[1][1]', lambda x: x * 2),
     _image("widths_of", "x * widths_of([4, [5, 6]], [3, 2], [1, 4])[1][1]", lambda x: x * 6),
     _image("pool_widths", "x * pool_widths(4, 5, 1, true)(x)[1][1]", lambda x: x * 1),
