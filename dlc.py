@@ -19,7 +19,7 @@ Every error that a caller can cause is a `DlcError`: `SourceError` for mistakes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -46,6 +46,7 @@ from runtime.prediction import Predictor
 from runtime.reporting.events import EpochEnded, Event, TrainingEnded, ignore
 from runtime.reporting.settings import value_text
 from runtime.start_weights import start_weights_of, take_over_weights
+from runtime.suggestions import did_you_mean, quoted
 from runtime.tensor_files import write_tensors
 from runtime.threads import usable_threads
 from runtime.trained import Trained, open_trained_run, program_of_run
@@ -162,6 +163,42 @@ def function(
     )
 
 
+class Parameters(Mapping[str, Array]):
+    """The parameters and states of a model by path.
+
+    The arrays are views of the model, for reading: what is derived from one, such as packed weights, is made anew when
+    it is assigned to.
+    """
+
+    def __init__(self, tensors: Tensors, names: Sequence[str]) -> None:
+        self._tensors, self._names = tensors, dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._tensors[name]
+
+    def __setitem__(self, name: str, values: Array | float) -> None:
+        """Numbers of any type, in the shape of the parameter or one that broadcasts to it."""
+        if name not in self._names:
+            raise UsageError(
+                f"there is no parameter `{name}`{did_you_mean(name, self._names)}", f"it has {quoted(self._names)}"
+            )
+        present = self._tensors[name]
+        try:
+            given = np.broadcast_to(np.asarray(values, present.dtype), present.shape)
+        except (TypeError, ValueError) as error:
+            what = f"`{name}` is {present.dtype}{list(present.shape)}, which this does not fit: {error}"
+            raise UsageError(what, "give one number, or an array of its shape") from error
+        self._tensors.write(name, given)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 class Model:
     """A checked program with its weights. Weights come into being, by the program's seed, when first needed."""
 
@@ -184,9 +221,9 @@ class Model:
         self._predictor: Predictor | None = None
 
     @property
-    def parameters(self) -> Mapping[str, Array]:
-        """Every parameter and state by its path. The arrays are views: writing into one changes the model."""
-        return {name: self._tensors()[name] for name in weight_names(self._program)}
+    def parameters(self) -> Parameters:
+        """Every parameter and state by its path; `model.parameters["dense.W"] = values` gives one other values."""
+        return Parameters(self._tensors(), weight_names(self._program))
 
     def train(
         self,

@@ -46,11 +46,18 @@ def test_training_goes_on_from_the_present_weights() -> None:
     assert result.history[0].scalars["loss"] < 2 * reached < dlc.loads("").evaluate(arrays(100))["loss"]
 
 
-def test_parameters_are_views() -> None:
+def test_parameters_are_assigned_by_path() -> None:
     model = dlc.loads("")
-    model.parameters["dense.W"][...] = 0
-    model.parameters["dense.b"][...] = [1, 2]
+    model.parameters["dense.W"] = 0
+    model.parameters["dense.b"] = [1, 2]
     assert model.predict(np.ones((1, 3), np.float32))["logits"].tolist() == [[1.0, 2.0]]
+    assert {name: values.shape for name, values in model.parameters.items()} == {"dense.W": (3, 2), "dense.b": (2,)}
+    assert "dense.c" not in model.parameters
+    with pytest.raises(dlc.UsageError, match=r"no parameter `dense\.w`; did you mean `dense\.W`"):
+        model.parameters["dense.w"] = 0
+    for values in (np.zeros((2, 3)), [1, 2, 3], "three"):
+        with pytest.raises(dlc.UsageError, match=r"`dense\.W` is float32"):
+            model.parameters["dense.W"] = values  # type: ignore[assignment]
 
 
 def test_load_from_a_file_with_its_data(tmp_path: Path) -> None:

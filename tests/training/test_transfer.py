@@ -210,6 +210,18 @@ def test_the_reference_unfreezes_alike() -> None:
 # Weights
 
 
+def test_what_is_assigned_counts_at_once(weights: tuple[Path, Weights]) -> None:
+    """Also in a program that has packed its weights already."""
+    plain, other = dlc.loads(text()), dlc.loads(text(f'init_from = "{weights[0]}"'))
+    first = plain.predict({"x": DATA["x"]})["y"]
+    expected = other.predict({"x": DATA["x"]})["y"]
+    for name, values in weights[1].items():
+        plain.parameters[name] = values
+    assert not np.array_equal(first, expected)
+    np.testing.assert_array_equal(plain.predict({"x": DATA["x"]})["y"], expected)
+    assert not plain.parameters["y.head.dense.b"].flags.writeable
+
+
 def test_a_training_starts_from_weights(weights: tuple[Path, Weights]) -> None:
     path, values = weights
     model = dlc.loads(text(f'init_from = "{path}"'))
