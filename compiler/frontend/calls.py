@@ -11,7 +11,7 @@ from compiler.frontend.builtin_table import Builtin, Required
 from compiler.frontend.failures import Failure, Poisoned
 from compiler.frontend.gradient_clause import with_own_gradient
 from compiler.frontend.instances import place_of, settle
-from compiler.frontend.machine import MAXIMUM_APPLICATIONS, MAXIMUM_DEPTH, Frame, joined
+from compiler.frontend.machine import MAXIMUM_APPLICATIONS, MAXIMUM_DEPTH, MAXIMUM_RECURSIONS, Frame, joined
 from compiler.frontend.scope import ModuleScope
 from compiler.frontend.setting_binding import Argument, SettingBinder, counted
 from compiler.frontend.shapes import seen_by_caller
@@ -353,20 +353,28 @@ class Caller(SettingBinder):
         return bool(states) and all(is_frozen(joined(path, name)) for name in states)
 
     def depth_check(self, signature: Signature) -> None:
-        if self.depth >= MAXIMUM_DEPTH:
+        if len(self.running) >= MAXIMUM_DEPTH:
             self.fail(
                 "E0310",
                 f"calls are nested more than {MAXIMUM_DEPTH} deep at `{signature.declaration.name}`",
                 hint("a function that calls itself must stop by an `if` over its settings"),
             )
-        key = id(signature.declaration)
+        name, key = signature.declaration.name, id(signature.declaration)
         self.frames_of[key] = count = self.frames_of.get(key, 0) + 1
         if count > MAXIMUM_APPLICATIONS:
             self.fail(
                 "E0310",
-                f"`{signature.declaration.name}` is applied more than {MAXIMUM_APPLICATIONS} times",
+                f"`{name}` is applied more than {MAXIMUM_APPLICATIONS} times",
                 hint("a loop has too many rounds, or functions call each other too often"),
             )
+        if key in self.running:
+            self.recursions_of[key] = count = self.recursions_of.get(key, 0) + 1
+            if count > MAXIMUM_RECURSIONS:
+                self.fail(
+                    "E0310",
+                    f"`{name}` calls itself more than {MAXIMUM_RECURSIONS} times",
+                    hint("each call that makes two of its own doubles their number; a loop makes one for each round"),
+                )
 
     def ordinals(self, frame: Frame, declaration: syntax.Callable) -> Mapping[int, int]:
         raise NotImplementedError
@@ -381,7 +389,7 @@ class Caller(SettingBinder):
         declaration = bound.declaration
         bind_tensors(self, frame, pairs, call)
         outer, self.frame = self.frame, frame
-        self.depth += 1
+        self.running.append(id(declaration))
         try:
             if declaration.gradient is not None and any(isinstance(v, TensorValue) for _, v in pairs):
                 value = with_own_gradient(self, declaration, declaration.gradient, [p.name for p, _ in pairs])
@@ -391,7 +399,7 @@ class Caller(SettingBinder):
                 check_results(self, frame, declaration, value)
         finally:
             self.frame = outer
-            self.depth -= 1
+            self.running.pop()
             self.span = call
         self.states.update(frame.pending)
         if isinstance(value, Poison):

@@ -390,7 +390,7 @@ class Evaluator(Caller):
         """An evaluator that builds another graph of the same program."""
         child = Evaluator(self.session, GraphBuilder(name), frame, self.training)
         child.user_scopes |= self.user_scopes
-        child.depth = self.depth
+        child.running = [*self.running]
         return child
 
     def ordinals(self, frame: Frame, declaration: syntax.Callable) -> Mapping[int, int]:

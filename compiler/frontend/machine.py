@@ -29,6 +29,8 @@ MAXIMUM_WORK = 1_000_000
 """Expressions that may be evaluated for one program: some 100 times what ResNet-50 takes."""
 MAXIMUM_APPLICATIONS = 10_000
 """Of one declaration, in one graph."""
+MAXIMUM_RECURSIONS = 1_000
+"""Applications of one declaration, in one graph, while it is being applied."""
 MAXIMUM_NODES = 300_000
 MAXIMUM_DEPTH = 100
 MAXIMUM_ROUNDS = 100_000
@@ -102,6 +104,7 @@ class Session:
     is_frozen: Callable[[str], bool] | None = None  # of the path of a parameter or state; None where nothing is
     trace: Trace = field(default_factory=Trace)
     work: int = 0
+    sound_loops: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])  # by id and number of rounds
     frames: int = 0
 
     def signature(self, declaration: syntax.Callable | syntax.Model, scope: ModuleScope) -> Signature:
@@ -157,11 +160,12 @@ class Machine(ABC):
         self.takes_settings = True
         self.keeps_states = False
         self.span: Span | None = None
-        self.depth: int = 0
+        self.running: list[int] = []  # the declarations that are being applied, by their ids, the innermost last
         self.inputs: dict[str, ir.Value] = {}
         self.user_scopes: set[int] = set() if frame.module.is_library else {frame.scope}
         self.applications: dict[str, int] = {}
         self.frames_of: dict[int, int] = {}  # how often each declaration was applied, by its id
+        self.recursions_of: dict[int, int] = {}
         self.states: dict[str, ir.Value] = {}
         self.axes: dict[int, tuple[Axis, ...]] = {}  # of values that expressions gave, by index
         self.scans: list[ScanRecord] = []  # the innermost is last

@@ -107,7 +107,7 @@ def _checked(machine: Machine, symbol: str, compute: Callable[[], Number], shown
     except ValueError:
         machine.fail("E0308", f"`{shown}` has no real value")
     except OverflowError:
-        machine.fail("E0308", f"`{shown}` is too large to compute")
+        machine.fail("E0308", f"`{shown}` is too large to compute", hint("numbers have 64 bits"))
     if isinstance(result, int) and abs(result) > MAXIMUM_INTEGER:
         machine.fail("E0308", f"the result of `{symbol}` does not fit into 64 bits")
     return result

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from compiler.diagnostics import Span, hint
 from compiler.frontend import syntax
+from compiler.frontend.expected_work import refuse_endless_loop
 from compiler.frontend.failures import Failure, Poisoned, failure
 from compiler.frontend.instances import settle_all
 from compiler.frontend.machine import MAXIMUM_ROUNDS, Machine
@@ -221,4 +222,5 @@ def _items_of(machine: Machine, statement: syntax.For) -> Sequence[Value]:
             span,
             hint("over the elements of a tensor, use operations on the whole tensor"),
         )
+    refuse_endless_loop(machine, statement, len(items))
     return items

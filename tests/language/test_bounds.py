@@ -8,7 +8,7 @@ import pytest
 from elaboration import mistakes
 
 from compiler.frontend import calls
-from compiler.frontend.machine import MAXIMUM_APPLICATIONS, MAXIMUM_WORK
+from compiler.frontend.machine import MAXIMUM_APPLICATIONS, MAXIMUM_RECURSIONS, MAXIMUM_WORK
 
 # A second on a machine of one's own; others may compute beside the tests.
 _SECONDS = 10
@@ -69,6 +69,36 @@ def test_what_would_not_end_is_refused(name: str) -> None:
     assert found
     assert found[0].code == code
     assert seconds < _SECONDS
+
+
+# The text, and the line that is told: that of the outermost loop, or of the statement that calls.
+LOOPS = {
+    "of a setting": ("fn f(n: int) {\n    s = 0\n    BODY\n    return s\n}\n", "output z = x * f(1000)", 3),
+    "of a constant": ("const n = 1000\nfn f() {\n    s = 0\n    BODY\n    return s\n}\n", "output z = x * f()", 9),
+    "of tensors": ("fn f(n: int)(s) {\n    BODY\n    return s\n}\n", "output z = x |> f(1000)", 2),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_in_loops_are_counted_when_settings_are_known(name: str) -> None:
+    """10^9 rounds in a function: refused before the first of them, and once."""
+    text, last, line = LOOPS[name]
+    body = "for i in 0..n { for j in 0..n { for k in 0..n { s = s + 1 } } }"
+    (found,) = mistakes(text.replace("BODY", body) + model(last))
+    assert (found.code, found.span.line) == ("E0310", line)
+    assert found.message.startswith("this takes 4,004,004,0")
+
+
+def test_a_loop_whose_length_follows_another_is_not_judged_by_what_the_name_was() -> None:
+    lines = ("n = 90000", "y = x", "for n in 0..3 { for i in 0..n { for j in 0..n { y = y + 1 } } }", "output z = y")
+    assert not mistakes(model(*lines))
+
+
+def test_exponential_recursion_ends_soon() -> None:
+    text = "layer f(n: int)(x) {\n    if n == 0 { return x }\n    return f(n - 1)(x) + f(n - 1)(x)\n}\n"
+    found = mistakes(text + model("output z = x |> f(90)"))
+    assert [d.code for d in found][:1] == ["E0310"]
+    assert f"`f` calls itself more than {MAXIMUM_RECURSIONS} times" in found[0].message
 
 
 def test_exponential_recursion_by_settings_ends_at_the_limit_of_applications(monkeypatch: pytest.MonkeyPatch) -> None:
