@@ -41,7 +41,6 @@ from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data,
 from runtime.keepers import MemoryKeeper
 from runtime.model import weight_names
 from runtime.position import Position
-from runtime.precision import options_of
 from runtime.prediction import Predictor
 from runtime.reporting.events import EpochEnded, Event, TrainingEnded, ignore
 from runtime.reporting.settings import value_text
@@ -212,7 +211,7 @@ class Model:
         """`load` and `loads` make models. `trained` has the weights; without it, they start from the seed."""
         self._elaborate, self._settings = elaborate, dict(settings)
         self._program = elaborate(_overrides(self._settings)) if trained is None else trained.program
-        self._options = options_of(self._program, options)
+        self._options = driver.options_of(self._program, options)
         self._present = None if trained is None else trained.tensors
         self._choices = None if trained is None else trained.choices
         self._preparation = None if trained is None else trained.preparation

@@ -31,6 +31,7 @@ from compiler.frontend.program import (
     Training,
 )
 from compiler.interface import Array, Decoding, Executable, Options, Results, Tensors, View
+from compiler.programs import options_of
 from compiler.rendering import render, to_json
 from compiler.targets.cpu.cache import CacheInfo, ObjectCache
 
@@ -101,6 +102,7 @@ __all__ = [
     "load",
     "load_text",
     "loss_bounds",
+    "options_of",
     "plan",
     "render",
     "resized",

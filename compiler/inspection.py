@@ -19,6 +19,7 @@ from compiler.graph.drawing import graph_to_dot, graph_to_json, graph_to_svg
 from compiler.graph.ir import Graph, Origin
 from compiler.graph.printer import print_graph
 from compiler.interface import Options, View
+from compiler.programs import options_of
 from compiler.rendering import did_you_mean
 from compiler.schedule.drawing import schedule_to_dot, schedule_to_svg
 from compiler.schedule.ir import Schedule
@@ -40,8 +41,8 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
     _expect_node(program, view.node)
     chosen = _chooser(view)
     trains = view.mode == "train" and program.plan is not None
-    if program.plan is not None:
-        options = replace(options, batch=program.plan.usual_rows)
+    rows = program.plan.usual_rows if trains and program.plan is not None else 1  # as a run compiles them
+    options = options_of(program, replace(options, batch=rows))
     if view.stage == "graph":
         return _graph(_only(program.training if trains else prediction_graph(program), chosen), view.format)
     ready = prepared(training_step(program) if trains else prediction_graph(program), options)

@@ -18,6 +18,7 @@ from typing import Any
 from compiler.diagnostics import CompilerBug, Diagnostic, Source
 from compiler.frontend.program import Clip, Cuts, DataQuestion, DimensionsOf, Program
 from compiler.graph.ir import Graph
+from compiler.interface import Options
 from compiler.record import record
 from compiler.targets.cpu.cache import ObjectCache, compiler_version, default_folder
 from compiler.types import TensorType
@@ -232,3 +233,9 @@ class _OutlinePickler(pickle.Pickler):
 
 def _left_out(type_: TensorType) -> Graph:
     raise CompilerBug("programs", f"the outline of a program has no graph that clips {type_}")
+
+
+def options_of(program: Program, options: Options) -> Options:
+    """The options with the precision that `train` asks for; who asks for f64 on the command line gets it anyway."""
+    wide = program.plan is not None and program.plan.precision == "f64"
+    return replace(options, dtype="f64") if wide else options

@@ -17,7 +17,7 @@ from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
 from runtime.model import parameter_count, runtime_settings
 from runtime.position import Length
-from runtime.precision import in_precision, options_of
+from runtime.precision import in_precision
 from runtime.process import peak_memory, seconds_since_start
 from runtime.samples import at_epoch, numbered
 
@@ -57,7 +57,7 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
     begin = time.perf_counter()
     program = load()
     batch = batch or _usual_batch(program, mode)
-    options = options_of(program, replace(options, batch=batch))
+    options = driver.options_of(program, replace(options, batch=batch))
     run_steps = (
         _training_steps(program, batch, options) if mode == "train" else _inference_steps(program, batch, options)
     )

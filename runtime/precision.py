@@ -7,14 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from compiler.driver import Options, Program
 from runtime.data.part import Part
-
-
-def options_of(program: Program, options: Options) -> Options:
-    """The options with the precision that `train` asks for; who asks for f64 on the command line gets it anyway."""
-    wide = program.plan is not None and program.plan.precision == "f64"
-    return replace(options, dtype="f64") if wide else options
 
 
 def in_precision(part: Part, dtype: str) -> Part:

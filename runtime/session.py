@@ -20,7 +20,6 @@ from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.keepers import MemoryKeeper, RunKeeper
 from runtime.model import resolved_settings, schedule_remark, training_of, weight_names
 from runtime.position import Position
-from runtime.precision import options_of
 from runtime.run_directory import RunDirectory, create_run, open_run
 from runtime.start_weights import WeightsReport, start_weights_of, take_over_weights
 from runtime.trained import (
@@ -143,7 +142,7 @@ def _program(request: Request) -> tuple[Program, Request]:
         request.file, request.experiment, request.overrides, dimensions_of(request.data), request.within
     )
     program = with_data(program, None if request.data is None else str(request.data))
-    return program, replace(request, options=options_of(program, request.options))
+    return program, replace(request, options=driver.options_of(program, request.options))
 
 
 def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:

@@ -15,7 +15,6 @@ from runtime.checkpoint import best_checkpoint, newest_checkpoint
 from runtime.data.dimensions import dimensions_if_there, dimensions_of
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.files import JsonValue
-from runtime.precision import options_of
 from runtime.run_directory import RunDirectory, open_run
 from runtime.tensor_files import match_tensors, read_tensors
 
@@ -163,7 +162,7 @@ def open_model_file(
     """
     known = dimensions_if_there if data is None else dimensions_of(data)
     program = driver.load(file, experiment, overrides, known, within)
-    options = options_of(program, options)
+    options = driver.options_of(program, options)
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, read_tensors(weights), weights)
     return Trained(program, tensors, options, None, None, ())

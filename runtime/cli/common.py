@@ -39,23 +39,30 @@ def add_settings(parser: Parser) -> None:
     add_imports(parser)
 
 
-def add_compilation(parser: Parser) -> None:
-    """How to compile: the fields of the compiler's `Options`."""
+def add_compilation(parser: Parser, runs: bool = True) -> None:
+    """How to compile: the fields of the compiler's `Options`; a command that runs nothing takes fewer."""
     group = parser.add_argument_group("compilation")
-    group.add_argument(
-        "--threads", type=whole_number(1), metavar="N", help="threads (default: all this process may use)"
-    )
-    group.add_argument(
-        "--target", choices=["native", "reference"], default="native", help="machine code, or NumPy as the definition"
-    )
+    if runs:
+        group.add_argument(
+            "--threads", type=whole_number(1), metavar="N", help="threads (default: all this process may use)"
+        )
+        group.add_argument(
+            "--target",
+            choices=["native", "reference"],
+            default="native",
+            help="machine code, or NumPy as the definition",
+        )
     group.add_argument("--dtype", choices=["f32", "f64"], default="f32", help="f64 turns every f32 into f64")
     group.add_argument(
         "--no-fuse", action="store_true", help="one kernel for each operation; the results are the same bits"
     )
     group.add_argument("--verify", action="store_true", help="check the program after each pass")
-    group.add_argument(
-        "--cache-dir", metavar="DIR", help="where compiled code is kept (default: the user's cache folder)"
-    )
+    if runs:
+        group.add_argument(
+            "--cache-dir", metavar="DIR", help="where compiled code is kept (default: the user's cache folder)"
+        )
+    else:
+        parser.set_defaults(threads=1, target="native", cache_dir=None)
 
 
 def compile_options(arguments: Namespace, batch: int | None = None) -> Options:

@@ -27,7 +27,6 @@ from runtime.data.dimensions import dimensions_of
 from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.keepers import MemoryKeeper
 from runtime.model import weight_names
-from runtime.precision import options_of
 from runtime.rate_range import RateRange, rate_range
 from runtime.rate_schedule import RateSchedule, rate_schedule
 from runtime.reporting.terminal import say, say_labelled
@@ -91,7 +90,7 @@ def _range(arguments: Namespace) -> RateRange:
     data = load_data(program, _data_path(arguments))
     for note in data.notes:
         say_labelled("note", note)
-    options = options_of(program, compile_options(arguments, program.plan.batch if program.plan else None))
+    options = driver.options_of(program, compile_options(arguments, program.plan.batch if program.plan else None))
     parts = Parts(data.train)
     compile_ahead(program, parts, options)
     tensors = fresh_tensors(program, options)
@@ -108,7 +107,7 @@ def _schedule(arguments: Namespace) -> RateSchedule:
         folder_of_imports(arguments),
     )
     data = load_data(program, _data_path(arguments))
-    return rate_schedule(program, len(data.train.rows), options_of(program, compile_options(arguments)))
+    return rate_schedule(program, len(data.train.rows), driver.options_of(program, compile_options(arguments)))
 
 
 def _show_range(found: RateRange, arguments: Namespace) -> None:

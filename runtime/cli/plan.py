@@ -14,7 +14,6 @@ from runtime.cli.common import (
     print_json,
 )
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.precision import options_of
 
 EXAMPLES = ("dlc plan model.dl", "dlc plan model.dl --batch 1 --json")
 
@@ -22,7 +21,7 @@ EXAMPLES = ("dlc plan model.dl", "dlc plan model.dl --batch 1 --json")
 def configure(parser: Parser) -> None:
     add_program(parser)
     parser.add_argument("--batch", type=whole_number(1), metavar="N", help="rows of a step (default: that of `train`)")
-    add_compilation(parser)
+    add_compilation(parser, runs=False)
     add_json(parser)
 
 
@@ -31,7 +30,7 @@ def run(arguments: Namespace) -> int:
     file, within = model_file(arguments.file), folder_of_imports(arguments)
     program = driver.load(file, arguments.experiment, overrides, dimensions_if_there, within)
     batch = arguments.batch or (program.plan.usual_rows if program.plan is not None else 1)
-    report = driver.plan(program, options_of(program, compile_options(arguments, batch)))
+    report = driver.plan(program, driver.options_of(program, compile_options(arguments, batch)))
     if arguments.json:
         print_json(report.to_json())
         return 0

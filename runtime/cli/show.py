@@ -40,7 +40,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a file")
     add_settings(parser)
-    add_compilation(parser)
+    add_compilation(parser, runs=False)
 
 
 def run(arguments: Namespace) -> int:
@@ -50,6 +50,8 @@ def run(arguments: Namespace) -> int:
             f"stage {arguments.stage} cannot be drawn",
             f"--format {arguments.format} goes with {', '.join(DRAWN_STAGES)}",
         )
+    if arguments.stage == "ast" and arguments.node is not None:
+        raise UsageError("the syntax of a file has no nodes", "give a line, as in `dlc show FILE:12 --stage ast`")
     view = driver.View(
         model_file(name),
         line,

@@ -25,7 +25,6 @@ from runtime.cli.common import (
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.jobs import start_of
-from runtime.precision import options_of
 from runtime.reporting.events import Observer, TrainingEnded, told
 from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of_terminal
 from runtime.reporting.training_json import event_as_json, print_event
@@ -127,7 +126,7 @@ def _watcher(session: Session, arguments: Namespace) -> Watcher:
     from runtime.watching import Watcher  # the whole compiler, which a training does without
 
     options = compile_options(arguments, session.job.length.batch)
-    return Watcher(session.program, options_of(session.program, options))
+    return Watcher(session.program, driver.options_of(session.program, options))
 
 
 def _print_sights(watcher: Watcher, as_json: bool) -> None:

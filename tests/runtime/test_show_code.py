@@ -126,6 +126,24 @@ def test_loops_are_whole_and_mark_the_line(model: Path) -> None:
     assert "tile = fma(" in part
 
 
+def test_the_precision_of_the_program_is_that_of_the_code(model: Path) -> None:
+    model.write_text(MODEL.replace("    batch = 64", "    batch = 64\n    precision = f64"))
+    assert "f32" not in show(View(model, stage="loops"), Options())
+
+
+def test_syntax_has_no_nodes(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(model), "--stage", "ast", "--node", "h"]) == 2
+    assert "has no nodes" in capsys.readouterr().err
+
+
+def test_what_runs_nothing_takes_no_option_about_running(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["plan", str(model)], ["show", str(model)]):
+        for option in (["--threads", "2"], ["--target", "reference"], ["--cache-dir", "x"]):
+            assert main([*command, *option]) == 2
+            assert f"unexpected argument `{option[0]}`" in capsys.readouterr().err
+        assert main([*command, "--dtype", "f64", "--no-fuse", "--verify"]) == 0
+
+
 def test_marked_llvm_text_is_still_llvm(model: Path) -> None:
     text = show(View(model, stage="llvm", mode="infer"), Options())
     for kernel in text.split("\n; k")[1:]:
