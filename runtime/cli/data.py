@@ -58,6 +58,8 @@ def run(arguments: Namespace) -> int:
         say_labelled("note", note)
     if arguments.out is not None:
         _draw(seen, arguments.input, Path(arguments.out))
+    elif arguments.input is not None:
+        raise UsageError("--input says which image to draw", "give --out FILE.png")
     if arguments.json:
         values = {name: array.tolist() for name, array in seen.values.items()}
         print_json({"epoch": seen.epoch, "sample": seen.sample, "changed": list(seen.changed), "values": values})
@@ -80,6 +82,8 @@ def _described(values: Array, names: tuple[str, ...] | None) -> str:
 
 
 def _draw(seen: Preview, name: str | None, place: Path) -> None:
+    if place.suffix.lower() != ".png":
+        raise UsageError(f"{place}: pictures of samples are png files", f"give --out {place.with_suffix('.png')}")
     images = {name: image for name, values in seen.values.items() if (image := _image_of(values)) is not None}
     if name is None and len(images) != 1:
         there = f"give --input {' or '.join(images)}" if images else "give --json to see the values"

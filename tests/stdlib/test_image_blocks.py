@@ -164,6 +164,15 @@ def test_the_gradient_of_max_pool_goes_to_the_first_of_equals(size: int, stride:
     np.testing.assert_allclose(dx, first_largest(TIES, dy, size, stride, padding), atol=1e-12)
 
 
+def test_the_gradient_of_adaptive_max_pool_goes_to_the_first_of_equals() -> None:
+    graph = applied("adaptive_max_pool([3, 2])(x)", {"x": TIES})
+    dy = np.random.default_rng(1).normal(size=(2, 2, 3, 2))
+    (dx,) = gradients(graph, "result", ("x",), {"x": TIES}, dy)
+    windows = TIES.reshape(2, 2, 3, 2, 2, 3).swapaxes(3, 4).reshape(2, 2, 3, 2, 6)
+    expected = np.where(np.arange(6) == windows.argmax(-1)[..., None], dy[..., None], 0)
+    np.testing.assert_allclose(dx, expected.reshape(2, 2, 3, 2, 2, 3).swapaxes(3, 4).reshape(TIES.shape))
+
+
 @pytest.mark.parametrize("call", ["max_pool(2)(x)", "avg_pool(2)(x)", "global_max_pool(x)", "global_average_pool(x)"])
 def test_a_nan_shows_in_its_window_only(call: str) -> None:
     x = IMAGES.copy()
@@ -232,6 +241,7 @@ def test_dropouts_of_channels_and_of_examples(call: str, shared: tuple[int, ...]
         ("conv_transpose2d(5, 3, 2, 7)(x)", "`padding` cuts 14 of the 13 elements of a spatial axis"),
         ("max_pool(2, padding = 2)(x)", "windows of 2 would hold nothing but padding, of which there is 2 on a side"),
         ("avg_pool(3, 2, padding = [0, [1, 3]])(x)", "windows of 3 would hold nothing but padding"),
+        ("adaptive_max_pool([2, 0])(x)", "a pool gives at least 1 element along each axis, not 0"),
         ("adaptive_average_pool([2, 0])(x)", "a pool gives at least 1 element along each axis, not 0"),
         ("upsample([2, 0])(x)", "`factor` is a whole number of at least 1, not 0"),
         ('upsample(-1, "linear")(x)', "`factor` is a whole number of at least 1, not -1"),

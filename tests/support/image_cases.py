@@ -105,12 +105,12 @@ def mean_of(size: Sequence[int], stride: Sequence[int], widths: Widths, beyond: 
     return lambda x: pooled(lambda taps: np.nanmean(taps, -1), framed(x, widths), size, stride, beyond, np.nan)
 
 
-def adapted(x: Array, size: Sequence[int]) -> Array:
+def adapted(x: Array, size: Sequence[int], reduce: Callable[..., Array] = np.mean) -> Array:
     result = np.zeros((*x.shape[:2], *size))
     for place in np.ndindex(*size):
         ends = zip(place, size, x.shape[2:], strict=True)
         cut = [slice(int(np.floor(n * p / m)), int(np.ceil(n * (p + 1) / m))) for p, m, n in ends]
-        result[(..., *place)] = x[(..., *cut)].reshape(*x.shape[:2], -1).mean(-1)
+        result[(..., *place)] = reduce(x[(..., *cut)].reshape(*x.shape[:2], -1), axis=-1)
     return result
 
 
@@ -178,6 +178,10 @@ _POOLS = (
     _image("adaptive_average_pool", "adaptive_average_pool([2, 7])(x)", lambda x: adapted(x, (2, 7))),
     _image("adaptive_average_pool", "adaptive_average_pool(5)(x)", lambda x: adapted(x, (5, 5))),
     _image("adaptive_average_pool", "adaptive_average_pool(4)(x)", lambda x: adapted(x, (4,)), SIGNALS),
+    _image("adaptive_max_pool", "adaptive_max_pool([2, 7])(x)", lambda x: adapted(x, (2, 7), np.max)),
+    _image("adaptive_max_pool", "adaptive_max_pool(5)(x)", lambda x: adapted(x, (5, 5), np.max)),
+    _image("adaptive_max_pool", "adaptive_max_pool(4)(x)", lambda x: adapted(x, (4,), np.max), SIGNALS),
+    _image("largest_parts", "largest_parts(3)(x)", lambda x: adapted(x, (6, 3), np.max)),
 )
 
 _PARTS = (

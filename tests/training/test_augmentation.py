@@ -193,8 +193,9 @@ def test_preview_of_what_there_is_not(model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as held_out:
         preview(program, None, 1, next(s for s in range(29) if s not in taken), Options())
     assert "validation" in held_out.value.fix
-    arguments = ["data", "preview", str(model), "--out", str(tmp_path / "a.png"), "--input", "label"]
-    assert main(arguments) == 2
+    for options in (["--out", "a.png", "--input", "label"], ["--out", "a.jpg"], ["--input", "image"]):
+        assert main(["data", "preview", str(model), *(o.replace("a.", f"{tmp_path}/a.") for o in options)]) == 2
+    assert not list(tmp_path.glob("a.*"))
 
 
 def _has(program: driver.Program, sample: int) -> bool:
