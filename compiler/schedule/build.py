@@ -28,7 +28,7 @@ from compiler.schedule.ir import (
     spans_of_loops,
 )
 from compiler.schedule.join_siblings import join_siblings
-from compiler.schedule.overwrite import Overwriting
+from compiler.schedule.overwrite import Overwriting, is_read_behind
 from compiler.schedule.placement import Insert
 from compiler.schedule.plan_memory import Life, plan_memory
 from compiler.schedule.recompute import recompute
@@ -175,7 +175,11 @@ class _Builder:
                     or node.op.category in (Category.CONTRACTION, Category.INDEXING)
                 ):
                     return False
-        return True
+        # A later pass computes again what is cheap, from the old value.
+        if max(levels.values()) == levels[node_key(producer)]:
+            return True
+        lowered = self.lowering(writer, "probe").lower()
+        return not is_read_behind(lowered, self.storage(target), self.storage(result))
 
     # order
 

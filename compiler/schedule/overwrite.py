@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from compiler.graph.ir import Value
+from compiler.loops.ir import Load, Store
 from compiler.schedule.access import count
 from compiler.schedule.fuse import Fuser, Group, node_key
+from compiler.schedule.to_loops import Lowered
 from compiler.types import BatchExtent, elements
 
 LARGE = 1 << 18  # bytes at the nominal batch, from which another barrier costs less than fresh memory
@@ -60,3 +62,17 @@ class Overwriting:
     def is_large(self, value: Value) -> bool:
         size = elements(value.type.shape)
         return count(size) * (self.batch if isinstance(size, BatchExtent) else 1) * value.type.dtype.size >= LARGE
+
+
+def is_read_behind(lowered: Lowered, old: Value, new: Value) -> bool:
+    """Whether a kernel loads `old` in a later stage than the first in which it stores `new`."""
+    loads, stores = (
+        [
+            number
+            for number, stage in enumerate(lowered.kernel.stages)
+            for instruction in (*stage.body, *stage.after)
+            if isinstance(instruction, kind) and lowered.arguments[instruction.access.buffer] == value
+        ]
+        for kind, value in ((Load, old), (Store, new))
+    )
+    return max(loads, default=0) > min(stores)

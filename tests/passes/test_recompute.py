@@ -22,8 +22,9 @@ from compiler.stages import graph_of, prepared
 from compiler.targets.cpu.memory import TensorStore
 from compiler.types import BatchExtent, DType, at_batch, elements
 
-TIME, WIDTH, HEADS, HIDDEN, BLOCKS, WORDS, ROWS = 24, 20, 2, 28, 3, 50, 3
+TIME, WIDTH, HEADS, HIDDEN, BLOCKS, WORDS, ROWS = 24, 20, 2, 28, 3, 70, 3
 MANY = EVERY_KERNEL_PARALLEL  # a nominal batch for which every value of the batch is large
+# WORDS are more than registers hold, so that a pass over scores reads again what it computes again.
 BLOCK = f"""
 model M {{
     input tokens: i32[batch, {TIME}] in 0..{WORDS}

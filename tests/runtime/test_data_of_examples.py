@@ -36,12 +36,6 @@ _EXAMPLES = Path(__file__).parents[2] / "examples"
             [spec("measurements", row=(13,)), spec("cultivar", "i32", target=True, low=1, high=4)],
             {"normalise": True},
         ),
-        (
-            "temperatures/temperatures.csv.gz",
-            3650 - 30,
-            [spec("Temp", row=(30,)), spec("tomorrow", target=True)],
-            {"window": 30},
-        ),
         ("xor/xor.csv", 4, [spec("bits", row=(2,)), spec("different", target=True)], {}),
         (
             "functional/signals.npz",
@@ -66,3 +60,12 @@ def test_the_lines_of_questions() -> None:
     assert len(data.train.rows) == 1500
     assert data.preparation.vocabulary_of("label") == ("number", "person", "place", "reason", "time")
     assert data.notes == ()
+
+
+def test_the_days_of_temperatures() -> None:
+    path = _EXAMPLES / "temperatures" / "temperatures.csv.gz"
+    data = load_training_data(
+        [spec("Temp", row=(30,)), spec("tomorrow", target=True)], source(path, window=30), 0, 0, 0
+    )
+    assert len(data.train.rows) == 3650 - 30
+    assert data.train.arrays["Temp"][1, 29] == data.train.arrays["tomorrow"][0]
