@@ -136,11 +136,16 @@ def located_in(program: Program, folder: Path) -> Program:
 
 
 def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: Options) -> Trained:
-    """A run with the weights of its best checkpoint, or of its last. Raises CheckpointError."""
+    """A run with the weights of its best checkpoint, or of its last, as where `restore = false` asks for them.
+
+    Raises CheckpointError.
+    """
     run = open_run(path)
     choices = choices_of(run)
     program = program_of(run, choices, overrides)
     options = replace(options, dtype=choices.dtype)
+    early_stop = None if program.plan is None else program.plan.early_stop
+    use_last = use_last or not (early_stop is None or early_stop.restore)
     found = newest_checkpoint(run.checkpoints) if use_last else best_checkpoint(run.checkpoints)
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, found.checkpoint.weights, found.path)

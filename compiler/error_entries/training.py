@@ -18,8 +18,8 @@ TRAINING: tuple[ErrorEntry, ...] = (
         "E0601",
         "an unknown or repeated key of `train`",
         "The keys are `data validation test target loss metrics optimizer schedule epochs steps batch clip penalty "
-        "augment init_from freeze unfreeze early_stop accumulate ema keep precision seed`, each at most once. Settings "
-        "of the model stand after its name: `train M(width = 64) { … }`.",
+        "augment init_from freeze unfreeze early_stop plateau accumulate ema keep precision seed`, each at most once. "
+        "Settings of the model stand after its name: `train M(width = 64) { … }`.",
         _train(metric="[mae(y[:, 0], t)]"),
         _train(metrics="[mae(y[:, 0], t)]"),
     ),

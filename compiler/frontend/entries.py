@@ -212,14 +212,16 @@ class Entries:
         return float(value)
 
     def _stopping(self, key: str, read: Callable[[Session, syntax.Train, syntax.Expression, str], Form]) -> Form | None:
-        """`early_stop` or `plateau`."""
+        """`early_stop` or `plateau`: a number on the command line changes the main setting of what the text gives."""
         override, entry = self.session.settings.take(key), self.written.get(key)
-        if override is None and entry is None:
+        if entry is not None and (override is None or isinstance(override.expression, syntax.Number)):
+            expression, origin = entry.value, "train"
+        elif override is not None:
+            expression, origin = override.as_expression, COMMAND_LINE
+        else:
             return None
-        expression = override.as_expression if override is not None else entry.value if entry is not None else None
-        assert expression is not None
         try:
-            return read(self.session, self.train, expression, "train" if override is None else COMMAND_LINE)
+            return read(self.session, self.train, expression, origin)
         except Failure as mistake:
             self._record(mistake)
         except Poisoned:

@@ -10,6 +10,7 @@ from compiler.frontend.constants import evaluate_constant
 from compiler.frontend.failures import failure, nearest
 from compiler.frontend.machine import Session
 from compiler.frontend.program import EarlyStop, Plateau
+from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.values import Value, describe
 from compiler.record import record
 
@@ -43,18 +44,22 @@ def early_stop_of(session: Session, train: syntax.Train, expression: syntax.Expr
     """`patience(epochs, min_change, restore)`. Raises Failure."""
     message = "`early_stop` is `patience(n)`, after n epochs without a better validation loss"
     given = _form(session, train, expression, "patience", _PATIENCE, message)
+    origins = _overridden(session, train, "early_stop", _PATIENCE, given, origin)
     if "epochs" not in given:
         raise failure("E0603", message, expression.span, hint("such as `early_stop = patience(5)`"))
-    _record(session, "early_stop", "epochs", given, origin)
+    _record(session, "early_stop", "epochs", given, origins)
     return EarlyStop(_int(given["epochs"]), _float(given.get("min_change", 0.0)), given.get("restore") is not False)
 
 
 def plateau_of(session: Session, train: syntax.Train, expression: syntax.Expression, origin: str) -> Plateau:
     """`reduce(factor, patience, min_change, floor)`. Raises Failure."""
     message = "`plateau` is `reduce(factor, patience)`, for epochs without a better validation loss"
+    written = _form(session, train, expression, "reduce", _REDUCE, message)
+    origins = _overridden(session, train, "plateau", _REDUCE, written, origin)
     given: dict[str, Value] = {"factor": 0.1, "patience": 10, "min_change": 0.0, "floor": 0.0}
-    given |= _form(session, train, expression, "reduce", _REDUCE, message)
-    _record(session, "plateau", "factor", given, origin)
+    origins = dict.fromkeys(given, "default") | origins
+    given |= written
+    _record(session, "plateau", "factor", given, origins)
     factor, patience, min_change, floor = (given[name] for name in _REDUCE)
     return Plateau(_float(factor), _int(patience), _float(min_change), _float(floor))
 
@@ -85,16 +90,42 @@ def _form(
     return found
 
 
+def _overridden(
+    session: Session,
+    train: syntax.Train,
+    key: str,
+    settings: Mapping[str, _Setting],
+    given: dict[str, Value],
+    origin: str,
+) -> dict[str, str]:
+    """Put what `--set KEY.SETTING=…`, or `--set KEY=…` for the first, says in the place of what the text gives.
+
+    The result is where each setting comes from.
+    """
+    origins = dict.fromkeys(given, origin)
+    for place, (name, wanted) in enumerate(settings.items()):
+        override = session.settings.take(f"{key}.{name}")
+        if override is None and place == 0:
+            override = session.settings.take(key)
+            if override is not None and not isinstance(override.expression, syntax.Number):
+                override = None
+        if override is not None:
+            expression = override.as_expression
+            given[name] = _checked(evaluate_constant(session, train, expression), name, wanted, expression.span)
+            origins[name] = COMMAND_LINE
+    return origins
+
+
 def _checked(value: Value, key: str, wanted: _Setting, span: Span) -> Value:
     if not wanted.is_right(value):
         raise failure("E0603", f"`{key}` is {wanted.words}, not {describe(value)}", span)
     return value
 
 
-def _record(session: Session, key: str, first: str, given: Mapping[str, Value], origin: str) -> None:
+def _record(session: Session, key: str, first: str, given: Mapping[str, Value], origins: Mapping[str, str]) -> None:
     """The main setting goes by the name of the key, the others behind a point."""
     for name, value in given.items():
-        session.settings.record(key if name == first else f"{key}.{name}", value, origin)
+        session.settings.record(key if name == first else f"{key}.{name}", value, origins[name])
 
 
 def _int(value: Value) -> int:

@@ -422,6 +422,21 @@ def test_keys_of_the_run() -> None:
     assert getattr(plan.test, "format", None) == "npz"
 
 
+def test_the_command_line_changes_single_settings_of_stopping() -> None:
+    lines = text(early_stop="patience(5, min_change = 1e-3)", plateau="reduce(0.5, patience = 3)", validation="0.1")
+    found = program(lines, ("early_stop.restore", "false"), ("early_stop", "9"), ("plateau.patience", "4"))
+    assert found.plan is not None
+    assert (found.plan.early_stop, found.plan.plateau) == (EarlyStop(9, 1e-3, False), Plateau(0.5, 4, 0.0, 0.0))
+    names = ("early_stop", "early_stop.min_change", "plateau", "plateau.patience", "plateau.floor")
+    origins = [setting(found, name).origin for name in names]
+    assert origins == ["command line", "train", "train", "command line", "default"]
+    whole = program(lines, ("plateau", "reduce(0.2)"), ("early_stop.epochs", "2")).plan
+    assert whole is not None
+    assert (whole.early_stop, whole.plateau) == (EarlyStop(2, 1e-3, True), Plateau(0.2, 10, 0.0, 0.0))
+    assert codes(mistakes(lines, ("plateau", "2"))) == ["E0603"]
+    assert codes(mistakes(text(), ("early_stop.restore", "false"))) == ["E0610"]
+
+
 def test_epochs_and_steps_exclude_each_other() -> None:
     assert codes(mistakes(text(epochs="1", steps="2"))) == ["E0608"]
 

@@ -195,6 +195,16 @@ def test_eval_repeats_the_test_metrics_of_the_training(model: str, capsys: pytes
     assert json.loads(Output(capsys).out) == result
 
 
+def test_eval_takes_the_last_weights_where_none_are_restored(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with Path(model).open("a") as file:
+        file.write("patience = 2\nrestore = 0\noptimizer.lr = 2.0\nepochs = 200\n")
+    assert main(["train", model, "--out", "run", "--json"]) == 0
+    *_, last, end = Output(capsys).lines
+    assert end["best_epoch"] != last["epoch"]
+    assert main(["eval", "run", "--part", "validation", "--json"]) == 0
+    assert json.loads(Output(capsys).out)["loss"] == last["val_loss"]
+
+
 def test_eval_on_other_data(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("other.csv").write_text("a,b,c,kind\n5,-5,1,1\n-5,5,-1,0\n")
     capsys.readouterr()
