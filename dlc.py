@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -46,7 +46,7 @@ from runtime.reporting.events import EpochEnded, Event, TrainingEnded, ignore
 from runtime.reporting.settings import value_text
 from runtime.start_weights import start_weights_of, take_over_weights
 from runtime.suggestions import did_you_mean, quoted
-from runtime.tensor_files import write_tensors
+from runtime.tensor_files import replace_tensors
 from runtime.threads import usable_threads
 from runtime.trained import Trained, open_trained_run, program_of_run
 from runtime.training import TrainingError, run_training
@@ -155,10 +155,11 @@ def function(
 ) -> Function:
     """The `fn` called `name` of a source text, compiled; `config` are the values of its configuration group.
 
-    Each shape of arrays is compiled once, when it is first seen. Raises SourceError.
+    Each shape of arrays is compiled once, when it is first seen. Raises SourceError for mistakes of the text, and
+    UsageError for a name or a setting that there is not; a call, for arrays that do not fit.
     """
     return driver.function(
-        source, name, {key: _frozen(value) for key, value in config.items()}, _options(target, dtype, threads)
+        source, name, {key: _frozen(key, value) for key, value in config.items()}, _options(target, dtype, threads)
     )
 
 
@@ -245,14 +246,15 @@ class Model:
         """
         named = {"epochs": epochs, "batch": batch, "seed": seed}
         given = settings | {name: value for name, value in named.items() if value is not None}
-        self._settings |= given
-        program = self._elaborate(_overrides(self._settings))
+        chosen = self._settings | given
+        program = self._elaborate(_overrides(chosen))
         parts, preparation = _parts(program, data, validation, test)
         compile_ahead(program, parts, self._options)
         tensors = self._tensors_for(program)
         keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
         job = job_of(program, parts, tensors, self._options, keeper)
         observer(start_of(program, job, Position()))
+        self._settings = chosen
         self._program, self._present, self._preparation = program, tensors, preparation
         self._training_rows = len(parts.train.rows)
         self._evaluator = self._predictor = None
@@ -285,8 +287,11 @@ class Model:
         return self._prediction().predict(self._tensors(), part)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write parameters and states to a safetensors file, for `init_from` and `dlc eval --weights`."""
-        write_tensors(Path(path), dict(self.parameters))
+        """Write parameters and states to a safetensors file, for `init_from` and `dlc eval --weights`.
+
+        Raises CheckpointError where it cannot be written; what was at `path` before then stays.
+        """
+        replace_tensors(Path(path), dict(self.parameters))
 
     def _evaluation(self) -> Evaluator:
         if self._evaluator is None:
@@ -322,17 +327,31 @@ class Model:
 
 
 def _options(target: str, dtype: str, threads: int | None) -> Options:
+    for name, value, known in (("target", target, ("native", "reference")), ("dtype", dtype, ("f32", "f64"))):
+        if value not in known:
+            raise UsageError(f"`{name}` cannot be {value!r}", f"it is {' or '.join(known)}")
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise UsageError(f"`threads` cannot be {threads!r}", "give a whole number of at least 1, or None for all")
     return replace(Options(), target=target, dtype=dtype, threads=threads or usable_threads())
 
 
 def _overrides(settings: Mapping[str, SettingValue]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, value_text(_frozen(value))) for name, value in settings.items())
+    return tuple((name, value_text(_frozen(name, value))) for name, value in settings.items())
 
 
-def _frozen(value: SettingValue) -> driver.SettingValue:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return tuple(_frozen(item) for item in value)
-    return value
+def _frozen(name: str, value: object) -> driver.SettingValue:
+    """The value of a setting; NumPy's scalars become Python's. Raises UsageError for what no setting can be."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case np.generic():
+            return _frozen(name, cast("object", value.item()))
+        case Sequence():
+            return tuple(_frozen(name, item) for item in cast("Sequence[object]", value))
+        case _:
+            raise UsageError(
+                f"the setting `{name}` cannot be {type(value).__name__}", "give a number, a text or a list"
+            )
 
 
 def _parts(

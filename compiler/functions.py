@@ -10,7 +10,7 @@ import numpy as np
 from compiler.autodiff import gradients_of
 from compiler.diagnostics import Source, UsageError
 from compiler.executables import executable
-from compiler.frontend.elaborate import elaborate_function
+from compiler.frontend.elaborate import elaborate_function, expect_function
 from compiler.frontend.library import library_scope
 from compiler.frontend.modules import load_modules
 from compiler.frontend.program import SettingValue
@@ -43,8 +43,13 @@ DTYPES = {
 def compiled_function(
     source: Source, name: str, config: Mapping[str, SettingValue], options: Options
 ) -> CompiledFunction:
-    """The `fn` called `name` of a text. Raises `SourceError` for a text that does not parse."""
-    return CompiledFunction(load_modules(source, default_folder()), library_scope(), name, config, options)
+    """The `fn` called `name` of a text. Raises `SourceError` for mistakes that show without tensors.
+
+    Raises UsageError where the text and the library have no such name, or the function no such setting.
+    """
+    modules, library = load_modules(source, default_folder()), library_scope()
+    expect_function(modules, library, name, config)
+    return CompiledFunction(modules, library, name, config, options)
 
 
 Kinds: TypeAlias = "tuple[tuple[np.dtype[Any], tuple[int, ...]] | None, ...]"  # of operands; None: not an array yet
@@ -89,33 +94,49 @@ class CompiledFunction:
         if types not in self._backward:
             self._backward[types] = executable(lambda: gradient_graph(graph), self._options)
         named = _named(graph, given)
-        weights = cotangents if cotangents is not None else self._ones(graph)
-        if isinstance(weights, np.ndarray):
-            weights = (weights,)
-        if len(weights) != len(graph.outputs):
-            raise UsageError(
-                f"'{self._name}' has {len(graph.outputs)} results, but got {len(weights)} cotangents",
-                "give a tuple with one array for each result",
-            )
-        for output, weight in zip(graph.outputs, weights, strict=True):
-            named[f"d_{output.name}"] = self._given(np.asarray(weight))
+        named |= self._weights(graph, cotangents)
         results = self._backward[types].call(named)
         return tuple(results[name] for name in sorted(results, key=lambda n: int(n[1:])))
 
+    def _weights(self, graph: Graph, cotangents: Sequence[Array] | Array | None) -> dict[str, Array]:
+        """The cotangents by the inputs of the gradient; ones by default."""
+        shapes = [tuple(e for e in output.value.type.shape if isinstance(e, int)) for output in graph.outputs]
+        if cotangents is None:
+            cotangents = [np.ones(shape) for shape in shapes]
+        weights = (cotangents,) if isinstance(cotangents, np.ndarray) else cotangents
+        if len(weights) != len(shapes):
+            raise UsageError(
+                f"`{self._name}` has {len(shapes)} results, but got {len(weights)} cotangents",
+                "give a tuple with one array for each result",
+            )
+        named: dict[str, Array] = {}
+        for output, weight, shape in zip(graph.outputs, weights, shapes, strict=True):
+            named[f"d_{output.name}"] = given = self._given(np.asarray(weight))
+            if given.shape != shape:
+                raise UsageError(
+                    f"a cotangent of `{self._name}` is {list(given.shape)}, but its result is {list(shape)}",
+                    "give an array of the shape of the result",
+                )
+        return named
+
     def _graph(self, types: tuple[TensorType, ...]) -> Graph:
         graph = elaborate_function(self._modules, self._library, self._name, self._config, types)
+        owned = [i.name for i in graph.inputs if i.role in (Role.PARAMETER, Role.STATE)]
+        if owned:
+            message = f"`{self._name}` owns {', '.join(f'`{name}`' for name in owned)}, for which a call has no values"
+            raise UsageError(message, "apply it in a model, or write a `fn` that takes them as tensors")
         return to_dtype(graph, DType.F64) if self._options.dtype == "f64" else graph
 
     def _given(self, array: Array) -> Array:
         array = np.asarray(array)
+        if array.size == 0:
+            message = f"`{self._name}` is given an array without elements, {list(array.shape)}"
+            raise UsageError(message, "give arrays with at least one element")
         if array.dtype.kind == "f":
             return array.astype(np.float64 if self._options.dtype == "f64" else np.float32, copy=False)
         if array.dtype not in DTYPES:
-            raise UsageError(f"arrays of {array.dtype} cannot be passed to '{self._name}'", "cast it to f32 or i32")
+            raise UsageError(f"arrays of {array.dtype} cannot be passed to `{self._name}`", "cast it to f32 or i32")
         return array
-
-    def _ones(self, graph: Graph) -> list[Array]:
-        return [np.ones(tuple(e for e in o.value.type.shape if isinstance(e, int))) for o in graph.outputs]
 
 
 def gradient_graph(graph: Graph) -> Graph:

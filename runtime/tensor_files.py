@@ -7,6 +7,7 @@ import json
 import os
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -55,6 +56,19 @@ def write_tensors(path: Path, tensors: Mapping[str, Array]) -> str:
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest()
+
+
+def replace_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
+    """Put a safetensors file at `path` in one step. Raises CheckpointError; what was there before then stays."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        write_tensors(temporary, tensors)
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        message, fix = explain(error)
+        raise CheckpointError(message, path, fix) from error
 
 
 def _header(tensors: Mapping[str, Array]) -> bytes:

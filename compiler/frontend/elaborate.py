@@ -154,6 +154,17 @@ def function_with_parameters(
         return with_constants(session, graph), tuple(session.parameters.values())
 
 
+def expect_function(
+    modules: tuple[syntax.Module, ...], library: ModuleScope, name: str, config: Mapping[str, SettingValue]
+) -> None:
+    """Raise what `elaborate_function` raises whatever the tensors are: mistakes in names, an unknown setting."""
+    with _deep_recursion():
+        session = new_session(modules, library, (), {})
+        check_names(session, modules)
+        session.report.raise_errors()
+        _callable(session, modules, name, config)
+
+
 def new_session(
     modules: tuple[syntax.Module, ...],
     library: ModuleScope,
@@ -328,22 +339,15 @@ def _function(
     operand_types: Sequence[TensorType],
     training: bool,
 ) -> Graph:
+    declaration, within = _callable(session, modules, name, config)
     scope = session.scopes[modules[-1].source.name]
-    found = scope.lookup(Namespace.VALUE, name)
-    if found is None or not isinstance(found.declaration, syntax.Callable):
-        nearest_name = did_you_mean(name, scope.names(Namespace.VALUE))
-        fix = f"did you mean {nearest_name}?" if nearest_name else ""
-        raise UsageError(f"there is no function or layer {name}", fix)
-    declaration = found.declaration
-    signature = session.signature(declaration, found.scope)
-    unknown = next((key for key in config if key not in signature.types), None)
-    if unknown is not None:
-        notes = nearest(unknown, signature.setting_names)
-        raise UsageError(f"{name} has no setting {unknown}", notes[0].message if notes else "")
+    signature = session.signature(declaration, within)
     if len(operand_types) > len(signature.tensors):
-        raise UsageError(f"{name} takes {len(signature.tensors)} tensors, but {len(operand_types)} are given")
+        takes = ", ".join(f"`{parameter.name}`" for parameter in signature.tensors) or "none"
+        message = f"`{name}` takes {len(signature.tensors)} tensors, but {len(operand_types)} are given"
+        raise UsageError(message, f"its tensors are {takes}")
     head = declaration.head
-    frame = Frame(found.scope, "model", name, session.new_scope(), application="#0")
+    frame = Frame(within, "model", name, session.new_scope(), application="#0")
     evaluator = Evaluator(session, GraphBuilder(name), frame, training)
     evaluator.span = head
     if declaration.keyword == "layer":
@@ -353,12 +357,12 @@ def _function(
     ]
     bound: FormValue | Instance
     if declaration.keyword == "layer":
-        bound = Instance(declaration, found.scope, {}, "", ("function",), path="")
-        bound.settings = evaluator.bind_settings(signature, found.scope, (), keywords, receiver=bound)
+        bound = Instance(declaration, within, {}, "", ("function",), path="")
+        bound.settings = evaluator.bind_settings(signature, within, (), keywords, receiver=bound)
         for setting, child in bound.children:
             child.place = setting
     else:
-        bound = FormValue(declaration, found.scope, evaluator.bind_settings(signature, found.scope, (), keywords))
+        bound = FormValue(declaration, within, evaluator.bind_settings(signature, within, (), keywords))
     arguments = [
         ready(_operand(evaluator, parameter.name, type_), head)
         for parameter, type_ in zip(signature.tensors, operand_types, strict=False)
@@ -368,6 +372,25 @@ def _function(
     _add_results(evaluator, result)
     add_states(evaluator)
     return evaluator.builder.build()
+
+
+def _callable(
+    session: Session, modules: tuple[syntax.Module, ...], name: str, config: Mapping[str, SettingValue]
+) -> tuple[syntax.Callable, ModuleScope]:
+    """The function or layer of a name, and the scope of its file; its settings have the names of `config`."""
+    scope = session.scopes[modules[-1].source.name]
+    found = scope.lookup(Namespace.VALUE, name)
+    if found is None or not isinstance(found.declaration, syntax.Callable):
+        known = did_you_mean(name, scope.names(Namespace.VALUE))
+        fix = f"did you mean `{known}`?" if known else "declare it in the text with `fn`"
+        raise UsageError(f"there is no function or layer `{name}`", fix)
+    names = session.signature(found.declaration, found.scope).setting_names
+    unknown = next((key for key in config if key not in names), None)
+    if unknown is not None:
+        notes = nearest(unknown, names)
+        fix = notes[0].message if notes else f"its settings are {', '.join(f'`{n}`' for n in names) or 'none'}"
+        raise UsageError(f"`{name}` has no setting `{unknown}`", fix)
+    return found.declaration, found.scope
 
 
 def _operand(evaluator: Evaluator, name: str, type_: TensorType) -> TensorValue:

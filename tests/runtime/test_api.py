@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,3 +144,77 @@ def test_arrays_are_prepared_like_the_columns_of_the_training(
     capsys.readouterr()
     told = np.load(tmp_path / "p.npz")["logits"]
     np.testing.assert_array_equal(dlc.load(run).predict(lengths)["logits"], told)
+
+
+def test_settings_of_a_training_that_failed_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    model = dlc.loads(FLOWERS)
+    rows = {"lengths": np.ones((24, 2)), "species": np.arange(24) % 2}
+    with pytest.raises(dlc.SourceError, match="there is no setting `epoch`"):
+        model.train(rows, epoch=3)
+    assert model.train(rows, epochs=1).steps == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "gpu"}, "`target` cannot be 'gpu'"),
+        ({"dtype": "f16"}, "`dtype` cannot be 'f16'"),
+        ({"threads": 0}, "`threads` cannot be 0"),
+        ({"threads": "2"}, "`threads` cannot be '2'"),
+        ({"hidden": np.ones(3)}, "the setting `hidden` cannot be ndarray"),
+    ],
+)
+def test_options_that_there_are_not(options: dict[str, Any], message: str) -> None:
+    for call in (lambda: dlc.loads("", **options), lambda: dlc.function("fn f(x) = x", "f", **options)):
+        with pytest.raises(dlc.UsageError, match=message):
+            call()
+
+
+def test_weights_that_cannot_be_saved_leave_what_was_there(tmp_path: Path) -> None:
+    model = dlc.loads("")
+    with pytest.raises(dlc.CheckpointError, match="there is no such file"):
+        model.save(tmp_path / "nowhere" / "w.safetensors")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(dlc.CheckpointError, match="is a folder"):
+        model.save(tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+SQUARES = """
+fn scaled(scale = 2.0)(x: [n], y: [n]) = scale * x * y
+
+layer own(x: [n]) {
+    param w: [n] = ones
+    return w * x
+}
+"""
+THREE = np.arange(3, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: dlc.function(SQUARES, "scald"), "no function or layer `scald`"),
+        (lambda: dlc.function(SQUARES, "scaled", factor=3.0), "`scaled` has no setting `factor`"),
+        (lambda: dlc.function(SQUARES, "own")(THREE), "`own` owns `w`"),
+        (lambda: dlc.function(SQUARES, "scaled")(THREE, THREE, THREE), "takes 2 tensors, but 3 are given"),
+        (lambda: dlc.function(SQUARES, "scaled")(THREE[:0], THREE[:0]), "an array without elements"),
+        (
+            lambda: dlc.function(SQUARES, "scaled").gradient(THREE, THREE, cotangents=THREE[:2]),
+            r"is \[2\], but .* \[3\]",
+        ),
+        (
+            lambda: dlc.function(SQUARES, "scaled").gradient(THREE, THREE, cotangents=[THREE, THREE]),
+            "1 results, but got 2",
+        ),
+    ],
+)
+def test_calls_of_functions_that_do_not_fit(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(dlc.UsageError, match=message):
+        call()
+
+
+def test_a_function_with_mistakes_is_refused_at_once() -> None:
+    with pytest.raises(dlc.SourceError, match="there is no `z`"):
+        dlc.function("fn f(x) = x + z", "f")
