@@ -1,17 +1,32 @@
-"""Data sources of `train`: `csv("data.csv", header = true)`. The runtime knows the formats' options."""
+"""Data sources of `train`: `csv("data.csv", header = true)`. The runtime knows what the formats' options mean."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from compiler.diagnostics import Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.constants import evaluate_constant
-from compiler.frontend.failures import failure, nearest
+from compiler.frontend.failures import Failure, failure, nearest
 from compiler.frontend.machine import Session
 from compiler.frontend.program import DataSource, SettingValue
 from compiler.frontend.settings import plain
 from compiler.frontend.values import describe
 
-FORMATS = ("csv", "idx", "cifar", "images", "npz", "npy", "text", "lines", "pairs")
+_TOKENS = ("tokens", "vocabulary", "min_frequency", "lower", "encoding")
+_TABLE = ("header", "names", "separator")
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "csv": (*_TABLE, "target", "columns", "categories", "missing", "normalise", "window", "horizon", "stride"),
+    "idx": ("images", "labels", "test_images", "test_labels"),
+    "cifar": (),
+    "images": ("size", "channels", "fit"),
+    "npz": (),
+    "npy": (),
+    "text": (*_TOKENS, "stride"),
+    "lines": (*_TOKENS, *_TABLE, "label", "text", "each", "longest", "ends", "bucket"),
+    "pairs": (*_TOKENS, "separator", "shared", "longest", "bucket"),
+}
+FORMATS = tuple(OPTIONS)
 _OF_TEXT = ("text", "lines", "pairs")  # whatever the names of their files end in
 _FURTHER_FILES = {"lines": ("labels", "synonyms"), "pairs": ("target",)}
 _ENDINGS = {".csv": "csv", ".tsv": "csv", ".npz": "npz", ".npy": "npy"}
@@ -38,6 +53,8 @@ def data_source(session: Session, train: syntax.Train, key: str, expression: syn
             positional.append(keyword.value)
         elif keyword.name in _FURTHER_FILES.get(name.id, ()):
             others[keyword.name] = _path(session, train, name.id, keyword.value)
+        elif keyword.name not in OPTIONS[name.id]:
+            raise _unknown_option(name.id, keyword)
         else:
             options[keyword.name] = plain(evaluate_constant(session, train, keyword.value))
     if name.id == "pairs" and len(positional) == 2:
@@ -46,6 +63,13 @@ def data_source(session: Session, train: syntax.Train, key: str, expression: syn
         raise failure("E0302", f"`{name.id}` needs one path", expression.span, hint(f'such as `{name.id}("data")`'))
     path = _path(session, train, name.id, positional[0])
     return DataSource(name.id, path, tuple(options.items()), expression.span, tuple(others.items()))
+
+
+def _unknown_option(format_name: str, keyword: syntax.Keyword) -> Failure:
+    known = (*_FURTHER_FILES.get(format_name, ()), *OPTIONS[format_name])
+    listed = hint(f"its options are {', '.join(known)}" if known else "it has none")
+    notes = nearest(keyword.name, known) or (listed,)
+    return failure("E0301", f"`{format_name}` has no option `{keyword.name}`", keyword.span, *notes)
 
 
 def _path(session: Session, train: syntax.Train, format_name: str, expression: syntax.Expression) -> str:

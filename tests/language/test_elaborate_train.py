@@ -311,6 +311,9 @@ def test_forms_have_their_own_namespaces() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "code"),
     [
+        ("data", 'images("a", chanels = 1)', "E0301"),
+        ("data", 'npz("a", header = true)', "E0301"),
+        ("validation", 'csv("a", sep = ";")', "E0301"),
         ("batch", "0", "E0603"),
         ("batch", "2.5", "E0603"),
         ("epochs", '"many"', "E0603"),

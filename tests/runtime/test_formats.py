@@ -10,6 +10,7 @@ import pytest
 from data_specs import idx_bytes, source, spec, write, write_digits
 
 from compiler.diagnostics import DataError
+from compiler.frontend.data_sources import OPTIONS
 from runtime.data.dataset import Dataset
 from runtime.data.formats import csv_table
 from runtime.data.formats.format import Options, Request
@@ -29,6 +30,12 @@ def test_every_format_has_its_own_name_and_endings() -> None:
     assert len({known.name for known in FORMATS}) == len(FORMATS)
     endings = [ending for known in FORMATS for ending in known.endings]
     assert len(set(endings)) == len(endings)
+
+
+def test_the_checker_knows_the_options_of_every_format() -> None:
+    assert {known.name: set(known.options) for known in FORMATS} == {
+        name: set(options) for name, options in OPTIONS.items()
+    }
 
 
 def test_an_unknown_format_gets_the_nearest_name() -> None:
@@ -283,4 +290,6 @@ def test_a_format_is_told_by_the_path(tmp_path: Path) -> None:
     assert format_of(tmp_path).name == "idx"
     assert format_of(Path("a/b.CSV.gz")).name == "csv"
     with pytest.raises(DataError, match="cannot be told"):
-        format_of(Path("a.parquet"))
+        format_of(write(tmp_path / "a.parquet", ""))
+    with pytest.raises(DataError, match="there is no such file or folder"):
+        format_of(tmp_path / "nowhere")

@@ -39,6 +39,8 @@ def format_of(path: Path) -> Format:
     for known in FORMATS:
         if name.endswith(known.endings):
             return known
+    if not path.exists():
+        raise DataError("there is no such file or folder", path, fix="check the path")
     raise _unknown_ending(path)
 
 
