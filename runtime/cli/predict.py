@@ -32,7 +32,8 @@ def configure(parser: Parser) -> None:
         "--input",
         required=True,
         metavar="FILE",
-        help="csv, npz, npy, idx or CIFAR, plain or gzip, images, or a text in each line; no targets needed",
+        help="csv, npz, npy, idx or CIFAR, plain or gzip, images, or a text in each line (of pairs, both); no targets "
+        "needed",
     )
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="a .npz or .jsonl file (default: JSON lines on standard output)"

@@ -16,6 +16,7 @@ from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, toke
 from runtime.data.formats.format import Options
 from runtime.data.formats.formats import format_of
 from runtime.data.formats.lines import text_field
+from runtime.data.formats.pairs import SOURCE, TARGET
 from runtime.data.loaded import LoadedData, LoadedPart, fraction_of, summary_of
 from runtime.data.matching import check_fields, match_fields
 from runtime.data.part import Part
@@ -128,8 +129,10 @@ def load_rows(
 def _load_texts(
     path: Path, inputs: Sequence[InputSpec], preparation: Preparation, options: Mapping[str, SettingValue]
 ) -> LoadedPart:
-    """Each line of a file as the text of the input that takes texts. Raises DataError where several do."""
+    """Each line of a file as the text of the input that takes texts, or as both texts of a pair. Raises DataError."""
     names = {n for spec in inputs if spec.mask_of is None for n in preparation.columns[spec.name]}
+    if names == {SOURCE, TARGET}:
+        return _load_pairs(path, inputs, preparation, options)
     if len(names) != 1:
         message = f"the model takes {quoted(sorted(names))}, and a file of lines gives one of them"
         raise DataError(message, path, fix="give an npz file with an array for each input")
@@ -141,6 +144,17 @@ def _load_texts(
     field = text_field([line for _, line in found], path, [number for number, _ in found])
     notes: list[str] = []
     return LoadedPart(_everything(inputs, dict.fromkeys(names, field), preparation, notes), tuple(notes))
+
+
+def _load_pairs(
+    path: Path, inputs: Sequence[InputSpec], preparation: Preparation, options: Mapping[str, SettingValue]
+) -> LoadedPart:
+    """Both texts of each line of a file, cut as in the training, or else by a tab. Raises DataError."""
+    kept = {name: options[name] for name in ("encoding", "separator") if name in options}
+    source = DataSource("pairs", str(path.absolute()), (), Span(Source("--input", ""), 1, 1, 1, 1))
+    dataset = read_dataset(source, inputs, preparation, kept)
+    notes: list[str] = []
+    return LoadedPart(_everything(inputs, dataset.fields, preparation, notes), tuple(dict.fromkeys(notes)))
 
 
 def _prepared(specs: Sequence[InputSpec], dataset: Dataset) -> _Prepared:

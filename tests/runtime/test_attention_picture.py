@@ -87,3 +87,45 @@ def test_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "y.attention" in (tmp_path / "look.svg").read_text()
     assert main(["predict", "run", "--input", "data.npz", "--attention", "look.svg", "--row", "8"]) == 2
     assert "there are 8 rows" in capsys.readouterr().err
+
+
+PAIRS = """
+model Answers(width = 4) {
+    input source: i32[batch, time] in 0..letters padded by mask
+    input target: i32[batch, length] in 0..signs padded by target_mask
+    memory = source |> embedding(letters, width)
+    words = target |> embedding(signs, width)
+    seen, _ = luong("dot")(words, memory, mask)
+    output logits = concat(words, seen) |> dense(signs)
+}
+
+train Answers {
+    data = pairs("pairs.tsv", separator = ";", tokens = "char")
+    target next: i32[batch, length] in 0..signs
+    loss = cross_entropy(logits, next, where = target_mask)
+    optimizer = adam
+    steps = 2
+    batch = 2
+}
+"""
+
+
+def test_both_texts_of_a_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs.tsv").write_text("abc;xy\nbca;yx\ncab;x\n")
+    (tmp_path / "model.dl").write_text(PAIRS)
+    assert main(["train", "model.dl", "--out", "run", "--target", "reference"]) == 0
+    (tmp_path / "new.tsv").write_text("ab;yx\nc;x\n")
+    ask = ["predict", "run", "--target", "reference", "--input"]
+    assert main([*ask, "new.tsv", "--attention", "look.svg", "--row", "1"]) == 0
+    assert "seen.luong" in (tmp_path / "look.svg").read_text()
+    capsys.readouterr()
+    assert main([*ask, "new.tsv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    (tmp_path / "new.tsv").write_text("ab;yx\nc\n")
+    assert main([*ask, "new.tsv"]) == 1
+    told = capsys.readouterr().err
+    assert "row 2: `;` does not stand between two texts" in told
+    assert "write `;` between the texts" in told

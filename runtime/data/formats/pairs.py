@@ -65,7 +65,7 @@ def _split(request: Request, lines: list[str]) -> tuple[list[str], list[str]]:
     for number, parts in enumerate(cut, 1):
         if len(parts) < 2:
             shown = separator.replace("\t", "\\t")
-            fix = "give both files, `pairs(source, target)`, or the `separator` of this one"
+            fix = f"write `{shown}` between the texts, or give the `separator`, or both files: `pairs(source, target)`"
             raise DataError(f"`{shown}` does not stand between two texts", request.path, number, fix)
     return [parts[0].strip() for parts in cut], [parts[1].strip() for parts in cut]
 
