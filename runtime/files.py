@@ -86,7 +86,9 @@ def explain(error: OSError) -> tuple[str, str]:
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return "the disk is full", "free some space"
-        case errno.EACCES | errno.EPERM | errno.EROFS:
+        case errno.EROFS:
+            return "the file system is read-only", "choose another place"
+        case errno.EACCES | errno.EPERM:
             return "no permission", "check the permissions of the file and its folder, or choose another place"
         case errno.ENOENT:
             return "there is no such file", "check the path"
@@ -97,4 +99,5 @@ def explain(error: OSError) -> tuple[str, str]:
         case errno.ENAMETOOLONG:
             return "the path is too long", "choose a shorter path"
         case _:
-            return error.strerror or str(error), "check the disk and the path"
+            reason = error.strerror or str(error)
+            return reason[:1].lower() + reason[1:], "check the disk and the path"

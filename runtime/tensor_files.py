@@ -97,12 +97,30 @@ def read_tensors(path: Path) -> dict[str, Array]:
 
 
 def tensors_in(content: bytes, path: Path) -> dict[str, Array]:
-    """The tensors of a safetensors file's content, by name. The library checks lengths, offsets and overlaps."""
+    """The tensors of a safetensors file's content, by name. The library checks lengths, offsets and overlaps.
+
+    Raises CheckpointError.
+    """
     try:
         entries = cast("list[tuple[str, dict[str, object]]]", deserialize(content))
     except (SafetensorError, ValueError, OverflowError) as error:
         raise CheckpointError(f"this is not a whole safetensors file ({error})", path, _FIX) from error
+    _expect_distinct_names(content, path)
     return {name: _tensor(name, entry, path) for name, entry in sorted(entries, key=lambda named: named[0])}
+
+
+def _expect_distinct_names(content: bytes, path: Path) -> None:
+    """Of two entries of one name, the library and other readers need not take the same."""
+
+    def checked(pairs: list[tuple[str, object]]) -> None:
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise CheckpointError(f"tensor `{name}` is there twice", path, _FIX)
+            seen.add(name)
+
+    (length,) = struct.unpack("<Q", content[:8])
+    json.loads(content[8 : 8 + length], object_pairs_hook=checked)
 
 
 def _tensor(name: str, entry: Mapping[str, object], path: Path) -> Array:
@@ -122,7 +140,8 @@ def _tensor(name: str, entry: Mapping[str, object], path: Path) -> Array:
             flat = flat != 0
         return flat.reshape(shape)
     except (ValueError, OverflowError, TypeError) as error:
-        raise CheckpointError(f"tensor `{name}` does not fill its shape {list(shape)}", path, _FIX) from error
+        shown = f"shape {list(shape)}" if len(shape) <= _MOST_AXES else f"{len(shape)} axes"
+        raise CheckpointError(f"tensor `{name}` does not fill its {shown}", path, _FIX) from error
 
 
 @record
@@ -179,5 +198,6 @@ def match_tensors(have: Mapping[str, Array], want: Mapping[str, tuple[int, ...]]
     )
 
 
+_MOST_AXES = 8  # that a message shows
 _FIX = "use another copy of the file, or an earlier checkpoint"
 _CONVERT = "convert the file to f32"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from compiler.diagnostics import CompilerBug, DlcError, SourceError, UsageError
+from runtime.files import explain
 from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of_terminal
 
 FAILURE = 1
@@ -26,7 +27,8 @@ def report_failure(error: Exception) -> int:
         case DlcError():
             _print(str(error), str(getattr(error, "fix", "")))  # the runtime's own kinds say what to do, too
         case OSError():
-            _print(_system_message(error), "")
+            message, fix = explain(error)
+            _print(f"{error.filename}: {message}" if error.filename else message, fix)
         case MemoryError():
             _print("not enough memory", "use a smaller batch, or less data")
         case CompilerBug():
@@ -40,12 +42,6 @@ def _print(message: str, fix: str) -> None:
     say_labelled("error", message)
     if fix:
         say_labelled("hint", fix)
-
-
-def _system_message(error: OSError) -> str:
-    reason = error.strerror or str(error)
-    reason = reason[:1].lower() + reason[1:]
-    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 def _report_bug(message: str, error: Exception, dump: str) -> None:

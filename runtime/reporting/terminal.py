@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from typing import TextIO
 
 _STYLES = {"error": "1;31", "warning": "1;33", "hint": "1;32", "note": "1;36", "bold": "1", "dim": "2", "green": "32"}
@@ -36,10 +37,17 @@ def say(message: str) -> None:
 
 
 def say_labelled(label: str, message: str) -> None:
-    """`error: …`, `hint: …` and the like; further lines of the message are indented below the first."""
-    first, *rest = message.split("\n")
+    """`error: …`, `hint: …` and the like; further lines of the message are indented below the first.
+
+    Names of columns, tensors and files stand in messages: what could steer a terminal is replaced.
+    """
+    first, *rest = ("".join(map(_harmless, line)) for line in message.split("\n"))
     say(
         "\n".join(
             [f"{styled(label + ':', label, sys.stderr)} {first}", *(f"  {line}" if line else "" for line in rest)]
         )
     )
+
+
+def _harmless(letter: str) -> str:
+    return "\ufffd" if letter != "\t" and unicodedata.category(letter) in ("Cc", "Cf", "Cs") else letter

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compiler import driver
-from compiler.diagnostics import CompilerBug, Diagnostic, Source, SourceError, Span, hint
+from compiler.diagnostics import CompilerBug, Diagnostic, Source, SourceError, Span, UsageError, hint
 from runtime.cli.main import main
 from runtime.cli.registry import COMMANDS
 
@@ -141,7 +141,9 @@ def test_an_unexpected_exception_is_reported_alike(
     [
         (KeyboardInterrupt(), 130, "interrupted"),
         (BrokenPipeError(), 141, ""),
-        (PermissionError(13, "Permission denied", "model.dl"), 1, "error: model.dl: permission denied"),
+        (PermissionError(13, "Permission denied", "model.dl"), 1, "error: model.dl: no permission\nhint: check the"),
+        (OSError(5, "Input/output error", "w"), 1, "error: w: input/output error\nhint: check the disk"),
+        (UsageError("no \x1b[2Jcolumn", "take `\x9b1m`"), 2, "error: no \ufffd[2Jcolumn\nhint: take `\ufffd1m`\n"),
         (MemoryError(), 1, "error: not enough memory"),
     ],
 )

@@ -305,18 +305,40 @@ def test_a_disk_that_fills_up_while_training(
         assert run.notes == (), "the run was closed all the same"
 
 
-@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize(
+    ("code", "what", "fix"),
+    [
+        (errno.EROFS, "the file system is read-only", "choose another place"),
+        (errno.EACCES, "no permission", "check the permissions"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (["train", "model.dl"], "runs"),
+        (["train", "model.dl", "--out", "other"], "other"),
+        (["sweep", "model.dl", "--set", "optimizer.lr=0.1..1.0", "--out", "other"], "other"),
+        (["new", "other"], "other"),
+    ],
+)
 def test_a_folder_that_cannot_be_written(
-    code: int, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    code: int,
+    what: str,
+    fix: str,
+    command: list[str],
+    place: str,
+    model: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def refused(path: Path, *arguments: Any, **named: Any) -> None:
         raise OSError(code, os.strerror(code), str(path))
 
     monkeypatch.setattr(Path, "mkdir", refused)
-    assert main(["train", model]) == 1
+    assert main(command) == 1
     errors = Output(capsys).err
-    assert "error: runs: no permission" in errors
-    assert "hint: check the permissions" in errors
+    assert f"error: {place}: {what}" in errors
+    assert f"hint: {fix}" in errors
 
 
 def test_data_that_goes_away_in_the_middle_of_an_epoch(model: str, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
