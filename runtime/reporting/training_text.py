@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import assert_never
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -23,6 +23,8 @@ from runtime.reporting.units import amount, duration, measure
 # Thousands of short epochs would flood the screen: above this many, lines come at most so often.
 _EPOCHS_WITH_A_LINE_EACH = 100
 _SECONDS_BETWEEN_LINES = 0.2
+# Columns of the line of progress.
+_GAP, _SHORTEST_BAR, _LONGEST_BAR = 2, 6, 16
 
 
 class TextReporter:
@@ -73,18 +75,7 @@ class TextReporter:
     def _progress(self, event: TrainingProgressed) -> None:
         if self._live is None or self._started is None:
             return
-        row = Table.grid(padding=(0, 2, 0, 0))
-        for _ in range(5 if event.rate is None else 6):
-            row.add_column(no_wrap=True)
-        row.add_row(
-            f"epoch {event.epoch}/{_epochs(self._started)}",
-            ProgressBar(self._started.total_steps, event.step, width=16),
-            _scalars_text(event.scalars),
-            *_rate_text(event.rate),
-            f"{amount(event.samples_per_second)} samples/s",
-            f"{duration(event.seconds_left)} left",
-        )
-        self._live.update(row, refresh=True)
+        self._live.update(progress_row(self._started, event, self._console.width), refresh=True)
 
     def _epoch(self, event: EpochEnded) -> None:
         now = time.monotonic()
@@ -143,6 +134,30 @@ def settings_table(settings: tuple[Setting, ...]) -> Table:
         style = "bold" if setting.origin == "command line" else ""
         table.add_row(setting.name, value_text(setting.value), setting.origin, style=style)
     return table
+
+
+def progress_row(started: TrainingStarted, event: TrainingProgressed, width: int) -> Table:
+    """One line for the running epoch; on a narrow terminal the bar goes first, then the rate, then the speed."""
+    begin, scalars = f"epoch {event.epoch}/{_epochs(started)}", _scalars_text(event.scalars)
+    speed, left = amount(event.samples_per_second), f"{duration(event.seconds_left)} left"
+    forms = (
+        (begin, scalars, *_rate_text(event.rate), f"{speed} samples/s", left),
+        (begin, scalars, *_rate_text(event.rate), f"{speed}/s", left),
+        (begin, scalars, f"{speed}/s", left),
+        (begin, scalars, left),
+    )
+    rooms = [width - sum(len(part) + _GAP for part in form) for form in forms]
+    chosen = next((k for k, room in enumerate(rooms) if room >= 0), len(forms) - 1)
+    first, *others = forms[chosen]
+    cells: list[RenderableType] = [first, *others]
+    if rooms[chosen] >= _SHORTEST_BAR + _GAP:
+        bar = min(_LONGEST_BAR, rooms[chosen] - _GAP)
+        cells = [first, ProgressBar(started.total_steps, event.step, width=bar), *others]
+    row = Table.grid(padding=(0, _GAP, 0, 0))
+    for _ in cells:
+        row.add_column(no_wrap=True)
+    row.add_row(*cells)
+    return row
 
 
 _PURPOSES = {"train": "train", "validation": "validate", "test": "test"}

@@ -6,9 +6,10 @@ import pytest
 from rich.console import Console
 
 from compiler.frontend.program import Setting
+from runtime.reporting.events import TrainingProgressed, TrainingStarted
 from runtime.reporting.plan_text import print_plan
 from runtime.reporting.settings import value_text
-from runtime.reporting.training_text import settings_table
+from runtime.reporting.training_text import progress_row, settings_table
 from runtime.reporting.units import amount, duration, measure, size
 from runtime.reporting.watch_text import print_sights
 from runtime.watching import Sight
@@ -62,3 +63,25 @@ def test_brackets_in_tables_are_text(capsys: pytest.CaptureFixture[str]) -> None
         console.print(settings_table((Setting("sizes", (1, 2), "command line"), Setting("clip", None, "default"))))
     assert "[1, 2]" in capture.get()
     assert "clip" not in capture.get()
+
+
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [
+        (120, "epoch 3/10 # loss 0.0933 accuracy 0.9719 rate 2.8e-09 11.7 k samples/s 9.4 s left"),
+        (84, "epoch 3/10 loss 0.0933 accuracy 0.9719 rate 2.8e-09 11.7 k/s 9.4 s left"),
+        (80, "epoch 3/10 loss 0.0933 accuracy 0.9719 rate 2.8e-09 11.7 k/s 9.4 s left"),
+        (70, "epoch 3/10 loss 0.0933 accuracy 0.9719 11.7 k/s 9.4 s left"),
+        (55, "epoch 3/10 loss 0.0933 accuracy 0.9719 9.4 s left"),
+    ],
+)
+def test_progress_is_never_cut_off(width: int, text: str) -> None:
+    started = TrainingStarted("M", None, 9, {"train": 90}, 9, 10.0, 100, 0, ())
+    event = TrainingProgressed(3, 25, {"loss": 0.0933, "accuracy": 0.9719}, 2.8e-9, 11_700.0, 9.4)
+    console = Console(width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(progress_row(started, event, width))
+    (line,) = captured.get().splitlines()
+    assert len(line) <= width
+    words = ["#" if set(word) <= set("━╸╺ ") else word for word in line.split()]
+    assert " ".join(words) == text
