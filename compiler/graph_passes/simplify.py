@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from compiler.graph.ir import Graph
 from compiler.graph.op import Category, Op
 from compiler.graph_passes import arithmetic_laws as arithmetic
+from compiler.graph_passes import empty_laws as empties
 from compiler.graph_passes import movement_laws as movement
 from compiler.graph_passes import sum_laws as sums
 from compiler.graph_passes.fold_constants import fold_constants
@@ -15,6 +16,7 @@ from compiler.graph_passes.pull_reshapes import pull_reshapes
 from compiler.graph_passes.push_broadcasts import push_broadcasts
 from compiler.graph_passes.rewrite import Rewriting
 from compiler.ops import OPS
+from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import (
     Abs,
     Add,
@@ -56,11 +58,13 @@ _LAWS: dict[type[Op], tuple[Law, ...]] = {
     Broadcast: (movement.broadcast,),
     Transpose: (movement.transpose,),
     Slice: (movement.slice_,),
-    Pad: (movement.pad,),
-    Concat: (movement.concat,),
+    Pad: (empties.pad_of_empty, movement.pad),
+    Concat: (empties.concat_of_empty, movement.concat),
     Reverse: (movement.reverse,),
     Iota: (movement.iota,),
+    Contraction: (empties.sum_of_empty,),
     Sum: (
+        empties.sum_of_empty,
         sums.sum_over_units,
         sums.sum_of_sum,
         sums.sum_of_broadcast,

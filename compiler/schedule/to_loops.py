@@ -240,7 +240,7 @@ class GroupLowering:
                     size *= extent
                 found.add(size)
         limit = count(self.group.domain)
-        return sorted((c for c in found if limit % c == 0), reverse=True) or [1]
+        return sorted((c for c in found if c and limit % c == 0), reverse=True) or [1]
 
     def tile_split(self, node: Node) -> Split:
         op, result = node.op, node.results[0].type.shape

@@ -234,3 +234,20 @@ def test_what_keeps_a_unit_axis_is_computed_without_it() -> None:
         'output "y" output %9',
     )
     assert simplified(*lines) == ["constant", "sum", "exp", "broadcast", "add", "broadcast", "mul"]
+
+
+# Tensors without elements
+
+
+@pytest.mark.parametrize(
+    ("node", "left"),
+    [
+        ("f32[batch, 4] = concat(%1, %0, %1) axis=1", []),
+        ("f32[batch, 8] = concat(%0, %1, %0) axis=1", ["concat"]),
+        ("f32[batch, 3] = pad(%1) low=[0, 1] high=[0, 2] value=5.0", ["constant", "broadcast"]),
+        ("f32[batch] = sum(%1) axes=[1]", ["constant", "broadcast"]),
+    ],
+)
+def test_what_has_no_elements_is_left_out(node: str, left: list[str]) -> None:
+    nothing = "%1: f32[batch, 0] = slice(%0) starts=[0, 2] sizes=[batch, 0] steps=[1, 1]"
+    assert simplified(X, nothing, f"%2: {node}", 'output "y" output %2') == left

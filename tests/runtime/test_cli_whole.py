@@ -252,3 +252,20 @@ def test_the_api_loads_the_run_and_calls_functions(project: Path) -> None:
         x = np.array([1.0, -2.0], np.float32)
         assert np.asarray(square(x)).tolist() == [3.0, 12.0]
         assert square.gradient(x)[0].tolist() == [6.0, -12.0]
+
+
+def test_what_takes_nothing_of_a_tensor_is_computed_too() -> None:
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    expected = {
+        "pad(x[:, 0:0], 2, 1)": np.zeros((3, 3)),
+        "concat(x[:, 2:2] * 2, exp(x))": np.exp(x),
+        "sum(x[:, 2:2], axis = 1)": np.zeros(3),
+        "x[:, 4:4] @ zeros(0, 2)": np.zeros((3, 2)),
+        "concat(x[:, 0:0], x[:, 1:1])": np.zeros((3, 0)),
+    }
+    for text, values in expected.items():
+        for target in ("native", "reference"):
+            found = dlc.function(f"fn f(x: [batch, n]) = {text}", "f", target=target)
+            np.testing.assert_allclose(found(x), values, rtol=1e-6)
+            if values.size:
+                assert found.gradient(x)[0].shape == x.shape

@@ -50,6 +50,7 @@ CASES = (
     Case((6, 7), 40, 24, (1, 1)),
     Case((7, 6), 8, 20, (1, 1), (2, 2)),  # a product of every second pixel
     Case((5, 4), 7, 7, (5, 4)),  # one window
+    Case((2, 18), 16, 16, (2, 2), (3, 1), (1, 3), padding=1),  # lines of the image that no window reads
     Case((7, 7), 36, 48, (3, 3), padding=1),  # a block of the sum has two images
     Case((12, 13), 40, 40, (3, 3), padding=1),  # a block of the sum has some lines of an image
     Case((9, 8), 36, 640, (3, 3), padding=1),  # the tiles of rows are shared out between items
