@@ -216,17 +216,23 @@ def _asking_the_data(
     chosen: syntax.Train | syntax.Model,
     dimensions_of: DimensionsOf | None,
 ) -> tuple[Session, Program | None]:
-    """Elaborated; where dimensions were left open and the data knows them, once more with those."""
-    session = begun({})
+    """Elaborated; where dimensions were left open and the data knows them, once more with those.
+
+    A target may show more of them only when those of the inputs are known.
+    """
+    known: dict[str, int] = {}
+    session = begun(known)
     program = _elaborated(session, modules, chosen)
-    if session.open_dimensions and dimensions_of is not None:
+    targets = tuple(target.name for target in chosen.targets) if isinstance(chosen, syntax.Train) else ()
+    while session.open_dimensions and dimensions_of is not None:
         inputs = tuple(session.inputs.values())
-        targets = tuple(target.name for target in chosen.targets) if isinstance(chosen, syntax.Train) else ()
         question = DataQuestion(tuple(session.open_dimensions), inputs, session.data, session.cuts, targets)
-        known = dimensions_of(question)
-        if known:
-            session = begun(known)
-            program = _elaborated(session, modules, chosen)
+        found = dimensions_of(question)
+        if found.keys() <= known.keys():
+            break
+        known = {**known, **found}
+        session = begun(known)
+        program = _elaborated(session, modules, chosen)
     return session, program
 
 

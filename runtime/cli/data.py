@@ -65,7 +65,7 @@ def run(arguments: Namespace) -> int:
         print_json({"epoch": seen.epoch, "sample": seen.sample, "changed": list(seen.changed), "values": values})
     else:
         for name, array in seen.values.items():
-            tokenizer = seen.preparation.tokenizer_of(name)
+            tokenizer = seen.preparation.tokenizer_of(name) if array.ndim == 1 else None
             text = "" if tokenizer is None else f"  {json.dumps(tokenizer.decode(array), ensure_ascii=False)}"
             print(f"{name:12} {_described(array, seen.preparation.vocabulary_of(name))}{text}")
     return 0

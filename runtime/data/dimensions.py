@@ -9,7 +9,7 @@ from pathlib import Path
 
 from compiler.diagnostics import DataError
 from compiler.driver import DataQuestion, DimensionsOf
-from runtime.data.dataset import Dataset, TextPlan, WindowPlan
+from runtime.data.dataset import SYNONYMS, Dataset, TextPlan, WindowPlan
 from runtime.data.loading import learnt_tokenizers
 from runtime.data.matching import free_columns
 from runtime.data.preparation import Preparation
@@ -42,7 +42,7 @@ def dimensions_if_there(question: DataQuestion) -> Mapping[str, int]:
 
 
 def _of_text(question: DataQuestion, dataset: Dataset, plan: TextPlan) -> dict[str, int]:
-    """The sizes of vocabularies, learnt from the training part, and how long the longest text is."""
+    """The sizes of vocabularies, learnt from the training part, the longest text, and the most synonyms of a word."""
     tokenizers = learnt_tokenizers(dataset, question.cuts)
     fields = {spec.name: spec.mask_of or spec.name for spec in question.inputs}
     columns = {spec.name: (fields[spec.name],) for spec in question.inputs if fields[spec.name] in plan.readings}
@@ -58,6 +58,9 @@ def _of_text(question: DataQuestion, dataset: Dataset, plan: TextPlan) -> dict[s
                 raise DataError(message, dataset.path, fix=f"make it a setting: `model …({dimension} = 64)`")
             if name not in plan.readings:
                 raise _unknown(dataset, spec, f"the data says nothing of `{spec.name}`")
+            if name == SYNONYMS and spec.dimension_names.index(dimension) > 1:
+                found[str(dimension)] = max(len(words) - 1 for words in dataset.fields[name].synonyms)
+                continue
             found[str(dimension)] = min(int(rows.lengths(name).max()), plan.longest or sys.maxsize)
     for spec in question.inputs:
         if spec.range_name in question.names and spec.range_name not in found:

@@ -134,13 +134,13 @@ def test_a_classifier_of_lines_from_the_command_line(
 
 def test_texts_change_in_augment_in_training_only(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changes = (
-        "    target synonyms: i32[batch, time, 2]\n    augment {\n"
+        "    target synonyms: i32[batch, time, k] in 0..vocab\n    augment {\n"
         "        tokens, mask = (tokens, mask, synonyms) |> synonym_replacement(0.5)\n"
         "        tokens, mask = (tokens, mask) |> random_deletion(0.3)\n    }\n"
     )
     text = CLASSIFIER.replace('tokens = "UNIT"', 'synonyms = "table.txt"').replace("    loss", changes + "    loss")
     (project / "m.dl").write_text(text)
-    (project / "table.txt").write_text("film movie picture\n")
+    (project / "table.txt").write_text("good fine\nfilm movie picture\n")
     for kind in ("good", "bad"):
         (project / f"reviews.{kind}.txt").write_text("".join(f"this film is {kind} {n}\n" for n in range(12)))
     shown: set[str] = set()
@@ -148,6 +148,9 @@ def test_texts_change_in_augment_in_training_only(project: Path, capsys: pytest.
         assert main(["data", "preview", "m.dl", "--epoch", str(epoch), "--sample", "3", "--json"]) == 0
         shown.add(json.dumps(json.loads(capsys.readouterr().out)["values"]["tokens"]))
     assert len(shown) > 3
+    assert main(["data", "preview", "m.dl"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("synonyms     int32[") and ", 2]" in line for line in told), "k is that of the table"
     assert main(["train", "m.dl", "--out", "run"]) == 0
     (project / "in.txt").write_text("this film is bad 1\n" * 3)
     capsys.readouterr()
