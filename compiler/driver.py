@@ -158,13 +158,13 @@ def check(
     return programs.check(Path(path), dimensions_of, within)
 
 
-def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> None:
+def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> int:
     """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
 
     kinds: of `initialisation training augmentation evaluation prediction schedule following`; `training N` of a later
-    phase.
+    phase. The result is how many were not in the cache.
     """
-    executables.compile_ahead(program, kinds, options)
+    return executables.compile_ahead(program, kinds, options)
 
 
 def compile_training(program: Program, options: Options, phase: int = 0) -> Executable:

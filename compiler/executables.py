@@ -65,10 +65,13 @@ def _parts(program: Program, kind: str) -> list[str]:
     return [f"{part} {phase}".rstrip() for part in names]
 
 
-def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> None:
-    """Compile several graphs of a program together, for `program_executable` to find, in less time than one by one."""
+def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> int:
+    """Compile several graphs of a program together, for `program_executable` to find, in less time than one by one.
+
+    The result is how many were not there yet.
+    """
     if options.target != "native":
-        return
+        return 0
     from compiler.targets.cpu import object_code  # what only checks a text needs no target
 
     named: dict[str, tuple[str, Options]] = {}
@@ -78,6 +81,7 @@ def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> N
     missing = object_code.unknown(named, options)
     if missing:
         _compile_in_two({name: (_graph(program, named[name][0])(), named[name][1]) for name in missing})
+    return len(missing)
 
 
 def _compile_in_two(graphs: Graphs) -> None:

@@ -66,15 +66,18 @@ def _with_buckets(program: Program, loaded: LoadedData, known: Preparation | Non
     )
 
 
-def compile_ahead(program: Program, parts: Parts, options: Options, step: int = 0) -> None:
-    """Compile at once what `fresh_tensors`, `job_of` and the training from `step` on will ask for."""
+def compile_ahead(program: Program, parts: Parts, options: Options, step: int = 0) -> int:
+    """Compile at once what `fresh_tensors`, `job_of` and the training from `step` on will ask for.
+
+    The result is how many programs were not in the cache.
+    """
     length = length_of(training_of(program), len(parts.train.rows))
     kinds = ["initialisation", kind_at(program, step // length.steps_per_epoch)]
     if parts.validation is not None or parts.test is not None:
         kinds.append("evaluation")
     if training_of(program).follower is not None:
         kinds.append("following")
-    driver.compile_ahead(program, kinds, replace(options, batch=length.batch))
+    return driver.compile_ahead(program, kinds, replace(options, batch=length.batch))
 
 
 def fresh_tensors(program: Program, options: Options) -> Tensors:

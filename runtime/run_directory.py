@@ -115,7 +115,7 @@ def create_run(name: str, out: Path | None, sources: Sequence[Source], base: Pat
     """
     now = datetime.now().astimezone()
     try:
-        path = _made_as(out) if out is not None else new_folder(base, f"{name}-{now:%Y%m%d-%H%M%S}")
+        path = made_as(out) if out is not None else new_folder(base, f"{name}-{now:%Y%m%d-%H%M%S}")
         (path / "checkpoints").mkdir()
         main = _copy_sources(path / "source", [source for source in sources if not source.is_library])
         run = RunDirectory(path, lock_run(path))
@@ -178,7 +178,8 @@ def _no_run(path: Path) -> CheckpointError:
     return CheckpointError("there is no such run", path, fix)
 
 
-def _made_as(path: Path) -> Path:
+def made_as(path: Path) -> Path:
+    """The folder, made or empty. Raises OSError, and CheckpointError where something is in it."""
     path.mkdir(parents=True, exist_ok=True)
     if any(path.iterdir()):
         if (path / _RUN).exists():

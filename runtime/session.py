@@ -54,7 +54,10 @@ class Request:
 
 @record
 class Session:
-    """A training that is ready to run from `position`; `notes` are remarks for the user."""
+    """A training that is ready to run from `position`; `notes` are remarks for the user.
+
+    `compiled` is how many programs it did not find in the cache.
+    """
 
     program: Program
     job: Job
@@ -62,6 +65,7 @@ class Session:
     notes: tuple[str, ...]
     directory: RunDirectory | None = None
     weights: WeightsReport | None = None  # what a new training starts from
+    compiled: int = 0
 
 
 def prepared(request: Request) -> Session:
@@ -148,7 +152,7 @@ def _program(request: Request) -> tuple[Program, Request]:
 def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:
     data = load_data(program, request.data)
     parts = Parts(data.train, data.validation, data.test)
-    compile_ahead(program, parts, request.options)
+    compiled = compile_ahead(program, parts, request.options)
     tensors = fresh_tensors(program, request.options)
     start = request.init_from or start_weights_of(program)
     weights = None if start is None else take_over_weights(program, tensors, start)
@@ -157,7 +161,7 @@ def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:
     job = job_of(program, parts, tensors, request.options, keeper)
     remark = schedule_remark(training_of(program), job.length)
     notes += [] if remark is None else [remark]
-    return Session(program, job, Position(), tuple(notes), weights=weights), data
+    return Session(program, job, Position(), tuple(notes), weights=weights, compiled=compiled), data
 
 
 def _keeper(directory: RunDirectory, program: Program, tensors: Tensors) -> RunKeeper:

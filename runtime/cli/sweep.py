@@ -8,6 +8,7 @@ of the sweep.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -27,7 +28,7 @@ from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.files import JsonValue, json_bytes, replace_file
 from runtime.reporting.terminal import say
 from runtime.reporting.units import measure
-from runtime.run_directory import new_folder
+from runtime.run_directory import made_as, new_folder
 from runtime.session import Request
 from runtime.sweep.samplers import RandomSampler, Sampler
 from runtime.sweep.space import Space, space_of
@@ -70,7 +71,7 @@ def run(arguments: Namespace) -> int:
         replace_file(folder / "sweep.json", json_bytes(_as_json(found, best)))
     if arguments.json:
         print_json(_as_json(found, best_of(found, goal)))
-    _say_best(best_of(found, goal), file)
+    _say_best(best_of(found, goal), arguments, space)
     return 0 if len(found) == arguments.trials else INTERRUPTED
 
 
@@ -85,9 +86,7 @@ def _sampler(name: str, space: Space, seed: int) -> Sampler:
 def _folder(arguments: Namespace, file: Path) -> Path:
     if arguments.out is None:
         return new_folder(Path("runs"), f"sweep-{file.stem}-{datetime.now():%Y%m%d-%H%M%S}")
-    folder = Path(arguments.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return made_as(Path(arguments.out))
 
 
 def _request(arguments: Namespace, file: Path) -> Request:
@@ -110,11 +109,12 @@ def _as_json(found: Sequence[Trial], best: Trial | None) -> JsonValue:
 
 def _line(trial: Trial, is_best: bool) -> str:
     settings = "  ".join(f"{key}={_short(text)}" for key, text in trial.settings.items())
+    programs = "1 program" if trial.compiled == 1 else f"{trial.compiled} programs"
+    compiled = f"  {programs} compiled" if trial.compiled else ""
     if trial.value is None:
-        return f"trial {trial.number}: {settings}  failed: {trial.failure or 'no epoch ended'}"
-    return (
-        f"trial {trial.number}: {settings}  {measure(trial.value)} (epoch {trial.epoch}){'  best' if is_best else ''}"
-    )
+        return f"trial {trial.number}: {settings}  failed: {trial.failure or 'no epoch ended'}{compiled}"
+    best = "  best" if is_best else ""
+    return f"trial {trial.number}: {settings}  {measure(trial.value)} (epoch {trial.epoch}){best}{compiled}"
 
 
 def _short(text: str) -> str:
@@ -124,10 +124,13 @@ def _short(text: str) -> str:
         return text
 
 
-def _say_best(best: Trial | None, file: Path) -> None:
+def _say_best(best: Trial | None, arguments: Namespace, space: Space) -> None:
     if best is None:
         say("every trial failed: look at the first failure, and at the ranges")
         return
-    settings = " ".join(f"--set {key}={text}" for key, text in best.settings.items())
     say(f"best: trial {best.number}, in {best.run}")
-    say(f"again: dlc train {file} {settings}")
+    named = (("--experiment", arguments.experiment), ("--data", arguments.data), ("--epochs", arguments.epochs))
+    settings = (*best.settings.items(), *space.fixed)
+    words = [word for option, value in named if value is not None for word in (option, str(value))]
+    words += [word for key, text in settings for word in ("--set", f"{key}={text}")]
+    say(f"again: dlc train {shlex.join([arguments.file, *words])}")

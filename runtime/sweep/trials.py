@@ -29,7 +29,10 @@ class Goal:
 
 @record
 class Trial:
-    """`value` is that of the goal, None where training failed, for the reason `failure`."""
+    """`value` is that of the goal, None where training failed, for the reason `failure`.
+
+    `compiled` is how many programs the trial shares with none before it.
+    """
 
     number: int
     settings: Mapping[str, str]
@@ -37,6 +40,7 @@ class Trial:
     epoch: int | None
     run: Path | None
     failure: str = ""
+    compiled: int = 0
 
     def to_json(self) -> dict[str, JsonValue]:
         return {
@@ -46,6 +50,7 @@ class Trial:
             "epoch": self.epoch,
             "run": None if self.run is None else str(self.run),
             "failure": self.failure or None,
+            "compiled": self.compiled,
         }
 
 
@@ -95,11 +100,12 @@ def _trained(number: int, chosen: Mapping[str, str], request: Request, goal: Goa
             end = run_training(session.job, session.position, watch)
         except TrainingError as error:
             directory.log(f"training failed: {error}")
-            return Trial(number, chosen, None, None, directory.path, str(error)), False
+            return Trial(number, chosen, None, None, directory.path, str(error), session.compiled), False
         directory.write_json(RESULT, event_as_json(end))
         directory.log(f"training {end.reason} at step {end.step}")
     value, epoch = _achieved(epochs, goal) if epochs else (None, None)
-    return Trial(number, chosen, value, epoch, directory.path), end.reason == "interrupted"
+    trial = Trial(number, chosen, value, epoch, directory.path, compiled=session.compiled)
+    return trial, end.reason == "interrupted"
 
 
 def _achieved(epochs: list[EpochEnded], goal: Goal) -> tuple[float | None, int | None]:

@@ -268,7 +268,7 @@ def entry(begin: int, end: int, shape: list[int], dtype: str = "F32") -> dict[st
         safetensors_bytes({"a": entry(0, 8, [2], "F33")}, b"\0" * 8),
         safetensors_bytes({"a": entry(0, 8, [8], "F8_E4M3")}, b"\0" * 8),
         safetensors_bytes({"a": entry(0, 8, [1], "C64")}, b"\0" * 8),
-        safetensors_bytes({"a": entry(0, 8, [1] * 100 + [2])}, b"\0" * 8),
+        safetensors_bytes({"a": entry(0, 8, [1] * 1000 + [2])}, b"\0" * 8),
         safetensors_bytes(b'{"a": ' + json.dumps(entry(0, 8, [2])).encode() + b', "a": {}}', b"\0" * 8),
         safetensors_bytes(b'{"a": %b, "a": %b}' % ((json.dumps(entry(0, 8, [2])).encode(),) * 2), b"\0" * 8),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,22 @@ def test_trials_of_one_shape_share_one_compiled_program(
     searched = ["--set", "optimizer.lr=1e-3..1e-1:log", "--set", "optimizer.beta1=0.5..0.95"]
     assert main(["sweep", "model.dl", *searched, "--trials", "4", "--out", "rates", *cache]) == 0
     assert len(compiled) == programs
-    assert main(["sweep", "model.dl", "--set", "hidden=[8,12]", "--trials", "6", "--out", "widths", *cache]) == 0
+    assert "compiled" not in capsys.readouterr().err
+    widths = ["--set", "hidden=[8,12]", "--trials", "6", "--out", "widths"]
+    assert main(["sweep", "model.dl", *widths, "--json", *cache]) == 0
     assert len(compiled) == 3 * programs
+    output = capsys.readouterr()
+    told = [trial["compiled"] for trial in json.loads(output.out)["trials"]]
+    assert sorted(told) == [0, 0, 0, 0, programs, programs]
+    assert output.err.count("  3 programs compiled\n") == 2
+
+
+def test_a_sweep_takes_no_folder_that_is_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "model.dl", "--out", "run", "--json"]) == 0
+    before = sorted(Path("run").rglob("*"))
+    assert main(["sweep", "model.dl", "--set", "optimizer.lr=0.1..0.2", "--out", "run"]) == 1
+    assert "run: the folder holds a run\nhint: choose another --out" in capsys.readouterr().err
+    assert sorted(Path("run").rglob("*")) == before
 
 
 def test_a_sweep_keeps_its_trials_and_names_the_best(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,8 +150,8 @@ def test_a_sweep_keeps_its_trials_and_names_the_best(capsys: pytest.CaptureFixtu
     assert {path: run["val_loss"] for path, run in listed.items()} == {
         trial["run"]: trial["value"] for trial in found["trials"]
     }
-    again = output.err.rsplit("again: dlc ", 1)[1].split()
-    assert main([*again, "--set", "seed=4", "--epochs", "1", "--out", "again", "--json"]) == 0
+    again = shlex.split(output.err.rsplit("again: dlc ", 1)[1])
+    assert main([*again, "--out", "again", "--json"]) == 0
     epoch = json.loads(capsys.readouterr().out.splitlines()[1])
     assert epoch["val_loss"] == best["value"]
 

@@ -209,7 +209,7 @@ FUNCTIONS = {
     "load_text": load_text,
     "allocate": allocate,
     "initialise": initialise,
-    "compile_ahead": lambda program, kinds, options: None,
+    "compile_ahead": lambda program, kinds, options: 0,
     "compile_training": lambda program, options: SmallExecutable("train"),
     "compile_evaluation": lambda program, options: SmallExecutable("evaluate"),
     "compile_prediction": lambda program, options: SmallExecutable("predict"),
