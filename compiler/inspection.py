@@ -15,13 +15,14 @@ from compiler.frontend.library import library_scope
 from compiler.frontend.modules import load_modules
 from compiler.frontend.program import DimensionsOf, Program
 from compiler.frontend.syntax import Module
-from compiler.graph.drawing import graph_to_dot, graph_to_json, graph_to_svg
+from compiler.graph import drawing as graph_drawing
 from compiler.graph.ir import Graph, Origin
+from compiler.graph.pictures import drawn
 from compiler.graph.printer import print_graph
 from compiler.interface import Options, View
 from compiler.programs import options_of
 from compiler.rendering import did_you_mean
-from compiler.schedule.drawing import schedule_to_dot, schedule_to_svg
+from compiler.schedule import drawing as schedule_drawing
 from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule, schedule_to_json
 from compiler.stages import prepared, scheduled
@@ -105,13 +106,11 @@ def _only(graph: Graph, chosen: Chooser) -> Graph:
 def _graph(graph: Graph, format: str) -> str:
     match format:
         case "json":
-            return json.dumps(graph_to_json(graph))
-        case "dot":
-            return graph_to_dot(graph)
-        case "svg":
-            return graph_to_svg(graph)
-        case _:
+            return json.dumps(graph_drawing.graph_to_json(graph))
+        case "text":
             return print_graph(graph, origins=True)
+        case _:
+            return drawn(graph_drawing.drawing_of(graph), format)
 
 
 def _schedule(plan: Schedule, format: str, chosen: Chooser) -> str:
@@ -124,12 +123,10 @@ def _schedule(plan: Schedule, format: str, chosen: Chooser) -> str:
     match format:
         case "json":
             return json.dumps(schedule_to_json(plan))
-        case "dot":
-            return schedule_to_dot(plan)
-        case "svg":
-            return schedule_to_svg(plan)
-        case _:
+        case "text":
             return print_schedule(plan)
+        case _:
+            return drawn(schedule_drawing.drawing_of(plan), format)
 
 
 def _code(graph: Graph, plan: Schedule, batch: int, view: View, chosen: Chooser) -> str:

@@ -25,7 +25,7 @@ class Options:
 
 @record
 class View:
-    """What to show: a stage of `ast graph grad schedule loops llvm asm`, in a format of `text json dot svg`.
+    """What to show: a stage of `ast graph grad schedule loops llvm asm`, in a format of `text json dot graphml svg`.
 
     `mode` is `train` or `infer`. `line` and `node` keep only what came from a line of the file, or from a path such
     as `encoder.0`.

@@ -50,6 +50,7 @@ HINTS: dict[str, str] = {
     "E0312": "give a value of the kind that is asked for",
     "E0313": "say `steps = n` in `train`, which makes it a number, or use it in a schedule",
     "E0314": "choose one of those",
+    "E0315": "give settings and tensors that fit what it asks for",
     "E0401": "make the sizes equal, or one of them 1, with `dense`, a slice or an index with `None`",
     "E0402": "drop an axis of 1 with `[:, 0]`, add one with `[:, None]`, or put it in its place with `align`",
     "E0403": "add axes of 1 with `None`, or let `align` do so",

@@ -246,7 +246,7 @@ class Evaluator(Caller):
             value = self._known(part)
             self.span = part.span
             if isinstance(value, (BatchValue, TensorValue)):
-                self.fail("E0307", f"{describe(value)} is known only at run time, so it cannot bound a range")
+                self.fail("E0307", f"a range runs between whole numbers of configuration, not to {describe(value)}")
             if not is_number(value) or not float(decided(self, value)).is_integer():
                 self.fail("E0312", f"a range runs between whole numbers, not {describe(value)}")
             bounds.append(int(decided(self, value)))

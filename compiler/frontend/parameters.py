@@ -83,6 +83,7 @@ def _declare(
         machine.fail(
             "E0410",
             f"`{statement.name}` is {type_}, but what is saved with the model cannot depend on the batch",
+            hint("give it sizes that are known before the program runs"),
             span=statement.annotation.span if statement.annotation else statement.span,
         )
     if 0 in type_.shape:

@@ -12,7 +12,7 @@ def print_dot(drawing: Drawing) -> str:
     """`dot -Tsvg` and other programs of graphviz draw it."""
     numbers = {box.key: number for number, box in enumerate(drawing.boxes)}
     lines = [
-        f"digraph {json.dumps(drawing.name)} {{",
+        f"digraph {json.dumps(drawing.name, ensure_ascii=False)} {{",
         '  node [shape=box style="rounded,filled" fontname="Helvetica" fontsize=10 color="#00000040"]',
         '  edge [color="#00000080" arrowsize=0.6]',
     ]

@@ -5,21 +5,11 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from compiler.graph.boxes import Arrow, Box, Drawing
-from compiler.graph.dot import print_dot
 from compiler.graph.ir import Direction, Graph, Node, Origin, Value
 from compiler.graph.op import Category
 from compiler.graph.printer import attributes_of, print_attribute, print_origin
-from compiler.graph.svg import print_svg
 
 Json: TypeAlias = "str | int | list[Json] | dict[str, Json] | None"
-
-
-def graph_to_dot(graph: Graph) -> str:
-    return print_dot(drawing_of(graph))
-
-
-def graph_to_svg(graph: Graph) -> str:
-    return print_svg(drawing_of(graph))
 
 
 def graph_to_json(graph: Graph) -> dict[str, Json]:

@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from compiler.graph.boxes import Arrow, Box, Drawing
-from compiler.graph.dot import print_dot
 from compiler.graph.ir import Direction
-from compiler.graph.svg import print_svg
 from compiler.loops.ir import Walk
 from compiler.schedule.ir import Instance, Schedule
 from compiler.schedule.printer import lines_of, name_of, print_domain, transferred
-
-
-def schedule_to_dot(schedule: Schedule) -> str:
-    return print_dot(drawing_of(schedule))
-
-
-def schedule_to_svg(schedule: Schedule) -> str:
-    return print_svg(drawing_of(schedule))
 
 
 def drawing_of(schedule: Schedule) -> Drawing:

@@ -23,7 +23,8 @@ EXAMPLES = (
     "dlc show model.dl --stage schedule --format svg --output schedule.svg",
 )
 STAGES = ("ast", "graph", "grad", "schedule", "loops", "llvm", "asm")
-FORMATS = ("text", "json", "dot", "svg")
+FORMATS = ("text", "json", "dot", "graphml", "svg")
+PICTURES = FORMATS[2:]
 DRAWN_STAGES = ("graph", "grad", "schedule")
 
 
@@ -45,7 +46,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     name, line = _place(arguments.file)
-    if arguments.format in ("dot", "svg") and arguments.stage not in DRAWN_STAGES:
+    if arguments.format in PICTURES and arguments.stage not in DRAWN_STAGES:
         raise UsageError(
             f"stage {arguments.stage} cannot be drawn",
             f"--format {arguments.format} goes with {', '.join(DRAWN_STAGES)}",

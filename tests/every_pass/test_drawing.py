@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from pathlib import Path
 from xml.etree import ElementTree
 
 import networkx
@@ -11,10 +12,12 @@ import pytest
 from graph_text import X, constant, graph
 from random_graphs import random_graph
 
+from compiler.graph import pictures
 from compiler.graph.dot import print_dot
 from compiler.graph.drawing import drawing_of, graph_to_json
 from compiler.graph.layers import LONGEST, placed
 from compiler.graph.network import network_of
+from compiler.graph.pictures import drawn
 from compiler.graph.svg import print_svg
 from compiler.pipeline import optimise_graph
 
@@ -55,6 +58,32 @@ def test_the_picture_shows_every_box_and_arrow(seed: int) -> None:
     network = network_of(drawing)
     assert len(network) == len(drawing.boxes)
     assert networkx.is_directed_acyclic_graph(network)
+
+
+def test_graphml_is_read_back() -> None:
+    drawing = drawing_of(random_graph(1, 30)[0])
+    network = networkx.parse_graphml(drawn(drawing, "graphml"))
+    assert {key: data["label"] for key, data in network.nodes(data=True)} == {
+        box.key: "\n".join(box.lines) for box in drawing.boxes
+    }
+    assert set(network.edges()) == {(arrow.source, arrow.target) for arrow in drawing.arrows}
+
+
+@pytest.mark.parametrize("script", ["cat > /dev/null; echo '<svg>drawn by dot</svg>'", "exit 1", "sleep 60"])
+def test_graphviz_draws_where_it_is_installed_and_can(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawing = drawing_of(random_graph(1, 10)[0])
+    monkeypatch.setattr(pictures, "_SECONDS", 1.0)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=None)
+    assert drawn(drawing, "svg") == print_svg(drawing)
+    program = tmp_path / "dot"
+    program.write_text(f"#!/bin/sh\nPATH=/bin:/usr/bin\n{script}\n")
+    program.chmod(0o755)
+    draws = "drawn" in script
+    assert drawn(drawing, "svg") == ("<svg>drawn by dot</svg>\n" if draws else print_svg(drawing))
+    monkeypatch.setattr(pictures, "_MOST_BOXES", 3)
+    assert drawn(drawing, "svg") == print_svg(drawing)
 
 
 def test_constants_stand_in_their_users_and_long_arrows_are_named() -> None:

@@ -13,6 +13,7 @@ from small_networks import BATCH, Network, column_sums, dense_backward, layer_no
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Graph
+from compiler.graph.pictures import drawn
 from compiler.loops.ir import Kernel, Walk
 from compiler.loops.printer import print_kernel
 from compiler.loops.reader import read_kernel, write_kernel
@@ -23,7 +24,7 @@ from compiler.ops.indexing import ScatterAdd
 from compiler.ops.movement import Transpose
 from compiler.ops.reduction import CumulativeSum
 from compiler.schedule.build import schedule
-from compiler.schedule.drawing import drawing_of, schedule_to_dot, schedule_to_svg
+from compiler.schedule.drawing import drawing_of
 from compiler.schedule.printer import print_schedule, schedule_to_json
 from compiler.types import DType
 
@@ -86,5 +87,5 @@ def test_data_and_pictures(make: Callable[[], Graph]) -> None:
     assert sum(key.startswith("kernel") for key in keys) == len(plan.instances)
     assert all(keys.index(arrow.source) < keys.index(arrow.target) for arrow in drawing.arrows)
     assert len(drawing.arrows) == len({(a.source, a.target) for a in drawing.arrows})
-    assert schedule_to_dot(plan).count(" -> ") == len(drawing.arrows)
-    assert ElementTree.fromstring(schedule_to_svg(plan)).tag.endswith("svg")
+    assert drawn(drawing, "dot").count(" -> ") == len(drawing.arrows)
+    assert ElementTree.fromstring(drawn(drawing, "svg")).tag.endswith("svg")
