@@ -8,12 +8,21 @@ from dataclasses import replace
 from compiler.attention_weights import attention_graph
 from compiler.autodiff import gradients_of
 from compiler.diagnostics import CompilerBug
-from compiler.frontend.program import AVERAGE, KEPT, Clip, ParameterSpec, Program, Training, UpdateRule
+from compiler.frontend.program import (
+    AVERAGE,
+    KEPT,
+    SHARE_OF_THE_NEW,
+    Clip,
+    ParameterSpec,
+    Program,
+    Training,
+    UpdateRule,
+)
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.objective import Evaluation, joined, taken_apart
-from compiler.ops.build import filled
+from compiler.ops.build import filled, spread
 from compiler.ops.elementwise import Add, Cast, Multiply, Term
 from compiler.ops.spreading import Sum
 from compiler.pipeline import prepare_for_gradients
@@ -241,7 +250,7 @@ class Step:
             with self.builder.at(_place_of(spec, Direction.UPDATE)):
                 results = self._apply(rule, self._count(rule, steps), self._rate(rule, steps))
                 if self.plan.ema is not None:
-                    results[AVERAGE] = self._averaged(rule.parameter, results["p"], self.plan.ema)
+                    results[AVERAGE] = self._averaged(rule.parameter, results["p"])
                 self.builder.output(spec.path, Role.PARAMETER, results["p"], updates=spec.path)
             states.extend((f"{rule.parameter}:{state.name}", results[state.name]) for state in rule.states)
         for name, value in states:
@@ -265,10 +274,12 @@ class Step:
             self.builder.output(spec.path, Role.PARAMETER, value, updates=spec.path)
         return [(full, results[name]) for name, full in names.items()]
 
-    def _averaged(self, path: str, new: Value, kept: float) -> Value:
-        """The exponential moving average of a parameter after its update: a + (1 - kept) (p - a)."""
+    def _averaged(self, path: str, new: Value) -> Value:
+        """The exponential moving average of a parameter after its update: a + (1 - ema) (p - a)."""
         before = Term(self.builder, self.input(f"{path}:{AVERAGE}", Role.OPTIMIZER_STATE, new.type))
-        return (before + (1 - kept) * (Term(self.builder, new) - before)).value
+        share = self.input(SHARE_OF_THE_NEW, Role.SETTING, TensorType(DType.F32))
+        share = Term(self.builder, spread(self.builder, share, new.type.shape))
+        return (before + share * (Term(self.builder, new) - before)).value
 
     def _count(self, rule: UpdateRule, steps: Value) -> Value:
         """The number of the update, from 1: a parameter that was frozen at first begins to count when it is not."""

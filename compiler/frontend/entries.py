@@ -11,11 +11,11 @@ from compiler.frontend.constants import evaluate_constant
 from compiler.frontend.data_sources import data_source, source_from_path
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
 from compiler.frontend.machine import Session
-from compiler.frontend.program import DataSource, EarlyStop, Plateau, StartWeights
+from compiler.frontend.program import SHARE_OF_THE_NEW, DataSource, EarlyStop, Plateau, StartWeights
 from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.start_weights import start_weights
 from compiler.frontend.stopping import early_stop_of, plateau_of
-from compiler.frontend.values import Value, describe
+from compiler.frontend.values import RunTimeNumber, Value, describe
 
 KEYS = [
     "data",
@@ -201,7 +201,7 @@ class Entries:
         return found
 
     def _average(self) -> float | None:
-        """`ema = 0.999`: how much of the averaged weights stays in a step."""
+        """`ema = 0.999`: how much of the averaged weights stays in a step, which is passed at run time."""
         found = self._constant("ema")
         if found is None or found[0] is None:
             return None
@@ -209,6 +209,9 @@ class Entries:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
             self._record(failure("E0603", f"`ema` is a number above 0 and below 1, not {describe(value)}", span))
             return None
+        kept = RunTimeNumber("ema", float(value), frozenset({"ema"}))
+        taken = RunTimeNumber(SHARE_OF_THE_NEW, 1 - float(value), kept.sources, "-", (1, kept))
+        self.session.run_time |= {kept.name: kept, taken.name: taken}
         return float(value)
 
     def _stopping(self, key: str, read: Callable[[Session, syntax.Train, syntax.Expression, str], Form]) -> Form | None:

@@ -208,6 +208,8 @@ SUPPOSED_ROWS = 1024
 
 AVERAGE = "(average)"
 """The state of a rule that holds the average of its parameter, where `train` asks for one; no optimizer can name it."""
+SHARE_OF_THE_NEW = "(1 - ema)"
+"""The setting of run time that says how much of new weights goes into their average in a step."""
 
 
 @record

@@ -126,6 +126,14 @@ def test_trials_of_one_shape_share_one_compiled_program(
     assert output.err.count("  3 programs compiled\n") == 2
 
 
+def test_shares_of_an_average_share_one_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--trials", "3", "--epochs", "1", "--out", "sweep", "--json", "--cache-dir", str(tmp_path / "cache")]
+    assert main(["sweep", "model.dl", "--set", "ema=0.5..0.9", *arguments]) == 0
+    trials = json.loads(capsys.readouterr().out)["trials"]
+    assert [trial["compiled"] for trial in trials] == [3, 0, 0]
+    assert len({trial["value"] for trial in trials}) == 3
+
+
 def test_a_sweep_takes_no_folder_that_is_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "model.dl", "--out", "run", "--json"]) == 0
     before = sorted(Path("run").rglob("*"))
