@@ -16,9 +16,9 @@ def concat_of_empty(bench: Workbench, node: Node) -> Value | None:
     op = node.op
     assert isinstance(op, Concat)
     parts = tuple(part for part in node.operands if part.type.shape[op.axis] != 0)
-    if len(parts) == len(node.operands) or not parts:
-        return None
-    return bench.emit(op, *parts) if len(parts) > 1 else parts[0]
+    if len(parts) == 1:
+        return parts[0]
+    return bench.emit(op, *parts) if 1 < len(parts) < len(node.operands) else None
 
 
 def pad_of_empty(bench: Workbench, node: Node) -> Value | None:
