@@ -113,5 +113,6 @@ HINTS: dict[str, str] = {
     "W0113": "take the comment away, or name the codes that it waives",
     "W0114": "make another layer with `fresh`",
     "W0115": "give it the mask: `where = mask`",
+    "W0116": "freeze less, or unfreeze it earlier",
     "W1001": "correct the clause, or leave it out: the gradient is then derived",
 }

@@ -145,4 +145,12 @@ LINTS: tuple[ErrorEntry, ...] = (
         _model("mean(one_hot(9)(tokens), axis = 1)", _PADDED),
         _model("mean(one_hot(9)(tokens), axis = 1, where = mask)", _PADDED),
     ),
+    ErrorEntry(
+        "W0116",
+        "a training that changes nothing, or not all that it means to",
+        "What `freeze` selects is not trained, and `unfreeze = after(n, …)` ends that after n epochs. Where `freeze` "
+        "selects every parameter there is nothing to train; what is unfrozen when the run is over was never trained.",
+        _train(freeze='"*.dense.*"', unfreeze='after(8, "*.W")', epochs="5"),
+        _train(freeze='"*.dense.*"', unfreeze='after(3, "*.W")', epochs="5"),
+    ),
 )

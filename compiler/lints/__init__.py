@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from compiler.diagnostics import Diagnostic
 from compiler.frontend.trace import Subject
 from compiler.lints.double_softmax import find_double_softmax
+from compiler.lints.frozen_to_the_end import find_frozen_to_the_end
 from compiler.lints.mixed_rows import find_mixed_rows
 from compiler.lints.moving_statistics import find_moving_statistics
 from compiler.lints.padded_reductions import find_padded_reductions
@@ -23,6 +24,7 @@ LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_start_values,
     find_schedule_length,
     find_moving_statistics,
+    find_frozen_to_the_end,
     find_mixed_rows,
     find_shared_layers,
     find_padded_reductions,

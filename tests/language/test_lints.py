@@ -246,6 +246,21 @@ def test_statistics_of_a_frozen_layer() -> None:
         assert told(trained("dense(3)(h)", *lines, freeze=freeze)) == []
 
 
+# Freezing
+
+
+def test_what_is_never_trained() -> None:
+    (warning,) = found(trained("dense(3)(x)", freeze='"*"'))
+    assert (warning.code, warning.span.text) == ("W0116", '"*"')
+    assert warning.message == "`freeze` selects every parameter, so nothing is trained"
+    late = {"freeze": '"*"', "unfreeze": 'after(3, "*.W")'}
+    (warning,) = found(trained("dense(3)(x)", **late, epochs="3"))
+    assert (warning.code, warning.span.text) == ("W0116", 'after(3, "*.W")')
+    assert "after 3 epochs stays frozen: the run has 3" in warning.message
+    for keys in ({**late, "epochs": "4"}, {**late, "steps": "30"}, {"freeze": '"*.b"'}):
+        assert found(trained("dense(3)(x)", **keys)) == []
+
+
 # Rows
 
 
