@@ -1,18 +1,19 @@
 """Find a learning rate: train for some hundred steps while the rate grows, and see where the loss falls fastest.
 
-The rate grows exponentially and takes the place of the schedule. Nothing is saved. With --schedule, nothing is trained:
-the rates of the training are shown as its schedule gives them.
+The rate grows exponentially and takes the place of the schedule. Nothing is saved. --plot draws the test and, below it,
+the schedule of the training. With --schedule, nothing is trained: only the rates are shown as the schedule gives them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import driver
-from compiler.diagnostics import UsageError
+from compiler.diagnostics import SourceError, UsageError
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -26,7 +27,7 @@ from runtime.cli.parser import Namespace, Parser, positive_number, whole_number
 from runtime.data.dimensions import dimensions_of
 from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.keepers import MemoryKeeper
-from runtime.model import weight_names
+from runtime.model import training_of, weight_names
 from runtime.rate_range import RateRange, rate_range
 from runtime.rate_schedule import RateSchedule, rate_schedule
 from runtime.reporting.terminal import say, say_labelled
@@ -80,17 +81,18 @@ def run(arguments: Namespace) -> int:
 def _range(arguments: Namespace) -> RateRange:
     # A schedule would bend the growth of the rate, and its settings ask for nothing then.
     overrides = [(key, value) for key, value in arguments.settings if key.split(".")[0] != "schedule"]
-    program = driver.load(
-        model_file(arguments.file),
-        arguments.experiment,
-        (*overrides, ("schedule", "constant")),
-        dimensions_of(_data_path(arguments)),
-        folder_of_imports(arguments),
-    )
+    try:
+        program = _loaded(arguments, [*overrides, ("schedule", "constant")])
+    except SourceError:
+        training_of(_loaded(arguments, overrides))  # of a bare model, this says that it has no `train`
+        raise
+    plan = training_of(program)
+    if plan.epochs is None and plan.steps is None:  # the test says itself how long it is
+        program = replace(program, plan=replace(plan, steps=arguments.steps))
     data = load_data(program, _data_path(arguments))
     for note in data.notes:
         say_labelled("note", note)
-    options = driver.options_of(program, compile_options(arguments, program.plan.batch if program.plan else None))
+    options = driver.options_of(program, compile_options(arguments, plan.batch))
     parts = Parts(data.train)
     compile_ahead(program, parts, options)
     tensors = fresh_tensors(program, options)
@@ -98,23 +100,35 @@ def _range(arguments: Namespace) -> RateRange:
     return rate_range(program, job, arguments.low, arguments.high, arguments.steps)
 
 
-def _schedule(arguments: Namespace) -> RateSchedule:
-    program = driver.load(
+def _loaded(arguments: Namespace, overrides: Sequence[tuple[str, str]]) -> driver.Program:
+    return driver.load(
         model_file(arguments.file),
         arguments.experiment,
-        tuple(arguments.settings),
+        tuple(overrides),
         dimensions_of(_data_path(arguments)),
         folder_of_imports(arguments),
     )
+
+
+def _schedule(arguments: Namespace) -> RateSchedule:
+    program = _loaded(arguments, arguments.settings)
     data = load_data(program, _data_path(arguments))
     return rate_schedule(program, len(data.train.rows), driver.options_of(program, compile_options(arguments)))
+
+
+def _schedule_if_any(arguments: Namespace) -> RateSchedule | None:
+    """None where nothing says how long to train."""
+    try:
+        return _schedule(arguments)
+    except UsageError:
+        return None
 
 
 def _show_range(found: RateRange, arguments: Namespace) -> None:
     if arguments.plot is not None:
         from runtime.plots.rates import range_figure  # matplotlib is slow to import, and need not be there
 
-        _write(range_figure(found), arguments, "lr")
+        _write(range_figure(found, _schedule_if_any(arguments)), arguments, "lr")
     if arguments.json:
         print_json(
             {

@@ -33,9 +33,9 @@ def new_figure(width: float = 7.0, height: float = 4.2) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def new_axes(figure: Figure, title: str, across: str, up: str) -> Axes:
-    """The only axes of a figure, with their labels."""
-    axes = figure.add_subplot()
+def new_axes(figure: Figure, title: str, across: str, up: str, row: int = 0, rows: int = 1) -> Axes:
+    """The axes of a figure, or of one of its rows, with their labels."""
+    axes = figure.add_subplot(rows, 1, row + 1)
     axes.set_title(title, fontsize="medium")
     axes.set_xlabel(across)
     axes.set_ylabel(up)

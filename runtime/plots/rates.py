@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
-from runtime.plots.figure import Figure, new_axes, new_figure
+from runtime.plots.figure import Axes, Figure, new_axes, new_figure
 from runtime.rate_range import RateRange
 from runtime.rate_schedule import RateSchedule
 
 
-def range_figure(found: RateRange) -> Figure:
-    """Loss over rate, with what was found marked."""
-    figure = new_figure()
-    axes = new_axes(figure, "Learning-rate range test", found.setting, "loss")
+def range_figure(found: RateRange, schedule: RateSchedule | None) -> Figure:
+    """Loss over rate, with what was found marked, and below it the schedule as it is now."""
+    rows = 1 if schedule is None else 2
+    figure = new_figure(height=4.2 * rows)
+    if schedule is not None:
+        _draw_schedule(new_axes(figure, "Schedule of the training", "step", schedule.setting, 1, rows), schedule)
+    axes = new_axes(figure, "Learning-rate range test", found.setting, "loss", 0, rows)
     axes.set_xscale("log")
     axes.plot(found.rates, found.losses, color="0.75", linewidth=0.8, label="loss")
     axes.plot(found.rates, found.smoothed, color="tab:blue", label="smoothed")
@@ -36,10 +39,13 @@ def range_figure(found: RateRange) -> Figure:
 def schedule_figure(found: RateSchedule) -> Figure:
     """Rate over steps, with the epochs on a second scale."""
     figure = new_figure()
-    axes = new_axes(figure, "Learning-rate schedule", "step", found.setting)
+    _draw_schedule(new_axes(figure, "Learning-rate schedule", "step", found.setting), found)
+    return figure
+
+
+def _draw_schedule(axes: Axes, found: RateSchedule) -> None:
     axes.plot(found.steps, found.rates, color="tab:blue")
     axes.set_ylim(bottom=0)
     epochs = axes.twiny()
     epochs.set_xlim(*(step / found.steps_per_epoch for step in axes.get_xlim()))
     epochs.set_xlabel("epoch")
-    return figure

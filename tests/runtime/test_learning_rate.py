@@ -132,6 +132,21 @@ def test_a_long_schedule_is_sampled(capsys: pytest.CaptureFixture[str]) -> None:
     assert (len(found["steps"]), found["steps"][0], found["steps"][-1]) == (500, 0, 79_999)
 
 
+def test_a_bare_model_has_no_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bare.dl").write_text(MODEL[: MODEL.index("train Line")])
+    assert main(["lr", "bare.dl"]) == 2
+    assert "Line has no `train`" in capsys.readouterr().err
+
+
+def test_without_a_length_the_range_test_is_drawn_alone() -> None:
+    text = Path("model.dl").read_text().replace("    epochs = 4\n", "").replace("total_steps", "64")
+    Path("model.dl").write_text(text)
+    assert main(["lr", "model.dl", "--steps", "20", "--plot"]) == 0
+    drawn = Path("model-lr.svg").read_text()
+    assert "range test</text>" in drawn
+    assert "schedule" not in drawn.lower()
+
+
 @pytest.mark.parametrize("arguments", [["--steps", "20"], ["--schedule"]])
 def test_plots_are_files(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lr", "model.dl", *arguments, "--plot"]) == 0
@@ -139,6 +154,7 @@ def test_plots_are_files(arguments: list[str], capsys: pytest.CaptureFixture[str
     assert f"plot in {name}" in capsys.readouterr().err
     first = Path(name).read_text()
     assert "optimizer.lr</text>" in first
+    assert "schedule" in first.lower(), "a range test has the schedule below it"
     assert main(["lr", "model.dl", *arguments, "--plot", "again.svg"]) == 0
     assert Path("again.svg").read_text() == first, "the same figure is the same file"
     assert main(["lr", "model.dl", *arguments, "--plot", "x.png"]) == 0
