@@ -113,7 +113,7 @@ def load(
 
     `settings` stand above those of the file: `hidden=64`, `**{"optimizer.lr": 0.01}`. `experiment` chooses among
     several `train NAME: …`; `threads` defaults to all that the process may use; `target` is `native` or `reference`
-    (NumPy, slow, the definition of meaning); `dtype="f64"` turns every f32 into f64.
+    (NumPy, slow, the definition of meaning); `dtype="f64"` turns every f32 of a file into f64.
     What the file imports lies in its folder, unless `allow_imports_outside`.
     Raises SourceError with every mistake of the file.
     """

@@ -28,6 +28,7 @@ from runtime.trained import (
     choices_of,
     program_of,
     put_weights,
+    refuse_other_precision,
     saved_preparation,
     with_data,
 )
@@ -116,6 +117,9 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     choices = choices_of(directory)
     _refuse_changed_text(directory, file)
     program = program_of(directory, choices, overrides)
+    refuse_other_precision(program, choices, options)
+    if options.target == "reference" and choices.target != "reference":
+        raise UsageError("a run cannot change its target", "leave --target out to go on")
     options = replace(options, dtype=choices.dtype, target=choices.target)
     path = None if choices.data is None else Path(choices.data)
     data = load_data(program, path, saved_preparation(directory))

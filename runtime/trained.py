@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from compiler import driver
-from compiler.diagnostics import CheckpointError
+from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Array, DataSource, Options, Program, Tensors
 from compiler.record import record
 from runtime.checkpoint import best_checkpoint, newest_checkpoint
@@ -135,6 +135,13 @@ def located_in(program: Program, folder: Path) -> Program:
     return replace(program, plan=plan)
 
 
+def refuse_other_precision(program: Program, choices: Choices, options: Options) -> None:
+    """Raise UsageError where f64 is asked for and the run is of f32: what it was trained in is a part of a run."""
+    own = driver.options_of(program, replace(options, dtype=choices.dtype)).dtype
+    if options.dtype == "f64" and own != "f64":
+        raise UsageError(f"a run cannot change its element type, {own}", "give the model file and the weights instead")
+
+
 def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: Options) -> Trained:
     """A run with the weights of its best checkpoint, or of its last, as where `restore = false` asks for them.
 
@@ -143,6 +150,7 @@ def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: 
     run = open_run(path)
     choices = choices_of(run)
     program = program_of(run, choices, overrides)
+    refuse_other_precision(program, choices, options)
     options = replace(options, dtype=choices.dtype)
     early_stop = None if program.plan is None else program.plan.early_stop
     use_last = use_last or not (early_stop is None or early_stop.restore)

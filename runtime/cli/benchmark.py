@@ -16,7 +16,7 @@ from runtime.cli.common import (
     model_file,
     print_json,
 )
-from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.cli.parser import Namespace, Parser, positive_number, whole_number
 from runtime.reporting.units import amount
 
 EXAMPLES = (
@@ -37,7 +37,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--batch", type=whole_number(1), metavar="N", help="rows of a step (default: that of `train`; 1 for infer)"
     )
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="how long to measure (default: 3)")
+    parser.add_argument(
+        "--seconds", type=positive_number, default=3.0, metavar="S", help="how long to measure (default: 3)"
+    )
     add_compilation(parser)
     add_json(parser)
 

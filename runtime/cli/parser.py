@@ -40,6 +40,9 @@ class Parser(argparse.ArgumentParser):
             options = [name for name in self._option_string_actions if name not in ("--traceback", "-h")]
             hint = did_you_mean(word, options) if word.startswith("-") else ""
             raise UsageError(f"unexpected argument `{word}`", hint or f"see `{self.prog} --help`")
+        given = [key for key, _ in getattr(namespace, "settings", [])]
+        if twice := next((key for key in given if given.count(key) > 1), None):
+            raise UsageError(f"--set gives `{twice}` twice", "leave one out")
         return namespace
 
     def usage_line(self) -> str:

@@ -41,13 +41,15 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--attention", metavar="FILE", help="draw the attention weights of one row instead: a .png, .svg or .pdf file"
     )
-    parser.add_argument("--row", type=whole_number(0), default=0, metavar="N", help="that row, from 0 (default: 0)")
+    parser.add_argument("--row", type=whole_number(0), metavar="N", help="that row, from 0 (default: 0)")
 
 
 def run(arguments: Namespace) -> int:
     output = None if arguments.output is None else Path(arguments.output)
     if output is not None and output.suffix not in FORMATS:
         raise UsageError(f"the format of {output} is not known", f"give a name that ends in {' or '.join(FORMATS)}")
+    if arguments.row is not None and arguments.attention is None:
+        raise UsageError("--row goes with --attention", "leave it out: every row is predicted")
     trained = trained_of(arguments)
     program = trained.program
     options = dict(program.plan.data.options) if program.plan is not None and program.plan.data is not None else {}
@@ -55,7 +57,7 @@ def run(arguments: Namespace) -> int:
     for note in loaded.notes:
         say_labelled("note", note)
     if arguments.attention is not None:
-        return draw_attention(trained, loaded.part, arguments.row, Path(arguments.attention))
+        return draw_attention(trained, loaded.part, arguments.row or 0, Path(arguments.attention))
     predictor = Predictor(program, trained.options, trained.sizes)
     outputs = predictor.rows_first(predictor.predict(trained.tensors, loaded.part))
     if not outputs:

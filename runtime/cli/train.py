@@ -166,6 +166,8 @@ def _reporter(arguments: Namespace, opened: ExitStack) -> Observer:
 
 def _session(arguments: Namespace) -> Session:
     overrides = _overrides(arguments)
+    if arguments.overfit is not None:
+        _refuse_with_overfit(arguments)
     file = None if arguments.file is None else model_file(arguments.file)
     options = compile_options(arguments, arguments.batch)
     if arguments.resume is not None:
@@ -212,7 +214,10 @@ def _say_how_to_go_on(end: TrainingEnded, generates: bool) -> None:
 
 def _overrides(arguments: Namespace) -> Overrides:
     options = (("epochs", arguments.epochs), ("batch", arguments.batch), ("seed", arguments.seed))
-    return (*arguments.settings, *((key, str(value)) for key, value in options if value is not None))
+    given = {key: str(value) for key, value in options if value is not None}
+    if twice := next((key for key, _ in arguments.settings if key in given), None):
+        raise UsageError(f"--{twice} and --set give `{twice}` twice", "leave one out")
+    return (*arguments.settings, *given.items())
 
 
 def _start_weights(arguments: Namespace) -> StartWeights | None:
@@ -224,10 +229,17 @@ def _start_weights(arguments: Namespace) -> StartWeights | None:
 
 
 def _refuse_with_resume(arguments: Namespace) -> None:
-    for option in ("data", "out", "init_from", "rename", "fresh", "experiment", "dry_run", "overfit"):
+    for option in ("data", "out", "init_from", "rename", "fresh", "experiment", "dry_run"):
         if getattr(arguments, option):
             name = "--" + option.replace("_", "-")
             raise UsageError(f"{name} does not go with --resume", "a resumed training keeps its model, data and folder")
+
+
+def _refuse_with_overfit(arguments: Namespace) -> None:
+    for option in ("resume", "out", "epochs", "log", "dry_run"):
+        if getattr(arguments, option):
+            name = "--" + option.replace("_", "-")
+            raise UsageError(f"{name} does not go with --overfit", "it ends by itself and writes nothing")
 
 
 def _path(text: str | None) -> Path | None:

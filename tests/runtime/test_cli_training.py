@@ -149,6 +149,9 @@ def test_resume_for_more_epochs(run: str, capsys: pytest.CaptureFixture[str]) ->
         (["--seed", "8"], "a run cannot change its `seed`"),
         (["--data", "other.csv"], "--data does not go with --resume"),
         (["--out", "other"], "--out does not go with --resume"),
+        (["--overfit", "3"], "--resume does not go with --overfit"),
+        (["--target", "reference"], "a run cannot change its target"),
+        (["--dtype", "f64"], "a run cannot change its element type, f32"),
     ],
 )
 def test_what_a_resumed_run_cannot_change(

@@ -37,3 +37,14 @@ def test_a_model_of_the_library_has_it_too() -> None:
     text = Path("model.dl").read_text().replace("batch = 8", "batch = 8\n    precision = f64")
     Path("model.dl").write_text(text)
     assert all(values.dtype == np.float64 for values in dlc.load("model.dl").parameters.values())
+
+
+def test_a_run_keeps_its_precision(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "model.dl", "--out", "narrow"]) == 0
+    assert main(["train", "model.dl", "--set", "precision=f64", "--out", "wide"]) == 0
+    assert main(["eval", "wide", "--dtype", "f64"]) == 0
+    capsys.readouterr()
+    assert main(["eval", "narrow", "--dtype", "f64"]) == 2
+    assert "a run cannot change its element type, f32" in capsys.readouterr().err
+    with pytest.raises(dlc.UsageError, match="cannot change its element type"):
+        dlc.load("narrow", dtype="f64")
