@@ -143,6 +143,22 @@ def test_folders_of_training_and_test(tmp_path: Path) -> None:
     assert set(dataset.fingerprints) == {"train", "test"}
 
 
+def test_a_folder_without_images_is_told(tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "1.png")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "1.webp").write_bytes(b"RIFF")
+    dataset = read(tmp_path)
+    assert dataset.fields["label"].classes == ("a",)
+    assert dataset.notes == (f"{tmp_path / 'b'} has no png or jpeg images, and is no class",)
+
+
+def test_a_link_to_nothing_is_told(tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "1.png")
+    (tmp_path / "a" / "2.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"2\.png: there is no such file"):
+        read(tmp_path)
+
+
 def test_a_further_source_may_not_have_other_classes(tmp_path: Path) -> None:
     for name in ("a/cat/1.png", "a/dog/1.png", "b/cta/1.png"):
         picture(tmp_path / name)

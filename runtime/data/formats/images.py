@@ -27,11 +27,19 @@ _SHOWN = 8  # damaged images that a message names
 
 @record
 class _Listed:
-    """The images of a part in their order, and the class of each; None where there are no folders of classes."""
+    """The images of a part in their order, and the class of each; None where there are no folders of classes.
+
+    `without` are the folders in which there is no image.
+    """
 
     folder: Path
     files: tuple[Path, ...]
     labels: tuple[str, ...] | None
+    without: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return tuple(f"{self.folder / name} has no png or jpeg images, and is no class" for name in self.without)
 
 
 def read_images(request: Request) -> Dataset:
@@ -45,7 +53,8 @@ def read_images(request: Request) -> Dataset:
     fields = _fields(training, form, prints)
     tested = None if test is None else _fields(test, form, prints)
     test_rows = 0 if test is None else len(test.files)
-    return Dataset("images", path, fields, len(training.files), tested, test_rows, fingerprints=prints)
+    notes = training.notes if test is None else (*training.notes, *test.notes)
+    return Dataset("images", path, fields, len(training.files), tested, test_rows, fingerprints=prints, notes=notes)
 
 
 def holds_images(folder: Path) -> bool:
@@ -85,6 +94,7 @@ def _parts_of(path: Path) -> tuple[_Listed, _Listed | None]:
 
 def _listed(folder: Path) -> _Listed:
     by_class = {entry.name: sorted(_images_below(entry)) for entry in _folders_in(folder)}
+    without = tuple(name for name, files in by_class.items() if not files)
     by_class = {name: files for name, files in by_class.items() if files}
     loose = sorted(entry for entry in folder.iterdir() if _is_image(entry))
     if by_class and loose:
@@ -99,7 +109,7 @@ def _listed(folder: Path) -> _Listed:
         return _Listed(folder, tuple(loose), None)
     names = sorted(by_class)
     files = tuple(file for name in names for file in by_class[name])
-    return _Listed(folder, files, tuple(name for name in names for _ in by_class[name]))
+    return _Listed(folder, files, tuple(name for name in names for _ in by_class[name]), without)
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -115,7 +125,8 @@ def _images_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and path.is_file()
+    """By its name; what cannot be read, such as a link to nothing, is told when it is read."""
+    return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".") and not path.is_dir()
 
 
 # Content
