@@ -57,6 +57,7 @@ def test_the_command_line_comes_first() -> None:
         (_with("sample = beam(0)"), "E0621"),
         (_with("sample = probabilities").replace("model M", "fn probabilities(x) = softmax(x)\nmodel M"), "E0621"),
         (_with("sample = top_k"), "E0302"),
+        (_with("sample = top_k(0)"), "E0315"),
         (_with("sample = topk(4)"), "E0201"),
         (_with("sample = relu"), "E0201"),
         (_with("sample = greedy").replace("feed tokens from logits", ""), "E0621"),

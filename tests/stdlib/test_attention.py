@@ -394,13 +394,15 @@ def test_dropout_falls_on_the_weights_and_rate_zero_draws_nothing() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ("attention(3)(x, x, x)", "the axis `8` cannot be split"),
+        ("attention(3)(x, x, x)", "a width of 8 cannot be cut into 3 heads"),
+        ("attention(0)(x, x, x)", "cannot be cut into 0 heads"),
         ("attention(2)(x, m, x)", "needs one size for `j`, but it is 5 first"),
         ('luong("sum")(x, x)', '"sum" is none of "dot", "general", "concat"'),
-        ('luong("dot")(x, m)', "is 8 in one tensor and 6 in another"),
+        ('luong("dot")(x, m)', "takes states as wide as what they look at, not 8 and 6"),
         ("embedding(5, 7)(x)", "the last axis of the left side, 8, and the next-to-last axis of the right side, 7"),
-        ("learned_positions(3)(x)", "`4` and `3`, both next-to-last, do not fit"),
-        ("rotary(m[:, :, 0:5])", "must come out whole, not 2.5"),
+        ("learned_positions(3)(x)", "there are vectors for 3 positions, and the input has 4"),
+        ("rotary(m[:, :, 0:5])", "a width of 5 is odd"),
+        ("sinusoidal_positions(m[:, :, 0:5])", "a width of 5 is odd"),
     ],
 )
 def test_messages(call: str, message: str) -> None:

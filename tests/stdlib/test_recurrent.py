@@ -287,6 +287,7 @@ def test_inference_drops_nothing() -> None:
         ('lstm(6, output = "all")(x)', '"all" is none of "sequence", "last", "states"'),
         ("lstm(6)(x[:, 0])", "needs `x: [batch, time, n]` with 3 dimensions"),
         ('bidirectional(gru(6, output = "states"))(x)', "a tensor"),
+        ("stacked(gru(6), 0)(x)", "`layers` is at least 1, not 0"),
     ],
 )
 def test_messages(call: str, message: str) -> None:
