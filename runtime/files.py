@@ -92,6 +92,8 @@ def explain(error: OSError) -> tuple[str, str]:
             return "no permission", "check the permissions of the file and its folder, or choose another place"
         case errno.ENOENT:
             return "there is no such file", "check the path"
+        case errno.EEXIST:
+            return "a file of this name is there already", "choose another name"
         case errno.EISDIR:
             return "this is a folder", "name a file"
         case errno.ENOTDIR:

@@ -51,7 +51,7 @@ def read_source(path: Path) -> Source:
     except OSError as error:
         known = _neighbours(path)
         nearest = did_you_mean(path.name, known) if isinstance(error, FileNotFoundError) else None
-        fix = f"did you mean {path.with_name(nearest)}?" if nearest else ""
+        fix = f"did you mean {path.with_name(nearest)}?" if nearest else "check the path"
         raise UsageError(f"cannot read {path}: {(error.strerror or str(error)).lower()}", fix) from None
     return _decoded(str(path), content)
 

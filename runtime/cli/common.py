@@ -109,7 +109,7 @@ def model_file(text: str) -> Path:
         inside = sorted(path.glob("*.dl"))
         raise UsageError(f"{path} is a folder", f"name a model file: {inside[0]}" if inside else "it has no .dl file")
     siblings = [str(other) for other in path.parent.glob("*.dl")] if path.parent.is_dir() else []
-    raise UsageError(f"there is no file {path}", did_you_mean(str(path), siblings))
+    raise UsageError(f"there is no file {path}", did_you_mean(str(path), siblings) or "check the path")
 
 
 def model_files(texts: Iterable[str]) -> list[Path]:
@@ -121,7 +121,7 @@ def model_files(texts: Iterable[str]) -> list[Path]:
             continue
         below = sorted(Path(text).rglob("*.dl"))
         if not below:
-            raise UsageError(f"there is no .dl file below {text}")
+            raise UsageError(f"there is no .dl file below {text}", "name a folder that has some, or a file")
         found.extend(below)
     return found
 

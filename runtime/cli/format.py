@@ -46,7 +46,7 @@ def _formatted(file: Path) -> tuple[str, str]:
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 text (byte {error.start})", file) from None
+        raise DataError(f"is not UTF-8 text (byte {error.start})", file, fix="save it as UTF-8") from None
     return text, driver.format_source(Source(str(file), text))
 
 

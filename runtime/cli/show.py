@@ -77,5 +77,5 @@ def _place(text: str) -> tuple[str, int | None]:
     if numbered is None or Path(text).exists():
         return text, None
     if int(numbered[2]) == 0:
-        raise UsageError(f"{text}: lines count from 1")
+        raise UsageError(f"{text}: lines count from 1", f"the first is {numbered[1]}:1")
     return numbered[1], int(numbered[2])

@@ -84,7 +84,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "x.dl", "--overfit", "5", "--out", "run"], "--out does not go with --overfit"),
         (["predict", "run", "--input", "x.csv", "--row", "2"], "--row goes with --attention"),
         (["bench", "x.dl", "--seconds", "nan"], "wants a number above 0"),
-        (["check", "absent.dl"], "there is no file absent.dl"),
+        (["check", "absent.dl"], "there is no file absent.dl\nhint: check the path"),
         (["explain"], "CODE is missing"),
     ],
 )
