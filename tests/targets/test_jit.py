@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 
 import pytest
 
@@ -97,3 +98,18 @@ def test_machines() -> None:
     assert HOST.vector_bytes in (16, 32, 64)
     assert 8 * 1024 <= HOST.l1_bytes < HOST.l2_bytes
     assert detect() == HOST
+
+
+def test_programs_leave_nothing_that_waits_for_the_garbage_collector() -> None:
+    """In a process that trains again and again, memory would grow until it comes."""
+    images = [multiplier("f", 3.0)]
+
+    def left_by(programs: int) -> int:
+        gc.collect()
+        for _ in range(programs):
+            detect()
+            Library(images, ["f"], HOST)
+        return gc.collect()
+
+    left_by(1)
+    assert left_by(20) == left_by(2)  # but for the types of arrays, which ctypes keeps until then

@@ -77,17 +77,30 @@ class LlvmError(Exception):
     """What LLVM says is wrong with what we gave it."""
 
 
-class Llvm:
-    """An opened LLVM library. Opening it again is cheap, so nobody need share one."""
+# What ctypes makes of a library refers to itself: opened anew for each program, it would wait for the garbage
+# collector, which comes late.
+_libraries: dict[str, ctypes.CDLL] = {}
 
-    def __init__(self, path: str = "") -> None:
-        self._library = ctypes.CDLL(path or library_path())
+
+def _opened(path: str) -> ctypes.CDLL:
+    """The library at `path` with the types of its functions, opened once. Raises LlvmError, OSError."""
+    if path not in _libraries:
+        library = ctypes.CDLL(path)
         try:
             for name, result, arguments in _SIGNATURES:
-                function = getattr(self._library, f"LLVMPY_{name}")
+                function = getattr(library, f"LLVMPY_{name}")
                 function.restype, function.argtypes = result, arguments
         except AttributeError as error:
             raise LlvmError(f"this llvmlite is not version 0.50, which dlc is made for: {error}") from error
+        _libraries[path] = library
+    return _libraries[path]
+
+
+class Llvm:
+    """The LLVM library. Making another is cheap, so nobody need share one."""
+
+    def __init__(self, path: str = "") -> None:
+        self._library = _opened(path or library_path())
 
     def _call(self, name: str, *arguments: object) -> int:
         return getattr(self._library, f"LLVMPY_{name}")(*arguments)
