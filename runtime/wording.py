@@ -74,6 +74,11 @@ class Wording:
                 found[mask.name] = np.arange(shape[0]) < len(row)
                 row = np.concatenate([row, np.zeros((shape[0] - len(row), *shape[1:]), row.dtype)])
             if row.shape != shape:
+                if self._of(name)[0] is not None:
+                    message = (
+                        f"the text for `{name}` has {len(row)} tokens with its ends, and the model reads {shape[0]}"
+                    )
+                    raise UsageError(message, f"give a text of {'' if mask is None else 'at most '}{shape[0]} tokens")
                 raise UsageError(
                     f"`{name}` is {list(shape)}, but the value given is {list(row.shape)}",
                     f"give {list(shape)} numbers" if mask is None else f"give at most {shape[0]} along the first axis",

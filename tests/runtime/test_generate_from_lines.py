@@ -73,7 +73,11 @@ def test_json_has_an_object_for_each_line(run: Path, capsys: pytest.CaptureFixtu
     ("content", "options", "message"),
     [
         ("ab\n\nc\n", (), "in.txt, row 2: the line is empty"),
-        ("ab\n" + "c" * 40 + "\n", (), "row 2: `source` is [7], but the value given is [42]"),
+        (
+            "ab\n" + "c" * 40 + "\n",
+            (),
+            "row 2: the text for `source` has 42 tokens with its ends, and the model reads 7",
+        ),
         ("ab\n", ("--n", "2"), "--input-file gives one sequence for each line"),
         ("ab\n", ("--input", "source=a"), "--input-file gives one sequence for each line"),
     ],

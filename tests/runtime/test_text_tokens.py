@@ -86,10 +86,12 @@ def test_byte_pairs_know_every_text() -> None:
 
 def test_options_of_a_vocabulary_are_checked() -> None:
     assert rules_of(Options({"lower": True, "vocabulary": 9}), "word") == TokenRules("word", True, 1, 9)
+    assert rules_of(Options({"tokens": "bpe", "vocabulary": 260}), "word").most == 260
     for wrong, message in (
         ({"tokens": "words"}, "cannot be `words`; did you mean `word`"),
         ({"vocabulary": 4}, "special meaning"),
         ({"tokens": "bpe"}, "need the size of their vocabulary"),
+        ({"tokens": "bpe", "vocabulary": 259}, "byte pairs have the 256 bytes and 4 special tokens"),
         ({"min_frequency": 0}, "must be a positive whole number"),
     ):
         with pytest.raises(DataError, match=message):

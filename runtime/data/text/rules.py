@@ -7,6 +7,7 @@ from runtime.data.formats.format import Options
 from runtime.data.text.tokenizer import SPECIAL, UNITS, TokenRules
 
 OPTIONS = ("tokens", "lower", "min_frequency", "vocabulary", "encoding")
+BYTES = 256
 
 
 def rules_of(options: Options, usual: str) -> TokenRules:
@@ -24,5 +25,11 @@ def rules_of(options: Options, usual: str) -> TokenRules:
             'tokens of the unit "bpe" need the size of their vocabulary',
             options.place,
             fix="give one, such as `vocabulary = 8000`",
+        )
+    if unit == "bpe" and most is not None and most < BYTES + len(SPECIAL):
+        raise DataError(
+            f"option `vocabulary` is {most}, and byte pairs have the {BYTES} bytes and {len(SPECIAL)} special tokens",
+            options.place,
+            fix=f"give at least {BYTES + len(SPECIAL)}, such as `vocabulary = 8000`",
         )
     return TokenRules(unit, options.flag("lower") or False, options.number("min_frequency") or 1, most)
