@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -135,6 +136,8 @@ class _Loader:
     def _read(self, path: Path, declaration: Import, chain: tuple[tuple[Path, Span], ...]) -> None:
         shown = str(Path(chain[-1][1].source.name).parent / declaration.path)
         try:
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise OSError(errno.EINVAL, "this is no file with text")  # a pipe, say, would be waited for
             source = _decoded(shown, path.read_bytes())
         except SourceError as error:
             note = Note("it is imported here", declaration.span)

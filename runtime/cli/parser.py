@@ -96,6 +96,14 @@ def whole_number(least: int) -> Callable[[str], int]:
     return convert
 
 
+def rows_of_a_step(text: str) -> int | str:
+    """An argument type: a whole number of at least 1, or `all`."""
+    try:
+        return text if text == "all" else whole_number(1)(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"wants a whole number of at least 1, or `all`, not `{text}`") from None
+
+
 def positive_number(text: str) -> float:
     """An argument type: a number above 0."""
     try:

@@ -23,7 +23,7 @@ from runtime.cli.common import (
     print_json,
 )
 from runtime.cli.main import INTERRUPTED
-from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.cli.parser import Namespace, Parser, rows_of_a_step, whole_number
 from runtime.jobs import start_of
 from runtime.reporting.events import Observer, TrainingEnded, told
 from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of_terminal
@@ -48,7 +48,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="the model file (.dl); not needed with --resume")
     parser.add_argument("--data", metavar="PATH", help="train on this data instead of what the file names")
     parser.add_argument("--epochs", type=whole_number(1), metavar="N", help="passes over the data")
-    parser.add_argument("--batch", type=whole_number(1), metavar="N", help="rows of a step")
+    parser.add_argument("--batch", type=rows_of_a_step, metavar="N", help="rows of a step; `all`: one step an epoch")
     parser.add_argument("--seed", type=whole_number(0), metavar="N", help="of start values, shuffling and dropout")
     parser.add_argument("--out", metavar="DIR", help="the folder of the run (default: a new one below runs)")
     parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, or for more epochs")
@@ -169,7 +169,7 @@ def _session(arguments: Namespace) -> Session:
     if arguments.overfit is not None:
         _refuse_with_overfit(arguments)
     file = None if arguments.file is None else model_file(arguments.file)
-    options = compile_options(arguments, arguments.batch)
+    options = compile_options(arguments, None if arguments.batch == "all" else arguments.batch)
     if arguments.resume is not None:
         _refuse_with_resume(arguments)
         return resumed(Path(arguments.resume), file, overrides, options)

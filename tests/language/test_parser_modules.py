@@ -82,6 +82,9 @@ def test_a_missing_file_is_named_with_its_nearest(tmp_path: Path) -> None:
     assert folder.code == "E0121"
     (zero,) = mistakes(write(tmp_path, zero='import "\\n"'))
     assert zero.code == "E0121"
+    os.mkfifo(tmp_path / "pipe.dl")
+    (pipe,) = mistakes(write(tmp_path, waits='import "pipe.dl"'))
+    assert pipe.code == "E0121"
 
 
 def test_a_missing_root(tmp_path: Path) -> None:

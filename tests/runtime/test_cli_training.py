@@ -244,6 +244,7 @@ def test_predict_to_npz_and_jsonl(run: str, capsys: pytest.CaptureFixture[str]) 
         (["train"], 2, "FILE is missing"),
         (["train", "modle.dl"], 2, "hint: did you mean `model.dl`?"),
         (["train", "model.dl", "--epochs", "0"], 2, "--epochs: wants a whole number of at least 1"),
+        (["train", "model.dl", "--batch", "al"], 2, "--batch: wants a whole number of at least 1, or `all`, not `al`"),
         (["train", "model.dl", "--epoch", "3"], 2, "hint: did you mean `--epochs`?"),
         (["train", "model.dl", "--set", "lr"], 2, "wants key=value"),
         (["train", "model.dl", "--set", "learning=1"], 2, "no setting `learning`"),

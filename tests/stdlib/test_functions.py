@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from differentiation import assert_gradients, gradients
+from elaboration import mistakes_of_call
 from function_cases import FUNCTIONS, FunctionCase
 from image_cases import IMAGE_FUNCTIONS
 from standard_library import applied
@@ -77,3 +78,14 @@ def test_the_gradient_of_cross_entropy_is_finite_for_distant_logits() -> None:
     graph = applied("cross_entropy(x, label)", operands)
     (slope,) = gradients(graph, "result", ("x",), operands, np.array(1.0))
     np.testing.assert_allclose(slope, [[1.0, -1.0, 0.0]])
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_class_weights_are_as_many_as_classes(count: int) -> None:
+    weights = ", ".join(["1.0"] * count)
+    text = f"fn f(x, label) = cross_entropy(class_weights = [{weights}])(x, label)"
+    (found,) = mistakes_of_call(text, np.zeros((2, 4)), np.array([0, 3]))
+    assert (found.code, found.message) == (
+        "E0315",
+        f"`class_weights` holds {count} numbers, not one for each of the 4 classes",
+    )

@@ -51,6 +51,9 @@ def test_an_update_takes_the_rows_that_batch_says(
     weights = np.concatenate([found.weights["z.dense.W"].ravel(), found.weights["z.dense.b"]])
     np.testing.assert_allclose(weights, w, rtol=1e-4, atol=1e-5)
     assert found.position.step == 3 * -(-40 // rows)
+    assert main(["train", "model.dl", "--batch", batch, "--out", "again", "--json"]) == 0
+    again = newest_checkpoint(Path("again/checkpoints")).checkpoint
+    assert all(np.array_equal(again.weights[name], values) for name, values in found.weights.items())
 
 
 def test_all_rows_are_one_batch() -> None:
