@@ -25,6 +25,8 @@ _COLLECTIONS = (1_000_000, 2, 2)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (by default the process's own) and give the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if gc.get_threshold() == _COLLECTIONS:
+        gc.collect()  # what a call before this one left in the process
     gc.set_threshold(*_COLLECTIONS)
     try:
         code = _dispatch(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +76,7 @@ def trials(space: Space, sampler: Sampler, request: Request, folder: Path, goal:
         yield trial
         if was_interrupted:
             return
+        gc.collect()  # collections come late by themselves, and there may be a thousand trials
 
 
 def best_of(found: list[Trial], goal: Goal) -> Trial | None:

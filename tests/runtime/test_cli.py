@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,18 @@ def test_what_the_system_refuses(
     output = capsys.readouterr().err
     assert message in output
     assert "Traceback" not in output
+
+
+def test_a_further_call_in_a_process_begins_without_what_the_last_one_left() -> None:
+    class Circle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    assert main(["--version"]) == 0
+    left = weakref.ref(Circle())
+    assert left() is not None, "a circle goes with the next collection only"
+    assert main(["--version"]) == 0
+    assert left() is None
 
 
 @pytest.fixture
