@@ -321,19 +321,19 @@ class _Training:
             seconds = time.perf_counter() - start
             found = self._spoilt(results, self._position.step)
             if found:
-                self._deal_with(results, found)
+                self._deal_with(results, found, seconds)
                 return
             self._position = self._after(self._position, results, 1, seconds)
         raise self._failure(min(spoilt, key=lambda one: one[1])[0], "")
 
-    def _deal_with(self, results: Results, spoilt: Sequence[tuple[str, int]]) -> None:
+    def _deal_with(self, results: Results, spoilt: Sequence[tuple[str, int]], seconds: float) -> None:
         """Stop, skip or report the step at which the training stands, which has just been made."""
         job, position = self._job, self._position
         name = spoilt[0][0]
         self._skipped = self._skipped + 1 if self._last_spoilt == position.step - 1 else 1
         self._last_spoilt = position.step
         if job.on_nan == "report" and self._is_reported:
-            self._position = self._after(position, results, 1, 0.0)
+            self._position = self._after(position, results, 1, seconds)
             return
         self._snapshot.restore()
         text = self._explanation()
@@ -345,7 +345,7 @@ class _Training:
             self._position = replace(position, step=position.step + 1)
         else:
             self._is_reported = True
-            self._position = self._after(position, self._run(position, 1), 1, 0.0)
+            self._position = self._after(position, self._run(position, 1), 1, seconds)
 
     def _explanation(self) -> str:
         """Where the step at which the training stands stops being finite; the tensors are as before it."""

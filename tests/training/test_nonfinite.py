@@ -97,6 +97,8 @@ def test_report_tells_it_once_and_goes_on(capsys: pytest.CaptureFixture[str]) ->
     found = events(capsys)
     assert [event["step"] for event in found if event["event"] == "nonfinite"] == [6]
     assert found[-1]["event"] == "end"
+    speeds = [event["samples_per_second"] for event in found if event["event"] == "epoch"]
+    assert max(speeds) < 1e9, "steps that are not finite take their time, too"
 
 
 def test_the_first_cause_stands_before_what_became_of_it(capsys: pytest.CaptureFixture[str]) -> None:
