@@ -152,10 +152,14 @@ def resized(program: Program, dimensions: Mapping[str, int]) -> Program:
 
 
 def check(
-    path: str | Path, dimensions_of: DimensionsOf | None = None, within: Path | None = None
+    path: str | Path,
+    experiment: str | None = None,
+    overrides: tuple[tuple[str, str], ...] = (),
+    dimensions_of: DimensionsOf | None = None,
+    within: Path | None = None,
 ) -> tuple[Diagnostic, ...]:
-    """Every error and warning of a file; `dimensions_of` and `within` as in `load`."""
-    return programs.check(Path(path), dimensions_of, within)
+    """Every error and warning of a file; the arguments as in `load`, and without `experiment` all are checked."""
+    return programs.check(Path(path), experiment, overrides, dimensions_of, within)
 
 
 def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> int:

@@ -84,10 +84,16 @@ def complete(program: Program) -> Program:
     return program.elaborated() if isinstance(program, Outline) else program
 
 
-def check(path: Path, dimensions_of: DimensionsOf | None = None, within: Path | None = None) -> tuple[Diagnostic, ...]:
-    """Every error and warning of a file; `within` as in `load`."""
+def check(
+    path: Path,
+    experiment: str | None = None,
+    overrides: Overrides = (),
+    dimensions_of: DimensionsOf | None = None,
+    within: Path | None = None,
+) -> tuple[Diagnostic, ...]:
+    """Every error and warning of a file; the arguments as in `load`, and without `experiment` all are checked."""
     cache = ObjectCache(None)
-    name = _entry_name("check", path, *_given(within))
+    name = _entry_name("check", path, experiment, overrides, *_given(within))
     known = _restored(cache.get(name))
     if isinstance(known, _Checked) and _is_current(known.sources, path):
         return known.warnings
@@ -97,7 +103,7 @@ def check(path: Path, dimensions_of: DimensionsOf | None = None, within: Path | 
         asked.append(question)
         return {} if dimensions_of is None else dimensions_of(question)
 
-    found, sources = findings(path, cache.folder, answer, within)
+    found, sources = findings(path, cache.folder, answer, within, experiment, overrides)
     # what the data says may be another thing tomorrow
     if not asked and all(finding.severity != "error" for finding in found):
         cache.put(name, _stored(_Checked(sources, found)))
@@ -105,7 +111,12 @@ def check(path: Path, dimensions_of: DimensionsOf | None = None, within: Path | 
 
 
 def findings(
-    root: Path | Source, folder: Path | None, dimensions_of: DimensionsOf | None = None, within: Path | None = None
+    root: Path | Source,
+    folder: Path | None,
+    dimensions_of: DimensionsOf | None = None,
+    within: Path | None = None,
+    experiment: str | None = None,
+    overrides: Overrides = (),
 ) -> tuple[tuple[Diagnostic, ...], tuple[Source, ...]]:
     """The errors and warnings of a file or text, and all files that were read. `folder` is that of the cache."""
     # the front end is loaded only for what the cache does not know
@@ -119,7 +130,16 @@ def findings(
     sources = tuple(module.source for module in loaded.modules)
     if not loaded.has_root:
         return loaded.mistakes, sources
-    found = elaborate.check(loaded.modules, library_scope(), loaded.mistakes, loaded.incomplete, dimensions_of, lint)
+    found = elaborate.check(
+        loaded.modules,
+        library_scope(),
+        loaded.mistakes,
+        loaded.incomplete,
+        dimensions_of,
+        lint,
+        experiment,
+        overrides,
+    )
     has_errors = any(finding.severity == "error" for finding in found)
     # beside a mistake, what seems to waive nothing may be of use
     idle = () if has_errors else idle_waivers(sources, found)

@@ -69,34 +69,50 @@ def check(
     incomplete: frozenset[str] = frozenset(),
     dimensions_of: DimensionsOf | None = None,
     lint: Callable[[Subject], Iterable[Diagnostic]] | None = None,
+    experiment: str | None = None,
+    overrides: tuple[tuple[str, str], ...] = (),
 ) -> tuple[Diagnostic, ...]:
     """All mistakes and warnings: names and syntax of every declaration, then each experiment and model elaborated.
 
     `missing` says which imports cannot be read; the files `incomplete` are checked without them. `lint` looks at what
-    has no mistakes.
+    has no mistakes. Only the one of the name `experiment` is elaborated where that is given, and all with the
+    `overrides`. Raises `UsageError` where what can be read has no such name.
     """
     with _deep_recursion():
 
         def begun(dimensions: Mapping[str, int]) -> Session:
-            return new_session(modules, library, (), dimensions, incomplete)
+            return new_session(modules, library, overrides, dimensions, incomplete)
 
         session = begun({})
         found = session.report
         for mistake in missing:
             found.add(mistake)
         check_names(session, modules)
-        trained = {d.model.id for d in modules[-1].declarations if isinstance(d, syntax.Train)}
-        for declaration in modules[-1].declarations:
-            if not isinstance(declaration, syntax.Train | syntax.Model):
-                continue
-            if isinstance(declaration, syntax.Train) or declaration.name not in trained:
-                session, program = _asking_the_data(begun, modules, declaration, dimensions_of)
-                for finding in _without_open_dimensions(session, declaration):
+        for declaration in _checked(modules[-1], experiment, found):
+            session, program = _asking_the_data(begun, modules, declaration, dimensions_of)
+            for finding in _without_open_dimensions(session, declaration):
+                found.add(finding)
+            if program is not None and lint is not None:
+                for finding in lint(_subject(session, program, declaration)):
                     found.add(finding)
-                if program is not None and lint is not None:
-                    for finding in lint(_subject(session, program, declaration)):
-                        found.add(finding)
         return found.diagnostics
+
+
+def _checked(module: syntax.Module, experiment: str | None, found: Report) -> Sequence[syntax.Train | syntax.Model]:
+    """What `check` elaborates: all experiments, and the models that none trains; or the one that is named."""
+    if experiment is not None:
+        try:
+            return [_chosen(module, experiment)]
+        except UsageError:
+            if found.has_errors:  # which may have hidden it
+                return []
+            raise
+    trained = {d.model.id for d in module.declarations if isinstance(d, syntax.Train)}
+    return [
+        d
+        for d in module.declarations
+        if isinstance(d, syntax.Train) or (isinstance(d, syntax.Model) and d.name not in trained)
+    ]
 
 
 def elaborate_tests(modules: tuple[syntax.Module, ...], library: ModuleScope) -> tuple[TestProgram, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from compiler import driver
 from compiler.diagnostics import Diagnostic, SourceError, UsageError
-from runtime.cli.common import add_imports, add_json, dimensions_if_there, folder_of_imports, model_files, print_json
+from runtime.cli.common import add_json, add_settings, dimensions_if_there, folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.cli.suggest import did_you_mean
 from runtime.reporting.terminal import say, wants_colour, width_of_terminal
@@ -22,18 +22,17 @@ _ROUNDS = 10  # one correction may make room for another
 
 def configure(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="model files, or folders of them")
+    add_settings(parser)
     parser.add_argument("--select", default="", metavar="CODES", help="only these warnings, such as W0106,W0108 or W01")
     parser.add_argument("--ignore", default="", metavar="CODES", help="all warnings but these")
     parser.add_argument("--fix", action="store_true", help="correct what can be corrected without another meaning")
-    add_imports(parser)
     add_json(parser, "print the findings as a JSON list")
 
 
 def run(arguments: Namespace) -> int:
     files = model_files(arguments.files)
     selected, ignored = _codes("--select", arguments.select), _codes("--ignore", arguments.ignore)
-    within = folder_of_imports(arguments)
-    findings = _findings(files, within, selected, ignored)
+    findings = _findings(arguments, files, selected, ignored)
     corrected = 0
     if arguments.fix:
         from runtime.corrections import correct  # seldom needed
@@ -43,7 +42,7 @@ def run(arguments: Namespace) -> int:
             if not count:
                 break
             corrected += count
-            findings = _findings(files, within, selected, ignored)
+            findings = _findings(arguments, files, selected, ignored)
     errors = sum(finding.severity == "error" for finding in findings)
     if arguments.json:
         print_json([driver.to_json(finding) for finding in findings])
@@ -66,10 +65,15 @@ def _codes(option: str, text: str) -> tuple[str, ...]:
 
 
 def _findings(
-    files: Sequence[Path], within: Path | None, selected: tuple[str, ...], ignored: tuple[str, ...]
+    arguments: Namespace, files: Sequence[Path], selected: tuple[str, ...], ignored: tuple[str, ...]
 ) -> list[Diagnostic]:
     """All errors, and the warnings that are wanted."""
-    found = (finding for file in files for finding in driver.check(file, dimensions_if_there, within))
+    settings, within = tuple(arguments.settings), folder_of_imports(arguments)
+    found = (
+        finding
+        for file in files
+        for finding in driver.check(file, arguments.experiment, settings, dimensions_if_there, within)
+    )
     return [
         finding
         for finding in found

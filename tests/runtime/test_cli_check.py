@@ -68,6 +68,36 @@ def test_errors_are_always_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "E0201" in capsys.readouterr().out
 
 
+OPEN = """model Reads(width = 2) {
+    input x: f32[batch, time, 3]
+    output y = x |> gru(width)
+}
+
+model Counts(length) {
+    input x: f32[batch, length]
+    output y = dense(2)(x)
+}
+"""
+
+
+def test_settings_say_what_no_data_says(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("model.dl").write_text(OPEN)
+    ask = ["check", "model.dl", "-e", "Reads"]
+    assert main(ask) == 1
+    assert "give it by `--set time=…`" in capsys.readouterr().out
+    for _ in range(2):  # found, then remembered for this setting alone
+        assert main([*ask, "--set", "time=5"]) == 0
+        assert main([*ask, "--set", "time=0"]) == 1
+    assert main(["check", "model.dl", "-e", "Counts", "--set", "length=4"]) == 0
+    capsys.readouterr()
+    assert main([*ask, "--set", "time=5", "--set", "widht=4"]) == 1
+    told = capsys.readouterr().out
+    assert "there is no setting `widht`" in told
+    assert "did you mean `width`?" in told
+    assert main(["check", "model.dl", "-e", "Read", "--set", "time=5"]) == 2
+    assert "did you mean Reads?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("mark", "newline"), [(b"", "\n"), (b"\xef\xbb\xbf", "\n"), (b"", "\r\n")])
 def test_fix_keeps_the_meaning(mark: bytes, newline: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("model.dl").write_bytes(mark + TEXT.replace("\n", newline).encode())
