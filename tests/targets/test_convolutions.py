@@ -19,6 +19,8 @@ from compiler.ops.movement import Broadcast, Pad, Reshape
 from compiler.ops.reduction import Max, Moments, Sum
 from compiler.ops.window import Fold, Window
 from compiler.pipeline import optimise_graph
+from compiler.targets.cpu import walks
+from compiler.targets.cpu.walks import rows_together
 from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
@@ -56,6 +58,7 @@ CASES = (
     Case((9, 8), 36, 640, (3, 3), padding=1),  # the tiles of rows are shared out between items
     Case((6, 6), 8, 12, (3, 3), padding=1, groups=2),
     Case((6, 6), 9, 9, (3, 3), (2, 2), padding=1, groups=9),  # each channel by itself
+    Case((3, 11), 144, 144, (3, 3), padding=1, groups=144),
 )
 
 
@@ -128,6 +131,44 @@ def test_the_bits_of_a_convolution_depend_on_no_thread_and_no_fusion(case: Case)
         found = native.executable(threads).call(inputs, 3)
         for name, value in plain.items():
             assert np.array_equal(found[name], value), f"{name} on {threads} threads"
+
+
+def depthwise(lines: int, width: int, channels: int, kernel: int) -> Graph:
+    """A convolution of each channel by itself, on images with their channels last."""
+    builder, pad, taps = GraphBuilder("depthwise"), kernel // 2, (kernel, kernel)
+    x = builder.input("x", Role.DATA, TensorType(DType.F32, (BATCH, lines, width, channels)))
+    w = builder.input("w", Role.DATA, TensorType(DType.F32, (*taps, channels)))
+    windows = builder.emit(
+        Window((1, 2), taps, (1, 1), (1, 1)), builder.emit(Pad((0, pad, pad, 0), (0, pad, pad, 0), 0.0), x)
+    )
+    y = builder.emit(Contraction((0, 1, 2, 3, 4, 5), (4, 5, 3), (0, 1, 2, 3)), windows, w)
+    loss = builder.emit(Sum((0, 1, 2, 3)), builder.emit(Multiply(), y, y))
+    slopes = gradients_of(builder, tuple(builder.nodes), loss, [x, w])
+    for name, value in (("y", y), ("dx", slopes[0]), ("dw", slopes[1])):
+        assert value is not None
+        builder.output(name, Role.OUTPUT, value)
+    return builder.build()
+
+
+@pytest.mark.parametrize(
+    ("width", "kernel", "rows"), [(8, 3, 4), (7, 3, 7), (5, 3, 5), (9, 3, 3), (6, 3, 3), (14, 5, 7), (11, 3, 1)]
+)
+def test_pixels_side_by_side_have_the_bits_of_single_ones(
+    width: int, kernel: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = depthwise(3, width, 144, kernel)
+    optimised = optimise_graph(graph, verify=True)
+    inputs = inputs_of(graph, 3)
+    native = compiled(optimised)
+    kernels = [instance.kernel for instance in native.plan.instances]
+    assert max(map(rows_together, kernels)) == rows
+    found = native.executable().call(inputs, 3)
+    monkeypatch.setattr(walks, "FEWEST_SHARED", 10**6)
+    assert {rows_together(kernel) for kernel in kernels} == {1}
+    single = compiled(optimised).executable().call(inputs, 3)
+    for name, value in evaluate(graph, inputs, 3).items():
+        assert_same(name, found[name], value)
+        assert np.array_equal(found[name], single[name]), name
 
 
 def test_input_gradients_are_products() -> None:

@@ -28,7 +28,8 @@ from compiler.targets.cpu.kernel_text import ColumnsNumber, Items, KernelCode, K
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, splat_of
 from compiler.targets.cpu.tiles import ceiling, tiling
-from compiler.targets.cpu.walks import has_free_columns, period, repeating_loads
+from compiler.targets.cpu.together import emit_together
+from compiler.targets.cpu.walks import has_free_columns, period, repeating_loads, rows_together
 from compiler.types import BatchExtent, DType, Extent
 
 UNROLLED_VECTORS = REGISTER_COLUMNS // LANES  # rows up to this many vectors are written without a loop
@@ -45,7 +46,7 @@ def emit(what: Identity, machine: Machine, batch: int, lasts: bool = False) -> K
     text = KernelText(kernel, machine, statement_lines(kernel), what.literals, len(what.numbers))
     match kernel.walk:
         case Walk.ROWS:
-            return _emit_rows(text)
+            return emit_together(text, rows) if (rows := rows_together(kernel)) > 1 else _emit_rows(text)
         case Walk.COLUMNS:
             return _emit_columns(text)
         case Walk.TILES:
@@ -117,7 +118,7 @@ def items_of_walk(kernel: Kernel) -> Items:
         return Items(kernel.outer, 1, -(-count(kernel.columns) // LANES))
     if kernel.total is not None:
         return Items(kernel.total, count(kernel.columns))
-    return Items(kernel.rows)
+    return Items(kernel.rows, rows_together(kernel))
 
 
 def _repeating_pass(k: KernelText, stage: Stage, row: str, repeating: Sequence[Load]) -> None:

@@ -26,7 +26,7 @@ from compiler.loops.ir import (
 )
 from compiler.record import record
 from compiler.targets.cpu.text import LANES
-from compiler.targets.cpu.walks import has_free_columns, moves_only, period, repeating_loads
+from compiler.targets.cpu.walks import has_free_columns, moves_only, period, repeating_loads, rows_together
 from compiler.types import Extent
 
 PLAIN_NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"))  # better known to the code than shared
@@ -88,13 +88,15 @@ def identity(kernel: Kernel) -> Identity:
     )
     prologue = tuple(map(plain.instruction, kernel.prologue))
     buffers = tuple(BufferArgument("", b.dtype, b.is_scratch, b.elements) for b in kernel.buffers)
+    together = rows_together(kernel)
     kernel = replace(kernel, name="", stages=stages, buffers=buffers, prologue=prologue)
-    return Identity(_without_extents(kernel), literals, tuple(numbers))
+    return Identity(_without_extents(kernel, together), literals, tuple(numbers))
 
 
 def is_numbered(kernel: Kernel) -> bool:
     """Whether offsets and the strides of rows are arguments. Flat walks are all alike without that."""
-    return kernel.walk is Walk.COLUMNS or (kernel.walk is Walk.ROWS and kernel.total is None)
+    is_long = kernel.walk is Walk.ROWS and kernel.total is None and rows_together(kernel) == 1
+    return kernel.walk is Walk.COLUMNS or is_long
 
 
 class _Plain:
@@ -147,8 +149,8 @@ class _Plain:
         return value if value in (0, 1) else 2 + self.numbers.setdefault(value, len(self.numbers))
 
 
-def _without_extents(kernel: Kernel) -> Kernel:
-    """Extents that only count become the least that the same code fits."""
+def _without_extents(kernel: Kernel, together: int) -> Kernel:
+    """Extents that only count become the least that the same code fits; so many rows stand side by side."""
     match kernel.walk:
         case Walk.ROWS:
             columns = kernel.columns
@@ -158,7 +160,7 @@ def _without_extents(kernel: Kernel) -> Kernel:
                 is_long = columns >= LONG and any(isinstance(i, Reduce) for stage in kernel.stages for i in stage.body)
                 least = (LONG if is_long else REGISTER_COLUMNS + LANES) + (columns % LANES > 0)
                 columns = LONG * period(repeating) if repeating else least
-            return replace(kernel, rows=1, columns=columns, total=None if kernel.total is None else 1)
+            return replace(kernel, rows=together, columns=columns, total=None if kernel.total is None else 1)
         case Walk.COLUMNS:
             columns = kernel.columns
             assert isinstance(columns, int)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from compiler.loops.ir import PERIOD_COLUMNS, REGISTER_COLUMNS, Kernel, Load, Reduce, Store, Walk
+from compiler.loops.ir import PERIOD_COLUMNS, REGISTER_COLUMNS, Access, Compute, Kernel, Load, Reduce, Store, Term, Walk
+from compiler.schedule.access import count
 from compiler.targets.cpu.text import LANES
 from compiler.types import BatchExtent
+
+DENSE = (Term(1, None, 1),)
+ROWS_TOGETHER = (4, 7, 5, 3, 2)  # the best number first
+FEWEST_SHARED = 4  # elements that a row reads and the next one too, from which they are computed together
 
 
 def repeating_loads(kernel: Kernel) -> list[Load]:
@@ -33,6 +38,8 @@ def has_free_columns(kernel: Kernel) -> bool:
     columns = kernel.columns
     if kernel.walk is not Walk.ROWS or kernel.total is not None or isinstance(columns, BatchExtent):
         return False
+    if rows_together(kernel) > 1:
+        return False
     if columns <= REGISTER_COLUMNS or any(b.is_scratch and b.elements for b in kernel.buffers):
         return False
     repeating = repeating_loads(kernel)
@@ -43,3 +50,37 @@ def moves_only(kernel: Kernel) -> bool:
     """Whether a walk over long rows only reads and writes."""
     body = [i for stage in kernel.stages for i in (*stage.body, *stage.after)]
     return has_free_columns(kernel) and all(isinstance(i, Load | Store) for i in body)
+
+
+def rows_together(kernel: Kernel) -> int:
+    """How many rows are computed side by side because they read the same: pixels that slide over an image.
+
+    1 where that does not pay, or where what the rows read does not lie equally far apart.
+    """
+    columns = kernel.columns
+    if kernel.walk is not Walk.ROWS or kernel.total is not None or not isinstance(columns, int) or columns % LANES:
+        return 1
+    if len(kernel.stages) != 1 or kernel.stages[0].after:
+        return 1
+    body = kernel.stages[0].body
+    moved = [i for i in body if isinstance(i, Load | Store)]
+    if not all(isinstance(i, Load | Store | Compute) for i in body) or any(b.is_scratch for b in kernel.buffers):
+        return 1
+    if any(i.index is not None or i.access.columns != DENSE or not i.dtype.is_float for i in moved):
+        return 1
+    read = [i.access for i in moved if isinstance(i, Load)]
+    if {i.access.buffer for i in moved if isinstance(i, Store)} & {access.buffer for access in read}:
+        return 1
+    lines = {term.modulus for access in read for term in access.rows if term.divisor == 1 and term.modulus is not None}
+    common = math.gcd(count(kernel.rows), *lines) if lines else 1
+    rows = next((n for n in ROWS_TOGETHER if common % n == 0), 1)
+    if any(t.divisor != 1 and t.divisor % rows for i in moved for t in i.access.rows):
+        return 1
+    places = {(access.buffer, access.rows, access.offset) for access in read if access.rows}
+    shared = [a for a in read if a.rows and (a.buffer, a.rows, a.offset + step_of(a)) in places]
+    return rows if len(shared) >= FEWEST_SHARED else 1
+
+
+def step_of(access: Access) -> int:
+    """Elements from one of the `rows_together` to the next."""
+    return sum(term.stride for term in access.rows if term.divisor == 1)
