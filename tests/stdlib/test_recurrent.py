@@ -286,13 +286,16 @@ def test_inference_drops_nothing() -> None:
         ('gru(6, reset = "never")(x)', '"never" is none of "before", "after"'),
         ('lstm(6, output = "all")(x)', '"all" is none of "sequence", "last", "states"'),
         ("lstm(6)(x[:, 0])", "needs `x: [batch, time, n]` with 3 dimensions"),
-        ('bidirectional(gru(6, output = "states"))(x)', "a tensor"),
+        ('bidirectional(gru(6, output = "states"))(x)', 'of its layer is "sequence" or "last"'),
+        ('bidirectional(lstm(6, output = "states"), "sum")(x, where = m)', "joins one tensor of each direction"),
+        ('stacked(gru(6, output = "states"), 2)(x)', '`output` of its layer is "sequence"'),
+        ('stacked(gru(6, output = "last"), 2)(x)', "`stacked` gives a layer the outputs of all steps"),
         ("stacked(gru(6), 0)(x)", "`layers` is at least 1, not 0"),
     ],
 )
 def test_messages(call: str, message: str) -> None:
     with pytest.raises(SourceError) as caught:
-        applied(call, {"x": X, "h": RANDOM.normal(size=(4, 6))}, "layer")
+        applied(call, {"x": X, "h": RANDOM.normal(size=(4, 6)), "m": MASK}, "layer")
     assert message in str(caught.value)
 
 
