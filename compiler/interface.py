@@ -20,7 +20,7 @@ class Options:
     dtype: str = "f32"  # "f64" turns every f32 of the program into f64, for gradient checks
     batch: int = 32
     cache: Path | None = None  # None: the user's cache folder
-    verify: bool = False
+    verify: bool = False  # check the graph after each pass, and the schedule
 
 
 @record

@@ -10,7 +10,6 @@ from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Options
-from compiler.loops.verify import verify_kernel
 from compiler.pipeline import optimise_graph
 from compiler.programs import complete
 from compiler.schedule.build import schedule
@@ -44,8 +43,6 @@ def scheduled(ready: Graph, options: Options) -> Schedule:
     plan = schedule(ready, options.fuse, options.batch)
     if options.verify:
         verify_schedule(plan, options.batch)
-        for instance in plan.instances:
-            verify_kernel(instance.kernel)
     return plan
 
 

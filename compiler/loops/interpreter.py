@@ -13,6 +13,7 @@ import numpy as np
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.op import Array
+from compiler.loops.footprint import digits
 from compiler.loops.ir import (
     Access,
     BatchCount,
@@ -27,7 +28,6 @@ from compiler.loops.ir import (
     Reduce,
     Space,
     Store,
-    Term,
     Triangle,
     Walk,
 )
@@ -70,15 +70,6 @@ def run_kernel(kernel: Kernel, buffers: Sequence[Array], batch: int, uniform: Un
 
 def size_of(extent: Extent, batch: int) -> int:
     return extent.multiple * batch if isinstance(extent, BatchExtent) else extent
-
-
-def _number(terms: Sequence[Term], index: Array) -> Array:
-    """The sum of terms of an index."""
-    total = np.zeros_like(index)
-    for term in terms:
-        digit = index // term.divisor
-        total = total + (digit if term.modulus is None else digit % term.modulus) * term.stride
-    return total
 
 
 def _counts(triangle: Triangle, rows: Array, others: Array) -> Array:
@@ -151,7 +142,7 @@ class _Run:
 
     def address(self, access: Access, space: Space) -> Array:
         row, column = self.indices(space)
-        place = access.offset + _number(access.rows, row) + _number(access.columns, column)
+        place = access.offset + digits(access.rows, row) + digits(access.columns, column)
         buffer = self.kernel.buffers[access.buffer]
         if buffer.is_scratch:  # each row has its own
             place = place + row * buffer.elements
@@ -174,7 +165,7 @@ class _Run:
                 self.values[result] = self.loaded(instruction)
             case Position(result=result, offset=offset, rows=rows, columns=columns, dtype=dtype, space=space):
                 row, column = self.indices(space)
-                place = offset + _number(rows, row) + _number(columns, column)
+                place = offset + digits(rows, row) + digits(columns, column)
                 self.values[result] = place.astype(NUMPY[dtype])
             case Compute(result=result, op=op, operands=operands, dtype=dtype):
                 with np.errstate(all="ignore"):

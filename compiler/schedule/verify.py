@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 
 from compiler.diagnostics import CompilerBug
-from compiler.loops.ir import Access, Instruction, Load, Store, Walk
+from compiler.loops.footprint import Footprint, meet, operand_of, touched_by
+from compiler.loops.ir import Instruction, Load, Space, Store, Walk
 from compiler.loops.verify import verify_kernel
 from compiler.schedule.build import is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule, spans_of_loops
@@ -28,7 +30,15 @@ def verify_schedule(schedule: Schedule, batch: int) -> None:
     try:
         _Check(schedule, batch).run()
     except _Broken as broken:
-        raise CompilerBug("schedule", str(broken), print_schedule(schedule)) from None
+        raise CompilerBug("schedule", str(broken), _dump(schedule)) from None
+
+
+def _dump(schedule: Schedule) -> str:
+    """The schedule as text; one that is broken badly may have none."""
+    try:
+        return print_schedule(schedule)
+    except (LookupError, ValueError, AssertionError):
+        return repr(schedule)
 
 
 class _Broken(Exception):
@@ -77,22 +87,21 @@ class _Check:
             raise _Broken(f"{kernel.name} reads {sorted(read)} and writes {sorted(written)}, which is not what it says")
 
     def check_in_place(self, instance: Instance) -> None:
-        """A buffer that is read and written is read element for element, no later than it is overwritten."""
-        if instance.kernel.walk in (Walk.FETCH, Walk.COLLECT):
-            return
+        """What is read of a buffer that is written too is written nowhere, or in its place after it was read."""
+        kernel = instance.kernel
         for buffer in set(instance.reads) & set(instance.writes):
-            position = instance.arguments.index(buffer)
-            loads, stores = (list(_accesses(instance, position, kind)) for kind in (Load, Store))
-            contract = instance.kernel.contraction
-            is_operand = contract is not None and position in (contract.lhs, contract.rhs)
-            if not loads or not stores or is_operand:
-                raise _Broken(f"{instance.kernel.name} overwrites buffer {buffer} while it needs the old content")
-            first = min(stage for stage, _ in stores)
-            if any(stage > first or access != stores[0][1] for stage, access in loads):
-                raise _Broken(f"{instance.kernel.name} reads other elements of buffer {buffer} than it overwrites")
-            order = [isinstance(i, Store) for i in _instructions(instance) if _touches(i, position)]
-            if order != sorted(order):
-                raise _Broken(f"{instance.kernel.name} reads buffer {buffer} again after it has overwritten it")
+            touching = _touching(instance, buffer)
+            stores = [(number, i) for number, i in enumerate(touching) if isinstance(i, Store)]
+            operands = _operands(instance, buffer)
+            if not stores or any(meet(part, touched_by(store, kernel)) for part in operands for _, store in stores):
+                raise _Broken(f"{kernel.name} overwrites buffer {buffer} while it needs the old content")
+            loads = [(number, i) for number, i in enumerate(touching) if isinstance(i, Load)]
+            for (first, load), (second, store) in product(loads, stores):
+                if _is_same_element(load, store, instance):
+                    if first > second:
+                        raise _Broken(f"{kernel.name} reads buffer {buffer} again after it has overwritten it")
+                elif _may_meet(load, store, instance):
+                    raise _Broken(f"{kernel.name} reads other elements of buffer {buffer} than it overwrites")
 
     # all instances
 
@@ -223,27 +232,47 @@ def touched(instance: Instance) -> tuple[set[int], set[int]]:
     return read, written
 
 
-def _accesses(instance: Instance, position: int, kind: type[Load] | type[Store]) -> Iterator[tuple[int, Access | None]]:
-    """(number of the stage, address) of each load or store of one argument; no address where a value is part of it.
-
-    The prologue is stage -1.
-    """
-    stages = ((-1, instance.kernel.prologue), *((n, (*s.body, *s.after)) for n, s in enumerate(instance.kernel.stages)))
-    for number, instructions in stages:
-        for instruction in instructions:
-            if isinstance(instruction, kind) and instruction.access.buffer == position:
-                is_indexed = isinstance(instruction, Load) and instruction.index is not None
-                yield number, None if is_indexed else instruction.access
-
-
 def _instructions(instance: Instance) -> list[Instruction]:
     """All instructions in the order in which a row meets them."""
     return [*instance.kernel.prologue, *(i for s in instance.kernel.stages for i in (*s.body, *s.after))]
 
 
-def _touches(instruction: Instruction, position: int) -> bool:
-    """Whether an instruction loads or stores the argument at `position`."""
-    return isinstance(instruction, Load | Store) and instruction.access.buffer == position
+def _touching(instance: Instance, buffer: int) -> list[Load | Store]:
+    """The loads and stores of a buffer, in the order in which a row meets them."""
+    accesses = [i for i in _instructions(instance) if isinstance(i, Load | Store)]
+    return [i for i in accesses if instance.arguments[i.access.buffer] == buffer]
+
+
+def _operands(instance: Instance, buffer: int) -> list[Footprint]:
+    """What the product of an instance reads of a buffer."""
+    contract = instance.kernel.contraction
+    if contract is None:
+        return []
+    sides = ((contract.lhs, True), (contract.rhs, False))
+    return [operand_of(contract, is_left) for side, is_left in sides if instance.arguments[side] == buffer]
+
+
+def _is_same_element(load: Load, store: Store, instance: Instance) -> bool:
+    """Whether each element is loaded by the row and column that store it, and by no others."""
+    one, other = (
+        (i.access.offset, i.access.rows, i.access.columns, i.index, i.index_stride, i.index_extent)
+        for i in (load, store)
+    )
+    # Space COLUMN counts blocks of rows, the others rows.
+    is_same_count = (load.space is Space.COLUMN) == (store.space is Space.COLUMN) or instance.kernel.rows == 1
+    is_same_row = is_same_count or not load.access.rows
+    return one == other and is_same_row and _move_together(load, store, instance)
+
+
+def _may_meet(load: Load, store: Store, instance: Instance) -> bool:
+    """Whether an element that is stored may be loaded too, by whichever row."""
+    kernel = instance.kernel
+    return not _move_together(load, store, instance) or meet(touched_by(load, kernel), touched_by(store, kernel))
+
+
+def _move_together(load: Load, store: Store, instance: Instance) -> bool:
+    """Whether loops move both from place to place alike."""
+    return not instance.loops or instance.strides[load.access.buffer] == instance.strides[store.access.buffer]
 
 
 def _overlapping(spans: list[tuple[int, int, int]]) -> Iterator[tuple[int, int]]:

@@ -56,7 +56,7 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
     group.add_argument(
         "--no-fuse", action="store_true", help="one kernel for each operation; the results are the same bits"
     )
-    group.add_argument("--verify", action="store_true", help="check the program after each pass")
+    group.add_argument("--verify", action="store_true", help="check the program after each pass, and its schedule")
     if runs:
         group.add_argument(
             "--cache-dir", metavar="DIR", help="where compiled code is kept (default: the user's cache folder)"

@@ -21,6 +21,7 @@ from compiler.ops.reduction import Sum
 from compiler.pipeline import optimise_graph, prepare_for_gradients
 from compiler.schedule.build import schedule
 from compiler.schedule.interpreter import run_schedule
+from compiler.schedule.verify import verify_schedule
 from compiler.targets.reference.evaluate import evaluate
 from compiler.types import at_batch
 
@@ -85,4 +86,6 @@ def test_random_scan(seed: int) -> None:
         # Where nothing reaches an input, the gradient of the whole scan is 0, and that of the split one is not there.
         assert not any(expected.pop(name).any() for name in set(expected) - known)
         assert_same_outputs(evaluate(ready, inputs, 3), expected)
-        assert_same_outputs(run_schedule(schedule(ready), inputs, 3), expected)
+        plan = schedule(ready)
+        verify_schedule(plan, 32)
+        assert_same_outputs(run_schedule(plan, inputs, 3), expected)

@@ -18,8 +18,10 @@ import pytest
 from repository import ROOT
 
 from compiler import driver, executables, programs, second_process, stages
+from compiler.diagnostics import CompilerBug
 from compiler.driver import Options, Program
 from compiler.programs import Outline, complete
+from compiler.schedule.build import schedule
 from compiler.targets.cpu import object_code, team
 from runtime.data.dimensions import dimensions_if_there
 
@@ -221,6 +223,17 @@ def test_an_outline_trains_to_the_same_bits(model: Path, tmp_path: Path) -> None
     assert trained(outline, options) == expected
     model.unlink()  # an outline knows the texts that it was made of
     assert trained(outline, replace(options, cache=tmp_path / "empty")) == expected
+
+
+def test_the_schedule_of_a_cached_program_is_verified_where_that_is_asked(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, options = driver.load(model), Options(threads=1, batch=4, cache=tmp_path / "cache")
+    driver.compile_training(program, options)
+    monkeypatch.setattr(stages, "schedule", lambda *given: replace(schedule(*given), barriers=()))
+    driver.compile_training(program, options)
+    with pytest.raises(CompilerBug, match="not one mark of a barrier for each instance"):
+        driver.compile_training(program, replace(options, verify=True))
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -8,6 +8,7 @@ from functools import cache
 from compiler.graph.ir import Graph
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
+from compiler.schedule.verify import verify_schedule
 from compiler.targets.cpu import jit, runner
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.lower import Lowered, lower
@@ -31,9 +32,13 @@ class Native:
 
 
 def compiled(graph: Graph, *, fuse: bool = True, batch: int = 32, machine: Machine | None = None) -> Native:
-    """`graph` as native code for `machine`, by default the one that runs; `batch` is the nominal size."""
+    """`graph` as native code for `machine`, by default the one that runs; `batch` is the nominal size.
+
+    The schedule is verified.
+    """
     machine = machine or host()
     plan = schedule(graph, fuse, batch)
+    verify_schedule(plan, batch)
     lowered = lower(graph, plan, machine, batch)
     kernels = [jit.compile_module(text, machine, verify=True) for text in lowered.texts.values()]
     symbols = (*lowered.texts, *runner.SYMBOLS)

@@ -1,0 +1,219 @@
+"""Kernels that read a part of a buffer and write another part of it, or the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from comparisons import assert_same_outputs
+from native import EVERY_KERNEL_PARALLEL, compiled
+from random_graphs import random_graph
+
+from compiler.diagnostics import CompilerBug
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Role
+from compiler.loops.footprint import Footprint, meet, operand_of, touched_by
+from compiler.loops.ir import (
+    Access,
+    BufferArgument,
+    Combine,
+    Kernel,
+    Load,
+    Reduce,
+    Space,
+    Stage,
+    Store,
+    Term,
+    Walk,
+    statements_of,
+)
+from compiler.ops.contraction import Contraction
+from compiler.ops.elementwise import Sin, Tanh
+from compiler.ops.movement import Concat, Reverse
+from compiler.schedule.build import schedule
+from compiler.schedule.ir import Arena, Buffer, Instance, Place, Schedule
+from compiler.schedule.verify import verify_schedule
+from compiler.targets.reference.evaluate import evaluate
+from compiler.types import BatchExtent, DType, Extent, TensorType
+
+BATCH = 5
+
+
+def beside(what: str) -> Graph:
+    """Rows of 4, and behind them what is made of them: `a` with its two rows reversed, or `a` @ w."""
+    builder, batch = GraphBuilder(what), BatchExtent()
+    x = builder.input("x", Role.DATA, TensorType(DType.F32, (batch, 2, 4)))
+    w = builder.input("w", Role.DATA, TensorType(DType.F32, (4, 4)))
+    a = builder.emit(Tanh(), x)
+    made = {
+        "reversed": lambda: builder.emit(Sin(), builder.emit(Reverse((1,)), a)),
+        "product": lambda: builder.emit(Contraction((0, 1, 2), (2, 3), (0, 1, 3)), a, w),
+    }
+    builder.output("y", Role.OUTPUT, builder.emit(Concat(2), a, made[what]()))
+    return builder.build()
+
+
+def in_place(plan: Schedule) -> Instance:
+    return next(i for i in plan.instances if {*i.reads} & {*i.writes})
+
+
+def changed(plan: Schedule, kernel: Kernel) -> Schedule:
+    """The schedule with another kernel in the place of the one that works in place."""
+    old = in_place(plan)
+    return replace(plan, instances=tuple(replace(i, kernel=kernel) if i is old else i for i in plan.instances))
+
+
+def moved(kernel: Kernel, kind: type[Load] | type[Store], change: Callable[[Any], Any]) -> Kernel:
+    """The kernel with a change to the accesses of its loads or of its stores."""
+    (stage,) = kernel.stages
+    body = tuple(replace(i, access=change(i.access)) if isinstance(i, kind) else i for i in stage.body)
+    return replace(kernel, stages=(replace(stage, body=body),))
+
+
+@pytest.mark.parametrize("what", ["reversed", "product"])
+def test_parts_that_lie_apart_are_no_hazard(what: str) -> None:
+    graph = beside(what)
+    random = np.random.default_rng(1)
+    shapes = {"x": (BATCH, 2, 4), "w": (4, 4)}
+    inputs = {name: random.uniform(-1, 1, shape).astype("f4") for name, shape in shapes.items()}
+    native = compiled(graph, batch=EVERY_KERNEL_PARALLEL)
+    assert in_place(native.plan)
+    verify_schedule(native.plan, EVERY_KERNEL_PARALLEL)
+    assert_same_outputs(native.executable(2).call(inputs, BATCH), evaluate(graph, inputs, BATCH))
+
+
+@pytest.mark.parametrize("seed", [262, 316, 1524])
+def test_random_graphs_with_parts_that_lie_apart(seed: int) -> None:
+    plan = schedule(random_graph(seed, 30)[0])
+    assert in_place(plan)
+    verify_schedule(plan, 32)
+
+
+def test_a_part_that_reaches_into_the_other_is_found() -> None:
+    """The load covers 0 to 3 of each 8 elements, the store 4 to 7."""
+    plan = schedule(beside("reversed"))
+    kernel = in_place(plan).kernel
+    for start in (1, 3, 5, 7):
+        broken = moved(kernel, Store, lambda access, start=start: replace(access, offset=start))
+        with pytest.raises(CompilerBug, match="reads other elements of buffer 2 than it overwrites"):
+            verify_schedule(changed(plan, broken), 32)
+
+
+def test_a_part_of_another_row_is_found() -> None:
+    """What the next row of the batch writes, or a row that lies elsewhere for each size of the batch."""
+    plan = schedule(beside("reversed"))
+    kernel = in_place(plan).kernel
+    further = moved(kernel, Load, lambda access: replace(access, offset=access.offset + 16 + 4))
+    faster = moved(kernel, Load, lambda access: replace(access, rows=(Term(1, None, 16),)))
+    uneven = moved(kernel, Load, lambda access: replace(access, rows=(Term(3, None, 8),)))
+    for broken in (further, faster, uneven):
+        with pytest.raises(CompilerBug, match="reads other elements"):
+            verify_schedule(changed(plan, broken), 32)
+
+
+def test_an_operand_that_reaches_into_the_result_is_found() -> None:
+    plan = schedule(beside("product"))
+    kernel = in_place(plan).kernel
+    assert kernel.contraction is not None
+    for start in (1, 4):
+        broken = replace(kernel, contraction=replace(kernel.contraction, lhs_offset=start))
+        with pytest.raises(CompilerBug, match="while it needs the old content"):
+            verify_schedule(changed(plan, broken), 32)
+
+
+def test_a_load_behind_the_store_of_its_element_is_found() -> None:
+    plan = schedule(beside("reversed"))
+    kernel = in_place(plan).kernel
+    (stage,) = kernel.stages
+    load, *rest = stage.body
+    (store,) = [i for i in rest if isinstance(i, Store)]
+    assert isinstance(load, Load)
+    again = replace(load, access=store.access, result=99)
+    verify_schedule(changed(plan, replace(kernel, stages=(replace(stage, body=(again, *stage.body)),))), 32)
+    with pytest.raises(CompilerBug, match="again after it has overwritten it"):
+        verify_schedule(changed(plan, replace(kernel, stages=(replace(stage, body=(*stage.body, again)),))), 32)
+
+
+def summed(rows: int) -> Schedule:
+    """Sums of `rows` rows each, stored where the rows lie."""
+    access = Access(0, 0, (Term(1, None, 3),), (Term(1, None, 1),))
+    body = (Load(0, access, DType.F32, Space.FULL), Reduce(1, Combine.SUM, 0, DType.F32, Space.COLUMN))
+    stages = (Stage(body, (Store(access, 1, DType.F32, Space.COLUMN),)),)
+    buffers = (BufferArgument("b0", DType.F32),)
+    kernel = Kernel("sum", Walk.COLUMNS, rows, 3, BatchExtent(), buffers, (), stages)
+    buffer = Buffer(0, DType.F32, BatchExtent(3 * rows), "x", Role.STATE)
+    instance = Instance(kernel, (0,), (0,), (0,), ())
+    return Schedule("sums", (buffer,), (instance,), (False,), (Place(Arena.TENSORS, 0),), (), (), 0, 0)
+
+
+def test_a_sum_over_the_rows_of_others_is_found() -> None:
+    """The sum of block k lies in row k: that of a block of one row is its own, of two it is another block's."""
+    verify_schedule(summed(1), 32)
+    with pytest.raises(CompilerBug, match="reads other elements"):
+        verify_schedule(summed(2), 32)
+
+
+def number(terms: tuple[Term, ...], index: int) -> int:
+    return sum((index // t.divisor % t.modulus if t.modulus else index // t.divisor) * t.stride for t in terms)
+
+
+def size(extent: Extent, batch: int) -> int:
+    return extent.multiple * batch if isinstance(extent, BatchExtent) else extent
+
+
+def one_by_one(instruction: Load | Store, kernel: Kernel, batch: int) -> Iterator[int]:
+    """The elements that an instruction touches, by going through the loops."""
+    outer = size(kernel.outer, batch) if kernel.walk is Walk.COLUMNS else 1
+    rows = {Space.COLUMN: outer, Space.SCALAR: 1}.get(instruction.space, outer * size(kernel.rows, batch))
+    columns = size(kernel.columns, batch) if instruction.space in (Space.FULL, Space.COLUMN) else 1
+    for row, column in product(range(rows), range(columns)):
+        is_inside = kernel.total is None or row * size(kernel.columns, batch) + column < size(kernel.total, batch)
+        if instruction.space is not Space.FULL or is_inside:
+            access = instruction.access
+            start = access.offset + number(access.rows, row) + number(access.columns, column)
+            for k in range(max(instruction.index_extent, 1) if instruction.index is not None else 1):
+                yield start + k * instruction.index_stride
+
+
+def test_footprints_are_what_the_loops_touch() -> None:
+    compared = 0
+    for seed in range(12):
+        for kernel in dict.fromkeys(i.kernel for i in schedule(random_graph(seed, 30)[0]).instances):
+            for instruction in statements_of(kernel):
+                if isinstance(instruction, Load | Store) and not kernel.buffers[instruction.access.buffer].is_scratch:
+                    found = touched_by(instruction, kernel)
+                    if found is None:
+                        continue
+                    for batch in (1, 3):
+                        expected = {*one_by_one(instruction, kernel, batch)}
+                        assert expected == {e + k * found.step for e in found.first.tolist() for k in range(batch)}
+                        compared += 1
+    assert compared > 500
+
+
+def test_operands_of_products() -> None:
+    kernel = in_place(schedule(beside("product"))).kernel
+    assert kernel.contraction is not None
+    left, right = (operand_of(kernel.contraction, is_left) for is_left in (True, False))
+    assert (left.first.tolist(), left.step) == ([0, 1, 2, 3, 8, 9, 10, 11], 16)
+    assert (right.first.tolist(), right.step) == ([*range(16)], 0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (([0, 1], 4), ([2, 3], 4), False),
+        (([0, 1], 4), ([1, 2], 4), True),
+        (([0, 1], 4), ([4, 5], 4), True),
+        (([0, 1], 0), ([4, 5], 0), False),
+        (([0, 1], 0), ([2, 3], 4), True),
+    ],
+)
+def test_footprints_meet(one: tuple[list[int], int], other: tuple[list[int], int], expected: bool) -> None:
+    first, second = (Footprint(np.array(places), step) for places, step in (one, other))
+    assert meet(first, second) is expected
+    assert meet(first, None)
