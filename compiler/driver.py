@@ -34,6 +34,7 @@ from compiler.interface import Array, Decoding, Executable, Options, Results, Te
 from compiler.programs import options_of
 from compiler.rendering import render, to_json
 from compiler.targets.cpu.cache import CacheInfo, ObjectCache
+from compiler.types import Shape
 
 if TYPE_CHECKING:
     from compiler.diagnosis.inspected_step import InspectedStep
@@ -75,6 +76,7 @@ __all__ = [
     "View",
     "Watched",
     "allocate",
+    "attention_shapes",
     "cache_folder",
     "cache_info",
     "check",
@@ -197,6 +199,14 @@ def compile_prediction(program: Program, options: Options) -> Executable:
 def compile_attention(program: Program, options: Options) -> Executable:
     """The attention weights by the paths of their layers, the batch first, the keys last. Raises UsageError."""
     return program_executable(program, "attention", options)
+
+
+def attention_shapes(program: Program) -> Mapping[str, Shape]:
+    """The shapes of the attention weights by the paths of their layers, the batch first. Raises UsageError."""
+    from compiler.attention_weights import attention_graph  # the graphs, which a cached program does without
+
+    graph = attention_graph(programs.complete(program))
+    return {output.name: output.value.type.shape for output in graph.outputs}
 
 
 def compile_window(program: Program, options: Options) -> Executable:

@@ -73,12 +73,15 @@ def run(arguments: Namespace) -> int:
 
 
 def draw_attention(trained: Trained, part: Part, row: int, path: Path) -> int:
+    from runtime.attention_tokens import tokens_along
     from runtime.plots.attention import attention_figure  # a heavy library, and an extra
     from runtime.plots.figure import write_figure
 
     if row >= len(part.rows):
         raise UsageError(f"--row {row}: there are {len(part.rows)} rows", "rows count from 0")
     weights = attention_weights(trained.program, trained.tensors, part, row, trained.options)
-    write_figure(attention_figure(weights), path)
+    preparation = trained.preparation
+    tokens = {} if preparation is None else tokens_along(weights, trained.program, preparation, part, row)
+    write_figure(attention_figure(weights, tokens), path)
     say(f"attention weights of row {row} in {path}")
     return 0

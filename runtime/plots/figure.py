@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from runtime.optional import missing
 try:
     from matplotlib import rc_context  # pyright: ignore[reportUnknownVariableType]
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 except ImportError as error:
     raise missing("matplotlib", "plot", "a plot") from error
 
-__all__ = ["FORMATS", "Axes", "Figure", "new_axes", "new_figure", "write_figure"]
+__all__ = ["FORMATS", "Axes", "Axis", "Figure", "new_axes", "new_figure", "write_figure"]
 
 FORMATS = (".png", ".svg", ".pdf")
 _STYLE: dict[Any, Any] = {
@@ -49,7 +51,8 @@ def write_figure(figure: Figure, path: Path) -> None:
         raise UsageError(f"the format of {path} is not known", f"give a name that ends in {', '.join(FORMATS)}")
     metadata = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
     try:
-        with rc_context(_STYLE):
+        with rc_context(_STYLE), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a sign that no font has is a box
             figure.savefig(path, dpi=150, metadata=metadata)
     except OSError as error:
         message, fix = explain(error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +91,11 @@ def test_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "there are 8 rows" in capsys.readouterr().err
 
 
+def texts_in(picture: Path) -> list[str]:
+    """What is written beside the panels: keys first, then queries."""
+    return [unescape(text) for text in re.findall(r">([^<>]*)</text>", picture.read_text(encoding="utf-8"))]
+
+
 PAIRS = """
 model Answers(width = 4) {
     input source: i32[batch, time] in 0..letters padded by mask
@@ -120,7 +127,8 @@ def test_both_texts_of_a_pair(
     (tmp_path / "new.tsv").write_text("ab;yx\nc;x\n")
     ask = ["predict", "run", "--target", "reference", "--input"]
     assert main([*ask, "new.tsv", "--attention", "look.svg", "--row", "1"]) == 0
-    assert "seen.luong" in (tmp_path / "look.svg").read_text()
+    keys, queries = ["<start>", "c", "<end>", "<pad>", "<pad>"], ["<start>", "x", "<pad>"]
+    assert texts_in(tmp_path / "look.svg") == [*keys, "key", *queries, "query", "seen.luong"]
     capsys.readouterr()
     assert main([*ask, "new.tsv"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2
@@ -129,3 +137,21 @@ def test_both_texts_of_a_pair(
     told = capsys.readouterr().err
     assert "row 2: `;` does not stand between two texts" in told
     assert "write `;` between the texts" in told
+
+
+def test_tokens_stand_where_their_input_is_looked_at_though_lengths_are_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs.tsv").write_text("中$;x y\nbc;yx\n$c;x\n", encoding="utf-8")
+    (tmp_path / "model.dl").write_text(PAIRS)
+    ask = ["predict", "run", "--target", "reference", "--input", "pairs.tsv", "--attention", "look.svg"]
+    assert main(["train", "model.dl", "--out", "run", "--target", "reference", "--set", "batch=3"]) == 0
+    assert main(ask) == 0
+    keys, queries = ["<start>", "中", "$", "<end>"], ["<start>", "x", "␣", "y"]
+    assert texts_in(tmp_path / "look.svg")[:-2] == [*keys, "key", *queries]
+    one_length = PAIRS.replace("length", "time")  # nothing tells whose places they are
+    (tmp_path / "model.dl").write_text(one_length)
+    assert main(["train", "model.dl", "--out", "run2", "--target", "reference"]) == 0
+    assert main([ask[0], "run2", *ask[2:]]) == 0
+    assert "<start>" not in texts_in(tmp_path / "look.svg")

@@ -23,6 +23,8 @@ PAD, UNKNOWN, START, END = range(len(SPECIAL))
 _WORDS = re.compile(r"\w+(?:[-'’]\w+)*|[^\w\s]")
 _NO_SPACE_BEFORE, _NO_SPACE_AFTER = frozenset(".,;:!?)]}%…"), frozenset("([{")
 
+_BLANKS = str.maketrans({" ": "␣", "\n": "↵", "\t": "→"})
+
 
 @record
 class TokenRules:
@@ -70,6 +72,14 @@ class Tokenizer:
         if self.pairs is not None:
             return byte_pairs.decode(self.pairs, [number - len(SPECIAL) for number in kept if number != UNKNOWN])
         return _joined([self.tokens[number] for number in kept], self.rules.unit)
+
+    def shown(self, number: int) -> str:
+        """One token as a reader sees it by itself: what is blank by a sign."""
+        if not 0 <= number < len(self.tokens):
+            return str(number)
+        is_bytes = self.pairs is not None and number >= len(SPECIAL)
+        text = self.decode([number]) if is_bytes else self.tokens[number]
+        return text.translate(_BLANKS)
 
     def to_json(self) -> Mapping[str, JsonValue]:
         return {"rules": asdict(self.rules), "tokens": list(self.tokens), "pairs": self.pairs}
