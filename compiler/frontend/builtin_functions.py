@@ -20,6 +20,7 @@ from compiler.frontend.tensors import cast, choose, function, scalar
 from compiler.frontend.values import (
     BatchValue,
     ExceptAxes,
+    RunTimeNumber,
     TensorValue,
     TupleValue,
     Value,
@@ -97,6 +98,8 @@ def _has_dtype(name: str, document: str) -> Builtin:
         if isinstance(value, TensorValue):
             is_integer = not value.dtype.is_float and value.dtype is not DType.BOOL
             return is_integer if name == "is_integer" else value.dtype.is_float
+        if isinstance(value, RunTimeNumber):
+            value = value.value
         return isinstance(value, int if name == "is_integer" else float) and not isinstance(value, bool)
 
     return Builtin(name, (_X,), document, evaluate)

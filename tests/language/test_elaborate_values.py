@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from elaboration import codes, mistakes, mistakes_of_call, run
+from elaboration import codes, mistakes, mistakes_of_call, program, run
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
 
@@ -379,3 +379,9 @@ def test_requirements_are_of_configuration() -> None:
     assert found.code == "E0312"
     (own,) = mistakes("fn require(x) = x\n\nfn f(x: [batch, d]) {\n    require(x)\n    return x\n}")
     assert own.code == "E0206"
+
+
+def test_a_float_setting_is_a_float_though_the_run_gives_it() -> None:
+    body = "    if is_float(p) and not is_integer(p) { output y = p * x } else { output z = x }\n"
+    made = program(f"model M(p = 1.5) {{\n    input x: f32[batch, 2]\n{body}}}\n")
+    assert made.outputs == ("y",)
