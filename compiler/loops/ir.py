@@ -180,7 +180,7 @@ class Walk(Enum):
     COLLECT = "collect"  # an item is a row, handed to the caller
 
 
-PERIOD_COLUMNS = 128  # columns after which what repeats along a row begins again, at most
+PERIOD_COLUMNS = 64  # columns after which what repeats along a row begins again, at most
 REGISTER_COLUMNS = 64  # rows of static length up to this keep their FULL values from one stage to the next
 
 

@@ -6,8 +6,10 @@ so no bit changes. Chen, Xu, Zhang & Guestrin, "Training deep nets with sublinea
 A value is *early* when it is known before the loss, and *kept* when a later node reads it. A kept value that comes from
 others by elementwise ops and short products may be computed again: from values that are kept in any case, or from
 *roots* that are not, if these are smaller than all that comes from them, as the input of an activation is, of which
-result and slope are kept. `After` puts what is done again behind a *gate*, a product of the backward pass; without it,
-fusion would do it early, beside its first time.
+result and slope are kept. Values of one op and type are decided alike, so that equal blocks of a network keep equal
+kernels: where one of them could be computed again only if another were kept, as in a chain of residual blocks, all are
+kept. `After` puts what is done again behind a *gate*, a product of the backward pass; without it, fusion would do it
+early, beside its first time.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from compiler.schedule.copy import Copy
 from compiler.schedule.fix_numerics import MOVEMENTS
 from compiler.schedule.fuse import CONTRACTIONS
 from compiler.schedule.parts import PartialContraction
-from compiler.types import BatchExtent, depends_on_batch, elements
+from compiler.types import BatchExtent, TensorType, depends_on_batch, elements
 
 SOURCES = (Constant, Iota, BatchSize)
 FREE = (*MOVEMENTS, *SOURCES)
@@ -34,10 +36,10 @@ HEAVY = (Category.CONTRACTION, Category.CONTROL)
 LASTING = (Role.PARAMETER, Role.SETTING, Role.SEED, Role.STEP)
 DRAWS = ("threefry", "random_uniform")
 MUCH = 64 << 20  # bytes to save, from which memory matters more than time
-LARGE = 1 << 20  # bytes of a value for which anything is done
+LARGE = 1 << 18  # bytes of a value for which anything is done
 SMALL = 16  # what has this many times fewer bytes than a value is kept beside it
 SHORT_SUM = 64  # a product that sums up no more takes about as long as moving its result to memory and back
-NEAR = 3  # products behind the loss: what is read so soon is kept, since it would come back to the fullest time
+NEAR = 3  # products behind the loss: what is read so soon is kept where it is not cheap, as the fullest time is then
 MOST_OPS = 40
 MOST_READS = 2  # large operands of what is computed again
 
@@ -132,11 +134,15 @@ class Timeline:
 
 @record
 class Way:
-    """How a value is computed again: from `leaves`; of these, `reads` are large, and `roots` would have to be kept."""
+    """How a value is computed again: from `leaves`; of these, `reads` are large, and `roots` would have to be kept.
+
+    It `is_cheap` without products and where the leaves are kept in any case.
+    """
 
     leaves: frozenset[int]
     reads: frozenset[int]
     roots: frozenset[int]
+    is_cheap: bool
 
 
 @dataclass(slots=True)
@@ -152,6 +158,7 @@ class Choice:
     def choose(self) -> int:
         """Decide; the bytes of what is computed again."""
         self.kept = {value.index for value in self.values}
+        possible = {v.index for v in self.values if (way := self.way(v)) is not None and not way.roots}
         families: dict[frozenset[int], list[Value]] = {}
         taken: set[int] = set()
         for value in self.values:
@@ -167,14 +174,25 @@ class Choice:
                 members = {value.index for value in family}
                 taken |= members
                 self.kept = (self.kept | roots) - members
-        for value in self.values:  # each after those that it comes from, now that these are settled
-            if value.index in taken:
-                way = self.way(value)
-                if way is None or way.roots:
-                    self.kept.add(value.index)
-                else:
-                    self.again[value.index] = way
+        self.settle(taken, possible)
         return sum(self.timeline.size(value) for value in self.values if value.index in self.again)
+
+    def settle(self, taken: set[int], possible: set[int]) -> None:
+        """Drop from `taken` what has no way, and all of a kind of which one was `possible` and is not taken."""
+        while True:
+            ways = {value.index: self.way(value) for value in self.values if value.index in taken}
+            self.again = {index: way for index, way in ways.items() if way is not None and not way.roots}
+            left = (taken | possible) - self.again.keys()
+            uneven = {self.kind(value) for value in self.values if value.index in left}
+            dropped = {value.index for value in self.values if value.index in taken and self.kind(value) in uneven}
+            if not dropped:
+                return
+            taken -= dropped
+            self.kept |= dropped
+
+    def kind(self, value: Value) -> tuple[str, TensorType]:
+        """What values have in common that are decided alike."""
+        return self.timeline.producers[value.index].op.name, value.type
 
     def way(self, target: Value) -> Way | None:
         """How to compute `target` from other values; None where this takes too much."""
@@ -184,7 +202,7 @@ class Choice:
         roots: set[int] = set()
         seen = {target.index}
         todo = [target]
-        ops = 0
+        ops, is_cheap = 0, True
         while todo:
             value = todo.pop()
             node = timeline.producers.get(value.index)
@@ -192,6 +210,7 @@ class Choice:
             if value is not target and not is_free:
                 is_small = timeline.size(value) * SMALL <= size
                 if is_small or value.index in self.kept or value.index in timeline.lasting:
+                    is_cheap = is_cheap and value.index not in self.roots
                     leaves.add(value.index)
                     reads.update(() if is_small else (value.index,))
                     continue
@@ -201,14 +220,14 @@ class Choice:
                 roots.add(value.index)
                 self.roots[value.index] = value
                 continue
-            ops += not is_free
+            ops, is_cheap = ops + (not is_free), is_cheap and not isinstance(node.op, CONTRACTIONS)
             for operand in node.operands:
                 if operand.index not in seen:
                     seen.add(operand.index)
                     todo.append(operand)
         if ops > MOST_OPS or len(reads) + len(roots) > MOST_READS:
             return None
-        return Way(frozenset(leaves), frozenset(reads), frozenset(roots))
+        return Way(frozenset(leaves), frozenset(reads), frozenset(roots), is_cheap)
 
 
 @dataclass(slots=True)
@@ -217,6 +236,7 @@ class Family:
 
     values: list[Value] = field(default_factory=list[Value])
     leaves: set[int] = field(default_factory=set[int])
+    is_cheap: bool = True
     gate: Value | None = None
     copies: dict[int, Value] = field(default_factory=dict[int, Value])
 
@@ -235,6 +255,7 @@ class _Rewriter:
                 family = families.setdefault(way.reads, Family())
                 family.values.append(value)
                 family.leaves |= way.leaves
+                family.is_cheap = family.is_cheap and way.is_cheap
         self.families: dict[int, Family] = {}
         for family in families.values():
             family.gate = self.gate(family)
@@ -263,7 +284,8 @@ class _Rewriter:
         gates = [gate for reader in readers.values() for gate in self.products_before(reader)]
         free = [gate for gate in gates if not self.before[self.place[gate.index]] & waiting]
         gate = max(free, key=lambda value: self.place[value.index], default=None)
-        if gate is None or self.timeline.times[gate.index] <= self.timeline.end + NEAR:
+        end = self.timeline.end + (0 if family.is_cheap else NEAR)
+        if gate is None or self.timeline.times[gate.index] <= end:
             return None
         gained = self.before[self.place[gate.index]]
         self.before = [bits | gained if bits & waiting else bits for bits in self.before]

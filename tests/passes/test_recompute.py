@@ -16,13 +16,14 @@ from compiler.interface import Options
 from compiler.schedule.build import schedule
 from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.fuse import CONTRACTIONS
-from compiler.schedule.recompute import DRAWS, recompute
+from compiler.schedule.recompute import DRAWS, SHORT_SUM, Choice, Timeline, recompute
 from compiler.schedule.verify import verify_schedule
 from compiler.stages import graph_of, prepared
 from compiler.targets.cpu.memory import TensorStore
 from compiler.types import BatchExtent, DType, at_batch, elements
 
 TIME, WIDTH, HEADS, HIDDEN, BLOCKS, WORDS, ROWS = 24, 20, 2, 28, 3, 70, 3
+LONG_SUM = SHORT_SUM + 16
 MANY = EVERY_KERNEL_PARALLEL  # a nominal batch for which every value of the batch is large
 # WORDS are more than registers hold, so that a pass over scores reads again what it computes again.
 BLOCK = f"""
@@ -38,6 +39,22 @@ model M {{
 train M {{
     target next: i32[batch, {TIME}] in 0..{WORDS}
     loss = cross_entropy(logits, next)
+    optimizer = adam(lr = 0.01)
+    batch = {ROWS}
+}}
+"""
+CHAIN = f"""
+model M {{
+    input x: f32[batch, {TIME}, {LONG_SUM}]
+    for block in 0..5 {{
+        x = relu(x + (x |> dense({LONG_SUM}) |> layer_norm()))
+    }}
+    output y = x
+}}
+
+train M {{
+    target z: f32[batch, {TIME}, {LONG_SUM}]
+    loss = mean((y - z) ^ 2)
     optimizer = adam(lr = 0.01)
     batch = {ROWS}
 }}
@@ -120,6 +137,18 @@ def test_scores_are_computed_again_and_activations() -> None:
 def test_the_memory_of_a_block_shrinks() -> None:
     kept, computed = (schedule(step(MODELS["gelu"]), True, batch).batch_bytes for batch in (1, MANY))
     assert computed < 0.75 * kept
+
+
+def test_a_chain_of_residual_blocks_is_decided_alike() -> None:
+    """Each result could be computed again from the one before it, so that every second one would be kept."""
+    graph = fix_numerics(step(CHAIN))
+    loss = next(output.value for output in graph.outputs if output.name == "loss")
+    timeline = Timeline.of(graph, loss, MANY)
+    choice = Choice(timeline, timeline.kept())
+    assert choice.choose() > 0
+    results = [value for value in choice.values if timeline.producers[value.index].op.name == "maximum"]
+    assert len(results) > 2
+    assert not choice.again.keys() & {value.index for value in results}
 
 
 def test_draws_are_not_repeated() -> None:

@@ -16,6 +16,7 @@ from compiler.targets.cpu.identity import factor_of
 from compiler.types import DType, TensorType
 
 Shape = tuple[int, ...]
+FILLED = (0.0, float("-inf"), 2.5)
 
 
 @pytest.mark.parametrize("divisor", [2, 3, 5, 7, 14, 49, 196, 641, 1000, 65536, 65537, 10**9 + 7, 2**31 - 1])
@@ -38,6 +39,8 @@ def graph_of(kind: str, shapes: list[Shape]) -> Graph:
                 y = builder.emit(Sum((0,)), builder.emit(Multiply(), x, x))
             case "border":
                 y = builder.emit(Pad((1, 1, 0), (1, 1, 0), 0.0), builder.emit(Multiply(), x, x))
+            case "filled":
+                y = builder.emit(Pad((1, 1, 0), (1, 1, 0), FILLED[number]), builder.emit(Multiply(), x, x))
             case "part":
                 part = builder.emit(Slice((1, 2, 0), (shape[0] - 1, shape[1] - 2, shape[2]), (1, 1, 1)), x)
                 y = builder.emit(Multiply(), part, part)
@@ -47,12 +50,13 @@ def graph_of(kind: str, shapes: list[Shape]) -> Graph:
     return builder.build()
 
 
-def expected(kind: str, x: Array) -> Array:
+def expected(kind: str, x: Array, number: int) -> Array:
     square = x * x
     return {
         "sum of rows": lambda: (x.astype("f8") ** 2).sum(1).astype("f4"),
         "sum of columns": lambda: (x.astype("f8") ** 2).sum(0).astype("f4"),
         "border": lambda: np.pad(square, ((1, 1), (1, 1), (0, 0))),
+        "filled": lambda: np.pad(square, ((1, 1), (1, 1), (0, 0)), constant_values=FILLED[number]),
         "part": lambda: square[1:, 2:],
         "turned": lambda: x.T,
     }[kind]()
@@ -67,6 +71,7 @@ def expected(kind: str, x: Array) -> Array:
         ("sum of columns", [(3, 32), (50, 64), (17, 160)], 1),
         ("sum of columns", [(3, 33), (50, 70), (17, 161)], 1),
         ("border", [(3, 5, 80), (4, 7, 96), (2, 9, 160)], 2),  # what is inside, and the border
+        ("filled", [(3, 5, 80), (4, 7, 96), (2, 9, 160)], 2),
         ("part", [(3, 5, 80), (4, 7, 96), (5, 9, 160)], 1),
         ("turned", [(70, 96), (130, 160), (65, 112)], 2),
     ],
@@ -82,4 +87,4 @@ def test_kernels_that_differ_in_numbers_share_their_code(
     inputs = {f"x{k}": random.uniform(-1, 1, shape).astype("f4") for k, shape in enumerate(shapes)}
     found = native.executable(threads).call(inputs)
     for number in range(len(shapes)):
-        assert_same(f"{kind} {shapes[number]}", found[f"y{number}"], expected(kind, inputs[f"x{number}"]))
+        assert_same(f"{kind} {shapes[number]}", found[f"y{number}"], expected(kind, inputs[f"x{number}"], number))

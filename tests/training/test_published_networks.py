@@ -10,6 +10,7 @@ from repository import ROOT
 
 import dlc
 from compiler import driver
+from compiler.interface import Options
 from compiler.ops.contraction import Contraction
 from compiler.pipeline import simplified
 from compiler.programs import complete
@@ -43,6 +44,11 @@ def test_parameters_and_work(name: str, settings: dict[str, str], count: int, mi
     nodes = simplified(prediction_graph(complete(program))).nodes
     products = flops_of([node for node in nodes if isinstance(node.op, Contraction)], 1)
     assert products / 2e6 == pytest.approx(millions, rel=1e-3)
+
+
+def test_equal_blocks_share_their_kernels() -> None:
+    program = driver.load(str(model_of("resnet")), overrides=(("depth", "50"),))
+    assert len(driver.plan(program, Options(batch=32)).kernels) <= 150
 
 
 def test_a_residual_network_learns_pictures_by_heart() -> None:

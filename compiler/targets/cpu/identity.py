@@ -75,10 +75,11 @@ def factor_of(divisor: int) -> tuple[int, int]:
 
 def identity(kernel: Kernel) -> Identity:
     """What stays of a kernel, and what does not."""
+    fills = all(isinstance(i, Store) for stage in kernel.stages for i in (*stage.body, *stage.after))
     literals = frozenset(
         i.result
         for i in kernel.prologue
-        if isinstance(i, Literal) and i.dtype.is_float and i.value not in PLAIN_NUMBERS
+        if isinstance(i, Literal) and i.dtype.is_float and (fills or i.value not in PLAIN_NUMBERS)
     )
     numbers: dict[int, int] = {}
     plain = _Plain(kernel, literals, numbers)
