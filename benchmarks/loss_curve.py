@@ -3,7 +3,8 @@
 In f32 the curve of a network with ReLU and Adam is not determined to within rounding: an activation that is zero up to
 rounding counts in one program and not in the other, and Adam makes full steps of the smallest gradient. For a large
 network this happens about once in 25 steps, and moves the loss by 1e-4 to 1e-3, between PyTorch's own f32 and f64 as
-well. So several seeds are compared, f64, where no such tie happens, and the first steps by themselves.
+well, and between PyTorch and JAX, which is compared where it has the weights in the same order. So several seeds are
+compared, f64, where no such tie happens, and the first steps by themselves.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 from collections.abc import Iterator
 
+import jax.numpy as jnp
 import numpy as np
 import torch
 from torch import nn
@@ -19,6 +21,8 @@ from torch.nn import functional
 
 from catalogue import CATALOGUE, Array, Entry, make_batch
 from compiler import driver
+from jax_zoo import MODELS as JAX_MODELS
+from peers.jax_peer import initial_moments, training_step
 from peers.torch_peer import optimizer_for
 from torch_zoo import MODULES
 from torch_zoo.transformer import Projections
@@ -26,6 +30,7 @@ from torch_zoo.transformer import Projections
 PRECISIONS = {"f32": (torch.float32, np.float32), "f64": (torch.float64, np.float64)}
 FIRST_STEPS = 5
 MODELS = ("mlp", "mlp_small", "lenet5", "lstm", "gpt_mini", "transformer_ed")
+IN_JAX = ("mlp", "mlp_small")  # of which JAX has the weights in the same order and layout
 
 
 def weights_of(module: nn.Module) -> Iterator[Array]:
@@ -81,6 +86,21 @@ def dlc_losses(entry: Entry, module: nn.Module, inputs: list[Array], target: Arr
     return executable.run(tensors, data, rows, entry.batch, settings=settings).scalars["loss"]
 
 
+def jax_losses(entry: Entry, module: nn.Module, inputs: list[Array], target: Array) -> Array:
+    """As `dlc_losses`, in f32."""
+    names, _ = JAX_MODELS[entry.name].initial(np.random.default_rng(0))
+    parameters = {name: jnp.array(weights) for name, weights in zip(names, weights_of(module), strict=True)}
+    step = training_step(entry, entry.optimizer.rate)
+    states, moments = {}, initial_moments(entry.optimizer, parameters)
+    losses: list[float] = []
+    for start in range(0, len(target), entry.batch):
+        rows = slice(start, start + entry.batch)
+        given = [jnp.array(array[rows]) for array in inputs]
+        parameters, states, moments, loss = step(parameters, states, moments, given, jnp.array(target[rows]))
+        losses.append(float(loss))
+    return np.array(losses)
+
+
 def curves(name: str, steps: int, seed: int) -> dict[str, Array]:
     """The losses by program and precision, all from the same weights."""
     entry = CATALOGUE[name]
@@ -91,6 +111,8 @@ def curves(name: str, steps: int, seed: int) -> dict[str, Array]:
         module = MODULES[name]().to(torch_dtype)
         given = [array.astype(numpy_dtype) if array.dtype == np.float32 else array for array in inputs]
         found[f"dlc {precision}"] = dlc_losses(entry, module, given, target, precision)
+        if precision == "f32" and name in IN_JAX:
+            found["JAX f32"] = jax_losses(entry, module, given, target)
         found[f"PyTorch {precision}"] = torch_losses(entry, module, given, target)
     return found
 
@@ -102,7 +124,10 @@ def differences(name: str, steps: int, seed: int) -> dict[str, float]:
     def largest(first: str, second: str, count: int = steps) -> float:
         return float(np.abs(found[first][:count] / found[second][:count] - 1).max())
 
-    return {
+    in_jax = {
+        f"{other}, JAX f32": largest(other, "JAX f32") for other in ("dlc f32", "PyTorch f32") if "JAX f32" in found
+    }
+    return in_jax | {
         "dlc f32, PyTorch f32": largest("dlc f32", "PyTorch f32"),
         "dlc f32, PyTorch f32, first steps": largest("dlc f32", "PyTorch f32", FIRST_STEPS),
         "dlc f64, PyTorch f64": largest("dlc f64", "PyTorch f64"),

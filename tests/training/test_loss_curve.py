@@ -27,7 +27,9 @@ EXTENTS = {
 }
 
 
-@pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed; the extra `bench` has it")
+@pytest.mark.skipif(
+    not (find_spec("torch") and find_spec("jax")), reason="PyTorch or JAX is not installed; the extra `bench` has both"
+)
 @pytest.mark.parametrize("model", EXTENTS)
 def test_the_losses_are_those_of_pytorch(model: str) -> None:
     steps, seeds = EXTENTS[model]
