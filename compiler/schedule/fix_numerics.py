@@ -412,8 +412,11 @@ class _Rewriter:
         return value if self.strides(value) is not None else self.builder.emit(Copy(), value)
 
     def strides(self, value: Value) -> tuple[int, ...] | None:
+        """The strides of a value in memory; None where none say it, or it is made again wherever it is used."""
         view = view_strides(self.builder, value)
-        return None if view is None else view[1]
+        source = None if view is None else self.builder.definition(view[0])
+        is_made_again = source is not None and isinstance(source.op, SOURCES)
+        return None if view is None or is_made_again else view[1]
 
 
 def view_strides(builder: GraphBuilder, value: Value) -> tuple[Value, tuple[int, ...], int] | None:

@@ -33,7 +33,10 @@ from compiler.loops.ir import (
 )
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Sin, Tanh
-from compiler.ops.movement import Concat, Reverse
+from compiler.ops.movement import Broadcast, Concat, Reverse, Transpose
+from compiler.ops.sources import Constant, Iota
+from compiler.ops.window import Window
+from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Arena, Buffer, Instance, Place, Schedule
 from compiler.schedule.verify import verify_schedule
@@ -84,6 +87,34 @@ def test_parts_that_lie_apart_are_no_hazard(what: str) -> None:
     assert in_place(native.plan)
     verify_schedule(native.plan, EVERY_KERNEL_PARALLEL)
     assert_same_outputs(native.executable(2).call(inputs, BATCH), evaluate(graph, inputs, BATCH))
+
+
+@pytest.mark.parametrize("optimised", [True, False])
+@pytest.mark.parametrize("made", ["ones", "windows", "places"])
+@pytest.mark.parametrize("is_left", [True, False])
+def test_an_operand_that_is_made_wherever_it_is_used_is_stored_for_a_product(
+    made: str, is_left: bool, optimised: bool
+) -> None:
+    """A product reads memory; constants and places have none until they are copied there."""
+    builder = GraphBuilder(made)
+    x = builder.input("x", Role.DATA, TensorType(DType.F32, (BatchExtent(), 4, 6)))
+    one = builder.emit(Constant(1.0, DType.F32))
+    kinds = {
+        "ones": lambda: builder.emit(Broadcast((4, 5), ()), one),
+        "windows": lambda: builder.emit(Window((0,), (4,), (1,), (1,)), builder.emit(Broadcast((8,), ()), one)),
+        "places": lambda: builder.emit(Iota((4, 5), 0, DType.F32)),
+    }
+    operand = kinds[made]()
+    if made == "windows":
+        operand = builder.emit(Transpose((1, 0)), operand)
+    labels = ((0, 1, 2), (1, 3))
+    given = (operand, x) if is_left else (x, operand)
+    lhs, rhs = reversed(labels) if is_left else labels
+    builder.output("y", Role.OUTPUT, builder.emit(Contraction(lhs, rhs, (0, 2, 3)), *given))
+    graph = builder.build()
+    inputs = {"x": np.random.default_rng(2).uniform(-1, 1, (BATCH, 4, 6)).astype("f4")}
+    native = compiled(optimise_graph(graph) if optimised else graph)
+    assert_same_outputs(native.executable().call(inputs, BATCH), evaluate(graph, inputs, BATCH))
 
 
 @pytest.mark.parametrize("seed", [262, 316, 1524])
