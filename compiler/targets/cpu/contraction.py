@@ -7,7 +7,7 @@ blocks. The bits of an element do not depend on the tile: each is one chain of f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from compiler.loops.ir import Access, ContractedAxis, Load, Store, Term, TileContract
@@ -159,23 +159,12 @@ def stage_ahead(
     k: KernelText, contract: TileContract, cut: Tiling, row: str, column: str, base: str, depth: int
 ) -> list[Ahead]:
     """What the elementwise stage of the next tile of rows will read and write, while `depth` is summed for this one."""
-    text = k.text
     found: dict[Access, Ahead] = {}
-    for instruction in (i for stage in k.kernel.stages for i in stage.body):
-        if not isinstance(instruction, Load | Store) or instruction.index is not None:
-            continue
-        access, writes = instruction.access, isinstance(instruction, Store)
-        if access.buffer == contract.tile or access.columns != DENSE or len(access.rows) != 1:
-            continue
-        (term,) = access.rows
-        if (term.divisor, term.modulus) != (1, None):
-            continue
-        first = text.add(text.mul(text.add(row, cut.shape.rows), contract.row_m_step), base)
-        start = text.add(text.add(text.mul(first, term.stride), access.offset), column)
-        pointer = text.pointer(k.bases[access.buffer], start, MEMORY[instruction.dtype])
-        places = tuple(range(0, cut.shape.width, 64 // instruction.dtype.size))
-        step = contract.row_m_step * term.stride
-        found[access] = Ahead(pointer, places, step, cut.shape.rows, depth, writes)
+    for moved, stride in _in_rows(k, contract):
+        places = tuple(range(0, cut.shape.width, 64 // moved.dtype.size))
+        pointer = _stage_pointer(k, contract, moved, stride, k.text.add(row, cut.shape.rows), column, base)
+        writes, step = isinstance(moved, Store), contract.row_m_step * stride
+        found[moved.access] = Ahead(pointer, places, step, cut.shape.rows, depth, writes)
     return list(found.values())
 
 
@@ -189,6 +178,18 @@ def put_away(k: KernelText, tile: RegisterTile, base: str, accumulators: Sequenc
 def _prefetch(k: KernelText, contract: TileContract, cut: Tiling, row: str, column: str, base: str) -> None:
     """Ask for what the elementwise stage will read and write, so that it arrives while the tile is multiplied."""
     text, shape = k.text, cut.shape
+    for moved, stride in _in_rows(k, contract):
+        type_, writes = MEMORY[moved.dtype], int(isinstance(moved, Store))
+        with k.of(moved):
+            pointer = _stage_pointer(k, contract, moved, stride, row, column, base)
+            for i in range(shape.rows):
+                for part in range(shape.vectors):
+                    place = text.pointer(pointer, str(i * contract.row_m_step * stride + part * LANES), type_)
+                    text.line(f"call void @llvm.prefetch.p0(ptr {place}, i32 {writes}, i32 3, i32 1)")
+
+
+def _in_rows(k: KernelText, contract: TileContract) -> Iterator[tuple[Load | Store, int]]:
+    """What the elementwise stage reads and writes row by row, and the elements from row to row."""
     for moved in (i for stage in k.kernel.stages for i in stage.body if isinstance(i, Load | Store)):
         access = moved.access
         if (
@@ -199,17 +200,18 @@ def _prefetch(k: KernelText, contract: TileContract, cut: Tiling, row: str, colu
         ):
             continue
         (term,) = access.rows
-        if (term.divisor, term.modulus) != (1, None):
-            continue
-        type_, writes = MEMORY[moved.dtype], int(isinstance(moved, Store))
-        with k.of(moved):
-            first = text.add(text.mul(row, contract.row_m_step), base)
-            start = text.add(text.add(text.mul(first, term.stride), access.offset), column)
-            pointer = text.pointer(k.bases[access.buffer], start, type_)
-            for i in range(shape.rows):
-                for part in range(shape.vectors):
-                    place = text.pointer(pointer, str(i * contract.row_m_step * term.stride + part * LANES), type_)
-                    text.line(f"call void @llvm.prefetch.p0(ptr {place}, i32 {writes}, i32 3, i32 1)")
+        if (term.divisor, term.modulus) == (1, None):
+            yield moved, term.stride
+
+
+def _stage_pointer(
+    k: KernelText, contract: TileContract, moved: Load | Store, stride: int, row: str, column: str, base: str
+) -> str:
+    """Where the stage moves the first element of a tile."""
+    text = k.text
+    first = text.add(text.mul(row, contract.row_m_step), base)
+    start = text.add(text.add(text.mul(first, stride), moved.access.offset), column)
+    return text.pointer(k.bases[moved.access.buffer], start, MEMORY[moved.dtype])
 
 
 def stays_in_registers(k: KernelText, contract: TileContract, cut: Tiling) -> bool:
