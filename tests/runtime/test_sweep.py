@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -132,6 +133,18 @@ def test_shares_of_an_average_share_one_program(tmp_path: Path, capsys: pytest.C
     trials = json.loads(capsys.readouterr().out)["trials"]
     assert [trial["compiled"] for trial in trials] == [3, 0, 0]
     assert len({trial["value"] for trial in trials}) == 3
+
+
+def test_amounts_of_label_smoothing_share_one_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = Path("model.dl")
+    before = model.read_text()
+    text = re.sub(r"cross_entropy\((\w+), (\w+)\)", r"cross_entropy(\1, \2, smoothing = smoothing)", before)
+    model.write_text(re.sub(r"(model \w+\()", r"\1smoothing = 0.1, ", text))
+    assert model.read_text().count("smoothing") == 3
+    arguments = ["--trials", "3", "--epochs", "1", "--out", "sweep", "--json", "--cache-dir", str(tmp_path / "cache")]
+    assert main(["sweep", "model.dl", "--set", "smoothing=[0.0,0.1,0.2]", *arguments]) == 0
+    trials = json.loads(capsys.readouterr().out)["trials"]
+    assert [trial["compiled"] for trial in trials] == [3, 0, 0]
 
 
 def test_a_sweep_takes_no_folder_that_is_in_use(capsys: pytest.CaptureFixture[str]) -> None:
