@@ -66,7 +66,7 @@ class _Work:
     """Counts, each declaration once. `sizes` are the numbers that names of the first block stand for."""
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
-        self._sizes = sizes
+        self._sizes: Mapping[str, int] = sizes
         self._known: dict[int, int] = {}
 
     def of_statement(self, statement: syntax.Statement, scope: ModuleScope) -> int:
@@ -101,7 +101,8 @@ class _Work:
         key = id(found.declaration)
         if key not in self._known:
             self._known[key] = 0  # what calls itself stops by its settings, or at the limit of depth
-            sizes, self._sizes = self._sizes, {}
+            sizes = self._sizes
+            self._sizes = {}
             self._known[key] = self.of_block(found.declaration.body, found.scope)
             self._sizes = sizes
         return self._known[key]
