@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -13,6 +13,7 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 from compiler.autodiff import gradients_of
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
+from compiler.loops.ir import Store, Term
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.movement import Broadcast, Pad, Reshape
@@ -169,6 +170,19 @@ def test_pixels_side_by_side_have_the_bits_of_single_ones(
     for name, value in evaluate(graph, inputs, 3).items():
         assert_same(name, found[name], value)
         assert np.array_equal(found[name], single[name]), name
+
+
+def test_pixels_stand_side_by_side_only_within_lines_of_all_that_they_move() -> None:
+    """What is written in lines of four pixels allows two of them, not three, though the lines that are read have six."""
+    optimised = optimise_graph(depthwise(4, 6, 144, 3), verify=True)
+    (kernel,) = {i.kernel for i in compiled(optimised).plan.instances if rows_together(i.kernel) > 1}
+    assert rows_together(kernel) == 3
+    (stage,) = kernel.stages
+    *body, store = stage.body
+    assert isinstance(store, Store)
+    lines = (Term(4, None, 4 * 160), Term(1, 4, 144))
+    moved = replace(store, access=replace(store.access, rows=lines))
+    assert rows_together(replace(kernel, stages=(replace(stage, body=(*body, moved)),))) == 2
 
 
 def test_input_gradients_are_products() -> None:

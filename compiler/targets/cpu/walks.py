@@ -71,10 +71,11 @@ def rows_together(kernel: Kernel) -> int:
     read = [i.access for i in moved if isinstance(i, Load)]
     if {i.access.buffer for i in moved if isinstance(i, Store)} & {access.buffer for access in read}:
         return 1
-    lines = {term.modulus for access in read for term in access.rows if term.divisor == 1 and term.modulus is not None}
+    terms = {term for i in moved for term in i.access.rows}
+    lines = {term.modulus for term in terms if term.divisor == 1 and term.modulus is not None}
     common = math.gcd(count(kernel.rows), *lines) if lines else 1
     rows = next((n for n in ROWS_TOGETHER if common % n == 0), 1)
-    if any(t.divisor != 1 and t.divisor % rows for i in moved for t in i.access.rows):
+    if any(term.divisor != 1 and term.divisor % rows for term in terms):
         return 1
     places = {(access.buffer, access.rows, access.offset) for access in read if access.rows}
     shared = [a for a in read if a.rows and (a.buffer, a.rows, a.offset + step_of(a)) in places]
