@@ -173,7 +173,7 @@ def test_pixels_side_by_side_have_the_bits_of_single_ones(
 
 
 def test_pixels_stand_side_by_side_only_within_lines_of_all_that_they_move() -> None:
-    """What is written in lines of four pixels allows two of them, not three, though the lines that are read have six."""
+    """What is written in lines of four pixels allows two of them, though lines of six are read."""
     optimised = optimise_graph(depthwise(4, 6, 144, 3), verify=True)
     (kernel,) = {i.kernel for i in compiled(optimised).plan.instances if rows_together(i.kernel) > 1}
     assert rows_together(kernel) == 3
