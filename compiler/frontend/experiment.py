@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
-from compiler.diagnostics import Note, Source, Span, hint
+from compiler.diagnostics import Source, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.accumulation import accumulation_of
 from compiler.frontend.arithmetic import Formula
@@ -21,13 +21,12 @@ from compiler.frontend.generation import generation_of
 from compiler.frontend.machine import Frame, Session
 from compiler.frontend.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.model_statements import declare_input
-from compiler.frontend.patterns import MATRICES, patterns_of, select
+from compiler.frontend.optimizers import Optimizers
+from compiler.frontend.patterns import patterns_of, select, without_keywords
 from compiler.frontend.program import (
-    AVERAGE,
     Accumulation,
     Cuts,
     Follower,
-    OptimizerState,
     ParameterSpec,
     Phase,
     Program,
@@ -40,15 +39,11 @@ from compiler.frontend.setting_binding import ready, written
 from compiler.frontend.shapes import shown
 from compiler.frontend.tensors import arithmetic, cast, scalar
 from compiler.frontend.updates import (
-    Rule,
-    RuleCache,
     elaborate_clip,
-    elaborate_rule,
-    refuse_with_objective,
 )
 from compiler.frontend.values import POISON, Axis, FormValue, RunTimeNumber, TensorValue, describe, is_number
 from compiler.graph.ir import Graph, Role
-from compiler.types import DType, TensorType, static_elements
+from compiler.types import DType, TensorType
 
 Result = TypeVar("Result")
 
@@ -414,91 +409,11 @@ class _Experiment:
         expression = self.entries.expression("optimizer")
         if expression is None:
             raise Poisoned
-        items = expression.items if isinstance(expression, syntax.ListLiteral) else (expression,)
-        forms = [
-            self._rule(evaluator, item, "optimizer" if len(items) == 1 else f"optimizer.{number}")
-            for number, item in enumerate(items)
-        ]
+        optimizers = Optimizers(self.session, self.entries, self.freezing, evaluator, expression)
         if self.session.report.has_errors:
             # The parameters are not all known, so that only the forms could be judged.
             raise Poisoned
-        trained, paths = self._trained(), self._ever_trained()
-        selected = [select(form.on, paths, "on", form.on_span) for form in forms]
-        cache = RuleCache(self.session)
-        chosen = [(spec, self._form_of(forms, selected, spec, expression.span)) for spec in trained]
-        joint = [number for number, form in enumerate(forms) if form.takes_objective(self.session)]
-        single = [self._update(cache, forms, number, spec) for spec, number in chosen if number not in joint]
-        together = [(number, [spec for spec, n in chosen if n == number]) for number in joint]
-        return (*single, *(self._joint_update(forms, number, specs) for number, specs in together if specs))
-
-    def _rule(self, evaluator: Evaluator, item: syntax.Expression, prefix: str) -> Rule:
-        bare, given = without_keywords(item, ("on", "decay_on"))
-        evaluator.span = item.span
-        form = evaluator.evaluate_form(Namespace.OPTIMIZER, bare, prefix)
-        assert isinstance(form, FormValue)
-        on, on_span = ("*",), item.span
-        if "on" in given:
-            on, on_span = patterns_of(evaluator.evaluate(given["on"]), "on", given["on"].span), given["on"].span
-        decay, decay_span = None, item.span
-        if "decay_on" in given:
-            decay_span = given["decay_on"].span
-            self._expect_decay(form, decay_span)
-            decay = self._decay_patterns(evaluator, given["decay_on"])
-        rate = (form.settings or {}).get("lr")
-        if isinstance(rate, RunTimeNumber):
-            # Every graph takes the scheduled rate as `lr`; the run passes the setting itself to the schedule.
-            self.session.run_time.setdefault(rate.name, rate)
-        return Rule(form, f"{prefix}.lr" if rate is not None else "", on, on_span, decay, decay_span, item.span)
-
-    def _expect_decay(self, form: FormValue, span: Span) -> None:
-        if "weight_decay" not in (form.settings or {}):
-            raise failure(
-                "E0301",
-                f"`decay_on` selects what `weight_decay` applies to, which `{form.declaration.name}` does not have",
-                span,
-            )
-
-    def _decay_patterns(self, evaluator: Evaluator, expression: syntax.Expression) -> tuple[str, ...]:
-        if isinstance(expression, syntax.Name) and expression.id == MATRICES:
-            return (MATRICES,)
-        return patterns_of(evaluator.evaluate(expression), "decay_on", expression.span)
-
-    def _form_of(self, rules: list[Rule], selected: list[frozenset[str]], spec: ParameterSpec, span: Span) -> int:
-        """The number of the first rule that selects a parameter."""
-        number = next((i for i, paths in enumerate(selected) if spec.path in paths), None)
-        if number is None:
-            raise failure(
-                "E0606",
-                f"no optimizer updates `{spec.path}`",
-                span,
-                Note("the parameter is declared here", spec.span),
-                hint('end the list with an optimizer for all others (`on = "*"`), or freeze the parameter'),
-            )
-        return number
-
-    def _update(self, cache: RuleCache, rules: list[Rule], number: int, spec: ParameterSpec) -> UpdateRule:
-        """The update of one parameter."""
-        rule = rules[number]
-        decays = rule.decay_on is None or self._decays(rule, spec)
-        graph, states = cache.rule(number, rule, spec.path, spec.type, decays)
-        if self.entries.ema is not None:
-            states = (*states, OptimizerState(AVERAGE, spec.type, spec.initializer))
-        return UpdateRule(spec.path, graph, states, rule.rate, self.freezing.since(spec.path) or 0)
-
-    def _joint_update(self, rules: list[Rule], number: int, specs: list[ParameterSpec]) -> UpdateRule:
-        """The update of parameters as one vector."""
-        rule = rules[number]
-        refuse_with_objective(self.entries, rule, specs)
-        name = "(optimizer)" if len(rules) == 1 else f"(optimizer.{number})"
-        type_ = TensorType(specs[0].type.dtype, (sum(static_elements(spec.type.shape) for spec in specs),))
-        graph, states = elaborate_rule(self.session, rule, name, type_, True)
-        return UpdateRule(name, graph, states, rule.rate, group=tuple(spec.path for spec in specs))
-
-    def _decays(self, rule: Rule, spec: ParameterSpec) -> bool:
-        if rule.decay_on == (MATRICES,):
-            return spec.type.rank >= 2
-        paths = [s.path for s in self.session.parameters.values() if s.role is Role.PARAMETER]
-        return spec.path in select(rule.decay_on or (), paths, "decay_on", rule.decay_span)
+        return optimizers.updates(self._trained(), self._ever_trained())
 
     def _schedule(self, evaluator: Evaluator) -> tuple[Graph, Follower | None] | None:
         expression = self.entries.expression("schedule")
@@ -533,17 +448,6 @@ def name_of_call(expression: syntax.Expression) -> str:
             return name
         case _:
             return "metric"
-
-
-def without_keywords(
-    expression: syntax.Expression, names: tuple[str, ...]
-) -> tuple[syntax.Expression, dict[str, syntax.Expression]]:
-    """A call without the settings that every form of its kind accepts, and those."""
-    if not isinstance(expression, syntax.Call):
-        return expression, {}
-    given = {k.name: k.value for k in expression.keywords if k.name in names}
-    rest = tuple(k for k in expression.keywords if k.name not in names)
-    return syntax.Call(expression.function, expression.positional, rest, expression.span), given
 
 
 def written_keyword(keyword: syntax.Keyword):

@@ -1,4 +1,4 @@
-"""Patterns over parameter paths, in which `*` stands for any text, dots included."""
+"""Patterns over parameter paths, in which `*` stands for any text, dots included, and the keywords that give them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from compiler.diagnostics import Span, hint
+from compiler.frontend import syntax
 from compiler.frontend.failures import failure
 from compiler.frontend.values import Value, describe
 from compiler.rendering import did_you_mean
@@ -27,6 +28,17 @@ def patterns_of(value: Value, key: str, span: Span) -> tuple[str, ...]:
             raise failure("E0603", f'`{key}` is a pattern such as "*.W", or a list of them, not {describe(item)}', span)
         found.append(item)
     return tuple(found)
+
+
+def without_keywords(
+    expression: syntax.Expression, names: tuple[str, ...]
+) -> tuple[syntax.Expression, dict[str, syntax.Expression]]:
+    """A call without the settings that every form of its kind accepts, and those."""
+    if not isinstance(expression, syntax.Call):
+        return expression, {}
+    given = {k.name: k.value for k in expression.keywords if k.name in names}
+    rest = tuple(k for k in expression.keywords if k.name not in names)
+    return syntax.Call(expression.function, expression.positional, rest, expression.span), given
 
 
 def select(patterns: Iterable[str], paths: Iterable[str], key: str, span: Span) -> frozenset[str]:

@@ -1,0 +1,596 @@
+; The native loop that runs a table of kernels, its barrier, and the threads' waiting room: a template of `runner.py`,
+; which fills in the words that begin with a dollar sign.
+
+declare i64 @syscall(i64, ...)
+declare i32 @sched_yield()
+
+define internal i32 @flush_on() nounwind {
+  $FLUSH_ON
+}
+
+define internal void @flush_off(i32 %old) nounwind {
+  $FLUSH_OFF
+}
+
+define internal void @sleep(ptr %word, i32 %seen) nounwind {
+  $WAIT
+  ret void
+}
+
+define internal void @wake(ptr %word) nounwind {
+  $WAKE
+  ret void
+}
+
+; Wait until the i32 at %word differs from %seen: spin first, then sleep. The spin budget shrinks when it was in vain,
+; but not below %floor.
+define internal void @await(ptr %word, i32 %seen, ptr %sleepers, ptr %budget.at, i32 %floor) nounwind {
+entry:
+  %budget = load i32, ptr %budget.at, align 4
+  br label %spin
+spin:
+  %n = phi i32 [ 0, %entry ], [ %n.next, %again ]
+  %now = load atomic i32, ptr %word acquire, align 4
+  %changed = icmp ne i32 %now, %seen
+  br i1 %changed, label %quick, label %check
+check:
+  %spent = icmp sge i32 %n, %budget
+  br i1 %spent, label %slow, label %again
+again:
+  $PAUSE
+  %n.next = add i32 %n, 1
+  br label %spin
+quick:
+  %low = icmp slt i32 %budget, 2500
+  br i1 %low, label %grow, label %done
+grow:
+  %more = add i32 %budget, 64
+  store i32 %more, ptr %budget.at, align 4
+  br label %done
+slow:
+  %half = lshr i32 %budget, 1
+  %less = or i32 %half, %floor
+  store i32 %less, ptr %budget.at, align 4
+  %one = atomicrmw add ptr %sleepers, i32 1 seq_cst
+  br label %doze
+doze:
+  call void @sleep(ptr %word, i32 %seen)
+  %then = load atomic i32, ptr %word acquire, align 4
+  %woken = icmp ne i32 %then, %seen
+  br i1 %woken, label %up, label %doze
+up:
+  %gone = atomicrmw sub ptr %sleepers, i32 1 seq_cst
+  br label %done
+done:
+  ret void
+}
+
+define internal void @barrier(ptr %sync, i32 %threads) nounwind {
+entry:
+  %single = icmp eq i32 %threads, 1
+  br i1 %single, label %done, label %arrive
+arrive:
+  %generation.at = getelementptr i8, ptr %sync, i64 $GENERATION
+  %arrived.at = getelementptr i8, ptr %sync, i64 $ARRIVED
+  %sleepers.at = getelementptr i8, ptr %sync, i64 $SLEEPERS
+  %generation = load atomic i32, ptr %generation.at acquire, align 4
+  %before = atomicrmw add ptr %arrived.at, i32 1 acq_rel
+  %last = sub i32 %threads, 1
+  %is.last = icmp eq i32 %before, %last
+  br i1 %is.last, label %release, label %wait
+release:
+  store atomic i32 0, ptr %arrived.at monotonic, align 4
+  %next = add i32 %generation, 1
+  store atomic i32 %next, ptr %generation.at seq_cst, align 4
+  %sleeping = load atomic i32, ptr %sleepers.at seq_cst, align 4
+  %any = icmp ne i32 %sleeping, 0
+  br i1 %any, label %rouse, label %done
+rouse:
+  call void @wake(ptr %generation.at)
+  br label %done
+wait:
+  %budget.at = getelementptr i8, ptr %sync, i64 $BUDGET
+  ; the floor is some 30 microseconds, as long as waking a sleeper takes
+  call void @await(ptr %generation.at, i32 %generation, ptr %sleepers.at, ptr %budget.at, i32 512)
+  br label %done
+done:
+  ret void
+}
+
+; Write the pointers and numbers that the kernels' arguments are.
+define internal void @resolve(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity) nounwind {
+entry:
+  %table.at = getelementptr i64, ptr %abi, i64 3
+  %table = load ptr, ptr %table.at, align 8
+  %count.at = getelementptr i64, ptr %abi, i64 4
+  %count = load i64, ptr %count.at, align 8
+  %offset.at = getelementptr i64, ptr %abi, i64 5
+  %offset = load i64, ptr %offset.at, align 8
+  %control = load ptr, ptr %arenas, align 8
+  %arguments = getelementptr i8, ptr %control, i64 %offset
+  br label %head
+head:
+  %i = phi i64 [ 0, %entry ], [ %i.next, %store ]
+  %more = icmp slt i64 %i, %count
+  br i1 %more, label %body, label %done
+body:
+  %row = mul i64 %i, 3
+  %kind.at = getelementptr i64, ptr %table, i64 %row
+  %kind = load i64, ptr %kind.at, align 8
+  %base.at = getelementptr i64, ptr %kind.at, i64 1
+  %base = load i64, ptr %base.at, align 8
+  %slope.at = getelementptr i64, ptr %kind.at, i64 2
+  %slope = load i64, ptr %slope.at, align 8
+  switch i64 %kind, label %arena [ i64 -1, label %number
+                                   i64 -2, label %input
+                                   i64 -3, label %output ]
+number:
+  %grown = mul i64 %slope, %batch
+  %sum = add i64 %base, %grown
+  br label %store
+input:
+  %input.at = getelementptr ptr, ptr %inputs, i64 %base
+  %input.word = load i64, ptr %input.at, align 8
+  br label %store
+output:
+  %output.at = getelementptr ptr, ptr %outputs, i64 %base
+  %output.word = load i64, ptr %output.at, align 8
+  br label %store
+arena:
+  %arena.at = getelementptr ptr, ptr %arenas, i64 %kind
+  %arena.word = load i64, ptr %arena.at, align 8
+  %shift = mul i64 %slope, %capacity
+  %near = add i64 %arena.word, %base
+  %far = add i64 %near, %shift
+  br label %store
+store:
+  %word = phi i64 [ %sum, %number ], [ %input.word, %input ], [ %output.word, %output ], [ %far, %arena ]
+  %target = getelementptr i64, ptr %arguments, i64 %i
+  store i64 %word, ptr %target, align 8
+  %i.next = add i64 %i, 1
+  br label %head
+done:
+  ret void
+}
+
+; One pass over the table from line %from up to line %to.
+define internal void @entries(ptr %abi, ptr %arenas, i64 %from, i64 %to, i64 %batch, i32 %thread, i32 %threads,
+                              ptr %sync) nounwind {
+entry:
+  %table.at = getelementptr i64, ptr %abi, i64 1
+  %table = load ptr, ptr %table.at, align 8
+  %offset.at = getelementptr i64, ptr %abi, i64 5
+  %offset = load i64, ptr %offset.at, align 8
+  %control = load ptr, ptr %arenas, align 8
+  %arguments = getelementptr i8, ptr %control, i64 %offset
+  %scratch.size.at = getelementptr i64, ptr %abi, i64 6
+  %scratch.size = load i64, ptr %scratch.size.at, align 8
+  %scratches.at = getelementptr ptr, ptr %arenas, i64 3
+  %scratches = load ptr, ptr %scratches.at, align 8
+  %thread.wide = zext i32 %thread to i64
+  %threads.wide = zext i32 %threads to i64
+  %scratch.offset = mul i64 %thread.wide, %scratch.size
+  %scratch = getelementptr i8, ptr %scratches, i64 %scratch.offset
+  %advances.at = getelementptr i64, ptr %abi, i64 9
+  %advances = load ptr, ptr %advances.at, align 8
+  %width.at = getelementptr i64, ptr %abi, i64 10
+  %width = load i64, ptr %width.at, align 8
+  %most.at = getelementptr i64, ptr %abi, i64 11
+  %most = load i64, ptr %most.at, align 8
+  %counters = alloca i64, i64 %width, align 8
+  %moved = alloca i64, i64 %most, align 8
+  br label %head
+head:
+  %i = phi i64 [ %from, %entry ], [ %i.next, %next ]
+  %depth = phi i64 [ 0, %entry ], [ %depth.next, %next ]
+  %part = phi i64 [ 0, %entry ], [ %part.next, %next ]
+  %part.stop = phi i64 [ 0, %entry ], [ %part.stop.next, %next ]
+  %parts = phi i64 [ 0, %entry ], [ %parts.next, %next ] ; 0 outside of strands
+  %more = icmp slt i64 %i, %to
+  br i1 %more, label %body, label %done
+body:
+  %row = shl i64 %i, 3
+  %function.at = getelementptr i64, ptr %table, i64 %row
+  %function = load ptr, ptr %function.at, align 8
+  %first.at = getelementptr i64, ptr %function.at, i64 1
+  %first = load i64, ptr %first.at, align 8
+  %base.at = getelementptr i64, ptr %function.at, i64 2
+  %base = load i64, ptr %base.at, align 8
+  %is.mark = icmp eq ptr %function, null
+  br i1 %is.mark, label %mark, label %kernel
+mark:
+  %kind.at = getelementptr i64, ptr %function.at, i64 6
+  %kind = load i64, ptr %kind.at, align 8
+  %last.bit = and i64 %kind, 4
+  %is.end = icmp ne i64 %last.bit, 0
+  %strand.bit = and i64 %kind, 8
+  %is.strand = icmp ne i64 %strand.bit, 0
+  br i1 %is.strand, label %strand, label %loop
+strand:
+  br i1 %is.end, label %another, label %begin
+begin:
+  %meets.bit = and i64 %kind, 1
+  %meets = icmp ne i64 %meets.bit, 0
+  br i1 %meets, label %await.parts, label %take
+await.parts:
+  call void @barrier(ptr %sync, i32 %threads)
+  br label %take
+take:
+  %parts.slope.at = getelementptr i64, ptr %function.at, i64 3
+  %parts.slope = load i64, ptr %parts.slope.at, align 8
+  %parts.grown = mul i64 %parts.slope, %batch
+  %parts.all = add i64 %base, %parts.grown
+  %parts.low = mul i64 %parts.all, %thread.wide
+  %part.first = udiv i64 %parts.low, %threads.wide
+  %thread.after = add i64 %thread.wide, 1
+  %parts.high = mul i64 %parts.all, %thread.after
+  %part.end = udiv i64 %parts.high, %threads.wide
+  %is.idle = icmp sge i64 %part.first, %part.end
+  store i64 0, ptr %counters, align 8 ; arguments that move do so from part to part
+  %take.parts = select i1 %is.idle, i64 0, i64 %parts.all
+  %take.from = select i1 %is.idle, i64 %first, i64 %i
+  br label %next
+another:
+  %part.after = add i64 %part, 1
+  %has.part = icmp slt i64 %part.after, %part.stop
+  %parts.done = load i64, ptr %counters, align 8
+  %parts.more = add i64 %parts.done, 1
+  store i64 %parts.more, ptr %counters, align 8
+  %another.parts = select i1 %has.part, i64 %parts, i64 0
+  %another.from = select i1 %has.part, i64 %first, i64 %i
+  br label %next
+loop:
+  br i1 %is.end, label %repeat, label %enter
+enter:
+  %counter.new = getelementptr i64, ptr %counters, i64 %depth
+  store i64 0, ptr %counter.new, align 8
+  %deeper = add i64 %depth, 1
+  %is.empty = icmp sle i64 %base, 0
+  %enter.depth = select i1 %is.empty, i64 %depth, i64 %deeper
+  %enter.from = select i1 %is.empty, i64 %first, i64 %i
+  br label %next
+repeat:
+  %outer = sub i64 %depth, 1
+  %counter.at = getelementptr i64, ptr %counters, i64 %outer
+  %counter = load i64, ptr %counter.at, align 8
+  %counter.next = add i64 %counter, 1
+  store i64 %counter.next, ptr %counter.at, align 8
+  %again = icmp slt i64 %counter.next, %base
+  %repeat.depth = select i1 %again, i64 %depth, i64 %outer
+  %repeat.from = select i1 %again, i64 %first, i64 %i
+  br label %next
+kernel:
+  %slope.at = getelementptr i64, ptr %function.at, i64 3
+  %slope = load i64, ptr %slope.at, align 8
+  %chunk.at = getelementptr i64, ptr %function.at, i64 4
+  %chunk = load i64, ptr %chunk.at, align 8
+  %factor.at = getelementptr i64, ptr %function.at, i64 5
+  %factor = load i64, ptr %factor.at, align 8
+  %flags.at = getelementptr i64, ptr %function.at, i64 6
+  %flags = load i64, ptr %flags.at, align 8
+  %barrier.bit = and i64 %flags, 1
+  %has.barrier = icmp ne i64 %barrier.bit, 0
+  br i1 %has.barrier, label %meet, label %share
+meet:
+  call void @barrier(ptr %sync, i32 %threads)
+  br label %share
+share:
+  %grown = mul i64 %slope, %batch
+  %extent = add i64 %base, %grown
+  %short = sub i64 %chunk, 1
+  %padded = add i64 %extent, %short
+  %chunks = udiv i64 %padded, %chunk
+  %items = mul i64 %chunks, %factor
+  %has.parts = icmp ne i64 %parts, 0
+  br i1 %has.parts, label %own, label %whole
+own:
+  %own.low = mul i64 %items, %part
+  %own.begin = udiv i64 %own.low, %parts
+  %own.part = add i64 %part, 1
+  %own.high = mul i64 %items, %own.part
+  %own.end = udiv i64 %own.high, %parts
+  br label %go
+whole:
+  %parallel.bit = and i64 %flags, 2
+  %is.parallel = icmp ne i64 %parallel.bit, 0
+  br i1 %is.parallel, label %split, label %alone
+split:
+  %low.product = mul i64 %items, %thread.wide
+  %low = udiv i64 %low.product, %threads.wide
+  %thread.next = add i64 %thread.wide, 1
+  %high.product = mul i64 %items, %thread.next
+  %high = udiv i64 %high.product, %threads.wide
+  br label %go
+alone:
+  %is.first = icmp eq i32 %thread, 0
+  %all = select i1 %is.first, i64 %items, i64 0
+  br label %go
+go:
+  %begin.item = phi i64 [ %low, %split ], [ 0, %alone ], [ %own.begin, %own ]
+  %end = phi i64 [ %high, %split ], [ %all, %alone ], [ %own.end, %own ]
+  %has.work = icmp slt i64 %begin.item, %end
+  br i1 %has.work, label %prepare, label %next
+prepare:
+  %place = getelementptr i64, ptr %arguments, i64 %first
+  %moving.at = getelementptr i64, ptr %function.at, i64 7
+  %moving = load i64, ptr %moving.at, align 8
+  %moves = icmp ne i64 %moving, 0
+  br i1 %moves, label %argument, label %call
+argument:
+  %k = phi i64 [ 0, %prepare ], [ %k.next, %settled ]
+  %word.at = getelementptr i64, ptr %place, i64 %k
+  %word = load i64, ptr %word.at, align 8
+  %number = add i64 %first, %k
+  %line = mul i64 %number, %width
+  br label %level
+level:
+  %d = phi i64 [ 0, %argument ], [ %d.next, %level ]
+  %sum = phi i64 [ %word, %argument ], [ %sum.next, %level ]
+  %steps.at = getelementptr i64, ptr %counters, i64 %d
+  %steps = load i64, ptr %steps.at, align 8
+  %advance.place = add i64 %line, %d
+  %advance.at = getelementptr i64, ptr %advances, i64 %advance.place
+  %advance = load i64, ptr %advance.at, align 8
+  %way = mul i64 %steps, %advance
+  %sum.next = add i64 %sum, %way
+  %d.next = add i64 %d, 1
+  %inner = icmp slt i64 %d.next, %depth
+  br i1 %inner, label %level, label %settled
+settled:
+  %moved.at = getelementptr i64, ptr %moved, i64 %k
+  store i64 %sum.next, ptr %moved.at, align 8
+  %k.next = add i64 %k, 1
+  %others = icmp slt i64 %k.next, %moving
+  br i1 %others, label %argument, label %call
+call:
+  %given = phi ptr [ %place, %prepare ], [ %moved, %settled ]
+  call void %function(ptr %given, i64 %begin.item, i64 %end, ptr %scratch)
+  br label %next
+next:
+  %from.here = phi i64 [ %enter.from, %enter ], [ %repeat.from, %repeat ], [ %take.from, %take ],
+                       [ %another.from, %another ], [ %i, %go ], [ %i, %call ]
+  %depth.next = phi i64 [ %enter.depth, %enter ], [ %repeat.depth, %repeat ], [ %depth, %take ],
+                        [ %depth, %another ], [ %depth, %go ], [ %depth, %call ]
+  %part.next = phi i64 [ %part, %enter ], [ %part, %repeat ], [ %part.first, %take ],
+                       [ %part.after, %another ], [ %part, %go ], [ %part, %call ]
+  %part.stop.next = phi i64 [ %part.stop, %enter ], [ %part.stop, %repeat ], [ %part.end, %take ],
+                            [ %part.stop, %another ], [ %part.stop, %go ], [ %part.stop, %call ]
+  %parts.next = phi i64 [ %parts, %enter ], [ %parts, %repeat ], [ %take.parts, %take ],
+                        [ %another.parts, %another ], [ %parts, %go ], [ %parts, %call ]
+  %i.next = add i64 %from.here, 1
+  br label %head
+done:
+  ret void
+}
+
+; All steps of a call, as one thread of the team.
+define i32 @dlc_run(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity,
+                    i32 %thread, i32 %threads, ptr %sync) nounwind {
+entry:
+  %flush.at = getelementptr i64, ptr %abi, i64 7
+  %flush = load i64, ptr %flush.at, align 8
+  %flushes = icmp ne i64 %flush, 0
+  br i1 %flushes, label %flushing, label %ready
+flushing:
+  %flushed = call i32 @flush_on()
+  br label %ready
+ready:
+  %mode = phi i32 [ 0, %entry ], [ %flushed, %flushing ]
+  %control = load ptr, ptr %arenas, align 8
+  %count.at = getelementptr i64, ptr %abi, i64 2
+  %count = load i64, ptr %count.at, align 8
+  %once.at = getelementptr i64, ptr %abi, i64 8
+  %once = load i64, ptr %once.at, align 8
+  %fresh.at = getelementptr i64, ptr %control, i64 7
+  %fresh = load i64, ptr %fresh.at, align 8
+  %is.fresh = icmp ne i64 %fresh, 0
+  %is.first = icmp eq i32 %thread, 0
+  br i1 %is.first, label %prepare, label %meet
+prepare:
+  call void @resolve(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity)
+  br label %meet
+meet:
+  br i1 %is.fresh, label %begin, label %head
+begin:
+  call void @barrier(ptr %sync, i32 %threads)
+  call void @entries(ptr %abi, ptr %arenas, i64 0, i64 %once, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
+  br label %head
+head:
+  call void @barrier(ptr %sync, i32 %threads)
+  %remaining.at = getelementptr i64, ptr %control, i64 5
+  %remaining = load i64, ptr %remaining.at, align 8
+  %more = icmp sgt i64 %remaining, 0
+  br i1 %more, label %step, label %finish
+step:
+  call void @entries(ptr %abi, ptr %arenas, i64 %once, i64 %count, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
+  call void @barrier(ptr %sync, i32 %threads)
+  br i1 %is.first, label %advance, label %head
+advance:
+  %step.at = getelementptr i64, ptr %control, i64 1
+  %step.now = load i64, ptr %step.at, align 8
+  %step.next = add i64 %step.now, 1
+  store i64 %step.next, ptr %step.at, align 8
+  %local.at = getelementptr i64, ptr %control, i64 2
+  %local.now = load i64, ptr %local.at, align 8
+  %local.next = add i64 %local.now, 1
+  store i64 %local.next, ptr %local.at, align 8
+  %stop.at = getelementptr i64, ptr %control, i64 6
+  %stop = load atomic i64, ptr %stop.at monotonic, align 8
+  %stopped = icmp ne i64 %stop, 0
+  %fewer = sub i64 %remaining, 1
+  %left = select i1 %stopped, i64 0, i64 %fewer
+  store i64 %left, ptr %remaining.at, align 8
+  br label %head
+finish:
+  call void @barrier(ptr %sync, i32 %threads) ; the caller may set up its next call only when all have read %remaining
+  br i1 %flushes, label %restoring, label %done
+restoring:
+  call void @flush_off(i32 %mode)
+  br label %done
+done:
+  ret i32 0
+}
+
+; Run the job that the fields describe, as one member of the team.
+define internal void @job(ptr %sync, i32 %thread) nounwind {
+  %fields = getelementptr i8, ptr %sync, i64 $JOB_FIELDS
+  %abi = load ptr, ptr %fields, align 8
+  %arenas.at = getelementptr i64, ptr %fields, i64 1
+  %arenas = load ptr, ptr %arenas.at, align 8
+  %inputs.at = getelementptr i64, ptr %fields, i64 2
+  %inputs = load ptr, ptr %inputs.at, align 8
+  %outputs.at = getelementptr i64, ptr %fields, i64 3
+  %outputs = load ptr, ptr %outputs.at, align 8
+  %batch.at = getelementptr i64, ptr %fields, i64 4
+  %batch = load i64, ptr %batch.at, align 8
+  %capacity.at = getelementptr i64, ptr %fields, i64 5
+  %capacity = load i64, ptr %capacity.at, align 8
+  %threads.at = getelementptr i64, ptr %fields, i64 6
+  %threads = load i64, ptr %threads.at, align 8
+  %team = trunc i64 %threads to i32
+  %result = call i32 @dlc_run(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity,
+                              i32 %thread, i32 %team, ptr %sync)
+  ret void
+}
+
+; A member of the team: waits for a job number to change, runs the job, waits again.
+define i32 @dlc_worker(ptr %sync, i32 %thread, i32 %known) nounwind {
+entry:
+  %job.at = getelementptr i8, ptr %sync, i64 $JOB
+  %sleepers.at = getelementptr i8, ptr %sync, i64 $JOB_SLEEPERS
+  %budget.at = getelementptr i8, ptr %sync, i64 $JOB_BUDGET
+  %quit.at = getelementptr i8, ptr %sync, i64 $QUIT
+  br label %wait
+wait:
+  %seen = phi i32 [ %known, %entry ], [ %now, %work ]
+  ; the floor outlasts what Python does between calls
+  call void @await(ptr %job.at, i32 %seen, ptr %sleepers.at, ptr %budget.at, i32 1024)
+  %now = load atomic i32, ptr %job.at acquire, align 4
+  %quit = load atomic i32, ptr %quit.at acquire, align 4
+  %leave = icmp ne i32 %quit, 0
+  br i1 %leave, label %done, label %work
+work:
+  call void @job(ptr %sync, i32 %thread)
+  br label %wait
+done:
+  ret i32 0
+}
+
+; Run the job that the fields describe, as the first member; with several threads, the others are called.
+define void @dlc_call(ptr %sync) nounwind {
+entry:
+  %threads.at = getelementptr i8, ptr %sync, i64 $JOB_THREADS
+  %threads = load i64, ptr %threads.at, align 8
+  %several = icmp sgt i64 %threads, 1
+  br i1 %several, label %announce, label %go
+announce:
+  call void @dlc_announce(ptr %sync)
+  br label %go
+go:
+  call void @job(ptr %sync, i32 0)
+  ret void
+}
+
+; Announce a job (or the end, where the quit word is set) to the team.
+define void @dlc_announce(ptr %sync) nounwind {
+  %job.at = getelementptr i8, ptr %sync, i64 $JOB
+  %sleepers.at = getelementptr i8, ptr %sync, i64 $JOB_SLEEPERS
+  %before = atomicrmw add ptr %job.at, i32 1 seq_cst
+  %sleeping = load atomic i32, ptr %sleepers.at seq_cst, align 4
+  %any = icmp ne i32 %sleeping, 0
+  br i1 %any, label %rouse, label %done
+rouse:
+  call void @wake(ptr %job.at)
+  br label %done
+done:
+  ret void
+}
+
+; arguments: target, source, bytes of a row, bytes from row to row of the source, control. Gathers the rows of this step
+; from the caller's data, where they may overlap, but for those that are read where they lie.
+define void @dlc_fetch(ptr %args, i64 %begin, i64 %end, ptr %scratch) nounwind {
+entry:
+  %target = load ptr, ptr %args, align 8
+  %source.at = getelementptr i64, ptr %args, i64 1
+  %source = load ptr, ptr %source.at, align 8
+  %bytes.at = getelementptr i64, ptr %args, i64 2
+  %bytes = load i64, ptr %bytes.at, align 8
+  %stride.at = getelementptr i64, ptr %args, i64 3
+  %stride = load i64, ptr %stride.at, align 8
+  %control.at = getelementptr i64, ptr %args, i64 4
+  %control = load ptr, ptr %control.at, align 8
+  %local.at = getelementptr i64, ptr %control, i64 2
+  %local = load i64, ptr %local.at, align 8
+  %batch.at = getelementptr i64, ptr %control, i64 3
+  %batch = load i64, ptr %batch.at, align 8
+  %rows.at = getelementptr i64, ptr %control, i64 4
+  %rows = load ptr, ptr %rows.at, align 8
+  %start = mul i64 %local, %batch
+  br label %head
+head:
+  %r = phi i64 [ %begin, %entry ], [ %r.next, %next ]
+  %more = icmp slt i64 %r, %end
+  br i1 %more, label %body, label %done
+body:
+  %place = add i64 %start, %r
+  %index.at = getelementptr i64, ptr %rows, i64 %place
+  %index = load i64, ptr %index.at, align 8
+  %from = mul i64 %index, %stride
+  %source.row = getelementptr i8, ptr %source, i64 %from
+  %to = mul i64 %r, %bytes
+  %target.row = getelementptr i8, ptr %target, i64 %to
+  %in.place = icmp eq ptr %target.row, %source.row
+  br i1 %in.place, label %next, label %copy
+copy:
+  call void @llvm.memcpy.p0.p0.i64(ptr %target.row, ptr %source.row, i64 %bytes, i1 false)
+  br label %next
+next:
+  %r.next = add i64 %r, 1
+  br label %head
+done:
+  ret void
+}
+
+; arguments: source, target, bytes of a row, rows of a step, control. Hands results to the caller, but for those that
+; were made in the caller's memory.
+define void @dlc_collect(ptr %args, i64 %begin, i64 %end, ptr %scratch) nounwind {
+entry:
+  %source = load ptr, ptr %args, align 8
+  %target.at = getelementptr i64, ptr %args, i64 1
+  %target = load ptr, ptr %target.at, align 8
+  %bytes.at = getelementptr i64, ptr %args, i64 2
+  %bytes = load i64, ptr %bytes.at, align 8
+  %each.at = getelementptr i64, ptr %args, i64 3
+  %each = load i64, ptr %each.at, align 8
+  %control.at = getelementptr i64, ptr %args, i64 4
+  %control = load ptr, ptr %control.at, align 8
+  %local.at = getelementptr i64, ptr %control, i64 2
+  %local = load i64, ptr %local.at, align 8
+  %start = mul i64 %local, %each
+  %first = add i64 %start, %begin
+  %to = mul i64 %first, %bytes
+  %target.row = getelementptr i8, ptr %target, i64 %to
+  %from = mul i64 %begin, %bytes
+  %source.row = getelementptr i8, ptr %source, i64 %from
+  %count = sub i64 %end, %begin
+  %size = mul i64 %count, %bytes
+  %in.place = icmp eq ptr %target.row, %source.row
+  br i1 %in.place, label %done, label %copy
+copy:
+  call void @llvm.memcpy.p0.p0.i64(ptr %target.row, ptr %source.row, i64 %size, i1 false)
+  br label %done
+done:
+  ret void
+}
+
+; arguments: target, source, bytes.
+define void @dlc_copy(ptr %args, i64 %begin, i64 %end, ptr %scratch) nounwind {
+entry:
+  %target = load ptr, ptr %args, align 8
+  %source.at = getelementptr i64, ptr %args, i64 1
+  %source = load ptr, ptr %source.at, align 8
+  %bytes.at = getelementptr i64, ptr %args, i64 2
+  %bytes = load i64, ptr %bytes.at, align 8
+  call void @llvm.memcpy.p0.p0.i64(ptr %target, ptr %source, i64 %bytes, i1 false)
+  ret void
+}
