@@ -104,7 +104,7 @@ def graph_of(case: Case, part: str) -> Graph:
 
 def compiled(graph: Graph, batch: int, threads: int) -> NativeExecutable:
     machine = detect()
-    lowered = lower(graph, schedule(graph, True, batch), machine, batch)
+    lowered = lower(graph, schedule(graph, batch=batch), machine, batch)
     objects = [jit.compile_module(text, machine) for text in (*lowered.texts.values(), runner.runner_text(machine))]
     library = jit.Library(objects, (*lowered.texts, *runner.SYMBOLS), machine)
     return NativeExecutable(lowered.manifest, library.address, Team(threads, library.address, library))

@@ -30,7 +30,7 @@ from compiler.frontend.program import (
     StartWeights,
     Training,
 )
-from compiler.interface import Array, Decoding, Executable, Options, Results, Tensors, View
+from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, Results, Tensors, View
 from compiler.programs import options_of
 from compiler.rendering import render, to_json
 from compiler.targets.cpu.cache import CacheInfo, ObjectCache
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AVERAGE",
     "EPOCH_NUMBER",
+    "FUSIONS",
     "KEPT",
     "SAMPLE_NUMBERS",
     "Array",

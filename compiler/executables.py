@@ -170,7 +170,8 @@ def _reference(graph: Graph, options: Options) -> ReferenceExecutable:
 
 def _entry_name(name: str, options: Options) -> str:
     """A program with the options that decide its code, and the compiler that makes it."""
-    return f"{name}\0{options.fuse} {options.dtype} {options.batch} {options.verify} {compiler_version()}"
+    without = ",".join(sorted({*options.without}))
+    return f"{name}\0{without} {options.dtype} {options.batch} {options.verify} {compiler_version()}"
 
 
 def _identity(program: Program, kind: str) -> str:

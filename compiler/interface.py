@@ -7,7 +7,28 @@ from pathlib import Path
 from typing import Protocol
 
 from compiler.arrays import Array
+from compiler.diagnostics import UsageError
 from compiler.record import record
+
+FUSIONS = {
+    "activation": "a product and what follows that reads nothing else: activations, factors",
+    "bias": "a product and what reads the same for all its rows or columns: biases, folded normalisations",
+    "residual": "a product and what reads whole tensors beside it: residual sums",
+    "slopes": "a product of the backward pass and what follows: slopes of activations, sums of gradients",
+    "update": "a gradient and the update of its parameter",
+    "parts": "a value and its place in a larger one: padded images, concatenations",
+    "reductions": "a reduction and what makes that which it reduces",
+    "rows": "a reduction and what reads its result: softmax, normalisation, statistics in two passes",
+    "windows": "elementwise operations on strided views: pools and their gradients, depthwise convolutions",
+    "chains": "other elementwise operations one after another",
+    "siblings": "reductions of the same values: the two gradient sums of a normalisation",
+    "shared": "a value that was put into a larger one is read there, and not stored apart",
+    "again": "cheap values are computed by each kernel that reads them, and not stored",
+    "overwrite": "a large result lies where the operand lay that is read last",
+    "strands": "a thread takes one head of attention through all of its kernels before the next",
+    "recompute": "a step that keeps much computes values again in its backward pass",
+}
+"""All that joins kernels or spares memory traffic by it. Without any of them, results are the same bits."""
 
 
 @record
@@ -16,11 +37,20 @@ class Options:
 
     target: str = "native"  # or "reference"
     threads: int = 0  # 0: the smaller of the affinity mask and the cgroup quota
-    fuse: bool = True
+    without: tuple[str, ...] = ()  # fusions, by their names in `FUSIONS`, that are not made
     dtype: str = "f32"  # "f64" turns every f32 of the program into f64, for gradient checks
     batch: int = 32
     cache: Path | None = None  # None: the user's cache folder
     verify: bool = False  # check the graph after each pass, and the schedule
+
+    def __post_init__(self) -> None:
+        for name in self.without:
+            if name not in FUSIONS:
+                from compiler.rendering import did_you_mean  # only a mistake needs it; every start would pay for it
+
+                near = did_you_mean(name, FUSIONS)
+                hint = f"did you mean `{near}`?" if near else f"fusions are {', '.join(FUSIONS)}"
+                raise UsageError(f"there is no fusion `{name}`", hint)
 
 
 @record

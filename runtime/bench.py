@@ -58,9 +58,7 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
     program = load()
     batch = batch or _usual_batch(program, mode)
     options = driver.options_of(program, replace(options, batch=batch))
-    run_steps = (
-        _training_steps(program, batch, options) if mode == "train" else _inference_steps(program, batch, options)
-    )
+    run_steps = training_steps(program, batch, options) if mode == "train" else inference_steps(program, batch, options)
     compile_seconds = time.perf_counter() - begin
     run_steps(1)
     first_seconds = seconds_since_start()
@@ -91,7 +89,8 @@ def _usual_batch(program: Program, mode: str) -> int:
     return program.plan.usual_rows if mode == "train" and program.plan is not None else 1
 
 
-def _training_steps(program: Program, batch: int, options: Options) -> Callable[[int], None]:
+def training_steps(program: Program, batch: int, options: Options) -> Callable[[int], None]:
+    """Makes so many training steps on one batch, in one call."""
     plan = program.plan
     if plan is None:
         raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
@@ -113,7 +112,8 @@ def _training_steps(program: Program, batch: int, options: Options) -> Callable[
     return run
 
 
-def _inference_steps(program: Program, batch: int, options: Options) -> Callable[[int], None]:
+def inference_steps(program: Program, batch: int, options: Options) -> Callable[[int], None]:
+    """Makes so many predictions of one batch, each in a call of its own."""
     driver.compile_ahead(program, ("initialisation", "prediction"), options)
     executable = driver.compile_prediction(program, options)
     tensors = driver.allocate(program, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
@@ -43,12 +44,15 @@ CONTROLLED = (Role.SETTING, Role.SEED, Role.STEP)
 SERIAL_WORK = 20_000  # element operations below which one thread is faster than a barrier
 
 
-def schedule(graph: Graph, enabled: bool = True, batch: int = 32) -> Schedule:
-    """The schedule of an optimised graph. `batch` is the nominal size, for deciding what is worth two threads."""
+def schedule(graph: Graph, without: Collection[str] = (), batch: int = 32) -> Schedule:
+    """The schedule of an optimised graph, `without` some of the fusions.
+
+    `batch` is the nominal size, for deciding what is worth two threads.
+    """
     fixed = fix_numerics(graph)
-    if enabled:
+    if "recompute" not in without:
         fixed = recompute(fixed, batch)
-    groups, fuser = fuse(fixed, enabled)
+    groups, fuser = fuse(fixed, without)
     return _Builder(fixed, groups, fuser, batch).build()
 
 
@@ -76,13 +80,13 @@ class _Builder:
         self.position = {node_key(node): k for k, node in enumerate(self.graph.nodes)}
         for group in self.groups:
             group.nodes.sort(key=lambda n: self.position[node_key(n)])
-        if self.fuser.fuse:
-            share_storage(self.graph, self.groups, self.fuser, self.position)
+        share_storage(self.graph, self.groups, self.fuser, self.position)
+        if "siblings" not in self.fuser.without:
             self.groups = join_siblings(self.groups, self.fuser)
         self.find_needed()
         self.alias_in_place()
         self.alias_updates()
-        if self.fuser.fuse:
+        if "overwrite" not in self.fuser.without:
             self.alias_last_read()
         return [(g, self.lower(g, k)) for k, g in enumerate(self.ordered())]
 
@@ -230,7 +234,7 @@ class _Builder:
         node = group.nodes[0]
         if isinstance(node.op, Scan):
             body = body_on_stacks(node.op)
-            groups, fuser = fuse(body, self.fuser.fuse)
+            groups, fuser = fuse(body, self.fuser.without)
             inner = _Builder(body, groups, fuser, self.batch, watched=False)
             sources = tuple(link.source for link in self.fuser.node_links[node_key(node)])
             return LoweredScan(node.op, sources, node.results, inner, inner.kernels())
@@ -313,7 +317,7 @@ class _Assembly:
         for position, result in enumerate(results):
             self.collect(position, result)
         wide = [is_parallel(instance, self.source.batch) for instance in self.instances]
-        if self.source.fuser.fuse:
+        if "strands" not in self.source.fuser.without:
             self.instances, self.strands = stranded(self.instances, self.buffers, self.source.batch, wide)
         barriers = self.barriers()
         lives = self.lives(barriers, fed)

@@ -6,11 +6,11 @@ the border lies, for its reader, at the reader's own place: the same element, it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from compiler.diagnostics import CompilerBug
-from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.ir import Direction, Graph, Node, Value
 from compiler.graph.op import Category
 from compiler.loops.ir import Space, Term, Walk
 from compiler.ops.contraction import Contraction
@@ -175,7 +175,7 @@ class Fuser:
     """
 
     links: Links
-    fuse: bool
+    without: Collection[str] = ()  # names of merges that are not made
     groups: list[Group] = field(default_factory=list[Group])
     home: dict[int, Group] = field(default_factory=dict[int, Group])
     ancestors: dict[int, int] = field(default_factory=dict[int, int])
@@ -186,7 +186,7 @@ class Fuser:
     def place(self, node: Node) -> None:
         """Give `node` a group of its own, then merge it with the groups that it reads from."""
         group = self.new_group(node)
-        if not self.fuse or group.alone:
+        if group.alone:
             return
         tried: set[int] = set()
         beside = [link.source for link in self.node_links[node_key(node)]] + self.links.gates.get(node_key(node), [])
@@ -252,7 +252,7 @@ class Fuser:
         if len(producer.nodes) + len(consumer.nodes) > LARGEST_GROUP or not self.no_third(producer, consumer):
             return
         joined = self.joined(producer, consumer)
-        if joined is None:
+        if joined is None or (self.without and self.name_of_merge(producer, consumer) in self.without):
             return
         producer.nodes.extend(consumer.nodes)
         producer.split, producer.spaces, producer.domain = joined.split, joined.spaces, joined.domain
@@ -285,13 +285,17 @@ class Fuser:
         others = direct - {producer.number, consumer.number}
         return not any(self.ancestors[number] & producer.bit for number in others)
 
-    def joined(self, producer: Group, consumer: Group) -> Group | None:
-        crossing = [
+    def crossing(self, producer: Group, consumer: Group) -> list[tuple[Node, Link]]:
+        """What the one reads of the other."""
+        return [
             (node, link)
             for node in consumer.nodes
             for link in self.node_links[node_key(node)]
             if self.home.get(link.source.index) is producer
         ]
+
+    def joined(self, producer: Group, consumer: Group) -> Group | None:
+        crossing = self.crossing(producer, consumer)
         if any(self.is_filled_by(producer, node) for node in consumer.nodes):
             return None
         for candidate in candidates(producer, consumer):
@@ -300,6 +304,33 @@ class Fuser:
             if all(self.fits(candidate, node, link) for node, link in crossing):
                 return candidate
         return None
+
+    def name_of_merge(self, producer: Group, consumer: Group) -> str:
+        """Which of `FUSIONS` joining the two is."""
+        if is_update(producer) != is_update(consumer):
+            return "update"
+        crossing = self.crossing(producer, consumer)
+        if any(isinstance(node.op, Insert) for node, _ in crossing):
+            return "parts"
+        if producer.is_tile or consumer.is_tile:
+            return self.name_of_stage(producer, consumer)
+        if any(isinstance(self.links.producers[link.source.index].op, REDUCTIONS) for _, link in crossing):
+            return "rows"
+        if any(isinstance(node.op, REDUCTIONS) for node, _ in crossing):
+            return "reductions"
+        forms = [link.form for node in (*producer.nodes, *consumer.nodes) for link in self.node_links[node_key(node)]]
+        return "windows" if any(len(form.terms) > 1 or form.offset for form in forms) else "chains"
+
+    def name_of_stage(self, producer: Group, consumer: Group) -> str:
+        """The same for a product and elementwise nodes behind it, by what else these read."""
+        nodes = consumer.nodes if producer.is_tile else producer.nodes
+        if any(origin.direction is Direction.BACKWARD for node in nodes for origin in node.origins):
+            return "slopes"
+        links = [link for node in nodes for link in self.node_links[node_key(node)]]
+        forms = [link.form for link in links if self.home.get(link.source.index) not in (producer, consumer)]
+        if IDENTITY in forms:
+            return "residual"
+        return "bias" if any(form.terms for form in forms) else "activation"
 
     def reads_plainly(self, group: Group) -> bool:
         """Whether the stage of a product reads neighbours along its columns; scattered ones would cost more."""
@@ -335,6 +366,11 @@ class Fuser:
         if isinstance(producer.op, Insert):
             return False
         return at_own_place(group, reader, source, link.form)
+
+
+def is_update(group: Group) -> bool:
+    """Whether all that a group does is part of the update of parameters."""
+    return all(origin.direction is Direction.UPDATE for node in group.nodes for origin in node.origins)
 
 
 def result_space(node: Node, group: Group) -> Space:
@@ -406,10 +442,10 @@ def takes_in(group: Group, other: Group, space: Space) -> bool:
     return (group.split.walk is Walk.ROWS) == (space is Space.ROW)
 
 
-def fuse(graph: Graph, enabled: bool = True) -> tuple[list[Group], Fuser]:
+def fuse(graph: Graph, without: Collection[str] = ()) -> tuple[list[Group], Fuser]:
     """The groups of `graph`, in no particular order, and the fuser that knows their links."""
     producers = {r.index: node for node in graph.nodes for r in node.results}
-    fuser = Fuser(Links(producers), enabled)
+    fuser = Fuser(Links(producers), without)
     for node in graph.nodes:
         if isinstance(node.op, (*INLINE, *VIEWS, Empty)):
             continue

@@ -42,10 +42,18 @@ class _Sharing:
     copies: dict[tuple[int, int], Value] = field(default_factory=dict[tuple[int, int], Value])
 
     def run(self) -> None:
+        if "shared" not in self.fuser.without:
+            self.share()
+        if "again" not in self.fuser.without:
+            self.spare()
+
+    def share(self) -> None:
         for group in self.groups:
             for node in group.nodes:
                 if isinstance(node.op, Insert):
                     self.read_from(node, node.op, group)
+
+    def spare(self) -> None:
         for group in reversed(self.groups):
             for node in reversed(tuple(group.nodes)):  # what needs a value is made again before the value itself
                 if self.is_cheap(node):

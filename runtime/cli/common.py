@@ -56,6 +56,14 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
     group.add_argument(
         "--no-fuse", action="store_true", help="one kernel for each operation; the results are the same bits"
     )
+    group.add_argument(
+        "--no-fusion",
+        dest="without",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one fusion less, such as residual; may be repeated; the results are the same bits",
+    )
     group.add_argument("--verify", action="store_true", help="check the program after each pass, and its schedule")
     if runs:
         group.add_argument(
@@ -72,7 +80,7 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
     return driver.Options(
         target=arguments.target,
         threads=arguments.threads or usable_threads(),
-        fuse=not arguments.no_fuse,
+        without=tuple(driver.FUSIONS) if arguments.no_fuse else tuple(arguments.without),
         dtype=arguments.dtype,
         batch=batch or driver.Options().batch,
         cache=Path(arguments.cache_dir) if arguments.cache_dir else None,

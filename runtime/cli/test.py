@@ -36,7 +36,8 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--native", action="store_true", help="compute the values of tests by compiled code")
     add_json(parser, "print the findings as JSON")
-    parser.set_defaults(threads=None, no_fuse=False, dtype="f32", verify=False, cache_dir=None, target="reference")
+    parser.set_defaults(threads=None, no_fuse=False, without=[], dtype="f32", verify=False, cache_dir=None)
+    parser.set_defaults(target="reference")
 
 
 @record

@@ -9,6 +9,7 @@ from comparisons import assert_same_outputs
 from random_graphs import random_graph
 
 from compiler.diagnostics import CompilerBug
+from compiler.interface import FUSIONS
 from compiler.loops.ir import BufferArgument, Compute, Kernel, Load, Space, Stage, Store
 from compiler.loops.printer import print_kernel
 from compiler.loops.verify import verify_kernel
@@ -20,6 +21,7 @@ from compiler.schedule.verify import verify_schedule
 from compiler.targets.reference.evaluate import evaluate
 
 SEEDS = range(30)
+NAMES = tuple(FUSIONS)
 SIZE = 30
 
 
@@ -28,17 +30,17 @@ def test_interpreted_kernels_equal_the_reference(seed: int) -> None:
     graph, inputs, batch = random_graph(seed, SIZE)
     expected = evaluate(graph, inputs, batch)
     assert_same_outputs(evaluate(fix_numerics(graph), inputs, batch), expected)
-    for fuse in (True, False):
-        plan = schedule(graph, fuse)
+    for without in ((), FUSIONS, (NAMES[seed % len(NAMES)],)):
+        plan = schedule(graph, without)
         assert_same_outputs(run_schedule(plan, inputs, batch), expected)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_schedules_are_sound(seed: int) -> None:
     graph = optimise_graph(random_graph(seed, SIZE)[0])
-    for fuse in (True, False):
+    for without in ((), FUSIONS, (NAMES[seed % len(NAMES)],)):
         for batch in (1, 100_000):
-            verify_schedule(schedule(graph, fuse, batch), batch)
+            verify_schedule(schedule(graph, without, batch), batch)
 
 
 def test_schedules_are_the_same_each_time() -> None:
@@ -94,7 +96,7 @@ def test_wrong_types_and_passes_are_found(kernel: Kernel) -> None:
 
 def test_a_missing_barrier_and_shared_memory_are_found() -> None:
     batch = 100_000
-    plan = schedule(random_graph(1, SIZE)[0], True, batch)
+    plan = schedule(random_graph(1, SIZE)[0], batch=batch)
     assert sum(plan.barriers) > 1
     with pytest.raises(CompilerBug, match="needs a barrier"):
         verify_schedule(replace(plan, barriers=(False,) * len(plan.barriers)), batch)

@@ -21,6 +21,7 @@ from small_networks import (
 )
 
 from compiler.graph.ir import Graph
+from compiler.interface import FUSIONS
 from compiler.loops.ir import Compute, Kernel, Reduce, Store, Walk
 from compiler.loops.printer import print_kernel
 from compiler.ops.contraction import Contraction
@@ -68,7 +69,7 @@ def inputs_of(graph: Graph, batch: int) -> dict[str, Array]:
 @pytest.mark.parametrize(("make", "walks", "stores"), EXPECTED, ids=[make.__name__ for make, _, _ in EXPECTED])
 def test_kernels(make: Callable[[], Graph], walks: list[Walk], stores: int) -> None:
     graph = make()
-    plan, plain = schedule(graph), schedule(graph, False)
+    plan, plain = schedule(graph), schedule(graph, FUSIONS)
     assert [k.walk for k in kernels(plan)] == walks, print_schedule(plan)
     instructions = [i for k in kernels(plan) for s in k.stages for i in (*s.body, *s.after)]
     assert sum(isinstance(i, Store) for i in instructions) == stores
@@ -79,7 +80,7 @@ def test_kernels(make: Callable[[], Graph], walks: list[Walk], stores: int) -> N
 
 
 def test_unfused_kernels_hold_one_operation_each() -> None:
-    plan = schedule(layer_norm_backward(), False)
+    plan = schedule(layer_norm_backward(), FUSIONS)
     for kernel in kernels(plan):
         instructions = [i for s in kernel.stages for i in (*s.body, *s.after)]
         assert sum(isinstance(i, Compute | Reduce) for i in instructions) <= 1, print_kernel(kernel)

@@ -11,6 +11,7 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
+from compiler.interface import FUSIONS
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Divide, Exp, Multiply, Subtract, Tanh
 from compiler.ops.movement import Broadcast, Concat, Slice, Transpose
@@ -185,7 +186,7 @@ def test_updates(make: Callable[[Step], None], copies: int) -> None:
     expected = evaluate(graph, inputs, ROWS)
     for fuse in (True, False):
         for batch in (1, EVERY_KERNEL_PARALLEL):
-            plan = schedule(graph, fuse, batch)
+            plan = schedule(graph, () if fuse else FUSIONS, batch)
             verify_schedule(plan, batch)
             found = run_schedule(plan, inputs, ROWS)
             assert_same_outputs({name: found[name] for name in expected}, expected)
@@ -200,7 +201,7 @@ def chain(length: int) -> Schedule:
     for number in range(length):
         x = step.emit(Contraction((0, 1), (1, 2), (0, 2)), x, step.tensor(f"w{number}", 64, 64))
     step.result("z", x)
-    return schedule(step.builder.build(), True, EVERY_KERNEL_PARALLEL)
+    return schedule(step.builder.build(), batch=EVERY_KERNEL_PARALLEL)
 
 
 def test_a_long_chain_needs_no_more_memory_than_a_short_one() -> None:
@@ -215,7 +216,7 @@ def test_what_is_needed_later_keeps_its_memory() -> None:
     for number in range(4):
         x = step.emit(Contraction((0, 1), (1, 2), (0, 2)), x, step.tensor(f"w{number}", 64, 64))
         step.result(f"z{number}", x)
-    plan = schedule(step.builder.build(), True, EVERY_KERNEL_PARALLEL)
+    plan = schedule(step.builder.build(), batch=EVERY_KERNEL_PARALLEL)
     assert plan.batch_bytes == 4 * 64 * 4, "the four results; one of them takes the memory of the data"
 
 

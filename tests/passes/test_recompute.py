@@ -115,7 +115,7 @@ def test_no_bit_changes(text: str) -> None:
 @pytest.mark.parametrize("text", MODELS.values(), ids=MODELS)
 def test_the_schedule_is_sound(text: str) -> None:
     verify(again(text))
-    verify_schedule(schedule(step(text), True, MANY), MANY)
+    verify_schedule(schedule(step(text), batch=MANY), MANY)
 
 
 def products(graph: Graph, size: int) -> int:
@@ -135,7 +135,7 @@ def test_scores_are_computed_again_and_activations() -> None:
 
 
 def test_the_memory_of_a_block_shrinks() -> None:
-    kept, computed = (schedule(step(MODELS["gelu"]), True, batch).batch_bytes for batch in (1, MANY))
+    kept, computed = (schedule(step(MODELS["gelu"]), batch=batch).batch_bytes for batch in (1, MANY))
     assert computed < 0.75 * kept
 
 
@@ -166,7 +166,7 @@ def test_small_steps_and_other_graphs_stay_as_they_are() -> None:
 
 def test_what_is_computed_again_comes_behind_its_gate() -> None:
     """No kernel that makes a value for the forward pass also makes it again."""
-    plan = schedule(step(MODELS["gelu"]), True, MANY)
+    plan = schedule(step(MODELS["gelu"]), batch=MANY)
     names = [instance.kernel.name for instance in plan.instances]
     activations = [place for place, name in enumerate(names) if "sigmoid" in name]
     loss = next(place for place, name in enumerate(names) if "log" in name)

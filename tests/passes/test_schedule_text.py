@@ -45,7 +45,7 @@ CASES = (softmax_cross_entropy, dense_backward, layer_norm, column_sums, whole_r
 
 @pytest.mark.parametrize("make", CASES, ids=[make.__name__ for make in CASES])
 def test_text(make: Callable[[], Graph], golden: Golden) -> None:
-    plan = schedule(make(), True, 128)
+    plan = schedule(make(), batch=128)
     golden(f"schedule/{make.__name__}.schedule", print_schedule(plan))
     kernels = [i.kernel for i in plan.instances if i.kernel.walk not in (Walk.FETCH, Walk.COLLECT)]
     golden(f"schedule/{make.__name__}.loops", "\n".join(map(print_kernel, kernels)))

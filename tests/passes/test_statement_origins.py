@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from random_graphs import random_graph
 from compiler.diagnostics import Source, Span
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Origin, Role
+from compiler.interface import FUSIONS
 from compiler.loops.ir import Compute, Load, Store, statements_of
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Exp, Multiply, Tanh
@@ -68,10 +70,10 @@ def test_a_load_serves_all_nodes_that_use_it() -> None:
     assert [lines(o) for o in loads] == [{1, 2}]
 
 
-@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("without", [(), FUSIONS], ids=["fused", "plain"])
 @pytest.mark.parametrize("seed", range(12))
-def test_what_computes_or_stores_comes_from_its_own_instance(seed: int, fuse: bool) -> None:
-    for instance in schedule(numbered(random_graph(seed, 40)[0]), fuse).instances:
+def test_what_computes_or_stores_comes_from_its_own_instance(seed: int, without: Collection[str]) -> None:
+    for instance in schedule(numbered(random_graph(seed, 40)[0]), without).instances:
         statements = statements_of(instance.kernel)
         assert len(statements) == len(instance.statements)
         for statement, origins in zip(statements, instance.statements, strict=True):

@@ -74,12 +74,20 @@ def test_predict_names_the_classes(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line["ring"] for line in lines] == ["inner", "outer"]
 
 
-@pytest.mark.parametrize("option", [["--threads", "1"], ["--threads", "3"], ["--no-fuse"]])
+@pytest.mark.parametrize("option", [["--threads", "1"], ["--threads", "3"], ["--no-fuse"], ["--no-fusion", "rows"]])
 def test_the_same_bits_whatever_the_threads_and_the_fusion(option: list[str]) -> None:
     out = "-".join(option).lstrip("-")
     assert main(["train", "model.dl", "--epochs", "6", "--out", out, "--json", *option]) == 0
     assert tensors(out) == tensors("run")
     assert without_times(records(out)) == without_times(records("run"))
+
+
+@pytest.mark.parametrize("command", [["train"], ["plan"], ["show"], ["bench"]])
+def test_a_fusion_that_there_is_not(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "model.dl", "--no-fusion", "rows", "--no-fusion", "slops"]) == 2
+    assert capsys.readouterr().err == "error: there is no fusion `slops`\nhint: did you mean `slopes`?\n"
+    assert main([*command, "model.dl", "--no-fusion", "epilogue"]) == 2
+    assert "hint: fusions are activation, bias, residual, " in capsys.readouterr().err
 
 
 def test_ctrl_c_saves_and_resume_ends_with_the_same_bits() -> None:

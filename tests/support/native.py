@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 
 from compiler.graph.ir import Graph
+from compiler.interface import FUSIONS
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
@@ -31,13 +33,20 @@ class Native:
         return NativeExecutable(self.lowered.manifest, address, Team(threads, address, self.library))
 
 
-def compiled(graph: Graph, *, fuse: bool = True, batch: int = 32, machine: Machine | None = None) -> Native:
+def compiled(
+    graph: Graph,
+    *,
+    fuse: bool = True,
+    without: Collection[str] = (),
+    batch: int = 32,
+    machine: Machine | None = None,
+) -> Native:
     """`graph` as native code for `machine`, by default the one that runs; `batch` is the nominal size.
 
     The schedule is verified.
     """
     machine = machine or host()
-    plan = schedule(graph, fuse, batch)
+    plan = schedule(graph, without if fuse else FUSIONS, batch)
     verify_schedule(plan, batch)
     lowered = lower(graph, plan, machine, batch)
     kernels = [jit.compile_module(text, machine, verify=True) for text in lowered.texts.values()]

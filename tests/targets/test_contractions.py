@@ -184,7 +184,7 @@ def dense(dtype: DType) -> Graph:
 
 def dense_assembly(machine: Machine, dtype: DType) -> str:
     graph = dense(dtype)
-    lowered = lower(graph, schedule(graph, True, 32), machine, 32)
+    lowered = lower(graph, schedule(graph, batch=32), machine, 32)
     (text,) = lowered.texts.values()
     return assembly(text, machine)
 

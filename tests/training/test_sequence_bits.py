@@ -7,7 +7,7 @@ import pytest
 
 import dlc
 from compiler import driver
-from compiler.driver import Options
+from compiler.driver import FUSIONS, Options
 
 # More words than a row keeps in registers, and logits that are written over what is read last.
 ROWS, TIME, WORDS = 192, 12, 70
@@ -45,8 +45,8 @@ train M {{
 def test_the_bits_of_a_training(name: str) -> None:
     text = PROGRAM.replace("NETWORK", NETWORKS[name])
     found: list[tuple[float, dict[str, bytes]]] = []
-    for threads, fuse in ((1, True), (2, True), (3, True), (2, False)):
-        model = dlc.Model(lambda _: driver.load_text(text, "model.dl"), Options(threads=threads, fuse=fuse), {})
+    for threads, without in ((1, ()), (2, ()), (3, ()), (2, tuple(FUSIONS))):
+        model = dlc.Model(lambda _: driver.load_text(text, "model.dl"), Options(threads=threads, without=without), {})
         history = model.train(data=DATA).history
         found.append((history[-1].scalars["loss"], {path: array.tobytes() for path, array in model.parameters.items()}))
     assert all(other == found[0] for other in found)

@@ -1,0 +1,132 @@
+"""What each fusion gains: a training step, or an inference, of a model of the zoo without one fusion at a time.
+
+    python benchmarks/fusions.py resnet20 [--infer 32] [--threads 1] [--seconds 60] [--only residual,bias]
+
+All variants run in one process, in turns, and the 10th percentile of each counts: others on the machine can only slow
+one down. The first run fills the cache of compiled code, and `--seconds 0` does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from unittest.mock import patch
+
+import numpy as np
+
+from catalogue import CATALOGUE, TIMING_RATE
+from compiler import driver, pipeline
+from compiler.driver import FUSIONS, Options
+from compiler.graph_passes.fold_scales import fold_scales
+from compiler.targets.cpu.executable import NativeExecutable
+from compiler.targets.cpu.manifest import Manifest, capacity_for
+from runtime.bench import inference_steps, training_steps
+
+LEAST_SAMPLE = 0.004  # seconds; shorter ones measure the clock
+WHOLE, NOTHING, FOLDING = "as it is", "`--no-fuse`", "fold_scales"
+
+
+@dataclass(slots=True)
+class Variant:
+    """A way to compile the program, and the milliseconds of each sample of it."""
+
+    name: str
+    run: Callable[[int], None]
+    manifest: Manifest
+    steps: int = 1
+    samples: list[float] = field(default_factory=list[float])
+
+    def sample(self) -> None:
+        self.run(1)  # brings back to the caches what the other variants took
+        start = time.perf_counter()
+        self.run(self.steps)
+        self.samples.append((time.perf_counter() - start) / self.steps * 1e3)
+
+    @property
+    def time(self) -> float:
+        return float(np.percentile(self.samples, 10))
+
+    @property
+    def kernels(self) -> int:
+        """How many kernels a step runs; those in loops count once, and transfers of inputs and results do not."""
+        functions = [line.function for line in self.manifest.entries[self.manifest.once :] if line.function >= 0]
+        return sum(not self.manifest.functions[function].startswith("dlc_") for function in functions)
+
+    @property
+    def memory(self) -> float:
+        """MB of all buffers of a batch; parameters and scratch are no part of it."""
+        per_row = self.manifest.batch_bytes
+        return (self.manifest.static_bytes + per_row * capacity_for(per_row, self.manifest.batch)) / 1e6
+
+
+@contextmanager
+def without_folding() -> Iterator[Options]:
+    """The pass that folds a normalisation changes roundings, so no option leaves it out; it has a cache of its own."""
+    passes = tuple(p for p in pipeline.GRAPH_PASSES if p is not fold_scales)
+    with patch.object(pipeline, "GRAPH_PASSES", passes):
+        yield Options(cache=driver.cache_folder().with_name("without_fold_scales"))
+
+
+def made(model: str, rows: int, name: str, threads: int) -> Variant:
+    """The training step of a model, or its inference of so many rows, without the fusion `name`."""
+    entry = CATALOGUE[model]
+    program = driver.load(entry.source, overrides=() if rows else (("optimizer.lr", str(TIMING_RATE)),))
+    without = tuple(FUSIONS) if name == NOTHING else (name,) if name in FUSIONS else ()
+    options = Options(without=without, threads=threads, batch=rows or entry.batch)
+    if name == FOLDING:
+        with without_folding() as given:
+            return finished(name, program, rows, replace(options, cache=given.cache))
+    return finished(name, program, rows, options)
+
+
+def finished(name: str, program: driver.Program, rows: int, options: Options) -> Variant:
+    options = driver.options_of(program, options)
+    executable = (driver.compile_prediction if rows else driver.compile_training)(program, options)
+    assert isinstance(executable, NativeExecutable)
+    run = (inference_steps if rows else training_steps)(program, options.batch, options)
+    return Variant(name, run, executable.manifest)
+
+
+def measure(variants: list[Variant], seconds: float) -> None:
+    for variant in variants:
+        variant.run(2)
+        start = time.perf_counter()
+        variant.run(1)
+        variant.steps = max(1, round(LEAST_SAMPLE / (time.perf_counter() - start)))
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for variant in variants:
+            variant.sample()
+
+
+def table(variants: list[Variant]) -> str:
+    whole = variants[0]
+    lines = ["| without | ms | times as long | kernels | MB |", "|---|---:|---:|---:|---:|"]
+    for variant in variants:
+        cells = (variant.name, f"{variant.time:#.3g}", f"{variant.time / whole.time:.2f}", str(variant.kernels))
+        lines.append(f"| {' | '.join(cells)} | {variant.memory:.1f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=CATALOGUE)
+    parser.add_argument("--infer", type=int, default=0, metavar="ROWS", help="an inference, not a training step")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=60.0, help="for all variants together")
+    parser.add_argument("--only", type=lambda text: text.split(","), metavar="NAME,…", help="these fusions")
+    options = parser.parse_args()
+    names = options.only or [*FUSIONS, *([FOLDING] if options.infer else []), NOTHING]
+    whole, *others = [made(options.model, options.infer, name, options.threads) for name in (WHOLE, *names)]
+    variants = [whole, *(v for v in others if v.manifest != whole.manifest)]
+    if options.seconds:
+        measure(variants, options.seconds)
+        print(f"{options.model}, {options.threads} threads, {len(whole.samples)} rounds\n\n{table(variants)}\n")
+        print("The same program without", ", ".join(v.name for v in others if v.manifest == whole.manifest))
+
+
+if __name__ == "__main__":
+    main()
