@@ -1,6 +1,6 @@
 """What each fusion gains: a training step, or an inference, of a model of the zoo without one fusion at a time.
 
-    python benchmarks/fusions.py resnet20 [--infer 32] [--threads 1] [--seconds 60] [--only residual,bias]
+    python benchmarks/fusions.py resnet20 [--infer 32] [--threads 1] [--seconds 60] [--only residual,bias+slopes]
 
 All variants run in one process, in turns, and the 10th percentile of each counts: others on the machine can only slow
 one down. The first run fills the cache of compiled code, and `--seconds 0` does nothing else.
@@ -26,7 +26,8 @@ from compiler.targets.cpu.manifest import Manifest, capacity_for
 from runtime.bench import inference_steps, training_steps
 
 LEAST_SAMPLE = 0.004  # seconds; shorter ones measure the clock
-WHOLE, NOTHING, FOLDING = "as it is", "`--no-fuse`", "fold_scales"
+WHOLE, NOTHING, FOLDING = "(all are on)", "`--no-fuse`", "fold_scales"
+TOGETHER = ("activation+bias+residual+slopes", "reductions+rows+siblings", "windows+chains")
 
 
 @dataclass(slots=True)
@@ -71,10 +72,10 @@ def without_folding() -> Iterator[Options]:
 
 
 def made(model: str, rows: int, name: str, threads: int) -> Variant:
-    """The training step of a model, or its inference of so many rows, without the fusion `name`."""
+    """The training step of a model, or its inference of so many rows, without the fusions that `name` joins by `+`."""
     entry = CATALOGUE[model]
     program = driver.load(entry.source, overrides=() if rows else (("optimizer.lr", str(TIMING_RATE)),))
-    without = tuple(FUSIONS) if name == NOTHING else (name,) if name in FUSIONS else ()
+    without = {WHOLE: (), FOLDING: (), NOTHING: tuple(FUSIONS)}.get(name, tuple(name.split("+")))
     options = Options(without=without, threads=threads, batch=rows or entry.batch)
     if name == FOLDING:
         with without_folding() as given:
@@ -119,7 +120,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="for all variants together")
     parser.add_argument("--only", type=lambda text: text.split(","), metavar="NAME,…", help="these fusions")
     options = parser.parse_args()
-    names = options.only or [*FUSIONS, *([FOLDING] if options.infer else []), NOTHING]
+    names = options.only or [*FUSIONS, *([FOLDING] if options.infer else []), *TOGETHER, NOTHING]
     whole, *others = [made(options.model, options.infer, name, options.threads) for name in (WHOLE, *names)]
     variants = [whole, *(v for v in others if v.manifest != whole.manifest)]
     if options.seconds:

@@ -80,7 +80,7 @@ class _Builder:
         self.position = {node_key(node): k for k, node in enumerate(self.graph.nodes)}
         for group in self.groups:
             group.nodes.sort(key=lambda n: self.position[node_key(n)])
-        share_storage(self.graph, self.groups, self.fuser, self.position)
+        self.groups = share_storage(self.graph, self.groups, self.fuser, self.position)
         if "siblings" not in self.fuser.without:
             self.groups = join_siblings(self.groups, self.fuser)
         self.find_needed()

@@ -24,11 +24,15 @@ SMALL = 16  # what has this many times fewer elements than a value costs nothing
 DENSE = ((), (Term(1, None, 1),))
 
 
-def share_storage(graph: Graph, groups: Sequence[Group], fuser: Fuser, position: dict[int, int]) -> None:
-    """Change the links of `fuser` so that less is stored. Nodes that are made again get the `position` of a reader."""
+def share_storage(graph: Graph, groups: Sequence[Group], fuser: Fuser, position: dict[int, int]) -> list[Group]:
+    """Change the links of `fuser` so that less is stored, and give the groups that are left.
+
+    Nodes that are made again get the `position` of a reader.
+    """
     outputs = {output.value.index for output in graph.outputs}
     fresh = 1 + max((result.index for node in graph.nodes for result in node.results), default=0)
     _Sharing(groups, fuser, position, outputs, fresh).run()
+    return [group for group in groups if group.nodes]
 
 
 @dataclass(slots=True)

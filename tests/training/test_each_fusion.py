@@ -13,6 +13,7 @@ from compiler.diagnostics import UsageError
 from compiler.driver import FUSIONS, Options
 from compiler.graph.ir import Graph
 from compiler.schedule.build import schedule
+from compiler.schedule.verify import verify_schedule
 from compiler.stages import graph_of, prepared
 from compiler.targets.cpu.executable import NativeExecutable
 
@@ -81,6 +82,10 @@ def test_the_bits_without_a_fusion(name: str, without: str) -> None:
 def test_each_fusion_is_made_in_one_of_the_networks(without: str) -> None:
     graphs = [step(name) for name in NETWORKS]
     assert any(schedule(graph, (without,), MANY) != schedule(graph, (), MANY) for graph in graphs)
+
+
+def test_a_kernel_of_which_all_is_made_again_elsewhere() -> None:
+    verify_schedule(schedule(step("images"), ("reductions", "rows", "siblings"), MANY), MANY)
 
 
 @cache
