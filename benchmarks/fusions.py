@@ -27,7 +27,7 @@ from runtime.bench import inference_steps, training_steps
 
 LEAST_SAMPLE = 0.004  # seconds; shorter ones measure the clock
 WHOLE, NOTHING, FOLDING = "(all are on)", "`--no-fuse`", "fold_scales"
-TOGETHER = ("activation+bias+residual+slopes", "reductions+rows+siblings", "windows+chains")
+TOGETHER = ("activation+bias+residual+slopes", "reductions+rows+siblings", "windows+chains+again")
 
 
 @dataclass(slots=True)

@@ -318,16 +318,22 @@ class Fuser:
             return "rows"
         if any(isinstance(node.op, REDUCTIONS) for node, _ in crossing):
             return "reductions"
-        forms = [link.form for node in (*producer.nodes, *consumer.nodes) for link in self.node_links[node_key(node)]]
-        return "windows" if any(len(form.terms) > 1 or form.offset for form in forms) else "chains"
+        links = [*self.outer_links(producer, consumer), *self.outer_links(consumer, producer)]
+        moved = [link.source for link in links if link.form.terms and link.form != IDENTITY]
+        is_large = any(count(elements(source.type.shape)) >= count(producer.domain) for source in moved)
+        return "windows" if is_large else "chains"
+
+    def outer_links(self, group: Group, other: Group) -> list[Link]:
+        """What a group reads that comes from neither of the two."""
+        links = [link for node in group.nodes for link in self.node_links[node_key(node)]]
+        return [link for link in links if self.home.get(link.source.index) not in (group, other)]
 
     def name_of_stage(self, producer: Group, consumer: Group) -> str:
         """The same for a product and elementwise nodes behind it, by what else these read."""
-        nodes = consumer.nodes if producer.is_tile else producer.nodes
-        if any(origin.direction is Direction.BACKWARD for node in nodes for origin in node.origins):
+        product, stage = (producer, consumer) if producer.is_tile else (consumer, producer)
+        if any(origin.direction is Direction.BACKWARD for node in stage.nodes for origin in node.origins):
             return "slopes"
-        links = [link for node in nodes for link in self.node_links[node_key(node)]]
-        forms = [link.form for link in links if self.home.get(link.source.index) not in (producer, consumer)]
+        forms = [link.form for link in self.outer_links(stage, product)]
         if IDENTITY in forms:
             return "residual"
         return "bias" if any(form.terms for form in forms) else "activation"
