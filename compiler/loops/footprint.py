@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.arrays import Array, np
-from compiler.loops.ir import Kernel, Load, Space, Store, Term, TileContract, Walk
+from compiler.loops.ir import Edge, Kernel, Load, Space, Store, Term, TileContract, Walk
 from compiler.record import record
 from compiler.types import BatchExtent, Extent
 
@@ -29,6 +29,8 @@ def touched_by(instruction: Load | Store, kernel: Kernel) -> Footprint | None:
         if isinstance(kernel.total, BatchExtent):
             return None  # rows of the domain are no rows of the batch
         places = places[np.add.outer(row * _count(kernel.columns), column) < kernel.total]
+    if isinstance(instruction, Load) and instruction.edges:
+        places = places[inside(instruction.edges, row)]
     if instruction.index is not None:
         if not instruction.index_extent:
             return None
@@ -65,6 +67,15 @@ def digits(terms: Sequence[Term], index: Array) -> Array:
         digit = index // term.divisor
         total = total + (digit if term.modulus is None else digit % term.modulus) * term.stride
     return total
+
+
+def inside(edges: Sequence[Edge], row: Array) -> Array:
+    """Which rows lie within all edges."""
+    found = np.ones(row.shape, np.bool_)
+    for edge in edges:
+        place = edge.offset + digits((edge.term,), row)
+        found &= (place >= 0) & (place < edge.extent)
+    return found
 
 
 def _domain(kernel: Kernel, space: Space) -> tuple[Extent, Extent]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.op import Array
-from compiler.loops.footprint import digits
+from compiler.loops.footprint import digits, inside
 from compiler.loops.ir import (
     Access,
     BatchCount,
@@ -186,9 +186,12 @@ class _Run:
         if contraction is not None and load.access.buffer == contraction.tile:
             return self.buffers[contraction.tile].reshape(self.shape)
         place = self.shifted(load)
-        valid = self.inside(*self.indices(load.space))
+        row, column = self.indices(load.space)
         source = self.buffers[load.access.buffer]
-        return source[np.where(valid, place, 0)]
+        if not load.edges:
+            return source[np.where(self.inside(row, column), place, 0)]
+        valid = inside(load.edges, row) & self.inside(row, column)
+        return np.where(valid, source[np.where(valid, place, 0)], source.dtype.type(0))
 
     def shifted(self, moved: Load | Store) -> Array:
         """The addresses, with what the index adds."""
@@ -202,6 +205,8 @@ class _Run:
 
     def reduced(self, reduce: Reduce) -> Array:
         value = np.broadcast_to(self.values[reduce.operand], self.shape)
+        if reduce.factor is not None:
+            value = value * self.values[reduce.factor]
         combine, axis = COMBINES[reduce.combine], 2 if reduce.space is Space.ROW else 1
         with np.errstate(all="ignore"):
             return combine.reduce(value, axis=axis, dtype=NUMPY[reduce.dtype], keepdims=True)

@@ -44,10 +44,20 @@ class Access:
 
 
 @record
+class Edge:
+    """A bound of what a row reads: `offset + term` must lie from 0 to below `extent`, or the element is 0."""
+
+    offset: int
+    term: Term
+    extent: int
+
+
+@record
 class Load:
     """Read an element. With `index` (a value), `index * index_stride` is added.
 
     The index is clamped to lie in `0 <= index < index_extent`, except where that is 0 (the program made the index).
+    Where a row lies outside one of the `edges`, nothing is read, and the value is 0.
     """
 
     result: int
@@ -57,6 +67,7 @@ class Load:
     index: int | None = None
     index_stride: int = 0
     index_extent: int = 0
+    edges: tuple[Edge, ...] = ()
 
 
 @record(eq=False)
@@ -128,13 +139,17 @@ class Combine(Enum):
 
 @record
 class Reduce:
-    """Fold a FULL value over the columns (space ROW) or over the rows (space COLUMN), in the fixed order."""
+    """Fold a FULL value over the columns (space ROW) or over the rows (space COLUMN), in the fixed order.
+
+    With a `factor`, products with it are added, as one chain of fused multiply-adds over the rows.
+    """
 
     result: int
     combine: Combine
     operand: int
     dtype: DType
     space: Space
+    factor: int | None = None
 
 
 @record

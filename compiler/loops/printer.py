@@ -285,7 +285,9 @@ class _Printer:
         contract = self.kernel.contraction
         if contract is not None and load.access.buffer == contract.tile:
             return "tile"
-        return self.element(load.access, row, self.shift(load))
+        element = self.element(load.access, row, self.shift(load))
+        bounds = [f"0 <= {_sum([*print_terms((e.term,), row), str(e.offset)])} < {e.extent}" for e in load.edges]
+        return f"{element} if {' and '.join(bounds)} else 0" if bounds else element
 
     def shift(self, moved: Load | Store) -> str:
         """What an index adds to an address."""
@@ -317,6 +319,8 @@ class _Printer:
     def reduced(self, reduce: Reduce) -> str:
         """A fold over the loop around it."""
         value = self.value(reduce.operand)
+        if reduce.factor is not None:
+            return f"v{reduce.result} = fma({value}, {self.value(reduce.factor)}, v{reduce.result})"
         if reduce.combine is Combine.SUM:
             return f"v{reduce.result} += {value}"
         return f"v{reduce.result} = {reduce.combine.value}(v{reduce.result}, {value})"

@@ -17,7 +17,19 @@ from compiler.types import BatchExtent, DType
 Part: TypeAlias = Any
 
 RECORDS: tuple[type, ...] = (
-    *(ir.Term, ir.Access, ir.Load, ir.Literal, ir.Compute, ir.Position, ir.Random, ir.BatchCount, ir.Reduce, ir.Store),
+    *(
+        ir.Term,
+        ir.Access,
+        ir.Edge,
+        ir.Load,
+        ir.Literal,
+        ir.Compute,
+        ir.Position,
+        ir.Random,
+        ir.BatchCount,
+        ir.Reduce,
+        ir.Store,
+    ),
     *(ir.BufferArgument, ir.Stage, ir.TileContract, ir.ContractedAxis, ir.OuterAxis, ir.Kernel, BatchExtent),
 )
 ENUMS: tuple[type[Enum], ...] = (ir.Space, ir.Combine, ir.Walk, ir.Triangle, DType)

@@ -12,6 +12,7 @@ from compiler.loops.ir import (
     REGISTER_COLUMNS,
     Access,
     BatchCount,
+    Combine,
     Compute,
     Instruction,
     Kernel,
@@ -143,6 +144,10 @@ class _Check:
                 self.define(result, DType.F32, space)
             case Reduce(result=result, operand=operand, dtype=dtype, space=space):
                 self.use(operand, dtype, Space.FULL)
+                if instruction.factor is not None:
+                    self.use(instruction.factor, dtype, Space.FULL)
+                    if self.kernel.walk is not Walk.COLUMNS or instruction.combine is not Combine.SUM:
+                        raise _Broken(f"v{result} is no sum over rows, but has a factor")
                 if space is not (Space.ROW if self.kernel.walk is Walk.ROWS else Space.COLUMN):
                     raise _Broken(f"v{result} folds the wrong way for a walk over {self.kernel.walk.value}")
                 self.define(result, dtype, space)
@@ -157,7 +162,10 @@ class _Check:
 
     def check_load(self, load: Load) -> None:
         self.buffer(load.access.buffer, load.dtype)
-        self.check_access(load.access, load.space)
+        self.check_terms(load.access.rows, load.access.columns, load.space)
+        self.check_terms([edge.term for edge in load.edges], (), load.space)
+        if load.access.offset < 0 and not load.edges:
+            raise _Broken(f"an address of {self.kernel.buffers[load.access.buffer].name} starts before the buffer")
         if load.index is not None:
             known = self.use(load.index, None, load.space)
             if known.dtype.is_float or known.dtype is DType.BOOL:

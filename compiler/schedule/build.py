@@ -32,6 +32,7 @@ from compiler.schedule.join_siblings import join_siblings
 from compiler.schedule.overwrite import Overwriting, is_read_behind
 from compiler.schedule.placement import Insert
 from compiler.schedule.plan_memory import Life, plan_memory
+from compiler.schedule.read_unpadded import read_unpadded
 from compiler.schedule.recompute import recompute
 from compiler.schedule.scan import body_on_stacks
 from compiler.schedule.share_storage import share_storage
@@ -83,6 +84,7 @@ class _Builder:
         self.groups = share_storage(self.graph, self.groups, self.fuser, self.position)
         if "siblings" not in self.fuser.without:
             self.groups = join_siblings(self.groups, self.fuser)
+            self.groups = read_unpadded(self.graph, self.groups, self.fuser)
         self.find_needed()
         self.alias_in_place()
         self.alias_updates()

@@ -42,6 +42,7 @@ from compiler.schedule.fold import folded
 from compiler.schedule.ordered import ordered
 from compiler.schedule.parts import PartialContraction, parts_for
 from compiler.schedule.placement import Empty, Insert, Pick, starts_at
+from compiler.schedule.product_sum import ProductSum, factors_of_sums
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
 MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
@@ -61,14 +62,19 @@ class _Rewriter:
     builder: GraphBuilder
     known: dict[int, Value] = field(default_factory=dict[int, Value])
     overwriting: frozenset[int] = frozenset()
+    factors: dict[int, tuple[Value, Value]] = field(default_factory=dict[int, tuple[Value, Value]])
     orders: dict[int, Order] = field(default_factory=dict[int, Order])
 
     def run(self, graph: Graph) -> Graph:
         self.overwriting, self.orders = _overwriting(graph), orders_of(graph)
         for entry in graph.inputs:
             self.known[entry.value.index] = self.builder.input(entry.name, entry.role, entry.value.type)
+        self.factors = factors_of_sums(graph)
         for node in graph.nodes:
-            operands = tuple(self.known[o.index] for o in node.operands)
+            if node.results[0].index in self.factors:
+                continue  # its sum takes the factors
+            taken_of = self.factors.get(node.operands[0].index, node.operands) if node.operands else ()
+            operands = tuple(self.known[o.index] for o in taken_of)
             with self.builder.at(node.origins):
                 results = self.rewritten(node, operands)
             self.known.update((old.index, new) for old, new in zip(node.results, results, strict=True))
@@ -85,6 +91,8 @@ class _Rewriter:
 
     def rewritten(self, node: Node, operands: tuple[Value, ...]) -> tuple[Value, ...]:
         match node.op:
+            case Sum(axes=axes) if len(operands) == 2:
+                return (self.reduced(Sum, operands[0], axes, operands[1]),)
             case Sum(axes=axes) | Max(axes=axes) | Min(axes=axes):
                 return (self.reduced(type(node.op), operands[0], axes),)
             case Moments(axes=axes):
@@ -126,8 +134,10 @@ class _Rewriter:
         (result,) = self.rewritten(Node(op, operands, (Value(-1, type_),)), operands)
         return result
 
-    def reduced(self, kind: type[Sum | Max | Min], value: Value, axes: Sequence[int]) -> Value:
-        """Reduce one stretch of neighbours in storage at a time, the innermost first."""
+    def reduced(
+        self, kind: type[Sum | Max | Min], value: Value, axes: Sequence[int], factor: Value | None = None
+    ) -> Value:
+        """Reduce a stretch of neighbours in storage at a time, the innermost first, there of products with `factor`."""
         order = storage_order(value.type.shape)
         runs: list[list[int]] = []
         for place, axis in enumerate(order):
@@ -139,7 +149,10 @@ class _Rewriter:
         gone: list[int] = []
         for run in reversed(runs):
             now = tuple(sorted(axis - sum(g < axis for g in gone) for axis in run))
-            value = self.builder.emit(kind(now), value)
+            if factor is not None and not gone:
+                value = self.builder.emit(ProductSum(now), value, factor)
+            else:
+                value = self.builder.emit(kind(now), value)
             gone.extend(run)
         return value
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Direction, Graph, Node, Value
 from compiler.graph.op import Category
-from compiler.loops.ir import Space, Term, Walk
+from compiler.loops.ir import Edge, Space, Term, Walk
 from compiler.ops.contraction import Contraction
 from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
@@ -35,10 +35,11 @@ from compiler.schedule.after import After
 from compiler.schedule.ordered import OrderedContraction
 from compiler.schedule.parts import PartialContraction
 from compiler.schedule.placement import Empty, Insert, Pick
+from compiler.schedule.product_sum import ProductSum
 from compiler.types import BatchExtent, Extent, Shape, elements
 
 VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window, After)
-REDUCTIONS = (Sum, Max, Min)
+REDUCTIONS = (Sum, ProductSum, Max, Min)
 CONTRACTIONS = (Contraction, PartialContraction, OrderedContraction)
 INLINE = (Constant, Iota, BatchSize)  # made again wherever they are used
 LARGEST_GROUP = 120
@@ -61,6 +62,7 @@ class Link:
     source: Value
     form: Form
     forms: tuple[Form, ...]
+    edges: tuple[Edge, ...] = ()  # outside of which it is 0; terms of the index, as in `form`
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +90,7 @@ def node_key(node: Node) -> int:
 def domain_shape(node: Node) -> Shape:
     """The shape that a node walks: of what it reduces, of the part that it inserts, of its result otherwise."""
     match node.op:
-        case Sum() | Max() | Min() | CumulativeSum():
+        case Sum() | ProductSum() | Max() | Min() | CumulativeSum():
             return node.operands[0].type.shape
         case Insert() | ScatterAdd():
             return node.operands[1].type.shape
@@ -100,7 +102,7 @@ def reduction_split(node: Node) -> Split:
     """Rows and columns of a reduction over one contiguous stretch of storage."""
     shape = node.operands[0].type.shape
     op = node.op
-    assert isinstance(op, Sum | Max | Min)
+    assert isinstance(op, Sum | ProductSum | Max | Min)
     order = storage_order(shape)
     places = [place for place, axis in enumerate(order) if axis in op.axes]
     before = elements(tuple(shape[a] for a in order[: places[0]]))

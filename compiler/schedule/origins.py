@@ -48,8 +48,8 @@ def _used(statement: Statement) -> tuple[int, ...]:
             return operands
         case Random(position=position, seed=seed, step=step):
             return position, seed, step
-        case Reduce(operand=operand):
-            return (operand,)
+        case Reduce(operand=operand, factor=factor):
+            return (operand,) if factor is None else (operand, factor)
         case Store(value=value, index=index):
             return (value,) if index is None else (value, index)
         case Literal() | Position() | BatchCount() | TileContract():

@@ -54,6 +54,7 @@ from compiler.schedule.ordered import OrderedContraction
 from compiler.schedule.origins import statement_origins
 from compiler.schedule.parts import PartialContraction
 from compiler.schedule.placement import Insert, Pick
+from compiler.schedule.product_sum import ProductSum
 from compiler.types import BatchExtent, DType, Extent, elements
 
 MATHEMATICS = {"exp", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"}
@@ -73,7 +74,7 @@ CHUNK = 2048
 LONG_ROW = 256  # columns that pay for the start of a row
 LANES_OF_ROWS = 16
 FULL_ROWS = 12  # rows of a product that tiles can be made of
-COMBINES = {Sum: Combine.SUM, Max: Combine.MAX, Min: Combine.MIN}
+COMBINES = {Sum: Combine.SUM, ProductSum: Combine.SUM, Max: Combine.MAX, Min: Combine.MIN}
 
 
 @record
@@ -218,6 +219,7 @@ class GroupLowering:
 
     def forms_of(self, node: Node) -> list[Form]:
         forms = [link.form for link in self.fuser.node_links[node_key(node)]]
+        forms += [Form(0, (edge.term,)) for link in self.fuser.node_links[node_key(node)] for edge in link.edges]
         for link in self.fuser.node_links[node_key(node)]:
             source = self.fuser.links.producers.get(link.source.index)
             if source is not None and isinstance(source.op, Iota):
@@ -355,14 +357,14 @@ class GroupLowering:
     def reduction(self, node: Node) -> int:
         memo = ("reduction", node_key(node))
         if memo not in self.known:
-            link = self.fuser.node_links[node_key(node)][0]
             stage = self.levels[node_key(node)] + 1
-            operand = self.operand(link, Space.FULL, stage)
+            operand, *rest = (self.operand(link, Space.FULL, stage) for link in self.fuser.node_links[node_key(node)])
             self.known[memo] = self.fresh()
             space = result_space(node, self.group)
             combine = COMBINES[type(node.op)]  # type: ignore[index]
             dtype = node.results[0].type.dtype
-            self.append(self.stages[stage].body, node, Reduce(self.known[memo], combine, operand, dtype, space))
+            reduce = Reduce(self.known[memo], combine, operand, dtype, space, rest[0] if rest else None)
+            self.append(self.stages[stage].body, node, reduce)
         return self.known[memo]
 
     def computed(self, node: Node, stage: int) -> int:
@@ -432,9 +434,10 @@ class GroupLowering:
         narrow = space
         if space is Space.FULL and not columns and self.split.walk is Walk.ROWS and not self.group.is_tile:
             narrow, stage = Space.ROW, 0
-        memo = ("load", source.index, link.form, narrow, stage if narrow is not Space.SCALAR else -1)
+        memo = ("load", source.index, link.form, link.edges, narrow, stage if narrow is not Space.SCALAR else -1)
         out = self.where(stage, narrow)
-        return self.memoised(memo, out, lambda r: Load(r, access, source.type.dtype, narrow))
+        edges = tuple(replace(edge, term=self.divided(Form(0, (edge.term,)), space)[0][0]) for edge in link.edges)
+        return self.memoised(memo, out, lambda r: Load(r, access, source.type.dtype, narrow, edges=edges))
 
     def gathered(self, node: Node, links: Sequence[Link], space: Space, stage: int) -> int:
         op = node.op

@@ -13,14 +13,18 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 from compiler.autodiff import gradients_of
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
-from compiler.loops.ir import Store, Term
+from compiler.loops.ir import Load, Reduce, Store, Term
+from compiler.loops.printer import print_kernel
+from compiler.loops.reader import read_kernel, write_kernel
+from compiler.ops import OPS
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.movement import Broadcast, Pad, Reshape
 from compiler.ops.reduction import Max, Moments, Sum
 from compiler.ops.window import Fold, Window
 from compiler.pipeline import optimise_graph
-from compiler.targets.cpu import walks
+from compiler.schedule.interpreter import run_schedule
+from compiler.targets.cpu import lower, walks
 from compiler.targets.cpu.walks import rows_together
 from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, TensorType, at_batch
@@ -170,6 +174,76 @@ def test_pixels_side_by_side_have_the_bits_of_single_ones(
     for name, value in evaluate(graph, inputs, 3).items():
         assert_same(name, found[name], value)
         assert np.array_equal(found[name], single[name]), name
+
+
+def taps_of_single_channels(size: int, channels: int, stride: int, dilation: int, of_weights: bool) -> Graph:
+    """A depthwise convolution of images that are given without zeros around, or the gradient of its weights."""
+    builder, taps = GraphBuilder("taps"), (3, 3)
+    x = builder.input("x", Role.DATA, TensorType(DType.F32, (BATCH, size, size, channels)))
+    edges = (0, dilation, dilation, 0)
+    padded = builder.emit(Pad(edges, edges, 0.0), x)
+    windows = builder.emit(Window((1, 2), taps, (stride,) * 2, (dilation,) * 2), padded)
+    shape = (*windows.type.shape[:3], channels) if of_weights else (*taps, channels)
+    other = builder.input("other", Role.DATA, TensorType(DType.F32, shape))
+    labels = ((0, 1, 2, 3), (4, 5, 3)) if of_weights else ((4, 5, 3), (0, 1, 2, 3))
+    builder.output("y", Role.OUTPUT, builder.emit(Contraction((0, 1, 2, 3, 4, 5), *labels), windows, other))
+    return optimise_graph(builder.build(), verify=True)
+
+
+@pytest.mark.parametrize("of_weights", [False, True])
+@pytest.mark.parametrize(("size", "stride", "dilation"), [(14, 1, 1), (7, 1, 1), (11, 1, 1), (14, 2, 1), (8, 1, 2)])
+def test_taps_read_an_image_where_it_lies(size: int, stride: int, dilation: int, of_weights: bool) -> None:
+    """No copy between zeros is made. At an edge a zero times an infinite weight is NaN, as it is between zeros."""
+    graph = taps_of_single_channels(size, 48, stride, dilation, of_weights)
+    native = compiled(graph, batch=EVERY_KERNEL_PARALLEL)
+    inputs = inputs_of(graph, 3)
+    inputs["other"][1, 0, 5] = np.inf
+    plain = compiled(graph, fuse=False)
+    assert any("insert" in instance.kernel.name and instance.reads == (0,) for instance in plain.plan.instances)
+    kernels = [i.kernel for i in native.plan.instances if i.kernel.stages and 0 in i.reads]
+    loads = [i for kernel in kernels for stage in kernel.stages for i in stage.body if isinstance(i, Load) and i.edges]
+    assert len(kernels) == 1
+    assert len(loads) == (5 if stride == 2 else 8)
+    assert read_kernel(write_kernel(kernels[0]), OPS) == kernels[0]
+    assert " < " in print_kernel(kernels[0])
+    expected = plain.executable().call(inputs, 3)["y"]
+    assert np.isnan(expected).any()
+    with np.errstate(all="ignore"):
+        assert_same("interpreted", run_schedule(native.plan, inputs, 3)["y"], expected)
+    for threads in (1, 2):
+        assert np.array_equal(native.executable(threads).call(inputs, 3)["y"], expected, equal_nan=True)
+
+
+def test_results_beyond_the_caches_are_stored_past_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = taps_of_single_channels(14, 48, 1, 1, of_weights=False)
+    usual, inputs = compiled(graph), inputs_of(graph, 3)
+    monkeypatch.setattr(lower, "BEYOND", 0)
+    passing = compiled(graph)
+    assert ["nontemporal" in "".join(n.lowered.texts.values()) for n in (usual, passing)] == [False, True]
+    for threads in (1, 2):
+        found = passing.executable(threads).call(inputs, 3)["y"]
+        assert np.array_equal(found, usual.executable().call(inputs, 3)["y"])
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_several_sums_of_products_with_one_factor_are_chains(count: int) -> None:
+    """Fewer would wait for each other's additions: they keep four accumulators."""
+    builder = GraphBuilder("sums")
+    *others, common = (
+        builder.input(n, Role.DATA, TensorType(DType.F32, (BATCH, 6, 5, 32))) for n in "abcde"[-count - 1 :]
+    )
+    for number, value in enumerate(others):
+        total = builder.emit(Sum((0, 1, 2)), builder.emit(Multiply(), value, common))
+        builder.output(f"sum{number}", Role.OUTPUT, total)
+    graph = optimise_graph(builder.build(), verify=True)
+    inputs, native, plain = inputs_of(graph, 3), compiled(graph), compiled(graph, fuse=False)
+    stages = [stage for instance in native.plan.instances for stage in instance.kernel.stages]
+    factors = [i.factor is not None for stage in stages for i in stage.body if isinstance(i, Reduce)]
+    assert factors.count(True) == (count if count == 4 else 0)
+    expected = evaluate(graph, inputs, 3)
+    for name, value in native.executable(2).call(inputs, 3).items():
+        assert_same(name, value, expected[name])
+        assert np.array_equal(value, plain.executable().call(inputs, 3)[name])
 
 
 def test_pixels_stand_side_by_side_only_within_lines_of_all_that_they_move() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from compiler.diagnostics import CompilerBug
 from compiler.loops.ir import (
@@ -28,7 +29,7 @@ from compiler.targets.cpu.kernel_text import ColumnsNumber, Items, KernelCode, K
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, splat_of
 from compiler.targets.cpu.tiles import ceiling, tiling
-from compiler.targets.cpu.together import emit_together
+from compiler.targets.cpu.together import emit_sums_together, emit_together
 from compiler.targets.cpu.walks import has_free_columns, period, repeating_loads, rows_together
 from compiler.types import BatchExtent, DType, Extent
 
@@ -37,18 +38,21 @@ CHAINS = 4  # accumulators of a long reduction
 ROWS_AHEAD = 12  # how many rows before its use a piece of a row is asked for
 
 
-def emit(what: Identity, machine: Machine, batch: int, lasts: bool = False) -> KernelCode:
+def emit(
+    what: Identity, machine: Machine, batch: int, lasts: bool = False, passing: frozenset[int] = frozenset()
+) -> KernelCode:
     """The code of a kernel. `batch` is the nominal batch, a hint for tile sizes only.
 
-    The right operand of a product that `lasts` is the same from call to call.
+    The right operand of a product that `lasts` is the same from call to call. What is stored to the buffers `passing`
+    may go past the caches.
     """
     kernel = what.kernel
-    text = KernelText(kernel, machine, statement_lines(kernel), what.literals, len(what.numbers))
+    text = KernelText(kernel, machine, statement_lines(kernel), what.literals, len(what.numbers), passing)
     match kernel.walk:
         case Walk.ROWS:
             return emit_together(text, rows) if (rows := rows_together(kernel)) > 1 else _emit_rows(text)
         case Walk.COLUMNS:
-            return _emit_columns(text)
+            return emit_sums_together(text, rows) if (rows := rows_together(kernel)) > 1 else _emit_columns(text)
         case Walk.TILES:
             assert kernel.contraction is not None
             return _emit_product(text, kernel.contraction, batch, lasts)
@@ -115,7 +119,7 @@ def _emit_rows(k: KernelText) -> KernelCode:
 def items_of_walk(kernel: Kernel) -> Items:
     """The items of a walk over rows or columns."""
     if kernel.walk is Walk.COLUMNS:
-        return Items(kernel.outer, 1, -(-count(kernel.columns) // LANES))
+        return Items(kernel.outer, 1, 1 if rows_together(kernel) > 1 else -(-count(kernel.columns) // LANES))
     if kernel.total is not None:
         return Items(kernel.total, count(kernel.columns))
     return Items(kernel.rows, rows_together(kernel))
@@ -293,7 +297,7 @@ def _ask_ahead(k: KernelText, body: Sequence[Instruction], row: str, place: str)
 
 
 def _rows_pass(k: KernelText, stage: Stage, outer: str, rows: str, column: str, width: str, mask: str | None) -> None:
-    """One pass over the rows of a block: row n goes into accumulator n mod CHAINS."""
+    """One pass over the rows of a block: row n goes into accumulator n mod CHAINS; sums of products have one only."""
     if not stage.body:
         return
     text = k.text
@@ -302,8 +306,9 @@ def _rows_pass(k: KernelText, stage: Stage, outer: str, rows: str, column: str, 
     carries = [
         (f"<{LANES} x {REGISTER[r.dtype]}>", splat_of(REGISTER[r.dtype], k.identity(r)))
         for r in reduces
-        for _ in range(CHAINS)
+        for _ in range(1 if r.factor is not None else CHAINS)
     ]
+    slots = list(accumulate((1 if r.factor is not None else CHAINS for r in reduces), initial=0))
 
     first = text.mul(outer, rows)
     later = text.add(text.mul(width, ROWS_AHEAD), column) if width.startswith("%") else ""
@@ -318,7 +323,11 @@ def _rows_pass(k: KernelText, stage: Stage, outer: str, rows: str, column: str, 
             k.vector(instruction, place, column, mask)
         following = list(carried)
         for number, reduce in enumerate(reduces):
-            slot = number * CHAINS + chain
+            if reduce.factor is not None:
+                product = k.wide(reduce.operand), LANES, k.wide(reduce.factor)
+                following[slots[number]] = k.combined(reduce, following[slots[number]], *product)
+                continue
+            slot = slots[number] + chain
             following[slot] = k.combined(reduce, following[slot], k.wide(reduce.operand))
         return following
 
@@ -333,7 +342,7 @@ def _rows_pass(k: KernelText, stage: Stage, outer: str, rows: str, column: str, 
         stop, rows, 1, [(t, v) for (t, _), v in zip(carries, values, strict=True)], lambda r, c: one(r, c, 0)
     )
     for number, reduce in enumerate(reduces):
-        lanes = values[number * CHAINS : (number + 1) * CHAINS]
+        lanes = values[slots[number] : slots[number + 1]]
         while len(lanes) > 1:
             lanes = [k.combined(reduce, a, b) for a, b in zip(lanes[::2], lanes[1::2], strict=True)]
         k.put(reduce.result, lanes[0], REGISTER[reduce.dtype], wide=True)

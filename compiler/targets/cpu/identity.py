@@ -27,7 +27,7 @@ from compiler.loops.ir import (
 from compiler.record import record
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.walks import has_free_columns, moves_only, period, repeating_loads, rows_together
-from compiler.types import Extent
+from compiler.types import BatchExtent, Extent
 
 PLAIN_NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"))  # better known to the code than shared
 LONG = 256  # columns from which a row has several accumulators
@@ -97,7 +97,7 @@ def identity(kernel: Kernel) -> Identity:
 def is_numbered(kernel: Kernel) -> bool:
     """Whether offsets and the strides of rows are arguments. Flat walks are all alike without that."""
     is_long = kernel.walk is Walk.ROWS and kernel.total is None and rows_together(kernel) == 1
-    return kernel.walk is Walk.COLUMNS or is_long
+    return (kernel.walk is Walk.COLUMNS and rows_together(kernel) == 1) or is_long
 
 
 class _Plain:
@@ -117,7 +117,7 @@ class _Plain:
                 return replace(i, value=0.0)
             case Load():
                 access = self.access(i.access, in_body)
-                return Load(i.result, access, i.dtype, i.space, i.index, i.index_stride, i.index_extent)
+                return replace(i, access=access)
             case Store():
                 watch, access = "" if i.watch is not None else None, self.access(i.access, in_body)
                 return Store(access, i.value, i.dtype, i.space, watch, i.index, i.index_stride, i.index_extent)
@@ -162,6 +162,8 @@ def _without_extents(kernel: Kernel, together: int) -> Kernel:
                 least = (LONG if is_long else REGISTER_COLUMNS + LANES) + (columns % LANES > 0)
                 columns = LONG * period(repeating) if repeating else least
             return replace(kernel, rows=together, columns=columns, total=None if kernel.total is None else 1)
+        case Walk.COLUMNS if together > 1:
+            return replace(kernel, outer=BatchExtent(1))
         case Walk.COLUMNS:
             columns = kernel.columns
             assert isinstance(columns, int)

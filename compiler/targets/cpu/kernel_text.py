@@ -189,6 +189,7 @@ class KernelText:
     lines: Mapping[int, int]
     free_literals: frozenset[int] = frozenset()
     free_numbers: int = 0  # offsets and strides that are arguments
+    passing: frozenset[int] = frozenset()  # buffers that are stored to past the caches
     text: Text = field(default_factory=Text)
     arguments: list[Argument] = field(default_factory=list[Argument])
     slots: dict[Argument, str] = field(default_factory=dict[Argument, str])
@@ -361,6 +362,22 @@ class KernelText:
             self.row_pointers[key] = self.text.pointer(self.bases[access.buffer], start, type_)
         return self.row_pointers[key]
 
+    def inside(self, load: Load, row: str) -> str:
+        """Whether a row lies within all edges of a load, remembered until `new_row`."""
+        key = ("edges", load.edges)
+        if key not in self.row_pointers:
+            tests: list[str] = []
+            for edge in load.edges:
+                place = self.row_pointers.get(("digit", edge.term)) or self.digit(edge.term, row)
+                self.row_pointers["digit", edge.term] = place
+                place = self.text.mul(place, edge.term.stride)
+                shifted = self.text.let(f"add i64 {place}, {edge.offset}")
+                tests.append(self.text.let(f"icmp ult i64 {shifted}, {edge.extent}"))  # what is negative is large
+            for test in tests[1:]:
+                tests[0] = self.text.let(f"and i1 {tests[0]}, {test}")
+            self.row_pointers[key] = tests[0]
+        return self.row_pointers[key]
+
     def new_row(self, row: str, instructions: Sequence[Instruction]) -> None:
         """Compute the addresses that depend on the row, before the loops that use them."""
         self.row_pointers = {}
@@ -368,6 +385,8 @@ class KernelText:
             if isinstance(instruction, Load | Store):
                 with self.of(instruction):
                     self.pointer(instruction.access, row)
+                    if isinstance(instruction, Load) and instruction.edges:
+                        self.inside(instruction, row)
 
     # scalar instructions (rows, prologue)
 
@@ -471,6 +490,16 @@ class KernelText:
         access, dtype = load.access, load.dtype
         pointer = self.pointer(access, row)
         type_ = MEMORY[dtype]
+        if load.edges:
+            assert access.columns == (Term(1, None, 1),)
+            inside = self.inside(load, row)
+            pointer = self.text.let(f"select i1 {inside}, ptr {pointer}, ptr {self.bases[access.buffer]}")
+            place = self.text.pointer(pointer, column, type_)
+            found = self.text.let(f"load <{LANES} x {type_}>, ptr {place}, align {dtype.size}")
+            zero = f"<{LANES} x {type_}> zeroinitializer"
+            name = self.text.let(f"select i1 {inside}, <{LANES} x {type_}> {found}, {zero}")
+            self.put(load.result, name, REGISTER[dtype], True, part)
+            return
         index_wide = load.index is not None and self.get(load.index, part).wide
         if load.index is not None and not index_wide:
             pointer = self.indexed(load, pointer)
@@ -589,7 +618,12 @@ class KernelText:
         return str(-(2 ** (bits - 1)) if reduce.combine is Combine.MAX else 2 ** (bits - 1) - 1)
 
     @_located
-    def combined(self, reduce: Reduce, left: str, right: str, lanes: int = LANES) -> str:
+    def combined(self, reduce: Reduce, left: str, right: str, lanes: int = LANES, factor: str = "") -> str:
+        """Two parts of a fold joined, or with a `factor`, its product with `right` added to `left`."""
+        if factor:
+            type_ = f"<{lanes} x {REGISTER[reduce.dtype]}>"
+            suffix = f"v{lanes}{SUFFIX[REGISTER[reduce.dtype]]}"
+            return self.text.let(f"call {type_} @llvm.fma.{suffix}({type_} {right}, {type_} {factor}, {type_} {left})")
         if reduce.combine is Combine.SUM:
             type_ = REGISTER[reduce.dtype] if lanes == 1 else f"<{lanes} x {REGISTER[reduce.dtype]}>"
             return self.text.let(f"{'fadd' if reduce.dtype.is_float else 'add'} {type_} {left}, {right}")

@@ -55,9 +55,11 @@ from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLE
 from compiler.targets.cpu.step_table import StepTable
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import tile_shape
+from compiler.targets.cpu.walks import rows_together
 from compiler.types import BatchExtent, DType, Extent
 
 CONTROL = (CONTROL_ARENA, 0, 0)
+BEYOND = 16  # times the second-level cache of a core, from which results are stored past the caches
 
 
 @record
@@ -97,7 +99,7 @@ class _Lowering:
         self.functions: dict[str, int] = {}
         self.texts: dict[str, str] = {}
         self.identities: dict[int, Identity] = {}  # by `id` of the kernel
-        self.codes: dict[tuple[Kernel, frozenset[int], bool], KernelCode] = {}
+        self.codes: dict[tuple[Kernel, frozenset[int], bool, frozenset[int]], KernelCode] = {}
         self.watched: list[str] = []
         self.scratch, self.scratch_batch, self.shared = 64, 0, 0
         self.control_slots = control_slots(graph)
@@ -111,6 +113,8 @@ class _Lowering:
         later = {b for i in plan.instances if not i.once for b in i.writes}
         once = {b for i in plan.instances if i.once for b in i.writes}
         self.lasting = ({b.index for b in plan.buffers if b.role in PERSISTENT} | once) - later
+        read = {b for i in plan.instances for b in i.reads if i.kernel.walk is not Walk.COLLECT}
+        self.left = {b.buffer for b in plan.results if b.buffer not in read and self.is_beyond_caches(b.buffer)}
         slots = FIRST_TENSOR + sum(b.role in PERSISTENT for b in plan.buffers)
         self.bound = {item.buffer: slots + k for k, item in enumerate(plan.inputs)}
         for k, result in enumerate(plan.results, len(self.bound)):
@@ -168,6 +172,12 @@ class _Lowering:
             self.advance_table(),
         )
         return Lowered(manifest, self.texts, tuple(instances))
+
+    def is_beyond_caches(self, buffer: int) -> bool:
+        """Whether nothing of a result is left in the caches of a core when its caller comes to it."""
+        storage = self.plan.buffers[buffer]
+        rows = self.batch if isinstance(storage.elements, BatchExtent) else 1
+        return count(storage.elements) * rows * storage.dtype.size >= BEYOND * self.machine.l2_bytes
 
     def bytes_of_part(self, buffer: int, parts: Extent) -> int:
         storage = self.plan.buffers[buffer]
@@ -316,9 +326,11 @@ class _Lowering:
         `keeps`: the right operand of a product is the same for more than one call.
         """
         what = self.identity_of(instance.kernel)
-        key = (what.kernel, what.literals, keeps)
+        together = rows_together(instance.kernel) > 1
+        passing = frozenset(k for k, b in enumerate(instance.arguments) if together and b in self.left)
+        key = (what.kernel, what.literals, keeps, passing)
         if key not in self.codes:
-            code = emit(what, self.machine, self.batch, keeps)
+            code = emit(what, self.machine, self.batch, keeps, passing)
             for part in (code.before, code):
                 if part is not None:
                     symbol = symbol_of(part.text)

@@ -11,7 +11,7 @@ from compiler.targets.cpu.text import LANES
 from compiler.types import BatchExtent
 
 DENSE = (Term(1, None, 1),)
-ROWS_TOGETHER = (4, 7, 5, 3, 2)  # the best number first
+ROWS_TOGETHER = (7, 4, 5, 3, 2)  # the best number first
 FEWEST_SHARED = 4  # elements that a row reads and the next one too, from which they are computed together
 
 
@@ -38,12 +38,16 @@ def has_free_columns(kernel: Kernel) -> bool:
     columns = kernel.columns
     if kernel.walk is not Walk.ROWS or kernel.total is not None or isinstance(columns, BatchExtent):
         return False
-    if rows_together(kernel) > 1:
+    if rows_together(kernel) > 1 or _has_edges(kernel):
         return False
     if columns <= REGISTER_COLUMNS or any(b.is_scratch and b.elements for b in kernel.buffers):
         return False
     repeating = repeating_loads(kernel)
     return not repeating or columns % period(repeating) == 0
+
+
+def _has_edges(kernel: Kernel) -> bool:
+    return any(isinstance(i, Load) and i.edges for stage in kernel.stages for i in stage.body)
 
 
 def moves_only(kernel: Kernel) -> bool:
@@ -55,16 +59,15 @@ def moves_only(kernel: Kernel) -> bool:
 def rows_together(kernel: Kernel) -> int:
     """How many rows are computed side by side because they read the same: pixels that slide over an image.
 
-    1 where that does not pay, or where what the rows read does not lie equally far apart.
+    1 where that does not pay, or where what the rows read does not lie equally far apart. In a walk over columns, all
+    that is summed must be products, whose sums take row after row.
     """
     columns = kernel.columns
-    if kernel.walk is not Walk.ROWS or kernel.total is not None or not isinstance(columns, int) or columns % LANES:
-        return 1
-    if len(kernel.stages) != 1 or kernel.stages[0].after:
+    if kernel.total is not None or not isinstance(columns, int) or columns % LANES or len(kernel.stages) != 1:
         return 1
     body = kernel.stages[0].body
     moved = [i for i in body if isinstance(i, Load | Store)]
-    if not all(isinstance(i, Load | Store | Compute) for i in body) or any(b.is_scratch for b in kernel.buffers):
+    if any(b.is_scratch for b in kernel.buffers) or not (_sums_products(kernel) or _is_one_pass(kernel)):
         return 1
     if any(i.index is not None or i.access.columns != DENSE or not i.dtype.is_float for i in moved):
         return 1
@@ -72,6 +75,7 @@ def rows_together(kernel: Kernel) -> int:
     if {i.access.buffer for i in moved if isinstance(i, Store)} & {access.buffer for access in read}:
         return 1
     terms = {term for i in moved for term in i.access.rows}
+    terms |= {edge.term for i in moved if isinstance(i, Load) for edge in i.edges}
     lines = {term.modulus for term in terms if term.divisor == 1 and term.modulus is not None}
     common = math.gcd(count(kernel.rows), *lines) if lines else 1
     rows = next((n for n in ROWS_TOGETHER if common % n == 0), 1)
@@ -80,6 +84,21 @@ def rows_together(kernel: Kernel) -> int:
     places = {(access.buffer, access.rows, access.offset) for access in read if access.rows}
     shared = [a for a in read if a.rows and (a.buffer, a.rows, a.offset + step_of(a)) in places]
     return rows if len(shared) >= FEWEST_SHARED else 1
+
+
+def _is_one_pass(kernel: Kernel) -> bool:
+    """Whether a walk over rows computes each element by itself."""
+    (stage,) = kernel.stages
+    is_plain = all(isinstance(i, Load | Store | Compute) for i in stage.body)
+    return kernel.walk is Walk.ROWS and not stage.after and is_plain
+
+
+def _sums_products(kernel: Kernel) -> bool:
+    """Whether a walk over the columns of images sums products, and nothing else."""
+    (stage,) = kernel.stages
+    is_sum = all(isinstance(i, Load | Compute) or (isinstance(i, Reduce) and i.factor is not None) for i in stage.body)
+    of_images = isinstance(kernel.outer, BatchExtent) and isinstance(kernel.rows, int)
+    return kernel.walk is Walk.COLUMNS and of_images and is_sum
 
 
 def step_of(access: Access) -> int:

@@ -47,14 +47,17 @@ class Watches:
         bad = self._text.let(f"fcmp uno {type_} {difference}, {literal(0, store.dtype)}")
         self._text.when(bad, lambda: self._raise(self._flags[id(store)]), is_rare=True)
 
-    def vector(self, store: Store, value: str, mask: str | None) -> None:
-        """Check LANES elements, if their store is watched: at once, or with what is still to be stored there."""
+    def vector(self, store: Store, value: str, mask: str | None, more: bool = False) -> None:
+        """Check LANES elements, if their store is watched: at once, or with what is still to be stored there.
+
+        `more`: the same store has further elements to come.
+        """
         if id(store) not in self._flags:
             return
         type_ = f"<{LANES} x {REGISTER[store.dtype]}>"
         difference = self._text.let(f"fsub {type_} {value}, {value}")
         self._open.append(_Difference(self._flags[id(store)], type_, difference, mask))
-        if id(store) in self._last:
+        if id(store) in self._last and not more:
             together, self._open = self._open, []
             self._text.when(self._any_bad(together), lambda: self._tell_apart(together), is_rare=True)
 
