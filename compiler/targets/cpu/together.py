@@ -239,7 +239,7 @@ class _Vectors:
                 self.load(instruction.value, row)
                 value = k.wide(instruction.value, row)
                 place = self.address((_walk(instruction.access), ()), self.group.place(instruction, row), instruction)
-                how = f"{LANES * dtype.size}, !nontemporal !{{i32 1}}" if self.passes(instruction) else dtype.size
+                how = "64, !nontemporal !{i32 1}" if self.passes(instruction) else dtype.size
                 k.text.line(f"store <{LANES} x {MEMORY[dtype]}> {value}, ptr {place}, align {how}")
                 k.watches.vector(instruction, value, None, more=row < self.group.rows - 1)
             case Compute(operands=operands):
