@@ -84,6 +84,7 @@ class _Builder:
         self.groups = share_storage(self.graph, self.groups, self.fuser, self.position)
         if "siblings" not in self.fuser.without:
             self.groups = join_siblings(self.groups, self.fuser)
+        if "windows" not in self.fuser.without:
             self.groups = read_unpadded(self.graph, self.groups, self.fuser)
         self.find_needed()
         self.alias_in_place()
