@@ -169,6 +169,7 @@ class _Builder:
         if isinstance(producer.op, Insert | Scan):
             return False  # other parts of it are written elsewhere, and a carry is written again and again
         lowering = self.lowering(writer, "probe")
+        own = (IDENTITY, Form()) if elements(target.type.shape) == 1 else (IDENTITY,)
         levels = lowering.levels
         for node in writer.nodes:
             levels[node_key(node)] = lowering.level(node)
@@ -177,7 +178,7 @@ class _Builder:
                 if link.source == target and (
                     levels[node_key(node)] > levels[node_key(producer)]
                     or writer.spaces[node_key(node)] is not writer.spaces[node_key(producer)]
-                    or link.form not in (IDENTITY, Form())
+                    or link.form not in own
                     or writer.alone
                     or node.op.category in (Category.CONTRACTION, Category.INDEXING)
                 ):

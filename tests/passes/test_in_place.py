@@ -32,8 +32,8 @@ from compiler.loops.ir import (
     statements_of,
 )
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Sin, Tanh
-from compiler.ops.movement import Broadcast, Concat, Reverse, Transpose
+from compiler.ops.elementwise import Multiply, Sin, Subtract, Tanh
+from compiler.ops.movement import Broadcast, Concat, Reshape, Reverse, Slice, Transpose
 from compiler.ops.sources import Constant, Iota
 from compiler.ops.window import Window
 from compiler.pipeline import optimise_graph
@@ -87,6 +87,20 @@ def test_parts_that_lie_apart_are_no_hazard(what: str) -> None:
     assert in_place(native.plan)
     verify_schedule(native.plan, EVERY_KERNEL_PARALLEL)
     assert_same_outputs(native.executable(2).call(inputs, BATCH), evaluate(graph, inputs, BATCH))
+
+
+def test_an_update_that_reads_one_element_for_all_does_not_write_over_it() -> None:
+    """Another thread may still have to read it."""
+    builder, type_ = GraphBuilder("scaled"), TensorType(DType.F32, (70, 90))
+    p = builder.input("p", Role.PARAMETER, type_)
+    g = builder.input("g", Role.DATA, type_)
+    corner = builder.emit(Reshape(()), builder.emit(Slice((0, 0), (1, 1), (1, 1)), p))
+    scaled = builder.emit(Multiply(), g, builder.emit(Broadcast((70, 90), ()), corner))
+    builder.output("p", Role.PARAMETER, builder.emit(Subtract(), p, scaled), updates="p")
+    plan = schedule(builder.build())
+    verify_schedule(plan, 32)
+    update = next(i for i in plan.instances if i.kernel.walk is Walk.ROWS)
+    assert not {*update.reads} & {*update.writes}
 
 
 @pytest.mark.parametrize("optimised", [True, False])
