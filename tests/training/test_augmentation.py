@@ -13,7 +13,7 @@ from PIL import Image
 import dlc
 from compiler import driver
 from compiler.diagnostics import UsageError
-from compiler.driver import Options
+from compiler.driver import FUSIONS, Options
 from runtime.checkpoint import newest_checkpoint
 from runtime.cli.main import main
 from runtime.data.part import Part
@@ -65,7 +65,7 @@ def test_a_sample_looks_the_same_in_any_batch_of_an_epoch() -> None:
     backwards = rows[::-1].copy()
     np.testing.assert_array_equal(seen(backwards, batch=5, threads=2)[::-1], images)
     np.testing.assert_array_equal(seen(np.array([7, 3, 7]), batch=2), images[[7, 3, 7]])
-    np.testing.assert_array_equal(seen(rows, fuse=False), images)
+    np.testing.assert_array_equal(seen(rows, without=tuple(FUSIONS)), images)
 
 
 def test_epochs_seeds_and_samples_draw_differently() -> None:
