@@ -49,6 +49,7 @@ MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
 SOURCES = (Constant, Iota, BatchSize)
 LONG_ROW = 16  # elements of a row of the batch from which moments are taken row by row
 LONG_SUM = 64  # summed elements for each row of the batch from which a product's sum is cut into parts
+LONG_STRETCH = 2**22  # elements from which a sum is cut between axes: few accumulators lose what is small beside them
 FEW_RESULTS = 8  # parts from which this pays for every product, not only for views
 
 
@@ -138,16 +139,19 @@ class _Rewriter:
         self, kind: type[Sum | Max | Min], value: Value, axes: Sequence[int], factor: Value | None = None
     ) -> Value:
         """Reduce a stretch of neighbours in storage at a time, the innermost first, there of products with `factor`."""
-        order = storage_order(value.type.shape)
-        runs: list[list[int]] = []
-        for place, axis in enumerate(order):
+        order, shape = storage_order(value.type.shape), value.type.shape
+        runs: list[list[int]] = []  # the innermost first, and so are the axes of each
+        length = 0
+        for place, axis in reversed(list(enumerate(order))):
             if axis in axes:
-                before = order[place - 1]
-                if not runs or before not in axes or isinstance(value.type.shape[before], BatchExtent):
+                length *= count(shape[axis])
+                is_apart = not runs or order[place + 1] not in axes
+                if is_apart or isinstance(shape[axis], BatchExtent) or length > LONG_STRETCH:
                     runs.append([])
+                    length = count(shape[axis])
                 runs[-1].append(axis)
         gone: list[int] = []
-        for run in reversed(runs):
+        for run in runs:
             now = tuple(sorted(axis - sum(g < axis for g in gone) for axis in run))
             if factor is not None and not gone:
                 value = self.builder.emit(ProductSum(now), value, factor)
