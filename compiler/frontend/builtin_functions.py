@@ -15,6 +15,7 @@ from compiler.frontend.builtin_windows import WINDOWS
 from compiler.frontend.failures import nearest
 from compiler.frontend.machine import Machine
 from compiler.frontend.numbers import MAXIMUM_ITEMS, apply_function, calculate
+from compiler.frontend.requirements import require
 from compiler.frontend.shapes import resolve_axis
 from compiler.frontend.tensors import cast, choose, function, scalar
 from compiler.frontend.values import (
@@ -141,31 +142,6 @@ def _one_of(machine: Machine, arguments: Arguments) -> Value:
     machine.fail("E0314", f"{shown} is none of {listed}", *notes)
 
 
-def _require(machine: Machine, arguments: Arguments) -> Value:
-    condition, message = arguments["condition"], arguments["message"]
-    assert isinstance(message, tuple)
-    if not isinstance(condition, bool):
-        machine.fail("E0312", f"`require` takes a condition of configuration, not {describe(condition)}")
-    if not condition:
-        machine.fail("E0315", "".join(map(_said, message)) or "this is required")
-    return True
-
-
-def _said(value: Value) -> str:
-    """A part of a message as a reader writes it."""
-    match value:
-        case str():
-            return value
-        case bool() | None:
-            return {True: "true", False: "false", None: "none"}[value]
-        case int() | float():
-            return repr(value)
-        case tuple():
-            return f"[{', '.join(map(_said, value))}]"
-        case _:
-            return describe(value)
-
-
 def _fresh(machine: Machine, arguments: Arguments) -> Value:
     machine.fail("E0312", f"`fresh` makes a new instance of a layer, not of {describe(arguments['layer'])}")
 
@@ -224,7 +200,7 @@ FUNCTIONS: tuple[Builtin, ...] = (
         "require",
         (BuiltinParameter("condition"), BuiltinParameter("message", is_variadic=True)),
         "In a line of its own: a mistake if the condition is false, with a message of all that follows it.",
-        _require,
+        require,
     ),
     Builtin("len", (_X,), "The number of items in a list.", _len),
     Builtin(

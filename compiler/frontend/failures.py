@@ -69,7 +69,9 @@ class Report:
         if text in self._given:
             used = Note("it is used here", span)
             return replace(diagnostic, span=self._given[text], notes=(*diagnostic.notes, used))
-        set_here = [Note(f"`{n}` is set here", self._given[n]) for n in re.findall(r"\w+", text) if n in self._given]
+        told = {note.span for note in diagnostic.notes}
+        names = [name for name in dict.fromkeys(re.findall(r"\w+", text)) if name in self._given]
+        set_here = [Note(f"`{n}` is set here", self._given[n]) for n in names if self._given[n] not in told]
         return replace(diagnostic, notes=(*diagnostic.notes, *set_here))
 
     @property

@@ -13,6 +13,7 @@ from compiler.frontend.instances import settle_all
 from compiler.frontend.machine import MAXIMUM_ROUNDS, Machine
 from compiler.frontend.model_statements import declare_input, declare_output
 from compiler.frontend.parameters import assign_state, declare_parameter, declare_state, update_state
+from compiler.frontend.requirements import judge
 from compiler.frontend.scan_values import emit
 from compiler.frontend.unpacking import unpacked
 from compiler.frontend.values import (
@@ -109,7 +110,7 @@ def _execute(machine: Machine, statement: syntax.Statement) -> bool:
                 machine.claim(statement)
                 return True
             if is_requirement(value):
-                machine.evaluate(value)
+                judge(machine, value)
                 return True
             if frame.keyword != "optimizer":
                 raise failure("E0206", "this value is not used", statement.span, hint("give it a name, or return it"))

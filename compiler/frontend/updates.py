@@ -14,6 +14,8 @@ from compiler.frontend.failures import Poisoned, failure
 from compiler.frontend.machine import Frame, Session
 from compiler.frontend.objective import objective_of
 from compiler.frontend.program import Clip, OptimizerState, ParameterSpec
+from compiler.frontend.requirements import settings_in
+from compiler.frontend.settings import plain
 from compiler.frontend.shapes import shown
 from compiler.frontend.tensors import cast, scalar, spread
 from compiler.frontend.values import (
@@ -121,6 +123,7 @@ def elaborate_rule(
     frame.variables.update((name, objective_of(name, type_)) for name in objective)
     rate = evaluator.input("lr", Role.DATA, SCALAR)
     if "lr" in signature.types:
+        _expect_rate(evaluator, rule)
         frame.variables["lr"] = TensorValue(rate, ())
     result = form_result(evaluator, declaration, rule.span)
     new = of_type(evaluator, f"the new value of `{parameter}`", result, type_, rule.span)
@@ -130,6 +133,15 @@ def elaborate_rule(
         assert isinstance(value, TensorValue)
         evaluator.builder.output(state.name, Role.OPTIMIZER_STATE, value.value, updates=state.name)
     return evaluator.builder.build(), tuple(state for state, _ in evaluator.found)
+
+
+def _expect_rate(evaluator: Evaluator, rule: Rule) -> None:
+    """The one setting of an optimizer that its body cannot judge: there it is what the schedule makes of it."""
+    given = (rule.form.settings or {})["lr"]
+    number = plain(given)
+    if isinstance(number, int | float) and number < 0:
+        message = f"`lr` of `{rule.form.declaration.name}` is at least 0, not {number!r}"
+        raise failure("E0315", message, rule.span, *settings_in(evaluator, (given,)))
 
 
 def form_result(evaluator: Evaluator, declaration: syntax.Callable, span: Span) -> Value:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import dlc
+from compiler.diagnostics import SourceError
 from runtime.cli.main import main
 
 TEXT = """fn f(x) {
@@ -130,3 +133,26 @@ def test_fix_in_a_file_that_cannot_be_written(
     assert main(["check", "model.dl", "--fix"]) == 1
     assert "model.dl: no permission" in capsys.readouterr().err
     assert Path("model.dl").read_text() == TEXT
+
+
+@pytest.mark.parametrize("command", [["check"], ["train"], ["bench"], ["plan"]])
+def test_a_setting_of_run_time_out_of_its_range_is_told_before_anything_runs(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = (
+        'train M {\n    data = npz("none.npz")\n    target t: f32[batch, 2]\n    loss = mse(y, t)\n'
+        "    optimizer = momentum(lr = 0.1)\n    epochs = 1\n    batch = 2\n}\n"
+    )
+    Path("model.dl").write_text(
+        "model M(rate = 0.5) {\n    input x: f32[batch, 3]\n    output y = x |> dropout(rate) |> dense(2)\n}\n\n"
+        + trained
+    )
+    name, *options = command
+    for setting, value in (("rate", "1.5"), ("optimizer.momentum", "-0.2")):
+        assert main([name, "model.dl", *options, "--set", f"{setting}={value}"]) == 1
+        told = "".join(capsys.readouterr())
+        assert f"is at least 0 and below 1, not {value}" in told
+        assert f"note: the setting `{setting}` is {value}" in told
+        assert f"--set {setting}={value}" in told
+    with pytest.raises(SourceError, match=r"not 1\.5"):
+        dlc.load("model.dl", rate=1.5).predict({"x": np.zeros((1, 3), np.float32)})
