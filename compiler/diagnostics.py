@@ -118,6 +118,14 @@ class CheckpointError(DlcError):
         self.file, self.fix = file, fix
 
 
+class ResourceError(DlcError):
+    """More memory is needed than there is; `fix` says what to do."""
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
 class UsageError(DlcError):
     """A command or call that makes no sense as given (exit code 2); `fix` says what to do."""
 

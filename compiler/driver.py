@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from compiler import executables, programs
 from compiler.diagnosis.reports import GradientReport, LayerCheck, LossBounds, NonfiniteReport, TestResult, Watched
 from compiler.diagnostics import Diagnostic, Source
-from compiler.executables import allocate, initialise, program_executable, training_executable
+from compiler.executables import (
+    VALUES,
+    allocate,
+    initialise,
+    memory_needed,
+    program_executable,
+    training_executable,
+)
 from compiler.frontend.program import (
     AVERAGE,
     EPOCH_NUMBER,
@@ -48,6 +55,7 @@ __all__ = [
     "FUSIONS",
     "KEPT",
     "SAMPLE_NUMBERS",
+    "VALUES",
     "Array",
     "CacheInfo",
     "Cuts",
@@ -105,6 +113,7 @@ __all__ = [
     "load",
     "load_text",
     "loss_bounds",
+    "memory_needed",
     "options_of",
     "plan",
     "render",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,6 +33,7 @@ _OF_THE_RUN = ("data", "validation", "test", "epochs", "seed", "early_stop", "pl
 _OF_A_SEQUENCE = ("generate.start", "generate.stop", "generate.length")
 # Nodes whose lowering takes longer than a process to start, which loads the compiler anew.
 WORTH_A_PROCESS = 800
+VALUES = "gradients and values of a step"
 
 
 def program_executable(program: Program, kind: str, options: Options) -> NativeExecutable | ReferenceExecutable:
@@ -191,11 +193,38 @@ def allocate(program: Program, options: Options) -> TensorStore:
     """Room for the parameters, states and optimizer states of a program, all zero."""
     from compiler.targets.cpu.memory import TensorStore  # what only checks a text needs no target
 
+    return TensorStore(_specs(program, options))
+
+
+def _specs(program: Program, options: Options) -> list[TensorSpec]:
     specs = [_spec(p.path, p.role, p.type, options) for p in program.parameters]
     if program.plan is not None:
         states = program.plan.optimizer_states.items()
         specs += [_spec(name, Role.OPTIMIZER_STATE, state.type, options) for name, state in states]
-    return TensorStore(specs)
+    return specs
+
+
+def memory_needed(program: Program, kinds: Sequence[str], options: Options) -> dict[str, int]:
+    """Bytes by what they are for: what `allocate` takes, and VALUES for what programs of `kinds` keep during a step.
+
+    Of these, it knows those that the cache has. The reference target takes what it takes.
+    """
+    names = {Role.PARAMETER: "parameters", Role.STATE: "states", Role.OPTIMIZER_STATE: "states of the optimizer"}
+    needed = dict.fromkeys((*names.values(), VALUES), 0)
+    for spec in _specs(program, options):
+        needed[names[spec.role]] += math.prod(spec.shape) * spec.dtype.size
+    if options.target == "native":
+        from compiler.targets.cpu.manifest import capacity_for  # what only checks a text needs no target
+        from compiler.targets.cpu.object_code import known_manifest
+
+        for part in (part for kind in kinds for part in _parts(program, kind)):
+            fitting = _fitting(program, part, options)
+            manifest = known_manifest(_entry_name(_identity(program, part), fitting), fitting)
+            if manifest is not None:
+                rows = capacity_for(manifest.batch_bytes, fitting.batch)
+                found = manifest.static_bytes + manifest.shared_bytes + manifest.batch_bytes * rows
+                needed[VALUES] = max(needed[VALUES], found)
+    return needed
 
 
 def _spec(name: str, role: Role, type_: TensorType, options: Options) -> TensorSpec:

@@ -15,6 +15,7 @@ from compiler.driver import Options, Program
 from compiler.record import record
 from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
+from runtime.memory import expect_room
 from runtime.model import parameter_count, runtime_settings
 from runtime.position import Length
 from runtime.precision import in_precision
@@ -95,6 +96,7 @@ def training_steps(program: Program, batch: int, options: Options) -> Callable[[
     if plan is None:
         raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
     driver.compile_ahead(program, ("initialisation", "training"), options)
+    expect_room(program, ["training"], options)
     executable = driver.compile_training(program, options)
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, plan.seed, options)
@@ -115,6 +117,7 @@ def training_steps(program: Program, batch: int, options: Options) -> Callable[[
 def inference_steps(program: Program, batch: int, options: Options) -> Callable[[int], None]:
     """Makes so many predictions of one batch, each in a call of its own."""
     driver.compile_ahead(program, ("initialisation", "prediction"), options)
+    expect_room(program, ["prediction"], options)
     executable = driver.compile_prediction(program, options)
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, 0, options)

@@ -18,6 +18,7 @@ from runtime.data.preparation import Preparation
 from runtime.data.reading import source_at
 from runtime.evaluation import Evaluator
 from runtime.following import following_of
+from runtime.memory import expect_room
 from runtime.model import length_of, parameter_count, rate_names, resolved_settings, runtime_settings, training_of
 from runtime.phases import compiled_step, kind_at
 from runtime.position import Position
@@ -69,15 +70,19 @@ def _with_buckets(program: Program, loaded: LoadedData, known: Preparation | Non
 def compile_ahead(program: Program, parts: Parts, options: Options, step: int = 0) -> int:
     """Compile at once what `fresh_tensors`, `job_of` and the training from `step` on will ask for.
 
-    The result is how many programs were not in the cache.
+    The result is how many programs were not in the cache. Raises ResourceError where they need too much memory.
     """
     length = length_of(training_of(program), len(parts.train.rows))
-    kinds = ["initialisation", kind_at(program, step // length.steps_per_epoch)]
+    first = kind_at(program, step // length.steps_per_epoch)
+    kinds = ["initialisation", first]
     if parts.validation is not None or parts.test is not None:
         kinds.append("evaluation")
     if training_of(program).follower is not None:
         kinds.append("following")
-    return driver.compile_ahead(program, kinds, replace(options, batch=length.batch))
+    options = replace(options, batch=length.batch)
+    compiled = driver.compile_ahead(program, kinds, options)
+    expect_room(program, [first], options, copies=1)
+    return compiled
 
 
 def fresh_tensors(program: Program, options: Options) -> Tensors:

@@ -33,7 +33,10 @@ def reserve(size: int) -> Array:
         block = np.zeros(size + 64, np.uint8)
         start = -block.ctypes.data % 64
         return block[start : start + size]
-    mapped = mmap.mmap(-1, (-(-size // LARGE_PAGE) + 1) * LARGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        mapped = mmap.mmap(-1, (-(-size // LARGE_PAGE) + 1) * LARGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, OverflowError) as error:  # the system knows at once that it has not so much
+        raise MemoryError from error
     if hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # a system may have no large pages to give
             mapped.madvise(mmap.MADV_HUGEPAGE)

@@ -59,6 +59,12 @@ def load_program(name: str | None, lowered: Lowering, options: Options) -> Nativ
     return _loaded(program.manifest, objects, tuple(program.texts), machine, options)
 
 
+def known_manifest(name: str, options: Options) -> Manifest | None:
+    """What is known of a program that was compiled before."""
+    stored = _known(ObjectCache(options.cache), _key(name, detect()))
+    return None if stored is None else stored.manifest
+
+
 def unknown(names: Iterable[str], options: Options) -> list[str]:
     """The programs among these that `load_program` would have to compile."""
     machine, cache = detect(), ObjectCache(options.cache)
