@@ -10,7 +10,7 @@ import numpy as np
 
 from compiler import driver
 from compiler.diagnostics import CheckpointError, UsageError
-from compiler.driver import Array, Options, Program, Tensors
+from compiler.driver import Array, Options, Program, Results, Tensors
 from runtime.averages import averages_of
 from runtime.checkpoint import Checkpoint, checkpoints_in, read_checkpoint
 from runtime.data.loading import LoadedData
@@ -115,12 +115,13 @@ def _computed(
     program: Program, job: Job, position: Position, paths: Sequence[str], options: Options
 ) -> tuple[dict[str, Array], bool]:
     """What the next step computes, and whether it leaves the tensors with the bits that the plain step gives."""
-    if training_of(program).accumulation is not None:
-        raise UsageError("a step that accumulates is made of several programs", "name parameters and states only")
     epoch = position.step // job.length.steps_per_epoch
     _, _, phase = kind_at(program, epoch).partition(" ")
     rows, settings = rows_of_step(job, position), settings_at(job, position)
     data = at_epoch(job.train.arrays, epoch)
+    if training_of(program).accumulation is not None:
+        results = job.step.run(job.tensors, data, rows, job.length.batch, position.step, job.seed, settings)
+        return _results_of(results, paths), True
     if job.buckets is not None:
         program, data = job.buckets.of_rows(data, rows)
     step = driver.inspected_step(program, int(phase or 0), replace(options, batch=job.length.batch), paths)
@@ -136,3 +137,15 @@ def _computed(
         for name in names:
             found[name] = results.arrays[name] if name in results.arrays else results.scalars[name].reshape(())
     return found, is_same
+
+
+def _results_of(results: Results, paths: Sequence[str]) -> dict[str, Array]:
+    """What a step gives as it is, where it is made of several programs, none of which keeps anything else."""
+    for name in paths:
+        if name not in results.scalars:
+            known = ", ".join(results.scalars)
+            raise UsageError(
+                f"a step that accumulates is made of several programs, and none of them shows `{name}`",
+                f"name parameters, states, or the results {known}",
+            )
+    return {name: results.scalars[name].reshape(()) for name in paths}

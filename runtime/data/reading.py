@@ -75,4 +75,6 @@ def _path_fix(source: DataSource) -> str:
     found = f"; there is one at {here.absolute()}: give --data {here}" if here.exists() else ""
     text = Path(source.span.source.name)
     folder = f"the folder of {text}" if text.exists() else "the current folder"
+    if source.others:  # which `--data` could not name
+        return f"the path counts from {folder}; name all files with `--set data={source.format}(…)`"
     return f"the path counts from {folder}; name another with --data PATH{found}"

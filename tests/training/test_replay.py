@@ -113,3 +113,16 @@ def test_as_json_and_mistakes(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     ):
         assert main(["replay", "run", *arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_results_of_steps_that_accumulate(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    del run
+    Path("model.dl").write_text(TEXT.replace("    batch = 8\n", "    batch = 4\n    accumulate = 2\n"))
+    assert main(["train", "model.dl", "--out", "several", "--threads", "1"]) == 0
+    lines = map(json.loads, Path("several/metrics.jsonl").read_text().splitlines())
+    first = next(line for line in lines if line.get("epoch") == 1)
+    losses = [float(replayed(Path("several"), step, "loss")["loss"]) for step in range(6)]
+    assert np.mean(losses) == pytest.approx(first["loss"], rel=1e-6)
+    capsys.readouterr()
+    assert main(["replay", "several", "--step", "1", "--show", "h.dense.W:gradient"]) == 2
+    assert "none of them shows `h.dense.W:gradient`" in capsys.readouterr().err
