@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import combinations, product
 
 from compiler.diagnostics import CompilerBug
 from compiler.loops.footprint import Footprint, meet, operand_of, touched_by
@@ -62,6 +62,7 @@ class _Check:
         for instance in plan.instances:
             self.check_arguments(instance)
             self.check_in_place(instance)
+            self.check_stores(instance)
         self.check_written()
         self.check_once()
         self.check_barriers()
@@ -102,6 +103,16 @@ class _Check:
                         raise _Broken(f"{kernel.name} reads buffer {buffer} again after it has overwritten it")
                 elif _may_meet(load, store, instance):
                     raise _Broken(f"{kernel.name} reads other elements of buffer {buffer} than it overwrites")
+
+    def check_stores(self, instance: Instance) -> None:
+        """No element is stored by two instructions of a kernel, unless the same row and column stores it twice."""
+        if instance.kernel.walk in (Walk.FETCH, Walk.COLLECT):
+            return
+        for buffer in instance.writes:
+            stores = [i for i in _touching(instance, buffer) if isinstance(i, Store)]
+            for one, other in combinations(stores, 2):
+                if not _is_same_element(one, other, instance) and _may_meet(one, other, instance):
+                    raise _Broken(f"{instance.kernel.name} stores elements of buffer {buffer} twice")
 
     # all instances
 
@@ -252,8 +263,8 @@ def _operands(instance: Instance, buffer: int) -> list[Footprint]:
     return [operand_of(contract, is_left) for side, is_left in sides if instance.arguments[side] == buffer]
 
 
-def _is_same_element(load: Load, store: Store, instance: Instance) -> bool:
-    """Whether each element is loaded by the row and column that store it, and by no others."""
+def _is_same_element(load: Load | Store, store: Store, instance: Instance) -> bool:
+    """Whether each element is loaded, or stored, by the row and column that store it, and by no others."""
     one, other = (
         (i.access.offset, i.access.rows, i.access.columns, i.index, i.index_stride, i.index_extent)
         for i in (load, store)
@@ -264,13 +275,13 @@ def _is_same_element(load: Load, store: Store, instance: Instance) -> bool:
     return one == other and is_same_row and _move_together(load, store, instance)
 
 
-def _may_meet(load: Load, store: Store, instance: Instance) -> bool:
-    """Whether an element that is stored may be loaded too, by whichever row."""
+def _may_meet(load: Load | Store, store: Store, instance: Instance) -> bool:
+    """Whether an element that is stored may be loaded, or stored again, by whichever row."""
     kernel = instance.kernel
     return not _move_together(load, store, instance) or meet(touched_by(load, kernel), touched_by(store, kernel))
 
 
-def _move_together(load: Load, store: Store, instance: Instance) -> bool:
+def _move_together(load: Load | Store, store: Store, instance: Instance) -> bool:
     """Whether loops move both from place to place alike."""
     return not instance.loops or instance.strides[load.access.buffer] == instance.strides[store.access.buffer]
 

@@ -262,3 +262,25 @@ def test_footprints_meet(one: tuple[list[int], int], other: tuple[list[int], int
     first, second = (Footprint(np.array(places), step) for places, step in (one, other))
     assert meet(first, second) is expected
     assert meet(first, None)
+
+
+@pytest.mark.parametrize(("shift", "is_fault"), [(0, False), (4, False), (1, True), (3, True)])
+def test_elements_that_two_stores_of_a_kernel_share_are_found(shift: int, is_fault: bool) -> None:
+    """Rows of 4 that are stored a second time, elsewhere in their rows of 8."""
+    builder = GraphBuilder("beside")
+    x = builder.input("x", Role.DATA, TensorType(DType.F32, (BatchExtent(), 4)))
+    w = builder.emit(Constant(0.0, DType.F32))
+    builder.output("y", Role.OUTPUT, builder.emit(Concat(1), x, builder.emit(Broadcast((BatchExtent(), 4), ()), w)))
+    plan = schedule(builder.build())
+    verify_schedule(plan, 32)
+    old = next(i for i in plan.instances if any(isinstance(s, Store) for stage in i.kernel.stages for s in stage.body))
+    (stage,) = old.kernel.stages
+    store = next(i for i in stage.body if isinstance(i, Store))
+    again = replace(store, access=replace(store.access, offset=store.access.offset + shift))
+    kernel = replace(old.kernel, stages=(replace(stage, body=(*stage.body, again)),))
+    broken = replace(plan, instances=tuple(replace(i, kernel=kernel) if i is old else i for i in plan.instances))
+    if is_fault:
+        with pytest.raises(CompilerBug, match="stores elements of buffer"):
+            verify_schedule(broken, 32)
+    else:
+        verify_schedule(broken, 32)
