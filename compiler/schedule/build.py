@@ -28,7 +28,7 @@ from compiler.schedule.ir import (
     Strand,
     spans_of_loops,
 )
-from compiler.schedule.join_siblings import join_siblings
+from compiler.schedule.join_siblings import ancestors, join_siblings
 from compiler.schedule.overwrite import Overwriting, is_read_behind
 from compiler.schedule.placement import Insert
 from compiler.schedule.plan_memory import Life, plan_memory
@@ -126,7 +126,7 @@ class _Builder:
 
     def alias_updates(self) -> None:
         """An updated parameter is written in place where everything else that reads it can come first."""
-        self.above = {g.number: self.fuser.ancestors[g.number] for g in self.groups}
+        self.above = ancestors(self.groups, self.fuser)  # those that fusion knew are not those of joined groups
         inputs = {i.name: i.value for i in self.graph.inputs}
         for output in self.graph.outputs:
             if output.updates is None:

@@ -13,7 +13,7 @@ SMALL = 16  # values with this many times fewer elements than the walk are not w
 
 def join_siblings(groups: Sequence[Group], fuser: Fuser) -> list[Group]:
     """The groups that are left."""
-    needs = _needs(groups, fuser)
+    needs = ancestors(groups, fuser)
     by_source: dict[tuple[object, ...], list[Group]] = {}
     for group in groups:
         for key in dict.fromkeys(_large_sources(group, fuser)):
@@ -40,7 +40,7 @@ def _large_sources(group: Group, fuser: Fuser) -> list[tuple[object, ...]]:
     ]
 
 
-def _needs(groups: Sequence[Group], fuser: Fuser) -> dict[int, int]:
+def ancestors(groups: Sequence[Group], fuser: Fuser) -> dict[int, int]:
     """For each group a bitset of those that it needs, directly or not."""
     direct = {
         group.number: {

@@ -14,6 +14,7 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 from random_graphs import random_graph
 
 from compiler.diagnostics import CompilerBug
+from compiler.driver import load_text
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.loops.footprint import Footprint, meet, operand_of, touched_by
@@ -40,6 +41,7 @@ from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Arena, Buffer, Instance, Place, Schedule
 from compiler.schedule.verify import verify_schedule
+from compiler.stages import graph_of
 from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, Extent, TensorType
 
@@ -101,6 +103,27 @@ def test_an_update_that_reads_one_element_for_all_does_not_write_over_it() -> No
     verify_schedule(plan, 32)
     update = next(i for i in plan.instances if i.kernel.walk is Walk.ROWS)
     assert not {*update.reads} & {*update.writes}
+
+
+PENALISED = """
+model M {
+    input x: f32[batch, 96]
+    output y = x |> dense(25) |> dense(1) |> tanh |> dense(25)
+}
+train M {
+    target t: f32[batch, 25]
+    loss = mse(y, t)
+    optimizer = adam
+    clip = norm(0.5)
+    penalty = l2(0.001)
+    batch = 100
+}
+"""
+
+
+def test_updates_are_ordered_by_what_joined_reductions_need() -> None:
+    """The sums of squares of the penalty and of the clip are joined, so updates wait for more than before."""
+    verify_schedule(schedule(optimise_graph(graph_of(load_text(PENALISED, "model.dl"), "training"))), 32)
 
 
 @pytest.mark.parametrize("optimised", [True, False])
