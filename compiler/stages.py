@@ -9,6 +9,7 @@ from compiler.decoding.programs import DECODING, decoding_graph
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
 from compiler.pipeline import optimise_graph
 from compiler.programs import complete
@@ -33,8 +34,7 @@ def graph_of(program: Program, kind: str) -> Graph:
 
 def prepared(graph: Graph, options: Options) -> Graph:
     """The optimised graph in the element type that the options ask for."""
-    if options.dtype == "f64":
-        graph = to_dtype(graph, DType.F64)
+    graph = to_dtype(graph, DType.F64) if options.dtype == "f64" else widen_numbers(graph)
     return optimise_graph(graph, options.verify)
 
 

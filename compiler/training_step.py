@@ -111,7 +111,7 @@ def following_graph(program: Program) -> Graph:
         for i in plan.follower.graph.inputs
     ]
     for name, value in builder.inline(plan.follower.graph, inputs).items():
-        builder.output(name, Role.OUTPUT, value)
+        builder.output(name, Role.OUTPUT, builder.emit(Cast(DType.F64), value))  # a number of the run, as settings are
     return builder.build()
 
 

@@ -192,12 +192,20 @@ class Fuser:
             return
         tried: set[int] = set()
         beside = [link.source for link in self.node_links[node_key(node)]] + self.links.gates.get(node_key(node), [])
+        if group.domain == 1:
+            beside += self.numbers_beside(node)
         for value in sorted(beside, key=lambda v: -self.rank(v)):
             other = self.home.get(value.index)
             if other is None or other is self.home[node_key(node)] or other.number in tried:
                 continue
             tried.add(other.number)
             self.merge(other, self.home[node_key(node)])
+
+    def numbers_beside(self, node: Node) -> list[Value]:
+        """Other single numbers that are computed from one of the same inputs: settings, say, or the step."""
+        inputs = [link.source.index for link in self.node_links[node_key(node)] if link.source.index not in self.home]
+        others = [other for index in inputs for other in self.readers[index] if other is not node]
+        return [other.results[0] for other in others if self.home[node_key(other)].domain == 1]
 
     def rank(self, value: Value) -> int:
         group = self.home.get(value.index)

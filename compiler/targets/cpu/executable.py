@@ -63,8 +63,10 @@ class NativeExecutable:
         flags_offset = self._arguments_offset + 8 * len(manifest.relocations)
         self._control = reserve(flags_offset + len(manifest.watched) + 64)
         control = address_of(self._control)
-        numbers = ctypes.c_float if manifest.setting_dtype is DType.F32 else ctypes.c_double
-        self._settings = [numbers.from_address(control + 8 * (SETTINGS + k)) for k in range(len(manifest.settings))]
+        self._settings = [
+            (ctypes.c_double if dtype is DType.F64 else ctypes.c_float).from_address(control + 8 * slot)
+            for slot, dtype in enumerate(manifest.setting_dtypes, SETTINGS)
+        ]
         self._control_bytes = memoryview(self._control)  # type: ignore[arg-type]
         self._flags = self._control_bytes[flags_offset : flags_offset + len(manifest.watched)]
         self._static = reserve(manifest.static_bytes)

@@ -147,7 +147,7 @@ class _Lowering:
                 instances.append((call.symbol, instance))
             if place in ends:
                 table.add(Entry(STRAND_END, 0, ends[place], 1, 1, 0), ())
-        floats = {b.dtype for b in self.plan.buffers if b.dtype.is_float}
+        doubles = any(b.dtype is DType.F64 and b.elements != 1 for b in self.plan.buffers)  # not numbers alone
         manifest = Manifest(
             self.plan.name,
             self.batch,
@@ -167,8 +167,8 @@ class _Lowering:
             self.scratch,
             self.scratch_batch,
             self.shared,
-            DType.F64 not in floats,
-            next((i.value.type.dtype for i in self.graph.inputs if i.role is Role.SETTING), DType.F32),
+            not doubles,
+            tuple(i.value.type.dtype for i in self.graph.inputs if i.role is Role.SETTING),
             self.advance_table(),
         )
         return Lowered(manifest, self.texts, tuple(instances))

@@ -98,7 +98,7 @@ class Manifest:
     scratch_batch_bytes: int
     shared_bytes: int
     flush: bool
-    setting_dtype: DType
+    setting_dtypes: tuple[DType, ...]
     advances: tuple[tuple[int, ...], ...] = ()
 
 
