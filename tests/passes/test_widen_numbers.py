@@ -1,20 +1,22 @@
-"""What is computed of settings, the step and constants alone is computed in f64, and rounded where a tensor takes it."""
+"""What is computed of settings, the step and constants alone is so in f64, and rounded where a tensor takes it."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from graph_text import graph, ops_of
+from native import compiled
 
 from compiler import driver
-from compiler.diagnostics import Source, Span
 from compiler.driver import Options
-from compiler.graph.ir import Graph, Origin
+from compiler.graph.ir import Graph
+from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.graph_passes.widen_numbers import widen_numbers
+from compiler.interface import FUSIONS
 from compiler.targets.reference.evaluate import evaluate
 from compiler.types import DType
 
@@ -60,8 +62,7 @@ def test_numbers_are_computed_in_f64_and_rounded_once_for_all_tensors() -> None:
         ("mul", "f32"),
     ]
     assert found.input("beta").value.type.dtype is DType.F64
-    given: dict[str, Any] = {"p": np.ones(4, "f4"), "n": np.float32(1), "step": np.array(7), "beta": np.array(0.999)}
-    given["n"] = np.array(1, "f4")
+    given = {"p": np.ones(4, "f4"), "n": np.array(1, "f4"), "step": np.array(7), "beta": np.array(0.999)}
     exact = np.float32(1 - 0.999**7)
     assert (evaluate(found, given, 1)["p"] == exact).all()
     assert exact != np.float32(1) - np.float32(0.999) ** np.float32(7), "in f32, another number"
@@ -152,7 +153,7 @@ train M {
 """
 
 
-def updates(optimizer: str, definition: str, times: range, options: Options) -> list[np.ndarray[Any, Any]]:
+def updates(optimizer: str, definition: str, times: Sequence[int], options: Options) -> list[np.ndarray[Any, Any]]:
     """The parameter after each of these updates, with its state 0 before."""
     text = definition + MODEL.replace("OPTIMIZER", optimizer)
     program = driver.load_text(text, "model.dl")
@@ -178,9 +179,44 @@ optimizer corrections(lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8)(p, g, t
 TIMES = (*range(1, 30), 100, 1_000, 100_000, 20_000_001)
 
 
-@pytest.mark.parametrize("options", [Options(), Options(fuse=False), Options(target="reference")], ids=str)
+@pytest.mark.parametrize("options", [Options(), Options(without=tuple(FUSIONS)), Options(target="reference")], ids=["native", "without any fusion", "reference"])
 def test_the_corrections_of_adam_are_those_of_f64_rounded_once(options: Options) -> None:
     found = updates("optimizer = corrections()", CORRECTIONS, TIMES, options)
     roots = [(1 - 0.999**t) ** 0.5 for t in TIMES]
     expected = [(1e-3 * root / (1 - 0.9**t), 1e-8 * root) for t, root in zip(TIMES, roots, strict=True)]
     np.testing.assert_allclose(np.array(found), np.array(expected), rtol=2**-24 * (1 + 1e-6))
+
+
+@pytest.mark.parametrize("options", [Options(), Options(target="reference")], ids=["native", "reference"])
+def test_what_a_schedule_keeps_between_epochs_is_not_rounded(options: Options) -> None:
+    shrinking = """
+schedule shrinking(lr, t, metric) {
+    state share = ones
+    share = share * 0.1
+    return lr * share + 0 * metric
+}
+"""
+    training = "optimizer = gradient_descent(lr = 0.3)\n    schedule = shrinking"
+    program = driver.load_text(shrinking + MODEL.replace("OPTIMIZER", training), "model.dl")
+    settings = {"optimizer.lr": 0.3, "(schedule).share": 0.7, "(schedule).metric": 1.0}
+    following = driver.compile_following(program, options)
+    found = following.run(driver.allocate(program, options), {}, np.zeros(1, np.int64), 1, settings=settings)
+    assert found.scalars["(schedule).share"][0] == 0.7 * 0.1
+
+
+def test_numbers_of_one_setting_are_one_kernel_and_f32_programs_flush_subnormals() -> None:
+    numbers = compiled(
+        widened(
+            "%6: f32[] = mul(%3, %4)",
+            "%7: f32[] = exp(%3)",
+            "%8: f32[4] = broadcast(%7) shape=[4] axes=[]",
+            "%9: f32[4] = mul(%0, %8)",
+            'output "product" output %6',
+            'output "p" parameter %9 updates "p"',
+            'output "given" output %4',
+        )
+    )
+    kernels = [instance.kernel.name for instance in numbers.plan.instances]
+    assert len([name for name in kernels if name.startswith("k")]) == 2, kernels
+    assert numbers.lowered.manifest.flush
+    assert not compiled(to_dtype(graph(*INPUTS, 'output "p" output %0'), DType.F64)).lowered.manifest.flush
