@@ -179,7 +179,11 @@ optimizer corrections(lr = 1e-3, beta1 = 0.9, beta2 = 0.999, eps = 1e-8)(p, g, t
 TIMES = (*range(1, 30), 100, 1_000, 100_000, 20_000_001)
 
 
-@pytest.mark.parametrize("options", [Options(), Options(without=tuple(FUSIONS)), Options(target="reference")], ids=["native", "without any fusion", "reference"])
+@pytest.mark.parametrize(
+    "options",
+    [Options(), Options(without=tuple(FUSIONS)), Options(target="reference")],
+    ids=["native", "without any fusion", "reference"],
+)
 def test_the_corrections_of_adam_are_those_of_f64_rounded_once(options: Options) -> None:
     found = updates("optimizer = corrections()", CORRECTIONS, TIMES, options)
     roots = [(1 - 0.999**t) ** 0.5 for t in TIMES]
