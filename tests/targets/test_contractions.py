@@ -17,7 +17,8 @@ from compiler.ops.contraction import Contraction
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.jit import assembly
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.machine import AVX2, NEON, Machine
+from compiler.targets.cpu.machine import AVX2, AVX512, NEON, Machine
+from compiler.targets.cpu.memory import TensorStore
 from compiler.targets.cpu.runner import PARALLEL
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
@@ -118,9 +119,9 @@ def test_products_equal_numpy(pattern: str, machine: Machine, dtype: DType, turn
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_products_that_exceed_the_cache(pattern: str) -> None:
     """With a cache of few bytes, every product is walked in blocks, and panels are shared between threads."""
-    cramped = replace(host(), l1_bytes=256, l2_bytes=512)
+    tiny = replace(host(), l1_bytes=256, l2_bytes=512)
     graph = products(pattern, DType.F32, SOME_TURNS)
-    check(pattern, compiled(graph, machine=cramped, batch=EVERY_KERNEL_PARALLEL), DType.F32, SOME_TURNS, 2)
+    check(pattern, compiled(graph, machine=tiny, batch=EVERY_KERNEL_PARALLEL), DType.F32, SOME_TURNS, 2)
 
 
 def check(pattern: str, native: Native, dtype: DType, turns: Sequence[int], threads: int) -> None:
@@ -150,21 +151,15 @@ def check(pattern: str, native: Native, dtype: DType, turns: Sequence[int], thre
         ("mk,nk->mn", 45, 1301, 97),
         ("km,kn->mn", 61, 1303, 100),
         ("bk,kn->bn", 61, 1303, 100),
+        ("mk,kn->mn", 71, 1301, 400),  # enough panels for copying rows
+        ("km,nk->mn", 169, 1301, 400),  # rows side by side, which are not copied
     ],
 )
 def test_large_products_on_several_threads(pattern: str, m: int, k: int, n: int) -> None:
     """Large for a cache of 2 KiB: panels are packed by all threads and used by all."""
-    builder, batch = GraphBuilder(pattern), 1500 if pattern == "bm,bn->mn" else 67  # a sum of several blocks
-    left, right, result = labels(pattern)
-    extents = {"m": m, "k": k, "n": n, "b": BatchExtent()}
-    x, y = (
-        builder.input(f"{side}0", Role.DATA, TensorType(DType.F32, tuple(extents[name] for name in names)))
-        for side, names in (("x", left), ("y", right))
-    )
-    numbered = Contraction(*(tuple(map(ord, names)) for names in (left, right, result)))
-    builder.output("z0", Role.OUTPUT, builder.emit(numbered, x, y))
-    graph = builder.build()
-    native = compiled(graph, machine=replace(host(), l1_bytes=256, l2_bytes=2048), batch=EVERY_KERNEL_PARALLEL)
+    batch = 1500 if pattern == "bm,bn->mn" else 67  # a sum of several blocks
+    graph = product(pattern, m, k, n, Role.DATA)
+    native = compiled(graph, machine=cramped(), batch=EVERY_KERNEL_PARALLEL)
     assert any(entry.flags & PARALLEL for entry in native.lowered.manifest.entries)
     inputs = inputs_of(graph, batch)
     exact = np.einsum(pattern, *(inputs[name].astype("f8") for name in ("x0", "y0"))).astype("f4")
@@ -172,6 +167,61 @@ def test_large_products_on_several_threads(pattern: str, m: int, k: int, n: int)
         executable = native.executable(threads)
         for _ in range(5):
             assert_same(pattern, executable.call(inputs, batch)["z0"], exact)
+
+
+def cramped() -> Machine:
+    """For which a few kilobytes are large, and rows of a tile always compete for lines."""
+    return replace(host(), l1_bytes=256, l1_ways=4, l2_bytes=2048)
+
+
+def product(pattern: str, m: int, k: int, n: int, role: Role) -> Graph:
+    """A single product, whose right operand has the `role`."""
+    builder = GraphBuilder(pattern)
+    left, right, result = labels(pattern)
+    extents = {"m": m, "k": k, "n": n, "b": BatchExtent()}
+    x, y = (
+        builder.input(name, of, TensorType(DType.F32, tuple(extents[label] for label in names)))
+        for name, of, names in (("x0", Role.DATA, left), ("y0", role, right))
+    )
+    numbered = Contraction(*(tuple(map(ord, names)) for names in (left, right, result)))
+    builder.output("z0", Role.OUTPUT, builder.emit(numbered, x, y))
+    return builder.build()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    ("pattern", "k", "n"), [("bk,kn->bn", 130, 100), ("bk,kn->bn", 1301, 400), ("bk,nk->bn", 1301, 397)]
+)
+def test_panels_of_large_products_last(pattern: str, k: int, n: int, threads: int) -> None:
+    """Threads then share rows and panels, at any batch; the bits are those of panels that are packed at each call."""
+    usual = compiled(product(pattern, 0, k, n, Role.DATA), machine=cramped(), batch=300).executable()
+    lasting = compiled(product(pattern, 0, k, n, Role.PARAMETER), machine=cramped(), batch=300).executable(threads)
+    assert lasting.manifest.once, "packing them is not part of each call"
+    assert max(entry.chunk for entry in lasting.manifest.entries) > 16, "an item is one tile, not a block of them"
+    tensors = TensorStore(lasting.manifest.tensors)
+    for batch in (300, 1, 67, 511):
+        inputs = inputs_of(product(pattern, 0, k, n, Role.DATA), batch)
+        tensors.write("y0", inputs["y0"])
+        found = lasting.call({"x0": inputs["x0"]}, batch, tensors)["z0"]
+        assert np.array_equal(found, usual.call(inputs, batch)["z0"])
+
+
+def test_threads_share_the_rows_of_large_products_equally() -> None:
+    graph = product("mk,kn->mn", 2048, 2048, 2048, Role.PARAMETER)
+    manifest = lower(graph, schedule(graph, True, 32), AVX512, 32).manifest
+    extent, chunk = next((e.extent, e.chunk) for e in manifest.entries if e.chunk > 1)
+    assert isinstance(extent, int)
+    assert chunk > 16, "an item is one tile, not a block of them"
+    assert -(-extent // chunk) % 2 == 0, "two threads have equally many blocks"
+
+
+@pytest.mark.parametrize("role", [Role.DATA, Role.PARAMETER])
+def test_tiles_of_large_products_ask_for_what_the_next_ones_read(role: Role) -> None:
+    """Beside the next sums, two lines of the next panel, and a line of each of the next rows."""
+    graph = product("mk,kn->mn", 2048, 2048, 2048, role)
+    texts = lower(graph, schedule(graph, True, 32), AVX512, 32).texts.values()
+    near = max(text.count("i32 0, i32 2, i32 1)") for text in texts)
+    assert near == 2 + 2 * (2 if role is Role.DATA else 1) + 13
 
 
 def dense(dtype: DType) -> Graph:

@@ -43,3 +43,9 @@ def test_rows_compete_for_the_first_cache_by_its_ways() -> None:
     assert fall_together(product(2048, 2048, 2048), 14, machine)
     assert not fall_together(product(2048, 2048, 2048), 11, machine), "so many lines have room"
     assert not fall_together(product(2048, 2048, 1536), 14, machine)
+
+
+def test_rows_side_by_side_share_lines() -> None:
+    """They take one line or two, however few ways there are: what copies rows takes them for far from one another."""
+    turned = replace(product(1024, 1024, 1024), lhs_m_stride=1, k=(ContractedAxis(1024, 1024, 1),))
+    assert not fall_together(turned, 14, replace(AVX512, l1_bytes=48 << 10, l1_ways=12))

@@ -2,7 +2,9 @@
 
 An item is a panel of columns. For a block of rows and a block of the sum, a thread goes through all of its panels; the
 first tile of rows copies a panel while it reads it. The sums of the tiles lie in scratch between the blocks of the sum,
-so each element is still one chain.
+so each element is still one chain. While a panel is multiplied, its tiles ask for the next one, each for a share.
+
+Where panels last over calls they are packed by a function of its own, and an item is a panel of a block of rows.
 """
 
 from __future__ import annotations
@@ -23,14 +25,15 @@ from compiler.targets.cpu.contraction import (
 from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText, SharedPointer
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
-from compiler.targets.cpu.packing import pack_transposed, panel_elements
+from compiler.targets.cpu.packing import pack_all, pack_transposed, panel_elements
 from compiler.targets.cpu.text import LANES, REGISTER
-from compiler.targets.cpu.tiles import Tiling, ceiling, nominal
+from compiler.targets.cpu.tiles import Tiling, ceiling, divided, nominal
 
 DEEPEST = 640  # summed elements of a block, where there are several and their panel does not stay in the first cache
 DEEP = 384  # as many as a block should have at least
 PANEL_SHARE = 5  # what part of the second-level cache a panel may take that is summed at once
 FEWEST_PANELS = 4
+COPYING = 12  # panels from which copying rows pays
 ZEROS, ROWS = -1, -2  # stretches of scratch, beside those of the kernel's buffers
 LINE = 64  # bytes
 
@@ -38,18 +41,20 @@ LINE = 64  # bytes
 def walks_in_blocks(contract: TileContract, cut: Tiling) -> bool:
     """Whether the operands are too large for the second-level cache, and the columns enough to share."""
     is_plain = len(contract.k) == 1 and not contract.outer and contract.triangle is None
-    fits = isinstance(contract.k[0].extent, int) or contract.rhs_n_stride == contract.lhs_m_stride == 1
     return (
         is_plain
-        and fits
+        and isinstance(contract.k[0].extent, int)
         and cut.block > 0
         and cut.panels >= FEWEST_PANELS
         and 1 in (contract.k[0].lhs_stride, contract.lhs_m_stride)
     )
 
 
-def emit_blocks(k: KernelText, cut: Tiling, batch: int) -> KernelCode:
-    """The code of a contraction kernel for which `walks_in_blocks` holds."""
+def emit_blocks(k: KernelText, cut: Tiling, batch: int, lasts: bool = False) -> KernelCode:
+    """The code of a contraction kernel for which `walks_in_blocks` holds.
+
+    Where its right operand `lasts` over calls, so do the packed panels.
+    """
     contract = k.kernel.contraction
     assert contract is not None
     depth = contract.k[0].extent
@@ -58,7 +63,7 @@ def emit_blocks(k: KernelText, cut: Tiling, batch: int) -> KernelCode:
     blocks = 1 if fits else -(-depth // _deepest(contract, cut, k.machine))
     deep = -(-depth // (blocks * LANES)) * LANES
     rows = _rows_of_block(contract, cut, k.machine, batch, deep)
-    return _Blocks(k, contract, cut, depth, deep, rows).emit()
+    return _Blocks(k, contract, cut, depth, deep, rows, lasts).emit()
 
 
 def _deepest(contract: TileContract, cut: Tiling, machine: Machine) -> int:
@@ -73,14 +78,17 @@ def _rows_of_block(contract: TileContract, cut: Tiling, machine: Machine, batch:
     room = machine.l2_bytes // 2 - deep * cut.shape.width * size
     fits = max(4, room // (deep * size * cut.shape.rows))
     tiles = -(-nominal(contract.m, batch) // cut.shape.rows)
-    return -(-tiles // -(-tiles // fits))  # blocks of equal size
+    blocks = -(-tiles // fits)
+    if blocks > 1:
+        blocks += blocks % 2  # two threads so have equally many
+    return -(-tiles // blocks)  # blocks of equal size
 
 
 def fall_together(contract: TileContract, rows: int, machine: Machine) -> bool:
     """Whether the rows of a tile compete for the same few lines of the first-level cache."""
-    sets = machine.l1_bytes // (LINE * machine.l1_ways)
-    places = Counter(row * contract.lhs_m_stride * contract.dtype.size // LINE % max(1, sets) for row in range(rows))
-    return max(places.values()) >= machine.l1_ways
+    sets = max(1, machine.l1_bytes // (LINE * machine.l1_ways))
+    lines = {row * contract.lhs_m_stride * contract.dtype.size // LINE for row in range(rows)}
+    return max(Counter(line % sets for line in lines).values()) >= machine.l1_ways
 
 
 @dataclass(slots=True)
@@ -91,6 +99,7 @@ class _Blocks:
     depth: int
     deep: int  # summed elements of a block
     tiles: int  # of a block of rows
+    lasts: bool  # the panels are packed by a function of its own
 
     @property
     def several(self) -> bool:
@@ -109,7 +118,8 @@ class _Blocks:
     @property
     def copies(self) -> bool:
         """Whether the rows of a block are copied."""
-        return fall_together(self.contract, self.cut.shape.rows, self.k.machine)
+        pays = self.several and self.cut.panels >= COPYING and self.contract.k[0].lhs_stride == 1
+        return pays and fall_together(self.contract, self.cut.shape.rows, self.k.machine)
 
     @property
     def pitch(self) -> int:
@@ -131,27 +141,39 @@ class _Blocks:
         shared = k.argument(SharedPointer(), "ptr")
         units = k.extent(contract.m)
         tiles = ceiling(text, units, self.cut.shape.rows)
+        blocks = ceiling(text, tiles, self.tiles)
         if self.several:
             self.clear()
 
-        def over_rows(first: str, carried: list[str]) -> list[str]:
-            last = text.minimum(text.add(text.add("0", first), self.tiles), tiles)
+        def over_rows(block: str, carried: list[str]) -> list[str]:
+            first, _ = divided(text, text.mul(tiles, block), blocks)
+            last, _ = divided(text, text.mul(tiles, text.add(block, 1)), blocks)
+            begin, end = "%begin", "%end"
+            if self.lasts:
+                before = text.mul(block, panels)
+                begin = text.maximum(text.let(f"sub i64 %begin, {before}"), "0")
+                end = text.minimum(text.let(f"sub i64 %end, {before}"), str(panels))
 
             def over_sum(start: str, carried: list[str]) -> list[str]:
                 def over_panels(panel: str, carried: list[str]) -> list[str]:
-                    here = _Place(first, start, panel, units, shared)
+                    is_new = text.let(f"icmp eq i64 {panel}, {begin}")
+                    here = _Place(first, start, panel, is_new, units, shared)
                     text.loop(first, last, 1, [], lambda tile, _: self.tile(here, tile))
                     return []
 
-                text.loop("%begin", "%end", 1, [], over_panels)
+                text.loop(begin, end, 1, [], over_panels)
                 return []
 
             text.loop("0", str(self.depth), self.deep, [], over_sum)
             return []
 
-        text.loop("0", tiles, self.tiles, [], over_rows)
-        code = k.close(Items(panels))
-        return replace(code, shared_bytes=panels * self.panel * size)
+        if not self.lasts:
+            text.loop("0", blocks, 1, [], over_rows)
+            return replace(k.close(Items(panels)), shared_bytes=panels * self.panel * size)
+        text.loop(divided(text, "%begin", str(panels))[0], ceiling(text, "%end", panels), 1, [], over_rows)
+        code = k.close(Items(contract.m, self.tiles * self.cut.shape.rows, panels))
+        packed = pack_all(k, contract, self.cut.shape, panels)
+        return replace(code, before=packed, shared_bytes=panels * self.panel * size, lasts=True)
 
     def clear(self) -> None:
         text, k, type_ = self.k.text, self.k, REGISTER[self.contract.dtype]
@@ -178,7 +200,7 @@ class _Blocks:
             is_last = text.let(f"icmp sge i64 {text.add(here.start, self.deep)}, {depth}")
         with k.of(contract):
             lhs, walked, stride = self.rows(here, row, number, length)
-            ahead = self.ahead(slots, is_last, row, column)
+            ahead = [*self.ahead(slots, is_last, row, column), *self.operands_ahead(here, row, number)]
             sums = self.multiplied(here, walked, stride, lhs, column, number, length, slots, ahead)
 
         def done() -> None:
@@ -210,6 +232,49 @@ class _Blocks:
             found.append(Ahead(pointer, result.places, step, result.rows, result.depth, result.writes))
         return found
 
+    def operands_ahead(self, here: _Place, row: str, number: str) -> list[Ahead]:
+        """This tile's share of the next panel; and for the first panel of a thread, the rows of the next tile."""
+        text, contract = self.k.text, self.contract
+        found = self.panel_ahead(here, number)
+        if contract.k[0].lhs_stride == 1:
+            rows, line = self.cut.shape.rows, LINE // contract.dtype.size
+            places = tuple(index * contract.lhs_m_stride for index in range(rows))
+            given = self.given_rows(here, text.add(row, rows))
+            found.append(Ahead(given, places, line, self.deep // line, self.deep, condition=here.is_new))
+        return found
+
+    def panel_ahead(self, here: _Place, number: str) -> list[Ahead]:
+        """A tile's share of the next panel: where it is packed, or for the first block of rows where it is given."""
+        k, text, contract, width = self.k, self.k.text, self.contract, self.cut.shape.width
+        (axis,) = contract.k
+        line, type_ = LINE // contract.dtype.size, REGISTER[contract.dtype]
+        panel, each = text.add(here.panel, 1), -(-self.deep // self.tiles)
+        start = text.add(here.start, text.minimum(text.mul(number, each), str(self.deep - each)))
+        place = text.add(text.mul(panel, self.panel), text.mul(start, width))
+        packed = Ahead(text.pointer(here.shared, place, type_), tuple(range(0, width, line)), width, each, self.deep)
+        if self.lasts:
+            return [packed]
+        column = text.mul(panel, width * contract.rhs_n_stride)
+        if contract.rhs_n_stride == 1:
+            place, places = text.mul(start, axis.rhs_stride), packed.places
+            step, rows = axis.rhs_stride, each
+        else:
+            columns = -(-width // self.tiles)
+            first = text.minimum(text.mul(number, columns), str(width - columns))
+            place = text.add(text.mul(first, contract.rhs_n_stride), here.start)
+            places = tuple(index * contract.rhs_n_stride for index in range(columns))
+            step, rows = line, self.deep // line
+        source = text.pointer(k.bases[contract.rhs], text.add(text.add(place, column), contract.rhs_offset), type_)
+        is_first = text.let(f"icmp eq i64 {here.first}, 0")
+        given = Ahead(source, places, step, rows, self.deep, condition=is_first)
+        return [given, replace(packed, condition=text.let(f"xor i1 {is_first}, true"))]
+
+    def given_rows(self, here: _Place, row: str) -> str:
+        """Where the rows of a tile start in the left operand."""
+        k, text, contract = self.k, self.k.text, self.contract
+        offset = text.add(text.mul(row, contract.lhs_m_stride), text.mul(here.start, contract.k[0].lhs_stride))
+        return text.pointer(k.bases[contract.lhs], text.add(offset, contract.lhs_offset), REGISTER[contract.dtype])
+
     def slot_of(self, here: _Place, number: str) -> str:
         """Where the sums of a tile of the block lie."""
         text = self.k.text
@@ -226,14 +291,12 @@ class _Blocks:
         k, text, contract, shape = self.k, self.k.text, self.contract, self.cut.shape
         (axis,) = contract.k
         type_ = REGISTER[contract.dtype]
-        offset = text.add(text.mul(row, contract.lhs_m_stride), text.mul(here.start, axis.lhs_stride))
-        given = text.pointer(k.bases[contract.lhs], text.add(offset, contract.lhs_offset), type_)
+        given = self.given_rows(here, row)
         if not self.copies:
             places = self.cut.walk.places(contract, shape.rows)
             return given, RegisterTile(shape, contract.dtype, places, True), axis.lhs_stride
         target = text.pointer(k.bases[ROWS], text.mul(number, self.copied), type_)
-        is_new = text.let(f"icmp eq i64 {here.panel}, %begin")
-        text.when(is_new, lambda: self.copy_rows(given, target, length))
+        text.when(here.is_new, lambda: self.copy_rows(given, target, length))
         places = tuple(index * self.pitch for index in range(shape.rows))
         return target, RegisterTile(shape, contract.dtype, places, True), 1
 
@@ -270,9 +333,11 @@ class _Blocks:
         panel = text.pointer(k.bases[contract.rhs], text.add(offset, contract.rhs_offset), type_)
         place = text.add(text.mul(here.panel, self.panel), text.mul(here.start, width))
         packed = text.pointer(here.shared, place, type_)
-        is_first = text.let(f"icmp eq i64 {text.let(f'add i64 {number}, {here.first}')}, 0")
         sums = self.begun(here, tile, slots)
         there = SummedAxis(length, stride, width)
+        if self.lasts:
+            return multiplied(text, tile, [there], lhs, packed, sums, ahead=ahead)
+        is_first = text.let(f"icmp eq i64 {text.let(f'add i64 {number}, {here.first}')}, 0")
         if contract.rhs_n_stride != 1:
             text.when(is_first, lambda: pack_transposed(k, contract, width, column, panel, packed, length))
             return multiplied(text, tile, [there], lhs, packed, sums, ahead=ahead)
@@ -292,10 +357,14 @@ class _Blocks:
 
 @record
 class _Place:
-    """Where the loops are: the block's first tile of rows and first summed element, the panel; and what all share."""
+    """Where the loops are: the block's first tile of rows and first summed element, the panel; and what all share.
+
+    A panel `is_new` to these rows where it is the first of the thread.
+    """
 
     first: str
     start: str
     panel: str
+    is_new: str
     units: str
     shared: str

@@ -70,8 +70,8 @@ def _emit_product(k: KernelText, contract: TileContract, batch: int, lasts: bool
     cut = tiling(contract, k.machine, batch)
     if not lasts and sums_side_by_side(contract, cut):
         return emit_sums(k, cut, batch)
-    if not lasts and walks_in_blocks(contract, cut):
-        return emit_blocks(k, cut, batch)
+    if walks_in_blocks(contract, cut):
+        return emit_blocks(k, cut, batch, lasts)
     return emit_tiles(k, batch, lasts)
 
 

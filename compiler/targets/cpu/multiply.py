@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from compiler.record import record
 from compiler.targets.cpu.packing import AHEAD
@@ -30,7 +31,7 @@ class Ahead:
     """What a tile asks for while it is multiplied: `places` of rows, each `step` behind the one before it.
 
     A row is asked for in each unrolled step; or `rows` of them, evenly while `depth` is summed, because a burst would
-    hold up the operands.
+    hold up the operands. Where there is a condition, only if it holds.
     """
 
     pointer: str
@@ -39,6 +40,7 @@ class Ahead:
     rows: int = 0
     depth: int = 0
     writes: bool = False
+    condition: str = ""
 
 
 @record
@@ -102,7 +104,9 @@ def multiplied(
         following: list[str] = []
         for asked in ahead:
             line = row_of(asked, index) if asked.rows else next(lines)
-            if times > 1:
+            if times > 1 and asked.condition:
+                text.when(asked.condition, partial(_ask, text, asked, line, type_))
+            elif times > 1:
                 _ask(text, asked, line, type_)
             if not asked.rows:
                 following.append(text.pointer(line, str(asked.step), type_))
