@@ -208,7 +208,7 @@ def test_panels_of_large_products_last(pattern: str, k: int, n: int, threads: in
 
 def test_threads_share_the_rows_of_large_products_equally() -> None:
     graph = product("mk,kn->mn", 2048, 2048, 2048, Role.PARAMETER)
-    manifest = lower(graph, schedule(graph, True, 32), AVX512, 32).manifest
+    manifest = lower(graph, schedule(graph, (), 32), AVX512, 32).manifest
     extent, chunk = next((e.extent, e.chunk) for e in manifest.entries if e.chunk > 1)
     assert isinstance(extent, int)
     assert chunk > 16, "an item is one tile, not a block of them"
@@ -219,7 +219,7 @@ def test_threads_share_the_rows_of_large_products_equally() -> None:
 def test_tiles_of_large_products_ask_for_what_the_next_ones_read(role: Role) -> None:
     """Beside the next sums, two lines of the next panel, and a line of each of the next rows."""
     graph = product("mk,kn->mn", 2048, 2048, 2048, role)
-    texts = lower(graph, schedule(graph, True, 32), AVX512, 32).texts.values()
+    texts = lower(graph, schedule(graph, (), 32), AVX512, 32).texts.values()
     near = max(text.count("i32 0, i32 2, i32 1)") for text in texts)
     assert near == 2 + 2 * (2 if role is Role.DATA else 1) + 13
 
