@@ -142,7 +142,7 @@ def pack_transposed(
             for lane in range(LANES):
                 place = text.pointer(source, text.add(starts[part * LANES + lane], index), type_)
                 rows.append(text.let(f"load {vector}, ptr {place}, align {size}"))
-            for lane, row in enumerate(_turned(text, rows, type_)):
+            for lane, row in enumerate(turned(text, rows, type_)):
                 here = text.add(text.mul(text.add(index, lane), width), part * LANES)
                 place = text.pointer(target, here, type_)
                 text.line(f"store {vector} {row}, ptr {place}, align 64")
@@ -165,7 +165,7 @@ def _ceil_to(text: Text, number: str, step: int) -> str:
     return text.let(f"and i64 {text.add(number, step - 1)}, {-step}")
 
 
-def _turned(text: Text, rows: Sequence[str], type_: str) -> list[str]:
+def turned(text: Text, rows: Sequence[str], type_: str) -> list[str]:
     """The transpose of LANES vectors of LANES elements, in log2(LANES) rounds of two-operand shuffles."""
     vector = f"<{LANES} x {type_}>"
     now = list(rows)

@@ -1,0 +1,266 @@
+"""Contractions with a long sum whose rows lie side by side as vectors do: the vectors of a tile run along the rows.
+
+An item is a part of the sum and some strips of rows, with all columns. Of each block of the sum the columns are copied,
+a few of each element side by side; a strip is copied by its first tile, while that multiplies, and stays in the
+first-level cache for the others. The sums of the tiles lie in scratch between the blocks, so each element is one chain
+over its part. At the end they are turned, strip by strip, for the elementwise stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+
+from compiler.loops.ir import TileContract
+from compiler.record import record
+from compiler.schedule.access import count
+from compiler.targets.cpu.contraction import finish, put_away, repeating
+from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText
+from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
+from compiler.targets.cpu.machine import Machine
+from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
+from compiler.targets.cpu.packing import turned
+from compiler.targets.cpu.text import LANES
+from compiler.targets.cpu.tiles import RowWalk, TileShape, Tiling, divided, outer_offsets
+
+DEEPEST = 160  # summed elements of a block, about
+STRIP_SHARE = 0.8  # of the first-level cache, which a copied strip may take
+SUMS_SHARE = 0.375  # of the second-level cache, which the sums of an item may take
+FEWEST_ITEMS = 4
+WIDEST = 3  # vectors of rows in a strip
+WASTE = 1.1  # times as many lanes as along the columns, up to which the rows are taken
+LOAD = 0.25  # what a load costs beside a multiplication
+COLUMNS, STRIP, TURNED = -1, -2, -3  # stretches of scratch, beside those of the kernel's buffers
+
+
+def runs_along_rows(contract: TileContract) -> bool:
+    """Whether rows are neighbours and fill vectors about as well as columns do, which outer indices share."""
+    rows, columns = _rows(contract), contract.n
+    is_shared = all(axis.rhs_stride == 0 for axis in contract.outer)
+    fills = _vectors(rows) * columns <= WASTE * rows * _vectors(columns)
+    return is_shared and contract.lhs_m_stride == 1 and fills
+
+
+def _vectors(elements: int) -> int:
+    return ceil(elements / LANES)
+
+
+def _rows(contract: TileContract) -> int:
+    assert isinstance(contract.m, int)
+    return contract.m
+
+
+def _strips(contract: TileContract, shape: TileShape) -> int:
+    """Strips of rows for each outer index."""
+    return ceil(_rows(contract) / shape.width)
+
+
+def emit_turned(k: KernelText, contract: TileContract) -> KernelCode:
+    """The code of a contraction kernel with a long sum for which `runs_along_rows` holds."""
+    shape = strip_shape(contract, k.machine)
+    deep = min(DEEPEST, int(STRIP_SHARE * k.machine.l1_bytes) // (shape.width * contract.dtype.size))
+    return _Turned(k, contract, LongSum(k, contract, block_of(contract, deep)), shape).emit()
+
+
+def strip_shape(contract: TileContract, machine: Machine) -> TileShape:
+    """A tile of vectors along the rows and of single columns, whose sums stay in registers, with little done twice."""
+    each = max(1, LANES * contract.dtype.size * 8 // machine.vector_bits)  # registers of a vector
+    shapes = [
+        TileShape(columns, vectors)
+        for vectors in range(1, min(WIDEST, _vectors(_rows(contract))) + 1)
+        for columns in range(1, min(LANES, contract.n, (machine.registers - 1) // (vectors * each) - 1) + 1)
+    ]
+
+    def cost(shape: TileShape) -> float:
+        tiles = _strips(contract, shape) * ceil(contract.n / shape.rows)
+        return tiles * (shape.rows * shape.vectors + LOAD * (shape.rows + shape.vectors))
+
+    return min(shapes, key=cost)
+
+
+@record
+class _Strip:
+    """A strip: where it starts in the left operand, its rows' place in the domain, its first row and the first that no
+    strip before had."""
+
+    left: str
+    base: str
+    row: str
+    start: str
+
+
+@dataclass(slots=True)
+class _Turned:
+    k: KernelText
+    contract: TileContract
+    sum: LongSum
+    shape: TileShape
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of a strip."""
+        return ceil(self.contract.n / self.shape.rows)
+
+    @property
+    def slot(self) -> int:
+        """Elements of the sums of a tile."""
+        return self.shape.rows * self.shape.width
+
+    @property
+    def strips(self) -> int:
+        """Strips for each outer index."""
+        return _strips(self.contract, self.shape)
+
+    @property
+    def all_strips(self) -> int:
+        return self.strips * prod(count(axis.extent) for axis in self.contract.outer)
+
+    @property
+    def strips_of_item(self) -> int:
+        """As many as have room for their sums in a share of the second-level cache, and leave work for threads."""
+        room = int(self.k.machine.l2_bytes * SUMS_SHARE) // (self.tiles * self.slot * self.contract.dtype.size)
+        groups = max(ceil(self.all_strips / max(1, room)), ceil(FEWEST_ITEMS / self.contract.parts))
+        return ceil(self.all_strips / groups)
+
+    @property
+    def pitch(self) -> int:
+        """Elements from the copied columns of a tile to those of the next."""
+        return self.sum.block.elements * self.shape.rows + LANES
+
+    def emit(self) -> KernelCode:
+        k, contract, text, each = self.k, self.contract, self.k.text, self.strips_of_item
+        size, groups = contract.dtype.size, ceil(self.all_strips / each)
+        sums = each * self.tiles * self.slot
+        k.reserve(contract.tile, (sums + LANES * self.shape.width) * size)
+        k.reserve(COLUMNS, self.pitch * self.tiles * size)
+        k.reserve(STRIP, self.sum.block.elements * self.shape.width * size)
+        k.reserve(TURNED, _vectors(contract.n) * LANES * self.shape.width * size)
+        k.open()
+        for load in repeating(k, self.rows_of_strip):
+            k.repeated(load, "0", self.rows_of_strip.shape.vectors)
+        k.extent(contract.k[0].extent)  # loaded here, where every use is reached
+
+        def item_body(number: str, carried: list[str]) -> list[str]:
+            part, group = divided(text, number, str(groups))
+            first = text.mul(group, each)
+            strips = text.minimum(text.let(f"sub i64 {self.all_strips}, {first}"), str(each))
+            with k.of(contract):
+                self.sum.clear(sums)
+                self.sum.of_part(part, lambda axes, here, later: self.share(axes, here, later, first, strips))
+            self.finish(part, first, strips)
+            return []
+
+        text.loop("%begin", "%end", 1, [], item_body)
+        return k.close(Items(contract.parts, 1, groups))
+
+    def share(self, axes: list[SummedAxis], here: Operands, following: Operands, first: str, strips: str) -> None:
+        """One block of the sum, for all tiles of an item; those ask for the operands of the `following` block."""
+        k, text, rows, width = self.k, self.k.text, self.shape.rows, self.shape.width
+        self.copy_columns(axes, here.right)
+        copies = self.tiles > 1
+        source = [SummedAxis(a.extent, a.rhs_stride, a.lhs_stride) for a in axes]
+        given = walked(text, source, rows, 0, width if copies else 0)
+        copied = walked(text, source, rows, width)
+        strip = k.bases[STRIP]
+
+        def over_strips(number: str, carried: list[str]) -> list[str]:
+            left = text.pointer(here.left, self.strip(text.add(first, number)).left, self.sum.type)
+            sums = text.pointer(k.bases[self.contract.tile], text.mul(number, self.tiles * self.slot), self.sum.type)
+            self.multiply(given, k.bases[COLUMNS], left, sums, strip if copies else "")
+
+            def over_tiles(tile: str, carried: list[str]) -> list[str]:
+                columns = text.pointer(k.bases[COLUMNS], text.mul(tile, self.pitch), self.sum.type)
+                place = text.pointer(sums, text.mul(tile, self.slot), self.sum.type)
+                turn = text.add(text.add(text.mul(number, self.tiles - 1), tile), -1)
+                turns = self.strips_of_item * (self.tiles - 1)
+                ahead = self.sum.ahead(axes, place, self.slot, following, turn, turns)
+                self.multiply(copied, columns, strip, place, "", ahead)
+                return []
+
+            if copies:
+                text.loop("1", str(self.tiles), 1, [], over_tiles)
+            return []
+
+        text.loop("0", strips, 1, [], over_strips)
+
+    def multiply(
+        self, axes: list[SummedAxis], columns: str, rows: str, sums: str, copy: str, ahead: Sequence[Ahead] = ()
+    ) -> None:
+        """Add a block of the sum to a tile."""
+        text = self.k.text
+        tile = RegisterTile(self.shape, self.contract.dtype, tuple(range(self.shape.rows)), False)
+        places = [text.pointer(sums, str(index * LANES), self.sum.type) for index in range(tile.slots)]
+        held = [text.let(f"load {tile.vector}, ptr {place}, align 64") for place in places]
+        put_away(self.k, tile, sums, multiplied(text, tile, axes, columns, rows, held, copy, ahead))
+
+    def copy_columns(self, axes: list[SummedAxis], source: str) -> None:
+        """Copy the columns of a block, those of each tile to a stretch of its own; a vector may reach into the next."""
+        text, rows = self.k.text, self.shape.rows
+
+        def one(given: str, number: str) -> None:
+            there = text.pointer(self.k.bases[COLUMNS], text.mul(number, rows), self.sum.type)
+
+            def tile_body(tile: str, carried: list[str]) -> list[str]:
+                place = text.pointer(given, text.mul(tile, rows), self.sum.type)
+                goal = text.pointer(there, text.mul(tile, self.pitch), self.sum.type)
+                size = self.contract.dtype.size
+                name = text.let(f"load <{LANES} x {self.sum.type}>, ptr {place}, align {size}")
+                text.line(f"store <{LANES} x {self.sum.type}> {name}, ptr {goal}, align {size}")
+                return []
+
+            if self.tiles > LANES:
+                text.loop("0", str(self.tiles), 1, [], tile_body)
+            else:
+                for tile in range(self.tiles):
+                    tile_body(str(tile), [])
+
+        self.sum.each(axes, source, lambda axis: axis.rhs_stride, one)
+
+    def strip(self, number: str) -> _Strip:
+        """Where a strip lies. The last one of an outer index is moved back over rows that are done already."""
+        text, (outer, strip) = self.k.text, divided(self.k.text, number, str(self.strips))
+        lhs, _, base = outer_offsets(self.k, self.contract.outer, outer)
+        start = text.mul(strip, self.shape.width)
+        row = text.minimum(start, str(max(0, _rows(self.contract) - self.shape.width)))
+        return _Strip(text.add(lhs, row), base, row, start)
+
+    @property
+    def rows_of_strip(self) -> Tiling:
+        """A strip, turned, as a tile of rows: what the elementwise stage sees."""
+        walk = RowWalk(self.contract.m, 1, self.shape.width, 1, self.contract.outer)
+        return Tiling(TileShape(self.shape.width, _vectors(self.contract.n)), walk, 1, 0, False)
+
+    def finish(self, part: str, first: str, strips: str) -> None:
+        """The elementwise stage on all strips of an item."""
+        k, text, contract = self.k, self.k.text, self.contract
+        cut = self.rows_of_strip
+
+        def body(number: str, carried: list[str]) -> list[str]:
+            sums = text.pointer(k.bases[contract.tile], text.mul(number, self.tiles * self.slot), self.sum.type)
+            with k.of(contract):
+                self.turn(sums)
+            here = self.strip(text.add(first, number))
+            base = text.add(here.base, text.mul(part, contract.part_step))
+            finish(k, contract, cut, here.start, here.row, str(contract.m), "0", base, k.bases[TURNED])
+            return []
+
+        text.loop("0", strips, 1, [], body)
+
+    def turn(self, sums: str) -> None:
+        """Turn the sums of a strip: its rows one behind the other, with all columns."""
+        text, width, vectors = self.k.text, self.shape.width, _vectors(self.contract.n)
+        vector = f"<{LANES} x {self.sum.type}>"
+
+        def body(group: str, carried: list[str]) -> list[str]:
+            given = text.pointer(sums, text.mul(group, LANES * width), self.sum.type)
+            there = text.pointer(self.k.bases[TURNED], text.mul(group, LANES), self.sum.type)
+            for part in range(self.shape.vectors):
+                places = [text.pointer(given, str(lane * width + part * LANES), self.sum.type) for lane in range(LANES)]
+                columns = [text.let(f"load {vector}, ptr {place}, align 64") for place in places]
+                for lane, row in enumerate(turned(text, columns, self.sum.type)):
+                    goal = text.pointer(there, str((part * LANES + lane) * vectors * LANES), self.sum.type)
+                    text.line(f"store {vector} {row}, ptr {goal}, align 64")
+            return []
+
+        text.loop("0", str(vectors), 1, [], body)
