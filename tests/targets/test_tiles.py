@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
+from compiler.targets.cpu.contraction import streams
 from compiler.targets.cpu.contraction_blocks import fall_together
+from compiler.targets.cpu.contraction_turned import runs_along_rows, strip_shape
 from compiler.targets.cpu.machine import AVX2, AVX512, NEON, Machine
-from compiler.targets.cpu.tiles import tiling
-from compiler.types import DType
+from compiler.targets.cpu.text import LANES
+from compiler.targets.cpu.tiles import TileShape, tiling
+from compiler.types import BatchExtent, DType
 
 
 def product(m: int, n: int, k: int, outer: tuple[OuterAxis, ...] = ()) -> TileContract:
@@ -49,3 +52,40 @@ def test_rows_side_by_side_share_lines() -> None:
     """They take one line or two, however few ways there are: what copies rows takes them for far from one another."""
     turned = replace(product(1024, 1024, 1024), lhs_m_stride=1, k=(ContractedAxis(1024, 1024, 1),))
     assert not fall_together(turned, 14, replace(AVX512, l1_bytes=48 << 10, l1_ways=12))
+
+
+def weight_gradient(rows: int, columns: int, pixel: int) -> TileContract:
+    """A sum over pixels of images of 32 x 32, the next of which is `pixel` elements away."""
+    axes = tuple(
+        ContractedAxis(extent, places * pixel, places * columns)
+        for extent, places in ((BatchExtent(), 1024), (32, 32), (32, 1))
+    )
+    return TileContract(0, 1, 2, rows, columns, axes, (), 0, 0, 1, 1, 1, DType.F32)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "shape"),
+    [(192, 64, TileShape(8, 3)), (768, 256, TileShape(8, 3)), (256, 64, TileShape(8, 2)), (48, 16, TileShape(8, 3))],
+)
+def test_strips_of_weight_gradients_leave_little_over(rows: int, columns: int, shape: TileShape) -> None:
+    contract = weight_gradient(rows, columns, rows)
+    assert runs_along_rows(contract)
+    assert strip_shape(contract, AVX512) == shape
+
+
+@pytest.mark.parametrize("machine", [AVX512, AVX2, NEON], ids=lambda machine: machine.triple)
+@pytest.mark.parametrize("dtype", [DType.F32, DType.F64])
+def test_the_sums_of_a_strip_stay_in_registers(machine: Machine, dtype: DType) -> None:
+    shape = strip_shape(replace(weight_gradient(192, 64, 64), dtype=dtype), machine)
+    vectors = shape.vectors * LANES * dtype.size * 8 // machine.vector_bits
+    assert (shape.rows + 1) * vectors + 1 <= machine.registers, "sums, rows, and an element of a column"
+
+
+def test_rows_that_would_leave_vectors_empty_are_broadcast() -> None:
+    assert not runs_along_rows(weight_gradient(21, 64, 6))  # 7 x 7 taps of 3 channels
+
+
+def test_tiles_ask_for_rows_that_lie_beyond_the_second_cache() -> None:
+    for rows, asks in ((25088, True), (64, False)):
+        contract = product(rows, 64, 256)
+        assert streams(contract, tiling(contract, AVX512, 1)) == asks

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import ceil
 
 from compiler.loops.ir import Access, ContractedAxis, Load, Store, Term, TileContract
 from compiler.targets.cpu.kernel_text import KernelCode, KernelText
-from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
+from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import (
     Packing,
     pack,
@@ -38,6 +39,7 @@ from compiler.targets.cpu.triangle import multiplied_within
 LARGE_PANEL = 16 << 10  # bytes from which a packed panel is not expected in the first-level cache
 FEW_TILES = 6  # of rows, up to which copying a panel while it is read pays for the longer code
 IN_REGISTERS = 6  # instructions of a stage up to which it works on the accumulators themselves
+FEWEST_AHEAD = 64  # summed elements in which a tile can ask for the next one's rows
 DENSE = (Term(1, None, 1),)
 
 
@@ -91,7 +93,12 @@ def emit_tiles(k: KernelText, batch: int, lasts: bool = False) -> KernelCode:
         if packing is not Packing.NONE:
             walked = replace(walked, is_packed=large)
         row, first = text.mul(start, walk.unit), text.mul(unit, walk.unit)
-        _prefetch(k, contract, cut, first, column, base)
+        ahead: list[Ahead] = []
+        if streams(contract, cut):
+            ahead = stage_ahead(k, contract, cut, first, column, base, contract.lhs_m_stride)
+            ahead.append(_rows_ahead(k, contract, cut, left))
+        else:
+            _prefetch(k, contract, cut, first, column, base)
         with k.of(contract):
             summed = summed_axes(k, axes)
             accumulators = [walked.zero] * walked.slots
@@ -105,10 +112,10 @@ def emit_tiles(k: KernelText, batch: int, lasts: bool = False) -> KernelCode:
                     for a, b in zip(summed, contract.k, strict=True)
                 ]
                 accumulators = multiplied_copying(
-                    text, walked, copied, summed, left_pointer, given, source, first_use, accumulators
+                    text, walked, copied, summed, left_pointer, given, source, first_use, accumulators, ahead
                 )
             else:
-                accumulators = multiplied(text, walked, summed, left_pointer, source, accumulators)
+                accumulators = multiplied(text, walked, summed, left_pointer, source, accumulators, ahead=ahead)
             if not keeps:
                 put_away(k, walked, k.bases[contract.tile], accumulators)
         if keeps:
@@ -166,6 +173,22 @@ def stage_ahead(
         writes, step = isinstance(moved, Store), contract.row_m_step * stride
         found[moved.access] = Ahead(pointer, places, step, cut.shape.rows, depth, writes)
     return list(found.values())
+
+
+def streams(contract: TileContract, cut: Tiling) -> bool:
+    """Whether rows come from far away, each tile's behind those of the tile before it, so that it can ask for them."""
+    (axis, *others) = contract.k
+    is_dense = not others and axis.lhs_stride == 1 and axis.extent == contract.lhs_m_stride
+    return cut.block > 0 and is_dense and contract.lhs_m_stride >= FEWEST_AHEAD and contract.triangle is None
+
+
+def _rows_ahead(k: KernelText, contract: TileContract, cut: Tiling, left: str) -> Ahead:
+    """The rows of the next tile, where one `streams`."""
+    depth, line = contract.lhs_m_stride, 64 // contract.dtype.size
+    each = ceil(cut.shape.rows * depth / line / (depth // DEEPEST_UNROLL))
+    following = k.text.add(left, cut.shape.rows * depth)
+    pointer = k.text.pointer(k.bases[contract.lhs], following, REGISTER[contract.dtype])
+    return Ahead(pointer, tuple(range(0, each * line, line)), each * line)
 
 
 def put_away(k: KernelText, tile: RegisterTile, base: str, accumulators: Sequence[str]) -> None:
