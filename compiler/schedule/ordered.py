@@ -83,6 +83,8 @@ def ordered(whole: Contraction, shapes: tuple[Shape, Shape], order: tuple[int, i
     rows = {label for label in whole.lhs if label in whole.out and label not in whole.rhs}
     summed = {label for label in whole.lhs if label not in whole.out}
     columns = {label for label in whole.out if label not in whole.lhs}
+    if len(summed) != 1:
+        return None  # a tile is multiplied along one axis
     if any({first} & rows and {second} in (summed, columns) for first, second in (order, order[::-1])):
         return OrderedContraction(whole.lhs, whole.rhs, whole.out, *order)
     return None

@@ -13,7 +13,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Exp, LessEqual, Multiply, Where
-from compiler.ops.movement import Broadcast
+from compiler.ops.movement import Broadcast, Slice
 from compiler.ops.sources import Constant, Iota
 from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.ordered import OrderedContraction
@@ -31,13 +31,13 @@ def numbered(pattern: str) -> Contraction:
 
 
 def masked(builder: GraphBuilder, scores: Value, other: float, forward: bool) -> Value:
-    """`scores` where the index of the third axis is at least that of the last (at most, where `forward`)."""
+    """`scores` where the index of the last axis but one is at least that of the last (at most, where `forward`)."""
     size = scores.type.shape[-1]
     assert isinstance(size, int)
     places = builder.emit(Iota((size,), 0, DType.I32))
     rows, keys = (builder.emit(Broadcast((size, size), (axis,)), places) for axis in (0, 1))
     seen = builder.emit(LessEqual(), *((rows, keys) if forward else (keys, rows)))
-    mask = builder.emit(Broadcast(scores.type.shape, (2, 3)), seen)
+    mask = builder.emit(Broadcast(scores.type.shape, (scores.type.rank - 2, scores.type.rank - 1)), seen)
     number = builder.emit(Constant(other, scores.type.dtype))
     return builder.emit(Where(), mask, scores, builder.emit(Broadcast(scores.type.shape, ()), number))
 
@@ -131,3 +131,21 @@ def test_scores_that_are_asked_for_are_whole() -> None:
     exact = np.einsum("bihc,bjhc->bhij", given["q"].astype("f8"), given["k"].astype("f8"))
     assert found.shape == at_batch(scores.type.shape, BATCH)
     assert_same("scores", found, exact.astype("f4"))
+
+
+def test_a_triangle_of_sums_over_two_axes_is_a_whole_product() -> None:
+    """The gradient of a weight of which a triangle counts: a sum over the batch and over every other position."""
+    builder = GraphBuilder("masked_weight_gradient")
+    x, slopes = (
+        builder.emit(Slice((0, 0, 0), (BatchExtent(), 3, 48), (1, 2, 1)), value)
+        for value in (
+            builder.input(name, Role.DATA, TensorType(DType.F32, (BatchExtent(), 5, 48))) for name in ("x", "slopes")
+        )
+    )
+    product = builder.emit(numbered("btm,btn->mn"), x, slopes)
+    builder.output("dw", Role.OUTPUT, masked(builder, product, 0.0, False))
+    random = np.random.default_rng(3)
+    given = {name: random.uniform(-1, 1, (BATCH, 5, 48)).astype("f4") for name in ("x", "slopes")}
+    found = compiled(builder.build(), batch=EVERY_KERNEL_PARALLEL).executable(2).call(given, BATCH)
+    product = np.einsum("btm,btn->mn", *(array[:, ::2].astype("f8") for array in given.values()))
+    assert_same("dw", found["dw"], np.tril(product).astype("f4"))
