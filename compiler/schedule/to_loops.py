@@ -198,7 +198,9 @@ class GroupLowering:
             for columns in choices:
                 if all(_reads_evenly(f, columns, limit) for f in forms):
                     return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns)
-        return Split(Walk.ROWS, 1, _divided(group.domain, choices[-1]), choices[-1])
+        even = (c for c in reversed(choices) if all(splits_evenly(f, c) for f in forms))
+        columns = next(even, 1)
+        return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns)
 
     def repeats(self, forms: Sequence[Form], columns: int) -> bool:
         """Whether all that a row of so many columns reads is dense, or repeats often: the channels of an image."""

@@ -11,12 +11,14 @@ from comparisons import Array, assert_same_outputs
 from native import EVERY_KERNEL_PARALLEL, Native, compiled
 from random_graphs import random_graph
 
-from compiler.graph.ir import Graph
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.ops.movement import Broadcast, Reshape, Transpose
 from compiler.pipeline import optimise_graph
 from compiler.targets.cpu.runner import PARALLEL
 from compiler.targets.reference.evaluate import evaluate
-from compiler.types import DType, at_batch
+from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 SIZE = 25
 SIZES = (1, 5, 16, 33)  # of batches; one program runs them all
@@ -97,3 +99,17 @@ def test_optimised_graphs_in_both_precisions(seed: int) -> None:
     double = to_dtype(single, DType.F64)
     wide = {name: array.astype("f8") if array.dtype.kind == "f" else array for name, array in inputs.items()}
     assert_same_outputs(compiled(double).executable(2).call(wide, batch), evaluate(double, wide, batch))
+
+
+def test_repeated_pixels_regrouped_in_blocks() -> None:
+    """Each pixel thrice, then blocks of 2 x 2: no axis of one lies within the rows of the other."""
+    builder, batch = GraphBuilder("blocks"), BatchExtent()
+    x = builder.input("x", Role.DATA, TensorType(DType.F32, (batch, 4, 12, 12)))
+    repeated = builder.emit(Broadcast((batch, 4, 12, 3, 12, 3), (0, 1, 2, 4)), x)
+    thrice = builder.emit(Reshape((batch, 4, 18, 2, 18, 2)), repeated)
+    blocks = builder.emit(Transpose((0, 3, 5, 1, 2, 4)), thrice)
+    builder.output("y", Role.OUTPUT, builder.emit(Reshape((batch, 16, 18, 18)), blocks))
+    graph = optimise_graph(builder.build())
+    value = np.random.default_rng(0).standard_normal((2, 4, 12, 12)).astype("f4")
+    expected = value.repeat(3, 2).repeat(3, 3).reshape(2, 4, 18, 2, 18, 2).transpose(0, 3, 5, 1, 2, 4)
+    assert np.array_equal(compiled(graph).executable().call({"x": value}, 2)["y"], expected.reshape(2, 16, 18, 18))
