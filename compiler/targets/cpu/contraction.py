@@ -12,7 +12,8 @@ from dataclasses import replace
 from math import ceil
 
 from compiler.loops.ir import Access, ContractedAxis, Load, Store, Term, TileContract
-from compiler.targets.cpu.kernel_text import KernelCode, KernelText
+from compiler.targets.cpu.kernel_code import KernelCode
+from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import (
     Packing,

@@ -22,8 +22,9 @@ from compiler.targets.cpu.contraction import (
     stage_ahead,
     stays_in_registers,
 )
-from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText, SharedPointer
-from compiler.targets.cpu.machine import Machine
+from compiler.targets.cpu.kernel_code import Items, KernelCode, SharedPointer
+from compiler.targets.cpu.kernel_text import KernelText
+from compiler.targets.cpu.machine import LINE, Machine
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import pack_all, pack_transposed, panel_elements
 from compiler.targets.cpu.text import LANES, REGISTER
@@ -35,7 +36,6 @@ PANEL_SHARE = 5  # what part of the second-level cache a panel may take that is 
 FEWEST_PANELS = 4
 COPYING = 12  # panels from which copying rows pays
 ZEROS, ROWS = -1, -2  # stretches of scratch, beside those of the kernel's buffers
-LINE = 64  # bytes
 
 
 def walks_in_blocks(contract: TileContract, cut: Tiling) -> bool:
@@ -143,7 +143,7 @@ class _Blocks:
         tiles = ceiling(text, units, self.cut.shape.rows)
         blocks = ceiling(text, tiles, self.tiles)
         if self.several:
-            self.clear()
+            k.text.clear(k.bases[ZEROS], str(self.slot), REGISTER[contract.dtype])
 
         def over_rows(block: str, carried: list[str]) -> list[str]:
             first, _ = divided(text, text.mul(tiles, block), blocks)
@@ -174,16 +174,6 @@ class _Blocks:
         code = k.close(Items(contract.m, self.tiles * self.cut.shape.rows, panels))
         packed = pack_all(k, contract, self.cut.shape, panels)
         return replace(code, before=packed, shared_bytes=panels * self.panel * size, lasts=True)
-
-    def clear(self) -> None:
-        text, k, type_ = self.k.text, self.k, REGISTER[self.contract.dtype]
-
-        def body(index: str, carried: list[str]) -> list[str]:
-            place = text.pointer(k.bases[ZEROS], index, type_)
-            text.line(f"store <{LANES} x {type_}> zeroinitializer, ptr {place}, align 64")
-            return []
-
-        text.loop("0", str(self.slot), LANES, [], body)
 
     def tile(self, here: _Place, tile: str) -> list[str]:
         """A tile's share of a block of the sum; after the last one, the elementwise stage."""

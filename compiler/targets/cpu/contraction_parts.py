@@ -17,7 +17,8 @@ from compiler.record import record
 from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import finish, put_away, repeating
 from compiler.targets.cpu.contraction_turned import emit_turned, runs_along_rows
-from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText
+from compiler.targets.cpu.kernel_code import Items, KernelCode
+from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import is_packed

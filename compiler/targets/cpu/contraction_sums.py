@@ -13,7 +13,9 @@ from math import ceil
 from compiler.loops.ir import TileContract
 from compiler.record import record
 from compiler.targets.cpu.contraction import finish, put_away, stage_ahead
-from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText
+from compiler.targets.cpu.kernel_code import Items, KernelCode
+from compiler.targets.cpu.kernel_text import KernelText
+from compiler.targets.cpu.machine import LINE
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.text import LANES, REGISTER
 from compiler.targets.cpu.tiles import Tiling, ceiling, divided, most_rows, nominal
@@ -23,7 +25,6 @@ STEPS = DEEP // DEEPEST_UNROLL  # in which a tile asks ahead
 MOST_TILES = 28  # of rows in a block
 MOST_PANELS = 12  # that are multiplied together
 FEWEST_PANELS = 4
-LINE = 64  # bytes
 
 
 def sums_side_by_side(contract: TileContract, cut: Tiling) -> bool:
@@ -129,7 +130,8 @@ class _Sums:
     def rectangle(self, here: _Rectangle, depth: str, units: str) -> None:
         """Some tiles of rows times some panels, over the whole sum."""
         text, contract, shape = self.k.text, self.contract, self.cut.shape
-        self.clear(here)
+        sums = text.mul(text.mul(here.tiles, here.panels), self.slot)
+        text.clear(self.k.bases[contract.tile], sums, self.type)
 
         def over_sum(start: str, carried: list[str]) -> list[str]:
             length = text.minimum(text.let(f"sub i64 {depth}, {start}"), str(DEEP))
@@ -165,17 +167,6 @@ class _Sums:
             return []
 
         text.loop("0", depth, DEEP, [], over_sum)
-
-    def clear(self, here: _Rectangle) -> None:
-        """Start the sums."""
-        text = self.k.text
-
-        def body(index: str, carried: list[str]) -> list[str]:
-            place = text.pointer(self.k.bases[self.contract.tile], index, self.type)
-            text.line(f"store <{LANES} x {self.type}> zeroinitializer, ptr {place}, align 64")
-            return []
-
-        text.loop("0", text.mul(text.mul(here.tiles, here.panels), self.slot), LANES, [], body)
 
     def copy(self, operand: _Operand, first: str, strips: str, start: str, length: str) -> None:
         """Copy a block of the sum: row by row as they lie there, each strip to its own stretch."""

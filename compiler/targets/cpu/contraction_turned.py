@@ -16,7 +16,8 @@ from compiler.loops.ir import TileContract
 from compiler.record import record
 from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import finish, put_away, repeating
-from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText
+from compiler.targets.cpu.kernel_code import Items, KernelCode
+from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied

@@ -25,7 +25,8 @@ from compiler.targets.cpu.contraction_parts import emit_parts, sums_in_blocks
 from compiler.targets.cpu.contraction_sums import emit_sums, sums_side_by_side
 from compiler.targets.cpu.emit_compute import cast
 from compiler.targets.cpu.identity import LONG, Identity
-from compiler.targets.cpu.kernel_text import ColumnsNumber, Items, KernelCode, KernelText, RowsNumber, TotalNumber
+from compiler.targets.cpu.kernel_code import ColumnsNumber, Items, KernelCode, RowsNumber, TotalNumber
+from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, splat_of
 from compiler.targets.cpu.tiles import ceiling, tiling

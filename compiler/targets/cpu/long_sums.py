@@ -10,10 +10,9 @@ from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.record import record
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_text import KernelText
+from compiler.targets.cpu.machine import LINE
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, SummedAxis
-from compiler.targets.cpu.text import LANES, REGISTER, Text
-
-LINE = 64  # bytes
+from compiler.targets.cpu.text import REGISTER, Text
 
 
 @record
@@ -105,14 +104,7 @@ class LongSum:
 
     def clear(self, elements: int) -> None:
         """Start the sums."""
-        text = self.k.text
-
-        def body(index: str, carried: list[str]) -> list[str]:
-            place = text.pointer(self.k.bases[self.contract.tile], index, self.type)
-            text.line(f"store <{LANES} x {self.type}> zeroinitializer, ptr {place}, align 64")
-            return []
-
-        text.loop("0", str(elements), LANES, [], body)
+        self.k.text.clear(self.k.bases[self.contract.tile], str(elements), self.type)
 
     def each(
         self,

@@ -19,7 +19,7 @@ from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
 from compiler.targets.cpu.emit import emit, items_of_walk
 from compiler.targets.cpu.identity import Identity, factor_of, identity
-from compiler.targets.cpu.kernel_text import (
+from compiler.targets.cpu.kernel_code import (
     BufferPointer,
     ColumnsNumber,
     ExtentNumber,

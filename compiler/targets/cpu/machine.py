@@ -10,6 +10,7 @@ from compiler.record import record
 from compiler.targets.cpu.llvm import Llvm, LlvmError
 from compiler.types import DType
 
+LINE = 64  # bytes of a line of the caches
 _KIBIBYTE = 1024
 
 

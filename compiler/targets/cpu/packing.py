@@ -8,7 +8,8 @@ from enum import Enum
 
 from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.schedule.access import count
-from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText, SharedPointer
+from compiler.targets.cpu.kernel_code import Items, KernelCode, SharedPointer
+from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.text import LANES, REGISTER, Text
 from compiler.targets.cpu.tiles import TileShape, Tiling, depth_of, nominal, nominal_rows
 from compiler.types import BatchExtent

@@ -159,6 +159,15 @@ class Text:
         self.start(leave)
         return names
 
+    def clear(self, base: str, elements: str, type_: str) -> None:
+        """Zeros in so many elements, whole vectors, from an aligned place on."""
+
+        def body(index: str, carried: list[str]) -> list[str]:
+            self.line(f"store <{LANES} x {type_}> zeroinitializer, ptr {self.pointer(base, index, type_)}, align 64")
+            return []
+
+        self.loop("0", elements, LANES, [], body)
+
     def when(self, condition: str, body: Callable[[], None], is_rare: bool = False) -> None:
         """Run `body` where the i1 `condition` holds; code for what is rare stands out of the way."""
         inside, leave = self.label("then"), self.label("done")

@@ -13,7 +13,8 @@ from typing import TypeAlias
 
 from compiler.loops.ir import Access, Compute, Edge, Instruction, Load, Reduce, Store, Term
 from compiler.schedule.access import count
-from compiler.targets.cpu.kernel_text import Items, KernelCode, KernelText
+from compiler.targets.cpu.kernel_code import Items, KernelCode
+from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, splat_of
 from compiler.targets.cpu.walks import step_of
 
