@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Node, Origin, Value
 from compiler.loops.ir import (
-    PERIOD_COLUMNS,
     REGISTER_COLUMNS,
     Access,
     BatchCount,
     BufferArgument,
     Combine,
     Compute,
-    ContractedAxis,
     Instruction,
     Kernel,
     Literal,
     Load,
-    OuterAxis,
     Position,
     Random,
     Reduce,
@@ -32,30 +27,24 @@ from compiler.loops.ir import (
     TileContract,
     Walk,
 )
-from compiler.ops.contraction import Contraction
 from compiler.ops.indexing import Gather
 from compiler.ops.reduction import Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
 from compiler.record import record
 from compiler.schedule.access import (
     Form,
-    add,
     address,
     axis_forms,
-    count,
-    linear_strides,
     split_form,
-    splits_evenly,
-    storage_order,
     storage_strides,
 )
+from compiler.schedule.choose_split import chosen_split, insert_form
 from compiler.schedule.fuse import CONTRACTIONS, REDUCTIONS, VIEWS, Fuser, Group, Link, Split, node_key, result_space
-from compiler.schedule.ordered import OrderedContraction
 from compiler.schedule.origins import statement_origins
-from compiler.schedule.parts import PartialContraction
 from compiler.schedule.placement import Insert, Pick
 from compiler.schedule.product_sum import ProductSum
-from compiler.types import BatchExtent, DType, Extent, elements
+from compiler.schedule.tile_contract import tile_contract
+from compiler.types import BatchExtent, DType, Extent
 
 MATHEMATICS = {"exp", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"}
 COSTLY = MATHEMATICS | {
@@ -70,10 +59,6 @@ COSTLY = MATHEMATICS | {
     "partial_contraction",
     "ordered_contraction",
 }
-CHUNK = 2048
-LONG_ROW = 256  # columns that pay for the start of a row
-LANES_OF_ROWS = 16
-FULL_ROWS = 12  # rows of a product that tiles can be made of
 COMBINES = {Sum: Combine.SUM, ProductSum: Combine.SUM, Max: Combine.MAX, Min: Combine.MIN}
 
 
@@ -142,7 +127,7 @@ class GroupLowering:
 
     def lower(self) -> Lowered:
         nodes = self.group.nodes
-        self.split = self.chosen_split()
+        self.split, self.total = chosen_split(self.group, self.fuser)
         for node in nodes:
             self.levels[node_key(node)] = self.level(node)
         self.stages = [_StageDraft() for _ in range(max(self.levels.values()) + 2)]
@@ -174,87 +159,6 @@ class GroupLowering:
             tuple(self.watched),
             statement_origins(kernel, self.nodes),
         )
-
-    # domain
-
-    def chosen_split(self) -> Split:
-        group = self.group
-        if group.split is not None:
-            return group.split
-        if group.is_tile:
-            node = next(n for n in group.nodes if isinstance(n.op, CONTRACTIONS))
-            return self.tile_split(node)
-        forms = [f for node in group.nodes for f in self.forms_of(node)]
-        if all(f.terms == () or f.terms == (Term(1, None, 1),) for f in forms):
-            if isinstance(group.domain, int) and group.domain <= CHUNK:
-                return Split(Walk.ROWS, 1, 1, group.domain)
-            self.total = group.domain
-            return Split(Walk.ROWS, 1, _chunks(group.domain), CHUNK)
-        choices = self.column_choices()
-        columns = next((c for c in reversed(choices) if c >= LONG_ROW and self.repeats(forms, c)), None)
-        if columns is not None:
-            return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns)
-        for limit in (1, None):
-            for columns in choices:
-                if all(_reads_evenly(f, columns, limit) for f in forms):
-                    return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns)
-        even = (c for c in reversed(choices) if all(splits_evenly(f, c) for f in forms))
-        columns = next(even, 1)
-        return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns)
-
-    def repeats(self, forms: Sequence[Form], columns: int) -> bool:
-        """Whether all that a row of so many columns reads is dense, or repeats often: the channels of an image."""
-        sources = (link.source for node in self.group.nodes for link in self.fuser.node_links[node_key(node)])
-        producers = (self.fuser.links.producers.get(source.index) for source in sources)
-        if any(p is not None and isinstance(p.op, Iota | RandomUniform) for p in producers):
-            return False
-        period = LANES_OF_ROWS
-        for form in forms:
-            if not splits_evenly(form, columns):
-                return False
-            _, low = split_form(form, columns)
-            for term in low:
-                if len(low) > 1 or (term.divisor, term.stride) != (1, 1):
-                    return False
-                period = math.lcm(period, term.modulus or 1)
-        return period <= PERIOD_COLUMNS
-
-    def forms_of(self, node: Node) -> list[Form]:
-        forms = [link.form for link in self.fuser.node_links[node_key(node)]]
-        forms += [Form(0, (edge.term,)) for link in self.fuser.node_links[node_key(node)] for edge in link.edges]
-        for link in self.fuser.node_links[node_key(node)]:
-            source = self.fuser.links.producers.get(link.source.index)
-            if source is not None and isinstance(source.op, Iota):
-                forms.append(link.forms[source.op.axis])
-        if isinstance(node.op, Insert):
-            forms.append(self.insert_form(node))
-        return forms
-
-    def column_choices(self) -> list[int]:
-        """The products of the innermost axes, largest first; the batch never lies in a row."""
-        found: set[int] = set()
-        for node in self.group.nodes:
-            shape = _walked_shape(node)
-            size = 1
-            for axis in reversed(storage_order(shape)):
-                extent = shape[axis]
-                if isinstance(extent, BatchExtent):
-                    size *= extent.multiple
-                else:
-                    size *= extent
-                found.add(size)
-        limit = count(self.group.domain)
-        return sorted((c for c in found if c and limit % c == 0), reverse=True) or [1]
-
-    def tile_split(self, node: Node) -> Split:
-        op, result = node.op, node.results[0].type.shape
-        assert isinstance(op, CONTRACTIONS)
-        parts = result[: len(result) - len(op.out)]
-        shape = dict(zip(op.out, result[len(parts) :], strict=True))
-        columns = elements(tuple(shape[label] for label in op.out if label not in op.lhs))
-        assert isinstance(columns, int)
-        rows = elements((*parts, *(shape[label] for label in op.out if label in op.lhs)))
-        return Split(Walk.ROWS, 1, rows, columns)
 
     # levels
 
@@ -485,7 +389,7 @@ class GroupLowering:
             return
         target = self.storage(result)
         shape = result.type.shape
-        form = self.insert_form(node) if isinstance(node.op, Insert) else address(shape, axis_forms(shape))
+        form = insert_form(node) if isinstance(node.op, Insert) else address(shape, axis_forms(shape))
         rows, columns = self.divided(form, space)
         access = Access(self.argument(target), form.offset, rows, columns)
         watch = self.watch(result)
@@ -505,153 +409,14 @@ class GroupLowering:
         index = self.operand(self.fuser.node_links[node_key(node)][1], Space.SCALAR, stage)
         return replace(store, index=index, index_stride=storage_strides(shape)[axis], index_extent=extent)
 
-    def insert_form(self, node: Node) -> Form:
-        op = node.op
-        assert isinstance(op, Insert)
-        part, whole = node.operands[1].type.shape, node.results[0].type.shape
-        forms = tuple(add(Form(s), f) for s, f in zip(op.starts, axis_forms(part), strict=True))
-        return address(whole, forms)
-
-    # contraction
-
     def contract(self, node: Node) -> None:
-        op = node.op
-        assert isinstance(op, CONTRACTIONS)
         left, right = self.fuser.node_links[node_key(node)]
-        sides: list[dict[int, int]] = []
-        for link, labels, value in ((left, op.lhs, node.operands[0]), (right, op.rhs, node.operands[1])):
-            strides = linear_strides(value.type.shape, link.form)
-            if strides is None:
-                raise CompilerBug("to_loops", "a contraction reads an operand that no strides describe")
-            sides.append(dict(zip(labels, strides, strict=True)))
+        for link in (left, right):
             if link.source not in self.reads:
                 self.reads.append(self.storage(link.source))
-        shape = {
-            **dict(zip(op.rhs, node.operands[1].type.shape, strict=True)),
-            **dict(zip(op.lhs, node.operands[0].type.shape, strict=True)),
-        }
-        lhs_strides, rhs_strides = sides
-        rows, columns = _row_axes(op, shape, lhs_strides, rhs_strides)
-        if isinstance(op, OrderedContraction):
-            place = [label for label in _by_storage(op.out, shape) if label in op.lhs].index(op.row)
-            chosen = rows[place]
-            runs = [*_merged(rows[:place]), chosen, *_merged(rows[place + 1 :])]
-        else:
-            runs = _merged(rows)
-            chosen = _walked_axis(runs)
-        summed = [
-            ContractedAxis(shape[label], lhs_strides[label], rhs_strides[label])
-            for label in _by_storage(op.lhs, shape)
-            if label in op.rhs and label not in op.out
-        ]
-        parts = op.parts if isinstance(op, PartialContraction) else 1
-        divided = summed[:1] if parts > 1 else []
         tile = len(self.buffers)
         self.buffers.append(BufferArgument("tile", node.results[0].type.dtype, True, 0))
         self.arguments.append(node.results[0])
-        self.contraction = TileContract(
-            self.argument(left.source),
-            self.argument(right.source),
-            tile,
-            chosen.extent if chosen else 1,
-            columns,
-            (*divided, *_merged_sums(summed[len(divided) :])),
-            tuple(a for a in runs if a is not chosen),
-            left.form.offset,
-            right.form.offset,
-            chosen.lhs_stride if chosen else 0,
-            min((rhs_strides[label] for label in op.out if label not in op.lhs), default=1),
-            chosen.row_step if chosen else 0,
-            node.results[0].type.dtype,
-            parts,
-            count(elements(tuple(a.extent for a in rows))) if parts > 1 else 0,
-            op.triangle if isinstance(op, OrderedContraction) else None,
-        )
+        lhs, rhs = self.argument(left.source), self.argument(right.source)
+        self.contraction = tile_contract(node, left, right, lhs, rhs, tile)
         self.nodes[id(self.contraction)] = node
-
-
-def _by_storage(labels: Sequence[int], shape: dict[int, Extent]) -> list[int]:
-    return sorted(labels, key=lambda label: not isinstance(shape[label], BatchExtent))
-
-
-def _row_axes(
-    op: Contraction | PartialContraction | OrderedContraction,
-    shape: dict[int, Extent],
-    lhs: dict[int, int],
-    rhs: dict[int, int],
-) -> tuple[list[OuterAxis], int]:
-    """The row axes of the result, outermost first, and the number of columns."""
-    columns, step = 1, 1
-    axes: list[OuterAxis] = []
-    for label in reversed(_by_storage(op.out, shape)):
-        if label not in op.lhs:
-            columns *= count(shape[label])
-        else:
-            axes.append(OuterAxis(shape[label], lhs[label], rhs.get(label, 0), step))
-            step *= count(shape[label])
-    return axes[::-1], columns
-
-
-def _walked_axis(axes: list[OuterAxis]) -> OuterAxis | None:
-    """The axis along which tiles step: the innermost, so that they read neighbours, unless few rows would fill them."""
-    walkable = [axis for axis in axes if axis.rhs_stride == 0]
-    if not walkable:
-        return None
-    innermost = walkable[-1]
-    rows = step = count(innermost.extent)
-    for axis in walkable:
-        if axis.row_step == innermost.row_step * step and isinstance(axis.extent, int):
-            rows *= axis.extent
-    if isinstance(innermost.extent, BatchExtent) or rows >= FULL_ROWS:
-        return innermost
-    return max(walkable, key=lambda axis: (isinstance(axis.extent, BatchExtent), count(axis.extent)))
-
-
-def _merged(axes: list[OuterAxis]) -> list[OuterAxis]:
-    """Neighbours that one index can walk become one axis."""
-    found: list[OuterAxis] = []
-    for axis in axes:
-        if found:
-            high, n = found[-1], count(axis.extent)
-            continued = (axis.lhs_stride * n, axis.rhs_stride * n, axis.row_step * n)
-            if (high.lhs_stride, high.rhs_stride, high.row_step) == continued:
-                found[-1] = OuterAxis(_product(high.extent, n), axis.lhs_stride, axis.rhs_stride, axis.row_step)
-                continue
-        found.append(axis)
-    return found
-
-
-def _merged_sums(axes: list[ContractedAxis]) -> list[ContractedAxis]:
-    found: list[ContractedAxis] = []
-    for axis in axes:
-        if found:
-            high, n = found[-1], count(axis.extent)
-            if (high.lhs_stride, high.rhs_stride) == (axis.lhs_stride * n, axis.rhs_stride * n):
-                found[-1] = ContractedAxis(_product(high.extent, n), axis.lhs_stride, axis.rhs_stride)
-                continue
-        found.append(axis)
-    return found
-
-
-def _product(extent: Extent, factor: int) -> Extent:
-    return BatchExtent(extent.multiple * factor) if isinstance(extent, BatchExtent) else extent * factor
-
-
-def _divided(extent: Extent, divisor: int) -> Extent:
-    return BatchExtent(extent.multiple // divisor) if isinstance(extent, BatchExtent) else extent // divisor
-
-
-def _chunks(extent: Extent) -> Extent:
-    """Enough rows of CHUNK elements; for a batch extent the emitter counts from `total`."""
-    return extent if isinstance(extent, BatchExtent) else -(-extent // CHUNK)
-
-
-def _walked_shape(node: Node) -> tuple[Extent, ...]:
-    return node.operands[1].type.shape if isinstance(node.op, Insert) else node.results[0].type.shape
-
-
-def _reads_evenly(form: Form, columns: int, limit: int | None) -> bool:
-    if not splits_evenly(form, columns):
-        return False
-    _, low = split_form(form, columns)
-    return not low or (len(low) == 1 and low[0] == Term(1, None, low[0].stride if limit is None else limit))

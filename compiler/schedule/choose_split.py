@@ -1,0 +1,130 @@
+"""How the domain of a group falls into rows and columns: those that read everything evenly, as long as they can be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from compiler.graph.ir import Node
+from compiler.loops.ir import PERIOD_COLUMNS, Term, Walk
+from compiler.ops.sources import Iota, RandomUniform
+from compiler.schedule.access import Form, add, address, axis_forms, count, split_form, splits_evenly, storage_order
+from compiler.schedule.fuse import CONTRACTIONS, Fuser, Group, Split, node_key
+from compiler.schedule.placement import Insert
+from compiler.types import BatchExtent, Extent, elements
+
+CHUNK = 2048
+LONG_ROW = 256  # columns that pay for the start of a row
+LANES_OF_ROWS = 16
+
+
+def chosen_split(group: Group, fuser: Fuser) -> tuple[Split, Extent | None]:
+    """The split, and the number of elements where the last row may be short."""
+    if group.split is not None:
+        return group.split, None
+    if group.is_tile:
+        node = next(n for n in group.nodes if isinstance(n.op, CONTRACTIONS))
+        return _tile_split(node), None
+    forms = [f for node in group.nodes for f in _forms_of(node, fuser)]
+    if all(f.terms == () or f.terms == (Term(1, None, 1),) for f in forms):
+        if isinstance(group.domain, int) and group.domain <= CHUNK:
+            return Split(Walk.ROWS, 1, 1, group.domain), None
+        return Split(Walk.ROWS, 1, _chunks(group.domain), CHUNK), group.domain
+    choices = _column_choices(group)
+    columns = next((c for c in reversed(choices) if c >= LONG_ROW and _repeats(group, fuser, forms, c)), None)
+    if columns is not None:
+        return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns), None
+    for limit in (1, None):
+        for columns in choices:
+            if all(_reads_evenly(f, columns, limit) for f in forms):
+                return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns), None
+    even = (c for c in reversed(choices) if all(splits_evenly(f, c) for f in forms))
+    columns = next(even, 1)
+    return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns), None
+
+
+def _repeats(group: Group, fuser: Fuser, forms: Sequence[Form], columns: int) -> bool:
+    """Whether all that a row of so many columns reads is dense, or repeats often: the channels of an image."""
+    sources = (link.source for node in group.nodes for link in fuser.node_links[node_key(node)])
+    producers = (fuser.links.producers.get(source.index) for source in sources)
+    if any(p is not None and isinstance(p.op, Iota | RandomUniform) for p in producers):
+        return False
+    period = LANES_OF_ROWS
+    for form in forms:
+        if not splits_evenly(form, columns):
+            return False
+        _, low = split_form(form, columns)
+        for term in low:
+            if len(low) > 1 or (term.divisor, term.stride) != (1, 1):
+                return False
+            period = math.lcm(period, term.modulus or 1)
+    return period <= PERIOD_COLUMNS
+
+
+def _forms_of(node: Node, fuser: Fuser) -> list[Form]:
+    forms = [link.form for link in fuser.node_links[node_key(node)]]
+    forms += [Form(0, (edge.term,)) for link in fuser.node_links[node_key(node)] for edge in link.edges]
+    for link in fuser.node_links[node_key(node)]:
+        source = fuser.links.producers.get(link.source.index)
+        if source is not None and isinstance(source.op, Iota):
+            forms.append(link.forms[source.op.axis])
+    if isinstance(node.op, Insert):
+        forms.append(insert_form(node))
+    return forms
+
+
+def _column_choices(group: Group) -> list[int]:
+    """The products of the innermost axes, largest first; the batch never lies in a row."""
+    found: set[int] = set()
+    for node in group.nodes:
+        shape = _walked_shape(node)
+        size = 1
+        for axis in reversed(storage_order(shape)):
+            extent = shape[axis]
+            if isinstance(extent, BatchExtent):
+                size *= extent.multiple
+            else:
+                size *= extent
+            found.add(size)
+    limit = count(group.domain)
+    return sorted((c for c in found if c and limit % c == 0), reverse=True) or [1]
+
+
+def _tile_split(node: Node) -> Split:
+    op, result = node.op, node.results[0].type.shape
+    assert isinstance(op, CONTRACTIONS)
+    parts = result[: len(result) - len(op.out)]
+    shape = dict(zip(op.out, result[len(parts) :], strict=True))
+    columns = elements(tuple(shape[label] for label in op.out if label not in op.lhs))
+    assert isinstance(columns, int)
+    rows = elements((*parts, *(shape[label] for label in op.out if label in op.lhs)))
+    return Split(Walk.ROWS, 1, rows, columns)
+
+
+def insert_form(node: Node) -> Form:
+    """Where an `Insert` puts the elements of its part."""
+    op = node.op
+    assert isinstance(op, Insert)
+    part, whole = node.operands[1].type.shape, node.results[0].type.shape
+    forms = tuple(add(Form(s), f) for s, f in zip(op.starts, axis_forms(part), strict=True))
+    return address(whole, forms)
+
+
+def _divided(extent: Extent, divisor: int) -> Extent:
+    return BatchExtent(extent.multiple // divisor) if isinstance(extent, BatchExtent) else extent // divisor
+
+
+def _chunks(extent: Extent) -> Extent:
+    """Enough rows of CHUNK elements; for a batch extent the emitter counts from `total`."""
+    return extent if isinstance(extent, BatchExtent) else -(-extent // CHUNK)
+
+
+def _walked_shape(node: Node) -> tuple[Extent, ...]:
+    return node.operands[1].type.shape if isinstance(node.op, Insert) else node.results[0].type.shape
+
+
+def _reads_evenly(form: Form, columns: int, limit: int | None) -> bool:
+    if not splits_evenly(form, columns):
+        return False
+    _, low = split_form(form, columns)
+    return not low or (len(low) == 1 and low[0] == Term(1, None, low[0].stride if limit is None else limit))

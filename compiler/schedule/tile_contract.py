@@ -1,0 +1,134 @@
+"""A contraction as tiles see it: along which axis they step, what is summed, and where its operands lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.diagnostics import CompilerBug
+from compiler.graph.ir import Node
+from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
+from compiler.ops.contraction import Contraction
+from compiler.schedule.access import count, linear_strides
+from compiler.schedule.fuse import CONTRACTIONS, Link
+from compiler.schedule.ordered import OrderedContraction
+from compiler.schedule.parts import PartialContraction
+from compiler.types import BatchExtent, Extent, elements
+
+FULL_ROWS = 12  # rows of a product that tiles can be made of
+
+
+def tile_contract(node: Node, left: Link, right: Link, lhs: int, rhs: int, tile: int) -> TileContract:
+    """The contract of a contraction with these operands; `lhs`, `rhs` and `tile` number its buffers."""
+    op = node.op
+    assert isinstance(op, CONTRACTIONS)
+    sides: list[dict[int, int]] = []
+    for link, labels, value in ((left, op.lhs, node.operands[0]), (right, op.rhs, node.operands[1])):
+        strides = linear_strides(value.type.shape, link.form)
+        if strides is None:
+            raise CompilerBug("to_loops", "a contraction reads an operand that no strides describe")
+        sides.append(dict(zip(labels, strides, strict=True)))
+    shape = {
+        **dict(zip(op.rhs, node.operands[1].type.shape, strict=True)),
+        **dict(zip(op.lhs, node.operands[0].type.shape, strict=True)),
+    }
+    lhs_strides, rhs_strides = sides
+    rows, columns = _row_axes(op, shape, lhs_strides, rhs_strides)
+    if isinstance(op, OrderedContraction):
+        place = [label for label in _by_storage(op.out, shape) if label in op.lhs].index(op.row)
+        chosen = rows[place]
+        runs = [*_merged(rows[:place]), chosen, *_merged(rows[place + 1 :])]
+    else:
+        runs = _merged(rows)
+        chosen = _walked_axis(runs)
+    summed = [
+        ContractedAxis(shape[label], lhs_strides[label], rhs_strides[label])
+        for label in _by_storage(op.lhs, shape)
+        if label in op.rhs and label not in op.out
+    ]
+    parts = op.parts if isinstance(op, PartialContraction) else 1
+    divided = summed[:1] if parts > 1 else []
+    return TileContract(
+        lhs,
+        rhs,
+        tile,
+        chosen.extent if chosen else 1,
+        columns,
+        (*divided, *_merged_sums(summed[len(divided) :])),
+        tuple(a for a in runs if a is not chosen),
+        left.form.offset,
+        right.form.offset,
+        chosen.lhs_stride if chosen else 0,
+        min((rhs_strides[label] for label in op.out if label not in op.lhs), default=1),
+        chosen.row_step if chosen else 0,
+        node.results[0].type.dtype,
+        parts,
+        count(elements(tuple(a.extent for a in rows))) if parts > 1 else 0,
+        op.triangle if isinstance(op, OrderedContraction) else None,
+    )
+
+
+def _by_storage(labels: Sequence[int], shape: dict[int, Extent]) -> list[int]:
+    return sorted(labels, key=lambda label: not isinstance(shape[label], BatchExtent))
+
+
+def _row_axes(
+    op: Contraction | PartialContraction | OrderedContraction,
+    shape: dict[int, Extent],
+    lhs: dict[int, int],
+    rhs: dict[int, int],
+) -> tuple[list[OuterAxis], int]:
+    """The row axes of the result, outermost first, and the number of columns."""
+    columns, step = 1, 1
+    axes: list[OuterAxis] = []
+    for label in reversed(_by_storage(op.out, shape)):
+        if label not in op.lhs:
+            columns *= count(shape[label])
+        else:
+            axes.append(OuterAxis(shape[label], lhs[label], rhs.get(label, 0), step))
+            step *= count(shape[label])
+    return axes[::-1], columns
+
+
+def _walked_axis(axes: list[OuterAxis]) -> OuterAxis | None:
+    """The axis along which tiles step: the innermost, so that they read neighbours, unless few rows would fill them."""
+    walkable = [axis for axis in axes if axis.rhs_stride == 0]
+    if not walkable:
+        return None
+    innermost = walkable[-1]
+    rows = step = count(innermost.extent)
+    for axis in walkable:
+        if axis.row_step == innermost.row_step * step and isinstance(axis.extent, int):
+            rows *= axis.extent
+    if isinstance(innermost.extent, BatchExtent) or rows >= FULL_ROWS:
+        return innermost
+    return max(walkable, key=lambda axis: (isinstance(axis.extent, BatchExtent), count(axis.extent)))
+
+
+def _merged(axes: list[OuterAxis]) -> list[OuterAxis]:
+    """Neighbours that one index can walk become one axis."""
+    found: list[OuterAxis] = []
+    for axis in axes:
+        if found:
+            high, n = found[-1], count(axis.extent)
+            continued = (axis.lhs_stride * n, axis.rhs_stride * n, axis.row_step * n)
+            if (high.lhs_stride, high.rhs_stride, high.row_step) == continued:
+                found[-1] = OuterAxis(_product(high.extent, n), axis.lhs_stride, axis.rhs_stride, axis.row_step)
+                continue
+        found.append(axis)
+    return found
+
+
+def _merged_sums(axes: list[ContractedAxis]) -> list[ContractedAxis]:
+    found: list[ContractedAxis] = []
+    for axis in axes:
+        if found:
+            high, n = found[-1], count(axis.extent)
+            if (high.lhs_stride, high.rhs_stride) == (axis.lhs_stride * n, axis.rhs_stride * n):
+                found[-1] = ContractedAxis(_product(high.extent, n), axis.lhs_stride, axis.rhs_stride)
+                continue
+        found.append(axis)
+    return found
+
+
+def _product(extent: Extent, factor: int) -> Extent:
+    return BatchExtent(extent.multiple * factor) if isinstance(extent, BatchExtent) else extent * factor
