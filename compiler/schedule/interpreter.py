@@ -14,7 +14,7 @@ from compiler.loops.interpreter import run_kernel, size_of
 from compiler.loops.ir import Instruction, Kernel, Random, Walk
 from compiler.ops.rules import numpy_dtype
 from compiler.ops.sources import uniform
-from compiler.schedule.build import draws
+from compiler.schedule.assemble import draws
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import ALIGNMENT
 from compiler.types import BatchExtent, Shape, at_batch

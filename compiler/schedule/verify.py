@@ -10,7 +10,7 @@ from compiler.diagnostics import CompilerBug
 from compiler.loops.footprint import Footprint, meet, operand_of, touched_by
 from compiler.loops.ir import Instruction, Load, Space, Store, Walk
 from compiler.loops.verify import verify_kernel
-from compiler.schedule.build import is_parallel
+from compiler.schedule.assemble import is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule, spans_of_loops
 from compiler.schedule.plan_memory import ALIGNMENT, Life, size_in_arena
 from compiler.schedule.printer import print_schedule

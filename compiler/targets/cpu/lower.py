@@ -14,7 +14,7 @@ from compiler.graph.ir import Graph, Role
 from compiler.loops.ir import Kernel, Literal, Random, Walk
 from compiler.record import record
 from compiler.schedule.access import count
-from compiler.schedule.build import CONTROLLED, PERSISTENT, is_parallel
+from compiler.schedule.assemble import CONTROLLED, PERSISTENT, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
 from compiler.targets.cpu.emit import emit, items_of_walk

@@ -1,0 +1,318 @@
+"""Kernels in order become a schedule: buffers, instances, loops, transfers, barriers, and how long each value lives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+
+from compiler.graph.ir import Origin, Role, Value
+from compiler.loops.ir import BatchCount, Kernel, Random, Walk
+from compiler.schedule.access import count, storage_strides
+from compiler.schedule.fuse import Group
+from compiler.schedule.ir import (
+    Arena,
+    Buffer,
+    FedInput,
+    Instance,
+    Loop,
+    Place,
+    Result,
+    Schedule,
+    Strand,
+    spans_of_loops,
+)
+from compiler.schedule.kernels import Builder, LoweredScan
+from compiler.schedule.plan_memory import Life, plan_memory
+from compiler.schedule.strands import stranded
+from compiler.schedule.to_loops import Lowered
+from compiler.types import BatchExtent, Extent, depends_on_batch, elements
+
+PERSISTENT = (Role.PARAMETER, Role.STATE, Role.OPTIMIZER_STATE)
+CONTROLLED = (Role.SETTING, Role.SEED, Role.STEP)
+SERIAL_WORK = 20_000  # element operations below which one thread is faster than a barrier
+
+
+def assemble(source: Builder) -> Schedule:
+    """The schedule of the kernels of a whole graph."""
+    return _Assembly(source, source.kernels()).run()
+
+
+@dataclass(slots=True)
+class _Scope:
+    """The values of one graph: their buffers, and how far those inside loops move from place to place."""
+
+    source: Builder
+    loops: tuple[int, ...] = ()
+    numbers: dict[int, int] = field(default_factory=dict[int, int])
+    strides: dict[int, tuple[int, ...]] = field(default_factory=dict[int, tuple[int, ...]])
+
+    def strides_of(self, value: Value) -> tuple[int, ...]:
+        return self.strides.get(self.source.storage(value).index, (0,) * len(self.loops))
+
+
+@dataclass(slots=True)
+class _Assembly:
+    source: Builder
+    lowered: list[tuple[Group, Lowered | LoweredScan]]
+    buffers: list[Buffer] = field(default_factory=list[Buffer])
+    loops: list[Loop] = field(default_factory=list[Loop])
+    carries: set[int] = field(default_factory=set[int])  # buffers
+    instances: list[Instance] = field(default_factory=list[Instance])
+    strands: list[Strand] = field(default_factory=list[Strand])
+
+    def run(self) -> Schedule:
+        graph = self.source.graph
+        scope = _Scope(self.source)
+        fed: list[FedInput] = []
+        fixed: dict[int, Place] = {}
+        tensors = controls = 0
+        for entry in graph.inputs:
+            number = self.buffer(scope, entry.value, entry.name, entry.role)
+            if entry.role in PERSISTENT:
+                fixed[number] = Place(Arena.TENSORS, tensors)
+                tensors += 1
+            elif entry.role in CONTROLLED:
+                fixed[number] = Place(Arena.CONTROL, controls)
+                controls += 1
+            else:
+                fed.append(self.fed(entry.name, entry.value, number))
+        made = self.made(scope, self.lowered)
+        once = self.once(scope, made)
+        self.instances = [replace(i, once=True, loops=(), strides=()) for k, i in enumerate(made) if k in once]
+        for position, item in enumerate(fed):
+            if item.batch_axis is not None:
+                self.fetch(position, item)
+        self.instances += [i for k, i in enumerate(made) if k not in once]
+        results: list[Result] = []
+        for output in graph.outputs:
+            if output.updates is None:
+                value = self.source.storage(output.value)
+                number = self.buffer(scope, value)
+                results.append(Result(output.name, value.type.dtype, output.value.type.shape, number))
+        self.instances += self.copied_back(scope)
+        for position, result in enumerate(results):
+            self.collect(position, result)
+        wide = [is_parallel(instance, self.source.batch) for instance in self.instances]
+        if "strands" not in self.source.fuser.without:
+            self.instances, self.strands = stranded(self.instances, self.buffers, self.source.batch, wide)
+        barriers = self.barriers()
+        lives = self.lives(barriers, fed)
+        places, static, batch = plan_memory(self.buffers, lives, fixed)
+        ordered = tuple(places.get(b.index, Place(Arena.STATIC, 0)) for b in self.buffers)
+        return Schedule(
+            graph.name,
+            tuple(self.buffers),
+            tuple(self.instances),
+            barriers,
+            ordered,
+            tuple(fed),
+            tuple(results),
+            static,
+            batch,
+            tuple(self.loops),
+            tuple(self.strands),
+        )
+
+    def buffer(self, scope: _Scope, value: Value, name: str | None = None, role: Role | None = None) -> int:
+        value = scope.source.storage(value)
+        if value.index not in scope.numbers:
+            scope.numbers[value.index] = len(self.buffers)
+            self.buffers.append(Buffer(len(self.buffers), value.type.dtype, elements(value.type.shape), name, role))
+        return scope.numbers[value.index]
+
+    def made(self, scope: _Scope, lowered: list[tuple[Group, Lowered | LoweredScan]]) -> list[Instance]:
+        """The instances of kernels in order, those of a scan's body in its loop."""
+        found: list[Instance] = []
+        for group, part in lowered:
+            found += self.scan(scope, part) if isinstance(part, LoweredScan) else [self.instance(scope, group, part)]
+        return found
+
+    def scan(self, scope: _Scope, part: LoweredScan) -> list[Instance]:
+        """The instances of a scan's body. Stacks move with its loop; carries and captures stay where they are."""
+        op = part.op
+        inner = _Scope(part.body, (*scope.loops, len(self.loops)))
+        self.loops.append(Loop(op.length, op.reverse, op.stream_step))
+        emitted = zip(part.body.graph.outputs[op.carries :], part.results[op.carries :], strict=True)
+        pairs = [
+            *zip((i.value for i in part.body.graph.inputs), part.sources, strict=True),
+            *((part.body.storage(output.value), result) for output, result in emitted),
+        ]
+        for number, (own, outer) in enumerate(pairs):
+            is_still = op.scanned <= number < len(part.sources)
+            inner.numbers[own.index] = self.buffer(scope, outer)
+            step = 0 if is_still else storage_strides(own.type.shape)[0]
+            inner.strides[own.index] = (*scope.strides_of(outer), step)
+            if is_still and number < op.scanned + op.carries:
+                self.carries.add(inner.numbers[own.index])
+        return [*self.made(inner, part.kernels), *self.copied_back(inner)]
+
+    def fed(self, name: str, value: Value, number: int) -> FedInput:
+        shape = value.type.shape
+        axis = next((k for k, e in enumerate(shape) if isinstance(e, BatchExtent)), None)
+        return FedInput(name, value.type.dtype, count(elements(shape)), number, axis)
+
+    def fetch(self, position: int, item: FedInput) -> None:
+        kernel = transfer(Walk.FETCH, item.dtype.size, BatchExtent(1), item.row_elements)
+        self.instances.append(Instance(kernel, (item.buffer,), (), (item.buffer,), (), data=position))
+
+    def collect(self, position: int, result: Result) -> None:
+        is_batch = depends_on_batch(result.shape)
+        rows = BatchExtent(1) if is_batch else 1
+        kernel = transfer(Walk.COLLECT, result.dtype.size, rows, count(elements(result.shape)))
+        self.instances.append(Instance(kernel, (result.buffer,), (result.buffer,), (), (), data=position))
+
+    def copied_back(self, scope: _Scope) -> list[Instance]:
+        """Copies of new contents to where the old ones lay, for those that could not be written there."""
+        found: list[Instance] = []
+        for value, target, _ in scope.source.copies:
+            first, second = self.buffer(scope, value), self.buffer(scope, target)
+            kernel = transfer(Walk.FETCH, value.type.dtype.size, 1, elements(value.type.shape), name="copy_back")
+            strides = (scope.strides_of(target), scope.strides_of(value))
+            copy = Instance(kernel, (second, first), (first,), (second,), (), loops=scope.loops, strides=strides)
+            found.append(copy)
+        return found
+
+    def instance(self, scope: _Scope, group: Group, part: Lowered) -> Instance:
+        origins: dict[Origin, None] = {}
+        for node in group.nodes:
+            origins.update(dict.fromkeys(node.origins))
+        arguments = tuple(
+            -1 if b.is_scratch else self.buffer(scope, v)
+            for b, v in zip(part.kernel.buffers, part.arguments, strict=True)
+        )
+        strides = tuple(
+            () if b.is_scratch else scope.strides_of(v)
+            for b, v in zip(part.kernel.buffers, part.arguments, strict=True)
+        )
+        return Instance(
+            part.kernel,
+            arguments,
+            tuple(dict.fromkeys(self.buffer(scope, v) for v in part.reads)),
+            tuple(dict.fromkeys(self.buffer(scope, v) for v in part.writes)),
+            tuple(origins),
+            part.watched,
+            statements=part.statements,
+            loops=scope.loops,
+            strides=strides if scope.loops else (),
+        )
+
+    def once(self, scope: _Scope, made: list[Instance]) -> set[int]:
+        """The places in `made` of what depends on nothing but tensors that stay as they are while the program runs."""
+        given = {b.index for b in self.buffers if b.role is not None}
+        copied = {self.buffer(scope, target) for _, target, _ in self.source.copies}
+        kept = {b.index for b in self.buffers if b.role in PERSISTENT} - copied - {b for i in made for b in i.writes}
+        chosen = {k for k, i in enumerate(made) if not (i.watched or i.moves or depends_on_call(i.kernel))}
+        while True:
+            others = {b for k, i in enumerate(made) if k not in chosen for b in i.writes}
+            lasting = kept | {b for k in chosen for b in made[k].writes} - others - given - self.carries
+            fitting = {k for k in chosen if {*made[k].reads, *made[k].writes} <= lasting}
+            if fitting == chosen:
+                return chosen | self.fills(made)
+            chosen = fitting
+
+    def fills(self, made: list[Instance]) -> set[int]:
+        """The places in `made` of what fills a buffer with numbers, such as a halo, that others write only parts of.
+
+        The parts are the same in each step, so what stands around them stays. It costs the buffer a place of its own,
+        which training, with many of them, would rather use again.
+        """
+        if any(output.updates is not None for output in self.source.graph.outputs):
+            return set()
+        kept = {b for i in made for b in {*i.reads} & {*i.writes}} | self.carries
+        return {
+            k
+            for k, i in enumerate(made)
+            if not (i.reads or i.watched or i.moves or draws(i.kernel) or kept & {*i.writes})
+        }
+
+    def barriers(self) -> tuple[bool, ...]:
+        """A barrier stands where an instance meets what another thread may have written, or may still be reading.
+
+        None is needed behind the instances that run once: the runner sets one there. A loop whose work is shared has
+        one at the start of each step; a strand has none inside.
+        """
+        ends = {strand.first: strand.last for strand in self.strands}
+        inside = {k for strand in self.strands for k in range(strand.first + 1, strand.last + 1)}
+        starts = {
+            first
+            for first, last in spans_of_loops(self.instances)
+            if any(is_parallel(i, self.source.batch) for i in self.instances[first : last + 1])
+        }
+        found: list[bool] = []
+        written: dict[int, bool] = {}
+        read: dict[int, bool] = {}
+        first = sum(i.once for i in self.instances)
+        for number, instance in enumerate(self.instances):
+            if number == first:
+                written, read = {}, {}
+            wide = is_parallel(instance, self.source.batch)
+            together = self.instances[number : ends.get(number, number) + 1]
+            reads, writes = [b for i in together for b in i.reads], [b for i in together for b in i.writes]
+            clash = any(b in written and (wide or written[b]) for b in (*reads, *writes))
+            clash = clash or any(b in read and (wide or read[b]) for b in writes) or number in starts
+            clash = clash and number not in inside
+            if clash:
+                written, read = {}, {}
+            found.append(clash)
+            for b in instance.writes:
+                written[b] = written.get(b, False) or wide
+            for b in instance.reads:
+                read[b] = read.get(b, False) or wide
+        return tuple(found)
+
+    def lives(self, barriers: tuple[bool, ...], fed: list[FedInput]) -> dict[int, Life]:
+        lives: dict[int, Life] = {}
+        epoch = 0
+        for instance, barrier in zip(self.instances, barriers, strict=True):
+            epoch += barrier
+            for b in (*instance.reads, *instance.writes):
+                lives[b] = Life(lives[b].first if b in lives else epoch, epoch)
+        self.extend_over_loops(lives, barriers)
+        for item in fed:
+            if item.batch_axis is None:
+                lives[item.buffer] = Life(0, epoch)  # written by the caller before the first step
+        for b in (b for i in self.instances if i.once for b in i.writes):
+            lives[b] = Life(0, epoch)
+        return lives
+
+    def extend_over_loops(self, lives: dict[int, Life], barriers: tuple[bool, ...]) -> None:
+        """What is used in a loop and outside, or carried by it, is needed at each of its steps."""
+        epochs = list(accumulate(barriers))
+        for first, last in spans_of_loops(self.instances):
+            inside = {b for i in self.instances[first : last + 1] for b in (*i.reads, *i.writes)}
+            outside = {b for k, i in enumerate(self.instances) if not first <= k <= last for b in (*i.reads, *i.writes)}
+            for b in inside & (outside | self.carries):
+                life = lives[b]
+                lives[b] = Life(min(life.first, epochs[first]), max(life.last, epochs[last]))
+
+
+def transfer(walk: Walk, size: int, rows: BatchExtent | int, columns: Extent, name: str = "") -> Kernel:
+    """A kernel that moves rows of `columns` elements of `size` bytes between the caller's memory and a buffer."""
+    return Kernel(name or f"{walk.value}_{size}", walk, rows, columns, size, (), (), ())
+
+
+def depends_on_call(kernel: Kernel) -> bool:
+    """Whether what a kernel writes depends on the batch, or on a draw."""
+    extents = (kernel.rows, kernel.columns, kernel.outer)
+    return draws(kernel) or any(isinstance(e, BatchExtent) for e in extents)
+
+
+def draws(kernel: Kernel) -> bool:
+    """Whether a kernel draws, or computes with the size of the batch."""
+    instructions = [*kernel.prologue, *(i for s in kernel.stages for i in (*s.body, *s.after))]
+    return any(isinstance(i, Random | BatchCount) for i in instructions)
+
+
+def is_parallel(instance: Instance, batch: int) -> bool:
+    """Whether the work of an instance pays for two threads at the nominal batch."""
+    kernel = instance.kernel
+    elements_ = 1
+    for extent in (kernel.rows, kernel.columns, kernel.outer if kernel.walk is Walk.COLUMNS else 1):
+        elements_ *= extent.multiple * batch if isinstance(extent, BatchExtent) else extent
+    work = elements_ * (1 + sum(len(s.body) for s in kernel.stages))
+    if kernel.contraction is not None:
+        depth = 1
+        for axis in kernel.contraction.k:
+            depth *= axis.extent.multiple * batch if isinstance(axis.extent, BatchExtent) else axis.extent
+        work += elements_ * depth // 4 + kernel.contraction.n * depth  # weights for few rows come from far
+    return work > SERIAL_WORK * 4
