@@ -1,36 +1,16 @@
-"""`train`: keys, settings, losses, metrics, penalties, optimizers, schedules and clips."""
+"""`train`: keys, losses, metrics, penalties, optimizers, schedules and clips."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from elaboration import codes, mistakes, program, run_graph, run_program
+from train_texts import MODEL, REQUIRED, inputs, setting, text
 
 from compiler.diagnostics import UsageError
-from compiler.frontend.program import EarlyStop, Plateau, Program, Setting
-from compiler.graph.ir import Graph, Role
+from compiler.frontend.program import EarlyStop, Plateau
+from compiler.graph.ir import Role
 from compiler.types import DType, TensorType
-
-MODEL = """
-model M(hidden = 4, rate = 0.5, classes = 3) {
-    input x: f32[batch, 5]
-    output logits = x |> dense(hidden) |> relu |> dropout(rate) |> dense(classes)
-}
-"""
-REQUIRED = {"loss": "cross_entropy(logits, label)", "optimizer": "adam(lr = 0.01)", "batch": "8"}
-
-
-def text(before: str = "", head: str = "train M", target: str = "u8[batch] in 0..classes", **entries: str) -> str:
-    lines = "".join(f"    {k} = {v}\n" for k, v in (REQUIRED | entries).items() if v)
-    return f"{before}{MODEL}{head} {{\n    target label: {target}\n{lines}}}\n"
-
-
-def setting(found: Program, name: str) -> Setting:
-    return next(s for s in found.settings if s.name == name)
-
-
-def inputs(graph: Graph) -> list[str]:
-    return [entry.name for entry in graph.inputs]
 
 
 def test_a_program_has_two_graphs_and_a_plan() -> None:
@@ -68,113 +48,6 @@ def test_loss_and_metrics_are_scalars() -> None:
     assert codes(mistakes(text(loss="logits"))) == ["E0604"]
     assert codes(mistakes(text(loss="3"))) == ["E0604"]
     assert codes(mistakes(text(metrics="[logits]"))) == ["E0611"]
-
-
-# Settings
-
-
-def test_origins_of_settings() -> None:
-    found = program(text(head="train M(hidden = 6)"), ("classes", "4"), ("optimizer.lr", "3e-4"), ("batch", "16"))
-    origins = {s.name: (s.value, s.origin) for s in found.settings}
-    assert origins["hidden"] == (6, "train")
-    assert origins["classes"] == (4, "command line")
-    assert origins["rate"] == (0.5, "default")
-    assert origins["optimizer.lr"] == (3e-4, "command line")
-    assert origins["optimizer.beta1"] == (0.9, "default")
-    assert origins["batch"] == (16, "command line")
-    assert found.plan is not None
-    assert found.plan.batch == 16
-
-
-def test_the_command_line_may_give_what_is_missing() -> None:
-    found = program(text(batch=""), ("batch", "4"), ("epochs", "2"), ("data", "some/data.csv"))
-    assert found.plan is not None
-    assert (found.plan.batch, found.plan.epochs) == (4, 2)
-    assert found.plan.data is not None
-    assert (found.plan.data.format, found.plan.data.path) == ("csv", "some/data.csv")
-
-
-def test_a_whole_key_on_the_command_line() -> None:
-    found = program(text(), ("optimizer", "gradient_descent(lr = 0.5)"), ("loss", "mean(logits)"))
-    assert setting(found, "optimizer.lr").value == 0.5
-    assert found.plan is not None
-    assert not found.plan.rules[0].states
-
-
-def test_the_length_of_the_command_line_replaces_the_other_kind() -> None:
-    found = program(text(epochs="3"), ("steps", "10"))
-    assert found.plan is not None
-    assert (found.plan.epochs, found.plan.steps) == (None, 10)
-
-
-def test_an_unknown_override_is_an_error() -> None:
-    (found,) = mistakes(text(), ("optimizer.learning_rate", "1"))
-    assert found.code == "E0610"
-    (near,) = mistakes(text(), ("hiden", "3"))
-    assert any("`hidden`" in note.message for note in near.notes)
-
-
-def test_floats_that_reach_only_tensors_are_given_at_run_time() -> None:
-    found = program(text())
-    rate = setting(found, "rate")
-    assert rate.is_runtime
-    assert "rate" in inputs(found.training)
-    assert setting(found, "optimizer.beta2").is_runtime
-    assert setting(found, "optimizer.lr").is_runtime
-    derived = setting(found, "(1 - optimizer.beta1)")
-    assert (derived.value, derived.origin) == (pytest.approx(0.1), "derived")
-
-
-def test_a_setting_that_decides_is_elaborated() -> None:
-    body = "    h = x\n    if rate > 0.25 { h = rate * h }\n    output logits = dense(3)(h)\n"
-    found = program(f"model M(rate = 0.5) {{\n    input x: f32[batch, 5]\n{body}}}")
-    assert not setting(found, "rate").is_runtime
-    assert inputs(found.training) == ["x", "logits.dense.W", "logits.dense.b"]
-    results = run_program(found, {"x": np.ones((2, 5))}, batch=2)
-    assert results["logits"].shape == (2, 3)
-
-
-def test_the_same_bits_as_a_constant() -> None:
-    settings = "model M(a = 0.3, b = 0.7) {\n input x: f32[batch, 5]\n output y = x * a - (1 - b) * x / a\n}"
-    constants = "model M {\n input x: f32[batch, 5]\n output y = x * 0.3 - (1 - 0.7) * x / 0.3\n}"
-    x = np.random.default_rng(0).normal(size=(4, 5))
-    first, second = (run_program(program(t), {"x": x}, batch=4)["y"] for t in (settings, constants))
-    assert first.tobytes() == second.tobytes()
-
-
-def test_the_size_of_the_run_is_known_at_run_time() -> None:
-    found = program(text(schedule="warmup(steps = total_steps // 10, then = cosine(T = total_steps))"))
-    assert found.plan is not None
-    schedule = found.plan.schedule
-    assert schedule is not None
-    assert inputs(schedule) == ["lr", "t", "total_steps", "schedule.then.floor"]
-    assert setting(found, "total_steps").is_runtime
-    scalars = {"lr": 1.0, "total_steps": 100.0, "schedule.then.floor": 0.0}
-    rates = []
-    for t in (0, 9, 10, 60, 110):
-        known = {name: np.array(value, np.float32) for name, value in (scalars | {"t": t}).items()}
-        rates.append(float(run_graph(schedule, known)["lr"]))
-    assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0], abs=1e-6)
-
-
-def test_settings_that_follow_from_the_size_of_the_run() -> None:
-    schedule = (
-        "warmup(steps = total_steps // 10, then = polynomial(T = -(5 - total_steps), power = 1 / steps_per_epoch))"
-    )
-    found = program(text(schedule=schedule))
-    names = ("schedule.steps", "schedule.then.T", "schedule.then.power", "schedule.then.floor", "total_steps")
-    assert [setting(found, name).value for name in names] == [None, None, None, 0.0, None]
-    sizes = {"total_steps": 95, "steps_per_epoch": 4}
-    assert [setting(found, name).in_run(sizes).value for name in names] == [9, 90, 0.25, 0.0, 95]
-    assert setting(found, "schedule.then.power").in_run({"total_steps": 95}).value is None
-    assert setting(found, "schedule.then.power").in_run(sizes | {"steps_per_epoch": 0}).value is None
-
-
-def test_a_known_number_of_steps_is_a_constant() -> None:
-    found = program(text(schedule="cosine(T = total_steps)", steps="50"))
-    assert found.plan is not None
-    assert found.plan.schedule is not None
-    assert inputs(found.plan.schedule) == ["lr", "t", "schedule.floor"]
 
 
 # Optimizers

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from augmentation_cases import AUGMENTATIONS, BYTES, RANDOM, shifted
 from differentiation import assert_gradients
-from function_cases import FunctionCase
+from function_case import FunctionCase
 from standard_library import applied
 
 from compiler.targets.reference.evaluate import evaluate

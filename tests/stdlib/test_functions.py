@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from differentiation import assert_gradients, gradients
 from elaboration import mistakes_of_call
-from function_cases import FUNCTIONS, FunctionCase
+from function_case import FunctionCase
+from function_cases import FUNCTIONS
 from image_cases import IMAGE_FUNCTIONS
 from standard_library import applied
 

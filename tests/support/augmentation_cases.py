@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
-from function_cases import FunctionCase
+from function_case import FunctionCase
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-from function_cases import FunctionCase
+from function_case import FunctionCase
 from layer_cases import LayerCase
 
 Array: TypeAlias = np.ndarray[Any, Any]
