@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 
@@ -119,10 +120,12 @@ class CheckpointError(DlcError):
 
 
 class ResourceError(DlcError):
-    """More memory is needed than there is; `fix` says what to do."""
+    """More memory is needed than there is; `parts` says for what, in bytes, and `fix` what to do."""
 
-    def __init__(self, message: str, fix: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, needing: str, parts: Mapping[str, int], available: int, fix: str = "") -> None:
+        listed = ", ".join(f"{what} {size(count)}" for what, count in parts.items() if count)
+        needed, there = size(sum(parts.values())), size(available)
+        super().__init__(f"{needing} needs {needed} of memory, and {there} are available: {listed}")
         self.fix = fix
 
 
@@ -140,3 +143,16 @@ class CompilerBug(Exception):
     def __init__(self, stage: str, message: str, dump: str = "") -> None:
         super().__init__(f"{stage}: {message}")
         self.stage, self.dump = stage, dump
+
+
+def size(count: int) -> str:
+    """Bytes: `512 B`, `1.5 KB`, `12.0 MB`."""
+    return scaled(count, 1024, ("B", "KB", "MB", "GB", "TB"))
+
+
+def scaled(value: float, base: int, units: tuple[str, ...]) -> str:
+    """A number in the largest of the units, each `base` times the one before, of which it has at least one."""
+    power = 0
+    while abs(value) >= base and power < len(units) - 1:
+        value, power = value / base, power + 1
+    return f"{value:.{1 if power else 0}f} {units[power]}"

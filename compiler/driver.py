@@ -10,6 +10,7 @@ from compiler import executables, programs
 from compiler.diagnosis.reports import GradientReport, LayerCheck, LossBounds, NonfiniteReport, TestResult, Watched
 from compiler.diagnostics import Diagnostic, Source
 from compiler.executables import (
+    OPTIMIZER_STATES,
     VALUES,
     allocate,
     initialise,
@@ -40,6 +41,7 @@ from compiler.frontend.program import (
 from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, Results, Tensors, View
 from compiler.programs import options_of
 from compiler.rendering import render, to_json
+from compiler.targets.cpu.available_memory import expect_memory
 from compiler.targets.cpu.cache import CacheInfo, ObjectCache
 from compiler.types import Shape
 
@@ -54,6 +56,7 @@ __all__ = [
     "EPOCH_NUMBER",
     "FUSIONS",
     "KEPT",
+    "OPTIMIZER_STATES",
     "SAMPLE_NUMBERS",
     "VALUES",
     "Array",
@@ -104,6 +107,7 @@ __all__ = [
     "compile_training",
     "compile_window",
     "data_dimensions",
+    "expect_memory",
     "explain",
     "explain_step",
     "format_source",

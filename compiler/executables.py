@@ -34,6 +34,7 @@ _OF_A_SEQUENCE = ("generate.start", "generate.stop", "generate.length")
 # Nodes whose lowering takes longer than a process to start, which loads the compiler anew.
 WORTH_A_PROCESS = 800
 VALUES = "gradients and values of a step"
+OPTIMIZER_STATES = "states of the optimizer"
 
 
 def program_executable(program: Program, kind: str, options: Options) -> NativeExecutable | ReferenceExecutable:
@@ -209,7 +210,7 @@ def memory_needed(program: Program, kinds: Sequence[str], options: Options) -> d
 
     Of these, it knows those that the cache has. The reference target takes what it takes.
     """
-    names = {Role.PARAMETER: "parameters", Role.STATE: "states", Role.OPTIMIZER_STATE: "states of the optimizer"}
+    names = {Role.PARAMETER: "parameters", Role.STATE: "states", Role.OPTIMIZER_STATE: OPTIMIZER_STATES}
     needed = dict.fromkeys((*names.values(), VALUES), 0)
     for spec in _specs(program, options):
         needed[names[spec.role]] += math.prod(spec.shape) * spec.dtype.size
@@ -234,11 +235,14 @@ def _spec(name: str, role: Role, type_: TensorType, options: Options) -> TensorS
 
 def decoding(program: Program, tensors: Tensors, rows: int, options: Options) -> Decoding:
     """The program that decodes `rows` sequences position by position, and the tensors with its states, all zero."""
+    from compiler.targets.cpu.available_memory import expect_memory
     from compiler.targets.cpu.memory import TensorStore  # what only checks a text needs no target
 
     assert isinstance(tensors, TensorStore)
     position = program_executable(program, f"position {rows}", options)
     added = [spec for spec in _tensors_of(position) if spec.name not in tensors.names()]
+    needed = sum(math.prod(spec.shape) * spec.dtype.size for spec in added)
+    expect_memory(f"generating {rows} sequences with {program.name}", {"states of positions": needed}, "ask for fewer")
     return Decoding(position, tensors.extended(added))
 
 

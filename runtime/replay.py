@@ -14,7 +14,7 @@ from compiler.driver import Array, Options, Program, Results, Tensors
 from runtime.averages import averages_of
 from runtime.checkpoint import Checkpoint, checkpoints_in, read_checkpoint
 from runtime.data.loading import LoadedData
-from runtime.jobs import Parts, fresh_tensors, job_of, load_data
+from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.keepers import MemoryKeeper
 from runtime.model import training_of, weight_names
 from runtime.phases import kind_at
@@ -52,6 +52,7 @@ def replay(run: Path, step: int, paths: Sequence[str], options: Options) -> Repl
     path = None if choices.data is None else Path(choices.data)
     data = load_data(program, path, saved_preparation(directory))
     refuse_changed_data(directory, data)
+    compile_ahead(program, Parts(data.train, data.validation, None), options, step)
     job = _job(program, data, options)
     if not 0 <= step <= job.length.total_steps:
         raise UsageError(f"the run has no step {step}", f"give one from 0 to {job.length.total_steps}")

@@ -18,6 +18,7 @@ from compiler.diagnostics import CheckpointError
 from compiler.driver import Array
 from compiler.record import record
 from runtime.files import explain
+from runtime.memory import expect_room_to_read
 from runtime.suggestions import nearest
 
 _NAMES = {
@@ -87,8 +88,9 @@ def _header(tensors: Mapping[str, Array]) -> bytes:
 
 
 def read_tensors(path: Path) -> dict[str, Array]:
-    """All tensors of a safetensors file; f16 and bf16 become f32. Raises CheckpointError."""
+    """All tensors of a safetensors file; f16 and bf16 become f32. Raises CheckpointError and ResourceError."""
     try:
+        expect_room_to_read(path, path.stat().st_size)
         content = path.read_bytes()
     except OSError as error:
         message, fix = explain(error)

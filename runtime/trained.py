@@ -15,6 +15,7 @@ from runtime.checkpoint import best_checkpoint, newest_checkpoint
 from runtime.data.dimensions import dimensions_if_there, dimensions_of
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.files import JsonValue
+from runtime.memory import expect_room_for_weights
 from runtime.run_directory import RunDirectory, open_run
 from runtime.tensor_files import match_tensors, read_tensors
 
@@ -154,6 +155,7 @@ def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: 
     options = replace(options, dtype=choices.dtype)
     early_stop = None if program.plan is None else program.plan.early_stop
     use_last = use_last or not (early_stop is None or early_stop.restore)
+    expect_room_for_weights(program, options)
     found = newest_checkpoint(run.checkpoints) if use_last else best_checkpoint(run.checkpoints)
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, found.checkpoint.weights, found.path)
@@ -176,6 +178,7 @@ def open_model_file(
     known = dimensions_if_there if data is None else dimensions_of(data)
     program = driver.load(file, experiment, overrides, known, within)
     options = driver.options_of(program, options)
+    expect_room_for_weights(program, options)
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, read_tensors(weights), weights)
     return Trained(program, tensors, options, None, None, ())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from compiler import driver
+from compiler.diagnostics import size
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.decoded import usual_cache
 from runtime.reporting.terminal import say
-from runtime.reporting.units import size
 
 EXAMPLES = ("dlc cache info", "dlc cache clear", "dlc cache path")
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compiler.diagnostics import UsageError
+from compiler.diagnostics import UsageError, size
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.terminal import say
-from runtime.reporting.units import size
 from runtime.runs import compared, prunable, remove_run, runs_below
 
 EXAMPLES = (

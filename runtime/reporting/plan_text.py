@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from rich import box
 from rich.table import Table
 
+from compiler.diagnostics import size
 from runtime.files import JsonValue
 from runtime.reporting.tables import table_console
-from runtime.reporting.units import amount, size
+from runtime.reporting.units import amount
 
 
 def print_plan(report: Mapping[str, JsonValue]) -> None:

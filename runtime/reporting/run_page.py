@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from compiler.diagnostics import size
 from compiler.record import record
 from runtime.files import JsonValue
 from runtime.reporting.line_chart import line_chart
-from runtime.reporting.units import amount, duration, measure, size
+from runtime.reporting.units import amount, duration, measure
 from runtime.runs import Lines, RunSummary
 
 Record = Mapping[str, JsonValue]

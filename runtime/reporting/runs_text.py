@@ -10,9 +10,10 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
+from compiler.diagnostics import size
 from runtime.files import JsonValue
 from runtime.reporting.tables import table_console
-from runtime.reporting.units import measure, size
+from runtime.reporting.units import measure
 from runtime.runs import Comparison, RunSummary
 
 

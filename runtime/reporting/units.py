@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from compiler.diagnostics import scaled
+
 
 def duration(seconds: float) -> str:
     """`0.4 s`, `12.3 s`, `3 min 05 s`, `2 h 07 min`."""
@@ -18,14 +20,9 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-def size(count: int) -> str:
-    """Bytes: `512 B`, `1.5 KB`, `12.0 MB`."""
-    return _scaled(count, 1024, ("B", "KB", "MB", "GB", "TB"))
-
-
 def amount(count: float, unit: str = "") -> str:
     """Operations or rates: `950`, `1.2 k`, `3.4 MFLOP`."""
-    return f"{_scaled(count, 1000, ('', 'k', 'M', 'G', 'T', 'P'))}{unit}".rstrip()
+    return f"{scaled(count, 1000, ('', 'k', 'M', 'G', 'T', 'P'))}{unit}".rstrip()
 
 
 def measure(value: float) -> str:
@@ -33,10 +30,3 @@ def measure(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     return f"{value:.4f}" if 0.01 <= abs(value) < 1000 else f"{value:.4g}"
-
-
-def _scaled(value: float, base: int, units: tuple[str, ...]) -> str:
-    power = 0
-    while abs(value) >= base and power < len(units) - 1:
-        value, power = value / base, power + 1
-    return f"{value:.{1 if power else 0}f} {units[power]}"

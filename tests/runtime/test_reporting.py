@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
+from compiler.diagnostics import size
 from compiler.frontend.program import Setting
 from runtime.reporting.events import TrainingProgressed, TrainingStarted
 from runtime.reporting.plan_text import print_plan
 from runtime.reporting.settings import value_text
 from runtime.reporting.training_text import progress_row, settings_table
-from runtime.reporting.units import amount, duration, measure, size
+from runtime.reporting.units import amount, duration, measure
 from runtime.reporting.watch_text import print_sights
 from runtime.watching import Sight
 

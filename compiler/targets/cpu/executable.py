@@ -12,6 +12,7 @@ import numpy as np
 
 from compiler.diagnostics import CompilerBug
 from compiler.interface import Results, Tensors
+from compiler.targets.cpu.available_memory import expect_memory
 from compiler.targets.cpu.manifest import (
     BATCH_ARENA,
     CONTROL_ARENA,
@@ -27,7 +28,7 @@ from compiler.targets.cpu.manifest import (
     capacity_for,
     rounded_up,
 )
-from compiler.targets.cpu.memory import NUMPY, SLACK, TensorStore, Workspace, address_of, reserve
+from compiler.targets.cpu.memory import LARGE_PAGE, NUMPY, SLACK, TensorStore, Workspace, address_of, reserve
 from compiler.targets.cpu.outlet import Outlet
 from compiler.targets.cpu.runner import (
     ABI_VERSION,
@@ -265,6 +266,7 @@ class NativeExecutable:
         capacity = capacity_for(self.manifest.batch_bytes, most)
         if capacity > self._capacity:
             each = self.manifest.scratch_bytes + -(-self.manifest.scratch_batch_bytes * rounded_up(most) // 64) * 64
+            self._expect_room(most, each * self._team.threads, self.manifest.batch_bytes * capacity)
             self._scratch = reserve(each * self._team.threads)
             self._program[SCRATCH_BYTES] = each
             self._arenas[SCRATCH_ARENA] = address_of(self._scratch)
@@ -279,6 +281,16 @@ class NativeExecutable:
             for first, count, size in ((0, full, batch), (full, 1, rest))
             if count and size
         ]
+
+    def _expect_room(self, rows: int, scratch: int, values: int) -> None:
+        """Raise ResourceError where steps of so many rows do not fit into memory; what is held already is no more."""
+        fixed = 0 if self._capacity else self.manifest.static_bytes + self.manifest.shared_bytes
+        grown = max(0, scratch - len(self._scratch)) + max(0, values - len(self._workspace.block))
+        if fixed + grown < LARGE_PAGE:
+            return
+        what = "a step of one row" if rows == 1 else f"a step of {rows} rows"
+        fix = "use a smaller model" if rows == 1 or fixed > grown else "use a smaller batch"
+        expect_memory(what, {"values of the rows": grown, "values that rows share": fixed}, fix)
 
     def _own(self, place: tuple[bool, int]) -> int:
         """An address in the arenas, for an input or a result that is copied."""
