@@ -10,10 +10,12 @@ import pytest
 from comparisons import Array, assert_same_outputs
 from native import EVERY_KERNEL_PARALLEL, Native, compiled
 from random_graphs import random_graph
+from small_networks import BATCH, Network
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.ops.elementwise import Add
 from compiler.ops.movement import Broadcast, Reshape, Transpose
 from compiler.pipeline import optimise_graph
 from compiler.targets.cpu.runner import PARALLEL
@@ -113,3 +115,27 @@ def test_repeated_pixels_regrouped_in_blocks() -> None:
     value = np.random.default_rng(0).standard_normal((2, 4, 12, 12)).astype("f4")
     expected = value.repeat(3, 2).repeat(3, 3).reshape(2, 4, 18, 2, 18, 2).transpose(0, 3, 5, 1, 2, 4)
     assert np.array_equal(compiled(graph).executable().call({"x": value}, 2)["y"], expected.reshape(2, 16, 18, 18))
+
+
+def test_a_row_repeats_less_than_a_whole_period() -> None:
+    """The vectors of 6 columns begin alike after 48, and a row of 24 ends within the second."""
+    net = Network("a row of each example, four times")
+    x, part = net.data("x", BATCH, 24), net.data("part", BATCH, 6)
+    four = net.emit(Reshape((BATCH, 24)), net.emit(Broadcast((BATCH, 4, 6), (0, 2)), part))
+    graph = net.graph(y=net.emit(Add(), x, four))
+    random = np.random.default_rng(0)
+    inputs = {name: random.normal(size=(5, n)).astype("f4") for name, n in (("x", 24), ("part", 6))}
+    found = compiled(graph).executable().call(inputs, 5)["y"]
+    assert np.array_equal(found, inputs["x"] + np.tile(inputs["part"], 4))
+
+
+def test_what_repeats_along_the_only_panel_of_a_product() -> None:
+    """The 9 columns are less than the panel is wide, and the number of tiles is not known."""
+    net = Network("a product with a bias of 3 numbers, thrice")
+    x, weight, bias = net.data("x", BATCH, 40), net.data("w", 40, 9), net.data("b", 3)
+    thrice = net.emit(Reshape((9,)), net.emit(Broadcast((3, 3), (1,)), bias))
+    graph = net.graph(y=net.dense(x, weight, thrice))
+    random = np.random.default_rng(0)
+    shapes = {entry.name: at_batch(entry.value.type.shape, 20) for entry in graph.inputs}
+    inputs = {name: random.normal(size=shape).astype("f4") for name, shape in shapes.items()}
+    assert_same_outputs(compiled(graph).executable().call(inputs, 20), evaluate(graph, inputs, 20))

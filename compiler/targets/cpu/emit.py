@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from math import ceil
 
 from compiler.diagnostics import CompilerBug
 from compiler.loops.ir import (
@@ -130,7 +131,7 @@ def _repeating_pass(k: KernelText, stage: Stage, row: str, repeating: Sequence[L
     """A row in steps of a whole period, in which what repeats stays in registers."""
     columns, step = count(k.kernel.columns), period(repeating)
     for load in (load for load in repeating if load.access.rows):
-        k.repeated(load, row, min(step, columns) // LANES)
+        k.repeated(load, row, ceil(min(step, columns) / LANES))
     body = [i for i in stage.body if i not in repeating]
 
     def one(column: str, part: int, mask: str | None) -> None:
@@ -146,7 +147,8 @@ def _repeating_pass(k: KernelText, stage: Stage, row: str, repeating: Sequence[L
         k.text.loop("0", k.argument(ColumnsNumber()), step, [], whole)
         return
     end = columns // step * step
-    k.text.loop("0", str(end), step, [], whole)
+    if end:
+        k.text.loop("0", str(end), step, [], whole)
     for part, column in enumerate(range(end, columns, LANES)):
         one(str(column), part, k.mask_below(str(column), str(columns)) if column + LANES > columns else None)
 

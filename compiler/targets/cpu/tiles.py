@@ -199,14 +199,15 @@ def items_of(cut: Tiling) -> Items:
 def decoded(k: KernelText, cut: Tiling, item: str, tiles: str) -> tuple[str, str, str]:
     """The outer index, panel and tile of an item."""
     text, panels, block = k.text, cut.panels, cut.block
-    if tiles == "1" and panels == 1:
-        return item, "0", "0"
+    if panels == 1:
+        outer, tile = divided(text, item, tiles)
+        return outer, "0", tile
     if cut.turns_outside:
         each = tiles
         for axis in cut.walk.outer:
             each = text.mul(each, k.extent(axis.extent))
-        panel, rest = ("0", item) if panels == 1 else divided(text, item, each)
-        outer, tile = (rest, "0") if tiles == "1" else divided(text, rest, tiles)
+        panel, rest = divided(text, item, each)
+        outer, tile = divided(text, rest, tiles)
         return outer, panel, tile
     outer, inside = divided(text, item, text.mul(tiles, panels))
     if not block:
