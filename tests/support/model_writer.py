@@ -1,0 +1,90 @@
+"""The writer of a random model: draws, and stages that it appends to the body line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from random import Random
+from typing import Any
+
+_LARGEST = 1500  # elements of a row of the batch behind a stage
+ACTIVATIONS = (
+    *("relu", "relu", "tanh", "sigmoid", "leaky_relu(0.2)", "elu", "selu", "gelu", "gelu(approximate = true)", "swish"),
+    *("softplus", "mish", "softsign", "hard_sigmoid", "hard_tanh", "hard_swish", "linear", "wave"),
+)
+WEIGHTS = (
+    *("glorot_uniform", "glorot_normal", "he_normal", "he_uniform", "lecun_normal", "normal(std = 0.3)", "orthogonal"),
+    *("truncated_normal(std = 0.2)", "uniform(low = -0.4, high = 0.4)"),
+)
+
+
+class ModelWriter:
+    """`shape` is that of the value `x` so far, without the batch."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.inputs: list[str] = []
+        self.body: list[str] = []
+        self.augment: list[str] = []
+        self.mask = ""  # the argument that names it, where rows are padded
+        self.shape: tuple[int, ...] = ()
+        self.vocabulary = 0  # of the embedding `embed`, where there is one
+
+    # Draws
+
+    def pick(self, options: Sequence[Any]) -> Any:
+        return self.random.choice(options)
+
+    def chance(self, probability: float) -> bool:
+        return self.random.random() < probability
+
+    def number(self, low: int, high: int) -> int:
+        return self.random.randint(low, high)
+
+    def width(self) -> int:
+        return self.pick((1, 2, 3, 4, 5, 6, 8, 8, 12, 16, 16, 17, 24, 32, 33, 48, 70))
+
+    def channels(self) -> int:
+        return self.pick((1, 2, 3, 4, 4, 6, 8, 8, 9, 16, 17))
+
+    def truth(self) -> str:
+        return self.pick(("true", "false"))
+
+    def divisor(self, *numbers: int) -> int:
+        return self.pick([d for d in range(1, min(numbers) + 1) if not any(n % d for n in numbers)])
+
+    # Writing
+
+    def then(self, stage: str, *shape: int) -> None:
+        self.write(f"x = x |> {stage}", *shape)
+
+    def write(self, line: str, *shape: int) -> None:
+        self.body.append(line)
+        self.shape = shape or self.shape
+
+    def stages(self, options: Sequence[Callable[[], object]], count: int) -> None:
+        """So many of the stages; one that does not fit, or makes too much, leaves no trace."""
+        for _ in range(count):
+            lines, shape = len(self.body), self.shape
+            self.pick(options)()
+            if min(self.shape) < 1 or prod(self.shape) > max(_LARGEST, prod(shape)):
+                del self.body[lines:]
+                self.shape = shape
+
+    def activation(self) -> None:
+        self.then(self.pick(ACTIVATIONS))
+
+    def around(self, *stages: Callable[[], None]) -> None:
+        """A stage of which the result is joined with its operand where they have one shape."""
+        shape, name = self.shape, f"s{len(self.body)}"
+        self.write(f"{name} = x")
+        self.pick(stages)()
+        if self.shape == shape:
+            joins = ("x + {}", "{} + 0.5 * x", "{} * sigmoid(x)", "x - {}", "max(x, {})", "where({} > 0.1, x, 0.3 * x)")
+            self.write(f"x = {self.pick(joins).format(name)}")
+        elif len(self.shape) == len(shape) and self.shape[1:] == shape[1:]:
+            self.write(f"x = concat({name}, x, axis = 1)", shape[0] + self.shape[0], *shape[1:])
+        elif self.shape[:-1] == shape[:-1]:
+            self.write(f"x = concat({name}, x)", *shape[:-1], shape[-1] + self.shape[-1])
+        else:
+            self.write(f"x = x * reshape(mean({name}, axis = except(0)), batch{', 1' * len(self.shape)})")

@@ -1,0 +1,327 @@
+"""What must hold of any program with a training: the bits however it is run, and the numbers of the reference target.
+
+A `Way` is a way to compile and run a program that must not change a bit. Those that are `lowered` are compiled with
+thresholds so low, and for caches so small, that small tensors take the paths of large ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from importlib import import_module
+from random import Random
+from typing import Any, TypeAlias
+from unittest.mock import patch
+
+import numpy as np
+from native import compiled, host
+
+from compiler import driver
+from compiler.accumulated_step import PARTS
+from compiler.accumulating_executable import AccumulatingExecutable
+from compiler.driver import EPOCH_NUMBER, FUSIONS, SAMPLE_NUMBERS, Executable, Options, Program
+from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.stages import graph_of, prepared
+from compiler.targets.cpu import executable as executables
+from compiler.targets.cpu import memory
+from compiler.targets.cpu.executable import NativeExecutable
+from compiler.targets.cpu.machine import AVX2, Machine
+from compiler.targets.cpu.memory import NUMPY, TensorStore
+from compiler.targets.reference.executable import ReferenceExecutable
+from compiler.types import DType, at_batch
+from runtime.model import runtime_settings, training_of
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Thresholds: TypeAlias = Mapping[str, Mapping[str, tuple[Any, ...]]]  # by module and name, values to choose from
+
+STEPS = 3
+UNUSED = 0xFF  # what memory holds that nobody has written: NaN as floats
+# How many times the effect of inputs that differ in their last places rounding may have, and what it may have besides.
+_AMPLIFIED = {"f32": 30, "f64": 1000}
+_RELATIVE = {"f32": 2e-4, "f64": 1e-9}
+_LAST_PLACES = {"f32": 3e-7, "f64": 1e-13}
+
+# They decide who computes what, where and when.
+_OF_KERNELS: Thresholds = {
+    "schedule.assemble": {"SERIAL_WORK": (0,)},
+    "schedule.fuse": {"LARGEST_GROUP": (120, 6)},
+    "schedule.overwrite": {"LARGE": (0,)},
+    "schedule.recompute": {"MUCH": (0,), "LARGE": (0,), "SMALL": (2, 16), "SHORT_SUM": (64, 4), "NEAR": (3, 0)},
+    "schedule.strands": {"FEWEST_ROWS": (1,), "FEWEST_PARTS": (1,)},
+    "schedule.ordered": {"FEWEST": (1, 4)},
+    "schedule.join_siblings": {"SMALL": (1, 16)},
+    "schedule.share_storage": {"SMALL": (1, 2, 16), "DEEPEST": (4, 20)},
+    "schedule.choose_split": {"CHUNK": (16, 64, 2048), "LONG_ROW": (1, 16, 256)},
+    "schedule.tile_contract": {"FULL_ROWS": (1, 12, 64)},
+    "schedule.read_unpadded": {"FEWEST_READS": (1, 4)},
+    "targets.cpu.lower": {"BEYOND": (0,)},
+    "targets.cpu.contraction": {
+        **{"LARGE_PANEL": (0, 16 << 10), "FEW_TILES": (0, 1, 6), "IN_REGISTERS": (0, 6, 40), "FEWEST_AHEAD": (4, 64)}
+    },
+    "targets.cpu.contraction_blocks": {"DEEPEST": (16, 640), "DEEP": (8,), "FEWEST_PANELS": (2,), "COPYING": (1, 12)},
+    "targets.cpu.contraction_sums": {
+        **{"DEEP": (8, 16, 128), "MOST_TILES": (2, 28), "MOST_PANELS": (2, 12), "FEWEST_PANELS": (2,)}
+    },
+    "targets.cpu.contraction_parts": {"DEEP": (8, 128), "FEWEST_ITEMS": (1, 4, 16), "FEWEST_TILES": (1, 4)},
+    "targets.cpu.contraction_turned": {
+        "DEEPEST": (8, 160),
+        "FEWEST_ITEMS": (1, 16),
+        "WIDEST": (1, 3),
+        "WASTE": (1.1, 9.0),
+    },
+    "targets.cpu.tiles": {"WIDEST": (2, 16), "WIDEST_PACKED": (1, 8), "MOST_ROWS": (1, 4, 28)},
+    "targets.cpu.walks": {"FEWEST_SHARED": (1, 4)},
+    "targets.cpu.emit": {"ROWS_AHEAD": (1, 12)},
+    "targets.cpu.multiply": {"FEW_ROWS": (0, 4, 28)},
+}
+# They decide the order of additions, so that all ways of a program have the same.
+_OF_NUMERICS: Thresholds = {
+    "schedule.fix_numerics": {
+        "LONG_ROW": (4, 16),
+        "LONG_SUM": (2, 64),
+        "LONG_STRETCH": (8, 2**22),
+        "FEW_RESULTS": (2, 8),
+    },
+    "schedule.product_sum": {"FEWEST_SUMS": (2, 4)},
+    "graph_passes.unroll_taps": {"MOST_TAPS": (4, 64)},
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    name: str
+    threads: int = 1
+    without: tuple[str, ...] = ()
+    lowered: bool = False
+    nominal: int | None = None  # the batch that tiles are chosen for, instead of the program's
+    poisoned: bool = False
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training came to: its scalars step by step, and every tensor."""
+
+    scalars: Mapping[str, Array]
+    tensors: Mapping[str, Array]
+
+    def difference(self, other: Trained) -> str:
+        """The names of what has other bits."""
+        mine, theirs = {**self.scalars, **self.tensors}, {**other.scalars, **other.tensors}
+        return ", ".join(n for n in mine if mine[n].tobytes() != theirs[n].tobytes())
+
+
+class Network:
+    """A program with data, and everything that is decided about it by the seed."""
+
+    def __init__(self, text: str, seed: int) -> None:
+        self.program: Program = driver.load_text(text, "network.dl")
+        self.random = Random(seed)
+        self.usual = training_of(self.program).usual_rows
+        self.batch = training_of(self.program).batch or self.usual
+        self.settings = runtime_settings(self.program)
+        available = STEPS * self.usual + 3
+        self.data = _data(self.program, available, np.random.default_rng(seed))
+        last = self.random.randint(1, self.usual)
+        self.rows = np.random.default_rng(seed).permutation(available)[: (STEPS - 1) * self.usual + last]
+        self.numerics = _chosen(_OF_NUMERICS, self.random) if self.random.random() < 0.5 else {}
+        self.thresholds = _chosen(_OF_KERNELS, self.random)
+        initialisation = ReferenceExecutable(graph_of(self.program, "initialisation"))
+        store = driver.allocate(self.program, Options())
+        initialisation.run(store, {}, np.zeros(1, np.int64), 1, seed=seed)
+        self.start = {name: store[name].copy() for name in store.names()}
+
+    # Programs
+
+    def executable(self, kind: str, way: Way, dtype: str = "f32") -> Callable[[int], Executable]:
+        """A program of some kind, for numbers of threads."""
+        counted = kind == "training" and training_of(self.program).accumulation is not None
+        with _patched(self.numerics), _patched(self.thresholds if way.lowered else {}):
+            parts = {part: self.native(part, way, dtype) for part in (PARTS if counted else (kind,)) if self.has(part)}
+        if not counted:
+            return parts[kind]
+        batches = training_of(self.program).usual_rows // self.batch
+        names = PARTS
+        return lambda threads: AccumulatingExecutable(
+            *(parts[name](threads) if name in parts else None for name in names),
+            self.batch,
+            batches,  # type: ignore[arg-type]
+        )
+
+    def has(self, part: str) -> bool:
+        accumulation = training_of(self.program).accumulation
+        return part != "counting" or (accumulation is not None and bool(accumulation.counts))
+
+    def native(self, kind: str, way: Way, dtype: str) -> Callable[[int], NativeExecutable]:
+        ready = prepared(graph_of(self.program, kind), Options(dtype=dtype, verify=True))
+        nominal = way.nominal or self.batch
+        found = compiled(ready, without=way.without, batch=nominal, machine=_small() if way.lowered else host())
+
+        def executable(threads: int) -> NativeExecutable:
+            with _poisoned_memory(way.poisoned):
+                made = found.executable(threads)
+            made._control[:] = 0  # pyright: ignore[reportPrivateUsage]
+            return made
+
+        return executable
+
+    # Runs
+
+    def tensors(self, dtype: str = "f32", poisoned: bool = False) -> TensorStore:
+        with _poisoned_memory(poisoned):
+            store = driver.allocate(self.program, Options(dtype=dtype))
+        assert isinstance(store, TensorStore)
+        for name, values in self.start.items():
+            store.write(name, values)
+        return store
+
+    def trained(
+        self, step: Executable, store: TensorStore, first: int = 0, stop: int = STEPS, dtype: str = "f32"
+    ) -> Trained:
+        rows = self.rows[first * self.usual : stop * self.usual]
+        data = {
+            n: a.astype(np.float64) if dtype == "f64" and a.dtype == np.float32 else a for n, a in self.data.items()
+        }
+        scalars = step.run(store, data, rows, self.usual, first, 7, self.settings).scalars
+        return Trained(dict(scalars), {name: store[name].copy() for name in store.names()})
+
+    def faults(self, quick: bool = False) -> Iterator[str]:
+        """What does not hold, one line each."""
+        base = Way("plain")
+        compiled_base = self.executable("training", base)
+        plain = self.trained(compiled_base(1), self.tensors())
+        subset = tuple(name for name in FUSIONS if self.random.random() < 0.3)
+        ways = [
+            Way("without fusions", 2, tuple(FUSIONS), poisoned=True),
+            Way("lowered", 3, lowered=True, nominal=self.random.choice((1, 7, 64, 4096)), poisoned=True),
+            Way(f"lowered without {','.join(subset)}", 2, subset, True, self.random.choice((1, 300)), True),
+        ]
+        for threads in (2, 3):
+            with _poisoned_memory(True):
+                yield from self.same(plain, compiled_base, replace(base, threads=threads, poisoned=True))
+        yield from self.resumed(plain, compiled_base)
+        for way in ways[:2] if quick else ways:
+            yield from self.same(plain, self.executable("training", way), way)
+        yield from self.predictions(plain, ways[1])
+        yield from self.near_reference("training", "f64", plain)
+        yield from self.near_reference("evaluation", "f64", plain)
+        yield from self.near_reference("evaluation", "f32", plain)
+
+    def same(self, plain: Trained, executable: Callable[[int], Executable], way: Way) -> Iterator[str]:
+        with _poisoned_memory(way.poisoned):
+            found = self.trained(executable(way.threads), self.tensors(poisoned=way.poisoned))
+        if different := found.difference(plain):
+            yield f"{way}: other bits in {different}"
+
+    def resumed(self, plain: Trained, executable: Callable[[int], Executable]) -> Iterator[str]:
+        store = self.tensors()
+        before = self.trained(executable(1), store, 0, STEPS - 1)
+        again = self.tensors()
+        for name, values in before.tensors.items():
+            again.write(name, values)
+        after = self.trained(executable(2), again, STEPS - 1)
+        joined = {name: np.concatenate([before.scalars[name], values]) for name, values in after.scalars.items()}
+        if different := Trained(joined, after.tensors).difference(plain):
+            yield f"resumed: other bits in {different}"
+
+    def predictions(self, plain: Trained, lowered: Way) -> Iterator[str]:
+        """Rows have the same bits whatever the batch."""
+        store = self.tensors()
+        for name, values in plain.tensors.items():
+            store.write(name, values)
+        wanted: dict[str, Array] = {}
+        for way in (Way("plain"), lowered):
+            executable = self.executable("prediction", way)
+            for rows, threads in ((self.usual, 1), (1, 1), (2, 3), (7, 2)):
+                with _poisoned_memory(True):
+                    found = executable(threads).run(store, self.data, self.rows, rows, 0, 7, self.settings).arrays
+                wanted = wanted or dict(found)
+                if different := [name for name in wanted if wanted[name].tobytes() != found[name].tobytes()]:
+                    yield f"prediction, {way.name}, batches of {rows}, {threads} threads: other bits in {different}"
+
+    def near_reference(self, kind: str, dtype: str, plain: Trained) -> Iterator[str]:
+        """In f64, a training is that of the graph as it is before any pass; in f32, an evaluation is."""
+        parts = PARTS if kind == "training" and training_of(self.program).accumulation is not None else (kind,)
+        made = [ReferenceExecutable(to_dtype(graph_of(self.program, p), DType.F64)) for p in parts if self.has(p)]
+        reference: Executable = made[0]
+        if len(parts) > 1:
+            counting = made[0] if self.has("counting") else None
+            reference = AccumulatingExecutable(counting, *made[-2:], self.batch, self.usual // self.batch)  # type: ignore[arg-type]
+        wanted = self.trained(reference, self.tensors("f64"), dtype="f64")
+        moved = [self.trained(reference, self.shaken(seed, dtype), dtype="f64") for seed in range(2)]
+        native = self.executable(kind, Way("plain"), dtype)(2)
+        found = self.trained(native, self.tensors(dtype), dtype=dtype)
+        for part in ("scalars", "tensors"):
+            for name, values in getattr(wanted, part).items():
+                others = [np.abs(getattr(other, part)[name] - values) for other in moved]
+                scale = np.max(np.abs(values), initial=0.0)
+                allowed = _RELATIVE[dtype] * max(scale, 1e-3) + _AMPLIFIED[dtype] * np.max(others, initial=0.0)
+                error = np.max(np.abs(getattr(found, part)[name] - values), initial=0.0)
+                if not error <= allowed and np.isfinite(values).all():
+                    yield f"{kind} in {dtype}: {name} differs by {error:.3g} from the reference, of {scale:.3g}"
+
+    def shaken(self, seed: int, dtype: str) -> TensorStore:
+        """The start with other last places."""
+        store, random = self.tensors("f64"), np.random.default_rng(seed)
+        for name, values in self.start.items():
+            if values.dtype.kind == "f":
+                store.write(name, values * (1 + _LAST_PLACES[dtype] * random.choice((-1.0, 1.0), values.shape)))
+        return store
+
+
+def _data(program: Program, rows: int, random: np.random.Generator) -> dict[str, Array]:
+    """Rows of every input and target, and of what an augmentation reads."""
+    data: dict[str, Array] = {}
+    for spec in program.inputs:
+        shape = (rows, *at_batch(spec.type.shape, 1)[1:])
+        dtype = NUMPY[spec.type.dtype]
+        if spec.mask_of is not None:
+            data[spec.name] = np.arange(shape[1]) < random.integers(0 if rows > 9 else 1, shape[1] + 1, (rows, 1))
+        elif dtype.kind == "f":
+            data[spec.name] = random.normal(0, 1, shape).astype(dtype)
+        else:
+            data[spec.name] = random.integers(spec.low or 0, spec.high or 256, shape).astype(dtype)
+    for spec in program.inputs:
+        if spec.mask_of is not None:
+            data[spec.mask_of] = np.where(data[spec.name], data[spec.mask_of], 0).astype(data[spec.mask_of].dtype)
+    return {**data, SAMPLE_NUMBERS: np.arange(rows, dtype=np.int64), EPOCH_NUMBER: np.array(1, np.int64)}
+
+
+def _chosen(thresholds: Thresholds, random: Random) -> Thresholds:
+    return {m: {name: (random.choice(values),) for name, values in names.items()} for m, names in thresholds.items()}
+
+
+@contextmanager
+def _patched(thresholds: Thresholds) -> Iterator[None]:
+    with ExitStack() as stack:
+        for module, names in thresholds.items():
+            for name, (value,) in names.items():
+                stack.enter_context(patch.object(import_module(f"compiler.{module}"), name, value))
+        yield
+
+
+@contextmanager
+def _poisoned_memory(poisoned: bool) -> Iterator[None]:
+    """Memory that is reserved holds NaN, not zeros."""
+    reserve = memory.reserve
+
+    def filled(size: int) -> Array:
+        block = reserve(size)
+        block[:] = UNUSED
+        return block
+
+    if not poisoned or reserve.__name__ == filled.__name__:
+        yield
+        return
+    with patch.object(memory, "reserve", filled), patch.object(executables, "reserve", filled):
+        yield
+
+
+def _small() -> Machine:
+    """The machine at hand with small caches, and with short registers where it has long ones."""
+    narrow = (
+        {"name": "avx2", "vector_bits": AVX2.vector_bits, "registers": AVX2.registers}
+        if host().name == "avx512"
+        else {}
+    )
+    return replace(host(), l1_bytes=4 << 10, l2_bytes=16 << 10, **narrow)  # type: ignore[arg-type]
