@@ -98,8 +98,7 @@ def _column(spec: InputSpec, name: str, field: Field, preparation: Preparation) 
         raise DataError(
             f"column `{name}` holds categories, but `{spec.name}: {spec.type}` takes numbers to calculate with",
             field.file,
-            fix=f"leave `{name}` out of `columns`, and give it an input of its own: `{name}: i32[batch] in"
-            f" 0..{len(vocabulary)}`, with `one_hot` in the model",
+            fix=_category_fix(spec, name, len(vocabulary)),
         )
     # A column of a series may feed a target, too, which stays as it is.
     if name in preparation.fills and not spec.is_target:
@@ -108,6 +107,15 @@ def _column(spec: InputSpec, name: str, field: Field, preparation: Preparation) 
     if scale is not None:
         values = (values - scale.mean) / scale.deviation
     return _converted(values, dtype_of(spec), _Place(spec, name, field, vocabulary))
+
+
+def _category_fix(spec: InputSpec, name: str, categories: int) -> str:
+    if spec.is_target:
+        return f"declare `target {spec.name}: i32[batch] in 0..{categories}`; for a loss of numbers, `cast({spec.name}, f32)`"
+    return (
+        f"leave `{name}` out of `columns`, and give it an input of its own: `{name}: i32[batch] in 0..{categories}`,"
+        " with `one_hot` in the model"
+    )
 
 
 def _numbers(name: str, field: Field, preparation: Preparation) -> tuple[Array, tuple[str, ...] | None]:

@@ -144,6 +144,13 @@ class _TableMatch:
         return not claimed and not self._dataset.fields[name].is_text
 
     def _wrong_count(self, spec: InputSpec, rest: list[str]) -> DataError:
+        if not rest:
+            return DataError(
+                f"there is no column `{spec.name}` for the input `{spec.name}: {spec.type}`, and no other column of"
+                f" numbers is left{did_you_mean(spec.name, self._names)}",
+                self._dataset.path,
+                fix=f"the columns are {quoted(self._names)}",
+            )
         claimed = {name for names in self._claimed.values() for name in names}
         texts = [name for name, f in self._dataset.fields.items() if f.is_text and name not in claimed]
         aside = [name for name in self._names if name not in rest]

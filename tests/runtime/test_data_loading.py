@@ -297,6 +297,32 @@ def test_rows_to_predict(tmp_path: Path) -> None:
         load_rows(write(tmp_path / "t.csv", "area,x,y,widht\n1,2,3,4\n"), SPECIES, preparation, {})
 
 
+def test_names_that_the_training_had_are_not_replaced_by_positions(tmp_path: Path) -> None:
+    """Two columns of other names, or in another order, would be taken for each other."""
+    named = load(SPECIES, source(flowers(tmp_path))).preparation
+    for line in ("Area,Width", "area,height", "width,height,species"):
+        other = write(tmp_path / "other.csv", f"{line}\n" + ",".join("123"[: line.count(",") + 1]) + "\n")
+        with pytest.raises(DataError, match="there is no column"):
+            load_rows(other, SPECIES, named, {})
+    unnamed = load(SPECIES, source(write(tmp_path / "plain.csv", "3,9,rose\n4,16,iris\n5,25,aster\n"), target=-1))
+    found = load_rows(write(tmp_path / "named.csv", "width,area\n3,9\n"), SPECIES, unnamed.preparation, {})
+    assert found.part.arrays["features"].tolist() == [[3, 9]]
+    assert found.notes == ("named.csv: columns were taken by position, as `column_1`, `column_2`",)
+
+
+def test_messages_say_what_column_is_meant(tmp_path: Path) -> None:
+    shades = [spec("grade"), spec("species", "i32", target=True, low=0, high=3)]
+    path = write(tmp_path / "g.csv", "graed,species\nx,rose\ny,iris\n")
+    with pytest.raises(DataError, match=r"no column `grade` for the input .* did you mean `graed`\?"):
+        load(shades, source(path))
+    with pytest.raises(DataError, match="`species` holds categories") as caught:
+        load([spec("features", row=(2,)), spec("species", target=True)], source(flowers(tmp_path)))
+    assert caught.value.fix.startswith("declare `target species: i32[batch] in 0..3`")
+    with pytest.raises(DataError, match=r"row 1: .*here stands `width`") as caught:
+        load(SPECIES, source(flowers(tmp_path), header=False, target=-1))
+    assert caught.value.fix.startswith("if the first line names the columns, give csv `header = true`")
+
+
 def test_rows_to_predict_from_arrays(tmp_path: Path) -> None:
     specs = [spec("image", "u8", (2, 2)), spec("label", "u8", target=True)]
     array = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)

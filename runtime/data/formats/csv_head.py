@@ -72,9 +72,10 @@ def _names_of(first: tuple[str, ...], has_header: bool, request: Request) -> tup
 def _names_by_layout(
     first: tuple[str, ...], has_header: bool, request: Request
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names for a table like another one: by its header where that has what is needed, otherwise by position."""
-    needed = request.layouts[-1]
-    if has_header and set(needed) <= set(first):
+    """Names for a table like another one: by its header, or by position where one of the two tables has no names."""
+    table, needed = request.layouts
+    is_named = table != _without_gaps(("",) * len(table))
+    if has_header and (is_named or set(needed) <= set(first)):
         return _without_gaps(first), ()
     by_position = next((layout for layout in request.layouts if len(layout) == len(first)), None)
     if by_position is not None:

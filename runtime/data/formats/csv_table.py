@@ -210,11 +210,12 @@ def _column_of(cells: list[str], name: str, begins: list[int], path: Path) -> Ar
         return _text(stripped)
     if wrong:
         row = values.index(None)
+        first = "if the first line names the columns, give csv `header = true`; " if begins[row] == 1 else ""
         raise DataError(
             f"column `{name}` holds numbers, but here stands `{stripped[row][:40]}`",
             path,
             begins[row],
-            f'correct the cell, or, if the column holds categories, give csv `categories = ["{name}"]`',
+            f'{first}correct the cell, or, if the column holds categories, give csv `categories = ["{name}"]`',
         )
     return np.array(values, np.float64)
 
