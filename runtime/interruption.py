@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: the first lets a training stop between two calls, the second interrupts at once."""
+"""Ctrl-C, or the end of the terminal, as a request: a training stops between two calls; a second Ctrl-C interrupts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Hand
 
 
 class Interruption:
-    """While entered, SIGINT and SIGTERM set `requested`. Outside the main thread signals stay as they are."""
+    """While entered, SIGINT, SIGTERM and SIGHUP set `requested`, but where they are ignored, as with `nohup`.
+
+    Outside the main thread signals stay as they are.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -20,8 +23,9 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._request)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(

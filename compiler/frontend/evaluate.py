@@ -13,7 +13,7 @@ from compiler.frontend.indexing import index
 from compiler.frontend.initializers import initializer_graph
 from compiler.frontend.instances import ordinals_in
 from compiler.frontend.machine import Frame
-from compiler.frontend.numbers import decided, negate
+from compiler.frontend.numbers import MAXIMUM_INTEGER, decided, negate
 from compiler.frontend.products import matrix_product
 from compiler.frontend.scans import evaluate_scan
 from compiler.frontend.scope import Namespace
@@ -250,7 +250,11 @@ class Evaluator(Caller):
             if not is_number(value) or not float(decided(self, value)).is_integer():
                 self.fail("E0312", f"a range runs between whole numbers, not {describe(value)}")
             bounds.append(int(decided(self, value)))
-        return range(*bounds)
+        start, stop = bounds
+        if max(abs(start), abs(stop), stop - start) > MAXIMUM_INTEGER:
+            self.span = expression.span
+            self.fail("E0308", "the numbers of a range, and how many they are, have to fit into 64 bits")
+        return range(start, stop)
 
     # Calls
 

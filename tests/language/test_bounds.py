@@ -54,6 +54,8 @@ CASES = {
     "a parameter of 10^12 elements": (model("output z = x |> dense(1000000000000)"), "E0414"),
     "integers up to 10^12": (model("output z = x * sum(arange(1000000000000))"), "E0414"),
     "a power of a power": (model("output z = x * (10 ^ 10 ^ 10)"), "E0308"),
+    "a range to 10^30": (model("output z = x * len(0..1e30)"), "E0308"),
+    "a range of 2^64 numbers": (model("a = 9223372036854775807", "output z = x * len(-a..a)"), "E0308"),
     "a list that doubles": (model("a = [1]", "for i in 0..60 { a = a + a }", "output z = x * len(a)"), "E0310"),
     "a list of copies": (model("a = per_axis(1, 1000000000000)", "output z = x * len(a)"), "E0310"),
     "a tensor of a range": (model("output z = x * sum(tensor([0..1000000000]))"), "E0310"),

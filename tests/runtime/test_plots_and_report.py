@@ -135,6 +135,7 @@ def test_filters_of_the_first_convolution() -> None:
         (["plot", "{run}", "--out", "x.gif"], 2, "the format of x.gif is not known"),
         (["report", "{run}x"], 1, "there is no such run"),
         (["report", "{run}", "--out", "nowhere/x.html"], 2, "nowhere/x.html: there is no such file"),
+        (["report", "{run}", "--out", "."], 2, ".: this is a folder"),
     ],
 )
 def test_mistakes_have_a_hint(

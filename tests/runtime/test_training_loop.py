@@ -110,7 +110,7 @@ class SavedPosition(MemoryKeeper):
         self.position = position
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("stop_at", [0, 2, 5, 9])
 def test_interrupted_and_resumed_gives_the_same_bits(stop_at: int, number: int) -> None:
     whole, recorder = job_of("epochs = 4"), Recorder()
@@ -132,6 +132,16 @@ def test_signal_handlers_are_put_back() -> None:
     before = signal.getsignal(signal.SIGINT)
     run_training(job_of("epochs = 1"), Position(), Recorder())
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_end_of_the_terminal_stays_ignored_under_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        job = job_of("epochs = 2")
+        end = run_training(replace(job, step=StopAfter(job.step, 9, signal.SIGHUP)), Position(), Recorder())
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert end.reason == "finished"
 
 
 def test_patience_stops_early_and_restores_the_best_weights() -> None:
