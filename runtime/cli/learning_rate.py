@@ -142,7 +142,8 @@ def _show_range(found: RateRange, arguments: Namespace) -> None:
             }
         )
         return
-    _print_bars(found.setting, "smoothed loss", found.rates, found.smoothed)
+    # Losses after a divergence would flatten all bars before it.
+    _print_bars(found.setting, "smoothed loss", found.rates, found.smoothed, 2 * abs(found.smoothed[0]))
     if found.divergence is not None:
         say(f"training fell apart at a rate of {found.divergence:.2g}")
     if found.steepest is not None:
@@ -169,15 +170,14 @@ def _show_schedule(found: RateSchedule, arguments: Namespace) -> None:
             }
         )
     else:
-        _print_bars("step", found.setting, found.steps, found.rates)
+        _print_bars("step", found.setting, found.steps, found.rates, math.inf)
 
 
-def _print_bars(across: str, up: str, places: Sequence[float], values: Sequence[float]) -> None:
-    """Some of the points as lines with a bar each."""
+def _print_bars(across: str, up: str, places: Sequence[float], values: Sequence[float], limit: float) -> None:
+    """Some of the points as lines with a bar each, the longest for the largest value and for those above `limit`."""
     chosen = sorted({round(i * (len(places) - 1) / (_LINES - 1)) for i in range(_LINES)})
     finite = [values[i] for i in chosen if math.isfinite(values[i])]
-    # Losses after a divergence would flatten all bars before it.
-    top = min(max(finite, default=1.0), 2 * abs(finite[0]) if finite and finite[0] else math.inf)
+    top = min(max(finite, default=1.0), limit or math.inf)
     print(f"{across:>12}  {up}")
     for i in chosen:
         share = values[i] / top if math.isfinite(values[i]) and top > 0 else 1.0

@@ -111,7 +111,8 @@ def _column(spec: InputSpec, name: str, field: Field, preparation: Preparation) 
 
 def _category_fix(spec: InputSpec, name: str, categories: int) -> str:
     if spec.is_target:
-        return f"declare `target {spec.name}: i32[batch] in 0..{categories}`; for a loss of numbers, `cast({spec.name}, f32)`"
+        declared = f"declare `target {spec.name}: i32[batch] in 0..{categories}`"
+        return f"{declared}; for a loss of numbers, `cast({spec.name}, f32)`"
     return (
         f"leave `{name}` out of `columns`, and give it an input of its own: `{name}: i32[batch] in 0..{categories}`,"
         " with `one_hot` in the model"

@@ -126,6 +126,15 @@ def test_the_schedule_is_that_of_the_training(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out.startswith("        step  optimizer.lr\n           0      0.1000  ████")
 
 
+def test_the_longest_bar_is_that_of_the_largest_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    """A warm-up begins low: it is no measure of the others."""
+    assert (
+        main(["lr", "model.dl", "--schedule", "--set", "schedule=warmup(20, then = cosine(T = total_steps - 20))"]) == 0
+    )
+    bars = [line.count("█") for line in capsys.readouterr().out.splitlines()]
+    assert bars.count(max(bars)) < 4
+
+
 def test_a_long_schedule_is_sampled(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lr", "model.dl", "--schedule", "--set", "epochs=5000", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
