@@ -30,7 +30,7 @@ from runtime.trained import (
     put_weights,
     refuse_other_precision,
     saved_preparation,
-    with_data,
+    with_option,
 )
 from runtime.training import Job
 
@@ -149,7 +149,8 @@ def _program(request: Request) -> tuple[Program, Request]:
     program = driver.load(
         request.file, request.experiment, request.overrides, dimensions_of(request.data), request.within
     )
-    program = with_data(program, None if request.data is None else str(request.data))
+    program = with_option(program, "data", None if request.data is None else str(request.data))
+    program = with_option(program, "init_from", None if request.init_from is None else request.init_from.path)
     return program, replace(request, options=driver.options_of(program, request.options))
 
 

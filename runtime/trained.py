@@ -95,7 +95,7 @@ def program_of(run: RunDirectory, choices: Choices, more: Overrides = ()) -> Pro
     program = driver.load(
         run.program, choices.experiment, choices.overrides + more, lambda _: choices.dimensions, run.path / "source"
     )
-    return with_data(located_in(program, Path(choices.folder)), choices.data)
+    return with_option(located_in(program, Path(choices.folder)), "data", choices.data)
 
 
 def program_of_run(path: Path, more: Overrides) -> Program:
@@ -104,12 +104,13 @@ def program_of_run(path: Path, more: Overrides) -> Program:
     return program_of(run, choices_of(run), more)
 
 
-def with_data(program: Program, path: str | None) -> Program:
-    """The program whose settings say that `--data` named its data."""
-    if path is None:
+def with_option(program: Program, name: str, value: str | None) -> Program:
+    """The program whose settings say that an option of the command line, such as `--data`, gave one of them."""
+    if value is None:
         return program
-    others = [setting for setting in program.settings if setting.name != "data"]
-    return replace(program, settings=(*others, driver.Setting("data", path, "command line")))
+    given = driver.Setting(name, value, "command line")
+    settings = tuple(given if setting.name == name else setting for setting in program.settings)
+    return replace(program, settings=settings if given in settings else (*settings, given))
 
 
 def located_in(program: Program, folder: Path) -> Program:

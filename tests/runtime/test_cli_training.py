@@ -177,6 +177,7 @@ def test_init_from_a_run(model: str, run: str, capsys: pytest.CaptureFixture[str
     assert main(["train", model, "--init-from", run, "--json", "--epochs", "1"]) == 0
     output = Output(capsys)
     assert "2 of 2 tensors start from run" in output.err
+    assert output.lines[0]["settings"]["init_from"] == {"value": run, "from": "command line"}
     first_of_run = open_run(Path(run)).read_metrics()[0]
     assert output.lines[1]["loss"] < first_of_run["loss"]
 
