@@ -32,7 +32,8 @@ from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, splat_of
 from compiler.targets.cpu.tiles import ceiling, tiling
 from compiler.targets.cpu.together import emit_sums_together, emit_together
-from compiler.targets.cpu.walks import has_free_columns, period, repeating_loads, rows_together
+from compiler.targets.cpu.transposing import emit_transposing
+from compiler.targets.cpu.walks import has_free_columns, period, repeating_loads, rows_together, transposed_rows
 from compiler.types import BatchExtent, DType, Extent
 
 UNROLLED_VECTORS = REGISTER_COLUMNS // LANES  # rows up to this many vectors are written without a loop
@@ -52,7 +53,9 @@ def emit(
     text = KernelText(kernel, machine, statement_lines(kernel), what.literals, len(what.numbers), passing)
     match kernel.walk:
         case Walk.ROWS:
-            return emit_together(text, rows) if (rows := rows_together(kernel)) > 1 else _emit_rows(text)
+            if (rows := rows_together(kernel)) > 1:
+                return emit_together(text, rows)
+            return emit_transposing(text, what.line) if what.line else _emit_rows(text)
         case Walk.COLUMNS:
             return emit_sums_together(text, rows) if (rows := rows_together(kernel)) > 1 else _emit_columns(text)
         case Walk.TILES:
@@ -124,6 +127,8 @@ def items_of_walk(kernel: Kernel) -> Items:
         return Items(kernel.outer, 1, 1 if rows_together(kernel) > 1 else -(-count(kernel.columns) // LANES))
     if kernel.total is not None:
         return Items(kernel.total, count(kernel.columns))
+    if rows := transposed_rows(kernel):
+        return Items(kernel.rows, rows, -(-rows // LANES))
     return Items(kernel.rows, rows_together(kernel))
 
 

@@ -26,7 +26,14 @@ from compiler.loops.ir import (
 )
 from compiler.record import record
 from compiler.targets.cpu.text import LANES
-from compiler.targets.cpu.walks import has_free_columns, moves_only, period, repeating_loads, rows_together
+from compiler.targets.cpu.walks import (
+    has_free_columns,
+    moves_only,
+    period,
+    repeating_loads,
+    rows_together,
+    transposed_rows,
+)
 from compiler.types import BatchExtent, Extent
 
 PLAIN_NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"))  # better known to the code than shared
@@ -40,12 +47,14 @@ class Identity:
 
     Where it `is_numbered`, offsets and what stands in terms of rows are no numbers but say which of `numbers` is meant,
     except that 0 and 1 are themselves: see `number_of`. Divisors are numbers still where `has_free_columns` does not
-    hold; strides along the columns are none where it `moves_only`.
+    hold; strides along the columns are none where it `moves_only`. `line` says in the same way how many are the
+    `transposed_rows`.
     """
 
     kernel: Kernel
     literals: frozenset[int]
     numbers: tuple[int, ...]
+    line: int = 0
 
 
 def number_of(code: int) -> int | None:
@@ -89,9 +98,9 @@ def identity(kernel: Kernel) -> Identity:
     )
     prologue = tuple(map(plain.instruction, kernel.prologue))
     buffers = tuple(BufferArgument("", b.dtype, b.is_scratch, b.elements) for b in kernel.buffers)
-    together = rows_together(kernel)
+    together, line = rows_together(kernel), plain.number(transposed_rows(kernel))
     kernel = replace(kernel, name="", stages=stages, buffers=buffers, prologue=prologue)
-    return Identity(_without_extents(kernel, together), literals, tuple(numbers))
+    return Identity(_without_extents(kernel, together), literals, tuple(numbers), line)
 
 
 def is_numbered(kernel: Kernel) -> bool:

@@ -304,20 +304,24 @@ class KernelText(KernelFrame):
             value = text.let(f"zext <{LANES} x i1> {value} to <{LANES} x i8>")
         pointer = self.stored_at(store, row)
         if store.access.columns in ((), (Term(1, None, 1),)):
-            place = text.pointer(pointer, column, type_)
-            if mask is None:
-                text.line(f"store <{LANES} x {type_}> {value}, ptr {place}, align {dtype.size}")
-            else:
-                text.line(
-                    f"call void @llvm.masked.store.v{LANES}{SUFFIX[type_]}.p0(<{LANES} x {type_}> {value}, "
-                    f"ptr align {dtype.size} {place}, <{LANES} x i1> {mask})"
-                )
+            self.store_vector(store, value, text.pointer(pointer, column, type_), mask)
             return
         places = self.lanes_number(store.access.columns, column)
         pointers = text.let(f"getelementptr {type_}, ptr {pointer}, <{LANES} x i64> {places}")
         text.line(
             f"call void @llvm.masked.scatter.v{LANES}{SUFFIX[type_]}.v{LANES}p0(<{LANES} x {type_}> {value}, "
             f"<{LANES} x ptr> align {dtype.size} {pointers}, <{LANES} x i1> {mask or 'splat (i1 true)'})"
+        )
+
+    def store_vector(self, store: Store, value: str, place: str, mask: str | None) -> None:
+        """Write neighbours in memory."""
+        vector, size = f"<{LANES} x {MEMORY[store.dtype]}>", store.dtype.size
+        if mask is None:
+            self.text.line(f"store {vector} {value}, ptr {place}, align {size}")
+            return
+        self.text.line(
+            f"call void @llvm.masked.store.v{LANES}{SUFFIX[MEMORY[store.dtype]]}.p0({vector} {value}, "
+            f"ptr align {size} {place}, <{LANES} x i1> {mask})"
         )
 
     def mask_below(self, column: str, stop: str) -> str:

@@ -99,7 +99,7 @@ class _Lowering:
         self.functions: dict[str, int] = {}
         self.texts: dict[str, str] = {}
         self.identities: dict[int, Identity] = {}  # by `id` of the kernel
-        self.codes: dict[tuple[Kernel, frozenset[int], bool, frozenset[int]], KernelCode] = {}
+        self.codes: dict[tuple[Kernel, frozenset[int], int, bool, frozenset[int]], KernelCode] = {}
         self.watched: list[str] = []
         self.scratch, self.scratch_batch, self.shared = 64, 0, 0
         self.control_slots = control_slots(graph)
@@ -328,7 +328,7 @@ class _Lowering:
         what = self.identity_of(instance.kernel)
         together = rows_together(instance.kernel) > 1
         passing = frozenset(k for k, b in enumerate(instance.arguments) if together and b in self.left)
-        key = (what.kernel, what.literals, keeps, passing)
+        key = (what.kernel, what.literals, what.line, keeps, passing)
         if key not in self.codes:
             code = emit(what, self.machine, self.batch, keeps, passing)
             for part in (code.before, code):

@@ -86,6 +86,36 @@ def rows_together(kernel: Kernel) -> int:
     return rows if len(shared) >= FEWEST_SHARED else 1
 
 
+def transposed_rows(kernel: Kernel) -> int:
+    """How many rows are neighbours in all that is read at a distance along the columns; 0 where nothing is read so.
+
+    From each of these rows to the next, all else lies equally far apart.
+    """
+    if kernel.walk is not Walk.ROWS or kernel.total is not None or not isinstance(kernel.columns, int):
+        return 0
+    if kernel.columns == 1 or len(kernel.stages) != 1 or not _is_one_pass(kernel) or _has_edges(kernel):
+        return 0
+    moved = [i for i in kernel.stages[0].body if isinstance(i, Load | Store)]
+    if any(i.index is not None or not i.dtype.is_float for i in moved):
+        return 0
+    read, written = (
+        {i.access for i in moved if isinstance(i, Load)},
+        {i.access for i in moved if isinstance(i, Store)},
+    )
+    apart = {access for access in read if access.columns != DENSE}
+    if any(a.columns != DENSE for a in written) or {a.buffer for a in read} & {a.buffer for a in written}:
+        return 0
+    if any(access.columns != (Term(1, None, sum(t.stride for t in access.columns)),) for access in apart):
+        return 0
+    along = {tuple(term for term in access.rows if term.divisor == 1) for access in apart}
+    if len(along) != 1 or len(line := along.pop()) != 1 or line[0].stride != 1:
+        return 0
+    rows = line[0].modulus or (kernel.rows if isinstance(kernel.rows, int) else 0)
+    counts = {term.modulus if term.divisor == 1 else term.divisor for i in moved for term in i.access.rows}
+    is_even = all(number is None or number % rows == 0 for number in counts) if rows >= LANES else False
+    return rows if is_even else 0
+
+
 def _is_one_pass(kernel: Kernel) -> bool:
     """Whether a walk over rows computes each element by itself."""
     (stage,) = kernel.stages
