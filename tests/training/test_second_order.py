@@ -219,6 +219,30 @@ def test_a_loss_that_is_not_convex_falls_all_the_same(optimizer: str) -> None:
     assert losses[-1] < 0.3 * losses[0]
 
 
+DEEP = """
+model D {
+    input x: f32[batch, 4]
+    output z = x |> dense(6) |> tanh |> dense(6) |> tanh |> dense(6) |> tanh |> dense(1)
+}
+
+train D {
+    target y: f32[batch]
+    loss = mse(z[:, 0], y)
+    optimizer = newton()
+    batch = 60
+    steps = 10
+}
+"""
+
+
+def test_newton_stands_still_nowhere() -> None:
+    """Where the loss curves downwards, the damping is raised within the step, until the loss falls."""
+    x = X / X.std(0)
+    losses = Training(DEEP, {"x": x, "y": np.tanh(NOISY) * x[:, 0]}).update(60)
+    assert all(after < before for before, after in pairwise(losses))
+    assert losses[-1] < 1e-3 * losses[0]
+
+
 def test_other_parameters_have_their_own_optimizer() -> None:
     """What the objective differentiates is the share of its optimizer; the others stand still in it."""
     listed = '[lbfgs(on = "z.*"), gradient_descent(lr = 0.0)]'
