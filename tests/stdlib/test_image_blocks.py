@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,8 +33,8 @@ class Steps:
         gamma, beta, mean, variance = (next(self.tensors)[:, None, None] for _ in range(4))
         return gamma * (x - mean) / np.sqrt(variance + eps) + beta
 
-    def conv_norm(self, x: Array, stride: int = 1, padding: int = 0, groups: int = 1) -> Array:
-        return self.normalise(self.convolve(x, stride, padding, groups))
+    def conv_norm(self, x: Array, stride: int = 1, padding: int = 0, groups: int = 1, eps: float = 1e-5) -> Array:
+        return self.normalise(self.convolve(x, stride, padding, groups), eps)
 
     def dense(self, x: Array) -> Array:
         return x @ next(self.tensors) + next(self.tensors)
@@ -71,12 +72,12 @@ def bottleneck_padded(s: Steps, x: Array) -> Array:
     return relu(y + np.pad(x[:, :, ::2, ::2], ((0, 0), (2, 2), (0, 0), (0, 0))))
 
 
-def inception(s: Steps, x: Array) -> Array:
-    narrow = relu(s.conv_norm(x))
-    middle = relu(s.conv_norm(relu(s.conv_norm(x)), 1, 1))
-    broad = relu(s.conv_norm(relu(s.conv_norm(x)), 1, 2))
+def inception(s: Steps, x: Array, eps: float = 1e-3) -> Array:
+    narrow = relu(s.conv_norm(x, eps=eps))
+    middle = relu(s.conv_norm(relu(s.conv_norm(x, eps=eps)), 1, 1, eps=eps))
+    broad = relu(s.conv_norm(relu(s.conv_norm(x, eps=eps)), 1, 2, eps=eps))
     largest = pooled(lambda taps: taps.max(-1), x, (3, 3), (1, 1), ((1, 1), (1, 1)), -np.inf)
-    return np.concatenate([narrow, middle, broad, relu(s.conv_norm(largest))], axis=1)
+    return np.concatenate([narrow, middle, broad, relu(s.conv_norm(largest, eps=eps))], axis=1)
 
 
 def squeeze_excitation(s: Steps, x: Array) -> Array:
@@ -108,6 +109,7 @@ BLOCKS: dict[str, Callable[[Steps, Array], Array]] = {
     "bottleneck(2, 2)": bottleneck,
     "bottleneck(2, 2, projection = false)": bottleneck_padded,
     "inception(1, 2, 3, 2, 2, 1)": inception,
+    "inception(1, 2, 3, 2, 2, 1, eps = 0.1)": partial(inception, eps=0.1),
     "squeeze_excitation(3)": squeeze_excitation,
     "mbconv(4, 5, expansion = 2)": mbconv,
     "mbconv(5, 3, 2, expansion = 1, squeeze = 0)": mbconv_plain,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import dlc
 from compiler import driver
 from compiler.interface import Options
 from compiler.ops.contraction import Contraction
+from compiler.ops.sources import Constant
 from compiler.pipeline import simplified
 from compiler.programs import complete
 from compiler.report import flops_of
@@ -44,6 +46,24 @@ def test_parameters_and_work(name: str, settings: dict[str, str], count: int, mi
     nodes = simplified(prediction_graph(complete(program))).nodes
     products = flops_of([node for node in nodes if isinstance(node.op, Contraction)], 1)
     assert products / 2e6 == pytest.approx(millions, rel=1e-3)
+
+
+# How many batch normalisations there are with which `eps`; all move their averages by a tenth.
+NORMS = (
+    ("vgg", {}, 0, 1e-5),
+    ("googlenet", {}, 57, 1e-3),
+    ("resnet", {"depth": "18"}, 20, 1e-5),
+    ("resnet", {"depth": "50"}, 53, 1e-5),
+    ("efficientnet", {}, 49, 1e-5),
+)
+
+
+@pytest.mark.parametrize(("name", "settings", "count", "eps"), NORMS, ids=[f"{name}{s}" for name, s, *_ in NORMS])
+def test_batch_normalisations(name: str, settings: dict[str, str], count: int, eps: float) -> None:
+    program = complete(driver.load(str(model_of(name)), overrides=tuple(settings.items())))
+    assert sum(spec.path.endswith("running_var") for spec in program.parameters) == count
+    used = Counter(node.op.value for node in program.training.nodes if isinstance(node.op, Constant))
+    assert (used[eps], used[1e-5] + used[1e-3], used[0.9] // 2) == (count, count, count)
 
 
 def test_equal_blocks_share_their_kernels() -> None:
