@@ -22,7 +22,7 @@ def expect_room(program: Program, kinds: Sequence[str], options: Options, copies
 def expect_room_for_weights(program: Program, options: Options) -> None:
     """Raise ResourceError where parameters and states do not fit; those of an optimizer stay untouched."""
     needed = driver.memory_needed(program, (), options)
-    needed.pop(driver.OPTIMIZER_STATES, None)  # plain descent has none
+    del needed[driver.OPTIMIZER_STATES]
     driver.expect_memory(program.name, needed, "use a smaller model")
 
 

@@ -209,7 +209,7 @@ FUNCTIONS = {
     "load_text": load_text,
     "allocate": allocate,
     "initialise": initialise,
-    "memory_needed": lambda program, kinds, options: {driver.VALUES: 0},
+    "memory_needed": lambda program, kinds, options: {driver.VALUES: 0, driver.OPTIMIZER_STATES: 0},
     "compile_ahead": lambda program, kinds, options: 0,
     "compile_training": lambda program, options: SmallExecutable("train"),
     "compile_evaluation": lambda program, options: SmallExecutable("evaluate"),
