@@ -64,15 +64,21 @@ def run(arguments: Namespace) -> int:
     folder = _folder(arguments, file)
     goal = Goal(arguments.metric, arguments.maximise)
     found: list[Trial] = []
-    for trial in trials(space, sampler, _request(arguments, file), folder, goal, arguments.trials):
-        found.append(trial)
-        best = best_of(found, goal)
-        say(_line(trial, is_best=trial is best))
-        replace_file(folder / "sweep.json", json_bytes(_as_json(found, best)))
+    was_interrupted = False
+    try:
+        for trial in trials(space, sampler, _request(arguments, file), folder, goal, arguments.trials):
+            found.append(trial)
+            best = best_of(found, goal)
+            say(_line(trial, is_best=trial is best))
+            replace_file(folder / "sweep.json", json_bytes(_as_json(found, best)))
+    except KeyboardInterrupt:
+        was_interrupted = True
+        say(f"interrupted after {len(found)} of {arguments.trials} trials, which are in {folder}")
     if arguments.json:
         print_json(_as_json(found, best_of(found, goal)))
-    _say_best(best_of(found, goal), arguments, space)
-    return 0 if len(found) == arguments.trials else INTERRUPTED
+    if found:
+        _say_best(best_of(found, goal), arguments, space)
+    return INTERRUPTED if was_interrupted else 0
 
 
 def _sampler(name: str, space: Space, seed: int) -> Sampler:

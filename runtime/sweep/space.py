@@ -33,7 +33,7 @@ class Range:
         return self.written(value)
 
     def written(self, value: float) -> str:
-        return str(min(int(value), int(self.high) - 1)) if self.is_whole else repr(float(value))
+        return str(min(math.floor(value), int(self.high) - 1)) if self.is_whole else repr(float(value))
 
 
 @record

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from compiler.diagnostics import SourceError, UsageError
+from compiler.diagnostics import DataError, ResourceError, SourceError, UsageError
 from compiler.record import record
 from runtime.files import JsonValue
 from runtime.reporting.events import EpochEnded, Event
@@ -59,7 +59,7 @@ def trials(space: Space, sampler: Sampler, request: Request, folder: Path, goal:
     """Up to `count` trials, with runs in `folder`; an interruption ends them.
 
     A trial that diverges, or whose settings do not fit together, has failed. What is wrong in the first trial may be
-    wrong in all, and is raised: SourceError, UsageError.
+    wrong in all, and is raised: SourceError, UsageError, DataError, ResourceError. After Ctrl-C, KeyboardInterrupt is.
     """
     for number in range(1, count + 1):
         chosen = sampler.ask()
@@ -67,7 +67,7 @@ def trials(space: Space, sampler: Sampler, request: Request, folder: Path, goal:
         wanted = replace(request, overrides=(*request.overrides, *space.fixed, *chosen.items()), out=out)
         try:
             trial, was_interrupted = _trained(number, chosen, wanted, goal)
-        except (SourceError, UsageError) as error:
+        except (SourceError, UsageError, DataError, ResourceError) as error:
             if number == 1:
                 raise
             trial, was_interrupted = Trial(number, chosen, None, None, None, str(error).split("\n")[0]), False
@@ -75,7 +75,7 @@ def trials(space: Space, sampler: Sampler, request: Request, folder: Path, goal:
         sampler.tell(None if trial.value is None else sign * trial.value)
         yield trial
         if was_interrupted:
-            return
+            raise KeyboardInterrupt
         gc.collect()  # collections come late by themselves, and there may be a thousand trials
 
 

@@ -15,6 +15,8 @@ from killing import write_project
 from compiler import stages
 from compiler.diagnostics import UsageError
 from runtime.cli.main import main
+from runtime.session import Request, Session
+from runtime.sweep import trials
 from runtime.sweep.samplers import RandomSampler, Sampler
 from runtime.sweep.space import Choice, Range, space_of
 from runtime.sweep.tpe import TpeSampler
@@ -85,6 +87,13 @@ def test_random_draws_cover_a_logarithmic_range_evenly() -> None:
     sampler = RandomSampler(SPACE, 0)
     decades = Counter(len(str(int(1 / float(sampler.ask()["lr"])))) for _ in range(600))
     assert min(decades[n] for n in (2, 3, 4)) > 150
+
+
+def test_whole_numbers_on_both_sides_of_zero_are_equally_likely() -> None:
+    sampler = RandomSampler(space_of([("n", "-2..2")]), 0)
+    counts = Counter(sampler.ask()["n"] for _ in range(600))
+    assert set(counts) == {"-2", "-1", "0", "1"}
+    assert min(counts.values()) > 110
 
 
 def test_the_estimator_looks_where_good_trials_were() -> None:
@@ -196,6 +205,32 @@ def test_a_trial_that_fails_is_no_end(capsys: pytest.CaptureFixture[str]) -> Non
     failed = next(trial for trial in found["trials"] if trial["value"] is None)
     assert failed["failure"]
     assert failed["run"] is None
+
+
+def test_a_trial_that_leaves_no_data_is_no_end(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--set", "validation=[0.999, 0.2]", "--set", "test=0", "--trials", "4", "--epochs", "1"]
+    assert main(["sweep", "model.dl", *arguments, "--json"]) == 0
+    failures = [trial["failure"] for trial in json.loads(capsys.readouterr().out)["trials"]]
+    assert any("leave none to train on" in str(failure) for failure in failures)
+
+
+def test_an_interrupted_sweep_says_what_was_best(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, begun = iter([True, True, False]), trials.begun
+
+    def begun_twice(request: Request) -> Session:
+        if not next(whole):
+            raise KeyboardInterrupt
+        return begun(request)
+
+    monkeypatch.setattr(trials, "begun", begun_twice)
+    arguments = ["sweep", "model.dl", "--set", "optimizer.lr=0.1..0.2", "--out", "sweep", "--json"]
+    assert main(arguments) == 130
+    output = capsys.readouterr()
+    assert "interrupted after 2 of 20 trials, which are in sweep" in output.err
+    assert "best: trial " in output.err
+    assert json.loads(output.out) == json.loads(Path("sweep/sweep.json").read_text())
 
 
 @pytest.mark.parametrize(
