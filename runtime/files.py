@@ -32,8 +32,9 @@ def replace_file(path: Path, content: bytes) -> None:
     try:
         write_bytes(temporary, content)
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
+        error.filename = str(path)
         raise
     sync_folder(path.parent)
 

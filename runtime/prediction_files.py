@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -26,9 +27,7 @@ def json_lines(arrays: Mapping[str, Array]) -> Iterator[str]:
 def write_predictions(path: Path, arrays: Mapping[str, Array]) -> None:
     """Put the file in place in one step, in the format of its ending. Raises DataError."""
     if path.suffix == ".npz":
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
-        content = buffer.getvalue()
+        content = npz_bytes(arrays)
     else:
         content = "".join(line + "\n" for line in json_lines(arrays)).encode()
     try:
@@ -36,6 +35,16 @@ def write_predictions(path: Path, arrays: Mapping[str, Array]) -> None:
     except OSError as error:
         message, fix = explain(error)
         raise DataError(message, path, fix=fix) from error
+
+
+def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
+    """The content of an npz file. `np.savez` takes the names as its own arguments, and so not every name."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def _shortest(values: Array) -> Array:

@@ -1,15 +1,21 @@
 """Apply a trained model to each row of a file.
 
 Each output stands under its name. Where an output has one number for each class of a target `in 0..n`, the most likely
-class stands under the target's name, as the word that it had in the training data where it was a word.
+class stands under the target's name, as the word that it had in the training data where it was a word. For images,
+`file` says which one the row is.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from compiler.diagnostics import UsageError
+from compiler.driver import Array
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.cli.trained import add_trained, trained_of
 from runtime.data.loading import load_rows
@@ -63,13 +69,21 @@ def run(arguments: Namespace) -> int:
     if not outputs:
         raise UsageError(f"no output of {program.model} has a part for each row", "an output needs the axis `batch`")
     found = classes(outputs, [spec for spec in program.inputs if spec.is_target], trained.preparation)
+    columns = {**_file_names(loaded.files, Path(arguments.input)), **outputs, **found}
     if output is None:
-        for line in json_lines({**outputs, **found}):
+        for line in json_lines(columns):
             sys.stdout.write(line + "\n")
     else:
-        write_predictions(output, {**outputs, **found})
+        write_predictions(output, columns)
         say(f"{len(loaded.part.rows)} rows in {output}")
     return 0
+
+
+def _file_names(files: Sequence[Path], given: Path) -> dict[str, Array]:
+    """The files of rows that are files as the column `file`, counted from the folder that was given."""
+    folder = given if given.is_dir() else given.parent
+    names = [os.fsencode(os.path.relpath(file, folder)).decode("utf-8", "replace") for file in files]
+    return {"file": np.array(names)} if names else {}
 
 
 def draw_attention(trained: Trained, part: Part, row: int, path: Path) -> int:

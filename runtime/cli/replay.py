@@ -12,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from compiler.diagnostics import UsageError
 from compiler.driver import Array
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.files import replace_file
+from runtime.prediction_files import npz_bytes
 from runtime.replay import Replay, replay
 from runtime.reporting.terminal import say, say_labelled
 
@@ -38,6 +41,8 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> int:
+    if arguments.out is not None and Path(arguments.out).suffix != ".npz":
+        raise UsageError(f"the format of {arguments.out} is not known", "give a name that ends in .npz")
     from runtime.cli.common import compile_options  # heavy; `--help` must not pay for it
 
     found = replay(Path(arguments.run), arguments.step, arguments.show or ["loss"], compile_options(arguments))
@@ -52,7 +57,7 @@ def run(arguments: Namespace) -> int:
         for name, array in found.tensors.items():
             print(f"{name:{width}}  {_summary(array)}")
     if arguments.out is not None:
-        np.savez(arguments.out, **dict(found.tensors))  # pyright: ignore[reportArgumentType]  (any name is an array)
+        replace_file(Path(arguments.out), npz_bytes(found.tensors))
         say(f"written to {arguments.out}")
     return 0
 

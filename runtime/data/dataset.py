@@ -23,6 +23,7 @@ class Field:
 
     `row_numbers` are the rows as the user counts them (lines of a csv file); None counts from 1. `classes` names what
     the numbers from 0 on stand for, where the data says it. `synonyms` are words with those that may stand for them.
+    `files` are those of the rows, where each row is a file.
     """
 
     values: Array
@@ -30,6 +31,7 @@ class Field:
     row_numbers: Array | None = None
     classes: tuple[str, ...] | None = None
     synonyms: tuple[tuple[str, ...], ...] = ()
+    files: tuple[Path, ...] = ()
 
     @property
     def is_text(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from compiler.record import record
 from runtime.data.dataset import Dataset
@@ -30,10 +31,11 @@ class LoadedData:
 
 @record
 class LoadedPart:
-    """Rows for an evaluation or a prediction, with remarks for the user."""
+    """Rows for an evaluation or a prediction, with remarks for the user, and their files where each row is one."""
 
     part: Part
     notes: tuple[str, ...]
+    files: tuple[Path, ...] = ()
 
 
 def summary_of(

@@ -123,7 +123,8 @@ def load_rows(
     if dataset.windows is not None and preparation is not None:
         return LoadedPart(series_part(inputs, dataset, preparation), tuple(notes))
     part = _part_like_training(inputs, dataset, preparation, notes, may_drop=False)
-    return LoadedPart(part, tuple(dict.fromkeys(notes)))
+    files = next((field.files for field in fields.values() if field.files), ())
+    return LoadedPart(part, tuple(dict.fromkeys(notes)), files)
 
 
 def _load_texts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import gzip
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import pytest
 from data_specs import source_of, spec
 from PIL import Image
 
+import dlc
 from compiler.diagnostics import DataError, UsageError
+from runtime.cli.main import main
 from runtime.data.dataset import Dataset
 from runtime.data.decoded import DecodedCache
 from runtime.data.formats import images
@@ -180,6 +183,23 @@ def test_options_of_the_training_hold_for_predictions(tmp_path: Path) -> None:
     picture(tmp_path / "1.png", 12, 8)
     part = load_rows(tmp_path / "1.png", [spec("image", "u8", (1, 3, 2))], None, {"size": (3, 2), "channels": 1}).part
     assert part.arrays["image"].shape == (1, 1, 3, 2)
+
+
+def test_predictions_name_their_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("b/2.png", "a/1.jpg", "b/1.png"):
+        picture(tmp_path / "photos" / name, 4, 4)
+    text = "model M {\n    input image: u8[batch, 3, 4, 4]\n    output y = image / 255 |> flatten |> dense(2)\n}\n"
+    (tmp_path / "m.dl").write_text(text)
+    weights = tmp_path / "w.safetensors"
+    dlc.loads(text).save(weights)
+    model = ["predict", str(tmp_path / "m.dl"), "--weights", str(weights), "--target", "reference", "--input"]
+    assert main([*model, str(tmp_path / "photos")]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["file"] for line in lines] == ["a/1.jpg", "b/1.png", "b/2.png"]
+    assert main([*model, str(tmp_path / "photos" / "b" / "2.png"), "--output", str(tmp_path / "p.npz")]) == 0
+    with np.load(tmp_path / "p.npz") as found:
+        assert found["file"].tolist() == ["2.png"]
+        assert found["y"].shape == (1, 2)
 
 
 def test_sizes_and_channels(tmp_path: Path) -> None:

@@ -110,9 +110,12 @@ def test_as_json_and_mistakes(run: Path, capsys: pytest.CaptureFixture[str]) -> 
         (("--step", "3", "--show", "nothing"), "there is h.dense.W, h.dense.b, y.dense.W"),
         (("--step", "3", "--show", "model.dl:1"), "nothing is computed in line 1"),
         (("--step", "36"), "so no step follows"),
+        (("--step", "3", "--out", "found.txt"), "give a name that ends in .npz"),
     ):
         assert main(["replay", "run", *arguments]) == 2
         assert message in capsys.readouterr().err
+    assert main(["replay", "run", "--step", "3", "--out", "nowhere/found.npz"]) == 1
+    assert "nowhere/found.npz: there is no such file" in capsys.readouterr().err
 
 
 def test_results_of_steps_that_accumulate(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,7 +135,7 @@ def _is_image(path: Path) -> bool:
 def _fields(listed: _Listed, form: Form, prints: dict[str, str]) -> dict[str, Field]:
     images, prints[listed.folder.name] = _decoded(listed, form)
     place = listed.files[0] if len(listed.files) == 1 else listed.folder
-    fields = {"image": Field(images, place)}
+    fields = {"image": Field(images, place, files=listed.files)}
     if listed.labels is not None:
         classes = tuple(sorted(set(listed.labels)))
         codes = {name: code for code, name in enumerate(classes)}
