@@ -178,10 +178,10 @@ def _entry_name(name: str, options: Options) -> str:
 
 
 def _identity(program: Program, kind: str) -> str:
-    """All that decides the graphs of a program: its texts and its settings, except the values passed at run time."""
+    """All that decides the graphs of a program: its texts and its settings, except values that reach it at run time."""
     is_decoding = kind.split()[0] in ("window", "prompt", "position")
     settings = [
-        (s.name, None if s.is_runtime else s.value)
+        (s.name, None if s.is_runtime or s.is_within else s.value)
         for s in program.settings
         if s.name.split(".")[0] not in _OF_THE_RUN
         and (is_decoding or not s.name.startswith("generate."))

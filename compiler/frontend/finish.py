@@ -17,7 +17,7 @@ from compiler.types import DType, TensorType
 
 
 def with_constants(session: Session, graph: Graph) -> Graph:
-    """The graph with constants in place of settings that also decided its form: those are elaborated."""
+    """The graph with constants in place of numbers all of whose settings also decided its form."""
     fixed = [entry for entry in graph.inputs if _is_decided(session, entry)]
     if not fixed:
         return graph
@@ -29,7 +29,7 @@ def with_constants(session: Session, graph: Graph) -> Graph:
 def _is_decided(session: Session, entry: GraphInput) -> bool:
     if entry.role is not Role.SETTING or entry.name not in session.run_time:
         return False
-    return bool(session.run_time[entry.name].sources & session.decided)
+    return session.run_time[entry.name].sources <= session.decided
 
 
 def _constant(session: Session, entry: GraphInput) -> Node:

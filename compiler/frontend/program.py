@@ -63,7 +63,8 @@ class ParameterSpec:
 class Setting:
     """A resolved setting: `hidden`, `optimizer.lr`, `batch`. `origin`: `default`, `train`, `data`, or `command line`.
 
-    A run-time setting is the graph input `name` of role SETTING; its value may change without a new compilation.
+    A run-time setting is the graph input `name` of role SETTING; its value may change without a new compilation, as may
+    that of one that graphs see only within other numbers of run time.
     Where only the run knows the value, it is None, and `formula` says how it follows from `total_steps` and the like.
     """
 
@@ -72,6 +73,7 @@ class Setting:
     origin: str
     is_runtime: bool = False
     formula: Formula | str | None = None
+    is_within: bool = False
 
     def in_run(self, sizes: Mapping[str, int]) -> Setting:
         """The setting in a run of which `total_steps` and the like are known."""

@@ -76,12 +76,14 @@ class SettingsRecord:
 
     def resolved(self, run_time: dict[str, RunTimeNumber], decided: set[str]) -> tuple[Setting, ...]:
         """All settings, then the derived numbers that graphs take at run time."""
+        taken = {name: number for name, number in run_time.items() if not number.sources <= decided}
+        within = {source for number in taken.values() for source in number.sources} - decided
         found = [
-            Setting(name, plain(value), origin, name in run_time and name not in decided, _formula(value))
+            Setting(name, plain(value), origin, name in taken, _formula(value), name in within and name not in taken)
             for name, (value, origin) in self.entries.items()
         ]
-        for name, number in run_time.items():
-            if name not in self.entries and not number.sources & decided:
+        for name, number in taken.items():
+            if name not in self.entries:
                 origin = "derived" if number.is_derived else "run"
                 found.append(Setting(name, number.value, origin, True, _formula(number)))
         return tuple(found)

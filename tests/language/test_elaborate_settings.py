@@ -69,6 +69,20 @@ def test_a_setting_that_decides_is_elaborated() -> None:
     assert results["logits"].shape == (2, 3)
 
 
+def test_a_number_of_a_setting_that_decides_and_one_that_does_not_is_given_at_run_time() -> None:
+    body = "h = x\n if b > 0.3 { h = x + 1 }\n output y = h * a + h * (a * b)\n"
+    found = program(f"model M(a = 0.25, b = 0.5) {{\n input x: f32[batch, 2]\n {body}}}")
+    assert inputs(found.training) == ["x", "a", "(a * b)"]
+    assert [setting(found, name).is_runtime for name in ("a", "b", "(a * b)")] == [True, False, True]
+
+
+def test_a_setting_within_other_numbers_decides_nothing() -> None:
+    found = program("model M(a = 0.25, b = 2) {\n input x: f32[batch, 2]\n output y = x * log(a) |> dense(b)\n}")
+    assert inputs(found.training)[:2] == ["x", "log(a)"]
+    assert (setting(found, "a").is_runtime, setting(found, "a").is_within) == (False, True)
+    assert not setting(found, "b").is_within
+
+
 def test_the_same_bits_as_a_constant() -> None:
     settings = "model M(a = 0.3, b = 0.7) {\n input x: f32[batch, 5]\n output y = x * a - (1 - b) * x / a\n}"
     constants = "model M {\n input x: f32[batch, 5]\n output y = x * 0.3 - (1 - 0.7) * x / 0.3\n}"

@@ -70,6 +70,15 @@ train M {
 PARTS = "fn twice(x) = x * 2\n"
 
 
+NUMBERS = """model N(a = 0.25, b = 0.5, c = 2.0) {
+    input x: f32[batch, 2]
+    h = x
+    if b > 0.3 { h = x + 1 }
+    output y = h * a + h * (a * b) + log(c)
+}
+"""
+
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
@@ -274,3 +283,17 @@ def test_a_second_process_ends_with_what_it_is_for(model: Path, tmp_path: Path) 
     with second_process.compiled_beside(graphs):
         pass
     assert object_code.unknown(["ours"], graphs["ours"][1]) == []
+
+
+def test_numbers_of_several_settings_are_those_of_each_run(cache: Path) -> None:
+    """Only what decides the form of a program is compiled in, and nothing of a compilation before is left."""
+    for place, (name, value) in enumerate([("a", 0.25), ("a", 2.0), ("c", 3.0), ("b", 0.75)]):
+        program = driver.load_text(NUMBERS, "n.dl", overrides=((name, str(value)),))
+        assert driver.compile_ahead(program, ["prediction"], Options()) == (place in (0, 3))
+        settings = {s.name: float(s.value) for s in program.settings if s.is_runtime}  # type: ignore[arg-type]
+        step = driver.compile_prediction(program, Options())
+        found = step.run(
+            driver.allocate(program, Options()), {"x": np.ones((1, 2), "f4")}, np.arange(1), 1, 0, 0, settings
+        )
+        a, b, c = ({"a": 0.25, "b": 0.5, "c": 2.0} | {name: value}).values()
+        np.testing.assert_allclose(found.arrays["y"], 2 * a + 2 * a * b + np.log(c), rtol=1e-6)

@@ -240,6 +240,7 @@ PASSED_ON = {
     ("decoder_block", "drop"): "dropout",
     ("stacked", "drop"): "dropout",
     ("conv_norm", "eps"): "batch_norm",
+    ("inception", "eps"): "conv_norm",
     ("group_norm", "eps"): "standardise_groups",
     ("sinusoidal_positions", "base"): "angles",
     ("sinusoids", "base"): "angles",
