@@ -33,7 +33,7 @@ def evaluation_data(trained: Trained, path: Path | None, part: str | None) -> Ev
     if part is not None:
         raise UsageError("a part belongs to the training's own data, and --data names other data", "leave out --part")
     plan = training_of(trained.program)
-    source = source_at(path, plan.data)
+    source = source_at(path, plan.data, "test")
     if trained.preparation is not None:
         loaded = load_evaluation_data(trained.program.inputs, source, trained.preparation)
         return EvaluationData(str(path), loaded.part, loaded.notes, trained.training_rows)

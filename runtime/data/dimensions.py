@@ -88,6 +88,11 @@ def _of_series(question: DataQuestion, dataset: Dataset, plan: WindowPlan) -> di
 def _found(question: DataQuestion, dataset: Dataset) -> dict[str, int]:
     found: dict[str, int] = {}
     for spec in question.inputs:
+        if spec.range_name in question.names:
+            shown = f'("{dataset.path.name}")'
+            fix = f"texts have one: `data = lines{shown}`, `text{shown}` or `pairs{shown}`; or --set 'data=text{shown}'"
+            message = f"`{spec.range_name}` is the size of a vocabulary, and `{dataset.format}` data has none"
+            raise DataError(message, dataset.path, fix=fix)
         places = {name: i for i, name in enumerate(spec.dimension_names) if name in question.names}
         missing = {name: place for name, place in places.items() if name not in found}
         if missing and dataset.table is not None:

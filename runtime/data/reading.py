@@ -11,14 +11,25 @@ from runtime.data.formats.format import Options, Request
 from runtime.data.formats.formats import format_named, format_of
 from runtime.data.preparation import Preparation
 from runtime.data.specs import DataSource, InputSpec, SettingValue
+from runtime.suggestions import quoted
 
 
-def source_at(path: Path, like: DataSource | None) -> DataSource:
-    """The source of `--data PATH`: of the format and options of `like`, unless the path shows another format."""
-    path = path.absolute()
+def source_at(path: Path, like: DataSource | None, key: str = "data") -> DataSource:
+    """The source of `--data PATH`: of the format and options of `like`, unless the path shows another format.
+
+    `key` of `train` can name what a single path cannot. Raises DataError.
+    """
+    given, path = path, path.absolute()
     span = like.span if like is not None else Span(Source("--data", ""), 1, 1, 1, 1)
     if like is not None:
         known = format_named(like.format, str(like.span))
+        if like.others and not known.in_one:
+            others = "".join(f', {role}="…"' for role, _ in like.others)
+            fix = f"""name them all: --set '{key}={like.format}("{given}"{others})'"""
+            raise DataError(f"`{like.format}` also reads {quoted(role for role, _ in like.others)} here", path, fix=fix)
+        if path.is_dir() and known.holds is None and not known.endings:
+            fix = "name its file" if known.in_one else f"name a file, or several by a `*`: --data '{given}/*'"
+            raise DataError(f"this is a folder, and `{like.format}` reads files", path, fix=fix)
         fits_folder = path.is_dir() and known.holds is not None and known.holds(path)
         fits_name = not known.endings or path.name.lower().removesuffix(".gz").endswith(known.endings)
         if fits_folder or (not path.is_dir() and fits_name):
@@ -76,5 +87,5 @@ def _path_fix(source: DataSource) -> str:
     text = Path(source.span.source.name)
     folder = f"the folder of {text}" if text.exists() else "the current folder"
     if source.others:  # which `--data` could not name
-        return f"the path counts from {folder}; name all files with `--set data={source.format}(…)`"
+        return f"the path counts from {folder}; name all files with `--set 'data={source.format}(…)'`"
     return f"the path counts from {folder}; name another with --data PATH{found}"

@@ -381,7 +381,7 @@ def test_paths_count_from_the_file_that_names_them(tmp_path: Path, monkeypatch: 
     two = DataSource("pairs", "b.de", (), unsaved.span, (("target", "b.en"),))
     with pytest.raises(DataError) as caught:
         load([spec("x", row=(2,))], two)
-    assert "name all files with `--set data=pairs(…)`" in caught.value.fix
+    assert "name all files with `--set 'data=pairs(…)'`" in caught.value.fix
     moved = source_at(Path("a.csv"), named)
     assert load([spec("x", row=(2,))], moved).train.arrays["x"].shape == (1, 2)
     assert source_at(Path("a.npz"), named).format == "npz"

@@ -103,7 +103,7 @@ def test_broken_lines_are_reported_with_their_place(tmp_path: Path) -> None:
     labels = write(tmp_path / "labels.txt", "1\n")
     with pytest.raises(DataError, match=r"1 labels for the 2 texts of a\.txt"):
         load([tokens(), LABEL], replace(source_of("lines", path), others=(("labels", str(labels)),)))
-    with pytest.raises(DataError, match="no field `label`"):
+    with pytest.raises(DataError, match="nothing says which label a line has"):
         load([tokens(), LABEL], source_of("lines", path))
     with pytest.raises(DataError, match="there is no text"):
         load([tokens()], source_of("lines", write(tmp_path / "b.txt", "\n \n")))

@@ -122,7 +122,8 @@ class Request:
 class Format:
     """One entry of the list of formats. `endings` are those of file names, without `.gz`; none where names say nothing.
 
-    `holds` says whether a folder has data of this format; None where a folder never has.
+    `holds` says whether a folder has data of this format; None where a folder never has. `in_one`: a single file may
+    hold what several do otherwise.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Format:
     options: tuple[str, ...]
     read: Callable[[Request], Dataset]
     holds: Callable[[Path], bool] | None = None
+    in_one: bool = False
 
 
 def content_of(path: Path) -> bytes:

@@ -56,5 +56,7 @@ def _format_in(folder: Path) -> Format:
 def _unknown_ending(path: Path) -> DataError:
     endings = [ending for known in FORMATS for ending in known.endings]
     return DataError(
-        "the format cannot be told from the ending of the name", path, fix=f"use one of {', '.join(endings)}"
+        "the format cannot be told from the ending of the name",
+        path,
+        fix=f"""use one of {", ".join(endings)}, or say the format: --set 'data=lines("{path.name}")'""",
     )

@@ -65,9 +65,10 @@ def _split(request: Request, lines: list[str]) -> tuple[list[str], list[str]]:
     for number, parts in enumerate(cut, 1):
         if len(parts) < 2:
             shown = separator.replace("\t", "\\t")
-            fix = f"write `{shown}` between the texts, or give the `separator`, or both files: `pairs(source, target)`"
+            both = "name both files in `data = pairs(…, …)`, on the command line by `--set 'data=pairs(…, …)'`"
+            fix = f"write `{shown}` between the texts, or give the `separator`, or {both}"
             raise DataError(f"`{shown}` does not stand between two texts", request.path, number, fix)
     return [parts[0].strip() for parts in cut], [parts[1].strip() for parts in cut]
 
 
-PAIRS = Format("pairs", (), _OPTIONS, read_pairs)
+PAIRS = Format("pairs", (), _OPTIONS, read_pairs, in_one=True)
