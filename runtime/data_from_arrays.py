@@ -31,7 +31,7 @@ def part_of_arrays(specs: Sequence[InputSpec], arrays: Mapping[str, Array], save
             raise DataError(f"no input `{name}`{did_you_mean(name, names)}", _PLACE, fix=f"give {quoted(names)}")
     if missing := [name for name in names if name not in arrays]:
         raise DataError(f"{quoted(missing)} missing", _PLACE, fix=f"give {quoted(names)}")
-    fields = {name: Field(np.asarray(arrays[name]), _PLACE) for name in names}
+    fields = {name: Field(_array_of(name, arrays[name]), _PLACE) for name in names}
     counts = {name: len(field.values) if field.values.ndim else 0 for name, field in fields.items()}
     if len(set(counts.values())) != 1 or 0 in counts.values():
         said = ", ".join(f"`{name}` has {count}" for name, count in counts.items())
@@ -42,3 +42,14 @@ def part_of_arrays(specs: Sequence[InputSpec], arrays: Mapping[str, Array], save
     notes: list[str] = []
     prepared = {spec.name: array_for(spec, fields, preparation, notes) for spec in specs}
     return Part(prepared, np.arange(counts[names[0]], dtype=np.int64))
+
+
+def _array_of(name: str, values: object) -> Array:
+    try:
+        array: Array = np.asarray(values)
+    except ValueError as error:  # lists of different lengths
+        raise DataError(f"`{name}` is no array: {error}", _PLACE, fix="give rows of one shape") from error
+    if array.dtype.kind not in "biufUO":
+        message = f"`{name}` has the dtype {array.dtype}, which is no number or text"
+        raise DataError(message, _PLACE, fix="convert it to numbers")
+    return array

@@ -92,6 +92,8 @@ def test_a_run_of_the_command_line_is_a_model(tmp_path: Path, monkeypatch: pytes
     [
         ({"x": np.zeros((3, 3))}, "`label` missing"),
         ({"x": np.zeros((3, 3)), "label": np.zeros(2, np.uint8)}, "the numbers of rows differ"),
+        ({"x": np.zeros((2, 3), np.complex64), "label": np.zeros(2, np.uint8)}, "`x` has the dtype complex64"),
+        ({"x": [[1.0, 2.0, 3.0], [1.0]], "label": np.zeros(2, np.uint8)}, "`x` is no array"),
         ({"x": np.zeros((3, 3)), "labels": np.zeros(3, np.uint8)}, "no input `labels`; did you mean `label`?"),
         ({"x": np.zeros((3, 4)), "label": np.zeros(3, np.uint8)}, r"`x` has rows of shape \[4\]"),
         ({"x": np.zeros((2, 3)), "label": np.array([0, 2])}, "out of range"),
