@@ -84,7 +84,7 @@ def runs_below(folder: Path) -> list[RunSummary]:
 
 def summary_of(path: Path) -> RunSummary:
     """What a run came to. Files that are missing or damaged leave gaps, since a run may have ended at any moment."""
-    run = open_run(path)
+    run = RunDirectory(path, None)
     about, result = _record(run, "run.json"), _record(run, RESULT)
     epochs = epochs_of(run)
     best = best_of(epochs)

@@ -152,8 +152,16 @@ def _overfit(session: Session, arguments: Namespace) -> int:
         say(f"after {found.steps} steps on {found.rows} rows: loss {measure(found.last)}")
     if found.remark is not None:
         say_labelled("note", found.remark)
-    say("the loss reached its floor" if found.is_reached else "the loss did not reach its floor")
-    return 0 if found.is_reached else 1
+    if found.is_reached:
+        say("the loss reached its floor")
+        return 0
+    say("the loss did not reach its floor")
+    say_labelled(
+        "hint",
+        "first try it without dropout, penalty, clip, schedule and `augment`, and with other rates; if that does not "
+        "help, look for a mistake in the model, or for rows that contradict each other",
+    )
+    return 1
 
 
 def _reporter(arguments: Namespace, opened: ExitStack) -> Observer:

@@ -123,6 +123,13 @@ def test_mistakes_have_a_hint(
     assert message in capsys.readouterr().err
 
 
+def test_a_damaged_run_hides_no_other(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (runs / "b" / "run.json").write_text('{"version"')
+    assert main(["runs", "--json"]) == 0
+    listed = {run["run"]: run["model"] for run in json.loads(capsys.readouterr().out)}
+    assert listed == {"runs/a": "Small", "runs/b": "?", "runs/c": "Small"}
+
+
 def test_damaged_files_leave_gaps(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (runs / "a" / "metrics.jsonl").write_text("{}\nx\n{}\n")
     (runs / "a" / "result.json").write_text("{")
