@@ -7,7 +7,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from compiler.diagnostics import DataError, Diagnostic, Edit, Source
-from runtime.files import explain
+from runtime.files import explain, rewrite_file
 
 _MARK = b"\xef\xbb\xbf"  # of UTF-8, before the first character
 
@@ -32,7 +32,7 @@ def _corrected(source: Source, findings: list[Diagnostic]) -> int:
         if before.removeprefix(_MARK) != source.text.encode():
             return 0  # it has changed since it was checked
         after, count = _edited(source.text, findings)
-        path.write_bytes(mark + after.encode())
+        rewrite_file(path, mark + after.encode())
     except OSError as error:
         message, fix = explain(error)
         raise DataError(message, path, fix=fix) from error

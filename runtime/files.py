@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -24,19 +25,27 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
     """Put `content` at `path` in one step: readers see the old file or the new one. Raises OSError."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
         write_bytes(temporary, content)
+        if mode is not None:
+            temporary.chmod(mode)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         error.filename = str(path)
         raise
     sync_folder(path.parent)
+
+
+def rewrite_file(path: Path, content: bytes) -> None:
+    """Other content for a file of the user, whole or not at all; its mode stays, and a link to it. Raises OSError."""
+    target = path.resolve()
+    replace_file(target, content, stat.S_IMODE(target.stat().st_mode))
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler import driver
-from compiler.diagnostics import size
+from compiler.diagnostics import DataError, size
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.decoded import usual_cache
@@ -24,13 +24,20 @@ def run(arguments: Namespace) -> int:
     elif arguments.action == "info":
         _print_information(information, arguments.json)
     else:
+        before, amount = _amount()
         driver.clear_cache()
-        images = usual_cache()
-        sets, amount = images.info()
-        images.clear()
-        cleared = f"{information.entries + sets} entries, {size(information.bytes + amount)}"
-        say(f"cleared {cleared}, from {information.path}")
+        usual_cache().clear()
+        left, kept = _amount()
+        say(f"cleared {before - left} entries, {size(amount - kept)}, from {information.path}")
+        if left:
+            raise DataError(f"{left} entries cannot be removed", information.path, fix="check the permissions")
     return 0
+
+
+def _amount() -> tuple[int, int]:
+    """All entries, of compiled code and of images, and their bytes."""
+    code, (sets, amount) = driver.cache_info(), usual_cache().info()
+    return code.entries + sets, code.bytes + amount
 
 
 def _print_information(information: driver.CacheInfo, as_json: bool) -> None:

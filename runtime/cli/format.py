@@ -10,6 +10,7 @@ from compiler import driver
 from compiler.diagnostics import DataError, Source
 from runtime.cli.common import model_files
 from runtime.cli.parser import Namespace, Parser
+from runtime.files import rewrite_file
 from runtime.reporting.terminal import say
 
 EXAMPLES = ("dlc fmt model.dl", "dlc fmt --check examples", "dlc fmt - < model.dl")
@@ -36,7 +37,7 @@ def run(arguments: Namespace) -> int:
         elif arguments.check:
             print(file)
         else:
-            file.write_text(after, encoding="utf-8")
+            rewrite_file(file, after.encode())
     files_changed = "1 file" if len(changes) == 1 else f"{len(changes)} files"
     say(f"{files_changed} {'would change' if only_look else 'changed'}, {len(files) - len(changes)} left as they are")
     return 1 if only_look and changes else 0

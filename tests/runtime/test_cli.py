@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import weakref
@@ -95,6 +96,28 @@ def test_misuse_is_exit_code_2(arguments: list[str], message: str, capsys: pytes
     assert output.out == ""
     assert output.err.startswith("error: ")
     assert message in output.err
+
+
+def test_a_cache_that_cannot_be_cleared_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path))
+    (tmp_path / "objects").mkdir(0o700)
+    entry = tmp_path / "objects" / ("0" * 64)
+    entry.write_bytes(b"x" * 2000)
+    with monkeypatch.context() as context:
+        context.setattr(os, "unlink", _refuse)
+        assert main(["cache", "clear"]) == 1
+    told = capsys.readouterr().err
+    assert "cleared 0 entries" in told
+    assert "1 entries cannot be removed" in told
+    assert main(["cache", "clear"]) == 0
+    assert "cleared 1 entries" in capsys.readouterr().err
+    assert not entry.exists()
+
+
+def _refuse(path: str) -> None:
+    raise PermissionError(13, "Permission denied", path)
 
 
 def test_without_a_command_the_help_is_shown() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 import dlc
 from compiler.diagnostics import SourceError
+from runtime import files
 from runtime.cli.main import main
 
 TEXT = """fn f(x) {
@@ -126,13 +129,26 @@ def test_fix_corrects_what_is_selected(capsys: pytest.CaptureFixture[str]) -> No
 def test_fix_in_a_file_that_cannot_be_written(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Path, content: bytes) -> int:
-        raise PermissionError(13, "Permission denied", str(self))
+    def refuse(path: Path, content: bytes) -> None:
+        path.write_bytes(content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)
-    assert main(["check", "model.dl", "--fix"]) == 1
-    assert "model.dl: no permission" in capsys.readouterr().err
-    assert Path("model.dl").read_text() == TEXT
+    monkeypatch.setattr(files, "write_bytes", refuse)
+    for command in (["check", "model.dl", "--fix"], ["fmt", "model.dl"]):
+        assert main(command) == 1
+        assert "model.dl: the disk is full" in capsys.readouterr().err
+        assert Path("model.dl").read_text() == TEXT
+    assert not list(Path().glob(".*")), "nothing is left behind"
+
+
+def test_a_corrected_file_keeps_its_mode_and_a_link_to_it_stays_one(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("model.dl").chmod(0o640)
+    Path("link.dl").symlink_to("model.dl")
+    assert main(["fmt", "link.dl"]) == 0
+    assert "1 file changed" in capsys.readouterr().err
+    assert Path("link.dl").is_symlink()
+    assert stat.S_IMODE(Path("model.dl").stat().st_mode) == 0o640
+    assert Path("model.dl").read_text() != TEXT
 
 
 @pytest.mark.parametrize("command", [["check"], ["train"], ["bench"], ["plan"]])
