@@ -13,9 +13,9 @@ from compiler.record import record
 from runtime.data.arrays import array_for, array_in_columns
 from runtime.data.dataset import Dataset, Field, TableOptions
 from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabularies_of
-from runtime.data.formats.format import Options
+from runtime.data.formats.format import Options, Request
 from runtime.data.formats.formats import format_of
-from runtime.data.formats.lines import text_field
+from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_table, text_field
 from runtime.data.formats.pairs import SOURCE, TARGET
 from runtime.data.loaded import LoadedData, LoadedPart, fraction_of, summary_of
 from runtime.data.matching import check_fields, match_fields
@@ -130,21 +130,35 @@ def load_rows(
 def _load_texts(
     path: Path, inputs: Sequence[InputSpec], preparation: Preparation, options: Mapping[str, SettingValue]
 ) -> LoadedPart:
-    """Each line of a file as the text of the input that takes texts, or as both texts of a pair. Raises DataError."""
+    """Each line of a file as the text of the input that takes texts, or each cell of the column that held them.
+
+    Of a model of pairs, each line holds both. Raises DataError.
+    """
     names = {n for spec in inputs if spec.mask_of is None for n in preparation.columns[spec.name]}
     if names == {SOURCE, TARGET}:
         return _load_pairs(path, inputs, preparation, options)
     if len(names) != 1:
         message = f"the model takes {quoted(sorted(names))}, and a file of lines gives one of them"
         raise DataError(message, path, fix="give an npz file with an array for each input")
+    is_table = "text" in options and path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
+    field = _texts_of_table(path, options) if is_table else _texts_of_lines(path, options)
+    notes: list[str] = []
+    return LoadedPart(_everything(inputs, dict.fromkeys(names, field), preparation, notes), tuple(notes))
+
+
+def _texts_of_table(path: Path, options: Mapping[str, SettingValue]) -> Field:
+    """The column that held the texts in the training data."""
+    kept = {name: options[name] for name in ("text", *OF_TABLES) if name in options}
+    return fields_of_table(Request(path, Options(kept), frozenset()))[TOKENS]
+
+
+def _texts_of_lines(path: Path, options: Mapping[str, SettingValue]) -> Field:
     place = Options({"encoding": options["encoding"]} if "encoding" in options else {})
     (file,) = text_files(path, place)[:1]
     found = lines_of(file)
     if not found:
         raise DataError("there is no text in it", path, fix="give a text in each line")
-    field = text_field([line for _, line in found], path, [number for number, _ in found])
-    notes: list[str] = []
-    return LoadedPart(_everything(inputs, dict.fromkeys(names, field), preparation, notes), tuple(notes))
+    return text_field([line for _, line in found], path, [number for number, _ in found])
 
 
 def _load_pairs(

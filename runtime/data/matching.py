@@ -57,7 +57,8 @@ def _type_text(field: Field) -> str:
 def _no_field(dataset: Dataset, spec: InputSpec) -> DataError:
     known = (*dataset.fields, *dataset.unread)
     role = "target" if spec.is_target else "input"
-    held = fields_text(dataset.fields) if dataset.fields else quoted(known)
+    unread = f", {quoted(dataset.unread)}" if dataset.unread else ""
+    held = fields_text(dataset.fields) + unread if dataset.fields else quoted(known)
     if (dataset.format, spec.name) == ("lines", "label"):
         fix = 'say where it is: `label = "first"` or `"last"`, `labels = "FILE"`, or as a `*` of the path'
         return DataError("nothing says which label a line has", dataset.path, fix=fix)

@@ -310,6 +310,14 @@ def test_names_that_the_training_had_are_not_replaced_by_positions(tmp_path: Pat
     assert found.notes == ("named.csv: columns were taken by position, as `column_1`, `column_2`",)
 
 
+def test_a_message_names_every_array_of_an_npz(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", picture=np.ones((2, 3)), label=np.ones(2, np.int32))
+    specs = [spec("image", row=(3,)), spec("label", "i32", target=True)]
+    with pytest.raises(DataError, match="no field `image`") as caught:
+        load(specs, source(tmp_path / "a.npz"))
+    assert caught.value.fix.endswith("the data has `label` i32, `picture`")
+
+
 def test_messages_say_what_column_is_meant(tmp_path: Path) -> None:
     shades = [spec("grade"), spec("species", "i32", target=True, low=0, high=3)]
     path = write(tmp_path / "g.csv", "graed,species\nx,rose\ny,iris\n")

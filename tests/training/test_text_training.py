@@ -132,6 +132,28 @@ def test_a_classifier_of_lines_from_the_command_line(
     assert "accuracy  1" in capsys.readouterr().out
 
 
+def test_texts_of_a_column_are_predicted_from_that_column(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines of the table would be other texts, with the numbers and the label of the row in them."""
+    rows = [f'{n},"a film, so {word}",{kind}' for n in range(12) for word, kind in (("fine", "good"), ("poor", "bad"))]
+    (project / "films.csv").write_text("\n".join(["id,review,kind", *rows, ""]))
+    (project / "m.dl").write_text(
+        CLASSIFIER.replace('"reviews.*.txt", tokens = "UNIT"', '"films.csv", text = "review", label = "kind"')
+    )
+    assert main(["train", "m.dl", "--out", "run", "--set", "validation=0.0"]) == 0
+    capsys.readouterr()
+    (project / "in.csv").write_text('review,id\n"a film, so fine",9\n"a film, so poor",9\n')
+    (project / "in.txt").write_text("a film, so fine\na film, so poor\n")
+    found: list[str] = []
+    for name in ("in.csv", "in.txt"):
+        assert main(["predict", "run", "--input", name]) == 0
+        found.append(capsys.readouterr().out)
+    assert found[0] == found[1]
+    assert [json.loads(line)["label"] for line in found[0].splitlines()] == ["good", "bad"]
+    (project / "in.csv").write_text("text\na film\n")
+    assert main(["predict", "run", "--input", "in.csv"]) == 1
+    assert "there is no column `review`" in capsys.readouterr().err
+
+
 def test_texts_change_in_augment_in_training_only(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     changes = (
         "    target synonyms: i32[batch, time, k] in 0..vocab\n    augment {\n"

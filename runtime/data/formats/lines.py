@@ -18,8 +18,8 @@ from runtime.data.text.rules import OPTIONS, rules_of
 from runtime.files import fingerprint
 
 TOKENS, NEXT, LABEL = "tokens", "next", "label"
-_OF_TABLES = ("header", "names", "separator")
-_OPTIONS = (*OPTIONS, "label", "text", "each", "longest", "ends", "bucket", *_OF_TABLES)
+OF_TABLES = ("header", "names", "separator")
+_OPTIONS = (*OPTIONS, "label", "text", "each", "longest", "ends", "bucket", *OF_TABLES)
 
 
 def read_lines(request: Request) -> Dataset:
@@ -29,7 +29,7 @@ def read_lines(request: Request) -> Dataset:
     (`labels = "…"`), a column beside the column `text`, or what `*` stands for in the path.
     """
     options = request.options
-    fields = _of_table(request) if options.values.get("text") is not None else _of_files(request)
+    fields = fields_of_table(request) if options.values.get("text") is not None else _of_files(request)
     first = fields[TOKENS]
     if SYNONYMS in request.others:
         first = fields[TOKENS] = replace(first, synonyms=_synonyms(request.others[SYNONYMS], options))
@@ -53,11 +53,11 @@ def text_field(texts: Sequence[str], file: Path, row_numbers: Sequence[int]) -> 
     return Field(values, file, np.array(row_numbers, np.int64))
 
 
-def _of_table(request: Request) -> dict[str, Field]:
+def fields_of_table(request: Request) -> dict[str, Field]:
     """The column `text` of a csv table, that of the label, and whatever else the program wants by name."""
     options = request.options
     text, label = options.columns("text"), options.columns("label")
-    kept = {name: value for name, value in options.values.items() if name in _OF_TABLES}
+    kept = {name: value for name, value in options.values.items() if name in OF_TABLES}
     named = frozenset(name for name in (*text, *label) if isinstance(name, str))
     inner = Request(request.path, Options(kept, options.place), request.wanted | named, named)
     table = read_csv(inner)
