@@ -25,7 +25,7 @@ from compiler.ops.window import Fold, Window
 from compiler.pipeline import optimise_graph
 from compiler.schedule.interpreter import run_schedule
 from compiler.targets.cpu import lower, walks
-from compiler.targets.cpu.walks import rows_together
+from compiler.targets.cpu.walks import Block, block_of, rows_together
 from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
@@ -159,31 +159,47 @@ def depthwise(lines: int, width: int, channels: int, kernel: int) -> Graph:
 
 
 @pytest.mark.parametrize(
-    ("width", "kernel", "rows"), [(8, 3, 4), (7, 3, 7), (5, 3, 5), (9, 3, 3), (6, 3, 3), (14, 5, 7), (11, 3, 1)]
+    ("lines", "width", "kernel", "block"),
+    [
+        (3, 8, 3, (1, 4)),
+        (3, 7, 3, (1, 7)),
+        (3, 5, 3, (1, 5)),
+        (5, 9, 3, (1, 3)),
+        (3, 11, 3, (1, 1)),
+        (8, 6, 3, (4, 2)),
+        (4, 4, 5, (4, 2)),
+        (6, 14, 3, (2, 7)),
+        (4, 7, 5, (2, 7)),
+        (4, 8, 7, (2, 4)),  # weights that do not stay in the first-level cache
+        (2, 5, 3, (2, 5)),
+    ],
 )
 def test_pixels_side_by_side_have_the_bits_of_single_ones(
-    width: int, kernel: int, rows: int, monkeypatch: pytest.MonkeyPatch
+    lines: int, width: int, kernel: int, block: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graph = depthwise(3, width, 144, kernel)
+    graph = depthwise(lines, width, 144, kernel)
     optimised = optimise_graph(graph, verify=True)
     inputs = inputs_of(graph, 3)
-    native = compiled(optimised)
+    native = compiled(optimised, batch=EVERY_KERNEL_PARALLEL)
     kernels = [instance.kernel for instance in native.plan.instances]
-    assert max(map(rows_together, kernels)) == rows
-    found = native.executable().call(inputs, 3)
+    found = max(map(block_of, kernels), key=lambda block: block.rows)
+    assert (found.lines, found.pixels) == block
+    results = [native.executable(threads).call(inputs, 3) for threads in (1, 2)]
     monkeypatch.setattr(walks, "FEWEST_SHARED", 10**6)
     assert {rows_together(kernel) for kernel in kernels} == {1}
     single = compiled(optimised).executable().call(inputs, 3)
     for name, value in evaluate(graph, inputs, 3).items():
-        assert_same(name, found[name], value)
-        assert np.array_equal(found[name], single[name]), name
+        assert_same(name, single[name], value)
+        assert all(np.array_equal(result[name], single[name]) for result in results), name
 
 
-def taps_of_single_channels(size: int, channels: int, stride: int, dilation: int, of_weights: bool) -> Graph:
+def taps_of_single_channels(
+    size: int, channels: int, stride: int, dilation: int, of_weights: bool, kernel: int = 3
+) -> Graph:
     """A depthwise convolution of images that are given without zeros around, or the gradient of its weights."""
-    builder, taps = GraphBuilder("taps"), (3, 3)
+    builder, taps = GraphBuilder("taps"), (kernel, kernel)
     x = builder.input("x", Role.DATA, TensorType(DType.F32, (BATCH, size, size, channels)))
-    edges = (0, dilation, dilation, 0)
+    edges = (0, kernel // 2 * dilation, kernel // 2 * dilation, 0)
     padded = builder.emit(Pad(edges, edges, 0.0), x)
     windows = builder.emit(Window((1, 2), taps, (stride,) * 2, (dilation,) * 2), padded)
     shape = (*windows.type.shape[:3], channels) if of_weights else (*taps, channels)
@@ -194,7 +210,9 @@ def taps_of_single_channels(size: int, channels: int, stride: int, dilation: int
 
 
 @pytest.mark.parametrize("of_weights", [False, True])
-@pytest.mark.parametrize(("size", "stride", "dilation"), [(14, 1, 1), (7, 1, 1), (11, 1, 1), (14, 2, 1), (8, 1, 2)])
+@pytest.mark.parametrize(
+    ("size", "stride", "dilation"), [(16, 1, 1), (14, 1, 1), (7, 1, 1), (11, 1, 1), (14, 2, 1), (8, 1, 2)]
+)
 def test_taps_read_an_image_where_it_lies(size: int, stride: int, dilation: int, of_weights: bool) -> None:
     """No copy between zeros is made. At an edge a zero times an infinite weight is NaN, as it is between zeros."""
     graph = taps_of_single_channels(size, 48, stride, dilation, of_weights)
@@ -215,6 +233,23 @@ def test_taps_read_an_image_where_it_lies(size: int, stride: int, dilation: int,
         assert_same("interpreted", run_schedule(native.plan, inputs, 3)["y"], expected)
     for threads in (1, 2):
         assert np.array_equal(native.executable(threads).call(inputs, 3)["y"], expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "dilation", "kernel", "block"),
+    [(16, 1, 1, 3, (4, 2)), (8, 2, 2, 3, (4, 2)), (6, 1, 1, 5, (2, 3)), (16, 2, 1, 5, (4, 2)), (12, 2, 2, 5, (2, 3))],
+)
+def test_lines_side_by_side_read_an_image_where_it_lies(
+    size: int, stride: int, dilation: int, kernel: int, block: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = taps_of_single_channels(size, 48, stride, dilation, False, kernel)
+    native, inputs = compiled(graph, batch=EVERY_KERNEL_PARALLEL), inputs_of(graph, 3)
+    (found,) = {block_of(i.kernel) for i in native.plan.instances if rows_together(i.kernel) > 1}
+    assert (found.lines, found.pixels) == block
+    results = [native.executable(threads).call(inputs, 3)["y"] for threads in (1, 2)]
+    monkeypatch.setattr(walks, "FEWEST_SHARED", 10**6)
+    single = compiled(graph).executable().call(inputs, 3)["y"]
+    assert all(np.array_equal(result, single) for result in results)
 
 
 def test_results_beyond_the_caches_are_stored_past_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,13 +288,13 @@ def test_pixels_stand_side_by_side_only_within_lines_of_all_that_they_move() -> 
     """What is written in lines of four pixels allows two of them, though lines of six are read."""
     optimised = optimise_graph(depthwise(4, 6, 144, 3), verify=True)
     (kernel,) = {i.kernel for i in compiled(optimised).plan.instances if rows_together(i.kernel) > 1}
-    assert rows_together(kernel) == 3
+    assert block_of(kernel) == Block(4, 2, 6)
     (stage,) = kernel.stages
     *body, store = stage.body
     assert isinstance(store, Store)
     lines = (Term(4, None, 4 * 160), Term(1, 4, 144))
     moved = replace(store, access=replace(store.access, rows=lines))
-    assert rows_together(replace(kernel, stages=(replace(stage, body=(*body, moved)),))) == 2
+    assert block_of(replace(kernel, stages=(replace(stage, body=(*body, moved)),))) == Block(1, 2, 4)
 
 
 def test_input_gradients_are_products() -> None:

@@ -33,7 +33,14 @@ from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, splat_of
 from compiler.targets.cpu.tiles import ceiling, tiling
 from compiler.targets.cpu.together import emit_sums_together, emit_together
 from compiler.targets.cpu.transposing import emit_transposing
-from compiler.targets.cpu.walks import has_free_columns, period, repeating_loads, rows_together, transposed_rows
+from compiler.targets.cpu.walks import (
+    block_of,
+    has_free_columns,
+    period,
+    repeating_loads,
+    rows_together,
+    transposed_rows,
+)
 from compiler.types import BatchExtent, DType, Extent
 
 UNROLLED_VECTORS = REGISTER_COLUMNS // LANES  # rows up to this many vectors are written without a loop
@@ -53,11 +60,11 @@ def emit(
     text = KernelText(kernel, machine, statement_lines(kernel), what.literals, len(what.numbers), passing)
     match kernel.walk:
         case Walk.ROWS:
-            if (rows := rows_together(kernel)) > 1:
-                return emit_together(text, rows)
+            if (block := block_of(kernel)).rows > 1:
+                return emit_together(text, block)
             return emit_transposing(text, what.line) if what.line else _emit_rows(text)
         case Walk.COLUMNS:
-            return emit_sums_together(text, rows) if (rows := rows_together(kernel)) > 1 else _emit_columns(text)
+            return emit_sums_together(text, block) if (block := block_of(kernel)).rows > 1 else _emit_columns(text)
         case Walk.TILES:
             assert kernel.contraction is not None
             return _emit_product(text, kernel.contraction, batch, lasts)

@@ -27,6 +27,8 @@ from compiler.loops.ir import (
 from compiler.record import record
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.walks import (
+    Block,
+    block_of,
     has_free_columns,
     moves_only,
     period,
@@ -98,9 +100,9 @@ def identity(kernel: Kernel) -> Identity:
     )
     prologue = tuple(map(plain.instruction, kernel.prologue))
     buffers = tuple(BufferArgument("", b.dtype, b.is_scratch, b.elements) for b in kernel.buffers)
-    together, line = rows_together(kernel), plain.number(transposed_rows(kernel))
+    block, line = block_of(kernel), plain.number(transposed_rows(kernel))
     kernel = replace(kernel, name="", stages=stages, buffers=buffers, prologue=prologue)
-    return Identity(_without_extents(kernel, together), literals, tuple(numbers), line)
+    return Identity(_without_extents(kernel, block), literals, tuple(numbers), line)
 
 
 def is_numbered(kernel: Kernel) -> bool:
@@ -159,8 +161,8 @@ class _Plain:
         return value if value in (0, 1) else 2 + self.numbers.setdefault(value, len(self.numbers))
 
 
-def _without_extents(kernel: Kernel, together: int) -> Kernel:
-    """Extents that only count become the least that the same code fits; so many rows stand side by side."""
+def _without_extents(kernel: Kernel, block: Block) -> Kernel:
+    """Extents that only count become the least that the same code fits, which computes such blocks of rows."""
     match kernel.walk:
         case Walk.ROWS:
             columns = kernel.columns
@@ -170,8 +172,8 @@ def _without_extents(kernel: Kernel, together: int) -> Kernel:
                 is_long = columns >= LONG and any(isinstance(i, Reduce) for stage in kernel.stages for i in stage.body)
                 least = (LONG if is_long else REGISTER_COLUMNS + LANES) + (columns % LANES > 0)
                 columns = LONG * period(repeating) if repeating else least
-            return replace(kernel, rows=together, columns=columns, total=None if kernel.total is None else 1)
-        case Walk.COLUMNS if together > 1:
+            return replace(kernel, rows=block.stretch, columns=columns, total=None if kernel.total is None else 1)
+        case Walk.COLUMNS if block.rows > 1:
             return replace(kernel, outer=BatchExtent(1))
         case Walk.COLUMNS:
             columns = kernel.columns

@@ -1,7 +1,7 @@
 """Rows that are computed side by side: what several of them read, such as pixels under a sliding window, is read once.
 
-Of each vector of columns, the elements that a group of neighbouring rows reads stay in registers, and so does what is
-the same for all rows, such as the weights of a depthwise convolution. In a walk over columns an item is a whole block
+Of each vector of columns, the elements that a block of rows reads stay in registers, and so does what is the same for
+all rows, such as the weights of a depthwise convolution. In a walk over columns an item is a whole block
 of rows, and its sums stay in scratch.
 """
 
@@ -15,10 +15,10 @@ from compiler.loops.ir import Access, Compute, Edge, Instruction, Load, Reduce, 
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_code import Items, KernelCode
 from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, splat_of
-from compiler.targets.cpu.walks import step_of
+from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, Text, splat_of
+from compiler.targets.cpu.walks import Block
 
-AHEAD = 1 << 15  # bytes before its use a row's newest element is asked for
+AHEAD = 1 << 15  # bytes before its use a row's newest element is asked for, times the lines of a block
 
 _Walk: TypeAlias = tuple[int, tuple[Term, ...]]  # a buffer, and how rows go through it
 # Of a digit of a group's first row, the least and the most for which what is read lies inside an image.
@@ -26,32 +26,40 @@ _Bound: TypeAlias = tuple[Term, int | None, int | None]
 _Way: TypeAlias = tuple[_Walk, tuple[_Bound, ...]]  # what is read through one address: zeros, where a bound is passed
 
 
-def emit_together(k: KernelText, rows: int) -> KernelCode:
-    """The code of a walk over rows, of which so many make an item: see `rows_together`."""
+def emit_together(k: KernelText, block: Block) -> KernelCode:
+    """The code of a walk over rows, of which a block is an item: see `block_of`."""
     text = k.text
     (stage,) = k.kernel.stages
     k.open()
-    group = _Group(k, rows, stage.body)
+    group = _Group(k, block, stage.body)
 
     def item(number: str, carried: list[str]) -> list[str]:
-        group.begin(text.mul(number, rows))
+        group.begin(_first_row(text, block, number))
         text.loop("0", str(count(k.kernel.columns)), LANES, [], lambda column, _: group.vectors(column, {}))
         return []
 
     text.loop("%begin", "%end", 1, [], item)
     if k.passing:
         text.line("fence seq_cst")  # stores past the caches are in no order with others
-    return k.close(Items(k.kernel.rows, rows))
+    return k.close(Items(k.kernel.rows, block.rows))
 
 
-def emit_sums_together(k: KernelText, rows: int) -> KernelCode:
-    """The code of a walk over columns that takes so many rows at once, and all columns of a block in an item."""
+def _first_row(text: Text, block: Block, number: str) -> str:
+    if block.lines == 1:
+        return text.mul(number, block.pixels)
+    across = block.width // block.pixels
+    lines = text.mul(text.let(f"udiv i64 {number}, {across}"), block.stretch)
+    return text.add(lines, text.mul(text.let(f"urem i64 {number}, {across}"), block.pixels))
+
+
+def emit_sums_together(k: KernelText, block: Block) -> KernelCode:
+    """The code of a walk over columns that takes a block of rows at once, and all columns of an image in an item."""
     text, kernel = k.text, k.kernel
     (stage,) = kernel.stages
     columns = str(count(kernel.columns))
     reduces = [i for i in stage.body if isinstance(i, Reduce)]
     k.open()
-    group = _Group(k, rows, stage.body)
+    group = _Group(k, block, stage.body)
     for number, reduce in enumerate(reduces):
         k.reserve(-2 - number, count(kernel.columns) * reduce.dtype.size)
     sums = {reduce.result: k.bases[-2 - number] for number, reduce in enumerate(reduces)}
@@ -81,7 +89,7 @@ def emit_sums_together(k: KernelText, rows: int) -> KernelCode:
             text.loop("0", columns, LANES, [], lambda column, _: group.vectors(column, sums))
             return []
 
-        text.loop("0", str(count(kernel.rows)), rows, [], several)
+        text.loop("0", str(count(kernel.rows)), block.rows, [], several)
         k.new_row(outer, stage.after)
         text.loop("0", columns, LANES, [], lambda column, _: finish(outer, column))
         return []
@@ -100,17 +108,17 @@ def _walk(access: Access) -> _Walk:
 
 
 class _Group:
-    """Neighbouring rows and the instructions on them, for one vector of columns after the other."""
+    """A block of rows and the instructions on them, for one vector of columns after the other."""
 
-    def __init__(self, k: KernelText, rows: int, body: Sequence[Instruction]) -> None:
-        self.k, self.rows, self.body = k, rows, body
+    def __init__(self, k: KernelText, block: Block, body: Sequence[Instruction]) -> None:
+        self.k, self.block, self.body = k, block, body
         self.first = ""
         self.starts: dict[_Way, str] = {}  # the address of the lowest element that is read in this way
         self.moved = [i for i in body if isinstance(i, Load | Store)]
         self.lowest: dict[_Way, int] = {}
         highest: dict[_Way, int] = {}
         for moved in self.moved:
-            for row in range(rows):
+            for row in range(block.rows):
                 way, place = self.way(moved, row), self.place(moved, row)
                 self.lowest[way] = min(self.lowest.get(way, place), place)
                 highest[way] = max(highest.get(way, place), place)
@@ -130,7 +138,8 @@ class _Group:
         text.loop("0", str(elements * size), 64, [], fill)
 
     def place(self, moved: Load | Store, row: int) -> int:
-        return moved.access.offset + row * step_of(moved.access)
+        (below, beside), (line, pixel) = self.block.steps(moved.access), divmod(row, self.block.pixels)
+        return moved.access.offset + line * below + pixel * beside
 
     def way(self, moved: Load | Store, row: int) -> _Way:
         edges = moved.edges if isinstance(moved, Load) else ()
@@ -139,9 +148,11 @@ class _Group:
 
     def bound(self, edge: Edge, row: int) -> _Bound:
         """For which groups that row of them lies inside; None where no group lies beyond."""
-        term, offset, step, last = edge.term, edge.offset, 1, edge.term.modulus
-        if term.divisor == 1:
-            offset, step = offset + row * term.stride, self.rows
+        term, last, growth = edge.term, edge.term.modulus, self.block.growth(edge.term)
+        assert growth is not None
+        line, pixel = divmod(row, self.block.pixels)
+        offset = edge.offset + (line * growth[0] + pixel * growth[1]) * term.stride
+        step = {1: self.block.pixels, self.block.width: self.block.lines}.get(term.divisor, 1)
         least = -(offset // term.stride)  # ceil(-offset / stride)
         most = (edge.extent - 1 - offset) // term.stride
         least, most = -(-least // step) * step, most // step * step
@@ -157,7 +168,7 @@ class _Group:
                 walk = _walk(moved.access)
                 if walk not in walks:
                     walks[walk] = text.pointer(k.bases[walk[0]], k.number(walk[1], first), type_)
-                for way in dict.fromkeys(((walk, ()), *(self.way(moved, row) for row in range(self.rows)))):
+                for way in dict.fromkeys(((walk, ()), *(self.way(moved, row) for row in range(self.block.rows)))):
                     start = text.pointer(walks[walk], str(self.lowest[way]), type_)
                     tests = [test for bound in way[1] for test in self.tests(bound)]
                     for test in tests[1:]:
@@ -181,7 +192,7 @@ class _Group:
                 if isinstance(instruction, Reduce):
                     here.add(instruction, sums[instruction.result])
                     continue
-                for row in range(self.rows):
+                for row in range(self.block.rows):
                     here.emit(instruction, row)
         return []
 
@@ -201,10 +212,12 @@ class _Vectors:
         for i in (i for i in group.moved if i.access.rows and not self.passes(i)):
             newest[_walk(i.access)] = max(newest.get(_walk(i.access), i), i, key=lambda i: i.access.offset)
         for i in newest.values():
-            groups = max(1, AHEAD // (group.rows * max(step_of(i.access), LANES) * i.dtype.size))
+            block = group.block
+            step = block.pixels * max(block.steps(i.access)[1], LANES)
+            ahead = max(1, AHEAD * block.lines // (step * i.dtype.size)) * step
             with group.k.of(i):
-                for row in range(groups * group.rows, (groups + 1) * group.rows):
-                    place = self.address((_walk(i.access), ()), group.place(i, row), i)
+                for row in range(block.rows):
+                    place = self.address((_walk(i.access), ()), group.place(i, row) + ahead, i)
                     kind = f"i32 {int(isinstance(i, Store))}, i32 2"
                     group.k.text.line(f"call void @llvm.prefetch.p0(ptr {place}, {kind}, i32 1)")
 
@@ -242,7 +255,7 @@ class _Vectors:
                 place = self.address((_walk(instruction.access), ()), self.group.place(instruction, row), instruction)
                 how = "64, !nontemporal !{i32 1}" if self.passes(instruction) else dtype.size
                 k.text.line(f"store <{LANES} x {MEMORY[dtype]}> {value}, ptr {place}, align {how}")
-                k.watches.vector(instruction, value, None, more=row < self.group.rows - 1)
+                k.watches.vector(instruction, value, None, more=row < self.group.block.rows - 1)
             case Compute(operands=operands):
                 for operand in operands:
                     self.load(operand, row)
@@ -256,7 +269,7 @@ class _Vectors:
         assert reduce.factor is not None
         place = k.text.pointer(sums, self.column, type_)
         total = k.text.let(f"load <{LANES} x {type_}>, ptr {place}, align 64")
-        for row in range(self.group.rows):
+        for row in range(self.group.block.rows):
             for value in (reduce.operand, reduce.factor):
                 self.load(value, row)
             with k.of(reduce):

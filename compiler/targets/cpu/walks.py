@@ -6,13 +6,58 @@ import math
 from collections.abc import Sequence
 
 from compiler.loops.ir import PERIOD_COLUMNS, REGISTER_COLUMNS, Access, Compute, Kernel, Load, Reduce, Store, Term, Walk
+from compiler.record import record
 from compiler.schedule.access import count
 from compiler.targets.cpu.text import LANES
 from compiler.types import BatchExtent
 
 DENSE = (Term(1, None, 1),)
-ROWS_TOGETHER = (7, 4, 5, 3, 2)  # the best number first
+WIDE = tuple((lines, pixels) for lines in (2, 1) for pixels in (7, 4, 5, 3, 2))  # blocks, the best one first
+TALL = (4, 2)  # lines and pixels of a block that reads the fewest elements anew
+NEAR = 1 << 14  # bytes of what all rows read, such as weights, that stay in the first-level cache beside tall blocks
 FEWEST_SHARED = 4  # elements that a row reads and the next one too, from which they are computed together
+
+
+@record
+class Block:
+    """Rows that are computed side by side: neighbours in a line of `width` rows, and those below them."""
+
+    lines: int
+    pixels: int
+    width: int
+
+    @property
+    def rows(self) -> int:
+        return self.lines * self.pixels
+
+    @property
+    def stretch(self) -> int:
+        """The rows that such blocks fill together, at least."""
+        return self.lines * self.width if self.lines > 1 else self.pixels
+
+    def steps(self, access: Access) -> tuple[int, int]:
+        """Elements from a row of the block to the one below it, and to the next one in the line."""
+        found = [(self.growth(term), term.stride) for term in access.rows]
+        below, beside = (sum(growth[way] * stride for growth, stride in found if growth) for way in (0, 1))
+        return below, beside
+
+    def growth(self, term: Term) -> tuple[int, int] | None:
+        """What that adds to the digit of a term; None where it is not always the same."""
+        below = _growth(term, self.width, self.lines) if self.lines > 1 else 0
+        beside = _growth(term, 1, self.pixels)
+        return None if below is None or beside is None else (below, beside)
+
+
+def _growth(term: Term, rows: int, times: int) -> int | None:
+    """What so many rows add to its digit, as often as told, from a row on that such steps lead to from row 0."""
+    if term.divisor % (rows * times) == 0:
+        return 0
+    growth, rest = divmod(rows, term.divisor)
+    if rest:
+        return None
+    if term.modulus is None or term.modulus % (growth * times) == 0:
+        return growth
+    return None if growth % term.modulus else 0
 
 
 def repeating_loads(kernel: Kernel) -> list[Load]:
@@ -57,33 +102,50 @@ def moves_only(kernel: Kernel) -> bool:
 
 
 def rows_together(kernel: Kernel) -> int:
-    """How many rows are computed side by side because they read the same: pixels that slide over an image.
+    """How many rows are computed side by side; 1 where that does not pay."""
+    return block_of(kernel).rows
 
-    1 where that does not pay, or where what the rows read does not lie equally far apart. In a walk over columns, all
-    that is summed must be products, whose sums take row after row.
+
+def block_of(kernel: Kernel) -> Block:
+    """The rows that are computed side by side because they read the same: pixels that slide over an image.
+
+    A single one where that does not pay, or where what the rows read does not lie equally far apart. In a walk over
+    columns, all that is summed must be products, whose sums take row after row.
     """
-    columns = kernel.columns
+    single, columns = Block(1, 1, 1), kernel.columns
     if kernel.total is not None or not isinstance(columns, int) or columns % LANES or len(kernel.stages) != 1:
-        return 1
+        return single
     body = kernel.stages[0].body
     moved = [i for i in body if isinstance(i, Load | Store)]
     if any(b.is_scratch for b in kernel.buffers) or not (_sums_products(kernel) or _is_one_pass(kernel)):
-        return 1
+        return single
     if any(i.index is not None or i.access.columns != DENSE or not i.dtype.is_float for i in moved):
-        return 1
+        return single
     read = [i.access for i in moved if isinstance(i, Load)]
     if {i.access.buffer for i in moved if isinstance(i, Store)} & {access.buffer for access in read}:
-        return 1
+        return single
     terms = {term for i in moved for term in i.access.rows}
     terms |= {edge.term for i in moved if isinstance(i, Load) for edge in i.edges}
-    lines = {term.modulus for term in terms if term.divisor == 1 and term.modulus is not None}
-    common = math.gcd(count(kernel.rows), *lines) if lines else 1
-    rows = next((n for n in ROWS_TOGETHER if common % n == 0), 1)
-    if any(term.divisor != 1 and term.divisor % rows for term in terms):
-        return 1
+    lines = [term.modulus for term in terms if term.divisor == 1 and term.modulus is not None]
+    for block in _blocks(kernel, min(lines, default=0)):
+        if count(kernel.rows) % block.stretch == 0 and all(block.growth(term) for term in terms):
+            return block if _shared(read, block) >= FEWEST_SHARED else single
+    return single
+
+
+def _blocks(kernel: Kernel, width: int) -> list[Block]:
+    """What may be computed side by side, the best first, in lines of so many rows."""
+    loads = [i for i in kernel.stages[0].body if isinstance(i, Load)]
+    near = sum(count(kernel.columns) * load.dtype.size for load in loads if not load.access.rows)
+    has_lines = width > 0 and kernel.walk is Walk.ROWS
+    shapes = (TALL, *WIDE) if near <= NEAR else WIDE
+    return [Block(lines, pixels, width) for lines, pixels in shapes if has_lines or lines == 1]
+
+
+def _shared(read: Sequence[Access], block: Block) -> int:
+    """How many of the elements that a row reads the next one in its line reads too."""
     places = {(access.buffer, access.rows, access.offset) for access in read if access.rows}
-    shared = [a for a in read if a.rows and (a.buffer, a.rows, a.offset + step_of(a)) in places]
-    return rows if len(shared) >= FEWEST_SHARED else 1
+    return sum((a.buffer, a.rows, a.offset + block.steps(a)[1]) in places for a in read if a.rows)
 
 
 def transposed_rows(kernel: Kernel) -> int:
@@ -129,8 +191,3 @@ def _sums_products(kernel: Kernel) -> bool:
     is_sum = all(isinstance(i, Load | Compute) or (isinstance(i, Reduce) and i.factor is not None) for i in stage.body)
     of_images = isinstance(kernel.outer, BatchExtent) and isinstance(kernel.rows, int)
     return kernel.walk is Walk.COLUMNS and of_images and is_sum
-
-
-def step_of(access: Access) -> int:
-    """Elements from one of the `rows_together` to the next."""
-    return sum(term.stride for term in access.rows if term.divisor == 1)
