@@ -80,8 +80,8 @@ def run(arguments: Namespace) -> int:
 
 
 def _file_names(files: Sequence[Path], given: Path) -> dict[str, Array]:
-    """The files of rows that are files as the column `file`, counted from the folder that was given."""
-    folder = given if given.is_dir() else given.parent
+    """The files of rows that are files as the column `file`, counted from the folder in which all of them lie."""
+    folder = next(place for place in (given, *given.parents) if place.is_dir())
     names = [os.fsencode(os.path.relpath(file, folder)).decode("utf-8", "replace") for file in files]
     return {"file": np.array(names)} if names else {}
 

@@ -15,7 +15,7 @@ from runtime.data.dataset import Dataset, Field, TableOptions
 from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabularies_of
 from runtime.data.formats.format import Options, Request
 from runtime.data.formats.formats import format_of
-from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_table, text_field
+from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, fields_of_table
 from runtime.data.formats.pairs import SOURCE, TARGET
 from runtime.data.loaded import LoadedData, LoadedPart, fraction_of, summary_of
 from runtime.data.matching import check_fields, match_fields
@@ -25,7 +25,6 @@ from runtime.data.reading import read_dataset
 from runtime.data.series_loading import load_series, series_part, tokenizers_of_series
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue
 from runtime.data.splits import Split, split_rows
-from runtime.data.text.files import lines_of, text_files
 from runtime.data.text.rows import TextRows, without_texts
 from runtime.data.text.tokenizer import PAD, Tokenizer
 from runtime.suggestions import quoted
@@ -130,7 +129,7 @@ def load_rows(
 def _load_texts(
     path: Path, inputs: Sequence[InputSpec], preparation: Preparation, options: Mapping[str, SettingValue]
 ) -> LoadedPart:
-    """Each line of a file as the text of the input that takes texts, or each cell of the column that held them.
+    """The texts of the input that takes texts: lines, or files, or the cells of a column, as in the training.
 
     Of a model of pairs, each line holds both. Raises DataError.
     """
@@ -141,9 +140,9 @@ def _load_texts(
         message = f"the model takes {quoted(sorted(names))}, and a file of lines gives one of them"
         raise DataError(message, path, fix="give an npz file with an array for each input")
     is_table = "text" in options and path.name.lower().removesuffix(".gz").endswith((".csv", ".tsv"))
-    field = _texts_of_table(path, options) if is_table else _texts_of_lines(path, options)
+    field = _texts_of_table(path, options) if is_table else _texts_of_files(path, options)
     notes: list[str] = []
-    return LoadedPart(_everything(inputs, dict.fromkeys(names, field), preparation, notes), tuple(notes))
+    return LoadedPart(_everything(inputs, dict.fromkeys(names, field), preparation, notes), tuple(notes), field.files)
 
 
 def _texts_of_table(path: Path, options: Mapping[str, SettingValue]) -> Field:
@@ -152,13 +151,9 @@ def _texts_of_table(path: Path, options: Mapping[str, SettingValue]) -> Field:
     return fields_of_table(Request(path, Options(kept), frozenset()))[TOKENS]
 
 
-def _texts_of_lines(path: Path, options: Mapping[str, SettingValue]) -> Field:
-    place = Options({"encoding": options["encoding"]} if "encoding" in options else {})
-    (file,) = text_files(path, place)[:1]
-    found = lines_of(file)
-    if not found:
-        raise DataError("there is no text in it", path, fix="give a text in each line")
-    return text_field([line for _, line in found], path, [number for number, _ in found])
+def _texts_of_files(path: Path, options: Mapping[str, SettingValue]) -> Field:
+    kept = {name: options[name] for name in ("encoding", "each") if name in options}
+    return fields_of_files(Request(path, Options(kept), frozenset()))[TOKENS]
 
 
 def _load_pairs(

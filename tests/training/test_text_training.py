@@ -132,6 +132,29 @@ def test_a_classifier_of_lines_from_the_command_line(
     assert "accuracy  1" in capsys.readouterr().out
 
 
+def test_predictions_take_every_file_that_fits(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "m.dl").write_text(CLASSIFIER.replace("UNIT", "word"))
+    (project / "each.dl").write_text(CLASSIFIER.replace('tokens = "UNIT"', 'each = "file"').replace(".*.txt", "/*/*"))
+    for kind in ("good", "bad"):
+        (project / f"reviews.{kind}.txt").write_text("".join(f"this film is {kind} {n}\n" for n in range(12)))
+        (project / "reviews" / kind).mkdir(parents=True)
+        for n in range(6):
+            (project / "reviews" / kind / f"{n}.txt").write_text(f"this film {n}\nis {kind}\n")
+    (project / "new").mkdir()
+    (project / "new" / "a.txt").write_text("this film\nis bad\n")
+    (project / "new" / "b.txt").write_text("this is good\n")
+    expected = {"m": ["new/a.txt", "new/a.txt", "new/b.txt"], "each": ["new/a.txt", "new/b.txt"]}
+    for model, files in expected.items():
+        assert main(["train", f"{model}.dl", "--out", model]) == 0
+        capsys.readouterr()
+        assert main(["predict", model, "--input", "new/*.txt"]) == 0
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert ["new/" + row["file"] for row in rows] == files
+        assert [row["label"] for row in rows][-2:] == ["bad", "good"]
+    assert main(["predict", "each", "--input", "reviews/*/*"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["file"] == "bad/0.txt"
+
+
 def test_texts_of_a_column_are_predicted_from_that_column(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Lines of the table would be other texts, with the numbers and the label of the row in them."""
     rows = [f'{n},"a film, so {word}",{kind}' for n in range(12) for word, kind in (("fine", "good"), ("poor", "bad"))]

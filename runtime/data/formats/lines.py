@@ -29,7 +29,7 @@ def read_lines(request: Request) -> Dataset:
     (`labels = "…"`), a column beside the column `text`, or what `*` stands for in the path.
     """
     options = request.options
-    fields = fields_of_table(request) if options.values.get("text") is not None else _of_files(request)
+    fields = fields_of_table(request) if options.values.get("text") is not None else fields_of_files(request)
     first = fields[TOKENS]
     if SYNONYMS in request.others:
         first = fields[TOKENS] = replace(first, synonyms=_synonyms(request.others[SYNONYMS], options))
@@ -69,7 +69,8 @@ def fields_of_table(request: Request) -> dict[str, Field]:
     return {**found, TOKENS: table.fields[column]}
 
 
-def _of_files(request: Request) -> dict[str, Field]:
+def fields_of_files(request: Request) -> dict[str, Field]:
+    """The texts of all files that fit the path, and their labels where the options say it."""
     options = request.options
     files = text_files(request.path, options)
     where = options.choice("label", ("first", "last"))
@@ -82,7 +83,9 @@ def _of_files(request: Request) -> dict[str, Field]:
     place = files[0].path if len(files) == 1 else request.path
     if len(files) > 1:
         numbers = list(range(1, len(texts) + 1))
-    fields = {TOKENS: text_field(texts, place, numbers)}
+    of_rows = tuple(file.path for file, (part, _, _) in zip(files, parts, strict=True) for _ in part)
+    text = text_field(texts, place, numbers)
+    fields = {TOKENS: replace(text, files=of_rows) if whole or len(files) > 1 else text}
     if where is not None:
         fields[LABEL] = text_field([label for _, labels, _ in parts for label in labels], place, numbers)
     elif "labels" in request.others:
