@@ -22,7 +22,7 @@ from runtime.position import Position
 from runtime.run_directory import RunDirectory, open_run
 from runtime.samples import at_epoch
 from runtime.session import put_optimizer_states, refuse_changed_data
-from runtime.start_weights import start_weights_of, take_over_weights
+from runtime.start_weights import INIT_FROM, put_recorded_weights
 from runtime.trained import choices_of, program_of, put_weights, saved_preparation
 from runtime.training import Job, replay_to, rows_of_step, settings_at
 
@@ -100,15 +100,8 @@ def _put_start(directory: RunDirectory, program: Program, tensors: Tensors, step
         put_weights(program, tensors, found[0].weights, found[1])
         put_optimizer_states(program, tensors, found[0], found[1])
         return found[0].position
-    start = start_weights_of(program)
-    if start is not None:
-        take_over_weights(program, tensors, start)
-    elif (directory.path / "init_from.json").exists():
-        raise CheckpointError(
-            f"no checkpoint is as old as step {step}, and the weights of the start were named on the command line",
-            directory.path,
-            "give a later step",
-        )
+    if (directory.path / INIT_FROM).exists():
+        put_recorded_weights(tensors, directory.read_json(INIT_FROM), directory.path / INIT_FROM)
     return Position()
 
 

@@ -21,7 +21,7 @@ from runtime.keepers import MemoryKeeper, RunKeeper
 from runtime.model import resolved_settings, schedule_remark, training_of, weight_names
 from runtime.position import Position
 from runtime.run_directory import RunDirectory, create_run, open_run
-from runtime.start_weights import WeightsReport, start_weights_of, take_over_weights
+from runtime.start_weights import INIT_FROM, WeightsReport, start_weights_of, take_over_weights
 from runtime.trained import (
     Choices,
     Overrides,
@@ -93,7 +93,7 @@ def begun(request: Request) -> Session:
     directory.write_json("environment.json", environment(request.command_line, request.options.threads))
     directory.write_json("data.json", data.summary)
     if session.weights is not None:
-        directory.write_json("init_from.json", session.weights.to_json())
+        directory.write_json(INIT_FROM, session.weights.to_json())
     directory.log("training began")
     keeper = _keeper(directory, program, session.job.tensors)
     return replace(session, job=replace(session.job, keeper=keeper), directory=directory)

@@ -10,12 +10,14 @@ from pathlib import Path
 from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Array, Program, StartWeights, Tensors
 from compiler.record import record
-from runtime.checkpoint import best_checkpoint
-from runtime.files import JsonValue
+from runtime.checkpoint import WEIGHTS, best_checkpoint
+from runtime.files import JsonValue, fingerprint
 from runtime.run_directory import open_run
 from runtime.suggestions import quoted
 from runtime.tensor_files import MismatchedTensor, MissingTensor, match_tensors, read_tensors
 
+INIT_FROM = "init_from.json"  # in a run: which weights it started from
+_LATER = "put them back, or give a step after the first checkpoint"
 _SHOWN = 30  # lines of a report in an error
 
 
@@ -24,9 +26,11 @@ class WeightsReport:
     """`matched`: parameters and states that start from the file, with their names in it.
 
     All others keep their own start values: those of `fresh` because a pattern says so. `unused` are of the file.
+    `fingerprint` is that of the file, or of the weights of the checkpoint.
     """
 
     source: str
+    fingerprint: str
     matched: Mapping[str, str]
     fresh: tuple[str, ...]
     missing: tuple[MissingTensor, ...]
@@ -56,7 +60,8 @@ class WeightsReport:
 
     def to_json(self) -> dict[str, JsonValue]:
         return {
-            "source": self.source,
+            "source": str(Path(self.source).absolute()),
+            "fingerprint": self.fingerprint,
             "matched": dict(self.matched),
             "fresh": list(self.fresh),
             "missing": [m.name for m in self.missing],
@@ -87,6 +92,7 @@ def take_over_weights(program: Program, tensors: Tensors, start: StartWeights) -
     match = match_tensors({path: weights[name] for path, name in names.items()}, wanted)
     report = WeightsReport(
         str(source),
+        fingerprint(_file_of(source)),
         {path: names[path] for path in match.matched},
         tuple(fresh),
         match.missing,
@@ -98,6 +104,28 @@ def take_over_weights(program: Program, tensors: Tensors, start: StartWeights) -
     for path, name in report.matched.items():
         tensors.write(path, weights[name])
     return report
+
+
+def put_recorded_weights(tensors: Tensors, recorded: JsonValue, place: Path) -> None:
+    """Put the tensors that a run started from in the place of start values, as its `init_from.json` tells.
+
+    Raises CheckpointError where they are gone, or are others now.
+    """
+    match recorded:
+        case {"source": str(source), "fingerprint": str(known), "matched": Mapping() as matched}:
+            file = _file_of(Path(source))
+        case _:
+            raise CheckpointError("this does not tell which weights the run started from", place, _LATER)
+    if not file.is_file() or fingerprint(file) != known:
+        raise CheckpointError("the run started from these weights, which are gone or have changed", file, _LATER)
+    weights = read_tensors(file)
+    for path, name in matched.items():
+        tensors.write(str(path), weights[str(name)])
+
+
+def _file_of(source: Path) -> Path:
+    """The file of the weights, of a file or a checkpoint."""
+    return source / WEIGHTS if source.is_dir() else source
 
 
 def _weights_at(source: Path) -> tuple[Mapping[str, Array], Path]:

@@ -70,6 +70,22 @@ def test_tensors_have_the_bits_of_the_checkpoints(run: Path) -> None:
     assert before
 
 
+def test_a_run_that_started_from_other_weights_does_so_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its text counts their path from another folder, and may name others than the command line did."""
+    assert main(["train", "model.dl", "--out", "other", "--seed", "3", "--epochs", "1", "--threads", "1"]) == 0
+    Path("second.dl").write_text(TEXT.replace("    keep = 100\n", '    init_from = "run"\n'))
+    for out, arguments in (("of_text", []), ("of_command", ["--init-from", "other"])):
+        assert main(["train", "second.dl", "--out", out, "--threads", "1", *arguments]) == 0
+        source = json.loads(Path(out, "init_from.json").read_text())["source"]
+        saved = read_checkpoint(Path(source)).weights["h.dense.W"]
+        assert Path(source).is_relative_to(Path.cwd() / ("other" if arguments else "run"))
+        assert np.array_equal(replayed(Path(out), 0, "h.dense.W")["h.dense.W"], saved)
+    (Path(source) / "weights.safetensors").write_bytes(b"")
+    assert main(["replay", "of_command", "--step", "0"]) == 1
+    assert "the run started from these weights, which are gone or have changed" in capsys.readouterr().err
+    assert main(["replay", "of_text", "--step", "0"]) == 0
+
+
 def test_gradients_layers_lines_and_results(run: Path) -> None:
     found = replayed(run, 9, "loss", "h.dense.W", "h.dense.W:gradient", "h.dense", "model.dl:4", "lr")
     assert found["h.dense.W:gradient"].shape == found["h.dense.W"].shape == (5, 7)
