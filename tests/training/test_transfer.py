@@ -14,6 +14,7 @@ from compiler import driver
 from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Options
 from compiler.graph.ir import Direction
+from compiler.programs import complete
 from compiler.training_step import training_step
 from runtime.checkpoint import newest_checkpoint
 from runtime.cli.main import main
@@ -103,7 +104,7 @@ def model_in(folder: Path, *keys: str) -> Path:
 def test_what_is_frozen_has_no_gradient_and_stays() -> None:
     before, after = trained('freeze = ["backbone.*"]')
     assert changed(before, after) == HEAD
-    step = training_step(driver.load_text(text('freeze = "backbone.*"'), "net.dl"))
+    step = training_step(complete(driver.load_text(text('freeze = "backbone.*"'), "net.dl")))
     assert {output.updates for output in step.outputs if output.updates and ":" not in output.updates} == HEAD
     paths = {o.path for node in step.nodes for o in node.origins if o.direction is Direction.BACKWARD}
     assert not any(path.startswith("backbone") for path in paths)
