@@ -1,5 +1,8 @@
 """Convolutions by themselves, forward and both gradients, beside oneDNN in PyTorch: GFLOP/s, and parts of the peak.
 
+Depthwise ones are bound by memory. The part of its speed is what moving the images takes by itself, in turns with the
+rest: a copy past the caches, or reading both images for the gradient of the weights.
+
     python benchmarks/convolutions.py [--threads 1] [--seconds 1]
 
 Both take turns, and the best sample of each counts: others on the machine can only slow one down. A turn has several
@@ -31,6 +34,7 @@ from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.machine import detect
 from compiler.targets.cpu.team import Team
 from compiler.types import BatchExtent, DType, TensorType, at_batch
+from peers.memory_peer import Memory
 from peers.peak_peer import peak
 
 TURN = 10  # samples
@@ -149,7 +153,27 @@ def theirs(case: Case, part: str) -> Callable[[], object]:
     return lambda: torch.ops.aten.convolution_backward(dy, x, w, None, *numbers, wanted)
 
 
-def best(runs: list[Callable[[], object]], seconds: float) -> list[float]:
+def moving(case: Case, part: str, memory: Memory) -> Callable[[], float]:
+    """The seconds that it takes to read both images, or to copy one to where the other lies."""
+    shapes = ((case.size, case.channels), (case.result, case.filters))
+    x, dy = (at_cache_line(np.ones((case.batch, size, size, channels), np.float32)) for size, channels in shapes)
+    if part == "weight gradient":
+        return lambda: memory.read(x) + memory.read(dy)
+    return lambda: memory.copy(x, dy)
+
+
+def timed(run: Callable[[], object]) -> Callable[[], float]:
+    """The seconds that a run takes."""
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+    return seconds
+
+
+def best(runs: list[Callable[[], float]], seconds: float) -> list[float]:
     """The shortest time of each, in turns of `TURN` samples."""
     shortest = [float("inf")] * len(runs)
     for run in runs:
@@ -157,9 +181,7 @@ def best(runs: list[Callable[[], object]], seconds: float) -> list[float]:
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for number, run in ((number, run) for number, run in enumerate(runs) for _ in range(TURN)):
-            start = time.perf_counter()
-            run()
-            shortest[number] = min(shortest[number], time.perf_counter() - start)
+            shortest[number] = min(shortest[number], run())
     return shortest
 
 
@@ -172,13 +194,20 @@ def main() -> None:
     torch.set_grad_enabled(False)
     ceiling = peak(options.threads, options.seconds)["gflops"]
     print(f"{options.threads} threads, fused multiply-adds on registers: {ceiling:.0f} GFLOP/s\n")
-    print("| convolution | part | dlc GFLOP/s | of peak | oneDNN GFLOP/s | of peak |\n|---|---|---:|---:|---:|---:|")
+    columns = ["of peak", "of memory"]
+    print(f"| {' | '.join(['convolution', 'part', 'dlc GFLOP/s', *columns, 'oneDNN GFLOP/s', *columns])} |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
+    memory = Memory(options.threads)
     for case in CASES:
         for part in PARTS:
-            times = best([ours(case, part, options.threads), theirs(case, part)], options.seconds)
-            rates = [case.flops / seconds / 1e9 for seconds in times]
-            cells = " | ".join(f"{rate:.0f} | {rate / ceiling:.2f}" for rate in rates)
-            print(f"| {case.name} | {part} | {cells} |", flush=True)
+            runs = [timed(ours(case, part, options.threads)), timed(theirs(case, part))]
+            bounds = [moving(case, part, memory)] if case.depthwise else []
+            times = best([*runs, *bounds], options.seconds)
+            cells: list[str] = []
+            for seconds in times[:2]:
+                rate = case.flops / seconds / 1e9
+                cells += [f"{rate:.0f}", f"{rate / ceiling:.2f}", f"{times[2] / seconds:.2f}" if bounds else "–"]
+            print(f"| {case.name} | {part} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
