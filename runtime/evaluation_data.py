@@ -6,7 +6,7 @@ from pathlib import Path
 
 from compiler.diagnostics import UsageError
 from compiler.record import record
-from runtime.data.loading import load_evaluation_data, load_training_data
+from runtime.data.loading import load_evaluation_data, load_training_data, refuse_unprepared, unprepared
 from runtime.data.part import Part
 from runtime.data.reading import source_at
 from runtime.jobs import load_data
@@ -37,12 +37,11 @@ def evaluation_data(trained: Trained, path: Path | None, part: str | None) -> Ev
     if trained.preparation is not None:
         loaded = load_evaluation_data(trained.program.inputs, source, trained.preparation)
         return EvaluationData(str(path), loaded.part, loaded.notes, trained.training_rows)
+    if plan.data is not None:
+        refuse_unprepared(path, dict(plan.data.options))
     data = load_training_data(trained.program.inputs, source, None, None, plan.seed)
     if not data.preparation.is_plain:
-        raise UsageError(
-            f"{path} must be prepared as the training data was, which a weights file does not say",
-            "name the run instead of the model file",
-        )
+        raise unprepared(path)
     return EvaluationData(str(path), data.test or data.train, data.notes, None)
 
 

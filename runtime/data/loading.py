@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import DataError, Source, Span
+from compiler.diagnostics import DataError, Source, Span, UsageError
 from compiler.record import record
 from runtime.data.arrays import array_for, array_in_columns
 from runtime.data.dataset import Dataset, Field, TableOptions
@@ -102,9 +102,12 @@ def load_rows(
 ) -> LoadedPart:
     """The inputs in a file for a prediction; targets in it are passed over.
 
-    `preparation` and `options` are those of the training, as far as there was one. Raises DataError.
+    `preparation` and `options` are those of the training, as far as there was one. Raises DataError, and UsageError
+    where the preparation of the training is missing and needed.
     """
     inputs = [spec for spec in specs if not spec.is_target]
+    if preparation is None:
+        refuse_unprepared(path, options)
     if preparation is not None and preparation.readings and not path.name.endswith((".npz", ".npy")):
         return _load_texts(path, inputs, preparation, options)
     known = format_of(path)
@@ -118,12 +121,25 @@ def load_rows(
         dataset = replace(dataset, fields={inputs[0].name: next(iter(dataset.fields.values()))})
     fields, rows = (dataset.test, dataset.test_rows) if dataset.test is not None else (dataset.fields, dataset.rows)
     dataset = replace(dataset, fields=fields, rows=rows)
+    if preparation is None and not _matched(inputs, dataset).is_plain:
+        raise unprepared(path)
     notes = list(dataset.notes)
     if dataset.windows is not None and preparation is not None:
         return LoadedPart(series_part(inputs, dataset, preparation), tuple(notes))
     part = _part_like_training(inputs, dataset, preparation, notes, may_drop=False)
     files = next((field.files for field in fields.values() if field.files), ())
     return LoadedPart(part, tuple(dict.fromkeys(notes)), files)
+
+
+def refuse_unprepared(path: Path, options: Mapping[str, SettingValue]) -> None:
+    """Raise UsageError where `options` of the training's data ask for means or deviations, which are not known here."""
+    if options.get("normalise") or options.get("missing") == "mean":
+        raise unprepared(path)
+
+
+def unprepared(path: Path) -> UsageError:
+    message = f"{path} must be prepared as the training data was, which a weights file does not say"
+    return UsageError(message, "name the run instead of the model file")
 
 
 def _load_texts(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from data_specs import place, source, spec, write, write_digits
 
-from compiler.diagnostics import CheckpointError, DataError, Source, Span
+from compiler.diagnostics import CheckpointError, DataError, Source, Span, UsageError
 from compiler.types import BatchExtent, DType, TensorType
 from runtime.data.loading import LoadedData, load_evaluation_data, load_rows, load_training_data
 from runtime.data.preparation import preparation_from_json
@@ -316,6 +316,21 @@ def test_a_message_names_every_array_of_an_npz(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no field `image`") as caught:
         load(specs, source(tmp_path / "a.npz"))
     assert caught.value.fix.endswith("the data has `label` i32, `picture`")
+
+
+def test_what_a_training_learnt_of_its_data_is_not_guessed(tmp_path: Path) -> None:
+    """Without a run, nobody knows the means and deviations, nor the numbers of the words."""
+    path = write(tmp_path / "p.csv", "width,area,kind,note\n3,9,rose,x\n4,16,iris,y\n")
+    features = spec("features", row=(2,))
+    plain = load_rows(path, [features], None, {"target": "species"}).part
+    assert plain.arrays["features"].tolist() == [[3, 9], [4, 16]]
+    np.save(tmp_path / "p.npy", np.ones((2, 2)))
+    for options in ({"normalise": True}, {"missing": "mean"}):
+        for name in ("p.csv", "p.npy"):
+            with pytest.raises(UsageError, match="must be prepared as the training data was"):
+                load_rows(tmp_path / name, [features], None, options)
+    with pytest.raises(UsageError, match="must be prepared as the training data was"):
+        load_rows(path, [features, spec("kind", "i32", low=0, high=3)], None, {})
 
 
 def test_messages_say_what_column_is_meant(tmp_path: Path) -> None:
