@@ -30,7 +30,7 @@ def chosen_split(group: Group, fuser: Fuser) -> tuple[Split, Extent | None]:
         if isinstance(group.domain, int) and group.domain <= CHUNK:
             return Split(Walk.ROWS, 1, 1, group.domain), None
         return Split(Walk.ROWS, 1, _chunks(group.domain), CHUNK), group.domain
-    choices = _column_choices(group)
+    choices = _column_choices(group, forms)
     columns = next((c for c in reversed(choices) if c >= LONG_ROW and _repeats(group, fuser, forms, c)), None)
     if columns is not None:
         return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns), None
@@ -73,9 +73,9 @@ def _forms_of(node: Node, fuser: Fuser) -> list[Form]:
     return forms
 
 
-def _column_choices(group: Group) -> list[int]:
-    """The products of the innermost axes, largest first; the batch never lies in a row."""
-    found: set[int] = set()
+def _column_choices(group: Group, forms: Sequence[Form]) -> list[int]:
+    """The products of the innermost axes of all that is written or read, largest first; the batch never lies in a row."""
+    found = {term.divisor for form in forms for term in form.terms if term.divisor > 1}
     for node in group.nodes:
         shape = _walked_shape(node)
         size = 1
