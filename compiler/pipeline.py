@@ -17,6 +17,7 @@ from compiler.graph_passes.fold_scales import fold_scales
 from compiler.graph_passes.form_fma import form_fma
 from compiler.graph_passes.form_moments import form_moments
 from compiler.graph_passes.merge_scans import merge_scans
+from compiler.graph_passes.pixels_in_lanes import pixels_in_lanes
 from compiler.graph_passes.resolve_custom_gradients import resolve_custom_gradients
 from compiler.graph_passes.simplify import simplify
 from compiler.graph_passes.split_scans import split_scans
@@ -42,7 +43,8 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     canonicalise_contractions,
     unroll_taps,  # products of single channels are known by their labels, and layouts are chosen for what is left
     channels_last,  # when products have their labels, before the laws that remove what transposes it leaves
-    widen_columns,  # which needs the channels last
+    pixels_in_lanes,  # which needs the channels last
+    widen_columns,  # as well, for the products that are left
     simplify,  # the reshapes and broadcasts that canonical contractions left behind meet their neighbours
     eliminate_common,  # canonical contractions may be equal now, as may what the laws made of their neighbours
     fold_scales,  # when what follows a product has its final layout, before fma binds a scale and a shift together

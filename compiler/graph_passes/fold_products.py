@@ -56,6 +56,17 @@ def _found(builder: GraphBuilder, node: Node, op: Fold) -> _FoldedProduct | None
 
 
 @record
+class _Read:
+    """Elements of a residue class along an axis, `count` of them: `taps` meet y from `first` on, `step` apart."""
+
+    count: int
+    taps: list[int]
+    step: int
+    first: int
+    length: int
+
+
+@record
 class _FoldedProduct:
     """`places` are those of y with its labels, `w` has the taps; `out` are the labels of what is folded."""
 
@@ -83,39 +94,51 @@ class _FoldedProduct:
     def part(self, starts: Sequence[int], sizes: Sequence[int]) -> Value:
         """The elements from `starts` on along the folded axes."""
         strides = self.op.strides
-        classes = [self.residue(offsets, starts, sizes) for offsets in product(*(range(s) for s in strides))]
+        reads = [
+            [self.read(k, start + r, -(-size // strides[k])) for r in range(strides[k])]
+            for k, (start, size) in enumerate(zip(starts, sizes, strict=True))
+        ]
+        given = [[read for read in axis if read.taps] for axis in reads]
+        firsts = [min((read.first for read in axis), default=0) for axis in given]
+        ends = [max((read.first + read.length for read in axis), default=0) for axis in given]
+        y = self.stretched(firsts, ends) if all(given) else self.y
+        classes = [self.residue(y, firsts, choice) for choice in product(*reads)]
         return interleaved(self.builder, classes, self.op.axes, strides, self.shape_with(sizes))
 
-    def residue(self, offsets: Sequence[int], starts: Sequence[int], sizes: Sequence[int]) -> Value:
-        """The elements `starts + offsets + j * strides`, for j up to sizes / strides, rounded up."""
-        builder, y, w = self.builder, self.y, self.w
-        count = len(offsets)
-        dilations: list[int] = []
-        taps: list[int] = []
-        lengths: list[int] = []
-        low, high = [0] * y.type.rank, [0] * y.type.rank
-        for k, (offset, start, size) in enumerate(zip(offsets, starts, sizes, strict=True)):
-            stride, dilation = self.op.strides[k], self.op.dilations[k]
-            length = -(-size // stride)
-            met = [t for t in range(self.op.sizes[k]) if (start + offset - t * dilation) % stride == 0]
-            lengths.append(length)
-            taps.append(len(met))
-            dilations.append(dilation // gcd(stride, dilation))
-            if not met:
-                continue
-            lowest = (start + offset - met[-1] * dilation) // stride
-            label = self.out[self.op.axes[k]]
-            axis = self.y_labels.index(label)
-            y, low[axis], high[axis] = _stretch(builder, y, axis, lowest, length + (len(met) - 1) * dilations[-1])
-            w = _every(builder, w, self.w_labels.index(self.out[len(self.out) - count + k]), met)
-        if not all(taps):
-            return self.zeros(lengths)
-        y = builder.emit(Pad(tuple(low), tuple(high), 0.0), y) if any(low) or any(high) else y
+    def read(self, k: int, position: int, count: int) -> _Read:
+        """How elements `position + j * stride`, for j up to `count`, come from y along axis k."""
+        stride, dilation = self.op.strides[k], self.op.dilations[k]
+        taps = [tap for tap in range(self.op.sizes[k]) if (position - tap * dilation) % stride == 0]
+        step = dilation // gcd(stride, dilation)
+        first = (position - taps[-1] * dilation) // stride if taps else 0
+        return _Read(count, taps, step, first, count + (len(taps) - 1) * step)
+
+    def stretched(self, firsts: Sequence[int], ends: Sequence[int]) -> Value:
+        """The elements of y from `firsts` to `ends` along the folded axes, with zeros where there are none."""
+        y, low, high = self.y, [0] * self.y.type.rank, [0] * self.y.type.rank
+        for axis, first, end in zip(self.places(), firsts, ends, strict=True):
+            y, low[axis], high[axis] = _stretch(self.builder, y, axis, first, end - first)
+        return self.builder.emit(Pad(tuple(low), tuple(high), 0.0), y) if any(low) or any(high) else y
+
+    def places(self) -> list[int]:
+        """The axes of y that are folded, in the order of the fold."""
+        return [self.y_labels.index(self.out[axis]) for axis in self.op.axes]
+
+    def residue(self, y: Value, firsts: Sequence[int], reads: Sequence[_Read]) -> Value:
+        """The elements of one residue class, from y as it is from `firsts` on."""
+        builder, w, places, count = self.builder, self.w, self.places(), len(reads)
+        if not all(read.taps for read in reads):
+            return self.zeros([read.count for read in reads])
         labels = self.out[len(self.out) - count :]
-        axes = {self.y_labels.index(self.out[axis]): k for k, axis in enumerate(self.op.axes)}
-        order = [axes[axis] for axis in sorted(axes)]
+        for axis, label, first, read in zip(places, labels, firsts, reads, strict=True):
+            y = _cut(builder, y, axis, read.first - first, read.length)
+            w = _every(builder, w, self.w_labels.index(label), read.taps)
+        order = sorted(range(count), key=lambda k: places[k])
         window = Window(
-            tuple(sorted(axes)), tuple(taps[k] for k in order), (1,) * count, tuple(dilations[k] for k in order)
+            tuple(places[k] for k in order),
+            tuple(len(reads[k].taps) for k in order),
+            (1,) * count,
+            tuple(reads[k].step for k in order),
         )
         w = builder.emit(Reverse(tuple(sorted(self.w_labels.index(label) for label in labels))), w)
         lhs = (*self.y_labels, *(labels[k] for k in order))
@@ -135,20 +158,23 @@ class _FoldedProduct:
 
 def _stretch(builder: GraphBuilder, value: Value, axis: int, first: int, length: int) -> tuple[Value, int, int]:
     """What there is of `length` elements along an axis from `first` on, and how many zeros go before and behind it."""
-    rank, extent = value.type.rank, value.type.shape[axis]
+    extent = value.type.shape[axis]
     assert isinstance(extent, int)
     start, end = max(0, first), min(extent, first + length)
     if end <= start:  # all of it lies outside
         start, end = 0, 0
-
-    def along(number: int) -> tuple[int, ...]:
-        return tuple(number if k == axis else 0 for k in range(rank))
-
-    if (start, end) != (0, extent):
-        sizes = tuple(end - start if k == axis else e for k, e in enumerate(value.type.shape))
-        value = builder.emit(Slice(along(start), sizes, (1,) * rank), value)
+    value = _cut(builder, value, axis, start, end - start)
     low = min(length, start - first) if end > start else length
     return value, low, length - (end - start) - low
+
+
+def _cut(builder: GraphBuilder, value: Value, axis: int, start: int, length: int) -> Value:
+    """`length` elements along an axis."""
+    if value.type.shape[axis] == length:
+        return value
+    rank = value.type.rank
+    sizes = tuple(length if k == axis else extent for k, extent in enumerate(value.type.shape))
+    return builder.emit(Slice(tuple(start if k == axis else 0 for k in range(rank)), sizes, (1,) * rank), value)
 
 
 def _every(builder: GraphBuilder, value: Value, axis: int, kept: Sequence[int]) -> Value:

@@ -20,15 +20,17 @@ def interleaved(
     if len(classes) == 1:
         joined = classes[0]
     else:
-        # The classes side by side before the first axis, then as digits behind those of their axes.
-        shape, first = classes[0].type.shape, axes[0]
-        apart = [builder.emit(Reshape((*shape[:first], 1, *shape[first:])), value) for value in classes]
-        split = builder.emit(Reshape((*shape[:first], *strides, *shape[first:])), builder.emit(Concat(first), *apart))
-        order = [*range(first)]
-        for axis in range(first, len(shape)):
-            order.append(axis + len(axes))
+        # The classes side by side behind the last axis, then as digits behind those of their axes.
+        shape, behind = classes[0].type.shape, max(axes) + 1
+        apart = [builder.emit(Reshape((*shape[:behind], 1, *shape[behind:])), value) for value in classes]
+        split = builder.emit(
+            Reshape((*shape[:behind], *strides, *shape[behind:])), builder.emit(Concat(behind), *apart)
+        )
+        order: list[int] = []
+        for axis in range(len(shape)):
+            order.append(axis if axis < behind else axis + len(axes))
             if axis in axes:
-                order.append(first + axes.index(axis))
+                order.append(behind + axes.index(axis))
         times = dict(zip(axes, strides, strict=True))
         whole = tuple(e * times.get(axis, 1) if isinstance(e, int) else e for axis, e in enumerate(shape))
         joined = builder.emit(Reshape(whole), builder.emit(Transpose(tuple(order)), split))

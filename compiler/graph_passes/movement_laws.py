@@ -25,7 +25,25 @@ def reshape(bench: Workbench, node: Node) -> Value | None:
         return x
     if (inner := bench.made_by(x, Reshape)) is not None:  # reshape(reshape(x)) -> reshape(x)
         return bench.emit(node.op, inner.operands[0])
-    return _reshape_of_broadcast(bench, x, shape)
+    return _reshape_of_broadcast(bench, x, shape) or _reshape_of_transpose(bench, x, shape)
+
+
+def _reshape_of_transpose(bench: Workbench, x: Value, shape: Shape) -> Value | None:
+    """reshape(transpose(x)) -> transpose(reshape(x)), where one axis falls into several."""
+    inner, more = bench.made_by(x, Transpose), len(shape) - x.type.rank
+    if inner is None or more < 1:
+        return None
+    assert isinstance(inner.op, Transpose)
+    axis = next((k for k, extent in enumerate(x.type.shape) if extent != shape[k]), x.type.rank - 1)
+    if shape[axis + more + 1 :] != x.type.shape[axis + 1 :]:
+        return None
+    source, order = inner.operands[0], inner.op.permutation
+    split = order[axis]
+    digits = bench.emit(
+        Reshape((*source.type.shape[:split], *shape[axis : axis + more + 1], *source.type.shape[split + 1 :])), source
+    )
+    places = [[k] if k < split else [k + more] if k > split else [*range(k, k + more + 1)] for k in order]
+    return bench.emit(Transpose(tuple(k for group in places for k in group)), digits)
 
 
 def _reshape_of_broadcast(bench: Workbench, x: Value, shape: Shape) -> Value | None:
@@ -188,7 +206,18 @@ def concat(bench: Workbench, node: Node) -> Value | None:
         parts.extend(inner.operands if inner is not None and inner.op == op else (operand,))
     if len(parts) > len(node.operands):  # concat(concat(a, b), c) -> concat(a, b, c)
         return bench.emit(op, *parts)
-    return _concat_of_slices(bench, op.axis, parts)
+    return _concat_of_slices(bench, op.axis, parts) or _concat_of_transposes(bench, op.axis, parts)
+
+
+def _concat_of_transposes(bench: Workbench, axis: int, parts: list[Value]) -> Value | None:
+    """concat(transpose(x), transpose(y), …) -> transpose(concat(x, y, …)), where the axes move alike."""
+    inner = [bench.made_by(part, Transpose) for part in parts]
+    found = [node for node in inner if node is not None and node.op == inner[0].op] if inner[0] is not None else []
+    if len(found) < len(parts):
+        return None
+    (op, *_) = (node.op for node in found)
+    assert isinstance(op, Transpose)
+    return bench.emit(op, bench.emit(Concat(op.permutation[axis]), *(node.operands[0] for node in found)))
 
 
 def _concat_of_slices(bench: Workbench, axis: int, parts: list[Value]) -> Value | None:

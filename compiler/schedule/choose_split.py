@@ -74,7 +74,7 @@ def _forms_of(node: Node, fuser: Fuser) -> list[Form]:
 
 
 def _column_choices(group: Group, forms: Sequence[Form]) -> list[int]:
-    """The products of the innermost axes of all that is written or read, largest first; the batch never lies in a row."""
+    """The products of the innermost axes, written or read, largest first; the batch never lies in a row."""
     found = {term.divisor for form in forms for term in form.terms if term.divisor > 1}
     for node in group.nodes:
         shape = _walked_shape(node)
