@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import prod
 
-from compiler.loops.ir import Instruction, Kernel, Load, Store, Term, TileContract, Walk
+from compiler.loops.ir import ContractedAxis, Instruction, Kernel, Load, OuterAxis, Store, TileContract, Walk
 from compiler.schedule.access import count
 from compiler.schedule.ir import Buffer, Instance, Strand
 from compiler.types import BatchExtent, Extent
 
 FEWEST_ROWS = 32  # rows of a product in each part: with fewer, tiles may span parts
 FEWEST_PARTS = 16  # at the nominal batch, so that threads get equal shares
+FEWEST_IMAGES = 8  # where a part is all that belongs to a row of the batch
 FARTHEST = 12  # instances over which one is moved forward into a strand
-DENSE = (Term(1, None, 1),)
 
 
 def stranded(
@@ -26,9 +27,9 @@ def stranded(
     wide = {id(instance) for instance, pays in zip(instances, is_wide, strict=True) if pays}
     waiting, found, strands = list(instances), list[Instance](), list[Strand]()
     while waiting:
-        parts = _parts(waiting[0])
+        parts = _parts(waiting[0]) or _parts_of_next(waiting, buffers)
         members = [waiting.pop(0)]
-        if parts is not None and id(members[0]) in wide and _nominal(parts, batch) >= FEWEST_PARTS:
+        if parts is not None and id(members[0]) in wide and _are_many(parts, batch):
             passed: list[Instance] = []
             while waiting and len(passed) <= FARTHEST:
                 instance = waiting.pop(0)
@@ -48,22 +49,36 @@ def stranded(
 
 
 def _parts(instance: Instance) -> Extent | None:
-    """Into how many parts the rows of a product fall, each with columns of its own."""
+    """Into how many parts the rows of a product fall, each with columns of its own: those of a line, or of an image."""
     contract = instance.kernel.contraction
     if contract is None or instance.loops or instance.once or contract.parts > 1:
         return None
     is_static = isinstance(contract.m, int) and all(isinstance(axis.extent, int) for axis in contract.k)
-    if not is_static or count(contract.m) < FEWEST_ROWS or not any(axis.rhs_stride for axis in contract.outer):
+    if not is_static or not any(axis.rhs_stride for axis in contract.outer):
         return None
-    product = 1
-    for axis in contract.outer:
-        product *= count(axis.extent)
-    is_batched = any(isinstance(axis.extent, BatchExtent) for axis in contract.outer)
-    return BatchExtent(product) if is_batched else product
+    if count(contract.m) >= FEWEST_ROWS:
+        return _product(contract.outer)
+    image, *lines = contract.outer
+    is_image = isinstance(image.extent, BatchExtent) and count(contract.m) * count(_product(lines)) >= FEWEST_ROWS
+    return image.extent if is_image and all(axis.rhs_stride for axis in contract.outer) else None
 
 
-def _nominal(parts: Extent, batch: int) -> int:
-    return parts.multiple * batch if isinstance(parts, BatchExtent) else parts
+def _product(axes: Sequence[OuterAxis]) -> Extent:
+    product = prod(count(axis.extent) for axis in axes)
+    return BatchExtent(product) if any(isinstance(axis.extent, BatchExtent) for axis in axes) else product
+
+
+def _parts_of_next(waiting: Sequence[Instance], buffers: Sequence[Buffer]) -> Extent | None:
+    """The parts of the second instance, where the first one writes what that reads, in the same parts."""
+    if len(waiting) < 2 or waiting[0].loops or waiting[0].once or not {*waiting[0].writes} & {*waiting[1].reads}:
+        return None
+    parts = _parts(waiting[1])
+    return parts if parts is not None and keep_to_parts(waiting[:2], parts, buffers) else None
+
+
+def _are_many(parts: Extent, batch: int) -> bool:
+    nominal = parts.multiple * batch if isinstance(parts, BatchExtent) else parts
+    return nominal >= (FEWEST_IMAGES if parts == BatchExtent(1) else FEWEST_PARTS)
 
 
 def _apart(passed: Sequence[Instance], members: Sequence[Instance]) -> tuple[list[Instance], list[Instance]]:
@@ -131,29 +146,34 @@ def _keeps_to_part(instance: Instance, buffer: int, parts: Extent, storage: Buff
         if argument != buffer:
             continue
         if contract is not None:
-            if position == contract.lhs and not _reads_part(contract, True, size):
+            if position == contract.lhs and not _reads_part(contract, parts, True, size):
                 return False
-            if position == contract.rhs and not _reads_part(contract, False, size):
+            if position == contract.rhs and not _reads_part(contract, parts, False, size):
                 return False
         touching = [i for i in _instructions(instance) if _touches(i, position)]
         if touching and not (contract is None or _rows_are_in_order(contract)):
             return False
-        if not all(_at_own_row(i, instance.kernel, size * count(parts)) for i in touching):
+        if not all(_at_own_part(i, instance.kernel, parts, size) for i in touching):
             return False
     return True
 
 
-def _reads_part(contract: TileContract, is_left: bool, size: int) -> bool:
+def _reads_part(contract: TileContract, parts: Extent, is_left: bool, size: int) -> bool:
     """Whether the outer index walks an operand part by part, and all that is read for one lies within it."""
-    step = size
-    for axis in reversed(contract.outer):
+    step, across = size, list(contract.outer)
+    within: list[ContractedAxis | OuterAxis] = [*contract.k]
+    while across and _product(across) != parts:
+        within.append(across.pop())
+    if not across:
+        return False
+    for axis in reversed(across):
         if (axis.lhs_stride if is_left else axis.rhs_stride) != step:
             return False
         step *= count(axis.extent)
-    inner = [(count(axis.extent), axis.lhs_stride if is_left else axis.rhs_stride) for axis in contract.k]
+    inner = [(count(axis.extent), axis.lhs_stride if is_left else axis.rhs_stride) for axis in within]
     inner.append((count(contract.m), contract.lhs_m_stride) if is_left else (contract.n, contract.rhs_n_stride))
     offset = contract.lhs_offset if is_left else contract.rhs_offset
-    return offset == 0 and all(s >= 0 for _, s in inner) and sum((n - 1) * s for n, s in inner) < size
+    return offset >= 0 and all(s >= 0 for _, s in inner) and offset + sum((n - 1) * s for n, s in inner) < size
 
 
 def _rows_are_in_order(contract: TileContract) -> bool:
@@ -166,13 +186,21 @@ def _rows_are_in_order(contract: TileContract) -> bool:
     return contract.row_m_step == 1
 
 
-def _at_own_row(instruction: Instruction, kernel: Kernel, elements: int) -> bool:
-    """Whether each row of the domain touches an equal stretch of a buffer, in order."""
+def _at_own_part(instruction: Instruction, kernel: Kernel, parts: Extent, size: int) -> bool:
+    """Whether the rows of each part touch a stretch of `size` elements of a buffer, in order."""
     if not isinstance(instruction, Load | Store) or instruction.index is not None:
         return False
-    access, stride = instruction.access, elements // count(kernel.rows)
-    is_row = access.columns == () or (access.columns == DENSE and count(kernel.columns) <= stride)
-    return is_row and access.offset == 0 and access.rows == (Term(1, None, stride),)
+    access, rows = instruction.access, count(kernel.rows) // count(parts)
+    whole = [term for term in access.rows if term.modulus is None]
+    if len(whole) != 1 or rows % whole[0].divisor or rows // whole[0].divisor * whole[0].stride != size:
+        return False
+    if any(term.modulus is not None and rows % (term.divisor * term.modulus) for term in access.rows):
+        return False
+    spans = [((term.modulus or rows // term.divisor) - 1) * term.stride for term in access.rows]
+    for term in access.columns:
+        most = (count(kernel.columns) - 1) // term.divisor
+        spans.append((most if term.modulus is None else min(most, term.modulus - 1)) * term.stride)
+    return access.offset >= 0 and min(spans) >= 0 and access.offset + sum(spans) < size
 
 
 def _instructions(instance: Instance) -> list[Instruction]:

@@ -63,6 +63,7 @@ CASES = (
     Case((9, 8), 36, 640, (3, 3), padding=1),  # the tiles of rows are shared out between items
     Case((11, 9), 3, 40, (7, 7), (2, 2), padding=3),  # rows of taps that would leave vectors empty; copied columns
     Case((7, 8), 3, 640, (7, 7), padding=3),  # the same, shared out between items
+    Case((9, 63), 3, 24, (7, 7), (2, 2), padding=3),  # a gradient along lines of 32 and 31 pixels
     Case((40, 40), 96, 40, (1, 1)),  # rows from beyond the second cache: tiles ask for those of the next one
     Case((6, 6), 8, 12, (3, 3), padding=1, groups=2),
     Case((6, 6), 9, 9, (3, 3), (2, 2), padding=1, groups=9),  # each channel by itself

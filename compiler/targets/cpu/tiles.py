@@ -85,7 +85,10 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
     rows = m * (nominal(line.extent, batch) if line else 1)
     vectors = min(wanted, 2 if budget >= 12 else 1)
     if rows * vectors < budget:
-        vectors = _vectors_of_few_rows(contract, wanted, max(vectors, budget // max(rows, 1)))
+        few = budget // max(rows, 1)
+        if rows > 1:  # all vectors of the right operand stand beside the sums; those of a single row need not
+            few = min(few, (machine.registers // registers - 1) // (rows + 1))
+        vectors = _vectors_of_few_rows(contract, wanted, max(vectors, few))
     most = max(1, min(budget // vectors, MOST_ROWS))
     if line is not None and 2 * m <= most:
         extent = nominal(line.extent, batch)
@@ -117,10 +120,10 @@ def _vectors_of_few_rows(contract: TileContract, wanted: int, most: int) -> int:
 
     Weights are packed, and a narrow panel of them streams as fast as a wide one: panels are cut so that two threads
     read equally much, with the least that is filled up. What other operands have differs by the outer index is read in
-    place, in stretches as long as possible.
+    place, in long stretches of equal length.
     """
     if any(axis.rhs_stride for axis in contract.outer):
-        return min(wanted, most, WIDEST)
+        return -(-wanted // -(-wanted // min(most, WIDEST)))
     most = min(most, WIDEST_PACKED)
     if wanted <= most:
         return wanted
