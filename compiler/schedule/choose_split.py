@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from compiler.graph.ir import Node
 from compiler.loops.ir import PERIOD_COLUMNS, Term, Walk
 from compiler.ops.sources import Iota, RandomUniform
-from compiler.schedule.access import Form, add, address, axis_forms, count, split_form, splits_evenly, storage_order
+from compiler.schedule.access import Form, count, split_form, splits_evenly, storage_order
 from compiler.schedule.fuse import CONTRACTIONS, Fuser, Group, Split, node_key
 from compiler.schedule.placement import Insert
 from compiler.types import BatchExtent, Extent, elements
@@ -25,7 +25,7 @@ def chosen_split(group: Group, fuser: Fuser) -> tuple[Split, Extent | None]:
     if group.is_tile:
         node = next(n for n in group.nodes if isinstance(n.op, CONTRACTIONS))
         return _tile_split(node), None
-    forms = [f for node in group.nodes for f in _forms_of(node, fuser)]
+    forms = [form for node in group.nodes for form in fuser.forms_of(node)]
     if all(f.terms == () or f.terms == (Term(1, None, 1),) for f in forms):
         if isinstance(group.domain, int) and group.domain <= CHUNK:
             return Split(Walk.ROWS, 1, 1, group.domain), None
@@ -61,18 +61,6 @@ def _repeats(group: Group, fuser: Fuser, forms: Sequence[Form], columns: int) ->
     return period <= PERIOD_COLUMNS
 
 
-def _forms_of(node: Node, fuser: Fuser) -> list[Form]:
-    forms = [link.form for link in fuser.node_links[node_key(node)]]
-    forms += [Form(0, (edge.term,)) for link in fuser.node_links[node_key(node)] for edge in link.edges]
-    for link in fuser.node_links[node_key(node)]:
-        source = fuser.links.producers.get(link.source.index)
-        if source is not None and isinstance(source.op, Iota):
-            forms.append(link.forms[source.op.axis])
-    if isinstance(node.op, Insert):
-        forms.append(insert_form(node))
-    return forms
-
-
 def _column_choices(group: Group, forms: Sequence[Form]) -> list[int]:
     """The products of the innermost axes, written or read, largest first; the batch never lies in a row."""
     found = {term.divisor for form in forms for term in form.terms if term.divisor > 1}
@@ -99,15 +87,6 @@ def _tile_split(node: Node) -> Split:
     assert isinstance(columns, int)
     rows = elements((*parts, *(shape[label] for label in op.out if label in op.lhs)))
     return Split(Walk.ROWS, 1, rows, columns)
-
-
-def insert_form(node: Node) -> Form:
-    """Where an `Insert` puts the elements of its part."""
-    op = node.op
-    assert isinstance(op, Insert)
-    part, whole = node.operands[1].type.shape, node.results[0].type.shape
-    forms = tuple(add(Form(s), f) for s, f in zip(op.starts, axis_forms(part), strict=True))
-    return address(whole, forms)
 
 
 def _divided(extent: Extent, divisor: int) -> Extent:

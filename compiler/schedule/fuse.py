@@ -34,7 +34,7 @@ from compiler.schedule.access import (
 from compiler.schedule.after import After
 from compiler.schedule.ordered import OrderedContraction
 from compiler.schedule.parts import PartialContraction
-from compiler.schedule.placement import Empty, Insert, Pick
+from compiler.schedule.placement import Empty, Insert, Pick, insert_form
 from compiler.schedule.product_sum import ProductSum
 from compiler.types import BatchExtent, Extent, Shape, elements
 
@@ -220,6 +220,9 @@ class Fuser:
             if view is not None and isinstance(view.op, VIEWS) and link.source.index not in self.home:
                 self.place(view)  # no form sees through this view, so it becomes a copy
         split = reduction_split(node) if isinstance(node.op, REDUCTIONS) else None
+        if not self.divides(split, node):
+            self.links.opaque.update(operand.index for operand in node.operands)  # so its views become copies
+            return self.new_group(node)
         group = Group(
             len(self.groups),
             [node],
@@ -252,6 +255,20 @@ class Fuser:
         """What a node reads, and what it comes after."""
         return (*self.sources(node), *self.links.gates.get(node_key(node), ()))
 
+    def forms_of(self, node: Node) -> list[Form]:
+        """All addresses that a node computes from its own index."""
+        links = self.node_links[node_key(node)]
+        forms = [link.form for link in links] + [Form(0, (edge.term,)) for link in links for edge in link.edges]
+        made = [(link, self.links.producers.get(link.source.index)) for link in links]
+        forms += [link.forms[n.op.axis] for link, n in made if n is not None and isinstance(n.op, Iota)]
+        return [*forms, insert_form(node)] if isinstance(node.op, Insert) else forms
+
+    def divides(self, split: Split | None, node: Node, space: Space = Space.FULL) -> bool:
+        """Whether every address of a node is one of the row and one of the column, as its `space` counts them."""
+        if split is None or space is Space.ROW or (space is Space.COLUMN and split.outer == 1):
+            return True
+        return all(splits_evenly(form, split.columns) for form in self.forms_of(node))
+
     def operand_links(self, node: Node) -> tuple[Link, ...]:
         return tuple(self.links.of(node, o, axis_forms(o.type.shape)) for o in node.operands)
 
@@ -266,7 +283,7 @@ class Fuser:
             return
         producer.nodes.extend(consumer.nodes)
         producer.split, producer.spaces, producer.domain = joined.split, joined.spaces, joined.domain
-        producer.is_tile = producer.is_tile or consumer.is_tile
+        producer.is_tile = joined.is_tile
         for node in consumer.nodes:
             for result in node.results:
                 self.home[result.index] = producer
@@ -311,9 +328,21 @@ class Fuser:
         for candidate in candidates(producer, consumer):
             if candidate.is_tile and not self.reads_plainly(candidate):
                 continue
-            if all(self.fits(candidate, node, link) for node, link in crossing):
+            fits = all(self.fits(candidate, node, link) for node, link in crossing)
+            if fits and self.takes_apart(candidate, producer) and self.takes_apart(candidate, consumer):
                 return candidate
         return None
+
+    def takes(self, group: Group, node: Node) -> bool:
+        """Whether the walk of a group, where it is decided, divides what one more node reads."""
+        if group.is_tile:
+            return self.reads_plainly(replace(group, nodes=[*group.nodes, node]))
+        return self.divides(group.split, node)
+
+    def takes_apart(self, candidate: Group, group: Group) -> bool:
+        """Whether the walk that a group gets from another divides what it reads."""
+        split, spaces = candidate.split, candidate.spaces
+        return group.split is not None or all(self.divides(split, n, spaces[node_key(n)]) for n in group.nodes)
 
     def name_of_merge(self, producer: Group, consumer: Group) -> str:
         """Which of `FUSIONS` joining the two is."""
@@ -430,14 +459,15 @@ def group_size(group: Group, space: Space) -> Extent:
 def candidates(producer: Group, consumer: Group) -> Sequence[Group]:
     """The groups that the two could become, before their crossing values are looked at."""
     found: list[Group] = []
-    nodes = [*producer.nodes, *consumer.nodes]
+    nodes, is_tile = [*producer.nodes, *consumer.nodes], producer.is_tile or consumer.is_tile
     if producer.domain == consumer.domain and (
         producer.split is None or consumer.split is None or producer.split == consumer.split
     ):
         split = producer.split or consumer.split
-        if split is None or not (producer.is_tile or consumer.is_tile):
-            found.append(replace(producer, nodes=nodes, split=split, spaces={**producer.spaces, **consumer.spaces}))
-    if producer.is_tile or consumer.is_tile:
+        if split is None or not is_tile:
+            spaces = {**producer.spaces, **consumer.spaces}
+            found.append(replace(producer, nodes=nodes, split=split, spaces=spaces, is_tile=is_tile))
+    if is_tile:
         return found
     for space in (Space.ROW, Space.COLUMN):
         whole = {Space.FULL: space}

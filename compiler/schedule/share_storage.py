@@ -192,7 +192,7 @@ class _Sharing:
 
     def cost(self, node: Node, group: Group, budget: int) -> int | None:
         """Bytes for each element that `group` reads more when it makes the value; None where it cannot."""
-        if budget <= 0:
+        if budget <= 0 or not self.fuser.takes(group, node):
             return None
         total = 0
         for link in self.fuser.node_links[node_key(node)]:

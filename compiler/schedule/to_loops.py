@@ -38,10 +38,10 @@ from compiler.schedule.access import (
     split_form,
     storage_strides,
 )
-from compiler.schedule.choose_split import chosen_split, insert_form
+from compiler.schedule.choose_split import chosen_split
 from compiler.schedule.fuse import CONTRACTIONS, REDUCTIONS, VIEWS, Fuser, Group, Link, Split, node_key, result_space
 from compiler.schedule.origins import statement_origins
-from compiler.schedule.placement import Insert, Pick
+from compiler.schedule.placement import Insert, Pick, insert_form
 from compiler.schedule.product_sum import ProductSum
 from compiler.schedule.tile_contract import tile_contract
 from compiler.types import BatchExtent, DType, Extent

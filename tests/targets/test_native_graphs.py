@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import pytest
@@ -13,10 +14,13 @@ from random_graphs import random_graph
 from small_networks import BATCH, Network
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Graph, Role
+from compiler.graph.ir import Graph, Role, Value
+from compiler.graph.op import Op
 from compiler.graph_passes.convert_dtype import to_dtype
-from compiler.ops.elementwise import Add
+from compiler.ops.contraction import Contraction
+from compiler.ops.elementwise import Add, Maximum, Multiply
 from compiler.ops.movement import Broadcast, Reshape, Transpose
+from compiler.ops.reduction import ArgMax, Max, Sum
 from compiler.pipeline import optimise_graph
 from compiler.targets.cpu.runner import PARALLEL
 from compiler.targets.reference.evaluate import evaluate
@@ -139,3 +143,39 @@ def test_what_repeats_along_the_only_panel_of_a_product() -> None:
     shapes = {entry.name: at_batch(entry.value.type.shape, 20) for entry in graph.inputs}
     inputs = {name: random.normal(size=shape).astype("f4") for name, shape in shapes.items()}
     assert_same_outputs(compiled(graph).executable().call(inputs, 20), evaluate(graph, inputs, 20))
+
+
+def thrice(net: Network, *shape: int) -> Value:
+    """Each element of a row three times, in rows that 3 does not divide."""
+    part = net.data("part", BATCH, prod(shape) // 3)
+    repeated = net.emit(Broadcast((BATCH, prod(shape) // 3, 3), (0, 1)), part)
+    return net.emit(Reshape((BATCH, *shape)), repeated)
+
+
+def assert_means_what_the_reference_does(graph: Graph) -> None:
+    random = np.random.default_rng(0)
+    inputs = {e.name: random.normal(size=at_batch(e.value.type.shape, 5)).astype("f4") for e in graph.inputs}
+    assert_same_outputs(compiled(graph).executable().call(inputs, 5), evaluate(graph, inputs, 5))
+
+
+REDUCED = (Max((2,)), Sum((2,)), ArgMax(2), Max((1,)), Sum((1,)))
+
+
+@pytest.mark.parametrize("op", REDUCED, ids=str)
+@pytest.mark.parametrize("fused", [False, True])
+def test_reductions_of_repeated_elements_in_other_rows(op: Op, fused: bool) -> None:
+    net = Network("repeated elements, reduced")
+    repeated = thrice(net, 3, 4)
+    if fused:
+        repeated = net.emit(Add(), repeated, net.data("x", BATCH, 3, 4))
+    assert_means_what_the_reference_does(net.graph(y=net.emit(op, repeated)))
+
+
+def test_repeated_elements_in_the_stages_of_products() -> None:
+    """What the two stages read is made in each of them, where their columns allow that."""
+    net = Network("repeated elements beside products")
+    largest = net.emit(Maximum(), thrice(net, 3, 88), net.data("other", BATCH, 3, 88))
+    left, right = net.data("left", BATCH, 3, 40), net.data("right", 40, 88)
+    product = net.emit(Contraction((0, 3, 1), (1, 2), (0, 3, 2)), left, right)
+    first, second = net.emit(Add(), product, largest), net.emit(Multiply(), net.relu(product), largest)
+    assert_means_what_the_reference_does(net.graph(first=first, second=second))
