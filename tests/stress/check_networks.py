@@ -25,6 +25,7 @@ from network_checks import Network  # noqa: E402
 from random_networks import random_network  # noqa: E402
 
 _LONGEST = 400.0  # seconds of a check, beyond which a network hangs
+_BETWEEN_REPORTS = 25
 
 
 def check(seed: int) -> None:
@@ -69,6 +70,8 @@ def main() -> None:
             break
         tried += 1
         unsound += not is_sound(seed)
+        if tried % _BETWEEN_REPORTS == 0:
+            print(f"{tried} networks in {time.monotonic() - begin:.0f} s; {unsound} with faults", flush=True)
     print(f"{tried} networks from {arguments.first} on in {time.monotonic() - begin:.0f} s; {unsound} with faults")
     sys.exit(unsound > 0)
 

@@ -88,3 +88,33 @@ class ModelWriter:
             self.write(f"x = concat({name}, x)", *shape[:-1], shape[-1] + self.shape[-1])
         else:
             self.write(f"x = x * reshape(mean({name}, axis = except(0)), batch{', 1' * len(self.shape)})")
+
+    def expression(self) -> None:
+        """Each element, and what others of an axis come to, or one that another place of the axis holds."""
+        axis = self.number(1, len(self.shape))
+        n, skip, whole = self.shape[axis - 1], ":, " * axis, f"axis = {axis}, keepdims = true"
+        totals = (f"mean(x, {whole})", f"max(x, {whole})", f"min(x, {whole})", f"variance(x, {whole})")
+        sums = (f"log(sum(exp(x - max(x, {whole})), {whole}))", f"sqrt(sum(x * x, {whole}) + 0.1)")
+        taps = f"sum(windows(pad(x, 2, 2, axis = {axis}), 3, dilation = 2, axis = {axis}), axis = -1)"
+        moved = (
+            f"concat(x[{skip}1:], x[{skip}:1], axis = {axis})",
+            f"pad(x[{skip}1:], 0, 1, axis = {axis})",
+            f"pad(x[{skip}::2], 0, {n - (n + 1) // 2}, axis = {axis})",
+            f"x[{skip}(arange({n}) * 2) % {n}]",
+            f"cumsum(x, axis = {axis}, reverse = true) / {n}",
+            f"reverse(x, {axis})",
+            f"softmax(x, axis = {axis})",
+        )
+        joins = (
+            "x + {}",
+            "x - {}",
+            "x * {}",
+            "x / (1 + abs({}))",
+            "max(x, {})",
+            "where(x > {}, x, 0.2 * x)",
+            "x + {} ^ 2",
+        )
+        joined = self.pick(joins).format(
+            self.pick((*totals, *sums, *moved, taps, f"stop_gradient({self.pick(moved)})"))
+        )
+        self.write(f"x = {joined}")

@@ -21,6 +21,7 @@ from compiler import driver
 from compiler.accumulated_step import PARTS
 from compiler.accumulating_executable import AccumulatingExecutable
 from compiler.driver import EPOCH_NUMBER, FUSIONS, SAMPLE_NUMBERS, Executable, Options, Program
+from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.stages import graph_of, prepared
 from compiler.targets.cpu import executable as executables
@@ -35,9 +36,12 @@ from runtime.model import runtime_settings, training_of
 Array: TypeAlias = np.ndarray[Any, Any]
 Thresholds: TypeAlias = Mapping[str, Mapping[str, tuple[Any, ...]]]  # by module and name, values to choose from
 
+Compiled: TypeAlias = Callable[[int], Executable]  # for a number of threads
+
 STEPS = 3
 UNUSED = 0xFF  # what memory holds that nobody has written: NaN as floats
-# How many times the effect of inputs that differ in their last places rounding may have, and what it may have besides.
+# How many times the effect of other last places, of tensors or in f32 of every value, rounding may have, and how much
+# it may have besides.
 _AMPLIFIED = {"f32": 30, "f64": 1000}
 _RELATIVE = {"f32": 2e-4, "f64": 1e-9}
 _LAST_PLACES = {"f32": 3e-7, "f64": 1e-13}
@@ -126,6 +130,7 @@ class Network:
         self.rows = np.random.default_rng(seed).permutation(available)[: (STEPS - 1) * self.usual + last]
         self.numerics = _chosen(_OF_NUMERICS, self.random) if self.random.random() < 0.5 else {}
         self.thresholds = _chosen(_OF_KERNELS, self.random)
+        self.ready: dict[tuple[str, str], Graph] = {}  # optimised graphs by kind and element type
         initialisation = ReferenceExecutable(graph_of(self.program, "initialisation"))
         store = driver.allocate(self.program, Options())
         initialisation.run(store, {}, np.zeros(1, np.int64), 1, seed=seed)
@@ -133,7 +138,7 @@ class Network:
 
     # Programs
 
-    def executable(self, kind: str, way: Way, dtype: str = "f32") -> Callable[[int], Executable]:
+    def executable(self, kind: str, way: Way, dtype: str = "f32") -> Compiled:
         """A program of some kind, for numbers of threads."""
         counted = kind == "training" and training_of(self.program).accumulation is not None
         with _patched(self.numerics), _patched(self.thresholds if way.lowered else {}):
@@ -153,9 +158,11 @@ class Network:
         return part != "counting" or (accumulation is not None and bool(accumulation.counts))
 
     def native(self, kind: str, way: Way, dtype: str) -> Callable[[int], NativeExecutable]:
-        ready = prepared(graph_of(self.program, kind), Options(dtype=dtype, verify=True))
-        nominal = way.nominal or self.batch
-        found = compiled(ready, without=way.without, batch=nominal, machine=_small() if way.lowered else host())
+        if (kind, dtype) not in self.ready:
+            self.ready[kind, dtype] = prepared(graph_of(self.program, kind), Options(dtype=dtype, verify=True))
+        machine = _small() if way.lowered else host()
+        ready, nominal = self.ready[kind, dtype], way.nominal or self.batch
+        found = compiled(ready, without=way.without, batch=nominal, machine=machine)
 
         def executable(threads: int) -> NativeExecutable:
             with _poisoned_memory(way.poisoned):
@@ -199,47 +206,57 @@ class Network:
         for threads in (2, 3):
             with _poisoned_memory(True):
                 yield from self.same(plain, compiled_base, replace(base, threads=threads, poisoned=True))
-        yield from self.resumed(plain, compiled_base)
+        prediction = self.executable("prediction", base)
+        yield from self.resumed(plain, compiled_base, prediction)
         for way in ways[:2] if quick else ways:
             yield from self.same(plain, self.executable("training", way), way)
-        yield from self.predictions(plain, ways[1])
-        yield from self.near_reference("training", "f64", plain)
-        yield from self.near_reference("evaluation", "f64", plain)
-        yield from self.near_reference("evaluation", "f32", plain)
+        yield from self.predictions(plain, {"plain": prediction, "lowered": self.executable("prediction", ways[1])})
+        yield from self.near_reference("training", "f64", replace(ways[1], lowered=self.random.random() < 0.5))
+        yield from self.near_reference("evaluation", "f32", base)
 
-    def same(self, plain: Trained, executable: Callable[[int], Executable], way: Way) -> Iterator[str]:
+    def same(self, plain: Trained, executable: Compiled, way: Way) -> Iterator[str]:
         with _poisoned_memory(way.poisoned):
             found = self.trained(executable(way.threads), self.tensors(poisoned=way.poisoned))
         if different := found.difference(plain):
             yield f"{way}: other bits in {different}"
 
-    def resumed(self, plain: Trained, executable: Callable[[int], Executable]) -> Iterator[str]:
+    def resumed(self, plain: Trained, training: Compiled, prediction: Compiled) -> Iterator[str]:
+        """A training that was interrupted before its last step, by predictions in the same memory and for good."""
         store = self.tensors()
-        before = self.trained(executable(1), store, 0, STEPS - 1)
+        step, other = training(1), prediction(1)
+        parts = [self.trained(step, store, first, first + 1) for first in range(STEPS - 1)]
+        other.run(store, self.data, self.rows, self.usual, 0, 7, self.settings)
         again = self.tensors()
-        for name, values in before.tensors.items():
-            again.write(name, values)
-        after = self.trained(executable(2), again, STEPS - 1)
-        joined = {name: np.concatenate([before.scalars[name], values]) for name, values in after.scalars.items()}
-        if different := Trained(joined, after.tensors).difference(plain):
-            yield f"resumed: other bits in {different}"
+        for name in store.names():
+            again.write(name, store[name])
+        for program, tensors in ((step, store), (training(2), again)):
+            last = self.trained(program, tensors, STEPS - 1)
+            joined = {name: np.concatenate([part.scalars[name] for part in (*parts, last)]) for name in last.scalars}
+            if different := Trained(joined, last.tensors).difference(plain):
+                yield f"resumed in {'its' if tensors is store else 'other'} memory: other bits in {different}"
 
-    def predictions(self, plain: Trained, lowered: Way) -> Iterator[str]:
-        """Rows have the same bits whatever the batch."""
-        store = self.tensors()
+    def predictions(self, plain: Trained, ways: Mapping[str, Compiled]) -> Iterator[str]:
+        """Rows have the same bits whatever the batch, and whether they are gathered or read where they lie."""
+        stores = [self.tensors(), self.tensors(poisoned=True)]
         for name, values in plain.tensors.items():
-            store.write(name, values)
+            stores[0].write(name, values)
+            stores[1].write(name, values)
+        dense = {name: array[self.rows] if array.ndim else array for name, array in self.data.items()}
+        count = len(self.rows)
+        calls = [(self.data, self.rows, rows) for rows in (self.usual, 1, 2, 7)]
+        calls += [(dense, np.arange(count), count), (dense, np.arange(count), self.usual)]
         wanted: dict[str, Array] = {}
-        for way in (Way("plain"), lowered):
-            executable = self.executable("prediction", way)
-            for rows, threads in ((self.usual, 1), (1, 1), (2, 3), (7, 2)):
-                with _poisoned_memory(True):
-                    found = executable(threads).run(store, self.data, self.rows, rows, 0, 7, self.settings).arrays
-                wanted = wanted or dict(found)
-                if different := [name for name in wanted if wanted[name].tobytes() != found[name].tobytes()]:
-                    yield f"prediction, {way.name}, batches of {rows}, {threads} threads: other bits in {different}"
+        for name, executable in ways.items():
+            for threads, store in zip((1, 3), stores, strict=True):
+                with _poisoned_memory(threads > 1):
+                    program = executable(threads)
+                    for data, chosen, rows in calls:
+                        found = program.run(store, data, chosen, rows, 0, 7, self.settings).arrays
+                        wanted = wanted or dict(found)
+                        if different := [n for n in wanted if wanted[n].tobytes() != found[n].tobytes()]:
+                            yield f"prediction, {name}, batches of {rows}, {threads} threads: other bits in {different}"
 
-    def near_reference(self, kind: str, dtype: str, plain: Trained) -> Iterator[str]:
+    def near_reference(self, kind: str, dtype: str, way: Way) -> Iterator[str]:
         """In f64, a training is that of the graph as it is before any pass; in f32, an evaluation is."""
         parts = PARTS if kind == "training" and training_of(self.program).accumulation is not None else (kind,)
         made = [ReferenceExecutable(to_dtype(graph_of(self.program, p), DType.F64)) for p in parts if self.has(p)]
@@ -249,7 +266,9 @@ class Network:
             reference = AccumulatingExecutable(counting, *made[-2:], self.batch, self.usual // self.batch)  # type: ignore[arg-type]
         wanted = self.trained(reference, self.tensors("f64"), dtype="f64")
         moved = [self.trained(reference, self.shaken(seed, dtype), dtype="f64") for seed in range(2)]
-        native = self.executable(kind, Way("plain"), dtype)(2)
+        if dtype == "f32":
+            moved.append(self.trained(ReferenceExecutable(graph_of(self.program, kind)), self.tensors()))
+        native = self.executable(kind, way, dtype)(2)
         found = self.trained(native, self.tensors(dtype), dtype=dtype)
         for part in ("scalars", "tensors"):
             for name, values in getattr(wanted, part).items():
@@ -263,9 +282,11 @@ class Network:
     def shaken(self, seed: int, dtype: str) -> TensorStore:
         """The start with other last places."""
         store, random = self.tensors("f64"), np.random.default_rng(seed)
-        for name, values in self.start.items():
-            if values.dtype.kind == "f":
-                store.write(name, values * (1 + _LAST_PLACES[dtype] * random.choice((-1.0, 1.0), values.shape)))
+        for spec in store.specs:
+            if spec.role is Role.PARAMETER:
+                values = self.start[spec.name]
+                signs = random.choice((-1.0, 1.0), values.shape)
+                store.write(spec.name, values + _LAST_PLACES[dtype] * np.maximum(np.abs(values), 0.1) * signs)
         return store
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-from model_writer import WEIGHTS, ModelWriter
+from model_writer import WEIGHTS
+from random_views import ViewWriter
 
 
-class ImageWriter(ModelWriter):
+class ImageWriter(ViewWriter):
     """Stages of `x` that keep it an image or a signal; at the end it is [batch, n]."""
 
     def of_images(self) -> None:
@@ -30,17 +31,27 @@ class ImageWriter(ModelWriter):
             self.augment.append(
                 f"image = image |> {' |> '.join(self.random.sample(options + more, self.number(1, 2)))}"
             )
-        self.filtered(self.number(2, 6))
+        self.filtered(self.number(1, 4))
 
     def of_signals(self) -> None:
         c, n = self.number(1, 6), self.pick((5, 9, 16, 20, 33, 70))
         self.inputs.append(f"input signal: f32[batch, {c}, {n}]")
         self.write("x = signal", c, n)
-        self.filtered(self.number(2, 6))
+        self.filtered(self.number(1, 4))
 
     def filtered(self, count: int) -> None:
         plain = (*[self.convolution] * 5, *[self.activation] * 3, *[self.pool] * 3, *[self.norm] * 3)
-        moves = (self.transposed, self.upsampled, self.adapted, self.moved, self.moved, self.dropped, self.statistics)
+        moves = (
+            self.transposed,
+            self.upsampled,
+            self.adapted,
+            self.moved,
+            self.moved,
+            self.dropped,
+            self.expression,
+            self.expression,
+            self.by_pixel,
+        )
         blocks = (self.block, self.block, self.depthwise) if len(self.shape) == 3 else ()
         joined = lambda: self.around(self.convolution, self.norm, self.same_convolution, self.same_convolution)  # noqa: E731
         self.stages((*plain, *moves, *blocks, joined, joined, self.pixels_attend), count)
@@ -161,15 +172,12 @@ class ImageWriter(ModelWriter):
         if self.chance(0.3) and self.shape[1] > 2:
             self.write(f"x = x[:, :, {self.pick((':-1', '1:'))}]", self.shape[0], self.shape[1] - 1, *self.shape[2:])
 
-    def statistics(self) -> None:
-        options = (
-            "x = x / (1 + max(abs(x), axis = 1, keepdims = true))",
-            "x = (x - mean(x, axis = 2, keepdims = true)) / sqrt(variance(x, axis = 2, keepdims = true) + 0.1)",
-            "x = x * softmax(x, axis = 1)",
-            "x = x * sum(windows(pad(x, 1, 1, axis = 1), 3, axis = 1), axis = -1)",
-            "x = x * sqrt(sum(x ^ 2, axis = 1, keepdims = true) + 0.1) - min(x, axis = 1, keepdims = true)",
-        )
-        self.write(self.pick(options))
+    def by_pixel(self) -> None:
+        """A product for each pixel, with the channels last."""
+        _, *spatial = self.shape
+        axes, units = ("n", "h w")[len(spatial) - 1], self.channels()
+        self.then(f'rearrange("b c {axes} -> b {axes} c") |> dense({units}) |> rearrange("b {axes} c -> b c {axes}")')
+        self.shape = (units, *spatial)
 
     def block(self) -> None:
         c, h, w = self.shape

@@ -49,9 +49,8 @@ def random_network(seed: int) -> str:
 
 class _Maker(ImageWriter):
     def program(self) -> str:
-        self.pick(
-            (self.of_images, self.of_images, self.of_signals, self.of_sequences, self.of_sequences, self.of_table)
-        )()
+        kinds = (self.of_images, self.of_images, self.of_signals, self.of_sequences, self.of_sequences, self.of_table)
+        self.pick((*kinds, *[self.of_views] * 3))()
         body = [*self.inputs, *self.body, *self.head()]
         return "\n".join(
             [_DECLARATIONS, "model M {", *_indented(body), "}", "train M {", *_indented(self.training()), "}\n"]
@@ -75,7 +74,14 @@ class _Maker(ImageWriter):
         if self.chance(0.5):
             self.then(self.pick(("sinusoidal_positions", f"learned_positions({time})", "dropout(0.2)")))
         attending = (self.encoded, self.encoded, self.attended, self.decoded)
-        others = (self.tokenwise, self.activation, self.in_time, lambda: self.around(self.recurrent, self.tokenwise))
+        others = (
+            self.tokenwise,
+            self.activation,
+            self.expression,
+            self.related,
+            self.in_time,
+            lambda: self.around(self.recurrent, self.tokenwise),
+        )
         self.stages((*[self.recurrent] * 3, *attending, *others), self.number(1, 3))
         if self.chance(0.5):
             self.pooled()
@@ -134,6 +140,11 @@ class _Maker(ImageWriter):
         if self.chance(0.5):
             self.write(f"x = cumsum(x, axis = 1) / (arange({time}) + 1)[:, None]")
 
+    def related(self) -> None:
+        """How alike any two positions are, in place of what they hold."""
+        time, width = self.shape
+        self.write(f'x = einsum("b i d, b j d -> b i j", x, x) / {width}', time, time)
+
     def pooled(self) -> None:
         time, width = self.shape
         where = self.mask
@@ -160,7 +171,10 @@ class _Maker(ImageWriter):
             self.inputs.append("input kind: i32[batch, 2] in 0..9")
             self.write("x = concat(x, kind |> embedding(9, 5, normal(std = 0.5)) |> flatten)", n + 10)
         joined = lambda: self.around(self.units, self.units, self.units_norm)  # noqa: E731
-        self.stages((*[self.units] * 4, self.activation, self.units_norm, joined, self.mixed), self.number(2, 6))
+        self.stages(
+            (*[self.units] * 4, self.activation, self.expression, self.units_norm, joined, self.mixed),
+            self.number(2, 6),
+        )
 
     def units(self) -> None:
         units = self.pick((1, 3, 10, 16, 17, 32, 40, 64, 96, 130, 300))
@@ -194,7 +208,8 @@ class _Maker(ImageWriter):
             self.shape = (self.shape[0], self.vocabulary)
             return [f"head = dense({width})", "output y = x |> head |> embed"]
         self.shape = (*self.shape[:-1], self.pick((1, 2, 3, 4, 10, 17)))
-        return [f"head = dense({self.shape[-1]})", "output y = x |> head"]
+        also = ["output z = tanh(y) * 2"] if self.chance(0.2) else []
+        return [f"head = dense({self.shape[-1]})", "output y = x |> head", *also]
 
     def training(self) -> list[str]:
         *places, classes = self.shape
@@ -202,9 +217,9 @@ class _Maker(ImageWriter):
         outer = "".join(f", {n}" for n in places)
         wide = f"target t: f32[batch{outer}, {classes}]"
         regressions = ("mse", "mae", "huber", "hinge", "binary_cross_entropy_with_logits", "perceptron_loss")
-        scored = f"{self.pick(('cross_entropy', 'cross_entropy(smoothing = 0.1)', 'nll'))}"
-        if where or classes == 1:
-            where = where and ", where = mask" if where else ""
+        weights = [self.pick((0.5, 1, 2)) for _ in range(classes)]
+        scores = ("cross_entropy", "cross_entropy(smoothing = 0.1)", "nll", f"cross_entropy(class_weights = {weights})")
+        scored = self.pick(scores)
         losses = [
             (
                 f"target t: i32[batch{outer}] in 0..{classes}",
@@ -216,6 +231,8 @@ class _Maker(ImageWriter):
             (wide, "sum((y - t) ^ 2) / batch"),
         ]
         target, loss = self.pick(losses + losses[:2] * 2)
+        if self.chance(0.2):
+            loss += f" + {self.pick(('0.1 * mean(y ^ 2)', '0.01 * sum(abs(y)) / batch', '0.1 * max(y)'))}"
         batch = self.pick((1, 2, 3, 4, 5, 7, 8, 8, 16, 17, 33, 64))
         lines = [target, f"loss = {loss}", f"batch = {batch}", "steps = 5", f"optimizer = {self.pick(_OPTIMIZERS)}"]
         if self.chance(0.15):
@@ -226,7 +243,8 @@ class _Maker(ImageWriter):
         if "i32" in target and self.chance(0.5):
             lines.append(f"metrics = [accuracy(y, t{where})]")
         for line, probability in (("ema = 0.9", 0.1), ("accumulate = 2", 0.1), ('freeze = ["head.W"]', 0.1)):
-            if self.chance(probability) and not ("freeze" in line and "head" in "".join(lines)):
+            refused = ("head" in "".join(lines)) if "freeze" in line else ("max" in loss)
+            if self.chance(probability) and not refused:
                 lines.append(line)
         return [*lines, *(["augment {", *_indented(self.augment), "}"] if self.augment else [])]
 
