@@ -73,7 +73,7 @@ def inside(edges: Sequence[Edge], row: Array) -> Array:
     """Which rows lie within all edges."""
     found = np.ones(row.shape, np.bool_)
     for edge in edges:
-        place = edge.offset + digits((edge.term,), row)
+        place = edge.offset + digits(edge.terms, row)
         found &= (place >= 0) & (place < edge.extent)
     return found
 

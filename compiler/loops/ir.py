@@ -45,10 +45,10 @@ class Access:
 
 @record
 class Edge:
-    """A bound of what a row reads: `offset + term` must lie from 0 to below `extent`, or the element is 0."""
+    """A bound of what a row reads: `offset + terms` must lie from 0 to below `extent`, or the element is 0."""
 
     offset: int
-    term: Term
+    terms: tuple[Term, ...]
     extent: int
 
 

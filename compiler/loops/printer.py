@@ -286,7 +286,7 @@ class _Printer:
         if contract is not None and load.access.buffer == contract.tile:
             return "tile"
         element = self.element(load.access, row, self.shift(load))
-        bounds = [f"0 <= {_sum([*print_terms((e.term,), row), str(e.offset)])} < {e.extent}" for e in load.edges]
+        bounds = [f"0 <= {_sum([*print_terms(e.terms, row), str(e.offset)])} < {e.extent}" for e in load.edges]
         return f"{element} if {' and '.join(bounds)} else 0" if bounds else element
 
     def shift(self, moved: Load | Store) -> str:

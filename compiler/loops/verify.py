@@ -163,7 +163,7 @@ class _Check:
     def check_load(self, load: Load) -> None:
         self.buffer(load.access.buffer, load.dtype)
         self.check_terms(load.access.rows, load.access.columns, load.space)
-        self.check_terms([edge.term for edge in load.edges], (), load.space)
+        self.check_terms([term for edge in load.edges for term in edge.terms], (), load.space)
         if load.access.offset < 0 and not load.edges:
             raise _Broken(f"an address of {self.kernel.buffers[load.access.buffer].name} starts before the buffer")
         if load.index is not None:

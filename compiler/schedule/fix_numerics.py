@@ -42,7 +42,7 @@ from compiler.schedule.fold import folded
 from compiler.schedule.ordered import ordered
 from compiler.schedule.parts import PartialContraction, parts_for
 from compiler.schedule.placement import Empty, Insert, Pick, starts_at
-from compiler.schedule.product_sum import ProductSum, factors_of_sums
+from compiler.schedule.product_sum import FEWEST_COLUMNS, MOST_IN_STRIPS, STRIP, Factors, ProductSum, factors_of_sums
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
 MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
@@ -63,7 +63,7 @@ class _Rewriter:
     builder: GraphBuilder
     known: dict[int, Value] = field(default_factory=dict[int, Value])
     overwriting: frozenset[int] = frozenset()
-    factors: dict[int, tuple[Value, Value]] = field(default_factory=dict[int, tuple[Value, Value]])
+    factors: dict[int, Factors] = field(default_factory=dict[int, Factors])
     orders: dict[int, Order] = field(default_factory=dict[int, Order])
 
     def run(self, graph: Graph) -> Graph:
@@ -74,8 +74,8 @@ class _Rewriter:
         for node in graph.nodes:
             if node.results[0].index in self.factors:
                 continue  # its sum takes the factors
-            taken_of = self.factors.get(node.operands[0].index, node.operands) if node.operands else ()
-            operands = tuple(self.known[o.index] for o in taken_of)
+            factors = self.factors.get(node.operands[0].index) if node.operands else None
+            operands = tuple(self.known[o.index] for o in (node.operands if factors is None else factors.pair))
             with self.builder.at(node.origins):
                 results = self.rewritten(node, operands)
             self.known.update((old.index, new) for old, new in zip(node.results, results, strict=True))
@@ -93,7 +93,7 @@ class _Rewriter:
     def rewritten(self, node: Node, operands: tuple[Value, ...]) -> tuple[Value, ...]:
         match node.op:
             case Sum(axes=axes) if len(operands) == 2:
-                return (self.reduced(Sum, operands[0], axes, operands[1]),)
+                return (self.summed_products(*operands, axes, self.factors[node.operands[0].index].sums),)
             case Sum(axes=axes) | Max(axes=axes) | Min(axes=axes):
                 return (self.reduced(type(node.op), operands[0], axes),)
             case Moments(axes=axes):
@@ -159,6 +159,31 @@ class _Rewriter:
                 value = self.builder.emit(kind(now), value)
             gone.extend(run)
         return value
+
+    def summed_products(self, left: Value, right: Value, axes: tuple[int, ...], sums: int) -> Value:
+        """The sum of a product over `axes`, one of so many that have a factor in common."""
+        if sums <= MOST_IN_STRIPS:
+            left, right, axes = self.in_strips(left, right, axes)
+        return self.reduced(Sum, left, axes, right)
+
+    def in_strips(self, left: Value, right: Value, axes: tuple[int, ...]) -> tuple[Value, Value, tuple[int, ...]]:
+        """Factors whose lines are summed `STRIP` at a time, pixel by pixel: what taps read of neighbouring lines stays
+        near. As they were, where they are no images or pixels of one lie apart."""
+        shape = left.type.shape
+        inside = [axis for axis in axes if not isinstance(shape[axis], BatchExtent)]
+        if len(inside) != 2 or inside[1] != inside[0] + 1 or count(shape[inside[0]]) % STRIP:
+            return left, right, axes
+        line, pixel = inside
+        columns = count(elements(shape[pixel + 1 :]))
+        views = [view_strides(self.builder, factor) for factor in (left, right)]
+        if columns % FEWEST_COLUMNS or any(view is None or view[1][pixel] != columns for view in views):
+            return left, right, axes
+        cut = (*shape[:line], count(shape[line]) // STRIP, STRIP, *shape[pixel:])
+        order = (*range(line + 1), pixel + 1, pixel, *range(pixel + 2, len(cut)))
+        left, right = (
+            self.builder.emit(Transpose(order), self.builder.emit(Reshape(cut), factor)) for factor in (left, right)
+        )
+        return left, right, (*(axis + (axis > pixel) for axis in axes), pixel + 1)
 
     def moments(self, value: Value, axes: Sequence[int]) -> tuple[Value, Value]:
         """Mean, then the mean of squared differences: two passes lose no digits."""

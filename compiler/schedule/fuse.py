@@ -258,7 +258,7 @@ class Fuser:
     def forms_of(self, node: Node) -> list[Form]:
         """All addresses that a node computes from its own index."""
         links = self.node_links[node_key(node)]
-        forms = [link.form for link in links] + [Form(0, (edge.term,)) for link in links for edge in link.edges]
+        forms = [link.form for link in links] + [Form(0, edge.terms) for link in links for edge in link.edges]
         made = [(link, self.links.producers.get(link.source.index)) for link in links]
         forms += [link.forms[n.op.axis] for link, n in made if n is not None and isinstance(n.op, Iota)]
         return [*forms, insert_form(node)] if isinstance(node.op, Insert) else forms

@@ -21,6 +21,16 @@ from compiler.types import TensorType
 
 FEWEST_SUMS = 4  # with one factor in common, from which their chains hide each other's latency
 FEWEST_COLUMNS = 16
+MOST_IN_STRIPS = 9  # sums with one factor in common; of more, a strip reads too many elements to keep them near
+STRIP = 4  # lines of an image
+
+
+@record
+class Factors:
+    """What is multiplied before a sum, and how many sums have a factor in common with it."""
+
+    pair: tuple[Value, Value]
+    sums: int
 
 
 @final
@@ -46,7 +56,7 @@ class ProductSum(Op):
         return ()
 
 
-def factors_of_sums(graph: Graph) -> dict[int, tuple[Value, Value]]:
+def factors_of_sums(graph: Graph) -> dict[int, Factors]:
     """The factors of each product that is summed by column and not used otherwise, among several with one factor."""
     uses = Counter(operand.index for node in graph.nodes for operand in node.operands)
     uses.update(output.value.index for output in graph.outputs)
@@ -58,8 +68,11 @@ def factors_of_sums(graph: Graph) -> dict[int, tuple[Value, Value]]:
             assert isinstance(node.op, Sum)
             for factor in {operand.index for operand in product.operands}:
                 families.setdefault((factor, node.op.axes), set()).add(product.results[0].index)
-    chosen = {index for family in families.values() if len(family) >= FEWEST_SUMS for index in family}
-    return {index: (products[index].operands[0], products[index].operands[1]) for index in chosen}
+    sizes: dict[int, int] = {}
+    for family in families.values():
+        sizes |= {index: max(sizes.get(index, 0), len(family)) for index in family}
+    chosen = {index: products[index].operands for index, size in sizes.items() if size >= FEWEST_SUMS}
+    return {index: Factors((left, right), sizes[index]) for index, (left, right) in chosen.items()}
 
 
 def _is_by_column(node: Node) -> bool:

@@ -94,13 +94,14 @@ def _moved(link: Link, insert: Node, fuser: Fuser, columns: object) -> Link | No
         forms.append(moved)
         if extent == insert.results[0].type.shape[len(forms) - 1]:
             continue
-        if not isinstance(extent, int) or not isinstance(columns, int) or len(form.terms) != 1:
+        if not isinstance(extent, int) or not isinstance(columns, int) or not form.terms:
             return None
-        (term,) = form.terms
-        if term.stride < 1 or term.divisor % columns or not isinstance(shape[-1], int) or term.divisor % shape[-1]:
-            return None
-        last = None if term.modulus is None else (term.modulus - 1) * term.stride + moved.offset
+        last: int | None = moved.offset
+        for term in form.terms:
+            if term.stride < 1 or term.divisor % columns or not isinstance(shape[-1], int) or term.divisor % shape[-1]:
+                return None
+            last = None if last is None or term.modulus is None else last + (term.modulus - 1) * term.stride
         if moved.offset < 0 or last is None or last >= extent:
-            edges.append(Edge(moved.offset, term, extent))
+            edges.append(Edge(moved.offset, form.terms, extent))
     (original,) = fuser.node_links[node_key(insert)]
     return Link(original.source, address(shape, tuple(forms)), tuple(forms), tuple(edges))

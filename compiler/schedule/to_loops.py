@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Node, Origin, Value
 from compiler.loops.ir import (
     REGISTER_COLUMNS,
@@ -37,7 +36,6 @@ from compiler.schedule.access import (
     address,
     axis_forms,
     split_form,
-    splits_evenly,
     storage_strides,
 )
 from compiler.schedule.choose_split import chosen_split
@@ -213,8 +211,6 @@ class GroupLowering:
             return form.terms, ()
         if self.split.walk is Walk.COLUMNS and space is Space.COLUMN and self.split.outer == 1:
             return (), form.terms
-        if not splits_evenly(form, self.split.columns):
-            raise CompilerBug("to_loops", f"rows of {self.split.columns} elements do not divide {form}")
         return split_form(form, self.split.columns)
 
     def node_value(self, node: Node, stage: int) -> int:
@@ -346,7 +342,7 @@ class GroupLowering:
             narrow, stage = Space.ROW, 0
         memo = ("load", source.index, link.form, link.edges, narrow, stage if narrow is not Space.SCALAR else -1)
         out = self.where(stage, narrow)
-        edges = tuple(replace(edge, term=self.divided(Form(0, (edge.term,)), space)[0][0]) for edge in link.edges)
+        edges = tuple(replace(edge, terms=self.divided(Form(0, edge.terms), space)[0]) for edge in link.edges)
         return self.memoised(memo, out, lambda r: Load(r, access, source.type.dtype, narrow, edges=edges))
 
     def gathered(self, node: Node, links: Sequence[Link], space: Space, stage: int) -> int:

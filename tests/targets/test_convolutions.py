@@ -13,7 +13,7 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 from compiler.autodiff import gradients_of
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
-from compiler.loops.ir import Load, Reduce, Store, Term
+from compiler.loops.ir import Load, Reduce, Store, Term, Walk
 from compiler.loops.printer import print_kernel
 from compiler.loops.reader import read_kernel, write_kernel
 from compiler.ops import OPS
@@ -238,7 +238,7 @@ def test_taps_read_an_image_where_it_lies(size: int, stride: int, dilation: int,
 
 @pytest.mark.parametrize(
     ("size", "stride", "dilation", "kernel", "block"),
-    [(16, 1, 1, 3, (4, 2)), (6, 1, 1, 5, (2, 3)), (8, 2, 2, 3, (1, 4)), (16, 2, 1, 5, (1, 4))],
+    [(16, 1, 1, 3, (4, 2)), (8, 2, 2, 3, (4, 2)), (6, 1, 1, 5, (2, 3)), (16, 2, 1, 5, (4, 2)), (12, 2, 2, 5, (2, 3))],
 )
 def test_lines_side_by_side_read_an_image_where_it_lies(
     size: int, stride: int, dilation: int, kernel: int, block: tuple[int, int], monkeypatch: pytest.MonkeyPatch
@@ -251,6 +251,27 @@ def test_lines_side_by_side_read_an_image_where_it_lies(
     monkeypatch.setattr(walks, "FEWEST_SHARED", 10**6)
     single = compiled(graph).executable().call(inputs, 3)["y"]
     assert all(np.array_equal(result, single) for result in results)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "stride", "kernel", "step"),
+    [
+        (16, 48, 1, 3, 16 * 48),  # from line to line of a strip
+        (4, 48, 1, 3, 4 * 48),
+        (14, 48, 1, 3, 48),  # from pixel to pixel: no strips of four lines
+        (16, 48, 1, 5, 48),  # too many taps
+        (16, 48, 2, 5, 2 * 48),  # pixels that lie apart
+    ],
+)
+def test_gradients_of_taps_sum_strips_of_lines(size: int, channels: int, stride: int, kernel: int, step: int) -> None:
+    graph = taps_of_single_channels(size, channels, stride, 1, True, kernel)
+    native, inputs = compiled(graph, batch=EVERY_KERNEL_PARALLEL), inputs_of(graph, 3)
+    (summing,) = (i.kernel for i in native.plan.instances if rows_together(i.kernel) > 1)
+    image = [i.access for i in summing.stages[0].body if isinstance(i, Load) and i.edges]
+    assert {block_of(summing).steps(access)[1] for access in image} == {step}
+    found = native.executable(2).call(inputs, 3)["y"]
+    assert_same("y", found, evaluate(graph, inputs, 3)["y"])
+    assert np.array_equal(found, compiled(graph, fuse=False).executable().call(inputs, 3)["y"])
 
 
 def test_results_beyond_the_caches_are_stored_past_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +309,8 @@ def test_several_sums_of_products_with_one_factor_are_chains(count: int) -> None
 def test_pixels_stand_side_by_side_only_within_lines_of_all_that_they_move() -> None:
     """What is written in lines of four pixels allows two of them, though lines of six are read."""
     optimised = optimise_graph(depthwise(4, 6, 144, 3), verify=True)
-    (kernel,) = {i.kernel for i in compiled(optimised).plan.instances if rows_together(i.kernel) > 1}
+    kernels = (i.kernel for i in compiled(optimised).plan.instances if i.kernel.walk is Walk.ROWS)
+    *_, kernel = (kernel for kernel in kernels if rows_together(kernel) > 1)
     assert block_of(kernel) == Block(4, 2, 6)
     (stage,) = kernel.stages
     *body, store = stage.body

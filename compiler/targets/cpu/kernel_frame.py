@@ -167,11 +167,13 @@ class KernelFrame:
         if key not in self.row_pointers:
             tests: list[str] = []
             for edge in load.edges:
-                place = self.row_pointers.get(("digit", edge.term)) or self.digit(edge.term, row)
-                self.row_pointers["digit", edge.term] = place
-                place = self.text.mul(place, edge.term.stride)
-                shifted = self.text.let(f"add i64 {place}, {edge.offset}")
-                tests.append(self.text.let(f"icmp ult i64 {shifted}, {edge.extent}"))  # what is negative is large
+                place = str(edge.offset)
+                for term in edge.terms:
+                    key_of_digit = ("digit", term)
+                    if key_of_digit not in self.row_pointers:
+                        self.row_pointers[key_of_digit] = self.digit(term, row)
+                    place = self.text.add(place, self.text.mul(self.row_pointers[key_of_digit], term.stride))
+                tests.append(self.text.let(f"icmp ult i64 {place}, {edge.extent}"))  # what is negative is large
             for test in tests[1:]:
                 tests[0] = self.text.let(f"and i1 {tests[0]}, {test}")
             self.row_pointers[key] = tests[0]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from compiler.loops.ir import Access, Compute, Edge, Instruction, Load, Reduce, Store, Term
+from compiler.loops.ir import Access, Compute, Edge, Instruction, Load, Reduce, Store, Term, Walk
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_code import Items, KernelCode
 from compiler.targets.cpu.kernel_text import KernelText
@@ -19,6 +19,7 @@ from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, Text, splat_of
 from compiler.targets.cpu.walks import Block
 
 AHEAD = 1 << 15  # bytes before its use a row's newest element is asked for, times the lines of a block
+AHEAD_IN_LINES = 1 << 10  # the same of sums over strips, where each row of a block lies in a line of its own
 
 _Walk: TypeAlias = tuple[int, tuple[Term, ...]]  # a buffer, and how rows go through it
 # Of a digit of a group's first row, the least and the most for which what is read lies inside an image.
@@ -113,6 +114,7 @@ class _Group:
     def __init__(self, k: KernelText, block: Block, body: Sequence[Instruction]) -> None:
         self.k, self.block, self.body = k, block, body
         self.first = ""
+        self.sums_strips = k.kernel.walk is Walk.COLUMNS and block.pixels == block.width
         self.starts: dict[_Way, str] = {}  # the address of the lowest element that is read in this way
         self.moved = [i for i in body if isinstance(i, Load | Store)]
         self.lowest: dict[_Way, int] = {}
@@ -148,10 +150,13 @@ class _Group:
 
     def bound(self, edge: Edge, row: int) -> _Bound:
         """For which groups that row of them lies inside; None where no group lies beyond."""
-        term, last, growth = edge.term, edge.term.modulus, self.block.growth(edge.term)
-        assert growth is not None
-        line, pixel = divmod(row, self.block.pixels)
-        offset = edge.offset + (line * growth[0] + pixel * growth[1]) * term.stride
+        (line, pixel), offset = divmod(row, self.block.pixels), edge.offset
+        for part in edge.terms:
+            growth = self.block.growth(part)
+            assert growth is not None
+            offset += (line * growth[0] + pixel * growth[1]) * part.stride
+        term = next((part for part in edge.terms if self.block.varies(part)), edge.terms[0])
+        last = term.modulus
         step = {1: self.block.pixels, self.block.width: self.block.lines}.get(term.divisor, 1)
         least = -(offset // term.stride)  # ceil(-offset / stride)
         most = (edge.extent - 1 - offset) // term.stride
@@ -212,13 +217,15 @@ class _Vectors:
         for i in (i for i in group.moved if i.access.rows and not self.passes(i)):
             newest[_walk(i.access)] = max(newest.get(_walk(i.access), i), i, key=lambda i: i.access.offset)
         for i in newest.values():
-            block = group.block
-            step = block.pixels * max(block.steps(i.access)[1], LANES)
-            ahead = max(1, AHEAD * block.lines // (step * i.dtype.size)) * step
+            block, beside = group.block, group.block.steps(i.access)[1]
+            step = block.pixels * max(beside, LANES)
+            ahead, level = max(1, AHEAD * block.lines // (step * i.dtype.size)) * step, 2
+            if group.sums_strips and beside > count(group.k.kernel.columns):
+                ahead, level = AHEAD_IN_LINES // i.dtype.size, 1
             with group.k.of(i):
                 for row in range(block.rows):
                     place = self.address((_walk(i.access), ()), group.place(i, row) + ahead, i)
-                    kind = f"i32 {int(isinstance(i, Store))}, i32 2"
+                    kind = f"i32 {int(isinstance(i, Store))}, i32 {4 - level}"
                     group.k.text.line(f"call void @llvm.prefetch.p0(ptr {place}, {kind}, i32 1)")
 
     def passes(self, moved: Load | Store) -> bool:

@@ -47,6 +47,10 @@ class Block:
         beside = _growth(term, 1, self.pixels)
         return None if below is None or beside is None else (below, beside)
 
+    def varies(self, term: Term) -> bool:
+        """Whether the digit of a term differs between the first rows of blocks; otherwise it is 0 there."""
+        return term.modulus is None or term.modulus != {1: self.pixels, self.width: self.lines}.get(term.divisor)
+
 
 def _growth(term: Term, rows: int, times: int) -> int | None:
     """What so many rows add to its digit, as often as told, from a row on that such steps lead to from row 0."""
@@ -125,10 +129,12 @@ def block_of(kernel: Kernel) -> Block:
     if {i.access.buffer for i in moved if isinstance(i, Store)} & {access.buffer for access in read}:
         return single
     terms = {term for i in moved for term in i.access.rows}
-    terms |= {edge.term for i in moved if isinstance(i, Load) for edge in i.edges}
+    edges = [edge for i in moved if isinstance(i, Load) for edge in i.edges]
+    terms |= {term for edge in edges for term in edge.terms}
     lines = [term.modulus for term in terms if term.divisor == 1 and term.modulus is not None]
     for block in _blocks(kernel, min(lines, default=0)):
-        if count(kernel.rows) % block.stretch == 0 and all(block.growth(term) for term in terms):
+        fits = count(kernel.rows) % block.stretch == 0 and all(block.growth(term) for term in terms)
+        if fits and all(sum(map(block.varies, edge.terms)) <= 1 for edge in edges):
             return block if _shared(read, block) >= FEWEST_SHARED else single
     return single
 
@@ -137,8 +143,7 @@ def _blocks(kernel: Kernel, width: int) -> list[Block]:
     """What may be computed side by side, the best first, in lines of so many rows."""
     loads = [i for i in kernel.stages[0].body if isinstance(i, Load)]
     near = sum(count(kernel.columns) * load.dtype.size for load in loads if not load.access.rows)
-    skips = any(t.divisor == 1 and t.stride > count(kernel.columns) for load in loads for t in load.access.rows)
-    has_lines = width > 0 and kernel.walk is Walk.ROWS and not skips
+    has_lines = width > 0 and kernel.walk is Walk.ROWS
     shapes = (TALL, *WIDE) if near <= NEAR else WIDE
     return [Block(lines, pixels, width) for lines, pixels in shapes if has_lines or lines == 1]
 
