@@ -33,6 +33,8 @@ from compiler.driver import Options, Tensors
 from runtime.averages import averages_of
 from runtime.buckets import Sizes
 from runtime.data.dimensions import dimensions_if_there
+from runtime.data.loading import refuse_unprepared
+from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data_from_arrays import part_of_arrays
 from runtime.evaluation import Evaluator, evaluator_of
@@ -267,7 +269,7 @@ class Model:
         Without `data`, over the test part of what `train` names; where there is none, validation or training rows.
         """
         if isinstance(data, Mapping):
-            part = part_of_arrays(self._program.inputs, data, self._preparation)
+            part = self._part(self._program.inputs, data)
         else:
             part = evaluation_data(self._trained(), None if data is None else Path(data), None).part
         return self._evaluation().evaluate(self._tensors(), part) or {}
@@ -283,8 +285,7 @@ class Model:
                 names = ", ".join(spec.name for spec in specs)
                 raise UsageError(f"the model has {len(specs)} inputs", f"give a dictionary with {names}")
             inputs = {specs[0].name: np.asarray(inputs)}
-        part = part_of_arrays(specs, inputs, self._preparation)
-        return self._prediction().predict(self._tensors(), part)
+        return self._prediction().predict(self._tensors(), self._part(specs, inputs))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters and states to a safetensors file, for `init_from` and `dlc eval --weights`.
@@ -292,6 +293,13 @@ class Model:
         Raises CheckpointError where it cannot be written; what was at `path` before then stays.
         """
         replace_tensors(Path(path), dict(self.parameters))
+
+    def _part(self, specs: Sequence[driver.InputSpec], arrays: Mapping[str, Array]) -> Part:
+        """The arrays as the training prepared its own. Raises UsageError where it is not known and matters."""
+        plan = self._program.plan
+        if self._training_rows is None and self._preparation is None and plan is not None and plan.data is not None:
+            refuse_unprepared("the arrays", dict(plan.data.options))
+        return part_of_arrays(specs, arrays, self._preparation)
 
     def _evaluation(self) -> Evaluator:
         if self._evaluator is None:

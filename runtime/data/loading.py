@@ -131,14 +131,14 @@ def load_rows(
     return LoadedPart(part, tuple(dict.fromkeys(notes)), files)
 
 
-def refuse_unprepared(path: Path, options: Mapping[str, SettingValue]) -> None:
+def refuse_unprepared(data: object, options: Mapping[str, SettingValue]) -> None:
     """Raise UsageError where `options` of the training's data ask for means or deviations, which are not known here."""
     if options.get("normalise") or options.get("missing") == "mean":
-        raise unprepared(path)
+        raise unprepared(data)
 
 
-def unprepared(path: Path) -> UsageError:
-    message = f"{path} must be prepared as the training data was, which a weights file does not say"
+def unprepared(data: object) -> UsageError:
+    message = f"{data} must be prepared as the training data was, which weights alone do not say"
     return UsageError(message, "name the run instead of the model file")
 
 

@@ -148,6 +148,24 @@ def test_arrays_are_prepared_like_the_columns_of_the_training(
     np.testing.assert_array_equal(dlc.load(run).predict(lengths)["logits"], told)
 
 
+def test_what_a_training_learnt_of_its_data_is_not_guessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that were copied in say nothing of means and deviations; a training on arrays says there are none."""
+    monkeypatch.undo()
+    rows = {"lengths": np.arange(48.0).reshape(24, 2), "species": np.arange(24) // 12}
+    for options in ("normalise = true", 'missing = "mean"'):
+        (tmp_path / "model.dl").write_text(FLOWERS.replace("normalise = true", options))
+        model = dlc.load(tmp_path / "model.dl")
+        model.parameters["logits.dense.W"] = 1
+        for use in (lambda model=model: model.predict(rows["lengths"]), lambda model=model: model.evaluate(rows)):
+            with pytest.raises(
+                dlc.UsageError, match=r"the arrays must be prepared .* weights alone do not say"
+            ) as caught:
+                use()
+            assert caught.value.fix == "name the run instead of the model file"
+        model.train(rows)
+        assert model.predict(rows["lengths"])["logits"].shape == (24, 2)
+
+
 def test_settings_of_a_training_that_failed_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     model = dlc.loads(FLOWERS)
