@@ -10,32 +10,33 @@ result.json         how it ended, with test metrics lock              see `run_l
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from compiler.diagnostics import CheckpointError, Source
+from runtime.checkpoint import checkpoints_in
 from runtime.files import JsonValue, explain, json_bytes, parse_json, replace_file
 from runtime.metrics_file import Record, append_record, read_records, truncate_records
-from runtime.run_lock import RunLock, lock_run
+from runtime.run_lock import LOCK, RunLock, is_in_use, lock_run
 from runtime.suggestions import nearest
 
 RESULT = "result.json"
 _RUN, _VERSION = "run.json", 1
+_MADE_FIRST = {  # all that a training writes before its first checkpoint
+    *(_RUN, "environment.json", "source", "data.json", "settings.json", "init_from.json", "metrics.jsonl"),
+    *("checkpoints", "events.log", "tensorboard", LOCK),
+}
 _RESTORE = "restore the file, or train again"
 
 
 class RunDirectory:
     """An existing run. Writers hold its lock until `close`, the end of a `with`, or of the process."""
 
-    def __init__(self, path: Path, lock: RunLock | None) -> None:
-        self.path, self._lock = path, lock
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Remarks for the user on how the run was opened."""
-        note = None if self._lock is None else self._lock.note
-        return () if note is None else (note,)
+    def __init__(self, path: Path, lock: RunLock | None, notes: Sequence[str] = ()) -> None:
+        """`notes` are remarks for the user on how the run was opened."""
+        self.path, self._lock, self.notes = path, lock, tuple(notes)
 
     @property
     def checkpoints(self) -> Path:
@@ -114,16 +115,26 @@ def create_run(name: str, out: Path | None, sources: Sequence[Source], base: Pat
     Raises CheckpointError.
     """
     now = datetime.now().astimezone()
+    created = now.isoformat(timespec="seconds")
+    copies = _copies([source for source in sources if not source.is_library])
+    lock, notes = None, ()
     try:
-        path = made_as(out) if out is not None else new_folder(base, f"{name}-{now:%Y%m%d-%H%M%S}")
-        (path / "checkpoints").mkdir()
-        main = _copy_sources(path / "source", [source for source in sources if not source.is_library])
-        run = RunDirectory(path, lock_run(path))
+        if out is not None and _is_begun_in_vain(out):
+            path, lock = out, _emptied(out)
+            notes = (f"{out} held a run without a checkpoint, which is replaced",)
+        else:
+            path = made_as(out) if out is not None else new_folder(base, f"{name}-{now:%Y%m%d-%H%M%S}")
     except OSError as error:
         raise _failed(error, out or base) from error
-    created = now.isoformat(timespec="seconds")
-    try:
-        run.write_json(_RUN, {"version": _VERSION, "name": name, "created": created, "main": main})
+    run = RunDirectory(path, lock, notes)
+    try:  # `run.json` comes first: by it, what a full disk leaves is known
+        run.write_json(_RUN, {"version": _VERSION, "name": name, "created": created, "main": next(iter(copies), None)})
+        run = run if lock is not None else RunDirectory(path, lock_run(path))
+        run.checkpoints.mkdir()
+        _write_copies(run.path / "source", copies)
+    except OSError as error:
+        run.close()
+        raise _failed(error, out or base) from error
     except CheckpointError:
         run.close()
         raise
@@ -141,9 +152,37 @@ def open_run(path: Path, for_writing: bool = False) -> RunDirectory:
     if not for_writing:
         return run
     try:
-        return RunDirectory(path, lock_run(path))
+        lock = lock_run(path)
     except OSError as error:
         raise _failed(error, path) from error
+    return RunDirectory(path, lock, () if lock.note is None else (lock.note,))
+
+
+def _is_begun_in_vain(path: Path) -> bool:
+    """Whether all that is at `path` is a run that ended before its first checkpoint, as where a disk was full."""
+    run = RunDirectory(path, None)
+    try:
+        inside = {child.name for child in path.iterdir()}
+        return (
+            _RUN in inside
+            and inside <= _MADE_FIRST
+            and not is_in_use(path)
+            and not ("checkpoints" in inside and checkpoints_in(run.checkpoints))
+            and len(run.read_metrics()) <= 1  # what had a second epoch had a checkpoint
+        )
+    except OSError:
+        return False
+
+
+def _emptied(path: Path) -> RunLock:
+    """The lock of a run that is begun in vain, of which `run.json` stays. Raises OSError and CheckpointError."""
+    lock = lock_run(path)
+    for child in path.iterdir():
+        if child.is_dir():
+            shutil.rmtree(child)
+        elif child.name not in (LOCK, _RUN):
+            child.unlink()
+    return lock
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -189,18 +228,21 @@ def made_as(path: Path) -> Path:
     return path
 
 
-def _copy_sources(folder: Path, sources: Sequence[Source]) -> str | None:
-    """Copies with the folders between them, so that imports still work; gives the name of the first."""
-    folder.mkdir()
+def _copies(sources: Sequence[Source]) -> dict[str, Source]:
+    """Where in the run the copies lie: with the folders between them, so that imports still work."""
     if not sources:
-        return None
+        return {}
     paths = [Path(os.path.abspath(source.name)) for source in sources]
     common = Path(os.path.commonpath([path.parent for path in paths]))
-    for source, path in zip(sources, paths, strict=True):
-        copy = folder / path.relative_to(common)
+    return {str(path.relative_to(common)): source for source, path in zip(sources, paths, strict=True)}
+
+
+def _write_copies(folder: Path, copies: Mapping[str, Source]) -> None:
+    folder.mkdir()
+    for name, source in copies.items():
+        copy = folder / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(source.text.encode())
-    return str(paths[0].relative_to(common))
 
 
 def _mapping(value: JsonValue, path: Path) -> Mapping[str, JsonValue]:

@@ -16,7 +16,7 @@ from compiler.diagnostics import CheckpointError
 from compiler.record import record
 from runtime.files import json_bytes, parse_json
 
-_NAME = "lock"
+LOCK = "lock"
 
 
 @record
@@ -58,7 +58,7 @@ class RunLock:
 
 def lock_run(folder: Path) -> RunLock:
     """The lock of a run. Raises CheckpointError, which names the holder, where it is taken, and OSError."""
-    file = (folder / _NAME).open("a+b", buffering=0)
+    file = (folder / LOCK).open("a+b", buffering=0)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -79,7 +79,7 @@ def lock_run(folder: Path) -> RunLock:
 def is_in_use(folder: Path) -> bool:
     """Whether a process writes to the run now."""
     try:
-        with (folder / _NAME).open("rb") as file:
+        with (folder / LOCK).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

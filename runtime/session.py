@@ -89,14 +89,19 @@ def begun(request: Request) -> Session:
         request.options.target,
         driver.data_dimensions(program),
     )
-    directory.write_json("settings.json", _settings(program, choices, session.job))
-    directory.write_json("environment.json", environment(request.command_line, request.options.threads))
-    directory.write_json("data.json", data.summary)
-    if session.weights is not None:
-        directory.write_json(INIT_FROM, session.weights.to_json())
-    directory.log("training began")
+    try:
+        directory.write_json("settings.json", _settings(program, choices, session.job))
+        directory.write_json("environment.json", environment(request.command_line, request.options.threads))
+        directory.write_json("data.json", data.summary)
+        if session.weights is not None:
+            directory.write_json(INIT_FROM, session.weights.to_json())
+        directory.log("training began")
+    except CheckpointError:
+        directory.close()
+        raise
     keeper = _keeper(directory, program, session.job.tensors)
-    return replace(session, job=replace(session.job, keeper=keeper), directory=directory)
+    notes = (*directory.notes, *session.notes)
+    return replace(session, job=replace(session.job, keeper=keeper), notes=notes, directory=directory)
 
 
 def resumed(run: Path, file: Path | None, overrides: Overrides, options: Options) -> Session:

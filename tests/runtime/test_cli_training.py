@@ -310,6 +310,24 @@ def test_a_disk_that_fills_up_while_training(
         assert run.notes == (), "the run was closed all the same"
 
 
+_WRITTEN_FIRST = ("run.json", "lock", "m.dl", "settings.json", "data.json", "events.log", "metrics.jsonl", "weights")
+
+
+@pytest.mark.parametrize("file", _WRITTEN_FIRST)
+def test_a_disk_that_was_full_stands_in_the_way_of_no_retry(
+    file: str, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("m.dl").write_text(Path(model).read_text())
+    names = (file, f".{file}.{os.getpid()}.writing", f"{file}.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", _failing(errno.ENOSPC, *names))
+        assert main(["train", "m.dl", "--out", "run"]) == 1
+    assert "the disk is full" in Output(capsys).err
+    assert main(["train", "m.dl", "--out", "run"]) == 0
+    assert main(["train", "m.dl", "--out", "run"]) == 1, "what is finished stays"
+    assert "the folder holds a run" in Output(capsys).err
+
+
 @pytest.mark.parametrize(
     ("code", "what", "fix"),
     [

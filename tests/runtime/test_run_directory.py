@@ -41,11 +41,44 @@ def test_out_names_the_folder_and_must_be_empty(tmp_path: Path) -> None:
     run = create_run("digits", tmp_path / "a" / "b", ())
     run.close()
     assert run.path == tmp_path / "a" / "b"
+    (run.checkpoints / "000001-step-1").mkdir()
     with pytest.raises(CheckpointError, match="holds a run") as caught:
         create_run("digits", run.path, ())
     assert "--resume" in caught.value.fix
     with pytest.raises(CheckpointError, match="not empty"):
         create_run("digits", tmp_path, ())
+
+
+def test_a_run_without_a_checkpoint_is_replaced(tmp_path: Path) -> None:
+    sources = (Source(str(tmp_path / "m.dl"), "model M { }\n"),)
+    create_run("x", tmp_path / "run", sources).close()
+    with create_run("y", tmp_path / "run", sources) as run:
+        assert run.notes == (f"{run.path} held a run without a checkpoint, which is replaced",)
+        assert run.program.read_text() == "model M { }\n"
+        with pytest.raises(CheckpointError, match="holds a run"):
+            create_run("z", run.path, sources)  # it is in use
+
+
+@pytest.mark.parametrize("kept", ["result.json", "notes.txt", "checkpoints/000001-step-9-best/manifest.json", "epochs"])
+def test_no_work_is_replaced(kept: str, tmp_path: Path) -> None:
+    create_run("x", tmp_path / "run", ()).close()
+    if kept == "epochs":
+        for step in (9, 18):
+            open_run(tmp_path / "run").append_metrics({"step": step})
+    else:
+        (tmp_path / "run" / kept).parent.mkdir(exist_ok=True)
+        (tmp_path / "run" / kept).write_text("")
+    before = sorted((tmp_path / "run").rglob("*"))
+    with pytest.raises(CheckpointError, match="holds a run"):
+        create_run("x", tmp_path / "run", ())
+    assert sorted((tmp_path / "run").rglob("*")) == before
+
+
+def test_a_folder_called_like_the_parts_of_a_run_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "own" / "source").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="not empty"):
+        create_run("x", tmp_path / "own", ())
+    assert (tmp_path / "own" / "source").is_dir()
 
 
 def test_sources_are_copied_with_their_folders(tmp_path: Path) -> None:
