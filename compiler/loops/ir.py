@@ -281,6 +281,7 @@ class Kernel:
     stages: tuple[Stage, ...]
     contraction: TileContract | None = None
     total: Extent | None = None  # ROWS: the last row may be short; elements in all
+    parts: Extent = 1  # ROWS: those of a strand; no item has rows of two
 
 
 Statement: TypeAlias = Instruction | TileContract

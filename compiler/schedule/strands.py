@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 from compiler.loops.ir import ContractedAxis, Instruction, Kernel, Load, OuterAxis, Store, TileContract, Walk
@@ -42,6 +43,7 @@ def stranded(
                     passed.append(instance)
             waiting = passed + waiting
         if parts is not None and len(members) > 1:
+            members = [_in_parts(member, parts) for member in members]
             passed_on = _passed_on(members, instances, buffers)
             strands.append(Strand(len(found), len(found) + len(members) - 1, parts, passed_on))
         found += members
@@ -122,6 +124,11 @@ def _passed_on(
     inside, everywhere = (Counter(b for i in of for b in {*_touched(i)}) for of in (members, instances))
     written = dict.fromkeys(buffer for instance in members for buffer in instance.writes)
     return tuple(b for b in written if buffers[b].role is None and inside[b] == everywhere[b] > 1)
+
+
+def _in_parts(instance: Instance, parts: Extent) -> Instance:
+    is_walk = instance.kernel.walk is Walk.ROWS
+    return replace(instance, kernel=replace(instance.kernel, parts=parts)) if is_walk else instance
 
 
 def _touched(instance: Instance) -> tuple[int, ...]:

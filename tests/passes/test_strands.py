@@ -15,11 +15,13 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Options
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, Exp
+from compiler.ops.elementwise import Add, Exp, Multiply
+from compiler.ops.movement import Broadcast, Pad, Slice, Transpose
 from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.stages import graph_of, prepared, scheduled
-from compiler.types import BatchExtent, DType, TensorType
+from compiler.targets.cpu.walks import block_of, transposed_rows
+from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 HEADS, TIME, DEPTH = 2, 37, 20
 TEXT = """
@@ -103,6 +105,49 @@ def attention(heads_first: bool) -> Graph:
         builder.output("mixed", Role.OUTPUT, mixed)
     builder.output("y", Role.OUTPUT, builder.emit(Contraction((b, h, i, j), (b, j, h, c), (b, i, h, c)), weights, k))
     return builder.build()
+
+
+def heads_with_taps() -> Graph:
+    """Attention whose queries are sums over neighbouring times, of each head by itself."""
+    builder, shape = GraphBuilder("taps"), (BatchExtent(), 8, 64, 32)
+    q, k = (builder.input(name, Role.DATA, TensorType(DType.F32, shape)) for name in "qk")
+    w = builder.input("w", Role.DATA, TensorType(DType.F32, (32,)))
+    padded, queries = builder.emit(Pad((0, 0, 5, 0), (0, 0, 0, 0), 0.0), q), q
+    for tap in range(6):
+        neighbour = builder.emit(Slice((0, 0, tap, 0), shape, (1,) * 4), padded)
+        weighted = builder.emit(Multiply(), neighbour, builder.emit(Broadcast(shape, (3,)), w))
+        queries = builder.emit(Add(), queries, weighted)
+    b, h, i, j, c = range(5)
+    scores = builder.emit(Contraction((b, h, i, c), (b, h, j, c), (b, h, i, j)), queries, k)
+    builder.output("y", Role.OUTPUT, builder.emit(Contraction((b, h, i, j), (b, h, j, c), (b, h, i, c)), scores, k))
+    return builder.build()
+
+
+def turned_bias() -> Graph:
+    """Attention with a bias whose heads lie beside each other, in lines that 16 rows do not divide."""
+    builder, (batch, heads, time, depth) = GraphBuilder("bias"), (BatchExtent(), 4, 40, 32)
+    q, k = (builder.input(n, Role.DATA, TensorType(DType.F32, (batch, heads, time, depth))) for n in "qk")
+    bias = builder.input("w", Role.DATA, TensorType(DType.F32, (batch, time, heads, time)))
+    b, h, i, j, c = range(5)
+    scores = builder.emit(Contraction((b, h, i, c), (b, h, j, c), (b, h, i, j)), q, k)
+    biased = builder.emit(Add(), scores, builder.emit(Transpose((0, 2, 3, 1)), bias))
+    for name, weights in (("y", biased), ("z", scores)):
+        values = builder.emit(Contraction((b, h, i, j), (b, h, j, c), (b, h, i, c)), weights, k)
+        builder.output(name, Role.OUTPUT, values)
+    return builder.build()
+
+
+@pytest.mark.parametrize("graph", [heads_with_taps(), turned_bias()], ids=lambda graph: graph.name)
+def test_items_of_a_strand_keep_to_its_parts(graph: Graph) -> None:
+    random = np.random.default_rng(4)
+    given = {e.name: random.uniform(-1, 1, at_batch(e.value.type.shape, 3)).astype("f4") for e in graph.inputs}
+    strands = compiled(graph, batch=EVERY_KERNEL_PARALLEL)
+    walks = [i.kernel for s in strands.plan.strands for i in strands.plan.instances[s.first : s.last + 1]]
+    assert any(block_of(kernel).rows > 1 or transposed_rows(kernel) for kernel in walks)
+    expected = compiled(graph, fuse=False, batch=EVERY_KERNEL_PARALLEL).executable(1).call(given, 3)
+    for threads in (1, 2, 3):
+        found = strands.executable(threads).call(given, 3)
+        assert all(np.array_equal(found[name], array) for name, array in expected.items())
 
 
 @pytest.mark.parametrize("heads_first", [False, True])

@@ -9,7 +9,7 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.ops.elementwise import Add, Multiply
-from compiler.ops.movement import Pad, Slice, Transpose
+from compiler.ops.movement import Broadcast, Pad, Reshape, Slice, Transpose
 from compiler.targets.cpu.memory import TensorStore
 from compiler.targets.cpu.walks import transposed_rows
 from compiler.targets.reference.evaluate import evaluate
@@ -62,6 +62,21 @@ def test_transposed_values_are_the_same_on_all_threads(shape: tuple[int, int], d
 def test_few_rows_are_not_transposed() -> None:
     native = compiled(graph_of((15, 40), DType.F32, "middle"))
     assert not any(transposed_rows(instance.kernel) for instance in native.plan.instances)
+
+
+@pytest.mark.parametrize("rows", [33, 40, 47])
+def test_lines_that_the_rows_do_not_fill_are_not_transposed(rows: int) -> None:
+    builder = GraphBuilder("cut")
+    x = builder.input("x", Role.DATA, TensorType(DType.F32, (24, 16)))
+    y = builder.input("y", Role.DATA, TensorType(DType.F32, (rows, 24)))
+    repeated = builder.emit(Broadcast((3, 16, 24), (1, 2)), builder.emit(Transpose((1, 0)), x))
+    cut = builder.emit(Slice((0, 0), (rows, 24), (1, 1)), builder.emit(Reshape((48, 24)), repeated))
+    builder.output("z", Role.OUTPUT, builder.emit(Add(), cut, y))
+    graph, random = builder.build(), np.random.default_rng(0)
+    native = compiled(graph, batch=EVERY_KERNEL_PARALLEL)
+    assert not any(transposed_rows(instance.kernel) for instance in native.plan.instances)
+    inputs = {e.name: random.standard_normal(at_batch(e.value.type.shape, 1)).astype("f4") for e in graph.inputs}
+    assert np.array_equal(native.executable(2).call(inputs, 1)["z"], evaluate(graph, inputs, 1)["z"])
 
 
 @pytest.mark.parametrize("place", [(0, 0, 0), (1, 5, 0), (1, 36, 52), (0, 16, 47)])

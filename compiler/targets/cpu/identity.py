@@ -172,7 +172,8 @@ def _without_extents(kernel: Kernel, block: Block) -> Kernel:
                 is_long = columns >= LONG and any(isinstance(i, Reduce) for stage in kernel.stages for i in stage.body)
                 least = (LONG if is_long else REGISTER_COLUMNS + LANES) + (columns % LANES > 0)
                 columns = LONG * period(repeating) if repeating else least
-            return replace(kernel, rows=block.stretch, columns=columns, total=None if kernel.total is None else 1)
+            total = None if kernel.total is None else 1
+            return replace(kernel, rows=block.stretch, columns=columns, total=total, parts=1)
         case Walk.COLUMNS if block.rows > 1:
             return replace(kernel, outer=BatchExtent(1))
         case Walk.COLUMNS:

@@ -133,7 +133,7 @@ def block_of(kernel: Kernel) -> Block:
     terms |= {term for edge in edges for term in edge.terms}
     lines = [term.modulus for term in terms if term.divisor == 1 and term.modulus is not None]
     for block in _blocks(kernel, min(lines, default=0)):
-        fits = count(kernel.rows) % block.stretch == 0 and all(block.growth(term) for term in terms)
+        fits = _rows_of_part(kernel) % block.stretch == 0 and all(block.growth(term) for term in terms)
         if fits and all(sum(map(block.varies, edge.terms)) <= 1 for edge in edges):
             return block if _shared(read, block) >= FEWEST_SHARED else single
     return single
@@ -178,10 +178,14 @@ def transposed_rows(kernel: Kernel) -> int:
     along = {tuple(term for term in access.rows if term.divisor == 1) for access in apart}
     if len(along) != 1 or len(line := along.pop()) != 1 or line[0].stride != 1:
         return 0
-    rows = line[0].modulus or (kernel.rows if isinstance(kernel.rows, int) else 0)
+    rows = math.gcd(line[0].modulus or 0, _rows_of_part(kernel))
     counts = {term.modulus if term.divisor == 1 else term.divisor for i in moved for term in i.access.rows}
     is_even = all(number is None or number % rows == 0 for number in counts) if rows >= LANES else False
     return rows if is_even else 0
+
+
+def _rows_of_part(kernel: Kernel) -> int:
+    return count(kernel.rows) // count(kernel.parts)
 
 
 def _is_one_pass(kernel: Kernel) -> bool:
