@@ -7,7 +7,6 @@ from math import prod
 from random import Random
 from typing import Any
 
-_LARGEST = 1500  # elements of a row of the batch behind a stage
 ACTIVATIONS = (
     *("relu", "relu", "tanh", "sigmoid", "leaky_relu(0.2)", "elu", "selu", "gelu", "gelu(approximate = true)", "swish"),
     *("softplus", "mish", "softsign", "hard_sigmoid", "hard_tanh", "hard_swish", "linear", "wave"),
@@ -28,6 +27,8 @@ class ModelWriter:
         self.augment: list[str] = []
         self.mask = ""  # the argument that names it, where rows are padded
         self.shape: tuple[int, ...] = ()
+        self.largest = 1500  # elements of a row of the batch behind a stage
+        self.frozen: list[str] = []  # patterns of parameters and states that may be frozen
         self.vocabulary = 0  # of the embedding `embed`, where there is one
 
     # Draws
@@ -65,10 +66,10 @@ class ModelWriter:
     def stages(self, options: Sequence[Callable[[], object]], count: int) -> None:
         """So many of the stages; one that does not fit, or makes too much, leaves no trace."""
         for _ in range(count):
-            lines, shape = len(self.body), self.shape
+            lines, shape, frozen = len(self.body), self.shape, len(self.frozen)
             self.pick(options)()
-            if min(self.shape) < 1 or prod(self.shape) > max(_LARGEST, prod(shape)):
-                del self.body[lines:]
+            if min(self.shape) < 1 or prod(self.shape) > max(self.largest, prod(shape)):
+                del self.body[lines:], self.frozen[frozen:]
                 self.shape = shape
 
     def activation(self) -> None:

@@ -75,7 +75,7 @@ _OF_KERNELS: Thresholds = {
         "WASTE": (1.1, 9.0),
     },
     "targets.cpu.tiles": {"WIDEST": (2, 16), "WIDEST_PACKED": (1, 8), "MOST_ROWS": (1, 4, 28)},
-    "targets.cpu.walks": {"FEWEST_SHARED": (1, 4)},
+    "targets.cpu.walks": {"FEWEST_SHARED": (1, 4), "NEAR": (0, 1 << 14)},
     "targets.cpu.emit": {"ROWS_AHEAD": (1, 12)},
     "targets.cpu.multiply": {"FEW_ROWS": (0, 4, 28)},
 }
@@ -85,10 +85,13 @@ _OF_NUMERICS: Thresholds = {
         "LONG_ROW": (4, 16),
         "LONG_SUM": (2, 64),
         "LONG_STRETCH": (8, 2**22),
-        "FEW_RESULTS": (2, 8),
+        **{"FEW_RESULTS": (2, 8), "STRIP": (2, 4), "MOST_IN_STRIPS": (0, 9, 25)},
     },
     "schedule.product_sum": {"FEWEST_SUMS": (2, 4)},
     "graph_passes.unroll_taps": {"MOST_TAPS": (4, 64)},
+    "graph_passes.pixels_in_lanes": {
+        **{"FEWEST_SUMS": (1, 6), "FEWEST_SUMMED": (1, 16), "MOST_CHANNELS": (8, 32), "EVEN": (1.25, 16.0)}
+    },
 }
 
 
@@ -123,7 +126,10 @@ class Network:
         self.random = Random(seed)
         self.usual = training_of(self.program).usual_rows
         self.batch = training_of(self.program).batch or self.usual
-        self.settings = runtime_settings(self.program)
+        self.settings = {"steps_per_epoch": 0.0, **runtime_settings(self.program)}  # later phases begin at once
+        plan = training_of(self.program)
+        counts = plan.accumulation is not None
+        self.training = "training 1" if plan.phases and not counts and self.random.random() < 0.5 else "training"
         available = STEPS * self.usual + 3
         self.data = _data(self.program, available, np.random.default_rng(seed))
         last = self.random.randint(1, self.usual)
@@ -195,7 +201,7 @@ class Network:
     def faults(self, quick: bool = False) -> Iterator[str]:
         """What does not hold, one line each."""
         base = Way("plain")
-        compiled_base = self.executable("training", base)
+        compiled_base = self.executable(self.training, base)
         plain = self.trained(compiled_base(1), self.tensors())
         subset = tuple(name for name in FUSIONS if self.random.random() < 0.3)
         ways = [
@@ -209,9 +215,9 @@ class Network:
         prediction = self.executable("prediction", base)
         yield from self.resumed(plain, compiled_base, prediction)
         for way in ways[:2] if quick else ways:
-            yield from self.same(plain, self.executable("training", way), way)
+            yield from self.same(plain, self.executable(self.training, way), way)
         yield from self.predictions(plain, {"plain": prediction, "lowered": self.executable("prediction", ways[1])})
-        yield from self.near_reference("training", "f64", replace(ways[1], lowered=self.random.random() < 0.5))
+        yield from self.near_reference(self.training, "f64", replace(ways[1], lowered=self.random.random() < 0.5))
         yield from self.near_reference("evaluation", "f32", base)
 
     def same(self, plain: Trained, executable: Compiled, way: Way) -> Iterator[str]:

@@ -52,7 +52,7 @@ class ImageWriter(ViewWriter):
             self.expression,
             self.by_pixel,
         )
-        blocks = (self.block, self.block, self.depthwise) if len(self.shape) == 3 else ()
+        blocks = (self.block, self.block, self.depthwise, self.frozen_norm) if len(self.shape) == 3 else ()
         joined = lambda: self.around(self.convolution, self.norm, self.same_convolution, self.same_convolution)  # noqa: E731
         self.stages((*plain, *moves, *blocks, joined, joined, self.pixels_attend), count)
         self.then(self.pick(("flatten", "global_average_pool", "global_max_pool")))
@@ -147,6 +147,12 @@ class ImageWriter(ViewWriter):
     def norm(self) -> None:
         groups = f"group_norm({self.divisor(self.shape[0])})"
         self.then(self.pick(("batch_norm", "batch_norm(momentum = 0.5)", groups, "layer_norm", "rms_norm", "prelu")))
+
+    def frozen_norm(self) -> None:
+        """A normalisation that may keep its averages in training too."""
+        self.frozen.append(f"norm{len(self.body)}.*")
+        self.write(f"norm{len(self.body)} = batch_norm")
+        self.write(f"x = norm{len(self.body) - 1}(x)")
 
     def dropped(self) -> None:
         self.then(self.pick(("dropout(0.3)", "spatial_dropout(0.2)", "stochastic_depth(0.3)")))

@@ -9,13 +9,17 @@ from collections.abc import Sequence
 from random import Random
 
 from model_writer import ACTIVATIONS, WEIGHTS
-from random_images import ImageWriter
+from random_convolutions import ConvolutionWriter
 
 _OPTIMIZERS = (
     *("gradient_descent(lr = 0.05)", "gradient_descent(lr = 0.02, weight_decay = 0.1)", "momentum(lr = 0.02)"),
     *("nesterov(lr = 0.02)", "nesterov(lr = 0.01, weight_decay = 0.1, decay_on = matrices)", "adam(lr = 0.01)"),
     *("adamw(lr = 0.01, weight_decay = 0.1, decay_on = matrices)", "rmsprop(lr = 0.01)", "adagrad(lr = 0.05)"),
     *("adadelta", "adam(lr = 0.01, beta2 = 0.95)", "own_rule(lr = 0.02)"),
+)
+_OF_OBJECTIVE = (
+    *("lbfgs", "lbfgs(memory = 2, evaluations = 2)", "newton", "newton(damping = 0.1, evaluations = 2)"),
+    *("newton_cg", "newton_cg(iterations = 3)"),
 )
 _SCHEDULES = (
     *("cosine(T = total_steps)", "warmup(2)", "warmup(1, then = cosine(T = 5))", "exponential(factor = 0.9)"),
@@ -47,10 +51,15 @@ def random_network(seed: int) -> str:
     return _Maker(Random(seed)).program()
 
 
-class _Maker(ImageWriter):
+class _Maker(ConvolutionWriter):
+    def __init__(self, random: Random) -> None:
+        super().__init__(random)
+        self.is_small = False  # its optimizer may evaluate the objective itself
+
     def program(self) -> str:
         kinds = (self.of_images, self.of_images, self.of_signals, self.of_sequences, self.of_sequences, self.of_table)
-        self.pick((*kinds, *[self.of_views] * 3))()
+        vectors = (*[self.of_many_channels] * 4, *[self.of_long_lines] * 3, *[self.of_matrices] * 2)
+        self.pick((*kinds, *[self.of_views] * 3, *vectors, self.of_few_numbers))()
         body = [*self.inputs, *self.body, *self.head()]
         return "\n".join(
             [_DECLARATIONS, "model M {", *_indented(body), "}", "train M {", *_indented(self.training()), "}\n"]
@@ -176,6 +185,15 @@ class _Maker(ImageWriter):
             self.number(2, 6),
         )
 
+    def of_few_numbers(self) -> None:
+        """A smooth model with so few parameters that an optimizer can have all second derivatives."""
+        n = self.number(1, 6)
+        self.inputs.append(f"input x: f32[batch, {n}]")
+        for _ in range(self.number(1, 2)):
+            self.shape = (self.number(1, 6),)
+            self.then(f"dense({self.shape[0]}) |> {self.pick(('tanh', 'sigmoid', 'softplus', 'swish'))}")
+        self.is_small = True
+
     def units(self) -> None:
         units = self.pick((1, 3, 10, 16, 17, 32, 40, 64, 96, 130, 300))
         self.then(f"dense({units}, {self.truth()}, {self.pick(WEIGHTS)}) |> {self.pick(ACTIVATIONS)}", units)
@@ -235,6 +253,9 @@ class _Maker(ImageWriter):
             loss += f" + {self.pick(('0.1 * mean(y ^ 2)', '0.01 * sum(abs(y)) / batch', '0.1 * max(y)'))}"
         batch = self.pick((1, 2, 3, 4, 5, 7, 8, 8, 16, 17, 33, 64))
         lines = [target, f"loss = {loss}", f"batch = {batch}", "steps = 5", f"optimizer = {self.pick(_OPTIMIZERS)}"]
+        if self.is_small:
+            lines[-1] = f"optimizer = {self.pick(_OF_OBJECTIVE)}"
+            return [*lines, *["precision = f64"] * self.chance(0.3)]
         if self.chance(0.15):
             lines[-1] = f'optimizer = [{self.pick(_OPTIMIZERS[:4])[:-1]}, on = "head.*"), {self.pick(_OPTIMIZERS)}]'
         for key, options in (("schedule", _SCHEDULES), ("clip", _CLIPS), ("penalty", _PENALTIES)):
@@ -242,11 +263,23 @@ class _Maker(ImageWriter):
                 lines.append(f"{key} = {self.pick(options)}")
         if "i32" in target and self.chance(0.5):
             lines.append(f"metrics = [accuracy(y, t{where})]")
-        for line, probability in (("ema = 0.9", 0.1), ("accumulate = 2", 0.1), ('freeze = ["head.W"]', 0.1)):
-            refused = ("head" in "".join(lines)) if "freeze" in line else ("max" in loss)
-            if self.chance(probability) and not refused:
+        for line in ("ema = 0.9", "accumulate = 2"):
+            if self.chance(0.1) and "max" not in loss:
                 lines.append(line)
+        lines += ["precision = f64"] * self.chance(0.1) + self.freezing("head" not in "".join(lines))
         return [*lines, *(["augment {", *_indented(self.augment), "}"] if self.augment else [])]
+
+    def freezing(self, with_head: bool) -> list[str]:
+        frozen = [pattern for pattern in self.frozen if self.chance(0.6)]
+        frozen += ["head.W"] * (with_head and self.chance(0.15))
+        if not frozen:
+            return []
+        lines = [f"freeze = [{', '.join(map(_quoted, frozen))}]"]
+        return [*lines, f"unfreeze = after(1, {_quoted(self.pick(frozen))})"] if self.chance(0.4) else lines
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
 
 
 def _indented(lines: Sequence[str]) -> list[str]:
