@@ -42,6 +42,7 @@ from runtime.evaluation_data import evaluation_data
 from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data, start_of
 from runtime.keepers import MemoryKeeper
 from runtime.model import weight_names
+from runtime.other_files import expect_model
 from runtime.position import Position
 from runtime.prediction import Predictor
 from runtime.reporting.events import EpochEnded, Event, TrainingEnded, ignore
@@ -122,6 +123,8 @@ def load(
     options = _options(target, dtype, threads)
     place, within = Path(path), Path("/") if allow_imports_outside else None
     if not place.is_dir():
+        if place.is_file():
+            expect_model(place)
         return Model(
             lambda overrides: driver.load(place, experiment, overrides, dimensions_if_there, within), options, settings
         )

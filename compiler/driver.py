@@ -89,6 +89,7 @@ __all__ = [
     "Watched",
     "allocate",
     "attention_shapes",
+    "begins_with_declaration",
     "cache_folder",
     "cache_info",
     "check",
@@ -155,6 +156,13 @@ def load_text(
 ) -> Program:
     """As `load`, from text; `name` stands for the file in messages."""
     return programs.load(Source(name, text), experiment, overrides, dimensions_of)
+
+
+def begins_with_declaration(text: str) -> bool:
+    """Whether what may be the beginning of a file could be one of a model file."""
+    from compiler.frontend.declarations import begins_with_declaration  # the lexer, which a cached program does without
+
+    return begins_with_declaration(text)
 
 
 def data_dimensions(program: Program) -> dict[str, int]:

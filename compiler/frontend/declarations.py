@@ -5,6 +5,7 @@ A declaration starts in column 1, so a mistake in one is kept out of the next.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from compiler.diagnostics import Diagnostic, Note, Source, hint
@@ -17,6 +18,7 @@ _CLOSES = {"RPAR": "LPAR", "RSQB": "LSQB", "RBRACE": "LBRACE"}
 _BRACKETS = frozenset((*_CLOSES, *_CLOSES.values()))
 _PARTNER = {"(": ")", "[": "]", "{": "}"}
 _DECLARATIONS = frozenset(word.upper() for word in DECLARATIONS)
+_FIRST_WORD = re.compile(r"(?:\s|#[^\n]*)*+(\w*)(?=\s|$)")
 _NAMES = frozenset({"NAME", "STRING"}) | frozenset(word.upper() for word in CONTEXTUAL)
 # What cannot begin anything: at the start of a line it belongs to the text before, or is a mistake there.
 _CONTINUES = frozenset(
@@ -55,6 +57,12 @@ def split_declarations(source: Source, lexed: Lexed) -> tuple[Declared, ...]:
         mistakes = () if unread else (*_indented(source, first), *reader.mistakes)
         declared.append(Declared(tuple(reader.out), mistakes, not reader.mistakes and not unread))
     return tuple(declared)
+
+
+def begins_with_declaration(text: str) -> bool:
+    """Whether the first word of a text, after space and comments, starts a declaration; or there is no word at all."""
+    first = _FIRST_WORD.match(text)
+    return first is not None and (first[1] in DECLARATIONS or first.end() == len(text))
 
 
 def _indented(source: Source, first: Token) -> tuple[Diagnostic, ...]:

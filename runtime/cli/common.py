@@ -109,9 +109,13 @@ def print_json(value: object) -> None:
 
 
 def model_file(text: str) -> Path:
-    """The path of one model file; a missing one is an error that names the nearest in its folder."""
+    """The path of one model file. Raises UsageError for another file, and for a missing one, with the nearest there."""
     path = Path(text)
     if path.is_file():
+        if path.suffix != ".dl":
+            from runtime.other_files import expect_model  # loads the compiler, and hardly a model file has another name
+
+            expect_model(path)
         return path
     if path.is_dir():
         inside = sorted(path.glob("*.dl"))

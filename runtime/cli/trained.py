@@ -24,14 +24,13 @@ def trained_of(arguments: Namespace, data: Path | None = None) -> Trained:
     overrides, options = tuple(arguments.settings), compile_options(arguments)
     is_file = Path(arguments.model).suffix == ".dl" or Path(arguments.model).is_file()
     if is_file:
+        file = model_file(arguments.model)
         if arguments.weights is None:
             raise UsageError(f"{arguments.model} alone has no weights", "give --weights W.safetensors, or name a run")
         if arguments.last:
             raise UsageError("--last goes with a run", "leave it out")
-        file, weights = model_file(arguments.model), Path(arguments.weights)
-        return open_model_file(
-            file, weights, arguments.experiment, overrides, options, data, folder_of_imports(arguments)
-        )
+        weights, within = Path(arguments.weights), folder_of_imports(arguments)
+        return open_model_file(file, weights, arguments.experiment, overrides, options, data, within)
     if arguments.weights is not None:
         raise UsageError("--weights goes with a model file", "a run has weights of its own; --last takes the newest")
     if arguments.experiment is not None:

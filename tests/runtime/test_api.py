@@ -109,6 +109,13 @@ def test_no_data_is_a_usage_error() -> None:
         dlc.loads("").train()
 
 
+def test_another_file_than_a_model(tmp_path: Path) -> None:
+    (tmp_path / "fruit.csv").write_text("width,kind\n1.5,apple\n")
+    with pytest.raises(dlc.UsageError, match=r"fruit\.csv is no model file") as caught:
+        dlc.load(tmp_path / "fruit.csv")
+    assert f"--data {tmp_path / 'fruit.csv'}" in caught.value.fix
+
+
 FLOWERS = """
 model Flowers {
     input lengths: f32[batch, 2]

@@ -98,6 +98,63 @@ def test_misuse_is_exit_code_2(arguments: list[str], message: str, capsys: pytes
     assert message in output.err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train",
+        "check",
+        "test",
+        "lr",
+        "sweep",
+        "eval",
+        "predict",
+        "generate",
+        "data preview",
+        "show",
+        "plan",
+        "bench",
+        "fmt",
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "content", "meant"),
+    [
+        ("fruit.csv", b"width,kind\n1.5,apple\n", "dlc train net.dl --data fruit.csv"),
+        ("model.csv", b"model,price\nA,3\n", "dlc train net.dl --data model.csv"),
+        ("rows.npz", b"PK\x03\x04\x14\x00\xaf", "dlc train net.dl --data rows.npz"),
+        ("a.png", b"\x89PNG\r\n\x1a\n", "dlc train net.dl --data a.png"),
+        ("w.safetensors", b"8\0\0\0\0\0\0\0{", "dlc eval net.dl --weights w.safetensors"),
+        ("run/run.json", b'{\n  "version": 1\n}\n', "it is a part of the run run: name the run"),
+        ("run/source/story.txt", b"Once upon a time\nthere was\n", "it is a part of the run run: name the run"),
+    ],
+)
+def test_another_file_than_a_model_is_one_message(
+    command: str,
+    name: str,
+    content: bytes,
+    meant: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.dl").write_text("")
+    Path("run/source").mkdir(parents=True)
+    Path("run/run.json").write_text("{}")
+    Path(name).write_bytes(content)
+    more = {"sweep": ["--set", "a=1..2"], "predict": ["--input", "x.csv"], "show": ["--stage", "ast"]}
+    assert main([*command.split(), name, *more.get(command, [])]) == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error == f"error: {name} is no model file"
+    assert meant in hint
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "\ufeff# a net\n\nfn f(x) = x\n", "const a = 1\n"])
+def test_a_model_file_may_have_another_name(text: str, tmp_path: Path) -> None:
+    (tmp_path / "net.txt").write_text(text)
+    assert main(["check", str(tmp_path / "net.txt")]) == 0
+
+
 def test_a_cache_that_cannot_be_cleared_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
