@@ -48,7 +48,8 @@ class Loop:
 class Strand:
     """Instances `first` to `last`, of which a thread does one of `parts` after the other: no barrier stands inside.
 
-    What no other instance uses is `passed_on`: of these buffers, a thread uses the place of its first part for all.
+    What no other instance uses is `passed_on`: of these buffers, a thread uses the place of its first part for all. One
+    may have been filled with a number before, once, which then stands around what the instances write.
     """
 
     first: int

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
-from compiler.loops.ir import ContractedAxis, Instruction, Kernel, Load, OuterAxis, Store, TileContract, Walk
+from compiler.loops.ir import ContractedAxis, Instruction, Kernel, Literal, Load, OuterAxis, Store, TileContract, Walk
 from compiler.schedule.access import count
 from compiler.schedule.ir import Buffer, Instance, Strand
 from compiler.types import BatchExtent, Extent
@@ -120,8 +120,10 @@ def keep_to_parts(members: Sequence[Instance], parts: Extent, buffers: Sequence[
 def _passed_on(
     members: Sequence[Instance], instances: Sequence[Instance], buffers: Sequence[Buffer]
 ) -> tuple[int, ...]:
-    """What some of the instances write, others of them read, and no one else uses."""
-    inside, everywhere = (Counter(b for i in of for b in {*_touched(i)}) for of in (members, instances))
+    """What some of the instances write, others of them read, and no one else uses; it may have been filled before."""
+    inside, everywhere = (
+        Counter(b for i in of for b in {*_touched(i)} if not fills_evenly(i, buffers[b])) for of in (members, instances)
+    )
     written = dict.fromkeys(buffer for instance in members for buffer in instance.writes)
     return tuple(b for b in written if buffers[b].role is None and inside[b] == everywhere[b] > 1)
 
@@ -129,6 +131,12 @@ def _passed_on(
 def _in_parts(instance: Instance, parts: Extent) -> Instance:
     is_walk = instance.kernel.walk is Walk.ROWS
     return replace(instance, kernel=replace(instance.kernel, parts=parts)) if is_walk else instance
+
+
+def fills_evenly(instance: Instance, storage: Buffer) -> bool:
+    """Whether all parts of a buffer, however it is cut, are alike from then on: a number stands in all of it, once."""
+    is_fill = all(isinstance(i, Literal | Store) for i in _instructions(instance))
+    return instance.once and is_fill and instance.kernel.total == storage.elements
 
 
 def _touched(instance: Instance) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from compiler.schedule.assemble import is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule, spans_of_loops
 from compiler.schedule.plan_memory import ALIGNMENT, Life, size_in_arena
 from compiler.schedule.printer import print_schedule
-from compiler.schedule.strands import keep_to_parts
+from compiler.schedule.strands import fills_evenly, keep_to_parts
 
 PERMANENT = (Arena.TENSORS, Arena.CONTROL)
 SMALLEST = 4  # bytes that the offsets of batch buffers are multiples of; the capacity makes 64 of them
@@ -175,7 +175,8 @@ class _Check:
             if not keep_to_parts(members, strand.parts, plan.buffers):
                 raise _Broken(f"the parts of a strand at {members[0].kernel.name} are not independent")
             others = [*plan.instances[: strand.first], *plan.instances[strand.last + 1 :]]
-            if {*strand.passed_on} & {b for i in others for b in (*i.reads, *i.writes)}:
+            used = {b for i in others for b in (*i.reads, *i.writes) if not fills_evenly(i, plan.buffers[b])}
+            if {*strand.passed_on} & used:
                 raise _Broken(f"what a strand at {members[0].kernel.name} passes on is used outside of it")
 
     def own(self, number: int) -> set[int]:

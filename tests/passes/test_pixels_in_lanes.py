@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 from comparisons import assert_same
 from native import EVERY_KERNEL_PARALLEL, Native, compiled
 
+from compiler.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.loops.ir import TileContract
@@ -17,6 +19,7 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.movement import Pad, Slice
 from compiler.ops.window import Fold, Window
 from compiler.pipeline import optimise_graph
+from compiler.schedule.verify import verify_schedule
 from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
@@ -83,18 +86,47 @@ def test_vectors_run_along_pixels_with_the_same_bits_whatever_the_schedule(case:
     assert {contract.m for contract in products(native)} == {case.few}
     (strand,) = native.plan.strands
     assert strand.last - strand.first >= len(products(native))
-    random = np.random.default_rng(0)
     for batch in (1, 5):
-        inputs = {
-            entry.name: random.standard_normal(at_batch(entry.value.type.shape, batch)).astype(
-                "f4" if case.dtype is DType.F32 else "f8"
-            )
-            for entry in graph.inputs
-        }
+        inputs = inputs_of(graph, case, batch)
         expected = plain.executable().call(inputs, batch)["y"]
         assert_same("y", expected, evaluate(graph, inputs, batch)["y"])
         for threads in (1, 2):
             assert np.array_equal(native.executable(threads).call(inputs, batch)["y"], expected)
+
+
+def inputs_of(graph: Graph, case: Case, batch: int) -> dict[str, np.ndarray[Any, Any]]:
+    random, dtype = np.random.default_rng(batch), "f4" if case.dtype is DType.F32 else "f8"
+    shapes = {entry.name: at_batch(entry.value.type.shape, batch) for entry in graph.inputs}
+    return {name: random.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+
+
+def padded(native: Native) -> int:
+    """The buffer that is filled with zeros before the first step."""
+    (buffer,) = {
+        b for instance in native.plan.instances if instance.once and not instance.reads for b in instance.writes
+    }
+    return buffer
+
+
+@pytest.mark.parametrize("case", CASES[:2], ids=str)
+def test_all_images_of_a_thread_are_copied_between_the_same_zeros(case: Case) -> None:
+    graph, optimised = graphs(case)
+    native, plain = compiled(optimised, batch=EVERY_KERNEL_PARALLEL), compiled(optimised, fuse=False)
+    assert padded(native) in native.plan.strands[0].passed_on
+    for threads in (1, 2, 3):
+        executable = native.executable(threads)
+        for batch in (4, 1, 7, 5):
+            inputs = inputs_of(graph, case, batch)
+            assert np.array_equal(executable.call(inputs, batch)["y"], plain.executable().call(inputs, batch)["y"])
+
+
+def test_only_what_is_filled_evenly_is_passed_on() -> None:
+    plan = compiled(graphs(CASES[0])[1], batch=EVERY_KERNEL_PARALLEL).plan
+    fill, *others = plan.instances
+    assert fill.once
+    half = replace(fill, kernel=replace(fill.kernel, total=BatchExtent(1)))
+    with pytest.raises(CompilerBug, match="is used outside of it"):
+        verify_schedule(replace(plan, instances=(half, *others)), EVERY_KERNEL_PARALLEL)
 
 
 def test_all_residues_of_a_stride_read_one_copy_between_zeros() -> None:

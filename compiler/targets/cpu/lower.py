@@ -135,7 +135,7 @@ class _Lowering:
             for call, meets in self.calls(instance):
                 number = self.functions.setdefault(call.symbol, len(self.functions))
                 flags = BARRIER * (barrier or meets) | PARALLEL * parallel
-                moved = call.arguments if call.loops or {*instance.arguments} & {*self.passed_on} else 0
+                moved = call.arguments if call.loops or self.passes_on(instance) else 0
                 extent, chunk, factor = call.items.extent, call.items.chunk, call.items.factor
                 entry = Entry(number, call.first, extent, chunk, factor, flags, moved)
                 if call.is_once or instance.once:
@@ -298,10 +298,11 @@ class _Lowering:
     def move(self, instance: Instance, moved: Mapping[int, int], drawn: Sequence[int]) -> None:
         """Let the arguments of an instance follow the loops around it: a loop that runs backward starts at its end."""
         self.advances += [()] * (len(self.relocations) - len(self.advances))
-        if not instance.loops:
+        if self.passes_on(instance):
             for k, position in moved.items():  # of what a strand passes on, all parts have the place of the first
                 if (buffer := instance.arguments[position]) in self.passed_on:
                     self.advances[k] = (-self.passed_on[buffer],)
+        if not instance.loops:
             return
         loops = [self.plan.loops[number] for number in instance.loops]
         steps = {k: [loop.stream_step for loop in loops] for k in drawn}
@@ -313,6 +314,10 @@ class _Lowering:
             start = sum(step * loop.places()[0] for step, loop in zip(by_place, loops, strict=True) if loop.steps)
             self.relocations[k] = (kind, base + start, slope)
             self.advances[k] = tuple(-s if loop.reverse else s for s, loop in zip(by_place, loops, strict=True))
+
+    def passes_on(self, instance: Instance) -> bool:
+        """Whether an instance uses what its strand passes on; one that fills such a buffer stands outside."""
+        return not instance.once and not {*self.passed_on}.isdisjoint(instance.arguments)
 
     def advance_table(self) -> tuple[tuple[int, ...], ...]:
         """A line for each relocation, as wide as loops are deep, or a strand is; nothing where there are none."""
