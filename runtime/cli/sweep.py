@@ -1,9 +1,9 @@
 """Search for settings: train again and again with others, and say which were best.
 
 --set takes a range, `optimizer.lr=1e-4..1e-1:log` (of whole numbers without the last: `layers=1..4`), or a list of
-choices, `hidden=[32,64]`; any other value holds for every trial. Trials that differ only in settings of run time
-(rates, decays, the probability of a dropout) share one compiled program. Each trial has a run of its own in the folder
-of the sweep.
+choices, `hidden=[32,64]`; any other value holds for every trial. No two trials have the same settings. Trials that
+differ only in settings of run time (rates, decays, the probability of a dropout) share one compiled program. Each trial
+has a run of its own in the folder of the sweep.
 """
 
 from __future__ import annotations
@@ -71,6 +71,10 @@ def run(arguments: Namespace) -> int:
             best = best_of(found, goal)
             say(_line(trial, is_best=trial is best))
             replace_file(folder / "sweep.json", json_bytes(_as_json(found, best)))
+        if len(found) < arguments.trials:
+            every = len(found) == space.size
+            what = "every combination is tried" if every else "the sampler comes to no other settings"
+            say(f"the search ends after {len(found)} of {arguments.trials} trials: {what}")
     except KeyboardInterrupt:
         was_interrupted = True
         say(f"interrupted after {len(found)} of {arguments.trials} trials, which are in {folder}")

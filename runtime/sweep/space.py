@@ -25,6 +25,11 @@ class Range:
     is_log: bool
     is_whole: bool
 
+    @property
+    def size(self) -> float:
+        """How many values there are."""
+        return self.high - self.low if self.is_whole else math.inf
+
     def text(self, share: float) -> str:
         """The number at a share in [0, 1) of the range, as the text of a setting."""
         low, high = (math.log(self.low), math.log(self.high)) if self.is_log else (self.low, self.high)
@@ -43,6 +48,11 @@ class Choice:
     key: str
     options: tuple[str, ...]
 
+    @property
+    def size(self) -> float:
+        """How many values there are."""
+        return len(set(self.options))
+
     def text(self, share: float) -> str:
         return self.options[int(share * len(self.options))]
 
@@ -56,6 +66,11 @@ class Space:
 
     dimensions: tuple[Dimension, ...]
     fixed: tuple[tuple[str, str], ...]
+
+    @property
+    def size(self) -> float:
+        """How many combinations there are."""
+        return math.prod(dimension.size for dimension in self.dimensions)
 
 
 def space_of(settings: Sequence[tuple[str, str]]) -> Space:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from runtime.suggestions import did_you_mean, quoted
 from runtime.sweep.samplers import Sampler
 from runtime.sweep.space import Space
 from runtime.training import LOSS, TrainingError, run_training
+
+_DRAWS = 1000  # after so many in a row that were tried before, a sampler is taken to know nothing else
 
 
 @record
@@ -56,13 +58,17 @@ class Trial:
 
 
 def trials(space: Space, sampler: Sampler, request: Request, folder: Path, goal: Goal, count: int) -> Iterator[Trial]:
-    """Up to `count` trials, with runs in `folder`; an interruption ends them.
+    """Up to `count` trials, with runs in `folder`, no two of the same settings; an interruption ends them.
 
     A trial that diverges, or whose settings do not fit together, has failed. What is wrong in the first trial may be
     wrong in all, and is raised: SourceError, UsageError, DataError, ResourceError. After Ctrl-C, KeyboardInterrupt is.
     """
+    tried: set[tuple[tuple[str, str], ...]] = set()
     for number in range(1, count + 1):
-        chosen = sampler.ask()
+        chosen = _untried(sampler, tried, space.size)
+        if chosen is None:
+            return
+        tried.add(tuple(chosen.items()))
         out = folder / f"trial-{number:03d}"
         wanted = replace(request, overrides=(*request.overrides, *space.fixed, *chosen.items()), out=out)
         try:
@@ -77,6 +83,16 @@ def trials(space: Space, sampler: Sampler, request: Request, folder: Path, goal:
         if was_interrupted:
             raise KeyboardInterrupt
         gc.collect()  # collections come late by themselves, and there may be a thousand trials
+
+
+def _untried(sampler: Sampler, tried: Collection[tuple[tuple[str, str], ...]], size: float) -> Mapping[str, str] | None:
+    """The next settings that no trial had; None where all `size` were tried, or the sampler comes to no other."""
+    for _ in range(_DRAWS if len(tried) < size else 0):
+        chosen = sampler.ask()
+        if tuple(chosen.items()) not in tried:
+            return chosen
+        sampler.tell(None)  # a repetition teaches nothing
+    return None
 
 
 def best_of(found: list[Trial], goal: Goal) -> Trial | None:

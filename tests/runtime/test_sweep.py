@@ -14,6 +14,7 @@ from killing import write_project
 
 from compiler import stages
 from compiler.diagnostics import UsageError
+from runtime.cli import sweep
 from runtime.cli.main import main
 from runtime.session import Request, Session
 from runtime.sweep import trials
@@ -127,7 +128,7 @@ def test_trials_of_one_shape_share_one_compiled_program(
     assert main(["sweep", "model.dl", *searched, "--trials", "4", "--out", "rates", *cache]) == 0
     assert len(compiled) == programs
     assert "compiled" not in capsys.readouterr().err
-    widths = ["--set", "hidden=[8,12]", "--trials", "6", "--out", "widths"]
+    widths = ["--set", "hidden=[8,12]", "--set", "optimizer.lr=[0.1,0.2,0.3]", "--trials", "6", "--out", "widths"]
     assert main(["sweep", "model.dl", *widths, "--json", *cache]) == 0
     assert len(compiled) == 3 * programs
     output = capsys.readouterr()
@@ -192,6 +193,35 @@ def test_another_metric_is_maximised(capsys: pytest.CaptureFixture[str]) -> None
     found = json.loads(capsys.readouterr().out)
     values = {trial["trial"]: trial["value"] for trial in found["trials"]}
     assert found["best"] == max(values, key=values.__getitem__)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_no_settings_are_tried_twice(sampler: str, capsys: pytest.CaptureFixture[str]) -> None:
+    searched = ["--set", "optimizer.lr=[0.01, 0.02]", "--set", "hidden=8..11", "--sampler", sampler, "--epochs", "1"]
+    assert main(["sweep", "model.dl", *searched, "--out", "sweep", "--json"]) == 0
+    output = capsys.readouterr()
+    found = [tuple(trial["settings"].values()) for trial in json.loads(output.out)["trials"]]
+    assert sorted(found) == [(rate, width) for rate in ("0.01", "0.02") for width in ("10", "8", "9")]
+    assert "the search ends after 6 of 20 trials: every combination is tried" in output.err
+
+
+class Stubborn:
+    """A sampler that proposes the same for ever."""
+
+    def ask(self) -> dict[str, str]:
+        return {"hidden": "8"}
+
+    def tell(self, value: float | None) -> None:
+        del value
+
+
+def test_a_sampler_that_repeats_itself_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sweep, "RandomSampler", lambda space, seed: Stubborn())
+    arguments = ["--set", "hidden=[8, 9]", "--trials", "3", "--epochs", "1", "--out", "sweep"]
+    assert main(["sweep", "model.dl", *arguments]) == 0
+    assert "the search ends after 1 of 3 trials: the sampler comes to no other settings" in capsys.readouterr().err
 
 
 def test_a_trial_that_fails_is_no_end(capsys: pytest.CaptureFixture[str]) -> None:
