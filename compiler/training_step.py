@@ -85,10 +85,10 @@ def gradient_graph(program: Program) -> Graph:
 
 
 def schedule_graph(program: Program) -> Graph:
-    """The rate of a step, `lr`, as the first rule of the training step computes it."""
+    """The rate of a step that is told, `lr`, as the training step computes it."""
     plan = _plan_of(program, "schedule_graph")
     builder = GraphBuilder("schedule")
-    rate = builder.input(plan.rules[0].rate, Role.SETTING, TensorType(DType.F32))
+    rate = builder.input(plan.told_rate, Role.SETTING, TensorType(DType.F32))
     steps = builder.input("step", Role.STEP, TensorType(DType.I64))
     if plan.schedule is not None:
         known = {"lr": rate, "t": builder.emit(Cast(DType.F32), steps)}
@@ -105,7 +105,7 @@ def following_graph(program: Program) -> Graph:
     builder = GraphBuilder("following")
     steps = builder.input("step", Role.STEP, TensorType(DType.I64))
     known = {"t": builder.emit(Cast(DType.F32), steps)}
-    names = {"lr": plan.rules[0].rate}
+    names = {"lr": plan.told_rate}
     inputs = [
         known.get(i.name) or builder.input(names.get(i.name, i.name), Role.SETTING, i.value.type)
         for i in plan.follower.graph.inputs
@@ -316,8 +316,9 @@ class Step:
         """The loss, the metrics and the rate."""
         for name in reported(self.program.training, self.plan):
             self.builder.output(name, Role.OUTPUT, self.forward[name])
-        for rate in list(self.rates.values())[:1]:
-            self.builder.output("lr", Role.OUTPUT, rate)
+        told = _plan_of(self.program, "training_step").told_rate
+        if told in self.rates:  # not while everything is frozen
+            self.builder.output("lr", Role.OUTPUT, self.rates[told])
 
 
 def _place_of(spec: ParameterSpec, direction: Direction) -> tuple[Origin, ...]:

@@ -38,5 +38,5 @@ def rate_schedule(program: Program, rows: int, options: Options) -> RateSchedule
     points = min(length.total_steps, _MOST_POINTS)
     steps = [int(step) for step in np.unique(np.linspace(0, length.total_steps - 1, points).round())]
     return RateSchedule(
-        plan.rules[0].rate, tuple(steps), tuple(map(rate, steps)), length.total_steps, length.steps_per_epoch
+        plan.told_rate, tuple(steps), tuple(map(rate, steps)), length.total_steps, length.steps_per_epoch
     )

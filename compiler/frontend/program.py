@@ -293,6 +293,11 @@ class Training:
         """The rules of all parameters that some epoch trains."""
         return self.phases[-1].rules if self.phases else self.rules
 
+    @property
+    def told_rate(self) -> str:
+        """The setting with the rate that is told in all epochs: of the first parameter trained from the start."""
+        return (*self.rules, *self.every_rule)[0].rate
+
     def rows_of(self, available: int) -> int:
         """How many rows an update takes where there are so many to train on."""
         return available if self.batch is None else min(self.usual_rows, available)

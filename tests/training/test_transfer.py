@@ -200,6 +200,29 @@ def test_a_resumed_training_goes_on_in_its_phase(tmp_path: Path, pieces: tuple[i
         np.testing.assert_array_equal((parts.weights | parts.optimizer)[name], values)
 
 
+GROUPS = {"adam(lr = 1e-2)": '[adam(lr = 1e-5, on = "backbone.*"), adam(lr = 1e-2)]'}
+
+
+@pytest.mark.parametrize(
+    ("frozen", "later", "told"),
+    [
+        ("backbone.*", "backbone.*", [1e-2, 1e-2, 1e-2]),
+        ("y.*", "y.*", [1e-5, 1e-5, 1e-5]),
+        ("*", "backbone.dense.*", [None, 1e-5, 1e-5]),
+    ],
+)
+def test_the_rate_that_is_told_is_of_one_group(
+    tmp_path: Path, frozen: str, later: str, told: list[float | None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = (f'freeze = "{frozen}"', f'unfreeze = after(1, "{later}")')
+    history = dlc.loads(replaced(text(*keys), GROUPS), epochs=3).train(DATA).history
+    assert [epoch.rate for epoch in history] == [None if rate is None else float(np.float32(rate)) for rate in told]
+    model = model_in(tmp_path, *keys)
+    model.write_text(replaced(model.read_text(), GROUPS))
+    assert main(["lr", str(model), "--schedule", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rates"][-1] == history[-1].rate
+
+
 def test_the_reference_unfreezes_alike() -> None:
     native, reference = (dlc.loads(text(*LATER), epochs=3, target=target) for target in ("native", "reference"))
     for model in (native, reference):
