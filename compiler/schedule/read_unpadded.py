@@ -10,13 +10,13 @@ from compiler.loops.ir import Edge, Space, Walk
 from compiler.ops.movement import Broadcast
 from compiler.ops.sources import Constant
 from compiler.schedule.access import IDENTITY, Form, add, address
+from compiler.schedule.choose_split import LANES_OF_ROWS
 from compiler.schedule.copy import Copy
 from compiler.schedule.fuse import INLINE, Fuser, Group, Link, node_key
 from compiler.schedule.placement import Insert
 from compiler.schedule.product_sum import ProductSum
 
 FEWEST_READS = 4  # of an image by a kernel, that then computes several pixels side by side
-LANES_OF_ROWS = 16
 
 
 def read_unpadded(graph: Graph, groups: Sequence[Group], fuser: Fuser) -> list[Group]:

@@ -52,7 +52,7 @@ _OF_KERNELS: Thresholds = {
     "schedule.fuse": {"LARGEST_GROUP": (120, 6)},
     "schedule.overwrite": {"LARGE": (0,)},
     "schedule.recompute": {"MUCH": (0,), "LARGE": (0,), "SMALL": (2, 16), "SHORT_SUM": (64, 4), "NEAR": (3, 0)},
-    "schedule.strands": {"FEWEST_ROWS": (1,), "FEWEST_PARTS": (1,)},
+    "schedule.strands": {"FEWEST_ROWS": (15,), "FEWEST_PARTS": (1,)},  # a tile takes two parts of 14 rows at once
     "schedule.ordered": {"FEWEST": (1, 4)},
     "schedule.join_siblings": {"SMALL": (1, 16)},
     "schedule.share_storage": {"SMALL": (1, 2, 16), "DEEPEST": (4, 20)},

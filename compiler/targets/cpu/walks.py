@@ -42,7 +42,7 @@ class Block:
         return below, beside
 
     def growth(self, term: Term) -> tuple[int, int] | None:
-        """What that adds to the digit of a term; None where it is not always the same."""
+        """What a step to the row below, and one to the next in the line, add to a digit; None where that varies."""
         below = _growth(term, self.width, self.lines) if self.lines > 1 else 0
         beside = _growth(term, 1, self.pixels)
         return None if below is None or beside is None else (below, beside)
@@ -53,7 +53,7 @@ class Block:
 
 
 def _growth(term: Term, rows: int, times: int) -> int | None:
-    """What so many rows add to its digit, as often as told, from a row on that such steps lead to from row 0."""
+    """What each of `times` steps of so many rows, from a multiple of all, adds to its digit; None where it varies."""
     if term.divisor % (rows * times) == 0:
         return 0
     growth, rest = divmod(rows, term.divisor)
