@@ -143,7 +143,8 @@ def _blocks(kernel: Kernel, width: int) -> list[Block]:
     """What may be computed side by side, the best first, in lines of so many rows."""
     loads = [i for i in kernel.stages[0].body if isinstance(i, Load)]
     near = sum(count(kernel.columns) * load.dtype.size for load in loads if not load.access.rows)
-    has_lines = width > 0 and kernel.walk is Walk.ROWS
+    skips = any(t.divisor == 1 and t.stride > count(kernel.columns) for load in loads for t in load.access.rows)
+    has_lines = width > 0 and kernel.walk is Walk.ROWS and not skips
     shapes = (TALL, *WIDE) if near <= NEAR else WIDE
     return [Block(lines, pixels, width) for lines, pixels in shapes if has_lines or lines == 1]
 
