@@ -12,7 +12,7 @@ _Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | signal.Hand
 
 
 class Interruption:
-    """While entered, SIGINT, SIGTERM and SIGHUP set `requested`, but where they are ignored, as with `nohup`.
+    """While entered, SIGINT, SIGTERM and SIGHUP set `requested`; SIGHUP does not where it is ignored, as with `nohup`.
 
     Outside the main thread signals stay as they are.
     """
@@ -24,7 +24,7 @@ class Interruption:
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(number) is not signal.SIG_IGN:
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._request)
         return self
 

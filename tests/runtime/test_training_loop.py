@@ -134,14 +134,16 @@ def test_signal_handlers_are_put_back() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_the_end_of_the_terminal_stays_ignored_under_nohup() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize(("number", "reason"), [(signal.SIGHUP, "finished"), (signal.SIGINT, "interrupted")])
+def test_signals_that_were_ignored_before(number: signal.Signals, reason: str) -> None:
+    """`nohup` ignores the end of the terminal, and that counts; a shell ignores Ctrl-C for what it starts with `&`."""
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         job = job_of("epochs = 2")
-        end = run_training(replace(job, step=StopAfter(job.step, 9, signal.SIGHUP)), Position(), Recorder())
+        end = run_training(replace(job, step=StopAfter(job.step, 9, number)), Position(), Recorder())
     finally:
-        signal.signal(signal.SIGHUP, before)
-    assert end.reason == "finished"
+        signal.signal(number, before)
+    assert end.reason == reason
 
 
 def test_patience_stops_early_and_restores_the_best_weights() -> None:
