@@ -19,6 +19,7 @@ from runtime.training import LOSS, Job
 
 # The smoothed loss at step i is a mean over the steps before, with weights that fall by this factor a step.
 _SMOOTHING = 0.9
+_SMOOTHED = 20  # steps behind which little of the first loss is left
 # Training has fallen apart where the smoothed loss is so many times its lowest, above the noise of the first steps.
 _DIVERGED = 4.0
 _STEPS_BEFORE_JUDGING = 10
@@ -86,14 +87,18 @@ def smooth(losses: Sequence[float]) -> list[float]:
 
 
 def steepest_descent(rates: Array, smoothed: Sequence[float]) -> float | None:
-    """Where the smoothed loss falls fastest over log(rate), before its minimum; None where it never falls."""
+    """Where the smoothed loss falls fastest over log(rate), before its minimum; None where it never falls.
+
+    The first means are of a few losses, and so are mostly noise: the search begins behind them.
+    """
     values = np.array(smoothed)
     values = values[np.isfinite(values)]
     lowest = int(values.argmin()) + 1 if len(values) else 0
     if lowest < 3:
         return None
     slopes = np.gradient(values[:lowest], np.log(rates[:lowest]))
-    return float(rates[int(slopes.argmin())]) if slopes.min() < 0 else None
+    first = min(_SMOOTHED, lowest // 3)
+    return float(rates[first + int(slopes[first:].argmin())]) if slopes[first:].min() < 0 else None
 
 
 def _has_diverged(smoothed: Sequence[float]) -> bool:

@@ -59,6 +59,14 @@ def test_the_steepest_descent_is_where_the_slope_over_the_logarithm_is_least() -
     assert steepest_descent(rates, rising) is None
 
 
+def test_the_noise_of_the_first_losses_is_no_descent() -> None:
+    rates = np.geomspace(1e-6, 1.0, 200)
+    losses = [3.5 + (0.3 * (-1) ** i) - 2 / (1 + math.exp(-3 * (math.log10(rate) + 2))) for i, rate in enumerate(rates)]
+    found = steepest_descent(rates, smooth(losses))
+    assert found is not None
+    assert 3e-3 < found < 0.1
+
+
 def test_a_suggestion_keeps_away_from_the_divergence() -> None:
     def suggested(steepest: float | None, divergence: float | None) -> float | None:
         return RateRange("lr", (), (), (), steepest, divergence).suggestion
