@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,22 +25,30 @@ _STEPS = (1e-5, 1e-4, 1e-6)
 # A slope is compared with at least this part of all that is added up for the value.
 _PART_OF_SIZE = 1e-3
 _LEAST = 1e-300
+# Where the slopes ahead and behind differ by more than this part, there is a kink: `max` of equals, `relu` at 0.
+_BEND = 0.01
 
 
 @record
 class Comparison:
-    """A slope by our rules, and by differences; `scale` is what an error is compared with at least."""
+    """A slope by our rules, and by differences; `scale` is what an error is compared with at least.
+
+    At a kink, every slope between those ahead and behind is right: `play` is how far from the mean of both that may be.
+    """
 
     ours: float
     measured: float
     scale: float
+    play: float = 0.0
 
     @property
     def error(self) -> float:
         """Relative; infinite where one of them is no number."""
         if not (np.isfinite(self.ours) and np.isfinite(self.measured)):
             return np.inf
-        return abs(self.ours - self.measured) / max(abs(self.ours), abs(self.measured), self.scale, _LEAST)
+        return max(abs(self.ours - self.measured) - self.play, 0.0) / max(
+            abs(self.ours), abs(self.measured), self.scale, _LEAST
+        )
 
     @property
     def is_right(self) -> bool:
@@ -104,7 +113,19 @@ class Function:
             found.append(Comparison(ours, change / (2 * step), _PART_OF_SIZE * size))
             if found[-1].is_right:
                 break
-        return min(found, key=lambda comparison: comparison.error)
+        best = min(found, key=lambda comparison: comparison.error)
+        return best if best.is_right else replace(found[-1], play=self._play(directions, _STEPS[-1]))
+
+    def _play(self, directions: Mapping[str, Array], step: float) -> float:
+        """Half of the difference between the slopes ahead and behind, of the elements where there is a kink."""
+        ahead, here, behind = (self._at(directions, s) for s in (step, 0.0, -step))
+        play = 0.0
+        for name, weight in self.weights.items():
+            after, before = ahead[name] - here[name], here[name] - behind[name]
+            bend = np.abs(after - before)
+            kinks = np.where(bend > _BEND * (np.abs(after) + np.abs(before)), bend, 0.0)
+            play += _weighed(kinks, np.abs(weight)) / (2 * step)
+        return play
 
     def _at(self, directions: Mapping[str, Array], step: float) -> Mapping[str, Array]:
         moved = {name: self.point[name] + step * direction for name, direction in directions.items()}

@@ -85,6 +85,35 @@ def test_only_some_tests(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "1 test: passed\n"
 
 
+TIES = """fn biggest(x: [batch, c, n]) = max(x, axis = -1) gradient(x, y, dy) = {slope}
+model M {{
+    input x: u8[batch, 4, 3]
+    h = rearrange(x / 2 |> dense(5), "b n c -> b c n")
+    output y = biggest(h) |> dense(2)
+}}
+train M {{
+    data = npz("rows.npz")
+    target t: f32[batch, 2]
+    loss = mse(y, t)
+    optimizer = adam(lr = 0.01)
+    epochs = 1
+    batch = 4
+}}
+"""
+FIRST = "where(arange(n) == argmax(x, axis = -1)[..., None], dy[..., None], 0)"
+
+
+@pytest.mark.parametrize(("slope", "code"), [(FIRST, 0), (f"2 * {FIRST}", 1), (f"-{FIRST}", 1)])
+def test_every_slope_between_those_on_both_sides_is_right_where_elements_are_equal(
+    slope: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in the windows of a pool over the edge of a picture."""
+    np.savez("rows.npz", x=np.ones((6, 4, 3), np.uint8), t=np.ones((6, 2), np.float32))
+    Path("model.dl").write_text(TIES.format(slope=slope))
+    assert main(["test", "model.dl"]) == code
+    assert ("warning[W1001]: the `gradient` of `x` is wrong" in capsys.readouterr().out) == bool(code)
+
+
 def test_rows_of_the_data_are_used_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     np.savez("rows.npz", x=np.ones((6, 3), np.float32), t=np.arange(12, dtype=np.float32).reshape(6, 2))
     assert run(RIGHT, "4", "-e", "first", "--data", "rows.npz", "--batch", "2") == 0
