@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Node, Origin, Value
 from compiler.loops.ir import (
     REGISTER_COLUMNS,
@@ -36,6 +37,7 @@ from compiler.schedule.access import (
     address,
     axis_forms,
     split_form,
+    splits_evenly,
     storage_strides,
 )
 from compiler.schedule.choose_split import chosen_split
@@ -211,6 +213,8 @@ class GroupLowering:
             return form.terms, ()
         if self.split.walk is Walk.COLUMNS and space is Space.COLUMN and self.split.outer == 1:
             return (), form.terms
+        if not splits_evenly(form, self.split.columns):
+            raise CompilerBug("to_loops", f"rows of {self.split.columns} elements do not divide {form}")
         return split_form(form, self.split.columns)
 
     def node_value(self, node: Node, stage: int) -> int:
