@@ -93,6 +93,11 @@ def fingerprint(path: Path) -> str:
     return f"sha256-sampled:{digest.hexdigest()}"
 
 
+def is_of_the_path(error: OSError) -> bool:
+    """Whether a file cannot be written because of the path that was given for it, and not of the disk."""
+    return error.errno in (errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+
 def explain(error: OSError) -> tuple[str, str]:
     """What an operating-system error means to the user, and what to do about it."""
     match error.errno:

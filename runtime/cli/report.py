@@ -10,7 +10,7 @@ from pathlib import Path
 from compiler.diagnostics import UsageError
 from runtime.cli.common import add_compilation, compile_options
 from runtime.cli.parser import Namespace, Parser
-from runtime.files import explain, replace_file
+from runtime.files import explain, is_of_the_path, replace_file
 from runtime.reporting.run_page import run_page
 from runtime.reporting.terminal import say
 from runtime.run_report import facts_of
@@ -31,6 +31,8 @@ def run(arguments: Namespace) -> int:
     try:
         replace_file(out, page.encode("utf-8", "backslashreplace"))
     except OSError as error:
+        if not is_of_the_path(error):
+            raise
         message, fix = explain(error)
         raise UsageError(f"{out}: {message}", fix) from error
     say(f"report in {out}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.diagnostics import UsageError
-from runtime.files import explain
+from runtime.files import explain, is_of_the_path
 from runtime.optional import missing
 
 try:
@@ -46,7 +46,7 @@ def new_axes(figure: Figure, title: str, across: str, up: str, row: int = 0, row
 
 
 def write_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of the path's ending. Raises UsageError."""
+    """Write a figure in the format of the path's ending. Raises UsageError, and OSError where the disk is at fault."""
     if path.suffix not in FORMATS:
         raise UsageError(f"the format of {path} is not known", f"give a name that ends in {', '.join(FORMATS)}")
     metadata = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
@@ -55,5 +55,8 @@ def write_figure(figure: Figure, path: Path) -> None:
             warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a sign that no font has is a box
             figure.savefig(path, dpi=150, metadata=metadata)
     except OSError as error:
+        if not is_of_the_path(error):
+            error.filename = str(path)
+            raise
         message, fix = explain(error)
         raise UsageError(f"{path}: {message}", fix) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -10,10 +11,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from killing import write_project
+from matplotlib.figure import Figure
 
 from compiler import driver
 from compiler.driver import Options
@@ -143,6 +146,22 @@ def test_mistakes_have_a_hint(
 ) -> None:
     assert main([word.replace("{run}", str(run)) for word in arguments]) == code
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "file"), [("report", "report.html"), ("plot", "curves.svg")])
+def test_a_full_disk_is_no_misuse(
+    command: str, file: str, monkeypatch: pytest.MonkeyPatch, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: Any, **named: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        patch.setattr(Figure, "savefig", full)
+        assert main([command, str(run)]) == 1
+    errors = capsys.readouterr().err
+    assert f"{file}: the disk is full" in errors
+    assert "hint: free some space" in errors
 
 
 def test_a_run_without_epochs_has_no_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
