@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from compiler.diagnosis.parts import origin_of
+from compiler.diagnosis.parts import dependent_values, origin_of
 from compiler.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.graph.ir import Direction, Graph, GraphOutput, Node, Origin, Role
@@ -83,7 +83,10 @@ def _executable(graph: Graph, options: Options) -> Executable:
 
 
 def _values(graph: Graph, outputs: Sequence[str], path: str) -> list[GraphOutput]:
-    """What of the values that a layer or a line computes others read on the way forward; of a result, itself."""
+    """What of the values that a layer or a line computes others read on the way forward; of a result, itself.
+
+    What is the same whatever the step is given, such as the number of rows, is none of them.
+    """
     result = next((o for o in graph.outputs if o.name == path and o.updates is None), None)
     if result is not None:
         return [result]
@@ -100,7 +103,8 @@ def _values(graph: Graph, outputs: Sequence[str], path: str) -> list[GraphOutput
     inside = set(map(id, chosen))
     others = [node for node in graph.nodes if id(node) not in inside and _is_forward(node)]
     read = {o.index for node in others for o in node.operands}
-    computed = [node for node in chosen if node.operands]
+    dependent = dependent_values(graph, {entry.name for entry in graph.inputs})
+    computed = [node for node in chosen if any(operand.index in dependent for operand in node.operands)]
     found = [result for node in computed for result in node.results if result.index in read] or [*chosen[-1].results]
     many = len(found) > 1
     return [GraphOutput(f"{path}#{n}" if many else path, Role.OUTPUT, value) for n, value in enumerate(found)]

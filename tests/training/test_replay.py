@@ -113,6 +113,15 @@ def test_an_output_a_layer_and_a_line_are_one_value_each(run: Path) -> None:
     assert not np.array_equal(found["h.dense"], found["model.dl:3"])  # before tanh and dropout, and after
 
 
+def test_a_layer_lists_no_constants(run: Path) -> None:
+    """`batch_norm` divides by the number of rows, and `dropout` and `relu` share their zeros."""
+    Path("model.dl").write_text(TEXT.replace("|> tanh |> dropout(0.1)", "|> batch_norm |> dropout(0.1) |> relu"))
+    assert main(["train", "model.dl", "--out", "other", "--epochs", "1", "--threads", "1"]) == 0
+    for path in ("h.batch_norm", "h.dropout", "h", "model.dl:3"):
+        found = replayed(Path("other"), 2, path)
+        assert [array.shape for array in found.values()] == [(8, 7)], path
+
+
 def test_as_json_and_mistakes(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["replay", "run", "--step", "7", "--show", "h.dense.W", "--json"]) == 0
