@@ -20,6 +20,7 @@ from compiler.targets.cpu.walks import Block
 
 AHEAD = 1 << 15  # bytes before its use a row's newest element is asked for, times the lines of a block
 AHEAD_IN_LINES = 1 << 10  # the same of sums over strips, where each row of a block lies in a line of its own
+FIRST_LEVEL, SECOND_LEVEL = 3, 2  # localities of `llvm.prefetch`: into which cache
 
 _Walk: TypeAlias = tuple[int, tuple[Term, ...]]  # a buffer, and how rows go through it
 # Of a digit of a group's first row, the least and the most for which what is read lies inside an image.
@@ -219,13 +220,13 @@ class _Vectors:
         for i in newest.values():
             block, beside = group.block, group.block.steps(i.access)[1]
             step = block.pixels * max(beside, LANES)
-            ahead, level = max(1, AHEAD * block.lines // (step * i.dtype.size)) * step, 2
+            ahead, locality = max(1, AHEAD * block.lines // (step * i.dtype.size)) * step, SECOND_LEVEL
             if group.sums_strips and beside > count(group.k.kernel.columns):
-                ahead, level = AHEAD_IN_LINES // i.dtype.size, 1
+                ahead, locality = AHEAD_IN_LINES // i.dtype.size, FIRST_LEVEL
             with group.k.of(i):
                 for row in range(block.rows):
                     place = self.address((_walk(i.access), ()), group.place(i, row) + ahead, i)
-                    kind = f"i32 {int(isinstance(i, Store))}, i32 {4 - level}"
+                    kind = f"i32 {int(isinstance(i, Store))}, i32 {locality}"
                     group.k.text.line(f"call void @llvm.prefetch.p0(ptr {place}, {kind}, i32 1)")
 
     def passes(self, moved: Load | Store) -> bool:
