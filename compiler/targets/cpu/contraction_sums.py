@@ -15,7 +15,6 @@ from compiler.record import record
 from compiler.targets.cpu.contraction import finish, put_away, stage_ahead
 from compiler.targets.cpu.kernel_code import Items, KernelCode
 from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.machine import LINE
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.text import LANES, REGISTER
 from compiler.targets.cpu.tiles import Tiling, ceiling, divided, most_rows, nominal
@@ -209,7 +208,7 @@ class _Sums:
 
     def spread(self, pointer: str, elements: int) -> Ahead:
         """Lines one after the other, in each step as many as it takes."""
-        line = LINE // self.contract.dtype.size
+        line = self.k.machine.line(self.contract.dtype)
         each = ceil((elements / line + 1) / STEPS)
         return Ahead(pointer, tuple(range(0, each * line, line)), each * line)
 
