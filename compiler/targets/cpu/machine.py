@@ -15,6 +15,7 @@ from compiler.types import DType
 
 _KIBIBYTE = 1024
 _SIBLINGS = "topology/thread_siblings_list"
+_TUNING = "neoverse-v1"
 _ARM = ("aarch64-", "arm64-")
 PROCESSOR = Path("/sys/devices/system/cpu/cpu0")  # where Linux tells of the first one
 
@@ -55,6 +56,14 @@ class Machine:
     @property
     def is_arm(self) -> bool:
         return self.triple.startswith(_ARM)
+
+    @property
+    def tuning(self) -> str:
+        """Whose pipeline LLVM orders instructions for; nothing for the machine's own.
+
+        By its models of some cores of Arm, and without one, LLVM moves loads up until sums no longer fit in registers.
+        """
+        return _TUNING if self.is_arm else ""
 
     def lanes(self, dtype: DType) -> int:
         """How many elements one vector register holds."""
