@@ -21,6 +21,7 @@ from compiler.targets.cpu.tiles import TileShape, Tiling, ceiling, divided, most
 
 DEEP = 128  # summed elements of a block
 STEPS = DEEP // DEEPEST_UNROLL  # in which a tile asks ahead
+ALIGNMENT = 64  # bytes of which stretches of scratch begin at a multiple
 COPIED_TOGETHER = 4  # strips whose copies stand one behind the other
 FEWEST_PANELS = 4
 
@@ -189,7 +190,7 @@ class _Sums:
     def copy(self, operand: _Operand, first: str, strips: str, start: str, length: str) -> None:
         """Copy a block of the sum: row by row as they lie there, each strip to its own stretch."""
         text, size, lanes = self.k.text, self.contract.dtype.size, _lanes(operand.width)
-        vector, align = f"<{lanes} x {self.type}>", min(LINE, lanes * size)
+        vector, align = f"<{lanes} x {self.type}>", min(ALIGNMENT, lanes * size)
 
         def moved(given: str, there: str) -> None:
             for part in range(0, operand.width, lanes):
