@@ -13,7 +13,7 @@ from compiler.loops.ir import Access, Instruction, Load, Store
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_code import ColumnsNumber, Items, KernelCode
 from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.packing import turn, turned
+from compiler.targets.cpu.packing import turned
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER
 from compiler.targets.cpu.tiles import ceiling, divided
 from compiler.targets.cpu.walks import DENSE, has_free_columns, moves_only
@@ -55,10 +55,6 @@ class _Block:
     def emit(self, column: str, stop: str = "") -> list[str]:
         """LANES columns, or those before `stop`."""
         k = self.k
-        if not stop and self.only_turns:
-            with k.of(self.body[0]):
-                self.turn(column)
-            return []
         mask = k.mask_below(column, stop) if stop else None
         for instruction in self.body:
             with k.of(instruction):
@@ -71,31 +67,6 @@ class _Block:
                         for row in range(LANES):
                             k.vector(instruction, self.first, column, mask, row)
         return []
-
-    @property
-    def only_turns(self) -> bool:
-        """Whether what is loaded is stored as it is, and seen by nobody else."""
-        match self.body:
-            case [Load(result=result) as load, Store(value=value, index=None, watch=None)]:
-                return value == result and load.access.columns != DENSE
-            case _:
-                return False
-
-    def turn(self, column: str) -> None:
-        """Copy LANES columns, in blocks that registers hold."""
-        k, text, (load, store) = self.k, self.k.text, self.body
-        assert isinstance(load, Load)
-        assert isinstance(store, Store)
-        type_, stride = MEMORY[load.dtype], load.access.columns[0].stride
-        apart = k.place_number(stride) if moves_only(k.kernel) else str(stride)
-        start = text.pointer(k.pointer(load.access, self.first), text.mul(column, apart), type_)
-        goal = text.pointer(k.pointer(store.access, self.first), column, type_)
-        step = self.step(store.access)
-        sources, goals = [start], [goal]
-        for _ in range(LANES - 1):
-            sources.append(text.pointer(sources[-1], apart, type_))
-            goals.append(text.pointer(goals[-1], step, type_))
-        turn(text, k.machine, load.dtype, sources, goals)
 
     def load(self, load: Load, column: str, stop: str) -> None:
         k, text, access = self.k, self.k.text, load.access
