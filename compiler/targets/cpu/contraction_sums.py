@@ -226,7 +226,7 @@ class _Sums:
         return text.pointer(self.k.bases[operand.buffer], text.add(place, operand.offset), self.type)
 
     def sources_ahead(self, here: _Rectangle, start: str, number: str, slots: str) -> list[Ahead]:
-        """The sums of the next tile, and its share of what the next block copies: a stretch of a row of each operand."""
+        """The sums of the next tile; and of what the next block copies, a stretch of a row of each operand."""
         text = self.k.text
         stretches = max(1, self.left.most * self.right.most // DEEP)  # of a row
         share = text.let(f"udiv i64 {text.mul(number, DEEP * stretches)}, {text.mul(here.tiles, here.panels)}")
