@@ -226,19 +226,26 @@ class _Sums:
         return text.pointer(self.k.bases[operand.buffer], text.add(place, operand.offset), self.type)
 
     def sources_ahead(self, here: _Rectangle, start: str, number: str, slots: str) -> list[Ahead]:
-        """The sums of the next tile, and a row of each operand that the next block copies."""
+        """The sums of the next tile; and of what the next block copies, a stretch of a row of each operand."""
         text = self.k.text
-        share = text.let(f"udiv i64 {text.mul(number, DEEP)}, {text.mul(here.tiles, here.panels)}")
-        row = text.add(text.add(start, DEEP), share)
+        stretches = max(1, self.left.most * self.right.most // DEEP)  # of a row
+        share = text.let(f"udiv i64 {text.mul(number, DEEP * stretches)}, {text.mul(here.tiles, here.panels)}")
+        row, stretch = divided(text, share, str(stretches))
+        row = text.add(text.add(start, DEEP), row)
         found = [self.spread(text.pointer(slots, str(self.slot), self.type), self.slot)]
         for operand, strip in ((self.left, here.tile), (self.right, here.panel)):
-            found.append(self.spread(self.source(operand, row, strip), operand.most * operand.width))
+            length = ceil(operand.most * operand.width / stretches)
+            first = text.pointer(self.source(operand, row, strip), text.mul(stretch, length), self.type)
+            found.append(self.spread(first, length))
         return found
 
     def spread(self, pointer: str, elements: int) -> Ahead:
-        """Lines one after the other, in each step as many as it takes."""
+        """The lines of so many elements, evenly over the steps of a tile."""
         line = self.k.machine.line(self.contract.dtype)
-        each = ceil((elements / line + 1) / STEPS)
+        lines = ceil(elements / line) + 1  # the first may begin before
+        if lines <= STEPS:
+            return Ahead(pointer, (0,), line, lines, DEEP)
+        each = ceil(lines / STEPS)
         return Ahead(pointer, tuple(range(0, each * line, line)), each * line)
 
     def multiply(self, tile: str, panel: str, length: str, slots: str, ahead: list[Ahead]) -> None:
