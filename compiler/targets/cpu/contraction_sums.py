@@ -15,13 +15,13 @@ from compiler.record import record
 from compiler.targets.cpu.contraction import finish, put_away, stage_ahead
 from compiler.targets.cpu.kernel_code import Items, KernelCode
 from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.machine import LINE
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.text import LANES, REGISTER
 from compiler.targets.cpu.tiles import TileShape, Tiling, ceiling, divided, most_rows, nominal
 
 DEEP = 128  # summed elements of a block
 STEPS = DEEP // DEEPEST_UNROLL  # in which a tile asks ahead
+ALIGNMENT = 64  # bytes of which stretches of scratch begin at a multiple
 COPIED_TOGETHER = 4  # strips whose copies stand one behind the other
 FEWEST_PANELS = 4
 
@@ -190,7 +190,7 @@ class _Sums:
     def copy(self, operand: _Operand, first: str, strips: str, start: str, length: str) -> None:
         """Copy a block of the sum: row by row as they lie there, each strip to its own stretch."""
         text, size, lanes = self.k.text, self.contract.dtype.size, _lanes(operand.width)
-        vector, align = f"<{lanes} x {self.type}>", min(LINE, lanes * size)
+        vector, align = f"<{lanes} x {self.type}>", min(ALIGNMENT, lanes * size)
 
         def moved(given: str, there: str) -> None:
             for part in range(0, operand.width, lanes):
@@ -241,7 +241,7 @@ class _Sums:
 
     def spread(self, pointer: str, elements: int) -> Ahead:
         """The lines of so many elements, evenly over the steps of a tile."""
-        line = LINE // self.contract.dtype.size
+        line = self.k.machine.line(self.contract.dtype)
         lines = ceil(elements / line) + 1  # the first may begin before
         if lines <= STEPS:
             return Ahead(pointer, (0,), line, lines, DEEP)
