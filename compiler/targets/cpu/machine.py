@@ -18,7 +18,8 @@ _KIBIBYTE = 1024
 class Machine:
     """A processor. `name` is its instruction set: avx512, avx2, neon, or generic for 128-bit vectors of anything else.
 
-    `registers` counts vector registers; the caches are those of one core.
+    `registers` counts vector registers; the caches are those of one core. A machine that `masks` stores any lanes of a
+    vector, whatever their type, as fast as a whole one.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Machine:
     features: str
     vector_bits: int
     registers: int
+    masks: bool
     l1_bytes: int
     l1_ways: int  # lines of the first-level cache that may have the same place
     l2_bytes: int
@@ -52,6 +54,7 @@ AVX512 = Machine(
     features="",
     vector_bits=512,
     registers=32,
+    masks=True,
     l1_bytes=32 * _KIBIBYTE,
     l1_ways=8,
     l2_bytes=1024 * _KIBIBYTE,
@@ -63,6 +66,7 @@ AVX2 = Machine(
     features="",
     vector_bits=256,
     registers=16,
+    masks=False,
     l1_bytes=32 * _KIBIBYTE,
     l1_ways=8,
     l2_bytes=256 * _KIBIBYTE,
@@ -74,6 +78,7 @@ NEON = Machine(
     features="",
     vector_bits=128,
     registers=32,
+    masks=False,
     l1_bytes=64 * _KIBIBYTE,
     l1_ways=4,
     l2_bytes=1024 * _KIBIBYTE,
