@@ -1,4 +1,4 @@
-"""The machine code of products, read for every machine: sums stay in registers, and nothing but multiply-adds is done."""
+"""The machine code of products, read for every machine: sums stay in registers, and multiply-adds take operands as is."""
 
 from __future__ import annotations
 
