@@ -12,6 +12,7 @@ from compiler.targets.cpu.kernel_code import Items, KernelCode, SharedPointer
 from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.text import LANES, REGISTER, Text
 from compiler.targets.cpu.tiles import TileShape, Tiling, depth_of, nominal, nominal_rows
+from compiler.targets.cpu.turning import move_turned
 from compiler.types import BatchExtent
 
 AHEAD = 8  # how many steps of k before its use a vector is asked for; more may fall on the same lines of a cache
@@ -133,20 +134,17 @@ def pack_transposed(
     k: KernelText, contract: TileContract, width: int, column: str, source: str, target: str, depth: str
 ) -> None:
     """As `pack`, from an operand whose k lie side by side: blocks of LANES x LANES turn in registers."""
-    text, type_, size = k.text, REGISTER[contract.dtype], contract.dtype.size
-    vector = f"<{LANES} x {type_}>"
+    text, type_ = k.text, REGISTER[contract.dtype]
     starts = _column_starts(text, contract, width, column)
 
     def block(index: str, carried: list[str]) -> list[str]:
         for part in range(width // LANES):
-            rows: list[str] = []
+            rows, columns = list[str](), list[str]()
             for lane in range(LANES):
-                place = text.pointer(source, text.add(starts[part * LANES + lane], index), type_)
-                rows.append(text.let(f"load {vector}, ptr {place}, align {size}"))
-            for lane, row in enumerate(turned(text, rows, type_)):
+                rows.append(text.pointer(source, text.add(starts[part * LANES + lane], index), type_))
                 here = text.add(text.mul(text.add(index, lane), width), part * LANES)
-                place = text.pointer(target, here, type_)
-                text.line(f"store {vector} {row}, ptr {place}, align 64")
+                columns.append(text.pointer(target, here, type_))
+            move_turned(text, k.machine, contract.dtype, rows, columns)
         return []
 
     text.loop("0", _ceil_to(text, depth, LANES), LANES, [], block)
@@ -164,26 +162,3 @@ def _ceil_to(text: Text, number: str, step: int) -> str:
     if not number.startswith("%"):
         return str(-(-int(number) // step) * step)
     return text.let(f"and i64 {text.add(number, step - 1)}, {-step}")
-
-
-def turned(text: Text, rows: Sequence[str], type_: str) -> list[str]:
-    """The transpose of LANES vectors of LANES elements, in log2(LANES) rounds of two-operand shuffles."""
-    vector = f"<{LANES} x {type_}>"
-    now = list(rows)
-    distance = 1
-    while distance < LANES:
-        following = list(now)
-        for low in range(LANES):
-            if low & distance:
-                continue
-            high = low | distance
-            first = [lane if not lane & distance else LANES + (lane ^ distance) for lane in range(LANES)]
-            second = [lane | distance if not lane & distance else LANES + lane for lane in range(LANES)]
-            for place, picks in ((low, first), (high, second)):
-                listed = ", ".join(f"i32 {p}" for p in picks)
-                following[place] = text.let(
-                    f"shufflevector {vector} {now[low]}, {vector} {now[high]}, <{LANES} x i32> <{listed}>"
-                )
-        now = following
-        distance *= 2
-    return now
