@@ -1,4 +1,4 @@
-"""The machine code of products, read for every machine: sums stay in registers, and multiply-adds take operands as is."""
+"""The machine code of products, read for every machine: their sums stay in registers."""
 
 from __future__ import annotations
 
