@@ -22,8 +22,8 @@ from compiler.targets.cpu.jit import Library, assembly, compile_module
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.machine import AVX2, AVX512, NEON, Machine
 from compiler.targets.cpu.masks import store_masked
+from compiler.targets.cpu.packing import turn
 from compiler.targets.cpu.text import LANES, MEMORY, Text
-from compiler.targets.cpu.turning import move_turned
 from compiler.types import DType, TensorType
 
 TYPES = {DType.F32: np.float32, DType.F64: np.float64, DType.I64: np.int64, DType.U8: np.uint8}
@@ -81,7 +81,7 @@ def turning(dtype: DType, machine: Machine) -> str:
             [text.pointer(base, str(pitch * lane), MEMORY[dtype]) for lane in range(LANES)]
             for base, pitch in (("%source", LANES + 3), ("%target", 2 * LANES))
         )
-        move_turned(text, machine, dtype, rows, columns)
+        turn(text, machine, dtype, rows, columns, 64)
 
     return function(machine, write)
 

@@ -15,13 +15,13 @@ from compiler.record import record
 from compiler.targets.cpu.contraction import finish, put_away, stage_ahead
 from compiler.targets.cpu.kernel_code import Items, KernelCode
 from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.machine import LINE
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.text import LANES, REGISTER
 from compiler.targets.cpu.tiles import TileShape, Tiling, ceiling, divided, most_rows, nominal
 
 DEEP = 128  # summed elements of a block
 STEPS = DEEP // DEEPEST_UNROLL  # in which a tile asks ahead
+ALIGNMENT = 64  # bytes of which stretches of scratch begin at a multiple
 COPIED_TOGETHER = 4  # strips whose copies stand one behind the other
 FEWEST_PANELS = 4
 
@@ -190,7 +190,7 @@ class _Sums:
     def copy(self, operand: _Operand, first: str, strips: str, start: str, length: str) -> None:
         """Copy a block of the sum: row by row as they lie there, each strip to its own stretch."""
         text, size, lanes = self.k.text, self.contract.dtype.size, _lanes(operand.width)
-        vector, align = f"<{lanes} x {self.type}>", min(LINE, lanes * size)
+        vector, align = f"<{lanes} x {self.type}>", min(ALIGNMENT, lanes * size)
 
         def moved(given: str, there: str) -> None:
             for part in range(0, operand.width, lanes):
@@ -226,19 +226,26 @@ class _Sums:
         return text.pointer(self.k.bases[operand.buffer], text.add(place, operand.offset), self.type)
 
     def sources_ahead(self, here: _Rectangle, start: str, number: str, slots: str) -> list[Ahead]:
-        """The sums of the next tile, and a row of each operand that the next block copies."""
+        """The sums of the next tile; and of what the next block copies, a stretch of a row of each operand."""
         text = self.k.text
-        share = text.let(f"udiv i64 {text.mul(number, DEEP)}, {text.mul(here.tiles, here.panels)}")
-        row = text.add(text.add(start, DEEP), share)
+        stretches = max(1, self.left.most * self.right.most // DEEP)  # of a row
+        share = text.let(f"udiv i64 {text.mul(number, DEEP * stretches)}, {text.mul(here.tiles, here.panels)}")
+        row, stretch = divided(text, share, str(stretches))
+        row = text.add(text.add(start, DEEP), row)
         found = [self.spread(text.pointer(slots, str(self.slot), self.type), self.slot)]
         for operand, strip in ((self.left, here.tile), (self.right, here.panel)):
-            found.append(self.spread(self.source(operand, row, strip), operand.most * operand.width))
+            length = ceil(operand.most * operand.width / stretches)
+            first = text.pointer(self.source(operand, row, strip), text.mul(stretch, length), self.type)
+            found.append(self.spread(first, length))
         return found
 
     def spread(self, pointer: str, elements: int) -> Ahead:
-        """Lines one after the other, in each step as many as it takes."""
-        line = LINE // self.contract.dtype.size
-        each = ceil((elements / line + 1) / STEPS)
+        """The lines of so many elements, evenly over the steps of a tile."""
+        line = self.k.machine.line(self.contract.dtype)
+        lines = ceil(elements / line) + 1  # the first may begin before
+        if lines <= STEPS:
+            return Ahead(pointer, (0,), line, lines, DEEP)
+        each = ceil(lines / STEPS)
         return Ahead(pointer, tuple(range(0, each * line, line)), each * line)
 
     def multiply(self, tile: str, panel: str, length: str, slots: str, ahead: list[Ahead]) -> None:
