@@ -24,11 +24,10 @@ from runtime.precision import in_precision
 from runtime.samples import at_epoch, numbered
 
 if TYPE_CHECKING:
-    from compiler.profiling.step import ProfiledStep
-    from compiler.targets.cpu.recording import Recording
+    from compiler.driver import ProfiledStep, Recording
 
-_SAMPLE_SECONDS = 0.03
-_LEAST_SAMPLES = 3
+_SAMPLE_SECONDS = 0.015
+_LEAST_SAMPLES = 5
 _SUPPOSED_STEPS = 10_000  # what `total_steps` is to a schedule
 KINDS = {"train": "training", "infer": "prediction"}
 
@@ -101,6 +100,7 @@ def _measure(step: ProfiledStep, run: _Runs, seconds: float) -> tuple[Measured, 
     """Samples of both executables in turn, each after a step that fills the caches and the workspace for it."""
     per_sample = _warm_up(step, run, seconds / 6)
     plain: list[float] = []
+    ratios: list[float] = []
     outside: list[float] = []
     taken: list[list[Recording]] = [[] for _ in step.parts]
     gc.collect()
@@ -111,11 +111,12 @@ def _measure(step: ProfiledStep, run: _Runs, seconds: float) -> tuple[Measured, 
         run(step.stamped, 1)
         run(step.stamped, per_sample)
         found = [recordings[part.times :] for part, recordings in zip(step.parts, step.take(), strict=True)]
+        ratios.append(sum(r.wall_ns for part in found for r in part) * 1e-9 / per_sample / plain[-1])
         outside.append(_outside(found) / per_sample)
         for part, recordings in zip(taken, found, strict=True):
             part += recordings
-    middle = _middle(plain)
-    return Measured(middle, max(0.0, _middle(outside))), taken
+    # a sample is compared with the one just before it: what else runs on the machine then slows both
+    return Measured(_middle(plain), _middle(ratios) - 1, max(0.0, _middle(outside))), taken
 
 
 def _outside(found: list[list[Recording]]) -> float:

@@ -36,23 +36,20 @@ def report_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]], measured
         for line in table_lines(part.program.lowered, part.batch):
             attribution.add(line, [float(ns) * part.times * _MS for ns in found.work[line.number]], part.times)
     outside = measured.outside * 1e3
-    stamped, plain = totals["span"] + outside, measured.plain * 1e3
-    stamps = min(totals["rest"], max(0.0, stamped - plain))
     peaks = step.peaks[threads]
     return ProfileReport(
         model=step.program.model,
         mode=mode,
         batch=step.options.batch,
         threads=threads,
-        step_ms=plain,
-        stamped_ms=stamped,
-        stamps_cost=stamped / plain - 1,
+        step_ms=totals["span"] + outside,
+        plain_ms=measured.plain * 1e3,
+        stamps_cost=measured.cost,
         barrier_ms=totals["barrier"],
         idle_ms=totals["idle"],
         alone_ms=totals["alone"],
-        runner_ms=totals["rest"] - stamps,
+        runner_ms=totals["rest"],
         call_ms=outside,
-        stamps_ms=stamps,
         steps=steps,
         lines=attribution.lines(),
         kernels=attribution.kernels(),

@@ -74,9 +74,10 @@ class KernelRow:
 class ProfileReport:
     """Times are of one step of `batch` rows, in milliseconds.
 
-    `step_ms` is the time without stamps, `stamped_ms` with them, and `stamps_cost` by what part that is longer. The
-    lines, `barrier_ms`, `idle_ms`, `runner_ms` (walking the table), `call_ms` (before and after, in Python) and
-    `stamps_ms` add up to `stamped_ms`. `alone_ms`, in which one thread works, is part of the lines.
+    `step_ms` is the time of the steps that were recorded, those in the middle half; `plain_ms` that of steps without
+    stamps, measured in turn with them, and `stamps_cost` by what part these are longer. The lines, `barrier_ms`,
+    `idle_ms`, `runner_ms` (from kernel to kernel, with the stamps) and `call_ms` (before and after the steps of a call)
+    add up to `step_ms`. `alone_ms`, in which one thread works, is part of the lines.
     """
 
     model: str
@@ -84,14 +85,13 @@ class ProfileReport:
     batch: int
     threads: int
     step_ms: float
-    stamped_ms: float
+    plain_ms: float
     stamps_cost: float
     barrier_ms: float
     idle_ms: float
     alone_ms: float
     runner_ms: float
     call_ms: float
-    stamps_ms: float
     steps: int
     lines: tuple[LineRow, ...]
     kernels: tuple[KernelRow, ...]
@@ -115,9 +115,12 @@ class ProfileReport:
 
 @record(eq=False)
 class Measured:
-    """What measuring gave: seconds of a step without stamps, and of one with them what the runner had no part in."""
+    """What measuring gave: the seconds of a step without stamps, by what part it is longer with them, and the seconds
+    of such a step in which the runner had no part.
+    """
 
     plain: float
+    cost: float
     outside: float
 
 

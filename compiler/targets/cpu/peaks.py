@@ -154,11 +154,8 @@ def peaks_text(machine: Machine, dtype: DType) -> str:
     lanes = machine.lanes(dtype)
     element = "double" if dtype is DType.F64 else "float"
     vector, suffix = f"<{lanes} x {element}>", f"v{lanes}f{dtype.size * 8}"
-    texts = (
-        _chains_text(vector, suffix, element, machine),
-        _reads_text(machine),
-        _updates_text(vector, suffix, machine),
-    )
+    products, updates = _chains_text(vector, suffix, element, machine), _updates_text(vector, suffix, machine)
+    texts = (products, _reads_text(machine), updates)
     return "\n".join(row for text in texts for row in text)
 
 
