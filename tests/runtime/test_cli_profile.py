@@ -48,7 +48,7 @@ train Recurrent {
 ATTENTION = """
 model Attentive {
     input x: f32[batch, 32, 64]
-    output y = (x |> multi_head_attention(4, causal = true))[:, -1] |> dense(3)
+    output y = attention(4, causal = true)(x, x, x)[:, -1] |> dense(3)
 }
 
 train Attentive {
