@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from compiler.targets.cpu.lower import Lowered
     from compiler.targets.cpu.machine import Machine
     from compiler.targets.cpu.memory import TensorStore
-    from compiler.targets.cpu.object_code import Lowering
+    from compiler.targets.cpu.object_code import Lowering, Profiled
     from compiler.targets.reference.executable import ReferenceExecutable
 
 TARGETS = ("native", "reference")
@@ -56,6 +56,17 @@ def training_executable(program: Program, options: Options, phase: int = 0) -> E
         program.plan.batch,
         accumulation.batches,
     )
+
+
+def profiled_programs(program: Program, kind: str, options: Options) -> dict[str, Profiled]:
+    """The programs that an executable of a kind is made of, by their kinds, each as it is and with stamps."""
+    from compiler.targets.cpu.object_code import load_profiled  # only a profile asks for programs in this way
+
+    return {
+        part: load_profiled(_lowering(_graph(program, part), fitting), fitting)
+        for part in _parts(program, kind)
+        for fitting in (_fitting(program, part, options),)
+    }
 
 
 def _parts(program: Program, kind: str) -> list[str]:

@@ -7,7 +7,7 @@ before is loaded without any pass. The second level keeps each object under the 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from compiler.interface import Options
@@ -17,12 +17,13 @@ from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.jit import Library, llvm_version
 from compiler.targets.cpu.machine import Machine, machine_of
 from compiler.targets.cpu.manifest import Manifest
-from compiler.targets.cpu.runner import SYMBOLS, runner_text
+from compiler.targets.cpu.runner import SYMBOLS, TICKS, Clock, clock_of, runner_text
 from compiler.targets.cpu.team import Team, available_threads
 
 if TYPE_CHECKING:
     from compiler.targets.cpu.codegen_worker import Submitted
     from compiler.targets.cpu.lower import Lowered
+    from compiler.targets.cpu.recording import StampedExecutable
 
 # Gives each text away once it is there, so that its code can be generated while the others are written.
 Lowering: TypeAlias = "Callable[[Machine, Callable[[str], None]], Lowered]"
@@ -35,6 +36,19 @@ class _Stored:
     manifest: Manifest
     symbols: tuple[str, ...]
     keys: tuple[str, ...]
+
+
+@record(eq=False)
+class Profiled:
+    """A program for a profile: what was lowered, its executable as it is and with stamps, and what these are read from.
+
+    Both executables may run on the same tensors in turn.
+    """
+
+    lowered: Lowered
+    plain: NativeExecutable
+    stamped: StampedExecutable
+    clock: Clock
 
 
 def load_program(name: str | None, lowered: Lowering, options: Options) -> NativeExecutable:
@@ -57,6 +71,39 @@ def load_program(name: str | None, lowered: Lowering, options: Options) -> Nativ
     if name is not None:
         _keep(cache, _key(name, machine), program, submitted.keys)
     return _loaded(program.manifest, objects, tuple(program.texts), machine, options)
+
+
+def load_profiled(lowered: Lowering, options: Options) -> Profiled:
+    """A program twice, with the same kernels at the same addresses: as it is, and with stamps."""
+    from compiler.targets.cpu.codegen_worker import WorkerPool  # only a profile asks for programs in this way
+    from compiler.targets.cpu.recording import StampedExecutable
+
+    machine, cache = detect(), ObjectCache(options.cache)
+    clock = clock_of(machine)
+    with WorkerPool(machine, cache, available_threads()) as pool:
+        program = lowered(machine, pool.begin)
+        runners = [runner_text(machine), runner_text(machine, clock)]
+        *objects, plain, stamped = pool.compile([*program.texts.values(), *runners])
+    kernels = Library(objects, tuple(program.texts), machine)
+    executables: list[NativeExecutable] = []
+    for made, runner, symbols in (
+        (NativeExecutable, plain, SYMBOLS),
+        (StampedExecutable, stamped, (*SYMBOLS, TICKS)),
+    ):
+        library = Library([runner], symbols, machine)
+        address = _address_in(library, symbols, kernels)
+        team = Team(options.threads or available_threads(), address, (library, kernels))
+        executables.append(made(program.manifest, address, team))
+    first, second = executables
+    assert isinstance(second, StampedExecutable)
+    return Profiled(program, first, second, clock)
+
+
+def _address_in(runner: Library, symbols: Sequence[str], kernels: Library) -> Callable[[str], int]:
+    def address(symbol: str) -> int:
+        return runner.address(symbol) if symbol in symbols else kernels.address(symbol)
+
+    return address
 
 
 def known_manifest(name: str, options: Options) -> Manifest | None:

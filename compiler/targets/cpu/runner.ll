@@ -1,5 +1,6 @@
 ; The native loop that runs a table of kernels, its barrier, and the threads' waiting room: a template of `runner.py`,
 ; which fills in the words that begin with a dollar sign.
+$STAMP ; What began with the word for a stamp in the template stands in the runner of a profile alone: see `stamps.ll`.
 
 declare i64 @syscall(i64, ...)
 declare i32 @sched_yield()
@@ -213,7 +214,9 @@ begin:
   %meets = icmp ne i64 %meets.bit, 0
   br i1 %meets, label %await.parts, label %take
 await.parts:
+  $STAMP %parts.wait = call i64 @ticks()
   call void @barrier(ptr %sync, i32 %threads)
+  $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %parts.wait, i64 0, i64 $WAITS, i64 -1)
   br label %take
 take:
   %parts.slope.at = getelementptr i64, ptr %function.at, i64 3
@@ -272,7 +275,9 @@ kernel:
   %has.barrier = icmp ne i64 %barrier.bit, 0
   br i1 %has.barrier, label %meet, label %share
 meet:
+  $STAMP %wait = call i64 @ticks()
   call void @barrier(ptr %sync, i32 %threads)
+  $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %wait, i64 0, i64 $WAITS, i64 -1)
   br label %share
 share:
   %grown = mul i64 %slope, %batch
@@ -344,7 +349,9 @@ settled:
   br i1 %others, label %argument, label %call
 call:
   %given = phi ptr [ %place, %prepare ], [ %moved, %settled ]
+  $STAMP %called = call i64 @ticks()
   call void %function(ptr %given, i64 %begin.item, i64 %end, ptr %scratch)
+  $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %called, i64 %begin.item, i64 %end, i64 %part)
   br label %next
 next:
   %from.here = phi i64 [ %enter.from, %enter ], [ %repeat.from, %repeat ], [ %take.from, %take ],
@@ -396,14 +403,18 @@ begin:
   call void @entries(ptr %abi, ptr %arenas, i64 0, i64 %once, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
   br label %head
 head:
+  $STAMP %head.wait = call i64 @ticks()
   call void @barrier(ptr %sync, i32 %threads)
+  $STAMP call void @stamp(ptr %abi, i32 %thread, i64 $HEAD, i64 %head.wait, i64 0, i64 $WAITS, i64 -1)
   %remaining.at = getelementptr i64, ptr %control, i64 5
   %remaining = load i64, ptr %remaining.at, align 8
   %more = icmp sgt i64 %remaining, 0
   br i1 %more, label %step, label %finish
 step:
   call void @entries(ptr %abi, ptr %arenas, i64 %once, i64 %count, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
+  $STAMP %tail.wait = call i64 @ticks()
   call void @barrier(ptr %sync, i32 %threads)
+  $STAMP call void @stamp(ptr %abi, i32 %thread, i64 $TAIL, i64 %tail.wait, i64 0, i64 $WAITS, i64 -1)
   br i1 %is.first, label %advance, label %head
 advance:
   %step.at = getelementptr i64, ptr %control, i64 1

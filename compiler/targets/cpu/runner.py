@@ -6,6 +6,7 @@ arrays of i64, so that a table can be written by NumPy as well as by an exported
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 
 from compiler.targets.cpu.machine import Machine
@@ -35,13 +36,45 @@ SYNC_BYTES = 64 * 10
 SYMBOLS = ("dlc_call", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect", "dlc_copy")
 
 
-def runner_text(machine: Machine) -> str:
-    """The module that defines SYMBOLS for a machine."""
+# what the runner of a profile has besides: the slot of the program block with its buffers, and their layout
+BUFFERS_SLOT = PROGRAM_SLOTS
+EVENTS = 64  # bytes before the first event of a buffer
+EVENT_SLOTS = 6  # entry, begin, end, first item, last item, part of a strand
+HEAD, TAIL = -2, -1  # in place of an entry: the barrier before a step, and that behind its last entry
+WAITS = -1  # in place of the last item: a wait at a barrier, which has none
+TICKS = "dlc_ticks"
+
+
+class Clock(Enum):
+    """What stamps are read from."""
+
+    TIME_STAMP_COUNTER = "time stamp counter"
+    GENERIC_TIMER = "generic timer"
+    MONOTONIC = "monotonic clock of the system"
+
+
+def clock_of(machine: Machine) -> Clock:
+    """The fastest clock that is the same for all cores and runs at one rate."""
+    if machine.architecture in ("aarch64", "arm64"):
+        return Clock.GENERIC_TIMER
+    if machine.architecture == "x86_64":
+        try:
+            flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\nflags")[2].partition("\n")[0].split()
+        except OSError:
+            flags = []
+        if {"constant_tsc", "nonstop_tsc"} <= {*flags}:
+            return Clock.TIME_STAMP_COUNTER
+    return Clock.MONOTONIC
+
+
+def runner_text(machine: Machine, clock: Clock | None = None) -> str:
+    """The module that defines SYMBOLS for a machine; with a clock, that of a profile, which defines TICKS too."""
     x86 = machine.architecture == "x86_64"
     yields = "call void @llvm.aarch64.hint(i32 1)" if machine.is_arm else ""
     pause = "call void @llvm.x86.sse2.pause()" if x86 else yields
     futex = {"x86_64": 202, "aarch64": 98}.get(machine.architecture) if "linux" in machine.triple else None
     text = Path(__file__).with_suffix(".ll").read_text(encoding="utf-8")
+    text = _without_stamps(text) if clock is None else _with_stamps(text, clock)
     text = text.replace("$PAUSE", pause)
     text = text.replace("$WAIT", _futex_wait(futex)).replace("$WAKE", _futex_wake(futex))
     text = text.replace("$FLUSH_ON", _FLUSH_ON_X86 if x86 else _FLUSH_ON_ARM if machine.is_arm else "ret i32 0")
@@ -53,6 +86,40 @@ def runner_text(machine: Machine) -> str:
     return text
 
 
+def _without_stamps(text: str) -> str:
+    return "".join(row for row in text.splitlines(keepends=True) if not row.lstrip().startswith(_STAMP))
+
+
+def _with_stamps(text: str, clock: Clock) -> str:
+    text = text.replace(_STAMP, "") + stamps_text(clock)
+    for name in ("HEAD", "TAIL", "WAITS"):
+        text = text.replace(f"${name}", str(globals()[name]))
+    return text
+
+
+def stamps_text(clock: Clock) -> str:
+    """The functions that only the runner of a profile has, as a module of their own."""
+    text = Path(__file__).with_name("stamps.ll").read_text(encoding="utf-8").replace("$TICKS", _TICKS[clock])
+    for name in ("BUFFERS_SLOT", "EVENTS", "EVENT_SLOTS"):
+        text = text.replace(f"${name}", str(globals()[name]))
+    return text
+
+
+_STAMP = "$STAMP "
+_TICKS = {
+    Clock.TIME_STAMP_COUNTER: "%now = call i64 @llvm.readcyclecounter()\n  ret i64 %now",
+    Clock.GENERIC_TIMER: """call void @llvm.aarch64.isb(i32 15)
+  %now = call i64 @llvm.read_volatile_register.i64(metadata !{!"cntvct_el0"})
+  ret i64 %now""",
+    Clock.MONOTONIC: """%time = alloca [2 x i64], align 8
+  %ignored = call i32 @clock_gettime(i32 1, ptr %time)
+  %seconds = load i64, ptr %time, align 8
+  %rest.at = getelementptr i64, ptr %time, i64 1
+  %rest = load i64, ptr %rest.at, align 8
+  %whole = mul i64 %seconds, 1000000000
+  %now = add i64 %whole, %rest
+  ret i64 %now""",
+}
 _SYSCALL = "call i64 (i64, ...) @syscall"
 
 
