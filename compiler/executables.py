@@ -21,6 +21,7 @@ from compiler.types import DType, TensorType, at_batch
 if TYPE_CHECKING:
     from compiler.second_process import Graphs
     from compiler.targets.cpu.executable import NativeExecutable
+    from compiler.targets.cpu.in_turns import ExecutableInTurns
     from compiler.targets.cpu.lower import Lowered
     from compiler.targets.cpu.machine import Machine
     from compiler.targets.cpu.memory import TensorStore
@@ -64,6 +65,19 @@ def profiled_programs(program: Program, kind: str, options: Options) -> dict[str
 
     return {
         part: load_profiled(_lowering(_graph(program, part), fitting), fitting)
+        for part in _parts(program, kind)
+        for fitting in (_fitting(program, part, options),)
+    }
+
+
+def programs_in_turns(
+    program: Program, kind: str, options: Options, threads: Sequence[int]
+) -> dict[str, tuple[Lowered, list[ExecutableInTurns]]]:
+    """The programs that an executable of a kind is made of, for each number of threads whose shares one takes in turn."""
+    from compiler.targets.cpu.object_code import load_in_turns  # only a profile asks for programs in this way
+
+    return {
+        part: load_in_turns(_lowering(_graph(program, part), fitting), fitting, threads)
         for part in _parts(program, kind)
         for fitting in (_fitting(program, part, options),)
     }

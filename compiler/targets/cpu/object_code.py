@@ -22,6 +22,7 @@ from compiler.targets.cpu.team import Team, available_threads
 
 if TYPE_CHECKING:
     from compiler.targets.cpu.codegen_worker import Submitted
+    from compiler.targets.cpu.in_turns import ExecutableInTurns
     from compiler.targets.cpu.lower import Lowered
     from compiler.targets.cpu.recording import StampedExecutable
 
@@ -97,6 +98,23 @@ def load_profiled(lowered: Lowering, options: Options) -> Profiled:
     first, second = executables
     assert isinstance(second, StampedExecutable)
     return Profiled(program, first, second, clock)
+
+
+def load_in_turns(lowered: Lowering, options: Options, threads: Sequence[int]) -> tuple[Lowered, list[ExecutableInTurns]]:
+    """A program, and an executable of it for each number of threads whose shares the first of them takes in turn."""
+    from compiler.targets.cpu.codegen_worker import WorkerPool  # only a profile asks for programs in this way
+    from compiler.targets.cpu.in_turns import ExecutableInTurns, OneForAll
+
+    machine, cache = detect(), ObjectCache(options.cache)
+    symbols = (*SYMBOLS, TICKS)
+    with WorkerPool(machine, cache, available_threads()) as pool:
+        program = lowered(machine, pool.begin)
+        *objects, runner = pool.compile([*program.texts.values(), runner_text(machine, clock_of(machine), True)])
+    kernels = Library(objects, tuple(program.texts), machine)
+    library = Library([runner], symbols, machine)
+    address = _address_in(library, symbols, kernels)
+    teams = [OneForAll(count, address, (library, kernels)) for count in threads]
+    return program, [ExecutableInTurns(program.manifest, address, team) for team in teams]
 
 
 def _address_in(runner: Library, symbols: Sequence[str], kernels: Library) -> Callable[[str], int]:

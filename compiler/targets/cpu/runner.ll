@@ -1,6 +1,8 @@
 ; The native loop that runs a table of kernels, its barrier, and the threads' waiting room: a template of `runner.py`,
 ; which fills in the words that begin with a dollar sign.
 $STAMP ; What began with the word for a stamp in the template stands in the runner of a profile alone: see `stamps.ll`.
+$TURN ; What began with the word for a turn stands where one thread takes the shares of all in turn, in place of what began
+$TURN ; with the word for a team: see `turns.ll`.
 
 declare i64 @syscall(i64, ...)
 declare i32 @sched_yield()
@@ -68,7 +70,8 @@ done:
 
 define internal void @barrier(ptr %sync, i32 %threads) nounwind {
 entry:
-  %single = icmp eq i32 %threads, 1
+  $TEAM %single = icmp eq i32 %threads, 1
+  $TURN %single = icmp uge i32 %threads, 1 ; nobody else is there
   br i1 %single, label %done, label %arrive
 arrive:
   %generation.at = getelementptr i8, ptr %sync, i64 $GENERATION
@@ -156,7 +159,7 @@ done:
 
 ; One pass over the table from line %from up to line %to.
 define internal void @entries(ptr %abi, ptr %arenas, i64 %from, i64 %to, i64 %batch, i32 %thread, i32 %threads,
-                              ptr %sync) nounwind {
+                              ptr %sync$STATE) nounwind {
 entry:
   %table.at = getelementptr i64, ptr %abi, i64 1
   %table = load ptr, ptr %table.at, align 8
@@ -170,7 +173,8 @@ entry:
   %scratches = load ptr, ptr %scratches.at, align 8
   %thread.wide = zext i32 %thread to i64
   %threads.wide = zext i32 %threads to i64
-  %scratch.offset = mul i64 %thread.wide, %scratch.size
+  $TEAM %scratch.offset = mul i64 %thread.wide, %scratch.size
+  $TURN %scratch.offset = mul i64 0, %scratch.size
   %scratch = getelementptr i8, ptr %scratches, i64 %scratch.offset
   %advances.at = getelementptr i64, ptr %abi, i64 9
   %advances = load ptr, ptr %advances.at, align 8
@@ -178,12 +182,17 @@ entry:
   %width = load i64, ptr %width.at, align 8
   %most.at = getelementptr i64, ptr %abi, i64 11
   %most = load i64, ptr %most.at, align 8
-  %counters = alloca i64, i64 %width, align 8
+  $TEAM %counters = alloca i64, i64 %width, align 8
+  $TURN %counters = getelementptr i64, ptr %state, i64 2
+  $TURN %depth.at = getelementptr i64, ptr %state, i64 1
+  $TURN %depth.start = load i64, ptr %depth.at, align 8
   %moved = alloca i64, i64 %most, align 8
   br label %head
 head:
   %i = phi i64 [ %from, %entry ], [ %i.next, %next ]
-  %depth = phi i64 [ 0, %entry ], [ %depth.next, %next ]
+  $TEAM %depth = phi i64 [ 0, %entry ], [ %depth.next, %next ]
+  $TURN %depth = phi i64 [ %depth.start, %entry ], [ %depth.next, %next ]
+  $TURN %has.run = phi i1 [ false, %entry ], [ true, %next ] ; the barrier in front of the first line is passed
   %part = phi i64 [ 0, %entry ], [ %part.next, %next ]
   %part.stop = phi i64 [ 0, %entry ], [ %part.stop.next, %next ]
   %parts = phi i64 [ 0, %entry ], [ %parts.next, %next ] ; 0 outside of strands
@@ -215,7 +224,9 @@ begin:
   br i1 %meets, label %await.parts, label %take
 await.parts:
   $STAMP %parts.wait = call i64 @ticks()
-  call void @barrier(ptr %sync, i32 %threads)
+  $TEAM call void @barrier(ptr %sync, i32 %threads)
+  $TURN br i1 %has.run, label %leave, label %passed.parts
+  $TURN passed.parts:
   $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %parts.wait, i64 0, i64 $WAITS, i64 -1)
   br label %take
 take:
@@ -276,7 +287,9 @@ kernel:
   br i1 %has.barrier, label %meet, label %share
 meet:
   $STAMP %wait = call i64 @ticks()
-  call void @barrier(ptr %sync, i32 %threads)
+  $TEAM call void @barrier(ptr %sync, i32 %threads)
+  $TURN br i1 %has.run, label %leave, label %passed
+  $TURN passed:
   $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %wait, i64 0, i64 $WAITS, i64 -1)
   br label %share
 share:
@@ -366,7 +379,12 @@ next:
                         [ %another.parts, %another ], [ %parts, %go ], [ %parts, %call ]
   %i.next = add i64 %from.here, 1
   br label %head
+$TURN leave:
+  $TURN store i64 %i, ptr %state, align 8
+  $TURN store i64 %depth, ptr %depth.at, align 8
+  $TURN ret void
 done:
+  $TURN store i64 %to, ptr %state, align 8
   ret void
 }
 
@@ -400,21 +418,21 @@ meet:
   br i1 %is.fresh, label %begin, label %head
 begin:
   call void @barrier(ptr %sync, i32 %threads)
-  call void @entries(ptr %abi, ptr %arenas, i64 0, i64 %once, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
+  call void @$ENTRIES(ptr %abi, ptr %arenas, i64 0, i64 %once, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
   br label %head
 head:
   $STAMP %head.wait = call i64 @ticks()
   call void @barrier(ptr %sync, i32 %threads)
-  $STAMP call void @stamp(ptr %abi, i32 %thread, i64 $HEAD, i64 %head.wait, i64 0, i64 $WAITS, i64 -1)
+  $STAMP call void @stamp_around(ptr %abi, i32 %thread, i32 %threads, i64 $HEAD, i64 %head.wait)
   %remaining.at = getelementptr i64, ptr %control, i64 5
   %remaining = load i64, ptr %remaining.at, align 8
   %more = icmp sgt i64 %remaining, 0
   br i1 %more, label %step, label %finish
 step:
-  call void @entries(ptr %abi, ptr %arenas, i64 %once, i64 %count, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
+  call void @$ENTRIES(ptr %abi, ptr %arenas, i64 %once, i64 %count, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
   $STAMP %tail.wait = call i64 @ticks()
   call void @barrier(ptr %sync, i32 %threads)
-  $STAMP call void @stamp(ptr %abi, i32 %thread, i64 $TAIL, i64 %tail.wait, i64 0, i64 $WAITS, i64 -1)
+  $STAMP call void @stamp_around(ptr %abi, i32 %thread, i32 %threads, i64 $TAIL, i64 %tail.wait)
   br i1 %is.first, label %advance, label %head
 advance:
   %step.at = getelementptr i64, ptr %control, i64 1

@@ -67,13 +67,20 @@ def clock_of(machine: Machine) -> Clock:
     return Clock.MONOTONIC
 
 
-def runner_text(machine: Machine, clock: Clock | None = None) -> str:
-    """The module that defines SYMBOLS for a machine; with a clock, that of a profile, which defines TICKS too."""
+def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = False) -> str:
+    """The module that defines SYMBOLS for a machine; with a clock, that of a profile, which defines TICKS too.
+
+    `in_turns`: the first thread takes the shares of all threads, one after the other.
+    """
     x86 = machine.architecture == "x86_64"
     pause = "call void @llvm.x86.sse2.pause()" if x86 else 'call void asm sideeffect "yield", ""()'
     futex = {"x86_64": 202, "aarch64": 98}.get(machine.architecture) if "linux" in machine.triple else None
     text = Path(__file__).with_suffix(".ll").read_text(encoding="utf-8")
-    text = _without_stamps(text) if clock is None else _with_stamps(text, clock)
+    text = _chosen(text + ("" if clock is None else stamps_text(clock, in_turns)), clock is not None, in_turns)
+    text = text.replace("$ENTRIES", "turns" if in_turns else "entries")
+    text = text.replace("$STATE", ", ptr %state" if in_turns else "")
+    for name in ("HEAD", "TAIL", "WAITS"):
+        text = text.replace(f"${name}", str(globals()[name]))
     text = text.replace("$PAUSE", pause)
     text = text.replace("$WAIT", _futex_wait(futex)).replace("$WAKE", _futex_wake(futex))
     text = text.replace("$FLUSH_ON", _FLUSH_ON_X86 if x86 else "ret i32 0")
@@ -85,26 +92,28 @@ def runner_text(machine: Machine, clock: Clock | None = None) -> str:
     return text
 
 
-def _without_stamps(text: str) -> str:
-    return "".join(row for row in text.splitlines(keepends=True) if not row.lstrip().startswith(_STAMP))
+def _chosen(text: str, stamps: bool, in_turns: bool) -> str:
+    """The text of the runner that is asked for: rows of the others go, and so do the words that mark rows."""
+    kept = {_STAMP: stamps, _TURN: in_turns, _TEAM: not in_turns}
+    rows: list[str] = []
+    for row in text.splitlines(keepends=True):
+        word = next((word for word in kept if row.lstrip().startswith(word)), "")
+        if kept.get(word, True):
+            rows.append(row.replace(word, "", 1))
+    return "".join(rows)
 
 
-def _with_stamps(text: str, clock: Clock) -> str:
-    text = text.replace(_STAMP, "") + stamps_text(clock)
-    for name in ("HEAD", "TAIL", "WAITS"):
-        text = text.replace(f"${name}", str(globals()[name]))
-    return text
-
-
-def stamps_text(clock: Clock) -> str:
-    """The functions that only the runner of a profile has, as a module of their own."""
-    text = Path(__file__).with_name("stamps.ll").read_text(encoding="utf-8").replace("$TICKS", _TICKS[clock])
+def stamps_text(clock: Clock, in_turns: bool = False) -> str:
+    """The functions that only the runner of a profile has; without turns, a module of their own."""
+    folder = Path(__file__)
+    text = folder.with_name("stamps.ll").read_text(encoding="utf-8").replace("$TICKS", _TICKS[clock])
     for name in ("BUFFERS_SLOT", "EVENTS", "EVENT_SLOTS"):
         text = text.replace(f"${name}", str(globals()[name]))
-    return text
+    text = _chosen(text, stamps=True, in_turns=in_turns).replace("$WAITS", str(WAITS))
+    return text + folder.with_name("turns.ll").read_text(encoding="utf-8") if in_turns else text
 
 
-_STAMP = "$STAMP "
+_STAMP, _TURN, _TEAM = "$STAMP ", "$TURN ", "$TEAM "  # words at the begin of a row that only some runners have
 _TICKS = {
     Clock.TIME_STAMP_COUNTER: "%now = call i64 @llvm.readcyclecounter()\n  ret i64 %now",
     Clock.GENERIC_TIMER: """call void @llvm.aarch64.isb(i32 15)
