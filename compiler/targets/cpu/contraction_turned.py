@@ -31,7 +31,8 @@ SUMS_SHARE = 0.375  # of the second-level cache, which the sums of an item may t
 FEWEST_ITEMS = 4
 WIDEST = 3  # vectors of rows in a strip
 WASTE = 1.1  # times as many lanes as along the columns, up to which the rows are taken
-LOAD = 0.25  # what a load costs beside a multiplication
+LOAD = 0.25  # what the load of a register costs beside a multiplication
+CHAINS = 10  # sums of registers that are in work at once, at least, so that none waits for itself
 COLUMNS, STRIP, TURNED = -1, -2, -3  # stretches of scratch, beside those of the kernel's buffers
 
 
@@ -74,8 +75,8 @@ def strip_shape(contract: TileContract, machine: Machine) -> TileShape:
     ]
 
     def cost(shape: TileShape) -> float:
-        tiles = _strips(contract, shape) * ceil(contract.n / shape.rows)
-        return tiles * (shape.rows * shape.vectors + LOAD * (shape.rows + shape.vectors))
+        tiles, chains = _strips(contract, shape) * ceil(contract.n / shape.rows), shape.rows * shape.vectors * each
+        return tiles * (max(chains, CHAINS) + LOAD * (shape.rows + shape.vectors * each))
 
     return min(shapes, key=cost)
 
