@@ -73,7 +73,7 @@ def profiled_programs(program: Program, kind: str, options: Options) -> dict[str
 def programs_in_turns(
     program: Program, kind: str, options: Options, threads: Sequence[int]
 ) -> dict[str, tuple[Lowered, list[ExecutableInTurns]]]:
-    """The programs that an executable of a kind is made of, for each number of threads whose shares one takes in turn."""
+    """The programs that an executable of a kind is made of, for each number of threads; one takes the shares of all."""
     from compiler.targets.cpu.object_code import load_in_turns  # only a profile asks for programs in this way
 
     return {

@@ -1,9 +1,10 @@
 """Contractions with a long sum whose rows lie side by side as vectors do: the vectors of a tile run along the rows.
 
-An item is a strip of rows in a part of the sum, with all columns; a thread takes several strips of a part together. Of each block of the sum the columns are copied,
-a few of each element side by side; a strip is copied by its first tile, while that multiplies, and stays in the
-first-level cache for the others. The sums of the tiles lie in scratch between the blocks, so each element is one chain
-over its part. At the end they are turned, strip by strip, for the elementwise stage.
+An item is a strip of rows in a part of the sum, with all columns; a thread takes several strips of a part together.
+Of each block of the sum the columns are copied, a few of each element side by side; a strip is copied by its first
+tile, while that multiplies, and stays in the first-level cache for the others. The sums of the tiles lie in scratch
+between the blocks, so each element is one chain over its part. At the end they are turned, strip by strip, for the
+elementwise stage.
 """
 
 from __future__ import annotations

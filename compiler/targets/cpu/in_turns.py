@@ -14,7 +14,7 @@ import numpy as np
 from compiler.diagnostics import CompilerBug
 from compiler.record import record
 from compiler.targets.cpu.manifest import Manifest
-from compiler.targets.cpu.recording import Step, StampedExecutable, is_wait
+from compiler.targets.cpu.recording import StampedExecutable, Step, is_wait
 from compiler.targets.cpu.team import Team
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -40,9 +40,9 @@ class ExecutableInTurns(StampedExecutable):
 class Shares:
     """What each of `threads` threads would have to do in a step, in nanoseconds.
 
-    `work` is [stretches, threads]: calls of kernels between two barriers. `entries` has the lines of the step table that
-    ran; for each, `total` is the time of all its calls, `critical` of those by the thread that takes longest in their
-    stretch, and `largest` the number of threads that had a share.
+    `work` is [stretches, threads]: calls of kernels between two barriers. `entries` has the lines of the step table
+    that ran; for each, `total` is the time of all its calls, `critical` of those by the thread that takes longest in
+    their stretch, and `sharers` the number of threads that had a share.
     """
 
     threads: int

@@ -100,7 +100,9 @@ def load_profiled(lowered: Lowering, options: Options) -> Profiled:
     return Profiled(program, first, second, clock)
 
 
-def load_in_turns(lowered: Lowering, options: Options, threads: Sequence[int]) -> tuple[Lowered, list[ExecutableInTurns]]:
+def load_in_turns(
+    lowered: Lowering, options: Options, threads: Sequence[int]
+) -> tuple[Lowered, list[ExecutableInTurns]]:
     """A program, and an executable of it for each number of threads whose shares the first of them takes in turn."""
     from compiler.targets.cpu.codegen_worker import WorkerPool  # only a profile asks for programs in this way
     from compiler.targets.cpu.in_turns import ExecutableInTurns, OneForAll
