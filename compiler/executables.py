@@ -14,6 +14,7 @@ from compiler.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Tensors
+from compiler.processors import usable_processors
 from compiler.targets.cpu.cache import compiler_version
 from compiler.targets.cpu.manifest import TensorSpec
 from compiler.types import DType, TensorType, at_batch
@@ -114,11 +115,9 @@ def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> i
 
 def _compile_in_two(graphs: Graphs) -> None:
     """The largest here, which is the training step as a rule, and all others beside it, where that is worth it."""
-    from compiler.targets.cpu.team import available_threads  # what only checks a text needs no target
-
     largest = max(graphs, key=lambda name: len(graphs[name][0].nodes))
     others = {name: graphs[name] for name in graphs if name != largest}
-    if available_threads() == 1 or sum(len(graph.nodes) for graph, _ in others.values()) < WORTH_A_PROCESS:
+    if usable_processors() == 1 or sum(len(graph.nodes) for graph, _ in others.values()) < WORTH_A_PROCESS:
         compile_graphs(graphs)
         return
     from compiler.second_process import compiled_beside  # small models need none

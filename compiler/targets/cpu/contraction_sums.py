@@ -1,7 +1,7 @@
 """Large products whose operands both lie row by row along the sum, as in gradients of weights: blocks are copied.
 
-An item is a panel of columns of some tiles of rows. A thread takes its items together, in blocks of rows and columns: it
-goes through blocks of the sum, copies what they take of both operands, and multiplies tile by tile. The sums lie in
+An item is a panel of columns of some tiles of rows. A thread takes its items together, in blocks of rows and columns:
+it goes through blocks of the sum, copies what they take of both operands, and multiplies tile by tile. The sums lie in
 scratch between the blocks, so each element is one chain. A tile asks for its share of what the next block copies.
 """
 

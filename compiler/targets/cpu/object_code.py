@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from compiler.interface import Options
+from compiler.processors import usable_cores, usable_processors
 from compiler.record import record
 from compiler.targets.cpu.cache import ObjectCache
 from compiler.targets.cpu.executable import NativeExecutable
@@ -18,7 +19,7 @@ from compiler.targets.cpu.jit import Library, llvm_version
 from compiler.targets.cpu.machine import Machine, detect
 from compiler.targets.cpu.manifest import Manifest
 from compiler.targets.cpu.runner import SYMBOLS, TICKS, Clock, clock_of, runner_text
-from compiler.targets.cpu.team import Team, available_threads
+from compiler.targets.cpu.team import Team
 
 if TYPE_CHECKING:
     from compiler.targets.cpu.codegen_worker import Submitted
@@ -63,7 +64,7 @@ def load_program(name: str | None, lowered: Lowering, options: Options) -> Nativ
             return _loaded(stored.manifest, found, stored.symbols, machine, options)
     from compiler.targets.cpu.codegen_worker import WorkerPool  # only what is not cached needs processes
 
-    with WorkerPool(machine, cache, available_threads()) as pool:
+    with WorkerPool(machine, cache, usable_processors()) as pool:
         if name is not None:
             pool.start_early()  # ready by the time that a whole program is lowered
         program = lowered(machine, pool.begin)
@@ -81,7 +82,7 @@ def load_profiled(lowered: Lowering, options: Options) -> Profiled:
 
     machine, cache = detect(), ObjectCache(options.cache)
     clock = clock_of(machine)
-    with WorkerPool(machine, cache, available_threads()) as pool:
+    with WorkerPool(machine, cache, usable_processors()) as pool:
         program = lowered(machine, pool.begin)
         runners = [runner_text(machine), runner_text(machine, clock)]
         *objects, plain, stamped = pool.compile([*program.texts.values(), *runners])
@@ -93,7 +94,7 @@ def load_profiled(lowered: Lowering, options: Options) -> Profiled:
     ):
         library = Library([runner], symbols, machine)
         address = _address_in(library, symbols, kernels)
-        team = Team(options.threads or available_threads(), address, (library, kernels))
+        team = Team(options.threads or usable_cores(), address, (library, kernels))
         executables.append(made(program.manifest, address, team))
     first, second = executables
     assert isinstance(second, StampedExecutable)
@@ -109,7 +110,7 @@ def load_in_turns(
 
     machine, cache = detect(), ObjectCache(options.cache)
     symbols = (*SYMBOLS, TICKS)
-    with WorkerPool(machine, cache, available_threads()) as pool:
+    with WorkerPool(machine, cache, usable_processors()) as pool:
         program = lowered(machine, pool.begin)
         *objects, runner = pool.compile([*program.texts.values(), runner_text(machine, clock_of(machine), True)])
     kernels = Library(objects, tuple(program.texts), machine)
@@ -146,7 +147,7 @@ def compile_ahead(programs: Mapping[str, Lowering], options: Options, workers: i
     machine, cache = detect(), ObjectCache(options.cache)
     from compiler.targets.cpu.codegen_worker import WorkerPool  # only what is not cached needs processes
 
-    with WorkerPool(machine, cache, workers or available_threads()) as pool:
+    with WorkerPool(machine, cache, workers or usable_processors()) as pool:
         pool.start_early()
         pool.submit([runner_text(machine)])  # all of them need it, and it needs no stage of the compiler
         begun: list[tuple[str, Lowered, Submitted]] = []
@@ -185,5 +186,5 @@ def _loaded(
     manifest: Manifest, objects: list[bytes], symbols: tuple[str, ...], machine: Machine, options: Options
 ) -> NativeExecutable:
     library = Library(objects, [*symbols, *SYMBOLS], machine)
-    threads = options.threads or available_threads()
+    threads = options.threads or usable_cores()
     return NativeExecutable(manifest, library.address, Team(threads, library.address, library))

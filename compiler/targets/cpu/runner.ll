@@ -6,6 +6,7 @@ $TURN ; with the word for a team: see `turns.ll`.
 
 declare i64 @syscall(i64, ...)
 declare i32 @sched_yield()
+declare i32 @llvm.umin.i32(i32, i32)
 
 define internal i32 @flush_on() nounwind {
   $FLUSH_ON
@@ -32,7 +33,7 @@ entry:
   %budget = load i32, ptr %budget.at, align 4
   br label %spin
 spin:
-  %n = phi i32 [ 0, %entry ], [ %n.next, %again ]
+  %n = phi i32 [ 0, %entry ], [ %n.next, %again ], [ %n.next, %offer ]
   %now = load atomic i32, ptr %word acquire, align 4
   %changed = icmp ne i32 %now, %seen
   br i1 %changed, label %quick, label %check
@@ -42,6 +43,12 @@ check:
 again:
   $PAUSE
   %n.next = add i32 %n, 1
+  %beat = and i32 %n.next, 63
+  %is.beat = icmp eq i32 %beat, 0
+  br i1 %is.beat, label %offer, label %spin
+offer:
+  ; where more threads run than there are processors, one that has work may be waiting for this one's
+  %offered = call i32 @sched_yield()
   br label %spin
 quick:
   %low = icmp slt i32 %budget, 2500
@@ -68,7 +75,8 @@ done:
   ret void
 }
 
-define internal void @barrier(ptr %sync, i32 %threads) nounwind {
+; Threads arrive in groups of 8, and the last one of a group for all of it: many do not wait in line for one counter.
+define internal void @barrier(ptr %sync, i32 %thread, i32 %threads) nounwind {
 entry:
   $TEAM %single = icmp eq i32 %threads, 1
   $TURN %single = icmp uge i32 %threads, 1 ; nobody else is there
@@ -78,8 +86,30 @@ arrive:
   %arrived.at = getelementptr i8, ptr %sync, i64 $ARRIVED
   %sleepers.at = getelementptr i8, ptr %sync, i64 $SLEEPERS
   %generation = load atomic i32, ptr %generation.at acquire, align 4
+  %has.groups = icmp ugt i32 %threads, 8
+  br i1 %has.groups, label %join, label %root
+join:
+  %group = lshr i32 %thread, 3
+  %group.wide = zext i32 %group to i64
+  %group.offset = shl i64 %group.wide, 6
+  %groups.at = getelementptr i8, ptr %sync, i64 $GROUPS
+  %group.at = getelementptr i8, ptr %groups.at, i64 %group.offset
+  %group.first = shl i32 %group, 3
+  %group.rest = sub i32 %threads, %group.first
+  %group.size = call i32 @llvm.umin.i32(i32 %group.rest, i32 8)
+  %group.last = sub i32 %group.size, 1
+  %group.before = atomicrmw add ptr %group.at, i32 1 acq_rel
+  %is.last.of.group = icmp eq i32 %group.before, %group.last
+  br i1 %is.last.of.group, label %speak, label %wait
+speak:
+  store atomic i32 0, ptr %group.at monotonic, align 4
+  %threads.up = add i32 %threads, 7
+  %groups = lshr i32 %threads.up, 3
+  br label %root
+root:
+  %parties = phi i32 [ %threads, %arrive ], [ %groups, %speak ]
   %before = atomicrmw add ptr %arrived.at, i32 1 acq_rel
-  %last = sub i32 %threads, 1
+  %last = sub i32 %parties, 1
   %is.last = icmp eq i32 %before, %last
   br i1 %is.last, label %release, label %wait
 release:
@@ -224,7 +254,7 @@ begin:
   br i1 %meets, label %await.parts, label %take
 await.parts:
   $STAMP %parts.wait = call i64 @ticks()
-  $TEAM call void @barrier(ptr %sync, i32 %threads)
+  $TEAM call void @barrier(ptr %sync, i32 %thread, i32 %threads)
   $TURN br i1 %has.run, label %leave, label %passed.parts
   $TURN passed.parts:
   $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %parts.wait, i64 0, i64 $WAITS, i64 -1)
@@ -287,7 +317,7 @@ kernel:
   br i1 %has.barrier, label %meet, label %share
 meet:
   $STAMP %wait = call i64 @ticks()
-  $TEAM call void @barrier(ptr %sync, i32 %threads)
+  $TEAM call void @barrier(ptr %sync, i32 %thread, i32 %threads)
   $TURN br i1 %has.run, label %leave, label %passed
   $TURN passed:
   $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %wait, i64 0, i64 $WAITS, i64 -1)
@@ -417,12 +447,12 @@ prepare:
 meet:
   br i1 %is.fresh, label %begin, label %head
 begin:
-  call void @barrier(ptr %sync, i32 %threads)
+  call void @barrier(ptr %sync, i32 %thread, i32 %threads)
   call void @$ENTRIES(ptr %abi, ptr %arenas, i64 0, i64 %once, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
   br label %head
 head:
   $STAMP %head.wait = call i64 @ticks()
-  call void @barrier(ptr %sync, i32 %threads)
+  call void @barrier(ptr %sync, i32 %thread, i32 %threads)
   $STAMP call void @stamp_around(ptr %abi, i32 %thread, i32 %threads, i64 $HEAD, i64 %head.wait)
   %remaining.at = getelementptr i64, ptr %control, i64 5
   %remaining = load i64, ptr %remaining.at, align 8
@@ -431,7 +461,7 @@ head:
 step:
   call void @$ENTRIES(ptr %abi, ptr %arenas, i64 %once, i64 %count, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
   $STAMP %tail.wait = call i64 @ticks()
-  call void @barrier(ptr %sync, i32 %threads)
+  call void @barrier(ptr %sync, i32 %thread, i32 %threads)
   $STAMP call void @stamp_around(ptr %abi, i32 %thread, i32 %threads, i64 $TAIL, i64 %tail.wait)
   br i1 %is.first, label %advance, label %head
 advance:
@@ -451,7 +481,7 @@ advance:
   store i64 %left, ptr %remaining.at, align 8
   br label %head
 finish:
-  call void @barrier(ptr %sync, i32 %threads) ; the caller may set up its next call only when all have read %remaining
+  call void @barrier(ptr %sync, i32 %thread, i32 %threads) ; the caller may set up its next call only when all have read %remaining
   br i1 %flushes, label %restoring, label %done
 restoring:
   call void @flush_off(i32 %mode)

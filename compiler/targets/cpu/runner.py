@@ -32,7 +32,8 @@ BARRIER, PARALLEL, LAST, OF_STRAND = 1, 2, 4, 8  # flags of an entry; a mark has
 # byte offsets in the synchronisation block; each word has a cache line of its own
 ARRIVED, GENERATION, SLEEPERS, BUDGET, JOB, JOB_SLEEPERS, JOB_BUDGET, QUIT, JOB_FIELDS = (64 * k for k in range(9))
 JOB_THREADS = JOB_FIELDS + 8 * 6
-SYNC_BYTES = 64 * 10
+GROUPS = 64 * 10  # counters of groups of threads at a barrier
+GROUP = 8
 SYMBOLS = ("dlc_call", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect", "dlc_copy")
 
 
@@ -43,6 +44,11 @@ EVENT_SLOTS = 6  # entry, begin, end, first item, last item, part of a strand
 HEAD, TAIL = -2, -1  # in place of an entry: the barrier before a step, and that behind its last entry
 WAITS = -1  # in place of the last item: a wait at a barrier, which has none
 TICKS = "dlc_ticks"
+
+
+def sync_bytes(threads: int) -> int:
+    """The size of the synchronisation block of so many threads."""
+    return GROUPS + 64 * -(-threads // GROUP)
 
 
 class Clock(Enum):
@@ -85,7 +91,7 @@ def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = F
     text = text.replace("$WAIT", _futex_wait(futex)).replace("$WAKE", _futex_wake(futex))
     text = text.replace("$FLUSH_ON", _FLUSH_ON_X86 if x86 else "ret i32 0")
     text = text.replace("$FLUSH_OFF", _FLUSH_OFF_X86 if x86 else "ret void")
-    words = ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "QUIT")
+    words = ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "QUIT", "GROUPS")
     words += ("JOB_SLEEPERS", "JOB_BUDGET", "JOB_FIELDS", "JOB_THREADS", "JOB")  # the shortest name last
     for name in words:
         text = text.replace(f"${name}", str(globals()[name]))
