@@ -78,13 +78,15 @@ class Call:
 class Lowered:
     """A manifest with what was compiled for it: the text of each kernel by symbol, and the instances of each symbol.
 
-    `firsts` has the first argument of each of the instances' calls, by which its line in the step table is known.
+    `firsts` has the first argument of each of the instances' calls, by which its line in the step table is known;
+    `plan` is what was lowered.
     """
 
     manifest: Manifest
     texts: dict[str, str]
     instances: tuple[tuple[str, Instance], ...]
-    firsts: tuple[int, ...] = ()
+    firsts: tuple[int, ...]
+    plan: Schedule
 
     def call_of(self, line: int) -> tuple[str, Instance]:
         """The symbol and the instance of a line of the step table that is no mark."""
@@ -181,7 +183,7 @@ class _Lowering:
             tuple(i.value.type.dtype for i in self.graph.inputs if i.role is Role.SETTING),
             self.advance_table(),
         )
-        return Lowered(manifest, self.texts, tuple(instances), tuple(firsts))
+        return Lowered(manifest, self.texts, tuple(instances), tuple(firsts), self.plan)
 
     def is_beyond_caches(self, buffer: int) -> bool:
         """Whether nothing of a result is left in the caches of a core when its caller comes to it."""

@@ -83,7 +83,7 @@ class StampedExecutable(NativeExecutable):
         self._program = program
         self._blocks = (address_of(program), *self._blocks[1:])
         self._anchor = self._both_clocks()
-        self._recorded: list[Recording] = []
+        self._recorded: list[tuple[list[Array], int, int, int]] = []
 
     def run(
         self,
@@ -101,26 +101,27 @@ class StampedExecutable(NativeExecutable):
         start = time.perf_counter_ns()
         results = super().run(tensors, data, rows, batch, first_step, seed, settings)
         wall = time.perf_counter_ns() - start
-        self._recorded.append(self._recording(wall, -(-len(rows) // batch)))
+        # what follows is left for later, so that the next call finds the caches as a plain one would
+        running = self._threads if self._parallel else 1  # without work for several threads, the first is alone
+        counts = [int(buffer[:8].view(np.int64)[0]) for buffer in self._buffers[:running]]
+        raw = [
+            buffer[EVENTS : EVENTS + 8 * EVENT_SLOTS * min(count, self.room)].view(np.int64).copy()
+            for buffer, count in zip(self._buffers, counts, strict=False)
+        ]
+        lost = sum(max(0, count - self.room) for count in counts)
+        self._recorded.append((raw, wall, lost, -(-len(rows) // batch)))
         return results
 
     def recordings(self) -> list[Recording]:
         """What was recorded since the last time, a recording for each call."""
-        found, self._recorded = self._recorded, []
-        return found
-
-    def _recording(self, wall: int, made: int) -> Recording:
+        recorded, self._recorded = self._recorded, []
+        if not recorded:
+            return []
         rate = self._nanoseconds_a_tick()
-        taken, lost = [], 0
-        # a program whose kernels are too small for several threads runs on the first alone
-        running = self._threads if self._parallel else 1
-        for buffer in self._buffers[:running]:
-            count = int(buffer[:8].view(np.int64)[0])
-            kept = min(count, self.room)
-            lost += count - kept
-            raw = buffer[EVENTS : EVENTS + 8 * EVENT_SLOTS * kept].view(np.int64).reshape(kept, EVENT_SLOTS)
-            taken.append(self._in_nanoseconds(raw, rate))
-        return Recording(tuple(_steps(taken)), wall, lost, made)
+        return [
+            Recording(tuple(_steps([self._in_nanoseconds(r.reshape(-1, EVENT_SLOTS), rate) for r in raw])), *others)
+            for raw, *others in recorded
+        ]
 
     def _in_nanoseconds(self, raw: Array, rate: float) -> Array:
         ticks, moment = self._anchor
