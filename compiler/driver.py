@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     from compiler.diagnosis.inspected_step import InspectedStep
     from compiler.diagnosis.watched_step import WatchedStep
     from compiler.functions import CompiledFunction
+    from compiler.profiling.simulation import SimulatedStep, SimulationReport
     from compiler.profiling.step import ProfiledStep
     from compiler.report import PlanReport
-    from compiler.targets.cpu.recording import Recording
+    from compiler.targets.cpu.recording import Recording, Step
 
 __all__ = [
     "AVERAGE",
@@ -138,6 +139,8 @@ __all__ = [
     "resized",
     "run_tests",
     "show",
+    "simulated_step",
+    "simulation_of",
     "subjects",
     "to_json",
     "warning_codes",
@@ -336,6 +339,28 @@ def profile_report(
     from compiler.profiling.account import report_of  # the whole compiler, which a cached program does without
 
     return report_of(step, taken, measured, mode)
+
+
+def simulated_step(program: Program, kind: str, options: Options, threads: int) -> SimulatedStep:
+    """A step of kind `training` or `prediction` of which one thread takes the shares of so many. Raises UsageError."""
+    from compiler.profiling.simulation import simulated_step  # the whole compiler, which a cached program does without
+
+    return simulated_step(program, kind, options, threads)
+
+
+def simulation_of(
+    step: SimulatedStep,
+    one: Sequence[Sequence[Step]],
+    many: Sequence[Sequence[Step]],
+    mode: str,
+    barrier_us: float | None,
+    bandwidth: float | None,
+    measured: float | None,
+) -> SimulationReport:
+    """What so many threads would make of a step, from what was recorded of their shares."""
+    from compiler.profiling.simulation import simulation_of  # the whole compiler, which a cached program does without
+
+    return simulation_of(step, one, many, mode, barrier_us, bandwidth, measured)
 
 
 def profile_timeline(step: ProfiledStep, taken: Sequence[Sequence[Recording]]) -> tuple[TimelineSpan, ...]:

@@ -19,6 +19,7 @@ from compiler.targets.cpu.team import Team
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
+QUARTILE = 25
 ROOM = 1 << 16  # events of a thread in one call: 3 MiB
 
 
@@ -68,7 +69,11 @@ class Shares:
 
 
 def shares_of(steps: Sequence[Step]) -> Shares:
-    """The shares of a step, each call having its median over `steps`, which make the same calls."""
+    """The shares of a step: of each call the lower quartile over `steps`, which make the same calls.
+
+    What else runs on the machine makes calls longer, never shorter; the longest of many shares would otherwise be the
+    one that was disturbed.
+    """
     threads = len(steps[0].events)
     calls = [[events[~is_wait(events)] for events in step.events] for step in steps]
     stretches = [(np.cumsum(is_wait(events)))[~is_wait(events)] for events in steps[0].events]
@@ -79,7 +84,7 @@ def shares_of(steps: Sequence[Step]) -> Shares:
         own = [step[thread] for step in calls]
         if any(not np.array_equal(own[0]["entry"], other["entry"]) for other in own[1:]):
             raise CompilerBug("simulation", "two steps made different calls")
-        times.append(np.median([events["end"] - events["begin"] for events in own], axis=0))
+        times.append(np.percentile([events["end"] - events["begin"] for events in own], QUARTILE, axis=0))
         np.add.at(work[:, thread], stretches[thread], times[-1])
     slowest = work.argmax(axis=1)
     lines = np.concatenate([step["entry"] for step in calls[0]])
