@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from compiler.driver import Array, Measured, Options, ProfileReport, Program, Ti
 from compiler.record import record
 from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
+from runtime.environment import cpu_name
 from runtime.memory import expect_room
 from runtime.model import runtime_settings
 from runtime.position import Length
@@ -142,7 +144,8 @@ def _warm_up(step: ProfiledStep, run: Runs, seconds: float) -> int:
     begin = time.perf_counter()
     while True:
         each = run(step.plain, steps) / steps
-        steps = max(1, min(int(np.ceil(_SAMPLE_SECONDS / max(each, 1e-8))), step.room // (2 * events)))
+        wanted = max(2, int(np.ceil(_SAMPLE_SECONDS / max(each, 1e-8))))  # a single step is not gathered from the data
+        steps = max(1, min(wanted, step.room // (2 * events)))
         if time.perf_counter() - begin >= seconds:
             return steps
 
@@ -155,3 +158,8 @@ def weights_of(tensors: driver.Tensors, program: Program) -> Weights:
 def is_run(path: Path) -> bool:
     """Whether a path names a run rather than a model file."""
     return (path / "run.json").is_file()
+
+
+def as_json(found: Profile) -> dict[str, Any]:
+    """The report as plain data, with the name of the processor."""
+    return json.loads(json.dumps({**found.report.to_json(), "cpu": cpu_name()}))

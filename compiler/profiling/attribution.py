@@ -42,6 +42,7 @@ class _Kernel:
     possible_flops: float = 0.0
     possible_bytes: float = 0.0
     memory_ms: float = 0.0
+    working_ms: float = 0.0
     threads_ms: list[float] = field(default_factory=list[float])
     origins: dict[Origin, None] = field(default_factory=dict[Origin, None])
 
@@ -70,6 +71,7 @@ class Attribution:
         kernel.calls += times * line.calls
         kernel.bytes += moved
         kernel.flops += flops
+        kernel.working_ms += duration
         kernel.possible_flops += duration * 1e6 * gflops
         kernel.possible_bytes += duration * 1e6 * bandwidth
         kernel.memory_ms += share if is_bound_by_memory else 0.0
@@ -131,6 +133,7 @@ class Attribution:
                 kernel.calls,
                 kernel.flops,
                 kernel.bytes,
+                kernel.flops / kernel.working_ms / 1e6 if kernel.working_ms else 0.0,
                 kernel.flops / kernel.possible_flops if kernel.possible_flops else 0.0,
                 kernel.bytes / kernel.possible_bytes if kernel.possible_bytes else 0.0,
                 MEMORY if 2 * kernel.memory_ms >= kernel.ms else ARITHMETIC,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from compiler.loops.ir import Walk
 from compiler.record import record
 from compiler.schedule.ir import Instance
 from compiler.schedule.work import PACKING, Share, kernel_name, packing_of, work_of
@@ -29,8 +32,11 @@ class TableLine:
         return sum(share.bytes for share in self.shares)
 
 
-def table_lines(lowered: Lowered, batch: int) -> list[TableLine]:
-    """The lines that run in each step of `batch` rows, in order; not those that run once for many."""
+def table_lines(lowered: Lowered, batch: int, in_place: bool = False) -> list[TableLine]:
+    """The lines that run in each step of `batch` rows, in order; not those that run once for many.
+
+    Where a call makes one step, rows are read and written `in_place`, and transfers move nothing.
+    """
     calls, manifest = _calls(lowered.manifest), lowered.manifest
     places = {first: number for number, first in enumerate(lowered.firsts)}
     found: list[TableLine] = []
@@ -47,6 +53,8 @@ def table_lines(lowered: Lowered, batch: int) -> list[TableLine]:
             found.append(TableLine(number, symbol, f"{PACKING}_{name}", instance, calls[number], shares))
         else:
             shares = work_of(instance, lowered.plan, batch)
+            if in_place and instance.kernel.walk in (Walk.FETCH, Walk.COLLECT):
+                shares = tuple(replace(share, bytes=0.0) for share in shares)
             found.append(TableLine(number, symbol, name, instance, calls[number], shares))
     return found
 

@@ -52,8 +52,8 @@ class OpRow:
 class KernelRow:
     """A function and all its calls. `of_peak` and `of_bandwidth`: of what as many threads reach while they work on it.
 
-    `threads_ms` is what each thread spent, `bound` what it is bound by: `memory` or `arithmetic`. The bandwidth is that
-    of the nearest cache that holds what a call goes through.
+    `gflops` is the rate in that time, `threads_ms` what each thread spent, `bound` what it is bound by: `memory` or
+    `arithmetic`. The bandwidth is that of the nearest cache that holds what a call goes through.
     """
 
     name: str
@@ -63,6 +63,7 @@ class KernelRow:
     calls: int
     flops: float
     bytes: float
+    gflops: float
     of_peak: float
     of_bandwidth: float
     bound: str

@@ -51,6 +51,11 @@ class ProfiledStep:
         return max(found, default=1)
 
     @property
+    def has_parts(self) -> bool:
+        """Whether an update takes several programs."""
+        return len(self.parts) > 1
+
+    @property
     def room(self) -> int:
         """Events for which a thread has room in one call."""
         return min(part.program.stamped.room for part in self.parts)

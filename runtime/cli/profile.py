@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from compiler import driver
 from compiler.diagnostics import UsageError
@@ -30,9 +29,8 @@ from runtime.cli.common import (
     print_json,
 )
 from runtime.cli.parser import Namespace, Parser, positive_number, whole_number
-from runtime.environment import cpu_name
 from runtime.files import replace_file
-from runtime.profile import Profile, Weights, is_run, profile, weights_of
+from runtime.profile import Profile, Weights, as_json, is_run, profile, weights_of
 from runtime.profile_rows import BY, Report, difference, saved_profile, trace_of
 from runtime.reporting.profile_text import difference_text, profile_text, width_of_output
 from runtime.reporting.simulation_text import simulation_text
@@ -191,11 +189,6 @@ def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, Weights
         within = folder_of_imports(arguments)
         program = driver.load(model_file(place), arguments.experiment, overrides, dimensions_if_there, within)
     return program, options, weights
-
-
-def as_json(found: Profile) -> dict[str, Any]:
-    """The report as plain data, with the name of the processor."""
-    return json.loads(json.dumps({**found.report.to_json(), "cpu": cpu_name()}))
 
 
 def _write(found: Profile, report: Report, arguments: Namespace) -> None:

@@ -49,9 +49,8 @@ def _draw_roofs(
         colour = colours.get(kernel["name"], _OTHER)
         label = kernel["name"][:32] if kernel["name"] in colours and kernel["name"] not in named else None
         named.add(kernel["name"])
-        reached = kernel["of_peak"] * peak
         area = 10 + 190 * kernel["ms"] / longest
-        axes.scatter([max(low, intensity)], [reached], s=area, color=colour, alpha=0.7, label=label)
+        axes.scatter([max(low, intensity)], [kernel["gflops"]], s=area, color=colour, alpha=0.7, label=label)
     axes.legend(fontsize="x-small", loc="lower right", markerscale=0.5)
 
 
