@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gc
+import json
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Options, Program
+from runtime.environment import cpu_name
 from runtime.memory import expect_room
 from runtime.profile import KINDS, Runs, Weights
 
@@ -59,3 +61,8 @@ def simulate(
             break  # a large model: few rounds have to do
     measured = float(np.percentile(real, 25)) if real else None
     return driver.simulation_of(step, taken[1], taken[threads], mode, barrier_us, bandwidth, measured)
+
+
+def simulation_json(found: SimulationReport) -> dict[str, Any]:
+    """The report as plain data, with the name of the processor."""
+    return json.loads(json.dumps({**found.to_json(), "cpu": cpu_name()}))

@@ -35,7 +35,7 @@ from runtime.profile_rows import BY, Report, difference, saved_profile, trace_of
 from runtime.reporting.profile_text import difference_text, profile_text, width_of_output
 from runtime.reporting.simulation_text import simulation_text
 from runtime.reporting.terminal import say, say_labelled
-from runtime.simulation import simulate
+from runtime.simulation import simulate, simulation_json
 from runtime.trained import open_trained_run
 
 EXAMPLES = (
@@ -156,7 +156,7 @@ def _simulated(arguments: Namespace) -> int:
         arguments.barrier_us,
         arguments.bandwidth,
     )
-    report = json.loads(json.dumps({**found.to_json(), "cpu": cpu_name()}))
+    report = simulation_json(found)
     if arguments.json:
         print_json(report)
     else:
