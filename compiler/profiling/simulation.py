@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from compiler.arrays import np
@@ -123,7 +123,7 @@ def simulated_step(program: Program, kind: str, options: Options, threads: int) 
     executables = {n: together(program, {name: made[n] for name, made in named.items()}) for n in counts}
     real = None
     if threads <= usable_cores():
-        fitting = Options(**{**asdict(options), "threads": threads})
+        fitting = replace(options, threads=threads)
         is_training = kind == "training"
         real = training_executable(program, fitting) if is_training else program_executable(program, kind, fitting)
     return SimulatedStep(program, options, detect(), threads, tuple(parts), executables, real)

@@ -56,4 +56,6 @@ def _table(report: Mapping[str, Any], top: int, width: int) -> list[str]:
 
 
 def _foot(report: Mapping[str, Any]) -> list[str]:
+    if report["threads"] > 1 and not report["barriers"]:
+        return ["no kernel has work for several threads, so one runs the step"]
     return ["not modelled:", *(f"  {what}" for what in report["not_modelled"])]
