@@ -82,8 +82,8 @@ def _percent(part: float, whole: float) -> str:
 def _head(report: Mapping[str, Any], width: int) -> list[str]:
     step = report["step_ms"]
     what = "a training step" if report["mode"] == "train" else "an inference"
-    threads = f"{report['threads']} thread{'s' if report['threads'] > 1 else ''}"
-    title = f"{report['model']}: {what}, batch {report['batch']}, {threads}, {report['dtype']}, {report['machine']}"
+    title = f"{report['model']}: {what}, batch {report['batch']}, {threads_text(report)}, {report['dtype']}, "
+    title += report["machine"]
     alone = f"of these {milliseconds(report['alone_ms'])} by one thread alone" if report["threads"] > 1 else ""
     rows = [
         ("step", step, f"{milliseconds(report['plain_ms'])} without stamps ({report['stamps_cost']:+.1%} with)"),
@@ -102,13 +102,18 @@ def _head(report: Mapping[str, Any], width: int) -> list[str]:
     return [_cut(title, width), *laid_out(columns, width)]
 
 
+def threads_text(report: Mapping[str, Any]) -> str:
+    """`1 thread`, `2 threads`."""
+    return f"{report['threads']} thread{'s' if report['threads'] > 1 else ''}"
+
+
 def _foot(report: Mapping[str, Any], by: str, width: int) -> list[str]:
     flops = sum(row["flops"] for row in report["lines"])
     rate = flops / report["step_ms"] / 1e6
     lines = [
         f"{amount(flops, 'FLOP')} a step, {rate:.4g} GFLOP/s: {rate / report['peak_gflops']:.0%} of the peak of "
         f"{report['peak_gflops']:.4g}; memory gives {report['bandwidth_gbs']:.3g} GB/s",
-        f"(measured {report['peaks_measured']}, {report['threads']} threads)",
+        f"(measured {report['peaks_measured']}, {threads_text(report)})",
     ]
     return [row for line in lines for row in _wrapped(line, width)]
 

@@ -48,7 +48,7 @@ train Recurrent {
 ATTENTION = """
 model Attentive {
     input x: f32[batch, 32, 64]
-    output y = (x |> multi_head_attention(4, causal = true))[:, -1] |> dense(3)
+    output y = attention(4, causal = true)(x, x, x)[:, -1] |> dense(3)
 }
 
 train Attentive {
@@ -238,6 +238,7 @@ def test_a_run_and_the_commands_that_share_the_table(capsys: pytest.CaptureFixtu
         (["dense.dl", "--plot", "plot.gif"], ".svg"),
         (["dense.dl", "--diff", "missing.json"], "missing.json"),
         (["dense.dl", "--diff", "empty.json"], "holds no profile"),
+        (["dense.dl", "--diff", "broken.json"], "holds no profile"),
         (["dense.dl", "--target", "reference"], "--target"),
         (["dense.dl", "--last"], "--last goes with a run"),
         (["model_alone.dl"], "--mode infer"),
@@ -246,6 +247,8 @@ def test_a_run_and_the_commands_that_share_the_table(capsys: pytest.CaptureFixtu
 )
 def test_misuse(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("empty.json").write_text("{}")
+    rows = {f"{by}s": [1] for by in ("line", "kernel", "layer", "op")}
+    Path("broken.json").write_text(json.dumps({"step_ms": 1, "threads": 1, **rows}))
     Path("model_alone.dl").write_text(DENSE.partition("train")[0])
     assert main(["profile", *arguments, *QUICK]) == 2
     assert said in capsys.readouterr().err
