@@ -19,7 +19,7 @@ from compiler.record import record
 from compiler.targets.cpu.barrier_cost import barrier_nanoseconds
 from compiler.targets.cpu.in_turns import ExecutableInTurns, Shares, shares_of
 from compiler.targets.cpu.lower import Lowered
-from compiler.targets.cpu.machine import Machine, detect
+from compiler.targets.cpu.machine import Machine, machine_of
 from compiler.targets.cpu.recording import Step
 
 _MS = 1e-6  # of a nanosecond
@@ -126,7 +126,7 @@ def simulated_step(program: Program, kind: str, options: Options, threads: int) 
         fitting = replace(options, threads=threads)
         is_training = kind == "training"
         real = training_executable(program, fitting) if is_training else program_executable(program, kind, fitting)
-    return SimulatedStep(program, options, detect(), threads, tuple(parts), executables, real)
+    return SimulatedStep(program, options, machine_of(options.machine), threads, tuple(parts), executables, real)
 
 
 def simulation_of(

@@ -12,7 +12,7 @@ from compiler.interface import Executable, Options
 from compiler.programs import complete, options_of
 from compiler.record import record
 from compiler.targets.cpu.cache import ObjectCache
-from compiler.targets.cpu.machine import Machine, detect
+from compiler.targets.cpu.machine import Machine, machine_of
 from compiler.targets.cpu.object_code import Profiled
 from compiler.targets.cpu.peaks import Peaks, measured_peaks
 from compiler.targets.cpu.recording import Recording
@@ -70,7 +70,7 @@ def profiled_step(program: Program, kind: str, options: Options) -> ProfiledStep
     program, options = complete(program), options_of(program, options)
     made = profiled_programs(program, kind, options)
     parts = tuple(ProfiledPart(name, part, *part_size(program, name, options)) for name, part in made.items())
-    cache, machine = ObjectCache(options.cache), detect()
+    cache, machine = ObjectCache(options.cache), machine_of(options.machine)
     dtype = DType.F64 if options.dtype == "f64" else DType.F32
     threads = made[next(iter(made))].plain.threads
     peaks = {count: measured_peaks(machine, count, dtype, cache) for count in sorted({1, threads})}

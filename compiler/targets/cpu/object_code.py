@@ -16,7 +16,7 @@ from compiler.record import record
 from compiler.targets.cpu.cache import ObjectCache
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.jit import Library, llvm_version
-from compiler.targets.cpu.machine import Machine, detect
+from compiler.targets.cpu.machine import Machine, machine_of
 from compiler.targets.cpu.manifest import Manifest
 from compiler.targets.cpu.runner import SYMBOLS, TICKS, Clock, clock_of, runner_text
 from compiler.targets.cpu.team import Team
@@ -55,7 +55,7 @@ class Profiled:
 
 def load_program(name: str | None, lowered: Lowering, options: Options) -> NativeExecutable:
     """The executable of a program; `lowered` is called only where the front door does not know `name`."""
-    machine, cache = detect(), ObjectCache(options.cache)
+    machine, cache = machine_of(options.machine), ObjectCache(options.cache)
     stored = None if name is None else _known(cache, _key(name, machine))
     if stored is not None:
         objects = [cache.get_object(k) for k in stored.keys]
@@ -80,7 +80,7 @@ def load_profiled(lowered: Lowering, options: Options) -> Profiled:
     from compiler.targets.cpu.codegen_worker import WorkerPool  # only a profile asks for programs in this way
     from compiler.targets.cpu.recording import StampedExecutable
 
-    machine, cache = detect(), ObjectCache(options.cache)
+    machine, cache = machine_of(options.machine), ObjectCache(options.cache)
     clock = clock_of(machine)
     with WorkerPool(machine, cache, usable_processors()) as pool:
         program = lowered(machine, pool.begin)
@@ -108,7 +108,7 @@ def load_in_turns(
     from compiler.targets.cpu.codegen_worker import WorkerPool  # only a profile asks for programs in this way
     from compiler.targets.cpu.in_turns import ExecutableInTurns, OneForAll
 
-    machine, cache = detect(), ObjectCache(options.cache)
+    machine, cache = machine_of(options.machine), ObjectCache(options.cache)
     symbols = (*SYMBOLS, TICKS)
     with WorkerPool(machine, cache, usable_processors()) as pool:
         program = lowered(machine, pool.begin)
@@ -129,13 +129,13 @@ def _address_in(runner: Library, symbols: Sequence[str], kernels: Library) -> Ca
 
 def known_manifest(name: str, options: Options) -> Manifest | None:
     """What is known of a program that was compiled before."""
-    stored = _known(ObjectCache(options.cache), _key(name, detect()))
+    stored = _known(ObjectCache(options.cache), _key(name, machine_of(options.machine)))
     return None if stored is None else stored.manifest
 
 
 def unknown(names: Iterable[str], options: Options) -> list[str]:
     """The programs among these that `load_program` would have to compile."""
-    machine, cache = detect(), ObjectCache(options.cache)
+    machine, cache = machine_of(options.machine), ObjectCache(options.cache)
     return [name for name in names if _known(cache, _key(name, machine)) is None]
 
 
@@ -144,7 +144,7 @@ def compile_ahead(programs: Mapping[str, Lowering], options: Options, workers: i
 
     It is worth it for programs that will all be needed, and in vain where the cache cannot be written.
     """
-    machine, cache = detect(), ObjectCache(options.cache)
+    machine, cache = machine_of(options.machine), ObjectCache(options.cache)
     from compiler.targets.cpu.codegen_worker import WorkerPool  # only what is not cached needs processes
 
     with WorkerPool(machine, cache, workers or usable_processors()) as pool:
