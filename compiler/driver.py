@@ -353,8 +353,8 @@ def simulated_step(program: Program, kind: str, options: Options, threads: int) 
 
 def simulation_of(
     step: SimulatedStep,
-    one: Sequence[Sequence[Step]],
-    many: Sequence[Sequence[Step]],
+    taken: Mapping[int, Sequence[Sequence[Step]]],
+    at_once: Sequence[Sequence[Step]],
     mode: str,
     barrier_us: float | None,
     bandwidth: float | None,
@@ -363,7 +363,7 @@ def simulation_of(
     """What so many threads would make of a step, from what was recorded of their shares."""
     from compiler.profiling.simulation import simulation_of  # the whole compiler, which a cached program does without
 
-    return simulation_of(step, one, many, mode, barrier_us, bandwidth, measured)
+    return simulation_of(step, taken, at_once, mode, barrier_us, bandwidth, measured)
 
 
 def profile_timeline(step: ProfiledStep, taken: Sequence[Sequence[Recording]]) -> tuple[TimelineSpan, ...]:

@@ -22,11 +22,10 @@ from compiler.types import DType, TensorType, at_batch
 if TYPE_CHECKING:
     from compiler.second_process import Graphs
     from compiler.targets.cpu.executable import NativeExecutable
-    from compiler.targets.cpu.in_turns import ExecutableInTurns
     from compiler.targets.cpu.lower import Lowered
     from compiler.targets.cpu.machine import Machine
     from compiler.targets.cpu.memory import TensorStore
-    from compiler.targets.cpu.object_code import Lowering, Profiled
+    from compiler.targets.cpu.object_code import Lowering, Profiled, Turns
     from compiler.targets.reference.executable import ReferenceExecutable
 
 TARGETS = ("native", "reference")
@@ -72,13 +71,13 @@ def profiled_programs(program: Program, kind: str, options: Options) -> dict[str
 
 
 def programs_in_turns(
-    program: Program, kind: str, options: Options, threads: Sequence[int]
-) -> dict[str, tuple[Lowered, list[ExecutableInTurns]]]:
+    program: Program, kind: str, options: Options, threads: Sequence[int], real: Sequence[int] = ()
+) -> dict[str, Turns]:
     """The programs that an executable of a kind is made of, for each number of threads; one takes the shares of all."""
     from compiler.targets.cpu.object_code import load_in_turns  # only a profile asks for programs in this way
 
     return {
-        part: load_in_turns(_lowering(_graph(program, part), fitting), fitting, threads)
+        part: load_in_turns(_lowering(_graph(program, part), fitting), fitting, threads, real)
         for part in _parts(program, kind)
         for fitting in (_fitting(program, part, options),)
     }

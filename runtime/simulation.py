@@ -43,16 +43,23 @@ def simulate(
     step = driver.simulated_step(program, KINDS[mode], replace(options, batch=batch), threads)
     expect_room(step.program, [KINDS[mode]], step.options)
     run = Runs(step, mode, batch, weights)
-    taken: dict[int, list[list[Step]]] = {count: [[] for _ in step.parts] for count in step.executables}
+    taken: dict[int, list[list[Step]]] = {count: [[] for _ in step.parts] for count in step.in_turns}
+    at_once: list[list[Step]] = [[] for _ in step.parts]
     real: list[float] = []
     gc.collect()
     begin = time.perf_counter()
     while len(taken[1][0]) < _LEAST_ROUNDS * _STEPS or time.perf_counter() - begin < seconds:
-        for count, executable in step.executables.items():
+        for count, executable in step.in_turns.items():
             run(executable, 1)
             step.take(count)
             run(executable, _STEPS)
             for part, found in zip(taken[count], step.take(count), strict=True):
+                part += found
+        if step.at_once is not None:
+            run(step.at_once, 1)
+            step.take(step.cores, in_turns=False)
+            run(step.at_once, _STEPS)
+            for part, found in zip(at_once, step.take(step.cores, in_turns=False), strict=True):
                 part += found
         if step.real is not None:
             run(step.real, 1)
@@ -60,7 +67,8 @@ def simulate(
         if time.perf_counter() - begin > 4 * seconds and taken[1][0]:
             break  # a large model: few rounds have to do
     measured = float(np.percentile(real, 25)) if real else None
-    return driver.simulation_of(step, taken[1], taken[threads], mode, barrier_us, bandwidth, measured)
+    found = at_once if step.at_once is not None else []
+    return driver.simulation_of(step, taken, found, mode, barrier_us, bandwidth, measured)
 
 
 def simulation_json(found: SimulationReport) -> dict[str, Any]:

@@ -17,15 +17,14 @@ from compiler.profiling.step import native_only, part_size, together
 from compiler.programs import complete, options_of
 from compiler.record import record
 from compiler.targets.cpu.barrier_cost import barrier_nanoseconds
-from compiler.targets.cpu.in_turns import ExecutableInTurns, Shares, shares_of
-from compiler.targets.cpu.lower import Lowered
+from compiler.targets.cpu.in_turns import Shares, shares_of, slowdowns
 from compiler.targets.cpu.machine import Machine, machine_of
+from compiler.targets.cpu.object_code import Turns
 from compiler.targets.cpu.recording import Step
 
 _MS = 1e-6  # of a nanosecond
 NOT_MODELLED = (
-    "caches and memory that threads share, beyond --bandwidth",
-    "the clock, which falls as more cores work",
+    "caches, memory and clock, where more threads than were measured at once share them, beyond --bandwidth",
     "threads that the system puts on one core, or takes a core from",
 )
 
@@ -52,8 +51,9 @@ class SimulationReport:
     """Times are of one step, in milliseconds. `one_ms` is the step on one thread, and `step_ms` with `threads`.
 
     `even_ms`, `serial_ms` (what one thread does while others wait), `uneven_ms` (unequal shares), `barrier_ms` and
-    `memory_ms` (what the bandwidth adds) make up `step_ms`. `measured_ms` is that of a real run with as many threads,
-    where there are cores for them.
+    `memory_ms` (what the bandwidth adds) make up `step_ms`. `at_once_ms` is the part of it by which kernels are slower
+    beside others, as `at_once_cores` threads were measured to be. `measured_ms` is that of a real run with as many
+    threads, where there are cores for them.
     """
 
     model: str
@@ -69,6 +69,8 @@ class SimulationReport:
     uneven_ms: float
     barrier_ms: float
     memory_ms: float
+    at_once_ms: float
+    at_once_cores: int
     barriers: int
     barrier_us: float
     barrier_is: str
@@ -85,74 +87,88 @@ class SimulationReport:
 
 @record(eq=False)
 class SimulatedPart:
-    """One of the programs of a step, which runs it `times`; `in_turns` by the number of threads."""
+    """One of the programs of a step, which runs it `times`."""
 
-    lowered: Lowered
+    turns: Turns
     batch: int
     times: int
-    in_turns: Mapping[int, ExecutableInTurns]
 
 
 @record(eq=False)
 class SimulatedStep:
-    """A step whose `executables`, by the number of threads, take the shares of all in turn. `real` runs on as many."""
+    """A step whose executables `in_turns`, by the number of threads, take the shares of all in turn.
+
+    `at_once` runs `cores` threads, with stamps; `real` as many as are asked for, without, where there are cores for
+    them.
+    """
 
     program: Program
     options: Options
     machine: Machine
     threads: int
     parts: tuple[SimulatedPart, ...]
-    executables: Mapping[int, Executable]
+    in_turns: Mapping[int, Executable]
+    at_once: Executable | None
+    cores: int
     real: Executable | None
 
-    def take(self, threads: int) -> list[list[Step]]:
-        """For each part, the complete steps that were recorded since the last time."""
-        return [[s for r in part.in_turns[threads].recordings() for s in r.steps] for part in self.parts]
+    def take(self, threads: int, in_turns: bool = True) -> list[list[Step]]:
+        """For each part, the complete steps of that many threads that were recorded since the last time."""
+        found: list[list[Step]] = []
+        for part in self.parts:
+            executable = part.turns.in_turns[threads] if in_turns else part.turns.real[threads]
+            found.append([step for recording in executable.recordings() for step in recording.steps])
+        return found
 
 
 def simulated_step(program: Program, kind: str, options: Options, threads: int) -> SimulatedStep:
     """The step of `kind`, `training` or `prediction`, compiled for a simulation. Raises UsageError, as a profile."""
     native_only(options)
     program, options = complete(program), options_of(program, options)
-    counts = sorted({1, threads})
-    parts: list[SimulatedPart] = []
-    named: dict[str, Mapping[int, ExecutableInTurns]] = {}
-    for name, (lowered, made) in programs_in_turns(program, kind, options, counts).items():
-        named[name] = dict(zip(counts, made, strict=True))
-        parts.append(SimulatedPart(lowered, *part_size(program, name, options), named[name]))
-    executables = {n: together(program, {name: made[n] for name, made in named.items()}) for n in counts}
+    cores = min(threads, usable_cores())
+    counts, real_counts = sorted({1, cores, threads}), [cores] if cores > 1 else []
+    made = programs_in_turns(program, kind, options, counts, real_counts)
+    parts = tuple(SimulatedPart(turns, *part_size(program, name, options)) for name, turns in made.items())
+    in_turns = {n: together(program, {name: turns.in_turns[n] for name, turns in made.items()}) for n in counts}
+    at_once = together(program, {name: turns.real[cores] for name, turns in made.items()}) if cores > 1 else None
     real = None
     if threads <= usable_cores():
         fitting = replace(options, threads=threads)
         is_training = kind == "training"
         real = training_executable(program, fitting) if is_training else program_executable(program, kind, fitting)
-    return SimulatedStep(program, options, machine_of(options.machine), threads, tuple(parts), executables, real)
+    return SimulatedStep(program, options, machine_of(options.machine), threads, parts, in_turns, at_once, cores, real)
 
 
 def simulation_of(
     step: SimulatedStep,
-    one: Sequence[Sequence[Step]],
-    many: Sequence[Sequence[Step]],
+    taken: Mapping[int, Sequence[Sequence[Step]]],
+    at_once: Sequence[Sequence[Step]],
     mode: str,
     barrier_us: float | None = None,
     bandwidth: float | None = None,
     measured: float | None = None,
 ) -> SimulationReport:
-    """The report, from recorded steps of each part on one thread and on all in turn, each of the same calls.
+    """The report, from `taken` steps of each part, by the number of threads whose shares one took in turn.
 
-    `barrier_us` stands for what a barrier was measured to take; `bandwidth` in GB/s is the most that kernels
-    reach whose bytes exceed the second-level caches of all threads; `measured` is the seconds of a real step.
+    Steps of threads that ran `at_once` tell by what factor each kernel is slower beside others, which holds for any
+    number of them. `barrier_us` stands for what a barrier was measured to take; `bandwidth` in GB/s is the most that
+    kernels reach whose bytes exceed the second-level caches of all threads; `measured` is the seconds of a real step.
     """
     nanoseconds, is_measured = barrier_nanoseconds(step.machine, step.threads)
     said = "measured" if is_measured else "reckoned from fewer threads"
     if barrier_us is not None:
         nanoseconds, said = barrier_us * 1e3, "given"
-    totals = dict.fromkeys(("one", "even", "serial", "uneven", "barrier", "memory"), 0.0)
+    totals = dict.fromkeys(("one", "even", "serial", "uneven", "barrier", "memory", "at_once"), 0.0)
     kernels: dict[tuple[str, tuple[str, ...]], list[SimulatedKernel]] = {}
     barriers = 0
-    for part, alone, shared in zip(step.parts, one, many, strict=True):
-        single, shares = shares_of(alone), shares_of(shared)
-        lines = {line.number: line for line in table_lines(part.lowered, part.batch)}
+    for place, part in enumerate(step.parts):
+        factors: dict[int, float] = {}
+        if at_once:
+            factors = slowdowns(shares_of(at_once[place]), shares_of(taken[step.cores][place]))
+        single, shares = shares_of(taken[1][place]), shares_of(taken[step.threads][place], factors)
+        undisturbed = shares_of(taken[step.threads][place])
+        totals["at_once"] += part.times * (shares.nanoseconds(0.0) - undisturbed.nanoseconds(0.0)) * _MS
+        lines = {line.number: line for line in table_lines(part.turns.lowered, part.batch)}
         met = 0 if shares.threads == 1 else shares.barriers
         barriers += part.times * met
         totals["one"] += part.times * single.nanoseconds(0.0) * _MS
@@ -166,7 +182,7 @@ def simulation_of(
             totals["serial" if kernel.sharers == 1 else "uneven"] += kernel.lost_ms
             if bandwidth and line.bytes > line.calls * beyond:
                 totals["memory"] += max(0.0, part.times * line.bytes / bandwidth * _MS - kernel.ms)
-    step_ms = sum(totals.values()) - totals["one"]
+    step_ms = sum(totals[name] for name in ("even", "serial", "uneven", "barrier", "memory"))
     rows = sorted(map(_joined, kernels.values()), key=lambda row: -row.lost_ms)
     return SimulationReport(
         model=step.program.model,
@@ -182,12 +198,14 @@ def simulation_of(
         uneven_ms=totals["uneven"],
         barrier_ms=totals["barrier"],
         memory_ms=totals["memory"],
+        at_once_ms=totals["at_once"],
+        at_once_cores=step.cores,
         barriers=barriers,
         barrier_us=nanoseconds * 1e-3,
         barrier_is=said,
         bandwidth_gbs=bandwidth,
         measured_ms=None if measured is None else measured * 1e3,
-        steps=len(many[0]),
+        steps=len(taken[step.threads][0]),
         kernels=tuple(rows),
         not_modelled=NOT_MODELLED,
         machine=step.machine.name,

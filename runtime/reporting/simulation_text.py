@@ -34,6 +34,9 @@ def _head(report: Mapping[str, Any]) -> list[str]:
         if key == "memory_ms" and report["bandwidth_gbs"] is None:
             continue
         rows.append((f"  {name}", said))
+    if report["at_once_cores"] > 1:
+        said = f"{report['at_once_ms']:.4g} ms of these, as measured with {report['at_once_cores']} threads at once"
+        rows.append(("  slower at once", said))
     return [f"{name:<16}{value}" for name, value in rows]
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from compiler import driver, executables
 from compiler.diagnostics import CompilerBug
-from compiler.targets.cpu.in_turns import ExecutableInTurns, shares_of
+from compiler.targets.cpu.in_turns import ExecutableInTurns, shares_of, slowdowns
 from compiler.targets.cpu.lower import Lowered
 from compiler.targets.cpu.recording import EVENT, Step, is_wait
 from compiler.targets.cpu.runner import HEAD, TAIL, WAITS
@@ -35,8 +35,8 @@ Contents = dict[str, bytes]
 def in_turns(counts: list[int]) -> tuple[Lowered, list[ExecutableInTurns], driver.Program, driver.Options]:
     program = driver.load_text(MODEL, "reader.dl")
     options = driver.Options(threads=1, batch=BATCH)
-    lowered, made = executables.programs_in_turns(program, "training", options, counts)["training"]
-    return lowered, made, program, options
+    made = executables.programs_in_turns(program, "training", options, counts)["training"]
+    return made.lowered, list(made.in_turns.values()), program, options
 
 
 def trained(executable: driver.Executable, program: driver.Program, options: driver.Options) -> Contents:
@@ -117,3 +117,11 @@ def test_of_several_steps_the_lower_quartile_counts() -> None:
 def test_steps_that_differ_are_refused() -> None:
     with pytest.raises(CompilerBug, match="different calls"):
         shares_of([step(events((1, 10))), step(events((2, 10)))])
+
+
+def test_what_slows_threads_at_once_is_told_by_kernel() -> None:
+    turns = shares_of([step(events((1, 30), (2, 10)), events((1, 10)))])
+    real = shares_of([step(events((1, 60), (2, 10)), events((1, 20)))])
+    assert slowdowns(real, turns) == {1: 2.0, 2: 1.0}
+    slower = shares_of([step(events((1, 30), (2, 10)), events((1, 10)))], slowdowns(real, turns))
+    assert slower.nanoseconds(0.0) == 70

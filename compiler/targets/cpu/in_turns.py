@@ -6,7 +6,7 @@ Between two barriers, so many threads would take as long as the longest share, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -68,8 +68,15 @@ class Shares:
         return self.critical - self.total / self.threads
 
 
-def shares_of(steps: Sequence[Step]) -> Shares:
-    """The shares of a step: of each call the lower quartile over `steps`, which make the same calls.
+def slowdowns(real: Shares, in_turns: Shares) -> dict[int, float]:
+    """By what factor the calls of each entry take longer where all threads run at once than where they take turns."""
+    alone = dict(zip(in_turns.entries.tolist(), in_turns.total.tolist(), strict=True))
+    together = zip(real.entries.tolist(), real.total.tolist(), strict=True)
+    return {entry: total / alone[entry] for entry, total in together if alone.get(entry)}
+
+
+def shares_of(steps: Sequence[Step], factors: Mapping[int, float] | None = None) -> Shares:
+    """The shares of a step: of each call the lower quartile over `steps`, which make the same calls, times a factor.
 
     What else runs on the machine makes calls longer, never shorter; the longest of many shares would otherwise be the
     one that was disturbed.
@@ -85,6 +92,8 @@ def shares_of(steps: Sequence[Step]) -> Shares:
         if any(not np.array_equal(own[0]["entry"], other["entry"]) for other in own[1:]):
             raise CompilerBug("simulation", "two steps made different calls")
         times.append(np.percentile([events["end"] - events["begin"] for events in own], QUARTILE, axis=0))
+        if factors:
+            times[-1] = times[-1] * np.array([factors.get(entry, 1.0) for entry in own[0]["entry"].tolist()])
         np.add.at(work[:, thread], stretches[thread], times[-1])
     slowest = work.argmax(axis=1)
     lines = np.concatenate([step["entry"] for step in calls[0]])

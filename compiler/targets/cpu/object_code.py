@@ -101,23 +101,36 @@ def load_profiled(lowered: Lowering, options: Options) -> Profiled:
     return Profiled(program, first, second, clock)
 
 
-def load_in_turns(
-    lowered: Lowering, options: Options, threads: Sequence[int]
-) -> tuple[Lowered, list[ExecutableInTurns]]:
-    """A program, and an executable of it for each number of threads whose shares the first of them takes in turn."""
+@record(eq=False)
+class Turns:
+    """A program, an executable of it by the number of threads whose shares one takes in turn, and by that of `real`
+    threads, which run at once: all with stamps."""
+
+    lowered: Lowered
+    in_turns: Mapping[int, ExecutableInTurns]
+    real: Mapping[int, StampedExecutable]
+
+
+def load_in_turns(lowered: Lowering, options: Options, threads: Sequence[int], real: Sequence[int]) -> Turns:
+    """A program for a simulation of `threads`, some of which `real` ones are compared with."""
     from compiler.targets.cpu.codegen_worker import WorkerPool  # only a profile asks for programs in this way
     from compiler.targets.cpu.in_turns import ExecutableInTurns, OneForAll
+    from compiler.targets.cpu.recording import StampedExecutable
 
     machine, cache = machine_of(options.machine), ObjectCache(options.cache)
-    symbols = (*SYMBOLS, TICKS)
+    symbols, clock = (*SYMBOLS, TICKS), clock_of(machine)
     with WorkerPool(machine, cache, usable_processors()) as pool:
         program = lowered(machine, pool.begin)
-        *objects, runner = pool.compile([*program.texts.values(), runner_text(machine, clock_of(machine), True)])
+        runners = [runner_text(machine, clock, True), runner_text(machine, clock)]
+        *objects, turns, stamped = pool.compile([*program.texts.values(), *runners])
     kernels = Library(objects, tuple(program.texts), machine)
-    library = Library([runner], symbols, machine)
-    address = _address_in(library, symbols, kernels)
-    teams = [OneForAll(count, address, (library, kernels)) for count in threads]
-    return program, [ExecutableInTurns(program.manifest, address, team) for team in teams]
+    library, team = Library([turns], symbols, machine), Library([stamped], symbols, machine)
+    one, all_ = _address_in(library, symbols, kernels), _address_in(team, symbols, kernels)
+    return Turns(
+        program,
+        {n: ExecutableInTurns(program.manifest, one, OneForAll(n, one, (library, kernels))) for n in threads},
+        {n: StampedExecutable(program.manifest, all_, Team(n, all_, (team, kernels))) for n in real},
+    )
 
 
 def _address_in(runner: Library, symbols: Sequence[str], kernels: Library) -> Callable[[str], int]:
