@@ -24,7 +24,7 @@ from compiler.targets.cpu.recording import Step
 
 _MS = 1e-6  # of a nanosecond
 NOT_MODELLED = (
-    "caches, memory and clock, where more threads than were measured at once share them, beyond --bandwidth",
+    "what more threads share than were measured at once: caches, clock, memory",
     "threads that the system puts on one core, or takes a core from",
 )
 

@@ -37,7 +37,7 @@ def _head(report: Mapping[str, Any]) -> list[str]:
     if report["at_once_cores"] > 1:
         said = f"{report['at_once_ms']:.4g} ms of these, as measured with {report['at_once_cores']} threads at once"
         rows.append(("  slower at once", said))
-    return [f"{name:<16}{value}" for name, value in rows]
+    return [f"{name:<18}{value}" for name, value in rows]
 
 
 def _table(report: Mapping[str, Any], top: int, width: int) -> list[str]:

@@ -10,6 +10,7 @@ from compiler import driver, executables
 from compiler.diagnostics import CompilerBug
 from compiler.targets.cpu.in_turns import ExecutableInTurns, shares_of, slowdowns
 from compiler.targets.cpu.lower import Lowered
+from compiler.targets.cpu.manifest import Manifest
 from compiler.targets.cpu.recording import EVENT, Step, is_wait
 from compiler.targets.cpu.runner import HEAD, TAIL, WAITS
 
@@ -44,7 +45,10 @@ def trained(executable: driver.Executable, program: driver.Program, options: dri
     driver.initialise(program, tensors, 0, options)
     random = np.random.default_rng(0)
     data = {"x": random.random((BATCH, 12, 32), np.float32), "t": random.random((BATCH, 4), np.float32)}
-    executable.run(tensors, data, np.tile(np.arange(BATCH), STEPS), BATCH, settings={"optimizer.lr": 0.1})
+    manifest = executable.manifest  # type: ignore[attr-defined]
+    assert isinstance(manifest, Manifest)
+    settings = dict.fromkeys(manifest.settings, 0.1)
+    executable.run(tensors, data, np.tile(np.arange(BATCH), STEPS), BATCH, settings=settings)
     return {name: tensors[name].tobytes() for name in tensors.names()}
 
 
