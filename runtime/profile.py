@@ -102,22 +102,25 @@ def _measure(step: ProfiledStep, run: Runs, seconds: float) -> tuple[Measured, l
     """Samples of both executables in turn, each after a step that fills the caches and the workspace for it."""
     per_sample = _warm_up(step, run, seconds / 6)
     plain: list[float] = []
-    ratios: list[float] = []
+    walls: list[float] = []
     outside: list[float] = []
     taken: list[list[Recording]] = [[] for _ in step.parts]
     gc.collect()
     begin = time.perf_counter()
     while len(plain) < _LEAST_SAMPLES or time.perf_counter() - begin < seconds:
-        run(step.plain, 1)
-        plain.append(run(step.plain, per_sample) / per_sample)
-        run(step.stamped, 1)
-        run(step.stamped, per_sample)
+        # whichever comes first finds caches that Python has used, so each does in turn
+        for executable in (step.plain, step.stamped) if len(plain) % 2 else (step.stamped, step.plain):
+            run(executable, 1)
+            spent = run(executable, per_sample)
+            if executable is step.plain:
+                plain.append(spent / per_sample)
         found = [recordings[part.times :] for part, recordings in zip(step.parts, step.take(), strict=True)]
-        ratios.append(sum(r.wall_ns for part in found for r in part) * 1e-9 / per_sample / plain[-1])
+        walls.append(sum(r.wall_ns for part in found for r in part) * 1e-9 / per_sample)
         outside.append(_outside(found) / per_sample)
         for part, recordings in zip(taken, found, strict=True):
             part += recordings
-    # a sample is compared with the one just before it: what else runs on the machine then slows both
+    # a sample is compared with the one beside it: what else runs on the machine then slows both
+    ratios = [stamped / without for stamped, without in zip(walls, plain, strict=True)]
     return Measured(_middle(plain), _middle(ratios) - 1, max(0.0, _middle(outside))), taken
 
 
@@ -161,5 +164,5 @@ def is_run(path: Path) -> bool:
 
 
 def as_json(found: Profile) -> dict[str, Any]:
-    """The report as plain data, with the name of the processor."""
-    return json.loads(json.dumps({**found.report.to_json(), "cpu": cpu_name()}))
+    """The report as plain data, with the name of the processor. A setting that is no finite number becomes a text."""
+    return json.loads(json.dumps({**found.report.to_json(), "cpu": cpu_name()}), parse_constant=str)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from compiler import driver
+from compiler.loops.ir import Walk
 from compiler.report import flops_of
 from compiler.schedule.work import work_of
 from compiler.stages import graph_of, prepared, scheduled
@@ -35,6 +36,8 @@ def test_no_kernel_touches_more_than_its_buffers(name: str) -> None:
     options = driver.options_of(program, driver.Options(batch=program.plan.usual_rows))
     plan = scheduled(prepared(graph_of(program, "training"), options), options)
     for instance in plan.instances:
+        if instance.kernel.walk in (Walk.FETCH, Walk.COLLECT):
+            continue  # a transfer moves rows of the caller
         calls = 1
         for loop in instance.loops:
             calls *= plan.loops[loop].steps
