@@ -50,10 +50,11 @@ if TYPE_CHECKING:
     from compiler.diagnosis.inspected_step import InspectedStep
     from compiler.diagnosis.watched_step import WatchedStep
     from compiler.functions import CompiledFunction
+    from compiler.profiling.simulation import SimulatedStep, SimulationReport
     from compiler.profiling.step import ProfiledStep
     from compiler.report import PlanReport
     from compiler.targets.cpu.machine import Machine
-    from compiler.targets.cpu.recording import Recording
+    from compiler.targets.cpu.recording import Recording, Step
 
 __all__ = [
     "AVERAGE",
@@ -141,6 +142,8 @@ __all__ = [
     "resized",
     "run_tests",
     "show",
+    "simulated_step",
+    "simulation_of",
     "subjects",
     "to_json",
     "warning_codes",
@@ -339,6 +342,28 @@ def profile_report(
     from compiler.profiling.account import report_of  # the whole compiler, which a cached program does without
 
     return report_of(step, taken, measured, mode)
+
+
+def simulated_step(program: Program, kind: str, options: Options, threads: int) -> SimulatedStep:
+    """A step of kind `training` or `prediction` of which one thread takes the shares of so many. Raises UsageError."""
+    from compiler.profiling.simulation import simulated_step  # the whole compiler, which a cached program does without
+
+    return simulated_step(program, kind, options, threads)
+
+
+def simulation_of(
+    step: SimulatedStep,
+    taken: Mapping[int, Sequence[Sequence[Step]]],
+    at_once: Sequence[Sequence[Step]],
+    mode: str,
+    barrier_us: float | None,
+    bandwidth: float | None,
+    measured: float | None,
+) -> SimulationReport:
+    """What so many threads would make of a step, from what was recorded of their shares."""
+    from compiler.profiling.simulation import simulation_of  # the whole compiler, which a cached program does without
+
+    return simulation_of(step, taken, at_once, mode, barrier_us, bandwidth, measured)
 
 
 def profile_timeline(step: ProfiledStep, taken: Sequence[Sequence[Recording]]) -> tuple[TimelineSpan, ...]:

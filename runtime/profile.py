@@ -26,7 +26,7 @@ from runtime.precision import in_precision
 from runtime.samples import at_epoch, numbered
 
 if TYPE_CHECKING:
-    from compiler.driver import ProfiledStep, Recording
+    from compiler.driver import ProfiledStep, Recording, SimulatedStep
 
 _SAMPLE_SECONDS = 0.015
 _LEAST_SAMPLES = 5
@@ -57,7 +57,7 @@ def profile(
     batch = batch or (plan.usual_rows if mode == "train" and plan is not None else 1)
     step = driver.profiled_step(program, KINDS[mode], replace(options, batch=batch))
     expect_room(step.program, [KINDS[mode]], step.options)
-    run = _Runs(step, mode, batch, weights)
+    run = Runs(step, mode, batch, weights)
     measured, taken = _measure(step, run, seconds)
     return Profile(
         driver.profile_report(step, taken, measured, mode),
@@ -65,10 +65,10 @@ def profile(
     )
 
 
-class _Runs:
-    """Makes steps with either executable, one after the other on the same tensors and data."""
+class Runs:
+    """Makes steps with any executable of a step, one after the other on the same tensors and data."""
 
-    def __init__(self, step: ProfiledStep, mode: str, batch: int, weights: Weights | None) -> None:
+    def __init__(self, step: ProfiledStep | SimulatedStep, mode: str, batch: int, weights: Weights | None) -> None:
         program, options = step.program, step.options
         self._mode, self._batch, self._done = mode, batch, 0
         self._seed = 0 if program.plan is None else program.plan.seed
@@ -98,7 +98,7 @@ class _Runs:
         return time.perf_counter() - start
 
 
-def _measure(step: ProfiledStep, run: _Runs, seconds: float) -> tuple[Measured, list[list[Recording]]]:
+def _measure(step: ProfiledStep, run: Runs, seconds: float) -> tuple[Measured, list[list[Recording]]]:
     """Samples of both executables in turn, each after a step that fills the caches and the workspace for it."""
     per_sample = _warm_up(step, run, seconds / 6)
     plain: list[float] = []
@@ -139,7 +139,7 @@ def _middle(samples: list[float]) -> float:
     return float(np.mean(ordered[quarter : len(ordered) - quarter]))
 
 
-def _warm_up(step: ProfiledStep, run: _Runs, seconds: float) -> int:
+def _warm_up(step: ProfiledStep, run: Runs, seconds: float) -> int:
     """Run both for a while; how many steps make a sample that is long enough and for whose events there is room."""
     run(step.stamped, 1)
     events = step.most_events(step.take())

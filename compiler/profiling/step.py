@@ -12,7 +12,7 @@ from compiler.interface import Executable, Options
 from compiler.programs import complete, options_of
 from compiler.record import record
 from compiler.targets.cpu.cache import ObjectCache
-from compiler.targets.cpu.machine import Machine, detect
+from compiler.targets.cpu.machine import Machine, machine_of
 from compiler.targets.cpu.object_code import Profiled
 from compiler.targets.cpu.peaks import Peaks, measured_peaks
 from compiler.targets.cpu.recording import Recording
@@ -66,21 +66,27 @@ def profiled_step(program: Program, kind: str, options: Options) -> ProfiledStep
 
     Raises UsageError for the reference target, which has no kernels.
     """
-    if options.target != "native":
-        raise UsageError("only native code has kernels to profile", "leave out --target")
+    native_only(options)
     program, options = complete(program), options_of(program, options)
     made = profiled_programs(program, kind, options)
-    parts = tuple(_part(program, name, profiled, options) for name, profiled in made.items())
-    cache, machine = ObjectCache(options.cache), detect()
+    parts = tuple(ProfiledPart(name, part, *part_size(program, name, options)) for name, part in made.items())
+    cache, machine = ObjectCache(options.cache), machine_of(options.machine)
     dtype = DType.F64 if options.dtype == "f64" else DType.F32
     threads = made[next(iter(made))].plain.threads
     peaks = {count: measured_peaks(machine, count, dtype, cache) for count in sorted({1, threads})}
-    plain = _together(program, {part.name: part.program.plain for part in parts})
-    stamped = _together(program, {part.name: part.program.stamped for part in parts})
+    plain = together(program, {part.name: part.program.plain for part in parts})
+    stamped = together(program, {part.name: part.program.stamped for part in parts})
     return ProfiledStep(program, options, machine, parts, plain, stamped, peaks)
 
 
-def _part(program: Program, name: str, profiled: Profiled, options: Options) -> ProfiledPart:
+def native_only(options: Options) -> None:
+    """Raise UsageError for the reference target."""
+    if options.target != "native":
+        raise UsageError("only native code has kernels to profile", "leave out --target")
+
+
+def part_size(program: Program, name: str, options: Options) -> tuple[int, int]:
+    """The rows of one of the programs that a step is made of, and how often a step runs it."""
     plan = program.plan
     word = name.split()[0]
     accumulation = None if plan is None else plan.accumulation
@@ -88,10 +94,11 @@ def _part(program: Program, name: str, profiled: Profiled, options: Options) -> 
     if accumulation is not None and plan is not None and word in ("counting", "accumulating", "updating"):
         batch = 1 if word == "updating" else plan.batch or options.batch
         times = 1 if word == "updating" else accumulation.batches
-    return ProfiledPart(name, profiled, batch, times)
+    return batch, times
 
 
-def _together(program: Program, parts: Mapping[str, Executable]) -> Executable:
+def together(program: Program, parts: Mapping[str, Executable]) -> Executable:
+    """The programs that a step is made of, by their kinds, as one executable."""
     plan = program.plan
     by_word = {name.split()[0]: executable for name, executable in parts.items()}
     if len(by_word) == 1 or plan is None or plan.batch is None or plan.accumulation is None:

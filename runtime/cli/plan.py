@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from compiler import driver
+from compiler.processors import usable_cores
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -17,7 +18,6 @@ from runtime.cli.common import (
     print_json,
 )
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.threads import usable_threads
 
 PROFILE_SECONDS, PROFILE_ROWS = 2.0, 40
 EXAMPLES = ("dlc plan model.dl", "dlc plan model.dl --batch 1 --json")
@@ -59,4 +59,4 @@ def _measured(program: driver.Program, batch: int, options: driver.Options) -> d
     from runtime.profile import as_json, profile  # measuring is asked for
 
     mode = "infer" if program.plan is None else "train"
-    return as_json(profile(program, mode, batch, replace(options, threads=usable_threads()), PROFILE_SECONDS))
+    return as_json(profile(program, mode, batch, replace(options, threads=usable_cores()), PROFILE_SECONDS))

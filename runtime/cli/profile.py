@@ -12,10 +12,12 @@ threads reach while they work on the kernel; the bandwidth is that of the neares
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from compiler import driver
 from compiler.diagnostics import UsageError
+from compiler.driver import Options, Program
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -31,13 +33,16 @@ from runtime.files import replace_file
 from runtime.profile import Profile, Weights, as_json, is_run, profile, weights_of
 from runtime.profile_rows import BY, Report, difference, saved_profile, trace_of
 from runtime.reporting.profile_text import difference_text, profile_text, width_of_output
+from runtime.reporting.simulation_text import simulation_text
 from runtime.reporting.terminal import say, say_labelled
+from runtime.simulation import simulate, simulation_json
 from runtime.trained import open_trained_run
 
 EXAMPLES = (
     "dlc profile model.dl",
     "dlc profile model.dl --by kernel --top 10 --threads 1",
     "dlc profile model.dl --json > before.json",
+    "dlc profile model.dl --simulate-threads 64",
     "dlc profile model.dl --set hidden=128 --diff before.json",
     "dlc profile runs/Digits-20260101-120000 --mode infer --trace trace.json --plot roofline.svg",
 )
@@ -67,11 +72,34 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--diff", metavar="OTHER", help="compare with another file or run, or with a profile saved by --json"
     )
+    parser.add_argument(
+        "--simulate-threads",
+        type=whole_number(1),
+        metavar="T",
+        help="compute what T threads would do, from their shares measured on one",
+    )
+    parser.add_argument(
+        "--barrier-us",
+        type=positive_number,
+        metavar="US",
+        help="what a barrier of T threads takes (default: measured, or reckoned from fewer threads)",
+    )
+    parser.add_argument(
+        "--bandwidth",
+        type=positive_number,
+        metavar="GB/S",
+        help="the memory's speed with T threads, which limits kernels beyond the caches (default: no limit)",
+    )
     add_compilation(parser)
     add_json(parser)
 
 
 def run(arguments: Namespace) -> int:
+    if arguments.simulate_threads is not None:
+        return _simulated(arguments)
+    for name in ("barrier_us", "bandwidth"):
+        if getattr(arguments, name) is not None:
+            raise UsageError(f"--{name.replace('_', '-')} goes with --simulate-threads", "leave it out")
     _refuse_endings(arguments)
     before = _before(arguments)
     found = _profile_of(arguments.file, arguments)
@@ -112,7 +140,37 @@ def _before(arguments: Namespace) -> Report | None:
     return as_json(_profile_of(arguments.diff, arguments))
 
 
+def _simulated(arguments: Namespace) -> int:
+    for name in ("trace", "plot", "diff", "threads"):
+        if getattr(arguments, name):
+            raise UsageError(f"--{name} does not go with --simulate-threads", "leave out one of them")
+    program, options, weights = _opened(arguments.file, arguments)
+    found = simulate(
+        program,
+        arguments.mode,
+        arguments.batch,
+        replace(options, threads=1),
+        arguments.simulate_threads,
+        arguments.seconds,
+        weights,
+        arguments.barrier_us,
+        arguments.bandwidth,
+    )
+    report = simulation_json(found)
+    if arguments.json:
+        print_json(report)
+    else:
+        print(simulation_text(report, arguments.top, width_of_output()))
+    return 0
+
+
 def _profile_of(place: str, arguments: Namespace) -> Profile:
+    program, options, weights = _opened(place, arguments)
+    return profile(program, arguments.mode, arguments.batch, options, arguments.seconds, weights)
+
+
+def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, Weights | None]:
+    """The program of a file or of a run, and the weights of a run."""
     options, overrides = compile_options(arguments, arguments.batch), tuple(arguments.settings)
     weights: Weights | None = None
     if is_run(Path(place)):
@@ -130,7 +188,7 @@ def _profile_of(place: str, arguments: Namespace) -> Profile:
             overrides += (("batch", str(arguments.batch)),)
         within = folder_of_imports(arguments)
         program = driver.load(model_file(place), arguments.experiment, overrides, dimensions_if_there, within)
-    return profile(program, arguments.mode, arguments.batch, options, arguments.seconds, weights)
+    return program, options, weights
 
 
 def _write(found: Profile, report: Report, arguments: Namespace) -> None:

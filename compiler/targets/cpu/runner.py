@@ -32,7 +32,8 @@ BARRIER, PARALLEL, LAST, OF_STRAND = 1, 2, 4, 8  # flags of an entry; a mark has
 # byte offsets in the synchronisation block; each word has a cache line of its own
 ARRIVED, GENERATION, SLEEPERS, BUDGET, JOB, JOB_SLEEPERS, JOB_BUDGET, QUIT, JOB_FIELDS = (64 * k for k in range(9))
 JOB_THREADS = JOB_FIELDS + 8 * 6
-SYNC_BYTES = 64 * 10
+GROUPS = 64 * 10  # counters of groups of threads at a barrier
+GROUP = 8
 SYMBOLS = ("dlc_call", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect", "dlc_copy")
 
 
@@ -43,6 +44,11 @@ EVENT_SLOTS = 6  # entry, begin, end, first item, last item, part of a strand
 HEAD, TAIL = -2, -1  # in place of an entry: the barrier before a step, and that behind its last entry
 WAITS = -1  # in place of the last item: a wait at a barrier, which has none
 TICKS = "dlc_ticks"
+
+
+def sync_bytes(threads: int) -> int:
+    """The size of the synchronisation block of so many threads."""
+    return GROUPS + 64 * -(-threads // GROUP)
 
 
 class Clock(Enum):
@@ -67,45 +73,54 @@ def clock_of(machine: Machine) -> Clock:
     return Clock.MONOTONIC
 
 
-def runner_text(machine: Machine, clock: Clock | None = None) -> str:
-    """The module that defines SYMBOLS for a machine; with a clock, that of a profile, which defines TICKS too."""
+def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = False) -> str:
+    """The module that defines SYMBOLS for a machine; with a clock, that of a profile, which defines TICKS too.
+
+    `in_turns`: the first thread takes the shares of all threads, one after the other.
+    """
     x86 = machine.architecture == "x86_64"
     yields = "call void @llvm.aarch64.hint(i32 1)" if machine.is_arm else ""
     pause = "call void @llvm.x86.sse2.pause()" if x86 else yields
     futex = {"x86_64": 202, "aarch64": 98}.get(machine.architecture) if "linux" in machine.triple else None
     text = Path(__file__).with_suffix(".ll").read_text(encoding="utf-8")
-    text = _without_stamps(text) if clock is None else _with_stamps(text, clock)
+    text = _chosen(text + ("" if clock is None else stamps_text(clock, in_turns)), clock is not None, in_turns)
+    text = text.replace("$ENTRIES", "turns" if in_turns else "entries")
+    text = text.replace("$STATE", ", ptr %state" if in_turns else "")
+    for name in ("HEAD", "TAIL", "WAITS"):
+        text = text.replace(f"${name}", str(globals()[name]))
     text = text.replace("$PAUSE", pause)
     text = text.replace("$WAIT", _futex_wait(futex)).replace("$WAKE", _futex_wake(futex))
     text = text.replace("$FLUSH_ON", _FLUSH_ON_X86 if x86 else _FLUSH_ON_ARM if machine.is_arm else "ret i32 0")
     text = text.replace("$FLUSH_OFF", _FLUSH_OFF_X86 if x86 else _FLUSH_OFF_ARM if machine.is_arm else "ret void")
-    words = ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "QUIT")
+    words = ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "QUIT", "GROUPS")
     words += ("JOB_SLEEPERS", "JOB_BUDGET", "JOB_FIELDS", "JOB_THREADS", "JOB")  # the shortest name last
     for name in words:
         text = text.replace(f"${name}", str(globals()[name]))
     return text
 
 
-def _without_stamps(text: str) -> str:
-    return "".join(row for row in text.splitlines(keepends=True) if not row.lstrip().startswith(_STAMP))
+def _chosen(text: str, stamps: bool, in_turns: bool) -> str:
+    """The text of the runner that is asked for: rows of the others go, and so do the words that mark rows."""
+    kept = {_STAMP: stamps, _TURN: in_turns, _TEAM: not in_turns}
+    rows: list[str] = []
+    for row in text.splitlines(keepends=True):
+        word = next((word for word in kept if row.lstrip().startswith(word)), "")
+        if kept.get(word, True):
+            rows.append(row.replace(word, "", 1))
+    return "".join(rows)
 
 
-def _with_stamps(text: str, clock: Clock) -> str:
-    text = text.replace(_STAMP, "") + stamps_text(clock)
-    for name in ("HEAD", "TAIL", "WAITS"):
-        text = text.replace(f"${name}", str(globals()[name]))
-    return text
-
-
-def stamps_text(clock: Clock) -> str:
-    """The functions that only the runner of a profile has, as a module of their own."""
-    text = Path(__file__).with_name("stamps.ll").read_text(encoding="utf-8").replace("$TICKS", _TICKS[clock])
+def stamps_text(clock: Clock, in_turns: bool = False) -> str:
+    """The functions that only the runner of a profile has; without turns, a module of their own."""
+    folder = Path(__file__)
+    text = folder.with_name("stamps.ll").read_text(encoding="utf-8").replace("$TICKS", _TICKS[clock])
     for name in ("BUFFERS_SLOT", "EVENTS", "EVENT_SLOTS"):
         text = text.replace(f"${name}", str(globals()[name]))
-    return text
+    text = _chosen(text, stamps=True, in_turns=in_turns).replace("$WAITS", str(WAITS))
+    return text + folder.with_name("turns.ll").read_text(encoding="utf-8") if in_turns else text
 
 
-_STAMP = "$STAMP "
+_STAMP, _TURN, _TEAM = "$STAMP ", "$TURN ", "$TEAM "  # words at the begin of a row that only some runners have
 _TICKS = {
     Clock.TIME_STAMP_COUNTER: "%now = call i64 @llvm.readcyclecounter()\n  ret i64 %now",
     Clock.GENERIC_TIMER: """call void @llvm.aarch64.isb(i32 15)

@@ -51,3 +51,9 @@ keep:
 done:
   ret void
 }
+
+$TEAM ; Stamp a barrier around a step.
+$TEAM define internal void @stamp_around(ptr %abi, i32 %thread, i32 %threads, i64 %line, i64 %begin) nounwind {
+  $TEAM call void @stamp(ptr %abi, i32 %thread, i64 %line, i64 %begin, i64 0, i64 $WAITS, i64 -1)
+  $TEAM ret void
+$TEAM }
