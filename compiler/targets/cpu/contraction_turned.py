@@ -22,9 +22,9 @@ from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
-from compiler.targets.cpu.packing import turn
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import RowWalk, TileShape, Tiling, ceiling, divided, outer_offsets
+from compiler.targets.cpu.turning import move_turned
 
 DEEPEST = 160  # summed elements of a block, about
 STRIP_SHARE = 0.8  # of the first-level cache, which a copied strip may take
@@ -264,9 +264,9 @@ class _Turned:
             there = text.pointer(self.k.bases[TURNED], text.mul(group, LANES), self.sum.type)
             for part in range(self.shape.vectors):
                 places = [text.pointer(given, str(lane * width + part * LANES), self.sum.type) for lane in range(LANES)]
-                rows = range(part * LANES, (part + 1) * LANES)
-                goals = [text.pointer(there, str(row * vectors * LANES), self.sum.type) for row in rows]
-                turn(text, self.k.machine, self.contract.dtype, places, goals, 64)
+                goals = [(part * LANES + lane) * vectors * LANES for lane in range(LANES)]
+                rows = [text.pointer(there, str(goal), self.sum.type) for goal in goals]
+                move_turned(text, self.k.machine, self.contract.dtype, places, rows)
             return []
 
         text.loop("0", str(vectors), 1, [], body)
