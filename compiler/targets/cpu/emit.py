@@ -61,10 +61,12 @@ def emit(
     match kernel.walk:
         case Walk.ROWS:
             if (block := block_of(kernel)).rows > 1:
+                text=KernelText(kernel, machine, statement_lines(kernel), what.literals, len(what.numbers), passing, machine.vector_bits//32)
                 return emit_together(text, block)
             return emit_transposing(text, what.line) if what.line else _emit_rows(text)
         case Walk.COLUMNS:
-            return emit_sums_together(text, block) if (block := block_of(kernel)).rows > 1 else _emit_columns(text)
+            text2=KernelText(kernel, machine, statement_lines(kernel), what.literals, len(what.numbers), passing, machine.vector_bits//32)
+            return emit_sums_together(text2, block) if (block := block_of(kernel)).rows > 1 else _emit_columns(text)
         case Walk.TILES:
             assert kernel.contraction is not None
             return _emit_product(text, kernel.contraction, batch, lasts)

@@ -68,7 +68,7 @@ def emit_sums_together(k: KernelText, block: Block) -> KernelCode:
 
     def start(column: str, carried: list[str]) -> list[str]:
         for reduce in reduces:
-            initial = splat_of(REGISTER[reduce.dtype], k.identity(reduce))
+            initial = splat_of(REGISTER[reduce.dtype], k.identity(reduce), k.lanes)
             _store(k, reduce, initial, text.pointer(sums[reduce.result], column, REGISTER[reduce.dtype]))
         return []
 
@@ -77,13 +77,13 @@ def emit_sums_together(k: KernelText, block: Block) -> KernelCode:
             with k.of(reduce):
                 type_ = REGISTER[reduce.dtype]
                 place = text.pointer(sums[reduce.result], column, type_)
-                k.put(reduce.result, text.let(f"load <{LANES} x {type_}>, ptr {place}, align 64"), type_, wide=True)
+                k.put(reduce.result, text.let(f"load <{k.lanes} x {type_}>, ptr {place}, align {reduce.dtype.size*k.lanes}"), type_, wide=True)
         for instruction in stage.after:
             k.vector(instruction, outer, column, None)
         return []
 
     def item(outer: str, carried: list[str]) -> list[str]:
-        text.loop("0", columns, LANES, [], start)
+        text.loop("0", columns, k.lanes, [], start)
         first = text.mul(outer, count(kernel.rows))
 
         def several(row: str, carried: list[str]) -> list[str]:
@@ -93,7 +93,7 @@ def emit_sums_together(k: KernelText, block: Block) -> KernelCode:
 
         text.loop("0", str(count(kernel.rows)), block.rows, [], several)
         k.new_row(outer, stage.after)
-        text.loop("0", columns, LANES, [], lambda column, _: finish(outer, column))
+        text.loop("0", columns, k.lanes, [], lambda column, _: finish(outer, column))
         return []
 
     text.loop("%begin", "%end", 1, [], item)
@@ -102,7 +102,7 @@ def emit_sums_together(k: KernelText, block: Block) -> KernelCode:
 
 def _store(k: KernelText, of: Reduce, value: str, place: str) -> None:
     with k.of(of):
-        k.text.line(f"store <{LANES} x {REGISTER[of.dtype]}> {value}, ptr {place}, align 64")
+        k.text.line(f"store <{k.lanes} x {REGISTER[of.dtype]}> {value}, ptr {place}, align {k.lanes*of.dtype.size}")
 
 
 def _walk(access: Access) -> _Walk:
@@ -191,15 +191,25 @@ class _Group:
 
     def vectors(self, column: str, sums: dict[int, str]) -> list[str]:
         """All that is done with the columns from `column` on; `sums` says where the sums of columns lie."""
-        here = _Vectors(self, column)
-        here.ask()
-        for instruction in self.body:
-            with self.k.of(instruction):
-                if isinstance(instruction, Reduce):
-                    here.add(instruction, sums[instruction.result])
-                    continue
-                for row in range(self.block.rows):
-                    here.emit(instruction, row)
+        _Vectors(self, column).ask()
+        stores=[]
+        for part in range(0, LANES, self.k.lanes):
+            here = _Vectors(self, self.k.text.add(column, part))
+            for instruction in self.body:
+                with self.k.of(instruction):
+                    if isinstance(instruction, Reduce):
+                        here.add(instruction, sums[instruction.result])
+                        continue
+                    for row in range(self.block.rows):
+                        if isinstance(instruction,Store):
+                            here.load(instruction.value,row)
+                            stores.append((row,part,self.k.wide(instruction.value, row),here,instruction))
+                        else: here.emit(instruction, row)
+        for row,part,value,here,instruction in sorted(stores,key=lambda s:s[:2]):
+            k=self.k
+            place = here.address((_walk(instruction.access), ()), here.group.place(instruction, row), instruction)
+            how = f"{k.lanes*instruction.dtype.size}, !nontemporal !{{i32 1}}" if here.passes(instruction) else instruction.dtype.size
+            k.text.line(f"store <{k.lanes} x {MEMORY[instruction.dtype]}> {value}, ptr {place}, align {how}")
         return []
 
 
@@ -247,7 +257,7 @@ class _Vectors:
         k, key = self.group.k, (self.group.way(load, row), self.group.place(load, row))
         with k.of(load):
             if key not in self.loaded:
-                type_ = f"<{LANES} x {MEMORY[load.dtype]}>"
+                type_ = f"<{k.lanes} x {MEMORY[load.dtype]}>"
                 place = self.address(*key, load)
                 self.loaded[key] = k.text.let(f"load {type_}, ptr {place}, align {load.dtype.size}")
             k.put(value, self.loaded[key], REGISTER[load.dtype], True, row)
@@ -261,8 +271,8 @@ class _Vectors:
                 self.load(instruction.value, row)
                 value = k.wide(instruction.value, row)
                 place = self.address((_walk(instruction.access), ()), self.group.place(instruction, row), instruction)
-                how = "64, !nontemporal !{i32 1}" if self.passes(instruction) else dtype.size
-                k.text.line(f"store <{LANES} x {MEMORY[dtype]}> {value}, ptr {place}, align {how}")
+                how = f"{k.lanes*dtype.size}, !nontemporal !{{i32 1}}" if self.passes(instruction) else dtype.size
+                k.text.line(f"store <{k.lanes} x {MEMORY[dtype]}> {value}, ptr {place}, align {how}")
                 k.watches.vector(instruction, value, None, more=row < self.group.block.rows - 1)
             case Compute(operands=operands):
                 for operand in operands:
@@ -276,10 +286,10 @@ class _Vectors:
         k, type_ = self.group.k, REGISTER[reduce.dtype]
         assert reduce.factor is not None
         place = k.text.pointer(sums, self.column, type_)
-        total = k.text.let(f"load <{LANES} x {type_}>, ptr {place}, align 64")
+        total = k.text.let(f"load <{k.lanes} x {type_}>, ptr {place}, align {reduce.dtype.size*k.lanes}")
         for row in range(self.group.block.rows):
             for value in (reduce.operand, reduce.factor):
                 self.load(value, row)
             with k.of(reduce):
-                total = k.combined(reduce, total, k.wide(reduce.operand, row), factor=k.wide(reduce.factor, row))
+                total = k.combined(reduce, total, k.wide(reduce.operand, row), k.lanes, k.wide(reduce.factor, row))
         _store(k, reduce, total, place)
