@@ -14,6 +14,7 @@ from compiler.types import BatchExtent, Extent
 WIDEST = 16  # vectors of columns in a tile
 WIDEST_PACKED = 8  # vectors of a panel that few rows read
 MOST_ROWS = 28
+FOR_OPERANDS = 3  # of 16 registers, those that are left to the operands beside the sums
 TILE_START = 0.3  # what a tile costs beside its rows, in rows
 
 
@@ -78,7 +79,7 @@ def tiling(contract: TileContract, machine: Machine, batch: int) -> Tiling:
 def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShape:
     """A tile that fills the registers: wide for many rows, wider for few, with the rows balanced."""
     registers = max(1, LANES * contract.dtype.size * 8 // machine.vector_bits)
-    budget = (machine.registers - 6) // registers
+    budget = (machine.registers - FOR_OPERANDS * machine.registers // 16) // registers
     wanted = -(-contract.n // LANES)
     line = line_axis(contract)
     m = nominal(contract.m, batch)
@@ -96,7 +97,7 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
         lines = -(-extent // tiles)
         if lines > 1:
             return TileShape(lines * m, vectors, lines)
-    if isinstance(contract.m, int) and vectors > 1 and m > most:
+    if isinstance(contract.m, int) and vectors * registers > 1 and m > most:
         return TileShape(_rows_without_rest(m, most_rows(contract, vectors, machine)), vectors)
     tiles = -(-m // most)
     return TileShape(-(-m // tiles), vectors)
