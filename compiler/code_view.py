@@ -24,12 +24,13 @@ Chooser = Callable[[Sequence[Origin]], bool]
 class CodeLine:
     """A line of code, the line of the printed loops that it belongs to, and where that came from.
 
-    An instruction of the machine has an offset in its function, and the labels that jumps to it name.
+    An instruction of the machine has the labels that jumps to it name, and an offset in its function where it is known.
     """
 
     text: str
     statement: int
     origins: tuple[Origin, ...]
+    is_instruction: bool = False
     offset: int | None = None
     labels: tuple[str, ...] = ()
 
@@ -77,7 +78,7 @@ def _code(
             return tuple(_llvm_line(row, table) for row in text.splitlines())
         case _:
             return tuple(
-                CodeLine(i.text, i.line, table.get(i.line, ()), i.offset, i.labels)
+                CodeLine(i.text, i.line, table.get(i.line, ()), True, i.offset, i.labels)
                 for i in listing(text, symbol, machine)
             )
 
@@ -104,11 +105,15 @@ def _llvm_line(row: str, table: Mapping[int, tuple[Origin, ...]]) -> CodeLine:
     return CodeLine(row, line, table.get(line, ()))
 
 
-def print_views(views: Sequence[KernelView], stage: str, chosen: Chooser | None) -> str:
-    """The kernels as text. With `chosen`, what it refuses is left out of LLVM text and machine code."""
+def print_views(views: Sequence[KernelView], stage: str, chosen: Chooser | None, machine: Machine | None = None) -> str:
+    """The kernels as text. With `chosen`, what it refuses is left out of LLVM text and machine code.
+
+    A `machine` that was chosen stands above them.
+    """
     printed = {"loops": _print_loops, "llvm": _print_llvm, "asm": _print_assembly}[stage]
     comment = ";" if stage == "llvm" else "#"
-    return "\n".join(
+    title = f"{comment} code for {machine.description}\n" if machine else ""
+    return title + "\n".join(
         f"{comment} {view.kernel}, from {', '.join(places_of(view.origins))}\n{printed(view, chosen)}" for view in views
     )
 
@@ -171,7 +176,8 @@ def _print_assembly(view: KernelView, chosen: Chooser | None) -> str:
             rows += [f"{none}{label}:" for label in line.labels]
             rows += [f"{none}       # {statement}"] if statement not in ("", before) else []
             operation, _, operands = line.text.partition("\t")
-            row = f"{margin_of(line.origins):{width}} | {line.offset:5x}  {operation:12} {operands}"
+            offset = "" if line.offset is None else f"{line.offset:x}"
+            row = f"{margin_of(line.origins):{width}} | {offset:>5}  {operation:12} {operands}"
             rows.append(row.rstrip())
             before = statement
     return "\n".join(rows) + "\n"
@@ -194,13 +200,14 @@ def _shortened(code: Sequence[CodeLine], chosen: Chooser | None) -> list[tuple[C
     return [*found, (None, left_out)]
 
 
-def views_to_json(views: Sequence[KernelView], chosen: Chooser | None) -> str:
+def views_to_json(views: Sequence[KernelView], chosen: Chooser | None, machine: Machine) -> str:
     """A list of kernels, each with its code: the chosen lines with file, line, path and direction of their sources."""
     return json.dumps(
         [
             {
                 "kernel": view.kernel,
                 "symbol": view.symbol,
+                "machine": machine.name,
                 "lines": places_of(view.origins),
                 "code": [_line_to_json(view, line) for line in view.code if _is_shown(line, chosen)],
             }
@@ -211,7 +218,7 @@ def views_to_json(views: Sequence[KernelView], chosen: Chooser | None) -> str:
 
 def _line_to_json(view: KernelView, line: CodeLine) -> dict[str, object]:
     written: dict[str, object] = {"text": line.text}
-    if line.offset is not None:
+    if line.is_instruction:
         written = {"offset": line.offset, "instruction": line.text.replace("\t", " "), "labels": list(line.labels)}
     sources = dict.fromkeys(
         (o.user_span.source.name, o.user_span.line, o.path, o.direction.value) for o in line.origins

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from compiler.diagnosis.watched_step import WatchedStep
     from compiler.functions import CompiledFunction
     from compiler.report import PlanReport
+    from compiler.targets.cpu.machine import Machine
 
 __all__ = [
     "AVERAGE",
@@ -108,6 +109,7 @@ __all__ = [
     "compile_training",
     "compile_window",
     "data_dimensions",
+    "expect_machine",
     "expect_memory",
     "explain",
     "explain_step",
@@ -118,6 +120,7 @@ __all__ = [
     "load",
     "load_text",
     "loss_bounds",
+    "machines",
     "memory_needed",
     "options_of",
     "plan",
@@ -383,6 +386,20 @@ def subjects(path: Path, within: Path | None = None) -> tuple[str, ...]:
     from compiler.diagnosis.file_tests import subjects  # the parser, which a cached program does without
 
     return subjects(path, within)
+
+
+def expect_machine(name: str, runs: bool) -> None:
+    """Raises UsageError where there is no machine `name`, or where its code `runs` and this processor cannot."""
+    from compiler.targets.cpu.machine import machine_of  # loads LLVM
+
+    machine_of(name, runs)
+
+
+def machines(options: Options) -> tuple[Machine, Machine]:
+    """The machine that native code is made for, and that which this process runs on."""
+    from compiler.targets.cpu.machine import machine_of  # loads LLVM
+
+    return machine_of(options.machine), machine_of(None)
 
 
 def cache_folder() -> Path:

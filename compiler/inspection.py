@@ -28,12 +28,18 @@ from compiler.schedule.printer import print_schedule, schedule_to_json
 from compiler.stages import prepared, scheduled
 from compiler.targets.cpu.cache import default_folder
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.machine import detect
+from compiler.targets.cpu.machine import machine_of
 from compiler.training_step import prediction_graph, training_step
+
+_CODE = ("llvm", "asm")  # the stages that know a machine
 
 
 def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
     """The text of a stage, whole or of what came from a line or a node. Raises SourceError and UsageError."""
+    if options.machine is not None and view.stage not in _CODE:
+        raise UsageError(
+            f"stage {view.stage} is the same for every machine", f"--machine goes with {' and '.join(_CODE)}"
+        )
     modules = load_modules(Path(view.path), default_folder(), view.within)
     _expect_line(modules[-1].source, view.line)
     if view.stage == "ast":
@@ -52,7 +58,7 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
     plan = scheduled(ready, options)
     if view.stage == "schedule":
         return _schedule(plan, view.format, chosen)
-    return _code(ready, plan, options.batch, view, chosen)
+    return _code(ready, plan, options, view, chosen)
 
 
 def _syntax(modules: tuple[Module, ...], view: View) -> str:
@@ -129,10 +135,12 @@ def _schedule(plan: Schedule, format: str, chosen: Chooser) -> str:
             return drawn(schedule_drawing.drawing_of(plan), format)
 
 
-def _code(graph: Graph, plan: Schedule, batch: int, view: View, chosen: Chooser) -> str:
-    machine = detect()
+def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Chooser) -> str:
+    machine = machine_of(options.machine, runs=False)
     part = None if view.line is None and view.node is None else chosen
-    views = kernel_views(lower(graph, plan, machine, batch), view.stage, machine, part)
+    views = kernel_views(lower(graph, plan, machine, options.batch), view.stage, machine, part)
     if not views:
         raise UsageError("no code comes from there", "the line may be configuration only, or folded away")
-    return views_to_json(views, part) if view.format == "json" else print_views(views, view.stage, part)
+    if view.format == "json":
+        return views_to_json(views, part, machine)
+    return print_views(views, view.stage, part, machine if options.machine else None)

@@ -20,7 +20,7 @@ from compiler.record import record
 from compiler.schedule.ir import Schedule
 from compiler.stages import prepared, scheduled
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.machine import detect
+from compiler.targets.cpu.machine import machine_of
 from compiler.targets.cpu.manifest import capacity_for
 from compiler.training_step import prediction_graph, training_step
 from compiler.types import at_batch, static_elements
@@ -145,7 +145,7 @@ def _layer_of(path: str, rows: Mapping[str, LayerRow]) -> str:
 
 
 def _kernels(graph: Graph, ready: Schedule, options: Options) -> tuple[KernelRow, ...]:
-    found = lower(graph, ready, detect(), options.batch)
+    found = lower(graph, ready, machine_of(options.machine, runs=False), options.batch)
     counts: dict[str, int] = {}
     rows: dict[str, KernelRow] = {}
     for symbol, instance in found.instances:

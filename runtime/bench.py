@@ -30,13 +30,17 @@ _SUPPOSED_STEPS = 10_000  # what `total_steps` is to a schedule
 @record
 class BenchReport:
     """Times are per step. `compile_s`: from text to code ready to run; `first_s`: process start to the end of the first
-    step. `flops` counts one step; `gflops` is the rate at the median time.
+    step. `flops` counts one step; `gflops` is the rate at the median time. `machine` is what the code was made for,
+    `processor` what it ran on: equal, unless another machine was chosen; `cpu` is LLVM's name of it. NumPy has none.
     """
 
     model: str
     mode: str
     batch: int
     threads: int
+    machine: str | None
+    processor: str | None
+    cpu: str | None
     parameters: int
     median_ms: float
     p10_ms: float
@@ -66,6 +70,7 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
     samples, steps = _measure(run_steps, seconds)
     peak = peak_memory()
     low, median, high = (float(np.percentile(samples, percent)) for percent in (10, 50, 90))
+    machine, processor, cpu = _machines(options)
     plan = driver.plan(program, options)
     flops = plan.flops_step if mode == "train" else plan.flops_forward
     return BenchReport(
@@ -73,6 +78,9 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
         mode=mode,
         batch=batch,
         threads=options.threads,
+        machine=machine,
+        processor=processor,
+        cpu=cpu,
         parameters=parameter_count(program),
         median_ms=median * 1e3,
         p10_ms=low * 1e3,
@@ -84,6 +92,14 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
         flops=flops,
         gflops=flops / median / 1e9,
     )
+
+
+def _machines(options: Options) -> tuple[str | None, str | None, str | None]:
+    """The names of the machine that code was made for and of that which ran it, and LLVM's name of the latter."""
+    if options.target != "native":
+        return None, None, None
+    made_for, ran_on = driver.machines(options)
+    return made_for.name, ran_on.name, ran_on.cpu
 
 
 def _usual_batch(program: Program, mode: str) -> int:

@@ -23,6 +23,7 @@ EXAMPLES = (
     "dlc bench model.dl --mode train --threads 2",
     "dlc bench model.dl --mode infer --batch 32 --json",
     "dlc bench model.dl --mode train --set optimizer.lr=1e-6",
+    "dlc bench model.dl --machine avx2",
 )
 
 
@@ -67,10 +68,18 @@ def _rounded(value: object) -> object:
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
+def _machine(report: BenchReport) -> str:
+    if report.machine is None:
+        return "NumPy"
+    chosen = "" if report.machine == report.processor else f", chosen; the processor has {report.processor}"
+    return f"{report.machine} ({report.cpu}){chosen}"
+
+
 def _as_text(report: BenchReport) -> str:
     rows = (
         ("model", f"{report.model}, {report.parameters} parameters"),
         ("mode", f"{report.mode}, batch {report.batch}, {report.threads} threads"),
+        ("code for", _machine(report)),
         ("time of a step", f"{report.median_ms:.4g} ms (10 % {report.p10_ms:.4g}, 90 % {report.p90_ms:.4g})"),
         ("samples", f"{amount(report.batch / report.median_ms * 1e3)}/s over {report.steps} steps"),
         ("work", f"{amount(report.flops, 'FLOP')} a step, {report.gflops:.4g} GFLOP/s"),

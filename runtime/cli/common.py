@@ -64,6 +64,12 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
         metavar="NAME",
         help="one fusion less, such as residual; may be repeated; the results are the same bits",
     )
+    group.add_argument(
+        "--machine",
+        metavar="NAME",
+        help="make code for avx512, avx2, generic, neon or apple-m1 (default: this processor); "
+        + ("what it lacks does not run" if runs else "any of them"),
+    )
     group.add_argument("--verify", action="store_true", help="check the program after each pass, and its schedule")
     if runs:
         group.add_argument(
@@ -71,12 +77,17 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
         )
     else:
         parser.set_defaults(threads=1, target="native", cache_dir=None)
+    parser.set_defaults(runs_code=runs)
 
 
 def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
-    """The compiler's options; `batch` is the hint for tile sizes."""
+    """The compiler's options; `batch` is the hint for tile sizes. Raises UsageError for a machine that is none."""
     from compiler import driver  # heavy; `--help` must not pay for it
 
+    if arguments.machine is not None:
+        if arguments.target != "native":
+            raise UsageError(f"--target {arguments.target} is NumPy, the same on every machine", "leave out --machine")
+        driver.expect_machine(arguments.machine, arguments.runs_code)
     return driver.Options(
         target=arguments.target,
         threads=arguments.threads or usable_threads(),
@@ -84,6 +95,7 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
         dtype=arguments.dtype,
         batch=batch or driver.Options().batch,
         cache=Path(arguments.cache_dir) if arguments.cache_dir else None,
+        machine=arguments.machine,
         verify=arguments.verify,
     )
 

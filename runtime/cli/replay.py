@@ -37,7 +37,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--out", metavar="FILE", help="write the arrays to this .npz file")
     parser.add_argument("--threads", type=whole_number(1), metavar="N", help="threads (default: all)")
     add_json(parser)
-    parser.set_defaults(no_fuse=False, without=[], dtype="f32", verify=False, cache_dir=None, target="native")
+    parser.set_defaults(no_fuse=False, without=[], dtype="f32", verify=False, machine=None, cache_dir=None)
+    parser.set_defaults(target="native")
 
 
 def run(arguments: Namespace) -> int:

@@ -27,9 +27,11 @@ from compiler.frontend.program import (
     Training,
 )
 from compiler.graph.ir import Graph, GraphOutput, Role, Value
+from compiler.targets.cpu.machine import AVX2
 from compiler.types import BatchExtent, DType, TensorType
 
 FEATURES, CLASSES = 3, 2
+MACHINE = AVX2  # nothing is compiled for it
 EMPTY = Graph("empty", (), (), ())
 LOGITS = GraphOutput("logits", Role.OUTPUT, Value(0, TensorType(DType.F32, (BatchExtent(), CLASSES))))
 
@@ -215,6 +217,7 @@ FUNCTIONS = {
     "compile_evaluation": lambda program, options: SmallExecutable("evaluate"),
     "compile_prediction": lambda program, options: SmallExecutable("predict"),
     "plan": lambda program, options: SmallPlan(),
+    "machines": lambda options: (MACHINE, MACHINE),
 }
 
 

@@ -14,7 +14,7 @@ from compiler.targets.cpu.machine import AVX2, AVX512, MACHINES, NEON, Machine
 from compiler.types import DType
 
 CALL = re.compile(r"^\s+(call|callq|bl|blr)\s", re.MULTILINE)
-FUSED = {"avx512": "vfmadd", "avx2": "vfmadd", "neon": "fmla"}
+FUSED = {"avx512": "vfmadd", "avx2": "vfmadd", "neon": "fmla", "apple-m1": "fmla"}
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)

@@ -169,7 +169,7 @@ def stage_ahead(
     """What the elementwise stage of the next tile of rows will read and write, while `depth` is summed for this one."""
     found: dict[Access, Ahead] = {}
     for moved, stride in _in_rows(k, contract):
-        places = tuple(range(0, cut.shape.width, 64 // moved.dtype.size))
+        places = tuple(range(0, cut.shape.width, k.machine.line(moved.dtype)))
         pointer = _stage_pointer(k, contract, moved, stride, k.text.add(row, cut.shape.rows), column, base)
         writes, step = isinstance(moved, Store), contract.row_m_step * stride
         found[moved.access] = Ahead(pointer, places, step, cut.shape.rows, depth, writes)
@@ -185,7 +185,7 @@ def streams(contract: TileContract, cut: Tiling) -> bool:
 
 def _rows_ahead(k: KernelText, contract: TileContract, cut: Tiling, left: str) -> Ahead:
     """The rows of the next tile, where one `streams`."""
-    depth, line = contract.lhs_m_stride, 64 // contract.dtype.size
+    depth, line = contract.lhs_m_stride, k.machine.line(contract.dtype)
     each = ceil(cut.shape.rows * depth / line / (depth // DEEPEST_UNROLL))
     following = k.text.add(left, cut.shape.rows * depth)
     pointer = k.text.pointer(k.bases[contract.lhs], following, REGISTER[contract.dtype])

@@ -24,7 +24,7 @@ from compiler.targets.cpu.contraction import (
 )
 from compiler.targets.cpu.kernel_code import Items, KernelCode, SharedPointer
 from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.machine import LINE, Machine
+from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import pack_all, pack_transposed, panel_elements
 from compiler.targets.cpu.text import LANES, REGISTER
@@ -86,8 +86,8 @@ def _rows_of_block(contract: TileContract, cut: Tiling, machine: Machine, batch:
 
 def fall_together(contract: TileContract, rows: int, machine: Machine) -> bool:
     """Whether the rows of a tile compete for the same few lines of the first-level cache."""
-    sets = max(1, machine.l1_bytes // (LINE * machine.l1_ways))
-    lines = {row * contract.lhs_m_stride * contract.dtype.size // LINE for row in range(rows)}
+    sets = max(1, machine.l1_bytes // (machine.line_bytes * machine.l1_ways))
+    lines = {row * contract.lhs_m_stride * contract.dtype.size // machine.line_bytes for row in range(rows)}
     return max(Counter(line % sets for line in lines).values()) >= machine.l1_ways
 
 
@@ -215,7 +215,8 @@ class _Blocks:
             return results
         following = text.pointer(slots, str(self.slot), type_)
         rows = self.cut.shape.rows
-        found = [Ahead(following, tuple(range(0, width, LINE // self.contract.dtype.size)), width, rows, self.deep)]
+        line = self.k.machine.line(self.contract.dtype)
+        found = [Ahead(following, tuple(range(0, width, line)), width, rows, self.deep)]
         for result in results:
             pointer = text.let(f"select i1 {is_last}, ptr {result.pointer}, ptr {following}")
             step = text.let(f"select i1 {is_last}, i64 {result.step}, i64 0")
@@ -227,7 +228,7 @@ class _Blocks:
         text, contract = self.k.text, self.contract
         found = self.panel_ahead(here, number)
         if contract.k[0].lhs_stride == 1:
-            rows, line = self.cut.shape.rows, LINE // contract.dtype.size
+            rows, line = self.cut.shape.rows, self.k.machine.line(contract.dtype)
             places = tuple(index * contract.lhs_m_stride for index in range(rows))
             given = self.given_rows(here, text.add(row, rows))
             found.append(Ahead(given, places, line, self.deep // line, self.deep, condition=here.is_new))
@@ -237,7 +238,7 @@ class _Blocks:
         """A tile's share of the next panel: where it is packed, or for the first block of rows where it is given."""
         k, text, contract, width = self.k, self.k.text, self.contract, self.cut.shape.width
         (axis,) = contract.k
-        line, type_ = LINE // contract.dtype.size, REGISTER[contract.dtype]
+        line, type_ = k.machine.line(contract.dtype), REGISTER[contract.dtype]
         panel, each = text.add(here.panel, 1), -(-self.deep // self.tiles)
         start = text.add(here.start, text.minimum(text.mul(number, each), str(self.deep - each)))
         place = text.add(text.mul(panel, self.panel), text.mul(start, width))

@@ -8,22 +8,21 @@ the blocks, so each element is one chain. A tile asks for its share of what the 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, sqrt
 
 from compiler.loops.ir import TileContract
 from compiler.record import record
 from compiler.targets.cpu.contraction import finish, put_away, stage_ahead
 from compiler.targets.cpu.kernel_code import Items, KernelCode
 from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.machine import LINE
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.text import LANES, REGISTER
-from compiler.targets.cpu.tiles import Tiling, ceiling, divided, most_rows, nominal
+from compiler.targets.cpu.tiles import TileShape, Tiling, ceiling, divided, most_rows, nominal
 
 DEEP = 128  # summed elements of a block
 STEPS = DEEP // DEEPEST_UNROLL  # in which a tile asks ahead
-MOST_TILES = 28  # of rows in a block
-MOST_PANELS = 12  # that are multiplied together
+ALIGNMENT = 64  # bytes of which stretches of scratch begin at a multiple
+COPIED_TOGETHER = 4  # strips whose copies stand one behind the other
 FEWEST_PANELS = 4
 
 
@@ -42,17 +41,38 @@ def emit_sums(k: KernelText, cut: Tiling, batch: int) -> KernelCode:
     # a tile takes its panel from the second-level cache, whatever its rows: the fewest tiles are the fastest
     shape = replace(cut.shape, rows=min(LANES, most_rows(contract, cut.shape.vectors, k.machine)))
     cut = replace(cut, shape=shape)
-    tiles = ceil(nominal(contract.m, batch) / shape.rows)
-    most = ceil(tiles / ceil(tiles / MOST_TILES))  # blocks of equal size
-    left = _Operand(-1, contract.lhs, contract.lhs_offset, axis.lhs_stride, shape.rows, 1, most)
-    most = ceil(cut.panels / ceil(cut.panels / MOST_PANELS))
-    right = _Operand(-2, contract.rhs, contract.rhs_offset, axis.rhs_stride, shape.width, shape.vectors, most)
+    side = _side(shape, k.machine.l2_bytes // contract.dtype.size)
+    most = _evenly(ceil(nominal(contract.m, batch) / shape.rows), side // shape.rows)
+    left = _Operand(-1, contract.lhs, contract.lhs_offset, axis.lhs_stride, shape.rows, most)
+    most = _evenly(cut.panels, side // shape.width)
+    right = _Operand(-2, contract.rhs, contract.rhs_offset, axis.rhs_stride, shape.width, most)
     return _Sums(k, contract, cut, left, right).emit()
+
+
+def _side(shape: TileShape, elements: int) -> int:
+    """Rows, and as many columns, whose sums and copied operands have so many elements."""
+    copied = DEEP * (1 + _room(shape.rows) / shape.rows)
+    return int((sqrt(copied * copied + 4 * elements) - copied) / 2)
+
+
+def _evenly(number: int, most: int) -> int:
+    """How many of them a group has where groups are equal."""
+    return ceil(number / ceil(number / max(1, most)))
+
+
+def _lanes(width: int) -> int:
+    """Elements of a strip that are moved at once."""
+    return min(LANES, 1 << (width - 1).bit_length())
+
+
+def _room(width: int) -> int:
+    """Elements from the copied strip of a k to that of the next."""
+    return ceil(width / _lanes(width)) * _lanes(width)
 
 
 @record
 class _Operand:
-    """How an operand is copied: in strips of `width` elements of a k, each moved as `vectors`, `most` of them at once.
+    """How an operand is copied: in strips of `width` elements of each k, `most` of them at once.
 
     The strips of the block lie in scratch at `copy`, those of one k behind those of the k before.
     """
@@ -62,13 +82,12 @@ class _Operand:
     offset: int
     stride: int
     width: int
-    vectors: int
     most: int
 
     @property
     def pitch(self) -> int:
         """Elements from a copied strip to the next one; no power of two, so that they do not compete for lines."""
-        return (DEEP * self.vectors + 1) * LANES
+        return DEEP * _room(self.width) + LANES
 
 
 @record
@@ -170,23 +189,32 @@ class _Sums:
 
     def copy(self, operand: _Operand, first: str, strips: str, start: str, length: str) -> None:
         """Copy a block of the sum: row by row as they lie there, each strip to its own stretch."""
-        text, vector, size = self.k.text, f"<{LANES} x {self.type}>", self.contract.dtype.size
+        text, size, lanes = self.k.text, self.contract.dtype.size, _lanes(operand.width)
+        vector, align = f"<{lanes} x {self.type}>", min(ALIGNMENT, lanes * size)
+
+        def moved(given: str, there: str) -> None:
+            for part in range(0, operand.width, lanes):
+                place = text.pointer(given, str(part), self.type)
+                name = text.let(f"load {vector}, ptr {place}, align {size}")
+                text.line(f"store {vector} {name}, ptr {text.pointer(there, str(part), self.type)}, align {align}")
 
         def over_sum(index: str, carried: list[str]) -> list[str]:
             source = self.source(operand, text.add(start, index), first)
-            goal = text.pointer(self.k.bases[operand.copy], text.mul(index, operand.vectors * LANES), self.type)
+            goal = text.pointer(self.k.bases[operand.copy], text.mul(index, _room(operand.width)), self.type)
 
-            def over_strips(strip: str, carried: list[str]) -> list[str]:
+            def over_strips(strip: str, count: int) -> list[str]:
                 given = text.pointer(source, text.mul(strip, operand.width), self.type)
                 there = text.pointer(goal, text.mul(strip, operand.pitch), self.type)
-                for part in range(operand.vectors):
-                    place = text.pointer(given, str(part * LANES), self.type)
-                    name = text.let(f"load {vector}, ptr {place}, align {size}")
-                    place = text.pointer(there, str(part * LANES), self.type)
-                    text.line(f"store {vector} {name}, ptr {place}, align 64")
+                for number in range(count):
+                    moved(
+                        text.pointer(given, str(number * operand.width), self.type),
+                        text.pointer(there, str(number * operand.pitch), self.type),
+                    )
                 return []
 
-            text.loop("0", strips, 1, [], over_strips)
+            together = text.let(f"and i64 {strips}, {-COPIED_TOGETHER}")
+            text.loop("0", together, COPIED_TOGETHER, [], lambda strip, _: over_strips(strip, COPIED_TOGETHER))
+            text.loop(together, strips, 1, [], lambda strip, _: over_strips(strip, 1))
             return []
 
         text.loop("0", length, 1, [], over_sum)
@@ -198,19 +226,26 @@ class _Sums:
         return text.pointer(self.k.bases[operand.buffer], text.add(place, operand.offset), self.type)
 
     def sources_ahead(self, here: _Rectangle, start: str, number: str, slots: str) -> list[Ahead]:
-        """The sums of the next tile, and a row of each operand that the next block copies."""
+        """The sums of the next tile; and of what the next block copies, a stretch of a row of each operand."""
         text = self.k.text
-        share = text.let(f"udiv i64 {text.mul(number, DEEP)}, {text.mul(here.tiles, here.panels)}")
-        row = text.add(text.add(start, DEEP), share)
+        stretches = max(1, self.left.most * self.right.most // DEEP)  # of a row
+        share = text.let(f"udiv i64 {text.mul(number, DEEP * stretches)}, {text.mul(here.tiles, here.panels)}")
+        row, stretch = divided(text, share, str(stretches))
+        row = text.add(text.add(start, DEEP), row)
         found = [self.spread(text.pointer(slots, str(self.slot), self.type), self.slot)]
         for operand, strip in ((self.left, here.tile), (self.right, here.panel)):
-            found.append(self.spread(self.source(operand, row, strip), operand.most * operand.width))
+            length = ceil(operand.most * operand.width / stretches)
+            first = text.pointer(self.source(operand, row, strip), text.mul(stretch, length), self.type)
+            found.append(self.spread(first, length))
         return found
 
     def spread(self, pointer: str, elements: int) -> Ahead:
-        """Lines one after the other, in each step as many as it takes."""
-        line = LINE // self.contract.dtype.size
-        each = ceil((elements / line + 1) / STEPS)
+        """The lines of so many elements, evenly over the steps of a tile."""
+        line = self.k.machine.line(self.contract.dtype)
+        lines = ceil(elements / line) + 1  # the first may begin before
+        if lines <= STEPS:
+            return Ahead(pointer, (0,), line, lines, DEEP)
+        each = ceil(lines / STEPS)
         return Ahead(pointer, tuple(range(0, each * line, line)), each * line)
 
     def multiply(self, tile: str, panel: str, length: str, slots: str, ahead: list[Ahead]) -> None:
@@ -222,5 +257,5 @@ class _Sums:
             right = text.pointer(k.bases[self.right.copy], text.mul(panel, self.right.pitch), self.type)
             places = [text.pointer(slots, str(index * LANES), self.type) for index in range(walked.slots)]
             sums = [text.let(f"load {walked.vector}, ptr {place}, align 64") for place in places]
-            axis = SummedAxis(length, LANES, shape.width)
+            axis = SummedAxis(length, _room(self.left.width), shape.width)
             put_away(k, walked, slots, multiplied(text, walked, [axis], left, right, sums, ahead=ahead))

@@ -21,7 +21,7 @@ from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
-from compiler.targets.cpu.packing import turned
+from compiler.targets.cpu.packing import turn
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import RowWalk, TileShape, Tiling, divided, outer_offsets
 
@@ -252,17 +252,15 @@ class _Turned:
     def turn(self, sums: str) -> None:
         """Turn the sums of a strip: its rows one behind the other, with all columns."""
         text, width, vectors = self.k.text, self.shape.width, _vectors(self.contract.n)
-        vector = f"<{LANES} x {self.sum.type}>"
 
         def body(group: str, carried: list[str]) -> list[str]:
             given = text.pointer(sums, text.mul(group, LANES * width), self.sum.type)
             there = text.pointer(self.k.bases[TURNED], text.mul(group, LANES), self.sum.type)
             for part in range(self.shape.vectors):
                 places = [text.pointer(given, str(lane * width + part * LANES), self.sum.type) for lane in range(LANES)]
-                columns = [text.let(f"load {vector}, ptr {place}, align 64") for place in places]
-                for lane, row in enumerate(turned(text, columns, self.sum.type)):
-                    goal = text.pointer(there, str((part * LANES + lane) * vectors * LANES), self.sum.type)
-                    text.line(f"store {vector} {row}, ptr {goal}, align 64")
+                rows = range(part * LANES, (part + 1) * LANES)
+                goals = [text.pointer(there, str(row * vectors * LANES), self.sum.type) for row in rows]
+                turn(text, self.k.machine, self.contract.dtype, places, goals, 64)
             return []
 
         text.loop("0", str(vectors), 1, [], body)

@@ -71,6 +71,7 @@ class KernelText(KernelFrame):
 
     def __post_init__(self) -> None:
         self.text.locate(FRAME)
+        self.text.is_fenced = self.machine.is_arm
         self.watches = Watches(self.text, self.lanes)
 
     def open(self) -> None:
@@ -105,6 +106,8 @@ class KernelText(KernelFrame):
         self.text.line("ret void")
         bits = self.machine.vector_bits
         attributes = f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
+        if self.machine.tuning:
+            attributes += f' "tune-cpu"="{self.machine.tuning}"'
         lines = [
             f"define void @KERNEL(ptr %args, i64 %begin, i64 %end, ptr %scratch) {attributes} {FUNCTION} {{",
             "entry:",

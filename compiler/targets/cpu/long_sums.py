@@ -10,7 +10,6 @@ from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.record import record
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.machine import LINE
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, SummedAxis
 from compiler.targets.cpu.text import REGISTER, Text
 
@@ -134,7 +133,7 @@ class LongSum:
     ) -> list[Ahead]:
         """What a tile asks for: the `size` sums behind its own, and its share, of `turns`, of what the following block
         takes of the operands."""
-        line, steps = LINE // self.contract.dtype.size, max(1, self.block.elements // DEEPEST_UNROLL)
+        line, steps = self.k.machine.line(self.contract.dtype), max(1, self.block.elements // DEEPEST_UNROLL)
         found = [self.spread(self.k.text.pointer(sums, str(size), self.type), "0", size // line, steps)]
         indices = self.block.second or self.block.first
         for start, stride in ((following.left, axes[0].lhs_stride), (following.right, axes[0].rhs_stride)):
@@ -143,7 +142,7 @@ class LongSum:
 
     def spread(self, start: str, turn: str, lines: int, steps: int) -> Ahead:
         """So many lines one behind the other, spread over the steps of a tile."""
-        text, line = self.k.text, LINE // self.contract.dtype.size
+        text, line = self.k.text, self.k.machine.line(self.contract.dtype)
         each = ceil(lines / steps)
         pointer = text.pointer(start, text.mul(turn, lines * line), self.type)
         return Ahead(pointer, tuple(range(0, each * line, line)), each * line)

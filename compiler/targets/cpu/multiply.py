@@ -111,6 +111,7 @@ def multiplied(
             if not asked.rows:
                 following.append(text.pointer(line, str(asked.step), type_))
         for turn in range(times):
+            text.fence()
             sums = rank_one(text, tile, axis, pointers[0], pointers[1], turn, sums, *pointers[2:])
         moved = (text.pointer(p, str(times * by), type_) for p, (_, by) in zip(pointers, walked, strict=True))
         return [*sums, *moved, *following]
@@ -170,9 +171,13 @@ def rank_one(
 ) -> list[str]:
     """One k: the vectors of the right operand, and one broadcast of the left for each row."""
     type_, size, vector, shape = REGISTER[tile.dtype], tile.dtype.size, tile.vector, tile.shape
-    suffix = f"v{LANES}{'f32' if type_ == 'float' else 'f64'}"
     columns: list[str] = []
+    following = list(accumulators)
+    is_alone = text.is_fenced and shape.rows == 1  # each vector is used up before the next one takes registers
+    scalar = _left_of(text, tile, axis, left, turn, tile.places[0]) if is_alone else ""
     for part in range(shape.vectors):
+        if is_alone:
+            text.fence()
         place = text.pointer(right, str(turn * axis.rhs_stride + part * LANES), type_)
         columns.append(text.let(f"load {vector}, ptr {place}, align {size}"))
         if tile.is_packed or shape.rows <= FEW_ROWS or copy:
@@ -181,18 +186,31 @@ def rank_one(
         if copy:
             there = text.pointer(copy, str(turn * axis.copy_stride + part * LANES), type_)
             text.line(f"store {vector} {columns[-1]}, ptr {there}, align 64")
+        if is_alone:
+            following[part] = _fused(text, tile, scalar, columns[-1], following[part])
+    if is_alone:
+        return following
     if tile.places == tuple(range(shape.rows)) and axis.lhs_stride > 2 * LANES:
         for column in (0, shape.rows - 1):
             later = text.pointer(left, str(column + (turn + AHEAD) * axis.lhs_stride), type_)
             text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
-    following = list(accumulators)
     for row, offset in enumerate(tile.places):
-        place = text.pointer(left, str(offset + turn * axis.lhs_stride), type_)
-        scalar = text.splat(text.let(f"load {type_}, ptr {place}, align {size}"), type_)
+        scalar = _left_of(text, tile, axis, left, turn, offset)
         for part in range(shape.vectors):
             slot = row * shape.vectors + part
-            following[slot] = text.let(
-                f"call {vector} @llvm.fma.{suffix}"
-                f"({vector} {scalar}, {vector} {columns[part]}, {vector} {following[slot]})"
-            )
+            following[slot] = _fused(text, tile, scalar, columns[part], following[slot])
     return following
+
+
+def _left_of(text: Text, tile: RegisterTile, axis: SummedAxis, left: str, turn: int, offset: int) -> str:
+    """An element of the left operand in every lane."""
+    type_ = REGISTER[tile.dtype]
+    place = text.pointer(left, str(offset + turn * axis.lhs_stride), type_)
+    return text.splat(text.let(f"load {type_}, ptr {place}, align {tile.dtype.size}"), type_)
+
+
+def _fused(text: Text, tile: RegisterTile, scalar: str, column: str, sums: str) -> str:
+    """The sums with one product added."""
+    suffix = f"v{LANES}{'f32' if REGISTER[tile.dtype] == 'float' else 'f64'}"
+    operands = ", ".join(f"{tile.vector} {name}" for name in (scalar, column, sums))
+    return text.let(f"call {tile.vector} @llvm.fma.{suffix}({operands})")

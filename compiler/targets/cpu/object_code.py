@@ -15,7 +15,7 @@ from compiler.record import record
 from compiler.targets.cpu.cache import ObjectCache
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.jit import Library, llvm_version
-from compiler.targets.cpu.machine import Machine, detect
+from compiler.targets.cpu.machine import Machine, machine_of
 from compiler.targets.cpu.manifest import Manifest
 from compiler.targets.cpu.runner import SYMBOLS, runner_text
 from compiler.targets.cpu.team import Team, available_threads
@@ -39,7 +39,7 @@ class _Stored:
 
 def load_program(name: str | None, lowered: Lowering, options: Options) -> NativeExecutable:
     """The executable of a program; `lowered` is called only where the front door does not know `name`."""
-    machine, cache = detect(), ObjectCache(options.cache)
+    machine, cache = machine_of(options.machine), ObjectCache(options.cache)
     stored = None if name is None else _known(cache, _key(name, machine))
     if stored is not None:
         objects = [cache.get_object(k) for k in stored.keys]
@@ -61,13 +61,13 @@ def load_program(name: str | None, lowered: Lowering, options: Options) -> Nativ
 
 def known_manifest(name: str, options: Options) -> Manifest | None:
     """What is known of a program that was compiled before."""
-    stored = _known(ObjectCache(options.cache), _key(name, detect()))
+    stored = _known(ObjectCache(options.cache), _key(name, machine_of(options.machine)))
     return None if stored is None else stored.manifest
 
 
 def unknown(names: Iterable[str], options: Options) -> list[str]:
     """The programs among these that `load_program` would have to compile."""
-    machine, cache = detect(), ObjectCache(options.cache)
+    machine, cache = machine_of(options.machine), ObjectCache(options.cache)
     return [name for name in names if _known(cache, _key(name, machine)) is None]
 
 
@@ -76,7 +76,7 @@ def compile_ahead(programs: Mapping[str, Lowering], options: Options, workers: i
 
     It is worth it for programs that will all be needed, and in vain where the cache cannot be written.
     """
-    machine, cache = detect(), ObjectCache(options.cache)
+    machine, cache = machine_of(options.machine), ObjectCache(options.cache)
     from compiler.targets.cpu.codegen_worker import WorkerPool  # only what is not cached needs processes
 
     with WorkerPool(machine, cache, workers or available_threads()) as pool:

@@ -38,13 +38,14 @@ SYMBOLS = ("dlc_call", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect",
 def runner_text(machine: Machine) -> str:
     """The module that defines SYMBOLS for a machine."""
     x86 = machine.architecture == "x86_64"
-    pause = "call void @llvm.x86.sse2.pause()" if x86 else 'call void asm sideeffect "yield", ""()'
+    yields = "call void @llvm.aarch64.hint(i32 1)" if machine.is_arm else ""
+    pause = "call void @llvm.x86.sse2.pause()" if x86 else yields
     futex = {"x86_64": 202, "aarch64": 98}.get(machine.architecture) if "linux" in machine.triple else None
     text = Path(__file__).with_suffix(".ll").read_text(encoding="utf-8")
     text = text.replace("$PAUSE", pause)
     text = text.replace("$WAIT", _futex_wait(futex)).replace("$WAKE", _futex_wake(futex))
-    text = text.replace("$FLUSH_ON", _FLUSH_ON_X86 if x86 else "ret i32 0")
-    text = text.replace("$FLUSH_OFF", _FLUSH_OFF_X86 if x86 else "ret void")
+    text = text.replace("$FLUSH_ON", _FLUSH_ON_X86 if x86 else _FLUSH_ON_ARM if machine.is_arm else "ret i32 0")
+    text = text.replace("$FLUSH_OFF", _FLUSH_OFF_X86 if x86 else _FLUSH_OFF_ARM if machine.is_arm else "ret void")
     words = ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "QUIT")
     words += ("JOB_SLEEPERS", "JOB_BUDGET", "JOB_FIELDS", "JOB_THREADS", "JOB")  # the shortest name last
     for name in words:
@@ -78,4 +79,14 @@ _FLUSH_ON_X86 = """%cell = alloca i32, align 4
 _FLUSH_OFF_X86 = """%cell = alloca i32, align 4
   store i32 %old, ptr %cell, align 4
   call void @llvm.x86.sse.ldmxcsr(ptr %cell)
+  ret void"""
+
+_FLUSH_ON_ARM = """%before = call i64 @llvm.aarch64.get.fpcr()
+  %new = or i64 %before, 16777216
+  call void @llvm.aarch64.set.fpcr(i64 %new)
+  %old = trunc i64 %before to i32
+  ret i32 %old"""
+
+_FLUSH_OFF_ARM = """%before = zext i32 %old to i64
+  call void @llvm.aarch64.set.fpcr(i64 %before)
   ret void"""

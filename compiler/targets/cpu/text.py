@@ -53,12 +53,16 @@ def splat_of(type_: str, text: str, lanes: int = LANES) -> str:
 
 @dataclass(slots=True)
 class Text:
-    """The body of a function, line by line. `location` is the end of each instruction, `places` the lines it named."""
+    """The body of a function, line by line. `location` is the end of each instruction, `places` the lines it named.
+
+    It `is_fenced` where an operand in memory takes a register before its use: see `fence`.
+    """
 
     lines: list[str] = field(default_factory=list[str])
     count: int = 0
     block: str = "entry"
     location: str = ""
+    is_fenced: bool = False
     places: set[int] = field(default_factory=set[int])
 
     def fresh(self, stem: str = "v") -> str:
@@ -88,6 +92,11 @@ class Text:
         name = self.fresh(stem)
         self.lines.append(f"  {name} = {text}{self.location}")
         return name
+
+    def fence(self) -> None:
+        """No load moves across, where it would take a register that others need: LLVM moves them up by a whole step."""
+        if self.is_fenced:
+            self.line('call void asm sideeffect "", ""()')
 
     def label(self, stem: str) -> str:
         self.count += 1

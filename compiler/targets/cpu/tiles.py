@@ -97,7 +97,8 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
         lines = -(-extent // tiles)
         if lines > 1:
             return TileShape(lines * m, vectors, lines)
-    if isinstance(contract.m, int) and vectors * registers > 1 and m > most:
+    is_low = registers > 1  # tiles of few rows: the last one being moved back would double much of the work
+    if (is_low or (isinstance(contract.m, int) and vectors > 1)) and m > most:
         return TileShape(_rows_without_rest(m, most_rows(contract, vectors, machine)), vectors)
     tiles = -(-m // most)
     return TileShape(-(-m // tiles), vectors)

@@ -1,0 +1,158 @@
+"""Machines by name: what of this processor's own a chosen one keeps, and which cannot be run."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compiler.diagnostics import UsageError
+from compiler.targets.cpu import machine as machines
+from compiler.targets.cpu.jit import assembly
+from compiler.targets.cpu.listing import listing
+from compiler.targets.cpu.machine import APPLE_M1, AVX2, AVX512, CHOICES, NEON, Machine, detect, machine_of
+from compiler.targets.cpu.runner import runner_text
+from runtime.cli.main import main
+
+ZEN5 = replace(
+    AVX512, cpu="znver5", features="+avx512bw,+avx512dq,+avx512f,+avx512vl,+fma,-avx10.1", l1_bytes=48 << 10, l1_ways=12
+)
+SUM = """
+define void @f(ptr %p, <16 x float> %x) nounwind {
+  %old = load <16 x float>, ptr %p, align 4
+  %sum = call <16 x float> @llvm.fma.v16f32(<16 x float> %x, <16 x float> %x, <16 x float> %old)
+  store <16 x float> %sum, ptr %p, align 4
+  ret void
+}
+"""
+MODEL = """
+model Small {
+    input x: f32[batch, 4]
+    output y = x |> dense(3)
+}
+"""
+
+
+def hosted(monkeypatch: pytest.MonkeyPatch, host: Machine) -> None:
+    monkeypatch.setattr(machines, "detect", lambda: host)
+
+
+def test_without_a_name_it_is_the_one_that_runs() -> None:
+    assert machine_of(None) == machine_of(detect().name) == detect()
+
+
+def test_a_processor_with_avx512_runs_avx2_in_its_own_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosted(monkeypatch, ZEN5)
+    chosen = machine_of("avx2")
+    assert (chosen.name, chosen.vector_bits, chosen.registers) == ("avx2", 256, 16)
+    assert (chosen.cpu, chosen.l1_bytes, chosen.l1_ways) == ("znver5", 48 << 10, 12)
+    assert "zmm" in assembly(SUM, ZEN5)
+    text = assembly(SUM, chosen)
+    assert re.search(r"vfmadd\d+ps\s.*%ymm", text)
+    assert not re.search(r"%zmm|%ymm(1[6-9]|[23]\d)|%k[0-7]", text)
+
+
+def test_generic_code_has_the_multiply_adds_that_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosted(monkeypatch, ZEN5)
+    assert "vfmadd" in assembly(SUM, machine_of("generic"))
+    assert "fmaf" in assembly(SUM, CHOICES["generic"]), "the same bits, by a call for each element"
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "runs"),
+    [
+        (AVX2, "avx512", "avx2, generic"),
+        (ZEN5, "neon", "avx512, avx2, generic"),
+        (NEON, "apple-m1", "neon"),
+        (APPLE_M1, "avx2", "apple-m1, neon"),
+    ],
+    ids=lambda argument: getattr(argument, "name", argument),
+)
+def test_code_that_a_processor_lacks_is_printed_and_not_run(
+    host: Machine, name: str, runs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosted(monkeypatch, host)
+    assert machine_of(name, runs=False).name == name
+    with pytest.raises(UsageError, match=f"cannot run code for `{name}`") as caught:
+        machine_of(name)
+    assert f"it can for {runs};" in caught.value.fix
+
+
+def test_an_unknown_machine_has_a_near_name() -> None:
+    with pytest.raises(UsageError, match="no machine `avx-2`") as caught:
+        machine_of("avx-2")
+    assert caught.value.fix == "did you mean `avx2`?"
+
+
+@pytest.mark.parametrize(
+    ("shared", "siblings", "kibibytes"), [("0-1", "0-1", 1024), ("0-3", "0", 256), ("0-1,8-9", "0,8", 512)]
+)
+def test_cores_share_what_they_have_together(
+    shared: str, siblings: str, kibibytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processors of one core count once."""
+    files = {
+        "topology/thread_siblings_list": siblings,
+        "cache/index0/level": "2",
+        "cache/index0/type": "Unified",
+        "cache/index0/size": "1024K",
+        "cache/index0/ways_of_associativity": "8",
+        "cache/index0/coherency_line_size": "128",
+        "cache/index0/shared_cpu_list": shared,
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    monkeypatch.setattr(machines, "PROCESSOR", tmp_path)
+    assert detect().l2_bytes == kibibytes << 10
+
+
+@pytest.mark.parametrize("machine", [NEON, APPLE_M1], ids=lambda machine: machine.name)
+def test_the_runner_flushes_subnormals_on_arm_too(machine: Machine) -> None:
+    """By bit 24 of the register that says how floats are computed."""
+    text = assembly(runner_text(machine), machine)
+    assert re.search(r"mrs\s+x\d+, FPCR", text, re.IGNORECASE)
+    assert "#0x1000000" in text
+    assert re.search(r"msr\s+FPCR, x\d+", text, re.IGNORECASE)
+    assert "yield" in text
+
+
+@pytest.mark.parametrize("machine", CHOICES.values(), ids=lambda machine: machine.name)
+def test_code_of_any_machine_is_listed(machine: Machine) -> None:
+    """Offsets are known where they can be: instructions of Arm are equally long, and this computer's are assembled."""
+    found = listing(SUM, "f", machine)
+    assert found[-1].text in ("ret", "retq")
+    if machine.is_arm:
+        assert [i.offset for i in found] == list(range(0, 4 * len(found), 4))
+    assert (found[-1].offset is None) == (not machine.is_arm and machine.triple != detect().triple)
+
+
+def test_commands_take_a_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model.dl"
+    model.write_text(MODEL)
+    lacking = "neon" if detect().name in ("avx512", "avx2", "generic") else "avx512"
+    timed = ["bench", str(model), "--mode", "infer", "--seconds", "0.05"]
+    assert main([*timed, "--machine", lacking]) == 2
+    assert f"cannot run code for `{lacking}`" in capsys.readouterr().err
+    assert main([*timed, "--machine", detect().name, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["machine"], report["processor"], report["cpu"]) == (detect().name, detect().name, detect().cpu)
+    assert main([*timed, "--target", "reference", "--machine", detect().name]) == 2
+    assert "leave out --machine" in capsys.readouterr().err
+    assert main(["show", str(model), "--mode", "infer", "--stage", "asm", "--machine", lacking]) == 0
+    assert capsys.readouterr().out.startswith(f"# code for {lacking} (")
+    assert main(["show", str(model), "--mode", "infer", "--stage", "asm", "--machine", lacking, "--json"]) == 0
+    assert {kernel["machine"] for kernel in json.loads(capsys.readouterr().out)} == {lacking}
+    assert main(["show", str(model), "--stage", "loops", "--machine", lacking]) == 2
+    assert "stage loops is the same for every machine" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(detect().name not in ("avx512", "avx2"), reason="needs AVX2")
+def test_bench_says_what_was_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model.dl"
+    model.write_text(MODEL)
+    assert main(["bench", str(model), "--mode", "infer", "--seconds", "0.05", "--machine", "generic"]) == 0
+    assert f"chosen; the processor has {detect().name}" in capsys.readouterr().out
