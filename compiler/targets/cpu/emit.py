@@ -37,9 +37,9 @@ from compiler.targets.cpu.transposing import emit_transposing
 from compiler.targets.cpu.walks import (
     block_of,
     has_free_columns,
+    is_together,
     period,
     repeating_loads,
-    is_together,
     transposed_rows,
 )
 from compiler.types import BatchExtent, DType, Extent

@@ -30,10 +30,10 @@ from compiler.targets.cpu.walks import (
     Block,
     block_of,
     has_free_columns,
+    is_together,
     moves_only,
     period,
     repeating_loads,
-    is_together,
     transposed_rows,
 )
 from compiler.types import BatchExtent, Extent

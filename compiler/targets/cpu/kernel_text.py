@@ -192,8 +192,7 @@ class KernelText(KernelFrame):
     def vector(
         self, instruction: Instruction, row: str, column: str, mask: str | None, part: int | None = None
     ) -> None:
-        """A FULL instruction (or a COLUMN one, in a walk over columns) for as many columns from `column` on as vectors have
-        lanes. `column`."""
+        """A FULL instruction (or a COLUMN one, in a walk over columns) for a vector of columns from `column` on."""
         text = self.text
         match instruction:
             case Load():
@@ -207,7 +206,9 @@ class KernelText(KernelFrame):
                 self.put(result, cast(text, lanes, DType.I64, dtype, self.lanes), REGISTER[dtype], True, part)
             case Compute(result=result, dtype=dtype):
                 operands = [self.wide(o, part) for o in instruction.operands]
-                name = compute(text, self.machine, instruction.op, operands, instruction.operand_dtypes, dtype, self.lanes)
+                name = compute(
+                    text, self.machine, instruction.op, operands, instruction.operand_dtypes, dtype, self.lanes
+                )
                 self.put(result, name, REGISTER[dtype], True, part)
             case Random(result=result):
                 place = self.wide(instruction.position, part)
@@ -248,7 +249,9 @@ class KernelText(KernelFrame):
             place = self.text.pointer(pointer, column, type_)
             name = self.text.let(f"load <{self.lanes} x {type_}>, ptr {place}, align {dtype.size}")
         elif not index_wide and not column.startswith("%"):
-            places = [sum(_digit(t, int(column) + lane) * t.stride for t in access.columns) for lane in range(self.lanes)]
+            places = [
+                sum(_digit(t, int(column) + lane) * t.stride for t in access.columns) for lane in range(self.lanes)
+            ]
             name = self.load_places(pointer, places, dtype, mask)
         else:
             places = self.lanes_number(access.columns, column) if access.columns else "splat (i64 0)"
@@ -292,29 +295,29 @@ class KernelText(KernelFrame):
         return text.let(f"add {type_} {places}, {index}")
 
     def gather(self, pointer: str, places: str, dtype: DType, mask: str | None) -> str:
-        text, type_ = self.text, MEMORY[dtype]
-        pointers = text.let(f"getelementptr {type_}, ptr {pointer}, <{self.lanes} x i64> {places}")
+        text, type_, lanes = self.text, MEMORY[dtype], self.lanes
+        pointers = text.let(f"getelementptr {type_}, ptr {pointer}, <{lanes} x i64> {places}")
         test = mask or "splat (i1 true)"
-        suffix = f"v{self.lanes}{SUFFIX[type_]}.v{self.lanes}p0"
+        suffix = f"v{lanes}{SUFFIX[type_]}.v{lanes}p0"
         return text.let(
-            f"call <{self.lanes} x {type_}> @llvm.masked.gather.{suffix}(<{self.lanes} x ptr> align {dtype.size} {pointers}, "
-            f"<{self.lanes} x i1> {test}, <{self.lanes} x {type_}> zeroinitializer)"
+            f"call <{lanes} x {type_}> @llvm.masked.gather.{suffix}(<{lanes} x ptr> align {dtype.size} {pointers}, "
+            f"<{lanes} x i1> {test}, <{lanes} x {type_}> zeroinitializer)"
         )
 
     def vector_store(self, store: Store, row: str, column: str, mask: str | None, part: int | None) -> None:
-        text, dtype = self.text, store.dtype
+        text, dtype, lanes = self.text, store.dtype, self.lanes
         type_, value = MEMORY[dtype], self.wide(store.value, part)
         if dtype is DType.BOOL:
-            value = text.let(f"zext <{self.lanes} x i1> {value} to <{self.lanes} x i8>")
+            value = text.let(f"zext <{lanes} x i1> {value} to <{lanes} x i8>")
         pointer = self.stored_at(store, row)
         if store.access.columns in ((), (Term(1, None, 1),)):
             self.store_vector(store, value, text.pointer(pointer, column, type_), mask)
             return
         places = self.lanes_number(store.access.columns, column)
-        pointers = text.let(f"getelementptr {type_}, ptr {pointer}, <{self.lanes} x i64> {places}")
+        pointers = text.let(f"getelementptr {type_}, ptr {pointer}, <{lanes} x i64> {places}")
         text.line(
-            f"call void @llvm.masked.scatter.v{self.lanes}{SUFFIX[type_]}.v{self.lanes}p0(<{self.lanes} x {type_}> {value}, "
-            f"<{self.lanes} x ptr> align {dtype.size} {pointers}, <{self.lanes} x i1> {mask or 'splat (i1 true)'})"
+            f"call void @llvm.masked.scatter.v{lanes}{SUFFIX[type_]}.v{lanes}p0(<{lanes} x {type_}> {value}, "
+            f"<{lanes} x ptr> align {dtype.size} {pointers}, <{lanes} x i1> {mask or 'splat (i1 true)'})"
         )
 
     def store_vector(self, store: Store, value: str, place: str, mask: str | None) -> None:

@@ -291,7 +291,9 @@ class _Lowering:
                 case FlagPointer():
                     self.relocations.append((FLAGS, len(self.watched), 0))
                     self.watched.append(instance.watched[argument.position])
-        items = items_of_walk(kernel, self.machine.registers) if kernel.walk in (Walk.ROWS, Walk.COLUMNS) else code.items
+        items = (
+            items_of_walk(kernel, self.machine.registers) if kernel.walk in (Walk.ROWS, Walk.COLUMNS) else code.items
+        )
         self.move(instance, moved, drawn)
         return Call(symbol_of(code.text), items, first, len(self.relocations) - first, instance.loops)
 

@@ -16,7 +16,6 @@ from compiler.loops.ir import Access, Compute, Edge, Instruction, Load, Reduce, 
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_code import Items, KernelCode
 from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.machine import LINE
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, Text, splat_of
 from compiler.targets.cpu.walks import Block
 
@@ -24,7 +23,7 @@ AHEAD = 1 << 15  # bytes before its use a row's newest element is asked for, tim
 AHEAD_IN_LINES = 1 << 10  # the same of sums over strips, where each row of a block lies in a line of its own
 FIRST_LEVEL, SECOND_LEVEL = 3, 2  # localities of `llvm.prefetch`: into which cache
 COMPARED = 4096  # bytes: places that agree up to whole ones of these are taken for one until a store is done
-FEWEST_APART = 4 * LINE  # of them, between which the columns of all rows repeat, for their order to matter
+FEWEST_APART = 256  # of them, between which the columns of all rows repeat, for their order to matter
 
 _Walk: TypeAlias = tuple[int, tuple[Term, ...]]  # a buffer, and how rows go through it
 # Of a digit of a group's first row, the least and the most for which what is read lies inside an image.

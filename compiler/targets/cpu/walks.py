@@ -14,7 +14,9 @@ from compiler.types import BatchExtent
 DENSE = (Term(1, None, 1),)
 WIDE = tuple((lines, pixels) for lines in (2, 1) for pixels in (7, 4, 5, 3, 2))  # blocks, the best one first
 TALL = (4, 2)  # lines and pixels of a block that reads the fewest elements anew
-MANY = 32  # registers, with fewer of which small blocks come first: sums, what they read, and a weight stay in registers
+MANY = (
+    32  # registers, with fewer of which small blocks come first: sums, what they read, and a weight stay in registers
+)
 SMALL = ((2, 2), (1, 5), (1, 4), (1, 3))
 NEAR = 1 << 14  # bytes of what all rows read, such as weights, that stay in the first-level cache beside tall blocks
 FEWEST_SHARED = 4  # elements that a row reads and the next one too, from which they are computed together

@@ -24,7 +24,10 @@ class _Difference:
 
 
 class Watches:
-    """The checks of one kernel, whose vectors have so many lanes; `flags` are the pointers to the bytes, by the stores that are watched."""
+    """The checks of one kernel, whose vectors have so many lanes.
+
+    `flags` are the pointers to the bytes, by the stores that are watched.
+    """
 
     def __init__(self, text: Text, lanes: int) -> None:
         self._text, self._lanes = text, lanes
