@@ -20,7 +20,7 @@ from compiler.ops.movement import Broadcast, Pad, Slice, Transpose
 from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.stages import graph_of, prepared, scheduled
-from compiler.targets.cpu.walks import block_of, transposed_rows
+from compiler.targets.cpu.walks import is_together, transposed_rows
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 HEADS, TIME, DEPTH = 2, 37, 20
@@ -143,7 +143,7 @@ def test_items_of_a_strand_keep_to_its_parts(graph: Graph) -> None:
     given = {e.name: random.uniform(-1, 1, at_batch(e.value.type.shape, 3)).astype("f4") for e in graph.inputs}
     strands = compiled(graph, batch=EVERY_KERNEL_PARALLEL)
     walks = [i.kernel for s in strands.plan.strands for i in strands.plan.instances[s.first : s.last + 1]]
-    assert any(block_of(kernel).rows > 1 or transposed_rows(kernel) for kernel in walks)
+    assert any(is_together(kernel) or transposed_rows(kernel) for kernel in walks)
     expected = compiled(graph, fuse=False, batch=EVERY_KERNEL_PARALLEL).executable(1).call(given, 3)
     for threads in (1, 2, 3):
         found = strands.executable(threads).call(given, 3)

@@ -8,12 +8,12 @@ from functools import cache
 import numpy as np
 import pytest
 from comparisons import Array, assert_same, assert_same_outputs
-from native import EVERY_KERNEL_PARALLEL, compiled
+from native import EVERY_KERNEL_PARALLEL, compiled, host
 
 from compiler.autodiff import gradients_of
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
-from compiler.loops.ir import Load, Reduce, Store, Term, Walk
+from compiler.loops.ir import Kernel, Load, Reduce, Store, Term, Walk
 from compiler.loops.printer import print_kernel
 from compiler.loops.reader import read_kernel, write_kernel
 from compiler.ops import OPS
@@ -25,7 +25,7 @@ from compiler.ops.window import Fold, Window
 from compiler.pipeline import optimise_graph
 from compiler.schedule.interpreter import run_schedule
 from compiler.targets.cpu import lower, walks
-from compiler.targets.cpu.walks import Block, block_of, rows_together
+from compiler.targets.cpu.walks import Block, block_of, is_together
 from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
@@ -160,34 +160,41 @@ def depthwise(lines: int, width: int, channels: int, kernel: int) -> Graph:
 
 
 @pytest.mark.parametrize(
-    ("lines", "width", "kernel", "block"),
+    ("lines", "width", "kernel", "many", "few"),  # blocks where registers are many or few
     [
-        (3, 8, 3, (1, 4)),
-        (3, 7, 3, (1, 7)),
-        (3, 5, 3, (1, 5)),
-        (5, 9, 3, (1, 3)),
-        (3, 11, 3, (1, 1)),
-        (8, 6, 3, (4, 2)),
-        (4, 4, 5, (4, 2)),
-        (6, 14, 3, (2, 7)),
-        (4, 7, 5, (2, 7)),
-        (4, 8, 7, (2, 4)),  # weights that do not stay in the first-level cache
-        (2, 5, 3, (2, 5)),
+        (3, 8, 3, (1, 4), (1, 4)),
+        (3, 7, 3, (1, 7), (1, 7)),
+        (3, 5, 3, (1, 5), (1, 5)),
+        (5, 9, 3, (1, 3), (1, 3)),
+        (3, 11, 3, (1, 1), (1, 1)),
+        (8, 6, 3, (4, 2), (2, 2)),
+        (4, 4, 5, (4, 2), (2, 2)),
+        (6, 14, 3, (2, 7), (2, 2)),
+        (4, 7, 5, (2, 7), (2, 7)),
+        (4, 8, 7, (2, 4), (2, 2)),  # weights that do not stay in the first-level cache
+        (2, 5, 3, (2, 5), (1, 5)),
     ],
 )
 def test_pixels_side_by_side_have_the_bits_of_single_ones(
-    lines: int, width: int, kernel: int, block: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    lines: int,
+    width: int,
+    kernel: int,
+    many: tuple[int, int],
+    few: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     graph = depthwise(lines, width, 144, kernel)
     optimised = optimise_graph(graph, verify=True)
-    inputs = inputs_of(graph, 3)
-    native = compiled(optimised, batch=EVERY_KERNEL_PARALLEL)
-    kernels = [instance.kernel for instance in native.plan.instances]
-    found = max(map(block_of, kernels), key=lambda block: block.rows)
-    assert (found.lines, found.pixels) == block
-    results = [native.executable(threads).call(inputs, 3) for threads in (1, 2)]
+    inputs, results, kernels = inputs_of(graph, 3), list[dict[str, Array]](), list[Kernel]()
+    for registers, block in ((walks.MANY, many), (walks.MANY // 2, few)):
+        machine = replace(host(), registers=registers)
+        native = compiled(optimised, batch=EVERY_KERNEL_PARALLEL, machine=machine)
+        kernels = [instance.kernel for instance in native.plan.instances]
+        found = max((block_of(kernel, registers) for kernel in kernels), key=lambda block: block.rows)
+        assert (found.lines, found.pixels) == block
+        results += [native.executable(threads).call(inputs, 3) for threads in (1, 2)]
     monkeypatch.setattr(walks, "FEWEST_SHARED", 10**6)
-    assert {rows_together(kernel) for kernel in kernels} == {1}
+    assert not any(map(is_together, kernels))
     single = compiled(optimised).executable().call(inputs, 3)
     for name, value in evaluate(graph, inputs, 3).items():
         assert_same(name, single[name], value)
@@ -245,7 +252,7 @@ def test_lines_side_by_side_read_an_image_where_it_lies(
 ) -> None:
     graph = taps_of_single_channels(size, 48, stride, dilation, False, kernel)
     native, inputs = compiled(graph, batch=EVERY_KERNEL_PARALLEL), inputs_of(graph, 3)
-    (found,) = {block_of(i.kernel) for i in native.plan.instances if rows_together(i.kernel) > 1}
+    (found,) = {block_of(i.kernel, walks.MANY) for i in native.plan.instances if is_together(i.kernel)}
     assert (found.lines, found.pixels) == block
     results = [native.executable(threads).call(inputs, 3)["y"] for threads in (1, 2)]
     monkeypatch.setattr(walks, "FEWEST_SHARED", 10**6)
@@ -266,9 +273,9 @@ def test_lines_side_by_side_read_an_image_where_it_lies(
 def test_gradients_of_taps_sum_strips_of_lines(size: int, channels: int, stride: int, kernel: int, step: int) -> None:
     graph = taps_of_single_channels(size, channels, stride, 1, True, kernel)
     native, inputs = compiled(graph, batch=EVERY_KERNEL_PARALLEL), inputs_of(graph, 3)
-    (summing,) = (i.kernel for i in native.plan.instances if rows_together(i.kernel) > 1)
+    (summing,) = (i.kernel for i in native.plan.instances if is_together(i.kernel))
     image = [i.access for i in summing.stages[0].body if isinstance(i, Load) and i.edges]
-    assert {block_of(summing).steps(access)[1] for access in image} == {step}
+    assert {block_of(summing, walks.MANY).steps(access)[1] for access in image} == {step}
     found = native.executable(2).call(inputs, 3)["y"]
     assert_same("y", found, evaluate(graph, inputs, 3)["y"])
     assert np.array_equal(found, compiled(graph, fuse=False).executable().call(inputs, 3)["y"])
@@ -310,14 +317,15 @@ def test_pixels_stand_side_by_side_only_within_lines_of_all_that_they_move() -> 
     """What is written in lines of four pixels allows two of them, though lines of six are read."""
     optimised = optimise_graph(depthwise(4, 6, 144, 3), verify=True)
     kernels = (i.kernel for i in compiled(optimised).plan.instances if i.kernel.walk is Walk.ROWS)
-    *_, kernel = (kernel for kernel in kernels if rows_together(kernel) > 1)
-    assert block_of(kernel) == Block(4, 2, 6)
+    *_, kernel = (kernel for kernel in kernels if is_together(kernel))
+    assert block_of(kernel, walks.MANY) == Block(4, 2, 6)
     (stage,) = kernel.stages
     *body, store = stage.body
     assert isinstance(store, Store)
     lines = (Term(4, None, 4 * 160), Term(1, 4, 144))
     moved = replace(store, access=replace(store.access, rows=lines))
-    assert block_of(replace(kernel, stages=(replace(stage, body=(*body, moved)),))) == Block(1, 2, 4)
+    moved_elsewhere = replace(kernel, stages=(replace(stage, body=(*body, moved)),))
+    assert block_of(moved_elsewhere, walks.MANY) == Block(1, 2, 4)
 
 
 def test_input_gradients_are_products() -> None:

@@ -14,6 +14,7 @@ from compiler.loops.ir import (
     Load,
     Reduce,
     Stage,
+    Store,
     Term,
     TileContract,
     Walk,
@@ -37,9 +38,9 @@ from compiler.targets.cpu.transposing import emit_transposing
 from compiler.targets.cpu.walks import (
     block_of,
     has_free_columns,
+    is_together,
     period,
     repeating_loads,
-    rows_together,
     transposed_rows,
 )
 from compiler.types import BatchExtent, DType, Extent
@@ -57,15 +58,16 @@ def emit(
     The right operand of a product that `lasts` is the same from call to call. What is stored to the buffers `passing`
     may go past the caches.
     """
-    kernel = what.kernel
-    text = KernelText(kernel, machine, statement_lines(kernel), what.literals, len(what.numbers), passing)
+    kernel, block = what.kernel, block_of(what.kernel, machine.registers)
+    lanes = _lanes_of_registers(kernel, machine) if block.rows > 1 else LANES
+    text = KernelText(kernel, machine, statement_lines(kernel), what.literals, len(what.numbers), passing, lanes)
     match kernel.walk:
         case Walk.ROWS:
-            if (block := block_of(kernel)).rows > 1:
+            if block.rows > 1:
                 return emit_together(text, block)
             return emit_transposing(text, what.line) if what.line else _emit_rows(text)
         case Walk.COLUMNS:
-            return emit_sums_together(text, block) if (block := block_of(kernel)).rows > 1 else _emit_columns(text)
+            return emit_sums_together(text, block) if block.rows > 1 else _emit_columns(text)
         case Walk.TILES:
             assert kernel.contraction is not None
             return _emit_product(text, kernel.contraction, batch, lasts)
@@ -126,18 +128,25 @@ def _emit_rows(k: KernelText) -> KernelCode:
         return []
 
     text.loop("%begin", "%end", 1, [], row_body)
-    return k.close(items_of_walk(kernel))
+    return k.close(items_of_walk(kernel, k.machine.registers))
 
 
-def items_of_walk(kernel: Kernel) -> Items:
+def _lanes_of_registers(kernel: Kernel, machine: Machine) -> int:
+    """The lanes of a register for the widest of what a kernel of one stage moves."""
+    (stage,) = kernel.stages
+    moved = (i.dtype for i in (*stage.body, *stage.after) if isinstance(i, Load | Store | Reduce))
+    return min((LANES, *(machine.lanes(dtype) for dtype in moved)))
+
+
+def items_of_walk(kernel: Kernel, registers: int) -> Items:
     """The items of a walk over rows or columns."""
     if kernel.walk is Walk.COLUMNS:
-        return Items(kernel.outer, 1, 1 if rows_together(kernel) > 1 else -(-count(kernel.columns) // LANES))
+        return Items(kernel.outer, 1, 1 if is_together(kernel) else -(-count(kernel.columns) // LANES))
     if kernel.total is not None:
         return Items(kernel.total, count(kernel.columns))
     if rows := transposed_rows(kernel):
         return Items(kernel.rows, rows, -(-rows // LANES))
-    return Items(kernel.rows, rows_together(kernel))
+    return Items(kernel.rows, block_of(kernel, registers).rows)
 
 
 def _repeating_pass(k: KernelText, stage: Stage, row: str, repeating: Sequence[Load]) -> None:
@@ -291,7 +300,7 @@ def _emit_columns(k: KernelText) -> KernelCode:
         return []
 
     text.loop("%begin", "%end", 1, [], block_body)
-    return k.close(items_of_walk(kernel))
+    return k.close(items_of_walk(kernel, k.machine.registers))
 
 
 def _block(k: KernelText, item: str, blocks: int | str) -> tuple[str, str]:

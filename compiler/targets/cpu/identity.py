@@ -30,10 +30,10 @@ from compiler.targets.cpu.walks import (
     Block,
     block_of,
     has_free_columns,
+    is_together,
     moves_only,
     period,
     repeating_loads,
-    rows_together,
     transposed_rows,
 )
 from compiler.types import BatchExtent, Extent
@@ -84,8 +84,8 @@ def factor_of(divisor: int) -> tuple[int, int]:
     return -(-(1 << shift) // divisor), shift
 
 
-def identity(kernel: Kernel) -> Identity:
-    """What stays of a kernel, and what does not."""
+def identity(kernel: Kernel, registers: int) -> Identity:
+    """What stays of a kernel, and what does not, on a machine with so many registers."""
     fills = all(isinstance(i, Store) for stage in kernel.stages for i in (*stage.body, *stage.after))
     literals = frozenset(
         i.result
@@ -100,15 +100,15 @@ def identity(kernel: Kernel) -> Identity:
     )
     prologue = tuple(map(plain.instruction, kernel.prologue))
     buffers = tuple(BufferArgument("", b.dtype, b.is_scratch, b.elements) for b in kernel.buffers)
-    block, line = block_of(kernel), plain.number(transposed_rows(kernel))
+    block, line = block_of(kernel, registers), plain.number(transposed_rows(kernel))
     kernel = replace(kernel, name="", stages=stages, buffers=buffers, prologue=prologue)
     return Identity(_without_extents(kernel, block), literals, tuple(numbers), line)
 
 
 def is_numbered(kernel: Kernel) -> bool:
     """Whether offsets and the strides of rows are arguments. Flat walks are all alike without that."""
-    is_long = kernel.walk is Walk.ROWS and kernel.total is None and rows_together(kernel) == 1
-    return (kernel.walk is Walk.COLUMNS and rows_together(kernel) == 1) or is_long
+    is_long = kernel.walk is Walk.ROWS and kernel.total is None and not is_together(kernel)
+    return (kernel.walk is Walk.COLUMNS and not is_together(kernel)) or is_long
 
 
 class _Plain:

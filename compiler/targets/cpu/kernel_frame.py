@@ -16,12 +16,10 @@ from compiler.targets.cpu.text import LANES, MEMORY, Text, splat_of
 from compiler.targets.cpu.walks import has_free_columns, moves_only
 from compiler.types import Extent
 
-IOTA = f"<{', '.join(f'i64 {k}' for k in range(LANES))}>"
-
 
 @record
 class Register:
-    """An SSA value: `wide` has LANES lanes."""
+    """An SSA value: `wide` has as many lanes as the vectors of its kernel."""
 
     name: str
     type_: str
@@ -38,6 +36,7 @@ class KernelFrame:
     free_literals: frozenset[int] = frozenset()
     free_numbers: int = 0  # offsets and strides that are arguments
     passing: frozenset[int] = frozenset()  # buffers that are stored to past the caches
+    lanes: int = LANES  # of its vectors
     text: Text = field(default_factory=Text)
     arguments: list[Argument] = field(default_factory=list[Argument])
     slots: dict[Argument, str] = field(default_factory=dict[Argument, str])
@@ -84,14 +83,14 @@ class KernelFrame:
         if register.wide:
             return register.name
         if not register.name.startswith("%"):
-            return splat_of(register.type_, register.name)
+            return splat_of(register.type_, register.name, self.lanes)
         return self.splats[register.name]
 
     def put(self, value: int, name: str, type_: str, wide: bool, part: int | None = None) -> None:
         self.registers[value if part is None else (value, part)] = Register(name, type_, wide)
         if not wide and name.startswith("%") and name not in self.splats:
             # Here, where every use is reached; the code of an unused one vanishes.
-            self.splats[name] = self.text.splat(name, type_)
+            self.splats[name] = self.text.splat(name, type_, self.lanes)
 
     # addresses
 
@@ -134,9 +133,9 @@ class KernelFrame:
 
     def lanes_number(self, terms: Sequence[Term], column: str) -> str:
         """The sum of terms of the column, in each lane (i64)."""
-        type_ = f"<{LANES} x i64>"
-        base = f"splat (i64 {column})" if not column.startswith("%") else self.text.splat(column, "i64")
-        lanes = self.text.let(f"add {type_} {base}, {IOTA}")
+        type_, places = f"<{self.lanes} x i64>", ", ".join(f"i64 {k}" for k in range(self.lanes))
+        base = f"splat (i64 {column})" if not column.startswith("%") else self.text.splat(column, "i64", self.lanes)
+        lanes = self.text.let(f"add {type_} {base}, <{places}>")
         total = ""
         for term in terms:
             digit = lanes

@@ -73,7 +73,7 @@ class KernelText(KernelFrame):
     def __post_init__(self) -> None:
         self.text.locate(FRAME)
         self.text.is_fenced = self.machine.is_arm
-        self.watches = Watches(self.text)
+        self.watches = Watches(self.text, self.lanes)
 
     def open(self) -> None:
         """Load the arguments, lay out scratch, and run the prologue."""
@@ -193,7 +193,7 @@ class KernelText(KernelFrame):
     def vector(
         self, instruction: Instruction, row: str, column: str, mask: str | None, part: int | None = None
     ) -> None:
-        """A FULL instruction (or a COLUMN one, in a walk over columns) for the LANES columns from `column`."""
+        """A FULL instruction (or a COLUMN one, in a walk over columns) for a vector of columns from `column` on."""
         text = self.text
         match instruction:
             case Load():
@@ -202,16 +202,18 @@ class KernelText(KernelFrame):
                 lanes = self.lanes_number(columns, column)
                 base = text.add(self.number(rows, row), self.place_number(offset))
                 if base != "0":
-                    shift = f"splat (i64 {base})" if not base.startswith("%") else text.splat(base, "i64")
-                    lanes = text.let(f"add <{LANES} x i64> {lanes}, {shift}")
-                self.put(result, cast(text, lanes, DType.I64, dtype, LANES), REGISTER[dtype], True, part)
+                    shift = f"splat (i64 {base})" if not base.startswith("%") else text.splat(base, "i64", self.lanes)
+                    lanes = text.let(f"add <{self.lanes} x i64> {lanes}, {shift}")
+                self.put(result, cast(text, lanes, DType.I64, dtype, self.lanes), REGISTER[dtype], True, part)
             case Compute(result=result, dtype=dtype):
                 operands = [self.wide(o, part) for o in instruction.operands]
-                name = compute(text, self.machine, instruction.op, operands, instruction.operand_dtypes, dtype, LANES)
+                name = compute(
+                    text, self.machine, instruction.op, operands, instruction.operand_dtypes, dtype, self.lanes
+                )
                 self.put(result, name, REGISTER[dtype], True, part)
             case Random(result=result):
                 place = self.wide(instruction.position, part)
-                self.put(result, self.draw(instruction, place, LANES), "float", True, part)
+                self.put(result, self.draw(instruction, place, self.lanes), "float", True, part)
             case Store():
                 self.vector_store(instruction, row, column, mask, part)
                 self.watches.vector(instruction, self.wide(instruction.value, part), mask)
@@ -227,9 +229,9 @@ class KernelText(KernelFrame):
             inside = self.inside(load, row)
             pointer = self.text.let(f"select i1 {inside}, ptr {pointer}, ptr {self.bases[access.buffer]}")
             place = self.text.pointer(pointer, column, type_)
-            found = self.text.let(f"load <{LANES} x {type_}>, ptr {place}, align {dtype.size}")
-            zero = f"<{LANES} x {type_}> zeroinitializer"
-            name = self.text.let(f"select i1 {inside}, <{LANES} x {type_}> {found}, {zero}")
+            found = self.text.let(f"load <{self.lanes} x {type_}>, ptr {place}, align {dtype.size}")
+            zero = f"<{self.lanes} x {type_}> zeroinitializer"
+            name = self.text.let(f"select i1 {inside}, <{self.lanes} x {type_}> {found}, {zero}")
             self.put(load.result, name, REGISTER[dtype], True, part)
             return
         index_wide = load.index is not None and self.get(load.index, part).wide
@@ -238,7 +240,7 @@ class KernelText(KernelFrame):
         if not access.columns and not index_wide:
             self.put(
                 load.result,
-                self.text.splat(self.load_scalar(pointer, dtype), REGISTER[dtype]),
+                self.text.splat(self.load_scalar(pointer, dtype), REGISTER[dtype], self.lanes),
                 REGISTER[dtype],
                 True,
                 part,
@@ -246,9 +248,11 @@ class KernelText(KernelFrame):
             return
         if access.columns == (Term(1, None, 1),) and not index_wide:
             place = self.text.pointer(pointer, column, type_)
-            name = self.text.let(f"load <{LANES} x {type_}>, ptr {place}, align {dtype.size}")
+            name = self.text.let(f"load <{self.lanes} x {type_}>, ptr {place}, align {dtype.size}")
         elif not index_wide and not column.startswith("%"):
-            places = [sum(_digit(t, int(column) + lane) * t.stride for t in access.columns) for lane in range(LANES)]
+            places = [
+                sum(_digit(t, int(column) + lane) * t.stride for t in access.columns) for lane in range(self.lanes)
+            ]
             name = self.load_places(pointer, places, dtype, mask)
         else:
             places = self.lanes_number(access.columns, column) if access.columns else "splat (i64 0)"
@@ -257,79 +261,79 @@ class KernelText(KernelFrame):
                 places = self.add_indices(load, places, part)
             name = self.gather(pointer, places, dtype, mask)
         if dtype is DType.BOOL:
-            name = self.text.let(f"icmp ne <{LANES} x i8> {name}, zeroinitializer")
+            name = self.text.let(f"icmp ne <{self.lanes} x i8> {name}, zeroinitializer")
         self.put(load.result, name, REGISTER[dtype], True, part)
 
     def repeated(self, load: Load, row: str, vectors: int) -> None:
         """The vectors of a load that repeats along the row, from its beginning on."""
-        ((_, modulus, _),) = ((t.divisor, t.modulus or LANES, t.stride) for t in load.access.columns)
+        ((_, modulus, _),) = ((t.divisor, t.modulus or self.lanes, t.stride) for t in load.access.columns)
         with self.of(load):
             pointer = self.pointer(load.access, row)
             for part in range(vectors):
-                places = [(part * LANES + lane) % modulus for lane in range(LANES)]
+                places = [(part * self.lanes + lane) % modulus for lane in range(self.lanes)]
                 name = self.load_places(pointer, places, load.dtype, None)
                 if load.dtype is DType.BOOL:
-                    name = self.text.let(f"icmp ne <{LANES} x i8> {name}, zeroinitializer")
+                    name = self.text.let(f"icmp ne <{self.lanes} x i8> {name}, zeroinitializer")
                 self.put(load.result, name, REGISTER[load.dtype], True, part)
 
     def load_places(self, pointer: str, places: Sequence[int], dtype: DType, mask: str | None) -> str:
         """Elements at known places: one load where they are neighbours."""
-        if list(places) == list(range(places[0], places[0] + LANES)):
+        if list(places) == list(range(places[0], places[0] + self.lanes)):
             place = self.text.pointer(pointer, str(places[0]), MEMORY[dtype])
-            return self.text.let(f"load <{LANES} x {MEMORY[dtype]}>, ptr {place}, align {dtype.size}")
+            return self.text.let(f"load <{self.lanes} x {MEMORY[dtype]}>, ptr {place}, align {dtype.size}")
         return self.gather(pointer, f"<{', '.join(f'i64 {place}' for place in places)}>", dtype, mask)
 
     def add_indices(self, load: Load, places: str, part: int | None) -> str:
         assert load.index is not None
-        register, text, type_ = self.get(load.index, part), self.text, f"<{LANES} x i64>"
-        index = self.widened(register.name, register.type_, LANES)
+        register, text, type_ = self.get(load.index, part), self.text, f"<{self.lanes} x i64>"
+        index = self.widened(register.name, register.type_, self.lanes)
         if load.index_extent:
             last = f"splat (i64 {load.index_extent - 1})"
-            index = text.let(f"call {type_} @llvm.smax.v{LANES}i64({type_} {index}, {type_} zeroinitializer)")
-            index = text.let(f"call {type_} @llvm.smin.v{LANES}i64({type_} {index}, {type_} {last})")
+            index = text.let(f"call {type_} @llvm.smax.v{self.lanes}i64({type_} {index}, {type_} zeroinitializer)")
+            index = text.let(f"call {type_} @llvm.smin.v{self.lanes}i64({type_} {index}, {type_} {last})")
         if load.index_stride != 1:
             index = text.let(f"mul {type_} {index}, splat (i64 {load.index_stride})")
         return text.let(f"add {type_} {places}, {index}")
 
     def gather(self, pointer: str, places: str, dtype: DType, mask: str | None) -> str:
-        text, type_ = self.text, MEMORY[dtype]
-        pointers = text.let(f"getelementptr {type_}, ptr {pointer}, <{LANES} x i64> {places}")
+        text, type_, lanes = self.text, MEMORY[dtype], self.lanes
+        pointers = text.let(f"getelementptr {type_}, ptr {pointer}, <{lanes} x i64> {places}")
         test = mask or "splat (i1 true)"
-        suffix = f"v{LANES}{SUFFIX[type_]}.v{LANES}p0"
+        suffix = f"v{lanes}{SUFFIX[type_]}.v{lanes}p0"
         return text.let(
-            f"call <{LANES} x {type_}> @llvm.masked.gather.{suffix}(<{LANES} x ptr> align {dtype.size} {pointers}, "
-            f"<{LANES} x i1> {test}, <{LANES} x {type_}> zeroinitializer)"
+            f"call <{lanes} x {type_}> @llvm.masked.gather.{suffix}(<{lanes} x ptr> align {dtype.size} {pointers}, "
+            f"<{lanes} x i1> {test}, <{lanes} x {type_}> zeroinitializer)"
         )
 
     def vector_store(self, store: Store, row: str, column: str, mask: str | None, part: int | None) -> None:
-        text, dtype = self.text, store.dtype
+        text, dtype, lanes = self.text, store.dtype, self.lanes
         type_, value = MEMORY[dtype], self.wide(store.value, part)
         if dtype is DType.BOOL:
-            value = text.let(f"zext <{LANES} x i1> {value} to <{LANES} x i8>")
+            value = text.let(f"zext <{lanes} x i1> {value} to <{lanes} x i8>")
         pointer = self.stored_at(store, row)
         if store.access.columns in ((), (Term(1, None, 1),)):
             self.store_vector(store, value, text.pointer(pointer, column, type_), mask)
             return
         places = self.lanes_number(store.access.columns, column)
-        pointers = text.let(f"getelementptr {type_}, ptr {pointer}, <{LANES} x i64> {places}")
+        pointers = text.let(f"getelementptr {type_}, ptr {pointer}, <{lanes} x i64> {places}")
         text.line(
-            f"call void @llvm.masked.scatter.v{LANES}{SUFFIX[type_]}.v{LANES}p0(<{LANES} x {type_}> {value}, "
-            f"<{LANES} x ptr> align {dtype.size} {pointers}, <{LANES} x i1> {mask or 'splat (i1 true)'})"
+            f"call void @llvm.masked.scatter.v{lanes}{SUFFIX[type_]}.v{lanes}p0(<{lanes} x {type_}> {value}, "
+            f"<{lanes} x ptr> align {dtype.size} {pointers}, <{lanes} x i1> {mask or 'splat (i1 true)'})"
         )
 
     def store_vector(self, store: Store, value: str, place: str, mask: str | None) -> None:
         """Write neighbours in memory."""
-        store_masked(self.text, self.machine, value, place, store.dtype, mask)
+        store_masked(self.text, self.machine, value, place, store.dtype, mask, self.lanes)
 
     def mask_below(self, column: str, stop: str) -> str:
         """True in the lanes whose column lies before `stop`."""
         if not column.startswith("%") and not stop.startswith("%"):
-            bits = ", ".join(f"i1 {'true' if int(column) + k < int(stop) else 'false'}" for k in range(LANES))
+            bits = ", ".join(f"i1 {'true' if int(column) + k < int(stop) else 'false'}" for k in range(self.lanes))
             return f"<{bits}>"
         left = self.text.let(f"sub i64 {stop}, {column}")
-        left = self.text.let(f"trunc i64 {self.text.minimum(left, str(LANES))} to i32")
-        lanes = ", ".join(f"i32 {k}" for k in range(LANES))
-        return self.text.let(f"icmp slt <{LANES} x i32> <{lanes}>, {self.text.splat(left, 'i32')}")
+        left = self.text.let(f"trunc i64 {self.text.minimum(left, str(self.lanes))} to i32")
+        lanes = ", ".join(f"i32 {k}" for k in range(self.lanes))
+        return self.text.let(f"icmp slt <{self.lanes} x i32> <{lanes}>, {self.text.splat(left, 'i32', self.lanes)}")
 
     # reductions
 
@@ -391,7 +395,7 @@ class KernelText(KernelFrame):
 
     def draw(self, random: Random, place: str, lanes: int) -> str:
         """A number in [0, 1) for the element number `place`."""
-        key = [k if lanes == 1 else self.text.splat(k, "i32") for k in self.stream_keys[id(random)]]
+        key = [k if lanes == 1 else self.text.splat(k, "i32", self.lanes) for k in self.stream_keys[id(random)]]
         word, _ = threefry(self.text, key, halves(self.text, place, lanes), lanes)
         return unit(self.text, word, DType.F32, lanes)
 

@@ -55,7 +55,7 @@ from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLE
 from compiler.targets.cpu.step_table import StepTable
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import tile_shape
-from compiler.targets.cpu.walks import rows_together
+from compiler.targets.cpu.walks import is_together
 from compiler.types import BatchExtent, DType, Extent
 
 CONTROL = (CONTROL_ARENA, 0, 0)
@@ -303,7 +303,9 @@ class _Lowering:
                 case FlagPointer():
                     self.relocations.append((FLAGS, len(self.watched), 0))
                     self.watched.append(instance.watched[argument.position])
-        items = items_of_walk(kernel) if kernel.walk in (Walk.ROWS, Walk.COLUMNS) else code.items
+        items = (
+            items_of_walk(kernel, self.machine.registers) if kernel.walk in (Walk.ROWS, Walk.COLUMNS) else code.items
+        )
         self.move(instance, moved, drawn)
         return Call(symbol_of(code.text), items, first, len(self.relocations) - first, instance.loops)
 
@@ -343,7 +345,7 @@ class _Lowering:
         `keeps`: the right operand of a product is the same for more than one call.
         """
         what = self.identity_of(instance.kernel)
-        together = rows_together(instance.kernel) > 1
+        together = is_together(instance.kernel)
         passing = frozenset(k for k, b in enumerate(instance.arguments) if together and b in self.left)
         key = (what.kernel, what.literals, what.line, keeps, passing)
         if key not in self.codes:
@@ -363,7 +365,7 @@ class _Lowering:
     def identity_of(self, kernel: Kernel) -> Identity:
         """What the code of a kernel of the plan depends on, worked out once."""
         if id(kernel) not in self.identities:
-            self.identities[id(kernel)] = identity(kernel)
+            self.identities[id(kernel)] = identity(kernel, self.machine.registers)
         return self.identities[id(kernel)]
 
     def bytes_of(self, kernel: Kernel) -> tuple[int, int, int]:

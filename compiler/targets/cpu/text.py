@@ -126,11 +126,11 @@ class Text:
         """The address of element `index`."""
         return base if index == "0" else self.let(f"getelementptr {type_}, ptr {base}, i64 {index}", "p")
 
-    def splat(self, scalar: str, type_: str) -> str:
+    def splat(self, scalar: str, type_: str, lanes: int = LANES) -> str:
         """A scalar in each lane."""
-        first = self.let(f"insertelement <{LANES} x {type_}> poison, {type_} {scalar}, i64 0")
+        first = self.let(f"insertelement <{lanes} x {type_}> poison, {type_} {scalar}, i64 0")
         return self.let(
-            f"shufflevector <{LANES} x {type_}> {first}, <{LANES} x {type_}> poison, <{LANES} x i32> zeroinitializer"
+            f"shufflevector <{lanes} x {type_}> {first}, <{lanes} x {type_}> poison, <{lanes} x i32> zeroinitializer"
         )
 
     def loop(

@@ -2,11 +2,12 @@
 
 Of each vector of columns, the elements that a block of rows reads stay in registers, and so does what is the same for
 all rows, such as the weights of a depthwise convolution. In a walk over columns an item is a whole image, whose sums
-stay in scratch.
+stay in scratch. Vectors are as wide as registers: a wider one would be several sums, and take the registers of all.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -21,6 +22,8 @@ from compiler.targets.cpu.walks import Block
 AHEAD = 1 << 15  # bytes before its use a row's newest element is asked for, times the lines of a block
 AHEAD_IN_LINES = 1 << 10  # the same of sums over strips, where each row of a block lies in a line of its own
 FIRST_LEVEL, SECOND_LEVEL = 3, 2  # localities of `llvm.prefetch`: into which cache
+COMPARED = 4096  # bytes: places that agree up to whole ones of these are taken for one until a store is done
+FEWEST_APART = 256  # of them, between which the columns of all rows repeat, for their order to matter
 
 _Walk: TypeAlias = tuple[int, tuple[Term, ...]]  # a buffer, and how rows go through it
 # Of a digit of a group's first row, the least and the most for which what is read lies inside an image.
@@ -34,10 +37,11 @@ def emit_together(k: KernelText, block: Block) -> KernelCode:
     (stage,) = k.kernel.stages
     k.open()
     group = _Group(k, block, stage.body)
+    group.choose_direction([group.start(i) for i in group.moved if isinstance(i, Store) and group.passes(i)])
 
     def item(number: str, carried: list[str]) -> list[str]:
         group.begin(_first_row(text, block, number))
-        text.loop("0", str(count(k.kernel.columns)), LANES, [], lambda column, _: group.vectors(column, {}))
+        group.all_vectors({})
         return []
 
     text.loop("%begin", "%end", 1, [], item)
@@ -68,32 +72,31 @@ def emit_sums_together(k: KernelText, block: Block) -> KernelCode:
 
     def start(column: str, carried: list[str]) -> list[str]:
         for reduce in reduces:
-            initial = splat_of(REGISTER[reduce.dtype], k.identity(reduce))
+            initial = splat_of(REGISTER[reduce.dtype], k.identity(reduce), k.lanes)
             _store(k, reduce, initial, text.pointer(sums[reduce.result], column, REGISTER[reduce.dtype]))
         return []
 
     def finish(outer: str, column: str) -> list[str]:
         for reduce in reduces:
             with k.of(reduce):
-                type_ = REGISTER[reduce.dtype]
-                place = text.pointer(sums[reduce.result], column, type_)
-                k.put(reduce.result, text.let(f"load <{LANES} x {type_}>, ptr {place}, align 64"), type_, wide=True)
+                name = _loaded(k, reduce, text.pointer(sums[reduce.result], column, REGISTER[reduce.dtype]))
+                k.put(reduce.result, name, REGISTER[reduce.dtype], wide=True)
         for instruction in stage.after:
             k.vector(instruction, outer, column, None)
         return []
 
     def item(outer: str, carried: list[str]) -> list[str]:
-        text.loop("0", columns, LANES, [], start)
+        text.loop("0", columns, k.lanes, [], start)
         first = text.mul(outer, count(kernel.rows))
 
         def several(row: str, carried: list[str]) -> list[str]:
             group.begin(text.add(first, row))
-            text.loop("0", columns, LANES, [], lambda column, _: group.vectors(column, sums))
+            group.all_vectors(sums)
             return []
 
         text.loop("0", str(count(kernel.rows)), block.rows, [], several)
         k.new_row(outer, stage.after)
-        text.loop("0", columns, LANES, [], lambda column, _: finish(outer, column))
+        text.loop("0", columns, k.lanes, [], lambda column, _: finish(outer, column))
         return []
 
     text.loop("%begin", "%end", 1, [], item)
@@ -102,7 +105,12 @@ def emit_sums_together(k: KernelText, block: Block) -> KernelCode:
 
 def _store(k: KernelText, of: Reduce, value: str, place: str) -> None:
     with k.of(of):
-        k.text.line(f"store <{LANES} x {REGISTER[of.dtype]}> {value}, ptr {place}, align 64")
+        size = k.lanes * of.dtype.size
+        k.text.line(f"store <{k.lanes} x {REGISTER[of.dtype]}> {value}, ptr {place}, align {size}")
+
+
+def _loaded(k: KernelText, of: Reduce, place: str) -> str:
+    return k.text.let(f"load <{k.lanes} x {REGISTER[of.dtype]}>, ptr {place}, align {k.lanes * of.dtype.size}")
 
 
 def _walk(access: Access) -> _Walk:
@@ -114,7 +122,7 @@ class _Group:
 
     def __init__(self, k: KernelText, block: Block, body: Sequence[Instruction]) -> None:
         self.k, self.block, self.body = k, block, body
-        self.first = ""
+        self.first = self.downwards = ""
         self.sums_strips = k.kernel.walk is Walk.COLUMNS and block.pixels == block.width
         self.starts: dict[_Way, str] = {}  # the address of the lowest element that is read in this way
         self.moved = [i for i in body if isinstance(i, Load | Store)]
@@ -189,18 +197,87 @@ class _Group:
         found = [] if least is None else [self.k.text.let(f"icmp sge i64 {digit}, {least}")]
         return found if most is None else [*found, self.k.text.let(f"icmp sle i64 {digit}, {most}")]
 
-    def vectors(self, column: str, sums: dict[int, str]) -> list[str]:
-        """All that is done with the columns from `column` on; `sums` says where the sums of columns lie."""
-        here = _Vectors(self, column)
-        here.ask()
-        for instruction in self.body:
-            with self.k.of(instruction):
-                if isinstance(instruction, Reduce):
-                    here.add(instruction, sums[instruction.result])
-                    continue
+    def passes(self, moved: Load | Store) -> bool:
+        """Whether it stores past the caches."""
+        places = (moved.access.offset, *(term.stride for term in moved.access.rows))
+        is_aligned = all(place % LANES == 0 for place in places)
+        return isinstance(moved, Store) and moved.access.buffer in self.k.passing and is_aligned
+
+    @property
+    def period(self) -> int:
+        """Bytes after which the same columns of all rows lie at the same place again, up to whole ones of COMPARED.
+
+        1 where columns have different sizes.
+        """
+        size, places = self.moved[0].dtype.size, dict[_Walk, int]()
+        found = [COMPARED, count(self.k.kernel.columns) * size]
+        for moved in self.moved:
+            found += [term.stride * size for term in moved.access.rows]
+            for row in range(self.block.rows):
+                place = self.place(moved, row)
+                found.append((place - places.setdefault(_walk(moved.access), place)) * size)
+        return math.gcd(*found) if all(moved.dtype.size == size for moved in self.moved) else 1
+
+    def start(self, moved: Load | Store) -> str:
+        """Where column 0 of some row lies, as a number."""
+        place = self.k.text.pointer(self.k.bases[moved.access.buffer], str(self.place(moved, 0)), MEMORY[moved.dtype])
+        return self.k.text.let(f"ptrtoint ptr {place} to i64")
+
+    def choose_direction(self, stores: Sequence[str]) -> None:
+        """Go through the columns from the last to the first where the next ones would lie as those do that were just
+        stored at `stores`, but for whole ones of COMPARED: a load of them would wait for those stores.
+        """
+        text, period = self.k.text, self.period
+        if period < FEWEST_APART or not stores:
+            return
+        up, down = str(period), str(period)
+        loads = {_walk(moved.access): moved for moved in self.moved if isinstance(moved, Load)}
+        for load in loads.values():
+            start = self.start(load)
+            for store in stores:
+                ahead, behind = (text.let(f"sub i64 {a}, {b}") for a, b in ((store, start), (start, store)))
+                up, down = (
+                    text.minimum(text.add(text.let(f"and i64 {text.add(apart, -1)}, {period - 1}"), 1), least)
+                    for apart, least in ((ahead, up), (behind, down))
+                )
+        self.downwards = text.let(f"icmp slt i64 {up}, {down}")
+
+    def all_vectors(self, sums: dict[int, str]) -> None:
+        """All that is done with the rows; `sums` says where the sums of columns lie."""
+        text, columns = self.k.text, count(self.k.kernel.columns)
+
+        def vectors(column: str, carried: list[str]) -> list[str]:
+            if self.downwards:
+                from_the_end = text.let(f"sub i64 {columns - LANES}, {column}")
+                column = text.let(f"select i1 {self.downwards}, i64 {from_the_end}, i64 {column}")
+            self.vectors(column, sums)
+            return []
+
+        text.loop("0", str(columns), LANES, [], vectors)
+
+    def vectors(self, column: str, sums: dict[int, str]) -> None:
+        """All that is done with LANES columns from `column` on. They are stored at last, whole lines at once."""
+        _Vectors(self, column).ask()
+        parts = [_Vectors(self, self.k.text.add(column, part)) for part in range(0, LANES, self.k.lanes)]
+        stored: dict[int, list[list[str]]] = {}
+        for here in parts:
+            for number, instruction in enumerate(self.body):
+                with self.k.of(instruction):
+                    if isinstance(instruction, Reduce):
+                        here.add(instruction, sums[instruction.result])
+                    elif isinstance(instruction, Store):
+                        stored.setdefault(number, []).append(here.stored(instruction))
+                    else:
+                        for row in range(self.block.rows):
+                            here.emit(instruction, row)
+        for number, values in stored.items():
+            store = self.body[number]
+            assert isinstance(store, Store)
+            with self.k.of(store):
                 for row in range(self.block.rows):
-                    here.emit(instruction, row)
-        return []
+                    for here, of_part in zip(parts, values, strict=True):
+                        more = row < self.block.rows - 1 or here is not parts[-1]
+                        here.store(store, row, of_part[row], more)
 
 
 @dataclass(slots=True)
@@ -215,7 +292,7 @@ class _Vectors:
     def ask(self) -> None:
         """Ask for what a later group reads and writes, and no group before it."""
         group, newest = self.group, dict[_Walk, Load | Store]()
-        for i in (i for i in group.moved if i.access.rows and not self.passes(i)):
+        for i in (i for i in group.moved if i.access.rows and not group.passes(i)):
             newest[_walk(i.access)] = max(newest.get(_walk(i.access), i), i, key=lambda i: i.access.offset)
         for i in newest.values():
             block, beside = group.block, group.block.steps(i.access)[1]
@@ -229,12 +306,6 @@ class _Vectors:
                     kind = f"i32 {int(isinstance(i, Store))}, i32 {locality}"
                     group.k.text.line(f"call void @llvm.prefetch.p0(ptr {place}, {kind}, i32 1)")
 
-    def passes(self, moved: Load | Store) -> bool:
-        """Whether it stores past the caches."""
-        places = (moved.access.offset, *(term.stride for term in moved.access.rows))
-        is_aligned = all(place % LANES == 0 for place in places)
-        return isinstance(moved, Store) and moved.access.buffer in self.group.k.passing and is_aligned
-
     def address(self, way: _Way, place: int, moved: Load | Store) -> str:
         text, type_ = self.group.k.text, MEMORY[moved.dtype]
         here = text.pointer(self.group.starts[way], self.column, type_)
@@ -247,7 +318,7 @@ class _Vectors:
         k, key = self.group.k, (self.group.way(load, row), self.group.place(load, row))
         with k.of(load):
             if key not in self.loaded:
-                type_ = f"<{LANES} x {MEMORY[load.dtype]}>"
+                type_ = f"<{k.lanes} x {MEMORY[load.dtype]}>"
                 place = self.address(*key, load)
                 self.loaded[key] = k.text.let(f"load {type_}, ptr {place}, align {load.dtype.size}")
             k.put(value, self.loaded[key], REGISTER[load.dtype], True, row)
@@ -257,13 +328,6 @@ class _Vectors:
         match instruction:
             case Load(result=result):
                 self.loads[result] = instruction
-            case Store(dtype=dtype):
-                self.load(instruction.value, row)
-                value = k.wide(instruction.value, row)
-                place = self.address((_walk(instruction.access), ()), self.group.place(instruction, row), instruction)
-                how = "64, !nontemporal !{i32 1}" if self.passes(instruction) else dtype.size
-                k.text.line(f"store <{LANES} x {MEMORY[dtype]}> {value}, ptr {place}, align {how}")
-                k.watches.vector(instruction, value, None, more=row < self.group.block.rows - 1)
             case Compute(operands=operands):
                 for operand in operands:
                     self.load(operand, row)
@@ -271,15 +335,29 @@ class _Vectors:
             case _:
                 k.vector(instruction, self.group.first, self.column, None, row)
 
+    def stored(self, store: Store) -> list[str]:
+        """What is stored for each row."""
+        for row in range(self.group.block.rows):
+            self.load(store.value, row)
+        return [self.group.k.wide(store.value, row) for row in range(self.group.block.rows)]
+
+    def store(self, store: Store, row: int, value: str, more: bool) -> None:
+        """Write a part of a row; `more`: the same store has further elements to come."""
+        k, dtype = self.group.k, store.dtype
+        place = self.address((_walk(store.access), ()), self.group.place(store, row), store)
+        how = f"{k.lanes * dtype.size}, !nontemporal !{{i32 1}}" if self.group.passes(store) else dtype.size
+        k.text.line(f"store <{k.lanes} x {MEMORY[dtype]}> {value}, ptr {place}, align {how}")
+        k.watches.vector(store, value, None, more)
+
     def add(self, reduce: Reduce, sums: str) -> None:
         """Add the products of all rows to the sum of each column."""
         k, type_ = self.group.k, REGISTER[reduce.dtype]
         assert reduce.factor is not None
         place = k.text.pointer(sums, self.column, type_)
-        total = k.text.let(f"load <{LANES} x {type_}>, ptr {place}, align 64")
+        total = _loaded(k, reduce, place)
         for row in range(self.group.block.rows):
             for value in (reduce.operand, reduce.factor):
                 self.load(value, row)
             with k.of(reduce):
-                total = k.combined(reduce, total, k.wide(reduce.operand, row), factor=k.wide(reduce.factor, row))
+                total = k.combined(reduce, total, k.wide(reduce.operand, row), k.lanes, k.wide(reduce.factor, row))
         _store(k, reduce, total, place)

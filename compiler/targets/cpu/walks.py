@@ -14,6 +14,10 @@ from compiler.types import BatchExtent
 DENSE = (Term(1, None, 1),)
 WIDE = tuple((lines, pixels) for lines in (2, 1) for pixels in (7, 4, 5, 3, 2))  # blocks, the best one first
 TALL = (4, 2)  # lines and pixels of a block that reads the fewest elements anew
+MANY = (
+    32  # registers, with fewer of which small blocks come first: sums, what they read, and a weight stay in registers
+)
+SMALL = ((2, 2), (1, 5), (1, 4), (1, 3))
 NEAR = 1 << 14  # bytes of what all rows read, such as weights, that stay in the first-level cache beside tall blocks
 FEWEST_SHARED = 4  # elements that a row reads and the next one too, from which they are computed together
 
@@ -87,7 +91,7 @@ def has_free_columns(kernel: Kernel) -> bool:
     columns = kernel.columns
     if kernel.walk is not Walk.ROWS or kernel.total is not None or isinstance(columns, BatchExtent):
         return False
-    if rows_together(kernel) > 1 or _has_edges(kernel):
+    if is_together(kernel) or _has_edges(kernel):
         return False
     if columns <= REGISTER_COLUMNS or any(b.is_scratch and b.elements for b in kernel.buffers):
         return False
@@ -105,12 +109,12 @@ def moves_only(kernel: Kernel) -> bool:
     return has_free_columns(kernel) and all(isinstance(i, Load | Store) for i in body)
 
 
-def rows_together(kernel: Kernel) -> int:
-    """How many rows are computed side by side; 1 where that does not pay."""
-    return block_of(kernel).rows
+def is_together(kernel: Kernel) -> bool:
+    """Whether rows are computed side by side, as many as the machine has registers for."""
+    return block_of(kernel, MANY).rows > 1
 
 
-def block_of(kernel: Kernel) -> Block:
+def block_of(kernel: Kernel, registers: int) -> Block:
     """The rows that are computed side by side because they read the same: pixels that slide over an image.
 
     A single one where that does not pay, or where what the rows read does not lie equally far apart. In a walk over
@@ -132,20 +136,22 @@ def block_of(kernel: Kernel) -> Block:
     edges = [edge for i in moved if isinstance(i, Load) for edge in i.edges]
     terms |= {term for edge in edges for term in edge.terms}
     lines = [term.modulus for term in terms if term.divisor == 1 and term.modulus is not None]
-    for block in _blocks(kernel, min(lines, default=0)):
+    for block in _blocks(kernel, min(lines, default=0), registers):
         fits = _rows_of_part(kernel) % block.stretch == 0 and all(block.growth(term) for term in terms)
         if fits and all(sum(map(block.varies, edge.terms)) <= 1 for edge in edges):
             return block if _shared(read, block) >= FEWEST_SHARED else single
     return single
 
 
-def _blocks(kernel: Kernel, width: int) -> list[Block]:
+def _blocks(kernel: Kernel, width: int, registers: int) -> list[Block]:
     """What may be computed side by side, the best first, in lines of so many rows."""
     loads = [i for i in kernel.stages[0].body if isinstance(i, Load)]
     near = sum(count(kernel.columns) * load.dtype.size for load in loads if not load.access.rows)
     skips = any(t.divisor == 1 and t.stride > count(kernel.columns) for load in loads for t in load.access.rows)
     has_lines = width > 0 and kernel.walk is Walk.ROWS and not skips
     shapes = (TALL, *WIDE) if near <= NEAR else WIDE
+    if registers < MANY and kernel.walk is Walk.ROWS:
+        shapes = (*SMALL, *shapes)
     return [Block(lines, pixels, width) for lines, pixels in shapes if has_lines or lines == 1]
 
 

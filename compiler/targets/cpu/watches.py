@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from compiler.loops.ir import Instruction, Store
 from compiler.record import record
-from compiler.targets.cpu.text import LANES, REGISTER, Text, literal
+from compiler.targets.cpu.text import REGISTER, Text, literal
 
 
 @record
@@ -24,10 +24,13 @@ class _Difference:
 
 
 class Watches:
-    """The checks of one kernel; `flags` are the pointers to the bytes, by the stores that are watched."""
+    """The checks of one kernel, whose vectors have so many lanes.
 
-    def __init__(self, text: Text) -> None:
-        self._text = text
+    `flags` are the pointers to the bytes, by the stores that are watched.
+    """
+
+    def __init__(self, text: Text, lanes: int) -> None:
+        self._text, self._lanes = text, lanes
         self._flags: dict[int, str] = {}
         self._last: set[int] = set()
         self._open: list[_Difference] = []
@@ -48,13 +51,13 @@ class Watches:
         self._text.when(bad, lambda: self._raise(self._flags[id(store)]), is_rare=True)
 
     def vector(self, store: Store, value: str, mask: str | None, more: bool = False) -> None:
-        """Check LANES elements, if their store is watched: at once, or with what is still to be stored there.
+        """Check the elements of a vector, if their store is watched: at once, or with what is still to be stored there.
 
         `more`: the same store has further elements to come.
         """
         if id(store) not in self._flags:
             return
-        type_ = f"<{LANES} x {REGISTER[store.dtype]}>"
+        type_ = f"<{self._lanes} x {REGISTER[store.dtype]}>"
         difference = self._text.let(f"fsub {type_} {value}, {value}")
         self._open.append(_Difference(self._flags[id(store)], type_, difference, mask))
         if id(store) in self._last and not more:
@@ -71,10 +74,10 @@ class Watches:
         for (type_, mask), total in sums.items():
             bad = text.let(f"fcmp uno {type_} {total}, zeroinitializer")
             if mask is not None:
-                bad = text.let(f"and <{LANES} x i1> {bad}, {mask}")
-            found = text.let(f"or <{LANES} x i1> {found}, {bad}") if found else bad
-        bits = text.let(f"bitcast <{LANES} x i1> {found} to i{LANES}")
-        return text.let(f"icmp ne i{LANES} {bits}, 0")
+                bad = text.let(f"and <{self._lanes} x i1> {bad}, {mask}")
+            found = text.let(f"or <{self._lanes} x i1> {found}, {bad}") if found else bad
+        bits = text.let(f"bitcast <{self._lanes} x i1> {found} to i{self._lanes}")
+        return text.let(f"icmp ne i{self._lanes} {bits}, 0")
 
     def _tell_apart(self, differences: Sequence[_Difference]) -> None:
         if len(differences) == 1:
