@@ -46,8 +46,9 @@ def _is_profile(found: Any) -> bool:
     """Whether a value has the rows of a profile, each with a name and its times."""
     if not isinstance(found, dict) or any(key not in found for key in _KEYS):
         return False
+    report: dict[str, Any] = found
     try:
-        return all(label_of(row) and ms_of(row) >= 0 for by in BY for row in found[f"{by}s"])
+        return all(label_of(row) and ms_of(row) >= 0 for by in BY for row in report[f"{by}s"])
     except (LookupError, TypeError):
         return False
 
