@@ -119,6 +119,8 @@ def _run(session: Session, arguments: Namespace) -> int:
     if session.program.warnings:
         warnings = SourceError(session.program.warnings)
         say(driver.render(warnings, wants_colour(sys.stderr), width_of_terminal()))
+    for warning in session.warnings:
+        say_labelled("warning", warning)
     for note in session.notes:
         say_labelled("note", note)
     with ExitStack() as opened:
