@@ -6,7 +6,8 @@ rest: a copy past the caches, or reading both images for the gradient of the wei
     python benchmarks/convolutions.py [--threads 1] [--seconds 1]
 
 Both take turns, and the best sample of each counts: others on the machine can only slow one down. A turn has several
-samples, since OpenMP's threads keep their processors busy for milliseconds after a call. Images have their channels
+samples, since OpenMP's threads keep their processors busy for milliseconds after a call. After each turn of both, the
+machine's own speed is probed; turns before or after which it was slow are left out. Images have their channels
 last in memory for both, so that no layout is converted within the time, and start at a cache line for both.
 """
 
@@ -36,8 +37,11 @@ from compiler.targets.cpu.team import Team
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 from peers.memory_peer import Memory
 from peers.peak_peer import peak
+from probe import FULL, Probes
+from turns import shortest, take_turns
 
 TURN = 10  # samples
+PATIENCE = 10.0  # seconds that a part waits for full speed, at most
 PARTS = ("forward", "input gradient", "weight gradient")
 
 
@@ -173,18 +177,6 @@ def timed(run: Callable[[], object]) -> Callable[[], float]:
     return seconds
 
 
-def best(runs: list[Callable[[], float]], seconds: float) -> list[float]:
-    """The shortest time of each, in turns of `TURN` samples."""
-    shortest = [float("inf")] * len(runs)
-    for run in runs:
-        run()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        for number, run in ((number, run) for number, run in enumerate(runs) for _ in range(TURN)):
-            shortest[number] = min(shortest[number], run())
-    return shortest
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
@@ -192,22 +184,35 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_grad_enabled(False)
-    ceiling = peak(options.threads, options.seconds)["gflops"]
+    probe = Probes(PATIENCE).of(options.threads)
+    probe.await_full_speed()
+    ceiling = max(probe.best, peak(options.threads, options.seconds)["gflops"])
     print(f"{options.threads} threads, fused multiply-adds on registers: {ceiling:.0f} GFLOP/s\n")
     columns = ["of peak", "of memory"]
     print(f"| {' | '.join(['convolution', 'part', 'dlc GFLOP/s', *columns, 'oneDNN GFLOP/s', *columns])} |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
     memory = Memory(options.threads)
+    total = total_slow = 0
     for case in CASES:
         for part in PARTS:
             runs = [timed(ours(case, part, options.threads)), timed(theirs(case, part))]
             bounds = [moving(case, part, memory)] if case.depthwise else []
-            times = best([*runs, *bounds], options.seconds)
-            cells: list[str] = []
-            for seconds in times[:2]:
-                rate = case.flops / seconds / 1e9
-                cells += [f"{rate:.0f}", f"{rate / ceiling:.2f}", f"{times[2] / seconds:.2f}" if bounds else "–"]
-            print(f"| {case.name} | {part} | {' | '.join(cells)} |", flush=True)
+            made = take_turns([*runs, *bounds], TURN, options.seconds, probe, PATIENCE)
+            times, slow = shortest(made, probe.best)
+            total, total_slow = total + len(made), total_slow + slow
+            mark = " ↓" if slow == len(made) else ""
+            print(f"| {case.name} | {part}{mark} | {cells(case, times, ceiling)} |", flush=True)
+    print(f"\n{total_slow} of {total} turns stood beside a probe below {100 * FULL:.0f} % of {probe.best:.0f} GFLOP/s;")
+    print("they are left out, except where all turns were slow (↓).")
+
+
+def cells(case: Case, times: list[float], ceiling: float) -> str:
+    """GFLOP/s and the parts of the peak and of the memory's speed, of `dlc` and of oneDNN."""
+    found: list[str] = []
+    for seconds in times[:2]:
+        rate = case.flops / seconds / 1e9
+        found += [f"{rate:.0f}", f"{rate / ceiling:.2f}", f"{times[2] / seconds:.2f}" if times[2:] else "–"]
+    return " | ".join(found)
 
 
 if __name__ == "__main__":
