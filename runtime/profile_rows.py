@@ -32,24 +32,22 @@ def label_of(row: Mapping[str, Any]) -> str:
 def saved_profile(path: Path) -> Report:
     """What `--json` of a profile wrote. Raises UsageError."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", "name a model file, a run, or a saved profile") from error
     except ValueError as error:
         raise UsageError(f"{path} is not JSON text", "save a profile with --json") from error
     if not _is_profile(found):
         raise UsageError(f"{path} holds no profile", "save one with `dlc profile FILE --json`")
-    return found  # pyright: ignore[reportUnknownVariableType]
+    return found
 
 
 def _is_profile(found: Any) -> bool:
     """Whether a value has the rows of a profile, each with a name and its times."""
-    if not isinstance(found, dict) or any(key not in found for key in _KEYS):
-        return False
-    report: dict[str, Any] = found
     try:
-        return all(label_of(row) and ms_of(row) >= 0 for by in BY for row in report[f"{by}s"])
-    except (LookupError, TypeError):
+        has_all = all(key in found for key in _KEYS)
+        return has_all and all(label_of(row) and ms_of(row) >= 0 for by in BY for row in found[f"{by}s"])
+    except (LookupError, TypeError, AttributeError):
         return False
 
 
