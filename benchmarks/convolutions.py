@@ -14,9 +14,11 @@ last in memory for both, so that no layout is converted within the time, and sta
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -37,10 +39,10 @@ from compiler.targets.cpu.team import Team
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 from peers.memory_peer import Memory
 from peers.peak_peer import peak
-from probe import FULL, Probes
+from probe import FULL, Probe, Probes
 from turns import shortest, take_turns
 
-TURN = 10  # samples
+SAMPLES_OF_A_TURN = 10
 PATIENCE = 10.0  # seconds that a part waits for full speed, at most
 PARTS = ("forward", "input gradient", "weight gradient")
 
@@ -177,6 +179,34 @@ def timed(run: Callable[[], object]) -> Callable[[], float]:
     return seconds
 
 
+@dataclass(frozen=True)
+class Row:
+    """The seconds of `dlc`, of oneDNN and, where it is the bound, of moving the images; how many turns were slow."""
+
+    case: Case
+    part: str
+    seconds: list[float]
+    turns: int
+    slow: int
+
+    def cells(self, ceiling: float) -> list[str]:
+        """GFLOP/s, and the parts of the peak and of the memory's speed."""
+        found = [self.case.name, self.part + (" ↓" if self.slow == self.turns else "")]
+        for seconds in self.seconds[:2]:
+            rate = self.case.flops / seconds / 1e9
+            of_memory = f"{self.seconds[2] / seconds:.2f}" if self.seconds[2:] else "–"
+            found += [f"{rate:.0f}", f"{rate / ceiling:.2f}", of_memory]
+        return found
+
+
+def measure(case: Case, part: str, threads: int, seconds: float, probe: Probe, memory: Memory) -> Row:
+    runs = [timed(ours(case, part, threads)), timed(theirs(case, part))]
+    bounds = [moving(case, part, memory)] if case.depthwise else []
+    turns = take_turns([*runs, *bounds], SAMPLES_OF_A_TURN, seconds, probe, PATIENCE)
+    times, slow = shortest(turns, probe.best)
+    return Row(case, part, times, len(turns), slow)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
@@ -184,35 +214,25 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_grad_enabled(False)
-    probe = Probes(PATIENCE).of(options.threads)
+    probe, memory = Probes(PATIENCE).of(options.threads), Memory(options.threads)
     probe.await_full_speed()
-    ceiling = max(probe.best, peak(options.threads, options.seconds)["gflops"])
+    peak_rate = peak(options.threads, options.seconds)["gflops"]
+    rows: list[Row] = []
+    for case, part in product(CASES, PARTS):
+        rows.append(measure(case, part, options.threads, options.seconds, probe, memory))
+        print(f"{case.name}, {part}: {rows[-1].turns} turns, {rows[-1].slow} slow", file=sys.stderr, flush=True)
+    ceiling = max(peak_rate, probe.best)
     print(f"{options.threads} threads, fused multiply-adds on registers: {ceiling:.0f} GFLOP/s\n")
     columns = ["of peak", "of memory"]
     print(f"| {' | '.join(['convolution', 'part', 'dlc GFLOP/s', *columns, 'oneDNN GFLOP/s', *columns])} |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
-    memory = Memory(options.threads)
-    total = total_slow = 0
-    for case in CASES:
-        for part in PARTS:
-            runs = [timed(ours(case, part, options.threads)), timed(theirs(case, part))]
-            bounds = [moving(case, part, memory)] if case.depthwise else []
-            made = take_turns([*runs, *bounds], TURN, options.seconds, probe, PATIENCE)
-            times, slow = shortest(made, probe.best)
-            total, total_slow = total + len(made), total_slow + slow
-            mark = " ↓" if slow == len(made) else ""
-            print(f"| {case.name} | {part}{mark} | {cells(case, times, ceiling)} |", flush=True)
-    print(f"\n{total_slow} of {total} turns stood beside a probe below {100 * FULL:.0f} % of {probe.best:.0f} GFLOP/s;")
-    print("they are left out, except where all turns were slow (↓).")
-
-
-def cells(case: Case, times: list[float], ceiling: float) -> str:
-    """GFLOP/s and the parts of the peak and of the memory's speed, of `dlc` and of oneDNN."""
-    found: list[str] = []
-    for seconds in times[:2]:
-        rate = case.flops / seconds / 1e9
-        found += [f"{rate:.0f}", f"{rate / ceiling:.2f}", f"{times[2] / seconds:.2f}" if times[2:] else "–"]
-    return " | ".join(found)
+    for row in rows:
+        print(f"| {' | '.join(row.cells(ceiling))} |")
+    total, slow = sum(row.turns for row in rows), sum(row.slow for row in rows)
+    print(
+        f"\n{slow} of {total} turns, beside a probe below {100 * FULL:.0f} % of {probe.best:.0f} GFLOP/s, are left out,"
+    )
+    print("except where all turns of a row are such (↓).")
 
 
 if __name__ == "__main__":
