@@ -30,6 +30,7 @@ import numpy as np
 from compiler import driver
 from compiler.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
 from compiler.driver import Options, Tensors
+from compiler.processors import usable_cores
 from runtime.averages import averages_of
 from runtime.buckets import Sizes
 from runtime.data.dimensions import dimensions_if_there
@@ -50,7 +51,6 @@ from runtime.reporting.settings import value_text
 from runtime.start_weights import start_weights_of, take_over_weights
 from runtime.suggestions import did_you_mean, quoted
 from runtime.tensor_files import replace_tensors
-from runtime.threads import usable_threads
 from runtime.trained import Trained, open_trained_run, program_of_run
 from runtime.training import TrainingError, run_training
 
@@ -115,8 +115,8 @@ def load(
     """The model of a `.dl` file, or that of a run with its best weights.
 
     `settings` stand above those of the file: `hidden=64`, `**{"optimizer.lr": 0.01}`. `experiment` chooses among
-    several `train NAME: …`; `threads` defaults to all that the process may use; `target` is `native` or `reference`
-    (NumPy, slow, the definition of meaning); `dtype="f64"` turns every f32 of a file into f64.
+    several `train NAME: …`; `threads` defaults to one for each core that the process may use; `target` is `native` or
+    `reference` (NumPy, slow, the definition of meaning); `dtype="f64"` turns every f32 of a file into f64.
     What the file imports lies in its folder, unless `allow_imports_outside`.
     Raises SourceError with every mistake of the file.
     """
@@ -343,7 +343,7 @@ def _options(target: str, dtype: str, threads: int | None) -> Options:
             raise UsageError(f"`{name}` cannot be {value!r}", f"it is {' or '.join(known)}")
     if threads is not None and (type(threads) is not int or threads < 1):
         raise UsageError(f"`threads` cannot be {threads!r}", "give a whole number of at least 1, or None for all")
-    return replace(Options(), target=target, dtype=dtype, threads=threads or usable_threads())
+    return replace(Options(), target=target, dtype=dtype, threads=threads or usable_cores())
 
 
 def _overrides(settings: Mapping[str, SettingValue]) -> tuple[tuple[str, str], ...]:

@@ -70,6 +70,7 @@ ADAM = Optimizer("adam", 1e-3)
 MOMENTUM = Optimizer("sgd", 0.01)
 DECAYED = Optimizer("sgd", 0.01, decay=1e-4)
 ADAMW = Optimizer("adamw", 1e-3, beta2=0.99, decay=0.1)
+ADAMW_OF_PICTURES = Optimizer("adamw", 1e-3, decay=0.05)
 
 ENTRIES = (
     Entry("mlp", 128, 669_706, ADAM, (Floats((784,)),), Integers((), 10)),
@@ -80,6 +81,7 @@ ENTRIES = (
     Entry("gpt_mini", 12, 804_096, ADAMW, (Integers((64,), 65),), Integers((64,), 65)),
     Entry("gpt_small_block", 8, 10_745_088, ADAMW, (Integers((256,), 65),), Integers((256,), 65)),
     Entry("transformer_ed", 16, 6_298_600, ADAM, (Integers((32,), 1000),) * 2, Integers((32,), 1000)),
+    Entry("vit", 32, 2_693_578, ADAMW_OF_PICTURES, (Floats((3, 32, 32)),), Integers((), 10)),
 )
 CATALOGUE = {entry.name: entry for entry in ENTRIES}
 

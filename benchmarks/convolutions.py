@@ -6,16 +6,19 @@ rest: a copy past the caches, or reading both images for the gradient of the wei
     python benchmarks/convolutions.py [--threads 1] [--seconds 1]
 
 Both take turns, and the best sample of each counts: others on the machine can only slow one down. A turn has several
-samples, since OpenMP's threads keep their processors busy for milliseconds after a call. Images have their channels
+samples, since OpenMP's threads keep their processors busy for milliseconds after a call. After each turn of both, the
+machine's own speed is probed; turns before or after which it was slow are left out. Images have their channels
 last in memory for both, so that no layout is converted within the time, and start at a cache line for both.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -36,8 +39,11 @@ from compiler.targets.cpu.team import Team
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 from peers.memory_peer import Memory
 from peers.peak_peer import peak
+from probe import FULL, Probe, Probes
+from turns import shortest, take_turns
 
-TURN = 10  # samples
+SAMPLES_OF_A_TURN = 10
+PATIENCE = 10.0  # seconds that a part waits for full speed, at most
 PARTS = ("forward", "input gradient", "weight gradient")
 
 
@@ -173,16 +179,32 @@ def timed(run: Callable[[], object]) -> Callable[[], float]:
     return seconds
 
 
-def best(runs: list[Callable[[], float]], seconds: float) -> list[float]:
-    """The shortest time of each, in turns of `TURN` samples."""
-    shortest = [float("inf")] * len(runs)
-    for run in runs:
-        run()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        for number, run in ((number, run) for number, run in enumerate(runs) for _ in range(TURN)):
-            shortest[number] = min(shortest[number], run())
-    return shortest
+@dataclass(frozen=True)
+class Row:
+    """The seconds of `dlc`, of oneDNN and, where it is the bound, of moving the images; how many turns were slow."""
+
+    case: Case
+    part: str
+    seconds: list[float]
+    turns: int
+    slow: int
+
+    def cells(self, ceiling: float) -> list[str]:
+        """GFLOP/s, and the parts of the peak and of the memory's speed."""
+        found = [self.case.name, self.part + (" ↓" if self.slow == self.turns else "")]
+        for seconds in self.seconds[:2]:
+            rate = self.case.flops / seconds / 1e9
+            of_memory = f"{self.seconds[2] / seconds:.2f}" if self.seconds[2:] else "–"
+            found += [f"{rate:.0f}", f"{rate / ceiling:.2f}", of_memory]
+        return found
+
+
+def measure(case: Case, part: str, threads: int, seconds: float, probe: Probe, memory: Memory) -> Row:
+    runs = [timed(ours(case, part, threads)), timed(theirs(case, part))]
+    bounds = [moving(case, part, memory)] if case.depthwise else []
+    turns = take_turns([*runs, *bounds], SAMPLES_OF_A_TURN, seconds, probe, PATIENCE)
+    times, slow = shortest(turns, probe.best)
+    return Row(case, part, times, len(turns), slow)
 
 
 def main() -> None:
@@ -192,22 +214,25 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.set_grad_enabled(False)
-    ceiling = peak(options.threads, options.seconds)["gflops"]
+    probe, memory = Probes(PATIENCE).of(options.threads), Memory(options.threads)
+    probe.await_full_speed()
+    peak_rate = peak(options.threads, options.seconds)["gflops"]
+    rows: list[Row] = []
+    for case, part in product(CASES, PARTS):
+        rows.append(measure(case, part, options.threads, options.seconds, probe, memory))
+        print(f"{case.name}, {part}: {rows[-1].turns} turns, {rows[-1].slow} slow", file=sys.stderr, flush=True)
+    ceiling = max(peak_rate, probe.best)
     print(f"{options.threads} threads, fused multiply-adds on registers: {ceiling:.0f} GFLOP/s\n")
     columns = ["of peak", "of memory"]
     print(f"| {' | '.join(['convolution', 'part', 'dlc GFLOP/s', *columns, 'oneDNN GFLOP/s', *columns])} |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
-    memory = Memory(options.threads)
-    for case in CASES:
-        for part in PARTS:
-            runs = [timed(ours(case, part, options.threads)), timed(theirs(case, part))]
-            bounds = [moving(case, part, memory)] if case.depthwise else []
-            times = best([*runs, *bounds], options.seconds)
-            cells: list[str] = []
-            for seconds in times[:2]:
-                rate = case.flops / seconds / 1e9
-                cells += [f"{rate:.0f}", f"{rate / ceiling:.2f}", f"{times[2] / seconds:.2f}" if bounds else "–"]
-            print(f"| {case.name} | {part} | {' | '.join(cells)} |", flush=True)
+    for row in rows:
+        print(f"| {' | '.join(row.cells(ceiling))} |")
+    total, slow = sum(row.turns for row in rows), sum(row.slow for row in rows)
+    print(
+        f"\n{slow} of {total} turns, beside a probe below {100 * FULL:.0f} % of {probe.best:.0f} GFLOP/s, are left out,"
+    )
+    print("except where all turns of a row are such (↓).")
 
 
 if __name__ == "__main__":

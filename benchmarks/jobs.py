@@ -49,11 +49,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a job gave. `others` is the share of the machine that other processes used; `error` is why it failed."""
+    """What a job gave. `others` is the share of the machine that other processes used; `error` is why it failed.
+
+    `speeds`: GFLOP/s of fused multiply-adds on as many threads, right before and right after it.
+    """
 
     figures: dict[str, float]
     others: float
     error: str = ""
+    speeds: tuple[float, ...] = ()
 
 
 def run(job: Job, place: Place) -> Outcome:

@@ -29,7 +29,7 @@ from torch_zoo.transformer import Projections
 
 PRECISIONS = {"f32": (torch.float32, np.float32), "f64": (torch.float64, np.float64)}
 FIRST_STEPS = 5
-MODELS = ("mlp", "mlp_small", "lenet5", "lstm", "gpt_mini", "transformer_ed")
+MODELS = ("mlp", "mlp_small", "lenet5", "lstm", "gpt_mini", "transformer_ed", "vit")
 IN_JAX = ("mlp", "mlp_small")  # of which JAX has the weights in the same order and layout
 
 

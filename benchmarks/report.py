@@ -1,4 +1,7 @@
-"""Results as Markdown tables: `report.py RESULTS.json` prints them, `--into FILE` puts them in a page."""
+"""Results as Markdown tables: `report.py RESULTS.json ...` prints them, `--into FILE` puts them in a page.
+
+Several files of one kind of processor make one report, in which the rounds of the same job count together.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ import argparse
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
 
+from measurement import QUIET
 from peers import PEERS
+from pooling import Record, pooled
+from probe import FULL
 
-Record: TypeAlias = dict[str, Any]
-
-BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+BEGIN, END = "<!-- results: {} -->", "<!-- end of results -->"
+ANY_BEGIN = BEGIN.partition("{")[0]
 TITLES = {
     "train": ("Training step, ms", "median_ms"),
     "infer1": ("Inference of one example, ms", "median_ms"),
@@ -22,36 +26,43 @@ TITLES = {
 }
 NOTES = (
     "`dlc / best` divides by the best of the others: below 1 is better. ¹ on one thread. "
-    "~ other processes used more than 5 % of the machine in every round. — failed or left out."
+    f"~ other processes used more than {100 * QUIET:.0f} % of the machine in every round. "
+    f"↓ the machine was below {100 * FULL:.0f} % of its speed before or after every round. — failed or left out."
 )
 
 
 def as_markdown(results: Record) -> str:
-    """All tables of one run, with what they were measured on."""
+    """All tables of results that were pooled, with what they were measured on."""
     machine, plan = results["machine"], results["plan"]
     records: list[Record] = results["measurements"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    made, counted = (sum(numbers) for numbers in zip(*((len(r["rounds"]), r["counted"]) for r in records), strict=True))
     lines = [
         f"{machine['date']}, commit {machine['commit']}, {machine['processor']}, {plan['threads']} threads, "
-        f"{plan['rounds']} rounds of {plan['seconds']:g} s; {versions}.",
+        f"{plan['rounds']} rounds of {plan['seconds']} s, of which {counted} of {made} counted; {versions}.",
         "",
         NOTES,
     ]
     for mode, (title, figure) in TITLES.items():
         chosen = [record for record in records if record["mode"] == mode]
         if chosen:
-            lines += ["", f"### {title}", "", *_comparison(chosen, figure)]
+            lines += ["", f"#### {title}", "", *_comparison(chosen, figure)]
     products = [record for record in records if record["mode"] == "gemm"]
     if products:
-        lines += ["", "### Product of square f32 matrices, fraction of the peak of fused multiply-adds", ""]
-        lines += _products(products)
+        lines += ["", "#### Product of square f32 matrices, fraction of the peak of fused multiply-adds", ""]
+        lines += _products(products, results["full_gflops"])
+    return "\n".join([*lines, *_failures(records)]) + "\n"
+
+
+def _failures(records: Iterable[Record]) -> list[str]:
+    """Each failure once."""
     failures = dict.fromkeys(
         f"- {record['mode']} {record['job']['model']}, {record['job']['peer']}: {outcome['error']}"
         for record in records
         for outcome in record["rounds"]
         if outcome["error"]
     )
-    return "\n".join([*lines, *(["", "Failed:", "", *failures] if failures else [])]) + "\n"
+    return ["", "Failed:", "", *failures] if failures else []
 
 
 def ratio_to_best(records: Iterable[Record], figure: str) -> float | None:
@@ -92,10 +103,11 @@ def _cell(record: Record | None, figure: str, most_threads: int) -> str:
     if figure == "median_ms":
         spread = f" ({_number(record['figures']['p10_ms'])}–{_number(record['figures']['p90_ms'])})"
     marks = ("¹" if record["job"]["threads"] == 1 < most_threads else "") + ("~" if record["disturbed"] else "")
+    marks += "↓" if record["slow"] else ""
     return _number(record["figures"][figure]) + marks + spread
 
 
-def _products(records: list[Record]) -> list[str]:
+def _products(records: list[Record], full: dict[int, float]) -> list[str]:
     """One row for each size and number of threads; the peak is the best that was seen with as many threads."""
     rates = {
         (record["job"]["peer"], int(record["job"]["model"]), record["job"]["threads"]): record for record in records
@@ -103,7 +115,8 @@ def _products(records: list[Record]) -> list[str]:
     threads_tried = sorted({threads for _, _, threads in rates})
     peaks = {
         threads: max(
-            (r["figures"].get("gflops", 0.0) for (p, _, t), r in rates.items() if p == "peak" and t == threads)
+            full.get(threads, 0.0),
+            *(r["figures"].get("gflops", 0.0) for (p, _, t), r in rates.items() if p == "peak" and t == threads),
         )
         for threads in threads_tried
     }
@@ -134,25 +147,40 @@ def _table(head: list[str], rows: list[list[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
 
 
-def put_into(page: Path, text: str) -> None:
-    """Replaces what stands between the two marks of the page."""
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        raise SystemExit(f"{page} has no place for results: it needs the lines {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+def with_table(page: str, kind: str, text: str) -> str:
+    """The page with the tables of that kind of processor anew; where it has none yet, behind the last of another kind.
+
+    ValueError where the page has no place for tables, or the marks of one do not stand in pairs.
+    """
+    begin = BEGIN.format(kind)
+    table = f"{begin}\n\n{text}\n{END}"
+    before, found, rest = page.partition(begin)
+    if found:
+        old, end, after = rest.partition(END)
+        if not end or ANY_BEGIN in old:
+            raise ValueError(f"the line {begin} is not followed by {END}")
+        return before + table + after
+    before, end, after = page.rpartition(END)
+    if not end:
+        raise ValueError(f"there is no place for results: no line {END}")
+    return f"{before}{end}\n\n### {kind}\n\n{table}{after}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--into", type=Path, help="a page with the marks between which the tables stand")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+")
+    parser.add_argument("--into", type=Path, help="a page, in which the table of this kind of processor is made anew")
     arguments = parser.parse_args()
-    text = as_markdown(json.loads(arguments.results.read_text()))
-    if arguments.into:
-        put_into(arguments.into, text)
-    else:
-        print(text, end="")
+    try:
+        results = pooled(json.loads(path.read_text()) for path in arguments.results)
+        text = as_markdown(results)
+        if arguments.into:
+            page = with_table(arguments.into.read_text(), results["machine"]["kind"], text)
+            arguments.into.write_text(page)
+        else:
+            print(text, end="")
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"report.py: {error}") from error
 
 
 if __name__ == "__main__":

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import statistics
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
 import jobs
 from catalogue import CATALOGUE
-from jobs import Job, Outcome, Place
+from jobs import Job, Place
+from measurement import Measurement
+from probe import Probes
 
 MODES = ("train", "infer1", "infer32", "gemm", "start", "memory")
 PRODUCT_SIZES = (256, 512, 1024, 2048)
-QUIET = 0.05
+TOLD_WAIT_SECONDS = 0.5  # shorter waits are not worth a word
 MODE_PEERS = {
     "train": ("dlc", "torch", "torch_compile", "torch_max", "jax"),
     "infer1": ("dlc", "torch", "torch_compile", "jax", "onnxruntime", "openvino"),
@@ -28,7 +27,10 @@ MODE_PEERS = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is measured, how often, for how long each time, and with how many threads."""
+    """What is measured, how often, for how long each time, and with how many threads.
+
+    `patience`: how many seconds, at most, a job waits for the machine to be at full speed.
+    """
 
     models: tuple[str, ...]
     modes: tuple[str, ...]
@@ -36,38 +38,7 @@ class Plan:
     rounds: int
     seconds: float
     threads: int
-
-
-@dataclass(slots=True)
-class Measurement:
-    """All rounds of one job. `variant` is cold or warm for process starts, otherwise empty."""
-
-    mode: str
-    job: Job
-    variant: str = ""
-    outcomes: list[Outcome] = field(default_factory=list[Outcome])
-
-    def figure(self, name: str) -> float | None:
-        """The median over the rounds; rounds in which others used the machine count only if there is no quiet one."""
-        good = [outcome for outcome in self.outcomes if not outcome.error and name in outcome.figures]
-        quiet = [outcome for outcome in good if outcome.others <= QUIET] or good
-        return statistics.median(outcome.figures[name] for outcome in quiet) if quiet else None
-
-    def is_disturbed(self) -> bool:
-        """Whether no round had the machine to itself."""
-        good = [outcome for outcome in self.outcomes if not outcome.error]
-        return bool(good) and all(outcome.others > QUIET for outcome in good)
-
-    def as_json(self) -> dict[str, Any]:
-        names = sorted({name for outcome in self.outcomes for name in outcome.figures})
-        return {
-            "mode": self.mode,
-            "variant": self.variant,
-            "job": asdict(self.job),
-            "figures": {name: self.figure(name) for name in names},
-            "disturbed": self.is_disturbed(),
-            "rounds": [asdict(outcome) for outcome in self.outcomes],
-        }
+    patience: float
 
 
 def measure(plan: Plan, place: Place, tell: Callable[[str], None]) -> list[Measurement]:
@@ -75,12 +46,13 @@ def measure(plan: Plan, place: Place, tell: Callable[[str], None]) -> list[Measu
     if {"onnxruntime", "openvino"} & set(plan.peers):
         _export(plan, place, tell)
     measurements: list[Measurement] = []
+    probes = Probes(plan.patience)
     for mode in plan.modes:
         for model in map(str, PRODUCT_SIZES) if mode == "gemm" else plan.models:
             group = list(_group(plan, mode, model))
             for index in range(plan.rounds):
                 for measurement in group:
-                    _run(measurement, index, place, tell)
+                    _run(measurement, index, place, probes, tell)
             measurements += group
     return measurements
 
@@ -115,15 +87,23 @@ def _job(plan: Plan, peer: str, mode: str, model: str, threads: int) -> Job:
             return Job(peer, "train", model, CATALOGUE[model].batch, threads, min(plan.seconds, 0.3))
 
 
-def _run(measurement: Measurement, index: int, place: Place, tell: Callable[[str], None]) -> None:
-    """A start has a cache of its own, empty when cold; otherwise compiled code is kept over the rounds."""
+def _run(measurement: Measurement, index: int, place: Place, probes: Probes, tell: Callable[[str], None]) -> None:
+    """One round, between two probes.
+
+    A start has a cache of its own, empty when cold; otherwise compiled code is kept over the rounds.
+    """
     job = measurement.job
     if measurement.mode == "start":
         cache = place.cache / f"{job.peer}-{job.model}-{index}"
         if measurement.variant == "cold":
             shutil.rmtree(cache, ignore_errors=True)
         place = Place(place.folder, cache, place.dlc)
+    probe = probes.of(job.threads)
+    before, waited = probe.await_full_speed()
+    if waited > TOLD_WAIT_SECONDS:
+        tell(f"waited {waited:.1f} s for full speed: {before:.0f} of {probe.best:.0f} GFLOP/s")
     outcome = jobs.run(job, place)
+    outcome = replace(outcome, speeds=(before, probe.rate()))
     measurement.outcomes.append(outcome)
     shown = outcome.error or ", ".join(
         f"{name} {outcome.figures[name]:.4g}"
@@ -131,7 +111,8 @@ def _run(measurement: Measurement, index: int, place: Place, tell: Callable[[str
         if name in outcome.figures
     )
     name = " ".join(filter(None, (measurement.mode, measurement.variant, job.model, job.peer)))
-    tell(f"round {index + 1}: {name}, {job.threads} threads: {shown} (others {outcome.others:.0%})")
+    speeds = ", ".join(f"{speed / probe.best:.0%}" for speed in outcome.speeds)
+    tell(f"round {index + 1}: {name}, {job.threads} threads: {shown} (others {outcome.others:.0%}, speed {speeds})")
 
 
 def _export(plan: Plan, place: Place, tell: Callable[[str], None]) -> None:
@@ -141,8 +122,3 @@ def _export(plan: Plan, place: Place, tell: Callable[[str], None]) -> None:
                 job = Job("torch", "export", model, int(mode.removeprefix("infer")), plan.threads, 0.0)
                 outcome = jobs.run(job, place)
                 tell(f"export {model}, batch {job.batch}: {outcome.error or 'done'}")
-
-
-def caches(folder: Path) -> Path:
-    """Where compiled code is kept for the length of a run, so that no earlier run makes a start warm."""
-    return folder / "cache"

@@ -16,10 +16,14 @@ from importlib import metadata
 from pathlib import Path
 
 from catalogue import CATALOGUE
+from compiler.targets.cpu.machine import detect
 from jobs import HERE, Place
+from measurement import Measurement, Speeds, full_speeds
 from peers import PEERS
+from pooling import pooled
+from processors import kind, model_name
 from report import TITLES, as_markdown, ratio_to_best
-from rounds import MODES, Measurement, Plan, caches, measure
+from rounds import MODES, Plan, measure
 
 
 def main() -> None:
@@ -31,18 +35,21 @@ def main() -> None:
         rounds=arguments.rounds,
         seconds=arguments.seconds,
         threads=arguments.threads,
+        patience=arguments.patience,
     )
     with tempfile.TemporaryDirectory(prefix="dlc-benchmarks-") as folder:
-        place = Place(Path(folder), caches(Path(folder)), arguments.dlc)
+        place = Place(Path(folder), arguments.cache or Path(folder) / "cache", arguments.dlc)
         measurements = measure(plan, place, lambda line: print(line, file=sys.stderr, flush=True))
+    full = full_speeds(measurements)
     results = {
         "machine": _machine(),
         "plan": asdict(plan),
-        "ratios": _ratios(measurements),
-        "measurements": [measurement.as_json() for measurement in measurements],
+        "full_gflops": full,
+        "ratios": _ratios(measurements, full),
+        "measurements": [measurement.as_json(full) for measurement in measurements],
     }
     arguments.output.write_text(json.dumps(results, indent=1) + "\n")
-    print(as_markdown(results), end="")
+    print(as_markdown(pooled([results])), end="")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5, help="how often each job is run (default: 5)")
     parser.add_argument("--seconds", type=float, default=2.0, help="how long a job is timed (default: 2)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all processors")
+    parser.add_argument(
+        "--patience", type=float, default=20.0, help="seconds that a job waits, at most, for full speed (default: 20)"
+    )
+    parser.add_argument(
+        "--cache", type=Path, help="a folder that keeps compiled code for later runs (default: one for this run)"
+    )
     parser.add_argument("--output", type=Path, default=Path("benchmark-results.json"), help="the JSON file")
     parser.add_argument("--dlc", default=f"{sys.executable} -m runtime.cli", help="the command that starts dlc")
     return parser
@@ -67,27 +80,27 @@ def _choice(given: str | None, known: Sequence[str], kind: str) -> tuple[str, ..
     return tuple(name for name in known if name in names)
 
 
-def _ratios(measurements: list[Measurement]) -> dict[str, float | None]:
+def _ratios(measurements: list[Measurement], full: Speeds) -> dict[str, float | None]:
     """`mode model variant` -> the figure of dlc over that of the best peer."""
     groups: dict[tuple[str, str, str], list[dict[str, object]]] = {}
     for measurement in measurements:
         if measurement.mode in TITLES:
             key = (measurement.mode, measurement.job.model, measurement.variant)
-            groups.setdefault(key, []).append(measurement.as_json())
+            groups.setdefault(key, []).append(measurement.as_json(full))
     return {" ".join(key).strip(): ratio_to_best(group, TITLES[key[0]][1]) for key, group in groups.items()}
 
 
 def _machine() -> dict[str, object]:
     """Where and with what the figures were measured."""
-    information = Path("/proc/cpuinfo").read_text().splitlines()
-    processor = next((line.split(":", 1)[1].strip() for line in information if line.startswith("model name")), "?")
+    information = Path("/proc/cpuinfo").read_text()
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
     ).stdout.strip()
     return {
         "date": date.today().isoformat(),
         "commit": commit or "unknown",
-        "processor": f"{processor}, {os.cpu_count()} processors",
+        "kind": kind(information, detect().name),
+        "processor": f"{model_name(information)}, {os.cpu_count()} processors",
         "system": platform.platform(),
         "versions": {name: _version(name) for name in ("torch", "jax", "onnxruntime", "openvino", "llvmlite", "numpy")},
     }

@@ -39,6 +39,7 @@ from compiler.frontend.program import (
     Training,
 )
 from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, Results, Tensors, View
+from compiler.profiling.report import KernelRow, LayerRow, LineRow, Measured, OpRow, ProfileReport, TimelineSpan
 from compiler.programs import options_of
 from compiler.rendering import render, to_json
 from compiler.targets.cpu.available_memory import expect_memory
@@ -49,8 +50,11 @@ if TYPE_CHECKING:
     from compiler.diagnosis.inspected_step import InspectedStep
     from compiler.diagnosis.watched_step import WatchedStep
     from compiler.functions import CompiledFunction
+    from compiler.profiling.simulation import SimulatedStep, SimulationReport
+    from compiler.profiling.step import ProfiledStep
     from compiler.report import PlanReport
     from compiler.targets.cpu.machine import Machine
+    from compiler.targets.cpu.recording import Recording, Step
 
 __all__ = [
     "AVERAGE",
@@ -72,12 +76,18 @@ __all__ = [
     "Generation",
     "GradientReport",
     "InputSpec",
+    "KernelRow",
     "LayerCheck",
+    "LayerRow",
+    "LineRow",
     "LossBounds",
+    "Measured",
     "NonfiniteReport",
+    "OpRow",
     "Options",
     "ParameterSpec",
     "Plateau",
+    "ProfileReport",
     "Program",
     "Results",
     "Setting",
@@ -85,6 +95,7 @@ __all__ = [
     "StartWeights",
     "Tensors",
     "TestResult",
+    "TimelineSpan",
     "Training",
     "View",
     "Watched",
@@ -124,10 +135,15 @@ __all__ = [
     "memory_needed",
     "options_of",
     "plan",
+    "profile_report",
+    "profile_timeline",
+    "profiled_step",
     "render",
     "resized",
     "run_tests",
     "show",
+    "simulated_step",
+    "simulation_of",
     "subjects",
     "to_json",
     "warning_codes",
@@ -310,6 +326,51 @@ def plan(program: Program, options: Options) -> PlanReport:
     from compiler import report
 
     return report.plan(program, options)
+
+
+def profiled_step(program: Program, kind: str, options: Options) -> ProfiledStep:
+    """A step of kind `training` or `prediction` with a stamp wherever a thread goes on. Raises UsageError."""
+    from compiler.profiling.step import profiled_step  # the whole compiler, which a cached program does without
+
+    return profiled_step(program, kind, options)
+
+
+def profile_report(
+    step: ProfiledStep, taken: Sequence[Sequence[Recording]], measured: Measured, mode: str
+) -> ProfileReport:
+    """Times by line, layer, kernel and operation, from what a step recorded and what was measured beside it."""
+    from compiler.profiling.account import report_of  # the whole compiler, which a cached program does without
+
+    return report_of(step, taken, measured, mode)
+
+
+def simulated_step(program: Program, kind: str, options: Options, threads: int) -> SimulatedStep:
+    """A step of kind `training` or `prediction` of which one thread takes the shares of so many. Raises UsageError."""
+    from compiler.profiling.simulation import simulated_step  # the whole compiler, which a cached program does without
+
+    return simulated_step(program, kind, options, threads)
+
+
+def simulation_of(
+    step: SimulatedStep,
+    taken: Mapping[int, Sequence[Sequence[Step]]],
+    at_once: Sequence[Sequence[Step]],
+    mode: str,
+    barrier_us: float | None,
+    bandwidth: float | None,
+    measured: float | None,
+) -> SimulationReport:
+    """What so many threads would make of a step, from what was recorded of their shares."""
+    from compiler.profiling.simulation import simulation_of  # the whole compiler, which a cached program does without
+
+    return simulation_of(step, taken, at_once, mode, barrier_us, bandwidth, measured)
+
+
+def profile_timeline(step: ProfiledStep, taken: Sequence[Sequence[Recording]]) -> tuple[TimelineSpan, ...]:
+    """What each thread did in a step of median time."""
+    from compiler.profiling.account import timeline_of  # the whole compiler, which a cached program does without
+
+    return timeline_of(step, taken)
 
 
 def check_gradients(

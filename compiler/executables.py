@@ -14,6 +14,7 @@ from compiler.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Tensors
+from compiler.processors import usable_processors
 from compiler.targets.cpu.cache import compiler_version
 from compiler.targets.cpu.manifest import TensorSpec
 from compiler.types import DType, TensorType, at_batch
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from compiler.targets.cpu.lower import Lowered
     from compiler.targets.cpu.machine import Machine
     from compiler.targets.cpu.memory import TensorStore
-    from compiler.targets.cpu.object_code import Lowering
+    from compiler.targets.cpu.object_code import Lowering, Profiled, Turns
     from compiler.targets.reference.executable import ReferenceExecutable
 
 TARGETS = ("native", "reference")
@@ -58,6 +59,30 @@ def training_executable(program: Program, options: Options, phase: int = 0) -> E
     )
 
 
+def profiled_programs(program: Program, kind: str, options: Options) -> dict[str, Profiled]:
+    """The programs that an executable of a kind is made of, by their kinds, each as it is and with stamps."""
+    from compiler.targets.cpu.object_code import load_profiled  # only a profile asks for programs in this way
+
+    return {
+        part: load_profiled(_lowering(_graph(program, part), fitting), fitting)
+        for part in _parts(program, kind)
+        for fitting in (_fitting(program, part, options),)
+    }
+
+
+def programs_in_turns(
+    program: Program, kind: str, options: Options, threads: Sequence[int], real: Sequence[int] = ()
+) -> dict[str, Turns]:
+    """The programs that an executable of a kind is made of, for each number of threads; one takes the shares of all."""
+    from compiler.targets.cpu.object_code import load_in_turns  # only a profile asks for programs in this way
+
+    return {
+        part: load_in_turns(_lowering(_graph(program, part), fitting), fitting, threads, real)
+        for part in _parts(program, kind)
+        for fitting in (_fitting(program, part, options),)
+    }
+
+
 def _parts(program: Program, kind: str) -> list[str]:
     """The programs that an executable of a kind is made of."""
     accumulation = None if program.plan is None else program.plan.accumulation
@@ -89,11 +114,9 @@ def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> i
 
 def _compile_in_two(graphs: Graphs) -> None:
     """The largest here, which is the training step as a rule, and all others beside it, where that is worth it."""
-    from compiler.targets.cpu.team import available_threads  # what only checks a text needs no target
-
     largest = max(graphs, key=lambda name: len(graphs[name][0].nodes))
     others = {name: graphs[name] for name in graphs if name != largest}
-    if available_threads() == 1 or sum(len(graph.nodes) for graph, _ in others.values()) < WORTH_A_PROCESS:
+    if usable_processors() == 1 or sum(len(graph.nodes) for graph, _ in others.values()) < WORTH_A_PROCESS:
         compile_graphs(graphs)
         return
     from compiler.second_process import compiled_beside  # small models need none

@@ -36,7 +36,7 @@ class Options:
     """How to compile. `batch` is a hint for tile sizes, never for correctness."""
 
     target: str = "native"  # or "reference"
-    threads: int = 0  # 0: the smaller of the affinity mask and the cgroup quota
+    threads: int = 0  # 0: one for each core that the process may use
     without: tuple[str, ...] = ()  # fusions, by their names in `FUSIONS`, that are not made
     dtype: str = "f32"  # "f64" turns every f32 of the program into f64, for gradient checks
     batch: int = 32

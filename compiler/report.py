@@ -125,19 +125,19 @@ def _layers(program: Program, forward: Graph, step: Graph, batch: int) -> tuple[
             parameters[layer] = parameters.get(layer, 0) + static_elements(spec.type.shape)
     rows: dict[str, LayerRow] = {path: LayerRow(path, "", count, 0, 0) for path, count in parameters.items()}
     for node, flops in _work(forward.nodes, batch):
-        path = _layer_of(_path(node), rows)
+        path = layer_of(_path(node), rows)
         old = rows.get(path, LayerRow(path, "", 0, 0, 0))
         # The stack that a scan emits, rather than its last carry; what no layer owns is no single output.
         shape = "" if path == REST else str(node.results[-1].type)
         rows[path] = LayerRow(path, shape, old.parameters, old.flops_forward + flops, 0)
     for node, flops in _work(step.nodes, batch):
-        path = _layer_of(_path(node), rows)
+        path = layer_of(_path(node), rows)
         old = rows.get(path, LayerRow(path, "", 0, 0, 0))
         rows[path] = LayerRow(path, old.output, old.parameters, old.flops_forward, old.flops_step + flops)
     return tuple(row for row in rows.values() if row.parameters or row.flops_step or row.flops_forward)
 
 
-def _layer_of(path: str, rows: Mapping[str, LayerRow]) -> str:
+def layer_of(path: str, rows: Mapping[str, object]) -> str:
     """The layer that owns a node: the path itself, or the nearest ancestor that has a row."""
     while path and path not in rows:
         path = path.rpartition(".")[0]

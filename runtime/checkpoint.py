@@ -16,8 +16,10 @@ from pathlib import Path
 
 from compiler.diagnostics import CheckpointError
 from compiler.driver import Array
+from compiler.numerics import NUMERICS
 from compiler.record import record
 from runtime.files import JsonValue, explain, json_bytes, parse_json, sha256_of, sync_folder, write_bytes
+from runtime.numerics import UNKNOWN
 from runtime.position import Position, Stagnation
 from runtime.tensor_files import read_tensors, write_tensors
 
@@ -31,12 +33,16 @@ _WRITING, _REMOVING = ".writing-", ".removing-"
 
 @record
 class Checkpoint:
-    """All that a training needs to go on. `weights` are parameters and states by path."""
+    """All that a training needs to go on. `weights` are parameters and states by path.
+
+    `numerics` is the version of the numerics that computed the last step before it, 0 where it is not known.
+    """
 
     weights: Mapping[str, Array]
     optimizer: Mapping[str, Array]
     position: Position
     seed: int
+    numerics: int = NUMERICS
 
 
 @record
@@ -94,7 +100,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     position = _read_json(path / POSITION)
     weights, optimizer = read_tensors(path / WEIGHTS), read_tensors(path / OPTIMIZER)
     try:
-        return Checkpoint(weights, optimizer, _position_of(position), _whole(position.get("seed")))
+        seed, numerics = _whole(position.get("seed")), _whole(position.get("numerics", UNKNOWN))
+        return Checkpoint(weights, optimizer, _position_of(position), seed, numerics)
     except ValueError as error:
         raise CheckpointError(f"the position cannot be read: {error}", path / POSITION, _EARLIER) from error
 
@@ -137,7 +144,8 @@ def _serial_of(path: Path) -> int:
 
 
 def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
-    position: dict[str, JsonValue] = {**asdict(checkpoint.position), "seed": checkpoint.seed}
+    others: dict[str, JsonValue] = {"seed": checkpoint.seed, "numerics": checkpoint.numerics}
+    position: dict[str, JsonValue] = {**asdict(checkpoint.position), **others}
     position["sums"], position["kept"] = dict(checkpoint.position.sums), dict(checkpoint.position.kept)
     sums = {
         WEIGHTS: write_tensors(folder / WEIGHTS, checkpoint.weights),

@@ -21,7 +21,7 @@ def environment(command_line: Sequence[str], threads: int) -> dict[str, JsonValu
         "python": platform.python_version(),
         "packages": {name: _version_of(name) for name in _PACKAGES},
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": threads,
     }
@@ -34,7 +34,8 @@ def _version_of(package: str) -> str | None:
         return None
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """What the processor calls itself."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):

@@ -17,6 +17,7 @@ from runtime.data.loading import LoadedData
 from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.keepers import MemoryKeeper
 from runtime.model import training_of, weight_names
+from runtime.numerics import replayed_by_another, stretches_of, versions_in
 from runtime.phases import kind_at
 from runtime.position import Position
 from runtime.run_directory import RunDirectory, open_run
@@ -29,13 +30,20 @@ from runtime.training import Job, replay_to, rows_of_step, settings_at
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """The tensors that were asked for, by their names, as they were after `step` updates; `start` is where from."""
+    """The tensors that were asked for, by their names, as they were after `step` updates; `start` is where from.
+
+    They have `same_bits` as in the run unless `notes` or `warnings` say why not. `numerics` are the versions that
+    computed them in the run.
+    """
 
     step: int
     start: int
     epoch: int
     tensors: Mapping[str, Array]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    numerics: tuple[int, ...]
+    same_bits: bool
 
 
 def replay(run: Path, step: int, paths: Sequence[str], options: Options) -> Replay:
@@ -60,16 +68,27 @@ def replay(run: Path, step: int, paths: Sequence[str], options: Options) -> Repl
     position = replay_to(job, start, step)
     found = {name: job.tensors[name].copy() for name in paths if name in job.tensors.names()}
     others = [name for name in paths if name not in found]
-    notes = list(data.notes)
+    notes, same_bits = list(data.notes), True
     if others:
         if step >= job.length.total_steps:
             raise UsageError(f"the run ends at step {step}, so no step follows", f"give --step {step - 1}")
-        computed, is_same = _computed(program, job, position, others, options)
+        computed, same_bits = _computed(program, job, position, others, options)
         found.update(computed)
-        if not is_same:
+        if not same_bits:
             notes.append("with the gradients as results, the step rounds otherwise: they are not those bits")
     epoch = step // job.length.steps_per_epoch + 1
-    return Replay(step, start.step, epoch, {n: found[n] for n in _in_order(paths, found)}, tuple(notes))
+    stretches, end = stretches_of(directory.read_json("settings.json")), step + bool(others)
+    warning = replayed_by_another(stretches, start.step, end)
+    return Replay(
+        step,
+        start.step,
+        epoch,
+        {name: found[name] for name in _in_order(paths, found)},
+        tuple(notes),
+        () if warning is None else (warning,),
+        versions_in(stretches, start.step, end),
+        same_bits and warning is None,
+    )
 
 
 def _in_order(paths: Sequence[str], found: Mapping[str, Array]) -> list[str]:

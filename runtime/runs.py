@@ -13,6 +13,7 @@ from compiler.diagnostics import CheckpointError, UsageError
 from compiler.record import record
 from runtime.checkpoint import checkpoints_in
 from runtime.files import JsonValue, explain
+from runtime.numerics import stretches_of, versions_of
 from runtime.run_directory import RESULT, RunDirectory, open_run, runs_in
 from runtime.run_lock import is_in_use, lock_run
 from runtime.suggestions import nearest
@@ -31,7 +32,8 @@ _REMOVING = ".removing-"
 class RunSummary:
     """`state`: how the run ended, or `training`, or `broken off` where it ended without saying so.
 
-    `scalars` are those of the best epoch, validation under `val_…`; `test` those at the end, under `test_…`.
+    `scalars` are those of the best epoch, validation under `val_…`; `test` those at the end, under `test_…`. `numerics`
+    are the versions of the numerics that computed its steps, in order; 0 is unknown. Empty where nothing was computed.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class RunSummary:
     test: Record
     checkpoints: int
     bytes: int
+    numerics: tuple[int, ...]
 
     def to_json(self) -> dict[str, JsonValue]:
         return {
@@ -59,16 +62,21 @@ class RunSummary:
             **self.test,
             "checkpoints": self.checkpoints,
             "bytes": self.bytes,
+            "numerics": list(self.numerics),
         }
 
 
 @record
 class Comparison:
-    """What is not the same in two runs. `parts` names whole files that differ: the program, the data."""
+    """What is not the same in two runs. `parts` names whole files that differ: the program, the data.
+
+    `numerics` are the versions of the numerics of both.
+    """
 
     settings: Difference
     metrics: Difference
     parts: tuple[str, ...]
+    numerics: tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def runs_below(folder: Path) -> list[RunSummary]:
@@ -85,7 +93,7 @@ def runs_below(folder: Path) -> list[RunSummary]:
 def summary_of(path: Path) -> RunSummary:
     """What a run came to. Files that are missing or damaged leave gaps, since a run may have ended at any moment."""
     run = RunDirectory(path, None)
-    about, result = _record(run, "run.json"), _record(run, RESULT)
+    about, result, settings = (_record(run, name) for name in ("run.json", RESULT, "settings.json"))
     epochs = epochs_of(run)
     best = best_of(epochs)
     reason = result.get("reason")
@@ -102,6 +110,7 @@ def summary_of(path: Path) -> RunSummary:
         test={name: value for name, value in result.items() if name.startswith("test_")},
         checkpoints=len(_checkpoints(run)),
         bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        numerics=versions_of(stretches_of(settings)) if settings else (),
     )
 
 
@@ -151,6 +160,7 @@ def compared(first: Path, second: Path) -> Comparison:
         _differences(settings[0], settings[1]),
         _differences(metrics[0], metrics[1]),
         tuple(name for name, (one, other) in parts.items() if one != other),
+        (summaries[0].numerics, summaries[1].numerics),
     )
 
 

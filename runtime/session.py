@@ -19,6 +19,7 @@ from runtime.files import JsonValue
 from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.keepers import MemoryKeeper, RunKeeper
 from runtime.model import resolved_settings, schedule_remark, training_of, weight_names
+from runtime.numerics import NEW, Stretches, continued, resumed_by_another, stretches_of, stretches_to_json
 from runtime.position import Position
 from runtime.run_directory import RunDirectory, create_run, open_run
 from runtime.start_weights import INIT_FROM, WeightsReport, start_weights_of, take_over_weights
@@ -55,7 +56,7 @@ class Request:
 
 @record
 class Session:
-    """A training that is ready to run from `position`; `notes` are remarks for the user.
+    """A training that is ready to run from `position`; `notes` and `warnings` are remarks for the user.
 
     `compiled` is how many programs it did not find in the cache.
     """
@@ -67,6 +68,7 @@ class Session:
     directory: RunDirectory | None = None
     weights: WeightsReport | None = None  # what a new training starts from
     compiled: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 def prepared(request: Request) -> Session:
@@ -90,7 +92,7 @@ def begun(request: Request) -> Session:
         driver.data_dimensions(program),
     )
     try:
-        directory.write_json("settings.json", _settings(program, choices, session.job))
+        directory.write_json("settings.json", _settings(program, choices, session.job, NEW))
         directory.write_json("environment.json", environment(request.command_line, request.options.threads))
         directory.write_json("data.json", data.summary)
         if session.weights is not None:
@@ -141,12 +143,15 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     job = job_of(program, parts, tensors, options, keeper)
     directory.truncate_metrics(position.step)
     choices = replace(choices, overrides=choices.overrides + overrides)
-    directory.write_json("settings.json", _settings(program, choices, job))
-    directory.log(f"training resumed at step {position.step}")
+    stretches = stretches_of(directory.read_json("settings.json"))
+    warning = resumed_by_another(stretches, position.step)
+    now = continued(stretches, position.step)
+    directory.write_json("settings.json", _settings(program, choices, job, now))
+    directory.log(f"training resumed at step {position.step}" + (f": {warning}" if warning else ""))
     notes = [*directory.notes, *data.notes, *found.notes]
     if position.step >= job.length.total_steps:
         notes.append(f"the run had already finished at step {position.step}; give --epochs N for more")
-    return Session(program, job, position, tuple(notes), directory)
+    return Session(program, job, position, tuple(notes), directory, warnings=() if warning is None else (warning,))
 
 
 def _program(request: Request) -> tuple[Program, Request]:
@@ -180,9 +185,10 @@ def _keeper(directory: RunDirectory, program: Program, tensors: Tensors) -> RunK
     return RunKeeper(directory, tensors, weight_names(program), plan.seed, keep, averages_of(program))
 
 
-def _settings(program: Program, choices: Choices, job: Job) -> JsonValue:
+def _settings(program: Program, choices: Choices, job: Job, numerics: Stretches) -> JsonValue:
     return {
         "model": program.model,
+        "numerics": stretches_to_json(numerics),
         "choices": choices.to_json(),
         "settings": {
             setting.name: {"value": setting.value, "from": setting.origin}

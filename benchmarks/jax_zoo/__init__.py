@@ -14,4 +14,5 @@ MODELS: dict[str, Model] = {
     "gpt_mini": transformer.language_model(4, 4, 128, 64),
     "gpt_small_block": transformer.language_model(6, 6, 384, 256),
     "transformer_ed": transformer.encoder_decoder(),
+    "vit": transformer.vision_transformer(),
 }

@@ -1,4 +1,4 @@
-"""Transformers: nanoGPT's language model, and an encoder with a decoder."""
+"""Transformers: nanoGPT's language model, an encoder with a decoder, and one that reads pictures."""
 
 from __future__ import annotations
 
@@ -115,5 +115,34 @@ def encoder_decoder() -> Model:
             x = _normalised(p, f"{name}.1", x + _applied(p, f"{name}.crossed", crossed))
             x = forward(name, 2, x)
         return _applied(p, "head", x), states
+
+    return Model(initial, apply)
+
+
+def vision_transformer() -> Model:
+    """Dosovitskiy et al., 2021, for pictures of 32 × 32: patches of 4 × 4 behind a token of which the class is read."""
+    size, channels, patch, width, heads, blocks, classes = 32, 3, 4, 192, 3, 6, 10
+    side = size // patch
+
+    def initial(generator: np.random.Generator) -> tuple[Parameters, States]:
+        parameters: Parameters = {"token": jnp.zeros((1, width)), "positions": _table(generator, side**2 + 1, width)}
+        parameters |= {"norm.gamma": jnp.ones(width), "norm.beta": jnp.zeros(width)}
+        for name, inputs, outputs in (("embed", patch**2 * channels, width), ("head", width, classes)):
+            parameters |= {f"{name}.W": _dense(generator, inputs, outputs), f"{name}.b": jnp.zeros(outputs)}
+        for block in range(blocks):
+            parameters |= _block(generator, str(block), width, 4 * width, 2, bias=True)
+        return parameters, {}
+
+    def apply(p: Parameters, states: States, inputs: list[jax.Array], training: bool) -> tuple[jax.Array, States]:
+        (picture,) = inputs
+        split = picture.reshape(-1, channels, side, patch, side, patch).transpose(0, 2, 4, 3, 5, 1)
+        patches = _applied(p, "embed", split.reshape(len(picture), side**2, -1))
+        token = jnp.broadcast_to(p["token"], (len(picture), 1, width))
+        x = jnp.concatenate([token, patches], 1) + p["positions"]
+        for block in map(str, range(blocks)):
+            x = x + _self_attention(p, block, _normalised(p, f"{block}.0", x), heads, False)
+            h = jax.nn.gelu(_applied(p, f"{block}.widen", _normalised(p, f"{block}.1", x)), approximate=False)
+            x = x + _applied(p, f"{block}.narrow", h)
+        return _applied(p, "head", _normalised(p, "norm", x[:, 0])), states
 
     return Model(initial, apply)

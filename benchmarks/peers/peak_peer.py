@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import statistics
 import threading
 import time
+from collections.abc import Sequence
 
 import llvmlite.binding as llvm
 
@@ -14,35 +16,49 @@ from peers import Figures
 ITERATIONS = 2_000_000
 
 
-def peak(threads: int, seconds: float) -> Figures:
-    """GFLOP/s of f32 with `threads` threads: the best sample, since others can only slow it down."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    lanes, chains = _vector()
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2
-    )
-    module = llvm.parse_assembly(_source(lanes, chains))
-    with llvm.create_mcjit_compiler(module, machine) as engine:
-        engine.finalize_object()
-        chain = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)(engine.get_function_address("chains"))
-        rates = _sample(chain, threads, seconds, flops=2 * lanes * chains * ITERATIONS * threads)
-    return {"gflops": max(rates), "median_gflops": statistics.median(rates)}
+class Chains:
+    """The compiled chains, ready to run on any threads. A sample takes some milliseconds."""
 
+    def __init__(self) -> None:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        lanes, chains = _vector()
+        machine = llvm.Target.from_default_triple().create_target_machine(
+            cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2
+        )
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(_source(lanes, chains)), machine)
+        self._engine.finalize_object()
+        self._entry = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)(
+            self._engine.get_function_address("chains")
+        )
+        self._flops = 2 * lanes * chains * ITERATIONS
 
-def _sample(chain: ctypes._CFuncPtr, threads: int, seconds: float, flops: int) -> list[float]:
-    rates: list[float] = []
-    end = time.perf_counter() + seconds
-    while not rates or time.perf_counter() < end:
+    def rate(self, threads: int, processors: Sequence[int] = ()) -> float:
+        """GFLOP/s of f32 in one sample. Thread i stays on the i-th processor; without any, the system places them."""
         outputs = [ctypes.create_string_buffer(64) for _ in range(threads)]
-        team = [threading.Thread(target=chain, args=(ITERATIONS, ctypes.addressof(out))) for out in outputs]
+
+        def work(thread: int) -> None:
+            if processors:
+                os.sched_setaffinity(0, {processors[thread % len(processors)]})  # 0: the calling thread
+            self._entry(ITERATIONS, ctypes.addressof(outputs[thread]))
+
+        team = [threading.Thread(target=work, args=(thread,)) for thread in range(threads)]
         start = time.perf_counter()
         for member in team:
             member.start()
         for member in team:
             member.join()
-        rates.append(flops / (time.perf_counter() - start) / 1e9)
-    return rates
+        return threads * self._flops / (time.perf_counter() - start) / 1e9
+
+
+def peak(threads: int, seconds: float) -> Figures:
+    """GFLOP/s of f32 with `threads` threads: the best sample, since others can only slow it down."""
+    chains = Chains()
+    rates: list[float] = []
+    end = time.perf_counter() + seconds
+    while not rates or time.perf_counter() < end:
+        rates.append(chains.rate(threads))
+    return {"gflops": max(rates), "median_gflops": statistics.median(rates)}
 
 
 def _vector() -> tuple[int, int]:

@@ -17,4 +17,5 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     "gpt_mini": lambda: transformer.LanguageModel(4, 4, 128, 64),
     "gpt_small_block": lambda: transformer.LanguageModel(6, 6, 384, 256),
     "transformer_ed": transformer.EncoderDecoder,
+    "vit": transformer.VisionTransformer,
 }

@@ -1,4 +1,4 @@
-"""Transformers: nanoGPT's language model, and an encoder with a decoder."""
+"""Transformers: nanoGPT's language model, an encoder with a decoder, and one that reads pictures."""
 
 from __future__ import annotations
 
@@ -67,6 +67,40 @@ class LanguageModel(nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         x = self.embed(tokens) + self.positions.weight[: tokens.shape[1]]
         return functional.linear(self.norm(self.blocks(x)), self.embed.weight)
+
+
+class PictureBlock(nn.Module):
+    """Self-attention and two dense layers with GELU, each after a normalisation."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1, self.attend = nn.LayerNorm(width), Attention(width, heads, bias=True)
+        self.norm2, self.widen = nn.LayerNorm(width), nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attend(self.norm1(x))
+        return x + self.narrow(functional.gelu(self.widen(self.norm2(x))))
+
+
+class VisionTransformer(nn.Module):
+    """Dosovitskiy et al., 2021, for pictures of 32 × 32: patches of 4 × 4 behind a token of which the class is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        size, channels, width, heads, blocks, classes = 32, 3, 192, 3, 6, 10
+        self.patch = 4
+        self.token = nn.Parameter(torch.zeros(1, width))
+        self.embed = nn.Linear(self.patch**2 * channels, width)
+        self.positions = embedding((size // self.patch) ** 2 + 1, width)
+        self.blocks = nn.Sequential(*(PictureBlock(width, heads) for _ in range(blocks)))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        split = picture.unflatten(3, (-1, self.patch)).unflatten(2, (-1, self.patch))  # [batch, c, y, p, x, q]
+        patches = self.embed(split.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2))
+        x = torch.cat([self.token.expand(len(picture), 1, -1), patches], 1) + self.positions.weight
+        return self.head(self.norm(self.blocks(x)[:, 0]))
 
 
 class Block(nn.Module):

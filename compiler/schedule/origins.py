@@ -34,12 +34,12 @@ def statement_origins(kernel: Kernel, nodes: Mapping[int, Node]) -> tuple[tuple[
         result = -1 if isinstance(statement, Store | TileContract) else statement.result
         origins = tuple(served.get(result, ())) if node is None else node.origins
         found.append(origins)
-        for value in _used(statement):
+        for value in used_by(statement):
             served.setdefault(value, {}).update(dict.fromkeys(origins))
     return tuple(reversed(found))
 
 
-def _used(statement: Statement) -> tuple[int, ...]:
+def used_by(statement: Statement) -> tuple[int, ...]:
     """The values that a statement uses."""
     match statement:
         case Load(index=index):

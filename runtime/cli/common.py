@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from compiler.diagnostics import UsageError
+from compiler.processors import usable_cores
 from runtime.cli.parser import Namespace, Parser, key_value, whole_number
 from runtime.cli.suggest import did_you_mean
-from runtime.threads import usable_threads
 
 if TYPE_CHECKING:
     from compiler.driver import DataQuestion, Options
@@ -44,7 +44,10 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
     group = parser.add_argument_group("compilation")
     if runs:
         group.add_argument(
-            "--threads", type=whole_number(1), metavar="N", help="threads (default: all this process may use)"
+            "--threads",
+            type=whole_number(1),
+            metavar="N",
+            help="threads (default: one for each core that this process may use)",
         )
         group.add_argument(
             "--target",
@@ -90,7 +93,7 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
         driver.expect_machine(arguments.machine, arguments.runs_code)
     return driver.Options(
         target=arguments.target,
-        threads=arguments.threads or usable_threads(),
+        threads=arguments.threads or usable_cores(),
         without=tuple(driver.FUSIONS) if arguments.no_fuse else tuple(arguments.without),
         dtype=arguments.dtype,
         batch=batch or driver.Options().batch,

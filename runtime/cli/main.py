@@ -107,10 +107,13 @@ def _overview() -> str:
 def _version() -> str:
     from importlib.metadata import PackageNotFoundError, version  # slow to import, and seldom needed
 
+    from compiler.numerics import NUMERICS
+
     try:
-        return version("dlc")
+        found = version("dlc")
     except PackageNotFoundError:
-        return "(not installed)"
+        found = "(not installed)"
+    return f"{found}, numerics {NUMERICS}"
 
 
 def _silence_standard_output() -> None:

@@ -30,6 +30,7 @@ COMMANDS = (
     Command("report", "Write one HTML file about a run", "runtime.cli.report"),
     Command("show", "Print a stage of compilation, whole or for one line", "runtime.cli.show"),
     Command("plan", "Tabulate layers, parameters, work and memory", "runtime.cli.plan"),
+    Command("profile", "Tell where the time of a step goes, by line and by kernel", "runtime.cli.profile"),
     Command("bench", "Time training steps or inference on made-up data", "runtime.cli.benchmark"),
     Command("explain", "Explain an error code at length", "runtime.cli.explain"),
     Command("fmt", "Format model files", "runtime.cli.format"),

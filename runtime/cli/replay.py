@@ -2,7 +2,8 @@
 
 PATH is a tensor of the run (hidden.dense.W), a state of its optimizer (hidden.dense.W:m), the gradient of a parameter
 (hidden.dense.W:gradient), a result (loss), a layer (hidden.dense), or a line (model.dl:12). Parameters and states are
-as after N updates; the others are of the step that follows. Nothing in the run changes.
+as after N updates; the others are of the step that follows. Nothing in the run changes. Where the run was computed by
+another version of the numerics, a warning says so, and `--json` has `"same_bits": false`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def run(arguments: Namespace) -> int:
     from runtime.cli.common import compile_options  # heavy; `--help` must not pay for it
 
     found = replay(Path(arguments.run), arguments.step, arguments.show or ["loss"], compile_options(arguments))
+    for warning in found.warnings:
+        say_labelled("warning", warning)
     for note in found.notes:
         say_labelled("note", note)
     if arguments.json:
@@ -87,6 +90,8 @@ def _as_json(found: Replay) -> dict[str, object]:
         "step": found.step,
         "epoch": found.epoch,
         "from_step": found.start,
+        "same_bits": found.same_bits,
+        "numerics": list(found.numerics),
         "tensors": {name: _array_as_json(array) for name, array in found.tensors.items()},
     }
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from compiler.diagnostics import UsageError, size
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.reporting.terminal import say
+from runtime.numerics import compared_by_others
+from runtime.reporting.terminal import say, say_labelled
 from runtime.runs import compared, prunable, remove_run, runs_below
 
 EXAMPLES = (
@@ -68,9 +69,13 @@ def _run_called(name: str, folder: Path) -> Path:
 
 def _compare(first: Path, second: Path, as_json: bool) -> int:
     found = compared(first, second)
+    warning = compared_by_others(*found.numerics)
+    if warning is not None:
+        say_labelled("warning", warning)
     if as_json:
         settings, metrics = ({name: list(pair) for name, pair in d.items()} for d in (found.settings, found.metrics))
-        print_json({"runs": [str(first), str(second)], "settings": settings, "metrics": metrics, "other": found.parts})
+        differing = {"settings": settings, "metrics": metrics, "other": found.parts}
+        print_json({"runs": [str(first), str(second)], **differing, "numerics": found.numerics})
         return 0
     from runtime.reporting.runs_text import print_comparison  # rich is slow to import, and JSON does without
 

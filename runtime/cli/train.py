@@ -42,6 +42,7 @@ EXAMPLES = (
     "dlc train --resume runs/Digits-20260101-120000",
 )
 LOGS = ("tensorboard",)
+PROFILE_SECONDS, PROFILE_ROWS = 2.0, 20
 
 
 def configure(parser: Parser) -> None:
@@ -85,6 +86,11 @@ def configure(parser: Parser) -> None:
         action="store_true",
         help="tell of dead and saturated units, of gradients that vanish or explode, of updates that fit no weight",
     )
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="tell at the end where the time of a step goes, as `dlc profile` does, on made-up data",
+    )
     parser.add_argument("--dry-run", action="store_true", help="check, load and compile; train and write nothing")
     parser.add_argument("--log", choices=LOGS, metavar="KIND", help="also log to the run's folder: tensorboard")
     add_settings(parser)
@@ -103,6 +109,8 @@ def run(arguments: Namespace) -> int:
     finally:
         if watcher is not None and watcher.looks:
             _print_sights(watcher, arguments.json)
+        if arguments.profile:
+            _print_profile(session, arguments)
         if session.directory is not None:
             session.directory.close()
 
@@ -111,6 +119,8 @@ def _run(session: Session, arguments: Namespace) -> int:
     if session.program.warnings:
         warnings = SourceError(session.program.warnings)
         say(driver.render(warnings, wants_colour(sys.stderr), width_of_terminal()))
+    for warning in session.warnings:
+        say_labelled("warning", warning)
     for note in session.notes:
         say_labelled("note", note)
     with ExitStack() as opened:
@@ -137,6 +147,20 @@ def _print_sights(watcher: Watcher, as_json: bool) -> None:
     from runtime.reporting.watch_text import print_sights  # rich is slow to import, and JSON does without
 
     print_sights(watcher.sights(), watcher.looks)
+
+
+def _print_profile(session: Session, arguments: Namespace) -> None:
+    from runtime.profile import as_json, profile  # the whole compiler, which a training does without
+
+    batch = session.job.length.batch
+    options = compile_options(arguments, batch)
+    report = as_json(profile(session.program, "train", batch, options, PROFILE_SECONDS))
+    if arguments.json:
+        print(json.dumps({"event": "profile", **report}), flush=True)
+        return
+    from runtime.reporting.profile_text import profile_text, width_of_output
+
+    say(profile_text(report, "line", PROFILE_ROWS, width_of_output()))
 
 
 def _overfit(session: Session, arguments: Namespace) -> int:

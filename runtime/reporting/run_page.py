@@ -8,6 +8,7 @@ from html import escape
 from compiler.diagnostics import size
 from compiler.record import record
 from runtime.files import JsonValue
+from runtime.numerics import versions_as_cell
 from runtime.reporting.line_chart import line_chart
 from runtime.reporting.units import amount, duration, measure
 from runtime.runs import Lines, RunSummary
@@ -74,6 +75,7 @@ def _result(facts: RunFacts) -> str:
         "epochs": run.epochs,
         "steps": run.step,
         "best epoch": run.best_epoch,
+        "version of the numerics": versions_as_cell(run.numerics) or None,
         **run.scalars,
         **run.test,
     }

@@ -11,22 +11,31 @@ from rich import box
 from rich.table import Table
 
 from compiler.diagnostics import size
+from compiler.numerics import NUMERICS
 from runtime.files import JsonValue
+from runtime.numerics import versions_as_cell
 from runtime.reporting.tables import table_console
 from runtime.reporting.units import measure
 from runtime.runs import Comparison, RunSummary
 
 
 def print_runs(runs: Sequence[RunSummary]) -> None:
-    """One line for each run, oldest first: when, how it ended, and the scalars of its best epoch."""
+    """One line for each run, oldest first: when, how it ended, and the scalars of its best epoch.
+
+    The version of the numerics is shown where some run has another one than this `dlc`.
+    """
     table = Table(box=box.SIMPLE, pad_edge=False)
+    shows_numerics = any(run.numerics not in ((), (NUMERICS,)) for run in runs)
     for heading in ("run", "model", "began", "state", "epochs", "best", "of the best epoch", "size"):
         table.add_column(heading, justify="right" if heading in ("epochs", "best", "size") else "left")
+    if shows_numerics:
+        table.add_column("numerics", justify="right")
     for run in runs:
         best = "" if run.best_epoch is None else str(run.best_epoch)
         began = run.created[:16].replace("T", " ")
         scalars = _scalars({**run.scalars, **run.test})
-        table.add_row(str(run.path), run.model, began, run.state, str(run.epochs), best, scalars, size(run.bytes))
+        cells = [str(run.path), run.model, began, run.state, str(run.epochs), best, scalars, size(run.bytes)]
+        table.add_row(*cells, *([versions_as_cell(run.numerics)] if shows_numerics else []))
     table_console(sys.stdout).print(table)
 
 

@@ -22,7 +22,7 @@ from compiler.diagnostics import CompilerBug
 from compiler.driver import Options, Program
 from compiler.programs import Outline, complete
 from compiler.schedule.build import schedule
-from compiler.targets.cpu import object_code, team
+from compiler.targets.cpu import object_code
 from runtime.data.dimensions import dimensions_if_there
 
 NEEDED = {
@@ -250,7 +250,7 @@ def test_programs_that_are_compiled_together_are_the_same(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
     monkeypatch.setattr(executables, "WORTH_A_PROCESS", 0 if processes == 2 else 10**9)
-    monkeypatch.setattr(team, "available_threads", lambda: processes)
+    monkeypatch.setattr(executables, "usable_processors", lambda: processes)
     program = driver.load(model)
     alone, together = (Options(threads=1, batch=4, cache=tmp_path / name) for name in ("alone", "together"))
     expected = trained(program, alone)

@@ -47,7 +47,7 @@ def test_without_a_name_it_is_the_one_that_runs() -> None:
 def test_a_processor_with_avx512_runs_avx2_in_its_own_caches(monkeypatch: pytest.MonkeyPatch) -> None:
     hosted(monkeypatch, ZEN5)
     chosen = machine_of("avx2")
-    assert (chosen.name, chosen.vector_bits, chosen.registers) == ("avx2", 256, 16)
+    assert (chosen.name, chosen.vector_bits, chosen.registers, chosen.masks) == ("avx2", 256, 16, False)
     assert (chosen.cpu, chosen.l1_bytes, chosen.l1_ways) == ("znver5", 48 << 10, 12)
     assert "zmm" in assembly(SUM, ZEN5)
     text = assembly(SUM, chosen)

@@ -26,6 +26,7 @@ EXTENTS = {
     "lstm": (6, 1),
     "gpt_mini": (10, 1),
     "transformer_ed": (6, 1),
+    "vit": (4, 1),
 }
 
 

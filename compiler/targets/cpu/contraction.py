@@ -308,10 +308,9 @@ def finish(
             k.scalar(instruction, place)
         tile_row = text.pointer(tile, text.mul(row, width), type_)
 
-        def vector_body(offset: str, carried: list[str]) -> list[str]:
+        def vector_body(offset: str, lanes: int = LANES) -> None:
             here = text.add(offset, column) if column != "0" else offset
-            is_whole = not here.startswith("%") and int(here) + LANES <= n
-            mask = k.mask_below(here, str(n)) if n % LANES and not is_whole else None
+            mask = k.mask_below("0", str(lanes)) if lanes < LANES else None
             for instruction in body:
                 if isinstance(instruction, Load) and instruction.access.buffer == contract.tile:
                     with k.of(instruction):
@@ -320,14 +319,24 @@ def finish(
                         k.put(instruction.result, name, type_, wide=True)
                 elif instruction not in narrow:
                     k.vector(instruction, place, here, mask, int(offset) // LANES if held else None)
+
+        def whole_body(offset: str, carried: list[str]) -> list[str]:
+            vector_body(offset)
+            return []
+
+        def rest_body(offset: str, carried: list[str]) -> list[str]:
+            vector_body(offset, n % LANES)
             return []
 
         if (n % width == 0 or column == "0") and (held or shape.vectors * len(body) <= 64):
-            for part in range(-(-min(n, width) // LANES)):
-                vector_body(str(part * LANES), [])
+            for offset in range(0, min(n, width), LANES):
+                vector_body(str(offset), min(n - offset, LANES))
         else:
             stop = text.minimum(text.let(f"sub i64 {n}, {column}"), str(width))
-            text.loop("0", stop, LANES, [], vector_body)
+            whole = text.let(f"and i64 {stop}, {-LANES}")
+            text.loop("0", whole, LANES, [], whole_body, shape.vectors)
+            if n % LANES:
+                text.loop(whole, stop, LANES, [], rest_body, 1)  # none or one
         return []
 
-    text.loop(skipped, rows, 1, [], row_body)
+    text.loop(skipped, rows, 1, [], row_body, shape.rows)

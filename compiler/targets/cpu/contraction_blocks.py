@@ -1,10 +1,9 @@
 """Large products: the sum and the rows are taken in blocks, so that what is read again and again lies near.
 
-An item is a panel of columns. For a block of rows and a block of the sum, a thread goes through all of its panels; the
-first tile of rows copies a panel while it reads it. The sums of the tiles lie in scratch between the blocks of the sum,
-so each element is still one chain. While a panel is multiplied, its tiles ask for the next one, each for a share.
-
-Where panels last over calls they are packed by a function of its own, and an item is a panel of a block of rows.
+The panels are packed first, by a function of its own; where they last over calls, once. An item is a panel of some
+tiles of rows. A thread joins its items: for a block of rows and a block of the sum, it goes through all of its panels.
+The sums of the tiles lie in scratch between the blocks of the sum, so each element is still one chain. While a panel is
+multiplied, its tiles ask for the next one, each for a share.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from compiler.record import record
 from compiler.targets.cpu.contraction import (
     finish,
     finish_in_registers,
-    multiplied_copying,
     put_away,
     stage_ahead,
     stays_in_registers,
@@ -26,9 +24,10 @@ from compiler.targets.cpu.kernel_code import Items, KernelCode, SharedPointer
 from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
-from compiler.targets.cpu.packing import pack_all, pack_transposed, panel_elements
+from compiler.targets.cpu.packing import pack_all, panel_elements
+from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles, rows_of_item
 from compiler.targets.cpu.text import LANES, REGISTER
-from compiler.targets.cpu.tiles import Tiling, ceiling, divided, nominal
+from compiler.targets.cpu.tiles import Tiling, ceiling, nominal
 
 DEEPEST = 640  # summed elements of a block, where there are several and their panel does not stay in the first cache
 DEEP = 384  # as many as a block should have at least
@@ -63,7 +62,8 @@ def emit_blocks(k: KernelText, cut: Tiling, batch: int, lasts: bool = False) -> 
     blocks = 1 if fits else -(-depth // _deepest(contract, cut, k.machine))
     deep = -(-depth // (blocks * LANES)) * LANES
     rows = _rows_of_block(contract, cut, k.machine, batch, deep)
-    return _Blocks(k, contract, cut, depth, deep, rows, lasts).emit()
+    unit = rows_of_item(-(-nominal(contract.m, batch) // cut.shape.rows), cut.panels)
+    return _Blocks(k, contract, cut, depth, deep, rows, unit, lasts).emit()
 
 
 def _deepest(contract: TileContract, cut: Tiling, machine: Machine) -> int:
@@ -98,7 +98,8 @@ class _Blocks:
     cut: Tiling
     depth: int
     deep: int  # summed elements of a block
-    tiles: int  # of a block of rows
+    tiles: int  # of a block of rows, at most
+    unit: int  # tiles of rows of an item
     lasts: bool  # the panels are packed by a function of its own
 
     @property
@@ -141,39 +142,34 @@ class _Blocks:
         shared = k.argument(SharedPointer(), "ptr")
         units = k.extent(contract.m)
         tiles = ceiling(text, units, self.cut.shape.rows)
-        blocks = ceiling(text, tiles, self.tiles)
         if self.several:
             k.text.clear(k.bases[ZEROS], str(self.slot), REGISTER[contract.dtype])
 
-        def over_rows(block: str, carried: list[str]) -> list[str]:
-            first, _ = divided(text, text.mul(tiles, block), blocks)
-            last, _ = divided(text, text.mul(tiles, text.add(block, 1)), blocks)
-            begin, end = "%begin", "%end"
-            if self.lasts:
-                before = text.mul(block, panels)
-                begin = text.maximum(text.let(f"sub i64 %begin, {before}"), "0")
-                end = text.minimum(text.let(f"sub i64 %end, {before}"), str(panels))
+        def over_blocks(share: Rectangle) -> None:
+            start = text.mul(share.top, self.unit)
+            stop = text.minimum(text.mul(share.bottom, self.unit), tiles)
 
-            def over_sum(start: str, carried: list[str]) -> list[str]:
-                def over_panels(panel: str, carried: list[str]) -> list[str]:
-                    is_new = text.let(f"icmp eq i64 {panel}, {begin}")
-                    here = _Place(first, start, panel, is_new, units, shared)
-                    text.loop(first, last, 1, [], lambda tile, _: self.tile(here, tile))
+            def over_rows(first: str, count: str) -> None:
+                last = text.add(first, count)
+
+                def over_sum(deep: str, carried: list[str]) -> list[str]:
+                    def over_panels(panel: str, carried: list[str]) -> list[str]:
+                        is_new = text.let(f"icmp eq i64 {panel}, {share.left}")
+                        here = _Place(first, deep, panel, is_new, units, shared)
+                        text.loop(first, last, 1, [], lambda tile, _: self.tile(here, tile))
+                        return []
+
+                    text.loop(share.left, share.right, 1, [], over_panels)
                     return []
 
-                text.loop(begin, end, 1, [], over_panels)
-                return []
+                text.loop("0", str(self.depth), self.deep, [], over_sum)
 
-            text.loop("0", str(self.depth), self.deep, [], over_sum)
-            return []
+            over_equal(text, start, stop, self.tiles, over_rows)
 
-        if not self.lasts:
-            text.loop("0", blocks, 1, [], over_rows)
-            return replace(k.close(Items(panels)), shared_bytes=panels * self.panel * size)
-        text.loop(divided(text, "%begin", str(panels))[0], ceiling(text, "%end", panels), 1, [], over_rows)
-        code = k.close(Items(contract.m, self.tiles * self.cut.shape.rows, panels))
+        over_rectangles(text, panels, over_blocks)
+        code = k.close(Items(contract.m, self.unit * self.cut.shape.rows, panels))
         packed = pack_all(k, contract, self.cut.shape, panels)
-        return replace(code, before=packed, shared_bytes=panels * self.panel * size, lasts=True)
+        return replace(code, before=packed, shared_bytes=panels * self.panel * size, lasts=self.lasts)
 
     def tile(self, here: _Place, tile: str) -> list[str]:
         """A tile's share of a block of the sum; after the last one, the elementwise stage."""
@@ -191,7 +187,7 @@ class _Blocks:
         with k.of(contract):
             lhs, walked, stride = self.rows(here, row, number, length)
             ahead = [*self.ahead(slots, is_last, row, column), *self.operands_ahead(here, row, number)]
-            sums = self.multiplied(here, walked, stride, lhs, column, number, length, slots, ahead)
+            sums = self.multiplied(here, walked, stride, lhs, length, slots, ahead)
 
         def done() -> None:
             if stays_in_registers(k, contract, self.cut):
@@ -235,30 +231,14 @@ class _Blocks:
         return found
 
     def panel_ahead(self, here: _Place, number: str) -> list[Ahead]:
-        """A tile's share of the next panel: where it is packed, or for the first block of rows where it is given."""
-        k, text, contract, width = self.k, self.k.text, self.contract, self.cut.shape.width
-        (axis,) = contract.k
-        line, type_ = k.machine.line(contract.dtype), REGISTER[contract.dtype]
+        """A tile's share of the next panel."""
+        text, contract, width = self.k.text, self.contract, self.cut.shape.width
+        line, type_ = self.k.machine.line(contract.dtype), REGISTER[contract.dtype]
         panel, each = text.add(here.panel, 1), -(-self.deep // self.tiles)
         start = text.add(here.start, text.minimum(text.mul(number, each), str(self.deep - each)))
         place = text.add(text.mul(panel, self.panel), text.mul(start, width))
         packed = Ahead(text.pointer(here.shared, place, type_), tuple(range(0, width, line)), width, each, self.deep)
-        if self.lasts:
-            return [packed]
-        column = text.mul(panel, width * contract.rhs_n_stride)
-        if contract.rhs_n_stride == 1:
-            place, places = text.mul(start, axis.rhs_stride), packed.places
-            step, rows = axis.rhs_stride, each
-        else:
-            columns = -(-width // self.tiles)
-            first = text.minimum(text.mul(number, columns), str(width - columns))
-            place = text.add(text.mul(first, contract.rhs_n_stride), here.start)
-            places = tuple(index * contract.rhs_n_stride for index in range(columns))
-            step, rows = line, self.deep // line
-        source = text.pointer(k.bases[contract.rhs], text.add(text.add(place, column), contract.rhs_offset), type_)
-        is_first = text.let(f"icmp eq i64 {here.first}, 0")
-        given = Ahead(source, places, step, rows, self.deep, condition=is_first)
-        return [given, replace(packed, condition=text.let(f"xor i1 {is_first}, true"))]
+        return [packed]
 
     def given_rows(self, here: _Place, row: str) -> str:
         """Where the rows of a tile start in the left operand."""
@@ -310,30 +290,16 @@ class _Blocks:
         tile: RegisterTile,
         stride: int,
         lhs: str,
-        column: str,
-        number: str,
         length: str,
         slots: str,
         ahead: list[Ahead],
     ) -> list[str]:
-        """The sums of a tile after this block of the sum. The first tile of all rows copies the panel."""
-        k, text, contract, width = self.k, self.k.text, self.contract, self.cut.shape.width
-        (axis,) = contract.k
-        type_ = REGISTER[contract.dtype]
-        offset = text.add(text.mul(column, contract.rhs_n_stride), text.mul(here.start, axis.rhs_stride))
-        panel = text.pointer(k.bases[contract.rhs], text.add(offset, contract.rhs_offset), type_)
+        """The sums of a tile after this block of the sum."""
+        text, width, type_ = self.k.text, self.cut.shape.width, REGISTER[self.contract.dtype]
         place = text.add(text.mul(here.panel, self.panel), text.mul(here.start, width))
         packed = text.pointer(here.shared, place, type_)
-        sums = self.begun(here, tile, slots)
-        there = SummedAxis(length, stride, width)
-        if self.lasts:
-            return multiplied(text, tile, [there], lhs, packed, sums, ahead=ahead)
-        is_first = text.let(f"icmp eq i64 {text.let(f'add i64 {number}, {here.first}')}, 0")
-        if contract.rhs_n_stride != 1:
-            text.when(is_first, lambda: pack_transposed(k, contract, width, column, panel, packed, length))
-            return multiplied(text, tile, [there], lhs, packed, sums, ahead=ahead)
-        source = SummedAxis(length, stride, axis.rhs_stride, width)
-        return multiplied_copying(text, tile, [source], [there], lhs, panel, packed, is_first, sums, ahead)
+        axis = SummedAxis(length, stride, width)
+        return multiplied(text, tile, [axis], lhs, packed, self.begun(here, tile, slots), ahead=ahead)
 
     def begun(self, here: _Place, tile: RegisterTile, slots: str) -> list[str]:
         """The sums of a tile before this block of the sum."""

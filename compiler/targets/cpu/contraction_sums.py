@@ -1,8 +1,8 @@
 """Large products whose operands both lie row by row along the sum, as in gradients of weights: blocks are copied.
 
-An item is a panel of columns of a block of rows. A thread takes its panels of a block of rows together: it goes through
-blocks of the sum, copies what they take of both operands, and multiplies tile by tile. The sums lie in scratch between
-the blocks, so each element is one chain. A tile asks for its share of what the next block copies.
+An item is a panel of columns of some tiles of rows. A thread takes its items together, in blocks of rows and columns:
+it goes through blocks of the sum, copies what they take of both operands, and multiplies tile by tile. The sums lie in
+scratch between the blocks, so each element is one chain. A tile asks for its share of what the next block copies.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from compiler.targets.cpu.contraction import finish, put_away, stage_ahead
 from compiler.targets.cpu.kernel_code import Items, KernelCode
 from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied
+from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles, rows_of_item
 from compiler.targets.cpu.text import LANES, REGISTER
 from compiler.targets.cpu.tiles import TileShape, Tiling, ceiling, divided, most_rows, nominal
 
@@ -42,11 +43,12 @@ def emit_sums(k: KernelText, cut: Tiling, batch: int) -> KernelCode:
     shape = replace(cut.shape, rows=min(LANES, most_rows(contract, cut.shape.vectors, k.machine)))
     cut = replace(cut, shape=shape)
     side = _side(shape, k.machine.l2_bytes // contract.dtype.size)
-    most = _evenly(ceil(nominal(contract.m, batch) / shape.rows), side // shape.rows)
+    tiles = ceil(nominal(contract.m, batch) / shape.rows)
+    most = _evenly(tiles, side // shape.rows)
     left = _Operand(-1, contract.lhs, contract.lhs_offset, axis.lhs_stride, shape.rows, most)
     most = _evenly(cut.panels, side // shape.width)
     right = _Operand(-2, contract.rhs, contract.rhs_offset, axis.rhs_stride, shape.width, most)
-    return _Sums(k, contract, cut, left, right).emit()
+    return _Sums(k, contract, cut, left, right, rows_of_item(tiles, cut.panels)).emit()
 
 
 def _side(shape: TileShape, elements: int) -> int:
@@ -107,6 +109,7 @@ class _Sums:
     cut: Tiling
     left: _Operand
     right: _Operand
+    unit: int  # tiles of rows of an item
 
     @property
     def slot(self) -> int:
@@ -127,24 +130,23 @@ class _Sums:
         depth, units = k.extent(contract.k[0].extent), k.extent(contract.m)  # loaded here, where every use is reached
         all_tiles = ceiling(text, units, self.cut.shape.rows)
 
-        def over_rows(block: str, carried: list[str]) -> list[str]:
-            first = text.mul(block, self.left.most)
-            tiles = text.minimum(text.let(f"sub i64 {all_tiles}, {first}"), str(self.left.most))
-            before = text.mul(block, panels)
-            start = text.maximum(text.let(f"sub i64 %begin, {before}"), "0")
-            stop = text.minimum(text.let(f"sub i64 %end, {before}"), str(panels))
+        def over_share(share: Rectangle) -> None:
+            start = text.mul(share.top, self.unit)
+            stop = text.minimum(text.mul(share.bottom, self.unit), all_tiles)
 
-            def over_groups(panel: str, carried: list[str]) -> list[str]:
-                count = text.minimum(text.let(f"sub i64 {stop}, {panel}"), str(self.right.most))
-                self.rectangle(_Rectangle(first, tiles, panel, count), depth, units)
-                return []
+            def over_rows(first: str, tiles: str) -> None:
+                over_equal(
+                    text,
+                    share.left,
+                    share.right,
+                    self.right.most,
+                    lambda panel, count: self.rectangle(_Rectangle(first, tiles, panel, count), depth, units),
+                )
 
-            text.loop(start, stop, self.right.most, [], over_groups)
-            return []
+            over_equal(text, start, stop, self.left.most, over_rows)
 
-        begin, _ = divided(text, "%begin", str(panels))
-        text.loop(begin, ceiling(text, "%end", panels), 1, [], over_rows)
-        return k.close(Items(contract.m, self.left.most * self.cut.shape.rows, panels))
+        over_rectangles(text, panels, over_share)
+        return k.close(Items(contract.m, self.unit * self.cut.shape.rows, panels))
 
     def rectangle(self, here: _Rectangle, depth: str, units: str) -> None:
         """Some tiles of rows times some panels, over the whole sum."""

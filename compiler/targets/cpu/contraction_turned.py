@@ -1,9 +1,10 @@
 """Contractions with a long sum whose rows lie side by side as vectors do: the vectors of a tile run along the rows.
 
-An item is a part of the sum and some strips of rows, with all columns. Of each block of the sum the columns are copied,
-a few of each element side by side; a strip is copied by its first tile, while that multiplies, and stays in the
-first-level cache for the others. The sums of the tiles lie in scratch between the blocks, so each element is one chain
-over its part. At the end they are turned, strip by strip, for the elementwise stage.
+An item is a strip of rows in a part of the sum, with all columns; a thread takes several strips of a part together.
+Of each block of the sum the columns are copied, a few of each element side by side; a strip is copied by its first
+tile, while that multiplies, and stays in the first-level cache for the others. The sums of the tiles lie in scratch
+between the blocks, so each element is one chain over its part. At the end they are turned, strip by strip, for the
+elementwise stage.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
-from compiler.targets.cpu.packing import turn
 from compiler.targets.cpu.text import LANES
-from compiler.targets.cpu.tiles import RowWalk, TileShape, Tiling, divided, outer_offsets
+from compiler.targets.cpu.tiles import RowWalk, TileShape, Tiling, ceiling, divided, outer_offsets
+from compiler.targets.cpu.turning import move_turned
 
 DEEPEST = 160  # summed elements of a block, about
 STRIP_SHARE = 0.8  # of the first-level cache, which a copied strip may take
 SUMS_SHARE = 0.375  # of the second-level cache, which the sums of an item may take
-FEWEST_ITEMS = 4
 WIDEST = 3  # vectors of rows in a strip
 WASTE = 1.1  # times as many lanes as along the columns, up to which the rows are taken
 LOAD = 0.25  # what the load of a register costs beside a multiplication
@@ -119,11 +119,10 @@ class _Turned:
         return self.strips * prod(count(axis.extent) for axis in self.contract.outer)
 
     @property
-    def strips_of_item(self) -> int:
-        """As many as have room for their sums in a share of the second-level cache, and leave work for threads."""
+    def strips_together(self) -> int:
+        """As many as have room for their sums in a share of the second-level cache."""
         room = int(self.k.machine.l2_bytes * SUMS_SHARE) // (self.tiles * self.slot * self.contract.dtype.size)
-        groups = max(ceil(self.all_strips / max(1, room)), ceil(FEWEST_ITEMS / self.contract.parts))
-        return ceil(self.all_strips / groups)
+        return ceil(self.all_strips / ceil(self.all_strips / max(1, room)))
 
     @property
     def pitch(self) -> int:
@@ -131,8 +130,8 @@ class _Turned:
         return self.sum.block.elements * self.shape.rows + LANES
 
     def emit(self) -> KernelCode:
-        k, contract, text, each = self.k, self.contract, self.k.text, self.strips_of_item
-        size, groups = contract.dtype.size, ceil(self.all_strips / each)
+        k, contract, text, each = self.k, self.contract, self.k.text, self.strips_together
+        size = contract.dtype.size
         sums = each * self.tiles * self.slot
         k.reserve(contract.tile, (sums + LANES * self.shape.width) * size)
         k.reserve(COLUMNS, self.pitch * self.tiles * size)
@@ -143,18 +142,25 @@ class _Turned:
             k.repeated(load, "0", self.rows_of_strip.shape.vectors)
         k.extent(contract.k[0].extent)  # loaded here, where every use is reached
 
-        def item_body(number: str, carried: list[str]) -> list[str]:
-            part, group = divided(text, number, str(groups))
-            first = text.mul(group, each)
-            strips = text.minimum(text.let(f"sub i64 {self.all_strips}, {first}"), str(each))
-            with k.of(contract):
-                self.sum.clear(sums)
-                self.sum.of_part(part, lambda axes, here, later: self.share(axes, here, later, first, strips))
-            self.finish(part, first, strips)
+        def part_body(part: str, carried: list[str]) -> list[str]:
+            before = text.mul(part, self.all_strips)
+            begin = text.maximum(text.let(f"sub i64 %begin, {before}"), "0")
+            end = text.minimum(text.let(f"sub i64 %end, {before}"), str(self.all_strips))
+
+            def group_body(first: str, carried: list[str]) -> list[str]:
+                strips = text.minimum(text.let(f"sub i64 {end}, {first}"), str(each))
+                with k.of(contract):
+                    self.sum.clear(sums)
+                    self.sum.of_part(part, lambda axes, here, later: self.share(axes, here, later, first, strips))
+                self.finish(part, first, strips)
+                return []
+
+            text.loop(begin, end, each, [], group_body)
             return []
 
-        text.loop("%begin", "%end", 1, [], item_body)
-        return k.close(Items(contract.parts, 1, groups))
+        all_strips = str(self.all_strips)
+        text.loop(divided(text, "%begin", all_strips)[0], ceiling(text, "%end", self.all_strips), 1, [], part_body)
+        return k.close(Items(contract.parts, 1, self.all_strips))
 
     def share(self, axes: list[SummedAxis], here: Operands, following: Operands, first: str, strips: str) -> None:
         """One block of the sum, for all tiles of an item; those ask for the operands of the `following` block."""
@@ -175,7 +181,7 @@ class _Turned:
                 columns = text.pointer(k.bases[COLUMNS], text.mul(tile, self.pitch), self.sum.type)
                 place = text.pointer(sums, text.mul(tile, self.slot), self.sum.type)
                 turn = text.add(text.add(text.mul(number, self.tiles - 1), tile), -1)
-                turns = self.strips_of_item * (self.tiles - 1)
+                turns = self.strips_together * (self.tiles - 1)
                 ahead = self.sum.ahead(axes, place, self.slot, following, turn, turns)
                 self.multiply(copied, columns, strip, place, "", ahead)
                 return []
@@ -258,9 +264,9 @@ class _Turned:
             there = text.pointer(self.k.bases[TURNED], text.mul(group, LANES), self.sum.type)
             for part in range(self.shape.vectors):
                 places = [text.pointer(given, str(lane * width + part * LANES), self.sum.type) for lane in range(LANES)]
-                rows = range(part * LANES, (part + 1) * LANES)
-                goals = [text.pointer(there, str(row * vectors * LANES), self.sum.type) for row in rows]
-                turn(text, self.k.machine, self.contract.dtype, places, goals, 64)
+                goals = [(part * LANES + lane) * vectors * LANES for lane in range(LANES)]
+                rows = [text.pointer(there, str(goal), self.sum.type) for goal in goals]
+                move_turned(text, self.k.machine, self.contract.dtype, places, rows)
             return []
 
         text.loop("0", str(vectors), 1, [], body)

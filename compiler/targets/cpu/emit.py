@@ -30,6 +30,7 @@ from compiler.targets.cpu.identity import LONG, Identity
 from compiler.targets.cpu.kernel_code import ColumnsNumber, Items, KernelCode, RowsNumber, TotalNumber
 from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.machine import Machine
+from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, splat_of
 from compiler.targets.cpu.tiles import ceiling, tiling
 from compiler.targets.cpu.together import emit_sums_together, emit_together
@@ -392,16 +393,15 @@ def _emit_scatter(k: KernelText) -> KernelCode:
 
     def block_body(item: str, carried: list[str]) -> list[str]:
         outer, column = _block(k, item, blocks)
-        mask = k.mask_below(column, str(width)) if width % LANES else "splat (i1 true)"
+        mask = k.mask_below(column, str(width)) if width % LANES else None
         base = text.pointer(k.bases[2], text.add(text.mul(outer, extent * width), column), type_)
         source = text.pointer(k.bases[1], text.add(text.mul(text.mul(outer, rows), width), column), type_)
         own = text.mul(outer, rows) if kernel.walk is Walk.SCATTER_BY_ROW else "0"
         listed = text.pointer(k.bases[0], own, REGISTER[indices.dtype])
 
         def clear(row: str, carried: list[str]) -> list[str]:
-            _masked_store(
-                k, wide, "zeroinitializer", text.pointer(base, text.mul(row, width), type_), mask, updates.dtype
-            )
+            place = text.pointer(base, text.mul(row, width), type_)
+            store_masked(text, k.machine, "zeroinitializer", place, updates.dtype, mask)
             return []
 
         def add(row: str, carried: list[str]) -> list[str]:
@@ -414,7 +414,8 @@ def _emit_scatter(k: KernelText) -> KernelCode:
                 f"load {wide}, ptr {text.pointer(source, text.mul(row, width), type_)}, align {updates.dtype.size}"
             )
             operation = "fadd" if updates.dtype.is_float else "add"
-            _masked_store(k, wide, text.let(f"{operation} {wide} {old}, {new}"), place, mask, updates.dtype)
+            total = text.let(f"{operation} {wide} {old}, {new}")
+            store_masked(text, k.machine, total, place, updates.dtype, mask)
             return []
 
         text.loop("0", str(extent), 1, [], clear)
@@ -423,14 +424,6 @@ def _emit_scatter(k: KernelText) -> KernelCode:
 
     text.loop("%begin", "%end", 1, [], block_body)
     return k.close(Items(kernel.outer, 1, blocks))
-
-
-def _masked_store(k: KernelText, wide: str, value: str, place: str, mask: str, dtype: DType) -> None:
-    suffix = {"float": "f32", "double": "f64"}.get(REGISTER[dtype], REGISTER[dtype])
-    k.text.line(
-        f"call void @llvm.masked.store.v{LANES}{suffix}.p0({wide} {value}, ptr align {dtype.size} {place}, "
-        f"<{LANES} x i1> {mask})"
-    )
 
 
 def _emit_cumulate(k: KernelText) -> KernelCode:
@@ -445,7 +438,7 @@ def _emit_cumulate(k: KernelText) -> KernelCode:
 
     def block_body(item: str, carried: list[str]) -> list[str]:
         outer, column = _block(k, item, blocks)
-        mask = k.mask_below(column, str(width)) if width % LANES else "splat (i1 true)"
+        mask = k.mask_below(column, str(width)) if width % LANES else None
         start = text.add(text.mul(text.mul(outer, rows), width), column)
         source, target = (text.pointer(k.bases[b], start, type_) for b in (0, 1))
 
@@ -457,7 +450,7 @@ def _emit_cumulate(k: KernelText) -> KernelCode:
             offset = text.mul(place, width)
             value = text.let(f"load {wide}, ptr {text.pointer(source, offset, type_)}, align {dtype.size}")
             total = text.let(f"{'fadd' if dtype.is_float else 'add'} {wide} {sums[0]}, {value}")
-            _masked_store(k, wide, total, text.pointer(target, offset, type_), mask, dtype)
+            store_masked(text, k.machine, total, text.pointer(target, offset, type_), dtype, mask)
             return [total]
 
         text.loop("0", rows, 1, [(wide, "zeroinitializer")], add)

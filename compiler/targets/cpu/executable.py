@@ -122,6 +122,11 @@ class NativeExecutable:
         self._none = TensorStore(())
         self._bound: tuple[TensorStore | None, int] = (None, 0)
 
+    @property
+    def threads(self) -> int:
+        """Those of the team; a program without work for several leaves all but one alone."""
+        return self._team.threads
+
     def _entry_table(self, address: Callable[[str], int]) -> Array:
         addresses = [address(symbol) for symbol in self.manifest.functions]
         table = np.zeros((len(self.manifest.entries) + 1, ENTRY_SLOTS), np.int64)

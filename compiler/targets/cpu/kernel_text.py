@@ -37,6 +37,7 @@ from compiler.targets.cpu.kernel_code import (
 )
 from compiler.targets.cpu.kernel_frame import KernelFrame
 from compiler.targets.cpu.locations import FRAME, FUNCTION, location_nodes
+from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, SUFFIX, literal, splat_of
 from compiler.targets.cpu.threefry import halves, threefry, unit
 from compiler.targets.cpu.walks import moves_only
@@ -322,14 +323,7 @@ class KernelText(KernelFrame):
 
     def store_vector(self, store: Store, value: str, place: str, mask: str | None) -> None:
         """Write neighbours in memory."""
-        vector, size = f"<{self.lanes} x {MEMORY[store.dtype]}>", store.dtype.size
-        if mask is None:
-            self.text.line(f"store {vector} {value}, ptr {place}, align {size}")
-            return
-        self.text.line(
-            f"call void @llvm.masked.store.v{self.lanes}{SUFFIX[MEMORY[store.dtype]]}.p0({vector} {value}, "
-            f"ptr align {size} {place}, <{self.lanes} x i1> {mask})"
-        )
+        store_masked(self.text, self.machine, value, place, store.dtype, mask, self.lanes)
 
     def mask_below(self, column: str, stop: str) -> str:
         """True in the lanes whose column lies before `stop`."""

@@ -76,11 +76,21 @@ class Call:
 
 @record
 class Lowered:
-    """A manifest with what was compiled for it: the text of each kernel by symbol, and the instances of each symbol."""
+    """A manifest with what was compiled for it: the text of each kernel by symbol, and the instances of each symbol.
+
+    `firsts` has the first argument of each of the instances' calls, by which its line in the step table is known;
+    `plan` is what was lowered.
+    """
 
     manifest: Manifest
     texts: dict[str, str]
     instances: tuple[tuple[str, Instance], ...]
+    firsts: tuple[int, ...]
+    plan: Schedule
+
+    def call_of(self, line: int) -> tuple[str, Instance]:
+        """The symbol and the instance of a line of the step table that is no mark."""
+        return self.instances[self.firsts.index(self.manifest.entries[line].first_argument)]
 
 
 def lower(
@@ -125,6 +135,7 @@ class _Lowering:
         once: list[Entry] = []
         table = StepTable(self.plan.loops)
         instances: list[tuple[str, Instance]] = []
+        firsts: list[int] = []
         begins = {strand.first: strand.parts for strand in self.plan.strands}
         ends = {strand.last: strand.parts for strand in self.plan.strands}
         for place, (instance, barrier) in enumerate(zip(self.plan.instances, self.plan.barriers, strict=True)):
@@ -145,6 +156,7 @@ class _Lowering:
                 else:
                     table.add(entry, call.loops)
                 instances.append((call.symbol, instance))
+                firsts.append(call.first)
             if place in ends:
                 table.add(Entry(STRAND_END, 0, ends[place], 1, 1, 0), ())
         doubles = any(b.dtype is DType.F64 and b.elements != 1 for b in self.plan.buffers)  # not numbers alone
@@ -171,7 +183,7 @@ class _Lowering:
             tuple(i.value.type.dtype for i in self.graph.inputs if i.role is Role.SETTING),
             self.advance_table(),
         )
-        return Lowered(manifest, self.texts, tuple(instances))
+        return Lowered(manifest, self.texts, tuple(instances), tuple(firsts), self.plan)
 
     def is_beyond_caches(self, buffer: int) -> bool:
         """Whether nothing of a result is left in the caches of a core when its caller comes to it."""

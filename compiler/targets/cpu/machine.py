@@ -26,6 +26,7 @@ class Machine:
     apple-m1 is neon with Apple's caches.
 
     `registers` counts vector registers; the caches are those of one core, and its share of what cores have together.
+    A machine that `masks` stores any lanes of a vector, whatever their type, as fast as a whole one.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Machine:
     features: str
     vector_bits: int
     registers: int
+    masks: bool
     l1_bytes: int
     l1_ways: int  # lines of the first-level cache that may have the same place
     l2_bytes: int
@@ -81,6 +83,7 @@ AVX512 = Machine(
     features="",
     vector_bits=512,
     registers=32,
+    masks=True,
     l1_bytes=32 * _KIBIBYTE,
     l1_ways=8,
     l2_bytes=1024 * _KIBIBYTE,
@@ -93,6 +96,7 @@ AVX2 = Machine(
     features="",
     vector_bits=256,
     registers=16,
+    masks=False,
     l1_bytes=32 * _KIBIBYTE,
     l1_ways=8,
     l2_bytes=256 * _KIBIBYTE,
@@ -105,6 +109,7 @@ NEON = Machine(
     features="",
     vector_bits=128,
     registers=32,
+    masks=False,
     l1_bytes=64 * _KIBIBYTE,
     l1_ways=4,
     l2_bytes=1024 * _KIBIBYTE,
@@ -117,6 +122,7 @@ APPLE_M1 = Machine(
     features="",
     vector_bits=128,
     registers=32,
+    masks=False,
     l1_bytes=128 * _KIBIBYTE,
     l1_ways=8,
     l2_bytes=3072 * _KIBIBYTE,  # four cores share 12 MiB
@@ -128,6 +134,7 @@ GENERIC = replace(AVX2, name="generic", cpu="x86-64", vector_bits=128)
 CHOICES = {machine.name: machine for machine in (*MACHINES, GENERIC)}
 # Each x86-64 machine holds those behind it; the feature without which LLVM leaves out all that it has more than they.
 _CONTAINED = ("avx512", "avx2", "generic")
+_OF_THE_PROCESSOR = ("triple", "cpu", "l1_bytes", "l1_ways", "l2_bytes", "line_bytes")
 _LEFT_OUT = {"avx2": "-avx512f", "generic": "-avx2"}
 
 
@@ -151,7 +158,8 @@ def machine_of(name: str | None, runs: bool = True) -> Machine:
     if name in held:
         left_out = _LEFT_OUT.get(name)
         features = ",".join(filter(None, (host.features, left_out)))  # in order: the last one holds
-        return replace(host, name=name, features=features, vector_bits=chosen.vector_bits, registers=chosen.registers)
+        kept = {part: getattr(host, part) for part in _OF_THE_PROCESSOR}
+        return replace(chosen, features=features, **kept)
     if runs:
         can = ", ".join((host.name, *held))
         raise UsageError(

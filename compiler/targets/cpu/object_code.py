@@ -7,22 +7,25 @@ before is loaded without any pass. The second level keeps each object under the 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from compiler.interface import Options
+from compiler.processors import usable_cores, usable_processors
 from compiler.record import record
 from compiler.targets.cpu.cache import ObjectCache
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.jit import Library, llvm_version
 from compiler.targets.cpu.machine import Machine, machine_of
 from compiler.targets.cpu.manifest import Manifest
-from compiler.targets.cpu.runner import SYMBOLS, runner_text
-from compiler.targets.cpu.team import Team, available_threads
+from compiler.targets.cpu.runner import SYMBOLS, TICKS, Clock, clock_of, runner_text
+from compiler.targets.cpu.team import Team
 
 if TYPE_CHECKING:
     from compiler.targets.cpu.codegen_worker import Submitted
+    from compiler.targets.cpu.in_turns import ExecutableInTurns
     from compiler.targets.cpu.lower import Lowered
+    from compiler.targets.cpu.recording import StampedExecutable
 
 # Gives each text away once it is there, so that its code can be generated while the others are written.
 Lowering: TypeAlias = "Callable[[Machine, Callable[[str], None]], Lowered]"
@@ -37,6 +40,19 @@ class _Stored:
     keys: tuple[str, ...]
 
 
+@record(eq=False)
+class Profiled:
+    """A program for a profile: what was lowered, its executable as it is and with stamps, and what these are read from.
+
+    Both executables may run on the same tensors in turn.
+    """
+
+    lowered: Lowered
+    plain: NativeExecutable
+    stamped: StampedExecutable
+    clock: Clock
+
+
 def load_program(name: str | None, lowered: Lowering, options: Options) -> NativeExecutable:
     """The executable of a program; `lowered` is called only where the front door does not know `name`."""
     machine, cache = machine_of(options.machine), ObjectCache(options.cache)
@@ -48,7 +64,7 @@ def load_program(name: str | None, lowered: Lowering, options: Options) -> Nativ
             return _loaded(stored.manifest, found, stored.symbols, machine, options)
     from compiler.targets.cpu.codegen_worker import WorkerPool  # only what is not cached needs processes
 
-    with WorkerPool(machine, cache, available_threads()) as pool:
+    with WorkerPool(machine, cache, usable_processors()) as pool:
         if name is not None:
             pool.start_early()  # ready by the time that a whole program is lowered
         program = lowered(machine, pool.begin)
@@ -57,6 +73,71 @@ def load_program(name: str | None, lowered: Lowering, options: Options) -> Nativ
     if name is not None:
         _keep(cache, _key(name, machine), program, submitted.keys)
     return _loaded(program.manifest, objects, tuple(program.texts), machine, options)
+
+
+def load_profiled(lowered: Lowering, options: Options) -> Profiled:
+    """A program twice, with the same kernels at the same addresses: as it is, and with stamps."""
+    from compiler.targets.cpu.codegen_worker import WorkerPool  # only a profile asks for programs in this way
+    from compiler.targets.cpu.recording import StampedExecutable
+
+    machine, cache = machine_of(options.machine), ObjectCache(options.cache)
+    clock = clock_of(machine)
+    with WorkerPool(machine, cache, usable_processors()) as pool:
+        program = lowered(machine, pool.begin)
+        runners = [runner_text(machine), runner_text(machine, clock)]
+        *objects, plain, stamped = pool.compile([*program.texts.values(), *runners])
+    kernels = Library(objects, tuple(program.texts), machine)
+    executables: list[NativeExecutable] = []
+    for made, runner, symbols in (
+        (NativeExecutable, plain, SYMBOLS),
+        (StampedExecutable, stamped, (*SYMBOLS, TICKS)),
+    ):
+        library = Library([runner], symbols, machine)
+        address = _address_in(library, symbols, kernels)
+        team = Team(options.threads or usable_cores(), address, (library, kernels))
+        executables.append(made(program.manifest, address, team))
+    first, second = executables
+    assert isinstance(second, StampedExecutable)
+    return Profiled(program, first, second, clock)
+
+
+@record(eq=False)
+class Turns:
+    """A program, an executable of it by the number of threads whose shares one takes in turn, and by that of `real`
+    threads, which run at once: all with stamps."""
+
+    lowered: Lowered
+    in_turns: Mapping[int, ExecutableInTurns]
+    real: Mapping[int, StampedExecutable]
+
+
+def load_in_turns(lowered: Lowering, options: Options, threads: Sequence[int], real: Sequence[int]) -> Turns:
+    """A program for a simulation of `threads`, some of which `real` ones are compared with."""
+    from compiler.targets.cpu.codegen_worker import WorkerPool  # only a profile asks for programs in this way
+    from compiler.targets.cpu.in_turns import ExecutableInTurns, OneForAll
+    from compiler.targets.cpu.recording import StampedExecutable
+
+    machine, cache = machine_of(options.machine), ObjectCache(options.cache)
+    symbols, clock = (*SYMBOLS, TICKS), clock_of(machine)
+    with WorkerPool(machine, cache, usable_processors()) as pool:
+        program = lowered(machine, pool.begin)
+        runners = [runner_text(machine, clock, True), runner_text(machine, clock)]
+        *objects, turns, stamped = pool.compile([*program.texts.values(), *runners])
+    kernels = Library(objects, tuple(program.texts), machine)
+    library, team = Library([turns], symbols, machine), Library([stamped], symbols, machine)
+    one, all_ = _address_in(library, symbols, kernels), _address_in(team, symbols, kernels)
+    return Turns(
+        program,
+        {n: ExecutableInTurns(program.manifest, one, OneForAll(n, one, (library, kernels))) for n in threads},
+        {n: StampedExecutable(program.manifest, all_, Team(n, all_, (team, kernels))) for n in real},
+    )
+
+
+def _address_in(runner: Library, symbols: Sequence[str], kernels: Library) -> Callable[[str], int]:
+    def address(symbol: str) -> int:
+        return runner.address(symbol) if symbol in symbols else kernels.address(symbol)
+
+    return address
 
 
 def known_manifest(name: str, options: Options) -> Manifest | None:
@@ -79,7 +160,7 @@ def compile_ahead(programs: Mapping[str, Lowering], options: Options, workers: i
     machine, cache = machine_of(options.machine), ObjectCache(options.cache)
     from compiler.targets.cpu.codegen_worker import WorkerPool  # only what is not cached needs processes
 
-    with WorkerPool(machine, cache, workers or available_threads()) as pool:
+    with WorkerPool(machine, cache, workers or usable_processors()) as pool:
         pool.start_early()
         pool.submit([runner_text(machine)])  # all of them need it, and it needs no stage of the compiler
         begun: list[tuple[str, Lowered, Submitted]] = []
@@ -118,5 +199,5 @@ def _loaded(
     manifest: Manifest, objects: list[bytes], symbols: tuple[str, ...], machine: Machine, options: Options
 ) -> NativeExecutable:
     library = Library(objects, [*symbols, *SYMBOLS], machine)
-    threads = options.threads or available_threads()
+    threads = options.threads or usable_cores()
     return NativeExecutable(manifest, library.address, Team(threads, library.address, library))

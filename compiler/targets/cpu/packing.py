@@ -10,10 +10,10 @@ from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_code import Items, KernelCode, SharedPointer
 from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.machine import Machine
-from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, Text
+from compiler.targets.cpu.text import LANES, REGISTER, Text
 from compiler.targets.cpu.tiles import TileShape, Tiling, depth_of, nominal, nominal_rows
-from compiler.types import BatchExtent, DType
+from compiler.targets.cpu.turning import move_turned
+from compiler.types import BatchExtent
 
 AHEAD = 8  # how many steps of k before its use a vector is asked for; more may fall on the same lines of a cache
 
@@ -139,16 +139,12 @@ def pack_transposed(
 
     def block(index: str, carried: list[str]) -> list[str]:
         for part in range(width // LANES):
-            columns = starts[part * LANES : (part + 1) * LANES]
-            goals = [text.add(text.mul(text.add(index, lane), width), part * LANES) for lane in range(LANES)]
-            turn(
-                text,
-                k.machine,
-                contract.dtype,
-                [text.pointer(source, text.add(start, index), type_) for start in columns],
-                [text.pointer(target, goal, type_) for goal in goals],
-                64,
-            )
+            rows, columns = list[str](), list[str]()
+            for lane in range(LANES):
+                rows.append(text.pointer(source, text.add(starts[part * LANES + lane], index), type_))
+                here = text.add(text.mul(text.add(index, lane), width), part * LANES)
+                columns.append(text.pointer(target, here, type_))
+            move_turned(text, k.machine, contract.dtype, rows, columns)
         return []
 
     text.loop("0", _ceil_to(text, depth, LANES), LANES, [], block)
@@ -166,55 +162,3 @@ def _ceil_to(text: Text, number: str, step: int) -> str:
     if not number.startswith("%"):
         return str(-(-int(number) // step) * step)
     return text.let(f"and i64 {text.add(number, step - 1)}, {-step}")
-
-
-def turn(
-    text: Text, machine: Machine, dtype: DType, sources: Sequence[str], goals: Sequence[str], align: int = 0
-) -> None:
-    """Copy LANES rows of LANES elements, one at each of the sources, into as many columns: rows at the goals.
-
-    Blocks are as wide as a register, and as many are in work together as have room: the whole has none in registers of
-    256 bits, and would go to the stack and back. Goals lie at multiples of `align` bytes, where it is given.
-    """
-    type_, size = MEMORY[dtype], dtype.size
-    each = min(LANES, machine.lanes(dtype))
-    vector, registers = f"<{each} x {type_}>", LANES // each
-    together = min(registers, max(1, machine.registers // (2 * each)))
-
-    def loaded(row: int, column: int) -> str:
-        return text.let(f"load {vector}, ptr {text.pointer(sources[row], str(column), type_)}, align {size}")
-
-    for column in range(0, LANES, each):
-        for first in range(0, LANES, together * each):
-            starts = range(first, first + together * each, each)
-            blocks = [[loaded(start + row, column) for row in range(each)] for start in starts]
-            columns = [turned(text, block, type_) for block in blocks]
-            for lane in range(each):
-                for start, block in zip(starts, columns, strict=True):
-                    place = text.pointer(goals[column + lane], str(start), type_)
-                    aligned = min(align, each * size) or size
-                    text.line(f"store {vector} {block[lane]}, ptr {place}, align {aligned}")
-
-
-def turned(text: Text, rows: Sequence[str], type_: str) -> list[str]:
-    """The transpose of n vectors of n elements, a power of two, in log2(n) rounds of two-operand shuffles."""
-    lanes = len(rows)
-    vector = f"<{lanes} x {type_}>"
-    now = list(rows)
-    distance = 1
-    while distance < lanes:
-        following = list(now)
-        for low in range(lanes):
-            if low & distance:
-                continue
-            high = low | distance
-            first = [lane if not lane & distance else lanes + (lane ^ distance) for lane in range(lanes)]
-            second = [lane | distance if not lane & distance else lanes + lane for lane in range(lanes)]
-            for place, picks in ((low, first), (high, second)):
-                listed = ", ".join(f"i32 {p}" for p in picks)
-                following[place] = text.let(
-                    f"shufflevector {vector} {now[low]}, {vector} {now[high]}, <{lanes} x i32> <{listed}>"
-                )
-        now = following
-        distance *= 2
-    return now

@@ -1,8 +1,12 @@
 ; The native loop that runs a table of kernels, its barrier, and the threads' waiting room: a template of `runner.py`,
 ; which fills in the words that begin with a dollar sign.
+$STAMP ; What began with the word for a stamp in the template stands in the runner of a profile alone: see `stamps.ll`.
+$TURN ; What began with the word for a turn stands where one thread takes the shares of all in turn, in place of what began
+$TURN ; with the word for a team: see `turns.ll`.
 
 declare i64 @syscall(i64, ...)
 declare i32 @sched_yield()
+declare i32 @llvm.umin.i32(i32, i32)
 
 define internal i32 @flush_on() nounwind {
   $FLUSH_ON
@@ -29,7 +33,7 @@ entry:
   %budget = load i32, ptr %budget.at, align 4
   br label %spin
 spin:
-  %n = phi i32 [ 0, %entry ], [ %n.next, %again ]
+  %n = phi i32 [ 0, %entry ], [ %n.next, %again ], [ %n.next, %offer ]
   %now = load atomic i32, ptr %word acquire, align 4
   %changed = icmp ne i32 %now, %seen
   br i1 %changed, label %quick, label %check
@@ -39,6 +43,12 @@ check:
 again:
   $PAUSE
   %n.next = add i32 %n, 1
+  %beat = and i32 %n.next, 63
+  %is.beat = icmp eq i32 %beat, 0
+  br i1 %is.beat, label %offer, label %spin
+offer:
+  ; where more threads run than there are processors, one that has work may be waiting for this one's
+  %offered = call i32 @sched_yield()
   br label %spin
 quick:
   %low = icmp slt i32 %budget, 2500
@@ -65,17 +75,41 @@ done:
   ret void
 }
 
-define internal void @barrier(ptr %sync, i32 %threads) nounwind {
+; Threads arrive in groups of 8, and the last one of a group for all of it: many do not wait in line for one counter.
+define internal void @barrier(ptr %sync, i32 %thread, i32 %threads) nounwind {
 entry:
-  %single = icmp eq i32 %threads, 1
+  $TEAM %single = icmp eq i32 %threads, 1
+  $TURN %single = icmp uge i32 %threads, 1 ; nobody else is there
   br i1 %single, label %done, label %arrive
 arrive:
   %generation.at = getelementptr i8, ptr %sync, i64 $GENERATION
   %arrived.at = getelementptr i8, ptr %sync, i64 $ARRIVED
   %sleepers.at = getelementptr i8, ptr %sync, i64 $SLEEPERS
   %generation = load atomic i32, ptr %generation.at acquire, align 4
+  %has.groups = icmp ugt i32 %threads, 8
+  br i1 %has.groups, label %join, label %root
+join:
+  %group = lshr i32 %thread, 3
+  %group.wide = zext i32 %group to i64
+  %group.offset = shl i64 %group.wide, 6
+  %groups.at = getelementptr i8, ptr %sync, i64 $GROUPS
+  %group.at = getelementptr i8, ptr %groups.at, i64 %group.offset
+  %group.first = shl i32 %group, 3
+  %group.rest = sub i32 %threads, %group.first
+  %group.size = call i32 @llvm.umin.i32(i32 %group.rest, i32 8)
+  %group.last = sub i32 %group.size, 1
+  %group.before = atomicrmw add ptr %group.at, i32 1 acq_rel
+  %is.last.of.group = icmp eq i32 %group.before, %group.last
+  br i1 %is.last.of.group, label %speak, label %wait
+speak:
+  store atomic i32 0, ptr %group.at monotonic, align 4
+  %threads.up = add i32 %threads, 7
+  %groups = lshr i32 %threads.up, 3
+  br label %root
+root:
+  %parties = phi i32 [ %threads, %arrive ], [ %groups, %speak ]
   %before = atomicrmw add ptr %arrived.at, i32 1 acq_rel
-  %last = sub i32 %threads, 1
+  %last = sub i32 %parties, 1
   %is.last = icmp eq i32 %before, %last
   br i1 %is.last, label %release, label %wait
 release:
@@ -155,7 +189,7 @@ done:
 
 ; One pass over the table from line %from up to line %to.
 define internal void @entries(ptr %abi, ptr %arenas, i64 %from, i64 %to, i64 %batch, i32 %thread, i32 %threads,
-                              ptr %sync) nounwind {
+                              ptr %sync$STATE) nounwind {
 entry:
   %table.at = getelementptr i64, ptr %abi, i64 1
   %table = load ptr, ptr %table.at, align 8
@@ -169,7 +203,8 @@ entry:
   %scratches = load ptr, ptr %scratches.at, align 8
   %thread.wide = zext i32 %thread to i64
   %threads.wide = zext i32 %threads to i64
-  %scratch.offset = mul i64 %thread.wide, %scratch.size
+  $TEAM %scratch.offset = mul i64 %thread.wide, %scratch.size
+  $TURN %scratch.offset = mul i64 0, %scratch.size
   %scratch = getelementptr i8, ptr %scratches, i64 %scratch.offset
   %advances.at = getelementptr i64, ptr %abi, i64 9
   %advances = load ptr, ptr %advances.at, align 8
@@ -177,12 +212,17 @@ entry:
   %width = load i64, ptr %width.at, align 8
   %most.at = getelementptr i64, ptr %abi, i64 11
   %most = load i64, ptr %most.at, align 8
-  %counters = alloca i64, i64 %width, align 8
+  $TEAM %counters = alloca i64, i64 %width, align 8
+  $TURN %counters = getelementptr i64, ptr %state, i64 2
+  $TURN %depth.at = getelementptr i64, ptr %state, i64 1
+  $TURN %depth.start = load i64, ptr %depth.at, align 8
   %moved = alloca i64, i64 %most, align 8
   br label %head
 head:
   %i = phi i64 [ %from, %entry ], [ %i.next, %next ]
-  %depth = phi i64 [ 0, %entry ], [ %depth.next, %next ]
+  $TEAM %depth = phi i64 [ 0, %entry ], [ %depth.next, %next ]
+  $TURN %depth = phi i64 [ %depth.start, %entry ], [ %depth.next, %next ]
+  $TURN %has.run = phi i1 [ false, %entry ], [ true, %next ] ; the barrier in front of the first line is passed
   %part = phi i64 [ 0, %entry ], [ %part.next, %next ]
   %part.stop = phi i64 [ 0, %entry ], [ %part.stop.next, %next ]
   %parts = phi i64 [ 0, %entry ], [ %parts.next, %next ] ; 0 outside of strands
@@ -213,7 +253,11 @@ begin:
   %meets = icmp ne i64 %meets.bit, 0
   br i1 %meets, label %await.parts, label %take
 await.parts:
-  call void @barrier(ptr %sync, i32 %threads)
+  $STAMP %parts.wait = call i64 @ticks()
+  $TEAM call void @barrier(ptr %sync, i32 %thread, i32 %threads)
+  $TURN br i1 %has.run, label %leave, label %passed.parts
+  $TURN passed.parts:
+  $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %parts.wait, i64 0, i64 $WAITS, i64 -1)
   br label %take
 take:
   %parts.slope.at = getelementptr i64, ptr %function.at, i64 3
@@ -272,7 +316,11 @@ kernel:
   %has.barrier = icmp ne i64 %barrier.bit, 0
   br i1 %has.barrier, label %meet, label %share
 meet:
-  call void @barrier(ptr %sync, i32 %threads)
+  $STAMP %wait = call i64 @ticks()
+  $TEAM call void @barrier(ptr %sync, i32 %thread, i32 %threads)
+  $TURN br i1 %has.run, label %leave, label %passed
+  $TURN passed:
+  $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %wait, i64 0, i64 $WAITS, i64 -1)
   br label %share
 share:
   %grown = mul i64 %slope, %batch
@@ -344,7 +392,9 @@ settled:
   br i1 %others, label %argument, label %call
 call:
   %given = phi ptr [ %place, %prepare ], [ %moved, %settled ]
+  $STAMP %called = call i64 @ticks()
   call void %function(ptr %given, i64 %begin.item, i64 %end, ptr %scratch)
+  $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %called, i64 %begin.item, i64 %end, i64 %part)
   br label %next
 next:
   %from.here = phi i64 [ %enter.from, %enter ], [ %repeat.from, %repeat ], [ %take.from, %take ],
@@ -359,7 +409,12 @@ next:
                         [ %another.parts, %another ], [ %parts, %go ], [ %parts, %call ]
   %i.next = add i64 %from.here, 1
   br label %head
+$TURN leave:
+  $TURN store i64 %i, ptr %state, align 8
+  $TURN store i64 %depth, ptr %depth.at, align 8
+  $TURN ret void
 done:
+  $TURN store i64 %to, ptr %state, align 8
   ret void
 }
 
@@ -392,18 +447,22 @@ prepare:
 meet:
   br i1 %is.fresh, label %begin, label %head
 begin:
-  call void @barrier(ptr %sync, i32 %threads)
-  call void @entries(ptr %abi, ptr %arenas, i64 0, i64 %once, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
+  call void @barrier(ptr %sync, i32 %thread, i32 %threads)
+  call void @$ENTRIES(ptr %abi, ptr %arenas, i64 0, i64 %once, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
   br label %head
 head:
-  call void @barrier(ptr %sync, i32 %threads)
+  $STAMP %head.wait = call i64 @ticks()
+  call void @barrier(ptr %sync, i32 %thread, i32 %threads)
+  $STAMP call void @stamp_around(ptr %abi, i32 %thread, i32 %threads, i64 $HEAD, i64 %head.wait)
   %remaining.at = getelementptr i64, ptr %control, i64 5
   %remaining = load i64, ptr %remaining.at, align 8
   %more = icmp sgt i64 %remaining, 0
   br i1 %more, label %step, label %finish
 step:
-  call void @entries(ptr %abi, ptr %arenas, i64 %once, i64 %count, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
-  call void @barrier(ptr %sync, i32 %threads)
+  call void @$ENTRIES(ptr %abi, ptr %arenas, i64 %once, i64 %count, i64 %batch, i32 %thread, i32 %threads, ptr %sync)
+  $STAMP %tail.wait = call i64 @ticks()
+  call void @barrier(ptr %sync, i32 %thread, i32 %threads)
+  $STAMP call void @stamp_around(ptr %abi, i32 %thread, i32 %threads, i64 $TAIL, i64 %tail.wait)
   br i1 %is.first, label %advance, label %head
 advance:
   %step.at = getelementptr i64, ptr %control, i64 1
@@ -422,7 +481,7 @@ advance:
   store i64 %left, ptr %remaining.at, align 8
   br label %head
 finish:
-  call void @barrier(ptr %sync, i32 %threads) ; the caller may set up its next call only when all have read %remaining
+  call void @barrier(ptr %sync, i32 %thread, i32 %threads) ; the caller may set up its next call only when all have read %remaining
   br i1 %flushes, label %restoring, label %done
 restoring:
   call void @flush_off(i32 %mode)

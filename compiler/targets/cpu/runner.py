@@ -6,6 +6,7 @@ arrays of i64, so that a table can be written by NumPy as well as by an exported
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 
 from compiler.targets.cpu.machine import Machine
@@ -31,28 +32,109 @@ BARRIER, PARALLEL, LAST, OF_STRAND = 1, 2, 4, 8  # flags of an entry; a mark has
 # byte offsets in the synchronisation block; each word has a cache line of its own
 ARRIVED, GENERATION, SLEEPERS, BUDGET, JOB, JOB_SLEEPERS, JOB_BUDGET, QUIT, JOB_FIELDS = (64 * k for k in range(9))
 JOB_THREADS = JOB_FIELDS + 8 * 6
-SYNC_BYTES = 64 * 10
+GROUPS = 64 * 10  # counters of groups of threads at a barrier
+GROUP = 8
 SYMBOLS = ("dlc_call", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect", "dlc_copy")
 
 
-def runner_text(machine: Machine) -> str:
-    """The module that defines SYMBOLS for a machine."""
+# what the runner of a profile has besides: the slot of the program block with its buffers, and their layout
+BUFFERS_SLOT = PROGRAM_SLOTS
+EVENTS = 64  # bytes before the first event of a buffer
+EVENT_SLOTS = 6  # entry, begin, end, first item, last item, part of a strand
+HEAD, TAIL = -2, -1  # in place of an entry: the barrier before a step, and that behind its last entry
+WAITS = -1  # in place of the last item: a wait at a barrier, which has none
+TICKS = "dlc_ticks"
+
+
+def sync_bytes(threads: int) -> int:
+    """The size of the synchronisation block of so many threads."""
+    return GROUPS + 64 * -(-threads // GROUP)
+
+
+class Clock(Enum):
+    """What stamps are read from."""
+
+    TIME_STAMP_COUNTER = "time stamp counter"
+    GENERIC_TIMER = "generic timer"
+    MONOTONIC = "monotonic clock of the system"
+
+
+def clock_of(machine: Machine) -> Clock:
+    """The fastest clock that is the same for all cores and runs at one rate."""
+    if machine.architecture in ("aarch64", "arm64"):
+        return Clock.GENERIC_TIMER
+    if machine.architecture == "x86_64":
+        try:
+            flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\nflags")[2].partition("\n")[0].split()
+        except OSError:
+            flags = []
+        if {"constant_tsc", "nonstop_tsc"} <= {*flags}:
+            return Clock.TIME_STAMP_COUNTER
+    return Clock.MONOTONIC
+
+
+def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = False) -> str:
+    """The module that defines SYMBOLS for a machine; with a clock, that of a profile, which defines TICKS too.
+
+    `in_turns`: the first thread takes the shares of all threads, one after the other.
+    """
     x86 = machine.architecture == "x86_64"
     yields = "call void @llvm.aarch64.hint(i32 1)" if machine.is_arm else ""
     pause = "call void @llvm.x86.sse2.pause()" if x86 else yields
     futex = {"x86_64": 202, "aarch64": 98}.get(machine.architecture) if "linux" in machine.triple else None
     text = Path(__file__).with_suffix(".ll").read_text(encoding="utf-8")
+    text = _chosen(text + ("" if clock is None else stamps_text(clock, in_turns)), clock is not None, in_turns)
+    text = text.replace("$ENTRIES", "turns" if in_turns else "entries")
+    text = text.replace("$STATE", ", ptr %state" if in_turns else "")
+    for name in ("HEAD", "TAIL", "WAITS"):
+        text = text.replace(f"${name}", str(globals()[name]))
     text = text.replace("$PAUSE", pause)
     text = text.replace("$WAIT", _futex_wait(futex)).replace("$WAKE", _futex_wake(futex))
     text = text.replace("$FLUSH_ON", _FLUSH_ON_X86 if x86 else _FLUSH_ON_ARM if machine.is_arm else "ret i32 0")
     text = text.replace("$FLUSH_OFF", _FLUSH_OFF_X86 if x86 else _FLUSH_OFF_ARM if machine.is_arm else "ret void")
-    words = ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "QUIT")
+    words = ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "QUIT", "GROUPS")
     words += ("JOB_SLEEPERS", "JOB_BUDGET", "JOB_FIELDS", "JOB_THREADS", "JOB")  # the shortest name last
     for name in words:
         text = text.replace(f"${name}", str(globals()[name]))
     return text
 
 
+def _chosen(text: str, stamps: bool, in_turns: bool) -> str:
+    """The text of the runner that is asked for: rows of the others go, and so do the words that mark rows."""
+    kept = {_STAMP: stamps, _TURN: in_turns, _TEAM: not in_turns}
+    rows: list[str] = []
+    for row in text.splitlines(keepends=True):
+        word = next((word for word in kept if row.lstrip().startswith(word)), "")
+        if kept.get(word, True):
+            rows.append(row.replace(word, "", 1))
+    return "".join(rows)
+
+
+def stamps_text(clock: Clock, in_turns: bool = False) -> str:
+    """The functions that only the runner of a profile has; without turns, a module of their own."""
+    folder = Path(__file__)
+    text = folder.with_name("stamps.ll").read_text(encoding="utf-8").replace("$TICKS", _TICKS[clock])
+    for name in ("BUFFERS_SLOT", "EVENTS", "EVENT_SLOTS"):
+        text = text.replace(f"${name}", str(globals()[name]))
+    text = _chosen(text, stamps=True, in_turns=in_turns).replace("$WAITS", str(WAITS))
+    return text + folder.with_name("turns.ll").read_text(encoding="utf-8") if in_turns else text
+
+
+_STAMP, _TURN, _TEAM = "$STAMP ", "$TURN ", "$TEAM "  # words at the begin of a row that only some runners have
+_TICKS = {
+    Clock.TIME_STAMP_COUNTER: "%now = call i64 @llvm.readcyclecounter()\n  ret i64 %now",
+    Clock.GENERIC_TIMER: """call void @llvm.aarch64.isb(i32 15)
+  %now = call i64 @llvm.read_volatile_register.i64(metadata !{!"cntvct_el0"})
+  ret i64 %now""",
+    Clock.MONOTONIC: """%time = alloca [2 x i64], align 8
+  %ignored = call i32 @clock_gettime(i32 1, ptr %time)
+  %seconds = load i64, ptr %time, align 8
+  %rest.at = getelementptr i64, ptr %time, i64 1
+  %rest = load i64, ptr %rest.at, align 8
+  %whole = mul i64 %seconds, 1000000000
+  %now = add i64 %whole, %rest
+  ret i64 %now""",
+}
 _SYSCALL = "call i64 (i64, ...) @syscall"
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from struct import Struct
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.targets.cpu.runner import BUDGET, JOB_BUDGET, JOB_FIELDS, QUIT, SYNC_BYTES
+from compiler.targets.cpu.runner import BUDGET, JOB_BUDGET, JOB_FIELDS, QUIT, sync_bytes
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -23,26 +21,15 @@ WORKER = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctype
 ANNOUNCE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-def available_threads() -> int:
-    """The smaller of the affinity mask and the processor time that a control group grants."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass
-    return max(1, cores)
-
-
 class Team:
     """`threads` threads, the caller among them. `keep` is what the native code lives in."""
 
     def __init__(self, threads: int, address: Callable[[str], int], keep: object) -> None:
         self.threads = threads
-        block = np.zeros(SYNC_BYTES + 64, np.uint8)
+        size = sync_bytes(threads)
+        block = np.zeros(size + 64, np.uint8)
         start = -block.ctypes.data % 64
-        self._block = block[start : start + SYNC_BYTES]
+        self._block = block[start : start + size]
         self._sync = self._block.ctypes.data
         for budget in (BUDGET, JOB_BUDGET):
             self._block[budget : budget + 4].view(np.int32)[0] = SPINS

@@ -140,11 +140,13 @@ class Text:
         step: int,
         carries: Sequence[tuple[str, str]],
         body: Callable[[str, list[str]], list[str]],
+        rounds: int | None = None,
     ) -> list[str]:
         """`for i = start; i + step <= stop` in effect `i < stop` for exact multiples.
 
         `carries` are (type, initial value); `body` gets the index and the carried values and gives the next ones.
         The values after the loop are returned. The loop runs while `i < stop`, so callers pass rounded bounds.
+        How many `rounds` to expect decides which values have registers; LLVM supposes some 30 for each loop.
         """
         head, inside, leave = self.label("head"), self.label("body"), self.label("exit")
         before = self.block
@@ -155,7 +157,8 @@ class Text:
         mark = len(self.lines)
         self.lines.append("")
         go = self.let(f"icmp slt i64 {index}, {stop}")
-        self.line(f"br i1 {go}, label %{inside}, label %{leave}")
+        weights = f', !prof !{{!"branch_weights", i32 {rounds}, i32 1}}' if rounds is not None else ""
+        self.line(f"br i1 {go}, label %{inside}, label %{leave}{weights}")
         self.start(inside)
         following = body(index, names)
         advanced = self.let(f"add nsw i64 {index}, {step}")

@@ -13,9 +13,9 @@ from compiler.loops.ir import Access, Instruction, Load, Store
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_code import ColumnsNumber, Items, KernelCode
 from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.packing import turned
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER
 from compiler.targets.cpu.tiles import ceiling, divided
+from compiler.targets.cpu.turning import turned
 from compiler.targets.cpu.walks import DENSE, has_free_columns, moves_only
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from compiler.diagnostics import DataError
+from compiler.processors import usable_processors
 from compiler.record import record
 from runtime.data.dataset import Dataset, Field
 from runtime.data.decoded import usual_cache
@@ -18,7 +19,6 @@ from runtime.data.formats.format import Format, Options, Request
 from runtime.data.formats.pictures import ENDINGS, FITS, DamagedPicture, Form, decoder
 from runtime.data.specs import Array
 from runtime.files import explain
-from runtime.threads import usable_threads
 
 _OPTIONS = ("size", "channels", "fit")
 _TRAINING, _TEST = ("train", "training"), ("test",)
@@ -180,7 +180,7 @@ def _decoded_anew(listed: _Listed, form: Form) -> Array:
 
     from concurrent.futures import ThreadPoolExecutor  # which takes longer to load than all formats of data
 
-    with ThreadPoolExecutor(usable_threads()) as pool:
+    with ThreadPoolExecutor(usable_processors()) as pool:
         for row, found in enumerate(pool.map(decoded, files)):
             if isinstance(found, str):
                 wrong[files[row]] = found

@@ -1,0 +1,122 @@
+"""Recordings of a step to its report and its time line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.arrays import np
+from compiler.graph.ir import Role
+from compiler.profiling.attribution import Attribution, lines_of
+from compiler.profiling.lines_of_table import table_lines
+from compiler.profiling.report import Measured, ProfileReport, TimelineSpan
+from compiler.profiling.step import ProfiledPart, ProfiledStep
+from compiler.profiling.times import StepTimes, central, times_of
+from compiler.targets.cpu.recording import Recording, Step, is_wait
+from compiler.targets.cpu.runner import HEAD, TAIL
+
+_MS = 1e-6  # of a nanosecond
+_US = 1e-3
+
+
+def report_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]], measured: Measured, mode: str) -> ProfileReport:
+    """The report of a step, from the recordings of each of its parts and the times that were measured beside them."""
+    threads = max(step.peaks)
+    layers = {p.path.rpartition(".")[0]: None for p in step.program.parameters if p.role is Role.PARAMETER}
+    attribution = Attribution(step.peaks, threads, layers)
+    totals = {name: 0.0 for name in ("span", "barrier", "idle", "alone", "rest")}
+    by_thread = [{name: 0.0 for name in ("work_ms", "barrier_ms", "idle_ms", "runner_ms")} for _ in range(threads)]
+    steps = 0
+    running = 1
+    for part, recordings in zip(step.parts, taken, strict=True):
+        chosen = central(recordings)
+        steps += len(chosen)
+        found = times_of(chosen, len(part.program.lowered.manifest.entries))
+        running = max(running, found.threads)
+        _add_totals(totals, by_thread, found, part.times * _MS)
+        in_place = mode == "infer" or step.has_parts
+        for line in table_lines(part.program.lowered, part.batch, in_place):
+            attribution.add(line, [float(ns) * part.times * _MS for ns in found.work[line.number]], part.times)
+    outside = measured.outside * 1e3
+    peaks = step.peaks[threads]
+    return ProfileReport(
+        model=step.program.model,
+        mode=mode,
+        batch=step.options.batch,
+        threads=threads,
+        step_ms=totals["span"] + outside,
+        plain_ms=measured.plain * 1e3,
+        stamps_cost=measured.cost,
+        barrier_ms=totals["barrier"],
+        idle_ms=totals["idle"],
+        alone_ms=totals["alone"],
+        runner_ms=totals["rest"],
+        call_ms=outside,
+        steps=steps,
+        lines=attribution.lines(),
+        kernels=attribution.kernels(),
+        layers=attribution.layers(),
+        ops=attribution.ops(),
+        peak_gflops=peaks.gflops,
+        bandwidth_gbs=peaks.memory,
+        bandwidths=peaks.bandwidths,
+        peaks_measured=peaks.measured,
+        machine=step.machine.name,
+        dtype=step.options.dtype,
+        clock=step.parts[0].program.clock.value,
+        threads_ms=tuple(by_thread),
+        notes=_notes(step, taken, running),
+        settings={s.name: s.value for s in step.program.settings},
+    )
+
+
+def _add_totals(totals: dict[str, float], by_thread: list[dict[str, float]], found: StepTimes, scale: float) -> None:
+    totals["span"] += found.span * scale
+    totals["alone"] += found.alone * scale
+    for name, times in (("barrier", found.barrier), ("idle", found.idle), ("rest", found.rest)):
+        totals[name] += found.share(times) * scale
+    for thread in range(found.threads):
+        row = by_thread[thread]
+        row["work_ms"] += float(found.work[:, thread].sum()) * scale
+        row["barrier_ms"] += float(found.barrier[thread]) * scale
+        row["idle_ms"] += float(found.idle[thread]) * scale
+        row["runner_ms"] += float(found.rest[thread]) * scale
+
+
+def _notes(step: ProfiledStep, taken: Sequence[Sequence[Recording]], running: int) -> tuple[str, ...]:
+    found: list[str] = []
+    if running < max(step.peaks):
+        found.append(f"no kernel has work for several threads, so one of {max(step.peaks)} runs the step")
+    lost = sum(recording.lost for recordings in taken for recording in recordings)
+    if lost:
+        found.append(f"{lost} events found no room and were not kept; the steps they belong to are left out")
+    return tuple(found)
+
+
+def timeline_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]]) -> tuple[TimelineSpan, ...]:
+    """A step of median time, in order; of a step with several programs, each of them once."""
+    spans: list[TimelineSpan] = []
+    start = 0.0
+    for part, recordings in zip(step.parts, taken, strict=True):
+        steps = sorted((s for r in recordings for s in r.steps), key=lambda found: found.nanoseconds)
+        chosen = steps[len(steps) // 2]
+        spans += _spans(part, chosen, start)
+        start += float(np.max(chosen.spans[:, 1]) - np.min(chosen.spans[:, 0])) * _US
+    return tuple(spans)
+
+
+def _spans(part: ProfiledPart, chosen: Step, start: float) -> list[TimelineSpan]:
+    lines = {line.number: line for line in table_lines(part.program.lowered, part.batch)}
+    places = {number: lines_of(line.instance.origins) for number, line in lines.items()}
+    origin = int(np.min(chosen.spans[:, 0]))
+    found: list[TimelineSpan] = []
+    for thread, events in enumerate(chosen.events):
+        for event, waits in zip(events.tolist(), is_wait(events).tolist(), strict=True):
+            number, begin, end, first, last, _ = event
+            begun, lasted = start + (begin - origin) * _US, (end - begin) * _US
+            if waits:
+                said = "end of the step" if number in (HEAD, TAIL) else "barrier"
+                found.append(TimelineSpan(thread, said, "wait", begun, lasted, 0))
+            else:
+                line = lines[number]
+                found.append(TimelineSpan(thread, line.name, "work", begun, lasted, last - first, places[number]))
+    return found

@@ -1,0 +1,252 @@
+"""What so many threads would make of a step, computed from the shares of each, which were measured on one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from compiler.arrays import np
+from compiler.executables import program_executable, programs_in_turns, training_executable
+from compiler.frontend.program import Program
+from compiler.interface import Executable, Options
+from compiler.processors import usable_cores
+from compiler.profiling.attribution import lines_of
+from compiler.profiling.lines_of_table import TableLine, table_lines
+from compiler.profiling.step import native_only, part_size, together
+from compiler.programs import complete, options_of
+from compiler.record import record
+from compiler.targets.cpu.barrier_cost import barrier_nanoseconds
+from compiler.targets.cpu.in_turns import Shares, shares_of, slowdowns
+from compiler.targets.cpu.machine import Machine, machine_of
+from compiler.targets.cpu.object_code import Turns
+from compiler.targets.cpu.recording import Step
+
+_MS = 1e-6  # of a nanosecond
+NOT_MODELLED = (
+    "what more threads share than were measured at once: caches, clock, memory",
+    "threads that the system puts on one core, or takes a core from",
+)
+
+
+@record
+class SimulatedKernel:
+    """A kernel at its lines of the text. `one_ms`: on one thread. `ms`: of a step, by the thread that others wait for.
+
+    `lost_ms` is by how much that is more than if all threads had equal shares; `sharers` have one, at most.
+    """
+
+    name: str
+    lines: tuple[str, ...]
+    calls: int
+    one_ms: float
+    ms: float
+    lost_ms: float
+    efficiency: float
+    sharers: int
+
+
+@record
+class SimulationReport:
+    """Times are of one step, in milliseconds. `one_ms` is the step on one thread, and `step_ms` with `threads`.
+
+    `even_ms`, `serial_ms` (what one thread does while others wait), `uneven_ms` (unequal shares), `barrier_ms` and
+    `memory_ms` (what the bandwidth adds) make up `step_ms`. `at_once_ms` is the part of it by which kernels are slower
+    beside others, as `at_once_cores` threads were measured to be. `measured_ms` is that of a real run with as many
+    threads, where there are cores for them.
+    """
+
+    model: str
+    mode: str
+    batch: int
+    threads: int
+    one_ms: float
+    step_ms: float
+    speedup: float
+    efficiency: float
+    even_ms: float
+    serial_ms: float
+    uneven_ms: float
+    barrier_ms: float
+    memory_ms: float
+    at_once_ms: float
+    at_once_cores: int
+    barriers: int
+    barrier_us: float
+    barrier_is: str
+    bandwidth_gbs: float | None
+    measured_ms: float | None
+    steps: int
+    kernels: tuple[SimulatedKernel, ...]
+    not_modelled: tuple[str, ...]
+    machine: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@record(eq=False)
+class SimulatedPart:
+    """One of the programs of a step, which runs it `times`."""
+
+    turns: Turns
+    batch: int
+    times: int
+
+
+@record(eq=False)
+class SimulatedStep:
+    """A step whose executables `in_turns`, by the number of threads, take the shares of all in turn.
+
+    `at_once` runs `cores` threads, with stamps; `real` as many as are asked for, without, where there are cores for
+    them.
+    """
+
+    program: Program
+    options: Options
+    machine: Machine
+    threads: int
+    parts: tuple[SimulatedPart, ...]
+    in_turns: Mapping[int, Executable]
+    at_once: Executable | None
+    cores: int
+    real: Executable | None
+
+    def take(self, threads: int, in_turns: bool = True) -> list[list[Step]]:
+        """For each part, the complete steps of that many threads that were recorded since the last time."""
+        found: list[list[Step]] = []
+        for part in self.parts:
+            executable = part.turns.in_turns[threads] if in_turns else part.turns.real[threads]
+            found.append([step for recording in executable.recordings() for step in recording.steps])
+        return found
+
+
+def simulated_step(program: Program, kind: str, options: Options, threads: int) -> SimulatedStep:
+    """The step of `kind`, `training` or `prediction`, compiled for a simulation. Raises UsageError, as a profile."""
+    native_only(options)
+    program, options = complete(program), options_of(program, options)
+    cores = min(threads, usable_cores())
+    counts, real_counts = sorted({1, cores, threads}), [cores] if cores > 1 else []
+    made = programs_in_turns(program, kind, options, counts, real_counts)
+    parts = tuple(SimulatedPart(turns, *part_size(program, name, options)) for name, turns in made.items())
+    in_turns = {n: together(program, {name: turns.in_turns[n] for name, turns in made.items()}) for n in counts}
+    at_once = together(program, {name: turns.real[cores] for name, turns in made.items()}) if cores > 1 else None
+    real = None
+    if threads <= usable_cores():
+        fitting = replace(options, threads=threads)
+        is_training = kind == "training"
+        real = training_executable(program, fitting) if is_training else program_executable(program, kind, fitting)
+    return SimulatedStep(program, options, machine_of(options.machine), threads, parts, in_turns, at_once, cores, real)
+
+
+def simulation_of(
+    step: SimulatedStep,
+    taken: Mapping[int, Sequence[Sequence[Step]]],
+    at_once: Sequence[Sequence[Step]],
+    mode: str,
+    barrier_us: float | None = None,
+    bandwidth: float | None = None,
+    measured: float | None = None,
+) -> SimulationReport:
+    """The report, from `taken` steps of each part, by the number of threads whose shares one took in turn.
+
+    Steps of threads that ran `at_once` tell by what factor each kernel is slower beside others, which holds for any
+    number of them. `barrier_us` stands for what a barrier was measured to take; `bandwidth` in GB/s is the most that
+    kernels reach whose bytes exceed the second-level caches of all threads; `measured` is the seconds of a real step.
+    """
+    nanoseconds, is_measured = barrier_nanoseconds(step.machine, step.threads)
+    said = "measured" if is_measured else "reckoned from fewer threads"
+    if barrier_us is not None:
+        nanoseconds, said = barrier_us * 1e3, "given"
+    totals = dict.fromkeys(("one", "even", "serial", "uneven", "barrier", "memory", "at_once"), 0.0)
+    kernels: dict[tuple[str, tuple[str, ...]], list[SimulatedKernel]] = {}
+    barriers = 0
+    for place, part in enumerate(step.parts):
+        factors: dict[int, float] = {}
+        if at_once:
+            factors = slowdowns(shares_of(at_once[place]), shares_of(taken[step.cores][place]))
+        single, shares = shares_of(taken[1][place]), shares_of(taken[step.threads][place], factors)
+        undisturbed = shares_of(taken[step.threads][place])
+        totals["at_once"] += part.times * (shares.nanoseconds(0.0) - undisturbed.nanoseconds(0.0)) * _MS
+        lines = {line.number: line for line in table_lines(part.turns.lowered, part.batch)}
+        met = 0 if shares.threads == 1 else shares.barriers
+        barriers += part.times * met
+        totals["one"] += part.times * single.nanoseconds(0.0) * _MS
+        totals["barrier"] += part.times * met * nanoseconds * _MS
+        beyond = shares.threads * step.machine.l2_bytes
+        for number, kernel in _kernels(shares, lines, part.times):
+            line = lines[number]
+            kernels.setdefault((kernel.name, kernel.lines), []).append(kernel)
+            even = kernel.ms - kernel.lost_ms
+            totals["even"] += even
+            totals["serial" if kernel.sharers == 1 else "uneven"] += kernel.lost_ms
+            if bandwidth and line.bytes > line.calls * beyond:
+                totals["memory"] += max(0.0, part.times * line.bytes / bandwidth * _MS - kernel.ms)
+    step_ms = sum(totals[name] for name in ("even", "serial", "uneven", "barrier", "memory"))
+    rows = sorted(map(_joined, kernels.values()), key=lambda row: -row.lost_ms)
+    return SimulationReport(
+        model=step.program.model,
+        mode=mode,
+        batch=step.options.batch,
+        threads=step.threads,
+        one_ms=totals["one"],
+        step_ms=step_ms,
+        speedup=totals["one"] / step_ms,
+        efficiency=totals["one"] / step_ms / step.threads,
+        even_ms=totals["even"],
+        serial_ms=totals["serial"],
+        uneven_ms=totals["uneven"],
+        barrier_ms=totals["barrier"],
+        memory_ms=totals["memory"],
+        at_once_ms=totals["at_once"],
+        at_once_cores=step.cores,
+        barriers=barriers,
+        barrier_us=nanoseconds * 1e-3,
+        barrier_is=said,
+        bandwidth_gbs=bandwidth,
+        measured_ms=None if measured is None else measured * 1e3,
+        steps=len(taken[step.threads][0]),
+        kernels=tuple(rows),
+        not_modelled=NOT_MODELLED,
+        machine=step.machine.name,
+    )
+
+
+def _kernels(shares: Shares, lines: Mapping[int, TableLine], times: int) -> list[tuple[int, SimulatedKernel]]:
+    """What each line of the table takes, with the number of the line."""
+    found: list[tuple[int, SimulatedKernel]] = []
+    for place, number in enumerate(shares.entries.tolist()):
+        line = lines[number]
+        total, critical, lost = (float(of[place]) * times * _MS for of in (shares.total, shares.critical, shares.lost))
+        kernel = SimulatedKernel(
+            name=line.name,
+            lines=lines_of(line.instance.origins),
+            calls=line.calls * times,
+            one_ms=total,
+            ms=critical,
+            lost_ms=lost,
+            efficiency=_efficiency(total, critical, shares.threads),
+            sharers=int(shares.sharers[place]),
+        )
+        found.append((number, kernel))
+    return found
+
+
+def _joined(rows: Sequence[SimulatedKernel]) -> SimulatedKernel:
+    """The uses of a kernel at the same lines as one."""
+    one, ms, lost = (float(np.sum([getattr(row, name) for row in rows])) for name in ("one_ms", "ms", "lost_ms"))
+    even = ms - lost
+    return SimulatedKernel(
+        rows[0].name,
+        rows[0].lines,
+        sum(row.calls for row in rows),
+        one,
+        ms,
+        lost,
+        min(1.0, even / ms) if ms else 1.0,
+        max(row.sharers for row in rows),
+    )
+
+
+def _efficiency(total: float, critical: float, threads: int) -> float:
+    return min(1.0, total / threads / critical) if critical else 1.0

@@ -1,0 +1,108 @@
+"""A step with stamps: the executables that a measurement runs in turn, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from compiler.accumulating_executable import AccumulatingExecutable
+from compiler.diagnostics import UsageError
+from compiler.executables import profiled_programs
+from compiler.frontend.program import Program
+from compiler.interface import Executable, Options
+from compiler.programs import complete, options_of
+from compiler.record import record
+from compiler.targets.cpu.cache import ObjectCache
+from compiler.targets.cpu.machine import Machine, machine_of
+from compiler.targets.cpu.object_code import Profiled
+from compiler.targets.cpu.peaks import Peaks, measured_peaks
+from compiler.targets.cpu.recording import Recording
+from compiler.types import DType
+
+
+@record(eq=False)
+class ProfiledPart:
+    """One of the programs that a step is made of: a step runs it `times`, each time for `batch` rows."""
+
+    name: str
+    program: Profiled
+    batch: int
+    times: int
+
+
+@record(eq=False)
+class ProfiledStep:
+    """A step whose two executables do the same, one of them with stamps. Peaks are by the number of threads."""
+
+    program: Program
+    options: Options
+    machine: Machine
+    parts: tuple[ProfiledPart, ...]
+    plain: Executable
+    stamped: Executable
+    peaks: Mapping[int, Peaks]
+
+    def take(self) -> list[list[Recording]]:
+        """For each part, what was recorded since the last time."""
+        return [part.program.stamped.recordings() for part in self.parts]
+
+    def most_events(self, taken: Sequence[Sequence[Recording]]) -> int:
+        """The most events of a thread in any recorded step."""
+        found = [len(e) for rs in taken for r in rs for step in r.steps for e in step.events]
+        return max(found, default=1)
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether an update takes several programs."""
+        return len(self.parts) > 1
+
+    @property
+    def room(self) -> int:
+        """Events for which a thread has room in one call."""
+        return min(part.program.stamped.room for part in self.parts)
+
+
+def profiled_step(program: Program, kind: str, options: Options) -> ProfiledStep:
+    """The step of `kind`, `training` or `prediction`, compiled for a profile; the machine's peaks are measured.
+
+    Raises UsageError for the reference target, which has no kernels.
+    """
+    native_only(options)
+    program, options = complete(program), options_of(program, options)
+    made = profiled_programs(program, kind, options)
+    parts = tuple(ProfiledPart(name, part, *part_size(program, name, options)) for name, part in made.items())
+    cache, machine = ObjectCache(options.cache), machine_of(options.machine)
+    dtype = DType.F64 if options.dtype == "f64" else DType.F32
+    threads = made[next(iter(made))].plain.threads
+    peaks = {count: measured_peaks(machine, count, dtype, cache) for count in sorted({1, threads})}
+    plain = together(program, {part.name: part.program.plain for part in parts})
+    stamped = together(program, {part.name: part.program.stamped for part in parts})
+    return ProfiledStep(program, options, machine, parts, plain, stamped, peaks)
+
+
+def native_only(options: Options) -> None:
+    """Raise UsageError for the reference target."""
+    if options.target != "native":
+        raise UsageError("only native code has kernels to profile", "leave out --target")
+
+
+def part_size(program: Program, name: str, options: Options) -> tuple[int, int]:
+    """The rows of one of the programs that a step is made of, and how often a step runs it."""
+    plan = program.plan
+    word = name.split()[0]
+    accumulation = None if plan is None else plan.accumulation
+    batch, times = options.batch, 1
+    if accumulation is not None and plan is not None and word in ("counting", "accumulating", "updating"):
+        batch = 1 if word == "updating" else plan.batch or options.batch
+        times = 1 if word == "updating" else accumulation.batches
+    return batch, times
+
+
+def together(program: Program, parts: Mapping[str, Executable]) -> Executable:
+    """The programs that a step is made of, by their kinds, as one executable."""
+    plan = program.plan
+    by_word = {name.split()[0]: executable for name, executable in parts.items()}
+    if len(by_word) == 1 or plan is None or plan.batch is None or plan.accumulation is None:
+        return next(iter(by_word.values()))
+    return AccumulatingExecutable(
+        by_word.get("counting"), by_word["accumulating"], by_word["updating"], plan.batch, plan.accumulation.batches
+    )

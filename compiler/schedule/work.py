@@ -1,0 +1,263 @@
+"""What an instance of a kernel must do: operations of floating point, and the bytes that must pass through memory.
+
+Operations are counted as `dlc plan` counts them: two for a multiply-add of a product, of which a triangle has only its
+part; one for an element of other arithmetic, whatever its function, and for an element of a sum or a maximum. Bytes are
+the least that any code would move: each element that a call reads once, each that it writes once, and nothing for what
+stays in a thread's scratch memory. Both are of all calls in a step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import assert_never
+
+from compiler.graph.ir import Origin
+from compiler.loops.ir import (
+    Access,
+    BatchCount,
+    Compute,
+    Kernel,
+    Literal,
+    Load,
+    Position,
+    Random,
+    Reduce,
+    Space,
+    Statement,
+    Store,
+    Term,
+    TileContract,
+    Triangle,
+    Walk,
+    statements_of,
+)
+from compiler.record import record
+from compiler.schedule.ir import Instance, Schedule
+from compiler.schedule.origins import used_by
+from compiler.types import BatchExtent, Extent
+
+
+@record
+class Share:
+    """A part of an instance's work: of one statement, with where that came from and the operation that it serves."""
+
+    flops: float
+    bytes: float
+    origins: tuple[Origin, ...]
+    op: str
+
+
+def work_of(instance: Instance, plan: Schedule, batch: int) -> tuple[Share, ...]:
+    """The work of an instance in a step of `batch` rows, statement by statement."""
+    return _Work(instance, plan, batch).shares()
+
+
+def packing_of(instance: Instance, plan: Schedule, batch: int) -> tuple[Share, ...]:
+    """The work of copying the right operand of a product to panels, in one call: it is read and written."""
+    contract = instance.kernel.contraction
+    assert contract is not None
+    work = _Work(instance, plan, batch)
+    origins = instance.statements[0] if instance.statements else instance.origins
+    return (Share(0, 2 * work.operand(contract, is_left=False), origins or instance.origins, PACKING),)
+
+
+PACKING = "packing"
+PRODUCT = "contraction"
+
+
+def size_at(extent: Extent, batch: int) -> int:
+    """An extent for a batch of so many rows."""
+    return extent.multiple * batch if isinstance(extent, BatchExtent) else extent
+
+
+class _Work:
+    def __init__(self, instance: Instance, plan: Schedule, batch: int) -> None:
+        self.instance, self.kernel, self.plan, self.batch = instance, instance.kernel, plan, batch
+        self.calls = math.prod(plan.loops[loop].steps for loop in instance.loops)
+
+    def size(self, extent: Extent) -> int:
+        return size_at(extent, self.batch)
+
+    def shares(self) -> tuple[Share, ...]:
+        statements = statements_of(self.kernel)
+        if not statements:
+            flops, moved = self.whole()
+            return (self.share(flops, moved, self.instance.origins, self.kernel.walk.value),)
+        bytes_, ops = self.bytes_by_statement(statements), _ops_served(statements)
+        origins = self.instance.statements or ((),) * len(statements)
+        return tuple(
+            self.share(self.flops(s), bytes_.get(number, 0.0), own or self.instance.origins, ops[number])
+            for number, (s, own) in enumerate(zip(statements, origins, strict=True))
+        )
+
+    def share(self, flops: float, moved: float, origins: tuple[Origin, ...], op: str) -> Share:
+        return Share(self.calls * flops, self.calls * moved, origins, op)
+
+    def whole(self) -> tuple[float, float]:
+        """Operations and bytes of a kernel that is not written in statements."""
+        kernel = self.kernel
+        rows, columns = self.size(kernel.rows), self.size(kernel.columns)
+        if kernel.walk in (Walk.FETCH, Walk.COLLECT):
+            times = 1 if kernel.name.startswith("copy") else rows  # a transfer has its size of an element in `outer`
+            return 0, 2 * times * columns * self.size(kernel.outer)
+        elements = self.size(kernel.outer) * rows * columns
+        sizes = [b.dtype.size for b in kernel.buffers]
+        if kernel.walk is Walk.CUMULATE:
+            return elements, elements * sum(sizes)
+        lists = self.size(kernel.outer) if kernel.walk is Walk.SCATTER_BY_ROW else 1
+        places = self.size(kernel.outer) * self.size(kernel.total or 0) * columns
+        return elements, lists * rows * sizes[0] + elements * sizes[1] + places * sizes[2]
+
+    def times(self, space: Space) -> int:
+        """How often a statement of this space is executed in a call."""
+        kernel = self.kernel
+        outer = self.size(kernel.outer) if kernel.walk is Walk.COLUMNS else 1
+        rows, columns = outer * self.size(kernel.rows), self.size(kernel.columns)
+        match space:
+            case Space.FULL:
+                return rows * columns if kernel.total is None else self.size(kernel.total)
+            case Space.ROW:
+                return rows
+            case Space.COLUMN:
+                return outer * columns
+            case Space.SCALAR:
+                return 1
+            case _:
+                assert_never(space)
+
+    def flops(self, statement: Statement) -> float:
+        match statement:
+            case TileContract():
+                return self.product(statement)
+            case Compute(op=op, dtype=dtype, space=space):
+                return self.times(space) * (2 if op.name == "fma" else 1) if dtype.is_float else 0
+            case Reduce(factor=factor):
+                return self.times(Space.FULL) * (1 if factor is None else 2)
+            case Load() | Store() | Literal() | Position() | Random() | BatchCount():
+                return 0
+            case _:
+                assert_never(statement)
+
+    def product(self, contract: TileContract) -> float:
+        outer = math.prod(self.size(axis.extent) for axis in contract.outer)
+        m, k = self.size(contract.m), math.prod(self.size(axis.extent) for axis in contract.k)
+        match contract.triangle:
+            case None:
+                return 2.0 * outer * m * contract.n * k
+            case Triangle.SUM_TO_ROW | Triangle.SUM_FROM_ROW:
+                return 2.0 * outer * contract.n * _counting(contract.triangle is Triangle.SUM_TO_ROW, m, k)
+            case Triangle.COLUMNS_TO_ROW | Triangle.COLUMNS_FROM_ROW:
+                return 2.0 * outer * k * _counting(contract.triangle is Triangle.COLUMNS_TO_ROW, m, contract.n)
+            case _:
+                assert_never(contract.triangle)
+
+    # bytes
+
+    def bytes_by_statement(self, statements: Sequence[Statement]) -> dict[int, float]:
+        """The bytes of each statement by its number: what several read of one tensor is divided among them."""
+        moved: dict[int, float] = {}
+        for reads in (True, False):
+            by_buffer: dict[int, dict[Access, tuple[float, list[int]]]] = {}
+            for number, statement in enumerate(statements):
+                if isinstance(statement, Load if reads else Store):
+                    access = statement.access
+                    if not self.kernel.buffers[access.buffer].is_scratch:
+                        known = by_buffer.setdefault(access.buffer, {})
+                        known.setdefault(access, (self.touched(statement), []))[1].append(number)
+                elif reads and isinstance(statement, TileContract):
+                    moved[number] = self.operand(statement, is_left=True) + self.operand(statement, is_left=False)
+            for position, accesses in by_buffer.items():
+                size = self.kernel.buffers[position].dtype.size
+                together = sum(elements for elements, _ in accesses.values())
+                scale = size * min(1.0, self.elements(position) / max(together, 1.0))
+                for elements, numbers in accesses.values():
+                    for number in numbers:
+                        moved[number] = moved.get(number, 0.0) + elements * scale / len(numbers)
+        return moved
+
+    def elements(self, position: int) -> int:
+        """Those of the buffer behind an argument."""
+        return self.size(self.plan.buffers[self.instance.arguments[position]].elements)
+
+    def touched(self, statement: Load | Store) -> float:
+        """How many elements a call reads or writes: the distinct places, as far as strides tell them apart."""
+        kernel, access = self.kernel, statement.access
+        if statement.index is not None:
+            found = self.times(statement.space)
+        else:
+            outer = self.size(kernel.outer) if kernel.walk is Walk.COLUMNS else 1
+            full_rows, full_columns = statement.space in (Space.FULL, Space.ROW), statement.space is not Space.ROW
+            rows = outer * self.size(kernel.rows) if full_rows else outer
+            found = _distinct(access.rows, rows) * (
+                _distinct(access.columns, self.size(kernel.columns)) if full_columns else 1
+            )
+        return min(found, self.times(statement.space), self.elements(access.buffer))
+
+    def operand(self, contract: TileContract, is_left: bool) -> float:
+        """The bytes of an operand of a product; windows that overlap have no more than the tensor."""
+        position = contract.lhs if is_left else contract.rhs
+        axes = [(a.extent, a.lhs_stride if is_left else a.rhs_stride) for a in (*contract.outer, *contract.k)]
+        axes.append((contract.m, contract.lhs_m_stride) if is_left else (contract.n, contract.rhs_n_stride))
+        found = math.prod(self.size(extent) for extent, stride in axes if stride)
+        return min(found, self.elements(position)) * self.kernel.buffers[position].dtype.size
+
+
+def _counting(to_row: bool, rows: int, others: int) -> int:
+    """How many of `rows` times `others` places lie in a triangle: to the diagonal, or from it on."""
+    if to_row:
+        return sum(min(row + 1, others) for row in range(rows))
+    return sum(max(others - row, 0) for row in range(rows))
+
+
+def _distinct(terms: Sequence[Term], extent: int) -> int:
+    """How many places terms of an index below `extent` tell apart, at most."""
+    found = 1
+    for term in terms:
+        if term.stride:
+            quotients = -(-extent // term.divisor)
+            found *= quotients if term.modulus is None else min(term.modulus, quotients)
+    return found
+
+
+def _ops_served(statements: Sequence[Statement]) -> list[str]:
+    """For each statement the operation it belongs to: a load that of the value's user, a store that of its maker."""
+    makers: Mapping[int, Statement] = {s.result: s for s in statements if not isinstance(s, Store | TileContract)}
+    users: dict[int, str] = {}
+    for statement in reversed(statements):
+        own = _own_op(statement)
+        for value in used_by(statement):
+            if own:
+                users[value] = own
+    return [_own_op(s) or _served(s, makers, users) for s in statements]
+
+
+def _own_op(statement: Statement) -> str:
+    match statement:
+        case TileContract():
+            return PRODUCT
+        case Compute(op=op):
+            return op.name
+        case Reduce(combine=combine):
+            return combine.value
+        case Random():
+            return "random"
+        case Load() | Store() | Literal() | Position() | BatchCount():
+            return ""
+        case _:
+            assert_never(statement)
+
+
+def _served(statement: Statement, makers: Mapping[int, Statement], users: Mapping[int, str]) -> str:
+    if isinstance(statement, Store):
+        maker = makers.get(statement.value)
+        return (maker is not None and _own_op(maker)) or "copy"
+    if isinstance(statement, TileContract):
+        return PRODUCT
+    return users.get(statement.result, "copy")
+
+
+def kernel_name(kernel: Kernel) -> str:
+    """The name of a kernel without its number: what it does."""
+    head, _, rest = kernel.name.partition("_")
+    return rest if rest and head[:1] == "k" and head[1:].isdigit() else kernel.name

@@ -1,0 +1,109 @@
+"""What many threads would do, from times measured on one: the shares of all of them run one after the other, stamped.
+
+An executable in turns runs a program as it is, with a runner whose first thread takes the shares of all (`turns.ll`).
+Between two barriers, so many threads would take as long as the longest share, and then the barrier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from compiler.diagnostics import CompilerBug
+from compiler.record import record
+from compiler.targets.cpu.manifest import Manifest
+from compiler.targets.cpu.recording import StampedExecutable, Step, is_wait
+from compiler.targets.cpu.team import Team
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+QUARTILE = 25
+ROOM = 1 << 16  # events of a thread in one call: 3 MiB
+
+
+class OneForAll(Team):
+    """A team without members: its first thread does what all would do."""
+
+    def _gather(self) -> None:
+        self._has_members = False
+
+
+class ExecutableInTurns(StampedExecutable):
+    """A stamped executable whose runner takes the shares of `team.threads` threads in turn."""
+
+    def __init__(self, manifest: Manifest, address: Callable[[str], int], team: OneForAll, room: int = ROOM) -> None:
+        super().__init__(manifest, address, team, room)
+
+
+@record(eq=False)
+class Shares:
+    """What each of `threads` threads would have to do in a step, in nanoseconds.
+
+    `work` is [stretches, threads]: calls of kernels between two barriers. `entries` has the lines of the step table
+    that ran; for each, `total` is the time of all its calls, `critical` of those by the thread that takes longest in
+    their stretch, and `sharers` the number of threads that had a share.
+    """
+
+    threads: int
+    work: Array
+    entries: Array
+    total: Array
+    critical: Array
+    sharers: Array
+
+    @property
+    def barriers(self) -> int:
+        """How often threads meet: behind each stretch."""
+        return len(self.work)
+
+    def nanoseconds(self, barrier: float) -> float:
+        """How long a step would take, where meeting at a barrier takes so many nanoseconds."""
+        return float(self.work.max(axis=1).sum()) + barrier * self.barriers
+
+    @property
+    def lost(self) -> Array:
+        """By how much each entry's calls take longer than if all threads shared them evenly."""
+        return self.critical - self.total / self.threads
+
+
+def slowdowns(real: Shares, in_turns: Shares) -> dict[int, float]:
+    """By what factor the calls of each entry take longer where all threads run at once than where they take turns."""
+    alone = dict(zip(in_turns.entries.tolist(), in_turns.total.tolist(), strict=True))
+    together = zip(real.entries.tolist(), real.total.tolist(), strict=True)
+    return {entry: total / alone[entry] for entry, total in together if alone.get(entry)}
+
+
+def shares_of(steps: Sequence[Step], factors: Mapping[int, float] | None = None) -> Shares:
+    """The shares of a step: of each call the lower quartile over `steps`, which make the same calls, times a factor.
+
+    What else runs on the machine makes calls longer, never shorter; the longest of many shares would otherwise be the
+    one that was disturbed.
+    """
+    threads = len(steps[0].events)
+    calls = [[events[~is_wait(events)] for events in step.events] for step in steps]
+    stretches = [(np.cumsum(is_wait(events)))[~is_wait(events)] for events in steps[0].events]
+    count = int(max(is_wait(events).sum() for events in steps[0].events)) - 1  # the last waits are TAIL and HEAD
+    work = np.zeros((count, threads))
+    times: list[Array] = []
+    for thread in range(threads):
+        own = [step[thread] for step in calls]
+        if any(not np.array_equal(own[0]["entry"], other["entry"]) for other in own[1:]):
+            raise CompilerBug("simulation", "two steps made different calls")
+        times.append(np.percentile([events["end"] - events["begin"] for events in own], QUARTILE, axis=0))
+        if factors:
+            times[-1] = times[-1] * np.array([factors.get(entry, 1.0) for entry in own[0]["entry"].tolist()])
+        np.add.at(work[:, thread], stretches[thread], times[-1])
+    slowest = work.argmax(axis=1)
+    lines = np.concatenate([step["entry"] for step in calls[0]])
+    entries, places = np.unique(lines, return_inverse=True)
+    total, critical, sharers = (np.zeros(len(entries)) for _ in range(3))
+    begin = 0
+    for thread, (own, stretch) in enumerate(zip(times, stretches, strict=True)):
+        place = places[begin : begin + len(own)]
+        begin += len(own)
+        np.add.at(total, place, own)
+        np.add.at(critical, place, np.where(slowest[stretch] == thread, own, 0.0))
+        sharers[np.unique(place)] += 1
+    return Shares(threads, work, entries, total, critical, sharers)

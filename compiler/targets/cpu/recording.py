@@ -1,0 +1,167 @@
+"""What the threads of a program did and when: the stamps of a profile, in nanoseconds, step by step.
+
+A stamped executable runs what the plain one runs, by a runner that stamps the begin and the end of each call of a
+kernel and of each wait at a barrier (`stamps.ll`). It is an executable like the other; what it recorded is taken with
+`recordings`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from compiler.interface import Results, Tensors
+from compiler.record import record
+from compiler.targets.cpu.executable import NativeExecutable
+from compiler.targets.cpu.manifest import Manifest
+from compiler.targets.cpu.memory import address_of, reserve
+from compiler.targets.cpu.runner import BUFFERS_SLOT, EVENT_SLOTS, EVENTS, HEAD, PROGRAM_SLOTS, TICKS, WAITS
+from compiler.targets.cpu.team import Team
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+EVENT = np.dtype([(name, np.int64) for name in ("entry", "begin", "end", "first", "last", "part")])
+"""An event. `entry` is a line of the step table, or HEAD or TAIL: the barriers around a step.
+
+`begin` and `end` are nanoseconds of the system's monotonic clock. A call of a kernel has the items from `first` to
+below `last`, of the `part` of a strand (0 outside of one); a wait has WAITS as its `last`.
+"""
+ROOM = 1 << 18  # events of a thread in one call: 12 MiB
+_ANCHORS = 32  # readings of both clocks, of which the closest counts
+
+
+@record(eq=False)
+class Step:
+    """One step: for each thread its events in order, and when it left the barrier before the step and that behind it.
+
+    The last two events of a thread are the waits TAIL and HEAD. `spans` is [threads, 2].
+    """
+
+    events: tuple[Array, ...]
+    spans: Array
+
+    @property
+    def nanoseconds(self) -> float:
+        """How long the step took: the mean of its threads, which leave barriers at almost the same time."""
+        return float(np.mean(self.spans[:, 1] - self.spans[:, 0]))
+
+
+@record(eq=False)
+class Recording:
+    """The steps of a call. `wall_ns` is the time of the call as its caller saw it; `lost` counts events without room.
+
+    Where events were lost, the steps are those that are complete.
+    """
+
+    steps: tuple[Step, ...]
+    wall_ns: int
+    lost: int
+    made: int  # steps that the call made
+
+
+def is_wait(events: Array) -> Array:
+    """Which events are waits at a barrier."""
+    return events["last"] == WAITS
+
+
+class StampedExecutable(NativeExecutable):
+    """An executable whose runner stamps. `address` finds the kernels and the runner of a profile."""
+
+    def __init__(self, manifest: Manifest, address: Callable[[str], int], team: Team, room: int = ROOM) -> None:
+        super().__init__(manifest, address, team)
+        self._ticks = ctypes.CFUNCTYPE(ctypes.c_int64)(address(TICKS))
+        self.room, self._threads = room, team.threads  # fewer may be asked for later
+        self._buffers = [reserve(EVENTS + 8 * EVENT_SLOTS * room) for _ in range(team.threads)]
+        self._addresses = np.array([address_of(buffer) for buffer in self._buffers], np.int64)
+        program = np.zeros(PROGRAM_SLOTS + 1, np.int64)
+        program[:PROGRAM_SLOTS] = self._program
+        program[BUFFERS_SLOT] = address_of(self._addresses)
+        self._program = program
+        self._blocks = (address_of(program), *self._blocks[1:])
+        self._anchor = self._both_clocks()
+        self._recorded: list[tuple[list[Array], int, int, int]] = []
+
+    def run(
+        self,
+        tensors: Tensors,
+        data: Mapping[str, Array],
+        rows: Array,
+        batch: int,
+        first_step: int = 0,
+        seed: int = 0,
+        settings: Mapping[str, float] | None = None,
+    ) -> Results:
+        """As the plain executable; what was stamped is added to the recordings."""
+        for buffer in self._buffers:
+            buffer[:EVENTS].view(np.int64)[:2] = (0, self.room)
+        start = time.perf_counter_ns()
+        results = super().run(tensors, data, rows, batch, first_step, seed, settings)
+        wall = time.perf_counter_ns() - start
+        # what follows is left for later, so that the next call finds the caches as a plain one would
+        running = self._threads if self._parallel else 1  # without work for several threads, the first is alone
+        counts = [int(buffer[:8].view(np.int64)[0]) for buffer in self._buffers[:running]]
+        raw = [
+            buffer[EVENTS : EVENTS + 8 * EVENT_SLOTS * min(count, self.room)].view(np.int64).copy()
+            for buffer, count in zip(self._buffers, counts, strict=False)
+        ]
+        lost = sum(max(0, count - self.room) for count in counts)
+        self._recorded.append((raw, wall, lost, -(-len(rows) // batch)))
+        return results
+
+    def recordings(self) -> list[Recording]:
+        """What was recorded since the last time, a recording for each call."""
+        recorded, self._recorded = self._recorded, []
+        if not recorded:
+            return []
+        rate = self._nanoseconds_a_tick()
+        return [
+            Recording(tuple(_steps([self._in_nanoseconds(r.reshape(-1, EVENT_SLOTS), rate) for r in raw])), *others)
+            for raw, *others in recorded
+        ]
+
+    def _in_nanoseconds(self, raw: Array, rate: float) -> Array:
+        ticks, moment = self._anchor
+        events = np.empty(len(raw), EVENT)
+        for column, name in enumerate(EVENT.names or ()):
+            events[name] = raw[:, column]
+        for name in ("begin", "end"):
+            events[name] = np.rint((events[name] - ticks) * rate).astype(np.int64) + moment
+        return events
+
+    def _nanoseconds_a_tick(self) -> float:
+        """Both clocks now against both when this executable was made, at least some milliseconds ago."""
+        while True:
+            ticks, moment = self._both_clocks()
+            if moment - self._anchor[1] >= 5_000_000:
+                return (moment - self._anchor[1]) / (ticks - self._anchor[0])
+            time.sleep(0.005)
+
+    def _both_clocks(self) -> tuple[int, int]:
+        """Ticks and nanoseconds of the same moment."""
+        readings: list[tuple[int, int, int]] = []
+        for _ in range(_ANCHORS):
+            before = time.perf_counter_ns()
+            ticks = self._ticks()
+            after = time.perf_counter_ns()
+            readings.append((after - before, ticks, (before + after) // 2))
+        _, ticks, moment = min(readings)
+        return ticks, moment
+
+
+def _steps(taken: list[Array]) -> list[Step]:
+    """The complete steps of a call, from the events of each thread."""
+    heads = [np.flatnonzero(events["entry"] == HEAD) for events in taken]
+    found: list[Step] = []
+    for number in range(min(len(places) for places in heads) - 1):
+        events: list[Array] = []
+        spans: list[tuple[int, int]] = []
+        for own, places in zip(taken, heads, strict=True):
+            begin, end = places[number], places[number + 1]
+            events.append(own[begin + 1 : end + 1])
+            spans.append((int(own["end"][begin]), int(own["end"][end])))
+        found.append(Step(tuple(events), np.array(spans, np.int64)))
+    return found

@@ -1,0 +1,70 @@
+"""Ranges of a grid as rectangles: they cover each item once, and whole rows stand together."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import pytest
+from native import host
+
+from compiler.targets.cpu.jit import Library, compile_module
+from compiler.targets.cpu.rectangles import FEWEST_TILES, Rectangle, over_equal, over_rectangles, rows_of_item
+from compiler.targets.cpu.text import Text
+
+COLUMNS, MOST = 5, 3
+
+
+def visited(begin: int, end: int) -> list[tuple[int, ...]]:
+    """Rectangles (top, rows, left, right) of the items of a grid; whole rows come in groups of at most MOST."""
+    text = Text()
+    text.start("entry")
+
+    def body(share: Rectangle) -> None:
+        def group(first: str, count: str) -> None:
+            place = text.let("load i64, ptr %out")
+            numbers = (first, count, share.left, share.right)
+            for offset, number in enumerate(numbers, 1):
+                at = text.let(f"getelementptr i64, ptr %out, i64 {text.add(place, offset)}", "p")
+                text.line(f"store i64 {number}, ptr {at}")
+            text.line(f"store i64 {text.add(place, len(numbers))}, ptr %out")
+
+        over_equal(text, share.top, share.bottom, MOST, group)
+
+    over_rectangles(text, COLUMNS, body)
+    text.line("ret void")
+    lines = "\n".join(line for line in text.lines)
+    module = (
+        "declare i64 @llvm.smin.i64(i64, i64)\ndeclare i64 @llvm.smax.i64(i64, i64)\n"
+        f"define void @share(i64 %begin, i64 %end, ptr %out) {{\n{lines}\n}}\n"
+    )
+    library = Library([compile_module(module, host(), verify=True)], ["share"], host())
+    out = np.zeros(400, np.int64)
+    share = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(library.address("share"))
+    share(begin, end, out.ctypes.data)
+    return [tuple(row) for row in out[1 : out[0] + 1].reshape(-1, 4).tolist()]
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0, 40), (0, 3), (2, 4), (3, 10), (5, 15), (4, 6), (7, 38), (39, 40)])
+def test_each_item_is_in_one_rectangle(begin: int, end: int) -> None:
+    found = [
+        row * COLUMNS + column
+        for top, rows, left, right in visited(begin, end)
+        for row in range(top, top + rows)
+        for column in range(left, right)
+    ]
+    assert sorted(found) == list(range(begin, end))
+
+
+def test_whole_rows_are_taken_together() -> None:
+    assert visited(0, 20) == [(0, 2, 0, 5), (2, 2, 0, 5)]
+    assert visited(3, 17) == [(0, 1, 3, 5), (1, 2, 0, 5), (3, 1, 0, 2)]
+
+
+@pytest.mark.parametrize("panels", [1, 12, 16, 24, 96, 256, 1000])
+@pytest.mark.parametrize("tiles", [1, 5, 43, 86, 342])
+def test_items_are_many_and_not_small(tiles: int, panels: int) -> None:
+    each = rows_of_item(tiles, panels)
+    items = -(-tiles // each)
+    assert each >= min(FEWEST_TILES, tiles // 2) or tiles < 2 * FEWEST_TILES
+    assert items * panels >= min(512, tiles // (2 * FEWEST_TILES) * panels)
