@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -23,8 +24,10 @@ from compiler.ops.movement import Broadcast, Pad, Reshape
 from compiler.ops.reduction import Max, Moments, Sum
 from compiler.ops.window import Fold, Window
 from compiler.pipeline import optimise_graph
+from compiler.schedule.build import schedule
 from compiler.schedule.interpreter import run_schedule
 from compiler.targets.cpu import lower, walks
+from compiler.targets.cpu.machine import AVX2, AVX512, NEON
 from compiler.targets.cpu.walks import Block, block_of, is_together
 from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, TensorType, at_batch
@@ -290,6 +293,32 @@ def test_results_beyond_the_caches_are_stored_past_them(monkeypatch: pytest.Monk
     for threads in (1, 2):
         found = passing.executable(threads).call(inputs, 3)["y"]
         assert np.array_equal(found, usual.executable().call(inputs, 3)["y"])
+
+
+@pytest.mark.parametrize("line", range(4))
+def test_walks_keep_apart_what_they_load_and_what_they_just_stored(line: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns are taken from the last on where loads would meet, up to whole pages, stores past the caches."""
+    graph = taps_of_single_channels(14, 64, 1, 1, of_weights=False)
+    given, inputs = compiled(graph), inputs_of(graph, 3)
+    expected = given.executable().call(inputs, 3)["y"]
+    monkeypatch.setattr(lower, "BEYOND", 0)
+    passing = compiled(graph)
+    assert any("ptrtoint" in text and "nontemporal" in text for text in passing.lowered.texts.values())
+    room = {name: np.empty(value.size + 64 + 1024, np.float32) for name, value in inputs.items()}
+    for name, value in inputs.items():
+        start = -room[name].ctypes.data % 256 // 4 + 16 * line
+        moved = room[name][start : start + value.size].reshape(value.shape)
+        moved[...] = value
+        inputs[name] = moved
+    assert np.array_equal(passing.executable().call(inputs, 3)["y"], expected)
+
+
+def test_vectors_of_rows_side_by_side_are_as_wide_as_registers() -> None:
+    graph = taps_of_single_channels(14, 48, 1, 1, of_weights=False)
+    for machine, lanes in ((AVX512, 16), (AVX2, 8), (NEON, 4)):
+        lowered = lower.lower(graph, schedule(graph), machine, 3)
+        (text,) = (text for text in lowered.texts.values() if "fma" in text)
+        assert set(re.findall(r"@llvm\.fma\.v(\d+)f32", text)) == {str(lanes)}
 
 
 @pytest.mark.parametrize("count", [3, 4])

@@ -81,6 +81,14 @@ def test_the_sums_of_a_strip_stay_in_registers(machine: Machine, dtype: DType) -
     assert (shape.rows + 1) * vectors + 1 <= machine.registers, "sums, rows, and an element of a column"
 
 
+@pytest.mark.parametrize("machine", [AVX512, AVX2, NEON], ids=lambda machine: machine.triple)
+@pytest.mark.parametrize(("rows", "columns"), [(768, 256), (256, 64), (192, 64), (48, 16)])
+def test_the_sums_of_a_strip_do_not_wait_for_themselves(machine: Machine, rows: int, columns: int) -> None:
+    """Two multiplications a cycle, each of which takes four, need eight sums, and more where one comes late."""
+    shape = strip_shape(weight_gradient(rows, columns, rows), machine)
+    assert shape.rows * shape.vectors * LANES * 32 // machine.vector_bits >= 10
+
+
 def test_rows_that_would_leave_vectors_empty_are_broadcast() -> None:
     assert not runs_along_rows(weight_gradient(21, 64, 6))  # 7 x 7 taps of 3 channels
 
