@@ -38,7 +38,7 @@ def main() -> None:
         patience=arguments.patience,
     )
     with tempfile.TemporaryDirectory(prefix="dlc-benchmarks-") as folder:
-        place = Place(Path(folder), arguments.cache or Path(folder) / "cache", arguments.dlc)
+        place = Place(Path(folder), (arguments.cache or Path(folder) / "cache").resolve(), arguments.dlc)
         measurements = measure(plan, place, lambda line: print(line, file=sys.stderr, flush=True))
     full = full_speeds(measurements)
     results = {
