@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from compiler.diagnostics import UsageError
 from compiler.processors import usable_cores
-from runtime.cli.parser import Namespace, Parser, key_value, whole_number
+from runtime.cli.parser import MOST_THREADS, Namespace, Parser, key_value, whole_number
 from runtime.cli.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
     if runs:
         group.add_argument(
             "--threads",
-            type=whole_number(1),
+            type=whole_number(1, MOST_THREADS),
             metavar="N",
             help="threads (default: one for each core that this process may use)",
         )

@@ -81,16 +81,20 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return f"{', '.join(action.option_strings)} {value}"
 
 
-def whole_number(least: int) -> Callable[[str], int]:
-    """An argument type: an integer of at least `least`."""
+MOST_THREADS = 1024  # each has a stack, scratch and, in a simulation, events of its own
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """An argument type: an integer of at least `least`, and of at most `most`."""
+    wanted = f"of at least {least}" if most is None else f"from {least} to {most}"
 
     def convert(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = None
-        if value is None or value < least:
-            raise argparse.ArgumentTypeError(f"wants a whole number of at least {least}, not `{text}`")
+        if value is None or value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"wants a whole number {wanted}, not `{text}`")
         return value
 
     return convert

@@ -28,7 +28,7 @@ from runtime.cli.common import (
     model_file,
     print_json,
 )
-from runtime.cli.parser import Namespace, Parser, positive_number, whole_number
+from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number, whole_number
 from runtime.files import replace_file
 from runtime.profile import Profile, Weights, as_json, is_run, profile, weights_of
 from runtime.profile_rows import BY, Report, difference, saved_profile, trace_of
@@ -74,7 +74,7 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument(
         "--simulate-threads",
-        type=whole_number(1),
+        type=whole_number(1, MOST_THREADS),
         metavar="T",
         help="compute what T threads would do, from their shares measured on one",
     )

@@ -16,7 +16,7 @@ import numpy as np
 from compiler.diagnostics import UsageError
 from compiler.driver import Array
 from runtime.cli.common import add_json, print_json
-from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.cli.parser import MOST_THREADS, Namespace, Parser, whole_number
 from runtime.files import replace_file
 from runtime.prediction_files import npz_bytes
 from runtime.replay import Replay, replay
@@ -36,7 +36,7 @@ def configure(parser: Parser) -> None:
         "--show", action="append", default=[], metavar="PATH", help="what to compute; may be repeated (default: loss)"
     )
     parser.add_argument("--out", metavar="FILE", help="write the arrays to this .npz file")
-    parser.add_argument("--threads", type=whole_number(1), metavar="N", help="threads (default: all)")
+    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), metavar="N", help="threads (default: all)")
     add_json(parser)
     parser.set_defaults(no_fuse=False, without=[], dtype="f32", verify=False, machine=None, cache_dir=None)
     parser.set_defaults(target="native")

@@ -78,6 +78,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["bench", "x.dl", "--mode", "slow"], "--mode cannot be `slow`"),
         (["bench", "x.dl", "--thread", "2"], "hint: did you mean `--threads`?"),
         (["plan", "x.dl", "--batch", "many"], "wants a whole number of at least 1, not `many`"),
+        (["train", "x.dl", "--threads", "100000"], "wants a whole number from 1 to 1024, not `100000`"),
+        (["profile", "x.dl", "--simulate-threads", "1025"], "wants a whole number from 1 to 1024, not `1025`"),
         (["cache", "wipe"], "ACTION cannot be `wipe`"),
         (["show", "x.dl", "--stage", "asm", "--format", "svg"], "stage asm cannot be drawn"),
         (["plan", "x.dl", "--set", "a=1", "--set", "b=2", "--set", "a=3"], "--set gives `a` twice"),
