@@ -81,3 +81,21 @@ def test_more_threads_than_the_largest_set_has_pieces_still_have_a_bandwidth(mon
     monkeypatch.setattr(peaks, "_MOST", peaks._LEAST)  # pyright: ignore[reportPrivateUsage]
     found = peaks._measure(machine_of(None), 2, DType.F32)  # pyright: ignore[reportPrivateUsage]
     assert found.memory > 0
+
+
+def test_peaks_are_of_no_more_threads_than_there_are_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[int] = []
+
+    def measured(_machine: object, threads: int, *_: object) -> peaks.Peaks:
+        asked.append(threads)
+        return peaks.Peaks(threads, 100.0 * threads, ((8192, 50.0),), "2026-01-01")
+
+    monkeypatch.setattr("compiler.profiling.step.usable_cores", lambda: 2)
+    monkeypatch.setattr("compiler.profiling.step.measured_peaks", measured)
+    model = tmp_path / "model.dl"
+    model.write_text("model M {\n    input x: f32[batch, 4]\n    output y = x |> dense(3)\n}\n")
+    assert main(["profile", str(model), "--mode", "infer", "--threads", "3", "--seconds", "0.1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (asked, found["threads"], found["peak_gflops"]) == ([1, 2], 3, 200.0)
