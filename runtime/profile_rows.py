@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from compiler.diagnostics import UsageError
+from runtime.files import parse_json
 
 Report = Mapping[str, Any]
 BY = ("line", "layer", "kernel", "op")
+_MOST_MS = sys.float_info.max  # a whole number in JSON may be larger than any float
 DATA = "(data)"  # what came from no line: rows are fetched and handed over
 _KEYS = ("step_ms", "threads", "lines", "kernels", "layers", "ops")
 # what may differ between two profiles, and is worth a line where it does
@@ -32,7 +35,7 @@ def label_of(row: Mapping[str, Any]) -> str:
 def saved_profile(path: Path) -> Report:
     """What `--json` of a profile wrote. Raises UsageError."""
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = parse_json(path.read_bytes())
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", "name a model file, a run, or a saved profile") from error
     except ValueError as error:
@@ -43,11 +46,13 @@ def saved_profile(path: Path) -> Report:
 
 
 def _is_profile(found: Any) -> bool:
-    """Whether a value has the rows of a profile, each with a name and its times."""
+    """Whether a value has the rows of a profile, each with a name and its times, and settings by their names."""
     try:
         has_all = all(key in found for key in _KEYS)
-        return has_all and all(label_of(row) and ms_of(row) >= 0 for by in BY for row in found[f"{by}s"])
-    except (LookupError, TypeError, AttributeError):
+        rows = [row for by in BY for row in found[f"{by}s"]] if has_all else []
+        is_told = isinstance(found.get("settings", {}), Mapping)
+        return has_all and is_told and all(label_of(row) and 0 <= ms_of(row) <= _MOST_MS for row in rows)
+    except (LookupError, TypeError, AttributeError, OverflowError):
         return False
 
 
@@ -75,12 +80,11 @@ def difference(before: Report, after: Report, by: str) -> dict[str, Any]:
 def _keyed(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
     """Rows by what they are called, and those that are called alike in their order."""
     found: dict[tuple[str, int], Mapping[str, Any]] = {}
+    met: Counter[str] = Counter()
     for row in rows:
         name = str(row.get("text") or label_of(row))
-        number = 0
-        while (name, number) in found:
-            number += 1
-        found[name, number] = row
+        found[name, met[name]] = row
+        met[name] += 1
     return found
 
 

@@ -9,6 +9,7 @@ from compiler.diagnostics import UsageError
 from compiler.executables import profiled_programs
 from compiler.frontend.program import Program
 from compiler.interface import Executable, Options
+from compiler.processors import usable_cores
 from compiler.programs import complete, options_of
 from compiler.record import record
 from compiler.targets.cpu.cache import ObjectCache
@@ -73,7 +74,9 @@ def profiled_step(program: Program, kind: str, options: Options) -> ProfiledStep
     cache, machine = ObjectCache(options.cache), machine_of(options.machine)
     dtype = DType.F64 if options.dtype == "f64" else DType.F32
     threads = made[next(iter(made))].plain.threads
-    peaks = {count: measured_peaks(machine, count, dtype, cache) for count in sorted({1, threads})}
+    # more threads than cores reach no more than the cores do, and take turns, so that none could tell by its own time
+    cores = usable_cores()
+    peaks = {count: measured_peaks(machine, min(count, cores), dtype, cache) for count in sorted({1, threads})}
     plain = together(program, {part.name: part.program.plain for part in parts})
     stamped = together(program, {part.name: part.program.stamped for part in parts})
     return ProfiledStep(program, options, machine, parts, plain, stamped, peaks)

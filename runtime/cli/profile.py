@@ -34,7 +34,7 @@ from runtime.profile import Profile, Weights, as_json, is_run, profile, weights_
 from runtime.profile_rows import BY, Report, difference, saved_profile, trace_of
 from runtime.reporting.profile_text import difference_text, profile_text, width_of_output
 from runtime.reporting.simulation_text import simulation_text
-from runtime.reporting.terminal import say, say_labelled
+from runtime.reporting.terminal import harmless, say, say_labelled
 from runtime.simulation import simulate, simulation_json
 from runtime.trained import open_trained_run
 
@@ -100,6 +100,7 @@ def run(arguments: Namespace) -> int:
     for name in ("barrier_us", "bandwidth"):
         if getattr(arguments, name) is not None:
             raise UsageError(f"--{name.replace('_', '-')} goes with --simulate-threads", "leave it out")
+    _refuse_places(arguments)
     _refuse_endings(arguments)
     before = _before(arguments)
     found = _profile_of(arguments.file, arguments)
@@ -129,6 +130,15 @@ def _refuse_endings(arguments: Namespace) -> None:
         from runtime.plots.figure import FORMATS  # told before anything is measured where matplotlib is missing
 
         assert FORMATS == PICTURES
+
+
+def _refuse_places(arguments: Namespace) -> None:
+    """Raise UsageError for a file that cannot be written because of its path, before anything is measured."""
+    for place in filter(None, (arguments.trace, arguments.plot)):
+        if Path(place).is_dir():
+            raise UsageError(f"{place} is a folder", "name a file")
+        if not Path(place).parent.is_dir():
+            raise UsageError(f"there is no folder {Path(place).parent}", "make it first, or choose another place")
 
 
 def _before(arguments: Namespace) -> Report | None:
@@ -195,11 +205,11 @@ def _write(found: Profile, report: Report, arguments: Namespace) -> None:
     if arguments.trace is not None:
         path = Path(arguments.trace)
         replace_file(path, json.dumps(trace_of(report, found.timeline), allow_nan=False).encode())
-        say(f"trace in {path}")
+        say(f"trace in {harmless(str(path))}")
     if arguments.plot is not None:
         from runtime.plots.figure import write_figure
         from runtime.plots.profile import profile_figure  # matplotlib is slow to import, and need not be there
 
         path = Path(arguments.plot)
         write_figure(profile_figure(report, found.timeline), path)
-        say(f"plot in {path}")
+        say(f"plot in {harmless(str(path))}")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from compiler.diagnostics import size
 from runtime.profile_rows import label_of, ms_of
+from runtime.reporting.terminal import harmless
 from runtime.reporting.units import amount
 
 LEAST_WIDTH = 40
@@ -47,7 +48,8 @@ def table_text(report: Mapping[str, Any], by: str, top: int, width: int) -> list
 
 def laid_out(columns: Sequence[Column], width: int) -> list[str]:
     """Columns side by side. The last may be cut at the width; others are left out whole."""
-    kept = list(columns)
+    # names and texts come from files, and a saved profile may be anyone's
+    kept = [column._replace(cells=[harmless(cell).replace("\t", " ") for cell in column.cells]) for column in columns]
     while len(kept) > 2 and sum(_width(c) + len(_GAP) for c in kept[:-1]) + 8 > width:
         worst = max(kept[1:-1], key=lambda c: c.rank)
         if worst.rank == 0:
@@ -194,7 +196,7 @@ def difference_text(difference: Mapping[str, Any], by: str, top: int, width: int
     left_out = len(difference["rows"]) - len(rows)
     return "\n".join(
         [
-            *(part for said in changed for part in _wrapped(said, width)),
+            *(part for said in changed for part in _wrapped(harmless(said), width)),
             *([""] if changed else []),
             *laid_out(columns, width),
             *([f"and {left_out} more"] if left_out else []),

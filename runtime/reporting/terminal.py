@@ -41,12 +41,17 @@ def say_labelled(label: str, message: str) -> None:
 
     Names of columns, tensors and files stand in messages: what could steer a terminal is replaced.
     """
-    first, *rest = ("".join(map(_harmless, line)) for line in message.split("\n"))
+    first, *rest = map(harmless, message.split("\n"))
     say(
         "\n".join(
             [f"{styled(label + ':', label, sys.stderr)} {first}", *(f"  {line}" if line else "" for line in rest)]
         )
     )
+
+
+def harmless(text: str) -> str:
+    """Text of a file, or a name, without what could steer a terminal."""
+    return text if text.isprintable() else "".join(map(_harmless, text))
 
 
 def _harmless(letter: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import datetime
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -68,9 +69,13 @@ def _kept(content: bytes | None) -> Peaks | None:
         return None
     try:
         threads, gflops, bandwidths, measured = json.loads(content)
-        return Peaks(threads, gflops, tuple((int(size), float(rate)) for size, rate in bandwidths), measured)
-    except (ValueError, TypeError):
+        found = Peaks(
+            threads, float(gflops), tuple((int(size), float(rate)) for size, rate in bandwidths), str(measured)
+        )
+    except (ValueError, TypeError, OverflowError):
         return None
+    rates = (found.gflops, *(rate for _, rate in found.bandwidths))
+    return found if all(0 < rate < math.inf for rate in rates) else None  # a best that none could beat would stay
 
 
 def _measure(machine: Machine, threads: int, dtype: DType) -> Peaks:
@@ -84,7 +89,7 @@ def _measure(machine: Machine, threads: int, dtype: DType) -> Peaks:
 
     flops = 2 * machine.lanes(dtype) * _chains(machine) * threads
     gflops = _best_rate(multiply, threads, flops, _CHAIN_ROUNDS)
-    most = _MOST // threads
+    most = max(_LEAST, _MOST // threads)
     blocks = [reserve(most) for _ in range(threads)]
     rates: list[tuple[int, float]] = []
     step = _UNROLLED * machine.vector_bytes
