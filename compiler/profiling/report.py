@@ -78,7 +78,8 @@ class ProfileReport:
     `step_ms` is the time of the steps that were recorded, those in the middle half; `plain_ms` that of steps without
     stamps, measured in turn with them, and `stamps_cost` by what part these are longer. The lines, `barrier_ms`,
     `idle_ms`, `runner_ms` (from kernel to kernel, with the stamps) and `call_ms` (before and after the steps of a call)
-    add up to `step_ms`. `alone_ms`, in which one thread works, is part of the lines.
+    add up to `step_ms`. `alone_ms` is for how much of the step a single thread works: no part of the lines, whose
+    times are divided by the number of threads.
     """
 
     model: str

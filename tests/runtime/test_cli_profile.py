@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from runtime.cli.main import main
+from runtime.reporting.profile_text import profile_text
 
 KEYS = {"step_ms", "threads", "lines", "kernels", "layers", "ops", "barrier_ms", "idle_ms", "alone_ms", "stamps_cost"}
 KEYS |= {"peak_gflops", "bandwidth_gbs", "machine", "settings", "plain_ms", "runner_ms", "call_ms", "cpu", "dtype"}
@@ -205,6 +206,15 @@ def test_text_fits_its_width(
     assert all(len(row) <= columns for row in text.splitlines())
     assert "\x1b" not in text
     assert "and " in text or by == "layer"
+
+
+def test_time_of_one_thread_is_told_as_part_of_the_step(capsys: pytest.CaptureFixture[str]) -> None:
+    found = report(capsys, "dense.dl", "--threads", "2")
+    shares = [{**row, "forward_ms": 0.0, "backward_ms": 0.0, "update_ms": 0.0} for row in found["lines"]]
+    shares[0]["forward_ms"] = 0.5  # a second thread has nothing to do: half of the time of both is work
+    made = {**found, "step_ms": 1.0, "idle_ms": 0.5, "alone_ms": 1.0, "lines": shares}
+    work = next(row for row in profile_text(made, "line", 5, 80).splitlines() if row.startswith("work, by line"))
+    assert " ".join(work.split()) == "work, by line 0.5000 50.0% one thread alone for 1 of the step"
 
 
 def test_plot(capsys: pytest.CaptureFixture[str]) -> None:

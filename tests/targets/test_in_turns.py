@@ -75,6 +75,7 @@ def test_every_share_is_recorded_for_its_thread() -> None:
                 found[key] = found.get(key, 0) + int(event["last"] - event["first"])
         items.append(found)
         waits += [int(is_wait(events).sum()) for events in recording.steps[-1].events]
+        assert shares_of(recording.steps).barriers == waits[-1], "those around a step are barriers as well"
     assert items[0] == items[1]
     assert len(set(waits)) == 1, "all threads meet at each barrier"
     assert any(entry.flags & 2 for entry in lowered.manifest.entries)
@@ -104,7 +105,7 @@ def test_a_step_takes_the_longest_shares_and_its_barriers() -> None:
     )
     shares = shares_of([made])
     assert shares.work.tolist() == [[30, 10], [5, 25], [7, 0]]
-    assert (shares.barriers, shares.nanoseconds(0.0), shares.nanoseconds(100.0)) == (3, 62, 362)
+    assert (shares.barriers, shares.nanoseconds(0.0), shares.nanoseconds(100.0)) == (4, 62, 462)
     assert shares.entries.tolist() == [1, 2, 3, 4]
     assert shares.total.tolist() == [40, 10, 20, 7]
     assert shares.critical.tolist() == [30, 5, 20, 7], "of the thread that the others wait for"

@@ -55,8 +55,8 @@ class Shares:
 
     @property
     def barriers(self) -> int:
-        """How often threads meet: behind each stretch."""
-        return len(self.work)
+        """How often threads meet in a step: behind each stretch, and once more before the next step begins."""
+        return len(self.work) + 1
 
     def nanoseconds(self, barrier: float) -> float:
         """How long a step would take, where meeting at a barrier takes so many nanoseconds."""
