@@ -23,6 +23,7 @@ from compiler.targets.cpu.tiles import TileShape, Tiling, ceiling, divided, most
 DEEP = 128  # summed elements of a block
 STEPS = DEEP // DEEPEST_UNROLL  # in which a tile asks ahead
 ALIGNMENT = 64  # bytes of which stretches of scratch begin at a multiple
+CACHE_SHARE = 1.0  # of the second-level cache, which the sums and the copies of a block may take
 COPIED_TOGETHER = 4  # strips whose copies stand one behind the other
 FEWEST_PANELS = 4
 
@@ -42,7 +43,7 @@ def emit_sums(k: KernelText, cut: Tiling, batch: int) -> KernelCode:
     # a tile takes its panel from the second-level cache, whatever its rows: the fewest tiles are the fastest
     shape = replace(cut.shape, rows=min(LANES, most_rows(contract, cut.shape.vectors, k.machine)))
     cut = replace(cut, shape=shape)
-    side = _side(shape, k.machine.l2_bytes // contract.dtype.size)
+    side = _side(shape, int(CACHE_SHARE * k.machine.l2_bytes) // contract.dtype.size)
     tiles = ceil(nominal(contract.m, batch) / shape.rows)
     most = _evenly(tiles, side // shape.rows)
     left = _Operand(-1, contract.lhs, contract.lhs_offset, axis.lhs_stride, shape.rows, most)
