@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, field
+from itertools import zip_longest
 from typing import Any
 
 from compiler.frontend.program import Program
@@ -148,7 +149,10 @@ def _kernels(graph: Graph, ready: Schedule, options: Options) -> tuple[KernelRow
     found = lower(graph, ready, machine_of(options.machine, runs=False), options.batch)
     counts: dict[str, int] = {}
     rows: dict[str, KernelRow] = {}
-    for symbol, instance in found.instances:
+    behind = [instance for _, instance in found.instances[1:]]
+    for (symbol, instance), following in zip_longest(found.instances, behind):
+        if instance is following:
+            continue  # it packs the panels of the product behind it, and counts with that
         counts[symbol] = counts.get(symbol, 0) + 1
         lines = sorted({o.user_span.line for o in instance.origins if not o.user_span.source.is_library})
         directions = [d.value for d in Direction if any(o.direction is d for o in instance.origins)]
