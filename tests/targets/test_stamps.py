@@ -12,7 +12,7 @@ from compiler.targets.cpu.machine import NEON
 from compiler.targets.cpu.manifest import Manifest
 from compiler.targets.cpu.object_code import Profiled
 from compiler.targets.cpu.recording import is_wait
-from compiler.targets.cpu.runner import HEAD, TAIL, Clock, runner_text, stamps_text
+from compiler.targets.cpu.runner import HEAD, TAIL, Clock, clock_of, runner_text
 
 RNN = """
 model Counter {
@@ -56,12 +56,11 @@ def _settings(executable: driver.Executable) -> tuple[str, ...]:
 
 def test_the_plain_runner_has_no_stamps() -> None:
     machine = host()
-    plain, stamped = runner_text(machine).splitlines(), runner_text(machine, Clock.MONOTONIC).splitlines()
+    plain, stamped = runner_text(machine).splitlines(), runner_text(machine, clock_of(machine)).splitlines()
     assert not [row for row in plain if "stamp" in row or "ticks" in row]
     # the other is the same with lines more: without them, and the functions behind, nothing differs
     begin = stamped.index(
-        "; What only the runner of a profile has: a clock, and for each thread a buffer of events. The slot"
-        " of the program block"
+        "; What only the runner of a profile has: for each thread a buffer of events. The slot of the program block"
     )
     assert [row for row in stamped[: begin - 1] if "stamp" not in row and "@ticks" not in row] == plain
 
@@ -69,7 +68,7 @@ def test_the_plain_runner_has_no_stamps() -> None:
 @pytest.mark.parametrize("clock", Clock)
 def test_every_clock_becomes_code(clock: Clock) -> None:
     machine = NEON if clock is Clock.GENERIC_TIMER else host()
-    text = assembly(stamps_text(clock), machine).lower()
+    text = assembly(runner_text(machine, clock), machine).lower()
     assert ("cntvct_el0" in text) is (clock is Clock.GENERIC_TIMER)
     assert ("clock_gettime" in text) is (clock is Clock.MONOTONIC)
     assert ("rdtsc" in text) is (clock is Clock.TIME_STAMP_COUNTER) or machine.architecture != "x86_64"

@@ -3,10 +3,14 @@
 $STAMP ; What began with the word for a stamp in the template stands in the runner of a profile alone: see `stamps.ll`.
 $TURN ; What began with the word for a turn stands where one thread takes the shares of all in turn, in place of what began
 $TURN ; with the word for a team: see `turns.ll`.
+$PACE ; What began with the word for a pace stands where a clock is quick to read: shares follow the speeds of the threads.
 
 declare i64 @syscall(i64, ...)
 declare i32 @sched_yield()
 declare i32 @llvm.umin.i32(i32, i32)
+declare double @llvm.fabs.f64(double)
+declare double @llvm.maxnum.f64(double, double)
+declare double @llvm.minnum.f64(double, double)
 
 define internal i32 @flush_on() nounwind {
   $FLUSH_ON
@@ -92,7 +96,10 @@ join:
   %group = lshr i32 %thread, 3
   %group.wide = zext i32 %group to i64
   %group.offset = shl i64 %group.wide, 6
-  %groups.at = getelementptr i8, ptr %sync, i64 $GROUPS
+  %paces = getelementptr i8, ptr %sync, i64 $PACES
+  %threads.wide = zext i32 %threads to i64
+  %lines = shl i64 %threads.wide, 6
+  %groups.at = getelementptr i8, ptr %paces, i64 %lines
   %group.at = getelementptr i8, ptr %groups.at, i64 %group.offset
   %group.first = shl i32 %group, 3
   %group.rest = sub i32 %threads, %group.first
@@ -130,6 +137,155 @@ wait:
 done:
   ret void
 }
+
+$CLOCK
+; How much of all items stands before the share of %thread, of $WHOLE: as much for each, but for what @balance moved.
+define internal i64 @share(ptr %sync, i32 %thread, i32 %threads) nounwind {
+entry:
+  %before = zext i32 %thread to i64
+  %all = zext i32 %threads to i64
+  %product = mul i64 %before, $WHOLE
+  %short = sub i64 %all, 1
+  %padded = add i64 %product, %short
+  %even = udiv i64 %padded, %all
+  $PACE %behind = sub i64 %before, 1
+  $PACE %is.inner = icmp ult i64 %behind, %short
+  $PACE br i1 %is.inner, label %inner, label %done
+$PACE inner:
+  $PACE %offset = shl i64 %behind, 6
+  $PACE %paces = getelementptr i8, ptr %sync, i64 $PACES
+  $PACE %moved.at = getelementptr i8, ptr %paces, i64 %offset
+  $PACE %moved = load i64, ptr %moved.at, align 8
+  $PACE %uneven = add i64 %even, %moved
+  $PACE br label %done
+$PACE done:
+  $PACE %place = phi i64 [ %even, %entry ], [ %uneven, %inner ]
+  $PACE ret i64 %place
+  $EVEN ret i64 %even
+}
+
+; The first item behind a share of so many items.
+define internal i64 @item(i64 %items, i64 %share) nounwind {
+  %product = mul i64 %items, %share
+  %half = add i64 %product, $ALMOST_HALF
+  %item = lshr i64 %half, $WHOLE_BITS
+  ret i64 %item
+}
+
+$PACE ; Note how long a thread took for its share, as if it had been exactly that: what it took by item, times that.
+$PACE define internal void @note(ptr %sync, i32 %thread, i64 %spent, i64 %took, i64 %items, i64 %low, i64 %high) nounwind {
+  $PACE %number = zext i32 %thread to i64
+  $PACE %offset = shl i64 %number, 6
+  $PACE %paces = getelementptr i8, ptr %sync, i64 $PACES
+  $PACE %line = getelementptr i8, ptr %paces, i64 %offset
+  $PACE %busy.at = getelementptr i64, ptr %line, i64 1
+  $PACE %busy = load double, ptr %busy.at, align 8
+  $PACE %share = sub i64 %high, %low
+  $PACE %part = uitofp i64 %share to double
+  $PACE %exact = fdiv double %part, $WHOLE.0
+  $PACE %all = uitofp i64 %items to double
+  $PACE %due = fmul double %exact, %all
+  $PACE %done = uitofp i64 %took to double
+  $PACE %ratio = fdiv double %due, %done
+  $PACE %time = uitofp i64 %spent to double
+  $PACE %scaled = fmul double %time, %ratio
+  $PACE %sum = fadd double %busy, %scaled
+  $PACE store double %sum, ptr %busy.at, align 8
+  $PACE ret void
+$PACE }
+
+$PACE ; Between two steps: shares halfway to those with which the threads, as fast as they were, would have ended together.
+$PACE ; Differences below 5 % are taken for noise, and no thread gets less than a quarter of an even share, or more than four.
+$PACE define internal void @balance(ptr %sync, i32 %threads) nounwind {
+$PACE entry:
+  $PACE %paces = getelementptr i8, ptr %sync, i64 $PACES
+  $PACE %all = zext i32 %threads to i64
+  $PACE %count = uitofp i64 %all to double
+  $PACE %is.team = icmp ugt i32 %threads, 1
+  $PACE %first.at = getelementptr i64, ptr %paces, i64 1
+  $PACE %first = load double, ptr %first.at, align 8
+  $PACE %is.long = fcmp oge double %first, $PERIOD
+  $PACE %is.due = and i1 %is.team, %is.long
+  $PACE br i1 %is.due, label %measure, label %done
+$PACE measure:
+  $PACE %m = phi i64 [ 0, %entry ], [ %m.next, %measure ]
+  $PACE %speeds = phi double [ 0.0, %entry ], [ %speeds.next, %measure ]
+  $PACE %m.offset = shl i64 %m, 6
+  $PACE %m.line = getelementptr i8, ptr %paces, i64 %m.offset
+  $PACE %m.busy.at = getelementptr i64, ptr %m.line, i64 1
+  $PACE %m.busy = load double, ptr %m.busy.at, align 8
+  $PACE %m.thread = trunc i64 %m to i32
+  $PACE %m.after = add i32 %m.thread, 1
+  $PACE %m.low = call i64 @share(ptr %sync, i32 %m.thread, i32 %threads)
+  $PACE %m.high = call i64 @share(ptr %sync, i32 %m.after, i32 %threads)
+  $PACE %m.share = sub i64 %m.high, %m.low
+  $PACE %m.part = uitofp i64 %m.share to double
+  $PACE %m.whole = fdiv double %m.part, $WHOLE.0
+  $PACE %m.had = fmul double %m.whole, %count ; 1 is an even share
+  $PACE %m.speed = fdiv double %m.had, %m.busy
+  $PACE %m.had.at = getelementptr i64, ptr %m.line, i64 2
+  $PACE store double %m.had, ptr %m.had.at, align 8
+  $PACE %m.speed.at = getelementptr i64, ptr %m.line, i64 3
+  $PACE store double %m.speed, ptr %m.speed.at, align 8
+  $PACE store double 0.0, ptr %m.busy.at, align 8
+  $PACE %speeds.next = fadd double %speeds, %m.speed
+  $PACE %m.next = add i64 %m, 1
+  $PACE %m.more = icmp ult i64 %m.next, %all
+  $PACE br i1 %m.more, label %measure, label %judge
+$PACE judge:
+  $PACE %is.known = fcmp olt double %speeds.next, 0x7FF0000000000000 ; each thread had something to do
+  $PACE br i1 %is.known, label %want, label %done
+$PACE want:
+  $PACE %w = phi i64 [ 0, %judge ], [ %w.next, %want ]
+  $PACE %wants = phi double [ 0.0, %judge ], [ %wants.next, %want ]
+  $PACE %furthest = phi double [ 0.0, %judge ], [ %furthest.next, %want ]
+  $PACE %w.offset = shl i64 %w, 6
+  $PACE %w.line = getelementptr i8, ptr %paces, i64 %w.offset
+  $PACE %w.had.at = getelementptr i64, ptr %w.line, i64 2
+  $PACE %w.had = load double, ptr %w.had.at, align 8
+  $PACE %w.speed.at = getelementptr i64, ptr %w.line, i64 3
+  $PACE %w.speed = load double, ptr %w.speed.at, align 8
+  $PACE %w.part = fdiv double %w.speed, %speeds.next
+  $PACE %w.fair = fmul double %w.part, %count
+  $PACE %w.off = fsub double %w.fair, 1.0
+  $PACE %w.far = call double @llvm.fabs.f64(double %w.off)
+  $PACE %furthest.next = call double @llvm.maxnum.f64(double %furthest, double %w.far)
+  $PACE %w.sum = fadd double %w.had, %w.fair
+  $PACE %w.half = fmul double %w.sum, 0.5
+  $PACE %w.least = call double @llvm.maxnum.f64(double %w.half, double 0.25)
+  $PACE %w.want = call double @llvm.minnum.f64(double %w.least, double 4.0)
+  $PACE store double %w.want, ptr %w.had.at, align 8
+  $PACE %wants.next = fadd double %wants, %w.want
+  $PACE %w.next = add i64 %w, 1
+  $PACE %w.more = icmp ult i64 %w.next, %all
+  $PACE br i1 %w.more, label %want, label %decide
+$PACE decide:
+  $PACE %is.uneven = fcmp oge double %furthest.next, 0.05
+  $PACE br label %move
+$PACE move:
+  $PACE %v = phi i64 [ 0, %decide ], [ %v.next, %move ]
+  $PACE %before = phi double [ 0.0, %decide ], [ %before.next, %move ]
+  $PACE %v.offset = shl i64 %v, 6
+  $PACE %v.line = getelementptr i8, ptr %paces, i64 %v.offset
+  $PACE %v.want.at = getelementptr i64, ptr %v.line, i64 2
+  $PACE %v.want = load double, ptr %v.want.at, align 8
+  $PACE %before.next = fadd double %before, %v.want
+  $PACE %v.part = fdiv double %before.next, %wants.next
+  $PACE %v.scaled = fmul double %v.part, $WHOLE.0
+  $PACE %v.place = fptosi double %v.scaled to i64
+  $PACE store i64 0, ptr %v.line, align 8
+  $PACE %v.after = trunc i64 %v to i32
+  $PACE %v.thread = add i32 %v.after, 1
+  $PACE %v.even = call i64 @share(ptr %sync, i32 %v.thread, i32 %threads)
+  $PACE %v.moved = sub i64 %v.place, %v.even
+  $PACE %v.chosen = select i1 %is.uneven, i64 %v.moved, i64 0
+  $PACE store i64 %v.chosen, ptr %v.line, align 8
+  $PACE %v.next = add i64 %v, 1
+  $PACE %v.more = icmp ult i64 %v.next, %all
+  $PACE br i1 %v.more, label %move, label %done
+$PACE done:
+  $PACE ret void
+$PACE }
 
 ; Write the pointers and numbers that the kernels' arguments are.
 define internal void @resolve(ptr %abi, ptr %arenas, ptr %inputs, ptr %outputs, i64 %batch, i64 %capacity) nounwind {
@@ -202,7 +358,10 @@ entry:
   %scratches.at = getelementptr ptr, ptr %arenas, i64 3
   %scratches = load ptr, ptr %scratches.at, align 8
   %thread.wide = zext i32 %thread to i64
-  %threads.wide = zext i32 %threads to i64
+  %thread.after = add i32 %thread, 1
+  %share.low = call i64 @share(ptr %sync, i32 %thread, i32 %threads)
+  %share.high = call i64 @share(ptr %sync, i32 %thread.after, i32 %threads)
+  $PACE %is.team = icmp ugt i32 %threads, 1
   $TEAM %scratch.offset = mul i64 %thread.wide, %scratch.size
   $TURN %scratch.offset = mul i64 0, %scratch.size
   %scratch = getelementptr i8, ptr %scratches, i64 %scratch.offset
@@ -264,11 +423,8 @@ take:
   %parts.slope = load i64, ptr %parts.slope.at, align 8
   %parts.grown = mul i64 %parts.slope, %batch
   %parts.all = add i64 %base, %parts.grown
-  %parts.low = mul i64 %parts.all, %thread.wide
-  %part.first = udiv i64 %parts.low, %threads.wide
-  %thread.after = add i64 %thread.wide, 1
-  %parts.high = mul i64 %parts.all, %thread.after
-  %part.end = udiv i64 %parts.high, %threads.wide
+  %part.first = call i64 @item(i64 %parts.all, i64 %share.low)
+  %part.end = call i64 @item(i64 %parts.all, i64 %share.high)
   %is.idle = icmp sge i64 %part.first, %part.end
   store i64 0, ptr %counters, align 8 ; arguments that move do so from part to part
   %take.parts = select i1 %is.idle, i64 0, i64 %parts.all
@@ -329,6 +485,8 @@ share:
   %padded = add i64 %extent, %short
   %chunks = udiv i64 %padded, %chunk
   %items = mul i64 %chunks, %factor
+  %parallel.bit = and i64 %flags, 2
+  %is.parallel = icmp ne i64 %parallel.bit, 0
   %has.parts = icmp ne i64 %parts, 0
   br i1 %has.parts, label %own, label %whole
 own:
@@ -339,15 +497,10 @@ own:
   %own.end = udiv i64 %own.high, %parts
   br label %go
 whole:
-  %parallel.bit = and i64 %flags, 2
-  %is.parallel = icmp ne i64 %parallel.bit, 0
   br i1 %is.parallel, label %split, label %alone
 split:
-  %low.product = mul i64 %items, %thread.wide
-  %low = udiv i64 %low.product, %threads.wide
-  %thread.next = add i64 %thread.wide, 1
-  %high.product = mul i64 %items, %thread.next
-  %high = udiv i64 %high.product, %threads.wide
+  %low = call i64 @item(i64 %items, i64 %share.low)
+  %high = call i64 @item(i64 %items, i64 %share.high)
   br label %go
 alone:
   %is.first = icmp eq i32 %thread, 0
@@ -393,20 +546,39 @@ settled:
 call:
   %given = phi ptr [ %place, %prepare ], [ %moved, %settled ]
   $STAMP %called = call i64 @ticks()
+  $PACE %took = sub i64 %end, %begin.item
+  $PACE %is.close = icmp sge i64 %took, 4 ; fewer items do not tell how fast a thread is
+  $PACE %is.shared = and i1 %is.parallel, %is.close
+  $PACE %is.whole = xor i1 %has.parts, true
+  $PACE %is.split = and i1 %is.shared, %is.whole
+  $PACE %is.paced = and i1 %is.split, %is.team
+  $PACE br i1 %is.paced, label %watch, label %work
+$PACE watch:
+  $PACE %watched = call i64 @clock()
+  $PACE br label %work
+$PACE work:
+  $PACE %since = phi i64 [ 0, %call ], [ %watched, %watch ]
   call void %function(ptr %given, i64 %begin.item, i64 %end, ptr %scratch)
   $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %called, i64 %begin.item, i64 %end, i64 %part)
+  $PACE br i1 %is.paced, label %note, label %ran
+$PACE note:
+  $PACE %until = call i64 @clock()
+  $PACE %spent = sub i64 %until, %since
+  $PACE call void @note(ptr %sync, i32 %thread, i64 %spent, i64 %took, i64 %items, i64 %share.low, i64 %share.high)
+  br label %ran
+ran:
   br label %next
 next:
   %from.here = phi i64 [ %enter.from, %enter ], [ %repeat.from, %repeat ], [ %take.from, %take ],
-                       [ %another.from, %another ], [ %i, %go ], [ %i, %call ]
+                       [ %another.from, %another ], [ %i, %go ], [ %i, %ran ]
   %depth.next = phi i64 [ %enter.depth, %enter ], [ %repeat.depth, %repeat ], [ %depth, %take ],
-                        [ %depth, %another ], [ %depth, %go ], [ %depth, %call ]
+                        [ %depth, %another ], [ %depth, %go ], [ %depth, %ran ]
   %part.next = phi i64 [ %part, %enter ], [ %part, %repeat ], [ %part.first, %take ],
-                       [ %part.after, %another ], [ %part, %go ], [ %part, %call ]
+                       [ %part.after, %another ], [ %part, %go ], [ %part, %ran ]
   %part.stop.next = phi i64 [ %part.stop, %enter ], [ %part.stop, %repeat ], [ %part.end, %take ],
-                            [ %part.stop, %another ], [ %part.stop, %go ], [ %part.stop, %call ]
+                            [ %part.stop, %another ], [ %part.stop, %go ], [ %part.stop, %ran ]
   %parts.next = phi i64 [ %parts, %enter ], [ %parts, %repeat ], [ %take.parts, %take ],
-                        [ %another.parts, %another ], [ %parts, %go ], [ %parts, %call ]
+                        [ %another.parts, %another ], [ %parts, %go ], [ %parts, %ran ]
   %i.next = add i64 %from.here, 1
   br label %head
 $TURN leave:
@@ -465,6 +637,7 @@ step:
   $STAMP call void @stamp_around(ptr %abi, i32 %thread, i32 %threads, i64 $TAIL, i64 %tail.wait)
   br i1 %is.first, label %advance, label %head
 advance:
+  $PACE call void @balance(ptr %sync, i32 %threads)
   %step.at = getelementptr i64, ptr %control, i64 1
   %step.now = load i64, ptr %step.at, align 8
   %step.next = add i64 %step.now, 1

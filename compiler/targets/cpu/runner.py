@@ -6,6 +6,7 @@ arrays of i64, so that a table can be written by NumPy as well as by an exported
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 
@@ -32,8 +33,9 @@ BARRIER, PARALLEL, LAST, OF_STRAND = 1, 2, 4, 8  # flags of an entry; a mark has
 # byte offsets in the synchronisation block; each word has a cache line of its own
 ARRIVED, GENERATION, SLEEPERS, BUDGET, JOB, JOB_SLEEPERS, JOB_BUDGET, QUIT, JOB_FIELDS = (64 * k for k in range(9))
 JOB_THREADS = JOB_FIELDS + 8 * 6
-GROUPS = 64 * 10  # counters of groups of threads at a barrier
-GROUP = 8
+PACES = 64 * 10  # a line a thread: how far the end of its share is moved, how long it took for that, and what follows
+GROUP = 8  # threads meet at a barrier in groups, whose counters stand behind all lines
+WHOLE_BITS = 20  # shares are parts of 1 << WHOLE_BITS
 SYMBOLS = ("dlc_call", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect", "dlc_copy")
 
 
@@ -48,7 +50,7 @@ TICKS = "dlc_ticks"
 
 def sync_bytes(threads: int) -> int:
     """The size of the synchronisation block of so many threads."""
-    return GROUPS + 64 * -(-threads // GROUP)
+    return PACES + 64 * (threads + -(-threads // GROUP))
 
 
 class Clock(Enum):
@@ -57,6 +59,10 @@ class Clock(Enum):
     TIME_STAMP_COUNTER = "time stamp counter"
     GENERIC_TIMER = "generic timer"
     MONOTONIC = "monotonic clock of the system"
+
+
+# what shares are moved by: so much of the first thread's work, some 40 milliseconds by a clock that is quick to read
+PERIODS = {Clock.TIME_STAMP_COUNTER: 1 << 27, Clock.GENERIC_TIMER: 1 << 20}
 
 
 def clock_of(machine: Machine) -> Clock:
@@ -83,7 +89,16 @@ def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = F
     pause = "call void @llvm.x86.sse2.pause()" if x86 else yields
     futex = {"x86_64": 202, "aarch64": 98}.get(machine.architecture) if "linux" in machine.triple else None
     text = Path(__file__).with_suffix(".ll").read_text(encoding="utf-8")
-    text = _chosen(text + ("" if clock is None else stamps_text(clock, in_turns)), clock is not None, in_turns)
+    quick = clock or clock_of(machine)
+    has_pace = not in_turns and quick in PERIODS
+    kept = {"$STAMP ": clock is not None, "$TURN ": in_turns, "$TEAM ": not in_turns}
+    kept |= {"$PACE ": has_pace, "$EVEN ": not has_pace}
+    text = _chosen(text + ("" if clock is None else stamps_text(in_turns)), kept)
+    text = text.replace("$CLOCK", f"{_CLOCK[quick]}\n}}\n" if has_pace or clock is not None else "")
+    text = text.replace("$PERIOD", f"{PERIODS[quick]}.0" if has_pace else "")
+    whole = 1 << WHOLE_BITS
+    text = text.replace("$ALMOST_HALF", str(whole // 2 - 1)).replace("$WHOLE_BITS", str(WHOLE_BITS))
+    text = text.replace("$WHOLE", str(whole))
     text = text.replace("$ENTRIES", "turns" if in_turns else "entries")
     text = text.replace("$STATE", ", ptr %state" if in_turns else "")
     for name in ("HEAD", "TAIL", "WAITS"):
@@ -92,16 +107,15 @@ def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = F
     text = text.replace("$WAIT", _futex_wait(futex)).replace("$WAKE", _futex_wake(futex))
     text = text.replace("$FLUSH_ON", _FLUSH_ON_X86 if x86 else _FLUSH_ON_ARM if machine.is_arm else "ret i32 0")
     text = text.replace("$FLUSH_OFF", _FLUSH_OFF_X86 if x86 else _FLUSH_OFF_ARM if machine.is_arm else "ret void")
-    words = ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "QUIT", "GROUPS")
+    words = ("ARRIVED", "GENERATION", "SLEEPERS", "BUDGET", "QUIT", "PACES")
     words += ("JOB_SLEEPERS", "JOB_BUDGET", "JOB_FIELDS", "JOB_THREADS", "JOB")  # the shortest name last
     for name in words:
         text = text.replace(f"${name}", str(globals()[name]))
     return text
 
 
-def _chosen(text: str, stamps: bool, in_turns: bool) -> str:
-    """The text of the runner that is asked for: rows of the others go, and so do the words that mark rows."""
-    kept = {_STAMP: stamps, _TURN: in_turns, _TEAM: not in_turns}
+def _chosen(text: str, kept: Mapping[str, bool]) -> str:
+    """The text without the rows that begin with a word that is not kept, and without these words."""
     rows: list[str] = []
     for row in text.splitlines(keepends=True):
         word = next((word for word in kept if row.lstrip().startswith(word)), "")
@@ -110,23 +124,32 @@ def _chosen(text: str, stamps: bool, in_turns: bool) -> str:
     return "".join(rows)
 
 
-def stamps_text(clock: Clock, in_turns: bool = False) -> str:
-    """The functions that only the runner of a profile has; without turns, a module of their own."""
+def stamps_text(in_turns: bool = False) -> str:
+    """The functions that only the runner of a profile has, beside the clock."""
     folder = Path(__file__)
-    text = folder.with_name("stamps.ll").read_text(encoding="utf-8").replace("$TICKS", _TICKS[clock])
+    text = folder.with_name("stamps.ll").read_text(encoding="utf-8")
     for name in ("BUFFERS_SLOT", "EVENTS", "EVENT_SLOTS"):
         text = text.replace(f"${name}", str(globals()[name]))
-    text = _chosen(text, stamps=True, in_turns=in_turns).replace("$WAITS", str(WAITS))
     return text + folder.with_name("turns.ll").read_text(encoding="utf-8") if in_turns else text
 
 
-_STAMP, _TURN, _TEAM = "$STAMP ", "$TURN ", "$TEAM "  # words at the begin of a row that only some runners have
-_TICKS = {
-    Clock.TIME_STAMP_COUNTER: "%now = call i64 @llvm.readcyclecounter()\n  ret i64 %now",
-    Clock.GENERIC_TIMER: """call void @llvm.aarch64.isb(i32 15)
+_CLOCK = {
+    Clock.TIME_STAMP_COUNTER: """declare i64 @llvm.readcyclecounter()
+
+define internal i64 @clock() nounwind {
+  %now = call i64 @llvm.readcyclecounter()
+  ret i64 %now""",
+    Clock.GENERIC_TIMER: """declare i64 @llvm.read_volatile_register.i64(metadata)
+declare void @llvm.aarch64.isb(i32)
+
+define internal i64 @clock() nounwind {
+  call void @llvm.aarch64.isb(i32 15)
   %now = call i64 @llvm.read_volatile_register.i64(metadata !{!"cntvct_el0"})
   ret i64 %now""",
-    Clock.MONOTONIC: """%time = alloca [2 x i64], align 8
+    Clock.MONOTONIC: """declare i32 @clock_gettime(i32, ptr)
+
+define internal i64 @clock() nounwind {
+  %time = alloca [2 x i64], align 8
   %ignored = call i32 @clock_gettime(i32 1, ptr %time)
   %seconds = load i64, ptr %time, align 8
   %rest.at = getelementptr i64, ptr %time, i64 1
