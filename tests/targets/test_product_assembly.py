@@ -14,7 +14,7 @@ from compiler.ops.movement import Transpose
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.jit import assembly
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.machine import MACHINES, Machine
+from compiler.targets.cpu.machine import AVX2, MACHINES, Machine
 from compiler.types import DType, TensorType
 
 FUSED = re.compile(r"vfmadd\d+ps|fmla")
@@ -75,3 +75,13 @@ def test_arm_multiplies_by_an_element(rows: int, machine: Machine) -> None:
     for loop in (loop for text in texts for loop in product_loops(assembly(text, machine))):
         assert len(BY_ELEMENT.findall(loop)) >= 0.9 * len(FUSED.findall(loop))
         assert not re.search(r"\bdup\b", loop)
+
+
+@pytest.mark.parametrize(("rows", "least"), [(2, 8), (3, 12)])
+def test_few_rows_have_enough_sums_in_work(rows: int, least: int) -> None:
+    """Two multiply-adds a cycle with a latency of four need eight sums that do not wait for each other."""
+    graph = product(rows, 512, 512, "as it lies")
+    texts = lower(graph, schedule(graph, batch=1), AVX2, 1).texts.values()
+    loops = [loop for text in texts for loop in product_loops(assembly(text, AVX2))]
+    sums = [{*re.findall(r"vfmadd\d+ps.*, %ymm(\d+)$", loop, re.MULTILINE)} for loop in loops]
+    assert max(map(len, sums)) >= least

@@ -31,6 +31,7 @@ from compiler.targets.cpu.tiles import (
     decoded,
     depth_of,
     items_of,
+    lanes_apart,
     outer_offsets,
     rows_of_tiles,
     tiling,
@@ -63,7 +64,8 @@ def emit_tiles(k: KernelText, batch: int, lasts: bool = False) -> KernelCode:
     large = depth_of(contract) * width * contract.dtype.size > LARGE_PANEL
     for load in repeating(k, cut):
         k.repeated(load, "0", shape.vectors)
-    tile_of_rows = RegisterTile(shape, contract.dtype, walk.places(contract, shape.rows), False)
+    lanes = lanes_apart(shape, contract.dtype, k.machine)
+    tile_of_rows = RegisterTile(shape, contract.dtype, walk.places(contract, shape.rows), False, lanes)
 
     def item_body(item: str, carried: list[str]) -> list[str]:
         outer, panel, tile = decoded(k, cut, item, tiles)
@@ -154,7 +156,7 @@ def multiplied_copying(
     rounds = text.let(f"zext i1 {is_first} to i64")  # loops of one round or none, so that accumulators join
 
     def first(index: str, carried: list[str]) -> list[str]:
-        return multiplied(text, tile, given, lhs, panel, carried, target)
+        return multiplied(text, replace(tile, lanes=LANES), given, lhs, panel, carried, target)
 
     def later(index: str, carried: list[str]) -> list[str]:
         return multiplied(text, tile, packed, lhs, target, carried, ahead=ahead)

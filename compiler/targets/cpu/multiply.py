@@ -51,6 +51,7 @@ class RegisterTile:
     dtype: DType
     places: tuple[int, ...]
     is_packed: bool  # a large panel, whose lines are asked for before their use
+    lanes: int = LANES  # of the right operand that are taken at once, for all rows
 
     @property
     def vector(self) -> str:
@@ -179,7 +180,8 @@ def rank_one(
         if is_alone:
             text.fence()
         place = text.pointer(right, str(turn * axis.rhs_stride + part * LANES), type_)
-        columns.append(text.let(f"load {vector}, ptr {place}, align {size}"))
+        if tile.lanes == LANES:
+            columns.append(text.let(f"load {vector}, ptr {place}, align {size}"))
         if tile.is_packed or shape.rows <= FEW_ROWS or copy:
             later = text.pointer(right, str((turn + AHEAD) * axis.rhs_stride + part * LANES), type_)
             text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
@@ -190,6 +192,8 @@ def rank_one(
             following[part] = _fused(text, tile, scalar, columns[-1], following[part])
     if is_alone:
         return following
+    if tile.lanes < LANES:
+        return _by_register(text, tile, axis, left, right, turn, accumulators)
     if tile.places == tuple(range(shape.rows)) and axis.lhs_stride > 2 * LANES:
         for column in (0, shape.rows - 1):
             later = text.pointer(left, str(column + (turn + AHEAD) * axis.lhs_stride), type_)
@@ -202,15 +206,37 @@ def rank_one(
     return following
 
 
+def _by_register(
+    text: Text, tile: RegisterTile, axis: SummedAxis, left: str, right: str, turn: int, accumulators: Sequence[str]
+) -> list[str]:
+    """One k, whose right operand comes register by register, each for all rows."""
+    type_, lanes, vectors = REGISTER[tile.dtype], tile.lanes, tile.shape.vectors
+    scalars = [_left_of(text, tile, axis, left, turn, offset) for offset in tile.places]
+    following = list(accumulators)
+    for part in range(vectors):
+        slots = range(part, tile.slots, vectors)
+        pieces: list[list[str]] = [[] for _ in slots]
+        for first in range(0, LANES, lanes):
+            place = text.pointer(right, str(turn * axis.rhs_stride + part * LANES + first), type_)
+            column = text.let(f"load <{lanes} x {type_}>, ptr {place}, align {tile.dtype.size}")
+            for slot, scalar, of_row in zip(slots, scalars, pieces, strict=True):
+                sums = text.lanes_of(following[slot], type_, first, lanes)
+                of_row.append(_fused(text, tile, scalar, column, sums))
+        for slot, of_row in zip(slots, pieces, strict=True):
+            following[slot] = text.joined(of_row, type_, lanes)
+    return following
+
+
 def _left_of(text: Text, tile: RegisterTile, axis: SummedAxis, left: str, turn: int, offset: int) -> str:
     """An element of the left operand in every lane."""
     type_ = REGISTER[tile.dtype]
     place = text.pointer(left, str(offset + turn * axis.lhs_stride), type_)
-    return text.splat(text.let(f"load {type_}, ptr {place}, align {tile.dtype.size}"), type_)
+    return text.splat(text.let(f"load {type_}, ptr {place}, align {tile.dtype.size}"), type_, tile.lanes)
 
 
 def _fused(text: Text, tile: RegisterTile, scalar: str, column: str, sums: str) -> str:
     """The sums with one product added."""
-    suffix = f"v{LANES}{'f32' if REGISTER[tile.dtype] == 'float' else 'f64'}"
-    operands = ", ".join(f"{tile.vector} {name}" for name in (scalar, column, sums))
-    return text.let(f"call {tile.vector} @llvm.fma.{suffix}({operands})")
+    vector = f"<{tile.lanes} x {REGISTER[tile.dtype]}>"
+    suffix = f"v{tile.lanes}{'f32' if REGISTER[tile.dtype] == 'float' else 'f64'}"
+    operands = ", ".join(f"{vector} {name}" for name in (scalar, column, sums))
+    return text.let(f"call {vector} @llvm.fma.{suffix}({operands})")

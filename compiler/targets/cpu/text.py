@@ -93,6 +93,24 @@ class Text:
         self.lines.append(f"  {name} = {text}{self.location}")
         return name
 
+    def lanes_of(self, value: str, type_: str, first: int, lanes: int) -> str:
+        """So many of the LANES lanes of a vector."""
+        picks = ", ".join(f"i32 {first + lane}" for lane in range(lanes))
+        vector = f"<{LANES} x {type_}>"
+        return self.let(f"shufflevector {vector} {value}, {vector} poison, <{lanes} x i32> <{picks}>")
+
+    def joined(self, pieces: Sequence[str], type_: str, lanes: int) -> str:
+        """Vectors of so many lanes, a power of two of them, one behind the other."""
+        if len(pieces) == 1:
+            return pieces[0]
+        vector, picks = f"<{lanes} x {type_}>", ", ".join(f"i32 {lane}" for lane in range(2 * lanes))
+        pairs = zip(pieces[::2], pieces[1::2], strict=True)
+        wider = [
+            self.let(f"shufflevector {vector} {low}, {vector} {high}, <{2 * lanes} x i32> <{picks}>")
+            for low, high in pairs
+        ]
+        return self.joined(wider, type_, 2 * lanes)
+
     def fence(self) -> None:
         """No load moves across, where it would take a register that others need: LLVM moves them up by a whole step."""
         if self.is_fenced:

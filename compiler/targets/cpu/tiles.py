@@ -9,7 +9,7 @@ from compiler.targets.cpu.kernel_code import Items
 from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, Text
-from compiler.types import BatchExtent, Extent
+from compiler.types import BatchExtent, DType, Extent
 
 WIDEST = 16  # vectors of columns in a tile
 WIDEST_PACKED = 8  # vectors of a panel that few rows read
@@ -88,7 +88,7 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
     if rows * vectors < budget:
         few = budget // max(rows, 1)
         if rows > 1:  # all vectors of the right operand stand beside the sums; those of a single row need not
-            few = min(few, (machine.registers // registers - 1) // (rows + 1))
+            few = min(few, max((machine.registers // registers - 1) // (rows + 1), _apart(machine, rows, registers)))
         vectors = _vectors_of_few_rows(contract, wanted, max(vectors, few))
     most = max(1, min(budget // vectors, MOST_ROWS))
     if line is not None and 2 * m <= most:
@@ -102,6 +102,22 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
         return TileShape(_rows_without_rest(m, most_rows(contract, vectors, machine)), vectors)
     tiles = -(-m // most)
     return TileShape(-(-m // tiles), vectors)
+
+
+def _apart(machine: Machine, rows: int, registers: int) -> int:
+    """Vectors whose sums stay in registers beside an element of each row and one register of the right operand.
+
+    It pays where a vector is two registers: with one it changes nothing, and with four there are twelve chains anyway.
+    """
+    return (machine.registers - rows - 1) // (rows * registers) if registers == 2 else 0
+
+
+def lanes_apart(shape: TileShape, dtype: DType, machine: Machine) -> int:
+    """The lanes of the right operand that a tile takes at once: a register's where all of its vectors have no room."""
+    registers = max(1, LANES * dtype.size * 8 // machine.vector_bits)
+    fits = (shape.rows + 1) * shape.vectors * registers < machine.registers
+    is_whole = fits or shape.rows == 1 or _apart(machine, shape.rows, registers) < shape.vectors
+    return LANES if is_whole else LANES // registers
 
 
 def most_rows(contract: TileContract, vectors: int, machine: Machine) -> int:
