@@ -17,6 +17,7 @@ from compiler.graph_passes.fold_scales import fold_scales
 from compiler.graph_passes.form_fma import form_fma
 from compiler.graph_passes.form_moments import form_moments
 from compiler.graph_passes.merge_scans import merge_scans
+from compiler.graph_passes.narrow import narrow
 from compiler.graph_passes.pixels_in_lanes import pixels_in_lanes
 from compiler.graph_passes.resolve_custom_gradients import resolve_custom_gradients
 from compiler.graph_passes.simplify import simplify
@@ -33,6 +34,7 @@ SIMPLIFYING: tuple[GraphPass, ...] = (
     eliminate_dead,  # differentiation also emits cotangents that nothing asks for
     simplify,
     eliminate_common,  # before the passes that ask whether two values are the same one
+    narrow,  # when slices of slices are one, and equal values are read in one place
     split_scans,  # when the laws have simplified what a step does
     eliminate_dead,  # what left the loop has left its nodes there
 )
@@ -70,7 +72,7 @@ def _with_body(graph_pass: GraphPass, node: Node) -> Node:
 
 def prepare_for_gradients(graph: Graph) -> Graph:
     """A forward graph as differentiation should see it: formulas in their stable form, loops without what can leave."""
-    for graph_pass in (simplify, split_scans, eliminate_dead):
+    for graph_pass in (simplify, split_scans, eliminate_dead, narrow):
         graph = everywhere(graph_pass, graph)
     return graph
 
