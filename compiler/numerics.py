@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-NUMERICS = 1
+NUMERICS = 2
 """Raised by each change after which some program may give other bits; docs/numerics.md lists what changed with each.
 
 Runs keep it, so that what promises the same bits knows whether it can. 0 stands for what kept none.

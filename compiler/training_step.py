@@ -177,7 +177,7 @@ class Step:
         changed = self._augmented()
         arguments = [changed.get(i.name) or self.input(i.name, i.role, i.value.type) for i in program.training.inputs]
         # Simplified first: the gradient of sigmoid is finite where that of 1 / (1 + exp(-x)) is 0 * inf.
-        self.prepared = prepare_for_gradients(program.training)
+        self.prepared = prepare_for_gradients(program.training, plan.is_double)
         self.forward = self.builder.inline(self.prepared, arguments)
         self.arguments = dict(zip((i.name for i in program.training.inputs), arguments, strict=True))
         self.gradients: dict[str, Value] = {}

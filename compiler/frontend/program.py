@@ -289,6 +289,10 @@ class Training:
     schedule_end: Formula | int | float | str | None = None  # the update from which the rate stays what it is
 
     @property
+    def is_double(self) -> bool:
+        return self.precision == "f64"
+
+    @property
     def every_rule(self) -> tuple[UpdateRule, ...]:
         """The rules of all parameters that some epoch trains."""
         return self.phases[-1].rules if self.phases else self.rules
