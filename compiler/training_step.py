@@ -297,7 +297,9 @@ class Step:
         return self.call(rule.graph, known, _update_of(path))
 
     def _rate(self, rule: UpdateRule, steps: Value) -> Value:
-        """The rate of a rule after the schedule, computed once for each setting that holds a rate."""
+        """The rate of a rule after the schedule, computed once for each setting that holds a rate; 0 without one."""
+        if not rule.rate:
+            return filled(self.builder, 0, TensorType(DType.F32))
         if rule.rate not in self.rates:
             rate = self.input(rule.rate, Role.SETTING, TensorType(DType.F32))
             if self.plan.schedule is not None:
