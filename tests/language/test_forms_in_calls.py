@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import dlc
-from compiler.diagnostics import SourceError
 from compiler import driver
+from compiler.diagnostics import SourceError
 from compiler.driver import Options
 
 A = np.array([1.0, 2.0], np.float32)

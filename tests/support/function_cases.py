@@ -52,6 +52,7 @@ ACTIVATIONS = (
     _activation("leaky_relu", lambda x: np.where(x > 0, x, 0.2 * x), "x |> leaky_relu(0.2)"),
     _activation("elu", lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0)))),
     _activation("elu", lambda x: np.where(x > 0, x, 0.5 * np.expm1(np.minimum(x, 0))), "elu(alpha = 0.5)(x)"),
+    _activation("celu", lambda x: np.where(x > 0, x, 3 * np.expm1(np.minimum(x, 0) / 3)), "celu(alpha = 3.0)(x)"),
     _activation("selu", lambda x: _SCALE * np.where(x > 0, x, _ALPHA * np.expm1(np.minimum(x, 0)))),
     _activation("gelu", lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2)))),
     _activation(
@@ -79,6 +80,9 @@ ACTIVATIONS = (
     FunctionCase("log_softmax", "log_softmax(axis = 0)(x)", {"x": CUBE}, lambda x: log_softmax(x, 0), ("x",)),
     FunctionCase("logsumexp", "logsumexp(x)", {"x": MATRIX}, lambda x: np.logaddexp.reduce(x, -1), ("x",)),
     FunctionCase("logsumexp", "logsumexp(x)", {"x": _SPREAD}, lambda x: np.logaddexp.reduce(x, -1)),
+    FunctionCase(
+        "logsumexp_kept", "logsumexp_kept(0)(x)", {"x": CUBE}, lambda x: np.logaddexp.reduce(x, 0)[None], ("x",)
+    ),
     FunctionCase("logsumexp", "logsumexp(x, axis = 0)", {"x": CUBE}, lambda x: np.logaddexp.reduce(x, 0), ("x",)),
 )
 
