@@ -51,11 +51,14 @@ class Optimizers:
         return (*single, *(self._joint_update(number, specs) for number, specs in together if specs))
 
     def _expect_rates(self) -> None:
-        """Refuse what changes rates where no optimizer has one."""
+        """Refuse what changes rates where no optimizer has one; the schedule `constant` changes none."""
+        schedule = self.entries.expression("schedule")
+        is_constant = isinstance(schedule, syntax.Name) and schedule.id == "constant"
         if any(rule.rate for rule in self.rules):
             return
         for key in ("schedule", "plateau"):
-            if key in self.entries.written or key in self.session.settings.used:
+            is_asked_for = key in self.entries.written or key in self.session.settings.used
+            if is_asked_for and not (key == "schedule" and is_constant):
                 names = ", ".join(f"`{rule.form.declaration.name}`" for rule in self.rules)
                 raise failure(
                     "E0301", f"`{key}` changes the setting `lr` of an optimizer, which {names} does not have", self.span
