@@ -45,6 +45,17 @@ def test_exponential_units_keep_their_digits(call: str, scale: float, inner: flo
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_the_gradient_at_a_bound(target: str) -> None:
+    """`clamp` is within its bounds at them; `min` and `max` of two share the cotangent."""
+    x = np.array([-2, -1, 0, 1, 2, np.inf, np.nan], np.float32)
+    clamp = dlc.function("fn f(x) = clamp(-1, 1)(x)", "f", target=target)
+    np.testing.assert_array_equal(clamp(x), np.clip(x, -1, 1))
+    assert clamp.gradient(x)[0].tolist() == [0, 1, 1, 1, 0, 0, 0]
+    halves = dlc.function("fn f(x) = min(max(x, -1), 1)", "f", target=target)
+    assert halves.gradient(x[:6])[0].tolist() == [0, 0.5, 1, 0.5, 0, 0]
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_selu_keeps_its_digits(target: str) -> None:
     x = np.array([-1e-8, -1e-4], np.float32)
     expected = 1.0507009873554805 * 1.6732632423543772 * np.expm1(x.astype(np.float64))
