@@ -54,7 +54,8 @@ def _accumulating(program: Program, plan: Training, ledger: Ledger) -> Step:
 
 
 def _updating(program: Program, plan: Training, ledger: Ledger) -> Step:
-    whole = simplify(_after_sums(program.training, reported(program.training, plan), ledger))
+    after = _after_sums(program.training, reported(program.training, plan), ledger)
+    whole = simplify(after, plan.is_double)
     # No batch takes part: this step begins with what follows from sums.
     step = Step(replace(program, training=whole, augmentation=None), plan)
     step.differentiate(_loss_without_rows(step, whole, ledger))

@@ -40,7 +40,7 @@ OPTIMIZER_STATES = "states of the optimizer"
 
 def program_executable(program: Program, kind: str, options: Options) -> NativeExecutable | ReferenceExecutable:
     """Compile a graph of a program: `training`, `evaluation`, `prediction` or `initialisation`."""
-    return executable(_graph(program, kind), _fitting(program, kind, options), _identity(program, kind))
+    return executable(_graph(program, kind, options), _fitting(program, kind, options), _identity(program, kind))
 
 
 def training_executable(program: Program, options: Options, phase: int = 0) -> Executable:
@@ -64,7 +64,7 @@ def profiled_programs(program: Program, kind: str, options: Options) -> dict[str
     from compiler.targets.cpu.object_code import load_profiled  # only a profile asks for programs in this way
 
     return {
-        part: load_profiled(_lowering(_graph(program, part), fitting), fitting)
+        part: load_profiled(_lowering(_graph(program, part, options), fitting), fitting)
         for part in _parts(program, kind)
         for fitting in (_fitting(program, part, options),)
     }
@@ -77,7 +77,7 @@ def programs_in_turns(
     from compiler.targets.cpu.object_code import load_in_turns  # only a profile asks for programs in this way
 
     return {
-        part: load_in_turns(_lowering(_graph(program, part), fitting), fitting, threads, real)
+        part: load_in_turns(_lowering(_graph(program, part, options), fitting), fitting, threads, real)
         for part in _parts(program, kind)
         for fitting in (_fitting(program, part, options),)
     }
@@ -108,7 +108,7 @@ def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> i
         named[_entry_name(_identity(program, part), fitting)] = part, fitting
     missing = object_code.unknown(named, options)
     if missing:
-        _compile_in_two({name: (_graph(program, named[name][0])(), named[name][1]) for name in missing})
+        _compile_in_two({name: (_graph(program, named[name][0], options)(), named[name][1]) for name in missing})
     return len(missing)
 
 
@@ -138,11 +138,11 @@ def _given(graph: Graph) -> Graph:
     return graph
 
 
-def _graph(program: Program, kind: str) -> Callable[[], Graph]:
+def _graph(program: Program, kind: str, options: Options) -> Callable[[], Graph]:
     def graph() -> Graph:
         from compiler.stages import graph_of  # a cached program is loaded without any stage of the compiler
 
-        return graph_of(program, kind)
+        return graph_of(program, kind, options)
 
     return graph
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -111,21 +112,26 @@ class CompiledFunction:
             )
         named: dict[str, Array] = {}
         for output, weight, shape in zip(graph.outputs, weights, shapes, strict=True):
-            named[f"d_{output.name}"] = given = self._given(np.asarray(weight))
+            given = self._given(np.asarray(weight))
             if given.shape != shape:
                 raise UsageError(
                     f"a cotangent of `{self._name}` is {list(given.shape)}, but its result is {list(shape)}",
                     "give an array of the shape of the result",
                 )
+            if output.value.type.dtype.is_float:
+                named[f"d_{output.name}"] = given
         return named
 
     def _graph(self, types: tuple[TensorType, ...]) -> Graph:
-        graph = elaborate_function(self._modules, self._library, self._name, self._config, types)
+        is_double = self._options.dtype == "f64"
+        # The text is one of f32, in which f64 then takes its place, as it does in a program.
+        written = tuple(replace(t, dtype=DType.F32) if is_double and t.dtype is DType.F64 else t for t in types)
+        graph = elaborate_function(self._modules, self._library, self._name, self._config, written)
         owned = [i.name for i in graph.inputs if i.role in (Role.PARAMETER, Role.STATE)]
         if owned:
             message = f"`{self._name}` owns {', '.join(f'`{name}`' for name in owned)}, for which a call has no values"
             raise UsageError(message, "apply it in a model, or write a `fn` that takes them as tensors")
-        return to_dtype(graph, DType.F64) if self._options.dtype == "f64" else graph
+        return to_dtype(graph, DType.F64) if is_double else graph
 
     def _given(self, array: Array) -> Array:
         array = np.asarray(array)
@@ -140,7 +146,7 @@ class CompiledFunction:
 
 
 def gradient_graph(graph: Graph) -> Graph:
-    """Inputs: those of `graph` and `d_NAME` for each result. Outputs: `g0`, `g1`, … for the float inputs."""
+    """Inputs: those of `graph` and `d_NAME` for each float result. Outputs: `g0`, `g1`, … for the float inputs."""
     builder = GraphBuilder(f"gradient of {graph.name}")
     graph = prepare_for_gradients(graph)  # so that naive formulas are differentiated in their stable form
     inputs = [builder.input(i.name, i.role, i.value.type) for i in graph.inputs]
@@ -149,9 +155,9 @@ def gradient_graph(graph: Graph) -> Graph:
     totals: list[Value | None] = [None] * len(wanted)
     for output in graph.outputs:
         value = results[output.name]
-        seed = builder.input(f"d_{output.name}", Role.DATA, value.type)
         if not value.type.dtype.is_float:
-            continue
+            continue  # no derivative leads through it
+        seed = builder.input(f"d_{output.name}", Role.DATA, value.type)
         found = gradients_of(builder, tuple(builder.nodes), value, wanted, seed)
         for k, gradient in enumerate(found):
             total = totals[k]

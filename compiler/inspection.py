@@ -20,7 +20,7 @@ from compiler.graph.ir import Graph, Origin
 from compiler.graph.pictures import drawn
 from compiler.graph.printer import print_graph
 from compiler.interface import Options, View
-from compiler.programs import options_of
+from compiler.programs import in_precision, options_of
 from compiler.rendering import did_you_mean
 from compiler.schedule import drawing as schedule_drawing
 from compiler.schedule.ir import Schedule
@@ -52,6 +52,7 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
     options = options_of(program, replace(options, batch=rows))
     if view.stage == "graph":
         return _graph(_only(program.training if trains else prediction_graph(program), chosen), view.format)
+    program = in_precision(program, options)
     ready = prepared(training_step(program) if trains else prediction_graph(program), options)
     if view.stage == "grad":
         return _graph(_only(ready, chosen), view.format)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 from compiler.graph.ir import Graph, Node
@@ -70,9 +71,12 @@ def _with_body(graph_pass: GraphPass, node: Node) -> Node:
     return node if body is node.op.body else replace(node, op=replace(node.op, body=body))
 
 
-def prepare_for_gradients(graph: Graph) -> Graph:
-    """A forward graph as differentiation should see it: formulas in their stable form, loops without what can leave."""
-    for graph_pass in (simplify, split_scans, eliminate_dead, narrow):
+def prepare_for_gradients(graph: Graph, becomes_double: bool = False) -> Graph:
+    """A forward graph as differentiation should see it: formulas in their stable form, loops without what can leave.
+
+    `becomes_double` as in `simplify`.
+    """
+    for graph_pass in (partial(simplify, becomes_double=becomes_double), split_scans, eliminate_dead, narrow):
         graph = everywhere(graph_pass, graph)
     return graph
 

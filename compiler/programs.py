@@ -257,5 +257,12 @@ def _left_out(type_: TensorType) -> Graph:
 
 def options_of(program: Program, options: Options) -> Options:
     """The options with the precision that `train` asks for; who asks for f64 on the command line gets it anyway."""
-    wide = program.plan is not None and program.plan.precision == "f64"
+    wide = program.plan is not None and program.plan.is_double
     return replace(options, dtype="f64") if wide else options
+
+
+def in_precision(program: Program, options: Options) -> Program:
+    """The program with the precision of the options, which its step must know before it is differentiated."""
+    if options.dtype != "f64" or program.plan is None:
+        return program
+    return replace(program, plan=replace(program.plan, precision="f64"))

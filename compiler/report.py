@@ -16,7 +16,7 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.reduction import CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan
 from compiler.pipeline import simplified
-from compiler.programs import complete
+from compiler.programs import complete, in_precision
 from compiler.record import record
 from compiler.schedule.ir import Schedule
 from compiler.stages import prepared, scheduled
@@ -70,7 +70,7 @@ class PlanReport:
 
 def plan(program: Program, options: Options) -> PlanReport:
     """The plan of a program for the batch of the options. A bare model has no step: its step is its forward pass."""
-    program = complete(program)
+    program = in_precision(complete(program), options)
     predicting = prediction_graph(program)
     training = training_step(program) if program.plan is not None else predicting
     forward, step, code = simplified(predicting), simplified(training), prepared(training, options)

@@ -12,7 +12,7 @@ from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
 from compiler.pipeline import optimise_graph
-from compiler.programs import complete
+from compiler.programs import complete, in_precision
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
@@ -22,14 +22,20 @@ from compiler.training_step import graph_of_kind
 from compiler.types import DType
 
 
-def graph_of(program: Program, kind: str) -> Graph:
-    """One of the graphs of a program, by its kind: `training`, `training 1` of a later phase, `evaluation`, …"""
+def graph_of(program: Program, kind: str, options: Options | None = None) -> Graph:
+    """One of the graphs of a program, by its kind: `training`, `training 1` of a later phase, `evaluation`, …
+
+    What is simplified before it is differentiated, is so in the precision of the options, or else in the program's own.
+    """
+    program = complete(program)
+    if options is not None:
+        program = in_precision(program, options)
     name, _, phase = kind.partition(" ")
     if name in PARTS:
-        return accumulated_step(complete(program), name, int(phase or 0))
+        return accumulated_step(program, name, int(phase or 0))
     if name in DECODING:
-        return decoding_graph(complete(program), kind)
-    return graph_of_kind(complete(program), kind)
+        return decoding_graph(program, kind)
+    return graph_of_kind(program, kind)
 
 
 def prepared(graph: Graph, options: Options) -> Graph:

@@ -177,7 +177,7 @@ class Step:
         changed = self._augmented()
         arguments = [changed.get(i.name) or self.input(i.name, i.role, i.value.type) for i in program.training.inputs]
         # Simplified first: the gradient of sigmoid is finite where that of 1 / (1 + exp(-x)) is 0 * inf.
-        self.prepared = prepare_for_gradients(program.training)
+        self.prepared = prepare_for_gradients(program.training, plan.is_double)
         self.forward = self.builder.inline(self.prepared, arguments)
         self.arguments = dict(zip((i.name for i in program.training.inputs), arguments, strict=True))
         self.gradients: dict[str, Value] = {}
@@ -297,7 +297,9 @@ class Step:
         return self.call(rule.graph, known, _update_of(path))
 
     def _rate(self, rule: UpdateRule, steps: Value) -> Value:
-        """The rate of a rule after the schedule, computed once for each setting that holds a rate."""
+        """The rate of a rule after the schedule, computed once for each setting that holds a rate; 0 without one."""
+        if not rule.rate:
+            return filled(self.builder, 0, TensorType(DType.F32))
         if rule.rate not in self.rates:
             rate = self.input(rule.rate, Role.SETTING, TensorType(DType.F32))
             if self.plan.schedule is not None:

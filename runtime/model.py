@@ -61,7 +61,9 @@ def runtime_settings(program: Program, length: Length | None = None) -> Mapping[
 
 def rate_names(program: Program, settings: Mapping[str, float]) -> tuple[str, ...]:
     """The settings that hold the rates of the optimizers. Raises UsageError where one is no setting of run time."""
-    names = tuple(dict.fromkeys(rule.rate for rule in training_of(program).every_rule))
+    names = tuple(dict.fromkeys(rule.rate for rule in training_of(program).every_rule if rule.rate))
+    if not names:
+        raise UsageError(f"no optimizer of {program.model} has a setting `lr`", "there is no rate to look for")
     for name in names:
         if name not in settings:
             raise UsageError(

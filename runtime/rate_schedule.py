@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from compiler import driver
+from compiler.diagnostics import UsageError
 from compiler.driver import Options, Program
 from compiler.record import record
 from runtime.model import length_of, runtime_settings, training_of
@@ -26,6 +27,8 @@ class RateSchedule:
 def rate_schedule(program: Program, rows: int, options: Options) -> RateSchedule:
     """The scheduled rate in a training over `rows` rows, computed as the training step does."""
     plan = training_of(program)
+    if not plan.told_rate:
+        raise UsageError(f"no optimizer of {program.model} has a setting `lr`", "there is no rate to show")
     length = length_of(plan, rows)
     settings = runtime_settings(program, length)
     tensors = driver.allocate(program, options)

@@ -44,7 +44,8 @@ def scoring_graph(program: Program) -> Graph:
     source = generation_of(program).source
     whole = program.inference
     graph = replace(whole, outputs=tuple(o for o in whole.outputs if o.name == source))
-    graph = simplify(eliminate_dead(resolve_custom_gradients(graph)))
+    is_double = program.plan is not None and program.plan.is_double
+    graph = simplify(eliminate_dead(resolve_custom_gradients(graph)), is_double)
     used = {operand.index for node in graph.nodes for operand in node.operands}
     feed = generation_of(program).feed
     return replace(graph, inputs=tuple(i for i in graph.inputs if i.value.index in used or i.name == feed))

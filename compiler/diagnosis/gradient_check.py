@@ -69,7 +69,7 @@ class _Check:
     ) -> None:
         self._random = np.random.default_rng(seed)
         self._batch, self._full = batch, full
-        graph = to_dtype(prepare_for_gradients(_forward(program)), DType.F64)
+        graph = prepare_for_gradients(to_dtype(_forward(program), DType.F64))
         point = self._point(program, graph, data, settings, seed)
         values = every_value(graph, point, batch)
         self._graph, stopped = without_stops(graph)

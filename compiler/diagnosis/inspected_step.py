@@ -16,7 +16,7 @@ from compiler.frontend.program import Program
 from compiler.graph.ir import Direction, Graph, GraphOutput, Node, Origin, Role
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Executable, Options
-from compiler.programs import complete
+from compiler.programs import complete, in_precision
 from compiler.record import record
 from compiler.rendering import did_you_mean
 from compiler.stages import prepared, scheduled
@@ -44,7 +44,7 @@ def inspected_step(program: Program, phase: int, options: Options, paths: Sequen
     path of a layer, or `FILE:LINE`.
     Raises UsageError for one that names nothing.
     """
-    program = complete(program)
+    program = in_precision(complete(program), options)
     step = Step(*in_phase(program, phase))
     step.differentiate(step.forward["loss"])
     gradients = [path for path in paths if path.endswith(GRADIENT)]

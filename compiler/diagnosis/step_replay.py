@@ -35,7 +35,7 @@ def explain_step(
     `tensors` are as before the step, and stay so. None where the reference finds all values finite.
     """
     program = complete(program)
-    whole = graph_of(program, kind)
+    whole = graph_of(program, kind, options)
     optimised = _evaluated(prepared(whole, replace(options, verify=False)), tensors, data, rows, step, seed, settings)
     # As it is written, a step is easier to read; but rewriting may remove what is not finite.
     written = to_dtype(whole, DType.F64) if options.dtype == "f64" else whole

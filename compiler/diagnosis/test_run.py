@@ -94,7 +94,7 @@ class _Run:
 
     def _in_f64(self) -> tuple[Graph, dict[int, Array]]:
         if self._exact is None:
-            graph = to_dtype(prepare_for_gradients(self._test.graph), DType.F64)
+            graph = prepare_for_gradients(to_dtype(self._test.graph, DType.F64))
             self._exact = graph, every_value(graph, self._inputs(graph), 1)
         return self._exact
 

@@ -17,7 +17,7 @@ from compiler.ops.build import constant_of, filled
 from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Sigmoid, Subtract, Tanh, Term
 from compiler.ops.reduction import Max, Min
 from compiler.ops.spreading import Sum
-from compiler.programs import complete
+from compiler.programs import complete, in_precision
 from compiler.record import record
 from compiler.training_step import Step, in_phase
 from compiler.types import BatchExtent, DType, static_elements
@@ -36,7 +36,7 @@ class WatchedStep:
 
 def watched_step(program: Program, phase: int, options: Options) -> WatchedStep:
     """The watching step of a phase of the training."""
-    graph, watched = _watched(Step(*in_phase(complete(program), phase)))
+    graph, watched = _watched(Step(*in_phase(in_precision(complete(program), options), phase)))
     return WatchedStep(executable(lambda: graph, options), watched)
 
 

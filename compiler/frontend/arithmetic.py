@@ -65,6 +65,7 @@ ARITHMETIC: Mapping[str, Callable[[Number, Number], Number]] = {
 FUNCTIONS: Mapping[str, Callable[[Number], Number]] = {
     "negate": operator.neg,
     "exp": math.exp,
+    "expm1": math.expm1,
     "log": math.log,
     "log1p": math.log1p,
     "sqrt": math.sqrt,

@@ -148,6 +148,7 @@ def _fresh(machine: Machine, arguments: Arguments) -> Value:
 
 FUNCTIONS: tuple[Builtin, ...] = (
     _elementwise("exp", "e to the power of x."),
+    _elementwise("expm1", "exp(x) - 1, exact for small x."),
     _elementwise("log", "The natural logarithm."),
     _elementwise("log1p", "log(1 + x), exact for small x."),
     _elementwise("sqrt", "The square root."),

@@ -12,7 +12,7 @@ from compiler.frontend.failures import Failure, Poisoned
 from compiler.frontend.gradient_clause import with_own_gradient
 from compiler.frontend.instances import place_of, settle
 from compiler.frontend.machine import MAXIMUM_APPLICATIONS, MAXIMUM_DEPTH, MAXIMUM_RECURSIONS, Frame, joined
-from compiler.frontend.scope import ModuleScope
+from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.setting_binding import Argument, SettingBinder, counted
 from compiler.frontend.shapes import seen_by_caller
 from compiler.frontend.signature import Signature
@@ -30,9 +30,13 @@ from compiler.frontend.values import (
     Value,
     describe,
     holds_tensor,
+    is_callable,
 )
 from compiler.frontend.walk import statements_within
 from compiler.types import DType
+
+# Types of settings whose values are looked up in a namespace of their own.
+_FORMS = {"init": Namespace.INIT, "schedule": Namespace.SCHEDULE}
 
 
 class Caller(SettingBinder):
@@ -156,9 +160,22 @@ class Caller(SettingBinder):
             kind = ""
             if index < len(signature.settings):
                 kind = signature.types[signature.settings[index].name]
+            if kind in _FORMS and self._is_value(argument, _FORMS[kind]):
+                kind = ""  # a tensor, of a function whose settings are all left out, or a mistake
             value = self.argument_value(argument, kind)
             evaluated.append(Argument(argument.expression, value, True, argument.span))
         return evaluated
+
+    def _is_value(self, argument: Argument, namespace: Namespace) -> bool:
+        """Whether an argument at the place of a form names no form, but a value."""
+        expression = argument.expression
+        head = expression.function if isinstance(expression, syntax.Call) else expression
+        if argument.is_evaluated or not isinstance(head, syntax.Name):
+            return not isinstance(head, syntax.Number)
+        local = self.frame.variables.get(head.id)
+        if local is not None and (isinstance(expression, syntax.Name) or is_callable(local)):
+            return not isinstance(local, FormValue) or local.declaration.keyword == "fn"
+        return self.frame.module.lookup(namespace, head.id) is None and self.is_known_outside(head.id)
 
     def _call_without_settings(
         self,
@@ -375,6 +392,9 @@ class Caller(SettingBinder):
                     f"`{name}` calls itself more than {MAXIMUM_RECURSIONS} times",
                     hint("each call that makes two of its own doubles their number; a loop makes one for each round"),
                 )
+
+    def is_known_outside(self, name: str) -> bool:
+        raise NotImplementedError
 
     def ordinals(self, frame: Frame, declaration: syntax.Callable) -> Mapping[int, int]:
         raise NotImplementedError

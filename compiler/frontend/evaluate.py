@@ -16,7 +16,7 @@ from compiler.frontend.machine import Frame
 from compiler.frontend.numbers import MAXIMUM_INTEGER, decided, negate
 from compiler.frontend.products import matrix_product
 from compiler.frontend.scans import evaluate_scan
-from compiler.frontend.scope import Namespace
+from compiler.frontend.scope import OWN_FORMS, Namespace
 from compiler.frontend.setting_binding import Argument, ready, written
 from compiler.frontend.shapes import shown
 from compiler.frontend.tensors import arithmetic, invert, logic, negative, scalar
@@ -281,11 +281,16 @@ class Evaluator(Caller):
         if local is not None and is_callable(local):
             return local
         is_local = function.id in self.frame.variables or function.id in self.frame.dimensions
-        if is_local and not self._is_known_outside(function.id):
+        if is_local and not self.is_known_outside(function.id):
             return self._name(function)
+        own = OWN_FORMS.get(self.frame.keyword)
+        if own is not None and not self.is_known_outside(function.id):
+            found = self.frame.module.lookup(own, function.id)
+            if found is not None and isinstance(found.declaration, syntax.Callable):
+                return FormValue(found.declaration, found.scope)
         return self._global(function)
 
-    def _is_known_outside(self, name: str) -> bool:
+    def is_known_outside(self, name: str) -> bool:
         return name in BUILTINS or self.frame.module.lookup(Namespace.VALUE, name) is not None
 
     def _fresh(

@@ -11,7 +11,7 @@ from compiler.frontend.builtin_functions import BUILTINS, CONSTANTS, ELEMENT_TYP
 from compiler.frontend.environment import Environment
 from compiler.frontend.failures import failure, nearest
 from compiler.frontend.machine import Session
-from compiler.frontend.scope import ModuleScope, Namespace
+from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
 from compiler.frontend.signature import Signature
 from compiler.frontend.walk import parts_of
 
@@ -124,9 +124,19 @@ class ExpressionNames:
             self._arguments(call, signature, function.id, ())
         elif found is None and function.id in BUILTINS:
             self._builtin_arguments(call, function.id)
+        elif found is None and (form := self._own_form(function.id)) is not None:
+            self._arguments(call, self.session.signature(*form), function.id, ())
         else:
             self._name(function)
             self._plain_arguments(call)
+
+    def _own_form(self, name: str) -> tuple[syntax.Callable, ModuleScope] | None:
+        """The form that a body of its kind may call."""
+        own = OWN_FORMS.get(self.keyword)
+        found = None if own is None else self.scope.lookup(own, name)
+        if found is None or not isinstance(found.declaration, syntax.Callable):
+            return None
+        return found.declaration, found.scope
 
     def _plain_arguments(self, call: syntax.Call) -> None:
         for argument in (*call.positional, *(keyword.value for keyword in call.keywords)):
@@ -192,6 +202,8 @@ class ExpressionNames:
         found = self.scope.lookup(namespace, head.id)
         if found is None or not isinstance(found.declaration, syntax.Callable):
             if namespace in (Namespace.INIT, Namespace.SCHEDULE) and self._is_outside(head.id):
+                if isinstance(expression, syntax.Call):
+                    self._plain_arguments(expression)
                 return  # a tensor among the arguments, which elaboration judges
             self.unknown(head, namespace.value, self.scope.names(namespace))
         elif isinstance(expression, syntax.Call):

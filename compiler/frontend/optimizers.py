@@ -38,6 +38,7 @@ class Optimizers:
             self._rule(item, "optimizer" if len(items) == 1 else f"optimizer.{number}")
             for number, item in enumerate(items)
         ]
+        self._expect_rates()
 
     def updates(self, trained: Sequence[ParameterSpec], paths: Sequence[str]) -> tuple[UpdateRule, ...]:
         """The update of each parameter that is trained now; `paths` are those that some epoch trains."""
@@ -48,6 +49,20 @@ class Optimizers:
         single = [self._update(cache, number, spec) for spec, number in chosen if number not in joint]
         together = [(number, [spec for spec, n in chosen if n == number]) for number in joint]
         return (*single, *(self._joint_update(number, specs) for number, specs in together if specs))
+
+    def _expect_rates(self) -> None:
+        """Refuse what changes rates where no optimizer has one; the schedule `constant` changes none."""
+        schedule = self.entries.expression("schedule")
+        is_constant = isinstance(schedule, syntax.Name) and schedule.id == "constant"
+        if any(rule.rate for rule in self.rules):
+            return
+        for key in ("schedule", "plateau"):
+            is_asked_for = key in self.entries.written or key in self.session.settings.used
+            if is_asked_for and not (key == "schedule" and is_constant):
+                names = ", ".join(f"`{rule.form.declaration.name}`" for rule in self.rules)
+                raise failure(
+                    "E0301", f"`{key}` changes the setting `lr` of an optimizer, which {names} does not have", self.span
+                )
 
     def _rule(self, item: syntax.Expression, prefix: str) -> Rule:
         bare, given = without_keywords(item, ("on", "decay_on"))

@@ -11,7 +11,7 @@ from compiler.frontend.tensors import cast, real, widest
 from compiler.frontend.values import Axis, TensorValue
 from compiler.graph import ir
 from compiler.ops.contraction import Contraction
-from compiler.ops.movement import Transpose
+from compiler.ops.movement import Slice, Transpose
 from compiler.ops.spreading import Reshape, Sum
 from compiler.types import Extent, TensorType
 
@@ -92,6 +92,7 @@ def _operand(
 def einsum(machine: Machine, pattern: str, tensors: Sequence[TensorValue]) -> TensorValue:
     """The product of tensors whose axes are named by a pattern such as `b i d, b j d -> b i j`."""
     inputs, output = _terms(machine, pattern, tensors)
+    tensors, inputs = _without_repeats(machine, pattern, tensors, inputs)
     extents = _extents(machine, pattern, tensors, inputs)
     for name in output:
         if name not in extents:
@@ -111,6 +112,38 @@ def einsum(machine: Machine, pattern: str, tensors: Sequence[TensorValue]) -> Te
         value = machine.emit(Transpose(permutation), current.value)
         current = TensorValue(value, tuple(current.axes[i] for i in permutation))
     return current
+
+
+def _without_repeats(
+    machine: Machine, pattern: str, tensors: Sequence[TensorValue], inputs: Sequence[list[str]]
+) -> tuple[list[TensorValue], list[list[str]]]:
+    """Operands with the diagonal of two axes in place of both, as often as a name stands twice."""
+    found, names = list(tensors), [list(each) for each in inputs]
+    for number, own in enumerate(names):
+        while (repeated := next((name for name in own if own.count(name) > 1), None)) is not None:
+            first = own.index(repeated)
+            second = own.index(repeated, first + 1)
+            found[number] = _diagonal(machine, pattern, repeated, found[number], first, second)
+            del own[second], own[first]
+            own.append(repeated)
+    return found, names
+
+
+def _diagonal(machine: Machine, pattern: str, name: str, tensor: TensorValue, first: int, second: int) -> TensorValue:
+    """The elements whose places along two axes are the same, along a new last axis."""
+    extents = [(tensor.shape[axis], tensor.axes[axis]) for axis in (first, second)]
+    count = extents[0][0]
+    if extents[1][0] != count:
+        both = " and ".join(shown_axis(machine, *extent) for extent in extents)
+        machine.fail("E0408", f'`{name}` in "{pattern}" is both {both}', *origin_notes(machine, *extents))
+    if not isinstance(count, int):
+        machine.fail("E0410", f'`{name}` stands twice in "{pattern}", and the batch has no diagonal')
+    kept = [axis for axis in range(tensor.rank) if axis not in (first, second)]
+    shape = tuple(tensor.shape[axis] for axis in kept)
+    turned = machine.emit(Transpose((*kept, first, second)), tensor.value)
+    flat = machine.emit(Reshape((*shape, count * count)), turned)
+    places = (*(0 for _ in kept), 0), (*shape, count), (*(1 for _ in kept), count + 1)
+    return TensorValue(machine.emit(Slice(*places), flat), (*(tensor.axes[axis] for axis in kept), tensor.axes[first]))
 
 
 def _contracted(
@@ -149,9 +182,7 @@ def _terms(machine: Machine, pattern: str, tensors: Sequence[TensorValue]) -> tu
     operands = sides[0].split(",")
     if len(operands) != len(tensors):
         machine.fail("E0412", f'"{pattern}" names {len(operands)} operands, but {len(tensors)} tensors are given')
-    is_compact = any(len(term.split()) != t.rank for term, t in zip(operands, tensors, strict=True)) and all(
-        len(term.split()) <= 1 for term in (*operands, sides[1])
-    )
+    is_compact = _is_compact(operands, sides[1], tensors)
     inputs: list[list[str]] = []
     rest: list[str] = []
     for term, tensor in zip(operands, tensors, strict=True):
@@ -168,14 +199,20 @@ def _terms(machine: Machine, pattern: str, tensors: Sequence[TensorValue]) -> tu
                 f'"{term.strip()}" names {len(names)} axes, but the tensor is {shown(machine, tensor)}',
                 hint('names stand apart: "b i d"'),
             )
-        repeated = next((name for name in names if names.count(name) > 1), None)
-        if repeated is not None:
-            machine.fail("E0412", f'`{repeated}` stands twice in "{term.strip()}"; a diagonal is not a product')
         inputs.append(names)
     output: list[str] = []
     for name in _names(sides[1], is_compact):
         output += rest if name == "..." else [name]
     return inputs, output
+
+
+def _is_compact(operands: Sequence[str], result: str, tensors: Sequence[TensorValue]) -> bool:
+    """Whether each letter is a name: no term has a space, and as words they would not fit."""
+    if any(len(term.split()) > 1 for term in (*operands, result)):
+        return False
+    words = {term.strip() for term in operands}
+    fits = all(len(term.split()) == t.rank for term, t in zip(operands, tensors, strict=True))
+    return not fits or result.strip() not in words | {""}
 
 
 def _names(term: str, is_compact: bool) -> list[str]:

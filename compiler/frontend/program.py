@@ -158,7 +158,7 @@ class UpdateRule:
     parameter: str
     graph: Graph
     states: tuple[OptimizerState, ...]
-    rate: str  # the run-time setting that holds the rate before the schedule: `optimizer.lr`
+    rate: str  # the run-time setting with the rate before the schedule, `optimizer.lr`; "" of an optimizer without
     since: int = 0
     group: tuple[str, ...] = ()
 
@@ -289,14 +289,19 @@ class Training:
     schedule_end: Formula | int | float | str | None = None  # the update from which the rate stays what it is
 
     @property
+    def is_double(self) -> bool:
+        return self.precision == "f64"
+
+    @property
     def every_rule(self) -> tuple[UpdateRule, ...]:
         """The rules of all parameters that some epoch trains."""
         return self.phases[-1].rules if self.phases else self.rules
 
     @property
     def told_rate(self) -> str:
-        """The setting with the rate that is told in all epochs: of the first parameter trained from the start."""
-        return (*self.rules, *self.every_rule)[0].rate
+        """The setting with the rate that is told in all epochs: of the first parameter trained from the start that has
+        one, or "" where no optimizer has a rate."""
+        return next((rule.rate for rule in (*self.rules, *self.every_rule) if rule.rate), "")
 
     def rows_of(self, available: int) -> int:
         """How many rows an update takes where there are so many to train on."""

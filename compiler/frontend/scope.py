@@ -35,6 +35,9 @@ BY_KEYWORD = {
 }
 Named = syntax.Const | syntax.Callable | syntax.Model
 
+# What a body may call of its own kind, beside values: an initialiser others, a schedule others.
+OWN_FORMS = {"init": Namespace.INIT, "schedule": Namespace.SCHEDULE}
+
 
 @record(eq=False)
 class ModuleScope:

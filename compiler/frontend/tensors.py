@@ -22,6 +22,7 @@ from compiler.ops.elementwise import (
     Equal,
     Erf,
     Exp,
+    Expm1,
     Floor,
     FloorDivide,
     Less,
@@ -71,6 +72,7 @@ COMPARISONS: dict[str, tuple[Op, bool]] = {
 LOGIC: dict[str, Op] = {"and": And(), "or": Or()}
 FUNCTIONS: dict[str, Op] = {
     "exp": Exp(),
+    "expm1": Expm1(),
     "log": Log(),
     "log1p": Log1p(),
     "sqrt": Sqrt(),

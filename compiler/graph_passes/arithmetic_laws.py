@@ -13,6 +13,7 @@ from compiler.ops.elementwise import (
     Divide,
     Equal,
     Exp,
+    Expm1,
     Log,
     Log1p,
     Multiply,
@@ -31,6 +32,9 @@ from compiler.types import DType
 
 def add(bench: Workbench, node: Node) -> Value | None:
     a, b = node.operands
+    for one, other in ((a, b), (b, a)):
+        if _is(bench, other, -1) and (power := bench.made_by(one, Exp)) is not None:  # exp(x) + -1 -> expm1(x)
+            return bench.emit(Expm1(), power.operands[0])
     if _is(bench, b, 0):  # a + 0 -> a
         return a
     if _is(bench, a, 0):  # 0 + b -> b
@@ -44,6 +48,10 @@ def add(bench: Workbench, node: Node) -> Value | None:
 
 def subtract(bench: Workbench, node: Node) -> Value | None:
     a, b = node.operands
+    if _is(bench, b, 1) and (power := bench.made_by(a, Exp)) is not None:  # exp(x) - 1 -> expm1(x)
+        return bench.emit(Expm1(), power.operands[0])
+    if _is(bench, a, 1) and (power := bench.made_by(b, Exp)) is not None:  # 1 - exp(x) -> -expm1(x)
+        return bench.emit(Negate(), bench.emit(Expm1(), power.operands[0]))
     if _is(bench, b, 0):  # a - 0 -> a
         return a
     if _is(bench, a, 0):  # 0 - b -> -b
@@ -185,6 +193,8 @@ def logarithm(bench: Workbench, node: Node) -> Value | None:
             return bench.emit(Log1p(), b)
         if _is(bench, b, 1):
             return bench.emit(Log1p(), a)
+    if (inner := bench.made_by(x, Subtract)) is not None and _is(bench, inner.operands[0], 1):
+        return bench.emit(Log1p(), bench.emit(Negate(), inner.operands[1]))  # log(1 - b) -> log1p(-b)
     return _log_of_softmax(bench, x)
 
 

@@ -224,13 +224,16 @@ class _Turning:
         (operand,) = node.operands
         rank = min(operand.type.rank, node.results[0].type.rank)
         order = _last(self.runs.get((operand if isinstance(op, Window) else node.results[0]).index, ()), rank)
-        taps = tuple(range(rank, rank + len(op.axes)))
-        axes = tuple(order.index(axis) for axis in op.axes)
+        # What are channels in one view of a tensor may be an axis that windows slide over in another.
+        places = sorted(range(len(op.axes)), key=lambda place: order.index(op.axes[place]))
+        axes = tuple(order.index(op.axes[place]) for place in places)
+        taps = tuple(rank + place for place in places)
+        sizes, strides, dilations = (tuple(n[p] for p in places) for n in (op.sizes, op.strides, op.dilations))
         if isinstance(op, Window):
-            changed: Op = Window(axes, op.sizes, op.strides, op.dilations)
+            changed: Op = Window(axes, sizes, strides, dilations)
             yield self.builder.emit(changed, self.get(operand, order)), (*order, *taps)
         else:
-            changed = Fold(axes, op.sizes, op.strides, op.dilations, op.extents)
+            changed = Fold(axes, sizes, strides, dilations, tuple(op.extents[place] for place in places))
             yield self.builder.emit(changed, self.get(operand, (*order, *taps))), order
 
     def reduced(self, node: Node, op: Sum | Max | Min | Moments | ArgMax) -> Iterable[tuple[Value, Order]]:

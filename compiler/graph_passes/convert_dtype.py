@@ -19,12 +19,12 @@ def to_dtype(graph: Graph, dtype: DType) -> Graph:
     builder = GraphBuilder(graph.name)
     known: dict[int, Value] = {}
     for entry in graph.inputs:
-        type_ = TensorType(_converted(entry.value.type.dtype, dtype), entry.value.type.shape)
+        type_ = TensorType(converted(entry.value.type.dtype, dtype), entry.value.type.shape)
         known[entry.value.index] = builder.input(entry.name, entry.role, type_)
     for node in graph.nodes:
         builder.origins = node.origins
         operands = [known[operand.index] for operand in node.operands]
-        results = builder.emit_all(_converted_op(node.op, dtype), *operands)
+        results = builder.emit_all(converted_op(node.op, dtype), *operands)
         if isinstance(node.op, RandomUniform):  # it draws 24 bits whatever the type
             results = (builder.emit(Cast(dtype), *results),)
         known.update((old.index, new) for old, new in zip(node.results, results, strict=True))
@@ -33,11 +33,12 @@ def to_dtype(graph: Graph, dtype: DType) -> Graph:
     return builder.build()
 
 
-def _converted(dtype: DType, target: DType) -> DType:
+def converted(dtype: DType, target: DType) -> DType:
+    """What `dtype` becomes where `target` takes the place of f32."""
     return target if dtype is DType.F32 else dtype
 
 
-def _converted_op(op: Op, target: DType) -> Op:
+def converted_op(op: Op, target: DType) -> Op:
     """`op` with its fields of f32, and the graphs in its fields, converted."""
     assert is_dataclass(op)
     changes: dict[str, DType | Graph] = {}

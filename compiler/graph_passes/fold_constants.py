@@ -6,6 +6,7 @@ import numpy as np
 
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Op
+from compiler.graph_passes.convert_dtype import converted, converted_op
 from compiler.graph_passes.law import Workbench
 from compiler.ops.build import spread
 from compiler.ops.elementwise import (
@@ -79,7 +80,11 @@ def fold_constants(bench: Workbench, node: Node) -> Value | None:
             return None
         constants.append(definition.op)
     type_ = node.results[0].type
+    op = node.op
+    if bench.becomes_double:
+        op = converted_op(op, DType.F64)
+        constants = [Constant(c.value, converted(c.dtype, DType.F64)) for c in constants]
     operands = [np.array(c.value, numpy_dtype(c.dtype)) for c in constants]
     with np.errstate(all="ignore"):
-        (result,) = node.op.evaluate(operands, 1)
+        (result,) = op.evaluate(operands, 1)
     return spread(builder, builder.emit(Constant(result.item(), type_.dtype)), type_.shape)

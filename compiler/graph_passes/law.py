@@ -15,10 +15,15 @@ Law: TypeAlias = "Callable[[Workbench, Node], Value | None]"
 
 
 class Workbench:
-    """Emits nodes that are simplified at once, so that a law may rely on the form of its operands."""
+    """Emits nodes that are simplified at once, so that a law may rely on the form of its operands.
 
-    def __init__(self, builder: GraphBuilder, laws: Mapping[type[Op], tuple[Law, ...]]) -> None:
-        self.builder, self._laws = builder, laws
+    Where the graph `becomes_double` later, what is computed of constants is computed in f64 already.
+    """
+
+    def __init__(
+        self, builder: GraphBuilder, laws: Mapping[type[Op], tuple[Law, ...]], becomes_double: bool = False
+    ) -> None:
+        self.builder, self._laws, self.becomes_double = builder, laws, becomes_double
 
     def simplified(self, node: Node) -> Value | None:
         """What the first law that applies makes of `node`."""

@@ -86,9 +86,10 @@ def _laws_of(op: type[Op]) -> tuple[Law, ...]:
 LAWS: Mapping[type[Op], tuple[Law, ...]] = {op: _laws_of(op) for op in OPS}
 
 
-def simplify(graph: Graph) -> Graph:
+def simplify(graph: Graph, becomes_double: bool = False) -> Graph:
+    """`becomes_double`: each f32 will be an f64, so constants keep the digits that only these have."""
     rewriting = Rewriting(graph)
-    bench = Workbench(rewriting.builder, LAWS)
+    bench = Workbench(rewriting.builder, LAWS, becomes_double)
     for node in map(rewriting.current, graph.nodes):
         value = bench.simplified(node)
         if value is None:

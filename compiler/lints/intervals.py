@@ -115,6 +115,10 @@ def exponential(a: Range) -> Range:
     return Range(max(_guarded(math.exp, a.low), LEAST), _guarded(math.exp, a.high))
 
 
+def exponential_less_one(a: Range) -> Range:
+    return Range(_guarded(math.expm1, a.low), _guarded(math.expm1, a.high))
+
+
 def logarithm(a: Range) -> Range:
     return Range(math.log(a.low) if a.is_positive else -math.inf, _guarded(math.log, a.high) if a.high > 0 else 0.0)
 

@@ -22,6 +22,7 @@ from compiler.ops.elementwise import (
     Equal,
     Erf,
     Exp,
+    Expm1,
     Floor,
     Less,
     LessEqual,
@@ -56,6 +57,7 @@ _TRUTHS = (And, Or, Not, Equal, NotEqual, Less, LessEqual)
 _OF_ONE: Mapping[type[Op], Callable[[Range], Range]] = {
     Negate: intervals.negated,
     Exp: intervals.exponential,
+    Expm1: intervals.exponential_less_one,
     Log: intervals.logarithm,
     Log1p: intervals.logarithm_of_one_more,
     Sqrt: intervals.root,

@@ -14,6 +14,7 @@ from compiler.ops.elementwise import (
     Equal,
     Erf,
     Exp,
+    Expm1,
     Floor,
     FloorDivide,
     FusedMultiplyAdd,
@@ -54,6 +55,7 @@ OPS: tuple[type[Op], ...] = (
     # elementwise
     Negate,
     Exp,
+    Expm1,
     Log,
     Log1p,
     Sqrt,

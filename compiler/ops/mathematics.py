@@ -27,6 +27,20 @@ class Exp(Unary):
 
 @final
 @record
+class Expm1(Unary):
+    """exp(x) - 1, with all its digits near 0."""
+
+    name = "expm1"
+
+    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+        return dy * x.apply(Exp())  # y + 1 would lose the digits of what is far below 0
+
+    def compute(self, x: Array) -> Array:
+        return np.expm1(x)
+
+
+@final
+@record
 class Log(Unary):
     name = "log"
     domain = (0.3, 3.0)

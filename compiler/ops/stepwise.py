@@ -136,7 +136,7 @@ class Floor(Unary):
 @final
 @record
 class FloorDivide(Binary):
-    """floor(a / b); on integers, division by 0 gives 0."""
+    """floor(a / b) of the exact quotient, as Python and NumPy have it; on integers, division by 0 gives 0."""
 
     name = "floordiv"
     domains = ((4.1, 4.9), (1.1, 1.3))
@@ -146,13 +146,13 @@ class FloorDivide(Binary):
         return None, None
 
     def compute(self, a: Array, b: Array) -> Array:
-        return np.floor(np.divide(a, b)) if a.dtype.kind == "f" else np.floor_divide(a, b)
+        return np.floor_divide(a, b)
 
 
 @final
 @record
 class Modulo(Binary):
-    """a - b * floor(a / b): the sign of b; on integers, modulo 0 gives 0."""
+    """a - b * floor(a / b), the exact remainder, with the sign of b; on integers, modulo 0 gives 0."""
 
     name = "mod"
     domains = ((4.1, 4.9), (1.7, 1.9))

@@ -48,7 +48,7 @@ from compiler.schedule.product_sum import ProductSum
 from compiler.schedule.tile_contract import tile_contract
 from compiler.types import BatchExtent, DType, Extent
 
-MATHEMATICS = {"exp", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"}
+MATHEMATICS = {"exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"}
 COSTLY = MATHEMATICS | {
     "div",
     "mod",

@@ -133,6 +133,7 @@ MEANINGS: dict[str, Callable[..., Any]] = {
     "neg": lambda op, x: -x,
     "exp": lambda op, x: math.e**x,
     "log": lambda op, x: np.log2(x) * math.log(2),
+    "expm1": lambda op, x: np.exp(x) - 1,
     "log1p": lambda op, x: np.log(1 + x),
     "sqrt": lambda op, x: x**0.5,
     "rsqrt": lambda op, x: x**-0.5,

@@ -43,6 +43,26 @@ def test_arithmetic_with_a_constant(number: float, node: str, left: list[str]) -
     assert simplified(*lines) == left
 
 
+@pytest.mark.parametrize(
+    ("number", "node", "left"),
+    [
+        (1, "sub(%4, %3)", ["expm1"]),
+        (1, "sub(%3, %4)", ["expm1", "neg"]),
+        (-1, "add(%4, %3)", ["expm1"]),
+        (-1, "add(%3, %4)", ["expm1"]),
+        (2, "sub(%4, %3)", ["constant", "broadcast", "exp", "sub"]),
+    ],
+)
+def test_expm1_is_recognised(number: float, node: str, left: list[str]) -> None:
+    lines = (X, *constant(3, number), "%4: f32[batch, 4] = exp(%0)", f"%9: f32[batch, 4] = {node}")
+    assert simplified(*lines, 'output "y" output %9') == left
+
+
+def test_log1p_is_recognised_in_a_difference() -> None:
+    lines = (X, *constant(3, 1), "%4: f32[batch, 4] = sub(%3, %0)", "%9: f32[batch, 4] = log(%4)")
+    assert simplified(*lines, 'output "y" output %9') == ["neg", "log1p"]
+
+
 def test_sigmoid_is_recognised() -> None:
     lines = (
         X,

@@ -19,7 +19,7 @@ OF_SECOND_ORDER = ("line_search", "tried_step", "lowest_share", "hessian", "more
 ATTENTION = ("attention", "bahdanau", "luong", "feed_forward", "encoder_block", "decoder_block")
 RECURRENT = ("simple_rnn", "gru", "lstm", "peephole_lstm", "bidirectional", "stacked")
 CELLS = ("simple_rnn_cell", "gru_cell", "lstm_cell", "peephole_lstm_cell")
-RECURRENT_PARTS = ("recurrence", "memory_recurrence", "with_masks", "kept")
+RECURRENT_PARTS = ("recurrence", "memory_recurrence", "with_masks", "kept", "repeats", "mixed_by")
 OF_TEXTS = (
     *("random_deletion", "random_insertion", "random_swap", "synonym_replacement"),
     *("is_word", "moved_up", "with_inserted", "exchanged", "random_word", "random_synonym"),

@@ -82,6 +82,15 @@ def test_orthogonal_gates_are_orthogonal_one_by_one() -> None:
     assert np.abs(gates[0] - gates[1]).max() > 0.1
 
 
+def test_gates_start_one_by_one_or_at_once() -> None:
+    for inner in ("orthogonal", "glorot_uniform"):
+        each, whole = (drawn(f"gates_init({inner}, 4{given})", (12, 48)) for given in ("", ", by_gate = false"))
+        np.testing.assert_array_equal(each, drawn(f"split_init({inner}, 4)", (12, 48)))
+        np.testing.assert_array_equal(whole, drawn(inner, (12, 48)))
+    rows = drawn("gates_init(orthogonal, 4, by_gate = false)", (12, 48)).astype(np.float64)
+    np.testing.assert_allclose(rows @ rows.T, np.eye(12), atol=3e-6)
+
+
 @pytest.mark.parametrize("shape", [(4, 4), (3, 5)])
 def test_the_identity_is_the_identity(shape: tuple[int, int]) -> None:
     np.testing.assert_array_equal(drawn("identity", shape), np.eye(*shape))

@@ -52,6 +52,23 @@ def gru_after(p: Tensors, x: Array, h: Array) -> tuple[Array, ...]:
     return ((1 - update) * np.tanh(xn + sigmoid(xr + hr) * hn) + update * h,)
 
 
+def gru_before_old(p: Tensors, x: Array, h: Array) -> tuple[Array, ...]:
+    """As Keras has it with `reset_after = False`: z is the share of the old state."""
+    (new,) = gru_before({**p, **{name: turned(p[name]) for name in ("W", "U", "b")}}, x, h)
+    return (new,)
+
+
+def gru_after_new(p: Tensors, x: Array, h: Array) -> tuple[Array, ...]:
+    (new,) = gru_after({**p, **{name: turned(p[name]) for name in ("W", "U", "b", "d")}}, x, h)
+    return (new,)
+
+
+def turned(p: Array) -> Array:
+    """With the weights of z negated, since sigmoid(-a) is 1 - sigmoid(a)."""
+    units = H.shape[1]
+    return np.concatenate([p[..., :units], -p[..., units : 2 * units], p[..., 2 * units :]], axis=-1)
+
+
 def lstm(p: Tensors, x: Array, h: Array, c: Array) -> tuple[Array, ...]:
     i, f, g, o = np.split(x @ p["W"] + h @ p["U"] + p.get("b", 0) + p.get("d", 0), 4, axis=1)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
@@ -73,6 +90,9 @@ CELLS: dict[str, tuple[str, str, Cell]] = {
     "gru without bias": ("gru", "bias = false", gru_before),
     "gru after": ("gru", 'reset = "after"', gru_after),
     "gru after without bias": ("gru", 'reset = "after", bias = false', gru_after),
+    "gru, z for the old": ("gru", 'z_weighs = "old"', gru_before_old),
+    "gru, z for the new": ("gru", 'z_weighs = "new"', gru_before),
+    "gru after, z for the new": ("gru", 'reset = "after", z_weighs = "new"', gru_after_new),
     "lstm": ("lstm", "", lstm),
     "lstm, two biases": ("lstm", "recurrent_bias = true", lstm),
     "lstm without bias": ("lstm", "bias = false", lstm),
@@ -141,6 +161,27 @@ def test_a_layer_equals_numpy_with_its_gradients(case: str, masked: bool) -> Non
         name = f"result{number or ''}"
         np.testing.assert_allclose(results[name], value, rtol=1e-9, atol=1e-12)
         assert_gradients(graph, name, moving, {**operands, **tensors})
+
+
+@pytest.mark.parametrize("case", ["simple", "gru", "lstm", "peephole"])
+def test_masked_steps_repeat_the_state(case: str) -> None:
+    kind, _, cell = CELLS[case]
+    operands = {"x": X, **states_of(kind), "m": MASK}
+    given = ", ".join(["x", *states_of(kind), "where = m"])
+    call = call_of(case, output="states").removesuffix(")") + ', masked = "repeat")'
+    graph = applied(f"{call}({given})", operands, "layer")
+    tensors = tensors_of(graph)
+    results = evaluate(graph, {**operands, **tensors}, 1)
+    zeros, *last = unrolled(cell, named(tensors), X, tuple(states_of(kind).values()), MASK)
+    expected, state = zeros.copy(), H
+    for t in range(X.shape[1]):
+        expected[:, t] = state = np.where(MASK[:, t, None], zeros[:, t], state)
+    for number, value in enumerate((expected, *last)):
+        name = f"result{number or ''}"
+        np.testing.assert_allclose(results[name], value, rtol=1e-9, atol=1e-12)
+        assert_gradients(graph, name, [*(n for n in operands if n != "m"), *tensors], {**operands, **tensors})
+    plain = applied(f"{call}({', '.join(['x', *states_of(kind)])})", operands, "layer")
+    assert evaluate(plain, {**operands, **tensors}, 1)["result"].shape == expected.shape
 
 
 @pytest.mark.parametrize("case", CELLS)
@@ -282,6 +323,8 @@ def test_inference_drops_nothing() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        ('gru(6, z_weighs = "both")(x)', '"both" is none of "new", "old"'),
+        ('lstm(6, masked = "last")(x)', '"last" is none of "zeros", "repeat"'),
         ("gru(6)(x, h)", "needs one size for `batch`"),
         ('gru(6, reset = "never")(x)', '"never" is none of "before", "after"'),
         ('lstm(6, output = "all")(x)', '"all" is none of "sequence", "last", "states"'),

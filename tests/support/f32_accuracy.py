@@ -23,6 +23,7 @@ def _erf(x: Array) -> Array:
 
 REFERENCES: dict[str, tuple[Callable[[Array], Array], float]] = {
     "exp": (np.exp, 1.5),
+    "expm1": (np.expm1, 2.0),
     "log": (np.log, 1.0),
     "log1p": (np.log1p, 1.5),
     "tanh": (np.tanh, 2.0),

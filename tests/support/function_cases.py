@@ -49,9 +49,13 @@ ACTIVATIONS = (
     _activation("linear", lambda x: x),
     _activation("relu", lambda x: np.maximum(x, 0)),
     _activation("leaky_relu", lambda x: np.where(x > 0, x, 0.01 * x)),
+    _activation("clamp", lambda x: np.clip(x, -0.7, 1.3), "clamp(-0.7, 1.3)(x)"),
+    _activation("clamp", lambda x: np.minimum(x, 0.4), "clamp(high = 0.4)(x)"),
+    _activation("clamp", lambda x: np.maximum(x, 0.4), "clamp(low = 0.4)(x)"),
     _activation("leaky_relu", lambda x: np.where(x > 0, x, 0.2 * x), "x |> leaky_relu(0.2)"),
     _activation("elu", lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0)))),
     _activation("elu", lambda x: np.where(x > 0, x, 0.5 * np.expm1(np.minimum(x, 0))), "elu(alpha = 0.5)(x)"),
+    _activation("celu", lambda x: np.where(x > 0, x, 3 * np.expm1(np.minimum(x, 0) / 3)), "celu(alpha = 3.0)(x)"),
     _activation("selu", lambda x: _SCALE * np.where(x > 0, x, _ALPHA * np.expm1(np.minimum(x, 0)))),
     _activation("gelu", lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2)))),
     _activation(
@@ -79,6 +83,9 @@ ACTIVATIONS = (
     FunctionCase("log_softmax", "log_softmax(axis = 0)(x)", {"x": CUBE}, lambda x: log_softmax(x, 0), ("x",)),
     FunctionCase("logsumexp", "logsumexp(x)", {"x": MATRIX}, lambda x: np.logaddexp.reduce(x, -1), ("x",)),
     FunctionCase("logsumexp", "logsumexp(x)", {"x": _SPREAD}, lambda x: np.logaddexp.reduce(x, -1)),
+    FunctionCase(
+        "logsumexp_kept", "logsumexp_kept(0)(x)", {"x": CUBE}, lambda x: np.logaddexp.reduce(x, 0)[None], ("x",)
+    ),
     FunctionCase("logsumexp", "logsumexp(x, axis = 0)", {"x": CUBE}, lambda x: np.logaddexp.reduce(x, 0), ("x",)),
 )
 

@@ -17,6 +17,7 @@ _RANDOM = np.random.default_rng(13)
 IMAGES = _RANDOM.normal(size=(2, 4, 6, 7))
 SIGNALS = _RANDOM.normal(size=(2, 4, 9))
 # Few different values: most windows have their largest element more than once.
+VOLUMES = np.random.default_rng(14).normal(size=(2, 2, 4, 5, 3))
 TIES = _RANDOM.integers(0, 2, (2, 2, 6, 6)).astype(float)
 
 
@@ -87,22 +88,34 @@ def spread(x: Array, W: Array, stride: int, padding: Widths, further: int = 0, d
 
 
 def pooled(
-    reduce: Callable[[Array], Array], x: Array, size: Sequence[int], stride: Sequence[int], widths: Widths, fill: float
+    reduce: Callable[[Array], Array],
+    x: Array,
+    size: Sequence[int],
+    stride: Sequence[int],
+    widths: Widths,
+    fill: float,
+    dilation: int = 1,
 ) -> Array:
-    found = windows(framed(x, widths, constant_values=fill), size, stride, [1] * len(size))
+    found = windows(framed(x, widths, constant_values=fill), size, stride, [dilation] * len(size))
     result = np.zeros((*x.shape[:2], *_shape(found)))
     for place, taps in found:
         result[(..., *place)] = reduce(taps.reshape(*x.shape[:2], -1))
     return result
 
 
-def largest_of(size: Sequence[int], stride: Sequence[int], widths: Widths) -> Callable[[Array], Array]:
-    return lambda x: pooled(lambda taps: taps.max(-1), x, size, stride, widths, -np.inf)
+def largest_of(
+    size: Sequence[int], stride: Sequence[int], widths: Widths, dilation: int = 1
+) -> Callable[[Array], Array]:
+    return lambda x: pooled(lambda taps: taps.max(-1), x, size, stride, widths, -np.inf, dilation)
 
 
-def mean_of(size: Sequence[int], stride: Sequence[int], widths: Widths, beyond: Widths) -> Callable[[Array], Array]:
+def mean_of(
+    size: Sequence[int], stride: Sequence[int], widths: Widths, beyond: Widths, dilation: int = 1
+) -> Callable[[Array], Array]:
     """The mean of what is not NaN: `beyond` pads with NaN, `widths` before it with zeros."""
-    return lambda x: pooled(lambda taps: np.nanmean(taps, -1), framed(x, widths), size, stride, beyond, np.nan)
+    return lambda x: pooled(
+        lambda taps: np.nanmean(taps, -1), framed(x, widths), size, stride, beyond, np.nan, dilation
+    )
 
 
 def adapted(x: Array, size: Sequence[int], reduce: Callable[..., Array] = np.mean) -> Array:
@@ -136,6 +149,7 @@ def _convolution(call: str, W: Array, x: Array = IMAGES, **options: Any) -> Func
 
 
 _PLAIN, _GROUPED, _LONE = _kernel(3, 2, 4, 5), _kernel(3, 2, 2, 6), _kernel(2, 3, 1, 8)
+_CUBE = np.random.default_rng(15).normal(size=(2, 3, 2, 2, 6))
 _TAPS = _RANDOM.normal(size=(2, 3, 4, 5, 3, 2))
 
 _CONVOLUTIONS = (
@@ -153,6 +167,17 @@ _CONVOLUTIONS = (
     _convolution("2, 1, 2", _kernel(3, 4, 5), SIGNALS, stride=2, widths=1, dilation=2),
     _convolution("padding = [[2, 0]]", _kernel(3, 4, 5), SIGNALS, widths=((2, 0),)),
     _convolution("groups = 2", _kernel(3, 2, 6), SIGNALS, groups=2),
+    _convolution("", _CUBE, VOLUMES),
+    _convolution(
+        "[2, 1, 1], [1, [0, 2], 1], [1, 2, 1]",
+        _CUBE,
+        VOLUMES,
+        stride=(2, 1, 1),
+        widths=((1, 1), (0, 2), (1, 1)),
+        dilation=(1, 2, 1),
+    ),
+    _convolution("groups = 2", _CUBE[..., :1, :], VOLUMES, groups=2),
+    _convolution('padding = 1, mode = "replicate"', _CUBE, VOLUMES, widths=1, frame=lambda x, w: framed(x, w, "edge")),
 )
 
 _POOLS = (
@@ -163,6 +188,17 @@ _POOLS = (
     # A fourth window along the last axis would begin in the padding, so there is none.
     _image("max_pool", "max_pool(2, 3, 1, true)(x)", largest_of((2, 2), (3, 3), ((1, 1),) * 2)),
     _image("max_pool", "max_pool(3, 1)(x)", largest_of((3,), (1,), ((0, 0),)), SIGNALS),
+    _image("max_pool", "max_pool(3, 2, 2, dilation = 2)(x)", largest_of((3, 3), (2, 2), ((2, 2),) * 2, 2)),
+    _image("max_pool", "max_pool(2, 3, ceil = true, dilation = 3)(x)", largest_of((2,), (3,), ((0, 1),), 3), SIGNALS),
+    _image("max_pool", "max_pool([2, 3, 1], 1)(x)", largest_of((2, 3, 1), (1, 1, 1), ((0, 0),) * 3), VOLUMES),
+    _image("max_pool", "max_pool(2, padding = 1)(x)", largest_of((2,) * 3, (2,) * 3, ((1, 1),) * 3), VOLUMES),
+    _image("avg_pool", "avg_pool(2, 1)(x)", mean_of((2,) * 3, (1,) * 3, ((0, 0),) * 3, ((0, 0),) * 3), VOLUMES),
+    _image(
+        "avg_pool",
+        "avg_pool(2, 1, 1, count_padding = false, dilation = 2)(x)",
+        mean_of((2, 2), (1, 1), ((0, 0),) * 2, ((1, 1),) * 2, 2),
+    ),
+    _image("avg_pool", "avg_pool(2, 1, 1, dilation = 2)(x)", mean_of((2, 2), (1, 1), ((1, 1),) * 2, ((0, 0),) * 2, 2)),
     _image("avg_pool", "avg_pool(2)(x)", mean_of((2, 2), (2, 2), ((0, 0),) * 2, ((0, 0),) * 2)),
     _image("avg_pool", "avg_pool(3, 2, 1)(x)", mean_of((3, 3), (2, 2), ((1, 1),) * 2, ((0, 0),) * 2)),
     _image(
@@ -181,6 +217,14 @@ _POOLS = (
     _image("adaptive_max_pool", "adaptive_max_pool([2, 7])(x)", lambda x: adapted(x, (2, 7), np.max)),
     _image("adaptive_max_pool", "adaptive_max_pool(5)(x)", lambda x: adapted(x, (5, 5), np.max)),
     _image("adaptive_max_pool", "adaptive_max_pool(4)(x)", lambda x: adapted(x, (4,), np.max), SIGNALS),
+    _image("adaptive_average_pool", "adaptive_average_pool([3, 2, 4])(x)", lambda x: adapted(x, (3, 2, 4)), VOLUMES),
+    _image("adaptive_max_pool", "adaptive_max_pool([3, 2, 4])(x)", lambda x: adapted(x, (3, 2, 4), np.max), VOLUMES),
+    _image("adaptive_max_pool", "adaptive_max_pool(2)(x)", lambda x: adapted(x, (2, 2, 2), np.max), VOLUMES),
+    _image("global_average_pool", "global_average_pool(x)", lambda x: x.mean((2, 3, 4)), VOLUMES),
+    _image("global_max_pool", "global_max_pool(x)", lambda x: x.max((2, 3, 4)), VOLUMES),
+    _image("turned_round", "turned_round(x)", lambda x: np.moveaxis(x, -1, 2), VOLUMES),
+    _image("turned_round", "turned_round(x)", lambda x: np.moveaxis(x, -1, 2)),
+    _image("spatial_axes", "x * spatial_axes(x)", lambda x: x * 3, VOLUMES),
     _image("largest_parts", "largest_parts(3)(x)", lambda x: adapted(x, (6, 3), np.max)),
 )
 
@@ -190,6 +234,13 @@ _PARTS = (
     _image("upsample", "upsample(3)(x)", lambda x: x.repeat(3, 2), SIGNALS),
     _image("upsample", 'upsample([3, 2], "linear")(x)', lambda x: interpolated(interpolated(x, 2, 3), 3, 2)),
     _image("upsample", 'upsample(4, "linear")(x)', lambda x: interpolated(x, 2, 4), SIGNALS),
+    _image("upsample", "upsample([2, 1, 3])(x)", lambda x: x.repeat(2, 2).repeat(3, 4), VOLUMES),
+    _image(
+        "upsample",
+        'upsample([2, 1, 3], "linear")(x)',
+        lambda x: interpolated(interpolated(x, 2, 2), 4, 3),
+        VOLUMES,
+    ),
     _image("repeated", "repeated(3, 1)(x)", lambda x: x.repeat(3, 1)),
     _image("between_centres", "x @ between_centres(7, 2)", lambda x: interpolated(x, 3, 2)),
     _image("window_means", "x @ window_means(7, 3)", lambda x: adapted(x, (6, 3))),
@@ -217,6 +268,13 @@ _PARTS = (
         {"x": IMAGES, "s": _kernel(2, 4)},
         lambda x, s: x * s[:, :, None, None],
         ("x", "s"),
+    ),
+    FunctionCase(
+        "overlapped",
+        "overlapped(2, [[1, 0], [0, 2]], axes = 2)(taps)",
+        {"taps": _TAPS},
+        lambda taps: overlapped(taps, (2, 2), (1, 1), (0, 0))[:, :, 1:, :-2],
+        ("taps",),
     ),
     FunctionCase(
         "overlapped",
@@ -256,6 +314,8 @@ IMAGE_LAYERS = (
     _layer("conv2d(6, 3, groups = 2)", IMAGES, (3, 3, 2, 6), lambda x, W: convolved(x, W, groups=2)),
     _layer("conv1d(5, 3, 2)", SIGNALS, (3, 4, 5), lambda x, W: convolved(x, W, 2)),
     _layer("conv1d(4, 3, groups = 4)", SIGNALS, (3, 1, 4), lambda x, W: convolved(x, W, groups=4)),
+    _layer("conv3d(6, [2, 3, 2], 2, 1)", VOLUMES, (2, 3, 2, 2, 6), lambda x, W: convolved(x, W, 2, 1)),
+    _layer("conv3d(4, 2, groups = 2, bias = false)", VOLUMES, (2, 2, 2, 1, 4), lambda x, W: convolved(x, W, groups=2)),
     _layer("depthwise_conv2d(3, 2, 1)", IMAGES, (3, 3, 1, 4), lambda x, W: convolved(x, W, 2, 1, groups=4)),
     _layer("depthwise_conv2d(2, multiplier = 2)", IMAGES, (2, 2, 1, 8), lambda x, W: convolved(x, W, groups=4)),
     _layer("conv_transpose2d(3, [3, 2])", IMAGES, (3, 2, 4, 3), lambda x, W: spread(x, W, 1, ((0, 0),) * 2)),
@@ -287,6 +347,11 @@ IMAGE_LAYERS = (
         SIGNALS,
         (3, 4, 3),
         lambda x, W: spread(x, W, 2, ((0, 0),), dilation=2),
+    ),
+    _layer("conv_transpose1d(3, 3, 2, [[0, 1]])", SIGNALS, (3, 4, 3), lambda x, W: spread(x, W, 2, ((0, 1),))),
+    _layer("conv_transpose1d(3, 3, 2, [2])", SIGNALS, (3, 4, 3), lambda x, W: spread(x, W, 2, ((2, 2),))),
+    _layer(
+        "conv_transpose2d(3, 3, 2, [[0, 1], 2])", IMAGES, (3, 3, 4, 3), lambda x, W: spread(x, W, 2, ((0, 1), (2, 2)))
     ),
     _layer(
         "conv_transpose1d(4, 2, groups = 2)",

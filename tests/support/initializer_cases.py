@@ -56,6 +56,7 @@ INITIALIZERS = (
     _uniform("fan_in_uniform", math.sqrt(1 / 60), MATRIX),
     _uniform("fan_in_uniform", 2 / math.sqrt(144), WINDOWS, "fan_in_uniform(scale = 2.0)"),
     # Gates side by side: each starts as a matrix of its own, so fan_out is 10 and not 400.
+    _uniform("gates_init", math.sqrt(6 / 70), (60, 400), "gates_init(glorot_uniform, 40)"),
     _uniform("split_init", math.sqrt(6 / 70), (60, 400), "split_init(glorot_uniform, 40)"),
 )
 

@@ -60,11 +60,11 @@ def _batch_norm_inference(eps: float) -> Callable[..., Array]:
     return meaning
 
 
-def _batch_norm_states(momentum: float) -> Callable[..., Named]:
+def _batch_norm_states(momentum: float, missing: int = 0) -> Callable[..., Named]:
     def meaning(x: Array, running_mean: Array, running_var: Array, **_: Array) -> Named:
         return {
             "running_mean": momentum * running_mean + (1 - momentum) * x.mean(_others(x)),
-            "running_var": momentum * running_var + (1 - momentum) * x.var(_others(x)),
+            "running_var": momentum * running_var + (1 - momentum) * x.var(_others(x), ddof=missing),
         }
 
     return meaning
@@ -116,6 +116,27 @@ LAYERS = (
         _batch_norm(0.1),
         _batch_norm_inference(0.1),
         _batch_norm_states(0.5),
+    ),
+    *(
+        LayerCase(
+            "batch_norm",
+            "batch_norm(unbiased = true)",
+            x,
+            _RUNNING,
+            _batch_norm(1e-5),
+            _batch_norm_inference(1e-5),
+            _batch_norm_states(0.9, 1),
+        )
+        for x in (ROWS, IMAGES)
+    ),
+    LayerCase(
+        "batch_norm",
+        "batch_norm(unbiased = true)",
+        ROWS[:1],
+        _RUNNING,
+        _batch_norm(1e-5),
+        _batch_norm_inference(1e-5),
+        _batch_norm_states(0.9),
     ),
     LayerCase("layer_norm", "layer_norm", ROWS, _CHANNELS, _layer_norm),
     LayerCase("layer_norm", "layer_norm", CONSTANT, _CHANNELS, _layer_norm),

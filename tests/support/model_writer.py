@@ -11,6 +11,17 @@ ACTIVATIONS = (
     *("relu", "relu", "tanh", "sigmoid", "leaky_relu(0.2)", "elu", "selu", "gelu", "gelu(approximate = true)", "swish"),
     *("softplus", "mish", "softsign", "hard_sigmoid", "hard_tanh", "hard_swish", "linear", "wave"),
 )
+_OF_CONSTANTS = (
+    *(
+        "0.7 * (x / 4.0)",
+        "(x / 3.0 * 0.3 + 0.1) * 1.7",
+        "cast(x * 3, i32) * 0.1 * x",
+        "abs(x % 2 - 1)",
+        "x - 0.1 * 0.2",
+    ),
+    *("exp(tanh(x) * 0.3) - 1", "log(1 - 0.9 * sigmoid(x))", "x * (1 + 1e-9)", "celu(0.5)(x)", "clamp(-1, 1)(x)"),
+    *("where(x > 0.1 * 3, x, 0.7 * 0.7 * x)", "(x + 0.1) * 0.7 * 0.3 - (x - 0.2) / 7.0", "1 - exp(-0.7 * abs(x))"),
+)
 WEIGHTS = (
     *("glorot_uniform", "glorot_normal", "he_normal", "he_uniform", "lecun_normal", "normal(std = 0.3)", "orthogonal"),
     *("truncated_normal(std = 0.2)", "uniform(low = -0.4, high = 0.4)"),
@@ -74,6 +85,10 @@ class ModelWriter:
 
     def activation(self) -> None:
         self.then(self.pick(ACTIVATIONS))
+
+    def of_constants(self) -> None:
+        """Arithmetic with constants, of which some can be computed before a run, in the digits of the program."""
+        self.write(f"x = {self.pick(_OF_CONSTANTS)}")
 
     def around(self, *stages: Callable[[], None]) -> None:
         """A stage of which the result is joined with its operand where they have one shape."""

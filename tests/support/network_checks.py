@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 from native import compiled, host
 
-from compiler import driver
+from compiler import driver, training_step
 from compiler.accumulated_step import PARTS
 from compiler.accumulating_executable import AccumulatingExecutable
 from compiler.driver import EPOCH_NUMBER, FUSIONS, SAMPLE_NUMBERS, Executable, Options, Program
@@ -163,7 +163,8 @@ class Network:
 
     def native(self, kind: str, way: Way, dtype: str) -> Callable[[int], NativeExecutable]:
         if (kind, dtype) not in self.ready:
-            self.ready[kind, dtype] = prepared(graph_of(self.program, kind), Options(dtype=dtype, verify=True))
+            options = Options(dtype=dtype, verify=True)
+            self.ready[kind, dtype] = prepared(graph_of(self.program, kind, options), options)
         machine = _small() if way.lowered else host()
         ready, nominal = self.ready[kind, dtype], way.nominal or self.batch
         found = compiled(ready, without=way.without, batch=nominal, machine=machine)
@@ -263,7 +264,9 @@ class Network:
     def near_reference(self, kind: str, dtype: str, way: Way) -> Iterator[str]:
         """In f64, a training is that of the graph as it is before any pass; in f32, an evaluation is."""
         parts = PARTS if kind == "training" and training_of(self.program).accumulation is not None else (kind,)
-        made = [ReferenceExecutable(to_dtype(graph_of(self.program, p), DType.F64)) for p in parts if self.has(p)]
+        with patch.object(training_step, "prepare_for_gradients", _as_it_is):  # nothing is computed ahead
+            graphs = [graph_of(self.program, part) for part in parts if self.has(part)]
+        made = [ReferenceExecutable(to_dtype(graph, DType.F64)) for graph in graphs]
         reference: Executable = made[0]
         if len(parts) > 1:
             counting = made[0] if self.has("counting") else None
@@ -340,6 +343,10 @@ def _poisoned_memory(poisoned: bool) -> Iterator[None]:
         return
     with patch.object(memory, "reserve", filled), patch.object(executables, "reserve", filled):
         yield
+
+
+def _as_it_is(graph: Graph, becomes_double: bool = False) -> Graph:
+    return graph
 
 
 def _small() -> Machine:

@@ -39,6 +39,34 @@ class ImageWriter(ViewWriter):
         self.write("x = signal", c, n)
         self.filtered(self.number(1, 4))
 
+    def of_volumes(self) -> None:
+        """Images over time: [batch, c, d, h, w]."""
+        c, d, h, w = self.number(1, 4), self.number(2, 5), self.number(3, 6), self.number(3, 6)
+        self.inputs.append(f"input volume: f32[batch, {c}, {d}, {h}, {w}]")
+        self.write("x = volume", c, d, h, w)
+        norms = lambda: self.then(self.pick(("batch_norm", "batch_norm(unbiased = true)", "prelu", "layer_norm")))  # noqa: E731
+        plain = (*[self.convolution] * 4, *[self.pool] * 3, self.activation, norms, self.adapted, self.upsampled)
+        joined = lambda: self.around(self.same_convolution, self.seen_otherwise)  # noqa: E731
+        self.stages((*plain, self.expression, self.of_constants, joined), self.number(1, 3))
+        self.then(self.pick(("flatten", "global_average_pool", "global_max_pool")))
+        self.shape = (prod(self.shape) if self.body[-1].endswith("flatten") else self.shape[0],)
+
+    def seen_otherwise(self) -> None:
+        """Windows over what are the channels elsewhere."""
+        c, *spatial = self.shape
+        size, stride = [self.number(1, n) for n in (c, *spatial)], [self.number(1, 2) for _ in self.shape]
+        ones = ", ".join(["None"] * len(self.shape))
+        name = f"v{len(self.body)}"
+        if len(spatial) < 3 and self.chance(0.6):
+            kind = self.pick(("max_pool", "avg_pool"))
+            self.write(f"{name} = {kind}({size}, stride = {stride})(x[:, None])")
+        else:
+            letters = "h w d"[: 2 * len(spatial) - 1]
+            turned = f'rearrange("b c {letters} -> b {letters.split()[0]} c {letters[2:]}")'.replace(' ")', '")')
+            kernel = self.number(1, min(c, *spatial))
+            self.write(f"{name} = x |> {turned} |> conv{len(spatial)}d(3, {kernel})")
+        self.write(f"x = x + mean({name}, axis = except(batch))[:, {ones}]")
+
     def filtered(self, count: int) -> None:
         plain = (*[self.convolution] * 5, *[self.activation] * 3, *[self.pool] * 3, *[self.norm] * 3)
         moves = (
@@ -51,6 +79,9 @@ class ImageWriter(ViewWriter):
             self.expression,
             self.expression,
             self.by_pixel,
+            self.of_constants,
+            self.seen_otherwise,
+            self.seen_otherwise,
         )
         blocks = (self.block, self.block, self.depthwise, self.frozen_norm) if len(self.shape) == 3 else ()
         joined = lambda: self.around(self.convolution, self.norm, self.same_convolution, self.same_convolution)  # noqa: E731
@@ -123,14 +154,21 @@ class ImageWriter(ViewWriter):
     def pool(self) -> None:
         c, *spatial = self.shape
         k, s = self.number(1, 3), self.number(1, 3)
-        p, ceil = self.number(0, k - 1), self.chance(0.3)
-        after = [(n + 2 * p - k) // s + 1 for n in spatial]
+        apart = self.pick((1, 1, 1, 2)) if min(spatial) > 1 else 1
+        span = apart * (k - 1) + 1
+        p, ceil = self.number(0, min(span - 1, 2)), self.chance(0.3)
+        after = [(n + 2 * p - span) // s + 1 for n in spatial]
         if ceil:
-            after = [min((n + 2 * p - k + s - 1) // s, (n + p - 1) // s) + 1 for n in spatial]
-        if any(n + 2 * p < k for n in spatial):
+            after = [min((n + 2 * p - span + s - 1) // s, (n + p - 1) // s) + 1 for n in spatial]
+        if any(n + 2 * p < span for n in spatial):
             return
+        rest = f"dilation = {apart}"
         settings = f"{k}, {s}, {p}, {str(ceil).lower()}"
-        kinds = (f"max_pool({settings})", f"avg_pool({settings})", f"avg_pool({settings}, count_padding = false)")
+        kinds = (
+            f"max_pool({settings}, {rest})",
+            f"avg_pool({settings}, {rest})",
+            f"avg_pool({settings}, count_padding = false, {rest})",
+        )
         self.then(self.pick(kinds), c, *after)
 
     def adapted(self) -> None:

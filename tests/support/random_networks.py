@@ -15,7 +15,8 @@ _OPTIMIZERS = (
     *("gradient_descent(lr = 0.05)", "gradient_descent(lr = 0.02, weight_decay = 0.1)", "momentum(lr = 0.02)"),
     *("nesterov(lr = 0.02)", "nesterov(lr = 0.01, weight_decay = 0.1, decay_on = matrices)", "adam(lr = 0.01)"),
     *("adamw(lr = 0.01, weight_decay = 0.1, decay_on = matrices)", "rmsprop(lr = 0.01)", "adagrad(lr = 0.05)"),
-    *("adadelta", "adam(lr = 0.01, beta2 = 0.95)", "own_rule(lr = 0.02)"),
+    *("adadelta", "adam(lr = 0.01, beta2 = 0.95)", "own_rule(lr = 0.02)", "adam(lr = 0.01, eps_hat = true)"),
+    *("unrated()", "of_sign(lr = 0.01)"),
 )
 _OF_OBJECTIVE = (
     *("lbfgs", "lbfgs(memory = 2, evaluations = 2)", "newton(damping = 0.1)", "newton(damping = 1.0, evaluations = 2)"),
@@ -23,6 +24,7 @@ _OF_OBJECTIVE = (
 )  # damped: a whole step along what barely curves is made of rounding
 _SCHEDULES = (
     *("cosine(T = total_steps)", "warmup(2)", "warmup(1, then = cosine(T = 5))", "exponential(factor = 0.9)"),
+    *("halving", "delayed(by = 1)", "delayed(by = 2, then = cosine(T = 5))", "of_others"),
     *("step(every = 2)", "linear(T = 9)", "one_cycle(T = 6)", "polynomial(T = 7)", "warm_restarts(T = 2, mult = 2)"),
 )
 _CLIPS = ("value(0.01)", "norm(0.5)", "global_norm(0.5)", "global_norm(100.0)")
@@ -34,6 +36,15 @@ optimizer own_rule(lr = 0.01, keep = 0.9)(p, g, t) {
     v = keep * v + (1 - keep) * g
     p - lr * v / ((1 - keep ^ t) * (1 + sqrt(mean(v * v))))
 }
+optimizer unrated(keep = 0.5)(p, g, t) {
+    state m = zeros
+    m = keep * m + g
+    p - 0.01 / t * m
+}
+optimizer of_sign(lr = 0.01)(p, g, t) { p - lr * clamp(-1, 1)(g * 3.0 / 7.0) * (1 - 0.1 * 0.1) }
+schedule halving(lr, t) = lr / (1 + t % 4)
+schedule delayed(by: int, then: schedule = constant)(lr, t) = where(t < by, lr * 0.1 * 3, then(lr, t - by))
+schedule of_others(lr, t) = 0.5 * polynomial(T = 9)(lr, t) + 0.5 * exponential(factor = 0.9)(lr, t)
 layer own_scan(units: int, back = false)(x: [batch, time, n], where: bool[batch, time] = none) {
     param W: [n, units] = glorot_uniform
     param U: [units, units] = orthogonal
@@ -54,10 +65,19 @@ def random_network(seed: int) -> str:
 class _Maker(ConvolutionWriter):
     def __init__(self, random: Random) -> None:
         super().__init__(random)
+        self.has_second = False  # another output, which the loss may have a term of
         self.is_small = False  # its optimizer may evaluate the objective itself
 
     def program(self) -> str:
-        kinds = (self.of_images, self.of_images, self.of_signals, self.of_sequences, self.of_sequences, self.of_table)
+        kinds = (
+            self.of_images,
+            self.of_images,
+            self.of_signals,
+            self.of_sequences,
+            self.of_sequences,
+            self.of_table,
+            self.of_volumes,
+        )
         vectors = (*[self.of_many_channels] * 4, *[self.of_long_lines] * 3, *[self.of_matrices] * 2)
         self.pick((*kinds, *[self.of_views] * 3, *vectors, self.of_few_numbers))()
         body = [*self.inputs, *self.body, *self.head()]
@@ -87,6 +107,7 @@ class _Maker(ConvolutionWriter):
             self.tokenwise,
             self.activation,
             self.expression,
+            self.of_constants,
             self.related,
             self.in_time,
             lambda: self.around(self.recurrent, self.tokenwise),
@@ -100,6 +121,8 @@ class _Maker(ConvolutionWriter):
         units, drops = self.pick((1, 3, 4, 8, 16, 17, 24)), ""
         if self.chance(0.3):
             drops = f", drop = {self.pick((0.0, 0.2))}, recurrent_drop = {self.pick((0.0, 0.2))}"
+        if self.chance(0.2):
+            drops += ', masked = "repeat"'
         cells = ("lstm({}{})", "gru({}{})", 'gru({}, reset = "after"{})', "simple_rnn({}{})", "peephole_lstm({}{})")
         cell = self.pick((*cells, "own_scan({})", "own_scan({}, back = true)")).format(units, drops)
         forms = (cell, cell, f"bidirectional({cell})", f'bidirectional({cell}, merge = "sum")', f"stacked({cell}, 2)")
@@ -181,7 +204,15 @@ class _Maker(ConvolutionWriter):
             self.write("x = concat(x, kind |> embedding(9, 5, normal(std = 0.5)) |> flatten)", n + 10)
         joined = lambda: self.around(self.units, self.units, self.units_norm)  # noqa: E731
         self.stages(
-            (*[self.units] * 4, self.activation, self.expression, self.units_norm, joined, self.mixed),
+            (
+                *[self.units] * 4,
+                self.activation,
+                self.expression,
+                self.of_constants,
+                self.units_norm,
+                joined,
+                self.mixed,
+            ),
             self.number(2, 6),
         )
 
@@ -226,7 +257,8 @@ class _Maker(ConvolutionWriter):
             self.shape = (self.shape[0], self.vocabulary)
             return [f"head = dense({width})", "output y = x |> head |> embed"]
         self.shape = (*self.shape[:-1], self.pick((1, 2, 3, 4, 10, 17)))
-        also = ["output z = tanh(y) * 2"] if self.chance(0.2) else []
+        also = [self.pick(("output z = tanh(y) * 2", "output z = x |> dense(2) |> softplus"))] * self.chance(0.3)
+        self.has_second = bool(also)
         return [f"head = dense({self.shape[-1]})", "output y = x |> head", *also]
 
     def training(self) -> list[str]:
@@ -251,6 +283,8 @@ class _Maker(ConvolutionWriter):
         target, loss = self.pick(losses + losses[:2] * 2)
         if self.chance(0.2):
             loss += f" + {self.pick(('0.1 * mean(y ^ 2)', '0.01 * sum(abs(y)) / batch', '0.1 * max(y)'))}"
+        if self.has_second and self.chance(0.5):
+            loss += " + 0.1 * mean(z ^ 2)"
         batch = self.pick((16, 33, 64) if self.is_small else (1, 2, 3, 4, 5, 7, 8, 8, 16, 17, 33, 64))
         lines = [target, f"loss = {loss}", f"batch = {batch}", "steps = 5", f"optimizer = {self.pick(_OPTIMIZERS)}"]
         if self.is_small:
@@ -259,7 +293,7 @@ class _Maker(ConvolutionWriter):
         if self.chance(0.15):
             lines[-1] = f'optimizer = [{self.pick(_OPTIMIZERS[:4])[:-1]}, on = "head.*"), {self.pick(_OPTIMIZERS)}]'
         for key, options in (("schedule", _SCHEDULES), ("clip", _CLIPS), ("penalty", _PENALTIES)):
-            if self.chance(0.3):
+            if self.chance(0.3) and not (key == "schedule" and lines[-1] == "optimizer = unrated()"):
                 lines.append(f"{key} = {self.pick(options)}")
         if "i32" in target and self.chance(0.5):
             lines.append(f"metrics = [accuracy(y, t{where})]")

@@ -81,14 +81,15 @@ def _adadelta(rho: float = 0.95, eps: float = 1e-6) -> Callable[[Array, Steps], 
 
 
 def _adam(
-    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, decay: float = 0.0
+    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8, decay: float = 0.0, eps_hat: bool = False
 ) -> Callable[[Array, Steps], Iterator[Array]]:
     def run(p: Array, steps: Steps) -> Iterator[Array]:
         m, v = np.zeros_like(p), np.zeros_like(p)
         for t, lr, g in steps:
             m = b1 * m + (1 - b1) * g
             v = b2 * v + (1 - b2) * g * g
-            p = p - lr * decay * p - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+            added = eps / np.sqrt(1 - b2**t) if eps_hat else eps
+            p = p - lr * decay * p - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + added)
             yield p
 
     return run
@@ -107,6 +108,8 @@ OPTIMIZERS = (
     OptimizerCase("adadelta", "adadelta(lr = 1.0)", _adadelta()),
     OptimizerCase("adam", "adam(lr = 0.01)", _adam()),
     OptimizerCase("adam", "adam(lr = 0.01, beta1 = 0.8, beta2 = 0.95, eps = 1e-3)", _adam(0.8, 0.95, 1e-3)),
+    OptimizerCase("adam", "adam(lr = 0.01, eps = 0.1, eps_hat = true)", _adam(eps=0.1, eps_hat=True)),
+    OptimizerCase("adamw", "adamw(lr = 0.01, eps = 0.1, eps_hat = true)", _adam(eps=0.1, decay=0.01, eps_hat=True)),
     OptimizerCase("adamw", "adamw(lr = 0.01)", _adam(decay=0.01)),
     OptimizerCase("adamw", "adamw(lr = 0.01, weight_decay = 0.5, beta2 = 0.99)", _adam(b2=0.99, decay=0.5)),
 )

@@ -36,6 +36,7 @@ def erf(x: Array) -> Array:
 
 REFERENCES: dict[str, tuple[Callable[[Array], Array], float]] = {
     "exp": (np.exp, 1.0),
+    "expm1": (np.expm1, 2.0),
     "log": (np.log, 1.0),
     "log1p": (np.log1p, 2.0),
     "tanh": (np.tanh, 2.5),

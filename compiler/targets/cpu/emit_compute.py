@@ -8,12 +8,13 @@ from compiler.diagnostics import CompilerBug
 from compiler.graph.op import Op
 from compiler.ops.elementwise import Cast
 from compiler.targets.cpu import math
+from compiler.targets.cpu.float_division import float_division
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import REGISTER, SUFFIX, Text, literal, splat_of, vector
 from compiler.targets.cpu.threefry import drawn
 from compiler.types import DType
 
-MATH = frozenset(("exp", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"))
+MATH = frozenset(("exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"))
 FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 INTEGER_BINARY = {"add": "add", "sub": "sub", "mul": "mul"}
 FLOAT_RELATION = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole"}
@@ -62,7 +63,7 @@ def compute(
         case "maximum" | "minimum":
             return extreme(text, name, operands[0], operands[1], kind, lanes)
         case "floordiv" | "mod":
-            divide = _float_division if kind.is_float else _integer_division
+            divide = float_division if kind.is_float else _integer_division
             return divide(text, name, operands, kind, lanes)
         case _:
             raise CompilerBug("emit", f"no instructions for the op '{name}'")
@@ -135,16 +136,6 @@ def _intrinsic(text: Text, name: str, operands: Sequence[str], kind: DType, lane
     type_ = vector(REGISTER[kind], lanes)
     listed = ", ".join(f"{type_} {o}" for o in operands)
     return text.let(f"call {type_} @llvm.{name}.{_suffix(kind, lanes)}({listed})")
-
-
-def _float_division(text: Text, name: str, operands: Sequence[str], kind: DType, lanes: int) -> str:
-    type_ = vector(REGISTER[kind], lanes)
-    quotient = text.let(f"fdiv {type_} {operands[0]}, {operands[1]}")
-    whole = _intrinsic(text, "floor", [quotient], kind, lanes)
-    if name == "floordiv":
-        return whole
-    negative = text.let(f"fneg {type_} {whole}")
-    return _intrinsic(text, "fma", [negative, operands[1], operands[0]], kind, lanes)
 
 
 def _integer_division(text: Text, name: str, operands: Sequence[str], kind: DType, lanes: int) -> str:

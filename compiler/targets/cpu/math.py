@@ -18,6 +18,7 @@ Binary: TypeAlias = Callable[[Value, Value], Value]
 _UNARY: dict[DType, dict[str, Unary]] = {
     dtype: {
         "exp": functions.exp,
+        "expm1": functions.expm1,
         "log": functions.log,
         "log1p": functions.log1p,
         "tanh": functions.tanh,

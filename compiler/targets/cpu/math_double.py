@@ -135,6 +135,11 @@ def _scaled(x: Value, n: Value) -> Value:
     return x * shared.power_of_two(half + F64.rounder, F64) * shared.power_of_two(rest + F64.rounder, F64)
 
 
+def expm1(x: Value) -> Value:
+    """2 ulp."""
+    return shared.expm1(x, F64)
+
+
 def sigmoid(x: Value) -> Value:
     """2.5 ulp."""
     power = exp(-absolute(x))

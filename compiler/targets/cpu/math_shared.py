@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from compiler.record import record
-from compiler.targets.cpu.math_assembler import Value, absolute, at_most, copy_sign, floor, fma, polynomial, select
+from compiler.targets.cpu.math_assembler import (
+    Value,
+    absolute,
+    at_least,
+    at_most,
+    copy_sign,
+    floor,
+    fma,
+    polynomial,
+    select,
+)
 
 INFINITY, NAN = float("inf"), float("nan")
 
@@ -45,11 +55,26 @@ class Format:
     def smallest_normal(self) -> float:
         return 2.0 ** (1 - self.bias)
 
+    @property
+    def beyond_exp(self) -> float:
+        """An x whose exp is just too large to be finite."""
+        return (self.bias + 1) * self.ln2 + 0.25
+
 
 def tanh(x: Value, form: Format) -> Value:
     """`-e / (e + 2)` with e = exp(-2|x|) - 1: numerator and denominator are each rounded once."""
     change, scale = reduced_change(at_most(absolute(x), form.tanh_limit) * -2.0, form)
     return copy_sign(fma(change, scale, scale - 1.0) / fma(change, scale, scale + 1.0), x)
+
+
+def expm1(x: Value, form: Format) -> Value:
+    """exp(x) - 1, as twice its half: where that is the largest power of two, the power itself would be infinite."""
+    bounded = at_most(at_least(x, -40.0), form.beyond_exp)
+    shifted = fma(bounded, form.log2_e, form.rounder)
+    r = remainder(bounded, shifted - form.rounder, form)
+    change, half = fma(polynomial(r, form.exp_minus_one), r * r, r), power_of_two(shifted - 1.0, form)
+    result = fma(change, half, half - 0.5) * 2.0
+    return select(absolute(x) < 2.0 ** -(form.mantissa_bits + 2), x, result)  # whose half may be subnormal
 
 
 def erf(x: Value, form: Format) -> Value:

@@ -95,6 +95,11 @@ def exp(x: Value) -> Value:
     return polynomial(r, (1.0, *_EXP_FROM_ZERO)) * shared.power_of_two(shifted, F32)
 
 
+def expm1(x: Value) -> Value:
+    """2 ulp."""
+    return shared.expm1(x, F32)
+
+
 def sigmoid(x: Value) -> Value:
     """2.5 ulp; 2 below -18 and above -16."""
     x = at_most(at_least(x, -89.0), 87.0)
