@@ -168,11 +168,11 @@ class _Disturbed(Op):
     def _other(self, table: Array, found: Array) -> Array:
         if found.dtype.kind == "b":
             return np.full(found.shape, bool(self.variant))
-        drawn = np.random.default_rng(self.variant)
+        shape: tuple[int, ...] = found.shape
+        numbers = np.random.default_rng(self.variant).uniform(0.1, 0.9, shape)
         if found.dtype.kind == "f":
-            return drawn.uniform(0.1, 0.9, found.shape)
-        chosen: Array = np.take(table, drawn.integers(0, table.size, found.shape))
-        return chosen
+            return numbers
+        return np.asarray(np.take(table, (numbers * table.size).astype(np.int64)))
 
     @classmethod
     def samples(cls) -> tuple[Sample, ...]:
