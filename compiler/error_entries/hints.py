@@ -116,5 +116,6 @@ HINTS: dict[str, str] = {
     "W0115": "give it the mask: `where = mask`",
     "W0116": "freeze less, or unfreeze it earlier",
     "W0117": "declare the range of the classes, or leave the rest out with `where`",
+    "W0118": "give what the model says first, then the label or target",
     "W1001": "correct the clause, or leave it out: the gradient is then derived",
 }
