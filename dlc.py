@@ -33,6 +33,7 @@ from compiler.driver import Options, Tensors
 from compiler.processors import usable_cores
 from runtime.averages import averages_of
 from runtime.buckets import Sizes
+from runtime.choices import refuse_outside, refuse_outside_inputs
 from runtime.data.dimensions import dimensions_if_there
 from runtime.data.loading import refuse_unprepared
 from runtime.data.part import Part
@@ -273,6 +274,7 @@ class Model:
         """
         if isinstance(data, Mapping):
             part = self._part(self._program.inputs, data)
+            refuse_outside(self._program, part)
         else:
             part = evaluation_data(self._trained(), None if data is None else Path(data), None).part
         return self._evaluation().evaluate(self._tensors(), part) or {}
@@ -288,7 +290,9 @@ class Model:
                 names = ", ".join(spec.name for spec in specs)
                 raise UsageError(f"the model has {len(specs)} inputs", f"give a dictionary with {names}")
             inputs = {specs[0].name: np.asarray(inputs)}
-        return self._prediction().predict(self._tensors(), self._part(specs, inputs))
+        part = self._part(specs, inputs)
+        refuse_outside_inputs(self._program, part)
+        return self._prediction().predict(self._tensors(), part)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters and states to a safetensors file, for `init_from` and `dlc eval --weights`.
@@ -373,7 +377,11 @@ def _parts(
 ) -> tuple[Parts, Preparation | None]:
     if isinstance(data, Mapping):
         held = [None if part is None else part_of_arrays(program.inputs, part) for part in (validation, test)]
-        return Parts(part_of_arrays(program.inputs, data), *held), None
+        parts = Parts(part_of_arrays(program.inputs, data), *held)
+        for part in (parts.train, *held):
+            if part is not None:
+                refuse_outside(program, part)
+        return parts, None
     if validation is not None or test is not None:
         raise UsageError(
             "arrays for validation or test need arrays for data too", "give data as a dictionary of arrays"

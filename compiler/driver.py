@@ -29,6 +29,7 @@ from compiler.frontend.program import (
     DimensionsOf,
     EarlyStop,
     Generation,
+    IndexLimit,
     InputSpec,
     ParameterSpec,
     Plateau,
@@ -47,6 +48,7 @@ from compiler.targets.cpu.cache import CacheInfo, ObjectCache
 from compiler.types import Shape
 
 if TYPE_CHECKING:
+    from compiler.choices.limits import Outside
     from compiler.diagnosis.inspected_step import InspectedStep
     from compiler.diagnosis.watched_step import WatchedStep
     from compiler.functions import CompiledFunction
@@ -75,6 +77,7 @@ __all__ = [
     "Executable",
     "Generation",
     "GradientReport",
+    "IndexLimit",
     "InputSpec",
     "KernelRow",
     "LayerCheck",
@@ -146,6 +149,7 @@ __all__ = [
     "simulation_of",
     "subjects",
     "to_json",
+    "value_outside",
     "warning_codes",
     "watched_step",
 ]
@@ -431,6 +435,25 @@ def watched_step(program: Program, phase: int, options: Options) -> WatchedStep:
     from compiler.diagnosis.watched_step import watched_step  # the whole compiler
 
     return watched_step(program, phase, options)
+
+
+def value_outside(
+    program: Program, limits: Sequence[IndexLimit], data: Mapping[str, Array], rows: Array, outputs: Sequence[str]
+) -> Outside | None:
+    """The first of the rows in which an integer chooses nothing at one of the `limits`, where the outputs show it.
+
+    `data` may lack inputs, and has those of which the outputs are made.
+    """
+    kept = [limit for limit in limits if data.keys() >= set(limit.names)]
+    if all(limit.is_direct and _is_within(data[limit.names[0]], limit.count) for limit in kept):
+        return None
+    from compiler.choices.limits import outside  # the graphs, which a cached program does without
+
+    return outside(programs.complete(program), kept, data, rows, outputs)
+
+
+def _is_within(values: Array, count: int) -> bool:
+    return values.size == 0 or (int(values.min()) >= 0 and int(values.max()) < count)
 
 
 def run_tests(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, fields, replace
 from functools import cache as remembered
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compiler.diagnostics import CompilerBug, Diagnostic, Source
 from compiler.frontend.program import Clip, Cuts, DataQuestion, DimensionsOf, Program
@@ -22,6 +22,9 @@ from compiler.interface import Options
 from compiler.record import record
 from compiler.targets.cpu.cache import ObjectCache, compiler_version, default_folder
 from compiler.types import TensorType
+
+if TYPE_CHECKING:
+    from compiler.frontend.trace import Subject
 
 Overrides = tuple[tuple[str, str], ...]
 
@@ -124,7 +127,6 @@ def findings(
     from compiler.frontend.library import library_scope
     from compiler.frontend.modules import read_modules
     from compiler.frontend.waivers import idle_waivers, without_waived
-    from compiler.lints import lint
 
     loaded = read_modules(root, folder, within)
     sources = tuple(module.source for module in loaded.modules)
@@ -136,7 +138,7 @@ def findings(
         loaded.mistakes,
         loaded.incomplete,
         dimensions_of,
-        lint,
+        _looked_at,
         experiment,
         overrides,
     )
@@ -154,13 +156,22 @@ def _elaborated(
     within: Path | None,
 ) -> Program:
     # the front end is loaded only for what the cache does not know
+    from compiler.choices.limits import with_limits
     from compiler.frontend.elaborate import elaborate
     from compiler.frontend.library import library_scope
     from compiler.frontend.modules import load_modules
 
-    return elaborate(
-        load_modules(root, default_folder(), within), library_scope(), experiment, overrides, dimensions_of
-    )
+    modules = load_modules(root, default_folder(), within)
+    return with_limits(elaborate(modules, library_scope(), experiment, overrides, dimensions_of, _looked_at))
+
+
+def _looked_at(subject: Subject) -> Iterator[Diagnostic]:
+    """What is odd about a program in which elaboration found no mistake."""
+    from compiler.choices.limits import mistakes  # the reference, which a cached program does without
+    from compiler.lints import lint
+
+    yield from mistakes(subject.program)
+    yield from lint(subject)
 
 
 def _outline(known: Program) -> Outline:

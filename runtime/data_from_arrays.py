@@ -11,7 +11,7 @@ from compiler.diagnostics import DataError
 from runtime.data.arrays import array_for
 from runtime.data.dataset import Field
 from runtime.data.loading import part_in_columns
-from runtime.data.part import Part
+from runtime.data.part import Part, RowNames
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec
 from runtime.suggestions import did_you_mean, quoted
@@ -41,7 +41,8 @@ def part_of_arrays(specs: Sequence[InputSpec], arrays: Mapping[str, Array], save
     preparation = Preparation({name: (name,) for name in names})
     notes: list[str] = []
     prepared = {spec.name: array_for(spec, fields, preparation, notes) for spec in specs}
-    return Part(prepared, np.arange(counts[names[0]], dtype=np.int64))
+    named = {name: RowNames(_PLACE) for name in names}
+    return Part(prepared, np.arange(counts[names[0]], dtype=np.int64), names=named)
 
 
 def _array_of(name: str, values: object) -> Array:

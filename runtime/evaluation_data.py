@@ -6,6 +6,7 @@ from pathlib import Path
 
 from compiler.diagnostics import UsageError
 from compiler.record import record
+from runtime.choices import refuse_outside
 from runtime.data.loading import load_evaluation_data, load_training_data, refuse_unprepared, unprepared
 from runtime.data.part import Part
 from runtime.data.reading import source_at
@@ -36,13 +37,15 @@ def evaluation_data(trained: Trained, path: Path | None, part: str | None) -> Ev
     source = source_at(path, plan.data, "test")
     if trained.preparation is not None:
         loaded = load_evaluation_data(trained.program.inputs, source, trained.preparation)
-        return EvaluationData(str(path), loaded.part, loaded.notes, trained.training_rows)
+        notes = (*loaded.notes, *refuse_outside(trained.program, loaded.part))
+        return EvaluationData(str(path), loaded.part, notes, trained.training_rows)
     if plan.data is not None:
         refuse_unprepared(path, dict(plan.data.options))
     data = load_training_data(trained.program.inputs, source, None, None, plan.seed)
     if not data.preparation.is_plain:
         raise unprepared(path)
-    return EvaluationData(str(path), data.test or data.train, data.notes, None)
+    rows = data.test or data.train
+    return EvaluationData(str(path), rows, (*data.notes, *refuse_outside(trained.program, rows)), None)
 
 
 def _part_of_training(trained: Trained, part: str | None) -> EvaluationData:

@@ -12,6 +12,7 @@ from compiler.driver import Array, NonfiniteReport, Options, Program, Tensors
 from compiler.record import record
 from runtime.averages import averages_of
 from runtime.buckets import Buckets, chosen_sizes
+from runtime.choices import refuse_outside
 from runtime.data.loading import LoadedData, load_training_data
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
@@ -48,6 +49,9 @@ def load_data(program: Program, path: Path | None, known: Preparation | None = N
     if source is None:
         raise UsageError(f"{program.model} has no data to train on", "give --data PATH, or `data = …` in `train`")
     loaded = load_training_data(program.inputs, source, plan.validation, plan.test, plan.seed, known)
+    parts = [part for part in (loaded.train, loaded.validation, loaded.test) if part is not None]
+    remarks = (remark for part in parts for remark in refuse_outside(program, part))
+    loaded = replace(loaded, notes=tuple(dict.fromkeys((*loaded.notes, *remarks))))
     return _with_buckets(program, loaded, known)
 
 

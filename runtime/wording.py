@@ -105,7 +105,11 @@ class Wording:
 
     def _known(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         """The same tokens, if the model has them all. Raises UsageError."""
-        limit = next(spec.high for spec in self._program.inputs if spec.name == self._generation.feed)
+        feed = self._generation.feed
+        declared = [spec.high for spec in self._program.inputs if spec.name == feed and spec.high is not None]
+        limits = self._program.index_limits
+        chosen = [limit.count for limit in limits if limit.is_direct and limit.names == (feed,) and not limit.is_own]
+        limit = min((*declared, *chosen), default=None)
         if limit is not None and max(tokens) >= limit:
             fix = f"tokens of {self._program.model} are 0 to {limit - 1}"
             raise UsageError(f"there is no token {max(tokens)}", fix)

@@ -71,6 +71,7 @@ HINTS: dict[str, str] = {
     "E0418": 'take a smaller window, or pad more, as with `padding = "same"`',
     "E0419": "give all inputs and the mask of a `scan` one length of at least 1 along its axis",
     "E0420": "start with what each step gives, such as `zeros(batch, units)`",
+    "E0421": "declare the range that it chooses from, or mask what is to be left out",
     "E0501": "apply layers in a `layer` or `model`, or make this `fn` a `layer`",
     "E0502": "make another instance with `fresh`",
     "E0503": "give a `state` of a layer its next value with `<-`, one of an optimizer with `=`, of the type it has",
@@ -114,5 +115,7 @@ HINTS: dict[str, str] = {
     "W0114": "make another layer with `fresh`",
     "W0115": "give it the mask: `where = mask`",
     "W0116": "freeze less, or unfreeze it earlier",
+    "W0117": "declare the range of the classes, or leave the rest out with `where`",
+    "W0118": "give what the model says first, then the label or target",
     "W1001": "correct the clause, or leave it out: the gradient is then derived",
 }

@@ -21,6 +21,7 @@ def _twice(second: str) -> str:
     return f"layer twice(inner: layer)(x) {{\n{body}}}\n\n{_model('x |> twice(dense(6))')}"
 
 
+_OWN = "-mean(sum(where(label[:, None] == arange(3), log_softmax(y), 0), axis = -1))"
 _PADDED = "tokens: i32[batch, 6] in 0..9 padded by mask"
 
 LINTS: tuple[ErrorEntry, ...] = (
@@ -152,5 +153,23 @@ LINTS: tuple[ErrorEntry, ...] = (
         "selects every parameter there is nothing to train; what is unfrozen when the run is over was never trained.",
         _train(freeze='"*.dense.*"', unfreeze='after(8, "*.W")', epochs="5"),
         _train(freeze='"*.dense.*"', unfreeze='after(3, "*.W")', epochs="5"),
+    ),
+    ErrorEntry(
+        "W0117",
+        "integers compared with classes that they are not",
+        "An integer that is compared with the places of an axis, as in `label[:, None] == arange(3)`, equals none of "
+        "them where it lies outside. The library refuses such labels; in a text of your own it may be meant, as for "
+        "rows without a class, and a comment waives the warning then.",
+        _train(loss=_OWN).replace("in 0..3", "in 0..4"),
+        _train(loss=_OWN),
+    ),
+    ErrorEntry(
+        "W0118",
+        "arguments of a loss or metric that stand in each other's place",
+        "Losses and metrics take what the model says first, then the label or target. Where both fit the two places, "
+        "as in `kl_divergence` or `r2`, the exchanged arguments have a value that means something else. A label of floats "
+        "is a distribution over the classes; classes are integers.",
+        _train(loss="binary_cross_entropy(one_hot(3)(label), sigmoid(y))"),
+        _train(loss="binary_cross_entropy(sigmoid(y), one_hot(3)(label))"),
     ),
 )

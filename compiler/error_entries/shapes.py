@@ -11,6 +11,11 @@ def _model(output: str, inputs: str = "x: f32[batch, 4]", before: str = "") -> s
     return f"{start}model M {{\n{lines}    output y = {output}\n}}"
 
 
+def _chosen(limits: str) -> str:
+    train = f"    target label: i32[batch] in {limits}\n    loss = cross_entropy(y, label)\n"
+    return f"{_model('dense(3)(x)')}\n\ntrain M {{\n{train}    optimizer = adam()\n    batch = 32\n}}"
+
+
 _TWO = "x: f32[batch, 4]; z: f32[batch, 3]"
 
 SHAPES: tuple[ErrorEntry, ...] = (
@@ -186,5 +191,15 @@ SHAPES: tuple[ErrorEntry, ...] = (
         + _model("total(x)", "x: f32[batch, 4]"),
         "fn total(x: [batch, time]) {\n    s = scan xt in x over time carry s = zeros(batch) { s = s + xt }\n"
         "    return s\n}\n\n" + _model("total(x)", "x: f32[batch, 4]"),
+    ),
+    ErrorEntry(
+        "E0421",
+        "integers that choose more than there is",
+        "An integer that chooses a class of `cross_entropy` or a row of `embedding` counts from 0. What lies outside "
+        "has no class and no row: it would cost nothing, or pick the last row. The declared range of an input or "
+        "target must not hold such values, unless the model leaves their places out, as by `where = label >= 0`. "
+        'Classes that the data counts from 1 count from 0 after `label - 1`, or by csv `categories = ["label"]`.',
+        _chosen("1..4"),
+        _chosen("0..3"),
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from compiler.diagnostics import Diagnostic, Note, SourceError, Span, UsageError, hint
 from compiler.frontend import syntax
@@ -27,6 +28,7 @@ from compiler.frontend.settings import SettingsRecord, read_overrides
 from compiler.frontend.test_blocks import elaborate_test
 from compiler.frontend.trace import Subject
 from compiler.frontend.values import POISON, Axis, FormValue, Instance, TensorValue, TupleValue, Value
+from compiler.frontend.waivers import without_waived
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.rendering import did_you_mean
@@ -41,12 +43,13 @@ def elaborate(
     experiment: str | None = None,
     overrides: tuple[tuple[str, str], ...] = (),
     dimensions_of: DimensionsOf | None = None,
+    lint: Callable[[Subject], Iterable[Diagnostic]] | None = None,
 ) -> Program:
     """One experiment of the last module, which imports the others, or its model where it has no `train`.
 
     `overrides` are the `--set key=value` texts. `dimensions_of` asks the data for dimensions that nothing else binds.
-    Raises `SourceError` with all independent mistakes, `UsageError` where the name is unknown or several experiments
-    leave it open.
+    What `lint` finds are warnings of the program, or mistakes. Raises `SourceError` with all independent mistakes,
+    `UsageError` where the name is unknown or several experiments leave it open.
     """
     with _deep_recursion():
         chosen = _chosen(modules[-1], experiment)
@@ -59,7 +62,12 @@ def elaborate(
         session, program = _asking_the_data(begun, modules, chosen, dimensions_of)
         session.report.raise_errors()
         assert program is not None
-        return program
+        if lint is None:
+            return program
+        for finding in lint(_subject(session, program, chosen)):
+            session.report.add(finding)
+        session.report.raise_errors()
+        return replace(program, warnings=without_waived(session.report.warnings))
 
 
 def check(

@@ -42,6 +42,7 @@ from compiler.frontend.updates import (
     elaborate_clip,
 )
 from compiler.frontend.values import POISON, Axis, FormValue, RunTimeNumber, TensorValue, describe, is_number
+from compiler.frontend.walk import statements_of
 from compiler.graph.ir import Graph, Role
 from compiler.types import DType, TensorType
 
@@ -178,8 +179,12 @@ class _Experiment:
         settings = {parameter.name for parameter in self.model.settings}
         inputs = {spec.name for spec in record.inputs}
         visible = settings | inputs | set(record.outputs)
-        outputs = {n.id for s in self.model.body.statements if isinstance(s, syntax.OutputDeclaration) for n in s.names}
-        frame.variables = {n: v for n, v in inside.variables.items() if n in visible | outputs}
+        every = tuple(statements_of(self.model.body))
+        outputs = {name.id for s in every if isinstance(s, syntax.OutputDeclaration) for name in s.names}
+        masks = {s.mask for s in every if isinstance(s, syntax.InputDeclaration) and s.mask is not None}
+        frame.variables = {n: v for n, v in inside.variables.items() if n in visible | outputs | masks}
+        if self.session.report.has_errors or inside.has_result:  # the body may have ended before an output
+            frame.variables = dict.fromkeys(outputs, POISON) | frame.variables
         frame.dimensions, frame.dimension_origins = dict(inside.dimensions), inside.dimension_origins
         self._add_sizes(frame)
         evaluator.frame = frame
@@ -188,7 +193,9 @@ class _Experiment:
             if target.name in frame.variables:
                 mistake = failure("E0202", f"`{target.name}` is already a name of the model", target.span)
                 self.session.report.add(mistake.diagnostic)
-            frame.variables.setdefault(target.name, POISON)
+            for name in (target.name, target.mask):
+                if name is not None:
+                    frame.variables.setdefault(name, POISON)
         if evaluator.training and self.train.augment is not None:
             with self._recording():
                 self._augment(evaluator, self.train.augment)

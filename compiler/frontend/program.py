@@ -44,6 +44,22 @@ class InputSpec:
 
 
 @record
+class IndexLimit:
+    """Integers made of the inputs `names` choose one of `count` elements, from 0 to count - 1, at `place`.
+
+    With `is_direct` they are the elements of one input; they are compared with classes (`is_class`), or pick elements
+    of a tensor. What is compared in the user's own text (`is_own`) may have a meaning for what equals none.
+    """
+
+    names: tuple[str, ...]
+    count: int
+    is_direct: bool
+    is_own: bool
+    is_class: bool
+    place: Span | None
+
+
+@record
 class ParameterSpec:
     """A `param` or `state` of the model, declared at `span`, which `calls` led to.
 
@@ -363,7 +379,8 @@ class Program:
     `augmentation` gives the inputs and targets that `augment` changes, by name, from those of the data and the two
     numbers above. Those of `training` are the changed ones, and a target may have another type there.
 
-    `overrides` are the settings of the command line, as they were given.
+    `overrides` are the settings of the command line, as they were given. `index_limits` are those that neither
+    the types nor the declared ranges of the inputs keep.
     """
 
     name: str
@@ -380,4 +397,5 @@ class Program:
     augmentation: Graph | None = None
     generation: Generation | None = None
     overrides: tuple[tuple[str, str], ...] = ()
+    index_limits: tuple[IndexLimit, ...] = ()
     axes: NamedAxes | None = field(default=None, compare=False)  # of the values of `training`; no outline has them

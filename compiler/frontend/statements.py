@@ -75,6 +75,8 @@ def _poison(machine: Machine, statement: syntax.Statement) -> bool:
                     machine.model.is_sound = False
             case syntax.ParamDeclaration() | syntax.StateDeclaration() | syntax.InputDeclaration():
                 names[inner.name] = POISON
+                if isinstance(inner, syntax.InputDeclaration) and inner.mask is not None:
+                    names[inner.mask] = POISON
                 if machine.model is not None:
                     machine.model.is_sound = False
             case syntax.Return() | syntax.ExpressionStatement():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from compiler.diagnostics import Diagnostic
 from compiler.frontend.trace import Subject
 from compiler.lints.double_softmax import find_double_softmax
+from compiler.lints.exchanged_arguments import find_exchanged_arguments
 from compiler.lints.frozen_to_the_end import find_frozen_to_the_end
 from compiler.lints.mixed_rows import find_mixed_rows
 from compiler.lints.moving_statistics import find_moving_statistics
@@ -28,6 +29,7 @@ LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_mixed_rows,
     find_shared_layers,
     find_padded_reductions,
+    find_exchanged_arguments,
 )
 
 

@@ -65,6 +65,15 @@ def multiplied(a: Range, b: Range) -> Range:
     return Range(max(low, min(corners)), max(corners))
 
 
+def remainder(a: Range, b: Range, is_whole: bool) -> Range:
+    """a % b, which has the sign of b."""
+    if not b.is_positive or math.isinf(b.high):
+        return EVERY
+    if a.low >= 0 and a.high < b.low:
+        return a
+    return Range(0.0, b.high - 1 if is_whole else b.high)
+
+
 def squared(a: Range) -> Range:
     bounds = sorted((_product(a.low, a.low), _product(a.high, a.high)))
     return Range(0.0 if a.low <= 0 <= a.high else max(bounds[0], LEAST), bounds[1])

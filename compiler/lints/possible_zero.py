@@ -24,7 +24,7 @@ def find_possible_zero(subject: Subject) -> Iterator[Diagnostic]:
     """In the user's own lines: what the library does is tested."""
     for name, whole in (("training", subject.program.training), ("inference", subject.program.inference)):
         graph = laid_open(whole)
-        ranges = Ranges(subject, graph, name)
+        ranges = Ranges(subject.program, graph, subject.trace.applications.get(name, []))
         for node in graph.nodes:
             if node.origins and not node.origins[0].span.source.is_library:
                 yield from _judged(subject, ranges, node)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from compiler.frontend.trace import Subject
+from compiler.frontend.program import Program
+from compiler.frontend.trace import Application
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
 from compiler.graph.op import Op
 from compiler.lints import intervals
@@ -30,6 +31,7 @@ from compiler.ops.elementwise import (
     Log1p,
     Maximum,
     Minimum,
+    Modulo,
     Multiply,
     Negate,
     Not,
@@ -90,11 +92,10 @@ _OF_TWO: Mapping[type[Op], Callable[[Range, Range], Range]] = {
 class Ranges:
     """The interval of each value, by index."""
 
-    def __init__(self, subject: Subject, graph: Graph, name: str) -> None:
+    def __init__(self, program: Program, graph: Graph, applications: Sequence[Application] = ()) -> None:
         self.flow = Flow(graph)
         self._numbers = self.flow.numbers()
-        self._found = {entry.value.index: _of_input(subject, entry) for entry in graph.inputs}
-        applications = subject.trace.applications.get(name, [])
+        self._found = {entry.value.index: _of_input(program, entry) for entry in graph.inputs}
         softmaxes = [a for a in applications if a.is_library and a.declaration.name == "softmax"]
         # In exact arithmetic it is positive; in f32, what lies 104 below the largest is 0.
         self.softmaxes = {result.index: application for application in softmaxes for result in application.results}
@@ -137,6 +138,8 @@ class Ranges:
                 return Range(0.0, 1 - 2.0**-24)
             case ArgMax():
                 return NOT_NEGATIVE
+            case Modulo():
+                return intervals.remainder(known[0], known[1], not node.results[0].type.dtype.is_float)
             case Sum() | CumulativeSum():
                 return intervals.total(known[0], _count(node))
             case Concat():
@@ -188,12 +191,12 @@ def _count(node: Node) -> int | None:
     return static_elements(before) // max(static_elements(after), 1)
 
 
-def _of_input(subject: Subject, entry: GraphInput) -> Range:
+def _of_input(program: Program, entry: GraphInput) -> Range:
     if entry.role is Role.SETTING:
-        return _of_setting({s.name: s.value for s in subject.program.settings}, entry.name)
+        return _of_setting({s.name: s.value for s in program.settings}, entry.name)
     if entry.role is not Role.DATA:
         return EVERY
-    spec = next((spec for spec in subject.program.inputs if spec.name == entry.name), None)
+    spec = next((spec for spec in program.inputs if spec.name == entry.name), None)
     known = _OF_TYPE.get(entry.value.type.dtype, EVERY)
     if spec is None or spec.low is None or spec.high is None:
         return known

@@ -16,6 +16,7 @@ import numpy as np
 
 from compiler.diagnostics import UsageError
 from compiler.driver import Array
+from runtime.choices import refuse_outside_inputs
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.cli.trained import add_trained, trained_of
 from runtime.data.loading import load_rows
@@ -62,6 +63,7 @@ def run(arguments: Namespace) -> int:
     loaded = load_rows(Path(arguments.input), program.inputs, trained.preparation, options)
     for note in loaded.notes:
         say_labelled("note", note)
+    refuse_outside_inputs(program, loaded.part)
     if arguments.attention is not None:
         return draw_attention(trained, loaded.part, arguments.row or 0, Path(arguments.attention))
     predictor = Predictor(program, trained.options, trained.sizes)

@@ -219,4 +219,12 @@ def _range_fix(values: Array, place: _Place, size: int) -> str:
     distinct = len(np.unique(values))
     if place.name != place.spec.name and distinct <= size:
         return f'to number the {distinct} values from 0, give csv `categories = ["{place.name}"]`'
-    return f"correct the value, or declare the range that the data has: {int(values.min())}..{int(values.max()) + 1}"
+    least, most, low = int(values.min()), int(values.max()), place.spec.low or 0
+    if least > low and most - least < size:
+        name, further = place.spec.name, least - low
+        return (
+            f"the data counts from {least}, the range from {low}: subtract {further} in the data, or declare "
+            f"`in {least}..{most + 1}` and compute with `{name} - {further}`"
+        )
+    what = "classes" if place.spec.is_target else "values"
+    return f"correct the value; or, where the data is right, give the model the {what} from {least} to {most}"

@@ -19,7 +19,7 @@ from runtime.data.formats.lines import OF_TABLES, TOKENS, fields_of_files, field
 from runtime.data.formats.pairs import SOURCE, TARGET
 from runtime.data.loaded import LoadedData, LoadedPart, fraction_of, summary_of
 from runtime.data.matching import check_fields, match_fields
-from runtime.data.part import Part
+from runtime.data.part import Part, RowNames
 from runtime.data.preparation import Preparation
 from runtime.data.reading import read_dataset
 from runtime.data.series_loading import load_series, series_part, tokenizers_of_series
@@ -64,7 +64,8 @@ def load_training_data(
     preparation = _fitted(specs, prepared, split, known)
     notes = list(prepared.notes)
     arrays = _arrays(specs, dataset.fields, preparation, notes)
-    train = Part(arrays, split.train, lengths=_lengths(dataset, arrays))
+    names = _row_names(specs, dataset.fields, preparation)
+    train = Part(arrays, split.train, lengths=_lengths(dataset, arrays), names=names)
     official = None
     if dataset.test is not None and test is None:
         official = _everything(specs, dataset.test, preparation, notes)
@@ -72,8 +73,8 @@ def load_training_data(
         notes.append(f"{dataset.path.name}: its own test part is not used, because the program names another")
     parts = {
         "train": train,
-        "validation": _other_part(specs, arrays, split.validation, validation, preparation, notes),
-        "test": official or _other_part(specs, arrays, split.test, test, preparation, notes),
+        "validation": _other_part(specs, train, split.validation, validation, preparation, notes),
+        "test": official or _other_part(specs, train, split.test, test, preparation, notes),
     }
     summary = summary_of(dataset, data, parts, preparation, seed, notes)
     most = 0 if dataset.text is None else dataset.text.buckets
@@ -286,6 +287,17 @@ def _arrays(
     }
 
 
+def _row_names(
+    specs: Sequence[InputSpec], fields: Mapping[str, Field], preparation: Preparation
+) -> dict[str, RowNames]:
+    columns = {spec.name: preparation.columns.get(spec.name, ()) for spec in specs}
+    return {name: _names_of(fields[found[0]]) for name, found in columns.items() if found}
+
+
+def _names_of(field: Field) -> RowNames:
+    return RowNames(field.file, field.row_numbers)
+
+
 def _lengths(dataset: Dataset, arrays: Mapping[str, Array]) -> Array | None:
     """The length of each row's text, by which batches are made; None where they are made at random."""
     if dataset.text is None or dataset.text.buckets == 0:
@@ -300,12 +312,12 @@ def _everything(
 ) -> Part:
     arrays = _arrays(specs, fields, preparation, notes)
     rows = len(next(iter(arrays.values()))) if arrays else 0
-    return Part(arrays, np.arange(rows, dtype=np.int64))
+    return Part(arrays, np.arange(rows, dtype=np.int64), names=_row_names(specs, fields, preparation))
 
 
 def _other_part(
     specs: Sequence[InputSpec],
-    arrays: Mapping[str, Array],
+    train: Part,
     rows: Array,
     source: float | DataSource | None,
     preparation: Preparation,
@@ -313,7 +325,7 @@ def _other_part(
 ) -> Part | None:
     if isinstance(source, DataSource):
         return _evaluation_part(specs, source, preparation, notes)
-    return Part(arrays, rows) if len(rows) else None
+    return Part(train.arrays, rows, names=train.names) if len(rows) else None
 
 
 def _evaluation_part(
@@ -348,4 +360,5 @@ def part_in_columns(specs: Sequence[InputSpec], fields: Mapping[str, Field], sav
     """All rows of arrays by input and target, for a model whose training made these of columns. Raises DataError."""
     saved = replace(saved, columns=_columns_of(specs, saved, next(iter(fields.values())).file))
     arrays = {spec.name: array_in_columns(spec, fields[spec.name], saved) for spec in specs}
-    return Part(arrays, np.arange(len(next(iter(arrays.values()))), dtype=np.int64))
+    rows = np.arange(len(next(iter(arrays.values()))), dtype=np.int64)
+    return Part(arrays, rows, names={spec.name: _names_of(fields[spec.name]) for spec in specs})

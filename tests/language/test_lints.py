@@ -8,7 +8,7 @@ import pytest
 from elaboration import program
 
 from compiler.diagnostics import Diagnostic, Source
-from compiler.programs import findings
+from compiler.programs import findings, load
 
 ROOT = Path(__file__).parents[2]
 
@@ -429,3 +429,53 @@ def test_a_loss_over_padding() -> None:
     )
     assert told(text) == ["W0115 9"]
     assert told(text.replace("(y, next)\n", "(y, next, where = mask)\n")) == []
+
+
+# Arguments in each other's place
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "kl_divergence(one_hot(3)(label), softmax(y))",
+        "cross_entropy(one_hot(3)(label), y)",
+        "own(one_hot(3)(label), y)",
+    ],
+)
+def test_exchanged_arguments_of_a_loss(call: str) -> None:
+    own = "fn own(score: [...], target: [...]) = mean(score * log(1 + target ^ 2))\n"
+    assert [t for t in told(trained("dense(3)(x)", loss=call, before=own)) if "W0118" in t] == ["W0118 9"]
+    name, first, second = call.split("(", 1)[0], "one_hot(3)(label)", call.rsplit(", ", 1)[1][:-1]
+    assert "W0118" not in " ".join(told(trained("dense(3)(x)", loss=f"{name}({second}, {first})", before=own)))
+
+
+def test_exchanged_arguments_of_a_metric() -> None:
+    assert told(trained("dense(3)(x)", metrics="[r2(x[:, 0], y[:, 0])]")) == ["W0118 11"]
+    assert told(trained("dense(3)(x)", metrics="[r2(y[:, 0], x[:, 0])]")) == []
+
+
+def test_two_outputs_may_stand_in_either_place() -> None:
+    assert told(trained("dense(3)(x)", loss="kl_divergence(softmax(y), stop_gradient(softmax(2 * y)))")) == []
+
+
+def test_a_label_of_floats_is_a_distribution() -> None:
+    (mistake,) = found(trained("dense(3)(x)", loss="cross_entropy(y, x[:, 0])"))
+    assert (mistake.code, "classes are integers" in mistake.message) == ("E0315", True)
+    (mistake,) = found(trained("dense(3)(x)", loss="cross_entropy(y, x[:, 0:1])"))
+    assert (mistake.code, "classes are integers" in mistake.message) == ("E0315", True)
+    assert told(trained("dense(3)(x)", loss="cross_entropy(y, x[:, 0:3])")) == []
+    for label in ("x[:, 0]", "x[:, 0:1]"):
+        assert told(trained("dense(3)(x)", metrics=f"[accuracy(y, {label})]")) == ["W0118 11"]
+    assert told(trained("dense(3)(x)", metrics="[accuracy(y, x[:, 0:3])]")) == []
+
+
+# What training tells
+
+
+def test_a_program_that_is_trained_has_the_warnings_of_check(tmp_path: Path) -> None:
+    path = tmp_path / "model.dl"
+    path.write_text(trained("softmax(dense(3)(x))"), encoding="utf-8")
+    for _ in range(2):  # the second from the cache
+        assert [warning.code for warning in load(path, None, ()).warnings] == ["W0106"]
+    path.write_text(path.read_text("utf-8").replace("label)\n", "label)  # dlc: ignore[W0106]\n"), encoding="utf-8")
+    assert load(path, None, ()).warnings == ()

@@ -205,3 +205,36 @@ def test_warnings_do_not_stop_a_program() -> None:
 def test_errors_come_as_a_source_error() -> None:
     with pytest.raises(SourceError):
         program("model M {\n    input x: f32[batch, 4]\n    output y = z\n}")
+
+
+_AROUND = (
+    "model M(n = 3) {{\n    input x: f32[batch, 4]\n    {line}\n    output y = dense(n)(x)\n}}\n"
+    "train M {{\n    target label: i32[batch] in 0..3\n    loss = cross_entropy(y, label)\n"
+    "    metrics = [accuracy(y, label)]\n    optimizer = adam()\n    batch = 8\n}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("x + 1", ["E0206"]),
+        ("return x", ["E0205", "E0206"]),
+        ('require(n > 5, "more")', ["E0315"]),
+        ("h = unknown(x)", ["E0201"]),
+    ],
+)
+def test_what_follows_from_a_mistake_is_not_told(line: str, expected: list[str]) -> None:
+    shown = findings(Source("model.dl", _AROUND.format(line=line)), None)[0]
+    assert sorted(d.code for d in shown if d.severity == "error") == expected
+
+
+def test_masks_of_what_only_the_data_knows_are_no_mistake() -> None:
+    text = (
+        "model M {\n    input tokens: i32[batch, time] in 0..vocab padded by mask\n    input x: f32[batch, 4]\n"
+        "    output y = dense(3)(x * sum(cast(mask, f32), axis = 1)[:, None])\n}\n"
+        "train M {\n    target label: i32[batch, later] in 0..3 padded by there\n"
+        "    loss = cross_entropy(y, label[:, 0]) + 0 * mean(cast(mask, f32)) + 0 * mean(cast(there, f32))\n"
+        "    optimizer = adam()\n    batch = 8\n}\n"
+    )
+    shown = findings(Source("model.dl", text), None)[0]
+    assert {d.code for d in shown} <= {"W0101", "W0105"}
