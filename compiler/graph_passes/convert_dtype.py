@@ -24,7 +24,7 @@ def to_dtype(graph: Graph, dtype: DType) -> Graph:
     for node in graph.nodes:
         builder.origins = node.origins
         operands = [known[operand.index] for operand in node.operands]
-        results = builder.emit_all(_converted_op(node.op, dtype), *operands)
+        results = builder.emit_all(converted_op(node.op, dtype), *operands)
         if isinstance(node.op, RandomUniform):  # it draws 24 bits whatever the type
             results = (builder.emit(Cast(dtype), *results),)
         known.update((old.index, new) for old, new in zip(node.results, results, strict=True))
@@ -37,7 +37,7 @@ def _converted(dtype: DType, target: DType) -> DType:
     return target if dtype is DType.F32 else dtype
 
 
-def _converted_op(op: Op, target: DType) -> Op:
+def converted_op(op: Op, target: DType) -> Op:
     """`op` with its fields of f32, and the graphs in its fields, converted."""
     assert is_dataclass(op)
     changes: dict[str, DType | Graph] = {}

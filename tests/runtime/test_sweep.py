@@ -123,7 +123,7 @@ def test_trials_of_one_shape_share_one_compiled_program(
     cache = ["--cache-dir", str(tmp_path / "cache")]
     assert main(["train", "model.dl", "--out", "first", "--json", *cache]) == 0
     programs = len(compiled)
-    assert programs == 3, "initialisation, training and evaluation"
+    assert programs == 4, "initialisation, training, evaluation, and what finishes metrics"
     searched = ["--set", "optimizer.lr=1e-3..1e-1:log", "--set", "optimizer.beta1=0.5..0.95"]
     assert main(["sweep", "model.dl", *searched, "--trials", "4", "--out", "rates", *cache]) == 0
     assert len(compiled) == programs
@@ -134,14 +134,14 @@ def test_trials_of_one_shape_share_one_compiled_program(
     output = capsys.readouterr()
     told = [trial["compiled"] for trial in json.loads(output.out)["trials"]]
     assert sorted(told) == [0, 0, 0, 0, programs, programs]
-    assert output.err.count("  3 programs compiled\n") == 2
+    assert output.err.count("  4 programs compiled\n") == 2
 
 
 def test_shares_of_an_average_share_one_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--trials", "3", "--epochs", "1", "--out", "sweep", "--json", "--cache-dir", str(tmp_path / "cache")]
     assert main(["sweep", "model.dl", "--set", "ema=0.5..0.9", *arguments]) == 0
     trials = json.loads(capsys.readouterr().out)["trials"]
-    assert [trial["compiled"] for trial in trials] == [3, 0, 0]
+    assert [trial["compiled"] for trial in trials] == [4, 0, 0]
     assert len({trial["value"] for trial in trials}) == 3
 
 
@@ -154,7 +154,7 @@ def test_amounts_of_label_smoothing_share_one_program(tmp_path: Path, capsys: py
     arguments = ["--trials", "3", "--epochs", "1", "--out", "sweep", "--json", "--cache-dir", str(tmp_path / "cache")]
     assert main(["sweep", "model.dl", "--set", "smoothing=[0.0,0.1,0.2]", *arguments]) == 0
     trials = json.loads(capsys.readouterr().out)["trials"]
-    assert [trial["compiled"] for trial in trials] == [3, 0, 0]
+    assert [trial["compiled"] for trial in trials] == [4, 0, 0]
 
 
 def test_a_sweep_takes_no_folder_that_is_in_use(capsys: pytest.CaptureFixture[str]) -> None:
