@@ -197,7 +197,7 @@ def _quotient(numerator: int, denominator: int) -> float:
     try:
         return numerator / denominator  # of whole numbers: rounded once
     except OverflowError:
-        return math.copysign(math.inf, numerator)
+        return math.inf if numerator > 0 else -math.inf
 
 
 def _add_units(units: list[int], terms: Array) -> None:

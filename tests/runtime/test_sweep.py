@@ -195,6 +195,40 @@ def test_another_metric_is_maximised(capsys: pytest.CaptureFixture[str]) -> None
     assert found["best"] == max(values, key=values.__getitem__)
 
 
+def test_a_metric_of_the_library_says_which_values_are_better(capsys: pytest.CaptureFixture[str]) -> None:
+    searched = ["--set", "optimizer.lr=[1e-6, 0.02]", "--trials", "2", "--epochs", "4", "--json"]
+    for options, pick, word in (([], max, "largest"), (["--minimise"], min, "smallest")):
+        out = f"sweep-{word}"
+        assert main(["sweep", "model.dl", "--metric", "val_accuracy", *options, *searched, "--out", out]) == 0
+        output = capsys.readouterr()
+        found = json.loads(output.out)
+        values = {trial["trial"]: trial["value"] for trial in found["trials"]}
+        for trial in found["trials"]:
+            lines = (json.loads(line) for line in Path(trial["run"], "metrics.jsonl").read_text().splitlines())
+            assert trial["value"] == pick(line["val_accuracy"] for line in lines)
+        assert values[found["best"]] == pick(values.values())
+        assert found["goal"] == {"metric": "val_accuracy", "direction": f"{pick.__name__}imise"}
+        assert f"by the {word} val_accuracy" in output.err
+
+
+def test_what_counts_is_best_of_the_training(capsys: pytest.CaptureFixture[str]) -> None:
+    searched = ["--set", "optimizer.lr=[1e-6, 0.02]", "--set", "best=accuracy", "--trials", "2", "--json"]
+    assert main(["sweep", "model.dl", *searched, "--out", "sweep"]) == 0
+    assert json.loads(capsys.readouterr().out)["goal"] == {"metric": "val_accuracy", "direction": "maximise"}
+
+
+def test_a_metric_of_ones_own_must_say_it(capsys: pytest.CaptureFixture[str]) -> None:
+    model = Path("model.dl")
+    model.write_text(re.sub(r"metrics = \[.*\]", "metrics = [mean(logits)]", model.read_text()))
+    arguments = ["sweep", "model.dl", "--set", "optimizer.lr=[0.01, 0.02]", "--metric", "val_mean", "--trials", "1"]
+    assert main([*arguments, "--out", "first"]) == 2
+    assert "add --maximise or --minimise, or write `maximise(mean(…))`" in capsys.readouterr().err
+    assert not Path("first/trial-001/metrics.jsonl").exists(), "nothing is trained for a goal that nobody knows"
+    assert main([*arguments, "--maximise", "--out", "second"]) == 0
+    assert main([*arguments, "--maximise", "--minimise", "--out", "third"]) == 2
+    assert "--maximise does not go with --minimise" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_no_settings_are_tried_twice(sampler: str, capsys: pytest.CaptureFixture[str]) -> None:
     searched = ["--set", "optimizer.lr=[0.01, 0.02]", "--set", "hidden=8..11", "--sampler", sampler, "--epochs", "1"]
