@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from compiler.diagnostics import CompilerBug
+from compiler.finishing import with_totals
 from compiler.frontend.program import Accumulation, Program, Training
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Role, Value
@@ -19,7 +20,7 @@ from compiler.ops.batch_sums import Ledger, evaluated_again, ledger_of, slopes_o
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.spreading import Sum
-from compiler.training_step import Step, in_phase, reported
+from compiler.training_step import Step, finished_in_training, in_phase, reported
 from compiler.types import depends_on_batch
 
 PARTS = ("counting", "accumulating", "updating")
@@ -44,12 +45,17 @@ def _counting(program: Program, plan: Training, ledger: Ledger) -> Step:
 
 
 def _accumulating(program: Program, plan: Training, ledger: Ledger) -> Step:
-    step = Step(replace(program, training=_with_share(program.training, ledger)), plan)
+    graph, gathered = with_totals(program.training, finished_in_training(plan), by_rows=False)
+    outputs = tuple(output for output in graph.outputs if output.name in gathered)
+    graph = _with_share(graph, ledger)
+    step = Step(replace(program, training=replace(graph, outputs=(*graph.outputs, *outputs))), plan)
     step.differentiate(step.forward[_SHARE])
     for path, gradient in step.gradients.items():
         _add(step, Accumulation.gradient(path), gradient)
     _add_all(step, ledger.sums, Accumulation.sum)
     step.keep_states()
+    for name in gathered:
+        step.builder.output(name, Role.OUTPUT, step.forward[name])
     return step
 
 

@@ -32,9 +32,10 @@ class AccumulatingExecutable:
         seed: int = 0,
         settings: Mapping[str, float] | None = None,
     ) -> Results:
-        """As the protocol `Executable` says, with updates of `batch` rows."""
+        """As the protocol `Executable` says, with updates of `batch` rows. What metrics gather comes batch by batch."""
         no_rows = np.zeros(1, np.int64)
         made: list[Results] = []
+        batches: list[Results] = []
         nonfinite: list[tuple[str, int]] = []
         for step, start in enumerate(range(0, len(rows), batch), first_step):
             chosen = rows[start : start + batch]
@@ -42,7 +43,11 @@ class AccumulatingExecutable:
                 if part is not None:
                     found = part.run(tensors, data, chosen, self.batch, step * self.batches, seed, settings)
                     nonfinite += [(name, step) for name, _ in found.nonfinite]
+                    batches += [found] if part is self.accumulating else []
             made.append(self.updating.run(tensors, data, no_rows, 1, step, seed, settings))
             nonfinite += made[-1].nonfinite
         scalars = {name: np.concatenate([results.scalars[name] for results in made]) for name in made[0].scalars}
-        return Results(scalars, {}, tuple(nonfinite))
+        scalars |= {name: np.concatenate([b.scalars[name] for b in batches]) for name in batches[0].scalars}
+        arrays = {name: np.concatenate([b.arrays[name] for b in batches]) for name in batches[0].arrays}
+        stacks = {name: np.concatenate([b.stacks[name] for b in batches]) for name in batches[0].stacks}
+        return Results(scalars, arrays, tuple(nonfinite), stacks)

@@ -115,6 +115,7 @@ __all__ = [
     "compile_augmentation",
     "compile_decoding",
     "compile_evaluation",
+    "compile_finishing",
     "compile_following",
     "compile_gradients",
     "compile_prediction",
@@ -127,6 +128,7 @@ __all__ = [
     "expect_memory",
     "explain",
     "explain_step",
+    "finishing_kind",
     "format_source",
     "function",
     "initialise",
@@ -212,7 +214,8 @@ def check(
 def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> int:
     """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
 
-    kinds: of `initialisation training augmentation evaluation prediction schedule following`; `training N` of a later
+    kinds: of `initialisation training augmentation evaluation prediction schedule following
+    finishing finishing_epoch`; `training N` of a later
     phase. The result is how many were not in the cache.
     """
     return executables.compile_ahead(program, kinds, options)
@@ -288,6 +291,17 @@ def compile_schedule(program: Program, options: Options) -> Executable:
 def compile_following(program: Program, options: Options) -> Executable:
     """What the schedule keeps of an epoch: the new values of the run-time settings that are its states."""
     return program_executable(program, "following", options)
+
+
+def compile_finishing(program: Program, options: Options, of_training: bool) -> Executable:
+    """The metrics of rows or of an epoch of training, and a loss that is a mean, from what was gathered of them."""
+    return program_executable(program, finishing_kind(program, of_training), options)
+
+
+def finishing_kind(program: Program, of_training: bool) -> str:
+    """What `compile_ahead` calls the program of `compile_finishing`."""
+    is_another = of_training and program.plan is not None and not program.plan.finishes_alike
+    return "finishing_epoch" if is_another else "finishing"
 
 
 def function(source: str, name: str, config: Mapping[str, SettingValue], options: Options) -> CompiledFunction:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TARGETS = ("native", "reference")
 # settings that say what a program is run on and how long, which no graph knows
-_OF_THE_RUN = ("data", "validation", "test", "epochs", "seed", "early_stop", "plateau", "keep", "init_from")
+_OF_THE_RUN = ("data", "validation", "test", "epochs", "seed", "early_stop", "plateau", "keep", "best", "init_from")
 _OF_A_SEQUENCE = ("generate.start", "generate.stop", "generate.length")
 # Nodes whose lowering takes longer than a process to start, which loads the compiler anew.
 WORTH_A_PROCESS = 800
@@ -159,7 +159,7 @@ def _lowering(graph: Callable[[], Graph], options: Options) -> Lowering:
 def _fitting(program: Program, kind: str, options: Options) -> Options:
     """The options with the batch that a program runs on: first contents have nothing to do with it."""
     match kind.split()[0]:
-        case "initialisation" | "updating" | "following" | "prompt" | "position":
+        case "initialisation" | "updating" | "following" | "finishing" | "finishing_epoch" | "prompt" | "position":
             return replace(options, batch=1)
         case "counting" | "accumulating" if program.plan is not None and program.plan.batch is not None:
             return replace(options, batch=program.plan.batch)

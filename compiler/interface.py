@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
@@ -77,13 +78,15 @@ class View:
 class Results:
     """What a call of `Executable.run` gives.
 
-    `scalars`: one f64 for each step, for each scalar output. `arrays`: the batch outputs of all steps, concatenated.
+    `scalars`: one f64 for each step, for each scalar output. `arrays`: the batch outputs of all steps, concatenated,
+    and of other outputs what the last step gives; `stacks` has these of all steps, one after the other.
     `nonfinite`: the names of outputs or parameters in which a NaN or Inf was seen, with the step.
     """
 
     scalars: Mapping[str, Array]
     arrays: Mapping[str, Array]
     nonfinite: tuple[tuple[str, int], ...] = ()
+    stacks: Mapping[str, Array] = field(default_factory=dict[str, "Array"])
 
 
 class Tensors(Protocol):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from compiler.attention_weights import attention_graph
 from compiler.autodiff import gradients_of
 from compiler.diagnostics import CompilerBug
+from compiler.finishing import finishing_graph, with_totals
 from compiler.frontend.program import (
     AVERAGE,
     KEPT,
@@ -33,15 +34,25 @@ def training_step(program: Program, phase: int = 0) -> Graph:
     """Forward, loss, gradients, clipping, update and metrics in one graph. Phase 0 is the first of the training.
 
     Outputs: each trained parameter, each optimizer state (`PATH:STATE`) and each state of the model, which update the
-    inputs of their names; then `loss`, the metrics and `lr`, the scheduled rate of the first rule.
+    inputs of their names; then `loss`, the metrics, `lr`, the scheduled rate of the first rule, and what the metrics of
+    an epoch are finished from.
     """
-    step = Step(*in_phase(program, phase))
+    program, plan = in_phase(program, phase)
+    graph, gathered = with_totals(program.training, finished_in_training(plan), by_rows=False)
+    step = Step(replace(program, training=graph), plan)
     step.differentiate(step.forward["loss"])
     step.clip()
     step.update()
     step.keep_states()
     step.report()
+    for name in gathered:
+        step.builder.output(name, Role.OUTPUT, step.forward[name])
     return eliminate_dead(step.builder.build())
+
+
+def finished_in_training(plan: Training) -> tuple[str, ...]:
+    """What is gathered in training for the metrics of an epoch: what the program that finishes them takes."""
+    return () if not plan.metrics else plan.finished if plan.finishes_alike else plan.metrics
 
 
 def in_phase(program: Program, phase: int) -> tuple[Program, Training]:
@@ -54,9 +65,11 @@ def in_phase(program: Program, phase: int) -> tuple[Program, Training]:
 
 
 def evaluation_graph(program: Program) -> Graph:
-    """Loss and metrics of the inference program."""
+    """The loss of the inference program, and what it and the metrics are finished from."""
     plan = _plan_of(program, "evaluation_graph")
-    return _with_outputs(program.inference, reported(program.inference, plan))
+    graph, gathered = with_totals(program.inference, plan.finished, by_rows=True)
+    names = [name for name in reported(graph, plan) if name.removesuffix(KEPT) not in plan.metrics]
+    return _with_outputs(graph, (*names, *gathered))
 
 
 def prediction_graph(program: Program) -> Graph:
@@ -145,6 +158,8 @@ GRAPHS: Mapping[str, Callable[[Program], Graph]] = {
     "gradients": gradient_graph,
     "schedule": schedule_graph,
     "following": following_graph,
+    "finishing": lambda program: finishing_graph(program, program.inference),
+    "finishing_epoch": lambda program: finishing_graph(program, program.training),
     "initialisation": initial_graph,
 }
 

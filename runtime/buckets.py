@@ -134,16 +134,24 @@ class Buckets:
         """The results of calls that follow each other; what has no part for each row is that of the last."""
         last = made[-1]
         scalars = {name: np.concatenate([results.scalars[name] for results in made]) for name in last.scalars}
+        stacks = {name: np.concatenate([results.stacks[name] for results in made]) for name in last.stacks}
         axes = batch_axes(self._program)
         arrays = {
-            name: array if (axis := axes[name]) is None else np.concatenate([r.arrays[name] for r in made], axis)
+            name: array if name in stacks else np.concatenate([r.arrays[name] for r in made], axes.get(name) or 0)
             for name, array in last.arrays.items()
         }
-        return Results(scalars, arrays, tuple(broken for results in made for broken in results.nonfinite))
+        return Results(scalars, arrays, tuple(broken for results in made for broken in results.nonfinite), stacks)
 
     def ordered(self, data: Mapping[str, Array], rows: Array) -> Array:
         """The places of `rows`, those that fit in the smallest size first."""
         return np.argsort(self.of_batches(data, rows, 1), kind="stable")
+
+    def stretches(self, data: Mapping[str, Array], rows: Array) -> list[Array]:
+        """The rows of each size, which is the first that holds them; those of the smallest size first."""
+        if len(rows) == 0:
+            return []
+        sizes = self.of_batches(data, rows, 1)
+        return [rows[sizes == size] for size in np.unique(sizes)]
 
 
 class _BucketedExecutable:

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from compiler.diagnostics import CheckpointError
@@ -22,6 +22,7 @@ from runtime.files import JsonValue, explain, json_bytes, parse_json, sha256_of,
 from runtime.numerics import UNKNOWN
 from runtime.position import Position, Stagnation
 from runtime.tensor_files import read_tensors, write_tensors
+from runtime.totals import NOTHING, totals_from_json
 
 WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
 POSITION, MANIFEST = "position.json", "manifest.json"
@@ -145,8 +146,9 @@ def _serial_of(path: Path) -> int:
 
 def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
     others: dict[str, JsonValue] = {"seed": checkpoint.seed, "numerics": checkpoint.numerics}
-    position: dict[str, JsonValue] = {**asdict(checkpoint.position), **others}
+    position: dict[str, JsonValue] = {**asdict(replace(checkpoint.position, totals=NOTHING)), **others}
     position["sums"], position["kept"] = dict(checkpoint.position.sums), dict(checkpoint.position.kept)
+    position["totals"] = checkpoint.position.totals.to_json()
     sums = {
         WEIGHTS: write_tensors(folder / WEIGHTS, checkpoint.weights),
         OPTIMIZER: write_tensors(folder / OPTIMIZER, checkpoint.optimizer),
@@ -216,6 +218,7 @@ def _position_of(value: Mapping[str, JsonValue]) -> Position:
         epoch_seconds=_number(value.get("epoch_seconds")),
         rate=None if value.get("rate") is None else _number(value.get("rate")),
         kept=_numbers(value.get("kept")),
+        totals=totals_from_json(value.get("totals")),
     )
 
 

@@ -1,4 +1,4 @@
-"""A trained model and rows of data to the mean of the loss and of each metric."""
+"""A trained model and rows of data to the loss and the metrics over all of them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 
 from compiler import driver
 from compiler.diagnostics import UsageError
-from compiler.driver import Executable, Options, Program, Tensors
+from compiler.driver import Array, Executable, Options, Program, Results, Tensors
 from runtime.buckets import Buckets, Sizes
 from runtime.data.part import Part
 from runtime.model import length_of, runtime_settings, training_of
 from runtime.pace import Pace
 from runtime.precision import in_precision
 from runtime.sums import added_in_order, means_of
+from runtime.totals import NOTHING, Finisher, is_total
 
 
 def evaluator_of(program: Program, options: Options, training_rows: int | None, sizes: Sizes = ()) -> Evaluator:
@@ -39,11 +40,17 @@ def evaluator_of(program: Program, options: Options, training_rows: int | None, 
     options = replace(options, batch=batch)
     buckets = Buckets(program, sizes)
     executable = buckets.executable(lambda one: driver.compile_evaluation(one, options))
-    return Evaluator(executable, batch, settings, options.dtype, buckets)
+    return Evaluator(executable, batch, settings, options.dtype, buckets, finisher_of(program, options))
+
+
+def finisher_of(program: Program, options: Options) -> Finisher | None:
+    """What finishes the metrics of an evaluation, where it has any."""
+    has_some = training_of(program).finished
+    return Finisher(driver.compile_finishing(program, options, of_training=False)) if has_some else None
 
 
 class Evaluator:
-    """`batch` is that of the training, so that losses which are sums are comparable; the last may be short."""
+    """Takes `batch` rows at a time, as the training did, which a loss that is no mean depends on."""
 
     def __init__(
         self,
@@ -52,31 +59,54 @@ class Evaluator:
         settings: Mapping[str, float],
         dtype: str = "f32",
         buckets: Buckets | None = None,
+        finisher: Finisher | None = None,
     ) -> None:
         self._executable, self._batch, self._settings, self._dtype = executable, batch, settings, dtype
-        self._buckets = buckets
+        self._buckets, self._finisher = buckets, finisher
         self._pace = Pace()
 
     def evaluate(
         self, tensors: Tensors, part: Part, stop_requested: Callable[[], bool] = lambda: False
     ) -> dict[str, float] | None:
-        """Means over the rows of `part`; None where `stop_requested` came true on the way."""
+        """The loss and the metrics over the rows of `part`; None where `stop_requested` came true on the way.
+
+        What metrics, and a loss that is a mean, are made of is gathered over all rows and finished once. Another loss
+        is the mean over batches.
+        """
         part = in_precision(part, self._dtype)
         sums: dict[str, float] = {}
-        order = part.rows
-        if self._buckets is not None:
-            order = order[self._buckets.ordered(part.arrays, order)]
-        first = 0
-        while first < len(order):
-            if stop_requested():
-                return None
-            rows = order[first : first + self._pace.steps * self._batch]
-            begin = time.perf_counter()
-            results = self._executable.run(tensors, part.arrays, rows, self._batch, settings=self._settings)
-            steps = -(-len(rows) // self._batch)
-            self._pace.observe(steps, time.perf_counter() - begin)
-            weights = np.full(steps, self._batch)
-            weights[-1] = len(rows) - (steps - 1) * self._batch
-            sums = added_in_order(sums, results.scalars, weights)
-            first += len(rows)
-        return means_of(sums, len(part.rows))
+        totals = NOTHING
+        for order in self._stretches(part):
+            first = 0
+            while first < len(order):
+                if stop_requested():
+                    return None
+                rows = order[first : first + self._pace.steps * self._batch]
+                first += len(rows)
+                results, weights = self._run(tensors, part, rows)
+                sums = added_in_order(sums, _scalars(results), weights)
+                totals = totals.plus(results)
+        found = means_of(sums, len(part.rows))
+        if self._finisher is not None:
+            found |= self._finisher.finished(totals, tensors, self._settings)
+        return found
+
+    def _stretches(self, part: Part) -> list[Array]:
+        """The rows by their length of texts: at which length one is computed never depends on the cut."""
+        if self._buckets is None:
+            return [part.rows]
+        return self._buckets.stretches(part.arrays, part.rows)
+
+    def _run(self, tensors: Tensors, part: Part, rows: Array) -> tuple[Results, Array]:
+        """What steps over `rows` give, and the number of rows of each."""
+        begin = time.perf_counter()
+        results = self._executable.run(tensors, part.arrays, rows, self._batch, settings=self._settings)
+        steps = -(-len(rows) // self._batch)
+        self._pace.observe(steps, time.perf_counter() - begin)
+        weights = np.full(steps, self._batch)
+        weights[-1] = len(rows) - (steps - 1) * self._batch
+        return results, weights
+
+
+def _scalars(results: Results) -> dict[str, Array]:
+    return {name: values for name, values in results.scalars.items() if not is_total(name)}

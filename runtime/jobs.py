@@ -17,7 +17,7 @@ from runtime.data.loading import LoadedData, load_training_data
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.reading import source_at
-from runtime.evaluation import Evaluator
+from runtime.evaluation import Evaluator, finisher_of
 from runtime.following import following_of
 from runtime.memory import expect_room
 from runtime.model import length_of, parameter_count, rate_names, resolved_settings, runtime_settings, training_of
@@ -27,6 +27,7 @@ from runtime.precision import in_precision
 from runtime.reporting.events import TrainingStarted
 from runtime.samples import numbered
 from runtime.start_weights import WeightsReport
+from runtime.totals import Finisher
 from runtime.training import LOSS, Explanation, Job, Keeper
 
 
@@ -81,10 +82,15 @@ def compile_ahead(program: Program, parts: Parts, options: Options, step: int = 
     kinds = ["initialisation", first]
     if parts.validation is not None or parts.test is not None:
         kinds.append("evaluation")
+    plan = training_of(program)
+    if plan.finished and "evaluation" in kinds:
+        kinds.append(driver.finishing_kind(program, of_training=False))
+    if plan.finished and plan.metrics:
+        kinds.append(driver.finishing_kind(program, of_training=True))
     if training_of(program).follower is not None:
         kinds.append("following")
     options = replace(options, batch=length.batch)
-    compiled = driver.compile_ahead(program, kinds, options)
+    compiled = driver.compile_ahead(program, list(dict.fromkeys(kinds)), options)
     expect_room(program, [first], options, copies=1)
     return compiled
 
@@ -105,7 +111,7 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
     evaluator, buckets = None, Buckets(program, parts.train.buckets)
     if parts.validation is not None or parts.test is not None:
         executable = buckets.executable(lambda one: driver.compile_evaluation(one, options))
-        evaluator = Evaluator(executable, length.batch, settings, options.dtype, buckets)
+        evaluator = Evaluator(executable, length.batch, settings, options.dtype, buckets, finisher_of(program, options))
     return Job(
         step=buckets.executable(lambda one: compiled_step(one, options, length.steps_per_epoch)),
         evaluator=evaluator,
@@ -121,11 +127,20 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
         rates=rate_names(program, settings) if plan.plateau is not None else (),
         scalars=(LOSS, *plan.metrics),
         keeper=keeper,
+        finisher=_finisher_of_epochs(program, options),
+        best=plan.best,
+        is_larger_better=plan.directions.get(plan.best, False),
         averages=averages_of(program),
         explain=_explanation(buckets, options, plan.seed),
         following=following_of(program, tensors, options),
         buckets=buckets,
     )
+
+
+def _finisher_of_epochs(program: Program, options: Options) -> Finisher | None:
+    plan = training_of(program)
+    has_some = plan.metrics and plan.finished
+    return Finisher(driver.compile_finishing(program, options, of_training=True)) if has_some else None
 
 
 def _explanation(buckets: Buckets, options: Options, seed: int) -> Explanation:

@@ -11,7 +11,7 @@ from compiler.diagnostics import UsageError
 from compiler.driver import Options
 from compiler.record import record
 from runtime.data.part import Part
-from runtime.evaluation import Evaluator
+from runtime.evaluation import Evaluator, finisher_of
 from runtime.keepers import MemoryKeeper
 from runtime.model import weight_names
 from runtime.position import Position
@@ -76,7 +76,7 @@ def overfit(session: Session, rows: int, options: Options) -> Overfit:
         keeper=keeper,
     )
     step = driver.compile_evaluation(program, replace(options, batch=batch))
-    evaluator = Evaluator(step, batch, job.settings, options.dtype)
+    evaluator = Evaluator(step, batch, job.settings, options.dtype, finisher=finisher_of(program, options))
     data = {name: np.asarray(array[few.rows]) for name, array in few.arrays.items()}
     bounds = driver.loss_bounds(program, data, job.tensors, job.settings, rows, job.seed)
     guess, floor = (None, None) if bounds is None else (bounds.guess, bounds.floor)

@@ -11,6 +11,7 @@ import numpy as np
 from compiler.driver import Array, EarlyStop, Plateau
 from compiler.record import record
 from runtime.sums import added_in_order, means_of
+from runtime.totals import NOTHING, Totals
 
 
 class _Reduction(TypedDict):
@@ -57,7 +58,7 @@ class Stagnation:
 @record
 class Position:
     """`sums` are the scalars of the unfinished epoch, each weighted by the rows of its step or by what it is the mean
-    of, and `rows` their number.
+    of, and `rows` their number. `totals` are what its metrics are finished from.
 
     Sums are added one step after the other, so that an interruption changes no bit of an epoch's means. `rate` is the
     scheduled rate of the last step, and `rate_factor` what plateaus have made of all rates. `kept` are
@@ -76,14 +77,20 @@ class Position:
     epoch_seconds: float = 0.0
     rate: float | None = None
     kept: Mapping[str, float] = field(default_factory=dict[str, float])
+    totals: Totals = NOTHING
 
     def means(self) -> dict[str, float]:
         return means_of(self.sums, self.rows)
 
     def advanced(
-        self, scalars: Mapping[str, Array], rows: Array, seconds: float, rate: float | None = None
+        self,
+        scalars: Mapping[str, Array],
+        rows: Array,
+        seconds: float,
+        rate: float | None = None,
+        totals: Totals | None = None,
     ) -> Position:
-        """After steps with the given scalars (one value a step) and rows."""
+        """After steps with the given scalars (one value a step) and rows; `totals` are those of the epoch with them."""
         return replace(
             self,
             step=self.step + len(rows),
@@ -92,6 +99,7 @@ class Position:
             seconds=self.seconds + seconds,
             epoch_seconds=self.epoch_seconds + seconds,
             rate=rate,
+            totals=self.totals if totals is None else totals,
         )
 
     def after_epoch(
@@ -107,6 +115,7 @@ class Position:
         return replace(
             self,
             sums={},
+            totals=NOTHING,
             rows=0,
             best_value=value if gained else self.best_value,
             best_epoch=epoch if gained else self.best_epoch,

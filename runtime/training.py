@@ -26,6 +26,7 @@ from runtime.position import Length, Position
 from runtime.reporting.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed, ignore
 from runtime.samples import at_epoch
 from runtime.snapshot import Snapshot
+from runtime.totals import Finisher, is_total
 
 ON_NAN = ("stop", "skip", "report")
 LOSS = "loss"
@@ -97,6 +98,9 @@ class Job:
     explain: Explanation | None = None
     watch: Callable[[Job, Position], None] | None = None  # is shown the training before each call
     following: Following | None = None
+    finisher: Finisher | None = None  # of the metrics of an epoch; without it they are means, as the loss is
+    best: str = LOSS  # the scalar by which epochs are compared
+    is_larger_better: bool = False
     buckets: Buckets | None = None  # the programs by the lengths of texts, of which `step` and `evaluator` are made
 
 
@@ -215,9 +219,20 @@ class _Training:
 
     def _after(self, position: Position, results: Results, steps: int, seconds: float) -> Position:
         job = self._job
-        scalars = {name: v for name, v in results.scalars.items() if name.removesuffix(KEPT) in job.scalars}
+        averaged = job.scalars if job.finisher is None else (LOSS,)
+        scalars = {name: v for name, v in results.scalars.items() if name.removesuffix(KEPT) in averaged}
         rate = float(results.scalars[RATE][-1]) if RATE in results.scalars else None
-        return position.advanced(scalars, job.length.rows_of_steps(position.step, steps), seconds, rate)
+        totals = None if job.finisher is None else position.totals.plus(results)
+        return position.advanced(scalars, job.length.rows_of_steps(position.step, steps), seconds, rate, totals)
+
+    def _scalars(self) -> dict[str, float]:
+        """The loss and the metrics of the epoch so far: the mean over its steps, and what its rows come to."""
+        job, position = self._job, self._position
+        found = position.means()
+        if job.finisher is not None:
+            made = job.finisher.finished(position.totals, job.tensors, settings_at(job, position))
+            found |= {name: value for name, value in made.items() if name != LOSS}
+        return found
 
     def _rows_of_epoch(self, epoch: int) -> Array:
         if self._order is None or self._order[0] != epoch:
@@ -236,7 +251,7 @@ class _Training:
         left = (length.total_steps - position.step) * position.seconds / max(position.step, 1)
         epoch = (position.step - 1) // length.steps_per_epoch + 1
         self._observer(
-            TrainingProgressed(epoch, position.step, position.means(), position.rate, samples_per_second, left)
+            TrainingProgressed(epoch, position.step, self._scalars(), position.rate, samples_per_second, left)
         )
 
     def _close_epoch(self) -> None:
@@ -246,8 +261,8 @@ class _Training:
             validation = self._evaluated(job.validation)
         if validation is None:  # interrupted; a resumed training begins with this validation
             return
-        means = position.means()
-        quality = validation.get(LOSS, means[LOSS])
+        scalars = self._scalars()
+        quality = (validation or scalars)[job.best] * (-1 if job.is_larger_better else 1)
         epoch = (position.step - 1) // job.length.steps_per_epoch + 1
         seconds = time.perf_counter() - begin
         after = position.after_epoch(epoch, quality, seconds, job.early_stop, job.plateau)
@@ -256,7 +271,7 @@ class _Training:
         event = EpochEnded(
             epoch=epoch,
             step=position.step,
-            scalars=means,
+            scalars=scalars,
             validation=validation,
             rate=position.rate,
             samples_per_second=position.rows / max(position.epoch_seconds, 1e-9),
@@ -303,7 +318,7 @@ class _Training:
         """What is not finite, each with a step by which it was so: tensors are looked at at the end of a call."""
         bad = {name: np.flatnonzero(~np.isfinite(results.scalars[name])) for name in self._job.scalars}
         scalars = [(name, first_step + int(steps[0])) for name, steps in bad.items() if len(steps)]
-        return [*scalars, *results.nonfinite]
+        return [*scalars, *(one for one in results.nonfinite if not is_total(one[0]))]
 
     def _retrace(self, end: int, spoilt: Sequence[tuple[str, int]]) -> None:
         """Go back to before the first step that spoils something, among those up to `end`, and deal with it."""

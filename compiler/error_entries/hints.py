@@ -94,6 +94,8 @@ HINTS: dict[str, str] = {
     "E0613": "go back to the type of an input with `cast(…, x)`, and keep the batch first",
     "E0614": "make it of sums over rows, or leave `accumulate` out",
     "E0615": "leave it out, or take an optimizer of `(p, g, t)`",
+    "E0616": "make it of sums, means, variances and extremes of what one row gives, and combine these at the end",
+    "E0617": "write `maximise(…)` or `minimise(…)` around the metric",
     "E0621": "`dlc explain E0621` shows a whole `generate`",
     "E0622": "feed integers [batch, time] from scores [batch, time, tokens]",
     "E0623": "let positions see earlier ones alone, as with `causal = true`",

@@ -99,7 +99,7 @@ TRAINING: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0611",
         "a metric that is not a scalar",
-        "A metric is one number for each batch; those of an epoch are averaged.",
+        "A metric is one number for all rows that are measured.",
         _train(metrics="[y]"),
         _train(metrics="[mean(y)]"),
     ),
@@ -138,5 +138,24 @@ TRAINING: tuple[ErrorEntry, ...] = (
         "vector. All its parameters have one element type.",
         _train(optimizer="lbfgs()", clip="norm(1.0)"),
         _train(optimizer="lbfgs()"),
+    ),
+    ErrorEntry(
+        "E0616",
+        "a metric that would depend on how rows are cut into batches",
+        "A metric is what one batch of all rows would give, whatever the batches are. So what it takes of rows is "
+        "gathered over all of them (sums, means, variances, largest and smallest values), and what follows is computed "
+        "once. What is summed of a row may therefore depend on no other rows. The sum of squared distances from a mean "
+        "is such a sum all the same: write `sum((x - mean(x)) ^ 2)`. The mean of absolute distances from it is none.",
+        _train(metrics="[mean(abs(t - mean(t)))]"),
+        _train(metrics="[sqrt(mean((t - mean(t)) ^ 2))]"),
+    ),
+    ErrorEntry(
+        "E0617",
+        "a metric that says not which of its values are better",
+        "Epochs are compared by `best`: the loss, unless the key names a metric. Metrics of the library say whether a "
+        "large value is good or bad; one of your own says it by `maximise(…)` or `minimise(…)` around it, in `metrics` "
+        "or in its function.",
+        _train(metrics="[mean(y)]", best="mean"),
+        _train(metrics="[minimise(mean(y))]", best="mean"),
     ),
 )

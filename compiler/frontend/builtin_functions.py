@@ -61,6 +61,15 @@ def _stop_gradient(machine: Machine, arguments: Arguments) -> Value:
     return TensorValue(machine.emit(StopGradient(), value.value), value.axes)
 
 
+def _direction(name: str, document: str) -> Builtin:
+    def evaluate(machine: Machine, arguments: Arguments) -> Value:
+        value = expect_tensor(machine, arguments["x"], f"`x` of `{name}`")
+        machine.directions[value.value.index] = name == "maximise"
+        return value
+
+    return Builtin(name, (_X,), document, evaluate)
+
+
 def _cast(machine: Machine, arguments: Arguments) -> Value:
     value, dtype = arguments["x"], arguments["dtype"]
     if isinstance(dtype, TensorValue):
@@ -170,6 +179,8 @@ FUNCTIONS: tuple[Builtin, ...] = (
         _where,
     ),
     Builtin("stop_gradient", (_X,), "x itself, through which no gradient flows.", _stop_gradient),
+    _direction("maximise", "x itself, a metric of which a larger value is better."),
+    _direction("minimise", "x itself, a metric of which a smaller value is better."),
     Builtin(
         "cast",
         (_X, BuiltinParameter("dtype", "element type")),

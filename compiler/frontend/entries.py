@@ -40,6 +40,7 @@ KEYS = [
     "accumulate",
     "ema",
     "keep",
+    "best",
     "precision",
     "seed",
 ]
@@ -58,6 +59,8 @@ class Entries:
         self.takes_all = False
         self.accumulate = 1
         self.precision = "f32"
+        self.best = "loss"
+        self.best_span: Span | None = None
         self.epochs: int | None = None
         self.steps: int | None = None
         self.seed = 0
@@ -138,6 +141,7 @@ class Entries:
         self.test = self._part("test")
         self.ema = self._average()
         self.precision = self._precision()
+        self._read_best()
 
     def _constant(self, key: str) -> tuple[Value, Span] | None:
         """The value of a key that is configuration, recorded as a setting; None where it is not given or wrong."""
@@ -277,6 +281,19 @@ class Entries:
             self._record(failure("E0603", message, span))
             return None
         return float(value)
+
+    def _read_best(self) -> None:
+        """`best = accuracy`: the metric by which epochs are compared."""
+        entry, override = self.written.get("best"), self.session.settings.take("best")
+        expression = override.as_expression if override is not None else entry.value if entry is not None else None
+        match expression:
+            case None:
+                return
+            case syntax.Name(name) | syntax.Text(name):
+                self.best, self.best_span = name, expression.span
+                self.session.settings.record("best", name, "train" if override is None else COMMAND_LINE)
+            case _:
+                self._record(failure("E0603", "`best` is the name of a metric, or `loss`", expression.span))
 
     def _precision(self) -> str:
         """`precision = f64`: the element type that takes the place of f32 in the whole program."""

@@ -19,6 +19,7 @@ from compiler.frontend.finish import finished
 from compiler.frontend.freezing import Freezing, freezing_of
 from compiler.frontend.generation import generation_of
 from compiler.frontend.machine import Frame, Session
+from compiler.frontend.metrics import LOSS, expect_direction, named_metrics, unsound_metrics
 from compiler.frontend.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.model_statements import declare_input
 from compiler.frontend.optimizers import Optimizers
@@ -76,6 +77,7 @@ class _Experiment:
         self.schedule_end: Formula | int | float | str | None = None
         self.augmentation: Graph | None = None
         self.freezing = Freezing()
+        self.directions = {LOSS: False}  # of the metrics that have one: whether the larger is the better
         self.epoch = 0  # the first of the phase that is being elaborated
         for parameter in model.settings:
             if parameter.name in KEYS:
@@ -229,16 +231,33 @@ class _Experiment:
             if evaluator.training:
                 loss = self._with_penalties(evaluator, loss)
             evaluator.builder.output("loss", Role.OUTPUT, loss.value)
-        for name, expression in self._metric_names(evaluator):
+        before = len(evaluator.builder.nodes)
+        # A metric knows no nominal batch: its rows are all that are measured.
+        variables = evaluator.frame.variables
+        nominal = variables.pop("batch", None)
+        named = self._metric_names(evaluator)
+        for name, expression in named:
             with self._recording():
                 metric = self._scalar(evaluator, "E0611", f"the metric `{name}`", expression)
                 evaluator.builder.output(name, Role.OUTPUT, metric.value)
+                if metric.value.index in evaluator.directions:
+                    self.directions[name] = evaluator.directions[metric.value.index]
+        if nominal is not None:
+            variables["batch"] = nominal
+        for mistake in unsound_metrics(evaluator.builder.build(), named, evaluator.builder.nodes[before:]):
+            self.session.report.add(mistake.diagnostic)
 
     def _loss(self, evaluator: Evaluator) -> TensorValue:
         expression = self.entries.expression("loss")
         if expression is None:
             raise Poisoned
-        return self._scalar(evaluator, "E0604", "`loss`", expression)
+        loss = self._scalar(evaluator, "E0604", "`loss`", expression)
+        if evaluator.directions.get(loss.value.index):
+            advice = hint("write what training shall make small, such as a cross-entropy, or its negative")
+            raise failure(
+                "E0604", "training makes `loss` small, and a large value of this is good", expression.span, advice
+            )
+        return loss
 
     def _scalar(self, evaluator: Evaluator, code: str, what: str, expression: syntax.Expression) -> TensorValue:
         evaluator.span = expression.span
@@ -253,25 +272,16 @@ class _Experiment:
                 hint("`mean(…)` or `sum(…)` reduces it to one number"),
             )
         evaluator.span = expression.span
-        return value if value.dtype.is_float else cast(evaluator, value, DType.F32)
+        if value.dtype.is_float:
+            return value
+        number = cast(evaluator, value, DType.F32)
+        if value.value.index in evaluator.directions:
+            evaluator.directions[number.value.index] = evaluator.directions[value.value.index]
+        return number
 
     def _metric_names(self, evaluator: Evaluator) -> list[tuple[str, syntax.Expression]]:
-        """The metrics by the names of their calls; a repeated name is numbered."""
-        value = self.entries.expression("metrics")
-        if value is None:
-            return []
-        items = value.items if isinstance(value, syntax.ListLiteral) else (value,)
-        taken = {output.name for output in evaluator.builder.outputs} | {"loss"}
-        named: list[tuple[str, syntax.Expression]] = []
-        for item in items:
-            name = base = name_of_call(item)
-            count = 1
-            while name in taken:
-                count += 1
-                name = f"{base}_{count}"
-            taken.add(name)
-            named.append((name, item))
-        return named
+        taken = {output.name for output in evaluator.builder.outputs}
+        return named_metrics(self.entries.expression("metrics"), taken)
 
     def _with_penalties(self, evaluator: Evaluator, loss: TensorValue) -> TensorValue:
         """The training loss plus each penalty of each parameter that its `on` selects."""
@@ -347,6 +357,9 @@ class _Experiment:
         if self.session.report.has_errors or rules is None:
             return None
         accumulation = self._attempt(lambda: self._accumulation(evaluator))
+        self._attempt(
+            lambda: expect_direction(self.entries.best, (LOSS, *metrics), self.directions, self.entries.best_span)
+        )
         entries = self.entries
         assert entries.batch is not None or entries.takes_all
         return Training(
@@ -370,6 +383,8 @@ class _Experiment:
             keep=entries.keep,
             init_from=entries.init_from,
             schedule_end=self.schedule_end,
+            directions=self.directions,
+            best=self.entries.best,
         )
 
     def _accumulation(self, evaluator: Evaluator) -> Accumulation | None:
@@ -442,19 +457,6 @@ class _Experiment:
         clip = elaborate_clip(self.session, form, expression.span)
         clip.graph_of(TensorType(DType.F32, (2, 2)))
         return clip
-
-
-def name_of_call(expression: syntax.Expression) -> str:
-    """What a metric is called: the function that gives it."""
-    match expression:
-        case syntax.Call(function):
-            return name_of_call(function)
-        case syntax.Pipe(_, stage):
-            return name_of_call(stage)
-        case syntax.Name(name):
-            return name
-        case _:
-            return "metric"
 
 
 def written_keyword(keyword: syntax.Keyword):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from compiler.diagnostics import Source
@@ -11,8 +12,11 @@ from compiler.frontend.program import KEPT, Clip, Generation, Program, Training,
 from compiler.frontend.values import NamedAxes
 from compiler.frontend.waivers import without_waived
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role
+from compiler.graph.ir import Value as IrValue
 from compiler.ops.batch_sums import divisor_of
+from compiler.ops.means import is_mean
 from compiler.ops.sources import Constant
+from compiler.ops.totals import dependent_on_the_batch, form_of, split, without_controls
 from compiler.types import DType, TensorType
 
 
@@ -72,6 +76,7 @@ def finished(
             else replace(plan.follower, graph=with_constants(session, plan.follower.graph)),
             clip=None if plan.clip is None else _clip_with_constants(session, plan.clip),
         )
+        plan = _with_finishing(plan, training.builder.build(), inference.builder.build())
     return Program(
         name,
         model,
@@ -91,13 +96,31 @@ def finished(
 
 
 def _with_counts(graph: Graph, plan: Training | None) -> Graph:
-    """With the numbers of elements that the loss and the metrics are means of, by which an epoch weighs them."""
+    """With the number of elements that the loss is the mean of, by which an epoch weighs it."""
     if plan is None:
         return graph
-    values = {name: graph.output(name).value for name in ("loss", *plan.metrics)}
-    counts = {name + KEPT: divisor_of(graph, value) for name, value in values.items()}
-    added = (GraphOutput(name, Role.OUTPUT, count) for name, count in counts.items() if count is not None)
-    return replace(graph, outputs=(*graph.outputs, *added))
+    count = divisor_of(graph, graph.output("loss").value)
+    return (
+        graph
+        if count is None
+        else replace(graph, outputs=(*graph.outputs, GraphOutput("loss" + KEPT, Role.OUTPUT, count)))
+    )
+
+
+def _with_finishing(plan: Training, training: Graph, inference: Graph) -> Training:
+    """With what is finished once over many rows, and whether training and evaluation finish it alike."""
+    graphs = [without_controls(graph) for graph in (training, inference)]
+    loss = graphs[1].output("loss").value
+    is_plain = dependent_on_the_batch(graphs[1], (loss,), graphs[1].nodes) is None
+    finished = (*(("loss",) if is_plain and is_mean(graphs[1], loss) else ()), *plan.metrics)
+
+    def values(graph: Graph, names: Sequence[str]) -> list[IrValue]:
+        return [graph.output(name).value for name in names]
+
+    metrics = [form_of(split(graph, values(graph, plan.metrics))) for graph in graphs]
+    totals = [[t.form for t in split(graph, values(graph, finished)).totals] for graph in graphs]
+    alike = metrics[0] == metrics[1] and totals[0] == totals[1]
+    return replace(plan, finished=finished, finishes_alike=alike)
 
 
 def _rules_with_constants(session: Session, rules: tuple[UpdateRule, ...]) -> tuple[UpdateRule, ...]:

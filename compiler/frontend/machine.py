@@ -170,6 +170,7 @@ class Machine(ABC):
         self.axes: dict[int, tuple[Axis, ...]] = {}  # of values that expressions gave, by index
         self.scans: list[ScanRecord] = []  # the innermost is last
         self.model: ModelRecord | None = None
+        self.directions: dict[int, bool] = {}  # of values by index: whether the larger is the better
         self.claims: list[Claim] | None = None  # of the lines of a test
         self._origin: tuple[Span | None, Frame | None, tuple[Origin, ...]] = (None, None, ())
 

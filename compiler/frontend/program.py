@@ -280,7 +280,13 @@ class Plateau:
 
 @record
 class Training:
-    """The settings of `train` that decide the step and the run. `phases` are those after the first, in their order."""
+    """The settings of `train` that decide the step and the run. `phases` are those after the first, in their order.
+
+    `finished` are the metrics, and the loss where it is a mean: over many rows they are finished once, from what is
+    gathered of all, and `finishes_alike` says whether training and evaluation do so by one program. `directions` says
+    of the loss and of metrics whether the larger is the better, where that is known; by `best`, which is one of these,
+    epochs are compared.
+    """
 
     rules: tuple[UpdateRule, ...]
     schedule: Graph | None  # inputs lr, t (f32 scalars; t is 0 at first), then run-time settings; output `lr`
@@ -303,6 +309,10 @@ class Training:
     follower: Follower | None = None
     phases: tuple[Phase, ...] = ()
     schedule_end: Formula | int | float | str | None = None  # the update from which the rate stays what it is
+    finished: tuple[str, ...] = ()
+    finishes_alike: bool = True
+    directions: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    best: str = "loss"
 
     @property
     def is_double(self) -> bool:

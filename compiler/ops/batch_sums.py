@@ -42,7 +42,7 @@ def taken_apart(graph: Graph, wanted: Sequence[Value]) -> Parts:
         if not any(result.index in needed for result in node.results):
             continue
         if isinstance(node.op, BatchSize) or any(depends_on_batch(operand.type.shape) for operand in node.operands):
-            found = sums if _adds_up(node) else others
+            found = sums if adds_up(node) else others
             found.update((result.index, result) for result in node.results if result.index in needed)
         else:
             kept.append(node)
@@ -50,7 +50,7 @@ def taken_apart(graph: Graph, wanted: Sequence[Value]) -> Parts:
     return Parts(tuple(reversed(kept)), tuple(reversed(sums.values())), tuple(reversed(others.values())))
 
 
-def _adds_up(node: Node) -> bool:
+def adds_up(node: Node) -> bool:
     """Whether the result for a batch is the sum of those for its parts."""
     match node.op:
         case BatchSize():

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from compiler.diagnostics import UsageError
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -36,7 +37,7 @@ from runtime.sweep.trials import Goal, Trial, best_of, trials
 
 EXAMPLES = (
     "dlc sweep model.dl --set optimizer.lr=1e-4..1e-1:log --set hidden=[32,64] --trials 20",
-    "dlc sweep model.dl --set dropout=0.0..0.5 --sampler tpe --metric val_accuracy --maximise --trials 50",
+    "dlc sweep model.dl --set dropout=0.0..0.5 --sampler tpe --metric val_accuracy --trials 50",
 )
 _SAMPLERS = ("random", "tpe")
 
@@ -48,7 +49,8 @@ def configure(parser: Parser) -> None:
         "--sampler", choices=_SAMPLERS, default="random", metavar="NAME", help="random (the default), or Optuna's tpe"
     )
     parser.add_argument("--metric", metavar="NAME", help="what counts (default: val_loss, or loss without validation)")
-    parser.add_argument("--maximise", action="store_true", help="a larger metric is better")
+    parser.add_argument("--maximise", action="store_true", help="a larger metric is better (default: as it says)")
+    parser.add_argument("--minimise", action="store_true", help="a smaller metric is better (default: as it says)")
     parser.add_argument("--data", metavar="PATH", help="train on this data instead of what the file names")
     parser.add_argument("--epochs", type=whole_number(1), metavar="N", help="passes over the data in each trial")
     parser.add_argument("--seed", type=whole_number(0), default=0, metavar="N", help="of the search (default: 0)")
@@ -58,17 +60,19 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> int:
+    if arguments.maximise and arguments.minimise:
+        raise UsageError("--maximise does not go with --minimise", "leave one out")
     space = space_of(arguments.settings)
     file = model_file(arguments.file)
     sampler = _sampler(arguments.sampler, space, arguments.seed)
     folder = _folder(arguments, file)
-    goal = Goal(arguments.metric, arguments.maximise)
+    goal = Goal(arguments.metric, True if arguments.maximise else False if arguments.minimise else None)
     found: list[Trial] = []
     was_interrupted = False
     try:
         for trial in trials(space, sampler, _request(arguments, file), folder, goal, arguments.trials):
             found.append(trial)
-            best = best_of(found, goal)
+            best = best_of(found)
             say(_line(trial, is_best=trial is best))
             replace_file(folder / "sweep.json", json_bytes(_as_json(found, best)))
         if len(found) < arguments.trials:
@@ -79,9 +83,9 @@ def run(arguments: Namespace) -> int:
         was_interrupted = True
         say(f"interrupted after {len(found)} of {arguments.trials} trials, which are in {folder}")
     if arguments.json:
-        print_json(_as_json(found, best_of(found, goal)))
+        print_json(_as_json(found, best_of(found)))
     if found:
-        _say_best(best_of(found, goal), arguments, space)
+        _say_best(best_of(found), arguments, space)
     return INTERRUPTED if was_interrupted else 0
 
 
@@ -114,7 +118,9 @@ def _request(arguments: Namespace, file: Path) -> Request:
 
 
 def _as_json(found: Sequence[Trial], best: Trial | None) -> JsonValue:
-    return {"trials": [trial.to_json() for trial in found], "best": None if best is None else best.number}
+    aim = None if best is None else {"metric": best.metric, "direction": "maximise" if best.maximise else "minimise"}
+    trials = [trial.to_json() for trial in found]
+    return {"trials": trials, "best": None if best is None else best.number, "goal": aim}
 
 
 def _line(trial: Trial, is_best: bool) -> str:
@@ -138,7 +144,8 @@ def _say_best(best: Trial | None, arguments: Namespace, space: Space) -> None:
     if best is None:
         say("every trial failed: look at the first failure, and at the ranges")
         return
-    say(f"best: trial {best.number}, in {best.run}")
+    way = "largest" if best.maximise else "smallest"
+    say(f"best: trial {best.number}, in {best.run}, by the {way} {best.metric}")
     named = (("--experiment", arguments.experiment), ("--data", arguments.data), ("--epochs", arguments.epochs))
     settings = (*best.settings.items(), *space.fixed)
     words = [word for option, value in named if value is not None for word in (option, str(value))]

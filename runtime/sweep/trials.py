@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from compiler.diagnostics import DataError, ResourceError, SourceError, UsageError
 from compiler.record import record
 from runtime.files import JsonValue
+from runtime.model import training_of
 from runtime.reporting.events import EpochEnded, Event
 from runtime.reporting.training_json import event_as_json, prefixed
 from runtime.run_directory import RESULT
-from runtime.session import Request, begun
+from runtime.session import Request, Session, begun
 from runtime.suggestions import did_you_mean, quoted
 from runtime.sweep.samplers import Sampler
 from runtime.sweep.space import Space
@@ -24,17 +25,21 @@ _DRAWS = 1000  # after so many in a row that were tried before, a sampler is tak
 
 @record
 class Goal:
-    """The scalar to make small or large, by its best value over the epochs. None: the loss, of validation if any."""
+    """The scalar to make small or large, by its best value over the epochs.
+
+    None for `metric`: what `best` of the training names, of validation if any. None for `maximise`: as the metric says.
+    """
 
     metric: str | None
-    maximise: bool
+    maximise: bool | None
 
 
 @record
 class Trial:
     """`value` is that of the goal, None where training failed, for the reason `failure`.
 
-    `compiled` is how many programs the trial shares with none before it.
+    `compiled` is how many programs the trial shares with none before it. `metric` is what the value is of, and
+    `maximise` says whether a larger one is better.
     """
 
     number: int
@@ -44,6 +49,8 @@ class Trial:
     run: Path | None
     failure: str = ""
     compiled: int = 0
+    metric: str = ""
+    maximise: bool = False
 
     def to_json(self) -> dict[str, JsonValue]:
         return {
@@ -77,7 +84,7 @@ def trials(space: Space, sampler: Sampler, request: Request, folder: Path, goal:
             if number == 1:
                 raise
             trial, was_interrupted = Trial(number, chosen, None, None, None, str(error).split("\n")[0]), False
-        sign = -1 if goal.maximise else 1
+        sign = -1 if trial.maximise else 1
         sampler.tell(None if trial.value is None else sign * trial.value)
         yield trial
         if was_interrupted:
@@ -95,13 +102,12 @@ def _untried(sampler: Sampler, tried: Collection[tuple[tuple[str, str], ...]], s
     return None
 
 
-def best_of(found: list[Trial], goal: Goal) -> Trial | None:
-    """The trial with the best value; None where all failed."""
-    valued = {trial.number: trial.value for trial in found if trial.value is not None}
+def best_of(found: list[Trial]) -> Trial | None:
+    """The trial with the best value, the first of equals; None where all failed."""
+    valued = [(trial.value, trial) for trial in found if trial.value is not None]
     if not valued:
         return None
-    number = (max if goal.maximise else min)(valued, key=valued.__getitem__)
-    return next(trial for trial in found if trial.number == number)
+    return min(valued, key=lambda pair: -pair[0] if pair[1].maximise else pair[0])[1]
 
 
 def _trained(number: int, chosen: Mapping[str, str], request: Request, goal: Goal) -> tuple[Trial, bool]:
@@ -114,26 +120,43 @@ def _trained(number: int, chosen: Mapping[str, str], request: Request, goal: Goa
             epochs.append(event)
 
     with session.directory as directory:
+        metric, maximise = _aim(goal, session)
         try:
             end = run_training(session.job, session.position, watch)
         except TrainingError as error:
             directory.log(f"training failed: {error}")
-            return Trial(number, chosen, None, None, directory.path, str(error), session.compiled), False
+            failure = str(error)
+            failed = Trial(number, chosen, None, None, directory.path, failure, session.compiled, metric, maximise)
+            return failed, False
         directory.write_json(RESULT, event_as_json(end))
         directory.log(f"training {end.reason} at step {end.step}")
-    value, epoch = _achieved(epochs, goal) if epochs else (None, None)
-    trial = Trial(number, chosen, value, epoch, directory.path, compiled=session.compiled)
+    value, epoch = _achieved(epochs, metric, maximise)
+    trial = Trial(number, chosen, value, epoch, directory.path, "", session.compiled, metric, maximise)
     return trial, end.reason == "interrupted"
 
 
-def _achieved(epochs: list[EpochEnded], goal: Goal) -> tuple[float | None, int | None]:
-    """The best value of the goal, and its epoch. Raises UsageError where there is no such scalar."""
-    records = [(prefixed("", e.scalars) | prefixed("val_", e.validation), e.epoch) for e in epochs]
-    known = records[0][0]
-    name = goal.metric or (f"val_{LOSS}" if f"val_{LOSS}" in known else LOSS)
+def _aim(goal: Goal, session: Session) -> tuple[str, bool]:
+    """The scalar that counts, and whether a larger one is better. Raises UsageError where one is not known."""
+    plan, job = training_of(session.program), session.job
+    prefixes = ("",) if job.validation is None else ("", "val_")
+    known = [prefix + name for prefix in prefixes for name in (LOSS, *plan.metrics)]
+    name = goal.metric or prefixes[-1] + plan.best
     if name not in known:
         raise UsageError(f"there is no metric `{name}`{did_you_mean(name, known)}", f"there is {quoted(known)}")
-    values = [(float(value), epoch) for record, epoch in records if isinstance(value := record[name], float)]
+    plain = name if name in (LOSS, *plan.metrics) else name.removeprefix("val_")
+    maximise = plan.directions.get(plain) if goal.maximise is None else goal.maximise
+    if maximise is None:
+        raise UsageError(
+            f"nothing says whether a large `{plain}` is good or bad",
+            f"add --maximise or --minimise, or write `maximise({plain}(…))` or `minimise({plain}(…))` in `metrics`",
+        )
+    return name, maximise
+
+
+def _achieved(epochs: Sequence[EpochEnded], name: str, maximise: bool) -> tuple[float | None, int | None]:
+    """The best value of a scalar, and its epoch."""
+    records = [(prefixed("", e.scalars) | prefixed("val_", e.validation), e.epoch) for e in epochs]
+    values = [(float(value), epoch) for record, epoch in records if isinstance(value := record.get(name), float)]
     if not values:
         return None, None
-    return max(values, key=lambda v: v[0]) if goal.maximise else min(values, key=lambda v: v[0])
+    return min(values, key=lambda pair: -pair[0] if maximise else pair[0])

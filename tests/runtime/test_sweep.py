@@ -123,7 +123,7 @@ def test_trials_of_one_shape_share_one_compiled_program(
     cache = ["--cache-dir", str(tmp_path / "cache")]
     assert main(["train", "model.dl", "--out", "first", "--json", *cache]) == 0
     programs = len(compiled)
-    assert programs == 3, "initialisation, training and evaluation"
+    assert programs == 4, "initialisation, training, evaluation, and what finishes metrics"
     searched = ["--set", "optimizer.lr=1e-3..1e-1:log", "--set", "optimizer.beta1=0.5..0.95"]
     assert main(["sweep", "model.dl", *searched, "--trials", "4", "--out", "rates", *cache]) == 0
     assert len(compiled) == programs
@@ -134,14 +134,14 @@ def test_trials_of_one_shape_share_one_compiled_program(
     output = capsys.readouterr()
     told = [trial["compiled"] for trial in json.loads(output.out)["trials"]]
     assert sorted(told) == [0, 0, 0, 0, programs, programs]
-    assert output.err.count("  3 programs compiled\n") == 2
+    assert output.err.count("  4 programs compiled\n") == 2
 
 
 def test_shares_of_an_average_share_one_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--trials", "3", "--epochs", "1", "--out", "sweep", "--json", "--cache-dir", str(tmp_path / "cache")]
     assert main(["sweep", "model.dl", "--set", "ema=0.5..0.9", *arguments]) == 0
     trials = json.loads(capsys.readouterr().out)["trials"]
-    assert [trial["compiled"] for trial in trials] == [3, 0, 0]
+    assert [trial["compiled"] for trial in trials] == [4, 0, 0]
     assert len({trial["value"] for trial in trials}) == 3
 
 
@@ -154,7 +154,7 @@ def test_amounts_of_label_smoothing_share_one_program(tmp_path: Path, capsys: py
     arguments = ["--trials", "3", "--epochs", "1", "--out", "sweep", "--json", "--cache-dir", str(tmp_path / "cache")]
     assert main(["sweep", "model.dl", "--set", "smoothing=[0.0,0.1,0.2]", *arguments]) == 0
     trials = json.loads(capsys.readouterr().out)["trials"]
-    assert [trial["compiled"] for trial in trials] == [3, 0, 0]
+    assert [trial["compiled"] for trial in trials] == [4, 0, 0]
 
 
 def test_a_sweep_takes_no_folder_that_is_in_use(capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,6 +193,40 @@ def test_another_metric_is_maximised(capsys: pytest.CaptureFixture[str]) -> None
     found = json.loads(capsys.readouterr().out)
     values = {trial["trial"]: trial["value"] for trial in found["trials"]}
     assert found["best"] == max(values, key=values.__getitem__)
+
+
+def test_a_metric_of_the_library_says_which_values_are_better(capsys: pytest.CaptureFixture[str]) -> None:
+    searched = ["--set", "optimizer.lr=[1e-6, 0.02]", "--trials", "2", "--epochs", "4", "--json"]
+    for options, pick, word in (([], max, "largest"), (["--minimise"], min, "smallest")):
+        out = f"sweep-{word}"
+        assert main(["sweep", "model.dl", "--metric", "val_accuracy", *options, *searched, "--out", out]) == 0
+        output = capsys.readouterr()
+        found = json.loads(output.out)
+        values = {trial["trial"]: trial["value"] for trial in found["trials"]}
+        for trial in found["trials"]:
+            lines = (json.loads(line) for line in Path(trial["run"], "metrics.jsonl").read_text().splitlines())
+            assert trial["value"] == pick(line["val_accuracy"] for line in lines)
+        assert values[found["best"]] == pick(values.values())
+        assert found["goal"] == {"metric": "val_accuracy", "direction": f"{pick.__name__}imise"}
+        assert f"by the {word} val_accuracy" in output.err
+
+
+def test_what_counts_is_best_of_the_training(capsys: pytest.CaptureFixture[str]) -> None:
+    searched = ["--set", "optimizer.lr=[1e-6, 0.02]", "--set", "best=accuracy", "--trials", "2", "--json"]
+    assert main(["sweep", "model.dl", *searched, "--out", "sweep"]) == 0
+    assert json.loads(capsys.readouterr().out)["goal"] == {"metric": "val_accuracy", "direction": "maximise"}
+
+
+def test_a_metric_of_ones_own_must_say_it(capsys: pytest.CaptureFixture[str]) -> None:
+    model = Path("model.dl")
+    model.write_text(re.sub(r"metrics = \[.*\]", "metrics = [mean(logits)]", model.read_text()))
+    arguments = ["sweep", "model.dl", "--set", "optimizer.lr=[0.01, 0.02]", "--metric", "val_mean", "--trials", "1"]
+    assert main([*arguments, "--out", "first"]) == 2
+    assert "add --maximise or --minimise, or write `maximise(mean(…))`" in capsys.readouterr().err
+    assert not Path("first/trial-001/metrics.jsonl").exists(), "nothing is trained for a goal that nobody knows"
+    assert main([*arguments, "--maximise", "--out", "second"]) == 0
+    assert main([*arguments, "--maximise", "--minimise", "--out", "third"]) == 2
+    assert "--maximise does not go with --minimise" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])

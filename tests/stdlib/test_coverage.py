@@ -47,6 +47,7 @@ ELSEWHERE = (
     | {("optimizer", name): "takes the objective; test_second_order.py" for name in SECOND_ORDER}
     | {("fn", name): "of these optimizers; test_second_order.py" for name in OF_SECOND_ORDER}
     | {("init", name): f"test_initializers.py checks that {reason}" for name, reason in TESTED_BY_STRUCTURE.items()}
+    | {("fn", name): "several results; through metrics by class" for name in ("class_counts", "counts_by_class")}
     | {("fn", name): "random; test_augmentations.py checks what it does" for name in RANDOM}
     | {("fn", name): "of texts; test_token_augmentations.py" for name in OF_TEXTS}
 )

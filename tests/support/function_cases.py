@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from function_case import Array, FunctionCase, log_softmax, softmax, softplus
 from measure_cases import LABELS, LOSSES, METRICS, TOKENS
+from measure_forms import BY_CLASS, FORMS
 
 _RANDOM = np.random.default_rng(7)
 
@@ -173,4 +174,4 @@ POSITIONS_IN_SEQUENCES = (
     ),
 )
 
-FUNCTIONS = (*ACTIVATIONS, *LOSSES, *METRICS, *HELPERS, *POSITIONS_IN_SEQUENCES)
+FUNCTIONS = (*ACTIVATIONS, *LOSSES, *METRICS, *FORMS, *BY_CLASS, *HELPERS, *POSITIONS_IN_SEQUENCES)

@@ -202,12 +202,15 @@ class NativeExecutable:
     def _results(self, broken: tuple[tuple[str, int], ...]) -> Results:
         scalars: dict[str, Array] = {}
         arrays: dict[str, Array] = {}
+        stacks: dict[str, Array] = {}
         for outlet in self._outlets:
             if outlet.is_scalar:
                 scalars[outlet.name] = outlet.steps().astype(np.float64)
-            else:
-                arrays[outlet.name] = outlet.logical()
-        return Results(scalars, arrays, broken)
+                continue
+            arrays[outlet.name] = outlet.logical()
+            if outlet.is_static:
+                stacks[outlet.name] = outlet.steps()
+        return Results(scalars, arrays, broken, stacks)
 
     def call(
         self, inputs: Mapping[str, Array], batch: int = 1, tensors: Tensors | None = None, seed: int = 0

@@ -28,6 +28,7 @@ class Outlet:
         self.slot = number
         self.place = (axis is not None, slot.offset or 0)
         self.is_scalar = not slot.shape
+        self.is_static = axis is None
         self.address = 0
         self._shape = tuple(e for e in slot.shape if isinstance(e, int))
         self._dtype = NUMPY[slot.dtype]

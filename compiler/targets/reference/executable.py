@@ -97,9 +97,10 @@ def _rows_of(array: Array, rows: Array, extent: int | BatchExtent) -> Array:
 def _results(
     outputs: Sequence[GraphOutput], steps: Sequence[Mapping[str, Array]], nonfinite: tuple[tuple[str, int], ...]
 ) -> Results:
-    """Scalars of all steps; batch arrays of all steps, joined; other arrays of the last step."""
+    """Scalars of all steps; batch arrays of all steps, joined; other arrays of the last step, and of all."""
     scalars: dict[str, Array] = {}
     arrays: dict[str, Array] = {}
+    stacks: dict[str, Array] = {}
     for output in outputs:
         shape, found = output.value.type.shape, [step[output.name] for step in steps]
         axis = _batch_axis(shape)
@@ -109,4 +110,6 @@ def _results(
             arrays[output.name] = np.zeros([e if isinstance(e, int) else 0 for e in shape])
         else:
             arrays[output.name] = found[-1] if axis is None else np.concatenate(found, axis)
-    return Results(scalars, arrays, nonfinite)
+            if axis is None:
+                stacks[output.name] = np.stack(found)
+    return Results(scalars, arrays, nonfinite, stacks)

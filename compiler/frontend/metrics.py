@@ -1,0 +1,92 @@
+"""`metrics` of `train`: their names, whether they follow from what is gathered of rows, and which values are better."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from compiler.diagnostics import Note, Span, hint
+from compiler.frontend import syntax
+from compiler.frontend.failures import Failure, failure, nearest
+from compiler.graph.ir import Graph, Node
+from compiler.ops.totals import dependent_on_the_batch, without_controls
+
+LOSS = "loss"
+DIRECTIONS = ("minimise", "maximise")
+
+
+def named_metrics(value: syntax.Expression | None, taken: Collection[str]) -> list[tuple[str, syntax.Expression]]:
+    """The metrics by the names of their calls; a repeated name, and one of those that are `taken`, is numbered."""
+    if value is None:
+        return []
+    items = value.items if isinstance(value, syntax.ListLiteral) else (value,)
+    used = {*taken, LOSS}
+    named: list[tuple[str, syntax.Expression]] = []
+    for item in items:
+        name = base = name_of_call(item)
+        count = 1
+        while name in used:
+            count += 1
+            name = f"{base}_{count}"
+        used.add(name)
+        named.append((name, item))
+    return named
+
+
+def name_of_call(expression: syntax.Expression) -> str:
+    """What a metric is called: the function that gives it; `maximise` and `minimise` only say which value is better."""
+    match expression:
+        case syntax.Call(syntax.Name(name), (metric,), ()) if name in DIRECTIONS:
+            return name_of_call(metric)
+        case syntax.Pipe(metric, syntax.Name(name)) if name in DIRECTIONS:
+            return name_of_call(metric)
+        case syntax.Call(function):
+            return name_of_call(function)
+        case syntax.Pipe(_, stage):
+            return name_of_call(stage)
+        case syntax.Name(name):
+            return name
+        case _:
+            return "metric"
+
+
+def unsound_metrics(graph: Graph, named: Sequence[tuple[str, syntax.Expression]], own: Sequence[Node]) -> list[Failure]:
+    """The metrics whose value would depend on how rows are cut into batches; `own` are the nodes that they added."""
+    outputs = {output.name for output in graph.outputs}
+    plain = without_controls(graph)
+    found: list[Failure] = []
+    for name, expression in named:
+        if name not in outputs:
+            continue
+        node = dependent_on_the_batch(plain, (plain.output(name).value,), own)
+        if node is not None:
+            found.append(_unsound(name, node, expression.span))
+    return found
+
+
+def _unsound(name: str, node: Node, span: Span) -> Failure:
+    place = node.origins[0].user_span if node.origins else span
+    notes = () if place == span else (Note("rows are taken together here", place),)
+    return failure(
+        "E0616",
+        f"the metric `{name}` would depend on how rows are cut into batches: what it takes of one depends on others",
+        span,
+        *notes,
+        hint(
+            "make it of sums, means, variances, maxima and minima over rows, each of terms of a row alone, and combine"
+            " these at the end"
+        ),
+    )
+
+
+def expect_direction(best: str, known: tuple[str, ...], directions: Mapping[str, bool], span: Span | None) -> None:
+    """Raise Failure where `best` is no metric, or nothing says which of its values is better."""
+    if span is None:  # it is the loss
+        return
+    if best not in known:
+        notes = nearest(best, known) or (hint(f"it is one of {', '.join(f'`{name}`' for name in known)}"),)
+        raise failure(
+            "E0617", f"`best` is `loss` or a metric of this `train`; there is no `{best}` among them", span, *notes
+        )
+    if best not in directions:
+        advice = hint(f"say it in `metrics`: `maximise({best}(…))` or `minimise({best}(…))`")
+        raise failure("E0617", f"nothing says whether a large `{best}` is good or bad", span, advice)
