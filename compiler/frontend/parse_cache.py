@@ -1,8 +1,8 @@
 """Parsed files kept in the user's cache folder, so that a file that did not change is not parsed again.
 
 An entry is named by a hash of the text, the grammar and the front end's own code, and begins with a hash of its
-content. It is a pickle restricted to the classes of the syntax, so reading one runs no code; one that is missing or
-damaged is not used.
+content. It is a pickle restricted to the classes of the syntax, so reading one runs no code; but it stands for the
+text, so one that another user may have written is not used, nor one that is missing or damaged.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
-import os
 import pickle
-import threading
 from collections.abc import Generator
 from dataclasses import fields
 from hashlib import sha256
@@ -24,6 +22,7 @@ from compiler.diagnostics import Source, Span
 from compiler.frontend import syntax
 from compiler.frontend.grammar_tables import GRAMMAR
 from compiler.frontend.parser import Parser
+from compiler.trusted_folder import TrustedFolder
 
 _DIGEST = 32
 _MOST_ENTRIES = 500
@@ -40,7 +39,7 @@ class ParseCache:
     """Parses sources, or reads what an earlier parse left in `folder`. Without a folder it only parses."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder / "parsed" if folder else None
+        self._folder = TrustedFolder(folder / "parsed") if folder else None
         self._parser = Parser()
         self._version = b""
 
@@ -49,11 +48,11 @@ class ParseCache:
         if self._folder is None:
             return self._parser.parse(source)
         self._version = self._version or _version()
-        entry = self._folder / sha256(self._version + source.text.encode("utf-8", "surrogatepass")).hexdigest()
-        module = _read(entry, source)
+        name = sha256(self._version + source.text.encode("utf-8", "surrogatepass")).hexdigest()
+        module = _read(self._folder, name, source)
         if module is None:
             module = self._parser.parse(source)
-            _write(entry, module)
+            _write(self._folder, name, module)
         return module
 
 
@@ -69,9 +68,10 @@ def _version() -> bytes:
     return sha256(b"\0".join([GRAMMAR.read_bytes(), Path(diagnostics.__file__).read_bytes(), *code])).digest()
 
 
-def _read(entry: Path, source: Source) -> syntax.Module | None:
+def _read(folder: TrustedFolder, name: str, source: Source) -> syntax.Module | None:
     try:
-        content = entry.read_bytes()
+        with folder.open(name) as file:
+            content = file.read()
     except OSError:
         return None
     if content[:_DIGEST] != sha256(content[_DIGEST:]).digest():
@@ -84,7 +84,7 @@ def _read(entry: Path, source: Source) -> syntax.Module | None:
     return syntax.Module(source, declarations)
 
 
-def _write(entry: Path, module: syntax.Module) -> None:
+def _write(folder: TrustedFolder, name: str, module: syntax.Module) -> None:
     """Write an entry atomically. A cache that cannot be written costs time, nothing else."""
     stream = io.BytesIO()
     try:
@@ -93,23 +93,18 @@ def _write(entry: Path, module: syntax.Module) -> None:
         return
     content = stream.getvalue()
     with contextlib.suppress(OSError):
-        entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _prune(entry.parent)
-        unfinished = entry.with_name(f"{entry.name}.{os.getpid()}.{threading.get_ident()}")
-        try:
-            unfinished.write_bytes(sha256(content).digest() + content)
-            unfinished.replace(entry)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        folder.write(name, sha256(content).digest(), content)
+        _prune(folder)
 
 
-def _prune(folder: Path) -> None:
+def _prune(folder: TrustedFolder) -> None:
     """Remove the older half of a folder that has grown too large."""
-    entries = list(folder.iterdir())
+    entries = folder.files()
     if len(entries) > _MOST_ENTRIES:
-        entries.sort(key=lambda entry: entry.stat().st_mtime)
-        for entry in entries[: len(entries) // 2]:
-            entry.unlink(missing_ok=True)
+        entries.sort(key=lambda entry: entry[1].st_mtime_ns)
+        for name, _ in entries[: len(entries) // 2]:
+            with contextlib.suppress(OSError):
+                folder.remove(name)
 
 
 def _source() -> Source:

@@ -29,8 +29,9 @@ def run(arguments: Namespace) -> int:
         usual_cache().clear()
         left, kept = _amount()
         say(f"cleared {before - left} entries, {size(amount - kept)}, from {information.path}")
-        if left:
-            raise DataError(f"{left} entries cannot be removed", information.path, fix="check the permissions")
+        if left or information.why_unused:
+            problem = information.why_unused or f"{information.path}: {left} entries cannot be removed"
+            raise DataError(problem, fix="check owners and permissions")
     return 0
 
 
@@ -44,7 +45,9 @@ def _print_information(information: driver.CacheInfo, as_json: bool) -> None:
     sets, amount = usual_cache().info()
     if as_json:
         code = {"path": str(information.path), "entries": information.entries, "bytes": information.bytes}
-        print_json({**code, "image_sets": sets, "image_bytes": amount})
+        print_json({**code, "image_sets": sets, "image_bytes": amount, "why_unused": information.why_unused or None})
     else:
         print(f"path     {information.path}\nentries  {information.entries}\nsize     {size(information.bytes)}")
         print(f"images   {sets} sets, {size(amount)}")
+        if information.why_unused:
+            print(f"not used: {information.why_unused}")

@@ -1,7 +1,8 @@
 """Decoded images kept between runs: one file for each set of images, in the user's cache folder.
 
 A file is the SHA-256 of the rest, the length of a header, the header (JSON), and the array. Files appear whole, by
-renaming; one that does not agree with its hash is ignored. Over the limit, what was not used for longest goes.
+renaming; one that does not agree with its hash, or that another user may have written, is ignored. Over the limit,
+what was not used for longest goes.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from compiler import driver
 from compiler.record import record
+from compiler.trusted_folder import TrustedFolder
 from runtime.data.mapped import mapped
 from runtime.data.specs import Array
 from runtime.files import JsonValue, parse_json
@@ -35,9 +37,9 @@ class DecodedCache:
 
     def get(self, name: str) -> tuple[Array, Mapping[str, JsonValue]] | None:
         """The array kept under a name of any length, mapped into memory, and the notes kept with it."""
-        path = self._place(name)
+        entry = _entry(name)
         try:
-            with path.open("rb") as file:
+            with self._files.open(entry) as file:
                 digest = file.read(_DIGEST)
                 length = int.from_bytes(file.read(8), "little")
                 header = parse_json(file.read(length)) if length < 1 << 30 else None
@@ -45,12 +47,12 @@ class DecodedCache:
                 file.seek(_DIGEST)
                 while piece := file.read(_PIECE):
                     whole.update(piece)
-            if whole.digest() != digest or not isinstance(header, Mapping):
-                return None
-            with contextlib.suppress(OSError):
-                os.utime(path)  # the time of change serves as the time of last use
-            shape = tuple(json.loads(str(header["shape"])))
-            array = mapped(path, _aligned(_DIGEST + 8 + length), shape)
+                if whole.digest() != digest or not isinstance(header, Mapping):
+                    return None
+                with contextlib.suppress(OSError):
+                    os.utime(file.fileno())  # the time of change serves as the time of last use
+                shape = tuple(json.loads(str(header["shape"])))
+                array = mapped(file, self.folder / entry, _aligned(_DIGEST + 8 + length), shape)
             notes = header.get("notes")
             return (array, notes) if isinstance(notes, Mapping) else None
         except (OSError, ValueError):
@@ -67,55 +69,44 @@ class DecodedCache:
         data = np.ascontiguousarray(array).reshape(-1).data
         digest = hashlib.sha256(head)
         digest.update(data)
-        path = self._place(name)
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
-            self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-            try:
-                with unfinished.open("wb") as file:
-                    file.write(digest.digest() + head)
-                    file.write(data)
-                unfinished.replace(path)
-            finally:
-                unfinished.unlink(missing_ok=True)
+            self._files.write(_entry(name), digest.digest(), head, data)
             self._prune()
 
     def info(self) -> tuple[int, int]:
         """How many files there are, and their bytes."""
-        sizes = [status.st_size for _, status in self._files()]
+        sizes = [status.st_size for _, status in self._files.files()]
         return len(sizes), sum(sizes)
 
     def clear(self) -> None:
-        for path, _ in self._files():
+        for entry, _ in self._files.files():
             with contextlib.suppress(OSError):
-                path.unlink()
+                self._files.remove(entry)
 
-    def _place(self, name: str) -> Path:
-        return self.folder / hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-
-    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
-        with contextlib.suppress(OSError):
-            for path in self.folder.iterdir():
-                with contextlib.suppress(OSError):
-                    yield path, path.lstat()
+    @property
+    def _files(self) -> TrustedFolder:
+        return TrustedFolder(self.folder)
 
     def _prune(self) -> None:
-        files = sorted(self._files(), key=lambda entry: entry[1].st_mtime_ns)
+        files = sorted(self._files.files(), key=lambda entry: entry[1].st_mtime_ns)
         total = sum(status.st_size for _, status in files)
         if total <= self.limit_bytes:
             return
-        for path, status in files[:-1]:  # the last is the one just written
+        for entry, status in files[:-1]:  # the last is the one just written
             if total <= self.limit_bytes * _KEPT_SHARE:
                 return
             with contextlib.suppress(OSError):
-                path.unlink()
+                self._files.remove(entry)
                 total -= status.st_size
 
 
 def usual_cache() -> DecodedCache:
     """The cache in the folder where compiled code is kept, too."""
     return DecodedCache(driver.cache_folder() / "images")
+
+
+def _entry(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _aligned(size: int) -> int:

@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -19,9 +20,12 @@ _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _mapped: list[Path] = []
 
 
-def mapped(path: Path, offset: int, shape: tuple[int, ...]) -> Array:
-    """The u8 array of `shape` that lies in a file behind `offset` bytes. Raises OSError, ValueError."""
-    array: Array = np.memmap(path, np.uint8, "r", offset, shape)
+def mapped(file: BinaryIO, path: Path, offset: int, shape: tuple[int, ...]) -> Array:
+    """The u8 array of `shape` that lies in an open file, found at `path`, behind `offset` bytes.
+
+    Raises OSError, ValueError.
+    """
+    array: Array = np.memmap(file, np.uint8, "r", offset, shape)
     if not _mapped:
         _signal = ctypes.CDLL(None).signal
         _signal.argtypes, _signal.restype = [ctypes.c_int, _HANDLER], ctypes.c_void_p

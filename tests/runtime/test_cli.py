@@ -13,6 +13,7 @@ import pytest
 
 from compiler import driver
 from compiler.diagnostics import CompilerBug, Diagnostic, Source, SourceError, Span, UsageError, hint
+from compiler.targets.cpu.cache import ObjectCache
 from runtime.cli.main import main
 from runtime.cli.registry import COMMANDS
 
@@ -175,7 +176,22 @@ def test_a_cache_that_cannot_be_cleared_is_a_failure(
     assert not entry.exists()
 
 
-def _refuse(path: str) -> None:
+def test_a_cache_that_others_may_write_is_told_and_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+    ObjectCache(tmp_path / "cache").put("name", b"entry")
+    tmp_path.chmod(0o777)
+    assert main(["cache", "info"]) == 0
+    assert f"not used: {tmp_path}: others may write there (mode 777)" in capsys.readouterr().out
+    assert main(["cache", "info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["why_unused"].startswith(str(tmp_path))
+    assert main(["cache", "clear"]) == 1
+    assert "others may write there" in capsys.readouterr().err
+    assert any((tmp_path / "cache" / "entries").iterdir())
+
+
+def _refuse(path: str, **options: int) -> None:
     raise PermissionError(13, "Permission denied", path)
 
 

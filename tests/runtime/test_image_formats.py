@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -354,7 +355,8 @@ def test_the_cache_is_bounded(tmp_path: Path) -> None:
     for number in range(4):
         cache.put(str(number), array, {"number": number})
         if cache.get(str(number)) is not None:
-            os.utime(cache._place(str(number)), (number + 1, number + 1))  # pyright: ignore[reportPrivateUsage]
+            entry = tmp_path / "kept" / hashlib.sha256(str(number).encode()).hexdigest()
+            os.utime(entry, (number + 1, number + 1))
     assert cache.info()[1] <= 3000
     assert cache.get("0") is None
     found = cache.get("3")

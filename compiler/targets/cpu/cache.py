@@ -1,14 +1,14 @@
 """Compiled code kept between runs: objects by the hash of what they were made from, and small named entries.
 
 A file holds the SHA-256 of its content and the content; one that does not agree is ignored and written anew. Files
-appear whole, by renaming. The cache only saves time: a folder that cannot be read or written costs nothing else.
+appear whole, by renaming. The cache only saves time: a folder that cannot be read or written, or that others may
+write, costs nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +19,7 @@ from pathlib import Path
 import compiler
 from compiler.record import record
 from compiler.targets.cpu.machine import Machine
+from compiler.trusted_folder import TrustedFolder
 
 _DIGEST_BYTES = 32
 _DEFAULT_LIMIT = 1 << 30
@@ -32,11 +33,12 @@ _CODE_GENERATION = "level 2, no strength reduction of loops, position-independen
 
 @record
 class CacheInfo:
-    """What lies in a cache folder."""
+    """What lies in a cache folder; `why_unused` is empty where it is read and written."""
 
     path: Path
     entries: int
     bytes: int
+    why_unused: str
 
 
 def default_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -87,7 +89,6 @@ class ObjectCache:
     def __init__(self, folder: Path | None = None, limit_bytes: int = _DEFAULT_LIMIT) -> None:
         self.folder = default_folder() if folder is None else folder
         self._limit = limit_bytes
-        self._trusted: dict[str, bool] = {}
         self._bytes: int | None = None  # counted at the first write
         self._lock = threading.Lock()
 
@@ -106,79 +107,51 @@ class ObjectCache:
 
     def keep_crash(self, key: str, text: str) -> Path | None:
         """Save the module that stopped LLVM; where it lies, or None if it could not be written."""
-        path = self.folder / _CRASHES / f"{key[:16]}.ll"
+        name = f"{key[:16]}.ll"
         try:
-            self._make_folder(_CRASHES)
-            path.write_text(text)
+            self._subfolder(_CRASHES).write(name, text.encode())
         except OSError:
             return None
-        return path
+        return self.folder / _CRASHES / name
 
     def info(self) -> CacheInfo:
-        sizes = [status.st_size for _, status in self._files()]
-        return CacheInfo(self.folder, len(sizes), sum(sizes))
+        sizes = [status.st_size for _, _, status in self._files()]
+        folders = (TrustedFolder(self.folder), *map(self._subfolder, _SUBFOLDERS))
+        why_unused = next(filter(None, (folder.why_unused() for folder in folders)), "")
+        return CacheInfo(self.folder, len(sizes), sum(sizes), why_unused)
 
     def clear(self) -> None:
         """Remove every entry, and nothing else that may lie in the folder."""
-        for path, _ in list(self._files()):
+        for folder, name, _ in list(self._files()):
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                folder.remove(name)
         self._bytes = None
 
-    def _files(self) -> Iterator[tuple[str, os.stat_result]]:
-        for name in _SUBFOLDERS:
-            with contextlib.suppress(OSError), os.scandir(self.folder / name) as entries:
-                for entry in entries:
-                    with contextlib.suppress(OSError):
-                        if entry.is_file(follow_symlinks=False):
-                            yield entry.path, entry.stat(follow_symlinks=False)
+    def _subfolder(self, name: str) -> TrustedFolder:
+        return TrustedFolder(self.folder / name)
 
-    def _make_folder(self, name: str) -> Path:
-        folder = self.folder / name
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
-
-    def _is_trusted(self, name: str) -> bool:
-        """Whether only this user can have written there: what is read will be run."""
-        if name not in self._trusted:
-            try:
-                status = (self.folder / name).lstat()
-            except OSError:
-                return False
-            private = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) == 0
-            self._trusted[name] = stat.S_ISDIR(status.st_mode) and private and status.st_uid == os.getuid()
-        return self._trusted[name]
+    def _files(self) -> Iterator[tuple[TrustedFolder, str, os.stat_result]]:
+        for folder in map(self._subfolder, _SUBFOLDERS):
+            for name, status in folder.files():
+                yield folder, name, status
 
     def _read(self, subfolder: str, name: str) -> bytes | None:
-        if not self._is_trusted(subfolder):
-            return None
-        path = self.folder / subfolder / name
         try:
-            with path.open("rb") as file:
+            with self._subfolder(subfolder).open(name) as file:
                 stored = file.read()
-                age = time.time() - os.fstat(file.fileno()).st_mtime
-            content = stored[_DIGEST_BYTES:]
-            if sha256(content).digest() != stored[:_DIGEST_BYTES]:
-                return None
-            if age > _HOUR:  # the time of change serves as the time of last use
-                with contextlib.suppress(OSError):
-                    os.utime(path)
+                content = stored[_DIGEST_BYTES:]
+                if sha256(content).digest() != stored[:_DIGEST_BYTES]:
+                    return None
+                if time.time() - os.fstat(file.fileno()).st_mtime > _HOUR:
+                    with contextlib.suppress(OSError):
+                        os.utime(file.fileno())  # the time of change serves as the time of last use
             return content
         except OSError:
             return None
 
     def _write(self, subfolder: str, name: str, content: bytes) -> None:
         with contextlib.suppress(OSError):
-            folder = self._make_folder(subfolder)
-            if not self._is_trusted(subfolder):
-                return
-            unfinished = folder / f"{name}.{os.getpid()}.{threading.get_ident()}"
-            try:
-                unfinished.write_bytes(sha256(content).digest() + content)
-                unfinished.replace(folder / name)
-            finally:
-                unfinished.unlink(missing_ok=True)
+            self._subfolder(subfolder).write(name, sha256(content).digest(), content)
             self._count(len(content) + _DIGEST_BYTES)
 
     def _count(self, added: int) -> None:
@@ -188,12 +161,12 @@ class ObjectCache:
                 self._prune()
 
     def _prune(self) -> None:
-        files = sorted(self._files(), key=lambda entry: entry[1].st_mtime_ns)
-        total = sum(status.st_size for _, status in files)
-        for path, status in files:
+        files = sorted(self._files(), key=lambda entry: entry[2].st_mtime_ns)
+        total = sum(status.st_size for _, _, status in files)
+        for folder, name, status in files:
             if total <= self._limit * _KEPT_SHARE:
                 break
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                folder.remove(name)
                 total -= status.st_size
         self._bytes = total
