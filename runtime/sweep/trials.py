@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from compiler.diagnostics import DataError, ResourceError, SourceError, UsageError
 from compiler.record import record
 from runtime.files import JsonValue
-from runtime.reporting.events import EpochEnded, Event
+from runtime.jobs import start_of
+from runtime.reporting.events import EpochEnded, Event, told
 from runtime.reporting.training_json import event_as_json, prefixed
+from runtime.reporting.training_lines import SignsOfLife
 from runtime.run_directory import RESULT
 from runtime.session import Request, begun
 from runtime.suggestions import did_you_mean, quoted
@@ -57,8 +59,18 @@ class Trial:
         }
 
 
-def trials(space: Space, sampler: Sampler, request: Request, folder: Path, goal: Goal, count: int) -> Iterator[Trial]:
+def trials(
+    space: Space,
+    sampler: Sampler,
+    request: Request,
+    folder: Path,
+    goal: Goal,
+    count: int,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Iterator[Trial]:
     """Up to `count` trials, with runs in `folder`, no two of the same settings; an interruption ends them.
+
+    A trial that takes long gives `tell` a line every ten seconds.
 
     A trial that diverges, or whose settings do not fit together, has failed. What is wrong in the first trial may be
     wrong in all, and is raised: SourceError, UsageError, DataError, ResourceError. After Ctrl-C, KeyboardInterrupt is.
@@ -72,7 +84,7 @@ def trials(space: Space, sampler: Sampler, request: Request, folder: Path, goal:
         out = folder / f"trial-{number:03d}"
         wanted = replace(request, overrides=(*request.overrides, *space.fixed, *chosen.items()), out=out)
         try:
-            trial, was_interrupted = _trained(number, chosen, wanted, goal)
+            trial, was_interrupted = _trained(number, chosen, wanted, goal, tell)
         except (SourceError, UsageError, DataError, ResourceError) as error:
             if number == 1:
                 raise
@@ -104,10 +116,14 @@ def best_of(found: list[Trial], goal: Goal) -> Trial | None:
     return next(trial for trial in found if trial.number == number)
 
 
-def _trained(number: int, chosen: Mapping[str, str], request: Request, goal: Goal) -> tuple[Trial, bool]:
+def _trained(
+    number: int, chosen: Mapping[str, str], request: Request, goal: Goal, tell: Callable[[str], None]
+) -> tuple[Trial, bool]:
     session = begun(request)
     assert session.directory is not None
     epochs: list[EpochEnded] = []
+    started = start_of(session.program, session.job, session.position, session.weights)
+    signs = SignsOfLife(started, lambda line: tell(f"trial {number}: {line}"))
 
     def watch(event: Event) -> None:
         if isinstance(event, EpochEnded):
@@ -115,7 +131,7 @@ def _trained(number: int, chosen: Mapping[str, str], request: Request, goal: Goa
 
     with session.directory as directory:
         try:
-            end = run_training(session.job, session.position, watch)
+            end = run_training(session.job, session.position, told([watch, signs]))
         except TrainingError as error:
             directory.log(f"training failed: {error}")
             return Trial(number, chosen, None, None, directory.path, str(error), session.compiled), False
