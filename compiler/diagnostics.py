@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
+from unicodedata import combining, east_asian_width
 
 from compiler.record import record
 
@@ -156,3 +158,41 @@ def scaled(value: float, base: int, units: tuple[str, ...]) -> str:
     while abs(value) >= base and power < len(units) - 1:
         value, power = value / base, power + 1
     return f"{value:.{1 if power else 0}f} {units[power]}"
+
+
+def columns_of(text: str) -> int:
+    """The columns that a text takes in a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if combining(mark) else 2 if east_asian_width(mark) in "WF" else 1 for mark in text)
+
+
+def wrapped(text: str, width: int | None, hanging: str = "") -> list[str]:
+    """A line of text as lines of at most `width` columns, all but the first of them behind `hanging`.
+
+    Lines are cut at blanks, and where there is room not within `code`: a word that is wider keeps a line of its own.
+    Without a width, nothing is cut.
+    """
+    if width is None or columns_of(text) <= width:
+        return [text]
+    lines: list[str] = []
+    line = ""
+    for piece in _pieces(text, width - columns_of(hanging)):
+        if line.strip() and columns_of(line + piece) > width:
+            lines.append(line)
+            line = hanging + piece.lstrip(" ")
+        else:
+            line += piece
+    return [*lines, line]
+
+
+_PIECE = re.compile(r" *(?:(?:[^ `]|`[^`]*`)+(?= |$)|[^ ]+)")
+_WORD = re.compile(r" *[^ ]+")
+
+
+def _pieces(text: str, room: int) -> list[str]:
+    """What is kept together, with the blanks before it; blanks at the end are left out."""
+    pieces: list[str] = []
+    for piece in _PIECE.findall(text):
+        pieces += [piece] if columns_of(piece.strip(" ")) <= room else _WORD.findall(piece)
+    return pieces

@@ -51,11 +51,11 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
     rows = program.plan.usual_rows if trains and program.plan is not None else 1  # as a run compiles them
     options = options_of(program, replace(options, batch=rows))
     if view.stage == "graph":
-        return _graph(_only(program.training if trains else prediction_graph(program), chosen), view.format)
+        return _graph(_only(program.training if trains else prediction_graph(program), chosen, view), view.format)
     program = in_precision(program, options)
     ready = prepared(training_step(program) if trains else prediction_graph(program), options)
     if view.stage == "grad":
-        return _graph(_only(ready, chosen), view.format)
+        return _graph(_only(ready, chosen, view), view.format)
     plan = scheduled(ready, options)
     if view.stage == "schedule":
         return _schedule(plan, view.format, chosen)
@@ -105,9 +105,21 @@ def _chooser(view: View) -> Chooser:
     return chosen
 
 
-def _only(graph: Graph, chosen: Chooser) -> Graph:
-    """The graph with the chosen nodes; it may no longer be complete."""
-    return replace(graph, nodes=tuple(n for n in graph.nodes if not n.origins or chosen(n.origins)))
+def _only(graph: Graph, chosen: Chooser, view: View) -> Graph:
+    """The graph with the chosen nodes and what they read and give; it may no longer be complete."""
+    if view.line is None and view.node is None:
+        return graph
+    nodes = [n for n in graph.nodes if chosen(n.origins)]
+    if not nodes:
+        raise UsageError("no operation comes from there", "the line may be configuration only, or folded away")
+    read = {operand for n in nodes for operand in n.operands}
+    given = {result for n in nodes for result in n.results}
+    return replace(
+        graph,
+        inputs=tuple(i for i in graph.inputs if i.value in read),
+        nodes=tuple(n for n in graph.nodes if chosen(n.origins) or (not n.origins and read & {*n.results})),
+        outputs=tuple(o for o in graph.outputs if o.value in given),
+    )
 
 
 def _graph(graph: Graph, format: str) -> str:
@@ -121,7 +133,7 @@ def _graph(graph: Graph, format: str) -> str:
 
 
 def _schedule(plan: Schedule, format: str, chosen: Chooser) -> str:
-    kept = [k for k, i in enumerate(plan.instances) if not i.origins or chosen(i.origins)]
+    kept = [k for k, i in enumerate(plan.instances) if chosen(i.origins)]
     plan = replace(
         plan,
         instances=tuple(plan.instances[k] for k in kept),

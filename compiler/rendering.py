@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any
-from unicodedata import category, combining, east_asian_width
+from unicodedata import category
 
-from compiler.diagnostics import Diagnostic, Note, SourceError, Span, hint
+from compiler.diagnostics import Diagnostic, Note, SourceError, Span, columns_of, hint, wrapped
 from compiler.error_entries.hints import HINTS
 from compiler.record import record
 
 _TAB = 4
+_WIDTH = 100  # of source lines where there is no terminal
+_HANGING = "    "  # before what a long message goes on with
 _STYLES = {"error": "1;31", "warning": "1;33", "note": "1;36", "hint": "1;32", "gutter": "34", "message": "1"}
 
 
-def render(error: SourceError | Diagnostic | Iterable[Diagnostic], colour: bool = False, width: int = 100) -> str:
+def render(
+    error: SourceError | Diagnostic | Iterable[Diagnostic], colour: bool = False, width: int | None = None
+) -> str:
     """The full text of one or more diagnostics, each with its source lines, without a final newline.
 
-    width: columns of the terminal; longer source lines are cut around the marked place.
+    width: columns of the terminal; longer source lines are cut around the marked place, and messages go on in further
+    lines. Without a terminal, a message is one line, and source lines are cut at 100 columns.
     """
     if isinstance(error, Diagnostic):
         diagnostics = [error]
@@ -76,29 +81,46 @@ def _notes_of(diagnostic: Diagnostic) -> tuple[Note, ...]:
     return (*diagnostic.notes, hint(general))
 
 
-def _diagnostic_lines(diagnostic: Diagnostic, paint: _Paint, width: int) -> Iterator[str]:
+def _diagnostic_lines(diagnostic: Diagnostic, paint: _Paint, width: int | None) -> Iterator[str]:
     notes = _notes_of(diagnostic)
     spans = [diagnostic.span, *(note.span for note in notes if note.span)]
     gutter = max(len(str(span.end_line)) for span in spans)
-    label = paint(diagnostic.severity, f"{diagnostic.severity}[{diagnostic.code}]")
-    yield label + paint("message", f": {diagnostic.message}")
+    label = f"{diagnostic.severity}[{diagnostic.code}]"
+    first, *rest = _said(f"{label}: {diagnostic.message}", width, _HANGING)
+    yield paint(diagnostic.severity, label) + paint("message", first.removeprefix(label))
+    yield from (paint("message", line) for line in rest)
     yield from _excerpt(diagnostic.span, gutter, diagnostic.severity, paint, width)
     for note in notes:
         if note.span is None:
-            yield _remark(note, gutter, paint)
+            yield from _remark(note, gutter, paint, width)
     for note in notes:
         if note.span is not None:
-            yield f"{paint(note.kind, note.kind)}: {note.message}"
+            first, *rest = _said(f"{note.kind}: {note.message}", width, _HANGING)
+            yield paint(note.kind, note.kind) + first.removeprefix(note.kind)
+            yield from rest
             yield from _excerpt(note.span, gutter, note.kind, paint, width)
 
 
-def _remark(note: Note, gutter: int, paint: _Paint) -> str:
-    indent = " " * (gutter + 4 + len(note.kind) + 2)
-    text = note.message.replace("\n", f"\n{indent}")
-    return f"{' ' * gutter} {paint('gutter', '=')} {paint(note.kind, note.kind)}: {text}"
+def _said(text: str, width: int | None, hanging: str, indent: str = "") -> list[str]:
+    """The lines of a message, those after its own newlines behind `indent`, and cut ones behind `hanging`."""
+    first, *rest = text.split("\n")
+    return [
+        *wrapped(first, width, hanging),
+        *(part for line in rest for part in wrapped(indent + line, width, hanging)),
+    ]
 
 
-def _excerpt(span: Span, gutter: int, style: str, paint: _Paint, width: int) -> Iterator[str]:
+def _remark(note: Note, gutter: int, paint: _Paint, width: int | None) -> Iterator[str]:
+    plain = f"{' ' * gutter} = {note.kind}: "
+    indent = " " * len(plain)
+    first, *rest = _said(plain + note.message, width, indent, indent)
+    lead = f"{' ' * gutter} {paint('gutter', '=')} {paint(note.kind, note.kind)}: "
+    yield lead + first.removeprefix(plain)
+    yield from rest
+
+
+def _excerpt(span: Span, gutter: int, style: str, paint: _Paint, columns: int | None) -> Iterator[str]:
+    width = columns or _WIDTH
     blank = " " * gutter
     yield f"{blank}{paint('gutter', '-->')} {span}"
     last = max(span.line, span.end_line)
@@ -124,7 +146,7 @@ def _marked(text: str, start: int, stop: int, width: int) -> tuple[str, str]:
             first = column
         cell = _cell(character, column)
         cells.append(cell)
-        column += _width(cell)
+        column += columns_of(cell)
         if index == stop - 1:
             last = column
     first = first if start < len(text) else column
@@ -137,14 +159,14 @@ def _marked(text: str, start: int, stop: int, width: int) -> tuple[str, str]:
 
 def _cut(line: str, first: int, last: int, width: int) -> tuple[str, str]:
     """A part of a long line with the marked cells, with `…` where text is left out."""
-    left = max(0, min(first - width // 3, _width(line) - width + 2))
+    left = max(0, min(first - width // 3, columns_of(line) - width + 2))
     kept, column = "", 0
     for character in line:
-        if column >= left and _width(kept) + _width(character) <= width - 2:
+        if column >= left and columns_of(kept) + columns_of(character) <= width - 2:
             kept += character
-        column += _width(character)
+        column += columns_of(character)
     lead = "…" if left else ""
-    tail = "…" if left + _width(kept) < column else ""
+    tail = "…" if left + columns_of(kept) < column else ""
     start = first - left + len(lead)
     length = max(1, min(last - first, width - start))
     return lead + kept + tail, " " * start + "^" * length
@@ -155,10 +177,3 @@ def _cell(character: str, column: int) -> str:
     if character == "\t":
         return " " * (_TAB - column % _TAB)
     return "\ufffd" if category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") else character
-
-
-def _width(text: str) -> int:
-    """The columns that a text takes in a terminal."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if combining(mark) else 2 if east_asian_width(mark) in "WF" else 1 for mark in text)

@@ -154,6 +154,7 @@ class _Training:
         self._pace = Pace()
         self._order: tuple[int, Array] | None = None  # of which epoch, and the rows in their order
         self._saved_at = self._reported_at = time.monotonic()
+        self._speed = 0.0  # rows a second, in the last call
         self._snapshot = Snapshot(job.tensors)
         self._skipped, self._is_reported = 0, False
         self._last_spoilt: int | None = None
@@ -205,7 +206,10 @@ class _Training:
             return
         self._position = self._after(position, results, steps, seconds)
         rows = self._position.rows - position.rows
-        self._report(rows / max(seconds, 1e-9))
+        self._speed = rows / max(seconds, 1e-9)
+        if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
+            self._save()
+        self._report("train")
 
     def _run(self, position: Position, steps: int) -> Results:
         """The steps from `position` on, which lie in one epoch, with the rates that plateaus have left."""
@@ -240,10 +244,9 @@ class _Training:
             self._order = epoch, rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
         return self._order[1]
 
-    def _report(self, samples_per_second: float) -> None:
+    def _report(self, part: str) -> None:
+        """Tell how far the training is, while it goes through a part of the data."""
         now = time.monotonic()
-        if now - self._saved_at > _SECONDS_BETWEEN_SAVES:
-            self._save()
         if now - self._reported_at < _SECONDS_BETWEEN_REPORTS:
             return
         self._reported_at = now
@@ -251,14 +254,14 @@ class _Training:
         left = (length.total_steps - position.step) * position.seconds / max(position.step, 1)
         epoch = (position.step - 1) // length.steps_per_epoch + 1
         self._observer(
-            TrainingProgressed(epoch, position.step, self._scalars(), position.rate, samples_per_second, left)
+            TrainingProgressed(epoch, position.step, self._scalars(), position.rate, self._speed, left, part)
         )
 
     def _close_epoch(self) -> None:
         job, position = self._job, self._position
         begin = time.perf_counter()
         with averaged(job.tensors, job.averages):
-            validation = self._evaluated(job.validation)
+            validation = self._evaluated("validation", job.validation)
         if validation is None:  # interrupted; a resumed training begins with this validation
             return
         scalars = self._scalars()
@@ -284,10 +287,15 @@ class _Training:
         job.keeper.epoch_ended(after, event)
         self._observer(event)
 
-    def _evaluated(self, part: Part | None) -> dict[str, float] | None:
+    def _evaluated(self, name: str, part: Part | None) -> dict[str, float] | None:
         if part is None or self._job.evaluator is None:
             return {}
-        return self._job.evaluator.evaluate(self._job.tensors, part, lambda: self._interruption.requested)
+
+        def is_interrupted() -> bool:
+            self._report(name)
+            return self._interruption.requested
+
+        return self._job.evaluator.evaluate(self._job.tensors, part, is_interrupted)
 
     def _end(self, reason: str) -> TrainingEnded:
         self._save()
@@ -296,7 +304,7 @@ class _Training:
         if reason != "interrupted":
             if self._job.early_stop is None or self._job.early_stop.restore:
                 self._job.keeper.restore_best()
-            test = self._evaluated(self._job.test) or {}
+            test = self._evaluated("test", self._job.test) or {}
         position, length = self._position, self._job.length
         event = TrainingEnded(
             reason=reason,

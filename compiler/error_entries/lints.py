@@ -167,8 +167,8 @@ LINTS: tuple[ErrorEntry, ...] = (
         "W0118",
         "arguments of a loss or metric that stand in each other's place",
         "Losses and metrics take what the model says first, then the label or target. Where both fit the two places, "
-        "as in `kl_divergence` or `r2`, the exchanged arguments have a value that means something else. A label of floats "
-        "is a distribution over the classes; classes are integers.",
+        "as in `kl_divergence` or `r2`, the exchanged arguments have a value that means something else. A label of "
+        "floats is a distribution over the classes; classes are integers.",
         _train(loss="binary_cross_entropy(one_hot(3)(label), sigmoid(y))"),
         _train(loss="binary_cross_entropy(sigmoid(y), one_hot(3)(label))"),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 from compiler import driver
 from runtime.bench import BenchReport, bench
@@ -17,6 +18,8 @@ from runtime.cli.common import (
     print_json,
 )
 from runtime.cli.parser import Namespace, Parser, positive_number, whole_number
+from runtime.reporting.tables import Column, laid_out
+from runtime.reporting.terminal import width_of
 from runtime.reporting.units import amount
 
 EXAMPLES = (
@@ -86,4 +89,6 @@ def _as_text(report: BenchReport) -> str:
         ("compiled in", f"{report.compile_s:.3g} s; first step done {report.first_s:.3g} s after the start"),
         ("peak memory", f"{report.peak_rss_mb:.4g} MB"),
     )
-    return "\n".join(f"{name:<16}{value}" for name, value in rows)
+    names = Column("", [name for name, _ in rows], is_text=True)
+    values = Column("", [value for _, value in rows], is_text=True, least=20, wraps=True)
+    return "\n".join(laid_out([names, values], width_of(sys.stdout))[1:])

@@ -14,7 +14,7 @@ from compiler.diagnostics import Diagnostic, SourceError, UsageError
 from runtime.cli.common import add_json, add_settings, dimensions_if_there, folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.cli.suggest import did_you_mean
-from runtime.reporting.terminal import say, wants_colour, width_of_terminal
+from runtime.reporting.terminal import say, wants_colour, width_of
 
 EXAMPLES = ("dlc check model.dl", "dlc check examples --json", "dlc check model.dl --ignore W0102,W0107 --fix")
 _ROUNDS = 10  # one correction may make room for another
@@ -47,7 +47,7 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print_json([driver.to_json(finding) for finding in findings])
     elif findings:
-        print(driver.render(SourceError(tuple(findings)), wants_colour(sys.stdout), width_of_terminal()))
+        print(driver.render(SourceError(tuple(findings)), wants_colour(sys.stdout), width_of(sys.stdout)))
     say(_summary(len(files), errors, findings, corrected))
     return 1 if errors else 0
 

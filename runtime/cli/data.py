@@ -28,7 +28,7 @@ from runtime.data.dimensions import dimensions_of
 from runtime.files import explain, replace_file
 from runtime.png import png_bytes
 from runtime.preview import Preview, preview
-from runtime.reporting.terminal import say, say_labelled
+from runtime.reporting.terminal import print_wrapped, say, say_labelled
 
 EXAMPLES = (
     "dlc data preview model.dl --epoch 3 --sample 17 --out a.png",
@@ -67,7 +67,7 @@ def run(arguments: Namespace) -> int:
         for name, array in seen.values.items():
             tokenizer = seen.preparation.tokenizer_of(name) if array.ndim == 1 else None
             text = "" if tokenizer is None else f"  {json.dumps(tokenizer.decode(array), ensure_ascii=False)}"
-            print(f"{name:12} {_described(array, seen.preparation.vocabulary_of(name))}{text}")
+            print_wrapped(f"{name:12} {_described(array, seen.preparation.vocabulary_of(name))}{text}")
     return 0
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 from compiler import driver
+from compiler.diagnostics import wrapped
 from runtime.cli.parser import Namespace, Parser
+from runtime.reporting.tables import cut
+from runtime.reporting.terminal import width_of
 
 EXAMPLES = ("dlc explain E0201",)
 
@@ -13,5 +18,8 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    print(driver.explain(arguments.code.strip().upper()).rstrip())
+    width = width_of(sys.stdout)
+    for line in driver.explain(arguments.code.strip().upper()).rstrip().split("\n"):
+        hanging = "" if line == line.lstrip(" ") else " " * 8  # what goes on of a line of code
+        print("\n".join(cut(part, width) for part in wrapped(line, width, hanging)))
     return 0

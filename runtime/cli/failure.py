@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compiler.diagnostics import CompilerBug, DlcError, SourceError, UsageError
 from runtime.files import explain
-from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of_terminal
+from runtime.reporting.terminal import say_labelled, say_laid_out, wants_colour, width_of
 
 FAILURE = 1
 MISUSE = 2
@@ -19,7 +19,7 @@ def report_failure(error: Exception) -> int:
         case SourceError():
             from compiler import driver  # heavy, and a command line that only fails to parse does not need it
 
-            say(driver.render(error, wants_colour(sys.stderr), width_of_terminal()))
+            say_laid_out(driver.render(error, wants_colour(sys.stderr), width_of(sys.stderr)))
             return FAILURE
         case UsageError():
             _print(str(error), error.fix)

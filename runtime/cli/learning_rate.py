@@ -7,6 +7,7 @@ the schedule of the training. With --schedule, nothing is trained: only the rate
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from runtime.keepers import MemoryKeeper
 from runtime.model import training_of, weight_names
 from runtime.rate_range import RateRange, rate_range
 from runtime.rate_schedule import RateSchedule, rate_schedule
-from runtime.reporting.terminal import say, say_labelled
+from runtime.reporting.terminal import say, say_labelled, width_of
 from runtime.reporting.units import measure
 
 if TYPE_CHECKING:
@@ -178,11 +179,12 @@ def _print_bars(across: str, up: str, places: Sequence[float], values: Sequence[
     chosen = sorted({round(i * (len(places) - 1) / (_LINES - 1)) for i in range(_LINES)})
     finite = [values[i] for i in chosen if math.isfinite(values[i])]
     top = min(max(finite, default=1.0), limit or math.inf)
+    bar = min(_BAR, (width_of(sys.stdout) or math.inf) - 26)
     print(f"{across:>12}  {up}")
     for i in chosen:
         share = values[i] / top if math.isfinite(values[i]) and top > 0 else 1.0
         place = f"{places[i]:.3g}" if isinstance(places[i], float) else str(places[i])
-        print(f"{place:>12}  {measure(values[i]):>10}  {'█' * round(_BAR * min(max(share, 0.0), 1.0))}")
+        print(f"{place:>12}  {measure(values[i]):>10}  {'█' * round(bar * min(max(share, 0.0), 1.0))}")
 
 
 def _write(figure: Figure, arguments: Namespace, what: str) -> None:

@@ -12,11 +12,13 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from compiler.diagnostics import wrapped
 from runtime.cli.registry import COMMANDS, Command
-from runtime.reporting.terminal import styled
+from runtime.reporting.terminal import styled, width_of
 
 INTERRUPTED = 130
 READER_GONE = 141
+_PURPOSE = "A compiler for neural networks: from a small text language to native training and inference."
 # What compiling makes mostly stays: to look for cycles in it every 700 objects takes a tenth of its time. The training
 # step of ResNet-20 makes 200,000.
 _COLLECTIONS = (1_000_000, 2, 2)
@@ -85,10 +87,14 @@ def _overview() -> str:
         return styled(text, "bold", sys.stdout)
 
     width = max(len(command.name) for command in COMMANDS)
-    lines = [f"  {styled(f'{c.name:{width}}', 'green', sys.stdout)}  {c.summary}" for c in COMMANDS]
+    lines: list[str] = []
+    for command in COMMANDS:
+        name = f"  {command.name:{width}}"
+        first, *rest = wrapped(f"{name}  {command.summary}", width_of(sys.stdout), " " * (width + 4))
+        lines += [styled(name, "green", sys.stdout) + first.removeprefix(name), *rest]
     return "\n".join(
         [
-            "A compiler for neural networks: from a small text language to native training and inference.",
+            *wrapped(_PURPOSE, width_of(sys.stdout)),
             "",
             f"{heading('Usage:')} dlc COMMAND [ARGUMENTS]",
             "",
@@ -99,7 +105,7 @@ def _overview() -> str:
             "  -h, --help     show this help",
             "  -V, --version  show the version",
             "",
-            "`dlc COMMAND --help` explains a command. `dlc new DIR` is a good start.",
+            *wrapped("`dlc COMMAND --help` explains a command. `dlc new DIR` is a good start.", width_of(sys.stdout)),
         ]
     )
 

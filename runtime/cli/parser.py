@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from compiler.diagnostics import UsageError
+from compiler.diagnostics import UsageError, wrapped
 from runtime.cli.suggest import did_you_mean
+from runtime.reporting.terminal import width_of
 
 Namespace = argparse.Namespace
+_WIDEST_HELP = 100
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,8 +73,23 @@ class Parser(argparse.ArgumentParser):
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal, at most 100 columns; words stay whole."""
+
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=100)
+        self._columns = width_of(sys.stdout)
+        super().__init__(prog, max_help_position=30, width=min(self._columns or _WIDEST_HELP, _WIDEST_HELP))
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        # the description and the examples, which stand as they are but for what is too long
+        if self._columns is None:
+            return super()._fill_text(text, width, indent)
+        paragraphs = text.split("\n\n") if not text.startswith("examples:") else text.split("\n")
+        joined = [" ".join(paragraph.split("\n")) for paragraph in paragraphs]
+        between = "\n" if text.startswith("examples:") else "\n\n"
+        return between.join("\n".join(wrapped(line, width, "    " if line.startswith(" ") else "")) for line in joined)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrapped(" ".join(text.split()), width)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         # `-o, --output FILE` where argparse repeats the value: `-o FILE, --output FILE`

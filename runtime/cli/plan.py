@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,8 @@ from runtime.cli.common import (
     print_json,
 )
 from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.reporting.plan_text import print_plan
+from runtime.reporting.terminal import width_of_page
 
 PROFILE_SECONDS, PROFILE_ROWS = 2.0, 40
 EXAMPLES = ("dlc plan model.dl", "dlc plan model.dl --batch 1 --json")
@@ -44,13 +47,11 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print_json(report.to_json() | ({} if measured is None else {"profile": measured}))
         return 0
-    from runtime.reporting.plan_text import print_plan  # rich is slow to import, and JSON does without
-
     print_plan(report.to_json())
     if measured is not None:
-        from runtime.reporting.profile_text import profile_text, width_of_output
+        from runtime.reporting.profile_text import profile_text
 
-        print(profile_text(measured, "layer", PROFILE_ROWS, width_of_output()))
+        print(profile_text(measured, "layer", PROFILE_ROWS, width_of_page(sys.stdout)))
     return 0
 
 

@@ -12,6 +12,7 @@ threads reach while they work on the kernel; the bandwidth is that of the neares
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,9 +33,9 @@ from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number,
 from runtime.files import replace_file
 from runtime.profile import Profile, Weights, as_json, is_run, profile, weights_of
 from runtime.profile_rows import BY, Report, difference, saved_profile, trace_of
-from runtime.reporting.profile_text import difference_text, profile_text, width_of_output
+from runtime.reporting.profile_text import difference_text, profile_text
 from runtime.reporting.simulation_text import simulation_text
-from runtime.reporting.terminal import harmless, say, say_labelled
+from runtime.reporting.terminal import harmless, say, say_labelled, width_of_page
 from runtime.simulation import simulate, simulation_json
 from runtime.trained import open_trained_run
 
@@ -111,7 +112,7 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print_json(report if compared is None else {**report, "diff": compared})
     else:
-        width = width_of_output()
+        width = width_of_page(sys.stdout)
         print(profile_text(report, arguments.by, arguments.top, width))
         if compared is not None:
             print("\n" + difference_text(compared, arguments.by, arguments.top, width))
@@ -170,7 +171,7 @@ def _simulated(arguments: Namespace) -> int:
     if arguments.json:
         print_json(report)
     else:
-        print(simulation_text(report, arguments.top, width_of_output()))
+        print(simulation_text(report, arguments.top, width_of_page(sys.stdout)))
     return 0
 
 

@@ -20,7 +20,7 @@ from runtime.cli.parser import MOST_THREADS, Namespace, Parser, whole_number
 from runtime.files import replace_file
 from runtime.prediction_files import npz_bytes
 from runtime.replay import Replay, replay
-from runtime.reporting.terminal import say, say_labelled
+from runtime.reporting.terminal import print_wrapped, say, say_labelled
 
 EXAMPLES = (
     "dlc replay RUN --step 400",
@@ -59,7 +59,7 @@ def run(arguments: Namespace) -> int:
         say(f"step {found.step} (epoch {found.epoch}), from {source}")
         width = max(map(len, found.tensors), default=0)
         for name, array in found.tensors.items():
-            print(f"{name:{width}}  {_summary(array)}")
+            print_wrapped(f"{name:{width}}  {_summary(array)}")
     if arguments.out is not None:
         replace_file(Path(arguments.out), npz_bytes(found.tensors))
         say(f"written to {arguments.out}")

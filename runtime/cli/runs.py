@@ -12,6 +12,7 @@ from compiler.diagnostics import UsageError, size
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.numerics import compared_by_others
+from runtime.reporting.runs_text import print_comparison, print_runs
 from runtime.reporting.terminal import say, say_labelled
 from runtime.runs import compared, prunable, remove_run, runs_below
 
@@ -45,8 +46,6 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print_json([found.to_json() for found in runs])
     elif runs:
-        from runtime.reporting.runs_text import print_runs  # rich is slow to import, and JSON does without
-
         print_runs(runs)
     else:
         say(f"{folder} holds no runs")
@@ -77,8 +76,6 @@ def _compare(first: Path, second: Path, as_json: bool) -> int:
         differing = {"settings": settings, "metrics": metrics, "other": found.parts}
         print_json({"runs": [str(first), str(second)], **differing, "numerics": found.numerics})
         return 0
-    from runtime.reporting.runs_text import print_comparison  # rich is slow to import, and JSON does without
-
     print_comparison(first, second, found)
     return 0
 

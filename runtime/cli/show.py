@@ -16,6 +16,7 @@ from runtime.cli.common import (
     model_file,
 )
 from runtime.cli.parser import Namespace, Parser
+from runtime.reporting.terminal import print_wrapped
 
 EXAMPLES = (
     "dlc show model.dl --stage graph",
@@ -67,6 +68,8 @@ def run(arguments: Namespace) -> int:
     text = driver.show(view, compile_options(arguments), dimensions_if_there)
     if arguments.output:
         Path(arguments.output).write_text(text, encoding="utf-8")
+    elif arguments.format == "text":
+        print_wrapped(text.rstrip("\n"))
     else:
         print(text.rstrip("\n"))
     return 0

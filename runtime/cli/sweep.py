@@ -27,8 +27,8 @@ from runtime.cli.common import (
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.files import JsonValue, json_bytes, replace_file
-from runtime.reporting.terminal import say
-from runtime.reporting.units import measure
+from runtime.reporting.sweep_text import TrialLines
+from runtime.reporting.terminal import say, say_laid_out, width_of
 from runtime.run_directory import made_as, new_folder
 from runtime.session import Request
 from runtime.sweep.samplers import RandomSampler, Sampler
@@ -68,12 +68,13 @@ def run(arguments: Namespace) -> int:
     folder = _folder(arguments, file)
     goal = Goal(arguments.metric, True if arguments.maximise else False if arguments.minimise else None)
     found: list[Trial] = []
+    lines = TrialLines([dimension.key for dimension in space.dimensions], arguments.trials)
     was_interrupted = False
     try:
-        for trial in trials(space, sampler, _request(arguments, file), folder, goal, arguments.trials):
+        for trial in trials(space, sampler, _request(arguments, file), folder, goal, arguments.trials, say):
             found.append(trial)
             best = best_of(found)
-            say(_line(trial, is_best=trial is best))
+            lines.tell(trial, is_best=trial is best)
             replace_file(folder / "sweep.json", json_bytes(_as_json(found, best)))
         if len(found) < arguments.trials:
             every = len(found) == space.size
@@ -123,23 +124,6 @@ def _as_json(found: Sequence[Trial], best: Trial | None) -> JsonValue:
     return {"trials": trials, "best": None if best is None else best.number, "goal": aim}
 
 
-def _line(trial: Trial, is_best: bool) -> str:
-    settings = "  ".join(f"{key}={_short(text)}" for key, text in trial.settings.items())
-    programs = "1 program" if trial.compiled == 1 else f"{trial.compiled} programs"
-    compiled = f"  {programs} compiled" if trial.compiled else ""
-    if trial.value is None:
-        return f"trial {trial.number}: {settings}  failed: {trial.failure or 'no epoch ended'}{compiled}"
-    best = "  best" if is_best else ""
-    return f"trial {trial.number}: {settings}  {measure(trial.value)} (epoch {trial.epoch}){best}{compiled}"
-
-
-def _short(text: str) -> str:
-    try:
-        return f"{float(text):.4g}"
-    except ValueError:
-        return text
-
-
 def _say_best(best: Trial | None, arguments: Namespace, space: Space) -> None:
     if best is None:
         say("every trial failed: look at the first failure, and at the ranges")
@@ -148,6 +132,17 @@ def _say_best(best: Trial | None, arguments: Namespace, space: Space) -> None:
     say(f"best: trial {best.number}, in {best.run}, by the {way} {best.metric}")
     named = (("--experiment", arguments.experiment), ("--data", arguments.data), ("--epochs", arguments.epochs))
     settings = (*best.settings.items(), *space.fixed)
-    words = [word for option, value in named if value is not None for word in (option, str(value))]
-    words += [word for key, text in settings for word in ("--set", f"{key}={text}")]
-    say(f"again: dlc train {shlex.join([arguments.file, *words])}")
+    pairs = [(option, str(value)) for option, value in named if value is not None]
+    pairs += [("--set", f"{key}={text}") for key, text in settings]
+    _say_command("again: dlc train", [shlex.quote(arguments.file), *map(shlex.join, pairs)])
+
+
+def _say_command(begin: str, words: Sequence[str]) -> None:
+    """A command that can be copied as a whole, also where it takes several lines."""
+    width, lines = width_of(sys.stderr), [begin]
+    for word in words:
+        if width is None or len(f"{lines[-1]} {word} \\") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"    {word}")
+    say_laid_out(" \\\n".join(lines))

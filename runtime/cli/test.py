@@ -19,7 +19,8 @@ from compiler.driver import GradientReport, LayerCheck, TestResult
 from compiler.record import record
 from runtime.cli.common import add_json, add_settings, compile_options, folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.reporting.terminal import say, styled, wants_colour, width_of_terminal
+from runtime.reporting.tables import Column, laid_out
+from runtime.reporting.terminal import print_wrapped, say, styled, wants_colour, width_of
 
 EXAMPLES = ("dlc test model.dl", "dlc test examples --only 'softmax*'", "dlc test model.dl --full --json")
 
@@ -109,14 +110,15 @@ def _check(file: Path, name: str, arguments: Namespace) -> _Checked:
 def _print_checked(file: Path, checked: _Checked, batch: int) -> None:
     rows = f"{batch} rows of {'the' if checked.is_real else 'made-up'} data"
     print(styled(f"{file}: {checked.name}", "bold", sys.stdout) + f", derivatives in f64, {rows}")
-    names = [_name(check) for check in checked.report.checks]
-    width = max(map(len, names), default=0)
-    for name, check in zip(names, checked.report.checks, strict=True):
-        place = "" if check.span is None else f"line {check.span.line}"
-        counted = f", {check.elements} elements" if check.elements else ""
-        print(f"  {_verdict(check.is_right):>5}  {name:{width}}  {place:10}{check.error:9.1e}{counted}")
-    if any(check.is_right is None for check in checked.report.checks):
-        print("  Where values are not finite, there is no derivative: give rows by --data PATH.")
+    checks = checked.report.checks
+    _print_rows(
+        [_verdict(check.is_right) for check in checks],
+        [_name(check) for check in checks],
+        ["" if check.span is None else f"line {check.span.line}" for check in checks],
+        [f"{c.error:7.1e}" + (f", {c.elements} elements" if c.elements else "") for c in checks],
+    )
+    if any(check.is_right is None for check in checks):
+        print_wrapped("  Where values are not finite, there is no derivative: give rows by --data PATH.")
     _print_findings(checked.report.findings)
 
 
@@ -131,19 +133,35 @@ def _verdict(is_right: bool | None) -> str:
 def _print_tests(file: Path, tests: Sequence[TestResult]) -> None:
     if tests:
         print(styled(f"{file}: tests", "bold", sys.stdout))
-    width = max((len(test.name) for test in tests), default=0)
-    for test in tests:
-        failed = f", {len(test.failures)} of them false" if test.failures else ""
-        lines = "1 claim" if test.claims == 1 else f"{test.claims} claims"
-        verdict = "FALSE" if test.failures else "ok"
-        print(f"  {verdict:>5}  {test.name:{width}}  line {test.span.line:<5}{lines}{failed}")
+    _print_rows(
+        ["FALSE" if test.failures else "ok" for test in tests],
+        [test.name for test in tests],
+        [f"line {test.span.line}" for test in tests],
+        [_claims(test) for test in tests],
+    )
     _print_findings([failure for test in tests for failure in test.failures])
+
+
+def _claims(test: TestResult) -> str:
+    failed = f", {len(test.failures)} of them false" if test.failures else ""
+    return ("1 claim" if test.claims == 1 else f"{test.claims} claims") + failed
+
+
+def _print_rows(verdicts: Sequence[str], names: Sequence[str], places: Sequence[str], said: Sequence[str]) -> None:
+    columns = [
+        Column(" " * 7, verdicts),
+        Column("", names, is_text=True, least=16),
+        Column("", places, 1, is_text=True),
+        Column("", said, is_text=True, least=16, wraps=True),
+    ]
+    for line in laid_out(columns, width_of(sys.stdout))[1:]:
+        print(line)
 
 
 def _print_findings(findings: Sequence[Diagnostic]) -> None:
     if findings:
         print()
-        print(driver.render(SourceError(tuple(findings)), wants_colour(sys.stdout), width_of_terminal()))
+        print(driver.render(SourceError(tuple(findings)), wants_colour(sys.stdout), width_of(sys.stdout)))
         print()
 
 

@@ -26,7 +26,7 @@ from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, rows_of_a_step, whole_number
 from runtime.jobs import start_of
 from runtime.reporting.events import Observer, TrainingEnded, told
-from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of_terminal
+from runtime.reporting.terminal import say, say_labelled, say_laid_out, wants_colour, width_of, width_of_page
 from runtime.reporting.training_json import event_as_json, print_event
 from runtime.reporting.units import measure
 from runtime.run_directory import RESULT
@@ -118,7 +118,7 @@ def run(arguments: Namespace) -> int:
 def _run(session: Session, arguments: Namespace) -> int:
     if session.program.warnings:
         warnings = SourceError(session.program.warnings)
-        say(driver.render(warnings, wants_colour(sys.stderr), width_of_terminal()))
+        say_laid_out(driver.render(warnings, wants_colour(sys.stderr), width_of(sys.stderr)))
     for warning in session.warnings:
         say_labelled("warning", warning)
     for note in session.notes:
@@ -144,7 +144,7 @@ def _print_sights(watcher: Watcher, as_json: bool) -> None:
         sights = [asdict(sight) for sight in watcher.sights()]
         print(json.dumps({"event": "watch", "looks": watcher.looks, "sights": sights}), flush=True)
         return
-    from runtime.reporting.watch_text import print_sights  # rich is slow to import, and JSON does without
+    from runtime.reporting.watch_text import print_sights  # JSON does without
 
     print_sights(watcher.sights(), watcher.looks)
 
@@ -158,9 +158,9 @@ def _print_profile(session: Session, arguments: Namespace) -> None:
     if arguments.json:
         print(json.dumps({"event": "profile", **report}), flush=True)
         return
-    from runtime.reporting.profile_text import profile_text, width_of_output
+    from runtime.reporting.profile_text import profile_text
 
-    say(profile_text(report, "line", PROFILE_ROWS, width_of_output()))
+    say_laid_out(profile_text(report, "line", PROFILE_ROWS, width_of_page(sys.stderr)))
 
 
 def _overfit(session: Session, arguments: Namespace) -> int:
@@ -241,7 +241,7 @@ def _say_how_to_go_on(end: TrainingEnded, generates: bool) -> None:
         say(f"resume: dlc train --resume {end.run}")
     else:
         use = f"dlc generate {end.run}" if generates else f"dlc predict {end.run} --input FILE"
-        say(f"next: dlc eval {end.run}  or  {use}")
+        say(f"next: dlc eval {end.run}\n  or: {use}")
 
 
 def _overrides(arguments: Namespace) -> Overrides:

@@ -31,7 +31,7 @@ class TrainingStarted:
 
 @record
 class TrainingProgressed:
-    """Scalars are means over the epoch so far."""
+    """Scalars are means over the epoch so far; `part` is the part of the data that is trained on or measured."""
 
     epoch: int
     step: int
@@ -39,6 +39,7 @@ class TrainingProgressed:
     rate: float | None
     samples_per_second: float
     seconds_left: float
+    part: str = "train"  # or validation, test
 
 
 @record

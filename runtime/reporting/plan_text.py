@@ -2,53 +2,44 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-
-from rich import box
-from rich.table import Table
 
 from compiler.diagnostics import size
 from runtime.files import JsonValue
-from runtime.reporting.tables import table_console
+from runtime.reporting.tables import Column, print_table
 from runtime.reporting.units import amount
+
+_LEAST_TEXT = 16
+_RANKS = {"flops_forward": 3, "walk": 2, "output": 1}  # what a narrow terminal does without, the highest first
 
 
 def print_plan(report: Mapping[str, JsonValue]) -> None:
     """Print a plan in its JSON form to standard output."""
-    console = table_console(sys.stdout)
     singles = {name: value for name, value in report.items() if value is None or isinstance(value, int | float | str)}
-    console.print(_pairs("model", singles))
+    _print_pairs("model", singles)
     for name, value in report.items():
         if isinstance(value, Mapping):
-            console.print(_pairs(name, value))
+            _print_pairs(name, value)
         elif isinstance(value, Sequence) and not isinstance(value, str):
             rows = [row for row in value if isinstance(row, Mapping)]
             if rows:
-                console.print(_rows(name, rows))
+                _print_rows(name, rows)
 
 
-def _rows(title: str, rows: Sequence[Mapping[str, JsonValue]]) -> Table:
-    table = _table(title)
+def _print_rows(title: str, rows: Sequence[Mapping[str, JsonValue]]) -> None:
+    columns: list[Column] = []
     for name, value in rows[0].items():
-        table.add_column(_heading(name), justify="right" if _is_number(value) else "left")
-    for row in rows:
-        table.add_row(*(_cell(name, value) for name, value in row.items()))
-    return table
+        cells = [_cell(name, row[name]) for row in rows]
+        is_number = _is_number(value)
+        least = None if is_number else _LEAST_TEXT
+        columns.append(Column(_heading(name), cells, _RANKS.get(name, 0), not is_number, least, wraps=True))
+    print_table(_heading(title), columns)
 
 
-def _pairs(title: str, pairs: Mapping[str, JsonValue]) -> Table:
-    table = _table(title)
-    table.show_header = False
-    table.add_column()
-    table.add_column(justify="right")
-    for name, value in pairs.items():
-        table.add_row(_heading(name), _cell(name, value))
-    return table
-
-
-def _table(title: str) -> Table:
-    return Table(title=_heading(title), title_justify="left", box=box.SIMPLE, pad_edge=False)
+def _print_pairs(title: str, pairs: Mapping[str, JsonValue]) -> None:
+    names = Column("", [_heading(name) for name in pairs], is_text=True)
+    values = Column("", [_cell(name, value) for name, value in pairs.items()], least=_LEAST_TEXT, wraps=True)
+    print_table(_heading(title), [names, values], has_heading=False)
 
 
 def _heading(name: str) -> str:

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from compiler.diagnostics import size
+from compiler.diagnostics import size, wrapped
 from runtime.profile_rows import label_of, ms_of
+from runtime.reporting.tables import Column, cut, laid_out
 from runtime.reporting.terminal import harmless
 from runtime.reporting.units import amount
 
-LEAST_WIDTH = 40
 _DIRECTIONS = ("forward", "backward", "update")
-_GAP = "  "
-
-
-class Column(NamedTuple):
-    """A heading and its cells. Where a line is too narrow for all, columns of the highest `rank` are left out."""
-
-    heading: str
-    cells: Sequence[str]
-    rank: int = 0
-    is_text: bool = False
-
-
-def width_of_output() -> int:
-    """Columns of the terminal, 80 where there is none."""
-    return max(LEAST_WIDTH, shutil.get_terminal_size((80, 24)).columns)
+_LEAST_TEXT = 20
 
 
 def profile_text(report: Mapping[str, Any], by: str, top: int, width: int) -> str:
@@ -44,32 +29,6 @@ def table_text(report: Mapping[str, Any], by: str, top: int, width: int) -> list
     if rest:
         lines.append(f"and {len(rest)} more, {sum(map(ms_of, rest)):.3g} ms")
     return lines
-
-
-def laid_out(columns: Sequence[Column], width: int) -> list[str]:
-    """Columns side by side. The last may be cut at the width; others are left out whole."""
-    # names and texts come from files, and a saved profile may be anyone's
-    kept = [column._replace(cells=[harmless(cell).replace("\t", " ") for cell in column.cells]) for column in columns]
-    while len(kept) > 2 and sum(_width(c) + len(_GAP) for c in kept[:-1]) + 8 > width:
-        worst = max(kept[1:-1], key=lambda c: c.rank)
-        if worst.rank == 0:
-            break
-        kept.remove(worst)
-    lines: list[str] = []
-    for cells in zip(*([c.heading, *c.cells] for c in kept), strict=True):
-        padded = [
-            cell.ljust(_width(c)) if c.is_text else cell.rjust(_width(c)) for c, cell in zip(kept, cells, strict=True)
-        ]
-        lines.append(_cut(_GAP.join(padded).rstrip(), width))
-    return lines
-
-
-def _cut(line: str, width: int) -> str:
-    return line if len(line) <= width else line[: width - 1] + "…"
-
-
-def _width(column: Column) -> int:
-    return max(len(column.heading), *map(len, column.cells), 0)
 
 
 def milliseconds(value: float) -> str:
@@ -99,9 +58,9 @@ def _head(report: Mapping[str, Any], width: int) -> list[str]:
         Column("", [name for name, _, _ in rows], is_text=True),
         Column("ms", [milliseconds(ms) for _, ms, _ in rows]),
         Column("", [_percent(ms, step) for _, ms, _ in rows]),
-        Column("", [said for _, _, said in rows], is_text=True),
+        Column("", [said for _, _, said in rows], is_text=True, least=_LEAST_TEXT, wraps=True),
     ]
-    return [_cut(title, width), *laid_out(columns, width)]
+    return [*wrapped(title, width, "  "), *laid_out(columns, width)]
 
 
 def threads_text(report: Mapping[str, Any]) -> str:
@@ -117,16 +76,7 @@ def _foot(report: Mapping[str, Any], by: str, width: int) -> list[str]:
         f"{report['peak_gflops']:.4g}; memory gives {report['bandwidth_gbs']:.3g} GB/s",
         f"(measured {report['peaks_measured']}, {threads_text(report)})",
     ]
-    return [row for line in lines for row in _wrapped(line, width)]
-
-
-def _wrapped(line: str, width: int) -> list[str]:
-    rows = [""]
-    for word in line.split(" "):
-        if rows[-1] and len(rows[-1]) + 1 + len(word) > width:
-            rows.append("")
-        rows[-1] = f"{rows[-1]} {word}".strip()
-    return rows
+    return [row for line in lines for row in wrapped(line, width)]
 
 
 def _timed(rows: Sequence[Mapping[str, Any]], step: float, heading: str) -> list[Column]:
@@ -152,20 +102,25 @@ def _directions(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 def _by_line(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
     texts = [row["text"] for row in rows]
-    return [*_timed(rows, step, "line"), *_directions(rows), *_work(rows), Column("text", texts, is_text=True)]
+    return [
+        *_timed(rows, step, "line"),
+        *_directions(rows),
+        *_work(rows),
+        Column("text", texts, is_text=True, least=_LEAST_TEXT),
+    ]
 
 
 def _by_layer(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
-    return [*_timed(rows, step, "layer"), *_directions(rows), *_work(rows), Column("", ["" for _ in rows])]
+    return [*_timed(rows, step, "layer"), *_directions(rows), *_work(rows)]
 
 
 def _by_op(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
-    return [*_timed(rows, step, "operation"), *_work(rows), Column("", ["" for _ in rows])]
+    return [*_timed(rows, step, "operation"), *_work(rows)]
 
 
 def _by_kernel(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
     name, *timed = _timed(rows, step, "kernel")
-    name = name._replace(cells=[_cut(cell, 24) for cell in name.cells])
+    name = name._replace(cells=[cut(cell, 24) for cell in name.cells])
     return [
         name,
         *timed,
@@ -174,7 +129,7 @@ def _by_kernel(rows: Sequence[Mapping[str, Any]], step: float) -> list[Column]:
         Column("bytes", [size(int(row["bytes"])) for row in rows], 5),
         Column("of peak", [f"{row['of_peak']:.2f}" for row in rows]),
         Column("of bandw.", [f"{row['of_bandwidth']:.2f}" for row in rows], 1),
-        Column("lines", [", ".join(row["lines"]) for row in rows], is_text=True),
+        Column("lines", [", ".join(row["lines"]) for row in rows], is_text=True, least=_LEAST_TEXT, wraps=True),
     ]
 
 
@@ -190,13 +145,13 @@ def difference_text(difference: Mapping[str, Any], by: str, top: int, width: int
         Column("after", [_or_none(row["after_ms"]) for row in rows], 1),
         Column("ms", [f"{row['difference_ms']:+.4f}" for row in rows]),
         Column("times", [_times(row["before_ms"], row["after_ms"]) for row in rows], 2),
-        Column("text", [row["text"] for row in rows], is_text=True),
+        Column("text", [row["text"] for row in rows], is_text=True, least=_LEAST_TEXT, wraps=True),
     ]
     changed = [f"{name}: {one} -> {other}" for name, (one, other) in difference["changed"].items()]
     left_out = len(difference["rows"]) - len(rows)
     return "\n".join(
         [
-            *(part for said in changed for part in _wrapped(harmless(said), width)),
+            *(part for said in changed for part in wrapped(harmless(said), width)),
             *([""] if changed else []),
             *laid_out(columns, width),
             *([f"and {left_out} more"] if left_out else []),

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-from rich import box
-from rich.table import Table
 
 from compiler.diagnostics import size
 from compiler.numerics import NUMERICS
 from runtime.files import JsonValue
 from runtime.numerics import versions_as_cell
-from runtime.reporting.tables import table_console
+from runtime.reporting.tables import Column, print_table
 from runtime.reporting.units import measure
 from runtime.runs import Comparison, RunSummary
 
@@ -24,37 +20,36 @@ def print_runs(runs: Sequence[RunSummary]) -> None:
 
     The version of the numerics is shown where some run has another one than this `dlc`.
     """
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    shows_numerics = any(run.numerics not in ((), (NUMERICS,)) for run in runs)
-    for heading in ("run", "model", "began", "state", "epochs", "best", "of the best epoch", "size"):
-        table.add_column(heading, justify="right" if heading in ("epochs", "best", "size") else "left")
-    if shows_numerics:
-        table.add_column("numerics", justify="right")
-    for run in runs:
-        best = "" if run.best_epoch is None else str(run.best_epoch)
-        began = run.created[:16].replace("T", " ")
-        scalars = _scalars({**run.scalars, **run.test})
-        cells = [str(run.path), run.model, began, run.state, str(run.epochs), best, scalars, size(run.bytes)]
-        table.add_row(*cells, *([versions_as_cell(run.numerics)] if shows_numerics else []))
-    table_console(sys.stdout).print(table)
+    scalars = [_scalars({**run.scalars, **run.test}) for run in runs]
+    columns = [
+        Column("run", [str(run.path) for run in runs], is_text=True, least=24),
+        Column("model", [run.model for run in runs], 3, is_text=True, least=12),
+        Column("began", [run.created[:16].replace("T", " ") for run in runs], 5, is_text=True),
+        Column("state", [run.state for run in runs], 1, is_text=True),
+        Column("epochs", [str(run.epochs) for run in runs], 2),
+        Column("best", ["" if run.best_epoch is None else str(run.best_epoch) for run in runs], 6),
+        Column("of the best epoch", scalars, is_text=True, least=20, wraps=True),
+        Column("size", [size(run.bytes) for run in runs], 4),
+    ]
+    if any(run.numerics not in ((), (NUMERICS,)) for run in runs):
+        columns.append(Column("numerics", [versions_as_cell(run.numerics) for run in runs], 7))
+    print_table("", columns)
 
 
 def print_comparison(first: Path, second: Path, found: Comparison) -> None:
     """What differs, in columns for the two runs."""
-    console = table_console(sys.stdout)
     for name in found.parts:
-        console.print(f"the {name} differs")
+        print(f"the {name} differs")
     for title, differences in (("settings", found.settings), ("metrics", found.metrics)):
         if not differences:
-            console.print(f"{title}: the same")
+            print(f"{title}: the same")
             continue
-        table = Table(box=box.SIMPLE, pad_edge=False)
-        table.add_column(title)
-        for run in (first, second):
-            table.add_column(run.name, justify="right")
-        for name, pair in differences.items():
-            table.add_row(name, *map(_value, pair))
-        console.print(table)
+        pairs = [tuple(map(_value, pair)) for pair in differences.values()]
+        sides = [
+            Column(run.name, [pair[side] for pair in pairs], least=12, wraps=True)
+            for side, run in enumerate((first, second))
+        ]
+        print_table("", [Column(title, list(differences), is_text=True), *sides])
 
 
 def _scalars(scalars: Mapping[str, JsonValue]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.reporting.profile_text import Column, laid_out
+from compiler.diagnostics import wrapped
+from runtime.reporting.tables import Column, laid_out
 
 
 def simulation_text(report: Mapping[str, Any], top: int, width: int) -> str:
     """The whole text of a simulation in its JSON form."""
-    return "\n".join([*_head(report), "", *_table(report, top, width), "", *_foot(report)])
+    lines = [*_head(report), "", *_table(report, top, width), "", *_foot(report)]
+    return "\n".join(part for line in lines for part in wrapped(line, width, " " * 20))
 
 
 def _head(report: Mapping[str, Any]) -> list[str]:
@@ -50,7 +52,13 @@ def _table(report: Mapping[str, Any], top: int, width: int) -> list[str]:
         Column("effic.", [f"{row['efficiency']:.2f}" for row in rows]),
         Column("sharers", [str(row["sharers"]) for row in rows], 1),
         Column("calls", [str(row["calls"]) for row in rows], 3),
-        Column("kernel, lines", [f"{row['name']}  {', '.join(row['lines'])}".rstrip() for row in rows], is_text=True),
+        Column(
+            "kernel, lines",
+            [f"{row['name']}  {', '.join(row['lines'])}".rstrip() for row in rows],
+            is_text=True,
+            least=20,
+            wraps=True,
+        ),
     ]
     lines = laid_out(columns, width)
     if rest:

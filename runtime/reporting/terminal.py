@@ -7,7 +7,11 @@ import sys
 import unicodedata
 from typing import TextIO
 
+from compiler.diagnostics import wrapped
+
 _STYLES = {"error": "1;31", "warning": "1;33", "hint": "1;32", "note": "1;36", "bold": "1", "dim": "2", "green": "32"}
+_LEAST_WIDTH, _USUAL_WIDTH = 40, 80
+_HANGING = "  "
 
 
 def wants_colour(stream: TextIO) -> bool:
@@ -19,12 +23,28 @@ def wants_colour(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def width_of_terminal() -> int:
-    """Columns of the terminal, 100 where there is none."""
+def width_of(stream: TextIO) -> int | None:
+    """Columns of the terminal that `stream` is, which `COLUMNS` may set; None for a pipe or a file, which has no width.
+
+    Nothing is laid out for fewer than 40 columns.
+    """
+    if not stream.isatty():
+        return None
+    said = _said_width()
     try:
-        return os.get_terminal_size(sys.__stderr__.fileno() if sys.__stderr__ else 2).columns or 100
+        return max(_LEAST_WIDTH, said or os.get_terminal_size(stream.fileno()).columns or _USUAL_WIDTH)
     except (OSError, ValueError):
-        return 100
+        return _USUAL_WIDTH
+
+
+def width_of_page(stream: TextIO) -> int:
+    """The same for text that always has a width: that of a pipe is `COLUMNS`, or 80."""
+    return width_of(stream) or max(_LEAST_WIDTH, _said_width() or _USUAL_WIDTH)
+
+
+def _said_width() -> int | None:
+    said = os.environ.get("COLUMNS", "")
+    return int(said) if said.isdecimal() and int(said) else None
 
 
 def styled(text: str, style: str, stream: TextIO) -> str:
@@ -32,8 +52,22 @@ def styled(text: str, style: str, stream: TextIO) -> str:
 
 
 def say(message: str) -> None:
-    """A line for the reader; data goes to standard output instead."""
-    print(message, file=sys.stderr, flush=True)
+    """Lines for the reader, as wide as the terminal at most; data goes to standard output instead."""
+    width = width_of(sys.stderr)
+    say_laid_out("\n".join(part for line in message.split("\n") for part in wrapped(line, width, _HANGING)))
+
+
+def print_wrapped(text: str) -> None:
+    """Lines on standard output, as wide as the terminal at most; long ones go on further to the right."""
+    width = width_of(sys.stdout)
+    for line in text.split("\n"):
+        indent = " " * (len(line) - len(line.lstrip(" ")))
+        print("\n".join(wrapped(line, width, indent + 2 * _HANGING)))
+
+
+def say_laid_out(text: str) -> None:
+    """The same of lines that fit already, which may hold colours."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def say_labelled(label: str, message: str) -> None:
@@ -41,12 +75,14 @@ def say_labelled(label: str, message: str) -> None:
 
     Names of columns, tensors and files stand in messages: what could steer a terminal is replaced.
     """
+    width = width_of(sys.stderr)
     first, *rest = map(harmless, message.split("\n"))
-    say(
-        "\n".join(
-            [f"{styled(label + ':', label, sys.stderr)} {first}", *(f"  {line}" if line else "" for line in rest)]
-        )
-    )
+    begin, *others = wrapped(f"{label}: {first}", width, _HANGING)
+    for line in rest:
+        indent = _HANGING + " " * (len(line) - len(line.lstrip(" ")))
+        others += wrapped(f"{_HANGING}{line}", width, indent + _HANGING) if line else [""]
+    styled_label = styled(f"{label}:", label, sys.stderr)
+    say_laid_out("\n".join([styled_label + begin.removeprefix(f"{label}:"), *others]))
 
 
 def harmless(text: str) -> str:

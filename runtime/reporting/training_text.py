@@ -1,10 +1,13 @@
-"""Events of a training as text: one line for each epoch, and a bar for the running epoch on a terminal."""
+"""Events of a training as text: one line for each epoch, and a bar for the running epoch on a terminal.
+
+On a terminal, epochs are rows of a table as wide as it is. In a pipe or a file each names its values, and at least
+every ten seconds a line says how far the training is.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
 from typing import assert_never
 
 from rich.console import Console, RenderableType
@@ -13,18 +16,29 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from compiler.diagnostics import wrapped
 from compiler.driver import Setting
+from runtime.reporting.epoch_table import EpochTable, epoch_table
 from runtime.reporting.events import EpochEnded, Event, NonfiniteMet, TrainingEnded, TrainingProgressed, TrainingStarted
 from runtime.reporting.settings import value_text
-from runtime.reporting.tables import WIDTH
-from runtime.reporting.terminal import wants_colour
-from runtime.reporting.units import amount, duration, measure
+from runtime.reporting.tables import Column, rows_laid_out, wrapped_parts
+from runtime.reporting.terminal import wants_colour, width_of
+from runtime.reporting.training_lines import (
+    SECONDS_BETWEEN_SIGNS,
+    epoch_parts,
+    place_text,
+    progress_parts,
+    rate_text,
+    scalars_text,
+)
+from runtime.reporting.units import amount, duration
 
 # Thousands of short epochs would flood the screen: above this many, lines come at most so often.
 _EPOCHS_WITH_A_LINE_EACH = 100
 _SECONDS_BETWEEN_LINES = 0.2
 # Columns of the line of progress.
 _GAP, _SHORTEST_BAR, _LONGEST_BAR = 2, 6, 16
+_HANGING = "  "
 
 
 class TextReporter:
@@ -33,11 +47,10 @@ class TextReporter:
     def __init__(self) -> None:
         colour = wants_colour(sys.stderr)
         self._console = Console(stderr=True, no_color=not colour, highlight=False, markup=False, soft_wrap=True)
-        if not self._console.is_terminal:
-            self._console.width = WIDTH
         self._live: Live | None = None
         self._started: TrainingStarted | None = None
-        self._last_line = 0.0
+        self._table: EpochTable | None = None
+        self._last_line, self._last_epoch = time.monotonic(), 0.0
         self._held_back: EpochEnded | None = None
 
     def __call__(self, event: Event) -> None:
@@ -63,88 +76,121 @@ class TextReporter:
 
     def _start(self, event: TrainingStarted) -> None:
         self._started = event
-        self._console.print(settings_table(event.settings))
+        self._console.print(settings_text(event.settings, self._width()))
         rows = ", ".join(f"{count} to {_PURPOSES[part]}" for part, count in event.rows.items() if count)
-        self._console.print(f"{event.model}: {event.parameters} parameters; rows: {rows}")
+        self._print(f"{event.model}: {event.parameters} parameters; rows: {rows}")
         if event.step:
-            self._console.print(f"resumed at step {event.step} of {event.total_steps}")
-        if self._console.is_terminal:
+            self._print(f"resumed at step {event.step} of {event.total_steps}")
+        if self._width() is not None and not self._console.is_dumb_terminal:
             self._live = Live(console=self._console, auto_refresh=False, transient=True)
             self._live.start()
 
     def _progress(self, event: TrainingProgressed) -> None:
-        if self._live is None or self._started is None:
+        if self._started is None:
             return
-        self._live.update(progress_row(self._started, event, self._console.width), refresh=True)
+        width = self._width()
+        if self._live is not None and width is not None:
+            self._console.width = width
+            self._live.update(progress_row(self._started, event, width), refresh=True)
+        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_SIGNS:
+            self._print("  ".join(progress_parts(self._started, event)))
 
     def _epoch(self, event: EpochEnded) -> None:
         now = time.monotonic()
         many = self._started is not None and self._started.epochs > _EPOCHS_WITH_A_LINE_EACH
-        if many and now - self._last_line < _SECONDS_BETWEEN_LINES:
+        if many and now - self._last_epoch < _SECONDS_BETWEEN_LINES:
             self._held_back = event
             return
-        self._last_line = now
+        self._last_epoch = now
         self._print_epoch(event)
 
     def _print_epoch(self, event: EpochEnded) -> None:
         self._held_back = None
-        total = _epochs(self._started) if self._started else ""
-        parts = [
-            f"epoch {event.epoch:>{len(total)}}/{total}",
-            _scalars_text(event.scalars),
-            _scalars_text({f"val_{name}": value for name, value in event.validation.items()}),
-            *_rate_text(event.rate),
-            f"{amount(event.samples_per_second)} samples/s",
-            duration(event.seconds),
-        ]
-        line = Text("  ".join(part for part in parts if part))
+        started, width = self._started, self._width()
+        if started is None or width is None:
+            line = Text("  ".join(epoch_parts(started, event)))
+        else:
+            self._print_header(epoch_table(started, event, width))
+            assert self._table is not None
+            line = Text(self._table.row(started, event))
         if event.is_best:
             line.append("  best", style="green")
-        self._console.print(line)
+        self._show(line)
+
+    def _print_header(self, table: EpochTable) -> None:
+        """Once, and again where the terminal or what is measured has changed."""
+        if table == self._table:
+            return
+        self._table = table
+        if table.left_out:
+            self._print(f"(no room for {', '.join(table.left_out)}: they are saved with the run)")
+        for line in table.header():
+            self._show(Text(line, style="bold"))
 
     def _nonfinite(self, event: NonfiniteMet) -> None:
         what = "the step is skipped" if event.action == "skip" else "training goes on"
-        self._console.print(f"step {event.step} (epoch {event.epoch}): `{event.output}` is not finite; {what}")
+        self._print(f"step {event.step} (epoch {event.epoch}): `{event.output}` is not finite; {what}")
         for line in event.text.splitlines():
-            self._console.print(f"  {line}")
+            self._print(f"  {line}", hanging="    ")
 
     def _end(self, event: TrainingEnded) -> None:
         if self._held_back is not None:
             self._print_epoch(self._held_back)
         self.close()
         best = f"; best epoch {event.best_epoch}" if event.best_epoch else ""
-        self._console.print(
-            f"{event.reason} after {event.step} steps, {event.epochs} epochs, {duration(event.seconds)}{best}"
-        )
+        epochs = f"{event.epochs} epoch" if event.epochs == 1 else f"{event.epochs} epochs"
+        self._print(f"{event.reason} after {event.step} steps, {epochs}, {duration(event.seconds)}{best}")
         if event.test:
-            self._console.print(Text(f"test: {_scalars_text(event.test)}", style="bold"))
+            for line in wrapped_parts(f"test: {scalars_text(event.test)}", self._width(), _HANGING):
+                self._show(Text(line, style="bold"))
         if event.run is not None:
-            self._console.print(f"saved in {event.run}")
+            self._print(f"saved in {event.run}")
+
+    def _print(self, text: str, hanging: str = _HANGING) -> None:
+        for line in wrapped(text, self._width(), hanging):
+            self._show(Text(line))
+
+    def _show(self, line: Text) -> None:
+        self._last_line = time.monotonic()
+        self._console.print(line)
+
+    def _width(self) -> int | None:
+        """That of the terminal as it is now; None for a pipe."""
+        return width_of(sys.stderr)
 
 
-def settings_table(settings: tuple[Setting, ...]) -> Table:
+def settings_text(settings: tuple[Setting, ...], width: int | None) -> Text:
     """What a run resolved to, and where each value came from; what is off, or follows from others, is left out."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("setting", "value", "from"):
-        table.add_column(heading)
-    for setting in settings:
-        is_off = setting.value is None and setting.origin == "default"
-        if is_off or setting.origin == "derived":
-            continue
-        style = "bold" if setting.origin == "command line" else ""
-        table.add_row(setting.name, value_text(setting.value), setting.origin, style=style)
-    return table
+    shown = [
+        setting
+        for setting in settings
+        if setting.origin != "derived" and (setting.value is not None or setting.origin != "default")
+    ]
+    columns = [
+        Column("setting", [setting.name for setting in shown], is_text=True, least=20),
+        Column("value", [value_text(setting.value) for setting in shown], is_text=True, least=20, wraps=True),
+        Column("from", [setting.origin for setting in shown], 1, is_text=True),
+    ]
+    headings, *rows = rows_laid_out(columns, width)
+    text = Text("\n".join(headings), style="bold")
+    for setting, lines in zip(shown, rows, strict=True):
+        text.append("\n" + "\n".join(lines), style="bold" if setting.origin == "command line" else "not bold")
+    return text
 
 
 def progress_row(started: TrainingStarted, event: TrainingProgressed, width: int) -> Table:
-    """One line for the running epoch; on a narrow terminal the bar goes first, then the rate, then the speed."""
-    begin, scalars = f"epoch {event.epoch}/{_epochs(started)}", _scalars_text(event.scalars)
-    speed, left = amount(event.samples_per_second), f"{duration(event.seconds_left)} left"
+    """One line for the running epoch; on a narrow terminal the bar goes first, then rate, speed, and metrics."""
+    begin, left = place_text(started, event.epoch), f"{duration(event.seconds_left)} left"
+    scalars, rate = scalars_text(event.scalars), rate_text(event.rate)
+    speed = amount(event.samples_per_second)
+    fewer = [scalars_text(dict([*event.scalars.items()][:count])) for count in range(len(event.scalars) - 1, 0, -1)]
     forms = (
-        (begin, scalars, *_rate_text(event.rate), f"{speed} samples/s", left),
-        (begin, scalars, *_rate_text(event.rate), f"{speed}/s", left),
+        (begin, scalars, *rate, f"{speed} samples/s", left),
+        (begin, scalars, *rate, f"{speed}/s", left),
         (begin, scalars, f"{speed}/s", left),
         (begin, scalars, left),
+        *((begin, some, left) for some in fewer),
+        (begin, left),
     )
     rooms = [width - sum(len(part) + _GAP for part in form) for form in forms]
     chosen = next((k for k, room in enumerate(rooms) if room >= 0), len(forms) - 1)
@@ -161,15 +207,3 @@ def progress_row(started: TrainingStarted, event: TrainingProgressed, width: int
 
 
 _PURPOSES = {"train": "train", "validation": "validate", "test": "test"}
-
-
-def _epochs(started: TrainingStarted) -> str:
-    return f"{started.epochs:g}" if started.epochs == int(started.epochs) else f"{started.epochs:.1f}"
-
-
-def _scalars_text(scalars: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {measure(value)}" for name, value in scalars.items())
-
-
-def _rate_text(rate: float | None) -> tuple[str, ...]:
-    return () if rate is None else (f"rate {rate:.3g}",)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from compiler.diagnostics import DataError, ResourceError, SourceError, UsageError
 from compiler.record import record
 from runtime.files import JsonValue
+from runtime.jobs import start_of
 from runtime.model import training_of
-from runtime.reporting.events import EpochEnded, Event
+from runtime.reporting.events import EpochEnded, Event, told
 from runtime.reporting.training_json import event_as_json, prefixed
+from runtime.reporting.training_lines import SignsOfLife
 from runtime.run_directory import RESULT
 from runtime.session import Request, Session, begun
 from runtime.suggestions import did_you_mean, quoted
@@ -64,8 +66,18 @@ class Trial:
         }
 
 
-def trials(space: Space, sampler: Sampler, request: Request, folder: Path, goal: Goal, count: int) -> Iterator[Trial]:
+def trials(
+    space: Space,
+    sampler: Sampler,
+    request: Request,
+    folder: Path,
+    goal: Goal,
+    count: int,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Iterator[Trial]:
     """Up to `count` trials, with runs in `folder`, no two of the same settings; an interruption ends them.
+
+    A trial that takes long gives `tell` a line every ten seconds.
 
     A trial that diverges, or whose settings do not fit together, has failed. What is wrong in the first trial may be
     wrong in all, and is raised: SourceError, UsageError, DataError, ResourceError. After Ctrl-C, KeyboardInterrupt is.
@@ -79,7 +91,7 @@ def trials(space: Space, sampler: Sampler, request: Request, folder: Path, goal:
         out = folder / f"trial-{number:03d}"
         wanted = replace(request, overrides=(*request.overrides, *space.fixed, *chosen.items()), out=out)
         try:
-            trial, was_interrupted = _trained(number, chosen, wanted, goal)
+            trial, was_interrupted = _trained(number, chosen, wanted, goal, tell)
         except (SourceError, UsageError, DataError, ResourceError) as error:
             if number == 1:
                 raise
@@ -110,10 +122,14 @@ def best_of(found: list[Trial]) -> Trial | None:
     return min(valued, key=lambda pair: -pair[0] if pair[1].maximise else pair[0])[1]
 
 
-def _trained(number: int, chosen: Mapping[str, str], request: Request, goal: Goal) -> tuple[Trial, bool]:
+def _trained(
+    number: int, chosen: Mapping[str, str], request: Request, goal: Goal, tell: Callable[[str], None]
+) -> tuple[Trial, bool]:
     session = begun(request)
     assert session.directory is not None
     epochs: list[EpochEnded] = []
+    started = start_of(session.program, session.job, session.position, session.weights)
+    signs = SignsOfLife(started, lambda line: tell(f"trial {number}: {line}"))
 
     def watch(event: Event) -> None:
         if isinstance(event, EpochEnded):
@@ -122,7 +138,7 @@ def _trained(number: int, chosen: Mapping[str, str], request: Request, goal: Goa
     with session.directory as directory:
         metric, maximise = _aim(goal, session)
         try:
-            end = run_training(session.job, session.position, watch)
+            end = run_training(session.job, session.position, told([watch, signs]))
         except TrainingError as error:
             directory.log(f"training failed: {error}")
             failure = str(error)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from rich.console import Console
 
 from compiler.diagnostics import size
 from compiler.frontend.program import Setting
-from runtime.reporting.events import TrainingProgressed, TrainingStarted
+from runtime.reporting import training_lines, training_text
+from runtime.reporting.epoch_table import epoch_table
+from runtime.reporting.events import EpochEnded, TrainingProgressed, TrainingStarted
 from runtime.reporting.plan_text import print_plan
 from runtime.reporting.settings import value_text
-from runtime.reporting.training_text import progress_row, settings_table
+from runtime.reporting.training_lines import SignsOfLife, epoch_parts
+from runtime.reporting.training_text import TextReporter, progress_row, settings_text
 from runtime.reporting.units import amount, duration, measure
 from runtime.reporting.watch_text import print_sights
 from runtime.watching import Sight
@@ -61,7 +66,8 @@ def test_brackets_in_tables_are_text(capsys: pytest.CaptureFixture[str]) -> None
     assert "1.5 k" in output
     console = Console(markup=False, width=80)
     with console.capture() as capture:
-        console.print(settings_table((Setting("sizes", (1, 2), "command line"), Setting("clip", None, "default"))))
+        settings = (Setting("sizes", (1, 2), "command line"), Setting("clip", None, "default"))
+        console.print(settings_text(settings, None))
     assert "[1, 2]" in capture.get()
     assert "clip" not in capture.get()
 
@@ -86,3 +92,79 @@ def test_progress_is_never_cut_off(width: int, text: str) -> None:
     assert len(line) <= width
     words = ["#" if set(word) <= set("━╸╺ ") else word for word in line.split()]
     assert " ".join(words) == text
+
+
+METRICS = ("loss", "accuracy", "precision", "recall", "mean_absolute_error")
+
+
+def started(epochs: float = 20.0, total_steps: int = 2000) -> TrainingStarted:
+    return TrainingStarted("M", None, 9, {"train": 90}, 9, epochs, total_steps, 0, ())
+
+
+def ended(epoch: int, value: float, names: tuple[str, ...] = METRICS) -> EpochEnded:
+    scalars = dict.fromkeys(names, value)
+    return EpochEnded(epoch, 100 * epoch, scalars, scalars, 1e-3, 11_700.0, 62.0, False)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_rows_of_epochs_stand_below_their_header(width: int) -> None:
+    table = epoch_table(started(), ended(1, 0.5), width)
+    *_, header = table.header()
+    rows = [table.row(started(), ended(epoch, value)) for epoch, value in ((1, 2.3026), (7, 0.01), (20, 3.2e-7))]
+    ends = {match.end() for match in re.finditer(r"\S+", header)}
+    for row in rows:
+        assert len(row) + len("  best") <= width
+        assert {match.end() for match in re.finditer(r"\S+(?: (?:k|min|s|\d+))*", row)} == ends
+    names = " ".join(header.split())
+    assert names.startswith("epoch loss")
+    assert "val_loss" in " ".join(" ".join(line.split()) for line in table.header()) or width < 60
+
+
+def test_a_narrow_table_says_what_it_leaves_out() -> None:
+    assert epoch_table(started(), ended(1, 0.5), 200).left_out == ()
+    narrow = epoch_table(started(), ended(1, 0.5), 80)
+    kept = {(column.kind, column.name) for column in narrow.columns}
+    assert {("train", "loss"), ("validation", "loss"), ("validation", "mean_absolute_error")} <= kept
+    assert narrow.left_out == ("mean_absolute_error", "recall", "precision", "accuracy")
+    assert narrow.columns[-1].heading == ("val_mean_", "absolute_", "error")
+
+
+def test_all_values_of_a_column_have_the_same_number_of_digits() -> None:
+    table = epoch_table(started(), ended(1, 0.5, ("loss",)), 120)
+    for values in ((2.3026, 0.5, 0.01, 123.4567), (0.001234, 3.2e-7, 12345.678)):
+        cells = [table.row(started(), ended(1, value, ("loss",))).split()[1] for value in values]
+        assert len({len(cell.split(".")[1]) for cell in cells}) == 1, cells
+
+
+def test_steps_within_an_epoch_are_told_as_steps() -> None:
+    part = started(0.8, 80)
+    assert epoch_parts(part, ended(1, 0.5))[:2] == ["epoch 1/1", "step 100/80"]
+    assert epoch_parts(started(), ended(3, 0.5))[0] == "epoch  3/20"
+    assert [c.kind for c in epoch_table(part, ended(1, 0.5), 200).columns][:3] == ["epoch", "step", "train"]
+
+
+def test_a_pipe_shows_a_sign_of_life_every_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(training_text.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(training_lines.time, "monotonic", lambda: clock[0])
+    reporter = TextReporter()
+    reporter(started())
+    told: list[str] = []
+    signs = SignsOfLife(started(), told.append)
+    capsys.readouterr()
+    for second in range(1, 36):
+        clock[0] = float(second)
+        event = TrainingProgressed(
+            1, 3 * second, {"loss": 0.5}, 1e-3, 11_700.0, 90.0, "validation" if second > 25 else "train"
+        )
+        reporter(event)
+        signs(event)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "epoch  1/20  step 30/2000  loss 0.5000  rate 0.001  11.7 k samples/s  1 min 30 s left",
+        "epoch  1/20  step 60/2000  loss 0.5000  rate 0.001  11.7 k samples/s  1 min 30 s left",
+        "epoch  1/20  step 90/2000  measuring the validation part",
+    ]
+    assert told == lines

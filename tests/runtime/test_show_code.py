@@ -158,3 +158,29 @@ def test_a_line_without_code_is_refused(model: Path) -> None:
 def test_json_is_an_option_of_the_command(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", f"{model}:{FIRST_TANH}", "--stage", "asm", "--json", "--mode", "infer"]) == 0
     assert json.loads(capsys.readouterr().out) == shown(model, "asm", FIRST_TANH, mode="infer")
+
+
+@pytest.mark.parametrize("stage", ["graph", "grad"])
+def test_a_line_has_the_inputs_that_it_reads(stage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of 20 layers' weights, the line of one layer names its own."""
+    layers = "".join(f"    h{n} = h{n - 1} |> dense(4) |> relu\n" for n in range(1, 21))
+    path = tmp_path / "deep.dl"
+    path.write_text(f"model Deep {{\n    input x: f32[batch, 4]\n    h0 = 2 * x\n{layers}    output y = h20\n}}\n")
+    assert main(["show", f"{path}:10", "--stage", stage, "--mode", "infer"]) == 0
+    shown = capsys.readouterr().out
+    inputs = [line for line in shown.splitlines() if line.startswith("  input ")]
+    assert [line.split()[1] for line in inputs] == ['"h7.dense.W"', '"h7.dense.b"']
+    assert not any(line.startswith("  output ") for line in shown.splitlines())
+    assert main(["show", f"{path}:24", "--stage", stage, "--mode", "infer"]) == 2
+    assert "no operation comes from there" in capsys.readouterr().err
+
+
+def test_kernels_of_no_line_are_part_of_the_whole_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "one.dl"
+    path.write_text("model One {\n    input x: f32[batch, 4]\n    a = x |> dense(3)\n    output y = a |> dense(2)\n}\n")
+    assert main(["show", str(path), "--stage", "schedule", "--mode", "infer", "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)["instances"]
+    assert main(["show", f"{path}:3", "--stage", "schedule", "--mode", "infer", "--json"]) == 0
+    of_line = json.loads(capsys.readouterr().out)["instances"]
+    assert 0 < len(of_line) < len(whole)
+    assert all(f"{path}:3" in instance["lines"] for instance in of_line)

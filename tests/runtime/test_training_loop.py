@@ -12,12 +12,13 @@ import pytest
 import small_driver
 
 from compiler.driver import Options
+from runtime import training
 from runtime.data.part import Part
 from runtime.evaluation import Evaluator
 from runtime.keepers import MemoryKeeper
 from runtime.model import length_of, runtime_settings, training_of, weight_names
 from runtime.position import Position
-from runtime.reporting.events import EpochEnded, TrainingEnded, TrainingStarted
+from runtime.reporting.events import EpochEnded, TrainingEnded, TrainingProgressed, TrainingStarted
 from runtime.training import Job, TrainingError, run_training
 
 
@@ -126,6 +127,20 @@ def test_interrupted_and_resumed_gives_the_same_bits(stop_at: int, number: int) 
     means = [(e.scalars, e.validation, e.is_best) for e in recorder.epochs]
     assert [(e.scalars, e.validation, e.is_best) for e in first.epochs + second.epochs] == means
     assert (end.test, end.best_epoch) == (whole_end.test, whole_end.best_epoch)
+
+
+def test_progress_is_told_while_a_part_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_SECONDS_BETWEEN_REPORTS", 0.0)
+    seen: list[TrainingProgressed] = []
+
+    def observe(event: object) -> None:
+        if isinstance(event, TrainingProgressed):
+            seen.append(event)
+
+    run_training(job_of("epochs = 2"), Position(), observe)
+    assert {event.part for event in seen} == {"train", "validation", "test"}
+    assert next(e.step for e in seen if e.part == "validation") == 6
+    assert seen[-1].part == "test"
 
 
 def test_signal_handlers_are_put_back() -> None:
