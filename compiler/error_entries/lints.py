@@ -21,7 +21,7 @@ def _twice(second: str) -> str:
     return f"layer twice(inner: layer)(x) {{\n{body}}}\n\n{_model('x |> twice(dense(6))')}"
 
 
-_TURNED = "fn turned(x: [...]) = x gradient (dy) { return -dy }\n\n"
+_TURNED = "fn turned(x: [...]) = x gradient (x, y, dy) { return -dy }\n\n"
 _OWN = "-mean(sum(where(label[:, None] == arange(3), log_softmax(y), 0), axis = -1))"
 _PADDED = "tokens: i32[batch, 6] in 0..9 padded by mask"
 
@@ -194,8 +194,8 @@ LINTS: tuple[ErrorEntry, ...] = (
         "W0121",
         "a loss that not every parameter lowers",
         "The best epoch is the one with the lowest loss, of validation if there is any; `test`, `dlc eval` and "
-        "`dlc predict` take its weights. Where parameters work against others, as in adversarial training, with a gradient "
-        "that is reversed, or with an optimizer that climbs, the lowest loss says nothing of the kind. "
+        "`dlc predict` take its weights. Where parameters work against others, as in adversarial training, with a "
+        "gradient that is reversed, or with an optimizer that climbs, the lowest loss says nothing of the kind. "
         "`early_stop = patience(N, restore = false)` keeps the last weights.",
         _TURNED + _train("dense(3)(turned(dense(4)(x)))"),
         _TURNED + _train("dense(3)(turned(dense(4)(x)))", early_stop="patience(100, restore = false)"),

@@ -72,6 +72,8 @@ def _opposed(flow: Flow) -> _Reason | None:
         if not isinstance(node.op, StopGradient) or not _is_own(node) or node.operands[0].index not in learned:
             continue
         made = node.operands[0]
+        if any(isinstance(taker.op, CustomGradient) for taker in flow.takers(made)):
+            continue  # inside a function with a gradient of its own
         own = known & flow.reaching([made])
         held, free = (
             _met(graph, f.depending([v]), known - own) for f, v in ((flow, node.results[0]), (followed, made))
