@@ -53,6 +53,31 @@ def schedule_remark(plan: Training, length: Length) -> str | None:
     return f"the schedule ends at update {end:g}, the run at update {updates}; `total_steps` is the length of the run"
 
 
+def length_remarks(program: Program, length: Length) -> tuple[str, ...]:
+    """What to say of a schedule, a batch and rates that do not fit the length of a run."""
+    plan = training_of(program)
+    values = {setting.name: setting.value for setting in resolved_settings(program, length)}
+    found = [schedule_remark(plan, length)]
+    warmup = values.get("schedule.steps")
+    updates = length.total_steps
+    if isinstance(warmup, int | float) and warmup > updates and plan.schedule is not None:
+        found.append(
+            f"the schedule warms up for {warmup:g} updates, and the run has {updates}: it never gets to its rate"
+        )
+    if plan.batch is not None and plan.usual_rows > 2 * length.rows:
+        found.append(
+            f"an update takes {plan.usual_rows} rows, and there are {length.rows}: it is of all of them each time"
+        )
+    for name in dict.fromkeys(rule.rate for rule in plan.every_rule):
+        rate = values.get(name)
+        if isinstance(rate, int | float) and abs(rate) > _LARGEST_RATE:
+            found.append(f"`{name}` = {rate:g} is far above all usual rates, which are at most about 1")
+    return tuple(remark for remark in found if remark is not None)
+
+
+_LARGEST_RATE = 100.0
+
+
 def runtime_settings(program: Program, length: Length | None = None) -> Mapping[str, float]:
     """The settings that are passed at run time."""
     values = {s.name: s.value for s in resolved_settings(program, length) if s.is_runtime}

@@ -18,7 +18,7 @@ from runtime.environment import environment
 from runtime.files import JsonValue
 from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.keepers import MemoryKeeper, RunKeeper
-from runtime.model import resolved_settings, schedule_remark, training_of, weight_names
+from runtime.model import length_remarks, resolved_settings, training_of, weight_names
 from runtime.numerics import NEW, Stretches, continued, resumed_by_another, stretches_of, stretches_to_json
 from runtime.position import Position
 from runtime.run_directory import RunDirectory, create_run, open_run
@@ -174,8 +174,7 @@ def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:
     notes = [*data.notes, *(() if weights is None else weights.lines())]
     keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
     job = job_of(program, parts, tensors, request.options, keeper)
-    remark = schedule_remark(training_of(program), job.length)
-    notes += [] if remark is None else [remark]
+    notes += length_remarks(program, job.length)
     return Session(program, job, Position(), tuple(notes), weights=weights, compiled=compiled), data
 
 

@@ -99,6 +99,7 @@ HINTS: dict[str, str] = {
     "E0621": "`dlc explain E0621` shows a whole `generate`",
     "E0622": "feed integers [batch, time] from scores [batch, time, tokens]",
     "E0623": "let positions see earlier ones alone, as with `causal = true`",
+    "E0701": "correct the data, or what the program says of it",
     "E0907": "use f32",
     "E0908": "leave it out",
     "E1001": "correct the declaration, or the claim",
@@ -119,5 +120,8 @@ HINTS: dict[str, str] = {
     "W0116": "freeze less, or unfreeze it earlier",
     "W0117": "declare the range of the classes, or leave the rest out with `where`",
     "W0118": "give what the model says first, then the label or target",
+    "W0119": "put it there, or name other data",
+    "W0120": "count the updates of the run with `total_steps`, or change the number",
+    "W0121": "take the last weights instead of the best",
     "W1001": "correct the clause, or leave it out: the gradient is then derived",
 }

@@ -21,6 +21,7 @@ def _twice(second: str) -> str:
     return f"layer twice(inner: layer)(x) {{\n{body}}}\n\n{_model('x |> twice(dense(6))')}"
 
 
+_TURNED = "fn turned(x: [...]) = x gradient (x, y, dy) { return -dy }\n\n"
 _OWN = "-mean(sum(where(label[:, None] == arange(3), log_softmax(y), 0), axis = -1))"
 _PADDED = "tokens: i32[batch, 6] in 0..9 padded by mask"
 
@@ -171,5 +172,32 @@ LINTS: tuple[ErrorEntry, ...] = (
         "floats is a distribution over the classes; classes are integers.",
         _train(loss="binary_cross_entropy(one_hot(3)(label), sigmoid(y))"),
         _train(loss="binary_cross_entropy(sigmoid(y), one_hot(3)(label))"),
+    ),
+    ErrorEntry(
+        "W0119",
+        "data that is not there",
+        "`dlc check` loads the data that `train` names, as a training would, and so finds missing columns and wrong "
+        "labels. What is not there cannot be checked; `dlc check --no-data` looks at the text alone.",
+        _train(data='csv("absent.csv", target = "label")', epochs="2"),
+        _train(data='csv("data.csv", target = "label")', epochs="2"),
+    ),
+    ErrorEntry(
+        "W0120",
+        "numbers that do not fit the length of the run or the data",
+        "When the data is known, so is how many updates a run has. A schedule that warms up for longer never gets to "
+        "its rate, a batch of far more rows than there are takes all of them each time, and a rate above 100 is a slip "
+        "as a rule. A training says the same before it begins.",
+        _train(data='csv("data.csv", target = "label")', epochs="2", schedule="warmup(100000)"),
+        _train(data='csv("data.csv", target = "label")', epochs="2", schedule="warmup(2)"),
+    ),
+    ErrorEntry(
+        "W0121",
+        "a loss that not every parameter lowers",
+        "The best epoch is the one with the lowest loss, of validation if there is any; `test`, `dlc eval` and "
+        "`dlc predict` take its weights. Where parameters work against others, as in adversarial training, with a "
+        "gradient that is reversed, or with an optimizer that climbs, the lowest loss says nothing of the kind. "
+        "`early_stop = patience(N, restore = false)` keeps the last weights.",
+        _TURNED + _train("dense(3)(turned(dense(4)(x)))"),
+        _TURNED + _train("dense(3)(turned(dense(4)(x)))", early_stop="patience(100, restore = false)"),
     ),
 )

@@ -158,4 +158,13 @@ TRAINING: tuple[ErrorEntry, ...] = (
         _train(metrics="[mean(y)]", best="mean"),
         _train(metrics="[minimise(mean(y))]", best="mean"),
     ),
+    ErrorEntry(
+        "E0701",
+        "data that does not fit the program",
+        "A column that is missing, a label out of its range or without a class, a text where numbers are wanted: "
+        "`dlc check` finds them by loading the data, as a training does. `dlc check --no-data` looks at the text "
+        "alone.",
+        _train(data='csv("data.csv", target = "species", columns = ["a", "b", "c", "d"])', epochs="2"),
+        _train(data='csv("data.csv", target = "label", columns = ["a", "b", "c", "d"])', epochs="2"),
+    ),
 )

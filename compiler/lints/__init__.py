@@ -11,6 +11,7 @@ from compiler.lints.exchanged_arguments import find_exchanged_arguments
 from compiler.lints.frozen_to_the_end import find_frozen_to_the_end
 from compiler.lints.mixed_rows import find_mixed_rows
 from compiler.lints.moving_statistics import find_moving_statistics
+from compiler.lints.opposed_losses import find_opposed_losses
 from compiler.lints.padded_reductions import find_padded_reductions
 from compiler.lints.possible_zero import find_possible_zero
 from compiler.lints.schedule_length import find_schedule_length
@@ -30,6 +31,7 @@ LINTS: tuple[Callable[[Subject], Iterator[Diagnostic]], ...] = (
     find_shared_layers,
     find_padded_reductions,
     find_exchanged_arguments,
+    find_opposed_losses,
 )
 
 

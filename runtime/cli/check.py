@@ -6,12 +6,13 @@ The exit code is 1 when there is an error. A comment in its line waives a warnin
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from compiler import driver
 from compiler.diagnostics import Diagnostic, SourceError, UsageError
-from runtime.cli.common import add_json, add_settings, dimensions_if_there, folder_of_imports, model_files, print_json
+from compiler.driver import DataQuestion
+from runtime.cli.common import add_json, add_settings, folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.cli.suggest import did_you_mean
 from runtime.reporting.terminal import say, wants_colour, width_of
@@ -26,6 +27,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--select", default="", metavar="CODES", help="only these warnings, such as W0106,W0108 or W01")
     parser.add_argument("--ignore", default="", metavar="CODES", help="all warnings but these")
     parser.add_argument("--fix", action="store_true", help="correct what can be corrected without another meaning")
+    parser.add_argument("--no-data", action="store_true", help="look at the text alone, not at the data that it names")
     add_json(parser, "print the findings as a JSON list")
 
 
@@ -69,17 +71,37 @@ def _findings(
 ) -> list[Diagnostic]:
     """All errors, and the warnings that are wanted."""
     settings, within = tuple(arguments.settings), folder_of_imports(arguments)
-    found = (
-        finding
-        for file in files
-        for finding in driver.check(file, arguments.experiment, settings, dimensions_if_there, within)
-    )
+    found = [finding for file in files for finding in _of_file(arguments, file, settings, within)]
     return [
         finding
         for finding in found
         if finding.severity == "error"
         or (not finding.code.startswith(ignored or "-") and finding.code.startswith(selected or "W"))
     ]
+
+
+def _of_file(
+    arguments: Namespace, file: Path, settings: tuple[tuple[str, str], ...], within: Path | None
+) -> Sequence[Diagnostic]:
+    """Of the text; and of the data that it names, where it has no mistake itself."""
+    if arguments.no_data:
+        return driver.check(file, arguments.experiment, settings, None, within)
+    asked: list[Diagnostic] = []
+
+    def dimensions_of(question: DataQuestion) -> Mapping[str, int]:
+        from runtime.checked_data import Asked  # loads NumPy and every format of data, and few models ask
+
+        answers = Asked()
+        found = answers(question)
+        asked.extend(answers.mistakes)
+        return found
+
+    found = (*driver.check(file, arguments.experiment, settings, dimensions_of, within), *dict.fromkeys(asked))
+    if any(finding.severity == "error" for finding in found):
+        return found
+    from runtime.checked_data import data_findings  # loads NumPy and every format of data
+
+    return (*found, *data_findings(file, arguments.experiment, settings, within))
 
 
 def _summary(files: int, errors: int, findings: Sequence[Diagnostic], corrected: int) -> str:

@@ -479,3 +479,55 @@ def test_a_program_that_is_trained_has_the_warnings_of_check(tmp_path: Path) -> 
         assert [warning.code for warning in load(path, None, ()).warnings] == ["W0106"]
     path.write_text(path.read_text("utf-8").replace("label)\n", "label)  # dlc: ignore[W0106]\n"), encoding="utf-8")
     assert load(path, None, ()).warnings == ()
+
+
+# Losses that are not meant to fall
+
+_ADVERSARIES = """layer judge(x: [batch, n]) -> [batch] {
+    param W: [n, 1] = glorot_uniform
+    return (x @ W)[:, 0]
+}
+
+model M {
+    input x: f32[batch, 4]
+    made = dense(4)(random(batch, 8))
+    d = judge
+    output real = d(x)
+    output fake = d(FAKE)
+    output fooled = d(made)
+}
+
+train M {
+    loss = mean(softplus(-real)) + mean(softplus(fake)) + mean(softplus(-fooled))
+    optimizer = adam()
+    batch = 8
+}
+"""
+
+
+def test_adversaries_have_no_best_epoch() -> None:
+    assert told(_ADVERSARIES.replace("FAKE", "stop_gradient(made)")) == ["W0121 16"]
+    last = "batch = 8\n    early_stop = patience(9, restore = false)"
+    assert told(_ADVERSARIES.replace("FAKE", "stop_gradient(made)").replace("batch = 8\n}", last + "\n}")) == []
+    assert told(_ADVERSARIES.replace("FAKE", "2 * made")) == []
+
+
+def test_a_reversed_gradient_has_no_best_epoch() -> None:
+    same = "fn through(x: [...]) = x gradient (x, y, dy) { return SIGN dy }\n"
+    for sign, expected in (("-1 *", ["W0121 9"]), ("2 *", [])):
+        assert told(trained("dense(3)(through(dense(4)(x)))", before=same.replace("SIGN", sign))) == expected
+
+
+def test_a_straight_way_through_a_rounding_is_no_adversary() -> None:
+    rounded = "h + stop_gradient(floor(h) - h)"
+    assert told(trained(f"dense(3)({rounded})", "h = dense(4)(x)")) == []
+    teacher = "mse(y, stop_gradient(2 * y)) + cross_entropy(y, label)"
+    assert told(trained("dense(3)(x)", loss=teacher)) == []
+
+
+def test_an_optimizer_that_climbs_has_no_best_epoch() -> None:
+    own = "optimizer own(lr = 0.1)(p, g, t) {\n    p SIGN lr * g\n}\n"
+    for sign, expected in (("+", ["W0121 11"]), ("-", [])):
+        assert told(trained("dense(3)(x)", before=own.replace("SIGN", sign), optimizer="own()")) == expected
+    for optimizer in ("adamw()", "rmsprop()", "adadelta()", "momentum(lr = 0.1)", "lbfgs()"):
+        assert told(trained("dense(3)(x)", optimizer=optimizer)) == []

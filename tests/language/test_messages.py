@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +21,13 @@ from compiler.error_index import ERRORS
 from compiler.frontend.elaborate import check, elaborate_tests
 from compiler.programs import findings
 from compiler.rendering import render
+from runtime.checked_data import data_findings
 
 from elaboration import library  # isort: skip
 
 # E01 are syntax: tests/language/test_parser_errors.py. These are found only when an experiment is chosen and set.
 _ON_THE_COMMAND_LINE = {"E0609": (), "E0610": (("optimizer.rate", "0.01"),)}
+_OF_DATA = ("E0701", "W0119", "W0120")
 # E10 and W10 are found by tests alone.
 ENTRIES = [entry for entry in ERRORS if not entry.code.startswith("E01")]
 
@@ -34,8 +39,20 @@ def found(entry: ErrorEntry, text: str) -> list[Diagnostic]:
         return mistakes(text, *overrides, elaborates=True)
     if entry.code[1:3] == "10":
         return found_by_testing(text)
+    if entry.code in _OF_DATA:
+        return found_in_data(text)
     severity = "warning" if entry.code.startswith("W") else "error"
     return [d for d in findings(Source("model.dl", text), None)[0] if d.severity == severity]
+
+
+def found_in_data(text: str) -> list[Diagnostic]:
+    """What `dlc check` says of 32 rows of six numbers and a label."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        Path("model.dl").write_text(text, encoding="utf-8")
+        rows = ["a,b,c,d,e,f,label", *(f"{k},1,2,3,4,5,{k % 3}" for k in range(32))]
+        Path("data.csv").write_text("\n".join(rows), encoding="utf-8")
+        shown = list(data_findings(Path("model.dl"), None, (), None))
+        return [replace(found, message=found.message.replace(f"{Path.cwd()}/", "")) for found in shown]
 
 
 def found_by_testing(text: str) -> list[Diagnostic]:

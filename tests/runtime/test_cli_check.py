@@ -172,3 +172,71 @@ def test_a_setting_of_run_time_out_of_its_range_is_told_before_anything_runs(
         assert f"--set {setting}={value}" in told
     with pytest.raises(SourceError, match=r"not 1\.5"):
         dlc.load("model.dl", rate=1.5).predict({"x": np.zeros((1, 3), np.float32)})
+
+
+# Data
+
+_TRAINED = """model M {
+    input x: f32[batch]
+    output y = dense(3)(x[:, None])
+}
+
+train M {
+    data = csv("rows.csv")
+    target label: i32[batch]
+    loss = cross_entropy(y, label)
+    optimizer = adam()
+    epochs = 2
+    batch = 2
+}
+"""
+
+
+def checked(capsys: pytest.CaptureFixture[str], text: str, rows: str, *arguments: str) -> list[tuple[str, int]]:
+    Path("model.dl").write_text(text)
+    Path("rows.csv").write_text(rows)
+    main(["check", "model.dl", "--json", *arguments])
+    return [(found["code"], found["line"]) for found in json.loads(capsys.readouterr().out)]
+
+
+def test_data_that_is_there_is_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
+    assert checked(capsys, _TRAINED, "x,label\n1,0\n2,2\n") == []
+    assert checked(capsys, _TRAINED, "x,label\n1,0\n2,3\n") == [("E0701", 7)]
+    assert checked(capsys, _TRAINED, "x,label\n1,0\n2,3\n", "--no-data") == []
+    assert checked(capsys, _TRAINED, "x,kind\n1,0\n2,2\n") == [("E0701", 7)]
+    assert checked(capsys, _TRAINED.replace("rows.csv", "other.csv"), "") == [("W0119", 7)]
+
+
+def test_an_error_in_the_text_comes_before_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = _TRAINED.replace("dense(3)", "unknown(3)")
+    assert checked(capsys, wrong, "x,kind\n1,0\n") == [("E0201", 3)]
+
+
+def test_data_of_which_a_dimension_is_asked_may_be_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    wide = _TRAINED.replace("f32[batch]", "f32[batch, width]").replace("x[:, None]", "x")
+    assert checked(capsys, wide, "x,label\n1,0\n2,2\n") == []
+    found = checked(capsys, wide, "x,label\n1,0\n2\n")
+    assert ("E0701", 7) in found
+    assert {code for code, _ in found} <= {"E0701", "W0105"}
+    assert checked(capsys, wide, "x,label\n1,0\n2,2\n", "--no-data") == [("W0105", 2)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("batch = 2", "batch = 3", []),
+        ("batch = 2", "batch = 100000", ["W0120"]),
+        ("epochs = 2", "epochs = 2\n    schedule = warmup(4)", []),
+        ("epochs = 2", "epochs = 2\n    schedule = warmup(100000)", ["W0120"]),
+        ("adam()", "adam(lr = 1e6)", ["W0120"]),
+        ("adam()", "gradient_descent(lr = 10.0)", []),
+    ],
+)
+def test_numbers_that_fit_no_run_are_remarked(
+    before: str, after: str, expected: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "x,label\n1,0\n2,2\n3,1\n"
+    found = checked(capsys, _TRAINED.replace(before, after), rows)
+    assert [code for code, _ in found] == expected
+    assert main(["train", "model.dl", "--dry-run"]) == 0
+    assert ("note: " in capsys.readouterr().err) is bool(expected)
