@@ -20,6 +20,7 @@ _DIGITS = 53
 _LEAST = 1126  # every float of 64 bits is a multiple of 2^-1126 in the form that `_units` gives it
 _ONE = 1 << _LEAST
 _HALF = 26
+_FEW = 32  # terms that are added up faster one by one
 _ROWS_AT_ONCE = 1 << 20  # far below 2^26, from which on sums of 27 bits could be rounded
 _NAME = re.compile(r"(sum|most|least|moments|kept):(\d+)(?::(\d+))?")
 
@@ -42,6 +43,8 @@ class ExactSum:
         """Of an array whose first axis counts terms."""
         shape = terms.shape[1:]
         flat = np.asarray(terms, np.float64).reshape(len(terms), math.prod(shape))
+        if flat.size <= _FEW:
+            return ExactSum(shape, *_sums_one_by_one(flat))
         is_finite = np.isfinite(flat)
         spoilt = np.zeros(flat.shape[1])
         if not is_finite.all():
@@ -130,12 +133,13 @@ class Finisher:
 
     def __init__(self, executable: Executable) -> None:
         self._executable = executable
+        self._row = np.zeros(1, np.int64)
 
     def finished(self, totals: Totals, tensors: Tensors, settings: Mapping[str, float]) -> dict[str, float]:
         """Each metric; none where there were no rows."""
         if not totals.parts:
             return {}
-        results = self._executable.run(tensors, totals.inputs(), np.zeros(1, np.int64), 1, settings=settings)
+        results = self._executable.run(tensors, totals.inputs(), self._row, 1, settings=settings)
         return {name: float(values[0]) for name, values in results.scalars.items()}
 
 
@@ -216,6 +220,19 @@ def _add_units(units: list[int], terms: Array) -> None:
         for place in np.flatnonzero(sums).tolist():
             column, exponent = divmod(place, width)
             units[column] += int(sums[place]) << (exponent + lowest + shift)
+
+
+def _sums_one_by_one(terms: Array) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """The units and what is not finite, of each column."""
+    units, spoilt = [0] * terms.shape[1], [0.0] * terms.shape[1]
+    for row in terms.tolist():
+        for column, value in enumerate(row):
+            if math.isfinite(value):
+                numerator, denominator = value.as_integer_ratio()
+                units[column] += numerator << (_LEAST + 1 - denominator.bit_length())
+            else:
+                spoilt[column] += value
+    return tuple(units), tuple(spoilt)
 
 
 def _part_to_json(part: ExactSum | Extreme) -> JsonValue:
