@@ -9,8 +9,10 @@ from unicodedata import category, combining, east_asian_width
 
 from compiler.diagnostics import Diagnostic, Note, SourceError, Span, hint
 from compiler.error_entries.hints import HINTS
+from compiler.harmless import harmless, harmless_lines
 from compiler.record import record
 
+MOST_SHOWN = 100
 _TAB = 4
 _STYLES = {"error": "1;31", "warning": "1;33", "note": "1;36", "hint": "1;32", "gutter": "34", "message": "1"}
 
@@ -18,14 +20,27 @@ _STYLES = {"error": "1;31", "warning": "1;33", "note": "1;36", "hint": "1;32", "
 def render(error: SourceError | Diagnostic | Iterable[Diagnostic], colour: bool = False, width: int = 100) -> str:
     """The full text of one or more diagnostics, each with its source lines, without a final newline.
 
-    width: columns of the terminal; longer source lines are cut around the marked place.
+    width: columns of the terminal; longer source lines are cut around the marked place. Of very many, the first are
+    shown, errors before warnings, and the others are counted.
     """
     if isinstance(error, Diagnostic):
         diagnostics = [error]
     else:
         diagnostics = list(error.diagnostics if isinstance(error, SourceError) else error)
     paint = _Paint(colour)
-    return "\n\n".join("\n".join(_diagnostic_lines(diagnostic, paint, width)) for diagnostic in diagnostics)
+    shown = _first(diagnostics)
+    texts = ["\n".join(_diagnostic_lines(diagnostic, paint, width)) for diagnostic in shown]
+    if more := len(diagnostics) - len(shown):
+        texts.append(f"and {more:,} more, which may follow from these")
+    return "\n\n".join(texts)
+
+
+def _first(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
+    """At most `MOST_SHOWN`, in their order."""
+    if len(diagnostics) <= MOST_SHOWN:
+        return diagnostics
+    by_weight = sorted(range(len(diagnostics)), key=lambda place: diagnostics[place].severity != "error")
+    return [diagnostics[place] for place in sorted(by_weight[:MOST_SHOWN])]
 
 
 def to_json(diagnostic: Diagnostic) -> dict[str, Any]:
@@ -81,26 +96,26 @@ def _diagnostic_lines(diagnostic: Diagnostic, paint: _Paint, width: int) -> Iter
     spans = [diagnostic.span, *(note.span for note in notes if note.span)]
     gutter = max(len(str(span.end_line)) for span in spans)
     label = paint(diagnostic.severity, f"{diagnostic.severity}[{diagnostic.code}]")
-    yield label + paint("message", f": {diagnostic.message}")
+    yield label + paint("message", f": {harmless_lines(diagnostic.message)}")
     yield from _excerpt(diagnostic.span, gutter, diagnostic.severity, paint, width)
     for note in notes:
         if note.span is None:
             yield _remark(note, gutter, paint)
     for note in notes:
         if note.span is not None:
-            yield f"{paint(note.kind, note.kind)}: {note.message}"
+            yield f"{paint(note.kind, note.kind)}: {harmless_lines(note.message)}"
             yield from _excerpt(note.span, gutter, note.kind, paint, width)
 
 
 def _remark(note: Note, gutter: int, paint: _Paint) -> str:
     indent = " " * (gutter + 4 + len(note.kind) + 2)
-    text = note.message.replace("\n", f"\n{indent}")
+    text = harmless_lines(note.message).replace("\n", f"\n{indent}")
     return f"{' ' * gutter} {paint('gutter', '=')} {paint(note.kind, note.kind)}: {text}"
 
 
 def _excerpt(span: Span, gutter: int, style: str, paint: _Paint, width: int) -> Iterator[str]:
     blank = " " * gutter
-    yield f"{blank}{paint('gutter', '-->')} {span}"
+    yield f"{blank}{paint('gutter', '-->')} {harmless(str(span))}"
     last = max(span.line, span.end_line)
     shown = [span.line] if last == span.line else [span.line, last]
     yield f"{blank} {paint('gutter', '|')}"

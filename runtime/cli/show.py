@@ -16,6 +16,7 @@ from runtime.cli.common import (
     model_file,
 )
 from runtime.cli.parser import Namespace, Parser
+from runtime.files import write_output
 
 EXAMPLES = (
     "dlc show model.dl --stage graph",
@@ -66,7 +67,7 @@ def run(arguments: Namespace) -> int:
     )
     text = driver.show(view, compile_options(arguments), dimensions_if_there)
     if arguments.output:
-        Path(arguments.output).write_text(text, encoding="utf-8")
+        write_output(Path(arguments.output), text.encode())
     else:
         print(text.rstrip("\n"))
     return 0

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from compiler.diagnostics import size
+from compiler.harmless import harmless
 from runtime.profile_rows import label_of, ms_of
-from runtime.reporting.terminal import harmless
 from runtime.reporting.units import amount
 
 LEAST_WIDTH = 40

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from typing import TextIO
 
-_STYLES = {"error": "1;31", "warning": "1;33", "hint": "1;32", "note": "1;36", "bold": "1", "dim": "2", "green": "32"}
+from compiler.harmless import harmless
+
+STYLES = {"error": "1;31", "warning": "1;33", "hint": "1;32", "note": "1;36", "bold": "1", "dim": "2", "green": "32"}
 
 
 def wants_colour(stream: TextIO) -> bool:
@@ -28,7 +29,7 @@ def width_of_terminal() -> int:
 
 
 def styled(text: str, style: str, stream: TextIO) -> str:
-    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if wants_colour(stream) else text
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if wants_colour(stream) else text
 
 
 def say(message: str) -> None:
@@ -47,12 +48,3 @@ def say_labelled(label: str, message: str) -> None:
             [f"{styled(label + ':', label, sys.stderr)} {first}", *(f"  {line}" if line else "" for line in rest)]
         )
     )
-
-
-def harmless(text: str) -> str:
-    """Text of a file, or a name, without what could steer a terminal."""
-    return text if text.isprintable() else "".join(map(_harmless, text))
-
-
-def _harmless(letter: str) -> str:
-    return "\ufffd" if letter != "\t" and unicodedata.category(letter) in ("Cc", "Cf", "Cs") else letter

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import assert_never
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -15,8 +15,9 @@ from rich.text import Text
 
 from compiler.driver import Setting
 from runtime.reporting.events import EpochEnded, Event, NonfiniteMet, TrainingEnded, TrainingProgressed, TrainingStarted
+from runtime.reporting.outlets import unfiltered
 from runtime.reporting.settings import value_text
-from runtime.reporting.tables import WIDTH
+from runtime.reporting.tables import WIDTH, HarmlessConsole
 from runtime.reporting.terminal import wants_colour
 from runtime.reporting.units import amount, duration, measure
 
@@ -32,7 +33,9 @@ class TextReporter:
 
     def __init__(self) -> None:
         colour = wants_colour(sys.stderr)
-        self._console = Console(stderr=True, no_color=not colour, highlight=False, markup=False, soft_wrap=True)
+        self._console = HarmlessConsole(
+            file=unfiltered(sys.stderr), no_color=not colour, highlight=False, markup=False, soft_wrap=True
+        )
         if not self._console.is_terminal:
             self._console.width = WIDTH
         self._live: Live | None = None
