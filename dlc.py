@@ -19,7 +19,8 @@ Every error that a caller can cause is a `DlcError`: `SourceError` for mistakes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -28,7 +29,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
+from compiler.diagnostics import CheckpointError, DataError, Diagnostic, DlcError, SourceError, Span, UsageError
 from compiler.driver import Options, Tensors
 from compiler.processors import usable_cores
 from runtime.averages import averages_of
@@ -103,6 +104,32 @@ class TrainingResult:
     seconds: float
 
 
+@contextmanager
+def _explained() -> Generator[None]:
+    """Mistakes in a text with its lines and what to do, below the message; settings are those of the call."""
+    try:
+        yield
+    except SourceError as error:
+        told = tuple(_of_the_call(diagnostic) for diagnostic in error.diagnostics)
+        explained = SourceError(told)
+        explained.add_note(driver.render(told))
+        raise explained from None
+
+
+def _of_the_call(diagnostic: Diagnostic) -> Diagnostic:
+    notes = tuple(replace(n, span=None if n.span is None else _span_of_the_call(n.span)) for n in diagnostic.notes)
+    return replace(diagnostic, span=_span_of_the_call(diagnostic.span), notes=notes)
+
+
+def _span_of_the_call(span: Span) -> Span:
+    """For a caller in Python, a setting is an argument: `--set hidden=x` is `hidden=x`."""
+    if span.source.name != driver.COMMAND_LINE:
+        return span
+    shorter = len(driver.SET)
+    source = replace(span.source, name="settings", text=span.source.text.removeprefix(driver.SET))
+    return replace(span, source=source, column=max(span.column - shorter, 1), end_column=span.end_column - shorter)
+
+
 def load(
     path: str | PathLike[str],
     *,
@@ -164,9 +191,9 @@ def function(
     Each shape of arrays is compiled once, when it is first seen. Raises SourceError for mistakes of the text, and
     UsageError for a name or a setting that there is not; a call, for arrays that do not fit.
     """
-    return driver.function(
-        source, name, {key: _frozen(key, value) for key, value in config.items()}, _options(target, dtype, threads)
-    )
+    given, options = {key: _frozen(key, value) for key, value in config.items()}, _options(target, dtype, threads)
+    with _explained():
+        return driver.function(source, name, given, options)
 
 
 class Parameters(Mapping[str, Array]):
@@ -217,7 +244,11 @@ class Model:
     ) -> None:
         """`load` and `loads` make models. `trained` has the weights; without it, they start from the seed."""
         self._elaborate, self._settings = elaborate, dict(settings)
-        self._program = elaborate(_overrides(self._settings)) if trained is None else trained.program
+        if trained is None:
+            with _explained():
+                self._program = elaborate(_overrides(self._settings))
+        else:
+            self._program = trained.program
         self._options = driver.options_of(self._program, options)
         self._present = None if trained is None else trained.tensors
         self._choices = None if trained is None else trained.choices
@@ -253,7 +284,8 @@ class Model:
         named = {"epochs": epochs, "batch": batch, "seed": seed}
         given = settings | {name: value for name, value in named.items() if value is not None}
         chosen = self._settings | given
-        program = self._elaborate(_overrides(chosen))
+        with _explained():
+            program = self._elaborate(_overrides(chosen))
         parts, preparation = _parts(program, data, validation, test)
         compile_ahead(program, parts, self._options)
         tensors = self._tensors_for(program)

@@ -8,6 +8,7 @@ from dataclasses import field
 from pathlib import Path
 from unicodedata import combining, east_asian_width
 
+from compiler.harmless import harmless_lines
 from compiler.record import record
 
 
@@ -88,7 +89,18 @@ class Diagnostic:
 
 
 class DlcError(Exception):
-    """Anything a user can cause. The command line prints it without a traceback."""
+    """Anything a user can cause; `fix` says what to do. The command line prints it without a traceback."""
+
+    fix = ""
+
+    def __str__(self) -> str:
+        return harmless_lines(super().__str__())  # names in it may come from a file of others
+
+    def _advise(self, fix: str) -> None:
+        """What to do, which Python shows below the message."""
+        self.fix = fix
+        if fix:
+            self.add_note(harmless_lines(f"hint: {fix}"))
 
 
 class SourceError(DlcError):
@@ -110,7 +122,8 @@ class DataError(DlcError):
     def __init__(self, message: str, file: Path | str | None = None, row: int | None = None, fix: str = "") -> None:
         place = "" if file is None else f"{file}: " if row is None else f"{file}, row {row}: "
         super().__init__(place + message)
-        self.file, self.row, self.fix = file, row, fix
+        self.file, self.row = file, row
+        self._advise(fix)
 
 
 class CheckpointError(DlcError):
@@ -118,7 +131,8 @@ class CheckpointError(DlcError):
 
     def __init__(self, message: str, file: Path | str | None = None, fix: str = "") -> None:
         super().__init__(message if file is None else f"{file}: {message}")
-        self.file, self.fix = file, fix
+        self.file = file
+        self._advise(fix)
 
 
 class ResourceError(DlcError):
@@ -128,7 +142,7 @@ class ResourceError(DlcError):
         listed = ", ".join(f"{what} {size(count)}" for what, count in parts.items() if count)
         needed, there = size(sum(parts.values())), size(available)
         super().__init__(f"{needing} needs {needed} of memory, and {there} are available: {listed}")
-        self.fix = fix
+        self._advise(fix)
 
 
 class UsageError(DlcError):
@@ -136,7 +150,7 @@ class UsageError(DlcError):
 
     def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(message)
-        self.fix = fix
+        self._advise(fix)
 
 
 class CompilerBug(Exception):

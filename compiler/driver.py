@@ -20,9 +20,11 @@ from compiler.executables import (
 )
 from compiler.frontend.program import (
     AVERAGE,
+    COMMAND_LINE,
     EPOCH_NUMBER,
     KEPT,
     SAMPLE_NUMBERS,
+    SET,
     Cuts,
     DataQuestion,
     DataSource,
@@ -60,11 +62,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AVERAGE",
+    "COMMAND_LINE",
     "EPOCH_NUMBER",
     "FUSIONS",
     "KEPT",
     "OPTIMIZER_STATES",
     "SAMPLE_NUMBERS",
+    "SET",
     "VALUES",
     "Array",
     "CacheInfo",

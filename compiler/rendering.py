@@ -9,8 +9,10 @@ from unicodedata import category
 
 from compiler.diagnostics import Diagnostic, Note, SourceError, Span, columns_of, hint, wrapped
 from compiler.error_entries.hints import HINTS
+from compiler.harmless import harmless, harmless_lines
 from compiler.record import record
 
+MOST_SHOWN = 100
 _TAB = 4
 _WIDTH = 100  # of source lines where there is no terminal
 _HANGING = "    "  # before what a long message goes on with
@@ -23,14 +25,27 @@ def render(
     """The full text of one or more diagnostics, each with its source lines, without a final newline.
 
     width: columns of the terminal; longer source lines are cut around the marked place, and messages go on in further
-    lines. Without a terminal, a message is one line, and source lines are cut at 100 columns.
+    lines. Without a terminal, a message is one line, and source lines are cut at 100 columns. Of very many diagnostics,
+    the first are shown, errors before warnings, and the others are counted.
     """
     if isinstance(error, Diagnostic):
         diagnostics = [error]
     else:
         diagnostics = list(error.diagnostics if isinstance(error, SourceError) else error)
     paint = _Paint(colour)
-    return "\n\n".join("\n".join(_diagnostic_lines(diagnostic, paint, width)) for diagnostic in diagnostics)
+    shown = _first(diagnostics)
+    texts = ["\n".join(_diagnostic_lines(diagnostic, paint, width)) for diagnostic in shown]
+    if more := len(diagnostics) - len(shown):
+        texts.append(f"and {more:,} more, which may follow from these")
+    return "\n\n".join(texts)
+
+
+def _first(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
+    """At most `MOST_SHOWN`, in their order."""
+    if len(diagnostics) <= MOST_SHOWN:
+        return diagnostics
+    by_weight = sorted(range(len(diagnostics)), key=lambda place: diagnostics[place].severity != "error")
+    return [diagnostics[place] for place in sorted(by_weight[:MOST_SHOWN])]
 
 
 def to_json(diagnostic: Diagnostic) -> dict[str, Any]:
@@ -103,7 +118,7 @@ def _diagnostic_lines(diagnostic: Diagnostic, paint: _Paint, width: int | None) 
 
 def _said(text: str, width: int | None, hanging: str, indent: str = "") -> list[str]:
     """The lines of a message, those after its own newlines behind `indent`, and cut ones behind `hanging`."""
-    first, *rest = text.split("\n")
+    first, *rest = harmless_lines(text).split("\n")
     return [
         *wrapped(first, width, hanging),
         *(part for line in rest for part in wrapped(indent + line, width, hanging)),
@@ -122,7 +137,7 @@ def _remark(note: Note, gutter: int, paint: _Paint, width: int | None) -> Iterat
 def _excerpt(span: Span, gutter: int, style: str, paint: _Paint, columns: int | None) -> Iterator[str]:
     width = columns or _WIDTH
     blank = " " * gutter
-    yield f"{blank}{paint('gutter', '-->')} {span}"
+    yield f"{blank}{paint('gutter', '-->')} {harmless(str(span))}"
     last = max(span.line, span.end_line)
     shown = [span.line] if last == span.line else [span.line, last]
     yield f"{blank} {paint('gutter', '|')}"

@@ -18,6 +18,7 @@ from compiler.diagnostics import CheckpointError
 from compiler.driver import Array
 from compiler.numerics import NUMERICS
 from compiler.record import record
+from runtime import regular_files
 from runtime.files import JsonValue, explain, json_bytes, parse_json, sha256_of, sync_folder, write_bytes
 from runtime.numerics import UNKNOWN
 from runtime.position import Position, Stagnation
@@ -182,7 +183,7 @@ def _remove_old(folder: Path, keep: int) -> None:
 
 def _read_json(path: Path) -> Mapping[str, JsonValue]:
     try:
-        value = parse_json(path.read_bytes())
+        value = parse_json(regular_files.content(path))
     except OSError as error:
         message, fix = explain(error)
         raise CheckpointError(message, path, fix) from error

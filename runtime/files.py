@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from compiler.diagnostics import UsageError
+from compiler.harmless import STEERING
+
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 _WHOLE_HASH_LIMIT = 1 << 30
@@ -42,6 +45,28 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
     sync_folder(path.parent)
 
 
+def write_output(path: Path, content: bytes) -> None:
+    """What a command writes at a path of its command line, whole or not at all.
+
+    Raises UsageError where no file can be at such a path, and OSError where the disk is at fault.
+    """
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        error.filename = str(path)
+        raise unwritable(error) from error
+
+
+def unwritable(error: OSError) -> OSError | UsageError:
+    """The error to raise where the file of a command line cannot be written."""
+    if not is_of_the_path(error):
+        return error
+    message, fix = explain(error)
+    if error.errno == errno.ENOENT:
+        message, fix = f"there is no folder {Path(error.filename).parent}", "make it, or choose another path"
+    return UsageError(f"{error.filename}: {message}", fix)
+
+
 def rewrite_file(path: Path, content: bytes) -> None:
     """Other content for a file of the user, whole or not at all; its mode stays, and a link to it. Raises OSError."""
     target = path.resolve()
@@ -63,7 +88,13 @@ def sync_folder(folder: Path) -> None:
 
 def json_bytes(value: JsonValue) -> bytes:
     """Readable JSON text of a settings file. Floats keep every bit; NaN and infinities are written as Python does."""
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+    return (json_text(value, indent=2) + "\n").encode()
+
+
+def json_text(value: object, indent: int | None = None) -> str:
+    """JSON with letters of all scripts as they are, and what could steer the terminal of a reader as `\\u009b`."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def parse_json(content: bytes) -> JsonValue:
@@ -117,6 +148,14 @@ def explain(error: OSError) -> tuple[str, str]:
             return "a part of the path is not a folder", "check the path"
         case errno.ENAMETOOLONG:
             return "the path is too long", "choose a shorter path"
+        case errno.ELOOP:
+            return "this is a link, or leads in a circle", "put the file itself there"
+        case errno.ENOMEM:
+            return "there is not enough memory", "use a smaller model or batch, or raise the limit (ulimit -v)"
+        case errno.EBADF:
+            return "this is closed", "give it a file or a pipe to write to"
+        case None if "map segment" in str(error) or "allocate" in str(error):  # of the loader of libraries
+            return f"there is not enough memory: {error}", "raise the limit (ulimit -v)"
         case _:
             reason = error.strerror or str(error)
             return reason[:1].lower() + reason[1:], "check the disk and the path"

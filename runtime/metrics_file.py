@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from compiler.diagnostics import CheckpointError
-from runtime.files import JsonValue, explain, parse_json, replace_file
+from runtime import regular_files
+from runtime.files import JsonValue, explain, json_text, parse_json, replace_file
 
 Record = Mapping[str, JsonValue]
 
 
 def append_record(path: Path, record: Record) -> None:
     """Add one line in a single write. Raises CheckpointError."""
-    line = (json.dumps(record, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+    line = (json_text(record) + "\n").encode()
     try:
-        with path.open("ab", buffering=0) as file:
+        with regular_files.appended(path) as file:
             file.write(line)
     except OSError as error:
         raise _failed(error, path) from error
@@ -44,7 +44,7 @@ def truncate_records(path: Path, step: int) -> None:
 
 def _lines_of(path: Path) -> list[bytes]:
     try:
-        return [line for line in path.read_bytes().split(b"\n") if line.strip()]
+        return [line for line in regular_files.content(path).split(b"\n") if line.strip()]
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import DataError
 from compiler.driver import Array
-from runtime.files import explain, replace_file
+from runtime.files import json_text, write_output
 
 FORMATS = (".npz", ".jsonl")
 
@@ -21,20 +19,16 @@ def json_lines(arrays: Mapping[str, Array]) -> Iterator[str]:
     """One line a row: `{"logits": [0.1, 2.5], "label": "cat"}`. What is not finite becomes null."""
     columns = {name: _shortest(values).tolist() for name, values in arrays.items()}
     for row in range(min(map(len, columns.values()))):
-        yield json.dumps({name: values[row] for name, values in columns.items()}, ensure_ascii=False)
+        yield json_text({name: values[row] for name, values in columns.items()})
 
 
 def write_predictions(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Put the file in place in one step, in the format of its ending. Raises DataError."""
+    """Put the file in place in one step, in the format of its ending. Raises UsageError, OSError."""
     if path.suffix == ".npz":
         content = npz_bytes(arrays)
     else:
         content = "".join(line + "\n" for line in json_lines(arrays)).encode()
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, path, fix=fix) from error
+    write_output(path, content)
 
 
 def npz_bytes(arrays: Mapping[str, Array]) -> bytes:

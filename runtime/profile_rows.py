@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.diagnostics import UsageError
+from runtime import regular_files
 from runtime.files import parse_json
 
 Report = Mapping[str, Any]
@@ -35,7 +36,7 @@ def label_of(row: Mapping[str, Any]) -> str:
 def saved_profile(path: Path) -> Report:
     """What `--json` of a profile wrote. Raises UsageError."""
     try:
-        found: Any = parse_json(path.read_bytes())
+        found: Any = parse_json(regular_files.content(path))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", "name a model file, a run, or a saved profile") from error
     except ValueError as error:

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from compiler.diagnostics import CheckpointError, Source
+from runtime import regular_files
 from runtime.checkpoint import checkpoints_in
 from runtime.files import JsonValue, explain, json_bytes, parse_json, replace_file
 from runtime.metrics_file import Record, append_record, read_records, truncate_records
@@ -51,7 +52,8 @@ class RunDirectory:
         """The copy of the main `.dl` file. Raises CheckpointError."""
         main = _mapping(self.read_json(_RUN), self.path / _RUN).get("main")
         path = self.path / "source" / str(main)
-        if not isinstance(main, str) or ".." in Path(main).parts or not path.is_file():
+        is_inside = isinstance(main, str) and not Path(main).is_absolute() and ".." not in Path(main).parts
+        if not is_inside or not path.is_file():
             raise CheckpointError("the run has no copy of its program", self.path, "train again, or use another run")
         return path
 
@@ -66,7 +68,7 @@ class RunDirectory:
         """The value of a JSON file of the run. Raises CheckpointError."""
         path = self.path / name
         try:
-            return parse_json(path.read_bytes())
+            return parse_json(regular_files.content(path))
         except OSError as error:
             raise _failed(error, path) from error
         except ValueError as error:
@@ -92,7 +94,7 @@ class RunDirectory:
         """Add a line with the time to `events.log`."""
         line = f"{datetime.now().astimezone().isoformat(timespec='seconds')} {message}\n"
         try:
-            with (self.path / "events.log").open("ab", buffering=0) as file:
+            with regular_files.appended(self.path / "events.log") as file:
                 file.write(line.encode("utf-8", "backslashreplace"))
         except OSError as error:
             raise _failed(error, self.path / "events.log") from error
@@ -226,6 +228,20 @@ def made_as(path: Path) -> Path:
             raise CheckpointError("the folder holds a run", path, fix)
         raise CheckpointError("the folder is not empty", path, "choose another --out")
     return path
+
+
+def clear_of_vain_runs(folder: Path) -> int:
+    """Remove the runs in a folder that holds nothing but runs that ended before their first checkpoint, or empty ones.
+
+    The result is how many there were. Where there is anything else, nothing is removed.
+    """
+    inside = list(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
+    is_vain = [c.is_dir() and not c.is_symlink() and (not any(c.iterdir()) or _is_begun_in_vain(c)) for c in inside]
+    if not all(is_vain):
+        return 0
+    for child in inside:
+        shutil.rmtree(child)
+    return len(inside)
 
 
 def _copies(sources: Sequence[Source]) -> dict[str, Source]:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from compiler.diagnostics import CheckpointError
 from compiler.record import record
+from runtime import regular_files
 from runtime.files import json_bytes, parse_json
 
 LOCK = "lock"
@@ -58,7 +59,7 @@ class RunLock:
 
 def lock_run(folder: Path) -> RunLock:
     """The lock of a run. Raises CheckpointError, which names the holder, where it is taken, and OSError."""
-    file = (folder / LOCK).open("a+b", buffering=0)
+    file = regular_files.appended(folder / LOCK)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

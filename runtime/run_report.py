@@ -9,6 +9,7 @@ from pathlib import Path
 from compiler import driver
 from compiler.diagnostics import CheckpointError
 from compiler.driver import Options, View
+from runtime import regular_files
 from runtime.files import JsonValue
 from runtime.model import training_of
 from runtime.reporting.run_page import RunFacts
@@ -52,10 +53,8 @@ def facts_of(path: Path, options: Options) -> RunFacts:
 def _texts(run: RunDirectory) -> dict[str, str]:
     """The main file first, then what it imports."""
     folder, main = run.path / "source", run.program
-    others = sorted(path for path in folder.rglob("*.dl") if path != main)
-    return {
-        str(path.relative_to(folder)): path.read_text(encoding="utf-8", errors="replace") for path in (main, *others)
-    }
+    files = (main, *sorted(path for path in folder.rglob("*.dl") if path != main))
+    return {str(path.relative_to(folder)): regular_files.content(path).decode("utf-8", "replace") for path in files}
 
 
 def _record(run: RunDirectory, name: str) -> Record:

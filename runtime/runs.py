@@ -11,6 +11,7 @@ from pathlib import Path
 
 from compiler.diagnostics import CheckpointError, UsageError
 from compiler.record import record
+from runtime import regular_files
 from runtime.checkpoint import checkpoints_in
 from runtime.files import JsonValue, explain
 from runtime.numerics import stretches_of, versions_of
@@ -227,7 +228,7 @@ def _measures(run: RunSummary) -> Record:
 
 def _texts(run: RunDirectory) -> dict[str, bytes]:
     source = run.path / "source"
-    return {str(path.relative_to(source)): path.read_bytes() for path in sorted(source.rglob("*.dl"))}
+    return {str(path.relative_to(source)): regular_files.content(path) for path in sorted(source.rglob("*.dl"))}
 
 
 def _differences(first: Record, second: Record) -> Difference:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, deserialize  # pyright: ignore[reportUn
 from compiler.diagnostics import CheckpointError
 from compiler.driver import Array
 from compiler.record import record
+from runtime import regular_files
 from runtime.files import explain
 from runtime.memory import expect_room_to_read
 from runtime.suggestions import nearest
@@ -91,7 +92,7 @@ def read_tensors(path: Path) -> dict[str, Array]:
     """All tensors of a safetensors file; f16 and bf16 become f32. Raises CheckpointError and ResourceError."""
     try:
         expect_room_to_read(path, path.stat().st_size)
-        content = path.read_bytes()
+        content = regular_files.content(path)
     except OSError as error:
         message, fix = explain(error)
         raise CheckpointError(message, path, fix) from error

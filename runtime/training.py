@@ -43,7 +43,7 @@ class TrainingError(DlcError):
 
     def __init__(self, message: str, fix: str = "") -> None:
         super().__init__(message)
-        self.fix = fix
+        self._advise(fix)
 
 
 class Keeper(Protocol):

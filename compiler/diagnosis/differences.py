@@ -27,6 +27,8 @@ _PART_OF_SIZE = 1e-3
 _LEAST = 1e-300
 # Where the slopes ahead and behind differ by more than this part, there is a kink: `max` of equals, `relu` at 0.
 _BEND = 0.01
+_FURTHER = 10  # times the step, where a kink bends as many times as much, and a curve by the square of that
+_ROUNDING = 1e-14  # of a value, below which nothing says how it bends
 
 
 @record
@@ -119,12 +121,16 @@ class Function:
     def _play(self, directions: Mapping[str, Array], step: float) -> float:
         """Half of the difference between the slopes ahead and behind, of the elements where there is a kink."""
         ahead, here, behind = (self._at(directions, s) for s in (step, 0.0, -step))
+        further_ahead, further_behind = (self._at(directions, s) for s in (_FURTHER * step, -_FURTHER * step))
         play = 0.0
         for name, weight in self.weights.items():
             after, before = ahead[name] - here[name], here[name] - behind[name]
             bend = np.abs(after - before)
-            kinks = np.where(bend > _BEND * (np.abs(after) + np.abs(before)), bend, 0.0)
-            play += _weighed(kinks, np.abs(weight)) / (2 * step)
+            further = np.abs(further_ahead[name] - 2 * here[name] + further_behind[name])
+            # What bends smoothly does so by the square of the step; in a sum of many, a kink is a small part.
+            is_kink = (bend > further / (2 * _FURTHER)) & (bend > _ROUNDING * np.abs(here[name]))
+            is_kink |= bend > _BEND * (np.abs(after) + np.abs(before))
+            play += _weighed(np.where(is_kink, bend, 0.0), np.abs(weight)) / (2 * step)
         return play
 
     def _at(self, directions: Mapping[str, Array], step: float) -> Mapping[str, Array]:

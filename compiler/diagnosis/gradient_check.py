@@ -39,6 +39,7 @@ from compiler.types import DType
 WRONG_GRADIENT = "W1001"
 _DIRECTIONS = 2
 _ELEMENTS = 20  # of a tensor whose derivative is wrong, so many are looked at to show the worst
+_AT_KINKS = 200  # the same where a direction shows kinks, and is wrong
 _NOISE = 0.1
 
 
@@ -133,9 +134,12 @@ class _Check:
         if not function.has_finite:
             return LayerCheck(path, span, math.nan, None)
         found = [function.along(self._random) for _ in range(_DIRECTIONS)]
-        if any(c.is_right and c.play for c in found):  # over many kinks, mistakes may cancel: each counts by itself
-            found = [c for c in found if not c.is_right]
-            found += [element.comparison for element in function.elements(_ELEMENTS, self._random)]
+        is_wrong = not all(c.is_right for c in found)
+        if is_wrong or any(c.play for c in found):
+            limit = _AT_KINKS if is_wrong else _ELEMENTS
+            single = [element.comparison for element in function.elements(limit, self._random)]
+            if any(c.play for c in (*found, *single)):
+                found = single  # over many kinks mistakes may cancel, and so may the kinks: each counts by itself
         elements = 0
         if self._full and path is not None:
             elementwise = [element.comparison for element in function.elements(None, self._random)]

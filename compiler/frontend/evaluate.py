@@ -133,7 +133,7 @@ class Evaluator(Caller):
         for namespace in (Namespace.INIT, Namespace.OPTIMIZER, Namespace.SCHEDULE):
             if frame.module.lookup(namespace, name) is not None:
                 return (hint(f"there is {_article(namespace)} `{name}`, but this place takes a value"),)
-        return nearest(name, known)
+        return self.session.report.nearest(name, known)
 
     def _constant(self, declaration: syntax.Const, name: syntax.Name) -> Value:
         session = self.session

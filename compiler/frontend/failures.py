@@ -9,6 +9,8 @@ from dataclasses import replace
 from compiler.diagnostics import Diagnostic, Note, SourceError, Span, hint
 from compiler.rendering import did_you_mean
 
+MOST_ADVISED = 100
+"""So many mistakes get suggestions: each is a search through all names, and nobody reads more."""
 UNUSED = ("W0101", "W0102", "W0103")
 UNKNOWN = ("E0201", "E0415")
 
@@ -50,6 +52,7 @@ class Report:
     ) -> None:
         self._given, self._readers, self._incomplete = given or {}, readers, incomplete
         self._found: dict[tuple[str, str, int, int, int, int], Diagnostic] = {}
+        self._errors = 0
 
     def add(self, diagnostic: Diagnostic) -> None:
         if diagnostic.code in UNKNOWN and diagnostic.span.source.name in self._incomplete:
@@ -57,7 +60,13 @@ class Report:
         diagnostic = self._with_command_line(diagnostic)
         span = diagnostic.span
         key = (diagnostic.severity, span.source.name, span.line, span.column, span.end_line, span.end_column)
-        self._found.setdefault(key, diagnostic)
+        if key not in self._found:
+            self._found[key] = diagnostic
+            self._errors += diagnostic.severity == "error"
+
+    def nearest(self, name: str, known: list[str] | tuple[str, ...]) -> tuple[Note, ...]:
+        """`did you mean …?`, or nothing; nothing too where so many mistakes were found that nobody reads this one."""
+        return nearest(name, known) if self._errors < MOST_ADVISED else ()
 
     def _with_command_line(self, diagnostic: Diagnostic) -> Diagnostic:
         """A mistake in a setting of the command line is shown there; one that may come from it names it."""
@@ -85,7 +94,7 @@ class Report:
 
     @property
     def has_errors(self) -> bool:
-        return any(d.severity == "error" for d in self._found.values())
+        return self._errors > 0
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:

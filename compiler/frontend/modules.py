@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.diagnostics import Diagnostic, Note, Source, SourceError, Span, UsageError, hint, source_error
+from compiler.frontend.declarations import begins_with_declaration
 from compiler.frontend.parse_cache import ParseCache
 from compiler.frontend.syntax import Import, Module
 from compiler.record import record
@@ -139,6 +140,8 @@ class _Loader:
             if path.exists() and not path.is_file() and not path.is_dir():
                 raise OSError(errno.EINVAL, "this is no file with text")  # a pipe, say, would be waited for
             source = _decoded(shown, path.read_bytes())
+            if path.suffix != ".dl" and not begins_with_declaration(source.text):
+                raise OSError(errno.EINVAL, "this is no model file")
         except SourceError as error:
             note = Note("it is imported here", declaration.span)
             self.mistakes += [Diagnostic(d.code, d.message, d.span, (*d.notes, note)) for d in error.diagnostics]

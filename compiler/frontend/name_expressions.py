@@ -93,12 +93,14 @@ class ExpressionNames:
                 return
         known = (*self.environment.kinds, *self.scope.names(Namespace.VALUE), *BUILTINS, *CONSTANTS)
         message = f"there is no `{name.id}` here"
-        self.session.report.add(failure("E0201", message, name.span, *nearest(name.id, known)).diagnostic)
+        report = self.session.report
+        report.add(failure("E0201", message, name.span, *report.nearest(name.id, known)).diagnostic)
 
     def unknown(self, name: syntax.Name, what: str, known: Iterable[str]) -> None:
         names = tuple(known)
-        notes = nearest(name.id, names) or ((hint(f"there are {', '.join(sorted(names))}"),) if names else ())
-        self.session.report.add(failure("E0201", f"there is no {what} `{name.id}`", name.span, *notes).diagnostic)
+        report = self.session.report
+        notes = report.nearest(name.id, names) or ((hint(f"there are {', '.join(sorted(names))}"),) if names else ())
+        report.add(failure("E0201", f"there is no {what} `{name.id}`", name.span, *notes).diagnostic)
 
     def unknown_setting(self, owner: str, name: str, span: Span, known: tuple[str, ...]) -> None:
         notes = nearest(name, known) or (hint(f"its settings are {', '.join(known)}" if known else "it has none"),)

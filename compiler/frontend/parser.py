@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, cast
 
-from compiler.diagnostics import Diagnostic, Source, SourceError, Span, hint
+from compiler.diagnostics import Diagnostic, Note, Source, SourceError, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.automaton import Actions, Automaton, UnexpectedToken
 from compiler.frontend.build_syntax import SyntaxBuilder
@@ -45,6 +45,7 @@ def _parse(source: Source, lexed: Lexed, automaton: Automaton, explainer: Explai
     builder = SyntaxBuilder(source, documentation.texts)
     actions = _actions(builder, automaton)
     mistakes = list(lexed.mistakes)
+    untold = 0
     declarations: list[syntax.Declaration] = []
     for declared in split_declarations(source, lexed):
         mistakes += declared.mistakes
@@ -54,7 +55,10 @@ def _parse(source: Source, lexed: Lexed, automaton: Automaton, explainer: Explai
         try:
             declaration = automaton.run(tokens, actions)
         except UnexpectedToken as unexpected:
-            mistakes.append(explainer.explain(source, tokens, unexpected))
+            if len(mistakes) < MOST_MISTAKES:
+                mistakes.append(explainer.explain(source, tokens, unexpected))
+            else:
+                untold += 1
         else:
             mistakes += _too_deep(declaration, len(tokens))
             declarations.append(declaration)
@@ -63,8 +67,17 @@ def _parse(source: Source, lexed: Lexed, automaton: Automaton, explainer: Explai
     mistakes = mistakes or documentation.misplaced(source)
     if mistakes:
         mistakes.sort(key=lambda mistake: (mistake.span.line, mistake.span.column))
-        raise SourceError(tuple(mistakes[:MOST_MISTAKES]))
+        raise SourceError(_first(mistakes, untold))
     return syntax.Module(source, tuple(declarations))
+
+
+def _first(mistakes: list[Diagnostic], untold: int) -> tuple[Diagnostic, ...]:
+    """At most `MOST_MISTAKES`; the last says how many more there are."""
+    *others, last = mistakes[:MOST_MISTAKES]
+    more = max(len(mistakes) - MOST_MISTAKES, 0) + untold
+    if more:
+        last = replace(last, notes=(*last.notes, Note(f"the syntax of this file has {more:,} more mistakes")))
+    return (*others, last)
 
 
 def _too_deep(declaration: syntax.Declaration, size: int) -> list[Diagnostic]:

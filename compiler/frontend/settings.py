@@ -10,11 +10,10 @@ from compiler.frontend import syntax
 from compiler.frontend.arithmetic import Formula, Number
 from compiler.frontend.failures import nearest
 from compiler.frontend.parser import parse
-from compiler.frontend.program import Setting, SettingValue
+from compiler.frontend.program import COMMAND_LINE, SET, Setting, SettingValue
 from compiler.frontend.values import FormValue, Instance, RunTimeNumber, Value
 from compiler.record import record
 
-COMMAND_LINE = "command line"
 OF_THE_DATA = "data"
 _DECLARATION = "const value = "
 
@@ -110,7 +109,7 @@ def read_overrides(pairs: tuple[tuple[str, str], ...]) -> dict[str, Override]:
     """The `--set key=value` texts as expressions; the last of several for one key counts."""
     overrides: dict[str, Override] = {}
     for key, text in pairs:
-        start = f"--set {key}="
+        start = f"{SET}{key}="
         source = Source(COMMAND_LINE, start + text)
         try:
             (declaration,) = parse(Source(COMMAND_LINE, _DECLARATION + text)).declarations

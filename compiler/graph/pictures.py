@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 
 from compiler.graph.boxes import Drawing
 from compiler.graph.dot import print_dot
 from compiler.graph.svg import print_svg
+from compiler.harmless import harmless
 
 # Beyond so many boxes graphviz takes longer than anybody waits.
 _MOST_BOXES, _SECONDS = 1000, 20.0
@@ -15,6 +17,7 @@ _MOST_BOXES, _SECONDS = 1000, 20.0
 
 def drawn(drawing: Drawing, format: str) -> str:
     """The drawing as `dot`, `graphml` or `svg`."""
+    drawing = _harmless(drawing)
     match format:
         case "dot":
             return print_dot(drawing)
@@ -24,6 +27,14 @@ def drawn(drawing: Drawing, format: str) -> str:
             return print_graphml(drawing)
         case _:
             return _by_graphviz(drawing) or print_svg(drawing)
+
+
+def _harmless(drawing: Drawing) -> Drawing:
+    """XML has no control characters, not even escaped."""
+    boxes = tuple(
+        replace(box, lines=tuple(map(harmless, box.lines)), remark=harmless(box.remark)) for box in drawing.boxes
+    )
+    return replace(drawing, name=harmless(drawing.name), boxes=boxes)
 
 
 def _by_graphviz(drawing: Drawing) -> str:

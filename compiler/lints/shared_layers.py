@@ -16,19 +16,21 @@ def find_shared_layers(subject: Subject) -> Iterator[Diagnostic]:
     owners = {spec.path.rpartition(".")[0] for spec in subject.program.parameters}
     declared = _settings(subject)
     first: dict[str, Application] = {}
+    told: set[str] = set()  # who applies a layer again and again, as a Runge-Kutta step does, is asked once
     for application in subject.trace.applications.get("training", []):
         path, call = application.path, application.call
         setting = _setting_of(declared, application)
         if setting is None or not any(owner == path or owner.startswith(f"{path}.") for owner in owners):
             continue
         before = first.setdefault(path, application)
-        if before.call == call:
+        if before.call == call or path in told:
             continue
         made = flow.depending(list(before.results))
         if any(operand.index in made for operand in application.operands.values()):
             message = f"`{setting}` is applied again to what it gave, with the same parameters"
             advice = hint(f"`fresh({setting})` has parameters of its own")
             note = Note("it is first applied here", before.call)
+            told.add(path)
             yield Diagnostic("W0114", message, call, (advice, note), "warning")
 
 

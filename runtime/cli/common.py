@@ -118,8 +118,9 @@ def add_json(parser: Parser, help: str = "print JSON") -> None:
     parser.add_argument("--json", action="store_true", help=help)
 
 
-def print_json(value: object) -> None:
-    json.dump(value, sys.stdout, indent=2, allow_nan=False)
+def print_json(value: object, indent: int | None = 2) -> None:
+    """One JSON value; without `indent` in one line, for what is collected line by line."""
+    json.dump(value, sys.stdout, indent=indent, allow_nan=False)
     print()
 
 

@@ -6,13 +6,12 @@ every training with the same seed.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import DataError, UsageError
+from compiler.diagnostics import UsageError
 from compiler.driver import Array
 from runtime.cli.common import (
     add_compilation,
@@ -25,7 +24,7 @@ from runtime.cli.common import (
 )
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.data.dimensions import dimensions_of
-from runtime.files import explain, replace_file
+from runtime.files import json_text, write_output
 from runtime.png import png_bytes
 from runtime.preview import Preview, preview
 from runtime.reporting.terminal import print_wrapped, say, say_labelled
@@ -66,7 +65,7 @@ def run(arguments: Namespace) -> int:
     else:
         for name, array in seen.values.items():
             tokenizer = seen.preparation.tokenizer_of(name) if array.ndim == 1 else None
-            text = "" if tokenizer is None else f"  {json.dumps(tokenizer.decode(array), ensure_ascii=False)}"
+            text = "" if tokenizer is None else f"  {json_text(tokenizer.decode(array))}"
             print_wrapped(f"{name:12} {_described(array, seen.preparation.vocabulary_of(name))}{text}")
     return 0
 
@@ -90,11 +89,7 @@ def _draw(seen: Preview, name: str | None, place: Path) -> None:
         raise UsageError(f"the sample has {len(images) or 'no'} images", there)
     if name is not None and name not in images:
         raise UsageError(f"`{name}` is no image", f"the images are {', '.join(images)}" if images else "give --json")
-    try:
-        replace_file(place, png_bytes(images[name or next(iter(images))]))
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, place, fix=fix) from error
+    write_output(place, png_bytes(images[name or next(iter(images))]))
     say(f"{place}: sample {seen.sample} in epoch {seen.epoch}")
 
 

@@ -39,7 +39,8 @@ def run(arguments: Namespace) -> int:
     scalars = evaluator.evaluate(trained.tensors, chosen.part) or {}
     if arguments.json:
         rows = len(chosen.part.rows)
-        print_json({"model": trained.program.model, "data": chosen.name, "rows": rows, **prefixed("", scalars)})
+        found = {"model": trained.program.model, "data": chosen.name, "rows": rows, **prefixed("", scalars)}
+        print_json(found, indent=None)
     else:
         say(f"{trained.program.model} on {chosen.name}, {len(chosen.part.rows)} rows")
         for name, value in scalars.items():

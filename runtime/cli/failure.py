@@ -25,10 +25,12 @@ def report_failure(error: Exception) -> int:
             _print(str(error), error.fix)
             return MISUSE
         case DlcError():
-            _print(str(error), str(getattr(error, "fix", "")))  # the runtime's own kinds say what to do, too
+            _print(str(error), error.fix)
         case OSError():
             message, fix = explain(error)
             _print(f"{error.filename}: {message}" if error.filename else message, fix)
+        case ImportError() if "map segment" in str(error):
+            _print("there is not enough memory to load a library", "raise the limit (ulimit -v)")
         case MemoryError():
             _print("not enough memory", "use a smaller batch, or less data")
         case CompilerBug():

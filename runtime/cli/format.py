@@ -11,6 +11,7 @@ from compiler.diagnostics import DataError, Source
 from runtime.cli.common import model_files
 from runtime.cli.parser import Namespace, Parser
 from runtime.files import rewrite_file
+from runtime.reporting.outlets import exact
 from runtime.reporting.terminal import say
 
 EXAMPLES = ("dlc fmt model.dl", "dlc fmt --check examples", "dlc fmt - < model.dl")
@@ -26,7 +27,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     if arguments.files == ["-"]:
-        sys.stdout.write(driver.format_source(Source("<stdin>", sys.stdin.read())))
+        exact(sys.stdout).write(driver.format_source(Source("<stdin>", sys.stdin.read())))
         return 0
     files = model_files(arguments.files)
     changes = [(file, before, after) for file in files for before, after in [_formatted(file)] if before != after]

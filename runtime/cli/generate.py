@@ -7,7 +7,6 @@ likeliest. The same seed gives the same sequences.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,8 +18,10 @@ from runtime.cli.common import add_json
 from runtime.cli.parser import Namespace, Parser, key_value, whole_number
 from runtime.cli.trained import add_trained, trained_of
 from runtime.decoding import Decoder
+from runtime.files import json_text
 from runtime.generation import Hypothesis, beams, ends_with, sampled
 from runtime.generation_from_lines import generated_from_lines
+from runtime.reporting.outlets import exact
 from runtime.trained import Trained
 from runtime.wording import Wording
 
@@ -171,8 +172,9 @@ class _Text:
         self._count += 1
 
     def _write(self, text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        out = exact(sys.stdout)
+        out.write(text)
+        out.flush()
 
 
 class _Json:
@@ -197,7 +199,7 @@ class _Json:
     def _line(self, tokens: Sequence[int], more: Mapping[str, object]) -> None:
         text = {"text": self._wording.text([*self._prompt, *tokens])} if self._wording.has_words else {}
         line = {**text, "prompt": list(self._prompt), "tokens": list(tokens), **more}
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+        print(json_text(line), flush=True)
 
 
 def _tokens(text: str) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from importlib import import_module
 
 from compiler.diagnostics import wrapped
 from runtime.cli.registry import COMMANDS, Command
+from runtime.reporting.outlets import harmless_outlets
 from runtime.reporting.terminal import styled, width_of
 
 INTERRUPTED = 130
@@ -27,6 +28,11 @@ _COLLECTIONS = (1_000_000, 2, 2)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line `arguments` (by default the process's own) and give the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with harmless_outlets():
+        return _exit_code_of(words)
+
+
+def _exit_code_of(words: list[str]) -> int:
     if gc.get_threshold() == _COLLECTIONS:
         gc.collect()  # what a call before this one left in the process
     gc.set_threshold(*_COLLECTIONS)

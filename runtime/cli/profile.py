@@ -19,6 +19,7 @@ from pathlib import Path
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Options, Program
+from compiler.harmless import harmless
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -30,12 +31,12 @@ from runtime.cli.common import (
     print_json,
 )
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number, whole_number
-from runtime.files import replace_file
+from runtime.files import write_output
 from runtime.profile import Profile, Weights, as_json, is_run, profile, weights_of
 from runtime.profile_rows import BY, Report, difference, saved_profile, trace_of
 from runtime.reporting.profile_text import difference_text, profile_text
 from runtime.reporting.simulation_text import simulation_text
-from runtime.reporting.terminal import harmless, say, say_labelled, width_of_page
+from runtime.reporting.terminal import say, say_labelled, width_of_page
 from runtime.simulation import simulate, simulation_json
 from runtime.trained import open_trained_run
 
@@ -205,7 +206,7 @@ def _opened(place: str, arguments: Namespace) -> tuple[Program, Options, Weights
 def _write(found: Profile, report: Report, arguments: Namespace) -> None:
     if arguments.trace is not None:
         path = Path(arguments.trace)
-        replace_file(path, json.dumps(trace_of(report, found.timeline), allow_nan=False).encode())
+        write_output(path, json.dumps(trace_of(report, found.timeline), allow_nan=False).encode())
         say(f"trace in {harmless(str(path))}")
     if arguments.plot is not None:
         from runtime.plots.figure import write_figure

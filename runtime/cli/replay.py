@@ -17,7 +17,7 @@ from compiler.diagnostics import UsageError
 from compiler.driver import Array
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, whole_number
-from runtime.files import replace_file
+from runtime.files import write_output
 from runtime.prediction_files import npz_bytes
 from runtime.replay import Replay, replay
 from runtime.reporting.terminal import print_wrapped, say, say_labelled
@@ -61,7 +61,7 @@ def run(arguments: Namespace) -> int:
         for name, array in found.tensors.items():
             print_wrapped(f"{name:{width}}  {_summary(array)}")
     if arguments.out is not None:
-        replace_file(Path(arguments.out), npz_bytes(found.tensors))
+        write_output(Path(arguments.out), npz_bytes(found.tensors))
         say(f"written to {arguments.out}")
     return 0
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compiler.diagnostics import UsageError
 from runtime.cli.common import add_compilation, compile_options
 from runtime.cli.parser import Namespace, Parser
-from runtime.files import explain, is_of_the_path, replace_file
+from runtime.files import write_output
 from runtime.reporting.run_page import run_page
 from runtime.reporting.terminal import say
 from runtime.run_report import facts_of
@@ -28,12 +27,6 @@ def run(arguments: Namespace) -> int:
     folder = Path(arguments.run)
     page = run_page(facts_of(folder, compile_options(arguments)))
     out = folder / "report.html" if arguments.out is None else Path(arguments.out)
-    try:
-        replace_file(out, page.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        if not is_of_the_path(error):
-            raise
-        message, fix = explain(error)
-        raise UsageError(f"{out}: {message}", fix) from error
+    write_output(out, page.encode("utf-8", "backslashreplace"))
     say(f"report in {out}")
     return 0

@@ -16,6 +16,7 @@ from runtime.cli.common import (
     model_file,
 )
 from runtime.cli.parser import Namespace, Parser
+from runtime.files import write_output
 from runtime.reporting.terminal import print_wrapped
 
 EXAMPLES = (
@@ -67,7 +68,7 @@ def run(arguments: Namespace) -> int:
     )
     text = driver.show(view, compile_options(arguments), dimensions_if_there)
     if arguments.output:
-        Path(arguments.output).write_text(text, encoding="utf-8")
+        write_output(Path(arguments.output), text.encode())
     elif arguments.format == "text":
         print_wrapped(text.rstrip("\n"))
     else:

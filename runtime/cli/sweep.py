@@ -29,7 +29,7 @@ from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.files import JsonValue, json_bytes, replace_file
 from runtime.reporting.sweep_text import TrialLines
 from runtime.reporting.terminal import say, say_laid_out, width_of
-from runtime.run_directory import made_as, new_folder
+from runtime.run_directory import clear_of_vain_runs, made_as, new_folder
 from runtime.session import Request
 from runtime.sweep.samplers import RandomSampler, Sampler
 from runtime.sweep.space import Space, space_of
@@ -101,7 +101,10 @@ def _sampler(name: str, space: Space, seed: int) -> Sampler:
 def _folder(arguments: Namespace, file: Path) -> Path:
     if arguments.out is None:
         return new_folder(Path("runs"), f"sweep-{file.stem}-{datetime.now():%Y%m%d-%H%M%S}")
-    return made_as(Path(arguments.out))
+    out = Path(arguments.out)
+    if count := clear_of_vain_runs(out):
+        say(f"{out} held {count} trials without a checkpoint, which are replaced")
+    return made_as(out)
 
 
 def _request(arguments: Namespace, file: Path) -> Request:

@@ -147,7 +147,8 @@ def _numbers(name: str, field: Field, preparation: Preparation) -> tuple[Array, 
 
 def _renumbered(name: str, field: Field, classes: tuple[str, ...], known: tuple[str, ...]) -> Array:
     """The classes of a further source by the numbers that they had in the training data."""
-    absent = next((text for text in classes if text not in known), None)
+    numbers = {text: number for number, text in enumerate(known)}
+    absent = next((text for text in classes if text not in numbers), None)
     if absent is not None:
         raise DataError(
             f"`{name}` has the class `{absent}`, which the training data does not have{did_you_mean(absent, known)}",
@@ -158,8 +159,8 @@ def _renumbered(name: str, field: Field, classes: tuple[str, ...], known: tuple[
     if bool(wrong.any()):
         message = f"`{name}` is {field.values[wrong][0]}, but the data names {len(classes)} classes"
         raise DataError(message, field.file, field.row_number(int(np.argmax(wrong))), "name every class, or none")
-    numbers: Array = np.array([known.index(text) for text in classes], field.values.dtype)
-    return numbers[field.values]
+    renumbered: Array = np.array([numbers[text] for text in classes], field.values.dtype)
+    return renumbered[field.values]
 
 
 def _converted(values: Array, dtype: np.dtype[np.generic], place: _Place) -> Array:

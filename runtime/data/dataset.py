@@ -117,7 +117,8 @@ class Dataset:
 
 def columns_at(columns: Sequence[str | int], names: Sequence[str], path: Path) -> tuple[str, ...]:
     """The names of columns given by name or position. Raises DataError for one that is not there."""
-    return tuple(_column_at(column, names, path) for column in columns)
+    known = frozenset(names)
+    return tuple(column if column in known else _column_at(column, names, path) for column in columns)
 
 
 def _column_at(column: str | int, names: Sequence[str], path: Path) -> str:

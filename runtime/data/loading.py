@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from compiler.diagnostics import DataError, Source, Span, UsageError
 from compiler.record import record
 from runtime.data.arrays import array_for, array_in_columns
-from runtime.data.dataset import Dataset, Field, TableOptions
+from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
 from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabularies_of
 from runtime.data.formats.format import Options, Request
 from runtime.data.formats.formats import format_of
@@ -23,7 +24,7 @@ from runtime.data.part import Part, RowNames
 from runtime.data.preparation import Preparation
 from runtime.data.reading import read_dataset
 from runtime.data.series_loading import load_series, series_part, tokenizers_of_series
-from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue
+from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue, row_shape
 from runtime.data.splits import Split, split_rows
 from runtime.data.text.rows import TextRows, without_texts
 from runtime.data.text.tokenizer import PAD, Tokenizer
@@ -117,11 +118,14 @@ def load_rows(
     if known.name == "csv" and not is_like_training:
         kept = {}
     span = Span(Source("--input", ""), 1, 1, 1, 1)
-    dataset = read_dataset(DataSource(known.name, str(path.absolute()), (), span), inputs, preparation, kept)
+    source = DataSource(known.name, str(path.absolute()), (), span)
+    dataset = read_dataset(source, inputs, preparation, kept, is_training=False)
     if dataset.format in ("idx", "images") and len(inputs) == 1 and len(dataset.fields) == 1:
         dataset = replace(dataset, fields={inputs[0].name: next(iter(dataset.fields.values()))})
     fields, rows = (dataset.test, dataset.test_rows) if dataset.test is not None else (dataset.fields, dataset.rows)
     dataset = replace(dataset, fields=fields, rows=rows)
+    if preparation is None:
+        dataset = _without_targets(dataset, specs, Options(options))
     if preparation is None and not _matched(inputs, dataset).is_plain:
         raise unprepared(path)
     notes = list(dataset.notes)
@@ -130,6 +134,19 @@ def load_rows(
     part = _part_like_training(inputs, dataset, preparation, notes, may_drop=False)
     files = next((field.files for field in fields.values() if field.files), ())
     return LoadedPart(part, tuple(dict.fromkeys(notes)), files)
+
+
+def _without_targets(dataset: Dataset, specs: Sequence[InputSpec], options: Options) -> Dataset:
+    """The data without what its training would take for targets: by their names, or by the option `target`."""
+    targets = {spec.name for spec in specs if spec.is_target}
+    columns = tuple(dataset.fields)
+    if dataset.table is not None:
+        needed = sum(math.prod(row_shape(spec)) for spec in specs if not spec.is_target)
+        # a place is that of a target only where there are more columns than the inputs take
+        places = range(-len(columns), len(columns)) if len(columns) > needed else range(0)
+        named = tuple(t for t in options.columns("target") if t in columns or t in places)
+        targets |= set(columns_at(named, columns, dataset.path))
+    return replace(dataset, fields={name: field for name, field in dataset.fields.items() if name not in targets})
 
 
 def refuse_unprepared(data: object, options: Mapping[str, SettingValue]) -> None:
@@ -191,7 +208,7 @@ def _prepared(specs: Sequence[InputSpec], dataset: Dataset) -> _Prepared:
     used = {name for names in preparation.columns.values() for name in names}
     unused = sorted((set(dataset.fields) - used) | set(dataset.unread))
     if unused:
-        notes.append(f"{dataset.path.name}: not used: {', '.join(f'`{name}`' for name in unused)}")
+        notes.append(f"{dataset.path.name}: not used: {quoted(unused)}")
     return _Prepared(dataset, preparation, tuple(notes))
 
 
@@ -331,7 +348,7 @@ def _other_part(
 def _evaluation_part(
     specs: Sequence[InputSpec], source: DataSource, preparation: Preparation, notes: list[str]
 ) -> Part:
-    dataset = read_dataset(source, specs, preparation)
+    dataset = read_dataset(source, specs, preparation, is_training=False)
     notes.extend(dataset.notes)
     if dataset.windows is not None:
         return series_part(specs, dataset, preparation)

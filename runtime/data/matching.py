@@ -91,7 +91,7 @@ class _TableMatch:
         if option:
             return len(self._listed(option)) - sum(_width(other) for other in rest)
         self._take_targets([other for other in others if other.is_target and other.name not in self._claimed])
-        return 0 if rest else sum(self._is_free_number(name) for name in self._names)
+        return 0 if rest else len(self._free_numbers())
 
     def _claim_by_name(self, specs: Sequence[InputSpec]) -> None:
         for spec in specs:
@@ -120,7 +120,7 @@ class _TableMatch:
                 fix="list the columns of all of them, in order, with the option `columns = […]`",
             )
         for spec in specs:
-            rest = [name for name in self._names if self._is_free_number(name)]
+            rest = self._free_numbers()
             if len(rest) != _width(spec):
                 raise self._wrong_count(spec, rest)
             self._claimed[spec.name] = tuple(rest)
@@ -143,9 +143,10 @@ class _TableMatch:
             self._claimed[spec.name] = tuple(listed[: _width(spec)])
             del listed[: _width(spec)]
 
-    def _is_free_number(self, name: str) -> bool:
-        claimed = any(name in names for names in self._claimed.values())
-        return not claimed and not self._dataset.fields[name].is_text
+    def _free_numbers(self) -> list[str]:
+        """The columns of numbers that nothing has yet."""
+        claimed = {name for names in self._claimed.values() for name in names}
+        return [name for name in self._names if name not in claimed and not self._dataset.fields[name].is_text]
 
     def _wrong_count(self, spec: InputSpec, rest: list[str]) -> DataError:
         if not rest:
@@ -157,7 +158,8 @@ class _TableMatch:
             )
         claimed = {name for names in self._claimed.values() for name in names}
         texts = [name for name, f in self._dataset.fields.items() if f.is_text and name not in claimed]
-        aside = [name for name in self._names if name not in rest]
+        taken = set(rest)
+        aside = [name for name in self._names if name not in taken]
         left = f" (without {quoted(aside)})" if aside else ""
         also = f"; text columns such as `{texts[0]}` need an input of their own" if texts else ""
         return DataError(

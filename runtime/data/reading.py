@@ -59,8 +59,12 @@ def read_dataset(
     preparation: Preparation | None = None,
     options: Mapping[str, SettingValue] | None = None,
     also: Iterable[str] = (),
+    is_training: bool = True,
 ) -> Dataset:
-    """The content of a source; `specs` say which fields are wanted, beside those of `also`. Raises DataError."""
+    """The content of a source; `specs` say which fields are wanted, beside those of `also`. Raises DataError.
+
+    `is_training`: rows to train on are needed, and those that a folder sets aside for tests are not enough.
+    """
     place = str(source.span)
     known = format_named(source.format, place)
     given = Options(dict(source.options) if options is None else options, place)
@@ -72,7 +76,7 @@ def read_dataset(
         raise DataError("there is no such file or folder", absent, fix=_path_fix(source))
     wanted = frozenset((*(spec.name for spec in specs), *also))
     if preparation is None or not preparation.table or known.name != "csv":
-        return known.read(Request(path, given, wanted, others=others))
+        return known.read(Request(path, given, wanted, others=others, is_training=is_training))
     needed = tuple(dict.fromkeys(n for spec in specs for n in preparation.columns.get(spec.name, ())))
     layouts = (preparation.table, needed)
     texts = frozenset(preparation.vocabularies)

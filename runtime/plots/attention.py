@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from compiler.driver import Array
-from runtime.plots.figure import Axis, Figure, new_figure
+from runtime.plots.figure import Axis, Figure, new_figure, shown
 
 # In inches: a panel, a token beside it, and the widest picture whose panels grow with their tokens.
 _PANEL, _TOKEN, _WIDEST = 2.2, 0.13, 40.0
@@ -38,7 +38,7 @@ def attention_figure(
             _write_tokens(axes.yaxis, queries, panel)
             _write_tokens(axes.xaxis, keys, panel, rotation=90)
             if number == 0:
-                axes.set_title(name, fontsize="small", loc="left")
+                axes.set_title(shown(name), fontsize="small", loc="left")
                 axes.set_ylabel("query", fontsize="x-small")
             if line == len(panels) - 1:
                 axes.set_xlabel("key", fontsize="x-small")
@@ -49,7 +49,7 @@ def _write_tokens(axis: Axis, tokens: Sequence[str] | None, panel: float, rotati
     """A token for each place, as it is; numbers stay where the tokens could not be read."""
     size = 0.0 if not tokens else min(6.5, 0.8 * 72 * panel / len(tokens))
     if tokens and size >= _SMALLEST:
-        axis.set_ticks(range(len(tokens)), list(tokens), fontsize=size, rotation=rotation, parse_math=False)
+        axis.set_ticks(range(len(tokens)), list(map(shown, tokens)), fontsize=size, rotation=rotation)
 
 
 def _heads(array: Array) -> Array:

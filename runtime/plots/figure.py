@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from compiler.diagnostics import UsageError
-from runtime.files import explain, is_of_the_path
+from compiler.harmless import harmless
+from runtime.files import unwritable
 from runtime.optional import missing
 
 try:
@@ -21,7 +22,7 @@ try:
 except ImportError as error:
     raise missing("matplotlib", "plot", "a plot") from error
 
-__all__ = ["FORMATS", "Axes", "Axis", "Figure", "new_axes", "new_figure", "write_figure"]
+__all__ = ["FORMATS", "Axes", "Axis", "Figure", "new_axes", "new_figure", "shown", "write_figure"]
 
 FORMATS = (".png", ".svg", ".pdf")
 _STYLE: dict[Any, Any] = {
@@ -38,11 +39,16 @@ def new_figure(width: float = 7.0, height: float = 4.2) -> Figure:
 def new_axes(figure: Figure, title: str, across: str, up: str, row: int = 0, rows: int = 1) -> Axes:
     """The axes of a figure, or of one of its rows, with their labels."""
     axes = figure.add_subplot(rows, 1, row + 1)
-    axes.set_title(title, fontsize="medium")
-    axes.set_xlabel(across)
-    axes.set_ylabel(up)
+    axes.set_title(shown(title), fontsize="medium")
+    axes.set_xlabel(shown(across))
+    axes.set_ylabel(shown(up))
     axes.grid(alpha=0.3)
     return axes
+
+
+def shown(text: str) -> str:
+    """A name of others as a part of a figure: matplotlib reads what stands between `$` as a formula."""
+    return harmless(text).replace("$", r"\$")
 
 
 def write_figure(figure: Figure, path: Path) -> None:
@@ -55,8 +61,5 @@ def write_figure(figure: Figure, path: Path) -> None:
             warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a sign that no font has is a box
             figure.savefig(path, dpi=150, metadata=metadata)
     except OSError as error:
-        if not is_of_the_path(error):
-            error.filename = str(path)
-            raise
-        message, fix = explain(error)
-        raise UsageError(f"{path}: {message}", fix) from error
+        error.filename = str(path)
+        raise unwritable(error) from error

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compiler.driver import TimelineSpan
-from runtime.plots.figure import Axes, Figure, new_axes, new_figure
+from runtime.plots.figure import Axes, Figure, new_axes, new_figure, shown
 
 _LABELLED = 8  # kernels with a colour and a name of their own
 _COLOURS = tuple(f"C{number}" for number in range(_LABELLED))
@@ -20,11 +20,11 @@ _LEAST_INTENSITY = 1e-2
 def profile_figure(report: Mapping[str, Any], spans: Sequence[TimelineSpan]) -> Figure:
     """Above the roofline: GFLOP/s over operations for a byte; below the threads over the microseconds of a step."""
     figure = new_figure(height=8.4)
-    shown = [kernel for kernel in report["kernels"] if kernel["flops"] and kernel["bytes"]]
+    measured = [kernel for kernel in report["kernels"] if kernel["flops"] and kernel["bytes"]]
     names = list(dict.fromkeys(kernel["name"] for kernel in report["kernels"]))[:_LABELLED]
     colours = dict(zip(names, _COLOURS, strict=False))
     title = f"{report['model']}: roofline on {report['threads']} threads"
-    _draw_roofs(new_axes(figure, title, "FLOP for a byte", "GFLOP/s", 0, 2), report, shown, colours)
+    _draw_roofs(new_axes(figure, title, "FLOP for a byte", "GFLOP/s", 0, 2), report, measured, colours)
     _draw_threads(new_axes(figure, "A step", "microseconds", "thread", 1, 2), spans, colours)
     return figure
 
@@ -47,7 +47,7 @@ def _draw_roofs(
     named: set[str] = set()
     for kernel, intensity in zip(kernels, intensities, strict=False):
         colour = colours.get(kernel["name"], _OTHER)
-        label = kernel["name"][:32] if kernel["name"] in colours and kernel["name"] not in named else None
+        label = shown(kernel["name"][:32]) if kernel["name"] in colours and kernel["name"] not in named else None
         named.add(kernel["name"])
         area = 10 + 190 * kernel["ms"] / longest
         axes.scatter([max(low, intensity)], [kernel["gflops"]], s=area, color=colour, alpha=0.7, label=label)

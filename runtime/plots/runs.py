@@ -14,7 +14,7 @@ from compiler.diagnostics import UsageError
 from compiler.driver import Array
 from runtime.confusion import Confusion
 from runtime.files import JsonValue
-from runtime.plots.figure import Figure, new_axes, new_figure
+from runtime.plots.figure import Figure, new_axes, new_figure, shown
 from runtime.runs import curves_of
 
 _BINS = 60
@@ -37,7 +37,7 @@ def curves_figure(epochs: Sequence[Mapping[str, JsonValue]]) -> Figure:
             )
         if best and isinstance(best[-1], int):
             axes.axvline(best[-1], color="0.6", linestyle=":", label="best epoch")
-        axes.set_ylabel(name)
+        axes.set_ylabel(shown(name))
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
         if place == len(curves):
@@ -55,8 +55,9 @@ def confusion_figure(found: Confusion) -> Figure:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = list(range(len(found.classes)))
     if len(places) <= _NUMBERED_CLASSES:
-        axes.set_xticks(places, found.classes, rotation=45, ha="right")
-        axes.set_yticks(places, found.classes)
+        classes = list(map(shown, found.classes))
+        axes.set_xticks(places, classes, rotation=45, ha="right")
+        axes.set_yticks(places, classes)
         for row in places:
             for column in places:
                 colour = "white" if shares[row, column] > 0.5 else "black"
@@ -75,7 +76,7 @@ def weights_figure(weights: Mapping[str, Array]) -> Figure:
         finite = values[np.isfinite(values)].ravel()
         axes.hist(finite, bins=_BINS, color="tab:blue")
         spread = f"{finite.mean():.2g} ± {finite.std():.2g}" if finite.size else "not finite"
-        axes.set_title(f"{path} {list(values.shape)}\n{spread}", fontsize="x-small")
+        axes.set_title(f"{shown(path)} {list(values.shape)}\n{spread}", fontsize="x-small")
         axes.tick_params(labelsize="x-small")
     return figure
 
@@ -89,7 +90,7 @@ def gradients_figure(flow: Mapping[str, float], weights: Mapping[str, Array]) ->
     axes.barh(places, [value or math.nan for value in flow.values()], color="tab:orange", label="gradient")
     sizes = [math.sqrt(float(np.square(weights[path], dtype=np.float64).mean())) or math.nan for path in flow]
     axes.plot(sizes, places, "|", color="tab:blue", markersize=12, label="weights")
-    axes.set_yticks(places, list(flow))
+    axes.set_yticks(places, list(map(shown, flow)))
     axes.invert_yaxis()
     axes.legend(fontsize="small")
     return figure
@@ -105,8 +106,9 @@ def filters_figure(weights: Mapping[str, Array]) -> Figure:
     columns = math.ceil(math.sqrt(len(images)))
     rows = -(-len(images) // columns)
     figure = new_figure(0.8 * columns + 0.4, 0.8 * rows + 0.8)
-    shown = f"{len(images)} of {values.shape[3]} filters" if values.shape[3] > len(images) else f"{len(images)} filters"
-    figure.suptitle(f"{path}: {shown} of {values.shape[0]} × {values.shape[1]}", fontsize="small")
+    counted = f"{len(images)} of {values.shape[3]}" if values.shape[3] > len(images) else str(len(images))
+    size = f"{values.shape[0]} × {values.shape[1]}"
+    figure.suptitle(f"{shown(path)}: {counted} filters of {size}", fontsize="small")
     bound = float(np.abs(values).max()) or 1.0
     for place, image in enumerate(images, 1):
         axes = figure.add_subplot(rows, columns, place)

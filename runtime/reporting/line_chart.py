@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from compiler.harmless import harmless
+
 _WIDTH, _HEIGHT = 640, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 28, 34
 _COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")
@@ -20,9 +22,9 @@ def line_chart(title: str, lines: Mapping[str, Points], across: str, mark: float
     scale = _Scale([x for x, _ in every], [y for _, y in every])
     parts = [
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" class="chart" role="img" xmlns="http://www.w3.org/2000/svg">',
-        f'<text x="{_LEFT}" y="16" class="title">{escape(title)}</text>',
+        f'<text x="{_LEFT}" y="16" class="title">{escape(harmless(title))}</text>',
         *_grid(scale),
-        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 4}" text-anchor="end">{escape(across)}</text>',
+        f'<text x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 4}" text-anchor="end">{escape(harmless(across))}</text>',
     ]
     if mark is not None:
         x = scale.across(mark)
@@ -88,4 +90,4 @@ def _line(scale: _Scale, name: str, points: Points, number: int) -> list[str]:
             f'<circle cx="{scale.across(points[0][0]):.1f}" cy="{scale.up(points[0][1]):.1f}" r="3" fill="{colour}"/>'
         )
     x = _WIDTH - _RIGHT - 110 * (number + 1)
-    return [shown, f'<text x="{x}" y="16" fill="{colour}">— {escape(name)}</text>']
+    return [shown, f'<text x="{x}" y="16" fill="{colour}">— {escape(harmless(name))}</text>']

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compiler.diagnostics import size, wrapped
+from compiler.harmless import harmless
 from runtime.profile_rows import label_of, ms_of
 from runtime.reporting.tables import Column, cut, laid_out
-from runtime.reporting.terminal import harmless
 from runtime.reporting.units import amount
 
 _DIRECTIONS = ("forward", "backward", "update")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
-from html import escape
 
 from compiler.diagnostics import size
+from compiler.harmless import harmless_lines
 from compiler.record import record
 from runtime.files import JsonValue
 from runtime.numerics import versions_as_cell
@@ -57,12 +58,12 @@ def run_page(facts: RunFacts) -> str:
         "Plan": _tables(facts.plan),
         "Data": _tables(facts.data),
         "Environment": _tables({"": facts.environment}),
-        "Text": "".join(f"<h3>{escape(name)}</h3><pre>{escape(text)}</pre>" for name, text in facts.texts.items()),
+        "Text": "".join(f"<h3>{_shown(name)}</h3><pre>{_shown(text)}</pre>" for name, text in facts.texts.items()),
     }
     body = "\n".join(f"<section><h2>{name}</h2>\n{content}\n</section>" for name, content in sections.items())
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
-        f"<style>\n{_STYLE}\n</style></head>\n<body><h1>{escape(title)}</h1>\n{body}\n</body></html>\n"
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{_shown(title)}</title>\n'
+        f"<style>\n{_STYLE}\n</style></head>\n<body><h1>{_shown(title)}</h1>\n{body}\n</body></html>\n"
     )
 
 
@@ -102,7 +103,7 @@ def _tables(record: Record) -> str:
     single = {name: value for name, value in record.items() if not isinstance(value, Mapping) and not _is_rows(value)}
     parts = [_pairs(single)] if single else []
     for name, value in record.items():
-        heading = f"<h3>{escape(name.replace('_', ' '))}</h3>\n" if name else ""
+        heading = f"<h3>{_shown(name.replace('_', ' '))}</h3>\n" if name else ""
         if isinstance(value, Mapping) and value:
             parts.append(heading + _pairs(value))
         elif _is_rows(value) and isinstance(value, Sequence):
@@ -115,21 +116,26 @@ def _is_rows(value: JsonValue) -> bool:
 
 
 def _pairs(pairs: Record) -> str:
-    rows = "\n".join(f"<tr><td>{escape(str(name))}</td>{_cell(str(name), value)}</tr>" for name, value in pairs.items())
+    rows = "\n".join(f"<tr><td>{_shown(str(name))}</td>{_cell(str(name), value)}</tr>" for name, value in pairs.items())
     return f"<table>\n{rows}\n</table>"
 
 
 def _rows(rows: Sequence[Record]) -> str:
     if not rows:
         return ""
-    head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in rows[0])
+    head = "".join(f"<th>{_shown(name.replace('_', ' '))}</th>" for name in rows[0])
     lines = "\n".join("<tr>" + "".join(_cell(name, row.get(name)) for name in rows[0]) + "</tr>" for row in rows)
     return f"<table>\n<tr>{head}</tr>\n{lines}\n</table>"
 
 
 def _cell(name: str, value: JsonValue) -> str:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"<td{' class=' + chr(34) + 'number' + chr(34) if is_number else ''}>{escape(_text(name, value))}</td>"
+    return f"<td{' class=' + chr(34) + 'number' + chr(34) if is_number else ''}>{_shown(_text(name, value))}</td>"
+
+
+def _shown(text: str) -> str:
+    """Text of others as a page may hold it: it can neither be read as a part of the page nor steer what shows it."""
+    return html.escape(harmless_lines(text))
 
 
 def _text(name: str, value: JsonValue) -> str:

@@ -8,7 +8,8 @@ from itertools import zip_longest
 from typing import NamedTuple, TextIO
 
 from compiler.diagnostics import columns_of, wrapped
-from runtime.reporting.terminal import harmless, styled, width_of
+from compiler.harmless import harmless
+from runtime.reporting.terminal import styled, width_of
 
 GAP = "  "
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from typing import TextIO
 
 from compiler.diagnostics import wrapped
+from compiler.harmless import harmless
 
-_STYLES = {"error": "1;31", "warning": "1;33", "hint": "1;32", "note": "1;36", "bold": "1", "dim": "2", "green": "32"}
+STYLES = {"error": "1;31", "warning": "1;33", "hint": "1;32", "note": "1;36", "bold": "1", "dim": "2", "green": "32"}
 _LEAST_WIDTH, _USUAL_WIDTH = 40, 80
 _HANGING = "  "
 
@@ -48,7 +48,7 @@ def _said_width() -> int | None:
 
 
 def styled(text: str, style: str, stream: TextIO) -> str:
-    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if wants_colour(stream) else text
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if wants_colour(stream) else text
 
 
 def say(message: str) -> None:
@@ -83,12 +83,3 @@ def say_labelled(label: str, message: str) -> None:
         others += wrapped(f"{_HANGING}{line}", width, indent + _HANGING) if line else [""]
     styled_label = styled(f"{label}:", label, sys.stderr)
     say_laid_out("\n".join([styled_label + begin.removeprefix(f"{label}:"), *others]))
-
-
-def harmless(text: str) -> str:
-    """Text of a file, or a name, without what could steer a terminal."""
-    return text if text.isprintable() else "".join(map(_harmless, text))
-
-
-def _harmless(letter: str) -> str:
-    return "\ufffd" if letter != "\t" and unicodedata.category(letter) in ("Cc", "Cf", "Cs") else letter

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from typing import assert_never
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from compiler.diagnostics import wrapped
 from compiler.driver import Setting
+from compiler.harmless import harmless_lines
 from runtime.reporting.epoch_table import EpochTable, epoch_table
 from runtime.reporting.events import EpochEnded, Event, NonfiniteMet, TrainingEnded, TrainingProgressed, TrainingStarted
+from runtime.reporting.outlets import unfiltered
 from runtime.reporting.settings import value_text
 from runtime.reporting.tables import Column, rows_laid_out, wrapped_parts
 from runtime.reporting.terminal import wants_colour, width_of
@@ -41,12 +45,22 @@ _GAP, _SHORTEST_BAR, _LONGEST_BAR = 2, 6, 16
 _HANGING = "  "
 
 
+class HarmlessConsole(Console):
+    """Shows text of others without what could steer the terminal; what steers it here is rich's own."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else harmless_lines(text), style, control)
+
+
 class TextReporter:
     """Writes to standard error. Colours and the bar only where standard error is a terminal."""
 
     def __init__(self) -> None:
         colour = wants_colour(sys.stderr)
-        self._console = Console(stderr=True, no_color=not colour, highlight=False, markup=False, soft_wrap=True)
+        self._console = HarmlessConsole(
+            file=unfiltered(sys.stderr), no_color=not colour, highlight=False, markup=False, soft_wrap=True
+        )
         self._live: Live | None = None
         self._started: TrainingStarted | None = None
         self._table: EpochTable | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import TypeAlias
 
 from compiler.diagnostics import UsageError
@@ -51,7 +52,7 @@ class Choice:
     @property
     def size(self) -> float:
         """How many values there are."""
-        return len(set(self.options))
+        return len(set(map(_value, self.options)))
 
     def text(self, share: float) -> str:
         return self.options[int(share * len(self.options))]
@@ -71,6 +72,19 @@ class Space:
     def size(self) -> float:
         """How many combinations there are."""
         return math.prod(dimension.size for dimension in self.dimensions)
+
+
+Settings: TypeAlias = tuple[tuple[str, "Decimal | str"], ...]
+
+
+def as_values(settings: Mapping[str, str]) -> Settings:
+    """Settings as they are compared: `0.1` and `1e-1` are one number."""
+    return tuple((key, _value(text)) for key, text in settings.items())
+
+
+def _value(text: str) -> Decimal | str:
+    """The number that a text is, exactly, or the text."""
+    return Decimal(text) if re.fullmatch(_NUMBER, text) else text
 
 
 def space_of(settings: Sequence[tuple[str, str]]) -> Space:
@@ -96,7 +110,7 @@ def _dimension(key: str, text: str) -> Dimension | None:
         return _range(key, found[1], found[2], found[3] is not None)
     if text.startswith("[") and text.endswith("]"):
         options = _items(text[1:-1])
-        if len(set(options)) < 2:
+        if len(set(map(_value, options))) < 2:
             raise UsageError(f"`{key}={text}` offers no choice", "list two values or more")
         return Choice(key, options)
     return None

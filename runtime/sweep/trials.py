@@ -19,7 +19,7 @@ from runtime.run_directory import RESULT
 from runtime.session import Request, Session, begun
 from runtime.suggestions import did_you_mean, quoted
 from runtime.sweep.samplers import Sampler
-from runtime.sweep.space import Space
+from runtime.sweep.space import Settings, Space, as_values
 from runtime.training import LOSS, TrainingError, run_training
 
 _DRAWS = 1000  # after so many in a row that were tried before, a sampler is taken to know nothing else
@@ -82,12 +82,12 @@ def trials(
     A trial that diverges, or whose settings do not fit together, has failed. What is wrong in the first trial may be
     wrong in all, and is raised: SourceError, UsageError, DataError, ResourceError. After Ctrl-C, KeyboardInterrupt is.
     """
-    tried: set[tuple[tuple[str, str], ...]] = set()
+    tried: set[Settings] = set()
     for number in range(1, count + 1):
         chosen = _untried(sampler, tried, space.size)
         if chosen is None:
             return
-        tried.add(tuple(chosen.items()))
+        tried.add(as_values(chosen))
         out = folder / f"trial-{number:03d}"
         wanted = replace(request, overrides=(*request.overrides, *space.fixed, *chosen.items()), out=out)
         try:
@@ -104,11 +104,11 @@ def trials(
         gc.collect()  # collections come late by themselves, and there may be a thousand trials
 
 
-def _untried(sampler: Sampler, tried: Collection[tuple[tuple[str, str], ...]], size: float) -> Mapping[str, str] | None:
+def _untried(sampler: Sampler, tried: Collection[Settings], size: float) -> Mapping[str, str] | None:
     """The next settings that no trial had; None where all `size` were tried, or the sampler comes to no other."""
     for _ in range(_DRAWS if len(tried) < size else 0):
         chosen = sampler.ask()
-        if tuple(chosen.items()) not in tried:
+        if as_values(chosen) not in tried:
             return chosen
         sampler.tell(None)  # a repetition teaches nothing
     return None

@@ -13,7 +13,7 @@ import pytest
 from data_specs import idx_bytes, source, source_of, spec, write_digits
 from PIL import Image
 
-from compiler.diagnostics import CheckpointError, DataError, Source
+from compiler.diagnostics import CheckpointError, DataError, ResourceError, Source
 from runtime.checkpoint import Checkpoint, best_checkpoint, newest_checkpoint, write_checkpoint
 from runtime.data.decoded import DecodedCache
 from runtime.data.loading import load_training_data
@@ -44,16 +44,16 @@ def damaged(content: bytes, generator: random.Random) -> bytes:
 
 
 def fix_of(read: Callable[[], object]) -> str | None:
-    """What an error of the two allowed kinds says to do; None where the file is read as something valid."""
+    """What an error of the allowed kinds says to do; None where the file is read as something valid."""
     try:
         read()
-    except (DataError, CheckpointError) as error:
+    except (DataError, CheckpointError, ResourceError) as error:
         return error.fix
     return None
 
 
 def check(path: Path, read: Callable[[], object], rounds: int = _ROUNDS) -> None:
-    """Reading the damaged file gives a value or one of the two errors, always with advice."""
+    """Reading the damaged file gives a value or one of the errors, always with advice."""
     generator = random.Random(path.name)
     content = path.read_bytes()
     fixes: list[str | None] = []

@@ -107,3 +107,40 @@ def test_the_derivatives_of_examples_are_right(example: str) -> None:
     checked = driver.check_gradients(found, rows, runtime_settings(found, Length(4, 4, 100)), 4, 0, full=False)
     assert checked.is_right
     assert all(check.is_right for check in checked.checks)
+
+
+TIED = """
+{function}
+model M {{
+    input x: f32[batch, 6]
+    h = f(x |> dense(8, bias = false))
+    output y = mean(h, axis = 1)
+}}
+train M {{
+    target t: f32[batch]
+    loss = mse(y, t)
+    optimizer = adam()
+    batch = 64
+}}
+"""
+
+
+def report_of_tied(function: str, zeros: int, seed: int) -> GradientReport:
+    """Of rows of zeros, at which `relu` has a kink in each of the eight."""
+    found = program(TIED.format(function=function))
+    rows = synthetic(found.inputs, 64, seed)
+    rows["x"][:zeros] = 0
+    return check_gradients(found, rows, {}, 64, seed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("zeros", [1, 8, 64])
+def test_exact_ties_have_a_derivative_on_either_side(zeros: int, seed: int) -> None:
+    """Those of one row are a small part of the whole; those of many cancel along a direction."""
+    assert report_of_tied("fn f(x) = relu(x)", zeros, seed).is_right
+
+
+@pytest.mark.parametrize("zeros", [1, 8, 64])
+def test_a_wrong_derivative_is_found_beside_exact_ties(zeros: int) -> None:
+    wrong = "fn f(x) = x * cast(x > 0, f32) gradient(x, y, dy) = 1.5 * dy * cast(x >= 0, f32)"
+    assert not report_of_tied(wrong, zeros, 0).is_right

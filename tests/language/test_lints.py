@@ -305,6 +305,7 @@ def test_outputs_of_single_rows(expression: str) -> None:
     [
         ("a = inner(x)\n    return inner(relu(a))", True),
         ("return x |> inner |> inner", True),
+        ("a = inner(x)\n    b = inner(x + 0.5 * a)\n    c = inner(x + 0.5 * b)\n    return x + inner(x + c)", True),
         ("return inner(x) + inner(2 * x)", False),
         ("a = x\n    for _ in 0..3 { a = inner(a) }\n    return a", False),
         ("second = fresh(inner)\n    return x |> inner |> second", False),

@@ -140,3 +140,11 @@ def test_hints_suggest_the_nearest_word() -> None:
 
 def test_an_endless_list_of_mistakes_is_cut() -> None:
     assert len(mistakes("$ " * 5000)) == MOST_MISTAKES
+
+
+def test_of_very_many_mistakes_the_last_that_is_told_says_how_many_there_are() -> None:
+    found = mistakes("const c = = 1\n" * 4000)
+    assert len(found) == MOST_MISTAKES
+    assert [note.message for note in found[-1].notes if "more" in note.message] == [
+        "the syntax of this file has 3,900 more mistakes"
+    ]

@@ -8,7 +8,7 @@ import pytest
 from compiler.diagnostics import Diagnostic, Source, SourceError, UsageError
 from compiler.driver import check
 from compiler.frontend.library import LIBRARY, library_modules, library_scope
-from compiler.frontend.modules import load_modules
+from compiler.frontend.modules import load_modules, read_modules
 from compiler.frontend.parse_cache import load_parsed
 from compiler.frontend.parser import parse
 from compiler.frontend.scope import Namespace
@@ -225,3 +225,12 @@ def test_the_cache_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest
     for number in range(50):
         load_parsed(Source("a.dl", f"const c = {number}"), tmp_path)
     assert len(list((tmp_path / "parsed").iterdir())) <= 11
+
+
+def test_an_import_of_what_is_no_model_file_is_one_mistake(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("a,b\n" + "1,2\n" * 200)
+    (tmp_path / "model.dl").write_text('import "data.csv"\nfn f(x) = x\n')
+    loaded = read_modules(tmp_path / "model.dl", None)
+    (mistake,) = loaded.mistakes
+    assert (mistake.code, mistake.span.line) == ("E0121", 1)
+    assert "this is no model file" in mistake.message

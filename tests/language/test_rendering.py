@@ -150,3 +150,18 @@ def test_error_page_is_current() -> None:
 
     page = Path(__file__).parents[2] / "docs" / "errors.md"
     assert page.read_text("utf-8") == index_markdown()
+
+
+def test_of_very_many_findings_the_first_hundred_are_shown_errors_before_warnings() -> None:
+    source = Source("many.dl", "x\n" * 5000)
+    spans = [Span(source, line, 1, line, 2) for line in range(1, 5001)]
+    found = [
+        Diagnostic("E0201" if span.line > 4950 else "W0101", f"at {span.line}", span,
+                   severity="error" if span.line > 4950 else "warning")
+        for span in spans
+    ]  # fmt: skip
+    text = render(found)
+    assert text.count("\nerror[") + text.startswith("error[") == 50
+    assert text.count("warning[") == 50
+    assert text.endswith("and 4,900 more, which may follow from these")
+    assert "more" not in render(found[:100])

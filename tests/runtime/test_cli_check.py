@@ -12,6 +12,7 @@ import pytest
 
 import dlc
 from compiler.diagnostics import SourceError
+from compiler.frontend import failures
 from runtime import files
 from runtime.cli.main import main
 
@@ -172,6 +173,29 @@ def test_a_setting_of_run_time_out_of_its_range_is_told_before_anything_runs(
         assert f"--set {setting}={value}" in told
     with pytest.raises(SourceError, match=r"not 1\.5"):
         dlc.load("model.dl", rate=1.5).predict({"x": np.zeros((1, 3), np.float32)})
+
+
+def test_thousands_of_unknown_names_cost_no_search_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each search goes through all names, of which a long file has many."""
+    searches: list[str] = []
+
+    def counted(name: str, known: object) -> None:
+        searches.append(name)
+
+    monkeypatch.setattr(failures, "did_you_mean", counted)
+    lines = [f"    y{number} = x + missing{number}" for number in range(1000)]
+    file = tmp_path / "many.dl"
+    file.write_text("\n".join(["model M {", "    input x: f32[batch, 4]", *lines, "    output z = x", "}"]))
+    assert main(["check", str(file)]) == 1
+    out, err = capsys.readouterr()
+    assert len(searches) <= 2 * failures.MOST_ADVISED  # names are checked once more with what the data says
+    assert out.count("error[E0201]") == 100
+    assert "and 900 more" in out
+    assert "1000 errors" in err
+    main(["check", str(file), "--json"])
+    assert len(json.loads(capsys.readouterr().out)) == 1000
 
 
 # Data

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 import small_driver
 
 from compiler import driver
+from runtime import regular_files
 from runtime.cli.main import main
 from runtime.run_directory import open_run
 
@@ -277,16 +277,22 @@ def test_spoilt_weights_are_not_saved(model: str, capsys: pytest.CaptureFixture[
     assert "hint: lower the rate" in error
 
 
-def _failing(code: int, *names: str) -> Callable[[Path, str], Any]:
-    """`Path.open` on a disk where writing to files of these names fails."""
-    original = Path.open
+def _let_fail(patch: pytest.MonkeyPatch, code: int, *names: str) -> None:
+    """A disk where writing to files of these names fails."""
+    opened_before, appended_before = Path.open, regular_files.appended
 
     def opened(path: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
         if path.name in names and mode != "r":
             raise OSError(code, os.strerror(code), str(path))
-        return original(path, mode, *arguments, **named)
+        return opened_before(path, mode, *arguments, **named)
 
-    return opened
+    def appended(path: Path) -> Any:
+        if path.name in names:
+            raise OSError(code, os.strerror(code), str(path))
+        return appended_before(path)
+
+    patch.setattr(Path, "open", opened)
+    patch.setattr(regular_files, "appended", appended)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +306,7 @@ def test_a_disk_that_fills_up_while_training(
     file: str, what: str, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", _failing(errno.ENOSPC, file))
+        _let_fail(patch, errno.ENOSPC, file)
         assert main(["train", model, "--out", "run"]) == 1
     errors = Output(capsys).err
     assert what in errors
@@ -320,7 +326,7 @@ def test_a_disk_that_was_full_stands_in_the_way_of_no_retry(
     Path("m.dl").write_text(Path(model).read_text())
     names = (file, f".{file}.{os.getpid()}.writing", f"{file}.safetensors")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", _failing(errno.ENOSPC, *names))
+        _let_fail(patch, errno.ENOSPC, *names)
         assert main(["train", "m.dl", "--out", "run"]) == 1
     assert "the disk is full" in Output(capsys).err
     assert main(["train", "m.dl", "--out", "run"]) == 0

@@ -197,7 +197,7 @@ def test_idx_element_types(tmp_path: Path, dtype: str) -> None:
         (b"\0\0\x07\x01\0\0\0\x01\x05", "magic number"),
         (b"\0\0\x08\x03\0\0\0\x01", "cut off"),
         (b"\0\0\x08\x01\0\0\0\x05\x01", "5 values need 5 bytes, but the file holds 1"),
-        (b"\0\0\x08\x01\0\0\0\x01\x01\x02", "holds 2"),
+        (b"\0\0\x08\x01\0\0\0\x01\x01\x02", "holds more"),
         (b"\0\0\x08\x01\0\0\0\x00", "no rows"),
         (b"\0\0\x08\x02\xff\xff\xff\xff\xff\xff\xff\xff\x01", "need"),
     ],

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_specs import source_of, spec
+from data_specs import idx_bytes, source_of, spec
 from PIL import Image
 
 import dlc
@@ -24,7 +24,7 @@ from runtime.data.dataset import Dataset
 from runtime.data.decoded import DecodedCache
 from runtime.data.formats import images
 from runtime.data.formats.format import Options, Request
-from runtime.data.formats.formats import format_of
+from runtime.data.formats.formats import format_named, format_of
 from runtime.data.loading import load_rows, load_training_data
 
 RANDOM = np.random.default_rng(5)
@@ -374,3 +374,24 @@ def test_a_folder_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None
     cache = DecodedCache(tmp_path / "file" / "images")
     cache.put("a", np.zeros((1, 2), np.uint8), {})
     assert cache.get("a") is None
+
+
+@pytest.mark.parametrize("format", ["cifar", "idx", "images"])
+def test_the_test_part_alone_is_enough_to_measure_on_and_not_to_train_on(format: str, tmp_path: Path) -> None:
+    if format == "cifar":
+        (tmp_path / "test_batch.bin").write_bytes(records([7, 7])[0])
+    elif format == "idx":
+        (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx_bytes(np.zeros((2, 4, 4), np.uint8)))
+        (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(2, np.uint8)))
+    else:
+        for number, name in enumerate(("cat", "dog")):
+            (tmp_path / "test" / name).mkdir(parents=True)
+            Image.new("RGB", (4, 4)).save(tmp_path / "test" / name / f"{number}.png")
+    known = format_named(format)
+    found = known.read(Request(tmp_path, Options({}), frozenset(), is_training=False))
+    assert (found.rows, found.test, found.fields.keys()) == (2, None, {"image", "label"})
+    if format == "images":
+        assert found.fields["label"].classes == ("cat", "dog")
+        return
+    with pytest.raises(DataError, match="train"):
+        known.read(Request(tmp_path, Options({}), frozenset()))

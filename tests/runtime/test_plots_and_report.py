@@ -137,7 +137,7 @@ def test_filters_of_the_first_convolution() -> None:
         (["plot", "{run}x"], 1, "there is no such run"),
         (["plot", "{run}", "--out", "x.gif"], 2, "the format of x.gif is not known"),
         (["report", "{run}x"], 1, "there is no such run"),
-        (["report", "{run}", "--out", "nowhere/x.html"], 2, "nowhere/x.html: there is no such file"),
+        (["report", "{run}", "--out", "nowhere/x.html"], 2, "nowhere/x.html: there is no folder nowhere"),
         (["report", "{run}", "--out", "."], 2, ".: this is a folder"),
     ],
 )

@@ -311,3 +311,25 @@ def test_mistakes_show_in_the_first_trial(
 ) -> None:
     assert main(["sweep", "model.dl", *arguments, "--trials", "2", "--epochs", "1"]) == code
     assert message in capsys.readouterr().err
+
+
+def test_a_number_is_the_same_however_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert space_of([("lr", "[0.1, 1e-1, 0.2]")]).size == 2
+    with pytest.raises(UsageError, match="offers no choice"):
+        space_of([("lr", "[0.1, 1e-1, 0.10]")])
+    assert main(["sweep", "model.dl", "--set", "optimizer.lr=[0.1,1e-1,0.01]", "--trials", "3", "--out", "s"]) == 0
+    assert "the search ends after 2 of 3 trials: every combination is tried" in capsys.readouterr().err
+    assert space_of([("seed", "[9007199254740992, 9007199254740993]")]).size == 2
+
+
+def test_a_sweep_begins_again_where_a_full_disk_left_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sweep", "model.dl", "--set", "optimizer.lr=[0.1,0.01]", "--trials", "2", "--out", "s"]
+    Path("s/trial-001").mkdir(parents=True)
+    assert main(words) == 0
+    assert "s held 1 trials without a checkpoint, which are replaced" in capsys.readouterr().err
+    assert main(words) == 1, "what has a checkpoint stays"
+    assert "the folder is not empty" in capsys.readouterr().err
+    Path("other/mine").mkdir(parents=True)
+    Path("other/mine/letter").write_text("dear")
+    assert main([*words[:-1], "other"]) == 1
+    assert Path("other/mine/letter").read_text() == "dear"

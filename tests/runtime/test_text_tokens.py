@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,17 @@ from runtime.data.formats.format import Options
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.data.text.files import lines_of, text_files
 from runtime.data.text.rules import rules_of
-from runtime.data.text.tokenizer import END, PAD, SPECIAL, START, UNKNOWN, Tokenizer, TokenRules, learnt
+from runtime.data.text.tokenizer import (
+    END,
+    PAD,
+    SPECIAL,
+    START,
+    UNKNOWN,
+    Tokenizer,
+    TokenRules,
+    learnt,
+    tokenizer_from_json,
+)
 
 TEXTS = ["the cat (a small one) sat.", "the dog didn't sit!", "the the well-known cat"]
 
@@ -132,3 +143,35 @@ def test_a_star_stands_for_a_part_of_a_name(tmp_path: Path) -> None:
         text_files(tmp_path / "*.md", Options({}))
     with pytest.raises(DataError, match="this is a folder"):
         text_files(tmp_path, Options({}))
+
+
+def _with(pairs: str, **parts: object) -> str:
+    return json.dumps({**json.loads(pairs), **parts})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda pairs: "garbage",
+        lambda pairs: "[" * 100_000,
+        lambda pairs: _with(pairs, normalizer={"type": "Prepend", "prepend": "x" * 1000}),
+        lambda pairs: _with(
+            pairs,
+            pre_tokenizer={"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False},
+        ),
+        lambda pairs: _with(
+            pairs,
+            model={
+                **json.loads(pairs)["model"],
+                "vocab": {token: 9 + number for token, number in json.loads(pairs)["model"]["vocab"].items()},
+            },
+        ),
+    ],
+)
+def test_byte_pairs_of_others_are_of_the_form_of_ours(damage: Callable[[str], str]) -> None:
+    """Numbers past the vocabulary would be looked up where there is nothing; an expression could take for ever."""
+    pytest.importorskip("tokenizers")
+    tokenizer = learnt(TokenRules("bpe", most=280), ["hello world"] * 20)
+    saved = dict(tokenizer.to_json())
+    assert tokenizer_from_json(saved) == tokenizer
+    assert tokenizer_from_json({**saved, "pairs": damage(str(saved["pairs"]))}) is None

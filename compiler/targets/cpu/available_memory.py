@@ -1,7 +1,8 @@
-"""Whether memory is there before it is taken: what this process can take, as the machine and a control group say."""
+"""Whether memory is there before it is taken: what the machine, a control group, and limits of the process leave."""
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def expect_memory(needing: str, needed: Mapping[str, int], fix: str) -> None:
 
 def available_memory() -> int | None:
     """Bytes that this process can take without the system ending one; None where nothing says it."""
-    found = (_of_the_machine(), *(_of_a_container(*files) for files in _LIMITS))
+    found = (_of_the_machine(), _of_the_process(), *(_of_a_container(*files) for files in _LIMITS))
     return min((count for count in found if count is not None), default=None)
 
 
@@ -35,6 +36,18 @@ def _of_the_machine() -> int | None:
     except (OSError, ValueError, IndexError):
         return None
     return fields["MemAvailable"] + fields.get("SwapFree", 0) if "MemAvailable" in fields else None
+
+
+def _of_the_process() -> int | None:
+    """What `ulimit -v` leaves."""
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if most == resource.RLIM_INFINITY:
+        return None
+    try:
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return None
+    return max(most - taken, 0)
 
 
 def _of_a_container(limit: str, taken: str, spare: str) -> int | None:

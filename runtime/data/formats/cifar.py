@@ -13,7 +13,8 @@ import numpy as np
 
 from compiler.diagnostics import DataError
 from runtime.data.dataset import Dataset, Field
-from runtime.data.formats.format import Format, Request, content_of
+from runtime.data.formats.content import content_of, text_of
+from runtime.data.formats.format import Format, Request
 from runtime.data.specs import Array
 from runtime.files import explain, fingerprint
 
@@ -31,6 +32,10 @@ def read_cifar(request: Request) -> Dataset:
     else:
         folder = request.path
         files, test = _files_of(folder)
+        if not files and not request.is_training:
+            files, test = test, []
+        if not files:
+            raise DataError("no CIFAR batches to train on in this folder", folder, fix=f"put there {_EXPECTED}")
     fields = _fields(files, folder)
     tested = _fields(test, folder) if test else None
     return Dataset(
@@ -62,8 +67,6 @@ def _files_of(folder: Path) -> tuple[list[Path], list[Path]]:
     plain = {path.name.removesuffix(".gz"): path for path in reversed(found)}
     test = [plain[name] for name in sorted(plain) if name.startswith("test")]
     files = [plain[name] for name in sorted(plain) if not name.startswith("test")]
-    if not files:
-        raise DataError("no CIFAR batches to train on in this folder", folder, fix=f"put there {_EXPECTED}")
     return files, test
 
 
@@ -98,7 +101,7 @@ def _names(folder: Path, field: str) -> tuple[str, ...] | None:
     file = next((folder / name for name in _NAMES[field] if (folder / name).is_file()), None)
     if file is None:
         return None
-    lines = content_of(file).decode("utf-8", "replace").splitlines()
+    lines = text_of(file).decode("utf-8", "replace").splitlines()
     return tuple(line.strip() for line in lines if line.strip()) or None
 
 

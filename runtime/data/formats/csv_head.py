@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def head_of(records: Sequence[Sequence[str]], first_line: int, request: Request)
         asked = request.wanted | options.names_in("target", "columns", "categories")
         has_header = not options.names("names") and _looks_like_header(first, records[1:], asked)
     names, notes = _names_of(first, has_header, request)
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise DataError(
             f"the column name {quoted(repeated)} stands more than once",

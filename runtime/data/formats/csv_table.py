@@ -17,8 +17,9 @@ import numpy as np
 from compiler.diagnostics import DataError
 from compiler.record import record
 from runtime.data.dataset import Dataset, Field, TableOptions, WindowPlan, columns_at
+from runtime.data.formats.content import text_of
 from runtime.data.formats.csv_head import MISSING, Head, head_of, number_in
-from runtime.data.formats.format import Format, Options, Request, content_of
+from runtime.data.formats.format import Format, Options, Request
 from runtime.data.specs import Array
 from runtime.files import fingerprint
 
@@ -27,6 +28,7 @@ _OPTIONS = (
     *("window", "horizon", "stride"),
 )
 _SAMPLE = 100
+_LONGEST_LINE = 1 << 24  # characters; a line in a table of a million columns has fewer
 
 
 @record
@@ -104,7 +106,7 @@ def _table_options(options: Options, head: Head) -> TableOptions:
 
 
 def _lines_of(path: Path, options: Options) -> _Lines:
-    content = content_of(path)
+    content = text_of(path)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -119,6 +121,10 @@ def _lines_of(path: Path, options: Options) -> _Lines:
     if not numbers:
         raise DataError("the file is empty", path, fix="check that this is the right file")
     texts = [every[number - 1] for number in numbers]
+    lengths = list(map(len, texts))
+    if (longest := max(lengths)) > _LONGEST_LINE:
+        message = f"a line of {longest:,} characters, and no line may have more than {_LONGEST_LINE:,}"
+        raise DataError(message, path, numbers[lengths.index(longest)], "check that this is a table, row by row")
     return _Lines(path, texts, numbers, _separator(options, texts[0], path))
 
 
@@ -145,7 +151,8 @@ def _columns(lines: _Lines, head: Head, texts: frozenset[str]) -> tuple[list[Arr
     parsed = _parse_numbers(lines, numeric, len(names)) if numeric else None
     if parsed is not None and len(numeric) == len(names):
         return [parsed[:, i] for i in numeric], np.array(lines.numbers, np.int64)
-    rest = [i for i in range(len(names)) if parsed is None or i not in numeric]
+    known = frozenset(() if parsed is None else numeric)
+    rest = [i for i in range(len(names)) if i not in known]
     begins, cells = _cells(lines, rest, len(names))
     if parsed is not None and len(begins) != len(parsed):
         # A quoted cell spans lines: the rows of the two parsers differ.

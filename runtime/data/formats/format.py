@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
@@ -11,7 +10,6 @@ from compiler.diagnostics import DataError
 from compiler.record import record
 from runtime.data.dataset import Dataset
 from runtime.data.specs import SettingValue
-from runtime.files import explain
 from runtime.suggestions import did_you_mean, quoted
 
 
@@ -108,6 +106,8 @@ class Request:
 
     For a table that is read after another one (validation, prediction): `texts` are the columns that hold categories
     there, `layouts` the lists of column names that a table without a fitting header may have, by position.
+
+    `is_training`: rows to train on are needed. Else the part that a folder sets aside for tests may be all there is.
     """
 
     path: Path
@@ -116,6 +116,7 @@ class Request:
     texts: frozenset[str] = frozenset()
     layouts: tuple[tuple[str, ...], ...] = ()
     others: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    is_training: bool = True
 
 
 @record
@@ -132,28 +133,3 @@ class Format:
     read: Callable[[Request], Dataset]
     holds: Callable[[Path], bool] | None = None
     in_one: bool = False
-
-
-def content_of(path: Path) -> bytes:
-    """The content of a file, unpacked where it is gzip. Raises DataError."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        message, fix = explain(error)
-        raise DataError(message, path, fix=fix) from error
-    return _unpacked(raw, path) if raw[:2] == b"\x1f\x8b" else raw
-
-
-def _unpacked(raw: bytes, path: Path) -> bytes:
-    parts: list[bytes] = []
-    # A gzip file may have several members, one after the other; zero bytes may pad the end.
-    while raw.strip(b"\0"):
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            parts.append(unpacker.decompress(raw))
-        except zlib.error as error:
-            raise DataError(f"the gzip data is damaged ({error})", path, fix="fetch the file again") from error
-        if not unpacker.eof:
-            raise DataError("the gzip data ends too early: the file is truncated", path, fix="fetch the file again")
-        raw = unpacker.unused_data
-    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -10,7 +10,8 @@ import numpy as np
 
 from compiler.diagnostics import DataError
 from runtime.data.dataset import Dataset, Field
-from runtime.data.formats.format import Format, Options, Request, content_of
+from runtime.data.formats.content import content_of
+from runtime.data.formats.format import Format, Options, Request
 from runtime.data.specs import Array
 from runtime.files import explain, fingerprint
 
@@ -29,6 +30,8 @@ def read_idx(request: Request) -> Dataset:
         return Dataset("idx", request.path, {name: Field(values, request.path)}, values.shape[0], fingerprints=prints)
     training = _part(request.path, request.options, "train", "")
     test = _part(request.path, request.options, "t10k|test", "test_")
+    if "image" not in training and not request.is_training:
+        training, test = test, {}
     if "image" not in training:
         raise DataError(
             "no idx training images in this folder",
@@ -94,7 +97,25 @@ def _rows_of(fields: dict[str, Field]) -> int:
 
 def array_of(path: Path) -> Array:
     """The array of one idx file, rows first, in native byte order. Raises DataError."""
-    content = content_of(path)
+    content = content_of(path, lambda beginning: _length_of(beginning, path))
+    start, shape, dtype, expected = _header_of(content, path)
+    if len(content) - start != expected:
+        sizes = " × ".join(map(str, shape))
+        there = "more" if len(content) - start > expected else str(len(content) - start)  # not all was read
+        raise DataError(f"{sizes} values need {expected} bytes, but the file holds {there}", path, fix=_AGAIN)
+    if expected == 0:
+        raise DataError("the file holds no rows", path, fix=_AGAIN)
+    values: Array = np.frombuffer(content, dtype, offset=start).reshape(shape)
+    return values.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _length_of(beginning: bytes, path: Path) -> int:
+    start, _, _, expected = _header_of(beginning, path)
+    return start + expected
+
+
+def _header_of(content: bytes, path: Path) -> tuple[int, tuple[int, ...], np.dtype[np.generic], int]:
+    """Where the values begin, their shape, their type, and how many bytes they take. Raises DataError."""
     if len(content) < 4:
         raise DataError(f"an idx file begins with 4 bytes of magic number; this has {len(content)}", path, fix=_AGAIN)
     zero, code, rank = struct.unpack_from(">HBB", content)
@@ -112,15 +133,7 @@ def array_of(path: Path) -> Array:
     expected = dtype.itemsize
     for extent in shape:
         expected *= extent
-    if len(content) - start != expected:
-        sizes = " × ".join(map(str, shape))
-        raise DataError(
-            f"{sizes} values need {expected} bytes, but the file holds {len(content) - start}", path, fix=_AGAIN
-        )
-    if expected == 0:
-        raise DataError("the file holds no rows", path, fix=_AGAIN)
-    values: Array = np.frombuffer(content, dtype, offset=start).reshape(shape)
-    return values.astype(dtype.newbyteorder("="), copy=False)
+    return start, shape, dtype, expected
 
 
 _AGAIN = "fetch the file again"

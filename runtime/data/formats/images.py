@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import DataError
+from compiler import driver
+from compiler.diagnostics import DataError, ResourceError
 from compiler.processors import usable_processors
 from compiler.record import record
+from runtime import regular_files
 from runtime.data.dataset import Dataset, Field
 from runtime.data.decoded import usual_cache
 from runtime.data.formats.format import Format, Options, Request
@@ -48,7 +51,7 @@ def read_images(request: Request) -> Dataset:
     Folders called `train` and `test` are the two parts. Raises DataError with every image that is no image.
     """
     path, form = request.path, _form(request.options)
-    training, test = _parts_of(path)
+    training, test = _parts_of(path, request.is_training)
     prints: dict[str, str] = {}
     fields = _fields(training, form, prints)
     tested = None if test is None else _fields(test, form, prints)
@@ -77,12 +80,14 @@ def _form(options: Options) -> Form:
 # Files
 
 
-def _parts_of(path: Path) -> tuple[_Listed, _Listed | None]:
+def _parts_of(path: Path, is_training: bool) -> tuple[_Listed, _Listed | None]:
     if not path.is_dir():
         return _Listed(path.parent, (path,), None), None
     try:
         folders = {entry.name.lower(): entry for entry in _folders_in(path)}
         training = next((folders[name] for name in _TRAINING if name in folders), None)
+        if training is None and not is_training and list(folders) == list(_TEST):
+            return _listed(folders[_TEST[0]]), None
         if training is None:
             return _listed(path), None
         test = next((folders[name] for name in _TEST if name in folders), None)
@@ -180,13 +185,18 @@ def _decoded_anew(listed: _Listed, form: Form) -> Array:
 
     from concurrent.futures import ThreadPoolExecutor  # which takes longer to load than all formats of data
 
-    with ThreadPoolExecutor(usable_processors()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(usable_processors()) as pool:
+        warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # it is refused right after
         for row, found in enumerate(pool.map(decoded, files)):
             if isinstance(found, str):
                 wrong[files[row]] = found
                 continue
             if images is None:
-                images = np.empty((len(files), *found.shape), np.uint8)
+                try:
+                    images = _room_for(listed, found)
+                except ResourceError:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
             if found.shape != images.shape[1:]:
                 wrong[files[row]] = f"has {_size(found)} pixels, those before it {_size(images)}"
             else:
@@ -195,6 +205,14 @@ def _decoded_anew(listed: _Listed, form: Form) -> Array:
         raise _unusable(wrong, listed.folder, form)
     assert images is not None
     return images
+
+
+def _room_for(listed: _Listed, image: Array) -> Array:
+    """For all images, which are as large as this one. Raises ResourceError before the memory is taken."""
+    count = len(listed.files)
+    needed = {f"{count} images of {_size(image)} pixels": count * image.size}
+    driver.expect_memory(f"reading {listed.folder}", needed, "give a smaller `size`")
+    return np.empty((count, *image.shape), np.uint8)
 
 
 def _size(images: Array) -> str:
@@ -217,7 +235,7 @@ def _fingerprint(listed: _Listed) -> str:
     """Of the contents of all files and of their names in the folder."""
     digest = hashlib.sha256()
     for file in listed.files:
-        content = file.read_bytes()
+        content = regular_files.content(file)
         name = str(file.relative_to(listed.folder))
         digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogatepass"))
         digest.update(content)

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import io
-import lzma
+import os
 import struct
 import tokenize
 import warnings
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
 
 from compiler.diagnostics import DataError
+from runtime import regular_files
 from runtime.data.dataset import Dataset, Field
 from runtime.data.formats.format import Format, Request
 from runtime.data.specs import Array
 from runtime.files import explain, fingerprint
 from runtime.suggestions import quoted
 
+_LONGEST_HEADER = 1 << 17  # bytes; NumPy reads none of more than 10,000 characters
+_COPIES = 3  # the content, while it is put together and while an array is made of it
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
     struct.error,
     EOFError,
     ValueError,
@@ -44,10 +47,10 @@ def read_npz(request: Request) -> Dataset:
     path = request.path
     fields: dict[str, Field] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        with regular_files.opened(path) as file, zipfile.ZipFile(file) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             for name in sorted(members.keys() & request.wanted):
-                fields[name] = Field(_array_of(archive.read(members[name]), path, f"array `{name}`"), path)
+                fields[name] = Field(_member(archive, members[name], path, f"array `{name}`"), path)
     except OSError as error:
         message, fix = explain(error)
         raise DataError(message, path, fix=fix) from error
@@ -65,7 +68,8 @@ def read_npy(request: Request) -> Dataset:
     """The one array of an npy file, under the name of the program's only input."""
     path = request.path
     try:
-        values = _array_of(path.read_bytes(), path, "the array")
+        with regular_files.opened(path) as file:
+            values = _array_of(file, os.fstat(file.fileno()).st_size, path, "the array")
     except OSError as error:
         message, fix = explain(error)
         raise DataError(message, path, fix=fix) from error
@@ -94,9 +98,19 @@ def _rows_of(fields: dict[str, Field], path: Path) -> int:
     return next(iter(counts.values()), 0)
 
 
-def _array_of(content: bytes, path: Path, what: str) -> Array:
-    """The array of npy content, its size checked against the header before anything is allocated."""
-    shape, fortran_order, dtype, start = _header_of(content, path, what)
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, what: str) -> Array:
+    """An array of an npz file. NumPy packs by deflate, which is unpacked piece by piece; other ways are not."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        message = f"{what} is packed in a way that NumPy does not write (number {info.compress_type})"
+        raise DataError(message, path, fix="save it with numpy.savez or numpy.savez_compressed")
+    with archive.open(info) as stream:
+        return _array_of(stream, info.file_size, path, what)
+
+
+def _array_of(stream: IO[bytes], size: int, path: Path, what: str) -> Array:
+    """The array of npy content of `size` bytes, which is compared with the header before more than that is read."""
+    beginning = stream.read(_LONGEST_HEADER)
+    shape, fortran_order, dtype, start = _header_of(beginning, path, what)
     if dtype.hasobject:
         raise DataError(
             f"{what} holds pickled Python objects, which are not read because they can run code",
@@ -108,12 +122,13 @@ def _array_of(content: bytes, path: Path, what: str) -> Array:
     expected = dtype.itemsize
     for extent in shape:
         expected *= extent
-    if len(content) - start != expected or min(shape, default=0) < 0:
-        raise DataError(
-            f"{what} of shape {shape} and dtype {dtype} needs {expected} bytes, but {len(content) - start} follow",
-            path,
-            fix=_AGAIN,
-        )
+    needs = f"{what} of shape {shape} and dtype {dtype} needs {expected} bytes"
+    if size - start != expected or min(shape, default=0) < 0:
+        raise DataError(f"{needs}, but {size - start} follow", path, fix=_AGAIN)
+    regular_files.expect_room(path, size, _COPIES)
+    content = beginning + stream.read(max(size - len(beginning), 0))
+    if len(content) != size:
+        raise DataError(f"{needs}, but {len(content) - start} follow", path, fix=_AGAIN)
     values: Array = np.frombuffer(content, dtype, offset=start)
     values = values.reshape(shape, order="F" if fortran_order else "C")
     native = values.astype(dtype.newbyteorder("="), copy=False)

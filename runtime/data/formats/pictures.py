@@ -12,6 +12,7 @@ import numpy as np
 
 from compiler.diagnostics import UsageError
 from compiler.record import record
+from runtime import regular_files
 from runtime.data.specs import Array
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 ENDINGS = (".png", ".jpg", ".jpeg")
 FITS = ("crop", "stretch")
+
+
+# What bears the ending of another kind is read too, but nothing that is a program, as PostScript is.
+_KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+_MOST_PIXELS = 1 << 26  # 8192 × 8192: to unpack and scale more takes gigabytes, whatever the size of the file
 
 
 class DamagedPicture(Exception):
@@ -65,10 +71,18 @@ def decoder(form: Form) -> Callable[[Path], Array]:
 
     def decoded(path: Path) -> Array:
         try:
-            with Image.open(path) as opened:
+            with regular_files.opened(path) as file, Image.open(file, formats=_KINDS) as opened:
+                _expect_usual(opened.size)
                 values: Array = np.asarray(sized(in_bytes(ImageOps.exif_transpose(opened))), np.uint8)
         except damage as error:
             raise DamagedPicture(str(error)) from error
         return values[None] if values.ndim == 2 else np.moveaxis(values, 2, 0)
 
     return decoded
+
+
+def _expect_usual(size: tuple[int, int]) -> None:
+    """Before anything is unpacked: a file of some kilobytes can hold billions of pixels."""
+    across, down = size
+    if across * down > _MOST_PIXELS:
+        raise DamagedPicture(f"{down} × {across} pixels, and at most {_MOST_PIXELS:,} are read")

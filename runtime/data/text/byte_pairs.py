@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compiler.diagnostics import CheckpointError
 from runtime.data.specs import Array
+from runtime.files import parse_json
 from runtime.optional import missing
 
 if TYPE_CHECKING:
@@ -48,12 +50,42 @@ def decode(pairs: str, numbers: Sequence[int]) -> str:
     return _loaded(pairs).decode(list(numbers))
 
 
+def is_like_learnt(pairs: str, count: int) -> bool:
+    """Whether a text is of the form that `learnt` gives, with `count` tokens.
+
+    A run may come from others. The library knows steps that take no end, such as expressions that are looked for, and
+    numbers that no embedding has.
+    """
+    try:
+        match parse_json(pairs.encode("utf-8", "surrogatepass")):
+            case {
+                "added_tokens": [],
+                "normalizer": None,
+                "post_processor": None,
+                "truncation": None,
+                "padding": None,
+                "pre_tokenizer": {"type": "ByteLevel"},
+                "decoder": {"type": "ByteLevel"},
+                "model": {"type": "BPE", "vocab": Mapping() as numbers},
+            }:
+                found = [number for number in numbers.values() if isinstance(number, int)]
+                return len(numbers) == count and sorted(found) == list(range(count))
+            case _:
+                return False
+    except ValueError:
+        return False
+
+
 def _loaded(pairs: str) -> Tokenizer:
     try:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise _missing() from error
-    return Tokenizer.from_str(pairs)
+    try:
+        return Tokenizer.from_str(pairs)
+    except Exception as error:  # the library has no kind of its own
+        fix = "restore data.json of the run, or train again"
+        raise CheckpointError(f"the byte pairs of the tokenizer are damaged ({error})", fix=fix) from error
 
 
 def _missing():

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from compiler.diagnostics import DataError
 from compiler.record import record
-from runtime.data.formats.format import Options, content_of
+from runtime.data.formats.content import content_of, text_of
+from runtime.data.formats.format import Options
+
+_WIDE = ("utf16", "utf_16", "utf32", "utf_32", "u16", "u32")
 
 
 @record
@@ -48,7 +51,8 @@ def text_files(path: Path, options: Options) -> list[TextFile]:
 
 def decoded(path: Path, encoding: str) -> str:
     """The text of a file, plain or gzip, with `\\n` at the ends of lines. Raises DataError with the line."""
-    content = content_of(path)
+    # of the encodings, only those of several bytes for each letter have zero bytes in them
+    content = content_of(path) if encoding.lower().replace("-", "").startswith(_WIDE) else text_of(path)
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:

@@ -117,6 +117,8 @@ def tokenizer_from_json(value: JsonValue) -> Tokenizer | None:
             "tokens": list(tokens),
             "pairs": None | str() as pairs,
         } if unit in UNITS:
+            if pairs is not None and not byte_pairs.is_like_learnt(pairs, len(tokens) - len(SPECIAL)):
+                return None
             return Tokenizer(TokenRules(unit, lower, least, most), tuple(map(str, tokens)), pairs)
         case _:
             return None

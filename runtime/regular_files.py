@@ -1,0 +1,59 @@
+"""The content of files that others may have made: of regular files only, and no more than memory holds."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO
+
+from compiler import driver
+
+_SMALL = 1 << 24  # bytes that need no look at the memory
+
+
+def opened(path: Path) -> BinaryIO:
+    """A file to read; to wait for a pipe, or to read a device that never ends, is refused. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "this is no regular file: a pipe, a socket or a device", str(path))
+
+
+def appended(path: Path) -> FileIO:
+    """A file to read and to write at its end, made where there is none; never one that a link leads to. Raises OSError.
+
+    A run folder may come from others, and what it is written to must lie in it.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "this is no regular file: a pipe, a socket or a device", str(path))
+    return FileIO(descriptor, "ab+")
+
+
+def content(path: Path, times: int = 1) -> bytes:
+    """All bytes of a file. Raises OSError, and ResourceError where they do not fit in memory `times` over."""
+    with opened(path) as file:
+        return content_of(file, path, times)
+
+
+def content_of(file: BinaryIO, path: Path, times: int) -> bytes:
+    """The rest of an opened file, no more than it had when it was looked at. Raises as `content`."""
+    size = os.fstat(file.fileno()).st_size - file.tell()
+    expect_room(path, size, times)
+    return file.read(max(size, 0))
+
+
+def expect_room(path: Path, size: int, times: int, so_far: str = "") -> None:
+    """Raise ResourceError where so many bytes of a file do not fit in memory `times` over."""
+    if size * times > _SMALL:
+        needed = {f"its content {so_far}".rstrip(): size, "what is made of it": (times - 1) * size}
+        driver.expect_memory(f"reading {path}", needed, "use less data, or a machine with more memory")

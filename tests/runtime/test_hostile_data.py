@@ -1,0 +1,272 @@
+"""Data files that would take all memory or never end: refused, with figures, before anything is taken."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import resource
+import struct
+import subprocess
+import sys
+import textwrap
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent.parent
+READ = """
+    import sys
+    from pathlib import Path
+    from compiler.diagnostics import DlcError
+    from runtime.data.formats.format import Options, Request
+    from runtime.data.formats.formats import format_named
+    from runtime.process import peak_memory
+
+    known = format_named(sys.argv[1])
+    before = peak_memory()
+    try:
+        found = known.read(Request(Path(sys.argv[2]), Options({}), frozenset({"x", "image", "tokens"})))
+        said = f"{len(found.fields)} fields, {found.rows} rows"
+    except DlcError as error:
+        said = f"{type(error).__name__}: {error}"
+    print(said)
+    print((peak_memory() - before) >> 20)
+"""
+
+
+def read(format: str, path: Path, most_mb: int = 300, seconds: int = 60) -> str:
+    """What reading a file gives, or says, in a process that may not take much memory, and did not."""
+
+    def bounded() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(READ), format, str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        preexec_fn=bounded,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    said, taken = done.stdout.rstrip().rsplit("\n", 1)
+    assert int(taken) < most_mb
+    return said
+
+
+def zeros(path: Path, size: int, unit: bytes = bytes(1 << 20)) -> Path:
+    """A gzip file of `size` times a piece, packed only once: a deflated block may be repeated."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    with path.open("wb") as file:
+        for _ in range(size):
+            file.write(packer.compress(unit))
+        file.write(packer.flush())
+    return path
+
+
+@pytest.mark.parametrize("format", ["csv", "idx", "cifar", "npz", "npy", "text", "lines", "pairs"])
+@pytest.mark.parametrize("kind", ["device", "fifo", "folder"])
+def test_only_regular_files_are_read(format: str, kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    said = read(format, path)
+    assert said.startswith("DataError")
+    if kind != "folder":
+        assert "this is no regular file: a pipe, a socket or a device" in said
+
+
+def test_an_image_that_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("/dev/zero")
+    said = read("images", tmp_path)
+    assert "2 images cannot be used" in said
+    assert said.count("this is no regular file") == 2
+
+
+def test_text_is_unpacked_up_to_a_zero_byte(tmp_path: Path) -> None:
+    path = zeros(tmp_path / "bomb.csv.gz", 500)
+    assert "a zero byte, so this is not a text table" in read("csv", path)
+    assert "a zero byte, so this is no text" in read("lines", path)
+
+
+def test_a_file_larger_than_the_memory_is_refused_with_figures(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.csv"
+    with path.open("wb") as file:
+        file.truncate(1 << 43)
+    said = read("csv", path)
+    assert said.startswith("ResourceError: reading ")
+    assert "its content 8.0 TB" in said
+    assert "are available" in said
+
+
+def test_what_gzip_declares_is_compared_with_the_memory(tmp_path: Path) -> None:
+    """3 GB of rows, which would take 15 GB; the process may have 6."""
+    path = zeros(tmp_path / "rows.csv.gz", 3000, b"0,1,2,3\n" * (1 << 17))
+    said = read("csv", path)
+    assert said.startswith("ResourceError: reading ")
+    assert "its content 2.9 GB" in said
+
+
+def test_what_lies_about_its_length_is_refused_when_it_has_grown(tmp_path: Path) -> None:
+    """The last of several members is short, so that the end of the file tells nothing of the first."""
+    path = zeros(tmp_path / "rows.csv.gz", 3000, b"0,1,2,3\n" * (1 << 17))
+    with path.open("ab") as file:
+        file.write(gzip.compress(b"0,1,2,3\n"))
+    said = read("csv", path, most_mb=2000)
+    assert said.startswith("ResourceError: reading ")
+    assert "its content so far" in said
+
+
+def test_an_idx_header_says_how_much_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "a.idx.gz"
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    content = packer.compress(b"\0\0\x08\x01" + struct.pack(">I", 5)) + packer.compress(bytes(1 << 30)) + packer.flush()
+    path.write_bytes(content)
+    assert "5 values need 5 bytes, but the file holds more" in read("idx", path)
+    path.write_bytes(gzip.compress(b"\0\0\x08\x03" + struct.pack(">III", 10**9, 10**9, 3) + bytes(99)))
+    assert "which a file of" in read("idx", path)
+
+
+def npz(path: Path, content: Callable[[zipfile.ZipFile], object]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        content(archive)
+    return path
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+def test_an_npz_member_is_compared_with_its_header_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = npz(tmp_path / "a.npz", lambda archive: archive.writestr("x.npy", header((17,)) + bytes(1 << 29)))
+    assert "needs 68 bytes, but 536870912 follow" in read("npz", path)
+    path = npz(tmp_path / "b.npz", lambda archive: archive.writestr("x.npy", header((10**12,)) + bytes(99)))
+    assert "needs 4000000000000 bytes, but 99 follow" in read("npz", path)
+
+
+def test_an_npz_member_that_is_longer_than_the_archive_says(tmp_path: Path) -> None:
+    """A gigabyte that declares to be the 17 numbers that its header promises."""
+    path = npz(tmp_path / "a.npz", lambda archive: archive.writestr("x.npy", header((17,)) + bytes(1 << 30)))
+    content = bytearray(path.read_bytes())
+    whole = struct.pack("<I", len(header((17,))) + (1 << 30))
+    place = -1
+    while (place := content.find(whole, place + 1)) >= 0:
+        content[place : place + 4] = struct.pack("<I", len(header((17,))) + 68)
+    path.write_bytes(content)
+    assert "damaged" in read("npz", path)
+
+
+def test_an_npz_packed_in_another_way_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("x.npy", header((4,)) + bytes(16))
+    assert "packed in a way that NumPy does not write" in read("npz", tmp_path / "a.npz")
+
+
+def test_an_npz_whose_names_leave_the_folder_writes_nothing(tmp_path: Path) -> None:
+    names = ("../../x.npy", "/etc/x.npy", "x.npy")
+    path = npz(tmp_path / "a.npz", lambda archive: [archive.writestr(name, header((2,)) + bytes(8)) for name in names])
+    assert read("npz", path) == "1 fields, 2 rows"
+
+
+def test_an_npy_header_that_lies(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    path.write_bytes(header((1 << 40,)) + bytes(8))
+    assert "but 8 follow" in read("npy", path)
+    with path.open("wb") as file:
+        file.write(header((1 << 41,)))
+        file.truncate(len(header((1 << 41,))) + (4 << 41))
+    said = read("npy", path)
+    assert said.startswith("ResourceError")
+    assert "8.0 TB" in said
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png_of_zeros(side: int) -> bytes:
+    """A png of some hundred bytes that declares side² pixels."""
+    start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    return start + chunk(b"IDAT", zlib.compress(bytes(1 << 20), 9)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [9000, 12000, 30000, 2**31 - 1])
+def test_a_png_of_too_many_pixels_is_not_unpacked(side: int, tmp_path: Path) -> None:
+    (tmp_path / "bomb.png").write_bytes(png_of_zeros(side))
+    said = read("images", tmp_path)
+    assert "1 image cannot be used" in said
+    assert f"{side} × {side} pixels, and at most 67,108,864 are read" in said or f"{side**2} pixels" in said
+
+
+def test_images_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+    """Each fits; a link counts as an image."""
+    Image.new("RGB", (4000, 4000)).save(tmp_path / "0.png")
+    for number in range(1, 1000):
+        (tmp_path / f"{number}.png").symlink_to(tmp_path / "0.png")
+    said = read("images", tmp_path, most_mb=2500)
+    assert said.startswith("ResourceError")
+    assert "1000 images of 4000 × 4000 pixels 44.7 GB" in said
+
+
+def test_a_png_that_is_a_program_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
+    assert "cannot be used" in read("images", tmp_path)
+
+
+def test_a_header_of_300_000_columns_is_read_in_linear_time(tmp_path: Path) -> None:
+    names = [f"c{number}" for number in range(300_000)]
+    path = tmp_path / "wide.csv"
+    path.write_text("\n".join([",".join(names), ",".join("1" for _ in names), ",".join("2" for _ in names)]))
+    assert read("csv", path, most_mb=2000) == "300000 fields, 2 rows"
+    path.write_text("\n".join([",".join([*names[1:], "c7"]), ",".join("1" for _ in names)]))
+    assert "the column name `c7` stands more than once" in read("csv", path, most_mb=2000)
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "line.csv"
+    path.write_text("a,b\n1,2\n" + "1," * 10_000_000)
+    assert "row 3: a line of 20,000,000 characters, and no line may have more than 16,777,216" in read("csv", path)
+
+
+MATCH = """
+    import sys
+    sys.path.insert(0, "tests/support")
+    from data_specs import source, spec
+    from runtime.data.loading import load_training_data
+
+    width = int(sys.argv[2])
+    for target in ("label", "c5"):
+        specs = [spec("x", row=(width,)), spec(target, target=True)]
+        found = load_training_data(specs, source(sys.argv[1]), None, None, 0)
+        print(found.train.arrays["x"].shape)
+"""
+
+
+def test_very_many_columns_are_matched_in_linear_time(tmp_path: Path) -> None:
+    """Each was looked for among all others: hours."""
+    names = [f"c{number}" for number in range(200_000)]
+    path = tmp_path / "wide.csv"
+    path.write_text("\n".join([",".join([*names, "label"]), *[",".join("1" for _ in range(len(names) + 1))] * 3]))
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(MATCH), str(path), str(len(names))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert done.stdout == "(3, 200000)\n" * 2
