@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from compiler.diagnostics import Diagnostic, Note, SourceError, Span, hint
-from compiler.rendering import did_you_mean
+from compiler.suggestions import advice
 
 UNUSED = ("W0101", "W0102", "W0103")
+NOTHING_SAID: Mapping[str, str] = {}
 UNKNOWN = ("E0201", "E0415")
 
 
@@ -29,10 +30,10 @@ def failure(code: str, message: str, span: Span, *notes: Note) -> Failure:
     return Failure(Diagnostic(code, message, span, notes))
 
 
-def nearest(name: str, known: list[str] | tuple[str, ...]) -> tuple[Note, ...]:
-    """`did you mean …?`, or nothing."""
-    found = did_you_mean(name, known)
-    return () if found is None else (hint(f"did you mean `{found}`?"),)
+def nearest(name: str, known: list[str] | tuple[str, ...], said: Mapping[str, str] = NOTHING_SAID) -> tuple[Note, ...]:
+    """`did you mean …?`, or what is `said` of a name of another framework, or nothing."""
+    found = advice(name, known, said)
+    return () if found is None else (hint(found),)
 
 
 class Report:

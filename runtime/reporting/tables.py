@@ -46,15 +46,13 @@ def rows_laid_out(columns: Sequence[Column], width: int | None, has_rule: bool =
 
 def print_table(title: str, columns: Sequence[Column], stream: TextIO | None = None, has_heading: bool = True) -> None:
     """A table with a rule below its headings, as wide as the terminal at most; of pairs, without either."""
-    stream = stream or sys.stdout
-    headings, *rows = rows_laid_out(columns, width_of(stream), has_rule=has_heading)
+    out = sys.stdout if stream is None else stream
+    headings, *rows = rows_laid_out(columns, width_of(out), has_rule=has_heading)
     bold = [title] if title else []
     lines = [line for row in rows for line in row]
     print(
-        "\n".join(
-            [*(styled(line, "bold", stream) for line in [*bold, *(headings if has_heading else [])]), *lines, ""]
-        ),
-        file=stream,
+        "\n".join([*(styled(line, "bold", out) for line in [*bold, *(headings if has_heading else [])]), *lines, ""]),
+        file=out,
     )
 
 
