@@ -21,11 +21,11 @@ from compiler.graph.pictures import drawn
 from compiler.graph.printer import print_graph
 from compiler.interface import Options, View
 from compiler.programs import in_precision, options_of
-from compiler.rendering import did_you_mean
 from compiler.schedule import drawing as schedule_drawing
 from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule, schedule_to_json
 from compiler.stages import prepared, scheduled
+from compiler.suggestions import did_you_mean
 from compiler.targets.cpu.cache import default_folder
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.machine import machine_of

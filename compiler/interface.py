@@ -48,7 +48,7 @@ class Options:
     def __post_init__(self) -> None:
         for name in self.without:
             if name not in FUSIONS:
-                from compiler.rendering import did_you_mean  # only a mistake needs it; every start would pay for it
+                from compiler.suggestions import did_you_mean  # only a mistake needs it; every start would pay for it
 
                 near = did_you_mean(name, FUSIONS)
                 hint = f"did you mean `{near}`?" if near else f"fusions are {', '.join(FUSIONS)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from typing import Any
 from unicodedata import category
 
@@ -61,13 +60,6 @@ def to_json(diagnostic: Diagnostic) -> dict[str, Any]:
         ],
         "edits": [{"text": edit.text, **_place(edit.span)} for edit in diagnostic.edits],
     }
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` most likely stands for, or None if no known name is near."""
-    lowered = {candidate.lower(): candidate for candidate in sorted(set(known), reverse=True)}
-    matches = get_close_matches(name.lower(), sorted(lowered), n=1, cutoff=0.6)
-    return lowered[matches[0]] if matches else None
 
 
 @record

@@ -35,6 +35,15 @@ RATE = "lr"  # the step's scalar that holds the scheduled rate
 # A long epoch is saved on the way, so that a crash costs at most about this much work.
 _SECONDS_BETWEEN_SAVES = 300.0
 _SECONDS_BETWEEN_REPORTS = 0.1
+_GUARDS = {
+    "log": "a logarithm needs what is above 0: guard it, `log(max(x, 1e-7))`, or take the loss of logits",
+    "log1p": "`log1p` needs what is above -1: guard it, `log1p(max(x, -0.9999999))`",
+    "sqrt": "a root needs what is at least 0: guard it, `sqrt(max(x, 0))`",
+    "rsqrt": "`rsqrt` needs what is above 0: guard it, `rsqrt(max(x, 1e-12))`",
+    "div": "a division by 0 is not finite: add a small number to the divisor, or choose with `where`",
+    "pow": "a power of a negative number, or a negative power of 0, is not finite: guard it, `max(x, 1e-7) ^ y`",
+}
+"""What to do where an operation was given what it has no finite value for."""
 _SKIPPED_IN_A_ROW = 10  # more spoilt steps than these one after the other are no accident
 
 
@@ -136,6 +145,15 @@ def settings_at(job: Job, position: Position) -> Mapping[str, float]:
     factor, kept = position.rate_factor, position.kept
     settings = job.settings if factor == 1.0 else scaled(job.settings, job.rates, factor)
     return {**settings, **kept} if kept else settings
+
+
+def remedy(report: NonfiniteReport | None, step: int) -> str:
+    """What to do about a value that is not finite: a rate is at fault only after an update has been made."""
+    rate = "lower the rate (--set optimizer.lr=…) or clip the gradients (`clip = norm(1.0)` in `train`)"
+    guard = None if report is None else _GUARDS.get(report.born.operation)
+    if guard is None:
+        return rate if step else "no update has been made yet: look at the data, the start of the weights, and the loss"
+    return f"{guard}; or {rate}" if step else guard
 
 
 class _Training:
@@ -347,7 +365,7 @@ class _Training:
                 self._deal_with(results, found, seconds)
                 return
             self._position = self._after(self._position, results, 1, seconds)
-        raise self._failure(min(spoilt, key=lambda one: one[1])[0], "")
+        raise self._failure(min(spoilt, key=lambda one: one[1])[0], None)
 
     def _deal_with(self, results: Results, spoilt: Sequence[tuple[str, int]], seconds: float) -> None:
         """Stop, skip or report the step at which the training stands, which has just been made."""
@@ -359,9 +377,10 @@ class _Training:
             self._position = self._after(position, results, 1, seconds)
             return
         self._snapshot.restore()
-        text = self._explanation()
+        report = self._explanation()
         if job.on_nan == "stop" or self._skipped > _SKIPPED_IN_A_ROW:
-            raise self._failure(name, text)
+            raise self._failure(name, report)
+        text = "" if report is None else report.text()
         epoch = position.step // job.length.steps_per_epoch + 1
         self._observer(NonfiniteMet(epoch, position.step, name, text, job.on_nan))
         if job.on_nan == "skip":
@@ -370,27 +389,26 @@ class _Training:
             self._is_reported = True
             self._position = self._after(position, self._run(position, 1), 1, seconds)
 
-    def _explanation(self) -> str:
+    def _explanation(self) -> NonfiniteReport | None:
         """Where the step at which the training stands stops being finite; the tensors are as before it."""
         job, position = self._job, self._position
         if job.explain is None:
-            return ""
+            return None
         epoch = position.step // job.length.steps_per_epoch
         first = position.step % job.length.steps_per_epoch * job.length.batch
         rows = self._rows_of_epoch(epoch)[first : first + job.length.batch]
         data = at_epoch(job.train.arrays, epoch)
-        report = job.explain(epoch, job.tensors, data, rows, position.step, settings_at(job, position))
-        return "" if report is None else report.text()
+        return job.explain(epoch, job.tensors, data, rows, position.step, settings_at(job, position))
 
-    def _failure(self, name: str, text: str) -> TrainingError:
+    def _failure(self, name: str, report: NonfiniteReport | None) -> TrainingError:
         """The state before the step that stands in the way is saved."""
         position, keeper = self._position, self._job.keeper
         has_good_state = keeper.give_up()
-        if keeper.run is not None and text:
+        if keeper.run is not None and report is not None:
             keeper.save(position)
             has_good_state = True
         epoch = position.step // self._job.length.steps_per_epoch + 1
-        fix = "lower the rate (--set optimizer.lr=…) or clip the gradients (`clip = norm(1.0)` in `train`)"
+        text, fix = "" if report is None else report.text(), remedy(report, position.step)
         if has_good_state:
             fix += f"; {keeper.run} keeps the last good state"
         message = f"`{name}` became NaN or infinite at step {position.step} (epoch {epoch})"

@@ -18,8 +18,8 @@ from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Executable, Options
 from compiler.programs import complete, in_precision
 from compiler.record import record
-from compiler.rendering import did_you_mean
 from compiler.stages import prepared, scheduled
+from compiler.suggestions import did_you_mean
 from compiler.targets.cpu.lower import Lowered, lower
 from compiler.targets.cpu.machine import Machine
 from compiler.training_step import Step, in_phase

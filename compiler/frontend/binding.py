@@ -40,6 +40,7 @@ def bind_tensors(
     for parameter, value in arguments:
         annotation = parameter.annotation
         if isinstance(value, TensorValue) and isinstance(annotation, syntax.TensorAnnotation):
+            _refuse_exchanged(machine, frame, arguments)
             bound[parameter.name] = _bind(machine, frame, parameter, annotation, value, later)
     for parameter, value in arguments:
         frame.variables[parameter.name] = bound.get(parameter.name, value)
@@ -54,6 +55,23 @@ def bind_tensors(
                 *origin_notes(machine, (tensor.shape[place], tensor.axes[place])),
                 *_declared(expression.span),
             )
+
+
+def _refuse_exchanged(machine: Machine, frame: Frame, arguments: Sequence[tuple[syntax.Parameter, Value]]) -> None:
+    """Raise a failure for `accuracy(label, scores)`: classes where scores belong, and scores where classes do."""
+    if len(arguments) < 2:
+        return
+    (first, label), (second, scores) = arguments[:2]
+    wants_floats = isinstance(first.annotation, syntax.TensorAnnotation) and first.annotation.dtype is None
+    if not isinstance(label, TensorValue) or not isinstance(scores, TensorValue) or not wants_floats:
+        return
+    if second.annotation is None and not label.dtype.is_float and scores.dtype.is_float:
+        machine.fail(
+            "E0416",
+            f"`{frame.name}` takes `{first.name}` first and `{second.name}` second, but got {shown(machine, label)} "
+            f"and {shown(machine, scores)}",
+            hint(f"exchange the two: `{frame.name}({first.name}, {second.name})`"),
+        )
 
 
 def _bind(
@@ -86,7 +104,7 @@ def _with_element_type(
     if annotation.dtype is None:
         if tensor.dtype.is_float:
             return tensor
-        advice = hint("divide by its largest value, or convert it with `cast(x, f32)`")
+        advice = hint("convert it with `cast(x, f32)`; pixels are best divided by their largest value, `x / 255`")
         machine.fail("E0416", f"`{frame.name}` needs floats for `{name}`, but got {shown(machine, tensor)}", advice)
     if annotation.dtype == syntax.ANY:
         return tensor

@@ -13,7 +13,7 @@ from compiler.diagnostics import Diagnostic, Note, Source, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.lexer import Token, number_value, text_value
 from compiler.record import record
-from compiler.rendering import did_you_mean
+from compiler.suggestions import did_you_mean
 
 SETTING_TYPES = ("int", "float", "bool", "string", "axis", "fn", "layer", "init", "schedule")
 ELEMENT_TYPES = ("f32", "f64", "i32", "i64", "u8", "bool", "bf16")

@@ -67,5 +67,6 @@ def _shown(parameter: BuiltinParameter) -> str:
         return f"{parameter.name}…"
     if isinstance(parameter.default, Required):
         return parameter.name
-    default = {None: "none", True: "true", False: "false"}.get(parameter.default, parameter.default)  # type: ignore[arg-type]
-    return f"{parameter.name} = {default}"
+    # not by a table: 1 and 0 would be found as the booleans that they equal
+    default = "none" if parameter.default is None else parameter.default
+    return f"{parameter.name} = {str(default).lower() if isinstance(default, bool) else default}"

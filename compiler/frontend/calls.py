@@ -142,6 +142,7 @@ class Caller(SettingBinder):
             return self._call_without_settings(callee, signature, evaluated, keywords, name)
         if has_tensor and signature.tensors:
             self._refuse_settings_by_position(signature, evaluated)
+            self._refuse_one_group(signature, evaluated, keywords)
             tensor_keywords = [(k, a) for k, a in keywords if k in signature.tensor_names]
             settings = [(k, a) for k, a in keywords if k not in signature.tensor_names]
             bound = self._bound(callee, signature, (), settings, name)
@@ -205,6 +206,26 @@ class Caller(SettingBinder):
             f"`{name}` takes {counted(len(signature.tensors), 'tensor')} ({tensors}), but {len(arguments)} arguments "
             "are given together",
             hint(f"settings come first, in their own group: `{name}({settings})({tensors})`"),
+        )
+
+    def _refuse_one_group(
+        self, signature: Signature, arguments: Sequence[Argument], keywords: Sequence[tuple[str, Argument]]
+    ) -> None:
+        """`x |> gru(3, where = mask)`: what stands among tensors cannot be the setting that is missing."""
+        given = {key for key, _ in keywords}
+        is_missing = any(s.default is None and s.name not in given for s in signature.settings)
+        misplaced = [a for a in arguments if a.is_evaluated and not holds_tensor(a.value)]
+        if not is_missing or not misplaced:
+            return
+        name = signature.declaration.name
+        settings = [_text_of(a) for a in misplaced]
+        settings += [f"{key} = {_text_of(a)}" for key, a in keywords if key not in signature.tensor_names]
+        tensors = [_text_of(a) for a in arguments if a not in misplaced] or [signature.tensor_names[0]]
+        tensors += [f"{key} = {_text_of(a)}" for key, a in keywords if key in signature.tensor_names]
+        self.fail(
+            "E0303",
+            f"`{name}` takes settings and tensors in groups of their own",
+            hint(f"write `{name}({', '.join(settings)})({', '.join(tensors)})`"),
         )
 
     def _bound(
@@ -467,3 +488,7 @@ def _call_hint(callee: Value) -> tuple[Note, ...]:
     if isinstance(callee, (TensorValue, BatchValue, int, float, RunTimeNumber)):
         return (hint("a product is written with `*`"),)
     return ()
+
+
+def _text_of(argument: Argument) -> str:
+    return argument.span.text if argument.expression is None else argument.expression.span.text

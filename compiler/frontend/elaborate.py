@@ -31,7 +31,7 @@ from compiler.frontend.values import POISON, Axis, FormValue, Instance, TensorVa
 from compiler.frontend.waivers import without_waived
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.rendering import did_you_mean
+from compiler.suggestions import did_you_mean
 from compiler.types import BatchExtent, TensorType
 
 _RECURSION = 20_000

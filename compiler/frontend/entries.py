@@ -16,6 +16,7 @@ from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.start_weights import start_weights
 from compiler.frontend.stopping import early_stop_of, plateau_of
 from compiler.frontend.values import RunTimeNumber, Value, describe
+from compiler.suggestions import IN_TRAIN
 
 KEYS = [
     "data",
@@ -87,7 +88,7 @@ class Entries:
         seen: dict[str, Span] = {}
         for entry in self.train.entries:
             if entry.key not in KEYS or entry.key in ("target", "augment"):
-                notes = nearest(entry.key, KEYS) or (hint(f"the keys are {', '.join(KEYS)}"),)
+                notes = nearest(entry.key, KEYS, IN_TRAIN) or (hint(f"the keys are {', '.join(KEYS)}"),)
                 self._record(failure("E0601", f"`train` has no key `{entry.key}`", entry.span, *notes))
             elif entry.key in seen:
                 earlier = Note("first given here", seen[entry.key])

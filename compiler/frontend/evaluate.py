@@ -8,7 +8,7 @@ from compiler.diagnostics import Note, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.builtin_functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
 from compiler.frontend.calls import Caller
-from compiler.frontend.failures import Poisoned, failure, nearest
+from compiler.frontend.failures import Poisoned, failure
 from compiler.frontend.indexing import index
 from compiler.frontend.initializers import initializer_graph
 from compiler.frontend.instances import ordinals_in
@@ -40,6 +40,7 @@ from compiler.frontend.values import (
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.ops.movement import Transpose
+from compiler.suggestions import IN_EXPRESSIONS, in_place_of_a_method
 from compiler.types import DType, TensorType
 
 
@@ -133,7 +134,7 @@ class Evaluator(Caller):
         for namespace in (Namespace.INIT, Namespace.OPTIMIZER, Namespace.SCHEDULE):
             if frame.module.lookup(namespace, name) is not None:
                 return (hint(f"there is {_article(namespace)} `{name}`, but this place takes a value"),)
-        return self.session.report.nearest(name, known)
+        return self.session.report.nearest(name, known, IN_EXPRESSIONS)
 
     def _constant(self, declaration: syntax.Const, name: syntax.Name) -> Value:
         session = self.session
@@ -220,9 +221,7 @@ class Evaluator(Caller):
         value = self._known(expression.value)
         self.span = expression.span
         if expression.name != "T":
-            advice = nearest(expression.name, ("T",)) or (
-                hint("a tensor has `.T`, its transpose over the last two axes"),
-            )
+            advice = self._instead_of(expression) or (hint("a tensor has `.T`, its transpose over the last two axes"),)
             self.fail("E0208", f"{describe(value)} has no `.{expression.name}`", *advice)
         if not isinstance(value, TensorValue):
             self.fail("E0312", f"`.T` transposes a tensor, not {describe(value)}")
@@ -230,6 +229,15 @@ class Evaluator(Caller):
             self.fail("E0406", f"`.T` swaps the last two axes, and {shown(self, value)} has {value.rank}")
         order = (*range(value.rank - 2), value.rank - 1, value.rank - 2)
         return TensorValue(self.emit(Transpose(order), value.value), tuple(value.axes[i] for i in order))
+
+    def _instead_of(self, expression: syntax.Attribute) -> tuple[Note, ...]:
+        """What is written here for an attribute or a method that a tensor has elsewhere."""
+        if expression.name.casefold() in ("t", "mt"):
+            return (hint("did you mean `.T`?"),)
+        tensor = expression.value.span.text if isinstance(expression.value, syntax.Name) else "x"
+        known = (*self.frame.module.names(Namespace.VALUE), *BUILTINS)
+        found = in_place_of_a_method(expression.name, tensor, known)
+        return () if found is None else (hint(found),)
 
     def _list(self, items: tuple[syntax.Expression, ...]) -> Value:
         values: list[Value] = []

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from compiler.diagnostics import Diagnostic, Note, SourceError, Span, hint
-from compiler.rendering import did_you_mean
+from compiler.suggestions import advice
 
 MOST_ADVISED = 100
 """So many mistakes get suggestions: each is a search through all names, and nobody reads more."""
 UNUSED = ("W0101", "W0102", "W0103")
+NOTHING_SAID: Mapping[str, str] = {}
 UNKNOWN = ("E0201", "E0415")
 
 
@@ -31,10 +32,10 @@ def failure(code: str, message: str, span: Span, *notes: Note) -> Failure:
     return Failure(Diagnostic(code, message, span, notes))
 
 
-def nearest(name: str, known: list[str] | tuple[str, ...]) -> tuple[Note, ...]:
-    """`did you mean …?`, or nothing."""
-    found = did_you_mean(name, known)
-    return () if found is None else (hint(f"did you mean `{found}`?"),)
+def nearest(name: str, known: list[str] | tuple[str, ...], said: Mapping[str, str] = NOTHING_SAID) -> tuple[Note, ...]:
+    """`did you mean …?`, or what is `said` of a name of another framework, or nothing."""
+    found = advice(name, known, said)
+    return () if found is None else (hint(found),)
 
 
 class Report:
@@ -64,9 +65,11 @@ class Report:
             self._found[key] = diagnostic
             self._errors += diagnostic.severity == "error"
 
-    def nearest(self, name: str, known: list[str] | tuple[str, ...]) -> tuple[Note, ...]:
-        """`did you mean …?`, or nothing; nothing too where so many mistakes were found that nobody reads this one."""
-        return nearest(name, known) if self._errors < MOST_ADVISED else ()
+    def nearest(
+        self, name: str, known: list[str] | tuple[str, ...], said: Mapping[str, str] = NOTHING_SAID
+    ) -> tuple[Note, ...]:
+        """As the function `nearest`; nothing where so many mistakes were found that nobody reads this one."""
+        return nearest(name, known, said) if self._errors < MOST_ADVISED else ()
 
     def _with_command_line(self, diagnostic: Diagnostic) -> Diagnostic:
         """A mistake in a setting of the command line is shown there; one that may come from it names it."""

@@ -11,7 +11,7 @@ from compiler.frontend.declarations import begins_with_declaration
 from compiler.frontend.parse_cache import ParseCache
 from compiler.frontend.syntax import Import, Module
 from compiler.record import record
-from compiler.rendering import did_you_mean
+from compiler.suggestions import did_you_mean
 
 
 def load_modules(root: Path | Source, cache_folder: Path | None, within: Path | None = None) -> tuple[Module, ...]:

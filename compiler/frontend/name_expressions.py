@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
-from compiler.diagnostics import Span, hint
+from compiler.diagnostics import Note, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.builtin_functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
-from compiler.frontend.environment import Environment
+from compiler.frontend.environment import Environment, Kind
 from compiler.frontend.failures import failure, nearest
 from compiler.frontend.machine import Session
 from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
 from compiler.frontend.signature import Signature
 from compiler.frontend.walk import parts_of
+from compiler.suggestions import IN_CALLS, IN_EXPRESSIONS, in_place_of_a_member, is_framework
 
 
 class ExpressionNames:
@@ -26,6 +27,7 @@ class ExpressionNames:
         self.declaration = ""
         self.is_training = False
         self.is_in_scan = False
+        self.inner: set[str] = set()  # names in a model's body that its `train` does not see
         self.scan_outer: set[str] = set()  # names around the scan that its body may read, not assign
 
     def scan(self, scan: syntax.Scan) -> None:
@@ -38,6 +40,8 @@ class ExpressionNames:
                 self._name(expression)
             case syntax.Call():
                 self._call(expression)
+            case syntax.Attribute():
+                self._attribute(expression)
             case syntax.Scan():
                 for part in parts_of(expression):
                     self.expression(part)
@@ -53,7 +57,6 @@ class ExpressionNames:
                 | syntax.Unary()
                 | syntax.Binary()
                 | syntax.Pipe()
-                | syntax.Attribute()
                 | syntax.Index()
             ):
                 for part in parts_of(expression):
@@ -76,6 +79,25 @@ class ExpressionNames:
         if not self._is_outside(name.id):
             self._unknown_value(name)
 
+    def _attribute(self, expression: syntax.Attribute) -> None:
+        root = expression.value
+        while isinstance(root, syntax.Attribute):
+            root = root.value
+        if isinstance(root, syntax.Name) and is_framework(root.id) and not self._is_known(root.id):
+            advice = hint(in_place_of_a_member(expression.name, self._values()))
+            message = f"there is no `{root.id}` here"
+            if self.session.is_new_unknown(self.scope.name, self.keyword, self.declaration, root.id):
+                self.session.report.add(failure("E0201", message, root.span, advice).diagnostic)
+            return
+        self.expression(expression.value)
+
+    def _is_known(self, name: str) -> bool:
+        return name in self.environment or name in self.environment.partial or self._is_outside(name)
+
+    def _values(self) -> tuple[str, ...]:
+        """Every name that means something where a value stands."""
+        return (*self.environment.kinds, *self.scope.names(Namespace.VALUE), *BUILTINS, *CONSTANTS)
+
     def _is_outside(self, name: str) -> bool:
         """Whether a name means something beyond the declaration."""
         if name in BUILTINS or name in CONSTANTS or name == "training":
@@ -91,10 +113,20 @@ class ExpressionNames:
                 message = f"there is no `{name.id}` here"
                 self.session.report.add(failure("E0201", message, name.span, note).diagnostic)
                 return
-        known = (*self.environment.kinds, *self.scope.names(Namespace.VALUE), *BUILTINS, *CONSTANTS)
         message = f"there is no `{name.id}` here"
-        report = self.session.report
-        report.add(failure("E0201", message, name.span, *report.nearest(name.id, known)).diagnostic)
+        notes = self._notes_in_train(name) if self.keyword == "train" else ()
+        notes = notes or self.session.report.nearest(name.id, self._values(), IN_EXPRESSIONS)
+        self.session.report.add(failure("E0201", message, name.span, *notes).diagnostic)
+
+    def _notes_in_train(self, name: syntax.Name) -> tuple[Note, ...]:
+        """Of a value, which a function of the library cannot stand for; nothing where a function stands."""
+        if name.id in self.inner:
+            return (hint(f"it is a value of the model: write `output {name.id} = …` there to see it here"),)
+        if _is_applied(name):
+            return ()
+        seen = (Kind.INPUT, Kind.OUTPUT, Kind.TENSOR, Kind.VARIABLE)
+        there = ", ".join(known for known, kind in self.environment.kinds.items() if kind in seen)
+        return self.session.report.nearest(name.id, tuple(self.environment.kinds)) or (hint(f"there are {there}"),)
 
     def unknown(self, name: syntax.Name, what: str, known: Iterable[str]) -> None:
         names = tuple(known)
@@ -103,7 +135,9 @@ class ExpressionNames:
         report.add(failure("E0201", f"there is no {what} `{name.id}`", name.span, *notes).diagnostic)
 
     def unknown_setting(self, owner: str, name: str, span: Span, known: tuple[str, ...]) -> None:
-        notes = nearest(name, known) or (hint(f"its settings are {', '.join(known)}" if known else "it has none"),)
+        notes = nearest(name, known, IN_CALLS) or (
+            hint(f"its settings are {', '.join(known)}" if known else "it has none"),
+        )
         self.session.report.add(failure("E0301", f"`{owner}` has no setting `{name}`", span, *notes).diagnostic)
 
     # Calls
@@ -220,3 +254,9 @@ def _is_selector(keyword: syntax.Keyword) -> bool:
 
 def _article(noun: str) -> str:
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def _is_applied(name: syntax.Name) -> bool:
+    """Whether a name stands where a function does: before `(`, or behind `|>`."""
+    line, span = name.span.source.line(name.span.line), name.span
+    return line[span.end_column - 1 :].startswith("(") or line[: span.column - 1].rstrip().endswith("|>")

@@ -168,6 +168,8 @@ class _DeclarationNames(StatementNames):
                 self.unknown_setting(model.name, keyword.name, keyword.span, signature.setting_names)
             else:
                 self.setting_value(signature.types[keyword.name], keyword.value)
+        assigned = (s for s in statements_of(model.body) if isinstance(s, syntax.Assign))
+        self.inner = {target.id for statement in assigned for target in statement.targets}
         self._enter_model(model)
         for target in train.targets:
             self._input(target)

@@ -44,7 +44,10 @@ def negate(machine: Machine, value: Value) -> Value:
 def refuse_operand(machine: Machine, symbol: str, value: Value) -> NoReturn:
     """`value` is no operand of `symbol`."""
     is_stage = isinstance(value, (FormValue, BuiltinValue, Instance))
-    advice = hint(f"`|>` binds loosest: write `(x |> f) {symbol} y`, or apply it: `f(x)`")
+    if symbol.isidentifier():
+        advice = hint("apply it first: `dense(3)(x) |> relu`, or `x |> dense(3) |> relu`")
+    else:
+        advice = hint(f"`|>` binds loosest: write `(x |> f) {symbol} y`, or apply it: `f(x)`")
     message = f"`{symbol}` needs numbers or tensors, not {describe(value)}"
     machine.fail("E0312", message, *((advice,) if is_stage else ()))
 

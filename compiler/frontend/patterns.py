@@ -9,7 +9,7 @@ from compiler.diagnostics import Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.failures import failure
 from compiler.frontend.values import Value, describe
-from compiler.rendering import did_you_mean
+from compiler.suggestions import did_you_mean
 
 MATRICES = "matrices"
 

@@ -17,6 +17,7 @@ from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.signature import Signature
 from compiler.frontend.values import FormValue, Instance, Poison, RunTimeNumber, Value, describe
 from compiler.record import record
+from compiler.suggestions import IN_CALLS
 
 
 @record
@@ -200,7 +201,9 @@ class SettingBinder(Machine):
         return (hint(f"it is called as `{signature.declaration.name}({settings}){tensors}`"),)
 
     def unknown_keyword(self, name: str, key: str, span: Span, known: list[str]) -> NoReturn:
-        notes = nearest(key, known) or (hint(f"its settings are {', '.join(known)}" if known else "it has none"),)
+        notes = nearest(key, known, IN_CALLS) or (
+            hint(f"its settings are {', '.join(known)}" if known else "it has none"),
+        )
         self.fail("E0301", f"`{name}` has no setting `{key}`", *notes, span=span)
 
     def evaluate_form(self, namespace: Namespace, expression: syntax.Expression, prefix: str) -> Value:

@@ -25,7 +25,7 @@ from compiler.frontend.lexer import (
     span_of,
 )
 from compiler.record import record
-from compiler.rendering import did_you_mean
+from compiler.suggestions import did_you_mean
 
 MESSAGES = Path(__file__).parents[2] / "grammar" / "syntax_errors.toml"
 

@@ -15,6 +15,8 @@ _INSTEAD = {
     "binary_cross_entropy_with_logits": "binary_cross_entropy",
 }
 """Losses of the library that want logits, with those that want probabilities."""
+_OWN = {"cross_entropy": "softmax", "binary_cross_entropy_with_logits": "sigmoid"}
+"""What they apply to logits."""
 
 
 def find_double_softmax(subject: Subject) -> Iterator[Diagnostic]:
@@ -46,5 +48,7 @@ def _finding(application: Application, function: str, place: Span | None) -> Dia
     if loss in _INSTEAD:
         advice += f", or take a loss of probabilities: `{_INSTEAD[loss]}`"
     notes = () if place is None else (Note(f"`{function}` is applied here", place),)
-    message = f"`{loss}` wants logits and applies `{function}` itself, but these went through `{function}` already"
+    own = f" and applies `{_OWN[loss]}` itself" if loss in _OWN else ""
+    already = " already" if _OWN.get(loss) == function else ""
+    message = f"`{loss}` wants logits{own}, but these went through `{function}`{already}"
     return Diagnostic("W0106", message, application.user_call, (hint(advice), *notes), "warning")

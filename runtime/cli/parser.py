@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from compiler.diagnostics import UsageError, wrapped
-from runtime.cli.suggest import did_you_mean
+from runtime.cli.suggest import did_you_mean, option_hint
 from runtime.reporting.terminal import width_of
 
 Namespace = argparse.Namespace
@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             word = unknown[0].split("=")[0]
             options = [name for name in self._option_string_actions if name not in ("--traceback", "-h")]
-            hint = did_you_mean(word, options) if word.startswith("-") else ""
+            hint = option_hint(word, options) if word.startswith("-") else ""
             raise UsageError(f"unexpected argument `{word}`", hint or f"see `{self.prog} --help`")
         given = [key for key, _ in getattr(namespace, "settings", [])]
         if twice := next((key for key in given if given.count(key) > 1), None):

@@ -54,8 +54,8 @@ def epoch_table(started: TrainingStarted, event: EpochEnded, width: int) -> Epoc
     Where there is no room for all, the speed goes first; headings go on below at a `_`; then go the rate, the time, and
     the last metrics, those of the training part before those of the validation part. The losses stay.
     """
-    columns: tuple[EpochColumn, ...] = ()
-    left_out: Sequence[str] = ()
+    left_out: list[str] = []
+    columns = tuple(_columns(started, event, left_out, False))
     for left_out, is_folded in _forms(event):
         columns = tuple(_columns(started, event, left_out, is_folded))
         if sum(c.width + len(GAP) for c in columns) + len(_BEST) <= width:

@@ -47,7 +47,7 @@ def rows_laid_out(columns: Sequence[Column], width: int | None, has_rule: bool =
 
 def print_table(title: str, columns: Sequence[Column], stream: TextIO | None = None, has_heading: bool = True) -> None:
     """A table with a rule below its headings, as wide as the terminal at most; of pairs, without either."""
-    out = stream or sys.stdout
+    out = sys.stdout if stream is None else stream
     headings, *rows = rows_laid_out(columns, width_of(out), has_rule=has_heading)
     bold = [*([title] if title else []), *(headings if has_heading else [])]
     lines = [line for row in rows for line in row]

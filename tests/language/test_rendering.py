@@ -3,7 +3,8 @@
 from compiler.diagnostics import Diagnostic, Note, Source, SourceError, Span, hint
 from compiler.error_entries.hints import HINTS
 from compiler.error_index import ERRORS, SECTIONS, explain, index_markdown
-from compiler.rendering import did_you_mean, render, to_json
+from compiler.rendering import render, to_json
+from compiler.suggestions import did_you_mean
 
 TEXT = "layer f(x) {\n\ty = größe @ 数据 + x\n    z = y\n    return z\n}\n"
 SOURCE = Source("model.dl", TEXT)

@@ -20,13 +20,15 @@ from compiler.frontend.library import library_scope
 from compiler.frontend.modules import load_modules
 from compiler.pipeline import GRAPH_PASSES
 from compiler.rendering import render
+from compiler.suggestions import table_of_names
 from runtime.cli.registry import COMMANDS
 from runtime.data.formats.formats import FORMATS
 
 LANGUAGE = (ROOT / "docs" / "language.md").read_text()
 GUIDE = (ROOT / "docs" / "user-guide.md").read_text()
 ARCHITECTURE = (ROOT / "compiler" / "README.md").read_text()
-EXAMPLES = re.findall(r"^```dl\n(.*?)^```$", LANGUAGE, re.MULTILINE | re.DOTALL)
+COMING_FROM = (ROOT / "docs" / "coming-from.md").read_text()
+EXAMPLES = re.findall(r"^```dl\n(.*?)^```$", LANGUAGE + COMING_FROM, re.MULTILINE | re.DOTALL)
 
 
 def words_in_code(page: str) -> set[str]:
@@ -63,8 +65,13 @@ def test_the_library_page_is_current() -> None:
     assert generator.PAGE.read_text() == generator.library_page(), f"run python {path.relative_to(ROOT)}"
 
 
+def test_the_names_of_other_frameworks_are_current() -> None:
+    """`python -m compiler.suggestions` prints them."""
+    assert COMING_FROM.split("## Names\n\n")[1] == table_of_names()
+
+
 @pytest.mark.parametrize("text", EXAMPLES, ids=lambda text: text.splitlines()[0].strip("# ")[:40])
-def test_an_example_of_the_language_reference_has_no_mistakes(text: str) -> None:
+def test_an_example_of_a_page_has_no_mistakes(text: str) -> None:
     found = elaborate.check(load_modules(Source("example.dl", text), None), library_scope())
     assert not found, render(SourceError(found))
 

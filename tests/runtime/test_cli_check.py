@@ -181,10 +181,10 @@ def test_thousands_of_unknown_names_cost_no_search_each(
     """Each search goes through all names, of which a long file has many."""
     searches: list[str] = []
 
-    def counted(name: str, known: object) -> None:
+    def counted(name: str, known: object, said: object) -> None:
         searches.append(name)
 
-    monkeypatch.setattr(failures, "did_you_mean", counted)
+    monkeypatch.setattr(failures, "advice", counted)
     lines = [f"    y{number} = x + missing{number}" for number in range(1000)]
     file = tmp_path / "many.dl"
     file.write_text("\n".join(["model M {", "    input x: f32[batch, 4]", *lines, "    output z = x", "}"]))

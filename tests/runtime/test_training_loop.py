@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import small_driver
 
+from compiler.diagnosis.reports import NonfiniteReport, Site
 from compiler.driver import Options
 from runtime import training
 from runtime.data.part import Part
@@ -247,7 +248,18 @@ def test_nan_names_tensor_step_and_remedy() -> None:
     job.train.arrays["x"][job.length.rows - 1] = np.nan
     with pytest.raises(TrainingError, match=r"`loss` became NaN or infinite at step \d+ \(epoch 1\)") as caught:
         run_training(job, Position(), Recorder())
-    assert "optimizer.lr" in caught.value.fix
+    assert caught.value.fix.startswith("no update has been made yet: look at the data")
+
+
+def test_the_remedy_fits_the_operation_and_the_step() -> None:
+    def born(operation: str) -> NonfiniteReport:
+        return NonfiniteReport(("loss",), Site(operation, None, "", "forward", "", float("nan"), ("x = -1.0",)), None)
+
+    assert training.remedy(born("log"), 0).startswith("a logarithm needs what is above 0")
+    assert "lower the rate" not in training.remedy(born("log"), 0)
+    assert training.remedy(born("log"), 9).endswith("in `train`)")
+    assert training.remedy(born("exp"), 9).startswith("lower the rate")
+    assert training.remedy(None, 9).startswith("lower the rate")
 
 
 def test_calls_grow_to_many_steps() -> None:

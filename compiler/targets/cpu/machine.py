@@ -148,7 +148,7 @@ def machine_of(name: str | None, runs: bool = True) -> Machine:
     if name is None or name == host.name:
         return host
     if name not in CHOICES:
-        from compiler.rendering import did_you_mean  # only a mistake needs it; every start would pay for it
+        from compiler.suggestions import did_you_mean  # only a mistake needs it; every start would pay for it
 
         near = did_you_mean(name, CHOICES)
         hint = f"did you mean `{near}`?" if near else f"machines are {', '.join(CHOICES)}"
