@@ -6,7 +6,9 @@ import pytest
 from network_checks import Network
 from random_networks import random_network
 
-SEEDS = (5, 32, 2, 1, 18, 0, 9, 10)  # views, a signal, images, tokens, a table, many channels, long lines, lbfgs
+SEEDS = (3, 66, 2, 22, 18, 0, 9, 5, 138)
+"""Views, a signal with windows over its channels, images, tokens, a table, many channels, long lines, lbfgs, a volume
+with constants that can be computed ahead."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
