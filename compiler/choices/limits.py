@@ -23,7 +23,7 @@ from compiler.record import record
 from compiler.targets.reference.evaluate import evaluate
 from compiler.types import at_batch
 
-_ROWS = 2
+_ROWS, _CHUNK = 2, 4096
 
 
 @record
@@ -185,9 +185,6 @@ def _wrong_rows(program: Program, choice: Choice, data: Mapping[str, Array], row
         wrong = (values < 0) | (values >= choice.count)
         found.append(chosen[wrong.reshape(len(chosen), -1).any(axis=1)])
     return np.concatenate(found) if found else rows[:0]
-
-
-_CHUNK = 4096
 
 
 def _indices(program: Program, choice: Choice, data: Mapping[str, Array], rows: Array) -> tuple[Array]:
