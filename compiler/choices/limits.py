@@ -49,8 +49,7 @@ def mistakes(program: Program) -> Iterator[Diagnostic]:
         declared = [specs[n] for n in choice.names if specs[n].low is not None and specs[n].high is not None]
         if not declared or told & {spec.name for spec in declared}:
             continue
-        value = next((v for v in (True, False) if _is_wrong(program, choice, v)), None)
-        if value is not None:
+        if any(_is_wrong(program, choice, at_end) for at_end in (True, False)):
             told.update(spec.name for spec in declared)
             yield _finding(declared[0], choice)
     yield from _of_generation(program)
