@@ -1,9 +1,8 @@
 """Whether it matters what is found for integers that choose none of the elements.
 
 A model may leave such places out: by a mask, by a choice, by a product with 0. That is not read off its text. The
-graph is evaluated twice, with one and with another content in these places; where the outputs are the same, nothing was
-wrong.
-What depends neither on the places nor on the data alone is made up: it would need the trained model.
+graph is evaluated twice, with one and with another content in these places; where the outputs are the same, nothing
+was wrong. What depends neither on the places nor on the data alone is made up: it would need the trained model.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from compiler.ops.rules import numpy_dtype
 from compiler.ops.scan import Scan
 from compiler.record import record
 from compiler.targets.reference.evaluate import evaluate_node
-from compiler.types import at_batch
+from compiler.types import TensorType, at_batch
 
 _HEAVY = (Category.CONTRACTION, Category.CONTROL)
 _ELEMENTS, _FEW, _MANY = 1 << 24, 16, 4096
@@ -148,7 +147,7 @@ class _Disturbed(Op):
     name = "disturbed"
     category = Category.INDEXING
 
-    def result_types(self, operands: Types) -> tuple[object, ...]:  # type: ignore[override]
+    def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         return tuple(self.op.result_types(operands))
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:

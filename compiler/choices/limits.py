@@ -23,7 +23,7 @@ from compiler.record import record
 from compiler.targets.reference.evaluate import evaluate
 from compiler.types import at_batch
 
-_ROWS = 2
+_ROWS, _CHUNK = 2, 4096
 
 
 @record
@@ -49,8 +49,7 @@ def mistakes(program: Program) -> Iterator[Diagnostic]:
         declared = [specs[n] for n in choice.names if specs[n].low is not None and specs[n].high is not None]
         if not declared or told & {spec.name for spec in declared}:
             continue
-        value = next((v for v in (True, False) if _is_wrong(program, choice, v)), None)
-        if value is not None:
+        if any(_is_wrong(program, choice, at_end) for at_end in (True, False)):
             told.update(spec.name for spec in declared)
             yield _finding(declared[0], choice)
     yield from _of_generation(program)
@@ -185,9 +184,6 @@ def _wrong_rows(program: Program, choice: Choice, data: Mapping[str, Array], row
         wrong = (values < 0) | (values >= choice.count)
         found.append(chosen[wrong.reshape(len(chosen), -1).any(axis=1)])
     return np.concatenate(found) if found else rows[:0]
-
-
-_CHUNK = 4096
 
 
 def _indices(program: Program, choice: Choice, data: Mapping[str, Array], rows: Array) -> tuple[Array]:
