@@ -299,7 +299,7 @@ class Model:
         return _result(run_training(job, Position(), observer), keeper)
 
     def evaluate(self, data: Data | None = None) -> dict[str, float]:
-        """The mean loss and metrics over arrays of inputs and targets by name, or over a file.
+        """The loss and the metrics over arrays of inputs and targets by name, or over a file.
 
         Arrays hold what the data held: where training scaled columns or numbered words, so does this.
         Without `data`, over the test part of what `train` names; where there is none, validation or training rows.

@@ -15,6 +15,9 @@ from compiler.ops.spreading import Broadcast, Reshape, Sum
 from compiler.ops.totals import Kind, Total, gathered, split, without_controls
 from compiler.types import DType, Shape, TensorType
 
+ROWS = "(rows)"
+"""The input that holds the number of all rows; nothing of a program has such a name."""
+
 
 def with_totals(graph: Graph, names: Sequence[str], by_rows: bool) -> tuple[Graph, tuple[str, ...]]:
     """The graph with further outputs, whose names are given: what a step gives of the metrics `names`."""
@@ -85,14 +88,16 @@ class _Finishing:
         self.known.update((old.index, self._widened(new)) for old, new in zip(node.results, results, strict=True))
 
     def _input(self, name: str, shape: Shape) -> Value:
-        return self.builder.input(name, Role.DATA, TensorType(DType.F64, shape))
+        known = next((entry.value for entry in self.builder.inputs if entry.name == name), None)
+        return known or self.builder.input(name, Role.DATA, TensorType(DType.F64, shape))
 
     def _total(self, total: Total, number: int) -> None:
         if total.kind is Kind.MOMENTS:
             self._moments(total, number)
             return
         value = total.node.results[0]
-        given = self._input(f"{total.kind.value}:{number}", value.type.shape)
+        name = ROWS if total.kind is Kind.ROWS else f"{total.kind.value}:{number}"
+        given = self._input(name, value.type.shape)
         dtype = value.type.dtype
         if not dtype.is_float:
             self.whole[value.index] = given
@@ -100,8 +105,7 @@ class _Finishing:
         self.known[value.index] = given
 
     def _moments(self, total: Total, number: int) -> None:
-        assert total.elements is not None
-        shape = tuple(total.elements.type.shape[axis] for axis in total.kept_axes)
+        shape = total.type.shape
         count, mean, squares = (
             Term(self.builder, self._input(f"{name}:{number}", shape)) for name in ("count", "mean", "squares")
         )

@@ -68,7 +68,8 @@ def evaluation_graph(program: Program) -> Graph:
     """The loss of the inference program, and what it and the metrics are finished from."""
     plan = _plan_of(program, "evaluation_graph")
     graph, gathered = with_totals(program.inference, plan.finished, by_rows=True)
-    names = [name for name in reported(graph, plan) if name.removesuffix(KEPT) not in plan.metrics]
+    finished = {*plan.finished} - {"loss"}
+    names = [name for name in reported(graph, plan) if name not in finished]
     return _with_outputs(graph, (*names, *gathered))
 
 

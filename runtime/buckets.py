@@ -81,7 +81,9 @@ def _first_difference(program: Program, other: Program) -> str | None:
 
     def shapes(one: Program) -> dict[str, TensorType]:
         states = training_of(one).optimizer_states.items()
-        return {p.path: p.type for p in one.parameters} | {name: state.type for name, state in states}
+        gathered = enumerate(training_of(one).gathered)
+        found = {p.path: p.type for p in one.parameters} | {name: state.type for name, state in states}
+        return found | {f"sum {number} of the metrics": type_ for number, type_ in gathered}
 
     ours, others = shapes(program), shapes(other)
     return next((name for name in {**ours, **others} if ours.get(name) != others.get(name)), None)

@@ -85,7 +85,7 @@ class Evaluator:
                 first += len(rows)
                 results, weights = self._run(tensors, part, rows)
                 sums = added_in_order(sums, _scalars(results), weights)
-                totals = totals.plus(results)
+                totals = totals.plus(results, len(rows))
         found = means_of(sums, len(part.rows))
         if self._finisher is not None:
             found |= self._finisher.finished(totals, tensors, self._settings)

@@ -20,7 +20,7 @@ class Following:
     metric: str
 
     def after(self, loss: float, step: int, settings: Mapping[str, float]) -> dict[str, float]:
-        """The settings that change after an epoch of this loss that ended with update `step`."""
+        """The settings that change after an epoch of this loss, or what else is made small, and of update `step`."""
         measured = {**settings, self.metric: loss}
         results = self.executable.run(self.tensors, {}, np.zeros(1, np.int64), 1, step, 0, measured)
         return {self.metric: loss, **{name: float(values[0]) for name, values in results.scalars.items()}}

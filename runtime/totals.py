@@ -21,7 +21,7 @@ _LEAST = 1126  # every float of 64 bits is a multiple of 2^-1126 in the form tha
 _ONE = 1 << _LEAST
 _HALF = 26
 _FEW = 32  # terms that are added up faster one by one
-_ROWS_AT_ONCE = 1 << 20  # far below 2^26, from which on sums of 27 bits could be rounded
+_TERMS_AT_ONCE = 1 << 20  # far below 2^26, from which on sums of 27 bits could be rounded
 _NAME = re.compile(r"(sum|most|least|moments|kept):(\d+)(?::(\d+))?")
 
 
@@ -52,8 +52,9 @@ class ExactSum:
                 spoilt = np.where(is_finite, 0.0, flat).sum(axis=0)
             flat = np.where(is_finite, flat, 0.0)
         units = [0] * flat.shape[1]
-        for first in range(0, len(flat), _ROWS_AT_ONCE):
-            _add_units(units, flat[first : first + _ROWS_AT_ONCE])
+        rows = max(1, _TERMS_AT_ONCE // max(1, flat.shape[1]))
+        for first in range(0, len(flat), rows):
+            _add_units(units, flat[first : first + rows])
         return ExactSum(shape, tuple(units), tuple(spoilt.tolist()))
 
     def plus(self, other: ExactSum) -> ExactSum:
@@ -83,12 +84,13 @@ class Extreme:
 
 @record
 class Totals:
-    """What was gathered so far, by name: `sum:0`, `most:1`, …; of moments `count:2`, `total:2`, `squares:2`."""
+    """What was gathered so far of `rows`, by name: `sum:0`, `most:1`; of moments `count:2`, `total:2`, `squares:2`."""
 
     parts: Mapping[str, ExactSum | Extreme]
+    rows: int = 0
 
-    def plus(self, results: Results) -> Totals:
-        """With what further steps give."""
+    def plus(self, results: Results, rows: int) -> Totals:
+        """With what further steps over so many rows give."""
         found = dict(self.parts)
         for name, part in _gathered(results).items():
             before = found.get(name)
@@ -96,11 +98,11 @@ class Totals:
                 found[name] = part.plus(before) if isinstance(before, ExactSum) else part
             else:
                 found[name] = part.plus(before) if isinstance(before, Extreme) else part
-        return Totals(found)
+        return Totals(found, self.rows + rows)
 
     def inputs(self) -> dict[str, Array]:
         """What the program that finishes metrics is fed with."""
-        found: dict[str, Array] = {}
+        found: dict[str, Array] = {"(rows)": np.array(float(self.rows))}
         for name, part in self.parts.items():
             kind, number = name.split(":")
             if isinstance(part, Extreme):
@@ -115,7 +117,7 @@ class Totals:
         return found
 
     def to_json(self) -> dict[str, JsonValue]:
-        return {name: _part_to_json(part) for name, part in self.parts.items()}
+        return {"rows": self.rows, "parts": {name: _part_to_json(part) for name, part in self.parts.items()}}
 
 
 NOTHING = Totals({})
@@ -125,7 +127,10 @@ def totals_from_json(value: JsonValue) -> Totals:
     """Raises ValueError."""
     if not isinstance(value, Mapping):
         return NOTHING
-    return Totals({name: _part_from_json(part) for name, part in value.items()})
+    parts, rows = value.get("parts"), value.get("rows")
+    if not isinstance(parts, Mapping) or not isinstance(rows, int):
+        raise ValueError(f"{value!r} are no totals")
+    return Totals({name: _part_from_json(part) for name, part in parts.items()}, rows)
 
 
 class Finisher:
@@ -137,7 +142,7 @@ class Finisher:
 
     def finished(self, totals: Totals, tensors: Tensors, settings: Mapping[str, float]) -> dict[str, float]:
         """Each metric; none where there were no rows."""
-        if not totals.parts:
+        if not totals.rows:
             return {}
         results = self._executable.run(tensors, totals.inputs(), self._row, 1, settings=settings)
         return {name: float(values[0]) for name, values in results.scalars.items()}
@@ -169,7 +174,8 @@ def _moments(number: str, elements: Array, kept: Array | None, kept_axes: int) -
         count = ExactSum.of(kept.reshape(-1, *shape))
     else:
         count = ExactSum.of(np.full((1, *shape), float(len(x))))
-    squares = ExactSum.of(x * x)
+    with np.errstate(over="ignore"):
+        squares = ExactSum.of(x * x)
     if elements.dtype == np.float64:  # the square of a float of 32 bits is exact
         squares = squares.plus(ExactSum.of(_rest_of_square(x)))
     return {f"count:{number}": count, f"total:{number}": ExactSum.of(x), f"squares:{number}": squares}

@@ -244,8 +244,9 @@ class _Training:
         averaged = job.scalars if job.finisher is None else (LOSS,)
         scalars = {name: v for name, v in results.scalars.items() if name.removesuffix(KEPT) in averaged}
         rate = float(results.scalars[RATE][-1]) if RATE in results.scalars else None
-        totals = None if job.finisher is None else position.totals.plus(results)
-        return position.advanced(scalars, job.length.rows_of_steps(position.step, steps), seconds, rate, totals)
+        rows = job.length.rows_of_steps(position.step, steps)
+        totals = None if job.finisher is None else position.totals.plus(results, int(rows.sum()))
+        return position.advanced(scalars, rows, seconds, rate, totals)
 
     def _scalars(self) -> dict[str, float]:
         """The loss and the metrics of the epoch so far: the mean over its steps, and what its rows come to."""

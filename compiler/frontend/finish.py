@@ -100,11 +100,8 @@ def _with_counts(graph: Graph, plan: Training | None) -> Graph:
     if plan is None:
         return graph
     count = divisor_of(graph, graph.output("loss").value)
-    return (
-        graph
-        if count is None
-        else replace(graph, outputs=(*graph.outputs, GraphOutput("loss" + KEPT, Role.OUTPUT, count)))
-    )
+    added = () if count is None else (GraphOutput("loss" + KEPT, Role.OUTPUT, count),)
+    return replace(graph, outputs=(*graph.outputs, *added))
 
 
 def _with_finishing(plan: Training, training: Graph, inference: Graph) -> Training:
@@ -118,9 +115,14 @@ def _with_finishing(plan: Training, training: Graph, inference: Graph) -> Traini
         return [graph.output(name).value for name in names]
 
     metrics = [form_of(split(graph, values(graph, plan.metrics))) for graph in graphs]
-    totals = [[t.form for t in split(graph, values(graph, finished)).totals] for graph in graphs]
-    alike = metrics[0] == metrics[1] and totals[0] == totals[1]
-    return replace(plan, finished=finished, finishes_alike=alike)
+    totals = [split(graph, values(graph, finished)).totals for graph in graphs]
+    of_training, of_inference = ([total.form for total in found] for found in totals)
+    return replace(
+        plan,
+        finished=finished,
+        finishes_alike=metrics[0] == metrics[1] and of_training == of_inference,
+        gathered=tuple(total.type for found in totals for total in found),
+    )
 
 
 def _rules_with_constants(session: Session, rules: tuple[UpdateRule, ...]) -> tuple[UpdateRule, ...]:

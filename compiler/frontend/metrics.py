@@ -51,6 +51,8 @@ def name_of_call(expression: syntax.Expression) -> str:
 
 def unsound_metrics(graph: Graph, named: Sequence[tuple[str, syntax.Expression]], own: Sequence[Node]) -> list[Failure]:
     """The metrics whose value would depend on how rows are cut into batches; `own` are the nodes that they added."""
+    if not named:
+        return []
     outputs = {output.name for output in graph.outputs}
     plain = without_controls(graph)
     found: list[Failure] = []

@@ -189,7 +189,8 @@ class Follower:
     """What a schedule keeps of the epochs: run-time settings of the step, which change at the end of each epoch.
 
     `graph` takes lr, t (the updates made), the settings, among them the states as they were, and `metric`, the setting
-    that holds the last loss of validation, or of training without one. Outputs: the states, by their names as settings.
+    that holds the last loss of validation, or of training without one, or what else `best` names, the lower the better.
+    Outputs: the states, by their names as settings.
     """
 
     graph: Graph
@@ -260,7 +261,7 @@ class Accumulation:
 
 @record
 class EarlyStop:
-    """Stop after `patience` epochs whose loss was not lower than before by more than `min_change`.
+    """Stop after `patience` epochs that were not better than before, by `best`, by more than `min_change`.
 
     With `restore`, the weights at the end are the best ones.
     """
@@ -286,7 +287,7 @@ class Training:
     """The settings of `train` that decide the step and the run. `phases` are those after the first, in their order.
 
     `finished` are the metrics, and the loss where it is a mean: over many rows they are finished once, from what is
-    gathered of all, and `finishes_alike` says whether training and evaluation do so by one program. `directions` says
+    `gathered` of all, and `finishes_alike` says whether training and evaluation do so by one program. `directions` says
     of the loss and of metrics whether the larger is the better, where that is known; by `best`, which is one of these,
     epochs are compared.
     """
@@ -314,6 +315,7 @@ class Training:
     schedule_end: Formula | int | float | str | None = None  # the update from which the rate stays what it is
     finished: tuple[str, ...] = ()
     finishes_alike: bool = True
+    gathered: tuple[TensorType, ...] = ()
     directions: Mapping[str, bool] = field(default_factory=dict[str, bool])
     best: str = "loss"
 

@@ -72,7 +72,7 @@ def _is_one(node: Node, ones: set[int]) -> bool:
 
 
 def _of_total(total: Total) -> dict[int, _Degree]:
-    is_sum = total.kind is Kind.SUM or not isinstance(total.node.op, (Max, Min, Moments))
+    is_sum = total.kind in (Kind.SUM, Kind.ROWS) or not isinstance(total.node.op, (Max, Min, Moments))
     return {result.index: _ONE if is_sum else Fraction(0) for result in total.node.results}
 
 

@@ -25,7 +25,7 @@ from compiler.ops.rules import other_axes
 from compiler.ops.sources import BatchSize, Constant
 from compiler.ops.spreading import Broadcast, Reshape, Sum
 from compiler.record import record
-from compiler.types import DType, depends_on_batch
+from compiler.types import BatchExtent, DType, TensorType, depends_on_batch, static_elements
 
 _EXACT_IN_F32 = 2.0**24
 
@@ -34,6 +34,7 @@ class Kind(Enum):
     """How what two parts of the data give is put together."""
 
     SUM = "sum"
+    ROWS = "rows"
     MOST = "most"
     LEAST = "least"
     MOMENTS = "moments"
@@ -61,6 +62,14 @@ class Total:
         types = [value.type for value in (self.elements, self.mask) if value is not None]
         results = [result.type for result in self.node.results]
         return self.kind, type(self.node.op), types, self.axes, self.spread, results
+
+    @property
+    def type(self) -> TensorType:
+        """Of what is gathered."""
+        if self.elements is None:
+            return self.node.results[0].type
+        shape = self.elements.type.shape
+        return TensorType(self.elements.type.dtype, tuple(shape[axis] for axis in self.kept_axes))
 
     @property
     def kept_axes(self) -> tuple[int, ...]:
@@ -158,9 +167,11 @@ def gathered(builder: GraphBuilder, total: Total, number: int, by_rows: bool) ->
 
     Without `by_rows`, a sum is that of the step. With it, its terms come row by row, so that the cut into steps has no
     part in them; those that are whole numbers are added up first, which nothing rounds. The name of moments ends with
-    the number of axes over which they are not taken.
+    the number of axes over which they are not taken. Whoever runs the step knows the number of its rows.
     """
     kind = total.kind.value
+    if total.kind is Kind.ROWS:
+        return
     if total.elements is not None:
         yield f"{kind}:{number}:{len(total.kept_axes)}", _rows_first(builder, total, total.elements)
         if total.mask is not None:
@@ -197,14 +208,19 @@ def _terms(builder: GraphBuilder, node: Node) -> Value:
             rows = builder.emit(Sum(within), x) if within else x
             return _moved(builder, rows, (), batch_axis(rows.type) or 0)
         case _:
-            return node.results[0]
+            raise AssertionError(f"{node.op} adds nothing up over rows")
 
 
 def _rows_first(builder: GraphBuilder, total: Total, value: Value) -> Value:
-    """The batch first, then the axes over which moments are taken, then the others."""
+    """What moments are taken of, one after the other along the first axis, then the other axes."""
     batch = batch_axis(value.type)
     assert batch is not None
-    return _moved(builder, value, tuple(axis for axis in total.axes if axis != batch), batch)
+    moved = _moved(builder, value, tuple(axis for axis in total.axes if axis != batch), batch)
+    if len(total.axes) == 1:
+        return moved
+    # Texts of several lengths, which are computed by several programs, give rows of one shape.
+    terms = static_elements(moved.type.shape[: len(total.axes)])
+    return builder.emit(Reshape((BatchExtent(terms), *moved.type.shape[len(total.axes) :])), moved)
 
 
 def _moved(builder: GraphBuilder, value: Value, then: tuple[int, ...], batch: int) -> Value:
@@ -233,6 +249,8 @@ class _Finder:
 
     def total(self, node: Node) -> Total | None:
         match node.op:
+            case BatchSize():
+                return Total(Kind.ROWS, node)
             case Moments(axes):
                 return Total(Kind.MOMENTS, node, node.operands[0], None, axes)
             case Max():

@@ -160,7 +160,8 @@ def _aim(goal: Goal, session: Session) -> tuple[str, bool]:
     if name not in known:
         raise UsageError(f"there is no metric `{name}`{did_you_mean(name, known)}", f"there is {quoted(known)}")
     plain = name if name in (LOSS, *plan.metrics) else name.removeprefix("val_")
-    maximise = plan.directions.get(plain) if goal.maximise is None else goal.maximise
+    declared = False if plain == LOSS else plan.directions.get(plain)
+    maximise = declared if goal.maximise is None else goal.maximise
     if maximise is None:
         raise UsageError(
             f"nothing says whether a large `{plain}` is good or bad",

@@ -43,7 +43,7 @@ def test_what_is_not_finite_spoils_its_own_sum_alone() -> None:
 
 def test_squared_distances_are_exact() -> None:
     x = (1e8 + _RANDOM.normal(size=(50, 3))).astype(np.float64)
-    gathered = Totals({}).plus(Results({}, {"moments:0:1": x})).inputs()
+    gathered = Totals({}).plus(Results({}, {"moments:0:1": x}), 50).inputs()
     for column in range(3):
         values = list(map(Fraction, x[:, column].tolist()))
         mean = sum(values, Fraction()) / 50
@@ -58,9 +58,9 @@ def test_totals_survive_a_checkpoint() -> None:
         (),
         {"sum:3": _RANDOM.normal(size=(4, 2, 2)) * np.array([1, np.inf])},
     )
-    before = NOTHING.plus(results)
+    before = NOTHING.plus(results, 8)
     after = totals_from_json(json.loads(json.dumps(before.to_json())))
-    both = before.plus(results).inputs(), after.plus(results).inputs()
-    assert both[0].keys() == both[1].keys() >= {"sum:0", "most:2", "count:1", "mean:1", "squares:1", "sum:3"}
+    both = before.plus(results, 8).inputs(), after.plus(results, 8).inputs()
+    assert both[0].keys() == both[1].keys() >= {"(rows)", "sum:0", "most:2", "count:1", "mean:1", "squares:1", "sum:3"}
     for name, values in both[0].items():
         np.testing.assert_array_equal(values, both[1][name])

@@ -20,11 +20,18 @@ from runtime.cli.main import main
 from runtime.data.bucketing import best_sizes
 from runtime.data.dimensions import dimensions_of
 from runtime.data.part import Part
+from runtime.evaluation import Evaluator, finisher_of
+from runtime.evaluation_data import evaluation_data
 from runtime.jobs import load_data
+from runtime.model import length_of, runtime_settings, training_of
 from runtime.run_directory import open_run
-from runtime.trained import saved_preparation
+from runtime.trained import open_trained_run, saved_preparation
 
-PAIRS = """model M(units = 6) {
+PAIRS = """fn spread(x: [batch, time, n], where: bool[batch, time]) {
+    return sqrt(sum((x - mean(x, where = where)) ^ 2, where = where) / sum(where))
+}
+
+model M(units = 6) {
     input source: i32[batch, read] in 0..letters padded by source_mask
     input target: i32[batch, written] in 0..signs padded by target_mask
     memory = encoder_block(2, units, drop = 0)(embedding(letters, units)(source), where = source_mask)
@@ -38,7 +45,7 @@ train M {
     validation = 0.3
     target next: i32[batch, written] in 0..signs
     loss = cross_entropy(logits, next, where = target_mask)
-    metrics = [accuracy(logits, next, where = target_mask)]
+    metrics = [accuracy(logits, next, where = target_mask), spread(logits, where = target_mask)]
     optimizer = gradient_descent(lr = 0.3)
     epochs = 3
     batch = 4
@@ -83,6 +90,11 @@ def losses(run: Path) -> list[list[float]]:
     return [[line[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy")] for line in found]
 
 
+def spreads(run: Path) -> list[list[float]]:
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [[line[name] for name in ("spread", "val_spread") if name in line] for line in found]
+
+
 @pytest.mark.parametrize(("name", "target"), [("pairs", "reference"), ("lines", "native")])
 def test_losses_and_weights_are_those_of_one_length(project: Path, name: str, target: str) -> None:
     text = (project / f"{name}.dl").read_text()
@@ -93,6 +105,7 @@ def test_losses_and_weights_are_those_of_one_length(project: Path, name: str, ta
     assert saved_preparation(open_run(project / "one")).buckets == ()
     assert len(losses(project / "several")) == 3
     np.testing.assert_allclose(losses(project / "several"), losses(project / "one"), rtol=1e-4)
+    np.testing.assert_allclose(spreads(project / "several"), spreads(project / "one"), rtol=1e-4)
     ours, theirs = dlc.load("several").parameters, dlc.load("one").parameters
     for path, array in ours.items():
         np.testing.assert_allclose(array, theirs[path], rtol=1e-3, atol=1e-5)
@@ -108,6 +121,23 @@ def test_a_resumed_training_has_the_same_bits_and_lengths(project: Path) -> None
     settings = json.loads((project / "parts" / "settings.json").read_text())["settings"]
     sizes = saved_preparation(open_run(project / "parts")).buckets
     assert settings["bucket.time"] == {"value": [size["time"] for size in sizes], "from": "data"}
+
+
+def test_an_evaluation_has_the_same_bits_for_any_batch(project: Path) -> None:
+    """Each text is computed at the length that it would have alone, whoever shares its batch."""
+    assert main(["train", "lines.dl", "--out", "run"]) == 0
+    trained = open_trained_run(Path("run"), use_last=False, overrides=(), options=driver.Options())
+    part = evaluation_data(trained, None, "train").part
+    settings = runtime_settings(trained.program, length_of(training_of(trained.program), len(part.rows)))
+    found: list[dict[str, float]] = []
+    for batch in (1, 3, 8, 64):
+        buckets = Buckets(trained.program, trained.sizes)
+        executable = buckets.executable(lambda one: driver.compile_evaluation(one, driver.Options()))
+        finisher = finisher_of(trained.program, driver.Options())
+        evaluator = Evaluator(executable, batch, settings, buckets=buckets, finisher=finisher)
+        found.append(evaluator.evaluate(trained.tensors, part) or {})
+    assert found[0].keys() == {"loss", "accuracy"}
+    assert found == [found[0]] * 4
 
 
 def test_a_replay_takes_the_same_lengths(project: Path) -> None:
