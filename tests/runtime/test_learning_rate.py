@@ -184,7 +184,7 @@ def test_plots_are_files(arguments: list[str], capsys: pytest.CaptureFixture[str
         (["--from", "1", "--to", "0.1"], 2, "--from 1 is not below --to 0.1"),
         (["--from", "x"], 2, "--from: wants a number above 0, not `x`"),
         (["--schedule", "--plot", "x.jpg"], 2, "the format of x.jpg is not known"),
-        (["--schedule", "--plot", "no/x.svg"], 2, "no/x.svg: there is no such file"),
+        (["--schedule", "--plot", "no/x.svg"], 2, "no/x.svg: there is no folder no"),
     ],
 )
 def test_mistakes_have_a_hint(

@@ -139,8 +139,8 @@ def test_as_json_and_mistakes(run: Path, capsys: pytest.CaptureFixture[str]) -> 
     ):
         assert main(["replay", "run", *arguments]) == 2
         assert message in capsys.readouterr().err
-    assert main(["replay", "run", "--step", "3", "--out", "nowhere/found.npz"]) == 1
-    assert "nowhere/found.npz: there is no such file" in capsys.readouterr().err
+    assert main(["replay", "run", "--step", "3", "--out", "nowhere/found.npz"]) == 2
+    assert "nowhere/found.npz: there is no folder nowhere" in capsys.readouterr().err
 
 
 def test_results_of_steps_that_accumulate(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
