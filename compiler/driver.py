@@ -20,6 +20,7 @@ from compiler.executables import (
 )
 from compiler.frontend.program import (
     AVERAGE,
+    COMMAND_LINE,
     EPOCH_NUMBER,
     KEPT,
     SAMPLE_NUMBERS,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AVERAGE",
+    "COMMAND_LINE",
     "EPOCH_NUMBER",
     "FUSIONS",
     "KEPT",

@@ -10,11 +10,10 @@ from compiler.frontend import syntax
 from compiler.frontend.arithmetic import Formula, Number
 from compiler.frontend.failures import nearest
 from compiler.frontend.parser import parse
-from compiler.frontend.program import Setting, SettingValue
+from compiler.frontend.program import COMMAND_LINE, Setting, SettingValue
 from compiler.frontend.values import FormValue, Instance, RunTimeNumber, Value
 from compiler.record import record
 
-COMMAND_LINE = "command line"
 OF_THE_DATA = "data"
 _DECLARATION = "const value = "
 
