@@ -19,8 +19,8 @@ Every error that a caller can cause is a `DlcError`: `SourceError` for mistakes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -29,11 +29,12 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import CheckpointError, DataError, Diagnostic, DlcError, SourceError, Span, UsageError
+from compiler.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
 from compiler.driver import Options, Tensors
 from compiler.processors import usable_cores
 from runtime.averages import averages_of
 from runtime.buckets import Sizes
+from runtime.caller import for_caller
 from runtime.choices import refuse_outside, refuse_outside_inputs
 from runtime.data.dimensions import dimensions_if_there
 from runtime.data.loading import refuse_unprepared
@@ -44,12 +45,13 @@ from runtime.evaluation import Evaluator, evaluator_of
 from runtime.evaluation_data import evaluation_data
 from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data, start_of
 from runtime.keepers import MemoryKeeper
-from runtime.model import weight_names
+from runtime.model import parameter_count, weight_names
 from runtime.other_files import expect_model
 from runtime.position import Position
 from runtime.prediction import Predictor
-from runtime.reporting.events import EpochEnded, Event, TrainingEnded, ignore
+from runtime.reporting.events import EpochEnded, Event, TrainingEnded, ignore, told
 from runtime.reporting.settings import value_text
+from runtime.reporting.units import measure
 from runtime.start_weights import start_weights_of, take_over_weights
 from runtime.suggestions import did_you_mean, quoted
 from runtime.tensor_files import replace_tensors
@@ -92,7 +94,7 @@ class Function(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TrainingResult:
     """What a training gave. Metrics go by name, `loss` among them; those of a part that was not there are empty."""
 
@@ -103,33 +105,17 @@ class TrainingResult:
     test: Mapping[str, float]
     seconds: float
 
-
-@contextmanager
-def _explained() -> Generator[None]:
-    """Mistakes in a text with its lines and what to do, below the message; settings are those of the call."""
-    try:
-        yield
-    except SourceError as error:
-        told = tuple(_of_the_call(diagnostic) for diagnostic in error.diagnostics)
-        explained = SourceError(told)
-        explained.add_note(driver.render(told))
-        raise explained from None
+    def __repr__(self) -> str:
+        """`TrainingResult(finished after 300 steps, 30 epochs, best epoch 28: loss 0.0210, val_loss 0.0305)`."""
+        best = next((event for event in self.history if event.epoch == self.best_epoch), None)
+        said = f"{self.reason} after {self.steps} steps, {len(self.history)} epochs"
+        if best is not None:
+            scalars = {**best.scalars, **{f"val_{name}": value for name, value in best.validation.items()}}
+            said += f", best epoch {best.epoch}: {_scalars(scalars)}"
+        return f"TrainingResult({said}{f'; test: {_scalars(self.test)}' if self.test else ''})"
 
 
-def _of_the_call(diagnostic: Diagnostic) -> Diagnostic:
-    notes = tuple(replace(n, span=None if n.span is None else _span_of_the_call(n.span)) for n in diagnostic.notes)
-    return replace(diagnostic, span=_span_of_the_call(diagnostic.span), notes=notes)
-
-
-def _span_of_the_call(span: Span) -> Span:
-    """For a caller in Python, a setting is an argument: `--set hidden=x` is `hidden=x`."""
-    if span.source.name != driver.COMMAND_LINE:
-        return span
-    shorter = len(driver.SET)
-    source = replace(span.source, name="settings", text=span.source.text.removeprefix(driver.SET))
-    return replace(span, source=source, column=max(span.column - shorter, 1), end_column=span.end_column - shorter)
-
-
+@for_caller
 def load(
     path: str | PathLike[str],
     *,
@@ -160,6 +146,7 @@ def load(
     return Model(lambda overrides: program_of_run(place, overrides), trained.options, settings, trained)
 
 
+@for_caller
 def loads(
     text: str,
     *,
@@ -177,6 +164,7 @@ def loads(
     )
 
 
+@for_caller
 def function(
     source: str,
     name: str,
@@ -191,9 +179,27 @@ def function(
     Each shape of arrays is compiled once, when it is first seen. Raises SourceError for mistakes of the text, and
     UsageError for a name or a setting that there is not; a call, for arrays that do not fit.
     """
-    given, options = {key: _frozen(key, value) for key, value in config.items()}, _options(target, dtype, threads)
-    with _explained():
-        return driver.function(source, name, given, options)
+    values = {key: _frozen(key, value) for key, value in config.items()}
+    return _Function(name, values, driver.function(source, name, values, _options(target, dtype, threads)))
+
+
+class _Function:
+    """A compiled `fn`, with errors that end at its call."""
+
+    def __init__(self, name: str, config: Mapping[str, driver.SettingValue], compiled: Function) -> None:
+        self._name, self._config, self._compiled = name, config, compiled
+
+    @for_caller
+    def __call__(self, *arrays: Array) -> Array | tuple[Array, ...]:
+        return self._compiled(*arrays)
+
+    @for_caller
+    def gradient(self, *arrays: Array, cotangents: Sequence[Array] | Array | None = None) -> tuple[Array, ...]:
+        return self._compiled.gradient(*arrays, cotangents=cotangents)
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{key} = {value_text(value)}" for key, value in self._config.items())
+        return f"Function({self._name}({settings}))" if settings else f"Function({self._name})"
 
 
 class Parameters(Mapping[str, Array]):
@@ -211,6 +217,7 @@ class Parameters(Mapping[str, Array]):
             raise KeyError(name)
         return self._tensors[name]
 
+    @for_caller
     def __setitem__(self, name: str, values: Array | float) -> None:
         """Numbers of any type, in the shape of the parameter or one that broadcasts to it."""
         if name not in self._names:
@@ -231,6 +238,10 @@ class Parameters(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self._names)
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name}: {_type(self._tensors[name])}" for name in self._names)
+        return f"Parameters({shapes})"
+
 
 class Model:
     """A checked program with its weights. Weights come into being, by the program's seed, when first needed."""
@@ -245,8 +256,7 @@ class Model:
         """`load` and `loads` make models. `trained` has the weights; without it, they start from the seed."""
         self._elaborate, self._settings = elaborate, dict(settings)
         if trained is None:
-            with _explained():
-                self._program = elaborate(_overrides(self._settings))
+            self._program = elaborate(_overrides(self._settings))
         else:
             self._program = trained.program
         self._options = driver.options_of(self._program, options)
@@ -257,11 +267,22 @@ class Model:
         self._evaluator: Evaluator | None = None
         self._predictor: Predictor | None = None
 
+    def __repr__(self) -> str:
+        """`Model(Rings: point f32[batch, 2] -> logits f32[batch, 2]; 1,218 parameters, trained)`."""
+        program = self._program
+        inputs = ", ".join(f"{spec.name} {spec.type}" for spec in program.inputs if not spec.is_target)
+        types = {output.name: output.value.type for output in program.inference.outputs}
+        outputs = ", ".join(f"{name} {types[name]}" for name in program.outputs)
+        count = parameter_count(program)
+        state = "trained" if self._choices is not None or self._training_rows is not None else "as at the start"
+        return f"Model({program.name}: {inputs} -> {outputs}; {count:,} parameters, {state})"
+
     @property
     def parameters(self) -> Parameters:
         """Every parameter and state by its path; `model.parameters["dense.W"] = values` gives one other values."""
         return Parameters(self._tensors(), weight_names(self._program))
 
+    @for_caller
     def train(
         self,
         data: Data | None = None,
@@ -272,32 +293,39 @@ class Model:
         batch: int | None = None,
         seed: int | None = None,
         observer: Callable[[Event], None] = ignore,
+        progress: bool = False,
         **settings: SettingValue,
     ) -> TrainingResult:
         """Train from the present weights; afterwards the model has the best ones.
 
         `data` is a path, or arrays by the names of inputs and targets; by default, what `train` names in the file.
         With arrays, `validation` and `test` are arrays too. Further settings are keys of `train`, such as
-        `**{"optimizer.lr": 0.01}`. `observer` is told of each epoch. Nothing is written to the disk.
+        `**{"optimizer.lr": 0.01}`. `observer` is told of each epoch; with `progress`, standard error
+        shows what `dlc train` does. Nothing is written to the disk.
         Ctrl-C leaves the weights as they are and raises KeyboardInterrupt.
         """
         named = {"epochs": epochs, "batch": batch, "seed": seed}
         given = settings | {name: value for name, value in named.items() if value is not None}
         chosen = self._settings | given
-        with _explained():
-            program = self._elaborate(_overrides(chosen))
+        program = self._elaborate(_overrides(chosen))
         parts, preparation = _parts(program, data, validation, test)
         compile_ahead(program, parts, self._options)
         tensors = self._tensors_for(program)
         keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
         job = job_of(program, parts, tensors, self._options, keeper)
-        observer(start_of(program, job, Position()))
-        self._settings = chosen
-        self._program, self._present, self._preparation = program, tensors, preparation
-        self._training_rows = len(parts.train.rows)
-        self._evaluator = self._predictor = None
-        return _result(run_training(job, Position(), observer), keeper)
+        with ExitStack() as opened:
+            if progress:
+                from runtime.reporting.training_text import TextReporter  # rich is slow to import
 
+                observer = told([opened.enter_context(closing(TextReporter())), observer])
+            observer(start_of(program, job, Position()))
+            self._settings = chosen
+            self._program, self._present, self._preparation = program, tensors, preparation
+            self._training_rows = len(parts.train.rows)
+            self._evaluator = self._predictor = None
+            return _result(run_training(job, Position(), observer), keeper)
+
+    @for_caller
     def evaluate(self, data: Data | None = None) -> dict[str, float]:
         """The loss and the metrics over arrays of inputs and targets by name, or over a file.
 
@@ -311,6 +339,7 @@ class Model:
             part = evaluation_data(self._trained(), None if data is None else Path(data), None).part
         return self._evaluation().evaluate(self._tensors(), part) or {}
 
+    @for_caller
     def predict(self, inputs: Mapping[str, Array] | Array) -> dict[str, Array]:
         """Each output by name, for any number of rows. `inputs` go by name; a single one may stand alone.
 
@@ -326,6 +355,7 @@ class Model:
         refuse_outside_inputs(self._program, part)
         return self._prediction().predict(self._tensors(), part)
 
+    @for_caller
     def save(self, path: str | PathLike[str]) -> None:
         """Write parameters and states to a safetensors file, for `init_from` and `dlc eval --weights`.
 
@@ -371,6 +401,19 @@ class Model:
                 raise UsageError(f"the new settings change the shape of `{name}`", "load the model with them instead")
             tensors.write(name, self._present[name])
         return tensors
+
+
+def __dir__() -> list[str]:
+    """What is public: `dir(dlc)`."""
+    return sorted(__all__)
+
+
+def _scalars(scalars: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {measure(value)}" for name, value in scalars.items())
+
+
+def _type(array: Array) -> str:
+    return f"{array.dtype}{list(array.shape)}"
 
 
 def _options(target: str, dtype: str, threads: int | None) -> Options:

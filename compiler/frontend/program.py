@@ -225,9 +225,8 @@ class Phase:
 SUPPOSED_ROWS = 1024
 """How many rows `batch = all` has to those who do not know the data, such as `dlc plan`."""
 
-COMMAND_LINE, SET = "command line", "--set "
-"""The name of the source in which the settings of a caller stand, and what stands before each of them there."""
-
+COMMAND_LINE = "command line"  # what settings of it are called, as a source and as an origin
+SET = "--set "  # what stands before each of them there
 AVERAGE = "(average)"
 """The state of a rule that holds the average of its parameter, where `train` asks for one; no optimizer can name it."""
 SHARE_OF_THE_NEW = "(1 - ema)"

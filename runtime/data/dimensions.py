@@ -88,6 +88,8 @@ def _of_series(question: DataQuestion, dataset: Dataset, plan: WindowPlan) -> di
 def _found(question: DataQuestion, dataset: Dataset) -> dict[str, int]:
     found: dict[str, int] = {}
     for spec in question.inputs:
+        if spec.range_name in question.names and dataset.table is not None:
+            raise _uncounted(dataset, spec)
         if spec.range_name in question.names:
             shown = f'("{dataset.path.name}")'
             fix = f"texts have one: `data = lines{shown}`, `text{shown}` or `pairs{shown}`; or --set 'data=text{shown}'"
@@ -100,6 +102,21 @@ def _found(question: DataQuestion, dataset: Dataset) -> dict[str, int]:
         elif missing:
             found |= _of_field(dataset, spec, missing)
     return found
+
+
+def _uncounted(dataset: Dataset, spec: InputSpec) -> DataError:
+    """For a column of categories: how many there are is part of the model."""
+    kind = "target" if spec.is_target else "input"
+    field = dataset.fields.get(spec.name)
+    there = len(set(field.values.tolist())) if field is not None and field.is_text else None
+    count = f"its column has {there}: " if there is not None else ""
+    example = there if there is not None else 10
+    return DataError(
+        f"`{spec.range_name}` is how many categories `{spec.name}` has, which a table does not decide",
+        dataset.path,
+        fix=f"{count}write `{kind} {spec.name}: {spec.type} in 0..{example}`, or make `{spec.range_name}` a setting: "
+        f"`model …({spec.range_name} = {example})`",
+    )
 
 
 def _of_field(dataset: Dataset, spec: InputSpec, places: Mapping[str, int]) -> dict[str, int]:

@@ -11,15 +11,20 @@ from compiler.harmless import harmless
 _WIDTH, _HEIGHT = 640, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 28, 34
 _COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")
+_FAR_APART = 20.0  # a larger range of positive values is drawn by its logarithms
 
 Points = Sequence[tuple[float, float]]
 
 
 def line_chart(title: str, lines: Mapping[str, Points], across: str, mark: float | None = None) -> str:
-    """An `<svg>` element. Points that are not finite are left out; `mark` is a place for a dotted line."""
+    """An `<svg>` element. Points that are not finite are left out; `mark` is a place for a dotted line.
+
+    Positive values that lie far apart, as those of a loss that fell, stand on a logarithmic axis, which the title says.
+    """
     lines = {name: [(x, y) for x, y in points if math.isfinite(y)] for name, points in lines.items()}
     every = [point for points in lines.values() for point in points] or [(0.0, 0.0)]
     scale = _Scale([x for x, _ in every], [y for _, y in every])
+    title += ", logarithmic" if scale.is_logarithmic else ""
     parts = [
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" class="chart" role="img" xmlns="http://www.w3.org/2000/svg">',
         f'<text x="{_LEFT}" y="16" class="title">{escape(harmless(title))}</text>',
@@ -45,12 +50,22 @@ def round_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [step * i for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def powers(low: float, high: float) -> list[float]:
+    """Powers of ten from `low` to `high`: some where there are many, and 2 and 5 times these where there are few."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    apart = max(1, (last - first) // 6)
+    factors = (1, 2, 5) if last - first <= 2 else (1,)
+    ticks = [factor * 10.0**power for power in range(first, last + 1, apart) for factor in factors]
+    return [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+
+
 class _Scale:
     """Values to places in the drawing. A range of a single value is widened, so that it has a place."""
 
     def __init__(self, xs: Sequence[float], ys: Sequence[float]) -> None:
         self.x = _widened(min(xs), max(xs))
         self.y = _widened(min(ys), max(ys))
+        self.is_logarithmic = min(ys) > 0 and max(ys) / min(ys) > _FAR_APART
 
     def across(self, x: float) -> float:
         low, high = self.x
@@ -58,6 +73,8 @@ class _Scale:
 
     def up(self, y: float) -> float:
         low, high = self.y
+        if self.is_logarithmic:
+            low, high, y = math.log(low), math.log(high), math.log(y)
         return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (y - low) / (high - low)
 
 
@@ -69,7 +86,7 @@ def _widened(low: float, high: float) -> tuple[float, float]:
 def _grid(scale: _Scale) -> list[str]:
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     parts: list[str] = []
-    for y in round_ticks(*scale.y):
+    for y in (powers if scale.is_logarithmic else round_ticks)(*scale.y):
         place = scale.up(y)
         parts.append(f'<path d="M{_LEFT} {place:.1f}H{right}" class="grid"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{place + 4:.1f}" text-anchor="end">{y:.4g}</text>')

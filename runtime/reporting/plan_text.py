@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from compiler.diagnostics import size
 from runtime.files import JsonValue
 from runtime.reporting.tables import Column, print_table
-from runtime.reporting.units import amount
+from runtime.reporting.units import amount, heading
 
 _LEAST_TEXT = 16
 _RANKS = {"flops_forward": 3, "walk": 2, "output": 1}  # what a narrow terminal does without, the highest first
@@ -32,18 +32,14 @@ def _print_rows(title: str, rows: Sequence[Mapping[str, JsonValue]]) -> None:
         cells = [_cell(name, row[name]) for row in rows]
         is_number = _is_number(value)
         least = None if is_number else _LEAST_TEXT
-        columns.append(Column(_heading(name), cells, _RANKS.get(name, 0), not is_number, least, wraps=True))
-    print_table(_heading(title), columns)
+        columns.append(Column(heading(name), cells, _RANKS.get(name, 0), not is_number, least, wraps=True))
+    print_table(heading(title), columns)
 
 
 def _print_pairs(title: str, pairs: Mapping[str, JsonValue]) -> None:
-    names = Column("", [_heading(name) for name in pairs], is_text=True)
+    names = Column("", [heading(name) for name in pairs], is_text=True)
     values = Column("", [_cell(name, value) for name, value in pairs.items()], least=_LEAST_TEXT, wraps=True)
-    print_table(_heading(title), [names, values], has_heading=False)
-
-
-def _heading(name: str) -> str:
-    return name.replace("_bytes", "").replace("_", " ").replace("flops", "FLOPs")
+    print_table(heading(title), [names, values], has_heading=False)
 
 
 def _cell(name: str, value: JsonValue) -> str:

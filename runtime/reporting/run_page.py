@@ -11,7 +11,7 @@ from compiler.record import record
 from runtime.files import JsonValue
 from runtime.numerics import versions_as_cell
 from runtime.reporting.line_chart import line_chart
-from runtime.reporting.units import amount, duration, measure
+from runtime.reporting.units import amount, duration, heading, measure
 from runtime.runs import Lines, RunSummary
 
 Record = Mapping[str, JsonValue]
@@ -101,13 +101,13 @@ def _embedded(svg: str) -> str:
 def _tables(record: Record) -> str:
     """A table for each mapping and each list of rows, after one for the single values."""
     single = {name: value for name, value in record.items() if not isinstance(value, Mapping) and not _is_rows(value)}
-    parts = [_pairs(single)] if single else []
+    parts = [_pairs(single, has_keys=True)] if single else []
     for name, value in record.items():
-        heading = f"<h3>{_shown(name.replace('_', ' '))}</h3>\n" if name else ""
+        title = f"<h3>{_shown(heading(name))}</h3>\n" if name else ""
         if isinstance(value, Mapping) and value:
-            parts.append(heading + _pairs(value))
+            parts.append(title + _pairs(value, has_keys=True))
         elif _is_rows(value) and isinstance(value, Sequence):
-            parts.append(heading + _rows([row for row in value if isinstance(row, Mapping)]))
+            parts.append(title + _rows([row for row in value if isinstance(row, Mapping)]))
     return "\n".join(parts)
 
 
@@ -115,15 +115,19 @@ def _is_rows(value: JsonValue) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str) and any(isinstance(v, Mapping) for v in value)
 
 
-def _pairs(pairs: Record) -> str:
-    rows = "\n".join(f"<tr><td>{_shown(str(name))}</td>{_cell(str(name), value)}</tr>" for name, value in pairs.items())
+def _pairs(pairs: Record, has_keys: bool = False) -> str:
+    """A table of names and values; with `has_keys`, names are keys of a record, or of files."""
+    said = {str(name): heading(str(name)) if has_keys and str(name).isidentifier() else str(name) for name in pairs}
+    rows = "\n".join(
+        f"<tr><td>{_shown(said[str(name)])}</td>{_cell(str(name), value)}</tr>" for name, value in pairs.items()
+    )
     return f"<table>\n{rows}\n</table>"
 
 
 def _rows(rows: Sequence[Record]) -> str:
     if not rows:
         return ""
-    head = "".join(f"<th>{_shown(name.replace('_', ' '))}</th>" for name in rows[0])
+    head = "".join(f"<th>{_shown(heading(name))}</th>" for name in rows[0])
     lines = "\n".join("<tr>" + "".join(_cell(name, row.get(name)) for name in rows[0]) + "</tr>" for row in rows)
     return f"<table>\n<tr>{head}</tr>\n{lines}\n</table>"
 

@@ -6,6 +6,8 @@ import math
 
 from compiler.diagnostics import scaled
 
+_HEADINGS = {"flops_forward": "FLOPs forward", "flops_step": "FLOPs of a step"}
+
 
 def duration(seconds: float) -> str:
     """`0.4 s`, `12.3 s`, `3 min 05 s`, `2 h 07 min`."""
@@ -23,6 +25,11 @@ def duration(seconds: float) -> str:
 def amount(count: float, unit: str = "") -> str:
     """Operations or rates: `950`, `1.2 k`, `3.4 MFLOP`."""
     return f"{scaled(count, 1000, ('', 'k', 'M', 'G', 'T', 'P'))}{unit}".rstrip()
+
+
+def heading(name: str) -> str:
+    """A key of a report as people read it: `FLOPs of a step` for `flops_step`, `peak` for `peak_bytes`."""
+    return _HEADINGS.get(name) or name.removesuffix("_bytes").replace("_", " ")
 
 
 def measure(value: float) -> str:

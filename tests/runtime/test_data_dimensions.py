@@ -119,3 +119,19 @@ def test_without_the_data(project: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "rows.csv: there is no such file" in capsys.readouterr().err
     with pytest.raises(SourceError, match="E0415"):
         dlc.load("model.dl")
+
+
+def test_a_table_of_categories_is_not_taken_for_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "goods.csv").write_text("colour,price\n" + "red,1.0\nblue,2.0\ngreen,3.0\n" * 4)
+    model = tmp_path / "model.dl"
+    model.write_text(
+        "model Prices {\n    input colour: i32[batch] in 0..colours\n"
+        "    output y = (colour |> embedding(colours, 4) |> dense(1))[:, 0]\n}\n\n"
+        'train Prices {\n    data = csv("goods.csv")\n    target price: f32[batch]\n    loss = mse(y, price)\n'
+        "    optimizer = adam\n    epochs = 1\n    batch = 4\n}\n"
+    )
+    assert main(["train", str(model)]) == 1
+    error = capsys.readouterr().err
+    assert "`colours` is how many categories `colour` has, which a table does not decide" in error
+    assert "its column has 3: write `input colour: i32[batch] in 0..3`" in error
+    assert "lines(" not in error

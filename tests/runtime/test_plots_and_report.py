@@ -26,7 +26,8 @@ from runtime.evaluation_data import evaluation_data
 from runtime.gradient_flow import gradient_flow
 from runtime.model import length_of, runtime_settings, training_of
 from runtime.plots.runs import filters_figure
-from runtime.reporting.line_chart import line_chart, round_ticks
+from runtime.reporting.line_chart import line_chart, powers, round_ticks
+from runtime.reporting.units import heading
 from runtime.run_directory import create_run, open_run
 from runtime.runs import curves_of, epochs_of
 from runtime.trained import open_trained_run
@@ -228,3 +229,24 @@ def test_ticks_are_round_and_within_the_range() -> None:
 def test_a_chart_of_one_point_or_none_is_still_a_drawing() -> None:
     for points in ([], [(1, 0.5)], [(1, float("nan")), (2, 1.0)]):
         ElementTree.fromstring(line_chart("a < b", {"x": points}, "epoch", 1))
+
+
+def test_a_loss_that_fell_far_stands_on_a_logarithmic_axis() -> None:
+    def places(values: list[float]) -> list[float]:
+        drawn = line_chart("loss", {"train": [(float(x), y) for x, y in enumerate(values)]}, "epoch")
+        assert ("loss, logarithmic" in drawn) == (max(values) / min(values) > 20)
+        (points,) = re.findall(r'polyline points="([^"]+)"', drawn)
+        return [float(point.split(",")[1]) for point in points.split()]
+
+    one, two, three = places([1.0, 0.1, 0.01])
+    assert two - one == pytest.approx(three - two, abs=0.2)
+    one, two, three = places([1.0, 0.9, 0.8])
+    assert two - one == pytest.approx(three - two, abs=0.2)
+    assert powers(0.01, 1.0) == pytest.approx([0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0])
+    assert len(powers(1e-12, 1.0)) <= 8
+
+
+def test_keys_of_a_report_are_words_for_people() -> None:
+    assert [heading(name) for name in ("flops_forward", "flops_step", "peak_bytes", "optimizer_state")] == [
+        *("FLOPs forward", "FLOPs of a step", "peak", "optimizer state")
+    ]
