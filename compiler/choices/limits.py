@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from compiler.choices.disturb import Disturbance
+from compiler.arrays import Array, np
 from compiler.choices.find import Choice, choices_of
 from compiler.diagnostics import Diagnostic, Note, hint
 from compiler.frontend.program import IndexLimit, InputSpec, Program
 from compiler.graph.ir import GraphOutput, Role
-from compiler.graph_passes.eliminate_dead import eliminate_dead
-from compiler.interface import Array
 from compiler.lints.flow import Flow
 from compiler.lints.laid_open import laid_open
 from compiler.lints.ranges import Ranges
 from compiler.ops.indexing import Gather
 from compiler.ops.rules import numpy_dtype
 from compiler.record import record
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import at_batch
+
+if TYPE_CHECKING:
+    from compiler.choices.disturb import Disturbance
 
 _ROWS, _CHUNK = 2, 4096
 
@@ -103,7 +102,7 @@ def _is_wrong(program: Program, choice: Choice, at_end: bool) -> bool:
     cases = [_filled(program, choice, at_end, others) for others in (True, False)]
     if any(not _wrong_rows(program, choice, data, np.arange(_ROWS)).size for data in cases):
         return False
-    found = Disturbance(program.inference, [choice], _judged(program), _settings(program))
+    found = _disturbance(program, choice, _judged(program))
     return all(found.matters(data, _ROWS) for data in cases)
 
 
@@ -188,6 +187,9 @@ def _wrong_rows(program: Program, choice: Choice, data: Mapping[str, Array], row
 
 def _indices(program: Program, choice: Choice, data: Mapping[str, Array], rows: Array) -> tuple[Array]:
     """What chooses, by row; of the body of a scan that of its first step."""
+    from compiler.graph_passes.eliminate_dead import eliminate_dead  # types bound the integers of most programs
+    from compiler.targets.reference.evaluate import evaluate
+
     name = "indices"
     opened = laid_open(program.inference)
     whole = replace(opened, outputs=(GraphOutput(name, Role.OUTPUT, choice.indices),))
@@ -200,13 +202,19 @@ def _indices(program: Program, choice: Choice, data: Mapping[str, Array], rows: 
     return (np.moveaxis(found, axis, 0),)
 
 
+def _disturbance(program: Program, choice: Choice, outputs: Sequence[str]) -> Disturbance:
+    from compiler.choices.disturb import Disturbance  # with the reference, as in `_indices`
+
+    return Disturbance(program.inference, [choice], outputs, _settings(program))
+
+
 def _row_that_matters(
     program: Program, choice: Choice, data: Mapping[str, Array], rows: Array, outputs: Sequence[str]
 ) -> int | None:
     """The first of some of the rows on whose choice the outputs depend."""
     if not len(rows):
         return None
-    found = Disturbance(program.inference, [choice], outputs, _settings(program))
+    found = _disturbance(program, choice, outputs)
     looked_at = rows[np.unique(np.linspace(0, len(rows) - 1, found.most_rows).astype(np.int64))]
 
     def matters(part: Array) -> bool:

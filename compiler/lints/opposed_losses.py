@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-import numpy as np
-
+from compiler.arrays import Array, np
 from compiler.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.program import Program, Training, UpdateRule
 from compiler.frontend.trace import Subject
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
-from compiler.interface import Array
 from compiler.lints.flow import Flow, place_of
 from compiler.lints.laid_open import laid_open
 from compiler.ops.control import CustomGradient, StopGradient
 from compiler.ops.rules import numpy_dtype
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import at_batch, static_elements
 
 _ROWS = 2
@@ -57,6 +54,8 @@ def _turns(flow: Flow, node: Node, op: CustomGradient) -> bool:
     x, *rest = node.operands
     if op.inputs != 1 or len(rest) != 1 or x.type != rest[0].type or flow.source(x) != flow.source(rest[0]):
         return False
+    from compiler.targets.reference.evaluate import evaluate  # few texts have a gradient of their own
+
     ones = {entry.name: np.ones(*_form(entry.value)) for entry in op.rule.inputs}
     return bool((evaluate(op.rule, ones, _ROWS)["d0"] < 0).all())
 
@@ -115,6 +114,11 @@ def _climbs(rule: UpdateRule, settings: Mapping[str, object]) -> bool:
     graph = rule.graph
     if rule.group:  # which evaluates the loss itself
         return False
+    rate = settings.get(rule.rate, 1)
+    if isinstance(rate, int | float) and rate >= 0 and not any(_is_own(node) for node in graph.nodes):
+        return False  # the library's go down
+    from compiler.targets.reference.evaluate import evaluate  # few texts have an optimizer of their own
+
     states = {state.name: state.initializer for state in rule.states}
     given: dict[str, Array] = {}
     for entry in graph.inputs:

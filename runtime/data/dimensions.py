@@ -88,7 +88,7 @@ def _of_series(question: DataQuestion, dataset: Dataset, plan: WindowPlan) -> di
 def _found(question: DataQuestion, dataset: Dataset) -> dict[str, int]:
     found: dict[str, int] = {}
     for spec in question.inputs:
-        if spec.range_name in question.names and dataset.table is not None:
+        if spec.range_name in question.names and dataset.table is not None and spec.name in dataset.fields:
             raise _uncounted(dataset, spec)
         if spec.range_name in question.names:
             shown = f'("{dataset.path.name}")'
@@ -107,8 +107,8 @@ def _found(question: DataQuestion, dataset: Dataset) -> dict[str, int]:
 def _uncounted(dataset: Dataset, spec: InputSpec) -> DataError:
     """For a column of categories: how many there are is part of the model."""
     kind = "target" if spec.is_target else "input"
-    field = dataset.fields.get(spec.name)
-    there = len(set(field.values.tolist())) if field is not None and field.is_text else None
+    field = dataset.fields[spec.name]
+    there = len(set(field.values.tolist())) if field.is_text else None
     count = f"its column has {there}: " if there is not None else ""
     example = there if there is not None else 10
     return DataError(

@@ -166,7 +166,7 @@ def test_a_training_and_a_comparison_speak_of_generating(run: Path, capsys: pyte
     other = run.parent / "other"
     model = str(run.parent / "model.dl")
     assert main(["train", model, "--out", str(other), "--target", "reference", "--set", 'generate.start="\\n"']) == 0
-    assert f"or  dlc generate {other}" in capsys.readouterr().err
+    assert f"or: dlc generate {other}" in capsys.readouterr().err
     assert main(["runs", "--diff", str(run), str(other)]) == 0
     row = next(line.split() for line in capsys.readouterr().out.splitlines() if "generate.start" in line)
     assert row == ["generate.start", "ab", '"\\n"']

@@ -49,7 +49,7 @@ train Recurrent {
 ATTENTION = """
 model Attentive {
     input x: f32[batch, 32, 64]
-    output y = attention(4, causal = true)(x, x, x)[:, -1] |> dense(3)
+    output y = mean(attention(4, causal = true)(x, x, x), axis = 1) |> dense(3)
 }
 
 train Attentive {

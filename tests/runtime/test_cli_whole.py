@@ -129,7 +129,7 @@ def test_plan_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert sum(layer["parameters"] for layer in report["layers"]) == report["parameters"]
     assert report["flops_forward"] < report["flops_step"]
     assert main(["plan", "model.dl"]) == 0
-    assert "FLOPs step" in capsys.readouterr().out
+    assert "FLOPs of a step" in capsys.readouterr().out
 
 
 CONVOLUTIONS = """

@@ -72,7 +72,7 @@ def expect_harmless(text: str) -> None:
         ["check", "MODEL"],
         ["show", "MODEL", "--stage", "graph"],
         ["show", "MODEL", "--stage", "ast"],
-        ["show", "MODEL:8"],
+        ["show", "MODEL:4"],
         ["train", "MODEL", "--dry-run"],
         ["train", "--resume", "RUN"],
         ["plot", "RUN", "--what", "all"],
