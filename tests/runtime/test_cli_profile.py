@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -194,18 +195,12 @@ def test_diff_with_a_saved_profile_and_with_a_file(capsys: pytest.CaptureFixture
     assert "hidden: 96 -> 48" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("by", ["line", "layer", "kernel", "op"])
-@pytest.mark.parametrize("columns", [60, 80, 120])
-def test_text_fits_its_width(
-    by: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert main(["profile", "dense.dl", "--threads", "2", "--by", by, "--top", "3", *QUICK]) == 0
-    text = capsys.readouterr().out
-    assert all(len(row) <= columns for row in text.splitlines())
-    assert "\x1b" not in text
-    assert "and " in text or by == "layer"
+def test_text_fits_its_width(capsys: pytest.CaptureFixture[str]) -> None:
+    found = report(capsys, "dense.dl", "--threads", "2")
+    for by, columns in product(("line", "layer", "kernel", "op"), (60, 80, 120)):
+        text = profile_text(found, by, 3, columns)
+        assert all(len(row) <= columns for row in text.splitlines())
+        assert "and " in text or by == "layer"
 
 
 def test_time_of_one_thread_is_told_as_part_of_the_step(capsys: pytest.CaptureFixture[str]) -> None:
