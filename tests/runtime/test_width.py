@@ -86,7 +86,6 @@ CASES: tuple[tuple[str, ...], ...] = (
     ("show", "model.dl", "--stage", "schedule"),
     ("plan", "model.dl"),
     ("profile", "model.dl", "--seconds", "0.02", *QUICK),
-    ("profile", "model.dl", "--by", "kernel", "--seconds", "0.02", *QUICK),
     ("profile", "model.dl", "--simulate-threads", "8", "--seconds", "0.02"),
     ("bench", "model.dl", "--seconds", "0.02", *QUICK),
     ("explain", "E0201"),
