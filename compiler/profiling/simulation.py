@@ -164,7 +164,7 @@ def simulation_of(
     for place, part in enumerate(step.parts):
         factors: dict[int, float] = {}
         if at_once:
-            factors = slowdowns(shares_of(at_once[place]), shares_of(taken[step.cores][place]))
+            factors = slowdowns(at_once[place], taken[step.cores][place])
         single, shares = shares_of(taken[1][place]), shares_of(taken[step.threads][place], factors)
         undisturbed = shares_of(taken[step.threads][place])
         totals["at_once"] += part.times * (shares.nanoseconds(0.0) - undisturbed.nanoseconds(0.0)) * _MS

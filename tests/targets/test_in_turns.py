@@ -125,8 +125,14 @@ def test_steps_that_differ_are_refused() -> None:
 
 
 def test_what_slows_threads_at_once_is_told_by_kernel() -> None:
-    turns = shares_of([step(events((1, 30), (2, 10)), events((1, 10)))])
-    real = shares_of([step(events((1, 60), (2, 10)), events((1, 20)))])
+    turns = [step(events((1, 30), (2, 10)), events((1, 10)))]
+    real = [step(events((1, 60), (2, 10)), events((1, 20)))]
     assert slowdowns(real, turns) == {1: 2.0, 2: 1.0}
     slower = shares_of([step(events((1, 30), (2, 10)), events((1, 10)))], slowdowns(real, turns))
     assert slower.nanoseconds(0.0) == 70
+
+
+def test_threads_that_run_at_once_may_have_no_share_of_a_kernel_in_some_steps() -> None:
+    turns = [step(events((1, 30)), events((1, 30)))]
+    real = [step(events((1, 60)), events((1, 60))), step(events((1, 120)), events())]
+    assert slowdowns(real, turns) == {1: 2.0}

@@ -68,11 +68,24 @@ class Shares:
         return self.critical - self.total / self.threads
 
 
-def slowdowns(real: Shares, in_turns: Shares) -> dict[int, float]:
+def slowdowns(real: Sequence[Step], in_turns: Sequence[Step]) -> dict[int, float]:
     """By what factor the calls of each entry take longer where all threads run at once than where they take turns."""
-    alone = dict(zip(in_turns.entries.tolist(), in_turns.total.tolist(), strict=True))
-    together = zip(real.entries.tolist(), real.total.tolist(), strict=True)
-    return {entry: total / alone[entry] for entry, total in together if alone.get(entry)}
+    alone = _durations(in_turns)
+    return {entry: together / alone[entry] for entry, together in _durations(real).items() if alone.get(entry)}
+
+
+def _durations(steps: Sequence[Step]) -> dict[int, float]:
+    """How long the calls of each entry take on all threads together: the lower quartile over the steps.
+
+    Threads that run at once have other shares from step to step, and a thread may have none.
+    """
+    found: dict[int, list[float]] = {}
+    for step in steps:
+        calls = np.concatenate([events[~is_wait(events)] for events in step.events])
+        entries, places = np.unique(calls["entry"], return_inverse=True)
+        for entry, total in zip(entries.tolist(), np.bincount(places, calls["end"] - calls["begin"]), strict=True):
+            found.setdefault(entry, []).append(float(total))
+    return {entry: float(np.percentile(totals, QUARTILE)) for entry, totals in found.items()}
 
 
 def shares_of(steps: Sequence[Step], factors: Mapping[int, float] | None = None) -> Shares:
