@@ -22,6 +22,7 @@ from compiler.schedule.ir import (
     spans_of_loops,
 )
 from compiler.schedule.kernels import Builder, LoweredScan
+from compiler.schedule.lanes import lanes_of
 from compiler.schedule.plan_memory import Life, plan_memory
 from compiler.schedule.strands import stranded
 from compiler.schedule.to_loops import Lowered
@@ -111,6 +112,7 @@ class _Assembly:
             batch,
             tuple(self.loops),
             tuple(self.strands),
+            self.lanes(barriers),
         )
 
     def buffer(self, scope: _Scope, value: Value, name: str | None = None, role: Role | None = None) -> int:
@@ -260,6 +262,16 @@ class _Assembly:
                 read[b] = read.get(b, False) or wide
         return tuple(found)
 
+    def lanes(self, barriers: tuple[bool, ...]) -> tuple[int, ...]:
+        """Those of instances for one thread. What a loop repeats stays with the first thread, and what runs once."""
+        work = [
+            None if is_parallel(i, self.source.batch) else work_of_items(i, self.source.batch) for i in self.instances
+        ]
+        for strand in self.strands:
+            work[strand.first : strand.last + 1] = [None] * (strand.last + 1 - strand.first)
+        pinned = {number for number, instance in enumerate(self.instances) if instance.once or instance.loops}
+        return lanes_of(self.instances, barriers, work, pinned)
+
     def lives(self, barriers: tuple[bool, ...], fed: list[FedInput]) -> dict[int, Life]:
         lives: dict[int, Life] = {}
         epoch = 0
@@ -305,6 +317,11 @@ def draws(kernel: Kernel) -> bool:
 
 def is_parallel(instance: Instance, batch: int) -> bool:
     """Whether the work of an instance pays for two threads at the nominal batch."""
+    return work_of_items(instance, batch) > SERIAL_WORK * 4
+
+
+def work_of_items(instance: Instance, batch: int) -> int:
+    """Some measure of the work of an instance at the nominal batch, in operations on elements."""
     kernel = instance.kernel
     elements_ = 1
     for extent in (kernel.rows, kernel.columns, kernel.outer if kernel.walk is Walk.COLUMNS else 1):
@@ -315,4 +332,4 @@ def is_parallel(instance: Instance, batch: int) -> bool:
         for axis in kernel.contraction.k:
             depth *= axis.extent.multiple * batch if isinstance(axis.extent, BatchExtent) else axis.extent
         work += elements_ * depth // 4 + kernel.contraction.n * depth  # weights for few rows come from far
-    return work > SERIAL_WORK * 4
+    return work

@@ -119,7 +119,10 @@ class Result:
 
 @record
 class Schedule:
-    """A program ready for lowering: instances in order, `barriers[i]` before instance i."""
+    """A program ready for lowering: instances in order, `barriers[i]` before instance i.
+
+    An instance that several threads do not pay for is done by one: those of a lane by the same, one after the other.
+    """
 
     name: str
     buffers: tuple[Buffer, ...]
@@ -132,6 +135,11 @@ class Schedule:
     batch_bytes: int
     loops: tuple[Loop, ...] = ()
     strands: tuple[Strand, ...] = ()
+    lanes: tuple[int, ...] = ()  # of each instance; () stands for 0 everywhere
+
+    def lane(self, number: int) -> int:
+        """The lane of an instance."""
+        return self.lanes[number] if self.lanes else 0
 
 
 def spans_of_loops(instances: Sequence[Instance]) -> list[tuple[int, int]]:

@@ -35,8 +35,8 @@ def print_schedule(schedule: Schedule) -> str:
 def schedule_to_json(schedule: Schedule) -> dict[str, Json]:
     """Instances with their kernels by name, buffers with their places; origins by line."""
     instances: list[Json] = [
-        _instance_to_json(schedule, instance, barrier)
-        for instance, barrier in zip(schedule.instances, schedule.barriers, strict=True)
+        _instance_to_json(schedule, number, instance, barrier)
+        for number, (instance, barrier) in enumerate(zip(schedule.instances, schedule.barriers, strict=True))
     ]
     buffers: list[Json] = [_buffer_to_json(schedule, index) for index in buffers_in_use(schedule.instances)]
     return {
@@ -107,6 +107,7 @@ def _instance_line(schedule: Schedule, number: int, instance: Instance) -> str:
     lines = ", ".join(lines_of(instance.origins))
     text = f"{number:3} {instance.kernel.name}  [{print_domain(instance.kernel)}]  {reads or 'nothing'} -> {writes}"
     text = f"{text.rstrip()}  (once)" if instance.once else text.rstrip()
+    text += f"  (lane {lane})" if (lane := schedule.lane(number)) else ""
     return text + (f"  # {lines}" if lines else "")
 
 
@@ -117,13 +118,14 @@ def _buffer_line(schedule: Schedule, index: int) -> str:
     return f"{index:3} {name_of(buffer)}: {type_} at {print_place(place)}, {size_in_arena(buffer)} bytes{kind}"
 
 
-def _instance_to_json(schedule: Schedule, instance: Instance, barrier: bool) -> Json:
+def _instance_to_json(schedule: Schedule, number: int, instance: Instance, barrier: bool) -> Json:
     lines: list[Json] = [*lines_of(instance.origins)]
     return {
         "kernel": instance.kernel.name,
         "walk": instance.kernel.walk.value,
         "domain": print_domain(instance.kernel),
         "barrier": barrier,
+        "lane": schedule.lane(number),
         "once": instance.once,
         "loops": [schedule.loops[loop].steps for loop in instance.loops],
         "reads": list(instance.reads),

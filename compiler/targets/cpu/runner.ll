@@ -503,8 +503,11 @@ split:
   %high = call i64 @item(i64 %items, i64 %share.high)
   br label %go
 alone:
-  %is.first = icmp eq i32 %thread, 0
-  %all = select i1 %is.first, i64 %items, i64 0
+  %lane = lshr i64 %flags, $LANE_BITS
+  %team = zext i32 %threads to i64
+  %owner = urem i64 %lane, %team
+  %is.own = icmp eq i64 %owner, %thread.wide
+  %all = select i1 %is.own, i64 %items, i64 0
   br label %go
 go:
   %begin.item = phi i64 [ %low, %split ], [ 0, %alone ], [ %own.begin, %own ]
