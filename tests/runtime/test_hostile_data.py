@@ -28,26 +28,35 @@ READ = """
     from runtime.data.formats.formats import format_named
     from runtime.process import peak_memory
 
-    known = format_named(sys.argv[1])
     before = peak_memory()
-    try:
-        found = known.read(Request(Path(sys.argv[2]), Options({}), frozenset({"x", "image", "tokens"})))
-        said = f"{len(found.fields)} fields, {found.rows} rows"
-    except DlcError as error:
-        said = f"{type(error).__name__}: {error}"
-    print(said)
+    for name in sys.argv[1].split():
+        for path in sys.argv[2:]:
+            try:
+                found = format_named(name).read(Request(Path(path), Options({}), frozenset({"x", "image", "tokens"})))
+                said = f"{len(found.fields)} fields, {found.rows} rows"
+            except DlcError as error:
+                said = f"{type(error).__name__}: {error}"
+            print(said, "", sep="\\0", flush=True)
     print((peak_memory() - before) >> 20)
 """
 
 
-def read(format: str, path: Path, most_mb: int = 300, seconds: int = 60, address_gb: int = 6) -> str:
+def read(format: str, path: Path, **limits: int) -> str:
     """What reading a file gives, or says, in a process that may not take much memory, and did not."""
+    (said,) = read_each(format, path, **limits)
+    return said
+
+
+def read_each(
+    formats: str, *paths: Path, most_mb: int = 300, seconds: int = 60, address_gb: int = 6
+) -> tuple[str, ...]:
+    """Each of `formats`, with spaces between, of each file, in one process: the bounds hold for all together."""
 
     def bounded() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (address_gb << 30, address_gb << 30))
 
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(READ), format, str(path)],
+        [sys.executable, "-c", textwrap.dedent(READ), formats, *map(str, paths)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -56,9 +65,9 @@ def read(format: str, path: Path, most_mb: int = 300, seconds: int = 60, address
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    said, taken = done.stdout.rstrip().rsplit("\n", 1)
+    *said, taken = done.stdout.split("\0")
     assert int(taken) < most_mb
-    return said
+    return tuple(line.strip() for line in said)
 
 
 def zeros(path: Path, size: int, unit: bytes = bytes(1 << 20)) -> Path:
@@ -71,9 +80,8 @@ def zeros(path: Path, size: int, unit: bytes = bytes(1 << 20)) -> Path:
     return path
 
 
-@pytest.mark.parametrize("format", ["csv", "idx", "cifar", "npz", "npy", "text", "lines", "pairs"])
 @pytest.mark.parametrize("kind", ["device", "fifo", "folder"])
-def test_only_regular_files_are_read(format: str, kind: str, tmp_path: Path) -> None:
+def test_only_regular_files_are_read(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "data"
     if kind == "fifo":
         os.mkfifo(path)
@@ -81,10 +89,11 @@ def test_only_regular_files_are_read(format: str, kind: str, tmp_path: Path) -> 
         path.mkdir()
     else:
         path.symlink_to("/dev/zero")
-    said = read(format, path)
-    assert said.startswith("DataError")
-    if kind != "folder":
-        assert "this is no regular file: a pipe, a socket or a device" in said
+    answers = read_each("csv idx cifar npz npy text lines pairs", path)
+    assert len(answers) == 8
+    for said in answers:
+        assert said.startswith("DataError")
+        assert kind == "folder" or "this is no regular file: a pipe, a socket or a device" in said
 
 
 def test_an_image_that_is_no_file(tmp_path: Path) -> None:
@@ -204,12 +213,15 @@ def png_of_zeros(side: int) -> bytes:
     return start + chunk(b"IDAT", zlib.compress(bytes(1 << 20), 9)) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("side", [9000, 12000, 30000, 2**31 - 1])
-def test_a_png_of_too_many_pixels_is_not_unpacked(side: int, tmp_path: Path) -> None:
-    (tmp_path / "bomb.png").write_bytes(png_of_zeros(side))
-    said = read("images", tmp_path)
-    assert "1 image cannot be used" in said
-    assert f"{side} × {side} pixels, and at most 67,108,864 are read" in said or f"{side**2} pixels" in said
+def test_a_png_of_too_many_pixels_is_not_unpacked(tmp_path: Path) -> None:
+    sides = (9000, 12000, 30000, 2**31 - 1)
+    folders = [tmp_path / str(side) for side in sides]
+    for folder, side in zip(folders, sides, strict=True):
+        folder.mkdir()
+        (folder / "bomb.png").write_bytes(png_of_zeros(side))
+    for side, said in zip(sides, read_each("images", *folders), strict=True):
+        assert "1 image cannot be used" in said
+        assert f"{side} × {side} pixels, and at most 67,108,864 are read" in said or f"{side**2} pixels" in said
 
 
 def test_images_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
