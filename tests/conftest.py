@@ -1,11 +1,16 @@
-"""What all tests share: `--update-golden`, and the golden files of the whole session."""
+"""What all tests share: `--update-golden`, and the golden files of the whole session, in one process or several."""
 
 from __future__ import annotations
 
-import pytest
-from golden import Golden
+import gc
+from collections.abc import Generator
+from typing import Any
 
-LAST = "last"
+import pytest
+from golden import Golden, stale
+
+_USED = pytest.StashKey[set[str]]()
+_TOLD = "golden files used"  # the name under which a worker of pytest-xdist tells the controller what it used
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -13,22 +18,51 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", f"{LAST}: runs after all other tests, since it looks at what they did")
+    config.stash[_USED] = set()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker(LAST) is not None)
+@pytest.fixture(scope="module", autouse=True)
+def _no_search_for_cycles_among_what_stays() -> None:
+    """Each command but the first collects garbage; the thousands of tests and all modules would make that 0.2 s."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
-def golden(request: pytest.FixtureRequest) -> Golden:
+def golden(pytestconfig: pytest.Config) -> Golden:
     """Compares a text with a golden file: `golden("checker/unknown_name.error", text)`."""
-    return Golden(update=request.config.getoption("--update-golden"))
+    return Golden(update=pytestconfig.getoption("--update-golden"), used=pytestconfig.stash[_USED])
 
 
-@pytest.fixture(scope="session")
-def is_whole_run(request: pytest.FixtureRequest) -> bool:
-    """Whether every test of the project runs, so that what none of them touched is stale."""
-    config = request.config
-    selects = any(config.getoption(option) for option in ("keyword", "markexpr", "deselect", "lf", "ignore"))
-    return not selects and not request.session.testsfailed and config.args_source.name == "TESTPATHS"
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput[_TOLD] = sorted(session.config.stash[_USED])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """The controller of pytest-xdist hears from a worker that ended; a worker that crashed tells nothing."""
+    node.config.stash[_USED].update(getattr(node, "workeroutput", {}).get(_TOLD, ()))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """After all tests, by whichever processes, a golden file that none of them used is one more failure."""
+    result = yield
+    if _is_whole_run(session) and (left_over := stale(session.config.stash[_USED])):
+        _report_failure(session.config, "no test uses these files below tests/golden:\n" + "\n".join(left_over))
+    return result
+
+
+def _is_whole_run(session: pytest.Session) -> bool:
+    """Whether every test of the project ran, so that what none of them used is stale."""
+    config = session.config
+    chosen = ("keyword", "markexpr", "deselect", "lf", "ignore", "ignore_glob", "collectonly", "setuponly", "setupplan")
+    is_part = hasattr(config, "workerinput") or any(config.getoption(option) for option in chosen)
+    return not is_part and not session.testsfailed and config.args_source.name == "TESTPATHS"
+
+
+def _report_failure(config: pytest.Config, message: str) -> None:
+    name = "golden files"
+    report = pytest.TestReport(name, ("tests/golden", None, name), {}, "failed", message, "call")
+    config.hook.pytest_runtest_logreport(report=report)

@@ -65,9 +65,9 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_what_would_not_end_is_refused(name: str) -> None:
     text, code = CASES[name]
-    begin = time.perf_counter()
+    begin = time.process_time()
     found = mistakes(text)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     assert found
     assert found[0].code == code
     assert seconds < _SECONDS
