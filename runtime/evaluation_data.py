@@ -7,9 +7,10 @@ from pathlib import Path
 from compiler.diagnostics import UsageError
 from compiler.record import record
 from runtime.choices import refuse_outside
-from runtime.data.loading import load_evaluation_data, load_training_data, refuse_unprepared, unprepared
+from runtime.data.loading import load_evaluation_data, load_training_data
 from runtime.data.part import Part
 from runtime.data.reading import source_at
+from runtime.data.unprepared import refuse_unprepared, unprepared
 from runtime.jobs import load_data
 from runtime.model import training_of
 from runtime.trained import Trained
@@ -40,7 +41,7 @@ def evaluation_data(trained: Trained, path: Path | None, part: str | None) -> Ev
         notes = (*loaded.notes, *refuse_outside(trained.program, loaded.part))
         return EvaluationData(str(path), loaded.part, notes, trained.training_rows)
     if plan.data is not None:
-        refuse_unprepared(path, dict(plan.data.options))
+        refuse_unprepared(path, trained.program.inputs, dict(plan.data.options))
     data = load_training_data(trained.program.inputs, source, None, None, plan.seed)
     if not data.preparation.is_plain:
         raise unprepared(path)
