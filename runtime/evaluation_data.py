@@ -41,7 +41,7 @@ def evaluation_data(trained: Trained, path: Path | None, part: str | None) -> Ev
         notes = (*loaded.notes, *refuse_outside(trained.program, loaded.part))
         return EvaluationData(str(path), loaded.part, notes, trained.training_rows)
     if plan.data is not None:
-        refuse_unprepared(path, trained.program.inputs, dict(plan.data.options))
+        refuse_unprepared(path, dict(plan.data.options))
     data = load_training_data(trained.program.inputs, source, None, None, plan.seed)
     if not data.preparation.is_plain:
         raise unprepared(path)

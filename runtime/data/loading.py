@@ -27,7 +27,7 @@ from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue
 from runtime.data.splits import Split, split_rows
 from runtime.data.text.rows import TextRows, without_texts
 from runtime.data.text.tokenizer import PAD, Tokenizer
-from runtime.data.unprepared import inputs_alone, refuse_unprepared, unprepared
+from runtime.data.unprepared import inputs_alone, refuse_numbered, refuse_unprepared, unprepared
 from runtime.suggestions import quoted
 
 # Options of the training that hold for rows to be predicted, too.
@@ -109,7 +109,8 @@ def load_rows(
     """
     inputs = [spec for spec in specs if not spec.is_target]
     if preparation is None:
-        refuse_unprepared(path, specs, options)
+        refuse_unprepared(path, options)
+        refuse_numbered(path, specs, options)
     if preparation is not None and preparation.readings and not path.name.endswith((".npz", ".npy")):
         return _load_texts(path, inputs, preparation, options)
     known = format_of(path)

@@ -12,17 +12,20 @@ from runtime.data.formats.format import Options
 from runtime.data.specs import InputSpec, SettingValue, row_shape
 
 
-def refuse_unprepared(data: object, specs: Sequence[InputSpec], options: Mapping[str, SettingValue]) -> None:
-    """Raise UsageError where the training learnt from its data what is not known here: means, deviations, categories.
+def refuse_unprepared(data: object, options: Mapping[str, SettingValue]) -> None:
+    """Raise UsageError where `options` of the training's data ask for means or deviations, which are not known here."""
+    if options.get("normalise") or options.get("missing") == "mean":
+        raise unprepared(data)
 
-    `specs` are the inputs and targets that are wanted, and `options` those of the training's data.
-    """
+
+def refuse_numbered(data: object, specs: Sequence[InputSpec], options: Mapping[str, SettingValue]) -> None:
+    """Raise UsageError where an input takes the numbers that the training gave to categories."""
     given = Options(options)
     numbered = set(given.columns("categories")) - set(given.columns("target"))
     numbered -= {spec.name for spec in specs if spec.is_target}
     if given.columns("columns"):
         numbered &= {*given.columns("columns"), *(spec.name for spec in specs)}
-    if options.get("normalise") or options.get("missing") == "mean" or numbered:
+    if numbered:
         raise unprepared(data)
 
 
@@ -39,10 +42,11 @@ def inputs_alone(dataset: Dataset, specs: Sequence[InputSpec], options: Mapping[
     """
     given = Options(options)
     targets = {spec.name for spec in specs if spec.is_target} | given.names_in("target")
-    if dataset.table is None:
+    table = dataset.table
+    if table is None:
         return replace(dataset, fields={n: field for n, field in dataset.fields.items() if n not in targets})
     needed = sum(math.prod(row_shape(spec)) for spec in specs if not spec.is_target)
-    dataset = _named(dataset, dataset.table, given)
+    dataset = _named(dataset, table, given)
     names = tuple(dataset.fields)
     # A place is one of the training's table only where there are more columns than the inputs take.
     places = range(-len(names), len(names)) if len(names) > needed else range(0)
@@ -50,9 +54,9 @@ def inputs_alone(dataset: Dataset, specs: Sequence[InputSpec], options: Mapping[
     chosen = given.columns("columns")
     is_whole = bool(chosen) and all(column in (*names, *places) for column in chosen)
     columns = columns_at(chosen, names, dataset.path) if is_whole else ()
-    left_out = set() if dataset.windows is not None else targets - set(columns)
+    left_out = set[str]() if dataset.windows is not None else targets - set(columns)
     fields = {name: field for name, field in dataset.fields.items() if name not in left_out}
-    return replace(dataset, fields=fields, table=replace(dataset.table, columns=columns))
+    return replace(dataset, fields=fields, table=replace(table, columns=columns))
 
 
 def _named(dataset: Dataset, table: TableOptions, options: Options) -> Dataset:
