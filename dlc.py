@@ -37,9 +37,9 @@ from runtime.buckets import Sizes
 from runtime.caller import for_caller
 from runtime.choices import refuse_outside, refuse_outside_inputs
 from runtime.data.dimensions import dimensions_if_there
-from runtime.data.loading import refuse_unprepared
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
+from runtime.data.unprepared import refuse_unprepared
 from runtime.data_from_arrays import part_of_arrays
 from runtime.evaluation import Evaluator, evaluator_of
 from runtime.evaluation_data import evaluation_data

@@ -64,6 +64,7 @@ def _fix(limit: IndexLimit, values: Array, value: int, place: Path | None) -> st
         categories = f', or give csv `categories = ["{name}"]`' if place is not None and ".csv" in place.name else ""
         return f"the data counts from {least}: compute with `{name} - {least}` in the model{categories}"
     if value < 0:
-        return f"correct the value, or mask what is to be left out: `where = {name} >= 0`"
+        loss = f", or in a loss `ignore = {value}`" if limit.is_class else ""
+        return f"correct the value, or mask what is to be left out: `where = {name} >= 0`{loss}"
     what = "classes" if limit.is_class else "elements"
     return f"correct the value, or let the model choose among {most + 1} {what}"

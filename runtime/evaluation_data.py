@@ -7,9 +7,10 @@ from pathlib import Path
 from compiler.diagnostics import UsageError
 from compiler.record import record
 from runtime.choices import refuse_outside
-from runtime.data.loading import load_evaluation_data, load_training_data, refuse_unprepared, unprepared
+from runtime.data.loading import load_evaluation_data, load_training_data
 from runtime.data.part import Part
 from runtime.data.reading import source_at
+from runtime.data.unprepared import refuse_unprepared, unprepared
 from runtime.jobs import load_data
 from runtime.model import training_of
 from runtime.trained import Trained

@@ -104,8 +104,16 @@ def _with_element_type(
     if annotation.dtype is None:
         if tensor.dtype.is_float:
             return tensor
-        advice = hint("convert it with `cast(x, f32)`; pixels are best divided by their largest value, `x / 255`")
-        machine.fail("E0416", f"`{frame.name}` needs floats for `{name}`, but got {shown(machine, tensor)}", advice)
+        ways = {
+            DType.U8: "; pixels are best divided by their largest value, `x / 255`",
+            DType.BOOL: "",
+        }
+        more = ways.get(tensor.dtype, "; for classes or tokens, take `one_hot` or `embedding`")
+        machine.fail(
+            "E0416",
+            f"`{frame.name}` needs floats for `{name}`, but got {shown(machine, tensor)}",
+            hint(f"convert it with `cast(x, f32)`{more}"),
+        )
     if annotation.dtype == syntax.ANY:
         return tensor
     wanted = DType(annotation.dtype)

@@ -8,6 +8,7 @@ from compiler.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend import syntax
 from compiler.frontend.binding import bind_tensors, check_results
 from compiler.frontend.builtin_table import Builtin, Required
+from compiler.frontend.exchanged import with_exchange
 from compiler.frontend.failures import Failure, Poisoned
 from compiler.frontend.gradient_clause import with_own_gradient
 from compiler.frontend.instances import place_of, settle
@@ -313,7 +314,8 @@ class Caller(SettingBinder):
         try:
             return self._applied(bound, frame, pairs, call)
         except Failure as failure:
-            raise self._at_call(failure, declaration, call) from None
+            told = self._at_call(failure, declaration, call)
+            raise told if call.source.is_library else with_exchange(self.builder, told, declaration, pairs) from None
         except RecursionError:
             self.span = call
             self.fail("E0310", f"`{declaration.name}` is nested too deeply here")

@@ -244,8 +244,9 @@ class _Experiment:
                     self.directions[name] = evaluator.directions[metric.value.index]
         if nominal is not None:
             variables["batch"] = nominal
-        for mistake in unsound_metrics(evaluator.builder.build(), named, evaluator.builder.nodes[before:]):
-            self.session.report.add(mistake.diagnostic)
+        calls = self.session.trace.applications.get(evaluator.builder.name, ())
+        for mistake in unsound_metrics(evaluator.builder.build(), named, evaluator.builder.nodes[before:], calls):
+            self.session.report.add(mistake)
 
     def _loss(self, evaluator: Evaluator) -> TensorValue:
         expression = self.entries.expression("loss")

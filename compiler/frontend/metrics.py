@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from compiler.diagnostics import Note, Span, hint
+from compiler.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend import syntax
-from compiler.frontend.failures import Failure, failure, nearest
+from compiler.frontend.exchanged import advised, are_exchanged, learned_values
+from compiler.frontend.failures import failure, nearest
+from compiler.frontend.trace import Application
 from compiler.graph.ir import Graph, Node
 from compiler.ops.totals import dependent_on_the_batch, without_controls
 
@@ -49,35 +51,46 @@ def name_of_call(expression: syntax.Expression) -> str:
             return "metric"
 
 
-def unsound_metrics(graph: Graph, named: Sequence[tuple[str, syntax.Expression]], own: Sequence[Node]) -> list[Failure]:
-    """The metrics whose value would depend on how rows are cut into batches; `own` are the nodes that they added."""
+def unsound_metrics(
+    graph: Graph,
+    named: Sequence[tuple[str, syntax.Expression]],
+    own: Sequence[Node],
+    calls: Sequence[Application],
+) -> list[Diagnostic]:
+    """The metrics whose value would depend on how rows are cut into batches; `own` are the nodes that they added.
+
+    `calls` are those of functions in the graph.
+    """
     if not named:
         return []
     outputs = {output.name for output in graph.outputs}
     plain = without_controls(graph)
-    found: list[Failure] = []
+    found: list[Diagnostic] = []
     for name, expression in named:
         if name not in outputs:
             continue
         node = dependent_on_the_batch(plain, (plain.output(name).value,), own)
         if node is not None:
-            found.append(_unsound(name, node, expression.span))
+            mistake = _unsound(name, node, expression.span)
+            learned = learned_values(graph.inputs, graph.nodes)
+            own_calls = [a for a in calls if a.call == expression.span and are_exchanged(a.operands, learned)]
+            for call in own_calls[:1]:
+                mistake = advised(mistake, call.declaration.name, call.operands)
+            found.append(mistake)
     return found
 
 
-def _unsound(name: str, node: Node, span: Span) -> Failure:
+def _unsound(name: str, node: Node, span: Span) -> Diagnostic:
     place = node.origins[0].user_span if node.origins else span
     notes = () if place == span else (Note("rows are taken together here", place),)
-    return failure(
-        "E0616",
-        f"the metric `{name}` would depend on how rows are cut into batches: what it takes of one depends on others",
-        span,
-        *notes,
-        hint(
-            "make it of sums, means, variances, maxima and minima over rows, each of terms of a row alone, and combine"
-            " these at the end"
-        ),
+    advice = hint(
+        "make it of sums, means, variances, maxima and minima over rows, each of terms of a row alone, and combine"
+        " these at the end"
     )
+    message = (
+        f"the metric `{name}` would depend on how rows are cut into batches: what it takes of one depends on others"
+    )
+    return Diagnostic("E0616", message, span, (*notes, advice))
 
 
 def expect_direction(best: str, known: tuple[str, ...], directions: Mapping[str, bool], span: Span | None) -> None:

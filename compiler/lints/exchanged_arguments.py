@@ -5,28 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, hint
+from compiler.frontend.exchanged import are_exchanged, learned_values, places_of
 from compiler.frontend.trace import Application, Subject
-from compiler.graph.ir import Role, Value
-from compiler.lints.flow import Flow
+from compiler.graph.ir import Value
 from compiler.lints.laid_open import laid_open
-
-_SAID = ("logits", "log_probability", "probability", "prediction", "score", "scores")
-"""What parameters are called that take what a model says, in the library and as a rule elsewhere."""
-_TRUE = ("label", "target")
 
 
 def find_exchanged_arguments(subject: Subject) -> Iterator[Diagnostic]:
     """Where the user calls a function of both, in the loss, the metrics or the model."""
     graph = laid_open(subject.program.inference)
-    trained = {entry.value.index for entry in graph.inputs if entry.role is Role.PARAMETER}
-    learned = Flow(graph).depending([e.value for e in graph.inputs if e.value.index in trained])
+    learned = learned_values(graph.inputs, graph.nodes)
     for application in subject.trace.applications.get("inference", []):
-        said = next((name for name in _SAID if name in application.operands), None)
-        true = next((name for name in _TRUE if name in application.operands), None)
-        if said is None or true is None or application.call.source.is_library:
+        places = places_of(application.operands)
+        if places is None or application.call.source.is_library:
             continue
+        said, true = places
         first, second = application.operands[said], application.operands[true]
-        if first.index not in learned and second.index in learned:
+        if are_exchanged(application.operands, learned):
             yield _exchanged(application, said, true)
         elif true == "label" and second.type.dtype.is_float and not _is_distribution(second, first):
             yield _no_distribution(application, first, second)

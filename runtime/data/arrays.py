@@ -8,6 +8,7 @@ import numpy as np
 
 from compiler.diagnostics import DataError
 from compiler.record import record
+from compiler.types import DType
 from runtime.data.dataset import Field
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
@@ -227,5 +228,9 @@ def _range_fix(values: Array, place: _Place, size: int) -> str:
             f"the data counts from {least}, the range from {low}: subtract {further} in the data, or declare "
             f"`in {least}..{most + 1}` and compute with `{name} - {further}`"
         )
+    spec = place.spec
+    if spec.is_target and spec.low is not None and least < low and spec.type.dtype is not DType.U8:
+        declared = f"`in {least}..{max(most + 1, low + size)}`"
+        return f"correct the value; or, where {least} marks what a loss leaves out, declare {declared}"
     what = "classes" if place.spec.is_target else "values"
     return f"correct the value; or, where the data is right, give the model the {what} from {least} to {most}"

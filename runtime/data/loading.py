@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import DataError, Source, Span, UsageError
+from compiler.diagnostics import DataError, Source, Span
 from compiler.record import record
 from runtime.data.arrays import array_for, array_in_columns
-from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
+from runtime.data.dataset import Dataset, Field, TableOptions
 from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabularies_of
 from runtime.data.formats.format import Options, Request
 from runtime.data.formats.formats import format_of
@@ -23,11 +22,12 @@ from runtime.data.matching import check_fields, match_fields
 from runtime.data.part import Part, RowNames
 from runtime.data.preparation import Preparation
 from runtime.data.reading import read_dataset
-from runtime.data.series_loading import load_series, series_part, tokenizers_of_series
-from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue, row_shape
+from runtime.data.series_loading import load_series, plain_series, series_part, tokenizers_of_series
+from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue
 from runtime.data.splits import Split, split_rows
 from runtime.data.text.rows import TextRows, without_texts
 from runtime.data.text.tokenizer import PAD, Tokenizer
+from runtime.data.unprepared import inputs_alone, refuse_numbered, refuse_unprepared, unprepared
 from runtime.suggestions import quoted
 
 # Options of the training that hold for rows to be predicted, too.
@@ -110,13 +110,13 @@ def load_rows(
     inputs = [spec for spec in specs if not spec.is_target]
     if preparation is None:
         refuse_unprepared(path, options)
+        refuse_numbered(path, specs, options)
     if preparation is not None and preparation.readings and not path.name.endswith((".npz", ".npy")):
         return _load_texts(path, inputs, preparation, options)
     known = format_of(path)
-    is_like_training = preparation is not None and bool(preparation.table) and known.name == "csv"
     kept = {name: options[name] for name in _KEPT.get(known.name, ()) if name in options}
-    if known.name == "csv" and not is_like_training:
-        kept = {}
+    if known.name == "csv" and preparation is not None and not preparation.table:
+        kept = {}  # the training's data was no table
     span = Span(Source("--input", ""), 1, 1, 1, 1)
     source = DataSource(known.name, str(path.absolute()), (), span)
     dataset = read_dataset(source, inputs, preparation, kept, is_training=False)
@@ -125,39 +125,15 @@ def load_rows(
     fields, rows = (dataset.test, dataset.test_rows) if dataset.test is not None else (dataset.fields, dataset.rows)
     dataset = replace(dataset, fields=fields, rows=rows)
     if preparation is None:
-        dataset = _without_targets(dataset, specs, Options(options))
+        dataset = inputs_alone(dataset, specs, options)
+    notes = list(dataset.notes)
+    if dataset.windows is not None:
+        return LoadedPart(series_part(inputs, dataset, preparation or plain_series(inputs, dataset)), tuple(notes))
     if preparation is None and not _matched(inputs, dataset).is_plain:
         raise unprepared(path)
-    notes = list(dataset.notes)
-    if dataset.windows is not None and preparation is not None:
-        return LoadedPart(series_part(inputs, dataset, preparation), tuple(notes))
     part = _part_like_training(inputs, dataset, preparation, notes, may_drop=False)
     files = next((field.files for field in fields.values() if field.files), ())
     return LoadedPart(part, tuple(dict.fromkeys(notes)), files)
-
-
-def _without_targets(dataset: Dataset, specs: Sequence[InputSpec], options: Options) -> Dataset:
-    """The data without what its training would take for targets: by their names, or by the option `target`."""
-    targets = {spec.name for spec in specs if spec.is_target}
-    columns = tuple(dataset.fields)
-    if dataset.table is not None:
-        needed = sum(math.prod(row_shape(spec)) for spec in specs if not spec.is_target)
-        # a place is that of a target only where there are more columns than the inputs take
-        places = range(-len(columns), len(columns)) if len(columns) > needed else range(0)
-        named = tuple(t for t in options.columns("target") if t in columns or t in places)
-        targets |= set(columns_at(named, columns, dataset.path))
-    return replace(dataset, fields={name: field for name, field in dataset.fields.items() if name not in targets})
-
-
-def refuse_unprepared(data: object, options: Mapping[str, SettingValue]) -> None:
-    """Raise UsageError where `options` of the training's data ask for means or deviations, which are not known here."""
-    if options.get("normalise") or options.get("missing") == "mean":
-        raise unprepared(data)
-
-
-def unprepared(data: object) -> UsageError:
-    message = f"{data} must be prepared as the training data was, which weights alone do not say"
-    return UsageError(message, "name the run instead of the model file")
 
 
 def _load_texts(

@@ -83,6 +83,15 @@ def test_a_mask_of_the_data_may_leave_out_what_has_no_class() -> None:
     assert told(classifier("-1..3", weighted, more="    target weight: f32[batch]\n")) == []
 
 
+def test_a_label_that_does_not_count_may_be_no_class() -> None:
+    for loss in ("cross_entropy(ignore = -1)(y, label)", "nll(ignore = -1, smoothing = 0.1)(log_softmax(y), label)"):
+        assert told(classifier("-1..3", loss, "[accuracy(y, label, where = label >= 0)]")) == []
+        assert told(classifier("-2..3", loss)) == ["E0421 6"]
+        assert told(classifier("-1..3", loss, "[accuracy(y, label)]")) == ["E0421 6"]
+    (mistake,) = findings(Source("model.dl", classifier("-1..3", "cross_entropy(y, label)")), None)[0]
+    assert "`where = label >= 0`, or in a loss `ignore = -1`" in mistake.notes[0].message
+
+
 def test_a_mask_of_padding_leaves_out_no_class() -> None:
     text = (
         "model M {\n    input tokens: i32[batch, 5] in 0..9 padded by mask\n"

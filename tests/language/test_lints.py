@@ -6,32 +6,11 @@ from pathlib import Path
 
 import pytest
 from elaboration import program
+from lint_texts import found, model, told, trained
 
-from compiler.diagnostics import Diagnostic, Source
 from compiler.programs import findings, load
 
 ROOT = Path(__file__).parents[2]
-
-
-def found(text: str) -> list[Diagnostic]:
-    return list(findings(Source("model.dl", text), None)[0])
-
-
-def told(text: str) -> list[str]:
-    """`CODE line` of each finding."""
-    return [f"{d.code} {d.span.line}" for d in found(text)]
-
-
-def model(output: str, *lines: str, before: str = "", inputs: str = "x: f32[batch, 4]") -> str:
-    """The output stands in the last line of the model, which is line 2 + inputs + lines, after those before."""
-    body = [*(f"input {line}" for line in inputs.split("; ")), *lines, f"output y = {output}"]
-    return before + "model M {\n" + "".join(f"    {line}\n" for line in body) + "}\n"
-
-
-def trained(output: str, *lines: str, loss: str = "cross_entropy(y, label)", before: str = "", **keys: str) -> str:
-    entries = {"loss": loss, "optimizer": "adam()", "batch": "8"} | keys
-    train = "".join(f"    {key} = {value}\n" for key, value in entries.items())
-    return f"{model(output, *lines, before=before)}\ntrain M {{\n    target label: i32[batch] in 0..3\n{train}}}\n"
 
 
 @pytest.mark.parametrize(
@@ -432,44 +411,6 @@ def test_a_loss_over_padding() -> None:
     assert told(text.replace("(y, next)\n", "(y, next, where = mask)\n")) == []
 
 
-# Arguments in each other's place
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        "kl_divergence(one_hot(3)(label), softmax(y))",
-        "cross_entropy(one_hot(3)(label), y)",
-        "own(one_hot(3)(label), y)",
-    ],
-)
-def test_exchanged_arguments_of_a_loss(call: str) -> None:
-    own = "fn own(score: [...], target: [...]) = mean(score * log(1 + target ^ 2))\n"
-    assert [t for t in told(trained("dense(3)(x)", loss=call, before=own)) if "W0118" in t] == ["W0118 9"]
-    name, first, second = call.split("(", 1)[0], "one_hot(3)(label)", call.rsplit(", ", 1)[1][:-1]
-    assert "W0118" not in " ".join(told(trained("dense(3)(x)", loss=f"{name}({second}, {first})", before=own)))
-
-
-def test_exchanged_arguments_of_a_metric() -> None:
-    assert told(trained("dense(3)(x)", metrics="[r2(x[:, 0], y[:, 0])]")) == ["W0118 11"]
-    assert told(trained("dense(3)(x)", metrics="[r2(y[:, 0], x[:, 0])]")) == []
-
-
-def test_two_outputs_may_stand_in_either_place() -> None:
-    assert told(trained("dense(3)(x)", loss="kl_divergence(softmax(y), stop_gradient(softmax(2 * y)))")) == []
-
-
-def test_a_label_of_floats_is_a_distribution() -> None:
-    (mistake,) = found(trained("dense(3)(x)", loss="cross_entropy(y, x[:, 0])"))
-    assert (mistake.code, "classes are integers" in mistake.message) == ("E0315", True)
-    (mistake,) = found(trained("dense(3)(x)", loss="cross_entropy(y, x[:, 0:1])"))
-    assert (mistake.code, "classes are integers" in mistake.message) == ("E0315", True)
-    assert told(trained("dense(3)(x)", loss="cross_entropy(y, x[:, 0:3])")) == []
-    assert told(trained("dense(3)(x)", metrics="[accuracy(y, x[:, 0:1])]")) == ["W0118 11"]
-    assert told(trained("dense(3)(x)", metrics="[accuracy(y, x[:, 0])]")) == ["E0616 11"]  # classes would be the rows
-    assert told(trained("dense(3)(x)", metrics="[accuracy(y, x[:, 0:3])]")) == []
-
-
 # What training tells
 
 
@@ -480,55 +421,3 @@ def test_a_program_that_is_trained_has_the_warnings_of_check(tmp_path: Path) -> 
         assert [warning.code for warning in load(path, None, ()).warnings] == ["W0106"]
     path.write_text(path.read_text("utf-8").replace("label)\n", "label)  # dlc: ignore[W0106]\n"), encoding="utf-8")
     assert load(path, None, ()).warnings == ()
-
-
-# Losses that are not meant to fall
-
-_ADVERSARIES = """layer judge(x: [batch, n]) -> [batch] {
-    param W: [n, 1] = glorot_uniform
-    return (x @ W)[:, 0]
-}
-
-model M {
-    input x: f32[batch, 4]
-    made = dense(4)(random(batch, 8))
-    d = judge
-    output real = d(x)
-    output fake = d(FAKE)
-    output fooled = d(made)
-}
-
-train M {
-    loss = mean(softplus(-real)) + mean(softplus(fake)) + mean(softplus(-fooled))
-    optimizer = adam()
-    batch = 8
-}
-"""
-
-
-def test_adversaries_have_no_best_epoch() -> None:
-    assert told(_ADVERSARIES.replace("FAKE", "stop_gradient(made)")) == ["W0121 16"]
-    last = "batch = 8\n    early_stop = patience(9, restore = false)"
-    assert told(_ADVERSARIES.replace("FAKE", "stop_gradient(made)").replace("batch = 8\n}", last + "\n}")) == []
-    assert told(_ADVERSARIES.replace("FAKE", "2 * made")) == []
-
-
-def test_a_reversed_gradient_has_no_best_epoch() -> None:
-    same = "fn through(x: [...]) = x gradient (x, y, dy) { return SIGN dy }\n"
-    for sign, expected in (("-1 *", ["W0121 9"]), ("2 *", [])):
-        assert told(trained("dense(3)(through(dense(4)(x)))", before=same.replace("SIGN", sign))) == expected
-
-
-def test_a_straight_way_through_a_rounding_is_no_adversary() -> None:
-    rounded = "h + stop_gradient(floor(h) - h)"
-    assert told(trained(f"dense(3)({rounded})", "h = dense(4)(x)")) == []
-    teacher = "mse(y, stop_gradient(2 * y)) + cross_entropy(y, label)"
-    assert told(trained("dense(3)(x)", loss=teacher)) == []
-
-
-def test_an_optimizer_that_climbs_has_no_best_epoch() -> None:
-    own = "optimizer own(lr = 0.1)(p, g, t) {\n    p SIGN lr * g\n}\n"
-    for sign, expected in (("+", ["W0121 11"]), ("-", [])):
-        assert told(trained("dense(3)(x)", before=own.replace("SIGN", sign), optimizer="own()")) == expected
-    for optimizer in ("adamw()", "rmsprop()", "adadelta()", "momentum(lr = 0.1)", "lbfgs()"):
-        assert told(trained("dense(3)(x)", optimizer=optimizer)) == []

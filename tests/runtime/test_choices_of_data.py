@@ -163,3 +163,9 @@ def test_the_hint_of_a_declared_range_does_not_lead_beyond_the_classes(tmp_path:
     with pytest.raises(DataError) as error:
         load_data(classifier(tmp_path, "cross_entropy(y, ring)", limits=" in 0..2"), None)
     assert error.value.fix.endswith("give the model the classes from 0 to 2")
+    rows(tmp_path, 0, -1, 1)
+    with pytest.raises(DataError) as error:
+        load_data(classifier(tmp_path, "cross_entropy(y, ring, ignore = -1)", limits=" in 0..2"), None)
+    assert error.value.fix.endswith("where -1 marks what a loss leaves out, declare `in -1..2`")
+    declared = classifier(tmp_path, "cross_entropy(y, ring, ignore = -1)", limits=" in -1..2")
+    assert load_data(declared, None).train.rows.size == 3
