@@ -16,6 +16,7 @@ from compiler.targets.cpu.runner import HEAD, TAIL
 
 _MS = 1e-6  # of a nanosecond
 _US = 1e-3
+_BEYOND = 1.05  # of the peak: what cannot be
 
 
 def report_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]], measured: Measured, mode: str) -> ProfileReport:
@@ -37,6 +38,7 @@ def report_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]], measured
         for line in table_lines(part.program.lowered, part.batch, in_place):
             attribution.add(line, [float(ns) * part.times * _MS for ns in found.work[line.number]], part.times)
     outside = measured.outside * 1e3
+    kernels = attribution.kernels()
     peaks = step.peaks[threads]
     return ProfileReport(
         model=step.program.model,
@@ -53,7 +55,7 @@ def report_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]], measured
         call_ms=outside,
         steps=steps,
         lines=attribution.lines(),
-        kernels=attribution.kernels(),
+        kernels=kernels,
         layers=attribution.layers(),
         ops=attribution.ops(),
         peak_gflops=peaks.gflops,
@@ -64,7 +66,7 @@ def report_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]], measured
         dtype=step.options.dtype,
         clock=step.parts[0].program.clock.value,
         threads_ms=tuple(by_thread),
-        notes=_notes(step, taken, running),
+        notes=_notes(step, taken, running, max((kernel.of_peak for kernel in kernels), default=0.0)),
         settings={s.name: s.value for s in step.program.settings},
     )
 
@@ -82,8 +84,10 @@ def _add_totals(totals: dict[str, float], by_thread: list[dict[str, float]], fou
         row["runner_ms"] += float(found.rest[thread]) * scale
 
 
-def _notes(step: ProfiledStep, taken: Sequence[Sequence[Recording]], running: int) -> tuple[str, ...]:
+def _notes(step: ProfiledStep, taken: Sequence[Sequence[Recording]], running: int, of_peak: float) -> tuple[str, ...]:
     found: list[str] = []
+    if of_peak > _BEYOND:
+        found.append("kernels went beyond the peak: others used the machine while it was measured; run it once more")
     if running < max(step.peaks):
         found.append(f"no kernel has work for several threads, so one of {max(step.peaks)} runs the step")
     lost = sum(recording.lost for recordings in taken for recording in recordings)

@@ -76,7 +76,9 @@ def profiled_step(program: Program, kind: str, options: Options) -> ProfiledStep
     threads = made[next(iter(made))].plain.threads
     # more threads than cores reach no more than the cores do, and take turns, so that none could tell by its own time
     cores = usable_cores()
-    peaks = {count: measured_peaks(machine, min(count, cores), dtype, cache) for count in sorted({1, threads})}
+    peaks = {1: measured_peaks(machine, 1, dtype, cache)}
+    if threads > 1:
+        peaks[threads] = measured_peaks(machine, min(threads, cores), dtype, cache, peaks[1].gflops)
     plain = together(program, {part.name: part.program.plain for part in parts})
     stamped = together(program, {part.name: part.program.stamped for part in parts})
     return ProfiledStep(program, options, machine, parts, plain, stamped, peaks)

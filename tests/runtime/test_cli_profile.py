@@ -105,9 +105,9 @@ def test_everything_adds_up_to_the_step(
     for row in found["kernels"]:
         assert sum(row["threads_ms"]) >= row["ms"] * 0.999
         assert len(row["threads_ms"]) == found["threads"]
-    for thread in found["threads_ms"]:
-        spent = sum(thread.values())
-        assert spent == 0 or spent + found["call_ms"] == pytest.approx(found["step_ms"], rel=0.05)
+    # the system may take a core from a thread between two steps, where it has no stamps
+    spent = max(sum(thread.values()) for thread in found["threads_ms"])
+    assert spent + found["call_ms"] == pytest.approx(found["step_ms"], rel=0.05)
 
 
 def test_what_is_told_of_a_line_is_what_stands_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,13 @@ def test_more_threads_than_the_largest_set_has_pieces_still_have_a_bandwidth(mon
     assert found.memory > 0
 
 
+def test_threads_that_had_one_core_for_a_moment_are_measured_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = iter([100.0, 120.0, 190.0, *[50.0] * 100])
+    monkeypatch.setattr(peaks, "_MOST", peaks._LEAST)  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(peaks, "_best_rate", lambda *_: next(rates))
+    assert peaks._measure(machine_of(None), 2, DType.F32, 180.0).gflops == 190.0  # pyright: ignore[reportPrivateUsage]
+
+
 def test_peaks_are_of_no_more_threads_than_there_are_cores(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
