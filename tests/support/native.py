@@ -1,10 +1,10 @@
-"""Graphs compiled and run natively in this process, without cache and without worker processes."""
+"""Graphs compiled and run natively in this process, without worker processes and without a cache that outlives it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 
 from compiler.graph.ir import Graph
 from compiler.interface import FUSIONS
@@ -49,7 +49,7 @@ def compiled(
     plan = schedule(graph, without if fuse else FUSIONS, batch)
     verify_schedule(plan, batch)
     lowered = lower(graph, plan, machine, batch)
-    kernels = [jit.compile_module(text, machine, verify=True) for text in lowered.texts.values()]
+    kernels = [_object(text, machine.triple, machine.cpu, machine.features) for text in lowered.texts.values()]
     symbols = (*lowered.texts, *runner.SYMBOLS)
     return Native(plan, lowered, jit.Library([*kernels, _runner(machine)], symbols, machine))
 
@@ -59,6 +59,11 @@ def host() -> Machine:
     return detect()
 
 
-@cache
 def _runner(machine: Machine) -> bytes:
-    return jit.compile_module(runner.runner_text(machine), machine, verify=True)
+    return _object(runner.runner_text(machine), machine.triple, machine.cpu, machine.features)
+
+
+@lru_cache(maxsize=4096)
+def _object(text: str, triple: str, cpu: str, features: str) -> bytes:
+    """The code of a module; a quarter of the kernels of one program are those of another, or of other caches."""
+    return jit.compile_module(text, replace(host(), triple=triple, cpu=cpu, features=features), verify=True)

@@ -22,7 +22,7 @@ from runtime.position import Length
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-BATCH, STEPS = 2, 3
+BATCH, STEPS = 2, 2
 ROWS = np.arange(BATCH)
 PLAIN = {"optimizer.momentum": "0.0"}  # so that `v` is the gradient
 CERTAIN = {"rate": "0.0"}  # dropout would draw another loss for each step
