@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from compiler import driver
 from compiler.driver import Options
 from runtime.cli.main import main
-from runtime.confusion import confusion
 from runtime.evaluation_data import evaluation_data
+from runtime.examined.examination import confusion
 from runtime.gradient_flow import gradient_flow
 from runtime.model import length_of, runtime_settings, training_of
 from runtime.plots.runs import filters_figure
@@ -199,13 +199,17 @@ def test_a_report_needs_nothing_but_itself(run: Path) -> None:
     text = (run / "report.html").read_text()
     page = _Page(text)
     assert page.open == []
-    assert page.loaded == []
+    assert page.loaded == [], "no picture among the rows of this table"
+    assert "Content-Security-Policy\" content=\"default-src 'none'" in text
     assert not re.search(r"url\((?!#)|@import|<script", text)
     for word in ("optimizer.lr", "train", "Model", "h.dense.W", "validation", "accuracy", "finished", "model.dl"):
         assert word in page.words, word
     assert text.count('<polyline points="') == 5, "loss and accuracy with two lines each, and the rate"
     assert "input x: f32[batch, 4]" in text
-    assert text.count("<svg") == 4, "three charts and the graph"
+    assert text.count('class="chart"') == 3
+    assert text.count('class="small"') == 8, "a histogram for each parameter and state"
+    assert "accuracy, validation" in page.words
+    assert "FLOPs forward" in page.words
 
 
 def test_a_report_escapes_what_users_wrote(run: Path, tmp_path: Path) -> None:
