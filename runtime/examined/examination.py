@@ -18,7 +18,17 @@ from runtime.evaluation_data import EvaluationData
 from runtime.examined.confusion import Confusion, ConfusionCounter
 from runtime.examined.numbers import NumberCounter, NumberFit, mean_of_target
 from runtime.examined.pairs import Pair, alike, class_names, counted, pairs_of, truth_of
-from runtime.examined.samples import ANY, WORST, ShownRow, ShownValue, chosen_rows, described, place_of, shown_value
+from runtime.examined.samples import (
+    ANY,
+    WORST,
+    ShownRow,
+    ShownValue,
+    chosen_rows,
+    described,
+    place_of,
+    shown_output,
+    shown_value,
+)
 from runtime.examined.tokens import JudgedText, judged_text, log_probabilities
 from runtime.precision import in_precision
 from runtime.prediction import Predictor
@@ -205,11 +215,12 @@ class _Predictions:
         specs = [spec for spec in self._trained.program.inputs if spec.mask_of is None]
         values = {spec.name: shown_value(spec, arrays[spec.name][row], self._preparation) for spec in specs}
         paired = {pair.output: pair for pair in self.pairs}
+        inputs = tuple(values[spec.name] for spec in specs if not spec.is_target)
+        given = [arrays[shown.name][row] for shown in inputs]
         said = tuple(
-            self._said(paired[name], row, output) if name in paired else ShownValue(name, described(output))
+            self._said(paired[name], row, output) if name in paired else shown_output(name, output, inputs, given)
             for name, output in outputs.items()
         )
-        inputs = tuple(values[spec.name] for spec in specs if not spec.is_target)
         targets = tuple(values[spec.name] for spec in specs if spec.is_target)
         return ShownRow(kind, place_of(self._part, row), loss, inputs, targets, said)
 

@@ -101,6 +101,16 @@ def shown_value(spec: InputSpec, values: Array, preparation: Preparation | None)
     return ShownValue(spec.name, described(values, words_of), picture=picture)
 
 
+def shown_output(name: str, output: Array, inputs: Sequence[ShownValue], arrays: Sequence[Array]) -> ShownValue:
+    """An output of one row, as a picture where it has as many numbers as an input that is one, as of an autoencoder."""
+    for shown, values in zip(inputs, arrays, strict=True):
+        if shown.picture is not None and values.size == output.size > 1:
+            return ShownValue(
+                name, described(output), picture=_picture(shown.name, output.reshape(values.shape), False)
+            )
+    return ShownValue(name, described(output))
+
+
 def described(values: Array, words: Sequence[str] | None = None) -> str:
     """A number or its word; of an array its type and what lies in it."""
     if values.size == 1:
@@ -119,7 +129,7 @@ def _number(number: object, words: Sequence[str] | None) -> str:
         case bool():
             return "true" if number else "false"
         case int() if words is not None and 0 <= number < len(words):
-            return words[number]
+            return _cut(words[number])
         case int():
             return f"{number:,}"
         case _:

@@ -17,12 +17,12 @@ pre { background: var(--soft); padding: 0.8rem; overflow-x: auto; }
 .wide { overflow-x: auto; }
 .matrix th, .matrix td { text-align: right; padding: 0.2rem 0.45rem; border: 1px solid var(--grid); }
 .matrix small { display: block; color: inherit; opacity: 0.75; }
-.weights { font-size: 13px; } .weights td, .weights th { padding-right: 0.7rem; }
+.weights { font-size: 13px; } .shape { white-space: nowrap; } .weights td, .weights th { padding-right: 0.7rem; }
 .cards { display: flex; flex-wrap: wrap; gap: 0.8rem; align-items: flex-start; }
 .card { border: 1px solid var(--line); border-radius: 4px; padding: 0.6rem; max-width: 18rem; font-size: 13px;
   overflow-wrap: anywhere; }
 .card table { margin: 0.3rem 0 0; } .card td { padding: 0 0.5rem 0 0; }
-.card td:first-child { color: var(--quiet); }
+.card td:first-child { color: var(--quiet); overflow-wrap: break-word; max-width: 9rem; }
 .picture { display: block; margin-top: 0.4rem; width: 8rem; image-rendering: pixelated; }
 .filters { width: 100%; max-width: 30rem; image-rendering: pixelated; }
 .tokens { line-height: 2; overflow-wrap: anywhere; }

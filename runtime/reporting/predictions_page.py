@@ -58,7 +58,7 @@ def samples_section(samples: Sequence[ShownRow], texts: Sequence[JudgedText]) ->
         elif kind == WRONG and any(row.kind == RIGHT for row in samples):
             parts.append("<p>No row is wrong.</p>")
     if texts:
-        explained = f"The darker a token, the less likely it was; at a loss of {_STRONGEST:g} it is darkest."
+        explained = f"The redder a token, the less likely it was; from a loss of {_STRONGEST:g} on the red is the same."
         parts.append(f"<h3>Tokens</h3>\n<p>{explained} Point at one for its probability.</p>")
         parts += map(_text, texts)
     return "\n".join(parts)
@@ -157,11 +157,11 @@ def _numbers(fit: NumberFit) -> str:
 def _card(row: ShownRow) -> str:
     drawn = [
         picture(value.picture, f"{value.name} of {row.place}")
-        for value in (*row.inputs, *row.targets)
+        for value in (*row.inputs, *row.targets, *row.predictions)
         if value.picture is not None
     ]
     lines: list[tuple[str, str]] = []
-    for value in (*row.targets, *((_named(value)) for value in row.predictions)):
+    for value in (*row.targets, *map(_named, row.predictions)):
         lines += _lines(value)
     lines.append(("loss", measure(row.loss)))
     for value in row.inputs:

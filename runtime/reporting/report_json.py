@@ -40,17 +40,19 @@ def _examination(found: Examination) -> dict[str, JsonValue]:
 
 
 def _confusion(found: Confusion) -> dict[str, JsonValue]:
-    """The whole matrix where the page shows it; every class in any case."""
+    """The whole matrix where the page shows it, and every class; of more classes, those that occur."""
     scores = found.scores()
+    is_in_full = len(found.classes) <= MOST_IN_FULL
+    chosen = [n for n in range(len(found.classes)) if is_in_full or scores.present[n] + scores.taken[n] > 0]
     return {
         "target": found.target,
         "output": found.output,
         "threshold": found.threshold,
         "total": found.total,
         **found.averages(),
-        "matrix": found.counts.tolist() if len(found.classes) <= MOST_IN_FULL else None,
+        "matrix": found.counts.tolist() if is_in_full else None,
         "most_confused": [dict(row) for row in most_confused_rows(found)],
-        "classes": [class_row(found, scores, number) for number in range(len(found.classes))],
+        "classes": [class_row(found, scores, number) for number in chosen],
     }
 
 

@@ -34,7 +34,7 @@ def _line(one: WeightFacts) -> str:
     cells = [f"{one.count:,}", *numbers, f"{one.zeros / finite:.1%}", f"{one.nonfinite:,}"]
     name = one.path if one.role == "parameter" else f"{one.path} ({one.role})"
     return (
-        f"<tr><td>{shown(name)}</td><td>{shape}</td>"
+        f'<tr><td>{shown(name)}</td><td class="shape">{shape}</td>'
         + "".join(f'<td class="number">{cell}</td>' for cell in cells)
         + f"<td>{small_histogram(one.bins)}</td></tr>"
     )

@@ -296,6 +296,13 @@ def test_data_that_has_gone_or_changed_is_said(heads: Path, capsys: pytest.Captu
         assert report_of(heads, capsys, "--data", str(tmp_path / "elsewhere.csv"))["evaluation"]["rows"] == _ROWS + 1
     finally:
         data.write_text(before)
+    (heads / "checkpoints").rename(tmp_path / "checkpoints")
+    try:
+        found = report_of(heads, capsys)
+        assert (found["evaluation"], found["weights"], found["checkpoints"]) == (None, [], 0)
+        assert "no weights that can be read" in found["missing"]
+    finally:
+        (tmp_path / "checkpoints").rename(heads / "checkpoints")
     assert main(["report", str(heads), "--part", "validation"]) == 2
     assert "the data has no validation part" in capsys.readouterr().err
 

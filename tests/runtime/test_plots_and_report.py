@@ -25,8 +25,9 @@ from runtime.evaluation_data import evaluation_data
 from runtime.examined.examination import confusion
 from runtime.gradient_flow import gradient_flow
 from runtime.model import length_of, runtime_settings, training_of
-from runtime.plots.runs import filters_figure
+from runtime.plots.runs import curves_figure, filters_figure
 from runtime.reporting.line_chart import line_chart, powers, round_ticks
+from runtime.reporting.run_page import scalar_heading
 from runtime.reporting.units import heading
 from runtime.run_directory import create_run, open_run
 from runtime.runs import curves_of, epochs_of
@@ -250,7 +251,16 @@ def test_a_loss_that_fell_far_stands_on_a_logarithmic_axis() -> None:
     assert len(powers(1e-12, 1.0)) <= 8
 
 
+def test_a_plot_has_a_logarithmic_axis_where_a_report_has_one() -> None:
+    losses = [1.0, 0.1, 0.01]
+    epochs = [{"epoch": n, "loss": loss, "accuracy": 1 - loss} for n, loss in enumerate(losses, 1)]
+    scales = [(axes.get_ylabel(), axes.get_yscale()) for axes in curves_figure(epochs).axes]
+    assert scales == [("loss, logarithmic", "log"), ("accuracy", "linear")]
+
+
 def test_keys_of_a_report_are_words_for_people() -> None:
     assert [heading(name) for name in ("flops_forward", "flops_step", "peak_bytes", "optimizer_state")] == [
         *("FLOPs forward", "FLOPs of a step", "peak", "optimizer state")
     ]
+    headings = [scalar_heading(name) for name in ("val_macro_f1", "test_r2", "loss")]
+    assert headings == ["macro F1, validation", "R², test", "loss, training"]
