@@ -128,6 +128,7 @@ __all__ = [
     "compile_training",
     "compile_window",
     "data_dimensions",
+    "decision_thresholds",
     "expect_machine",
     "expect_memory",
     "explain",
@@ -137,6 +138,7 @@ __all__ = [
     "function",
     "initialise",
     "inspected_step",
+    "judged_outputs",
     "load",
     "load_text",
     "loss_bounds",
@@ -348,6 +350,20 @@ def plan(program: Program, options: Options) -> PlanReport:
     from compiler import report
 
     return report.plan(program, options)
+
+
+def decision_thresholds(program: Program) -> Mapping[str, float]:
+    """By output, the value from which on it stands for yes, where the program says one."""
+    from compiler import decisions  # reports ask, and no training
+
+    return decisions.thresholds(programs.complete(program))
+
+
+def judged_outputs(program: Program) -> Mapping[str, tuple[str, ...]]:
+    """By target, the outputs that the loss or a metric compares with it."""
+    from compiler import decisions
+
+    return decisions.judged_outputs(programs.complete(program))
 
 
 def profiled_step(program: Program, kind: str, options: Options) -> ProfiledStep:

@@ -30,6 +30,7 @@ POSITION, MANIFEST = "position.json", "manifest.json"
 _FILES = (WEIGHTS, OPTIMIZER, POSITION)
 _VERSION = 1
 _NAME = re.compile(r"(\d{6,})-step-(\d+)(-best)?")
+_BEST = "-best"
 _WRITING, _REMOVING = ".writing-", ".removing-"
 
 
@@ -69,7 +70,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, is_best: bool, keep: 
             temporary.mkdir()
             _write_files(temporary, checkpoint)
             serial = max((_serial_of(path) for path in checkpoints_in(folder)), default=0) + 1
-            final = folder / f"{serial:06d}-step-{checkpoint.position.step}{'-best' if is_best else ''}"
+            final = folder / f"{serial:06d}-step-{checkpoint.position.step}{_BEST if is_best else ''}"
             os.rename(temporary, final)
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -116,7 +117,12 @@ def newest_checkpoint(folder: Path) -> Found:
 def best_checkpoint(folder: Path) -> Found:
     """The newest checkpoint marked best; where none is whole, the newest one. Raises CheckpointError."""
     newest_first = list(reversed(_listed(folder)))
-    return _first_whole(sorted(newest_first, key=lambda path: not path.name.endswith("-best")), folder)
+    return _first_whole(sorted(newest_first, key=lambda path: not is_marked_best(path)), folder)
+
+
+def is_marked_best(path: Path) -> bool:
+    """Whether the model was the best so far when the checkpoint was written."""
+    return path.name.endswith(_BEST)
 
 
 def _first_whole(candidates: list[Path], folder: Path) -> Found:
@@ -171,7 +177,7 @@ def _remove_old(folder: Path, keep: int) -> None:
     """Renamed first, so that a half-removed checkpoint is never taken for a damaged one. Failure costs only space."""
     try:
         every = checkpoints_in(folder)
-        best = [path for path in every if path.name.endswith("-best")][-1:]
+        best = [path for path in every if is_marked_best(path)][-1:]
         for path in every[: -max(keep, 1)]:
             if path not in best:
                 going = path.with_name(_REMOVING + path.name)

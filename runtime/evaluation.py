@@ -19,6 +19,8 @@ from runtime.precision import in_precision
 from runtime.sums import added_in_order, means_of
 from runtime.totals import NOTHING, Finisher, is_total
 
+_ROWS_AT_ONCE = 256  # so that an interruption need not wait for long
+
 
 def evaluator_of(program: Program, options: Options, training_rows: int | None, sizes: Sizes = ()) -> Evaluator:
     """The compiled evaluation of a program that was trained on so many rows, in batches of `sizes`, as far as known.
@@ -90,6 +92,17 @@ class Evaluator:
         if self._finisher is not None:
             found |= self._finisher.finished(totals, tensors, self._settings)
         return found
+
+    def losses_of_rows(self, tensors: Tensors, part: Part) -> Array:
+        """The loss of each row of `part` as a batch by itself: f64 [rows]."""
+        part = in_precision(part, self._dtype)
+        order = np.arange(len(part.rows)) if self._buckets is None else self._buckets.ordered(part.arrays, part.rows)
+        losses: Array = np.zeros(len(order))
+        for first in range(0, len(order), _ROWS_AT_ONCE):
+            places = order[first : first + _ROWS_AT_ONCE]
+            results = self._executable.run(tensors, part.arrays, part.rows[places], 1, settings=self._settings)
+            losses[places] = results.scalars["loss"]
+        return losses
 
     def _stretches(self, part: Part) -> list[Array]:
         """The rows by their length of texts: at which length one is computed never depends on the cut."""

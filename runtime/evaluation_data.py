@@ -11,6 +11,7 @@ from runtime.data.loading import load_evaluation_data, load_training_data
 from runtime.data.part import Part
 from runtime.data.reading import source_at
 from runtime.data.unprepared import refuse_unprepared, unprepared
+from runtime.files import JsonValue
 from runtime.jobs import load_data
 from runtime.model import training_of
 from runtime.trained import Trained
@@ -20,12 +21,16 @@ PARTS = ("train", "validation", "test")
 
 @record
 class EvaluationData:
-    """`name` says which rows they are: `the test part`, or a path. `training_rows` is None where that is unknown."""
+    """`name` says which rows they are: `the test part`, or a path. `training_rows` is None where that is unknown.
+
+    `fingerprints` are those of the training's data as it is now, None of other data.
+    """
 
     name: str
     part: Part
     notes: tuple[str, ...]
     training_rows: int | None
+    fingerprints: JsonValue = None
 
 
 def evaluation_data(trained: Trained, path: Path | None, part: str | None) -> EvaluationData:
@@ -60,4 +65,4 @@ def _part_of_training(trained: Trained, part: str | None) -> EvaluationData:
     if rows is None:
         there = " and ".join(name for name, rows in parts.items() if rows is not None)
         raise UsageError(f"the data has no {part} part", f"it has {there}")
-    return EvaluationData(f"the {part} part", rows, data.notes, len(data.train.rows))
+    return EvaluationData(f"the {part} part", rows, data.notes, len(data.train.rows), data.summary.get("fingerprints"))

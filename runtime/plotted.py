@@ -9,8 +9,9 @@ from pathlib import Path
 from compiler.driver import Array, Options
 from runtime.activations import activations
 from runtime.checkpoint import best_checkpoint, newest_checkpoint
-from runtime.confusion import Confusion, confusion
 from runtime.evaluation_data import evaluation_data
+from runtime.examined.confusion import Confusion
+from runtime.examined.examination import confusion
 from runtime.files import JsonValue
 from runtime.gradient_flow import gradient_flow
 from runtime.run_directory import open_run

@@ -96,7 +96,7 @@ def classes(
 
 def class_outputs(outputs: Mapping[str, Array], targets: Sequence[InputSpec]) -> list[tuple[InputSpec, str]]:
     """Each target of classes with the output that scores them, where neither claims another."""
-    pairs = [(spec, name) for spec in targets for name in outputs if _scores(outputs[name], spec)]
+    pairs = [(spec, name) for spec in targets for name in outputs if scores(outputs[name], spec)]
     targets_of = [spec.name for spec, _ in pairs]
     outputs_of = [name for _, name in pairs]
     return [
@@ -106,6 +106,7 @@ def class_outputs(outputs: Mapping[str, Array], targets: Sequence[InputSpec]) ->
     ]
 
 
-def _scores(values: Array, spec: InputSpec) -> bool:
+def scores(values: Array, spec: InputSpec) -> bool:
+    """Whether values [rows, …, n] have a number for each class of a target `in 0..n`."""
     is_classes = spec.low == 0 and spec.high is not None and spec.high > 1 and not spec.type.dtype.is_float
     return is_classes and values.dtype.kind == "f" and values.ndim > 1 and values.shape[-1] == spec.high

@@ -11,7 +11,7 @@ from compiler import driver
 from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Array, DataSource, Options, Program, Tensors
 from compiler.record import record
-from runtime.checkpoint import best_checkpoint, newest_checkpoint
+from runtime.checkpoint import best_checkpoint, is_marked_best, newest_checkpoint
 from runtime.data.dimensions import dimensions_if_there, dimensions_of
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.files import JsonValue
@@ -48,7 +48,10 @@ class Choices:
 
 @record
 class Trained:
-    """`preparation` and `training_rows` are of the training's data, None without one; `notes` are for the user."""
+    """`preparation` and `training_rows` are of the training's data, None without one; `notes` are for the user.
+
+    `step` is the update after which a run had these weights, and `is_best` whether they were its best so far.
+    """
 
     program: Program
     tensors: Tensors
@@ -57,6 +60,8 @@ class Trained:
     preparation: Preparation | None
     notes: tuple[str, ...]
     training_rows: int | None = None
+    step: int | None = None
+    is_best: bool = False
 
     @property
     def sizes(self) -> tuple[Mapping[str, int], ...]:
@@ -160,7 +165,10 @@ def open_trained_run(path: Path, use_last: bool, overrides: Overrides, options: 
     found = newest_checkpoint(run.checkpoints) if use_last else best_checkpoint(run.checkpoints)
     tensors = driver.allocate(program, options)
     put_weights(program, tensors, found.checkpoint.weights, found.path)
-    return Trained(program, tensors, options, choices, saved_preparation(run), found.notes, _training_rows(run))
+    step, is_best = found.checkpoint.position.step, is_marked_best(found.path)
+    return Trained(
+        program, tensors, options, choices, saved_preparation(run), found.notes, _training_rows(run), step, is_best
+    )
 
 
 def open_model_file(

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Array
@@ -25,6 +23,7 @@ from runtime.cli.common import (
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.data.dimensions import dimensions_of
 from runtime.files import json_text, write_output
+from runtime.pictures import picture_of
 from runtime.png import png_bytes
 from runtime.preview import Preview, preview
 from runtime.reporting.terminal import print_wrapped, say, say_labelled
@@ -83,7 +82,7 @@ def _described(values: Array, names: tuple[str, ...] | None) -> str:
 def _draw(seen: Preview, name: str | None, place: Path) -> None:
     if place.suffix.lower() != ".png":
         raise UsageError(f"{place}: pictures of samples are png files", f"give --out {place.with_suffix('.png')}")
-    images = {name: image for name, values in seen.values.items() if (image := _image_of(values)) is not None}
+    images = {name: image for name, values in seen.values.items() if (image := picture_of(values)) is not None}
     if name is None and len(images) != 1:
         there = f"give --input {' or '.join(images)}" if images else "give --json to see the values"
         raise UsageError(f"the sample has {len(images) or 'no'} images", there)
@@ -91,17 +90,3 @@ def _draw(seen: Preview, name: str | None, place: Path) -> None:
         raise UsageError(f"`{name}` is no image", f"the images are {', '.join(images)}" if images else "give --json")
     write_output(place, png_bytes(images[name or next(iter(images))]))
     say(f"{place}: sample {seen.sample} in epoch {seen.epoch}")
-
-
-def _image_of(values: Array) -> Array | None:
-    """u8[channels, height, width], where values have such a shape. Floats beyond 0..1 are brought there."""
-    if values.ndim == 3 and values.shape[2] in (1, 3) and values.shape[0] not in (1, 3):
-        values = np.moveaxis(values, 2, 0)
-    if values.ndim == 2:
-        values = values[None]
-    if values.ndim != 3 or values.shape[0] not in (1, 3) or values.dtype.kind not in "uif":
-        return None
-    if values.dtype == np.uint8:
-        return values
-    low, high = min(float(values.min()), 0.0), max(float(values.max()), 1.0)
-    return np.round((values - low) / (high - low) * 255).astype(np.uint8)

@@ -1,32 +1,56 @@
-"""Write one HTML file about a run: its curves, model, plan, settings and where they came from, data and text.
+"""Write one HTML file about a run: its curves, predictions, samples, weights, model, plan, settings, data and text.
 
-The file needs nothing else: it can be sent and opened anywhere.
+The file needs nothing else: it can be sent and opened anywhere. Predictions are measured as by `dlc eval`, over the
+test part unless told otherwise, else the validation part, else the training rows; of many rows, over some that are
+spread evenly.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.cli.common import add_compilation, compile_options
-from runtime.cli.parser import Namespace, Parser
+from runtime.cli.common import add_compilation, add_json, compile_options, print_json
+from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.evaluation_data import PARTS
 from runtime.files import write_output
+from runtime.reporting.report_json import report_json
 from runtime.reporting.run_page import run_page
-from runtime.reporting.terminal import say
-from runtime.run_report import facts_of
+from runtime.reporting.terminal import say, say_labelled
+from runtime.run_report import Asked, facts_of
 
-EXAMPLES = ("dlc report RUN", "dlc report RUN --out digits.html")
+EXAMPLES = ("dlc report RUN", "dlc report RUN --out digits.html", "dlc report RUN --part train --rows 500 --json")
 
 
 def configure(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder of a run")
     parser.add_argument("-o", "--out", metavar="FILE", help="the file to write (default: report.html in the run)")
+    parser.add_argument("--last", action="store_true", help="the last weights of the run instead of its best")
+    parser.add_argument("--data", metavar="PATH", help="measure on this data instead")
+    parser.add_argument(
+        "--part", choices=PARTS, metavar="PART", help="train, validation or test (default: the last there is)"
+    )
+    parser.add_argument(
+        "--rows",
+        type=whole_number(1),
+        metavar="N",
+        help="measure at most N rows (default: 10,000, fewer of a large model)",
+    )
+    add_json(parser, "print the numbers as JSON; the file is written only where --out names it")
     add_compilation(parser)
 
 
 def run(arguments: Namespace) -> int:
     folder = Path(arguments.run)
-    page = run_page(facts_of(folder, compile_options(arguments)))
-    out = folder / "report.html" if arguments.out is None else Path(arguments.out)
-    write_output(out, page.encode("utf-8", "backslashreplace"))
-    say(f"report in {out}")
+    data = None if arguments.data is None else Path(arguments.data)
+    asked = Asked(arguments.last, data, arguments.part, arguments.rows)
+    facts = facts_of(folder, compile_options(arguments), asked)
+    notes = () if facts.examination is None else facts.examination.notes
+    for note in (*([facts.missing] if facts.missing else []), *notes):
+        say_labelled("note", note)
+    if arguments.out is not None or not arguments.json:
+        out = folder / "report.html" if arguments.out is None else Path(arguments.out)
+        write_output(out, run_page(facts).encode("utf-8", "backslashreplace"))
+        say(f"report in {out}")
+    if arguments.json:
+        print_json(report_json(facts), indent=None)
     return 0

@@ -288,7 +288,7 @@ def _row_names(
 
 
 def _names_of(field: Field) -> RowNames:
-    return RowNames(field.file, field.row_numbers)
+    return RowNames(field.file, field.row_numbers, field.files)
 
 
 def _lengths(dataset: Dataset, arrays: Mapping[str, Array]) -> Array | None:

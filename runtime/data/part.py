@@ -12,10 +12,14 @@ from runtime.data.specs import Array
 
 @record
 class RowNames:
-    """The file from which rows come, and their numbers there; without any, they count from 1."""
+    """The file from which rows come, and their numbers there; without any, they count from 1.
+
+    `files` are those of the rows, where each row is a file.
+    """
 
     file: Path
     numbers: Array | None = None
+    files: tuple[Path, ...] = ()
 
     def of(self, row: int) -> int:
         """What to call row `row` (from 0) in a message."""

@@ -12,13 +12,14 @@ import numpy as np
 
 from compiler.diagnostics import UsageError
 from compiler.driver import Array
-from runtime.confusion import Confusion
+from runtime.examined.confusion import Confusion
+from runtime.examined.weights import first_filters
 from runtime.files import JsonValue
 from runtime.plots.figure import Figure, new_axes, new_figure, shown
+from runtime.reporting.line_chart import is_far_apart
 from runtime.runs import curves_of
 
 _BINS = 60
-_MOST_FILTERS = 64
 _NUMBERED_CLASSES = 25  # above this many, the numbers in the cells would be too small to read
 
 
@@ -37,7 +38,10 @@ def curves_figure(epochs: Sequence[Mapping[str, JsonValue]]) -> Figure:
             )
         if best and isinstance(best[-1], int):
             axes.axvline(best[-1], color="0.6", linestyle=":", label="best epoch")
-        axes.set_ylabel(shown(name))
+        is_logarithmic = is_far_apart([y for points in lines.values() for _, y in points])
+        axes.set_ylabel(shown(f"{name}, logarithmic" if is_logarithmic else name))
+        if is_logarithmic:
+            axes.set_yscale("log")
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
         if place == len(curves):
@@ -47,11 +51,12 @@ def curves_figure(epochs: Sequence[Mapping[str, JsonValue]]) -> Figure:
 
 def confusion_figure(found: Confusion) -> Figure:
     """The matrix with counts in its cells; colours by the share of the true class."""
-    size = max(4.0, 0.45 * len(found.classes) + 1.5)
+    counts = found.counts
+    size = max(4.0, 0.45 * min(len(found.classes), _NUMBERED_CLASSES) + 1.5)
     figure = new_figure(size, size)
     axes = new_axes(figure, f"Confusion: {100 * found.accuracy:.1f} % right", f"predicted {found.target}", found.target)
     axes.grid(visible=False)
-    shares = found.counts / np.maximum(found.counts.sum(axis=1, keepdims=True), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = list(range(len(found.classes)))
     if len(places) <= _NUMBERED_CLASSES:
@@ -61,7 +66,7 @@ def confusion_figure(found: Confusion) -> Figure:
         for row in places:
             for column in places:
                 colour = "white" if shares[row, column] > 0.5 else "black"
-                count = int(found.counts[row, column])
+                count = int(counts[row, column])
                 axes.text(column, row, str(count), ha="center", va="center", color=colour, fontsize="small")
     return figure
 
@@ -98,18 +103,16 @@ def gradients_figure(flow: Mapping[str, float], weights: Mapping[str, Array]) ->
 
 def filters_figure(weights: Mapping[str, Array]) -> Figure:
     """The filters [height, width, channels, filters] of the first convolution; three channels are shown as colours."""
-    found = [(path, values) for path, values in weights.items() if values.ndim == 4 and path.endswith(".W")]
-    if not found:
+    found = first_filters(weights)
+    if found is None:
         raise UsageError("the model has no convolution over images", "leave `filters` out")
-    path, values = found[0]
-    images = np.moveaxis(values, 3, 0)[:_MOST_FILTERS]
+    images, bound = found.images, found.bound
     columns = math.ceil(math.sqrt(len(images)))
     rows = -(-len(images) // columns)
     figure = new_figure(0.8 * columns + 0.4, 0.8 * rows + 0.8)
-    counted = f"{len(images)} of {values.shape[3]}" if values.shape[3] > len(images) else str(len(images))
-    size = f"{values.shape[0]} × {values.shape[1]}"
-    figure.suptitle(f"{shown(path)}: {counted} filters of {size}", fontsize="small")
-    bound = float(np.abs(values).max()) or 1.0
+    counted = f"{len(images)} of {found.count}" if found.count > len(images) else str(len(images))
+    size = f"{images.shape[1]} × {images.shape[2]}"
+    figure.suptitle(f"{shown(found.path)}: {counted} filters of {size}", fontsize="small")
     for place, image in enumerate(images, 1):
         axes = figure.add_subplot(rows, columns, place)
         if image.shape[2] == 3:

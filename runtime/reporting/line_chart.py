@@ -39,6 +39,12 @@ def line_chart(title: str, lines: Mapping[str, Points], across: str, mark: float
     return "\n".join([*parts, "</svg>"])
 
 
+def is_far_apart(values: Sequence[float]) -> bool:
+    """Whether values belong on a logarithmic axis: all of them, but those not finite, positive and far apart."""
+    finite = [value for value in values if math.isfinite(value)]
+    return bool(finite) and min(finite) > 0 and max(finite) / min(finite) > _FAR_APART
+
+
 def round_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """About `wanted` multiples of 1, 2 or 5 times a power of ten, from `low` to `high`."""
     rough = (high - low) / wanted
@@ -65,7 +71,7 @@ class _Scale:
     def __init__(self, xs: Sequence[float], ys: Sequence[float]) -> None:
         self.x = _widened(min(xs), max(xs))
         self.y = _widened(min(ys), max(ys))
-        self.is_logarithmic = min(ys) > 0 and max(ys) / min(ys) > _FAR_APART
+        self.is_logarithmic = is_far_apart(ys)
 
     def across(self, x: float) -> float:
         low, high = self.x
@@ -90,7 +96,7 @@ def _grid(scale: _Scale) -> list[str]:
         place = scale.up(y)
         parts.append(f'<path d="M{_LEFT} {place:.1f}H{right}" class="grid"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{place + 4:.1f}" text-anchor="end">{y:.4g}</text>')
-    for x in round_ticks(*scale.x):
+    for x in (tick for tick in round_ticks(*scale.x) if abs(tick - round(tick)) < 1e-9):
         place = scale.across(x)
         parts.append(f'<path d="M{place:.1f} {bottom}v4" class="axis"/>')
         parts.append(f'<text x="{place:.1f}" y="{bottom + 16}" text-anchor="middle">{x:.4g}</text>')

@@ -6,7 +6,7 @@ import math
 
 from compiler.diagnostics import scaled
 
-_HEADINGS = {"flops_forward": "FLOPs forward", "flops_step": "FLOPs of a step"}
+_HEADINGS = {"flops_forward": "FLOPs forward", "flops_step": "FLOPs of a step", "f1": "F1", "r2": "R²"}
 
 
 def duration(seconds: float) -> str:
@@ -29,7 +29,8 @@ def amount(count: float, unit: str = "") -> str:
 
 def heading(name: str) -> str:
     """A key of a report as people read it: `FLOPs of a step` for `flops_step`, `peak` for `peak_bytes`."""
-    return _HEADINGS.get(name) or name.removesuffix("_bytes").replace("_", " ")
+    words = name.removesuffix("_bytes").split("_")
+    return _HEADINGS.get(name) or " ".join(_HEADINGS.get(word, word) for word in words)
 
 
 def measure(value: float) -> str:

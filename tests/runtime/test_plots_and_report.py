@@ -21,12 +21,13 @@ from matplotlib.figure import Figure
 from compiler import driver
 from compiler.driver import Options
 from runtime.cli.main import main
-from runtime.confusion import confusion
 from runtime.evaluation_data import evaluation_data
+from runtime.examined.examination import confusion
 from runtime.gradient_flow import gradient_flow
 from runtime.model import length_of, runtime_settings, training_of
-from runtime.plots.runs import filters_figure
+from runtime.plots.runs import curves_figure, filters_figure
 from runtime.reporting.line_chart import line_chart, powers, round_ticks
+from runtime.reporting.run_page import scalar_heading
 from runtime.reporting.units import heading
 from runtime.run_directory import create_run, open_run
 from runtime.runs import curves_of, epochs_of
@@ -199,13 +200,17 @@ def test_a_report_needs_nothing_but_itself(run: Path) -> None:
     text = (run / "report.html").read_text()
     page = _Page(text)
     assert page.open == []
-    assert page.loaded == []
+    assert page.loaded == [], "no picture among the rows of this table"
+    assert "Content-Security-Policy\" content=\"default-src 'none'" in text
     assert not re.search(r"url\((?!#)|@import|<script", text)
     for word in ("optimizer.lr", "train", "Model", "h.dense.W", "validation", "accuracy", "finished", "model.dl"):
         assert word in page.words, word
     assert text.count('<polyline points="') == 5, "loss and accuracy with two lines each, and the rate"
     assert "input x: f32[batch, 4]" in text
-    assert text.count("<svg") == 4, "three charts and the graph"
+    assert text.count('class="chart"') == 3
+    assert text.count('class="small"') == 8, "a histogram for each parameter and state"
+    assert "accuracy, validation" in page.words
+    assert "FLOPs forward" in page.words
 
 
 def test_a_report_escapes_what_users_wrote(run: Path, tmp_path: Path) -> None:
@@ -246,7 +251,16 @@ def test_a_loss_that_fell_far_stands_on_a_logarithmic_axis() -> None:
     assert len(powers(1e-12, 1.0)) <= 8
 
 
+def test_a_plot_has_a_logarithmic_axis_where_a_report_has_one() -> None:
+    losses = [1.0, 0.1, 0.01]
+    epochs = [{"epoch": n, "loss": loss, "accuracy": 1 - loss} for n, loss in enumerate(losses, 1)]
+    scales = [(axes.get_ylabel(), axes.get_yscale()) for axes in curves_figure(epochs).axes]
+    assert scales == [("loss, logarithmic", "log"), ("accuracy", "linear")]
+
+
 def test_keys_of_a_report_are_words_for_people() -> None:
     assert [heading(name) for name in ("flops_forward", "flops_step", "peak_bytes", "optimizer_state")] == [
         *("FLOPs forward", "FLOPs of a step", "peak", "optimizer state")
     ]
+    headings = [scalar_heading(name) for name in ("val_macro_f1", "test_r2", "loss")]
+    assert headings == ["macro F1, validation", "R², test", "loss, training"]

@@ -1,0 +1,70 @@
+"""What a program says of its outputs: with which targets they are compared, and from which value on one is a yes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from compiler.frontend.program import Program
+from compiler.graph.ir import Graph, Node, Value
+from compiler.ops.arithmetic import Cast, Less
+from compiler.ops.mathematics import Sigmoid
+from compiler.ops.sources import Constant
+from compiler.ops.spreading import Broadcast, Reshape
+from compiler.ops.stepwise import LessEqual
+
+_SAME_ELEMENTS = (Broadcast, Cast, Reshape)
+
+
+def thresholds(program: Program) -> Mapping[str, float]:
+    """By output of the inference: the only number with which a metric or loss compares it, as `binary_accuracy` does.
+
+    Without one it is 0.5 for what a sigmoid gives. An output of which neither holds is left out.
+    """
+    graph = program.inference
+    makers = {result.index: node for node in graph.nodes for result in node.results}
+    found: dict[str, float] = {}
+    for name in program.outputs:
+        value = _source(graph.output(name).value, makers)
+        compared = _compared(graph, value, makers)
+        maker = makers.get(value.index)
+        if len(compared) == 1:
+            found[name] = compared.pop()
+        elif not compared and maker is not None and isinstance(maker.op, Sigmoid):
+            found[name] = 0.5
+    return found
+
+
+def judged_outputs(program: Program) -> Mapping[str, tuple[str, ...]]:
+    """By target, the outputs with which the loss or a metric joins it first, before anything else of the two kinds."""
+    graph = program.inference
+    own = {graph.output(name).value.index: name for name in program.outputs}
+    targets = {spec.name for spec in program.inputs if spec.is_target and spec.mask_of is None}
+    made_of = {entry.value.index: {entry.name} for entry in graph.inputs if entry.name in targets}
+    made_of |= {index: {name} for index, name in own.items()}
+    found: dict[str, dict[str, None]] = {}
+    for node in graph.nodes:
+        names = set[str]().union(*(made_of.get(operand.index, ()) for operand in node.operands))
+        joined = sorted(names, key=lambda name: name in targets)
+        if len(joined) == 2 and joined[0] not in targets and joined[1] in targets:
+            found.setdefault(joined[1], {})[joined[0]] = None
+        made_of |= {result.index: names for result in node.results if result.index not in own}
+    return {target: tuple(outputs) for target, outputs in found.items()}
+
+
+def _compared(graph: Graph, value: Value, makers: Mapping[int, Node]) -> set[float]:
+    found: set[float] = set()
+    for node in graph.nodes:
+        if isinstance(node.op, Less | LessEqual):
+            sides = [_source(operand, makers) for operand in node.operands]
+            for one, other in (sides, reversed(sides)):
+                maker = makers.get(other.index)
+                if one.index == value.index and maker is not None and isinstance(maker.op, Constant):
+                    found.add(float(maker.op.value))
+    return found
+
+
+def _source(value: Value, makers: Mapping[int, Node]) -> Value:
+    """Where the elements of a value come from, whatever their shape and type became."""
+    while (maker := makers.get(value.index)) is not None and isinstance(maker.op, _SAME_ELEMENTS):
+        value = maker.operands[0]
+    return value

@@ -1,0 +1,518 @@
+"""What a report says of predictions and weights, against NumPy written anew and against the metrics of the language."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compiler import driver
+from compiler.diagnostics import UsageError
+from compiler.driver import Array, InputSpec, Options
+from runtime.cli.main import main
+from runtime.data.part import Part, RowNames
+from runtime.data.preparation import Preparation, Scale
+from runtime.evaluation_data import evaluation_data
+from runtime.examined import numbers, weights
+from runtime.examined.confusion import Confusion, ConfusionCounter
+from runtime.examined.examination import rows_within
+from runtime.examined.numbers import NumberCounter
+from runtime.examined.pairs import alike, counted, pairs_of, truth_of
+from runtime.examined.samples import ANY, RIGHT, WORST, WRONG, chosen_rows, place_of, shown_value
+from runtime.examined.tokens import log_probabilities
+from runtime.examined.weights import BINS, facts_of_tensor, first_filters
+from runtime.prediction import Predictor
+from runtime.reporting.predictions_page import most_confused_rows
+from runtime.reporting.report_json import report_json
+from runtime.run_report import Asked, facts_of
+from runtime.trained import open_trained_run
+
+_ROWS = 240
+
+HEADS = """
+model Heads {
+    input point: f32[batch, 2]
+    output logits = point |> dense(3)
+    output estimate = dense(1)(point)[:, 0]
+    output score = dense(1)(point)[:, 0]
+}
+
+train Heads {
+    data = csv("rows.csv", normalise = true)
+    test = 0.4
+    target kind: i32[batch] in 0..3
+    target value: f32[batch]
+    target good: f32[batch]
+    loss = cross_entropy(logits, kind) + mse(estimate, value) + binary_cross_entropy_with_logits(score, good)
+    metrics = [
+        accuracy(logits, kind), macro_precision(logits, kind), macro_recall(logits, kind), macro_f1(logits, kind),
+        balanced_accuracy(logits, kind), class_precision(logits, kind, class = 2),
+        class_recall(logits, kind, class = 2), class_f1(logits, kind, class = 2), mean_absolute_error(estimate, value),
+        root_mean_squared_error(estimate, value), r2(estimate, value), binary_accuracy(score, good, threshold = 0.0),
+        precision(score, good, threshold = 0.0), recall(score, good, threshold = 0.0), f1(score, good, threshold = 0.0)
+    ]
+    optimizer = adam(lr = 0.1)
+    epochs = 1
+    batch = 16
+    seed = 0
+}
+"""
+
+TEXTS = """
+model Texts {
+    input tokens: i32[batch, time] in 0..vocabulary padded by mask
+    output logits = tokens |> embedding(vocabulary, 8) |> dense(vocabulary)
+}
+
+train Texts {
+    data = lines("texts.txt", tokens = "char")
+    validation = 0.5
+    target next: i32[batch, time] in 0..vocabulary
+    loss = cross_entropy(logits, next, where = mask)
+    metrics = [accuracy(logits, next, where = mask), macro_f1(logits, next, where = mask)]
+    optimizer = adam(lr = 0.1)
+    epochs = 1
+    batch = 8
+    seed = 0
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a model with classes that have names, numbers, and yes or no."""
+    folder = tmp_path_factory.mktemp("heads")
+    draw = random.Random(3)
+    lines = ["width,height,kind,value,good"]
+    for _ in range(_ROWS):
+        x, y = draw.gauss(50, 20), draw.gauss(-3, 2)
+        kind = ("ash", "beech", "<oak>")[int(x > 40) + int(x + draw.gauss(0, 30) > 75)]
+        lines.append(f"{x:.3f},{y:.3f},{kind},{x / 20 + draw.gauss(0, 0.5):.3f},{int(y > draw.gauss(-3, 1))}")
+    (folder / "rows.csv").write_text("\n".join(lines) + "\n")
+    (folder / "heads.dl").write_text(HEADS)
+    assert main(["train", str(folder / "heads.dl"), "--out", str(folder / "run"), "--json"]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    draw = random.Random(5)
+    words = ["".join(draw.choice("ab<&") for _ in range(draw.randrange(2, 7))) for _ in range(40)]
+    (folder / "texts.txt").write_text("\n".join(words) + "\n")
+    (folder / "texts.dl").write_text(TEXTS)
+    assert main(["train", str(folder / "texts.dl"), "--out", str(folder / "run"), "--json"]) == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def heads_report(heads: Path) -> Mapping[str, Any]:
+    return report_json(facts_of(heads, Options(), Asked()))
+
+
+@pytest.fixture(scope="module")
+def heads_found(heads_report: Mapping[str, Any]) -> Mapping[str, Any]:
+    return heads_report["evaluation"]
+
+
+@pytest.fixture(scope="module")
+def texts_found(texts: Path) -> Mapping[str, Any]:
+    found: Any = report_json(facts_of(texts, Options(), Asked()))
+    return found["evaluation"]
+
+
+def report_of(run: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main(["report", str(run), "--json", *more]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def predicted(run: Path) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
+    """The outputs for the rows that are measured, and the data of these."""
+    trained = open_trained_run(run, False, (), Options())
+    part = evaluation_data(trained, None, None).part
+    predictor = Predictor(trained.program, trained.options, trained.sizes)
+    outputs = predictor.rows_first(predictor.predict(trained.tensors, part))
+    return outputs, {name: array[part.rows] for name, array in part.arrays.items()}
+
+
+def test_classes_are_counted_as_numpy_counts_them(heads: Path, heads_found: Mapping[str, Any]) -> None:
+    outputs, data = predicted(heads)
+    (kinds, _) = heads_found["classes"]
+    truth, guess = data["kind"], outputs["logits"].argmax(axis=1)
+    names = ["<oak>", "ash", "beech"]
+    assert [row["class"] for row in kinds["classes"]] == names, "in the order of the vocabulary"
+    matrix = [[int(((truth == i) & (guess == j)).sum()) for j in range(3)] for i in range(3)]
+    assert kinds["matrix"] == matrix
+    for number, row in enumerate(kinds["classes"]):
+        hits, taken, present = matrix[number][number], sum(line[number] for line in matrix), sum(matrix[number])
+        precision, recall = hits / taken if taken else 0, hits / present if present else 0
+        assert (row["count"], row["predicted"], row["right"]) == (present, taken, hits)
+        assert (row["precision"], row["recall"]) == (precision, recall)
+        assert row["f1"] == pytest.approx(2 * precision * recall / (precision + recall) if hits else 0)
+    first = max(((i, j) for i in range(3) for j in range(3) if i != j), key=lambda pair: matrix[pair[0]][pair[1]])
+    shown = kinds["most_confused"][0]
+    assert (shown["class"], shown["taken_for"]) == (names[first[0]], names[first[1]])
+    assert shown["share"] == matrix[first[0]][first[1]] / sum(matrix[first[0]])
+
+
+def test_scores_agree_with_the_metrics_of_the_language(
+    heads: Path, heads_found: Mapping[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = heads_found
+    capsys.readouterr()
+    assert main(["eval", str(heads), "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert found["data"] == "the test part"
+    assert found["rows"] == found["measured"] == measured["rows"] == 0.4 * _ROWS
+    assert found["scalars"] == {name: measured[name] for name in found["scalars"]}, "the very numbers of dlc eval"
+    kinds, good = found["classes"]
+    for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1", "balanced_accuracy"):
+        assert kinds[name] == pytest.approx(measured[name], rel=1e-12)
+    for name in ("precision", "recall", "f1"):
+        assert kinds["classes"][2][name] == pytest.approx(measured[f"class_{name}"], rel=1e-12)
+        assert good["classes"][1][name] == pytest.approx(measured[name], rel=1e-12)
+    assert (good["target"], good["output"], good["threshold"]) == ("good", "score", 0.0)
+    assert good["accuracy"] == measured["binary_accuracy"]
+    (value,) = found["numbers"]
+    assert (value["target"], value["output"]) == ("value", "estimate"), "the heads are not mixed up"
+    for name in ("mean_absolute_error", "root_mean_squared_error", "r2"):
+        assert value[name] == pytest.approx(measured[name], rel=1e-6)
+
+
+def test_samples_are_rows_of_the_file_with_their_own_loss(heads: Path, heads_found: Mapping[str, Any]) -> None:
+    outputs, data = predicted(heads)
+    samples = heads_found["samples"]
+    lines = (heads.parent / "rows.csv").read_text().splitlines()
+
+    def loss_of(place: int) -> float:
+        logits, score = (outputs[name][place].astype(np.float64) for name in ("logits", "score"))
+        own = np.log(np.exp(logits).sum()) - logits[data["kind"][place]]
+        error = outputs["estimate"][place] - data["value"][place]
+        return float(own + error**2 + np.log1p(np.exp(score)) - data["good"][place] * score)
+
+    losses = [loss_of(place) for place in range(len(data["kind"]))]
+    is_right = (outputs["logits"].argmax(axis=1) == data["kind"]) & ((outputs["score"] > 0) == (data["good"] > 0))
+    wrong = [row for row in samples if row["kind"] == WRONG]
+    worst = sorted((loss for loss, right in zip(losses, is_right, strict=True) if not right), reverse=True)
+    assert [row["loss"] for row in wrong] == pytest.approx(worst[:8], rel=1e-5)
+    assert sum(row["kind"] == RIGHT for row in samples) == 4
+    for row in samples:
+        number = int(row["row"].removeprefix("rows.csv, row "))
+        width, height, kind, value, _ = lines[number - 1].split(",")
+        assert float(row["inputs"]["point"]["width"]) == pytest.approx(float(width), rel=1e-4), "not normalised"
+        assert float(row["inputs"]["point"]["height"]) == pytest.approx(float(height), rel=1e-4)
+        assert row["targets"]["kind"] == kind
+        assert float(row["targets"]["value"]) == pytest.approx(float(value))
+        assert row["predictions"]["logits"].startswith(kind) or row["kind"] == WRONG
+
+
+def test_fewer_rows_are_spread_and_said(heads: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    found = report_of(heads, capsys, "--rows", "10", "--part", "train", "--out", str(page))["evaluation"]
+    assert (found["data"], found["rows"], found["measured"]) == ("the train part", 144, 10)
+    assert sum(sum(row) for row in found["classes"][0]["matrix"]) == 10
+    text = page.read_text()
+    said = (
+        "Measured on the train part, 10 of 144 rows, spread evenly over them, with the weights of the best checkpoint"
+    )
+    assert said in text
+    assert "&lt;oak&gt;" in text
+    assert "<oak>" not in text
+    assert [rows_within(work) for work in (0.0, 1e6, 1e8, 1e12)] == [10_000, 10_000, 3_000, 100]
+
+
+def test_padding_of_texts_is_not_counted(texts: Path, texts_found: Mapping[str, Any]) -> None:
+    outputs, data = predicted(texts)
+    (classes,) = texts_found["classes"]
+    keep = data["mask"]
+    guess = outputs["logits"].argmax(axis=-1)
+    assert classes["total"] == keep.sum() < keep.size
+    assert classes["accuracy"] == pytest.approx((guess == data["next"])[keep].mean())
+    for name in ("accuracy", "macro_f1"):
+        assert classes[name] == pytest.approx(texts_found["scalars"][name], rel=1e-12)
+
+
+def test_tokens_have_the_probabilities_that_the_model_gives(texts: Path, texts_found: Mapping[str, Any]) -> None:
+    outputs, data = predicted(texts)
+    lines = (texts.parent / "texts.txt").read_text().splitlines()
+    shares = np.exp(outputs["logits"].astype(np.float64))
+    shares /= shares.sum(axis=-1, keepdims=True)
+    own = np.take_along_axis(shares, data["next"][..., None].astype(np.int64), axis=-1)[..., 0]
+    losses = {sample["row"]: sample["loss"] for sample in texts_found["samples"]}
+    assert len(texts_found["texts"]) == 3
+    assert texts_found["texts"][2]["mean_loss"] == pytest.approx(max(losses.values()), rel=1e-5)
+    for text in texts_found["texts"]:
+        line = lines[int(text["row"].removeprefix("texts.txt, row ")) - 1]
+        tokens = text["tokens"]
+        assert "".join(token["text"] for token in tokens) == line + "<end>"
+        given = [token["probability"] for token in tokens]
+        rows = [row for row in range(len(own)) if own[row, : len(given)] == pytest.approx(given, rel=1e-6)]
+        assert len({line_of(data, row) for row in rows}) == 1, "the probabilities are of this text"
+        best = shares[rows[0], : len(given)].max(axis=-1)
+        assert best == pytest.approx([token["likeliest_probability"] for token in tokens], rel=1e-6)
+        assert [token["loss"] for token in tokens] == pytest.approx(-np.log(given))
+        assert text["mean_loss"] == pytest.approx(losses[text["row"]], rel=1e-5)
+
+
+def line_of(data: Mapping[str, Array], row: int) -> bytes:
+    return data["next"][row].tobytes()
+
+
+def test_weights_are_those_of_the_checkpoint(heads: Path, heads_report: Mapping[str, Any]) -> None:
+    trained = open_trained_run(heads, False, (), Options())
+    found = {one["path"]: one for one in heads_report["weights"]}
+    assert list(found) == [spec.path for spec in trained.program.parameters]
+    for path, one in found.items():
+        values = trained.tensors[path].astype(np.float64)
+        assert (one["shape"], one["count"]) == (list(values.shape), values.size)
+        assert one["mean"] == pytest.approx(values.mean())
+        assert one["std"] == pytest.approx(values.std(), abs=1e-12)
+        assert (one["min"], one["max"]) == (values.min(), values.max())
+        assert one["norm"] == pytest.approx(np.sqrt((values**2).sum()))
+        assert sum(one["histogram"]) == values.size
+
+
+def test_data_that_has_gone_or_changed_is_said(heads: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data, page = heads.parent / "rows.csv", tmp_path / "r.html"
+    before = data.read_text()
+    try:
+        data.write_text(before + before.splitlines()[1] + "\n")
+        assert report_of(heads, capsys)["evaluation"]["notes"][0] == "the data has changed since the run began"
+        data.rename(tmp_path / "elsewhere.csv")
+        found = report_of(heads, capsys, "--out", str(page))
+        assert found["evaluation"] is None
+        assert "rows.csv" in found["missing"]
+        assert found["weights"]
+        assert "The rows could not be measured" in page.read_text()
+        assert "Weights" in page.read_text()
+        assert main(["report", str(heads), "--part", "test"]) == 1, "what was asked for cannot be given"
+        assert report_of(heads, capsys, "--data", str(tmp_path / "elsewhere.csv"))["evaluation"]["rows"] == _ROWS + 1
+    finally:
+        data.write_text(before)
+    (heads / "checkpoints").rename(tmp_path / "checkpoints")
+    try:
+        found = report_of(heads, capsys)
+        assert (found["evaluation"], found["weights"], found["checkpoints"]) == (None, [], 0)
+        assert "no weights that can be read" in found["missing"]
+    finally:
+        (tmp_path / "checkpoints").rename(heads / "checkpoints")
+    assert main(["report", str(heads), "--part", "validation"]) == 2
+    assert "the data has no validation part" in capsys.readouterr().err
+
+
+def test_thresholds_are_those_of_metrics_or_of_a_sigmoid() -> None:
+    text = """
+model M {
+    input x: f32[batch, 2]
+    h = dense(3)(x)
+    output a = h[:, 0]
+    output b = sigmoid(h[:, 1])
+    output c = h[:, 2]
+    output d = sigmoid(h)
+}
+
+train M {
+    target t: f32[batch]
+    target u: bool[batch]
+    loss = mse(a, t) + binary_cross_entropy_with_logits(c, cast(u, f32))
+    metrics = [precision(a, t, threshold = 0.3), recall(a, t, threshold = 0.3)]
+    optimizer = gradient_descent(lr = 0.1)
+    epochs = 1
+    batch = 4
+}
+"""
+    program = driver.load_text(text, "text")
+    assert driver.decision_thresholds(program) == {"a": pytest.approx(0.3), "b": 0.5, "d": 0.5}
+    assert driver.judged_outputs(program) == {"t": ("a",), "u": ("c",)}
+
+
+def test_targets_are_paired_with_the_outputs_that_say_something_about_them() -> None:
+    text = """
+model M {
+    input x: f32[batch, 5, 3]
+    input words: i32[batch, 5] in 0..9 padded by mask
+    output y = dense(4)(x) + embedding(9, 4)(words)
+}
+
+train M {
+    target kind: i32[batch, 5] in 0..4
+    target share: f32[batch, 5, 4]
+    target yes: f32[batch]
+    target size: f32[batch, 1]
+    loss = cross_entropy(y, kind) + mean(share) + mean(yes) + mean(size)
+    optimizer = gradient_descent(lr = 0.1)
+    epochs = 1
+    batch = 4
+}
+"""
+    specs = driver.load_text(text, "text").inputs
+    draw = np.random.default_rng(6)
+    arrays = {
+        "words": np.zeros((6, 5), np.int32),
+        "mask": np.tile(np.arange(5) < 3, (6, 1)),
+        "kind": draw.integers(0, 4, (6, 5)),
+        "share": np.eye(4, dtype=np.float32)[draw.integers(0, 4, (6, 5))],
+        "yes": np.array([0, 1, 1, 0, 1, 9], np.float32),
+        "size": draw.random((6, 1), np.float32),
+    }
+    part = Part(arrays, np.arange(5))  # the last row, which is neither yes nor no, is not one of them
+    outputs = {"y": draw.random((6, 5, 4), np.float32), "p": np.array([0.2, 0.4, 0.1, 0.9, 0.31, 0], np.float32)}
+    pairs = pairs_of(specs, outputs, part, {"kind": ("y",)}, {"p": 0.3})
+    kind, share, yes, size = pairs
+    assert [(pair.target.name, pair.output) for pair in pairs] == [
+        ("kind", "y"),
+        ("share", "y"),
+        ("yes", "p"),
+        ("size", "p"),
+    ]
+    assert (kind.classes, kind.mask, kind.is_score) == (4, "mask", False)
+    assert counted(kind, part, part.rows, None).sum() == 15
+    assert (share.classes, share.is_distribution) == (4, True)
+    np.testing.assert_array_equal(truth_of(share, part, part.rows), arrays["share"][:5].argmax(axis=-1))
+    assert (yes.classes, yes.is_score, yes.threshold, yes.is_distribution) == (2, True, 0.3, False)
+    assert yes.guesses(outputs["p"], arrays["yes"]).tolist() == [0, 1, 0, 1, 1, 0]
+    assert (size.classes, size.is_score) == (None, False)
+    assert alike(outputs["p"], arrays["size"]).shape == (6, 1)
+
+
+def test_many_classes_are_counted_by_pairs() -> None:
+    draw = np.random.default_rng(1)
+    truth, guess = draw.integers(-1, 1001, 5000), draw.integers(0, 1000, 5000)
+    guess[:3000] = np.clip(truth[:3000], 0, 999)
+    counter = ConfusionCounter(1000)
+    for part in np.array_split(np.arange(5000), 7):
+        counter.add(truth[part], guess[part])
+    found = Confusion("t", "o", tuple(map(str, range(1000))), counter.pairs())
+    counts = np.zeros((1000, 1000), int)
+    for one, other in zip(truth, guess, strict=True):
+        if 0 <= one < 1000:  # the others have no class
+            counts[one, other] += 1
+    np.testing.assert_array_equal(found.counts, counts)
+    assert found.accuracy == np.trace(counts) / counts.sum()
+    hits, present, taken = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    f1 = [2 * h / (p + t) if p + t else 0 for h, p, t in zip(hits, present, taken, strict=True)]
+    np.testing.assert_allclose(found.scores().f1, f1)
+    off = counts - np.diag(hits)
+    assert [row["count"] for row in most_confused_rows(found)] == sorted(off[off > 0], reverse=True)[:20]
+    with pytest.raises(UsageError, match="3,000 classes"):
+        _ = Confusion("t", "o", ("",) * 3000, counter.pairs()).counts
+    empty = Confusion("t", "o", ("a", "b"), ConfusionCounter(2).pairs())
+    assert set(empty.averages().values()) == {0.0}
+
+
+def test_errors_of_numbers_are_added_up_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(2)
+    truth = draw.normal(100, 1, 5000).astype(np.float32)
+    guess = truth + draw.normal(0.2, 0.3, 5000).astype(np.float32)
+    guess[17], guess[18] = np.nan, np.inf
+    keep = draw.random(5000) < 0.9
+    keep[17:19] = True
+    monkeypatch.setattr(numbers, "_POINTS", 500)
+    counter = NumberCounter(5000, 100.0)
+    for part in np.array_split(np.arange(5000), 9):
+        counter.add(truth[part], guess[part], keep[part])
+    found = counter.fit("value", "estimate")
+    kept = keep & np.isfinite(guess)
+    t, g = truth[kept].astype(np.float64), guess[kept].astype(np.float64)
+    assert (found.count, found.nonfinite) == (kept.sum(), 2)
+    assert found.mean_error == pytest.approx((g - t).mean())
+    assert found.mean_absolute_error == pytest.approx(np.abs(g - t).mean())
+    assert found.root_mean_squared_error == pytest.approx(np.sqrt(((g - t) ** 2).mean()))
+    assert found.largest == np.abs(g - t).max()
+    assert found.r2 == pytest.approx(1 - ((g - t) ** 2).sum() / ((t - 100) ** 2).sum())
+    assert len(found.points) == pytest.approx(450, abs=10)
+    assert {(float(x), float(y)) for x, y in found.points} <= set(zip(t.tolist(), g.tolist(), strict=True))
+
+
+def test_a_tensor_is_measured_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "_AT_ONCE", 100)
+    draw = np.random.default_rng(4)
+    values = draw.normal(1000, 0.01, (30, 40)).astype(np.float32)
+    values[0, :5], values[1, :3] = 0, (np.nan, np.inf, -np.inf)
+    found = facts_of_tensor("a.W", "parameter", values)
+    finite = values[np.isfinite(values)].astype(np.float64)
+    assert (found.count, found.nonfinite, found.zeros) == (1200, 3, 5)
+    assert found.mean == pytest.approx(finite.mean(), rel=1e-12)
+    assert found.std == pytest.approx(finite.std(), rel=1e-9)
+    assert (found.least, found.most) == (finite.min(), finite.max())
+    assert found.norm == pytest.approx(np.linalg.norm(finite))
+    assert list(found.bins) == np.histogram(finite, BINS)[0].tolist()
+    same = facts_of_tensor("a.b", "parameter", np.full(7, 0.1, np.float32))
+    assert (same.std, sum(same.bins)) == (0.0, 7)
+    broken = facts_of_tensor("a.b", "parameter", np.array([np.nan]))
+    assert (broken.nonfinite, math.isnan(broken.mean), broken.to_json()["max"]) == (1, True, None)
+    assert facts_of_tensor("a.b", "state", np.zeros(0)).count == 0
+
+
+def test_the_first_filters_stand_in_front() -> None:
+    kernel = np.arange(3 * 3 * 2 * 70, dtype=np.float32).reshape(3, 3, 2, 70)
+    found = first_filters({"x.W": np.zeros((3, 3)), "conv.W": kernel, "later.W": kernel * 2})
+    assert found is not None
+    assert (found.path, found.count, found.images.shape, found.bound) == ("conv.W", 70, (64, 3, 3, 2), kernel.max())
+    np.testing.assert_array_equal(found.images[5], kernel[..., 5])
+    assert first_filters({"x.W": np.zeros((3, 3))}) is None
+
+
+def test_the_rows_that_are_shown_are_always_the_same() -> None:
+    losses = np.array([1.0, 5.0, math.nan, 5.0, 0.1, 0.2, 7.0])
+    is_right = np.array([True, False, False, False, True, True, True])
+    assert chosen_rows(losses, is_right) == [
+        (RIGHT, 0),
+        (RIGHT, 4),
+        (RIGHT, 5),
+        (RIGHT, 6),
+        (WRONG, 2),
+        (WRONG, 1),
+        (WRONG, 3),
+    ]
+    many = chosen_rows(np.arange(100.0), None)
+    assert many[:4] == [(ANY, 0), (ANY, 30), (ANY, 60), (ANY, 91)]
+    assert many[4:] == [(WORST, 99 - n) for n in range(8)]
+    assert chosen_rows(np.zeros(1), np.array([False])) == [(WRONG, 0)]
+
+
+def test_rows_are_named_as_the_data_counts_them() -> None:
+    arrays, rows = {"x": np.zeros((3, 1))}, np.arange(3)
+    folder = Path("images")
+    table = Part(arrays, rows, names={"x": RowNames(Path("a/b.csv"), np.array([2, 3, 1500]))})
+    files = tuple(folder / "cats" / f"{n}.png" for n in range(3))
+    pictures = Part(arrays, rows, names={"x": RowNames(folder / "cats" / "0.png", None, files)})
+    assert place_of(table, 2) == "b.csv, row 1,500"
+    assert place_of(pictures, 1) == "1.png, row 2"
+    assert place_of(Part(arrays, rows), 1) == "window from step 2"
+
+
+def spec_named(name: str, row: str) -> InputSpec:
+    text = f"model M {{\n    input {name}: {row}\n    output y = reshape({name}, batch, 64) |> dense(1)\n}}\n"
+    return driver.load_text(text, "text").inputs[0]
+
+
+def test_a_value_is_shown_as_people_know_it() -> None:
+    spec = spec_named("pixels", "f32[batch, 64]")
+    shown = shown_value(spec, np.linspace(0, 1, 64, dtype=np.float32), None)
+    assert shown.picture is not None
+    assert (shown.picture.shape, shown.picture[0, 0, 0], shown.picture[0, 7, 7]) == ((1, 8, 8), 0, 255)
+    columns = tuple(f"c{n}" for n in range(64))
+    preparation = Preparation({"size": columns}, {"c1": ("low", "high")}, {}, {"c0": Scale(10.0, 2.0)}, columns)
+    values = np.ones(64, np.int32)
+    shown = shown_value(spec_named("size", "f32[batch, 64]"), values, preparation)
+    assert (list(shown.columns.items())[:3], shown.left_out) == ([("c0", "12"), ("c1", "high"), ("c2", "1")], 48)
+    shown = shown_value(spec_named("grid", "f32[batch, 8, 8]"), np.full((8, 8), np.nan, np.float32), None)
+    assert shown.picture is not None
+    assert not shown.picture.any()
+
+
+def test_scores_are_logits_unless_they_are_probabilities() -> None:
+    logits = np.array([[2.0, 1.0, -1.0], [0.0, 1000.0, 0.0]])
+    shares = np.exp(log_probabilities(logits))
+    np.testing.assert_allclose(shares[0], np.exp(logits[0]) / np.exp(logits[0]).sum())
+    np.testing.assert_allclose(shares[1], [0, 1, 0], atol=1e-300)
+    np.testing.assert_allclose(np.exp(log_probabilities(shares[:1])), shares[:1])
+    np.testing.assert_allclose(np.exp(log_probabilities(np.log(shares[:1]))), shares[:1])
