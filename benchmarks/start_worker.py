@@ -1,7 +1,7 @@
 """One start in a process of its own: from a model file to the end of its first step, as a line of JSON (seconds).
 
-It imports what `dlc` imports, since that is part of what is measured. `stages` runs the stages of the compiler one after
-the other on one thread, which a start does with workers at its side; neither reads nor fills the cache of compiled code.
+It imports what `dlc` imports, since that is part of what is measured. `stages` runs the stages of the compiler one
+after the other on one thread, which a start does with other processes at its side.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import TypeAlias
 
@@ -27,7 +28,7 @@ MOST_NUMBERS = 2**19  # in the inputs of a first step: a batch of large pictures
 
 
 def start(file: Path, experiment: str | None, mode: str, threads: int) -> Figures:
-    """Seconds: `imports` of the process, to `load` the program, `compile` it and make the first `step`; `first` is all."""
+    """Of the imports, to load the program, to compile it or read its code, and of the first step; `first_s` is all."""
     figures = {"imports_s": seconds_since_start()}
     with _timed(figures, "load_s"):
         program = _loaded(file, experiment)
@@ -78,13 +79,7 @@ def _options(program: Program, mode: str, threads: int) -> Options:
 
 def _rows(program: Program, mode: str) -> int:
     """The batch of the program, or as many rows of it as a first step should take."""
-    numbers = 1
-    for spec in program.inputs:
-        extents = [extent for extent in spec.type.shape if isinstance(extent, int)]
-        count = 1
-        for extent in extents:
-            count *= extent
-        numbers = max(numbers, count)
+    numbers = max(prod(extent for extent in spec.type.shape if isinstance(extent, int)) for spec in program.inputs)
     return max(1, min(_options(program, mode, 1).batch, MOST_NUMBERS // numbers))
 
 

@@ -96,7 +96,8 @@ class Rounds:
                         continue
                     outcome = self._run(source, variant, index)
                     found[source.name, variant].outcomes.append(outcome)
-                    total = outcome.figures.get("first_s") or sum(outcome.figures.values())
+                    times = [value for name, value in outcome.figures.items() if name.endswith("_s")]
+                    total = outcome.figures.get("first_s", sum(times))
                     tell(f"round {index + 1}: {source.name}, {variant}: {outcome.error or f'{total:.2f} s'}")
         return list(found.values())
 
@@ -167,6 +168,8 @@ def main() -> None:
         if unknown := [name for name in names if name not in known]:
             raise SystemExit(f"there is no model {unknown[0]}; known: {', '.join(known)}")
         variants = [variant for variant in VARIANTS if variant in arguments.only.split(",")]
+        if not variants or variants == [WARM]:
+            raise SystemExit(f"--only wants some of {', '.join(VARIANTS)}, and a warm start comes after a cold one")
         rounds = Rounds(arguments.mode, arguments.threads, Path(folder), Probes(PATIENCE).of(arguments.threads))
         tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
         chosen = [known[name] for name in names]

@@ -77,7 +77,7 @@ def test_orthogonal_matrices_are_orthogonal(shape: tuple[int, ...], gain: float)
 
 
 def test_an_orthogonal_start_is_a_small_program() -> None:
-    """Its seventeen steps are two scans, and not written out for each gate, which took longer to compile than training."""
+    """Its steps are two scans: written out for each gate, they took longer to compile than the training step."""
     graph = initial("split_init(orthogonal, 4)", (12, 48))
     scans = [node.op for node in graph.nodes if isinstance(node.op, Scan)]
     assert [scan.length for scan in scans] == [12, 5] * 4

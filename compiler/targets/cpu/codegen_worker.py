@@ -187,7 +187,8 @@ class _Worker:
             task.end(self._end or self._made(task))
 
     def _made(self, task: _Task) -> bytes | CompilerBug:
-        """From the cache, where another process has left it by now: training and evaluation are compiled side by side."""
+        """From the cache where another process has left it there by now, as training and evaluation, which are compiled
+        side by side, share kernels."""
         if (known := self._cache.get_object(task.key)) is not None:
             return known
         outcome = self._compiled(task)
