@@ -9,7 +9,8 @@ import shlex
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from catalogue import CATALOGUE, TIMING_RATE
@@ -63,14 +64,20 @@ class Outcome:
 def run(job: Job, place: Place) -> Outcome:
     """Runs the job and waits for it."""
     command = _dlc_command(job, place) if job.peer == "dlc" else _worker_command(job, place)
+    outcome = run_command([*_pinning(job.threads), *command], _environment(job, place))
+    return outcome if outcome.error else replace(outcome, error=_fault(job, outcome.figures))
+
+
+def run_command(command: Sequence[str], environment: Mapping[str, str]) -> Outcome:
+    """Runs a program that ends its output with a JSON object, and waits for it."""
     before, own, start = _busy_seconds(), _children_seconds(), time.monotonic()
     process = subprocess.Popen(
-        [*_pinning(job.threads), *command],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=HERE,
-        env=_environment(job, place),
+        env=environment,
         start_new_session=True,
     )
     _raise_weight(process.pid)
@@ -84,8 +91,7 @@ def run(job: Job, place: Place) -> Outcome:
     others = max(0.0, (_busy_seconds() - before) - (_children_seconds() - own)) / capacity
     if process.returncode:
         return Outcome({}, others, _last_line(messages) or f"ended with {process.returncode}")
-    figures = _figures(output)
-    return Outcome(figures, others, _fault(job, figures))
+    return Outcome(_figures(output), others)
 
 
 def _dlc_command(job: Job, place: Place) -> list[str]:

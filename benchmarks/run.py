@@ -42,7 +42,7 @@ def main() -> None:
         measurements = measure(plan, place, lambda line: print(line, file=sys.stderr, flush=True))
     full = full_speeds(measurements)
     results = {
-        "machine": _machine(),
+        "machine": machine(),
         "plan": asdict(plan),
         "full_gflops": full,
         "ratios": _ratios(measurements, full),
@@ -90,7 +90,7 @@ def _ratios(measurements: list[Measurement], full: Speeds) -> dict[str, float | 
     return {" ".join(key).strip(): ratio_to_best(group, TITLES[key[0]][1]) for key, group in groups.items()}
 
 
-def _machine() -> dict[str, object]:
+def machine() -> dict[str, object]:
     """Where and with what the figures were measured."""
     information = Path("/proc/cpuinfo").read_text()
     commit = subprocess.run(

@@ -82,15 +82,21 @@ def axis_forms(shape: Shape) -> tuple[Form, ...]:
 def add(*forms: Form) -> Form:
     """The sum of forms, with neighbouring digits joined."""
     given = [t for f in forms for t in f.terms if t.stride]
-    if len(given) > 1:
-        given.sort(key=lambda t: -t.divisor)
+    return Form(sum([f.offset for f in forms]), _joined(given))
+
+
+def _joined(given: list[Term]) -> tuple[Term, ...]:
+    """The digits of a sum, the highest first, with neighbours joined; the list is used up."""
+    if len(given) < 2:
+        return tuple(given)
+    given.sort(key=lambda t: -t.divisor)
     terms: list[Term] = []
     for term in given:
         if terms and (joined := _join(terms[-1], term)):
             terms[-1] = joined
         else:
             terms.append(term)
-    return Form(sum(f.offset for f in forms), tuple(terms))
+    return tuple(terms)
 
 
 def _join(high: Term, low: Term) -> Term | None:
@@ -101,7 +107,16 @@ def _join(high: Term, low: Term) -> Term | None:
 
 def address(shape: Shape, forms: tuple[Form, ...]) -> Form:
     """The place of an element in the storage of a dense value, from the forms of its axes."""
-    return add(*(form.scaled(stride) for form, stride in zip(forms, storage_strides(shape), strict=True)))
+    offset = 0
+    given: list[Term] = []  # without the forms between, which are most of what a schedule would make
+    for form, stride in zip(forms, storage_strides(shape), strict=True):
+        if stride:
+            offset += form.offset * stride
+            if stride == 1:
+                given += [t for t in form.terms if t.stride]
+            else:
+                given += [Term(t.divisor, t.modulus, t.stride * stride) for t in form.terms if t.stride]
+    return Form(offset, _joined(given))
 
 
 def through(node: Node, forms: tuple[Form, ...]) -> tuple[Form, ...] | None:

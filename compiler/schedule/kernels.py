@@ -33,6 +33,7 @@ class Builder:
     aliases: dict[int, Value] = field(default_factory=dict[int, Value])
     needed: set[int] = field(default_factory=set[int])
     above: dict[int, int] = field(default_factory=dict[int, int])  # a bitset of the groups before each
+    before_some: int = 0  # all of these bitsets as one
     extra_edges: list[tuple[Group, Group]] = field(default_factory=list[tuple[Group, Group]])
     copies: list[tuple[Value, Value, GraphOutput]] = field(default_factory=list[tuple[Value, Value, GraphOutput]])
     position: dict[int, int] = field(default_factory=dict[int, int])
@@ -90,6 +91,8 @@ class Builder:
     def alias_updates(self) -> None:
         """An updated parameter is written in place where everything else that reads it can come first."""
         self.above = ancestors(self.groups, self.fuser)  # those that fusion knew are not those of joined groups
+        for above in self.above.values():
+            self.before_some |= above
         inputs = {i.name: i.value for i in self.graph.inputs}
         for output in self.graph.outputs:
             if output.updates is None:
@@ -122,9 +125,12 @@ class Builder:
         """Promise that `first` comes before `second`."""
         self.extra_edges.append((first, second))
         gained = self.above[first.number] | first.bit
-        for number, above in self.above.items():
-            if number == second.number or above & second.bit:
-                self.above[number] = above | gained
+        if self.before_some & second.bit:  # mostly an update of a parameter, behind which there is nothing
+            for number, above in self.above.items():
+                if above & second.bit:
+                    self.above[number] = above | gained
+        self.above[second.number] |= gained
+        self.before_some |= gained
 
     def writes_last(self, writer: Group, target: Value, result: Value) -> bool:
         """In its own kernel the old value must be read element for element, no later than it is overwritten."""

@@ -32,7 +32,7 @@ class Overwriting:
         for group in sorted(groups, key=lambda g: self.order[g.number]):
             for node in group.nodes:
                 result = node.results[0]
-                if result.index in self.needed - self.fixed and self.is_large(result):
+                if result.index in self.needed and result.index not in self.fixed and self.is_large(result):
                     target = next((v for v in self.read_last(group) if self.fits_over(group, v, result)), None)
                     if target is not None:
                         self.fixed.add(target.index)

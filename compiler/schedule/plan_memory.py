@@ -50,18 +50,19 @@ def _arena(buffer: Buffer) -> Arena:
 
 def _pack(buffers: Sequence[Buffer], lives: Mapping[int, Life], places: dict[int, Place], arena: Arena) -> int:
     """Largest first, each at the lowest offset that is free for its whole life."""
-    placed: list[tuple[int, int, Life]] = []
+    placed: list[tuple[int, int, int, int]] = []  # begin, end, first and last stretch: by begin
     total = 0
     for buffer in sorted(buffers, key=lambda b: (-size_in_arena(b), b.index)):
         life, size = lives[buffer.index], size_in_arena(buffer)
         offset = 0
-        for start, end, other in placed:
-            if other.last < life.first or life.last < other.first:
+        born, dead = life.first, life.last
+        for start, end, first, last in placed:
+            if last < born or dead < first:
                 continue
             if offset + size <= start:
                 break
             offset = max(offset, end)
         places[buffer.index] = Place(arena, offset)
-        insort(placed, (offset, offset + size, life), key=itemgetter(0))
+        insort(placed, (offset, offset + size, born, dead), key=itemgetter(0))
         total = max(total, offset + size)
     return total

@@ -72,6 +72,7 @@ class Timeline:
     lasting: set[int]  # inputs that stay as they are until the end of the step
     end: int
     uses: dict[int, list[Node]] = field(default_factory=dict[int, list[Node]])  # late readers, behind views
+    sizes: dict[TensorType, int] = field(default_factory=dict[TensorType, int])
 
     @classmethod
     def of(cls, graph: Graph, loss: Value, batch: int) -> Timeline:
@@ -99,8 +100,11 @@ class Timeline:
 
     def size(self, value: Value) -> int:
         """Bytes at the nominal batch."""
+        if (known := self.sizes.get(value.type)) is not None:
+            return known
         size = elements(value.type.shape)
-        return value.type.dtype.size * (size.multiple * self.batch if isinstance(size, BatchExtent) else size)
+        found = value.type.dtype.size * (size.multiple * self.batch if isinstance(size, BatchExtent) else size)
+        return self.sizes.setdefault(value.type, found)
 
     def stored(self, value: Value) -> Value:
         """The value behind views."""

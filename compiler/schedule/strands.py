@@ -27,6 +27,7 @@ def stranded(
     """The instances, some of them moved forward, and their strands; `is_wide` says which pay for several threads."""
     wide = {id(instance) for instance, pays in zip(instances, is_wide, strict=True) if pays}
     waiting, found, strands = list(instances), list[Instance](), list[Strand]()
+    users = _users(instances, buffers)
     while waiting:
         parts = _parts(waiting[0]) or _parts_of_next(waiting, buffers)
         members = [waiting.pop(0)]
@@ -44,7 +45,7 @@ def stranded(
             waiting = passed + waiting
         if parts is not None and len(members) > 1:
             members = [_in_parts(member, parts) for member in members]
-            passed_on = _passed_on(members, instances, buffers)
+            passed_on = _passed_on(members, users, buffers)
             strands.append(Strand(len(found), len(found) + len(members) - 1, parts, passed_on))
         found += members
     return found, strands
@@ -117,15 +118,16 @@ def keep_to_parts(members: Sequence[Instance], parts: Extent, buffers: Sequence[
     )
 
 
-def _passed_on(
-    members: Sequence[Instance], instances: Sequence[Instance], buffers: Sequence[Buffer]
-) -> tuple[int, ...]:
-    """What some of the instances write, others of them read, and no one else uses; it may have been filled before."""
-    inside, everywhere = (
-        Counter(b for i in of for b in {*_touched(i)} if not fills_evenly(i, buffers[b])) for of in (members, instances)
-    )
+def _users(instances: Sequence[Instance], buffers: Sequence[Buffer]) -> Counter[int]:
+    """How many of the instances use each buffer, those left out that only fill it."""
+    return Counter(b for i in instances for b in {*_touched(i)} if not fills_evenly(i, buffers[b]))
+
+
+def _passed_on(members: Sequence[Instance], users: Counter[int], buffers: Sequence[Buffer]) -> tuple[int, ...]:
+    """What some of `members` write, others of them read, and no one else uses; it may have been filled before."""
+    inside = _users(members, buffers)
     written = dict.fromkeys(buffer for instance in members for buffer in instance.writes)
-    return tuple(b for b in written if buffers[b].role is None and inside[b] == everywhere[b] > 1)
+    return tuple(b for b in written if buffers[b].role is None and inside[b] == users[b] > 1)
 
 
 def _in_parts(instance: Instance, parts: Extent) -> Instance:
@@ -135,8 +137,9 @@ def _in_parts(instance: Instance, parts: Extent) -> Instance:
 
 def fills_evenly(instance: Instance, storage: Buffer) -> bool:
     """Whether all parts of a buffer, however it is cut, are alike from then on: a number stands in all of it, once."""
-    is_fill = all(isinstance(i, Literal | Store) for i in _instructions(instance))
-    return instance.once and is_fill and instance.kernel.total == storage.elements
+    if not instance.once or instance.kernel.total != storage.elements:
+        return False
+    return all(isinstance(i, Literal | Store) for i in _instructions(instance))
 
 
 def _touched(instance: Instance) -> tuple[int, ...]:

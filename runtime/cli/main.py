@@ -33,9 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _exit_code_of(words: list[str]) -> int:
-    if gc.get_threshold() == _COLLECTIONS:
-        gc.collect()  # what a call before this one left in the process
-    gc.set_threshold(*_COLLECTIONS)
+    collect_seldom()
     try:
         code = _dispatch(words)
         sys.stdout.flush()
@@ -54,6 +52,13 @@ def _exit_code_of(words: list[str]) -> int:
         from runtime.cli.failure import report_failure
 
         return report_failure(error)
+
+
+def collect_seldom() -> None:
+    """Let this process look for cycles as seldom as a command does."""
+    if gc.get_threshold() == _COLLECTIONS:
+        gc.collect()  # what a call before this one left in the process
+    gc.set_threshold(*_COLLECTIONS)
 
 
 def _dispatch(words: list[str]) -> int:

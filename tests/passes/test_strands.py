@@ -17,7 +17,9 @@ from compiler.interface import Options
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Exp, Multiply
 from compiler.ops.movement import Broadcast, Pad, Slice, Transpose
-from compiler.schedule.ir import Schedule
+from compiler.schedule import strands
+from compiler.schedule.ir import Buffer, Instance, Schedule
+from compiler.schedule.strands import fills_evenly
 from compiler.schedule.verify import verify_schedule
 from compiler.stages import graph_of, prepared, scheduled
 from compiler.targets.cpu.walks import is_together, transposed_rows
@@ -66,6 +68,26 @@ def test_weights_are_kept_and_gradients_of_scores_are_passed_on() -> None:
 def test_few_parts_are_left_to_all_threads() -> None:
     options = Options(batch=4)
     assert scheduled(prepared(graph_of(program(TEXT), "training"), options), options).strands == ()
+
+
+def test_the_work_of_finding_strands_grows_with_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with its square: what else uses a buffer is counted once, and not for each strand."""
+    layer = "encoder_block(2, 32, causal = true, drop = 0)"
+    looked_at: list[Instance] = []
+
+    def counted(instance: Instance, storage: Buffer) -> bool:
+        looked_at.append(instance)
+        return fills_evenly(instance, storage)
+
+    monkeypatch.setattr(strands, "fills_evenly", counted)
+    counts: list[int] = []
+    for blocks in (1, 3):
+        looked_at.clear()
+        whole = program(TEXT.replace(layer, " |> ".join([layer] * blocks)))
+        plan = scheduled(prepared(graph_of(whole, "training"), Options(batch=64)), Options(batch=64))
+        assert len(plan.strands) == 2 * blocks
+        counts.append(len(looked_at))
+    assert counts[1] < 4 * counts[0]
 
 
 def test_a_barrier_inside_a_strand_is_found() -> None:

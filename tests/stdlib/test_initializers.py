@@ -10,6 +10,7 @@ import pytest
 from initializer_cases import INITIALIZERS, ORTHOGONAL, InitializerCase
 from standard_library import initial
 
+from compiler.ops.scan import Scan
 from compiler.targets.reference.evaluate import evaluate
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -73,6 +74,14 @@ def test_orthogonal_matrices_are_orthogonal(shape: tuple[int, ...], gain: float)
     rows, columns = values.shape
     product = values.T @ values if rows >= columns else values @ values.T
     np.testing.assert_allclose(product, gain**2 * np.eye(min(rows, columns)), atol=3e-6 * gain**2)
+
+
+def test_an_orthogonal_start_is_a_small_program() -> None:
+    """Its steps are two scans: written out for each gate, they took longer to compile than the training step."""
+    graph = initial("split_init(orthogonal, 4)", (12, 48))
+    scans = [node.op for node in graph.nodes if isinstance(node.op, Scan)]
+    assert [scan.length for scan in scans] == [12, 5] * 4
+    assert len(graph.nodes) + sum(len(scan.body.nodes) for scan in scans) < 4 * 100
 
 
 def test_orthogonal_gates_are_orthogonal_one_by_one() -> None:

@@ -83,3 +83,28 @@ def test_a_module_that_does_not_parse(tmp_path: Path) -> None:
     with pytest.raises(CompilerBug, match="does not parse") as caught:
         compile_modules([*MODULES, broken], HOST, ObjectCache(tmp_path), 2)
     assert caught.value.dump == broken
+
+
+class _FilledMeanwhile(ObjectCache):
+    """One in which another process has left each object by the second time that it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._asked: set[str] = set()
+
+    def get_object(self, key: str) -> bytes | None:
+        if key in self._asked:
+            return b"made by another"
+        self._asked.add(key)
+        return None
+
+
+def test_what_another_process_made_meanwhile_is_not_made_again(tmp_path: Path) -> None:
+    with WorkerPool(HOST, _FilledMeanwhile(tmp_path), 2) as pool:
+        assert pool.compile([FATAL, *MODULES]) == [b"made by another"] * (1 + len(MODULES))
+
+
+def test_an_object_is_kept_as_soon_as_it_is_made(tmp_path: Path) -> None:
+    with WorkerPool(AVX2, ObjectCache(tmp_path), 1) as pool, pytest.raises(CompilerBug):
+        pool.compile([MODULES[0] + COMMENT, FATAL])
+    assert len(list((tmp_path / "objects").iterdir())) == 1

@@ -70,19 +70,20 @@ class WorkerPool:
         self._begun |= {task.key: task for task in new}
         if (sum(len(task.ir) for task in new) <= TINY_TEXT and not self._workers) or not self._start(len(new)):
             for task in new:
-                task.end(compile_module(task.ir, self._machine))
+                image = compile_module(task.ir, self._machine)
+                self._cache.put_object(task.key, image)
+                task.end(image)
         else:
             for task in new:
                 self._tasks.put(task)
         return Submitted(keys, known, tuple(self._begun[key] for key in missing))
 
     def objects(self, submitted: Submitted) -> list[bytes]:
-        """The objects of submitted modules, in their order, which are kept in the cache."""
+        """The objects of submitted modules, in their order."""
         made = dict(submitted.known)
         try:
             for task in submitted.tasks:
                 made[task.key] = task.result()
-                self._cache.put_object(task.key, made[task.key])
         except CompilerBug:
             self.close()  # one of the workers may be gone
             raise
@@ -183,7 +184,17 @@ class _Worker:
     def _feed(self) -> None:
         while (task := self._tasks.get()) is not None:
             # nobody but this thread may answer a task that it took, also when the process is gone
-            task.end(self._end or self._compiled(task))
+            task.end(self._end or self._made(task))
+
+    def _made(self, task: _Task) -> bytes | CompilerBug:
+        """From the cache where another process has left it there by now, as training and evaluation, which are compiled
+        side by side, share kernels."""
+        if (known := self._cache.get_object(task.key)) is not None:
+            return known
+        outcome = self._compiled(task)
+        if isinstance(outcome, bytes):
+            self._cache.put_object(task.key, outcome)
+        return outcome
 
     def _compiled(self, task: _Task) -> bytes | CompilerBug:
         assert self._process.stdin is not None
