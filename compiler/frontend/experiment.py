@@ -386,6 +386,7 @@ class _Experiment:
             schedule_end=self.schedule_end,
             directions=self.directions,
             best=self.entries.best,
+            places=self.entries.places,
         )
 
     def _accumulation(self, evaluator: Evaluator) -> Accumulation | None:
