@@ -158,7 +158,7 @@ def _simulated(arguments: Namespace) -> int:
         if getattr(arguments, name):
             raise UsageError(f"--{name} does not go with --simulate-threads", "leave out one of them")
     if arguments.by not in (None, "kernel"):
-        raise UsageError(f"--by {arguments.by} does not go with --simulate-threads", "leave it out: threads share kernels")
+        raise UsageError(f"--by {arguments.by} does not go with --simulate-threads", "threads share kernels")
     program, options, weights = _opened(arguments.file, arguments)
     found = simulate(
         program,
