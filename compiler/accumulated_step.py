@@ -16,7 +16,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.graph_passes.simplify import simplify
-from compiler.ops.batch_sums import Ledger, evaluated_again, ledger_of, slopes_of
+from compiler.ops.batch_sums import Ledger, evaluated_again, ledger_of, made_of_sums, slopes_of
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.spreading import Sum
@@ -32,7 +32,7 @@ def accumulated_step(program: Program, part: str, phase: int = 0) -> Graph:
     program, plan = in_phase(program, phase)
     if plan.accumulation is None:
         raise CompilerBug("accumulated_step", f"{program.name} makes an update of each batch")
-    ledger = ledger_of(program.training, plan.metrics)
+    ledger = ledger_of(program.training, made_of_sums(program.training, plan.metrics))
     build = {"counting": _counting, "accumulating": _accumulating, "updating": _updating}[part]
     return _with_used_inputs(eliminate_dead(build(program, plan, ledger).builder.build()))
 
@@ -60,6 +60,8 @@ def _accumulating(program: Program, plan: Training, ledger: Ledger) -> Step:
 
 
 def _updating(program: Program, plan: Training, ledger: Ledger) -> Step:
+    # Other metrics are told by the epoch, from what `accumulating` gathers.
+    plan = replace(plan, metrics=made_of_sums(program.training, plan.metrics))
     after = _after_sums(program.training, reported(program.training, plan), ledger)
     whole = simplify(after, plan.is_double)
     # No batch takes part: this step begins with what follows from sums.

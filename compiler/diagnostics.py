@@ -117,12 +117,17 @@ def source_error(code: str, message: str, span: Span, *notes: Note) -> SourceErr
 
 
 class DataError(DlcError):
-    """A fault in the user's data, with the file and, where there is one, the row (counted from 1)."""
+    """A fault in the user's data, with the file and, where there is one, the row (counted from 1).
 
-    def __init__(self, message: str, file: Path | str | None = None, row: int | None = None, fix: str = "") -> None:
+    `key` is that of `train` which asks for what the data does not have, beside `data`.
+    """
+
+    def __init__(
+        self, message: str, file: Path | str | None = None, row: int | None = None, fix: str = "", key: str = ""
+    ) -> None:
         place = "" if file is None else f"{file}: " if row is None else f"{file}, row {row}: "
         super().__init__(place + message)
-        self.file, self.row = file, row
+        self.file, self.row, self.key = file, row, key
         self._advise(fix)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compiler import executables, programs
+from compiler import programs
 from compiler.diagnosis.reports import GradientReport, LayerCheck, LossBounds, NonfiniteReport, TestResult, Watched
 from compiler.diagnostics import Diagnostic, Source
 from compiler.executables import (
@@ -15,8 +15,6 @@ from compiler.executables import (
     allocate,
     initialise,
     memory_needed,
-    program_executable,
-    training_executable,
 )
 from compiler.frontend.program import (
     AVERAGE,
@@ -42,18 +40,35 @@ from compiler.frontend.program import (
     Training,
 )
 from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, Results, Tensors, View
+from compiler.kinds import (
+    attention_shapes,
+    compile_ahead,
+    compile_attention,
+    compile_augmentation,
+    compile_decoding,
+    compile_evaluation,
+    compile_finishing,
+    compile_following,
+    compile_gradients,
+    compile_prediction,
+    compile_prompt,
+    compile_schedule,
+    compile_training,
+    compile_window,
+    finishing_kind,
+)
 from compiler.profiling.report import KernelRow, LayerRow, LineRow, Measured, OpRow, ProfileReport, TimelineSpan
 from compiler.programs import options_of
 from compiler.rendering import render, to_json
 from compiler.targets.cpu.available_memory import expect_memory
 from compiler.targets.cpu.cache import CacheInfo, ObjectCache
-from compiler.types import Shape
 
 if TYPE_CHECKING:
     from compiler.choices.limits import Outside
     from compiler.diagnosis.inspected_step import InspectedStep
     from compiler.diagnosis.watched_step import WatchedStep
     from compiler.functions import CompiledFunction
+    from compiler.lints.data_logarithms import DataLogarithm
     from compiler.profiling.simulation import SimulatedStep, SimulationReport
     from compiler.profiling.step import ProfiledStep
     from compiler.report import PlanReport
@@ -141,6 +156,7 @@ __all__ = [
     "judged_outputs",
     "load",
     "load_text",
+    "logarithms_of_data",
     "loss_bounds",
     "machines",
     "memory_needed",
@@ -160,6 +176,7 @@ __all__ = [
     "value_outside",
     "warning_codes",
     "watched_step",
+    "without_waived",
 ]
 
 
@@ -215,99 +232,6 @@ def check(
 ) -> tuple[Diagnostic, ...]:
     """Every error and warning of a file; the arguments as in `load`, and without `experiment` all are checked."""
     return programs.check(Path(path), experiment, overrides, dimensions_of, within)
-
-
-def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> int:
-    """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
-
-    kinds: of `initialisation training augmentation evaluation prediction schedule following
-    finishing finishing_epoch`; `training N` of a later
-    phase. The result is how many were not in the cache.
-    """
-    return executables.compile_ahead(program, kinds, options)
-
-
-def compile_training(program: Program, options: Options, phase: int = 0) -> Executable:
-    """One step of training: forward, loss, gradients, update, metrics. Later phases have less frozen.
-
-    It takes `rows` of the plan: with `accumulate`, those of several batches.
-    """
-    return training_executable(program, options, phase)
-
-
-def compile_augmentation(program: Program, options: Options) -> Executable:
-    """The inputs and targets that `augment` changes, as training sees them."""
-    return program_executable(program, "augmentation", options)
-
-
-def compile_evaluation(program: Program, options: Options) -> Executable:
-    """Loss and metrics, without an update."""
-    return program_executable(program, "evaluation", options)
-
-
-def compile_prediction(program: Program, options: Options) -> Executable:
-    """The model's outputs."""
-    return program_executable(program, "prediction", options)
-
-
-def compile_attention(program: Program, options: Options) -> Executable:
-    """The attention weights by the paths of their layers, the batch first, the keys last. Raises UsageError."""
-    return program_executable(program, "attention", options)
-
-
-def attention_shapes(program: Program) -> Mapping[str, Shape]:
-    """The shapes of the attention weights by the paths of their layers, the batch first. Raises UsageError."""
-    from compiler.attention_weights import attention_graph  # the graphs, which a cached program does without
-
-    graph = attention_graph(programs.complete(program))
-    return {output.name: output.value.type.shape for output in graph.outputs}
-
-
-def compile_window(program: Program, options: Options) -> Executable:
-    """The outputs of the sampler of `generate`, for any number of sequences, from whole windows.
-
-    The feed is filled from the left up to the place `first_step`; where that is beyond the window, it has slid.
-    """
-    return program_executable(program, "window", options)
-
-
-def compile_decoding(program: Program, tensors: Tensors, rows: int, options: Options) -> Decoding:
-    """The same for `rows` sequences, from the last token of each at the place `first_step`, and states.
-
-    The tensors stay shared with the caller.
-    """
-    return executables.decoding(program, tensors, rows, options)
-
-
-def compile_prompt(program: Program, rows: int, options: Options) -> Executable:
-    """The same from whole windows of `rows` sequences; it fills the states of `compile_decoding`."""
-    return program_executable(program, f"prompt {rows}", options)
-
-
-def compile_gradients(program: Program, options: Options) -> Executable:
-    """The mean square of each parameter's gradient, by its path, in a step that updates nothing."""
-    return program_executable(program, "gradients", options)
-
-
-def compile_schedule(program: Program, options: Options) -> Executable:
-    """The rate of each step, `lr`, with the arithmetic of the training step and without the rest of it."""
-    return program_executable(program, "schedule", options)
-
-
-def compile_following(program: Program, options: Options) -> Executable:
-    """What the schedule keeps of an epoch: the new values of the run-time settings that are its states."""
-    return program_executable(program, "following", options)
-
-
-def compile_finishing(program: Program, options: Options, of_training: bool) -> Executable:
-    """The metrics of rows or of an epoch of training, and a loss that is a mean, from what was gathered of them."""
-    return program_executable(program, finishing_kind(program, of_training), options)
-
-
-def finishing_kind(program: Program, of_training: bool) -> str:
-    """What `compile_ahead` calls the program of `compile_finishing`."""
-    is_another = of_training and program.plan is not None and not program.plan.finishes_alike
-    return "finishing_epoch" if is_another else "finishing"
 
 
 def function(source: str, name: str, config: Mapping[str, SettingValue], options: Options) -> CompiledFunction:
@@ -484,6 +408,20 @@ def value_outside(
     from compiler.choices.limits import outside  # the graphs, which a cached program does without
 
     return outside(programs.complete(program), kept, data, rows, outputs)
+
+
+def logarithms_of_data(program: Program) -> tuple[DataLogarithm, ...]:
+    """The places in the user's text that take logarithms of data as it is, where no declared range keeps it above 0."""
+    from compiler.lints.data_logarithms import logarithms_of_data  # the graphs, which a cached program does without
+
+    return logarithms_of_data(programs.complete(program))
+
+
+def without_waived(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """The findings without the warnings that comments in the text waive."""
+    from compiler.frontend.waivers import without_waived  # the lexer, which a cached program does without
+
+    return without_waived(found)
 
 
 def _is_within(values: Array, count: int) -> bool:

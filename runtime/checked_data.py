@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from compiler import driver
 from compiler.diagnostics import DataError, Diagnostic, SourceError, Span, hint
 from compiler.driver import DataQuestion, DataSource, Program, Training
 from runtime.data.dimensions import dimensions_if_there
+from runtime.data.part import Part
 from runtime.data.reading import is_there, located
 from runtime.jobs import load_data
 from runtime.model import length_of, length_remarks, training_of
@@ -47,7 +48,7 @@ def data_findings(
         except SourceError:  # what only absent data knows, of which the check has warned
             continue
         if program.plan is not None and program.plan.data is not None:
-            yield from _findings(program, program.plan, program.plan.data)
+            yield from driver.without_waived(_findings(program, program.plan, program.plan.data))
 
 
 def _findings(program: Program, plan: Training, data: DataSource) -> Iterator[Diagnostic]:
@@ -62,13 +63,37 @@ def _findings(program: Program, plan: Training, data: DataSource) -> Iterator[Di
     try:
         loaded = load_data(program, None)
     except DataError as error:
-        yield _mistake(error, data.span)
+        yield _mistake(error, _place(error, plan, sources))
         return
+    yield from _logarithms(program, loaded.train)
     if plan.epochs is None and plan.steps is None:
         return
     length = length_of(training_of(program), len(loaded.train.rows))
     for remark in length_remarks(program, length):
-        yield Diagnostic("W0120", remark, data.span, severity="warning")
+        yield Diagnostic("W0120", remark.text, remark.place(plan) or data.span, severity="warning")
+
+
+def _logarithms(program: Program, part: Part) -> Iterator[Diagnostic]:
+    """W0108: logarithms of an input or target that is not above 0 in some row."""
+    for found in driver.logarithms_of_data(program):
+        values = part.arrays[found.name]
+        if values.size == 0 or values.min() > 0:
+            continue
+        row = int((values <= 0).any(axis=tuple(range(1, values.ndim))).argmax())
+        named = part.names.get(found.name)
+        where = f"row {row}" if named is None else f"row {named.of(row)} of {named.file.name}"
+        message = f"`{found.function}` of `{found.name}`, which is {values[row].min():g} in {where}"
+        advice = hint("keep it away from 0: `max(…, 1e-7)`, or correct the data")
+        yield Diagnostic("W0108", f"{message}, gives infinities and NaN", found.place, (advice,), "warning")
+
+
+def _place(error: DataError, plan: Training, sources: Sequence[DataSource]) -> Span:
+    """The key of `train` that a fault of the data is about: by the key itself, or by the file."""
+    if error.key in plan.places:
+        return plan.places[error.key]
+    file = Path(error.file or "").absolute()
+    holding = [s for s in sources if (path := located(s).absolute()) == file or path in file.parents]
+    return max(holding, key=lambda source: len(located(source).parts), default=sources[0]).span
 
 
 def _bytes(source: DataSource) -> int:

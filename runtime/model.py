@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from compiler.diagnostics import UsageError
+from compiler.diagnostics import Span, UsageError
 from compiler.driver import Program, Setting, Training
+from compiler.record import record
 from compiler.types import BatchExtent, static_elements
 from runtime.position import Length
 
@@ -53,26 +54,40 @@ def schedule_remark(plan: Training, length: Length) -> str | None:
     return f"the schedule ends at update {end:g}, the run at update {updates}; `total_steps` is the length of the run"
 
 
-def length_remarks(program: Program, length: Length) -> tuple[str, ...]:
+@record
+class Remark:
+    """What to say of a key of `train`, or of a setting in one, by its name."""
+
+    text: str
+    name: str
+
+    def place(self, plan: Training) -> Span | None:
+        """Where the text or the command line gives it."""
+        return plan.places.get(self.name) or plan.places.get(self.name.split(".", 1)[0])
+
+
+def length_remarks(program: Program, length: Length) -> tuple[Remark, ...]:
     """What to say of a schedule, a batch and rates that do not fit the length of a run."""
     plan = training_of(program)
     values = {setting.name: setting.value for setting in resolved_settings(program, length)}
-    found = [schedule_remark(plan, length)]
+    found: list[Remark] = []
+    other_end = schedule_remark(plan, length)
+    if other_end is not None:
+        found.append(Remark(other_end, "schedule"))
     warmup = values.get("schedule.steps")
     updates = length.total_steps
     if isinstance(warmup, int | float) and warmup > updates and plan.schedule is not None:
-        found.append(
-            f"the schedule warms up for {warmup:g} updates, and the run has {updates}: it never gets to its rate"
-        )
+        text = f"the schedule warms up for {warmup:g} updates, and the run has {updates}: it never gets to its rate"
+        found.append(Remark(text, "schedule.steps"))
     if plan.batch is not None and plan.usual_rows > 2 * length.rows:
-        found.append(
-            f"an update takes {plan.usual_rows} rows, and there are {length.rows}: it is of all of them each time"
-        )
+        text = f"an update takes {plan.usual_rows} rows, and there are {length.rows}: it is of all of them each time"
+        found.append(Remark(text, "batch"))
     for name in dict.fromkeys(rule.rate for rule in plan.every_rule):
         rate = values.get(name)
         if isinstance(rate, int | float) and abs(rate) > _LARGEST_RATE:
-            found.append(f"`{name}` = {rate:g} is far above all usual rates, which are at most about 1")
-    return tuple(remark for remark in found if remark is not None)
+            text = f"`{name}` = {rate:g} is far above all usual rates, which are at most about 1"
+            found.append(Remark(text, name))
+    return tuple(found)
 
 
 _LARGEST_RATE = 100.0

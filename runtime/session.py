@@ -174,7 +174,7 @@ def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:
     notes = [*data.notes, *(() if weights is None else weights.lines())]
     keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
     job = job_of(program, parts, tensors, request.options, keeper)
-    notes += length_remarks(program, job.length)
+    notes += [remark.text for remark in length_remarks(program, job.length)]
     return Session(program, job, Position(), tuple(notes), weights=weights, compiled=compiled), data
 
 

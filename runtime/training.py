@@ -343,7 +343,8 @@ class _Training:
 
     def _spoilt(self, results: Results, first_step: int) -> list[tuple[str, int]]:
         """What is not finite, each with a step by which it was so: tensors are looked at at the end of a call."""
-        bad = {name: np.flatnonzero(~np.isfinite(results.scalars[name])) for name in self._job.scalars}
+        told = [name for name in self._job.scalars if name in results.scalars]
+        bad = {name: np.flatnonzero(~np.isfinite(results.scalars[name])) for name in told}
         scalars = [(name, first_step + int(steps[0])) for name, steps in bad.items() if len(steps)]
         return [*scalars, *(one for one in results.nonfinite if not is_total(one[0]))]
 

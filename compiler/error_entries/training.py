@@ -122,11 +122,11 @@ TRAINING: tuple[ErrorEntry, ...] = (
     ),
     ErrorEntry(
         "E0614",
-        "a loss or metric that `accumulate` cannot put together from several batches",
+        "a loss that `accumulate` cannot put together from several batches",
         "With `accumulate = n`, an update takes n batches, and is the one that a batch of all their rows would make. "
         "So sums over rows and counts of rows are added up, and what follows them is computed once. A mean is made of "
         "such sums; a maximum over the batch is not. Gradients can be added up where the loss is linear in the sums "
-        "that depend on parameters.",
+        "that depend on parameters. Metrics may be made of anything that E0616 allows.",
         _train(loss="sqrt(mse(y[:, 0], t))", accumulate="4"),
         _train(loss="mse(y[:, 0], t)", accumulate="4"),
     ),
@@ -145,7 +145,8 @@ TRAINING: tuple[ErrorEntry, ...] = (
         "A metric is what one batch of all rows would give, whatever the batches are. So what it takes of rows is "
         "gathered over all of them (sums, means, variances, largest and smallest values), and what follows is computed "
         "once. What is summed of a row may therefore depend on no other rows. The sum of squared distances from a mean "
-        "is such a sum all the same: write `sum((x - mean(x)) ^ 2)`. The mean of absolute distances from it is none.",
+        "is such a sum all the same: write `sum((x - mean(x)) ^ 2)`. The mean of absolute distances from it is none. "
+        "A variance with weights is one as `sum(w * x ^ 2) / sum(w) - (sum(w * x) / sum(w)) ^ 2`.",
         _train(metrics="[mean(abs(t - mean(t)))]"),
         _train(metrics="[sqrt(mean((t - mean(t)) ^ 2))]"),
     ),

@@ -1,35 +1,35 @@
-"""`accumulate = n`: whether a loss and metrics can be put together from several batches, and what is kept for it."""
+"""`accumulate = n`: whether a loss can be put together from several batches, and what is kept for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from compiler.diagnostics import Span, hint
 from compiler.frontend.failures import failure
 from compiler.frontend.program import Accumulation, OptimizerState, ParameterSpec
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.ops.batch_sums import ledger_of, slopes_of, taken_apart
+from compiler.ops.batch_sums import ledger_of, made_of_sums, slopes_of
 from compiler.ops.build import filled
 from compiler.types import TensorType
 
 
 def accumulation_of(
-    batches: int, training: Graph, trained: Sequence[ParameterSpec], metrics: Mapping[str, Span], loss: Span
+    batches: int, training: Graph, trained: Sequence[ParameterSpec], metrics: Sequence[str], loss: Span
 ) -> Accumulation:
-    """The tensors that add up over the batches of an update. `metrics` and `loss` are the places of the expressions.
+    """The tensors that add up over the batches of an update. `loss` is the place of its expression.
 
-    Raises Failure where the whole does not follow from sums over its rows.
+    What is not made of sums over rows is told by the epoch, not by the update. Raises Failure for a loss that does not
+    follow from such sums.
     """
-    for name, span in {"loss": loss, **metrics}.items():
-        if taken_apart(training, (training.output(name).value,)).others:
-            raise failure(
-                "E0614",
-                f"`accumulate` cannot put `{name}` together from several batches: it is not made of sums over rows",
-                span,
-                hint("`sum` and `mean` over the batch can be added up, a maximum or a variance cannot"),
-            )
-    ledger = ledger_of(training, tuple(metrics))
+    if not made_of_sums(training, ("loss",)):
+        raise failure(
+            "E0614",
+            "`accumulate` cannot put `loss` together from several batches: it is not made of sums over rows",
+            loss,
+            hint("`sum` and `mean` over the batch can be added up, a maximum or a variance cannot"),
+        )
+    ledger = ledger_of(training, made_of_sums(training, metrics))
     if slopes_of(_continued(training), ledger.loss, training.output("loss").value, ledger.trained) is None:
         raise failure(
             "E0614",

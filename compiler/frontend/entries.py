@@ -76,6 +76,12 @@ class Entries:
         self._expressions: dict[str, syntax.Expression] = {}
         self._read()
 
+    @property
+    def places(self) -> dict[str, Span]:
+        """Where the keys, and the settings that the command line gives, stand."""
+        written = {key: entry.value.span for key, entry in self.written.items()}
+        return written | {name: given.span for name, given in self.session.settings.overrides.items()}
+
     def expression(self, key: str) -> syntax.Expression | None:
         """What a key is set to, where it is an expression over tensors or a form."""
         return self._expressions.get(key)

@@ -386,6 +386,7 @@ class _Experiment:
             schedule_end=self.schedule_end,
             directions=self.directions,
             best=self.entries.best,
+            places=self.entries.places,
         )
 
     def _accumulation(self, evaluator: Evaluator) -> Accumulation | None:
@@ -393,7 +394,7 @@ class _Experiment:
         if self.entries.accumulate == 1:
             return None
         ever = [self.session.parameters[path] for path in self._ever_trained()]
-        metrics = {name: expression.span for name, expression in self._metric_names_of(evaluator)}
+        metrics = [name for name, _ in self._metric_names_of(evaluator)]
         loss = self.entries.expression("loss")
         assert loss is not None
         return accumulation_of(self.entries.accumulate, evaluator.builder.build(), ever, metrics, loss.span)

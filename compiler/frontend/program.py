@@ -288,7 +288,7 @@ class Training:
     `finished` are the metrics, and the loss where it is a mean: over many rows they are finished once, from what is
     `gathered` of all, and `finishes_alike` says whether training and evaluation do so by one program. `directions` says
     of the loss and of metrics whether the larger is the better, where that is known; by `best`, which is one of these,
-    epochs are compared.
+    epochs are compared. `places` says where the keys stand, and the settings of the command line.
     """
 
     rules: tuple[UpdateRule, ...]
@@ -317,6 +317,7 @@ class Training:
     gathered: tuple[TensorType, ...] = ()
     directions: Mapping[str, bool] = field(default_factory=dict[str, bool])
     best: str = "loss"
+    places: Mapping[str, Span] = field(default_factory=dict[str, Span])
 
     @property
     def is_double(self) -> bool:

@@ -1,98 +1,128 @@
-"""W0108: a logarithm of what can be 0, or a division by it: what `relu` or `softmax` gives, or a variance."""
+"""W0108: a logarithm of what can be 0 or less, a root of what can be negative, or a division by what can be 0."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 
 from compiler.diagnostics import Diagnostic, Edit, Note, Span, hint
-from compiler.frontend.trace import Subject
-from compiler.graph.ir import Node, Value
+from compiler.frontend.program import Program
+from compiler.frontend.trace import Application, Subject
+from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
-from compiler.lints.flow import place_of
+from compiler.lints.any_sign import AnySign
+from compiler.lints.flow import owner_place, place_of
 from compiler.lints.intervals import Range
 from compiler.lints.laid_open import laid_open
 from compiler.lints.ranges import Ranges
-from compiler.ops.elementwise import Divide, Log, Log1p, Rsqrt, Sigmoid
+from compiler.ops.elementwise import Divide, Log, Log1p, Power, Rsqrt, Sigmoid, Sqrt
 from compiler.ops.reduction import Moments
 
 _POLES: Mapping[type[Op], float] = {Log: 0.0, Rsqrt: 0.0, Log1p: -1.0}
 """Functions of one value, and where they have a pole."""
+_INFINITE, _UNDEFINED = "infinities and NaN", "NaN"
 
 
 def find_possible_zero(subject: Subject) -> Iterator[Diagnostic]:
     """In the user's own lines: what the library does is tested."""
     for name, whole in (("training", subject.program.training), ("inference", subject.program.inference)):
-        graph = laid_open(whole)
-        ranges = Ranges(subject.program, graph, subject.trace.applications.get(name, []))
-        for node in graph.nodes:
+        yield from _Search(subject, whole, subject.trace.applications.get(name, [])).findings()
+
+
+class _Search:
+    """One graph of a program, with what is known of its values."""
+
+    def __init__(self, subject: Subject, graph: Graph, applications: list[Application]) -> None:
+        self.program: Program = subject.program
+        self.graph = laid_open(graph)
+        self.ranges = Ranges(subject.program, self.graph, applications)
+        self.any_sign = AnySign(self.graph, {spec.path for spec in subject.program.parameters if spec.frozen})
+
+    def findings(self) -> Iterator[Diagnostic]:
+        for node in self.graph.nodes:
             if node.origins and not node.origins[0].span.source.is_library:
-                yield from _judged(subject, ranges, node)
+                yield from self._judged(node)
 
+    def _judged(self, node: Node) -> Iterator[Diagnostic]:
+        match node.op:
+            case Divide():
+                if self.ranges[node.operands[1]].reaches(0):
+                    yield self._finding(node, node.operands[1], "this divides by what can be 0", _INFINITE)
+            case Log() | Rsqrt() | Log1p():
+                yield from self._at_pole(node, node.operands[0], _POLES[type(node.op)])
+            case Sqrt():
+                yield from self._below_zero(node, "`sqrt`")
+            case Power():
+                exponent = self.ranges[node.operands[1]]
+                if exponent.low == exponent.high < 0 and self.ranges[node.operands[0]].reaches(0):
+                    yield self._finding(node, node.operands[0], "this divides by what can be 0", _INFINITE)
+                elif exponent.low == exponent.high != round(exponent.low):
+                    yield from self._below_zero(node, "a broken power")
+            case _:
+                pass
 
-def _judged(subject: Subject, ranges: Ranges, node: Node) -> Iterator[Diagnostic]:
-    if isinstance(node.op, Divide):
-        operand = node.operands[1]
-        if ranges[operand].reaches(0):
-            yield _finding(subject, ranges, node, operand, "this divides by what can be 0")
-    elif type(node.op) in _POLES:
-        operand, pole = node.operands[0], _POLES[type(node.op)]
-        if ranges[operand].falls_to(pole):
-            lowest = f"{pole:g}" if ranges[operand].low == pole else f"{pole:g} or less"
-            yield _finding(subject, ranges, node, operand, f"`{node.op.name}` of what can be {lowest}")
+    def _at_pole(self, node: Node, operand: Value, pole: float) -> Iterator[Diagnostic]:
+        known, name = self.ranges[operand], f"`{node.op.name}`"
+        if known.falls_to(pole) or self.any_sign[operand]:
+            lowest = f"{pole:g}" if known.low == pole else f"{pole:g} or less"
+            yield self._finding(node, operand, f"{name} of what can be {lowest}", _INFINITE)
 
+    def _below_zero(self, node: Node, name: str) -> Iterator[Diagnostic]:
+        known = self.ranges[node.operands[0]]
+        if -math.inf < known.low < 0 or self.any_sign[node.operands[0]]:
+            yield self._finding(node, node.operands[0], f"{name} of what can be negative", _UNDEFINED)
 
-def _finding(subject: Subject, ranges: Ranges, node: Node, operand: Value, message: str) -> Diagnostic:
-    reason = _reason(ranges, operand)
-    maker = ranges.flow.maker(reason)
-    place = _place(subject, ranges, reason)
-    here = node.origins[0].span
-    notes = () if place is None or place == here else (Note("it comes from here", place),)
-    advice = hint(_advice(ranges, node, reason, None if maker is None else maker.op))
-    edits = tuple(_edits(ranges, node, operand))
-    return Diagnostic("W0108", f"{message}, which gives infinities and NaN", here, (advice, *notes), "warning", edits)
+    def _finding(self, node: Node, operand: Value, message: str, outcome: str) -> Diagnostic:
+        reason = self._reason(operand)
+        place, here = self._place(reason), node.origins[0].span
+        notes = () if place is None or place == here else (Note("it comes from here", place),)
+        advice, edits = hint(self._advice(node, reason)), tuple(self._edits(node, operand))
+        return Diagnostic("W0108", f"{message}, which gives {outcome}", here, (advice, *notes), "warning", edits)
 
+    def _edits(self, node: Node, operand: Value) -> Iterator[Edit]:
+        """`log(softmax(x))` means `log_softmax(x)`."""
+        application = self.ranges.softmaxes.get(operand.index)
+        here = node.origins[0].span
+        if not isinstance(node.op, Log) or application is None or set(application.operands) != {"x"}:
+            return
+        inner = application.call.text
+        is_nested = inner.startswith("softmax(") and re.fullmatch(rf"log\(\s*{re.escape(inner)}\s*\)", here.text)
+        if is_nested and not re.search(r"\b(log|log_softmax)\b *=|\bfn +(log|log_softmax)\b", here.source.text):
+            yield Edit(here, f"log_{inner}")
 
-def _edits(ranges: Ranges, node: Node, operand: Value) -> Iterator[Edit]:
-    """`log(softmax(x))` means `log_softmax(x)`."""
-    application = ranges.softmaxes.get(operand.index)
-    here = node.origins[0].span
-    if not isinstance(node.op, Log) or application is None or set(application.operands) != {"x"}:
-        return
-    inner = application.call.text
-    is_nested = inner.startswith("softmax(") and re.fullmatch(rf"log\(\s*{re.escape(inner)}\s*\)", here.text)
-    if is_nested and not re.search(r"\b(log|log_softmax)\b *=|\bfn +(log|log_softmax)\b", here.source.text):
-        yield Edit(here, f"log_{inner}")
+    def _reason(self, value: Value) -> Value:
+        """Where a 0 comes from: back through whatever is 0 only where its operand is."""
+        if not self.ranges[value].reaches(0):
+            return self.ranges.flow.source(value)
+        while value.index not in self.ranges.softmaxes:
+            node = self.ranges.flow.maker(value)
+            operands = () if node is None else node.operands
+            before = [o for o in operands if self.ranges[o].reaches(0) and self.ranges[o] != Range(0.0, 0.0)]
+            if not before:
+                break
+            value = before[0]
+        return value
 
+    def _place(self, value: Value) -> Span | None:
+        if value.index in self.ranges.softmaxes:
+            return self.ranges.softmaxes[value.index].user_call
+        node = self.ranges.flow.maker(value)
+        if node is not None:
+            return place_of(node)
+        name = next(entry.name for entry in self.graph.inputs if entry.value == value)
+        specs = [(spec.name, spec.span) for spec in self.program.inputs]
+        specs += [(spec.path, owner_place(spec)) for spec in self.program.parameters]
+        return next((span for known, span in specs if known == name), None)
 
-def _reason(ranges: Ranges, value: Value) -> Value:
-    """Where a 0 comes from: back through whatever is 0 only where its operand is."""
-    while value.index not in ranges.softmaxes:
-        node = ranges.flow.maker(value)
-        operands = () if node is None else node.operands
-        before = [o for o in operands if ranges[o].reaches(0) and ranges[o] != Range(0.0, 0.0)]
-        if not before:
-            break
-        value = before[0]
-    return value
-
-
-def _place(subject: Subject, ranges: Ranges, value: Value) -> Span | None:
-    if value.index in ranges.softmaxes:
-        return ranges.softmaxes[value.index].user_call
-    node = ranges.flow.maker(value)
-    if node is not None:
-        return place_of(node)
-    names = {i.value.index: i.name for i in ranges.flow.graph.inputs}
-    return next((spec.span for spec in subject.program.inputs if spec.name == names[value.index]), None)
-
-
-def _advice(ranges: Ranges, node: Node, reason: Value, op: Op | None) -> str:
-    is_log = isinstance(node.op, Log)
-    if is_log and reason.index in ranges.softmaxes:
-        return "`log_softmax(x)` is `log(softmax(x))` without the loss of digits"
-    if is_log and isinstance(op, Sigmoid):
-        return "`-softplus(-x)` is `log(sigmoid(x))` without the loss of digits"
-    if isinstance(op, Moments):
-        return "add a small number: `sqrt(variance(x) + 1e-5)`"
-    return "keep it away from 0: `max(…, 1e-7)`, or add a small number"
+    def _advice(self, node: Node, reason: Value) -> str:
+        is_log, maker = isinstance(node.op, Log), self.ranges.flow.maker(reason)
+        if is_log and reason.index in self.ranges.softmaxes:
+            return "`log_softmax(x)` is `log(softmax(x))` without the loss of digits"
+        if is_log and maker is not None and isinstance(maker.op, Sigmoid):
+            return "`-softplus(-x)` is `log(sigmoid(x))` without the loss of digits"
+        if maker is not None and isinstance(maker.op, Moments):
+            return "add a small number: `sqrt(variance(x) + 1e-5)`"
+        if self.any_sign[reason]:
+            return "make it positive with `exp` or `softplus`, or keep it so with `max(…, 1e-7)`"
+        return "keep it away from 0: `max(…, 1e-7)`, or add a small number"

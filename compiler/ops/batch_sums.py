@@ -50,6 +50,11 @@ def taken_apart(graph: Graph, wanted: Sequence[Value]) -> Parts:
     return Parts(tuple(reversed(kept)), tuple(reversed(sums.values())), tuple(reversed(others.values())))
 
 
+def made_of_sums(graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of the outputs that follow from sums over rows alone, and not from a maximum or a variance, say."""
+    return tuple(name for name in names if not taken_apart(graph, (graph.output(name).value,)).others)
+
+
 def adds_up(node: Node) -> bool:
     """Whether the result for a batch is the sum of those for its parts."""
     match node.op:

@@ -67,7 +67,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--seconds", type=positive_number, default=3.0, metavar="S", help="how long to measure (default: 3)"
     )
-    parser.add_argument("--by", choices=BY, default="line", help="line, layer, kernel or op (default: line)")
+    parser.add_argument("--by", choices=BY, help="line, layer, kernel or op (default: line)")
     parser.add_argument("--top", type=whole_number(1), default=20, metavar="N", help="rows at most (default: 20)")
     parser.add_argument("--trace", metavar="OUT", help="write a step as a .json file for Perfetto or chrome://tracing")
     parser.add_argument("--plot", metavar="OUT", help="draw the roofline and the threads: a .png, .svg or .pdf file")
@@ -102,6 +102,7 @@ def run(arguments: Namespace) -> int:
     for name in ("barrier_us", "bandwidth"):
         if getattr(arguments, name) is not None:
             raise UsageError(f"--{name.replace('_', '-')} goes with --simulate-threads", "leave it out")
+    arguments.by = arguments.by or "line"
     _refuse_places(arguments)
     _refuse_endings(arguments)
     before = _before(arguments)
@@ -156,6 +157,8 @@ def _simulated(arguments: Namespace) -> int:
     for name in ("trace", "plot", "diff", "threads"):
         if getattr(arguments, name):
             raise UsageError(f"--{name} does not go with --simulate-threads", "leave out one of them")
+    if arguments.by not in (None, "kernel"):
+        raise UsageError(f"--by {arguments.by} does not go with --simulate-threads", "threads share kernels")
     program, options, weights = _opened(arguments.file, arguments)
     found = simulate(
         program,

@@ -42,16 +42,18 @@ def _counts(whole: int, validation: float, test: float, noun: str, file: Path) -
     """How many rows or steps two fractions are."""
     for name, fraction in (("validation", validation), ("test", test)):
         if not 0 <= fraction < 1:
-            raise DataError(f"`{name} = {fraction}` is no fraction of the {noun}s", file, fix="give one from 0 to 1")
+            message = f"`{name} = {fraction}` is no fraction of the {noun}s"
+            raise DataError(message, file, fix="give one from 0 to 1", key=name)
     counts = round(whole * validation), round(whole * test)
     for name, fraction, count in zip(("validation", "test"), (validation, test), counts, strict=True):
         if fraction > 0 and count == 0:
             message = f"`{name} = {fraction}` of {whole} {noun}s is no {noun}"
-            raise DataError(message, file, fix="take a larger fraction or more data")
+            raise DataError(message, file, fix="take a larger fraction or more data", key=name)
     if sum(counts) >= whole:
         raise DataError(
             f"of {whole} {noun}s, {counts[0]} for validation and {counts[1]} for the test leave none to train on",
             file,
             fix="take smaller fractions or more data",
+            key="validation" if validation >= test else "test",
         )
     return counts

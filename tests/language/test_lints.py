@@ -91,6 +91,16 @@ def test_frozen_parameters_need_no_gradient() -> None:
         "rsqrt(mean(x ^ 2, axis = -1, keepdims = true)) * x",
         "x / arange(4)",
         "x / max(image)",
+        "x |> dense(4) |> log",
+        "log(concat(dense(2)(x), -dense(2)(x), axis = 1))",
+        "log1p(dense(4)(x))",
+        "log(batch_norm(x))",
+        "log(where(x > 0, dense(4)(x), 1))",
+        "log(sigmoid(x) * dense(4)(x))",
+        "sqrt(dense(4)(x))",
+        "sqrt(tanh(x))",
+        "dense(4)(x) ^ 0.5",
+        "relu(x) ^ -1",
     ],
 )
 def test_what_can_be_zero(expression: str) -> None:
@@ -107,6 +117,24 @@ def test_what_can_be_zero(expression: str) -> None:
         "log(max(x, 1e-7))",
         "log(exp(x) + 1)",
         "log(sum(exp(x), axis = -1, keepdims = true))",
+        "log(softplus(dense(4)(x)))",
+        "log(softplus(h) + abs(h))",
+        "log(h + sqrt(h ^ 2 + 1))",
+        "log(where(h > 0, h, 1))",
+        "log(concat(h, exp(h), axis = 1)[:, 4:])",
+        "log(max(h, 1e-7))",
+        "log(h ^ 2 + 1e-7)",
+        "log(softmax(h) + 1e-7)",
+        "log(x)",
+        "log(x + 1)",
+        "log(x / max(x))",
+        "log1p(x)",
+        "sqrt(x)",
+        "sqrt(relu(h))",
+        "sqrt(variance(h, axis = -1, keepdims = true))",
+        "sqrt(mean(h ^ 2, axis = -1, keepdims = true) - mean(h, axis = -1, keepdims = true) ^ 2)",
+        "h ^ 3",
+        "relu(h) ^ 0.5",
         "log(where(x > 0, x, 1))",
         "log(where(relu(x) != 0, relu(x), 1))",
         "log(where(r == 0, 1, r))",
@@ -133,7 +161,8 @@ def test_what_can_be_zero(expression: str) -> None:
 )
 def test_what_is_kept_away_from_zero(expression: str) -> None:
     inputs = "x: f32[batch, 4]; count: i32[batch, 4] in 1..9; positive: i32[batch, 4] in 1..5"
-    text = model(f"r + 0 * (count + positive) + {expression}", "r = relu(x)", inputs=inputs)
+    lines = ("r = relu(x)", "h = dense(4)(x)")
+    text = model(f"r + h + 0 * (count + positive) + {expression}", *lines, inputs=inputs)
     text = text.replace("model M {", "model M(eps = 1e-5) {").replace("+ 0 *", "+ 0 * eps *")
     assert [d for d in found(text) if d.code == "W0108"] == []
 

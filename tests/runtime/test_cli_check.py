@@ -260,7 +260,33 @@ def test_numbers_that_fit_no_run_are_remarked(
     before: str, after: str, expected: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = "x,label\n1,0\n2,2\n3,1\n"
-    found = checked(capsys, _TRAINED.replace(before, after), rows)
-    assert [code for code, _ in found] == expected
+    text = _TRAINED.replace(before, after)
+    found = checked(capsys, text, rows)
+    place = text[: text.index(after.rsplit("\n", 1)[-1])].count("\n") + 1
+    assert found == [(code, place) for code in expected]
     assert main(["train", "model.dl", "--dry-run"]) == 0
     assert ("note: " in capsys.readouterr().err) is bool(expected)
+
+
+def test_a_number_of_the_command_line_is_remarked_there(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "x,label\n1,0\n2,2\n3,1\n"
+    assert checked(capsys, _TRAINED, rows, "--set", "batch=1000") == [("W0120", 1)]
+    waived = _TRAINED.replace("batch = 2", "batch = 1000  # dlc: ignore[W0120]")
+    assert checked(capsys, waived, rows) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [('validation = csv("other.csv")', 8), ("validation = 0.01", 8), ("test = 0.9", 8), ('test = csv("other.csv")', 8)],
+)
+def test_a_fault_of_other_data_is_told_at_its_key(key: str, line: int, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("other.csv").write_text("x,label\n1,7\n", encoding="utf-8")
+    text = _TRAINED.replace('data = csv("rows.csv")\n', f'data = csv("rows.csv")\n    {key}\n')
+    assert checked(capsys, text, "x,label\n1,0\n2,2\n") == [("E0701", line)]
+
+
+def test_logarithms_of_data_are_judged_by_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    text = _TRAINED.replace("x[:, None]", "log(x)[:, None]")
+    assert checked(capsys, text, "x,label\n1,0\n2,2\n") == []
+    assert checked(capsys, text, "x,label\n1,0\n0,2\n") == [("W0108", 3)]
+    assert checked(capsys, text.replace("log(x)", "log(x + 1)"), "x,label\n1,0\n0,2\n") == []

@@ -70,6 +70,7 @@ def test_it_is_readable(model: Path, capsys: pytest.CaptureFixture[str]) -> None
         ["--simulate-threads", "0"],
         ["--simulate-threads", "4", "--trace", "x.json"],
         ["--simulate-threads", "4", "--threads", "2"],
+        ["--simulate-threads", "4", "--by", "line"],
         ["--barrier-us", "1"],
         ["--bandwidth", "1"],
     ],

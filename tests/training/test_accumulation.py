@@ -9,6 +9,7 @@ import pytest
 from elaboration import codes, mistakes
 from killing import final_state, write_project
 
+import dlc
 from compiler import driver
 from compiler.driver import Array, Options, Program, Tensors
 from runtime.checkpoint import newest_checkpoint
@@ -135,9 +136,20 @@ def test_a_loss_must_follow_from_sums(loss: str, code: list[str]) -> None:
     assert not mistakes(text)
 
 
-def test_a_metric_must_follow_from_sums() -> None:
-    text = TEXT.replace("LOSS", LOSS).replace("OPTIMIZER", "adam()")
-    assert codes(mistakes(text, ("accumulate", "2"), ("metrics", "[max(r)]"))) == ["E0614"]
+def test_a_metric_of_extremes_and_moments_is_that_of_the_epoch() -> None:
+    text = TEXT.replace("LOSS", LOSS).replace("OPTIMIZER", "gradient_descent(lr = 0.0)").replace("steps", "epochs")
+    start = text.index("metrics = [")
+    text = text.replace(
+        text[start : text.index("]\n", start)], "metrics = [max(y), sum(variance(y, axis = batch)), mae(r, y)"
+    )
+    found: list[list[float]] = []
+    for accumulate in (1, 3):
+        model = dlc.loads(text, accumulate=accumulate, epochs=1, target="reference")
+        (epoch,) = model.train(DATA).history
+        found.append([epoch.scalars[name] for name in ("max", "sum", "mae")])
+    assert found[0] == pytest.approx(found[1], rel=1e-12)
+    y = np.asarray(DATA["y"], np.float32).astype(np.float64)
+    assert found[1][:2] == pytest.approx([y.max(), y.var(axis=0).sum()], rel=1e-12)
 
 
 def test_an_interrupted_training_ends_with_the_same_bits(
