@@ -9,6 +9,7 @@ import pty
 import re
 import struct
 import termios
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,7 @@ class Terminal(io.StringIO):
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("width")
+    import_module("matplotlib.font_manager")  # in a new cache folder it tells that this takes a moment
     assert main(["new", str(folder / "rings")]) == 0
     (folder / "points.csv").write_text((folder / "rings" / "points.csv").read_text())
     (folder / "model.dl").write_text(MODEL)
