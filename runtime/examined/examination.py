@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,8 +48,8 @@ _TYPICAL_TEXTS = 2
 class Examination:
     """What a model makes of `measured` rows of the `rows` of `data`.
 
-    `scalars` are the loss and the metrics of these, as `dlc eval` measures them. `untold` names targets about which no
-    output says anything; `nonfinite` counts rows with an output that is not finite.
+    `scalars` are the loss and the metrics of these, as `dlc eval` measures them. `nonfinite` counts rows with an output
+    that is not finite.
     """
 
     data: str
@@ -61,7 +61,7 @@ class Examination:
     samples: tuple[ShownRow, ...] = ()
     texts: tuple[JudgedText, ...] = ()
     nonfinite: int = 0
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 def rows_within(work_of_row: float) -> int:
@@ -92,7 +92,7 @@ def examined(trained: Trained, chosen: EvaluationData, most: int) -> Examination
         predictions.samples(shown, losses),
         predictions.texts(shown),
         predictions.nonfinite,
-        chosen.notes,
+        (*trained.notes, *chosen.notes, *predictions.notes),
     )
 
 
@@ -121,7 +121,12 @@ class _Predictions:
         probed = self._outputs(part.rows[:_PROBED])
         thresholds = driver.decision_thresholds(trained.program)
         judged = driver.judged_outputs(trained.program)
-        self.pairs = pairs_of(trained.program.inputs, probed, part, judged, thresholds)[:_MOST_PAIRS]
+        found = pairs_of(trained.program.inputs, probed, part, judged, thresholds)
+        self.pairs = found[:_MOST_PAIRS]
+        self.notes: tuple[str, ...] = ()
+        if len(found) > _MOST_PAIRS:
+            self.notes = (f"{_MOST_PAIRS} of the {len(found)} pairs of a target and an output are measured",)
+        self._names = {pair.target.name: class_names(pair, self._preparation) for pair in self.pairs if pair.classes}
         self.confusions: tuple[Confusion, ...] = ()
         self.fits: tuple[NumberFit, ...] = ()
         self.is_right: Array | None = None
@@ -171,8 +176,8 @@ class _Predictions:
             outputs = self._outputs(np.array([row]))
             for pair in pairs:
                 truth, counts = self._truth(pair, np.array([row]))
-                names, place = class_names(pair, self._preparation), place_of(self._part, int(row))
-                scores = outputs[pair.output][0]
+                names, scores = self._names[pair.target.name], outputs[pair.output][0]
+                place = place_of(self._part, int(row))
                 found.append(judged_text(place, pair.target.name, scores, truth[0], counts[0], names))
         return tuple(found)
 
@@ -207,7 +212,7 @@ class _Predictions:
         return NumberCounter(total, mean_of_target(pair, self._part, self._part.rows, self._preparation))
 
     def _confusion(self, pair: Pair, counter: ConfusionCounter) -> Confusion:
-        names = class_names(pair, self._preparation)
+        names = self._names[pair.target.name]
         return Confusion(pair.target.name, pair.output, names, counter.pairs(), pair.threshold)
 
     def _shown(self, kind: str, row: int, loss: float, outputs: Mapping[str, Array]) -> ShownRow:
@@ -229,7 +234,7 @@ class _Predictions:
         if pair.classes is None:
             return ShownValue(pair.output, described(output))
         truth, counts = self._truth(pair, np.array([row]))
-        names = class_names(pair, self._preparation)
+        names = self._names[pair.target.name]
         guess = pair.guesses(output[None], truth)
         if truth.size > 1:
             right = int(((guess == truth) & counts).sum())
