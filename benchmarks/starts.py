@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from jobs import HERE, Job, Outcome, run_command
@@ -133,21 +134,22 @@ COLUMNS = (
 
 
 def as_markdown(results: Record) -> str:
-    """The table of results that were pooled."""
+    """The table of results that were pooled, the slowest cold start first."""
     figures = {(r["job"]["model"], r["variant"]): r["figures"] for r in results["measurements"]}
-    names = list(dict.fromkeys(name for name, _ in figures))
+    names = dict.fromkeys(name for name, _ in figures)
+    names = sorted(names, key=lambda name: -figures.get((name, COLD), {}).get("first_s", 0.0))
     rows = [["model", *(title for title, _, _ in COLUMNS)], ["---", *["---:"] * len(COLUMNS)]]
     for name in names:
-        rows.append([name, *(_cell(figures.get((name, of), {}).get(key)) for _, of, key in COLUMNS)])
+        rows.append([name, *(_cell(figures.get((name, of), {}), key) for _, of, key in COLUMNS)])
     facts = results["machine"]
     head = f"{facts['date']}, commit {facts['commit']}, {facts['processor']}, {results['plan']['threads']} threads"
     return "\n".join([f"{head}.", "", *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
 
 
-def _cell(value: float | None) -> str:
-    if value is None:
+def _cell(figures: dict[str, float], key: str) -> str:
+    if key not in figures:
         return "—"
-    return str(int(value)) if value == int(value) and value >= 1 else f"{value:.2f}"
+    return f"{figures[key]:.2f}" if key.endswith("_s") else f"{figures[key]:.0f}"
 
 
 def main() -> None:
@@ -171,9 +173,8 @@ def main() -> None:
         if not variants or variants == [WARM]:
             raise SystemExit(f"--only wants some of {', '.join(VARIANTS)}, and a warm start comes after a cold one")
         rounds = Rounds(arguments.mode, arguments.threads, Path(folder), Probes(PATIENCE).of(arguments.threads))
-        tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-        chosen = [known[name] for name in names]
-        measured = rounds.measure(chosen, variants, arguments.rounds, tell) if arguments.rounds else []
+        chosen = [known[name] for name in names] if arguments.rounds else []
+        measured = rounds.measure(chosen, variants, arguments.rounds, partial(print, file=sys.stderr, flush=True))
     results = [json.loads(file.read_text()) for file in arguments.earlier]
     if measured:
         full = full_speeds(measured)
@@ -181,6 +182,7 @@ def main() -> None:
         records = [measurement.as_json(full) for measurement in measured]
         results.append({"machine": machine(), "plan": plan, "full_gflops": full, "measurements": records})
     together = pooled(results)
+    together["plan"] = {"threads": together["plan"]["threads"], "seconds": 0.0}  # as `pooled` takes it again
     print(json.dumps(together, indent=1) if arguments.json else as_markdown(together), end="\n" * arguments.json)
 
 
