@@ -290,3 +290,10 @@ def test_logarithms_of_data_are_judged_by_the_data(capsys: pytest.CaptureFixture
     assert checked(capsys, text, "x,label\n1,0\n2,2\n") == []
     assert checked(capsys, text, "x,label\n1,0\n0,2\n") == [("W0108", 3)]
     assert checked(capsys, text.replace("log(x)", "log(x + 1)"), "x,label\n1,0\n0,2\n") == []
+
+
+def test_each_remark_on_a_number_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    for before, after, fix in (("batch = 2", "batch = 1000", "batch = all"), ("adam()", "adam(lr = 1e6)", "dlc lr")):
+        checked(capsys, _TRAINED.replace(before, after), "x,label\n1,0\n2,2\n")
+        main(["check", "model.dl"])
+        assert fix in capsys.readouterr().out
