@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from compiler.graph.ir import Graph
@@ -13,6 +14,7 @@ from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.targets.cpu import jit, runner
 from compiler.targets.cpu.executable import NativeExecutable
+from compiler.targets.cpu.llvm import Llvm
 from compiler.targets.cpu.lower import Lowered, lower
 from compiler.targets.cpu.machine import Machine, detect
 from compiler.targets.cpu.team import Team
@@ -50,8 +52,10 @@ def compiled(
     verify_schedule(plan, batch)
     lowered = lower(graph, plan, machine, batch)
     kernels = [_object(text, machine.triple, machine.cpu, machine.features) for text in lowered.texts.values()]
+    target = (machine.triple, machine.cpu, machine.features)
+    kernels = [_object(text, *target) for text in (*lowered.texts.values(), _runner(machine))]
     symbols = (*lowered.texts, *runner.SYMBOLS)
-    return Native(plan, lowered, jit.Library([*kernels, _runner(machine)], symbols, machine))
+    return Native(plan, lowered, jit.Library(kernels, symbols, machine))
 
 
 @cache
@@ -67,3 +71,21 @@ def _runner(machine: Machine) -> bytes:
 def _object(text: str, triple: str, cpu: str, features: str) -> bytes:
     """The code of a module; a quarter of the kernels of one program are those of another, or of other caches."""
     return jit.compile_module(text, replace(host(), triple=triple, cpu=cpu, features=features), verify=True)
+@cache
+def _runner(machine: Machine) -> str:
+    return runner.runner_text(machine)
+
+
+@lru_cache(maxsize=2000)
+def _object(text: str, triple: str, cpu: str, features: str) -> bytes:
+    """The object code of a kernel, which many graphs may share."""
+    llvm, target = _generator(triple, cpu, features)
+    return llvm.emit_for(target, triple, text, as_object=True, verify=True)
+
+
+@cache
+def _generator(triple: str, cpu: str, features: str) -> tuple[Llvm, int]:
+    """LLVM and what it generates code with; to make it takes as long as the code of a small kernel."""
+    llvm = Llvm()
+    llvm.initialise_native()
+    return llvm, llvm.target_machine(triple, cpu, features)

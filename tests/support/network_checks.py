@@ -6,7 +6,7 @@ thresholds so low, and for caches so small, that small tensors take the paths of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from unittest.mock import patch
 
 import numpy as np
-from native import compiled, host
+from native import Native, compiled, host
 
 from compiler import driver, training_step
 from compiler.accumulated_step import PARTS
@@ -23,6 +23,7 @@ from compiler.accumulating_executable import AccumulatingExecutable
 from compiler.driver import EPOCH_NUMBER, FUSIONS, SAMPLE_NUMBERS, Executable, Options, Program
 from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.programs import complete
 from compiler.stages import graph_of, prepared
 from compiler.targets.cpu import executable as executables
 from compiler.targets.cpu import memory
@@ -37,6 +38,11 @@ Array: TypeAlias = np.ndarray[Any, Any]
 Thresholds: TypeAlias = Mapping[str, Mapping[str, tuple[Any, ...]]]  # by module and name, values to choose from
 
 Compiled: TypeAlias = Callable[[int], Executable]  # for a number of threads
+
+WAYS = ("without fusions", "lowered", "lowered without some")  # of compiling a training, with the same bits
+USES = ("resumed", "predictions", "training in f64", "evaluation")
+VARIANTS = (*WAYS, *USES)
+"""What may be checked of a network beside its bits with several threads."""
 
 STEPS = 3
 UNUSED = 0xFF  # what memory holds that nobody has written: NaN as floats
@@ -134,7 +140,16 @@ class Network:
         self.rows = np.random.default_rng(seed).permutation(available)[: (STEPS - 1) * self.usual + last]
         self.numerics = _chosen(_OF_NUMERICS, self.random) if self.random.random() < 0.5 else {}
         self.thresholds = _chosen(_OF_KERNELS, self.random)
+        some = tuple(name for name in FUSIONS if self.random.random() < 0.3)
+        nominal = self.random.choice((1, 7, 64, 4096)), self.random.choice((1, 300))
+        self.ways = {
+            "without fusions": Way("without fusions", 2, tuple(FUSIONS), poisoned=True),
+            "lowered": Way("lowered", 3, lowered=True, nominal=nominal[0], poisoned=True),
+            "lowered without some": Way(f"lowered without {','.join(some)}", 2, some, True, nominal[1], True),
+        }
+        self.way_in_f64 = replace(self.ways["lowered"], lowered=self.random.random() < 0.5)
         self.ready: dict[tuple[str, str], Graph] = {}  # optimised graphs by kind and element type
+        self.made: dict[tuple[str, str, Way], Native] = {}
         initialisation = ReferenceExecutable(graph_of(self.program, "initialisation"))
         store = driver.allocate(self.program, Options())
         initialisation.run(store, {}, np.zeros(1, np.int64), 1, seed=seed)
@@ -162,20 +177,29 @@ class Network:
         return part != "counting" or (accumulation is not None and bool(accumulation.counts))
 
     def native(self, kind: str, way: Way, dtype: str) -> Callable[[int], NativeExecutable]:
-        if (kind, dtype) not in self.ready:
-            options = Options(dtype=dtype, verify=True)
-            self.ready[kind, dtype] = prepared(graph_of(self.program, kind, options), options)
-        machine = _small() if way.lowered else host()
-        ready, nominal = self.ready[kind, dtype], way.nominal or self.batch
-        found = compiled(ready, without=way.without, batch=nominal, machine=machine)
+        key = (kind, dtype, replace(way, threads=1, poisoned=False))  # these two are decided when it runs
+        if key not in self.made:
+            machine = _small() if way.lowered else host()
+            nominal = way.nominal or self.batch
+            self.made[key] = compiled(self.optimised(kind, dtype), without=way.without, batch=nominal, machine=machine)
 
         def executable(threads: int) -> NativeExecutable:
             with _poisoned_memory(way.poisoned):
-                made = found.executable(threads)
+                made = self.made[key].executable(threads)
             made._control[:] = 0  # pyright: ignore[reportPrivateUsage]
             return made
 
         return executable
+
+    def optimised(self, kind: str, dtype: str = "f32") -> Graph:
+        if (kind, dtype) not in self.ready:
+            options = Options(dtype=dtype, verify=True)
+            self.ready[kind, dtype] = prepared(graph_of(self.program, kind, options), options)
+        return self.ready[kind, dtype]
+
+    def graphs(self) -> tuple[Graph, ...]:
+        """The training as it is written, without its gradients, and what was optimised."""
+        return complete(self.program).training, *self.ready.values()
 
     # Runs
 
@@ -197,27 +221,24 @@ class Network:
         scalars = step.run(store, data, rows, self.usual, first, 7, self.settings).scalars
         return Trained(dict(scalars), {name: store[name].copy() for name in store.names()})
 
-    def faults(self, quick: bool = False) -> Iterator[str]:
+    def faults(self, variants: Collection[str] = VARIANTS) -> Iterator[str]:
         """What does not hold, one line each."""
         base = Way("plain")
-        compiled_base = self.executable(self.training, base)
-        plain = self.trained(compiled_base(1), self.tensors())
-        subset = tuple(name for name in FUSIONS if self.random.random() < 0.3)
-        ways = [
-            Way("without fusions", 2, tuple(FUSIONS), poisoned=True),
-            Way("lowered", 3, lowered=True, nominal=self.random.choice((1, 7, 64, 4096)), poisoned=True),
-            Way(f"lowered without {','.join(subset)}", 2, subset, True, self.random.choice((1, 300)), True),
-        ]
+        plain = self.trained(self.executable(self.training, base)(1), self.tensors())
         for threads in (2, 3):
-            with _poisoned_memory(True):
-                yield from self.same(plain, compiled_base, replace(base, threads=threads, poisoned=True))
-        prediction = self.executable("prediction", base)
-        yield from self.resumed(plain, compiled_base, prediction)
-        for way in ways[:2] if quick else ways:
+            way = replace(base, threads=threads, poisoned=True)
             yield from self.same(plain, self.executable(self.training, way), way)
-        yield from self.predictions(plain, {"plain": prediction, "lowered": self.executable("prediction", ways[1])})
-        yield from self.near_reference(self.training, "f64", replace(ways[1], lowered=self.random.random() < 0.5))
-        yield from self.near_reference("evaluation", "f32", base)
+        for name in (name for name in WAYS if name in variants):
+            yield from self.same(plain, self.executable(self.training, self.ways[name]), self.ways[name])
+        if "resumed" in variants:
+            yield from self.resumed(plain, self.executable(self.training, base), self.executable("prediction", base))
+        if "predictions" in variants:
+            ways = {"plain": base, "lowered": self.ways["lowered"]}
+            yield from self.predictions(plain, {name: self.executable("prediction", ways[name]) for name in ways})
+        if "training in f64" in variants:
+            yield from self.near_reference(self.training, "f64", self.way_in_f64)
+        if "evaluation" in variants:
+            yield from self.near_reference("evaluation", "f32", base)
 
     def same(self, plain: Trained, executable: Compiled, way: Way) -> Iterator[str]:
         with _poisoned_memory(way.poisoned):

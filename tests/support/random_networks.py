@@ -10,6 +10,7 @@ from random import Random
 
 from model_writer import ACTIVATIONS, WEIGHTS
 from random_convolutions import ConvolutionWriter
+from random_types import TypeWriter
 
 _OPTIMIZERS = (
     *("gradient_descent(lr = 0.05)", "gradient_descent(lr = 0.02, weight_decay = 0.1)", "momentum(lr = 0.02)"),
@@ -62,10 +63,10 @@ def random_network(seed: int) -> str:
     return _Maker(Random(seed)).program()
 
 
-class _Maker(ConvolutionWriter):
+class _Maker(ConvolutionWriter, TypeWriter):
     def __init__(self, random: Random) -> None:
         super().__init__(random)
-        self.has_second = False  # another output, which the loss may have a term of
+        self.others: dict[str, tuple[int, ...]] = {}  # shapes of further outputs, which the loss may have terms of
         self.is_small = False  # its optimizer may evaluate the objective itself
 
     def program(self) -> str:
@@ -77,12 +78,23 @@ class _Maker(ConvolutionWriter):
             self.of_sequences,
             self.of_table,
             self.of_volumes,
+            self.of_types,
         )
         vectors = (*[self.of_many_channels] * 4, *[self.of_long_lines] * 3, *[self.of_matrices] * 2)
-        self.pick((*kinds, *[self.of_views] * 3, *vectors, self.of_few_numbers))()
+        kind = self.pick((*kinds, *[self.of_views] * 3, *vectors, self.of_few_numbers))
+        kind()
         body = [*self.inputs, *self.body, *self.head()]
         return "\n".join(
-            [_DECLARATIONS, "model M {", *_indented(body), "}", "train M {", *_indented(self.training()), "}\n"]
+            [
+                f"# {kind.__name__}",
+                _DECLARATIONS,
+                "model M {",
+                *_indented(body),
+                "}",
+                "train M {",
+                *_indented(self.training()),
+                "}\n",
+            ]
         )
 
     # Sequences: x is [batch, time, width]
@@ -257,9 +269,20 @@ class _Maker(ConvolutionWriter):
             self.shape = (self.shape[0], self.vocabulary)
             return [f"head = dense({width})", "output y = x |> head |> embed"]
         self.shape = (*self.shape[:-1], self.pick((1, 2, 3, 4, 10, 17)))
-        also = [self.pick(("output z = tanh(y) * 2", "output z = x |> dense(2) |> softplus"))] * self.chance(0.3)
-        self.has_second = bool(also)
-        return [f"head = dense({self.shape[-1]})", "output y = x |> head", *also]
+        return [f"head = dense({self.shape[-1]})", "output y = x |> head", *self.further()]
+
+    def further(self) -> list[str]:
+        """More outputs of the same trunk."""
+        lines: list[str] = []
+        if self.chance(0.3):
+            on_y = self.chance(0.5)
+            self.others["z"] = self.shape if on_y else (*self.shape[:-1], 2)
+            lines.append("output z = tanh(y) * 2" if on_y else "output z = x |> dense(2) |> softplus")
+        if self.chance(0.25):
+            classes = self.pick((1, 2, 5, 16))
+            self.others["w"] = (*self.shape[:-1], classes)
+            lines.append(f"output w = x |> dense(7) |> {self.pick(ACTIVATIONS)} |> dense({classes})")
+        return lines
 
     def training(self) -> list[str]:
         *places, classes = self.shape
@@ -275,7 +298,10 @@ class _Maker(ConvolutionWriter):
                 f"target t: i32[batch{outer}] in 0..{classes}",
                 f"{scored}({'log_softmax(y)' if scored == 'nll' else 'y'}, t{where})",
             ),
-            (f"target t: u8[batch{outer}] in 0..{classes}", f"sparse_categorical_cross_entropy(softmax(y), t{where})"),
+            (
+                f"target t: {self.pick(('u8', 'i64'))}[batch{outer}] in 0..{classes}",
+                f"sparse_categorical_cross_entropy(softmax(y), t{where})",
+            ),
             (wide, f"kl_divergence(softmax(y), t{where})"),
             (wide, f"{self.pick(regressions)}(y, t)"),
             (wide, "sum((y - t) ^ 2) / batch"),
@@ -283,10 +309,11 @@ class _Maker(ConvolutionWriter):
         target, loss = self.pick(losses + losses[:2] * 2)
         if self.chance(0.2):
             loss += f" + {self.pick(('0.1 * mean(y ^ 2)', '0.01 * sum(abs(y)) / batch', '0.1 * max(y)'))}"
-        if self.has_second and self.chance(0.5):
-            loss += " + 0.1 * mean(z ^ 2)"
+        targets = [target]
+        for name in self.others:
+            loss += self.term(name, targets)
         batch = self.pick((16, 33, 64) if self.is_small else (1, 2, 3, 4, 5, 7, 8, 8, 16, 17, 33, 64))
-        lines = [target, f"loss = {loss}", f"batch = {batch}", "steps = 5", f"optimizer = {self.pick(_OPTIMIZERS)}"]
+        lines = [*targets, f"loss = {loss}", f"batch = {batch}", "steps = 5", f"optimizer = {self.pick(_OPTIMIZERS)}"]
         if self.is_small:
             lines[-1] = f"optimizer = {self.pick(_OF_OBJECTIVE)}"
             return [*lines, *["precision = f64"] * self.chance(0.3)]
@@ -302,6 +329,22 @@ class _Maker(ConvolutionWriter):
                 lines.append(line)
         lines += ["precision = f64"] * self.chance(0.1) + self.freezing("head" not in "".join(lines))
         return [*lines, *(["augment {", *_indented(self.augment), "}"] if self.augment else [])]
+
+    def term(self, output: str, targets: list[str]) -> str:
+        """What the loss has of a further output, often with a target of its own."""
+        *places, classes = self.others[output]
+        where = self.mask if len(self.shape) == 2 else ""
+        shape, truth = ", ".join(["batch", *map(str, places)]), f"of_{output}"
+        labels, floats = f"target {truth}: i64[{shape}] in 0..{classes}", f"target {truth}: f32[{shape}, {classes}]"
+        terms = (
+            ("", ""),
+            ("", f" + 0.1 * mean({output} ^ 2)"),
+            (floats, f" + 0.5 * mse({output}, {truth})"),
+            (labels, f" + {self.pick((0.3, 1))} * cross_entropy({output}, {truth}{where})"),
+        )
+        target, term = self.pick(terms)
+        targets += [target] * bool(target)
+        return term
 
     def freezing(self, with_head: bool) -> list[str]:
         frozen = [pattern for pattern in self.frozen if self.chance(0.6)]
