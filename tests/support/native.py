@@ -1,9 +1,8 @@
-"""Graphs compiled and run natively in this process, without worker processes and without a cache that outlives it."""
+"""Graphs compiled and run natively in this process, without cache and without worker processes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -51,7 +50,6 @@ def compiled(
     plan = schedule(graph, without if fuse else FUSIONS, batch)
     verify_schedule(plan, batch)
     lowered = lower(graph, plan, machine, batch)
-    kernels = [_object(text, machine.triple, machine.cpu, machine.features) for text in lowered.texts.values()]
     target = (machine.triple, machine.cpu, machine.features)
     kernels = [_object(text, *target) for text in (*lowered.texts.values(), _runner(machine))]
     symbols = (*lowered.texts, *runner.SYMBOLS)
@@ -63,14 +61,6 @@ def host() -> Machine:
     return detect()
 
 
-def _runner(machine: Machine) -> bytes:
-    return _object(runner.runner_text(machine), machine.triple, machine.cpu, machine.features)
-
-
-@lru_cache(maxsize=4096)
-def _object(text: str, triple: str, cpu: str, features: str) -> bytes:
-    """The code of a module; a quarter of the kernels of one program are those of another, or of other caches."""
-    return jit.compile_module(text, replace(host(), triple=triple, cpu=cpu, features=features), verify=True)
 @cache
 def _runner(machine: Machine) -> str:
     return runner.runner_text(machine)
