@@ -60,6 +60,17 @@ def test_the_output_in_inference_equals_numpy(case: LayerCase) -> None:
     assert not [o.name for o in graph.outputs if o.role is Role.STATE]
 
 
+@pytest.mark.parametrize("case", CASES, ids=identity)
+def test_rows_that_only_a_run_knows_change_nothing(case: LayerCase) -> None:
+    graph = graph_of(case, training=True)
+    of_batches = applied(f"{case.call}(x)", {"x": case.x}, "layer", training=True, in_batches=True)
+    given = {"x": case.x, **tensors_of(case, graph)}
+    expected, found = evaluate(graph, given, 1), evaluate(of_batches, given, len(case.x))
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if case.states is not None], ids=identity)
 def test_the_states_after_a_step_equal_numpy(case: LayerCase) -> None:
     assert case.states is not None

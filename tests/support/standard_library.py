@@ -17,7 +17,7 @@ from compiler.frontend.program import Program, Training
 from compiler.frontend.scope import ModuleScope
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
-from compiler.types import DType, TensorType
+from compiler.types import BatchExtent, DType, TensorType
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -50,10 +50,15 @@ def applied(
     training: bool = False,
     is_double: bool = True,
     declarations: str = "",
+    in_batches: bool = False,
 ) -> Graph:
-    """The graph of an expression over operands, in f64 or f32, with the output `result`. Layers need `layer`."""
+    """The graph of an expression over operands, in f64 or f32, with the output `result`. Layers need `layer`.
+
+    `in_batches`, the first axis of each operand is the batch.
+    """
     source = Source("case.dl", f"{declarations}{keyword} case({', '.join(operands)}) = {call}\n")
-    types = [TensorType(_element_type(array), array.shape) for array in operands.values()]
+    rows = (BatchExtent(),) if in_batches else ()
+    types = [TensorType(_element_type(a), (*rows, *a.shape[len(rows) :])) for a in operands.values()]
     graph = elaborate_function(load_modules(source, None), library(), "case", {}, types, training)
     return to_dtype(graph, DType.F64) if is_double else graph
 

@@ -16,7 +16,7 @@ from ctypes import POINTER, byref, c_bool, c_char_p, c_int, c_size_t, c_uint, c_
 from importlib.machinery import PathFinder
 
 _OBJECT_IMAGE, _JIT_LIBRARY = 2, 3  # the kinds of `_LinkElement`
-_OPTIMISATION_LEVEL = 2  # at level 0 the code generator falls back to FastISel and spills everything
+OPTIMISATION_LEVEL = 2  # at level 0 the code generator falls back to FastISel and spills everything
 _SETTINGS = (
     # An instruction whose place LLVM has lost, such as one moved out of a loop, must not count for the line before it.
     b"-use-unknown-locations=Enable",
@@ -192,11 +192,11 @@ class Llvm:
         if broken:
             raise LlvmError(f"the module does not verify: {message}")
 
-    def target_machine(self, triple: str, cpu: str, features: str) -> int:
+    def target_machine(self, triple: str, cpu: str, features: str, level: int = OPTIMISATION_LEVEL) -> int:
         """A target machine for position-independent code; the caller disposes of it."""
         target = self._checked("GetTargetFromTriple", triple.encode())
         names = (triple.encode(), cpu.encode(), features.encode())
-        machine = self._call("CreateTargetMachine", target, *names, _OPTIMISATION_LEVEL, b"pic", b"small", 0, 0, b"")
+        machine = self._call("CreateTargetMachine", target, *names, level, b"pic", b"small", 0, 0, b"")
         if not machine:
             raise LlvmError(f"no target machine for {triple}, {cpu}")
         return machine
