@@ -48,8 +48,8 @@ _TYPICAL_TEXTS = 2
 class Examination:
     """What a model makes of `measured` rows of the `rows` of `data`.
 
-    `scalars` are the loss and the metrics of these, as `dlc eval` measures them. `nonfinite` counts
-    rows with an output that is not finite.
+    `scalars` are the loss and the metrics of these, as `dlc eval` measures them. `nonfinite` counts rows with an
+    output that is not finite.
     """
 
     data: str

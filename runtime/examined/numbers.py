@@ -62,9 +62,8 @@ class NumberCounter:
         self._stride = max(1, -(-total // _POINTS))
         self._seen = self._count = self._nonfinite = 0
         self._sum = self._size = self._squares = self._largest = 0.0
-        self._first = self._mean = self._spread = (
-            0.0  # of the true values: the mean is that of distances from the first
-        )
+        # of the true values: the first, the mean distance from it, and the sum of squared distances from the mean
+        self._first = self._mean = self._spread = 0.0
         self._points: list[Array] = []
 
     def add(self, truth: Array, guess: Array, counts: Array) -> None:
