@@ -35,7 +35,10 @@ def thresholds(program: Program) -> Mapping[str, float]:
 
 
 def judged_outputs(program: Program) -> Mapping[str, tuple[str, ...]]:
-    """By target, the outputs with which the loss or a metric joins it first, before anything else of the two kinds."""
+    """By target, the outputs with which the loss or a metric joins it first, before anything else of the two kinds.
+
+    None of a target that only joins what has both kinds already: it weighs or chooses terms, as `weights` and `where`.
+    """
     graph = program.inference
     own = {graph.output(name).value.index: name for name in program.outputs}
     targets = {spec.name for spec in program.inputs if spec.is_target and spec.mask_of is None}
@@ -43,10 +46,14 @@ def judged_outputs(program: Program) -> Mapping[str, tuple[str, ...]]:
     made_of |= {index: {name} for index, name in own.items()}
     found: dict[str, dict[str, None]] = {}
     for node in graph.nodes:
-        names = set[str]().union(*(made_of.get(operand.index, ()) for operand in node.operands))
+        sides = [made_of.get(operand.index, set[str]()) for operand in node.operands]
+        names = set[str]().union(*sides)
         joined = sorted(names, key=lambda name: name in targets)
         if len(joined) == 2 and joined[0] not in targets and joined[1] in targets:
             found.setdefault(joined[1], {})[joined[0]] = None
+        for target in [name for side in sides if len(side) == 1 for name in side & targets]:
+            if any(side - targets and side & targets - {target} for side in sides):
+                found.setdefault(target, {})
         made_of |= {result.index: names for result in node.results if result.index not in own}
     return {target: tuple(outputs) for target, outputs in found.items()}
 

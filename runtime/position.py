@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import TypedDict
@@ -50,7 +51,8 @@ class Stagnation:
 
     def after(self, value: float, min_change: float) -> Stagnation:
         """After an epoch of quality `value`."""
-        if self.value is None or value < self.value - min_change:
+        # A NaN is no quality: were it kept as the first, nothing would ever be below it.
+        if not math.isnan(value) if self.value is None else value < self.value - min_change:
             return Stagnation(value, 0)
         return replace(self, epochs=self.epochs + 1)
 

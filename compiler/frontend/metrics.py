@@ -13,15 +13,26 @@ from compiler.graph.ir import Graph, Node
 from compiler.ops.totals import dependent_on_the_batch, without_controls
 
 LOSS = "loss"
+_KEYS = (
+    *("event", "epoch", "step", "rate", "samples_per_second", "seconds", "best"),  # of the line of an epoch
+    *("model", "data", "rows"),  # of an evaluation
+    *("run", "created", "state", "epochs", "best_epoch", "checkpoints", "bytes", "numerics"),  # of a run in a list
+)
 DIRECTIONS = ("minimise", "maximise")
 
 
 def named_metrics(value: syntax.Expression | None, taken: Collection[str]) -> list[tuple[str, syntax.Expression]]:
-    """The metrics by the names of their calls; a repeated name, and one of those that are `taken`, is numbered."""
+    """The metrics by the names of their calls, numbered where a name is repeated or one of those that are `taken`.
+
+    So it is where a name is a key of the records in which metrics stand, or what another scalar is called in validation
+    or at the end.
+    """
     if value is None:
         return []
     items = value.items if isinstance(value, syntax.ListLiteral) else (value,)
-    used = {*taken, LOSS}
+    scalars = (LOSS, *map(name_of_call, items))
+    parts = (prefix + scalar for prefix in ("val_", "test_") for scalar in scalars)
+    used = {*taken, LOSS, *_KEYS, *parts}
     named: list[tuple[str, syntax.Expression]] = []
     for item in items:
         name = base = name_of_call(item)

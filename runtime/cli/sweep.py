@@ -28,7 +28,7 @@ from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.files import JsonValue, json_bytes, replace_file
 from runtime.reporting.sweep_text import TrialLines
-from runtime.reporting.terminal import say, say_laid_out, width_of
+from runtime.reporting.terminal import say, say_labelled, say_laid_out, width_of
 from runtime.run_directory import clear_of_vain_runs, made_as, new_folder
 from runtime.session import Request
 from runtime.sweep.samplers import RandomSampler, Sampler
@@ -133,6 +133,12 @@ def _say_best(best: Trial | None, arguments: Namespace, space: Space) -> None:
         return
     way = "largest" if best.maximise else "smallest"
     say(f"best: trial {best.number}, in {best.run}, by the {way} {best.metric}")
+    if best.kept not in (best.epoch, None):
+        say_labelled(
+            "note",
+            f"the weights that the run kept are those of epoch {best.kept}, and its {best.metric} is that of epoch "
+            f"{best.epoch}; `best` in `train` says which are kept",
+        )
     named = (("--experiment", arguments.experiment), ("--data", arguments.data), ("--epochs", arguments.epochs))
     settings = (*best.settings.items(), *space.fixed)
     pairs = [(option, str(value)) for option, value in named if value is not None]

@@ -16,7 +16,7 @@ from runtime.data.part import Part
 from runtime.evaluation import evaluator_of
 from runtime.evaluation_data import EvaluationData
 from runtime.examined.confusion import Confusion, ConfusionCounter
-from runtime.examined.numbers import NumberCounter, NumberFit, mean_of_target
+from runtime.examined.numbers import NumberCounter, NumberFit
 from runtime.examined.pairs import Pair, alike, class_names, counted, pairs_of, truth_of
 from runtime.examined.samples import (
     ANY,
@@ -50,6 +50,8 @@ class Examination:
 
     `scalars` are the loss and the metrics of these, as `dlc eval` measures them. `nonfinite` counts rows with an output
     that is not finite.
+    `scalars` are the loss and the metrics of these, as `dlc eval` measures them. `nonfinite` counts rows with an
+    output that is not finite.
     """
 
     data: str
@@ -209,7 +211,7 @@ class _Predictions:
 
     def _number_counter(self, pair: Pair) -> NumberCounter:
         total = len(self._part.rows) * self._part.arrays[pair.target.name][:1].size
-        return NumberCounter(total, mean_of_target(pair, self._part, self._part.rows, self._preparation))
+        return NumberCounter(total)
 
     def _confusion(self, pair: Pair, counter: ConfusionCounter) -> Confusion:
         names = self._names[pair.target.name]

@@ -8,14 +8,10 @@ import numpy as np
 
 from compiler.driver import Array
 from compiler.record import record
-from runtime.data.part import Part
-from runtime.data.preparation import Preparation
-from runtime.examined.pairs import Pair, counted
 from runtime.files import JsonValue
 
 BINS = 40
 _POINTS = 2000  # that are kept to be drawn
-_AT_ONCE = 1 << 22
 
 
 @record
@@ -62,11 +58,12 @@ class NumberFit:
 class NumberCounter:
     """Gathers errors part by part, in memory that does not grow. `total` elements will come."""
 
-    def __init__(self, total: int, center: float) -> None:
-        """`center` is the mean of the true values, from which their spread is measured."""
-        self._center, self._stride = center, max(1, -(-total // _POINTS))
+    def __init__(self, total: int) -> None:
+        self._stride = max(1, -(-total // _POINTS))
         self._seen = self._count = self._nonfinite = 0
-        self._sum = self._size = self._squares = self._spread = self._largest = 0.0
+        self._sum = self._size = self._squares = self._largest = 0.0
+        # of the true values: the first, the mean distance from it, and the sum of squared distances from the mean
+        self._first = self._mean = self._spread = 0.0
         self._points: list[Array] = []
 
     def add(self, truth: Array, guess: Array, counts: Array) -> None:
@@ -80,14 +77,31 @@ class NumberCounter:
         kept = places[is_finite[places]]
         self._points.append(np.stack([truth[kept], guess[kept]], axis=1))
         error, truth = error[is_finite], truth[is_finite]
+        self._add_to_spread(truth)
         self._count += len(error)
         self._nonfinite += int(len(is_finite) - len(error))
         with np.errstate(over="ignore"):
             self._sum += float(error.sum())
             self._size += float(np.abs(error).sum())
             self._squares += float(np.square(error).sum())
-            self._spread += float(np.square(truth - self._center).sum())
         self._largest = max(self._largest, float(np.abs(error).max(initial=0.0)))
+
+    def _add_to_spread(self, truth: Array) -> None:
+        """Merge the mean and the sum of squared distances from it with those of finite values.
+
+        Equal values have no spread at all, since their distances from the first are 0. Chan, Golub & LeVeque,
+        "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+        """
+        if not len(truth):
+            return
+        if not self._count:
+            self._first = float(truth[0])
+        with np.errstate(over="ignore", invalid="ignore"):
+            distance = truth - self._first
+            mean, share = float(distance.mean()), len(truth) / (self._count + len(truth))
+            apart = mean - self._mean
+            self._spread += float(np.square(distance - mean).sum()) + apart * apart * self._count * share
+            self._mean += apart * share
 
     def fit(self, target: str, output: str) -> NumberFit:
         """`r2` of a constant target is 1 where every prediction is right, and else 0, as the library defines it."""
@@ -105,17 +119,3 @@ class NumberCounter:
             self._largest if self._count else math.nan,
             np.concatenate([*self._points, np.zeros((0, 2))]),
         )
-
-
-def mean_of_target(pair: Pair, part: Part, rows: Array, preparation: Preparation | None) -> float:
-    """The mean of the finite elements that count."""
-    total, number = 0.0, 0
-    array = part.arrays[pair.target.name]
-    each = max(1, _AT_ONCE // max(1, array[:1].size))
-    for first in range(0, len(rows), each):
-        chosen = rows[first : first + each]
-        values = array[chosen].astype(np.float64)[counted(pair, part, chosen, preparation)]
-        values = values[np.isfinite(values)]
-        total += float(values.sum())
-        number += len(values)
-    return total / number if number else 0.0

@@ -50,7 +50,8 @@ def pairs_of(
 ) -> list[Pair]:
     """Targets in their order, each with the outputs that fit it; `outputs` are those of a few rows, rows first.
 
-    Where the loss or a metric compares a target with outputs (`judged`), only these are looked at.
+    Where the loss or a metric compares a target with outputs (`judged`), only these are looked at; where it compares it
+    with none, none.
     """
     targets = [spec for spec in specs if spec.is_target and spec.mask_of is None]
     by_class = {spec.name: name for spec, name in class_outputs(outputs, targets)}
@@ -58,7 +59,10 @@ def pairs_of(
     for spec in targets:
         array = part.arrays[spec.name]
         mask = mask_of(spec, specs, part, array.shape)
-        looked_at = {name: outputs[name] for name in judged.get(spec.name, ()) if name in outputs} or outputs
+        judging = judged.get(spec.name)
+        if judging == ():
+            continue
+        looked_at = {name: outputs[name] for name in judging or () if name in outputs} or outputs
         of_classes = [name for name, values in looked_at.items() if looked_at is not outputs and scores(values, spec)]
         if of_classes or spec.name in by_class:
             names = of_classes or [by_class[spec.name]]

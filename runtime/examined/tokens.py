@@ -39,6 +39,11 @@ class JudgedText:
         """Over the tokens that are shown."""
         return float(np.mean([token.loss for token in self.tokens])) if self.tokens else math.nan
 
+    @property
+    def perplexity(self) -> float:
+        with np.errstate(over="ignore"):
+            return float(np.exp(self.mean_loss))
+
     def to_json(self) -> dict[str, JsonValue]:
         tokens = [
             {

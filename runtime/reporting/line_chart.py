@@ -48,7 +48,7 @@ def is_far_apart(values: Sequence[float]) -> bool:
 def round_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """About `wanted` multiples of 1, 2 or 5 times a power of ten, from `low` to `high`."""
     rough = (high - low) / wanted
-    if not rough > 0:
+    if not 0 < rough < math.inf:
         return [low]
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
@@ -69,8 +69,8 @@ class _Scale:
     """Values to places in the drawing. A range of a single value is widened, so that it has a place."""
 
     def __init__(self, xs: Sequence[float], ys: Sequence[float]) -> None:
-        self.x = _widened(min(xs), max(xs))
-        self.y = _widened(min(ys), max(ys))
+        self.x = widened(min(xs), max(xs))
+        self.y = widened(min(ys), max(ys))
         self.is_logarithmic = is_far_apart(ys)
 
     def across(self, x: float) -> float:
@@ -84,7 +84,8 @@ class _Scale:
         return _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * (y - low) / (high - low)
 
 
-def _widened(low: float, high: float) -> tuple[float, float]:
+def widened(low: float, high: float) -> tuple[float, float]:
+    """A range that has a width: around a single value as far as to its half."""
     margin = 0.0 if high > low else abs(low) / 2 or 0.5
     return low - margin, high + margin
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from runtime.examined.tokens import JudgedText, JudgedToken
 from runtime.files import JsonValue
 from runtime.reporting.page_parts import pairs, picture, rows, shown
 from runtime.reporting.small_charts import histogram, scatter
-from runtime.reporting.units import heading, measure
+from runtime.reporting.units import heading, measure, share
 
 MOST_IN_FULL = 20
 """Classes of which the whole matrix is shown; of more, those that are confused most."""
@@ -131,10 +130,11 @@ def _matrix(found: Confusion) -> str:
     )
 
 
-def _cell(count: int, share: float) -> str:
+def _cell(count: int, part: float) -> str:
     if not count:
         return "<td></td>"
-    return f'<td style="background: rgba(31, 119, 180, {0.65 * share:.3f})">{count:,}<small>{share:.1%}</small></td>'
+    colour = f"background: rgba(31, 119, 180, {0.65 * part:.3f})"
+    return f'<td style="{colour}">{count:,}<small>{shown(share(part))}</small></td>'
 
 
 def _numbers(fit: NumberFit) -> str:
@@ -182,7 +182,7 @@ def _lines(value: ShownValue) -> list[tuple[str, str]]:
 
 
 def _text(text: JudgedText) -> str:
-    mean = f"mean loss {measure(text.mean_loss)}, perplexity {measure(math.exp(min(text.mean_loss, 700.0)))}"
+    mean = f"mean loss {measure(text.mean_loss)}, perplexity {measure(text.perplexity)}"
     first = "" if len(text.tokens) == text.count else f"the first {len(text.tokens):,} of "
     head = f"<strong>{shown(text.place)}</strong>: {shown(text.target)}, {first}{text.count:,} tokens, {mean}"
     return f'<p>{head}</p>\n<p class="tokens">{"".join(map(_token, text.tokens))}</p>'

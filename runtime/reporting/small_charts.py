@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from compiler.driver import Array
 from compiler.harmless import harmless
-from runtime.reporting.line_chart import round_ticks
+from runtime.reporting.line_chart import round_ticks, widened
 
 _SIDE, _LEFT, _BOTTOM, _TOP, _RIGHT = 320, 62, 34, 28, 12
 _WIDE, _LOW = 120, 26  # a histogram in a cell of a table
@@ -19,7 +20,7 @@ _FILTERS_ACROSS = 8
 def scatter(title: str, points: Array, across: str) -> str:
     """Points [n, 2] on one scale in both directions, with the line on which both numbers are the same."""
     low, high = (float(points.min()), float(points.max())) if len(points) else (0.0, 1.0)
-    low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
+    low, high = widened(low, high)
     xs = _places(points[:, 0], low, high, _LEFT, _SIDE - _RIGHT)
     ys = _places(points[:, 1], low, high, _SIDE - _BOTTOM, _TOP)
     ticks = round_ticks(low, high, 4)
@@ -31,9 +32,11 @@ def scatter(title: str, points: Array, across: str) -> str:
 
 def histogram(title: str, values: Array, across: str, bins: int = 40) -> str:
     """How many of finite values lie in each of as many equal parts of their range."""
-    counts, edges = np.histogram(values, bins) if len(values) else (np.zeros(1, np.int64), np.array([0.0, 1.0]))
-    low, high = float(edges[0]), float(edges[-1])
-    left = _places(edges[:-1], low, high, _LEFT, _SIDE - _RIGHT)
+    low, high = widened(float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+    # not by NumPy's histogram, which refuses values that differ in their last digits alone
+    parts_of_range = np.minimum(_places(values, low, high, 0, bins), bins - 1).astype(np.int64)
+    counts = np.bincount(parts_of_range, minlength=bins)
+    left = np.linspace(_LEFT, _SIDE - _RIGHT, bins, endpoint=False)
     width = (_SIDE - _RIGHT - _LEFT) / len(counts)
     most = max(int(counts.max()), 1)
     parts = [_opened(_SIDE, _SIDE, title), *_ticks(round_ticks(low, high, 4), low, high, True)]
@@ -118,4 +121,5 @@ def _bar(x: float, y: float, width: float, height: float) -> str:
 
 
 def _places(values: Array, low: float, high: float, begin: float, end: float) -> Array:
-    return begin + (end - begin) * (values - low) / (high - low)
+    scale = 1.0 if math.isfinite(high - low) else 0.5  # the distance of the largest floats is none
+    return begin + (end - begin) * ((values * scale - low * scale) / (high * scale - low * scale))

@@ -38,3 +38,10 @@ def measure(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     return f"{value:.4f}" if 0.01 <= abs(value) < 1000 else f"{value:.4g}"
+
+
+def share(part: float) -> str:
+    """A share in percent with a place, `12.5%`; only what is none is `0.0%`, and only what is all is `100.0%`."""
+    if 0 < part < 0.0005:
+        return "<0.1%"
+    return ">99.9%" if 0.9995 <= part < 1 else f"{part:.1%}"

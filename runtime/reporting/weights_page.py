@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from runtime.examined.weights import Filters, WeightFacts
 from runtime.reporting.page_parts import picture, shown
 from runtime.reporting.small_charts import mosaic, small_histogram
-from runtime.reporting.units import measure
+from runtime.reporting.units import measure, share
 
 _MOST_TENSORS = 400
 _HEADINGS = ("tensor", "shape", "count", "mean", "std", "min", "max", "norm", "zeros", "not finite", "histogram")
@@ -31,7 +31,7 @@ def _line(one: WeightFacts) -> str:
     shape = " × ".join(map(str, one.shape)) or "one number"
     numbers = [measure(value) for value in (one.mean, one.std, one.least, one.most, one.norm)]
     finite = max(one.count - one.nonfinite, 1)
-    cells = [f"{one.count:,}", *numbers, f"{one.zeros / finite:.1%}", f"{one.nonfinite:,}"]
+    cells = [f"{one.count:,}", *numbers, shown(share(one.zeros / finite)), f"{one.nonfinite:,}"]
     name = one.path if one.role == "parameter" else f"{one.path} ({one.role})"
     return (
         f'<tr><td>{shown(name)}</td><td class="shape">{shape}</td>'

@@ -41,7 +41,8 @@ class Trial:
     """`value` is that of the goal, None where training failed, for the reason `failure`.
 
     `compiled` is how many programs the trial shares with none before it. `metric` is what the value is of, and
-    `maximise` says whether a larger one is better.
+    `maximise` says whether a larger one is better. `kept` is the epoch of the run's best weights, which another measure
+    than the goal may have chosen.
     """
 
     number: int
@@ -53,6 +54,7 @@ class Trial:
     compiled: int = 0
     metric: str = ""
     maximise: bool = False
+    kept: int | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
         return {
@@ -60,6 +62,7 @@ class Trial:
             "settings": dict(self.settings),
             "value": self.value,
             "epoch": self.epoch,
+            "best_epoch": self.kept,
             "run": None if self.run is None else str(self.run),
             "failure": self.failure or None,
             "compiled": self.compiled,
@@ -147,7 +150,7 @@ def _trained(
         directory.write_json(RESULT, event_as_json(end))
         directory.log(f"training {end.reason} at step {end.step}")
     value, epoch = _achieved(epochs, metric, maximise)
-    trial = Trial(number, chosen, value, epoch, directory.path, "", session.compiled, metric, maximise)
+    trial = Trial(number, chosen, value, epoch, directory.path, "", session.compiled, metric, maximise, end.best_epoch)
     return trial, end.reason == "interrupted"
 
 

@@ -39,6 +39,14 @@ def test_a_model_without_train() -> None:
     assert [output.name for output in found.training.outputs] == ["logits"]
 
 
+def test_a_metric_that_is_called_like_a_key_of_records_is_numbered() -> None:
+    own = "".join(f"fn {name}(x) = mean(x)\n" for name in ("rate", "step", "val_loss", "val_rate", "rows", "val_other"))
+    metrics = "[rate(logits), step(logits), val_loss(logits), val_rate(logits), rows(logits), val_other(logits)]"
+    found = program(own + text(metrics=metrics))
+    assert found.plan is not None
+    assert found.plan.metrics == ("rate_2", "step_2", "val_loss_2", "val_rate_2", "rows_2", "val_other")
+
+
 def test_loss_and_metrics_are_scalars() -> None:
     x, label = np.ones((4, 5), np.float32), np.array([0, 1, 2, 1], np.uint8)
     found = program(text(metrics="[accuracy(logits, label), accuracy(logits, label), mean(logits)]"))

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import signal
 import struct
@@ -296,3 +297,9 @@ def test_tensors_are_matched_by_name_and_shape() -> None:
         "`hed.W` of the file is not used",
         "`extra.x` of the file is not used",
     ]
+
+
+def test_a_quality_that_is_no_number_is_none_to_compare_with() -> None:
+    after = Stagnation().after(math.nan, 0.0)
+    assert after == Stagnation(None, 1)
+    assert after.after(2.0, 0.0) == Stagnation(2.0, 0)

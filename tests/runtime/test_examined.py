@@ -333,6 +333,33 @@ train M {
     assert driver.judged_outputs(program) == {"t": ("a",), "u": ("c",)}
 
 
+def test_what_only_weighs_or_chooses_terms_is_compared_with_no_output() -> None:
+    text = """
+model M {
+    input x: f32[batch, 2]
+    output y = dense(1)(x)[:, 0]
+}
+
+train M {
+    target t: f32[batch]
+    target w: f32[batch]
+    target keep: bool[batch]
+    loss = mse(y, t, weights = w)
+    metrics = [mean_absolute_error(y, t, where = keep), r2(y, t)]
+    optimizer = gradient_descent(lr = 0.1)
+    epochs = 1
+    batch = 4
+}
+"""
+    program = driver.load_text(text, "text")
+    judged = driver.judged_outputs(program)
+    assert judged == {"t": ("y",), "w": (), "keep": ()}
+    values = np.zeros(3, np.float32)
+    part = Part({"x": np.zeros((3, 2)), "t": values, "w": values, "keep": values > 0}, np.arange(3))
+    found = pairs_of(program.inputs, {"y": values}, part, judged, {})
+    assert [(pair.target.name, pair.output) for pair in found] == [("t", "y")]
+
+
 def test_targets_are_paired_with_the_outputs_that_say_something_about_them() -> None:
     text = """
 model M {
@@ -415,7 +442,7 @@ def test_errors_of_numbers_are_added_up_in_parts(monkeypatch: pytest.MonkeyPatch
     keep = draw.random(5000) < 0.9
     keep[17:19] = True
     monkeypatch.setattr(numbers, "_POINTS", 500)
-    counter = NumberCounter(5000, 100.0)
+    counter = NumberCounter(5000)
     for part in np.array_split(np.arange(5000), 9):
         counter.add(truth[part], guess[part], keep[part])
     found = counter.fit("value", "estimate")
@@ -426,9 +453,16 @@ def test_errors_of_numbers_are_added_up_in_parts(monkeypatch: pytest.MonkeyPatch
     assert found.mean_absolute_error == pytest.approx(np.abs(g - t).mean())
     assert found.root_mean_squared_error == pytest.approx(np.sqrt(((g - t) ** 2).mean()))
     assert found.largest == np.abs(g - t).max()
-    assert found.r2 == pytest.approx(1 - ((g - t) ** 2).sum() / ((t - 100) ** 2).sum())
+    assert found.r2 == pytest.approx(1 - ((g - t) ** 2).sum() / ((t - t.mean()) ** 2).sum())
     assert len(found.points) == pytest.approx(450, abs=10)
     assert {(float(x), float(y)) for x, y in found.points} <= set(zip(t.tolist(), g.tolist(), strict=True))
+
+
+def test_equal_numbers_have_no_spread() -> None:
+    counter = NumberCounter(10)
+    for part in (np.full(7, 0.1), np.full(3, 0.1)):  # the f64 sum of three, by three, is not 0.1
+        counter.add(part, part + 0.5, np.ones(len(part), np.bool_))
+    assert counter.fit("value", "estimate").r2 == 0
 
 
 def test_a_tensor_is_measured_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:

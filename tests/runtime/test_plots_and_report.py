@@ -28,7 +28,8 @@ from runtime.model import length_of, runtime_settings, training_of
 from runtime.plots.runs import curves_figure, filters_figure
 from runtime.reporting.line_chart import line_chart, powers, round_ticks
 from runtime.reporting.run_page import scalar_heading
-from runtime.reporting.units import heading
+from runtime.reporting.small_charts import histogram, scatter
+from runtime.reporting.units import heading, share
 from runtime.run_directory import create_run, open_run
 from runtime.runs import curves_of, epochs_of
 from runtime.trained import open_trained_run
@@ -264,3 +265,20 @@ def test_keys_of_a_report_are_words_for_people() -> None:
     ]
     headings = [scalar_heading(name) for name in ("val_macro_f1", "test_r2", "loss")]
     assert headings == ["macro F1, validation", "R², test", "loss, training"]
+
+
+def test_charts_of_any_finite_numbers_are_drawn() -> None:
+    largest = float(np.finfo(np.float64).max)
+    for values in ([1e20] * 3, [1.0, np.nextafter(1.0, 2.0)], [-largest, largest], [5e-324, 0.0], [0.25], []):
+        array = np.array(values)
+        for drawn in (histogram("errors", array, "error"), scatter("points", np.stack([array, array], axis=1), "x")):
+            ElementTree.fromstring(drawn)
+            assert "nan" not in drawn
+    values = np.random.default_rng(0).normal(size=500)
+    counts = np.histogram(values, 40)[0]
+    heights = [float(h) for h in re.findall(r"h[\d.]+v([\d.]+)h", histogram("errors", values, "error"))]
+    assert np.array(heights) == pytest.approx(counts / counts.max() * max(heights), abs=0.06)
+
+
+def test_a_share_is_none_or_all_only_where_it_is() -> None:
+    assert [share(part) for part in (0.0, 1e-6, 0.125, 0.9999, 1.0)] == ["0.0%", "<0.1%", "12.5%", ">99.9%", "100.0%"]

@@ -204,8 +204,11 @@ def test_a_metric_of_the_library_says_which_values_are_better(capsys: pytest.Cap
         found = json.loads(output.out)
         values = {trial["trial"]: trial["value"] for trial in found["trials"]}
         for trial in found["trials"]:
-            lines = (json.loads(line) for line in Path(trial["run"], "metrics.jsonl").read_text().splitlines())
+            lines = [json.loads(line) for line in Path(trial["run"], "metrics.jsonl").read_text().splitlines()]
             assert trial["value"] == pick(line["val_accuracy"] for line in lines)
+            assert trial["best_epoch"] == [line["epoch"] for line in lines if line["best"]][-1]
+        best = next(trial for trial in found["trials"] if trial["trial"] == found["best"])
+        assert ("the weights that the run kept are those of" in output.err) == (best["epoch"] != best["best_epoch"])
         assert values[found["best"]] == pick(values.values())
         assert found["goal"] == {"metric": "val_accuracy", "direction": f"{pick.__name__}imise"}
         assert f"by the {word} val_accuracy" in output.err
