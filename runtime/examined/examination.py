@@ -50,8 +50,6 @@ class Examination:
 
     `scalars` are the loss and the metrics of these, as `dlc eval` measures them. `nonfinite` counts rows with an output
     that is not finite.
-    `scalars` are the loss and the metrics of these, as `dlc eval` measures them. `nonfinite` counts rows with an
-    output that is not finite.
     """
 
     data: str
