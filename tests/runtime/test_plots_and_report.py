@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 from killing import write_project
-from matplotlib.figure import Figure
 
 from compiler import driver
 from compiler.driver import Options
@@ -159,7 +158,6 @@ def test_a_full_disk_is_no_misuse(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        patch.setattr(Figure, "savefig", full)
         assert main([command, str(run)]) == 1
     errors = capsys.readouterr().err
     assert f"{file}: the disk is full" in errors
