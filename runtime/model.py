@@ -56,10 +56,11 @@ def schedule_remark(plan: Training, length: Length) -> str | None:
 
 @record
 class Remark:
-    """What to say of a key of `train`, or of a setting in one, by its name."""
+    """What to say of a key of `train`, or of a setting in one, by its name, and what to do about it."""
 
     text: str
     name: str
+    fix: str
 
     def place(self, plan: Training) -> Span | None:
         """Where the text or the command line gives it."""
@@ -73,24 +74,25 @@ def length_remarks(program: Program, length: Length) -> tuple[Remark, ...]:
     found: list[Remark] = []
     other_end = schedule_remark(plan, length)
     if other_end is not None:
-        found.append(Remark(other_end, "schedule"))
+        found.append(Remark(other_end, "schedule", _COUNTED))
     warmup = values.get("schedule.steps")
     updates = length.total_steps
     if isinstance(warmup, int | float) and warmup > updates and plan.schedule is not None:
         text = f"the schedule warms up for {warmup:g} updates, and the run has {updates}: it never gets to its rate"
-        found.append(Remark(text, "schedule.steps"))
+        found.append(Remark(text, "schedule.steps", _COUNTED))
     if plan.batch is not None and plan.usual_rows > 2 * length.rows:
         text = f"an update takes {plan.usual_rows} rows, and there are {length.rows}: it is of all of them each time"
-        found.append(Remark(text, "batch"))
+        found.append(Remark(text, "batch", "take fewer rows, or `batch = all` where all are meant"))
     for name in dict.fromkeys(rule.rate for rule in plan.every_rule):
         rate = values.get(name)
         if isinstance(rate, int | float) and abs(rate) > _LARGEST_RATE:
             text = f"`{name}` = {rate:g} is far above all usual rates, which are at most about 1"
-            found.append(Remark(text, name))
+            found.append(Remark(text, name, "take a smaller rate; `dlc lr` finds one"))
     return tuple(found)
 
 
 _LARGEST_RATE = 100.0
+_COUNTED = "count the updates of the run with `total_steps`, or change the number"
 
 
 def runtime_settings(program: Program, length: Length | None = None) -> Mapping[str, float]:
