@@ -8,6 +8,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -40,7 +41,8 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
             temporary.chmod(mode)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a file system that is read-only refuses this, too
+            temporary.unlink()
         error.filename = str(path)
         raise
     sync_folder(path.parent)
