@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from compiler.diagnosis.inspected_step import InspectedStep
     from compiler.diagnosis.watched_step import WatchedStep
     from compiler.functions import CompiledFunction
-    from compiler.lints.data_logarithms import DataLogarithm
+    from compiler.lints.poles_of_data import DataPole
     from compiler.profiling.simulation import SimulatedStep, SimulationReport
     from compiler.profiling.step import ProfiledStep
     from compiler.report import PlanReport
@@ -156,12 +156,12 @@ __all__ = [
     "judged_outputs",
     "load",
     "load_text",
-    "logarithms_of_data",
     "loss_bounds",
     "machines",
     "memory_needed",
     "options_of",
     "plan",
+    "poles_of_data",
     "profile_report",
     "profile_timeline",
     "profiled_step",
@@ -410,11 +410,11 @@ def value_outside(
     return outside(programs.complete(program), kept, data, rows, outputs)
 
 
-def logarithms_of_data(program: Program) -> tuple[DataLogarithm, ...]:
-    """The places in the user's text that take logarithms of data as it is, where no declared range keeps it above 0."""
-    from compiler.lints.data_logarithms import logarithms_of_data  # the graphs, which a cached program does without
+def poles_of_data(program: Program) -> tuple[DataPole, ...]:
+    """Where the user's text takes logarithms and roots of data as it is, and no declared range keeps it in theirs."""
+    from compiler.lints.poles_of_data import poles_of_data  # the graphs, which a cached program does without
 
-    return logarithms_of_data(programs.complete(program))
+    return poles_of_data(programs.complete(program))
 
 
 def without_waived(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:

@@ -11,6 +11,7 @@ from compiler.diagnostics import DataError, Diagnostic, SourceError, Span, hint
 from compiler.driver import DataQuestion, DataSource, Program, Training
 from runtime.data.dimensions import dimensions_if_there
 from runtime.data.part import Part
+from runtime.data.preparation import Preparation
 from runtime.data.reading import is_there, located
 from runtime.jobs import load_data
 from runtime.model import length_of, length_remarks, training_of
@@ -65,27 +66,33 @@ def _findings(program: Program, plan: Training, data: DataSource) -> Iterator[Di
     except DataError as error:
         yield _mistake(error, _place(error, plan, sources))
         return
-    yield from _logarithms(program, loaded.train)
+    yield from _poles(program, loaded.train, loaded.preparation)
     if plan.epochs is None and plan.steps is None:
         return
     length = length_of(training_of(program), len(loaded.train.rows))
     for remark in length_remarks(program, length):
         place = remark.place(plan) or data.span
         yield Diagnostic("W0120", remark.text, place, (hint(remark.fix),), "warning")
+        yield Diagnostic("W0120", remark.text, remark.place(plan) or data.span, (hint(remark.fix),), "warning")
 
 
-def _logarithms(program: Program, part: Part) -> Iterator[Diagnostic]:
-    """W0108: logarithms of an input or target that is not above 0 in some row."""
-    for found in driver.logarithms_of_data(program):
+def _poles(program: Program, part: Part, preparation: Preparation) -> Iterator[Diagnostic]:
+    """W0108: logarithms and roots of an input or target that is out of their range in some row."""
+    for found in driver.poles_of_data(program):
         values = part.arrays[found.name]
-        if values.size == 0 or values.min() > 0:
+        is_outside = values < found.pole if found.holds_pole else values <= found.pole
+        if not is_outside.any():
             continue
-        row = int((values <= 0).any(axis=tuple(range(1, values.ndim))).argmax())
+        row = int(is_outside.any(axis=tuple(range(1, values.ndim))).argmax())
         named = part.names.get(found.name)
         where = f"row {row}" if named is None else f"row {named.of(row)} of {named.file.name}"
-        message = f"`{found.function}` of `{found.name}`, which is {values[row].min():g} in {where}"
-        advice = hint("keep it away from 0: `max(…, 1e-7)`, or correct the data")
-        yield Diagnostic("W0108", f"{message}, gives infinities and NaN", found.place, (advice,), "warning")
+        is_scaled = any(column in preparation.scales for column in preparation.columns.get(found.name, ()))
+        scaled, advice = (" after `normalise`", "leave `normalise` out") if is_scaled else ("", "correct the data")
+        message = f"`{found.function}` of `{found.name}`, which is {values[row].min():g} in {where}{scaled}"
+        outcome = "NaN" if found.holds_pole else "infinities and NaN"
+        least = f"{found.pole + (0 if found.holds_pole else 1e-7):.7g}".replace("e-0", "e-")
+        fix = hint(f"keep it in range: `max(…, {least})`, or {advice}")
+        yield Diagnostic("W0108", f"{message}, gives {outcome}", found.place, (fix,), "warning")
 
 
 def _place(error: DataError, plan: Training, sources: Sequence[DataSource]) -> Span:

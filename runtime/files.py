@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping
 
 _WHOLE_HASH_LIMIT = 1 << 30
 _SAMPLE = 1 << 24
+_MOST_LEVELS = 64
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -39,25 +41,46 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
             temporary.chmod(mode)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a file system that is read-only refuses this, too
+            temporary.unlink()
         error.filename = str(path)
         raise
     sync_folder(path.parent)
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """What a command writes at a path of its command line, whole or not at all.
+    """What a command writes at a path of its command line, whole or not at all; a device or a pipe there is written to.
 
     Raises UsageError where no file can be at such a path, and OSError where the disk is at fault.
     """
     try:
-        replace_file(path, content)
+        if _is_stream(path):
+            _write_into(path, content)
+        else:
+            replace_file(path, content)
     except OSError as error:
         error.filename = str(path)
-        raise unwritable(error) from error
+        raise _unwritable(error) from error
 
 
-def unwritable(error: OSError) -> OSError | UsageError:
+def _is_stream(path: Path) -> bool:
+    """Whether a path such as `/dev/stdout` leads to what takes bytes, and must not be replaced by a file."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode)
+
+
+def _write_into(path: Path, content: bytes) -> None:
+    """Raises OSError, also where nobody reads from a pipe: to wait for a reader could take forever."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    os.set_blocking(descriptor, True)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def _unwritable(error: OSError) -> OSError | UsageError:
     """The error to raise where the file of a command line cannot be written."""
     if not is_of_the_path(error):
         return error
@@ -98,11 +121,36 @@ def json_text(value: object, indent: int | None = None) -> str:
 
 
 def parse_json(content: bytes) -> JsonValue:
-    """The value of JSON text. Raises ValueError for anything else."""
+    """The value of JSON text. Raises ValueError for anything else, and for what is nested above 64 levels.
+
+    What shows, compares or checks a value goes down level by level, and the stack must hold that.
+    """
     try:
-        return json.loads(content)
+        value = json.loads(content)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    if content.count(b"[") + content.count(b"{") > _MOST_LEVELS:
+        _expect_levels(value)
+    return value
+
+
+def _expect_levels(value: JsonValue) -> None:
+    level = [value]
+    for _ in range(_MOST_LEVELS):
+        level = [inner for one in level for inner in _inside(one) if isinstance(inner, list | dict)]
+        if not level:
+            return
+    raise ValueError("nested too deeply")
+
+
+def _inside(value: JsonValue) -> Iterable[JsonValue]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+        case _:
+            return ()
 
 
 def sha256_of(path: Path) -> str:
@@ -150,6 +198,8 @@ def explain(error: OSError) -> tuple[str, str]:
             return "the path is too long", "choose a shorter path"
         case errno.ELOOP:
             return "this is a link, or leads in a circle", "put the file itself there"
+        case errno.ENXIO:
+            return "nobody reads from this pipe", "name a file, or start the reader first"
         case errno.ENOMEM:
             return "there is not enough memory", "use a smaller model or batch, or raise the limit (ulimit -v)"
         case errno.EBADF:

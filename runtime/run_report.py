@@ -115,9 +115,10 @@ def _examined(trained: Trained, plan: Record, data: Record, asked: Asked) -> Exa
 
 
 def _texts(run: RunDirectory) -> dict[str, str]:
-    """The main file first, then what it imports."""
+    """The main file first, then what it imports; no link that leads out of the folder, since pages are sent around."""
     folder, main = run.path / "source", run.program
-    files = (main, *sorted(path for path in folder.rglob("*.dl") if path != main))
+    inside = (path for path in folder.rglob("*.dl") if path.resolve().is_relative_to(folder.resolve()))
+    files = (main, *sorted(path for path in inside if path != main and path.is_file()))
     return {str(path.relative_to(folder)): regular_files.content(path).decode("utf-8", "replace") for path in files}
 
 

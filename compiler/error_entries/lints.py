@@ -83,8 +83,8 @@ LINTS: tuple[ErrorEntry, ...] = (
         "around it chooses something else: put the `where` inside, `log(where(x > 0, x, 1))`, keep the value away "
         "from 0 with `max(x, 1e-7)`, or add a small number. `log_softmax(x)` is `log(softmax(x))`, and "
         "`-softplus(-x)` is `log(sigmoid(x))`, for all values. What training can make any number, as the results of a "
-        "dense layer, is made positive by `exp` or `softplus` before its logarithm or root is taken. A logarithm of "
-        "data as it is, is judged by the data, where `dlc check` finds it.",
+        "dense layer, is made positive by `exp` or `softplus` before its logarithm or root is taken. A logarithm or a "
+        "root of data as it is, is judged by the data, where `dlc check` finds it.",
         _model("x / sqrt(variance(x, axis = -1, keepdims = true))"),
         _model("x / sqrt(variance(x, axis = -1, keepdims = true) + 1e-5)"),
     ),

@@ -12,7 +12,7 @@ from pathlib import Path
 from runtime.cli.common import add_compilation, add_json, compile_options, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.evaluation_data import PARTS
-from runtime.files import write_output
+from runtime.files import replace_file, write_output
 from runtime.reporting.report_json import report_json
 from runtime.reporting.run_page import run_page
 from runtime.reporting.terminal import say, say_labelled
@@ -48,8 +48,12 @@ def run(arguments: Namespace) -> int:
     for note in (*([facts.missing] if facts.missing else []), *notes):
         say_labelled("note", note)
     if arguments.out is not None or not arguments.json:
+        page = run_page(facts).encode("utf-8", "backslashreplace")
         out = folder / "report.html" if arguments.out is None else Path(arguments.out)
-        write_output(out, run_page(facts).encode("utf-8", "backslashreplace"))
+        if arguments.out is None:
+            replace_file(out, page)  # a link in a folder that others made leads nowhere
+        else:
+            write_output(out, page)
         say(f"report in {out}")
     if arguments.json:
         print_json(report_json(facts), indent=None)

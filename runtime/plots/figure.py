@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
 
 from compiler.diagnostics import UsageError
 from compiler.harmless import harmless
-from runtime.files import unwritable
+from runtime.files import write_output
 from runtime.optional import missing
 
 try:
@@ -56,10 +57,8 @@ def write_figure(figure: Figure, path: Path) -> None:
     if path.suffix not in FORMATS:
         raise UsageError(f"the format of {path} is not known", f"give a name that ends in {', '.join(FORMATS)}")
     metadata = {"Date": None} if path.suffix == ".svg" else {"CreationDate": None} if path.suffix == ".pdf" else {}
-    try:
-        with rc_context(_STYLE), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a sign that no font has is a box
-            figure.savefig(path, dpi=150, metadata=metadata)
-    except OSError as error:
-        error.filename = str(path)
-        raise unwritable(error) from error
+    content = io.BytesIO()
+    with rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a sign that no font has is a box
+        figure.savefig(content, format=path.suffix[1:], dpi=150, metadata=metadata)
+    write_output(path, content.getvalue())  # and never to where a link in a folder of others leads

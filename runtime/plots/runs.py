@@ -49,6 +49,9 @@ def curves_figure(epochs: Sequence[Mapping[str, JsonValue]]) -> Figure:
     return figure
 
 
+_LETTERS = 30  # of the name of a class: what is longer leaves no room for the matrix
+
+
 def confusion_figure(found: Confusion) -> Figure:
     """The matrix with counts in its cells; colours by the share of the true class."""
     counts = found.counts
@@ -60,7 +63,7 @@ def confusion_figure(found: Confusion) -> Figure:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = list(range(len(found.classes)))
     if len(places) <= _NUMBERED_CLASSES:
-        classes = list(map(shown, found.classes))
+        classes = [shown(name if len(name) <= _LETTERS else name[:_LETTERS] + "…") for name in found.classes]
         axes.set_xticks(places, classes, rotation=45, ha="right")
         axes.set_yticks(places, classes)
         for row in places:

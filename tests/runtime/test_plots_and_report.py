@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 from killing import write_project
-from matplotlib.figure import Figure
 
 from compiler import driver
 from compiler.driver import Options
 from runtime.cli.main import main
 from runtime.evaluation_data import evaluation_data
+from runtime.examined.confusion import Confusion
 from runtime.examined.examination import confusion
 from runtime.gradient_flow import gradient_flow
 from runtime.model import length_of, runtime_settings, training_of
-from runtime.plots.runs import curves_figure, filters_figure
+from runtime.plots.runs import confusion_figure, curves_figure, filters_figure
 from runtime.reporting.line_chart import line_chart, powers, round_ticks
 from runtime.reporting.run_page import scalar_heading
 from runtime.reporting.small_charts import histogram, scatter
@@ -160,11 +160,29 @@ def test_a_full_disk_is_no_misuse(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        patch.setattr(Figure, "savefig", full)
         assert main([command, str(run)]) == 1
     errors = capsys.readouterr().err
     assert f"{file}: the disk is full" in errors
     assert "hint: free some space" in errors
+
+
+def test_a_read_only_file_system_is_told_of_the_file_itself(
+    monkeypatch: pytest.MonkeyPatch, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Path, *arguments: Any, **named: Any) -> Any:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("runtime.files.write_bytes", refuse)
+        patch.setattr(Path, "unlink", refuse)
+        assert main(["report", str(run)]) == 1
+    assert "run/report.html: the file system is read-only" in capsys.readouterr().err
+
+
+def test_long_names_of_classes_leave_room_for_the_matrix() -> None:
+    found = Confusion("kind", "logits", ("a" * 100_000, "b"), np.array([[0, 0, 3], [1, 0, 1]]))
+    figure = confusion_figure(found)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["a" * 30 + "…", "b"]
 
 
 def test_a_run_without_epochs_has_no_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -130,6 +131,61 @@ def test_links_in_a_run_of_others_are_not_written_through(
     main(["train", "--resume", str(copy), "--set", "epochs=2"])
     assert letter.read_text() == "dear"
     assert "fault of dlc" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("command", "name"), [("report", "report.html"), ("plot", "plots/curves.svg")])
+def test_pages_and_plots_replace_links_in_a_run_of_others(command: str, name: str, run: Path, tmp_path: Path) -> None:
+    letter = tmp_path / "letter"
+    letter.write_text("dear")
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "plots").mkdir()
+    (copy / name).symlink_to(letter)
+    assert main([command, str(copy)]) == 0
+    assert letter.read_text() == "dear"
+    assert "loss" in (copy / name).read_text()
+
+
+def test_a_page_holds_no_file_from_outside_of_the_run(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("dear")
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "source" / "letter.dl").symlink_to(tmp_path / "letter")
+    (copy / "source" / "folder.dl").mkdir()
+    assert main(["report", str(copy)]) == 0
+    page = (copy / "report.html").read_text()
+    assert "dear" not in page
+    assert "<h3>model.dl</h3>" in page
+
+
+def test_what_takes_bytes_is_written_to_and_not_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], run: Path
+) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    words = ["show", str(run.parent / "model.dl"), "--stage", "ast", "--output", str(link)]
+    assert main(words) == 1
+    assert "nobody reads from this pipe" in capsys.readouterr().err
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert main(words) == 0
+        assert b"model" in os.read(reader, 1 << 16)
+    finally:
+        os.close(reader)
+    assert link.is_symlink()
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("levels", [60, 900])
+def test_a_value_within_many_others_is_shown_or_refused(
+    levels: int, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    (copy / "environment.json").write_text('{"folder": ' + "[" * levels + '"deepest"' + "]" * levels + "}")
+    assert main(["report", str(copy)]) == 0
+    assert ("deepest" in (copy / "report.html").read_text()) is (levels == 60)
 
 
 @pytest.mark.parametrize("name", ["run.json", "settings.json", "data.json", "metrics.jsonl", "environment.json"])
