@@ -71,8 +71,6 @@ def _findings(program: Program, plan: Training, data: DataSource) -> Iterator[Di
         return
     length = length_of(training_of(program), len(loaded.train.rows))
     for remark in length_remarks(program, length):
-        place = remark.place(plan) or data.span
-        yield Diagnostic("W0120", remark.text, place, (hint(remark.fix),), "warning")
         yield Diagnostic("W0120", remark.text, remark.place(plan) or data.span, (hint(remark.fix),), "warning")
 
 

@@ -75,7 +75,6 @@ def length_remarks(program: Program, length: Length) -> tuple[Remark, ...]:
     other_end = schedule_remark(plan, length)
     if other_end is not None:
         found.append(Remark(other_end, "schedule", _BY_LENGTH))
-        found.append(Remark(other_end, "schedule", _COUNTED))
     warmup = values.get("schedule.steps")
     updates = length.total_steps
     if isinstance(warmup, int | float) and warmup > updates and plan.schedule is not None:
@@ -83,23 +82,17 @@ def length_remarks(program: Program, length: Length) -> tuple[Remark, ...]:
         found.append(Remark(text, "schedule.steps", _BY_LENGTH))
     if plan.batch is not None and plan.usual_rows > 2 * length.rows:
         text = f"an update takes {plan.usual_rows} rows, and there are {length.rows}: it is of all of them each time"
-        found.append(Remark(text, "batch", "take fewer rows, or all of them by `batch = all`"))
-        found.append(Remark(text, "schedule.steps", _COUNTED))
-    if plan.batch is not None and plan.usual_rows > 2 * length.rows:
-        text = f"an update takes {plan.usual_rows} rows, and there are {length.rows}: it is of all of them each time"
         found.append(Remark(text, "batch", "take fewer rows, or `batch = all` where all are meant"))
     for name in dict.fromkeys(rule.rate for rule in plan.every_rule):
         rate = values.get(name)
         if isinstance(rate, int | float) and abs(rate) > _LARGEST_RATE:
             text = f"`{name}` = {rate:g} is far above all usual rates, which are at most about 1"
-            found.append(Remark(text, name, "take a smaller rate; `dlc lr` looks for one"))
             found.append(Remark(text, name, "take a smaller rate; `dlc lr` finds one"))
     return tuple(found)
 
 
 _LARGEST_RATE = 100.0
 _BY_LENGTH = "count the updates of the run with `total_steps`, or change the number"
-_COUNTED = "count the updates of the run with `total_steps`, or change the number"
 
 
 def runtime_settings(program: Program, length: Length | None = None) -> Mapping[str, float]:

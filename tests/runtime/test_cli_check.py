@@ -297,6 +297,8 @@ def test_each_remark_on_a_number_says_what_to_do(capsys: pytest.CaptureFixture[s
         checked(capsys, _TRAINED.replace(before, after), "x,label\n1,0\n2,2\n")
         main(["check", "model.dl"])
         assert fix in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("function", "inside", "outside"), [("sqrt", "0", "-0.1"), ("log1p", "-0.9", "-1")])
 def test_other_functions_of_data_have_their_own_range(
     function: str, inside: str, outside: str, capsys: pytest.CaptureFixture[str]
@@ -314,10 +316,3 @@ def test_a_logarithm_of_scaled_data_says_so(capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr().out
     assert "which is -1 in row 2 of rows.csv after `normalise`" in said
     assert "or leave `normalise` out" in said
-
-
-def test_remarks_say_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("rows.csv").write_text("x,label\n1,0\n2,2\n3,1\n", encoding="utf-8")
-    Path("model.dl").write_text(_TRAINED, encoding="utf-8")
-    assert main(["check", "model.dl", "--set", "batch=1000"]) == 0
-    assert "take fewer rows, or `batch = all`" in capsys.readouterr().out
