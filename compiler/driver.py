@@ -278,16 +278,16 @@ def plan(program: Program, options: Options) -> PlanReport:
 
 def decision_thresholds(program: Program) -> Mapping[str, float]:
     """By output, the value from which on it stands for yes, where the program says one."""
-    from compiler import decisions  # reports ask, and no training
+    from compiler import comparisons  # reports ask, and no training
 
-    return decisions.thresholds(programs.complete(program))
+    return comparisons.thresholds(programs.complete(program))
 
 
 def judged_outputs(program: Program) -> Mapping[str, tuple[str, ...]]:
     """By target, the outputs that the loss or a metric compares with it."""
-    from compiler import decisions
+    from compiler import comparisons
 
-    return decisions.judged_outputs(programs.complete(program))
+    return comparisons.judged_outputs(programs.complete(program))
 
 
 def profiled_step(program: Program, kind: str, options: Options) -> ProfiledStep:

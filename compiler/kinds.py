@@ -14,9 +14,8 @@ from compiler.types import Shape
 def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> int:
     """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
 
-    kinds: of `initialisation training augmentation evaluation prediction schedule following
-    finishing finishing_epoch`; `training N` of a later
-    phase. The result is how many were not in the cache.
+    kinds: of `initialisation training augmentation evaluation prediction schedule following finishing finishing_epoch`;
+    `training N` of a later phase. The result is how many were not in the cache.
     """
     return executables.compile_ahead(program, kinds, options)
 

@@ -22,8 +22,8 @@ from compiler.schedule.ir import (
     spans_of_loops,
 )
 from compiler.schedule.kernels import Builder, LoweredScan
-from compiler.schedule.lanes import lanes_of
 from compiler.schedule.plan_memory import Life, plan_memory
+from compiler.schedule.queues import queues_of
 from compiler.schedule.strands import stranded
 from compiler.schedule.to_loops import Lowered
 from compiler.types import BatchExtent, Extent, depends_on_batch, elements
@@ -112,7 +112,7 @@ class _Assembly:
             batch,
             tuple(self.loops),
             tuple(self.strands),
-            self.lanes(barriers),
+            self.queues(barriers),
         )
 
     def buffer(self, scope: _Scope, value: Value, name: str | None = None, role: Role | None = None) -> int:
@@ -262,7 +262,7 @@ class _Assembly:
                 read[b] = read.get(b, False) or wide
         return tuple(found)
 
-    def lanes(self, barriers: tuple[bool, ...]) -> tuple[int, ...]:
+    def queues(self, barriers: tuple[bool, ...]) -> tuple[int, ...]:
         """Those of instances for one thread. What a loop repeats stays with the first thread, and what runs once."""
         work = [
             None if is_parallel(i, self.source.batch) else work_of_items(i, self.source.batch) for i in self.instances
@@ -270,7 +270,7 @@ class _Assembly:
         for strand in self.strands:
             work[strand.first : strand.last + 1] = [None] * (strand.last + 1 - strand.first)
         pinned = {number for number, instance in enumerate(self.instances) if instance.once or instance.loops}
-        return lanes_of(self.instances, barriers, work, pinned)
+        return queues_of(self.instances, barriers, work, pinned)
 
     def lives(self, barriers: tuple[bool, ...], fed: list[FedInput]) -> dict[int, Life]:
         lives: dict[int, Life] = {}

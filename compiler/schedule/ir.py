@@ -121,7 +121,7 @@ class Result:
 class Schedule:
     """A program ready for lowering: instances in order, `barriers[i]` before instance i.
 
-    An instance that several threads do not pay for is done by one: those of a lane by the same, one after the other.
+    An instance that several threads do not pay for is done by one: those of a queue by the same, one after the other.
     """
 
     name: str
@@ -135,11 +135,11 @@ class Schedule:
     batch_bytes: int
     loops: tuple[Loop, ...] = ()
     strands: tuple[Strand, ...] = ()
-    lanes: tuple[int, ...] = ()  # of each instance; () stands for 0 everywhere
+    queues: tuple[int, ...] = ()  # of each instance; () stands for 0 everywhere
 
-    def lane(self, number: int) -> int:
-        """The lane of an instance."""
-        return self.lanes[number] if self.lanes else 0
+    def queue(self, number: int) -> int:
+        """The queue of an instance."""
+        return self.queues[number] if self.queues else 0
 
 
 def spans_of_loops(instances: Sequence[Instance]) -> list[tuple[int, int]]:

@@ -107,7 +107,7 @@ def _instance_line(schedule: Schedule, number: int, instance: Instance) -> str:
     lines = ", ".join(lines_of(instance.origins))
     text = f"{number:3} {instance.kernel.name}  [{print_domain(instance.kernel)}]  {reads or 'nothing'} -> {writes}"
     text = f"{text.rstrip()}  (once)" if instance.once else text.rstrip()
-    text += f"  (lane {lane})" if (lane := schedule.lane(number)) else ""
+    text += f"  (queue {queue})" if (queue := schedule.queue(number)) else ""
     return text + (f"  # {lines}" if lines else "")
 
 
@@ -125,7 +125,7 @@ def _instance_to_json(schedule: Schedule, number: int, instance: Instance, barri
         "walk": instance.kernel.walk.value,
         "domain": print_domain(instance.kernel),
         "barrier": barrier,
-        "lane": schedule.lane(number),
+        "queue": schedule.queue(number),
         "once": instance.once,
         "loops": [schedule.loops[loop].steps for loop in instance.loops],
         "reads": list(instance.reads),

@@ -17,7 +17,7 @@ from compiler.schedule.printer import print_schedule
 from compiler.schedule.strands import fills_evenly, keep_to_parts
 
 PERMANENT = (Arena.TENSORS, Arena.CONTROL)
-ALL = -1  # in place of a lane: the threads share the work
+ALL = -1  # in place of a queue: the threads share the work
 SMALLEST = 4  # bytes that the offsets of batch buffers are multiples of; the capacity makes 64 of them
 
 
@@ -142,7 +142,7 @@ class _Check:
         return {item.buffer for item in self.schedule.inputs if item.batch_axis is None}
 
     def check_barriers(self) -> None:
-        """Between two barriers, lanes may only share what none of them writes. Each loop is gone through twice."""
+        """Between two barriers, queues may only share what none of them writes. Each loop is gone through twice."""
         self.check_stretch(list(range(len(self.schedule.instances))))
         for begin, last in spans_of_loops(self.schedule.instances):
             self.check_stretch([*range(begin, last + 1)] * 2)
@@ -155,17 +155,17 @@ class _Check:
             instance = self.schedule.instances[number]
             if self.schedule.barriers[number] or number == first:
                 readers, writers = {}, {}
-            lane = ALL if is_parallel(instance, self.batch) else self.schedule.lane(number)
+            queue = ALL if is_parallel(instance, self.batch) else self.schedule.queue(number)
             own = self.own(number)
             for buffer in {*instance.reads, *instance.writes} - own:
-                if _others(writers.get(buffer, set()), lane):
+                if _others(writers.get(buffer, set()), queue):
                     raise _Broken(f"{instance.kernel.name} needs a barrier: buffer {buffer} was written just before")
             for buffer in {*instance.writes} - own:
-                if _others(readers.get(buffer, set()), lane):
+                if _others(readers.get(buffer, set()), queue):
                     raise _Broken(f"{instance.kernel.name} needs a barrier: buffer {buffer} may still be read")
             for marks, buffers in ((readers, instance.reads), (writers, instance.writes)):
                 for buffer in buffers:
-                    marks.setdefault(buffer, set()).add(lane)
+                    marks.setdefault(buffer, set()).add(queue)
 
     def check_strands(self) -> None:
         """The instances of a strand divide evenly, and what they share and write, each touches in its own part only."""
@@ -298,6 +298,6 @@ def _overlapping(spans: list[tuple[int, int, int]]) -> Iterator[tuple[int, int]]
             yield first, second
 
 
-def _others(lanes: set[int], lane: int) -> bool:
-    """Whether one of the lanes may belong to another thread than `lane` does."""
-    return bool(lanes) and (lane == ALL or lanes != {lane})
+def _others(queues: set[int], queue: int) -> bool:
+    """Whether one of the queues may belong to another thread than `queue` does."""
+    return bool(queues) and (queue == ALL or queues != {queue})

@@ -112,9 +112,9 @@ def test_a_missing_barrier_and_shared_memory_are_found() -> None:
         verify_schedule(replace(plan, instances=plan.instances[-1:], barriers=(False,)), batch)
 
 
-def test_small_kernels_that_use_the_same_buffers_in_other_lanes_are_found() -> None:
+def test_small_kernels_that_use_the_same_buffers_in_other_queues_are_found() -> None:
     plan = schedule(random_graph(1, SIZE)[0], batch=1)
     assert not any(plan.barriers)
     verify_schedule(plan, 1)
     with pytest.raises(CompilerBug, match="needs a barrier"):
-        verify_schedule(replace(plan, lanes=tuple(range(len(plan.instances)))), 1)
+        verify_schedule(replace(plan, queues=tuple(range(len(plan.instances)))), 1)

@@ -51,7 +51,7 @@ from compiler.targets.cpu.manifest import (
     ResultSlot,
     TensorSpec,
 )
-from compiler.targets.cpu.runner import BARRIER, INPUT, LANE_BITS, LITERAL, OUTPUT, PARALLEL, SEED, SETTINGS, STEP
+from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
 from compiler.targets.cpu.step_table import StepTable
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import tile_shape
@@ -145,7 +145,7 @@ class _Lowering:
                 barrier = False
             for call, meets in self.calls(instance):
                 number = self.functions.setdefault(call.symbol, len(self.functions))
-                flags = BARRIER * (barrier or meets) | PARALLEL * parallel | self.plan.lane(place) << LANE_BITS
+                flags = BARRIER * (barrier or meets) | PARALLEL * parallel | self.plan.queue(place) << QUEUE_BITS
                 moved = call.arguments if call.loops or self.passes_on(instance) else 0
                 extent, chunk, factor = call.items.extent, call.items.chunk, call.items.factor
                 entry = Entry(number, call.first, extent, chunk, factor, flags, moved)

@@ -503,9 +503,9 @@ split:
   %high = call i64 @item(i64 %items, i64 %share.high)
   br label %go
 alone:
-  %lane = lshr i64 %flags, $LANE_BITS
+  %queue = lshr i64 %flags, $QUEUE_BITS
   %team = zext i32 %threads to i64
-  %owner = urem i64 %lane, %team
+  %owner = urem i64 %queue, %team
   %is.own = icmp eq i64 %owner, %thread.wide
   %all = select i1 %is.own, i64 %items, i64 0
   br label %go

@@ -29,7 +29,7 @@ ENTRY_SLOTS = 8
 RELOCATION_SLOTS = 3  # kind, base, slope
 LITERAL, INPUT, OUTPUT = -1, -2, -3  # kinds of relocation; from 0 on, the number of an arena
 BARRIER, PARALLEL, LAST, OF_STRAND = 1, 2, 4, 8  # flags of an entry; a mark has the last two
-LANE_BITS = 8  # behind which its lane stands: threads take those of one thread in turn
+QUEUE_BITS = 8  # behind which the number of its queue stands: queues are dealt out to threads in turn
 
 # byte offsets in the synchronisation block; each word has a cache line of its own
 ARRIVED, GENERATION, SLEEPERS, BUDGET, JOB, JOB_SLEEPERS, JOB_BUDGET, QUIT, JOB_FIELDS = (64 * k for k in range(9))
@@ -99,7 +99,7 @@ def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = F
     text = text.replace("$PERIOD", f"{PERIODS[quick]}.0" if has_pace else "")
     whole = 1 << WHOLE_BITS
     text = text.replace("$ALMOST_HALF", str(whole // 2 - 1)).replace("$WHOLE_BITS", str(WHOLE_BITS))
-    text = text.replace("$WHOLE", str(whole)).replace("$LANE_BITS", str(LANE_BITS))
+    text = text.replace("$WHOLE", str(whole)).replace("$QUEUE_BITS", str(QUEUE_BITS))
     text = text.replace("$ENTRIES", "turns" if in_turns else "entries")
     text = text.replace("$STATE", ", ptr %state" if in_turns else "")
     for name in ("HEAD", "TAIL", "WAITS"):

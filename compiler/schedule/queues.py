@@ -9,7 +9,7 @@ from compiler.schedule.ir import Instance
 
 
 @dataclass(slots=True)
-class _Lane:
+class _Queue:
     """Instances that one thread has to do in order, the buffers that they use, and how much work they are."""
 
     is_pinned: bool = False
@@ -28,44 +28,44 @@ class _Lane:
         touched = {*instance.reads, *instance.writes}
         return bool(self.writes & touched or self.reads & {*instance.writes})
 
-    def take(self, other: _Lane) -> None:
+    def take(self, other: _Queue) -> None:
         self.members += other.members
         self.reads |= other.reads
         self.writes |= other.writes
         self.work += other.work
 
 
-def lanes_of(
+def queues_of(
     instances: Sequence[Instance], barriers: Sequence[bool], work: Sequence[int | None], pinned: Collection[int]
 ) -> tuple[int, ...]:
-    """The lane of each instance; between two barriers, instances of different lanes are independent.
+    """The queue of each instance; between two barriers, instances of different queues are independent.
 
-    `work` is that of an instance for one thread, None where several share it. The lanes with the most work come first,
-    so that dealing them out to threads in turn is fair. What is `pinned` runs in lane 0.
+    `work` is that of an instance for one thread, None where several share it. The queues with the most work come first,
+    so that dealing them out to threads in turn is fair. What is `pinned` runs in queue 0.
     """
     found = [0] * len(instances)
-    lanes = [_Lane(is_pinned=True)]
+    queues = [_Queue(is_pinned=True)]
     for number, (instance, barrier, own) in enumerate(zip(instances, barriers, work, strict=True)):
         if barrier:
-            _number(lanes, found)
-            lanes = [_Lane(is_pinned=True)]
+            _number(queues, found)
+            queues = [_Queue(is_pinned=True)]
         if own is None:
             continue
-        joined, apart = [lanes[0]] if number in pinned else [], list[_Lane]()
-        for lane in lanes[len(joined) :]:
-            (joined if lane.depends(instance) else apart).append(lane)
-        first = joined[0] if joined else _Lane()
+        joined, apart = [queues[0]] if number in pinned else [], list[_Queue]()
+        for queue in queues[len(joined) :]:
+            (joined if queue.depends(instance) else apart).append(queue)
+        first = joined[0] if joined else _Queue()
         for other in joined[1:]:
             first.take(other)
         first.add(number, instance, own)
-        lanes = [first, *apart] if first.is_pinned else [*apart, first]
-    _number(lanes, found)
+        queues = [first, *apart] if first.is_pinned else [*apart, first]
+    _number(queues, found)
     return tuple(found)
 
 
-def _number(lanes: Sequence[_Lane], found: list[int]) -> None:
-    """Write down the lanes of a stretch between two barriers; the pinned one, if it has members, is the first."""
-    used = sorted((k for k in lanes if k.members), key=lambda k: (not k.is_pinned, -k.work, k.members[0]))
-    for lane, members in enumerate(k.members for k in used):
+def _number(queues: Sequence[_Queue], found: list[int]) -> None:
+    """Write down the queues of a stretch between two barriers; the pinned one, if it has members, is the first."""
+    used = sorted((k for k in queues if k.members), key=lambda k: (not k.is_pinned, -k.work, k.members[0]))
+    for queue, members in enumerate(k.members for k in used):
         for number in members:
-            found[number] = lane
+            found[number] = queue
