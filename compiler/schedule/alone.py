@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Node, Value
-from compiler.loops.ir import BufferArgument, Kernel, Walk
+from compiler.loops.ir import BufferArgument, PrefixSumKernel, ScatterKernel
 from compiler.ops.indexing import ScatterAdd
 from compiler.ops.reduction import CumulativeSum
 from compiler.schedule.access import storage_order
@@ -26,9 +26,8 @@ def lower_alone(node: Node, fuser: Fuser, storage: Callable[[Value], Value], nam
             indices = node.operands[0].type.shape[by_row:]
             updates = node.operands[1].type.shape
             before, after = _around(updates, axis, axis + len(indices))
-            walk = Walk.SCATTER_BY_ROW if by_row else Walk.SCATTER
             rows = elements(indices)
-            kernel = Kernel(f"{name}_{extent}", walk, rows, after, before, buffers, (), (), total=extent)
+            kernel = ScatterKernel(f"{name}_{extent}", buffers, before, rows, after, extent, by_row)
         case CumulativeSum(axis=axis, reverse=reverse):
             shape = node.operands[0].type.shape
             order = storage_order(shape)
@@ -36,7 +35,7 @@ def lower_alone(node: Node, fuser: Fuser, storage: Callable[[Value], Value], nam
             before = elements(tuple(shape[a] for a in order[:place]))
             after = elements(tuple(shape[a] for a in order[place + 1 :]))
             label = f"{name}_{'down' if reverse else 'up'}"
-            kernel = Kernel(label, Walk.CUMULATE, shape[axis], after, before, buffers, (), (), total=int(reverse))
+            kernel = PrefixSumKernel(label, buffers, before, shape[axis], after, reverse)
         case _:
             raise CompilerBug("to_loops", f"no kernel for {node.op.name}")
     return Lowered(kernel, arguments, sources, (result,), ())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Direction, Graph, Node, Value
 from compiler.graph.op import Category
-from compiler.loops.ir import Edge, Space, Term, Walk
+from compiler.loops.ir import Edge, Space, Term
 from compiler.ops.contraction import Contraction
 from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
@@ -28,7 +28,6 @@ from compiler.schedule.access import (
     count,
     split_form,
     splits_evenly,
-    storage_order,
     through,
 )
 from compiler.schedule.after import After
@@ -36,6 +35,7 @@ from compiler.schedule.ordered import OrderedContraction
 from compiler.schedule.parts import PartialContraction
 from compiler.schedule.placement import Empty, Insert, Pick, insert_form
 from compiler.schedule.product_sum import ProductSum
+from compiler.schedule.split import ColumnSplit, RowSplit, Split, reduction_split
 from compiler.types import BatchExtent, Extent, Shape, elements
 
 VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window, After)
@@ -43,16 +43,6 @@ REDUCTIONS = (Sum, ProductSum, Max, Min)
 CONTRACTIONS = (Contraction, PartialContraction, OrderedContraction)
 INLINE = (Constant, Iota, BatchSize)  # made again wherever they are used
 LARGEST_GROUP = 120
-
-
-@record
-class Split:
-    """How a domain falls into rows and columns. `outer * rows * columns` elements; ROWS walks have `outer` 1."""
-
-    walk: Walk
-    outer: Extent
-    rows: Extent
-    columns: Extent
 
 
 @record
@@ -96,21 +86,6 @@ def domain_shape(node: Node) -> Shape:
             return node.operands[1].type.shape
         case _:
             return node.results[0].type.shape
-
-
-def reduction_split(node: Node) -> Split:
-    """Rows and columns of a reduction over one contiguous stretch of storage."""
-    shape = node.operands[0].type.shape
-    op = node.op
-    assert isinstance(op, Sum | ProductSum | Max | Min)
-    order = storage_order(shape)
-    places = [place for place, axis in enumerate(order) if axis in op.axes]
-    before = elements(tuple(shape[a] for a in order[: places[0]]))
-    inside = elements(tuple(shape[a] for a in order[places[0] : places[-1] + 1]))
-    after = elements(tuple(shape[a] for a in order[places[-1] + 1 :]))
-    if after == 1:
-        return Split(Walk.ROWS, 1, before, inside)
-    return Split(Walk.COLUMNS, before, inside, after)
 
 
 @dataclass(slots=True)
@@ -265,7 +240,9 @@ class Fuser:
 
     def divides(self, split: Split | None, node: Node, space: Space = Space.FULL) -> bool:
         """Whether every address of a node is one of the row and one of the column, as its `space` counts them."""
-        if split is None or space is Space.ROW or (space is Space.COLUMN and split.outer == 1):
+        if split is None or space is Space.ROW:
+            return True
+        if space is Space.COLUMN and isinstance(split, ColumnSplit) and split.outer == 1:
             return True
         return all(splits_evenly(form, split.columns) for form in self.forms_of(node))
 
@@ -422,7 +399,7 @@ def result_space(node: Node, group: Group) -> Space:
     """Where the result of a node lies in its group's domain."""
     if isinstance(node.op, REDUCTIONS):
         assert group.split is not None
-        return Space.ROW if group.split.walk is Walk.ROWS else Space.COLUMN
+        return Space.ROW if isinstance(group.split, RowSplit) else Space.COLUMN
     return group.spaces[node_key(node)]
 
 
@@ -434,11 +411,11 @@ def at_own_place(group: Group, reader: Space, source: Space, form: Form) -> bool
     split = group.split
     if split is None or reader is not Space.FULL:
         return False
-    if source is Space.ROW and split.walk is Walk.ROWS:
+    if source is Space.ROW and isinstance(split, RowSplit):
         if isinstance(split.columns, BatchExtent) or split.rows == 1:
             return form.terms == ()
         return form.terms == (Term(split.columns, None, 1),)
-    if source is Space.COLUMN and split.walk is Walk.COLUMNS:
+    if source is Space.COLUMN and isinstance(split, ColumnSplit):
         columns = count(split.columns)
         if split.outer == 1:
             return form.terms == (Term(1, columns, 1),)
@@ -452,8 +429,8 @@ def group_size(group: Group, space: Space) -> Extent:
         return group.domain
     if space is Space.ROW:
         return group.split.rows
-    outer, columns = group.split.outer, group.split.columns
-    return BatchExtent(outer.multiple * count(columns)) if isinstance(outer, BatchExtent) else outer * count(columns)
+    outer = group.split.outer if isinstance(group.split, ColumnSplit) else 1
+    return elements((outer, count(group.split.columns)))
 
 
 def candidates(producer: Group, consumer: Group) -> Sequence[Group]:
@@ -485,7 +462,7 @@ def takes_in(group: Group, other: Group, space: Space) -> bool:
     """Whether the domain of `other` is one value for each row, or each column, of `group`."""
     if group.split is None or other.split is not None or group_size(group, space) != other.domain:
         return False
-    return (group.split.walk is Walk.ROWS) == (space is Space.ROW)
+    return isinstance(group.split, RowSplit) == (space is Space.ROW)
 
 
 def fuse(graph: Graph, without: Collection[str] = ()) -> tuple[list[Group], Fuser]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from compiler.graph.ir import Value
-from compiler.loops.ir import Load, Store
+from compiler.loops.ir import Load, StagedKernel, Store
 from compiler.schedule.access import count
 from compiler.schedule.fuse import Fuser, Group, node_key
 from compiler.schedule.to_loops import Lowered
@@ -66,10 +66,12 @@ class Overwriting:
 
 def is_read_behind(lowered: Lowered, old: Value, new: Value) -> bool:
     """Whether a kernel loads `old` in a later stage than the first in which it stores `new`."""
+    assert isinstance(lowered.kernel, StagedKernel)
+    stages = lowered.kernel.stages
     loads, stores = (
         [
             number
-            for number, stage in enumerate(lowered.kernel.stages)
+            for number, stage in enumerate(stages)
             for instruction in (*stage.body, *stage.after)
             if isinstance(instruction, kind) and lowered.arguments[instruction.access.buffer] == value
         ]

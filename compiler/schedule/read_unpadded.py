@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from compiler.graph.ir import Graph, Node
 from compiler.graph.op import Category
-from compiler.loops.ir import Edge, Space, Walk
+from compiler.loops.ir import Edge, Space
 from compiler.ops.movement import Broadcast
 from compiler.ops.sources import Constant
 from compiler.schedule.access import IDENTITY, Form, add, address
@@ -15,6 +15,7 @@ from compiler.schedule.copy import Copy
 from compiler.schedule.fuse import INLINE, Fuser, Group, Link, node_key
 from compiler.schedule.placement import Insert
 from compiler.schedule.product_sum import ProductSum
+from compiler.schedule.split import ColumnSplit
 
 FEWEST_READS = 4  # of an image by a kernel, that then computes several pixels side by side
 
@@ -70,7 +71,7 @@ def _links_of(reader: Node, insert: Node, fuser: Fuser) -> tuple[Link, ...] | No
     """The links of a reader past the copy; None where some link has no such form."""
     group = fuser.home[node_key(reader)]
     is_plain = reader.op.category is Category.ELEMENTWISE or isinstance(reader.op, ProductSum)
-    walks_rows = group.split is None or group.split.walk is Walk.COLUMNS
+    walks_rows = group.split is None or isinstance(group.split, ColumnSplit)
     if group.alone or group.is_tile or not (is_plain and walks_rows):
         return None
     if group.spaces[node_key(reader)] is not Space.FULL:

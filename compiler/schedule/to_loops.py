@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Node, Origin, Value
@@ -12,8 +13,11 @@ from compiler.loops.ir import (
     Access,
     BatchCount,
     BufferArgument,
+    ColumnKernel,
     Combine,
     Compute,
+    ContractionKernel,
+    FlatKernel,
     Instruction,
     Kernel,
     Literal,
@@ -21,12 +25,12 @@ from compiler.loops.ir import (
     Position,
     Random,
     Reduce,
+    RowKernel,
     Space,
     Stage,
     Store,
     Term,
     TileContract,
-    Walk,
 )
 from compiler.ops.indexing import Gather
 from compiler.ops.reduction import Max, Min, Sum
@@ -41,12 +45,13 @@ from compiler.schedule.access import (
     storage_strides,
 )
 from compiler.schedule.choose_split import chosen_split
-from compiler.schedule.fuse import CONTRACTIONS, REDUCTIONS, VIEWS, Fuser, Group, Link, Split, node_key, result_space
+from compiler.schedule.fuse import CONTRACTIONS, REDUCTIONS, VIEWS, Fuser, Group, Link, node_key, result_space
 from compiler.schedule.origins import statement_origins
 from compiler.schedule.placement import Insert, Pick, insert_form
 from compiler.schedule.product_sum import ProductSum
+from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
-from compiler.types import BatchExtent, DType, Extent
+from compiler.types import BatchExtent, DType
 
 MATHEMATICS = {"exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"}
 COSTLY = MATHEMATICS | {
@@ -110,8 +115,7 @@ class GroupLowering:
     storage: Callable[[Value], Value]
     watch: Callable[[Value], str | None]
     name: str
-    split: Split = field(init=False)
-    total: Extent | None = None
+    split: Split | FlatSplit = field(init=False)
     buffers: list[BufferArgument] = field(default_factory=list[BufferArgument])
     arguments: list[Value] = field(default_factory=list[Value])
     places: dict[int, int] = field(default_factory=dict[int, int])
@@ -129,7 +133,7 @@ class GroupLowering:
 
     def lower(self) -> Lowered:
         nodes = self.group.nodes
-        self.split, self.total = chosen_split(self.group, self.fuser)
+        self.split = chosen_split(self.group, self.fuser)
         for node in nodes:
             self.levels[node_key(node)] = self.level(node)
         self.stages = [_StageDraft() for _ in range(max(self.levels.values()) + 2)]
@@ -139,20 +143,7 @@ class GroupLowering:
         for node in nodes:
             if isinstance(node.op, (*REDUCTIONS, Insert)) or self.stored(node.results[0]):
                 self.finish(node)
-        walk = Walk.TILES if self.group.is_tile else self.split.walk
-        stages = [s for s in self.stages if s.body or s.after]
-        kernel = Kernel(
-            self.name,
-            walk,
-            self.split.rows,
-            self.split.columns,
-            self.split.outer,
-            tuple(self.buffers),
-            tuple(self.prologue),
-            tuple(Stage(overwriting_last(s.body), overwriting_last(s.after)) for s in stages),
-            self.contraction,
-            self.total,
-        )
+        kernel = self.kernel()
         return Lowered(
             kernel,
             tuple(self.arguments),
@@ -161,6 +152,24 @@ class GroupLowering:
             tuple(self.watched),
             statement_origins(kernel, self.nodes),
         )
+
+    def kernel(self) -> Kernel:
+        """The kernel of what has been lowered."""
+        stages = tuple(
+            Stage(overwriting_last(s.body), overwriting_last(s.after)) for s in self.stages if s.body or s.after
+        )
+        common = self.name, tuple(self.buffers), tuple(self.prologue), stages
+        if self.contraction is not None:
+            return ContractionKernel(*common, self.contraction)
+        match self.split:
+            case RowSplit(rows=rows, columns=columns):
+                return RowKernel(*common, rows, columns)
+            case ColumnSplit(outer=outer, rows=rows, columns=columns):
+                return ColumnKernel(*common, outer, rows, columns)
+            case FlatSplit(elements=elements, columns=columns):
+                return FlatKernel(*common, elements, columns)
+            case _:
+                assert_never(self.split)
 
     # levels
 
@@ -211,7 +220,7 @@ class GroupLowering:
         """Row and column terms of an address, as `space` counts its index."""
         if space is Space.ROW:
             return form.terms, ()
-        if self.split.walk is Walk.COLUMNS and space is Space.COLUMN and self.split.outer == 1:
+        if isinstance(self.split, ColumnSplit) and space is Space.COLUMN and self.split.outer == 1:
             return (), form.terms
         if not splits_evenly(form, self.split.columns):
             raise CompilerBug("to_loops", f"rows of {self.split.columns} elements do not divide {form}")
@@ -225,13 +234,14 @@ class GroupLowering:
         own = self.stage_of(self.levels[node_key(node)], space)
         if space is not Space.FULL or own == stage or self.keeps_rows():
             return self.computed(node, own)
-        if self.split.walk is Walk.COLUMNS or isinstance(self.split.columns, BatchExtent) or self.is_cheap(node, 4):
+        split = self.split
+        if isinstance(split, ColumnSplit) or isinstance(split.columns, BatchExtent) or self.is_cheap(node, 4):
             return self.computed(node, stage)
         return self.through_scratch(node, own, stage)
 
     def keeps_rows(self) -> bool:
-        split = self.split
-        return split.walk is Walk.ROWS and isinstance(split.columns, int) and split.columns <= REGISTER_COLUMNS
+        columns = self.split.columns
+        return isinstance(self.split, RowSplit) and isinstance(columns, int) and columns <= REGISTER_COLUMNS
 
     def is_cheap(self, node: Node, budget: int) -> bool:
         if node.op.name in COSTLY or budget <= 0:
@@ -342,7 +352,7 @@ class GroupLowering:
         rows, columns = self.divided(link.form, space) if space is not Space.SCALAR else ((), ())
         access = Access(buffer, link.form.offset, rows, columns)
         narrow = space
-        if space is Space.FULL and not columns and self.split.walk is Walk.ROWS and not self.group.is_tile:
+        if space is Space.FULL and not columns and not isinstance(self.split, ColumnSplit) and not self.group.is_tile:
             narrow, stage = Space.ROW, 0
         memo = ("load", source.index, link.form, link.edges, narrow, stage if narrow is not Space.SCALAR else -1)
         out = self.where(stage, narrow)

@@ -45,10 +45,8 @@ FEWEST_AHEAD = 64  # summed elements in which a tile can ask for the next one's 
 DENSE = (Term(1, None, 1),)
 
 
-def emit_tiles(k: KernelText, batch: int, lasts: bool = False) -> KernelCode:
+def emit_tiles(k: KernelText, contract: TileContract, batch: int, lasts: bool = False) -> KernelCode:
     """The code of a contraction kernel. Where its right operand `lasts` over calls, so do the packed panels."""
-    contract = k.kernel.contraction
-    assert contract is not None
     cut = tiling(contract, k.machine, batch)
     shape, walk, panels, width = cut.shape, cut.walk, cut.panels, cut.shape.width
     text, type_ = k.text, REGISTER[contract.dtype]
@@ -216,7 +214,7 @@ def _prefetch(k: KernelText, contract: TileContract, cut: Tiling, row: str, colu
 
 def _in_rows(k: KernelText, contract: TileContract) -> Iterator[tuple[Load | Store, int]]:
     """What the elementwise stage reads and writes row by row, and the elements from row to row."""
-    for moved in (i for stage in k.kernel.stages for i in stage.body if isinstance(i, Load | Store)):
+    for moved in (i for stage in k.stages for i in stage.body if isinstance(i, Load | Store)):
         access = moved.access
         if (
             access.buffer == contract.tile
@@ -245,7 +243,7 @@ def stays_in_registers(k: KernelText, contract: TileContract, cut: Tiling) -> bo
 
     Every row has to exist, and nothing may be overwritten that the stage reads.
     """
-    body = [i for stage in k.kernel.stages for i in stage.body]
+    body = [i for stage in k.stages for i in stage.body]
     written = {i.access.buffer for i in body if isinstance(i, Store)}
     read = {i.access.buffer for i in body if isinstance(i, Load)}
     fits = isinstance(cut.walk.extent, int) and cut.walk.extent >= cut.walk.step
@@ -258,7 +256,7 @@ def finish_in_registers(
     """The elementwise stage on the accumulators."""
     text, type_ = k.text, REGISTER[contract.dtype]
     held = repeating(k, cut)
-    body = [i for stage in k.kernel.stages for i in stage.body if i not in held]
+    body = [i for stage in k.stages for i in stage.body if i not in held]
     others = [i for i in body if not (isinstance(i, Load) and i.access.buffer == contract.tile)]
     start = text.add(text.mul(first, contract.row_m_step), base)
     for row in range(cut.shape.rows):
@@ -275,7 +273,7 @@ def finish_in_registers(
 
 def repeating(k: KernelText, cut: Tiling) -> list[Load]:
     """What the stage reads alike for all rows, and again and again along a row: it stays in registers."""
-    loads = [i for stage in k.kernel.stages for i in stage.body if isinstance(i, Load) and i.index is None]
+    loads = [i for stage in k.stages for i in stage.body if isinstance(i, Load) and i.index is None]
     fits = [i for i in loads if not i.access.rows and len(i.access.columns) == 1]
     return [i for i in fits if i.access.columns[0].modulus is not None] if cut.panels == 1 else []
 
@@ -294,7 +292,7 @@ def finish(
     """The elementwise stage, row by row and vector by vector, on the tile in scratch; rows before `start` are done."""
     text, shape = k.text, cut.shape
     held = repeating(k, cut)
-    body = [i for stage in k.kernel.stages for i in stage.body if i not in held]
+    body = [i for stage in k.stages for i in stage.body if i not in held]
     skipped = text.let(f"sub i64 {start}, {first}")
     left = text.let(f"sub i64 {m}, {first}")
     rows = text.minimum(left, str(shape.rows))

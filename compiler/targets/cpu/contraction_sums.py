@@ -35,10 +35,8 @@ def sums_side_by_side(contract: TileContract, cut: Tiling) -> bool:
     return is_plain and is_dense and cut.block > 0 and cut.panels >= FEWEST_PANELS
 
 
-def emit_sums(k: KernelText, cut: Tiling, batch: int) -> KernelCode:
+def emit_sums(k: KernelText, contract: TileContract, cut: Tiling, batch: int) -> KernelCode:
     """The code of a contraction kernel for which `sums_side_by_side` holds."""
-    contract = k.kernel.contraction
-    assert contract is not None
     (axis,) = contract.k
     # a tile takes its panel from the second-level cache, whatever its rows: the fewest tiles are the fastest
     shape = replace(cut.shape, rows=min(LANES, most_rows(contract, cut.shape.vectors, k.machine)))

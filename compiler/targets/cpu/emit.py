@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from math import ceil
+from typing import assert_never
 
 from compiler.diagnostics import CompilerBug
 from compiler.loops.ir import (
     REGISTER_COLUMNS,
+    CollectKernel,
+    ColumnKernel,
+    ContractionKernel,
+    CopyKernel,
+    FetchKernel,
+    FlatKernel,
     Instruction,
-    Kernel,
     Load,
+    PrefixSumKernel,
     Reduce,
+    RowKernel,
+    ScatterKernel,
     Stage,
+    StagedKernel,
     Store,
     Term,
     TileContract,
-    Walk,
 )
 from compiler.loops.printer import statement_lines
 from compiler.schedule.access import count
@@ -43,7 +52,7 @@ from compiler.targets.cpu.walks import (
     repeating_loads,
     transposed_rows,
 )
-from compiler.types import BatchExtent, DType, Extent
+from compiler.types import BatchExtent, DType
 
 UNROLLED_VECTORS = REGISTER_COLUMNS // LANES  # rows up to this many vectors are written without a loop
 CHAINS = 4  # accumulators of a long reduction
@@ -59,35 +68,40 @@ def emit(
     may go past the caches.
     """
     kernel, block = what.kernel, block_of(what.kernel, machine.registers)
-    lanes = _lanes_of_registers(kernel, machine) if block.rows > 1 else LANES
+    lanes = LANES
+    if isinstance(kernel, StagedKernel) and block.rows > 1:
+        lanes = _lanes_of_registers(kernel.stages, machine)
     text = KernelText(kernel, machine, statement_lines(kernel), what.literals, len(what.numbers), passing, lanes)
-    match kernel.walk:
-        case Walk.ROWS:
-            if block.rows > 1:
-                return emit_together(text, block)
-            return emit_transposing(text, what.line) if what.line else _emit_rows(text)
-        case Walk.COLUMNS:
-            return emit_sums_together(text, block) if block.rows > 1 else _emit_columns(text)
-        case Walk.TILES:
-            assert kernel.contraction is not None
-            return _emit_product(text, kernel.contraction, batch, lasts)
-        case Walk.SCATTER | Walk.SCATTER_BY_ROW:
-            return _emit_scatter(text)
-        case Walk.CUMULATE:
-            return _emit_cumulate(text)
-        case Walk.FETCH | Walk.COLLECT:
+    match kernel:
+        case RowKernel() if block.rows > 1:
+            return emit_together(text, kernel, block)
+        case RowKernel() if what.line:
+            return emit_transposing(text, kernel, what.line)
+        case RowKernel() | FlatKernel():
+            return _emit_rows(text, kernel)
+        case ColumnKernel():
+            return emit_sums_together(text, kernel, block) if block.rows > 1 else _emit_columns(text, kernel)
+        case ContractionKernel(contraction=contraction):
+            return _emit_product(text, contraction, batch, lasts)
+        case ScatterKernel():
+            return _emit_scatter(text, kernel)
+        case PrefixSumKernel():
+            return _emit_prefix_sum(text, kernel)
+        case FetchKernel() | CollectKernel() | CopyKernel():
             raise CompilerBug("emit", "transfers are part of the runner")
+        case _:
+            assert_never(kernel)
 
 
 def _emit_product(k: KernelText, contract: TileContract, batch: int, lasts: bool) -> KernelCode:
     if sums_in_blocks(contract):
-        return emit_parts(k, batch)
+        return emit_parts(k, contract, batch)
     cut = tiling(contract, k.machine, batch)
     if not lasts and sums_side_by_side(contract, cut):
-        return emit_sums(k, cut, batch)
+        return emit_sums(k, contract, cut, batch)
     if walks_in_blocks(contract, cut):
-        return emit_blocks(k, cut, batch, lasts)
-    return emit_tiles(k, batch, lasts)
+        return emit_blocks(k, contract, cut, batch, lasts)
+    return emit_tiles(k, contract, batch, lasts)
 
 
 def _all(stages: Sequence[Stage]) -> list[Instruction]:
@@ -97,10 +111,10 @@ def _all(stages: Sequence[Stage]) -> list[Instruction]:
 # rows
 
 
-def _emit_rows(k: KernelText) -> KernelCode:
-    kernel, text = k.kernel, k.text
+def _emit_rows(k: KernelText, kernel: RowKernel | FlatKernel) -> KernelCode:
+    text = k.text
     k.open()
-    bound = k.argument(TotalNumber()) if kernel.total is not None else ""
+    bound = k.argument(TotalNumber()) if isinstance(kernel, FlatKernel) else ""
     if has_free_columns(kernel):
         k.argument(ColumnsNumber())  # loaded here, where every use is reached
     repeating = repeating_loads(kernel)
@@ -110,51 +124,49 @@ def _emit_rows(k: KernelText) -> KernelCode:
     def row_body(row: str, carried: list[str]) -> list[str]:
         k.new_row(row, [i for i in _all(kernel.stages) if i not in repeating])
         if repeating:
-            _repeating_pass(k, kernel.stages[0], row, repeating)
+            _repeating_pass(k, kernel, row, repeating)
             return []
-        if kernel.total is not None:
-            assert isinstance(kernel.columns, int)
+        if isinstance(kernel, FlatKernel):
             left = text.let(f"sub i64 {bound}, {text.mul(row, kernel.columns)}")
             columns = text.minimum(left, str(kernel.columns))
         else:
             columns = k.argument(ColumnsNumber()) if has_free_columns(kernel) else k.extent(kernel.columns)
         for stage in kernel.stages:
-            if isinstance(kernel.columns, int) and kernel.total is None and kernel.columns <= UNROLLED_VECTORS * LANES:
+            if isinstance(kernel.columns, int) and kernel.columns <= UNROLLED_VECTORS * LANES:
                 _unrolled_pass(k, stage, row, kernel.columns)
             else:
-                _long_pass(k, stage, row, columns, kernel.columns)
+                _long_pass(k, kernel, stage, row, columns)
             for instruction in stage.after:
                 k.scalar(instruction, row)
         return []
 
     text.loop("%begin", "%end", 1, [], row_body)
-    return k.close(items_of_walk(kernel, k.machine.registers))
+    return k.close(items_of(kernel, k.machine.registers))
 
 
-def _lanes_of_registers(kernel: Kernel, machine: Machine) -> int:
-    """The lanes of a register for the widest of what a kernel of one stage moves."""
-    (stage,) = kernel.stages
-    moved = (i.dtype for i in (*stage.body, *stage.after) if isinstance(i, Load | Store | Reduce))
+def _lanes_of_registers(stages: Sequence[Stage], machine: Machine) -> int:
+    """The lanes of a register for the widest of what a kernel moves."""
+    moved = (i.dtype for i in _all(stages) if isinstance(i, Load | Store | Reduce))
     return min((LANES, *(machine.lanes(dtype) for dtype in moved)))
 
 
-def items_of_walk(kernel: Kernel, registers: int) -> Items:
-    """The items of a walk over rows or columns."""
-    if kernel.walk is Walk.COLUMNS:
+def items_of(kernel: RowKernel | FlatKernel | ColumnKernel, registers: int) -> Items:
+    """The items of a kernel, by its own extents."""
+    if isinstance(kernel, ColumnKernel):
         return Items(kernel.outer, 1, 1 if is_together(kernel) else -(-count(kernel.columns) // LANES))
-    if kernel.total is not None:
-        return Items(kernel.total, count(kernel.columns))
+    if isinstance(kernel, FlatKernel):
+        return Items(kernel.elements, kernel.columns)
     if rows := transposed_rows(kernel):
         return Items(kernel.rows, rows, -(-rows // LANES))
     return Items(kernel.rows, block_of(kernel, registers).rows)
 
 
-def _repeating_pass(k: KernelText, stage: Stage, row: str, repeating: Sequence[Load]) -> None:
+def _repeating_pass(k: KernelText, kernel: RowKernel | FlatKernel, row: str, repeating: Sequence[Load]) -> None:
     """A row in steps of a whole period, in which what repeats stays in registers."""
-    columns, step = count(k.kernel.columns), period(repeating)
+    columns, step = count(kernel.columns), period(repeating)
     for load in (load for load in repeating if load.access.rows):
         k.repeated(load, row, ceil(min(step, columns) / LANES))
-    body = [i for i in stage.body if i not in repeating]
+    body = [i for i in kernel.stages[0].body if i not in repeating]
 
     def one(column: str, part: int, mask: str | None) -> None:
         for instruction in body:
@@ -165,7 +177,7 @@ def _repeating_pass(k: KernelText, stage: Stage, row: str, repeating: Sequence[L
             one(k.text.add(column, part * LANES), part, None)
         return []
 
-    if has_free_columns(k.kernel):
+    if has_free_columns(kernel):
         k.text.loop("0", k.argument(ColumnsNumber()), step, [], whole)
         return
     end = columns // step * step
@@ -195,11 +207,11 @@ def _unrolled_pass(k: KernelText, stage: Stage, row: str, columns: int) -> None:
             k.put(instruction.result, k.folded(instruction, total), REGISTER[instruction.dtype], wide=False)
 
 
-def _long_pass(k: KernelText, stage: Stage, row: str, columns: str, extent: Extent) -> None:
+def _long_pass(k: KernelText, kernel: RowKernel | FlatKernel, stage: Stage, row: str, columns: str) -> None:
     """A loop over vectors, with several accumulators where the row is long, then one masked vector."""
     if not stage.body:
         return
-    text = k.text
+    text, extent = k.text, kernel.columns
     reduces = [i for i in stage.body if isinstance(i, Reduce)]
     chains = CHAINS if reduces and (isinstance(extent, BatchExtent) or extent >= LONG) else 1
     carries = [
@@ -244,7 +256,7 @@ def _long_pass(k: KernelText, stage: Stage, row: str, columns: str, extent: Exte
     whole = _rounded_down(k, columns, LANES)
     values = text.loop(start, whole, LANES, [(t, v) for (t, _), v in zip(carries, values, strict=True)], single)
     has_rest = isinstance(extent, BatchExtent) or extent % LANES > 0
-    if has_rest or k.kernel.total is not None:
+    if has_rest or isinstance(kernel, FlatKernel):
         values = _tail(k, whole, columns, carries, values, one, folded)
     for number, reduce in enumerate(reduces):
         lanes = values[number * chains : (number + 1) * chains]
@@ -281,8 +293,8 @@ def _rounded_down(k: KernelText, number: str, step: int) -> str:
 # columns
 
 
-def _emit_columns(k: KernelText) -> KernelCode:
-    kernel, text = k.kernel, k.text
+def _emit_columns(k: KernelText, kernel: ColumnKernel) -> KernelCode:
+    text = k.text
     least = count(kernel.columns)
     k.open()
     rows = k.argument(RowsNumber())
@@ -300,7 +312,7 @@ def _emit_columns(k: KernelText) -> KernelCode:
         return []
 
     text.loop("%begin", "%end", 1, [], block_body)
-    return k.close(items_of_walk(kernel, k.machine.registers))
+    return k.close(items_of(kernel, k.machine.registers))
 
 
 def _block(k: KernelText, item: str, blocks: int | str) -> tuple[str, str]:
@@ -376,16 +388,11 @@ def _rows_pass(k: KernelText, stage: Stage, outer: str, rows: str, column: str, 
 # indexed and running sums
 
 
-def _emit_scatter(k: KernelText) -> KernelCode:
-    """result[outer, index[row], column] += update[outer, row, column], in the order of the rows.
-
-    By row, the index is that of [outer, row].
-    """
-    kernel, text = k.kernel, k.text
+def _emit_scatter(k: KernelText, kernel: ScatterKernel) -> KernelCode:
+    text = k.text
     indices, updates = kernel.buffers[:2]
     width = count(kernel.columns)
-    blocks, extent = -(-width // LANES), kernel.total
-    assert isinstance(extent, int)
+    blocks, extent = -(-width // LANES), kernel.extent
     type_ = REGISTER[updates.dtype]
     wide = f"<{LANES} x {type_}>"
     k.open()
@@ -396,7 +403,7 @@ def _emit_scatter(k: KernelText) -> KernelCode:
         mask = k.mask_below(column, str(width)) if width % LANES else None
         base = text.pointer(k.bases[2], text.add(text.mul(outer, extent * width), column), type_)
         source = text.pointer(k.bases[1], text.add(text.mul(text.mul(outer, rows), width), column), type_)
-        own = text.mul(outer, rows) if kernel.walk is Walk.SCATTER_BY_ROW else "0"
+        own = text.mul(outer, rows) if kernel.has_own_indices else "0"
         listed = text.pointer(k.bases[0], own, REGISTER[indices.dtype])
 
         def clear(row: str, carried: list[str]) -> list[str]:
@@ -426,9 +433,8 @@ def _emit_scatter(k: KernelText) -> KernelCode:
     return k.close(Items(kernel.outer, 1, blocks))
 
 
-def _emit_cumulate(k: KernelText) -> KernelCode:
-    """Running sums along the rows of each block of columns."""
-    kernel, text = k.kernel, k.text
+def _emit_prefix_sum(k: KernelText, kernel: PrefixSumKernel) -> KernelCode:
+    text = k.text
     dtype = kernel.buffers[0].dtype
     width = count(kernel.columns)
     blocks, type_ = -(-width // LANES), REGISTER[dtype]
@@ -444,7 +450,7 @@ def _emit_cumulate(k: KernelText) -> KernelCode:
 
         def add(row: str, sums: list[str]) -> list[str]:
             place = row
-            if kernel.total:
+            if kernel.reverse:
                 last = text.let(f"sub i64 {rows}, 1")
                 place = text.let(f"sub i64 {last}, {row}")
             offset = text.mul(place, width)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from compiler.loops.ir import Access, Instruction, Kernel, Load, Statement, Store, Term
+from compiler.loops.ir import Access, Instruction, Kernel, Load, Stage, StagedKernel, Statement, Store, Term
 from compiler.record import record
 from compiler.targets.cpu.identity import ROWS, number_of
 from compiler.targets.cpu.kernel_code import Argument, ExtentNumber, FactorNumber, PlaceNumber, ShiftNumber
@@ -53,6 +53,11 @@ class KernelFrame:
         return self.text.at(self.lines.get(id(statement), FRAME))
 
     # frame
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of the kernel, where it has any."""
+        return self.kernel.stages if isinstance(self.kernel, StagedKernel) else ()
 
     def argument(self, what: Argument, type_: str = "i64") -> str:
         """The value of an argument, loaded once at the entry."""

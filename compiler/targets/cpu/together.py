@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from compiler.loops.ir import Access, Compute, Edge, Instruction, Load, Reduce, Store, Term, Walk
+from compiler.loops.ir import Access, ColumnKernel, Compute, Edge, Instruction, Load, Reduce, RowKernel, Store, Term
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_code import Items, KernelCode
 from compiler.targets.cpu.kernel_text import KernelText
@@ -31,12 +31,11 @@ _Bound: TypeAlias = tuple[Term, int | None, int | None]
 _Way: TypeAlias = tuple[_Walk, tuple[_Bound, ...]]  # what is read through one address: zeros, where a bound is passed
 
 
-def emit_together(k: KernelText, block: Block) -> KernelCode:
+def emit_together(k: KernelText, kernel: RowKernel, block: Block) -> KernelCode:
     """The code of a walk over rows, of which a block is an item: see `block_of`."""
     text = k.text
-    (stage,) = k.kernel.stages
     k.open()
-    group = _Group(k, block, stage.body)
+    group = _Group(k, kernel, block)
     group.choose_direction([group.start(i) for i in group.moved if isinstance(i, Store) and group.passes(i)])
 
     def item(number: str, carried: list[str]) -> list[str]:
@@ -47,7 +46,7 @@ def emit_together(k: KernelText, block: Block) -> KernelCode:
     text.loop("%begin", "%end", 1, [], item)
     if k.passing:
         text.line("fence seq_cst")  # stores past the caches are in no order with others
-    return k.close(Items(k.kernel.rows, block.rows))
+    return k.close(Items(kernel.rows, block.rows))
 
 
 def _first_row(text: Text, block: Block, number: str) -> str:
@@ -58,14 +57,14 @@ def _first_row(text: Text, block: Block, number: str) -> str:
     return text.add(lines, text.mul(text.let(f"urem i64 {number}, {across}"), block.pixels))
 
 
-def emit_sums_together(k: KernelText, block: Block) -> KernelCode:
+def emit_sums_together(k: KernelText, kernel: ColumnKernel, block: Block) -> KernelCode:
     """The code of a walk over columns that takes a block of rows at once, and all columns of an image in an item."""
-    text, kernel = k.text, k.kernel
+    text = k.text
     (stage,) = kernel.stages
     columns = str(count(kernel.columns))
     reduces = [i for i in stage.body if isinstance(i, Reduce)]
     k.open()
-    group = _Group(k, block, stage.body)
+    group = _Group(k, kernel, block)
     for number, reduce in enumerate(reduces):
         k.reserve(-2 - number, count(kernel.columns) * reduce.dtype.size)
     sums = {reduce.result: k.bases[-2 - number] for number, reduce in enumerate(reduces)}
@@ -120,12 +119,14 @@ def _walk(access: Access) -> _Walk:
 class _Group:
     """A block of rows and the instructions on them, for one vector of columns after the other."""
 
-    def __init__(self, k: KernelText, block: Block, body: Sequence[Instruction]) -> None:
-        self.k, self.block, self.body = k, block, body
+    def __init__(self, k: KernelText, kernel: RowKernel | ColumnKernel, block: Block) -> None:
+        self.k, self.block, self.columns = k, block, count(kernel.columns)
+        (stage,) = kernel.stages
+        self.body = stage.body
         self.first = self.downwards = ""
-        self.sums_strips = k.kernel.walk is Walk.COLUMNS and block.pixels == block.width
+        self.sums_strips = isinstance(kernel, ColumnKernel) and block.pixels == block.width
         self.starts: dict[_Way, str] = {}  # the address of the lowest element that is read in this way
-        self.moved = [i for i in body if isinstance(i, Load | Store)]
+        self.moved = [i for i in stage.body if isinstance(i, Load | Store)]
         self.lowest: dict[_Way, int] = {}
         highest: dict[_Way, int] = {}
         for moved in self.moved:
@@ -136,7 +137,7 @@ class _Group:
             self.lowest.setdefault((_walk(moved.access), ()), 0)
         spans = [highest[way] - self.lowest[way] for way in highest if way[1]]
         if spans:
-            self.reserve_zeros(max(spans) + count(k.kernel.columns))
+            self.reserve_zeros(max(spans) + self.columns)
 
     def reserve_zeros(self, elements: int) -> None:
         text, size = self.k.text, max(b.dtype.size for b in self.k.kernel.buffers)
@@ -210,7 +211,7 @@ class _Group:
         1 where columns have different sizes.
         """
         size, places = self.moved[0].dtype.size, dict[_Walk, int]()
-        found = [COMPARED, count(self.k.kernel.columns) * size]
+        found = [COMPARED, self.columns * size]
         for moved in self.moved:
             found += [term.stride * size for term in moved.access.rows]
             for row in range(self.block.rows):
@@ -244,7 +245,7 @@ class _Group:
 
     def all_vectors(self, sums: dict[int, str]) -> None:
         """All that is done with the rows; `sums` says where the sums of columns lie."""
-        text, columns = self.k.text, count(self.k.kernel.columns)
+        text, columns = self.k.text, self.columns
 
         def vectors(column: str, carried: list[str]) -> list[str]:
             if self.downwards:
@@ -298,7 +299,7 @@ class _Vectors:
             block, beside = group.block, group.block.steps(i.access)[1]
             step = block.pixels * max(beside, LANES)
             ahead, locality = max(1, AHEAD * block.lines // (step * i.dtype.size)) * step, SECOND_LEVEL
-            if group.sums_strips and beside > count(group.k.kernel.columns):
+            if group.sums_strips and beside > group.columns:
                 ahead, locality = AHEAD_IN_LINES // i.dtype.size, FIRST_LEVEL
             with group.k.of(i):
                 for row in range(block.rows):

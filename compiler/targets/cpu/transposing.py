@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compiler.loops.ir import Access, Instruction, Load, Store
+from compiler.loops.ir import Access, Instruction, Load, RowKernel, Store
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_code import ColumnsNumber, Items, KernelCode
 from compiler.targets.cpu.kernel_text import KernelText
@@ -19,9 +19,9 @@ from compiler.targets.cpu.turning import turned
 from compiler.targets.cpu.walks import DENSE, has_free_columns, moves_only
 
 
-def emit_transposing(k: KernelText, line: int) -> KernelCode:
+def emit_transposing(k: KernelText, kernel: RowKernel, line: int) -> KernelCode:
     """The code of a walk with so many `transposed_rows`, which stand for a number as offsets do."""
-    text, kernel = k.text, k.kernel
+    text = k.text
     (stage,) = kernel.stages
     k.open()
     rows, is_free = k.place_number(line), has_free_columns(kernel)
