@@ -220,8 +220,7 @@ def _rows_are_in_order(contract: TileContract) -> bool:
     return contract.row_m_step == 1
 
 
-def _at_own_part(
-    instruction: Instruction, kernel: RowKernel | ContractionKernel, parts: Extent, size: int) -> bool:
+def _at_own_part(instruction: Instruction, kernel: RowKernel | ContractionKernel, parts: Extent, size: int) -> bool:
     """Whether the rows of each part touch a stretch of `size` elements of a buffer, in order."""
     if not isinstance(instruction, Load | Store) or instruction.index is not None:
         return False

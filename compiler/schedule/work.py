@@ -117,7 +117,6 @@ class _Work:
     def size(self, extent: Extent) -> int:
         return size_at(extent, self.batch)
 
-
     def shares(self) -> tuple[Share, ...]:
         statements = statements_of(self.kernel)
         bytes_, ops = self.bytes_by_statement(statements), _ops_served(statements)

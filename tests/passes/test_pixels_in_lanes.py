@@ -14,7 +14,7 @@ from native import EVERY_KERNEL_PARALLEL, Native, compiled
 from compiler.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.loops.ir import TileContract
+from compiler.loops.ir import ContractionKernel, TileContract
 from compiler.ops.contraction import Contraction
 from compiler.ops.movement import Pad, Slice
 from compiler.ops.window import Fold, Window
@@ -76,7 +76,7 @@ def graphs(case: Case) -> tuple[Graph, Graph]:
 
 def products(native: Native) -> list[TileContract]:
     kernels = [instance.kernel for instance in native.plan.instances]
-    return [kernel.contraction for kernel in kernels if kernel.contraction is not None]
+    return [kernel.contraction for kernel in kernels if isinstance(kernel, ContractionKernel)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -268,7 +268,13 @@ class _Lowering:
         if isinstance(kernel, FetchKernel):
             given = (INPUT, instance.data, 0)
             stride = (INPUT, len(self.plan.inputs) + instance.data, 0)
-            self.relocations += [self.pointer(instance.arguments[0]), given, bytes_of(kernel.columns, size), stride, CONTROL]
+            self.relocations += [
+                self.pointer(instance.arguments[0]),
+                given,
+                bytes_of(kernel.columns, size),
+                stride,
+                CONTROL,
+            ]
             return Call("dlc_fetch", Items(kernel.rows), first, 4, ())
         given = (OUTPUT, instance.data, 0)
         rows = number(kernel.rows)
