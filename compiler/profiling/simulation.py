@@ -24,7 +24,7 @@ from compiler.targets.cpu.recording import Step
 
 _MS = 1e-6  # of a nanosecond
 NOT_MODELLED = (
-    "what more threads share than were measured at once: caches, clock, memory",
+    "the resources that more threads share than were measured at once: caches, clock, memory",
     "threads that the system puts on one core, or takes a core from",
 )
 
