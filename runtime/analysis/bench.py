@@ -63,7 +63,7 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
     program = load()
     batch = batch or _usual_batch(program, mode)
     options = driver.options_of(program, replace(options, batch=batch))
-    steps_of = (
+    run_steps = (
         TrainingSteps(program, batch, options).run if mode == "train" else inference_steps(program, batch, options)
     )
     compile_seconds = time.perf_counter() - begin

@@ -1,4 +1,4 @@
-"""Hashes the weights that each model has after some steps, and its code: the proof of a change that claims to keep both.
+"""Hashes of the weights that each model has after some steps, and of its code: the proof that a change keeps both.
 
     python tests/stress/keep_bits.py --write before.json     # at one commit
     python tests/stress/keep_bits.py --compare before.json   # at another
