@@ -10,8 +10,8 @@ from golden import Golden
 
 from compiler.diagnostics import UsageError
 from compiler.targets.cpu.machine import CHOICES, detect, machine_of
-from runtime.checkpoint import newest_checkpoint
 from runtime.cli.main import main
+from runtime.runs.checkpoint import newest_checkpoint
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "model.dl"
 EPOCHS = 3
