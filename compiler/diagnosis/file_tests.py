@@ -1,4 +1,4 @@
-"""What `dlc test` finds in a file: its experiments and models by name, and how each of its tests ends."""
+"""The findings of `dlc test` in a file: its experiments and models by name, and the outcome of each test."""
 
 from __future__ import annotations
 

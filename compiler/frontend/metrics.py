@@ -1,4 +1,4 @@
-"""`metrics` of `train`: their names, whether they follow from what is gathered of rows, and which values are better."""
+"""`metrics` of `train`: their names, totals over rows, and whether larger or smaller values are better."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What code generation must know of a processor: its name for LLVM, its vector registers and its caches.
+"""A processor as code generation sees it: its name for LLVM, its vector registers and its caches.
 
 The machine is the one that runs, unless another is chosen by name: a part of its instruction set, with its own caches.
 """
