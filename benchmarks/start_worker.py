@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from compiler import driver
 from compiler.driver import Options, Program
-from runtime.bench import inference_steps, training_steps
+from runtime.bench import TrainingSteps, inference_steps
 from runtime.cli.main import collect_seldom
 from runtime.data.dimensions import dimensions_if_there
 from runtime.process import seconds_since_start
@@ -34,7 +34,8 @@ def start(file: Path, experiment: str | None, mode: str, threads: int) -> Figure
         program = _loaded(file, experiment)
     options, rows = _options(program, mode, threads), _rows(program, mode)
     with _timed(figures, "compile_s"):
-        run = (training_steps if mode == "train" else inference_steps)(program, rows, options)
+        is_training = mode == "train"
+        run = TrainingSteps(program, rows, options).run if is_training else inference_steps(program, rows, options)
     with _timed(figures, "step_s"):
         run(1)
     return figures | {"first_s": seconds_since_start()}

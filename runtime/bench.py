@@ -63,7 +63,9 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
     program = load()
     batch = batch or _usual_batch(program, mode)
     options = driver.options_of(program, replace(options, batch=batch))
-    run_steps = training_steps(program, batch, options) if mode == "train" else inference_steps(program, batch, options)
+    run_steps = (
+        TrainingSteps(program, batch, options).run if mode == "train" else inference_steps(program, batch, options)
+    )
     compile_seconds = time.perf_counter() - begin
     run_steps(1)
     first_seconds = seconds_since_start()
@@ -106,28 +108,29 @@ def _usual_batch(program: Program, mode: str) -> int:
     return program.plan.usual_rows if mode == "train" and program.plan is not None else 1
 
 
-def training_steps(program: Program, batch: int, options: Options) -> Callable[[int], None]:
-    """Makes so many training steps on one batch, in one call."""
-    plan = program.plan
-    if plan is None:
-        raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
-    driver.compile_ahead(program, ("initialisation", "training"), options)
-    expect_room(program, ["training"], options)
-    executable = driver.compile_training(program, options)
-    tensors = driver.allocate(program, options)
-    driver.initialise(program, tensors, plan.seed, options)
-    one_batch = np.arange(batch, dtype=np.int64)
-    part = in_precision(Part(synthetic(program.inputs, batch, plan.seed), one_batch), options.dtype)
-    data = at_epoch(numbered(program, part).arrays, 0)
-    settings = runtime_settings(program, Length(batch, batch, _SUPPOSED_STEPS))
-    done = 0
+class TrainingSteps:
+    """Training steps on one batch of made-up rows, from the start values of the plan's seed on."""
 
-    def run(steps: int) -> None:
-        nonlocal done
-        executable.run(tensors, data, np.tile(one_batch, steps), batch, done, plan.seed, settings)
-        done += steps
+    def __init__(self, program: Program, batch: int, options: Options) -> None:
+        plan = program.plan
+        if plan is None:
+            raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
+        driver.compile_ahead(program, ("initialisation", "training"), options)
+        expect_room(program, ["training"], options)
+        self._executable = driver.compile_training(program, options)
+        self.tensors = driver.allocate(program, options)
+        driver.initialise(program, self.tensors, plan.seed, options)
+        self._rows = np.arange(batch, dtype=np.int64)
+        part = in_precision(Part(synthetic(program.inputs, batch, plan.seed), self._rows), options.dtype)
+        self._data = at_epoch(numbered(program, part).arrays, 0)
+        self._settings = runtime_settings(program, Length(batch, batch, _SUPPOSED_STEPS))
+        self._seed, self._done = plan.seed, 0
 
-    return run
+    def run(self, steps: int) -> None:
+        """Make so many of them, in one call."""
+        rows = np.tile(self._rows, steps)
+        self._executable.run(self.tensors, self._data, rows, len(self._rows), self._done, self._seed, self._settings)
+        self._done += steps
 
 
 def inference_steps(program: Program, batch: int, options: Options) -> Callable[[int], None]:
