@@ -17,10 +17,10 @@ from typing import TypeAlias
 
 from compiler import driver
 from compiler.driver import Options, Program
-from runtime.bench import TrainingSteps, inference_steps
+from runtime.analysis.bench import TrainingSteps, inference_steps
 from runtime.cli.main import collect_seldom
 from runtime.data.dimensions import dimensions_if_there
-from runtime.process import seconds_since_start
+from runtime.support.process import seconds_since_start
 
 Figures: TypeAlias = dict[str, float]
 KINDS = {"train": ("initialisation", "training"), "infer": ("initialisation", "prediction")}

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 
 from compiler import driver
-from runtime.bench import BenchReport, bench
+from runtime.analysis.bench import BenchReport, bench
 from runtime.cli.common import (
     add_compilation,
     add_json,

@@ -37,7 +37,7 @@ def run(arguments: Namespace) -> int:
     findings = _findings(arguments, files, selected, ignored)
     corrected = 0
     if arguments.fix:
-        from runtime.corrections import correct  # seldom needed
+        from runtime.cli.corrections import correct  # seldom needed
 
         for _ in range(_ROUNDS):
             count = correct(findings)
@@ -89,7 +89,7 @@ def _of_file(
     asked: list[Diagnostic] = []
 
     def dimensions_of(question: DataQuestion) -> Mapping[str, int]:
-        from runtime.checked_data import Asked  # loads NumPy and every format of data, and few models ask
+        from runtime.analysis.checked_data import Asked  # loads NumPy and every format of data, and few models ask
 
         answers = Asked()
         found = answers(question)
@@ -99,7 +99,7 @@ def _of_file(
     found = (*driver.check(file, arguments.experiment, settings, dimensions_of, within), *dict.fromkeys(asked))
     if any(finding.severity == "error" for finding in found):
         return found
-    from runtime.checked_data import data_findings  # loads NumPy and every format of data
+    from runtime.analysis.checked_data import data_findings  # loads NumPy and every format of data
 
     return (*found, *data_findings(file, arguments.experiment, settings, within))
 

@@ -129,7 +129,9 @@ def model_file(text: str) -> Path:
     path = Path(text)
     if path.is_file():
         if path.suffix != ".dl":
-            from runtime.other_files import expect_model  # loads the compiler, and hardly a model file has another name
+            from runtime.support.other_files import (
+                expect_model,  # loads the compiler, and hardly a model file has another name
+            )
 
             expect_model(path)
         return path

@@ -11,6 +11,7 @@ from pathlib import Path
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Array
+from runtime.analysis.preview import Preview, preview
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -22,11 +23,10 @@ from runtime.cli.common import (
 )
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.data.dimensions import dimensions_of
-from runtime.files import json_text, write_output
-from runtime.pictures import picture_of
-from runtime.png import png_bytes
-from runtime.preview import Preview, preview
+from runtime.data.sample_pictures import picture_of
 from runtime.reporting.terminal import print_wrapped, say, say_labelled
+from runtime.support.files import json_text, write_output
+from runtime.support.png import png_bytes
 
 EXAMPLES = (
     "dlc data preview model.dl --epoch 3 --sample 17 --out a.png",

@@ -17,13 +17,13 @@ from compiler.diagnostics import UsageError
 from runtime.cli.common import add_json
 from runtime.cli.parser import Namespace, Parser, key_value, whole_number
 from runtime.cli.trained import add_trained, trained_of
-from runtime.decoding import Decoder
-from runtime.files import json_text
-from runtime.generation import Hypothesis, beams, ends_with, sampled
-from runtime.generation_from_lines import generated_from_lines
+from runtime.inference.decoding import Decoder
+from runtime.inference.generation import Hypothesis, beams, ends_with, sampled
+from runtime.inference.generation_from_lines import generated_from_lines
+from runtime.inference.wording import Wording
 from runtime.reporting.outlets import exact
-from runtime.trained import Trained
-from runtime.wording import Wording
+from runtime.runs.trained import Trained
+from runtime.support.files import json_text
 
 EXAMPLES = (
     'dlc generate RUN --prompt "KING: " --temperature 0.8 --top-k 40',

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from compiler import driver
 from compiler.diagnostics import SourceError, UsageError
+from runtime.analysis.rate_range import RateRange, rate_range
+from runtime.analysis.rate_schedule import RateSchedule, rate_schedule
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -26,13 +28,11 @@ from runtime.cli.common import (
 )
 from runtime.cli.parser import Namespace, Parser, positive_number, whole_number
 from runtime.data.dimensions import dimensions_of
-from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
-from runtime.keepers import MemoryKeeper
-from runtime.model import training_of, weight_names
-from runtime.rate_range import RateRange, rate_range
-from runtime.rate_schedule import RateSchedule, rate_schedule
+from runtime.inference.model import training_of, weight_names
 from runtime.reporting.terminal import say, say_labelled, width_of
 from runtime.reporting.units import measure
+from runtime.train.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
+from runtime.train.keepers import MemoryKeeper
 
 if TYPE_CHECKING:
     from runtime.plots.figure import Figure

@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> int:
 
 def _measured(program: driver.Program, batch: int, options: driver.Options) -> dict[str, Any]:
     """The profile of a step with all threads, or of the model where there is no training."""
-    from runtime.profile import as_json, profile  # measuring is asked for
+    from runtime.analysis.profile import as_json, profile  # measuring is asked for
 
     mode = "infer" if program.plan is None else "train"
     return as_json(profile(program, mode, batch, replace(options, threads=usable_cores()), PROFILE_SECONDS))

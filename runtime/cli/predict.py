@@ -16,15 +16,15 @@ import numpy as np
 
 from compiler.diagnostics import UsageError
 from compiler.driver import Array
-from runtime.choices import refuse_outside_inputs
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.cli.trained import add_trained, trained_of
+from runtime.data.choices import refuse_outside_inputs
 from runtime.data.loading import load_rows
 from runtime.data.part import Part
-from runtime.prediction import Predictor, attention_weights, classes
-from runtime.prediction_files import FORMATS, json_lines, write_predictions
+from runtime.inference.prediction import Predictor, attention_weights, classes
+from runtime.inference.prediction_files import FORMATS, json_lines, write_predictions
 from runtime.reporting.terminal import say, say_labelled
-from runtime.trained import Trained
+from runtime.runs.trained import Trained
 
 EXAMPLES = (
     "dlc predict RUN --input new.csv",
@@ -89,7 +89,7 @@ def _file_names(files: Sequence[Path], given: Path) -> dict[str, Array]:
 
 
 def draw_attention(trained: Trained, part: Part, row: int, path: Path) -> int:
-    from runtime.attention_tokens import tokens_along
+    from runtime.inference.attention_tokens import tokens_along
     from runtime.plots.attention import attention_figure  # a heavy library, and an extra
     from runtime.plots.figure import write_figure
 

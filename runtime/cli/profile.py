@@ -20,6 +20,9 @@ from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Options, Program
 from compiler.harmless import harmless
+from runtime.analysis.profile import Profile, Weights, as_json, is_run, profile, weights_of
+from runtime.analysis.profile_rows import BY, Report, difference, saved_profile, trace_of
+from runtime.analysis.simulation import simulate, simulation_json
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -31,14 +34,11 @@ from runtime.cli.common import (
     print_json,
 )
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number, whole_number
-from runtime.files import write_output
-from runtime.profile import Profile, Weights, as_json, is_run, profile, weights_of
-from runtime.profile_rows import BY, Report, difference, saved_profile, trace_of
 from runtime.reporting.profile_text import difference_text, profile_text
 from runtime.reporting.simulation_text import simulation_text
 from runtime.reporting.terminal import say, say_labelled, width_of_page
-from runtime.simulation import simulate, simulation_json
-from runtime.trained import open_trained_run
+from runtime.runs.trained import open_trained_run
+from runtime.support.files import write_output
 
 EXAMPLES = (
     "dlc profile model.dl",

@@ -17,10 +17,10 @@ from compiler.diagnostics import UsageError
 from compiler.driver import Array
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, whole_number
-from runtime.files import write_output
-from runtime.prediction_files import npz_bytes
-from runtime.replay import Replay, replay
+from runtime.inference.prediction_files import npz_bytes
 from runtime.reporting.terminal import print_wrapped, say, say_labelled
+from runtime.support.files import write_output
+from runtime.train.replay import Replay, replay
 
 EXAMPLES = (
     "dlc replay RUN --step 400",

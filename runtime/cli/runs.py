@@ -11,10 +11,10 @@ from pathlib import Path
 from compiler.diagnostics import UsageError, size
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.numerics import compared_by_others
 from runtime.reporting.runs_text import print_comparison, print_runs
 from runtime.reporting.terminal import say, say_labelled
-from runtime.runs import compared, prunable, remove_run, runs_below
+from runtime.runs.listing import compared, prunable, remove_run, runs_below
+from runtime.runs.numerics import compared_by_others
 
 EXAMPLES = (
     "dlc runs experiments",

@@ -16,8 +16,8 @@ from runtime.cli.common import (
     model_file,
 )
 from runtime.cli.parser import Namespace, Parser
-from runtime.files import write_output
 from runtime.reporting.terminal import print_wrapped
+from runtime.support.files import write_output
 
 EXAMPLES = (
     "dlc show model.dl --stage graph",

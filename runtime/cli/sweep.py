@@ -26,14 +26,14 @@ from runtime.cli.common import (
 )
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.files import JsonValue, json_bytes, replace_file
-from runtime.reporting.sweep_text import TrialLines
 from runtime.reporting.terminal import say, say_labelled, say_laid_out, width_of
-from runtime.run_directory import clear_of_vain_runs, made_as, new_folder
-from runtime.session import Request
+from runtime.runs.directory import clear_of_vain_runs, made_as, new_folder
+from runtime.support.files import JsonValue, json_bytes, replace_file
 from runtime.sweep.samplers import RandomSampler, Sampler
 from runtime.sweep.space import Space, space_of
+from runtime.sweep.sweep_text import TrialLines
 from runtime.sweep.trials import Goal, Trial, best_of, trials
+from runtime.train.session import Request
 
 EXAMPLES = (
     "dlc sweep model.dl --set optimizer.lr=1e-4..1e-1:log --set hidden=[32,64] --trials 20",

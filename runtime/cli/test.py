@@ -90,10 +90,10 @@ def _chosen(pattern: str | None) -> Callable[[str], bool]:
 
 
 def _check(file: Path, name: str, arguments: Namespace) -> _Checked:
+    from runtime.analysis.gradient_rows import rows_for_check
     from runtime.data.dimensions import dimensions_if_there, dimensions_of
-    from runtime.gradient_rows import rows_for_check
-    from runtime.model import runtime_settings
-    from runtime.position import Length
+    from runtime.inference.model import runtime_settings
+    from runtime.runs.position import Length
 
     data = None if arguments.data is None else Path(arguments.data)
     known = dimensions_if_there if data is None else dimensions_of(data)

@@ -24,17 +24,17 @@ from runtime.cli.common import (
 )
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, rows_of_a_step, whole_number
-from runtime.jobs import start_of
-from runtime.reporting.events import Observer, TrainingEnded, told
 from runtime.reporting.terminal import say, say_labelled, say_laid_out, wants_colour, width_of, width_of_page
-from runtime.reporting.training_json import event_as_json, print_event
 from runtime.reporting.units import measure
-from runtime.run_directory import RESULT
-from runtime.session import Request, Session, begun, prepared, resumed
-from runtime.training import ON_NAN, run_training
+from runtime.runs.directory import RESULT
+from runtime.train.events import Observer, TrainingEnded, told
+from runtime.train.events_json import event_as_json, print_event
+from runtime.train.jobs import start_of
+from runtime.train.session import Request, Session, begun, prepared, resumed
+from runtime.train.training import ON_NAN, run_training
 
 if TYPE_CHECKING:
-    from runtime.watching import Watcher
+    from runtime.train.watching import Watcher
 
 EXAMPLES = (
     "dlc train model.dl",
@@ -133,7 +133,7 @@ def _run(session: Session, arguments: Namespace) -> int:
 
 
 def _watcher(session: Session, arguments: Namespace) -> Watcher:
-    from runtime.watching import Watcher  # the whole compiler, which a training does without
+    from runtime.train.watching import Watcher  # the whole compiler, which a training does without
 
     options = compile_options(arguments, session.job.length.batch)
     return Watcher(session.program, driver.options_of(session.program, options))
@@ -150,7 +150,7 @@ def _print_sights(watcher: Watcher, as_json: bool) -> None:
 
 
 def _print_profile(session: Session, arguments: Namespace) -> None:
-    from runtime.profile import as_json, profile  # the whole compiler, which a training does without
+    from runtime.analysis.profile import as_json, profile  # the whole compiler, which a training does without
 
     batch = session.job.length.batch
     options = compile_options(arguments, batch)
@@ -164,7 +164,7 @@ def _print_profile(session: Session, arguments: Namespace) -> None:
 
 
 def _overfit(session: Session, arguments: Namespace) -> int:
-    from runtime.overfit import overfit  # the whole compiler, which a training does without
+    from runtime.train.overfit import overfit  # the whole compiler, which a training does without
 
     found = overfit(session, arguments.overfit, compile_options(arguments, session.job.length.batch))
     if arguments.json:

@@ -8,7 +8,7 @@ from compiler.diagnostics import UsageError
 from runtime.cli.common import add_compilation, add_settings, compile_options, folder_of_imports, model_file
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.terminal import say_labelled
-from runtime.trained import Trained, open_model_file, open_trained_run
+from runtime.runs.trained import Trained, open_model_file, open_trained_run
 
 
 def add_trained(parser: Parser) -> None:

@@ -10,7 +10,7 @@ from runtime.data.dataset import Dataset
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.specs import DataSource
-from runtime.files import JsonValue
+from runtime.support.files import JsonValue
 
 
 @record

@@ -11,7 +11,7 @@ from runtime.data.formats.format import Options, Request
 from runtime.data.formats.formats import format_named, format_of
 from runtime.data.preparation import Preparation
 from runtime.data.specs import DataSource, InputSpec, SettingValue
-from runtime.suggestions import quoted
+from runtime.support.suggestions import quoted
 
 
 def source_at(path: Path, like: DataSource | None, key: str = "data") -> DataSource:

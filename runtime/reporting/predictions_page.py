@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from runtime.examined.confusion import ClassScores, Confusion
-from runtime.examined.examination import Examination
-from runtime.examined.numbers import NumberFit
-from runtime.examined.samples import ANY, RIGHT, WORST, WRONG, ShownRow, ShownValue
-from runtime.examined.tokens import JudgedText, JudgedToken
-from runtime.files import JsonValue
+from runtime.analysis.examined.confusion import ClassScores, Confusion
+from runtime.analysis.examined.examination import Examination
+from runtime.analysis.examined.numbers import NumberFit
+from runtime.analysis.examined.samples import ANY, RIGHT, WORST, WRONG, ShownRow, ShownValue
+from runtime.analysis.examined.tokens import JudgedText, JudgedToken
 from runtime.reporting.page_parts import pairs, picture, rows, shown
 from runtime.reporting.small_charts import histogram, scatter
 from runtime.reporting.units import heading, measure, share
+from runtime.support.files import JsonValue
 
 MOST_IN_FULL = 20
 """Classes of which the whole matrix is shown; of more, those that are confused most."""

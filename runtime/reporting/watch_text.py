@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.terminal import say, say_labelled
-from runtime.watching import Sight
+from runtime.train.watching import Sight
 
 
 def print_sights(sights: Sequence[Sight], looks: int) -> None:

@@ -33,7 +33,7 @@ from compiler.targets.cpu.memory import NUMPY, TensorStore
 from compiler.targets.llvm.llvm import OPTIMISATION_LEVEL
 from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import DType, at_batch
-from runtime.model import runtime_settings, training_of
+from runtime.inference.model import runtime_settings, training_of
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Thresholds: TypeAlias = Mapping[str, Mapping[str, tuple[Any, ...]]]  # by module and name, values to choose from

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from compiler.diagnostics import DataError
-from runtime import regular_files
-from runtime.files import explain
+from runtime.support import regular_files
+from runtime.support.files import explain
 
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20

@@ -10,7 +10,7 @@ from pathlib import Path
 from compiler.diagnostics import DataError
 from compiler.record import record
 from runtime.data.formats.format import Options, Request
-from runtime.suggestions import quoted
+from runtime.support.suggestions import quoted
 
 MISSING = frozenset({"", "?", "NA", "N/A", "na", "NaN", "nan", "NAN", "null", "NULL"})
 

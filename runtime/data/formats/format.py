@@ -10,7 +10,7 @@ from compiler.diagnostics import DataError
 from compiler.record import record
 from runtime.data.dataset import Dataset
 from runtime.data.specs import SettingValue
-from runtime.suggestions import did_you_mean, quoted
+from runtime.support.suggestions import did_you_mean, quoted
 
 
 @record

@@ -15,13 +15,13 @@ from compiler import driver
 from compiler.diagnostics import DataError, ResourceError
 from compiler.processors import usable_processors
 from compiler.record import record
-from runtime import regular_files
 from runtime.data.dataset import Dataset, Field
 from runtime.data.decoded import usual_cache
 from runtime.data.formats.format import Format, Options, Request
 from runtime.data.formats.pictures import ENDINGS, FITS, DamagedPicture, Form, decoder
 from runtime.data.specs import Array
-from runtime.files import explain
+from runtime.support import regular_files
+from runtime.support.files import explain
 
 _OPTIONS = ("size", "channels", "fit")
 _TRAINING, _TEST = ("train", "training"), ("test",)
