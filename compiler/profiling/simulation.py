@@ -25,7 +25,7 @@ from compiler.targets.llvm.host import machine_of
 
 _MS = 1e-6  # of a nanosecond
 NOT_MODELLED = (
-    "what more threads share than were measured at once: caches, clock, memory",
+    "the resources that more threads share than were measured at once: caches, clock, memory",
     "threads that the system puts on one core, or takes a core from",
 )
 

@@ -35,8 +35,10 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--stage", choices=STAGES, default="graph", help="one of %(choices)s (default: graph)", metavar="STAGE"
     )
-    parser.add_argument("--mode", choices=["train", "infer"], default="train", help="which program (default: train)")
-    parser.add_argument("--node", metavar="PATH", help="only what came from this path, such as encoder.0.dense")
+    parser.add_argument(
+        "--mode", choices=["train", "infer"], default="train", help="the program to show (default: train)"
+    )
+    parser.add_argument("--node", metavar="PATH", help="show only the code of this layer, such as encoder.0.dense")
     parser.add_argument(
         "--format", choices=FORMATS, default="text", help="one of %(choices)s (default: text)", metavar="FORMAT"
     )
