@@ -10,12 +10,12 @@ from pathlib import Path
 from compiler.graph.ir import Direction, Origin
 from compiler.loops.ir import statements_of
 from compiler.loops.printer import print_kernel, statement_lines
+from compiler.machine import Machine
 from compiler.record import record
 from compiler.schedule.ir import Instance
-from compiler.targets.cpu.listing import listing
-from compiler.targets.cpu.locations import FRAME
 from compiler.targets.cpu.lower import Lowered
-from compiler.targets.cpu.machine import Machine
+from compiler.targets.llvm.listing import listing
+from compiler.targets.llvm.locations import FRAME
 
 Chooser = Callable[[Sequence[Origin]], bool]
 

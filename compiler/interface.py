@@ -42,7 +42,7 @@ class Options:
     dtype: str = "f32"  # "f64" turns every f32 of the program into f64, for gradient checks
     batch: int = 32
     cache: Path | None = None  # None: the user's cache folder
-    machine: str | None = None  # whose code to make, by its name in `targets/cpu/machine`; None: the one that runs
+    machine: str | None = None  # whose code to make, by its name in `compiler/machine`; None: the one that runs
     verify: bool = False  # check the graph after each pass, and the schedule
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from compiler.arrays import np
 from compiler.executables import program_executable, programs_in_turns, training_executable
 from compiler.frontend.program import Program
 from compiler.interface import Executable, Options
+from compiler.machine import Machine
 from compiler.processors import usable_cores
 from compiler.profiling.attribution import lines_of
 from compiler.profiling.lines_of_table import TableLine, table_lines
@@ -18,9 +19,9 @@ from compiler.programs import complete, options_of
 from compiler.record import record
 from compiler.targets.cpu.barrier_cost import barrier_nanoseconds
 from compiler.targets.cpu.in_turns import Shares, shares_of, slowdowns
-from compiler.targets.cpu.machine import Machine, machine_of
 from compiler.targets.cpu.object_code import Turns
 from compiler.targets.cpu.recording import Step
+from compiler.targets.llvm.host import machine_of
 
 _MS = 1e-6  # of a nanosecond
 NOT_MODELLED = (

@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from compiler.loops.ir import Access, Instruction, Kernel, Load, Statement, Store, Term
+from compiler.machine import Machine
 from compiler.record import record
 from compiler.targets.cpu.identity import ROWS, number_of
 from compiler.targets.cpu.kernel_code import Argument, ExtentNumber, FactorNumber, PlaceNumber, ShiftNumber
-from compiler.targets.cpu.locations import FRAME
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, MEMORY, Text, splat_of
 from compiler.targets.cpu.walks import has_free_columns, moves_only
+from compiler.targets.llvm.locations import FRAME
 from compiler.types import Extent
 
 

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from compiler.cache import ObjectCache
+from compiler.machine import Machine
 from compiler.record import record
-from compiler.targets.cpu.cache import ObjectCache
-from compiler.targets.cpu.jit import Library, compile_module
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.memory import address_of, reserve
+from compiler.targets.llvm.jit import Library, compile_module
 from compiler.types import DType
 
 _LEAST, _MOST = 8 << 10, 128 << 20  # bytes that all threads together go through
