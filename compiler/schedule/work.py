@@ -1,4 +1,4 @@
-"""What an instance of a kernel must do: operations of floating point, and the bytes that must pass through memory.
+"""The work of a kernel instance: floating-point operations, and the bytes that must pass through memory.
 
 Operations are counted as `dlc plan` counts them: two for a multiply-add of a product, of which a triangle has only its
 part; one for an element of other arithmetic, whatever its function, and for an element of a sum or a maximum. Bytes are
@@ -190,11 +190,11 @@ class _Work:
                     moved[number] = self.operand(statement, is_left=True) + self.operand(statement, is_left=False)
             for position, accesses in by_buffer.items():
                 size = self.kernel.buffers[position].dtype.size
-                together = sum(elements for elements, _ in accesses.values())
+                together = sum(count for count, _ in accesses.values())
                 scale = size * min(1.0, self.elements(position) / max(together, 1.0))
-                for elements, numbers in accesses.values():
+                for count, numbers in accesses.values():
                     for number in numbers:
-                        moved[number] = moved.get(number, 0.0) + elements * scale / len(numbers)
+                        moved[number] = moved.get(number, 0.0) + count * scale / len(numbers)
         return moved
 
     def elements(self, position: int) -> int:

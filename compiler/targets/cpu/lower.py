@@ -24,6 +24,7 @@ from compiler.loops.ir import (
     contraction_of,
     instructions_of,
 )
+from compiler.machine import Machine
 from compiler.record import record
 from compiler.schedule.access import count
 from compiler.schedule.assemble import CONTROLLED, PERSISTENT, is_parallel
@@ -47,7 +48,6 @@ from compiler.targets.cpu.kernel_code import (
     StreamNumber,
     TotalNumber,
 )
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.manifest import (
     BATCH_ARENA,
     CONTROL_ARENA,
