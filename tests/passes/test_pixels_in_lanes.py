@@ -124,7 +124,7 @@ def test_only_what_is_filled_evenly_is_passed_on() -> None:
     plan = compiled(graphs(CASES[0])[1], batch=EVERY_KERNEL_PARALLEL).plan
     fill, *others = plan.instances
     assert fill.once
-    half = replace(fill, kernel=replace(fill.kernel, total=BatchExtent(1)))
+    half = replace(fill, kernel=replace(fill.kernel, elements=BatchExtent(1)))
     with pytest.raises(CompilerBug, match="is used outside of it"):
         verify_schedule(replace(plan, instances=(half, *others)), EVERY_KERNEL_PARALLEL)
 
