@@ -8,7 +8,20 @@ from dataclasses import dataclass, field
 
 from compiler.graph.op import Op
 from compiler.nest import ir
-from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TRUTH, Operand, Statement, Type, Value, type_of, vector
+from compiler.nest.ir import (
+    ADDRESS,
+    GIVEN,
+    INDEX,
+    TRUTH,
+    Index,
+    Operand,
+    Statement,
+    Type,
+    Value,
+    single,
+    type_of,
+    vector,
+)
 from compiler.types import DType
 
 LINE = 64  # bytes that the largest vectors are aligned to
@@ -55,7 +68,7 @@ class Builder:
         self.body.append(ir.Binary(result, op, left, right, self.line))
         return result
 
-    def add(self, left: Operand, right: Operand) -> Operand:
+    def add(self, left: Index, right: Index) -> Index:
         """The sum of two indices; nothing is written for a zero."""
         if right == 0:
             return left
@@ -66,7 +79,7 @@ class Builder:
     def sub(self, left: Operand, right: Operand) -> Value:
         return self.binary("sub", left, right)
 
-    def mul(self, left: Operand, right: Operand) -> Operand:
+    def mul(self, left: Index, right: Index) -> Index:
         """The product of two indices; nothing is written for a one."""
         if right == 1:
             return left
@@ -129,12 +142,10 @@ class Builder:
         self.body.append(ir.Broadcast(result, scalar, self.line))
         return result
 
-    def shuffle(self, left: Operand, right: Operand | None, picks: Sequence[int], type_: Type | None = None) -> Value:
-        if type_ is None:
-            dtype = type_of(left).dtype
-            assert dtype is not None
-            type_ = vector(dtype, len(picks))
-        result = self.fresh(type_)
+    def shuffle(self, left: Operand, right: Operand | None, picks: Sequence[int]) -> Value:
+        dtype = type_of(left).dtype
+        assert dtype is not None
+        result = self.fresh(vector(dtype, len(picks)) if len(picks) > 1 else single(dtype))
         self.body.append(ir.Shuffle(result, left, right, tuple(picks), self.line))
         return result
 
@@ -175,7 +186,7 @@ class Builder:
         self.body.append(ir.Scratch(result, start, size, self.line))
         return result
 
-    def pointer(self, base: Value, index: Operand, dtype: DType) -> Value:
+    def pointer(self, base: Value, index: Index, dtype: DType) -> Value:
         """The address of element `index`."""
         if index == 0:
             return base
@@ -212,7 +223,7 @@ class Builder:
     def prefetch(self, address: Value, writes: bool = False, locality: int = 3) -> None:
         self.body.append(ir.Prefetch(address, writes, locality, self.line))
 
-    def clear(self, base: Value, elements: Operand, type_: Type) -> None:
+    def clear(self, base: Value, elements: Index, type_: Type) -> None:
         """Zeros in so many elements, whole vectors of the type, from an aligned place on."""
         dtype = type_.dtype
         assert dtype is not None
@@ -247,8 +258,8 @@ class Builder:
 
     def loop(
         self,
-        start: Operand,
-        stop: Operand,
+        start: Index,
+        stop: Index,
         step: int,
         carries: Sequence[Operand],
         body: Callable[[Value, list[Value]], Sequence[Operand]],

@@ -71,7 +71,8 @@ class Zeros:
     type: Type
 
 
-Operand: TypeAlias = Value | int | Constant | Zeros  # an int is an index
+Index: TypeAlias = Value | int
+Operand: TypeAlias = Index | Constant | Zeros  # an int is an index
 
 # What a nest is given: the items that it is to do, from BEGIN to below END, and the memory of its thread.
 BEGIN, END, SCRATCH = Value(0, INDEX), Value(1, INDEX), Value(2, ADDRESS)
@@ -338,7 +339,7 @@ class Address:
 
     result: Value
     base: Value
-    index: Operand
+    index: Index
     dtype: DType
     line: int
 
@@ -429,8 +430,8 @@ class Loop:
     """
 
     index: Value
-    start: Operand
-    stop: Operand
+    start: Index
+    stop: Index
     step: int
     carried: tuple[Value, ...]
     initial: tuple[Operand, ...]

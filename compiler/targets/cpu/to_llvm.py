@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from compiler.nest.ir import (
-    ADDRESS,
     GIVEN,
+    TYPES,
     Address,
     Any,
     Binary,
@@ -42,11 +42,10 @@ from compiler.nest.ir import (
     Type,
     Value,
     Zeros,
-    TYPES,
     type_of,
 )
 from compiler.targets.cpu.emit_compute import cast, compute
-from compiler.targets.cpu.locations import FUNCTION, location, location_nodes
+from compiler.targets.cpu.locations import FRAME, FUNCTION, location, location_nodes
 from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import MEMORY, REGISTER, SUFFIX, Text, literal
 from compiler.targets.cpu.threefry import halves, threefry, unit
@@ -77,7 +76,9 @@ NAMES_OF_GIVEN = ("%begin", "%end", "%scratch")
 def to_llvm(nest: Nest, machine: Machine) -> str:
     """A module with the function `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)`."""
     text = Text()
-    _Walk(text, machine, [*NAMES_OF_GIVEN, *("",) * (nest.values - len(GIVEN))]).all(nest.body)
+    walk = _Walk(text, machine, [*NAMES_OF_GIVEN, *("",) * (nest.values - len(GIVEN))])
+    walk.all(nest.body)
+    walk.at(FRAME)
     text.line("ret void")
     bits = machine.vector_bits
     attributes = f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
@@ -159,9 +160,7 @@ class _Walk:
             case Loop():
                 self.loop(statement)
             case Guard():
-                text.when(
-                    self.operand(statement.condition), lambda: self.all(statement.body), statement.is_rare
-                )
+                self.guard(statement)
             case Select() | Compare() | Shuffle() | Convert() | Bits() | Lane() | Any():
                 names[statement.result.number] = self.computed(statement)
             case Given():
@@ -294,6 +293,13 @@ class _Walk:
             key = [text.splat(word, "i32", lanes) for word in key]
         word, _ = threefry(text, key, halves(text, self.operand(statement.places), lanes), lanes)
         self.names[statement.result.number] = unit(text, word, DType.F32, lanes)
+
+    def guard(self, statement: Guard) -> None:
+        def body() -> None:
+            self.all(statement.body)
+            self.at(statement.line)
+
+        self.text.when(self.operand(statement.condition), body, statement.is_rare)
 
     def loop(self, statement: Loop) -> None:
         carries = [
