@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import overload
 
 from compiler.graph.op import Op
 from compiler.nest import ir
@@ -76,7 +77,7 @@ class Builder:
             return right
         return self.binary("add", left, right)
 
-    def sub(self, left: Operand, right: Operand) -> Value:
+    def sub(self, left: Index, right: Index) -> Value:
         return self.binary("sub", left, right)
 
     def mul(self, left: Index, right: Index) -> Index:
@@ -87,10 +88,10 @@ class Builder:
             return 0
         return self.binary("mul", left, right)
 
-    def minimum(self, left: Operand, right: Operand) -> Value:
+    def minimum(self, left: Index, right: Index) -> Value:
         return self.binary("min", left, right)
 
-    def maximum(self, left: Operand, right: Operand) -> Value:
+    def maximum(self, left: Index, right: Index) -> Value:
         return self.binary("max", left, right)
 
     def compare(self, relation: ir.Relation, left: Operand, right: Operand) -> Value:
@@ -105,6 +106,12 @@ class Builder:
 
     def negated(self, condition: Operand) -> Value:
         return self.binary("xor", condition, ir.Constant(TRUTH, True), TRUTH)
+
+    @overload
+    def converted(self, value: Value, dtype: DType) -> Value: ...
+
+    @overload
+    def converted(self, value: Operand, dtype: DType) -> Operand: ...
 
     def converted(self, value: Operand, dtype: DType) -> Operand:
         """As NumPy's `astype`; the value itself where it has that type."""
@@ -235,7 +242,7 @@ class Builder:
         self.loop(0, elements, type_.lanes, [], body)
 
     def fence(self) -> None:
-        """No load moves across, where it would take a register that others need: LLVM moves them up by a whole step."""
+        """No load moves across, where it would take a register that others need."""
         if self.is_fenced:
             self.body.append(ir.LoadFence(self.line))
 
@@ -267,8 +274,8 @@ class Builder:
     ) -> list[Value]:
         """`for i = start; i < stop; i += step`.
 
-        `body` gets the index and the carried values, which begin as `carries`, and gives the next ones. The values after
-        the loop are returned.
+        `body` gets the index and the carried values, which begin as `carries`, and gives the next. The result is
+        the values after the loop.
         """
         index = self.fresh(INDEX)
         carried = [self.fresh(type_of(initial)) for initial in carries]
@@ -293,7 +300,7 @@ class Builder:
         )
         return carried
 
-    def when(self, condition: Operand, body: Callable[[], None], is_rare: bool = False) -> None:
+    def when(self, condition: Value, body: Callable[[], None], is_rare: bool = False) -> None:
         """Run `body` where the condition holds; code for what is rare stands out of the way."""
         around, self.body = self.body, list[Statement]()
         body()

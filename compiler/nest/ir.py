@@ -399,7 +399,7 @@ class Scatter:
 
 @record(eq=False)
 class Prefetch:
-    """Ask for the line of a cache that will be read or written; `locality` is 3 for the first cache, 2 for the second."""
+    """Ask for the line that will be read or written; `locality` is 3 for the first cache, 2 for the second."""
 
     address: Value
     writes: bool
@@ -496,8 +496,8 @@ class Nest:
     """A function of the arguments, a range of items and a thread's scratch memory.
 
     `values` counts its values, the given ones included. `lines` are those of the printed kernel whose work it does.
-    With `before`, that one runs first and leaves packed panels in `shared_bytes`; where they last, it need not run again
-    while the tensors stay as they are. `scratch_batch_bytes` are those for each row of the batch.
+    With `before`, that one runs first and leaves packed panels in `shared_bytes`; where they last, it need not run
+    again while the tensors stay as they are. `scratch_batch_bytes` are those for each row of the batch.
     """
 
     arguments: tuple[Argument, ...]

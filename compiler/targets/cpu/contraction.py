@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from math import ceil
 
 from compiler.loops.ir import Access, ContractedAxis, Load, Store, Term, TileContract
@@ -63,7 +64,7 @@ def emit_tiles(k: KernelNest, batch: int, lasts: bool = False) -> Nest:
     units = k.extent(walk.extent)
     tiles = ceiling(nest, units, walk.step)
     packing = packing_of(contract, cut, batch, lasts)
-    packed_at = panel_base(k, contract, width, packing)
+    panels_at = None if packing is Packing.NONE else panel_base(k, contract, width, packing)
     large = depth_of(contract) * width * contract.dtype.size > LARGE_PANEL
     for load in repeating(k, cut):
         k.repeated(load, 0, shape.vectors)
@@ -81,20 +82,20 @@ def emit_tiles(k: KernelNest, batch: int, lasts: bool = False) -> Nest:
         right = nest.add(nest.add(nest.mul(column, contract.rhs_n_stride), rhs), contract.rhs_offset)
         source = nest.pointer(k.bases[contract.rhs], right, type_)
         axes = contract.k
-        given = first_use = None  # a panel that is copied while its first tile reads it
+        given, first_use = source, None  # a panel that is copied while its first tile reads it
         walked = tile_of_rows
         left_pointer = nest.pointer(k.bases[contract.lhs], left, type_)
-        if packing is Packing.SHARED:
+        if packing is Packing.SHARED and panels_at is not None:
             offset = nest.mul(panel, panel_elements(contract, width))
-            source, axes = nest.pointer(packed_at, offset, type_), packed_axes(contract, width)
-        elif packing is Packing.OWN:
+            source, axes = nest.pointer(panels_at, offset, type_), packed_axes(contract, width)
+        elif panels_at is not None:
             is_new = nest.compare("ne", right, carried[0])
             if contract.rhs_n_stride == 1 and rows_of_tiles(cut, batch) <= FEW_TILES and contract.triangle is None:
-                given, first_use = source, is_new
+                first_use = is_new
             else:
                 with k.of(contract):
-                    nest.when(is_new, lambda: pack(k, contract, width, column, source, packed_at))
-            source, axes = packed_at, packed_axes(contract, width)
+                    nest.when(is_new, partial(pack, k, contract, width, column, source, panels_at))
+            source, axes = panels_at, packed_axes(contract, width)
         if packing is not Packing.NONE:
             walked = replace(walked, is_packed=large)
         row, first = nest.mul(start, walk.unit), nest.mul(unit, walk.unit)
@@ -111,7 +112,7 @@ def emit_tiles(k: KernelNest, batch: int, lasts: bool = False) -> Nest:
                 accumulators = multiplied_within(
                     k, contract.triangle, walked, summed[0], left_pointer, source, unit, column
                 )
-            elif first_use:
+            elif first_use is not None:
                 copied = [
                     SummedAxis(a.extent, a.lhs_stride, b.rhs_stride, a.rhs_stride)
                     for a, b in zip(summed, contract.k, strict=True)
@@ -147,10 +148,10 @@ def multiplied_copying(
     tile: RegisterTile,
     given: Sequence[SummedAxis],
     packed: Sequence[SummedAxis],
-    lhs: Index,
-    panel: Index,
-    target: Index,
-    is_first: Index,
+    lhs: Value,
+    panel: Value,
+    target: Value,
+    is_first: Value,
     accumulators: Sequence[Operand],
     ahead: Sequence[Ahead] = (),
 ) -> Sequence[Operand]:
@@ -187,7 +188,7 @@ def streams(contract: TileContract, cut: Tiling) -> bool:
     return cut.block > 0 and is_dense and contract.lhs_m_stride >= FEWEST_AHEAD and contract.triangle is None
 
 
-def _rows_ahead(k: KernelNest, contract: TileContract, cut: Tiling, left: Operand) -> Ahead:
+def _rows_ahead(k: KernelNest, contract: TileContract, cut: Tiling, left: Index) -> Ahead:
     """The rows of the next tile, where one `streams`."""
     depth, line = contract.lhs_m_stride, k.machine.line(contract.dtype)
     each = ceil(cut.shape.rows * depth / line / (depth // DEEPEST_UNROLL))
@@ -196,7 +197,7 @@ def _rows_ahead(k: KernelNest, contract: TileContract, cut: Tiling, left: Operan
     return Ahead(pointer, tuple(range(0, each * line, line)), each * line)
 
 
-def put_away(k: KernelNest, tile: RegisterTile, base: Index, accumulators: Sequence[Operand]) -> None:
+def put_away(k: KernelNest, tile: RegisterTile, base: Value, accumulators: Sequence[Operand]) -> None:
     """Store the accumulators one after the other."""
     for slot, name in enumerate(accumulators):
         place = k.nest.pointer(base, slot * LANES, tile.dtype)
@@ -240,7 +241,7 @@ def _stage_pointer(
     row: Index,
     column: Index,
     base: Index,
-) -> Index:
+) -> Value:
     """Where the stage moves the first element of a tile."""
     nest = k.nest
     first = nest.add(nest.mul(row, contract.row_m_step), base)
@@ -270,7 +271,7 @@ def finish_in_registers(
     accumulators: Sequence[Operand],
 ) -> None:
     """The elementwise stage on the accumulators."""
-    nest, type_ = k.nest, contract.dtype
+    nest = k.nest
     held = repeating(k, cut)
     body = [i for stage in k.kernel.stages for i in stage.body if i not in held]
     others = [i for i in body if not (isinstance(i, Load) and i.access.buffer == contract.tile)]
@@ -303,7 +304,7 @@ def finish(
     m: Index,
     column: Index,
     base: Index,
-    tile: Index,
+    tile: Value,
 ) -> None:
     """The elementwise stage, row by row and vector by vector, on the tile in scratch; rows before `start` are done."""
     nest, shape = k.nest, cut.shape

@@ -9,10 +9,11 @@ multiplied, its tiles ask for the next one, each for a share.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from compiler.loops.ir import TileContract
-from compiler.nest.ir import ADDRESS, TRUTH, Constant, Index, Items, Nest, Operand, SharedPointer, Value, vector
+from compiler.nest.ir import ADDRESS, Index, Items, Nest, Operand, SharedPointer, Value, vector
 from compiler.record import record
 from compiler.targets.cpu.contraction import (
     finish,
@@ -180,7 +181,7 @@ class _Blocks:
         number = nest.sub(tile, here.first)
         slots = self.slot_of(here, number)
         length: Index = self.depth
-        is_last: Index = Constant(TRUTH, True)
+        is_last: Value | None = None
         if self.several:
             length = nest.minimum(nest.sub(self.depth, here.start), self.deep)
             is_last = nest.compare("ge", nest.add(here.start, self.deep), self.depth)
@@ -196,18 +197,18 @@ class _Blocks:
             put_away(k, walked, slots, sums)
             finish(k, contract, self.cut, start, row, here.units, column, 0, slots)
 
-        if not self.several:
+        if is_last is None:
             done()
             return []
         nest.when(is_last, done)
         nest.when(nest.negated(is_last), lambda: put_away(k, walked, slots, sums))
         return []
 
-    def ahead(self, slots: Value, is_last: Index, row: Index, column: Index) -> list[Ahead]:
+    def ahead(self, slots: Value, is_last: Value | None, row: Index, column: Index) -> list[Ahead]:
         """The sums of the next tile, and what the elementwise stage will write."""
         nest, width, type_ = self.k.nest, self.cut.shape.width, self.contract.dtype
         results = stage_ahead(self.k, self.contract, self.cut, row, column, 0, self.deep)
-        if not self.several:
+        if is_last is None:
             return results
         following = nest.pointer(slots, self.slot, type_)
         rows = self.cut.shape.rows

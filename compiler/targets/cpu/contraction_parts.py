@@ -8,7 +8,7 @@ element is still one chain over its part.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 
@@ -212,7 +212,7 @@ class _Parts:
         assert isinstance(walk.extent, int)
         rows = walk.extent * walk.unit
 
-        def over_panels(panel: Value, carried: list[Value]) -> Sequence[Operand]:
+        def over_panels(panel: Index, carried: list[Value]) -> Sequence[Operand]:
             column = nest.mul(panel, self.cut.shape.width)
 
             def body(outer: Index, tile: Index, number: Index) -> None:
@@ -238,7 +238,7 @@ class _Parts:
         else:
             nest.loop(0, self.cut.panels, 1, [], over_panels)
 
-    def each_tile(self, item: _Item, body: Callable[[str, str, str], None]) -> None:
+    def each_tile(self, item: _Item, body: Callable[[Index, Index, Index], None]) -> None:
         """Run `body` with the outer index and the tile of each tile of an item, and with its number in the item."""
         nest = self.k.nest
 

@@ -7,6 +7,7 @@ scratch between the blocks, so each element is one chain. A tile asks for its sh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
 

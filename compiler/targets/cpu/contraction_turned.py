@@ -86,7 +86,7 @@ class _Strip:
     """A strip: where it starts in the left operand, its rows' place in the domain, its first row and the first that no
     strip before had."""
 
-    left: Operand
+    left: Index
     base: Index
     row: Index
     start: Index
@@ -256,7 +256,7 @@ class _Turned:
                 self.turn(sums)
             here = self.strip(nest.add(first, number))
             base = nest.add(here.base, nest.mul(part, contract.part_step))
-            finish(k, contract, cut, here.start, here.row, contract.m, 0, base, k.bases[TURNED])
+            finish(k, contract, cut, here.start, here.row, _rows(contract), 0, base, k.bases[TURNED])
             return []
 
         nest.loop(0, strips, 1, [], body)

@@ -223,7 +223,7 @@ def _long_pass(k: KernelNest, stage: Stage, row: Index, columns: Index, extent: 
             if not isinstance(instruction, Reduce):
                 k.vector(instruction, row, column, mask)
 
-    def folded(carried: list[Value], chain: int, mask: Operand | None) -> Sequence[Operand]:
+    def folded(carried: Sequence[Operand], chain: int, mask: Operand | None) -> Sequence[Operand]:
         following = list(carried)
         for number, reduce in enumerate(reduces):
             value = k.wide(reduce.operand)
@@ -233,7 +233,7 @@ def _long_pass(k: KernelNest, stage: Stage, row: Index, columns: Index, extent: 
             following[place] = k.combined(reduce, following[place], value)
         return following
 
-    def several(column: Value, carried: list[Value]) -> Sequence[Operand]:
+    def several(column: Value, carried: Sequence[Operand]) -> Sequence[Operand]:
         for chain in range(chains):
             one(nest.add(column, chain * LANES), None)
             carried = folded(carried, chain, None)
@@ -266,8 +266,8 @@ def _tail(
     whole: Index,
     columns: Index,
     values: Sequence[Operand],
-    one: Callable[[Operand, Operand | None], None],
-    folded: Callable[[Sequence[Operand], int, Operand | None], list[Operand]],
+    one: Callable[[Index, Operand | None], None],
+    folded: Callable[[Sequence[Operand], int, Operand | None], Sequence[Operand]],
 ) -> Sequence[Operand]:
     """The last, partial vector: a loop of at most one round, so that carried values join."""
 
@@ -343,7 +343,7 @@ def _rows_pass(
     first = nest.mul(outer, rows)
     later = nest.add(nest.mul(width, ROWS_AHEAD), column) if isinstance(width, Value) else None
 
-    def one(row: Index, carried: list[Value], chain: int) -> Sequence[Operand]:
+    def one(row: Index, carried: Sequence[Operand], chain: int) -> Sequence[Operand]:
         place = nest.add(nest.add(0, first), row)
         k.digits = {place: (outer, row)}
         k.new_row(place, body)
@@ -361,7 +361,7 @@ def _rows_pass(
             following[slot] = k.combined(reduce, following[slot], k.wide(reduce.operand))
         return following
 
-    def several(row: Value, carried: list[Value]) -> Sequence[Operand]:
+    def several(row: Value, carried: Sequence[Operand]) -> Sequence[Operand]:
         for chain in range(CHAINS):
             carried = one(nest.add(row, chain), carried, chain)
         return carried

@@ -50,7 +50,7 @@ class KernelFrame:
     values: dict[object, Operand] = field(default_factory=dict[object, Operand])
     splats: dict[Operand, Value] = field(default_factory=dict[Operand, Value])
     row_pointers: dict[tuple[object, ...], Value] = field(default_factory=dict[tuple[object, ...], Value])
-    row_digits: dict[Term, Operand] = field(default_factory=dict[Term, Operand])
+    row_digits: dict[Term, Index] = field(default_factory=dict[Term, Index])
     digits: dict[Operand, tuple[Index, Index]] = field(  # of a row: outer, in it
         default_factory=dict[Operand, tuple[Index, Index]]
     )
@@ -80,12 +80,12 @@ class KernelFrame:
 
     # values
 
-    def get(self, value: int, part: int | None = None) -> Index:
+    def get(self, value: int, part: int | None = None) -> Operand:
         """A value of the kernel; `part` numbers the vectors of an unrolled row."""
         found = self.values.get((value, part)) if part is not None else None
         return self.values[value] if found is None else found
 
-    def wide(self, value: int, part: int | None = None) -> Index:
+    def wide(self, value: int, part: int | None = None) -> Operand:
         """The value in each lane."""
         found = self.get(value, part)
         if isinstance(found, Value):
@@ -137,7 +137,7 @@ class KernelFrame:
         product = self.nest.mul(index, self.argument(FactorNumber(position)))
         return self.nest.binary("shift", product, self.argument(ShiftNumber(position)))
 
-    def lanes_number(self, terms: Sequence[Term], column: Index) -> Index:
+    def lanes_number(self, terms: Sequence[Term], column: Index) -> Operand:
         """The sum of terms of the column, in each lane (i64)."""
         nest, type_ = self.nest, vector(DType.I64, self.lanes)
         base = self.indices(column) if isinstance(column, int) else nest.splat(column, self.lanes)
@@ -202,13 +202,13 @@ def in_memory(dtype: DType) -> DType:
     return DType.U8 if dtype is DType.BOOL else dtype
 
 
-def dtype_of(operand: Index) -> DType:
+def dtype_of(operand: Operand) -> DType:
     dtype = type_of(operand).dtype
     assert dtype is not None
     return dtype
 
 
-def _number(operand: Index) -> float | int | bool:
+def _number(operand: Operand) -> float | int | bool:
     assert isinstance(operand, Constant)
     assert isinstance(operand.value, float | int)
     return operand.value

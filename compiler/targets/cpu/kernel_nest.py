@@ -159,7 +159,7 @@ class KernelNest(KernelFrame):
             case Reduce():
                 raise CompilerBug("emit", "a reduction outside a pass")
 
-    def computed(self, compute: Compute, operands: Sequence[Operand], lanes: int) -> Index:
+    def computed(self, compute: Compute, operands: Sequence[Operand], lanes: int) -> Operand:
         """The result of an op; the operand itself where it changes nothing."""
         given, op = compute.operand_dtypes[0], compute.op
         unsigned = given in (DType.U8, DType.BOOL)
@@ -180,6 +180,7 @@ class KernelNest(KernelFrame):
         """The address shifted by a scalar index, which is clamped into its range."""
         assert moved.index is not None
         place = self.nest.converted(self.get(moved.index), DType.I64)
+        assert isinstance(place, Value | int)
         if moved.index_extent:
             place = self.nest.minimum(self.nest.maximum(place, 0), moved.index_extent - 1)
         return self.nest.pointer(pointer, self.nest.mul(place, moved.index_stride), in_memory(moved.dtype))
@@ -218,7 +219,7 @@ class KernelNest(KernelFrame):
             case _:
                 raise CompilerBug("emit", f"no vector form of {type(instruction).__name__}")
 
-    def vector_load(self, load: Load, row: Index, column: Index, mask: Operand | None, part: int | None) -> Index:
+    def vector_load(self, load: Load, row: Index, column: Index, mask: Operand | None, part: int | None) -> Operand:
         access, dtype, nest = load.access, load.dtype, self.nest
         pointer, type_ = self.pointer(access, row), vector(in_memory(dtype), self.lanes)
         if load.edges:
@@ -293,7 +294,7 @@ class KernelNest(KernelFrame):
         """Write neighbours in memory."""
         store_masked(self.nest, self.machine, value, place, store.dtype, mask)
 
-    def mask_below(self, column: Index, stop: Index) -> Index:
+    def mask_below(self, column: Index, stop: Index) -> Operand:
         """True in the lanes whose column lies before `stop`."""
         if isinstance(column, int) and isinstance(stop, int):
             return Constant(vector(DType.BOOL, self.lanes), tuple(column + k < stop for k in range(self.lanes)))
@@ -322,7 +323,7 @@ class KernelNest(KernelFrame):
         return self.nest.select(mask, value, self.identity(reduce))
 
     @_located
-    def folded(self, reduce: Reduce, value: Operand) -> Index:
+    def folded(self, reduce: Reduce, value: Operand) -> Operand:
         """All lanes into one scalar, by halves."""
         nest = self.nest
         for half in (LANES >> k for k in range(1, LANES.bit_length())):

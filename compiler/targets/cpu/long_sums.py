@@ -75,17 +75,18 @@ class LongSum:
                 following = self.bases(nest.add(index, self.block.first), 0)
                 body(_summed(length, (head, *rest)), here, following)
                 return []
+            extent, most = count(rest[0].extent), second
 
             def inside(place: Value, carried: list[Value]) -> Sequence[Operand]:
-                length = nest.minimum(nest.sub(rest[0].extent, place), second)
+                length = nest.minimum(nest.sub(extent, place), most)
                 beyond = nest.add(place, length)
-                wraps = nest.compare("ge", beyond, rest[0].extent)
+                wraps = nest.compare("ge", beyond, extent)
                 later = nest.add(index, nest.converted(wraps, DType.I64))
                 following = self.bases(later, nest.select(wraps, 0, beyond))
                 body(_summed(length, rest), self.bases(index, place), following)
                 return []
 
-            nest.loop(0, rest[0].extent, second, [], inside)
+            nest.loop(0, extent, second, [], inside)
             return []
 
         nest.loop(begin, end, self.block.first, [], outside)
@@ -116,7 +117,7 @@ class LongSum:
     ) -> None:
         """Run `body` for each element of a block, with its place in the operand and its number."""
         nest, (axis, *rest) = self.k.nest, axes
-        size = prod(int(a.extent) for a in rest)
+        size = prod(_static(a) for a in rest)
 
         def step(index: Value, carried: list[Value]) -> Sequence[Operand]:
             here = nest.pointer(source, nest.mul(index, stride(axis)), self.type)
@@ -151,7 +152,7 @@ class LongSum:
 
 def _summed(first: Index, axes: Sequence[ContractedAxis]) -> list[SummedAxis]:
     """The axes of a block, of which the outermost has `first` indices."""
-    extents = [first, *(axis.extent for axis in axes[1:])]
+    extents = [first, *(count(axis.extent) for axis in axes[1:])]
     return [SummedAxis(e, axis.lhs_stride, axis.rhs_stride) for e, axis in zip(extents, axes, strict=True)]
 
 
@@ -163,13 +164,18 @@ def walked(nest: Builder, axes: Sequence[SummedAxis], left: int = 0, right: int 
     for axis in reversed(axes):
         here = SummedAxis(axis.extent, left * dense or axis.lhs_stride, right * dense or axis.rhs_stride, copy * dense)
         if axis is not axes[0]:
-            dense *= int(axis.extent)
+            dense *= _static(axis)
         if found:
-            inner, size = found[0], int(found[0].extent)
+            inner, size = found[0], _static(found[0])
             strides = [s * size for s in (inner.lhs_stride, inner.rhs_stride, inner.copy_stride)]
             if strides == [here.lhs_stride, here.rhs_stride, here.copy_stride]:
-                extent = nest.mul(axis.extent, size) if axis is axes[0] else int(axis.extent) * size
+                extent = nest.mul(axis.extent, size) if axis is axes[0] else _static(axis) * size
                 found[0] = SummedAxis(extent, inner.lhs_stride, inner.rhs_stride, inner.copy_stride)
                 continue
         found.insert(0, here)
     return found
+
+
+def _static(axis: SummedAxis) -> int:
+    assert isinstance(axis.extent, int)
+    return axis.extent

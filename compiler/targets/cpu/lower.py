@@ -77,7 +77,7 @@ class Call:
 
 @record
 class Lowered:
-    """A manifest with what was compiled for it: nest and text of each kernel by symbol, and the instances of each symbol.
+    """A manifest with what was compiled for it: nest, text and instances of each kernel by symbol.
 
     `firsts` has the first argument of each of the instances' calls, by which its line in the step table is known;
     `plan` is what was lowered.

@@ -60,7 +60,7 @@ class RegisterTile:
         return vector(self.dtype, LANES)
 
     @property
-    def zero(self) -> Index:
+    def zero(self) -> Operand:
         return Constant(self.vector, 0.0)
 
     @property
@@ -119,7 +119,7 @@ def multiplied(
         moved = (nest.pointer(p, times * by, type_) for p, (_, by) in zip(pointers, walked, strict=True))
         return [*sums, *moved, *following]
 
-    def row_of(asked: Ahead, index: Index) -> Index:
+    def row_of(asked: Ahead, index: Index) -> Value:
         each = (asked.rows << FRACTION) // asked.depth
         row = nest.binary("shift", nest.mul(index, each), FRACTION)
         return nest.pointer(asked.pointer, nest.mul(row, asked.step), type_)
@@ -174,7 +174,7 @@ def rank_one(
     columns: list[Operand] = []
     following = list(accumulators)
     is_alone = nest.is_fenced and shape.rows == 1  # each vector is used up before the next one takes registers
-    scalar = _left_of(nest, tile, axis, left, turn, tile.places[0]) if is_alone else None
+    single = _left_of(nest, tile, axis, left, turn, tile.places[0]) if is_alone else None
     for part in range(shape.vectors):
         if is_alone:
             nest.fence()
@@ -187,8 +187,8 @@ def rank_one(
         if copy:
             there = nest.pointer(copy, turn * axis.copy_stride + part * LANES, type_)
             nest.store(columns[-1], there, 64)
-        if is_alone:
-            following[part] = nest.fma(scalar, columns[-1], following[part])
+        if single is not None:
+            following[part] = nest.fma(single, columns[-1], following[part])
     if is_alone:
         return following
     if tile.lanes < LANES:
@@ -232,7 +232,7 @@ def _by_register(
     return following
 
 
-def _left_of(nest: Builder, tile: RegisterTile, axis: SummedAxis, left: Value, turn: int, offset: int) -> Index:
+def _left_of(nest: Builder, tile: RegisterTile, axis: SummedAxis, left: Value, turn: int, offset: int) -> Value:
     """An element of the left operand in every lane."""
     type_ = tile.dtype
     place = nest.pointer(left, offset + turn * axis.lhs_stride, type_)

@@ -77,10 +77,8 @@ def panel_elements(contract: TileContract, width: int) -> int:
     return depth * width
 
 
-def panel_base(k: KernelNest, contract: TileContract, width: int, packing: Packing) -> Value | None:
+def panel_base(k: KernelNest, contract: TileContract, width: int, packing: Packing) -> Value:
     """The block of packed panels: the shared one, or the thread's own, behind everything else in its scratch."""
-    if packing is Packing.NONE:
-        return None
     if packing is Packing.SHARED:
         return k.argument(SharedPointer(), ADDRESS)
     size = panel_elements(contract, width) * contract.dtype.size
@@ -150,7 +148,7 @@ def pack_transposed(
     nest.loop(0, _ceil_to(nest, depth, LANES), LANES, [], block)
 
 
-def _column_starts(nest: Builder, contract: TileContract, width: int, column: Index) -> Sequence[Operand]:
+def _column_starts(nest: Builder, contract: TileContract, width: int, column: Index) -> list[Index]:
     """Where the columns of a panel start, as offsets from its first; behind the last column, that one again."""
     if contract.n % width == 0:
         return [lane * contract.rhs_n_stride for lane in range(width)]

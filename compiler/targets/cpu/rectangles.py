@@ -20,8 +20,8 @@ class Rectangle:
 
     top: Index
     bottom: Index
-    left: Operand
-    right: Operand
+    left: Index
+    right: Index
 
 
 def rows_of_item(tiles: int, panels: int) -> int:
@@ -30,7 +30,7 @@ def rows_of_item(tiles: int, panels: int) -> int:
     return -(-tiles // (rows + rows % 2))
 
 
-def over_equal(nest: Builder, start: Index, stop: Index, most: int, body: Callable[[str, str], None]) -> None:
+def over_equal(nest: Builder, start: Index, stop: Index, most: int, body: Callable[[Index, Index], None]) -> None:
     """Run `body` for the begin and the size of groups, as equal as can be, of at most so many."""
     count = nest.sub(stop, start)
     groups = ceiling(nest, count, most)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
 from compiler.nest.builder import Builder
-from compiler.nest.ir import Index, Items, Operand
+from compiler.nest.ir import Index, Items
 from compiler.record import record
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_nest import KernelNest
@@ -251,7 +251,7 @@ def divided(nest: Builder, number: Index, divisor: Index) -> tuple[Index, Index]
 def outer_offsets(k: KernelNest, axes: tuple[OuterAxis, ...], outer: Index) -> tuple[Index, Index, Index]:
     """Offsets of the outer index in the left operand, the right operand, and the rows of the domain."""
     nest = k.nest
-    offsets: list[Operand] = [0, 0, 0]
+    offsets: list[Index] = [0, 0, 0]
     for number, axis in reversed(list(enumerate(axes))):
         index = outer
         if number:
@@ -261,7 +261,7 @@ def outer_offsets(k: KernelNest, axes: tuple[OuterAxis, ...], outer: Index) -> t
     return offsets[0], offsets[1], offsets[2]
 
 
-def _sum(nest: Builder, left: Operand, right: Operand) -> Index:
+def _sum(nest: Builder, left: Index, right: Index) -> Index:
     return right if left == 0 else nest.add(left, right)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from compiler.nest.ir import (
     GIVEN,
@@ -70,6 +70,8 @@ SUFFIXES = {
     for type_ in TYPES.values()
     if type_.dtype is not None
 }
+_Computed: TypeAlias = Select | Compare | Shuffle | Convert | Bits | Lane | Any
+_Seldom: TypeAlias = _Computed | Given | Scratch | Gather | Scatter | Number | Draw | DrawKey | LoadFence | StoreFence
 NAMES_OF_GIVEN = ("%begin", "%end", "%scratch")
 
 
@@ -161,6 +163,12 @@ class _Walk:
                 self.loop(statement)
             case Guard():
                 self.guard(statement)
+            case _:
+                self.seldom(statement)
+
+    def seldom(self, statement: _Seldom) -> None:
+        text, names = self.text, self.names
+        match statement:
             case Select() | Compare() | Shuffle() | Convert() | Bits() | Lane() | Any():
                 names[statement.result.number] = self.computed(statement)
             case Given():
@@ -219,7 +227,7 @@ class _Walk:
             written = f"{FUNCTION_OF_INTEGERS[op]} {name} {left}, {right}"
         self.names[statement.result.number] = self.text.let(written)
 
-    def computed(self, statement: Select | Compare | Shuffle | Convert | Bits | Lane | Any) -> str:
+    def computed(self, statement: _Computed) -> str:
         text = self.text
         match statement:
             case Select():

@@ -224,7 +224,7 @@ class _Group:
         place = self.k.nest.pointer(self.k.bases[moved.access.buffer], self.place(moved, 0), in_memory(moved.dtype))
         return self.k.nest.number_of(place)
 
-    def choose_direction(self, stores: Sequence[Operand]) -> None:
+    def choose_direction(self, stores: Sequence[Value]) -> None:
         """Go through the columns from the last to the first where the next ones would lie as those do that were just
         stored at `stores`, but for whole ones of COMPARED: a load of them would wait for those stores.
         """
@@ -261,7 +261,7 @@ class _Group:
         """All that is done with LANES columns from `column` on. They are stored at last, whole lines at once."""
         _Vectors(self, column).ask()
         parts = [_Vectors(self, self.k.nest.add(column, part)) for part in range(0, LANES, self.k.lanes)]
-        stored: dict[int, list[list[Operand]]] = {}
+        stored: dict[int, list[Sequence[Operand]]] = {}
         for here in parts:
             for number, instruction in enumerate(self.body):
                 with self.k.of(instruction):

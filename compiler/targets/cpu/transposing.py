@@ -53,7 +53,7 @@ class _Block:
     body: Sequence[Instruction]
     first: Index
 
-    def emit(self, column: Index, stop: Operand | None = None) -> Sequence[Operand]:
+    def emit(self, column: Index, stop: Index | None = None) -> Sequence[Operand]:
         """LANES columns, or those before `stop`."""
         k = self.k
         mask = None if stop is None else k.mask_below(column, stop)
@@ -69,7 +69,7 @@ class _Block:
                             k.vector(instruction, self.first, column, mask, row)
         return []
 
-    def load(self, load: Load, column: Index, stop: Operand | None) -> None:
+    def load(self, load: Load, column: Index, stop: Index | None) -> None:
         k, nest, access = self.k, self.k.nest, load.access
         type_, start = in_memory(load.dtype), k.pointer(access, self.first)
         if access.columns == DENSE:
@@ -83,7 +83,7 @@ class _Block:
             k.put(load.result, name, row)
 
     def neighbours(
-        self, load: Load, place: Value, step: Index, column: Index = 0, stop: Operand | None = None
+        self, load: Load, place: Value, step: Index, column: Index = 0, stop: Index | None = None
     ) -> Sequence[Operand]:
         """LANES vectors, each a step behind the one before it; where there is no column any more, that one again."""
         nest, type_, found = self.k.nest, in_memory(load.dtype), list[Operand]()
