@@ -20,6 +20,7 @@ from compiler.loops.ir import (
     Walk,
 )
 from compiler.loops.printer import statement_lines
+from compiler.machine import Machine
 from compiler.nest.ir import (
     BEGIN,
     END,
@@ -42,7 +43,6 @@ from compiler.targets.cpu.contraction_sums import emit_sums, sums_side_by_side
 from compiler.targets.cpu.identity import LONG, Identity
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import ceiling, tiling

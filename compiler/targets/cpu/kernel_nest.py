@@ -45,11 +45,11 @@ from compiler.ops.arithmetic import Cast
 from compiler.ops.stepwise import Abs, Maximum, Minimum
 from compiler.targets.cpu.identity import divisors_of
 from compiler.targets.cpu.kernel_frame import KernelFrame, in_memory
-from compiler.targets.cpu.locations import FRAME
 from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.walks import moves_only
 from compiler.targets.cpu.watches import Watches, watched_stores
+from compiler.targets.llvm.locations import FRAME
 from compiler.types import BatchExtent, DType
 
 _BATCH = BatchExtent(1)

@@ -12,6 +12,7 @@ import numpy as np
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Graph, Role
 from compiler.loops.ir import Kernel, Literal, Random, Walk
+from compiler.machine import Machine
 from compiler.nest.ir import (
     BufferPointer,
     ColumnsNumber,
@@ -35,7 +36,6 @@ from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
 from compiler.targets.cpu.emit import emit, items_of_walk
 from compiler.targets.cpu.identity import Identity, factor_of, identity
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.manifest import (
     BATCH_ARENA,
     CONTROL_ARENA,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from compiler.machine import Machine
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Constant, Operand, Value, type_of
-from compiler.targets.cpu.machine import Machine
 from compiler.types import DType
 
 

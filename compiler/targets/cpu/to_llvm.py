@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
+from compiler.machine import Machine
 from compiler.nest.ir import (
     GIVEN,
     TYPES,
@@ -45,10 +46,9 @@ from compiler.nest.ir import (
     type_of,
 )
 from compiler.targets.cpu.emit_compute import cast, compute
-from compiler.targets.cpu.locations import FRAME, FUNCTION, location, location_nodes
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import MEMORY, REGISTER, SUFFIX, Text, literal
-from compiler.targets.cpu.threefry import halves, threefry, unit
+from compiler.targets.llvm.locations import FRAME, FUNCTION, location, location_nodes
+from compiler.targets.llvm.threefry import halves, threefry, unit
 from compiler.types import DType
 
 FUNCTION_OF_FLOATS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from compiler.machine import Machine
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Operand, Value, vector
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES
 from compiler.types import DType
 
