@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from compiler.diagnostics import Source
-from compiler.frontend.parse_cache import ParseCache
-from compiler.frontend.parser import Parser
-from compiler.frontend.syntax import Module
 from compiler.record import record
+from compiler.syntax.parse_cache import ParseCache
+from compiler.syntax.parser import Parser
+from compiler.syntax.tree import Module
 from compiler.targets.cpu.cache import ObjectCache
 from compiler.trusted_folder import TrustedFolder
 from runtime.data.decoded import DecodedCache
