@@ -45,8 +45,8 @@ def stages(file: Path, experiment: str | None, mode: str, threads: int) -> Figur
     """Seconds of work in each stage, for all programs of a start; how many kernels they have, and nodes of graphs."""
     # only here, since a start imports them while it works
     from compiler.stages import graph_of, lower, prepared, scheduled
-    from compiler.targets.cpu.jit import compile_module
-    from compiler.targets.cpu.machine import machine_of
+    from compiler.targets.llvm.host import machine_of
+    from compiler.targets.llvm.jit import compile_module
 
     program = _loaded(file, experiment)
     options = _options(program, mode, threads)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from compiler.cache import default_folder
 from compiler.code_view import Chooser, kernel_views, print_views, views_to_json
 from compiler.diagnostics import Source, UsageError
 from compiler.frontend import elaborate
@@ -26,9 +27,8 @@ from compiler.suggestions import did_you_mean
 from compiler.syntax.modules import load_modules
 from compiler.syntax.printer import ast_to_json, print_ast
 from compiler.syntax.tree import Module
-from compiler.targets.cpu.cache import default_folder
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.machine import machine_of
+from compiler.targets.llvm.host import machine_of
 from compiler.training_step import prediction_graph, training_step
 
 _CODE = ("llvm", "asm")  # the stages that know a machine

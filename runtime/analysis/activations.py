@@ -1,4 +1,4 @@
-"""What the layers of a trained model give in a step of training."""
+"""The results of a trained model's layers in a step of training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def activations(trained: Trained, part: Part) -> Mapping[str, Array]:
     paths = list(dict.fromkeys(spec.path.rpartition(".")[0] for spec in program.parameters))
     if plan.accumulation is not None or not any(paths):
         message = "the activations of a step that accumulates, or of no layer, cannot be seen"
-        raise UsageError(message, "plot something else, such as `--what weights`")
+        raise UsageError(message, "plot another kind, such as `--what weights`")
     batch = min(plan.batch or len(part.rows), len(part.rows))
     settings = runtime_settings(program, length_of(plan, len(part.rows)))
     step = driver.inspected_step(program, 0, replace(trained.options, batch=batch), [path for path in paths if path])

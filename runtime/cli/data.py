@@ -1,4 +1,4 @@
-"""Show what training sees of a sample: `preview` draws its image, after the changes that `augment` makes to it.
+"""Show a sample as training sees it: `preview` draws its image after augmentation.
 
 Samples count from 0, as they stand in the data, and epochs from 1. The same sample has the same picture in an epoch of
 every training with the same seed.
@@ -37,10 +37,12 @@ EXAMPLES = (
 def configure(parser: Parser) -> None:
     parser.add_argument("action", choices=["preview"], metavar="ACTION", help="preview")
     add_program(parser)
-    parser.add_argument("--data", metavar="PATH", help="this data instead of what the file names")
-    parser.add_argument("--epoch", type=whole_number(1), default=1, metavar="N", help="which epoch (default: 1)")
-    parser.add_argument("--sample", type=whole_number(0), metavar="N", help="which sample (default: the first)")
-    parser.add_argument("--input", metavar="NAME", help="which input to draw, of several images")
+    parser.add_argument("--data", metavar="PATH", help="read this data instead of the file's own")
+    parser.add_argument("--epoch", type=whole_number(1), default=1, metavar="N", help="the epoch (default: 1)")
+    parser.add_argument(
+        "--sample", type=whole_number(0), metavar="N", help="the number of the sample (default: the first)"
+    )
+    parser.add_argument("--input", metavar="NAME", help="the input to draw, of several images")
     parser.add_argument("-o", "--out", metavar="FILE", help="the png file to draw")
     add_compilation(parser)
     add_json(parser, "print the values of all inputs and targets as JSON")

@@ -1,4 +1,4 @@
-"""Find a learning rate: train for some hundred steps while the rate grows, and see where the loss falls fastest.
+"""Find a learning rate: train for some hundred steps while the rate grows, and report where the loss falls fastest.
 
 The rate grows exponentially and takes the place of the schedule. Nothing is saved. --plot draws the test and, below it,
 the schedule of the training. With --schedule, nothing is trained: only the rates are shown as the schedule gives them.
@@ -47,7 +47,7 @@ _LINES, _BAR = 24, 40
 
 def configure(parser: Parser) -> None:
     add_program(parser)
-    parser.add_argument("--data", metavar="PATH", help="train on this data instead of what the file names")
+    parser.add_argument("--data", metavar="PATH", help="train on this data instead of the file's own")
     parser.add_argument("--schedule", action="store_true", help="show the rates of the training; train nothing")
     parser.add_argument(
         "--from", dest="low", type=positive_number, default=1e-6, metavar="RATE", help="the first rate (default: 1e-6)"

@@ -30,7 +30,7 @@ def configure(parser: Parser) -> None:
     add_program(parser)
     parser.add_argument("--batch", type=whole_number(1), metavar="N", help="rows of a step (default: that of `train`)")
     parser.add_argument(
-        "--profile", action="store_true", help="measure a step too, and tell its time by layer, as `dlc profile` does"
+        "--profile", action="store_true", help="profile a step as well, by layer, as `dlc profile` does"
     )
     add_compilation(parser, runs=False)
     add_json(parser)

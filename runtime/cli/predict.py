@@ -39,16 +39,18 @@ def configure(parser: Parser) -> None:
         "--input",
         required=True,
         metavar="FILE",
-        help="csv, npz, npy, idx or CIFAR, plain or gzip, images, or a text in each line (of pairs, both); no targets "
-        "needed",
+        help="rows to predict: csv, npz, npy, idx or CIFAR, plain or gzip, images, or one text a line; "
+        "targets are not needed",
     )
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="a .npz or .jsonl file (default: JSON lines on standard output)"
     )
     parser.add_argument(
-        "--attention", metavar="FILE", help="draw the attention weights of one row instead: a .png, .svg or .pdf file"
+        "--attention",
+        metavar="FILE",
+        help="draw the attention weights of one row into a .png, .svg or .pdf file instead",
     )
-    parser.add_argument("--row", type=whole_number(0), metavar="N", help="that row, from 0 (default: 0)")
+    parser.add_argument("--row", type=whole_number(0), metavar="N", help="the row to draw, counted from 0 (default: 0)")
 
 
 def run(arguments: Namespace) -> int:

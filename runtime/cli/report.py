@@ -24,7 +24,7 @@ EXAMPLES = ("dlc report RUN", "dlc report RUN --out digits.html", "dlc report RU
 def configure(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder of a run")
     parser.add_argument("-o", "--out", metavar="FILE", help="the file to write (default: report.html in the run)")
-    parser.add_argument("--last", action="store_true", help="the last weights of the run instead of its best")
+    parser.add_argument("--last", action="store_true", help="use the run's last weights instead of its best")
     parser.add_argument("--data", metavar="PATH", help="measure on this data instead")
     parser.add_argument(
         "--part", choices=PARTS, metavar="PART", help="train, validation or test (default: the last there is)"

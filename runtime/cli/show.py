@@ -1,4 +1,4 @@
-"""Print a stage of compilation: the whole program, or what one line of the source became."""
+"""Print a stage of compilation: the whole program, or the code of one line."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--stage", choices=STAGES, default="graph", help="one of %(choices)s (default: graph)", metavar="STAGE"
     )
-    parser.add_argument("--mode", choices=["train", "infer"], default="train", help="which program (default: train)")
-    parser.add_argument("--node", metavar="PATH", help="only what came from this path, such as encoder.0.dense")
+    parser.add_argument(
+        "--mode", choices=["train", "infer"], default="train", help="the program to show (default: train)"
+    )
+    parser.add_argument("--node", metavar="PATH", help="show only the code of this layer, such as encoder.0.dense")
     parser.add_argument(
         "--format", choices=FORMATS, default="text", help="one of %(choices)s (default: text)", metavar="FORMAT"
     )

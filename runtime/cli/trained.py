@@ -14,7 +14,7 @@ from runtime.runs.trained import Trained, open_model_file, open_trained_run
 def add_trained(parser: Parser) -> None:
     parser.add_argument("model", metavar="RUN|FILE", help="the folder of a run, or a model file with --weights")
     parser.add_argument("--weights", metavar="W", help="a safetensors file, for a model file")
-    parser.add_argument("--last", action="store_true", help="the last weights of the run instead of its best")
+    parser.add_argument("--last", action="store_true", help="use the run's last weights instead of its best")
     add_settings(parser)
     add_compilation(parser)
 

@@ -1,4 +1,4 @@
-"""Whether the integers of loaded data choose what the model has: classes, rows of tables, elements of tensors."""
+"""Whether the integers of loaded data lie in range: of classes, rows of tables, elements of tensors."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _places(limit: IndexLimit) -> str:
 def _fix(limit: IndexLimit, values: Array, value: int, place: Path | None) -> str:
     name = limit.names[0]
     if not limit.is_direct:
-        return "correct the value, or what is computed of it"
+        return "correct the value, or the computation that uses it"
     least, most = int(values.min()), int(values.max())
     if least > 0 and most - least < limit.count:
         categories = f', or give csv `categories = ["{name}"]`' if place is not None and ".csv" in place.name else ""

@@ -1,4 +1,4 @@
-"""What a model predicts, as sections of a page: classes, numbers, samples, tokens of texts."""
+"""A model's predictions as sections of a page: classes, numbers, samples, tokens of texts."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _matrix(found: Confusion) -> str:
         shares = counts[number] / max(int(sums[number]), 1)
         cells = "".join(map(_cell, counts[number].tolist(), shares.tolist()))
         lines.append(f"<tr><th>{shown(name)}</th>{cells}</tr>")
-    caption = "Rows are the true classes, columns what they were taken for: how often, and the share of the row."
+    caption = "Rows are the true classes, columns the predicted ones: the count, and its share of the row."
     return (
         f'<p>{caption}</p>\n<div class="wide"><table class="matrix">\n<tr><th></th>{head}</tr>\n'
         + "\n".join(lines)

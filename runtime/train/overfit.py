@@ -49,11 +49,13 @@ class Overfit:
             return None
         if self.first - self.floor > _FAR * (self.guess - self.floor):
             return (
-                "the first loss is far above that of guessing: the outputs begin too large, so their initialiser or "
+                "the first loss is far above that of a guess: the outputs begin too large, so their initialiser or "
                 "the scale of the inputs does not fit"
             )
         if self.first - self.floor < 0.5 * (self.guess - self.floor):
-            return "the first loss is far below that of guessing: the weights were trained, or the inputs give it away"
+            return (
+                "the first loss is far below that of a guess: the weights are trained, or the inputs hold the targets"
+            )
         return None
 
 

@@ -36,10 +36,10 @@ RATE = "lr"  # the step's scalar that holds the scheduled rate
 _SECONDS_BETWEEN_SAVES = 300.0
 _SECONDS_BETWEEN_REPORTS = 0.1
 _GUARDS = {
-    "log": "a logarithm needs what is above 0: guard it, `log(max(x, 1e-7))`, or take the loss of logits",
-    "log1p": "`log1p` needs what is above -1: guard it, `log1p(max(x, -0.9999999))`",
-    "sqrt": "a root needs what is at least 0: guard it, `sqrt(max(x, 0))`",
-    "rsqrt": "`rsqrt` needs what is above 0: guard it, `rsqrt(max(x, 1e-12))`",
+    "log": "a logarithm needs an argument above 0: guard it, `log(max(x, 1e-7))`, or take the loss of logits",
+    "log1p": "`log1p` needs an argument above -1: guard it, `log1p(max(x, -0.9999999))`",
+    "sqrt": "a root needs an argument of at least 0: guard it, `sqrt(max(x, 0))`",
+    "rsqrt": "`rsqrt` needs an argument above 0: guard it, `rsqrt(max(x, 1e-12))`",
     "div": "a division by 0 is not finite: add a small number to the divisor, or choose with `where`",
     "pow": "a power of a negative number, or a negative power of 0, is not finite: guard it, `max(x, 1e-7) ^ y`",
 }

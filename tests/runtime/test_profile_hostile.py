@@ -11,7 +11,7 @@ import pytest
 
 from compiler.diagnostics import UsageError
 from compiler.targets.cpu import peaks
-from compiler.targets.cpu.machine import machine_of
+from compiler.targets.llvm.host import machine_of
 from compiler.types import DType
 from runtime.analysis.profile_rows import difference, saved_profile
 from runtime.cli.main import main

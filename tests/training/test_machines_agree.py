@@ -9,7 +9,8 @@ import pytest
 from golden import Golden
 
 from compiler.diagnostics import UsageError
-from compiler.targets.cpu.machine import CHOICES, detect, machine_of
+from compiler.machine import CHOICES
+from compiler.targets.llvm.host import detect, machine_of
 from runtime.cli.main import main
 from runtime.runs.checkpoint import newest_checkpoint
 

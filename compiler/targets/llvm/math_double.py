@@ -6,8 +6,8 @@ the function divided as its formula wants.
 
 from __future__ import annotations
 
-from compiler.targets.cpu import math_shared as shared
-from compiler.targets.cpu.math_assembler import (
+from compiler.targets.llvm import math_shared as shared
+from compiler.targets.llvm.math_assembler import (
     Value,
     absolute,
     at_least,
@@ -17,7 +17,7 @@ from compiler.targets.cpu.math_assembler import (
     round_even,
     select,
 )
-from compiler.targets.cpu.math_shared import INFINITY, NAN, Format
+from compiler.targets.llvm.math_shared import INFINITY, NAN, Format
 
 F64 = Format(
     mantissa_bits=52,

@@ -6,9 +6,10 @@ import re
 import struct
 from collections.abc import Iterator, Sequence
 
+from compiler.machine import Machine
 from compiler.record import record
-from compiler.targets.cpu.jit import assembly, compile_module
-from compiler.targets.cpu.machine import Machine, detect
+from compiler.targets.llvm.host import detect
+from compiler.targets.llvm.jit import assembly, compile_module
 
 _LABEL = re.compile(r"([\w.$]+):")
 _LOCATION = re.compile(r"\s+\.loc\s+\d+\s+(\d+)")

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from hashlib import sha256
 
 from compiler.diagnostics import CompilerBug
-from compiler.targets.cpu.llvm import Llvm, LlvmError
-from compiler.targets.cpu.machine import Machine
+from compiler.machine import Machine
+from compiler.targets.llvm.llvm import Llvm, LlvmError
+
+# what else decides an object
+_CODE_GENERATION = "level 2, no strength reduction of loops, position-independent, small, lines only where known"
 
 
 def llvm_version() -> str:
     return Llvm().version()
+
+
+def object_key(ir: str, machine: Machine, llvm_version: str) -> str:
+    """The name of the object code that a module becomes."""
+    parts = (_CODE_GENERATION, llvm_version, machine.triple, machine.cpu, machine.features, ir)
+    return sha256("\0".join(parts).encode()).hexdigest()
 
 
 def compile_module(ir: str, machine: Machine, *, verify: bool = False) -> bytes:

@@ -58,7 +58,7 @@ def serve(compile_text: Callable[[str], bytes], requests: IO[bytes], answers: IO
 def main(root: str, library: str, triple: str, cpu: str, features: str) -> None:
     """Serve standard input and output. `root` is the folder that holds the compiler's package."""
     sys.path.insert(0, root)
-    from compiler.targets.cpu.llvm import Llvm, LlvmError  # only now can it be found
+    from compiler.targets.llvm.llvm import Llvm, LlvmError  # only now can it be found
 
     llvm = Llvm(library)
     llvm.initialise_native() if triple == llvm.host()[0] else llvm.initialise_all()

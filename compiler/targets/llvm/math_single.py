@@ -10,8 +10,8 @@ what the rounding left.
 
 from __future__ import annotations
 
-from compiler.targets.cpu import math_shared as shared
-from compiler.targets.cpu.math_assembler import (
+from compiler.targets.llvm import math_shared as shared
+from compiler.targets.llvm.math_assembler import (
     Value,
     absolute,
     at_least,
@@ -22,7 +22,7 @@ from compiler.targets.cpu.math_assembler import (
     round_even,
     select,
 )
-from compiler.targets.cpu.math_shared import INFINITY, NAN, Format
+from compiler.targets.llvm.math_shared import INFINITY, NAN, Format
 
 F32 = Format(
     mantissa_bits=23,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.record import record
-from compiler.targets.cpu.math_assembler import (
+from compiler.targets.llvm.math_assembler import (
     Value,
     absolute,
     at_least,

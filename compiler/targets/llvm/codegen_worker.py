@@ -15,14 +15,14 @@ from pathlib import Path
 from queue import PriorityQueue
 from types import TracebackType
 
+from compiler.cache import ObjectCache
 from compiler.diagnostics import CompilerBug
+from compiler.machine import Machine
 from compiler.record import record
-from compiler.targets.cpu import codegen_process
-from compiler.targets.cpu.cache import ObjectCache, object_key
-from compiler.targets.cpu.codegen_process import read_answer, write_message
-from compiler.targets.cpu.jit import compile_module, llvm_version
-from compiler.targets.cpu.llvm import library_path
-from compiler.targets.cpu.machine import Machine
+from compiler.targets.llvm import codegen_process
+from compiler.targets.llvm.codegen_process import read_answer, write_message
+from compiler.targets.llvm.jit import compile_module, llvm_version, object_key
+from compiler.targets.llvm.llvm import library_path
 
 _ROOT = Path(codegen_process.__file__).parents[3]
 # A worker is ready after some 50 ms; in that time this process itself generates code for twice as much text.

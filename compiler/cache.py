@@ -1,4 +1,4 @@
-"""Compiled code kept between runs: objects by the hash of what they were made from, and small named entries.
+"""Compiled code kept between runs: objects by the hash of their sources, and small named entries.
 
 A file holds the SHA-256 of its content and the content; one that does not agree is ignored and written anew. Files
 appear whole, by renaming. The cache only saves time: a folder that cannot be read or written, or that others may
@@ -18,7 +18,6 @@ from pathlib import Path
 
 import compiler
 from compiler.record import record
-from compiler.targets.cpu.machine import Machine
 from compiler.trusted_folder import TrustedFolder
 
 _DIGEST_BYTES = 32
@@ -27,8 +26,6 @@ _KEPT_SHARE = 0.75  # of the limit, once it was passed
 _HOUR = 3600.0
 _OBJECTS, _ENTRIES, _CRASHES = "objects", "entries", "crashes"
 _SUBFOLDERS = (_OBJECTS, _ENTRIES, _CRASHES, "parsed")  # the front end keeps parsed files here too
-# what else decides an object
-_CODE_GENERATION = "level 2, no strength reduction of loops, position-independent, small, lines only where known"
 
 
 @record
@@ -72,12 +69,6 @@ def _files_below(folder: str) -> Iterator[str]:
             elif entry.name.endswith((".py", ".dl", ".ll", ".lark", ".toml")):
                 status = entry.stat()
                 yield f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\n"
-
-
-def object_key(ir: str, machine: Machine, llvm_version: str) -> str:
-    """The name of the object code that a module becomes."""
-    parts = (_CODE_GENERATION, llvm_version, machine.triple, machine.cpu, machine.features, ir)
-    return sha256("\0".join(parts).encode()).hexdigest()
 
 
 class ObjectCache:

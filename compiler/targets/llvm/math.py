@@ -7,9 +7,9 @@ from itertools import count
 from typing import TypeAlias
 
 from compiler.diagnostics import CompilerBug
-from compiler.targets.cpu import math_assembler, math_double, math_single
-from compiler.targets.cpu.machine import Machine
-from compiler.targets.cpu.math_assembler import Block, Kind, Value
+from compiler.machine import Machine
+from compiler.targets.llvm import math_assembler, math_double, math_single
+from compiler.targets.llvm.math_assembler import Block, Kind, Value
 from compiler.types import DType
 
 Unary: TypeAlias = Callable[[Value], Value]
