@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from platform import machine
+from types import ModuleType
 
 import pytest
 from repository import ROOT, table_rows
@@ -22,13 +24,16 @@ from compiler.pipeline import GRAPH_PASSES
 from compiler.rendering import render
 from compiler.suggestions import table_of_names
 from runtime.cli.registry import COMMANDS
+from runtime.cli.show import STAGES
 from runtime.data.formats.formats import FORMATS
 
 LANGUAGE = (ROOT / "docs" / "language.md").read_text()
 GUIDE = (ROOT / "docs" / "user-guide.md").read_text()
 ARCHITECTURE = (ROOT / "compiler" / "README.md").read_text()
 COMING_FROM = (ROOT / "docs" / "coming-from.md").read_text()
-EXAMPLES = re.findall(r"^```dl\n(.*?)^```$", LANGUAGE + COMING_FROM, re.MULTILINE | re.DOTALL)
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
+TOUR = (ROOT / "docs" / "tour.md").read_text()
+EXAMPLES = re.findall(r"^```dl\n(.*?)^```$", LANGUAGE + COMING_FROM + TUTORIAL, re.MULTILINE | re.DOTALL)
 
 
 def words_in_code(page: str) -> set[str]:
@@ -54,15 +59,30 @@ def test_the_user_guide_names_every_command_format_and_option_of_data() -> None:
         assert missing([format.name, *format.options], GUIDE) == []
 
 
-def test_the_library_page_is_current() -> None:
-    """`python docs/make_library.py` writes it anew."""
-    path = ROOT / "docs" / "make_library.py"
-    spec = spec_from_file_location("make_library", path)
+def script_of_pages(name: str) -> ModuleType:
+    spec = spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    generator = module_from_spec(spec)
-    spec.loader.exec_module(generator)
-    assert generator.PAGE.read_text() == generator.library_page(), f"run python {path.relative_to(ROOT)}"
+    script = module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_the_library_page_is_current() -> None:
+    script = script_of_pages("make_library")
+    assert script.PAGE.read_text() == script.library_page(), "run python docs/make_library.py"
+
+
+@pytest.mark.skipif(machine() not in ("x86_64", "AMD64"), reason="on Arm, `--machine neon` is the processor at hand")
+def test_the_listings_of_the_tour_are_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert script_of_pages("make_tour").tour_page(TOUR) == TOUR, "run python docs/make_tour.py"
+
+
+def test_the_tour_shows_its_model_and_every_stage() -> None:
+    assert f"```dl\n{(ROOT / 'docs' / 'tour.dl').read_text()}```" in TOUR
+    shown = set(re.findall(r"--stage (\w+)", TOUR)) | {"graph"}
+    assert shown == set(STAGES)
 
 
 def test_the_names_of_other_frameworks_are_current() -> None:
