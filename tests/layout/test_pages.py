@@ -14,15 +14,15 @@ from repository import ROOT, table_rows
 
 from compiler.diagnostics import Source, SourceError
 from compiler.frontend import elaborate
-from compiler.frontend.build_syntax import ELEMENT_TYPES, SETTING_TYPES
-from compiler.frontend.builtin_functions import BUILTINS
-from compiler.frontend.entries import KEYS
-from compiler.frontend.lexer import DECLARATIONS, RESERVED
+from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.library import library_scope
-from compiler.frontend.modules import load_modules
+from compiler.frontend.train.entries import KEYS
 from compiler.pipeline import GRAPH_PASSES
 from compiler.rendering import render
 from compiler.suggestions import table_of_names
+from compiler.syntax.build_syntax import ELEMENT_TYPES, SETTING_TYPES
+from compiler.syntax.lexer import DECLARATIONS, RESERVED
+from compiler.syntax.modules import load_modules
 from runtime.cli.registry import COMMANDS
 from runtime.cli.show import STAGES
 from runtime.data.formats.formats import FORMATS
@@ -110,8 +110,8 @@ def test_the_architecture_page_places_every_file_and_folder() -> None:
 
 
 def test_the_architecture_page_names_every_file_of_the_front_end_and_of_the_native_target() -> None:
-    for folder in ("frontend", "targets/cpu", "schedule"):
-        names = {path.stem for path in (ROOT / "compiler" / folder).glob("*.py")} - {"__init__"}
+    for folder in ("syntax", "frontend", "targets/cpu", "schedule"):
+        names = {path.stem for path in (ROOT / "compiler" / folder).rglob("*.py")} - {"__init__"}
         named = words_in_code(ARCHITECTURE)
         assert sorted(names - named) == [], folder
 
