@@ -7,9 +7,11 @@ from collections.abc import Collection
 from compiler.graph.ir import Graph
 from compiler.schedule.assemble import assemble
 from compiler.schedule.fix_numerics import fix_numerics
-from compiler.schedule.fuse import fuse
+from compiler.schedule.fusion.fuse import fuse
+from compiler.schedule.fusion.ir import FusedGraph
+from compiler.schedule.fusion.passes import optimise_fused
 from compiler.schedule.ir import Schedule
-from compiler.schedule.kernels import Builder
+from compiler.schedule.kernels import kernels_of
 from compiler.schedule.recompute import recompute
 
 
@@ -18,8 +20,12 @@ def schedule(graph: Graph, without: Collection[str] = (), batch: int = 32) -> Sc
 
     `batch` is the nominal size, for deciding what is worth two threads.
     """
+    return assemble(kernels_of(fused_graph(graph, without, batch)), without)
+
+
+def fused_graph(graph: Graph, without: Collection[str] = (), batch: int = 32) -> FusedGraph:
+    """The fused graph of an optimised graph after all passes."""
     fixed = fix_numerics(graph)
     if "recompute" not in without:
         fixed = recompute(fixed, batch)
-    groups, fuser = fuse(fixed, without)
-    return assemble(Builder(fixed, groups, fuser, batch))
+    return optimise_fused(fuse(fixed, without, batch), without)
