@@ -9,14 +9,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from compiler.autodiff import gradients_of
+from compiler.cache import default_folder
 from compiler.diagnostics import Source, UsageError
 from compiler.executables import executable
 from compiler.frontend.elaborate import elaborate_function, expect_function
 from compiler.frontend.library import library_scope
-from compiler.frontend.modules import load_modules
 from compiler.frontend.program import SettingValue
 from compiler.frontend.scope import ModuleScope
-from compiler.frontend.syntax import Module
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.convert_dtype import to_dtype
@@ -24,7 +23,8 @@ from compiler.interface import Array, Options
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add
 from compiler.pipeline import prepare_for_gradients
-from compiler.targets.cpu.cache import default_folder
+from compiler.syntax.modules import load_modules
+from compiler.syntax.tree import Module
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import DType, TensorType

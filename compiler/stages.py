@@ -11,13 +11,13 @@ from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
+from compiler.machine import Machine
 from compiler.pipeline import optimise_graph
 from compiler.programs import complete, in_precision
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.targets.cpu.lower import Lowered, lower
-from compiler.targets.cpu.machine import Machine
 from compiler.training_step import graph_of_kind
 from compiler.types import DType
 

@@ -1,4 +1,4 @@
-"""Print a stage of compilation: the whole program, or what one line of the source became."""
+"""Print a stage of compilation: the whole program, or the code of one line."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from runtime.cli.common import (
     model_file,
 )
 from runtime.cli.parser import Namespace, Parser
-from runtime.files import write_output
 from runtime.reporting.terminal import print_wrapped
+from runtime.support.files import write_output
 
 EXAMPLES = (
     "dlc show model.dl --stage graph",
@@ -35,8 +35,10 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--stage", choices=STAGES, default="graph", help="one of %(choices)s (default: graph)", metavar="STAGE"
     )
-    parser.add_argument("--mode", choices=["train", "infer"], default="train", help="which program (default: train)")
-    parser.add_argument("--node", metavar="PATH", help="only what came from this path, such as encoder.0.dense")
+    parser.add_argument(
+        "--mode", choices=["train", "infer"], default="train", help="the program to show (default: train)"
+    )
+    parser.add_argument("--node", metavar="PATH", help="show only the code of this layer, such as encoder.0.dense")
     parser.add_argument(
         "--format", choices=FORMATS, default="text", help="one of %(choices)s (default: text)", metavar="FORMAT"
     )
