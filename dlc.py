@@ -32,31 +32,31 @@ from compiler import driver
 from compiler.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
 from compiler.driver import Options, Tensors
 from compiler.processors import usable_cores
-from runtime.averages import averages_of
-from runtime.buckets import Sizes
-from runtime.caller import for_caller
-from runtime.choices import refuse_outside, refuse_outside_inputs
+from runtime.analysis.evaluation_data import evaluation_data
+from runtime.data.choices import refuse_outside, refuse_outside_inputs
 from runtime.data.dimensions import dimensions_if_there
+from runtime.data.from_arrays import part_of_arrays
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.unprepared import refuse_unprepared
-from runtime.data_from_arrays import part_of_arrays
-from runtime.evaluation import Evaluator, evaluator_of
-from runtime.evaluation_data import evaluation_data
-from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data, start_of
-from runtime.keepers import MemoryKeeper
-from runtime.model import parameter_count, weight_names
-from runtime.other_files import expect_model
-from runtime.position import Position
-from runtime.prediction import Predictor
-from runtime.reporting.events import EpochEnded, Event, TrainingEnded, ignore, told
+from runtime.inference.buckets import Sizes
+from runtime.inference.evaluation import Evaluator, evaluator_of
+from runtime.inference.model import parameter_count, weight_names
+from runtime.inference.prediction import Predictor
 from runtime.reporting.settings import value_text
 from runtime.reporting.units import measure
-from runtime.start_weights import start_weights_of, take_over_weights
-from runtime.suggestions import did_you_mean, quoted
-from runtime.tensor_files import replace_tensors
-from runtime.trained import Trained, open_trained_run, program_of_run
-from runtime.training import TrainingError, run_training
+from runtime.runs.position import Position
+from runtime.runs.start_weights import start_weights_of, take_over_weights
+from runtime.runs.tensor_files import replace_tensors
+from runtime.runs.trained import Trained, open_trained_run, program_of_run
+from runtime.support.caller import for_caller
+from runtime.support.other_files import expect_model
+from runtime.support.suggestions import did_you_mean, quoted
+from runtime.train.averages import averages_of
+from runtime.train.events import EpochEnded, Event, TrainingEnded, ignore, told
+from runtime.train.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data, start_of
+from runtime.train.keepers import MemoryKeeper
+from runtime.train.training import TrainingError, run_training
 
 __all__ = [
     "CheckpointError",

@@ -31,11 +31,12 @@ from compiler.ops.movement import Pad, Slice
 from compiler.ops.window import Fold, Window
 from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
-from compiler.targets.cpu import jit, runner
+from compiler.targets.cpu import runner
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.machine import detect
 from compiler.targets.cpu.team import Team
+from compiler.targets.llvm import jit
+from compiler.targets.llvm.host import detect
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 from peers.memory_peer import Memory
 from peers.peak_peer import peak

@@ -1,4 +1,4 @@
-"""What each fusion gains: a training step, or an inference, of a model of the zoo without one fusion at a time.
+"""The gain of each fusion: a training step, or an inference, of a model of the zoo without one fusion at a time.
 
     python benchmarks/fusions.py resnet20 [--infer 32] [--threads 1] [--seconds 60] [--only residual,bias+slopes]
 
@@ -23,7 +23,7 @@ from compiler.driver import FUSIONS, Options
 from compiler.graph_passes.fold_scales import fold_scales
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.manifest import Manifest, capacity_for
-from runtime.bench import TrainingSteps, inference_steps
+from runtime.analysis.bench import TrainingSteps, inference_steps
 
 LEAST_SAMPLE = 0.004  # seconds; shorter ones measure the clock
 WHOLE, NOTHING, FOLDING = "(all are on)", "`--no-fuse`", "fold_scales"

@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from compiler import driver
 from loss_curve import weights_of
-from runtime.decoding import Decoder
-from runtime.generation import sampled
+from runtime.inference.decoding import Decoder
+from runtime.inference.generation import sampled
 from torch_zoo import MODULES
 from torch_zoo.transformer import LanguageBlock, LanguageModel
 

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from catalogue import CATALOGUE
-from compiler.targets.cpu.machine import detect
+from compiler.targets.llvm.host import detect
 from jobs import HERE, Place
 from measurement import Measurement, Speeds, full_speeds
 from peers import PEERS

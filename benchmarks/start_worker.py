@@ -17,10 +17,10 @@ from typing import TypeAlias
 
 from compiler import driver
 from compiler.driver import Options, Program
-from runtime.bench import TrainingSteps, inference_steps
+from runtime.analysis.bench import TrainingSteps, inference_steps
 from runtime.cli.main import collect_seldom
 from runtime.data.dimensions import dimensions_if_there
-from runtime.process import seconds_since_start
+from runtime.support.process import seconds_since_start
 
 Figures: TypeAlias = dict[str, float]
 KINDS = {"train": ("initialisation", "training"), "infer": ("initialisation", "prediction")}
@@ -45,8 +45,8 @@ def stages(file: Path, experiment: str | None, mode: str, threads: int) -> Figur
     """Seconds of work in each stage, for all programs of a start; how many kernels they have, and nodes of graphs."""
     # only here, since a start imports them while it works
     from compiler.stages import graph_of, lower, prepared, scheduled
-    from compiler.targets.cpu.jit import compile_module
-    from compiler.targets.cpu.machine import machine_of
+    from compiler.targets.llvm.host import machine_of
+    from compiler.targets.llvm.jit import compile_module
 
     program = _loaded(file, experiment)
     options = _options(program, mode, threads)

@@ -1,4 +1,4 @@
-"""The attention weights of a model: what a softmax gives, where a product then sums over its axis."""
+"""The attention weights of a model: results of a softmax over whose axis a product sums."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def attention_graph(program: Program) -> Graph:
             found += stacks
     found += [(_path(node), node.results[0]) for node in weights_in(graph.nodes)]
     if not found:
-        fix = "they are what a softmax gives, where a sum is weighted with it"
+        fix = "they are results of a softmax by which a sum is weighted"
         raise UsageError(f"{program.model} has no attention weights", fix)
     inputs = tuple(i for i in graph.inputs if i.role is not Role.DATA or i.name not in targets)
     named = {name: _batch_first(builder, value) for name, value in _named(found).items()}

@@ -1,4 +1,4 @@
-"""The code that a program became, line by line with what it came from: loops, LLVM text or machine code."""
+"""Generated code (loops, LLVM text or machine code), line by line with its origins in the source."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from compiler.graph.ir import Direction, Origin
 from compiler.loops.ir import statements_of
 from compiler.loops.printer import print_kernel, statement_lines
+from compiler.machine import Machine
 from compiler.record import record
 from compiler.schedule.ir import Instance
-from compiler.targets.cpu.listing import listing
-from compiler.targets.cpu.locations import FRAME
 from compiler.targets.cpu.lower import Lowered
-from compiler.targets.cpu.machine import Machine
+from compiler.targets.llvm.listing import listing
+from compiler.targets.llvm.locations import FRAME
 
 Chooser = Callable[[Sequence[Origin]], bool]
 

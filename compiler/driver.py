@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import programs
+from compiler.available_memory import expect_memory
+from compiler.cache import CacheInfo, ObjectCache
 from compiler.diagnosis.reports import GradientReport, LayerCheck, LossBounds, NonfiniteReport, TestResult, Watched
 from compiler.diagnostics import Diagnostic, Source
 from compiler.executables import (
@@ -60,8 +62,6 @@ from compiler.kinds import (
 from compiler.profiling.report import KernelRow, LayerRow, LineRow, Measured, OpRow, ProfileReport, TimelineSpan
 from compiler.programs import options_of
 from compiler.rendering import render, to_json
-from compiler.targets.cpu.available_memory import expect_memory
-from compiler.targets.cpu.cache import CacheInfo, ObjectCache
 
 if TYPE_CHECKING:
     from compiler.choices.limits import Outside
@@ -69,10 +69,10 @@ if TYPE_CHECKING:
     from compiler.diagnosis.watched_step import WatchedStep
     from compiler.functions import CompiledFunction
     from compiler.lints.poles_of_data import DataPole
+    from compiler.machine import Machine
     from compiler.profiling.simulation import SimulatedStep, SimulationReport
     from compiler.profiling.step import ProfiledStep
     from compiler.report import PlanReport
-    from compiler.targets.cpu.machine import Machine
     from compiler.targets.cpu.recording import Recording, Step
 
 __all__ = [
@@ -482,14 +482,14 @@ def subjects(path: Path, within: Path | None = None) -> tuple[str, ...]:
 
 def expect_machine(name: str, runs: bool) -> None:
     """Raises UsageError where there is no machine `name`, or where its code `runs` and this processor cannot."""
-    from compiler.targets.cpu.machine import machine_of  # loads LLVM
+    from compiler.targets.llvm.host import machine_of  # loads LLVM
 
     machine_of(name, runs)
 
 
 def machines(options: Options) -> tuple[Machine, Machine]:
     """The machine that native code is made for, and that which this process runs on."""
-    from compiler.targets.cpu.machine import machine_of  # loads LLVM
+    from compiler.targets.llvm.host import machine_of  # loads LLVM
 
     return machine_of(options.machine), machine_of(None)
 

@@ -40,10 +40,10 @@ SECTIONS: tuple[tuple[str, str], ...] = (
 _SYNTAX: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0101",
-        "something else was expected here",
-        "The text up to this place can be read, but what stands here cannot follow it. The message names what"
-        " was found and what could stand in its place. Only the first such place of a declaration is "
-        "reported; the reader goes on with the next declaration, which starts in column 1.",
+        "unexpected text",
+        "The text before this place is correct, but the token here cannot follow it. The message names the token and "
+        "those that could stand in its place. Only the first such place of a declaration is reported; the reader "
+        "goes on with the next declaration, which starts in column 1.",
         "fn double(x) = x *",
         "fn double(x) = x * 2",
     ),
@@ -70,9 +70,9 @@ _SYNTAX: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0104",
         "a malformed number",
-        "A number has digits on both sides of its point (`0.5`, `1.0`), an optional exponent (`1e-3`), and "
-        "nothing else: no underscores, no hexadecimal digits, no suffix. A name cannot begin with a digit. A "
-        "number must be within what a 64-bit number can hold.",
+        "A number has digits on both sides of its point (`0.5`, `1.0`), an optional exponent (`1e-3`), and nothing "
+        "else: no underscores, no hexadecimal digits, no suffix. A name cannot begin with a digit. A number must fit "
+        "into 64 bits.",
         "const rate = .5",
         "const rate = 0.5",
     ),
@@ -201,17 +201,16 @@ _SYNTAX: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0122",
         "a circle of imports",
-        "A file may not import itself, directly or through other files. Move what both need into a third file.",
+        "A file may not import itself, directly or through others. Move the shared declarations into a third file.",
         'import "a.dl"  # and a.dl imports this file',
         'import "common.dl"  # imported by both',
     ),
     ErrorEntry(
         "E0123",
         "an import that leaves the project folder",
-        "Imports reach only files in the folder of the file that is compiled, and below it, so that a project"
-        " can be moved and a file from elsewhere cannot read the rest of the disk. Absolute paths are not "
-        "allowed either. `--allow-imports-outside` permits what you trust; a run then "
-        "keeps copies of all files.",
+        "Imports reach only files in the folder of the file that is compiled, and below it, so that a project can be "
+        "moved and a file from elsewhere cannot read the rest of the disk. Absolute paths are not allowed either. "
+        "`--allow-imports-outside` permits imports that you trust; a run then keeps copies of all files.",
         'import "../../other/blocks.dl"',
         'import "blocks.dl"',
     ),

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 
 from compiler.accumulating_executable import AccumulatingExecutable
 from compiler.arrays import np
+from compiler.cache import compiler_version
 from compiler.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Tensors
 from compiler.processors import usable_processors
-from compiler.targets.cpu.cache import compiler_version
 from compiler.targets.cpu.manifest import TensorSpec
 from compiler.types import DType, TensorType, at_batch
 
 if TYPE_CHECKING:
+    from compiler.machine import Machine
     from compiler.second_process import Graphs
     from compiler.targets.cpu.executable import NativeExecutable
     from compiler.targets.cpu.lower import Lowered
-    from compiler.targets.cpu.machine import Machine
     from compiler.targets.cpu.memory import TensorStore
     from compiler.targets.cpu.object_code import Lowering, Profiled, Turns
     from compiler.targets.reference.executable import ReferenceExecutable
@@ -258,7 +258,7 @@ def _spec(name: str, role: Role, type_: TensorType, options: Options) -> TensorS
 
 def decoding(program: Program, tensors: Tensors, rows: int, options: Options) -> Decoding:
     """The program that decodes `rows` sequences position by position, and the tensors with its states, all zero."""
-    from compiler.targets.cpu.available_memory import expect_memory
+    from compiler.available_memory import expect_memory
     from compiler.targets.cpu.memory import TensorStore  # what only checks a text needs no target
 
     assert isinstance(tensors, TensorStore)

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from compiler.autodiff import gradients_of
+from compiler.cache import default_folder
 from compiler.diagnostics import Source, UsageError
 from compiler.executables import executable
 from compiler.frontend.elaborate import elaborate_function, expect_function
@@ -24,7 +25,6 @@ from compiler.interface import Array, Options
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add
 from compiler.pipeline import prepare_for_gradients
-from compiler.targets.cpu.cache import default_folder
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import DType, TensorType

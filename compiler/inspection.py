@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from compiler.cache import default_folder
 from compiler.code_view import Chooser, kernel_views, print_views, views_to_json
 from compiler.diagnostics import Source, UsageError
 from compiler.frontend import elaborate
@@ -29,9 +30,8 @@ from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule, schedule_to_json
 from compiler.stages import prepared, scheduled
 from compiler.suggestions import did_you_mean
-from compiler.targets.cpu.cache import default_folder
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.machine import machine_of
+from compiler.targets.llvm.host import machine_of
 from compiler.training_step import prediction_graph, training_step
 
 _CODE = ("llvm", "asm")  # the stages that know a machine

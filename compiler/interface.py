@@ -1,4 +1,4 @@
-"""What a compiled program is to its callers: options in, executables and results out."""
+"""The interface of a compiled program: options in, executables and results out."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from compiler.diagnostics import UsageError
 from compiler.record import record
 
 FUSIONS = {
-    "activation": "a product and what follows that reads nothing else: activations, factors",
-    "bias": "a product and what reads the same for all its rows or columns: biases, folded normalisations",
-    "residual": "a product and what reads whole tensors beside it: residual sums",
-    "slopes": "a product of the backward pass and what follows: slopes of activations, sums of gradients",
+    "activation": "a product and elementwise consumers that read nothing else: activations, factors",
+    "bias": "a product and consumers that also read one vector for all rows or columns: biases, folded normalisations",
+    "residual": "a product and consumers that also read whole tensors: residual sums",
+    "slopes": "a product of the backward pass and its consumers: slopes of activations, sums of gradients",
     "update": "a gradient and the update of its parameter",
     "parts": "a value and its place in a larger one: padded images, concatenations",
-    "reductions": "a reduction and what makes that which it reduces",
-    "rows": "a reduction and what reads its result: softmax, normalisation, statistics in two passes",
+    "reductions": "a reduction and its producer",
+    "rows": "a reduction and its consumers: softmax, normalisation, statistics in two passes",
     "windows": "elementwise operations on strided views: pools and their gradients, depthwise convolutions",
     "chains": "other elementwise operations one after another",
     "siblings": "reductions of the same values: the two gradient sums of a normalisation",
-    "shared": "a value that was put into a larger one is read there, and not stored apart",
+    "shared": "a value that is part of a larger one is read there, and not stored twice",
     "again": "cheap values are computed by each kernel that reads them, and not stored",
-    "overwrite": "a large result lies where the operand lay that is read last",
+    "overwrite": "a large result overwrites the operand that is read last",
     "strands": "a thread takes one head of attention through all of its kernels before the next",
-    "recompute": "a step that keeps much computes values again in its backward pass",
+    "recompute": "rematerialisation: the backward pass computes values again instead of keeping them",
 }
 """All that joins kernels or spares memory traffic by it. Without any of them, results are the same bits."""
 
@@ -42,7 +42,7 @@ class Options:
     dtype: str = "f32"  # "f64" turns every f32 of the program into f64, for gradient checks
     batch: int = 32
     cache: Path | None = None  # None: the user's cache folder
-    machine: str | None = None  # whose code to make, by its name in `targets/cpu/machine`; None: the one that runs
+    machine: str | None = None  # whose code to make, by its name in `compiler/machine`; None: the one that runs
     verify: bool = False  # check the graph after each pass, and the schedule
 
     def __post_init__(self) -> None:

@@ -15,12 +15,12 @@ from functools import cache as remembered
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compiler.cache import ObjectCache, compiler_version, default_folder
 from compiler.diagnostics import CompilerBug, Diagnostic, Source
 from compiler.frontend.program import Clip, Cuts, DataQuestion, DimensionsOf, Program
 from compiler.graph.ir import Graph
 from compiler.interface import Options
 from compiler.record import record
-from compiler.targets.cpu.cache import ObjectCache, compiler_version, default_folder
 from compiler.types import TensorType
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What a model costs before it runs: parameters and arithmetic by layer, kernels, memory."""
+"""The cost of a model before it runs: parameters and arithmetic by layer, kernels, memory."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from compiler.record import record
 from compiler.schedule.ir import Schedule
 from compiler.stages import prepared, scheduled
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.machine import machine_of
 from compiler.targets.cpu.manifest import capacity_for
+from compiler.targets.llvm.host import machine_of
 from compiler.training_step import prediction_graph, training_step
 from compiler.types import at_batch, static_elements
 

@@ -10,13 +10,13 @@ from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
+from compiler.machine import Machine
 from compiler.pipeline import optimise_graph, to_f64
 from compiler.programs import complete, in_precision
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.targets.cpu.lower import Lowered, lower
-from compiler.targets.cpu.machine import Machine
 from compiler.training_step import graph_of_kind
 
 

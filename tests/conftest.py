@@ -1,4 +1,4 @@
-"""What all tests share: `--update-golden`, and the golden files of the whole session, in one process or several."""
+"""Fixtures of all tests: `--update-golden`, and the golden files of the whole session, in one process or several."""
 
 from __future__ import annotations
 
@@ -55,10 +55,13 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 
 def _is_whole_run(session: pytest.Session) -> bool:
-    """Whether every test of the project ran, so that what none of them used is stale."""
+    """Whether every test of the project ran, so that a golden file which none of them used is stale.
+
+    An option is missing where its plugin is switched off, as `lf` is by `-p no:cacheprovider`.
+    """
     config = session.config
     chosen = ("keyword", "markexpr", "deselect", "lf", "ignore", "ignore_glob", "collectonly", "setuponly", "setupplan")
-    is_part = hasattr(config, "workerinput") or any(config.getoption(option) for option in chosen)
+    is_part = hasattr(config, "workerinput") or any(config.getoption(option, None) for option in chosen)
     return not is_part and not session.testsfailed and config.args_source.name == "TESTPATHS"
 
 

@@ -1,4 +1,4 @@
-"""A program to the limits of its integers: what they choose from, and whether declared ranges and data keep to it."""
+"""A program to the limits of its integers, with which declared ranges and data are compared."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _finding(spec: InputSpec, choice: Choice) -> Diagnostic:
         message = (
             f"`{spec.name}` is declared `in {spec.low}..{spec.high}`, but is compared with 0 to {choice.count - 1}"
         )
-        advice = hint("what equals none of them counts as no class; leave it out of the mean if it is meant so")
+        advice = hint("a value that equals none of them counts as no class; leave it out of the mean if that is meant")
         return Diagnostic("W0117", message, spec.span, (advice, *notes), "warning")
     message = (
         f"`{spec.name}` is declared `in {spec.low}..{spec.high}`, but chooses among {choice.count} {what}, "

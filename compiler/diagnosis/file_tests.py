@@ -1,4 +1,4 @@
-"""What `dlc test` finds in a file: its experiments and models by name, and how each of its tests ends."""
+"""The findings of `dlc test` in a file: its experiments and models by name, and the outcome of each test."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from compiler.cache import default_folder
 from compiler.diagnosis.reports import TestResult
 from compiler.diagnosis.test_run import Evaluation, failures_of
 from compiler.executables import executable
@@ -15,7 +16,6 @@ from compiler.frontend.library import library_scope
 from compiler.frontend.modules import load_modules
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Array, Options
-from compiler.targets.cpu.cache import default_folder
 from compiler.targets.cpu.executable import NativeExecutable
 
 

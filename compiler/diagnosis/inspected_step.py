@@ -1,4 +1,4 @@
-"""A step of training whose values can be looked at: gradients, and what layers and lines give.
+"""A step of training whose gradients, results of layers and values of lines can be inspected.
 
 What layers and lines give is chosen after all passes that can change a rounding, so that it has the bits of the step
 as it was trained.
@@ -16,12 +16,12 @@ from compiler.frontend.program import Program
 from compiler.graph.ir import Direction, Graph, GraphOutput, Node, Origin, Role
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Executable, Options
+from compiler.machine import Machine
 from compiler.programs import complete, in_precision
 from compiler.record import record
 from compiler.stages import prepared, scheduled
 from compiler.suggestions import did_you_mean
 from compiler.targets.cpu.lower import Lowered, lower
-from compiler.targets.cpu.machine import Machine
 from compiler.training_step import Step, in_phase
 
 GRADIENT = ":gradient"

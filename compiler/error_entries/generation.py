@@ -15,7 +15,7 @@ def _generate(feed: str = "feed tokens from logits", head: str = "dense(9)", mor
 GENERATION: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0621",
-        "a `generate` that lacks something, or says what it cannot",
+        "a `generate` that lacks a part, or has one that it cannot have",
         "A model has at most one `generate`. It needs a line `feed INPUT from OUTPUT`. Its keys are `start` and `stop` "
         "(a text, a token, or a list of tokens), `length` (the most tokens to add) and `sample`, the way to choose: "
         "`greedy`, `temperature(t)`, `top_k(k, temperature)`, `top_p(p, temperature, k)`, "
@@ -34,11 +34,11 @@ GENERATION: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0623",
         "a model that sees the tokens that it should choose",
-        "What a model says at a position chooses the token at the next one, so it must not depend on any later one. "
-        "The compiler follows every operation from the fed input to the output. Causal are what works on each position "
-        "by itself; attention whose scores of later keys are -inf, by a mask that the program makes of positions; "
-        "running sums, and scans forward in time; convolutions that are padded on the left only. The message names the "
-        "line where a position first sees a later one.",
+        "The scores at a position choose the token at the next one, so they must not depend on any later one. The "
+        "compiler follows every operation from the fed input to the output. These are causal: operations on each "
+        "position by itself; attention whose scores of later keys are -inf, by a mask that the program makes of "
+        "positions; running sums, and scans forward in time; convolutions that are padded on the left only. The "
+        "message names the line where a position first sees a later one.",
         _generate(head="attention(2)(x, x, x) |> dense(9)").replace("x |> attention", "attention"),
         _generate(head="attention(2, causal = true)(x, x, x) |> dense(9)").replace("x |> attention", "attention"),
     ),

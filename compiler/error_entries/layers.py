@@ -32,7 +32,7 @@ LAYERS: tuple[ErrorEntry, ...] = (
     ),
     ErrorEntry(
         "E0503",
-        "a state that is not updated as states are",
+        "a state with an update of the wrong form",
         "In a layer, `name <- value` gives a state the value that the next application sees, in training only; plain "
         "`=` does not change it. In an optimizer, `=` does. The new value has the type of the state.",
         _model("counting(x)", _COUNTING.format("seen <- seen + 1")),
@@ -40,7 +40,7 @@ LAYERS: tuple[ErrorEntry, ...] = (
     ),
     ErrorEntry(
         "E0504",
-        "something that would exist in training only",
+        "a declaration that would exist in training only",
         "Training and inference are two programs from the same source, with the same parameters, states and outputs. "
         "So a branch under `training` declares none of them.",
         _model(

@@ -1,4 +1,4 @@
-"""Lints, what is no mistake but most likely not meant either: W01."""
+"""Lints, text that is correct but most likely not meant: W01."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LINTS: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "W0101",
         "an input that is not used",
-        "An input that nothing reads is still asked of the data. Remove it, or begin its name with `_`.",
+        "The data must still have an input that nothing reads. Remove it, or begin its name with `_`.",
         _model("2 * x", inputs="x: f32[batch, 6]; z: f32[batch, 2]"),
         _model("2 * x"),
     ),
@@ -49,7 +49,7 @@ LINTS: tuple[ErrorEntry, ...] = (
     ),
     ErrorEntry(
         "W0105",
-        "a dimension that only the data knows, and the data is not there",
+        "a dimension whose size only the data knows, without the data",
         "A dimension of an input that is neither a number nor a setting has the size that the data has. Without the "
         "data, the shapes of the model cannot be checked. Put the data where `train` says, or make the dimension a "
         "setting.",
@@ -59,8 +59,8 @@ LINTS: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "W0106",
         "a softmax before a loss that wants logits",
-        "A loss with a parameter `logits` applies softmax (or sigmoid) itself, in a form that loses no digits. What "
-        "went through softmax before lies between 0 and 1, so that the loss stays far from 0 and its gradients are "
+        "A loss with a parameter `logits` applies softmax (or sigmoid) itself, in a form that loses no digits. "
+        "Probabilities in their place lie between 0 and 1, so that the loss stays far from 0 and its gradients are "
         "small: training is slow and ends early. Give it the values before the softmax, and apply softmax where "
         "probabilities are needed.",
         _train("softmax(dense(3)(x))"),
@@ -77,14 +77,14 @@ LINTS: tuple[ErrorEntry, ...] = (
     ),
     ErrorEntry(
         "W0108",
-        "a logarithm, a root or a quotient of what can be out of its range",
+        "a logarithm, a root or a quotient of a value that can leave its range",
         "Some functions give 0 for ordinary values: `relu`, `abs`, squares, variances, and in floats `softmax` and "
-        "`sigmoid`. A logarithm or a quotient of that is infinite, and its gradient is NaN, even where a `where` "
-        "around it chooses something else: put the `where` inside, `log(where(x > 0, x, 1))`, keep the value away "
-        "from 0 with `max(x, 1e-7)`, or add a small number. `log_softmax(x)` is `log(softmax(x))`, and "
-        "`-softplus(-x)` is `log(sigmoid(x))`, for all values. What training can make any number, as the results of a "
-        "dense layer, is made positive by `exp` or `softplus` before its logarithm or root is taken. A logarithm or a "
-        "root of data as it is, is judged by the data, where `dlc check` finds it.",
+        "`sigmoid`. The logarithm of 0 and a quotient by 0 are infinite, and their gradients are NaN, even where a "
+        "`where` around it chooses something else: put the `where` inside, `log(where(x > 0, x, 1))`, keep the value "
+        "away from 0 with `max(x, 1e-7)`, or add a small number. `log_softmax(x)` is `log(softmax(x))`, and "
+        "`-softplus(-x)` is `log(sigmoid(x))`, for all values. A value that training can make any number, such as "
+        "the result of a dense layer, is made positive by `exp` or `softplus` before its logarithm or root is taken. "
+        "A logarithm or a root of unchanged data is judged by the data, where `dlc check` finds it.",
         _model("x / sqrt(variance(x, axis = -1, keepdims = true))"),
         _model("x / sqrt(variance(x, axis = -1, keepdims = true) + 1e-5)"),
     ),
@@ -93,7 +93,7 @@ LINTS: tuple[ErrorEntry, ...] = (
         "an initialiser that does not suit the activation after it",
         "The scale of start values is chosen so that activations neither fade nor explode from layer to layer, and "
         "that depends on the activation: Glorot's for sigmoid and tanh, He's for relu and leaky_relu, LeCun's for "
-        "selu. A default that the text does not name is told before selu only.",
+        "selu. A default initialiser is reported before selu only.",
         _model("dense(3)(tanh(dense(8, weights = he_normal)(x)))"),
         _model("dense(3)(tanh(dense(8, weights = glorot_normal)(x)))"),
     ),
@@ -110,8 +110,8 @@ LINTS: tuple[ErrorEntry, ...] = (
         "W0111",
         "a frozen layer whose statistics still move",
         "`freeze` selects parameters and states by patterns. Where it selects all parameters of a layer and not its "
-        "states, such as the running mean of a normalisation, training still changes what the layer does in inference. "
-        'A pattern for the whole layer, `"h.batch_norm.*"`, keeps them too.',
+        "states, such as the running mean of a normalisation, training still changes the results of the layer in "
+        'inference. A pattern for the whole layer, `"h.batch_norm.*"`, keeps them too.',
         _train("dense(3)(batch_norm(x))", freeze='["*.gamma", "*.beta"]'),
         _train("dense(3)(batch_norm(x))", freeze='"*.batch_norm.*"'),
     ),
@@ -126,15 +126,15 @@ LINTS: tuple[ErrorEntry, ...] = (
     ),
     ErrorEntry(
         "W0113",
-        "a waiver that waives nothing",
-        "`# dlc: ignore[W0102]` at the end of a line, or alone in the line before, waives warnings of that line by "
-        "their codes. One that is left over hides what comes later, and one without codes in brackets waives nothing.",
+        "a suppression that suppresses nothing",
+        "`# dlc: ignore[W0102]` at the end of a line, or alone in the line before, suppresses warnings of that line by "
+        "their codes. A leftover one hides later warnings, and one without codes in brackets suppresses nothing.",
         "fn f(x) {\n    y = 2 * x  # dlc: ignore[W0102]\n    return y\n}",
         "fn f(x) {\n    y = 2 * x\n    return y\n}",
     ),
     ErrorEntry(
         "W0114",
-        "a layer that is applied again to what it gave",
+        "a layer that is applied to its own output",
         "A setting of type `layer` is one layer, with one set of parameters, wherever its name stands. Two branches "
         "may share it on purpose; one after the other it is more likely that two layers were meant. `fresh(inner)` is "
         "a new layer of the same kind.",
@@ -144,32 +144,33 @@ LINTS: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "W0115",
         "a reduction over a padded dimension without its mask",
-        "Rows of a padded input end at different places, and what lies behind the end means nothing. A sum, a mean, a "
-        "maximum or a softmax along that dimension takes it in, unless `where = mask` leaves it out.",
+        "Rows of a padded input end at different places, and elements behind the end have no meaning. A sum, a mean, "
+        "a maximum or a softmax along that dimension takes it in, unless `where = mask` leaves it out.",
         _model("mean(one_hot(9)(tokens), axis = 1)", _PADDED),
         _model("mean(one_hot(9)(tokens), axis = 1, where = mask)", _PADDED),
     ),
     ErrorEntry(
         "W0116",
-        "a training that changes nothing, or not all that it means to",
-        "What `freeze` selects is not trained, and `unfreeze = after(n, …)` ends that after n epochs. Where `freeze` "
-        "selects every parameter there is nothing to train; what is unfrozen when the run is over was never trained.",
+        "a training that leaves parameters as they are, against its text",
+        "Training does not change the parameters that `freeze` selects, until `unfreeze = after(n, …)` releases them "
+        "after n epochs. A `freeze` of every parameter leaves nothing to train, and parameters that are unfrozen "
+        "after the last epoch never change.",
         _train(freeze='"*.dense.*"', unfreeze='after(8, "*.W")', epochs="5"),
         _train(freeze='"*.dense.*"', unfreeze='after(3, "*.W")', epochs="5"),
     ),
     ErrorEntry(
         "W0117",
-        "integers compared with classes that they are not",
+        "integers that can equal none of the classes they are compared with",
         "An integer that is compared with the places of an axis, as in `label[:, None] == arange(3)`, equals none of "
         "them where it lies outside. The library refuses such labels; in a text of your own it may be meant, as for "
-        "rows without a class, and a comment waives the warning then.",
+        "rows without a class, and a comment then suppresses the warning.",
         _train(loss=_OWN).replace("in 0..3", "in 0..4"),
         _train(loss=_OWN),
     ),
     ErrorEntry(
         "W0118",
         "arguments of a loss or metric that stand in each other's place",
-        "Losses and metrics take what the model says first, then the label or target. Where both fit the two places, "
+        "Losses and metrics take the model's output first, then the label or target. Where both fit the two places, "
         "as in `kl_divergence` or `r2`, the exchanged arguments have a value that means something else. A label of "
         "floats is a distribution over the classes; classes are integers.",
         _train(loss="binary_cross_entropy(one_hot(3)(label), sigmoid(y))"),
@@ -177,17 +178,17 @@ LINTS: tuple[ErrorEntry, ...] = (
     ),
     ErrorEntry(
         "W0119",
-        "data that is not there",
+        "missing data",
         "`dlc check` loads the data that `train` names, as a training would, and so finds missing columns and wrong "
-        "labels. What is not there cannot be checked; `dlc check --no-data` looks at the text alone.",
+        "labels. Missing data cannot be checked; `dlc check --no-data` checks the text alone.",
         _train(data='csv("absent.csv", target = "label")', epochs="2"),
         _train(data='csv("data.csv", target = "label")', epochs="2"),
     ),
     ErrorEntry(
         "W0120",
         "numbers that do not fit the length of the run or the data",
-        "When the data is known, so is how many updates a run has. A schedule that warms up for longer never gets to "
-        "its rate, a batch of far more rows than there are takes all of them each time, and a rate above 100 is a slip "
+        "The data decides the number of updates of a run. A schedule that warms up for longer never reaches its "
+        "rate, a batch of far more rows than there are takes all of them each time, and a rate above 100 is a slip "
         "as a rule. A training says the same before it begins.",
         _train(data='csv("data.csv", target = "label")', epochs="2", schedule="warmup(100000)"),
         _train(data='csv("data.csv", target = "label")', epochs="2", schedule="warmup(2)"),
@@ -195,9 +196,9 @@ LINTS: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "W0121",
         "a loss that not every parameter lowers",
-        "The best epoch is the one with the lowest loss, of validation if there is any; `test`, `dlc eval` and "
-        "`dlc predict` take its weights. Where parameters work against others, as in adversarial training, with a "
-        "gradient that is reversed, or with an optimizer that climbs, the lowest loss says nothing of the kind. "
+        "The best epoch is the one with the lowest loss, of validation if there is any; `test`, `dlc eval` and `dlc "
+        "predict` take its weights. Where parameters work against others, as in adversarial training, with a "
+        "gradient that is reversed, or with an optimizer that climbs, the lowest loss does not mark the best epoch. "
         "`early_stop = patience(N, restore = false)` keeps the last weights.",
         _TURNED + _train("dense(3)(turned(dense(4)(x)))"),
         _TURNED + _train("dense(3)(turned(dense(4)(x)))", early_stop="patience(100, restore = false)"),

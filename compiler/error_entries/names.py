@@ -61,7 +61,7 @@ NAMES: tuple[ErrorEntry, ...] = (
         "E0207",
         "a declaration without a result",
         "A body ends in a `return`, on every way through its branches; the last line of an `optimizer` is the new "
-        "value of the parameter, and a model declares what it gives with `output`.",
+        "value of the parameter, and a model declares its results with `output`.",
         "fn f(x) {\n    y = 2 * x\n}",
         "fn f(x) {\n    return 2 * x\n}",
     ),
@@ -92,8 +92,8 @@ NAMES: tuple[ErrorEntry, ...] = (
     ),
     ErrorEntry(
         "E0211",
-        "an optimizer, schedule or initialiser that takes other tensors than it will be given",
-        "What training calls has a fixed list of tensors, whatever their names: an optimizer takes the parameter, its "
+        "an optimizer, schedule or initialiser with other tensor parameters than training passes",
+        "Training passes a fixed list of tensors, whatever their names: an optimizer takes the parameter, its "
         "gradient and the number of the update, `(p, g, t)`; a schedule the rate and the number of updates so far, "
         "`(lr, t)`; an initialiser the numbers of inputs and outputs and the shape, `(fan_in, fan_out, shape)`. "
         "Settings stand in a group of their own before.",

@@ -21,8 +21,8 @@ SETTINGS: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0301",
         "an unknown setting",
-        "A keyword in a call is the name of a setting, or of a tensor parameter, of what is called. Nothing is "
-        "ignored, so a misspelt name cannot silently leave a default in place.",
+        "A keyword in a call is the name of a setting, or of a tensor parameter, of the called declaration. Nothing "
+        "is ignored, so a misspelt name cannot silently leave a default in place.",
         _model("dense(2, unit_bias = false)(x)"),
         _model("dense(2, bias = false)(x)"),
     ),
@@ -88,24 +88,24 @@ SETTINGS: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0309",
         "names and values that differ in number",
-        "`a, b = …` takes a function's two results, a list of two, or what `split(x, 2)` gives. A tensor is not taken "
-        "apart by assignment.",
+        "`a, b = …` takes a function's two results, a list of two, or the parts of `split(x, 2)`. A tensor is not "
+        "taken apart by assignment.",
         "fn f(x) {\n    a, b = x\n    return a + b\n}\n\n" + _model("f(x)"),
         "fn f(x) {\n    a, b = split(x, 2)\n    return a + b\n}\n\n" + _model("f(x)"),
     ),
     ErrorEntry(
         "E0310",
         "a program without end",
-        "Loops and calls over configuration are unrolled. Some limit is needed so that a mistake ends in a message and "
-        "not in a full memory: 100,000 rounds of a loop, 100 calls inside each other, 300,000 operations of a graph. A "
-        "function that calls itself must stop by an `if` over its settings.",
+        "Loops and calls over configuration are unrolled. Limits let a mistake end in a message instead of a full "
+        "memory: 100,000 rounds of a loop, 100 calls inside each other, 300,000 operations of a graph. A function "
+        "that calls itself must stop by an `if` over its settings.",
         "fn power(n: int)(x) = x * power(n - 1)(x)\n\n" + _model("power(3)(x)"),
         "fn power(n: int)(x) {\n    if n == 0 { return 1 }\n    return x * power(n - 1)(x)\n}\n\n"
         + _model("power(3)(x)"),
     ),
     ErrorEntry(
         "E0311",
-        "an element that a list does not have",
+        "an index outside of a list",
         "The elements of a list count from 0; -1 is the last.",
         _model("dense(WIDTHS[2])(x)", "const WIDTHS = [8, 16]"),
         _model("dense(WIDTHS[1])(x)", "const WIDTHS = [8, 16]"),
@@ -120,7 +120,7 @@ SETTINGS: tuple[ErrorEntry, ...] = (
     ),
     ErrorEntry(
         "E0313",
-        "a number that only the run knows",
+        "a number that is known only when a run starts",
         "`total_steps` and `steps_per_epoch` depend on the number of rows, which is known when a run starts. They can "
         "be computed with and given to a schedule, but they cannot decide a loop, an `if` or a shape. With `steps = n` "
         "in `train`, `total_steps` is the number n.",
@@ -133,7 +133,7 @@ SETTINGS: tuple[ErrorEntry, ...] = (
     ),
     ErrorEntry(
         "E0314",
-        "a setting that is none of those known",
+        "a setting with a value that is not among the choices",
         "The setting chooses by a name, and the message lists the names that there are. `one_of(value, …)` checks a "
         "setting of your own in this way.",
         'fn turned(way = "left")(x) = where(one_of(way, "left", "right") == "left", x, -x)\n\n'
@@ -143,10 +143,10 @@ SETTINGS: tuple[ErrorEntry, ...] = (
     ),
     ErrorEntry(
         "E0315",
-        "settings or sizes that something cannot work with",
-        "What is called says by `require(condition, message…)` what it needs, and the condition is false. Settings and "
-        "sizes of your own are checked in the same way, in a line of its own; numbers in the message stand between "
-        "its texts.",
+        "settings or sizes that break a requirement",
+        "A declaration states its requirements by `require(condition, message…)`; here, the condition is false. "
+        "Settings and sizes of your own are checked in the same way, in a line of its own; numbers in the message "
+        "stand between its texts.",
         _HALVED + _model("pairs_of(x[:, 1:])"),
         _HALVED + _model("pairs_of(x)"),
     ),

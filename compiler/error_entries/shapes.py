@@ -55,8 +55,8 @@ SHAPES: tuple[ErrorEntry, ...] = (
     ),
     ErrorEntry(
         "E0405",
-        "a result that is not as declared",
-        "What stands after `->` is checked for each application, with the sizes that it has there.",
+        "a result of another type than declared",
+        "The type after `->` is checked for each application, with the sizes of that application.",
         _model("f(x)", before="fn f(a: [batch, n]) -> [batch, n] = sum(a, axis = n)"),
         _model("f(x)", before="fn f(a: [batch, n]) -> [batch] = sum(a, axis = n)"),
     ),
@@ -72,8 +72,8 @@ SHAPES: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0407",
         "a reshape that changes the number of elements",
-        "A reshape arranges the same elements in another shape. One dimension may be -1: it becomes what is left. A "
-        "dimension that depends on the batch stands as a multiple of `batch`.",
+        "A reshape arranges the same elements in another shape. One dimension may be -1: it takes the remaining "
+        "elements. A dimension that depends on the batch stands as a multiple of `batch`.",
         _model("reshape(x, batch, 3)"),
         _model("reshape(x, batch, 2, 2)"),
     ),
@@ -155,7 +155,7 @@ SHAPES: tuple[ErrorEntry, ...] = (
     ),
     ErrorEntry(
         "E0417",
-        "an operation that cannot be done on these types",
+        "an operation that does not exist for these types",
         "The types of the operands do not fit the rule of a primitive operation, which the message states. A common "
         "case is a result that would depend on the batch twice.",
         _model("sum(x @ x.T, axis = -1)"),
@@ -184,9 +184,8 @@ SHAPES: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0420",
         "a carry of a `scan` that changes its type",
-        "What one step hands to the next has the same element type and the same shape at every step: those of the "
-        "initial value. It is not repeated along axes of 1, so the initial value is given in full, as by "
-        "`zeros(batch, units)`.",
+        "A carry has the same element type and the same shape at every step: those of the initial value. It is not "
+        "repeated along axes of 1, so the initial value is given in full, as by `zeros(batch, units)`.",
         "fn total(x: [batch, time]) {\n    s = scan xt in x over time carry s = 0.0 { s = s + xt }\n    return s\n}\n\n"
         + _model("total(x)", "x: f32[batch, 4]"),
         "fn total(x: [batch, time]) {\n    s = scan xt in x over time carry s = zeros(batch) { s = s + xt }\n"
@@ -194,11 +193,12 @@ SHAPES: tuple[ErrorEntry, ...] = (
     ),
     ErrorEntry(
         "E0421",
-        "integers that choose more than there is",
-        "An integer that chooses a class of `cross_entropy` or a row of `embedding` counts from 0. What lies outside "
-        "has no class and no row: it would cost nothing, or pick the last row. The declared range of an input or "
-        "target must not hold such values, unless the model leaves their places out, as by `where = label >= 0`. "
-        'Classes that the data counts from 1 count from 0 after `label - 1`, or by csv `categories = ["label"]`.',
+        "integers that can lie outside of the range that they choose from",
+        "An integer that chooses a class of `cross_entropy` or a row of `embedding` counts from 0. Integers outside "
+        "of the range have no class and no row: they would cost nothing, or pick the last row. The declared range of "
+        "an input or target must not hold such values, unless the model leaves their places out, as by `where = "
+        "label >= 0`. Classes that the data counts from 1 count from 0 after `label - 1`, or by csv `categories = "
+        '["label"]`.',
         _chosen("1..4"),
         _chosen("0..3"),
     ),

@@ -60,8 +60,8 @@ TRAINING: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "E0606",
         "a parameter that no optimizer updates",
-        "Of a list of optimizers, each parameter goes to the first whose `on` selects it. What none selects must be "
-        "frozen.",
+        "Of a list of optimizers, each parameter goes to the first whose `on` selects it. A parameter that none "
+        "selects must be frozen.",
         _train(optimizer='[adam(on = "*.W")]'),
         _train(optimizer='[adam(on = "*.W"), gradient_descent(lr = 0.1)]'),
     ),
@@ -124,35 +124,35 @@ TRAINING: tuple[ErrorEntry, ...] = (
         "E0614",
         "a loss that `accumulate` cannot put together from several batches",
         "With `accumulate = n`, an update takes n batches, and is the one that a batch of all their rows would make. "
-        "So sums over rows and counts of rows are added up, and what follows them is computed once. A mean is made of "
-        "such sums; a maximum over the batch is not. Gradients can be added up where the loss is linear in the sums "
-        "that depend on parameters. Metrics may be made of anything that E0616 allows.",
+        "So sums over rows and counts of rows are added up, and everything that follows is computed once from these. "
+        "A mean is made of such sums; a maximum over the batch is not. Gradients can be added up where the loss is "
+        "linear in the sums that depend on parameters. Metrics may be made of anything that E0616 allows.",
         _train(loss="sqrt(mse(y[:, 0], t))", accumulate="4"),
         _train(loss="mse(y[:, 0], t)", accumulate="4"),
     ),
     ErrorEntry(
         "E0615",
-        "what does not go with an optimizer that evaluates the loss itself",
+        "a key that cannot stand beside an optimizer that evaluates the loss itself",
         "An optimizer of `(p, g, t, objective)` compares the loss at several points of one batch. `clip` and `ema` "
-        "would change what it sees or leaves, `accumulate` splits the batch, and `unfreeze` changes the length of its "
-        "vector. All its parameters have one element type.",
+        "would change the values that it compares, `accumulate` splits the batch, and `unfreeze` changes the length "
+        "of its vector. All its parameters have one element type.",
         _train(optimizer="lbfgs()", clip="norm(1.0)"),
         _train(optimizer="lbfgs()"),
     ),
     ErrorEntry(
         "E0616",
-        "a metric that would depend on how rows are cut into batches",
-        "A metric is what one batch of all rows would give, whatever the batches are. So what it takes of rows is "
-        "gathered over all of them (sums, means, variances, largest and smallest values), and what follows is computed "
-        "once. What is summed of a row may therefore depend on no other rows. The sum of squared distances from a mean "
-        "is such a sum all the same: write `sum((x - mean(x)) ^ 2)`. The mean of absolute distances from it is none. "
-        "A variance with weights is one as `sum(w * x ^ 2) / sum(w) - (sum(w * x) / sum(w)) ^ 2`.",
+        "a metric that would depend on the division of rows into batches",
+        "A metric has the value that one batch of all rows would give, whatever the batches are. So sums, means, "
+        "variances, largest and smallest values are gathered over all rows, and everything that follows is computed "
+        "once from these. The summands of a row may therefore depend on no other rows. The sum of squared distances "
+        "from a mean is such a sum all the same: write `sum((x - mean(x)) ^ 2)`. The mean of absolute distances from "
+        "it is none. A variance with weights is one as `sum(w * x ^ 2) / sum(w) - (sum(w * x) / sum(w)) ^ 2`.",
         _train(metrics="[mean(abs(t - mean(t)))]"),
         _train(metrics="[sqrt(mean((t - mean(t)) ^ 2))]"),
     ),
     ErrorEntry(
         "E0617",
-        "a metric that says not which of its values are better",
+        "a metric without a direction: whether larger or smaller values are better",
         "Epochs are compared by `best`: the loss, unless the key names a metric. Metrics of the library say whether a "
         "large value is good or bad; one of your own says it by `maximise(…)` or `minimise(…)` around it, in `metrics` "
         "or in its function.",

@@ -1,4 +1,4 @@
-"""`accumulate = n`: whether a loss can be put together from several batches, and what is kept for it."""
+"""`accumulate = n`: whether a loss is a function of sums over several batches, and the values kept between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`augment`: what training does to samples before the model sees them, elaborated into a graph of its own."""
+"""`augment`: the changes that training makes to samples before the model, elaborated into a graph of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a built-in function is: its parameters, its documentation and the code that evaluates it."""
+"""A built-in function: its parameters, its documentation and the code that evaluates it."""
 
 from __future__ import annotations
 

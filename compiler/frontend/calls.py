@@ -1,4 +1,4 @@
-"""Calls: which arguments are settings and which tensors, how settings are bound, and what an application evaluates."""
+"""Calls: arguments divided into settings and tensors, settings bound, the application evaluated."""
 
 from __future__ import annotations
 

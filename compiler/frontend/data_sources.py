@@ -1,4 +1,4 @@
-"""Data sources of `train`: `csv("data.csv", header = true)`. The runtime knows what the formats' options mean."""
+"""Data sources of `train`: `csv("data.csv", header = true)`. The runtime knows the meaning of the formats' options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys of `train`: which there are, what each takes, and what the command line puts in their place."""
+"""The keys of `train`: their names, the values that each takes, and their replacements on the command line."""
 
 from __future__ import annotations
 

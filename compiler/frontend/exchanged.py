@@ -1,4 +1,4 @@
-"""Arguments in each other's place: the data where a loss or metric takes what the model says, and this in its place."""
+"""Exchanged arguments of a loss or metric: prediction and target in each other's place."""
 
 from __future__ import annotations
 

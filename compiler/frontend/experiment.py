@@ -254,7 +254,9 @@ class _Experiment:
             raise Poisoned
         loss = self._scalar(evaluator, "E0604", "`loss`", expression)
         if evaluator.directions.get(loss.value.index):
-            advice = hint("write what training shall make small, such as a cross-entropy, or its negative")
+            advice = hint(
+                "write a value that training should minimise, such as a cross-entropy, or the negative of this one"
+            )
             raise failure(
                 "E0604", "training makes `loss` small, and a large value of this is good", expression.span, advice
             )

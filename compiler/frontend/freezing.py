@@ -64,7 +64,7 @@ def freezing_of(
     """What the two keys say. Raises `Failure`."""
     if freeze is None:
         if unfreeze is not None:
-            message = "`unfreeze` ends what `freeze` begins, and there is no `freeze`"
+            message = "`unfreeze` ends a `freeze`, and there is no `freeze`"
             raise failure("E0603", message, unfreeze.span, hint('add `freeze = ["backbone.*"]`'))
         return Freezing()
     patterns = patterns_of(evaluate(freeze), "freeze", freeze.span)

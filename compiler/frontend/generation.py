@@ -103,7 +103,7 @@ class _Generate:
                 f"`{logits.id}` chooses among {classes} tokens, but `{tokens.id}` is in {fed.low}..{fed.high}",
                 logits.span,
                 Note("the input is declared here", fed.span),
-                hint("what is chosen becomes an input"),
+                hint("the chosen token becomes an input"),
             )
         return classes
 

@@ -1,4 +1,4 @@
-"""Source text to tokens and comments; what cannot be a token becomes a diagnostic."""
+"""Source text to tokens and comments; text that is no token becomes a diagnostic."""
 
 from __future__ import annotations
 

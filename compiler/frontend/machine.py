@@ -1,4 +1,4 @@
-"""The state of elaboration: what is shared by a program's graphs, where evaluation stands, and how nodes are added."""
+"""The state of elaboration: the session that a program's graphs share, and the frame of one application."""
 
 from __future__ import annotations
 

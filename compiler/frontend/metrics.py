@@ -1,4 +1,4 @@
-"""`metrics` of `train`: their names, whether they follow from what is gathered of rows, and which values are better."""
+"""`metrics` of `train`: their names, totals over rows, and whether larger or smaller values are better."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _unsound(name: str, node: Node, span: Span) -> Diagnostic:
         " these at the end"
     )
     message = (
-        f"the metric `{name}` would depend on how rows are cut into batches: what it takes of one depends on others"
+        f"the metric `{name}` would depend on the division of rows into batches: its value of one row depends on others"
     )
     return Diagnostic("E0616", message, span, (*notes, advice))
 

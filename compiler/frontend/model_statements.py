@@ -1,4 +1,4 @@
-"""`input`, `target` and `output`: what a model takes and gives."""
+"""`input`, `target` and `output`: the interface of a model."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def _circle(path: Path, chain: Sequence[tuple[Path, Span]]) -> Diagnostic:
     circle = chain[start:]
     names = [*(earlier.name for earlier, _ in circle), path.name]
     notes = [Note("this import is part of it", span) for _, span in circle[:-1]]
-    fix = hint("move what both need into a file that imports neither")
+    fix = hint("move the shared declarations into a file that imports neither")
     return Diagnostic("E0122", f"a circle of imports: {' -> '.join(names)}", chain[-1][1], (*notes, fix))
 
 

@@ -1,4 +1,4 @@
-"""Names in statements: what each binds, and whether each stands where it may."""
+"""Names in statements: the names that each statement binds, and whether the statement may stand at its place."""
 
 from __future__ import annotations
 

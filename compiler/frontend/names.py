@@ -1,4 +1,4 @@
-"""Names in every declaration, used or not: what each means, and whether each statement stands where it may."""
+"""Names in every declaration, used or not: their meaning, and whether each statement may stand at its place."""
 
 from __future__ import annotations
 

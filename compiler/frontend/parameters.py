@@ -1,4 +1,4 @@
-"""`param` and `state`: what the runtime must hold for them, and the values that they have in a graph."""
+"""`param` and `state`: their specifications for the runtime, and their values in a graph."""
 
 from __future__ import annotations
 

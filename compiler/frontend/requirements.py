@@ -1,4 +1,4 @@
-"""`require(condition, message…)`: what settings and sizes must be, judged from the values that are known so far."""
+"""`require(condition, message…)`: conditions on settings and sizes, evaluated with the values that are known so far."""
 
 from __future__ import annotations
 

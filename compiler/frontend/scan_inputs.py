@@ -1,4 +1,4 @@
-"""What the steps of a `scan` run over: its inputs, its axis, and the settings between them and the body."""
+"""The inputs of a `scan`: the sequences it runs over, its axis, and its settings."""
 
 from __future__ import annotations
 

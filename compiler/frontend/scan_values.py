@@ -1,4 +1,4 @@
-"""The values of a `scan`: what it emits, what it carries from step to step, and both where a mask leaves steps out."""
+"""The values of a `scan`: its emitted stacks and its carries, and both where a mask leaves steps out."""
 
 from __future__ import annotations
 

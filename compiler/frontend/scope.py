@@ -1,4 +1,4 @@
-"""Which declaration a name means: the namespaces of each file, of what it imports, and of the library."""
+"""The declaration that a name means: the namespaces of each file, of its imports, and of the library."""
 
 from __future__ import annotations
 

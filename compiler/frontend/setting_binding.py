@@ -1,4 +1,4 @@
-"""Settings of a call: which are given, what the command line puts in their place, and the defaults of the others."""
+"""Settings of a call: the given ones, those that the command line replaces, and the defaults of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The resolved settings of an experiment: what the command line, `train` and the defaults say, and who decided."""
+"""The resolved settings of an experiment, each with its origin: the command line, `train` or a default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dimensions and their names: how types are shown, which axis is meant, and what may meet elementwise."""
+"""Dimensions and their names: types as text, axes by name, and the rules for elementwise operands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a declaration takes: which of its parameters are settings, of which type, and which are tensors."""
+"""The signature of a declaration: its settings with their types, and its tensors."""
 
 from __future__ import annotations
 

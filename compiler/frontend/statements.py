@@ -1,4 +1,4 @@
-"""Statements: what each does to the frame that it runs in."""
+"""Statements: the effect of each on its frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`early_stop = patience(5)` and `plateau = reduce(factor = 0.1)`: what follows from epochs without a better loss."""
+"""`early_stop = patience(5)` and `plateau = reduce(factor = 0.1)`: reactions to epochs without a better loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The abstract syntax of `.dl`: what the parser gives and everything else in the front end reads."""
+"""The abstract syntax of `.dl`: the parser makes it, and everything else in the front end reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A token that cannot stand where it stands, to a diagnostic that says what to do about it.
+"""A token in the wrong place to a diagnostic with advice.
 
 The messages are in `grammar/syntax_errors.toml`, each with malformed snippets that show when it applies. What no entry
 covers gets a sentence made of what was found and what could stand there.

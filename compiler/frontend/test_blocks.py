@@ -1,4 +1,4 @@
-"""`test NAME { … }`: its statements as a graph, and what they claim of its values."""
+"""`test NAME { … }`: its statements as a graph, and its claims about values of this graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lints see of an elaboration beside the program: which functions and layers were applied to which tensors."""
+"""The trace of an elaboration, for lints: the functions and layers that were applied, with their tensors."""
 
 from __future__ import annotations
 

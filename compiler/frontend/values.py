@@ -1,4 +1,4 @@
-"""What an expression can be while a program is elaborated: configuration, tensors, and things that can be called."""
+"""Values of expressions during elaboration: configuration, tensors, and callables."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def name_of_axis(axis: Axis, scopes: Container[int]) -> str:
 class NamedAxes:
     """The axes of the values of a graph, by index; only names of the applications `scopes` are the user's.
 
-    A setting that gives an axis its extent is no name that two operands must agree in, but it tells what the axis is.
+    A setting that gives an axis its extent is no name on which two operands must agree, but it labels the axis.
     """
 
     axes: Mapping[int, tuple[Axis, ...]]

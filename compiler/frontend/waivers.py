@@ -46,12 +46,12 @@ def idle_waivers(sources: Iterable[Source], found: Iterable[Diagnostic]) -> Iter
         for waiver in waivers_in(source):
             idle = [c for c in waiver.codes if c in _ALWAYS_TOLD and (source.name, waiver.line, c) not in told]
             if not waiver.codes:
-                advice = hint("waivers look like `# dlc: ignore[W0102]` or `# dlc: ignore[W0102, W0108]`")
-                message = "this comment looks like a waiver, but names no codes in brackets"
+                advice = hint("suppressions look like `# dlc: ignore[W0102]` or `# dlc: ignore[W0102, W0108]`")
+                message = "this comment looks like a suppression, but names no codes in brackets"
                 yield Diagnostic("W0113", message, waiver.span, (advice,), "warning")
             elif idle:
                 edits = (Edit(_with_blanks(waiver), ""),) if len(idle) == len(waiver.codes) else ()
-                message = f"nothing of {' and '.join(idle)} is left to waive here"
+                message = f"this line has no {' or '.join(idle)} to suppress"
                 yield Diagnostic("W0113", message, waiver.span, (hint("remove the comment"),), "warning", edits)
 
 

@@ -1,4 +1,4 @@
-"""W0118: a target where a loss or metric takes what the model says, and labels of floats that are no distributions."""
+"""W0118: a target where a loss or metric takes the prediction, and labels of floats that are no distributions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""W0116: a training in which everything is frozen, or that ends before what is frozen begins to train."""
+"""W0116: a training in which everything is frozen, or that ends before frozen parameters begin to train."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def find_frozen_to_the_end(subject: Subject) -> Iterator[Diagnostic]:
     places = {entry.key: entry.value.span for entry in train.entries}
     owns = any(spec.role is Role.PARAMETER for spec in subject.program.parameters)
     if owns and not plan.every_rule and "freeze" in places:
-        advice = "leave out of `freeze` what is to learn, or end it with `unfreeze`"
+        advice = "leave the parameters to train out of `freeze`, or end it with `unfreeze`"
         yield _warning("`freeze` selects every parameter, so nothing is trained", places["freeze"], advice)
     late = max((phase.first_epoch for phase in plan.phases), default=0)
     if plan.epochs is not None and late >= plan.epochs:

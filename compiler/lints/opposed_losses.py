@@ -101,7 +101,7 @@ def _climbing(program: Program, plan: Training) -> _Reason | None:
             smallest[rule.rate] = rule
     settings = {setting.name: setting.value for setting in program.settings}
     if any(_climbs(rule, settings) for rule in smallest.values()):
-        return "an optimizer raises what it should lower", None
+        return "an optimizer raises the loss that it should lower", None
     return None
 
 

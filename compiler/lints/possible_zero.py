@@ -1,4 +1,4 @@
-"""W0108: a logarithm of what can be 0 or less, a root of what can be negative, or a division by what can be 0."""
+"""W0108: a logarithm, a root or a division whose argument can leave its range."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Search:
         match node.op:
             case Divide():
                 if self.ranges[node.operands[1]].reaches(0):
-                    yield self._finding(node, node.operands[1], "this divides by what can be 0", _INFINITE)
+                    yield self._finding(node, node.operands[1], "this divides by a value that can be 0", _INFINITE)
             case Log() | Rsqrt() | Log1p():
                 yield from self._at_pole(node, node.operands[0], _POLES[type(node.op)])
             case Sqrt():
@@ -56,7 +56,7 @@ class _Search:
             case Power():
                 exponent = self.ranges[node.operands[1]]
                 if exponent.low == exponent.high < 0 and self.ranges[node.operands[0]].reaches(0):
-                    yield self._finding(node, node.operands[0], "this divides by what can be 0", _INFINITE)
+                    yield self._finding(node, node.operands[0], "this divides by a value that can be 0", _INFINITE)
                 elif exponent.low == exponent.high != round(exponent.low):
                     yield from self._below_zero(node, "a broken power")
             case _:

@@ -27,7 +27,7 @@ def find_shared_layers(subject: Subject) -> Iterator[Diagnostic]:
             continue
         made = flow.depending(list(before.results))
         if any(operand.index in made for operand in application.operands.values()):
-            message = f"`{setting}` is applied again to what it gave, with the same parameters"
+            message = f"`{setting}` is applied to its own output, with the same parameters"
             advice = hint(f"`fresh({setting})` has parameters of its own")
             note = Note("it is first applied here", before.call)
             told.add(path)

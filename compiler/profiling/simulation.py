@@ -1,4 +1,4 @@
-"""What so many threads would make of a step, computed from the shares of each, which were measured on one."""
+"""The time of a step on many threads, computed from the shares of each, measured on one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from compiler.arrays import np
 from compiler.executables import program_executable, programs_in_turns, training_executable
 from compiler.frontend.program import Program
 from compiler.interface import Executable, Options
+from compiler.machine import Machine
 from compiler.processors import usable_cores
 from compiler.profiling.attribution import lines_of
 from compiler.profiling.lines_of_table import TableLine, table_lines
@@ -18,13 +19,13 @@ from compiler.programs import complete, options_of
 from compiler.record import record
 from compiler.targets.cpu.barrier_cost import barrier_nanoseconds
 from compiler.targets.cpu.in_turns import Shares, shares_of, slowdowns
-from compiler.targets.cpu.machine import Machine, machine_of
 from compiler.targets.cpu.object_code import Turns
 from compiler.targets.cpu.recording import Step
+from compiler.targets.llvm.host import machine_of
 
 _MS = 1e-6  # of a nanosecond
 NOT_MODELLED = (
-    "what more threads share than were measured at once: caches, clock, memory",
+    "the resources that more threads share than were measured at once: caches, clock, memory",
     "threads that the system puts on one core, or takes a core from",
 )
 

@@ -1,22 +1,23 @@
-"""A step with stamps: the executables that a measurement runs in turn, and what came of it."""
+"""A step with stamps: the executables that a measurement runs in turn, and their recordings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from compiler.accumulating_executable import AccumulatingExecutable
+from compiler.cache import ObjectCache
 from compiler.diagnostics import UsageError
 from compiler.executables import profiled_programs
 from compiler.frontend.program import Program
 from compiler.interface import Executable, Options
+from compiler.machine import Machine
 from compiler.processors import usable_cores
 from compiler.programs import complete, options_of
 from compiler.record import record
-from compiler.targets.cpu.cache import ObjectCache
-from compiler.targets.cpu.machine import Machine, machine_of
 from compiler.targets.cpu.object_code import Profiled
 from compiler.targets.cpu.peaks import Peaks, measured_peaks
 from compiler.targets.cpu.recording import Recording
+from compiler.targets.llvm.host import machine_of
 from compiler.types import DType
 
 

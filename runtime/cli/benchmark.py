@@ -6,7 +6,7 @@ import dataclasses
 import sys
 
 from compiler import driver
-from runtime.bench import BenchReport, bench
+from runtime.analysis.bench import BenchReport, bench
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -36,13 +36,13 @@ def configure(parser: Parser) -> None:
         "--mode",
         choices=["train", "infer"],
         default="train",
-        help="a training step, or the model alone (default: train)",
+        help="run a training step, or the model alone (default: train)",
     )
     parser.add_argument(
         "--batch", type=whole_number(1), metavar="N", help="rows of a step (default: that of `train`; 1 for infer)"
     )
     parser.add_argument(
-        "--seconds", type=positive_number, default=3.0, metavar="S", help="how long to measure (default: 3)"
+        "--seconds", type=positive_number, default=3.0, metavar="S", help="the duration of the measurement (default: 3)"
     )
     add_compilation(parser)
     add_json(parser)

@@ -1,6 +1,6 @@
-"""Report every mistake in model files, and what is likely to be one; nothing is compiled.
+"""Report every mistake in model files, and every likely mistake as a warning; nothing is compiled.
 
-The exit code is 1 when there is an error. A comment in its line waives a warning: `# dlc: ignore[W0102]`.
+The exit code is 1 when there is an error. A comment in its line suppresses a warning: `# dlc: ignore[W0102]`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ _ROUNDS = 10  # one correction may make room for another
 def configure(parser: Parser) -> None:
     parser.add_argument("files", metavar="FILE", nargs="+", help="model files, or folders of them")
     add_settings(parser)
-    parser.add_argument("--select", default="", metavar="CODES", help="only these warnings, such as W0106,W0108 or W01")
-    parser.add_argument("--ignore", default="", metavar="CODES", help="all warnings but these")
-    parser.add_argument("--fix", action="store_true", help="correct what can be corrected without another meaning")
-    parser.add_argument("--no-data", action="store_true", help="look at the text alone, not at the data that it names")
+    parser.add_argument(
+        "--select", default="", metavar="CODES", help="report only these warnings, such as W0106,W0108 or W01"
+    )
+    parser.add_argument("--ignore", default="", metavar="CODES", help="report all warnings but these")
+    parser.add_argument("--fix", action="store_true", help="apply the corrections that keep the meaning")
+    parser.add_argument("--no-data", action="store_true", help="check the text alone, without loading its data")
     add_json(parser, "print the findings as a JSON list")
 
 
@@ -37,7 +39,7 @@ def run(arguments: Namespace) -> int:
     findings = _findings(arguments, files, selected, ignored)
     corrected = 0
     if arguments.fix:
-        from runtime.corrections import correct  # seldom needed
+        from runtime.cli.corrections import correct  # seldom needed
 
         for _ in range(_ROUNDS):
             count = correct(findings)
@@ -89,7 +91,7 @@ def _of_file(
     asked: list[Diagnostic] = []
 
     def dimensions_of(question: DataQuestion) -> Mapping[str, int]:
-        from runtime.checked_data import Asked  # loads NumPy and every format of data, and few models ask
+        from runtime.analysis.checked_data import Asked  # loads NumPy and every format of data, and few models ask
 
         answers = Asked()
         found = answers(question)
@@ -99,7 +101,7 @@ def _of_file(
     found = (*driver.check(file, arguments.experiment, settings, dimensions_of, within), *dict.fromkeys(asked))
     if any(finding.severity == "error" for finding in found):
         return found
-    from runtime.checked_data import data_findings  # loads NumPy and every format of data
+    from runtime.analysis.checked_data import data_findings  # loads NumPy and every format of data
 
     return (*found, *data_findings(file, arguments.experiment, settings, within))
 

@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and what they mean to the compiler."""
+"""Arguments that several commands share, and the options of the compiler that they set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_program(parser: Parser) -> None:
 
 
 def add_settings(parser: Parser) -> None:
-    parser.add_argument("-e", "--experiment", metavar="NAME", help="which 'train NAME: …' of a file with several")
+    parser.add_argument("-e", "--experiment", metavar="NAME", help="the 'train NAME: …' to use, of a file with several")
     parser.add_argument(
         "--set",
         dest="settings",
@@ -47,17 +47,19 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
             "--threads",
             type=whole_number(1, MOST_THREADS),
             metavar="N",
-            help="threads (default: one for each core that this process may use)",
+            help="the number of threads (default: one for each core that this process may use)",
         )
         group.add_argument(
             "--target",
             choices=["native", "reference"],
             default="native",
-            help="machine code, or NumPy as the definition",
+            help="native machine code, or the NumPy reference",
         )
-    group.add_argument("--dtype", choices=["f32", "f64"], default="f32", help="f64 turns every f32 into f64")
     group.add_argument(
-        "--no-fuse", action="store_true", help="one kernel for each operation; the results are the same bits"
+        "--dtype", choices=["f32", "f64"], default="f32", help="compute with this type wherever the text says f32"
+    )
+    group.add_argument(
+        "--no-fuse", action="store_true", help="compile each operation to a kernel of its own; results keep their bits"
     )
     group.add_argument(
         "--no-fusion",
@@ -65,18 +67,18 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="one fusion less, such as residual; may be repeated; the results are the same bits",
+        help="switch one fusion off, such as residual; may be repeated; results keep their bits",
     )
     group.add_argument(
         "--machine",
         metavar="NAME",
-        help="make code for avx512, avx2, generic, neon or apple-m1 (default: this processor); "
-        + ("what it lacks does not run" if runs else "any of them"),
+        help="generate code for avx512, avx2, generic, neon or apple-m1 (default: this processor); "
+        + ("code with instructions that it lacks cannot run" if runs else "any of them"),
     )
-    group.add_argument("--verify", action="store_true", help="check the program after each pass, and its schedule")
+    group.add_argument("--verify", action="store_true", help="verify the graph after each pass, and the schedule")
     if runs:
         group.add_argument(
-            "--cache-dir", metavar="DIR", help="where compiled code is kept (default: the user's cache folder)"
+            "--cache-dir", metavar="DIR", help="keep compiled code in DIR (default: the user's cache folder)"
         )
     else:
         parser.set_defaults(threads=1, target="native", cache_dir=None)
@@ -105,7 +107,7 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
 
 def add_imports(parser: Parser) -> None:
     parser.add_argument(
-        "--allow-imports-outside", action="store_true", help="imports may leave the folder of the model file"
+        "--allow-imports-outside", action="store_true", help="let imports leave the folder of the model file"
     )
 
 
@@ -129,7 +131,9 @@ def model_file(text: str) -> Path:
     path = Path(text)
     if path.is_file():
         if path.suffix != ".dl":
-            from runtime.other_files import expect_model  # loads the compiler, and hardly a model file has another name
+            from runtime.support.other_files import (
+                expect_model,  # loads the compiler, and hardly a model file has another name
+            )
 
             expect_model(path)
         return path

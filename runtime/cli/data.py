@@ -1,4 +1,4 @@
-"""Show what training sees of a sample: `preview` draws its image, after the changes that `augment` makes to it.
+"""Show a sample as training sees it: `preview` draws its image after augmentation.
 
 Samples count from 0, as they stand in the data, and epochs from 1. The same sample has the same picture in an epoch of
 every training with the same seed.
@@ -11,6 +11,7 @@ from pathlib import Path
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Array
+from runtime.analysis.preview import Preview, preview
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -22,11 +23,10 @@ from runtime.cli.common import (
 )
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.data.dimensions import dimensions_of
-from runtime.files import json_text, write_output
-from runtime.pictures import picture_of
-from runtime.png import png_bytes
-from runtime.preview import Preview, preview
+from runtime.data.sample_pictures import picture_of
 from runtime.reporting.terminal import print_wrapped, say, say_labelled
+from runtime.support.files import json_text, write_output
+from runtime.support.png import png_bytes
 
 EXAMPLES = (
     "dlc data preview model.dl --epoch 3 --sample 17 --out a.png",
@@ -37,10 +37,12 @@ EXAMPLES = (
 def configure(parser: Parser) -> None:
     parser.add_argument("action", choices=["preview"], metavar="ACTION", help="preview")
     add_program(parser)
-    parser.add_argument("--data", metavar="PATH", help="this data instead of what the file names")
-    parser.add_argument("--epoch", type=whole_number(1), default=1, metavar="N", help="which epoch (default: 1)")
-    parser.add_argument("--sample", type=whole_number(0), metavar="N", help="which sample (default: the first)")
-    parser.add_argument("--input", metavar="NAME", help="which input to draw, of several images")
+    parser.add_argument("--data", metavar="PATH", help="read this data instead of the file's own")
+    parser.add_argument("--epoch", type=whole_number(1), default=1, metavar="N", help="the epoch (default: 1)")
+    parser.add_argument(
+        "--sample", type=whole_number(0), metavar="N", help="the number of the sample (default: the first)"
+    )
+    parser.add_argument("--input", metavar="NAME", help="the input to draw, of several images")
     parser.add_argument("-o", "--out", metavar="FILE", help="the png file to draw")
     add_compilation(parser)
     add_json(parser, "print the values of all inputs and targets as JSON")

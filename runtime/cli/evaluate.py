@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from runtime.analysis.evaluation_data import PARTS, evaluation_data
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.cli.trained import add_trained, trained_of
-from runtime.evaluation import evaluator_of
-from runtime.evaluation_data import PARTS, evaluation_data
+from runtime.inference.evaluation import evaluator_of
 from runtime.reporting.terminal import say, say_labelled
-from runtime.reporting.training_json import prefixed
 from runtime.reporting.units import measure
+from runtime.train.events_json import prefixed
 
 EXAMPLES = (
     "dlc eval runs/Digits-20260101-120000",

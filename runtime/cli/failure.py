@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from compiler.diagnostics import CompilerBug, DlcError, SourceError, UsageError
-from runtime.files import explain
 from runtime.reporting.terminal import say_labelled, say_laid_out, wants_colour, width_of
+from runtime.support.files import explain
 
 FAILURE = 1
 MISUSE = 2

@@ -10,9 +10,9 @@ from compiler import driver
 from compiler.diagnostics import DataError, Source
 from runtime.cli.common import model_files
 from runtime.cli.parser import Namespace, Parser
-from runtime.files import rewrite_file
 from runtime.reporting.outlets import exact
 from runtime.reporting.terminal import say
+from runtime.support.files import rewrite_file
 
 EXAMPLES = ("dlc fmt model.dl", "dlc fmt --check examples", "dlc fmt - < model.dl")
 

@@ -1,4 +1,4 @@
-"""Extend a text by a trained model, token by token, as the `generate` of the model file says.
+"""Extend a text with a trained model, token by token, as the `generate` of the model file says.
 
 With one of --temperature, --top-k, --top-p and --beam, these alone say how tokens are chosen; temperature 0 takes the
 likeliest. The same seed gives the same sequences.
@@ -17,13 +17,13 @@ from compiler.diagnostics import UsageError
 from runtime.cli.common import add_json
 from runtime.cli.parser import Namespace, Parser, key_value, whole_number
 from runtime.cli.trained import add_trained, trained_of
-from runtime.decoding import Decoder
-from runtime.files import json_text
-from runtime.generation import Hypothesis, beams, ends_with, sampled
-from runtime.generation_from_lines import generated_from_lines
+from runtime.inference.decoding import Decoder
+from runtime.inference.generation import Hypothesis, beams, ends_with, sampled
+from runtime.inference.generation_from_lines import generated_from_lines
+from runtime.inference.wording import Wording
 from runtime.reporting.outlets import exact
-from runtime.trained import Trained
-from runtime.wording import Wording
+from runtime.runs.trained import Trained
+from runtime.support.files import json_text
 
 EXAMPLES = (
     'dlc generate RUN --prompt "KING: " --temperature 0.8 --top-k 40',
@@ -36,18 +36,34 @@ EXAMPLES = (
 def configure(parser: Parser) -> None:
     add_trained(parser)
     begin = parser.add_mutually_exclusive_group()
-    begin.add_argument("--prompt", metavar="TEXT", help="what to extend (default: `start` of `generate`)")
-    begin.add_argument("--prompt-ids", type=_tokens, metavar="1,2,3", help="the same as tokens")
-    parser.add_argument("--n", type=whole_number(1), default=1, metavar="N", help="how many sequences (default: 1)")
+    begin.add_argument("--prompt", metavar="TEXT", help="the text to extend (default: `start` of `generate`)")
+    begin.add_argument("--prompt-ids", type=_tokens, metavar="1,2,3", help="the prompt as numbers of tokens")
+    parser.add_argument(
+        "--n", type=whole_number(1), default=1, metavar="N", help="the number of sequences (default: 1)"
+    )
     parser.add_argument("--max", type=whole_number(1), metavar="N", help="the most tokens to add")
     parser.add_argument(
-        "--seed", type=whole_number(0), default=0, metavar="S", help="what draws depend on (default: 0)"
+        "--seed", type=whole_number(0), default=0, metavar="S", help="the seed of random draws (default: 0)"
     )
-    parser.add_argument("--temperature", type=_at_least_0, metavar="T", help="below 1 likelier tokens, above 1 rarer")
+    parser.add_argument(
+        "--temperature",
+        type=_at_least_0,
+        metavar="T",
+        help="divide the scores by T: below 1 likelier tokens, above 1 rarer",
+    )
     parser.add_argument("--top-k", type=whole_number(1), metavar="K", help="draw among the K likeliest tokens")
-    parser.add_argument("--top-p", type=_share, metavar="P", help="draw among the likeliest of probability P in all")
-    parser.add_argument("--beam", type=whole_number(1), metavar="B", help="the likeliest sequences, by beam search")
-    parser.add_argument("--length-penalty", type=_at_least_0, metavar="A", help="of beam search; 0.6 likes longer ones")
+    parser.add_argument(
+        "--top-p", type=_share, metavar="P", help="draw among the likeliest tokens whose probabilities add up to P"
+    )
+    parser.add_argument(
+        "--beam", type=whole_number(1), metavar="B", help="search for the likeliest sequences with B beams"
+    )
+    parser.add_argument(
+        "--length-penalty",
+        type=_at_least_0,
+        metavar="A",
+        help="the exponent of the length in beam search; 0.6 favours longer sequences",
+    )
     parser.add_argument(
         "--input",
         dest="inputs",
@@ -61,9 +77,11 @@ def configure(parser: Parser) -> None:
         "--input-file",
         type=key_value,
         metavar="NAME=FILE",
-        help="a file with a text in each line for another input: one sequence for each, in their order",
+        help="a file with one text a line for another input: one sequence for each line, in their order",
     )
-    parser.add_argument("--whole", action="store_true", help="compute all positions for each token: slow, the same")
+    parser.add_argument(
+        "--whole", action="store_true", help="compute all positions for each token: slower, with the same result"
+    )
     add_json(parser, "one JSON object a line: text, tokens, and score of a beam")
 
 

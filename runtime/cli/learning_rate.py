@@ -1,4 +1,4 @@
-"""Find a learning rate: train for some hundred steps while the rate grows, and see where the loss falls fastest.
+"""Find a learning rate: train for some hundred steps while the rate grows, and report where the loss falls fastest.
 
 The rate grows exponentially and takes the place of the schedule. Nothing is saved. --plot draws the test and, below it,
 the schedule of the training. With --schedule, nothing is trained: only the rates are shown as the schedule gives them.
@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from compiler import driver
 from compiler.diagnostics import SourceError, UsageError
+from runtime.analysis.rate_range import RateRange, rate_range
+from runtime.analysis.rate_schedule import RateSchedule, rate_schedule
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -26,13 +28,11 @@ from runtime.cli.common import (
 )
 from runtime.cli.parser import Namespace, Parser, positive_number, whole_number
 from runtime.data.dimensions import dimensions_of
-from runtime.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
-from runtime.keepers import MemoryKeeper
-from runtime.model import training_of, weight_names
-from runtime.rate_range import RateRange, rate_range
-from runtime.rate_schedule import RateSchedule, rate_schedule
+from runtime.inference.model import training_of, weight_names
 from runtime.reporting.terminal import say, say_labelled, width_of
 from runtime.reporting.units import measure
+from runtime.train.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
+from runtime.train.keepers import MemoryKeeper
 
 if TYPE_CHECKING:
     from runtime.plots.figure import Figure
@@ -47,7 +47,7 @@ _LINES, _BAR = 24, 40
 
 def configure(parser: Parser) -> None:
     add_program(parser)
-    parser.add_argument("--data", metavar="PATH", help="train on this data instead of what the file names")
+    parser.add_argument("--data", metavar="PATH", help="train on this data instead of the file's own")
     parser.add_argument("--schedule", action="store_true", help="show the rates of the training; train nothing")
     parser.add_argument(
         "--from", dest="low", type=positive_number, default=1e-6, metavar="RATE", help="the first rate (default: 1e-6)"

@@ -12,9 +12,9 @@ from compiler import driver
 from compiler.diagnostics import DataError, UsageError, size
 from runtime.cli.common import print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.files import write_output
-from runtime.regular_files import opened
 from runtime.reporting.outlets import exact
+from runtime.support.files import write_output
+from runtime.support.regular_files import opened
 
 EXAMPLES = (
     "dlc pass simplify < graph.txt",

@@ -30,7 +30,7 @@ def configure(parser: Parser) -> None:
     add_program(parser)
     parser.add_argument("--batch", type=whole_number(1), metavar="N", help="rows of a step (default: that of `train`)")
     parser.add_argument(
-        "--profile", action="store_true", help="measure a step too, and tell its time by layer, as `dlc profile` does"
+        "--profile", action="store_true", help="profile a step as well, by layer, as `dlc profile` does"
     )
     add_compilation(parser, runs=False)
     add_json(parser)
@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> int:
 
 def _measured(program: driver.Program, batch: int, options: driver.Options) -> dict[str, Any]:
     """The profile of a step with all threads, or of the model where there is no training."""
-    from runtime.profile import as_json, profile  # measuring is asked for
+    from runtime.analysis.profile import as_json, profile  # measuring is asked for
 
     mode = "infer" if program.plan is None else "train"
     return as_json(profile(program, mode, batch, replace(options, threads=usable_cores()), PROFILE_SECONDS))

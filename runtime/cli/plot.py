@@ -29,7 +29,10 @@ KINDS = ("curves", "confusion", "weights", "activations", "gradients", "filters"
 def configure(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder of a run")
     parser.add_argument(
-        "--what", default="curves", metavar="LIST", help=f"of {', '.join(KINDS)}, with commas; or all (default: curves)"
+        "--what",
+        default="curves",
+        metavar="LIST",
+        help=f"kinds of plot, with commas: {', '.join(KINDS)}; or all (default: curves)",
     )
     parser.add_argument(
         "-o",
@@ -37,7 +40,7 @@ def configure(parser: Parser) -> None:
         metavar="OUT",
         help="a .png, .svg or .pdf file, or a folder for several (default: plots/ in the run)",
     )
-    parser.add_argument("--last", action="store_true", help="the last weights of the run instead of its best")
+    parser.add_argument("--last", action="store_true", help="use the run's last weights instead of its best")
     add_compilation(parser)
 
 
@@ -63,7 +66,10 @@ def run(arguments: Namespace) -> int:
 
 def _kind(word: str) -> str:
     if word not in KINDS:
-        raise UsageError(f"--what cannot be `{word}`", did_you_mean(word, KINDS) or f"of {', '.join(KINDS)}, or all")
+        raise UsageError(
+            f"--what cannot be `{word}`",
+            did_you_mean(word, KINDS) or f"the kinds are {', '.join(KINDS)}; `all` draws each",
+        )
     return word
 
 
@@ -81,7 +87,7 @@ class _Drawings:
 
     def __init__(self, arguments: Namespace) -> None:
         from runtime.plots import runs
-        from runtime.plotted import Plotted
+        from runtime.plots.plotted import Plotted
 
         plotted = Plotted(Path(arguments.run), arguments.last, compile_options(arguments))
         self.of_kind: dict[str, Callable[[], Figure]] = {

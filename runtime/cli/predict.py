@@ -16,15 +16,15 @@ import numpy as np
 
 from compiler.diagnostics import UsageError
 from compiler.driver import Array
-from runtime.choices import refuse_outside_inputs
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.cli.trained import add_trained, trained_of
+from runtime.data.choices import refuse_outside_inputs
 from runtime.data.loading import load_rows
 from runtime.data.part import Part
-from runtime.prediction import Predictor, attention_weights, classes
-from runtime.prediction_files import FORMATS, json_lines, write_predictions
+from runtime.inference.prediction import Predictor, attention_weights, classes
+from runtime.inference.prediction_files import FORMATS, json_lines, write_predictions
 from runtime.reporting.terminal import say, say_labelled
-from runtime.trained import Trained
+from runtime.runs.trained import Trained
 
 EXAMPLES = (
     "dlc predict RUN --input new.csv",
@@ -39,16 +39,18 @@ def configure(parser: Parser) -> None:
         "--input",
         required=True,
         metavar="FILE",
-        help="csv, npz, npy, idx or CIFAR, plain or gzip, images, or a text in each line (of pairs, both); no targets "
-        "needed",
+        help="rows to predict: csv, npz, npy, idx or CIFAR, plain or gzip, images, or one text a line; "
+        "targets are not needed",
     )
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="a .npz or .jsonl file (default: JSON lines on standard output)"
     )
     parser.add_argument(
-        "--attention", metavar="FILE", help="draw the attention weights of one row instead: a .png, .svg or .pdf file"
+        "--attention",
+        metavar="FILE",
+        help="draw the attention weights of one row into a .png, .svg or .pdf file instead",
     )
-    parser.add_argument("--row", type=whole_number(0), metavar="N", help="that row, from 0 (default: 0)")
+    parser.add_argument("--row", type=whole_number(0), metavar="N", help="the row to draw, counted from 0 (default: 0)")
 
 
 def run(arguments: Namespace) -> int:
@@ -89,7 +91,7 @@ def _file_names(files: Sequence[Path], given: Path) -> dict[str, Array]:
 
 
 def draw_attention(trained: Trained, part: Part, row: int, path: Path) -> int:
-    from runtime.attention_tokens import tokens_along
+    from runtime.inference.attention_tokens import tokens_along
     from runtime.plots.attention import attention_figure  # a heavy library, and an extra
     from runtime.plots.figure import write_figure
 

@@ -1,4 +1,4 @@
-"""Tell where the time of a step goes: by line, layer, kernel or operation, measured by stamps in the native code.
+"""Profile a step by line, layer, kernel or operation, with time stamps in the native code.
 
 FILE is run on made-up data, as `dlc bench` does; a RUN with its text, its settings and its weights, on such data too.
 Work counts two operations for a multiply-add of a product (a triangle has only its part) and one for an element of
@@ -20,6 +20,9 @@ from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import Options, Program
 from compiler.harmless import harmless
+from runtime.analysis.profile import Profile, Weights, as_json, is_run, profile, weights_of
+from runtime.analysis.profile_rows import BY, Report, difference, saved_profile, trace_of
+from runtime.analysis.simulation import simulate, simulation_json
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -31,14 +34,11 @@ from runtime.cli.common import (
     print_json,
 )
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number, whole_number
-from runtime.files import write_output
-from runtime.profile import Profile, Weights, as_json, is_run, profile, weights_of
-from runtime.profile_rows import BY, Report, difference, saved_profile, trace_of
 from runtime.reporting.profile_text import difference_text, profile_text
 from runtime.reporting.simulation_text import simulation_text
 from runtime.reporting.terminal import say, say_labelled, width_of_page
-from runtime.simulation import simulate, simulation_json
-from runtime.trained import open_trained_run
+from runtime.runs.trained import open_trained_run
+from runtime.support.files import write_output
 
 EXAMPLES = (
     "dlc profile model.dl",
@@ -54,20 +54,20 @@ PICTURES = (".png", ".svg", ".pdf")
 def configure(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", help="the model file (.dl), or the folder of a run")
     add_settings(parser)
-    parser.add_argument("--last", action="store_true", help="the last weights of a run instead of its best")
+    parser.add_argument("--last", action="store_true", help="use the run's last weights instead of its best")
     parser.add_argument(
         "--mode",
         choices=["train", "infer"],
         default="train",
-        help="a training step, or the model alone (default: train)",
+        help="run a training step, or the model alone (default: train)",
     )
     parser.add_argument(
         "--batch", type=whole_number(1), metavar="N", help="rows of a step (default: that of `train`; 1 for infer)"
     )
     parser.add_argument(
-        "--seconds", type=positive_number, default=3.0, metavar="S", help="how long to measure (default: 3)"
+        "--seconds", type=positive_number, default=3.0, metavar="S", help="the duration of the measurement (default: 3)"
     )
-    parser.add_argument("--by", choices=BY, help="line, layer, kernel or op (default: line)")
+    parser.add_argument("--by", choices=BY, help="divide the time by line, layer, kernel or op (default: line)")
     parser.add_argument("--top", type=whole_number(1), default=20, metavar="N", help="rows at most (default: 20)")
     parser.add_argument("--trace", metavar="OUT", help="write a step as a .json file for Perfetto or chrome://tracing")
     parser.add_argument("--plot", metavar="OUT", help="draw the roofline and the threads: a .png, .svg or .pdf file")
@@ -78,13 +78,13 @@ def configure(parser: Parser) -> None:
         "--simulate-threads",
         type=whole_number(1, MOST_THREADS),
         metavar="T",
-        help="compute what T threads would do, from their shares measured on one",
+        help="compute the time of T threads from their shares, measured on one thread",
     )
     parser.add_argument(
         "--barrier-us",
         type=positive_number,
         metavar="US",
-        help="what a barrier of T threads takes (default: measured, or reckoned from fewer threads)",
+        help="the time of a barrier of T threads (default: measured, or extrapolated from fewer threads)",
     )
     parser.add_argument(
         "--bandwidth",

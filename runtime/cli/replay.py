@@ -17,10 +17,10 @@ from compiler.diagnostics import UsageError
 from compiler.driver import Array
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, whole_number
-from runtime.files import write_output
-from runtime.prediction_files import npz_bytes
-from runtime.replay import Replay, replay
+from runtime.inference.prediction_files import npz_bytes
 from runtime.reporting.terminal import print_wrapped, say, say_labelled
+from runtime.support.files import write_output
+from runtime.train.replay import Replay, replay
 
 EXAMPLES = (
     "dlc replay RUN --step 400",
@@ -31,12 +31,20 @@ EXAMPLES = (
 
 def configure(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="the directory of a run")
-    parser.add_argument("--step", type=whole_number(0), required=True, metavar="N", help="after so many updates")
     parser.add_argument(
-        "--show", action="append", default=[], metavar="PATH", help="what to compute; may be repeated (default: loss)"
+        "--step", type=whole_number(0), required=True, metavar="N", help="replay the step after N updates"
+    )
+    parser.add_argument(
+        "--show",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="the tensor to compute; may be repeated (default: loss)",
     )
     parser.add_argument("--out", metavar="FILE", help="write the arrays to this .npz file")
-    parser.add_argument("--threads", type=whole_number(1, MOST_THREADS), metavar="N", help="threads (default: all)")
+    parser.add_argument(
+        "--threads", type=whole_number(1, MOST_THREADS), metavar="N", help="the number of threads (default: all)"
+    )
     add_json(parser)
     parser.set_defaults(no_fuse=False, without=[], dtype="f32", verify=False, machine=None, cache_dir=None)
     parser.set_defaults(target="native")

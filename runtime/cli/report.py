@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from runtime.analysis.evaluation_data import PARTS
 from runtime.cli.common import add_compilation, add_json, compile_options, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.evaluation_data import PARTS
-from runtime.files import replace_file, write_output
 from runtime.reporting.report_json import report_json
+from runtime.reporting.run_facts import Asked, facts_of
 from runtime.reporting.run_page import run_page
 from runtime.reporting.terminal import say, say_labelled
-from runtime.run_report import Asked, facts_of
+from runtime.support.files import replace_file, write_output
 
 EXAMPLES = ("dlc report RUN", "dlc report RUN --out digits.html", "dlc report RUN --part train --rows 500 --json")
 
@@ -24,7 +24,7 @@ EXAMPLES = ("dlc report RUN", "dlc report RUN --out digits.html", "dlc report RU
 def configure(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder of a run")
     parser.add_argument("-o", "--out", metavar="FILE", help="the file to write (default: report.html in the run)")
-    parser.add_argument("--last", action="store_true", help="the last weights of the run instead of its best")
+    parser.add_argument("--last", action="store_true", help="use the run's last weights instead of its best")
     parser.add_argument("--data", metavar="PATH", help="measure on this data instead")
     parser.add_argument(
         "--part", choices=PARTS, metavar="PART", help="train, validation or test (default: the last there is)"

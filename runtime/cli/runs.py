@@ -1,6 +1,6 @@
-"""List the runs of a folder, compare two of them, or remove those that are of no more use.
+"""List the runs of a folder, compare two of them, or remove old ones.
 
-Without --keep, --prune removes the runs that have no checkpoint, from which nothing can be had. A run that a process
+Without --keep, --prune removes the runs that have no checkpoint and so cannot be used. A run that a process
 uses is never removed.
 """
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from compiler.diagnostics import UsageError, size
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.numerics import compared_by_others
 from runtime.reporting.runs_text import print_comparison, print_runs
 from runtime.reporting.terminal import say, say_labelled
-from runtime.runs import compared, prunable, remove_run, runs_below
+from runtime.runs.listing import compared, prunable, remove_run, runs_below
+from runtime.runs.numerics import compared_by_others
 
 EXAMPLES = (
     "dlc runs experiments",
@@ -24,13 +24,19 @@ EXAMPLES = (
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("folder", metavar="DIR", nargs="?", default="runs", help="where runs are kept (default: runs)")
-    parser.add_argument("--diff", nargs=2, metavar=("A", "B"), help="the settings and metrics in which two runs differ")
-    parser.add_argument("--prune", action="store_true", help="remove runs without a checkpoint, and what --keep says")
     parser.add_argument(
-        "--keep", type=whole_number(1), metavar="N", help="with --prune: only the newest N runs of each model stay"
+        "folder", metavar="DIR", nargs="?", default="runs", help="the folder of the runs (default: runs)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="with --prune: only say what would be removed")
+    parser.add_argument(
+        "--diff", nargs=2, metavar=("A", "B"), help="show the settings and metrics in which two runs differ"
+    )
+    parser.add_argument(
+        "--prune", action="store_true", help="remove runs without a checkpoint, and older runs as --keep says"
+    )
+    parser.add_argument(
+        "--keep", type=whole_number(1), metavar="N", help="with --prune: keep only the newest N runs of each model"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="with --prune: list the runs to remove, and remove none")
     add_json(parser)
 
 

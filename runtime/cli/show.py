@@ -1,4 +1,4 @@
-"""Print a stage of compilation: the whole program, or what one line of the source became.
+"""Print a stage of compilation: the whole program, or the code of one line.
 
 `--print-after`, `--stop-after` and `--time-passes` show the passes between the stages `step` and `fixed` instead.
 Where a pass runs more than once, `PASS:2` is its second run.
@@ -22,9 +22,9 @@ from runtime.cli.common import (
     model_file,
 )
 from runtime.cli.parser import Namespace, Parser
-from runtime.files import JsonValue, write_output
 from runtime.reporting.tables import Column, laid_out
 from runtime.reporting.terminal import print_wrapped
+from runtime.support.files import JsonValue, write_output
 
 EXAMPLES = (
     "dlc show model.dl --stage graph",
@@ -42,8 +42,10 @@ DRAWN_STAGES = ("graph", "step", "grad", "fixed", "schedule")
 def configure(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE[:LINE]", help="the model file, and a line of it")
     parser.add_argument("--stage", choices=STAGES, help="one of %(choices)s (default: graph)", metavar="STAGE")
-    parser.add_argument("--mode", choices=["train", "infer"], default="train", help="which program (default: train)")
-    parser.add_argument("--node", metavar="PATH", help="only what came from this path, such as encoder.0.dense")
+    parser.add_argument(
+        "--mode", choices=["train", "infer"], default="train", help="the program to show (default: train)"
+    )
+    parser.add_argument("--node", metavar="PATH", help="show only the code of this layer, such as encoder.0.dense")
     parser.add_argument(
         "--format", choices=FORMATS, default="text", help="one of %(choices)s (default: text)", metavar="FORMAT"
     )

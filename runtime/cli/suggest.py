@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The hint ``did you mean `train`?``, or nothing where no known word is near."""
-    from runtime.suggestions import nearest  # only a mistake needs it; every start would pay for it
+    from runtime.support.suggestions import nearest  # only a mistake needs it; every start would pay for it
 
     found = nearest(word, known)
     return f"did you mean `{found}`?" if found is not None else ""

@@ -1,4 +1,4 @@
-"""Search for settings: train again and again with others, and say which were best.
+"""Search for good settings: train with many choices of them, and report the best.
 
 --set takes a range, `optimizer.lr=1e-4..1e-1:log` (of whole numbers without the last: `layers=1..4`), or a list of
 choices, `hidden=[32,64]`; any other value holds for every trial. No two trials have the same settings. Trials that
@@ -26,14 +26,14 @@ from runtime.cli.common import (
 )
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, whole_number
-from runtime.files import JsonValue, json_bytes, replace_file
-from runtime.reporting.sweep_text import TrialLines
 from runtime.reporting.terminal import say, say_labelled, say_laid_out, width_of
-from runtime.run_directory import clear_of_vain_runs, made_as, new_folder
-from runtime.session import Request
+from runtime.runs.directory import clear_of_vain_runs, made_as, new_folder
+from runtime.support.files import JsonValue, json_bytes, replace_file
 from runtime.sweep.samplers import RandomSampler, Sampler
 from runtime.sweep.space import Space, space_of
+from runtime.sweep.sweep_text import TrialLines
 from runtime.sweep.trials import Goal, Trial, best_of, trials
+from runtime.train.session import Request
 
 EXAMPLES = (
     "dlc sweep model.dl --set optimizer.lr=1e-4..1e-1:log --set hidden=[32,64] --trials 20",
@@ -44,16 +44,26 @@ _SAMPLERS = ("random", "tpe")
 
 def configure(parser: Parser) -> None:
     add_program(parser)
-    parser.add_argument("--trials", type=whole_number(1), default=20, metavar="N", help="how many (default: 20)")
+    parser.add_argument(
+        "--trials", type=whole_number(1), default=20, metavar="N", help="the number of trials (default: 20)"
+    )
     parser.add_argument(
         "--sampler", choices=_SAMPLERS, default="random", metavar="NAME", help="random (the default), or Optuna's tpe"
     )
-    parser.add_argument("--metric", metavar="NAME", help="what counts (default: val_loss, or loss without validation)")
-    parser.add_argument("--maximise", action="store_true", help="a larger metric is better (default: as it says)")
-    parser.add_argument("--minimise", action="store_true", help="a smaller metric is better (default: as it says)")
-    parser.add_argument("--data", metavar="PATH", help="train on this data instead of what the file names")
+    parser.add_argument(
+        "--metric", metavar="NAME", help="the metric to optimise (default: val_loss, or loss without validation)"
+    )
+    parser.add_argument(
+        "--maximise", action="store_true", help="prefer larger values of the metric (default: as the metric says)"
+    )
+    parser.add_argument(
+        "--minimise", action="store_true", help="prefer smaller values of the metric (default: as the metric says)"
+    )
+    parser.add_argument("--data", metavar="PATH", help="train on this data instead of the file's own")
     parser.add_argument("--epochs", type=whole_number(1), metavar="N", help="passes over the data in each trial")
-    parser.add_argument("--seed", type=whole_number(0), default=0, metavar="N", help="of the search (default: 0)")
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=0, metavar="N", help="the seed of the search (default: 0)"
+    )
     parser.add_argument("--out", metavar="DIR", help="the folder of the sweep (default: a new one below runs)")
     add_compilation(parser)
     add_json(parser, "print one JSON object: every trial, and the best")

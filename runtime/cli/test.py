@@ -1,7 +1,7 @@
 """Check the derivatives of models, and run the tests that stand in their files.
 
 The gradient of the loss, and of each layer by itself, is compared with central differences in f64, along random
-directions; a line whose derivative is wrong is named. A comment in that line waives it: `# dlc: ignore[W1001]`.
+directions; the message names the line of a wrong derivative. A comment there suppresses it: `# dlc: ignore[W1001]`.
 The exit code is 1 where a derivative is wrong or a test fails.
 """
 
@@ -30,12 +30,20 @@ def configure(parser: Parser) -> None:
     add_settings(parser)
     parser.add_argument("--full", action="store_true", help="compare the derivative in each element of each layer")
     parser.add_argument("--only", metavar="PATTERN", help="run the tests of these names, and check no derivatives")
-    parser.add_argument("--data", metavar="PATH", help="rows for the check (default: of `train`, or made up)")
-    parser.add_argument("--batch", type=whole_number(1), default=4, metavar="N", help="how many rows (default: 4)")
     parser.add_argument(
-        "--seed", type=whole_number(0), default=0, metavar="N", help="of parameters and directions (default: 0)"
+        "--data",
+        metavar="PATH",
+        help="take the rows of the check from here (default: the data of `train`, or made-up rows)",
     )
-    parser.add_argument("--native", action="store_true", help="compute the values of tests by compiled code")
+    parser.add_argument("--batch", type=whole_number(1), default=4, metavar="N", help="the number of rows (default: 4)")
+    parser.add_argument(
+        "--seed",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="the seed of parameters and directions (default: 0)",
+    )
+    parser.add_argument("--native", action="store_true", help="compute the values of tests with compiled code")
     add_json(parser, "print the findings as JSON")
     parser.set_defaults(threads=None, no_fuse=False, without=[], dtype="f32", verify=False, cache_dir=None)
     parser.set_defaults(target="reference", machine=None)
@@ -90,10 +98,10 @@ def _chosen(pattern: str | None) -> Callable[[str], bool]:
 
 
 def _check(file: Path, name: str, arguments: Namespace) -> _Checked:
+    from runtime.analysis.gradient_rows import rows_for_check
     from runtime.data.dimensions import dimensions_if_there, dimensions_of
-    from runtime.gradient_rows import rows_for_check
-    from runtime.model import runtime_settings
-    from runtime.position import Length
+    from runtime.inference.model import runtime_settings
+    from runtime.runs.position import Length
 
     data = None if arguments.data is None else Path(arguments.data)
     known = dimensions_if_there if data is None else dimensions_of(data)

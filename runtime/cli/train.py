@@ -24,17 +24,17 @@ from runtime.cli.common import (
 )
 from runtime.cli.main import INTERRUPTED
 from runtime.cli.parser import Namespace, Parser, rows_of_a_step, whole_number
-from runtime.jobs import start_of
-from runtime.reporting.events import Observer, TrainingEnded, told
 from runtime.reporting.terminal import say, say_labelled, say_laid_out, wants_colour, width_of, width_of_page
-from runtime.reporting.training_json import event_as_json, print_event
 from runtime.reporting.units import measure
-from runtime.run_directory import RESULT
-from runtime.session import Request, Session, begun, prepared, resumed
-from runtime.training import ON_NAN, run_training
+from runtime.runs.directory import RESULT
+from runtime.train.events import Observer, TrainingEnded, told
+from runtime.train.events_json import event_as_json, print_event
+from runtime.train.jobs import start_of
+from runtime.train.session import Request, Session, begun, prepared, resumed
+from runtime.train.training import ON_NAN, run_training
 
 if TYPE_CHECKING:
-    from runtime.watching import Watcher
+    from runtime.train.watching import Watcher
 
 EXAMPLES = (
     "dlc train model.dl",
@@ -47,49 +47,53 @@ PROFILE_SECONDS, PROFILE_ROWS = 2.0, 20
 
 def configure(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="the model file (.dl); not needed with --resume")
-    parser.add_argument("--data", metavar="PATH", help="train on this data instead of what the file names")
+    parser.add_argument("--data", metavar="PATH", help="train on this data instead of the file's own")
     parser.add_argument("--epochs", type=whole_number(1), metavar="N", help="passes over the data")
-    parser.add_argument("--batch", type=rows_of_a_step, metavar="N", help="rows of a step; `all`: one step an epoch")
-    parser.add_argument("--seed", type=whole_number(0), metavar="N", help="of start values, shuffling and dropout")
+    parser.add_argument("--batch", type=rows_of_a_step, metavar="N", help="rows of a step, or `all` rows in one step")
+    parser.add_argument(
+        "--seed", type=whole_number(0), metavar="N", help="the seed of start values, shuffling and dropout"
+    )
     parser.add_argument("--out", metavar="DIR", help="the folder of the run (default: a new one below runs)")
     parser.add_argument("--resume", metavar="RUN", help="go on with an interrupted run, or for more epochs")
-    parser.add_argument("--init-from", metavar="WEIGHTS", help="start from a safetensors file or a run, by name")
+    parser.add_argument(
+        "--init-from", metavar="WEIGHTS", help="start from the tensors of a safetensors file or a run, matched by name"
+    )
     parser.add_argument(
         "--rename",
         action="append",
         default=[],
         metavar="RULE",
-        help="of names in WEIGHTS: 'module.* -> *'; may be repeated",
+        help="rename tensors of WEIGHTS: 'module.* -> *'; may be repeated",
     )
     parser.add_argument(
         "--fresh",
         action="append",
         default=[],
         metavar="PATTERN",
-        help="what keeps its own start value: 'head.*'; may be repeated",
+        help="parameters that keep their own start values: 'head.*'; may be repeated",
     )
     parser.add_argument(
         "--on-nan",
         choices=ON_NAN,
         default="stop",
         metavar="WHAT",
-        help="where values are not finite: stop, skip the step, or report it and go on (default: stop)",
+        help="how to treat a step with NaN or Inf: stop, skip it, or report it and go on (default: stop)",
     )
     parser.add_argument(
         "--overfit",
         type=whole_number(1),
         metavar="N",
-        help="train on N rows alone and say whether the loss reached its floor; write nothing",
+        help="train on N rows alone, compare the loss with its least possible value, and write nothing",
     )
     parser.add_argument(
         "--watch",
         action="store_true",
-        help="tell of dead and saturated units, of gradients that vanish or explode, of updates that fit no weight",
+        help="report dead and saturated units, vanishing and exploding gradients, and updates too large or small",
     )
     parser.add_argument(
         "--profile",
         action="store_true",
-        help="tell at the end where the time of a step goes, as `dlc profile` does, on made-up data",
+        help="profile a step on made-up data at the end, as `dlc profile` does",
     )
     parser.add_argument("--dry-run", action="store_true", help="check, load and compile; train and write nothing")
     parser.add_argument("--log", choices=LOGS, metavar="KIND", help="also log to the run's folder: tensorboard")
@@ -133,7 +137,7 @@ def _run(session: Session, arguments: Namespace) -> int:
 
 
 def _watcher(session: Session, arguments: Namespace) -> Watcher:
-    from runtime.watching import Watcher  # the whole compiler, which a training does without
+    from runtime.train.watching import Watcher  # the whole compiler, which a training does without
 
     options = compile_options(arguments, session.job.length.batch)
     return Watcher(session.program, driver.options_of(session.program, options))
@@ -150,7 +154,7 @@ def _print_sights(watcher: Watcher, as_json: bool) -> None:
 
 
 def _print_profile(session: Session, arguments: Namespace) -> None:
-    from runtime.profile import as_json, profile  # the whole compiler, which a training does without
+    from runtime.analysis.profile import as_json, profile  # the whole compiler, which a training does without
 
     batch = session.job.length.batch
     options = compile_options(arguments, batch)
@@ -164,7 +168,7 @@ def _print_profile(session: Session, arguments: Namespace) -> None:
 
 
 def _overfit(session: Session, arguments: Namespace) -> int:
-    from runtime.overfit import overfit  # the whole compiler, which a training does without
+    from runtime.train.overfit import overfit  # the whole compiler, which a training does without
 
     found = overfit(session, arguments.overfit, compile_options(arguments, session.job.length.batch))
     if arguments.json:
@@ -172,7 +176,7 @@ def _overfit(session: Session, arguments: Namespace) -> int:
     else:
         say(f"before training: loss {measure(found.first)}")
         if found.guess is not None and found.floor is not None:
-            say(f"of guessing: {measure(found.guess)}; the floor: {measure(found.floor)}")
+            say(f"loss of a guess: {measure(found.guess)}; least possible loss: {measure(found.floor)}")
         say(f"after {found.steps} steps on {found.rows} rows: loss {measure(found.last)}")
     if found.remark is not None:
         say_labelled("note", found.remark)

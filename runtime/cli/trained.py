@@ -8,13 +8,13 @@ from compiler.diagnostics import UsageError
 from runtime.cli.common import add_compilation, add_settings, compile_options, folder_of_imports, model_file
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.terminal import say_labelled
-from runtime.trained import Trained, open_model_file, open_trained_run
+from runtime.runs.trained import Trained, open_model_file, open_trained_run
 
 
 def add_trained(parser: Parser) -> None:
     parser.add_argument("model", metavar="RUN|FILE", help="the folder of a run, or a model file with --weights")
     parser.add_argument("--weights", metavar="W", help="a safetensors file, for a model file")
-    parser.add_argument("--last", action="store_true", help="the last weights of the run instead of its best")
+    parser.add_argument("--last", action="store_true", help="use the run's last weights instead of its best")
     add_settings(parser)
     add_compilation(parser)
 

@@ -12,7 +12,7 @@ from compiler.types import DType
 from runtime.data.dataset import Field
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
-from runtime.suggestions import did_you_mean, quoted
+from runtime.support.suggestions import did_you_mean, quoted
 
 # Whole numbers up to here are exact in the float type.
 _EXACT = {"float32": 1 << 24, "float64": 1 << 53}

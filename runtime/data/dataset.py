@@ -10,7 +10,7 @@ from compiler.diagnostics import DataError
 from compiler.record import record
 from runtime.data.specs import Array
 from runtime.data.text.tokenizer import TokenRules
-from runtime.suggestions import did_you_mean, quoted
+from runtime.support.suggestions import did_you_mean, quoted
 
 SYNONYMS = "synonyms"
 """The field of texts that gives words which may stand for each token, instead of the tokens."""

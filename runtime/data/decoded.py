@@ -21,7 +21,7 @@ from compiler.record import record
 from compiler.trusted_folder import TrustedFolder
 from runtime.data.mapped import mapped
 from runtime.data.specs import Array
-from runtime.files import JsonValue, parse_json
+from runtime.support.files import JsonValue, parse_json
 
 _LIMIT = 4 << 30
 _KEPT_SHARE = 0.75  # of the limit, once it was passed

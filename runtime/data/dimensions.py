@@ -17,7 +17,7 @@ from runtime.data.reading import is_there, located, read_dataset, source_at
 from runtime.data.specs import InputSpec
 from runtime.data.text.rows import TextRows
 from runtime.data.windows import columns_of_series
-from runtime.suggestions import did_you_mean, quoted
+from runtime.support.suggestions import did_you_mean, quoted
 
 
 def dimensions_of(path: Path | None) -> DimensionsOf:

@@ -1,4 +1,4 @@
-"""What loading gives: the rows of each part, how they were prepared, and remarks for the user."""
+"""Loaded data: the rows of each part, their preparation, and remarks for the user."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runtime.data.dataset import Dataset
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.specs import DataSource
-from runtime.files import JsonValue
+from runtime.support.files import JsonValue
 
 
 @record

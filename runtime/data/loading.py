@@ -28,7 +28,7 @@ from runtime.data.splits import Split, split_rows
 from runtime.data.text.rows import TextRows, without_texts
 from runtime.data.text.tokenizer import PAD, Tokenizer
 from runtime.data.unprepared import inputs_alone, refuse_numbered, refuse_unprepared, unprepared
-from runtime.suggestions import quoted
+from runtime.support.suggestions import quoted
 
 # Options of the training that hold for rows to be predicted, too.
 _KEPT = {"csv": ("separator", "window"), "images": ("size", "channels", "fit")}

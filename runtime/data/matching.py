@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from compiler.diagnostics import DataError
 from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
 from runtime.data.specs import InputSpec, row_shape
-from runtime.suggestions import did_you_mean, quoted
+from runtime.support.suggestions import did_you_mean, quoted
 
 Columns = dict[str, tuple[str, ...]]
 

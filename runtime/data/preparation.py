@@ -9,7 +9,7 @@ from compiler.diagnostics import CheckpointError
 from compiler.record import record
 from runtime.data.dataset import Reading
 from runtime.data.text.tokenizer import Tokenizer, tokenizer_from_json
-from runtime.files import JsonValue
+from runtime.support.files import JsonValue
 
 
 @record

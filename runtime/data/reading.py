@@ -1,4 +1,4 @@
-"""Data sources to datasets: where a source lies, which format it has, and what its reader gives."""
+"""Data sources to datasets: the place of a source, its format, and the fields that its reader returns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runtime.data.formats.format import Options, Request
 from runtime.data.formats.formats import format_named, format_of
 from runtime.data.preparation import Preparation
 from runtime.data.specs import DataSource, InputSpec, SettingValue
-from runtime.suggestions import quoted
+from runtime.support.suggestions import quoted
 
 
 def source_at(path: Path, like: DataSource | None, key: str = "data") -> DataSource:

@@ -15,7 +15,7 @@ from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
 from runtime.data.text.rows import check_vocabulary, longest_row
-from runtime.suggestions import quoted
+from runtime.support.suggestions import quoted
 
 
 @record

@@ -12,8 +12,8 @@ from typing import Any
 
 from compiler.diagnostics import UsageError
 from compiler.harmless import harmless
-from runtime.files import write_output
-from runtime.optional import missing
+from runtime.support.files import write_output
+from runtime.support.optional import missing
 
 try:
     from matplotlib import rc_context  # pyright: ignore[reportUnknownVariableType]

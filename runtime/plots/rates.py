@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+from runtime.analysis.rate_range import RateRange
+from runtime.analysis.rate_schedule import RateSchedule
 from runtime.plots.figure import Axes, Figure, new_axes, new_figure
-from runtime.rate_range import RateRange
-from runtime.rate_schedule import RateSchedule
 
 
 def range_figure(found: RateRange, schedule: RateSchedule | None) -> Figure:

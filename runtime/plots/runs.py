@@ -12,12 +12,12 @@ import numpy as np
 
 from compiler.diagnostics import UsageError
 from compiler.driver import Array
-from runtime.examined.confusion import Confusion
-from runtime.examined.weights import first_filters
-from runtime.files import JsonValue
+from runtime.analysis.examined.confusion import Confusion
+from runtime.analysis.examined.weights import first_filters
 from runtime.plots.figure import Figure, new_axes, new_figure, shown
 from runtime.reporting.line_chart import is_far_apart
-from runtime.runs import curves_of
+from runtime.runs.listing import curves_of
+from runtime.support.files import JsonValue
 
 _BINS = 60
 _NUMBERED_CLASSES = 25  # above this many, the numbers in the cells would be too small to read

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from compiler.record import record
-from runtime.reporting.events import EpochEnded, TrainingStarted
 from runtime.reporting.tables import GAP
 from runtime.reporting.units import amount, duration
+from runtime.train.events import EpochEnded, TrainingStarted
 
 _VALUE = 8  # columns of a value: `0.1234`, `999.1234`, `1.23e-05`
 _TIME = 10  # `12 min 34 s`

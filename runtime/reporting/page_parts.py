@@ -1,4 +1,4 @@
-"""What a page is made of: text of others made harmless, tables of names and values, pictures."""
+"""Elements of a page: escaped text, tables of names and values, pictures."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from compiler.diagnostics import size
 from compiler.driver import Array
 from compiler.harmless import harmless_lines
-from runtime.files import JsonValue
-from runtime.png import png_bytes
 from runtime.reporting.units import amount, heading, measure
+from runtime.support.files import JsonValue
+from runtime.support.png import png_bytes
 
 Record = Mapping[str, JsonValue]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from compiler.diagnostics import size
-from runtime.files import JsonValue
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.units import amount, heading
+from runtime.support.files import JsonValue
 
 _LEAST_TEXT = 16
 _RANKS = {"flops_forward": 3, "walk": 2, "output": 1}  # what a narrow terminal does without, the highest first

@@ -1,4 +1,4 @@
-"""What a model predicts, as sections of a page: classes, numbers, samples, tokens of texts."""
+"""A model's predictions as sections of a page: classes, numbers, samples, tokens of texts."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from runtime.examined.confusion import ClassScores, Confusion
-from runtime.examined.examination import Examination
-from runtime.examined.numbers import NumberFit
-from runtime.examined.samples import ANY, RIGHT, WORST, WRONG, ShownRow, ShownValue
-from runtime.examined.tokens import JudgedText, JudgedToken
-from runtime.files import JsonValue
+from runtime.analysis.examined.confusion import ClassScores, Confusion
+from runtime.analysis.examined.examination import Examination
+from runtime.analysis.examined.numbers import NumberFit
+from runtime.analysis.examined.samples import ANY, RIGHT, WORST, WRONG, ShownRow, ShownValue
+from runtime.analysis.examined.tokens import JudgedText, JudgedToken
 from runtime.reporting.page_parts import pairs, picture, rows, shown
 from runtime.reporting.small_charts import histogram, scatter
 from runtime.reporting.units import heading, measure, share
+from runtime.support.files import JsonValue
 
 MOST_IN_FULL = 20
 """Classes of which the whole matrix is shown; of more, those that are confused most."""
@@ -122,7 +122,7 @@ def _matrix(found: Confusion) -> str:
         shares = counts[number] / max(int(sums[number]), 1)
         cells = "".join(map(_cell, counts[number].tolist(), shares.tolist()))
         lines.append(f"<tr><th>{shown(name)}</th>{cells}</tr>")
-    caption = "Rows are the true classes, columns what they were taken for: how often, and the share of the row."
+    caption = "Rows are the true classes, columns the predicted ones: the count, and its share of the row."
     return (
         f'<p>{caption}</p>\n<div class="wide"><table class="matrix">\n<tr><th></th>{head}</tr>\n'
         + "\n".join(lines)

@@ -7,7 +7,7 @@ from typing import Any
 
 from compiler.diagnostics import size, wrapped
 from compiler.harmless import harmless
-from runtime.profile_rows import label_of, ms_of
+from runtime.analysis.profile_rows import label_of, ms_of
 from runtime.reporting.tables import Column, cut, laid_out
 from runtime.reporting.units import amount
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from runtime.examined.confusion import Confusion
-from runtime.examined.examination import Examination
-from runtime.files import JsonValue
+from runtime.analysis.examined.confusion import Confusion
+from runtime.analysis.examined.examination import Examination
 from runtime.reporting.predictions_page import MOST_IN_FULL, class_row, most_confused_rows
 from runtime.reporting.run_page import RunFacts
+from runtime.support.files import JsonValue
 
 
 def report_json(facts: RunFacts) -> dict[str, JsonValue]:

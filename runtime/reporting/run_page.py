@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from compiler.record import record
-from runtime.examined.examination import Examination
-from runtime.examined.weights import Filters, WeightFacts
-from runtime.files import JsonValue
-from runtime.numerics import versions_as_cell
+from runtime.analysis.examined.examination import Examination
+from runtime.analysis.examined.weights import Filters, WeightFacts
 from runtime.reporting.line_chart import line_chart
 from runtime.reporting.page_parts import Record, pairs, rows, shown, tables
 from runtime.reporting.page_style import STYLE
 from runtime.reporting.predictions_page import predictions_section, samples_section
 from runtime.reporting.units import duration, heading
 from runtime.reporting.weights_page import weights_section
-from runtime.runs import Lines, RunSummary
+from runtime.runs.listing import Lines, RunSummary
+from runtime.runs.numerics import versions_as_cell
+from runtime.support.files import JsonValue
 
 # Whatever the text of others holds, a browser loads nothing and runs nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

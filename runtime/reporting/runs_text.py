@@ -8,11 +8,11 @@ from pathlib import Path
 
 from compiler.diagnostics import size
 from compiler.numerics import NUMERICS
-from runtime.files import JsonValue
-from runtime.numerics import versions_as_cell
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.units import measure
-from runtime.runs import Comparison, RunSummary
+from runtime.runs.listing import Comparison, RunSummary
+from runtime.runs.numerics import versions_as_cell
+from runtime.support.files import JsonValue
 
 
 def print_runs(runs: Sequence[RunSummary]) -> None:

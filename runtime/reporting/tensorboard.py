@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, cast
 
-from runtime.optional import missing
-from runtime.reporting.events import EpochEnded, Event, TrainingEnded, TrainingStarted
 from runtime.reporting.settings import value_text
+from runtime.support.optional import missing
+from runtime.train.events import EpochEnded, Event, TrainingEnded, TrainingStarted
 
 try:
     from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingTypeStubs]

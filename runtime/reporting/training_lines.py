@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 
 from runtime.reporting.epoch_table import epochs_text, step_text
-from runtime.reporting.events import EpochEnded, Event, TrainingProgressed, TrainingStarted
 from runtime.reporting.units import amount, duration, measure
+from runtime.train.events import EpochEnded, Event, TrainingProgressed, TrainingStarted
 
 SECONDS_BETWEEN_SIGNS = 10.0  # of life, where nothing else is said
 

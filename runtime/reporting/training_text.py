@@ -22,7 +22,6 @@ from compiler.diagnostics import wrapped
 from compiler.driver import Setting
 from compiler.harmless import harmless_lines
 from runtime.reporting.epoch_table import EpochTable, epoch_table
-from runtime.reporting.events import EpochEnded, Event, NonfiniteMet, TrainingEnded, TrainingProgressed, TrainingStarted
 from runtime.reporting.outlets import unfiltered
 from runtime.reporting.settings import value_text
 from runtime.reporting.tables import Column, rows_laid_out, wrapped_parts
@@ -36,6 +35,7 @@ from runtime.reporting.training_lines import (
     scalars_text,
 )
 from runtime.reporting.units import amount, duration
+from runtime.train.events import EpochEnded, Event, NonfiniteMet, TrainingEnded, TrainingProgressed, TrainingStarted
 
 # Thousands of short epochs would flood the screen: above this many, lines come at most so often.
 _EPOCHS_WITH_A_LINE_EACH = 100

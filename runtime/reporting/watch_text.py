@@ -1,4 +1,4 @@
-"""What was watched during a training, as a table for a terminal, and what is wrong with it."""
+"""The observations of `--watch` as a table for a terminal, and the faults among them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.terminal import say, say_labelled
-from runtime.watching import Sight
+from runtime.train.watching import Sight
 
 
 def print_sights(sights: Sequence[Sight], looks: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime.examined.weights import Filters, WeightFacts
+from runtime.analysis.examined.weights import Filters, WeightFacts
 from runtime.reporting.page_parts import picture, shown
 from runtime.reporting.small_charts import mosaic, small_histogram
 from runtime.reporting.units import measure, share

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime.optional import missing
+from runtime.support.optional import missing
 from runtime.sweep.space import Choice, Dimension, Space
 
 try:

@@ -9,18 +9,18 @@ from pathlib import Path
 
 from compiler.diagnostics import DataError, ResourceError, SourceError, UsageError
 from compiler.record import record
-from runtime.files import JsonValue
-from runtime.jobs import start_of
-from runtime.model import training_of
-from runtime.reporting.events import EpochEnded, Event, told
-from runtime.reporting.training_json import event_as_json, prefixed
+from runtime.inference.model import training_of
 from runtime.reporting.training_lines import SignsOfLife
-from runtime.run_directory import RESULT
-from runtime.session import Request, Session, begun
-from runtime.suggestions import did_you_mean, quoted
+from runtime.runs.directory import RESULT
+from runtime.support.files import JsonValue
+from runtime.support.suggestions import did_you_mean, quoted
 from runtime.sweep.samplers import Sampler
 from runtime.sweep.space import Settings, Space, as_values
-from runtime.training import LOSS, TrainingError, run_training
+from runtime.train.events import EpochEnded, Event, told
+from runtime.train.events_json import event_as_json, prefixed
+from runtime.train.jobs import start_of
+from runtime.train.session import Request, Session, begun
+from runtime.train.training import LOSS, TrainingError, run_training
 
 _DRAWS = 1000  # after so many in a row that were tried before, a sampler is taken to know nothing else
 

@@ -14,13 +14,13 @@ from data_specs import idx_bytes, source, source_of, spec, write_digits
 from PIL import Image
 
 from compiler.diagnostics import CheckpointError, DataError, ResourceError, Source
-from runtime.checkpoint import Checkpoint, best_checkpoint, newest_checkpoint, write_checkpoint
 from runtime.data.decoded import DecodedCache
 from runtime.data.loading import load_training_data
 from runtime.data.preparation import preparation_from_json
-from runtime.position import Position
-from runtime.run_directory import create_run, open_run
-from runtime.tensor_files import read_tensors, write_tensors
+from runtime.runs.checkpoint import Checkpoint, best_checkpoint, newest_checkpoint, write_checkpoint
+from runtime.runs.directory import create_run, open_run
+from runtime.runs.position import Position
+from runtime.runs.tensor_files import read_tensors, write_tensors
 
 _ROUNDS = 150
 

@@ -11,8 +11,8 @@ from compiler import driver
 from compiler.diagnosis.gradient_check import check_gradients
 from compiler.diagnosis.reports import GradientReport
 from runtime.data.synthetic import synthetic
-from runtime.model import runtime_settings
-from runtime.position import Length
+from runtime.inference.model import runtime_settings
+from runtime.runs.position import Length
 
 MODEL = """
 {function}

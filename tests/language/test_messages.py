@@ -21,7 +21,7 @@ from compiler.error_index import ERRORS
 from compiler.frontend.elaborate import check, elaborate_tests
 from compiler.programs import findings
 from compiler.rendering import render
-from runtime.checked_data import data_findings
+from runtime.analysis.checked_data import data_findings
 
 from elaboration import library  # isort: skip
 

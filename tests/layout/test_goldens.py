@@ -67,6 +67,12 @@ def test_a_golden_that_no_test_uses_fails_a_run_of_all_tests(processes: int, pro
     assert status == 1
 
 
+def test_a_run_without_the_cache_of_pytest_ends_well(project: Path) -> None:
+    (project / "tests/golden/left.txt").unlink()
+    status, said = run_of_pytest(project, "-p", "no:cacheprovider")
+    assert status == 0, said
+
+
 @pytest.mark.parametrize("part", [("-k", "one"), ("tests",), ("--collect-only",)])
 def test_a_run_of_some_tests_looks_for_no_golden_that_is_left(part: tuple[str, ...], project: Path) -> None:
     status, said = run_of_pytest(project, *part)

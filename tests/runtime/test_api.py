@@ -11,8 +11,8 @@ import pytest
 import small_driver
 
 import dlc
-from runtime.checkpoint import best_checkpoint
 from runtime.cli.main import main
+from runtime.runs.checkpoint import best_checkpoint
 
 
 @pytest.fixture(autouse=True)

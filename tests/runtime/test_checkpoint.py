@@ -18,8 +18,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from compiler.diagnostics import CheckpointError
-from runtime import checkpoint as module
-from runtime.checkpoint import (
+from runtime.runs import checkpoint as module
+from runtime.runs.checkpoint import (
     Checkpoint,
     best_checkpoint,
     checkpoints_in,
@@ -27,8 +27,8 @@ from runtime.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from runtime.position import Position, Stagnation
-from runtime.tensor_files import match_tensors, read_tensors, write_tensors
+from runtime.runs.position import Position, Stagnation
+from runtime.runs.tensor_files import match_tensors, read_tensors, write_tensors
 
 
 def at(step: int, **position: Any) -> Checkpoint:
@@ -163,8 +163,8 @@ _WRITER = """
 import sys
 import numpy as np
 from pathlib import Path
-from runtime.checkpoint import Checkpoint, write_checkpoint
-from runtime.position import Position
+from runtime.runs.checkpoint import Checkpoint, write_checkpoint
+from runtime.runs.position import Position
 for step in range(1, 100000):
     weights = {f"w{i}": np.full(20000, step, np.float32) for i in range(5)}
     write_checkpoint(Path(sys.argv[1]), Checkpoint(weights, dict(weights), Position(step=step), 0), step % 3 == 0)

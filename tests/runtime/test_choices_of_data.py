@@ -11,9 +11,9 @@ import dlc
 from compiler import driver
 from compiler.diagnostics import DataError
 from compiler.driver import Program
-from runtime.choices import refuse_outside_inputs
+from runtime.data.choices import refuse_outside_inputs
 from runtime.data.part import Part
-from runtime.jobs import load_data
+from runtime.train.jobs import load_data
 
 _TOKENS = """
 model M {

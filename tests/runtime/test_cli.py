@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from compiler import driver
+from compiler.cache import ObjectCache
 from compiler.diagnostics import CompilerBug, Diagnostic, Source, SourceError, Span, UsageError, hint
-from compiler.targets.cpu.cache import ObjectCache
 from runtime.cli.main import main
 from runtime.cli.registry import COMMANDS
 

@@ -13,8 +13,8 @@ import pytest
 import dlc
 from compiler.diagnostics import SourceError
 from compiler.frontend import failures
-from runtime import files
 from runtime.cli.main import main
+from runtime.support import files
 
 TEXT = """fn f(x) {
     first = 2 * x

@@ -176,7 +176,7 @@ def test_accumulated_updates_so_long_that_samples_have_two(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the call that fills the caches is left out, and it makes all batches of an update."""
-    monkeypatch.setattr("runtime.profile._SAMPLE_SECONDS", 1e-9)
+    monkeypatch.setattr("runtime.analysis.profile._SAMPLE_SECONDS", 1e-9)
     Path("parts.dl").write_text(DENSE.replace("batch = 16", "batch = 16\n    accumulate = 4"))
     assert fresh_report(capsys, "parts.dl", "--threads", "1")["step_ms"] > 0
 

@@ -14,9 +14,9 @@ import pytest
 import small_driver
 
 from compiler import driver
-from runtime import regular_files
 from runtime.cli.main import main
-from runtime.run_directory import open_run
+from runtime.runs.directory import open_run
+from runtime.support import regular_files
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +103,7 @@ def test_dry_run_writes_nothing(model: str, capsys: pytest.CaptureFixture[str]) 
 
 
 def last_weights(run: str) -> dict[str, bytes]:
-    from runtime.checkpoint import newest_checkpoint
+    from runtime.runs.checkpoint import newest_checkpoint
 
     checkpoint = newest_checkpoint(Path(run) / "checkpoints").checkpoint
     return {name: values.tobytes() for name, values in (checkpoint.weights | checkpoint.optimizer).items()}

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import dlc
-from runtime.checkpoint import newest_checkpoint
 from runtime.cli.main import main
+from runtime.runs.checkpoint import newest_checkpoint
 
 ROOT = Path(__file__).parent.parent.parent
 

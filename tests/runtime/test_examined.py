@@ -13,16 +13,16 @@ import pytest
 
 from compiler import driver
 from compiler.driver import Array, Options
+from runtime.analysis.evaluation_data import evaluation_data
+from runtime.analysis.examined.examination import rows_within
+from runtime.analysis.examined.pairs import pairs_of
+from runtime.analysis.examined.samples import RIGHT, WRONG
 from runtime.cli.main import main
 from runtime.data.part import Part
-from runtime.evaluation_data import evaluation_data
-from runtime.examined.examination import rows_within
-from runtime.examined.pairs import pairs_of
-from runtime.examined.samples import RIGHT, WRONG
-from runtime.prediction import Predictor
+from runtime.inference.prediction import Predictor
 from runtime.reporting.report_json import report_json
-from runtime.run_report import Asked, facts_of
-from runtime.trained import open_trained_run
+from runtime.reporting.run_facts import Asked, facts_of
+from runtime.runs.trained import open_trained_run
 
 _ROWS = 240
 

@@ -11,15 +11,15 @@ import pytest
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import InputSpec
+from runtime.analysis.examined import numbers, weights
+from runtime.analysis.examined.confusion import Confusion, ConfusionCounter
+from runtime.analysis.examined.numbers import NumberCounter
+from runtime.analysis.examined.pairs import alike, counted, pairs_of, truth_of
+from runtime.analysis.examined.samples import ANY, RIGHT, WORST, WRONG, chosen_rows, place_of, shown_value
+from runtime.analysis.examined.tokens import log_probabilities
+from runtime.analysis.examined.weights import BINS, facts_of_tensor, first_filters
 from runtime.data.part import Part, RowNames
 from runtime.data.preparation import Preparation, Scale
-from runtime.examined import numbers, weights
-from runtime.examined.confusion import Confusion, ConfusionCounter
-from runtime.examined.numbers import NumberCounter
-from runtime.examined.pairs import alike, counted, pairs_of, truth_of
-from runtime.examined.samples import ANY, RIGHT, WORST, WRONG, chosen_rows, place_of, shown_value
-from runtime.examined.tokens import log_probabilities
-from runtime.examined.weights import BINS, facts_of_tensor, first_filters
 from runtime.reporting.predictions_page import most_confused_rows
 
 

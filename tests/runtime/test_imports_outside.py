@@ -9,7 +9,7 @@ import pytest
 
 import dlc
 from runtime.cli.main import main
-from runtime.tensor_files import write_tensors
+from runtime.runs.tensor_files import write_tensors
 
 TEXT = """import "../shared/parts.dl"
 

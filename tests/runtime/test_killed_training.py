@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from killing import Killer, final_state, write_project
 
-from runtime.checkpoint import checkpoints_in
 from runtime.cli.main import main
+from runtime.runs.checkpoint import checkpoints_in
 
 
 def test_twenty_kills_change_no_bit(tmp_path: Path) -> None:

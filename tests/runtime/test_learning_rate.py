@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from compiler import driver
+from runtime.analysis.rate_range import RateRange, smooth, steepest_descent
 from runtime.cli.main import main
-from runtime.rate_range import RateRange, smooth, steepest_descent
 
 MODEL = """
 model Line {

@@ -11,12 +11,12 @@ import pytest
 from decoding_models import CAUSAL
 
 import dlc
-from compiler import driver
+from compiler import available_memory, driver
 from compiler.diagnostics import DlcError, ResourceError
-from compiler.targets.cpu import available_memory, executable
+from compiler.targets.cpu import executable
 from compiler.targets.cpu.memory import reserve
 from runtime.cli.main import main
-from runtime.tensor_files import read_tensors
+from runtime.runs.tensor_files import read_tensors
 
 TEXT = """model Wide(width = 1024) {
     input x: f32[batch, 4]

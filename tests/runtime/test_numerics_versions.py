@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from compiler.numerics import NUMERICS
-from runtime import numerics
-from runtime.checkpoint import checkpoints_in, read_checkpoint
 from runtime.cli.main import main
-from runtime.files import sha256_of
-from runtime.numerics import NEW, Stretch, continued, stretches_of, stretches_to_json, versions_in, versions_of
-from runtime.run_directory import open_run
-from runtime.runs import summary_of
+from runtime.runs import numerics
+from runtime.runs.checkpoint import checkpoints_in, read_checkpoint
+from runtime.runs.directory import open_run
+from runtime.runs.listing import summary_of
+from runtime.runs.numerics import NEW, Stretch, continued, stretches_of, stretches_to_json, versions_in, versions_of
+from runtime.support.files import sha256_of
 
 TEXT = """model M {
     input x: f32[batch, 5]

@@ -19,20 +19,20 @@ from killing import write_project
 
 from compiler import driver
 from compiler.driver import Options
+from runtime.analysis.evaluation_data import evaluation_data
+from runtime.analysis.examined.confusion import Confusion
+from runtime.analysis.examined.examination import confusion
+from runtime.analysis.gradient_flow import gradient_flow
 from runtime.cli.main import main
-from runtime.evaluation_data import evaluation_data
-from runtime.examined.confusion import Confusion
-from runtime.examined.examination import confusion
-from runtime.gradient_flow import gradient_flow
-from runtime.model import length_of, runtime_settings, training_of
+from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.plots.runs import confusion_figure, curves_figure, filters_figure
 from runtime.reporting.line_chart import line_chart, powers, round_ticks
 from runtime.reporting.run_page import scalar_heading
 from runtime.reporting.small_charts import histogram, scatter
 from runtime.reporting.units import heading, share
-from runtime.run_directory import create_run, open_run
-from runtime.runs import curves_of, epochs_of
-from runtime.trained import open_trained_run
+from runtime.runs.directory import create_run, open_run
+from runtime.runs.listing import curves_of, epochs_of
+from runtime.runs.trained import open_trained_run
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_a_read_only_file_system_is_told_of_the_file_itself(
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr("runtime.files.write_bytes", refuse)
+        patch.setattr("runtime.support.files.write_bytes", refuse)
         patch.setattr(Path, "unlink", refuse)
         assert main(["report", str(run)]) == 1
     assert "run/report.html: the file system is read-only" in capsys.readouterr().err

@@ -10,8 +10,8 @@ import pytest
 from killing import write_project
 
 import dlc
-from runtime.checkpoint import newest_checkpoint
 from runtime.cli.main import main
+from runtime.runs.checkpoint import newest_checkpoint
 
 
 @pytest.fixture(autouse=True)

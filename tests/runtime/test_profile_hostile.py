@@ -11,10 +11,10 @@ import pytest
 
 from compiler.diagnostics import UsageError
 from compiler.targets.cpu import peaks
-from compiler.targets.cpu.machine import machine_of
+from compiler.targets.llvm.host import machine_of
 from compiler.types import DType
+from runtime.analysis.profile_rows import difference, saved_profile
 from runtime.cli.main import main
-from runtime.profile_rows import difference, saved_profile
 from runtime.reporting.profile_text import difference_text
 
 LINE = {"file": "a.dl", "line": 1, "text": "y = x", "forward_ms": 1.0, "backward_ms": 0.0, "update_ms": 0.0}

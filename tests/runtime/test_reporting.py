@@ -11,14 +11,14 @@ from compiler.diagnostics import size
 from compiler.frontend.program import Setting
 from runtime.reporting import training_lines, training_text
 from runtime.reporting.epoch_table import epoch_table
-from runtime.reporting.events import EpochEnded, TrainingProgressed, TrainingStarted
 from runtime.reporting.plan_text import print_plan
 from runtime.reporting.settings import value_text
 from runtime.reporting.training_lines import SignsOfLife, epoch_parts
 from runtime.reporting.training_text import TextReporter, progress_row, settings_text
 from runtime.reporting.units import amount, duration, measure
 from runtime.reporting.watch_text import print_sights
-from runtime.watching import Sight
+from runtime.train.events import EpochEnded, TrainingProgressed, TrainingStarted
+from runtime.train.watching import Sight
 
 
 @pytest.mark.parametrize(

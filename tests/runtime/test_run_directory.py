@@ -14,11 +14,11 @@ import pytest
 
 from compiler.diagnostics import CheckpointError, Source
 from compiler.driver import Array
-from runtime.environment import environment
-from runtime.keepers import RunKeeper
-from runtime.position import Position
-from runtime.run_directory import RunDirectory, create_run, open_run
-from runtime.run_lock import is_in_use
+from runtime.runs.directory import RunDirectory, create_run, open_run
+from runtime.runs.environment import environment
+from runtime.runs.lock import is_in_use
+from runtime.runs.position import Position
+from runtime.train.keepers import RunKeeper
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_events_have_a_time(run: RunDirectory) -> None:
 _HOLDER = """
 import sys
 from pathlib import Path
-from runtime.run_directory import open_run
+from runtime.runs.directory import open_run
 run = open_run(Path(sys.argv[1]), for_writing=True)
 print("locked", flush=True)
 sys.stdin.read()

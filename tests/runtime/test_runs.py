@@ -10,8 +10,8 @@ import pytest
 import small_driver
 
 from runtime.cli.main import main
-from runtime.run_directory import create_run, open_run
-from runtime.runs import prunable, runs_below, summary_of
+from runtime.runs.directory import create_run, open_run
+from runtime.runs.listing import prunable, runs_below, summary_of
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import pytest
 
 from compiler.diagnostics import UsageError
 from compiler.driver import Options, View, show
-from compiler.targets.cpu.jit import compile_module
-from compiler.targets.cpu.machine import detect
+from compiler.targets.llvm.host import detect
+from compiler.targets.llvm.jit import compile_module
 from runtime.cli.main import main
 
 MODEL = """\

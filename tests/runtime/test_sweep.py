@@ -16,11 +16,11 @@ from compiler import stages
 from compiler.diagnostics import UsageError
 from runtime.cli import sweep
 from runtime.cli.main import main
-from runtime.session import Request, Session
 from runtime.sweep import trials
 from runtime.sweep.samplers import RandomSampler, Sampler
 from runtime.sweep.space import Choice, Range, space_of
 from runtime.sweep.tpe import TpeSampler
+from runtime.train.session import Request, Session
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import small_driver
 from tensorboardX.proto.event_pb2 import Event
 
 from runtime.cli.main import main
-from runtime.run_directory import open_run
+from runtime.runs.directory import open_run
 
 
 @pytest.fixture(autouse=True)

@@ -15,8 +15,8 @@ import pytest
 from compiler.diagnostics import DataError
 from compiler.harmless import STEERING, harmless, harmless_lines
 from runtime.cli.main import main
-from runtime.files import json_text
 from runtime.reporting.outlets import harmless_outlets
+from runtime.support.files import json_text
 
 TITLE = "\x1b]0;owned\x07"
 EVIL = f"a{TITLE}\x9b2J\u202e<b>$\\frac{{$"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from compiler.driver import Results
-from runtime.totals import NOTHING, ExactSum, Totals, totals_from_json
+from runtime.runs.totals import NOTHING, ExactSum, Totals, totals_from_json
 
 _RANDOM = np.random.default_rng(2)
 

@@ -13,14 +13,14 @@ import small_driver
 
 from compiler.diagnosis.reports import NonfiniteReport, Site
 from compiler.driver import Options
-from runtime import training
 from runtime.data.part import Part
-from runtime.evaluation import Evaluator
-from runtime.keepers import MemoryKeeper
-from runtime.model import length_of, runtime_settings, training_of, weight_names
-from runtime.position import Position
-from runtime.reporting.events import EpochEnded, TrainingEnded, TrainingProgressed, TrainingStarted
-from runtime.training import Job, TrainingError, run_training
+from runtime.inference.evaluation import Evaluator
+from runtime.inference.model import length_of, runtime_settings, training_of, weight_names
+from runtime.runs.position import Position
+from runtime.train import training
+from runtime.train.events import EpochEnded, TrainingEnded, TrainingProgressed, TrainingStarted
+from runtime.train.keepers import MemoryKeeper
+from runtime.train.training import Job, TrainingError, run_training
 
 
 def job_of(text: str = "", rows: int = 22, validation_rows: int = 6) -> Job:

@@ -33,7 +33,7 @@ NEEDED = {
 
 LEFT_OUT = (
     *("ops", "graph_passes", "schedule", "loops", "autodiff", "training_step", "stages", "pipeline"),
-    *("targets.reference", "targets.cpu.emit", "targets.cpu.lower", "targets.cpu.codegen_worker"),
+    *("targets.reference", "targets.cpu.emit", "targets.cpu.lower", "targets.llvm.codegen_worker"),
 )
 
 COMMANDS = (

@@ -37,7 +37,7 @@ from network_checks import USES, VARIANTS, WAYS, Network  # noqa: E402
 from network_coverage import Coverage, Features, features_of  # noqa: E402
 from random_networks import random_network  # noqa: E402
 
-from compiler.targets.cpu.llvm import OPTIMISATION_LEVEL  # noqa: E402
+from compiler.targets.llvm.llvm import OPTIMISATION_LEVEL  # noqa: E402
 
 _LONGEST = 300  # seconds of a check in which this process runs too, beyond which a network hangs
 _OF_A_PROCESS = 200  # networks, so that memory that is not given back does not add up

@@ -33,9 +33,9 @@ import numpy as np  # noqa: E402
 from compiler import driver  # noqa: E402
 from compiler.diagnostics import SourceError, UsageError  # noqa: E402
 from compiler.driver import Options, Program  # noqa: E402
+from compiler.machine import CHOICES  # noqa: E402
 from compiler.stages import graph_of, lowered  # noqa: E402
-from compiler.targets.cpu.machine import CHOICES  # noqa: E402
-from runtime.bench import TrainingSteps  # noqa: E402
+from runtime.analysis.bench import TrainingSteps  # noqa: E402
 from runtime.data.dimensions import dimensions_if_there  # noqa: E402
 from starts import Source, sources  # noqa: E402
 

@@ -26,7 +26,7 @@ sys.path[:0] = [str(_TESTS.parent), str(_TESTS / "support")]
 from f32_accuracy import BOUND_OF_POWER, REFERENCES, check, check_power, patterns  # noqa: E402
 from native_functions import native_function  # noqa: E402
 
-from compiler.targets.cpu.machine import detect  # noqa: E402
+from compiler.targets.llvm.host import detect  # noqa: E402
 from compiler.types import DType  # noqa: E402
 
 _CHUNK = 2**13  # patterns at a time, so that their numbers in f64 stay in the cache

@@ -16,9 +16,9 @@ from typing import Any
 
 from repository import ROOT
 
-from runtime.checkpoint import best_checkpoint, checkpoints_in, newest_checkpoint
-from runtime.files import sha256_of
-from runtime.run_directory import open_run
+from runtime.runs.checkpoint import best_checkpoint, checkpoints_in, newest_checkpoint
+from runtime.runs.directory import open_run
+from runtime.support.files import sha256_of
 
 # States, draws, a schedule and an optimizer with moments: all that a resumed training has to find again.
 MODEL = """

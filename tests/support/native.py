@@ -8,14 +8,16 @@ from functools import cache, lru_cache
 
 from compiler.graph.ir import Graph
 from compiler.interface import FUSIONS
+from compiler.machine import Machine
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
-from compiler.targets.cpu import jit, llvm, runner
+from compiler.targets.cpu import runner
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.lower import Lowered, lower
-from compiler.targets.cpu.machine import Machine, detect
 from compiler.targets.cpu.team import Team
+from compiler.targets.llvm import jit, llvm
+from compiler.targets.llvm.host import detect
 
 EVERY_KERNEL_PARALLEL = 1_000_000  # a nominal batch for which each kernel that depends on the batch pays for threads
 

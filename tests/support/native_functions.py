@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from compiler.targets.cpu import math
-from compiler.targets.cpu.jit import Library, compile_module
-from compiler.targets.cpu.machine import Machine
+from compiler.machine import Machine
+from compiler.targets.llvm import math
+from compiler.targets.llvm.jit import Library, compile_module
 from compiler.types import DType
 
 Array = np.ndarray[Any, Any]

@@ -23,17 +23,17 @@ from compiler.accumulating_executable import AccumulatingExecutable
 from compiler.driver import EPOCH_NUMBER, FUSIONS, SAMPLE_NUMBERS, Executable, Options, Program
 from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.machine import AVX2, Machine
 from compiler.programs import complete
 from compiler.stages import graph_of, prepared
 from compiler.targets.cpu import executable as executables
 from compiler.targets.cpu import memory
 from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.llvm import OPTIMISATION_LEVEL
-from compiler.targets.cpu.machine import AVX2, Machine
 from compiler.targets.cpu.memory import NUMPY, TensorStore
+from compiler.targets.llvm.llvm import OPTIMISATION_LEVEL
 from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import DType, at_batch
-from runtime.model import runtime_settings, training_of
+from runtime.inference.model import runtime_settings, training_of
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Thresholds: TypeAlias = Mapping[str, Mapping[str, tuple[Any, ...]]]  # by module and name, values to choose from

@@ -17,7 +17,7 @@ def files(*suffixes: str, below: Path = ROOT) -> Iterator[Path]:
     So is `.git`, which is a file in a second working tree.
     """
     for folder, folders, names in os.walk(below):
-        hidden = {name for name in folders if name.startswith(".") and name != ".ci"}
+        hidden = {name for name in folders if name.startswith(".") and name not in (".ci", ".github")}
         folders[:] = sorted(set(folders) - hidden - MADE - {name for name in folders if name.endswith(".egg-info")})
         for name in sorted(set(names) - {".git"}):  # a file in a worktree
             path = Path(folder, name)

@@ -27,7 +27,7 @@ from compiler.frontend.program import (
     Training,
 )
 from compiler.graph.ir import Graph, GraphOutput, Role, Value
-from compiler.targets.cpu.machine import AVX2
+from compiler.machine import AVX2
 from compiler.types import BatchExtent, DType, TensorType
 
 FEATURES, CLASSES = 3, 2

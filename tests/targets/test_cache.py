@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from compiler.targets.cpu.cache import ObjectCache, compiler_version, default_folder, object_key
-from compiler.targets.cpu.machine import AVX2, AVX512
+from compiler.cache import ObjectCache, compiler_version, default_folder
+from compiler.machine import AVX2, AVX512
+from compiler.targets.llvm.jit import object_key
 
 DAY = 24 * 3600
 

@@ -17,6 +17,7 @@ from compiler.graph.ir import Graph, Role, Value
 from compiler.loops.ir import Kernel, Load, Reduce, Store, Term, Walk
 from compiler.loops.printer import print_kernel
 from compiler.loops.reader import read_kernel, write_kernel
+from compiler.machine import AVX2, AVX512, NEON
 from compiler.ops import OPS
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Multiply
@@ -27,7 +28,6 @@ from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
 from compiler.schedule.interpreter import run_schedule
 from compiler.targets.cpu import lower, walks
-from compiler.targets.cpu.machine import AVX2, AVX512, NEON
 from compiler.targets.cpu.walks import Block, block_of, is_together
 from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, TensorType, at_batch

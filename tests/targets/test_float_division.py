@@ -11,7 +11,8 @@ from native_functions import same_bits
 from compiler.diagnostics import Source, UsageError
 from compiler.functions import compiled_function
 from compiler.interface import Options
-from compiler.targets.cpu.machine import CHOICES, machine_of
+from compiler.machine import CHOICES
+from compiler.targets.llvm.host import machine_of
 
 Array = np.ndarray[Any, Any]
 Dtype = Literal["f32", "f64"]

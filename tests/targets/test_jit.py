@@ -8,8 +8,9 @@ import gc
 import pytest
 
 from compiler.diagnostics import CompilerBug
-from compiler.targets.cpu.jit import Library, assembly, compile_module
-from compiler.targets.cpu.machine import AVX2, AVX512, NEON, detect
+from compiler.machine import AVX2, AVX512, NEON
+from compiler.targets.llvm.host import detect
+from compiler.targets.llvm.jit import Library, assembly, compile_module
 from compiler.types import DType
 
 HOST = detect()

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from compiler.cache import ObjectCache
 from compiler.diagnostics import CompilerBug
-from compiler.targets.cpu import codegen_worker
-from compiler.targets.cpu.cache import ObjectCache
-from compiler.targets.cpu.codegen_worker import WorkerPool, compile_modules
-from compiler.targets.cpu.jit import compile_module
-from compiler.targets.cpu.machine import AVX2, detect
+from compiler.machine import AVX2
+from compiler.targets.llvm import codegen_worker
+from compiler.targets.llvm.codegen_worker import WorkerPool, compile_modules
+from compiler.targets.llvm.host import detect
+from compiler.targets.llvm.jit import compile_module
 
 HOST = detect()
 COMMENT = ";" + "-" * codegen_worker.TINY_TEXT  # makes a module too large for this process

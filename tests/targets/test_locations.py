@@ -15,14 +15,14 @@ from compiler.diagnostics import Source, Span
 from compiler.graph.ir import Graph, Origin
 from compiler.loops.ir import Compute, Reduce, Store, Walk, statements_of
 from compiler.loops.printer import print_kernel, statement_lines
+from compiler.machine import AVX2, NEON, Machine
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.identity import identity
-from compiler.targets.cpu.jit import Library, compile_module
-from compiler.targets.cpu.listing import listing
-from compiler.targets.cpu.locations import FRAME
 from compiler.targets.cpu.lower import Lowered, lower
-from compiler.targets.cpu.machine import AVX2, NEON, Machine
 from compiler.targets.cpu.walks import MANY
+from compiler.targets.llvm.jit import Library, compile_module
+from compiler.targets.llvm.listing import listing
+from compiler.targets.llvm.locations import FRAME
 
 BATCH = 32
 SEEDS = range(6)

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from compiler.diagnostics import UsageError
-from compiler.targets.cpu import machine as machines
-from compiler.targets.cpu.jit import assembly
-from compiler.targets.cpu.listing import listing
-from compiler.targets.cpu.machine import APPLE_M1, AVX2, AVX512, CHOICES, NEON, Machine, detect, machine_of
+from compiler.machine import APPLE_M1, AVX2, AVX512, CHOICES, NEON, Machine
 from compiler.targets.cpu.runner import runner_text
+from compiler.targets.llvm import host as machines
+from compiler.targets.llvm.host import detect, machine_of
+from compiler.targets.llvm.jit import assembly
+from compiler.targets.llvm.listing import listing
 from runtime.cli.main import main
 
 ZEN5 = replace(

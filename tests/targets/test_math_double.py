@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from native_functions import largest_error, native_function, same_bits
 
-from compiler.targets.cpu import math as functions
-from compiler.targets.cpu.machine import Machine, detect
+from compiler.machine import Machine
+from compiler.targets.llvm import math as functions
+from compiler.targets.llvm.host import detect
 from compiler.types import DType
 
 Array = np.ndarray[Any, Any]

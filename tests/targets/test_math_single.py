@@ -12,8 +12,9 @@ import pytest
 from f32_accuracy import REFERENCES, SPECIAL, check, check_power, patterns
 from native_functions import native_function, same_bits
 
-from compiler.targets.cpu import math as functions
-from compiler.targets.cpu.machine import AVX2, AVX512, Machine, detect
+from compiler.machine import AVX2, AVX512, Machine
+from compiler.targets.llvm import math as functions
+from compiler.targets.llvm.host import detect
 from compiler.types import DType
 
 STEP = 9973  # a prime, so that all low bits vary

@@ -8,9 +8,9 @@ import pytest
 from native_functions import loop_text
 
 from compiler.diagnostics import CompilerBug
-from compiler.targets.cpu import math
-from compiler.targets.cpu.jit import assembly
-from compiler.targets.cpu.machine import AVX2, AVX512, MACHINES, NEON, Machine
+from compiler.machine import AVX2, AVX512, MACHINES, NEON, Machine
+from compiler.targets.llvm import math
+from compiler.targets.llvm.jit import assembly
 from compiler.types import DType
 
 CALL = re.compile(r"^\s+(call|callq|bl|blr)\s", re.MULTILINE)

@@ -11,13 +11,13 @@ from native import EVERY_KERNEL_PARALLEL, compiled, host
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
+from compiler.machine import AVX2
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Exp, LessEqual, Multiply, Where
 from compiler.ops.movement import Broadcast, Slice
 from compiler.ops.sources import Constant, Iota
 from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.ordered import OrderedContraction
-from compiler.targets.cpu.machine import AVX2
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 BATCH = 3

@@ -9,12 +9,12 @@ import pytest
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
+from compiler.machine import AVX2, MACHINES, Machine
 from compiler.ops.contraction import Contraction
 from compiler.ops.movement import Transpose
 from compiler.schedule.build import schedule
-from compiler.targets.cpu.jit import assembly
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.machine import AVX2, MACHINES, Machine
+from compiler.targets.llvm.jit import assembly
 from compiler.types import DType, TensorType
 
 FUSED = re.compile(r"vfmadd\d+ps|fmla")

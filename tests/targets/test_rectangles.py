@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from native import host
 
-from compiler.targets.cpu.jit import Library, compile_module
 from compiler.targets.cpu.rectangles import FEWEST_TILES, Rectangle, over_equal, over_rectangles, rows_of_item
 from compiler.targets.cpu.text import Text
+from compiler.targets.llvm.jit import Library, compile_module
 
 COLUMNS, MOST = 5, 3
 

@@ -13,17 +13,17 @@ from native import host
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Role, Value
+from compiler.machine import AVX2, AVX512, NEON, Machine
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Divide, Multiply, Subtract
 from compiler.ops.mathematics import Sqrt
 from compiler.ops.movement import Broadcast
 from compiler.schedule.build import schedule
-from compiler.targets.cpu.jit import Library, assembly, compile_module
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.machine import AVX2, AVX512, NEON, Machine
 from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.text import LANES, MEMORY, Text
 from compiler.targets.cpu.turning import move_turned
+from compiler.targets.llvm.jit import Library, assembly, compile_module
 from compiler.types import DType, TensorType
 
 TYPES = {DType.F32: np.float32, DType.F64: np.float64, DType.I64: np.int64, DType.U8: np.uint8}

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compiler.cache import ObjectCache
 from compiler.diagnostics import Source
 from compiler.frontend.parse_cache import ParseCache
 from compiler.frontend.parser import Parser
 from compiler.frontend.syntax import Module
 from compiler.record import record
-from compiler.targets.cpu.cache import ObjectCache
 from compiler.trusted_folder import TrustedFolder
 from runtime.data.decoded import DecodedCache
 

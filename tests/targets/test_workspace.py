@@ -7,7 +7,7 @@ import numpy as np
 from compiler import driver
 from compiler.driver import Array, Executable, Tensors
 from compiler.targets.cpu.memory import TensorStore
-from runtime.model import runtime_settings
+from runtime.inference.model import runtime_settings
 
 TEXT = """model M {
     input x: f32[batch, 96]

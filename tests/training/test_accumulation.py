@@ -12,10 +12,10 @@ from killing import final_state, write_project
 import dlc
 from compiler import driver
 from compiler.driver import Array, Options, Program, Tensors
-from runtime.checkpoint import newest_checkpoint
 from runtime.cli.main import main
-from runtime.model import runtime_settings
-from runtime.totals import is_total
+from runtime.inference.model import runtime_settings
+from runtime.runs.checkpoint import newest_checkpoint
+from runtime.runs.totals import is_total
 
 TEXT = """
 model M(hidden = 8) {

@@ -14,11 +14,11 @@ import dlc
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import FUSIONS, Options
-from runtime.checkpoint import newest_checkpoint
+from runtime.analysis.preview import preview
 from runtime.cli.main import main
 from runtime.data.part import Part
-from runtime.preview import preview
-from runtime.samples import at_epoch, numbered
+from runtime.runs.checkpoint import newest_checkpoint
+from runtime.train.samples import at_epoch, numbered
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

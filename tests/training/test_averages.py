@@ -11,14 +11,14 @@ from killing import final_state, write_project
 
 from compiler import driver
 from compiler.driver import Options
-from runtime.checkpoint import newest_checkpoint
+from runtime.analysis.evaluation_data import evaluation_data
 from runtime.cli.main import main
 from runtime.data.part import Part
-from runtime.evaluation_data import evaluation_data
-from runtime.jobs import Parts, fresh_tensors, job_of, load_data
-from runtime.keepers import MemoryKeeper
-from runtime.model import weight_names
-from runtime.trained import open_trained_run
+from runtime.inference.model import weight_names
+from runtime.runs.checkpoint import newest_checkpoint
+from runtime.runs.trained import open_trained_run
+from runtime.train.jobs import Parts, fresh_tensors, job_of, load_data
+from runtime.train.keepers import MemoryKeeper
 
 KEPT = 0.9
 

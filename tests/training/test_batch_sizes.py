@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from elaboration import codes, mistakes
 
-from runtime.checkpoint import newest_checkpoint
 from runtime.cli.main import main
 from runtime.data.batching import epoch_order
+from runtime.runs.checkpoint import newest_checkpoint
 
 TEXT = """
 model Line {

@@ -14,18 +14,18 @@ import pytest
 import dlc
 from compiler import driver
 from compiler.driver import Array, Executable, Program
-from runtime.buckets import Buckets, chosen_sizes, text_dimensions
-from runtime.checkpoint import checkpoints_in, newest_checkpoint, read_checkpoint
+from runtime.analysis.evaluation_data import evaluation_data
 from runtime.cli.main import main
 from runtime.data.bucketing import best_sizes
 from runtime.data.dimensions import dimensions_of
 from runtime.data.part import Part
-from runtime.evaluation import Evaluator, finisher_of
-from runtime.evaluation_data import evaluation_data
-from runtime.jobs import load_data
-from runtime.model import length_of, runtime_settings, training_of
-from runtime.run_directory import open_run
-from runtime.trained import open_trained_run, saved_preparation
+from runtime.inference.buckets import Buckets, chosen_sizes, text_dimensions
+from runtime.inference.evaluation import Evaluator, finisher_of
+from runtime.inference.model import length_of, runtime_settings, training_of
+from runtime.runs.checkpoint import checkpoints_in, newest_checkpoint, read_checkpoint
+from runtime.runs.directory import open_run
+from runtime.runs.trained import open_trained_run, saved_preparation
+from runtime.train.jobs import load_data
 
 PAIRS = """fn spread(x: [batch, time, n], where: bool[batch, time]) {
     return sqrt(sum((x - mean(x, where = where)) ^ 2, where = where) / sum(where))

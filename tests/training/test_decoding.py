@@ -14,8 +14,8 @@ from compiler.driver import Options, Program, Tensors
 from compiler.pipeline import optimise_graph
 from compiler.programs import complete
 from compiler.schedule.build import schedule
-from runtime.decoding import Decoder
-from runtime.generation import beams, sampled
+from runtime.inference.decoding import Decoder
+from runtime.inference.generation import beams, sampled
 
 _SCORES = "beam(3)"  # whose sampler gives the logarithm of each probability
 _IN_NATIVE_CODE = ("pre-norm blocks", "an encoder", "recurrences", "running sums", "convolutions")

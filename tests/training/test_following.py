@@ -9,8 +9,8 @@ import pytest
 from elaboration import codes, mistakes
 from killing import final_state, write_project
 
-from runtime.checkpoint import newest_checkpoint
 from runtime.cli.main import main
+from runtime.runs.checkpoint import newest_checkpoint
 
 SETTINGS = "factor = 0.5, patience = 1, min_change = 0.02, floor = 0.1"
 

@@ -17,8 +17,8 @@ from compiler.pipeline import simplified
 from compiler.programs import complete
 from compiler.targets.reference.executable import ReferenceExecutable
 from runtime.data.synthetic import synthetic
-from runtime.model import runtime_settings
-from runtime.position import Length
+from runtime.inference.model import runtime_settings
+from runtime.runs.position import Length
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

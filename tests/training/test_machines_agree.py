@@ -9,9 +9,10 @@ import pytest
 from golden import Golden
 
 from compiler.diagnostics import UsageError
-from compiler.targets.cpu.machine import CHOICES, detect, machine_of
-from runtime.checkpoint import newest_checkpoint
+from compiler.machine import CHOICES
+from compiler.targets.llvm.host import detect, machine_of
 from runtime.cli.main import main
+from runtime.runs.checkpoint import newest_checkpoint
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits" / "model.dl"
 EPOCHS = 3

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.checkpoint import newest_checkpoint
 from runtime.cli.main import main
-from runtime.tensor_files import read_tensors
+from runtime.runs.checkpoint import newest_checkpoint
+from runtime.runs.tensor_files import read_tensors
 
 TEXT = """model M {{
     input x: f32[batch, 4]

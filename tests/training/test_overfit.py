@@ -98,7 +98,7 @@ def test_a_model_that_cannot_learn_them_is_told(capsys: pytest.CaptureFixture[st
 def test_outputs_that_begin_too_large_are_remarked(capsys: pytest.CaptureFixture[str]) -> None:
     _, found, err = overfit(capsys, "cross_entropy(y, label)", output="50 * dense(5)(h)")
     assert found["first"] > 2 * found["guess"]
-    assert "far above that of guessing" in err
+    assert "far above that of a guess" in err
 
 
 def test_more_rows_than_there_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from compiler.pipeline import simplified
 from compiler.programs import complete
 from compiler.report import flops_of
 from compiler.training_step import prediction_graph
-from runtime.model import parameter_count
+from runtime.inference.model import parameter_count
 
 # Parameters, and millions of multiply-adds of one image: those of convolutions and dense layers.
 PUBLISHED = (

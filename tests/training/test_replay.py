@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.checkpoint import checkpoints_in, read_checkpoint
 from runtime.cli.main import main
+from runtime.runs.checkpoint import checkpoints_in, read_checkpoint
 
 TEXT = """model M {
     input x: f32[batch, 5]

@@ -13,9 +13,9 @@ from killing import final_state, write_project
 
 from compiler import driver
 from compiler.driver import Array, Options, Program, Tensors
-from runtime.checkpoint import newest_checkpoint
 from runtime.cli.main import main
-from runtime.model import runtime_settings
+from runtime.inference.model import runtime_settings
+from runtime.runs.checkpoint import newest_checkpoint
 
 DOUBLE = Options(dtype="f64")
 

@@ -9,11 +9,11 @@ import pytest
 
 import dlc
 from compiler import driver
-from runtime.checkpoint import newest_checkpoint
 from runtime.cli.main import main
 from runtime.data.dimensions import dimensions_of
-from runtime.evaluation import evaluator_of
-from runtime.jobs import load_data
+from runtime.inference.evaluation import evaluator_of
+from runtime.runs.checkpoint import newest_checkpoint
+from runtime.train.jobs import load_data
 
 TAGGER = """model M(units = 5) {
     input tokens: i32[batch, time] in 0..vocab padded by mask

@@ -16,13 +16,13 @@ from compiler.driver import Options
 from compiler.graph.ir import Direction
 from compiler.programs import complete
 from compiler.training_step import training_step
-from runtime.checkpoint import newest_checkpoint
 from runtime.cli.main import main
 from runtime.data.batching import epoch_order
-from runtime.model import runtime_settings
-from runtime.phases import kind_at
-from runtime.position import Length
-from runtime.tensor_files import write_tensors
+from runtime.inference.model import runtime_settings
+from runtime.runs.checkpoint import newest_checkpoint
+from runtime.runs.position import Length
+from runtime.runs.tensor_files import write_tensors
+from runtime.train.phases import kind_at
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Weights: TypeAlias = dict[str, Array]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from runtime.cli.main import main
-from runtime.tensor_files import read_tensors
+from runtime.runs.tensor_files import read_tensors
 
 TEXT = """model M {{
     input x: f32[batch, 6]

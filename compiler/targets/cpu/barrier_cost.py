@@ -1,4 +1,4 @@
-"""What it costs threads to meet: measured where there are cores for them, else carried on from two."""
+"""The cost of a barrier: measured where there are cores for the threads, else extrapolated."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 
 import numpy as np
 
+from compiler.machine import Machine
 from compiler.processors import usable_cores
-from compiler.targets.cpu.jit import Library, compile_module
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.memory import address_of
 from compiler.targets.cpu.runner import ABI_VERSION, GROUP, PROGRAM_SLOTS, REMAINING, SETTINGS, SYMBOLS, runner_text
 from compiler.targets.cpu.team import Team
+from compiler.targets.llvm.jit import Library, compile_module
 
 STEPS = 300  # of a round: short, so that some rounds find the cores to themselves
 ROUNDS = 80

@@ -1,4 +1,4 @@
-"""Large products: the sum and the rows are taken in blocks, so that what is read again and again lies near.
+"""Large products: the sum and the rows are taken in blocks, so that operands read repeatedly stay in cache.
 
 The panels are packed first, by a function of its own; where they last over calls, once. An item is a panel of some
 tiles of rows. A thread joins its items: for a block of rows and a block of the sum, it goes through all of its panels.
@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from compiler.loops.ir import TileContract
+from compiler.machine import Machine
 from compiler.record import record
 from compiler.targets.cpu.contraction import (
     finish,
@@ -22,7 +23,6 @@ from compiler.targets.cpu.contraction import (
 )
 from compiler.targets.cpu.kernel_code import Items, KernelCode, SharedPointer
 from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import pack_all, panel_elements
 from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles, rows_of_item

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from math import ceil, prod
 
 from compiler.loops.ir import TileContract
+from compiler.machine import Machine
 from compiler.record import record
 from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import finish, put_away, repeating
 from compiler.targets.cpu.kernel_code import Items, KernelCode
 from compiler.targets.cpu.kernel_text import KernelText
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import RowWalk, TileShape, Tiling, ceiling, divided, outer_offsets

@@ -20,6 +20,7 @@ from compiler.loops.ir import (
     Walk,
 )
 from compiler.loops.printer import statement_lines
+from compiler.machine import Machine
 from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import emit_tiles
 from compiler.targets.cpu.contraction_blocks import emit_blocks, walks_in_blocks
@@ -29,7 +30,6 @@ from compiler.targets.cpu.emit_compute import cast
 from compiler.targets.cpu.identity import LONG, Identity
 from compiler.targets.cpu.kernel_code import ColumnsNumber, Items, KernelCode, RowsNumber, TotalNumber
 from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, splat_of
 from compiler.targets.cpu.tiles import ceiling, tiling

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.op import Op
+from compiler.machine import Machine
 from compiler.ops.elementwise import Cast
-from compiler.targets.cpu import math
-from compiler.targets.cpu.float_division import float_division
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import REGISTER, SUFFIX, Text, literal, splat_of, vector
-from compiler.targets.cpu.threefry import drawn
+from compiler.targets.llvm import math
+from compiler.targets.llvm.float_division import float_division
+from compiler.targets.llvm.threefry import drawn
 from compiler.types import DType
 
 MATH = frozenset(("exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"))

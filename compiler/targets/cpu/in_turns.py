@@ -1,4 +1,4 @@
-"""What many threads would do, from times measured on one: the shares of all of them run one after the other, stamped.
+"""The shares of many threads, run and stamped one after the other on one thread.
 
 An executable in turns runs a program as it is, with a runner whose first thread takes the shares of all (`turns.ll`).
 Between two barriers, so many threads would take as long as the longest share, and then the barrier.

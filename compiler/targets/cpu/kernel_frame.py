@@ -1,4 +1,4 @@
-"""What the instructions of a kernel stand on: arguments, registers, and the addresses of rows, as LLVM text."""
+"""The frame of a kernel's instructions: arguments, registers, and the addresses of rows, as LLVM text."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from compiler.loops.ir import Access, Instruction, Kernel, Load, Statement, Store, Term
+from compiler.machine import Machine
 from compiler.record import record
 from compiler.targets.cpu.identity import ROWS, number_of
 from compiler.targets.cpu.kernel_code import Argument, ExtentNumber, FactorNumber, PlaceNumber, ShiftNumber
-from compiler.targets.cpu.locations import FRAME
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, MEMORY, Text, splat_of
 from compiler.targets.cpu.walks import has_free_columns, moves_only
+from compiler.targets.llvm.locations import FRAME
 from compiler.types import Extent
 
 

@@ -1,4 +1,4 @@
-"""What all walks share: single instructions, loads, stores, draws and lane reductions, as LLVM text."""
+"""Text that all walks share: single instructions, loads, stores, draws and lane reductions, as LLVM text."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from compiler.targets.cpu.kernel_code import (
     StreamNumber,
 )
 from compiler.targets.cpu.kernel_frame import KernelFrame
-from compiler.targets.cpu.locations import FRAME, FUNCTION, location_nodes
 from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, SUFFIX, literal, splat_of
-from compiler.targets.cpu.threefry import halves, threefry, unit
 from compiler.targets.cpu.walks import moves_only
 from compiler.targets.cpu.watches import Watches, watched_stores
+from compiler.targets.llvm.locations import FRAME, FUNCTION, location_nodes
+from compiler.targets.llvm.threefry import halves, threefry, unit
 from compiler.types import BatchExtent, DType
 
 _BATCH = BatchExtent(1)

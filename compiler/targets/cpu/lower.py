@@ -12,6 +12,7 @@ import numpy as np
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Graph, Role
 from compiler.loops.ir import Kernel, Literal, Random, Walk
+from compiler.machine import Machine
 from compiler.record import record
 from compiler.schedule.access import count
 from compiler.schedule.assemble import CONTROLLED, PERSISTENT, is_parallel
@@ -35,7 +36,6 @@ from compiler.targets.cpu.kernel_code import (
     StreamNumber,
     TotalNumber,
 )
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.manifest import (
     BATCH_ARENA,
     CONTROL_ARENA,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.targets.cpu.machine import Machine
+from compiler.machine import Machine
 from compiler.targets.cpu.text import LANES, MEMORY, SUFFIX, Text
 from compiler.types import DType
 

@@ -10,22 +10,23 @@ import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+from compiler.cache import ObjectCache
 from compiler.interface import Options
+from compiler.machine import Machine
 from compiler.processors import usable_cores, usable_processors
 from compiler.record import record
-from compiler.targets.cpu.cache import ObjectCache
 from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.jit import Library, llvm_version
-from compiler.targets.cpu.machine import Machine, machine_of
 from compiler.targets.cpu.manifest import Manifest
 from compiler.targets.cpu.runner import SYMBOLS, TICKS, Clock, clock_of, runner_text
 from compiler.targets.cpu.team import Team
+from compiler.targets.llvm.host import machine_of
+from compiler.targets.llvm.jit import Library, llvm_version
 
 if TYPE_CHECKING:
-    from compiler.targets.cpu.codegen_worker import Submitted
     from compiler.targets.cpu.in_turns import ExecutableInTurns
     from compiler.targets.cpu.lower import Lowered
     from compiler.targets.cpu.recording import StampedExecutable
+    from compiler.targets.llvm.codegen_worker import Submitted
 
 # Gives each text away once it is there, so that its code can be generated while the others are written.
 Lowering: TypeAlias = "Callable[[Machine, Callable[[str], None]], Lowered]"
@@ -62,7 +63,7 @@ def load_program(name: str | None, lowered: Lowering, options: Options) -> Nativ
         found = [o for o in objects if o is not None]
         if len(found) == len(objects):
             return _loaded(stored.manifest, found, stored.symbols, machine, options)
-    from compiler.targets.cpu.codegen_worker import WorkerPool  # only what is not cached needs processes
+    from compiler.targets.llvm.codegen_worker import WorkerPool  # only what is not cached needs processes
 
     with WorkerPool(machine, cache, usable_processors()) as pool:
         if name is not None:
@@ -77,8 +78,8 @@ def load_program(name: str | None, lowered: Lowering, options: Options) -> Nativ
 
 def load_profiled(lowered: Lowering, options: Options) -> Profiled:
     """A program twice, with the same kernels at the same addresses: as it is, and with stamps."""
-    from compiler.targets.cpu.codegen_worker import WorkerPool  # only a profile asks for programs in this way
     from compiler.targets.cpu.recording import StampedExecutable
+    from compiler.targets.llvm.codegen_worker import WorkerPool  # only a profile asks for programs in this way
 
     machine, cache = machine_of(options.machine), ObjectCache(options.cache)
     clock = clock_of(machine)
@@ -113,9 +114,9 @@ class Turns:
 
 def load_in_turns(lowered: Lowering, options: Options, threads: Sequence[int], real: Sequence[int]) -> Turns:
     """A program for a simulation of `threads`, some of which `real` ones are compared with."""
-    from compiler.targets.cpu.codegen_worker import WorkerPool  # only a profile asks for programs in this way
     from compiler.targets.cpu.in_turns import ExecutableInTurns, OneForAll
     from compiler.targets.cpu.recording import StampedExecutable
+    from compiler.targets.llvm.codegen_worker import WorkerPool  # only a profile asks for programs in this way
 
     machine, cache = machine_of(options.machine), ObjectCache(options.cache)
     symbols, clock = (*SYMBOLS, TICKS), clock_of(machine)
@@ -158,7 +159,7 @@ def compile_ahead(programs: Mapping[str, Lowering], options: Options, workers: i
     It is worth it for programs that will all be needed, and in vain where the cache cannot be written.
     """
     machine, cache = machine_of(options.machine), ObjectCache(options.cache)
-    from compiler.targets.cpu.codegen_worker import WorkerPool  # only what is not cached needs processes
+    from compiler.targets.llvm.codegen_worker import WorkerPool  # only what is not cached needs processes
 
     with WorkerPool(machine, cache, workers or usable_processors()) as pool:
         pool.start_early()

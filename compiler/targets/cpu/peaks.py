@@ -1,4 +1,4 @@
-"""What a machine can do at most, measured: multiply-adds a second, and bytes a second by how many are in use.
+"""The measured peaks of a machine: multiply-adds a second, and bytes a second by the size of the working set.
 
 Both are loops of their own, generated for the machine's vectors. The best of all measurements so far counts, since
 others on the machine can only slow one down; it is kept in the cache folder, with the date it was made.
@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from compiler.cache import ObjectCache
+from compiler.machine import Machine
 from compiler.record import record
-from compiler.targets.cpu.cache import ObjectCache
-from compiler.targets.cpu.jit import Library, compile_module
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.memory import address_of, reserve
+from compiler.targets.llvm.jit import Library, compile_module
 from compiler.types import DType
 
 _LEAST, _MOST = 8 << 10, 128 << 20  # bytes that all threads together go through

@@ -1,4 +1,4 @@
-"""What the threads of a program did and when: the stamps of a profile, in nanoseconds, step by step.
+"""The stamps of a profile: the activity of each thread in nanoseconds, step by step.
 
 A stamped executable runs what the plain one runs, by a runner that stamps the begin and the end of each call of a
 kernel and of each wait at a barrier (`stamps.ll`). It is an executable like the other; what it recorded is taken with

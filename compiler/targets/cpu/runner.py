@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 
-from compiler.targets.cpu.machine import Machine
+from compiler.machine import Machine
 
 ABI_VERSION = 4
 

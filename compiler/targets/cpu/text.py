@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from compiler.targets.cpu.locations import location
+from compiler.targets.llvm.locations import location
 from compiler.types import DType
 
 LANES = 16  # of every vector, whatever its element type: LLVM splits it where registers are shorter

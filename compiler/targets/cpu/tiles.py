@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
+from compiler.machine import Machine
 from compiler.record import record
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_code import Items
 from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.machine import Machine
 from compiler.targets.cpu.text import LANES, Text
 from compiler.types import BatchExtent, DType, Extent
 

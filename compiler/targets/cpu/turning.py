@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.targets.cpu.machine import Machine
+from compiler.machine import Machine
 from compiler.targets.cpu.text import LANES, REGISTER, Text, vector
 from compiler.types import DType
 

@@ -16,7 +16,7 @@ from runtime.data.dataset import Dataset, Field
 from runtime.data.formats.content import content_of, text_of
 from runtime.data.formats.format import Format, Request
 from runtime.data.specs import Array
-from runtime.files import explain, fingerprint
+from runtime.support.files import explain, fingerprint
 
 _PIXELS = 3 * 32 * 32
 _LABELS = {_PIXELS + 1: ("label",), _PIXELS + 2: ("coarse", "label")}

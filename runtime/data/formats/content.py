@@ -1,4 +1,4 @@
-"""The content of a data file, plain or gzip. What would not fit in memory is refused while it is unpacked."""
+"""The content of a data file, plain or gzip. Content that exceeds memory is refused while it is unpacked."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from compiler.diagnostics import DataError
-from runtime import regular_files
-from runtime.files import explain
+from runtime.support import regular_files
+from runtime.support.files import explain
 
 _GZIP = b"\x1f\x8b"
 _PIECE = 1 << 20

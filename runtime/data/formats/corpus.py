@@ -8,7 +8,7 @@ from runtime.data.formats.format import Format, Request
 from runtime.data.formats.lines import NEXT, TOKENS, text_field
 from runtime.data.text.files import text_files
 from runtime.data.text.rules import OPTIONS, rules_of
-from runtime.files import fingerprint
+from runtime.support.files import fingerprint
 
 _OPTIONS = (*OPTIONS, "stride")
 

@@ -1,4 +1,4 @@
-"""The start of a text table: whether its first line names the columns, and what the columns are called."""
+"""The head of a text table: whether its first line names the columns, and the names of the columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from compiler.diagnostics import DataError
 from compiler.record import record
 from runtime.data.formats.format import Options, Request
-from runtime.suggestions import quoted
+from runtime.support.suggestions import quoted
 
 MISSING = frozenset({"", "?", "NA", "N/A", "na", "NaN", "nan", "NAN", "null", "NULL"})
 

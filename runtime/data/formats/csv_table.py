@@ -21,7 +21,7 @@ from runtime.data.formats.content import text_of
 from runtime.data.formats.csv_head import MISSING, Head, head_of, number_in
 from runtime.data.formats.format import Format, Options, Request
 from runtime.data.specs import Array
-from runtime.files import fingerprint
+from runtime.support.files import fingerprint
 
 _OPTIONS = (
     *("header", "names", "target", "columns", "categories", "missing", "normalise", "separator"),

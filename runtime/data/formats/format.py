@@ -1,4 +1,4 @@
-"""What a data format is to the loader: a name, file endings, options with their types, and a reader."""
+"""A data format: a name, file endings, options with their types, and a reader."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from compiler.diagnostics import DataError
 from compiler.record import record
 from runtime.data.dataset import Dataset
 from runtime.data.specs import SettingValue
-from runtime.suggestions import did_you_mean, quoted
+from runtime.support.suggestions import did_you_mean, quoted
 
 
 @record

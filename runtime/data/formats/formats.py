@@ -14,8 +14,8 @@ from runtime.data.formats.images import IMAGES
 from runtime.data.formats.lines import LINES
 from runtime.data.formats.numpy_arrays import NPY, NPZ
 from runtime.data.formats.pairs import PAIRS
-from runtime.files import explain
-from runtime.suggestions import did_you_mean, quoted
+from runtime.support.files import explain
+from runtime.support.suggestions import did_you_mean, quoted
 
 FORMATS = (CSV, IDX, CIFAR, IMAGES, NPZ, NPY, TEXT, LINES, PAIRS)
 

@@ -13,7 +13,7 @@ from runtime.data.dataset import Dataset, Field
 from runtime.data.formats.content import content_of
 from runtime.data.formats.format import Format, Options, Request
 from runtime.data.specs import Array
-from runtime.files import explain, fingerprint
+from runtime.support.files import explain, fingerprint
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _FIELDS = ("image", "label")

@@ -15,13 +15,13 @@ from compiler import driver
 from compiler.diagnostics import DataError, ResourceError
 from compiler.processors import usable_processors
 from compiler.record import record
-from runtime import regular_files
 from runtime.data.dataset import Dataset, Field
 from runtime.data.decoded import usual_cache
 from runtime.data.formats.format import Format, Options, Request
 from runtime.data.formats.pictures import ENDINGS, FITS, DamagedPicture, Form, decoder
 from runtime.data.specs import Array
-from runtime.files import explain
+from runtime.support import regular_files
+from runtime.support.files import explain
 
 _OPTIONS = ("size", "channels", "fit")
 _TRAINING, _TEST = ("train", "training"), ("test",)
@@ -224,7 +224,7 @@ def _unusable(wrong: Mapping[Path, str], folder: Path, form: Form) -> DataError:
     lines = [f"{file}: {why}" for file, why in list(wrong.items())[:_SHOWN]]
     if len(wrong) > _SHOWN:
         lines.append(f"and {len(wrong) - _SHOWN} more")
-    fixes = ["replace or remove what is damaged"] if any("no whole" in why for why in wrong.values()) else []
+    fixes = ["replace or remove the damaged file"] if any("no whole" in why for why in wrong.values()) else []
     if form.size is None and any("pixels" in why for why in wrong.values()):
         fixes.append("give `size = …` to bring all to one size")
     count = "1 image" if len(wrong) == 1 else f"{len(wrong)} images"

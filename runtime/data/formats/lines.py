@@ -15,7 +15,7 @@ from runtime.data.formats.format import Format, Options, Request
 from runtime.data.specs import Array
 from runtime.data.text.files import TextFile, decoded, lines_of, text_files
 from runtime.data.text.rules import OPTIONS, rules_of
-from runtime.files import fingerprint
+from runtime.support.files import fingerprint
 
 TOKENS, NEXT, LABEL = "tokens", "next", "label"
 OF_TABLES = ("header", "names", "separator")

@@ -8,7 +8,7 @@ from runtime.data.formats.format import Format, Request
 from runtime.data.formats.lines import text_field
 from runtime.data.text.files import TextFile, decoded
 from runtime.data.text.rules import OPTIONS, rules_of
-from runtime.files import fingerprint
+from runtime.support.files import fingerprint
 
 SOURCE, TARGET, NEXT = "source", "target", "next"
 _OPTIONS = (*OPTIONS, "separator", "shared", "longest", "bucket")

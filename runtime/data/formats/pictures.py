@@ -12,8 +12,8 @@ import numpy as np
 
 from compiler.diagnostics import UsageError
 from compiler.record import record
-from runtime import regular_files
 from runtime.data.specs import Array
+from runtime.support import regular_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image

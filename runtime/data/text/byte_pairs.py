@@ -9,8 +9,8 @@ import numpy as np
 
 from compiler.diagnostics import CheckpointError
 from runtime.data.specs import Array
-from runtime.files import parse_json
-from runtime.optional import missing
+from runtime.support.files import parse_json
+from runtime.support.optional import missing
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

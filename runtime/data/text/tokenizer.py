@@ -12,7 +12,7 @@ import numpy as np
 from compiler.record import record
 from runtime.data.specs import Array
 from runtime.data.text import byte_pairs
-from runtime.files import JsonValue
+from runtime.support.files import JsonValue
 
 UNITS = ("char", "word", "space", "bpe")
 SPECIAL = ("<pad>", "<unknown>", "<start>", "<end>")

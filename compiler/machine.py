@@ -1,0 +1,126 @@
+"""A processor as the compiler sees it: its name for LLVM, its vector registers and its caches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from compiler.record import record
+from compiler.types import DType
+
+KIBIBYTE = 1024
+_TUNING = "neoverse-v1"
+ARM = ("aarch64-", "arm64-")
+
+
+@record
+class Machine:
+    """A processor. `name` is its instruction set: avx512, avx2, neon, or generic for 128-bit vectors of anything else;
+    apple-m1 is neon with Apple's caches.
+
+    `registers` counts vector registers; the caches are those of one core, and its share of what cores have together.
+    A machine that `masks` stores any lanes of a vector, whatever their type, as fast as a whole one.
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: str
+    vector_bits: int
+    registers: int
+    masks: bool
+    l1_bytes: int
+    l1_ways: int  # lines of the first-level cache that may have the same place
+    l2_bytes: int
+    line_bytes: int  # what the caches move at once
+
+    @property
+    def vector_bytes(self) -> int:
+        return self.vector_bits // 8
+
+    @property
+    def architecture(self) -> str:
+        """The first part of the triple: x86_64, aarch64, which Apple calls arm64, ..."""
+        return self.triple.partition("-")[0]
+
+    @property
+    def description(self) -> str:
+        """For a reader: the name, LLVM's name of the processor, and its vector registers."""
+        return f"{self.name} ({self.cpu}): {self.registers} registers of {self.vector_bits} bits"
+
+    @property
+    def is_arm(self) -> bool:
+        return self.triple.startswith(ARM)
+
+    @property
+    def tuning(self) -> str:
+        """Whose pipeline LLVM orders instructions for; nothing for the machine's own.
+
+        By its models of some cores of Arm, and without one, LLVM moves loads up until sums no longer fit in registers.
+        """
+        return _TUNING if self.is_arm else ""
+
+    def lanes(self, dtype: DType) -> int:
+        """How many elements one vector register holds."""
+        return self.vector_bytes // dtype.size
+
+    def line(self, dtype: DType) -> int:
+        """How many elements a line of the caches holds."""
+        return self.line_bytes // dtype.size
+
+
+AVX512 = Machine(
+    name="avx512",
+    triple="x86_64-unknown-linux-gnu",
+    cpu="skylake-avx512",
+    features="",
+    vector_bits=512,
+    registers=32,
+    masks=True,
+    l1_bytes=32 * KIBIBYTE,
+    l1_ways=8,
+    l2_bytes=1024 * KIBIBYTE,
+    line_bytes=64,
+)
+AVX2 = Machine(
+    name="avx2",
+    triple="x86_64-unknown-linux-gnu",
+    cpu="haswell",
+    features="",
+    vector_bits=256,
+    registers=16,
+    masks=False,
+    l1_bytes=32 * KIBIBYTE,
+    l1_ways=8,
+    l2_bytes=256 * KIBIBYTE,
+    line_bytes=64,
+)
+NEON = Machine(
+    name="neon",
+    triple="aarch64-unknown-linux-gnu",
+    cpu="neoverse-n1",
+    features="",
+    vector_bits=128,
+    registers=32,
+    masks=False,
+    l1_bytes=64 * KIBIBYTE,
+    l1_ways=4,
+    l2_bytes=1024 * KIBIBYTE,
+    line_bytes=64,
+)
+APPLE_M1 = Machine(
+    name="apple-m1",
+    triple="arm64-apple-darwin20.0.0",
+    cpu="apple-m1",
+    features="",
+    vector_bits=128,
+    registers=32,
+    masks=False,
+    l1_bytes=128 * KIBIBYTE,
+    l1_ways=8,
+    l2_bytes=3072 * KIBIBYTE,  # four cores share 12 MiB
+    line_bytes=128,
+)
+MACHINES = (AVX512, AVX2, NEON, APPLE_M1)
+# Without fused multiply-adds in the processor, each is a call of the C library: the same bits, and far slower.
+GENERIC = replace(AVX2, name="generic", cpu="x86-64", vector_bits=128)
+CHOICES = {machine.name: machine for machine in (*MACHINES, GENERIC)}

@@ -1,0 +1,162 @@
+"""Rows of data as people know them, and which of them a report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+
+import numpy as np
+
+from compiler.driver import Array, InputSpec
+from compiler.record import record
+from runtime.data.part import Part
+from runtime.data.preparation import Preparation
+from runtime.data.sample_pictures import no_larger, picture_of, square_picture_of
+from runtime.support.files import JsonValue
+
+RIGHT, WRONG, ANY, WORST = "right", "wrong", "any", "worst"
+_TYPICAL, _WORST = 4, 8  # rows of each kind
+_LEAST_SIDE = 8  # of values in two axes that are taken for a picture
+_LARGEST_SIDE = 160
+_MOST_COLUMNS, _MOST_LETTERS = 16, 1000
+_PICTURES = ("image", "images", "picture", "pixels")  # names of inputs whose values [n * n] are a square picture
+
+
+@record
+class ShownValue:
+    """A value of a row: in words, or by column, and its picture u8[channels, height, width] where it is one.
+
+    `left_out` columns are not shown.
+    """
+
+    name: str
+    text: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    left_out: int = 0
+    picture: Array | None = None
+
+    def to_json(self) -> JsonValue:
+        return dict(self.columns) if self.columns else self.text
+
+
+@record
+class ShownRow:
+    """`kind`: one of those right, or of the worst that are wrong; of a model without classes one of any, or of the
+    worst. `predictions` say what the model gave, in the words of the data."""
+
+    kind: str
+    place: str
+    loss: float
+    inputs: tuple[ShownValue, ...]
+    targets: tuple[ShownValue, ...]
+    predictions: tuple[ShownValue, ...]
+
+    def to_json(self) -> dict[str, JsonValue]:
+        parts = {"inputs": self.inputs, "targets": self.targets, "predictions": self.predictions}
+        shown = {part: {value.name: value.to_json() for value in values} for part, values in parts.items()}
+        return {"kind": self.kind, "row": self.place, "loss": self.loss if np.isfinite(self.loss) else None, **shown}
+
+
+def chosen_rows(losses: Array, is_right: Array | None) -> list[tuple[str, int]]:
+    """The places of the rows to be shown, with their kind; `losses` and `is_right` have an element for each row.
+
+    Typical ones are spread evenly over the rows of their kind; the worst have the highest losses, of equals the first,
+    and a loss that is not finite is above all others.
+    """
+    ranked = np.argsort(-np.where(np.isfinite(losses), losses, np.inf), kind="stable")
+    if is_right is None:
+        worst = ranked[:_WORST]
+        typical = _spread(np.setdiff1d(np.arange(len(losses)), worst))
+        return [*((ANY, int(row)) for row in typical), *((WORST, int(row)) for row in worst)]
+    wrong = ranked[~is_right[ranked]][:_WORST]
+    return [*((RIGHT, int(row)) for row in _spread(np.flatnonzero(is_right))), *((WRONG, int(row)) for row in wrong)]
+
+
+def place_of(part: Part, row: int) -> str:
+    """`digits.csv.gz, row 17`: as messages about the data count; of a series, the step at which the window begins."""
+    names = next(iter(part.names.values()), None)
+    if names is None:
+        return f"window from step {row + 1:,}"
+    folder = names.file if names.files and names.file.is_dir() else names.file.parent
+    file = names.files[row] if names.files else names.file
+    shown = str(file.relative_to(folder)) if file.is_relative_to(folder) else file.name
+    return f"{shown}, row {names.of(row):,}"
+
+
+def shown_value(spec: InputSpec, values: Array, preparation: Preparation | None) -> ShownValue:
+    """An input or target of one row, as it stands in the data: not scaled, and categories by their names."""
+    tokenizer = None if preparation is None else preparation.tokenizer_of(spec.name)
+    if tokenizer is not None:
+        return ShownValue(spec.name, _cut(tokenizer.decode(values.reshape(-1).tolist())))
+    names = () if preparation is None else preparation.columns.get(spec.name, ())
+    is_of_columns = preparation is not None and bool(preparation.table) and len(names) == values.size
+    picture = _picture(spec.name, values, is_of_columns)
+    if preparation is not None and is_of_columns and picture is None:
+        words = [_cell(name, value, preparation) for name, value in zip(names, values.reshape(-1), strict=True)]
+        if len(words) == 1:
+            return ShownValue(spec.name, words[0])
+        columns = dict(list(zip(names, words, strict=True))[:_MOST_COLUMNS])
+        return ShownValue(spec.name, described(values), columns, len(names) - len(columns))
+    words_of = None if preparation is None else preparation.vocabulary_of(spec.name)
+    return ShownValue(spec.name, described(values, words_of), picture=picture)
+
+
+def shown_output(name: str, output: Array, inputs: Sequence[ShownValue], arrays: Sequence[Array]) -> ShownValue:
+    """An output of one row, as a picture where it has as many numbers as an input that is one, as of an autoencoder."""
+    for shown, values in zip(inputs, arrays, strict=True):
+        if shown.picture is not None and values.size == output.size > 1:
+            return ShownValue(
+                name, described(output), picture=_picture(shown.name, output.reshape(values.shape), False)
+            )
+    return ShownValue(name, described(output))
+
+
+def described(values: Array, words: Sequence[str] | None = None) -> str:
+    """A number or its word; of an array its type and what lies in it."""
+    if values.size == 1:
+        return _number(values.reshape(-1)[0].item(), words)
+    if 0 < values.size <= _MOST_COLUMNS and values.ndim == 1:
+        return ", ".join(f"{value:.5g}" for value in values.tolist())
+    kind = f"{values.dtype}[{', '.join(map(str, values.shape))}]"
+    if not values.size:
+        return kind
+    numbers = values.astype(np.float64)
+    return f"{kind} from {numbers.min():.5g} to {numbers.max():.5g}, mean {numbers.mean():.5g}"
+
+
+def _number(number: object, words: Sequence[str] | None) -> str:
+    match number:
+        case bool():
+            return "true" if number else "false"
+        case int() if words is not None and 0 <= number < len(words):
+            return _cut(words[number])
+        case int():
+            return f"{number:,}"
+        case _:
+            return f"{number:.6g}"
+
+
+def _cell(name: str, value: Array, preparation: Preparation) -> str:
+    words = preparation.classes.get(name, preparation.vocabularies.get(name))
+    scale = preparation.scales.get(name)
+    if scale is not None:
+        return f"{float(value) * scale.deviation + scale.mean:.6g}"
+    return described(np.asarray(value), words)
+
+
+def _picture(name: str, values: Array, is_of_columns: bool) -> Array | None:
+    found = square_picture_of(values) if name in _PICTURES else None
+    is_flat = values.ndim == 2 and min(values.shape) >= _LEAST_SIDE
+    if found is None and (is_flat or values.ndim == 3) and not is_of_columns:
+        found = picture_of(values)
+    return None if found is None else no_larger(found, _LARGEST_SIDE)
+
+
+def _spread(rows: Array) -> Array:
+    """A few of the rows, spread evenly from the first to the last."""
+    count = min(_TYPICAL, len(rows))
+    return rows[np.arange(count) * max(len(rows) - 1, 0) // max(count - 1, 1)]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_LETTERS else text[:_MOST_LETTERS] + "…"

@@ -1,0 +1,133 @@
+"""A training with an exponentially growing rate: where the loss falls fastest, and where training falls apart.
+
+Smith, "Cyclical learning rates for training neural networks", 2017, section 3.3 (the learning-rate range test).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from compiler.driver import Array, Program
+from compiler.record import record
+from runtime.data.batching import rows_of_epoch
+from runtime.inference.model import rate_names
+from runtime.train.interruption import Interruption
+from runtime.train.samples import at_epoch
+from runtime.train.training import LOSS, Job
+
+# The smoothed loss at step i is a mean over the steps before, with weights that fall by this factor a step.
+_SMOOTHING = 0.9
+_SMOOTHED = 20  # steps behind which little of the first loss is left
+# Training has fallen apart where the smoothed loss is so many times its lowest, above the noise of the first steps.
+_DIVERGED = 4.0
+_STEPS_BEFORE_JUDGING = 10
+
+
+@record
+class RateRange:
+    """One entry a step. `steepest` is the rate at which the smoothed loss falls fastest over the logarithm of the rate.
+
+    `divergence` is the rate at which training fell apart, None where it never did.
+    """
+
+    setting: str
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    steepest: float | None
+    divergence: float | None
+
+    @property
+    def suggestion(self) -> float | None:
+        """The rate of the steepest descent, but at most a tenth of that at which training fell apart."""
+        if self.divergence is None or self.steepest is None:
+            return self.steepest
+        return min(self.steepest, self.divergence / 10)
+
+
+def rate_range(program: Program, job: Job, low: float, high: float, steps: int) -> RateRange:
+    """Train for `steps` steps while the rate grows from `low` to `high`; ends early where the loss diverges.
+
+    The program has no schedule. With several optimizers, the rates of the others keep their proportion to the first.
+    Raises UsageError where the rate is no run-time setting.
+    """
+    scales = _scales(program, job)
+    rates = np.geomspace(low, high, steps)
+    losses: list[float] = []
+    smoothed: list[float] = []
+    training = _Steps(job)
+    with Interruption() as interruption:
+        for step, rate in enumerate(rates):
+            losses.append(training.loss(step, {name: rate * scale for name, scale in scales.items()}))
+            smoothed = smooth(losses)
+            if interruption.requested or _has_diverged(smoothed):
+                break
+    diverged = float(rates[len(losses) - 1]) if _has_diverged(smoothed) else None
+    visited = rates[: len(losses)]
+    return RateRange(
+        setting=next(iter(scales)),
+        rates=tuple(map(float, visited)),
+        losses=tuple(losses),
+        smoothed=tuple(smoothed),
+        steepest=steepest_descent(visited, smoothed),
+        divergence=diverged,
+    )
+
+
+def smooth(losses: Sequence[float]) -> list[float]:
+    """Means with exponentially falling weights, which sum to one from the first step on."""
+    total = weight = 0.0
+    means: list[float] = []
+    for loss in losses:
+        total, weight = _SMOOTHING * total + loss, _SMOOTHING * weight + 1
+        means.append(total / weight)
+    return means
+
+
+def steepest_descent(rates: Array, smoothed: Sequence[float]) -> float | None:
+    """Where the smoothed loss falls fastest over log(rate), before its minimum; None where it never falls.
+
+    The first means are of a few losses, and so are mostly noise: the search begins behind them.
+    """
+    values = np.array(smoothed)
+    values = values[np.isfinite(values)]
+    lowest = int(values.argmin()) + 1 if len(values) else 0
+    if lowest < 3:
+        return None
+    slopes = np.gradient(values[:lowest], np.log(rates[:lowest]))
+    first = min(_SMOOTHED, lowest // 3)
+    return float(rates[first + int(slopes[first:].argmin())]) if slopes[first:].min() < 0 else None
+
+
+def _has_diverged(smoothed: Sequence[float]) -> bool:
+    if not smoothed or not np.isfinite(smoothed[-1]):
+        return bool(smoothed)
+    return len(smoothed) > _STEPS_BEFORE_JUDGING and smoothed[-1] > _DIVERGED * min(smoothed) > 0
+
+
+def _scales(program: Program, job: Job) -> dict[str, float]:
+    """Each setting that holds a rate, by its proportion to the first."""
+    names = rate_names(program, job.settings)
+    first = job.settings[names[0]]
+    return {name: job.settings[name] / first if first else 1.0 for name in names}
+
+
+class _Steps:
+    """The steps of a training one by one, each with a rate of its own."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._order: Array = np.zeros(0, np.int64)
+
+    def loss(self, step: int, rates: Mapping[str, float]) -> float:
+        """The loss before the update of step `step`; steps come in order, from 0."""
+        job = self._job
+        epoch, in_epoch = divmod(step, job.length.steps_per_epoch)
+        if in_epoch == 0:
+            self._order = rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
+        rows = self._order[in_epoch * job.length.batch : (in_epoch + 1) * job.length.batch]
+        data = at_epoch(job.train.arrays, epoch)
+        results = job.step.run(job.tensors, data, rows, job.length.batch, step, job.seed, {**job.settings, **rates})
+        return float(results.scalars[LOSS][0])

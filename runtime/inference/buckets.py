@@ -1,0 +1,195 @@
+"""A program at several lengths of texts: each batch is computed at the first that holds it, on the same tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+
+import numpy as np
+
+from compiler import driver
+from compiler.diagnostics import SourceError
+from compiler.driver import Array, Executable, Program, Results, Tensors
+from compiler.types import TensorType
+from runtime.data.bucketing import best_sizes, longest_in_batches
+from runtime.data.part import Part
+from runtime.inference.model import batch_axes, parameter_count, training_of
+
+_MOST = 6  # more sizes would save little
+_WORTH = 2e11  # floating-point operations in a training, for which one more program pays
+
+Sizes = tuple[Mapping[str, int], ...]
+
+
+def text_dimensions(program: Program) -> dict[str, tuple[str, ...]]:
+    """The lengths of texts that the data decided and masks tell, each with the inputs and targets that have it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in driver.data_dimensions(program):
+        having = [spec for spec in program.inputs if name in (*spec.dimension_names, spec.range_name)]
+        is_length = all(
+            spec.range_name != name and spec.dimension_names.index(name) == 1 and spec.dimension_names.count(name) == 1
+            for spec in having
+        )
+        if is_length and any(spec.mask_of is not None for spec in having):
+            found[name] = tuple(spec.name for spec in having)
+    return found
+
+
+def chosen_sizes(program: Program, part: Part, most: int | None, notes: list[str]) -> Sizes:
+    """At which sizes a training computes its batches; none where it has but one. `notes` says why.
+
+    There are up to `most`; without it, as many as pay.
+    """
+    dimensions = text_dimensions(program)
+    if most in (0, 1) or not dimensions:
+        return ()
+    if program.augmentation is not None:
+        notes.append("every batch is computed at the longest length, since `augment` may make a text longer")
+        return ()
+    plan = training_of(program)
+    arrays = {name: [part.arrays[spec] for spec in specs] for name, specs in dimensions.items()}
+    least = _least_saved(program, len(part.rows)) if most is None else 0.0
+    sizes = best_sizes(part, arrays, plan.seed, plan.rows_of(len(part.rows)), most or _MOST, least)
+    decided = driver.data_dimensions(program)
+    whole = {name: decided[name] for name in dimensions}
+    sizes = (*(size for size in sizes if size != whole), whole)
+    while len(sizes) > 1:
+        try:
+            changed = _first_difference(program, driver.resized(program, sizes[0]))
+        except SourceError:  # shorter than the model allows
+            sizes = sizes[1:]
+            continue
+        if changed is None:
+            return sizes
+        lengths = " and ".join(f"`{name}`" for name in dimensions)
+        notes.append(
+            f"every batch is computed at the longest length, since the shape of `{changed}` depends on {lengths}"
+        )
+        break
+    return ()
+
+
+def _least_saved(program: Program, rows: int) -> float:
+    """How many places of texts a program must save in an epoch to pay: one takes some six operations a parameter."""
+    plan = training_of(program)
+    epochs = plan.epochs or (plan.steps or 0) * plan.rows_of(rows) / rows
+    return _WORTH / max(1.0, 6.0 * parameter_count(program) * epochs)
+
+
+def _first_difference(program: Program, other: Program) -> str | None:
+    """A tensor that the programs cannot share."""
+
+    def shapes(one: Program) -> dict[str, TensorType]:
+        states = training_of(one).optimizer_states.items()
+        gathered = enumerate(training_of(one).gathered)
+        found = {p.path: p.type for p in one.parameters} | {name: state.type for name, state in states}
+        return found | {f"sum {number} of the metrics": type_ for number, type_ in gathered}
+
+    ours, others = shapes(program), shapes(other)
+    return next((name for name in {**ours, **others} if ours.get(name) != others.get(name)), None)
+
+
+class Buckets:
+    """The programs of a few sizes, the last of which is `program` itself; without sizes, that alone."""
+
+    def __init__(self, program: Program, sizes: Sizes) -> None:
+        self._program, self._sizes = program, sizes or ({},)
+        self._dimensions = text_dimensions(program) if sizes else {}
+        self._data: Mapping[str, Array] | None = None
+        self._cut: dict[int, Mapping[str, Array]] = {}
+
+    def executable(self, compiled: Callable[[Program], Executable]) -> Executable:
+        """What runs any batch; `compiled` makes the executable of one size."""
+        return _BucketedExecutable(self, compiled) if self._dimensions else compiled(self._program)
+
+    @property
+    def smallest(self) -> Program:
+        return self.program(0)
+
+    def program(self, bucket: int) -> Program:
+        return driver.resized(self._program, self._sizes[bucket])
+
+    def of_batches(self, data: Mapping[str, Array], rows: Array, batch: int) -> Array:
+        """For each batch of `rows`, the first size that holds it."""
+        does_fit = np.ones((len(self._sizes), -(-len(rows) // batch)), np.bool_)
+        for name, inputs in self._dimensions.items():
+            longest = longest_in_batches([data[i] for i in inputs if i in data], rows, batch)
+            does_fit &= longest <= np.array([[size[name]] for size in self._sizes])
+        found: Array = does_fit.argmax(axis=0)
+        return found
+
+    def of_rows(self, data: Mapping[str, Array], rows: Array) -> tuple[Program, Mapping[str, Array]]:
+        """The program that computes `rows` as one batch, and the data as it takes it."""
+        bucket = int(self.of_batches(data, rows, len(rows))[0])
+        return self.program(bucket), self.cut(data, bucket)
+
+    def cut(self, data: Mapping[str, Array], bucket: int) -> Mapping[str, Array]:
+        """The data as views that are as long as the size says."""
+        if data is not self._data:
+            self._data, self._cut = data, {}
+        if bucket not in self._cut:
+            lengths = {i: self._sizes[bucket][name] for name, inputs in self._dimensions.items() for i in inputs}
+            self._cut[bucket] = {n: a[:, : lengths[n]] if n in lengths else a for n, a in data.items()}
+        return self._cut[bucket]
+
+    def joined(self, made: Sequence[Results]) -> Results:
+        """The results of calls that follow each other; what has no part for each row is that of the last."""
+        last = made[-1]
+        scalars = {name: np.concatenate([results.scalars[name] for results in made]) for name in last.scalars}
+        stacks = {name: np.concatenate([results.stacks[name] for results in made]) for name in last.stacks}
+        axes = batch_axes(self._program)
+        arrays = {
+            name: array if name in stacks else np.concatenate([r.arrays[name] for r in made], axes.get(name) or 0)
+            for name, array in last.arrays.items()
+        }
+        return Results(scalars, arrays, tuple(broken for results in made for broken in results.nonfinite), stacks)
+
+    def ordered(self, data: Mapping[str, Array], rows: Array) -> Array:
+        """The places of `rows`, those that fit in the smallest size first."""
+        return np.argsort(self.of_batches(data, rows, 1), kind="stable")
+
+    def stretches(self, data: Mapping[str, Array], rows: Array) -> list[Array]:
+        """The rows of each size, which is the first that holds them; those of the smallest size first."""
+        if len(rows) == 0:
+            return []
+        sizes = self.of_batches(data, rows, 1)
+        return [rows[sizes == size] for size in np.unique(sizes)]
+
+
+class _BucketedExecutable:
+    """Runs each batch on the executable of its size, which is compiled when the first such batch comes."""
+
+    def __init__(self, buckets: Buckets, compiled: Callable[[Program], Executable]) -> None:
+        self._buckets, self._compiled = buckets, compiled
+        self._executables: dict[int, Executable] = {}
+
+    def run(
+        self,
+        tensors: Tensors,
+        data: Mapping[str, Array],
+        rows: Array,
+        batch: int,
+        first_step: int = 0,
+        seed: int = 0,
+        settings: Mapping[str, float] | None = None,
+    ) -> Results:
+        made = [
+            self._executable(bucket).run(
+                tensors, self._buckets.cut(data, bucket), rows[first:end], batch, first_step + step, seed, settings
+            )
+            for bucket, step, first, end in self._runs(data, rows, batch)
+        ]
+        return made[0] if len(made) == 1 else self._buckets.joined(made)
+
+    def _runs(self, data: Mapping[str, Array], rows: Array, batch: int) -> Iterator[tuple[int, int, int, int]]:
+        """Batches of one size that follow each other: the size, the first step, and the stretch of rows."""
+        step = 0
+        for bucket, steps in groupby(self._buckets.of_batches(data, rows, batch).tolist()):
+            end = step + len(list(steps))
+            yield bucket, step, step * batch, min(end * batch, len(rows))
+            step = end
+
+    def _executable(self, bucket: int) -> Executable:
+        if bucket not in self._executables:
+            self._executables[bucket] = self._compiled(self._buckets.program(bucket))
+        return self._executables[bucket]

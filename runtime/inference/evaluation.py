@@ -1,0 +1,125 @@
+"""A trained model and rows of data to the loss and the metrics over all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from compiler import driver
+from compiler.diagnostics import UsageError
+from compiler.driver import Array, Executable, Options, Program, Results, Tensors
+from runtime.data.part import Part
+from runtime.inference.buckets import Buckets, Sizes
+from runtime.inference.model import length_of, runtime_settings, training_of
+from runtime.inference.pace import Pace
+from runtime.inference.precision import in_precision
+from runtime.runs.sums import added_in_order, means_of
+from runtime.runs.totals import NOTHING, Finisher, is_total
+
+_ROWS_AT_ONCE = 256  # so that an interruption need not wait for long
+
+
+def evaluator_of(program: Program, options: Options, training_rows: int | None, sizes: Sizes = ()) -> Evaluator:
+    """The compiled evaluation of a program that was trained on so many rows, in batches of `sizes`, as far as known.
+
+    Raises UsageError for a bare model, and where a loss or metric depends on a length of training that nothing says.
+    """
+    plan = training_of(program)
+    batch = plan.usual_rows if training_rows is None else plan.rows_of(training_rows)
+    settings = runtime_settings(program)
+    inputs = program.inference.inputs
+    unknown = [i.name for i in inputs if i.role.value == "setting" and i.name not in settings]
+    if unknown and training_rows is None:
+        raise UsageError(
+            f"the loss or a metric depends on `{unknown[0]}`, and nothing says how long the training was",
+            "name the run instead of the model file, or train first",
+        )
+    if unknown and training_rows is not None:
+        settings = runtime_settings(program, length_of(plan, training_rows))
+    options = replace(options, batch=batch)
+    buckets = Buckets(program, sizes)
+    executable = buckets.executable(lambda one: driver.compile_evaluation(one, options))
+    return Evaluator(executable, batch, settings, options.dtype, buckets, finisher_of(program, options))
+
+
+def finisher_of(program: Program, options: Options) -> Finisher | None:
+    """What finishes the metrics of an evaluation, where it has any."""
+    has_some = training_of(program).finished
+    return Finisher(driver.compile_finishing(program, options, of_training=False)) if has_some else None
+
+
+class Evaluator:
+    """Takes `batch` rows at a time, as the training did, which a loss that is no mean depends on."""
+
+    def __init__(
+        self,
+        executable: Executable,
+        batch: int,
+        settings: Mapping[str, float],
+        dtype: str = "f32",
+        buckets: Buckets | None = None,
+        finisher: Finisher | None = None,
+    ) -> None:
+        self._executable, self._batch, self._settings, self._dtype = executable, batch, settings, dtype
+        self._buckets, self._finisher = buckets, finisher
+        self._pace = Pace()
+
+    def evaluate(
+        self, tensors: Tensors, part: Part, stop_requested: Callable[[], bool] = lambda: False
+    ) -> dict[str, float] | None:
+        """The loss and the metrics over the rows of `part`; None where `stop_requested` came true on the way.
+
+        What metrics, and a loss that is a mean, are made of is gathered over all rows and finished once. Another loss
+        is the mean over batches.
+        """
+        part = in_precision(part, self._dtype)
+        sums: dict[str, float] = {}
+        totals = NOTHING
+        for order in self._stretches(part):
+            first = 0
+            while first < len(order):
+                if stop_requested():
+                    return None
+                rows = order[first : first + self._pace.steps * self._batch]
+                first += len(rows)
+                results, weights = self._run(tensors, part, rows)
+                sums = added_in_order(sums, _scalars(results), weights)
+                totals = totals.plus(results, len(rows))
+        found = means_of(sums, len(part.rows))
+        if self._finisher is not None:
+            found |= self._finisher.finished(totals, tensors, self._settings)
+        return found
+
+    def losses_of_rows(self, tensors: Tensors, part: Part) -> Array:
+        """The loss of each row of `part` as a batch by itself: f64 [rows]."""
+        part = in_precision(part, self._dtype)
+        order = np.arange(len(part.rows)) if self._buckets is None else self._buckets.ordered(part.arrays, part.rows)
+        losses: Array = np.zeros(len(order))
+        for first in range(0, len(order), _ROWS_AT_ONCE):
+            places = order[first : first + _ROWS_AT_ONCE]
+            results = self._executable.run(tensors, part.arrays, part.rows[places], 1, settings=self._settings)
+            losses[places] = results.scalars["loss"]
+        return losses
+
+    def _stretches(self, part: Part) -> list[Array]:
+        """The rows by their length of texts: at which length one is computed never depends on the cut."""
+        if self._buckets is None:
+            return [part.rows]
+        return self._buckets.stretches(part.arrays, part.rows)
+
+    def _run(self, tensors: Tensors, part: Part, rows: Array) -> tuple[Results, Array]:
+        """What steps over `rows` give, and the number of rows of each."""
+        begin = time.perf_counter()
+        results = self._executable.run(tensors, part.arrays, rows, self._batch, settings=self._settings)
+        steps = -(-len(rows) // self._batch)
+        self._pace.observe(steps, time.perf_counter() - begin)
+        weights = np.full(steps, self._batch)
+        weights[-1] = len(rows) - (steps - 1) * self._batch
+        return results, weights
+
+
+def _scalars(results: Results) -> dict[str, Array]:
+    return {name: values for name, values in results.scalars.items() if not is_total(name)}

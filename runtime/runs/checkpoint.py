@@ -1,0 +1,256 @@
+"""Checkpoints: folders of weights, optimizer states and position, each of which appears whole or not at all.
+
+A checkpoint is written under another name, forced to the disk, and renamed; its manifest, with the SHA-256 of each
+file, is written last. Folders are called `SERIAL-step-STEP`, with `-best` where the model was the best so far; a later
+checkpoint has a higher serial, whatever its step.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from compiler.diagnostics import CheckpointError
+from compiler.driver import Array
+from compiler.numerics import NUMERICS
+from compiler.record import record
+from runtime.runs.numerics import UNKNOWN
+from runtime.runs.position import Position, Stagnation
+from runtime.runs.tensor_files import read_tensors, write_tensors
+from runtime.runs.totals import NOTHING, totals_from_json
+from runtime.support import regular_files
+from runtime.support.files import JsonValue, explain, json_bytes, parse_json, sha256_of, sync_folder, write_bytes
+
+WEIGHTS, OPTIMIZER = "weights.safetensors", "optimizer.safetensors"
+POSITION, MANIFEST = "position.json", "manifest.json"
+_FILES = (WEIGHTS, OPTIMIZER, POSITION)
+_VERSION = 1
+_NAME = re.compile(r"(\d{6,})-step-(\d+)(-best)?")
+_BEST = "-best"
+_WRITING, _REMOVING = ".writing-", ".removing-"
+
+
+@record
+class Checkpoint:
+    """All that a training needs to go on. `weights` are parameters and states by path.
+
+    `numerics` is the version of the numerics that computed the last step before it, 0 where it is not known.
+    """
+
+    weights: Mapping[str, Array]
+    optimizer: Mapping[str, Array]
+    position: Position
+    seed: int
+    numerics: int = NUMERICS
+
+
+@record
+class Found:
+    """A checkpoint that was read, its folder, and remarks on damaged ones that were passed over."""
+
+    checkpoint: Checkpoint
+    path: Path
+    notes: tuple[str, ...] = ()
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, is_best: bool, keep: int = 2) -> Path:
+    """Add a checkpoint to `folder`, then remove all but the newest `keep` and the newest best one.
+
+    Raises CheckpointError where it cannot be written; earlier checkpoints are then as they were.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(folder)
+        temporary = folder / f"{_WRITING}{os.getpid()}"
+        try:
+            temporary.mkdir()
+            _write_files(temporary, checkpoint)
+            serial = max((_serial_of(path) for path in checkpoints_in(folder)), default=0) + 1
+            final = folder / f"{serial:06d}-step-{checkpoint.position.step}{_BEST if is_best else ''}"
+            os.rename(temporary, final)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_folder(folder)
+    except OSError as error:
+        message, fix = explain(error)
+        raise CheckpointError(
+            f"the checkpoint of step {checkpoint.position.step} cannot be written: {message}", folder, fix
+        ) from error
+    _remove_old(folder, keep)
+    return final
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, oldest first. Raises OSError where it cannot be listed."""
+    return sorted((p for p in folder.iterdir() if _NAME.fullmatch(p.name) and p.is_dir()), key=_serial_of)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """One checkpoint, each file compared with its checksum first. Raises CheckpointError."""
+    manifest = _read_json(path / MANIFEST)
+    if manifest.get("version") != _VERSION:
+        raise CheckpointError(f"version {manifest.get('version')!r} of the format is not known", path, _UPDATE)
+    sums = manifest.get("sha256")
+    for name in _FILES:
+        wanted = sums.get(name) if isinstance(sums, Mapping) else None
+        if wanted != _sum_of(path / name):
+            raise CheckpointError("the content does not match its checksum: the file is damaged", path / name, _EARLIER)
+    position = _read_json(path / POSITION)
+    weights, optimizer = read_tensors(path / WEIGHTS), read_tensors(path / OPTIMIZER)
+    try:
+        seed, numerics = _whole(position.get("seed")), _whole(position.get("numerics", UNKNOWN))
+        return Checkpoint(weights, optimizer, _position_of(position), seed, numerics)
+    except ValueError as error:
+        raise CheckpointError(f"the position cannot be read: {error}", path / POSITION, _EARLIER) from error
+
+
+def newest_checkpoint(folder: Path) -> Found:
+    """The newest checkpoint that is whole; notes say which damaged ones were passed over. Raises CheckpointError."""
+    return _first_whole(list(reversed(_listed(folder))), folder)
+
+
+def best_checkpoint(folder: Path) -> Found:
+    """The newest checkpoint marked best; where none is whole, the newest one. Raises CheckpointError."""
+    newest_first = list(reversed(_listed(folder)))
+    return _first_whole(sorted(newest_first, key=lambda path: not is_marked_best(path)), folder)
+
+
+def is_marked_best(path: Path) -> bool:
+    """Whether the model was the best so far when the checkpoint was written."""
+    return path.name.endswith(_BEST)
+
+
+def _first_whole(candidates: list[Path], folder: Path) -> Found:
+    notes: list[str] = []
+    for path in candidates:
+        try:
+            return Found(read_checkpoint(path), path, tuple(notes))
+        except CheckpointError as error:
+            notes.append(f"checkpoint {path.name} is passed over: {error}")
+    if notes:
+        raise CheckpointError("every checkpoint is damaged:\n" + "\n".join(notes), folder, "train again")
+    raise CheckpointError(
+        "there is no checkpoint yet", folder, "train again: the run ended before its first checkpoint"
+    )
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return checkpoints_in(folder)
+    except OSError as error:
+        message, fix = explain(error)
+        raise CheckpointError(message, folder, fix) from error
+
+
+def _serial_of(path: Path) -> int:
+    return int(path.name.split("-")[0])
+
+
+def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
+    others: dict[str, JsonValue] = {"seed": checkpoint.seed, "numerics": checkpoint.numerics}
+    position: dict[str, JsonValue] = {**asdict(replace(checkpoint.position, totals=NOTHING)), **others}
+    position["sums"], position["kept"] = dict(checkpoint.position.sums), dict(checkpoint.position.kept)
+    position["totals"] = checkpoint.position.totals.to_json()
+    sums = {
+        WEIGHTS: write_tensors(folder / WEIGHTS, checkpoint.weights),
+        OPTIMIZER: write_tensors(folder / OPTIMIZER, checkpoint.optimizer),
+    }
+    write_bytes(folder / POSITION, json_bytes(position))
+    sums[POSITION] = sha256_of(folder / POSITION)
+    write_bytes(folder / MANIFEST, json_bytes({"version": _VERSION, "sha256": sums}))
+    sync_folder(folder)
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what a killed process left half written or half removed. The run's lock keeps others out."""
+    for path in folder.iterdir():
+        if path.name.startswith((_WRITING, _REMOVING)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_old(folder: Path, keep: int) -> None:
+    """Renamed first, so that a half-removed checkpoint is never taken for a damaged one. Failure costs only space."""
+    try:
+        every = checkpoints_in(folder)
+        best = [path for path in every if is_marked_best(path)][-1:]
+        for path in every[: -max(keep, 1)]:
+            if path not in best:
+                going = path.with_name(_REMOVING + path.name)
+                os.rename(path, going)
+                shutil.rmtree(going, ignore_errors=True)
+    except OSError:
+        return
+
+
+def _read_json(path: Path) -> Mapping[str, JsonValue]:
+    try:
+        value = parse_json(regular_files.content(path))
+    except OSError as error:
+        message, fix = explain(error)
+        raise CheckpointError(message, path, fix) from error
+    except ValueError as error:
+        raise CheckpointError(f"this is not JSON text ({error})", path, _EARLIER) from error
+    if not isinstance(value, Mapping):
+        raise CheckpointError("this does not hold names and values", path, _EARLIER)
+    return value
+
+
+def _sum_of(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        message, _ = explain(error)
+        raise CheckpointError(message, path, _EARLIER) from error
+
+
+def _position_of(value: Mapping[str, JsonValue]) -> Position:
+    sums, best_value, best_epoch = value.get("sums"), value.get("best_value"), value.get("best_epoch")
+    if not isinstance(sums, Mapping):
+        raise ValueError("`sums` is missing")
+    return Position(
+        step=_whole(value.get("step")),
+        sums={name: _number(total) for name, total in sums.items()},
+        rows=_whole(value.get("rows")),
+        best_value=None if best_value is None else _number(best_value),
+        best_epoch=None if best_epoch is None else _whole(best_epoch),
+        stopping=_stagnation(value.get("stopping")),
+        plateau=_stagnation(value.get("plateau")),
+        rate_factor=_number(value.get("rate_factor", 1.0)),
+        seconds=_number(value.get("seconds")),
+        epoch_seconds=_number(value.get("epoch_seconds")),
+        rate=None if value.get("rate") is None else _number(value.get("rate")),
+        kept=_numbers(value.get("kept")),
+        totals=totals_from_json(value.get("totals")),
+    )
+
+
+def _stagnation(value: JsonValue) -> Stagnation:
+    if not isinstance(value, Mapping):
+        return Stagnation()
+    best = value.get("value")
+    return Stagnation(None if best is None else _number(best), _whole(value.get("epochs")))
+
+
+def _numbers(value: JsonValue) -> dict[str, float]:
+    return {name: _number(number) for name, number in value.items()} if isinstance(value, Mapping) else {}
+
+
+def _whole(value: JsonValue) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError(f"{value!r} is not a whole number")
+
+
+def _number(value: JsonValue) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise ValueError(f"{value!r} is not a number")
+
+
+_EARLIER = "use an earlier checkpoint, or train again"
+_UPDATE = "it was written by a later version of dlc: update dlc"

@@ -1,0 +1,206 @@
+"""Named tensors in safetensors files: streamed out without a copy, and checked when they are read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from safetensors import SafetensorError, deserialize  # pyright: ignore[reportUnknownVariableType]
+
+from compiler.diagnostics import CheckpointError
+from compiler.driver import Array
+from compiler.record import record
+from runtime.support import regular_files
+from runtime.support.files import explain
+from runtime.support.memory import expect_room_to_read
+from runtime.support.suggestions import nearest
+
+_NAMES = {
+    "float64": "F64",
+    "float32": "F32",
+    "int64": "I64",
+    "int32": "I32",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
+_TYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "<i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
+    "U8": "<u1",
+    "BOOL": "<u1",
+}
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Array]) -> str:
+    """Write a new safetensors file, force it to the disk, and give its SHA-256. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in (_header(tensors), *tensors.values()):
+            content = piece if isinstance(piece, bytes) else np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
+            digest.update(content)
+            file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def replace_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
+    """Put a safetensors file at `path` in one step. Raises CheckpointError; what was there before then stays."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        write_tensors(temporary, tensors)
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        message, fix = explain(error)
+        raise CheckpointError(message, path, fix) from error
+
+
+def _header(tensors: Mapping[str, Array]) -> bytes:
+    entries: dict[str, object] = {}
+    end = 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + tensor.nbytes
+        entries[name] = {
+            "dtype": _NAMES[tensor.dtype.name],
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text
+
+
+def read_tensors(path: Path) -> dict[str, Array]:
+    """All tensors of a safetensors file; f16 and bf16 become f32. Raises CheckpointError and ResourceError."""
+    try:
+        expect_room_to_read(path, path.stat().st_size)
+        content = regular_files.content(path)
+    except OSError as error:
+        message, fix = explain(error)
+        raise CheckpointError(message, path, fix) from error
+    return tensors_in(content, path)
+
+
+def tensors_in(content: bytes, path: Path) -> dict[str, Array]:
+    """The tensors of a safetensors file's content, by name. The library checks lengths, offsets and overlaps.
+
+    Raises CheckpointError.
+    """
+    try:
+        entries = cast("list[tuple[str, dict[str, object]]]", deserialize(content))
+    except (SafetensorError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"this is not a whole safetensors file ({error})", path, _FIX) from error
+    _expect_distinct_names(content, path)
+    return {name: _tensor(name, entry, path) for name, entry in sorted(entries, key=lambda named: named[0])}
+
+
+def _expect_distinct_names(content: bytes, path: Path) -> None:
+    """Of two entries of one name, the library and other readers need not take the same."""
+
+    def checked(pairs: list[tuple[str, object]]) -> None:
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise CheckpointError(f"tensor `{name}` is there twice", path, _FIX)
+            seen.add(name)
+
+    (length,) = struct.unpack("<Q", content[:8])
+    json.loads(content[8 : 8 + length], object_pairs_hook=checked)
+
+
+def _tensor(name: str, entry: Mapping[str, object], path: Path) -> Array:
+    code, data = entry["dtype"], entry["data"]
+    shape = tuple(cast("list[int]", entry["shape"]))
+    if not isinstance(code, str) or code not in _TYPES:
+        raise CheckpointError(f"tensor `{name}` has element type {code}, which is not supported", path, _CONVERT)
+    if not isinstance(data, bytes | bytearray):
+        raise CheckpointError(f"tensor `{name}` has no data", path, _FIX)
+    try:
+        flat: Array = np.frombuffer(data, np.dtype(_TYPES[code]))
+        if code == "BF16":
+            flat = (flat.astype(np.uint32) << 16).view(np.float32)
+        elif code == "F16":
+            flat = flat.astype(np.float32)
+        elif code == "BOOL":
+            flat = flat != 0
+        return flat.reshape(shape)
+    except (ValueError, OverflowError, TypeError) as error:
+        shown = f"shape {list(shape)}" if len(shape) <= _MOST_AXES else f"{len(shape)} axes"
+        raise CheckpointError(f"tensor `{name}` does not fill its {shown}", path, _FIX) from error
+
+
+@record
+class MissingTensor:
+    """A wanted tensor that a file does not have, and the name in it that is nearest."""
+
+    name: str
+    suggestion: str | None
+
+
+@record
+class MismatchedTensor:
+    """A tensor whose shape in a file differs from the wanted one."""
+
+    name: str
+    found: tuple[int, ...]
+    wanted: tuple[int, ...]
+
+
+@record
+class TensorMatch:
+    """How the tensors of a file fit a model. `unused` are those that the model does not have."""
+
+    matched: tuple[str, ...]
+    missing: tuple[MissingTensor, ...]
+    mismatched: tuple[MismatchedTensor, ...]
+    unused: tuple[str, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.missing and not self.mismatched
+
+    def lines(self) -> list[str]:
+        """What does not fit, one line each."""
+        absent = [
+            f"`{m.name}` is missing" + (f"; the file has `{m.suggestion}`" if m.suggestion else "")
+            for m in self.missing
+        ]
+        differing = [
+            f"`{m.name}` is {list(m.found)} in the file, but {list(m.wanted)} in the model" for m in self.mismatched
+        ]
+        return absent + differing + [f"`{name}` of the file is not used" for name in self.unused]
+
+
+def match_tensors(have: Mapping[str, Array], want: Mapping[str, tuple[int, ...]]) -> TensorMatch:
+    """Compare the tensors of a file with the names and shapes of a model."""
+    unused = [name for name in have if name not in want]
+    common = [name for name in want if name in have]
+    return TensorMatch(
+        tuple(name for name in common if have[name].shape == want[name]),
+        tuple(MissingTensor(name, nearest(name, unused)) for name in want if name not in have),
+        tuple(MismatchedTensor(n, have[n].shape, want[n]) for n in common if have[n].shape != want[n]),
+        tuple(unused),
+    )
+
+
+_MOST_AXES = 8  # that a message shows
+_FIX = "use another copy of the file, or an earlier checkpoint"
+_CONVERT = "convert the file to f32"

@@ -1,0 +1,183 @@
+"""A checked program and loaded data to a training that is ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from compiler import driver
+from compiler.diagnostics import UsageError
+from compiler.driver import Array, NonfiniteReport, Options, Program, Tensors
+from compiler.record import record
+from runtime.data.choices import refuse_outside
+from runtime.data.loading import LoadedData, load_training_data
+from runtime.data.part import Part
+from runtime.data.preparation import Preparation
+from runtime.data.reading import source_at
+from runtime.inference.buckets import Buckets, chosen_sizes
+from runtime.inference.evaluation import Evaluator, finisher_of
+from runtime.inference.model import (
+    length_of,
+    parameter_count,
+    rate_names,
+    resolved_settings,
+    runtime_settings,
+    training_of,
+)
+from runtime.inference.precision import in_precision
+from runtime.runs.position import Position
+from runtime.runs.start_weights import WeightsReport
+from runtime.runs.totals import Finisher
+from runtime.support.memory import expect_room
+from runtime.train.averages import averages_of
+from runtime.train.events import TrainingStarted
+from runtime.train.following import following_of
+from runtime.train.phases import compiled_step, kind_at
+from runtime.train.samples import numbered
+from runtime.train.training import LOSS, Explanation, Job, Keeper
+
+
+@record
+class Parts:
+    """The rows of a training by purpose."""
+
+    train: Part
+    validation: Part | None = None
+    test: Part | None = None
+
+
+def load_data(program: Program, path: Path | None, known: Preparation | None = None) -> LoadedData:
+    """The data that `train` names, or that lies at `path`, with the tokenizers of a training that is `known`.
+
+    Raises UsageError where there is neither.
+    """
+    plan = training_of(program)
+    source = plan.data if path is None else source_at(path, plan.data)
+    if source is None:
+        raise UsageError(f"{program.model} has no data to train on", "give --data PATH, or `data = …` in `train`")
+    loaded = load_training_data(program.inputs, source, plan.validation, plan.test, plan.seed, known)
+    parts = [part for part in (loaded.train, loaded.validation, loaded.test) if part is not None]
+    remarks = (remark for part in parts for remark in refuse_outside(program, part))
+    loaded = replace(loaded, notes=tuple(dict.fromkeys((*loaded.notes, *remarks))))
+    return _with_buckets(program, loaded, known)
+
+
+def _with_buckets(program: Program, loaded: LoadedData, known: Preparation | None) -> LoadedData:
+    """The data with the sizes at which its batches are computed: those of a training that is `known`."""
+    notes = list(loaded.notes)
+    sizes = chosen_sizes(program, loaded.train, loaded.most_sizes, notes) if known is None else known.buckets
+    if not sizes:
+        return replace(loaded, notes=tuple(notes))
+    preparation = replace(loaded.preparation, buckets=sizes)
+    return replace(
+        loaded,
+        train=replace(loaded.train, buckets=sizes),
+        preparation=preparation,
+        summary={**loaded.summary, "preparation": preparation.to_json()},
+        notes=tuple(notes),
+    )
+
+
+def compile_ahead(program: Program, parts: Parts, options: Options, step: int = 0) -> int:
+    """Compile at once what `fresh_tensors`, `job_of` and the training from `step` on will ask for.
+
+    The result is how many programs were not in the cache. Raises ResourceError where they need too much memory.
+    """
+    length = length_of(training_of(program), len(parts.train.rows))
+    first = kind_at(program, step // length.steps_per_epoch)
+    kinds = ["initialisation", first]
+    if parts.validation is not None or parts.test is not None:
+        kinds.append("evaluation")
+    plan = training_of(program)
+    if plan.finished and "evaluation" in kinds:
+        kinds.append(driver.finishing_kind(program, of_training=False))
+    if plan.finished and plan.metrics:
+        kinds.append(driver.finishing_kind(program, of_training=True))
+    if training_of(program).follower is not None:
+        kinds.append("following")
+    options = replace(options, batch=length.batch)
+    compiled = driver.compile_ahead(program, list(dict.fromkeys(kinds)), options)
+    expect_room(program, [first], options, copies=1)
+    return compiled
+
+
+def fresh_tensors(program: Program, options: Options) -> Tensors:
+    """All persistent tensors, with the start values that the seed gives."""
+    tensors = driver.allocate(program, options)
+    driver.initialise(program, tensors, program.plan.seed if program.plan else 0, options)
+    return tensors
+
+
+def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, keeper: Keeper) -> Job:
+    """Compile what the training needs. Raises UsageError where nothing says how long to train."""
+    plan = training_of(program)
+    length = length_of(plan, len(parts.train.rows))
+    settings = runtime_settings(program, length)
+    options = replace(options, batch=length.batch)
+    evaluator, buckets = None, Buckets(program, parts.train.buckets)
+    if parts.validation is not None or parts.test is not None:
+        executable = buckets.executable(lambda one: driver.compile_evaluation(one, options))
+        evaluator = Evaluator(executable, length.batch, settings, options.dtype, buckets, finisher_of(program, options))
+    return Job(
+        step=buckets.executable(lambda one: compiled_step(one, options, length.steps_per_epoch)),
+        evaluator=evaluator,
+        tensors=tensors,
+        settings=settings,
+        seed=plan.seed,
+        length=length,
+        train=numbered(program, in_precision(parts.train, options.dtype)),
+        validation=parts.validation,
+        test=parts.test,
+        early_stop=plan.early_stop,
+        plateau=plan.plateau,
+        rates=rate_names(program, settings) if plan.plateau is not None else (),
+        scalars=(LOSS, *plan.metrics),
+        keeper=keeper,
+        finisher=_finisher_of_epochs(program, options),
+        best=plan.best,
+        is_larger_better=plan.directions.get(plan.best, False),
+        averages=averages_of(program),
+        explain=_explanation(buckets, options, plan.seed),
+        following=following_of(program, tensors, options),
+        buckets=buckets,
+    )
+
+
+def _finisher_of_epochs(program: Program, options: Options) -> Finisher | None:
+    plan = training_of(program)
+    has_some = plan.metrics and plan.finished
+    return Finisher(driver.compile_finishing(program, options, of_training=True)) if has_some else None
+
+
+def _explanation(buckets: Buckets, options: Options, seed: int) -> Explanation:
+    def explain(
+        epoch: int,
+        tensors: Tensors,
+        data: Mapping[str, Array],
+        rows: Array,
+        step: int,
+        settings: Mapping[str, float],
+    ) -> NonfiniteReport | None:
+        program, cut = buckets.of_rows(data, rows)
+        kind = kind_at(program, epoch)
+        return driver.explain_step(program, kind, options, tensors, cut, rows, step, seed, settings)
+
+    return explain
+
+
+def start_of(program: Program, job: Job, position: Position, weights: WeightsReport | None = None) -> TrainingStarted:
+    """The first event of a training; `weights` are those that it starts from."""
+    parts = {"train": job.train, "validation": job.validation, "test": job.test}
+    return TrainingStarted(
+        model=program.model,
+        run=job.keeper.run,
+        parameters=parameter_count(program),
+        rows={name: 0 if part is None else len(part.rows) for name, part in parts.items()},
+        batch=job.length.batch,
+        epochs=job.length.epochs,
+        total_steps=job.length.total_steps,
+        step=position.step,
+        settings=resolved_settings(program, job.length, job.train.buckets),
+        weights=weights,
+    )

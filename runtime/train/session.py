@@ -1,0 +1,243 @@
+"""From a request to a training that is ready: the program, its data, compiled code and the run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from compiler import driver
+from compiler.diagnostics import CheckpointError, UsageError
+from compiler.driver import Options, Program, StartWeights, Tensors
+from compiler.record import record
+from runtime.data.dimensions import dimensions_of
+from runtime.data.loading import LoadedData
+from runtime.inference.model import length_remarks, resolved_settings, training_of, weight_names
+from runtime.runs.checkpoint import Checkpoint, newest_checkpoint
+from runtime.runs.directory import RunDirectory, create_run, open_run
+from runtime.runs.environment import environment
+from runtime.runs.numerics import NEW, Stretches, continued, resumed_by_another, stretches_of, stretches_to_json
+from runtime.runs.position import Position
+from runtime.runs.start_weights import INIT_FROM, WeightsReport, start_weights_of, take_over_weights
+from runtime.runs.trained import (
+    Choices,
+    Overrides,
+    choices_of,
+    program_of,
+    put_weights,
+    refuse_other_precision,
+    saved_preparation,
+    with_option,
+)
+from runtime.support.files import JsonValue
+from runtime.train.averages import averages_of, exchange
+from runtime.train.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
+from runtime.train.keepers import MemoryKeeper, RunKeeper
+from runtime.train.training import Job
+
+_CHECKPOINTS_TO_KEEP = 2
+_FIXED = ("batch", "seed", "data")  # with another value, the position in the epoch would mean other rows
+
+
+@record
+class Request:
+    """A new training. `out` is the run directory; without it, one is made below `runs`."""
+
+    file: Path
+    experiment: str | None
+    overrides: Overrides
+    data: Path | None
+    out: Path | None
+    init_from: StartWeights | None
+    options: Options
+    command_line: Sequence[str] = ()
+    within: Path | None = None  # where imported files lie; None for the folder of `file`
+
+
+@record
+class Session:
+    """A training that is ready to run from `position`; `notes` and `warnings` are remarks for the user.
+
+    `compiled` is how many programs it did not find in the cache.
+    """
+
+    program: Program
+    job: Job
+    position: Position
+    notes: tuple[str, ...]
+    directory: RunDirectory | None = None
+    weights: WeightsReport | None = None  # what a new training starts from
+    compiled: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+def prepared(request: Request) -> Session:
+    """Everything but the run directory: what `--dry-run` does. Nothing is written."""
+    return _prepared(*_program(request))[0]
+
+
+def begun(request: Request) -> Session:
+    """A new training with its run directory. The directory is made last, when everything else has succeeded."""
+    program, request = _program(request)
+    session, data = _prepared(program, request)
+    *imported, main = program.sources
+    directory = create_run(program.name, request.out, (main, *imported))
+    choices = Choices(
+        request.experiment,
+        request.overrides,
+        None if request.data is None else str(request.data.absolute()),
+        str(request.file.absolute().parent),
+        request.options.dtype,
+        request.options.target,
+        driver.data_dimensions(program),
+    )
+    try:
+        directory.write_json("settings.json", _settings(program, choices, session.job, NEW))
+        directory.write_json("environment.json", environment(request.command_line, request.options.threads))
+        directory.write_json("data.json", data.summary)
+        if session.weights is not None:
+            directory.write_json(INIT_FROM, session.weights.to_json())
+        directory.log("training began")
+    except CheckpointError:
+        directory.close()
+        raise
+    keeper = _keeper(directory, program, session.job.tensors)
+    notes = (*directory.notes, *session.notes)
+    return replace(session, job=replace(session.job, keeper=keeper), notes=notes, directory=directory)
+
+
+def resumed(run: Path, file: Path | None, overrides: Overrides, options: Options) -> Session:
+    """A training that goes on from the newest checkpoint of a run, with the same data, bit for bit.
+
+    `file` may name the model file again; it must not have changed. Raises CheckpointError and UsageError.
+    """
+    _refuse_fixed(overrides, run)
+    directory = open_run(run, for_writing=True)
+    try:
+        return _resumed(directory, file, overrides, options)
+    except BaseException:
+        directory.close()
+        raise
+
+
+def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, options: Options) -> Session:
+    choices = choices_of(directory)
+    _refuse_changed_text(directory, file)
+    program = program_of(directory, choices, overrides)
+    refuse_other_precision(program, choices, options)
+    if options.target == "reference" and choices.target != "reference":
+        raise UsageError("a run cannot change its target", "leave --target out to go on")
+    options = replace(options, dtype=choices.dtype, target=choices.target)
+    path = None if choices.data is None else Path(choices.data)
+    data = load_data(program, path, saved_preparation(directory))
+    refuse_changed_data(directory, data)
+    found = newest_checkpoint(directory.checkpoints)
+    parts = Parts(data.train, data.validation, data.test)
+    compile_ahead(program, parts, options, found.checkpoint.position.step)
+    tensors = fresh_tensors(program, options)
+    put_weights(program, tensors, found.checkpoint.weights, found.path)
+    put_optimizer_states(program, tensors, found.checkpoint, found.path)
+    position = found.checkpoint.position
+    keeper = _keeper(directory, program, tensors)
+    keeper.resumes_at(position)
+    job = job_of(program, parts, tensors, options, keeper)
+    directory.truncate_metrics(position.step)
+    choices = replace(choices, overrides=choices.overrides + overrides)
+    stretches = stretches_of(directory.read_json("settings.json"))
+    warning = resumed_by_another(stretches, position.step)
+    now = continued(stretches, position.step)
+    directory.write_json("settings.json", _settings(program, choices, job, now))
+    directory.log(f"training resumed at step {position.step}" + (f": {warning}" if warning else ""))
+    notes = [*directory.notes, *data.notes, *found.notes]
+    if position.step >= job.length.total_steps:
+        notes.append(f"the run had already finished at step {position.step}; give --epochs N for more")
+    return Session(program, job, position, tuple(notes), directory, warnings=() if warning is None else (warning,))
+
+
+def _program(request: Request) -> tuple[Program, Request]:
+    """The program, and the request with the precision that it asks for."""
+    program = driver.load(
+        request.file, request.experiment, request.overrides, dimensions_of(request.data), request.within
+    )
+    program = with_option(program, "data", None if request.data is None else str(request.data))
+    program = with_option(program, "init_from", None if request.init_from is None else request.init_from.path)
+    return program, replace(request, options=driver.options_of(program, request.options))
+
+
+def _prepared(program: Program, request: Request) -> tuple[Session, LoadedData]:
+    data = load_data(program, request.data)
+    parts = Parts(data.train, data.validation, data.test)
+    compiled = compile_ahead(program, parts, request.options)
+    tensors = fresh_tensors(program, request.options)
+    start = request.init_from or start_weights_of(program)
+    weights = None if start is None else take_over_weights(program, tensors, start)
+    notes = [*data.notes, *(() if weights is None else weights.lines())]
+    keeper = MemoryKeeper(tensors, weight_names(program), averages_of(program))
+    job = job_of(program, parts, tensors, request.options, keeper)
+    notes += [remark.text for remark in length_remarks(program, job.length)]
+    return Session(program, job, Position(), tuple(notes), weights=weights, compiled=compiled), data
+
+
+def _keeper(directory: RunDirectory, program: Program, tensors: Tensors) -> RunKeeper:
+    plan = training_of(program)
+    keep = plan.keep or _CHECKPOINTS_TO_KEEP
+    return RunKeeper(directory, tensors, weight_names(program), plan.seed, keep, averages_of(program))
+
+
+def _settings(program: Program, choices: Choices, job: Job, numerics: Stretches) -> JsonValue:
+    return {
+        "model": program.model,
+        "numerics": stretches_to_json(numerics),
+        "choices": choices.to_json(),
+        "settings": {
+            setting.name: {"value": setting.value, "from": setting.origin}
+            for setting in resolved_settings(program, job.length, job.train.buckets)
+            if setting.origin != "derived"
+        },
+    }
+
+
+def put_optimizer_states(program: Program, tensors: Tensors, checkpoint: Checkpoint, place: Path) -> None:
+    """Fill every state of the optimizer, after the weights. Raises CheckpointError."""
+    weights = set(weight_names(program))
+    states = {name for name in tensors.names() if name not in weights}
+    if states != set(checkpoint.optimizer):
+        raise CheckpointError(
+            "the optimizer's state does not fit the optimizer of the program",
+            place,
+            "resume without changing the optimizer, or begin a new training with --init-from",
+        )
+    for name in states:
+        if tensors[name].shape != checkpoint.optimizer[name].shape:
+            raise CheckpointError(f"the state `{name}` has another shape", place, "use an earlier checkpoint")
+        tensors.write(name, checkpoint.optimizer[name])
+    exchange(tensors, averages_of(program))
+
+
+def _refuse_changed_text(directory: RunDirectory, file: Path | None) -> None:
+    if file is not None and file.read_bytes() != directory.program.read_bytes():
+        raise UsageError(
+            f"{file} has changed since the run began, and a run goes on with its own copy",
+            f"leave the file out to go on, or begin a new training: dlc train {file} --init-from {directory.path}",
+        )
+
+
+def refuse_changed_data(directory: RunDirectory, data: LoadedData) -> None:
+    """Raise CheckpointError unless the data is what the run began with."""
+    saved = directory.read_json("data.json")
+    before = saved.get("fingerprints") if isinstance(saved, Mapping) else None
+    if before != data.summary["fingerprints"]:
+        raise CheckpointError(
+            "the data has changed since the run began",
+            directory.path,
+            f"restore it, or begin a new training with --init-from {directory.path}",
+        )
+
+
+def _refuse_fixed(overrides: Overrides, run: Path) -> None:
+    for key, _ in overrides:
+        if key in _FIXED:
+            raise UsageError(
+                f"a run cannot change its `{key}`",
+                f"leave it out to go on, or begin a new training with --init-from {run}",
+            )

@@ -1,0 +1,417 @@
+"""The training loop: epochs of shuffled rows through the compiled step, with validation, best weights and stopping."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field, replace
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from compiler.diagnostics import DlcError
+from compiler.driver import KEPT, Array, EarlyStop, Executable, NonfiniteReport, Plateau, Results, Tensors
+from compiler.record import record
+from runtime.data.batching import rows_of_epoch
+from runtime.data.part import Part
+from runtime.inference.buckets import Buckets
+from runtime.inference.evaluation import Evaluator
+from runtime.inference.pace import Pace
+from runtime.runs.position import Length, Position
+from runtime.runs.totals import Finisher, is_total
+from runtime.train.averages import averaged, begin_averages, take_averages
+from runtime.train.events import EpochEnded, NonfiniteMet, Observer, TrainingEnded, TrainingProgressed, ignore
+from runtime.train.following import Following
+from runtime.train.interruption import Interruption
+from runtime.train.samples import at_epoch
+from runtime.train.snapshot import Snapshot
+
+ON_NAN = ("stop", "skip", "report")
+LOSS = "loss"
+RATE = "lr"  # the step's scalar that holds the scheduled rate
+
+# A long epoch is saved on the way, so that a crash costs at most about this much work.
+_SECONDS_BETWEEN_SAVES = 300.0
+_SECONDS_BETWEEN_REPORTS = 0.1
+_GUARDS = {
+    "log": "a logarithm needs an argument above 0: guard it, `log(max(x, 1e-7))`, or take the loss of logits",
+    "log1p": "`log1p` needs an argument above -1: guard it, `log1p(max(x, -0.9999999))`",
+    "sqrt": "a root needs an argument of at least 0: guard it, `sqrt(max(x, 0))`",
+    "rsqrt": "`rsqrt` needs an argument above 0: guard it, `rsqrt(max(x, 1e-12))`",
+    "div": "a division by 0 is not finite: add a small number to the divisor, or choose with `where`",
+    "pow": "a power of a negative number, or a negative power of 0, is not finite: guard it, `max(x, 1e-7) ^ y`",
+}
+"""What to do where an operation was given what it has no finite value for."""
+_SKIPPED_IN_A_ROW = 10  # more spoilt steps than these one after the other are no accident
+
+
+class TrainingError(DlcError):
+    """A training that cannot go on; `fix` says what to do."""
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self._advise(fix)
+
+
+class Keeper(Protocol):
+    """Keeps what must outlast the training: in a run directory, or in memory."""
+
+    @property
+    def run(self) -> Path | None: ...
+
+    def epoch_ended(self, position: Position, event: EpochEnded) -> None:
+        """Note the epoch; keep the weights if they are the best so far. Saving may be put off for a moment."""
+        ...
+
+    def save(self, position: Position) -> None:
+        """Save everything now."""
+        ...
+
+    def give_up(self) -> bool:
+        """The tensors are spoilt: write what was put off. Whether the run now holds a good state."""
+        ...
+
+    def restore_best(self) -> None:
+        """Put the best weights back into the tensors."""
+        ...
+
+
+Explanation: TypeAlias = Callable[
+    [int, Tensors, Mapping[str, Array], Array, int, Mapping[str, float]], NonfiniteReport | None
+]
+"""Of a step: its epoch from 0, the tensors before it, the data, the rows, the number of the step, and the settings."""
+
+
+@record
+class Job:
+    """Everything that a training needs, compiled and loaded."""
+
+    step: Executable
+    evaluator: Evaluator | None  # needed where there is a validation or test part
+    tensors: Tensors
+    settings: Mapping[str, float]  # of run time
+    seed: int
+    length: Length
+    train: Part
+    validation: Part | None
+    test: Part | None
+    early_stop: EarlyStop | None
+    plateau: Plateau | None
+    rates: tuple[str, ...]  # the settings that hold the rates of the optimizers
+    scalars: tuple[str, ...]  # the loss and the metrics
+    keeper: Keeper
+    averages: Mapping[str, str] = field(default_factory=dict[str, str])  # the name of that of each parameter
+    on_nan: str = "stop"  # or `skip` the step, or `report` the first one and go on
+    explain: Explanation | None = None
+    watch: Callable[[Job, Position], None] | None = None  # is shown the training before each call
+    following: Following | None = None
+    finisher: Finisher | None = None  # of the metrics of an epoch; without it they are means, as the loss is
+    best: str = LOSS  # the scalar by which epochs are compared
+    is_larger_better: bool = False
+    buckets: Buckets | None = None  # the programs by the lengths of texts, of which `step` and `evaluator` are made
+
+
+def scaled(settings: Mapping[str, float], names: Sequence[str], factor: float) -> dict[str, float]:
+    """The settings, with some of them multiplied."""
+    return {**settings, **{name: settings[name] * factor for name in names}}
+
+
+def run_training(job: Job, position: Position, observer: Observer) -> TrainingEnded:
+    """Train from `position` to the end, to early stopping or to an interruption; everything is saved then.
+
+    At a regular end the tensors hold the best weights. Raises TrainingError where a value is NaN or infinite.
+    """
+    with Interruption() as interruption:
+        return _Training(job, position, observer, interruption).run()
+
+
+def replay_to(job: Job, position: Position, step: int) -> Position:
+    """Train from `position` on until `step` updates are made, and leave everything as it is then."""
+    with Interruption() as interruption:
+        return _Training(job, position, ignore, interruption, step).go_on()
+
+
+def rows_of_step(job: Job, position: Position) -> Array:
+    """The rows of the data that the step at `position` takes."""
+    epoch, number = divmod(position.step, job.length.steps_per_epoch)
+    order = rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
+    return order[number * job.length.batch : (number + 1) * job.length.batch]
+
+
+def settings_at(job: Job, position: Position) -> Mapping[str, float]:
+    """The settings of run time, with the rates that plateaus have left."""
+    factor, kept = position.rate_factor, position.kept
+    settings = job.settings if factor == 1.0 else scaled(job.settings, job.rates, factor)
+    return {**settings, **kept} if kept else settings
+
+
+def remedy(report: NonfiniteReport | None, step: int) -> str:
+    """What to do about a value that is not finite: a rate is at fault only after an update has been made."""
+    rate = "lower the rate (--set optimizer.lr=…) or clip the gradients (`clip = norm(1.0)` in `train`)"
+    guard = None if report is None else _GUARDS.get(report.born.operation)
+    if guard is None:
+        return rate if step else "no update has been made yet: look at the data, the start of the weights, and the loss"
+    return f"{guard}; or {rate}" if step else guard
+
+
+class _Training:
+    """Trains up to the end, or until `until` updates are made."""
+
+    def __init__(
+        self,
+        job: Job,
+        position: Position,
+        observer: Observer,
+        interruption: Interruption,
+        until: int | None = None,
+    ) -> None:
+        self._until = job.length.total_steps if until is None else until
+        self._job, self._position, self._observer, self._interruption = job, position, observer, interruption
+        self._pace = Pace()
+        self._order: tuple[int, Array] | None = None  # of which epoch, and the rows in their order
+        self._saved_at = self._reported_at = time.monotonic()
+        self._speed = 0.0  # rows a second, in the last call
+        self._snapshot = Snapshot(job.tensors)
+        self._skipped, self._is_reported = 0, False
+        self._last_spoilt: int | None = None
+
+    def run(self) -> TrainingEnded:
+        position = self.go_on()
+        if self._interruption.requested and not self._is_over():
+            return self._end("interrupted")
+        return self._end("finished" if position.step >= self._job.length.total_steps else "stopped early")
+
+    def go_on(self) -> Position:
+        """Train; where it ended."""
+        if self._position.step == 0:
+            begin_averages(self._job.tensors, self._job.averages)
+        while not self._is_over() and not self._interruption.requested:
+            if self._has_whole_epoch():
+                self._close_epoch()
+            else:
+                self._advance()
+        return self._position
+
+    def _is_over(self) -> bool:
+        position, job = self._position, self._job
+        if self._until < job.length.total_steps:
+            return position.step >= self._until and not self._has_whole_epoch()
+        if position.rows:
+            return False
+        out_of_patience = job.early_stop is not None and position.stopping.epochs >= job.early_stop.patience
+        return out_of_patience or position.step >= job.length.total_steps
+
+    def _has_whole_epoch(self) -> bool:
+        step, length = self._position.step, self._job.length
+        return self._position.rows > 0 and (step % length.steps_per_epoch == 0 or step >= length.total_steps)
+
+    def _advance(self) -> None:
+        job, position = self._job, self._position
+        in_epoch = position.step % job.length.steps_per_epoch
+        steps = min(self._pace.steps, job.length.steps_per_epoch - in_epoch, self._until - position.step)
+        self._snapshot.keep_up(position)
+        if job.watch is not None:
+            job.watch(job, position)
+        begin = time.perf_counter()
+        results = self._run(position, steps)
+        seconds = time.perf_counter() - begin
+        self._pace.observe(steps, seconds)
+        spoilt = self._spoilt(results, position.step)
+        if spoilt:
+            self._retrace(position.step + steps, spoilt)
+            return
+        self._position = self._after(position, results, steps, seconds)
+        rows = self._position.rows - position.rows
+        self._speed = rows / max(seconds, 1e-9)
+        if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
+            self._save()
+        self._report("train")
+
+    def _run(self, position: Position, steps: int) -> Results:
+        """The steps from `position` on, which lie in one epoch, with the rates that plateaus have left."""
+        job, epoch = self._job, position.step // self._job.length.steps_per_epoch
+        first = position.step % job.length.steps_per_epoch * job.length.batch
+        rows = self._rows_of_epoch(epoch)[first : first + steps * job.length.batch]
+        data = at_epoch(job.train.arrays, epoch)
+        return job.step.run(
+            job.tensors, data, rows, job.length.batch, position.step, job.seed, settings_at(job, position)
+        )
+
+    def _after(self, position: Position, results: Results, steps: int, seconds: float) -> Position:
+        job = self._job
+        averaged = job.scalars if job.finisher is None else (LOSS,)
+        scalars = {name: v for name, v in results.scalars.items() if name.removesuffix(KEPT) in averaged}
+        rate = float(results.scalars[RATE][-1]) if RATE in results.scalars else None
+        rows = job.length.rows_of_steps(position.step, steps)
+        totals = None if job.finisher is None else position.totals.plus(results, int(rows.sum()))
+        return position.advanced(scalars, rows, seconds, rate, totals)
+
+    def _scalars(self) -> dict[str, float]:
+        """The loss and the metrics of the epoch so far: the mean over its steps, and what its rows come to."""
+        job, position = self._job, self._position
+        found = position.means()
+        if job.finisher is not None:
+            made = job.finisher.finished(position.totals, job.tensors, settings_at(job, position))
+            found |= {name: value for name, value in made.items() if name != LOSS}
+        return found
+
+    def _rows_of_epoch(self, epoch: int) -> Array:
+        if self._order is None or self._order[0] != epoch:
+            job = self._job
+            self._order = epoch, rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
+        return self._order[1]
+
+    def _report(self, part: str) -> None:
+        """Tell how far the training is, while it goes through a part of the data."""
+        now = time.monotonic()
+        if now - self._reported_at < _SECONDS_BETWEEN_REPORTS:
+            return
+        self._reported_at = now
+        position, length = self._position, self._job.length
+        left = (length.total_steps - position.step) * position.seconds / max(position.step, 1)
+        epoch = (position.step - 1) // length.steps_per_epoch + 1
+        self._observer(
+            TrainingProgressed(epoch, position.step, self._scalars(), position.rate, self._speed, left, part)
+        )
+
+    def _close_epoch(self) -> None:
+        job, position = self._job, self._position
+        begin = time.perf_counter()
+        with averaged(job.tensors, job.averages):
+            validation = self._evaluated("validation", job.validation)
+        if validation is None:  # interrupted; a resumed training begins with this validation
+            return
+        scalars = self._scalars()
+        quality = (validation or scalars)[job.best] * (-1 if job.is_larger_better else 1)
+        epoch = (position.step - 1) // job.length.steps_per_epoch + 1
+        seconds = time.perf_counter() - begin
+        after = position.after_epoch(epoch, quality, seconds, job.early_stop, job.plateau)
+        if job.following is not None:
+            after = replace(after, kept=job.following.after(quality, position.step, settings_at(job, position)))
+        event = EpochEnded(
+            epoch=epoch,
+            step=position.step,
+            scalars=scalars,
+            validation=validation,
+            rate=position.rate,
+            samples_per_second=position.rows / max(position.epoch_seconds, 1e-9),
+            seconds=position.epoch_seconds + after.seconds - position.seconds,
+            is_best=after.best_epoch == epoch,
+        )
+        self._position = after
+        if (after.rate_factor, after.kept) != (position.rate_factor, position.kept):
+            self._snapshot.forget()
+        job.keeper.epoch_ended(after, event)
+        self._observer(event)
+
+    def _evaluated(self, name: str, part: Part | None) -> dict[str, float] | None:
+        if part is None or self._job.evaluator is None:
+            return {}
+
+        def is_interrupted() -> bool:
+            self._report(name)
+            return self._interruption.requested
+
+        return self._job.evaluator.evaluate(self._job.tensors, part, is_interrupted)
+
+    def _end(self, reason: str) -> TrainingEnded:
+        self._save()
+        take_averages(self._job.tensors, self._job.averages)
+        test: dict[str, float] = {}
+        if reason != "interrupted":
+            if self._job.early_stop is None or self._job.early_stop.restore:
+                self._job.keeper.restore_best()
+            test = self._evaluated("test", self._job.test) or {}
+        position, length = self._position, self._job.length
+        event = TrainingEnded(
+            reason=reason,
+            run=self._job.keeper.run,
+            step=position.step,
+            epochs=math.ceil(position.step / length.steps_per_epoch),
+            best_epoch=position.best_epoch,
+            test=test,
+            seconds=position.seconds,
+        )
+        self._observer(event)
+        return event
+
+    def _save(self) -> None:
+        self._job.keeper.save(self._position)
+        self._saved_at = time.monotonic()
+
+    def _spoilt(self, results: Results, first_step: int) -> list[tuple[str, int]]:
+        """What is not finite, each with a step by which it was so: tensors are looked at at the end of a call."""
+        told = [name for name in self._job.scalars if name in results.scalars]
+        bad = {name: np.flatnonzero(~np.isfinite(results.scalars[name])) for name in told}
+        scalars = [(name, first_step + int(steps[0])) for name, steps in bad.items() if len(steps)]
+        return [*scalars, *(one for one in results.nonfinite if not is_total(one[0]))]
+
+    def _retrace(self, end: int, spoilt: Sequence[tuple[str, int]]) -> None:
+        """Go back to before the first step that spoils something, among those up to `end`, and deal with it."""
+        begin, position = self._position, self._snapshot.restore()
+        while position.step < begin.step:
+            left = self._job.length.steps_per_epoch - position.step % self._job.length.steps_per_epoch
+            steps = min(left, begin.step - position.step)
+            self._run(position, steps)
+            position = replace(position, step=position.step + steps)
+        self._position = begin
+        while self._position.step < end:
+            self._snapshot.take(self._position)
+            start = time.perf_counter()
+            results = self._run(self._position, 1)
+            seconds = time.perf_counter() - start
+            found = self._spoilt(results, self._position.step)
+            if found:
+                self._deal_with(results, found, seconds)
+                return
+            self._position = self._after(self._position, results, 1, seconds)
+        raise self._failure(min(spoilt, key=lambda one: one[1])[0], None)
+
+    def _deal_with(self, results: Results, spoilt: Sequence[tuple[str, int]], seconds: float) -> None:
+        """Stop, skip or report the step at which the training stands, which has just been made."""
+        job, position = self._job, self._position
+        name = spoilt[0][0]
+        self._skipped = self._skipped + 1 if self._last_spoilt == position.step - 1 else 1
+        self._last_spoilt = position.step
+        if job.on_nan == "report" and self._is_reported:
+            self._position = self._after(position, results, 1, seconds)
+            return
+        self._snapshot.restore()
+        report = self._explanation()
+        if job.on_nan == "stop" or self._skipped > _SKIPPED_IN_A_ROW:
+            raise self._failure(name, report)
+        text = "" if report is None else report.text()
+        epoch = position.step // job.length.steps_per_epoch + 1
+        self._observer(NonfiniteMet(epoch, position.step, name, text, job.on_nan))
+        if job.on_nan == "skip":
+            self._position = replace(position, step=position.step + 1)
+        else:
+            self._is_reported = True
+            self._position = self._after(position, self._run(position, 1), 1, seconds)
+
+    def _explanation(self) -> NonfiniteReport | None:
+        """Where the step at which the training stands stops being finite; the tensors are as before it."""
+        job, position = self._job, self._position
+        if job.explain is None:
+            return None
+        epoch = position.step // job.length.steps_per_epoch
+        first = position.step % job.length.steps_per_epoch * job.length.batch
+        rows = self._rows_of_epoch(epoch)[first : first + job.length.batch]
+        data = at_epoch(job.train.arrays, epoch)
+        return job.explain(epoch, job.tensors, data, rows, position.step, settings_at(job, position))
+
+    def _failure(self, name: str, report: NonfiniteReport | None) -> TrainingError:
+        """The state before the step that stands in the way is saved."""
+        position, keeper = self._position, self._job.keeper
+        has_good_state = keeper.give_up()
+        if keeper.run is not None and report is not None:
+            keeper.save(position)
+            has_good_state = True
+        epoch = position.step // self._job.length.steps_per_epoch + 1
+        text, fix = "" if report is None else report.text(), remedy(report, position.step)
+        if has_good_state:
+            fix += f"; {keeper.run} keeps the last good state"
+        message = f"`{name}` became NaN or infinite at step {position.step} (epoch {epoch})"
+        return TrainingError("\n".join([message, *text.split("\n")] if text else [message]), fix)
