@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from compiler.diagnostics import Span
-from compiler.frontend import syntax
 from compiler.graph import ir
 from compiler.record import record
+from compiler.syntax import tree
 from compiler.types import BatchExtent, DType, Extent, Shape
 
 if TYPE_CHECKING:
-    from compiler.frontend.builtin_table import Builtin
+    from compiler.frontend.builtins.table import Builtin
     from compiler.frontend.scope import ModuleScope
 
 Label: TypeAlias = tuple[int, str]
@@ -140,7 +140,7 @@ class ExceptAxes:
 class FormValue:
     """A `fn`, `init`, `optimizer` or `schedule` with its settings; None where they are not given yet."""
 
-    declaration: syntax.Callable
+    declaration: tree.Callable
     module: ModuleScope
     settings: Mapping[str, Value] | None = field(default=None, compare=False)
 
@@ -160,7 +160,7 @@ class Instance:
     `place` is the path that it has unless the instance itself is bound; `items` are its positions in list literals.
     """
 
-    declaration: syntax.Callable
+    declaration: tree.Callable
     module: ModuleScope
     settings: Mapping[str, Value]
     place: str
