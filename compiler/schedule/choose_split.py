@@ -9,7 +9,8 @@ from compiler.graph.ir import Node
 from compiler.loops.ir import PERIOD_COLUMNS, Term
 from compiler.ops.sources import Iota, RandomUniform
 from compiler.schedule.access import Form, count, split_form, splits_evenly, storage_order
-from compiler.schedule.fuse import CONTRACTIONS, Fuser, Group, node_key
+from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.ir import CONTRACTIONS, Group, Kind
 from compiler.schedule.placement import Insert
 from compiler.schedule.split import FlatSplit, RowSplit, Split
 from compiler.types import BatchExtent, Extent, elements
@@ -19,19 +20,18 @@ LONG_ROW = 256  # columns that pay for the start of a row
 LANES_OF_ROWS = 16
 
 
-def chosen_split(group: Group, fuser: Fuser) -> Split | FlatSplit:
+def chosen_split(group: Group, index: Index) -> Split | FlatSplit:
     if group.split is not None:
         return group.split
-    if group.is_tile:
-        node = next(n for n in group.nodes if isinstance(n.op, CONTRACTIONS))
-        return _tile_split(node)
-    forms = [form for node in group.nodes for form in fuser.forms_of(node)]
+    if group.kind is Kind.PRODUCT:
+        return _tile_split(next(m.node for m in group.members if isinstance(m.node.op, CONTRACTIONS)))
+    forms = index.addresses_of(group.members)
     if all(f.terms == () or f.terms == (Term(1, None, 1),) for f in forms):
         if isinstance(group.domain, int) and group.domain <= CHUNK:
             return RowSplit(1, group.domain)
         return FlatSplit(group.domain, CHUNK)
     choices = _column_choices(group, forms)
-    columns = next((c for c in reversed(choices) if c >= LONG_ROW and _repeats(group, fuser, forms, c)), None)
+    columns = next((c for c in reversed(choices) if c >= LONG_ROW and _repeats(group, index, forms, c)), None)
     if columns is not None:
         return RowSplit(_divided(group.domain, columns), columns)
     for limit in (1, None):
@@ -43,10 +43,10 @@ def chosen_split(group: Group, fuser: Fuser) -> Split | FlatSplit:
     return RowSplit(_divided(group.domain, columns), columns)
 
 
-def _repeats(group: Group, fuser: Fuser, forms: Sequence[Form], columns: int) -> bool:
+def _repeats(group: Group, index: Index, forms: Sequence[Form], columns: int) -> bool:
     """Whether all that a row of so many columns reads is dense, or repeats often: the channels of an image."""
-    sources = (link.source for node in group.nodes for link in fuser.node_links[node_key(node)])
-    producers = (fuser.links.producers.get(source.index) for source in sources)
+    sources = (link.source for member in group.members for link in member.links)
+    producers = (index.makers.get(source.index) for source in sources)
     if any(p is not None and isinstance(p.op, Iota | RandomUniform) for p in producers):
         return False
     period = LANES_OF_ROWS
@@ -64,8 +64,8 @@ def _repeats(group: Group, fuser: Fuser, forms: Sequence[Form], columns: int) ->
 def _column_choices(group: Group, forms: Sequence[Form]) -> list[int]:
     """The products of the innermost axes, written or read, largest first; the batch never lies in a row."""
     found = {term.divisor for form in forms for term in form.terms if term.divisor > 1}
-    for node in group.nodes:
-        shape = _walked_shape(node)
+    for member in group.members:
+        shape = _walked_shape(member.node)
         size = 1
         for axis in reversed(storage_order(shape)):
             extent = shape[axis]
