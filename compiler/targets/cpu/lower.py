@@ -36,7 +36,13 @@ from compiler.targets.cpu.kernel_code import (
     StreamNumber,
     TotalNumber,
 )
-from compiler.targets.cpu.manifest import (
+from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
+from compiler.targets.cpu.step_table import StepTable
+from compiler.targets.cpu.text import LANES
+from compiler.targets.cpu.tiles import tile_shape
+from compiler.targets.cpu.walks import is_together
+from compiler.targets.lowered import Lowered
+from compiler.targets.manifest import (
     BATCH_ARENA,
     CONTROL_ARENA,
     FIRST_TENSOR,
@@ -51,11 +57,6 @@ from compiler.targets.cpu.manifest import (
     ResultSlot,
     TensorSpec,
 )
-from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
-from compiler.targets.cpu.step_table import StepTable
-from compiler.targets.cpu.text import LANES
-from compiler.targets.cpu.tiles import tile_shape
-from compiler.targets.cpu.walks import is_together
 from compiler.types import BatchExtent, DType, Extent
 
 CONTROL = (CONTROL_ARENA, 0, 0)
@@ -72,25 +73,6 @@ class Call:
     arguments: int
     loops: tuple[int, ...]
     is_once: bool = False
-
-
-@record
-class Lowered:
-    """A manifest with what was compiled for it: the text of each kernel by symbol, and the instances of each symbol.
-
-    `firsts` has the first argument of each of the instances' calls, by which its line in the step table is known;
-    `plan` is what was lowered.
-    """
-
-    manifest: Manifest
-    texts: dict[str, str]
-    instances: tuple[tuple[str, Instance], ...]
-    firsts: tuple[int, ...]
-    plan: Schedule
-
-    def call_of(self, line: int) -> tuple[str, Instance]:
-        """The symbol and the instance of a line of the step table that is no mark."""
-        return self.instances[self.firsts.index(self.manifest.entries[line].first_argument)]
 
 
 def lower(
