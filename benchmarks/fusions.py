@@ -1,4 +1,4 @@
-"""What each fusion gains: a training step, or an inference, of a model of the zoo without one fusion at a time.
+"""The gain of each fusion: a training step, or an inference, of a model of the zoo without one fusion at a time.
 
     python benchmarks/fusions.py resnet20 [--infer 32] [--threads 1] [--seconds 60] [--only residual,bias+slopes]
 

@@ -1,4 +1,4 @@
-"""How fast the machine is now: what fused multiply-adds reach on the threads that a job is about to have.
+"""The present speed of the machine: fused multiply-adds on the threads that a job is about to have.
 
 A virtual host may give two of its processors one core, or a core of theirs to strangers, for seconds at a time. What is
 measured then says nothing about a program, and nothing about which of two is faster.

@@ -1,4 +1,4 @@
-"""What kind of processor this is, as `AMD EPYC Zen 3, AVX2`: from /proc/cpuinfo and the instruction set of `dlc`."""
+"""The kind of this processor, as `AMD EPYC Zen 3, AVX2`: from /proc/cpuinfo and the instruction set of `dlc`."""
 
 from __future__ import annotations
 

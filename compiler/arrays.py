@@ -1,4 +1,4 @@
-"""NumPy, imported when it is first used: what only checks a text or tells its mistakes takes nothing of it."""
+"""NumPy, imported when it is first used: commands that only check a text never load it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The attention weights of a model: what a softmax gives, where a product then sums over its axis."""
+"""The attention weights of a model: results of a softmax over whose axis a product sums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether memory is there before it is taken: what the machine, a control group, and limits of the process leave."""
+"""Available memory, checked before it is taken: of the machine, the control group and the limits of the process."""
 
 from __future__ import annotations
 

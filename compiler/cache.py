@@ -1,4 +1,4 @@
-"""Compiled code kept between runs: objects by the hash of what they were made from, and small named entries.
+"""Compiled code kept between runs: objects by the hash of their sources, and small named entries.
 
 A file holds the SHA-256 of its content and the content; one that does not agree is ignored and written anew. Files
 appear whole, by renaming. The cache only saves time: a folder that cannot be read or written, or that others may

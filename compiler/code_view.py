@@ -1,4 +1,4 @@
-"""The code that a program became, line by line with what it came from: loops, LLVM text or machine code."""
+"""Generated code (loops, LLVM text or machine code), line by line with its origins in the source."""
 
 from __future__ import annotations
 

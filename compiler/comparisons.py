@@ -1,4 +1,4 @@
-"""What a program says of its outputs: with which targets they are compared, and from which value on one is a yes."""
+"""The targets with which a program compares its outputs, and the threshold above which an output means yes."""
 
 from __future__ import annotations
 

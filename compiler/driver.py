@@ -208,7 +208,7 @@ def load_text(
 
 def begins_with_declaration(text: str) -> bool:
     """Whether what may be the beginning of a file could be one of a model file."""
-    from compiler.frontend.declarations import begins_with_declaration  # the lexer, which a cached program does without
+    from compiler.syntax.declarations import begins_with_declaration  # the lexer, which a cached program does without
 
     return begins_with_declaration(text)
 
@@ -257,7 +257,7 @@ def warning_codes() -> tuple[str, ...]:
 
 def format_source(source: Source) -> str:
     """The text of a source in the canonical layout. Raises SourceError."""
-    from compiler.frontend.format import format_source  # the parser, which a cached program does without
+    from compiler.syntax.format import format_source  # the parser, which a cached program does without
 
     return format_source(source)
 
@@ -419,7 +419,7 @@ def poles_of_data(program: Program) -> tuple[DataPole, ...]:
 
 def without_waived(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """The findings without the warnings that comments in the text waive."""
-    from compiler.frontend.waivers import without_waived  # the lexer, which a cached program does without
+    from compiler.syntax.suppressions import without_waived  # the lexer, which a cached program does without
 
     return without_waived(found)
 

@@ -1,4 +1,4 @@
-"""A graph and arrays in, arrays out: each node by its NumPy meaning, in order. This is the definition of meaning."""
+"""A graph and arrays in, arrays out: each node by its NumPy meaning, in order. This defines the meaning of a graph."""
 
 from __future__ import annotations
 

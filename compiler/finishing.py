@@ -1,4 +1,4 @@
-"""Metrics over any number of rows: what each step gives of them, and the program that finishes them once, in f64."""
+"""Metrics over any number of rows: the totals of each step, and the program that finishes them once, in f64."""
 
 from __future__ import annotations
 

@@ -14,10 +14,8 @@ from compiler.diagnostics import Source, UsageError
 from compiler.executables import executable
 from compiler.frontend.elaborate import elaborate_function, expect_function
 from compiler.frontend.library import library_scope
-from compiler.frontend.modules import load_modules
 from compiler.frontend.program import SettingValue
 from compiler.frontend.scope import ModuleScope
-from compiler.frontend.syntax import Module
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.convert_dtype import to_dtype
@@ -25,6 +23,8 @@ from compiler.interface import Array, Options
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add
 from compiler.pipeline import prepare_for_gradients
+from compiler.syntax.modules import load_modules
+from compiler.syntax.tree import Module
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import DType, TensorType

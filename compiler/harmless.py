@@ -1,4 +1,4 @@
-"""Text of others (names, files, messages about them) without what could steer a terminal or spoil a page."""
+"""Untrusted text (names, files, messages about them) without characters that steer a terminal or spoil a page."""
 
 from __future__ import annotations
 

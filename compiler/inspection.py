@@ -11,11 +11,8 @@ from compiler.cache import default_folder
 from compiler.code_view import Chooser, kernel_views, print_views, views_to_json
 from compiler.diagnostics import Source, UsageError
 from compiler.frontend import elaborate
-from compiler.frontend.ast_printer import ast_to_json, print_ast
 from compiler.frontend.library import library_scope
-from compiler.frontend.modules import load_modules
 from compiler.frontend.program import DimensionsOf, Program
-from compiler.frontend.syntax import Module
 from compiler.graph import drawing as graph_drawing
 from compiler.graph.ir import Graph, Origin
 from compiler.graph.pictures import drawn
@@ -27,6 +24,9 @@ from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule, schedule_to_json
 from compiler.stages import prepared, scheduled
 from compiler.suggestions import did_you_mean
+from compiler.syntax.modules import load_modules
+from compiler.syntax.printer import ast_to_json, print_ast
+from compiler.syntax.tree import Module
 from compiler.targets.cpu.lower import lower
 from compiler.targets.llvm.host import machine_of
 from compiler.training_step import prediction_graph, training_step

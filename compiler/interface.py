@@ -1,4 +1,4 @@
-"""What a compiled program is to its callers: options in, executables and results out."""
+"""The interface of a compiled program: options in, executables and results out."""
 
 from __future__ import annotations
 

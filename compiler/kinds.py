@@ -1,4 +1,4 @@
-"""The programs that are made of one: a step of training, an evaluation, a prediction, and what goes with them."""
+"""The executables of one program: a step of training, an evaluation, a prediction, and their companions."""
 
 from __future__ import annotations
 

@@ -125,8 +125,8 @@ def findings(
     # the front end is loaded only for what the cache does not know
     from compiler.frontend import elaborate
     from compiler.frontend.library import library_scope
-    from compiler.frontend.modules import read_modules
-    from compiler.frontend.waivers import idle_waivers, without_waived
+    from compiler.syntax.modules import read_modules
+    from compiler.syntax.suppressions import idle_waivers, without_waived
 
     loaded = read_modules(root, folder, within)
     sources = tuple(module.source for module in loaded.modules)
@@ -159,7 +159,7 @@ def _elaborated(
     from compiler.choices.limits import with_limits
     from compiler.frontend.elaborate import elaborate
     from compiler.frontend.library import library_scope
-    from compiler.frontend.modules import load_modules
+    from compiler.syntax.modules import load_modules
 
     modules = load_modules(root, default_folder(), within)
     return with_limits(elaborate(modules, library_scope(), experiment, overrides, dimensions_of, _looked_at))
@@ -186,7 +186,7 @@ def _elaborated_again(known: Program, dimensions: Mapping[str, int]) -> Program:
     """From the texts that a program was checked with: the files may have changed since."""
     from compiler.frontend.elaborate import elaborate  # only where the compiled code is not cached
     from compiler.frontend.library import library_scope
-    from compiler.frontend.parse_cache import ParseCache
+    from compiler.syntax.parse_cache import ParseCache
 
     parsed = ParseCache(default_folder())
     modules = tuple(map(parsed.parse, known.sources))

@@ -1,4 +1,4 @@
-"""What a model costs before it runs: parameters and arithmetic by layer, kernels, memory."""
+"""The cost of a model before it runs: parameters and arithmetic by layer, kernels, memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a name that means nothing most likely stands for: a known name like it, or what another framework calls it.
+"""The likely meaning of an unknown name: a similar known name, or the name of another framework.
 
 `OTHER_NAMES`, `FORMS` and `REMARKS` are the one table of what PyTorch, Keras, NumPy and scikit-learn say; from it are
 made the hints of every message, and the table of `docs/coming-from.md`.

@@ -12,13 +12,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a script sees its own folder only
 
-from compiler.frontend import syntax  # noqa: E402
-from compiler.frontend.builtin_functions import CONSTANTS, FUNCTIONS  # noqa: E402
-from compiler.frontend.builtin_movement import MOVEMENT, SOURCES  # noqa: E402
-from compiler.frontend.builtin_reductions import REDUCTIONS  # noqa: E402
-from compiler.frontend.builtin_table import Builtin  # noqa: E402
-from compiler.frontend.builtin_windows import WINDOWS  # noqa: E402
+from compiler.frontend.builtins.functions import CONSTANTS, FUNCTIONS  # noqa: E402
+from compiler.frontend.builtins.movement import MOVEMENT, SOURCES  # noqa: E402
+from compiler.frontend.builtins.reductions import REDUCTIONS  # noqa: E402
+from compiler.frontend.builtins.table import Builtin  # noqa: E402
+from compiler.frontend.builtins.windows import WINDOWS  # noqa: E402
 from compiler.frontend.library import library_modules  # noqa: E402
+from compiler.syntax import tree  # noqa: E402
 
 PAGE = ROOT / "docs" / "library.md"
 
@@ -81,15 +81,15 @@ def _table(builtins: Sequence[Builtin]) -> str:
     return "| function | what it gives |\n|---|---|\n" + "".join(rows)
 
 
-def _declared(declaration: syntax.Declaration) -> str:
+def _declared(declaration: tree.Declaration) -> str:
     match declaration:
-        case syntax.Callable():
+        case tree.Callable():
             return f"`{_head(declaration)}`\n\n{_indented(declaration.doc)}"
         case _:
             return ""
 
 
-def _head(declaration: syntax.Callable) -> str:
+def _head(declaration: tree.Callable) -> str:
     """The declaration's first line as written, without its keyword and line breaks."""
     span = declaration.head
     lines = [span.source.line(number) for number in range(span.line, span.end_line + 1)]

@@ -1,4 +1,4 @@
-"""What all tests share: `--update-golden`, and the golden files of the whole session, in one process or several."""
+"""Fixtures of all tests: `--update-golden`, and the golden files of the whole session, in one process or several."""
 
 from __future__ import annotations
 

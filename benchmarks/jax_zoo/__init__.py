@@ -1,4 +1,4 @@
-"""The models of the catalogue in JAX: name -> how parameters start, and what they make of inputs."""
+"""The models of the catalogue in JAX: name -> initialisation and forward function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a JAX model of the catalogue is: two functions over dictionaries of arrays."""
+"""A JAX model of the catalogue: two functions over dictionaries of arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The peers: what a user would pick instead, each measured in processes of its own."""
+"""The peers that a user would pick instead, each measured in processes of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the peers that run an exported model have in common: its inputs, and the check of its outputs."""
+"""Common code of the peers that run an exported model: its inputs, and the check of its outputs."""
 
 from __future__ import annotations
 

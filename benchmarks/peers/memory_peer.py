@@ -1,4 +1,4 @@
-"""What the memory gives: native copies that store past the caches, and native reading, shared between threads.
+"""The bandwidth of memory: native copies that store past the caches, and native reading, shared between threads.
 
 The native code of each thread waits for the others before it begins and after it has ended, and what starts and ends
 threads is not timed.

@@ -1,4 +1,4 @@
-"""The models of the catalogue in PyTorch: name -> what builds the module."""
+"""The models of the catalogue in PyTorch: name -> the builder of the module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers that all elements of a zone of a value have in common: what a causal mask makes of the keys to come."""
+"""The constant that all elements of a zone share, such as the scores of later keys under a causal mask."""
 
 from __future__ import annotations
 

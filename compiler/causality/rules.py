@@ -1,4 +1,4 @@
-"""A graph to the reach of each of its values: what depends on which positions of a fed sequence."""
+"""A graph to the reach of each of its values: the positions of a fed sequence on which it depends."""
 
 from __future__ import annotations
 

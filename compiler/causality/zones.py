@@ -1,4 +1,4 @@
-"""A graph to what its products need not add or compute, because a mask that the program makes itself hides it."""
+"""A graph to the parts of its products that a mask of the program hides, and that need not be computed."""
 
 from __future__ import annotations
 

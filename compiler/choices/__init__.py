@@ -1,1 +1,1 @@
-"""Where integers of the data choose among elements, and what happens to those that none of the elements has."""
+"""Integers of the data that choose among elements, and the meaning of integers outside of the range."""

@@ -1,4 +1,4 @@
-"""Whether it matters what is found for integers that choose none of the elements.
+"""Whether results depend on the elements found for integers outside of the range.
 
 A model may leave such places out: by a mask, by a choice, by a product with 0. That is not read off its text. The
 graph is evaluated twice, with one and with another content in these places; where the outputs are the same, nothing

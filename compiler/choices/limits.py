@@ -1,4 +1,4 @@
-"""A program to the limits of its integers: what they choose from, and whether declared ranges and data keep to it."""
+"""A program to the limits of its integers, with which declared ranges and data are compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the graph of a whole window to a program of one position, which keeps what earlier positions have given.
+"""The graph of a whole window to a program of one position, which keeps the values of earlier positions.
 
 A value that a position needs whole, such as the keys of attention, is a state: each step computes its own part of it
 and writes it in place. What does not depend on the sequence, such as what an encoder makes of its input, is computed

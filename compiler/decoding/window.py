@@ -1,4 +1,4 @@
-"""The next token from a whole window, read at the last filled position. This graph defines what decoding means."""
+"""The next token from a whole window, read at the last filled position. This graph defines the meaning of decoding."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is wrong with a program that has no mistakes: derivatives, assertions, values that are not finite."""
+"""Run-time faults of a correct program: wrong derivatives, failed assertions, values that are not finite."""

@@ -1,4 +1,4 @@
-"""What `dlc test` finds in a file: its experiments and models by name, and how each of its tests ends."""
+"""The findings of `dlc test` in a file: its experiments and models by name, and the outcome of each test."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from compiler.cache import default_folder
 from compiler.diagnosis.reports import TestResult
 from compiler.diagnosis.test_run import Evaluation, failures_of
 from compiler.executables import executable
-from compiler.frontend import syntax
 from compiler.frontend.elaborate import elaborate_tests
 from compiler.frontend.library import library_scope
-from compiler.frontend.modules import load_modules
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Array, Options
+from compiler.syntax import tree
+from compiler.syntax.modules import load_modules
 from compiler.targets.cpu.executable import NativeExecutable
 
 
 def subjects(path: Path, within: Path | None = None) -> tuple[str, ...]:
     """The experiments of a file, and its models that no experiment trains, by the names that choose them."""
     declarations = load_modules(path, default_folder(), within)[-1].declarations
-    trains = [d for d in declarations if isinstance(d, syntax.Train)]
+    trains = [d for d in declarations if isinstance(d, tree.Train)]
     trained = {train.model.id for train in trains}
-    models = [d.name for d in declarations if isinstance(d, syntax.Model) and d.name not in trained]
+    models = [d.name for d in declarations if isinstance(d, tree.Model) and d.name not in trained]
     return (*(train.name or train.model.id for train in trains), *models)
 
 

@@ -1,4 +1,4 @@
-"""A step of training whose values can be looked at: gradients, and what layers and lines give.
+"""A step of training whose gradients, results of layers and values of lines can be inspected.
 
 What layers and lines give is chosen after all passes that can change a rounding, so that it has the bits of the step
 as it was trained.

@@ -1,4 +1,4 @@
-"""What a loss is for outputs that know nothing, and the least that any outputs could reach on given rows.
+"""The loss of outputs that ignore the input, and the least loss that any outputs can reach on given rows.
 
 Both follow from the loss alone: the graph is cut where the model's outputs enter it, so that no loss need be known by
 name. log(classes) of a cross-entropy comes out as any other.

@@ -1,4 +1,4 @@
-"""Where a step that gives NaN or infinity first did so: the line, the direction, the element, and what it was made of.
+"""The first NaN or infinity of a step: its line, direction, element and operands.
 
 The step is evaluated by the reference target, node by node.
 """

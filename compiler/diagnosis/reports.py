@@ -1,4 +1,4 @@
-"""What the checks of a program report."""
+"""The reports of the checks of a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the lines of a `test` claim, compared with what they give: one error for each that does not hold."""
+"""The claims of a `test`, evaluated: one error for each that does not hold."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ LINTS: tuple[ErrorEntry, ...] = (
     ErrorEntry(
         "W0101",
         "an input that is not used",
-        "An input that nothing reads is still asked of the data. Remove it, or begin its name with `_`.",
+        "The data must still have an input that nothing reads. Remove it, or begin its name with `_`.",
         _model("2 * x", inputs="x: f32[batch, 6]; z: f32[batch, 2]"),
         _model("2 * x"),
     ),

@@ -1,4 +1,4 @@
-"""Arithmetic of configuration numbers, and the formulas over what only a run can know."""
+"""Arithmetic of configuration numbers, and formulas over numbers that only a run knows."""
 
 from __future__ import annotations
 

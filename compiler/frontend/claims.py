@@ -1,4 +1,4 @@
-"""What a line of a `test` claims of the values of the test's graph."""
+"""The claims of a `test` about the values of its graph."""
 
 from __future__ import annotations
 

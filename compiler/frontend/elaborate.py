@@ -8,37 +8,37 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from compiler.diagnostics import Diagnostic, Note, SourceError, Span, UsageError, hint
-from compiler.frontend import syntax
-from compiler.frontend.builtin_functions import BUILTINS
+from compiler.frontend.bodies.evaluate import Evaluator
+from compiler.frontend.bodies.expected_work import refuse_endless
+from compiler.frontend.bodies.instances import ordinals_in
+from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
+from compiler.frontend.bodies.setting_binding import ready
+from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.claims import TestProgram
-from compiler.frontend.evaluate import Evaluator
-from compiler.frontend.expected_work import refuse_endless
-from compiler.frontend.experiment import elaborate_train
 from compiler.frontend.failures import Failure, Poisoned, Report, failure, nearest
 from compiler.frontend.finish import finished, with_constants
 from compiler.frontend.generation import generation_of
-from compiler.frontend.instances import ordinals_in
 from compiler.frontend.machine import Frame, Session
-from compiler.frontend.model import add_outputs, add_states, bind_model_settings, run_model, start
-from compiler.frontend.names import check_names
+from compiler.frontend.names.declarations import check_names
 from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec, Program, SettingValue
 from compiler.frontend.scope import ModuleScope, Namespace, module_scopes
-from compiler.frontend.setting_binding import ready
 from compiler.frontend.settings import SettingsRecord, read_overrides
 from compiler.frontend.test_blocks import elaborate_test
 from compiler.frontend.trace import Subject
+from compiler.frontend.train.experiment import elaborate_train
 from compiler.frontend.values import POISON, Axis, FormValue, Instance, TensorValue, TupleValue, Value
-from compiler.frontend.waivers import without_waived
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.suggestions import did_you_mean
+from compiler.syntax import tree
+from compiler.syntax.suppressions import without_waived
 from compiler.types import BatchExtent, TensorType
 
 _RECURSION = 20_000
 
 
 def elaborate(
-    modules: tuple[syntax.Module, ...],
+    modules: tuple[tree.Module, ...],
     library: ModuleScope,
     experiment: str | None = None,
     overrides: tuple[tuple[str, str], ...] = (),
@@ -71,7 +71,7 @@ def elaborate(
 
 
 def check(
-    modules: tuple[syntax.Module, ...],
+    modules: tuple[tree.Module, ...],
     library: ModuleScope,
     missing: tuple[Diagnostic, ...] = (),
     incomplete: frozenset[str] = frozenset(),
@@ -106,7 +106,7 @@ def check(
         return found.diagnostics
 
 
-def _checked(module: syntax.Module, experiment: str | None, found: Report) -> Sequence[syntax.Train | syntax.Model]:
+def _checked(module: tree.Module, experiment: str | None, found: Report) -> Sequence[tree.Train | tree.Model]:
     """What `check` elaborates: all experiments, and the models that none trains; or the one that is named."""
     if experiment is not None:
         try:
@@ -115,20 +115,20 @@ def _checked(module: syntax.Module, experiment: str | None, found: Report) -> Se
             if found.has_errors:  # which may have hidden it
                 return []
             raise
-    trained = {d.model.id for d in module.declarations if isinstance(d, syntax.Train)}
+    trained = {d.model.id for d in module.declarations if isinstance(d, tree.Train)}
     return [
         d
         for d in module.declarations
-        if isinstance(d, syntax.Train) or (isinstance(d, syntax.Model) and d.name not in trained)
+        if isinstance(d, tree.Train) or (isinstance(d, tree.Model) and d.name not in trained)
     ]
 
 
-def elaborate_tests(modules: tuple[syntax.Module, ...], library: ModuleScope) -> tuple[TestProgram, ...]:
+def elaborate_tests(modules: tuple[tree.Module, ...], library: ModuleScope) -> tuple[TestProgram, ...]:
     """The tests of the last module, in their order. Raises `SourceError`."""
     tests: list[TestProgram] = []
     with _deep_recursion():
         for declaration in modules[-1].declarations:
-            if isinstance(declaration, syntax.Test):
+            if isinstance(declaration, tree.Test):
                 session = new_session(modules, library, (), {})
                 check_names(session, modules)
                 found = elaborate_test(session, declaration, session.scopes[modules[-1].source.name])
@@ -139,7 +139,7 @@ def elaborate_tests(modules: tuple[syntax.Module, ...], library: ModuleScope) ->
 
 
 def elaborate_function(
-    modules: tuple[syntax.Module, ...],
+    modules: tuple[tree.Module, ...],
     library: ModuleScope,
     name: str,
     config: Mapping[str, SettingValue],
@@ -155,7 +155,7 @@ def elaborate_function(
 
 
 def function_with_parameters(
-    modules: tuple[syntax.Module, ...],
+    modules: tuple[tree.Module, ...],
     library: ModuleScope,
     name: str,
     config: Mapping[str, SettingValue],
@@ -179,7 +179,7 @@ def function_with_parameters(
 
 
 def expect_function(
-    modules: tuple[syntax.Module, ...], library: ModuleScope, name: str, config: Mapping[str, SettingValue]
+    modules: tuple[tree.Module, ...], library: ModuleScope, name: str, config: Mapping[str, SettingValue]
 ) -> None:
     """Raise what `elaborate_function` raises whatever the tensors are: mistakes in names, an unknown setting."""
     with _deep_recursion():
@@ -190,7 +190,7 @@ def expect_function(
 
 
 def new_session(
-    modules: tuple[syntax.Module, ...],
+    modules: tuple[tree.Module, ...],
     library: ModuleScope,
     overrides: tuple[tuple[str, str], ...],
     dimensions: Mapping[str, int],
@@ -198,7 +198,7 @@ def new_session(
 ) -> Session:
     scopes, mistakes = module_scopes(modules, library)
     settings = SettingsRecord(read_overrides(overrides))
-    readers = [d.span for m in modules for d in m.declarations if isinstance(d, syntax.Model | syntax.Train)]
+    readers = [d.span for m in modules for d in m.declarations if isinstance(d, tree.Model | tree.Train)]
     report = Report({key: override.span for key, override in settings.overrides.items()}, readers, incomplete)
     for mistake in mistakes:
         report.add(mistake)
@@ -207,13 +207,13 @@ def new_session(
     return session
 
 
-def _generates(session: Session, modules: tuple[syntax.Module, ...]) -> dict[str, tuple[syntax.Generate, ModuleScope]]:
+def _generates(session: Session, modules: tuple[tree.Module, ...]) -> dict[str, tuple[tree.Generate, ModuleScope]]:
     """How each model is decoded: one `generate` for each, the last file's own before those that it imports."""
-    found: dict[str, tuple[syntax.Generate, ModuleScope]] = {}
+    found: dict[str, tuple[tree.Generate, ModuleScope]] = {}
     for module in modules:
-        own: dict[str, syntax.Generate] = {}
+        own: dict[str, tree.Generate] = {}
         for declaration in module.declarations:
-            if not isinstance(declaration, syntax.Generate):
+            if not isinstance(declaration, tree.Generate):
                 continue
             name = declaration.model
             if name.id in own:
@@ -225,19 +225,19 @@ def _generates(session: Session, modules: tuple[syntax.Module, ...]) -> dict[str
     return found
 
 
-def _subject(session: Session, program: Program, chosen: syntax.Train | syntax.Model) -> Subject:
-    if isinstance(chosen, syntax.Model):
+def _subject(session: Session, program: Program, chosen: tree.Train | tree.Model) -> Subject:
+    if isinstance(chosen, tree.Model):
         return Subject(program, chosen, None, session.trace)
     scopes = session.scopes.values()
     found = next(f for scope in scopes if (f := scope.lookup(Namespace.MODEL, program.model)) is not None)
-    assert isinstance(found.declaration, syntax.Model)
+    assert isinstance(found.declaration, tree.Model)
     return Subject(program, found.declaration, chosen, session.trace)
 
 
 def _asking_the_data(
     begun: Callable[[Mapping[str, int]], Session],
-    modules: tuple[syntax.Module, ...],
-    chosen: syntax.Train | syntax.Model,
+    modules: tuple[tree.Module, ...],
+    chosen: tree.Train | tree.Model,
     dimensions_of: DimensionsOf | None,
 ) -> tuple[Session, Program | None]:
     """Elaborated; where dimensions were left open and the data knows them, once more with those.
@@ -247,7 +247,7 @@ def _asking_the_data(
     known: dict[str, int] = {}
     session = begun(known)
     program = _elaborated(session, modules, chosen)
-    targets = tuple(target.name for target in chosen.targets) if isinstance(chosen, syntax.Train) else ()
+    targets = tuple(target.name for target in chosen.targets) if isinstance(chosen, tree.Train) else ()
     while session.open_dimensions and dimensions_of is not None:
         inputs = tuple(session.inputs.values())
         question = DataQuestion(tuple(session.open_dimensions), inputs, session.data, session.cuts, targets)
@@ -260,12 +260,12 @@ def _asking_the_data(
     return session, program
 
 
-def _without_open_dimensions(session: Session, chosen: syntax.Train | syntax.Model) -> Iterator[Diagnostic]:
+def _without_open_dimensions(session: Session, chosen: tree.Train | tree.Model) -> Iterator[Diagnostic]:
     """The findings of an experiment whose data is not there: what only the data can say is no mistake of the text."""
     for finding in session.report.diagnostics:
-        if finding.code != "E0415" or not isinstance(chosen, syntax.Train):
+        if finding.code != "E0415" or not isinstance(chosen, tree.Train):
             yield finding
-    if isinstance(chosen, syntax.Train):
+    if isinstance(chosen, tree.Train):
         for name, place in session.open_dimensions.items():
             message = f"the shapes of `{chosen.model.id}` are not checked: only the data says how large `{name}` is"
             fix = "put the data where `train` says, or make the dimension a setting of the model"
@@ -283,12 +283,12 @@ def _deep_recursion() -> Generator[None]:
         sys.setrecursionlimit(before)
 
 
-def _chosen(module: syntax.Module, experiment: str | None) -> syntax.Train | syntax.Model:
+def _chosen(module: tree.Module, experiment: str | None) -> tree.Train | tree.Model:
     """The experiment of that name, or the only one; a model where there is no experiment."""
-    trains = [d for d in module.declarations if isinstance(d, syntax.Train)]
-    models = [d for d in module.declarations if isinstance(d, syntax.Model)]
-    candidates: dict[str, syntax.Train | syntax.Model] = {m.name: m for m in models}
-    trained: dict[str, list[syntax.Train]] = {}
+    trains = [d for d in module.declarations if isinstance(d, tree.Train)]
+    models = [d for d in module.declarations if isinstance(d, tree.Model)]
+    candidates: dict[str, tree.Train | tree.Model] = {m.name: m for m in models}
+    trained: dict[str, list[tree.Train]] = {}
     for train in trains:
         trained.setdefault(train.model.id, []).append(train)
     candidates.update({name: found[0] for name, found in trained.items() if len(found) == 1})
@@ -316,19 +316,17 @@ def _chosen(module: syntax.Module, experiment: str | None) -> syntax.Train | syn
     raise SourceError((mistake.diagnostic,))
 
 
-def _elaborated(
-    session: Session, modules: tuple[syntax.Module, ...], chosen: syntax.Train | syntax.Model
-) -> Program | None:
+def _elaborated(session: Session, modules: tuple[tree.Module, ...], chosen: tree.Train | tree.Model) -> Program | None:
     """The program, or None with the mistakes recorded."""
     scope = session.scopes[modules[-1].source.name]
     sources = tuple(module.source for module in modules)
-    name = chosen.model.id if isinstance(chosen, syntax.Train) else chosen.name
+    name = chosen.model.id if isinstance(chosen, tree.Train) else chosen.name
     found = scope.lookup(Namespace.MODEL, name)
     model = None if found is None else found.declaration
-    if found is not None and isinstance(model, syntax.Model) and refuse_endless(session, model, found.scope):
+    if found is not None and isinstance(model, tree.Model) and refuse_endless(session, model, found.scope):
         return None
     try:
-        if isinstance(chosen, syntax.Train):
+        if isinstance(chosen, tree.Train):
             return elaborate_train(session, chosen, scope, sources)
         return _bare_model(session, chosen, sources)
     except Failure as mistake:
@@ -341,7 +339,7 @@ def _elaborated(
     return None
 
 
-def _bare_model(session: Session, model: syntax.Model, sources: tuple[syntax.Source, ...]) -> Program | None:
+def _bare_model(session: Session, model: tree.Model, sources: tuple[tree.Source, ...]) -> Program | None:
     scope = next(s for s in session.scopes.values() if s.lookup(Namespace.MODEL, model.name))
     evaluators: list[Evaluator] = []
     for name, training in (("training", True), ("inference", False)):
@@ -363,7 +361,7 @@ def _bare_model(session: Session, model: syntax.Model, sources: tuple[syntax.Sou
 
 def _function(
     session: Session,
-    modules: tuple[syntax.Module, ...],
+    modules: tuple[tree.Module, ...],
     name: str,
     config: Mapping[str, SettingValue],
     operand_types: Sequence[TensorType],
@@ -405,12 +403,12 @@ def _function(
 
 
 def _callable(
-    session: Session, modules: tuple[syntax.Module, ...], name: str, config: Mapping[str, SettingValue]
-) -> tuple[syntax.Callable, ModuleScope]:
+    session: Session, modules: tuple[tree.Module, ...], name: str, config: Mapping[str, SettingValue]
+) -> tuple[tree.Callable, ModuleScope]:
     """The function or layer of a name, and the scope of its file; its settings have the names of `config`."""
     scope = session.scopes[modules[-1].source.name]
     found = scope.lookup(Namespace.VALUE, name)
-    if found is None or not isinstance(found.declaration, syntax.Callable):
+    if found is None or not isinstance(found.declaration, tree.Callable):
         known = did_you_mean(name, scope.names(Namespace.VALUE))
         fix = f"did you mean `{known}`?" if known else "declare it in the text with `fn`"
         raise UsageError(f"there is no function or layer `{name}`", fix)
@@ -431,7 +429,7 @@ def _operand(evaluator: Evaluator, name: str, type_: TensorType) -> TensorValue:
 def _configured(evaluator: Evaluator, scope: object, kind: str, value: SettingValue) -> Value:
     """A Python value as a setting; functions and initialisers are given by name."""
     if kind in ("fn", "layer", "init", "schedule") and isinstance(value, str):
-        name = syntax.Name(value, evaluator.here)
+        name = tree.Name(value, evaluator.here)
         if kind == "init":
             return evaluator.evaluate_initializer(name)
         if kind == "schedule":

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from compiler.diagnostics import Source
-from compiler.frontend.evaluate import Evaluator
+from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.machine import Session
 from compiler.frontend.program import KEPT, Clip, Generation, Program, Training, UpdateRule
 from compiler.frontend.values import NamedAxes
-from compiler.frontend.waivers import without_waived
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role
 from compiler.graph.ir import Value as IrValue
 from compiler.ops.batch_sums import divisor_of
 from compiler.ops.means import is_mean
 from compiler.ops.sources import Constant
 from compiler.ops.totals import dependent_on_the_batch, form_of, split, without_controls
+from compiler.syntax.suppressions import without_waived
 from compiler.types import DType, TensorType
 
 

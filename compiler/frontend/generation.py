@@ -5,18 +5,18 @@ from __future__ import annotations
 from compiler.causality.reach import Breach
 from compiler.causality.rules import reaches_of
 from compiler.diagnostics import Note, Span, hint
-from compiler.frontend import syntax
-from compiler.frontend.evaluate import Evaluator
+from compiler.frontend.bodies.evaluate import Evaluator
+from compiler.frontend.bodies.setting_binding import ready
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
 from compiler.frontend.machine import Frame, Session
 from compiler.frontend.program import BeamSearch, Generation, InputSpec, SettingValue
 from compiler.frontend.scope import ModuleScope, Namespace
-from compiler.frontend.setting_binding import ready
 from compiler.frontend.settings import COMMAND_LINE, plain
-from compiler.frontend.shapes import shown
+from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.values import Axis, FormValue, RunTimeNumber, TensorValue, TupleValue, Value, describe
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
+from compiler.syntax import tree
 from compiler.types import BatchExtent, DType, TensorType
 
 KEYS = ("start", "length", "sample", "stop")
@@ -41,9 +41,7 @@ def generation_of(session: Session, model: str, inference: Evaluator) -> Generat
 class _Generate:
     """One `generate` in the course of elaboration."""
 
-    def __init__(
-        self, session: Session, declaration: syntax.Generate, scope: ModuleScope, inference: Evaluator
-    ) -> None:
+    def __init__(self, session: Session, declaration: tree.Generate, scope: ModuleScope, inference: Evaluator) -> None:
         self.session, self.declaration, self.scope = session, declaration, scope
         self.inference = inference
         self.written = {entry.key: entry.value for entry in declaration.entries}
@@ -64,7 +62,7 @@ class _Generate:
 
     # What feeds what
 
-    def _fed(self, name: syntax.Name) -> InputSpec:
+    def _fed(self, name: tree.Name) -> InputSpec:
         assert self.inference.model is not None
         found = next((s for s in self.inference.model.inputs if s.name == name.id and not s.is_target), None)
         if found is None:
@@ -79,7 +77,7 @@ class _Generate:
             )
         return found
 
-    def _classes(self, tokens: syntax.Name, logits: syntax.Name, fed: InputSpec) -> int:
+    def _classes(self, tokens: tree.Name, logits: tree.Name, fed: InputSpec) -> int:
         """How many tokens there are to choose from, by the output, which must score each for every position."""
         assert self.inference.model is not None
         output = self.inference.model.outputs.get(logits.id)
@@ -107,7 +105,7 @@ class _Generate:
             )
         return classes
 
-    def _expect_causal(self, tokens: syntax.Name, logits: syntax.Name) -> None:
+    def _expect_causal(self, tokens: tree.Name, logits: tree.Name) -> None:
         """A context that is filled only so far must give what a full one gives there."""
         graph = self.inference.builder.build()
         output = graph.output(logits.id).value
@@ -172,7 +170,7 @@ class _Generate:
         expression = override.as_expression if override is not None else self.written.get("sample")
         place = self.declaration.model.span
         if expression is None:
-            expression = syntax.Name("greedy", place)
+            expression = tree.Name("greedy", place)
         form = self._evaluator(expression.span).evaluate_form(Namespace.SAMPLE, expression, "generate.sample")
         assert isinstance(form, FormValue)
         origin = COMMAND_LINE if override is not None else "generate" if "sample" in self.written else "default"
@@ -211,7 +209,7 @@ class _Generate:
         return BeamSearch(width, float(power))
 
 
-def check_keys(session: Session, declaration: syntax.Generate) -> None:
+def check_keys(session: Session, declaration: tree.Generate) -> None:
     """Record unknown and repeated keys."""
     seen: dict[str, Span] = {}
     for entry in declaration.entries:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from compiler.diagnostics import Source
-from compiler.frontend import syntax
-from compiler.frontend.parser import Parser
 from compiler.frontend.scope import BY_KEYWORD, Found, ModuleScope, Namespace
 from compiler.record import record
+from compiler.syntax import tree
+from compiler.syntax.parser import Parser
 
 LIBRARY = Path(__file__).parents[1] / "stdlib"
 _BY_FILE = {"clips.dl": Namespace.CLIP, "penalties.dl": Namespace.PENALTY, "sampling.dl": Namespace.SAMPLE}
@@ -19,7 +19,7 @@ _BEGINNING = re.compile(
 )
 
 
-def library_modules() -> tuple[syntax.Module, ...]:
+def library_modules() -> tuple[tree.Module, ...]:
     """All of the library, in the order of its files' names (`<prelude>/layers/dense.dl`)."""
     parser = Parser()
     return tuple(map(parser.parse, _sources()))
@@ -64,7 +64,7 @@ class _Declarations(Mapping[str, Found]):
         if name not in self._parsed:
             stretch = self._stretches[name]
             (declaration,) = self._parser.parse(stretch.source, stretch.begin, stretch.end).declarations
-            assert isinstance(declaration, syntax.Const | syntax.Callable)
+            assert isinstance(declaration, tree.Const | tree.Callable)
             self._parsed[name] = Found(declaration, self._scope)
         return self._parsed[name]
 

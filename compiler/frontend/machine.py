@@ -1,4 +1,4 @@
-"""The state of elaboration: what is shared by a program's graphs, where evaluation stands, and how nodes are added."""
+"""The state of elaboration: the session that a program's graphs share, and the frame of one application."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from compiler.diagnostics import Note, Span, hint
-from compiler.frontend import syntax
 from compiler.frontend.claims import Claim
 from compiler.frontend.failures import Report, failure
 from compiler.frontend.program import Cuts, DataSource, InputSpec, ParameterSpec
@@ -23,6 +22,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Origin, Role
 from compiler.graph.op import Op, TypeRuleError
 from compiler.ops.sources import Constant, RandomUniform
+from compiler.syntax import tree
 from compiler.types import DType, Extent, Shape, TensorType, static_elements
 
 MAXIMUM_WORK = 1_000_000
@@ -87,8 +87,8 @@ class Session:
     dimensions: Mapping[str, int] = field(default_factory=dict[str, int])  # of the data
     data: DataSource | None = None
     cuts: Cuts = field(default_factory=Cuts)
-    generates: Mapping[str, tuple[syntax.Generate, ModuleScope]] = field(
-        default_factory=dict[str, "tuple[syntax.Generate, ModuleScope]"]
+    generates: Mapping[str, tuple[tree.Generate, ModuleScope]] = field(
+        default_factory=dict[str, "tuple[tree.Generate, ModuleScope]"]
     )  # by the model
     inputs: dict[str, InputSpec] = field(default_factory=dict[str, InputSpec])
     open_dimensions: dict[str, Span] = field(default_factory=dict[str, Span])
@@ -97,7 +97,7 @@ class Session:
     parameters: dict[str, ParameterSpec] = field(default_factory=dict[str, ParameterSpec])
     claims: dict[str, tuple[object, ...]] = field(default_factory=dict[str, tuple[object, ...]])
     constants: dict[int, Value] = field(default_factory=dict[int, Value])
-    evaluating: list[syntax.Const] = field(default_factory=list[syntax.Const])
+    evaluating: list[tree.Const] = field(default_factory=list[tree.Const])
     signatures: dict[int, Signature] = field(default_factory=dict[int, Signature])
     ordinals: dict[int, Mapping[int, int]] = field(default_factory=dict[int, "Mapping[int, int]"])
     unknown: set[tuple[str, str, str, str]] = field(default_factory=set[tuple[str, str, str, str]])
@@ -107,7 +107,7 @@ class Session:
     sound_loops: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])  # by id and number of rounds
     frames: int = 0
 
-    def signature(self, declaration: syntax.Callable | syntax.Model, scope: ModuleScope) -> Signature:
+    def signature(self, declaration: tree.Callable | tree.Model, scope: ModuleScope) -> Signature:
         key = id(declaration)
         if key not in self.signatures:
             self.signatures[key] = signature_of(declaration, scope, self.is_builtin)
@@ -175,27 +175,27 @@ class Machine(ABC):
         self._origin: tuple[Span | None, Frame | None, tuple[Origin, ...]] = (None, None, ())
 
     @abstractmethod
-    def evaluate(self, expression: syntax.Expression) -> Value:
+    def evaluate(self, expression: tree.Expression) -> Value:
         """The value of an expression in the current frame. Raises `Failure` and `Poisoned`."""
 
     @abstractmethod
-    def evaluate_axis(self, expression: syntax.Expression) -> Value:
+    def evaluate_axis(self, expression: tree.Expression) -> Value:
         """As `evaluate`, where an axis is asked for: a bare dimension name means that dimension."""
 
     @abstractmethod
-    def evaluate_initializer(self, expression: syntax.Expression) -> Value:
+    def evaluate_initializer(self, expression: tree.Expression) -> Value:
         """As `evaluate`, with names looked up among the initialisers."""
 
     @abstractmethod
     def initializer_graph(self, path: str, type_: TensorType, value: Value, span: Span) -> ir.Graph:
         """The graph that gives a parameter its first value."""
 
-    def claim(self, statement: syntax.ExpressionStatement) -> None:
+    def claim(self, statement: tree.ExpressionStatement) -> None:
         """Record what a line of a test says."""
         self.fail("E0206", "this value is not used", span=statement.span)
 
     @abstractmethod
-    def declare_optimizer_state(self, statement: syntax.StateDeclaration) -> TensorValue:
+    def declare_optimizer_state(self, statement: tree.StateDeclaration) -> TensorValue:
         """Add a state to the update rule that is being elaborated."""
 
     @property

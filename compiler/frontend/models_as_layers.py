@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from compiler.frontend import syntax
 from compiler.frontend.scope import Found, ModuleScope, Namespace
+from compiler.syntax import tree
 
 
 def scope_of_tests(scope: ModuleScope) -> ModuleScope:
@@ -11,28 +11,28 @@ def scope_of_tests(scope: ModuleScope) -> ModuleScope:
     models = {
         name: Found(as_layer(found.declaration), found.scope)
         for name in scope.names(Namespace.MODEL)
-        if (found := scope.lookup(Namespace.MODEL, name)) and isinstance(found.declaration, syntax.Model)
+        if (found := scope.lookup(Namespace.MODEL, name)) and isinstance(found.declaration, tree.Model)
     }
     values = {**models, **scope.own.get(Namespace.VALUE, {})}
     return ModuleScope(scope.name, scope.is_library, {**scope.own, Namespace.VALUE: values}, scope.beyond)
 
 
-def as_layer(model: syntax.Model) -> syntax.Callable:
+def as_layer(model: tree.Model) -> tree.Callable:
     """A model as a layer of its inputs that returns its outputs."""
-    inputs = [s for s in model.body.statements if isinstance(s, syntax.InputDeclaration)]
-    tensors = tuple(syntax.Parameter(i.name, i.annotation, None, i.doc, i.span) for i in inputs)
-    outputs: list[syntax.Name] = []
-    statements: list[syntax.Statement] = []
+    inputs = [s for s in model.body.statements if isinstance(s, tree.InputDeclaration)]
+    tensors = tuple(tree.Parameter(i.name, i.annotation, None, i.doc, i.span) for i in inputs)
+    outputs: list[tree.Name] = []
+    statements: list[tree.Statement] = []
     for statement in model.body.statements:
         match statement:
-            case syntax.OutputDeclaration(names, value):
+            case tree.OutputDeclaration(names, value):
                 outputs += names
-                statements.append(syntax.Assign(names, value, None, statement.span))
-            case syntax.InputDeclaration():
+                statements.append(tree.Assign(names, value, None, statement.span))
+            case tree.InputDeclaration():
                 pass
             case _:
                 statements.append(statement)
-    result = outputs[0] if len(outputs) == 1 else syntax.TupleLiteral(tuple(outputs), model.head)
-    body = syntax.Block((*statements, syntax.Return(result, model.head)), model.body.span)
+    result = outputs[0] if len(outputs) == 1 else tree.TupleLiteral(tuple(outputs), model.head)
+    body = tree.Block((*statements, tree.Return(result, model.head)), model.body.span)
     groups = (model.settings, tensors)
-    return syntax.Callable("layer", model.name, groups, (), body, None, model.doc, model.span, model.head)
+    return tree.Callable("layer", model.name, groups, (), body, None, model.doc, model.span, model.head)

@@ -1,4 +1,4 @@
-"""What elaboration gives: one experiment (or bare model) as graphs, specifications and resolved settings."""
+"""The result of elaboration: one experiment (or bare model) as graphs, specifications and resolved settings."""
 
 from __future__ import annotations
 

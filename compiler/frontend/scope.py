@@ -1,4 +1,4 @@
-"""Which declaration a name means: the namespaces of each file, of what it imports, and of the library."""
+"""The declaration that a name means: the namespaces of each file, of its imports, and of the library."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import field
 from enum import Enum
 
 from compiler.diagnostics import Diagnostic, Note, Source
-from compiler.frontend import syntax
 from compiler.record import record
+from compiler.syntax import tree
 
 
 class Namespace(Enum):
@@ -33,7 +33,7 @@ BY_KEYWORD = {
     "optimizer": Namespace.OPTIMIZER,
     "schedule": Namespace.SCHEDULE,
 }
-Named = syntax.Const | syntax.Callable | syntax.Model
+Named = tree.Const | tree.Callable | tree.Model
 
 # What a body may call of its own kind, beside values: an initialiser others, a schedule others.
 OWN_FORMS = {"init": Namespace.INIT, "schedule": Namespace.SCHEDULE}
@@ -78,7 +78,7 @@ class Found:
 
 
 def module_scopes(
-    modules: tuple[syntax.Module, ...], library: ModuleScope
+    modules: tuple[tree.Module, ...], library: ModuleScope
 ) -> tuple[dict[str, ModuleScope], list[Diagnostic]]:
     """The scope of each file by its name, and the names that are declared twice."""
     scopes = {module.source.name: ModuleScope(module.source.name, False) for module in modules}
@@ -88,11 +88,11 @@ def module_scopes(
         scope = scopes[module.source.name]
         declared: dict[Namespace, dict[str, Found]] = {}
         for declaration in module.declarations:
-            if isinstance(declaration, syntax.Import):
+            if isinstance(declaration, tree.Import):
                 imported = by_path.get(_path_of(module.source, declaration))
                 if imported is not None:
                     scope.beyond.append(imported)
-            elif isinstance(declaration, syntax.Const | syntax.Callable | syntax.Model):
+            elif isinstance(declaration, tree.Const | tree.Callable | tree.Model):
                 mistakes += _declare(scope, declared, declaration)
         scope.own.update(declared)
         scope.beyond.append(library)
@@ -101,15 +101,15 @@ def module_scopes(
 
 def namespace_of(declaration: Named) -> Namespace:
     match declaration:
-        case syntax.Model():
+        case tree.Model():
             return Namespace.MODEL
-        case syntax.Const():
+        case tree.Const():
             return Namespace.VALUE
-        case syntax.Callable():
+        case tree.Callable():
             return BY_KEYWORD[declaration.keyword]
 
 
-def _path_of(source: Source, declaration: syntax.Import) -> str:
+def _path_of(source: Source, declaration: tree.Import) -> str:
     return os.path.normpath(os.path.join(os.path.dirname(source.name), declaration.path))
 
 
@@ -122,6 +122,6 @@ def _declare(scope: ModuleScope, declared: dict[Namespace, dict[str, Found]], de
     return [Diagnostic("E0202", message, head_of(declaration), (Note("first declared here", head_of(earlier)),))]
 
 
-def head_of(declaration: Named) -> syntax.Span:
+def head_of(declaration: Named) -> tree.Span:
     """The place that a message shows for a declaration."""
-    return declaration.span if isinstance(declaration, syntax.Const) else declaration.head
+    return declaration.span if isinstance(declaration, tree.Const) else declaration.head

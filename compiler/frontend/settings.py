@@ -1,4 +1,4 @@
-"""The resolved settings of an experiment: what the command line, `train` and the defaults say, and who decided."""
+"""The resolved settings of an experiment, each with its origin: the command line, `train` or a default."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, cast
 
 from compiler.diagnostics import Diagnostic, Source, SourceError, Span, hint
-from compiler.frontend import syntax
 from compiler.frontend.arithmetic import Formula, Number
 from compiler.frontend.failures import nearest
-from compiler.frontend.parser import parse
 from compiler.frontend.program import COMMAND_LINE, SET, Setting, SettingValue
 from compiler.frontend.values import FormValue, Instance, RunTimeNumber, Value
 from compiler.record import record
+from compiler.syntax import tree
+from compiler.syntax.parser import parse
 
 OF_THE_DATA = "data"
 _DECLARATION = "const value = "
@@ -24,20 +24,20 @@ class Override:
 
     key: str
     text: str
-    expression: syntax.Expression | None
+    expression: tree.Expression | None
     span: Span
 
     @property
-    def as_text(self) -> syntax.Text:
+    def as_text(self) -> tree.Text:
         """The text itself as a string, without quotes around it."""
-        return self.expression if isinstance(self.expression, syntax.Text) else syntax.Text(self.text, self.span)
+        return self.expression if isinstance(self.expression, tree.Text) else tree.Text(self.text, self.span)
 
     @property
     def is_call(self) -> bool:
-        return isinstance(self.expression, syntax.Call)
+        return isinstance(self.expression, tree.Call)
 
     @property
-    def as_expression(self) -> syntax.Expression:
+    def as_expression(self) -> tree.Expression:
         return self.as_text if self.expression is None else self.expression
 
 
@@ -116,8 +116,8 @@ def read_overrides(pairs: tuple[tuple[str, str], ...]) -> dict[str, Override]:
         except (SourceError, ValueError):
             declaration = None
         span = Span(source, 1, 1, 1, len(source.text) + 1)
-        expression: syntax.Expression | None = None
-        if isinstance(declaration, syntax.Const):
+        expression: tree.Expression | None = None
+        if isinstance(declaration, tree.Const):
             expression = _moved(declaration.value, source, len(start) - len(_DECLARATION))
         overrides[key] = Override(key, text, expression, span)
     return overrides

@@ -1,13 +1,13 @@
-"""What a declaration takes: which of its parameters are settings, of which type, and which are tensors."""
+"""The signature of a declaration: its settings with their types, and its tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from compiler.frontend import syntax
 from compiler.frontend.scope import ModuleScope, Namespace
-from compiler.frontend.walk import statements_within
 from compiler.record import record
+from compiler.syntax import tree
+from compiler.syntax.walk import statements_within
 
 ANY = ""
 """The type of a setting that is neither annotated nor given away by its default."""
@@ -17,9 +17,9 @@ ANY = ""
 class Signature:
     """The settings and tensors of a declaration. `types` holds the type of each setting, or `ANY`."""
 
-    declaration: syntax.Callable | syntax.Model
-    settings: tuple[syntax.Parameter, ...]
-    tensors: tuple[syntax.Parameter, ...]
+    declaration: tree.Callable | tree.Model
+    settings: tuple[tree.Parameter, ...]
+    tensors: tuple[tree.Parameter, ...]
     types: dict[str, str]
 
     @property
@@ -34,7 +34,7 @@ class Signature:
         return name in self.types
 
 
-def groups_of(declaration: syntax.Callable) -> tuple[tuple[syntax.Parameter, ...], tuple[syntax.Parameter, ...]]:
+def groups_of(declaration: tree.Callable) -> tuple[tuple[tree.Parameter, ...], tuple[tree.Parameter, ...]]:
     """The settings and the tensors. In a single group, a default or the type of a setting tells them apart."""
     if len(declaration.groups) == 2:
         return declaration.groups
@@ -44,16 +44,16 @@ def groups_of(declaration: syntax.Callable) -> tuple[tuple[syntax.Parameter, ...
 
 
 def signature_of(
-    declaration: syntax.Callable | syntax.Model, scope: ModuleScope, is_builtin: Callable[[str], bool]
+    declaration: tree.Callable | tree.Model, scope: ModuleScope, is_builtin: Callable[[str], bool]
 ) -> Signature:
-    if isinstance(declaration, syntax.Model):
+    if isinstance(declaration, tree.Model):
         settings, tensors = declaration.settings, ()
     else:
         settings, tensors = groups_of(declaration)
     used_as_initializers = frozenset(_initializer_names(declaration.body))
 
-    def type_of(parameter: syntax.Parameter) -> str:
-        if isinstance(parameter.annotation, syntax.SettingType):
+    def type_of(parameter: tree.Parameter) -> str:
+        if isinstance(parameter.annotation, tree.SettingType):
             return parameter.annotation.name
         if parameter.name in used_as_initializers or _names_an_initializer(parameter.default, scope, is_builtin):
             return "init"
@@ -62,36 +62,36 @@ def signature_of(
     return Signature(declaration, settings, tensors, {p.name: type_of(p) for p in settings})
 
 
-def _is_setting(parameter: syntax.Parameter) -> bool:
-    if isinstance(parameter.annotation, syntax.TensorAnnotation):
+def _is_setting(parameter: tree.Parameter) -> bool:
+    if isinstance(parameter.annotation, tree.TensorAnnotation):
         return False
-    return isinstance(parameter.annotation, syntax.SettingType) or parameter.default is not None
+    return isinstance(parameter.annotation, tree.SettingType) or parameter.default is not None
 
 
-def _initializer_names(body: syntax.Block) -> Iterator[str]:
+def _initializer_names(body: tree.Block) -> Iterator[str]:
     for statement in statements_within(body):
-        if isinstance(statement, (syntax.ParamDeclaration, syntax.StateDeclaration)) and isinstance(
-            statement.initializer, syntax.Name
+        if isinstance(statement, (tree.ParamDeclaration, tree.StateDeclaration)) and isinstance(
+            statement.initializer, tree.Name
         ):
             yield statement.initializer.id
 
 
 def _names_an_initializer(
-    default: syntax.Expression | None, scope: ModuleScope, is_builtin: Callable[[str], bool]
+    default: tree.Expression | None, scope: ModuleScope, is_builtin: Callable[[str], bool]
 ) -> bool:
-    head = default.function if isinstance(default, syntax.Call) else default
-    if not isinstance(head, syntax.Name) or is_builtin(head.id):
+    head = default.function if isinstance(default, tree.Call) else default
+    if not isinstance(head, tree.Name) or is_builtin(head.id):
         return False
     return scope.lookup(Namespace.INIT, head.id) is not None and scope.lookup(Namespace.VALUE, head.id) is None
 
 
-def _type_of_default(default: syntax.Expression | None) -> str:
+def _type_of_default(default: tree.Expression | None) -> str:
     match default:
-        case syntax.Boolean():
+        case tree.Boolean():
             return "bool"
-        case syntax.Number(value) if isinstance(value, float):
+        case tree.Number(value) if isinstance(value, float):
             return "float"
-        case syntax.Unary("-", operand):
-            return _type_of_default(operand) if isinstance(operand, syntax.Number) else ANY
+        case tree.Unary("-", operand):
+            return _type_of_default(operand) if isinstance(operand, tree.Number) else ANY
         case _:
             return ANY

@@ -1,23 +1,23 @@
-"""`test NAME { … }`: its statements as a graph, and what they claim of its values."""
+"""`test NAME { … }`: its statements as a graph, and its claims about values of this graph."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from compiler.frontend import syntax
+from compiler.frontend.bodies.evaluate import Evaluator
+from compiler.frontend.bodies.instances import ordinals_of
+from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.claims import Claim, GradientsAgree, Holds, IsCausal, Side, TestProgram
-from compiler.frontend.evaluate import Evaluator
 from compiler.frontend.failures import Failure, Poisoned
 from compiler.frontend.finish import with_constants
-from compiler.frontend.instances import ordinals_of
 from compiler.frontend.machine import Frame, Session
 from compiler.frontend.models_as_layers import scope_of_tests
 from compiler.frontend.scope import ModuleScope, Namespace
-from compiler.frontend.statements import run_body
 from compiler.frontend.values import TensorValue, Value, describe
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Role
+from compiler.syntax import tree
 from compiler.types import DType
 
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
@@ -28,7 +28,7 @@ def name_of(value: ir.Value) -> str:
     return f"value {value.index}"
 
 
-def elaborate_test(session: Session, test: syntax.Test, scope: ModuleScope) -> TestProgram | None:
+def elaborate_test(session: Session, test: tree.Test, scope: ModuleScope) -> TestProgram | None:
     """The test as a graph of the inference program; None with the mistakes recorded."""
     frame = Frame(scope_of_tests(scope), "test", test.name, session.new_scope(), application="#0")
     frame.ordinals = _ordinals(test, frame.module)
@@ -53,12 +53,12 @@ class TestEvaluator(Evaluator):
 
     __test__ = False  # pytest takes it for a test of its own
 
-    def claim(self, statement: syntax.ExpressionStatement) -> None:
+    def claim(self, statement: tree.ExpressionStatement) -> None:
         assert self.claims is not None
         before = len(self.claims)
         expression = statement.value
         sides: tuple[Side, ...] = ()
-        if isinstance(expression, syntax.Binary) and expression.operator in _COMPARISONS:
+        if isinstance(expression, tree.Binary) and expression.operator in _COMPARISONS:
             left, right = self.evaluate(expression.left), self.evaluate(expression.right)
             self.span = expression.span
             value = self.compared(expression.operator, left, right)
@@ -76,7 +76,7 @@ class TestEvaluator(Evaluator):
             self.fail("E0312", f"a line of a test is true or false, not {describe(value)}")
 
 
-def _side(part: syntax.Expression, value: Value) -> Side:
+def _side(part: tree.Expression, value: Value) -> Side:
     return Side(part.span.text, value.value if isinstance(value, TensorValue) else _written(value))
 
 
@@ -92,17 +92,17 @@ def _written(value: Value) -> str:
             return describe(value)
 
 
-def _ordinals(test: syntax.Test, scope: ModuleScope) -> Mapping[int, int]:
+def _ordinals(test: tree.Test, scope: ModuleScope) -> Mapping[int, int]:
     def is_layer(name: str) -> bool:
         found = scope.lookup(Namespace.VALUE, name)
         declaration = None if found is None else found.declaration
-        return isinstance(declaration, syntax.Callable) and declaration.keyword == "layer"
+        return isinstance(declaration, tree.Callable) and declaration.keyword == "layer"
 
-    assigned = {t.id for s in test.body.statements if isinstance(s, syntax.Assign) for t in s.targets}
+    assigned = {t.id for s in test.body.statements if isinstance(s, tree.Assign) for t in s.targets}
     return ordinals_of(test.body, is_layer, frozenset(assigned))
 
 
-def _finished(session: Session, test: syntax.Test, evaluator: Evaluator, claims: list[Claim]) -> TestProgram:
+def _finished(session: Session, test: tree.Test, evaluator: Evaluator, claims: list[Claim]) -> TestProgram:
     values = {value.index: value for claim in claims for value in _values_of(claim)}
     for value in values.values():
         evaluator.builder.output(name_of(value), Role.OUTPUT, value)

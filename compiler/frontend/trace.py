@@ -1,4 +1,4 @@
-"""What lints see of an elaboration beside the program: which functions and layers were applied to which tensors."""
+"""The trace of an elaboration, for lints: the functions and layers that were applied, with their tensors."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from compiler.diagnostics import Span
-from compiler.frontend import syntax
 from compiler.frontend.program import Program
 from compiler.frontend.values import FormValue, TensorValue, TupleValue, Value
 from compiler.graph import ir
 from compiler.record import record
+from compiler.syntax import tree
 
 
 @record
@@ -20,7 +20,7 @@ class Application:
     `path` is that of a layer.
     """
 
-    declaration: syntax.Callable
+    declaration: tree.Callable
     operands: Mapping[str, ir.Value]
     results: tuple[ir.Value, ...]
     call: Span
@@ -47,8 +47,8 @@ class Trace:
     def applied(
         self,
         graph: str,
-        declaration: syntax.Callable,
-        operands: Sequence[tuple[syntax.Parameter, Value]],
+        declaration: tree.Callable,
+        operands: Sequence[tuple[tree.Parameter, Value]],
         result: Value,
         call: Span,
         calls: tuple[Span, ...],
@@ -65,6 +65,6 @@ class Subject:
     """What is linted: an experiment, or a model without one, that has no mistakes."""
 
     program: Program
-    model: syntax.Model
-    train: syntax.Train | None
+    model: tree.Model
+    train: tree.Train | None
     trace: Trace

@@ -1,4 +1,4 @@
-"""What an expression can be while a program is elaborated: configuration, tensors, and things that can be called."""
+"""Values of expressions during elaboration: configuration, tensors, and callables."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from compiler.diagnostics import Span
-from compiler.frontend import syntax
 from compiler.graph import ir
 from compiler.record import record
+from compiler.syntax import tree
 from compiler.types import BatchExtent, DType, Extent, Shape
 
 if TYPE_CHECKING:
-    from compiler.frontend.builtin_table import Builtin
+    from compiler.frontend.builtins.table import Builtin
     from compiler.frontend.scope import ModuleScope
 
 Label: TypeAlias = tuple[int, str]
@@ -39,7 +39,7 @@ def name_of_axis(axis: Axis, scopes: Container[int]) -> str:
 class NamedAxes:
     """The axes of the values of a graph, by index; only names of the applications `scopes` are the user's.
 
-    A setting that gives an axis its extent is no name that two operands must agree in, but it tells what the axis is.
+    A setting that gives an axis its extent is no name on which two operands must agree, but it labels the axis.
     """
 
     axes: Mapping[int, tuple[Axis, ...]]
@@ -140,7 +140,7 @@ class ExceptAxes:
 class FormValue:
     """A `fn`, `init`, `optimizer` or `schedule` with its settings; None where they are not given yet."""
 
-    declaration: syntax.Callable
+    declaration: tree.Callable
     module: ModuleScope
     settings: Mapping[str, Value] | None = field(default=None, compare=False)
 
@@ -160,7 +160,7 @@ class Instance:
     `place` is the path that it has unless the instance itself is bound; `items` are its positions in list literals.
     """
 
-    declaration: syntax.Callable
+    declaration: tree.Callable
     module: ModuleScope
     settings: Mapping[str, Value]
     place: str

@@ -1,4 +1,4 @@
-"""A picture as boxes and arrows: what `dot` and `svg` draw, of whatever stage."""
+"""A picture as boxes and arrows, from which `dot` and `svg` draw any stage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every primitive provides: its type rule, gradient and NumPy meaning."""
+"""The interface of a primitive: its type rule, gradient and NumPy meaning."""
 
 from __future__ import annotations
 

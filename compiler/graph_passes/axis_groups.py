@@ -1,4 +1,4 @@
-"""Which axes of an op's result are which axes of its operand, and what the op is when its axes are turned."""
+"""The correspondence between the axes of an op's result and of its operand, and the op with its axes permuted."""
 
 from __future__ import annotations
 

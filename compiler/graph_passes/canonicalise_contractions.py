@@ -1,4 +1,4 @@
-"""Brings contractions into a normal form: what only moves axes becomes labels, and the left operand gives the rows."""
+"""Brings contractions into a normal form: ops that move axes become labels, and the left operand gives the rows."""
 
 from __future__ import annotations
 

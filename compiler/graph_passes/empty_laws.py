@@ -1,4 +1,4 @@
-"""Laws of tensors without elements, such as slices that take nothing: what is made of them does without."""
+"""Laws of tensors without elements, such as empty slices: their uses are removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The law that computes at compile time what depends on constants alone."""
+"""The law that computes values of constants alone at compile time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folds what follows a product column by column, such as a normalisation with known statistics, into its weights.
+"""Folds scales and shifts of a product's columns, such as a normalisation with known statistics, into its weights.
 
 (x @ w - m) * s + b becomes x @ (w * s) + (b - m * s) where w, m, s and b depend on nothing but tensors that the program
 does not write. What is made of these is then computed once, not for each row.

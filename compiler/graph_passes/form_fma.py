@@ -1,4 +1,4 @@
-"""Forms fused multiply-adds, here and nowhere else: rounding does not depend on what is fused into a kernel."""
+"""Forms fused multiply-adds, here and nowhere else: rounding does not depend on the fusion of kernels."""
 
 from __future__ import annotations
 

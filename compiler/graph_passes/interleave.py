@@ -1,4 +1,4 @@
-"""Residue classes of positions put together again: what a fold with a stride is made of."""
+"""Interleaves the residue classes of positions, of which a fold with a stride consists."""
 
 from __future__ import annotations
 

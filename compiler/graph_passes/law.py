@@ -1,4 +1,4 @@
-"""What a law of simplification is, and the workbench on which laws are applied."""
+"""A law of simplification, and the workbench on which laws are applied."""
 
 from __future__ import annotations
 

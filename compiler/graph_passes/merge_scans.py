@@ -1,4 +1,4 @@
-"""Computes scans once that differ only in what they emit: differentiation asks for one with more stacks."""
+"""Merges scans that differ only in their emitted stacks: differentiation asks for one with more stacks."""
 
 from __future__ import annotations
 

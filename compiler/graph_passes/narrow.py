@@ -1,4 +1,4 @@
-"""Computes only what is read along an axis: a slice of a result becomes slices of what the result is made of.
+"""Narrows values to the part that is read along an axis: a slice of a result becomes slices of its operands.
 
 A Vision Transformer reads the first token of its last block alone: the queries, products and norms of all other tokens
 there are work for nothing. Each element that is left is computed as before, so its bits stay.

@@ -1,4 +1,4 @@
-"""Takes out of a scan what nothing asks for: carries, stacks, inputs; and inputs that are given twice."""
+"""Removes unused carries, stacks and inputs of a scan, and inputs that are given twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an expression over windows is at one tap: the tap axes disappear, and windows become strided slices."""
+"""An expression over windows, read at one tap: the tap axes disappear, and windows become strided slices."""
 
 from __future__ import annotations
 

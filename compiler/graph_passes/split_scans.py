@@ -1,4 +1,4 @@
-"""Takes out of a scan what does not wait for its carries, and what no carry waits for: it runs for all steps at once.
+"""Moves products out of a scan that do not depend on its carries, or on which no carry depends.
 
     for t: z = x[t] @ W + h @ U          X @ W before the loop
     for t: y = h @ V                     H @ V behind it

@@ -1,4 +1,4 @@
-"""Values of a graph that can be any number: what some trained parameter moves up and down without end."""
+"""Values of a graph that can be any number, because a trained parameter moves them without bound."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""W0118: a target where a loss or metric takes what the model says, and labels of floats that are no distributions."""
+"""W0118: a target where a loss or metric takes the prediction, and labels of floats that are no distributions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, hint
-from compiler.frontend.exchanged import are_exchanged, learned_values, places_of
+from compiler.frontend.bodies.exchanged import are_exchanged, learned_values, places_of
 from compiler.frontend.trace import Application, Subject
 from compiler.graph.ir import Value
 from compiler.lints.laid_open import laid_open

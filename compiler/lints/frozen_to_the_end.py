@@ -1,4 +1,4 @@
-"""W0116: a training in which everything is frozen, or that ends before what is frozen begins to train."""
+"""W0116: a training in which everything is frozen, or that ends before frozen parameters begin to train."""
 
 from __future__ import annotations
 

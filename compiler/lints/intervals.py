@@ -1,4 +1,4 @@
-"""Intervals of numbers, and what the operations of the graph make of them."""
+"""Interval arithmetic over the operations of the graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph with the body of each scan once, in place of the scan, for lints that ask what may happen in a step."""
+"""A graph with the body of each scan once in place of the scan, for lints that look into steps."""
 
 from __future__ import annotations
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compiler.diagnostics import Diagnostic, Note, Span, hint
-from compiler.frontend import syntax
 from compiler.frontend.trace import Subject
-from compiler.frontend.walk import statements_of
 from compiler.graph.ir import Role
 from compiler.lints.flow import place_of
 from compiler.lints.laid_open import laid_open
 from compiler.ops.row_mixing import mixed_values
+from compiler.syntax import tree
+from compiler.syntax.walk import statements_of
 
 
 def find_mixed_rows(subject: Subject) -> Iterator[Diagnostic]:
@@ -28,8 +28,8 @@ def find_mixed_rows(subject: Subject) -> Iterator[Diagnostic]:
             yield Diagnostic("W0112", message, places[output.name], (advice, *notes), "warning")
 
 
-def _output_places(model: syntax.Model) -> Iterator[tuple[str, Span]]:
+def _output_places(model: tree.Model) -> Iterator[tuple[str, Span]]:
     for statement in statements_of(model.body):
-        if isinstance(statement, syntax.OutputDeclaration):
+        if isinstance(statement, tree.OutputDeclaration):
             for name in statement.names:
                 yield name.id, name.span

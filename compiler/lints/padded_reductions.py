@@ -1,4 +1,4 @@
-"""W0115: reductions along a padded dimension that take in what lies behind the end of a row."""
+"""W0115: reductions along a padded dimension that include elements behind the end of a row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""W0108: a logarithm of what can be 0 or less, a root of what can be negative, or a division by what can be 0."""
+"""W0108: a logarithm, a root or a division whose argument can leave its range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a kernel means, in NumPy: flat buffers in, the same buffers written. Tests compare stages by it.
+"""The meaning of a kernel in NumPy: flat buffers in, the same buffers written. Tests compare stages by it.
 
 The whole domain is computed at once, as arrays of [outer, row, column]. Sums need not have the rounding of native code.
 """

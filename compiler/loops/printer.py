@@ -1,4 +1,4 @@
-"""A kernel as pseudo-code, one statement a line: what a user reads to see what a kernel does."""
+"""A kernel as pseudo-code for people, one statement a line."""
 
 from __future__ import annotations
 

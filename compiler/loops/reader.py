@@ -1,4 +1,4 @@
-"""A kernel to exact text and back without loss: what tests and reports store. `printer` writes the form for people."""
+"""A kernel to exact text and back without loss, for tests and reports. `printer` writes the form for people."""
 
 from __future__ import annotations
 

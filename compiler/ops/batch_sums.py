@@ -1,4 +1,4 @@
-"""A scalar taken apart into sums over the rows of a batch and what follows them, so that batches can be joined.
+"""A scalar split into sums over the rows of a batch and a function of these, so that batches can be joined.
 
 `(S1 / N) * 2 + P`, say, with S1 a sum over rows and N their number: the sums of parts of a batch add up to those of the
 whole, and what follows gives the value for the whole from them.

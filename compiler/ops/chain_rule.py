@@ -1,4 +1,4 @@
-"""The chain rule over a stretch of nodes: cotangents of what they give in, cotangents of what they took out."""
+"""The chain rule over a list of nodes: cotangents of their results in, cotangents of their operands out."""
 
 from __future__ import annotations
 

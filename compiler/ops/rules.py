@@ -1,4 +1,4 @@
-"""What the type rules of the ops share: checks that raise `TypeRuleError`, and the NumPy twin of each element type."""
+"""Checks that the type rules of the ops share, raising `TypeRuleError`, and the NumPy twin of each element type."""
 
 from __future__ import annotations
 

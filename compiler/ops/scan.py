@@ -1,4 +1,4 @@
-"""`scan`: a body applied along an axis, each time to what it carried out of the step before."""
+"""`scan`: a body applied along an axis, each time to the carries of the step before."""
 
 from __future__ import annotations
 

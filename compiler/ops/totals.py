@@ -1,4 +1,4 @@
-"""A scalar taken apart into what is gathered over the rows of a data set and what follows from that, once.
+"""A scalar split into totals over the rows of a data set and a function of these, computed once.
 
 Gathered are sums over rows, extremes, and moments: how many elements there are, their mean, and the sum of the squares
 of their distances from it. Each of them is the same for all rows as for the parts of any cut, put together; so is the

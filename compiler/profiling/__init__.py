@@ -1,1 +1,1 @@
-"""A program that is run with stamps, and what these say: by line, layer, kernel and operation."""
+"""A program run with time stamps, and its times by line, layer, kernel and operation."""

@@ -1,4 +1,4 @@
-"""What a profile reports: the time, work and place of every line, layer, kernel and operation of a step.
+"""The rows of a profile: the time, work and place of every line, layer, kernel and operation of a step.
 
 A kernel's time is divided among its statements, and so among the lines they came from: by their bytes where moving
 the kernel's bytes would take longer than its operations, both at what the machine reaches at most; else by operations.

@@ -1,4 +1,4 @@
-"""What so many threads would make of a step, computed from the shares of each, which were measured on one."""
+"""The time of a step on many threads, computed from the shares of each, measured on one."""
 
 from __future__ import annotations
 

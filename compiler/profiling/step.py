@@ -1,4 +1,4 @@
-"""A step with stamps: the executables that a measurement runs in turn, and what came of it."""
+"""A step with stamps: the executables that a measurement runs in turn, and their recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An identity that waits: it keeps what is computed again late from being computed early, beside its first time."""
+"""An identity that waits: it keeps a rematerialised value from being computed early, beside its first computation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a schedule means: its kernels interpreted in order, on memory as it was planned. Tests compare stages by it."""
+"""The meaning of a schedule: its kernels interpreted in order, on the planned memory. Tests compare stages by it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each statement of a kernel came from: the origins of the node that it computes."""
+"""The origins of each statement of a kernel: those of the node that it computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A contraction whose sum is cut into parts, which are added later: what a weight gradient over many places becomes."""
+"""A contraction whose sum is split into parts that are added later, as for a weight gradient over many places."""
 
 from __future__ import annotations
 

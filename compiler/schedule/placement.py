@@ -1,4 +1,4 @@
-"""Writing one tensor into a part of another: what concatenation and padding become."""
+"""Writing one tensor into a part of another, for concatenation and padding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the backward pass reads is computed again there, where that costs little, instead of being kept until then.
+"""Rematerialisation: the backward pass computes cheap values again instead of keeping them.
 
 Runs on the fixed graph, in front of fusion. What is done again are the same ops on the same numbers in the same order,
 so no bit changes. Chen, Xu, Zhang & Guestrin, "Training deep nets with sublinear memory cost", 2016.

@@ -1,4 +1,4 @@
-"""A contraction as tiles see it: along which axis they step, what is summed, and where its operands lie."""
+"""A contraction as tiles see it: its row and column axes, its sum, and the places of its operands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an instance of a kernel must do: operations of floating point, and the bytes that must pass through memory.
+"""The work of a kernel instance: floating-point operations, and the bytes that must pass through memory.
 
 Operations are counted as `dlc plan` counts them: two for a multiply-add of a product, of which a triangle has only its
 part; one for an element of other arithmetic, whatever its function, and for an element of a sum or a maximum. Bytes are

@@ -1,4 +1,4 @@
-"""What the layers of a trained model give in a step of training."""
+"""The results of a trained model's layers in a step of training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `dlc check` says of the data that a program names: whether it is there, and fits."""
+"""The findings of `dlc check` in the data of a program: whether it is there, and fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a profile in its JSON form: what they are called, how long they take, and how two profiles compare."""
+"""Rows of a profile in its JSON form: their names, their times, and the comparison of two profiles."""
 
 from __future__ import annotations
 

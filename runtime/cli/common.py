@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and what they mean to the compiler."""
+"""Arguments that several commands share, and the options of the compiler that they set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Explain an error code at length: what it means, an example, and what to do."""
+"""Explain an error code at length: its meaning, an example, and the correction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Print a stage of compilation: the whole program, or what one line of the source became."""
+"""Print a stage of compilation: the whole program, or the code of one line."""
 
 from __future__ import annotations
 

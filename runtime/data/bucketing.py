@@ -1,4 +1,4 @@
-"""A few sizes at which batches of texts are computed, so that little of what is computed is padding."""
+"""Buckets: a few lengths at which batches of texts are computed, so that little of the work is padding."""
 
 from __future__ import annotations
 

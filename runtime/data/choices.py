@@ -1,4 +1,4 @@
-"""Whether the integers of loaded data choose what the model has: classes, rows of tables, elements of tensors."""
+"""Whether the integers of loaded data lie in range: of classes, rows of tables, elements of tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a preparation takes from the data: categories from all rows, all else from those of training."""
+"""Fits a preparation to data: categories from all rows, everything else from those of training."""
 
 from __future__ import annotations
 

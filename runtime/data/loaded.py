@@ -1,4 +1,4 @@
-"""What loading gives: the rows of each part, how they were prepared, and remarks for the user."""
+"""Loaded data: the rows of each part, their preparation, and remarks for the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sources to datasets: where a source lies, which format it has, and what its reader gives."""
+"""Data sources to datasets: the place of a source, its format, and the fields that its reader returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program asks of the loader, in NumPy's terms: the element type and the shape of one row of each input."""
+"""The inputs that a program requests of the loader, in NumPy's terms: element type and shape of one row of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sequences to what a model says of the next token of each: position by position, or from the whole window."""
+"""Sequences to a model's scores of the next token of each: position by position, or from the whole window."""
 
 from __future__ import annotations
 

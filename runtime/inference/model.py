@@ -1,4 +1,4 @@
-"""What the runtime reads off a program: its weights, its run-time settings, the size of a training."""
+"""Properties of a program that the runtime needs: its weights, its run-time settings, the size of a training."""
 
 from __future__ import annotations
 

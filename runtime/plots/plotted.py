@@ -1,4 +1,4 @@
-"""What the plots of a run show: loaded or computed when it is asked for."""
+"""The data of a run's plots, loaded or computed on demand."""
 
 from __future__ import annotations
 

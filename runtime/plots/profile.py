@@ -1,4 +1,4 @@
-"""The picture of a profile: kernels under the roofs of the machine, and what each thread did in a step."""
+"""The picture of a profile: kernels under the roofs of the machine, and a timeline of the threads in a step."""
 
 # Keyword arguments have no types in matplotlib's stubs.
 # pyright: reportUnknownMemberType=false

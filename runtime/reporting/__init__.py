@@ -1,1 +1,1 @@
-"""What the user sees: messages, tables and the progress of a training."""
+"""Output for the user: messages, tables and the progress of a training."""

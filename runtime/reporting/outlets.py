@@ -1,4 +1,4 @@
-"""Standard output and standard error of a command: what others wrote cannot steer the terminal that shows it.
+"""Standard output and standard error of a command, without control characters of untrusted text.
 
 Names, texts and messages of others are made harmless where they are put together. This is the net below: whatever is
 printed passes through it, and of the sequences that steer a terminal only the colours of our own messages pass.

@@ -1,4 +1,4 @@
-"""What a page is made of: text of others made harmless, tables of names and values, pictures."""
+"""Elements of a page: escaped text, tables of names and values, pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model predicts, as sections of a page: classes, numbers, samples, tokens of texts."""
+"""A model's predictions as sections of a page: classes, numbers, samples, tokens of texts."""
 
 from __future__ import annotations
 

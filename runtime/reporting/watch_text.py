@@ -1,4 +1,4 @@
-"""What was watched during a training, as a table for a terminal, and what is wrong with it."""
+"""The observations of `--watch` as a table for a terminal, and the faults among them."""
 
 from __future__ import annotations
 

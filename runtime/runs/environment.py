@@ -1,4 +1,4 @@
-"""What a run was made with: versions, processor, threads and the command line."""
+"""The environment of a run: versions, processor, threads and the command line."""
 
 from __future__ import annotations
 

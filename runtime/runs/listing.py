@@ -1,4 +1,4 @@
-"""The runs below a folder: what each came to, how two differ, and which may be removed."""
+"""The runs below a folder: the outcome of each, the differences of two, and those that may be removed."""
 
 from __future__ import annotations
 

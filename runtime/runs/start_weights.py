@@ -1,4 +1,4 @@
-"""The tensors of a file or a run as the start of a training: by name, after renaming, with a report of what fitted."""
+"""The tensors of a file or a run as the start of a training: matched by name, after renaming, with a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What metrics are finished from, gathered over rows: sums are exact, so no order and no cut of the rows shows in them.
+"""Totals of metrics over rows: sums are exact, so they do not depend on the order or the division of the rows.
 
 A sum of floats is kept as a whole number of units that every float is a multiple of, and rounded once, when it is asked
 for.

@@ -1,4 +1,4 @@
-"""Errors of the Python API as its caller sees them: at the caller's line, with what to do."""
+"""Errors of the Python API as its caller sees them: at the caller's line, with a hint."""
 
 from __future__ import annotations
 

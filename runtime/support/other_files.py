@@ -1,4 +1,4 @@
-"""Files that are given as models and are none: what they are, and what was probably meant."""
+"""Files that are given as models and are none: their kind, and the command that was probably meant."""
 
 from __future__ import annotations
 

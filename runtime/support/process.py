@@ -1,4 +1,4 @@
-"""What the operating system knows about this process: its age and its peak of memory."""
+"""Facts of the operating system about this process: its age and its peak of memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What to try next: at random, or where good trials have been."""
+"""Samplers of a sweep: at random, or near good trials."""
 
 from __future__ import annotations
 

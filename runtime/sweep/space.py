@@ -1,4 +1,4 @@
-"""What a sweep may choose: `--set key=1e-4..1e-1:log` and `--set key=[32, 64]` as ranges and choices."""
+"""The search space of a sweep: `--set key=1e-4..1e-1:log` and `--set key=[32, 64]` as ranges and choices."""
 
 from __future__ import annotations
 

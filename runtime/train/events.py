@@ -1,4 +1,4 @@
-"""What a training tells its observer, as it happens."""
+"""The events that a training sends to its observer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a schedule keeps of the epochs: numbers that stand among the run-time settings of the step."""
+"""The states of a schedule that follows the loss of epochs: numbers among the run-time settings of the step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two ways to keep what must outlast a training: in memory, for the Python API, and in a run directory."""
+"""The two keepers of a training's results: memory, for the Python API, and a run directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an augmentation reads beside the data: the number of each row in its source, and that of the epoch."""
+"""The inputs of an augmentation beside the data: the number of each row in its source, and that of the epoch."""
 
 from __future__ import annotations
 

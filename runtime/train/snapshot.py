@@ -1,4 +1,4 @@
-"""The tensors as they were some steps ago, in memory, to go back to where a step gives what is not finite."""
+"""The tensors of some steps ago, kept in memory to go back to when a step is not finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `--watch` looks at: units without effect, gradients and updates, now and then during a training."""
+"""The observations of `--watch`, made now and then during a training: units without effect, gradients and updates."""
 
 from __future__ import annotations
 

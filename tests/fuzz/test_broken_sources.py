@@ -7,10 +7,10 @@ from random import Random
 from broken_sources import broken
 
 from compiler.diagnostics import Source, SourceError, UsageError
-from compiler.frontend.format import format_source
-from compiler.frontend.modules import load_modules
-from compiler.frontend.parser import Parser
 from compiler.rendering import render, to_json
+from compiler.syntax.format import format_source
+from compiler.syntax.modules import load_modules
+from compiler.syntax.parser import Parser
 
 CODES = {f"E01{number:02}" for number in range(1, 19)}
 

@@ -6,10 +6,10 @@ import pytest
 from random_programs import derived, reworded
 
 from compiler.diagnostics import Source, SourceError
-from compiler.frontend.format import format_source
-from compiler.frontend.parser import Parser
 from compiler.programs import findings
 from compiler.rendering import render, to_json
+from compiler.syntax.format import format_source
+from compiler.syntax.parser import Parser
 
 DERIVED, REWORDED = 300, 200
 

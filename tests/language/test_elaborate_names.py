@@ -10,7 +10,7 @@ from elaboration import codes, library, mistakes, modules, paths, program
 from compiler.diagnostics import Diagnostic
 from compiler.frontend.elaborate import check, elaborate
 from compiler.frontend.library import library_modules
-from compiler.frontend.modules import load_modules
+from compiler.syntax.modules import load_modules
 
 
 def found(text: str) -> list[str]:

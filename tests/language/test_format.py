@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.diagnostics import Source, SourceError
-from compiler.frontend.ast_printer import ast_to_json
-from compiler.frontend.format import WIDTH, format_source
-from compiler.frontend.lexer import lex
-from compiler.frontend.parser import Parser
+from compiler.syntax.format import WIDTH, format_source
+from compiler.syntax.lexer import lex
+from compiler.syntax.parser import Parser
+from compiler.syntax.printer import ast_to_json
 
 PARSER = Parser()
 ROOT = Path(__file__).parents[2]

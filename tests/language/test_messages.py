@@ -89,7 +89,7 @@ def test_the_messages_of_a_case(case: Path, golden: Golden) -> None:
 def test_every_code_that_is_raised_has_an_entry() -> None:
     known = {entry.code for entry in ERRORS}
     compiler = Path(__file__).parents[2] / "compiler"
-    sources = [path for folder in ("frontend", "lints") for path in (compiler / folder).glob("*.py")]
+    sources = [path for folder in ("syntax", "frontend", "lints") for path in (compiler / folder).rglob("*.py")]
     raised = {word for path in sources for word in path.read_text().split('"') if _is_code(word)}
     assert raised <= known
 

@@ -8,13 +8,13 @@ import pytest
 
 from compiler.diagnostics import Diagnostic, Source
 from compiler.frontend import elaborate
-from compiler.frontend.builtin_functions import BUILTINS
-from compiler.frontend.entries import KEYS
+from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.library import library_modules, library_scope
-from compiler.frontend.modules import load_modules
 from compiler.frontend.scope import Namespace
-from compiler.frontend.syntax import Callable
+from compiler.frontend.train.entries import KEYS
 from compiler.suggestions import FORMS, OTHER_NAMES, OtherNames, did_you_mean
+from compiler.syntax.modules import load_modules
+from compiler.syntax.tree import Callable
 from runtime.cli.main import main
 
 MODEL = """fn f(x) = 2 * x

@@ -6,51 +6,51 @@ import pytest
 from golden import Golden, cases
 
 from compiler.diagnostics import Source, SourceError
-from compiler.frontend import syntax
-from compiler.frontend.ast_printer import ast_to_json, print_ast
-from compiler.frontend.parser import Parser
+from compiler.syntax import tree
+from compiler.syntax.parser import Parser
+from compiler.syntax.printer import ast_to_json, print_ast
 
 PARSER = Parser()
 ROOT = Path(__file__).parents[2]
 PROGRAMS = cases("parse")
 
 
-def parse(text: str) -> syntax.Module:
+def parse(text: str) -> tree.Module:
     return PARSER.parse(Source("a.dl", text))
 
 
-def expression(text: str) -> syntax.Expression:
+def expression(text: str) -> tree.Expression:
     (declaration,) = parse(f"const c = {text}").declarations
-    assert isinstance(declaration, syntax.Const)
+    assert isinstance(declaration, tree.Const)
     return declaration.value
 
 
-def shape(node: syntax.Expression) -> object:
+def shape(node: tree.Expression) -> object:
     """An expression as nested tuples, to see how it was grouped."""
     match node:
-        case syntax.Name(id):
+        case tree.Name(id):
             return id
-        case syntax.Number(value):
+        case tree.Number(value):
             return value
-        case syntax.Binary(operator, left, right):
+        case tree.Binary(operator, left, right):
             return (shape(left), operator, shape(right))
-        case syntax.Unary(operator, operand):
+        case tree.Unary(operator, operand):
             return (operator, shape(operand))
-        case syntax.Pipe(value, stage):
+        case tree.Pipe(value, stage):
             return (shape(value), "|>", shape(stage))
-        case syntax.Range(start, stop):
+        case tree.Range(start, stop):
             return (shape(start), "..", shape(stop))
-        case syntax.Attribute(value, name):
+        case tree.Attribute(value, name):
             return (shape(value), ".", name)
-        case syntax.Call(function, positional, _):
+        case tree.Call(function, positional, _):
             return (shape(function), "()", *map(shape, positional))
         case _:
             return type(node).__name__
 
 
-def body(text: str) -> tuple[syntax.Statement, ...]:
+def body(text: str) -> tuple[tree.Statement, ...]:
     (declaration,) = parse("layer f(x) {\n" + text + "\n}").declarations
-    assert isinstance(declaration, syntax.Callable)
+    assert isinstance(declaration, tree.Callable)
     return declaration.body.statements
 
 
@@ -97,38 +97,38 @@ def test_precedence(text: str, grouped: object) -> None:
 )
 def test_numbers(text: str, value: float) -> None:
     number = expression(text)
-    assert isinstance(number, syntax.Number)
+    assert isinstance(number, tree.Number)
     assert number.value == value
     assert type(number.value) is type(value)
 
 
 def test_text_with_escapes() -> None:
     text = expression(r'"a\n\t\"\\b # not a comment"')
-    assert isinstance(text, syntax.Text)
+    assert isinstance(text, tree.Text)
     assert text.value == 'a\n\t"\\b # not a comment'
 
 
 def test_literals() -> None:
     listed = expression("[true, false, none, [], inf,]")
-    assert isinstance(listed, syntax.ListLiteral)
+    assert isinstance(listed, tree.ListLiteral)
     kinds = [type(item).__name__ for item in listed.items]
     assert kinds == ["Boolean", "Boolean", "NoneLiteral", "ListLiteral", "Name"]
 
 
 def test_index_forms() -> None:
     index = expression("x[:, -1, ..., None, 0:n, ::2, a:, ids]")
-    assert isinstance(index, syntax.Index)
+    assert isinstance(index, tree.Index)
     kinds = [type(item).__name__ for item in index.items]
     assert kinds == ["SliceItem", "Unary", "EllipsisItem", "NewAxis", "SliceItem", "SliceItem", "SliceItem", "Name"]
     step = index.items[5]
-    assert isinstance(step, syntax.SliceItem)
+    assert isinstance(step, tree.SliceItem)
     assert (step.start, step.stop) == (None, None)
-    assert isinstance(step.step, syntax.Number)
+    assert isinstance(step.step, tree.Number)
 
 
 def test_call_with_keywords() -> None:
     call = expression("softmax(x, axis = 1, where = mask,)")
-    assert isinstance(call, syntax.Call)
+    assert isinstance(call, tree.Call)
     assert len(call.positional) == 1
     assert [keyword.name for keyword in call.keywords] == ["axis", "where"]
 
@@ -139,23 +139,23 @@ def test_groups_types_and_results() -> None:
         " -> [batch], i32[batch, n] = x, t"
     )
     (function,) = parse(text).declarations
-    assert isinstance(function, syntax.Callable)
+    assert isinstance(function, tree.Callable)
     settings, tensors = function.groups
     assert [type(parameter.annotation).__name__ for parameter in settings] == ["SettingType", "NoneType", "SettingType"]
     x, mask, t, scalar = (parameter.annotation for parameter in tensors)
-    assert isinstance(x, syntax.TensorAnnotation)
+    assert isinstance(x, tree.TensorAnnotation)
     assert x.dimensions is not None
     assert [type(item).__name__ for item in x.dimensions] == ["Name", "EllipsisItem", "Binary"]
-    assert isinstance(mask, syntax.TensorAnnotation)
+    assert isinstance(mask, tree.TensorAnnotation)
     assert mask.dtype == "bool"
-    assert isinstance(t, syntax.TensorAnnotation)
+    assert isinstance(t, tree.TensorAnnotation)
     assert t.dimensions is None
-    assert isinstance(scalar, syntax.TensorAnnotation)
+    assert isinstance(scalar, tree.TensorAnnotation)
     assert scalar.dimensions == ()
     assert [result.dtype for result in function.results] == [None, "i32"]
     (result,) = function.body.statements
-    assert isinstance(result, syntax.Return)
-    assert isinstance(result.value, syntax.TupleLiteral)
+    assert isinstance(result, tree.Return)
+    assert isinstance(result.value, tree.TupleLiteral)
     assert str(function.head).endswith(":1:1")
     assert function.head.end_column == text.index(" = x, t") + 1
 
@@ -166,7 +166,7 @@ def test_gradient_clause_after_both_kinds_of_body() -> None:
         "fn f(x) {\n    return x\n} gradient(x, y, dy) {\n    return dy\n}",
     ):
         (function,) = parse(text).declarations
-        assert isinstance(function, syntax.Callable)
+        assert isinstance(function, tree.Callable)
         assert function.gradient is not None
         assert [name.id for name in function.gradient.parameters] == ["x", "y", "dy"]
 
@@ -189,10 +189,10 @@ def test_statements() -> None:
         *("ExpressionStatement", "Return"),
     ]
     condition = body(text)[5]
-    assert isinstance(condition, syntax.If)
+    assert isinstance(condition, tree.If)
     assert condition.otherwise is not None
     (inner,) = condition.otherwise.statements
-    assert isinstance(inner, syntax.If)
+    assert isinstance(inner, tree.If)
     assert inner.otherwise is not None
 
 
@@ -202,16 +202,16 @@ def test_scan_is_an_expression() -> None:
         " carry h = zeros(3), c = h {\nh = a\n emit h\n}"
     )
     (assign,) = body(text)
-    assert isinstance(assign, syntax.Assign)
+    assert isinstance(assign, tree.Assign)
     scan = assign.value
-    assert isinstance(scan, syntax.Scan)
+    assert isinstance(scan, tree.Scan)
     assert [given.name for given in scan.inputs] == ["a", "i"]
     assert [option.name for option in scan.options] == ["reverse", "where", "truncate"]
     assert [carry.name for carry in scan.carries] == ["h", "c"]
     assert len(scan.body.statements) == 2
     (piped,) = body("y = g(scan a in x over 1 {\n b = a\n emit b\n}, 2) |> f")
-    assert isinstance(piped, syntax.Assign)
-    assert isinstance(piped.value, syntax.Pipe)
+    assert isinstance(piped, tree.Assign)
+    assert isinstance(piped.value, tree.Pipe)
 
 
 def test_model_and_experiments() -> None:
@@ -235,25 +235,25 @@ test sums { assert(1 == 1) }
 import "other.dl"
 """
     ).declarations
-    assert isinstance(model, syntax.Model)
+    assert isinstance(model, tree.Model)
     given, output = model.body.statements
-    assert isinstance(given, syntax.InputDeclaration)
+    assert isinstance(given, tree.InputDeclaration)
     assert (given.keyword, given.name, given.mask) == ("input", "tokens", "mask")
-    assert isinstance(given.range, syntax.Range)
-    assert isinstance(output, syntax.OutputDeclaration)
+    assert isinstance(given.range, tree.Range)
+    assert isinstance(output, tree.OutputDeclaration)
     assert [name.id for name in output.names] == ["a", "b"]
-    assert isinstance(named, syntax.Train)
+    assert isinstance(named, tree.Train)
     assert (named.name, named.model.id, [setting.name for setting in named.settings]) == ("Big", "M", ["n"])
     assert [target.keyword for target in named.targets] == ["target"]
     assert [entry.key for entry in named.entries] == ["data", "metrics"]
     assert named.augment is not None
-    assert isinstance(plain, syntax.Train)
+    assert isinstance(plain, tree.Train)
     assert (plain.name, plain.settings) == (None, ())
-    assert isinstance(generate, syntax.Generate)
+    assert isinstance(generate, tree.Generate)
     assert generate.feed is not None
     assert [name.id for name in generate.feed] == ["tokens", "a"]
-    assert isinstance(test, syntax.Test)
-    assert isinstance(imported, syntax.Import)
+    assert isinstance(test, tree.Test)
+    assert isinstance(imported, tree.Import)
     assert imported.path == "other.dl"
 
 
@@ -305,12 +305,12 @@ def test_minus_at_the_start_of_a_line_is_a_statement() -> None:
 def test_places() -> None:
     text = "fn f(x) {\n    y = (x + 1) * x.T[0]\n    return y\n}"
     (function,) = parse(text).declarations
-    assert isinstance(function, syntax.Callable)
+    assert isinstance(function, tree.Callable)
     assert (function.span.line, function.span.column, function.span.end_line, function.span.end_column) == (1, 1, 4, 2)
     assign = function.body.statements[0]
-    assert isinstance(assign, syntax.Assign)
+    assert isinstance(assign, tree.Assign)
     product = assign.value
-    assert isinstance(product, syntax.Binary)
+    assert isinstance(product, tree.Binary)
     places = [(node.span.column, node.span.end_column) for node in (assign, product, product.left, product.right)]
     assert places == [(5, 25), (9, 25), (9, 16), (19, 25)]
     assert product.span.source is parse(text).source or product.span.source.text == text
@@ -337,13 +337,13 @@ layer f(
 const c = 1
 """
     layer, const = parse(text).declarations
-    assert isinstance(layer, syntax.Callable)
+    assert isinstance(layer, tree.Callable)
     assert layer.doc == "A layer.\n\n  Indented."
     assert [parameter.doc for parameter in layer.groups[0]] == ["the size", None]
     weights = layer.body.statements[0]
-    assert isinstance(weights, syntax.ParamDeclaration)
+    assert isinstance(weights, tree.ParamDeclaration)
     assert weights.doc == "the weights"
-    assert isinstance(const, syntax.Const)
+    assert isinstance(const, tree.Const)
     assert const.doc == "one\n\ntwo"
 
 

@@ -5,9 +5,9 @@ from golden import Golden
 
 from compiler.diagnostics import Diagnostic, Source, SourceError
 from compiler.error_index import ERRORS
-from compiler.frontend.parser import MOST_MISTAKES, Parser
-from compiler.frontend.syntax_errors import Explanation, read_explanations
 from compiler.rendering import render
+from compiler.syntax.parser import MOST_MISTAKES, Parser
+from compiler.syntax.syntax_errors import Explanation, read_explanations
 
 PARSER = Parser()
 # The codes from E0121 on are about files: tests/language/test_modules.py.

@@ -5,19 +5,19 @@ from pathlib import Path
 import pytest
 
 from compiler.diagnostics import Source
-from compiler.frontend.grammar_tables import GRAMMAR, STORED, build_tables, load_tables
-from compiler.frontend.lexer import CONTEXTUAL, END, KEYWORDS, NEWLINE, OPERATORS, lex
+from compiler.syntax.grammar_tables import GRAMMAR, STORED, build_tables, load_tables
+from compiler.syntax.lexer import CONTEXTUAL, END, KEYWORDS, NEWLINE, OPERATORS, lex
 
 
 def test_stored_tables_are_those_of_the_grammar() -> None:
-    """After a change of the grammar, run `python -m compiler.frontend.grammar_tables`."""
+    """After a change of the grammar, run `python -m compiler.syntax.grammar_tables`."""
     assert load_tables() == build_tables(GRAMMAR.read_text("utf-8"))
 
 
 def test_damaged_tables_are_built_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stored = load_tables()
     built: list[str] = []
-    monkeypatch.setattr("compiler.frontend.grammar_tables.build_tables", lambda text: built.append(text) or stored)
+    monkeypatch.setattr("compiler.syntax.grammar_tables.build_tables", lambda text: built.append(text) or stored)
     for content in (
         "",
         "{}",
@@ -27,7 +27,7 @@ def test_damaged_tables_are_built_anew(tmp_path: Path, monkeypatch: pytest.Monke
     ):
         damaged = tmp_path / "tables.json"
         damaged.write_text(content)
-        monkeypatch.setattr("compiler.frontend.grammar_tables.STORED", damaged)
+        monkeypatch.setattr("compiler.syntax.grammar_tables.STORED", damaged)
         assert load_tables() == stored
     assert built == [GRAMMAR.read_text("utf-8")] * 5
 

@@ -8,11 +8,11 @@ import pytest
 from compiler.diagnostics import Diagnostic, Source, SourceError, UsageError
 from compiler.driver import check
 from compiler.frontend.library import LIBRARY, library_modules, library_scope
-from compiler.frontend.modules import load_modules, read_modules
-from compiler.frontend.parse_cache import load_parsed
-from compiler.frontend.parser import parse
 from compiler.frontend.scope import Namespace
 from compiler.rendering import render
+from compiler.syntax.modules import load_modules, read_modules
+from compiler.syntax.parse_cache import load_parsed
+from compiler.syntax.parser import parse
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -182,7 +182,7 @@ def test_a_cached_module_is_the_parsed_one(tmp_path: Path) -> None:
 
 def test_the_cache_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load_parsed(Source("a.dl", TEXT), tmp_path)
-    monkeypatch.setattr("compiler.frontend.parser.load_tables", lambda: pytest.fail("parsed again"))
+    monkeypatch.setattr("compiler.syntax.parser.load_tables", lambda: pytest.fail("parsed again"))
     assert load_parsed(Source("a.dl", TEXT), tmp_path).declarations
 
 
@@ -221,7 +221,7 @@ def test_mistakes_are_not_cached(tmp_path: Path) -> None:
 
 
 def test_the_cache_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compiler.frontend.parse_cache._MOST_ENTRIES", 10)
+    monkeypatch.setattr("compiler.syntax.parse_cache._MOST_ENTRIES", 10)
     for number in range(50):
         load_parsed(Source("a.dl", f"const c = {number}"), tmp_path)
     assert len(list((tmp_path / "parsed").iterdir())) <= 11

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from repository import ROOT, table_rows
 
 from compiler.diagnostics import Source, SourceError
 from compiler.frontend import elaborate
-from compiler.frontend.build_syntax import ELEMENT_TYPES, SETTING_TYPES
-from compiler.frontend.builtin_functions import BUILTINS
-from compiler.frontend.entries import KEYS
-from compiler.frontend.lexer import DECLARATIONS, RESERVED
+from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.library import library_scope
-from compiler.frontend.modules import load_modules
+from compiler.frontend.train.entries import KEYS
 from compiler.pipeline import GRAPH_PASSES
 from compiler.rendering import render
 from compiler.suggestions import table_of_names
+from compiler.syntax.build_syntax import ELEMENT_TYPES, SETTING_TYPES
+from compiler.syntax.lexer import DECLARATIONS, RESERVED
+from compiler.syntax.modules import load_modules
 from runtime.cli.registry import COMMANDS
 from runtime.data.formats.formats import FORMATS
 
@@ -90,21 +90,47 @@ def test_the_architecture_page_places_every_file_and_folder() -> None:
 
 
 def test_the_architecture_page_names_every_file_of_the_front_end_and_of_the_native_target() -> None:
-    for folder in ("frontend", "targets/cpu", "schedule"):
-        names = {path.stem for path in (ROOT / "compiler" / folder).glob("*.py")} - {"__init__"}
+    for folder in ("syntax", "frontend", "targets/cpu", "schedule"):
+        names = {path.stem for path in (ROOT / "compiler" / folder).rglob("*.py")} - {"__init__"}
         named = words_in_code(ARCHITECTURE)
         assert sorted(names - named) == [], folder
 
 
+DECISIONS = (ROOT / "compiler" / "DECISIONS.md").read_text()
+
+
+def decisions() -> Iterator[tuple[str, str, str]]:
+    """Topic, heading and text of each decision."""
+    for section in re.split(r"^## ", DECISIONS, flags=re.MULTILINE)[2:]:
+        topic, *entries = re.split(r"^### ", section, flags=re.MULTILINE)
+        for entry in entries:
+            heading, _, text = entry.partition("\n")
+            yield topic.strip(), heading, text
+
+
 def test_every_decision_says_when_why_and_what_was_rejected() -> None:
-    page = (ROOT / "compiler" / "DECISIONS.md").read_text()
-    entries = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
-    assert entries
-    for entry in entries:
-        title = entry.splitlines()[0]
-        assert re.match(r"\d{4}-\d{2}-\d{2}: ", title), title
-        assert "\nWhy: " in entry, title
-        assert "\nRejected" in entry, title
+    assert list(decisions())
+    for topic, heading, text in decisions():
+        assert "20" not in topic, f"`{topic}` is a decision outside of a topic: give it three #"
+        assert re.match(r"\d{4}-\d{2}-\d{2}: ", heading), heading
+        assert "\nWhy: " in text, heading
+        assert "\nRejected" in text, heading
+
+
+def test_the_index_of_decisions_lists_each_under_its_topic() -> None:
+    wanted: list[str] = []
+    for topic, heading, _ in decisions():
+        line = f"- [{topic}](#{anchor(topic)})"
+        if line not in wanted:
+            wanted.append(line)
+        wanted.append(f"  - [{heading.partition(': ')[2]}](#{anchor(heading)})")
+    index = DECISIONS.partition("## Index\n\n")[2].partition("\n\n## ")[0]
+    assert index.splitlines() == wanted
+
+
+def anchor(heading: str) -> str:
+    """The fragment by which pages refer to a heading: letters, digits, hyphens; each space a hyphen."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def _paths(page: str) -> list[Path]:

@@ -10,7 +10,7 @@ import pytest
 from data_specs import idx_bytes, source, spec, write, write_digits
 
 from compiler.diagnostics import DataError
-from compiler.frontend.data_sources import OPTIONS
+from compiler.frontend.train.data_sources import OPTIONS
 from runtime.data.dataset import Dataset
 from runtime.data.formats import csv_table
 from runtime.data.formats.format import Options, Request

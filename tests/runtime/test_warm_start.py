@@ -112,7 +112,7 @@ def test_a_warm_start_imports_no_stage_of_the_compiler(tmp_path: Path) -> None:
         (tmp_path / data.name).write_bytes(data.read_bytes())
     (tmp_path / "rows.csv").write_text("5.1,3.5,1.4,0.2\n")
     cold = run_commands(COMMANDS, tmp_path)
-    assert "compiler.frontend.parser" in cold
+    assert "compiler.syntax.parser" in cold
     for command in COMMANDS:
         if command[0] == "train":
             command = (*command[:-1], "another")

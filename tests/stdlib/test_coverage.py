@@ -8,8 +8,8 @@ from layer_cases import LAYERS
 from standard_library import declared
 from update_cases import CLIPS, OPTIMIZERS, PENALTIES, SCHEDULES
 
-from compiler.frontend import syntax
 from compiler.frontend.library import library_modules
+from compiler.syntax import tree
 
 WAYS_OF_SAMPLING = ("greedy", "temperature", "top_k", "top_p", "beam")
 DRAWS = ("draw_class", "keep_top", "keep_nucleus", "level")
@@ -73,6 +73,6 @@ def test_every_declaration_is_documented() -> None:
         f"{module.source.name}: {declaration.name}"
         for module in library_modules()
         for declaration in module.declarations
-        if isinstance(declaration, syntax.Callable) and not declaration.doc
+        if isinstance(declaration, tree.Callable) and not declaration.doc
     ]
     assert silent == []

@@ -9,9 +9,9 @@ from decoding_models import CAUSAL
 from elaboration import codes, mistakes, program
 
 from compiler.diagnostics import Diagnostic, SourceError
-from compiler.frontend import syntax
 from compiler.frontend.library import library_modules
-from compiler.frontend.walk import expressions_in, is_requirement, statements_of, values_of
+from compiler.syntax import tree
+from compiler.syntax.walk import expressions_in, is_requirement, statements_of, values_of
 
 TEXT = """model M(v = {good}) {{
     input x: f32[batch, 3, 8, 8]
@@ -257,7 +257,7 @@ def floats_of_the_library() -> Iterator[tuple[str, str, bool]]:
     """Declarations, their settings that are floats, and whether a requirement looks at them."""
     for module in library_modules():
         for declaration in module.declarations:
-            if not isinstance(declaration, syntax.Callable):
+            if not isinstance(declaration, tree.Callable):
                 continue
             judged = {
                 part.id
@@ -265,11 +265,11 @@ def floats_of_the_library() -> Iterator[tuple[str, str, bool]]:
                 for value in values_of(statement)
                 if is_requirement(value)
                 for part in expressions_in(value)
-                if isinstance(part, syntax.Name)
+                if isinstance(part, tree.Name)
             }
             for parameter in (p for group in declaration.groups for p in group):
                 number = parameter.default
-                if isinstance(number, syntax.Number) and isinstance(number.value, float):
+                if isinstance(number, tree.Number) and isinstance(number.value, float):
                     yield declaration.name, parameter.name, parameter.name in judged
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 
 from compiler.diagnostics import Source
-from compiler.frontend.lexer import lex
+from compiler.syntax.lexer import lex
 
 LONG = 1500  # characters
 ROOT = Path(__file__).resolve().parents[2]

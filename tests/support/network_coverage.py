@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from standard_library import declared
 
-from compiler.frontend.builtin_functions import BUILTINS
+from compiler.frontend.builtins.functions import BUILTINS
 from compiler.graph.ir import Graph
 from compiler.ops import OPS
 from compiler.ops.scan import Scan

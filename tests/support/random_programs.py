@@ -14,8 +14,8 @@ from broken_sources import programs
 from lark import Lark
 
 from compiler.diagnostics import Source
-from compiler.frontend.grammar_tables import GRAMMAR
-from compiler.frontend.lexer import KEYWORDS, OPERATORS, lex
+from compiler.syntax.grammar_tables import GRAMMAR
+from compiler.syntax.lexer import KEYWORDS, OPERATORS, lex
 
 LONG = 2500  # characters
 NAMES = [

@@ -9,14 +9,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from compiler.diagnostics import Source
-from compiler.frontend import syntax
 from compiler.frontend.elaborate import elaborate, elaborate_function
 from compiler.frontend.library import library_modules, library_scope
-from compiler.frontend.modules import load_modules
 from compiler.frontend.program import Program, Training
 from compiler.frontend.scope import ModuleScope
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.syntax import tree
+from compiler.syntax.modules import load_modules
 from compiler.types import BatchExtent, DType, TensorType
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -39,7 +39,7 @@ def declared() -> set[tuple[str, str]]:
         (_OWN_KIND.get(module.source.name, declaration.keyword), declaration.name)
         for module in library_modules()
         for declaration in module.declarations
-        if isinstance(declaration, syntax.Callable)
+        if isinstance(declaration, tree.Callable)
     }
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from compiler.cache import ObjectCache
 from compiler.diagnostics import Source
-from compiler.frontend.parse_cache import ParseCache
-from compiler.frontend.parser import Parser
-from compiler.frontend.syntax import Module
 from compiler.record import record
+from compiler.syntax.parse_cache import ParseCache
+from compiler.syntax.parser import Parser
+from compiler.syntax.tree import Module
 from compiler.trusted_folder import TrustedFolder
 from runtime.data.decoded import DecodedCache
 

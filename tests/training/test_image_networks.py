@@ -15,9 +15,9 @@ from standard_library import library
 from compiler.diagnostics import Source
 from compiler.evaluate import evaluate
 from compiler.frontend.elaborate import elaborate
-from compiler.frontend.modules import load_modules
 from compiler.graph.ir import Graph, Role
 from compiler.pipeline import optimise_graph
+from compiler.syntax.modules import load_modules
 from compiler.training_step import evaluation_graph, training_step
 from compiler.types import DType, at_batch
 

@@ -1,4 +1,4 @@
-"""What it costs threads to meet: measured where there are cores for them, else carried on from two."""
+"""The cost of a barrier: measured where there are cores for the threads, else extrapolated."""
 
 from __future__ import annotations
 

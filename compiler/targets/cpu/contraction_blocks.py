@@ -1,4 +1,4 @@
-"""Large products: the sum and the rows are taken in blocks, so that what is read again and again lies near.
+"""Large products: the sum and the rows are taken in blocks, so that operands read repeatedly stay in cache.
 
 The panels are packed first, by a function of its own; where they last over calls, once. An item is a panel of some
 tiles of rows. A thread joins its items: for a block of rows and a block of the sum, it goes through all of its panels.

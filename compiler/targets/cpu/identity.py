@@ -1,4 +1,4 @@
-"""What the code of a kernel depends on: names, streams, literals, and where it costs no speed numbers, are left out.
+"""The properties of a kernel on which its code depends, without names, streams, literals and most numbers.
 
 Two instances whose kernels have equal identities are one function; what was left out becomes its arguments.
 """

@@ -1,4 +1,4 @@
-"""What the instructions of a kernel stand on: arguments, registers, and the addresses of rows, as LLVM text."""
+"""The frame of a kernel's instructions: arguments, registers, and the addresses of rows, as LLVM text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all walks share: single instructions, loads, stores, draws and lane reductions, as LLVM text."""
+"""Text that all walks share: single instructions, loads, stores, draws and lane reductions, as LLVM text."""
 
 from __future__ import annotations
 

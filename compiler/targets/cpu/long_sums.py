@@ -1,4 +1,4 @@
-"""Long sums over several axes, cut into blocks that stay in cache: what of the operands a block takes, and its walk."""
+"""Long sums over several axes, cut into blocks that stay in cache: the operands of a block, and its walk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a machine can do at most, measured: multiply-adds a second, and bytes a second by how many are in use.
+"""The measured peaks of a machine: multiply-adds a second, and bytes a second by the size of the working set.
 
 Both are loops of their own, generated for the machine's vectors. The best of all measurements so far counts, since
 others on the machine can only slow one down; it is kept in the cache folder, with the date it was made.

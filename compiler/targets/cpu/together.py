@@ -1,4 +1,4 @@
-"""Rows that are computed side by side: what several of them read, such as pixels under a sliding window, is read once.
+"""Rows that are computed side by side: values that several of them read, such as pixels of a window, are loaded once.
 
 Of each vector of columns, the elements that a block of rows reads stay in registers, and so does what is the same for
 all rows, such as the weights of a depthwise convolution. In a walk over columns an item is a whole image, whose sums

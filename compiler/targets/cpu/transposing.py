@@ -1,4 +1,4 @@
-"""Walks over rows that read along the rows what they write along the columns: blocks are transposed in registers.
+"""Walks that read along rows and write along columns: blocks are transposed in registers.
 
 An item is LANES neighbouring rows. Where their number is no multiple, the last group is moved back over rows that are
 done already.

@@ -1,4 +1,4 @@
-"""The register tile of a product of which a triangle counts: what lies beyond is neither added nor multiplied."""
+"""The register tile of a triangular product: elements beyond the triangle are neither added nor multiplied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What walks over rows know of their rows: what repeats along them, and whether their length matters to the code."""
+"""Properties of the rows of a walk: repeating patterns, and whether the code depends on their length."""
 
 from __future__ import annotations
 

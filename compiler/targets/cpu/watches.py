@@ -1,4 +1,4 @@
-"""Checks of what a kernel stores: a NaN or Inf sets the byte of its store.
+"""Finite checks of a kernel's stores: a NaN or Inf sets the byte of its store.
 
 `x - x` is NaN exactly where x is not finite. As a rule nothing is wrong, so what is stored at one place of a row is
 checked together, behind the last store, and a branch that is hardly ever taken finds out which it was.

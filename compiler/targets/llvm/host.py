@@ -1,4 +1,4 @@
-"""Which machine code is made for: the one that runs, unless another is chosen by name.
+"""The machine for which code is generated: the one that runs, unless another is chosen by name.
 
 A machine that was chosen is a part of the instruction set of the one that runs, with its caches.
 """

@@ -1,1 +1,1 @@
-"""The reference target: graphs evaluated in NumPy, unoptimised. It defines what a program means."""
+"""The reference target: graphs evaluated in NumPy, unoptimised. It defines the meaning of a program."""

@@ -1,1 +1,1 @@
-"""What a report says of a trained model: its predictions over rows of data, samples of them, and its weights."""
+"""The examination of a trained model for a report: predictions over rows of data, samples of them, and weights."""

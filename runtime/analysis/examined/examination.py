@@ -1,4 +1,4 @@
-"""A trained model and rows of data to what a report says of its predictions."""
+"""A trained model and rows of data to the parts of a report about its predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which output of a model says what about which target: a class, yes or no, or a number."""
+"""Outputs of a model matched with targets, each pair with its kind: a class, yes or no, or a number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts with what a model thought of each token: how likely it was, and which would have been the likeliest."""
+"""Texts with the probability that a model gave each token, and the token that it found likeliest."""
 
 from __future__ import annotations
 

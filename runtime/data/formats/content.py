@@ -1,4 +1,4 @@
-"""The content of a data file, plain or gzip. What would not fit in memory is refused while it is unpacked."""
+"""The content of a data file, plain or gzip. Content that exceeds memory is refused while it is unpacked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The start of a text table: whether its first line names the columns, and what the columns are called."""
+"""The head of a text table: whether its first line names the columns, and the names of the columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a data format is to the loader: a name, file endings, options with their types, and a reader."""
+"""A data format: a name, file endings, options with their types, and a reader."""
 
 from __future__ import annotations
 

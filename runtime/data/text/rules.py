@@ -1,4 +1,4 @@
-"""The options that all sources of text share: what a token is, and what a vocabulary holds."""
+"""The options that all sources of text share: the kind of token, and the vocabulary."""
 
 from __future__ import annotations
 

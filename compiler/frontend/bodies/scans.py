@@ -1,0 +1,192 @@
+"""`scan`: its body is elaborated once, cut out of the graph around it, and stands there as one node."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+from compiler.diagnostics import Span, hint
+from compiler.frontend.bodies.scan_inputs import Steps, steps_of
+from compiler.frontend.bodies.scan_values import chosen, cut_gradient, known, leaves, next_carry, rebuilt
+from compiler.frontend.bodies.statements import run_block
+from compiler.frontend.failures import Poisoned
+from compiler.frontend.machine import Machine, ScanRecord
+from compiler.frontend.values import TensorValue, TupleValue, Value
+from compiler.graph import ir
+from compiler.graph.ir import Node
+from compiler.ops.movement import Transpose
+from compiler.ops.scan import Scan, scan_body
+from compiler.record import record
+from compiler.syntax import tree
+from compiler.types import TensorType
+
+
+def evaluate_scan(machine: Machine, scan: tree.Scan) -> Value:
+    """The stacks of what the steps emit, then what the last one carries on; a single one is no tuple."""
+    steps = steps_of(machine, scan)
+    starts = [_start(machine, carry) for carry in scan.carries]
+    first, last = scan.span, scan.axis.span
+    machine.span = head = Span(first.source, first.line, first.column, last.end_line, last.end_column)
+    elaboration = _Elaboration(machine, scan, steps, starts)
+    elaboration.run_body()
+    machine.span = head
+    items = elaboration.results()
+    if not items:
+        machine.fail("E0207", "this `scan` gives nothing", hint("`emit` a value in its body, or `carry` one"))
+    return items[0] if len(items) == 1 else TupleValue(tuple(items))
+
+
+def _start(machine: Machine, carry: tree.Carry) -> Value:
+    value = known(machine, carry.initial)
+    return rebuilt(value, iter(leaves(machine, value, f"the carry `{carry.name}`")))
+
+
+@record
+class _Carried:
+    """One tensor that is handed from step to step: what the first gets, what a step sees, what it hands on."""
+
+    start: ir.Value
+    seen: ir.Value
+    handed_on: ir.Value
+
+
+class _Elaboration:
+    """One scan on its way into the graph. What its body sees of a step are values that no node defines."""
+
+    def __init__(self, machine: Machine, scan: tree.Scan, steps: Steps, starts: Sequence[Value]) -> None:
+        self.machine, self.scan, self.steps, self.starts = machine, scan, steps, starts
+        self.level = len(machine.scans)
+        self.record = ScanRecord(machine.frame)
+        self.elements = [self._element(stack) for stack in steps.stacks]
+        self.mask = None if steps.mask is None else self._element(steps.mask)
+        self.cut = None if steps.cuts is None else self._element(steps.cuts)
+        self.carried = [rebuilt(start, map(self._seen, leaves(machine, start, ""))) for start in starts]
+        self.next: list[TensorValue] = []
+        self.nodes: list[Node] = []
+        self.own: dict[str, ir.Value] = {}  # states of the declaration around, as they are before the scan
+        self.new_own: dict[str, ir.Value] = {}  # those that the body gives another value
+        self.new_states: dict[str, ir.Value] = {}  # the same of layers inside
+
+    def _element(self, stack: TensorValue) -> TensorValue:
+        return TensorValue(self.machine.builder.value(TensorType(stack.dtype, stack.shape[1:])), stack.axes[1:])
+
+    def _seen(self, start: TensorValue) -> TensorValue:
+        return TensorValue(self.machine.builder.value(start.value.type), start.axes)
+
+    # The body
+
+    def run_body(self) -> None:
+        machine, scan = self.machine, self.scan
+        with self._inside():
+            variables = machine.frame.variables
+            for part in (*scan.inputs, *scan.carries):
+                machine.frame.states.pop(part.name, None)
+            variables.update({s.name: element for s, element in zip(scan.inputs, self.elements, strict=True)})
+            seen = [cut_gradient(machine, self.cut, value) for value in self.carried]
+            variables.update({carry.name: value for carry, value in zip(scan.carries, seen, strict=True)})
+            if not run_block(machine, scan.body) or machine.frame.has_result:
+                raise Poisoned  # a `return` in a body is told where names are checked
+            for carry, old in zip(scan.carries, seen, strict=True):
+                new = next_carry(machine, scan, carry, old, variables[carry.name])
+                self.next += self._unless_masked(new, leaves(machine, old, ""))
+            emitted = self.record.emitted
+            self.record.emitted = self._unless_masked(emitted, [None] * len(emitted))
+
+    @contextmanager
+    def _inside(self) -> Generator[None]:
+        """The body has names, states and nodes of its own."""
+        machine, frame = self.machine, self.machine.frame
+        outside = frame.variables, frame.states, frame.pending, frame.variable, machine.states
+        frame.variables, frame.states, frame.pending = dict(frame.variables), dict(frame.states), {}
+        machine.states = {}
+        first = len(machine.builder.nodes)
+        machine.scans.append(self.record)
+        self.own = self._hide_own_states()
+        try:
+            yield
+        finally:
+            self.new_own, self.new_states = frame.pending, machine.states
+            self.nodes = machine.builder.nodes[first:]
+            del machine.builder.nodes[first:]
+            machine.scans.pop()
+            frame.variables, frame.states, frame.pending, frame.variable, machine.states = outside
+            frame.result, frame.has_result = None, False
+
+    def _hide_own_states(self) -> dict[str, ir.Value]:
+        """States of the declaration around the scan are seen as the step before left them."""
+        frame, found = self.machine.frame, dict[str, ir.Value]()
+        if not frame.makes_instances:
+            return found
+        for name, path in frame.states.items():
+            value = frame.variables[name]
+            if isinstance(value, TensorValue):
+                found[path] = value.value
+                frame.variables[name] = TensorValue(self.machine.state(path), value.axes)
+        return found
+
+    def _unless_masked(self, tensors: Sequence[TensorValue], others: Sequence[TensorValue | None]) -> list[TensorValue]:
+        if self.mask is None:
+            return list(tensors)
+        return [chosen(self.machine, self.mask, t, other) for t, other in zip(tensors, others, strict=True)]
+
+    # The node
+
+    def results(self) -> list[Value]:
+        """Add the node: the stacks and the last carries as the text sees them. States get their last values."""
+        machine, emitted = self.machine, self.record.emitted
+        starts = [leaf for start in self.starts for leaf in leaves(machine, start, "")]
+        seen = [leaf for value in self.carried for leaf in leaves(machine, value, "")]
+        carried = [_Carried(*(t.value for t in three)) for three in zip(starts, seen, self.next, strict=True)]
+        states = {path: self._carried_state(path, new) for path, new in (self.new_own | self.new_states).items()}
+        found = iter(self._emit([*carried, *states.values()], [tensor.value for tensor in emitted]))
+        last = iter([TensorValue(next(found), tensor.axes) for tensor in self.next])
+        for path in states:
+            changed = machine.frame.pending if path in self.new_own else machine.states
+            changed[path] = next(found)
+        stacks = [self._stack(next(found), tensor) for tensor in emitted]
+        return [*stacks, *(rebuilt(start, last) for start in self.starts)]
+
+    def _carried_state(self, path: str, new: ir.Value) -> _Carried:
+        return _Carried(self._before(path), self.record.states[path], new)
+
+    def _before(self, path: str) -> ir.Value:
+        """A state as the first step finds it."""
+        return self.own[path] if path in self.own else self.machine.state(path)
+
+    def _emit(self, carried: Sequence[_Carried], emitted: Sequence[ir.Value]) -> tuple[ir.Value, ...]:
+        steps = self.steps
+        moved = {c.seen.index for c in carried}
+        # A state that no step changes is a capture.
+        same = {v.index: self._before(path) for path, v in self.record.states.items() if v.index not in moved}
+        nodes = [replace(n, operands=tuple(same.get(v.index, v) for v in n.operands)) for n in self.nodes]
+        stacks = [stack for stack in (*steps.stacks, steps.mask, steps.cuts) if stack is not None]
+        elements = [element for element in (*self.elements, self.mask, self.cut) if element is not None]
+        self.machine.axes.update((stack.value.index, stack.axes) for stack in stacks)
+        inputs = [*(element.value for element in elements), *(c.seen for c in carried)]
+        outputs = [same.get(v.index, v) for v in (*(c.handed_on for c in carried), *emitted)]
+        captures = _captures(inputs, nodes, outputs)
+        body = scan_body((*inputs, *captures), nodes, outputs)
+        scan = Scan(body, len(stacks), len(carried), steps.length, steps.is_reversed, self.level)
+        starts = (c.start for c in carried)
+        return self.machine.emit_all(scan, *(stack.value for stack in stacks), *starts, *captures)
+
+    def _stack(self, value: ir.Value, tensor: TensorValue) -> TensorValue:
+        """A stack, whose first axis is that of the steps, with that axis where the input has it, or last."""
+        rank, place = tensor.rank, self.steps.place
+        place = min(place, rank) if place >= 0 else max(place + rank + 1, 0)
+        axes = (*tensor.axes[:place], self.steps.axis, *tensor.axes[place:])
+        if place:
+            value = self.machine.emit(Transpose((*range(1, place + 1), 0, *range(place + 1, rank + 1))), value)
+        return TensorValue(value, axes)
+
+
+def _captures(inputs: Sequence[ir.Value], nodes: Sequence[Node], outputs: Sequence[ir.Value]) -> list[ir.Value]:
+    """What a body reads of the graph around it, in the order of its nodes."""
+    own = {value.index for value in inputs}
+    found: dict[int, ir.Value] = {}
+    for node in nodes:
+        found.update((v.index, v) for v in node.operands if v.index not in own)
+        own.update(result.index for result in node.results)
+    found.update((v.index, v) for v in outputs if v.index not in own)
+    return list(found.values())

@@ -1,0 +1,229 @@
+"""Statements: the effect of each on its frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from compiler.diagnostics import Span, hint
+from compiler.frontend.bodies.expected_work import refuse_endless_loop
+from compiler.frontend.bodies.instances import settle_all
+from compiler.frontend.bodies.model_statements import declare_input, declare_output
+from compiler.frontend.bodies.parameters import assign_state, declare_parameter, declare_state, update_state
+from compiler.frontend.bodies.scan_values import emit
+from compiler.frontend.bodies.unpacking import unpacked
+from compiler.frontend.builtins.requirements import judge
+from compiler.frontend.failures import Failure, Poisoned, failure
+from compiler.frontend.machine import MAXIMUM_ROUNDS, Machine
+from compiler.frontend.values import (
+    POISON,
+    BatchValue,
+    RunTimeNumber,
+    TensorValue,
+    TupleValue,
+    Value,
+    describe,
+)
+from compiler.syntax import tree
+from compiler.syntax.walk import is_requirement, statements_of
+
+
+def run_body(machine: Machine, body: tree.Block) -> Value:
+    """Run the body of a declaration in the current frame; its result, or `POISON` where a mistake hides it."""
+    frame = machine.frame
+    is_complete = run_block(machine, body)
+    if frame.has_result:
+        return frame.result
+    if is_complete and frame.keyword not in ("model", "train", "test"):
+        machine.fail("E0207", f"`{frame.name}` ends without a result", hint("end its body with `return`"))
+    return POISON
+
+
+def run_block(machine: Machine, block: tree.Block) -> bool:
+    """Run statements up to a `return`. False where one of them held a mistake, which was recorded."""
+    is_sound = True
+    for statement in block.statements:
+        machine.count_work(statement.span)
+        try:
+            is_sound = _execute(machine, statement) and is_sound
+        except Failure as mistake:
+            # A mistake in the library is the caller's to report, at the call.
+            if machine.frame.module.is_library:
+                raise
+            machine.session.report.add(mistake.diagnostic)
+            is_sound = _poison(machine, statement)
+        except Poisoned:
+            if machine.frame.module.is_library:
+                raise
+            is_sound = _poison(machine, statement)
+        if machine.frame.has_result:
+            break
+    return is_sound
+
+
+def _poison(machine: Machine, statement: tree.Statement) -> bool:
+    """What a statement with a mistake would have bound has no value that could be judged; False, as a result."""
+    names = machine.frame.variables
+    block = tree.Block((statement,), statement.span)
+    for inner in statements_of(block):
+        match inner:
+            case tree.Assign(targets) | tree.For(targets):
+                names.update((target.id, POISON) for target in targets if target.id not in machine.frame.states)
+            case tree.OutputDeclaration(targets):
+                names.update((target.id, POISON) for target in targets)
+                if machine.model is not None:
+                    machine.model.is_sound = False
+            case tree.ParamDeclaration() | tree.StateDeclaration() | tree.InputDeclaration():
+                names[inner.name] = POISON
+                if isinstance(inner, tree.InputDeclaration) and inner.mask is not None:
+                    names[inner.mask] = POISON
+                if machine.model is not None:
+                    machine.model.is_sound = False
+            case tree.Return() | tree.ExpressionStatement():
+                machine.frame.result, machine.frame.has_result = POISON, True
+            case _:
+                pass
+    return False
+
+
+def _execute(machine: Machine, statement: tree.Statement) -> bool:
+    frame = machine.frame
+    frame.variable = ""
+    match statement:
+        case tree.Assign(targets, value):
+            _assign(machine, targets, value)
+        case tree.Return(value):
+            frame.result = machine.evaluate(value)
+            frame.has_result = True
+        case tree.If():
+            return _choose(machine, statement)
+        case tree.For():
+            return _repeat(machine, statement)
+        case tree.ParamDeclaration():
+            frame.variable = statement.name
+            frame.variables[statement.name] = declare_parameter(machine, statement)
+        case tree.StateDeclaration():
+            frame.variable = statement.name
+            frame.variables[statement.name] = declare_state(machine, statement)
+        case tree.StateUpdate():
+            update_state(machine, statement)
+        case tree.ExpressionStatement(value):
+            if frame.keyword == "test":
+                machine.claim(statement)
+                return True
+            if is_requirement(value):
+                judge(machine, value)
+                return True
+            if frame.keyword != "optimizer":
+                raise failure("E0206", "this value is not used", statement.span, hint("give it a name, or return it"))
+            frame.result = machine.evaluate(value)
+            frame.has_result = True
+        case tree.InputDeclaration():
+            declare_input(machine, statement)
+        case tree.OutputDeclaration():
+            frame.variable = statement.names[0].id
+            declare_output(machine, statement)
+        case tree.Emit(values):
+            emit(machine, values, statement.span)
+        case _:
+            assert_never(statement)
+    return True
+
+
+def _assign(machine: Machine, targets: Sequence[tree.Name], expression: tree.Expression) -> None:
+    frame = machine.frame
+    frame.variable = targets[0].id if targets[0].id != "_" else ""
+    value = machine.evaluate(expression)
+    settle_all(machine.session, value, frame.place())
+    if len(targets) == 1:
+        _bind(machine, targets[0], value, expression.span)
+        return
+    items = unpacked(value, len(targets), expression.span, isinstance(expression, tree.Scan))
+    for target, item in zip(targets, items, strict=True):
+        _bind(machine, target, item, expression.span)
+
+
+def _bind(machine: Machine, target: tree.Name, value: Value, span: Span) -> None:
+    if target.id in machine.frame.states:
+        value = assign_state(machine, target, value, span)
+    if target.id != "_":
+        machine.frame.variables[target.id] = value
+
+
+def _choose(machine: Machine, statement: tree.If) -> bool:
+    condition = machine.evaluate(statement.condition)
+    span = statement.condition.span
+    if isinstance(condition, (TensorValue, BatchValue)):
+        raise failure(
+            "E0307",
+            f"`if` decides while the program is elaborated, and {describe(condition)} exists only at run time",
+            span,
+            hint("`where(condition, a, b)` chooses element by element"),
+        )
+    if not isinstance(condition, bool):
+        raise failure(
+            "E0312",
+            f"a condition is `true` or `false`, not {describe(condition)}",
+            span,
+            hint("compare, as in `n > 0`"),
+        )
+    if condition:
+        return run_block(machine, statement.then)
+    return statement.otherwise is None or run_block(machine, statement.otherwise)
+
+
+def _repeat(machine: Machine, statement: tree.For) -> bool:
+    frame = machine.frame
+    items = _items_of(machine, statement)
+    rounds, is_sound = frame.rounds, True
+    known = set(frame.variables)
+    try:
+        for number, item in enumerate(items):
+            frame.rounds = (*rounds, number)
+            values = unpacked(item, len(statement.targets), statement.span) if len(statement.targets) > 1 else (item,)
+            for target, value in zip(statement.targets, values, strict=True):
+                frame.variables[target.id] = value
+            is_sound = run_block(machine, statement.body) and is_sound
+            if frame.has_result:
+                break
+    finally:
+        frame.rounds = rounds
+    for name in frame.variables.keys() - known:
+        del frame.variables[name]
+    return is_sound
+
+
+def _items_of(machine: Machine, statement: tree.For) -> Sequence[Value]:
+    value = machine.evaluate(statement.iterable)
+    span = statement.iterable.span
+    items: Sequence[Value]
+    match value:
+        case range():
+            items = value
+        case tuple():
+            settle_all(machine.session, value, machine.frame.place())
+            items = value
+        case TupleValue(items):
+            pass
+        case TensorValue() | BatchValue():
+            raise failure(
+                "E0307",
+                f"`for` repeats while the program is elaborated, and {describe(value)} exists only at run time",
+                span,
+                hint("operations on tensors act on all elements at once; a recurrence is a `scan`"),
+            )
+        case int() | RunTimeNumber():
+            raise failure(
+                "E0312", f"`for` runs over a range or a list, not {describe(value)}", span, hint("write `0..n`")
+            )
+        case _:
+            raise failure("E0312", f"`for` runs over a range or a list, not {describe(value)}", span)
+    if len(items) > MAXIMUM_ROUNDS:
+        raise failure(
+            "E0310",
+            f"this loop has {len(items)} rounds, each of which is elaborated; the limit is {MAXIMUM_ROUNDS}",
+            span,
+            hint("over the elements of a tensor, use operations on the whole tensor"),
+        )
+    refuse_endless_loop(machine, statement, len(items))
+    return items

@@ -1,0 +1,72 @@
+"""A built-in function: its parameters, its documentation and the code that evaluates it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from compiler.frontend.machine import Machine
+from compiler.frontend.values import Value
+from compiler.record import record
+
+Arguments: TypeAlias = Mapping[str, Value]
+Handler: TypeAlias = Callable[[Machine, Arguments], Value]
+
+
+@record
+class Required:
+    """The default of a parameter that must be given."""
+
+
+REQUIRED = Required()
+
+
+@record
+class BuiltinParameter:
+    """One parameter. `kind`: `value`; `axis`, where a bare dimension name means that dimension; or `dimension`."""
+
+    name: str
+    kind: str = "value"
+    default: Value | Required = REQUIRED
+    is_keyword_only: bool = False
+    is_variadic: bool = False
+
+
+@record(eq=False)
+class Builtin:
+    """One built-in function. A variadic parameter takes all further positional arguments, as a list."""
+
+    name: str
+    parameters: tuple[BuiltinParameter, ...]
+    document: str
+    evaluate: Handler
+    takes_any_keyword: bool = False
+
+    @property
+    def signature(self) -> str:
+        """`sum(x, axis = none, keepdims = false, where = none)`."""
+        return f"{self.name}({', '.join(map(_shown, self.parameters))})"
+
+    def positional(self, index: int) -> BuiltinParameter | None:
+        """The parameter that takes positional argument number `index`."""
+        place = 0
+        for parameter in self.parameters:
+            if parameter.is_keyword_only:
+                continue
+            if parameter.is_variadic or place == index:
+                return parameter
+            place += 1
+        return None
+
+    def named(self, name: str) -> BuiltinParameter | None:
+        return next((p for p in self.parameters if p.name == name and not p.is_variadic), None)
+
+
+def _shown(parameter: BuiltinParameter) -> str:
+    if parameter.is_variadic:
+        return f"{parameter.name}…"
+    if isinstance(parameter.default, Required):
+        return parameter.name
+    # not by a table: 1 and 0 would be found as the booleans that they equal
+    default = "none" if parameter.default is None else parameter.default
+    return f"{parameter.name} = {str(default).lower() if isinstance(default, bool) else default}"

@@ -1,0 +1,300 @@
+"""Names in every declaration, used or not: their meaning, and whether each statement may stand at its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from compiler.diagnostics import Diagnostic, Edit, Note, Span, hint
+from compiler.frontend.bodies.instances import names_in
+from compiler.frontend.generation import KEYS as GENERATE_KEYS
+from compiler.frontend.generation import check_keys
+from compiler.frontend.machine import Session
+from compiler.frontend.models_as_layers import scope_of_tests
+from compiler.frontend.names.environment import Environment, Kind
+from compiler.frontend.names.statements import StatementNames
+from compiler.frontend.scope import ModuleScope, Namespace
+from compiler.frontend.train.start_weights import is_form
+from compiler.syntax import tree
+from compiler.syntax.walk import dimensions_of, statements_of, values_of
+
+# The tensors of declarations that are called by training, not by the text.
+_TAKEN: Mapping[str, tuple[str, tuple[int, ...]]] = {
+    "optimizer": ("(p, g, t)", (3, 4)),
+    "schedule": ("(lr, t)", (2, 3)),
+    "init": ("(fan_in, fan_out, shape)", (3,)),
+}
+
+
+def check_names(session: Session, modules: tuple[tree.Module, ...]) -> None:
+    """Record each name that means nothing, each statement that stands where it cannot, and what is never used."""
+    read = _read_by_experiments(modules)
+    for module in modules:
+        scope = session.scopes[module.source.name]
+        for declaration in module.declarations:
+            _DeclarationNames(session, scope, read).check(declaration)
+
+
+def _read_by_experiments(modules: tuple[tree.Module, ...]) -> dict[str, set[str]]:
+    """For each model, the names that a `train` of it reads."""
+    read: dict[str, set[str]] = {}
+    for train in (d for module in modules for d in module.declarations if isinstance(d, tree.Train)):
+        ranges = [target.range for target in train.targets if target.range is not None]
+        dimensions = [d for target in train.targets for d in dimensions_of(target.annotation)]
+        statements = () if train.augment is None else statements_of(train.augment)
+        augmented = [value for statement in statements for value in values_of(statement)]
+        for expression in (*(entry.value for entry in train.entries), *ranges, *dimensions, *augmented):
+            read.setdefault(train.model.id, set()).update(name.id for name in names_in(expression))
+    return read
+
+
+class _DeclarationNames(StatementNames):
+    """The check of one declaration. `read` are the names of each model that its experiments read."""
+
+    def __init__(self, session: Session, scope: ModuleScope, read: Mapping[str, set[str]]) -> None:
+        super().__init__(session, scope)
+        self.read = read
+
+    def check(self, declaration: tree.Declaration) -> None:
+        match declaration:
+            case tree.Const():
+                self.declaration = declaration.name
+                self.expression(declaration.value)
+            case tree.Callable():
+                self._callable(declaration)
+            case tree.Model():
+                self._model(declaration)
+            case tree.Train():
+                self._train(declaration)
+            case tree.Generate():
+                self._generate(declaration)
+            case tree.Test():
+                self._test(declaration)
+            case tree.Import():
+                return
+
+    # Heads
+
+    def _callable(self, declaration: tree.Callable) -> None:
+        self.keyword, self.declaration = declaration.keyword, declaration.name
+        signature = self.session.signature(declaration, self.scope)
+        self._expect_distinct(declaration.groups)
+        self._expect_tensors(declaration, len(signature.tensors))
+        self._settings(signature.settings, signature.types)
+        self._dimension_names(signature.tensors, declaration.results)
+        for parameter in signature.tensors:
+            if parameter.default is not None:
+                self.expression(parameter.default)
+        for parameter in signature.tensors:
+            self.environment.bind(parameter.name, Kind.TENSOR, parameter.span)
+        for annotation in (*(p.annotation for p in signature.tensors), *declaration.results):
+            if isinstance(annotation, tree.TensorAnnotation):
+                self._annotation(annotation)
+        head = self.environment.copy()
+        ends = self._block(declaration.body, is_last=True)
+        if not ends and not any(_results(declaration.body, declaration.keyword)):
+            advice = (
+                "its last line is the new value" if declaration.keyword == "optimizer" else "end its body with `return`"
+            )
+            self._record(
+                "E0207", f"the {declaration.keyword} `{declaration.name}` has no result", declaration.head, hint(advice)
+            )
+        if declaration.gradient is not None:
+            self._gradient(declaration.gradient, head)
+        self._warn_of_unused()
+
+    def _gradient(self, clause: tree.GradientClause, head: Environment) -> None:
+        used = self.environment.used
+        self.environment = head
+        self.environment.used = used
+        for parameter in clause.parameters:
+            self.environment.bind(parameter.id, Kind.TENSOR, parameter.span)
+        self._block(clause.body, is_last=True)
+
+    def _expect_distinct(self, groups: Sequence[Sequence[tree.Parameter]]) -> None:
+        seen: dict[str, Span] = {}
+        for parameter in (p for group in groups for p in group):
+            if parameter.name in seen:
+                message = f"the parameter `{parameter.name}` stands twice"
+                self._record("E0202", message, parameter.span, Note("first declared here", seen[parameter.name]))
+            seen.setdefault(parameter.name, parameter.span)
+
+    def _expect_tensors(self, declaration: tree.Callable, count: int) -> None:
+        taken, counts = _TAKEN.get(declaration.keyword, ("", (count,)))
+        if count not in counts:
+            message = f"the {declaration.keyword} `{declaration.name}` must take `{taken}`"
+            self._record("E0211", message, declaration.head, hint("settings stand in a group of their own before"))
+
+    def _settings(self, settings: Sequence[tree.Parameter], types: dict[str, str]) -> None:
+        for parameter in settings:
+            if parameter.default is not None:
+                self.setting_value(types[parameter.name], parameter.default)
+            self.environment.bind(parameter.name, Kind.SETTING, parameter.span)
+
+    def _dimension_names(self, tensors: Sequence[tree.Parameter], results: Sequence[tree.TensorAnnotation]) -> None:
+        """Lone names that nothing else binds are dimensions; expressions over them are checked afterwards."""
+        annotations = [p.annotation for p in tensors if isinstance(p.annotation, tree.TensorAnnotation)]
+        for annotation in (*annotations, *results):
+            for dimension in dimensions_of(annotation):
+                if isinstance(dimension, tree.Name) and not self._is_constant(dimension.id):
+                    self.environment.bind(dimension.id, Kind.DIMENSION, dimension.span)
+
+    # Models and experiments
+
+    def _model(self, model: tree.Model) -> None:
+        self.keyword, self.declaration = "model", model.name
+        signature = self.session.signature(model, self.scope)
+        self._expect_distinct((model.settings,))
+        self._settings(signature.settings, signature.types)
+        self._block(model.body, is_last=True)
+        if not any(isinstance(statement, tree.OutputDeclaration) for statement in statements_of(model.body)):
+            advice = hint("declare what it gives: `output y = …`")
+            self._record("E0207", f"the model `{model.name}` has no output", model.head, advice)
+        outputs = {name for name, kind in self.environment.kinds.items() if kind is Kind.OUTPUT}
+        self.environment.used |= outputs | self.read.get(model.name, set())
+        self._warn_of_unused()
+
+    def _train(self, train: tree.Train) -> None:
+        self.keyword, self.declaration = "train", train.name or train.model.id
+        found = self.scope.lookup(Namespace.MODEL, train.model.id)
+        for name in ("steps_per_epoch", "total_steps"):
+            self.environment.bind(name, Kind.SETTING, train.head)
+        if found is None or not isinstance(found.declaration, tree.Model):
+            self.unknown(train.model, "model", self.scope.names(Namespace.MODEL))
+            return
+        model = found.declaration
+        signature = self.session.signature(model, found.scope)
+        for keyword in train.settings:
+            if not signature.takes_setting(keyword.name):
+                self.unknown_setting(model.name, keyword.name, keyword.span, signature.setting_names)
+            else:
+                self.setting_value(signature.types[keyword.name], keyword.value)
+        assigned = (s for s in statements_of(model.body) if isinstance(s, tree.Assign))
+        self.inner = {target.id for statement in assigned for target in statement.targets}
+        self._enter_model(model)
+        for target in train.targets:
+            self._input(target)
+        if train.augment is not None:
+            self._augment(train.augment)
+        self.environment.bind("batch", Kind.SETTING, train.head)
+        for entry in train.entries:
+            self._entry(entry)
+
+    def _generate(self, generate: tree.Generate) -> None:
+        self.keyword, self.declaration = "generate", generate.model.id
+        found = self.scope.lookup(Namespace.MODEL, generate.model.id)
+        if found is None or not isinstance(found.declaration, tree.Model):
+            self.unknown(generate.model, "model", self.scope.names(Namespace.MODEL))
+            return
+        check_keys(self.session, generate)
+        statements = found.declaration.body.statements
+        if generate.feed is not None:
+            inputs = [s.name for s in statements if isinstance(s, tree.InputDeclaration)]
+            outputs = [n.id for s in statements if isinstance(s, tree.OutputDeclaration) for n in s.names]
+            for name, what, known in zip(generate.feed, ("input", "output"), (inputs, outputs), strict=True):
+                if name.id not in known:
+                    self.unknown(name, f"{what} of the model", known)
+        for entry in generate.entries:
+            if entry.key == "sample":
+                self.form(Namespace.SAMPLE, entry.value, ())
+            elif entry.key in GENERATE_KEYS:
+                self.expression(entry.value)
+
+    def _augment(self, block: tree.Block) -> None:
+        """Samples are changed before the model sees them, so that its outputs are not known here."""
+        before, self.environment = self.environment, self.environment.copy()
+        for name, kind in before.kinds.items():
+            if kind is Kind.OUTPUT:
+                del self.environment.kinds[name]
+        self._block(block)
+        self.environment = before
+
+    def _enter_model(self, model: tree.Model) -> None:
+        """What `train` sees of a model: settings, inputs with their dimension names, and outputs."""
+        for parameter in model.settings:
+            self.environment.bind(parameter.name, Kind.SETTING, parameter.span)
+        for statement in model.body.statements:
+            if isinstance(statement, tree.InputDeclaration):
+                self._input_dimensions(statement)
+                self.environment.bind(statement.name, Kind.INPUT, statement.span)
+                if statement.mask is not None:
+                    self.environment.bind(statement.mask, Kind.INPUT, statement.span)
+            elif isinstance(statement, tree.OutputDeclaration):
+                for name in statement.names:
+                    self.environment.bind(name.id, Kind.OUTPUT, name.span)
+
+    def _entry(self, entry: tree.Entry) -> None:
+        items = entry.value.items if isinstance(entry.value, tree.ListLiteral) else (entry.value,)
+        match entry.key:
+            case "optimizer":
+                for item in items:
+                    self.form(Namespace.OPTIMIZER, item, ("on", "decay_on"))
+            case "penalty":
+                for item in items:
+                    self.form(Namespace.PENALTY, item, ("on",))
+            case "schedule":
+                self.form(Namespace.SCHEDULE, entry.value, ())
+            case "clip":
+                self.form(Namespace.CLIP, entry.value, ())
+            case "unfreeze":
+                for call in (item for item in items if isinstance(item, tree.Call)):
+                    for value in call.positional:
+                        self.expression(value)
+            case "init_from" if isinstance(entry.value, tree.Call) and is_form(entry.value):
+                for value in (*entry.value.positional, *(keyword.value for keyword in entry.value.keywords)):
+                    self.expression(value)
+            case (
+                "loss"
+                | "metrics"
+                | "freeze"
+                | "epochs"
+                | "steps"
+                | "batch"
+                | "seed"
+                | "keep"
+                | "accumulate"
+                | "ema"
+                | "init_from"
+            ):
+                self.expression(entry.value)
+            case _:
+                return  # data sources have names of their own, and what an unknown key takes is not known
+
+    def _test(self, test: tree.Test) -> None:
+        """A test sees the models of its file as layers."""
+        self.keyword, self.declaration = "test", test.name
+        self.scope = scope_of_tests(self.scope)
+        self._block(test.body)
+        self._warn_of_unused()
+
+    def _warn_of_unused(self) -> None:
+        for name, (kind, place) in self.environment.ever.items():
+            code = _UNUSED.get(kind)
+            if code is None or name in self.environment.used or name.startswith("_"):
+                continue
+            message = f"the {_NOUNS[kind]} `{name}` is not used"
+            advice = (hint("remove it, or begin its name with `_`"),)
+            is_free = kind is Kind.VARIABLE and name not in self.layer_names and f"_{name}" not in self.environment.ever
+            edits = (Edit(place, f"_{name}"),) if is_free else ()
+            self.session.report.add(Diagnostic(code, message, place, advice, "warning", edits))
+
+
+_UNUSED = {Kind.INPUT: "W0101", Kind.VARIABLE: "W0102", Kind.SETTING: "W0103"}
+_NOUNS = {Kind.INPUT: "input", Kind.VARIABLE: "name", Kind.SETTING: "setting"}
+
+
+def _results(block: tree.Block, keyword: str) -> Iterator[tree.Statement]:
+    """The statements that give a body its result, wherever they stand."""
+    for number, statement in enumerate(block.statements):
+        match statement:
+            case tree.Return():
+                yield statement
+            case tree.ExpressionStatement() if keyword == "optimizer" and number == len(block.statements) - 1:
+                yield statement
+            case tree.If():
+                yield from _results(statement.then, keyword)
+                if statement.otherwise is not None:
+                    yield from _results(statement.otherwise, keyword)
+            case tree.For():
+                yield from _results(statement.body, keyword)
+            case _:
+                pass

@@ -1,0 +1,262 @@
+"""Names in expressions: each must mean something at its place, and each keyword must be one that the callee has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+from compiler.diagnostics import Note, Span, hint
+from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
+from compiler.frontend.failures import failure, nearest
+from compiler.frontend.machine import Session
+from compiler.frontend.names.environment import Environment, Kind
+from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
+from compiler.frontend.signature import Signature
+from compiler.suggestions import IN_CALLS, IN_EXPRESSIONS, in_place_of_a_member, is_framework
+from compiler.syntax import tree
+from compiler.syntax.walk import parts_of
+
+
+class ExpressionNames:
+    """Checks expressions in an environment."""
+
+    def __init__(self, session: Session, scope: ModuleScope) -> None:
+        self.session, self.scope = session, scope
+        self.environment: Environment = Environment()
+        self.keyword = "const"
+        self.declaration = ""
+        self.is_training = False
+        self.is_in_scan = False
+        self.inner: set[str] = set()  # names in a model's body that its `train` does not see
+        self.scan_outer: set[str] = set()  # names around the scan that its body may read, not assign
+
+    def scan(self, scan: tree.Scan) -> None:
+        raise NotImplementedError
+
+    def expression(self, expression: tree.Expression) -> None:
+        """Record what is wrong with the names in an expression."""
+        match expression:
+            case tree.Name():
+                self._name(expression)
+            case tree.Call():
+                self._call(expression)
+            case tree.Attribute():
+                self._attribute(expression)
+            case tree.Scan():
+                for part in parts_of(expression):
+                    self.expression(part)
+                self.scan(expression)
+            case (
+                tree.Number()
+                | tree.Boolean()
+                | tree.Text()
+                | tree.NoneLiteral()
+                | tree.ListLiteral()
+                | tree.TupleLiteral()
+                | tree.Range()
+                | tree.Unary()
+                | tree.Binary()
+                | tree.Pipe()
+                | tree.Index()
+            ):
+                for part in parts_of(expression):
+                    self.expression(part)
+            case _:
+                assert_never(expression)
+
+    def _name(self, name: tree.Name) -> None:
+        environment = self.environment
+        if name.id in environment:
+            environment.used.add(name.id)
+            return
+        if name.id in environment.partial:
+            environment.used.add(name.id)
+            if not self._is_outside(name.id):
+                message = f"`{name.id}` may have no value here: {environment.partial[name.id]}"
+                advice = hint("bind it before, or on every way to this place")
+                self.session.report.add(failure("E0203", message, name.span, advice).diagnostic)
+            return
+        if not self._is_outside(name.id):
+            self._unknown_value(name)
+
+    def _attribute(self, expression: tree.Attribute) -> None:
+        root = expression.value
+        while isinstance(root, tree.Attribute):
+            root = root.value
+        if isinstance(root, tree.Name) and is_framework(root.id) and not self._is_known(root.id):
+            advice = hint(in_place_of_a_member(expression.name, self._values()))
+            message = f"there is no `{root.id}` here"
+            if self.session.is_new_unknown(self.scope.name, self.keyword, self.declaration, root.id):
+                self.session.report.add(failure("E0201", message, root.span, advice).diagnostic)
+            return
+        self.expression(expression.value)
+
+    def _is_known(self, name: str) -> bool:
+        return name in self.environment or name in self.environment.partial or self._is_outside(name)
+
+    def _values(self) -> tuple[str, ...]:
+        """Every name that means something where a value stands."""
+        return (*self.environment.kinds, *self.scope.names(Namespace.VALUE), *BUILTINS, *CONSTANTS)
+
+    def _is_outside(self, name: str) -> bool:
+        """Whether a name means something beyond the declaration."""
+        if name in BUILTINS or name in CONSTANTS or name == "training":
+            return True
+        return self.scope.lookup(Namespace.VALUE, name) is not None
+
+    def _unknown_value(self, name: tree.Name) -> None:
+        if not self.session.is_new_unknown(self.scope.name, self.keyword, self.declaration, name.id):
+            return
+        for namespace in (Namespace.INIT, Namespace.OPTIMIZER, Namespace.SCHEDULE):
+            if self.scope.lookup(namespace, name.id) is not None:
+                note = hint(f"there is {_article(namespace.value)} `{name.id}`, but this place takes a value")
+                message = f"there is no `{name.id}` here"
+                self.session.report.add(failure("E0201", message, name.span, note).diagnostic)
+                return
+        message = f"there is no `{name.id}` here"
+        notes = self._notes_in_train(name) if self.keyword == "train" else ()
+        notes = notes or self.session.report.nearest(name.id, self._values(), IN_EXPRESSIONS)
+        self.session.report.add(failure("E0201", message, name.span, *notes).diagnostic)
+
+    def _notes_in_train(self, name: tree.Name) -> tuple[Note, ...]:
+        """Of a value, which a function of the library cannot stand for; nothing where a function stands."""
+        if name.id in self.inner:
+            return (hint(f"it is a value of the model: write `output {name.id} = …` there to see it here"),)
+        if _is_applied(name):
+            return ()
+        seen = (Kind.INPUT, Kind.OUTPUT, Kind.TENSOR, Kind.VARIABLE)
+        there = ", ".join(known for known, kind in self.environment.kinds.items() if kind in seen)
+        return self.session.report.nearest(name.id, tuple(self.environment.kinds)) or (hint(f"there are {there}"),)
+
+    def unknown(self, name: tree.Name, what: str, known: Iterable[str]) -> None:
+        names = tuple(known)
+        report = self.session.report
+        notes = report.nearest(name.id, names) or ((hint(f"there are {', '.join(sorted(names))}"),) if names else ())
+        report.add(failure("E0201", f"there is no {what} `{name.id}`", name.span, *notes).diagnostic)
+
+    def unknown_setting(self, owner: str, name: str, span: Span, known: tuple[str, ...]) -> None:
+        notes = nearest(name, known, IN_CALLS) or (
+            hint(f"its settings are {', '.join(known)}" if known else "it has none"),
+        )
+        self.session.report.add(failure("E0301", f"`{owner}` has no setting `{name}`", span, *notes).diagnostic)
+
+    # Calls
+
+    def _call(self, call: tree.Call) -> None:
+        function = call.function
+        if not isinstance(function, tree.Name):
+            self.expression(function)
+            self._plain_arguments(call)
+        elif function.id in self.environment:
+            self.environment.used.add(function.id)
+            self._plain_arguments(call)
+        else:
+            self._call_by_name(call, function)
+
+    def _call_by_name(self, call: tree.Call, function: tree.Name) -> None:
+        found = self.scope.lookup(Namespace.VALUE, function.id)
+        if found is not None and isinstance(found.declaration, tree.Callable):
+            signature = self.session.signature(found.declaration, found.scope)
+            self._arguments(call, signature, function.id, ())
+        elif found is None and function.id in BUILTINS:
+            self._builtin_arguments(call, function.id)
+        elif found is None and (form := self._own_form(function.id)) is not None:
+            self._arguments(call, self.session.signature(*form), function.id, ())
+        else:
+            self._name(function)
+            self._plain_arguments(call)
+
+    def _own_form(self, name: str) -> tuple[tree.Callable, ModuleScope] | None:
+        """The form that a body of its kind may call."""
+        own = OWN_FORMS.get(self.keyword)
+        found = None if own is None else self.scope.lookup(own, name)
+        if found is None or not isinstance(found.declaration, tree.Callable):
+            return None
+        return found.declaration, found.scope
+
+    def _plain_arguments(self, call: tree.Call) -> None:
+        for argument in (*call.positional, *(keyword.value for keyword in call.keywords)):
+            self.expression(argument)
+
+    def _arguments(self, call: tree.Call, signature: Signature, owner: str, universal: tuple[str, ...]) -> None:
+        for number, argument in enumerate(call.positional):
+            kind = ""
+            if number < len(signature.settings):
+                kind = signature.types[signature.settings[number].name]
+            self.setting_value(kind, argument)
+        for keyword in call.keywords:
+            if keyword.name in universal:
+                if not _is_selector(keyword):
+                    self.expression(keyword.value)
+            elif signature.takes_setting(keyword.name):
+                self.setting_value(signature.types[keyword.name], keyword.value)
+            elif keyword.name in signature.tensor_names:
+                self.expression(keyword.value)
+            else:
+                self.unknown_setting(owner, keyword.name, keyword.span, (*signature.setting_names, *universal))
+                self.expression(keyword.value)
+
+    def _builtin_arguments(self, call: tree.Call, name: str) -> None:
+        builtin = BUILTINS[name]
+        for number, argument in enumerate(call.positional):
+            parameter = builtin.positional(number)
+            if parameter is not None and parameter.kind == "element type" and isinstance(argument, tree.Name):
+                if argument.id in self.environment:
+                    self.expression(argument)
+                elif argument.id not in ELEMENT_TYPES:
+                    self.unknown(argument, "element type", ELEMENT_TYPES)
+            else:
+                self.expression(argument)
+        for keyword in call.keywords:
+            if builtin.named(keyword.name) is None and not builtin.takes_any_keyword:
+                known = tuple(p.name for p in builtin.parameters)
+                self.unknown_setting(name, keyword.name, keyword.span, known)
+            if not (keyword.name == "dtype" and isinstance(keyword.value, tree.Name)):
+                self.expression(keyword.value)
+
+    def setting_value(self, kind: str, expression: tree.Expression) -> None:
+        """An argument for a setting: its type decides in which namespace it is looked up."""
+        match kind:
+            case "init":
+                self.form(Namespace.INIT, expression, ())
+            case "schedule":
+                self.form(Namespace.SCHEDULE, expression, ())
+            case _:
+                self.expression(expression)
+
+    def form(self, namespace: Namespace, expression: tree.Expression, universal: tuple[str, ...]) -> None:
+        """A form of one namespace, bare or with its settings."""
+        head = expression.function if isinstance(expression, tree.Call) else expression
+        if not isinstance(head, tree.Name):
+            self.expression(expression)
+            return
+        if head.id in self.environment:
+            self.environment.used.add(head.id)
+            if isinstance(expression, tree.Call):
+                self._plain_arguments(expression)
+            return
+        found = self.scope.lookup(namespace, head.id)
+        if found is None or not isinstance(found.declaration, tree.Callable):
+            if namespace in (Namespace.INIT, Namespace.SCHEDULE) and self._is_outside(head.id):
+                if isinstance(expression, tree.Call):
+                    self._plain_arguments(expression)
+                return  # a tensor among the arguments, which elaboration judges
+            self.unknown(head, namespace.value, self.scope.names(namespace))
+        elif isinstance(expression, tree.Call):
+            signature = self.session.signature(found.declaration, found.scope)
+            self._arguments(expression, signature, head.id, universal)
+
+
+def _is_selector(keyword: tree.Keyword) -> bool:
+    """`decay_on = matrices`, a name of its own."""
+    return keyword.name == "decay_on" and isinstance(keyword.value, tree.Name) and keyword.value.id == "matrices"
+
+
+def _article(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
+def _is_applied(name: tree.Name) -> bool:
+    """Whether a name stands where a function does: before `(`, or behind `|>`."""
+    line, span = name.span.source.line(name.span.line), name.span
+    return line[span.end_column - 1 :].startswith("(") or line[: span.column - 1].rstrip().endswith("|>")

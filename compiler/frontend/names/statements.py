@@ -1,0 +1,279 @@
+"""Names in statements: the names that each statement binds, and whether the statement may stand at its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.diagnostics import Note, Span, hint
+from compiler.frontend.bodies.instances import names_in
+from compiler.frontend.bodies.model_statements import end_of_range
+from compiler.frontend.failures import failure
+from compiler.frontend.machine import Session
+from compiler.frontend.names.environment import FIXED, Kind
+from compiler.frontend.names.expressions import ExpressionNames
+from compiler.frontend.scope import ModuleScope, Namespace
+from compiler.syntax import tree
+from compiler.syntax.walk import dimensions_of, is_requirement
+
+_MAY_OWN = ("layer", "model")
+_PLACES = {
+    "input": "a `model`",
+    "target": "a `train`",
+    "output": "a `model`",
+    "param": "a `layer` or `model`",
+    "state": "a `layer`, `model` or `optimizer`",
+    "<-": "a `layer` or `model`",
+    "emit": "a `scan`",
+    "return": "a `fn`, `layer`, `init`, `optimizer` or `schedule`",
+}
+_SCAN_OPTIONS = ("reverse", "where", "truncate")
+
+
+class StatementNames(ExpressionNames):
+    """Checks statements in an environment, which they change."""
+
+    def __init__(self, session: Session, scope: ModuleScope) -> None:
+        super().__init__(session, scope)
+        self.layer_names: set[str] = set()  # names that stand in the paths of parameters
+
+    def _block(self, block: tree.Block, is_last: bool = False) -> bool:
+        """Check statements in order. True if they always end in a `return`."""
+        for number, statement in enumerate(block.statements):
+            is_end = is_last and number == len(block.statements) - 1
+            if self._statement(statement, is_end):
+                for unreachable in block.statements[number + 1 :]:
+                    self._record("E0206", "this line comes after a `return`, so it is never reached", unreachable.span)
+                    return True
+                return True
+        return False
+
+    def _statement(self, statement: tree.Statement, is_end: bool) -> bool:
+        match statement:
+            case tree.Assign():
+                self.expression(statement.value)
+                self._assign_all(statement)
+            case tree.Return():
+                self._expect_place(
+                    "return", self.keyword not in ("model", "train", "test"), statement.span, in_scan=False
+                )
+                self.expression(statement.value)
+                return True
+            case tree.If():
+                return self._if(statement, is_end)
+            case tree.For():
+                self._for(statement)
+            case tree.ExpressionStatement():
+                self.expression(statement.value)
+                is_result = self.keyword == "test" or (self.keyword == "optimizer" and is_end)
+                if not is_result and not self._is_requirement(statement.value):
+                    notes = (hint("give it a name, or return it"),)
+                    self._record("E0206", "this value is not used", statement.span, *notes)
+            case tree.ParamDeclaration() | tree.StateDeclaration():
+                self._owned(statement)
+            case tree.StateUpdate():
+                self._update(statement)
+            case tree.InputDeclaration():
+                self._expect_place("input", self.keyword == "model", statement.span, in_scan=False)
+                self._input(statement)
+            case tree.OutputDeclaration():
+                self._expect_place("output", self.keyword == "model", statement.span, in_scan=False)
+                self.expression(statement.value)
+                for name in statement.names:
+                    self.environment.bind(name.id, Kind.OUTPUT, name.span)
+            case tree.Emit():
+                self._expect_place("emit", self.is_in_scan, statement.span)
+                for value in statement.values:
+                    self.expression(value)
+        return False
+
+    def _assign_all(self, statement: tree.Assign) -> None:
+        if self._makes_layers(statement.value):
+            self.layer_names.update(target.id for target in statement.targets)
+        for target in statement.targets:
+            self._assign(target, len(statement.targets) == 1)
+
+    def _assign(self, target: tree.Name, may_warn: bool) -> None:
+        if target.id == "_":
+            return
+        kind = self.environment.kinds.get(target.id)
+        if target.id == "training" or kind in FIXED:
+            what = (
+                "`training`" if target.id == "training" else f"the {FIXED[kind]} `{target.id}`" if kind in FIXED else ""
+            )
+            place = self.environment.places.get(target.id)
+            notes = () if place is None or target.id == "training" else (Note("it is bound here", place),)
+            self._record(
+                "E0204", f"{what} cannot be given another value", target.span, *notes, hint("use another name")
+            )
+            return
+        if target.id in self.scan_outer:
+            self._record(
+                "E0210",
+                f"`{target.id}` belongs to the body around this `scan`, which does not carry it",
+                target.span,
+                hint(f"add `{target.id} = …` after `carry`, or use another name"),
+            )
+        if kind not in (Kind.STATE, Kind.OUTPUT):
+            self.environment.bind(target.id, Kind.VARIABLE if may_warn else Kind.TENSOR, target.span)
+
+    def _makes_layers(self, value: tree.Expression) -> bool:
+        """Whether parameters get the name to which this is assigned into their paths."""
+        names = (name.id for name in names_in(value) if name.id not in self.environment)
+        declared = [found.declaration for name in names if (found := self.scope.lookup(Namespace.VALUE, name))]
+        return any(isinstance(d, tree.Callable) and d.keyword == "layer" for d in declared)
+
+    def _if(self, statement: tree.If, is_end: bool) -> bool:
+        self.expression(statement.condition)
+        before, is_training = self.environment, self.is_training
+        under, otherwise = _training_branches(statement.condition)
+        then = self.environment = before.copy()
+        self.is_training = is_training or under
+        then_ends = self._block(statement.then, is_end)
+        other = self.environment = before.copy()
+        self.is_training = is_training or otherwise
+        other_ends = statement.otherwise is not None and self._block(statement.otherwise, is_end)
+        self.is_training = is_training
+        self.environment = before
+        branches = [branch for branch, ends in ((then, then_ends), (other, other_ends)) if not ends]
+        before.merge(branches, f"it is bound in only one branch of the `if` at line {statement.span.line}")
+        return then_ends and other_ends
+
+    def _for(self, statement: tree.For) -> None:
+        self.expression(statement.iterable)
+        before = self.environment
+        self.environment = before.copy()
+        for target in statement.targets:
+            if target.id == "_":
+                continue
+            self._expect_free(target.id, target.span, "cannot be a loop variable")
+            self.environment.bind(target.id, Kind.LOOP, target.span)
+        self._block(statement.body)
+        inside, self.environment = self.environment, before
+        before.end_round(inside, f"it ends with each round of the `for` at line {statement.span.line}")
+
+    def _expect_free(self, name: str, place: Span, what: str) -> None:
+        """A name that has one value in the whole declaration is not bound anew."""
+        kind = self.environment.kinds.get(name)
+        if kind in FIXED:
+            note = Note("it is bound here", self.environment.places[name])
+            self._record("E0204", f"the {FIXED[kind]} `{name}` {what}", place, note, hint("use another name"))
+
+    def _owned(self, statement: tree.ParamDeclaration | tree.StateDeclaration) -> None:
+        keyword = "param" if isinstance(statement, tree.ParamDeclaration) else "state"
+        is_rule = keyword == "state" and self.keyword in ("optimizer", "schedule")
+        self._expect_place(keyword, self.keyword in _MAY_OWN or is_rule, statement.span)
+        if self.is_training:
+            self._record(
+                "E0504",
+                f"the {keyword} `{statement.name}` would exist in training only",
+                statement.span,
+                hint("declare it before the `if`, so that both programs have it"),
+            )
+        if statement.annotation is not None:
+            self._annotation(statement.annotation)
+        self.form(Namespace.INIT, statement.initializer, ())
+        self.environment.bind(statement.name, Kind.STATE if keyword == "state" else Kind.TENSOR, statement.span)
+
+    def _update(self, statement: tree.StateUpdate) -> None:
+        self._expect_place("<-", self.keyword in _MAY_OWN, statement.span)
+        self.expression(statement.value)
+        name = statement.target
+        self.environment.used.add(name.id)
+        kind = self.environment.kinds.get(name.id)
+        if kind is None:
+            self.expression(name)
+        elif kind is not Kind.STATE:
+            message = f"`<-` gives a `state` its next value, and `{name.id}` is not a state here"
+            self._record("E0503", message, name.span)
+
+    def _input(self, statement: tree.InputDeclaration) -> None:
+        if self.is_training:
+            self._record("E0504", f"`{statement.name}` would exist in training only", statement.span)
+        self._input_dimensions(statement)
+        self._annotation(statement.annotation)
+        if statement.range is not None:
+            self.expression(statement.range)
+        self.environment.bind(statement.name, Kind.INPUT, statement.span)
+        if statement.mask is not None:
+            self.environment.bind(statement.mask, Kind.TENSOR, statement.span)
+
+    def _input_dimensions(self, statement: tree.InputDeclaration) -> None:
+        end = end_of_range(statement) if statement.keyword == "input" else None
+        for dimension in (*dimensions_of(statement.annotation), *([] if end is None else [end])):
+            if isinstance(dimension, tree.Name) and not self._is_constant(dimension.id):
+                self.environment.bind(dimension.id, Kind.DIMENSION, dimension.span)
+
+    def _expect_place(self, keyword: str, is_right: bool, span: Span, in_scan: bool = True) -> None:
+        if is_right and self.is_in_scan and not in_scan:
+            advice = hint("a step gives values with `emit`, and hands them to the next by `carry`")
+            self._record("E0205", f"`{keyword}` stands in the body of a `scan`", span, advice)
+            return
+        if is_right and not (keyword == "output" and self.is_training):
+            return
+        if is_right:
+            self._record("E0504", "this output would exist in training only", span)
+            return
+        self._record("E0205", f"`{keyword}` stands in {_PLACES[keyword]}, not in a {self.keyword}", span)
+
+    # Scans
+
+    def scan(self, scan: tree.Scan) -> None:
+        """The body of a `scan` sees what is around it, and assigns only what it carries or makes itself."""
+        self._scan_options(scan.options)
+        outside = self.environment, self.scan_outer, self.is_in_scan
+        own: dict[str, Span] = {}
+        for part in (*scan.inputs, *scan.carries):
+            if part.name in own:
+                message = f"this `scan` binds `{part.name}` twice"
+                self._record("E0202", message, part.span, Note("first here", own[part.name]))
+            own[part.name] = part.span
+        self.scan_outer = {n for n, k in self.environment.kinds.items() if k not in FIXED} - own.keys()
+        self.environment = self.environment.copy()
+        self.is_in_scan = True
+        for name, place in own.items():
+            self._expect_free(name, place, "cannot be bound by a `scan`")
+            self.environment.bind(name, Kind.TENSOR, place)
+        self._block(scan.body)
+        used = self.environment.used
+        self.environment, self.scan_outer, self.is_in_scan = outside
+        self.environment.used |= used
+
+    def _scan_options(self, options: Sequence[tree.Keyword]) -> None:
+        seen: set[str] = set()
+        for option in options:
+            if option.name not in _SCAN_OPTIONS:
+                self.unknown_setting("scan", option.name, option.span, _SCAN_OPTIONS)
+            if option.name in seen:
+                self._record("E0303", f"`{option.name}` is given twice to this `scan`", option.span)
+            seen.add(option.name)
+
+    # What several of them need
+
+    def _record(self, code: str, message: str, span: Span, *notes: Note) -> None:
+        self.session.report.add(failure(code, message, span, *notes).diagnostic)
+
+    def _is_requirement(self, value: tree.Expression) -> bool:
+        return is_requirement(value) and self.scope.lookup(Namespace.VALUE, "require") is None
+
+    def _is_constant(self, name: str) -> bool:
+        if name in self.environment:
+            return True
+        found = self.scope.own.get(Namespace.VALUE, {}).get(name)
+        return found is not None and isinstance(found.declaration, tree.Const)
+
+    def _annotation(self, annotation: tree.TensorAnnotation) -> None:
+        for dimension in dimensions_of(annotation):
+            self.expression(dimension)
+
+
+def _training_branches(condition: tree.Expression) -> tuple[bool, bool]:
+    """Whether the first and the second branch of an `if` are for training only."""
+    match condition:
+        case tree.Name("training"):
+            return True, False
+        case tree.Unary("not", tree.Name("training")):
+            return False, True
+        case tree.Binary("and", left, right):
+            return any(_training_branches(part)[0] for part in (left, right)), False
+        case _:
+            return False, False

@@ -1,0 +1,335 @@
+"""Tensors against the types of a signature: dimension names are bound, element types and sizes checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.diagnostics import Note, Span, hint
+from compiler.frontend.machine import Frame, Machine
+from compiler.frontend.scope import Namespace
+from compiler.frontend.tensors.operators import cast
+from compiler.frontend.tensors.shapes import UNNAMED, origin_notes, shown, shown_axis, shown_shape, whole_dimension
+from compiler.frontend.values import Axis, TensorValue, TupleValue, Value, describe
+from compiler.syntax import tree
+from compiler.types import BatchExtent, DType, Extent, TensorType
+
+Dimension = tuple[tree.Expression, Extent, Axis]
+
+_WIDENS = {
+    DType.I64: (DType.I32, DType.U8),
+    DType.I32: (DType.U8,),
+    DType.F64: (DType.F32,),
+    DType.F32: (DType.BF16,),
+}
+
+
+def is_constant(frame: Frame, name: str) -> bool:
+    """Whether a lone name in a type is a setting or a `const` of the file, and not a dimension name."""
+    if name in frame.variables:
+        return True
+    found = frame.module.own.get(Namespace.VALUE, {}).get(name)
+    return found is not None and isinstance(found.declaration, tree.Const)
+
+
+def bind_tensors(machine: Machine, frame: Frame, arguments: Sequence[tuple[tree.Parameter, Value]], call: Span) -> None:
+    """Put the tensors of a call into its frame. Lone names are bound first, then the other dimensions are checked."""
+    later: list[tuple[str, TensorValue, tree.Expression, int]] = []
+    bound: dict[str, TensorValue] = {}
+    for parameter, value in arguments:
+        annotation = parameter.annotation
+        if isinstance(value, TensorValue) and isinstance(annotation, tree.TensorAnnotation):
+            _refuse_exchanged(machine, frame, arguments)
+            bound[parameter.name] = _bind(machine, frame, parameter, annotation, value, later)
+    for parameter, value in arguments:
+        frame.variables[parameter.name] = bound.get(parameter.name, value)
+    for name, tensor, expression, place in later:
+        wanted = _evaluated(machine, frame, expression, call)
+        if tensor.shape[place] != wanted:
+            found = shown_axis(machine, tensor.shape[place], tensor.axes[place])
+            machine.fail(
+                "E0404",
+                f"`{frame.name}` needs `{name}` with {_text(expression)} = {wanted}, but `{name}` is "
+                f"{shown(machine, tensor)}, which has {found} there",
+                *origin_notes(machine, (tensor.shape[place], tensor.axes[place])),
+                *_declared(expression.span),
+            )
+
+
+def _refuse_exchanged(machine: Machine, frame: Frame, arguments: Sequence[tuple[tree.Parameter, Value]]) -> None:
+    """Raise a failure for `accuracy(label, scores)`: classes where scores belong, and scores where classes do."""
+    if len(arguments) < 2:
+        return
+    (first, label), (second, scores) = arguments[:2]
+    wants_floats = isinstance(first.annotation, tree.TensorAnnotation) and first.annotation.dtype is None
+    if not isinstance(label, TensorValue) or not isinstance(scores, TensorValue) or not wants_floats:
+        return
+    if second.annotation is None and not label.dtype.is_float and scores.dtype.is_float:
+        machine.fail(
+            "E0416",
+            f"`{frame.name}` takes `{first.name}` first and `{second.name}` second, but got {shown(machine, label)} "
+            f"and {shown(machine, scores)}",
+            hint(f"exchange the two: `{frame.name}({first.name}, {second.name})`"),
+        )
+
+
+def _bind(
+    machine: Machine,
+    frame: Frame,
+    parameter: tree.Parameter,
+    annotation: tree.TensorAnnotation,
+    tensor: TensorValue,
+    later: list[tuple[str, TensorValue, tree.Expression, int]],
+) -> TensorValue:
+    name = parameter.name
+    tensor = _with_element_type(machine, frame, name, annotation, tensor)
+    if annotation.dimensions is None:
+        return tensor
+    axes = list(tensor.axes)
+    for expression, place in _pair(machine, frame, name, annotation, tensor):
+        if isinstance(expression, tree.Name) and not is_constant(frame, expression.id):
+            _agree(machine, frame, name, expression, tensor, place)
+            label = frozenset({(frame.scope, expression.id)})
+            axes[place] = Axis(axes[place].labels | label, axes[place].origin or expression.span)
+        else:
+            later.append((name, tensor, expression, place))
+    return TensorValue(tensor.value, tuple(axes))
+
+
+def _with_element_type(
+    machine: Machine, frame: Frame, name: str, annotation: tree.TensorAnnotation, tensor: TensorValue
+) -> TensorValue:
+    """The tensor in the declared element type; integers and floats may widen, nothing narrows."""
+    if annotation.dtype is None:
+        if tensor.dtype.is_float:
+            return tensor
+        ways = {
+            DType.U8: "; pixels are best divided by their largest value, `x / 255`",
+            DType.BOOL: "",
+        }
+        more = ways.get(tensor.dtype, "; for classes or tokens, take `one_hot` or `embedding`")
+        machine.fail(
+            "E0416",
+            f"`{frame.name}` needs floats for `{name}`, but got {shown(machine, tensor)}",
+            hint(f"convert it with `cast(x, f32)`{more}"),
+        )
+    if annotation.dtype == tree.ANY:
+        return tensor
+    wanted = DType(annotation.dtype)
+    if tensor.dtype is wanted:
+        return tensor
+    if tensor.dtype in _WIDENS.get(wanted, ()):
+        return cast(machine, tensor, wanted)
+    machine.fail(
+        "E0416",
+        f"`{frame.name}` needs {wanted.value} for `{name}`, but got {shown(machine, tensor)}",
+        hint(f"convert it with `cast({name}, {wanted.value})` if that is meant"),
+    )
+
+
+def _pair(
+    machine: Machine, frame: Frame, name: str, annotation: tree.TensorAnnotation, tensor: TensorValue
+) -> list[tuple[tree.Expression, int]]:
+    """Each declared dimension with the axis that it stands for; what `...` stands for goes into the frame."""
+    dimensions = annotation.dimensions or ()
+    dots = next((i for i, d in enumerate(dimensions) if isinstance(d, tree.EllipsisItem)), None)
+    named = [d for d in dimensions if not isinstance(d, tree.EllipsisItem)]
+    if tensor.rank < len(named) or (dots is None and tensor.rank != len(named)):
+        count = f"{len(named)} dimensions" if len(named) != 1 else "1 dimension"
+        at_least = "at least " if dots is not None else ""
+        machine.fail(
+            "E0404",
+            f"`{frame.name}` needs `{name}: {shown_annotation(annotation)}` with {at_least}{count}, but got "
+            f"{shown(machine, tensor)}",
+            *origin_notes(machine, *zip(tensor.shape, tensor.axes, strict=True)),
+            *_declared(annotation.span),
+        )
+    if dots is None:
+        return [(d, i) for i, d in enumerate(named)]
+    after = tensor.rank - (len(named) - dots)
+    _agree_on_rest(machine, frame, name, annotation, tensor, dots, after)
+    return [(d, i if i < dots else after + i - dots) for i, d in enumerate(named)]
+
+
+def _agree_on_rest(
+    machine: Machine,
+    frame: Frame,
+    name: str,
+    annotation: tree.TensorAnnotation,
+    tensor: TensorValue,
+    start: int,
+    stop: int,
+) -> None:
+    """All `...` of one signature are the same dimensions."""
+    rest = tuple(zip(tensor.shape[start:stop], tensor.axes[start:stop], strict=True))
+    if frame.ellipsis is None:
+        frame.ellipsis = rest
+        return
+    if tuple(e for e, _ in frame.ellipsis) != tuple(e for e, _ in rest):
+        first = f"[{', '.join(shown_axis(machine, e, a) for e, a in frame.ellipsis)}]"
+        machine.fail(
+            "E0404",
+            f"`{frame.name}` needs the same dimensions for every `...` of its signature: they are {first} first, but "
+            f"`{name}` is {shown(machine, tensor)}",
+            *origin_notes(machine, *frame.ellipsis, *rest),
+            *_declared(annotation.span),
+            *_last_axis_hint(frame.ellipsis, rest),
+        )
+
+
+def _last_axis_hint(first: tuple[tuple[Extent, Axis], ...], rest: tuple[tuple[Extent, Axis], ...]) -> tuple[Note, ...]:
+    longer, shorter = (first, rest) if len(first) > len(rest) else (rest, first)
+    if len(longer) == len(shorter) + 1 and longer[-1][0] == 1:
+        return (hint("take the last axis of 1 away with `[..., 0]`, or add one to the other with `[..., None]`"),)
+    return ()
+
+
+def _agree(machine: Machine, frame: Frame, parameter: str, name: tree.Name, tensor: TensorValue, place: int) -> None:
+    """A dimension name: its first use binds it, each later use must agree."""
+    extent, axis = tensor.shape[place], tensor.axes[place]
+    if name.id not in frame.dimensions:
+        frame.dimensions[name.id] = extent
+        frame.dimension_origins[name.id] = axis.origin
+        return
+    known = frame.dimensions[name.id]
+    if known != extent:
+        first = Axis(origin=frame.dimension_origins.get(name.id))
+        machine.fail(
+            "E0404",
+            f"`{frame.name}` needs one size for `{name.id}`, but it is {known} first, and `{parameter}` is "
+            f"{shown(machine, tensor)}, which has {extent} there",
+            *origin_notes(machine, (known, first), (extent, axis)),
+            *_declared(name.span),
+        )
+
+
+def check_results(machine: Machine, frame: Frame, declaration: tree.Callable, value: Value) -> None:
+    """The results of a body against the declared ones. The current frame is that of the declaration."""
+    annotations = declaration.results
+    if not annotations:
+        return
+    results = value.items if isinstance(value, TupleValue) else (value,)
+    if len(results) != len(annotations):
+        machine.fail(
+            "E0405",
+            f"`{declaration.name}` declares {len(annotations)} results, but returns {len(results)}",
+            span=annotations[0].span,
+        )
+    for annotation, result in zip(annotations, results, strict=True):
+        if isinstance(result, TensorValue):
+            _check_result(machine, frame, declaration, annotation, result)
+
+
+def _check_result(
+    machine: Machine,
+    frame: Frame,
+    declaration: tree.Callable,
+    annotation: tree.TensorAnnotation,
+    result: TensorValue,
+) -> None:
+    wanted, dtype = annotation.dtype, result.dtype
+    if wanted != tree.ANY and (wanted != dtype.value if wanted is not None else not dtype.is_float):
+        machine.fail(
+            "E0405",
+            f"`{declaration.name}` declares a result of {wanted or 'floats'}, but returns {shown(machine, result)}",
+            span=annotation.span,
+        )
+    if annotation.dimensions is None:
+        return
+    expected: list[Extent] = []
+    for dimension in annotation.dimensions:
+        if isinstance(dimension, tree.EllipsisItem):
+            expected += [e for e, _ in frame.ellipsis or ()]
+        elif isinstance(dimension, tree.Name) and _is_unbound(frame, dimension.id) and len(expected) < result.rank:
+            frame.dimensions[dimension.id] = result.shape[len(expected)]
+            expected.append(result.shape[len(expected)])
+        else:
+            expected.append(whole_dimension(machine, machine.evaluate(dimension)))
+    if tuple(expected) != result.shape:
+        declared, here = shown_annotation(annotation), f"[{', '.join(map(str, expected))}]"
+        machine.fail(
+            "E0405",
+            f"`{declaration.name}` declares the result {declared}{'' if declared == here else f', here {here}'}, "
+            f"but returns {shown_shape(machine, result)}",
+            *origin_notes(machine, *zip(result.shape, result.axes, strict=True)),
+            span=annotation.span,
+        )
+
+
+def _is_unbound(frame: Frame, name: str) -> bool:
+    return name not in frame.dimensions and not is_constant(frame, name)
+
+
+def declared_type(
+    machine: Machine, annotation: tree.TensorAnnotation, default: DType = DType.F32
+) -> tuple[TensorType, tuple[Axis, ...]]:
+    """The type that an annotation in the body of a declaration stands for, with its dimension names."""
+    frame = machine.frame
+    shape: list[Extent] = []
+    axes: list[Axis] = []
+    for dimension in annotation.dimensions or ():
+        if isinstance(dimension, tree.EllipsisItem):
+            if frame.ellipsis is None:
+                machine.fail(
+                    "E0415", "`...` stands for dimensions of the signature, and it has none", span=dimension.span
+                )
+            shape += [extent for extent, _ in frame.ellipsis]
+            axes += [axis for _, axis in frame.ellipsis]
+            continue
+        shape.append(whole_dimension(machine, machine.evaluate(dimension)))
+        is_name = isinstance(dimension, tree.Name) and dimension.id in frame.dimensions
+        labels = frozenset({(frame.scope, dimension.id)}) if is_name and isinstance(dimension, tree.Name) else None
+        axes.append(Axis(labels, dimension.span) if labels else Axis(origin=dimension.span))
+    if sum(isinstance(extent, BatchExtent) for extent in shape) > 1:
+        machine.fail(
+            "E0410",
+            f"[{', '.join(map(str, shape))}] depends on the batch twice",
+            hint("one dimension of a tensor may depend on `batch`"),
+            span=annotation.span,
+        )
+    if annotation.dtype == tree.ANY:
+        message = "`any` stands in the signature of a function or layer, and here the element type must be said"
+        machine.fail("E0416", message, span=annotation.span)
+    dtype = DType(annotation.dtype) if annotation.dtype is not None else default
+    if dtype is DType.BF16:
+        machine.fail("E0907", "tensors of bf16 are not compiled yet", hint("use f32"), span=annotation.span)
+    type_ = TensorType(dtype, tuple(shape))
+    machine.expect_size(type_)
+    return type_, tuple(axes) or (UNNAMED,) * len(shape)
+
+
+def _evaluated(machine: Machine, frame: Frame, expression: tree.Expression, call: Span) -> Extent:
+    """A dimension of a signature, in the frame of the declaration."""
+    before, machine.frame = machine.frame, frame
+    try:
+        value = machine.evaluate(expression)
+        machine.span = call
+        return whole_dimension(machine, value)
+    finally:
+        machine.frame, machine.span = before, call
+
+
+def _declared(span: Span) -> tuple[Note, ...]:
+    return () if span.source.is_library else (Note("declared here", span),)
+
+
+def shown_annotation(annotation: tree.TensorAnnotation) -> str:
+    """The type as it was written, without line breaks."""
+    dtype = annotation.dtype or ""
+    if annotation.dimensions is None:
+        return dtype
+    parts = ("..." if isinstance(d, tree.EllipsisItem) else _text(d) for d in annotation.dimensions)
+    return f"{dtype}[{', '.join(parts)}]"
+
+
+def _text(expression: tree.Expression) -> str:
+    """The source text of a short expression."""
+    span = expression.span
+    if span.line != span.end_line:
+        return "…"
+    return span.source.line(span.line)[span.column - 1 : span.end_column - 1]
+
+
+def expect_tensor(machine: Machine, value: Value, what: str) -> TensorValue:
+    if isinstance(value, TensorValue):
+        return value
+    machine.fail("E0312", f"{what} must be a tensor, not {describe(value)}")

@@ -1,0 +1,218 @@
+"""`x[…]`: elements, slices, new axes and gathers of tensors; elements and slices of lists and strings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.diagnostics import hint
+from compiler.frontend.machine import Machine
+from compiler.frontend.tensors.numbers import decided
+from compiler.frontend.tensors.operators import cast
+from compiler.frontend.tensors.shapes import UNNAMED, shown, shown_axis
+from compiler.frontend.values import (
+    Axis,
+    BatchValue,
+    TensorValue,
+    TupleValue,
+    Value,
+    describe,
+    is_number,
+)
+from compiler.graph import ir
+from compiler.ops.indexing import Gather
+from compiler.ops.movement import Reverse, Slice
+from compiler.ops.spreading import Reshape
+from compiler.record import record
+from compiler.syntax import tree
+from compiler.types import BatchExtent, DType, Extent
+
+
+@record
+class Cut:
+    """A slice of one axis, not resolved against its extent yet."""
+
+    start: Value
+    stop: Value
+    step: Value
+
+
+@record
+class NewAxis:
+    """`None` in an index."""
+
+
+@record
+class Rest:
+    """`...` in an index: all axes that no other item takes."""
+
+
+Item = Cut | NewAxis | Rest | TensorValue | int
+
+
+def index(machine: Machine, value: Value, expression: tree.Index) -> Value:
+    """The indexed value."""
+    items = [_item(machine, item) for item in expression.items]
+    machine.span = expression.span
+    if isinstance(value, tuple | str | TupleValue):
+        return _of_sequence(machine, value.items if isinstance(value, TupleValue) else value, items)
+    if isinstance(value, TensorValue):
+        return _of_tensor(machine, value, items)
+    machine.fail("E0312", f"only tensors and lists have elements, and this is {describe(value)}")
+
+
+def _item(machine: Machine, item: tree.IndexItem) -> Item:
+    match item:
+        case tree.SliceItem(start, stop, step):
+            bounds = [None if part is None else machine.evaluate(part) for part in (start, stop, step)]
+            return Cut(*bounds)
+        case tree.EllipsisItem():
+            return Rest()
+        case tree.NewAxis():
+            return NewAxis()
+        case _:
+            value = machine.evaluate(item)
+    machine.span = item.span
+    if isinstance(value, TensorValue):
+        if value.dtype.is_float or value.dtype is DType.BOOL:
+            machine.fail(
+                "E0409",
+                f"an index is a tensor of integers, not {shown(machine, value)}",
+                *([hint("`where(mask, x, 0)` keeps the shape")] if value.dtype is DType.BOOL else []),
+            )
+        return value
+    return _whole(machine, value)
+
+
+def _whole(machine: Machine, value: Value) -> int:
+    if isinstance(value, BatchValue):
+        machine.fail("E0307", "`batch` is known only at run time, so it cannot be an index")
+    if is_number(value):
+        number = decided(machine, value)
+        if float(number).is_integer():
+            return int(number)
+    machine.fail("E0409", f"an index is a whole number, not {describe(value)}")
+
+
+def _bounds(machine: Machine, cut: Cut) -> slice:
+    parts = [None if part is None else _whole(machine, part) for part in (cut.start, cut.stop, cut.step)]
+    if parts[2] == 0:
+        machine.fail("E0409", "the step of a slice cannot be 0")
+    return slice(*parts)
+
+
+def _of_sequence(machine: Machine, value: Sequence[Value] | str, items: Sequence[Item]) -> Value:
+    if len(items) != 1:
+        machine.fail("E0409", f"a list is indexed by one number or slice, not {len(items)}")
+    (item,) = items
+    match item:
+        case int():
+            if not -len(value) <= item < len(value):
+                machine.fail("E0311", f"there is no element {item} in a list of {len(value)}")
+            return value[item]
+        case Cut():
+            part = value[_bounds(machine, item)]
+            return part if isinstance(part, str) else tuple(part)
+        case _:
+            machine.fail("E0409", "a list is indexed by a number or a slice")
+
+
+def _of_tensor(machine: Machine, tensor: TensorValue, items: Sequence[Item]) -> TensorValue:
+    placed = _placed(machine, tensor, items)
+    gathers = [item for item in placed if isinstance(item, TensorValue)]
+    if len(gathers) > 1:
+        machine.fail("E0409", "one index of an expression may be a tensor", hint("index twice: `x[i][:, j]`"))
+    tensor = _cut(machine, tensor, [item for item in placed if not isinstance(item, NewAxis)])
+    return _reshaped(machine, tensor, placed)
+
+
+def _placed(machine: Machine, tensor: TensorValue, items: Sequence[Item]) -> list[Item]:
+    """One item for each axis, and the new axes between them."""
+    used = sum(not isinstance(item, NewAxis | Rest) for item in items)
+    dots = [i for i, item in enumerate(items) if isinstance(item, Rest)]
+    if len(dots) > 1:
+        machine.fail("E0409", "`...` may stand once in an index")
+    if used > tensor.rank:
+        machine.fail("E0409", f"{used} indices for {shown(machine, tensor)}, which has {tensor.rank} axes")
+    place = dots[0] if dots else len(items)
+    whole: list[Item] = [Cut(None, None, None)] * (tensor.rank - used)
+    return [*items[:place], *whole, *items[place + 1 :]]
+
+
+def _cut(machine: Machine, tensor: TensorValue, items: Sequence[Item]) -> TensorValue:
+    """Slices and single elements of every axis as one node; single elements leave an axis of 1."""
+    starts: list[int] = []
+    sizes: list[Extent] = []
+    steps: list[int] = []
+    backwards: list[int] = []
+    axes: list[Axis] = []
+    for place, item in enumerate(items):
+        extent, axis = tensor.shape[place], tensor.axes[place]
+        start, size, step = _selection(machine, tensor, place, item)
+        if step < 0:
+            backwards.append(place)
+            start, step = start + (size - 1) * step if isinstance(size, int) and size else 0, -step
+        is_whole = size == extent and step == 1
+        starts.append(start)
+        sizes.append(size)
+        steps.append(step)
+        axes.append(axis if is_whole else Axis(origin=machine.here))
+    value = tensor.value
+    if tuple(sizes) != tensor.shape or any(starts):
+        value = machine.emit(Slice(tuple(starts), tuple(sizes), tuple(steps)), value)
+    if backwards:
+        value = machine.emit(Reverse(tuple(backwards)), value)
+    return TensorValue(value, tuple(axes))
+
+
+def _selection(machine: Machine, tensor: TensorValue, place: int, item: Item) -> tuple[int, Extent, int]:
+    """Start, size and step along one axis."""
+    extent = tensor.shape[place]
+    if isinstance(item, TensorValue | Rest | NewAxis):
+        return 0, extent, 1
+    if isinstance(extent, BatchExtent):
+        if isinstance(item, Cut):
+            bounds = _bounds(machine, item)
+            if bounds.start in (None, 0) and bounds.stop is None and bounds.step in (None, 1, -1):
+                return 0, extent, bounds.step or 1
+        machine.fail(
+            "E0410",
+            f"the axis `{shown_axis(machine, extent, tensor.axes[place])}` of {shown(machine, tensor)} is known only "
+            "at run time, so it cannot be cut",
+            hint("`:` takes it whole; other axes can be indexed after it, as in `x[:, 0]`"),
+        )
+    if isinstance(item, int):
+        if not -extent <= item < extent:
+            machine.fail("E0409", f"there is no element {item} along an axis of {extent}, of {shown(machine, tensor)}")
+        return item % extent, 1, 1
+    positions = range(extent)[_bounds(machine, item)]
+    return (positions.start if len(positions) else 0), len(positions), positions.step
+
+
+def _reshaped(machine: Machine, tensor: TensorValue, placed: Sequence[Item]) -> TensorValue:
+    """Drop the axes of single elements, add new ones, and gather."""
+    shape: list[Extent] = []
+    axes: list[Axis] = []
+    gather: tuple[int, TensorValue] | None = None
+    source = iter(zip(tensor.shape, tensor.axes, strict=True))
+    for item in placed:
+        if isinstance(item, NewAxis):
+            shape.append(1)
+            axes.append(UNNAMED)
+            continue
+        extent, axis = next(source)
+        if isinstance(item, int):
+            continue
+        if isinstance(item, TensorValue):
+            gather = len(shape), item
+        shape.append(extent)
+        axes.append(axis)
+    value = tensor.value
+    if tuple(shape) != tensor.shape:
+        value = machine.emit(Reshape(tuple(shape)), value)
+    result = TensorValue(value, tuple(axes))
+    return result if gather is None else _gathered(machine, result, *gather)
+
+
+def _gathered(machine: Machine, tensor: TensorValue, place: int, indices: TensorValue) -> TensorValue:
+    value: ir.Value = machine.emit(Gather(place), tensor.value, cast(machine, indices, indices.dtype).value)
+    return TensorValue(value, (*tensor.axes[:place], *indices.axes, *tensor.axes[place + 1 :]))

@@ -1,0 +1,377 @@
+"""Arithmetic where a tensor is involved: element types, broadcasting, and the nodes that result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.diagnostics import hint
+from compiler.frontend.machine import Machine
+from compiler.frontend.tensors.numbers import calculate, refuse_operand
+from compiler.frontend.tensors.shapes import UNNAMED, broadcast, shown
+from compiler.frontend.values import BatchValue, RunTimeNumber, TensorValue, Value, describe
+from compiler.graph import ir
+from compiler.graph.ir import Role
+from compiler.graph.op import Op
+from compiler.ops.elementwise import (
+    Abs,
+    Add,
+    And,
+    Cast,
+    Cos,
+    Divide,
+    Equal,
+    Erf,
+    Exp,
+    Expm1,
+    Floor,
+    FloorDivide,
+    Less,
+    LessEqual,
+    Log,
+    Log1p,
+    Maximum,
+    Minimum,
+    Modulo,
+    Multiply,
+    Negate,
+    Not,
+    NotEqual,
+    Or,
+    Power,
+    Rsqrt,
+    Sigmoid,
+    Sin,
+    Sqrt,
+    Subtract,
+    Tanh,
+    Where,
+)
+from compiler.ops.sources import BatchSize, Constant
+from compiler.ops.spreading import Broadcast, Reshape
+from compiler.types import DType, Shape, TensorType
+
+ARITHMETIC: dict[str, Op] = {
+    "+": Add(),
+    "-": Subtract(),
+    "*": Multiply(),
+    "//": FloorDivide(),
+    "%": Modulo(),
+    "max": Maximum(),
+    "min": Minimum(),
+}
+REAL: dict[str, Op] = {"/": Divide(), "^": Power()}
+# The flag says that the operands change places: a > b is b < a.
+COMPARISONS: dict[str, tuple[Op, bool]] = {
+    "==": (Equal(), False),
+    "!=": (NotEqual(), False),
+    "<": (Less(), False),
+    "<=": (LessEqual(), False),
+    ">": (Less(), True),
+    ">=": (LessEqual(), True),
+}
+LOGIC: dict[str, Op] = {"and": And(), "or": Or()}
+FUNCTIONS: dict[str, Op] = {
+    "exp": Exp(),
+    "expm1": Expm1(),
+    "log": Log(),
+    "log1p": Log1p(),
+    "sqrt": Sqrt(),
+    "rsqrt": Rsqrt(),
+    "tanh": Tanh(),
+    "sigmoid": Sigmoid(),
+    "erf": Erf(),
+    "sin": Sin(),
+    "cos": Cos(),
+    "floor": Floor(),
+}
+_INTEGER_ORDER = (DType.BOOL, DType.U8, DType.I32, DType.I64)
+_INTEGER_LIMITS = {DType.U8: (0, 2**8), DType.I32: (-(2**31), 2**31), DType.I64: (-(2**63), 2**63)}
+_NUMBERS = TensorType(DType.F32)
+
+
+def is_operand(value: Value) -> bool:
+    """Whether a value can take part in the arithmetic of tensors."""
+    return isinstance(value, (TensorValue, BatchValue, RunTimeNumber, int, float))
+
+
+# Scalars and casts
+
+
+def scalar(machine: Machine, value: Value, dtype: DType) -> TensorValue:
+    """A configuration number as a tensor without axes."""
+    match value:
+        case RunTimeNumber():
+            return cast(machine, TensorValue(_run_time_input(machine, value), ()), dtype)
+        case BatchValue(multiple):
+            size = machine.emit(Cast(DType.F32), machine.emit(BatchSize()))
+            if multiple != 1:
+                size = machine.emit(Multiply(), size, machine.emit(Constant(float(multiple), DType.F32)))
+            return cast(machine, TensorValue(size, ()), dtype)
+        case bool() | int() | float():
+            return TensorValue(machine.emit(Constant(_number_for(machine, value, dtype), dtype)), ())
+        case _:
+            machine.fail("E0312", f"a number or a tensor is needed here, not {describe(value)}")
+
+
+def _number_for(machine: Machine, value: bool | int | float, dtype: DType) -> bool | int | float:
+    if dtype.is_float:
+        return float(value)
+    if dtype is DType.BOOL:
+        return bool(value)
+    low, high = _INTEGER_LIMITS[dtype]
+    if not low <= value < high:
+        machine.fail("E0416", f"the number {value} does not fit into {dtype.value}")
+    return int(value)
+
+
+def _run_time_input(machine: Machine, number: RunTimeNumber) -> ir.Value:
+    """A setting as a scalar of f32: a graph input, or a constant where the graph takes no settings."""
+    if not machine.takes_settings and number.value is not None:
+        machine.session.decide(number)
+        return machine.emit(Constant(float(number.value), DType.F32))
+    if number.value is None and number.is_derived:
+        return _computed(machine, number)
+    machine.session.run_time.setdefault(number.name, number)
+    return machine.input(number.name, Role.SETTING, _NUMBERS)
+
+
+def _computed(machine: Machine, number: RunTimeNumber) -> ir.Value:
+    """A formula over what only the run knows (`total_steps // 10`), as arithmetic of scalars."""
+    operands = [scalar(machine, operand, DType.F32) for operand in number.operands]
+    if len(operands) == 2:
+        return binary(machine, number.operation, operands[0], operands[1]).value
+    if number.operation == "negate":
+        return machine.emit(Negate(), operands[0].value)
+    return function(machine, number.operation, operands[0]).value
+
+
+def cast(machine: Machine, tensor: TensorValue, dtype: DType) -> TensorValue:
+    if tensor.dtype is dtype:
+        return tensor
+    return TensorValue(machine.emit(Cast(dtype), tensor.value), tensor.axes)
+
+
+def real(machine: Machine, tensor: TensorValue) -> TensorValue:
+    """The tensor itself, or integers and booleans as f32."""
+    return tensor if tensor.dtype.is_float else cast(machine, tensor, DType.F32)
+
+
+def numeric(machine: Machine, tensor: TensorValue) -> TensorValue:
+    """The tensor itself, or booleans as i32."""
+    return cast(machine, tensor, DType.I32) if tensor.dtype is DType.BOOL else tensor
+
+
+def widest(left: DType, right: DType) -> DType:
+    """The wider of two element types; an integer with a float is the float."""
+    if left is right:
+        return left
+    if left.is_float or right.is_float:
+        floats = {d for d in (left, right) if d.is_float}
+        if DType.F64 in floats:
+            return DType.F64
+        return floats.pop() if len(floats) == 1 else DType.F32
+    return max(left, right, key=_INTEGER_ORDER.index)
+
+
+def common_type(left: Value, right: Value) -> DType:
+    """The element type in which two operands meet; at least one is a tensor."""
+    if isinstance(left, TensorValue):
+        return widest(left.dtype, right.dtype) if isinstance(right, TensorValue) else _with_number(left.dtype, right)
+    return _with_number(right.dtype, left) if isinstance(right, TensorValue) else DType.F32
+
+
+def _with_number(dtype: DType, number: Value) -> DType:
+    if dtype.is_float:
+        return dtype
+    if isinstance(number, bool):
+        return DType.BOOL if dtype is DType.BOOL else dtype
+    if isinstance(number, int):
+        return dtype if dtype is DType.I64 else DType.I32
+    return DType.F32
+
+
+# Broadcasting
+
+
+def spread(machine: Machine, tensor: TensorValue, shape: Shape) -> ir.Value:
+    """The tensor repeated to `shape`, aligned at the right."""
+    if tensor.shape == shape:
+        return tensor.value
+    offset = len(shape) - tensor.rank
+    return machine.emit(Broadcast(shape, tuple(range(offset, len(shape)))), tensor.value)
+
+
+def operands(machine: Machine, left: Value, right: Value, dtype: DType) -> tuple[TensorValue, TensorValue]:
+    """Both as tensors of `dtype`."""
+    first = cast(machine, left, dtype) if isinstance(left, TensorValue) else scalar(machine, left, dtype)
+    second = cast(machine, right, dtype) if isinstance(right, TensorValue) else scalar(machine, right, dtype)
+    return first, second
+
+
+def combine(machine: Machine, symbol: str, op: Op, left: TensorValue, right: TensorValue) -> TensorValue:
+    """An elementwise op of two tensors of one element type."""
+    shape, axes = broadcast(machine, symbol, left, right)
+    return TensorValue(machine.emit(op, spread(machine, left, shape), spread(machine, right, shape)), axes)
+
+
+# Operations
+
+
+def arithmetic(machine: Machine, symbol: str, left: Value, right: Value) -> Value:
+    """`left symbol right`, over configuration or tensors."""
+    has_tensor = isinstance(left, TensorValue) or isinstance(right, TensorValue)
+    if has_tensor and left is not None and right is not None:
+        return binary(machine, symbol, left, right)
+    if _is_scalar_of_batch(symbol, left, right):
+        return binary(machine, symbol, scalar(machine, left, DType.F32), scalar(machine, right, DType.F32))
+    return calculate(machine, symbol, left, right)
+
+
+def _is_scalar_of_batch(symbol: str, left: Value, right: Value) -> bool:
+    """`1 / batch`, or `batch` with a setting of run time, which can only be tensor arithmetic."""
+    if isinstance(left, BatchValue):
+        return symbol in "*/" and isinstance(right, (float, RunTimeNumber))
+    return isinstance(right, BatchValue) and (
+        (symbol == "/" and isinstance(left, (int, float, RunTimeNumber)))
+        or (symbol == "*" and isinstance(left, (float, RunTimeNumber)))
+    )
+
+
+def binary(machine: Machine, symbol: str, left: Value, right: Value) -> TensorValue:
+    """`left symbol right` where at least one is a tensor."""
+    for value in (left, right):
+        if not is_operand(value):
+            refuse_operand(machine, symbol, value)
+    dtype = common_type(left, right)
+    if symbol in COMPARISONS:
+        op, is_swapped = COMPARISONS[symbol]
+        first, second = operands(machine, left, right, dtype)
+        if is_swapped:
+            first, second = second, first
+        return combine(machine, symbol, op, first, second)
+    if symbol in REAL:
+        dtype = dtype if dtype.is_float else DType.F32
+        if symbol == "^" and isinstance(left, TensorValue):
+            power = _fixed_power(machine, cast(machine, left, dtype), right)
+            if power is not None:
+                return power
+        return combine(machine, symbol, REAL[symbol], *operands(machine, left, right, dtype))
+    dtype = DType.I32 if dtype is DType.BOOL else dtype
+    return combine(machine, symbol, ARITHMETIC[symbol], *operands(machine, left, right, dtype))
+
+
+def _fixed_power(machine: Machine, base: TensorValue, exponent: Value) -> TensorValue | None:
+    """Powers that are products, roots or a division, which are faster and exact at negative numbers."""
+    if isinstance(exponent, bool) or not isinstance(exponent, (int, float)):
+        return None
+    x = base.value
+
+    def product(a: ir.Value, b: ir.Value) -> ir.Value:
+        return machine.emit(Multiply(), a, b)
+
+    if exponent == 1:
+        result = x
+    elif exponent == 2:
+        result = product(x, x)
+    elif exponent == 3:
+        result = product(product(x, x), x)
+    elif exponent == 4:
+        square = product(x, x)
+        result = product(square, square)
+    elif exponent == 0.5:
+        result = machine.emit(Sqrt(), x)
+    elif exponent == -1:
+        return combine(machine, "/", Divide(), scalar(machine, 1, base.dtype), base)
+    else:
+        return None
+    return TensorValue(result, base.axes)
+
+
+def logic(machine: Machine, symbol: str, left: Value, right: Value) -> TensorValue:
+    """`and` or `or` where at least one operand is a tensor of booleans."""
+    for value in (left, right):
+        if isinstance(value, TensorValue) and value.dtype is not DType.BOOL:
+            machine.fail(
+                "E0416",
+                f"`{symbol}` needs tensors of bool, not {shown(machine, value)}",
+                hint("compare first, as in `x > 0`"),
+            )
+        if not isinstance(value, (TensorValue, bool)):
+            machine.fail("E0312", f"`{symbol}` needs booleans, not {describe(value)}")
+    return combine(machine, symbol, LOGIC[symbol], *operands(machine, left, right, DType.BOOL))
+
+
+def invert(machine: Machine, tensor: TensorValue) -> TensorValue:
+    if tensor.dtype is not DType.BOOL:
+        machine.fail("E0416", f"`not` needs a tensor of bool, not {shown(machine, tensor)}")
+    return TensorValue(machine.emit(Not(), tensor.value), tensor.axes)
+
+
+def negative(machine: Machine, tensor: TensorValue) -> TensorValue:
+    if tensor.dtype in (DType.BOOL, DType.U8):
+        tensor = cast(machine, tensor, DType.I32)
+    return TensorValue(machine.emit(Negate(), tensor.value), tensor.axes)
+
+
+def function(machine: Machine, name: str, tensor: TensorValue) -> TensorValue:
+    """A function of one tensor, by its name."""
+    if name in ("int", "round", "ceil"):
+        return _rounded(machine, name, tensor)
+    if name == "abs":
+        return TensorValue(machine.emit(Abs(), numeric(machine, tensor).value), tensor.axes)
+    if name == "floor" and not tensor.dtype.is_float:
+        return numeric(machine, tensor)
+    return TensorValue(machine.emit(FUNCTIONS[name], real(machine, tensor).value), tensor.axes)
+
+
+def _rounded(machine: Machine, name: str, tensor: TensorValue) -> TensorValue:
+    if name == "ceil":
+        return negative(machine, function(machine, "floor", negative(machine, tensor)))
+    if name == "round":
+        return _nearest_whole(machine, tensor)
+    is_negative = binary(machine, "<", tensor, 0)
+    return choose(machine, is_negative, function(machine, "ceil", tensor), function(machine, "floor", tensor))
+
+
+def _nearest_whole(machine: Machine, tensor: TensorValue) -> TensorValue:
+    """Half to even, as over configuration. `x - floor(x)` is exact, unlike `x + 0.5`."""
+    if not tensor.dtype.is_float:
+        return numeric(machine, tensor)
+    below = function(machine, "floor", tensor)
+    rest = binary(machine, "-", tensor, below)
+    above = binary(machine, "+", below, 1)
+    is_odd = binary(machine, "==", binary(machine, "%", below, 2), 1)
+    half = choose(machine, is_odd, above, below)
+    other = choose(machine, binary(machine, ">", rest, 0.5), above, below)
+    return choose(machine, binary(machine, "==", rest, 0.5), half, other)
+
+
+def choose(machine: Machine, condition: TensorValue, left: Value, right: Value) -> TensorValue:
+    """`where(condition, left, right)`. Two numbers give f32."""
+    if condition.dtype is not DType.BOOL:
+        machine.fail(
+            "E0416",
+            f"the condition of `where` is a tensor of bool, not {shown(machine, condition)}",
+            hint("compare it, as in `x > 0`"),
+        )
+    for value in (left, right):
+        if not is_operand(value):
+            machine.fail("E0312", f"`where` chooses between numbers or tensors, not {describe(value)}")
+    both_booleans = isinstance(left, bool) and isinstance(right, bool)
+    dtype = DType.BOOL if both_booleans else common_type(left, right)
+    first, second = operands(machine, left, right, dtype)
+    shape, axes = broadcast(machine, "where", first, second)
+    meeting = TensorValue(ir.Value(-1, TensorType(dtype, shape)), axes)
+    shape, axes = broadcast(machine, "where", condition, meeting)
+    values = (spread(machine, tensor, shape) for tensor in (condition, first, second))
+    return TensorValue(machine.emit(Where(), *values), axes)
+
+
+def with_unit_axes(machine: Machine, tensor: TensorValue, places: Sequence[int]) -> TensorValue:
+    """The tensor with new axes of extent 1 at these places of the result."""
+    if not places:
+        return tensor
+    kept = iter(zip(tensor.shape, tensor.axes, strict=True))
+    pairs = [(1, UNNAMED) if i in places else next(kept) for i in range(tensor.rank + len(places))]
+    shape = tuple(extent for extent, _ in pairs)
+    return TensorValue(machine.emit(Reshape(shape), tensor.value), tuple(axis for _, axis in pairs))

@@ -1,0 +1,264 @@
+"""Dimensions and their names: types as text, axes by name, and the rules for elementwise operands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from compiler.diagnostics import Note, Span, hint
+from compiler.frontend.failures import nearest
+from compiler.frontend.machine import Machine
+from compiler.frontend.tensors.numbers import decided
+from compiler.frontend.values import (
+    Axis,
+    AxisName,
+    BatchValue,
+    ExceptAxes,
+    Label,
+    RunTimeNumber,
+    TensorValue,
+    TupleValue,
+    Value,
+    describe,
+    name_of_axis,
+)
+from compiler.types import BatchExtent, Extent, Shape
+
+UNNAMED = Axis()
+
+
+def shown_axis(machine: Machine, extent: Extent, axis: Axis) -> str:
+    """`batch`, `c = 16` or `16`: only names of the user's own text are shown."""
+    name = name_of_axis(axis, machine.user_scopes)
+    if not name:
+        return str(extent)
+    return name if isinstance(extent, BatchExtent) and name == str(extent) else f"{name} = {extent}"
+
+
+def shown_shape(machine: Machine, tensor: TensorValue) -> str:
+    dimensions = (shown_axis(machine, e, a) for e, a in zip(tensor.shape, tensor.axes, strict=True))
+    return f"[{', '.join(dimensions)}]"
+
+
+def shown(machine: Machine, tensor: TensorValue) -> str:
+    """`f32[batch, c = 16]`."""
+    return f"{tensor.dtype.value}{shown_shape(machine, tensor)}"
+
+
+def origin_notes(machine: Machine, *dimensions: tuple[Extent, Axis]) -> tuple[Note, ...]:
+    """Where each of these dimensions came from, as far as that is in the user's text."""
+    notes: list[Note] = []
+    for extent, axis in dimensions:
+        if axis.origin is not None and not axis.origin.source.is_library:
+            note = Note(f"`{shown_axis(machine, extent, axis)}` comes from here", axis.origin)
+            if all(note.span != other.span for other in notes):
+                notes.append(note)
+    return tuple(notes)
+
+
+def seen_by_caller(axes: Iterable[Axis], scope: int, call: Span) -> tuple[Axis, ...]:
+    """The axes of a result: without the names of that application; what the library made comes from the call."""
+    return tuple(
+        Axis(frozenset(label for label in a.labels if label[0] != scope), _origin_at(a, call))
+        if any(label[0] == scope for label in a.labels) or _origin_at(a, call) is not a.origin
+        else a
+        for a in axes
+    )
+
+
+def _origin_at(axis: Axis, call: Span) -> Span | None:
+    origin = axis.origin
+    is_moved = origin is not None and origin.source.is_library and not call.source.is_library
+    return call if is_moved else origin
+
+
+def merged(left: Axis, right: Axis, prefer_right: bool) -> Axis:
+    """The axis where two operands meet."""
+    labels = left.labels | right.labels if right.labels else left.labels
+    first, second = (right, left) if prefer_right else (left, right)
+    return Axis(labels, first.origin or second.origin)
+
+
+# Broadcasting
+
+
+def broadcast(machine: Machine, symbol: str, left: TensorValue, right: TensorValue) -> tuple[Shape, tuple[Axis, ...]]:
+    """The shape and axes of an elementwise result. Extents follow NumPy; names must meet themselves."""
+    if left.shape == right.shape and left.axes == right.axes:
+        return left.shape, left.axes
+    _expect_aligned_names(machine, symbol, left, right)
+    rank = max(left.rank, right.rank)
+    shape: list[Extent] = []
+    axes: list[Axis] = []
+    for place in range(-rank, 0):
+        if place < -left.rank:
+            shape.append(right.shape[place])
+            axes.append(right.axes[place])
+        elif place < -right.rank:
+            shape.append(left.shape[place])
+            axes.append(left.axes[place])
+        else:
+            a, b = left.shape[place], right.shape[place]
+            if a != b and a != 1 and b != 1:
+                _extents_differ(machine, symbol, left, right, place)
+            if left.axes[place].labels and right.axes[place].labels:
+                _expect_one_name(machine, symbol, left, right, place)
+            shape.append(b if a == 1 else a)
+            axes.append(merged(left.axes[place], right.axes[place], a == 1))
+    return tuple(shape), tuple(axes)
+
+
+def _expect_aligned_names(machine: Machine, symbol: str, left: TensorValue, right: TensorValue) -> None:
+    places = _places_of_names(left)
+    if not places:
+        return
+    for label, theirs in _places_of_names(right).items():
+        ours = places.get(label)
+        if ours is not None and not ours & theirs:
+            _misplaced(machine, symbol, left, right, label, max(ours), max(theirs))
+
+
+def _places_of_names(tensor: TensorValue) -> dict[Label, set[int]]:
+    places: dict[Label, set[int]] = {}
+    for place, axis in enumerate(tensor.axes, -tensor.rank):
+        for label in axis.labels:
+            places.setdefault(label, set()).add(place)
+    return places
+
+
+def _misplaced(
+    machine: Machine, symbol: str, left: TensorValue, right: TensorValue, label: Label, ours: int, theirs: int
+) -> None:
+    smaller, larger = (left, right) if left.rank < right.rank else (right, left)
+    machine.fail(
+        "E0402",
+        f"`{symbol}` of {shown(machine, left)} and {shown(machine, right)}: the dimension `{label[1]}` is "
+        f"{_place(ours)} in one and {_place(theirs)} in the other",
+        *origin_notes(machine, (left.shape[ours], left.axes[ours]), (right.shape[theirs], right.axes[theirs])),
+        hint(_alignment_hint(machine, smaller, larger, label)),
+    )
+
+
+def _alignment_hint(machine: Machine, smaller: TensorValue, larger: TensorValue, label: Label) -> str:
+    if smaller.rank == 1 and larger.rank == 2 and label in larger.axes[0].labels:
+        first = "drop the axis of 1 with `[:, 0]`, or " if larger.shape[1] == 1 else ""
+        return f"{first}add an axis to {shown_shape(machine, smaller)} with `[:, None]`"
+    return "`align(v, x)` puts the named dimensions of `v` where `x` has them; an index with `None` adds an axis of 1"
+
+
+def _place(place: int) -> str:
+    """The place of an axis, which counts from the right, in words."""
+    return {-1: "last", -2: "next-to-last", -3: "third from the right"}.get(place, f"{-place}th from the right")
+
+
+def _expect_one_name(machine: Machine, symbol: str, left: TensorValue, right: TensorValue, place: int) -> None:
+    for scope, name in left.axes[place].labels:
+        for other_scope, other in right.axes[place].labels:
+            if scope == other_scope and name != other and (scope, name) not in right.axes[place].labels:
+                machine.fail(
+                    "E0403",
+                    f"`{symbol}` of {shown(machine, left)} and {shown(machine, right)}: the dimension `{name}` meets "
+                    f"`{other}`, both {_place(place)}",
+                    *origin_notes(
+                        machine, (left.shape[place], left.axes[place]), (right.shape[place], right.axes[place])
+                    ),
+                    hint("two dimensions with different names never meet, even when they are equal in size"),
+                )
+
+
+def _extents_differ(machine: Machine, symbol: str, left: TensorValue, right: TensorValue, place: int) -> None:
+    a = (left.shape[place], left.axes[place])
+    b = (right.shape[place], right.axes[place])
+    machine.fail(
+        "E0401",
+        f"`{symbol}` of {shown(machine, left)} and {shown(machine, right)}: `{shown_axis(machine, *a)}` and "
+        f"`{shown_axis(machine, *b)}`, both {_place(place)}, do not fit",
+        *origin_notes(machine, a, b),
+        hint("sizes must be equal, or one of them 1"),
+    )
+
+
+# Axes by name or number
+
+
+def axes_with(tensor: TensorValue, label: Label) -> list[int]:
+    return [place for place, axis in enumerate(tensor.axes) if label in axis.labels]
+
+
+def resolve_axis(machine: Machine, tensor: TensorValue, axis: Value) -> int:
+    """The one axis that a name or number means."""
+    match axis:
+        case AxisName(label):
+            found = axes_with(tensor, label)
+            if not found:
+                known = tuple(sorted({name for a in tensor.axes for scope, name in a.labels if scope == label[0]}))
+                machine.fail(
+                    "E0406",
+                    f"the tensor {shown(machine, tensor)} has no dimension `{label[1]}`",
+                    *(nearest(label[1], known) or (hint("give the axis as a number"),)),
+                )
+            if len(found) > 1:
+                machine.fail(
+                    "E0406",
+                    f"the tensor {shown(machine, tensor)} has the dimension `{label[1]}` {len(found)} times",
+                    hint("give the axis as a number"),
+                )
+            return found[0]
+        case RunTimeNumber():
+            return resolve_axis(machine, tensor, decided(machine, axis))
+        case int() if not isinstance(axis, bool):
+            if not -tensor.rank <= axis < tensor.rank:
+                limits = f"{-tensor.rank} to {tensor.rank - 1}" if tensor.rank else "none, it is a scalar"
+                notes = _meant_by_size(tensor, axis)
+                machine.fail("E0406", f"{shown(machine, tensor)} has no axis {axis}; its axes are {limits}", *notes)
+            return axis % tensor.rank
+        case _:
+            machine.fail("E0406", f"an axis is a number or the name of a dimension, not {describe(axis)}")
+
+
+def _meant_by_size(tensor: TensorValue, number: int) -> tuple[Note, ...]:
+    """A setting that gives a dimension its size looks like the name of that dimension."""
+    if number not in tensor.shape:
+        return ()
+    place = tensor.shape.index(number)
+    return (hint(f"the axis of size {number} is axis {place}; the name of a setting means its number, and no axis"),)
+
+
+def resolve_axes(machine: Machine, tensor: TensorValue, axes: Value) -> tuple[int, ...]:
+    """The axes that a reduction's `axis` means, in increasing order; `none` means all."""
+    match axes:
+        case None:
+            return tuple(range(tensor.rank))
+        case ExceptAxes(kept):
+            left_out = {resolve_axis(machine, tensor, axis) for axis in kept}
+            return tuple(i for i in range(tensor.rank) if i not in left_out)
+        case tuple() | TupleValue():
+            items = axes.items if isinstance(axes, TupleValue) else axes
+            found = sorted(resolve_axis(machine, tensor, axis) for axis in items)
+            if len(set(found)) != len(found):
+                machine.fail("E0406", f"an axis of {shown(machine, tensor)} is named twice")
+            return tuple(found)
+        case _:
+            return (resolve_axis(machine, tensor, axes),)
+
+
+def whole_dimension(machine: Machine, value: Value, what: str = "a dimension") -> Extent:
+    """A configuration value as an extent: whole and not negative, or a multiple of `batch`."""
+    match value:
+        case BatchValue():
+            if value.multiple <= 0:
+                machine.fail("E0413", f"{what} must be positive, not {value.extent}")
+            return value.extent
+        case RunTimeNumber():
+            return whole_dimension(machine, decided(machine, value), what)
+        case float() if value.is_integer():
+            return whole_dimension(machine, int(value), what)
+        case float():
+            machine.fail("E0413", f"{what} must come out whole, not {value}", hint("divide with `//`"))
+        case int() if not isinstance(value, bool):
+            if value < 0:
+                machine.fail("E0413", f"{what} must not be negative, but is {value}")
+            return value
+        case TensorValue():
+            machine.fail("E0413", f"{what} must be configuration, not {describe(value)}")
+        case _:
+            machine.fail("E0413", f"{what} must be a whole number, not {describe(value)}")

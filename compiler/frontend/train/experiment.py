@@ -1,0 +1,467 @@
+"""`train`: a model with its loss, data, optimizer and schedule, elaborated into one program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+from compiler.diagnostics import Source, Span, hint
+from compiler.frontend.arithmetic import Formula
+from compiler.frontend.bodies.evaluate import Evaluator
+from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
+from compiler.frontend.bodies.model_statements import declare_input
+from compiler.frontend.bodies.setting_binding import ready, written
+from compiler.frontend.failures import Failure, Poisoned, failure, nearest
+from compiler.frontend.finish import finished
+from compiler.frontend.generation import generation_of
+from compiler.frontend.machine import Frame, Session
+from compiler.frontend.program import (
+    Accumulation,
+    Cuts,
+    Follower,
+    ParameterSpec,
+    Phase,
+    Program,
+    Training,
+    UpdateRule,
+)
+from compiler.frontend.scope import Found, ModuleScope, Namespace
+from compiler.frontend.tensors.operators import arithmetic, cast, scalar
+from compiler.frontend.tensors.shapes import shown
+from compiler.frontend.train.accumulation import accumulation_of
+from compiler.frontend.train.augmentation import augmentation
+from compiler.frontend.train.entries import KEYS, Entries
+from compiler.frontend.train.freezing import Freezing, freezing_of
+from compiler.frontend.train.metrics import LOSS, expect_direction, named_metrics, unsound_metrics
+from compiler.frontend.train.optimizers import Optimizers
+from compiler.frontend.train.patterns import patterns_of, select, without_keywords
+from compiler.frontend.train.schedules import elaborate_schedule, schedule_end
+from compiler.frontend.train.updates import (
+    elaborate_clip,
+)
+from compiler.frontend.values import POISON, Axis, FormValue, RunTimeNumber, TensorValue, describe, is_number
+from compiler.graph.ir import Graph, Role
+from compiler.syntax import tree
+from compiler.syntax.walk import statements_of
+from compiler.types import DType, TensorType
+
+Result = TypeVar("Result")
+
+
+def elaborate_train(
+    session: Session, train: tree.Train, scope: ModuleScope, sources: tuple[Source, ...]
+) -> Program | None:
+    """The program of an experiment, or None with the mistakes recorded."""
+    found = scope.lookup(Namespace.MODEL, train.model.id)
+    if found is None or not isinstance(found.declaration, tree.Model):
+        known = tuple(scope.names(Namespace.MODEL))
+        raise failure(
+            "E0201", f"there is no model `{train.model.id}`", train.model.span, *nearest(train.model.id, known)
+        )
+    return _Experiment(session, train, scope, found, found.declaration).program(sources)
+
+
+class _Experiment:
+    """One `train` in the course of elaboration."""
+
+    def __init__(
+        self, session: Session, train: tree.Train, scope: ModuleScope, found: Found, model: tree.Model
+    ) -> None:
+        self.session, self.train, self.scope = session, train, scope
+        self.found, self.model = found, model
+        self.entries = Entries(session, train)
+        session.data = self.entries.data
+        session.cuts = Cuts(self.entries.validation, self.entries.test, self.entries.seed)
+        self.schedule_end: Formula | int | float | str | None = None
+        self.augmentation: Graph | None = None
+        self.freezing = Freezing()
+        self.directions = {LOSS: False}  # of the metrics that have one: whether the larger is the better
+        self.epoch = 0  # the first of the phase that is being elaborated
+        for parameter in model.settings:
+            if parameter.name in KEYS:
+                raise failure(
+                    "E0607",
+                    f"the setting `{parameter.name}` of the model has the name of a key of `train`",
+                    parameter.span,
+                    hint("rename it, so that `--set` can tell them apart"),
+                )
+
+    @contextmanager
+    def _recording(self) -> Generator[None]:
+        """A mistake ends only the part in which it stands."""
+        try:
+            yield
+        except Failure as mistake:
+            self.session.report.add(mistake.diagnostic)
+        except Poisoned:
+            pass
+
+    def program(self, sources: tuple[Source, ...]) -> Program | None:
+        report = self.session.report
+        self.entries.check()
+        training = self._evaluate("training", True)
+        inference = self._evaluate("inference", False)
+        plan = self._plan(training)
+        generation = generation_of(self.session, self.model.name, inference)
+        if plan is not None:
+            plan = replace(plan, phases=tuple(self._phase(epoch) for epoch in self.freezing.borders))
+        for mistake in self.session.settings.unknown():
+            report.add(mistake)
+        # In a file whose imports cannot be read, a name that means nothing is no mistake, and yet leaves a hole.
+        given = {output.name for output in training.builder.outputs}
+        if report.has_errors or plan is None or not given.issuperset(("loss", *plan.metrics)):
+            return None
+        name = self.train.name or self.model.name
+        model = self.model.name
+        return finished(self.session, name, model, sources, training, inference, plan, self.augmentation, generation)
+
+    # The graphs
+
+    def _evaluate(self, name: str, training: bool) -> Evaluator:
+        """The model with targets, loss and metrics; the training program adds penalties and new states."""
+        evaluator = start(self.session, self.model, self.found.scope, name, training)
+        with self._recording():
+            caller = self._caller(evaluator)
+            keywords = [(k.name, written_keyword(k)) for k in self.train.settings]
+            bind_model_settings(evaluator, self.model, self.found.scope, keywords, caller)
+            self._freeze(evaluator)
+            run_model(evaluator, self.model)
+            self._enter_train(evaluator)
+            if evaluator.model is not None and evaluator.model.is_sound:
+                add_outputs(evaluator)
+                self._add_loss(evaluator)
+            add_states(evaluator, self._frozen())
+        return evaluator
+
+    def _phase(self, epoch: int) -> Phase:
+        """The training from an epoch on, in which less is frozen than before."""
+        self.epoch = epoch
+        training = self._evaluate("training", True)
+        return Phase(epoch, training.builder.build(), self._rules(training))
+
+    def _freeze(self, evaluator: Evaluator) -> None:
+        """Layers whose states are frozen must know it before they are evaluated."""
+        freeze, unfreeze = self.entries.expression("freeze"), self.entries.expression("unfreeze")
+        if freeze is None and unfreeze is None:
+            return
+        inside = evaluator.frame
+        evaluator.frame = Frame(self.scope, "train", self.model.name, inside.scope, variables=dict(inside.variables))
+        try:
+            self.freezing = freezing_of(freeze, unfreeze, evaluator.evaluate)
+        finally:
+            evaluator.frame = inside
+        freezing, epoch = self.freezing, self.epoch
+        self.session.is_frozen = lambda path: freezing.is_frozen(path, epoch)
+        if freezing.thaws:
+            steps = "steps_per_epoch"
+            self.session.run_time.setdefault(steps, RunTimeNumber(steps, None, frozenset({steps})))
+
+    def _caller(self, evaluator: Evaluator) -> Frame:
+        """Where the arguments of `train M(…)` are evaluated: they see the file, not the model."""
+        caller = Frame(self.scope, "model", self.model.name, self.session.new_scope())
+        caller.ordinals = evaluator.frame.ordinals
+        self._add_sizes(caller)
+        return caller
+
+    def _add_sizes(self, frame: Frame) -> None:
+        """`steps_per_epoch` and `total_steps`, which depend on the data unless `steps` is given."""
+        for name in ("steps_per_epoch", "total_steps"):
+            known = self.entries.steps if name == "total_steps" else None
+            frame.variables.setdefault(
+                name, known if known is not None else RunTimeNumber(name, None, frozenset({name}))
+            )
+
+    def _enter_train(self, evaluator: Evaluator) -> None:
+        """From the body of the model to `train`, which sees settings, inputs, targets and outputs."""
+        inside, record = evaluator.frame, evaluator.model
+        assert record is not None
+        frame = Frame(self.scope, "train", self.train.name or self.model.name, inside.scope, application="#train")
+        settings = {parameter.name for parameter in self.model.settings}
+        inputs = {spec.name for spec in record.inputs}
+        visible = settings | inputs | set(record.outputs)
+        every = tuple(statements_of(self.model.body))
+        outputs = {name.id for s in every if isinstance(s, tree.OutputDeclaration) for name in s.names}
+        masks = {s.mask for s in every if isinstance(s, tree.InputDeclaration) and s.mask is not None}
+        frame.variables = {n: v for n, v in inside.variables.items() if n in visible | outputs | masks}
+        if self.session.report.has_errors or inside.has_result:  # the body may have ended before an output
+            frame.variables = dict.fromkeys(outputs, POISON) | frame.variables
+        frame.dimensions, frame.dimension_origins = dict(inside.dimensions), inside.dimension_origins
+        self._add_sizes(frame)
+        evaluator.frame = frame
+        evaluator.user_scopes.add(frame.scope)
+        for target in self.train.targets:
+            if target.name in frame.variables:
+                mistake = failure("E0202", f"`{target.name}` is already a name of the model", target.span)
+                self.session.report.add(mistake.diagnostic)
+            for name in (target.name, target.mask):
+                if name is not None:
+                    frame.variables.setdefault(name, POISON)
+        if evaluator.training and self.train.augment is not None:
+            with self._recording():
+                self._augment(evaluator, self.train.augment)
+        else:
+            self._declare_targets(evaluator)
+        # In expressions `batch` is the nominal batch size; of `batch = all`, what the step has.
+        if self.entries.batch is not None:
+            frame.variables["batch"] = self.entries.batch * self.entries.accumulate
+
+    def _declare_targets(self, evaluator: Evaluator) -> None:
+        for target in self.train.targets:
+            with self._recording():
+                declare_input(evaluator, target)
+
+    def _augment(self, evaluator: Evaluator, block: tree.Block) -> None:
+        """The targets are what `augment` makes of them; inputs keep their types."""
+        record, frame = evaluator.model, evaluator.frame
+        assert record is not None
+        kept = {parameter.name for parameter in self.model.settings} | {"steps_per_epoch", "total_steps"}
+        around = replace(frame, variables={n: v for n, v in frame.variables.items() if n in kept})
+        found = augmentation(self.session, self.train, block, around, record.inputs)
+        self.augmentation = found.graph
+        for spec in found.targets:
+            record.inputs.append(spec)
+            value = found.values[spec.name]
+            frame.variables[spec.name] = replace(value, value=evaluator.input(spec.name, Role.DATA, value.value.type))
+
+    def _add_loss(self, evaluator: Evaluator) -> None:
+        with self._recording():
+            loss = self._loss(evaluator)
+            if evaluator.training:
+                loss = self._with_penalties(evaluator, loss)
+            evaluator.builder.output("loss", Role.OUTPUT, loss.value)
+        before = len(evaluator.builder.nodes)
+        # A metric knows no nominal batch: its rows are all that are measured.
+        variables = evaluator.frame.variables
+        nominal = variables.pop("batch", None)
+        named = self._metric_names(evaluator)
+        for name, expression in named:
+            with self._recording():
+                metric = self._scalar(evaluator, "E0611", f"the metric `{name}`", expression)
+                evaluator.builder.output(name, Role.OUTPUT, metric.value)
+                if metric.value.index in evaluator.directions:
+                    self.directions[name] = evaluator.directions[metric.value.index]
+        if nominal is not None:
+            variables["batch"] = nominal
+        calls = self.session.trace.applications.get(evaluator.builder.name, ())
+        for mistake in unsound_metrics(evaluator.builder.build(), named, evaluator.builder.nodes[before:], calls):
+            self.session.report.add(mistake)
+
+    def _loss(self, evaluator: Evaluator) -> TensorValue:
+        expression = self.entries.expression("loss")
+        if expression is None:
+            raise Poisoned
+        loss = self._scalar(evaluator, "E0604", "`loss`", expression)
+        if evaluator.directions.get(loss.value.index):
+            advice = hint(
+                "write a value that training should minimise, such as a cross-entropy, or the negative of this one"
+            )
+            raise failure(
+                "E0604", "training makes `loss` small, and a large value of this is good", expression.span, advice
+            )
+        return loss
+
+    def _scalar(self, evaluator: Evaluator, code: str, what: str, expression: tree.Expression) -> TensorValue:
+        evaluator.span = expression.span
+        value = evaluator.evaluate(expression)
+        if not isinstance(value, TensorValue):
+            raise failure(code, f"{what} must be a scalar tensor, not {describe(value)}", expression.span)
+        if value.rank:
+            raise failure(
+                code,
+                f"{what} must be a scalar, but has the type {shown(evaluator, value)}",
+                expression.span,
+                hint("`mean(…)` or `sum(…)` reduces it to one number"),
+            )
+        evaluator.span = expression.span
+        if value.dtype.is_float:
+            return value
+        number = cast(evaluator, value, DType.F32)
+        if value.value.index in evaluator.directions:
+            evaluator.directions[number.value.index] = evaluator.directions[value.value.index]
+        return number
+
+    def _metric_names(self, evaluator: Evaluator) -> list[tuple[str, tree.Expression]]:
+        taken = {output.name for output in evaluator.builder.outputs}
+        return named_metrics(self.entries.expression("metrics"), taken)
+
+    def _with_penalties(self, evaluator: Evaluator, loss: TensorValue) -> TensorValue:
+        """The training loss plus each penalty of each parameter that its `on` selects."""
+        value = self.entries.expression("penalty")
+        if value is None:
+            return loss
+        items = value.items if isinstance(value, tree.ListLiteral) else (value,)
+        for number, item in enumerate(items):
+            prefix = "penalty" if len(items) == 1 else f"penalty.{number}"
+            on, form = self._selective(evaluator, Namespace.PENALTY, item, prefix)
+            paths = [spec.path for spec in self._trained()]
+            selected = select(on, self._ever_trained(), "on", item.span)
+            for path in paths:
+                if path in selected:
+                    loss = self._plus_penalty(evaluator, loss, form, path, item.span)
+        return loss
+
+    def _plus_penalty(
+        self, evaluator: Evaluator, loss: TensorValue, form: FormValue, path: str, span: Span
+    ) -> TensorValue:
+        spec = self.session.parameters[path]
+        parameter = TensorValue(
+            evaluator.input(path, Role.PARAMETER, spec.type), tuple(Axis() for _ in spec.type.shape)
+        )
+        evaluator.span = span
+        value = evaluator.apply(form, (ready(parameter, span),), ())
+        evaluator.span = span
+        if is_number(value):
+            value = scalar(evaluator, value, loss.dtype)
+        if not isinstance(value, TensorValue) or value.rank:
+            raise failure("E0604", f"a penalty must be a scalar, not {describe(value)}", span)
+        total = arithmetic(evaluator, "+", loss, value)
+        assert isinstance(total, TensorValue)
+        return total
+
+    def _trained(self) -> list[ParameterSpec]:
+        """The parameters that are neither states nor frozen."""
+        specs = self.session.parameters.values()
+        return [s for s in specs if s.role is Role.PARAMETER and not self.freezing.is_frozen(s.path, self.epoch)]
+
+    def _ever_trained(self) -> list[str]:
+        """The paths of the parameters that some epoch trains."""
+        specs = self.session.parameters.values()
+        return [s.path for s in specs if s.role is Role.PARAMETER and self.freezing.since(s.path) is not None]
+
+    def _frozen(self) -> frozenset[str]:
+        return frozenset(path for path in self.session.parameters if self.freezing.is_frozen(path, self.epoch))
+
+    def _selective(
+        self, evaluator: Evaluator, namespace: Namespace, expression: tree.Expression, prefix: str
+    ) -> tuple[tuple[str, ...], FormValue]:
+        """A form without its universal setting `on`, and the patterns that `on` gives."""
+        expression, given = without_keywords(expression, ("on",))
+        patterns: tuple[str, ...] = ("*",)
+        if "on" in given:
+            patterns = patterns_of(evaluator.evaluate(given["on"]), "on", given["on"].span)
+        evaluator.span = expression.span
+        form = evaluator.evaluate_form(namespace, expression, prefix)
+        assert isinstance(form, FormValue)
+        return patterns, form
+
+    # The plan
+
+    def _plan(self, evaluator: Evaluator) -> Training | None:
+        """The settings of the step and the run, or None where a mistake hides one."""
+        if not self.session.report.has_errors:
+            self._attempt(self._check_patterns)
+            self.session.parameters.update(self._with_frozen_marks())
+        rules = self._attempt(lambda: self._rules(evaluator))
+        schedule = self._attempt(lambda: self._schedule(evaluator))
+        clip = self._attempt(lambda: self._clip(evaluator))
+        metrics = tuple(name for name, _ in self._metric_names_of(evaluator))
+        if self.session.report.has_errors or rules is None:
+            return None
+        accumulation = self._attempt(lambda: self._accumulation(evaluator))
+        self._attempt(
+            lambda: expect_direction(self.entries.best, (LOSS, *metrics), self.directions, self.entries.best_span)
+        )
+        entries = self.entries
+        assert entries.batch is not None or entries.takes_all
+        return Training(
+            rules=rules,
+            schedule=None if schedule is None else schedule[0],
+            follower=None if schedule is None else schedule[1],
+            clip=clip,
+            metrics=metrics,
+            batch=entries.batch,
+            epochs=entries.epochs,
+            steps=entries.steps,
+            seed=entries.seed,
+            data=entries.data,
+            validation=entries.validation,
+            test=entries.test,
+            early_stop=entries.early_stop,
+            plateau=entries.plateau,
+            ema=entries.ema,
+            accumulation=accumulation,
+            precision=entries.precision,
+            keep=entries.keep,
+            init_from=entries.init_from,
+            schedule_end=self.schedule_end,
+            directions=self.directions,
+            best=self.entries.best,
+            places=self.entries.places,
+        )
+
+    def _accumulation(self, evaluator: Evaluator) -> Accumulation | None:
+        """What adds up over the batches of an update, where there are several."""
+        if self.entries.accumulate == 1:
+            return None
+        ever = [self.session.parameters[path] for path in self._ever_trained()]
+        metrics = [name for name, _ in self._metric_names_of(evaluator)]
+        loss = self.entries.expression("loss")
+        assert loss is not None
+        return accumulation_of(self.entries.accumulate, evaluator.builder.build(), ever, metrics, loss.span)
+
+    def _attempt(self, compute: Callable[[], Result]) -> Result | None:
+        with self._recording():
+            return compute()
+        return None
+
+    def _metric_names_of(self, evaluator: Evaluator) -> list[tuple[str, tree.Expression]]:
+        record = evaluator.model
+        assert record is not None
+        before, evaluator.builder.outputs = (
+            evaluator.builder.outputs,
+            [o for o in evaluator.builder.outputs if o.name in record.outputs],
+        )
+        try:
+            return self._metric_names(evaluator)
+        finally:
+            evaluator.builder.outputs = before
+
+    def _check_patterns(self) -> None:
+        """Those of keys whose expressions are not evaluated with the parameters at hand."""
+        paths = tuple(self.session.parameters)
+        self.freezing.check(paths)
+        start = self.entries.init_from
+        if start is not None and start.span is not None:
+            select(start.fresh, paths, "fresh", start.span)
+
+    def _with_frozen_marks(self) -> dict[str, ParameterSpec]:
+        frozen = self._frozen()
+        specs = self.session.parameters
+        return {path: replace(spec, frozen=True) for path, spec in specs.items() if path in frozen}
+
+    def _rules(self, evaluator: Evaluator) -> tuple[UpdateRule, ...]:
+        expression = self.entries.expression("optimizer")
+        if expression is None:
+            raise Poisoned
+        optimizers = Optimizers(self.session, self.entries, self.freezing, evaluator, expression)
+        if self.session.report.has_errors:
+            # The parameters are not all known, so that only the forms could be judged.
+            raise Poisoned
+        return optimizers.updates(self._trained(), self._ever_trained())
+
+    def _schedule(self, evaluator: Evaluator) -> tuple[Graph, Follower | None] | None:
+        expression = self.entries.expression("schedule")
+        if expression is None:
+            return None
+        evaluator.span = expression.span
+        form = evaluator.evaluate_form(Namespace.SCHEDULE, expression, "schedule")
+        assert isinstance(form, FormValue)
+        self.schedule_end = schedule_end(form)
+        return elaborate_schedule(self.session, form, expression.span)
+
+    def _clip(self, evaluator: Evaluator):
+        expression = self.entries.expression("clip")
+        if expression is None:
+            return None
+        evaluator.span = expression.span
+        form = evaluator.evaluate_form(Namespace.CLIP, expression, "clip")
+        assert isinstance(form, FormValue)
+        clip = elaborate_clip(self.session, form, expression.span)
+        clip.graph_of(TensorType(DType.F32, (2, 2)))
+        return clip
+
+
+def written_keyword(keyword: tree.Keyword):
+    return written(tree.Call(keyword.value, (), (keyword,), keyword.span))[1][0][1]

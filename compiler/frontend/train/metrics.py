@@ -1,0 +1,118 @@
+"""`metrics` of `train`: their names, totals over rows, and whether larger or smaller values are better."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from compiler.diagnostics import Diagnostic, Note, Span, hint
+from compiler.frontend.bodies.exchanged import advised, are_exchanged, learned_values
+from compiler.frontend.failures import failure, nearest
+from compiler.frontend.trace import Application
+from compiler.graph.ir import Graph, Node
+from compiler.ops.totals import dependent_on_the_batch, without_controls
+from compiler.syntax import tree
+
+LOSS = "loss"
+_KEYS = (
+    *("event", "epoch", "step", "rate", "samples_per_second", "seconds", "best"),  # of the line of an epoch
+    *("model", "data", "rows"),  # of an evaluation
+    *("run", "created", "state", "epochs", "best_epoch", "checkpoints", "bytes", "numerics"),  # of a run in a list
+)
+DIRECTIONS = ("minimise", "maximise")
+
+
+def named_metrics(value: tree.Expression | None, taken: Collection[str]) -> list[tuple[str, tree.Expression]]:
+    """The metrics by the names of their calls, numbered where a name is repeated or one of those that are `taken`.
+
+    So it is where a name is a key of the records in which metrics stand, or what another scalar is called in validation
+    or at the end.
+    """
+    if value is None:
+        return []
+    items = value.items if isinstance(value, tree.ListLiteral) else (value,)
+    scalars = (LOSS, *map(name_of_call, items))
+    parts = (prefix + scalar for prefix in ("val_", "test_") for scalar in scalars)
+    used = {*taken, LOSS, *_KEYS, *parts}
+    named: list[tuple[str, tree.Expression]] = []
+    for item in items:
+        name = base = name_of_call(item)
+        count = 1
+        while name in used:
+            count += 1
+            name = f"{base}_{count}"
+        used.add(name)
+        named.append((name, item))
+    return named
+
+
+def name_of_call(expression: tree.Expression) -> str:
+    """What a metric is called: the function that gives it; `maximise` and `minimise` only say which value is better."""
+    match expression:
+        case tree.Call(tree.Name(name), (metric,), ()) if name in DIRECTIONS:
+            return name_of_call(metric)
+        case tree.Pipe(metric, tree.Name(name)) if name in DIRECTIONS:
+            return name_of_call(metric)
+        case tree.Call(function):
+            return name_of_call(function)
+        case tree.Pipe(_, stage):
+            return name_of_call(stage)
+        case tree.Name(name):
+            return name
+        case _:
+            return "metric"
+
+
+def unsound_metrics(
+    graph: Graph,
+    named: Sequence[tuple[str, tree.Expression]],
+    own: Sequence[Node],
+    calls: Sequence[Application],
+) -> list[Diagnostic]:
+    """The metrics whose value would depend on how rows are cut into batches; `own` are the nodes that they added.
+
+    `calls` are those of functions in the graph.
+    """
+    if not named:
+        return []
+    outputs = {output.name for output in graph.outputs}
+    plain = without_controls(graph)
+    found: list[Diagnostic] = []
+    for name, expression in named:
+        if name not in outputs:
+            continue
+        node = dependent_on_the_batch(plain, (plain.output(name).value,), own)
+        if node is not None:
+            mistake = _unsound(name, node, expression.span)
+            learned = learned_values(graph.inputs, graph.nodes)
+            own_calls = [a for a in calls if a.call == expression.span and are_exchanged(a.operands, learned)]
+            for call in own_calls[:1]:
+                mistake = advised(mistake, call.declaration.name, call.operands)
+            found.append(mistake)
+    return found
+
+
+def _unsound(name: str, node: Node, span: Span) -> Diagnostic:
+    place = node.origins[0].user_span if node.origins else span
+    notes = () if place == span else (Note("rows are taken together here", place),)
+    advice = hint(
+        "make it of sums, means, variances, maxima and minima over rows, each of terms of a row alone, and combine"
+        " these at the end"
+    )
+    message = (
+        f"the metric `{name}` would depend on the division of rows into batches: its value of one row depends on others"
+    )
+    return Diagnostic("E0616", message, span, (*notes, advice))
+
+
+def expect_direction(best: str, known: tuple[str, ...], directions: Mapping[str, bool], span: Span | None) -> None:
+    """Raise Failure where `best` is no metric, or nothing says which of its values is better."""
+    if span is None:  # it is the loss
+        return
+    if best not in known:
+        notes = nearest(best, known) or (hint(f"it is one of {', '.join(f'`{name}`' for name in known)}"),)
+        raise failure(
+            "E0617", f"`best` is `loss` or a metric of this `train`; there is no `{best}` among them", span, *notes
+        )
+    if best not in directions:
+        advice = hint(f"say it in `metrics`: `maximise({best}(…))` or `minimise({best}(…))`")
+        raise failure("E0617", f"nothing says whether a large `{best}` is good or bad", span, advice)

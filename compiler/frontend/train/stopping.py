@@ -1,0 +1,136 @@
+"""`early_stop = patience(5)` and `plateau = reduce(factor = 0.1)`: reactions to epochs without a better loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from compiler.diagnostics import Span, hint
+from compiler.frontend.failures import failure, nearest
+from compiler.frontend.machine import Session
+from compiler.frontend.program import EarlyStop, Plateau
+from compiler.frontend.settings import COMMAND_LINE
+from compiler.frontend.train.constants import evaluate_constant
+from compiler.frontend.values import Value, describe
+from compiler.record import record
+from compiler.syntax import tree
+
+
+@record
+class _Setting:
+    """What a setting of a form must be."""
+
+    words: str
+    is_right: Callable[[Value], bool]
+
+
+def _is_whole(value: Value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+_WHOLE = _Setting("a whole number of at least 1", _is_whole)
+_NUMBER = _Setting("a number of at least 0", _is_number)
+_SHARE = _Setting("a number above 0 and below 1", lambda value: _is_number(value) and 0 < float(str(value)) < 1)
+_SWITCH = _Setting("true or false", lambda value: isinstance(value, bool))
+
+_PATIENCE = {"epochs": _WHOLE, "min_change": _NUMBER, "restore": _SWITCH}
+_REDUCE = {"factor": _SHARE, "patience": _WHOLE, "min_change": _NUMBER, "floor": _NUMBER}
+
+
+def early_stop_of(session: Session, train: tree.Train, expression: tree.Expression, origin: str) -> EarlyStop:
+    """`patience(epochs, min_change, restore)`. Raises Failure."""
+    message = "`early_stop` is `patience(n)`, after n epochs without a better validation loss"
+    given = _form(session, train, expression, "patience", _PATIENCE, message)
+    origins = _overridden(session, train, "early_stop", _PATIENCE, given, origin)
+    if "epochs" not in given:
+        raise failure("E0603", message, expression.span, hint("such as `early_stop = patience(5)`"))
+    _record(session, "early_stop", "epochs", given, origins)
+    return EarlyStop(_int(given["epochs"]), _float(given.get("min_change", 0.0)), given.get("restore") is not False)
+
+
+def plateau_of(session: Session, train: tree.Train, expression: tree.Expression, origin: str) -> Plateau:
+    """`reduce(factor, patience, min_change, floor)`. Raises Failure."""
+    message = "`plateau` is `reduce(factor, patience)`, for epochs without a better validation loss"
+    written = _form(session, train, expression, "reduce", _REDUCE, message)
+    origins = _overridden(session, train, "plateau", _REDUCE, written, origin)
+    given: dict[str, Value] = {"factor": 0.1, "patience": 10, "min_change": 0.0, "floor": 0.0}
+    origins = dict.fromkeys(given, "default") | origins
+    given |= written
+    _record(session, "plateau", "factor", given, origins)
+    factor, patience, min_change, floor = (given[name] for name in _REDUCE)
+    return Plateau(_float(factor), _int(patience), _float(min_change), _float(floor))
+
+
+def _form(
+    session: Session,
+    train: tree.Train,
+    expression: tree.Expression,
+    name: str,
+    settings: Mapping[str, _Setting],
+    message: str,
+) -> dict[str, Value]:
+    """The settings that a call of `name` gives, by position or by name."""
+    match expression:
+        case tree.Call(tree.Name(called), positional, keywords) if called == name and len(positional) <= len(settings):
+            pass
+        case _:
+            raise failure("E0603", message, expression.span)
+    given = [*zip(settings, positional, strict=False), *((keyword.name, keyword.value) for keyword in keywords)]
+    found: dict[str, Value] = {}
+    for key, value in given:
+        if key not in settings or key in found:
+            fault = f"`{name}` has no setting `{key}`" if key not in settings else f"`{key}` is given twice"
+            raise failure("E0603", fault, value.span, *nearest(key, tuple(settings)))
+        found[key] = _checked(evaluate_constant(session, train, value), key, settings[key], value.span)
+    return found
+
+
+def _overridden(
+    session: Session,
+    train: tree.Train,
+    key: str,
+    settings: Mapping[str, _Setting],
+    given: dict[str, Value],
+    origin: str,
+) -> dict[str, str]:
+    """Put what `--set KEY.SETTING=…`, or `--set KEY=…` for the first, says in the place of what the text gives.
+
+    The result is where each setting comes from.
+    """
+    origins = dict.fromkeys(given, origin)
+    for place, (name, wanted) in enumerate(settings.items()):
+        override = session.settings.take(f"{key}.{name}")
+        if override is None and place == 0:
+            override = session.settings.take(key)
+            if override is not None and not isinstance(override.expression, tree.Number):
+                override = None
+        if override is not None:
+            expression = override.as_expression
+            given[name] = _checked(evaluate_constant(session, train, expression), name, wanted, expression.span)
+            origins[name] = COMMAND_LINE
+    return origins
+
+
+def _checked(value: Value, key: str, wanted: _Setting, span: Span) -> Value:
+    if not wanted.is_right(value):
+        raise failure("E0603", f"`{key}` is {wanted.words}, not {describe(value)}", span)
+    return value
+
+
+def _record(session: Session, key: str, first: str, given: Mapping[str, Value], origins: Mapping[str, str]) -> None:
+    """The main setting goes by the name of the key, the others behind a point."""
+    for name, value in given.items():
+        session.settings.record(key if name == first else f"{key}.{name}", value, origins[name])
+
+
+def _int(value: Value) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+def _float(value: Value) -> float:
+    assert isinstance(value, int | float)
+    return float(value)

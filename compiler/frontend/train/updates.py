@@ -1,0 +1,221 @@
+"""Update rules and clips: `.dl` text elaborated into graphs of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from compiler.diagnostics import Span, hint
+from compiler.frontend.bodies.evaluate import Evaluator
+from compiler.frontend.builtins.requirements import settings_in
+from compiler.frontend.failures import Poisoned, failure
+from compiler.frontend.machine import Frame, Session
+from compiler.frontend.program import Clip, OptimizerState, ParameterSpec
+from compiler.frontend.settings import plain
+from compiler.frontend.tensors.binding import declared_type
+from compiler.frontend.tensors.operators import cast, scalar, spread
+from compiler.frontend.tensors.shapes import shown
+from compiler.frontend.train.entries import Entries
+from compiler.frontend.train.objective import objective_of
+from compiler.frontend.values import (
+    POISON,
+    Axis,
+    FormValue,
+    TensorValue,
+    Value,
+    describe,
+    is_number,
+)
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Role
+from compiler.record import record
+from compiler.syntax import tree
+from compiler.types import DType, TensorType
+
+SCALAR = TensorType(DType.F32)
+
+
+class RuleEvaluator(Evaluator):
+    """Evaluates an optimizer, whose states have the shape of `p` unless they say otherwise."""
+
+    def __init__(self, session: Session, name: str, frame: Frame) -> None:
+        super().__init__(session, GraphBuilder(name), frame, training=True)
+        self.found: list[tuple[OptimizerState, TensorValue]] = []
+        self.parameter: TensorValue | None = None
+
+    def declare_optimizer_state(self, statement: tree.StateDeclaration) -> TensorValue:
+        assert self.parameter is not None
+        if statement.annotation is None:
+            type_, axes = self.parameter.value.type, self.parameter.axes
+        else:
+            type_, axes = declared_type(self, statement.annotation)
+        path = f"{self.frame.application}:{statement.name}"
+        value = self.evaluate_initializer(statement.initializer)
+        initializer = self.initializer_graph(path, type_, value, statement.initializer.span)
+        node = self.input(statement.name, Role.OPTIMIZER_STATE, type_)
+        tensor = TensorValue(node, axes)
+        self.frame.states[statement.name] = statement.name
+        self.found.append((OptimizerState(statement.name, type_, initializer), tensor))
+        return tensor
+
+
+@record
+class Rule:
+    """One optimizer of `train`: its form, what it updates, and what it decays."""
+
+    form: FormValue
+    rate: str
+    on: tuple[str, ...]
+    on_span: Span
+    decay_on: tuple[str, ...] | None
+    decay_span: Span
+    span: Span
+
+    def takes_objective(self, session: Session) -> bool:
+        """Whether it updates all its parameters together, as one vector."""
+        return len(session.signature(self.form.declaration, self.form.module).tensor_names) == 4
+
+
+_ALONE = ("clip", "accumulate", "ema", "unfreeze")
+
+
+def refuse_with_objective(entries: Entries, rule: Rule, specs: Sequence[ParameterSpec]) -> None:
+    """Raise Failure for what an optimizer that evaluates the loss itself cannot go with."""
+    name = rule.form.declaration.name
+    for key in _ALONE:
+        if key in entries.written or key in entries.session.settings.used:
+            raise failure(
+                "E0615",
+                f"`{key}` does not go with the optimizer `{name}`, which evaluates the loss itself",
+                rule.span,
+                hint(f"leave `{key}` out, or take an optimizer of `(p, g, t)`"),
+            )
+    if len({spec.type.dtype for spec in specs}) > 1:
+        raise failure("E0615", f"`{name}` makes one vector of its parameters, which must be of one type", rule.span)
+
+
+def elaborate_rule(
+    session: Session, rule: Rule, path: str, type_: TensorType, decays: bool
+) -> tuple[Graph, tuple[OptimizerState, ...]]:
+    """The graph of an update: inputs p, g, t, lr, the states, settings; outputs p and the states.
+
+    Of one parameter; or, of an optimizer that takes the objective, of all of them as one vector called `path`.
+    """
+    declaration, module = rule.form.declaration, rule.form.module
+    signature = session.signature(declaration, module)
+    settings = dict(rule.form.settings or {})
+    if not decays:
+        settings["weight_decay"] = 0.0
+    frame = Frame(
+        module, "optimizer", declaration.name, session.new_scope(), (rule.span,), path, f"{path}#update", settings
+    )
+    evaluator = RuleEvaluator(session, f"{declaration.name} of {type_}", frame)
+    evaluator.span = rule.span
+    names = signature.tensor_names
+    if len(names) not in (3, 4):
+        raise Poisoned
+    parameter, gradient, count, *objective = names
+    axes = tuple(Axis(origin=rule.span) for _ in type_.shape)
+    evaluator.parameter = TensorValue(evaluator.input("p", Role.PARAMETER, type_), axes)
+    frame.variables[parameter] = evaluator.parameter
+    frame.variables[gradient] = TensorValue(evaluator.input("g", Role.DATA, type_), axes)
+    frame.variables[count] = TensorValue(evaluator.input("t", Role.DATA, SCALAR), ())
+    frame.variables.update((name, objective_of(name, type_)) for name in objective)
+    rate = evaluator.input("lr", Role.DATA, SCALAR)
+    if "lr" in signature.types:
+        _expect_rate(evaluator, rule)
+        frame.variables["lr"] = TensorValue(rate, ())
+    result = form_result(evaluator, declaration, rule.span)
+    new = of_type(evaluator, f"the new value of `{parameter}`", result, type_, rule.span)
+    evaluator.builder.output("p", Role.PARAMETER, new.value, updates="p")
+    for state, _ in evaluator.found:
+        value = frame.variables[state.name]
+        assert isinstance(value, TensorValue)
+        evaluator.builder.output(state.name, Role.OPTIMIZER_STATE, value.value, updates=state.name)
+    return evaluator.builder.build(), tuple(state for state, _ in evaluator.found)
+
+
+def _expect_rate(evaluator: Evaluator, rule: Rule) -> None:
+    """The one setting of an optimizer that its body cannot judge: there it is what the schedule makes of it."""
+    given = (rule.form.settings or {})["lr"]
+    number = plain(given)
+    if isinstance(number, int | float) and number < 0:
+        message = f"`lr` of `{rule.form.declaration.name}` is at least 0, not {number!r}"
+        raise failure("E0315", message, rule.span, *settings_in(evaluator, (given,)))
+
+
+def form_result(evaluator: Evaluator, declaration: tree.Callable, span: Span) -> Value:
+    """The value of a form's body; a mistake that shows in the library is reported where the form is named."""
+    result = evaluator.run_form(declaration, span)
+    if result is POISON:
+        raise Poisoned
+    evaluator.span = span
+    return result
+
+
+def of_type(evaluator: Evaluator, what: str, value: Value, type_: TensorType, span: Span) -> TensorValue:
+    if is_number(value):
+        value = scalar(evaluator, value, type_.dtype)
+    if not isinstance(value, TensorValue):
+        raise failure("E0612", f"{what} must be a tensor, not {describe(value)}", span)
+    if value.rank and value.shape != type_.shape:
+        raise failure("E0612", f"{what} must be {type_}, not {shown(evaluator, value)}", span)
+    value = TensorValue(spread(evaluator, value, type_.shape), value.axes)
+    return cast(evaluator, value, type_.dtype)
+
+
+def elaborate_clip(session: Session, form: FormValue, span: Span) -> Clip:
+    """A form of clip. It is global where its second tensor is `total`, the sum of squares of all gradients."""
+    names = session.signature(form.declaration, form.module).tensor_names
+    is_global = len(names) == 2 and names[1] == "total"
+    if len(names) != 1 and not is_global:
+        raise failure("E0603", f"`{form.declaration.name}` must take `(g)` or `(g, total)` to clip gradients", span)
+    graphs: dict[TensorType, Graph] = {}
+
+    def graph_of(type_: TensorType) -> Graph:
+        if type_ not in graphs:
+            graphs[type_] = _clip_graph(session, form, span, names, type_)
+        return graphs[type_]
+
+    return Clip(form.declaration.name, is_global, graph_of)
+
+
+def _clip_graph(session: Session, form: FormValue, span: Span, names: tuple[str, ...], type_: TensorType) -> Graph:
+    frame = Frame(
+        form.module,
+        "fn",
+        form.declaration.name,
+        session.new_scope(),
+        (span,),
+        "clip",
+        "clip#0",
+        dict(form.settings or {}),
+    )
+    evaluator = Evaluator(session, GraphBuilder(f"{form.declaration.name} of {type_}"), frame, training=True)
+    evaluator.span = span
+    axes = tuple(Axis(origin=span) for _ in type_.shape)
+    frame.variables[names[0]] = TensorValue(evaluator.input("g", Role.DATA, type_), axes)
+    if len(names) == 2:
+        frame.variables[names[1]] = TensorValue(evaluator.input("total", Role.DATA, SCALAR), ())
+    result = form_result(evaluator, form.declaration, span)
+    clipped = of_type(evaluator, "a clipped gradient", result, type_, span)
+    evaluator.builder.output("g", Role.OUTPUT, clipped.value)
+    return evaluator.builder.build()
+
+
+@dataclass(slots=True)
+class RuleCache:
+    """Rules elaborated so far, by optimizer, type and decay: parameters of one type share a graph."""
+
+    session: Session
+    known: dict[tuple[int, TensorType, bool], tuple[Graph, tuple[OptimizerState, ...]]] = field(
+        default_factory=dict[tuple[int, TensorType, bool], "tuple[Graph, tuple[OptimizerState, ...]]"]
+    )
+
+    def rule(
+        self, number: int, rule: Rule, path: str, type_: TensorType, decays: bool
+    ) -> tuple[Graph, tuple[OptimizerState, ...]]:
+        key = (number, type_, decays)
+        if key not in self.known:
+            self.known[key] = elaborate_rule(self.session, rule, path, type_, decays)
+        return self.known[key]
