@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 from compiler.graph.ir import Graph
 from compiler.schedule.assemble import assemble
@@ -18,8 +19,19 @@ def schedule(graph: Graph, without: Collection[str] = (), batch: int = 32) -> Sc
 
     `batch` is the nominal size, for deciding what is worth two threads.
     """
-    fixed = fix_numerics(graph)
-    if "recompute" not in without:
-        fixed = recompute(fixed, batch)
-    groups, fuser = fuse(fixed, without)
-    return assemble(Builder(fixed, groups, fuser, batch))
+    graph = fixed(graph, without, batch)
+    groups, fuser = fuse(graph, without)
+    return assemble(Builder(graph, groups, fuser, batch))
+
+
+def fixed(graph: Graph, without: Collection[str], batch: int) -> Graph:
+    """The optimised graph in the form of which kernels are made: the order of every sum and product is fixed."""
+    for graph_pass in fixing(without, batch).values():
+        graph = graph_pass(graph)
+    return graph
+
+
+def fixing(without: Collection[str], batch: int) -> Mapping[str, Callable[[Graph], Graph]]:
+    """The passes of `fixed`, in order, by name."""
+    passes = {fix_numerics.__name__: fix_numerics}
+    return passes if "recompute" in without else {**passes, recompute.__name__: partial(recompute, batch=batch)}
