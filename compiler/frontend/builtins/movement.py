@@ -66,8 +66,8 @@ def _gather(elaborator: Elaborator, arguments: Arguments) -> Value:
     if axis == 0 or not indices.rank or indices.shape[0] != tensor.shape[0]:
         elaborator.fail(
             "E0409",
-            f"`gather` along axis {axis} of {shown(elaborator, tensor)} with indices {shown(elaborator, indices)}: each "
-            "row is picked from along a later axis, by its own row of indices",
+            f"`gather` along axis {axis} of {shown(elaborator, tensor)} with indices {shown(elaborator, indices)}: "
+            "each row is picked from along a later axis, by its own row of indices",
             hint("`x[indices]` picks whole rows; `x[:, indices]` picks the same elements from every row"),
         )
     value = elaborator.emit(Gather(axis, by_row=True), tensor.value, indices.value)
