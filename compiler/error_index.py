@@ -246,7 +246,7 @@ def index_markdown() -> str:
         if entries:
             parts.append(f"## {heading}\n")
         for entry in entries:
-            parts.append(f"### {entry.code}: {entry.title}\n\n{entry.explanation}\n")
+            parts.append(f'### {entry.code}: {entry.title}\n\n<a id="{entry.code.lower()}"></a>{entry.explanation}\n')
             parts.append(f"Wrong:\n\n```\n{entry.wrong}\n```\n\nRight:\n\n```\n{entry.right}\n```\n")
     return "\n".join(parts)
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from platform import machine
+from types import ModuleType
 
 import pytest
 from repository import ROOT, table_rows
@@ -28,7 +30,9 @@ LANGUAGE = (ROOT / "docs" / "language.md").read_text()
 GUIDE = (ROOT / "docs" / "user-guide.md").read_text()
 ARCHITECTURE = (ROOT / "compiler" / "README.md").read_text()
 COMING_FROM = (ROOT / "docs" / "coming-from.md").read_text()
-EXAMPLES = re.findall(r"^```dl\n(.*?)^```$", LANGUAGE + COMING_FROM, re.MULTILINE | re.DOTALL)
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
+TOUR = (ROOT / "docs" / "tour.md").read_text()
+EXAMPLES = re.findall(r"^```dl\n(.*?)^```$", LANGUAGE + COMING_FROM + TUTORIAL, re.MULTILINE | re.DOTALL)
 
 
 def words_in_code(page: str) -> set[str]:
@@ -54,15 +58,28 @@ def test_the_user_guide_names_every_command_format_and_option_of_data() -> None:
         assert missing([format.name, *format.options], GUIDE) == []
 
 
-def test_the_library_page_is_current() -> None:
-    """`python docs/make_library.py` writes it anew."""
-    path = ROOT / "docs" / "make_library.py"
-    spec = spec_from_file_location("make_library", path)
+def script_of_pages(name: str) -> ModuleType:
+    spec = spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    generator = module_from_spec(spec)
-    spec.loader.exec_module(generator)
-    assert generator.PAGE.read_text() == generator.library_page(), f"run python {path.relative_to(ROOT)}"
+    script = module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+def test_the_library_page_is_current() -> None:
+    script = script_of_pages("make_library")
+    assert script.PAGE.read_text() == script.library_page(), "run python docs/make_library.py"
+
+
+@pytest.mark.skipif(machine() not in ("x86_64", "AMD64"), reason="on Arm, `--machine neon` is the processor at hand")
+def test_the_listings_of_the_tour_are_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert script_of_pages("make_tour").tour_page(TOUR) == TOUR, "run python docs/make_tour.py"
+
+
+def test_the_tour_shows_its_model() -> None:
+    assert f"```dl\n{(ROOT / 'docs' / 'tour.dl').read_text()}```" in TOUR
 
 
 def test_the_names_of_other_frameworks_are_current() -> None:
@@ -135,9 +152,13 @@ def anchor(heading: str) -> str:
 
 def _paths(page: str) -> list[Path]:
     """Files of the repository that a page names between backticks."""
-    return [Path(name) for name in re.findall(r"`((?:compiler|runtime|tests|docs|grammar|examples)/[\w./-]+)`", page)]
+    roots = "compiler|runtime|tests|docs|grammar|examples|benchmarks"
+    named = re.findall(rf"`(?:python )?((?:{roots})/[\w./-]+)`", page)
+    return [Path(name) for name in named if "NAME" not in name]
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name
+)
 def test_files_that_a_page_names_exist(page: Path) -> None:
     assert [str(path) for path in _paths(page.read_text()) if not (ROOT / path).exists()] == []
