@@ -8,9 +8,11 @@ from functools import partial
 from compiler.graph.ir import Graph
 from compiler.schedule.assemble import assemble
 from compiler.schedule.fix_numerics import fix_numerics
-from compiler.schedule.fuse import fuse
+from compiler.schedule.fusion.fuse import fuse
+from compiler.schedule.fusion.ir import FusedGraph
+from compiler.schedule.fusion.passes import optimise_fused
 from compiler.schedule.ir import Schedule
-from compiler.schedule.kernels import Builder
+from compiler.schedule.kernels import kernels_of
 from compiler.schedule.recompute import recompute
 
 
@@ -19,9 +21,12 @@ def schedule(graph: Graph, without: Collection[str] = (), batch: int = 32) -> Sc
 
     `batch` is the nominal size, for deciding what is worth two threads.
     """
-    graph = fixed(graph, without, batch)
-    groups, fuser = fuse(graph, without)
-    return assemble(Builder(graph, groups, fuser, batch))
+    return assemble(kernels_of(fused_graph(graph, without, batch)), without)
+
+
+def fused_graph(graph: Graph, without: Collection[str] = (), batch: int = 32) -> FusedGraph:
+    """The fused graph of an optimised graph after all passes."""
+    return optimise_fused(fuse(fixed(graph, without, batch), without, batch), without)
 
 
 def fixed(graph: Graph, without: Collection[str], batch: int) -> Graph:

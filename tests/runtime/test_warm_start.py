@@ -26,7 +26,7 @@ from compiler.targets.cpu import object_code
 from runtime.data.dimensions import dimensions_if_there
 
 NEEDED = {
-    "compiler.frontend": {"compiler.frontend", "compiler.frontend.arithmetic", "compiler.frontend.program"},
+    "compiler.frontend": {f"compiler.frontend{name}" for name in ("", ".arithmetic", ".axes", ".program")},
     "compiler.graph": {"compiler.graph", "compiler.graph.ir", "compiler.graph.op"},
 }
 """Of these packages, what a warm start imports."""
