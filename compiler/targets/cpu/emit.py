@@ -49,10 +49,10 @@ from compiler.targets.cpu.contraction import emit_tiles
 from compiler.targets.cpu.contraction_blocks import emit_blocks, walks_in_blocks
 from compiler.targets.cpu.contraction_parts import emit_parts, sums_in_blocks
 from compiler.targets.cpu.contraction_sums import emit_sums, sums_side_by_side
-from compiler.targets.cpu.identity import LONG, Identity
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.masks import store_masked
+from compiler.targets.cpu.specialisation import LONG, Specialisation
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import ceiling, tiling
 from compiler.targets.cpu.together import emit_sums_together, emit_together
@@ -73,7 +73,7 @@ ROWS_AHEAD = 12  # how many rows before its use a piece of a row is asked for
 
 
 def emit(
-    what: Identity, machine: Machine, batch: int, lasts: bool = False, passing: frozenset[int] = frozenset()
+    what: Specialisation, machine: Machine, batch: int, lasts: bool = False, passing: frozenset[int] = frozenset()
 ) -> Nest:
     """The code of a kernel. `batch` is the nominal batch, a hint for tile sizes only.
 
@@ -84,12 +84,12 @@ def emit(
     lanes = LANES
     if isinstance(kernel, StagedKernel) and block.rows > 1:
         lanes = _lanes_of_registers(kernel.stages, machine)
-    k = KernelNest(kernel, machine, statement_lines(kernel), what.literals, len(what.numbers), passing, lanes)
+    k = KernelNest(kernel, machine, statement_lines(kernel), what.literals, what.numbers, passing, lanes)
     match kernel:
         case RowKernel() if block.rows > 1:
             return emit_together(k, kernel, block)
-        case RowKernel() if what.line:
-            return emit_transposing(k, kernel, what.line)
+        case RowKernel() if transposed_rows(kernel):
+            return emit_transposing(k, kernel)
         case RowKernel() | FlatKernel():
             return _emit_rows(k, kernel)
         case ColumnKernel():
