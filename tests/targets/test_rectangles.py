@@ -8,41 +8,39 @@ import numpy as np
 import pytest
 from native import host
 
+from compiler.nest.builder import Builder
+from compiler.nest.ir import ADDRESS, INDEX, BufferPointer, Index, Items, Nest
 from compiler.targets.cpu.rectangles import FEWEST_TILES, Rectangle, over_equal, over_rectangles, rows_of_item
-from compiler.targets.cpu.text import Text
+from compiler.targets.cpu.to_llvm import to_llvm
 from compiler.targets.llvm.jit import Library, compile_module
+from compiler.targets.llvm.locations import FRAME
+from compiler.types import DType
 
 COLUMNS, MOST = 5, 3
 
 
 def visited(begin: int, end: int) -> list[tuple[int, ...]]:
     """Rectangles (top, rows, left, right) of the items of a grid; whole rows come in groups of at most MOST."""
-    text = Text()
-    text.start("entry")
+    nest = Builder()
+    out = nest.given(0, ADDRESS)
 
     def body(share: Rectangle) -> None:
-        def group(first: str, count: str) -> None:
-            place = text.let("load i64, ptr %out")
+        def group(first: Index, count: Index) -> None:
+            place = nest.load(out, INDEX, 8)
             numbers = (first, count, share.left, share.right)
             for offset, number in enumerate(numbers, 1):
-                at = text.let(f"getelementptr i64, ptr %out, i64 {text.add(place, offset)}", "p")
-                text.line(f"store i64 {number}, ptr {at}")
-            text.line(f"store i64 {text.add(place, len(numbers))}, ptr %out")
+                nest.store(number, nest.pointer(out, nest.add(place, offset), DType.I64), 8)
+            nest.store(nest.add(place, len(numbers)), out, 8)
 
-        over_equal(text, share.top, share.bottom, MOST, group)
+        over_equal(nest, share.top, share.bottom, MOST, group)
 
-    over_rectangles(text, COLUMNS, body)
-    text.line("ret void")
-    lines = "\n".join(line for line in text.lines)
-    module = (
-        "declare i64 @llvm.smin.i64(i64, i64)\ndeclare i64 @llvm.smax.i64(i64, i64)\n"
-        f"define void @share(i64 %begin, i64 %end, ptr %out) {{\n{lines}\n}}\n"
-    )
-    library = Library([compile_module(module, host(), verify=True)], ["share"], host())
-    out = np.zeros(400, np.int64)
-    share = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(library.address("share"))
-    share(begin, end, out.ctypes.data)
-    return [tuple(row) for row in out[1 : out[0] + 1].reshape(-1, 4).tolist()]
+    over_rectangles(nest, COLUMNS, body)
+    whole = Nest((BufferPointer(0),), Items(1), nest.body, nest.count, frozenset((FRAME,)), 0, 0)
+    library = Library([compile_module(to_llvm(whole, host()), host(), verify=True)], ["KERNEL"], host())
+    written = np.zeros(400, np.int64)
+    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+    call(library.address("KERNEL"))(np.array([written.ctypes.data]).ctypes.data, begin, end, 0)
+    return [tuple(row) for row in written[1 : written[0] + 1].reshape(-1, 4).tolist()]
 
 
 @pytest.mark.parametrize(("begin", "end"), [(0, 40), (0, 3), (2, 4), (3, 10), (5, 15), (4, 6), (7, 38), (39, 40)])

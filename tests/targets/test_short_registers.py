@@ -14,45 +14,50 @@ from native import host
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Role, Value
 from compiler.machine import AVX2, AVX512, NEON, Machine
+from compiler.nest.builder import Builder
+from compiler.nest.ir import ADDRESS, BufferPointer, Constant, Items, Nest, vector
+from compiler.nest.ir import Value as Place
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Divide, Multiply, Subtract
 from compiler.ops.mathematics import Sqrt
 from compiler.ops.movement import Broadcast
 from compiler.schedule.build import schedule
+from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.masks import store_masked
-from compiler.targets.cpu.text import LANES, MEMORY, Text
+from compiler.targets.cpu.text import LANES
+from compiler.targets.cpu.to_llvm import to_llvm
 from compiler.targets.cpu.turning import move_turned
 from compiler.targets.llvm.jit import Library, assembly, compile_module
+from compiler.targets.llvm.locations import FRAME
 from compiler.types import DType, TensorType
 
 TYPES = {DType.F32: np.float32, DType.F64: np.float64, DType.I64: np.int64, DType.U8: np.uint8}
 STACK = re.compile(r"\tv.*[yz]mm.*\(%rsp\)|\tv.*\(%rsp\).*[yz]mm|\t(ldr|str|ldp|stp)\tq.*\[sp")
 
 
-def function(machine: Machine, write: Callable[[Text], None]) -> str:
-    """`void f(source, target)` as LLVM text."""
-    text, bits = Text(), machine.vector_bits
-    write(text)
-    attributes = f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
-    return f"define void @f(ptr %source, ptr %target) {attributes} {{\nentry:\n" + "\n".join(
-        [*text.lines, "  ret void", "}", ""]
-    )
+def function(machine: Machine, write: Callable[[Builder, Place, Place], None]) -> str:
+    """What is written between a source and a target, the only arguments, as LLVM text."""
+    nest = Builder()
+    write(nest, nest.given(0, ADDRESS), nest.given(1, ADDRESS))
+    arguments = (BufferPointer(0), BufferPointer(1))
+    return to_llvm(Nest(arguments, Items(1), nest.body, nest.count, frozenset((FRAME,)), 0, 0), machine)
 
 
 def called(code: str, source: np.ndarray, target: np.ndarray) -> None:
-    library = Library([compile_module(code, host(), verify=True)], ["f"], host())
-    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(library.address("f"))
-    call(source.ctypes.data, target.ctypes.data)
+    library = Library([compile_module(code, host(), verify=True)], ["KERNEL"], host())
+    call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+    arguments = np.array([source.ctypes.data, target.ctypes.data])
+    call(library.address("KERNEL"))(arguments.ctypes.data, 0, 1, 0)
     library.close()
 
 
 def first_lanes(dtype: DType, lanes: int, machine: Machine) -> str:
-    mask = f"<{', '.join(f'i1 {str(k < lanes).lower()}' for k in range(LANES))}>"
+    mask = Constant(vector(DType.BOOL, LANES), tuple(k < lanes for k in range(LANES)))
 
-    def write(text: Text) -> None:
-        value = text.let(f"load <{LANES} x {MEMORY[dtype]}>, ptr %source, align {dtype.size}")
-        store_masked(text, machine, value, "%target", dtype, mask)
+    def write(nest: Builder, source: Place, target: Place) -> None:
+        value = nest.load(source, vector(in_memory(dtype), LANES), dtype.size)
+        store_masked(nest, machine, value, target, dtype, mask)
 
     return function(machine, write)
 
@@ -71,17 +76,17 @@ def test_a_machine_without_masks_stores_few_pieces(dtype: DType) -> None:
     """On AVX2, a mask is slow for words and a branch for each lane otherwise."""
     code = assembly(first_lanes(dtype, 13, AVX2), AVX2)
     assert "maskmov" not in code
-    assert len(re.findall(r"\t(v?mov|vpextr|vextract)\w*\s.*%.*, \d*\(%rsi\)", code)) <= 3 * max(1, dtype.size // 2)
+    assert len(re.findall(r"\t(v?mov|vpextr|vextract)\w*\s.*%.*, \d*\(%r\w+\)", code)) <= 3 * max(1, dtype.size // 2)
     assert len(re.findall(r"\{%k\d\}", assembly(first_lanes(dtype, 13, AVX512), AVX512))) == 1, "a part of one register"
 
 
 def turning(dtype: DType, machine: Machine) -> str:
-    def write(text: Text) -> None:
+    def write(nest: Builder, source: Place, target: Place) -> None:
         rows, columns = (
-            [text.pointer(base, str(pitch * lane), MEMORY[dtype]) for lane in range(LANES)]
-            for base, pitch in (("%source", LANES + 3), ("%target", 2 * LANES))
+            [nest.pointer(base, pitch * lane, dtype) for lane in range(LANES)]
+            for base, pitch in ((source, LANES + 3), (target, 2 * LANES))
         )
-        move_turned(text, machine, dtype, rows, columns)
+        move_turned(nest, machine, dtype, rows, columns)
 
     return function(machine, write)
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from math import ceil
 
 from compiler.loops.ir import Access, ContractedAxis, Load, Store, Term, TileContract
-from compiler.targets.cpu.kernel_code import KernelCode
-from compiler.targets.cpu.kernel_text import KernelText
+from compiler.nest.builder import Builder
+from compiler.nest.ir import BEGIN, END, Index, Nest, Operand, Value, vector
+from compiler.targets.cpu.kernel_frame import in_memory
+from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import (
     Packing,
@@ -24,7 +27,7 @@ from compiler.targets.cpu.packing import (
     panel_base,
     panel_elements,
 )
-from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, Text
+from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import (
     Tiling,
     ceiling,
@@ -37,6 +40,7 @@ from compiler.targets.cpu.tiles import (
     tiling,
 )
 from compiler.targets.cpu.triangle import multiplied_within
+from compiler.types import DType
 
 LARGE_PANEL = 16 << 10  # bytes from which a packed panel is not expected in the first-level cache
 FEW_TILES = 6  # of rows, up to which copying a panel while it is read pays for the longer code
@@ -45,57 +49,56 @@ FEWEST_AHEAD = 64  # summed elements in which a tile can ask for the next one's 
 DENSE = (Term(1, None, 1),)
 
 
-def emit_tiles(k: KernelText, batch: int, lasts: bool = False) -> KernelCode:
+def emit_tiles(k: KernelNest, batch: int, lasts: bool = False) -> Nest:
     """The code of a contraction kernel. Where its right operand `lasts` over calls, so do the packed panels."""
     contract = k.kernel.contraction
     assert contract is not None
     cut = tiling(contract, k.machine, batch)
     shape, walk, panels, width = cut.shape, cut.walk, cut.panels, cut.shape.width
-    text, type_ = k.text, REGISTER[contract.dtype]
+    nest, type_ = k.nest, contract.dtype
     keeps = stays_in_registers(k, contract, cut)
     k.reserve(contract.tile, 0 if keeps else shape.rows * width * contract.dtype.size)
     k.open()
     for axis in (*contract.k, *contract.outer):
         k.extent(axis.extent)  # loaded here, where every use is reached
     units = k.extent(walk.extent)
-    tiles = ceiling(text, units, walk.step)
+    tiles = ceiling(nest, units, walk.step)
     packing = packing_of(contract, cut, batch, lasts)
-    packed_at = panel_base(k, contract, width, packing)
+    panels_at = None if packing is Packing.NONE else panel_base(k, contract, width, packing)
     large = depth_of(contract) * width * contract.dtype.size > LARGE_PANEL
     for load in repeating(k, cut):
-        k.repeated(load, "0", shape.vectors)
+        k.repeated(load, 0, shape.vectors)
     lanes = lanes_apart(shape, contract.dtype, k.machine)
     tile_of_rows = RegisterTile(shape, contract.dtype, walk.places(contract, shape.rows), False, lanes)
 
-    def item_body(item: str, carried: list[str]) -> list[str]:
+    def item_body(item: Value, carried: list[Value]) -> Sequence[Operand]:
         outer, panel, tile = decoded(k, cut, item, tiles)
-        start = text.mul(tile, walk.step)
-        last = text.maximum(text.let(f"sub i64 {units}, {walk.step}"), "0")
-        unit = text.minimum(start, last)  # the last tile is moved back over rows that are done already
-        column = text.mul(panel, width)
+        start = nest.mul(tile, walk.step)
+        last = nest.maximum(nest.sub(units, walk.step), 0)
+        unit = nest.minimum(start, last)  # the last tile is moved back over rows that are done already
+        column = nest.mul(panel, width)
         lhs, rhs, base = outer_offsets(k, walk.outer, outer)
-        left = text.add(text.add(text.mul(unit, walk.stride), lhs), contract.lhs_offset)
-        right = text.add(text.add(text.mul(column, contract.rhs_n_stride), rhs), contract.rhs_offset)
-        source = text.pointer(k.bases[contract.rhs], right, type_)
+        left = nest.add(nest.add(nest.mul(unit, walk.stride), lhs), contract.lhs_offset)
+        right = nest.add(nest.add(nest.mul(column, contract.rhs_n_stride), rhs), contract.rhs_offset)
+        source = nest.pointer(k.bases[contract.rhs], right, type_)
         axes = contract.k
-        given = first_use = ""  # a panel that is copied while its first tile reads it
+        given, first_use = source, None  # a panel that is copied while its first tile reads it
         walked = tile_of_rows
-        left_pointer = text.pointer(k.bases[contract.lhs], left, type_)
-        if packing is Packing.SHARED:
-            offset = text.mul(panel, panel_elements(contract, width))
-            source, axes = text.pointer(packed_at, offset, type_), packed_axes(contract, width)
-        elif packing is Packing.OWN:
-            is_new = text.let(f"icmp ne i64 {right}, {carried[0]}")
+        left_pointer = nest.pointer(k.bases[contract.lhs], left, type_)
+        if packing is Packing.SHARED and panels_at is not None:
+            offset = nest.mul(panel, panel_elements(contract, width))
+            source, axes = nest.pointer(panels_at, offset, type_), packed_axes(contract, width)
+        elif panels_at is not None:
+            is_new = nest.compare("ne", right, carried[0])
             if contract.rhs_n_stride == 1 and rows_of_tiles(cut, batch) <= FEW_TILES and contract.triangle is None:
-                given, first_use = source, is_new
+                first_use = is_new
             else:
                 with k.of(contract):
-                    text.when(is_new, lambda: pack(k, contract, width, column, source, packed_at))
-            source, axes = packed_at, packed_axes(contract, width)
-            carried = [text.add(right, 0) if right.startswith("%") else right]
+                    nest.when(is_new, partial(pack, k, contract, width, column, source, panels_at))
+            source, axes = panels_at, packed_axes(contract, width)
         if packing is not Packing.NONE:
             walked = replace(walked, is_packed=large)
-        row, first = text.mul(start, walk.unit), text.mul(unit, walk.unit)
+        row, first = nest.mul(start, walk.unit), nest.mul(unit, walk.unit)
         ahead: list[Ahead] = []
         if streams(contract, cut):
             ahead = stage_ahead(k, contract, cut, first, column, base, contract.lhs_m_stride)
@@ -109,26 +112,26 @@ def emit_tiles(k: KernelText, batch: int, lasts: bool = False) -> KernelCode:
                 accumulators = multiplied_within(
                     k, contract.triangle, walked, summed[0], left_pointer, source, unit, column
                 )
-            elif first_use:
+            elif first_use is not None:
                 copied = [
                     SummedAxis(a.extent, a.lhs_stride, b.rhs_stride, a.rhs_stride)
                     for a, b in zip(summed, contract.k, strict=True)
                 ]
                 accumulators = multiplied_copying(
-                    text, walked, copied, summed, left_pointer, given, source, first_use, accumulators, ahead
+                    nest, walked, copied, summed, left_pointer, given, source, first_use, accumulators, ahead
                 )
             else:
-                accumulators = multiplied(text, walked, summed, left_pointer, source, accumulators, ahead=ahead)
+                accumulators = multiplied(nest, walked, summed, left_pointer, source, accumulators, ahead=ahead)
             if not keeps:
                 put_away(k, walked, k.bases[contract.tile], accumulators)
         if keeps:
             finish_in_registers(k, contract, cut, first, column, base, accumulators)
         else:
-            rows = text.mul(units, walk.unit)
+            rows = nest.mul(units, walk.unit)
             finish(k, contract, cut, row, first, rows, column, base, k.bases[contract.tile])
-        return carried
+        return [right] if packing is Packing.OWN else []
 
-    text.loop("%begin", "%end", 1, [("i64", "-1")] if packing is Packing.OWN else [], item_body)
+    nest.loop(BEGIN, END, 1, [-1] if packing is Packing.OWN else [], item_body)
     code = k.close(items_of(cut))
     if packing is not Packing.SHARED:
         return code
@@ -136,43 +139,43 @@ def emit_tiles(k: KernelText, batch: int, lasts: bool = False) -> KernelCode:
     return replace(code, before=pack_all(k, contract, shape, panels), shared_bytes=size, lasts=True)
 
 
-def summed_axes(k: KernelText, axes: Sequence[ContractedAxis]) -> list[SummedAxis]:
+def summed_axes(k: KernelNest, axes: Sequence[ContractedAxis]) -> list[SummedAxis]:
     return [SummedAxis(k.extent(axis.extent), axis.lhs_stride, axis.rhs_stride) for axis in axes]
 
 
 def multiplied_copying(
-    text: Text,
+    nest: Builder,
     tile: RegisterTile,
     given: Sequence[SummedAxis],
     packed: Sequence[SummedAxis],
-    lhs: str,
-    panel: str,
-    target: str,
-    is_first: str,
-    accumulators: Sequence[str],
+    lhs: Value,
+    panel: Value,
+    target: Value,
+    is_first: Value,
+    accumulators: Sequence[Operand],
     ahead: Sequence[Ahead] = (),
-) -> list[str]:
+) -> Sequence[Operand]:
     """The accumulators of a tile. The first one that reads a panel copies it to `target`, where the others read it."""
-    rounds = text.let(f"zext i1 {is_first} to i64")  # loops of one round or none, so that accumulators join
+    rounds = nest.converted(is_first, DType.I64)  # loops of one round or none, so that accumulators join
 
-    def first(index: str, carried: list[str]) -> list[str]:
-        return multiplied(text, replace(tile, lanes=LANES), given, lhs, panel, carried, target)
+    def first(index: Value, carried: list[Value]) -> Sequence[Operand]:
+        return multiplied(nest, replace(tile, lanes=LANES), given, lhs, panel, carried, target)
 
-    def later(index: str, carried: list[str]) -> list[str]:
-        return multiplied(text, tile, packed, lhs, target, carried, ahead=ahead)
+    def later(index: Value, carried: list[Value]) -> Sequence[Operand]:
+        return multiplied(nest, tile, packed, lhs, target, carried, ahead=ahead)
 
-    values = text.loop("0", rounds, 1, [(tile.vector, a) for a in accumulators], first)
-    return text.loop(rounds, "1", 1, [(tile.vector, v) for v in values], later)
+    values = nest.loop(0, rounds, 1, accumulators, first)
+    return nest.loop(rounds, 1, 1, values, later)
 
 
 def stage_ahead(
-    k: KernelText, contract: TileContract, cut: Tiling, row: str, column: str, base: str, depth: int
+    k: KernelNest, contract: TileContract, cut: Tiling, row: Index, column: Index, base: Index, depth: int
 ) -> list[Ahead]:
     """What the elementwise stage of the next tile of rows will read and write, while `depth` is summed for this one."""
     found: dict[Access, Ahead] = {}
     for moved, stride in _in_rows(k, contract):
         places = tuple(range(0, cut.shape.width, k.machine.line(moved.dtype)))
-        pointer = _stage_pointer(k, contract, moved, stride, k.text.add(row, cut.shape.rows), column, base)
+        pointer = _stage_pointer(k, contract, moved, stride, k.nest.add(row, cut.shape.rows), column, base)
         writes, step = isinstance(moved, Store), contract.row_m_step * stride
         found[moved.access] = Ahead(pointer, places, step, cut.shape.rows, depth, writes)
     return list(found.values())
@@ -185,36 +188,36 @@ def streams(contract: TileContract, cut: Tiling) -> bool:
     return cut.block > 0 and is_dense and contract.lhs_m_stride >= FEWEST_AHEAD and contract.triangle is None
 
 
-def _rows_ahead(k: KernelText, contract: TileContract, cut: Tiling, left: str) -> Ahead:
+def _rows_ahead(k: KernelNest, contract: TileContract, cut: Tiling, left: Index) -> Ahead:
     """The rows of the next tile, where one `streams`."""
     depth, line = contract.lhs_m_stride, k.machine.line(contract.dtype)
     each = ceil(cut.shape.rows * depth / line / (depth // DEEPEST_UNROLL))
-    following = k.text.add(left, cut.shape.rows * depth)
-    pointer = k.text.pointer(k.bases[contract.lhs], following, REGISTER[contract.dtype])
+    following = k.nest.add(left, cut.shape.rows * depth)
+    pointer = k.nest.pointer(k.bases[contract.lhs], following, contract.dtype)
     return Ahead(pointer, tuple(range(0, each * line, line)), each * line)
 
 
-def put_away(k: KernelText, tile: RegisterTile, base: str, accumulators: Sequence[str]) -> None:
+def put_away(k: KernelNest, tile: RegisterTile, base: Value, accumulators: Sequence[Operand]) -> None:
     """Store the accumulators one after the other."""
     for slot, name in enumerate(accumulators):
-        place = k.text.pointer(base, str(slot * LANES), REGISTER[tile.dtype])
-        k.text.line(f"store {tile.vector} {name}, ptr {place}, align 64")
+        place = k.nest.pointer(base, slot * LANES, tile.dtype)
+        k.nest.store(name, place, 64)
 
 
-def _prefetch(k: KernelText, contract: TileContract, cut: Tiling, row: str, column: str, base: str) -> None:
+def _prefetch(k: KernelNest, contract: TileContract, cut: Tiling, row: Index, column: Index, base: Index) -> None:
     """Ask for what the elementwise stage will read and write, so that it arrives while the tile is multiplied."""
-    text, shape = k.text, cut.shape
+    nest, shape = k.nest, cut.shape
     for moved, stride in _in_rows(k, contract):
-        type_, writes = MEMORY[moved.dtype], int(isinstance(moved, Store))
+        type_, writes = in_memory(moved.dtype), isinstance(moved, Store)
         with k.of(moved):
             pointer = _stage_pointer(k, contract, moved, stride, row, column, base)
             for i in range(shape.rows):
                 for part in range(shape.vectors):
-                    place = text.pointer(pointer, str(i * contract.row_m_step * stride + part * LANES), type_)
-                    text.line(f"call void @llvm.prefetch.p0(ptr {place}, i32 {writes}, i32 3, i32 1)")
+                    place = nest.pointer(pointer, i * contract.row_m_step * stride + part * LANES, type_)
+                    nest.prefetch(place, writes)
 
 
-def _in_rows(k: KernelText, contract: TileContract) -> Iterator[tuple[Load | Store, int]]:
+def _in_rows(k: KernelNest, contract: TileContract) -> Iterator[tuple[Load | Store, int]]:
     """What the elementwise stage reads and writes row by row, and the elements from row to row."""
     for moved in (i for stage in k.kernel.stages for i in stage.body if isinstance(i, Load | Store)):
         access = moved.access
@@ -231,16 +234,22 @@ def _in_rows(k: KernelText, contract: TileContract) -> Iterator[tuple[Load | Sto
 
 
 def _stage_pointer(
-    k: KernelText, contract: TileContract, moved: Load | Store, stride: int, row: str, column: str, base: str
-) -> str:
+    k: KernelNest,
+    contract: TileContract,
+    moved: Load | Store,
+    stride: int,
+    row: Index,
+    column: Index,
+    base: Index,
+) -> Value:
     """Where the stage moves the first element of a tile."""
-    text = k.text
-    first = text.add(text.mul(row, contract.row_m_step), base)
-    start = text.add(text.add(text.mul(first, stride), moved.access.offset), column)
-    return text.pointer(k.bases[moved.access.buffer], start, MEMORY[moved.dtype])
+    nest = k.nest
+    first = nest.add(nest.mul(row, contract.row_m_step), base)
+    start = nest.add(nest.add(nest.mul(first, stride), moved.access.offset), column)
+    return nest.pointer(k.bases[moved.access.buffer], start, in_memory(moved.dtype))
 
 
-def stays_in_registers(k: KernelText, contract: TileContract, cut: Tiling) -> bool:
+def stays_in_registers(k: KernelNest, contract: TileContract, cut: Tiling) -> bool:
     """Whether the stage is short enough to work on the accumulators, and may be done twice for rows of two tiles.
 
     Every row has to exist, and nothing may be overwritten that the stage reads.
@@ -253,27 +262,33 @@ def stays_in_registers(k: KernelText, contract: TileContract, cut: Tiling) -> bo
 
 
 def finish_in_registers(
-    k: KernelText, contract: TileContract, cut: Tiling, first: str, column: str, base: str, accumulators: Sequence[str]
+    k: KernelNest,
+    contract: TileContract,
+    cut: Tiling,
+    first: Index,
+    column: Index,
+    base: Index,
+    accumulators: Sequence[Operand],
 ) -> None:
     """The elementwise stage on the accumulators."""
-    text, type_ = k.text, REGISTER[contract.dtype]
+    nest = k.nest
     held = repeating(k, cut)
     body = [i for stage in k.kernel.stages for i in stage.body if i not in held]
     others = [i for i in body if not (isinstance(i, Load) and i.access.buffer == contract.tile)]
-    start = text.add(text.mul(first, contract.row_m_step), base)
+    start = nest.add(nest.mul(first, contract.row_m_step), base)
     for row in range(cut.shape.rows):
-        place = text.add(start, row * contract.row_m_step)
+        place = nest.add(start, row * contract.row_m_step)
         k.new_row(place, others)
         for part in range(cut.shape.vectors):
-            here = text.add(column, part * LANES)
+            here = nest.add(column, part * LANES)
             for instruction in body:
                 if isinstance(instruction, Load) and instruction.access.buffer == contract.tile:
-                    k.put(instruction.result, accumulators[row * cut.shape.vectors + part], type_, wide=True)
+                    k.put(instruction.result, accumulators[row * cut.shape.vectors + part])
                 else:
                     k.vector(instruction, place, here, None, part if held else None)
 
 
-def repeating(k: KernelText, cut: Tiling) -> list[Load]:
+def repeating(k: KernelNest, cut: Tiling) -> list[Load]:
     """What the stage reads alike for all rows, and again and again along a row: it stays in registers."""
     loads = [i for stage in k.kernel.stages for i in stage.body if isinstance(i, Load) and i.index is None]
     fits = [i for i in loads if not i.access.rows and len(i.access.columns) == 1]
@@ -281,64 +296,64 @@ def repeating(k: KernelText, cut: Tiling) -> list[Load]:
 
 
 def finish(
-    k: KernelText,
+    k: KernelNest,
     contract: TileContract,
     cut: Tiling,
-    start: str,
-    first: str,
-    m: str,
-    column: str,
-    base: str,
-    tile: str,
+    start: Index,
+    first: Index,
+    m: Index,
+    column: Index,
+    base: Index,
+    tile: Value,
 ) -> None:
     """The elementwise stage, row by row and vector by vector, on the tile in scratch; rows before `start` are done."""
-    text, shape = k.text, cut.shape
+    nest, shape = k.nest, cut.shape
     held = repeating(k, cut)
     body = [i for stage in k.kernel.stages for i in stage.body if i not in held]
-    skipped = text.let(f"sub i64 {start}, {first}")
-    left = text.let(f"sub i64 {m}, {first}")
-    rows = text.minimum(left, str(shape.rows))
+    skipped = nest.sub(start, first)
+    left = nest.sub(m, first)
+    rows = nest.minimum(left, shape.rows)
     width, n = shape.width, contract.n
-    type_ = REGISTER[contract.dtype]
+    type_ = contract.dtype
 
-    def row_body(row: str, carried: list[str]) -> list[str]:
-        place = text.add(text.mul(text.add(row, first), contract.row_m_step), base)
+    def row_body(row: Value, carried: list[Value]) -> Sequence[Operand]:
+        place = nest.add(nest.mul(nest.add(row, first), contract.row_m_step), base)
         others = [i for i in body if not (isinstance(i, Load) and i.access.buffer == contract.tile)]
         k.new_row(place, others)
         narrow = [i for i in others if isinstance(i, Load) and not i.access.columns and i.index is None]
         for instruction in narrow:
             k.scalar(instruction, place)
-        tile_row = text.pointer(tile, text.mul(row, width), type_)
+        tile_row = nest.pointer(tile, nest.mul(row, width), type_)
 
-        def vector_body(offset: str, lanes: int = LANES) -> None:
-            here = text.add(offset, column) if column != "0" else offset
-            mask = k.mask_below("0", str(lanes)) if lanes < LANES else None
+        def vector_body(offset: Index, lanes: int = LANES) -> None:
+            here = nest.add(offset, column) if column != 0 else offset
+            mask = k.mask_below(0, lanes) if lanes < LANES else None
             for instruction in body:
                 if isinstance(instruction, Load) and instruction.access.buffer == contract.tile:
                     with k.of(instruction):
-                        spot = text.pointer(tile_row, offset, type_)
-                        name = text.let(f"load <{LANES} x {type_}>, ptr {spot}, align {contract.dtype.size}")
-                        k.put(instruction.result, name, type_, wide=True)
+                        spot = nest.pointer(tile_row, offset, type_)
+                        k.put(instruction.result, nest.load(spot, vector(type_, LANES), contract.dtype.size))
                 elif instruction not in narrow:
-                    k.vector(instruction, place, here, mask, int(offset) // LANES if held else None)
+                    part = offset // LANES if held and isinstance(offset, int) else None
+                    k.vector(instruction, place, here, mask, part)
 
-        def whole_body(offset: str, carried: list[str]) -> list[str]:
+        def whole_body(offset: Value, carried: list[Value]) -> Sequence[Operand]:
             vector_body(offset)
             return []
 
-        def rest_body(offset: str, carried: list[str]) -> list[str]:
+        def rest_body(offset: Value, carried: list[Value]) -> Sequence[Operand]:
             vector_body(offset, n % LANES)
             return []
 
-        if (n % width == 0 or column == "0") and (held or shape.vectors * len(body) <= 64):
+        if (n % width == 0 or column == 0) and (held or shape.vectors * len(body) <= 64):
             for offset in range(0, min(n, width), LANES):
-                vector_body(str(offset), min(n - offset, LANES))
+                vector_body(offset, min(n - offset, LANES))
         else:
-            stop = text.minimum(text.let(f"sub i64 {n}, {column}"), str(width))
-            whole = text.let(f"and i64 {stop}, {-LANES}")
-            text.loop("0", whole, LANES, [], whole_body, shape.vectors)
+            stop = nest.minimum(nest.sub(n, column), width)
+            whole = nest.binary("and", stop, -LANES)
+            nest.loop(0, whole, LANES, [], whole_body, shape.vectors)
             if n % LANES:
-                text.loop(whole, stop, LANES, [], rest_body, 1)  # none or one
+                nest.loop(whole, stop, LANES, [], rest_body, 1)  # none or one
         return []
 
-    text.loop(skipped, rows, 1, [], row_body, shape.rows)
+    nest.loop(skipped, rows, 1, [], row_body, shape.rows)

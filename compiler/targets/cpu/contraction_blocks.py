@@ -9,10 +9,12 @@ multiplied, its tiles ask for the next one, each for a share.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from compiler.loops.ir import TileContract
 from compiler.machine import Machine
+from compiler.nest.ir import ADDRESS, Index, Items, Nest, Operand, SharedPointer, Value, vector
 from compiler.record import record
 from compiler.targets.cpu.contraction import (
     finish,
@@ -21,12 +23,11 @@ from compiler.targets.cpu.contraction import (
     stage_ahead,
     stays_in_registers,
 )
-from compiler.targets.cpu.kernel_code import Items, KernelCode, SharedPointer
-from compiler.targets.cpu.kernel_text import KernelText
+from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import pack_all, panel_elements
 from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles, rows_of_item
-from compiler.targets.cpu.text import LANES, REGISTER
+from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import Tiling, ceiling, nominal
 
 DEEPEST = 640  # summed elements of a block, where there are several and their panel does not stay in the first cache
@@ -49,7 +50,7 @@ def walks_in_blocks(contract: TileContract, cut: Tiling) -> bool:
     )
 
 
-def emit_blocks(k: KernelText, cut: Tiling, batch: int, lasts: bool = False) -> KernelCode:
+def emit_blocks(k: KernelNest, cut: Tiling, batch: int, lasts: bool = False) -> Nest:
     """The code of a contraction kernel for which `walks_in_blocks` holds.
 
     Where its right operand `lasts` over calls, so do the packed panels.
@@ -93,7 +94,7 @@ def fall_together(contract: TileContract, rows: int, machine: Machine) -> bool:
 
 @dataclass(slots=True)
 class _Blocks:
-    k: KernelText
+    k: KernelNest
     contract: TileContract
     cut: Tiling
     depth: int
@@ -132,58 +133,58 @@ class _Blocks:
         """Elements of the copied rows of a tile."""
         return self.cut.shape.rows * self.pitch
 
-    def emit(self) -> KernelCode:
-        k, contract, text, panels = self.k, self.contract, self.k.text, self.cut.panels
+    def emit(self) -> Nest:
+        k, contract, nest, panels = self.k, self.contract, self.k.nest, self.cut.panels
         size = contract.dtype.size
         k.reserve(contract.tile, self.slot * size * (self.tiles * panels if self.several else 1))
         k.reserve(ZEROS, self.slot * size if self.several else 0)
         k.reserve(ROWS, self.copied * self.tiles * size if self.copies else 0)
         k.open()
-        shared = k.argument(SharedPointer(), "ptr")
+        shared = k.argument(SharedPointer(), ADDRESS)
         units = k.extent(contract.m)
-        tiles = ceiling(text, units, self.cut.shape.rows)
+        tiles = ceiling(nest, units, self.cut.shape.rows)
         if self.several:
-            k.text.clear(k.bases[ZEROS], str(self.slot), REGISTER[contract.dtype])
+            k.nest.clear(k.bases[ZEROS], self.slot, vector(contract.dtype, LANES))
 
         def over_blocks(share: Rectangle) -> None:
-            start = text.mul(share.top, self.unit)
-            stop = text.minimum(text.mul(share.bottom, self.unit), tiles)
+            start = nest.mul(share.top, self.unit)
+            stop = nest.minimum(nest.mul(share.bottom, self.unit), tiles)
 
-            def over_rows(first: str, count: str) -> None:
-                last = text.add(first, count)
+            def over_rows(first: Index, count: Index) -> None:
+                last = nest.add(first, count)
 
-                def over_sum(deep: str, carried: list[str]) -> list[str]:
-                    def over_panels(panel: str, carried: list[str]) -> list[str]:
-                        is_new = text.let(f"icmp eq i64 {panel}, {share.left}")
+                def over_sum(deep: Value, carried: list[Value]) -> Sequence[Operand]:
+                    def over_panels(panel: Value, carried: list[Value]) -> Sequence[Operand]:
+                        is_new = nest.compare("eq", panel, share.left)
                         here = _Place(first, deep, panel, is_new, units, shared)
-                        text.loop(first, last, 1, [], lambda tile, _: self.tile(here, tile))
+                        nest.loop(first, last, 1, [], lambda tile, _: self.tile(here, tile))
                         return []
 
-                    text.loop(share.left, share.right, 1, [], over_panels)
+                    nest.loop(share.left, share.right, 1, [], over_panels)
                     return []
 
-                text.loop("0", str(self.depth), self.deep, [], over_sum)
+                nest.loop(0, self.depth, self.deep, [], over_sum)
 
-            over_equal(text, start, stop, self.tiles, over_rows)
+            over_equal(nest, start, stop, self.tiles, over_rows)
 
-        over_rectangles(text, panels, over_blocks)
+        over_rectangles(nest, panels, over_blocks)
         code = k.close(Items(contract.m, self.unit * self.cut.shape.rows, panels))
         packed = pack_all(k, contract, self.cut.shape, panels)
         return replace(code, before=packed, shared_bytes=panels * self.panel * size, lasts=self.lasts)
 
-    def tile(self, here: _Place, tile: str) -> list[str]:
+    def tile(self, here: _Place, tile: Index) -> Sequence[Operand]:
         """A tile's share of a block of the sum; after the last one, the elementwise stage."""
-        k, text, contract, shape = self.k, self.k.text, self.contract, self.cut.shape
-        start = text.mul(tile, shape.rows)
-        row = text.minimum(start, text.maximum(text.let(f"sub i64 {here.units}, {shape.rows}"), "0"))
-        column = text.mul(here.panel, shape.width)
-        number = text.let(f"sub i64 {tile}, {here.first}")
+        k, nest, contract, shape = self.k, self.k.nest, self.contract, self.cut.shape
+        start = nest.mul(tile, shape.rows)
+        row = nest.minimum(start, nest.maximum(nest.sub(here.units, shape.rows), 0))
+        column = nest.mul(here.panel, shape.width)
+        number = nest.sub(tile, here.first)
         slots = self.slot_of(here, number)
-        length = depth = str(self.depth)
-        is_last = "true"
+        length: Index = self.depth
+        is_last: Value | None = None
         if self.several:
-            length = text.minimum(text.let(f"sub i64 {depth}, {here.start}"), str(self.deep))
-            is_last = text.let(f"icmp sge i64 {text.add(here.start, self.deep)}, {depth}")
+            length = nest.minimum(nest.sub(self.depth, here.start), self.deep)
+            is_last = nest.compare("ge", nest.add(here.start, self.deep), self.depth)
         with k.of(contract):
             lhs, walked, stride = self.rows(here, row, number, length)
             ahead = [*self.ahead(slots, is_last, row, column), *self.operands_ahead(here, row, number)]
@@ -191,125 +192,125 @@ class _Blocks:
 
         def done() -> None:
             if stays_in_registers(k, contract, self.cut):
-                finish_in_registers(k, contract, self.cut, row, column, "0", sums)
+                finish_in_registers(k, contract, self.cut, row, column, 0, sums)
                 return
             put_away(k, walked, slots, sums)
-            finish(k, contract, self.cut, start, row, here.units, column, "0", slots)
+            finish(k, contract, self.cut, start, row, here.units, column, 0, slots)
 
-        if not self.several:
+        if is_last is None:
             done()
             return []
-        text.when(is_last, done)
-        text.when(text.let(f"xor i1 {is_last}, true"), lambda: put_away(k, walked, slots, sums))
+        nest.when(is_last, done)
+        nest.when(nest.negated(is_last), lambda: put_away(k, walked, slots, sums))
         return []
 
-    def ahead(self, slots: str, is_last: str, row: str, column: str) -> list[Ahead]:
+    def ahead(self, slots: Value, is_last: Value | None, row: Index, column: Index) -> list[Ahead]:
         """The sums of the next tile, and what the elementwise stage will write."""
-        text, width, type_ = self.k.text, self.cut.shape.width, REGISTER[self.contract.dtype]
-        results = stage_ahead(self.k, self.contract, self.cut, row, column, "0", self.deep)
-        if not self.several:
+        nest, width, type_ = self.k.nest, self.cut.shape.width, self.contract.dtype
+        results = stage_ahead(self.k, self.contract, self.cut, row, column, 0, self.deep)
+        if is_last is None:
             return results
-        following = text.pointer(slots, str(self.slot), type_)
+        following = nest.pointer(slots, self.slot, type_)
         rows = self.cut.shape.rows
         line = self.k.machine.line(self.contract.dtype)
         found = [Ahead(following, tuple(range(0, width, line)), width, rows, self.deep)]
         for result in results:
-            pointer = text.let(f"select i1 {is_last}, ptr {result.pointer}, ptr {following}")
-            step = text.let(f"select i1 {is_last}, i64 {result.step}, i64 0")
+            pointer = nest.select(is_last, result.pointer, following)
+            step = nest.select(is_last, result.step, 0)
             found.append(Ahead(pointer, result.places, step, result.rows, result.depth, result.writes))
         return found
 
-    def operands_ahead(self, here: _Place, row: str, number: str) -> list[Ahead]:
+    def operands_ahead(self, here: _Place, row: Index, number: Index) -> list[Ahead]:
         """This tile's share of the next panel; and for the first panel of a thread, the rows of the next tile."""
-        text, contract = self.k.text, self.contract
+        nest, contract = self.k.nest, self.contract
         found = self.panel_ahead(here, number)
         if contract.k[0].lhs_stride == 1:
             rows, line = self.cut.shape.rows, self.k.machine.line(contract.dtype)
             places = tuple(index * contract.lhs_m_stride for index in range(rows))
-            given = self.given_rows(here, text.add(row, rows))
+            given = self.given_rows(here, nest.add(row, rows))
             found.append(Ahead(given, places, line, self.deep // line, self.deep, condition=here.is_new))
         return found
 
-    def panel_ahead(self, here: _Place, number: str) -> list[Ahead]:
+    def panel_ahead(self, here: _Place, number: Index) -> list[Ahead]:
         """A tile's share of the next panel."""
-        text, contract, width = self.k.text, self.contract, self.cut.shape.width
-        line, type_ = self.k.machine.line(contract.dtype), REGISTER[contract.dtype]
-        panel, each = text.add(here.panel, 1), -(-self.deep // self.tiles)
-        start = text.add(here.start, text.minimum(text.mul(number, each), str(self.deep - each)))
-        place = text.add(text.mul(panel, self.panel), text.mul(start, width))
-        packed = Ahead(text.pointer(here.shared, place, type_), tuple(range(0, width, line)), width, each, self.deep)
+        nest, contract, width = self.k.nest, self.contract, self.cut.shape.width
+        line, type_ = self.k.machine.line(contract.dtype), contract.dtype
+        panel, each = nest.add(here.panel, 1), -(-self.deep // self.tiles)
+        start = nest.add(here.start, nest.minimum(nest.mul(number, each), self.deep - each))
+        place = nest.add(nest.mul(panel, self.panel), nest.mul(start, width))
+        packed = Ahead(nest.pointer(here.shared, place, type_), tuple(range(0, width, line)), width, each, self.deep)
         return [packed]
 
-    def given_rows(self, here: _Place, row: str) -> str:
+    def given_rows(self, here: _Place, row: Index) -> Value:
         """Where the rows of a tile start in the left operand."""
-        k, text, contract = self.k, self.k.text, self.contract
-        offset = text.add(text.mul(row, contract.lhs_m_stride), text.mul(here.start, contract.k[0].lhs_stride))
-        return text.pointer(k.bases[contract.lhs], text.add(offset, contract.lhs_offset), REGISTER[contract.dtype])
+        k, nest, contract = self.k, self.k.nest, self.contract
+        offset = nest.add(nest.mul(row, contract.lhs_m_stride), nest.mul(here.start, contract.k[0].lhs_stride))
+        return nest.pointer(k.bases[contract.lhs], nest.add(offset, contract.lhs_offset), contract.dtype)
 
-    def slot_of(self, here: _Place, number: str) -> str:
+    def slot_of(self, here: _Place, number: Index) -> Value:
         """Where the sums of a tile of the block lie."""
-        text = self.k.text
-        index = "0"
+        nest = self.k.nest
+        index: Index = 0
         if self.several:
-            index = text.mul(text.add(text.mul(here.panel, self.tiles), number), self.slot)
-        return text.pointer(self.k.bases[self.contract.tile], index, REGISTER[self.contract.dtype])
+            index = nest.mul(nest.add(nest.mul(here.panel, self.tiles), number), self.slot)
+        return nest.pointer(self.k.bases[self.contract.tile], index, self.contract.dtype)
 
-    def rows(self, here: _Place, row: str, number: str, length: str) -> tuple[str, RegisterTile, int]:
+    def rows(self, here: _Place, row: Index, number: Index, length: Index) -> tuple[Value, RegisterTile, int]:
         """Where the rows of a tile start, where each of them lies from there, and the step of k.
 
         They are copied when the first panel needs them.
         """
-        k, text, contract, shape = self.k, self.k.text, self.contract, self.cut.shape
+        k, nest, contract, shape = self.k, self.k.nest, self.contract, self.cut.shape
         (axis,) = contract.k
-        type_ = REGISTER[contract.dtype]
+        type_ = contract.dtype
         given = self.given_rows(here, row)
         if not self.copies:
             places = self.cut.walk.places(contract, shape.rows)
             return given, RegisterTile(shape, contract.dtype, places, True), axis.lhs_stride
-        target = text.pointer(k.bases[ROWS], text.mul(number, self.copied), type_)
-        text.when(here.is_new, lambda: self.copy_rows(given, target, length))
+        target = nest.pointer(k.bases[ROWS], nest.mul(number, self.copied), type_)
+        nest.when(here.is_new, lambda: self.copy_rows(given, target, length))
         places = tuple(index * self.pitch for index in range(shape.rows))
         return target, RegisterTile(shape, contract.dtype, places, True), 1
 
-    def copy_rows(self, source: str, target: str, length: str) -> None:
-        text, type_, size = self.k.text, REGISTER[self.contract.dtype], self.contract.dtype.size
+    def copy_rows(self, source: Value, target: Value, length: Index) -> None:
+        nest, type_, size = self.k.nest, self.contract.dtype, self.contract.dtype.size
 
-        def body(index: str, carried: list[str]) -> list[str]:
+        def body(index: Value, carried: list[Value]) -> Sequence[Operand]:
             for row in range(self.cut.shape.rows):
-                given = text.pointer(source, text.add(index, row * self.contract.lhs_m_stride), type_)
-                name = text.let(f"load <{LANES} x {type_}>, ptr {given}, align {size}")
-                there = text.pointer(target, text.add(index, row * self.pitch), type_)
-                text.line(f"store <{LANES} x {type_}> {name}, ptr {there}, align 64")
+                given = nest.pointer(source, nest.add(index, row * self.contract.lhs_m_stride), type_)
+                name = nest.load(given, vector(type_, LANES), size)
+                there = nest.pointer(target, nest.add(index, row * self.pitch), type_)
+                nest.store(name, there, 64)
             return []
 
-        text.loop("0", length, LANES, [], body)
+        nest.loop(0, length, LANES, [], body)
 
     def multiplied(
         self,
         here: _Place,
         tile: RegisterTile,
         stride: int,
-        lhs: str,
-        length: str,
-        slots: str,
+        lhs: Value,
+        length: Index,
+        slots: Value,
         ahead: list[Ahead],
-    ) -> list[str]:
+    ) -> Sequence[Operand]:
         """The sums of a tile after this block of the sum."""
-        text, width, type_ = self.k.text, self.cut.shape.width, REGISTER[self.contract.dtype]
-        place = text.add(text.mul(here.panel, self.panel), text.mul(here.start, width))
-        packed = text.pointer(here.shared, place, type_)
+        nest, width, type_ = self.k.nest, self.cut.shape.width, self.contract.dtype
+        place = nest.add(nest.mul(here.panel, self.panel), nest.mul(here.start, width))
+        packed = nest.pointer(here.shared, place, type_)
         axis = SummedAxis(length, stride, width)
-        return multiplied(text, tile, [axis], lhs, packed, self.begun(here, tile, slots), ahead=ahead)
+        return multiplied(nest, tile, [axis], lhs, packed, self.begun(here, tile, slots), ahead=ahead)
 
-    def begun(self, here: _Place, tile: RegisterTile, slots: str) -> list[str]:
+    def begun(self, here: _Place, tile: RegisterTile, slots: Value) -> Sequence[Operand]:
         """The sums of a tile before this block of the sum."""
-        text, type_ = self.k.text, REGISTER[self.contract.dtype]
+        nest, type_ = self.k.nest, self.contract.dtype
         if not self.several:
             return [tile.zero] * tile.slots
-        is_start = text.let(f"icmp eq i64 {here.start}, 0")
-        base = text.let(f"select i1 {is_start}, ptr {self.k.bases[ZEROS]}, ptr {slots}")
-        places = [text.pointer(base, str(index * LANES), type_) for index in range(tile.slots)]
-        return [text.let(f"load {tile.vector}, ptr {place}, align 64") for place in places]
+        is_start = nest.compare("eq", here.start, 0)
+        base = nest.select(is_start, self.k.bases[ZEROS], slots)
+        places = [nest.pointer(base, index * LANES, type_) for index in range(tile.slots)]
+        return [nest.load(place, tile.vector, 64) for place in places]
 
 
 @record
@@ -319,9 +320,9 @@ class _Place:
     A panel `is_new` to these rows where it is the first of the thread.
     """
 
-    first: str
-    start: str
-    panel: str
-    is_new: str
-    units: str
-    shared: str
+    first: Index
+    start: Index
+    panel: Index
+    is_new: Value
+    units: Index
+    shared: Value

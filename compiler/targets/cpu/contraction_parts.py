@@ -8,17 +8,17 @@ element is still one chain over its part.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 
 from compiler.loops.ir import TileContract
+from compiler.nest.ir import BEGIN, END, Index, Items, Nest, Operand, Value, vector
 from compiler.record import record
 from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import finish, put_away, repeating
 from compiler.targets.cpu.contraction_turned import emit_turned, runs_along_rows
-from compiler.targets.cpu.kernel_code import Items, KernelCode
-from compiler.targets.cpu.kernel_text import KernelText
+from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import is_packed
@@ -39,7 +39,7 @@ def sums_in_blocks(contract: TileContract) -> bool:
     return is_static and contract.rhs_n_stride == 1 and (is_long or contract.parts > 1)
 
 
-def emit_parts(k: KernelText, batch: int) -> KernelCode:
+def emit_parts(k: KernelNest, batch: int) -> Nest:
     """The code of a contraction kernel for which `sums_in_blocks` holds."""
     contract = k.kernel.contraction
     assert contract is not None
@@ -89,15 +89,15 @@ def _tiles(cut: Tiling) -> int:
 class _Item:
     """What an item covers: the first outer index and how many, the first tile of each and how many."""
 
-    outer: str
-    outers: str
-    tile: str
-    tiles: str
+    outer: Index
+    outers: Index
+    tile: Index
+    tiles: Index
 
 
 @dataclass(slots=True)
 class _Parts:
-    k: KernelText
+    k: KernelNest
     contract: TileContract
     cut: Tiling
     sum: LongSum
@@ -119,28 +119,28 @@ class _Parts:
         """Elements from a copied strip to the next one; no power of two, so that they do not compete for lines."""
         return self.sum.block.elements * width + LANES
 
-    def emit(self) -> KernelCode:
-        k, contract, text, grouping = self.k, self.contract, self.k.text, self.grouping
+    def emit(self) -> Nest:
+        k, contract, nest, grouping = self.k, self.contract, self.k.nest, self.grouping
         size, panels, width = contract.dtype.size, self.cut.panels, self.cut.shape.width
         tiles_of_item = grouping.outer * grouping.tiles
         k.reserve(contract.tile, tiles_of_item * panels * self.slot * size)
         k.reserve(COLUMNS, self.pitch(width) * panels * size if self.copies_columns else 0)
         k.open()
         for load in repeating(k, self.cut):
-            k.repeated(load, "0", self.cut.shape.vectors)
+            k.repeated(load, 0, self.cut.shape.vectors)
         k.extent(contract.k[0].extent)  # loaded here, where every use is reached
         groups = grouping.outer_groups * grouping.tile_groups
         indices = prod(count(axis.extent) for axis in self.cut.walk.outer)
 
-        def item_body(number: str, carried: list[str]) -> list[str]:
-            part, rest = divided(text, number, str(groups))
-            outer_group, tile_group = divided(text, rest, str(grouping.tile_groups))
+        def item_body(number: Value, carried: list[Value]) -> Sequence[Operand]:
+            part, rest = divided(nest, number, groups)
+            outer_group, tile_group = divided(nest, rest, grouping.tile_groups)
             outer, tile = (
-                text.mul(outer_group, grouping.outer),
-                text.mul(tile_group, grouping.tiles),
+                nest.mul(outer_group, grouping.outer),
+                nest.mul(tile_group, grouping.tiles),
             )
-            outers = text.minimum(text.let(f"sub i64 {indices}, {outer}"), str(grouping.outer))
-            tiles = text.minimum(text.let(f"sub i64 {_tiles(self.cut)}, {tile}"), str(grouping.tiles))
+            outers = nest.minimum(nest.sub(indices, outer), grouping.outer)
+            tiles = nest.minimum(nest.sub(_tiles(self.cut), tile), grouping.tiles)
             item = _Item(outer, outers, tile, tiles)
             with k.of(contract):
                 self.sum.clear(tiles_of_item * panels * self.slot)
@@ -148,25 +148,25 @@ class _Parts:
             self.finish(part, item)
             return []
 
-        text.loop("%begin", "%end", 1, [], item_body)
+        nest.loop(BEGIN, END, 1, [], item_body)
         return k.close(Items(contract.parts, 1, groups))
 
     def share(self, axes: list[SummedAxis], here: Operands, following: Operands, item: _Item) -> None:
         """One block of the sum, for all tiles of an item; those ask for the operands of the `following` block."""
-        k, text, width = self.k, self.k.text, self.cut.shape.width
+        k, nest, width = self.k, self.k.nest, self.cut.shape.width
         if self.copies_columns:
             self.copy_columns(axes, here.right)
-        steps = walked(text, axes, right=width if self.copies_columns else 0)
+        steps = walked(nest, axes, right=width if self.copies_columns else 0)
 
-        def over_panels(panel: str, carried: list[str]) -> list[str]:
-            def body(outer: str, tile: str, number: str) -> None:
+        def over_panels(panel: Value, carried: list[Value]) -> Sequence[Operand]:
+            def body(outer: Index, tile: Index, number: Index) -> None:
                 first, column, _, _, _ = self.place(outer, tile)
-                rows = text.pointer(here.left, first, self.sum.type)
-                columns = text.pointer(here.right, text.add(text.mul(panel, width), column), self.sum.type)
+                rows = nest.pointer(here.left, first, self.sum.type)
+                columns = nest.pointer(here.right, nest.add(nest.mul(panel, width), column), self.sum.type)
                 if self.copies_columns:
-                    columns = text.pointer(k.bases[COLUMNS], text.mul(panel, self.pitch(width)), self.sum.type)
-                turn = text.add(text.mul(panel, self.grouping.outer * self.grouping.tiles), number)
-                slots = text.pointer(k.bases[self.contract.tile], text.mul(turn, self.slot), self.sum.type)
+                    columns = nest.pointer(k.bases[COLUMNS], nest.mul(panel, self.pitch(width)), self.sum.type)
+                turn = nest.add(nest.mul(panel, self.grouping.outer * self.grouping.tiles), number)
+                slots = nest.pointer(k.bases[self.contract.tile], nest.mul(turn, self.slot), self.sum.type)
                 tiles = self.grouping.outer * self.grouping.tiles * self.cut.panels
                 ahead = self.sum.ahead(axes, slots, self.slot, following, turn, tiles)
                 self.multiply(steps, rows, columns, slots, ahead)
@@ -174,50 +174,50 @@ class _Parts:
             self.each_tile(item, body)
             return []
 
-        text.loop("0", str(self.cut.panels), 1, [], over_panels)
+        nest.loop(0, self.cut.panels, 1, [], over_panels)
 
-    def multiply(self, axes: list[SummedAxis], rows: str, columns: str, slots: str, ahead: list[Ahead]) -> None:
+    def multiply(self, axes: list[SummedAxis], rows: Value, columns: Value, slots: Value, ahead: list[Ahead]) -> None:
         """Add a block of the sum to a tile."""
-        k, text, shape = self.k, self.k.text, self.cut.shape
+        k, nest, shape = self.k, self.k.nest, self.cut.shape
         places = self.cut.walk.places(self.contract, shape.rows)
         tile = RegisterTile(shape, self.contract.dtype, places, self.copies_columns)
-        held = [text.pointer(slots, str(index * LANES), self.sum.type) for index in range(tile.slots)]
-        sums = [text.let(f"load {tile.vector}, ptr {place}, align 64") for place in held]
-        put_away(k, tile, slots, multiplied(text, tile, axes, rows, columns, sums, ahead=ahead))
+        held = [nest.pointer(slots, index * LANES, self.sum.type) for index in range(tile.slots)]
+        sums = [nest.load(place, tile.vector, 64) for place in held]
+        put_away(k, tile, slots, multiplied(nest, tile, axes, rows, columns, sums, ahead=ahead))
 
-    def copy_columns(self, axes: list[SummedAxis], source: str) -> None:
+    def copy_columns(self, axes: list[SummedAxis], source: Value) -> None:
         """Copy the columns of a block, each panel to its own stretch."""
-        text, width, panels = self.k.text, self.cut.shape.width, self.cut.panels
+        nest, width, panels = self.k.nest, self.cut.shape.width, self.cut.panels
 
-        def one(given: str, number: str) -> None:
-            there = text.pointer(self.k.bases[COLUMNS], text.mul(number, width), self.sum.type)
+        def one(given: Value, number: Index) -> None:
+            there = nest.pointer(self.k.bases[COLUMNS], nest.mul(number, width), self.sum.type)
 
-            def over_panels(panel: str, carried: list[str]) -> list[str]:
-                first = text.pointer(given, text.mul(panel, width), self.sum.type)
-                goal = text.pointer(there, text.mul(panel, self.pitch(width)), self.sum.type)
+            def over_panels(panel: Value, carried: list[Value]) -> Sequence[Operand]:
+                first = nest.pointer(given, nest.mul(panel, width), self.sum.type)
+                goal = nest.pointer(there, nest.mul(panel, self.pitch(width)), self.sum.type)
                 for part in range(self.cut.shape.vectors):
-                    place, to = (text.pointer(base, str(part * LANES), self.sum.type) for base in (first, goal))
+                    place, to = (nest.pointer(base, part * LANES, self.sum.type) for base in (first, goal))
                     size = self.contract.dtype.size
-                    name = text.let(f"load <{LANES} x {self.sum.type}>, ptr {place}, align {size}")
-                    text.line(f"store <{LANES} x {self.sum.type}> {name}, ptr {to}, align 64")
+                    name = nest.load(place, vector(self.sum.type, LANES), size)
+                    nest.store(name, to, 64)
                 return []
 
-            text.loop("0", str(panels), 1, [], over_panels)
+            nest.loop(0, panels, 1, [], over_panels)
 
         self.sum.each(axes, source, lambda axis: axis.rhs_stride, one)
 
-    def finish(self, part: str, item: _Item) -> None:
+    def finish(self, part: Index, item: _Item) -> None:
         """The elementwise stage on all tiles of an item."""
-        text, walk = self.k.text, self.cut.walk
+        nest, walk = self.k.nest, self.cut.walk
         assert isinstance(walk.extent, int)
-        rows = str(walk.extent * walk.unit)
+        rows = walk.extent * walk.unit
 
-        def over_panels(panel: str, carried: list[str]) -> list[str]:
-            column = text.mul(panel, self.cut.shape.width)
+        def over_panels(panel: Index, carried: list[Value]) -> Sequence[Operand]:
+            column = nest.mul(panel, self.cut.shape.width)
 
-            def body(outer: str, tile: str, number: str) -> None:
+            def body(outer: Index, tile: Index, number: Index) -> None:
                 _, _, base, row, start = self.place(outer, tile)
-                base = text.add(base, text.mul(part, self.contract.part_step))
+                base = nest.add(base, nest.mul(part, self.contract.part_step))
                 finish(
                     self.k,
                     self.contract,
@@ -234,43 +234,43 @@ class _Parts:
             return []
 
         if self.cut.panels == 1:
-            over_panels("0", [])
+            over_panels(0, [])
         else:
-            text.loop("0", str(self.cut.panels), 1, [], over_panels)
+            nest.loop(0, self.cut.panels, 1, [], over_panels)
 
-    def each_tile(self, item: _Item, body: Callable[[str, str, str], None]) -> None:
+    def each_tile(self, item: _Item, body: Callable[[Index, Index, Index], None]) -> None:
         """Run `body` with the outer index and the tile of each tile of an item, and with its number in the item."""
-        text = self.k.text
+        nest = self.k.nest
 
-        def over_outer(outer: str, carried: list[str]) -> list[str]:
-            first = text.mul(outer, self.grouping.tiles)
+        def over_outer(outer: Value, carried: list[Value]) -> Sequence[Operand]:
+            first = nest.mul(outer, self.grouping.tiles)
 
-            def over_tiles(tile: str, carried: list[str]) -> list[str]:
+            def over_tiles(tile: Value, carried: list[Value]) -> Sequence[Operand]:
                 body(
-                    text.add(item.outer, outer),
-                    text.add(item.tile, tile),
-                    text.add(first, tile),
+                    nest.add(item.outer, outer),
+                    nest.add(item.tile, tile),
+                    nest.add(first, tile),
                 )
                 return []
 
-            text.loop("0", item.tiles, 1, [], over_tiles)
+            nest.loop(0, item.tiles, 1, [], over_tiles)
             return []
 
-        text.loop("0", item.outers, 1, [], over_outer)
+        nest.loop(0, item.outers, 1, [], over_outer)
 
-    def slots(self, number: str, panel: str) -> str:
+    def slots(self, number: Index, panel: Index) -> Value:
         """Where the accumulators of a tile lie; those of a panel, one behind the other."""
-        text = self.k.text
-        first = text.mul(panel, self.grouping.outer * self.grouping.tiles * self.slot)
-        offset = text.add(first, text.mul(number, self.slot))
-        return text.pointer(self.k.bases[self.contract.tile], offset, self.sum.type)
+        nest = self.k.nest
+        first = nest.mul(panel, self.grouping.outer * self.grouping.tiles * self.slot)
+        offset = nest.add(first, nest.mul(number, self.slot))
+        return nest.pointer(self.k.bases[self.contract.tile], offset, self.sum.type)
 
-    def place(self, outer: str, tile: str) -> tuple[str, str, str, str, str]:
+    def place(self, outer: Index, tile: Index) -> tuple[Index, Index, Index, Index, Index]:
         """Offsets of a tile in both operands and in the rows; its first row, and the first that no tile before had."""
-        text, walk = self.k.text, self.cut.walk
+        nest, walk = self.k.nest, self.cut.walk
         assert isinstance(walk.extent, int)
         lhs, rhs, base = outer_offsets(self.k, walk.outer, outer)
-        start = text.mul(tile, walk.step)
-        unit = text.minimum(start, str(max(0, walk.extent - walk.step)))
-        left = text.add(text.add("0", text.mul(unit, walk.stride)), lhs)
-        return left, rhs, base, text.mul(unit, walk.unit), text.mul(start, walk.unit)
+        start = nest.mul(tile, walk.step)
+        unit = nest.minimum(start, max(0, walk.extent - walk.step))
+        left = nest.add(nest.add(0, nest.mul(unit, walk.stride)), lhs)
+        return left, rhs, base, nest.mul(unit, walk.unit), nest.mul(start, walk.unit)

@@ -7,18 +7,20 @@ scratch between the blocks, so each element is one chain. A tile asks for its sh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
 
 from compiler.loops.ir import TileContract
+from compiler.nest.ir import Index, Items, Nest, Operand, Value, vector
 from compiler.record import record
 from compiler.targets.cpu.contraction import finish, put_away, stage_ahead
-from compiler.targets.cpu.kernel_code import Items, KernelCode
-from compiler.targets.cpu.kernel_text import KernelText
+from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles, rows_of_item
-from compiler.targets.cpu.text import LANES, REGISTER
+from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import TileShape, Tiling, ceiling, divided, most_rows, nominal
+from compiler.types import DType
 
 DEEP = 128  # summed elements of a block
 STEPS = DEEP // DEEPEST_UNROLL  # in which a tile asks ahead
@@ -35,7 +37,7 @@ def sums_side_by_side(contract: TileContract, cut: Tiling) -> bool:
     return is_plain and is_dense and cut.block > 0 and cut.panels >= FEWEST_PANELS
 
 
-def emit_sums(k: KernelText, cut: Tiling, batch: int) -> KernelCode:
+def emit_sums(k: KernelNest, cut: Tiling, batch: int) -> Nest:
     """The code of a contraction kernel for which `sums_side_by_side` holds."""
     contract = k.kernel.contraction
     assert contract is not None
@@ -97,15 +99,15 @@ class _Operand:
 class _Rectangle:
     """The first tile of rows and the first panel, and how many there are of both."""
 
-    tile: str
-    tiles: str
-    panel: str
-    panels: str
+    tile: Index
+    tiles: Index
+    panel: Index
+    panels: Index
 
 
 @dataclass(slots=True)
 class _Sums:
-    k: KernelText
+    k: KernelNest
     contract: TileContract
     cut: Tiling
     left: _Operand
@@ -118,131 +120,131 @@ class _Sums:
         return self.cut.shape.rows * self.cut.shape.width
 
     @property
-    def type(self) -> str:
-        return REGISTER[self.contract.dtype]
+    def type(self) -> DType:
+        return self.contract.dtype
 
-    def emit(self) -> KernelCode:
-        k, contract, text, panels = self.k, self.contract, self.k.text, self.cut.panels
+    def emit(self) -> Nest:
+        k, contract, nest, panels = self.k, self.contract, self.k.nest, self.cut.panels
         size = contract.dtype.size
         k.reserve(contract.tile, self.slot * size * (self.left.most * self.right.most + 1))
         for operand in (self.left, self.right):
             k.reserve(operand.copy, operand.pitch * operand.most * size)
         k.open()
         depth, units = k.extent(contract.k[0].extent), k.extent(contract.m)  # loaded here, where every use is reached
-        all_tiles = ceiling(text, units, self.cut.shape.rows)
+        all_tiles = ceiling(nest, units, self.cut.shape.rows)
 
         def over_share(share: Rectangle) -> None:
-            start = text.mul(share.top, self.unit)
-            stop = text.minimum(text.mul(share.bottom, self.unit), all_tiles)
+            start = nest.mul(share.top, self.unit)
+            stop = nest.minimum(nest.mul(share.bottom, self.unit), all_tiles)
 
-            def over_rows(first: str, tiles: str) -> None:
+            def over_rows(first: Index, tiles: Index) -> None:
                 over_equal(
-                    text,
+                    nest,
                     share.left,
                     share.right,
                     self.right.most,
                     lambda panel, count: self.rectangle(_Rectangle(first, tiles, panel, count), depth, units),
                 )
 
-            over_equal(text, start, stop, self.left.most, over_rows)
+            over_equal(nest, start, stop, self.left.most, over_rows)
 
-        over_rectangles(text, panels, over_share)
+        over_rectangles(nest, panels, over_share)
         return k.close(Items(contract.m, self.unit * self.cut.shape.rows, panels))
 
-    def rectangle(self, here: _Rectangle, depth: str, units: str) -> None:
+    def rectangle(self, here: _Rectangle, depth: Index, units: Index) -> None:
         """Some tiles of rows times some panels, over the whole sum."""
-        text, contract, shape = self.k.text, self.contract, self.cut.shape
-        sums = text.mul(text.mul(here.tiles, here.panels), self.slot)
-        text.clear(self.k.bases[contract.tile], sums, self.type)
+        nest, contract, shape = self.k.nest, self.contract, self.cut.shape
+        sums = nest.mul(nest.mul(here.tiles, here.panels), self.slot)
+        nest.clear(self.k.bases[contract.tile], sums, vector(self.type, LANES))
 
-        def over_sum(start: str, carried: list[str]) -> list[str]:
-            length = text.minimum(text.let(f"sub i64 {depth}, {start}"), str(DEEP))
-            is_last = text.let(f"icmp sge i64 {text.add(start, DEEP)}, {depth}")
+        def over_sum(start: Value, carried: list[Value]) -> Sequence[Operand]:
+            length = nest.minimum(nest.sub(depth, start), DEEP)
+            is_last = nest.compare("ge", nest.add(start, DEEP), depth)
             with self.k.of(contract):
                 self.copy(self.left, here.tile, here.tiles, start, length)
                 self.copy(self.right, here.panel, here.panels, start, length)
 
-            def over_panels(panel: str, carried: list[str]) -> list[str]:
-                column = text.mul(text.add(here.panel, panel), shape.width)
+            def over_panels(panel: Value, carried: list[Value]) -> Sequence[Operand]:
+                column = nest.mul(nest.add(here.panel, panel), shape.width)
 
-                def over_tiles(tile: str, carried: list[str]) -> list[str]:
-                    number = text.add(text.mul(panel, here.tiles), tile)
-                    row = text.mul(text.add(here.tile, tile), shape.rows)
-                    slots = text.pointer(self.k.bases[contract.tile], text.mul(number, self.slot), self.type)
+                def over_tiles(tile: Value, carried: list[Value]) -> Sequence[Operand]:
+                    number = nest.add(nest.mul(panel, here.tiles), tile)
+                    row = nest.mul(nest.add(here.tile, tile), shape.rows)
+                    slots = nest.pointer(self.k.bases[contract.tile], nest.mul(number, self.slot), self.type)
 
                     def middle() -> None:
                         self.multiply(tile, panel, length, slots, self.sources_ahead(here, start, number, slots))
 
                     def last() -> None:
-                        results = stage_ahead(self.k, contract, self.cut, row, column, "0", DEEP)
+                        results = stage_ahead(self.k, contract, self.cut, row, column, 0, DEEP)
                         self.multiply(tile, panel, length, slots, results)
-                        finish(self.k, contract, self.cut, row, row, units, column, "0", slots)
+                        finish(self.k, contract, self.cut, row, row, units, column, 0, slots)
 
-                    text.when(text.let(f"xor i1 {is_last}, true"), middle)
-                    text.when(is_last, last)
+                    nest.when(nest.negated(is_last), middle)
+                    nest.when(is_last, last)
                     return []
 
-                text.loop("0", here.tiles, 1, [], over_tiles)
+                nest.loop(0, here.tiles, 1, [], over_tiles)
                 return []
 
-            text.loop("0", here.panels, 1, [], over_panels)
+            nest.loop(0, here.panels, 1, [], over_panels)
             return []
 
-        text.loop("0", depth, DEEP, [], over_sum)
+        nest.loop(0, depth, DEEP, [], over_sum)
 
-    def copy(self, operand: _Operand, first: str, strips: str, start: str, length: str) -> None:
+    def copy(self, operand: _Operand, first: Index, strips: Index, start: Index, length: Index) -> None:
         """Copy a block of the sum: row by row as they lie there, each strip to its own stretch."""
-        text, size, lanes = self.k.text, self.contract.dtype.size, _lanes(operand.width)
-        vector, align = f"<{lanes} x {self.type}>", min(ALIGNMENT, lanes * size)
+        nest, size, lanes = self.k.nest, self.contract.dtype.size, _lanes(operand.width)
+        type_, align = vector(self.type, lanes), min(ALIGNMENT, lanes * size)
 
-        def moved(given: str, there: str) -> None:
+        def moved(given: Value, there: Value) -> None:
             for part in range(0, operand.width, lanes):
-                place = text.pointer(given, str(part), self.type)
-                name = text.let(f"load {vector}, ptr {place}, align {size}")
-                text.line(f"store {vector} {name}, ptr {text.pointer(there, str(part), self.type)}, align {align}")
+                place = nest.pointer(given, part, self.type)
+                name = nest.load(place, type_, size)
+                nest.store(name, nest.pointer(there, part, self.type), align)
 
-        def over_sum(index: str, carried: list[str]) -> list[str]:
-            source = self.source(operand, text.add(start, index), first)
-            goal = text.pointer(self.k.bases[operand.copy], text.mul(index, _room(operand.width)), self.type)
+        def over_sum(index: Value, carried: list[Value]) -> Sequence[Operand]:
+            source = self.source(operand, nest.add(start, index), first)
+            goal = nest.pointer(self.k.bases[operand.copy], nest.mul(index, _room(operand.width)), self.type)
 
-            def over_strips(strip: str, count: int) -> list[str]:
-                given = text.pointer(source, text.mul(strip, operand.width), self.type)
-                there = text.pointer(goal, text.mul(strip, operand.pitch), self.type)
+            def over_strips(strip: Index, count: int) -> Sequence[Operand]:
+                given = nest.pointer(source, nest.mul(strip, operand.width), self.type)
+                there = nest.pointer(goal, nest.mul(strip, operand.pitch), self.type)
                 for number in range(count):
                     moved(
-                        text.pointer(given, str(number * operand.width), self.type),
-                        text.pointer(there, str(number * operand.pitch), self.type),
+                        nest.pointer(given, number * operand.width, self.type),
+                        nest.pointer(there, number * operand.pitch, self.type),
                     )
                 return []
 
-            together = text.let(f"and i64 {strips}, {-COPIED_TOGETHER}")
-            text.loop("0", together, COPIED_TOGETHER, [], lambda strip, _: over_strips(strip, COPIED_TOGETHER))
-            text.loop(together, strips, 1, [], lambda strip, _: over_strips(strip, 1))
+            together = nest.binary("and", strips, -COPIED_TOGETHER)
+            nest.loop(0, together, COPIED_TOGETHER, [], lambda strip, _: over_strips(strip, COPIED_TOGETHER))
+            nest.loop(together, strips, 1, [], lambda strip, _: over_strips(strip, 1))
             return []
 
-        text.loop("0", length, 1, [], over_sum)
+        nest.loop(0, length, 1, [], over_sum)
 
-    def source(self, operand: _Operand, index: str, strip: str) -> str:
+    def source(self, operand: _Operand, index: Index, strip: Index) -> Value:
         """Where a strip of a k starts in the operand itself."""
-        text = self.k.text
-        place = text.add(text.mul(index, operand.stride), text.mul(strip, operand.width))
-        return text.pointer(self.k.bases[operand.buffer], text.add(place, operand.offset), self.type)
+        nest = self.k.nest
+        place = nest.add(nest.mul(index, operand.stride), nest.mul(strip, operand.width))
+        return nest.pointer(self.k.bases[operand.buffer], nest.add(place, operand.offset), self.type)
 
-    def sources_ahead(self, here: _Rectangle, start: str, number: str, slots: str) -> list[Ahead]:
+    def sources_ahead(self, here: _Rectangle, start: Index, number: Index, slots: Value) -> list[Ahead]:
         """The sums of the next tile; and of what the next block copies, a stretch of a row of each operand."""
-        text = self.k.text
+        nest = self.k.nest
         stretches = max(1, self.left.most * self.right.most // DEEP)  # of a row
-        share = text.let(f"udiv i64 {text.mul(number, DEEP * stretches)}, {text.mul(here.tiles, here.panels)}")
-        row, stretch = divided(text, share, str(stretches))
-        row = text.add(text.add(start, DEEP), row)
-        found = [self.spread(text.pointer(slots, str(self.slot), self.type), self.slot)]
+        share = nest.binary("div", nest.mul(number, DEEP * stretches), nest.mul(here.tiles, here.panels))
+        row, stretch = divided(nest, share, stretches)
+        row = nest.add(nest.add(start, DEEP), row)
+        found = [self.spread(nest.pointer(slots, self.slot, self.type), self.slot)]
         for operand, strip in ((self.left, here.tile), (self.right, here.panel)):
             length = ceil(operand.most * operand.width / stretches)
-            first = text.pointer(self.source(operand, row, strip), text.mul(stretch, length), self.type)
+            first = nest.pointer(self.source(operand, row, strip), nest.mul(stretch, length), self.type)
             found.append(self.spread(first, length))
         return found
 
-    def spread(self, pointer: str, elements: int) -> Ahead:
+    def spread(self, pointer: Value, elements: int) -> Ahead:
         """The lines of so many elements, evenly over the steps of a tile."""
         line = self.k.machine.line(self.contract.dtype)
         lines = ceil(elements / line) + 1  # the first may begin before
@@ -251,14 +253,14 @@ class _Sums:
         each = ceil(lines / STEPS)
         return Ahead(pointer, tuple(range(0, each * line, line)), each * line)
 
-    def multiply(self, tile: str, panel: str, length: str, slots: str, ahead: list[Ahead]) -> None:
+    def multiply(self, tile: Index, panel: Index, length: Index, slots: Value, ahead: list[Ahead]) -> None:
         """Add a block of the sum to a tile."""
-        k, text, shape = self.k, self.k.text, self.cut.shape
+        k, nest, shape = self.k, self.k.nest, self.cut.shape
         walked = RegisterTile(shape, self.contract.dtype, tuple(range(shape.rows)), True)
         with k.of(self.contract):
-            left = text.pointer(k.bases[self.left.copy], text.mul(tile, self.left.pitch), self.type)
-            right = text.pointer(k.bases[self.right.copy], text.mul(panel, self.right.pitch), self.type)
-            places = [text.pointer(slots, str(index * LANES), self.type) for index in range(walked.slots)]
-            sums = [text.let(f"load {walked.vector}, ptr {place}, align 64") for place in places]
+            left = nest.pointer(k.bases[self.left.copy], nest.mul(tile, self.left.pitch), self.type)
+            right = nest.pointer(k.bases[self.right.copy], nest.mul(panel, self.right.pitch), self.type)
+            places = [nest.pointer(slots, index * LANES, self.type) for index in range(walked.slots)]
+            sums = [nest.load(place, walked.vector, 64) for place in places]
             axis = SummedAxis(length, _room(self.left.width), shape.width)
-            put_away(k, walked, slots, multiplied(text, walked, [axis], left, right, sums, ahead=ahead))
+            put_away(k, walked, slots, multiplied(nest, walked, [axis], left, right, sums, ahead=ahead))

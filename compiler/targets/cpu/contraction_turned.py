@@ -15,11 +15,11 @@ from math import ceil, prod
 
 from compiler.loops.ir import TileContract
 from compiler.machine import Machine
+from compiler.nest.ir import BEGIN, END, Index, Items, Nest, Operand, Value, vector
 from compiler.record import record
 from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import finish, put_away, repeating
-from compiler.targets.cpu.kernel_code import Items, KernelCode
-from compiler.targets.cpu.kernel_text import KernelText
+from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.text import LANES
@@ -58,7 +58,7 @@ def _strips(contract: TileContract, shape: TileShape) -> int:
     return ceil(_rows(contract) / shape.width)
 
 
-def emit_turned(k: KernelText, contract: TileContract) -> KernelCode:
+def emit_turned(k: KernelNest, contract: TileContract) -> Nest:
     """The code of a contraction kernel with a long sum for which `runs_along_rows` holds."""
     shape = strip_shape(contract, k.machine)
     deep = min(DEEPEST, int(STRIP_SHARE * k.machine.l1_bytes) // (shape.width * contract.dtype.size))
@@ -86,15 +86,15 @@ class _Strip:
     """A strip: where it starts in the left operand, its rows' place in the domain, its first row and the first that no
     strip before had."""
 
-    left: str
-    base: str
-    row: str
-    start: str
+    left: Index
+    base: Index
+    row: Index
+    start: Index
 
 
 @dataclass(slots=True)
 class _Turned:
-    k: KernelText
+    k: KernelNest
     contract: TileContract
     sum: LongSum
     shape: TileShape
@@ -129,8 +129,8 @@ class _Turned:
         """Elements from the copied columns of a tile to those of the next."""
         return self.sum.block.elements * self.shape.rows + LANES
 
-    def emit(self) -> KernelCode:
-        k, contract, text, each = self.k, self.contract, self.k.text, self.strips_together
+    def emit(self) -> Nest:
+        k, contract, nest, each = self.k, self.contract, self.k.nest, self.strips_together
         size = contract.dtype.size
         sums = each * self.tiles * self.slot
         k.reserve(contract.tile, (sums + LANES * self.shape.width) * size)
@@ -139,99 +139,105 @@ class _Turned:
         k.reserve(TURNED, _vectors(contract.n) * LANES * self.shape.width * size)
         k.open()
         for load in repeating(k, self.rows_of_strip):
-            k.repeated(load, "0", self.rows_of_strip.shape.vectors)
+            k.repeated(load, 0, self.rows_of_strip.shape.vectors)
         k.extent(contract.k[0].extent)  # loaded here, where every use is reached
 
-        def part_body(part: str, carried: list[str]) -> list[str]:
-            before = text.mul(part, self.all_strips)
-            begin = text.maximum(text.let(f"sub i64 %begin, {before}"), "0")
-            end = text.minimum(text.let(f"sub i64 %end, {before}"), str(self.all_strips))
+        def part_body(part: Value, carried: list[Value]) -> Sequence[Operand]:
+            before = nest.mul(part, self.all_strips)
+            begin = nest.maximum(nest.sub(BEGIN, before), 0)
+            end = nest.minimum(nest.sub(END, before), self.all_strips)
 
-            def group_body(first: str, carried: list[str]) -> list[str]:
-                strips = text.minimum(text.let(f"sub i64 {end}, {first}"), str(each))
+            def group_body(first: Value, carried: list[Value]) -> Sequence[Operand]:
+                strips = nest.minimum(nest.sub(end, first), each)
                 with k.of(contract):
                     self.sum.clear(sums)
                     self.sum.of_part(part, lambda axes, here, later: self.share(axes, here, later, first, strips))
                 self.finish(part, first, strips)
                 return []
 
-            text.loop(begin, end, each, [], group_body)
+            nest.loop(begin, end, each, [], group_body)
             return []
 
-        all_strips = str(self.all_strips)
-        text.loop(divided(text, "%begin", all_strips)[0], ceiling(text, "%end", self.all_strips), 1, [], part_body)
+        all_strips = self.all_strips
+        nest.loop(divided(nest, BEGIN, all_strips)[0], ceiling(nest, END, self.all_strips), 1, [], part_body)
         return k.close(Items(contract.parts, 1, self.all_strips))
 
-    def share(self, axes: list[SummedAxis], here: Operands, following: Operands, first: str, strips: str) -> None:
+    def share(self, axes: list[SummedAxis], here: Operands, following: Operands, first: Index, strips: Index) -> None:
         """One block of the sum, for all tiles of an item; those ask for the operands of the `following` block."""
-        k, text, rows, width = self.k, self.k.text, self.shape.rows, self.shape.width
+        k, nest, rows, width = self.k, self.k.nest, self.shape.rows, self.shape.width
         self.copy_columns(axes, here.right)
         copies = self.tiles > 1
         source = [SummedAxis(a.extent, a.rhs_stride, a.lhs_stride) for a in axes]
-        given = walked(text, source, rows, 0, width if copies else 0)
-        copied = walked(text, source, rows, width)
+        given = walked(nest, source, rows, 0, width if copies else 0)
+        copied = walked(nest, source, rows, width)
         strip = k.bases[STRIP]
 
-        def over_strips(number: str, carried: list[str]) -> list[str]:
-            left = text.pointer(here.left, self.strip(text.add(first, number)).left, self.sum.type)
-            sums = text.pointer(k.bases[self.contract.tile], text.mul(number, self.tiles * self.slot), self.sum.type)
-            self.multiply(given, k.bases[COLUMNS], left, sums, strip if copies else "")
+        def over_strips(number: Value, carried: list[Value]) -> Sequence[Operand]:
+            left = nest.pointer(here.left, self.strip(nest.add(first, number)).left, self.sum.type)
+            sums = nest.pointer(k.bases[self.contract.tile], nest.mul(number, self.tiles * self.slot), self.sum.type)
+            self.multiply(given, k.bases[COLUMNS], left, sums, strip if copies else None)
 
-            def over_tiles(tile: str, carried: list[str]) -> list[str]:
-                columns = text.pointer(k.bases[COLUMNS], text.mul(tile, self.pitch), self.sum.type)
-                place = text.pointer(sums, text.mul(tile, self.slot), self.sum.type)
-                turn = text.add(text.add(text.mul(number, self.tiles - 1), tile), -1)
+            def over_tiles(tile: Value, carried: list[Value]) -> Sequence[Operand]:
+                columns = nest.pointer(k.bases[COLUMNS], nest.mul(tile, self.pitch), self.sum.type)
+                place = nest.pointer(sums, nest.mul(tile, self.slot), self.sum.type)
+                turn = nest.add(nest.add(nest.mul(number, self.tiles - 1), tile), -1)
                 turns = self.strips_together * (self.tiles - 1)
                 ahead = self.sum.ahead(axes, place, self.slot, following, turn, turns)
-                self.multiply(copied, columns, strip, place, "", ahead)
+                self.multiply(copied, columns, strip, place, None, ahead)
                 return []
 
             if copies:
-                text.loop("1", str(self.tiles), 1, [], over_tiles)
+                nest.loop(1, self.tiles, 1, [], over_tiles)
             return []
 
-        text.loop("0", strips, 1, [], over_strips)
+        nest.loop(0, strips, 1, [], over_strips)
 
     def multiply(
-        self, axes: list[SummedAxis], columns: str, rows: str, sums: str, copy: str, ahead: Sequence[Ahead] = ()
+        self,
+        axes: list[SummedAxis],
+        columns: Value,
+        rows: Value,
+        sums: Value,
+        copy: Value | None,
+        ahead: Sequence[Ahead] = (),
     ) -> None:
         """Add a block of the sum to a tile."""
-        text = self.k.text
+        nest = self.k.nest
         tile = RegisterTile(self.shape, self.contract.dtype, tuple(range(self.shape.rows)), False)
-        places = [text.pointer(sums, str(index * LANES), self.sum.type) for index in range(tile.slots)]
-        held = [text.let(f"load {tile.vector}, ptr {place}, align 64") for place in places]
-        put_away(self.k, tile, sums, multiplied(text, tile, axes, columns, rows, held, copy, ahead))
+        places = [nest.pointer(sums, index * LANES, self.sum.type) for index in range(tile.slots)]
+        held = [nest.load(place, tile.vector, 64) for place in places]
+        put_away(self.k, tile, sums, multiplied(nest, tile, axes, columns, rows, held, copy, ahead))
 
-    def copy_columns(self, axes: list[SummedAxis], source: str) -> None:
+    def copy_columns(self, axes: list[SummedAxis], source: Value) -> None:
         """Copy the columns of a block, those of each tile to a stretch of its own; a vector may reach into the next."""
-        text, rows = self.k.text, self.shape.rows
+        nest, rows = self.k.nest, self.shape.rows
 
-        def one(given: str, number: str) -> None:
-            there = text.pointer(self.k.bases[COLUMNS], text.mul(number, rows), self.sum.type)
+        def one(given: Value, number: Index) -> None:
+            there = nest.pointer(self.k.bases[COLUMNS], nest.mul(number, rows), self.sum.type)
 
-            def tile_body(tile: str, carried: list[str]) -> list[str]:
-                place = text.pointer(given, text.mul(tile, rows), self.sum.type)
-                goal = text.pointer(there, text.mul(tile, self.pitch), self.sum.type)
+            def tile_body(tile: Index, carried: list[Value]) -> Sequence[Operand]:
+                place = nest.pointer(given, nest.mul(tile, rows), self.sum.type)
+                goal = nest.pointer(there, nest.mul(tile, self.pitch), self.sum.type)
                 size = self.contract.dtype.size
-                name = text.let(f"load <{LANES} x {self.sum.type}>, ptr {place}, align {size}")
-                text.line(f"store <{LANES} x {self.sum.type}> {name}, ptr {goal}, align {size}")
+                name = nest.load(place, vector(self.sum.type, LANES), size)
+                nest.store(name, goal, size)
                 return []
 
             if self.tiles > LANES:
-                text.loop("0", str(self.tiles), 1, [], tile_body)
+                nest.loop(0, self.tiles, 1, [], tile_body)
             else:
                 for tile in range(self.tiles):
-                    tile_body(str(tile), [])
+                    tile_body(tile, [])
 
         self.sum.each(axes, source, lambda axis: axis.rhs_stride, one)
 
-    def strip(self, number: str) -> _Strip:
+    def strip(self, number: Index) -> _Strip:
         """Where a strip lies. The last one of an outer index is moved back over rows that are done already."""
-        text, (outer, strip) = self.k.text, divided(self.k.text, number, str(self.strips))
+        nest, (outer, strip) = self.k.nest, divided(self.k.nest, number, self.strips)
         lhs, _, base = outer_offsets(self.k, self.contract.outer, outer)
-        start = text.mul(strip, self.shape.width)
-        row = text.minimum(start, str(max(0, _rows(self.contract) - self.shape.width)))
-        return _Strip(text.add(lhs, row), base, row, start)
+        start = nest.mul(strip, self.shape.width)
+        row = nest.minimum(start, max(0, _rows(self.contract) - self.shape.width))
+        return _Strip(nest.add(lhs, row), base, row, start)
 
     @property
     def rows_of_strip(self) -> Tiling:
@@ -239,34 +245,34 @@ class _Turned:
         walk = RowWalk(self.contract.m, 1, self.shape.width, 1, self.contract.outer)
         return Tiling(TileShape(self.shape.width, _vectors(self.contract.n)), walk, 1, 0, False)
 
-    def finish(self, part: str, first: str, strips: str) -> None:
+    def finish(self, part: Index, first: Index, strips: Index) -> None:
         """The elementwise stage on all strips of an item."""
-        k, text, contract = self.k, self.k.text, self.contract
+        k, nest, contract = self.k, self.k.nest, self.contract
         cut = self.rows_of_strip
 
-        def body(number: str, carried: list[str]) -> list[str]:
-            sums = text.pointer(k.bases[contract.tile], text.mul(number, self.tiles * self.slot), self.sum.type)
+        def body(number: Value, carried: list[Value]) -> Sequence[Operand]:
+            sums = nest.pointer(k.bases[contract.tile], nest.mul(number, self.tiles * self.slot), self.sum.type)
             with k.of(contract):
                 self.turn(sums)
-            here = self.strip(text.add(first, number))
-            base = text.add(here.base, text.mul(part, contract.part_step))
-            finish(k, contract, cut, here.start, here.row, str(contract.m), "0", base, k.bases[TURNED])
+            here = self.strip(nest.add(first, number))
+            base = nest.add(here.base, nest.mul(part, contract.part_step))
+            finish(k, contract, cut, here.start, here.row, _rows(contract), 0, base, k.bases[TURNED])
             return []
 
-        text.loop("0", strips, 1, [], body)
+        nest.loop(0, strips, 1, [], body)
 
-    def turn(self, sums: str) -> None:
+    def turn(self, sums: Value) -> None:
         """Turn the sums of a strip: its rows one behind the other, with all columns."""
-        text, width, vectors = self.k.text, self.shape.width, _vectors(self.contract.n)
+        nest, width, vectors = self.k.nest, self.shape.width, _vectors(self.contract.n)
 
-        def body(group: str, carried: list[str]) -> list[str]:
-            given = text.pointer(sums, text.mul(group, LANES * width), self.sum.type)
-            there = text.pointer(self.k.bases[TURNED], text.mul(group, LANES), self.sum.type)
+        def body(group: Value, carried: list[Value]) -> Sequence[Operand]:
+            given = nest.pointer(sums, nest.mul(group, LANES * width), self.sum.type)
+            there = nest.pointer(self.k.bases[TURNED], nest.mul(group, LANES), self.sum.type)
             for part in range(self.shape.vectors):
-                places = [text.pointer(given, str(lane * width + part * LANES), self.sum.type) for lane in range(LANES)]
+                places = [nest.pointer(given, lane * width + part * LANES, self.sum.type) for lane in range(LANES)]
                 goals = [(part * LANES + lane) * vectors * LANES for lane in range(LANES)]
-                rows = [text.pointer(there, str(goal), self.sum.type) for goal in goals]
-                move_turned(text, self.k.machine, self.contract.dtype, places, rows)
+                rows = [nest.pointer(there, goal, self.sum.type) for goal in goals]
+                move_turned(nest, self.k.machine, self.contract.dtype, places, rows)
             return []
 
-        text.loop("0", str(vectors), 1, [], body)
+        nest.loop(0, vectors, 1, [], body)

@@ -1,4 +1,4 @@
-"""The frame of a kernel's instructions: arguments, registers, and the addresses of rows, as LLVM text."""
+"""What the instructions of a kernel stand on: arguments, values, and the addresses of rows, as statements of a nest."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ from dataclasses import dataclass, field
 
 from compiler.loops.ir import Access, Instruction, Kernel, Load, Statement, Store, Term
 from compiler.machine import Machine
-from compiler.record import record
+from compiler.nest.builder import Builder
+from compiler.nest.ir import (
+    INDEX,
+    TRUTH,
+    Argument,
+    Constant,
+    ExtentNumber,
+    FactorNumber,
+    Index,
+    Operand,
+    PlaceNumber,
+    ShiftNumber,
+    Type,
+    Value,
+    type_of,
+    vector,
+)
 from compiler.targets.cpu.identity import ROWS, number_of
-from compiler.targets.cpu.kernel_code import Argument, ExtentNumber, FactorNumber, PlaceNumber, ShiftNumber
-from compiler.targets.cpu.text import LANES, MEMORY, Text, splat_of
+from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.walks import has_free_columns, moves_only
 from compiler.targets.llvm.locations import FRAME
-from compiler.types import Extent
-
-
-@record
-class Register:
-    """An SSA value: `wide` has as many lanes as the vectors of its kernel."""
-
-    name: str
-    type_: str
-    wide: bool
+from compiler.types import DType, Extent
 
 
 @dataclass(slots=True)
@@ -37,77 +43,77 @@ class KernelFrame:
     free_numbers: int = 0  # offsets and strides that are arguments
     passing: frozenset[int] = frozenset()  # buffers that are stored to past the caches
     lanes: int = LANES  # of its vectors
-    text: Text = field(default_factory=Text)
+    nest: Builder = field(default_factory=Builder)
     arguments: list[Argument] = field(default_factory=list[Argument])
-    slots: dict[Argument, str] = field(default_factory=dict[Argument, str])
-    bases: dict[int, str] = field(default_factory=dict[int, str])
-    registers: dict[object, Register] = field(default_factory=dict[object, Register])
-    splats: dict[str, str] = field(default_factory=dict[str, str])
-    row_pointers: dict[tuple[object, ...], str] = field(default_factory=dict[tuple[object, ...], str])
-    digits: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])  # of a row: outer, in it
+    slots: dict[Argument, Value] = field(default_factory=dict[Argument, Value])
+    bases: dict[int, Value] = field(default_factory=dict[int, Value])
+    values: dict[object, Operand] = field(default_factory=dict[object, Operand])
+    splats: dict[Operand, Value] = field(default_factory=dict[Operand, Value])
+    row_pointers: dict[tuple[object, ...], Value] = field(default_factory=dict[tuple[object, ...], Value])
+    row_digits: dict[Term, Index] = field(default_factory=dict[Term, Index])
+    digits: dict[Operand, tuple[Index, Index]] = field(  # of a row: outer, in it
+        default_factory=dict[Operand, tuple[Index, Index]]
+    )
     scratch_bytes: int = 0
     scratch_batch_bytes: int = 0
 
     def of(self, statement: Statement) -> AbstractContextManager[None]:
-        """Within, instructions belong to a statement of the kernel; those of a literal to none."""
-        return self.text.at(self.lines.get(id(statement), FRAME))
+        """Within, what is built does the work of a statement of the kernel; a literal's is nobody's."""
+        return self.nest.at(self.lines.get(id(statement), FRAME))
 
     # frame
 
-    def argument(self, what: Argument, type_: str = "i64") -> str:
+    def argument(self, what: Argument, type_: Type = INDEX) -> Value:
         """The value of an argument, loaded once at the entry."""
         if what not in self.slots:
-            place = self.text.let(f"getelementptr i64, ptr %args, i64 {len(self.arguments)}", "a")
-            self.slots[what] = self.text.let(f"load {type_}, ptr {place}, align 8", "a")
+            self.slots[what] = self.nest.given(len(self.arguments), type_)
             self.arguments.append(what)
         return self.slots[what]
 
-    def extent(self, extent: Extent) -> str:
-        """An extent as an i64: a constant, or an argument where it depends on the batch."""
-        return str(extent) if isinstance(extent, int) else self.argument(ExtentNumber(extent))
+    def extent(self, extent: Extent) -> Index:
+        """An extent as an index: a constant, or an argument where it depends on the batch."""
+        return extent if isinstance(extent, int) else self.argument(ExtentNumber(extent))
 
     def reserve(self, position: int, size: int) -> None:
-        self.bases[position] = self.text.let(f"getelementptr i8, ptr %scratch, i64 {self.scratch_bytes}", "p")
+        self.bases[position] = self.nest.scratch(self.scratch_bytes, size)
         self.scratch_bytes += -(-(size + 64) // 64) * 64
 
-    # registers
+    # values
 
-    def get(self, value: int, part: int | None = None) -> Register:
-        """The register of a value; `part` numbers the vectors of an unrolled row."""
-        found = self.registers.get((value, part)) if part is not None else None
-        return found or self.registers[value]
+    def get(self, value: int, part: int | None = None) -> Operand:
+        """A value of the kernel; `part` numbers the vectors of an unrolled row."""
+        found = self.values.get((value, part)) if part is not None else None
+        return self.values[value] if found is None else found
 
-    def wide(self, value: int, part: int | None = None) -> str:
+    def wide(self, value: int, part: int | None = None) -> Operand:
         """The value in each lane."""
-        register = self.get(value, part)
-        if register.wide:
-            return register.name
-        if not register.name.startswith("%"):
-            return splat_of(register.type_, register.name, self.lanes)
-        return self.splats[register.name]
+        found = self.get(value, part)
+        if isinstance(found, Value):
+            return found if found.type.lanes > 1 else self.splats[found]
+        return Constant(vector(dtype_of(found), self.lanes), found if isinstance(found, int) else _number(found))
 
-    def put(self, value: int, name: str, type_: str, wide: bool, part: int | None = None) -> None:
-        self.registers[value if part is None else (value, part)] = Register(name, type_, wide)
-        if not wide and name.startswith("%") and name not in self.splats:
+    def put(self, value: int, found: Operand, part: int | None = None) -> None:
+        self.values[value if part is None else (value, part)] = found
+        if isinstance(found, Value) and found.type.lanes == 1 and found not in self.splats:
             # Here, where every use is reached; the code of an unused one vanishes.
-            self.splats[name] = self.text.splat(name, type_, self.lanes)
+            self.splats[found] = self.nest.splat(found, self.lanes)
 
     # addresses
 
-    def place_number(self, code: int) -> str:
+    def place_number(self, code: int) -> Index:
         """An offset, or the stride of a term of rows."""
         position = number_of(code) if self.free_numbers else None
-        return str(code) if position is None else self.argument(PlaceNumber(position))
+        return code if position is None else self.argument(PlaceNumber(position))
 
-    def number(self, terms: Sequence[Term], index: str) -> str:
+    def number(self, terms: Sequence[Term], index: Index) -> Index:
         """The sum of terms of a scalar index."""
-        total = "0"
+        total: Index = 0
         for term in terms:
-            product = self.text.mul(self.digit(term, index), self.place_number(term.stride))
-            total = product if total == "0" else self.text.add(total, product)
+            product = self.nest.mul(self.digit(term, index), self.place_number(term.stride))
+            total = product if total == 0 else self.nest.add(total, product)
         return total
 
-    def digit(self, term: Term, index: str) -> str:
+    def digit(self, term: Term, index: Index) -> Index:
         """What a term takes of an index, without its stride."""
         if term.divisor == ROWS:
             return self.digits[index][0]
@@ -117,73 +123,92 @@ class KernelFrame:
         if term.modulus is None:
             return digit
         if not has_free_columns(self.kernel):
-            return self.text.let(f"urem i64 {digit}, {term.modulus}")
-        whole = self.text.mul(self.quotient(digit, term.modulus), self.place_number(term.modulus))
-        return self.text.let(f"sub i64 {digit}, {whole}")
+            return self.nest.binary("rem", digit, term.modulus)
+        whole = self.nest.mul(self.quotient(digit, term.modulus), self.place_number(term.modulus))
+        return self.nest.sub(digit, whole)
 
-    def quotient(self, index: str, divisor: int) -> str:
+    def quotient(self, index: Index, divisor: int) -> Index:
         """The index of a row divided; by an argument, that is a multiplication and a shift."""
         if divisor == 1:
             return index
         position = number_of(divisor) if has_free_columns(self.kernel) else None
         if position is None:
-            return self.text.let(f"udiv i64 {index}, {divisor}")
-        product = self.text.mul(index, self.argument(FactorNumber(position)))
-        return self.text.let(f"lshr i64 {product}, {self.argument(ShiftNumber(position))}")
+            return self.nest.binary("div", index, divisor)
+        product = self.nest.mul(index, self.argument(FactorNumber(position)))
+        return self.nest.binary("shift", product, self.argument(ShiftNumber(position)))
 
-    def lanes_number(self, terms: Sequence[Term], column: str) -> str:
+    def lanes_number(self, terms: Sequence[Term], column: Index) -> Operand:
         """The sum of terms of the column, in each lane (i64)."""
-        type_, places = f"<{self.lanes} x i64>", ", ".join(f"i64 {k}" for k in range(self.lanes))
-        base = f"splat (i64 {column})" if not column.startswith("%") else self.text.splat(column, "i64", self.lanes)
-        lanes = self.text.let(f"add {type_} {base}, <{places}>")
-        total = ""
+        nest, type_ = self.nest, vector(DType.I64, self.lanes)
+        base = self.indices(column) if isinstance(column, int) else nest.splat(column, self.lanes)
+        lanes = nest.binary("add", base, Constant(type_, tuple(range(self.lanes))), type_)
+        total: Operand | None = None
         for term in terms:
             digit = lanes
             if term.divisor != 1:
-                digit = self.text.let(f"udiv {type_} {digit}, splat (i64 {term.divisor})")
+                digit = nest.binary("div", digit, self.indices(term.divisor), type_)
             if term.modulus is not None:
-                digit = self.text.let(f"urem {type_} {digit}, splat (i64 {term.modulus})")
+                digit = nest.binary("rem", digit, self.indices(term.modulus), type_)
             if term.stride != 1:
-                stride = f"splat (i64 {term.stride})"
-                if moves_only(self.kernel):
-                    stride = self.splats[self.place_number(term.stride)]
-                digit = self.text.let(f"mul {type_} {digit}, {stride}")
-            total = digit if not total else self.text.let(f"add {type_} {total}, {digit}")
-        return total or "splat (i64 0)"
+                free = moves_only(self.kernel)
+                stride = self.splats[self.place_number(term.stride)] if free else self.indices(term.stride)
+                digit = nest.binary("mul", digit, stride, type_)
+            total = digit if total is None else nest.binary("add", total, digit, type_)
+        return self.indices(0) if total is None else total
 
-    def pointer(self, access: Access, row: str) -> str:
+    def indices(self, number: int) -> Constant:
+        """The same index in every lane."""
+        return Constant(vector(DType.I64, self.lanes), number)
+
+    def pointer(self, access: Access, row: Index) -> Value:
         """The address of the row's column 0, remembered until `new_row`."""
         key = (access.buffer, access.offset, access.rows)
         if key not in self.row_pointers:
-            start = self.text.add(self.number(access.rows, row), self.place_number(access.offset))
-            type_ = MEMORY[self.kernel.buffers[access.buffer].dtype]
-            self.row_pointers[key] = self.text.pointer(self.bases[access.buffer], start, type_)
+            start = self.nest.add(self.number(access.rows, row), self.place_number(access.offset))
+            dtype = in_memory(self.kernel.buffers[access.buffer].dtype)
+            self.row_pointers[key] = self.nest.pointer(self.bases[access.buffer], start, dtype)
         return self.row_pointers[key]
 
-    def inside(self, load: Load, row: str) -> str:
+    def inside(self, load: Load, row: Index) -> Value:
         """Whether a row lies within all edges of a load, remembered until `new_row`."""
         key = ("edges", load.edges)
         if key not in self.row_pointers:
-            tests: list[str] = []
+            tests: list[Value] = []
             for edge in load.edges:
-                place = str(edge.offset)
+                place: Index = edge.offset
                 for term in edge.terms:
-                    key_of_digit = ("digit", term)
-                    if key_of_digit not in self.row_pointers:
-                        self.row_pointers[key_of_digit] = self.digit(term, row)
-                    place = self.text.add(place, self.text.mul(self.row_pointers[key_of_digit], term.stride))
-                tests.append(self.text.let(f"icmp ult i64 {place}, {edge.extent}"))  # what is negative is large
+                    if term not in self.row_digits:
+                        self.row_digits[term] = self.digit(term, row)
+                    place = self.nest.add(place, self.nest.mul(self.row_digits[term], term.stride))
+                tests.append(self.nest.compare("below", place, edge.extent))  # what is negative is large
             for test in tests[1:]:
-                tests[0] = self.text.let(f"and i1 {tests[0]}, {test}")
+                tests[0] = self.nest.binary("and", tests[0], test, TRUTH)
             self.row_pointers[key] = tests[0]
         return self.row_pointers[key]
 
-    def new_row(self, row: str, instructions: Sequence[Instruction]) -> None:
+    def new_row(self, row: Index, instructions: Sequence[Instruction]) -> None:
         """Compute the addresses that depend on the row, before the loops that use them."""
-        self.row_pointers = {}
+        self.row_pointers, self.row_digits = {}, {}
         for instruction in instructions:
             if isinstance(instruction, Load | Store):
                 with self.of(instruction):
                     self.pointer(instruction.access, row)
                     if isinstance(instruction, Load) and instruction.edges:
                         self.inside(instruction, row)
+
+
+def in_memory(dtype: DType) -> DType:
+    """The type that an element has in memory: a truth is a byte."""
+    return DType.U8 if dtype is DType.BOOL else dtype
+
+
+def dtype_of(operand: Operand) -> DType:
+    dtype = type_of(operand).dtype
+    assert dtype is not None
+    return dtype
+
+
+def _number(operand: Operand) -> float | int | bool:
+    assert isinstance(operand, Constant)
+    assert isinstance(operand.value, float | int)
+    return operand.value

@@ -13,22 +13,15 @@ from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Graph, Role
 from compiler.loops.ir import Kernel, Literal, Random, Walk
 from compiler.machine import Machine
-from compiler.record import record
-from compiler.schedule.access import count
-from compiler.schedule.assemble import CONTROLLED, PERSISTENT, is_parallel
-from compiler.schedule.ir import Arena, Instance, Schedule
-from compiler.schedule.plan_memory import size_in_arena
-from compiler.targets.cpu.emit import emit, items_of_walk
-from compiler.targets.cpu.identity import Identity, factor_of, identity
-from compiler.targets.cpu.kernel_code import (
+from compiler.nest.ir import (
     BufferPointer,
     ColumnsNumber,
     ExtentNumber,
     FactorNumber,
     FlagPointer,
     Items,
-    KernelCode,
     LiteralNumber,
+    Nest,
     PlaceNumber,
     RowsNumber,
     SharedPointer,
@@ -36,7 +29,21 @@ from compiler.targets.cpu.kernel_code import (
     StreamNumber,
     TotalNumber,
 )
-from compiler.targets.cpu.manifest import (
+from compiler.record import record
+from compiler.schedule.access import count
+from compiler.schedule.assemble import CONTROLLED, PERSISTENT, is_parallel
+from compiler.schedule.ir import Arena, Instance, Schedule
+from compiler.schedule.plan_memory import size_in_arena
+from compiler.targets.cpu.emit import emit, items_of_walk
+from compiler.targets.cpu.identity import Identity, factor_of, identity
+from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
+from compiler.targets.cpu.step_table import StepTable
+from compiler.targets.cpu.text import LANES
+from compiler.targets.cpu.tiles import tile_shape
+from compiler.targets.cpu.to_llvm import to_llvm
+from compiler.targets.cpu.walks import is_together
+from compiler.targets.lowered import Lowered
+from compiler.targets.manifest import (
     BATCH_ARENA,
     CONTROL_ARENA,
     FIRST_TENSOR,
@@ -51,11 +58,6 @@ from compiler.targets.cpu.manifest import (
     ResultSlot,
     TensorSpec,
 )
-from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
-from compiler.targets.cpu.step_table import StepTable
-from compiler.targets.cpu.text import LANES
-from compiler.targets.cpu.tiles import tile_shape
-from compiler.targets.cpu.walks import is_together
 from compiler.types import BatchExtent, DType, Extent
 
 CONTROL = (CONTROL_ARENA, 0, 0)
@@ -74,25 +76,6 @@ class Call:
     is_once: bool = False
 
 
-@record
-class Lowered:
-    """A manifest with what was compiled for it: the text of each kernel by symbol, and the instances of each symbol.
-
-    `firsts` has the first argument of each of the instances' calls, by which its line in the step table is known;
-    `plan` is what was lowered.
-    """
-
-    manifest: Manifest
-    texts: dict[str, str]
-    instances: tuple[tuple[str, Instance], ...]
-    firsts: tuple[int, ...]
-    plan: Schedule
-
-    def call_of(self, line: int) -> tuple[str, Instance]:
-        """The symbol and the instance of a line of the step table that is no mark."""
-        return self.instances[self.firsts.index(self.manifest.entries[line].first_argument)]
-
-
 def lower(
     graph: Graph, plan: Schedule, machine: Machine, batch: int, begin: Callable[[str], None] | None = None
 ) -> Lowered:
@@ -107,9 +90,11 @@ class _Lowering:
         self.graph, self.plan, self.machine, self.batch, self.begin = graph, plan, machine, batch, begin
         self.relocations: list[tuple[int, int, int]] = []
         self.functions: dict[str, int] = {}
+        self.nests: dict[str, Nest] = {}
         self.texts: dict[str, str] = {}
+        self.symbols: dict[int, str] = {}  # by `id` of the nest
         self.identities: dict[int, Identity] = {}  # by `id` of the kernel
-        self.codes: dict[tuple[Kernel, frozenset[int], int, bool, frozenset[int]], KernelCode] = {}
+        self.codes: dict[tuple[Kernel, frozenset[int], int, bool, frozenset[int]], Nest] = {}
         self.watched: list[str] = []
         self.scratch, self.scratch_batch, self.shared = 64, 0, 0
         self.control_slots = control_slots(graph)
@@ -183,7 +168,7 @@ class _Lowering:
             tuple(i.value.type.dtype for i in self.graph.inputs if i.role is Role.SETTING),
             self.advance_table(),
         )
-        return Lowered(manifest, self.texts, tuple(instances), tuple(firsts), self.plan)
+        return Lowered(manifest, self.nests, self.texts, tuple(instances), tuple(firsts), self.plan)
 
     def is_beyond_caches(self, buffer: int) -> bool:
         """Whether nothing of a result is left in the caches of a core when its caller comes to it."""
@@ -264,7 +249,7 @@ class _Lowering:
         self.relocations += [self.pointer(instance.arguments[0]), given, self.bytes_of(kernel), rows, CONTROL]
         return Call("dlc_collect", Items(kernel.rows), first, 5, ())
 
-    def call(self, instance: Instance, code: KernelCode, panels: tuple[int, int, int]) -> Call:
+    def call(self, instance: Instance, code: Nest, panels: tuple[int, int, int]) -> Call:
         """A part of an instance's code; packed panels lie at `panels`."""
         first = len(self.relocations)
         kernel = instance.kernel
@@ -307,7 +292,7 @@ class _Lowering:
             items_of_walk(kernel, self.machine.registers) if kernel.walk in (Walk.ROWS, Walk.COLUMNS) else code.items
         )
         self.move(instance, moved, drawn)
-        return Call(symbol_of(code.text), items, first, len(self.relocations) - first, instance.loops)
+        return Call(self.symbols[id(code)], items, first, len(self.relocations) - first, instance.loops)
 
     def move(self, instance: Instance, moved: Mapping[int, int], drawn: Sequence[int]) -> None:
         """Let the arguments of an instance follow the loops around it: a loop that runs backward starts at its end."""
@@ -339,8 +324,8 @@ class _Lowering:
         self.advances += [()] * (len(self.relocations) - len(self.advances))
         return tuple((*line, *(0,) * (deepest - len(line))) for line in self.advances) if deepest else ()
 
-    def code(self, instance: Instance, keeps: bool) -> KernelCode:
-        """The code of an instance, made once for all of the same kernel. Its symbol is the hash of its text.
+    def code(self, instance: Instance, keeps: bool) -> Nest:
+        """The code of an instance, made once for all of the same kernel.
 
         `keeps`: the right operand of a product is the same for more than one call.
         """
@@ -352,15 +337,21 @@ class _Lowering:
             code = emit(what, self.machine, self.batch, keeps, passing)
             for part in (code.before, code):
                 if part is not None:
-                    symbol = symbol_of(part.text)
-                    self.texts[symbol] = part.text.replace("KERNEL", symbol)
-                    if self.begin is not None:
-                        self.begin(self.texts[symbol])
+                    self.write(part)
             self.codes[key] = code
             self.shared = max(self.shared, 0 if code.lasts else code.shared_bytes)
             self.scratch = max(self.scratch, -(-(code.scratch_bytes + 64) // 64) * 64)
             self.scratch_batch = max(self.scratch_batch, code.scratch_batch_bytes)
         return self.codes[key]
+
+    def write(self, nest: Nest) -> None:
+        """The text of a function; its symbol is the hash of it."""
+        text = to_llvm(nest, self.machine)
+        symbol = symbol_of(text)
+        self.symbols[id(nest)], self.nests[symbol] = symbol, nest
+        self.texts[symbol] = text.replace("KERNEL", symbol)
+        if self.begin is not None:
+            self.begin(self.texts[symbol])
 
     def identity_of(self, kernel: Kernel) -> Identity:
         """What the code of a kernel of the plan depends on, worked out once."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from compiler.nest.builder import Builder
+from compiler.nest.ir import Constant, Index, Operand, Type, Value, vector
 from compiler.record import record
 from compiler.targets.cpu.packing import AHEAD
-from compiler.targets.cpu.text import LANES, REGISTER, Text, literal
+from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import TileShape
 from compiler.types import DType
 
@@ -20,7 +22,7 @@ FEW_ROWS = 4  # up to here the right operand streams through once, and is asked 
 class SummedAxis:
     """One summed axis at run time: its extent, and its step in both operands and in a copy of the right one."""
 
-    extent: str
+    extent: Index
     lhs_stride: int
     rhs_stride: int
     copy_stride: int = 0
@@ -34,13 +36,13 @@ class Ahead:
     hold up the operands. Where there is a condition, only if it holds.
     """
 
-    pointer: str
+    pointer: Value
     places: tuple[int, ...]
-    step: int | str
+    step: Index
     rows: int = 0
     depth: int = 0
     writes: bool = False
-    condition: str = ""
+    condition: Value | None = None
 
 
 @record
@@ -54,12 +56,12 @@ class RegisterTile:
     lanes: int = LANES  # of the right operand that are taken at once, for all rows
 
     @property
-    def vector(self) -> str:
-        return f"<{LANES} x {REGISTER[self.dtype]}>"
+    def vector(self) -> Type:
+        return vector(self.dtype, LANES)
 
     @property
-    def zero(self) -> str:
-        return f"splat ({REGISTER[self.dtype]} {literal(0.0, self.dtype)})"
+    def zero(self) -> Operand:
+        return Constant(self.vector, 0.0)
 
     @property
     def slots(self) -> int:
@@ -67,80 +69,78 @@ class RegisterTile:
 
 
 def multiplied(
-    text: Text,
+    nest: Builder,
     tile: RegisterTile,
     axes: Sequence[SummedAxis],
-    lhs: str,
-    rhs: str,
-    accumulators: Sequence[str],
-    copy: str = "",
+    lhs: Value,
+    rhs: Value,
+    accumulators: Sequence[Operand],
+    copy: Value | None = None,
     ahead: Sequence[Ahead] = (),
-) -> list[str]:
+) -> Sequence[Operand]:
     """The accumulators, row by row, after summing over `axes`, outermost first.
 
     What is read of the right operand is written to `copy` as well, where one is given. Only a single axis asks `ahead`.
     """
-    type_ = REGISTER[tile.dtype]
-    carries = [(tile.vector, a) for a in accumulators]
+    type_ = tile.dtype
+    carries = list(accumulators)
     axis = axes[0]
     if len(axes) > 1:
 
-        def outer_body(index: str, carried: list[str]) -> list[str]:
-            inner_lhs = text.pointer(lhs, text.mul(index, axis.lhs_stride), type_)
-            inner_rhs = text.pointer(rhs, text.mul(index, axis.rhs_stride), type_)
-            inner_copy = text.pointer(copy, text.mul(index, axis.copy_stride), type_) if copy else ""
-            return multiplied(text, tile, axes[1:], inner_lhs, inner_rhs, carried, inner_copy)
+        def outer_body(index: Value, carried: list[Value]) -> Sequence[Operand]:
+            inner_lhs = nest.pointer(lhs, nest.mul(index, axis.lhs_stride), type_)
+            inner_rhs = nest.pointer(rhs, nest.mul(index, axis.rhs_stride), type_)
+            inner_copy = nest.pointer(copy, nest.mul(index, axis.copy_stride), type_) if copy else None
+            return multiplied(nest, tile, axes[1:], inner_lhs, inner_rhs, carried, inner_copy)
 
-        return text.loop("0", axis.extent, 1, carries, outer_body)
+        return nest.loop(0, axis.extent, 1, carries, outer_body)
 
     # pointers are carried: multiples of the index would cost additions, or LLVM much time to find that out
     walked = [(lhs, axis.lhs_stride), (rhs, axis.rhs_stride), *([(copy, axis.copy_stride)] if copy else [])]
-    carries += [("ptr", pointer) for pointer, _ in walked]
-    carries += [("ptr", asked.pointer) for asked in ahead if not asked.rows]
+    carries += [pointer for pointer, _ in walked]
+    carries += [asked.pointer for asked in ahead if not asked.rows]
 
-    def step(index: str, carried: list[str], times: int) -> list[str]:
+    def step(index: Index, carried: list[Value], times: int) -> Sequence[Operand]:
         sums = carried[: tile.slots]
         pointers = carried[tile.slots : tile.slots + len(walked)]
         lines = iter(carried[tile.slots + len(walked) :])
-        following: list[str] = []
+        following: list[Operand] = []
         for asked in ahead:
             line = row_of(asked, index) if asked.rows else next(lines)
             if times > 1 and asked.condition:
-                text.when(asked.condition, partial(_ask, text, asked, line, type_))
+                nest.when(asked.condition, partial(_ask, nest, asked, line, type_))
             elif times > 1:
-                _ask(text, asked, line, type_)
+                _ask(nest, asked, line, type_)
             if not asked.rows:
-                following.append(text.pointer(line, str(asked.step), type_))
+                following.append(nest.pointer(line, asked.step, type_))
         for turn in range(times):
-            text.fence()
-            sums = rank_one(text, tile, axis, pointers[0], pointers[1], turn, sums, *pointers[2:])
-        moved = (text.pointer(p, str(times * by), type_) for p, (_, by) in zip(pointers, walked, strict=True))
+            nest.fence()
+            sums = rank_one(nest, tile, axis, pointers[0], pointers[1], turn, sums, *pointers[2:])
+        moved = (nest.pointer(p, times * by, type_) for p, (_, by) in zip(pointers, walked, strict=True))
         return [*sums, *moved, *following]
 
-    def row_of(asked: Ahead, index: str) -> str:
+    def row_of(asked: Ahead, index: Index) -> Value:
         each = (asked.rows << FRACTION) // asked.depth
-        row = text.let(f"lshr i64 {text.mul(index, each)}, {FRACTION}")
-        return text.pointer(asked.pointer, text.mul(row, str(asked.step)), type_)
+        row = nest.binary("shift", nest.mul(index, each), FRACTION)
+        return nest.pointer(asked.pointer, nest.mul(row, asked.step), type_)
 
     unroll = 1 if _meets_again(tile, axis) else _unroll(axis.extent, tile)
     if unroll == 1:
-        return text.loop("0", axis.extent, 1, carries, lambda i, c: step(i, c, 1))[: tile.slots]
-    if axis.extent.startswith("%"):
-        stop = text.let(f"and i64 {axis.extent}, {-unroll}")
+        return nest.loop(0, axis.extent, 1, carries, lambda i, c: step(i, c, 1))[: tile.slots]
+    if isinstance(axis.extent, Value):
+        stop = nest.binary("and", axis.extent, -unroll)
     else:
-        stop = str(int(axis.extent) // unroll * unroll)
-    values = text.loop("0", stop, unroll, carries, lambda i, c: step(i, c, unroll))
+        stop = axis.extent // unroll * unroll
+    values = nest.loop(0, stop, unroll, carries, lambda i, c: step(i, c, unroll))
     if stop != axis.extent:
-        rest = [(t, v) for (t, _), v in zip(carries, values, strict=True)]
-        values = text.loop(stop, axis.extent, 1, rest, lambda i, c: step(i, c, 1))
+        values = nest.loop(stop, axis.extent, 1, values, lambda i, c: step(i, c, 1))
     return values[: tile.slots]
 
 
-def _ask(text: Text, ahead: Ahead, row: str, type_: str) -> None:
-    kind = "i32 1, i32 3" if ahead.writes else "i32 0, i32 2"
+def _ask(nest: Builder, ahead: Ahead, row: Value, type_: DType) -> None:
     for place in ahead.places:
-        line = text.pointer(row, str(place), type_)
-        text.line(f"call void @llvm.prefetch.p0(ptr {line}, {kind}, i32 1)")
+        line = nest.pointer(row, place, type_)
+        nest.prefetch(line, ahead.writes, 3 if ahead.writes else 2)
 
 
 def _meets_again(tile: RegisterTile, axis: SummedAxis) -> bool:
@@ -149,94 +149,91 @@ def _meets_again(tile: RegisterTile, axis: SummedAxis) -> bool:
     return any(place + turn * axis.lhs_stride in places for place in places for turn in range(1, DEEPEST_UNROLL))
 
 
-def _unroll(extent: str, tile: RegisterTile) -> int:
+def _unroll(number: Index, tile: RegisterTile) -> int:
     """Steps of k that are written one after the other; short sums are divided evenly where they can be."""
     usual = DEEPEST_UNROLL if tile.slots > 4 else 8
-    if extent.startswith("%"):
+    if not isinstance(number, int):
         return usual
-    number = int(extent)
     if number > 64 or number % usual == 0:
         return usual if number >= usual else 1
     return max(step for step in range(1, 9) if number % step == 0)
 
 
 def rank_one(
-    text: Text,
+    nest: Builder,
     tile: RegisterTile,
     axis: SummedAxis,
-    left: str,
-    right: str,
+    left: Value,
+    right: Value,
     turn: int,
-    accumulators: Sequence[str],
-    copy: str = "",
-) -> list[str]:
+    accumulators: Sequence[Operand],
+    copy: Value | None = None,
+) -> Sequence[Operand]:
     """One k: the vectors of the right operand, and one broadcast of the left for each row."""
-    type_, size, vector, shape = REGISTER[tile.dtype], tile.dtype.size, tile.vector, tile.shape
-    columns: list[str] = []
+    type_, size, whole, shape = tile.dtype, tile.dtype.size, tile.vector, tile.shape
+    columns: list[Operand] = []
     following = list(accumulators)
-    is_alone = text.is_fenced and shape.rows == 1  # each vector is used up before the next one takes registers
-    scalar = _left_of(text, tile, axis, left, turn, tile.places[0]) if is_alone else ""
+    is_alone = nest.is_fenced and shape.rows == 1  # each vector is used up before the next one takes registers
+    single = _left_of(nest, tile, axis, left, turn, tile.places[0]) if is_alone else None
     for part in range(shape.vectors):
         if is_alone:
-            text.fence()
-        place = text.pointer(right, str(turn * axis.rhs_stride + part * LANES), type_)
+            nest.fence()
+        place = nest.pointer(right, turn * axis.rhs_stride + part * LANES, type_)
         if tile.lanes == LANES:
-            columns.append(text.let(f"load {vector}, ptr {place}, align {size}"))
+            columns.append(nest.load(place, whole, size))
         if tile.is_packed or shape.rows <= FEW_ROWS or copy:
-            later = text.pointer(right, str((turn + AHEAD) * axis.rhs_stride + part * LANES), type_)
-            text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
+            later = nest.pointer(right, (turn + AHEAD) * axis.rhs_stride + part * LANES, type_)
+            nest.prefetch(later)
         if copy:
-            there = text.pointer(copy, str(turn * axis.copy_stride + part * LANES), type_)
-            text.line(f"store {vector} {columns[-1]}, ptr {there}, align 64")
-        if is_alone:
-            following[part] = _fused(text, tile, scalar, columns[-1], following[part])
+            there = nest.pointer(copy, turn * axis.copy_stride + part * LANES, type_)
+            nest.store(columns[-1], there, 64)
+        if single is not None:
+            following[part] = nest.fma(single, columns[-1], following[part])
     if is_alone:
         return following
     if tile.lanes < LANES:
-        return _by_register(text, tile, axis, left, right, turn, accumulators)
+        return _by_register(nest, tile, axis, left, right, turn, accumulators)
     if tile.places == tuple(range(shape.rows)) and axis.lhs_stride > 2 * LANES:
         for column in (0, shape.rows - 1):
-            later = text.pointer(left, str(column + (turn + AHEAD) * axis.lhs_stride), type_)
-            text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
+            later = nest.pointer(left, column + (turn + AHEAD) * axis.lhs_stride, type_)
+            nest.prefetch(later)
     for row, offset in enumerate(tile.places):
-        scalar = _left_of(text, tile, axis, left, turn, offset)
+        scalar = _left_of(nest, tile, axis, left, turn, offset)
         for part in range(shape.vectors):
             slot = row * shape.vectors + part
-            following[slot] = _fused(text, tile, scalar, columns[part], following[slot])
+            following[slot] = nest.fma(scalar, columns[part], following[slot])
     return following
 
 
 def _by_register(
-    text: Text, tile: RegisterTile, axis: SummedAxis, left: str, right: str, turn: int, accumulators: Sequence[str]
-) -> list[str]:
+    nest: Builder,
+    tile: RegisterTile,
+    axis: SummedAxis,
+    left: Value,
+    right: Value,
+    turn: int,
+    accumulators: Sequence[Operand],
+) -> Sequence[Operand]:
     """One k, whose right operand comes register by register, each for all rows."""
-    type_, lanes, vectors = REGISTER[tile.dtype], tile.lanes, tile.shape.vectors
-    scalars = [_left_of(text, tile, axis, left, turn, offset) for offset in tile.places]
+    type_, lanes, vectors = tile.dtype, tile.lanes, tile.shape.vectors
+    scalars = [_left_of(nest, tile, axis, left, turn, offset) for offset in tile.places]
     following = list(accumulators)
     for part in range(vectors):
         slots = range(part, tile.slots, vectors)
-        pieces: list[list[str]] = [[] for _ in slots]
+        pieces: list[list[Operand]] = [[] for _ in slots]
         for first in range(0, LANES, lanes):
-            place = text.pointer(right, str(turn * axis.rhs_stride + part * LANES + first), type_)
-            column = text.let(f"load <{lanes} x {type_}>, ptr {place}, align {tile.dtype.size}")
+            place = nest.pointer(right, turn * axis.rhs_stride + part * LANES + first, type_)
+            column = nest.load(place, vector(type_, lanes), tile.dtype.size)
             for slot, scalar, of_row in zip(slots, scalars, pieces, strict=True):
-                sums = text.lanes_of(following[slot], type_, first, lanes)
-                of_row.append(_fused(text, tile, scalar, column, sums))
+                sums = nest.lanes_of(following[slot], first, lanes)
+                of_row.append(nest.fma(scalar, column, sums))
         for slot, of_row in zip(slots, pieces, strict=True):
-            following[slot] = text.joined(of_row, type_, lanes)
+            following[slot] = nest.joined(of_row)
     return following
 
 
-def _left_of(text: Text, tile: RegisterTile, axis: SummedAxis, left: str, turn: int, offset: int) -> str:
+def _left_of(nest: Builder, tile: RegisterTile, axis: SummedAxis, left: Value, turn: int, offset: int) -> Value:
     """An element of the left operand in every lane."""
-    type_ = REGISTER[tile.dtype]
-    place = text.pointer(left, str(offset + turn * axis.lhs_stride), type_)
-    return text.splat(text.let(f"load {type_}, ptr {place}, align {tile.dtype.size}"), type_, tile.lanes)
-
-
-def _fused(text: Text, tile: RegisterTile, scalar: str, column: str, sums: str) -> str:
-    """The sums with one product added."""
-    vector = f"<{tile.lanes} x {REGISTER[tile.dtype]}>"
-    suffix = f"v{tile.lanes}{'f32' if REGISTER[tile.dtype] == 'float' else 'f64'}"
-    operands = ", ".join(f"{vector} {name}" for name in (scalar, column, sums))
-    return text.let(f"call {vector} @llvm.fma.{suffix}({operands})")
+    type_ = tile.dtype
+    place = nest.pointer(left, offset + turn * axis.lhs_stride, type_)
+    return nest.splat(nest.load(place, vector(type_, 1), tile.dtype.size), tile.lanes)

@@ -7,10 +7,11 @@ from dataclasses import replace
 from enum import Enum
 
 from compiler.loops.ir import ContractedAxis, TileContract
+from compiler.nest.builder import Builder
+from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, Operand, SharedPointer, Value, vector
 from compiler.schedule.access import count
-from compiler.targets.cpu.kernel_code import Items, KernelCode, SharedPointer
-from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.text import LANES, REGISTER, Text
+from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import TileShape, Tiling, depth_of, nominal, nominal_rows
 from compiler.targets.cpu.turning import move_turned
 from compiler.types import BatchExtent
@@ -47,24 +48,24 @@ def is_packed(contract: TileContract, shape: TileShape) -> bool:
     return contract.rhs_n_stride == 1 and contract.n == shape.width and axes == contract.k
 
 
-def pack_all(k: KernelText, contract: TileContract, shape: TileShape, panels: int) -> KernelCode:
+def pack_all(k: KernelNest, contract: TileContract, shape: TileShape, panels: int) -> Nest:
     """A function of its own that packs every panel; an item is one of them."""
     width = shape.vectors * LANES
-    packer = KernelText(replace(k.kernel, prologue=(), stages=()), k.machine, k.lines)
+    packer = KernelNest(replace(k.kernel, prologue=(), stages=()), k.machine, k.lines)
     packer.open()
-    text, type_ = packer.text, REGISTER[contract.dtype]
-    shared = packer.argument(SharedPointer(), "ptr")
+    nest, type_ = packer.nest, contract.dtype
+    shared = packer.argument(SharedPointer(), ADDRESS)
 
-    def panel_body(panel: str, carried: list[str]) -> list[str]:
-        column = text.mul(panel, width)
-        right = text.add(text.mul(column, contract.rhs_n_stride), contract.rhs_offset)
-        source = text.pointer(packer.bases[contract.rhs], right, type_)
-        target = text.pointer(shared, text.mul(panel, panel_elements(contract, width)), type_)
+    def panel_body(panel: Value, carried: list[Value]) -> Sequence[Operand]:
+        column = nest.mul(panel, width)
+        right = nest.add(nest.mul(column, contract.rhs_n_stride), contract.rhs_offset)
+        source = nest.pointer(packer.bases[contract.rhs], right, type_)
+        target = nest.pointer(shared, nest.mul(panel, panel_elements(contract, width)), type_)
         pack(packer, contract, width, column, source, target)
         return []
 
     with packer.of(contract):
-        text.loop("%begin", "%end", 1, [], panel_body)
+        nest.loop(BEGIN, END, 1, [], panel_body)
     return packer.close(Items(panels))
 
 
@@ -76,14 +77,12 @@ def panel_elements(contract: TileContract, width: int) -> int:
     return depth * width
 
 
-def panel_base(k: KernelText, contract: TileContract, width: int, packing: Packing) -> str:
+def panel_base(k: KernelNest, contract: TileContract, width: int, packing: Packing) -> Value:
     """The block of packed panels: the shared one, or the thread's own, behind everything else in its scratch."""
-    if packing is Packing.NONE:
-        return ""
     if packing is Packing.SHARED:
-        return k.argument(SharedPointer(), "ptr")
+        return k.argument(SharedPointer(), ADDRESS)
     size = panel_elements(contract, width) * contract.dtype.size
-    base = k.text.let(f"getelementptr i8, ptr %scratch, i64 {k.scratch_bytes}", "p")
+    base = k.nest.scratch(k.scratch_bytes, size)
     if any(isinstance(axis.extent, BatchExtent) for axis in contract.k):
         k.scratch_batch_bytes = size
     else:
@@ -101,64 +100,63 @@ def packed_axes(contract: TileContract, width: int) -> tuple[ContractedAxis, ...
     return tuple(reversed(axes))
 
 
-def pack(k: KernelText, contract: TileContract, width: int, column: str, source: str, target: str) -> None:
+def pack(k: KernelNest, contract: TileContract, width: int, column: Index, source: Value, target: Value) -> None:
     """Copy a panel so that the `width` columns of one k lie side by side, and the next k behind them."""
     if contract.rhs_n_stride != 1:
         (axis,) = contract.k
         pack_transposed(k, contract, width, column, source, target, k.extent(axis.extent))
         return
-    text, type_, size = k.text, REGISTER[contract.dtype], contract.dtype.size
-    vector = f"<{LANES} x {type_}>"
+    nest, type_, size = k.nest, contract.dtype, contract.dtype.size
 
-    def over(axes: Sequence[ContractedAxis], packed: Sequence[ContractedAxis], source: str, target: str) -> None:
-        def body(index: str, carried: list[str]) -> list[str]:
-            here = text.pointer(source, text.mul(index, axes[0].rhs_stride), type_)
-            there = text.pointer(target, text.mul(index, packed[0].rhs_stride), type_)
+    def over(axes: Sequence[ContractedAxis], packed: Sequence[ContractedAxis], source: Value, target: Value) -> None:
+        def body(index: Value, carried: list[Value]) -> Sequence[Operand]:
+            here = nest.pointer(source, nest.mul(index, axes[0].rhs_stride), type_)
+            there = nest.pointer(target, nest.mul(index, packed[0].rhs_stride), type_)
             if len(axes) > 1:
                 over(axes[1:], packed[1:], here, there)
                 return []
             for part in range(width // LANES):
-                later = text.pointer(here, str(AHEAD * axes[0].rhs_stride + part * LANES), type_)
-                text.line(f"call void @llvm.prefetch.p0(ptr {later}, i32 0, i32 3, i32 1)")
-                loaded = text.pointer(here, str(part * LANES), type_)
-                name = text.let(f"load {vector}, ptr {loaded}, align {size}")
-                text.line(f"store {vector} {name}, ptr {text.pointer(there, str(part * LANES), type_)}, align 64")
+                later = nest.pointer(here, AHEAD * axes[0].rhs_stride + part * LANES, type_)
+                nest.prefetch(later)
+                loaded = nest.pointer(here, part * LANES, type_)
+                name = nest.load(loaded, vector(type_, LANES), size)
+                nest.store(name, nest.pointer(there, part * LANES, type_), 64)
             return []
 
-        text.loop("0", k.extent(axes[0].extent), 1, [], body)
+        nest.loop(0, k.extent(axes[0].extent), 1, [], body)
 
     over(contract.k, packed_axes(contract, width), source, target)
 
 
 def pack_transposed(
-    k: KernelText, contract: TileContract, width: int, column: str, source: str, target: str, depth: str
+    k: KernelNest, contract: TileContract, width: int, column: Index, source: Value, target: Value, depth: Index
 ) -> None:
     """As `pack`, from an operand whose k lie side by side: blocks of LANES x LANES turn in registers."""
-    text, type_ = k.text, REGISTER[contract.dtype]
-    starts = _column_starts(text, contract, width, column)
+    nest, type_ = k.nest, contract.dtype
+    starts = _column_starts(nest, contract, width, column)
 
-    def block(index: str, carried: list[str]) -> list[str]:
+    def block(index: Value, carried: list[Value]) -> Sequence[Operand]:
         for part in range(width // LANES):
-            rows, columns = list[str](), list[str]()
+            rows, columns = list[Value](), list[Value]()
             for lane in range(LANES):
-                rows.append(text.pointer(source, text.add(starts[part * LANES + lane], index), type_))
-                here = text.add(text.mul(text.add(index, lane), width), part * LANES)
-                columns.append(text.pointer(target, here, type_))
-            move_turned(text, k.machine, contract.dtype, rows, columns)
+                rows.append(nest.pointer(source, nest.add(starts[part * LANES + lane], index), type_))
+                here = nest.add(nest.mul(nest.add(index, lane), width), part * LANES)
+                columns.append(nest.pointer(target, here, type_))
+            move_turned(nest, k.machine, contract.dtype, rows, columns)
         return []
 
-    text.loop("0", _ceil_to(text, depth, LANES), LANES, [], block)
+    nest.loop(0, _ceil_to(nest, depth, LANES), LANES, [], block)
 
 
-def _column_starts(text: Text, contract: TileContract, width: int, column: str) -> list[str]:
+def _column_starts(nest: Builder, contract: TileContract, width: int, column: Index) -> list[Index]:
     """Where the columns of a panel start, as offsets from its first; behind the last column, that one again."""
     if contract.n % width == 0:
-        return [str(lane * contract.rhs_n_stride) for lane in range(width)]
-    last = text.let(f"sub i64 {contract.n - 1}, {column}")
-    return [text.mul(text.minimum(str(lane), last), contract.rhs_n_stride) for lane in range(width)]
+        return [lane * contract.rhs_n_stride for lane in range(width)]
+    last = nest.sub(contract.n - 1, column)
+    return [nest.mul(nest.minimum(lane, last), contract.rhs_n_stride) for lane in range(width)]
 
 
-def _ceil_to(text: Text, number: str, step: int) -> str:
-    if not number.startswith("%"):
-        return str(-(-int(number) // step) * step)
-    return text.let(f"and i64 {text.add(number, step - 1)}, {-step}")
+def _ceil_to(nest: Builder, number: Index, step: int) -> Index:
+    if not isinstance(number, Value):
+        return -(-number // step) * step
+    return nest.binary("and", nest.add(number, step - 1), -step)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from compiler.nest.builder import Builder
+from compiler.nest.ir import BEGIN, END, TRUTH, Index, Operand, Value
 from compiler.record import record
-from compiler.targets.cpu.text import Text
 from compiler.targets.cpu.tiles import ceiling, divided
+from compiler.types import DType
 
 ITEMS = 512  # as many as many threads share evenly
 FEWEST_TILES = 4  # of rows in an item
@@ -16,10 +18,10 @@ FEWEST_TILES = 4  # of rows in an item
 class Rectangle:
     """Rows from `top` to below `bottom` and columns from `left` to below `right`."""
 
-    top: str
-    bottom: str
-    left: str
-    right: str
+    top: Index
+    bottom: Index
+    left: Index
+    right: Index
 
 
 def rows_of_item(tiles: int, panels: int) -> int:
@@ -28,46 +30,46 @@ def rows_of_item(tiles: int, panels: int) -> int:
     return -(-tiles // (rows + rows % 2))
 
 
-def over_equal(text: Text, start: str, stop: str, most: int, body: Callable[[str, str], None]) -> None:
+def over_equal(nest: Builder, start: Index, stop: Index, most: int, body: Callable[[Index, Index], None]) -> None:
     """Run `body` for the begin and the size of groups, as equal as can be, of at most so many."""
-    count = text.let(f"sub i64 {stop}, {start}")
-    groups = ceiling(text, count, most)
+    count = nest.sub(stop, start)
+    groups = ceiling(nest, count, most)
 
-    def group(number: str, carried: list[str]) -> list[str]:
-        before, behind = (divided(text, text.mul(count, text.add(number, step)), groups)[0] for step in (0, 1))
-        body(text.add(start, before), text.let(f"sub i64 {behind}, {before}"))
+    def group(number: Value, carried: list[Value]) -> Sequence[Operand]:
+        before, behind = (divided(nest, nest.mul(count, nest.add(number, step)), groups)[0] for step in (0, 1))
+        body(nest.add(start, before), nest.sub(behind, before))
         return []
 
-    text.loop("0", groups, 1, [], group)
+    nest.loop(0, groups, 1, [], group)
 
 
-def over_rectangles(text: Text, columns: int, body: Callable[[Rectangle], None]) -> None:
+def over_rectangles(nest: Builder, columns: int, body: Callable[[Rectangle], None]) -> None:
     """Run `body` for what the items `%begin` to `%end` cover of a grid that is numbered row by row.
 
     That is the rest of a row, then whole rows, then the begin of a row; some of them may be missing.
     """
-    width = str(columns)
-    first, skipped = divided(text, "%begin", width)
-    last, taken = divided(text, "%end", width)
-    is_one = text.let(f"icmp eq i64 {first}, {last}")
-    is_cut = text.let(f"icmp sgt i64 {skipped}, 0")
-    head = text.add(first, text.let(f"zext i1 {text.let(f'or i1 {is_one}, {is_cut}')} to i64"))
-    middle = text.let(f"select i1 {is_one}, i64 {last}, i64 {head}")
-    end_of_head = text.let(f"select i1 {is_one}, i64 {taken}, i64 {width}")
-    tail = text.let(f"zext i1 {text.let(f'icmp sgt i64 {taken}, 0')} to i64")
-    tail = text.add(last, text.let(f"select i1 {is_one}, i64 0, i64 {tail}"))
+    width = columns
+    first, skipped = divided(nest, BEGIN, width)
+    last, taken = divided(nest, END, width)
+    is_one = nest.compare("eq", first, last)
+    is_cut = nest.compare("gt", skipped, 0)
+    head = nest.add(first, nest.converted(nest.binary("or", is_one, is_cut, TRUTH), DType.I64))
+    middle = nest.select(is_one, last, head)
+    end_of_head = nest.select(is_one, taken, width)
+    tail = nest.converted(nest.compare("gt", taken, 0), DType.I64)
+    tail = nest.add(last, nest.select(is_one, 0, tail))
 
-    def piece(number: str, carried: list[str]) -> list[str]:
-        is_head = text.let(f"icmp eq i64 {number}, 0")
-        is_middle = text.let(f"icmp eq i64 {number}, 1")
+    def piece(number: Value, carried: list[Value]) -> Sequence[Operand]:
+        is_head = nest.compare("eq", number, 0)
+        is_middle = nest.compare("eq", number, 1)
 
-        def of(one: str, two: str, three: str) -> str:
-            later = text.let(f"select i1 {is_middle}, i64 {two}, i64 {three}")
-            return text.let(f"select i1 {is_head}, i64 {one}, i64 {later}")
+        def of(one: Index, two: Index, three: Index) -> Index:
+            later = nest.select(is_middle, two, three)
+            return nest.select(is_head, one, later)
 
         top, bottom = of(first, middle, last), of(head, last, tail)
-        left, right = of(skipped, "0", "0"), of(end_of_head, width, taken)
-        text.when(text.let(f"icmp slt i64 {top}, {bottom}"), lambda: body(Rectangle(top, bottom, left, right)))
+        left, right = of(skipped, 0, 0), of(end_of_head, width, taken)
+        nest.when(nest.compare("lt", top, bottom), lambda: body(Rectangle(top, bottom, left, right)))
         return []
 
-    text.loop("0", "3", 1, [], piece)
+    nest.loop(0, 3, 1, [], piece)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from compiler.targets.llvm.locations import location
 from compiler.types import DType
 
 LANES = 16  # of every vector, whatever its element type: LLVM splits it where registers are shorter
@@ -53,36 +51,16 @@ def splat_of(type_: str, text: str, lanes: int = LANES) -> str:
 
 @dataclass(slots=True)
 class Text:
-    """The body of a function, line by line. `location` is the end of each instruction, `places` the lines it named.
-
-    It `is_fenced` where an operand in memory takes a register before its use: see `fence`.
-    """
+    """The body of a function, line by line. `location` is the end of each instruction."""
 
     lines: list[str] = field(default_factory=list[str])
     count: int = 0
     block: str = "entry"
     location: str = ""
-    is_fenced: bool = False
-    places: set[int] = field(default_factory=set[int])
 
     def fresh(self, stem: str = "v") -> str:
         self.count += 1
         return f"%{stem}{self.count}"
-
-    def locate(self, line: int) -> None:
-        """From here on, instructions belong to that line of the printed kernel."""
-        self.location = location(line)
-        self.places.add(line)
-
-    @contextmanager
-    def at(self, line: int) -> Generator[None]:
-        """Within, instructions belong to that line of the printed kernel."""
-        before = self.location
-        self.locate(line)
-        try:
-            yield
-        finally:
-            self.location = before
 
     def line(self, text: str) -> None:
         self.lines.append(f"  {text}{self.location}")
@@ -92,29 +70,6 @@ class Text:
         name = self.fresh(stem)
         self.lines.append(f"  {name} = {text}{self.location}")
         return name
-
-    def lanes_of(self, value: str, type_: str, first: int, lanes: int) -> str:
-        """So many of the LANES lanes of a vector."""
-        picks = ", ".join(f"i32 {first + lane}" for lane in range(lanes))
-        vector = f"<{LANES} x {type_}>"
-        return self.let(f"shufflevector {vector} {value}, {vector} poison, <{lanes} x i32> <{picks}>")
-
-    def joined(self, pieces: Sequence[str], type_: str, lanes: int) -> str:
-        """Vectors of so many lanes, a power of two of them, one behind the other."""
-        if len(pieces) == 1:
-            return pieces[0]
-        vector, picks = f"<{lanes} x {type_}>", ", ".join(f"i32 {lane}" for lane in range(2 * lanes))
-        pairs = zip(pieces[::2], pieces[1::2], strict=True)
-        wider = [
-            self.let(f"shufflevector {vector} {low}, {vector} {high}, <{2 * lanes} x i32> <{picks}>")
-            for low, high in pairs
-        ]
-        return self.joined(wider, type_, 2 * lanes)
-
-    def fence(self) -> None:
-        """No load moves across, where it would take a register that others need: LLVM moves them up by a whole step."""
-        if self.is_fenced:
-            self.line('call void asm sideeffect "", ""()')
 
     def label(self, stem: str) -> str:
         self.count += 1
@@ -131,18 +86,6 @@ class Text:
         if left == "0":
             return str(right)
         return self.let(f"add i64 {left}, {right}")
-
-    def mul(self, left: str, right: int | str) -> str:
-        """i64 product; nothing is written for a one."""
-        if right in (1, "1"):
-            return left
-        if left == "0" or right in (0, "0"):
-            return "0"
-        return self.let(f"mul i64 {left}, {right}")
-
-    def pointer(self, base: str, index: str, type_: str) -> str:
-        """The address of element `index`."""
-        return base if index == "0" else self.let(f"getelementptr {type_}, ptr {base}, i64 {index}", "p")
 
     def splat(self, scalar: str, type_: str, lanes: int = LANES) -> str:
         """A scalar in each lane."""
@@ -189,15 +132,6 @@ class Text:
         self.start(leave)
         return names
 
-    def clear(self, base: str, elements: str, type_: str) -> None:
-        """Zeros in so many elements, whole vectors, from an aligned place on."""
-
-        def body(index: str, carried: list[str]) -> list[str]:
-            self.line(f"store <{LANES} x {type_}> zeroinitializer, ptr {self.pointer(base, index, type_)}, align 64")
-            return []
-
-        self.loop("0", elements, LANES, [], body)
-
     def when(self, condition: str, body: Callable[[], None], is_rare: bool = False) -> None:
         """Run `body` where the i1 `condition` holds; code for what is rare stands out of the way."""
         inside, leave = self.label("then"), self.label("done")
@@ -207,9 +141,3 @@ class Text:
         body()
         self.line(f"br label %{leave}")
         self.start(leave)
-
-    def minimum(self, left: str, right: str) -> str:
-        return self.let(f"call i64 @llvm.smin.i64(i64 {left}, i64 {right})")
-
-    def maximum(self, left: str, right: str) -> str:
-        return self.let(f"call i64 @llvm.smax.i64(i64 {left}, i64 {right})")

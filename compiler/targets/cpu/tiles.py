@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
 from compiler.machine import Machine
+from compiler.nest.builder import Builder
+from compiler.nest.ir import Index, Items
 from compiler.record import record
 from compiler.schedule.access import count
-from compiler.targets.cpu.kernel_code import Items
-from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.text import LANES, Text
+from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.text import LANES
 from compiler.types import BatchExtent, DType, Extent
 
 WIDEST = 16  # vectors of columns in a tile
@@ -217,55 +218,55 @@ def items_of(cut: Tiling) -> Items:
     return Items(walk.extent, walk.step, outer * cut.panels)
 
 
-def decoded(k: KernelText, cut: Tiling, item: str, tiles: str) -> tuple[str, str, str]:
+def decoded(k: KernelNest, cut: Tiling, item: Index, tiles: Index) -> tuple[Index, Index, Index]:
     """The outer index, panel and tile of an item."""
-    text, panels, block = k.text, cut.panels, cut.block
+    nest, panels, block = k.nest, cut.panels, cut.block
     if panels == 1:
-        outer, tile = divided(text, item, tiles)
-        return outer, "0", tile
+        outer, tile = divided(nest, item, tiles)
+        return outer, 0, tile
     if cut.turns_outside:
         each = tiles
         for axis in cut.walk.outer:
-            each = text.mul(each, k.extent(axis.extent))
-        panel, rest = divided(text, item, each)
-        outer, tile = divided(text, rest, tiles)
+            each = nest.mul(each, k.extent(axis.extent))
+        panel, rest = divided(nest, item, each)
+        outer, tile = divided(nest, rest, tiles)
         return outer, panel, tile
-    outer, inside = divided(text, item, text.mul(tiles, panels))
+    outer, inside = divided(nest, item, nest.mul(tiles, panels))
     if not block:
-        return outer, *divided(text, inside, tiles)
-    group, within = divided(text, inside, str(block * panels))
-    first = text.mul(group, block)
-    here = text.minimum(text.let(f"sub i64 {tiles}, {first}"), str(block))
-    panel, tile = divided(text, within, here)
-    return outer, panel, text.add(first, tile)
+        return outer, *divided(nest, inside, tiles)
+    group, within = divided(nest, inside, block * panels)
+    first = nest.mul(group, block)
+    here = nest.minimum(nest.sub(tiles, first), block)
+    panel, tile = divided(nest, within, here)
+    return outer, panel, nest.add(first, tile)
 
 
-def divided(text: Text, number: str, divisor: str) -> tuple[str, str]:
+def divided(nest: Builder, number: Index, divisor: Index) -> tuple[Index, Index]:
     """Quotient and rest."""
-    if divisor == "1":
-        return number, "0"
-    return text.let(f"udiv i64 {number}, {divisor}"), text.let(f"urem i64 {number}, {divisor}")
+    if divisor == 1:
+        return number, 0
+    return nest.binary("div", number, divisor), nest.binary("rem", number, divisor)
 
 
-def outer_offsets(k: KernelText, axes: tuple[OuterAxis, ...], outer: str) -> tuple[str, str, str]:
+def outer_offsets(k: KernelNest, axes: tuple[OuterAxis, ...], outer: Index) -> tuple[Index, Index, Index]:
     """Offsets of the outer index in the left operand, the right operand, and the rows of the domain."""
-    text = k.text
-    offsets = ["0", "0", "0"]
+    nest = k.nest
+    offsets: list[Index] = [0, 0, 0]
     for number, axis in reversed(list(enumerate(axes))):
         index = outer
         if number:
-            outer, index = divided(text, outer, k.extent(axis.extent))
+            outer, index = divided(nest, outer, k.extent(axis.extent))
         steps = (axis.lhs_stride, axis.rhs_stride, axis.row_step)
-        offsets = [_sum(text, o, text.mul(index, s)) for o, s in zip(offsets, steps, strict=True)]
+        offsets = [_sum(nest, o, nest.mul(index, s)) for o, s in zip(offsets, steps, strict=True)]
     return offsets[0], offsets[1], offsets[2]
 
 
-def _sum(text: Text, left: str, right: str) -> str:
-    return right if left == "0" else text.add(left, right)
+def _sum(nest: Builder, left: Index, right: Index) -> Index:
+    return right if left == 0 else nest.add(left, right)
 
 
-def ceiling(text: Text, number: str, step: int) -> str:
+def ceiling(nest: Builder, number: Index, step: int) -> Index:
     """The quotient, rounded up."""
-    if not number.startswith("%"):
-        return str(-(-int(number) // step))
-    return text.let(f"udiv i64 {text.add(number, step - 1)}, {step}")
+    if isinstance(number, int):
+        return -(-number // step)
+    return nest.binary("div", nest.add(number, step - 1), step)

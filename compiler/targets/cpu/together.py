@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from compiler.loops.ir import Access, Compute, Edge, Instruction, Load, Reduce, Store, Term, Walk
+from compiler.nest.builder import Builder
+from compiler.nest.ir import BEGIN, END, TRUTH, Index, Items, Nest, Operand, Value, Zeros, vector
 from compiler.schedule.access import count
-from compiler.targets.cpu.kernel_code import Items, KernelCode
-from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.text import LANES, MEMORY, REGISTER, Text, splat_of
+from compiler.targets.cpu.kernel_frame import in_memory
+from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.walks import Block
+from compiler.types import DType
 
 AHEAD = 1 << 15  # bytes before its use a row's newest element is asked for, times the lines of a block
 AHEAD_IN_LINES = 1 << 10  # the same of sums over strips, where each row of a block lies in a line of its own
@@ -31,38 +34,38 @@ _Bound: TypeAlias = tuple[Term, int | None, int | None]
 _Way: TypeAlias = tuple[_Walk, tuple[_Bound, ...]]  # what is read through one address: zeros, where a bound is passed
 
 
-def emit_together(k: KernelText, block: Block) -> KernelCode:
+def emit_together(k: KernelNest, block: Block) -> Nest:
     """The code of a walk over rows, of which a block is an item: see `block_of`."""
-    text = k.text
+    nest = k.nest
     (stage,) = k.kernel.stages
     k.open()
     group = _Group(k, block, stage.body)
     group.choose_direction([group.start(i) for i in group.moved if isinstance(i, Store) and group.passes(i)])
 
-    def item(number: str, carried: list[str]) -> list[str]:
-        group.begin(_first_row(text, block, number))
+    def item(number: Value, carried: list[Value]) -> Sequence[Operand]:
+        group.begin(_first_row(nest, block, number))
         group.all_vectors({})
         return []
 
-    text.loop("%begin", "%end", 1, [], item)
+    nest.loop(BEGIN, END, 1, [], item)
     if k.passing:
-        text.line("fence seq_cst")  # stores past the caches are in no order with others
+        nest.store_fence()  # stores past the caches are in no order with others
     return k.close(Items(k.kernel.rows, block.rows))
 
 
-def _first_row(text: Text, block: Block, number: str) -> str:
+def _first_row(nest: Builder, block: Block, number: Index) -> Index:
     if block.lines == 1:
-        return text.mul(number, block.pixels)
+        return nest.mul(number, block.pixels)
     across = block.width // block.pixels
-    lines = text.mul(text.let(f"udiv i64 {number}, {across}"), block.stretch)
-    return text.add(lines, text.mul(text.let(f"urem i64 {number}, {across}"), block.pixels))
+    lines = nest.mul(nest.binary("div", number, across), block.stretch)
+    return nest.add(lines, nest.mul(nest.binary("rem", number, across), block.pixels))
 
 
-def emit_sums_together(k: KernelText, block: Block) -> KernelCode:
+def emit_sums_together(k: KernelNest, block: Block) -> Nest:
     """The code of a walk over columns that takes a block of rows at once, and all columns of an image in an item."""
-    text, kernel = k.text, k.kernel
+    nest, kernel = k.nest, k.kernel
     (stage,) = kernel.stages
-    columns = str(count(kernel.columns))
+    columns = count(kernel.columns)
     reduces = [i for i in stage.body if isinstance(i, Reduce)]
     k.open()
     group = _Group(k, block, stage.body)
@@ -70,47 +73,44 @@ def emit_sums_together(k: KernelText, block: Block) -> KernelCode:
         k.reserve(-2 - number, count(kernel.columns) * reduce.dtype.size)
     sums = {reduce.result: k.bases[-2 - number] for number, reduce in enumerate(reduces)}
 
-    def start(column: str, carried: list[str]) -> list[str]:
+    def start(column: Value, carried: list[Value]) -> Sequence[Operand]:
         for reduce in reduces:
-            initial = splat_of(REGISTER[reduce.dtype], k.identity(reduce), k.lanes)
-            _store(k, reduce, initial, text.pointer(sums[reduce.result], column, REGISTER[reduce.dtype]))
+            _store(k, reduce, k.identity(reduce, k.lanes), nest.pointer(sums[reduce.result], column, reduce.dtype))
         return []
 
-    def finish(outer: str, column: str) -> list[str]:
+    def finish(outer: Index, column: Index) -> Sequence[Operand]:
         for reduce in reduces:
             with k.of(reduce):
-                name = _loaded(k, reduce, text.pointer(sums[reduce.result], column, REGISTER[reduce.dtype]))
-                k.put(reduce.result, name, REGISTER[reduce.dtype], wide=True)
+                k.put(reduce.result, _loaded(k, reduce, nest.pointer(sums[reduce.result], column, reduce.dtype)))
         for instruction in stage.after:
             k.vector(instruction, outer, column, None)
         return []
 
-    def item(outer: str, carried: list[str]) -> list[str]:
-        text.loop("0", columns, k.lanes, [], start)
-        first = text.mul(outer, count(kernel.rows))
+    def item(outer: Value, carried: list[Value]) -> Sequence[Operand]:
+        nest.loop(0, columns, k.lanes, [], start)
+        first = nest.mul(outer, count(kernel.rows))
 
-        def several(row: str, carried: list[str]) -> list[str]:
-            group.begin(text.add(first, row))
+        def several(row: Value, carried: list[Value]) -> Sequence[Operand]:
+            group.begin(nest.add(first, row))
             group.all_vectors(sums)
             return []
 
-        text.loop("0", str(count(kernel.rows)), block.rows, [], several)
+        nest.loop(0, count(kernel.rows), block.rows, [], several)
         k.new_row(outer, stage.after)
-        text.loop("0", columns, k.lanes, [], lambda column, _: finish(outer, column))
+        nest.loop(0, columns, k.lanes, [], lambda column, _: finish(outer, column))
         return []
 
-    text.loop("%begin", "%end", 1, [], item)
+    nest.loop(BEGIN, END, 1, [], item)
     return k.close(Items(kernel.outer))
 
 
-def _store(k: KernelText, of: Reduce, value: str, place: str) -> None:
+def _store(k: KernelNest, of: Reduce, value: Operand, place: Value) -> None:
     with k.of(of):
-        size = k.lanes * of.dtype.size
-        k.text.line(f"store <{k.lanes} x {REGISTER[of.dtype]}> {value}, ptr {place}, align {size}")
+        k.nest.store(value, place, k.lanes * of.dtype.size)
 
 
-def _loaded(k: KernelText, of: Reduce, place: str) -> str:
-    return k.text.let(f"load <{k.lanes} x {REGISTER[of.dtype]}>, ptr {place}, align {k.lanes * of.dtype.size}")
+def _loaded(k: KernelNest, of: Reduce, place: Value) -> Value:
+    return k.nest.load(place, vector(of.dtype, k.lanes), k.lanes * of.dtype.size)
 
 
 def _walk(access: Access) -> _Walk:
@@ -120,11 +120,12 @@ def _walk(access: Access) -> _Walk:
 class _Group:
     """A block of rows and the instructions on them, for one vector of columns after the other."""
 
-    def __init__(self, k: KernelText, block: Block, body: Sequence[Instruction]) -> None:
+    def __init__(self, k: KernelNest, block: Block, body: Sequence[Instruction]) -> None:
         self.k, self.block, self.body = k, block, body
-        self.first = self.downwards = ""
+        self.first: Index = 0
+        self.downwards: Value | None = None
         self.sums_strips = k.kernel.walk is Walk.COLUMNS and block.pixels == block.width
-        self.starts: dict[_Way, str] = {}  # the address of the lowest element that is read in this way
+        self.starts: dict[_Way, Value] = {}  # the address of the lowest element that is read in this way
         self.moved = [i for i in body if isinstance(i, Load | Store)]
         self.lowest: dict[_Way, int] = {}
         highest: dict[_Way, int] = {}
@@ -139,14 +140,14 @@ class _Group:
             self.reserve_zeros(max(spans) + count(k.kernel.columns))
 
     def reserve_zeros(self, elements: int) -> None:
-        text, size = self.k.text, max(b.dtype.size for b in self.k.kernel.buffers)
+        nest, size = self.k.nest, max(b.dtype.size for b in self.k.kernel.buffers)
         self.k.reserve(-1, elements * size)
 
-        def fill(place: str, carried: list[str]) -> list[str]:
-            text.line(f"store <64 x i8> zeroinitializer, ptr {text.pointer(self.k.bases[-1], place, 'i8')}, align 64")
+        def fill(place: Value, carried: list[Value]) -> Sequence[Operand]:
+            nest.store(Zeros(vector(DType.U8, 64)), nest.pointer(self.k.bases[-1], place, DType.U8), 64)
             return []
 
-        text.loop("0", str(elements * size), 64, [], fill)
+        nest.loop(0, elements * size, 64, [], fill)
 
     def place(self, moved: Load | Store, row: int) -> int:
         (below, beside), (line, pixel) = self.block.steps(moved.access), divmod(row, self.block.pixels)
@@ -172,30 +173,30 @@ class _Group:
         least, most = -(-least // step) * step, most // step * step
         return term, least if least > 0 else None, most if last is None or most < last - step else None
 
-    def begin(self, first: str) -> None:
+    def begin(self, first: Index) -> None:
         """Go to the group of that first row."""
-        k, text, self.first = self.k, self.k.text, first
-        walks: dict[_Walk, str] = {}
+        k, nest, self.first = self.k, self.k.nest, first
+        walks: dict[_Walk, Value] = {}
         for moved in self.moved:
             with k.of(moved):
-                type_ = MEMORY[moved.dtype]
+                type_ = in_memory(moved.dtype)
                 walk = _walk(moved.access)
                 if walk not in walks:
-                    walks[walk] = text.pointer(k.bases[walk[0]], k.number(walk[1], first), type_)
+                    walks[walk] = nest.pointer(k.bases[walk[0]], k.number(walk[1], first), type_)
                 for way in dict.fromkeys(((walk, ()), *(self.way(moved, row) for row in range(self.block.rows)))):
-                    start = text.pointer(walks[walk], str(self.lowest[way]), type_)
+                    start = nest.pointer(walks[walk], self.lowest[way], type_)
                     tests = [test for bound in way[1] for test in self.tests(bound)]
                     for test in tests[1:]:
-                        tests[0] = text.let(f"and i1 {tests[0]}, {test}")
+                        tests[0] = nest.binary("and", tests[0], test, TRUTH)
                     if tests:
-                        start = text.let(f"select i1 {tests[0]}, ptr {start}, ptr {k.bases[-1]}")
+                        start = nest.select(tests[0], start, k.bases[-1])
                     self.starts[way] = start
 
-    def tests(self, bound: _Bound) -> list[str]:
+    def tests(self, bound: _Bound) -> list[Value]:
         term, least, most = bound
         digit = self.k.digit(term, self.first)
-        found = [] if least is None else [self.k.text.let(f"icmp sge i64 {digit}, {least}")]
-        return found if most is None else [*found, self.k.text.let(f"icmp sle i64 {digit}, {most}")]
+        found = [] if least is None else [self.k.nest.compare("ge", digit, least)]
+        return found if most is None else [*found, self.k.nest.compare("le", digit, most)]
 
     def passes(self, moved: Load | Store) -> bool:
         """Whether it stores past the caches."""
@@ -218,48 +219,49 @@ class _Group:
                 found.append((place - places.setdefault(_walk(moved.access), place)) * size)
         return math.gcd(*found) if all(moved.dtype.size == size for moved in self.moved) else 1
 
-    def start(self, moved: Load | Store) -> str:
+    def start(self, moved: Load | Store) -> Value:
         """Where column 0 of some row lies, as a number."""
-        place = self.k.text.pointer(self.k.bases[moved.access.buffer], str(self.place(moved, 0)), MEMORY[moved.dtype])
-        return self.k.text.let(f"ptrtoint ptr {place} to i64")
+        place = self.k.nest.pointer(self.k.bases[moved.access.buffer], self.place(moved, 0), in_memory(moved.dtype))
+        return self.k.nest.number_of(place)
 
-    def choose_direction(self, stores: Sequence[str]) -> None:
+    def choose_direction(self, stores: Sequence[Value]) -> None:
         """Go through the columns from the last to the first where the next ones would lie as those do that were just
         stored at `stores`, but for whole ones of COMPARED: a load of them would wait for those stores.
         """
-        text, period = self.k.text, self.period
+        nest, period = self.k.nest, self.period
         if period < FEWEST_APART or not stores:
             return
-        up, down = str(period), str(period)
+        up: Index = period
+        down: Index = period
         loads = {_walk(moved.access): moved for moved in self.moved if isinstance(moved, Load)}
         for load in loads.values():
             start = self.start(load)
             for store in stores:
-                ahead, behind = (text.let(f"sub i64 {a}, {b}") for a, b in ((store, start), (start, store)))
+                ahead, behind = (nest.sub(a, b) for a, b in ((store, start), (start, store)))
                 up, down = (
-                    text.minimum(text.add(text.let(f"and i64 {text.add(apart, -1)}, {period - 1}"), 1), least)
+                    nest.minimum(nest.add(nest.binary("and", nest.add(apart, -1), period - 1), 1), least)
                     for apart, least in ((ahead, up), (behind, down))
                 )
-        self.downwards = text.let(f"icmp slt i64 {up}, {down}")
+        self.downwards = nest.compare("lt", up, down)
 
-    def all_vectors(self, sums: dict[int, str]) -> None:
+    def all_vectors(self, sums: dict[int, Value]) -> None:
         """All that is done with the rows; `sums` says where the sums of columns lie."""
-        text, columns = self.k.text, count(self.k.kernel.columns)
+        nest, columns = self.k.nest, count(self.k.kernel.columns)
 
-        def vectors(column: str, carried: list[str]) -> list[str]:
+        def vectors(column: Value, carried: list[Value]) -> Sequence[Operand]:
             if self.downwards:
-                from_the_end = text.let(f"sub i64 {columns - LANES}, {column}")
-                column = text.let(f"select i1 {self.downwards}, i64 {from_the_end}, i64 {column}")
+                from_the_end = nest.sub(columns - LANES, column)
+                column = nest.select(self.downwards, from_the_end, column)
             self.vectors(column, sums)
             return []
 
-        text.loop("0", str(columns), LANES, [], vectors)
+        nest.loop(0, columns, LANES, [], vectors)
 
-    def vectors(self, column: str, sums: dict[int, str]) -> None:
+    def vectors(self, column: Index, sums: dict[int, Value]) -> None:
         """All that is done with LANES columns from `column` on. They are stored at last, whole lines at once."""
         _Vectors(self, column).ask()
-        parts = [_Vectors(self, self.k.text.add(column, part)) for part in range(0, LANES, self.k.lanes)]
-        stored: dict[int, list[list[str]]] = {}
+        parts = [_Vectors(self, self.k.nest.add(column, part)) for part in range(0, LANES, self.k.lanes)]
+        stored: dict[int, list[Sequence[Operand]]] = {}
         for here in parts:
             for number, instruction in enumerate(self.body):
                 with self.k.of(instruction):
@@ -285,9 +287,9 @@ class _Vectors:
     """A vector of columns of all rows of a group. What is loaded is so where it is used first."""
 
     group: _Group
-    column: str
+    column: Index
     loads: dict[int, Load] = field(default_factory=dict[int, Load])
-    loaded: dict[tuple[_Way, int], str] = field(default_factory=dict[tuple[_Way, int], str])
+    loaded: dict[tuple[_Way, int], Value] = field(default_factory=dict[tuple[_Way, int], Value])
 
     def ask(self) -> None:
         """Ask for what a later group reads and writes, and no group before it."""
@@ -303,13 +305,12 @@ class _Vectors:
             with group.k.of(i):
                 for row in range(block.rows):
                     place = self.address((_walk(i.access), ()), group.place(i, row) + ahead, i)
-                    kind = f"i32 {int(isinstance(i, Store))}, i32 {locality}"
-                    group.k.text.line(f"call void @llvm.prefetch.p0(ptr {place}, {kind}, i32 1)")
+                    group.k.nest.prefetch(place, isinstance(i, Store), locality)
 
-    def address(self, way: _Way, place: int, moved: Load | Store) -> str:
-        text, type_ = self.group.k.text, MEMORY[moved.dtype]
-        here = text.pointer(self.group.starts[way], self.column, type_)
-        return text.pointer(here, str(place - self.group.lowest[way]), type_)
+    def address(self, way: _Way, place: int, moved: Load | Store) -> Value:
+        nest, type_ = self.group.k.nest, in_memory(moved.dtype)
+        here = nest.pointer(self.group.starts[way], self.column, type_)
+        return nest.pointer(here, place - self.group.lowest[way], type_)
 
     def load(self, value: int, row: int) -> None:
         load = self.loads.get(value)
@@ -318,10 +319,9 @@ class _Vectors:
         k, key = self.group.k, (self.group.way(load, row), self.group.place(load, row))
         with k.of(load):
             if key not in self.loaded:
-                type_ = f"<{k.lanes} x {MEMORY[load.dtype]}>"
-                place = self.address(*key, load)
-                self.loaded[key] = k.text.let(f"load {type_}, ptr {place}, align {load.dtype.size}")
-            k.put(value, self.loaded[key], REGISTER[load.dtype], True, row)
+                type_ = vector(in_memory(load.dtype), k.lanes)
+                self.loaded[key] = k.nest.load(self.address(*key, load), type_, load.dtype.size)
+            k.put(value, self.loaded[key], row)
 
     def emit(self, instruction: Instruction, row: int) -> None:
         k = self.group.k
@@ -335,29 +335,29 @@ class _Vectors:
             case _:
                 k.vector(instruction, self.group.first, self.column, None, row)
 
-    def stored(self, store: Store) -> list[str]:
+    def stored(self, store: Store) -> Sequence[Operand]:
         """What is stored for each row."""
         for row in range(self.group.block.rows):
             self.load(store.value, row)
         return [self.group.k.wide(store.value, row) for row in range(self.group.block.rows)]
 
-    def store(self, store: Store, row: int, value: str, more: bool) -> None:
+    def store(self, store: Store, row: int, value: Operand, more: bool) -> None:
         """Write a part of a row; `more`: the same store has further elements to come."""
         k, dtype = self.group.k, store.dtype
         place = self.address((_walk(store.access), ()), self.group.place(store, row), store)
-        how = f"{k.lanes * dtype.size}, !nontemporal !{{i32 1}}" if self.group.passes(store) else dtype.size
-        k.text.line(f"store <{k.lanes} x {MEMORY[dtype]}> {value}, ptr {place}, align {how}")
+        streams = self.group.passes(store)
+        k.nest.store(value, place, k.lanes * dtype.size if streams else dtype.size, streams=streams)
         k.watches.vector(store, value, None, more)
 
-    def add(self, reduce: Reduce, sums: str) -> None:
+    def add(self, reduce: Reduce, sums: Value) -> None:
         """Add the products of all rows to the sum of each column."""
-        k, type_ = self.group.k, REGISTER[reduce.dtype]
+        k, type_ = self.group.k, reduce.dtype
         assert reduce.factor is not None
-        place = k.text.pointer(sums, self.column, type_)
+        place = k.nest.pointer(sums, self.column, type_)
         total = _loaded(k, reduce, place)
         for row in range(self.group.block.rows):
             for value in (reduce.operand, reduce.factor):
                 self.load(value, row)
             with k.of(reduce):
-                total = k.combined(reduce, total, k.wide(reduce.operand, row), k.lanes, k.wide(reduce.factor, row))
+                total = k.combined(reduce, total, k.wide(reduce.operand, row), k.wide(reduce.factor, row))
         _store(k, reduce, total, place)

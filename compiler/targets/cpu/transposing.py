@@ -10,37 +10,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compiler.loops.ir import Access, Instruction, Load, Store
+from compiler.nest.ir import BEGIN, END, ColumnsNumber, Constant, Index, Items, Nest, Operand, Value, vector
 from compiler.schedule.access import count
-from compiler.targets.cpu.kernel_code import ColumnsNumber, Items, KernelCode
-from compiler.targets.cpu.kernel_text import KernelText
-from compiler.targets.cpu.text import LANES, MEMORY, REGISTER
+from compiler.targets.cpu.kernel_frame import in_memory
+from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import ceiling, divided
 from compiler.targets.cpu.turning import turned
 from compiler.targets.cpu.walks import DENSE, has_free_columns, moves_only
 
 
-def emit_transposing(k: KernelText, line: int) -> KernelCode:
+def emit_transposing(k: KernelNest, line: int) -> Nest:
     """The code of a walk with so many `transposed_rows`, which stand for a number as offsets do."""
-    text, kernel = k.text, k.kernel
+    nest, kernel = k.nest, k.kernel
     (stage,) = kernel.stages
     k.open()
     rows, is_free = k.place_number(line), has_free_columns(kernel)
-    columns = k.argument(ColumnsNumber()) if is_free else str(count(kernel.columns))
-    whole = text.let(f"and i64 {columns}, {-LANES}") if is_free else str(int(columns) // LANES * LANES)
-    groups = ceiling(text, rows, LANES)
-    last = text.let(f"sub i64 {rows}, {LANES}")
+    columns = k.argument(ColumnsNumber()) if is_free else count(kernel.columns)
+    whole = columns // LANES * LANES if isinstance(columns, int) else nest.binary("and", columns, -LANES)
+    groups = ceiling(nest, rows, LANES)
+    last = nest.sub(rows, LANES)
 
-    def item(number: str, carried: list[str]) -> list[str]:
-        above, group = divided(text, number, groups)
-        first = text.add(text.mul(above, rows), text.minimum(text.mul(group, LANES), last))
+    def item(number: Value, carried: list[Value]) -> Sequence[Operand]:
+        above, group = divided(nest, number, groups)
+        first = nest.add(nest.mul(above, rows), nest.minimum(nest.mul(group, LANES), last))
         k.new_row(first, stage.body)
         block = _Block(k, stage.body, first)
-        text.loop("0", whole, LANES, [], lambda column, _: block.emit(column))
+        nest.loop(0, whole, LANES, [], lambda column, _: block.emit(column))
         if count(kernel.columns) % LANES:
             block.emit(whole, columns)
         return []
 
-    text.loop("%begin", "%end", 1, [], item)
+    nest.loop(BEGIN, END, 1, [], item)
     return k.close(Items(kernel.rows, LANES))
 
 
@@ -48,14 +49,14 @@ def emit_transposing(k: KernelText, line: int) -> KernelCode:
 class _Block:
     """Some columns of LANES rows, from `first` on."""
 
-    k: KernelText
+    k: KernelNest
     body: Sequence[Instruction]
-    first: str
+    first: Index
 
-    def emit(self, column: str, stop: str = "") -> list[str]:
+    def emit(self, column: Index, stop: Index | None = None) -> Sequence[Operand]:
         """LANES columns, or those before `stop`."""
         k = self.k
-        mask = k.mask_below(column, stop) if stop else None
+        mask = None if stop is None else k.mask_below(column, stop)
         for instruction in self.body:
             with k.of(instruction):
                 match instruction:
@@ -68,47 +69,49 @@ class _Block:
                             k.vector(instruction, self.first, column, mask, row)
         return []
 
-    def load(self, load: Load, column: str, stop: str) -> None:
-        k, text, access = self.k, self.k.text, load.access
-        type_, start = MEMORY[load.dtype], k.pointer(access, self.first)
+    def load(self, load: Load, column: Index, stop: Index | None) -> None:
+        k, nest, access = self.k, self.k.nest, load.access
+        type_, start = in_memory(load.dtype), k.pointer(access, self.first)
         if access.columns == DENSE:
-            found = self.neighbours(load, text.pointer(start, column, type_), self.step(access))
+            found = self.neighbours(load, nest.pointer(start, column, type_), self.step(access))
         else:
             stride = access.columns[0].stride
-            apart = k.place_number(stride) if moves_only(k.kernel) else str(stride)
-            start = text.pointer(start, text.mul(column, apart), type_)
-            found = turned(text, self.neighbours(load, start, apart, column, stop), type_)
+            apart = k.place_number(stride) if moves_only(k.kernel) else stride
+            start = nest.pointer(start, nest.mul(column, apart), type_)
+            found = turned(nest, self.neighbours(load, start, apart, column, stop))
         for row, name in enumerate(found):
-            k.put(load.result, name, REGISTER[load.dtype], True, row)
+            k.put(load.result, name, row)
 
-    def neighbours(self, load: Load, place: str, step: str, column: str = "0", stop: str = "") -> list[str]:
+    def neighbours(
+        self, load: Load, place: Value, step: Index, column: Index = 0, stop: Index | None = None
+    ) -> Sequence[Operand]:
         """LANES vectors, each a step behind the one before it; where there is no column any more, that one again."""
-        text, type_, found = self.k.text, MEMORY[load.dtype], list[str]()
+        nest, type_, found = self.k.nest, in_memory(load.dtype), list[Operand]()
         for lane in range(LANES):
-            found.append(text.let(f"load <{LANES} x {type_}>, ptr {place}, align {load.dtype.size}"))
-            here = text.pointer(place, step, type_)
-            if stop.startswith("%"):
-                is_inside = text.let(f"icmp slt i64 {text.add(column, lane + 1)}, {stop}")
-                place = text.let(f"select i1 {is_inside}, ptr {here}, ptr {place}")
-            elif stop and int(column) + lane + 1 >= int(stop):
-                return found + ["poison"] * (LANES - 1 - lane)
+            found.append(nest.load(place, vector(type_, LANES), load.dtype.size))
+            here = nest.pointer(place, step, type_)
+            if isinstance(stop, Value):
+                is_inside = nest.compare("lt", nest.add(column, lane + 1), stop)
+                place = nest.select(is_inside, here, place)
+            elif stop is not None and isinstance(column, int) and column + lane + 1 >= stop:
+                return found + [Constant(vector(type_, LANES), None)] * (LANES - 1 - lane)
             else:
                 place = here
         return found
 
-    def store(self, store: Store, column: str, mask: str | None) -> None:
-        k, type_, step = self.k, MEMORY[store.dtype], self.step(store.access)
-        place = k.text.pointer(k.pointer(store.access, self.first), column, type_)
+    def store(self, store: Store, column: Index, mask: Operand | None) -> None:
+        k, type_, step = self.k, in_memory(store.dtype), self.step(store.access)
+        place = k.nest.pointer(k.pointer(store.access, self.first), column, type_)
         for row in range(LANES):
             value = k.wide(store.value, row)
             k.store_vector(store, value, place, mask)
             k.watches.vector(store, value, mask, more=row < LANES - 1)
-            place = k.text.pointer(place, step, type_)
+            place = k.nest.pointer(place, step, type_)
 
-    def step(self, access: Access) -> str:
+    def step(self, access: Access) -> Index:
         """Elements from one row to the next."""
-        total = "0"
+        total: Index = 0
         for term in access.rows:
             if term.divisor == 1:
-                total = self.k.text.add(self.k.place_number(term.stride), total)
+                total = self.k.nest.add(self.k.place_number(term.stride), total)
         return total

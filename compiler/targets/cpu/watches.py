@@ -9,85 +9,82 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from compiler.loops.ir import Instruction, Store
+from compiler.nest.builder import Builder
+from compiler.nest.ir import Constant, Operand, Type, Value, Zeros, type_of, vector
 from compiler.record import record
-from compiler.targets.cpu.text import REGISTER, Text, literal
+from compiler.types import DType
 
 
 @record
 class _Difference:
     """x - x of what was stored, in the lanes of a mask."""
 
-    flag: str
-    type_: str
-    name: str
-    mask: str | None
+    flag: Value
+    value: Value
+    mask: Operand | None
 
 
 class Watches:
-    """The checks of one kernel, whose vectors have so many lanes.
+    """The checks of one kernel. `flags` are the pointers to the bytes, by the stores that are watched."""
 
-    `flags` are the pointers to the bytes, by the stores that are watched.
-    """
-
-    def __init__(self, text: Text, lanes: int) -> None:
-        self._text, self._lanes = text, lanes
-        self._flags: dict[int, str] = {}
+    def __init__(self, nest: Builder) -> None:
+        self._nest = nest
+        self._flags: dict[int, Value] = {}
         self._last: set[int] = set()
         self._open: list[_Difference] = []
 
-    def add(self, statements: Iterable[Instruction], flags: Sequence[str]) -> None:
+    def add(self, statements: Iterable[Instruction], flags: Sequence[Value]) -> None:
         """Watch the stores among statements that run one after the other."""
         found = list(watched_stores(statements))
         self._flags.update(zip(map(id, found), flags, strict=True))
         self._last.update(id(store) for store in found[-1:])
 
-    def scalar(self, store: Store, value: str) -> None:
+    def scalar(self, store: Store, value: Operand) -> None:
         """Check a scalar, if its store is watched."""
         if id(store) not in self._flags:
             return
-        type_ = REGISTER[store.dtype]
-        difference = self._text.let(f"fsub {type_} {value}, {value}")
-        bad = self._text.let(f"fcmp uno {type_} {difference}, {literal(0, store.dtype)}")
-        self._text.when(bad, lambda: self._raise(self._flags[id(store)]), is_rare=True)
+        difference = self._nest.binary("sub", value, value, type_of(value))
+        bad = self._nest.compare("unordered", difference, Constant(difference.type, 0.0))
+        self._nest.when(bad, lambda: self._raise(self._flags[id(store)]), is_rare=True)
 
-    def vector(self, store: Store, value: str, mask: str | None, more: bool = False) -> None:
+    def vector(self, store: Store, value: Operand, mask: Operand | None, more: bool = False) -> None:
         """Check the elements of a vector, if their store is watched: at once, or with what is still to be stored there.
 
         `more`: the same store has further elements to come.
         """
         if id(store) not in self._flags:
             return
-        type_ = f"<{self._lanes} x {REGISTER[store.dtype]}>"
-        difference = self._text.let(f"fsub {type_} {value}, {value}")
-        self._open.append(_Difference(self._flags[id(store)], type_, difference, mask))
+        difference = self._nest.binary("sub", value, value, type_of(value))
+        self._open.append(_Difference(self._flags[id(store)], difference, mask))
         if id(store) in self._last and not more:
             together, self._open = self._open, []
-            self._text.when(self._any_bad(together), lambda: self._tell_apart(together), is_rare=True)
+            self._nest.when(self._any_bad(together), lambda: self._tell_apart(together), is_rare=True)
 
-    def _any_bad(self, differences: Sequence[_Difference]) -> str:
-        text = self._text
-        sums: dict[tuple[str, str | None], str] = {}
+    def _any_bad(self, differences: Sequence[_Difference]) -> Value:
+        nest = self._nest
+        sums: dict[tuple[Type, Operand | None], Value] = {}
         for one in differences:
-            key = one.type_, one.mask
-            sums[key] = text.let(f"fadd {one.type_} {sums[key]}, {one.name}") if key in sums else one.name
-        found = ""
+            key = one.value.type, one.mask
+            sums[key] = nest.binary("add", sums[key], one.value, one.value.type) if key in sums else one.value
+        found: Value | None = None
         for (type_, mask), total in sums.items():
-            bad = text.let(f"fcmp uno {type_} {total}, zeroinitializer")
+            bad = nest.compare("unordered", total, Zeros(type_))
+            truths = vector(DType.BOOL, type_.lanes)
             if mask is not None:
-                bad = text.let(f"and <{self._lanes} x i1> {bad}, {mask}")
-            found = text.let(f"or <{self._lanes} x i1> {found}, {bad}") if found else bad
-        bits = text.let(f"bitcast <{self._lanes} x i1> {found} to i{self._lanes}")
-        return text.let(f"icmp ne i{self._lanes} {bits}, 0")
+                bad = nest.binary("and", bad, mask, truths)
+            found = bad if found is None else nest.binary("or", found, bad, truths)
+        assert found is not None
+        return nest.any(found)
 
     def _tell_apart(self, differences: Sequence[_Difference]) -> None:
         if len(differences) == 1:
             self._raise(differences[0].flag)
             return
         for one in differences:
-            self._text.when(self._any_bad([one]), lambda flag=one.flag: self._raise(flag))
+            self._nest.when(self._any_bad([one]), lambda flag=one.flag: self._raise(flag))
 
-    def _raise(self, flag: str) -> None:
-        self._text.line(f"store i8 1, ptr {flag}, align 1")
+    def _raise(self, flag: Value) -> None:
+        self._nest.store(Constant(vector(DType.U8, 1), 1), flag, 1)
 
 
 def watched_stores(statements: Iterable[Instruction]) -> Iterable[Store]:

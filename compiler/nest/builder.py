@@ -1,0 +1,308 @@
+"""Makes the statements of a nest, one after the other: fresh values, folded index arithmetic, loops and guards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import overload
+
+from compiler.graph.op import Op
+from compiler.nest import ir
+from compiler.nest.ir import (
+    ADDRESS,
+    GIVEN,
+    INDEX,
+    TRUTH,
+    Index,
+    Operand,
+    Statement,
+    Type,
+    Value,
+    single,
+    type_of,
+    vector,
+)
+from compiler.types import DType
+
+LINE = 64  # bytes that the largest vectors are aligned to
+
+
+@dataclass(slots=True)
+class Builder:
+    """The body of a nest in the making. `line` is that of the statement whose work is written, `lines` are all of them.
+
+    It `is_fenced` where an operand in memory takes a register before its use: see `fence`.
+    """
+
+    body: list[Statement] = field(default_factory=list[Statement])
+    count: int = len(GIVEN)
+    line: int = 0
+    is_fenced: bool = False
+    lines: set[int] = field(default_factory=set[int])
+
+    def fresh(self, type_: Type) -> Value:
+        value = Value(self.count, type_)
+        self.count += 1
+        return value
+
+    def locate(self, line: int) -> None:
+        """From here on, statements do the work of that line of the printed kernel."""
+        self.line = line
+        self.lines.add(line)
+
+    @contextmanager
+    def at(self, line: int) -> Generator[None]:
+        """Within, statements do the work of that line of the printed kernel."""
+        before = self.line
+        self.locate(line)
+        try:
+            yield
+        finally:
+            self.line = before
+
+    # arithmetic
+
+    def binary(self, op: ir.Arithmetic, left: Operand, right: Operand, type_: Type = INDEX) -> Value:
+        result = Value(self.count, type_)
+        self.count += 1
+        self.body.append(ir.Binary(result, op, left, right, self.line))
+        return result
+
+    def add(self, left: Index, right: Index) -> Index:
+        """The sum of two indices; nothing is written for a zero."""
+        if right == 0:
+            return left
+        if left == 0:
+            return right
+        return self.binary("add", left, right)
+
+    def sub(self, left: Index, right: Index) -> Value:
+        return self.binary("sub", left, right)
+
+    def mul(self, left: Index, right: Index) -> Index:
+        """The product of two indices; nothing is written for a one."""
+        if right == 1:
+            return left
+        if left == 0 or right == 0:
+            return 0
+        return self.binary("mul", left, right)
+
+    def minimum(self, left: Index, right: Index) -> Value:
+        return self.binary("min", left, right)
+
+    def maximum(self, left: Index, right: Index) -> Value:
+        return self.binary("max", left, right)
+
+    def compare(self, relation: ir.Relation, left: Operand, right: Operand) -> Value:
+        result = self.fresh(vector(DType.BOOL, type_of(left).lanes))
+        self.body.append(ir.Compare(result, relation, left, right, self.line))
+        return result
+
+    def select(self, condition: Operand, yes: Operand, no: Operand) -> Value:
+        result = self.fresh(type_of(yes))
+        self.body.append(ir.Select(result, condition, yes, no, self.line))
+        return result
+
+    def negated(self, condition: Operand) -> Value:
+        return self.binary("xor", condition, ir.Constant(TRUTH, True), TRUTH)
+
+    @overload
+    def converted(self, value: Value, dtype: DType) -> Value: ...
+
+    @overload
+    def converted(self, value: Operand, dtype: DType) -> Operand: ...
+
+    def converted(self, value: Operand, dtype: DType) -> Operand:
+        """As NumPy's `astype`; the value itself where it has that type."""
+        given = type_of(value)
+        if given.dtype is dtype:
+            return value
+        result = self.fresh(vector(dtype, given.lanes))
+        self.body.append(ir.Convert(result, value, self.line))
+        return result
+
+    def from_bits(self, value: Operand, dtype: DType) -> Value:
+        result = self.fresh(vector(dtype, 1))
+        self.body.append(ir.Bits(result, value, self.line))
+        return result
+
+    def fma(self, left: Operand, right: Operand, addend: Operand) -> Value:
+        result = Value(self.count, type_of(addend))
+        self.count += 1
+        self.body.append(ir.Fma(result, left, right, addend, self.line))
+        return result
+
+    def elementwise(self, op: Op, operands: Sequence[Operand], type_: Type) -> Value:
+        result = self.fresh(type_)
+        self.body.append(ir.Elementwise(result, op, tuple(operands), self.line))
+        return result
+
+    # vectors
+
+    def splat(self, scalar: Operand, lanes: int) -> Value:
+        """A scalar in each lane."""
+        dtype = type_of(scalar).dtype
+        assert dtype is not None
+        result = Value(self.count, vector(dtype, lanes))
+        self.count += 1
+        self.body.append(ir.Broadcast(result, scalar, self.line))
+        return result
+
+    def shuffle(self, left: Operand, right: Operand | None, picks: Sequence[int]) -> Value:
+        dtype = type_of(left).dtype
+        assert dtype is not None
+        result = self.fresh(vector(dtype, len(picks)) if len(picks) > 1 else single(dtype))
+        self.body.append(ir.Shuffle(result, left, right, tuple(picks), self.line))
+        return result
+
+    def lanes_of(self, value: Operand, first: int, lanes: int) -> Value:
+        """So many of the lanes of a vector."""
+        return self.shuffle(value, None, range(first, first + lanes))
+
+    def joined(self, pieces: Sequence[Operand]) -> Operand:
+        """Vectors of the same length, a power of two of them, one behind the other."""
+        if len(pieces) == 1:
+            return pieces[0]
+        both = range(2 * type_of(pieces[0]).lanes)
+        pairs = zip(pieces[::2], pieces[1::2], strict=True)
+        return self.joined([self.shuffle(low, high, both) for low, high in pairs])
+
+    def lane(self, value: Operand) -> Value:
+        """The only lane of a vector of one."""
+        dtype = type_of(value).dtype
+        assert dtype is not None
+        result = self.fresh(vector(dtype, 1))
+        self.body.append(ir.Lane(result, value, self.line))
+        return result
+
+    def any(self, mask: Operand) -> Value:
+        result = self.fresh(TRUTH)
+        self.body.append(ir.Any(result, mask, self.line))
+        return result
+
+    # memory
+
+    def given(self, slot: int, type_: Type) -> Value:
+        result = self.fresh(type_)
+        self.body.append(ir.Given(result, slot, self.line))
+        return result
+
+    def scratch(self, start: int, size: int) -> Value:
+        result = self.fresh(ADDRESS)
+        self.body.append(ir.Scratch(result, start, size, self.line))
+        return result
+
+    def pointer(self, base: Value, index: Index, dtype: DType) -> Value:
+        """The address of element `index`."""
+        if index == 0:
+            return base
+        result = Value(self.count, ADDRESS)
+        self.count += 1
+        self.body.append(ir.Address(result, base, index, dtype, self.line))
+        return result
+
+    def number_of(self, address: Value) -> Value:
+        """An address as a number of bytes."""
+        result = self.fresh(INDEX)
+        self.body.append(ir.Number(result, address, self.line))
+        return result
+
+    def load(self, address: Value, type_: Type, align: int) -> Value:
+        result = Value(self.count, type_)
+        self.count += 1
+        self.body.append(ir.Load(result, address, align, self.line))
+        return result
+
+    def store(
+        self, value: Operand, address: Value, align: int, mask: Operand | None = None, streams: bool = False
+    ) -> None:
+        self.body.append(ir.Store(value, address, align, mask, streams, self.line))
+
+    def gather(self, address: Value, places: Operand, dtype: DType, mask: Operand) -> Value:
+        result = self.fresh(vector(dtype, type_of(places).lanes))
+        self.body.append(ir.Gather(result, address, places, mask, self.line))
+        return result
+
+    def scatter(self, value: Operand, address: Value, places: Operand, mask: Operand) -> None:
+        self.body.append(ir.Scatter(value, address, places, mask, self.line))
+
+    def prefetch(self, address: Value, writes: bool = False, locality: int = 3) -> None:
+        self.body.append(ir.Prefetch(address, writes, locality, self.line))
+
+    def clear(self, base: Value, elements: Index, type_: Type) -> None:
+        """Zeros in so many elements, whole vectors of the type, from an aligned place on."""
+        dtype = type_.dtype
+        assert dtype is not None
+
+        def body(index: Value, carried: list[Value]) -> list[Operand]:
+            self.store(ir.Zeros(type_), self.pointer(base, index, dtype), LINE)
+            return []
+
+        self.loop(0, elements, type_.lanes, [], body)
+
+    def fence(self) -> None:
+        """No load moves across, where it would take a register that others need."""
+        if self.is_fenced:
+            self.body.append(ir.LoadFence(self.line))
+
+    def store_fence(self) -> None:
+        self.body.append(ir.StoreFence(self.line))
+
+    # random numbers
+
+    def draw_key(self, seed: Operand, step: Operand, slot: int) -> tuple[Value, Value]:
+        first, second = (self.fresh(vector(DType.I32, 1)) for _ in range(2))
+        self.body.append(ir.DrawKey(first, second, seed, step, slot, self.line))
+        return first, second
+
+    def draw(self, key: tuple[Value, Value], places: Operand) -> Value:
+        result = self.fresh(vector(DType.F32, type_of(places).lanes))
+        self.body.append(ir.Draw(result, *key, places, self.line))
+        return result
+
+    # control
+
+    def loop(
+        self,
+        start: Index,
+        stop: Index,
+        step: int,
+        carries: Sequence[Operand],
+        body: Callable[[Value, list[Value]], Sequence[Operand]],
+        rounds: int | None = None,
+    ) -> list[Value]:
+        """`for i = start; i < stop; i += step`.
+
+        `body` gets the index and the carried values, which begin as `carries`, and gives the next. The result is
+        the values after the loop.
+        """
+        index = self.fresh(INDEX)
+        carried = [self.fresh(type_of(initial)) for initial in carries]
+        around, self.body = self.body, list[Statement]()
+        following = body(index, carried)
+        inside, self.body = self.body, around
+        over_items = start is ir.BEGIN and stop is ir.END
+        self.body.append(
+            ir.Loop(
+                index,
+                start,
+                stop,
+                step,
+                tuple(carried),
+                tuple(carries),
+                tuple(following),
+                inside,
+                rounds,
+                over_items,
+                self.line,
+            )
+        )
+        return carried
+
+    def when(self, condition: Value, body: Callable[[], None], is_rare: bool = False) -> None:
+        """Run `body` where the condition holds; code for what is rare stands out of the way."""
+        around, self.body = self.body, list[Statement]()
+        body()
+        inside, self.body = self.body, around
+        self.body.append(ir.Guard(condition, inside, is_rare, self.line))

@@ -1,0 +1,512 @@
+"""The nest that runs: loops, guards and vector instructions over typed values, the same language for every target.
+
+Everything is decided in it: which loops there are and in which order, what is packed, what is asked for ahead. A back
+end is a walk over its statements. Each value is defined once, before its uses. `line` is the line of the printed kernel
+whose work a statement does, 0 where it is nobody's.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from compiler.graph.op import Op
+from compiler.record import record
+from compiler.types import DType, Extent
+
+# types and operands
+
+
+@record(eq=False)
+class Type:
+    """A scalar or a vector of `lanes` elements; an address has no element type. There is one record of each type."""
+
+    name: str
+    dtype: DType | None
+    lanes: int
+
+
+_ELEMENTS = (DType.F32, DType.F64, DType.I32, DType.I64, DType.U8, DType.BOOL)
+_SCALARS = {dtype: Type(dtype.value, dtype, 1) for dtype in _ELEMENTS}
+_VECTORS = {
+    dtype: {1: _SCALARS[dtype], **{n: Type(f"{dtype.value}x{n}", dtype, n) for n in (2, 4, 8, 16, 32, 64)}}
+    for dtype in _ELEMENTS
+}
+_SINGLES = {dtype: Type(f"{dtype.value}x1", dtype, 1) for dtype in _ELEMENTS}
+ADDRESS = Type("address", None, 1)
+INDEX = _SCALARS[DType.I64]
+TRUTH = _SCALARS[DType.BOOL]
+TYPES = {t.name: t for t in (ADDRESS, *_SINGLES.values(), *(t for of in _VECTORS.values() for t in of.values()))}
+
+
+def vector(dtype: DType, lanes: int) -> Type:
+    """The type of so many elements, a power of two; a scalar where it is one."""
+    return _VECTORS[dtype][lanes]
+
+
+def single(dtype: DType) -> Type:
+    """A vector of one lane, which is no scalar."""
+    return _SINGLES[dtype]
+
+
+@record(eq=False)
+class Value:
+    """What a statement defines. Two values are the same when their number is."""
+
+    number: int
+    type: Type
+
+
+@record
+class Constant:
+    """A number in every lane, or one for each; None where no lane is ever looked at."""
+
+    type: Type
+    value: float | int | bool | tuple[int | bool, ...] | None
+
+
+@record
+class Zeros:
+    """A vector all of whose bits are 0."""
+
+    type: Type
+
+
+Index: TypeAlias = Value | int
+Operand: TypeAlias = Index | Constant | Zeros  # an int is an index
+
+# What a nest is given: the items that it is to do, from BEGIN to below END, and the memory of its thread.
+BEGIN, END, SCRATCH = Value(0, INDEX), Value(1, INDEX), Value(2, ADDRESS)
+GIVEN = (BEGIN, END, SCRATCH)
+
+
+def type_of(operand: Operand) -> Type:
+    return INDEX if isinstance(operand, int) else operand.type
+
+
+# arguments
+
+
+@record
+class BufferPointer:
+    """The address of the instance's buffer number `position`."""
+
+    position: int
+
+
+@record
+class ExtentNumber:
+    extent: Extent
+
+
+@record
+class StreamNumber:
+    """The stream of a random draw; it differs between instances of one kernel."""
+
+    position: int
+
+
+@record
+class FlagPointer:
+    """The byte that reports a NaN or Inf in watched store number `position`."""
+
+    position: int
+
+
+@record
+class SharedPointer:
+    """The block in which one kernel leaves packed panels for the next, for all threads."""
+
+
+@record
+class LiteralNumber:
+    """The literal that is value number `result`: it differs between instances of one kernel."""
+
+    result: int
+
+
+@record
+class TotalNumber:
+    """The number of elements of a walk over rows whose last row is short."""
+
+
+@record
+class RowsNumber:
+    """The rows of each block of a walk over columns."""
+
+
+@record
+class ColumnsNumber:
+    """The columns of a walk whose code does not depend on their number."""
+
+
+@record
+class PlaceNumber:
+    """An offset or a stride: number `position` of those that the code does not depend on."""
+
+    position: int
+
+
+@record
+class FactorNumber:
+    """A factor that, with a shift by `ShiftNumber` after it, divides by number `position`: see `factor_of`."""
+
+    position: int
+
+
+@record
+class ShiftNumber:
+    """The bits to shift by in a division by number `position`."""
+
+    position: int
+
+
+Argument: TypeAlias = (
+    BufferPointer
+    | SharedPointer
+    | FlagPointer
+    | ExtentNumber
+    | RowsNumber
+    | ColumnsNumber
+    | TotalNumber
+    | PlaceNumber
+    | FactorNumber
+    | ShiftNumber
+    | LiteralNumber
+    | StreamNumber
+)
+
+# statements
+
+Arithmetic: TypeAlias = Literal["add", "sub", "mul", "div", "rem", "and", "or", "xor", "shift", "min", "max"]
+Relation: TypeAlias = Literal["eq", "ne", "lt", "le", "gt", "ge", "below", "unordered"]
+
+
+@record(eq=False)
+class Given:
+    """The value of an argument: number `slot` of those of the nest."""
+
+    result: Value
+    slot: int
+    line: int
+
+
+@record(eq=False)
+class Scratch:
+    """The address of so many bytes of the thread's own memory, from byte `start` on."""
+
+    result: Value
+    start: int
+    bytes: int
+    line: int
+
+
+@record(eq=False)
+class Binary:
+    """Arithmetic on two scalars or vectors; `div` and `rem` take numbers without a sign, `shift` goes to the right."""
+
+    result: Value
+    op: Arithmetic
+    left: Operand
+    right: Operand
+    line: int
+
+
+@record(eq=False)
+class Compare:
+    """`below` compares without a sign; `unordered` holds where either is NaN."""
+
+    result: Value
+    relation: Relation
+    left: Operand
+    right: Operand
+    line: int
+
+
+@record(eq=False)
+class Select:
+    """`yes` where the condition holds, which is a scalar or has a truth for each lane."""
+
+    result: Value
+    condition: Operand
+    yes: Operand
+    no: Operand
+    line: int
+
+
+@record(eq=False)
+class Convert:
+    """A conversion as NumPy's `astype`."""
+
+    result: Value
+    value: Operand
+    line: int
+
+
+@record(eq=False)
+class Bits:
+    """The bits of an integer, taken as another type of the same size."""
+
+    result: Value
+    value: Operand
+    line: int
+
+
+@record(eq=False)
+class Fma:
+    """`left * right + addend`, rounded once."""
+
+    result: Value
+    left: Operand
+    right: Operand
+    addend: Operand
+    line: int
+
+
+@record(eq=False)
+class Elementwise:
+    """An elementwise op of the graph, on scalars or vectors; a target expands it."""
+
+    result: Value
+    op: Op
+    operands: tuple[Operand, ...]
+    line: int
+
+
+@record(eq=False)
+class DrawKey:
+    """The two words of the key of a stream of random numbers; the stream is argument number `slot`."""
+
+    first: Value
+    second: Value
+    seed: Operand
+    step: Operand
+    slot: int
+    line: int
+
+
+@record(eq=False)
+class Draw:
+    """Numbers in [0, 1) for the elements `places`, by the key of their stream."""
+
+    result: Value
+    first: Value
+    second: Value
+    places: Operand
+    line: int
+
+
+@record(eq=False)
+class Broadcast:
+    """A scalar in every lane."""
+
+    result: Value
+    scalar: Operand
+    line: int
+
+
+@record(eq=False)
+class Shuffle:
+    """Lanes of two vectors, those of the right one counted on from the left one's."""
+
+    result: Value
+    left: Operand
+    right: Operand | None
+    picks: tuple[int, ...]
+    line: int
+
+
+@record(eq=False)
+class Lane:
+    """The only lane of a vector of one."""
+
+    result: Value
+    vector: Operand
+    line: int
+
+
+@record(eq=False)
+class Any:
+    """Whether any lane of a mask holds."""
+
+    result: Value
+    mask: Operand
+    line: int
+
+
+@record(eq=False)
+class Address:
+    """The address `index` elements behind `base`."""
+
+    result: Value
+    base: Value
+    index: Index
+    dtype: DType
+    line: int
+
+
+@record(eq=False)
+class Number:
+    """An address as a number of bytes."""
+
+    result: Value
+    address: Value
+    line: int
+
+
+@record(eq=False)
+class Load:
+    """A scalar, or neighbours in memory; the address is a multiple of `align` bytes."""
+
+    result: Value
+    address: Value
+    align: int
+    line: int
+
+
+@record(eq=False)
+class Store:
+    """Write a scalar or neighbours in memory, of which a mask may choose. What `streams` goes past the caches."""
+
+    value: Operand
+    address: Value
+    align: int
+    mask: Operand | None
+    streams: bool
+    line: int
+
+
+@record(eq=False)
+class Gather:
+    """Elements at `places` behind an address, 0 in the lanes that the mask leaves out."""
+
+    result: Value
+    address: Value
+    places: Operand
+    mask: Operand
+    line: int
+
+
+@record(eq=False)
+class Scatter:
+    """Write elements to `places` behind an address, in the lanes of the mask."""
+
+    value: Operand
+    address: Value
+    places: Operand
+    mask: Operand
+    line: int
+
+
+@record(eq=False)
+class Prefetch:
+    """Ask for the line that will be read or written; `locality` is 3 for the first cache, 2 for the second."""
+
+    address: Value
+    writes: bool
+    locality: int
+    line: int
+
+
+@record(eq=False)
+class LoadFence:
+    """No load moves across, where it would take a register that others need."""
+
+    line: int
+
+
+@record(eq=False)
+class StoreFence:
+    """Stores past the caches are done before what follows."""
+
+    line: int
+
+
+@record(eq=False)
+class Loop:
+    """`for index = start; index < stop; index += step`, over items of the kernel or in turn.
+
+    A carried value holds its initial value in the first round, then what `following` had at the end of the round
+    before; behind the loop it holds the last of them. How many `rounds` to expect helps a target to share registers.
+    """
+
+    index: Value
+    start: Index
+    stop: Index
+    step: int
+    carried: tuple[Value, ...]
+    initial: tuple[Operand, ...]
+    following: tuple[Operand, ...]
+    body: list[Statement]
+    rounds: int | None
+    over_items: bool
+    line: int
+
+
+@record(eq=False)
+class Guard:
+    """Do the body where the condition holds. A rare one stands out of the way."""
+
+    condition: Operand
+    body: list[Statement]
+    is_rare: bool
+    line: int
+
+
+Statement: TypeAlias = (
+    Address
+    | Load
+    | Fma
+    | Broadcast
+    | Binary
+    | Prefetch
+    | Store
+    | Elementwise
+    | Loop
+    | Guard
+    | Select
+    | Compare
+    | Shuffle
+    | Convert
+    | Given
+    | Scratch
+    | Gather
+    | Scatter
+    | Lane
+    | Any
+    | Number
+    | Bits
+    | Draw
+    | DrawKey
+    | LoadFence
+    | StoreFence
+)
+
+
+@record(eq=False)
+class Items:
+    """`ceil(extent / chunk) * factor` items."""
+
+    extent: Extent
+    chunk: int = 1
+    factor: int = 1
+
+
+@record(eq=False)
+class Nest:
+    """A function of the arguments, a range of items and a thread's scratch memory.
+
+    `values` counts its values, the given ones included. `lines` are those of the printed kernel whose work it does.
+    With `before`, that one runs first and leaves packed panels in `shared_bytes`; where they last, it need not run
+    again while the tensors stay as they are. `scratch_batch_bytes` are those for each row of the batch.
+    """
+
+    arguments: tuple[Argument, ...]
+    items: Items
+    body: list[Statement]
+    values: int
+    lines: frozenset[int]
+    scratch_bytes: int
+    scratch_batch_bytes: int
+    before: Nest | None = None
+    shared_bytes: int = 0
+    lasts: bool = False
