@@ -165,7 +165,7 @@ FUNCTIONS: tuple[Builtin, ...] = (
     _elementwise("floor", "The largest whole number that is not above x."),
     _elementwise("ceil", "The smallest whole number that is not below x."),
     _elementwise("round", "The nearest whole number; of two, the even one."),
-    _elementwise("int", "x without what stands after its point."),
+    _elementwise("int", "x without its fractional part."),
     _elementwise("abs", "The absolute value."),
     Builtin(
         "where",
