@@ -17,7 +17,7 @@ _ALWAYS_TOLD = ("W0101", "W0102", "W0103")
 
 @record
 class Suppression:
-    """The comment at `span` suppresses `codes` in `line`; without codes it is no suppression, though it looks like one."""
+    """The comment at `span` suppresses `codes` in `line`; without codes it only looks like a suppression."""
 
     codes: tuple[str, ...]
     line: int
