@@ -22,7 +22,7 @@ from compiler import driver, pipeline
 from compiler.driver import FUSIONS, Options
 from compiler.graph_passes.fold_scales import fold_scales
 from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.manifest import Manifest, capacity_for
+from compiler.targets.manifest import Manifest, capacity_for
 from runtime.analysis.bench import TrainingSteps, inference_steps
 
 LEAST_SAMPLE = 0.004  # seconds; shorter ones measure the clock

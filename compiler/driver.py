@@ -41,7 +41,7 @@ from compiler.frontend.program import (
     StartWeights,
     Training,
 )
-from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, Results, Tensors, View
+from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, PassRun, Results, Tensors, View
 from compiler.kinds import (
     attention_shapes,
     compile_ahead,
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from compiler.profiling.simulation import SimulatedStep, SimulationReport
     from compiler.profiling.step import ProfiledStep
     from compiler.report import PlanReport
-    from compiler.targets.cpu.recording import Recording, Step
+    from compiler.targets.recording import Recording, Step
 
 __all__ = [
     "AVERAGE",
@@ -108,6 +108,7 @@ __all__ = [
     "OpRow",
     "Options",
     "ParameterSpec",
+    "PassRun",
     "Plateau",
     "ProfileReport",
     "Program",
@@ -146,6 +147,7 @@ __all__ = [
     "decision_thresholds",
     "expect_machine",
     "expect_memory",
+    "expect_pass",
     "explain",
     "explain_step",
     "finishing_kind",
@@ -160,6 +162,7 @@ __all__ = [
     "machines",
     "memory_needed",
     "options_of",
+    "pass_names",
     "plan",
     "poles_of_data",
     "profile_report",
@@ -167,6 +170,7 @@ __all__ = [
     "profiled_step",
     "render",
     "resized",
+    "run_pass",
     "run_tests",
     "show",
     "simulated_step",
@@ -175,6 +179,7 @@ __all__ = [
     "to_json",
     "value_outside",
     "warning_codes",
+    "watch_passes",
     "watched_step",
     "without_waived",
 ]
@@ -267,6 +272,37 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
     from compiler import inspection  # printers and drawings, which training does without
 
     return inspection.show(view, options, dimensions_of)
+
+
+def watch_passes(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> tuple[PassRun, ...]:
+    """Each pass over the graph of a step or of a prediction, in order. Raises SourceError and UsageError."""
+    from compiler import inspection  # as above
+
+    return inspection.watch_passes(view, options, dimensions_of)
+
+
+def pass_names() -> tuple[str, ...]:
+    """The names of all passes over graphs."""
+    from compiler import pass_view  # every pass, which a cached program does without
+
+    return pass_view.pass_names()
+
+
+def expect_pass(name: str) -> None:
+    """Raises UsageError where there is no pass of that name."""
+    from compiler import pass_view  # as above
+
+    pass_view.expect_pass(name, pass_view.pass_names())
+
+
+def run_pass(name: str, text: str, source: str, batch: int, format: str) -> str:
+    """The graph that a pass makes of the graph in `text`, which messages call `source`. Raises DataError.
+
+    `batch` is the nominal batch; the format is `text` or `json`.
+    """
+    from compiler import pass_view  # as above
+
+    return pass_view.run_pass(name, text, source, batch, format)
 
 
 def plan(program: Program, options: Options) -> PlanReport:

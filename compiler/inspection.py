@@ -17,9 +17,12 @@ from compiler.graph import drawing as graph_drawing
 from compiler.graph.ir import Graph, Origin
 from compiler.graph.pictures import drawn
 from compiler.graph.printer import print_graph
-from compiler.interface import Options, View
+from compiler.interface import Options, PassRun, View
+from compiler.pass_view import watched_passes
 from compiler.programs import in_precision, options_of
+from compiler.record import record
 from compiler.schedule import drawing as schedule_drawing
+from compiler.schedule.build import fixed
 from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule, schedule_to_json
 from compiler.stages import prepared, scheduled
@@ -40,26 +43,62 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
         raise UsageError(
             f"stage {view.stage} is the same for every machine", f"--machine goes with {' and '.join(_CODE)}"
         )
-    modules = load_modules(Path(view.path), default_folder(), view.within)
-    _expect_line(modules[-1].source, view.line)
     if view.stage == "ast":
-        return _syntax(modules, view)
-    program = elaborate.elaborate(modules, library_scope(), view.experiment, view.overrides, dimensions_of)
-    _expect_node(program, view.node)
-    chosen = _chooser(view)
-    trains = view.mode == "train" and program.plan is not None
-    rows = program.plan.usual_rows if trains and program.plan is not None else 1  # as a run compiles them
-    options = options_of(program, replace(options, batch=rows))
-    if view.stage == "graph":
-        return _graph(_only(program.training if trains else prediction_graph(program), chosen, view), view.format)
-    program = in_precision(program, options)
-    ready = prepared(training_step(program) if trains else prediction_graph(program), options)
+        return _syntax(_modules(view), view)
+    opened = _opened(view, options, dimensions_of)
+    chosen, options = _chooser(view), opened.options
+    if view.stage in ("graph", "step"):
+        return _graph(_only(opened.text if view.stage == "graph" else opened.step(), chosen, view), view.format)
+    ready = prepared(opened.step(), options)
     if view.stage == "grad":
         return _graph(_only(ready, chosen, view), view.format)
+    if view.stage == "fixed":
+        return _graph(_only(fixed(ready, options.without, options.batch), chosen, view), view.format)
     plan = scheduled(ready, options)
     if view.stage == "schedule":
         return _schedule(plan, view.format, chosen)
     return _code(ready, plan, options, view, chosen)
+
+
+def watch_passes(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> tuple[PassRun, ...]:
+    """Each pass over the graph of a step or of a prediction, in order. Raises SourceError and UsageError."""
+    opened, chosen = _opened(view, options, dimensions_of), _chooser(view)
+
+    def text_of(graph: Graph) -> str:
+        return _graph(_part(graph, chosen, view), view.format)
+
+    return watched_passes(opened.step(), opened.options, view, text_of)
+
+
+@record
+class _Opened:
+    """A program and how it is compiled: its graph as the text has it, and the step or prediction that is made of it."""
+
+    program: Program
+    trains: bool
+    options: Options
+
+    @property
+    def text(self) -> Graph:
+        return self.program.training if self.trains else prediction_graph(self.program)
+
+    def step(self) -> Graph:
+        program = in_precision(self.program, self.options)
+        return training_step(program) if self.trains else prediction_graph(program)
+
+
+def _opened(view: View, options: Options, dimensions_of: DimensionsOf | None) -> _Opened:
+    program = elaborate.elaborate(_modules(view), library_scope(), view.experiment, view.overrides, dimensions_of)
+    _expect_node(program, view.node)
+    trains = view.mode == "train" and program.plan is not None
+    rows = program.plan.usual_rows if trains and program.plan is not None else 1  # as a run compiles them
+    return _Opened(program, trains, options_of(program, replace(options, batch=rows)))
+
+
+def _modules(view: View) -> tuple[Module, ...]:
+    modules = load_modules(Path(view.path), default_folder(), view.within)
+    _expect_line(modules[-1].source, view.line)
+    return modules
 
 
 def _syntax(modules: tuple[Module, ...], view: View) -> str:
@@ -106,12 +145,18 @@ def _chooser(view: View) -> Chooser:
 
 
 def _only(graph: Graph, chosen: Chooser, view: View) -> Graph:
+    """As `_part`. Raises UsageError where nothing is left."""
+    part = _part(graph, chosen, view)
+    if not part.nodes and (view.line is not None or view.node is not None):
+        raise UsageError("no operation comes from there", "the line may be configuration only, or folded away")
+    return part
+
+
+def _part(graph: Graph, chosen: Chooser, view: View) -> Graph:
     """The graph with the chosen nodes and what they read and give; it may no longer be complete."""
     if view.line is None and view.node is None:
         return graph
     nodes = [n for n in graph.nodes if chosen(n.origins)]
-    if not nodes:
-        raise UsageError("no operation comes from there", "the line may be configuration only, or folded away")
     read = {operand for n in nodes for operand in n.operands}
     given = {result for n in nodes for result in n.results}
     return replace(

@@ -57,10 +57,11 @@ class Options:
 
 @record
 class View:
-    """What to show: a stage of `ast graph grad schedule loops llvm asm`, in a format of `text json dot graphml svg`.
+    """What to show: a stage of `ast graph step grad fixed schedule loops llvm asm`, whole or in part.
 
-    `mode` is `train` or `infer`. `line` and `node` keep only what came from a line of the file, or from a path such
-    as `encoder.0`.
+    `format` is `text`, `json`, `dot`, `graphml` or `svg`, and `mode` is `train` or `infer`. `line` and `node` keep only
+    what came from a line of the file, or from a path such as `encoder.0`. `print_after` names passes, or is `all`;
+    `stop_after` is one pass.
     """
 
     path: str | Path
@@ -72,6 +73,22 @@ class View:
     experiment: str | None = None
     overrides: tuple[tuple[str, str], ...] = ()
     within: Path | None = None  # where imported files lie; None for the folder of `path`
+    print_after: tuple[str, ...] = ()
+    stop_after: str | None = None
+
+
+@record
+class PassRun:
+    """A pass that ran: its name, with a number from its second time on, how long it took, and the nodes of the graph.
+
+    `text` is the graph behind it, where that was asked for.
+    """
+
+    name: str
+    seconds: float
+    nodes_before: int
+    nodes: int
+    text: str | None
 
 
 @record

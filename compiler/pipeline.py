@@ -11,6 +11,7 @@ from compiler.graph.ir import Graph, Node
 from compiler.graph.verify import verify as verify_graph
 from compiler.graph_passes.canonicalise_contractions import canonicalise_contractions
 from compiler.graph_passes.channels_last import channels_last
+from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.graph_passes.eliminate_common import eliminate_common
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.graph_passes.fold_products import fold_products
@@ -25,7 +26,12 @@ from compiler.graph_passes.simplify import simplify
 from compiler.graph_passes.split_scans import split_scans
 from compiler.graph_passes.unroll_taps import unroll_taps
 from compiler.graph_passes.widen_columns import widen_columns
+from compiler.graph_passes.widen_numbers import widen_numbers
+from compiler.interface import Options
 from compiler.ops.scan import Scan
+from compiler.record import record
+from compiler.schedule.build import fixing
+from compiler.types import DType
 
 GraphPass: TypeAlias = Callable[[Graph], Graph]
 
@@ -55,6 +61,32 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     form_fma,
     eliminate_dead,
 )
+
+
+@record
+class Pass:
+    """A function from graph to graph, by its name."""
+
+    name: str
+    run: GraphPass
+
+
+def to_f64(graph: Graph) -> Graph:
+    """`graph` with f64 in place of f32."""
+    return to_dtype(graph, DType.F64)
+
+
+def passes_of(options: Options) -> tuple[Pass, ...]:
+    """Everything that is done to the graph of a program until kernels are formed of it, in order."""
+    number_pass = to_f64 if options.dtype == "f64" else widen_numbers
+    optimising = [Pass(graph_pass.__name__, partial(everywhere, graph_pass)) for graph_pass in GRAPH_PASSES]
+    fixes = [Pass(name, graph_pass) for name, graph_pass in fixing(options.without, options.batch).items()]
+    return (Pass(number_pass.__name__, number_pass), *optimising, *fixes)
+
+
+def passes_by_name(batch: int) -> dict[str, GraphPass]:
+    """Every pass once. Those that weigh memory do so for the nominal `batch`."""
+    return {to_f64.__name__: to_f64, **{each.name: each.run for each in passes_of(Options(batch=batch))}}
 
 
 def everywhere(graph_pass: GraphPass, graph: Graph) -> Graph:

@@ -8,18 +8,17 @@ from compiler.accumulated_step import PARTS, accumulated_step
 from compiler.decoding.programs import DECODING, decoding_graph
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
-from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
 from compiler.machine import Machine
-from compiler.pipeline import optimise_graph
+from compiler.pipeline import optimise_graph, to_f64
 from compiler.programs import complete, in_precision
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
-from compiler.targets.cpu.lower import Lowered, lower
+from compiler.targets.cpu.lower import lower
+from compiler.targets.lowered import Lowered
 from compiler.training_step import graph_of_kind
-from compiler.types import DType
 
 
 def graph_of(program: Program, kind: str, options: Options | None = None) -> Graph:
@@ -40,7 +39,7 @@ def graph_of(program: Program, kind: str, options: Options | None = None) -> Gra
 
 def prepared(graph: Graph, options: Options) -> Graph:
     """The optimised graph in the element type that the options ask for."""
-    graph = to_dtype(graph, DType.F64) if options.dtype == "f64" else widen_numbers(graph)
+    graph = to_f64(graph) if options.dtype == "f64" else widen_numbers(graph)
     return optimise_graph(graph, options.verify)
 
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, is_dataclass
-from typing import TypeAlias
 
 from compiler.diagnostics import CompilerBug
+from compiler.graph.attributes import Attribute, attributes_of
 from compiler.graph.ir import Graph, Node, Origin, Value
-from compiler.graph.op import Op
-from compiler.types import BatchExtent, DType
-
-# What the field of an op may hold.
-Attribute: TypeAlias = "bool | int | float | DType | BatchExtent | Graph | tuple[Attribute, ...]"
+from compiler.types import BatchExtent, DType, TensorType
 
 
 def print_graph(graph: Graph, origins: bool = False) -> str:
@@ -34,18 +29,14 @@ def print_origin(origin: Origin) -> str:
     return " ".join(word for word in words if word)
 
 
-def attributes_of(op: Op) -> list[tuple[str, Attribute]]:
-    """The fields of an op, in order."""
-    assert is_dataclass(op)
-    return [(field.name, getattr(op, field.name)) for field in fields(op)]
-
-
 def print_attribute(value: Attribute) -> str:
-    """A field's value as text that can be told from every other kind: `3`, `3.0`, `f32`, `2*batch`, `[0, 1]`."""
+    """A field's value as text that can be told from every other kind: `3`, `3.0`, `f32`, `f32[3]`, `2*batch`, `[0]`."""
     match value:
+        case None:
+            return "none"
         case bool():
             return "true" if value else "false"
-        case int() | float() | BatchExtent():
+        case int() | float() | BatchExtent() | TensorType():
             return str(value)
         case DType():
             return value.value

@@ -8,8 +8,8 @@ from compiler.loops.ir import Walk
 from compiler.record import record
 from compiler.schedule.ir import Instance
 from compiler.schedule.work import PACKING, Share, kernel_name, packing_of, work_of
-from compiler.targets.cpu.lower import Lowered
-from compiler.targets.cpu.manifest import END, LOOP, Manifest
+from compiler.targets.lowered import Lowered
+from compiler.targets.manifest import END, LOOP, Manifest
 
 
 @record(eq=False)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from compiler.diagnostics import CompilerBug
-from compiler.graph.ir import Node, Value
 from compiler.loops.ir import BufferArgument, Kernel, Walk
 from compiler.ops.indexing import ScatterAdd
 from compiler.ops.reduction import CumulativeSum
 from compiler.schedule.access import storage_order
-from compiler.schedule.fuse import Fuser, node_key
+from compiler.schedule.fusion.ir import Member
+from compiler.schedule.fusion.storage import Storage
 from compiler.schedule.to_loops import Lowered
 from compiler.types import Extent, elements
 
 
-def lower_alone(node: Node, fuser: Fuser, storage: Callable[[Value], Value], name: str) -> Lowered:
+def lower_alone(member: Member, storage: Storage, name: str) -> Lowered:
     """The kernel of a node that fuses with nothing. Operands are dense."""
-    sources = tuple(storage(link.source) for link in fuser.node_links[node_key(node)])
-    result = storage(node.results[0])
+    node = member.node
+    sources = tuple(storage.place(link.source) for link in member.links)
+    result = storage.place(node.results[0])
     arguments = (*sources, result)
     buffers = tuple(BufferArgument(f"b{k}", v.type.dtype) for k, v in enumerate(arguments))
     match node.op:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from compiler.graph.ir import Origin, Role, Value
 from compiler.loops.ir import BatchCount, Kernel, Random, Walk
 from compiler.schedule.access import count, storage_strides
-from compiler.schedule.fuse import Group
+from compiler.schedule.fusion.ir import Group
 from compiler.schedule.ir import (
     Arena,
     Buffer,
@@ -21,7 +22,7 @@ from compiler.schedule.ir import (
     Strand,
     spans_of_loops,
 )
-from compiler.schedule.kernels import Builder, LoweredScan
+from compiler.schedule.kernels import Kernels, LoweredScan
 from compiler.schedule.plan_memory import Life, plan_memory
 from compiler.schedule.queues import queues_of
 from compiler.schedule.strands import stranded
@@ -33,28 +34,28 @@ CONTROLLED = (Role.SETTING, Role.SEED, Role.STEP)
 SERIAL_WORK = 20_000  # element operations below which one thread is faster than a barrier
 
 
-def assemble(source: Builder) -> Schedule:
-    """The schedule of the kernels of a whole graph."""
-    return _Assembly(source, source.kernels()).run()
+def assemble(kernels: Kernels, without: Collection[str] = ()) -> Schedule:
+    """The schedule of the kernels of a whole graph, `without` some of the fusions."""
+    return _Assembly(kernels, without).run()
 
 
 @dataclass(slots=True)
 class _Scope:
     """The values of one graph: their buffers, and how far those inside loops move from place to place."""
 
-    source: Builder
+    source: Kernels
     loops: tuple[int, ...] = ()
     numbers: dict[int, int] = field(default_factory=dict[int, int])
     strides: dict[int, tuple[int, ...]] = field(default_factory=dict[int, tuple[int, ...]])
 
     def strides_of(self, value: Value) -> tuple[int, ...]:
-        return self.strides.get(self.source.storage(value).index, (0,) * len(self.loops))
+        return self.strides.get(self.source.storage.place(value).index, (0,) * len(self.loops))
 
 
 @dataclass(slots=True)
 class _Assembly:
-    source: Builder
-    lowered: list[tuple[Group, Lowered | LoweredScan]]
+    source: Kernels
+    without: Collection[str]
     buffers: list[Buffer] = field(default_factory=list[Buffer])
     loops: list[Loop] = field(default_factory=list[Loop])
     carries: set[int] = field(default_factory=set[int])  # buffers
@@ -62,7 +63,7 @@ class _Assembly:
     strands: list[Strand] = field(default_factory=list[Strand])
 
     def run(self) -> Schedule:
-        graph = self.source.graph
+        graph = self.source.fused
         scope = _Scope(self.source)
         fed: list[FedInput] = []
         fixed: dict[int, Place] = {}
@@ -77,7 +78,7 @@ class _Assembly:
                 controls += 1
             else:
                 fed.append(self.fed(entry.name, entry.value, number))
-        made = self.made(scope, self.lowered)
+        made = self.made(scope)
         once = self.once(scope, made)
         self.instances = [replace(i, once=True, loops=(), strides=()) for k, i in enumerate(made) if k in once]
         for position, item in enumerate(fed):
@@ -87,15 +88,15 @@ class _Assembly:
         results: list[Result] = []
         for output in graph.outputs:
             if output.updates is None:
-                value = self.source.storage(output.value)
+                value = self.source.storage.place(output.value)
                 number = self.buffer(scope, value)
                 results.append(Result(output.name, value.type.dtype, output.value.type.shape, number))
         self.instances += self.copied_back(scope)
         for position, result in enumerate(results):
             self.collect(position, result)
-        wide = [is_parallel(instance, self.source.batch) for instance in self.instances]
-        if "strands" not in self.source.fuser.without:
-            self.instances, self.strands = stranded(self.instances, self.buffers, self.source.batch, wide)
+        wide = [is_parallel(instance, graph.batch) for instance in self.instances]
+        if "strands" not in self.without:
+            self.instances, self.strands = stranded(self.instances, self.buffers, graph.batch, wide)
         barriers = self.barriers()
         lives = self.lives(barriers, fed)
         places, static, batch = plan_memory(self.buffers, lives, fixed)
@@ -116,16 +117,16 @@ class _Assembly:
         )
 
     def buffer(self, scope: _Scope, value: Value, name: str | None = None, role: Role | None = None) -> int:
-        value = scope.source.storage(value)
+        value = scope.source.storage.place(value)
         if value.index not in scope.numbers:
             scope.numbers[value.index] = len(self.buffers)
             self.buffers.append(Buffer(len(self.buffers), value.type.dtype, elements(value.type.shape), name, role))
         return scope.numbers[value.index]
 
-    def made(self, scope: _Scope, lowered: list[tuple[Group, Lowered | LoweredScan]]) -> list[Instance]:
+    def made(self, scope: _Scope) -> list[Instance]:
         """The instances of kernels in order, those of a scan's body in its loop."""
         found: list[Instance] = []
-        for group, part in lowered:
+        for group, part in scope.source.lowered:
             found += self.scan(scope, part) if isinstance(part, LoweredScan) else [self.instance(scope, group, part)]
         return found
 
@@ -134,10 +135,11 @@ class _Assembly:
         op = part.op
         inner = _Scope(part.body, (*scope.loops, len(self.loops)))
         self.loops.append(Loop(op.length, op.reverse, op.stream_step))
-        emitted = zip(part.body.graph.outputs[op.carries :], part.results[op.carries :], strict=True)
+        body, storage = part.body.fused, part.body.storage
+        emitted = zip(body.outputs[op.carries :], part.results[op.carries :], strict=True)
         pairs = [
-            *zip((i.value for i in part.body.graph.inputs), part.sources, strict=True),
-            *((part.body.storage(output.value), result) for output, result in emitted),
+            *zip((i.value for i in body.inputs), part.sources, strict=True),
+            *((storage.place(output.value), result) for output, result in emitted),
         ]
         for number, (own, outer) in enumerate(pairs):
             is_still = op.scanned <= number < len(part.sources)
@@ -146,7 +148,7 @@ class _Assembly:
             inner.strides[own.index] = (*scope.strides_of(outer), step)
             if is_still and number < op.scanned + op.carries:
                 self.carries.add(inner.numbers[own.index])
-        return [*self.made(inner, part.kernels), *self.copied_back(inner)]
+        return [*self.made(inner), *self.copied_back(inner)]
 
     def fed(self, name: str, value: Value, number: int) -> FedInput:
         shape = value.type.shape
@@ -166,18 +168,19 @@ class _Assembly:
     def copied_back(self, scope: _Scope) -> list[Instance]:
         """Copies of new contents to where the old ones lay, for those that could not be written there."""
         found: list[Instance] = []
-        for value, target, _ in scope.source.copies:
+        for copy in scope.source.fused.copies:
+            value, target = copy.value, copy.target
             first, second = self.buffer(scope, value), self.buffer(scope, target)
             kernel = transfer(Walk.FETCH, value.type.dtype.size, 1, elements(value.type.shape), name="copy_back")
             strides = (scope.strides_of(target), scope.strides_of(value))
-            copy = Instance(kernel, (second, first), (first,), (second,), (), loops=scope.loops, strides=strides)
-            found.append(copy)
+            instance = Instance(kernel, (second, first), (first,), (second,), (), loops=scope.loops, strides=strides)
+            found.append(instance)
         return found
 
     def instance(self, scope: _Scope, group: Group, part: Lowered) -> Instance:
         origins: dict[Origin, None] = {}
-        for node in group.nodes:
-            origins.update(dict.fromkeys(node.origins))
+        for member in group.members:
+            origins.update(dict.fromkeys(member.node.origins))
         arguments = tuple(
             -1 if b.is_scratch else self.buffer(scope, v)
             for b, v in zip(part.kernel.buffers, part.arguments, strict=True)
@@ -201,7 +204,7 @@ class _Assembly:
     def once(self, scope: _Scope, made: list[Instance]) -> set[int]:
         """The places in `made` of what depends on nothing but tensors that stay as they are while the program runs."""
         given = {b.index for b in self.buffers if b.role is not None}
-        copied = {self.buffer(scope, target) for _, target, _ in self.source.copies}
+        copied = {self.buffer(scope, copy.target) for copy in self.source.fused.copies}
         kept = {b.index for b in self.buffers if b.role in PERSISTENT} - copied - {b for i in made for b in i.writes}
         chosen = {k for k, i in enumerate(made) if not (i.watched or i.moves or depends_on_call(i.kernel))}
         while True:
@@ -218,7 +221,7 @@ class _Assembly:
         The parts are the same in each step, so what stands around them stays. It costs the buffer a place of its own,
         which training, with many of them, would rather use again.
         """
-        if any(output.updates is not None for output in self.source.graph.outputs):
+        if any(output.updates is not None for output in self.source.fused.outputs):
             return set()
         kept = {b for i in made for b in {*i.reads} & {*i.writes}} | self.carries
         return {
@@ -238,7 +241,7 @@ class _Assembly:
         starts = {
             first
             for first, last in spans_of_loops(self.instances)
-            if any(is_parallel(i, self.source.batch) for i in self.instances[first : last + 1])
+            if any(is_parallel(i, self.source.fused.batch) for i in self.instances[first : last + 1])
         }
         found: list[bool] = []
         written: dict[int, bool] = {}
@@ -247,7 +250,7 @@ class _Assembly:
         for number, instance in enumerate(self.instances):
             if number == first:
                 written, read = {}, {}
-            wide = is_parallel(instance, self.source.batch)
+            wide = is_parallel(instance, self.source.fused.batch)
             together = self.instances[number : ends.get(number, number) + 1]
             reads, writes = [b for i in together for b in i.reads], [b for i in together for b in i.writes]
             clash = any(b in written and (wide or written[b]) for b in (*reads, *writes))
@@ -264,9 +267,8 @@ class _Assembly:
 
     def queues(self, barriers: tuple[bool, ...]) -> tuple[int, ...]:
         """Those of instances for one thread. What a loop repeats stays with the first thread, and what runs once."""
-        work = [
-            None if is_parallel(i, self.source.batch) else work_of_items(i, self.source.batch) for i in self.instances
-        ]
+        batch = self.source.fused.batch
+        work = [None if is_parallel(i, batch) else work_of_items(i, batch) for i in self.instances]
         for strand in self.strands:
             work[strand.first : strand.last + 1] = [None] * (strand.last + 1 - strand.first)
         pinned = {number for number, instance in enumerate(self.instances) if instance.once or instance.loops}

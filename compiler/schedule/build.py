@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 from compiler.graph.ir import Graph
 from compiler.schedule.assemble import assemble
 from compiler.schedule.fix_numerics import fix_numerics
-from compiler.schedule.fuse import fuse
+from compiler.schedule.fusion.fuse import fuse
+from compiler.schedule.fusion.ir import FusedGraph
+from compiler.schedule.fusion.passes import optimise_fused
 from compiler.schedule.ir import Schedule
-from compiler.schedule.kernels import Builder
+from compiler.schedule.kernels import kernels_of
 from compiler.schedule.recompute import recompute
 
 
@@ -18,8 +21,22 @@ def schedule(graph: Graph, without: Collection[str] = (), batch: int = 32) -> Sc
 
     `batch` is the nominal size, for deciding what is worth two threads.
     """
-    fixed = fix_numerics(graph)
-    if "recompute" not in without:
-        fixed = recompute(fixed, batch)
-    groups, fuser = fuse(fixed, without)
-    return assemble(Builder(fixed, groups, fuser, batch))
+    return assemble(kernels_of(fused_graph(graph, without, batch)), without)
+
+
+def fused_graph(graph: Graph, without: Collection[str] = (), batch: int = 32) -> FusedGraph:
+    """The fused graph of an optimised graph after all passes."""
+    return optimise_fused(fuse(fixed(graph, without, batch), without, batch), without)
+
+
+def fixed(graph: Graph, without: Collection[str], batch: int) -> Graph:
+    """The optimised graph in the form of which kernels are made: the order of every sum and product is fixed."""
+    for graph_pass in fixing(without, batch).values():
+        graph = graph_pass(graph)
+    return graph
+
+
+def fixing(without: Collection[str], batch: int) -> Mapping[str, Callable[[Graph], Graph]]:
+    """The passes of `fixed`, in order, by name."""
+    passes = {fix_numerics.__name__: fix_numerics}
+    return passes if "recompute" in without else {**passes, recompute.__name__: partial(recompute, batch=batch)}

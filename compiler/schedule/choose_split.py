@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 
 from compiler.graph.ir import Node
-from compiler.loops.ir import PERIOD_COLUMNS, Term, Walk
+from compiler.loops.ir import PERIOD_COLUMNS, Term
 from compiler.ops.sources import Iota, RandomUniform
 from compiler.schedule.access import Form, count, split_form, splits_evenly, storage_order
-from compiler.schedule.fuse import CONTRACTIONS, Fuser, Group, Split, node_key
+from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.ir import CONTRACTIONS, Group, Kind
 from compiler.schedule.placement import Insert
+from compiler.schedule.split import FlatSplit, RowSplit, Split
 from compiler.types import BatchExtent, Extent, elements
 
 CHUNK = 2048
@@ -18,35 +20,33 @@ LONG_ROW = 256  # columns that pay for the start of a row
 LANES_OF_ROWS = 16
 
 
-def chosen_split(group: Group, fuser: Fuser) -> tuple[Split, Extent | None]:
-    """The split, and the number of elements where the last row may be short."""
+def chosen_split(group: Group, index: Index) -> Split | FlatSplit:
     if group.split is not None:
-        return group.split, None
-    if group.is_tile:
-        node = next(n for n in group.nodes if isinstance(n.op, CONTRACTIONS))
-        return _tile_split(node), None
-    forms = [form for node in group.nodes for form in fuser.forms_of(node)]
+        return group.split
+    if group.kind is Kind.PRODUCT:
+        return _tile_split(next(m.node for m in group.members if isinstance(m.node.op, CONTRACTIONS)))
+    forms = index.addresses_of(group.members)
     if all(f.terms == () or f.terms == (Term(1, None, 1),) for f in forms):
         if isinstance(group.domain, int) and group.domain <= CHUNK:
-            return Split(Walk.ROWS, 1, 1, group.domain), None
-        return Split(Walk.ROWS, 1, _chunks(group.domain), CHUNK), group.domain
+            return RowSplit(1, group.domain)
+        return FlatSplit(group.domain, CHUNK)
     choices = _column_choices(group, forms)
-    columns = next((c for c in reversed(choices) if c >= LONG_ROW and _repeats(group, fuser, forms, c)), None)
+    columns = next((c for c in reversed(choices) if c >= LONG_ROW and _repeats(group, index, forms, c)), None)
     if columns is not None:
-        return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns), None
+        return RowSplit(_divided(group.domain, columns), columns)
     for limit in (1, None):
         for columns in choices:
             if all(_reads_evenly(f, columns, limit) for f in forms):
-                return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns), None
+                return RowSplit(_divided(group.domain, columns), columns)
     even = (c for c in reversed(choices) if all(splits_evenly(f, c) for f in forms))
     columns = next(even, 1)
-    return Split(Walk.ROWS, 1, _divided(group.domain, columns), columns), None
+    return RowSplit(_divided(group.domain, columns), columns)
 
 
-def _repeats(group: Group, fuser: Fuser, forms: Sequence[Form], columns: int) -> bool:
+def _repeats(group: Group, index: Index, forms: Sequence[Form], columns: int) -> bool:
     """Whether all that a row of so many columns reads is dense, or repeats often: the channels of an image."""
-    sources = (link.source for node in group.nodes for link in fuser.node_links[node_key(node)])
-    producers = (fuser.links.producers.get(source.index) for source in sources)
+    sources = (link.source for member in group.members for link in member.links)
+    producers = (index.makers.get(source.index) for source in sources)
     if any(p is not None and isinstance(p.op, Iota | RandomUniform) for p in producers):
         return False
     period = LANES_OF_ROWS
@@ -64,8 +64,8 @@ def _repeats(group: Group, fuser: Fuser, forms: Sequence[Form], columns: int) ->
 def _column_choices(group: Group, forms: Sequence[Form]) -> list[int]:
     """The products of the innermost axes, written or read, largest first; the batch never lies in a row."""
     found = {term.divisor for form in forms for term in form.terms if term.divisor > 1}
-    for node in group.nodes:
-        shape = _walked_shape(node)
+    for member in group.members:
+        shape = _walked_shape(member.node)
         size = 1
         for axis in reversed(storage_order(shape)):
             extent = shape[axis]
@@ -78,7 +78,7 @@ def _column_choices(group: Group, forms: Sequence[Form]) -> list[int]:
     return sorted((c for c in found if c and limit % c == 0), reverse=True) or [1]
 
 
-def _tile_split(node: Node) -> Split:
+def _tile_split(node: Node) -> RowSplit:
     op, result = node.op, node.results[0].type.shape
     assert isinstance(op, CONTRACTIONS)
     parts = result[: len(result) - len(op.out)]
@@ -86,16 +86,11 @@ def _tile_split(node: Node) -> Split:
     columns = elements(tuple(shape[label] for label in op.out if label not in op.lhs))
     assert isinstance(columns, int)
     rows = elements((*parts, *(shape[label] for label in op.out if label in op.lhs)))
-    return Split(Walk.ROWS, 1, rows, columns)
+    return RowSplit(rows, columns)
 
 
 def _divided(extent: Extent, divisor: int) -> Extent:
     return BatchExtent(extent.multiple // divisor) if isinstance(extent, BatchExtent) else extent // divisor
-
-
-def _chunks(extent: Extent) -> Extent:
-    """Enough rows of CHUNK elements; for a batch extent the emitter counts from `total`."""
-    return extent if isinstance(extent, BatchExtent) else -(-extent // CHUNK)
 
 
 def _walked_shape(node: Node) -> tuple[Extent, ...]:

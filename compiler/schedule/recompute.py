@@ -26,7 +26,7 @@ from compiler.record import record
 from compiler.schedule.after import After
 from compiler.schedule.copy import Copy
 from compiler.schedule.fix_numerics import MOVEMENTS
-from compiler.schedule.fuse import CONTRACTIONS
+from compiler.schedule.fusion.ir import CONTRACTIONS
 from compiler.schedule.parts import PartialContraction
 from compiler.types import BatchExtent, TensorType, depends_on_batch, elements
 

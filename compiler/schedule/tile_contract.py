@@ -9,7 +9,7 @@ from compiler.graph.ir import Node
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
 from compiler.ops.contraction import Contraction
 from compiler.schedule.access import count, linear_strides
-from compiler.schedule.fuse import CONTRACTIONS, Link
+from compiler.schedule.fusion.ir import CONTRACTIONS, Link
 from compiler.schedule.ordered import OrderedContraction
 from compiler.schedule.parts import PartialContraction
 from compiler.types import BatchExtent, Extent, elements
@@ -23,7 +23,7 @@ def tile_contract(node: Node, left: Link, right: Link, lhs: int, rhs: int, tile:
     assert isinstance(op, CONTRACTIONS)
     sides: list[dict[int, int]] = []
     for link, labels, value in ((left, op.lhs, node.operands[0]), (right, op.rhs, node.operands[1])):
-        strides = linear_strides(value.type.shape, link.form)
+        strides = linear_strides(value.type.shape, link.address)
         if strides is None:
             raise CompilerBug("to_loops", "a contraction reads an operand that no strides describe")
         sides.append(dict(zip(labels, strides, strict=True)))
@@ -55,8 +55,8 @@ def tile_contract(node: Node, left: Link, right: Link, lhs: int, rhs: int, tile:
         columns,
         (*divided, *_merged_sums(summed[len(divided) :])),
         tuple(a for a in runs if a is not chosen),
-        left.form.offset,
-        right.form.offset,
+        left.address.offset,
+        right.address.offset,
         chosen.lhs_stride if chosen else 0,
         min((rhs_strides[label] for label in op.out if label not in op.lhs), default=1),
         chosen.row_step if chosen else 0,

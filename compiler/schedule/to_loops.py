@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from compiler.diagnostics import CompilerBug
@@ -41,10 +41,14 @@ from compiler.schedule.access import (
     storage_strides,
 )
 from compiler.schedule.choose_split import chosen_split
-from compiler.schedule.fuse import CONTRACTIONS, REDUCTIONS, VIEWS, Fuser, Group, Link, Split, node_key, result_space
+from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, VIEWS, Group, Kind, Link, Member
+from compiler.schedule.fusion.legality import result_space
+from compiler.schedule.fusion.storage import Storage
 from compiler.schedule.origins import statement_origins
 from compiler.schedule.placement import Insert, Pick, insert_form
 from compiler.schedule.product_sum import ProductSum
+from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
 from compiler.types import BatchExtent, DType, Extent
 
@@ -102,16 +106,13 @@ def overwriting_last(instructions: Sequence[Instruction]) -> tuple[Instruction, 
 
 @dataclass(slots=True)
 class GroupLowering:
-    """Lowers one group. `stored` are the values that need a buffer; `watch` names those to check for NaN and Inf."""
+    """Lowers one group. `watches` names the values to check for NaN and Inf, by their index."""
 
     group: Group
-    fuser: Fuser
-    stored: Callable[[Value], bool]
-    storage: Callable[[Value], Value]
-    watch: Callable[[Value], str | None]
-    name: str
-    split: Split = field(init=False)
-    total: Extent | None = None
+    index: Index
+    storage: Storage
+    watches: Mapping[int, str] = field(default_factory=dict[int, str])
+    split: Split | FlatSplit = field(init=False)
     buffers: list[BufferArgument] = field(default_factory=list[BufferArgument])
     arguments: list[Value] = field(default_factory=list[Value])
     places: dict[int, int] = field(default_factory=dict[int, int])
@@ -127,32 +128,18 @@ class GroupLowering:
     values: int = 0
     contraction: TileContract | None = None
 
-    def lower(self) -> Lowered:
-        nodes = self.group.nodes
-        self.split, self.total = chosen_split(self.group, self.fuser)
-        for node in nodes:
-            self.levels[node_key(node)] = self.level(node)
-        self.stages = [_StageDraft() for _ in range(max(self.levels.values()) + 2)]
-        for node in nodes:
-            if isinstance(node.op, CONTRACTIONS):
-                self.contract(node)
-        for node in nodes:
-            if isinstance(node.op, (*REDUCTIONS, Insert)) or self.stored(node.results[0]):
-                self.finish(node)
-        walk = Walk.TILES if self.group.is_tile else self.split.walk
-        stages = [s for s in self.stages if s.body or s.after]
-        kernel = Kernel(
-            self.name,
-            walk,
-            self.split.rows,
-            self.split.columns,
-            self.split.outer,
-            tuple(self.buffers),
-            tuple(self.prologue),
-            tuple(Stage(overwriting_last(s.body), overwriting_last(s.after)) for s in stages),
-            self.contraction,
-            self.total,
-        )
+    def lower(self, name: str) -> Lowered:
+        """The kernel of that name."""
+        members = self.group.members
+        self.split = chosen_split(self.group, self.index)
+        self.stages = [_StageDraft() for _ in range(max(self.all_levels().values()) + 2)]
+        for member in members:
+            if isinstance(member.node.op, CONTRACTIONS):
+                self.contract(member)
+        for member in members:
+            if isinstance(member.node.op, (*REDUCTIONS, Insert)) or member.key in self.storage.stored:
+                self.finish(member)
+        kernel = self.kernel(name)
         return Lowered(
             kernel,
             tuple(self.arguments),
@@ -162,22 +149,48 @@ class GroupLowering:
             statement_origins(kernel, self.nodes),
         )
 
+    def kernel(self, name: str) -> Kernel:
+        """The kernel of what has been lowered."""
+        stages = tuple(
+            Stage(overwriting_last(s.body), overwriting_last(s.after)) for s in self.stages if s.body or s.after
+        )
+        walk = Walk.COLUMNS if isinstance(self.split, ColumnSplit) else Walk.ROWS
+        walk = Walk.TILES if self.group.kind is Kind.PRODUCT else walk
+        outer = self.split.outer if isinstance(self.split, ColumnSplit) else 1
+        rows: Extent
+        if isinstance(self.split, FlatSplit):
+            total = self.split.elements
+            rows = total if isinstance(total, BatchExtent) else -(-total // self.split.columns)
+        else:
+            total, rows = None, self.split.rows
+        return Kernel(
+            name,
+            walk,
+            rows,
+            self.split.columns,
+            outer,
+            tuple(self.buffers),
+            tuple(self.prologue),
+            stages,
+            self.contraction,
+            total,
+        )
+
     # levels
 
-    def level(self, node: Node) -> int:
-        """The pass in which a value is there: one more after each reduction that it needs."""
-        level = 0
-        for link in self.fuser.node_links[node_key(node)]:
-            if self.is_inside(link.source):
-                source = self.fuser.links.producers[link.source.index]
-                level = max(level, self.levels[node_key(source)] + isinstance(source.op, REDUCTIONS))
-        return level
+    def all_levels(self) -> dict[int, int]:
+        """The pass in which the value of each member is there: one more after each reduction that it needs."""
+        for member in self.group.members:
+            level = 0
+            for link in member.links:
+                if self.is_inside(link.source):
+                    source = self.index.maker(link.source)
+                    level = max(level, self.levels[source.key] + isinstance(source.node.op, REDUCTIONS))
+            self.levels[member.key] = level
+        return self.levels
 
     def is_inside(self, value: Value) -> bool:
-        return self.fuser.home.get(value.index) is self.group
-
-    def node_of(self, value: Value) -> Node:
-        return self.fuser.links.producers[value.index]
+        return self.index.homes.get(value.index) == self.group.number
 
     # instructions
 
@@ -187,7 +200,7 @@ class GroupLowering:
 
     def argument(self, value: Value) -> int:
         """The buffer argument that holds `value`."""
-        value = self.storage(value)
+        value = self.storage.place(value)
         if value.index not in self.places:
             self.places[value.index] = len(self.buffers)
             self.buffers.append(BufferArgument(f"b{len(self.buffers)}", value.type.dtype))
@@ -211,40 +224,37 @@ class GroupLowering:
         """Row and column terms of an address, as `space` counts its index."""
         if space is Space.ROW:
             return form.terms, ()
-        if self.split.walk is Walk.COLUMNS and space is Space.COLUMN and self.split.outer == 1:
+        if isinstance(self.split, ColumnSplit) and space is Space.COLUMN and self.split.outer == 1:
             return (), form.terms
         if not splits_evenly(form, self.split.columns):
             raise CompilerBug("to_loops", f"rows of {self.split.columns} elements do not divide {form}")
         return split_form(form, self.split.columns)
 
-    def node_value(self, node: Node, stage: int) -> int:
-        """The value of a node, for a use in the pass `stage` or after it."""
-        space = self.group.spaces[node_key(node)]
-        if isinstance(node.op, REDUCTIONS):
-            return self.reduction(node)
-        own = self.stage_of(self.levels[node_key(node)], space)
-        if space is not Space.FULL or own == stage or self.keeps_rows():
-            return self.computed(node, own)
-        if self.split.walk is Walk.COLUMNS or isinstance(self.split.columns, BatchExtent) or self.is_cheap(node, 4):
-            return self.computed(node, stage)
-        return self.through_scratch(node, own, stage)
+    def value_of(self, member: Member, stage: int) -> int:
+        """The value of a member, for a use in the pass `stage` or after it."""
+        if isinstance(member.node.op, REDUCTIONS):
+            return self.reduction(member)
+        own = self.stage_of(self.levels[member.key], member.space)
+        if member.space is not Space.FULL or own == stage or self.keeps_rows():
+            return self.computed(member, own)
+        split = self.split
+        if isinstance(split, ColumnSplit) or isinstance(split.columns, BatchExtent) or self.is_cheap(member, 4):
+            return self.computed(member, stage)
+        return self.through_scratch(member, own, stage)
 
     def keeps_rows(self) -> bool:
-        split = self.split
-        return split.walk is Walk.ROWS and isinstance(split.columns, int) and split.columns <= REGISTER_COLUMNS
+        columns = self.split.columns
+        return isinstance(self.split, RowSplit) and isinstance(columns, int) and columns <= REGISTER_COLUMNS
 
-    def is_cheap(self, node: Node, budget: int) -> bool:
-        if node.op.name in COSTLY or budget <= 0:
+    def is_cheap(self, member: Member, budget: int) -> bool:
+        if member.node.op.name in COSTLY or budget <= 0:
             return False
-        inside = [
-            self.node_of(link.source)
-            for link in self.fuser.node_links[node_key(node)]
-            if self.is_inside(link.source) and not isinstance(self.node_of(link.source).op, REDUCTIONS)
-        ]
-        return all(self.is_cheap(n, budget - len(inside)) for n in inside)
+        makers = [self.index.maker(link.source) for link in member.links if self.is_inside(link.source)]
+        inside = [maker for maker in makers if not isinstance(maker.node.op, REDUCTIONS)]
+        return all(self.is_cheap(maker, budget - len(inside)) for maker in inside)
 
-    def through_scratch(self, node: Node, own: int, stage: int) -> int:
-        key = node_key(node)
+    def through_scratch(self, member: Member, own: int, stage: int) -> int:
+        key, node = member.key, member.node
         result = node.results[0]
         columns = (Term(1, None, 1),)
         if key not in self.scratch:
@@ -253,7 +263,7 @@ class GroupLowering:
             assert isinstance(size, int)
             self.buffers.append(BufferArgument(f"s{len(self.scratch)}", result.type.dtype, True, size))
             self.arguments.append(result)
-            value = self.computed(node, own)
+            value = self.computed(member, own)
             access = Access(self.scratch[key], 0, (), columns)
             self.append(self.stages[own].body, node, Store(access, value, result.type.dtype, Space.FULL))
         memo = ("scratch", key, stage)
@@ -264,26 +274,25 @@ class GroupLowering:
             self.append(self.stages[stage].body, node, load)
         return self.known[memo]
 
-    def reduction(self, node: Node) -> int:
-        memo = ("reduction", node_key(node))
+    def reduction(self, member: Member) -> int:
+        node, memo = member.node, ("reduction", member.key)
         if memo not in self.known:
-            stage = self.levels[node_key(node)] + 1
-            operand, *rest = (self.operand(link, Space.FULL, stage) for link in self.fuser.node_links[node_key(node)])
+            stage = self.levels[member.key] + 1
+            operand, *rest = (self.operand(link, Space.FULL, stage) for link in member.links)
             self.known[memo] = self.fresh()
-            space = result_space(node, self.group)
+            space = result_space(node, member.space, self.group.split)
             combine = COMBINES[type(node.op)]  # type: ignore[index]
             dtype = node.results[0].type.dtype
             reduce = Reduce(self.known[memo], combine, operand, dtype, space, rest[0] if rest else None)
             self.append(self.stages[stage].body, node, reduce)
         return self.known[memo]
 
-    def computed(self, node: Node, stage: int) -> int:
-        space = self.group.spaces[node_key(node)]
-        memo = ("node", node_key(node), stage)
+    def computed(self, member: Member, stage: int) -> int:
+        node, space, links = member.node, member.space, member.links
+        memo = ("node", member.key, stage)
         if memo in self.known:
             return self.known[memo]
         result = node.results[0]
-        links = self.fuser.node_links[node_key(node)]
         out = self.where(stage, space)
         if isinstance(node.op, CONTRACTIONS):
             assert self.contraction is not None
@@ -293,7 +302,7 @@ class GroupLowering:
         elif isinstance(node.op, Gather | Pick):
             value = self.gathered(node, links, space, stage)
         elif isinstance(node.op, RandomUniform):
-            value = self.random(node, space, stage)
+            value = self.random(member, stage)
         elif isinstance(node.op, VIEWS) or node.op.name == "copy":
             value = self.operand(links[0], space, stage)
         else:
@@ -307,8 +316,8 @@ class GroupLowering:
     def operand(self, link: Link, space: Space, stage: int) -> int:
         source = link.source
         if self.is_inside(source):
-            return self.node_value(self.node_of(source), stage)
-        producer = self.fuser.links.producers.get(source.index)
+            return self.value_of(self.index.maker(source), stage)
+        producer = self.index.makers.get(source.index)
         match producer.op if producer is not None else None:
             case Constant(value=value, dtype=dtype):
                 memo = ("literal", repr(value), dtype)
@@ -316,7 +325,7 @@ class GroupLowering:
             case BatchSize():
                 return self.memoised(("batch",), self.prologue, BatchCount)
             case Iota(axis=axis, dtype=dtype):
-                return self.position(link.forms[axis], dtype, space, stage)
+                return self.position(link.axes[axis], dtype, space, stage)
             case _:
                 return self.load(link, space, stage)
 
@@ -333,18 +342,23 @@ class GroupLowering:
         return self.memoised(memo, out, lambda r: Position(r, form.offset, rows, columns, dtype, space))
 
     def load(self, link: Link, space: Space, stage: int) -> int:
-        source = self.storage(link.source)
+        source = self.storage.place(link.source)
         if source not in self.reads:
             self.reads.append(source)
         buffer = self.argument(source)
-        if not link.form.terms and space is not Space.SCALAR:
+        if not link.address.terms and space is not Space.SCALAR:
             space = Space.SCALAR
-        rows, columns = self.divided(link.form, space) if space is not Space.SCALAR else ((), ())
-        access = Access(buffer, link.form.offset, rows, columns)
+        rows, columns = self.divided(link.address, space) if space is not Space.SCALAR else ((), ())
+        access = Access(buffer, link.address.offset, rows, columns)
         narrow = space
-        if space is Space.FULL and not columns and self.split.walk is Walk.ROWS and not self.group.is_tile:
+        if (
+            space is Space.FULL
+            and not columns
+            and not isinstance(self.split, ColumnSplit)
+            and self.group.kind is Kind.ELEMENTS
+        ):
             narrow, stage = Space.ROW, 0
-        memo = ("load", source.index, link.form, link.edges, narrow, stage if narrow is not Space.SCALAR else -1)
+        memo = ("load", source.index, link.address, link.edges, narrow, stage if narrow is not Space.SCALAR else -1)
         out = self.where(stage, narrow)
         edges = tuple(replace(edge, terms=self.divided(Form(0, edge.terms), space)[0]) for edge in link.edges)
         return self.memoised(memo, out, lambda r: Load(r, access, source.type.dtype, narrow, edges=edges))
@@ -358,66 +372,67 @@ class GroupLowering:
         if table.source not in self.reads:
             self.reads.append(table.source)
         place = self.operand(index, space, stage)
-        rows, columns = self.divided(table.form, space)
+        rows, columns = self.divided(table.address, space)
         limit = 0 if isinstance(extent, BatchExtent) else extent
         value = self.fresh()
-        access = Access(self.argument(table.source), table.form.offset, rows, columns)
+        access = Access(self.argument(table.source), table.address.offset, rows, columns)
         load = Load(value, access, node.results[0].type.dtype, space, place, stride, limit)
         self.append(self.where(stage, space), node, load)
         return value
 
-    def random(self, node: Node, space: Space, stage: int) -> int:
-        op = node.op
+    def random(self, member: Member, stage: int) -> int:
+        node, space, op = member.node, member.space, member.node.op
         assert isinstance(op, RandomUniform)
-        keys = [self.operand(self.fuser.links.of(node, o, ()), Space.SCALAR, stage) for o in node.operands]
+        keys = [self.operand(link, Space.SCALAR, stage) for link in member.links]
         shape = node.results[0].type.shape
         place = self.position(address(shape, axis_forms(shape)), DType.I64, space, stage)
         value = self.fresh()
         self.append(self.where(stage, space), node, Random(value, place, keys[0], keys[1], op.stream, space))
         return value
 
-    def finish(self, node: Node) -> None:
+    def finish(self, member: Member) -> None:
         """Make a value that must be there after the kernel, and store it."""
-        space = result_space(node, self.group)
-        level = self.levels[node_key(node)]
+        node = member.node
+        space = result_space(node, member.space, self.group.split)
+        level = self.levels[member.key]
         if isinstance(node.op, REDUCTIONS):
-            value, stage = self.reduction(node), level + 1
+            value, stage = self.reduction(member), level + 1
         elif isinstance(node.op, Insert):
             stage = self.stage_of(level, space)
-            value = self.operand(self.fuser.node_links[node_key(node)][0], space, stage)
+            value = self.operand(member.links[0], space, stage)
         else:
             stage = self.stage_of(level, space)
-            value = self.node_value(node, stage)
+            value = self.value_of(member, stage)
         result = node.results[0]
-        if not self.stored(result):
+        if result.index not in self.storage.stored:
             return
-        target = self.storage(result)
+        target = self.storage.place(result)
         shape = result.type.shape
         form = insert_form(node) if isinstance(node.op, Insert) else address(shape, axis_forms(shape))
         rows, columns = self.divided(form, space)
         access = Access(self.argument(target), form.offset, rows, columns)
-        watch = self.watch(result)
+        watch = self.watches.get(result.index)
         if watch is not None:
             self.watched.append(watch)
         self.writes.append(target)
         store = Store(access, value, result.type.dtype, space, watch)
         if isinstance(node.op, Insert) and node.op.axis is not None:
-            store = self.placed(node, store, node.op.axis, stage)
+            store = self.placed(member, store, node.op.axis, stage)
         self.append(self.where(stage, space), node, store)
 
-    def placed(self, node: Node, store: Store, axis: int, stage: int) -> Store:
+    def placed(self, member: Member, store: Store, axis: int, stage: int) -> Store:
         """A store at the place along `axis` that the third operand says."""
-        shape = node.results[0].type.shape
+        shape = member.node.results[0].type.shape
         extent = shape[axis]
         assert isinstance(extent, int)
-        index = self.operand(self.fuser.node_links[node_key(node)][1], Space.SCALAR, stage)
+        index = self.operand(member.links[1], Space.SCALAR, stage)
         return replace(store, index=index, index_stride=storage_strides(shape)[axis], index_extent=extent)
 
-    def contract(self, node: Node) -> None:
-        left, right = self.fuser.node_links[node_key(node)]
+    def contract(self, member: Member) -> None:
+        node, (left, right) = member.node, member.links
         for link in (left, right):
             if link.source not in self.reads:
-                self.reads.append(self.storage(link.source))
+                self.reads.append(self.storage.place(link.source))
         tile = len(self.buffers)
         self.buffers.append(BufferArgument("tile", node.results[0].type.dtype, True, 0))
         self.arguments.append(node.results[0])

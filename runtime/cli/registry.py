@@ -29,6 +29,7 @@ COMMANDS = (
     Command("plot", "Plot curves, confusion, weights, gradients or filters of a run", "runtime.cli.plot"),
     Command("report", "Write one HTML file about a run", "runtime.cli.report"),
     Command("show", "Print a stage of compilation, whole or for one line", "runtime.cli.show"),
+    Command("pass", "Run one pass of the compiler on the text of a graph", "runtime.cli.one_pass"),
     Command("plan", "Tabulate layers, parameters, work and memory", "runtime.cli.plan"),
     Command("profile", "Profile a step by line, layer or kernel", "runtime.cli.profile"),
     Command("bench", "Time training steps or inference on made-up data", "runtime.cli.benchmark"),

@@ -1,8 +1,14 @@
-"""Print a stage of compilation: the whole program, or the code of one line."""
+"""Print a stage of compilation: the whole program, or the code of one line.
+
+`--print-after`, `--stop-after` and `--time-passes` show the passes between the stages `step` and `fixed` instead.
+Where a pass runs more than once, `PASS:2` is its second run.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from compiler import driver
@@ -16,25 +22,26 @@ from runtime.cli.common import (
     model_file,
 )
 from runtime.cli.parser import Namespace, Parser
+from runtime.reporting.tables import Column, laid_out
 from runtime.reporting.terminal import print_wrapped
-from runtime.support.files import write_output
+from runtime.support.files import JsonValue, write_output
 
 EXAMPLES = (
     "dlc show model.dl --stage graph",
     "dlc show model.dl:12 --stage asm",
     "dlc show model.dl --stage schedule --format svg --output schedule.svg",
+    "dlc show model.dl --print-after simplify",
+    "dlc show model.dl --time-passes",
 )
-STAGES = ("ast", "graph", "grad", "schedule", "loops", "llvm", "asm")
+STAGES = ("ast", "graph", "step", "grad", "fixed", "schedule", "loops", "llvm", "asm")
 FORMATS = ("text", "json", "dot", "graphml", "svg")
 PICTURES = FORMATS[2:]
-DRAWN_STAGES = ("graph", "grad", "schedule")
+DRAWN_STAGES = ("graph", "step", "grad", "fixed", "schedule")
 
 
 def configure(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE[:LINE]", help="the model file, and a line of it")
-    parser.add_argument(
-        "--stage", choices=STAGES, default="graph", help="one of %(choices)s (default: graph)", metavar="STAGE"
-    )
+    parser.add_argument("--stage", choices=STAGES, help="one of %(choices)s (default: graph)", metavar="STAGE")
     parser.add_argument(
         "--mode", choices=["train", "infer"], default="train", help="the program to show (default: train)"
     )
@@ -44,31 +51,45 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a file")
+    passes = parser.add_argument_group("passes, in place of a stage")
+    passes.add_argument(
+        "--print-after",
+        metavar="PASS",
+        action="append",
+        default=[],
+        help="print the graph behind each run of this pass, or of `all`; may be repeated",
+    )
+    passes.add_argument("--stop-after", metavar="PASS", help="run no pass behind this one, and print the graph")
+    passes.add_argument("--time-passes", action="store_true", help="tabulate how long each pass takes, and the nodes")
     add_settings(parser)
     add_compilation(parser, runs=False)
 
 
 def run(arguments: Namespace) -> int:
     name, line = _place(arguments.file)
-    if arguments.format in PICTURES and arguments.stage not in DRAWN_STAGES:
-        raise UsageError(
-            f"stage {arguments.stage} cannot be drawn",
-            f"--format {arguments.format} goes with {', '.join(DRAWN_STAGES)}",
-        )
-    if arguments.stage == "ast" and arguments.node is not None:
+    of_passes = bool(arguments.print_after or arguments.stop_after is not None or arguments.time_passes)
+    stage = arguments.stage or "graph"
+    _expect_format(arguments, of_passes, stage)
+    if stage == "ast" and arguments.node is not None:
         raise UsageError("the syntax of a file has no nodes", "give a line, as in `dlc show FILE:12 --stage ast`")
     view = driver.View(
         model_file(name),
         line,
-        arguments.stage,
+        stage,
         arguments.mode,
         arguments.node,
         arguments.format,
         arguments.experiment,
         tuple(arguments.settings),
         folder_of_imports(arguments),
+        tuple(arguments.print_after),
+        arguments.stop_after,
     )
-    text = driver.show(view, compile_options(arguments), dimensions_if_there)
+    if of_passes:
+        runs = driver.watch_passes(view, compile_options(arguments), dimensions_if_there)
+        text = _passes_as_text(runs, arguments)
+    else:
+        text = driver.show(view, compile_options(arguments), dimensions_if_there)
     if arguments.output:
         write_output(Path(arguments.output), text.encode())
     elif arguments.format == "text":
@@ -76,6 +97,54 @@ def run(arguments: Namespace) -> int:
     else:
         print(text.rstrip("\n"))
     return 0
+
+
+def _expect_format(arguments: Namespace, of_passes: bool, stage: str) -> None:
+    """Raises UsageError for a format that the stage or the passes do not have."""
+    if of_passes and arguments.stage is not None:
+        raise UsageError("passes are shown in place of a stage", "leave out --stage")
+    if of_passes and arguments.machine is not None:
+        raise UsageError("passes over graphs are the same for every machine", "leave out --machine")
+    if arguments.format not in PICTURES:
+        return
+    if of_passes and (arguments.print_after or arguments.time_passes):
+        raise UsageError("a picture is of one graph", "give --stop-after alone")
+    if not of_passes and stage not in DRAWN_STAGES:
+        raise UsageError(
+            f"stage {stage} cannot be drawn", f"--format {arguments.format} goes with {', '.join(DRAWN_STAGES)}"
+        )
+
+
+def _passes_as_text(runs: Sequence[driver.PassRun], arguments: Namespace) -> str:
+    """The graphs that were asked for, each behind a comment that names its pass, and the table of times."""
+    if arguments.format == "json":
+        return json.dumps({"passes": [_as_json(run) for run in runs]})
+    shown = [run for run in runs if run.text is not None]
+    if arguments.format in PICTURES or (len(shown) == 1 and arguments.stop_after and not arguments.time_passes):
+        return shown[-1].text or ""
+    texts = [f"# behind {run.name} (nodes: {run.nodes_before} -> {run.nodes})\n{run.text}" for run in shown]
+    return "\n".join([*texts, *(_times(runs) if arguments.time_passes else [])])
+
+
+def _as_json(run: driver.PassRun) -> Mapping[str, JsonValue]:
+    figures: dict[str, JsonValue] = {
+        "pass": run.name,
+        "seconds": run.seconds,
+        "nodes_before": run.nodes_before,
+        "nodes": run.nodes,
+    }
+    return figures if run.text is None else {**figures, "graph": json.loads(run.text)}
+
+
+def _times(runs: Sequence[driver.PassRun]) -> list[str]:
+    whole = sum(run.seconds for run in runs)
+    columns = (
+        Column("pass", [*(run.name for run in runs), "all"], is_text=True),
+        Column("ms", [f"{1000 * seconds:.1f}" for seconds in (*(run.seconds for run in runs), whole)]),
+        Column("share", [f"{seconds / max(whole, 1e-9):.0%}" for seconds in (*(run.seconds for run in runs), whole)]),
+        Column("nodes", [str(run.nodes) for run in (*runs, runs[-1])]),
+    )
+    return laid_out(columns, None)
 
 
 def _place(text: str) -> tuple[str, int | None]:

@@ -10,6 +10,7 @@ from comparisons import assert_same_outputs
 from random_graphs import random_graph
 
 from compiler.diagnostics import CompilerBug
+from compiler.evaluate import evaluate
 from compiler.interface import FUSIONS
 from compiler.loops.ir import BufferArgument, Compute, Kernel, Load, Space, Stage, Store
 from compiler.loops.printer import print_kernel
@@ -19,7 +20,6 @@ from compiler.schedule.build import schedule
 from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.interpreter import run_schedule
 from compiler.schedule.verify import verify_schedule
-from compiler.targets.reference.evaluate import evaluate
 
 SEEDS = range(30)
 SIZE = 30

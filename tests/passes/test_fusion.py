@@ -20,6 +20,7 @@ from small_networks import (
     softmax_cross_entropy,
 )
 
+from compiler.evaluate import evaluate
 from compiler.graph.ir import Graph
 from compiler.interface import FUSIONS
 from compiler.loops.ir import Compute, Kernel, Reduce, Store, Walk
@@ -31,7 +32,6 @@ from compiler.schedule.build import schedule
 from compiler.schedule.interpreter import run_schedule
 from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import DType, at_batch
 
 TRANSFERS = (Walk.FETCH, Walk.COLLECT)

@@ -15,6 +15,7 @@ from random_graphs import random_graph
 
 from compiler.diagnostics import CompilerBug
 from compiler.driver import load_text
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.loops.footprint import Footprint, meet, operand_of, touched_by
@@ -42,7 +43,6 @@ from compiler.schedule.build import schedule
 from compiler.schedule.ir import Arena, Buffer, Instance, Place, Schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.stages import graph_of
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, Extent, TensorType
 
 BATCH = 5

@@ -12,6 +12,7 @@ from comparisons import assert_same
 from native import EVERY_KERNEL_PARALLEL, Native, compiled
 
 from compiler.diagnostics import CompilerBug
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.loops.ir import TileContract
@@ -20,7 +21,6 @@ from compiler.ops.movement import Pad, Slice
 from compiler.ops.window import Fold, Window
 from compiler.pipeline import optimise_graph
 from compiler.schedule.verify import verify_schedule
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 BATCH = BatchExtent()

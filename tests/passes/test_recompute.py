@@ -15,7 +15,7 @@ from compiler.graph.verify import verify
 from compiler.interface import Options
 from compiler.schedule.build import schedule
 from compiler.schedule.fix_numerics import fix_numerics
-from compiler.schedule.fuse import CONTRACTIONS
+from compiler.schedule.fusion.ir import CONTRACTIONS
 from compiler.schedule.recompute import DRAWS, SHORT_SUM, Choice, Timeline, recompute
 from compiler.schedule.verify import verify_schedule
 from compiler.stages import graph_of, prepared

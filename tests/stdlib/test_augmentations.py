@@ -11,7 +11,7 @@ from differentiation import assert_gradients
 from function_case import FunctionCase
 from standard_library import applied
 
-from compiler.targets.reference.evaluate import evaluate
+from compiler.evaluate import evaluate
 
 Array: TypeAlias = np.ndarray[Any, Any]
 MANY = np.random.default_rng(3).integers(0, 256, (64, 3, 8, 6)).astype(np.uint8)

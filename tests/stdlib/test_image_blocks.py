@@ -13,9 +13,9 @@ from image_cases import IMAGES, TIES, convolved, framed, pooled
 from standard_library import applied
 
 from compiler.diagnostics import SourceError
+from compiler.evaluate import evaluate
 from compiler.graph.ir import Graph, Role
 from compiler.rendering import render
-from compiler.targets.reference.evaluate import evaluate
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

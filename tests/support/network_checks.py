@@ -56,16 +56,16 @@ _LAST_PLACES = {"f32": 3e-7, "f64": 1e-13}
 # They decide who computes what, where and when.
 _OF_KERNELS: Thresholds = {
     "schedule.assemble": {"SERIAL_WORK": (0,)},
-    "schedule.fuse": {"LARGEST_GROUP": (120, 6)},
-    "schedule.overwrite": {"LARGE": (0,)},
+    "schedule.fusion.cost": {"LARGEST_GROUP": (120, 6)},
+    "schedule.fusion.overwrite": {"LARGE": (0,)},
     "schedule.recompute": {"MUCH": (0,), "LARGE": (0,), "SMALL": (2, 16), "SHORT_SUM": (64, 4), "NEAR": (3, 0)},
     "schedule.strands": {"FEWEST_ROWS": (15,), "FEWEST_PARTS": (1,)},  # a tile takes two parts of 14 rows at once
     "schedule.ordered": {"FEWEST": (1, 4)},
-    "schedule.join_siblings": {"SMALL": (1, 16)},
-    "schedule.share_storage": {"SMALL": (1, 2, 16), "DEEPEST": (4, 20)},
+    "schedule.fusion.join_siblings": {"SMALL": (1, 16)},
+    "schedule.fusion.rematerialise_cheap": {"SMALL": (1, 2, 16), "DEEPEST": (4, 20)},
     "schedule.choose_split": {"CHUNK": (16, 64, 2048), "LONG_ROW": (1, 16, 256)},
     "schedule.tile_contract": {"FULL_ROWS": (1, 12, 64)},
-    "schedule.read_unpadded": {"FEWEST_READS": (1, 4)},
+    "schedule.fusion.read_unpadded": {"FEWEST_READS": (1, 4)},
     "targets.cpu.lower": {"BEYOND": (0,)},
     "targets.cpu.contraction": {
         **{"LARGE_PANEL": (0, 16 << 10), "FEW_TILES": (0, 1, 6), "IN_REGISTERS": (0, 6, 40), "FEWEST_AHEAD": (4, 64)}

@@ -12,6 +12,7 @@ from comparisons import Array, assert_same, assert_same_outputs
 from native import EVERY_KERNEL_PARALLEL, compiled, host
 
 from compiler.autodiff import gradients_of
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.loops.ir import Kernel, Load, Reduce, Store, Term, Walk
@@ -29,7 +30,6 @@ from compiler.schedule.build import schedule
 from compiler.schedule.interpreter import run_schedule
 from compiler.targets.cpu import lower, walks
 from compiler.targets.cpu.walks import Block, block_of, is_together
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 BATCH = BatchExtent()

@@ -18,11 +18,12 @@ from compiler.loops.printer import print_kernel, statement_lines
 from compiler.machine import AVX2, NEON, Machine
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.identity import identity
-from compiler.targets.cpu.lower import Lowered, lower
+from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.walks import MANY
 from compiler.targets.llvm.jit import Library, compile_module
 from compiler.targets.llvm.listing import listing
 from compiler.targets.llvm.locations import FRAME
+from compiler.targets.lowered import Lowered
 
 BATCH = 32
 SEEDS = range(6)

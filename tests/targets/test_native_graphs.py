@@ -14,6 +14,7 @@ from random_graphs import random_graph
 from small_networks import BATCH, Network
 
 from compiler.diagnostics import CompilerBug
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph.op import Op
@@ -23,9 +24,8 @@ from compiler.ops.elementwise import Add, Maximum, Multiply
 from compiler.ops.movement import Broadcast, Reshape, Transpose
 from compiler.ops.reduction import ArgMax, Max, Sum
 from compiler.pipeline import optimise_graph
-from compiler.schedule.fuse import Fuser
+from compiler.schedule.fusion import legality
 from compiler.targets.cpu.runner import PARALLEL
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 SIZE = 25
@@ -184,7 +184,7 @@ def test_repeated_elements_in_the_stages_of_products() -> None:
 
 
 def test_a_walk_that_does_not_divide_an_address_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Fuser, "divides", lambda *_: True)
+    monkeypatch.setattr(legality, "divides", lambda *_: True)
     net = Network("repeated elements, reduced")
     graph = net.graph(y=net.emit(Max((2,)), thrice(net, 3, 4)))
     with pytest.raises(CompilerBug, match="rows of 4 elements do not divide"):

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from compiler.diagnostics import Diagnostic, Edit, Note, Span, hint
 from compiler.frontend.bodies.instances import names_in
+from compiler.frontend.elaborator import Session
 from compiler.frontend.generation import KEYS as GENERATE_KEYS
 from compiler.frontend.generation import check_keys
-from compiler.frontend.machine import Session
 from compiler.frontend.models_as_layers import scope_of_tests
 from compiler.frontend.names.environment import Environment, Kind
 from compiler.frontend.names.statements import StatementNames

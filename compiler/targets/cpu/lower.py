@@ -36,7 +36,14 @@ from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
 from compiler.targets.cpu.emit import emit, items_of_walk
 from compiler.targets.cpu.identity import Identity, factor_of, identity
-from compiler.targets.cpu.manifest import (
+from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
+from compiler.targets.cpu.step_table import StepTable
+from compiler.targets.cpu.text import LANES
+from compiler.targets.cpu.tiles import tile_shape
+from compiler.targets.cpu.to_llvm import to_llvm
+from compiler.targets.cpu.walks import is_together
+from compiler.targets.lowered import Lowered
+from compiler.targets.manifest import (
     BATCH_ARENA,
     CONTROL_ARENA,
     FIRST_TENSOR,
@@ -51,12 +58,6 @@ from compiler.targets.cpu.manifest import (
     ResultSlot,
     TensorSpec,
 )
-from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
-from compiler.targets.cpu.step_table import StepTable
-from compiler.targets.cpu.text import LANES
-from compiler.targets.cpu.tiles import tile_shape
-from compiler.targets.cpu.to_llvm import to_llvm
-from compiler.targets.cpu.walks import is_together
 from compiler.types import BatchExtent, DType, Extent
 
 CONTROL = (CONTROL_ARENA, 0, 0)
@@ -73,26 +74,6 @@ class Call:
     arguments: int
     loops: tuple[int, ...]
     is_once: bool = False
-
-
-@record
-class Lowered:
-    """A manifest with what was compiled for it: nest, text and instances of each kernel by symbol.
-
-    `firsts` has the first argument of each of the instances' calls, by which its line in the step table is known;
-    `plan` is what was lowered.
-    """
-
-    manifest: Manifest
-    nests: dict[str, Nest]
-    texts: dict[str, str]
-    instances: tuple[tuple[str, Instance], ...]
-    firsts: tuple[int, ...]
-    plan: Schedule
-
-    def call_of(self, line: int) -> tuple[str, Instance]:
-        """The symbol and the instance of a line of the step table that is no mark."""
-        return self.instances[self.firsts.index(self.manifest.entries[line].first_argument)]
 
 
 def lower(

@@ -1,0 +1,152 @@
+"""Joins graph nodes into kernels: each node starts as its own group, and groups merge along their edges.
+
+A merge is made when no path leads from one group to the other through a third, when it is legal (`legality`), when it
+pays (`cost`), and when the fusion of its name (`naming`) is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+from compiler.graph.ir import Graph, Node, Value
+from compiler.loops.ir import Space
+from compiler.ops.scan import Scan
+from compiler.schedule.fusion import cost, legality
+from compiler.schedule.fusion.ancestry import Ancestry
+from compiler.schedule.fusion.index import Index, with_space
+from compiler.schedule.fusion.ir import (
+    CONTRACTIONS,
+    INLINE,
+    REDUCTIONS,
+    VIEWS,
+    FusedGraph,
+    Group,
+    Kind,
+    Link,
+    Member,
+    domain_shape,
+)
+from compiler.schedule.fusion.links import Resolver, is_elementwise
+from compiler.schedule.fusion.naming import name_of_merge
+from compiler.schedule.placement import Empty
+from compiler.schedule.scan import body_on_stacks
+from compiler.schedule.split import reduction_split
+from compiler.types import elements
+
+
+def fuse(graph: Graph, without: Collection[str] = (), batch: int = 32) -> FusedGraph:
+    """The fused graph of a graph whose order is fixed, without the fusions of the given names."""
+    return _Fuser(graph, without, batch).run()
+
+
+@dataclass(slots=True)
+class _Fuser:
+    """The groups so far, and which of them come before which."""
+
+    graph: Graph
+    without: Collection[str]
+    batch: int
+    index: Index = field(default_factory=Index)
+    ancestry: Ancestry = field(default_factory=Ancestry)
+    resolver: Resolver = field(init=False)
+    places: dict[int, int] = field(default_factory=dict[int, int])
+    groups: int = 0
+
+    def run(self) -> FusedGraph:
+        nodes = self.graph.nodes
+        self.index.makers = {result.index: node for node in nodes for result in node.results}
+        self.resolver = Resolver(self.index.makers)
+        self.places = {node.results[0].index: place for place, node in enumerate(nodes)}
+        for node in nodes:
+            if not isinstance(node.op, (*INLINE, *VIEWS, Empty)):
+                self.place(node)
+        members = self.index.members
+        unplaced = tuple((place, n) for place, n in enumerate(nodes) if n.results[0].index not in members)
+        groups = tuple(
+            replace(group, members=tuple(sorted(group.members, key=lambda m: m.place)))
+            for group in self.index.groups.values()
+        )
+        return FusedGraph(self.graph.name, self.batch, self.graph.inputs, unplaced, groups, self.graph.outputs)
+
+    def place(self, node: Node) -> None:
+        """Give `node` a group of its own, then merge it with the groups that it reads from."""
+        group = self.new_group(node)
+        if group.kind is Kind.ALONE:
+            return
+        (member,) = group.members
+        tried: set[int] = set()
+        beside = [*(link.source for link in member.links), *member.gates]
+        if group.domain == 1:
+            beside += self.numbers_beside(member)
+        for value in sorted(beside, key=lambda v: -self.index.homes.get(v.index, -1)):
+            other, own = self.index.group_of(value), self.index.homes[member.key]
+            if other is not None and other.number != own and other.number not in tried:
+                tried.add(other.number)
+                self.merge(other, self.index.groups[own])
+
+    def numbers_beside(self, member: Member) -> list[Value]:
+        """Other single numbers that are computed from one of the same inputs: settings, say, or the step."""
+        index = self.index
+        inputs = [link.source for link in member.links if link.source.index not in index.homes]
+        others = [other for value in inputs for other in index.readers_of(value) if other.key != member.key]
+        return [m.node.results[0] for m in others if index.groups[index.homes[m.key]].domain == 1]
+
+    def new_group(self, node: Node) -> Group:
+        links, gates = self.resolver.links_of(node)
+        for link in links:
+            view = self.index.makers.get(link.source.index)
+            if view is not None and isinstance(view.op, VIEWS) and link.source.index not in self.index.homes:
+                self.place(view)  # no index map leads through this view, so it becomes a copy
+        body = fuse(body_on_stacks(node.op), self.without, self.batch) if isinstance(node.op, Scan) else None
+        member = Member(node, self.places[node.results[0].index], Space.FULL, links, gates, body)
+        split = reduction_split(node) if isinstance(node.op, REDUCTIONS) else None
+        if not legality.divides(split, member, self.index):
+            self.resolver.opaque.update(operand.index for operand in node.operands)  # so its views become copies
+            return self.new_group(node)
+        is_product = isinstance(node.op, CONTRACTIONS)
+        kind = Kind.PRODUCT if is_product else Kind.ELEMENTS if is_elementwise(node) else Kind.ALONE
+        group = Group(self.groups, kind, elements(domain_shape(node)), split, (member,))
+        self.groups += 1
+        self.ancestry.add(group.number, self.index.direct_needs(group))
+        self.index.add(group)
+        return group
+
+    def merge(self, producer: Group, consumer: Group) -> None:
+        """Join the two where they may be; the consumer's number stays free."""
+        kinds = producer.kind, consumer.kind
+        if Kind.ALONE in kinds or kinds == (Kind.PRODUCT, Kind.PRODUCT):
+            return
+        if not cost.is_small_enough(producer, consumer) or not self.no_third(producer, consumer):
+            return
+        crossing = self.crossing(producer, consumer)
+        merge = legality.legal_merge(producer, consumer, crossing, self.index)
+        if merge is None or (
+            merge.kind is Kind.PRODUCT and not cost.reads_neighbours((*producer.members, *consumer.members))
+        ):
+            return
+        if self.without and name_of_merge(producer, consumer, crossing, self.index) in self.without:
+            return
+        members = (*self.moved(producer, merge.producer), *self.moved(consumer, merge.consumer))
+        del self.index.groups[consumer.number]
+        self.index.put(Group(producer.number, merge.kind, merge.domain, merge.split, members))
+        self.ancestry.join(producer.number, consumer.number)
+
+    def moved(self, group: Group, whole: Space) -> tuple[Member, ...]:
+        """The members of a group whose whole domain becomes another space."""
+        if whole is Space.FULL:
+            return group.members
+        return tuple([with_space(m, whole) if m.space is Space.FULL else m for m in group.members])
+
+    def no_third(self, producer: Group, consumer: Group) -> bool:
+        """No path from one to the other passes through another group, and none leads back."""
+        if self.ancestry.needs(producer.number, consumer.number):
+            return False
+        others = self.index.direct_needs(consumer) - {producer.number}
+        return not any(self.ancestry.needs(number, producer.number) for number in others)
+
+    def crossing(self, producer: Group, consumer: Group) -> list[tuple[Member, Link]]:
+        """What the one reads of the other."""
+        homes = self.index.homes
+        links = [(member, link) for member in consumer.members for link in member.links]
+        return [(member, link) for member, link in links if homes.get(link.source.index) == producer.number]

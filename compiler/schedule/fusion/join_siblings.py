@@ -1,0 +1,56 @@
+"""Joins reductions over the same values, where none needs the other: so these are read once for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from compiler.schedule.access import count
+from compiler.schedule.fusion import cost
+from compiler.schedule.fusion.ancestry import Ancestry
+from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.ir import FusedGraph, Group, Kind
+from compiler.types import elements
+
+SMALL = 16  # values with this many times fewer elements than the domain are not worth it
+
+
+def join_siblings(fused: FusedGraph) -> FusedGraph:
+    """The fused graph in which such groups are one."""
+    index = Index.of(fused)
+    ancestry = Ancestry.of(index)
+    by_source: dict[tuple[object, ...], list[int]] = {}
+    for group in fused.groups:
+        for key in dict.fromkeys(_large_sources(group, index)):
+            by_source.setdefault(key, []).append(group.number)
+    for family in by_source.values():
+        alive = [number for number in family if number in index.groups]
+        for k, first in enumerate(alive):
+            for second in alive[k + 1 :]:
+                if first in index.groups and second in index.groups and _may_join(first, second, index, ancestry):
+                    _join(first, second, index)
+                    ancestry.join(first, second)
+    return replace(fused, groups=index.rest())
+
+
+def _large_sources(group: Group, index: Index) -> list[tuple[object, ...]]:
+    """The split of a group of reductions, with each large value that it reads, and how."""
+    if group.split is None or group.kind is not Kind.ELEMENTS:
+        return []
+    size = count(group.domain)
+    return [
+        (link.source.index, link.address, group.split, group.domain)
+        for member in group.members
+        for link in member.links
+        if index.homes.get(link.source.index) != group.number and SMALL * count(elements(link.source.type.shape)) > size
+    ]
+
+
+def _may_join(first: int, second: int, index: Index, ancestry: Ancestry) -> bool:
+    apart = not ancestry.needs(first, second) and not ancestry.needs(second, first)
+    return apart and cost.is_small_enough(index.groups[first], index.groups[second])
+
+
+def _join(first: int, second: int, index: Index) -> None:
+    """Move the members of `second` into `first`."""
+    kept, gone = index.groups[first], index.groups.pop(second)
+    index.put(replace(kept, members=(*kept.members, *gone.members)))

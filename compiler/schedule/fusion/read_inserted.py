@@ -1,0 +1,60 @@
+"""What is written into a part of another value, such as a padded image, is read there and stored there only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from compiler.graph.op import Category
+from compiler.loops.ir import Term
+from compiler.schedule.access import Form, add, address, split_form, splits_evenly
+from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.ir import CONTRACTIONS, FusedGraph, Group, Kind, Link, Member
+from compiler.schedule.placement import Insert
+
+DENSE = ((), (Term(1, None, 1),))
+
+
+def read_inserted(fused: FusedGraph) -> FusedGraph:
+    """The fused graph whose links lead past parts of insertions, to what these were inserted into."""
+    index, outputs = Index.of(fused), {output.value.index for output in fused.outputs}
+    for group in fused.groups:
+        for member in group.members:
+            op = member.node.op
+            if isinstance(op, Insert) and op.axis is None and member.node.operands[1].index not in outputs:
+                _read_from(index.members[member.key], op.starts, group.number, index)
+    return replace(fused, groups=index.rest())
+
+
+def _read_from(insert: Member, starts: tuple[int, ...], home: int, index: Index) -> None:
+    """Let other groups read the part of an insertion where it was put."""
+    part, whole = insert.node.operands[1], insert.node.results[0]
+    if insert.links[0].source != part or index.homes.get(part.index) != home:
+        return
+    for reader in index.readers_of(part):
+        group = index.groups[index.homes[reader.key]]
+        # Another insertion may put the same part into the same whole, which it must not read.
+        if group.number == home or isinstance(reader.node.op, Insert):
+            continue
+        links = list(reader.links)
+        for number, link in enumerate(reader.links):
+            if link.source == part:
+                axes = tuple(add(Form(start), axis) for start, axis in zip(starts, link.axes, strict=True))
+                moved = Link(whole, address(whole.type.shape, axes), axes)
+                if _can_read(group, reader, number, moved.address):
+                    links[number] = moved
+        if tuple(links) != reader.links:
+            index.change(reader.key, links)
+
+
+def _can_read(group: Group, reader: Member, number: int, form: Form) -> bool:
+    """Whether the reader finds neighbours side by side in the other place too."""
+    op = reader.node.op
+    if isinstance(op, CONTRACTIONS):
+        labels = (op.lhs, op.rhs)[number]
+        columns = [label for label in op.out if label in labels and label not in op.lhs]
+        return number == 0 or len(columns) == 1
+    if group.kind is not Kind.ELEMENTS or op.category is Category.INDEXING:
+        return False
+    if group.split is None:
+        return True
+    return splits_evenly(form, group.split.columns) and split_form(form, group.split.columns)[1] in DENSE

@@ -1,0 +1,108 @@
+"""Taps that slide over an image read it where it lies, and 0 outside of it, instead of a copy between zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from compiler.graph.op import Category
+from compiler.loops.ir import Edge, Space
+from compiler.ops.sources import Constant
+from compiler.schedule.access import IDENTITY, Form, add, address
+from compiler.schedule.choose_split import LANES_OF_ROWS
+from compiler.schedule.copy import Copy
+from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.ir import INLINE, FusedGraph, Group, Kind, Link, Member
+from compiler.schedule.placement import Insert
+from compiler.schedule.product_sum import ProductSum
+from compiler.schedule.split import RowSplit
+
+FEWEST_READS = 4  # of an image by a kernel, that then computes several pixels side by side
+
+
+def read_unpadded(fused: FusedGraph) -> FusedGraph:
+    """The fused graph without the copies between zeros that all their readers can do without."""
+    index = Index.of(fused)
+    kept = {output.value.index for output in fused.outputs}
+    kept |= {m.node.operands[0].index for g in fused.groups for m in g.members if isinstance(m.node.op, Insert)}
+    for group in fused.groups:
+        insert, fill = index.groups[group.number].members[0], _fill_of(index.groups[group.number], index)
+        if fill is None or insert.node.results[0].index in kept:
+            continue
+        readers = index.readers_of(insert.node.results[0])
+        links = {reader.key: _links_of(reader, insert, index) for reader in readers}
+        if _reads_enough(insert, readers, index) and None not in links.values():
+            for key, found in links.items():
+                index.change(key, found or ())
+            index.remove(insert.key)
+            index.remove(fill.key)
+    return replace(fused, groups=index.rest())
+
+
+def _fill_of(group: Group, index: Index) -> Member | None:
+    """The member that fills what a value is copied into, if that is all that its group does, and it fills with 0."""
+    insert = group.members[0]
+    node = insert.node
+    if len(group.members) > 1 or not isinstance(node.op, Insert) or node.op.axis is not None:
+        return None
+    (link,) = insert.links
+    base, part = node.operands
+    fill, source = index.group_of(base), index.makers.get(link.source.index)
+    if link.address != IDENTITY or fill is None or (source is not None and isinstance(source.op, INLINE)):
+        return None
+    filling = fill.members[0]
+    if len(fill.members) > 1 or not isinstance(filling.node.op, Copy) or not part.type.dtype.is_float:
+        return None
+    number = index.makers.get(filling.links[0].source.index)
+    is_zero = number is not None and isinstance(number.op, Constant) and repr(float(number.op.value)) == "0.0"
+    return filling if is_zero and part.type.shape[-1] == base.type.shape[-1] else None
+
+
+def _reads_enough(insert: Member, readers: Sequence[Member], index: Index) -> bool:
+    addresses: dict[int, set[Form]] = {}
+    for reader in readers:
+        for link in reader.links:
+            if link.source == insert.node.results[0]:
+                addresses.setdefault(index.homes[reader.key], set()).add(link.address)
+    return bool(addresses) and all(len(found) >= FEWEST_READS for found in addresses.values())
+
+
+def _links_of(reader: Member, insert: Member, index: Index) -> tuple[Link, ...] | None:
+    """The links of a reader past the copy; None where some link has no such address."""
+    group, op = index.groups[index.homes[reader.key]], reader.node.op
+    is_plain = op.category is Category.ELEMENTWISE or isinstance(op, ProductSum)
+    if group.kind is not Kind.ELEMENTS or not is_plain or isinstance(group.split, RowSplit):
+        return None
+    if reader.space is not Space.FULL:
+        return None
+    columns = LANES_OF_ROWS if group.split is None else group.split.columns
+    found: list[Link] = []
+    for link in reader.links:
+        moved = _moved(link, insert, columns) if link.source == insert.node.results[0] else link
+        if moved is None:
+            return None
+        found.append(moved)
+    return tuple(found)
+
+
+def _moved(link: Link, insert: Member, columns: object) -> Link | None:
+    """A link to what was copied, with an edge for each axis along which it may lie outside."""
+    op, (original,) = insert.node.op, insert.links
+    assert isinstance(op, Insert)
+    shape, axes, edges = insert.node.operands[1].type.shape, list[Form](), list[Edge]()
+    for extent, start, axis in zip(shape, op.starts, link.axes, strict=True):
+        moved = add(Form(-start), axis)
+        axes.append(moved)
+        if extent == insert.node.results[0].type.shape[len(axes) - 1]:
+            continue
+        if not isinstance(extent, int) or not isinstance(columns, int) or not axis.terms:
+            return None
+        last: int | None = moved.offset
+        for term in axis.terms:
+            if term.stride < 1 or term.divisor % columns or not isinstance(shape[-1], int) or term.divisor % shape[-1]:
+                return None
+            last = None if last is None or term.modulus is None else last + (term.modulus - 1) * term.stride
+        if moved.offset < 0 or last is None or last >= extent:
+            edges.append(Edge(moved.offset, axis.terms, extent))
+    known = tuple(axes) if original.source.type.shape == shape else ()
+    return Link(original.source, address(shape, tuple(axes)), known, tuple(edges))

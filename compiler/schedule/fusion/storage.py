@@ -1,0 +1,41 @@
+"""Which values of a fused graph lie in memory, and in whose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compiler.graph.ir import Value
+from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.ir import Alias, FusedGraph, Kind
+from compiler.schedule.placement import Insert
+
+
+@dataclass(slots=True)
+class Storage:
+    """The indices of `stored` values; by the index of each that lies where another one lies, that `targets`."""
+
+    stored: set[int]
+    targets: dict[int, Value]
+
+    @classmethod
+    def of_graph(cls, fused: FusedGraph, index: Index) -> Storage:
+        """Outputs, what groups read of each other, and what a node that fuses with nothing gives are stored."""
+        stored = {output.value.index for output in fused.outputs}
+        for group in fused.groups:
+            for member in group.members:
+                stored.update([v.index for v in member.sources if index.homes.get(v.index) != group.number])
+                if isinstance(member.node.op, Insert) or group.kind is Kind.ALONE:
+                    stored.update([result.index for result in member.node.results])
+        return cls(stored, {alias.value.index: alias.target for alias in fused.aliases})
+
+    def place(self, value: Value) -> Value:
+        """The value in whose memory a value lies."""
+        while value.index in self.targets:
+            value = self.targets[value.index]
+        return value
+
+    def aliases(self, fused: FusedGraph) -> tuple[Alias, ...]:
+        """Those of the fused graph, and the further ones in `targets`."""
+        known = {alias.value.index for alias in fused.aliases}
+        made = {r.index: r for g in fused.groups for m in g.members for r in m.node.results}
+        return (*fused.aliases, *(Alias(made[i], target) for i, target in self.targets.items() if i not in known))

@@ -1,0 +1,76 @@
+"""Run one pass of the compiler on the text of a graph, and print the graph that it makes.
+
+The text is what `dlc show FILE --stage step` and `--print-after` print. It is checked before the pass and behind it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from compiler import driver
+from compiler.diagnostics import DataError, UsageError, size
+from runtime.cli.common import print_json
+from runtime.cli.parser import Namespace, Parser, whole_number
+from runtime.reporting.outlets import exact
+from runtime.support.files import write_output
+from runtime.support.regular_files import opened
+
+EXAMPLES = (
+    "dlc pass simplify < graph.txt",
+    "dlc show model.dl --stop-after narrow | dlc pass eliminate_dead",
+    "dlc pass --list",
+)
+_MOST = 1 << 24  # bytes of a text, some hundred times those of the largest network
+_STANDARD_INPUT = "<stdin>"
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("name", metavar="PASS", nargs="?", help="the name of the pass")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="the text of a graph (default: standard input)")
+    parser.add_argument("--list", action="store_true", help="list the names of the passes in their order")
+    parser.add_argument(
+        "--batch",
+        type=whole_number(1),
+        default=driver.Options().batch,
+        metavar="N",
+        help="rows for which a pass weighs memory (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to a file")
+
+
+def run(arguments: Namespace) -> int:
+    if arguments.list:
+        names = driver.pass_names()
+        print_json(list(names)) if arguments.json else print("\n".join(names))
+        return 0
+    if arguments.name is None:
+        raise UsageError("PASS is missing", "`dlc pass --list` names the passes")
+    driver.expect_pass(arguments.name)
+    text = _text(arguments.file)
+    source = arguments.file or _STANDARD_INPUT
+    result = driver.run_pass(arguments.name, text, source, arguments.batch, "json" if arguments.json else "text")
+    result = result.rstrip("\n") + "\n"
+    if arguments.output:
+        write_output(Path(arguments.output), result.encode())
+    else:
+        exact(sys.stdout).write(result)
+    return 0
+
+
+def _text(file: str | None) -> str:
+    """The text of a file or of standard input. Raises DataError for what is too long or no text."""
+    if file is None and sys.stdin.isatty():
+        raise UsageError("standard input is a terminal", "name a file, or give a graph: `dlc pass PASS < graph.txt`")
+    try:
+        if file is None:
+            text = sys.stdin.read(_MOST + 1)
+        else:
+            with opened(Path(file)) as stream:
+                text = stream.read(_MOST + 1).decode()
+    except UnicodeDecodeError:
+        raise DataError("is not UTF-8 text", file or _STANDARD_INPUT, fix="give the text of a graph") from None
+    if len(text) > _MOST:
+        raise DataError(f"has more than {size(_MOST)}", file or _STANDARD_INPUT, fix="give the text of one graph")
+    return text
