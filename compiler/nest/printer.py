@@ -36,25 +36,22 @@ class NestLine:
 
 def print_nest(nest: Nest, buffers: Sequence[str] = ()) -> str:
     """The nest as text, which `reader` reads. With the names of `buffers`, comments say which one an address is of."""
+    above = "" if nest.before is None else print_nest(nest.before, buffers) + "then, behind a barrier,\n"
     rows: list[str] = []
     before = 0
     for line in nest_lines(nest, buffers):
         rows.append(f"{line.text}  @{line.statement}" if line.statement != before else line.text)
         before = line.statement
-    return "\n".join(rows) + "\n"
+    return above + "\n".join(rows) + "\n"
 
 
 def nest_lines(nest: Nest, buffers: Sequence[str] = ()) -> list[NestLine]:
-    """The lines of the text, without the marks that say whose work they do."""
-    found: list[NestLine] = []
-    if nest.before is not None:
-        found += nest_lines(nest.before, buffers)
-        found.append(NestLine("then, behind a barrier,", 0))
+    """The lines of the text, without the marks that say whose work they do, nor the nest before."""
     printer = _Printer(nest, buffers)
     printer.line(_head(nest), 0)
     printer.depth = 1
     printer.statements(nest.body)
-    return found + printer.lines
+    return printer.lines
 
 
 def _head(nest: Nest) -> str:
