@@ -452,9 +452,8 @@ class Guard:
     line: int
 
 
-Computation: TypeAlias = (
-    Fma | Broadcast | Binary | Elementwise | Select | Compare | Shuffle | Convert | Lane | Any | Number | Bits | Draw
-)
+Arithmetical: TypeAlias = Fma | Broadcast | Binary | Elementwise | Compare | Shuffle | Convert | Lane | Any | Bits
+Computation: TypeAlias = Arithmetical | Select | Number | Draw
 Definition: TypeAlias = Computation | Address | Load | Gather | Given | Scratch  # of one value
 Effect: TypeAlias = Store | Scatter | Prefetch | LoadFence | StoreFence
 Instruction: TypeAlias = Definition | DrawKey | Effect
