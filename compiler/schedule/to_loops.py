@@ -33,6 +33,7 @@ from compiler.loops.ir import (
     TileContract,
 )
 from compiler.ops.indexing import Gather
+from compiler.ops.mathematics import MATHEMATICS
 from compiler.ops.reduction import Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
 from compiler.record import record
@@ -56,8 +57,7 @@ from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
 from compiler.types import BatchExtent, DType
 
-MATHEMATICS = {"exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"}
-COSTLY = MATHEMATICS | {
+COSTLY = {op.name for op in MATHEMATICS} | {
     "div",
     "mod",
     "floordiv",

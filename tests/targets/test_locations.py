@@ -117,6 +117,8 @@ def test_offsets_are_those_of_the_code_in_memory() -> None:
     returns = 0
     for symbol, text in texts.items():
         for instruction in listing(text, symbol, host()):
+            if instruction.offset is None:
+                continue
             if instruction.text == "retq":
                 returns += 1
                 assert ctypes.string_at(library.address(symbol) + instruction.offset, 1) == b"\xc3"
