@@ -41,7 +41,9 @@ class KernelAsNest:
         self.nests.append(nest)
         memories = [memory_of(f"buffer {k}", view, k) for k, view in enumerate(views)]
         shared = Memory("panels", np.full(nest.shared_bytes + 2 * SLACK, UNUSED, np.uint8), SLACK, len(views))
-        items = items_of(kernel, self.machine.registers) if _is_shared(kernel) else nest.items
+        items = nest.items
+        if isinstance(kernel, RowKernel | FlatKernel | ColumnKernel):  # shared by kernels of other extents
+            items = items_of(kernel, self.machine.registers)
         for part in (nest.before, nest):
             if part is not None:
                 given = [_argument(a, kernel, what.numbers, memories, shared, batch) for a in part.arguments]
@@ -53,10 +55,6 @@ class KernelAsNest:
                     run_nest(part, given, share, scratch, batch, uniform)
         for view, memory in zip(views, memories, strict=True):
             view[:] = memory.bytes[SLACK : SLACK + view.nbytes].view(view.dtype)
-
-
-def _is_shared(kernel: Kernel) -> bool:
-    return isinstance(kernel, RowKernel | FlatKernel | ColumnKernel)
 
 
 def _number_of(items: ir.Items, batch: int) -> int:
