@@ -11,6 +11,7 @@ from compiler.graph.ir import Graph
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
 from compiler.machine import Machine
+from compiler.nest.verify import verify_nest
 from compiler.pipeline import optimise_graph, to_f64
 from compiler.programs import complete, in_precision
 from compiler.schedule.build import schedule
@@ -52,6 +53,14 @@ def scheduled(ready: Graph, options: Options) -> Schedule:
 
 
 def lowered(graph: Graph, options: Options, machine: Machine, begin: Callable[[str], None] | None = None) -> Lowered:
-    """The step table and the kernels of a graph that is not yet optimised; `begin` as in `lower`."""
+    """The step table and the kernels of a graph that is not yet optimised; `begin` as in `lower`.
+
+    With `verify`, nests are checked as well.
+    """
     ready = prepared(graph, options)
-    return lower(ready, scheduled(ready, options), machine, options.batch, begin)
+    found = lower(ready, scheduled(ready, options), machine, options.batch, begin, keeps_nests=options.verify)
+    instances = dict(found.instances)
+    for symbol, nest in found.nests.items():
+        instance = instances[symbol]
+        verify_nest(nest, (k for k, buffer in enumerate(instance.arguments) if buffer not in instance.writes))
+    return found
