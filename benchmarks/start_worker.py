@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -85,7 +85,7 @@ def _rows(program: Program, mode: str) -> int:
 
 
 @contextmanager
-def _timed(figures: Figures, name: str) -> Iterator[None]:
+def _timed(figures: Figures, name: str) -> Generator[None]:
     begin = time.perf_counter()
     yield
     figures[name] = figures.get(name, 0.0) + time.perf_counter() - begin

@@ -13,9 +13,9 @@ from compiler.loops.printer import print_kernel, statement_lines
 from compiler.machine import Machine
 from compiler.record import record
 from compiler.schedule.ir import Instance
-from compiler.targets.cpu.lower import Lowered
 from compiler.targets.llvm.listing import listing
 from compiler.targets.llvm.locations import FRAME
+from compiler.targets.lowered import Lowered
 
 Chooser = Callable[[Sequence[Origin]], bool]
 

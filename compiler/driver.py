@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from compiler.profiling.simulation import SimulatedStep, SimulationReport
     from compiler.profiling.step import ProfiledStep
     from compiler.report import PlanReport
-    from compiler.targets.cpu.recording import Recording, Step
+    from compiler.targets.recording import Recording, Step
 
 __all__ = [
     "AVERAGE",

@@ -16,16 +16,16 @@ from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Tensors
 from compiler.processors import usable_processors
-from compiler.targets.cpu.manifest import TensorSpec
+from compiler.targets.manifest import TensorSpec
 from compiler.types import DType, TensorType, at_batch
 
 if TYPE_CHECKING:
     from compiler.machine import Machine
     from compiler.second_process import Graphs
     from compiler.targets.cpu.executable import NativeExecutable
-    from compiler.targets.cpu.lower import Lowered
     from compiler.targets.cpu.memory import TensorStore
     from compiler.targets.cpu.object_code import Lowering, Profiled, Turns
+    from compiler.targets.lowered import Lowered
     from compiler.targets.reference.executable import ReferenceExecutable
 
 TARGETS = ("native", "reference")
@@ -238,8 +238,8 @@ def memory_needed(program: Program, kinds: Sequence[str], options: Options) -> d
     for spec in _specs(program, options):
         needed[names[spec.role]] += math.prod(spec.shape) * spec.dtype.size
     if options.target == "native":
-        from compiler.targets.cpu.manifest import capacity_for  # what only checks a text needs no target
         from compiler.targets.cpu.object_code import known_manifest
+        from compiler.targets.manifest import capacity_for  # what only checks a text needs no target
 
         for part in (part for kind in kinds for part in _parts(program, kind)):
             fitting = _fitting(program, part, options)

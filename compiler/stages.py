@@ -16,7 +16,8 @@ from compiler.programs import complete, in_precision
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
-from compiler.targets.cpu.lower import Lowered, lower
+from compiler.targets.cpu.lower import lower
+from compiler.targets.lowered import Lowered
 from compiler.training_step import graph_of_kind
 
 

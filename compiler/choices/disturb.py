@@ -14,6 +14,7 @@ from typing import final
 import numpy as np
 
 from compiler.choices.find import Choice
+from compiler.evaluate import evaluate_node
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
 from compiler.graph.op import Category, Op, Sample
@@ -23,7 +24,6 @@ from compiler.ops.indexing import Gather
 from compiler.ops.rules import numpy_dtype
 from compiler.ops.scan import Scan
 from compiler.record import record
-from compiler.targets.reference.evaluate import evaluate_node
 from compiler.types import TensorType, at_batch
 
 _HEAVY = (Category.CONTRACTION, Category.CONTROL)

@@ -188,8 +188,8 @@ def _wrong_rows(program: Program, choice: Choice, data: Mapping[str, Array], row
 
 def _indices(program: Program, choice: Choice, data: Mapping[str, Array], rows: Array) -> tuple[Array]:
     """What chooses, by row; of the body of a scan that of its first step."""
+    from compiler.evaluate import evaluate
     from compiler.graph_passes.eliminate_dead import eliminate_dead  # types bound the integers of most programs
-    from compiler.targets.reference.evaluate import evaluate
 
     name = "indices"
     opened = laid_open(program.inference)

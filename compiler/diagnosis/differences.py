@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from compiler.autodiff import gradients_of
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
@@ -16,7 +17,6 @@ from compiler.ops.build import filled
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.spreading import Sum
 from compiler.record import record
-from compiler.targets.reference.evaluate import evaluate
 
 TOLERANCE = 1e-6
 # With one of them the quotient is right, unless the gradient is wrong: after a long step it bends, after a short one

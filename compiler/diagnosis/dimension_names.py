@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from compiler.diagnostics import Span
+from compiler.frontend.axes import NamedAxes
 from compiler.frontend.program import Program
-from compiler.frontend.values import NamedAxes
 from compiler.graph.ir import Node, Origin, Value
 from compiler.ops.scan import Scan
 from compiler.types import Shape

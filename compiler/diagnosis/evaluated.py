@@ -8,6 +8,7 @@ from dataclasses import field, replace
 import numpy as np
 
 from compiler.diagnosis.parts import every_value
+from compiler.evaluate import evaluate_node
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph_passes.rewrite import Rewriting
@@ -16,7 +17,6 @@ from compiler.ops.movement import Concat, Slice
 from compiler.ops.scan import Scan
 from compiler.ops.spreading import Reshape
 from compiler.record import record
-from compiler.targets.reference.evaluate import evaluate_node
 
 
 @record

@@ -24,6 +24,7 @@ from compiler.diagnosis.parts import (
 )
 from compiler.diagnosis.reports import GradientReport, LayerCheck
 from compiler.diagnostics import Diagnostic, Note, Span
+from compiler.evaluate import evaluate
 from compiler.frontend.program import EPOCH_NUMBER, SAMPLE_NUMBERS, Program
 from compiler.graph.ir import Graph, Node, Role
 from compiler.graph_passes.convert_dtype import to_dtype
@@ -33,7 +34,6 @@ from compiler.ops.control import CustomGradient
 from compiler.ops.rules import numpy_dtype
 from compiler.pipeline import prepare_for_gradients
 from compiler.syntax.suppressions import without_waived
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import DType
 
 WRONG_GRADIENT = "W1001"

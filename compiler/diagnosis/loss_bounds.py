@@ -14,6 +14,7 @@ import numpy as np
 from compiler.diagnosis.differences import gradient_graph
 from compiler.diagnosis.parts import every_value, name_of, with_inputs
 from compiler.diagnosis.reports import LossBounds
+from compiler.evaluate import evaluate
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph_passes.convert_dtype import to_dtype
@@ -23,7 +24,6 @@ from compiler.ops.rules import numpy_dtype
 from compiler.ops.spreading import Reshape
 from compiler.pipeline import prepare_for_gradients
 from compiler.record import record
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import DType
 
 _ROUNDS = 400

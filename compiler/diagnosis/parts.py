@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from compiler.evaluate import evaluate_node
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Origin, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Array
 from compiler.ops.control import CustomGradient, StopGradient
 from compiler.record import record
-from compiler.targets.reference.evaluate import evaluate_node
 
 
 @record

@@ -9,6 +9,7 @@ import numpy as np
 from compiler.diagnosis.differences import Element, Function, function_of
 from compiler.diagnosis.parts import dependent_values, every_value, name_of, with_inputs, without_stops
 from compiler.diagnostics import Diagnostic, Note, Span
+from compiler.evaluate import evaluate
 from compiler.frontend import test_blocks
 from compiler.frontend.claims import GradientsAgree, Holds, IsCausal, Side, TestProgram
 from compiler.graph.ir import Graph, Value
@@ -16,7 +17,6 @@ from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Array
 from compiler.ops.rules import numpy_dtype
 from compiler.pipeline import prepare_for_gradients
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import DType
 
 FAILED = "E1001"

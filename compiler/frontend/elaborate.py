@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from compiler.diagnostics import Diagnostic, Note, SourceError, Span, UsageError, hint
+from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.expected_work import refuse_endless
 from compiler.frontend.bodies.instances import ordinals_in
@@ -15,10 +16,10 @@ from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_s
 from compiler.frontend.bodies.setting_binding import ready
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.claims import TestProgram
+from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Failure, Poisoned, Report, failure, nearest
 from compiler.frontend.finish import finished, with_constants
 from compiler.frontend.generation import generation_of
-from compiler.frontend.machine import Frame, Session
 from compiler.frontend.names.declarations import check_names
 from compiler.frontend.program import DataQuestion, DimensionsOf, ParameterSpec, Program, SettingValue
 from compiler.frontend.scope import ModuleScope, Namespace, module_scopes
@@ -26,7 +27,7 @@ from compiler.frontend.settings import SettingsRecord, read_overrides
 from compiler.frontend.test_blocks import elaborate_test
 from compiler.frontend.trace import Subject
 from compiler.frontend.train.experiment import elaborate_train
-from compiler.frontend.values import POISON, Axis, FormValue, Instance, TensorValue, TupleValue, Value
+from compiler.frontend.values import POISON, FormValue, Instance, TensorValue, TupleValue, Value
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.suggestions import did_you_mean

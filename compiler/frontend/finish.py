@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from compiler.diagnostics import Source
+from compiler.frontend.axes import NamedAxes
 from compiler.frontend.bodies.evaluate import Evaluator
-from compiler.frontend.machine import Session
+from compiler.frontend.elaborator import Session
 from compiler.frontend.program import KEPT, Clip, Generation, Program, Training, UpdateRule
-from compiler.frontend.values import NamedAxes
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role
 from compiler.graph.ir import Value as IrValue
 from compiler.ops.batch_sums import divisor_of

@@ -5,15 +5,16 @@ from __future__ import annotations
 from compiler.causality.reach import Breach
 from compiler.causality.rules import reaches_of
 from compiler.diagnostics import Note, Span, hint
+from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.setting_binding import ready
+from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
-from compiler.frontend.machine import Frame, Session
 from compiler.frontend.program import BeamSearch, Generation, InputSpec, SettingValue
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.settings import COMMAND_LINE, plain
 from compiler.frontend.tensors.shapes import shown
-from compiler.frontend.values import Axis, FormValue, RunTimeNumber, TensorValue, TupleValue, Value, describe
+from compiler.frontend.values import FormValue, RunTimeNumber, TensorValue, TupleValue, Value, describe
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
@@ -48,7 +49,7 @@ class _Generate:
 
     def generation(self) -> Generation:
         if self.declaration.feed is None:
-            advice = hint("such as `feed tokens from logits`: what is chosen by `logits` extends `tokens`")
+            advice = hint("such as `feed tokens from logits`: the token chosen from `logits` extends `tokens`")
             raise failure("E0621", "`generate` needs a `feed` line", self.declaration.model.span, advice)
         tokens, logits = self.declaration.feed
         fed = self._fed(tokens)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from compiler.diagnostics import Diagnostic, Source, Span
 from compiler.frontend.arithmetic import Formula, value_of
+from compiler.frontend.axes import NamedAxes
 from compiler.graph.ir import Graph, Role
 from compiler.record import record
 from compiler.types import TensorType
-
-if TYPE_CHECKING:
-    from compiler.frontend.values import NamedAxes
 
 SAMPLE_NUMBERS = "augment.sample"
 EPOCH_NUMBER = "augment.epoch"

@@ -54,7 +54,7 @@ def _turns(flow: Flow, node: Node, op: CustomGradient) -> bool:
     x, *rest = node.operands
     if op.inputs != 1 or len(rest) != 1 or x.type != rest[0].type or flow.source(x) != flow.source(rest[0]):
         return False
-    from compiler.targets.reference.evaluate import evaluate  # few texts have a gradient of their own
+    from compiler.evaluate import evaluate  # few texts have a gradient of their own
 
     ones = {entry.name: np.ones(*_form(entry.value)) for entry in op.rule.inputs}
     return bool((evaluate(op.rule, ones, _ROWS)["d0"] < 0).all())
@@ -117,7 +117,7 @@ def _climbs(rule: UpdateRule, settings: Mapping[str, object]) -> bool:
     rate = settings.get(rule.rate, 1)
     if isinstance(rate, int | float) and rate >= 0 and not any(_is_own(node) for node in graph.nodes):
         return False  # the library's go down
-    from compiler.targets.reference.evaluate import evaluate  # few texts have an optimizer of their own
+    from compiler.evaluate import evaluate  # few texts have an optimizer of their own
 
     states = {state.name: state.initializer for state in rule.states}
     given: dict[str, Array] = {}

@@ -11,8 +11,7 @@ from compiler.profiling.lines_of_table import table_lines
 from compiler.profiling.report import Measured, ProfileReport, TimelineSpan
 from compiler.profiling.step import ProfiledPart, ProfiledStep
 from compiler.profiling.times import StepTimes, central, times_of
-from compiler.targets.cpu.recording import Recording, Step, is_wait
-from compiler.targets.cpu.runner import HEAD, TAIL
+from compiler.targets.recording import HEAD, TAIL, Recording, Step, is_wait
 
 _MS = 1e-6  # of a nanosecond
 _US = 1e-3

@@ -14,14 +14,14 @@ from compiler.machine import Machine
 from compiler.processors import usable_cores
 from compiler.profiling.attribution import lines_of
 from compiler.profiling.lines_of_table import TableLine, table_lines
+from compiler.profiling.shares import Shares, shares_of, slowdowns
 from compiler.profiling.step import native_only, part_size, together
 from compiler.programs import complete, options_of
 from compiler.record import record
 from compiler.targets.cpu.barrier_cost import barrier_nanoseconds
-from compiler.targets.cpu.in_turns import Shares, shares_of, slowdowns
 from compiler.targets.cpu.object_code import Turns
-from compiler.targets.cpu.recording import Step
 from compiler.targets.llvm.host import machine_of
+from compiler.targets.recording import Step
 
 _MS = 1e-6  # of a nanosecond
 NOT_MODELLED = (

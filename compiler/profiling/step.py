@@ -16,8 +16,8 @@ from compiler.programs import complete, options_of
 from compiler.record import record
 from compiler.targets.cpu.object_code import Profiled
 from compiler.targets.cpu.peaks import Peaks, measured_peaks
-from compiler.targets.cpu.recording import Recording
 from compiler.targets.llvm.host import machine_of
+from compiler.targets.recording import Recording
 from compiler.types import DType
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from compiler.arrays import Array, np
 from compiler.record import record
-from compiler.targets.cpu.recording import Recording, Step, is_wait
+from compiler.targets.recording import Recording, Step, is_wait
 
 
 @record(eq=False)

@@ -12,13 +12,13 @@ import pytest
 from comparisons import assert_same
 from op_samples import BATCH, SAMPLES, arrays_of, graph_of, name_of
 
+from compiler.evaluate import evaluate
 from compiler.graph.op import Sample
 from compiler.graph.printer import print_graph
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import verify
 from compiler.ops import OPS
 from compiler.ops.rules import numpy_dtype, other_axes
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import DType, at_batch
 
 
@@ -116,7 +116,7 @@ def _fold(op: Any, windows: Any) -> Any:
     return np.bincount(reads, windows.ravel(), math.prod(shape)).reshape(shape)
 
 
-def _recurrence(op, xs, h, w):
+def _recurrence(op: Any, xs: Any, h: Any, w: Any) -> tuple[Any, Any]:
     """The sample's recurrence, h' = h * (h W + x), step by step."""
     found = np.zeros((op.length, *h.shape))
     for place in reversed(range(op.length)) if op.reverse else range(op.length):

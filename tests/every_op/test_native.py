@@ -7,13 +7,13 @@ from comparisons import Array, assert_same
 from native import compiled
 from op_samples import SAMPLES, arrays_of
 
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.graph.op import Sample
 from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
 from compiler.schedule.interpreter import run_schedule
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import DType
 
 # Passes over the graph remove these before a schedule is made.

@@ -7,6 +7,7 @@ from comparisons import assert_same_outputs
 from random_graphs import random_graph
 
 from compiler.autodiff import gradients_of
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.graph.printer import print_graph
@@ -16,7 +17,6 @@ from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.ops import OPS
 from compiler.ops.reduction import Sum
 from compiler.pipeline import GRAPH_PASSES, optimise_graph
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import DType
 
 SEEDS = range(40)

@@ -11,6 +11,7 @@ from differentiation import gradient_graph
 from op_samples import float_inputs
 from scan_graphs import BATCH, Recurrence, f32, matrix
 
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.ops.build import filled
@@ -22,7 +23,6 @@ from compiler.pipeline import optimise_graph, prepare_for_gradients
 from compiler.schedule.build import schedule
 from compiler.schedule.interpreter import run_schedule
 from compiler.schedule.verify import verify_schedule
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import at_batch
 
 WIDTH, STEPS, SIZE = 4, 3, 12

@@ -8,7 +8,7 @@ import pytest
 from elaboration import mistakes
 
 from compiler.frontend.bodies import calls
-from compiler.frontend.machine import MAXIMUM_APPLICATIONS, MAXIMUM_RECURSIONS, MAXIMUM_WORK
+from compiler.frontend.elaborator import MAXIMUM_APPLICATIONS, MAXIMUM_RECURSIONS, MAXIMUM_WORK
 
 # A second on a machine of one's own; others may compute beside the tests.
 _SECONDS = 10

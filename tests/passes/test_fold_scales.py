@@ -7,6 +7,7 @@ import pytest
 from comparisons import Array
 from native import compiled
 
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.fold_scales import fold_scales
@@ -15,7 +16,6 @@ from compiler.ops.elementwise import Add, Multiply, Subtract
 from compiler.ops.movement import Broadcast, Pad
 from compiler.pipeline import optimise_graph
 from compiler.targets.cpu.memory import TensorStore
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, TensorType
 
 BATCH = BatchExtent()

@@ -9,6 +9,7 @@ import pytest
 from comparisons import Array, assert_same_outputs
 from native import EVERY_KERNEL_PARALLEL, compiled
 
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.interface import FUSIONS
@@ -24,7 +25,6 @@ from compiler.schedule.plan_memory import ALIGNMENT, Life, plan_memory, size_in_
 from compiler.schedule.printer import print_schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.targets.cpu.memory import TensorStore
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, Extent, TensorType, at_batch
 
 BATCH = BatchExtent()

@@ -9,13 +9,13 @@ from graph_text import graph
 from random_graphs import random_graph
 
 import dlc
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.graph.verify import verify
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.graph_passes.narrow import narrow
 from compiler.ops.movement import Slice
-from compiler.targets.reference.evaluate import evaluate
 
 T = 'input "t" data %0: f32[batch, 8, 4]'
 U = 'input "u" data %1: f32[batch, 8, 4]'

@@ -13,6 +13,7 @@ from graph_text import ops_of
 from native import compiled
 from standard_library import applied
 
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.eliminate_dead import eliminate_dead
@@ -26,7 +27,6 @@ from compiler.ops.spreading import Reshape
 from compiler.ops.window import Fold, Window
 from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, TensorType
 
 Array: TypeAlias = np.ndarray[Any, Any]

@@ -12,12 +12,12 @@ from native import compiled
 
 from compiler import driver
 from compiler.driver import Options
+from compiler.evaluate import evaluate
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import FUSIONS
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import DType
 
 INPUTS = (

@@ -11,7 +11,7 @@ from function_cases import FUNCTIONS
 from image_cases import IMAGE_FUNCTIONS
 from standard_library import applied
 
-from compiler.targets.reference.evaluate import evaluate
+from compiler.evaluate import evaluate
 
 CASES = (*FUNCTIONS, *IMAGE_FUNCTIONS)
 DIFFERENTIABLE = [case for case in CASES if case.slopes]

@@ -10,8 +10,8 @@ import pytest
 from initializer_cases import INITIALIZERS, ORTHOGONAL, InitializerCase
 from standard_library import initial
 
+from compiler.evaluate import evaluate
 from compiler.ops.scan import Scan
-from compiler.targets.reference.evaluate import evaluate
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

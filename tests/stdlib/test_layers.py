@@ -11,8 +11,8 @@ from image_cases import IMAGE_LAYERS
 from layer_cases import LAYERS, LayerCase
 from standard_library import applied
 
+from compiler.evaluate import evaluate
 from compiler.graph.ir import Graph, Role
-from compiler.targets.reference.evaluate import evaluate
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

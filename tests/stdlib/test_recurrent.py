@@ -11,8 +11,8 @@ from differentiation import assert_gradients, gradients
 from standard_library import applied
 
 from compiler.diagnostics import SourceError
+from compiler.evaluate import evaluate
 from compiler.graph.ir import Graph, Role
-from compiler.targets.reference.evaluate import evaluate
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Tensors: TypeAlias = Mapping[str, Array]

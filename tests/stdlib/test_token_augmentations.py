@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from standard_library import applied
 
-from compiler.targets.reference.evaluate import evaluate
+from compiler.evaluate import evaluate
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

@@ -15,10 +15,10 @@ from differentiation import gradient_graph
 from native import compiled
 from standard_library import applied
 
+from compiler.evaluate import evaluate
 from compiler.graph.ir import Role
 from compiler.pipeline import optimise_graph
 from compiler.targets.cpu.memory import TensorStore
-from compiler.targets.reference.evaluate import evaluate
 
 torch = pytest.importorskip("torch")
 

@@ -18,9 +18,9 @@ from update_cases import (
     ScheduleCase,
 )
 
+from compiler.evaluate import Array, evaluate
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
-from compiler.targets.reference.evaluate import Array, evaluate
 from compiler.types import DType, TensorType
 
 RATES = (1.0, 1.0, 0.5, 0.25, 0.25, 0.125)

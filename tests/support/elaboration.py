@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from compiler.diagnostics import Diagnostic, Source, SourceError
+from compiler.evaluate import evaluate
 from compiler.frontend.elaborate import check, elaborate, function_with_parameters
 from compiler.frontend.library import library_scope
 from compiler.frontend.program import Program
@@ -17,7 +18,6 @@ from compiler.graph.ir import Graph, Role
 from compiler.graph.op import Array
 from compiler.syntax.modules import load_modules
 from compiler.syntax.tree import Module
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import DType, TensorType, at_batch
 
 _DTYPES = {"float32": DType.F32, "float64": DType.F64, "int32": DType.I32, "int64": DType.I64, "uint8": DType.U8}

@@ -14,10 +14,11 @@ from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.targets.cpu import runner
 from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.lower import Lowered, lower
+from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.team import Team
 from compiler.targets.llvm import jit, llvm
 from compiler.targets.llvm.host import detect
+from compiler.targets.lowered import Lowered
 
 EVERY_KERNEL_PARALLEL = 1_000_000  # a nominal batch for which each kernel that depends on the batch pays for threads
 

@@ -14,6 +14,7 @@ from random_graphs import random_graph
 from small_networks import BATCH, Network
 
 from compiler.diagnostics import CompilerBug
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph.op import Op
@@ -25,7 +26,6 @@ from compiler.ops.reduction import ArgMax, Max, Sum
 from compiler.pipeline import optimise_graph
 from compiler.schedule.fusion import legality
 from compiler.targets.cpu.runner import PARALLEL
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 SIZE = 25

@@ -13,6 +13,7 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 from op_samples import float_inputs
 from scan_graphs import SCANS, scan_graph
 
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.convert_dtype import to_dtype
@@ -20,7 +21,6 @@ from compiler.pipeline import optimise_graph, prepare_for_gradients
 from compiler.schedule.build import schedule
 from compiler.schedule.interpreter import run_schedule
 from compiler.schedule.verify import verify_schedule
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import DType, at_batch
 
 Make: TypeAlias = Callable[[GraphBuilder], list[Value]]

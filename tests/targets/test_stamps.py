@@ -8,11 +8,11 @@ from native import host
 
 from compiler import driver, executables
 from compiler.machine import NEON
-from compiler.targets.cpu.manifest import Manifest
 from compiler.targets.cpu.object_code import Profiled
-from compiler.targets.cpu.recording import is_wait
-from compiler.targets.cpu.runner import HEAD, TAIL, Clock, clock_of, runner_text
+from compiler.targets.cpu.runner import Clock, clock_of, runner_text
 from compiler.targets.llvm.jit import assembly
+from compiler.targets.manifest import Manifest
+from compiler.targets.recording import HEAD, TAIL, is_wait
 
 RNN = """
 model Counter {

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from native import EVERY_KERNEL_PARALLEL, compiled
 
+from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.movement import Broadcast, Pad, Reshape, Slice, Transpose
 from compiler.targets.cpu.memory import TensorStore
 from compiler.targets.cpu.walks import transposed_rows
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 BATCH = BatchExtent()

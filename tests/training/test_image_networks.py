@@ -13,11 +13,11 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 from standard_library import library
 
 from compiler.diagnostics import Source
+from compiler.evaluate import evaluate
 from compiler.frontend.elaborate import elaborate
 from compiler.graph.ir import Graph, Role
 from compiler.pipeline import optimise_graph
 from compiler.syntax.modules import load_modules
-from compiler.targets.reference.evaluate import evaluate
 from compiler.training_step import evaluation_graph, training_step
 from compiler.types import DType, at_batch
 

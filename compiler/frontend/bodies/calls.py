@@ -11,8 +11,8 @@ from compiler.frontend.bodies.instances import place_of, settle
 from compiler.frontend.bodies.setting_binding import Argument, SettingBinder, counted
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.builtins.table import Builtin, Required
+from compiler.frontend.elaborator import MAXIMUM_APPLICATIONS, MAXIMUM_DEPTH, MAXIMUM_RECURSIONS, Frame, joined
 from compiler.frontend.failures import Failure, Poisoned
-from compiler.frontend.machine import MAXIMUM_APPLICATIONS, MAXIMUM_DEPTH, MAXIMUM_RECURSIONS, Frame, joined
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.signature import Signature
 from compiler.frontend.tensors.binding import bind_tensors, check_results
@@ -46,7 +46,7 @@ class Caller(SettingBinder):
     def call(self, callee: Value, arguments: Sequence[Argument], keywords: Sequence[tuple[str, Argument]]) -> Value:
         """Call a value; `self.span` is the place of the call."""
         match callee:
-            case BuiltinValue(builtin, given):
+            case BuiltinValue(Builtin() as builtin, given):
                 return self._call_builtin(builtin, given, arguments, keywords)
             case Instance():
                 return self._call_bound(callee, callee.declaration, callee.module, arguments, keywords)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.diagnostics import Note, Span, hint
-from compiler.frontend.machine import Machine
+from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.values import (
     AxisName,
     BatchValue,
@@ -34,14 +34,14 @@ _NAMES = {
 
 
 def coerce_setting(
-    machine: Machine, owner: str, parameter: tree.Parameter, kind: str, value: Value, span: Span
+    elaborator: Elaborator, owner: str, parameter: tree.Parameter, kind: str, value: Value, span: Span
 ) -> Value:
     """The value as the setting holds it."""
     if isinstance(value, Poison):
         return value
     name = parameter.name
     if holds_tensor(value):
-        machine.fail(
+        elaborator.fail(
             "E0306",
             f"`{name}` of `{owner}` is a setting, and settings are known before any tensor exists; this is "
             f"{describe(value)}",
@@ -49,14 +49,14 @@ def coerce_setting(
             span=span,
         )
     if isinstance(value, BatchValue):
-        machine.fail(
+        elaborator.fail(
             "E0307",
             f"`batch` is known only at run time, so it cannot be the setting `{name}` of `{owner}`",
             span=span,
         )
     accepted = _accepted(kind, value)
     if accepted is None:
-        machine.fail(
+        elaborator.fail(
             "E0304",
             f"`{name}` of `{owner}` is {_NAMES[kind]}, not {describe(value)}",
             *_advice(kind, value),

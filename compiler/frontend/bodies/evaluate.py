@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.diagnostics import Note, Span, hint
+from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.calls import Caller
 from compiler.frontend.bodies.initializers import initializer_graph
 from compiler.frontend.bodies.instances import ordinals_in
 from compiler.frontend.bodies.scans import evaluate_scan
 from compiler.frontend.bodies.setting_binding import Argument, ready, written
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
+from compiler.frontend.elaborator import Frame
 from compiler.frontend.failures import Poisoned, failure
-from compiler.frontend.machine import Frame
 from compiler.frontend.scope import OWN_FORMS, Namespace
 from compiler.frontend.tensors.indexing import index
 from compiler.frontend.tensors.numbers import MAXIMUM_INTEGER, decided, negate
@@ -20,7 +21,6 @@ from compiler.frontend.tensors.operators import arithmetic, invert, logic, negat
 from compiler.frontend.tensors.products import matrix_product
 from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.values import (
-    Axis,
     AxisName,
     BatchValue,
     BuiltinValue,

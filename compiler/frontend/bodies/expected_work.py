@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.diagnostics import Span, hint
+from compiler.frontend.elaborator import MAXIMUM_WORK, Elaborator, Session
 from compiler.frontend.failures import Failure, failure
-from compiler.frontend.machine import MAXIMUM_WORK, Machine, Session
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.syntax import tree
 from compiler.syntax.walk import expressions_in, statements_of, values_of
@@ -33,21 +33,21 @@ def refuse_endless(session: Session, model: tree.Model, scope: ModuleScope) -> b
     return is_endless
 
 
-def refuse_endless_loop(machine: Machine, statement: tree.For, rounds: int) -> None:
+def refuse_endless_loop(elaborator: Elaborator, statement: tree.For, rounds: int) -> None:
     """Raise Failure where a loop that is about to begin would take far too long."""
     key = (id(statement), rounds)
-    if key in machine.session.sound_loops:
+    if key in elaborator.session.sound_loops:
         return
     changing = {target.id for target in statement.targets} | _bound_in(statement.body)
     sizes = {
         name: value
-        for name, value in machine.frame.variables.items()
+        for name, value in elaborator.frame.variables.items()
         if isinstance(value, int) and name not in changing
     }
-    count = rounds * _Work(sizes).of_block(statement.body, machine.frame.module)
+    count = rounds * _Work(sizes).of_block(statement.body, elaborator.frame.module)
     if count > _CERTAINLY_TOO_MUCH:
         raise _too_much(min(count, _ENDLESS), statement.span)
-    machine.session.sound_loops.add(key)
+    elaborator.session.sound_loops.add(key)
 
 
 def _too_much(count: int, span: Span) -> Failure:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from compiler.diagnostics import Note, hint
 from compiler.frontend.bodies.statements import run_body
-from compiler.frontend.machine import Machine
+from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.operators import cast, scalar, spread
 from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.values import POISON, TensorValue, TupleValue, Value, describe
@@ -18,35 +18,35 @@ from compiler.types import DType
 
 
 def with_own_gradient(
-    machine: Machine, declaration: tree.Callable, clause: tree.GradientClause, names: Sequence[str]
+    elaborator: Elaborator, declaration: tree.Callable, clause: tree.GradientClause, names: Sequence[str]
 ) -> Value:
     """Evaluate the body of the current frame and attach the clause. `names` are the tensor parameters."""
-    frame, call = machine.frame, machine.here
+    frame, call = elaborator.frame, elaborator.here
     given = {name: value for name in names if isinstance(value := frame.variables[name], TensorValue)}
     for name, tensor in given.items():
-        frame.variables[name] = TensorValue(machine.emit(StopGradient(), tensor.value), tensor.axes)
-    value = run_body(machine, declaration.body)
-    machine.span = call
+        frame.variables[name] = TensorValue(elaborator.emit(StopGradient(), tensor.value), tensor.axes)
+    value = run_body(elaborator, declaration.body)
+    elaborator.span = call
     if value is POISON:
         return POISON
     results = list(value.items) if isinstance(value, TupleValue) else [value]
-    tensors = [_as_tensor(machine, result) for result in results]
+    tensors = [_as_tensor(elaborator, result) for result in results]
     frame.variables.update(given)
-    rule = _rule(machine, clause, names, given, tensors)
-    machine.span = clause.span
+    rule = _rule(elaborator, clause, names, given, tensors)
+    elaborator.span = clause.span
     operands = [tensor.value for tensor in (*given.values(), *tensors)]
-    nodes = machine.emit_all(CustomGradient(rule, len(given)), *operands)
-    machine.span = call
+    nodes = elaborator.emit_all(CustomGradient(rule, len(given)), *operands)
+    elaborator.span = call
     outputs = tuple(TensorValue(node, tensor.axes) for node, tensor in zip(nodes, tensors, strict=True))
     return TupleValue(outputs) if isinstance(value, TupleValue) else outputs[0]
 
 
-def _as_tensor(machine: Machine, value: Value) -> TensorValue:
-    return value if isinstance(value, TensorValue) else scalar(machine, value, DType.F32)
+def _as_tensor(elaborator: Elaborator, value: Value) -> TensorValue:
+    return value if isinstance(value, TensorValue) else scalar(elaborator, value, DType.F32)
 
 
 def _rule(
-    machine: Machine,
+    elaborator: Elaborator,
     clause: tree.GradientClause,
     names: Sequence[str],
     given: dict[str, TensorValue],
@@ -55,15 +55,15 @@ def _rule(
     """The clause as a graph of its own, from parameters, results and cotangents to the cotangents of parameters."""
     wanted = len(names) + 2 * len(results)
     if len(clause.parameters) != wanted:
-        machine.fail(
+        elaborator.fail(
             "E0506",
-            f"this `gradient` takes {len(clause.parameters)} values, but `{machine.frame.name}` has {len(names)} "
+            f"this `gradient` takes {len(clause.parameters)} values, but `{elaborator.frame.name}` has {len(names)} "
             f"tensor parameters and {len(results)} results, which makes {wanted}",
             hint("it takes the parameters, the results, and one cotangent for each result: `gradient(x, y, dy)`"),
             span=clause.span,
         )
-    builder = GraphBuilder(f"gradient of {machine.frame.name}")
-    variables = dict(machine.frame.variables)
+    builder = GraphBuilder(f"gradient of {elaborator.frame.name}")
+    variables = dict(elaborator.frame.variables)
     parameters = iter(clause.parameters)
     for name in names:
         target = next(parameters).id
@@ -71,9 +71,9 @@ def _rule(
     for result in (*results, *results):
         target = next(parameters).id
         variables[target] = _input(builder, target, result)
-    value = _evaluate(machine, clause, builder, variables)
+    value = _evaluate(elaborator, clause, builder, variables)
     if value is not POISON:
-        _add_outputs(machine, clause, builder, names, given, value)
+        _add_outputs(elaborator, clause, builder, names, given, value)
     return builder.build()
 
 
@@ -82,20 +82,20 @@ def _input(builder: GraphBuilder, name: str, tensor: TensorValue) -> TensorValue
 
 
 def _evaluate(
-    machine: Machine, clause: tree.GradientClause, builder: GraphBuilder, variables: dict[str, Value]
+    elaborator: Elaborator, clause: tree.GradientClause, builder: GraphBuilder, variables: dict[str, Value]
 ) -> Value:
-    frame = machine.frame
-    outside = machine.builder, machine.inputs, machine.takes_settings, frame.variables
+    frame = elaborator.frame
+    outside = elaborator.builder, elaborator.inputs, elaborator.takes_settings, frame.variables
     frame.has_result, frame.result = False, None
-    machine.builder, machine.inputs, machine.takes_settings, frame.variables = builder, {}, False, variables
+    elaborator.builder, elaborator.inputs, elaborator.takes_settings, frame.variables = builder, {}, False, variables
     try:
-        return run_body(machine, clause.body)
+        return run_body(elaborator, clause.body)
     finally:
-        machine.builder, machine.inputs, machine.takes_settings, frame.variables = outside
+        elaborator.builder, elaborator.inputs, elaborator.takes_settings, frame.variables = outside
 
 
 def _add_outputs(
-    machine: Machine,
+    elaborator: Elaborator,
     clause: tree.GradientClause,
     builder: GraphBuilder,
     names: Sequence[str],
@@ -105,35 +105,38 @@ def _add_outputs(
     slopes = list(value.items) if isinstance(value, TupleValue) else [value]
     floats = [name for name in names if name in given and given[name].dtype.is_float]
     if len(slopes) != len(floats):
-        machine.fail(
+        elaborator.fail(
             "E0506",
             f"this `gradient` returns {len(slopes)} values, but {len(floats)} parameters of floats need one each",
             span=clause.span,
         )
-    outside, machine.builder = machine.builder, builder
+    outside, elaborator.builder = elaborator.builder, builder
     try:
         for name, slope in zip(floats, slopes, strict=True):
             tensor = given[name]
-            result = _of_shape(machine, clause, name, tensor, slope)
+            result = _of_shape(elaborator, clause, name, tensor, slope)
             builder.output(f"d{list(given).index(name)}", Role.OUTPUT, result.value)
     finally:
-        machine.builder = outside
+        elaborator.builder = outside
 
 
 def _of_shape(
-    machine: Machine, clause: tree.GradientClause, name: str, tensor: TensorValue, slope: Value
+    elaborator: Elaborator, clause: tree.GradientClause, name: str, tensor: TensorValue, slope: Value
 ) -> TensorValue:
     if not isinstance(slope, TensorValue):
         if not isinstance(slope, int | float):
-            machine.fail("E0506", f"the gradient of `{name}` must be a tensor, not {describe(slope)}", span=clause.span)
-        slope = scalar(machine, slope, tensor.dtype)
-        return TensorValue(spread(machine, slope, tensor.shape), tensor.axes)
+            elaborator.fail(
+                "E0506", f"the gradient of `{name}` must be a tensor, not {describe(slope)}", span=clause.span
+            )
+        slope = scalar(elaborator, slope, tensor.dtype)
+        return TensorValue(spread(elaborator, slope, tensor.shape), tensor.axes)
     if slope.shape != tensor.shape:
-        machine.fail(
+        elaborator.fail(
             "E0506",
-            f"the gradient of `{name}` has the type {shown(machine, slope)}, but `{name}` is {shown(machine, tensor)}",
+            f"the gradient of `{name}` has the type {shown(elaborator, slope)}, "
+            f"but `{name}` is {shown(elaborator, tensor)}",
             Note("each parameter's gradient has that parameter's shape"),
             hint("sum over the dimensions along which the parameter was repeated"),
             span=clause.span,
         )
-    return cast(machine, slope, tensor.dtype)
+    return cast(elaborator, slope, tensor.dtype)

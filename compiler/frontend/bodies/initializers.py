@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from compiler.diagnostics import Span, hint
 from compiler.frontend.bodies.statements import run_body
+from compiler.frontend.elaborator import Elaborator, Frame
 from compiler.frontend.failures import Poisoned, failure
-from compiler.frontend.machine import Frame, Machine
 from compiler.frontend.tensors.operators import cast, scalar, spread
 from compiler.frontend.values import POISON, FormValue, TensorValue, Value, describe
 from compiler.graph.ir import Graph, Role
@@ -25,7 +25,12 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def initializer_graph(
-    machine: Machine, child: Callable[[str, Frame], Machine], path: str, type_: TensorType, value: Value, span: Span
+    elaborator: Elaborator,
+    child: Callable[[str, Frame], Elaborator],
+    path: str,
+    type_: TensorType,
+    value: Value,
+    span: Span,
 ) -> Graph:
     """The graph from `seed` to `value`. Draws depend on the seed and the parameter's path alone."""
     if not isinstance(value, FormValue) or value.declaration.keyword != "init":
@@ -34,15 +39,15 @@ def initializer_graph(
         value.module,
         "init",
         value.declaration.name,
-        machine.session.new_scope(),
-        (*machine.frame.calls, span),
+        elaborator.session.new_scope(),
+        (*elaborator.frame.calls, span),
         path,
         f"{path}#init",
         dict(value.settings or {}),
     )
     shape = tuple(extent for extent in type_.shape if isinstance(extent, int))
     fan_in, fan_out = fans(shape)
-    signature = machine.session.signature(value.declaration, value.module)
+    signature = elaborator.session.signature(value.declaration, value.module)
     if len(signature.tensors) != 3:
         raise Poisoned
     frame.variables.update(zip(signature.tensor_names, (fan_in, fan_out, shape), strict=True))
@@ -59,9 +64,9 @@ def initializer_graph(
     return inner.builder.build()
 
 
-def _of_type(machine: Machine, result: Value, type_: TensorType, span: Span) -> TensorValue:
+def _of_type(elaborator: Elaborator, result: Value, type_: TensorType, span: Span) -> TensorValue:
     if isinstance(result, int | float) and not isinstance(result, bool):
-        result = scalar(machine, result, type_.dtype)
+        result = scalar(elaborator, result, type_.dtype)
     if not isinstance(result, TensorValue):
         raise failure("E0505", f"an initialiser gives a tensor or a number, not {describe(result)}", span)
     if result.rank and result.shape != type_.shape:
@@ -71,5 +76,5 @@ def _of_type(machine: Machine, result: Value, type_: TensorType, span: Span) -> 
             span,
             hint("`shape` is the list of its dimensions: `random(shape)`"),
         )
-    filled = TensorValue(spread(machine, result, type_.shape), result.axes)
-    return cast(machine, filled, type_.dtype)
+    filled = TensorValue(spread(elaborator, result, type_.shape), result.axes)
+    return cast(elaborator, filled, type_.dtype)

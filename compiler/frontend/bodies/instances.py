@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from compiler.frontend.machine import Frame, Session, joined
+from compiler.frontend.elaborator import Frame, Session, joined
 from compiler.frontend.scope import Namespace
 from compiler.frontend.values import Instance, TupleValue, Value
 from compiler.syntax import tree

@@ -8,7 +8,7 @@ from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.instances import ordinals_in
 from compiler.frontend.bodies.setting_binding import Argument
 from compiler.frontend.bodies.statements import run_body
-from compiler.frontend.machine import Frame, ModelRecord, Session
+from compiler.frontend.elaborator import Frame, ModelRecord, Session
 from compiler.frontend.scope import ModuleScope
 from compiler.frontend.values import Instance, Value
 from compiler.graph.builder import GraphBuilder

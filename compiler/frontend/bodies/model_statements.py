@@ -5,57 +5,60 @@ from __future__ import annotations
 from typing import NoReturn
 
 from compiler.diagnostics import Note, Span, hint
+from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.unpacking import unpacked
+from compiler.frontend.elaborator import Elaborator, ModelRecord
 from compiler.frontend.failures import Poisoned, failure, nearest
-from compiler.frontend.machine import Machine, ModelRecord
 from compiler.frontend.program import InputSpec
 from compiler.frontend.settings import COMMAND_LINE, OF_THE_DATA
 from compiler.frontend.tensors.binding import declared_type, is_constant
 from compiler.frontend.tensors.shapes import whole_dimension
-from compiler.frontend.values import Axis, Poison, TensorValue, Value, describe
+from compiler.frontend.values import Poison, TensorValue, Value, describe
 from compiler.graph.ir import Role
 from compiler.syntax import tree
 from compiler.types import BatchExtent, DType, Extent, TensorType
 
 
-def declare_input(machine: Machine, statement: tree.InputDeclaration) -> None:
+def declare_input(elaborator: Elaborator, statement: tree.InputDeclaration) -> None:
     """An input or target becomes an input of the graph."""
-    frame, model = machine.frame, _record(machine, statement.span, statement.keyword)
-    machine.span = statement.annotation.span
+    frame, model = elaborator.frame, _record(elaborator, statement.span, statement.keyword)
+    elaborator.span = statement.annotation.span
     _expect_new_name(model, statement.name, statement.span)
-    unknown = _bind_free_dimensions(machine, statement)
-    type_, axes = declared_type(machine, statement.annotation)
+    unknown = _bind_free_dimensions(elaborator, statement)
+    type_, axes = declared_type(elaborator, statement.annotation)
     if not type_.shape or type_.shape[0] != BatchExtent():
-        machine.fail(
+        elaborator.fail(
             "E0410",
             f"the first dimension of an input is `batch`, but `{statement.name}` is {type_}",
             hint(f"declare it as {type_.dtype.value}[batch, …]"),
             span=statement.annotation.span,
         )
-    low, high = _limits(machine, statement, type_)
+    low, high = _limits(elaborator, statement, type_)
     names = tuple(_own_name(axis, frame.scope) for axis in axes)
     is_target = statement.keyword == "target"
     end = end_of_range(statement)
     decided = end.id if end is not None and not is_constant(frame, end.id) else None
     spec = InputSpec(statement.name, type_, is_target, low, high, statement.span, names, decided)
-    machine.session.inputs[spec.name] = spec
+    elaborator.session.inputs[spec.name] = spec
     if unknown:
-        _ask_for(machine, unknown)
-    _add(machine, model, spec, axes)
+        _ask_for(elaborator, unknown)
+    _add(elaborator, model, spec, axes)
     if statement.mask is not None:
-        _declare_mask(machine, model, spec, axes, statement.mask)
+        _declare_mask(elaborator, model, spec, axes, statement.mask)
 
 
-def _add(machine: Machine, model: ModelRecord, spec: InputSpec, axes: tuple[Axis, ...]) -> None:
-    value = machine.input(spec.name, Role.DATA, spec.type)
-    machine.frame.variables[spec.name] = TensorValue(value, axes)
+def _add(elaborator: Elaborator, model: ModelRecord, spec: InputSpec, axes: tuple[Axis, ...]) -> None:
+    value = elaborator.input(spec.name, Role.DATA, spec.type)
+    elaborator.frame.variables[spec.name] = TensorValue(value, axes)
     model.inputs.append(spec)
 
 
-def _declare_mask(machine: Machine, model: ModelRecord, padded: InputSpec, axes: tuple[Axis, ...], name: str) -> None:
+def _declare_mask(
+    elaborator: Elaborator, model: ModelRecord, padded: InputSpec, axes: tuple[Axis, ...], name: str
+) -> None:
     """`padded by mask`: true where a row of the padded input has an element along its second dimension."""
     if padded.type.rank < 2:
-        machine.fail(
+        elaborator.fail(
             "E0410",
             f"`padded by` is about the second dimension, and `{padded.name}` is {padded.type}",
             hint(f"declare it as {padded.type.dtype.value}[batch, time]"),
@@ -64,16 +67,16 @@ def _declare_mask(machine: Machine, model: ModelRecord, padded: InputSpec, axes:
     type_ = TensorType(DType.BOOL, padded.type.shape[:2])
     names = padded.dimension_names[:2]
     spec = InputSpec(name, type_, padded.is_target, None, None, padded.span, names, mask_of=padded.name)
-    machine.session.inputs[spec.name] = spec
-    _add(machine, model, spec, axes[:2])
+    elaborator.session.inputs[spec.name] = spec
+    _add(elaborator, model, spec, axes[:2])
 
 
-def _bind_free_dimensions(machine: Machine, statement: tree.InputDeclaration) -> list[tree.Name]:
+def _bind_free_dimensions(elaborator: Elaborator, statement: tree.InputDeclaration) -> list[tree.Name]:
     """Bind names that no setting binds: `batch`, and what the data or the command line says.
 
     Gives those that nothing says; they are 1 for the moment.
     """
-    frame = machine.frame
+    frame = elaborator.frame
     unknown: list[tree.Name] = []
     end = end_of_range(statement) if statement.keyword == "input" else None
     for dimension in (*(statement.annotation.dimensions or ()), *([] if end is None else [end])):
@@ -81,7 +84,7 @@ def _bind_free_dimensions(machine: Machine, statement: tree.InputDeclaration) ->
             continue
         if is_constant(frame, dimension.id):
             continue
-        extent = BatchExtent() if dimension.id == "batch" else _extent_of(machine, dimension.id)
+        extent = BatchExtent() if dimension.id == "batch" else _extent_of(elaborator, dimension.id)
         if extent is None:
             unknown.append(dimension)
         frame.dimensions[dimension.id] = 1 if extent is None else extent
@@ -95,30 +98,30 @@ def end_of_range(statement: tree.InputDeclaration) -> tree.Name | None:
     return limits.stop if isinstance(limits, tree.Range) and isinstance(limits.stop, tree.Name) else None
 
 
-def _extent_of(machine: Machine, name: str) -> Extent | None:
+def _extent_of(elaborator: Elaborator, name: str) -> Extent | None:
     """A dimension of the data, recorded as a setting of the experiment."""
-    settings = machine.session.settings
+    settings = elaborator.session.settings
     override = settings.take(name)
     if override is not None:
-        value = machine.evaluate(override.as_expression)
-        machine.span = override.span
-        extent = whole_dimension(machine, value, f"`{name}`")
+        value = elaborator.evaluate(override.as_expression)
+        elaborator.span = override.span
+        extent = whole_dimension(elaborator, value, f"`{name}`")
         settings.record(name, value, COMMAND_LINE)
         return extent
-    extent = machine.session.dimensions.get(name)
+    extent = elaborator.session.dimensions.get(name)
     if extent is not None:
         settings.record(name, extent, OF_THE_DATA)
     return extent
 
 
-def _ask_for(machine: Machine, unknown: list[tree.Name]) -> NoReturn:
+def _ask_for(elaborator: Elaborator, unknown: list[tree.Name]) -> NoReturn:
     """Remember what only the data can say; without it, that is a mistake."""
-    frame = machine.frame
+    frame = elaborator.frame
     for dimension in unknown:
         del frame.dimensions[dimension.id]
-        machine.session.open_dimensions.setdefault(dimension.id, dimension.span)
+        elaborator.session.open_dimensions.setdefault(dimension.id, dimension.span)
     name = unknown[0].id
-    machine.fail(
+    elaborator.fail(
         "E0415",
         f"nothing says how large `{name}` is",
         *nearest(name, ("batch", *frame.variables)),
@@ -127,38 +130,40 @@ def _ask_for(machine: Machine, unknown: list[tree.Name]) -> NoReturn:
     )
 
 
-def _limits(machine: Machine, statement: tree.InputDeclaration, type_: TensorType) -> tuple[int | None, int | None]:
+def _limits(
+    elaborator: Elaborator, statement: tree.InputDeclaration, type_: TensorType
+) -> tuple[int | None, int | None]:
     if statement.range is None:
         return None, None
-    value = _known(machine, statement.range)
-    machine.span = statement.range.span
+    value = _known(elaborator, statement.range)
+    elaborator.span = statement.range.span
     if not isinstance(value, range):
-        machine.fail("E0312", f"`in` gives the limits of an input as a range, not as {describe(value)}")
+        elaborator.fail("E0312", f"`in` gives the limits of an input as a range, not as {describe(value)}")
     if type_.dtype.is_float or type_.dtype is DType.BOOL:
-        machine.fail("E0416", f"`in` limits integers, and `{statement.name}` is {type_}")
+        elaborator.fail("E0416", f"`in` limits integers, and `{statement.name}` is {type_}")
     return value.start, value.stop
 
 
-def declare_output(machine: Machine, statement: tree.OutputDeclaration) -> None:
-    model = _record(machine, statement.span, "output")
-    value = _known(machine, statement.value)
-    machine.span = statement.span
+def declare_output(elaborator: Elaborator, statement: tree.OutputDeclaration) -> None:
+    model = _record(elaborator, statement.span, "output")
+    value = _known(elaborator, statement.value)
+    elaborator.span = statement.span
     is_several = len(statement.names) > 1
     items = unpacked(value, len(statement.names), statement.span) if is_several else (value,)
     for name, item in zip(statement.names, items, strict=True):
         if isinstance(item, Poison):
             raise Poisoned
         if not isinstance(item, TensorValue):
-            machine.fail("E0312", f"the output `{name.id}` must be a tensor, not {describe(item)}", span=name.span)
+            elaborator.fail("E0312", f"the output `{name.id}` must be a tensor, not {describe(item)}", span=name.span)
         _expect_new_name(model, name.id, name.span)
         model.outputs[name.id] = item
-        machine.frame.variables[name.id] = item
+        elaborator.frame.variables[name.id] = item
 
 
-def _record(machine: Machine, span: Span, keyword: str) -> ModelRecord:
-    if machine.model is None or machine.frame.keyword not in ("model", "train") or machine.scans:
+def _record(elaborator: Elaborator, span: Span, keyword: str) -> ModelRecord:
+    if elaborator.model is None or elaborator.frame.keyword not in ("model", "train") or elaborator.scans:
         raise failure("E0205", f"`{keyword}` stands in a model only", span)
-    return machine.model
+    return elaborator.model
 
 
 def _expect_new_name(model: ModelRecord, name: str, span: Span) -> None:
@@ -170,8 +175,8 @@ def _expect_new_name(model: ModelRecord, name: str, span: Span) -> None:
         raise failure("E0202", f"the model has an {kind} `{name}` already", span, hint("use another name"), *notes)
 
 
-def _known(machine: Machine, expression: tree.Expression) -> Value:
-    value = machine.evaluate(expression)
+def _known(elaborator: Elaborator, expression: tree.Expression) -> Value:
+    value = elaborator.evaluate(expression)
     if isinstance(value, Poison):
         raise Poisoned
     return value

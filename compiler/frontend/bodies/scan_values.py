@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from compiler.diagnostics import Note, Span, hint
 from compiler.frontend.builtins.reductions import aligned, is_placed_by_names
+from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.failures import Poisoned, failure
-from compiler.frontend.machine import Machine
 from compiler.frontend.tensors.operators import choose, scalar, spread, with_unit_axes
 from compiler.frontend.tensors.shapes import broadcast, origin_notes, shown
 from compiler.frontend.values import (
@@ -25,40 +25,40 @@ from compiler.syntax.walk import statements_of
 from compiler.types import DType
 
 
-def known(machine: Machine, expression: tree.Expression) -> Value:
+def known(elaborator: Elaborator, expression: tree.Expression) -> Value:
     """The value of an expression, unless a mistake hides it."""
-    value = machine.evaluate(expression)
-    machine.span = expression.span
+    value = elaborator.evaluate(expression)
+    elaborator.span = expression.span
     if isinstance(value, Poison):
         raise Poisoned
     return value
 
 
-def emit(machine: Machine, expressions: Sequence[tree.Expression], span: Span) -> None:
+def emit(elaborator: Elaborator, expressions: Sequence[tree.Expression], span: Span) -> None:
     """`emit a, b`: each value of this step goes onto a stack of its own."""
-    if not machine.scans or machine.scans[-1].frame is not machine.frame:
+    if not elaborator.scans or elaborator.scans[-1].frame is not elaborator.frame:
         raise failure("E0205", "`emit` stands in the body of a `scan`, and this is none", span)
     for expression in expressions:
-        value = known(machine, expression)
-        machine.scans[-1].emitted += leaves(machine, value, "what a step emits")
+        value = known(elaborator, expression)
+        elaborator.scans[-1].emitted += leaves(elaborator, value, "the emitted value")
 
 
-def leaves(machine: Machine, value: Value, what: str) -> list[TensorValue]:
+def leaves(elaborator: Elaborator, value: Value, what: str) -> list[TensorValue]:
     """The tensors in a tensor, a number, or a list of such."""
     match value:
         case TensorValue():
             return [value]
         case bool():
-            return [scalar(machine, value, DType.BOOL)]
+            return [scalar(elaborator, value, DType.BOOL)]
         case int():
-            return [scalar(machine, value, DType.I32)]
+            return [scalar(elaborator, value, DType.I32)]
         case float() | RunTimeNumber() | BatchValue():
-            return [scalar(machine, value, DType.F32)]
+            return [scalar(elaborator, value, DType.F32)]
         case tuple() | TupleValue():
             items = value.items if isinstance(value, TupleValue) else value
-            return [leaf for item in items for leaf in leaves(machine, item, what)]
+            return [leaf for item in items for leaf in leaves(elaborator, item, what)]
         case _:
-            machine.fail("E0312", f"{what} is a tensor or a list of tensors, not {describe(value)}")
+            elaborator.fail("E0312", f"{what} is a tensor or a list of tensors, not {describe(value)}")
 
 
 def rebuilt(value: Value, tensors: Iterator[TensorValue]) -> Value:
@@ -72,29 +72,29 @@ def rebuilt(value: Value, tensors: Iterator[TensorValue]) -> Value:
             return next(tensors)
 
 
-def next_carry(machine: Machine, scan: tree.Scan, carry: tree.Carry, old: Value, new: Value) -> list[TensorValue]:
+def next_carry(elaborator: Elaborator, scan: tree.Scan, carry: tree.Carry, old: Value, new: Value) -> list[TensorValue]:
     """The tensors that the next step gets, which have the types of those that this one got."""
     if isinstance(new, Poison):
         raise Poisoned
-    machine.span = _last_assignment(scan, carry)
-    before = leaves(machine, old, f"the carry `{carry.name}`")
-    after = _like(machine, carry, before, new)
+    elaborator.span = _last_assignment(scan, carry)
+    before = leaves(elaborator, old, f"the carry `{carry.name}`")
+    after = _like(elaborator, carry, before, new)
     found: list[TensorValue] = []
     for first, then in zip(before, after, strict=True):
         if first.value.type != then.value.type:
-            _changed_type(machine, carry, first, then)
-        _, axes = broadcast(machine, f"carry {carry.name}", first, then)
+            _changed_type(elaborator, carry, first, then)
+        _, axes = broadcast(elaborator, f"carry {carry.name}", first, then)
         found.append(TensorValue(then.value, axes))
     return found
 
 
-def _like(machine: Machine, carry: tree.Carry, before: list[TensorValue], new: Value) -> list[TensorValue]:
+def _like(elaborator: Elaborator, carry: tree.Carry, before: list[TensorValue], new: Value) -> list[TensorValue]:
     if len(before) == 1 and isinstance(new, int | float | RunTimeNumber):
         (first,) = before
-        return [TensorValue(spread(machine, scalar(machine, new, first.dtype), first.shape), first.axes)]
-    after = leaves(machine, new, f"the next value of the carry `{carry.name}`")
+        return [TensorValue(spread(elaborator, scalar(elaborator, new, first.dtype), first.shape), first.axes)]
+    after = leaves(elaborator, new, f"the next value of the carry `{carry.name}`")
     if len(after) != len(before):
-        machine.fail(
+        elaborator.fail(
             "E0420",
             f"the carry `{carry.name}` is {_counted(before)}, but its next value is {_counted(after)}",
             Note("it starts here", carry.span),
@@ -106,17 +106,17 @@ def _counted(tensors: Sequence[TensorValue]) -> str:
     return "one tensor" if len(tensors) == 1 else f"{len(tensors)} tensors"
 
 
-def _changed_type(machine: Machine, carry: tree.Carry, first: TensorValue, then: TensorValue) -> None:
+def _changed_type(elaborator: Elaborator, carry: tree.Carry, first: TensorValue, then: TensorValue) -> None:
     if first.dtype is not then.dtype:
-        advice = f"start it as {then.dtype.value}, or convert what the step gives: `cast(…, {first.dtype.value})`"
+        advice = f"start it as {then.dtype.value}, or convert the result of the step: `cast(…, {first.dtype.value})`"
     else:
         advice = "give the initial value the shape that every step gives, such as `zeros(batch, units)`"
-    machine.fail(
+    elaborator.fail(
         "E0420",
-        f"the carry `{carry.name}` is {shown(machine, first)} and keeps its type, but its next value is "
-        f"{shown(machine, then)}",
+        f"the carry `{carry.name}` is {shown(elaborator, first)} and keeps its type, but its next value is "
+        f"{shown(elaborator, then)}",
         Note("it starts here", carry.span),
-        *origin_notes(machine, *zip(then.shape, then.axes, strict=True)),
+        *origin_notes(elaborator, *zip(then.shape, then.axes, strict=True)),
         hint(advice),
     )
 
@@ -130,33 +130,33 @@ def _last_assignment(scan: tree.Scan, carry: tree.Carry) -> Span:
     return place
 
 
-def cut_gradient(machine: Machine, cut: TensorValue | None, value: Value) -> Value:
+def cut_gradient(elaborator: Elaborator, cut: TensorValue | None, value: Value) -> Value:
     """A carry as it is; no gradient flows to the step before where `cut`, a scalar, says so."""
     if cut is None:
         return value
 
     def stopped(tensor: TensorValue) -> TensorValue:
-        constant = TensorValue(machine.emit(StopGradient(), tensor.value), tensor.axes)
-        return choose(machine, cut, constant, tensor)
+        constant = TensorValue(elaborator.emit(StopGradient(), tensor.value), tensor.axes)
+        return choose(elaborator, cut, constant, tensor)
 
-    return rebuilt(value, map(stopped, leaves(machine, value, "")))
+    return rebuilt(value, map(stopped, leaves(elaborator, value, "")))
 
 
-def chosen(machine: Machine, mask: TensorValue, tensor: TensorValue, other: TensorValue | None) -> TensorValue:
+def chosen(elaborator: Elaborator, mask: TensorValue, tensor: TensorValue, other: TensorValue | None) -> TensorValue:
     """The tensor where the mask of a step holds; elsewhere the other one, or 0."""
     if other is None:
-        other = scalar(machine, 0, tensor.dtype)
-    return choose(machine, _over(machine, mask, tensor), tensor, other)
+        other = scalar(elaborator, 0, tensor.dtype)
+    return choose(elaborator, _over(elaborator, mask, tensor), tensor, other)
 
 
-def _over(machine: Machine, mask: TensorValue, tensor: TensorValue) -> TensorValue:
+def _over(elaborator: Elaborator, mask: TensorValue, tensor: TensorValue) -> TensorValue:
     """The mask with unit axes, so that it spreads over a tensor: by its names, or else over its leading axes."""
     if is_placed_by_names(mask, tensor):
-        return aligned(machine, mask, tensor)
+        return aligned(elaborator, mask, tensor)
     if mask.shape != tensor.shape[: mask.rank]:
-        machine.fail(
+        elaborator.fail(
             "E0401",
-            f"the mask of a step is {shown(machine, mask)}, which chooses no rows of {shown(machine, tensor)}",
+            f"the mask of a step is {shown(elaborator, mask)}, which chooses no rows of {shown(elaborator, tensor)}",
             hint("its axes are the first of what a step carries or emits: [batch, time] for a carry [batch, units]"),
         )
-    return with_unit_axes(machine, mask, range(mask.rank, tensor.rank))
+    return with_unit_axes(elaborator, mask, range(mask.rank, tensor.rank))

@@ -10,8 +10,8 @@ from compiler.diagnostics import Span, hint
 from compiler.frontend.bodies.scan_inputs import Steps, steps_of
 from compiler.frontend.bodies.scan_values import chosen, cut_gradient, known, leaves, next_carry, rebuilt
 from compiler.frontend.bodies.statements import run_block
+from compiler.frontend.elaborator import Elaborator, ScanRecord
 from compiler.frontend.failures import Poisoned
-from compiler.frontend.machine import Machine, ScanRecord
 from compiler.frontend.values import TensorValue, TupleValue, Value
 from compiler.graph import ir
 from compiler.graph.ir import Node
@@ -22,24 +22,24 @@ from compiler.syntax import tree
 from compiler.types import TensorType
 
 
-def evaluate_scan(machine: Machine, scan: tree.Scan) -> Value:
+def evaluate_scan(elaborator: Elaborator, scan: tree.Scan) -> Value:
     """The stacks of what the steps emit, then what the last one carries on; a single one is no tuple."""
-    steps = steps_of(machine, scan)
-    starts = [_start(machine, carry) for carry in scan.carries]
+    steps = steps_of(elaborator, scan)
+    starts = [_start(elaborator, carry) for carry in scan.carries]
     first, last = scan.span, scan.axis.span
-    machine.span = head = Span(first.source, first.line, first.column, last.end_line, last.end_column)
-    elaboration = _Elaboration(machine, scan, steps, starts)
+    elaborator.span = head = Span(first.source, first.line, first.column, last.end_line, last.end_column)
+    elaboration = _Elaboration(elaborator, scan, steps, starts)
     elaboration.run_body()
-    machine.span = head
+    elaborator.span = head
     items = elaboration.results()
     if not items:
-        machine.fail("E0207", "this `scan` gives nothing", hint("`emit` a value in its body, or `carry` one"))
+        elaborator.fail("E0207", "this `scan` gives nothing", hint("`emit` a value in its body, or `carry` one"))
     return items[0] if len(items) == 1 else TupleValue(tuple(items))
 
 
-def _start(machine: Machine, carry: tree.Carry) -> Value:
-    value = known(machine, carry.initial)
-    return rebuilt(value, iter(leaves(machine, value, f"the carry `{carry.name}`")))
+def _start(elaborator: Elaborator, carry: tree.Carry) -> Value:
+    value = known(elaborator, carry.initial)
+    return rebuilt(value, iter(leaves(elaborator, value, f"the carry `{carry.name}`")))
 
 
 @record
@@ -54,14 +54,14 @@ class _Carried:
 class _Elaboration:
     """One scan on its way into the graph. What its body sees of a step are values that no node defines."""
 
-    def __init__(self, machine: Machine, scan: tree.Scan, steps: Steps, starts: Sequence[Value]) -> None:
-        self.machine, self.scan, self.steps, self.starts = machine, scan, steps, starts
-        self.level = len(machine.scans)
-        self.record = ScanRecord(machine.frame)
+    def __init__(self, elaborator: Elaborator, scan: tree.Scan, steps: Steps, starts: Sequence[Value]) -> None:
+        self.elaborator, self.scan, self.steps, self.starts = elaborator, scan, steps, starts
+        self.level = len(elaborator.scans)
+        self.record = ScanRecord(elaborator.frame)
         self.elements = [self._element(stack) for stack in steps.stacks]
         self.mask = None if steps.mask is None else self._element(steps.mask)
         self.cut = None if steps.cuts is None else self._element(steps.cuts)
-        self.carried = [rebuilt(start, map(self._seen, leaves(machine, start, ""))) for start in starts]
+        self.carried = [rebuilt(start, map(self._seen, leaves(elaborator, start, ""))) for start in starts]
         self.next: list[TensorValue] = []
         self.nodes: list[Node] = []
         self.own: dict[str, ir.Value] = {}  # states of the declaration around, as they are before the scan
@@ -69,80 +69,80 @@ class _Elaboration:
         self.new_states: dict[str, ir.Value] = {}  # the same of layers inside
 
     def _element(self, stack: TensorValue) -> TensorValue:
-        return TensorValue(self.machine.builder.value(TensorType(stack.dtype, stack.shape[1:])), stack.axes[1:])
+        return TensorValue(self.elaborator.builder.value(TensorType(stack.dtype, stack.shape[1:])), stack.axes[1:])
 
     def _seen(self, start: TensorValue) -> TensorValue:
-        return TensorValue(self.machine.builder.value(start.value.type), start.axes)
+        return TensorValue(self.elaborator.builder.value(start.value.type), start.axes)
 
     # The body
 
     def run_body(self) -> None:
-        machine, scan = self.machine, self.scan
+        elaborator, scan = self.elaborator, self.scan
         with self._inside():
-            variables = machine.frame.variables
+            variables = elaborator.frame.variables
             for part in (*scan.inputs, *scan.carries):
-                machine.frame.states.pop(part.name, None)
+                elaborator.frame.states.pop(part.name, None)
             variables.update({s.name: element for s, element in zip(scan.inputs, self.elements, strict=True)})
-            seen = [cut_gradient(machine, self.cut, value) for value in self.carried]
+            seen = [cut_gradient(elaborator, self.cut, value) for value in self.carried]
             variables.update({carry.name: value for carry, value in zip(scan.carries, seen, strict=True)})
-            if not run_block(machine, scan.body) or machine.frame.has_result:
+            if not run_block(elaborator, scan.body) or elaborator.frame.has_result:
                 raise Poisoned  # a `return` in a body is told where names are checked
             for carry, old in zip(scan.carries, seen, strict=True):
-                new = next_carry(machine, scan, carry, old, variables[carry.name])
-                self.next += self._unless_masked(new, leaves(machine, old, ""))
+                new = next_carry(elaborator, scan, carry, old, variables[carry.name])
+                self.next += self._unless_masked(new, leaves(elaborator, old, ""))
             emitted = self.record.emitted
             self.record.emitted = self._unless_masked(emitted, [None] * len(emitted))
 
     @contextmanager
     def _inside(self) -> Generator[None]:
         """The body has names, states and nodes of its own."""
-        machine, frame = self.machine, self.machine.frame
-        outside = frame.variables, frame.states, frame.pending, frame.variable, machine.states
+        elaborator, frame = self.elaborator, self.elaborator.frame
+        outside = frame.variables, frame.states, frame.pending, frame.variable, elaborator.states
         frame.variables, frame.states, frame.pending = dict(frame.variables), dict(frame.states), {}
-        machine.states = {}
-        first = len(machine.builder.nodes)
-        machine.scans.append(self.record)
+        elaborator.states = {}
+        first = len(elaborator.builder.nodes)
+        elaborator.scans.append(self.record)
         self.own = self._hide_own_states()
         try:
             yield
         finally:
-            self.new_own, self.new_states = frame.pending, machine.states
-            self.nodes = machine.builder.nodes[first:]
-            del machine.builder.nodes[first:]
-            machine.scans.pop()
-            frame.variables, frame.states, frame.pending, frame.variable, machine.states = outside
+            self.new_own, self.new_states = frame.pending, elaborator.states
+            self.nodes = elaborator.builder.nodes[first:]
+            del elaborator.builder.nodes[first:]
+            elaborator.scans.pop()
+            frame.variables, frame.states, frame.pending, frame.variable, elaborator.states = outside
             frame.result, frame.has_result = None, False
 
     def _hide_own_states(self) -> dict[str, ir.Value]:
         """States of the declaration around the scan are seen as the step before left them."""
-        frame, found = self.machine.frame, dict[str, ir.Value]()
+        frame, found = self.elaborator.frame, dict[str, ir.Value]()
         if not frame.makes_instances:
             return found
         for name, path in frame.states.items():
             value = frame.variables[name]
             if isinstance(value, TensorValue):
                 found[path] = value.value
-                frame.variables[name] = TensorValue(self.machine.state(path), value.axes)
+                frame.variables[name] = TensorValue(self.elaborator.state(path), value.axes)
         return found
 
     def _unless_masked(self, tensors: Sequence[TensorValue], others: Sequence[TensorValue | None]) -> list[TensorValue]:
         if self.mask is None:
             return list(tensors)
-        return [chosen(self.machine, self.mask, t, other) for t, other in zip(tensors, others, strict=True)]
+        return [chosen(self.elaborator, self.mask, t, other) for t, other in zip(tensors, others, strict=True)]
 
     # The node
 
     def results(self) -> list[Value]:
         """Add the node: the stacks and the last carries as the text sees them. States get their last values."""
-        machine, emitted = self.machine, self.record.emitted
-        starts = [leaf for start in self.starts for leaf in leaves(machine, start, "")]
-        seen = [leaf for value in self.carried for leaf in leaves(machine, value, "")]
+        elaborator, emitted = self.elaborator, self.record.emitted
+        starts = [leaf for start in self.starts for leaf in leaves(elaborator, start, "")]
+        seen = [leaf for value in self.carried for leaf in leaves(elaborator, value, "")]
         carried = [_Carried(*(t.value for t in three)) for three in zip(starts, seen, self.next, strict=True)]
         states = {path: self._carried_state(path, new) for path, new in (self.new_own | self.new_states).items()}
         found = iter(self._emit([*carried, *states.values()], [tensor.value for tensor in emitted]))
         last = iter([TensorValue(next(found), tensor.axes) for tensor in self.next])
         for path in states:
-            changed = machine.frame.pending if path in self.new_own else machine.states
+            changed = elaborator.frame.pending if path in self.new_own else elaborator.states
             changed[path] = next(found)
         stacks = [self._stack(next(found), tensor) for tensor in emitted]
         return [*stacks, *(rebuilt(start, last) for start in self.starts)]
@@ -152,7 +152,7 @@ class _Elaboration:
 
     def _before(self, path: str) -> ir.Value:
         """A state as the first step finds it."""
-        return self.own[path] if path in self.own else self.machine.state(path)
+        return self.own[path] if path in self.own else self.elaborator.state(path)
 
     def _emit(self, carried: Sequence[_Carried], emitted: Sequence[ir.Value]) -> tuple[ir.Value, ...]:
         steps = self.steps
@@ -162,14 +162,14 @@ class _Elaboration:
         nodes = [replace(n, operands=tuple(same.get(v.index, v) for v in n.operands)) for n in self.nodes]
         stacks = [stack for stack in (*steps.stacks, steps.mask, steps.cuts) if stack is not None]
         elements = [element for element in (*self.elements, self.mask, self.cut) if element is not None]
-        self.machine.axes.update((stack.value.index, stack.axes) for stack in stacks)
+        self.elaborator.axes.update((stack.value.index, stack.axes) for stack in stacks)
         inputs = [*(element.value for element in elements), *(c.seen for c in carried)]
         outputs = [same.get(v.index, v) for v in (*(c.handed_on for c in carried), *emitted)]
         captures = _captures(inputs, nodes, outputs)
         body = scan_body((*inputs, *captures), nodes, outputs)
         scan = Scan(body, len(stacks), len(carried), steps.length, steps.is_reversed, self.level)
         starts = (c.start for c in carried)
-        return self.machine.emit_all(scan, *(stack.value for stack in stacks), *starts, *captures)
+        return self.elaborator.emit_all(scan, *(stack.value for stack in stacks), *starts, *captures)
 
     def _stack(self, value: ir.Value, tensor: TensorValue) -> TensorValue:
         """A stack, whose first axis is that of the steps, with that axis where the input has it, or last."""
@@ -177,7 +177,7 @@ class _Elaboration:
         place = min(place, rank) if place >= 0 else max(place + rank + 1, 0)
         axes = (*tensor.axes[:place], self.steps.axis, *tensor.axes[place:])
         if place:
-            value = self.machine.emit(Transpose((*range(1, place + 1), 0, *range(place + 1, rank + 1))), value)
+            value = self.elaborator.emit(Transpose((*range(1, place + 1), 0, *range(place + 1, rank + 1))), value)
         return TensorValue(value, axes)
 
 

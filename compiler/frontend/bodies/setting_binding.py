@@ -9,8 +9,8 @@ from typing import NoReturn
 from compiler.diagnostics import Note, Span, hint
 from compiler.frontend.bodies.coercion import coerce_setting
 from compiler.frontend.bodies.instances import adopt
+from compiler.frontend.elaborator import Elaborator, Frame
 from compiler.frontend.failures import Poisoned, nearest
-from compiler.frontend.machine import Frame, Machine
 from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.signature import Signature
@@ -49,7 +49,7 @@ def _a(noun: str) -> str:
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
-class SettingBinder(Machine):
+class SettingBinder(Elaborator):
     """The part of the evaluator that gives declarations their settings."""
 
     def argument_value(self, argument: Argument, kind: str) -> Value:

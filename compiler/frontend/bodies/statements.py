@@ -13,8 +13,8 @@ from compiler.frontend.bodies.parameters import assign_state, declare_parameter,
 from compiler.frontend.bodies.scan_values import emit
 from compiler.frontend.bodies.unpacking import unpacked
 from compiler.frontend.builtins.requirements import judge
+from compiler.frontend.elaborator import MAXIMUM_ROUNDS, Elaborator
 from compiler.frontend.failures import Failure, Poisoned, failure
-from compiler.frontend.machine import MAXIMUM_ROUNDS, Machine
 from compiler.frontend.values import (
     POISON,
     BatchValue,
@@ -28,130 +28,130 @@ from compiler.syntax import tree
 from compiler.syntax.walk import is_requirement, statements_of
 
 
-def run_body(machine: Machine, body: tree.Block) -> Value:
+def run_body(elaborator: Elaborator, body: tree.Block) -> Value:
     """Run the body of a declaration in the current frame; its result, or `POISON` where a mistake hides it."""
-    frame = machine.frame
-    is_complete = run_block(machine, body)
+    frame = elaborator.frame
+    is_complete = run_block(elaborator, body)
     if frame.has_result:
         return frame.result
     if is_complete and frame.keyword not in ("model", "train", "test"):
-        machine.fail("E0207", f"`{frame.name}` ends without a result", hint("end its body with `return`"))
+        elaborator.fail("E0207", f"`{frame.name}` ends without a result", hint("end its body with `return`"))
     return POISON
 
 
-def run_block(machine: Machine, block: tree.Block) -> bool:
+def run_block(elaborator: Elaborator, block: tree.Block) -> bool:
     """Run statements up to a `return`. False where one of them held a mistake, which was recorded."""
     is_sound = True
     for statement in block.statements:
-        machine.count_work(statement.span)
+        elaborator.count_work(statement.span)
         try:
-            is_sound = _execute(machine, statement) and is_sound
+            is_sound = _execute(elaborator, statement) and is_sound
         except Failure as mistake:
             # A mistake in the library is the caller's to report, at the call.
-            if machine.frame.module.is_library:
+            if elaborator.frame.module.is_library:
                 raise
-            machine.session.report.add(mistake.diagnostic)
-            is_sound = _poison(machine, statement)
+            elaborator.session.report.add(mistake.diagnostic)
+            is_sound = _poison(elaborator, statement)
         except Poisoned:
-            if machine.frame.module.is_library:
+            if elaborator.frame.module.is_library:
                 raise
-            is_sound = _poison(machine, statement)
-        if machine.frame.has_result:
+            is_sound = _poison(elaborator, statement)
+        if elaborator.frame.has_result:
             break
     return is_sound
 
 
-def _poison(machine: Machine, statement: tree.Statement) -> bool:
+def _poison(elaborator: Elaborator, statement: tree.Statement) -> bool:
     """What a statement with a mistake would have bound has no value that could be judged; False, as a result."""
-    names = machine.frame.variables
+    names = elaborator.frame.variables
     block = tree.Block((statement,), statement.span)
     for inner in statements_of(block):
         match inner:
             case tree.Assign(targets) | tree.For(targets):
-                names.update((target.id, POISON) for target in targets if target.id not in machine.frame.states)
+                names.update((target.id, POISON) for target in targets if target.id not in elaborator.frame.states)
             case tree.OutputDeclaration(targets):
                 names.update((target.id, POISON) for target in targets)
-                if machine.model is not None:
-                    machine.model.is_sound = False
+                if elaborator.model is not None:
+                    elaborator.model.is_sound = False
             case tree.ParamDeclaration() | tree.StateDeclaration() | tree.InputDeclaration():
                 names[inner.name] = POISON
                 if isinstance(inner, tree.InputDeclaration) and inner.mask is not None:
                     names[inner.mask] = POISON
-                if machine.model is not None:
-                    machine.model.is_sound = False
+                if elaborator.model is not None:
+                    elaborator.model.is_sound = False
             case tree.Return() | tree.ExpressionStatement():
-                machine.frame.result, machine.frame.has_result = POISON, True
+                elaborator.frame.result, elaborator.frame.has_result = POISON, True
             case _:
                 pass
     return False
 
 
-def _execute(machine: Machine, statement: tree.Statement) -> bool:
-    frame = machine.frame
+def _execute(elaborator: Elaborator, statement: tree.Statement) -> bool:
+    frame = elaborator.frame
     frame.variable = ""
     match statement:
         case tree.Assign(targets, value):
-            _assign(machine, targets, value)
+            _assign(elaborator, targets, value)
         case tree.Return(value):
-            frame.result = machine.evaluate(value)
+            frame.result = elaborator.evaluate(value)
             frame.has_result = True
         case tree.If():
-            return _choose(machine, statement)
+            return _choose(elaborator, statement)
         case tree.For():
-            return _repeat(machine, statement)
+            return _repeat(elaborator, statement)
         case tree.ParamDeclaration():
             frame.variable = statement.name
-            frame.variables[statement.name] = declare_parameter(machine, statement)
+            frame.variables[statement.name] = declare_parameter(elaborator, statement)
         case tree.StateDeclaration():
             frame.variable = statement.name
-            frame.variables[statement.name] = declare_state(machine, statement)
+            frame.variables[statement.name] = declare_state(elaborator, statement)
         case tree.StateUpdate():
-            update_state(machine, statement)
+            update_state(elaborator, statement)
         case tree.ExpressionStatement(value):
             if frame.keyword == "test":
-                machine.claim(statement)
+                elaborator.claim(statement)
                 return True
             if is_requirement(value):
-                judge(machine, value)
+                judge(elaborator, value)
                 return True
             if frame.keyword != "optimizer":
                 raise failure("E0206", "this value is not used", statement.span, hint("give it a name, or return it"))
-            frame.result = machine.evaluate(value)
+            frame.result = elaborator.evaluate(value)
             frame.has_result = True
         case tree.InputDeclaration():
-            declare_input(machine, statement)
+            declare_input(elaborator, statement)
         case tree.OutputDeclaration():
             frame.variable = statement.names[0].id
-            declare_output(machine, statement)
+            declare_output(elaborator, statement)
         case tree.Emit(values):
-            emit(machine, values, statement.span)
+            emit(elaborator, values, statement.span)
         case _:
             assert_never(statement)
     return True
 
 
-def _assign(machine: Machine, targets: Sequence[tree.Name], expression: tree.Expression) -> None:
-    frame = machine.frame
+def _assign(elaborator: Elaborator, targets: Sequence[tree.Name], expression: tree.Expression) -> None:
+    frame = elaborator.frame
     frame.variable = targets[0].id if targets[0].id != "_" else ""
-    value = machine.evaluate(expression)
-    settle_all(machine.session, value, frame.place())
+    value = elaborator.evaluate(expression)
+    settle_all(elaborator.session, value, frame.place())
     if len(targets) == 1:
-        _bind(machine, targets[0], value, expression.span)
+        _bind(elaborator, targets[0], value, expression.span)
         return
     items = unpacked(value, len(targets), expression.span, isinstance(expression, tree.Scan))
     for target, item in zip(targets, items, strict=True):
-        _bind(machine, target, item, expression.span)
+        _bind(elaborator, target, item, expression.span)
 
 
-def _bind(machine: Machine, target: tree.Name, value: Value, span: Span) -> None:
-    if target.id in machine.frame.states:
-        value = assign_state(machine, target, value, span)
+def _bind(elaborator: Elaborator, target: tree.Name, value: Value, span: Span) -> None:
+    if target.id in elaborator.frame.states:
+        value = assign_state(elaborator, target, value, span)
     if target.id != "_":
-        machine.frame.variables[target.id] = value
+        elaborator.frame.variables[target.id] = value
 
 
-def _choose(machine: Machine, statement: tree.If) -> bool:
-    condition = machine.evaluate(statement.condition)
+def _choose(elaborator: Elaborator, statement: tree.If) -> bool:
+    condition = elaborator.evaluate(statement.condition)
     span = statement.condition.span
     if isinstance(condition, (TensorValue, BatchValue)):
         raise failure(
@@ -168,13 +168,13 @@ def _choose(machine: Machine, statement: tree.If) -> bool:
             hint("compare, as in `n > 0`"),
         )
     if condition:
-        return run_block(machine, statement.then)
-    return statement.otherwise is None or run_block(machine, statement.otherwise)
+        return run_block(elaborator, statement.then)
+    return statement.otherwise is None or run_block(elaborator, statement.otherwise)
 
 
-def _repeat(machine: Machine, statement: tree.For) -> bool:
-    frame = machine.frame
-    items = _items_of(machine, statement)
+def _repeat(elaborator: Elaborator, statement: tree.For) -> bool:
+    frame = elaborator.frame
+    items = _items_of(elaborator, statement)
     rounds, is_sound = frame.rounds, True
     known = set(frame.variables)
     try:
@@ -183,7 +183,7 @@ def _repeat(machine: Machine, statement: tree.For) -> bool:
             values = unpacked(item, len(statement.targets), statement.span) if len(statement.targets) > 1 else (item,)
             for target, value in zip(statement.targets, values, strict=True):
                 frame.variables[target.id] = value
-            is_sound = run_block(machine, statement.body) and is_sound
+            is_sound = run_block(elaborator, statement.body) and is_sound
             if frame.has_result:
                 break
     finally:
@@ -193,15 +193,15 @@ def _repeat(machine: Machine, statement: tree.For) -> bool:
     return is_sound
 
 
-def _items_of(machine: Machine, statement: tree.For) -> Sequence[Value]:
-    value = machine.evaluate(statement.iterable)
+def _items_of(elaborator: Elaborator, statement: tree.For) -> Sequence[Value]:
+    value = elaborator.evaluate(statement.iterable)
     span = statement.iterable.span
     items: Sequence[Value]
     match value:
         case range():
             items = value
         case tuple():
-            settle_all(machine.session, value, machine.frame.place())
+            settle_all(elaborator.session, value, elaborator.frame.place())
             items = value
         case TupleValue(items):
             pass
@@ -225,5 +225,5 @@ def _items_of(machine: Machine, statement: tree.For) -> Sequence[Value]:
             span,
             hint("over the elements of a tensor, use operations on the whole tensor"),
         )
-    refuse_endless_loop(machine, statement, len(items))
+    refuse_endless_loop(elaborator, statement, len(items))
     return items

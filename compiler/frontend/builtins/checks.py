@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.diagnostics import hint
+from compiler.frontend.axes import Axis
 from compiler.frontend.builtins.table import Arguments, Builtin, BuiltinParameter
 from compiler.frontend.claims import Claim, GradientsAgree, IsCausal
-from compiler.frontend.machine import Machine
+from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.operators import arithmetic, function, scalar
 from compiler.frontend.tensors.shapes import resolve_axis, shown
-from compiler.frontend.values import Axis, Instance, TensorValue, Value, describe, extent_value
+from compiler.frontend.values import Instance, TensorValue, Value, describe, extent_value
 from compiler.graph.ir import Role
 from compiler.ops.build import filled
 from compiler.ops.chain_rule import apply_chain_rule
@@ -24,102 +25,104 @@ _MOST_NUMBERS = 10_000
 _NEAR = 1e-5
 
 
-def _tensor(machine: Machine, arguments: Arguments) -> Value:
+def _tensor(elaborator: Elaborator, arguments: Arguments) -> Value:
     """A node for each number: what a test writes down is short."""
-    numbers, shape = _flat(machine, arguments["values"])
+    numbers, shape = _flat(elaborator, arguments["values"])
     if not numbers or len(numbers) > _MOST_NUMBERS:
-        machine.fail("E0312", f"`tensor` is made of 1 to {_MOST_NUMBERS} numbers, not of {len(numbers)}")
+        elaborator.fail("E0312", f"`tensor` is made of 1 to {_MOST_NUMBERS} numbers, not of {len(numbers)}")
     are_whole = all(isinstance(number, int) for number in numbers)
     dtype = DType.BOOL if isinstance(numbers[0], bool) else DType.I32 if are_whole else DType.F32
-    parts = [machine.emit(Reshape((1,)), scalar(machine, number, dtype).value) for number in numbers]
-    flat = machine.emit(Concat(0), *parts) if len(parts) > 1 else parts[0]
-    return TensorValue(machine.emit(Reshape(shape), flat), tuple(Axis(origin=machine.here) for _ in shape))
+    parts = [elaborator.emit(Reshape((1,)), scalar(elaborator, number, dtype).value) for number in numbers]
+    flat = elaborator.emit(Concat(0), *parts) if len(parts) > 1 else parts[0]
+    return TensorValue(elaborator.emit(Reshape(shape), flat), tuple(Axis(origin=elaborator.here) for _ in shape))
 
 
-def _flat(machine: Machine, value: Value) -> tuple[list[bool | int | float], tuple[int, ...]]:
+def _flat(elaborator: Elaborator, value: Value) -> tuple[list[bool | int | float], tuple[int, ...]]:
     """The numbers of nested lists in their order, and the shape that the lists have."""
     if isinstance(value, bool | int | float):
         return [value], ()
     if not isinstance(value, tuple | range):
-        machine.fail("E0312", f"`tensor` is made of numbers in lists, not of {describe(value)}")
+        elaborator.fail("E0312", f"`tensor` is made of numbers in lists, not of {describe(value)}")
     if len(value) > _MOST_NUMBERS:
-        machine.fail("E0310", f"a `tensor` of more than {_MOST_NUMBERS} numbers", hint("make it of other tensors"))
-    parts = [_flat(machine, item) for item in value]
+        elaborator.fail("E0310", f"a `tensor` of more than {_MOST_NUMBERS} numbers", hint("make it of other tensors"))
+    parts = [_flat(elaborator, item) for item in value]
     shapes = {shape for _, shape in parts}
     if len(shapes) > 1:
-        machine.fail("E0309", "the lists of a `tensor` have different lengths", hint("all rows are equally long"))
+        elaborator.fail("E0309", "the lists of a `tensor` have different lengths", hint("all rows are equally long"))
     return [number for numbers, _ in parts for number in numbers], (len(parts), *(shapes.pop() if shapes else ()))
 
 
-def _shape(machine: Machine, arguments: Arguments) -> Value:
-    return tuple(extent_value(extent) for extent in expect_tensor(machine, arguments["x"], "`x` of `shape`").shape)
+def _shape(elaborator: Elaborator, arguments: Arguments) -> Value:
+    return tuple(extent_value(extent) for extent in expect_tensor(elaborator, arguments["x"], "`x` of `shape`").shape)
 
 
-def _near(machine: Machine, arguments: Arguments) -> Value:
+def _near(elaborator: Elaborator, arguments: Arguments) -> Value:
     """|a - b| <= tolerance * (1 + |b|)"""
     a, b, tolerance = arguments["a"], arguments["b"], arguments["tolerance"]
-    distance = _absolute(machine, arithmetic(machine, "-", a, b))
-    room = arithmetic(machine, "*", tolerance, arithmetic(machine, "+", 1.0, _absolute(machine, b)))
-    return arithmetic(machine, "<=", distance, room)
+    distance = _absolute(elaborator, arithmetic(elaborator, "-", a, b))
+    room = arithmetic(elaborator, "*", tolerance, arithmetic(elaborator, "+", 1.0, _absolute(elaborator, b)))
+    return arithmetic(elaborator, "<=", distance, room)
 
 
-def _absolute(machine: Machine, value: Value) -> Value:
+def _absolute(elaborator: Elaborator, value: Value) -> Value:
     if isinstance(value, TensorValue):
-        return function(machine, "abs", value)
+        return function(elaborator, "abs", value)
     if not isinstance(value, int | float):
-        machine.fail("E0312", f"`near` compares numbers and tensors, not {describe(value)}")
+        elaborator.fail("E0312", f"`near` compares numbers and tensors, not {describe(value)}")
     return abs(value)
 
 
-def _gradient(machine: Machine, arguments: Arguments) -> Value:
-    of, by = _dependent(machine, arguments, "gradient")
-    builder = machine.builder
-    builder.origins = machine.origins()
+def _gradient(elaborator: Elaborator, arguments: Arguments) -> Value:
+    of, by = _dependent(elaborator, arguments, "gradient")
+    builder = elaborator.builder
+    builder.origins = elaborator.origins()
     start = {of.value.index: filled(builder, 1.0, of.value.type)}
     (slope,) = apply_chain_rule(builder, tuple(builder.nodes), start, [by.value])
     return TensorValue(filled(builder, 0.0, by.value.type) if slope is None else slope, by.axes)
 
 
-def _parameters(machine: Machine, arguments: Arguments) -> Value:
+def _parameters(elaborator: Elaborator, arguments: Arguments) -> Value:
     layer = arguments["layer"]
     if not isinstance(layer, Instance) or layer.path is None:
         fix = hint("bind the layer to a name, apply it, then count: `net = M()`, `y = net(x)`, `parameters(net)`")
-        machine.fail("E0312", f"`parameters` counts those of a layer that was applied, not of {describe(layer)}", fix)
-    specs = machine.session.parameters.values()
+        elaborator.fail(
+            "E0312", f"`parameters` counts those of a layer that was applied, not of {describe(layer)}", fix
+        )
+    specs = elaborator.session.parameters.values()
     own = [s for s in specs if s.role is Role.PARAMETER and f"{s.path}.".startswith(f"{layer.path}.")]
     return sum(static_elements(spec.type.shape) for spec in own)
 
 
-def _gradients_agree(machine: Machine, arguments: Arguments) -> Value:
-    of, by = _dependent(machine, arguments, "gradients_agree")
-    return _claim(machine, "gradients_agree", GradientsAgree(machine.here, of.value, by.value))
+def _gradients_agree(elaborator: Elaborator, arguments: Arguments) -> Value:
+    of, by = _dependent(elaborator, arguments, "gradients_agree")
+    return _claim(elaborator, "gradients_agree", GradientsAgree(elaborator.here, of.value, by.value))
 
 
-def _causal(machine: Machine, arguments: Arguments) -> Value:
-    of = expect_tensor(machine, arguments["y"], "`y` of `causal`")
-    by = expect_tensor(machine, arguments["x"], "`x` of `causal`")
-    axes = [resolve_axis(machine, tensor, arguments["axis"]) for tensor in (of, by)]
+def _causal(elaborator: Elaborator, arguments: Arguments) -> Value:
+    of = expect_tensor(elaborator, arguments["y"], "`y` of `causal`")
+    by = expect_tensor(elaborator, arguments["x"], "`x` of `causal`")
+    axes = [resolve_axis(elaborator, tensor, arguments["axis"]) for tensor in (of, by)]
     if of.shape[axes[0]] != by.shape[axes[1]]:
-        machine.fail(
+        elaborator.fail(
             "E0411",
-            f"`causal` compares places of one axis, but {shown(machine, of)} and {shown(machine, by)} differ in axis "
-            f"{axes[0]}",
+            f"`causal` compares places of one axis, but {shown(elaborator, of)} and {shown(elaborator, by)} differ "
+            f"in axis {axes[0]}",
         )
-    return _claim(machine, "causal", IsCausal(machine.here, of.value, by.value, axes[0], axes[1]))
+    return _claim(elaborator, "causal", IsCausal(elaborator.here, of.value, by.value, axes[0], axes[1]))
 
 
-def _claim(machine: Machine, name: str, claim: Claim) -> Value:
-    if machine.claims is None:
-        machine.fail("E0205", f"`{name}` stands in a `test`, in a line of its own")
-    machine.claims.append(claim)
+def _claim(elaborator: Elaborator, name: str, claim: Claim) -> Value:
+    if elaborator.claims is None:
+        elaborator.fail("E0205", f"`{name}` stands in a `test`, in a line of its own")
+    elaborator.claims.append(claim)
     return None
 
 
-def _dependent(machine: Machine, arguments: Arguments, name: str) -> tuple[TensorValue, TensorValue]:
-    found = [expect_tensor(machine, arguments[part], f"`{part}` of `{name}`") for part in ("y", "x")]
+def _dependent(elaborator: Elaborator, arguments: Arguments, name: str) -> tuple[TensorValue, TensorValue]:
+    found = [expect_tensor(elaborator, arguments[part], f"`{part}` of `{name}`") for part in ("y", "x")]
     for tensor in found:
         if not tensor.dtype.is_float:
-            machine.fail("E0416", f"`{name}` is about floats, and {shown(machine, tensor)} holds none")
+            elaborator.fail("E0416", f"`{name}` is about floats, and {shown(elaborator, tensor)} holds none")
     return found[0], found[1]
 
 

@@ -12,8 +12,8 @@ from compiler.frontend.builtins.reductions import REDUCTIONS
 from compiler.frontend.builtins.requirements import require
 from compiler.frontend.builtins.table import Arguments, Builtin, BuiltinParameter
 from compiler.frontend.builtins.windows import WINDOWS
+from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.failures import nearest
-from compiler.frontend.machine import Machine
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.numbers import MAXIMUM_ITEMS, apply_function, calculate
 from compiler.frontend.tensors.operators import cast, choose, function, scalar
@@ -27,6 +27,7 @@ from compiler.frontend.values import (
     Value,
     describe,
 )
+from compiler.ops import mathematics
 from compiler.ops.control import StopGradient
 from compiler.types import BatchExtent, DType
 
@@ -34,52 +35,56 @@ _X = BuiltinParameter("x")
 
 
 def _elementwise(name: str, document: str) -> Builtin:
-    def evaluate(machine: Machine, arguments: Arguments) -> Value:
+    def evaluate(elaborator: Elaborator, arguments: Arguments) -> Value:
         value = arguments["x"]
         if isinstance(value, BatchValue):
-            value = scalar(machine, value, DType.F32)
+            value = scalar(elaborator, value, DType.F32)
         return (
-            function(machine, name, value) if isinstance(value, TensorValue) else apply_function(machine, name, value)
+            function(elaborator, name, value)
+            if isinstance(value, TensorValue)
+            else apply_function(elaborator, name, value)
         )
 
     return Builtin(name, (_X,), document, evaluate)
 
 
-def _where(machine: Machine, arguments: Arguments) -> Value:
+def _where(elaborator: Elaborator, arguments: Arguments) -> Value:
     condition, a, b = arguments["condition"], arguments["a"], arguments["b"]
     if isinstance(condition, bool):
         return a if condition else b
     if not isinstance(condition, TensorValue):
-        machine.fail("E0312", f"the condition of `where` is a tensor of bool, not {describe(condition)}")
-    return choose(machine, condition, a, b)
+        elaborator.fail("E0312", f"the condition of `where` is a tensor of bool, not {describe(condition)}")
+    return choose(elaborator, condition, a, b)
 
 
-def _stop_gradient(machine: Machine, arguments: Arguments) -> Value:
+def _stop_gradient(elaborator: Elaborator, arguments: Arguments) -> Value:
     value = arguments["x"]
     if not isinstance(value, TensorValue):
         return value
-    return TensorValue(machine.emit(StopGradient(), value.value), value.axes)
+    return TensorValue(elaborator.emit(StopGradient(), value.value), value.axes)
 
 
 def _direction(name: str, document: str) -> Builtin:
-    def evaluate(machine: Machine, arguments: Arguments) -> Value:
-        value = expect_tensor(machine, arguments["x"], f"`x` of `{name}`")
-        machine.directions[value.value.index] = name == "maximise"
+    def evaluate(elaborator: Elaborator, arguments: Arguments) -> Value:
+        value = expect_tensor(elaborator, arguments["x"], f"`x` of `{name}`")
+        elaborator.directions[value.value.index] = name == "maximise"
         return value
 
     return Builtin(name, (_X,), document, evaluate)
 
 
-def _cast(machine: Machine, arguments: Arguments) -> Value:
+def _cast(elaborator: Elaborator, arguments: Arguments) -> Value:
     value, dtype = arguments["x"], arguments["dtype"]
     if isinstance(dtype, TensorValue):
         dtype = dtype.dtype.value
     if not isinstance(dtype, str) or dtype not in _ELEMENT_TYPES:
-        machine.fail("E0416", f"{describe(dtype)} is not an element type", hint(f"one of {', '.join(_ELEMENT_TYPES)}"))
+        elaborator.fail(
+            "E0416", f"{describe(dtype)} is not an element type", hint(f"one of {', '.join(_ELEMENT_TYPES)}")
+        )
     wanted = DType(dtype)
     if wanted is DType.BF16:
-        machine.fail("E0907", "tensors of bf16 are not compiled yet", hint("use f32"))
-    return cast(machine, value, wanted) if isinstance(value, TensorValue) else scalar(machine, value, wanted)
+        elaborator.fail("E0907", "tensors of bf16 are not compiled yet", hint("use f32"))
+    return cast(elaborator, value, wanted) if isinstance(value, TensorValue) else scalar(elaborator, value, wanted)
 
 
 _ELEMENT_TYPES = tuple(dtype.value for dtype in DType)
@@ -87,23 +92,23 @@ ELEMENT_TYPES: Mapping[str, str] = {name: name for name in _ELEMENT_TYPES}
 """The names of element types, which stand for themselves as the second argument of `cast`."""
 
 
-def _len(machine: Machine, arguments: Arguments) -> Value:
+def _len(elaborator: Elaborator, arguments: Arguments) -> Value:
     value = arguments["x"]
     if isinstance(value, tuple | str | range):
         return len(value)
     if isinstance(value, TupleValue):
         return len(value.items)
-    machine.fail("E0312", f"`len` counts the items of a list, not of {describe(value)}")
+    elaborator.fail("E0312", f"`len` counts the items of a list, not of {describe(value)}")
 
 
-def _except(machine: Machine, arguments: Arguments) -> Value:
+def _except(elaborator: Elaborator, arguments: Arguments) -> Value:
     axes = arguments["axes"]
     assert isinstance(axes, tuple)
     return ExceptAxes(axes)
 
 
 def _has_dtype(name: str, document: str) -> Builtin:
-    def evaluate(machine: Machine, arguments: Arguments) -> Value:
+    def evaluate(elaborator: Elaborator, arguments: Arguments) -> Value:
         value = arguments["x"]
         if isinstance(value, TensorValue):
             is_integer = not value.dtype.is_float and value.dtype is not DType.BOOL
@@ -115,62 +120,52 @@ def _has_dtype(name: str, document: str) -> Builtin:
     return Builtin(name, (_X,), document, evaluate)
 
 
-def _rank(machine: Machine, arguments: Arguments) -> Value:
+def _rank(elaborator: Elaborator, arguments: Arguments) -> Value:
     value = arguments["x"]
     return value.rank if isinstance(value, TensorValue) else 0
 
 
-def _per_axis(machine: Machine, arguments: Arguments) -> Value:
+def _per_axis(elaborator: Elaborator, arguments: Arguments) -> Value:
     value, count = arguments["value"], arguments["count"]
     if not isinstance(count, int) or isinstance(count, bool):
-        machine.fail("E0312", f"`count` of `per_axis` is a whole number, not {describe(count)}")
+        elaborator.fail("E0312", f"`count` of `per_axis` is a whole number, not {describe(count)}")
     if count > MAXIMUM_ITEMS:
-        machine.fail("E0310", f"a list of more than {MAXIMUM_ITEMS} items")
+        elaborator.fail("E0310", f"a list of more than {MAXIMUM_ITEMS} items")
     if not isinstance(value, tuple | range):
         return (value,) * count
     if len(value) != count:
-        machine.fail("E0309", f"a list of {len(value)} values is given, but {count} are asked for")
+        elaborator.fail("E0309", f"a list of {len(value)} values is given, but {count} are asked for")
     return tuple(value)
 
 
-def _extent(machine: Machine, arguments: Arguments) -> Value:
-    tensor = expect_tensor(machine, arguments["x"], "`x` of `extent`")
-    extent = tensor.shape[resolve_axis(machine, tensor, arguments["axis"])]
+def _extent(elaborator: Elaborator, arguments: Arguments) -> Value:
+    tensor = expect_tensor(elaborator, arguments["x"], "`x` of `extent`")
+    extent = tensor.shape[resolve_axis(elaborator, tensor, arguments["axis"])]
     return BatchValue(extent.multiple) if isinstance(extent, BatchExtent) else extent
 
 
-def _one_of(machine: Machine, arguments: Arguments) -> Value:
+def _one_of(elaborator: Elaborator, arguments: Arguments) -> Value:
     value, known = arguments["value"], arguments["known"]
     assert isinstance(known, tuple)
-    if any(calculate(machine, "==", value, option) is True for option in known):
+    if any(calculate(elaborator, "==", value, option) is True for option in known):
         return value
     names = [option for option in known if isinstance(option, str)]
     listed = ", ".join(f'"{option}"' if isinstance(option, str) else describe(option) for option in known)
     shown = f'"{value}"' if isinstance(value, str) else describe(value)
     notes = nearest(value, names) if isinstance(value, str) else ()
-    machine.fail("E0314", f"{shown} is none of {listed}", *notes)
+    elaborator.fail("E0314", f"{shown} is none of {listed}", *notes)
 
 
-def _fresh(machine: Machine, arguments: Arguments) -> Value:
-    machine.fail("E0312", f"`fresh` makes a new instance of a layer, not of {describe(arguments['layer'])}")
+def _fresh(elaborator: Elaborator, arguments: Arguments) -> Value:
+    elaborator.fail("E0312", f"`fresh` makes a new instance of a layer, not of {describe(arguments['layer'])}")
 
 
 FUNCTIONS: tuple[Builtin, ...] = (
-    _elementwise("exp", "e to the power of x."),
-    _elementwise("expm1", "exp(x) - 1, exact for small x."),
-    _elementwise("log", "The natural logarithm."),
-    _elementwise("log1p", "log(1 + x), exact for small x."),
-    _elementwise("sqrt", "The square root."),
-    _elementwise("rsqrt", "1 / sqrt(x)."),
-    _elementwise("tanh", "The hyperbolic tangent."),
-    _elementwise("sigmoid", "1 / (1 + exp(-x)), for x of any size."),
-    _elementwise("erf", "The error function."),
-    _elementwise("sin", "The sine."),
-    _elementwise("cos", "The cosine."),
+    *(_elementwise(op.name, op.document) for op in mathematics.FUNCTIONS),
     _elementwise("floor", "The largest whole number that is not above x."),
     _elementwise("ceil", "The smallest whole number that is not below x."),
     _elementwise("round", "The nearest whole number; of two, the even one."),
-    _elementwise("int", "x without what stands after its point."),
+    _elementwise("int", "x without its fractional part."),
     _elementwise("abs", "The absolute value."),
     Builtin(
         "where",

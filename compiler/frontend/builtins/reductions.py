@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from compiler.diagnostics import hint
+from compiler.frontend.axes import Axis
 from compiler.frontend.builtins.table import Arguments, Builtin, BuiltinParameter
-from compiler.frontend.machine import Machine
+from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.operators import (
     arithmetic,
@@ -21,7 +22,7 @@ from compiler.frontend.tensors.operators import (
     with_unit_axes,
 )
 from compiler.frontend.tensors.shapes import broadcast, resolve_axes, resolve_axis, shown
-from compiler.frontend.values import Axis, BatchValue, TensorValue, Value
+from compiler.frontend.values import BatchValue, TensorValue, Value
 from compiler.graph import ir
 from compiler.ops.elementwise import Cast, Divide, Maximum
 from compiler.ops.movement import Transpose
@@ -35,35 +36,37 @@ _KEEP = BuiltinParameter("keepdims", "value", False, is_keyword_only=True)
 _WHERE = BuiltinParameter("where", "value", None, is_keyword_only=True)
 
 
-def _sum(machine: Machine, arguments: Arguments) -> Value:
-    tensor, axes = _operand(machine, arguments)
-    return _kept(machine, arguments, tensor, axes, _total(machine, arguments, tensor, axes))
+def _sum(elaborator: Elaborator, arguments: Arguments) -> Value:
+    tensor, axes = _operand(elaborator, arguments)
+    return _kept(elaborator, arguments, tensor, axes, _total(elaborator, arguments, tensor, axes))
 
 
-def _total(machine: Machine, arguments: Arguments, tensor: TensorValue, axes: Sequence[int]) -> ir.Value:
+def _total(elaborator: Elaborator, arguments: Arguments, tensor: TensorValue, axes: Sequence[int]) -> ir.Value:
     if tensor.dtype in (DType.BOOL, DType.U8):
-        tensor = cast(machine, tensor, DType.I32)
-    mask = _mask(machine, arguments, tensor)
+        tensor = cast(elaborator, tensor, DType.I32)
+    mask = _mask(elaborator, arguments, tensor)
     if mask is not None:
-        tensor = choose(machine, mask, tensor, 0)
-    return machine.emit(Sum(tuple(axes)), tensor.value)
+        tensor = choose(elaborator, mask, tensor, 0)
+    return elaborator.emit(Sum(tuple(axes)), tensor.value)
 
 
-def _mean(machine: Machine, arguments: Arguments) -> Value:
-    tensor, axes = _operand(machine, arguments)
-    return _kept(machine, arguments, tensor, axes, _average(machine, arguments, real(machine, tensor), axes))
+def _mean(elaborator: Elaborator, arguments: Arguments) -> Value:
+    tensor, axes = _operand(elaborator, arguments)
+    return _kept(elaborator, arguments, tensor, axes, _average(elaborator, arguments, real(elaborator, tensor), axes))
 
 
-def _average(machine: Machine, arguments: Arguments, tensor: TensorValue, axes: Sequence[int]) -> ir.Value:
-    total = _total(machine, arguments, tensor, axes)
-    mask = _mask(machine, arguments, tensor)
+def _average(elaborator: Elaborator, arguments: Arguments, tensor: TensorValue, axes: Sequence[int]) -> ir.Value:
+    total = _total(elaborator, arguments, tensor, axes)
+    mask = _mask(elaborator, arguments, tensor)
     if mask is None:
-        count = scalar(machine, _count(tensor, axes), tensor.dtype)
-        return machine.emit(Divide(), total, spread(machine, count, total.type.shape))
-    kept = machine.emit(Sum(tuple(axes)), machine.emit(Cast(tensor.dtype), spread(machine, mask, tensor.shape)))
-    one = spread(machine, scalar(machine, 1, tensor.dtype), kept.type.shape)
+        count = scalar(elaborator, _count(tensor, axes), tensor.dtype)
+        return elaborator.emit(Divide(), total, spread(elaborator, count, total.type.shape))
+    kept = elaborator.emit(
+        Sum(tuple(axes)), elaborator.emit(Cast(tensor.dtype), spread(elaborator, mask, tensor.shape))
+    )
+    one = spread(elaborator, scalar(elaborator, 1, tensor.dtype), kept.type.shape)
     # Where everything is masked, 0 / 1.
-    return machine.emit(Divide(), total, machine.emit(Maximum(), kept, one))
+    return elaborator.emit(Divide(), total, elaborator.emit(Maximum(), kept, one))
 
 
 def _count(tensor: TensorValue, axes: Sequence[int]) -> Value:
@@ -72,116 +75,118 @@ def _count(tensor: TensorValue, axes: Sequence[int]) -> Value:
     return BatchValue(count) if depends_on_batch(extents) else count
 
 
-def _variance(machine: Machine, arguments: Arguments) -> Value:
-    tensor, axes = _operand(machine, arguments)
-    tensor = real(machine, tensor)
-    if _mask(machine, arguments, tensor) is None:
-        _, variance = machine.emit_all(Moments(tuple(axes)), tensor.value)
-        return _kept(machine, arguments, tensor, axes, variance)
-    mean = _average(machine, arguments, tensor, axes)
-    wide = with_unit_axes(machine, TensorValue(mean, _without(tensor, axes)), list(axes))
-    distance = binary(machine, "-", tensor, wide)
-    square = binary(machine, "*", distance, distance)
-    return _kept(machine, arguments, tensor, axes, _average(machine, arguments, square, axes))
+def _variance(elaborator: Elaborator, arguments: Arguments) -> Value:
+    tensor, axes = _operand(elaborator, arguments)
+    tensor = real(elaborator, tensor)
+    if _mask(elaborator, arguments, tensor) is None:
+        _, variance = elaborator.emit_all(Moments(tuple(axes)), tensor.value)
+        return _kept(elaborator, arguments, tensor, axes, variance)
+    mean = _average(elaborator, arguments, tensor, axes)
+    wide = with_unit_axes(elaborator, TensorValue(mean, _without(tensor, axes)), list(axes))
+    distance = binary(elaborator, "-", tensor, wide)
+    square = binary(elaborator, "*", distance, distance)
+    return _kept(elaborator, arguments, tensor, axes, _average(elaborator, arguments, square, axes))
 
 
 def _extreme(name: str) -> Builtin:
     """`max` and `min`: elementwise of two, a reduction of one."""
     op, start = (Max, -math.inf) if name == "max" else (Min, math.inf)
 
-    def evaluate(machine: Machine, arguments: Arguments) -> Value:
+    def evaluate(elaborator: Elaborator, arguments: Arguments) -> Value:
         values = arguments["x"]
         assert isinstance(values, tuple)
         is_reduction = any(arguments[option] not in (None, False) for option in ("axis", "keepdims", "where"))
         if len(values) == 1 and isinstance(values[0], tuple):
             values = values[0]
         elif len(values) == 1 and isinstance(values[0], TensorValue):
-            return reduce(machine, {**arguments, "x": values[0]})
+            return reduce(elaborator, {**arguments, "x": values[0]})
         if is_reduction:
-            machine.fail("E0303", f"`{name}` over an axis takes one tensor, but {len(values)} values are given")
+            elaborator.fail("E0303", f"`{name}` over an axis takes one tensor, but {len(values)} values are given")
         if not values:
-            machine.fail("E0302", f"`{name}` of nothing", hint(f"write `{name}(a, b)` or `{name}(x, axis = 0)`"))
+            elaborator.fail("E0302", f"`{name}` of nothing", hint(f"write `{name}(a, b)` or `{name}(x, axis = 0)`"))
         result = values[0]
         for value in values[1:]:
-            result = arithmetic(machine, name, result, value)
+            result = arithmetic(elaborator, name, result, value)
         return result
 
-    def reduce(machine: Machine, arguments: Arguments) -> Value:
-        tensor, axes = _operand(machine, arguments)
-        tensor = numeric(machine, tensor)
-        mask = _mask(machine, arguments, tensor)
+    def reduce(elaborator: Elaborator, arguments: Arguments) -> Value:
+        tensor, axes = _operand(elaborator, arguments)
+        tensor = numeric(elaborator, tensor)
+        mask = _mask(elaborator, arguments, tensor)
         if mask is not None:
-            tensor = choose(machine, mask, real(machine, tensor), start)
+            tensor = choose(elaborator, mask, real(elaborator, tensor), start)
         if any(tensor.shape[axis] == 0 for axis in axes):
-            machine.fail("E0406", f"`{name}` over an axis of 0 elements, of {shown(machine, tensor)}")
-        return _kept(machine, arguments, tensor, axes, machine.emit(op(tuple(axes)), tensor.value))
+            elaborator.fail("E0406", f"`{name}` over an axis of 0 elements, of {shown(elaborator, tensor)}")
+        return _kept(elaborator, arguments, tensor, axes, elaborator.emit(op(tuple(axes)), tensor.value))
 
     document = f"Elementwise {name}imum of two values, or the {name}imum of one tensor over axes."
     many = BuiltinParameter("x", is_variadic=True)
     return Builtin(name, (many, _AXIS, _KEEP, _WHERE), document, evaluate)
 
 
-def _argmax(machine: Machine, arguments: Arguments) -> Value:
-    tensor = numeric(machine, expect_tensor(machine, arguments["x"], "`x` of `argmax`"))
+def _argmax(elaborator: Elaborator, arguments: Arguments) -> Value:
+    tensor = numeric(elaborator, expect_tensor(elaborator, arguments["x"], "`x` of `argmax`"))
     if arguments["axis"] is None:
-        value = machine.emit(Reshape((_flat(machine, tensor),)), tensor.value)
-        return TensorValue(machine.emit(ArgMax(0), value), ())
-    axis = resolve_axis(machine, tensor, arguments["axis"])
-    return _kept(machine, arguments, tensor, (axis,), machine.emit(ArgMax(axis), tensor.value))
+        value = elaborator.emit(Reshape((_flat(elaborator, tensor),)), tensor.value)
+        return TensorValue(elaborator.emit(ArgMax(0), value), ())
+    axis = resolve_axis(elaborator, tensor, arguments["axis"])
+    return _kept(elaborator, arguments, tensor, (axis,), elaborator.emit(ArgMax(axis), tensor.value))
 
 
-def _flat(machine: Machine, tensor: TensorValue) -> int:
+def _flat(elaborator: Elaborator, tensor: TensorValue) -> int:
     if any(isinstance(extent, BatchExtent) for extent in tensor.shape):
-        machine.fail(
+        elaborator.fail(
             "E0406", "`argmax` over all axes would run over the batch", hint("give an axis: `argmax(x, axis = -1)`")
         )
     return static_elements(tensor.shape)
 
 
-def _cumsum(machine: Machine, arguments: Arguments) -> Value:
-    tensor = numeric(machine, expect_tensor(machine, arguments["x"], "`x` of `cumsum`"))
-    axis = resolve_axis(machine, tensor, arguments["axis"])
+def _cumsum(elaborator: Elaborator, arguments: Arguments) -> Value:
+    tensor = numeric(elaborator, expect_tensor(elaborator, arguments["x"], "`x` of `cumsum`"))
+    axis = resolve_axis(elaborator, tensor, arguments["axis"])
     is_reversed = arguments["reverse"] is True
-    return TensorValue(machine.emit(CumulativeSum(axis, is_reversed), tensor.value), tensor.axes)
+    return TensorValue(elaborator.emit(CumulativeSum(axis, is_reversed), tensor.value), tensor.axes)
 
 
 def _truth(name: str) -> Builtin:
     """`all` and `any` of booleans: the smallest and largest of 0 and 1."""
     op = Min if name == "all" else Max
 
-    def evaluate(machine: Machine, arguments: Arguments) -> Value:
-        tensor, axes = _operand(machine, arguments)
+    def evaluate(elaborator: Elaborator, arguments: Arguments) -> Value:
+        tensor, axes = _operand(elaborator, arguments)
         if tensor.dtype is not DType.BOOL:
-            machine.fail("E0416", f"`{name}` needs a tensor of bool, not {shown(machine, tensor)}")
-        numbers = machine.emit(op(tuple(axes)), machine.emit(Cast(DType.I32), tensor.value))
-        return _kept(machine, arguments, tensor, axes, machine.emit(Cast(DType.BOOL), numbers))
+            elaborator.fail("E0416", f"`{name}` needs a tensor of bool, not {shown(elaborator, tensor)}")
+        numbers = elaborator.emit(op(tuple(axes)), elaborator.emit(Cast(DType.I32), tensor.value))
+        return _kept(elaborator, arguments, tensor, axes, elaborator.emit(Cast(DType.BOOL), numbers))
 
     return Builtin(name, (_X, _AXIS, _KEEP), f"Whether {name} of the elements along axes are true.", evaluate)
 
 
-def _operand(machine: Machine, arguments: Arguments) -> tuple[TensorValue, tuple[int, ...]]:
+def _operand(elaborator: Elaborator, arguments: Arguments) -> tuple[TensorValue, tuple[int, ...]]:
     value = arguments["x"]
     tensor = (
-        scalar(machine, value, DType.F32) if isinstance(value, int | float) else expect_tensor(machine, value, "`x`")
+        scalar(elaborator, value, DType.F32)
+        if isinstance(value, int | float)
+        else expect_tensor(elaborator, value, "`x`")
     )
-    return tensor, resolve_axes(machine, tensor, arguments["axis"])
+    return tensor, resolve_axes(elaborator, tensor, arguments["axis"])
 
 
-def _mask(machine: Machine, arguments: Arguments, tensor: TensorValue) -> TensorValue | None:
+def _mask(elaborator: Elaborator, arguments: Arguments, tensor: TensorValue) -> TensorValue | None:
     """The mask of a reduction, where there is one, placed by its names where they say where it belongs."""
     value = arguments.get("where")
     if value is None or value is True:
         return None
-    mask = expect_tensor(machine, value, "`where`")
+    mask = expect_tensor(elaborator, value, "`where`")
     if mask.dtype is not DType.BOOL:
-        machine.fail("E0416", f"`where` is a tensor of bool, not {shown(machine, mask)}")
+        elaborator.fail("E0416", f"`where` is a tensor of bool, not {shown(elaborator, mask)}")
     if is_placed_by_names(mask, tensor):
-        mask = aligned(machine, mask, tensor)
+        mask = aligned(elaborator, mask, tensor)
     elif _has_leading_axes(mask, tensor):
-        mask = with_unit_axes(machine, mask, list(range(mask.rank, tensor.rank)))
-    shape, _ = broadcast(machine, "where", mask, tensor)
+        mask = with_unit_axes(elaborator, mask, list(range(mask.rank, tensor.rank)))
+    shape, _ = broadcast(elaborator, "where", mask, tensor)
     if shape != tensor.shape:
-        machine.fail("E0401", f"the mask {shown(machine, mask)} is larger than {shown(machine, tensor)}")
+        elaborator.fail("E0401", f"the mask {shown(elaborator, mask)} is larger than {shown(elaborator, tensor)}")
     return mask
 
 
@@ -202,14 +207,14 @@ def _without(tensor: TensorValue, axes: Sequence[int]) -> tuple[Axis, ...]:
 
 
 def _kept(
-    machine: Machine, arguments: Arguments, tensor: TensorValue, axes: Sequence[int], reduced: ir.Value
+    elaborator: Elaborator, arguments: Arguments, tensor: TensorValue, axes: Sequence[int], reduced: ir.Value
 ) -> TensorValue:
     """The result of a reduction, with axes of 1 in the places of the reduced ones if `keepdims` says so."""
     result = TensorValue(reduced, _without(tensor, axes))
-    return with_unit_axes(machine, result, list(axes)) if arguments["keepdims"] is True else result
+    return with_unit_axes(elaborator, result, list(axes)) if arguments["keepdims"] is True else result
 
 
-def aligned(machine: Machine, value: TensorValue, to: TensorValue) -> TensorValue:
+def aligned(elaborator: Elaborator, value: TensorValue, to: TensorValue) -> TensorValue:
     """`align(v, x)`: each named dimension of `v` where `x` has it, and 1 elsewhere."""
     places: list[int] = []
     for extent, axis in zip(value.shape, value.axes, strict=True):
@@ -217,30 +222,31 @@ def aligned(machine: Machine, value: TensorValue, to: TensorValue) -> TensorValu
         if len(found) != 1:
             name = max(axis.labels)[1] if axis.labels else str(extent)
             reason = "has no such dimension" if not found else "has it more than once"
-            machine.fail(
+            elaborator.fail(
                 "E0406",
-                f"`align` of {shown(machine, value)} to {shown(machine, to)}: the second tensor {reason} for `{name}`",
+                f"`align` of {shown(elaborator, value)} to {shown(elaborator, to)}: "
+                f"the second tensor {reason} for `{name}`",
                 hint("only axes with the name of a dimension can be aligned; an index with `None` adds an axis of 1"),
             )
         places.append(found.pop())
     if len(set(places)) != len(places):
-        machine.fail(
-            "E0406", f"`align` of {shown(machine, value)}: two of its dimensions are the same one of the other"
+        elaborator.fail(
+            "E0406", f"`align` of {shown(elaborator, value)}: two of its dimensions are the same one of the other"
         )
     order = sorted(range(len(places)), key=places.__getitem__)
     node = value.value
     if order != list(range(len(order))):
-        node = machine.emit(Transpose(tuple(order)), node)
+        node = elaborator.emit(Transpose(tuple(order)), node)
     moved = TensorValue(node, tuple(value.axes[i] for i in order))
     first = min(places, default=0)
     missing = [i - first for i in range(first, to.rank) if i not in places]
-    return with_unit_axes(machine, moved, missing)
+    return with_unit_axes(elaborator, moved, missing)
 
 
-def _align(machine: Machine, arguments: Arguments) -> Value:
+def _align(elaborator: Elaborator, arguments: Arguments) -> Value:
     value = arguments["v"]
-    to = expect_tensor(machine, arguments["x"], "`x` of `align`")
-    return aligned(machine, value, to) if isinstance(value, TensorValue) else value
+    to = expect_tensor(elaborator, arguments["x"], "`x` of `align`")
+    return aligned(elaborator, value, to) if isinstance(value, TensorValue) else value
 
 
 REDUCTIONS: tuple[Builtin, ...] = (

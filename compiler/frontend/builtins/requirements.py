@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from compiler.diagnostics import Note
 from compiler.frontend.builtins.table import Arguments
+from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.failures import Failure
-from compiler.frontend.machine import Machine
 from compiler.frontend.settings import COMMAND_LINE, plain
 from compiler.frontend.values import RunTimeNumber, Value, describe
 from compiler.syntax import tree
@@ -13,40 +13,40 @@ from compiler.syntax import tree
 _ONLY_THE_RUN_KNOWS = "E0313"
 
 
-def judge(machine: Machine, requirement: tree.Expression) -> None:
+def judge(elaborator: Elaborator, requirement: tree.Expression) -> None:
     """Evaluate a line `require(…)`. The settings in it decide nothing of the program, so they stay numbers of the run.
 
     What only the run knows, such as `total_steps`, is not judged.
     """
-    before = frozenset(machine.session.decided)
+    before = frozenset(elaborator.session.decided)
     try:
-        machine.evaluate(requirement)
+        elaborator.evaluate(requirement)
     except Failure as mistake:
         if mistake.diagnostic.code != _ONLY_THE_RUN_KNOWS:
             raise
     finally:
-        machine.session.decided = set(before)
+        elaborator.session.decided = set(before)
 
 
-def require(machine: Machine, arguments: Arguments) -> Value:
+def require(elaborator: Elaborator, arguments: Arguments) -> Value:
     """The built-in function. Raises Failure where the condition is false."""
     condition, message = arguments["condition"], arguments["message"]
     assert isinstance(message, tuple)
     if not isinstance(condition, bool):
-        machine.fail("E0312", f"`require` takes a condition of configuration, not {describe(condition)}")
+        elaborator.fail("E0312", f"`require` takes a condition of configuration, not {describe(condition)}")
     if not condition:
-        machine.fail("E0315", "".join(map(_said, message)) or "this is required", *settings_in(machine, message))
+        elaborator.fail("E0315", "".join(map(_said, message)) or "this is required", *settings_in(elaborator, message))
     return True
 
 
-def settings_in(machine: Machine, values: tuple[Value, ...]) -> list[Note]:
+def settings_in(elaborator: Elaborator, values: tuple[Value, ...]) -> list[Note]:
     """A note on each setting that some of the values come from."""
     sources = {name: None for value in values if isinstance(value, RunTimeNumber) for name in sorted(value.sources)}
-    return [note for name in sources for note in _on_setting(machine, name)]
+    return [note for name in sources for note in _on_setting(elaborator, name)]
 
 
-def _on_setting(machine: Machine, name: str) -> list[Note]:
-    settings = machine.session.settings
+def _on_setting(elaborator: Elaborator, name: str) -> list[Note]:
+    settings = elaborator.session.settings
     if name not in settings.entries:
         return []
     value, origin = settings.entries[name]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from compiler.frontend.machine import Machine
-from compiler.frontend.values import Value
+from compiler.frontend.elaborator import Elaborator
+from compiler.frontend.values import NamedBuiltin, Value
 from compiler.record import record
 
 Arguments: TypeAlias = Mapping[str, Value]
-Handler: TypeAlias = Callable[[Machine, Arguments], Value]
+Handler: TypeAlias = Callable[[Elaborator, Arguments], Value]
 
 
 @record
@@ -33,10 +33,9 @@ class BuiltinParameter:
 
 
 @record(eq=False)
-class Builtin:
+class Builtin(NamedBuiltin):
     """One built-in function. A variadic parameter takes all further positional arguments, as a list."""
 
-    name: str
     parameters: tuple[BuiltinParameter, ...]
     document: str
     evaluate: Handler

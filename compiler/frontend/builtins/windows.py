@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from compiler.diagnostics import hint
+from compiler.frontend.axes import Axis
 from compiler.frontend.builtins.table import Arguments, Builtin, BuiltinParameter
-from compiler.frontend.machine import Machine
+from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.binding import expect_tensor
 from compiler.frontend.tensors.shapes import origin_notes, resolve_axis, shown, shown_axis, whole_dimension
-from compiler.frontend.values import Axis, TensorValue, TupleValue, Value
+from compiler.frontend.values import TensorValue, TupleValue, Value
 from compiler.graph import ir
 from compiler.ops.movement import Transpose
 from compiler.ops.window import Fold, Window, window_count
@@ -37,36 +38,40 @@ class _Sliding:
         return self.dilation * (self.size - 1) + 1
 
 
-def _windows(machine: Machine, arguments: Arguments) -> Value:
-    tensor = expect_tensor(machine, arguments["x"], "`x` of `windows`")
-    axes = [resolve_axis(machine, tensor, axis) for axis in _items(arguments["axis"])]
-    sizes = _numbers(machine, arguments["size"], len(axes), "the size of a window")
-    given = _sliding(machine, arguments, tensor, axes, sizes)
+def _windows(elaborator: Elaborator, arguments: Arguments) -> Value:
+    tensor = expect_tensor(elaborator, arguments["x"], "`x` of `windows`")
+    axes = [resolve_axis(elaborator, tensor, axis) for axis in _items(arguments["axis"])]
+    sizes = _numbers(elaborator, arguments["size"], len(axes), "the size of a window")
+    given = _sliding(elaborator, arguments, tensor, axes, sizes)
     ordered = sorted(given, key=lambda one: one.axis)
     for one in ordered:
-        _expect_room(machine, tensor, one)
-    value = machine.emit(Window(*_fields(ordered)), tensor.value)
+        _expect_room(elaborator, tensor, one)
+    value = elaborator.emit(Window(*_fields(ordered)), tensor.value)
     places = (*range(tensor.rank), *(tensor.rank + ordered.index(one) for one in given))
     return TensorValue(
-        _moved(machine, value, places), (*_without_names(machine, tensor.axes, axes), *_new(machine, axes))
+        _moved(elaborator, value, places), (*_without_names(elaborator, tensor.axes, axes), *_new(elaborator, axes))
     )
 
 
-def _overlap_add(machine: Machine, arguments: Arguments) -> Value:
-    tensor = expect_tensor(machine, arguments["x"], "`x` of `overlap_add`")
+def _overlap_add(elaborator: Elaborator, arguments: Arguments) -> Value:
+    tensor = expect_tensor(elaborator, arguments["x"], "`x` of `overlap_add`")
     items = _items(arguments["axis"])
     rank = tensor.rank - len(items)
     if rank < 1:
-        machine.fail("E0406", f"`overlap_add` of {shown(machine, tensor)}: the last axis holds the taps of windows")
+        elaborator.fail(
+            "E0406", f"`overlap_add` of {shown(elaborator, tensor)}: the last axis holds the taps of windows"
+        )
     kept = TensorValue(ir.Value(-1, TensorType(tensor.dtype, tensor.shape[:rank])), tensor.axes[:rank])
-    axes = [resolve_axis(machine, kept, axis) for axis in items]
-    sizes = [_static(machine, tensor, axis) for axis in range(rank, tensor.rank)]
-    given = _sliding(machine, arguments, kept, axes, sizes)
-    least = [(_static(machine, tensor, one.axis) - 1) * one.stride + one.span for one in given]
-    extents = least if arguments["extent"] is None else _numbers(machine, arguments["extent"], len(axes), "an extent")
+    axes = [resolve_axis(elaborator, kept, axis) for axis in items]
+    sizes = [_static(elaborator, tensor, axis) for axis in range(rank, tensor.rank)]
+    given = _sliding(elaborator, arguments, kept, axes, sizes)
+    least = [(_static(elaborator, tensor, one.axis) - 1) * one.stride + one.span for one in given]
+    extents = (
+        least if arguments["extent"] is None else _numbers(elaborator, arguments["extent"], len(axes), "an extent")
+    )
     for one, extent, windows in zip(given, extents, (tensor.shape[axis] for axis in axes), strict=True):
         if extent < one.span or window_count(extent, one.size, one.stride, one.dilation) != windows:
-            machine.fail(
+            elaborator.fail(
                 "E0418",
                 f"{extent} elements do not have {windows} windows that span {one.span} and start {one.stride} apart",
                 hint("without `extent`, the result is as long as the windows reach"),
@@ -74,18 +79,18 @@ def _overlap_add(machine: Machine, arguments: Arguments) -> Value:
     ordered = sorted(given, key=lambda one: one.axis)
     places = (*range(rank), *(rank + given.index(one) for one in ordered))
     whole = tuple(extents[given.index(one)] for one in ordered)
-    value = machine.emit(Fold(*_fields(ordered), whole), _moved(machine, tensor.value, places))
-    return TensorValue(value, _without_names(machine, kept.axes, axes))
+    value = elaborator.emit(Fold(*_fields(ordered), whole), _moved(elaborator, tensor.value, places))
+    return TensorValue(value, _without_names(elaborator, kept.axes, axes))
 
 
 def _sliding(
-    machine: Machine, arguments: Arguments, tensor: TensorValue, axes: Sequence[int], sizes: Sequence[int]
+    elaborator: Elaborator, arguments: Arguments, tensor: TensorValue, axes: Sequence[int], sizes: Sequence[int]
 ) -> list[_Sliding]:
     """The windows, in the order of the `axis` argument."""
     if len(set(axes)) != len(axes):
-        machine.fail("E0406", f"an axis of {shown(machine, tensor)} is named twice")
-    strides = _numbers(machine, arguments["stride"], len(axes), "a stride")
-    dilations = _numbers(machine, arguments["dilation"], len(axes), "a dilation")
+        elaborator.fail("E0406", f"an axis of {shown(elaborator, tensor)} is named twice")
+    strides = _numbers(elaborator, arguments["stride"], len(axes), "a stride")
+    dilations = _numbers(elaborator, arguments["dilation"], len(axes), "a dilation")
     return [_Sliding(*numbers) for numbers in zip(axes, sizes, strides, dilations, strict=True)]
 
 
@@ -105,60 +110,60 @@ def _items(value: Value) -> Sequence[Value]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _numbers(machine: Machine, value: Value, count: int, what: str) -> list[int]:
+def _numbers(elaborator: Elaborator, value: Value, count: int, what: str) -> list[int]:
     """A number for each axis: from a list, or one for all."""
     items = _items(value)
     if isinstance(value, tuple | TupleValue) and len(items) != count:
-        machine.fail("E0309", f"{what} is given {len(items)} times, for {count} axes")
-    numbers = [_positive(machine, item, what) for item in items]
+        elaborator.fail("E0309", f"{what} is given {len(items)} times, for {count} axes")
+    numbers = [_positive(elaborator, item, what) for item in items]
     return numbers if len(numbers) == count else numbers * count
 
 
-def _positive(machine: Machine, value: Value, what: str) -> int:
-    extent = whole_dimension(machine, value, what)
+def _positive(elaborator: Elaborator, value: Value, what: str) -> int:
+    extent = whole_dimension(elaborator, value, what)
     if isinstance(extent, BatchExtent):
-        machine.fail("E0307", f"`batch` is known only at run time, so it cannot be {what}")
+        elaborator.fail("E0307", f"`batch` is known only at run time, so it cannot be {what}")
     if extent < 1:
-        machine.fail("E0413", f"{what} must be positive, not {extent}")
+        elaborator.fail("E0413", f"{what} must be positive, not {extent}")
     return extent
 
 
-def _static(machine: Machine, tensor: TensorValue, axis: int) -> int:
+def _static(elaborator: Elaborator, tensor: TensorValue, axis: int) -> int:
     extent = tensor.shape[axis]
     if isinstance(extent, BatchExtent):
-        _on_batch(machine, tensor)
+        _on_batch(elaborator, tensor)
     return extent
 
 
-def _on_batch(machine: Machine, tensor: TensorValue) -> NoReturn:
-    machine.fail("E0410", f"no window slides over the batch of {shown(machine, tensor)}")
+def _on_batch(elaborator: Elaborator, tensor: TensorValue) -> NoReturn:
+    elaborator.fail("E0410", f"no window slides over the batch of {shown(elaborator, tensor)}")
 
 
-def _expect_room(machine: Machine, tensor: TensorValue, one: _Sliding) -> None:
-    extent, axis = _static(machine, tensor, one.axis), tensor.axes[one.axis]
+def _expect_room(elaborator: Elaborator, tensor: TensorValue, one: _Sliding) -> None:
+    extent, axis = _static(elaborator, tensor, one.axis), tensor.axes[one.axis]
     if one.span <= extent:
         return
     spans = f", which spans {one.span} with dilation {one.dilation}," if one.dilation > 1 else ""
     largest = (extent - 1) // one.dilation + 1
-    machine.fail(
+    elaborator.fail(
         "E0418",
-        f"a window of {one.size}{spans} does not fit into `{shown_axis(machine, extent, axis)}`, axis {one.axis} of "
-        f"{shown(machine, tensor)}",
-        *origin_notes(machine, (extent, axis)),
+        f"a window of {one.size}{spans} does not fit into `{shown_axis(elaborator, extent, axis)}`, axis {one.axis} of "
+        f"{shown(elaborator, tensor)}",
+        *origin_notes(elaborator, (extent, axis)),
         hint(f"a size of {largest} would fit, or {one.span - extent} more of padding, counting both sides"),
     )
 
 
-def _moved(machine: Machine, value: ir.Value, places: Sequence[int]) -> ir.Value:
-    return value if list(places) == sorted(places) else machine.emit(Transpose(tuple(places)), value)
+def _moved(elaborator: Elaborator, value: ir.Value, places: Sequence[int]) -> ir.Value:
+    return value if list(places) == sorted(places) else elaborator.emit(Transpose(tuple(places)), value)
 
 
-def _without_names(machine: Machine, axes: Sequence[Axis], changed: Sequence[int]) -> tuple[Axis, ...]:
-    return tuple(Axis(origin=machine.here) if i in changed else axis for i, axis in enumerate(axes))
+def _without_names(elaborator: Elaborator, axes: Sequence[Axis], changed: Sequence[int]) -> tuple[Axis, ...]:
+    return tuple(Axis(origin=elaborator.here) if i in changed else axis for i, axis in enumerate(axes))
 
 
-def _new(machine: Machine, axes: Sequence[int]) -> tuple[Axis, ...]:
-    return tuple(Axis(origin=machine.here) for _ in axes)
+def _new(elaborator: Elaborator, axes: Sequence[int]) -> tuple[Axis, ...]:
+    return tuple(Axis(origin=elaborator.here) for _ in axes)
 
 
 WINDOWS: tuple[Builtin, ...] = (

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from compiler.diagnostics import Diagnostic, Edit, Note, Span, hint
 from compiler.frontend.bodies.instances import names_in
+from compiler.frontend.elaborator import Session
 from compiler.frontend.generation import KEYS as GENERATE_KEYS
 from compiler.frontend.generation import check_keys
-from compiler.frontend.machine import Session
 from compiler.frontend.models_as_layers import scope_of_tests
 from compiler.frontend.names.environment import Environment, Kind
 from compiler.frontend.names.statements import StatementNames
@@ -147,7 +147,7 @@ class _DeclarationNames(StatementNames):
         self._settings(signature.settings, signature.types)
         self._block(model.body, is_last=True)
         if not any(isinstance(statement, tree.OutputDeclaration) for statement in statements_of(model.body)):
-            advice = hint("declare what it gives: `output y = …`")
+            advice = hint("declare its results: `output y = …`")
             self._record("E0207", f"the model `{model.name}` has no output", model.head, advice)
         outputs = {name for name, kind in self.environment.kinds.items() if kind is Kind.OUTPUT}
         self.environment.used |= outputs | self.read.get(model.name, set())

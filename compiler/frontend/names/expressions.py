@@ -7,8 +7,8 @@ from typing import assert_never
 
 from compiler.diagnostics import Note, Span, hint
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
+from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure, nearest
-from compiler.frontend.machine import Session
 from compiler.frontend.names.environment import Environment, Kind
 from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
 from compiler.frontend.signature import Signature

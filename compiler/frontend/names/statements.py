@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from compiler.diagnostics import Note, Span, hint
 from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.bodies.model_statements import end_of_range
+from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure
-from compiler.frontend.machine import Session
 from compiler.frontend.names.environment import FIXED, Kind
 from compiler.frontend.names.expressions import ExpressionNames
 from compiler.frontend.scope import ModuleScope, Namespace

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.diagnostics import Note, Span, hint
-from compiler.frontend.machine import Frame, Machine
+from compiler.frontend.axes import Axis
+from compiler.frontend.elaborator import Elaborator, Frame
 from compiler.frontend.scope import Namespace
 from compiler.frontend.tensors.operators import cast
 from compiler.frontend.tensors.shapes import UNNAMED, origin_notes, shown, shown_axis, shown_shape, whole_dimension
-from compiler.frontend.values import Axis, TensorValue, TupleValue, Value, describe
+from compiler.frontend.values import TensorValue, TupleValue, Value, describe
 from compiler.syntax import tree
 from compiler.types import BatchExtent, DType, Extent, TensorType
 
@@ -31,31 +32,33 @@ def is_constant(frame: Frame, name: str) -> bool:
     return found is not None and isinstance(found.declaration, tree.Const)
 
 
-def bind_tensors(machine: Machine, frame: Frame, arguments: Sequence[tuple[tree.Parameter, Value]], call: Span) -> None:
+def bind_tensors(
+    elaborator: Elaborator, frame: Frame, arguments: Sequence[tuple[tree.Parameter, Value]], call: Span
+) -> None:
     """Put the tensors of a call into its frame. Lone names are bound first, then the other dimensions are checked."""
     later: list[tuple[str, TensorValue, tree.Expression, int]] = []
     bound: dict[str, TensorValue] = {}
     for parameter, value in arguments:
         annotation = parameter.annotation
         if isinstance(value, TensorValue) and isinstance(annotation, tree.TensorAnnotation):
-            _refuse_exchanged(machine, frame, arguments)
-            bound[parameter.name] = _bind(machine, frame, parameter, annotation, value, later)
+            _refuse_exchanged(elaborator, frame, arguments)
+            bound[parameter.name] = _bind(elaborator, frame, parameter, annotation, value, later)
     for parameter, value in arguments:
         frame.variables[parameter.name] = bound.get(parameter.name, value)
     for name, tensor, expression, place in later:
-        wanted = _evaluated(machine, frame, expression, call)
+        wanted = _evaluated(elaborator, frame, expression, call)
         if tensor.shape[place] != wanted:
-            found = shown_axis(machine, tensor.shape[place], tensor.axes[place])
-            machine.fail(
+            found = shown_axis(elaborator, tensor.shape[place], tensor.axes[place])
+            elaborator.fail(
                 "E0404",
                 f"`{frame.name}` needs `{name}` with {_text(expression)} = {wanted}, but `{name}` is "
-                f"{shown(machine, tensor)}, which has {found} there",
-                *origin_notes(machine, (tensor.shape[place], tensor.axes[place])),
+                f"{shown(elaborator, tensor)}, which has {found} there",
+                *origin_notes(elaborator, (tensor.shape[place], tensor.axes[place])),
                 *_declared(expression.span),
             )
 
 
-def _refuse_exchanged(machine: Machine, frame: Frame, arguments: Sequence[tuple[tree.Parameter, Value]]) -> None:
+def _refuse_exchanged(elaborator: Elaborator, frame: Frame, arguments: Sequence[tuple[tree.Parameter, Value]]) -> None:
     """Raise a failure for `accuracy(label, scores)`: classes where scores belong, and scores where classes do."""
     if len(arguments) < 2:
         return
@@ -64,16 +67,16 @@ def _refuse_exchanged(machine: Machine, frame: Frame, arguments: Sequence[tuple[
     if not isinstance(label, TensorValue) or not isinstance(scores, TensorValue) or not wants_floats:
         return
     if second.annotation is None and not label.dtype.is_float and scores.dtype.is_float:
-        machine.fail(
+        elaborator.fail(
             "E0416",
-            f"`{frame.name}` takes `{first.name}` first and `{second.name}` second, but got {shown(machine, label)} "
-            f"and {shown(machine, scores)}",
+            f"`{frame.name}` takes `{first.name}` first and `{second.name}` second, but got {shown(elaborator, label)} "
+            f"and {shown(elaborator, scores)}",
             hint(f"exchange the two: `{frame.name}({first.name}, {second.name})`"),
         )
 
 
 def _bind(
-    machine: Machine,
+    elaborator: Elaborator,
     frame: Frame,
     parameter: tree.Parameter,
     annotation: tree.TensorAnnotation,
@@ -81,13 +84,13 @@ def _bind(
     later: list[tuple[str, TensorValue, tree.Expression, int]],
 ) -> TensorValue:
     name = parameter.name
-    tensor = _with_element_type(machine, frame, name, annotation, tensor)
+    tensor = _with_element_type(elaborator, frame, name, annotation, tensor)
     if annotation.dimensions is None:
         return tensor
     axes = list(tensor.axes)
-    for expression, place in _pair(machine, frame, name, annotation, tensor):
+    for expression, place in _pair(elaborator, frame, name, annotation, tensor):
         if isinstance(expression, tree.Name) and not is_constant(frame, expression.id):
-            _agree(machine, frame, name, expression, tensor, place)
+            _agree(elaborator, frame, name, expression, tensor, place)
             label = frozenset({(frame.scope, expression.id)})
             axes[place] = Axis(axes[place].labels | label, axes[place].origin or expression.span)
         else:
@@ -96,7 +99,7 @@ def _bind(
 
 
 def _with_element_type(
-    machine: Machine, frame: Frame, name: str, annotation: tree.TensorAnnotation, tensor: TensorValue
+    elaborator: Elaborator, frame: Frame, name: str, annotation: tree.TensorAnnotation, tensor: TensorValue
 ) -> TensorValue:
     """The tensor in the declared element type; integers and floats may widen, nothing narrows."""
     if annotation.dtype is None:
@@ -107,9 +110,9 @@ def _with_element_type(
             DType.BOOL: "",
         }
         more = ways.get(tensor.dtype, "; for classes or tokens, take `one_hot` or `embedding`")
-        machine.fail(
+        elaborator.fail(
             "E0416",
-            f"`{frame.name}` needs floats for `{name}`, but got {shown(machine, tensor)}",
+            f"`{frame.name}` needs floats for `{name}`, but got {shown(elaborator, tensor)}",
             hint(f"convert it with `cast(x, f32)`{more}"),
         )
     if annotation.dtype == tree.ANY:
@@ -118,16 +121,16 @@ def _with_element_type(
     if tensor.dtype is wanted:
         return tensor
     if tensor.dtype in _WIDENS.get(wanted, ()):
-        return cast(machine, tensor, wanted)
-    machine.fail(
+        return cast(elaborator, tensor, wanted)
+    elaborator.fail(
         "E0416",
-        f"`{frame.name}` needs {wanted.value} for `{name}`, but got {shown(machine, tensor)}",
+        f"`{frame.name}` needs {wanted.value} for `{name}`, but got {shown(elaborator, tensor)}",
         hint(f"convert it with `cast({name}, {wanted.value})` if that is meant"),
     )
 
 
 def _pair(
-    machine: Machine, frame: Frame, name: str, annotation: tree.TensorAnnotation, tensor: TensorValue
+    elaborator: Elaborator, frame: Frame, name: str, annotation: tree.TensorAnnotation, tensor: TensorValue
 ) -> list[tuple[tree.Expression, int]]:
     """Each declared dimension with the axis that it stands for; what `...` stands for goes into the frame."""
     dimensions = annotation.dimensions or ()
@@ -136,22 +139,22 @@ def _pair(
     if tensor.rank < len(named) or (dots is None and tensor.rank != len(named)):
         count = f"{len(named)} dimensions" if len(named) != 1 else "1 dimension"
         at_least = "at least " if dots is not None else ""
-        machine.fail(
+        elaborator.fail(
             "E0404",
             f"`{frame.name}` needs `{name}: {shown_annotation(annotation)}` with {at_least}{count}, but got "
-            f"{shown(machine, tensor)}",
-            *origin_notes(machine, *zip(tensor.shape, tensor.axes, strict=True)),
+            f"{shown(elaborator, tensor)}",
+            *origin_notes(elaborator, *zip(tensor.shape, tensor.axes, strict=True)),
             *_declared(annotation.span),
         )
     if dots is None:
         return [(d, i) for i, d in enumerate(named)]
     after = tensor.rank - (len(named) - dots)
-    _agree_on_rest(machine, frame, name, annotation, tensor, dots, after)
+    _agree_on_rest(elaborator, frame, name, annotation, tensor, dots, after)
     return [(d, i if i < dots else after + i - dots) for i, d in enumerate(named)]
 
 
 def _agree_on_rest(
-    machine: Machine,
+    elaborator: Elaborator,
     frame: Frame,
     name: str,
     annotation: tree.TensorAnnotation,
@@ -165,12 +168,12 @@ def _agree_on_rest(
         frame.ellipsis = rest
         return
     if tuple(e for e, _ in frame.ellipsis) != tuple(e for e, _ in rest):
-        first = f"[{', '.join(shown_axis(machine, e, a) for e, a in frame.ellipsis)}]"
-        machine.fail(
+        first = f"[{', '.join(shown_axis(elaborator, e, a) for e, a in frame.ellipsis)}]"
+        elaborator.fail(
             "E0404",
             f"`{frame.name}` needs the same dimensions for every `...` of its signature: they are {first} first, but "
-            f"`{name}` is {shown(machine, tensor)}",
-            *origin_notes(machine, *frame.ellipsis, *rest),
+            f"`{name}` is {shown(elaborator, tensor)}",
+            *origin_notes(elaborator, *frame.ellipsis, *rest),
             *_declared(annotation.span),
             *_last_axis_hint(frame.ellipsis, rest),
         )
@@ -183,7 +186,9 @@ def _last_axis_hint(first: tuple[tuple[Extent, Axis], ...], rest: tuple[tuple[Ex
     return ()
 
 
-def _agree(machine: Machine, frame: Frame, parameter: str, name: tree.Name, tensor: TensorValue, place: int) -> None:
+def _agree(
+    elaborator: Elaborator, frame: Frame, parameter: str, name: tree.Name, tensor: TensorValue, place: int
+) -> None:
     """A dimension name: its first use binds it, each later use must agree."""
     extent, axis = tensor.shape[place], tensor.axes[place]
     if name.id not in frame.dimensions:
@@ -193,34 +198,34 @@ def _agree(machine: Machine, frame: Frame, parameter: str, name: tree.Name, tens
     known = frame.dimensions[name.id]
     if known != extent:
         first = Axis(origin=frame.dimension_origins.get(name.id))
-        machine.fail(
+        elaborator.fail(
             "E0404",
             f"`{frame.name}` needs one size for `{name.id}`, but it is {known} first, and `{parameter}` is "
-            f"{shown(machine, tensor)}, which has {extent} there",
-            *origin_notes(machine, (known, first), (extent, axis)),
+            f"{shown(elaborator, tensor)}, which has {extent} there",
+            *origin_notes(elaborator, (known, first), (extent, axis)),
             *_declared(name.span),
         )
 
 
-def check_results(machine: Machine, frame: Frame, declaration: tree.Callable, value: Value) -> None:
+def check_results(elaborator: Elaborator, frame: Frame, declaration: tree.Callable, value: Value) -> None:
     """The results of a body against the declared ones. The current frame is that of the declaration."""
     annotations = declaration.results
     if not annotations:
         return
     results = value.items if isinstance(value, TupleValue) else (value,)
     if len(results) != len(annotations):
-        machine.fail(
+        elaborator.fail(
             "E0405",
             f"`{declaration.name}` declares {len(annotations)} results, but returns {len(results)}",
             span=annotations[0].span,
         )
     for annotation, result in zip(annotations, results, strict=True):
         if isinstance(result, TensorValue):
-            _check_result(machine, frame, declaration, annotation, result)
+            _check_result(elaborator, frame, declaration, annotation, result)
 
 
 def _check_result(
-    machine: Machine,
+    elaborator: Elaborator,
     frame: Frame,
     declaration: tree.Callable,
     annotation: tree.TensorAnnotation,
@@ -228,9 +233,9 @@ def _check_result(
 ) -> None:
     wanted, dtype = annotation.dtype, result.dtype
     if wanted != tree.ANY and (wanted != dtype.value if wanted is not None else not dtype.is_float):
-        machine.fail(
+        elaborator.fail(
             "E0405",
-            f"`{declaration.name}` declares a result of {wanted or 'floats'}, but returns {shown(machine, result)}",
+            f"`{declaration.name}` declares a result of {wanted or 'floats'}, but returns {shown(elaborator, result)}",
             span=annotation.span,
         )
     if annotation.dimensions is None:
@@ -243,14 +248,14 @@ def _check_result(
             frame.dimensions[dimension.id] = result.shape[len(expected)]
             expected.append(result.shape[len(expected)])
         else:
-            expected.append(whole_dimension(machine, machine.evaluate(dimension)))
+            expected.append(whole_dimension(elaborator, elaborator.evaluate(dimension)))
     if tuple(expected) != result.shape:
         declared, here = shown_annotation(annotation), f"[{', '.join(map(str, expected))}]"
-        machine.fail(
+        elaborator.fail(
             "E0405",
             f"`{declaration.name}` declares the result {declared}{'' if declared == here else f', here {here}'}, "
-            f"but returns {shown_shape(machine, result)}",
-            *origin_notes(machine, *zip(result.shape, result.axes, strict=True)),
+            f"but returns {shown_shape(elaborator, result)}",
+            *origin_notes(elaborator, *zip(result.shape, result.axes, strict=True)),
             span=annotation.span,
         )
 
@@ -260,27 +265,27 @@ def _is_unbound(frame: Frame, name: str) -> bool:
 
 
 def declared_type(
-    machine: Machine, annotation: tree.TensorAnnotation, default: DType = DType.F32
+    elaborator: Elaborator, annotation: tree.TensorAnnotation, default: DType = DType.F32
 ) -> tuple[TensorType, tuple[Axis, ...]]:
     """The type that an annotation in the body of a declaration stands for, with its dimension names."""
-    frame = machine.frame
+    frame = elaborator.frame
     shape: list[Extent] = []
     axes: list[Axis] = []
     for dimension in annotation.dimensions or ():
         if isinstance(dimension, tree.EllipsisItem):
             if frame.ellipsis is None:
-                machine.fail(
+                elaborator.fail(
                     "E0415", "`...` stands for dimensions of the signature, and it has none", span=dimension.span
                 )
             shape += [extent for extent, _ in frame.ellipsis]
             axes += [axis for _, axis in frame.ellipsis]
             continue
-        shape.append(whole_dimension(machine, machine.evaluate(dimension)))
+        shape.append(whole_dimension(elaborator, elaborator.evaluate(dimension)))
         is_name = isinstance(dimension, tree.Name) and dimension.id in frame.dimensions
         labels = frozenset({(frame.scope, dimension.id)}) if is_name and isinstance(dimension, tree.Name) else None
         axes.append(Axis(labels, dimension.span) if labels else Axis(origin=dimension.span))
     if sum(isinstance(extent, BatchExtent) for extent in shape) > 1:
-        machine.fail(
+        elaborator.fail(
             "E0410",
             f"[{', '.join(map(str, shape))}] depends on the batch twice",
             hint("one dimension of a tensor may depend on `batch`"),
@@ -288,24 +293,24 @@ def declared_type(
         )
     if annotation.dtype == tree.ANY:
         message = "`any` stands in the signature of a function or layer, and here the element type must be said"
-        machine.fail("E0416", message, span=annotation.span)
+        elaborator.fail("E0416", message, span=annotation.span)
     dtype = DType(annotation.dtype) if annotation.dtype is not None else default
     if dtype is DType.BF16:
-        machine.fail("E0907", "tensors of bf16 are not compiled yet", hint("use f32"), span=annotation.span)
+        elaborator.fail("E0907", "tensors of bf16 are not compiled yet", hint("use f32"), span=annotation.span)
     type_ = TensorType(dtype, tuple(shape))
-    machine.expect_size(type_)
+    elaborator.expect_size(type_)
     return type_, tuple(axes) or (UNNAMED,) * len(shape)
 
 
-def _evaluated(machine: Machine, frame: Frame, expression: tree.Expression, call: Span) -> Extent:
+def _evaluated(elaborator: Elaborator, frame: Frame, expression: tree.Expression, call: Span) -> Extent:
     """A dimension of a signature, in the frame of the declaration."""
-    before, machine.frame = machine.frame, frame
+    before, elaborator.frame = elaborator.frame, frame
     try:
-        value = machine.evaluate(expression)
-        machine.span = call
-        return whole_dimension(machine, value)
+        value = elaborator.evaluate(expression)
+        elaborator.span = call
+        return whole_dimension(elaborator, value)
     finally:
-        machine.frame, machine.span = before, call
+        elaborator.frame, elaborator.span = before, call
 
 
 def _declared(span: Span) -> tuple[Note, ...]:
@@ -329,7 +334,7 @@ def _text(expression: tree.Expression) -> str:
     return span.source.line(span.line)[span.column - 1 : span.end_column - 1]
 
 
-def expect_tensor(machine: Machine, value: Value, what: str) -> TensorValue:
+def expect_tensor(elaborator: Elaborator, value: Value, what: str) -> TensorValue:
     if isinstance(value, TensorValue):
         return value
-    machine.fail("E0312", f"{what} must be a tensor, not {describe(value)}")
+    elaborator.fail("E0312", f"{what} must be a tensor, not {describe(value)}")

@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.diagnostics import hint
-from compiler.frontend.machine import Machine
+from compiler.frontend.axes import Axis
+from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.numbers import decided
 from compiler.frontend.tensors.operators import cast
 from compiler.frontend.tensors.shapes import UNNAMED, shown, shown_axis
-from compiler.frontend.values import (
-    Axis,
-    BatchValue,
-    TensorValue,
-    TupleValue,
-    Value,
-    describe,
-    is_number,
-)
+from compiler.frontend.values import BatchValue, TensorValue, TupleValue, Value, describe, is_number
 from compiler.graph import ir
 from compiler.ops.indexing import Gather
 from compiler.ops.movement import Reverse, Slice
@@ -49,96 +42,96 @@ class Rest:
 Item = Cut | NewAxis | Rest | TensorValue | int
 
 
-def index(machine: Machine, value: Value, expression: tree.Index) -> Value:
+def index(elaborator: Elaborator, value: Value, expression: tree.Index) -> Value:
     """The indexed value."""
-    items = [_item(machine, item) for item in expression.items]
-    machine.span = expression.span
+    items = [_item(elaborator, item) for item in expression.items]
+    elaborator.span = expression.span
     if isinstance(value, tuple | str | TupleValue):
-        return _of_sequence(machine, value.items if isinstance(value, TupleValue) else value, items)
+        return _of_sequence(elaborator, value.items if isinstance(value, TupleValue) else value, items)
     if isinstance(value, TensorValue):
-        return _of_tensor(machine, value, items)
-    machine.fail("E0312", f"only tensors and lists have elements, and this is {describe(value)}")
+        return _of_tensor(elaborator, value, items)
+    elaborator.fail("E0312", f"only tensors and lists have elements, and this is {describe(value)}")
 
 
-def _item(machine: Machine, item: tree.IndexItem) -> Item:
+def _item(elaborator: Elaborator, item: tree.IndexItem) -> Item:
     match item:
         case tree.SliceItem(start, stop, step):
-            bounds = [None if part is None else machine.evaluate(part) for part in (start, stop, step)]
+            bounds = [None if part is None else elaborator.evaluate(part) for part in (start, stop, step)]
             return Cut(*bounds)
         case tree.EllipsisItem():
             return Rest()
         case tree.NewAxis():
             return NewAxis()
         case _:
-            value = machine.evaluate(item)
-    machine.span = item.span
+            value = elaborator.evaluate(item)
+    elaborator.span = item.span
     if isinstance(value, TensorValue):
         if value.dtype.is_float or value.dtype is DType.BOOL:
-            machine.fail(
+            elaborator.fail(
                 "E0409",
-                f"an index is a tensor of integers, not {shown(machine, value)}",
+                f"an index is a tensor of integers, not {shown(elaborator, value)}",
                 *([hint("`where(mask, x, 0)` keeps the shape")] if value.dtype is DType.BOOL else []),
             )
         return value
-    return _whole(machine, value)
+    return _whole(elaborator, value)
 
 
-def _whole(machine: Machine, value: Value) -> int:
+def _whole(elaborator: Elaborator, value: Value) -> int:
     if isinstance(value, BatchValue):
-        machine.fail("E0307", "`batch` is known only at run time, so it cannot be an index")
+        elaborator.fail("E0307", "`batch` is known only at run time, so it cannot be an index")
     if is_number(value):
-        number = decided(machine, value)
+        number = decided(elaborator, value)
         if float(number).is_integer():
             return int(number)
-    machine.fail("E0409", f"an index is a whole number, not {describe(value)}")
+    elaborator.fail("E0409", f"an index is a whole number, not {describe(value)}")
 
 
-def _bounds(machine: Machine, cut: Cut) -> slice:
-    parts = [None if part is None else _whole(machine, part) for part in (cut.start, cut.stop, cut.step)]
+def _bounds(elaborator: Elaborator, cut: Cut) -> slice:
+    parts = [None if part is None else _whole(elaborator, part) for part in (cut.start, cut.stop, cut.step)]
     if parts[2] == 0:
-        machine.fail("E0409", "the step of a slice cannot be 0")
+        elaborator.fail("E0409", "the step of a slice cannot be 0")
     return slice(*parts)
 
 
-def _of_sequence(machine: Machine, value: Sequence[Value] | str, items: Sequence[Item]) -> Value:
+def _of_sequence(elaborator: Elaborator, value: Sequence[Value] | str, items: Sequence[Item]) -> Value:
     if len(items) != 1:
-        machine.fail("E0409", f"a list is indexed by one number or slice, not {len(items)}")
+        elaborator.fail("E0409", f"a list is indexed by one number or slice, not {len(items)}")
     (item,) = items
     match item:
         case int():
             if not -len(value) <= item < len(value):
-                machine.fail("E0311", f"there is no element {item} in a list of {len(value)}")
+                elaborator.fail("E0311", f"there is no element {item} in a list of {len(value)}")
             return value[item]
         case Cut():
-            part = value[_bounds(machine, item)]
+            part = value[_bounds(elaborator, item)]
             return part if isinstance(part, str) else tuple(part)
         case _:
-            machine.fail("E0409", "a list is indexed by a number or a slice")
+            elaborator.fail("E0409", "a list is indexed by a number or a slice")
 
 
-def _of_tensor(machine: Machine, tensor: TensorValue, items: Sequence[Item]) -> TensorValue:
-    placed = _placed(machine, tensor, items)
+def _of_tensor(elaborator: Elaborator, tensor: TensorValue, items: Sequence[Item]) -> TensorValue:
+    placed = _placed(elaborator, tensor, items)
     gathers = [item for item in placed if isinstance(item, TensorValue)]
     if len(gathers) > 1:
-        machine.fail("E0409", "one index of an expression may be a tensor", hint("index twice: `x[i][:, j]`"))
-    tensor = _cut(machine, tensor, [item for item in placed if not isinstance(item, NewAxis)])
-    return _reshaped(machine, tensor, placed)
+        elaborator.fail("E0409", "one index of an expression may be a tensor", hint("index twice: `x[i][:, j]`"))
+    tensor = _cut(elaborator, tensor, [item for item in placed if not isinstance(item, NewAxis)])
+    return _reshaped(elaborator, tensor, placed)
 
 
-def _placed(machine: Machine, tensor: TensorValue, items: Sequence[Item]) -> list[Item]:
+def _placed(elaborator: Elaborator, tensor: TensorValue, items: Sequence[Item]) -> list[Item]:
     """One item for each axis, and the new axes between them."""
     used = sum(not isinstance(item, NewAxis | Rest) for item in items)
     dots = [i for i, item in enumerate(items) if isinstance(item, Rest)]
     if len(dots) > 1:
-        machine.fail("E0409", "`...` may stand once in an index")
+        elaborator.fail("E0409", "`...` may stand once in an index")
     if used > tensor.rank:
-        machine.fail("E0409", f"{used} indices for {shown(machine, tensor)}, which has {tensor.rank} axes")
+        elaborator.fail("E0409", f"{used} indices for {shown(elaborator, tensor)}, which has {tensor.rank} axes")
     place = dots[0] if dots else len(items)
     whole: list[Item] = [Cut(None, None, None)] * (tensor.rank - used)
     return [*items[:place], *whole, *items[place + 1 :]]
 
 
-def _cut(machine: Machine, tensor: TensorValue, items: Sequence[Item]) -> TensorValue:
+def _cut(elaborator: Elaborator, tensor: TensorValue, items: Sequence[Item]) -> TensorValue:
     """Slices and single elements of every axis as one node; single elements leave an axis of 1."""
     starts: list[int] = []
     sizes: list[Extent] = []
@@ -147,7 +140,7 @@ def _cut(machine: Machine, tensor: TensorValue, items: Sequence[Item]) -> Tensor
     axes: list[Axis] = []
     for place, item in enumerate(items):
         extent, axis = tensor.shape[place], tensor.axes[place]
-        start, size, step = _selection(machine, tensor, place, item)
+        start, size, step = _selection(elaborator, tensor, place, item)
         if step < 0:
             backwards.append(place)
             start, step = start + (size - 1) * step if isinstance(size, int) and size else 0, -step
@@ -155,40 +148,42 @@ def _cut(machine: Machine, tensor: TensorValue, items: Sequence[Item]) -> Tensor
         starts.append(start)
         sizes.append(size)
         steps.append(step)
-        axes.append(axis if is_whole else Axis(origin=machine.here))
+        axes.append(axis if is_whole else Axis(origin=elaborator.here))
     value = tensor.value
     if tuple(sizes) != tensor.shape or any(starts):
-        value = machine.emit(Slice(tuple(starts), tuple(sizes), tuple(steps)), value)
+        value = elaborator.emit(Slice(tuple(starts), tuple(sizes), tuple(steps)), value)
     if backwards:
-        value = machine.emit(Reverse(tuple(backwards)), value)
+        value = elaborator.emit(Reverse(tuple(backwards)), value)
     return TensorValue(value, tuple(axes))
 
 
-def _selection(machine: Machine, tensor: TensorValue, place: int, item: Item) -> tuple[int, Extent, int]:
+def _selection(elaborator: Elaborator, tensor: TensorValue, place: int, item: Item) -> tuple[int, Extent, int]:
     """Start, size and step along one axis."""
     extent = tensor.shape[place]
     if isinstance(item, TensorValue | Rest | NewAxis):
         return 0, extent, 1
     if isinstance(extent, BatchExtent):
         if isinstance(item, Cut):
-            bounds = _bounds(machine, item)
+            bounds = _bounds(elaborator, item)
             if bounds.start in (None, 0) and bounds.stop is None and bounds.step in (None, 1, -1):
                 return 0, extent, bounds.step or 1
-        machine.fail(
+        elaborator.fail(
             "E0410",
-            f"the axis `{shown_axis(machine, extent, tensor.axes[place])}` of {shown(machine, tensor)} is known only "
-            "at run time, so it cannot be cut",
+            f"the axis `{shown_axis(elaborator, extent, tensor.axes[place])}` of {shown(elaborator, tensor)} is known "
+            "only at run time, so it cannot be cut",
             hint("`:` takes it whole; other axes can be indexed after it, as in `x[:, 0]`"),
         )
     if isinstance(item, int):
         if not -extent <= item < extent:
-            machine.fail("E0409", f"there is no element {item} along an axis of {extent}, of {shown(machine, tensor)}")
+            elaborator.fail(
+                "E0409", f"there is no element {item} along an axis of {extent}, of {shown(elaborator, tensor)}"
+            )
         return item % extent, 1, 1
-    positions = range(extent)[_bounds(machine, item)]
+    positions = range(extent)[_bounds(elaborator, item)]
     return (positions.start if len(positions) else 0), len(positions), positions.step
 
 
-def _reshaped(machine: Machine, tensor: TensorValue, placed: Sequence[Item]) -> TensorValue:
+def _reshaped(elaborator: Elaborator, tensor: TensorValue, placed: Sequence[Item]) -> TensorValue:
     """Drop the axes of single elements, add new ones, and gather."""
     shape: list[Extent] = []
     axes: list[Axis] = []
@@ -208,11 +203,11 @@ def _reshaped(machine: Machine, tensor: TensorValue, placed: Sequence[Item]) -> 
         axes.append(axis)
     value = tensor.value
     if tuple(shape) != tensor.shape:
-        value = machine.emit(Reshape(tuple(shape)), value)
+        value = elaborator.emit(Reshape(tuple(shape)), value)
     result = TensorValue(value, tuple(axes))
-    return result if gather is None else _gathered(machine, result, *gather)
+    return result if gather is None else _gathered(elaborator, result, *gather)
 
 
-def _gathered(machine: Machine, tensor: TensorValue, place: int, indices: TensorValue) -> TensorValue:
-    value: ir.Value = machine.emit(Gather(place), tensor.value, cast(machine, indices, indices.dtype).value)
+def _gathered(elaborator: Elaborator, tensor: TensorValue, place: int, indices: TensorValue) -> TensorValue:
+    value: ir.Value = elaborator.emit(Gather(place), tensor.value, cast(elaborator, indices, indices.dtype).value)
     return TensorValue(value, (*tensor.axes[:place], *indices.axes, *tensor.axes[place + 1 :]))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from compiler.diagnostics import hint
-from compiler.frontend.arithmetic import ARITHMETIC, FUNCTIONS, Number
-from compiler.frontend.machine import Machine
+from compiler.frontend.arithmetic import ARITHMETIC, Number, function_of
+from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.values import (
     BatchValue,
     BuiltinValue,
@@ -32,16 +32,16 @@ _COMPARISONS: dict[str, Callable[[Number, Number], bool]] = {
 }
 
 
-def negate(machine: Machine, value: Value) -> Value:
+def negate(elaborator: Elaborator, value: Value) -> Value:
     if isinstance(value, RunTimeNumber):
         result = None if value.value is None else -value.value
         return RunTimeNumber(f"-{value.name}", result, value.sources, "negate", (value,))
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return -value
-    machine.fail("E0312", f"`-` needs a number or a tensor, not {describe(value)}")
+    elaborator.fail("E0312", f"`-` needs a number or a tensor, not {describe(value)}")
 
 
-def refuse_operand(machine: Machine, symbol: str, value: Value) -> NoReturn:
+def refuse_operand(elaborator: Elaborator, symbol: str, value: Value) -> NoReturn:
     """`value` is no operand of `symbol`."""
     is_stage = isinstance(value, (FormValue, BuiltinValue, Instance))
     if symbol.isidentifier():
@@ -49,74 +49,74 @@ def refuse_operand(machine: Machine, symbol: str, value: Value) -> NoReturn:
     else:
         advice = hint(f"`|>` binds loosest: write `(x |> f) {symbol} y`, or apply it: `f(x)`")
     message = f"`{symbol}` needs numbers or tensors, not {describe(value)}"
-    machine.fail("E0312", message, *((advice,) if is_stage else ()))
+    elaborator.fail("E0312", message, *((advice,) if is_stage else ()))
 
 
-def calculate(machine: Machine, symbol: str, left: Value, right: Value) -> Value:
+def calculate(elaborator: Elaborator, symbol: str, left: Value, right: Value) -> Value:
     """`left symbol right` where neither is a tensor."""
     if symbol in ("==", "!="):
-        return _equal(machine, left, right) is (symbol == "==")
+        return _equal(elaborator, left, right) is (symbol == "==")
     if isinstance(left, BatchValue) or isinstance(right, BatchValue):
-        return _with_batch(machine, symbol, left, right)
+        return _with_batch(elaborator, symbol, left, right)
     if symbol == "+" and isinstance(left, (tuple, str)) and isinstance(right, (tuple, str)):
-        return _joined(machine, left, right)
+        return _joined(elaborator, left, right)
     if not is_number(left) or not is_number(right):
         wrong = left if not is_number(left) else right
-        refuse_operand(machine, symbol, wrong)
+        refuse_operand(elaborator, symbol, wrong)
     if symbol in _COMPARISONS:
-        return _COMPARISONS[symbol](decided(machine, left), decided(machine, right))
+        return _COMPARISONS[symbol](decided(elaborator, left), decided(elaborator, right))
     if isinstance(left, RunTimeNumber) or isinstance(right, RunTimeNumber):
-        return _at_run_time(machine, symbol, left, right)
+        return _at_run_time(elaborator, symbol, left, right)
     assert isinstance(left, (int, float))
     assert isinstance(right, (int, float))
-    return _checked(machine, symbol, lambda: ARITHMETIC[symbol](left, right), f"{left} {symbol} {right}")
+    return _checked(elaborator, symbol, lambda: ARITHMETIC[symbol](left, right), f"{left} {symbol} {right}")
 
 
-def apply_function(machine: Machine, name: str, value: Value) -> Value:
+def apply_function(elaborator: Elaborator, name: str, value: Value) -> Value:
     """A function of one configuration number."""
     if isinstance(value, RunTimeNumber):
         known = value.value
-        result = None if known is None else _function(machine, name, known)
+        result = None if known is None else _function(elaborator, name, known)
         return RunTimeNumber(f"{name}({value.name})", result, value.sources, name, (value,))
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return _function(machine, name, value)
-    machine.fail("E0312", f"`{name}` needs a number or a tensor, not {describe(value)}")
+        return _function(elaborator, name, value)
+    elaborator.fail("E0312", f"`{name}` needs a number or a tensor, not {describe(value)}")
 
 
-def decided(machine: Machine, value: Value) -> int | float:
+def decided(elaborator: Elaborator, value: Value) -> int | float:
     """The number itself, for a place where it decides the form of the program."""
     if isinstance(value, RunTimeNumber):
         if value.value is None:
-            machine.fail(
+            elaborator.fail(
                 "E0313",
                 f"`{value.name}` is known only when a run starts, so it can stand only in the arithmetic of tensors",
                 hint("give `steps` in `train` instead of `epochs`, or a number here"),
             )
-        machine.session.decide(value)
+        elaborator.session.decide(value)
         return value.value
     assert isinstance(value, (int, float))
     return value
 
 
-def _function(machine: Machine, name: str, value: Number) -> Number:
-    return _checked(machine, name, lambda: FUNCTIONS[name](value), f"{name}({value})")
+def _function(elaborator: Elaborator, name: str, value: Number) -> Number:
+    return _checked(elaborator, name, lambda: function_of(name)(value), f"{name}({value})")
 
 
-def _checked(machine: Machine, symbol: str, compute: Callable[[], Number], shown: str) -> Number:
+def _checked(elaborator: Elaborator, symbol: str, compute: Callable[[], Number], shown: str) -> Number:
     try:
         result = compute()
     except ZeroDivisionError:
-        machine.fail("E0308", f"division by zero: {shown}")
+        elaborator.fail("E0308", f"division by zero: {shown}")
     except ValueError:
-        machine.fail("E0308", f"`{shown}` has no real value")
+        elaborator.fail("E0308", f"`{shown}` has no real value")
     except OverflowError:
-        machine.fail("E0308", f"`{shown}` is too large to compute", hint("numbers have 64 bits"))
+        elaborator.fail("E0308", f"`{shown}` is too large to compute", hint("numbers have 64 bits"))
     if isinstance(result, int) and abs(result) > MAXIMUM_INTEGER:
-        machine.fail("E0308", f"the result of `{symbol}` does not fit into 64 bits")
+        elaborator.fail("E0308", f"the result of `{symbol}` does not fit into 64 bits")
     return result
 
 
-def _at_run_time(machine: Machine, symbol: str, left: Value, right: Value) -> RunTimeNumber:
+def _at_run_time(elaborator: Elaborator, symbol: str, left: Value, right: Value) -> RunTimeNumber:
     names: list[str] = []
     sources: frozenset[str] = frozenset()
     known: list[Number | None] = []
@@ -133,19 +133,19 @@ def _at_run_time(machine: Machine, symbol: str, left: Value, right: Value) -> Ru
     text = f"{symbol}({names[0]}, {names[1]})" if symbol.isalpha() else f"({names[0]} {symbol} {names[1]})"
     value = None
     if a is not None and b is not None:
-        value = _checked(machine, symbol, lambda: ARITHMETIC[symbol](a, b), f"{a} {symbol} {b}")
+        value = _checked(elaborator, symbol, lambda: ARITHMETIC[symbol](a, b), f"{a} {symbol} {b}")
     return RunTimeNumber(text, value, sources, symbol, (left, right))
 
 
-def _equal(machine: Machine, left: Value, right: Value) -> bool:
+def _equal(elaborator: Elaborator, left: Value, right: Value) -> bool:
     if isinstance(left, TensorValue) or isinstance(right, TensorValue):
         return False  # the other is `none`: a tensor with anything else is elementwise
     if is_number(left) and is_number(right):
-        return decided(machine, left) == decided(machine, right)
+        return decided(elaborator, left) == decided(elaborator, right)
     if isinstance(left, BatchValue) or isinstance(right, BatchValue):
         if left is None or right is None:
             return False
-        machine.fail(
+        elaborator.fail(
             "E0307",
             "`batch` is known only at run time, so it cannot decide anything",
             hint("a comparison of tensors is written with tensors: `where`"),
@@ -153,22 +153,22 @@ def _equal(machine: Machine, left: Value, right: Value) -> bool:
     if isinstance(left, bool) is not isinstance(right, bool):
         return False
     if isinstance(left, tuple) and isinstance(right, tuple):
-        return len(left) == len(right) and all(_equal(machine, a, b) for a, b in zip(left, right, strict=True))
+        return len(left) == len(right) and all(_equal(elaborator, a, b) for a, b in zip(left, right, strict=True))
     return left == right
 
 
-def _joined(machine: Machine, left: tuple[Value, ...] | str, right: tuple[Value, ...] | str) -> Value:
+def _joined(elaborator: Elaborator, left: tuple[Value, ...] | str, right: tuple[Value, ...] | str) -> Value:
     if len(left) + len(right) > MAXIMUM_ITEMS:
-        machine.fail("E0310", f"a list or string of more than {MAXIMUM_ITEMS} items", hint("it grows in a loop"))
+        elaborator.fail("E0310", f"a list or string of more than {MAXIMUM_ITEMS} items", hint("it grows in a loop"))
     if isinstance(left, str) and isinstance(right, str):
         return left + right
     if isinstance(left, tuple) and isinstance(right, tuple):
         return (*left, *right)
     wrong = right if isinstance(left, tuple) else left
-    machine.fail("E0312", f"a list cannot be joined with {describe(wrong)}", hint("put it into brackets: `[ … ]`"))
+    elaborator.fail("E0312", f"a list cannot be joined with {describe(wrong)}", hint("put it into brackets: `[ … ]`"))
 
 
-def _with_batch(machine: Machine, symbol: str, left: Value, right: Value) -> Value:
+def _with_batch(elaborator: Elaborator, symbol: str, left: Value, right: Value) -> Value:
     """Dimensions that depend on the batch: multiples of it, and what divides out."""
     match symbol, left, right:
         case "*", BatchValue(multiple), int(factor):
@@ -180,10 +180,10 @@ def _with_batch(machine: Machine, symbol: str, left: Value, right: Value) -> Val
         case "//", BatchValue(multiple), int(divisor) if divisor > 0 and multiple % divisor == 0:
             return BatchValue(multiple // divisor)
         case "<" | "<=" | ">" | ">=", _, _:
-            machine.fail("E0307", "`batch` is known only at run time, so it cannot decide anything")
+            elaborator.fail("E0307", "`batch` is known only at run time, so it cannot decide anything")
         case _:
             other = right if isinstance(left, BatchValue) else left
-            machine.fail(
+            elaborator.fail(
                 "E0410",
                 f"`batch` with `{symbol}` and {describe(other)} is neither a dimension nor tensor arithmetic",
                 hint("a dimension may be a multiple of `batch`, such as `2 * batch`"),

@@ -5,30 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.diagnostics import hint
-from compiler.frontend.machine import Machine
+from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.numbers import calculate, refuse_operand
 from compiler.frontend.tensors.shapes import UNNAMED, broadcast, shown
 from compiler.frontend.values import BatchValue, RunTimeNumber, TensorValue, Value, describe
 from compiler.graph import ir
 from compiler.graph.ir import Role
 from compiler.graph.op import Op
+from compiler.ops import mathematics
 from compiler.ops.elementwise import (
     Abs,
     Add,
     And,
     Cast,
-    Cos,
     Divide,
     Equal,
-    Erf,
-    Exp,
-    Expm1,
     Floor,
     FloorDivide,
     Less,
     LessEqual,
-    Log,
-    Log1p,
     Maximum,
     Minimum,
     Modulo,
@@ -38,12 +33,7 @@ from compiler.ops.elementwise import (
     NotEqual,
     Or,
     Power,
-    Rsqrt,
-    Sigmoid,
-    Sin,
-    Sqrt,
     Subtract,
-    Tanh,
     Where,
 )
 from compiler.ops.sources import BatchSize, Constant
@@ -70,20 +60,7 @@ COMPARISONS: dict[str, tuple[Op, bool]] = {
     ">=": (LessEqual(), True),
 }
 LOGIC: dict[str, Op] = {"and": And(), "or": Or()}
-FUNCTIONS: dict[str, Op] = {
-    "exp": Exp(),
-    "expm1": Expm1(),
-    "log": Log(),
-    "log1p": Log1p(),
-    "sqrt": Sqrt(),
-    "rsqrt": Rsqrt(),
-    "tanh": Tanh(),
-    "sigmoid": Sigmoid(),
-    "erf": Erf(),
-    "sin": Sin(),
-    "cos": Cos(),
-    "floor": Floor(),
-}
+FUNCTIONS: dict[str, Op] = {"floor": Floor(), **{op.name: op() for op in mathematics.FUNCTIONS}}
 _INTEGER_ORDER = (DType.BOOL, DType.U8, DType.I32, DType.I64)
 _INTEGER_LIMITS = {DType.U8: (0, 2**8), DType.I32: (-(2**31), 2**31), DType.I64: (-(2**63), 2**63)}
 _NUMBERS = TensorType(DType.F32)
@@ -97,68 +74,68 @@ def is_operand(value: Value) -> bool:
 # Scalars and casts
 
 
-def scalar(machine: Machine, value: Value, dtype: DType) -> TensorValue:
+def scalar(elaborator: Elaborator, value: Value, dtype: DType) -> TensorValue:
     """A configuration number as a tensor without axes."""
     match value:
         case RunTimeNumber():
-            return cast(machine, TensorValue(_run_time_input(machine, value), ()), dtype)
+            return cast(elaborator, TensorValue(_run_time_input(elaborator, value), ()), dtype)
         case BatchValue(multiple):
-            size = machine.emit(Cast(DType.F32), machine.emit(BatchSize()))
+            size = elaborator.emit(Cast(DType.F32), elaborator.emit(BatchSize()))
             if multiple != 1:
-                size = machine.emit(Multiply(), size, machine.emit(Constant(float(multiple), DType.F32)))
-            return cast(machine, TensorValue(size, ()), dtype)
+                size = elaborator.emit(Multiply(), size, elaborator.emit(Constant(float(multiple), DType.F32)))
+            return cast(elaborator, TensorValue(size, ()), dtype)
         case bool() | int() | float():
-            return TensorValue(machine.emit(Constant(_number_for(machine, value, dtype), dtype)), ())
+            return TensorValue(elaborator.emit(Constant(_number_for(elaborator, value, dtype), dtype)), ())
         case _:
-            machine.fail("E0312", f"a number or a tensor is needed here, not {describe(value)}")
+            elaborator.fail("E0312", f"a number or a tensor is needed here, not {describe(value)}")
 
 
-def _number_for(machine: Machine, value: bool | int | float, dtype: DType) -> bool | int | float:
+def _number_for(elaborator: Elaborator, value: bool | int | float, dtype: DType) -> bool | int | float:
     if dtype.is_float:
         return float(value)
     if dtype is DType.BOOL:
         return bool(value)
     low, high = _INTEGER_LIMITS[dtype]
     if not low <= value < high:
-        machine.fail("E0416", f"the number {value} does not fit into {dtype.value}")
+        elaborator.fail("E0416", f"the number {value} does not fit into {dtype.value}")
     return int(value)
 
 
-def _run_time_input(machine: Machine, number: RunTimeNumber) -> ir.Value:
+def _run_time_input(elaborator: Elaborator, number: RunTimeNumber) -> ir.Value:
     """A setting as a scalar of f32: a graph input, or a constant where the graph takes no settings."""
-    if not machine.takes_settings and number.value is not None:
-        machine.session.decide(number)
-        return machine.emit(Constant(float(number.value), DType.F32))
+    if not elaborator.takes_settings and number.value is not None:
+        elaborator.session.decide(number)
+        return elaborator.emit(Constant(float(number.value), DType.F32))
     if number.value is None and number.is_derived:
-        return _computed(machine, number)
-    machine.session.run_time.setdefault(number.name, number)
-    return machine.input(number.name, Role.SETTING, _NUMBERS)
+        return _computed(elaborator, number)
+    elaborator.session.run_time.setdefault(number.name, number)
+    return elaborator.input(number.name, Role.SETTING, _NUMBERS)
 
 
-def _computed(machine: Machine, number: RunTimeNumber) -> ir.Value:
+def _computed(elaborator: Elaborator, number: RunTimeNumber) -> ir.Value:
     """A formula over what only the run knows (`total_steps // 10`), as arithmetic of scalars."""
-    operands = [scalar(machine, operand, DType.F32) for operand in number.operands]
+    operands = [scalar(elaborator, operand, DType.F32) for operand in number.operands]
     if len(operands) == 2:
-        return binary(machine, number.operation, operands[0], operands[1]).value
+        return binary(elaborator, number.operation, operands[0], operands[1]).value
     if number.operation == "negate":
-        return machine.emit(Negate(), operands[0].value)
-    return function(machine, number.operation, operands[0]).value
+        return elaborator.emit(Negate(), operands[0].value)
+    return function(elaborator, number.operation, operands[0]).value
 
 
-def cast(machine: Machine, tensor: TensorValue, dtype: DType) -> TensorValue:
+def cast(elaborator: Elaborator, tensor: TensorValue, dtype: DType) -> TensorValue:
     if tensor.dtype is dtype:
         return tensor
-    return TensorValue(machine.emit(Cast(dtype), tensor.value), tensor.axes)
+    return TensorValue(elaborator.emit(Cast(dtype), tensor.value), tensor.axes)
 
 
-def real(machine: Machine, tensor: TensorValue) -> TensorValue:
+def real(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
     """The tensor itself, or integers and booleans as f32."""
-    return tensor if tensor.dtype.is_float else cast(machine, tensor, DType.F32)
+    return tensor if tensor.dtype.is_float else cast(elaborator, tensor, DType.F32)
 
 
-def numeric(machine: Machine, tensor: TensorValue) -> TensorValue:
+def numeric(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
     """The tensor itself, or booleans as i32."""
-    return cast(machine, tensor, DType.I32) if tensor.dtype is DType.BOOL else tensor
+    return cast(elaborator, tensor, DType.I32) if tensor.dtype is DType.BOOL else tensor
 
 
 def widest(left: DType, right: DType) -> DType:
@@ -193,38 +170,38 @@ def _with_number(dtype: DType, number: Value) -> DType:
 # Broadcasting
 
 
-def spread(machine: Machine, tensor: TensorValue, shape: Shape) -> ir.Value:
+def spread(elaborator: Elaborator, tensor: TensorValue, shape: Shape) -> ir.Value:
     """The tensor repeated to `shape`, aligned at the right."""
     if tensor.shape == shape:
         return tensor.value
     offset = len(shape) - tensor.rank
-    return machine.emit(Broadcast(shape, tuple(range(offset, len(shape)))), tensor.value)
+    return elaborator.emit(Broadcast(shape, tuple(range(offset, len(shape)))), tensor.value)
 
 
-def operands(machine: Machine, left: Value, right: Value, dtype: DType) -> tuple[TensorValue, TensorValue]:
+def operands(elaborator: Elaborator, left: Value, right: Value, dtype: DType) -> tuple[TensorValue, TensorValue]:
     """Both as tensors of `dtype`."""
-    first = cast(machine, left, dtype) if isinstance(left, TensorValue) else scalar(machine, left, dtype)
-    second = cast(machine, right, dtype) if isinstance(right, TensorValue) else scalar(machine, right, dtype)
+    first = cast(elaborator, left, dtype) if isinstance(left, TensorValue) else scalar(elaborator, left, dtype)
+    second = cast(elaborator, right, dtype) if isinstance(right, TensorValue) else scalar(elaborator, right, dtype)
     return first, second
 
 
-def combine(machine: Machine, symbol: str, op: Op, left: TensorValue, right: TensorValue) -> TensorValue:
+def combine(elaborator: Elaborator, symbol: str, op: Op, left: TensorValue, right: TensorValue) -> TensorValue:
     """An elementwise op of two tensors of one element type."""
-    shape, axes = broadcast(machine, symbol, left, right)
-    return TensorValue(machine.emit(op, spread(machine, left, shape), spread(machine, right, shape)), axes)
+    shape, axes = broadcast(elaborator, symbol, left, right)
+    return TensorValue(elaborator.emit(op, spread(elaborator, left, shape), spread(elaborator, right, shape)), axes)
 
 
 # Operations
 
 
-def arithmetic(machine: Machine, symbol: str, left: Value, right: Value) -> Value:
+def arithmetic(elaborator: Elaborator, symbol: str, left: Value, right: Value) -> Value:
     """`left symbol right`, over configuration or tensors."""
     has_tensor = isinstance(left, TensorValue) or isinstance(right, TensorValue)
     if has_tensor and left is not None and right is not None:
-        return binary(machine, symbol, left, right)
+        return binary(elaborator, symbol, left, right)
     if _is_scalar_of_batch(symbol, left, right):
-        return binary(machine, symbol, scalar(machine, left, DType.F32), scalar(machine, right, DType.F32))
-    return calculate(machine, symbol, left, right)
+        return binary(elaborator, symbol, scalar(elaborator, left, DType.F32), scalar(elaborator, right, DType.F32))
+    return calculate(elaborator, symbol, left, right)
 
 
 def _is_scalar_of_batch(symbol: str, left: Value, right: Value) -> bool:
@@ -237,37 +214,37 @@ def _is_scalar_of_batch(symbol: str, left: Value, right: Value) -> bool:
     )
 
 
-def binary(machine: Machine, symbol: str, left: Value, right: Value) -> TensorValue:
+def binary(elaborator: Elaborator, symbol: str, left: Value, right: Value) -> TensorValue:
     """`left symbol right` where at least one is a tensor."""
     for value in (left, right):
         if not is_operand(value):
-            refuse_operand(machine, symbol, value)
+            refuse_operand(elaborator, symbol, value)
     dtype = common_type(left, right)
     if symbol in COMPARISONS:
         op, is_swapped = COMPARISONS[symbol]
-        first, second = operands(machine, left, right, dtype)
+        first, second = operands(elaborator, left, right, dtype)
         if is_swapped:
             first, second = second, first
-        return combine(machine, symbol, op, first, second)
+        return combine(elaborator, symbol, op, first, second)
     if symbol in REAL:
         dtype = dtype if dtype.is_float else DType.F32
         if symbol == "^" and isinstance(left, TensorValue):
-            power = _fixed_power(machine, cast(machine, left, dtype), right)
+            power = _fixed_power(elaborator, cast(elaborator, left, dtype), right)
             if power is not None:
                 return power
-        return combine(machine, symbol, REAL[symbol], *operands(machine, left, right, dtype))
+        return combine(elaborator, symbol, REAL[symbol], *operands(elaborator, left, right, dtype))
     dtype = DType.I32 if dtype is DType.BOOL else dtype
-    return combine(machine, symbol, ARITHMETIC[symbol], *operands(machine, left, right, dtype))
+    return combine(elaborator, symbol, ARITHMETIC[symbol], *operands(elaborator, left, right, dtype))
 
 
-def _fixed_power(machine: Machine, base: TensorValue, exponent: Value) -> TensorValue | None:
+def _fixed_power(elaborator: Elaborator, base: TensorValue, exponent: Value) -> TensorValue | None:
     """Powers that are products, roots or a division, which are faster and exact at negative numbers."""
     if isinstance(exponent, bool) or not isinstance(exponent, (int, float)):
         return None
     x = base.value
 
     def product(a: ir.Value, b: ir.Value) -> ir.Value:
-        return machine.emit(Multiply(), a, b)
+        return elaborator.emit(Multiply(), a, b)
 
     if exponent == 1:
         result = x
@@ -279,99 +256,99 @@ def _fixed_power(machine: Machine, base: TensorValue, exponent: Value) -> Tensor
         square = product(x, x)
         result = product(square, square)
     elif exponent == 0.5:
-        result = machine.emit(Sqrt(), x)
+        result = elaborator.emit(mathematics.Sqrt(), x)
     elif exponent == -1:
-        return combine(machine, "/", Divide(), scalar(machine, 1, base.dtype), base)
+        return combine(elaborator, "/", Divide(), scalar(elaborator, 1, base.dtype), base)
     else:
         return None
     return TensorValue(result, base.axes)
 
 
-def logic(machine: Machine, symbol: str, left: Value, right: Value) -> TensorValue:
+def logic(elaborator: Elaborator, symbol: str, left: Value, right: Value) -> TensorValue:
     """`and` or `or` where at least one operand is a tensor of booleans."""
     for value in (left, right):
         if isinstance(value, TensorValue) and value.dtype is not DType.BOOL:
-            machine.fail(
+            elaborator.fail(
                 "E0416",
-                f"`{symbol}` needs tensors of bool, not {shown(machine, value)}",
+                f"`{symbol}` needs tensors of bool, not {shown(elaborator, value)}",
                 hint("compare first, as in `x > 0`"),
             )
         if not isinstance(value, (TensorValue, bool)):
-            machine.fail("E0312", f"`{symbol}` needs booleans, not {describe(value)}")
-    return combine(machine, symbol, LOGIC[symbol], *operands(machine, left, right, DType.BOOL))
+            elaborator.fail("E0312", f"`{symbol}` needs booleans, not {describe(value)}")
+    return combine(elaborator, symbol, LOGIC[symbol], *operands(elaborator, left, right, DType.BOOL))
 
 
-def invert(machine: Machine, tensor: TensorValue) -> TensorValue:
+def invert(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
     if tensor.dtype is not DType.BOOL:
-        machine.fail("E0416", f"`not` needs a tensor of bool, not {shown(machine, tensor)}")
-    return TensorValue(machine.emit(Not(), tensor.value), tensor.axes)
+        elaborator.fail("E0416", f"`not` needs a tensor of bool, not {shown(elaborator, tensor)}")
+    return TensorValue(elaborator.emit(Not(), tensor.value), tensor.axes)
 
 
-def negative(machine: Machine, tensor: TensorValue) -> TensorValue:
+def negative(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
     if tensor.dtype in (DType.BOOL, DType.U8):
-        tensor = cast(machine, tensor, DType.I32)
-    return TensorValue(machine.emit(Negate(), tensor.value), tensor.axes)
+        tensor = cast(elaborator, tensor, DType.I32)
+    return TensorValue(elaborator.emit(Negate(), tensor.value), tensor.axes)
 
 
-def function(machine: Machine, name: str, tensor: TensorValue) -> TensorValue:
+def function(elaborator: Elaborator, name: str, tensor: TensorValue) -> TensorValue:
     """A function of one tensor, by its name."""
     if name in ("int", "round", "ceil"):
-        return _rounded(machine, name, tensor)
+        return _rounded(elaborator, name, tensor)
     if name == "abs":
-        return TensorValue(machine.emit(Abs(), numeric(machine, tensor).value), tensor.axes)
+        return TensorValue(elaborator.emit(Abs(), numeric(elaborator, tensor).value), tensor.axes)
     if name == "floor" and not tensor.dtype.is_float:
-        return numeric(machine, tensor)
-    return TensorValue(machine.emit(FUNCTIONS[name], real(machine, tensor).value), tensor.axes)
+        return numeric(elaborator, tensor)
+    return TensorValue(elaborator.emit(FUNCTIONS[name], real(elaborator, tensor).value), tensor.axes)
 
 
-def _rounded(machine: Machine, name: str, tensor: TensorValue) -> TensorValue:
+def _rounded(elaborator: Elaborator, name: str, tensor: TensorValue) -> TensorValue:
     if name == "ceil":
-        return negative(machine, function(machine, "floor", negative(machine, tensor)))
+        return negative(elaborator, function(elaborator, "floor", negative(elaborator, tensor)))
     if name == "round":
-        return _nearest_whole(machine, tensor)
-    is_negative = binary(machine, "<", tensor, 0)
-    return choose(machine, is_negative, function(machine, "ceil", tensor), function(machine, "floor", tensor))
+        return _nearest_whole(elaborator, tensor)
+    is_negative = binary(elaborator, "<", tensor, 0)
+    return choose(elaborator, is_negative, function(elaborator, "ceil", tensor), function(elaborator, "floor", tensor))
 
 
-def _nearest_whole(machine: Machine, tensor: TensorValue) -> TensorValue:
+def _nearest_whole(elaborator: Elaborator, tensor: TensorValue) -> TensorValue:
     """Half to even, as over configuration. `x - floor(x)` is exact, unlike `x + 0.5`."""
     if not tensor.dtype.is_float:
-        return numeric(machine, tensor)
-    below = function(machine, "floor", tensor)
-    rest = binary(machine, "-", tensor, below)
-    above = binary(machine, "+", below, 1)
-    is_odd = binary(machine, "==", binary(machine, "%", below, 2), 1)
-    half = choose(machine, is_odd, above, below)
-    other = choose(machine, binary(machine, ">", rest, 0.5), above, below)
-    return choose(machine, binary(machine, "==", rest, 0.5), half, other)
+        return numeric(elaborator, tensor)
+    below = function(elaborator, "floor", tensor)
+    rest = binary(elaborator, "-", tensor, below)
+    above = binary(elaborator, "+", below, 1)
+    is_odd = binary(elaborator, "==", binary(elaborator, "%", below, 2), 1)
+    half = choose(elaborator, is_odd, above, below)
+    other = choose(elaborator, binary(elaborator, ">", rest, 0.5), above, below)
+    return choose(elaborator, binary(elaborator, "==", rest, 0.5), half, other)
 
 
-def choose(machine: Machine, condition: TensorValue, left: Value, right: Value) -> TensorValue:
+def choose(elaborator: Elaborator, condition: TensorValue, left: Value, right: Value) -> TensorValue:
     """`where(condition, left, right)`. Two numbers give f32."""
     if condition.dtype is not DType.BOOL:
-        machine.fail(
+        elaborator.fail(
             "E0416",
-            f"the condition of `where` is a tensor of bool, not {shown(machine, condition)}",
+            f"the condition of `where` is a tensor of bool, not {shown(elaborator, condition)}",
             hint("compare it, as in `x > 0`"),
         )
     for value in (left, right):
         if not is_operand(value):
-            machine.fail("E0312", f"`where` chooses between numbers or tensors, not {describe(value)}")
+            elaborator.fail("E0312", f"`where` chooses between numbers or tensors, not {describe(value)}")
     both_booleans = isinstance(left, bool) and isinstance(right, bool)
     dtype = DType.BOOL if both_booleans else common_type(left, right)
-    first, second = operands(machine, left, right, dtype)
-    shape, axes = broadcast(machine, "where", first, second)
+    first, second = operands(elaborator, left, right, dtype)
+    shape, axes = broadcast(elaborator, "where", first, second)
     meeting = TensorValue(ir.Value(-1, TensorType(dtype, shape)), axes)
-    shape, axes = broadcast(machine, "where", condition, meeting)
-    values = (spread(machine, tensor, shape) for tensor in (condition, first, second))
-    return TensorValue(machine.emit(Where(), *values), axes)
+    shape, axes = broadcast(elaborator, "where", condition, meeting)
+    values = (spread(elaborator, tensor, shape) for tensor in (condition, first, second))
+    return TensorValue(elaborator.emit(Where(), *values), axes)
 
 
-def with_unit_axes(machine: Machine, tensor: TensorValue, places: Sequence[int]) -> TensorValue:
+def with_unit_axes(elaborator: Elaborator, tensor: TensorValue, places: Sequence[int]) -> TensorValue:
     """The tensor with new axes of extent 1 at these places of the result."""
     if not places:
         return tensor
     kept = iter(zip(tensor.shape, tensor.axes, strict=True))
     pairs = [(1, UNNAMED) if i in places else next(kept) for i in range(tensor.rank + len(places))]
     shape = tuple(extent for extent, _ in pairs)
-    return TensorValue(machine.emit(Reshape(shape), tensor.value), tuple(axis for _, axis in pairs))
+    return TensorValue(elaborator.emit(Reshape(shape), tensor.value), tuple(axis for _, axis in pairs))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.diagnostics import hint
-from compiler.frontend.machine import Machine
+from compiler.frontend.axes import Axis
+from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.operators import cast, real, widest
 from compiler.frontend.tensors.shapes import UNNAMED, broadcast, origin_notes, shown, shown_axis
-from compiler.frontend.values import Axis, TensorValue
+from compiler.frontend.values import TensorValue
 from compiler.graph import ir
 from compiler.ops.contraction import Contraction
 from compiler.ops.movement import Slice, Transpose
@@ -16,50 +17,55 @@ from compiler.ops.spreading import Reshape, Sum
 from compiler.types import Extent, TensorType
 
 
-def matrix_product(machine: Machine, left: TensorValue, right: TensorValue) -> TensorValue:
+def matrix_product(elaborator: Elaborator, left: TensorValue, right: TensorValue) -> TensorValue:
     """`left @ right` as NumPy defines it: over the last axis of `left` and the next-to-last of `right`."""
     if left.rank == 0 or right.rank == 0:
-        machine.fail(
-            "E0408", f"`@` of {shown(machine, left)} and {shown(machine, right)}: a scalar has no axis to sum over"
+        elaborator.fail(
+            "E0408",
+            f"`@` of {shown(elaborator, left)} and {shown(elaborator, right)}: a scalar has no axis to sum over",
         )
-    left, right = _same_type(machine, left, right)
+    left, right = _same_type(elaborator, left, right)
     inner = -1, (-2 if right.rank > 1 else -1)
-    _expect_equal(machine, left, right, *inner)
+    _expect_equal(elaborator, left, right, *inner)
     stacked_left, stacked_right = left.rank - 2, right.rank - 2
-    stack, axes = _stack(machine, left, right)
+    stack, axes = _stack(elaborator, left, right)
     rank = len(stack)
     labels = list(range(rank))
     row, column, summed = rank, rank + 1, rank + 2
-    lhs, left_value = _operand(machine, left, stacked_left, stack, labels, [row, summed] if left.rank > 1 else [summed])
+    lhs, left_value = _operand(
+        elaborator, left, stacked_left, stack, labels, [row, summed] if left.rank > 1 else [summed]
+    )
     rhs, right_value = _operand(
-        machine, right, stacked_right, stack, labels, [summed, column] if right.rank > 1 else [summed]
+        elaborator, right, stacked_right, stack, labels, [summed, column] if right.rank > 1 else [summed]
     )
     out = (*labels, *([row] if left.rank > 1 else []), *([column] if right.rank > 1 else []))
-    value = machine.emit(Contraction(tuple(lhs), tuple(rhs), out), left_value, right_value)
+    value = elaborator.emit(Contraction(tuple(lhs), tuple(rhs), out), left_value, right_value)
     outer = ([left.axes[-2]] if left.rank > 1 else []) + ([right.axes[-1]] if right.rank > 1 else [])
     return TensorValue(value, (*axes, *outer))
 
 
-def _same_type(machine: Machine, left: TensorValue, right: TensorValue) -> tuple[TensorValue, TensorValue]:
-    left, right = real(machine, left), real(machine, right)
+def _same_type(elaborator: Elaborator, left: TensorValue, right: TensorValue) -> tuple[TensorValue, TensorValue]:
+    left, right = real(elaborator, left), real(elaborator, right)
     dtype = widest(left.dtype, right.dtype)
-    return cast(machine, left, dtype), cast(machine, right, dtype)
+    return cast(elaborator, left, dtype), cast(elaborator, right, dtype)
 
 
-def _expect_equal(machine: Machine, left: TensorValue, right: TensorValue, place: int, other: int) -> None:
+def _expect_equal(elaborator: Elaborator, left: TensorValue, right: TensorValue, place: int, other: int) -> None:
     if left.shape[place] == right.shape[other]:
         return
     a, b = (left.shape[place], left.axes[place]), (right.shape[other], right.axes[other])
-    machine.fail(
+    elaborator.fail(
         "E0408",
-        f"`@` of {shown(machine, left)} and {shown(machine, right)}: the last axis of the left side, "
-        f"{shown_axis(machine, *a)}, and the {'next-to-last' if right.rank > 1 else 'only'} axis of the right side, "
-        f"{shown_axis(machine, *b)}, must be equal",
-        *origin_notes(machine, a, b),
+        f"`@` of {shown(elaborator, left)} and {shown(elaborator, right)}: the last axis of the left side, "
+        f"{shown_axis(elaborator, *a)}, and the {'next-to-last' if right.rank > 1 else 'only'} axis of the right side, "
+        f"{shown_axis(elaborator, *b)}, must be equal",
+        *origin_notes(elaborator, a, b),
     )
 
 
-def _stack(machine: Machine, left: TensorValue, right: TensorValue) -> tuple[tuple[Extent, ...], tuple[Axis, ...]]:
+def _stack(
+    elaborator: Elaborator, left: TensorValue, right: TensorValue
+) -> tuple[tuple[Extent, ...], tuple[Axis, ...]]:
     """The axes before the matrices, broadcast."""
     tensors = [
         TensorValue(ir.Value(-1, TensorType(t.dtype, t.shape[:-2])), t.axes[:-2]) for t in (left, right) if t.rank > 2
@@ -68,11 +74,11 @@ def _stack(machine: Machine, left: TensorValue, right: TensorValue) -> tuple[tup
         return (), ()
     if len(tensors) == 1:
         return tensors[0].shape, tensors[0].axes
-    return broadcast(machine, "@", tensors[0], tensors[1])
+    return broadcast(elaborator, "@", tensors[0], tensors[1])
 
 
 def _operand(
-    machine: Machine,
+    elaborator: Elaborator,
     tensor: TensorValue,
     stacked: int,
     stack: Sequence[Extent],
@@ -86,36 +92,36 @@ def _operand(
     if len(kept) == len(own):
         return [*own, *matrix], tensor.value
     shape = (*(extents[i] for i in kept), *tensor.shape[len(own) :])
-    return [*(own[i] for i in kept), *matrix], machine.emit(Reshape(shape), tensor.value)
+    return [*(own[i] for i in kept), *matrix], elaborator.emit(Reshape(shape), tensor.value)
 
 
-def einsum(machine: Machine, pattern: str, tensors: Sequence[TensorValue]) -> TensorValue:
+def einsum(elaborator: Elaborator, pattern: str, tensors: Sequence[TensorValue]) -> TensorValue:
     """The product of tensors whose axes are named by a pattern such as `b i d, b j d -> b i j`."""
-    inputs, output = _terms(machine, pattern, tensors)
-    tensors, inputs = _without_repeats(machine, pattern, tensors, inputs)
-    extents = _extents(machine, pattern, tensors, inputs)
+    inputs, output = _terms(elaborator, pattern, tensors)
+    tensors, inputs = _without_repeats(elaborator, pattern, tensors, inputs)
+    extents = _extents(elaborator, pattern, tensors, inputs)
     for name in output:
         if name not in extents:
-            machine.fail("E0412", f'`{name}` stands on the right of "{pattern}", but in no operand')
+            elaborator.fail("E0412", f'`{name}` stands on the right of "{pattern}", but in no operand')
     if len(set(output)) != len(output):
-        machine.fail("E0412", f'a name stands twice on the right of "{pattern}"')
+        elaborator.fail("E0412", f'a name stands twice on the right of "{pattern}"')
     numbers = {name: number for number, name in enumerate(extents)}
-    known = [(real(machine, t), [numbers[n] for n in names]) for t, names in zip(tensors, inputs, strict=True)]
+    known = [(real(elaborator, t), [numbers[n] for n in names]) for t, names in zip(tensors, inputs, strict=True)]
     wanted = [numbers[name] for name in output]
     current, labels = known[0]
     for position, (following, theirs) in enumerate(known[1:], 1):
         later = {label for _, names in known[position + 1 :] for label in names} | set(wanted)
-        current, labels = _contracted(machine, (current, labels), (following, theirs), later, wanted)
-    current, labels = _summed(machine, current, labels, set(wanted))
+        current, labels = _contracted(elaborator, (current, labels), (following, theirs), later, wanted)
+    current, labels = _summed(elaborator, current, labels, set(wanted))
     if labels != wanted:
         permutation = tuple(labels.index(label) for label in wanted)
-        value = machine.emit(Transpose(permutation), current.value)
+        value = elaborator.emit(Transpose(permutation), current.value)
         current = TensorValue(value, tuple(current.axes[i] for i in permutation))
     return current
 
 
 def _without_repeats(
-    machine: Machine, pattern: str, tensors: Sequence[TensorValue], inputs: Sequence[list[str]]
+    elaborator: Elaborator, pattern: str, tensors: Sequence[TensorValue], inputs: Sequence[list[str]]
 ) -> tuple[list[TensorValue], list[list[str]]]:
     """Operands with the diagonal of two axes in place of both, as often as a name stands twice."""
     found, names = list(tensors), [list(each) for each in inputs]
@@ -123,65 +129,69 @@ def _without_repeats(
         while (repeated := next((name for name in own if own.count(name) > 1), None)) is not None:
             first = own.index(repeated)
             second = own.index(repeated, first + 1)
-            found[number] = _diagonal(machine, pattern, repeated, found[number], first, second)
+            found[number] = _diagonal(elaborator, pattern, repeated, found[number], first, second)
             del own[second], own[first]
             own.append(repeated)
     return found, names
 
 
-def _diagonal(machine: Machine, pattern: str, name: str, tensor: TensorValue, first: int, second: int) -> TensorValue:
+def _diagonal(
+    elaborator: Elaborator, pattern: str, name: str, tensor: TensorValue, first: int, second: int
+) -> TensorValue:
     """The elements whose places along two axes are the same, along a new last axis."""
     extents = [(tensor.shape[axis], tensor.axes[axis]) for axis in (first, second)]
     count = extents[0][0]
     if extents[1][0] != count:
-        both = " and ".join(shown_axis(machine, *extent) for extent in extents)
-        machine.fail("E0408", f'`{name}` in "{pattern}" is both {both}', *origin_notes(machine, *extents))
+        both = " and ".join(shown_axis(elaborator, *extent) for extent in extents)
+        elaborator.fail("E0408", f'`{name}` in "{pattern}" is both {both}', *origin_notes(elaborator, *extents))
     if not isinstance(count, int):
-        machine.fail("E0410", f'`{name}` stands twice in "{pattern}", and the batch has no diagonal')
+        elaborator.fail("E0410", f'`{name}` stands twice in "{pattern}", and the batch has no diagonal')
     kept = [axis for axis in range(tensor.rank) if axis not in (first, second)]
     shape = tuple(tensor.shape[axis] for axis in kept)
-    turned = machine.emit(Transpose((*kept, first, second)), tensor.value)
-    flat = machine.emit(Reshape((*shape, count * count)), turned)
+    turned = elaborator.emit(Transpose((*kept, first, second)), tensor.value)
+    flat = elaborator.emit(Reshape((*shape, count * count)), turned)
     places = (*(0 for _ in kept), 0), (*shape, count), (*(1 for _ in kept), count + 1)
-    return TensorValue(machine.emit(Slice(*places), flat), (*(tensor.axes[axis] for axis in kept), tensor.axes[first]))
+    return TensorValue(
+        elaborator.emit(Slice(*places), flat), (*(tensor.axes[axis] for axis in kept), tensor.axes[first])
+    )
 
 
 def _contracted(
-    machine: Machine,
+    elaborator: Elaborator,
     left: tuple[TensorValue, list[int]],
     right: tuple[TensorValue, list[int]],
     later: set[int],
     wanted: Sequence[int],
 ) -> tuple[TensorValue, list[int]]:
     """The product of two, summed over what nothing later needs."""
-    first, lhs = _summed(machine, left[0], left[1], later | set(right[1]))
-    second, rhs = _summed(machine, right[0], right[1], later | set(lhs))
-    first, second = _same_type(machine, first, second)
+    first, lhs = _summed(elaborator, left[0], left[1], later | set(right[1]))
+    second, rhs = _summed(elaborator, right[0], right[1], later | set(lhs))
+    first, second = _same_type(elaborator, first, second)
     kept = [label for label in (*lhs, *(r for r in rhs if r not in lhs)) if label in later]
     out = [label for label in wanted if label in kept] + [label for label in kept if label not in wanted]
     axes = dict(zip(rhs, second.axes, strict=True)) | dict(zip(lhs, first.axes, strict=True))
-    value = machine.emit(Contraction(tuple(lhs), tuple(rhs), tuple(out)), first.value, second.value)
+    value = elaborator.emit(Contraction(tuple(lhs), tuple(rhs), tuple(out)), first.value, second.value)
     return TensorValue(value, tuple(axes[label] for label in out)), out
 
 
 def _summed(
-    machine: Machine, tensor: TensorValue, labels: list[int], needed: set[int]
+    elaborator: Elaborator, tensor: TensorValue, labels: list[int], needed: set[int]
 ) -> tuple[TensorValue, list[int]]:
     gone = tuple(i for i, label in enumerate(labels) if label not in needed)
     if not gone:
         return tensor, labels
     kept = [i for i in range(tensor.rank) if i not in gone]
-    value = machine.emit(Sum(gone), tensor.value)
+    value = elaborator.emit(Sum(gone), tensor.value)
     return TensorValue(value, tuple(tensor.axes[i] for i in kept)), [labels[i] for i in kept]
 
 
-def _terms(machine: Machine, pattern: str, tensors: Sequence[TensorValue]) -> tuple[list[list[str]], list[str]]:
+def _terms(elaborator: Elaborator, pattern: str, tensors: Sequence[TensorValue]) -> tuple[list[list[str]], list[str]]:
     sides = pattern.split("->")
     if len(sides) != 2:
-        machine.fail("E0412", f'"{pattern}" needs one `->` between the operands and the result')
+        elaborator.fail("E0412", f'"{pattern}" needs one `->` between the operands and the result')
     operands = sides[0].split(",")
     if len(operands) != len(tensors):
-        machine.fail("E0412", f'"{pattern}" names {len(operands)} operands, but {len(tensors)} tensors are given')
+        elaborator.fail("E0412", f'"{pattern}" names {len(operands)} operands, but {len(tensors)} tensors are given')
     is_compact = _is_compact(operands, sides[1], tensors)
     inputs: list[list[str]] = []
     rest: list[str] = []
@@ -194,9 +204,9 @@ def _terms(machine: Machine, pattern: str, tensors: Sequence[TensorValue]) -> tu
             rest = dots if len(dots) > len(rest) else rest
             names[place : place + 1] = dots
         if len(names) != tensor.rank:
-            machine.fail(
+            elaborator.fail(
                 "E0412",
-                f'"{term.strip()}" names {len(names)} axes, but the tensor is {shown(machine, tensor)}',
+                f'"{term.strip()}" names {len(names)} axes, but the tensor is {shown(elaborator, tensor)}',
                 hint('names stand apart: "b i d"'),
             )
         inputs.append(names)
@@ -224,7 +234,7 @@ def _names(term: str, is_compact: bool) -> list[str]:
 
 
 def _extents(
-    machine: Machine, pattern: str, tensors: Sequence[TensorValue], inputs: Sequence[Sequence[str]]
+    elaborator: Elaborator, pattern: str, tensors: Sequence[TensorValue], inputs: Sequence[Sequence[str]]
 ) -> dict[str, Extent]:
     extents: dict[str, Extent] = {}
     axes: dict[str, Axis] = {}
@@ -232,11 +242,11 @@ def _extents(
         for name, extent, axis in zip(names, tensor.shape, tensor.axes, strict=True):
             if extents.setdefault(name, extent) != extent:
                 first = (extents[name], axes.get(name, UNNAMED))
-                machine.fail(
+                elaborator.fail(
                     "E0408",
-                    f'`{name}` in "{pattern}" is {shown_axis(machine, *first)} in one tensor and '
-                    f"{shown_axis(machine, extent, axis)} in another",
-                    *origin_notes(machine, first, (extent, axis)),
+                    f'`{name}` in "{pattern}" is {shown_axis(elaborator, *first)} in one tensor and '
+                    f"{shown_axis(elaborator, extent, axis)} in another",
+                    *origin_notes(elaborator, first, (extent, axis)),
                 )
             axes.setdefault(name, axis)
     return extents

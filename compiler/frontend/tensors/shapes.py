@@ -5,51 +5,49 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from compiler.diagnostics import Note, Span, hint
+from compiler.frontend.axes import Axis, Label, name_of_axis
+from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.failures import nearest
-from compiler.frontend.machine import Machine
 from compiler.frontend.tensors.numbers import decided
 from compiler.frontend.values import (
-    Axis,
     AxisName,
     BatchValue,
     ExceptAxes,
-    Label,
     RunTimeNumber,
     TensorValue,
     TupleValue,
     Value,
     describe,
-    name_of_axis,
 )
 from compiler.types import BatchExtent, Extent, Shape
 
 UNNAMED = Axis()
 
 
-def shown_axis(machine: Machine, extent: Extent, axis: Axis) -> str:
+def shown_axis(elaborator: Elaborator, extent: Extent, axis: Axis) -> str:
     """`batch`, `c = 16` or `16`: only names of the user's own text are shown."""
-    name = name_of_axis(axis, machine.user_scopes)
+    name = name_of_axis(axis, elaborator.user_scopes)
     if not name:
         return str(extent)
     return name if isinstance(extent, BatchExtent) and name == str(extent) else f"{name} = {extent}"
 
 
-def shown_shape(machine: Machine, tensor: TensorValue) -> str:
-    dimensions = (shown_axis(machine, e, a) for e, a in zip(tensor.shape, tensor.axes, strict=True))
+def shown_shape(elaborator: Elaborator, tensor: TensorValue) -> str:
+    dimensions = (shown_axis(elaborator, e, a) for e, a in zip(tensor.shape, tensor.axes, strict=True))
     return f"[{', '.join(dimensions)}]"
 
 
-def shown(machine: Machine, tensor: TensorValue) -> str:
+def shown(elaborator: Elaborator, tensor: TensorValue) -> str:
     """`f32[batch, c = 16]`."""
-    return f"{tensor.dtype.value}{shown_shape(machine, tensor)}"
+    return f"{tensor.dtype.value}{shown_shape(elaborator, tensor)}"
 
 
-def origin_notes(machine: Machine, *dimensions: tuple[Extent, Axis]) -> tuple[Note, ...]:
+def origin_notes(elaborator: Elaborator, *dimensions: tuple[Extent, Axis]) -> tuple[Note, ...]:
     """Where each of these dimensions came from, as far as that is in the user's text."""
     notes: list[Note] = []
     for extent, axis in dimensions:
         if axis.origin is not None and not axis.origin.source.is_library:
-            note = Note(f"`{shown_axis(machine, extent, axis)}` comes from here", axis.origin)
+            note = Note(f"`{shown_axis(elaborator, extent, axis)}` comes from here", axis.origin)
             if all(note.span != other.span for other in notes):
                 notes.append(note)
     return tuple(notes)
@@ -81,11 +79,13 @@ def merged(left: Axis, right: Axis, prefer_right: bool) -> Axis:
 # Broadcasting
 
 
-def broadcast(machine: Machine, symbol: str, left: TensorValue, right: TensorValue) -> tuple[Shape, tuple[Axis, ...]]:
+def broadcast(
+    elaborator: Elaborator, symbol: str, left: TensorValue, right: TensorValue
+) -> tuple[Shape, tuple[Axis, ...]]:
     """The shape and axes of an elementwise result. Extents follow NumPy; names must meet themselves."""
     if left.shape == right.shape and left.axes == right.axes:
         return left.shape, left.axes
-    _expect_aligned_names(machine, symbol, left, right)
+    _expect_aligned_names(elaborator, symbol, left, right)
     rank = max(left.rank, right.rank)
     shape: list[Extent] = []
     axes: list[Axis] = []
@@ -99,22 +99,22 @@ def broadcast(machine: Machine, symbol: str, left: TensorValue, right: TensorVal
         else:
             a, b = left.shape[place], right.shape[place]
             if a != b and a != 1 and b != 1:
-                _extents_differ(machine, symbol, left, right, place)
+                _extents_differ(elaborator, symbol, left, right, place)
             if left.axes[place].labels and right.axes[place].labels:
-                _expect_one_name(machine, symbol, left, right, place)
+                _expect_one_name(elaborator, symbol, left, right, place)
             shape.append(b if a == 1 else a)
             axes.append(merged(left.axes[place], right.axes[place], a == 1))
     return tuple(shape), tuple(axes)
 
 
-def _expect_aligned_names(machine: Machine, symbol: str, left: TensorValue, right: TensorValue) -> None:
+def _expect_aligned_names(elaborator: Elaborator, symbol: str, left: TensorValue, right: TensorValue) -> None:
     places = _places_of_names(left)
     if not places:
         return
     for label, theirs in _places_of_names(right).items():
         ours = places.get(label)
         if ours is not None and not ours & theirs:
-            _misplaced(machine, symbol, left, right, label, max(ours), max(theirs))
+            _misplaced(elaborator, symbol, left, right, label, max(ours), max(theirs))
 
 
 def _places_of_names(tensor: TensorValue) -> dict[Label, set[int]]:
@@ -126,22 +126,22 @@ def _places_of_names(tensor: TensorValue) -> dict[Label, set[int]]:
 
 
 def _misplaced(
-    machine: Machine, symbol: str, left: TensorValue, right: TensorValue, label: Label, ours: int, theirs: int
+    elaborator: Elaborator, symbol: str, left: TensorValue, right: TensorValue, label: Label, ours: int, theirs: int
 ) -> None:
     smaller, larger = (left, right) if left.rank < right.rank else (right, left)
-    machine.fail(
+    elaborator.fail(
         "E0402",
-        f"`{symbol}` of {shown(machine, left)} and {shown(machine, right)}: the dimension `{label[1]}` is "
+        f"`{symbol}` of {shown(elaborator, left)} and {shown(elaborator, right)}: the dimension `{label[1]}` is "
         f"{_place(ours)} in one and {_place(theirs)} in the other",
-        *origin_notes(machine, (left.shape[ours], left.axes[ours]), (right.shape[theirs], right.axes[theirs])),
-        hint(_alignment_hint(machine, smaller, larger, label)),
+        *origin_notes(elaborator, (left.shape[ours], left.axes[ours]), (right.shape[theirs], right.axes[theirs])),
+        hint(_alignment_hint(elaborator, smaller, larger, label)),
     )
 
 
-def _alignment_hint(machine: Machine, smaller: TensorValue, larger: TensorValue, label: Label) -> str:
+def _alignment_hint(elaborator: Elaborator, smaller: TensorValue, larger: TensorValue, label: Label) -> str:
     if smaller.rank == 1 and larger.rank == 2 and label in larger.axes[0].labels:
         first = "drop the axis of 1 with `[:, 0]`, or " if larger.shape[1] == 1 else ""
-        return f"{first}add an axis to {shown_shape(machine, smaller)} with `[:, None]`"
+        return f"{first}add an axis to {shown_shape(elaborator, smaller)} with `[:, None]`"
     return "`align(v, x)` puts the named dimensions of `v` where `x` has them; an index with `None` adds an axis of 1"
 
 
@@ -150,29 +150,29 @@ def _place(place: int) -> str:
     return {-1: "last", -2: "next-to-last", -3: "third from the right"}.get(place, f"{-place}th from the right")
 
 
-def _expect_one_name(machine: Machine, symbol: str, left: TensorValue, right: TensorValue, place: int) -> None:
+def _expect_one_name(elaborator: Elaborator, symbol: str, left: TensorValue, right: TensorValue, place: int) -> None:
     for scope, name in left.axes[place].labels:
         for other_scope, other in right.axes[place].labels:
             if scope == other_scope and name != other and (scope, name) not in right.axes[place].labels:
-                machine.fail(
+                elaborator.fail(
                     "E0403",
-                    f"`{symbol}` of {shown(machine, left)} and {shown(machine, right)}: the dimension `{name}` meets "
-                    f"`{other}`, both {_place(place)}",
+                    f"`{symbol}` of {shown(elaborator, left)} and {shown(elaborator, right)}: the dimension `{name}` "
+                    f"meets `{other}`, both {_place(place)}",
                     *origin_notes(
-                        machine, (left.shape[place], left.axes[place]), (right.shape[place], right.axes[place])
+                        elaborator, (left.shape[place], left.axes[place]), (right.shape[place], right.axes[place])
                     ),
                     hint("two dimensions with different names never meet, even when they are equal in size"),
                 )
 
 
-def _extents_differ(machine: Machine, symbol: str, left: TensorValue, right: TensorValue, place: int) -> None:
+def _extents_differ(elaborator: Elaborator, symbol: str, left: TensorValue, right: TensorValue, place: int) -> None:
     a = (left.shape[place], left.axes[place])
     b = (right.shape[place], right.axes[place])
-    machine.fail(
+    elaborator.fail(
         "E0401",
-        f"`{symbol}` of {shown(machine, left)} and {shown(machine, right)}: `{shown_axis(machine, *a)}` and "
-        f"`{shown_axis(machine, *b)}`, both {_place(place)}, do not fit",
-        *origin_notes(machine, a, b),
+        f"`{symbol}` of {shown(elaborator, left)} and {shown(elaborator, right)}: `{shown_axis(elaborator, *a)}` and "
+        f"`{shown_axis(elaborator, *b)}`, both {_place(place)}, do not fit",
+        *origin_notes(elaborator, a, b),
         hint("sizes must be equal, or one of them 1"),
     )
 
@@ -184,35 +184,37 @@ def axes_with(tensor: TensorValue, label: Label) -> list[int]:
     return [place for place, axis in enumerate(tensor.axes) if label in axis.labels]
 
 
-def resolve_axis(machine: Machine, tensor: TensorValue, axis: Value) -> int:
+def resolve_axis(elaborator: Elaborator, tensor: TensorValue, axis: Value) -> int:
     """The one axis that a name or number means."""
     match axis:
         case AxisName(label):
             found = axes_with(tensor, label)
             if not found:
                 known = tuple(sorted({name for a in tensor.axes for scope, name in a.labels if scope == label[0]}))
-                machine.fail(
+                elaborator.fail(
                     "E0406",
-                    f"the tensor {shown(machine, tensor)} has no dimension `{label[1]}`",
+                    f"the tensor {shown(elaborator, tensor)} has no dimension `{label[1]}`",
                     *(nearest(label[1], known) or (hint("give the axis as a number"),)),
                 )
             if len(found) > 1:
-                machine.fail(
+                elaborator.fail(
                     "E0406",
-                    f"the tensor {shown(machine, tensor)} has the dimension `{label[1]}` {len(found)} times",
+                    f"the tensor {shown(elaborator, tensor)} has the dimension `{label[1]}` {len(found)} times",
                     hint("give the axis as a number"),
                 )
             return found[0]
         case RunTimeNumber():
-            return resolve_axis(machine, tensor, decided(machine, axis))
+            return resolve_axis(elaborator, tensor, decided(elaborator, axis))
         case int() if not isinstance(axis, bool):
             if not -tensor.rank <= axis < tensor.rank:
                 limits = f"{-tensor.rank} to {tensor.rank - 1}" if tensor.rank else "none, it is a scalar"
                 notes = _meant_by_size(tensor, axis)
-                machine.fail("E0406", f"{shown(machine, tensor)} has no axis {axis}; its axes are {limits}", *notes)
+                elaborator.fail(
+                    "E0406", f"{shown(elaborator, tensor)} has no axis {axis}; its axes are {limits}", *notes
+                )
             return axis % tensor.rank
         case _:
-            machine.fail("E0406", f"an axis is a number or the name of a dimension, not {describe(axis)}")
+            elaborator.fail("E0406", f"an axis is a number or the name of a dimension, not {describe(axis)}")
 
 
 def _meant_by_size(tensor: TensorValue, number: int) -> tuple[Note, ...]:
@@ -223,42 +225,42 @@ def _meant_by_size(tensor: TensorValue, number: int) -> tuple[Note, ...]:
     return (hint(f"the axis of size {number} is axis {place}; the name of a setting means its number, and no axis"),)
 
 
-def resolve_axes(machine: Machine, tensor: TensorValue, axes: Value) -> tuple[int, ...]:
+def resolve_axes(elaborator: Elaborator, tensor: TensorValue, axes: Value) -> tuple[int, ...]:
     """The axes that a reduction's `axis` means, in increasing order; `none` means all."""
     match axes:
         case None:
             return tuple(range(tensor.rank))
         case ExceptAxes(kept):
-            left_out = {resolve_axis(machine, tensor, axis) for axis in kept}
+            left_out = {resolve_axis(elaborator, tensor, axis) for axis in kept}
             return tuple(i for i in range(tensor.rank) if i not in left_out)
         case tuple() | TupleValue():
             items = axes.items if isinstance(axes, TupleValue) else axes
-            found = sorted(resolve_axis(machine, tensor, axis) for axis in items)
+            found = sorted(resolve_axis(elaborator, tensor, axis) for axis in items)
             if len(set(found)) != len(found):
-                machine.fail("E0406", f"an axis of {shown(machine, tensor)} is named twice")
+                elaborator.fail("E0406", f"an axis of {shown(elaborator, tensor)} is named twice")
             return tuple(found)
         case _:
-            return (resolve_axis(machine, tensor, axes),)
+            return (resolve_axis(elaborator, tensor, axes),)
 
 
-def whole_dimension(machine: Machine, value: Value, what: str = "a dimension") -> Extent:
+def whole_dimension(elaborator: Elaborator, value: Value, what: str = "a dimension") -> Extent:
     """A configuration value as an extent: whole and not negative, or a multiple of `batch`."""
     match value:
         case BatchValue():
             if value.multiple <= 0:
-                machine.fail("E0413", f"{what} must be positive, not {value.extent}")
+                elaborator.fail("E0413", f"{what} must be positive, not {value.extent}")
             return value.extent
         case RunTimeNumber():
-            return whole_dimension(machine, decided(machine, value), what)
+            return whole_dimension(elaborator, decided(elaborator, value), what)
         case float() if value.is_integer():
-            return whole_dimension(machine, int(value), what)
+            return whole_dimension(elaborator, int(value), what)
         case float():
-            machine.fail("E0413", f"{what} must come out whole, not {value}", hint("divide with `//`"))
+            elaborator.fail("E0413", f"{what} must come out whole, not {value}", hint("divide with `//`"))
         case int() if not isinstance(value, bool):
             if value < 0:
-                machine.fail("E0413", f"{what} must not be negative, but is {value}")
+                elaborator.fail("E0413", f"{what} must not be negative, but is {value}")
             return value
         case TensorValue():
-            machine.fail("E0413", f"{what} must be configuration, not {describe(value)}")
+            elaborator.fail("E0413", f"{what} must be configuration, not {describe(value)}")
         case _:
-            machine.fail("E0413", f"{what} must be a whole number, not {describe(value)}")
+            elaborator.fail("E0413", f"{what} must be a whole number, not {describe(value)}")

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from compiler.diagnostics import Note, Span, hint
+from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.model_statements import declare_input
 from compiler.frontend.bodies.statements import run_body
+from compiler.frontend.elaborator import Frame, ModelRecord, Session
 from compiler.frontend.failures import Poisoned, failure
-from compiler.frontend.machine import Frame, ModelRecord, Session
 from compiler.frontend.program import EPOCH_NUMBER, SAMPLE_NUMBERS, InputSpec
 from compiler.frontend.tensors.shapes import shown
-from compiler.frontend.values import Axis, TensorValue, describe
+from compiler.frontend.values import TensorValue, describe
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role

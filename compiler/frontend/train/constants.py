@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.frontend.bodies.evaluate import Evaluator
-from compiler.frontend.machine import Frame, Session
+from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.values import Value
 from compiler.graph.builder import GraphBuilder
 from compiler.syntax import tree

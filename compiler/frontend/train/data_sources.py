@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.diagnostics import Span, hint
+from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, failure, nearest
-from compiler.frontend.machine import Session
 from compiler.frontend.program import DataSource, SettingValue
 from compiler.frontend.settings import plain
 from compiler.frontend.train.constants import evaluate_constant

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from compiler.diagnostics import Note, Span, hint
+from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
-from compiler.frontend.machine import Session
 from compiler.frontend.program import SHARE_OF_THE_NEW, DataSource, EarlyStop, Plateau, StartWeights
 from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.train.constants import evaluate_constant

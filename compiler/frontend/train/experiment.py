@@ -9,14 +9,15 @@ from typing import TypeVar
 
 from compiler.diagnostics import Source, Span, hint
 from compiler.frontend.arithmetic import Formula
+from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.model import add_outputs, add_states, bind_model_settings, run_model, start
 from compiler.frontend.bodies.model_statements import declare_input
 from compiler.frontend.bodies.setting_binding import ready, written
+from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
 from compiler.frontend.finish import finished
 from compiler.frontend.generation import generation_of
-from compiler.frontend.machine import Frame, Session
 from compiler.frontend.program import (
     Accumulation,
     Cuts,
@@ -41,7 +42,7 @@ from compiler.frontend.train.schedules import elaborate_schedule, schedule_end
 from compiler.frontend.train.updates import (
     elaborate_clip,
 )
-from compiler.frontend.values import POISON, Axis, FormValue, RunTimeNumber, TensorValue, describe, is_number
+from compiler.frontend.values import POISON, FormValue, RunTimeNumber, TensorValue, describe, is_number
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
 from compiler.syntax.walk import statements_of

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from compiler.diagnostics import Note, Span, hint
 from compiler.frontend.bodies.evaluate import Evaluator
+from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure
-from compiler.frontend.machine import Session
 from compiler.frontend.program import AVERAGE, OptimizerState, ParameterSpec, UpdateRule
 from compiler.frontend.scope import Namespace
 from compiler.frontend.train.entries import Entries

@@ -5,8 +5,8 @@ from __future__ import annotations
 from compiler.diagnostics import Span, hint
 from compiler.frontend.arithmetic import Formula
 from compiler.frontend.bodies.evaluate import Evaluator
+from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import failure
-from compiler.frontend.machine import Frame, Session
 from compiler.frontend.program import Follower
 from compiler.frontend.settings import as_formula
 from compiler.frontend.tensors.operators import scalar

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from compiler.diagnostics import hint
+from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure, nearest
-from compiler.frontend.machine import Session
 from compiler.frontend.program import StartWeights
 from compiler.frontend.train.constants import evaluate_constant
 from compiler.frontend.train.patterns import patterns_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from compiler.diagnostics import Span, hint
+from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure, nearest
-from compiler.frontend.machine import Session
 from compiler.frontend.program import EarlyStop, Plateau
 from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.train.constants import evaluate_constant

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from compiler.diagnostics import Span, hint
+from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.builtins.requirements import settings_in
+from compiler.frontend.elaborator import Frame, Session
 from compiler.frontend.failures import Poisoned, failure
-from compiler.frontend.machine import Frame, Session
 from compiler.frontend.program import Clip, OptimizerState, ParameterSpec
 from compiler.frontend.settings import plain
 from compiler.frontend.tensors.binding import declared_type
@@ -17,15 +18,7 @@ from compiler.frontend.tensors.operators import cast, scalar, spread
 from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.train.entries import Entries
 from compiler.frontend.train.objective import objective_of
-from compiler.frontend.values import (
-    POISON,
-    Axis,
-    FormValue,
-    TensorValue,
-    Value,
-    describe,
-    is_number,
-)
+from compiler.frontend.values import POISON, FormValue, TensorValue, Value, describe, is_number
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.record import record

@@ -13,7 +13,20 @@ import numpy as np
 from compiler.available_memory import expect_memory
 from compiler.diagnostics import CompilerBug
 from compiler.interface import Results, Tensors
-from compiler.targets.cpu.manifest import (
+from compiler.targets.cpu.memory import LARGE_PAGE, NUMPY, SLACK, TensorStore, Workspace, address_of, reserve
+from compiler.targets.cpu.outlet import Outlet
+from compiler.targets.cpu.runner import (
+    ABI_VERSION,
+    ENTRY_SLOTS,
+    LAST,
+    OF_STRAND,
+    PARALLEL,
+    PROGRAM_SLOTS,
+    SCRATCH_BYTES,
+    SETTINGS,
+)
+from compiler.targets.cpu.team import Team
+from compiler.targets.manifest import (
     BATCH_ARENA,
     CONTROL_ARENA,
     END,
@@ -28,19 +41,6 @@ from compiler.targets.cpu.manifest import (
     capacity_for,
     rounded_up,
 )
-from compiler.targets.cpu.memory import LARGE_PAGE, NUMPY, SLACK, TensorStore, Workspace, address_of, reserve
-from compiler.targets.cpu.outlet import Outlet
-from compiler.targets.cpu.runner import (
-    ABI_VERSION,
-    ENTRY_SLOTS,
-    LAST,
-    OF_STRAND,
-    PARALLEL,
-    PROGRAM_SLOTS,
-    SCRATCH_BYTES,
-    SETTINGS,
-)
-from compiler.targets.cpu.team import Team
 from compiler.types import BatchExtent, DType
 
 Array: TypeAlias = np.ndarray[Any, Any]

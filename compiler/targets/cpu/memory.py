@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.targets.cpu.manifest import TensorSpec
+from compiler.targets.manifest import TensorSpec
 from compiler.types import DType
 
 Array: TypeAlias = np.ndarray[Any, Any]

@@ -16,17 +16,16 @@ from compiler.machine import Machine
 from compiler.processors import usable_cores, usable_processors
 from compiler.record import record
 from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.manifest import Manifest
 from compiler.targets.cpu.runner import SYMBOLS, TICKS, Clock, clock_of, runner_text
 from compiler.targets.cpu.team import Team
 from compiler.targets.llvm.host import machine_of
 from compiler.targets.llvm.jit import Library, llvm_version
+from compiler.targets.manifest import Manifest
 
 if TYPE_CHECKING:
-    from compiler.targets.cpu.in_turns import ExecutableInTurns
-    from compiler.targets.cpu.lower import Lowered
-    from compiler.targets.cpu.recording import StampedExecutable
+    from compiler.targets.cpu.stamped import StampedExecutable
     from compiler.targets.llvm.codegen_worker import Submitted
+    from compiler.targets.lowered import Lowered
 
 # Gives each text away once it is there, so that its code can be generated while the others are written.
 Lowering: TypeAlias = "Callable[[Machine, Callable[[str], None]], Lowered]"
@@ -78,7 +77,7 @@ def load_program(name: str | None, lowered: Lowering, options: Options) -> Nativ
 
 def load_profiled(lowered: Lowering, options: Options) -> Profiled:
     """A program twice, with the same kernels at the same addresses: as it is, and with stamps."""
-    from compiler.targets.cpu.recording import StampedExecutable
+    from compiler.targets.cpu.stamped import StampedExecutable
     from compiler.targets.llvm.codegen_worker import WorkerPool  # only a profile asks for programs in this way
 
     machine, cache = machine_of(options.machine), ObjectCache(options.cache)
@@ -108,14 +107,13 @@ class Turns:
     threads, which run at once: all with stamps."""
 
     lowered: Lowered
-    in_turns: Mapping[int, ExecutableInTurns]
+    in_turns: Mapping[int, StampedExecutable]
     real: Mapping[int, StampedExecutable]
 
 
 def load_in_turns(lowered: Lowering, options: Options, threads: Sequence[int], real: Sequence[int]) -> Turns:
     """A program for a simulation of `threads`, some of which `real` ones are compared with."""
-    from compiler.targets.cpu.in_turns import ExecutableInTurns, OneForAll
-    from compiler.targets.cpu.recording import StampedExecutable
+    from compiler.targets.cpu.stamped import ROOM_IN_TURNS, OneForAll, StampedExecutable
     from compiler.targets.llvm.codegen_worker import WorkerPool  # only a profile asks for programs in this way
 
     machine, cache = machine_of(options.machine), ObjectCache(options.cache)
@@ -129,7 +127,10 @@ def load_in_turns(lowered: Lowering, options: Options, threads: Sequence[int], r
     one, all_ = _address_in(library, symbols, kernels), _address_in(team, symbols, kernels)
     return Turns(
         program,
-        {n: ExecutableInTurns(program.manifest, one, OneForAll(n, one, (library, kernels))) for n in threads},
+        {
+            n: StampedExecutable(program.manifest, one, OneForAll(n, one, (library, kernels)), ROOM_IN_TURNS)
+            for n in threads
+        },
         {n: StampedExecutable(program.manifest, all_, Team(n, all_, (team, kernels))) for n in real},
     )
 

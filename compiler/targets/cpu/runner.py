@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from compiler.machine import Machine
+from compiler.targets.recording import HEAD, TAIL, WAITS
 
 ABI_VERSION = 4
 
@@ -44,8 +45,6 @@ SYMBOLS = ("dlc_call", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect",
 BUFFERS_SLOT = PROGRAM_SLOTS
 EVENTS = 64  # bytes before the first event of a buffer
 EVENT_SLOTS = 6  # entry, begin, end, first item, last item, part of a strand
-HEAD, TAIL = -2, -1  # in place of an entry: the barrier before a step, and that behind its last entry
-WAITS = -1  # in place of the last item: a wait at a barrier, which has none
 TICKS = "dlc_ticks"
 
 
@@ -102,8 +101,8 @@ def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = F
     text = text.replace("$WHOLE", str(whole)).replace("$QUEUE_BITS", str(QUEUE_BITS))
     text = text.replace("$ENTRIES", "turns" if in_turns else "entries")
     text = text.replace("$STATE", ", ptr %state" if in_turns else "")
-    for name in ("HEAD", "TAIL", "WAITS"):
-        text = text.replace(f"${name}", str(globals()[name]))
+    for name, number in (("HEAD", HEAD), ("TAIL", TAIL), ("WAITS", WAITS)):
+        text = text.replace(f"${name}", str(number))
     text = text.replace("$PAUSE", pause)
     text = text.replace("$WAIT", _futex_wait(futex)).replace("$WAKE", _futex_wake(futex))
     text = text.replace("$FLUSH_ON", _FLUSH_ON_X86 if x86 else _FLUSH_ON_ARM if machine.is_arm else "ret i32 0")

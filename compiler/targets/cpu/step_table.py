@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from compiler.schedule.ir import Loop
-from compiler.targets.cpu.manifest import END, LOOP, STRAND, STRAND_END, Entry
+from compiler.targets.manifest import END, LOOP, STRAND, STRAND_END, Entry
 
 
 @dataclass(slots=True)

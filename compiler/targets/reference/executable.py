@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from compiler.evaluate import evaluate
 from compiler.graph.ir import Graph, GraphOutput, Role
 from compiler.interface import Array, Results, Tensors
 from compiler.ops.rules import numpy_dtype
-from compiler.targets.reference.evaluate import evaluate
 from compiler.types import BatchExtent, Shape, TensorType
 
 _PERSISTENT = (Role.PARAMETER, Role.STATE, Role.OPTIMIZER_STATE)

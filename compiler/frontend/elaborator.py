@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from compiler.diagnostics import Note, Span, hint
+from compiler.frontend.axes import Axis
 from compiler.frontend.claims import Claim
 from compiler.frontend.failures import Report, failure
 from compiler.frontend.program import Cuts, DataSource, InputSpec, ParameterSpec
@@ -16,7 +17,7 @@ from compiler.frontend.scope import ModuleScope
 from compiler.frontend.settings import SettingsRecord
 from compiler.frontend.signature import Signature, signature_of
 from compiler.frontend.trace import Trace
-from compiler.frontend.values import Axis, RunTimeNumber, TensorValue, Value
+from compiler.frontend.values import RunTimeNumber, TensorValue, Value
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Origin, Role
@@ -147,7 +148,7 @@ class ScanRecord:
     states: dict[str, ir.Value] = field(default_factory=dict[str, ir.Value])
 
 
-class Machine(ABC):
+class Elaborator(ABC):
     """Builds one graph. `frame` and `span` say where evaluation stands in the text."""
 
     def __init__(self, session: Session, builder: GraphBuilder, frame: Frame, training: bool) -> None:

@@ -1,40 +1,22 @@
-"""The shares of many threads, run and stamped one after the other on one thread.
+"""The shares of many threads, from steps in which one thread took the shares of all, one after the other.
 
-An executable in turns runs a program as it is, with a runner whose first thread takes the shares of all (`turns.ll`).
 Between two barriers, so many threads would take as long as the longest share, and then the barrier.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from compiler.diagnostics import CompilerBug
 from compiler.record import record
-from compiler.targets.cpu.manifest import Manifest
-from compiler.targets.cpu.recording import StampedExecutable, Step, is_wait
-from compiler.targets.cpu.team import Team
+from compiler.targets.recording import Step, is_wait
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 QUARTILE = 25
-ROOM = 1 << 16  # events of a thread in one call: 3 MiB
-
-
-class OneForAll(Team):
-    """A team without members: its first thread does what all would do."""
-
-    def _gather(self) -> None:
-        self._has_members = False
-
-
-class ExecutableInTurns(StampedExecutable):
-    """A stamped executable whose runner takes the shares of `team.threads` threads in turn."""
-
-    def __init__(self, manifest: Manifest, address: Callable[[str], int], team: OneForAll, room: int = ROOM) -> None:
-        super().__init__(manifest, address, team, room)
 
 
 @record(eq=False)

@@ -1,8 +1,8 @@
-"""The stamps of a profile: the activity of each thread in nanoseconds, step by step.
+"""Executables of a profile, which record what the threads of a program did and when.
 
 A stamped executable runs what the plain one runs, by a runner that stamps the begin and the end of each call of a
 kernel and of each wait at a barrier (`stamps.ll`). It is an executable like the other; what it recorded is taken with
-`recordings`.
+`recordings`. One in turns has a runner whose first thread takes the shares of all (`turns.ll`).
 """
 
 from __future__ import annotations
@@ -15,57 +15,18 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from compiler.interface import Results, Tensors
-from compiler.record import record
 from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.manifest import Manifest
 from compiler.targets.cpu.memory import address_of, reserve
-from compiler.targets.cpu.runner import BUFFERS_SLOT, EVENT_SLOTS, EVENTS, HEAD, PROGRAM_SLOTS, TICKS, WAITS
+from compiler.targets.cpu.runner import BUFFERS_SLOT, EVENT_SLOTS, EVENTS, PROGRAM_SLOTS, TICKS
 from compiler.targets.cpu.team import Team
+from compiler.targets.manifest import Manifest
+from compiler.targets.recording import EVENT, Recording, steps_of
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-EVENT = np.dtype([(name, np.int64) for name in ("entry", "begin", "end", "first", "last", "part")])
-"""An event. `entry` is a line of the step table, or HEAD or TAIL: the barriers around a step.
-
-`begin` and `end` are nanoseconds of the system's monotonic clock. A call of a kernel has the items from `first` to
-below `last`, of the `part` of a strand (0 outside of one); a wait has WAITS as its `last`.
-"""
 ROOM = 1 << 18  # events of a thread in one call: 12 MiB
+ROOM_IN_TURNS = 1 << 16
 _ANCHORS = 32  # readings of both clocks, of which the closest counts
-
-
-@record(eq=False)
-class Step:
-    """One step: for each thread its events in order, and when it left the barrier before the step and that behind it.
-
-    The last two events of a thread are the waits TAIL and HEAD. `spans` is [threads, 2].
-    """
-
-    events: tuple[Array, ...]
-    spans: Array
-
-    @property
-    def nanoseconds(self) -> float:
-        """How long the step took: the mean of its threads, which leave barriers at almost the same time."""
-        return float(np.mean(self.spans[:, 1] - self.spans[:, 0]))
-
-
-@record(eq=False)
-class Recording:
-    """The steps of a call. `wall_ns` is the time of the call as its caller saw it; `lost` counts events without room.
-
-    Where events were lost, the steps are those that are complete.
-    """
-
-    steps: tuple[Step, ...]
-    wall_ns: int
-    lost: int
-    made: int  # steps that the call made
-
-
-def is_wait(events: Array) -> Array:
-    """Which events are waits at a barrier."""
-    return events["last"] == WAITS
 
 
 class StampedExecutable(NativeExecutable):
@@ -119,7 +80,7 @@ class StampedExecutable(NativeExecutable):
             return []
         rate = self._nanoseconds_a_tick()
         return [
-            Recording(tuple(_steps([self._in_nanoseconds(r.reshape(-1, EVENT_SLOTS), rate) for r in raw])), *others)
+            Recording(tuple(steps_of([self._in_nanoseconds(r.reshape(-1, EVENT_SLOTS), rate) for r in raw])), *others)
             for raw, *others in recorded
         ]
 
@@ -152,16 +113,8 @@ class StampedExecutable(NativeExecutable):
         return ticks, moment
 
 
-def _steps(taken: list[Array]) -> list[Step]:
-    """The complete steps of a call, from the events of each thread."""
-    heads = [np.flatnonzero(events["entry"] == HEAD) for events in taken]
-    found: list[Step] = []
-    for number in range(min(len(places) for places in heads) - 1):
-        events: list[Array] = []
-        spans: list[tuple[int, int]] = []
-        for own, places in zip(taken, heads, strict=True):
-            begin, end = places[number], places[number + 1]
-            events.append(own[begin + 1 : end + 1])
-            spans.append((int(own["end"][begin]), int(own["end"][end])))
-        found.append(Step(tuple(events), np.array(spans, np.int64)))
-    return found
+class OneForAll(Team):
+    """A team without members: its first thread does what all would do."""
+
+    def _gather(self) -> None:
+        self._has_members = False

@@ -21,7 +21,7 @@ def evaluate(graph: Graph, inputs: Mapping[str, Array], batch: int) -> dict[str,
         if entry.name in inputs:
             values[entry.value.index] = _checked(entry.name, entry.value, inputs[entry.name], batch)
         elif entry.value.index in last_uses:
-            raise CompilerBug("reference target", f"the input {entry.name} is missing")
+            raise CompilerBug("evaluate", f"the input {entry.name} is missing")
     for position, node in enumerate(graph.nodes):
         operands = [values[operand.index] for operand in node.operands]
         for result, array in zip(node.results, evaluate_node(node, operands, batch), strict=True):
@@ -51,5 +51,5 @@ def _checked(name: str, value: Value, array: Array, batch: int) -> Array:
     shape, dtype = at_batch(value.type.shape, batch), numpy_dtype(value.type.dtype)
     if array.shape != shape or array.dtype != dtype:
         found = f"{array.dtype}{list(array.shape)}"
-        raise CompilerBug("reference target", f"input {name} is {found}, not {value.type} with {batch} rows")
+        raise CompilerBug("evaluate", f"input {name} is {found}, not {value.type} with {batch} rows")
     return array

@@ -1,0 +1,28 @@
+"""A program for a target that has kernels: its step table, and the nests and the code of its kernels."""
+
+from __future__ import annotations
+
+from compiler.nest.ir import Nest
+from compiler.record import record
+from compiler.schedule.ir import Instance, Schedule
+from compiler.targets.manifest import Manifest
+
+
+@record
+class Lowered:
+    """A manifest with what was compiled for it: nest, text and instances of each kernel by symbol.
+
+    `firsts` has the first argument of each of the instances' calls, by which its line in the step table is known;
+    `plan` is what was lowered.
+    """
+
+    manifest: Manifest
+    nests: dict[str, Nest]
+    texts: dict[str, str]
+    instances: tuple[tuple[str, Instance], ...]
+    firsts: tuple[int, ...]
+    plan: Schedule
+
+    def call_of(self, line: int) -> tuple[str, Instance]:
+        """The symbol and the instance of a line of the step table that is no mark."""
+        return self.instances[self.firsts.index(self.manifest.entries[line].first_argument)]
