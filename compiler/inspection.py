@@ -36,14 +36,15 @@ from compiler.targets.cpu.lower import lower
 from compiler.targets.llvm.host import machine_of
 from compiler.training_step import prediction_graph, training_step
 
-_CODE = ("llvm", "asm")  # the stages that know a machine
+_CODE = ("loops", "llvm", "asm")  # the stages that know a machine
 
 
 def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
     """The text of a stage, whole or of what came from a line or a node. Raises SourceError and UsageError."""
     if options.machine is not None and view.stage not in _CODE:
         raise UsageError(
-            f"stage {view.stage} is the same for every machine", f"--machine goes with {' and '.join(_CODE)}"
+            f"stage {view.stage} is the same for every machine",
+            f"--machine goes with {', '.join(_CODE[:-1])} and {_CODE[-1]}",
         )
     if view.stage == "ast":
         return _syntax(_modules(view), view)
@@ -207,7 +208,8 @@ def _schedule(plan: Schedule, format: str, chosen: Chooser) -> str:
 def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Chooser) -> str:
     machine = machine_of(options.machine, runs=False)
     part = None if view.line is None and view.node is None else chosen
-    views = kernel_views(lower(graph, plan, machine, options.batch), view.stage, machine, part)
+    found = lower(graph, plan, machine, options.batch, keeps_nests=view.stage == "loops")
+    views = kernel_views(found, view.stage, machine, part)
     if not views:
         raise UsageError("no code comes from there", "the line may be configuration only, or folded away")
     if view.format == "json":
