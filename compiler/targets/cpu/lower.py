@@ -10,7 +10,7 @@ from hashlib import sha256
 import numpy as np
 
 from compiler.diagnostics import CompilerBug
-from compiler.graph.ir import Graph, Role
+from compiler.graph.ir import PERSISTENT, Graph, Role
 from compiler.loops.ir import (
     CollectKernel,
     ColumnKernel,
@@ -43,7 +43,7 @@ from compiler.nest.ir import (
 )
 from compiler.record import record
 from compiler.schedule.access import count
-from compiler.schedule.assemble import CONTROLLED, PERSISTENT, is_parallel
+from compiler.schedule.assemble import CONTROLLED, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
 from compiler.targets.cpu.emit import emit, items_of
