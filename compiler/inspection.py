@@ -22,17 +22,19 @@ from compiler.pass_view import watched_passes
 from compiler.programs import in_precision, options_of
 from compiler.record import record
 from compiler.schedule import drawing as schedule_drawing
-from compiler.schedule.build import fixed
+from compiler.schedule.build import fixed, fused_graph
+from compiler.schedule.fusion.ir import FusedGraph
+from compiler.schedule.fusion.printer import fused_to_json, print_fused
 from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule, schedule_to_json
 from compiler.stages import prepared, scheduled
+from compiler.steps.training_step import prediction_graph, training_step
 from compiler.suggestions import did_you_mean
 from compiler.syntax.modules import load_modules
 from compiler.syntax.printer import ast_to_json, print_ast
 from compiler.syntax.tree import Module
 from compiler.targets.cpu.lower import lower
 from compiler.targets.llvm.host import machine_of
-from compiler.training_step import prediction_graph, training_step
 
 _CODE = ("loops", "llvm", "asm")  # the stages that know a machine
 
@@ -55,6 +57,8 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
         return _graph(_only(ready, chosen, view), view.format)
     if view.stage == "fixed":
         return _graph(_only(fixed(ready, options.without, options.batch), chosen, view), view.format)
+    if view.stage == "fused":
+        return _fused(fused_graph(ready, options.without, options.batch, options.verify), view.format, chosen)
     plan = scheduled(ready, options)
     if view.stage == "schedule":
         return _schedule(plan, view.format, chosen)
@@ -176,6 +180,13 @@ def _graph(graph: Graph, format: str) -> str:
             return print_graph(graph, origins=True)
         case _:
             return drawn(graph_drawing.drawing_of(graph), format)
+
+
+def _fused(fused: FusedGraph, format: str, chosen: Chooser) -> str:
+    """The groups of which a member was chosen."""
+    groups = tuple(g for g in fused.groups if any(chosen(m.node.origins) for m in g.members))
+    fused = replace(fused, groups=groups)
+    return json.dumps(fused_to_json(fused)) if format == "json" else print_fused(fused, origins=True)
 
 
 def _schedule(plan: Schedule, format: str, chosen: Chooser) -> str:
