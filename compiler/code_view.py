@@ -9,13 +9,12 @@ from pathlib import Path
 
 from compiler.graph.ir import Direction, Origin
 from compiler.loops.ir import statements_of
-from compiler.loops.printer import print_kernel, statement_lines
+from compiler.loops.printer import FRAME, print_kernel, statement_lines
 from compiler.machine import Machine
 from compiler.record import record
 from compiler.schedule.ir import Instance
-from compiler.targets.llvm.listing import listing
-from compiler.targets.llvm.locations import FRAME
 from compiler.targets.lowered import Lowered
+from compiler.targets.target import KernelTarget
 
 Chooser = Callable[[Sequence[Origin]], bool]
 
@@ -50,7 +49,9 @@ class KernelView:
         return self.loops[line.statement - 1].strip() if line.origins and line.statement > FRAME else ""
 
 
-def kernel_views(found: Lowered, stage: str, machine: Machine, chosen: Chooser | None) -> list[KernelView]:
+def kernel_views(
+    found: Lowered, stage: str, target: KernelTarget, machine: Machine, chosen: Chooser | None
+) -> list[KernelView]:
     """The kernels, or those with code that is chosen; `stage` is one of `loops llvm asm`."""
     shared: dict[str, list[Instance]] = {}
     for symbol, instance in found.instances:
@@ -61,26 +62,18 @@ def kernel_views(found: Lowered, stage: str, machine: Machine, chosen: Chooser |
         loops = tuple(print_kernel(instances[0].kernel).splitlines())
         if stage == "loops" and any(view.loops == loops for view in views):
             continue  # a product packs its operands in a function of its own
-        code = _code(stage, loops, found.texts[symbol], symbol, machine, _table(instances))
+        table = _table(instances)
+        if stage == "asm":
+            listing = target.listing(found.texts[symbol], symbol, machine)
+            code = tuple(CodeLine(i.text, i.line, table.get(i.line, ()), True, i.offset, i.labels) for i in listing)
+        elif stage == "llvm":
+            code = tuple(_llvm_line(row, table) for row in found.texts[symbol].splitlines())
+        else:
+            code = tuple(CodeLine(row, n, table.get(n, ())) for n, row in enumerate(loops, 1))
         if any(_is_shown(line, chosen) for line in code):
             origins = dict.fromkeys(o for instance in instances for o in instance.origins)
             views.append(KernelView(instances[0].kernel.name, symbol, tuple(origins), loops, code))
     return views
-
-
-def _code(
-    stage: str, loops: Sequence[str], text: str, symbol: str, machine: Machine, table: Mapping[int, tuple[Origin, ...]]
-) -> tuple[CodeLine, ...]:
-    match stage:
-        case "loops":
-            return tuple(CodeLine(row, n, table.get(n, ())) for n, row in enumerate(loops, 1))
-        case "llvm":
-            return tuple(_llvm_line(row, table) for row in text.splitlines())
-        case _:
-            return tuple(
-                CodeLine(i.text, i.line, table.get(i.line, ()), True, i.offset, i.labels)
-                for i in listing(text, symbol, machine)
-            )
 
 
 def _table(instances: Sequence[Instance]) -> dict[int, tuple[Origin, ...]]:

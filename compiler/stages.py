@@ -16,8 +16,8 @@ from compiler.programs import complete, in_precision
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
-from compiler.targets.cpu.lower import lower
 from compiler.targets.lowered import Lowered
+from compiler.targets.registry import kernel_target_of
 from compiler.training_step import graph_of_kind
 
 
@@ -52,6 +52,6 @@ def scheduled(ready: Graph, options: Options) -> Schedule:
 
 
 def lowered(graph: Graph, options: Options, machine: Machine, begin: Callable[[str], None] | None = None) -> Lowered:
-    """The step table and the kernels of a graph that is not yet optimised; `begin` as in `lower`."""
+    """The step table and the kernels of a graph that is not yet optimised; `begin` is given each text."""
     ready = prepared(graph, options)
-    return lower(ready, scheduled(ready, options), machine, options.batch, begin)
+    return kernel_target_of(options).lower(ready, scheduled(ready, options), machine, options.batch, begin)

@@ -26,11 +26,11 @@ from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.machine import AVX2, Machine
 from compiler.programs import complete
 from compiler.stages import graph_of, prepared
+from compiler.targets import memory
 from compiler.targets.cpu import executable as executables
-from compiler.targets.cpu import memory
 from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.memory import NUMPY, TensorStore
 from compiler.targets.llvm.llvm import OPTIMISATION_LEVEL
+from compiler.targets.memory import NUMPY, TensorStore
 from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import DType, at_batch
 from runtime.inference.model import runtime_settings, training_of

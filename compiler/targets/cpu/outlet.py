@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.targets.cpu.memory import NUMPY, SLACK, address_of
 from compiler.targets.manifest import ResultSlot
+from compiler.targets.memory import NUMPY, SLACK, address_of
 from compiler.types import BatchExtent
 
 Array: TypeAlias = np.ndarray[Any, Any]
