@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from unittest.mock import patch
@@ -64,7 +64,7 @@ class Variant:
 
 
 @contextmanager
-def without_folding() -> Iterator[Options]:
+def without_folding() -> Generator[Options]:
     """The pass that folds a normalisation changes roundings, so no option leaves it out; it has a cache of its own."""
     passes = tuple(p for p in pipeline.GRAPH_PASSES if p is not fold_scales)
     with patch.object(pipeline, "GRAPH_PASSES", passes):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -44,7 +44,8 @@ def start(file: Path, experiment: str | None, mode: str, threads: int) -> Figure
 def stages(file: Path, experiment: str | None, mode: str, threads: int) -> Figures:
     """Seconds of work in each stage, for all programs of a start; how many kernels they have, and nodes of graphs."""
     # only here, since a start imports them while it works
-    from compiler.stages import graph_of, lower, prepared, scheduled
+    from compiler.stages import graph_of, prepared, scheduled
+    from compiler.targets.cpu.lower import lower
     from compiler.targets.llvm.host import machine_of
     from compiler.targets.llvm.jit import compile_module
 
@@ -85,7 +86,7 @@ def _rows(program: Program, mode: str) -> int:
 
 
 @contextmanager
-def _timed(figures: Figures, name: str) -> Iterator[None]:
+def _timed(figures: Figures, name: str) -> Generator[None]:
     begin = time.perf_counter()
     yield
     figures[name] = figures.get(name, 0.0) + time.perf_counter() - begin

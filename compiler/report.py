@@ -45,7 +45,7 @@ class LayerRow:
 @record
 class KernelRow:
     name: str
-    walk: str
+    kind: str
     count: int
     lines: str
 
@@ -157,8 +157,8 @@ def _kernels(graph: Graph, ready: Schedule, options: Options) -> tuple[KernelRow
         lines = sorted({o.user_span.line for o in instance.origins if not o.user_span.source.is_library})
         directions = [d.value for d in Direction if any(o.direction is d for o in instance.origins)]
         said = f"{'+'.join(directions)} of line {', '.join(map(str, lines))}" if lines else ""
-        rows.setdefault(symbol, KernelRow(instance.kernel.name, instance.kernel.walk.value, 0, said))
-    return tuple(KernelRow(r.name, r.walk, counts[s], r.lines) for s, r in rows.items())
+        rows.setdefault(symbol, KernelRow(instance.kernel.name, instance.kernel.kind, 0, said))
+    return tuple(KernelRow(r.name, r.kind, counts[s], r.lines) for s, r in rows.items())
 
 
 def _memory(graph: Graph, ready: Schedule, batch: int) -> dict[str, int]:

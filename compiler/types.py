@@ -83,6 +83,11 @@ def elements(shape: Shape) -> Extent:
     return BatchExtent(count) if depends_on_batch(shape) else count
 
 
+def size_at(extent: Extent, batch: int) -> int:
+    """An extent for a batch of so many rows."""
+    return extent.multiple * batch if isinstance(extent, BatchExtent) else extent
+
+
 def at_batch(shape: Shape, batch: int) -> tuple[int, ...]:
     """The concrete shape for a batch of `batch` rows."""
-    return tuple(e.multiple * batch if isinstance(e, BatchExtent) else e for e in shape)
+    return tuple(size_at(extent, batch) for extent in shape)

@@ -31,12 +31,13 @@ def _no_search_for_cycles_among_what_stays() -> None:
 @pytest.fixture(scope="session")
 def golden(pytestconfig: pytest.Config) -> Golden:
     """Compares a text with a golden file: `golden("checker/unknown_name.error", text)`."""
-    return Golden(update=pytestconfig.getoption("--update-golden"), used=pytestconfig.stash[_USED])
+    return Golden(update=bool(pytestconfig.getoption("--update-golden")), used=pytestconfig.stash[_USED])
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput[_TOLD] = sorted(session.config.stash[_USED])
+    output: dict[str, list[str]] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_TOLD] = sorted(session.config.stash[_USED])
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -33,9 +33,14 @@ def value_of(formula: Formula | Number | str, known: Mapping[str, Number]) -> Nu
     try:
         if len(numbers) == 2:
             return ARITHMETIC[formula.operation](*numbers)
-        return FUNCTIONS[formula.operation](*numbers)
+        return function_of(formula.operation)(*numbers)
     except (ArithmeticError, ValueError):
         return None
+
+
+def function_of(name: str) -> Callable[[Number], Number]:
+    """A function of one number: that of `math`, where it has the name."""
+    return _FUNCTIONS.get(name) or getattr(math, name)
 
 
 def _power(a: Number, b: Number) -> Number:
@@ -62,21 +67,10 @@ ARITHMETIC: Mapping[str, Callable[[Number, Number], Number]] = {
     "min": min,
     "max": max,
 }
-FUNCTIONS: Mapping[str, Callable[[Number], Number]] = {
+_FUNCTIONS: Mapping[str, Callable[[Number], Number]] = {
     "negate": operator.neg,
-    "exp": math.exp,
-    "expm1": math.expm1,
-    "log": math.log,
-    "log1p": math.log1p,
-    "sqrt": math.sqrt,
     "rsqrt": lambda x: 1 / math.sqrt(x),
-    "tanh": math.tanh,
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x)),
-    "erf": math.erf,
-    "sin": math.sin,
-    "cos": math.cos,
-    "floor": math.floor,
-    "ceil": math.ceil,
     "round": _round,
     "int": int,
     "abs": abs,

@@ -49,7 +49,7 @@ class _Generate:
 
     def generation(self) -> Generation:
         if self.declaration.feed is None:
-            advice = hint("such as `feed tokens from logits`: what is chosen by `logits` extends `tokens`")
+            advice = hint("such as `feed tokens from logits`: the token chosen from `logits` extends `tokens`")
             raise failure("E0621", "`generate` needs a `feed` line", self.declaration.model.span, advice)
         tokens, logits = self.declaration.feed
         fed = self._fed(tokens)

@@ -33,8 +33,8 @@ def _is_distribution(label: Value, scores: Value) -> bool:
 
 def _exchanged(application: Application, said: str, true: str) -> Diagnostic:
     name = application.declaration.name
-    message = f"`{name}` takes `{said}`, what the model says, before `{true}`, but here the data stands first"
-    advice = hint(f"exchange them: `{name}(…)` of what the model says and then the {true}")
+    message = f"`{name}` takes `{said}`, the prediction, before `{true}`, but here the data stands first"
+    advice = hint(f"exchange them: `{name}(…)` of the prediction and then the {true}")
     return Diagnostic("W0118", message, application.user_call, (advice,), "warning")
 
 

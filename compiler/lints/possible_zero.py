@@ -13,10 +13,10 @@ from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.lints.any_sign import AnySign
 from compiler.lints.flow import owner_place, place_of
-from compiler.lints.intervals import Range
 from compiler.lints.laid_open import laid_open
 from compiler.lints.ranges import Ranges
 from compiler.ops.elementwise import Divide, Log, Log1p, Power, Rsqrt, Sigmoid, Sqrt
+from compiler.ops.intervals import Range
 from compiler.ops.reduction import Moments
 
 _POLES: Mapping[type[Op], float] = {Log: 0.0, Rsqrt: 0.0, Log1p: -1.0}

@@ -9,26 +9,19 @@ from compiler.frontend.program import Program
 from compiler.frontend.trace import Application
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
 from compiler.graph.op import Op
-from compiler.lints import intervals
 from compiler.lints.flow import Flow, unchanged
-from compiler.lints.intervals import BOTH_SIDES, EVERY, LEAST, NOT_NEGATIVE, UNIT, Range
+from compiler.ops import intervals
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import (
     Abs,
     Add,
     And,
     Cast,
-    Cos,
     Divide,
     Equal,
-    Erf,
-    Exp,
-    Expm1,
     Floor,
     Less,
     LessEqual,
-    Log,
-    Log1p,
     Maximum,
     Minimum,
     Modulo,
@@ -38,15 +31,12 @@ from compiler.ops.elementwise import (
     NotEqual,
     Or,
     Power,
-    Rsqrt,
-    Sigmoid,
-    Sin,
-    Sqrt,
     Subtract,
-    Tanh,
     Where,
 )
 from compiler.ops.indexing import Gather, ScatterAdd
+from compiler.ops.intervals import EVERY, LEAST, NOT_NEGATIVE, UNIT, Range
+from compiler.ops.mathematics import Function
 from compiler.ops.movement import Concat, Pad
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments
 from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
@@ -58,17 +48,6 @@ _OF_TYPE = {DType.U8: Range(0.0, 255.0), DType.BOOL: UNIT}
 _TRUTHS = (And, Or, Not, Equal, NotEqual, Less, LessEqual)
 _OF_ONE: Mapping[type[Op], Callable[[Range], Range]] = {
     Negate: intervals.negated,
-    Exp: intervals.exponential,
-    Expm1: intervals.exponential_less_one,
-    Log: intervals.logarithm,
-    Log1p: intervals.logarithm_of_one_more,
-    Sqrt: intervals.root,
-    Rsqrt: intervals.falling_root,
-    Tanh: intervals.hyperbolic_tangent,
-    Sigmoid: intervals.logistic,
-    Erf: intervals.error_function,
-    Sin: lambda _: BOTH_SIDES,
-    Cos: lambda _: BOTH_SIDES,
     Floor: intervals.rounded_down,
     Abs: intervals.magnitude,
     Max: lambda x: x,
@@ -119,6 +98,8 @@ class Ranges:
             return (UNIT,)
         if isinstance(node.op, Multiply) and node.operands[0] == node.operands[1]:
             return (intervals.squared(known[0]),)
+        if isinstance(node.op, Function):
+            return (node.op.interval(known[0]),)
         if kind in _OF_ONE:
             return (_OF_ONE[kind](known[0]),)
         if kind in _OF_TWO:

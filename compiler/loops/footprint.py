@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.arrays import Array, np
-from compiler.loops.ir import Edge, Kernel, Load, Space, Store, Term, TileContract, Walk
+from compiler.loops.ir import ColumnKernel, Edge, FlatKernel, Load, Space, StagedKernel, Store, Term, TileContract
 from compiler.record import record
-from compiler.types import BatchExtent, Extent
+from compiler.types import BatchExtent, Extent, elements
 
 
 @record(eq=False)
@@ -18,17 +18,17 @@ class Footprint:
     step: int
 
 
-def touched_by(instruction: Load | Store, kernel: Kernel) -> Footprint | None:
+def touched_by(instruction: Load | Store, kernel: StagedKernel) -> Footprint | None:
     """What all runs of an instruction touch, wherever its index points; None where no single step can say it."""
     access = instruction.access
-    rows, columns = _domain(kernel, instruction.space)
+    rows, columns = _counted(kernel, instruction.space)
     steps = _step(access.rows, rows), _step(access.columns, columns)
     row, column = (np.arange(_count(extent)) for extent in (rows, columns))
     places = np.add.outer(access.offset + digits(access.rows, row), digits(access.columns, column))
-    if kernel.total is not None and instruction.space is Space.FULL:
-        if isinstance(kernel.total, BatchExtent):
-            return None  # rows of the domain are no rows of the batch
-        places = places[np.add.outer(row * _count(kernel.columns), column) < kernel.total]
+    if isinstance(kernel, FlatKernel) and instruction.space is Space.FULL:
+        if isinstance(kernel.elements, BatchExtent):
+            return None  # rows of the iteration space are no rows of the batch
+        places = places[np.add.outer(row * kernel.columns, column) < kernel.elements]
     if isinstance(instruction, Load) and instruction.edges:
         places = places[inside(instruction.edges, row)]
     if instruction.index is not None:
@@ -78,14 +78,14 @@ def inside(edges: Sequence[Edge], row: Array) -> Array:
     return found
 
 
-def _domain(kernel: Kernel, space: Space) -> tuple[Extent, Extent]:
+def _counted(kernel: StagedKernel, space: Space) -> tuple[Extent, Extent]:
     """How many rows and columns an instruction of this space counts with."""
-    outer = kernel.outer if kernel.walk is Walk.COLUMNS else 1
+    outer = kernel.outer if isinstance(kernel, ColumnKernel) else 1
     match space:
         case Space.FULL:
-            return _product(outer, kernel.rows), kernel.columns
+            return _rows(kernel), kernel.columns
         case Space.ROW:
-            return _product(outer, kernel.rows), 1
+            return _rows(kernel), 1
         case Space.COLUMN:
             return outer, kernel.columns
         case Space.SCALAR:
@@ -102,9 +102,15 @@ def _step(terms: Sequence[Term], extent: Extent) -> int | None:
     return step
 
 
-def _product(one: Extent, other: Extent) -> Extent:
-    size = _count(one) * _count(other)
-    return BatchExtent(size) if isinstance(one, BatchExtent) or isinstance(other, BatchExtent) else size
+def _rows(kernel: StagedKernel) -> Extent:
+    """The rows of all outer blocks; those of a flat kernel, where their number does not depend on the batch."""
+    match kernel:
+        case FlatKernel():
+            return -(-_count(kernel.elements) // kernel.columns)
+        case ColumnKernel():
+            return elements((kernel.outer, kernel.rows))
+        case _:
+            return kernel.rows
 
 
 def _count(extent: Extent) -> int:

@@ -17,21 +17,33 @@ from compiler.loops.footprint import digits, inside
 from compiler.loops.ir import (
     Access,
     BatchCount,
+    CollectKernel,
+    ColumnKernel,
     Combine,
     Compute,
+    ContractionKernel,
+    CopyKernel,
+    FetchKernel,
+    FlatKernel,
     Instruction,
     Kernel,
     Literal,
     Load,
     Position,
+    PrefixSumKernel,
     Random,
     Reduce,
+    RowKernel,
+    ScatterKernel,
     Space,
+    StagedKernel,
     Store,
+    TileContract,
     Triangle,
-    Walk,
+    contraction_of,
+    iteration_space,
 )
-from compiler.types import BatchExtent, DType, Extent
+from compiler.types import DType, Extent, size_at
 
 # The draws for a seed, a step, a stream and an array of element numbers.
 Uniform: TypeAlias = Callable[[int, int, int, Array], Array]
@@ -51,25 +63,20 @@ def run_kernel(kernel: Kernel, buffers: Sequence[Array], batch: int, uniform: Un
     """Run all items of `kernel`. `buffers` are flat, one for each argument; those of scratch arguments are not read."""
     if len(buffers) != len(kernel.buffers):
         raise CompilerBug("run_kernel", f"{kernel.name} has {len(kernel.buffers)} buffers and was given {len(buffers)}")
-    run = _Run(kernel, list(buffers), batch, uniform)
-    match kernel.walk:
-        case Walk.ROWS | Walk.COLUMNS:
-            run.nest()
-        case Walk.TILES:
-            run.product()
-            run.nest()
-        case Walk.SCATTER | Walk.SCATTER_BY_ROW:
-            run.scatter()
-        case Walk.CUMULATE:
-            run.cumulate()
-        case Walk.FETCH | Walk.COLLECT:
+    match kernel:
+        case RowKernel() | FlatKernel() | ColumnKernel() | ContractionKernel():
+            _Run(kernel, list(buffers), batch, uniform).nest()
+        case ScatterKernel():
+            _scatter(kernel, buffers, batch)
+        case PrefixSumKernel():
+            _prefix_sum(kernel, buffers, batch)
+        case CopyKernel():
+            size = size_at(kernel.elements, batch)
+            buffers[0][:size] = buffers[1][:size]
+        case FetchKernel() | CollectKernel():
             raise CompilerBug("run_kernel", "a transfer has no meaning without the caller's memory")
         case _:
-            assert_never(kernel.walk)
-
-
-def size_of(extent: Extent, batch: int) -> int:
-    return extent.multiple * batch if isinstance(extent, BatchExtent) else extent
+            assert_never(kernel)
 
 
 def _counts(triangle: Triangle, rows: Array, others: Array) -> Array:
@@ -88,28 +95,28 @@ def _places(start: int, axes: Sequence[tuple[int, int]]) -> Array:
 
 @dataclass(slots=True)
 class _Run:
-    kernel: Kernel
+    kernel: StagedKernel
     buffers: list[Array]
     batch: int
     uniform: Uniform
     values: dict[int, Array] = field(default_factory=dict[int, Array])
 
     def size(self, extent: Extent) -> int:
-        return size_of(extent, self.batch)
+        return size_at(extent, self.batch)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """[outer, row, column]; only a walk over columns has outer blocks."""
-        kernel = self.kernel
-        outer = self.size(kernel.outer) if kernel.walk is Walk.COLUMNS else 1
-        return outer, self.size(kernel.rows), self.size(kernel.columns)
+        """[outer, row, column]"""
+        return iteration_space(self.kernel, self.batch)
 
     # loops
 
     def nest(self) -> None:
         outer, rows, _ = self.shape
+        contraction = contraction_of(self.kernel)
+        if contraction is not None:
+            self.buffers[contraction.tile] = self.product(contraction)
         for position, buffer in enumerate(self.kernel.buffers):
-            contraction = self.kernel.contraction
             if buffer.is_scratch and not (contraction is not None and contraction.tile == position):
                 self.buffers[position] = np.zeros(outer * rows * buffer.elements, NUMPY[buffer.dtype])
         self.run_all(self.kernel.prologue)
@@ -136,9 +143,9 @@ class _Run:
 
     def inside(self, row: Array, column: Array) -> Array:
         """False where a short last row has ended."""
-        if self.kernel.total is None:
-            return np.ones(np.broadcast_shapes(row.shape, column.shape), np.bool_)
-        return row * self.size(self.kernel.columns) + column < self.size(self.kernel.total)
+        if isinstance(self.kernel, FlatKernel):
+            return row * self.kernel.columns + column < self.size(self.kernel.elements)
+        return np.ones(np.broadcast_shapes(row.shape, column.shape), np.bool_)
 
     def address(self, access: Access, space: Space) -> Array:
         row, column = self.indices(space)
@@ -182,7 +189,7 @@ class _Run:
                 assert_never(instruction)
 
     def loaded(self, load: Load) -> Array:
-        contraction = self.kernel.contraction
+        contraction = contraction_of(self.kernel)
         if contraction is not None and load.access.buffer == contraction.tile:
             return self.buffers[contraction.tile].reshape(self.shape)
         place = self.shifted(load)
@@ -218,12 +225,8 @@ class _Run:
         place, valid = np.broadcast_to(place, shape), np.broadcast_to(valid, shape)
         self.buffers[store.access.buffer][place[valid]] = np.broadcast_to(self.values[store.value], shape)[valid]
 
-    # the other walks
-
-    def product(self) -> None:
-        """All elements of the product, row by row of the domain, in the place of the tile."""
-        contraction = self.kernel.contraction
-        assert contraction is not None
+    def product(self, contraction: TileContract) -> Array:
+        """All elements of the product, row by row of the iteration space: what the tile stands for."""
         outer = [(self.size(a.extent), a.lhs_stride, a.rhs_stride, a.row_step) for a in contraction.outer]
         (whole, *steps), *rest = [(self.size(a.extent), a.lhs_stride, a.rhs_stride) for a in contraction.k]
         m, n = np.arange(self.size(contraction.m)), np.arange(contraction.n)
@@ -248,30 +251,26 @@ class _Run:
                     product = np.where(_counts(contraction.triangle, m, n), product, 0)
             rows = first[:, None] + m * contraction.row_m_step + part * contraction.part_step
             tile[rows] = product
-        self.buffers[contraction.tile] = tile.reshape(-1)
+        return tile.reshape(-1)
 
-    def scatter(self) -> None:
-        """result[outer, index[row], column] += update[outer, row, column]; by row, index[outer, row]."""
-        kernel = self.kernel
-        indices, updates, result = self.buffers
-        assert kernel.total is not None
-        outer, rows, columns, extent = map(self.size, (kernel.outer, kernel.rows, kernel.columns, kernel.total))
-        lists = outer if kernel.walk is Walk.SCATTER_BY_ROW else 1
-        places = np.clip(indices[: lists * rows].astype(np.int64), 0, extent - 1).reshape(lists, rows)
-        sums = np.zeros((outer, extent, columns), result.dtype)
-        with np.errstate(all="ignore"):
-            for row in range(rows):
-                sums[np.arange(outer), places[:, row]] += updates[: outer * rows * columns].reshape(
-                    outer, rows, columns
-                )[:, row]
-        result[: sums.size] = sums.reshape(-1)
 
-    def cumulate(self) -> None:
-        """Running sums over the rows of each outer block, from the last row on where `total` is 1."""
-        kernel = self.kernel
-        source, result = self.buffers
-        shape = (self.size(kernel.outer), self.size(kernel.rows), self.size(kernel.columns))
-        value = source[: int(np.prod(shape))].reshape(shape)
-        with np.errstate(all="ignore"):
-            sums = np.cumsum(value[:, ::-1], 1)[:, ::-1] if kernel.total else np.cumsum(value, 1)
-        result[: sums.size] = sums.reshape(-1)
+def _scatter(kernel: ScatterKernel, buffers: Sequence[Array], batch: int) -> None:
+    indices, updates, result = buffers
+    outer, rows, columns = (size_at(extent, batch) for extent in (kernel.outer, kernel.rows, kernel.columns))
+    lists = outer if kernel.has_own_indices else 1
+    places = np.clip(indices[: lists * rows].astype(np.int64), 0, kernel.extent - 1).reshape(lists, rows)
+    update = updates[: outer * rows * columns].reshape(outer, rows, columns)
+    sums = np.zeros((outer, kernel.extent, columns), result.dtype)
+    with np.errstate(all="ignore"):
+        for row in range(rows):
+            sums[np.arange(outer), places[:, row]] += update[:, row]
+    result[: sums.size] = sums.reshape(-1)
+
+
+def _prefix_sum(kernel: PrefixSumKernel, buffers: Sequence[Array], batch: int) -> None:
+    source, result = buffers
+    outer, rows, columns = (size_at(extent, batch) for extent in (kernel.outer, kernel.rows, kernel.columns))
+    value = source[: outer * rows * columns].reshape(outer, rows, columns)
+    with np.errstate(all="ignore"):
+        sums = np.cumsum(value[:, ::-1], 1)[:, ::-1] if kernel.reverse else np.cumsum(value, 1)
+    result[: sums.size] = sums.reshape(-1)

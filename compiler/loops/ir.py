@@ -1,18 +1,17 @@
 """Loop nests over buffers: the last form before machine code, the same for every target.
 
-A kernel walks a domain of `rows x columns` elements. Each value depends on both indices, on one, or on none
-(its `Space`). Kernels are closed under threads: a kernel is a number of independent *items*, and any thread may
-run any item.
+A kernel is a number of independent *items*, and any thread may run any item. Most kernels compute elements of an
+iteration space of `rows x columns`, and each value depends on both indices, on one, or on none (its `Space`).
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias, assert_never, final
 
 from compiler.graph.op import Op
 from compiler.record import record
-from compiler.types import DType, Extent
+from compiler.types import BatchExtent, DType, Extent, elements, size_at
 
 
 class Space(Enum):
@@ -182,19 +181,6 @@ class BufferArgument:
     elements: int = 0
 
 
-class Walk(Enum):
-    """How a kernel goes through its domain."""
-
-    ROWS = "rows"  # an item is a row: reductions go over its columns
-    COLUMNS = "columns"  # an item is a block of columns: reductions go over the rows
-    TILES = "tiles"  # an item is a tile of a contraction; the stage's values are its elements
-    SCATTER = "scatter"  # an item is a block of columns: rows are added into the result at their index
-    SCATTER_BY_ROW = "scatter by row"  # as SCATTER, each outer block by indices of its own
-    CUMULATE = "cumulate"  # an item is a block of columns: running sums over the rows
-    FETCH = "fetch"  # an item is a row, gathered from the caller's data
-    COLLECT = "collect"  # an item is a row, handed to the caller
-
-
 PERIOD_COLUMNS = 64  # columns after which what repeats along a row begins again, at most
 REGISTER_COLUMNS = 64  # rows of static length up to this keep their FULL values from one stage to the next
 
@@ -264,30 +250,181 @@ class OuterAxis:
 
 
 @record
-class Kernel:
-    """One parallel loop over items, and what an item does.
+class _Kernel:
+    """One parallel loop over items, and what an item does. `buffers` are its arguments."""
 
-    `rows` and `columns` are the domain; a COLUMNS walk repeats over `outer` blocks of `rows` rows each.
-    `prologue` holds what does not depend on row or column; it runs once for each call.
+    kind: ClassVar[str]
+    name: str
+    buffers: tuple[BufferArgument, ...]
+
+
+@record
+class _StagedKernel(_Kernel):
+    """Instructions on the elements of an iteration space.
+
+    `prologue` holds those that depend on neither row nor column; they run once for each call.
     """
 
-    name: str
-    walk: Walk
-    rows: Extent
-    columns: Extent
-    outer: Extent
-    buffers: tuple[BufferArgument, ...]
     prologue: tuple[Instruction, ...]
     stages: tuple[Stage, ...]
-    contraction: TileContract | None = None
-    total: Extent | None = None  # ROWS: the last row may be short; elements in all
-    parts: Extent = 1  # ROWS: those of a strand; no item has rows of two
 
 
+@final
+@record
+class RowKernel(_StagedKernel):
+    """An item is a row; reductions go over its columns. No item has rows of two of the `shards`, which are equal."""
+
+    kind: ClassVar[str] = "rows"
+    rows: Extent
+    columns: Extent
+    shards: Extent = 1
+
+
+@final
+@record
+class FlatKernel(_StagedKernel):
+    """All `elements` in order. An item is a row of so many columns, of which the last row may have fewer."""
+
+    kind: ClassVar[str] = "elements"
+    elements: Extent
+    columns: int
+
+
+@final
+@record
+class ColumnKernel(_StagedKernel):
+    """An item is a block of columns, within one of `outer` blocks of so many rows, over which reductions go."""
+
+    kind: ClassVar[str] = "columns"
+    outer: Extent
+    rows: Extent
+    columns: Extent
+
+
+@final
+@record
+class ContractionKernel(_StagedKernel):
+    """An item is a tile of a contraction; the stages are computed for each of its elements."""
+
+    kind: ClassVar[str] = "tiles"
+    contraction: TileContract
+
+    @property
+    def rows(self) -> Extent:
+        contract = self.contraction
+        return elements((contract.parts, *(axis.extent for axis in contract.outer), contract.m))
+
+    @property
+    def columns(self) -> int:
+        return self.contraction.n
+
+
+@final
+@record
+class ScatterKernel(_Kernel):
+    """`result[outer, index[row], column] += update[outer, row, column]` in the order of the rows, from 0 on.
+
+    An item is a block of columns of an outer block. The buffers are index, update and result, which has `extent`
+    rows in each outer block. The index is clamped; it is `index[outer, row]` where `has_own_indices`.
+    """
+
+    kind: ClassVar[str] = "scatter"
+    outer: Extent
+    rows: Extent
+    columns: Extent
+    extent: int
+    has_own_indices: bool
+
+
+@final
+@record
+class PrefixSumKernel(_Kernel):
+    """Running sums of the first buffer over the rows of each outer block, to the second one.
+
+    An item is a block of columns of an outer block. With `reverse`, the sums begin at the last row.
+    """
+
+    kind: ClassVar[str] = "prefix sum"
+    outer: Extent
+    rows: Extent
+    columns: Extent
+    reverse: bool
+
+
+@final
+@record
+class FetchKernel(_Kernel):
+    """An item is a row of the batch, gathered from the caller's data into the only buffer."""
+
+    kind: ClassVar[str] = "fetch"
+    columns: int
+
+    @property
+    def rows(self) -> Extent:
+        return BatchExtent(1)
+
+
+@final
+@record
+class CollectKernel(_Kernel):
+    """An item is a row of the only buffer, handed to the caller."""
+
+    kind: ClassVar[str] = "collect"
+    rows: Extent
+    columns: int
+
+
+@final
+@record
+class CopyKernel(_Kernel):
+    """A single item: the first buffer becomes what the second one is."""
+
+    kind: ClassVar[str] = "copy"
+    elements: Extent
+
+
+StagedKernel: TypeAlias = RowKernel | FlatKernel | ColumnKernel | ContractionKernel
+Kernel: TypeAlias = StagedKernel | ScatterKernel | PrefixSumKernel | FetchKernel | CollectKernel | CopyKernel
 Statement: TypeAlias = Instruction | TileContract
 
 
+def extents_of(kernel: Kernel) -> tuple[Extent, ...]:
+    """The extents of a kernel's iteration space, outermost first."""
+    match kernel:
+        case FlatKernel() | CopyKernel():
+            return (kernel.elements,)
+        case ColumnKernel() | ScatterKernel() | PrefixSumKernel():
+            return kernel.outer, kernel.rows, kernel.columns
+        case _:
+            return kernel.rows, kernel.columns
+
+
+def iteration_space(kernel: StagedKernel, batch: int) -> tuple[int, int, int]:
+    """How many outer blocks there are, rows in each, and columns, with a last row of a flat kernel taken for whole."""
+    match kernel:
+        case RowKernel(rows=rows, columns=columns) | ContractionKernel(rows=rows, columns=columns):
+            return 1, size_at(rows, batch), size_at(columns, batch)
+        case FlatKernel(elements=count, columns=columns):
+            return 1, -(-size_at(count, batch) // columns), columns
+        case ColumnKernel(outer=outer, rows=rows, columns=columns):
+            return size_at(outer, batch), size_at(rows, batch), size_at(columns, batch)
+        case _:
+            assert_never(kernel)
+
+
+def contraction_of(kernel: Kernel) -> TileContract | None:
+    """The contraction that a kernel computes tile by tile."""
+    return kernel.contraction if isinstance(kernel, ContractionKernel) else None
+
+
+def instructions_of(kernel: Kernel) -> tuple[Instruction, ...]:
+    """The instructions of a kernel in the order in which an element meets them."""
+    if not isinstance(kernel, StagedKernel):
+        return ()
+    return (*kernel.prologue, *(i for stage in kernel.stages for i in (*stage.body, *stage.after)))
+
+
 def statements_of(kernel: Kernel) -> tuple[Statement, ...]:
-    """What a kernel does to one element, in order: the product, what does not depend on the element, the stages."""
-    product = () if kernel.contraction is None else (kernel.contraction,)
-    return (*product, *kernel.prologue, *(i for stage in kernel.stages for i in (*stage.body, *stage.after)))
+    """The statements of a kernel, in order: the contraction, then the instructions."""
+    contraction = contraction_of(kernel)
+    return instructions_of(kernel) if contraction is None else (contraction, *instructions_of(kernel))

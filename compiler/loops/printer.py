@@ -11,22 +11,33 @@ from compiler.graph.printer import print_attribute
 from compiler.loops.ir import (
     Access,
     BatchCount,
+    CollectKernel,
+    ColumnKernel,
     Combine,
     Compute,
+    ContractionKernel,
+    CopyKernel,
+    FetchKernel,
+    FlatKernel,
     Instruction,
     Kernel,
     Literal,
     Load,
     OuterAxis,
     Position,
+    PrefixSumKernel,
     Random,
     Reduce,
+    RowKernel,
+    ScatterKernel,
+    Stage,
+    StagedKernel,
     Statement,
     Store,
     Term,
     TileContract,
     Triangle,
-    Walk,
+    contraction_of,
 )
 from compiler.types import Extent
 
@@ -94,23 +105,25 @@ class _Printer:
             scratch = f" scratch of {buffer.elements}" if buffer.is_scratch and buffer.elements else ""
             if not buffer.is_scratch or buffer.elements:
                 self.line(f"{buffer.name}: {buffer.dtype.value}{scratch}")
-        for instruction in kernel.prologue:
-            self.instruction(instruction)
-        match kernel.walk:
-            case Walk.ROWS:
-                self.rows()
-            case Walk.COLUMNS:
-                self.columns()
-            case Walk.TILES:
-                self.tiles()
-            case Walk.SCATTER | Walk.SCATTER_BY_ROW:
-                self.scatter()
-            case Walk.CUMULATE:
-                self.cumulate()
-            case Walk.FETCH | Walk.COLLECT:
-                self.transfer()
+        if isinstance(kernel, StagedKernel):
+            self.instructions(kernel.prologue)
+        match kernel:
+            case RowKernel():
+                self.rows(kernel)
+            case FlatKernel():
+                self.elements(kernel)
+            case ColumnKernel():
+                self.columns(kernel)
+            case ContractionKernel():
+                self.tiles(kernel)
+            case ScatterKernel():
+                self.scatter(kernel)
+            case PrefixSumKernel():
+                self.prefix_sum(kernel)
+            case FetchKernel() | CollectKernel() | CopyKernel():
+                self.transfer(kernel)
             case _:
-                assert_never(kernel.walk)
+                assert_never(kernel)
         return "\n".join(self.lines) + "\n"
 
     # lines
@@ -128,47 +141,42 @@ class _Printer:
         self.line(f"for {index} in {bounds}:" + (f"  # {remark}" if remark else ""))
         self.depth += 1
 
-    def outer_loop(self) -> str:
+    def outer_loop(self, extent: Extent) -> str:
         """The loop over outer blocks; no loop, and the index 0, where there is a single one."""
-        if self.kernel.outer == 1:
+        if extent == 1:
             return "0"
-        self.loop("outer", self.kernel.outer, "items")
+        self.loop("outer", extent, "items")
         return "outer"
 
-    # walks
+    # kernels
 
-    def rows(self) -> None:
-        kernel = self.kernel
-        columns: Extent | str = kernel.columns
-        rows: Extent | str = kernel.rows
-        if kernel.total is not None:
-            rows = f"0..ceil({kernel.total} / {kernel.columns})"
-            columns = f"0..min({kernel.columns}, {kernel.total} - row*{kernel.columns})"
-        self.loop("row", rows, "items")
-        depth = self.depth
-        for stage in kernel.stages:
-            if stage.body:
-                self.loop("column", columns)
-                self.instructions(stage.body)
-                self.depth = depth
-            self.instructions(stage.after)
+    def rows(self, kernel: RowKernel) -> None:
+        self.loop("row", kernel.rows, "items")
+        self.stages(kernel.stages, "column", kernel.columns)
 
-    def columns(self) -> None:
-        kernel = self.kernel
-        outer = self.outer_loop()
+    def elements(self, kernel: FlatKernel) -> None:
+        self.loop("row", f"0..ceil({kernel.elements} / {kernel.columns})", "items")
+        columns = f"0..min({kernel.columns}, {kernel.elements} - row*{kernel.columns})"
+        self.stages(kernel.stages, "column", columns)
+
+    def columns(self, kernel: ColumnKernel) -> None:
+        outer = self.outer_loop(kernel.outer)
         self.loop("column", kernel.columns, "items, in blocks")
-        depth = self.depth
         rows = kernel.rows if outer == "0" else f"outer*{kernel.rows}..(outer + 1)*{kernel.rows}"
-        for stage in kernel.stages:
+        self.stages(kernel.stages, "row", rows, outer)
+
+    def stages(self, stages: Sequence[Stage], index: str, extent: Extent | str, after: str = "row") -> None:
+        """A loop over `index` for each stage; what follows it counts its rows by `after`."""
+        depth = self.depth
+        for stage in stages:
             if stage.body:
-                self.loop("row", rows)
+                self.loop(index, extent)
                 self.instructions(stage.body)
                 self.depth = depth
-            self.instructions(stage.after, outer)
+            self.instructions(stage.after, after)
 
-    def tiles(self) -> None:
-        contract = self.kernel.contraction
-        assert contract is not None
+    def tiles(self, kernel: ContractionKernel) -> None:
+        contract = kernel.contraction
         names = _outer_names(contract.outer)
         if contract.parts > 1:
             self.loop("part", contract.parts)
@@ -184,7 +192,7 @@ class _Printer:
             self.line(f"row = {row}")
         self.loop("column", contract.n)
         self.product(contract, names, m)
-        self.instructions([i for stage in self.kernel.stages for i in stage.body])
+        self.instructions([i for stage in kernel.stages for i in stage.body])
 
     def product(self, contract: TileContract, names: Sequence[str], m: str) -> None:
         left, right = [str(contract.lhs_offset)], [str(contract.rhs_offset)]
@@ -216,42 +224,39 @@ class _Printer:
         self.statement(contract, f"tile = fma({operands}, tile)")
         self.depth = depth
 
-    def scatter(self) -> None:
-        kernel = self.kernel
-        extent, width = kernel.total, kernel.columns
-        outer = self.outer_loop()
+    def scatter(self, kernel: ScatterKernel) -> None:
+        extent, width = kernel.extent, kernel.columns
+        outer = self.outer_loop(kernel.outer)
         self.loop("column", width, "items, in blocks")
         depth = self.depth
         start = "" if outer == "0" else f"outer*{extent}*{width} + "
-        self.loop("place", extent if extent is not None else 0)
+        self.loop("place", extent)
         self.line(f"{self.name(2)}[{start}place*{width} + column] = 0")
         self.depth = depth
         self.loop("row", kernel.rows)
         source = f"row*{width} + column" if outer == "0" else f"(outer*{kernel.rows} + row)*{width} + column"
-        index = f"outer*{kernel.rows} + row" if kernel.walk is Walk.SCATTER_BY_ROW else "row"
+        index = f"outer*{kernel.rows} + row" if kernel.has_own_indices else "row"
         target = f"{start}clamp({self.name(0)}[{index}], {extent})*{width} + column"
         self.line(f"{self.name(2)}[{target}] += {self.name(1)}[{source}]")
 
-    def cumulate(self) -> None:
-        kernel = self.kernel
-        outer = self.outer_loop()
+    def prefix_sum(self, kernel: PrefixSumKernel) -> None:
+        outer = self.outer_loop(kernel.outer)
         self.loop("column", kernel.columns, "items, in blocks")
         self.line("total = 0")
-        self.loop("row", kernel.rows, "from the last to the first" if kernel.total else "")
+        self.loop("row", kernel.rows, "from the last to the first" if kernel.reverse else "")
         row = "row" if outer == "0" else f"(outer*{kernel.rows} + row)"
         place = f"{row}*{kernel.columns} + column"
         self.line(f"total += {self.name(0)}[{place}]")
         self.line(f"{self.name(1)}[{place}] = total")
 
-    def transfer(self) -> None:
-        kernel = self.kernel
-        what = f"{kernel.columns} elements of {kernel.outer} bytes"
-        if kernel.name == "copy_back":
-            self.line(f"copy {what} to the tensor that they update")
+    def transfer(self, kernel: FetchKernel | CollectKernel | CopyKernel) -> None:
+        if isinstance(kernel, CopyKernel):
+            self.line(f"{self.name(0)}[0..{kernel.elements}] = {self.name(1)}[0..{kernel.elements}]")
             return
         self.loop("row", kernel.rows, "items")
-        way = "from the caller's row" if kernel.walk is Walk.FETCH else "to the caller's row"
-        self.line(f"copy {what} {way}")
+        row = f"{self.name(0)}[row*{kernel.columns}..(row + 1)*{kernel.columns}]"
+        caller = "the caller's row"
+        self.line(f"{row} = {caller}" if isinstance(kernel, FetchKernel) else f"{caller} = {row}")
 
     # instructions
 
@@ -285,7 +290,7 @@ class _Printer:
                 assert_never(instruction)
 
     def loaded(self, load: Load, row: str) -> str:
-        contract = self.kernel.contraction
+        contract = contraction_of(self.kernel)
         if contract is not None and load.access.buffer == contract.tile:
             return "tile"
         element = self.element(load.access, row, self.shift(load))

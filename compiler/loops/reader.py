@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.op import Op
@@ -30,9 +30,10 @@ RECORDS: tuple[type, ...] = (
         ir.Reduce,
         ir.Store,
     ),
-    *(ir.BufferArgument, ir.Stage, ir.TileContract, ir.ContractedAxis, ir.OuterAxis, ir.Kernel, BatchExtent),
+    *(ir.BufferArgument, ir.Stage, ir.TileContract, ir.ContractedAxis, ir.OuterAxis, BatchExtent),
+    *get_args(ir.Kernel),
 )
-ENUMS: tuple[type[Enum], ...] = (ir.Space, ir.Combine, ir.Walk, ir.Triangle, DType)
+ENUMS: tuple[type[Enum], ...] = (ir.Space, ir.Combine, ir.Triangle, DType)
 
 
 def write_kernel(kernel: ir.Kernel) -> str:

@@ -12,8 +12,11 @@ from compiler.loops.ir import (
     REGISTER_COLUMNS,
     Access,
     BatchCount,
+    ColumnKernel,
     Combine,
     Compute,
+    ContractionKernel,
+    FlatKernel,
     Instruction,
     Kernel,
     Literal,
@@ -21,11 +24,13 @@ from compiler.loops.ir import (
     Position,
     Random,
     Reduce,
+    RowKernel,
     Space,
+    StagedKernel,
     Store,
     Term,
+    TileContract,
     Triangle,
-    Walk,
 )
 from compiler.loops.printer import print_kernel
 from compiler.record import record
@@ -38,13 +43,13 @@ VISIBLE = {
     Space.COLUMN: frozenset((Space.COLUMN, Space.SCALAR)),
     Space.SCALAR: frozenset((Space.SCALAR,)),
 }
-WITHOUT_STAGES = (Walk.SCATTER, Walk.SCATTER_BY_ROW, Walk.CUMULATE, Walk.FETCH, Walk.COLLECT)
 
 
 def verify_kernel(kernel: Kernel, stage: str = "to_loops") -> None:
     """Raise `CompilerBug` unless each value is defined once, before its uses, and fits where it is used."""
     try:
-        _Check(kernel).run()
+        if isinstance(kernel, StagedKernel):
+            _Check(kernel).run()
     except _Broken as broken:
         raise CompilerBug(stage, f"kernel {kernel.name}: {broken}", _dump(kernel)) from None
 
@@ -72,36 +77,32 @@ class _Known:
 
 @dataclass(slots=True)
 class _Check:
-    kernel: Kernel
+    kernel: StagedKernel
     values: dict[int, _Known] = field(default_factory=dict[int, _Known])
     stage: int = -1
 
     def run(self) -> None:
         kernel = self.kernel
-        if kernel.walk in WITHOUT_STAGES:
-            if kernel.stages or kernel.prologue or kernel.contraction is not None:
-                raise _Broken(f"a {kernel.walk.value} walk has no instructions")
-            return
-        if (kernel.walk is Walk.TILES) != (kernel.contraction is not None):
-            raise _Broken("a walk over tiles, and it alone, has a contraction")
-        self.check_contraction()
+        if isinstance(kernel, ContractionKernel):
+            self.check_contraction(kernel.contraction)
         self.check_all(kernel.prologue, Space.SCALAR, is_body=False)
-        across = Space.ROW if kernel.walk is Walk.ROWS else Space.COLUMN
         for number, stage in enumerate(kernel.stages):
             self.stage = number
             self.check_all(stage.body, Space.FULL, is_body=True)
-            self.check_all(stage.after, across, is_body=False)
+            self.check_all(stage.after, self.folded, is_body=False)
 
-    def check_contraction(self) -> None:
-        contract, buffers = self.kernel.contraction, self.kernel.buffers
-        if contract is None:
-            return
+    @property
+    def folded(self) -> Space:
+        """The space of what a reduction gives."""
+        return Space.ROW if isinstance(self.kernel, RowKernel | FlatKernel) else Space.COLUMN
+
+    def check_contraction(self, contract: TileContract) -> None:
         for number in (contract.lhs, contract.rhs, contract.tile):
             self.buffer(number, contract.dtype)
-        if not buffers[contract.tile].is_scratch or any(stage.after for stage in self.kernel.stages):
+        if not self.kernel.buffers[contract.tile].is_scratch or any(stage.after for stage in self.kernel.stages):
             raise _Broken("a contraction writes a scratch tile, and its stage has nothing after the pass")
-        if not contract.k or contract.n != self.kernel.columns:
-            raise _Broken("a contraction sums at least one axis and has the columns of its kernel")
+        if not contract.k:
+            raise _Broken("a contraction sums at least one axis")
         if contract.triangle is not None:
             sums = contract.triangle in (Triangle.SUM_TO_ROW, Triangle.SUM_FROM_ROW)
             if len(contract.k) != 1 or contract.m != (contract.k[0].extent if sums else contract.n):
@@ -146,10 +147,10 @@ class _Check:
                 self.use(operand, dtype, Space.FULL)
                 if instruction.factor is not None:
                     self.use(instruction.factor, dtype, Space.FULL)
-                    if self.kernel.walk is not Walk.COLUMNS or instruction.combine is not Combine.SUM:
+                    if not isinstance(self.kernel, ColumnKernel) or instruction.combine is not Combine.SUM:
                         raise _Broken(f"v{result} is no sum over rows, but has a factor")
-                if space is not (Space.ROW if self.kernel.walk is Walk.ROWS else Space.COLUMN):
-                    raise _Broken(f"v{result} folds the wrong way for a walk over {self.kernel.walk.value}")
+                if space is not self.folded:
+                    raise _Broken(f"v{result} folds the wrong way for a kernel over {self.kernel.kind}")
                 self.define(result, dtype, space)
             case Store(access=access, value=value, dtype=dtype, space=space):
                 self.use(value, dtype, space)
@@ -215,9 +216,8 @@ class _Check:
 
     def keeps_rows(self) -> bool:
         """Whether the passes over a row are one, written without a loop."""
-        kernel = self.kernel
-        is_short = isinstance(kernel.columns, int) and kernel.columns <= REGISTER_COLUMNS
-        return kernel.walk is Walk.ROWS and kernel.total is None and is_short
+        columns = self.kernel.columns
+        return isinstance(self.kernel, RowKernel) and isinstance(columns, int) and columns <= REGISTER_COLUMNS
 
 
 def _space_of(instruction: Instruction) -> Space:

@@ -16,8 +16,6 @@ from compiler.ops.arithmetic import (
     Where,
 )
 from compiler.ops.mathematics import (
-    Cos,
-    Erf,
     Exp,
     Expm1,
     Log,
@@ -25,7 +23,6 @@ from compiler.ops.mathematics import (
     Power,
     Rsqrt,
     Sigmoid,
-    Sin,
     Sqrt,
     Tanh,
 )
@@ -48,11 +45,9 @@ __all__ = [
     "Add",
     "And",
     "Cast",
-    "Cos",
     "Cotangents",
     "Divide",
     "Equal",
-    "Erf",
     "Exp",
     "Expm1",
     "Floor",
@@ -73,7 +68,6 @@ __all__ = [
     "Power",
     "Rsqrt",
     "Sigmoid",
-    "Sin",
     "Sqrt",
     "Subtract",
     "Tanh",

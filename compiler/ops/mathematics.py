@@ -1,22 +1,36 @@
-"""Elementwise mathematical functions."""
+"""Elementwise mathematical functions: each stands in `FUNCTIONS`, and so in the language, under its name."""
 
 from __future__ import annotations
 
 import math
-from typing import final
+from abc import abstractmethod
+from typing import ClassVar, final
 
 from compiler.arrays import Array, np
+from compiler.graph.op import Op
 from compiler.ops.arithmetic import Binary, Term, Unary
 from compiler.ops.build import constant_of
+from compiler.ops.intervals import BOTH_SIDES, LEAST, UNIT, Range, between, divided, guarded, root
 from compiler.ops.rules import FLOATS
 from compiler.ops.stepwise import And, Not
 from compiler.record import record
 
 
+class Function(Unary):
+    """A function of a real number, which the language has under the name of the op."""
+
+    document: ClassVar[str]
+
+    @abstractmethod
+    def interval(self, x: Range) -> Range:
+        """The range of the results for operands of the range `x`."""
+
+
 @final
 @record
-class Exp(Unary):
+class Exp(Function):
     name = "exp"
+    document = "e to the power of x."
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
         return dy * y
@@ -24,13 +38,15 @@ class Exp(Unary):
     def compute(self, x: Array) -> Array:
         return np.exp(x)
 
+    def interval(self, x: Range) -> Range:
+        return Range(max(guarded(math.exp, x.low), LEAST), guarded(math.exp, x.high))
+
 
 @final
 @record
-class Expm1(Unary):
-    """exp(x) - 1, with all its digits near 0."""
-
+class Expm1(Function):
     name = "expm1"
+    document = "exp(x) - 1, exact for small x."
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
         return dy * x.apply(Exp())  # y + 1 would lose the digits of what is far below 0
@@ -38,11 +54,15 @@ class Expm1(Unary):
     def compute(self, x: Array) -> Array:
         return np.expm1(x)
 
+    def interval(self, x: Range) -> Range:
+        return Range(guarded(math.expm1, x.low), guarded(math.expm1, x.high))
+
 
 @final
 @record
-class Log(Unary):
+class Log(Function):
     name = "log"
+    document = "The natural logarithm."
     domain = (0.3, 3.0)
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
@@ -51,11 +71,16 @@ class Log(Unary):
     def compute(self, x: Array) -> Array:
         return np.log(x)
 
+    def interval(self, x: Range) -> Range:
+        low = math.log(x.low) if x.is_positive else -math.inf
+        return Range(low, guarded(math.log, x.high) if x.high > 0 else 0.0)
+
 
 @final
 @record
-class Log1p(Unary):
+class Log1p(Function):
     name = "log1p"
+    document = "log(1 + x), exact for small x."
     domain = (-0.7, 3.0)
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
@@ -64,11 +89,16 @@ class Log1p(Unary):
     def compute(self, x: Array) -> Array:
         return np.log1p(x)
 
+    def interval(self, x: Range) -> Range:
+        low = math.log1p(x.low) if x.low > -1 else -math.inf
+        return Range(low, guarded(math.log1p, x.high) if x.high > -1 else 0.0)
+
 
 @final
 @record
-class Sqrt(Unary):
+class Sqrt(Function):
     name = "sqrt"
+    document = "The square root."
     domain = (0.3, 3.0)
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
@@ -77,13 +107,15 @@ class Sqrt(Unary):
     def compute(self, x: Array) -> Array:
         return np.sqrt(x)
 
+    def interval(self, x: Range) -> Range:
+        return root(x)
+
 
 @final
 @record
-class Rsqrt(Unary):
-    """1 / sqrt(x)."""
-
+class Rsqrt(Function):
     name = "rsqrt"
+    document = "1 / sqrt(x)."
     domain = (0.3, 3.0)
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
@@ -92,11 +124,15 @@ class Rsqrt(Unary):
     def compute(self, x: Array) -> Array:
         return (1 / np.sqrt(x.astype(np.float64))).astype(x.dtype)
 
+    def interval(self, x: Range) -> Range:
+        return divided(Range(1.0, 1.0), root(x))
+
 
 @final
 @record
-class Tanh(Unary):
+class Tanh(Function):
     name = "tanh"
+    document = "The hyperbolic tangent."
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
         return dy * (1 - y * y)
@@ -104,13 +140,15 @@ class Tanh(Unary):
     def compute(self, x: Array) -> Array:
         return np.tanh(x)
 
+    def interval(self, x: Range) -> Range:
+        return between(math.tanh, x, BOTH_SIDES)
+
 
 @final
 @record
-class Sigmoid(Unary):
-    """1 / (1 + exp(-x))."""
-
+class Sigmoid(Function):
     name = "sigmoid"
+    document = "1 / (1 + exp(-x)), for x of any size."
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
         return dy * (y * (1 - y))
@@ -119,11 +157,15 @@ class Sigmoid(Unary):
         small = np.exp(-np.abs(x.astype(np.float64)))  # never overflows
         return (np.where(x < 0, small, 1) / (1 + small)).astype(x.dtype)
 
+    def interval(self, x: Range) -> Range:
+        return between(lambda bound: 1 / (1 + guarded(math.exp, -bound)), x, UNIT)
+
 
 @final
 @record
-class Erf(Unary):
+class Erf(Function):
     name = "erf"
+    document = "The error function."
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
         return dy * ((-(x * x)).apply(Exp()) * (2 / math.sqrt(math.pi)))
@@ -131,11 +173,15 @@ class Erf(Unary):
     def compute(self, x: Array) -> Array:
         return np.vectorize(math.erf, otypes=[np.float64])(x).astype(x.dtype)
 
+    def interval(self, x: Range) -> Range:
+        return between(math.erf, x, BOTH_SIDES)
+
 
 @final
 @record
-class Sin(Unary):
+class Sin(Function):
     name = "sin"
+    document = "The sine."
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
         return dy * x.apply(Cos())
@@ -143,17 +189,24 @@ class Sin(Unary):
     def compute(self, x: Array) -> Array:
         return np.sin(x)
 
+    def interval(self, x: Range) -> Range:
+        return BOTH_SIDES
+
 
 @final
 @record
-class Cos(Unary):
+class Cos(Function):
     name = "cos"
+    document = "The cosine."
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
         return -(dy * x.apply(Sin()))
 
     def compute(self, x: Array) -> Array:
         return np.cos(x)
+
+    def interval(self, x: Range) -> Range:
+        return BOTH_SIDES
 
 
 @final
@@ -190,3 +243,8 @@ def _power_slope(a: Term, exponent: float, y: Term, dy: Term) -> Term | None:
     if exponent == -1:
         return -(dy * (y * y))
     return dy * (a.apply(Power(), exponent - 1) * exponent)
+
+
+FUNCTIONS: tuple[type[Function], ...] = (Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Tanh, Sigmoid, Erf, Sin, Cos)
+MATHEMATICS: tuple[type[Op], ...] = (*FUNCTIONS, Power)
+"""What takes many instructions, for each of which `targets/llvm/math` has a formula."""

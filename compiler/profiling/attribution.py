@@ -128,7 +128,7 @@ class Attribution:
             KernelRow(
                 kernel.first.name,
                 symbol,
-                kernel.first.instance.kernel.walk.value,
+                kernel.first.instance.kernel.kind,
                 kernel.ms,
                 kernel.calls,
                 kernel.flops,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compiler.loops.ir import Walk
+from compiler.loops.ir import CollectKernel, FetchKernel
 from compiler.record import record
 from compiler.schedule.ir import Instance
 from compiler.schedule.work import PACKING, Share, kernel_name, packing_of, work_of
@@ -53,7 +53,7 @@ def table_lines(lowered: Lowered, batch: int, in_place: bool = False) -> list[Ta
             found.append(TableLine(number, symbol, f"{PACKING}_{name}", instance, calls[number], shares))
         else:
             shares = work_of(instance, lowered.plan, batch)
-            if in_place and instance.kernel.walk in (Walk.FETCH, Walk.COLLECT):
+            if in_place and isinstance(instance.kernel, FetchKernel | CollectKernel):
                 shares = tuple(replace(share, bytes=0.0) for share in shares)
             found.append(TableLine(number, symbol, name, instance, calls[number], shares))
     return found

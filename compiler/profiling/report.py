@@ -58,7 +58,7 @@ class KernelRow:
 
     name: str
     symbol: str
-    walk: str
+    kind: str
     ms: float
     calls: int
     flops: float

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.diagnostics import CompilerBug
-from compiler.loops.ir import BufferArgument, Kernel, Walk
+from compiler.loops.ir import BufferArgument, PrefixSumKernel, ScatterKernel
 from compiler.ops.indexing import ScatterAdd
 from compiler.ops.reduction import CumulativeSum
 from compiler.schedule.access import storage_order
@@ -25,9 +25,8 @@ def lower_alone(member: Member, storage: Storage, name: str) -> Lowered:
             indices = node.operands[0].type.shape[by_row:]
             updates = node.operands[1].type.shape
             before, after = _around(updates, axis, axis + len(indices))
-            walk = Walk.SCATTER_BY_ROW if by_row else Walk.SCATTER
             rows = elements(indices)
-            kernel = Kernel(f"{name}_{extent}", walk, rows, after, before, buffers, (), (), total=extent)
+            kernel = ScatterKernel(f"{name}_{extent}", buffers, before, rows, after, extent, by_row)
         case CumulativeSum(axis=axis, reverse=reverse):
             shape = node.operands[0].type.shape
             order = storage_order(shape)
@@ -35,7 +34,7 @@ def lower_alone(member: Member, storage: Storage, name: str) -> Lowered:
             before = elements(tuple(shape[a] for a in order[:place]))
             after = elements(tuple(shape[a] for a in order[place + 1 :]))
             label = f"{name}_{'down' if reverse else 'up'}"
-            kernel = Kernel(label, Walk.CUMULATE, shape[axis], after, before, buffers, (), (), total=int(reverse))
+            kernel = PrefixSumKernel(label, buffers, before, shape[axis], after, reverse)
         case _:
             raise CompilerBug("to_loops", f"no kernel for {node.op.name}")
     return Lowered(kernel, arguments, sources, (result,), ())

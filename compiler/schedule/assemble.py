@@ -7,7 +7,22 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from compiler.graph.ir import Origin, Role, Value
-from compiler.loops.ir import BatchCount, Kernel, Random, Walk
+from compiler.loops.ir import (
+    BatchCount,
+    BufferArgument,
+    CollectKernel,
+    CopyKernel,
+    FetchKernel,
+    FlatKernel,
+    Kernel,
+    PrefixSumKernel,
+    Random,
+    ScatterKernel,
+    StagedKernel,
+    contraction_of,
+    extents_of,
+    instructions_of,
+)
 from compiler.schedule.access import count, storage_strides
 from compiler.schedule.fusion.ir import Group
 from compiler.schedule.ir import (
@@ -27,7 +42,7 @@ from compiler.schedule.plan_memory import Life, plan_memory
 from compiler.schedule.queues import queues_of
 from compiler.schedule.strands import stranded
 from compiler.schedule.to_loops import Lowered
-from compiler.types import BatchExtent, Extent, depends_on_batch, elements
+from compiler.types import BatchExtent, Extent, depends_on_batch, elements, size_at
 
 PERSISTENT = (Role.PARAMETER, Role.STATE, Role.OPTIMIZER_STATE)
 CONTROLLED = (Role.SETTING, Role.SEED, Role.STEP)
@@ -156,13 +171,14 @@ class _Assembly:
         return FedInput(name, value.type.dtype, count(elements(shape)), number, axis)
 
     def fetch(self, position: int, item: FedInput) -> None:
-        kernel = transfer(Walk.FETCH, item.dtype.size, BatchExtent(1), item.row_elements)
+        buffers = (BufferArgument("b0", item.dtype),)
+        kernel = FetchKernel(f"fetch_{item.dtype.size}", buffers, item.row_elements)
         self.instances.append(Instance(kernel, (item.buffer,), (), (item.buffer,), (), data=position))
 
     def collect(self, position: int, result: Result) -> None:
-        is_batch = depends_on_batch(result.shape)
-        rows = BatchExtent(1) if is_batch else 1
-        kernel = transfer(Walk.COLLECT, result.dtype.size, rows, count(elements(result.shape)))
+        rows = BatchExtent(1) if depends_on_batch(result.shape) else 1
+        buffers = (BufferArgument("b0", result.dtype),)
+        kernel = CollectKernel(f"collect_{result.dtype.size}", buffers, rows, count(elements(result.shape)))
         self.instances.append(Instance(kernel, (result.buffer,), (result.buffer,), (), (), data=position))
 
     def copied_back(self, scope: _Scope) -> list[Instance]:
@@ -171,7 +187,8 @@ class _Assembly:
         for copy in scope.source.fused.copies:
             value, target = copy.value, copy.target
             first, second = self.buffer(scope, value), self.buffer(scope, target)
-            kernel = transfer(Walk.FETCH, value.type.dtype.size, 1, elements(value.type.shape), name="copy_back")
+            buffers = tuple(BufferArgument(name, value.type.dtype) for name in ("b0", "b1"))
+            kernel = CopyKernel("copy_back", buffers, elements(value.type.shape))
             strides = (scope.strides_of(target), scope.strides_of(value))
             instance = Instance(kernel, (second, first), (first,), (second,), (), loops=scope.loops, strides=strides)
             found.append(instance)
@@ -300,21 +317,14 @@ class _Assembly:
                 lives[b] = Life(min(life.first, epochs[first]), max(life.last, epochs[last]))
 
 
-def transfer(walk: Walk, size: int, rows: BatchExtent | int, columns: Extent, name: str = "") -> Kernel:
-    """A kernel that moves rows of `columns` elements of `size` bytes between the caller's memory and a buffer."""
-    return Kernel(name or f"{walk.value}_{size}", walk, rows, columns, size, (), (), ())
-
-
 def depends_on_call(kernel: Kernel) -> bool:
     """Whether what a kernel writes depends on the batch, or on a draw."""
-    extents = (kernel.rows, kernel.columns, kernel.outer)
-    return draws(kernel) or any(isinstance(e, BatchExtent) for e in extents)
+    return draws(kernel) or depends_on_batch(extents_of(kernel))
 
 
 def draws(kernel: Kernel) -> bool:
     """Whether a kernel draws, or computes with the size of the batch."""
-    instructions = [*kernel.prologue, *(i for s in kernel.stages for i in (*s.body, *s.after))]
-    return any(isinstance(i, Random | BatchCount) for i in instructions)
+    return any(isinstance(i, Random | BatchCount) for i in instructions_of(kernel))
 
 
 def is_parallel(instance: Instance, batch: int) -> bool:
@@ -325,13 +335,26 @@ def is_parallel(instance: Instance, batch: int) -> bool:
 def work_of_items(instance: Instance, batch: int) -> int:
     """Some measure of the work of an instance at the nominal batch, in operations on elements."""
     kernel = instance.kernel
-    elements_ = 1
-    for extent in (kernel.rows, kernel.columns, kernel.outer if kernel.walk is Walk.COLUMNS else 1):
-        elements_ *= extent.multiple * batch if isinstance(extent, BatchExtent) else extent
-    work = elements_ * (1 + sum(len(s.body) for s in kernel.stages))
-    if kernel.contraction is not None:
-        depth = 1
-        for axis in kernel.contraction.k:
-            depth *= axis.extent.multiple * batch if isinstance(axis.extent, BatchExtent) else axis.extent
-        work += elements_ * depth // 4 + kernel.contraction.n * depth  # weights for few rows come from far
-    return work
+    work = size_at(elements(_counted(kernel)), batch)
+    if not isinstance(kernel, StagedKernel):
+        return work
+    contraction = contraction_of(kernel)
+    depth = 0 if contraction is None else size_at(elements(tuple(axis.extent for axis in contraction.k)), batch)
+    far = 0 if contraction is None else contraction.n * depth  # weights for few rows come from far
+    return work * (1 + sum(len(stage.body) for stage in kernel.stages)) + work * depth // 4 + far
+
+
+def _counted(kernel: Kernel) -> tuple[Extent, ...]:
+    """The extents that make up the work of a kernel: of one outer block, unless it reduces rows.
+
+    Of a flat kernel over the batch, each element counts as a row.
+    """
+    match kernel:
+        case FlatKernel(elements=int(count), columns=columns):
+            return -(-count // columns), columns
+        case FlatKernel():
+            return kernel.elements, kernel.columns
+        case ScatterKernel() | PrefixSumKernel():
+            return kernel.rows, kernel.columns
+        case _:
+            return extents_of(kernel)

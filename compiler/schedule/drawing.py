@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compiler.graph.boxes import Arrow, Box, Drawing
 from compiler.graph.ir import Direction
-from compiler.loops.ir import Walk
+from compiler.loops.ir import CollectKernel, ContractionKernel, FetchKernel
 from compiler.schedule.ir import Instance, Schedule
 from compiler.schedule.printer import lines_of, name_of, print_domain, transferred
 
@@ -44,17 +44,17 @@ def _without_repeats(arrows: list[Arrow]) -> list[Arrow]:
 
 def _lines_of(schedule: Schedule, instance: Instance) -> tuple[str, ...]:
     transfer = transferred(schedule, instance)
-    title = instance.kernel.name if transfer is None else f"{instance.kernel.walk.value} {transfer}"
+    title = instance.kernel.name if transfer is None else f"{instance.kernel.kind} {transfer}"
     return title, print_domain(instance.kernel)
 
 
 def _kind_of(instance: Instance) -> str:
-    match instance.kernel.walk:
-        case Walk.FETCH if instance.data >= 0:
+    match instance.kernel:
+        case FetchKernel():
             return "data"
-        case Walk.COLLECT:
+        case CollectKernel():
             return "output"
-        case Walk.TILES:
+        case ContractionKernel():
             return "contraction"
         case _:
             directions = {origin.direction for origin in instance.origins}

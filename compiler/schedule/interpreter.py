@@ -10,14 +10,13 @@ import numpy as np
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.op import Array
-from compiler.loops.interpreter import run_kernel, size_of
-from compiler.loops.ir import Instruction, Kernel, Random, Walk
+from compiler.loops.interpreter import run_kernel
+from compiler.loops.ir import CollectKernel, FetchKernel, Instruction, Kernel, Random, StagedKernel
 from compiler.ops.rules import numpy_dtype
 from compiler.ops.sources import uniform
-from compiler.schedule.assemble import draws
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import ALIGNMENT
-from compiler.types import BatchExtent, Shape, at_batch
+from compiler.types import BatchExtent, Shape, at_batch, size_at
 
 UNUSED = 0xA5  # every byte of memory that nothing has written
 
@@ -52,7 +51,7 @@ class _Run:
         }
         fed = {item.buffer for item in plan.inputs if item.batch_axis is not None}
         for buffer, place in zip(plan.buffers, plan.places, strict=True):
-            dtype, size = numpy_dtype(buffer.dtype), size_of(buffer.elements, self.batch)
+            dtype, size = numpy_dtype(buffer.dtype), size_at(buffer.elements, self.batch)
             given = buffer.name is not None and buffer.index not in fed
             if place.arena in arenas:
                 start = place.offset * (capacity if place.arena is Arena.BATCH else 1)
@@ -86,14 +85,11 @@ class _Run:
         views = [self.views[b] if b >= 0 else np.zeros(0, np.uint8) for b in instance.arguments]
         if places:
             views = [v[sum(map(mul, places, strides)) :] for v, strides in zip(views, instance.strides, strict=True)]
-        if kernel.walk is Walk.FETCH and instance.data < 0:
-            size = size_of(kernel.columns, self.batch)
-            views[0][:size] = views[1][:size]
-        elif kernel.walk is Walk.FETCH:
+        if isinstance(kernel, FetchKernel):
             item = self.schedule.inputs[instance.data]
             assert item.batch_axis is not None
             views[0][:] = np.moveaxis(self.inputs[item.name], item.batch_axis, 0).reshape(-1)
-        elif kernel.walk is Walk.COLLECT:
+        elif isinstance(kernel, CollectKernel):
             result = self.schedule.results[instance.data]
             self.results[result.name] = logical(views[0], result.shape, self.batch)
         else:
@@ -108,7 +104,7 @@ def with_streams(kernel: Kernel, shift: int) -> Kernel:
             replace(i, stream=(i.stream + shift) % 2**32) if isinstance(i, Random) else i for i in instructions
         )
 
-    if not shift or not draws(kernel):
+    if not shift or not isinstance(kernel, StagedKernel):
         return kernel
     stages = tuple(replace(s, body=moved(s.body), after=moved(s.after)) for s in kernel.stages)
     return replace(kernel, stages=stages)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from compiler.graph.ir import Origin
-from compiler.loops.ir import Kernel, Walk
+from compiler.loops.ir import FetchKernel, Kernel, extents_of
 from compiler.schedule.ir import Arena, Buffer, Instance, Place, Schedule
 from compiler.schedule.plan_memory import size_in_arena
 
@@ -64,12 +64,11 @@ def buffers_in_use(instances: Sequence[Instance]) -> list[int]:
 
 
 def print_domain(kernel: Kernel) -> str:
-    """`rows batch x 10`: how a kernel walks, and over what."""
-    outer = f"{kernel.outer} x " if kernel.walk not in (Walk.ROWS, Walk.TILES, Walk.FETCH, Walk.COLLECT) else ""
-    outer = "" if kernel.outer == 1 else outer
-    if kernel.walk is Walk.ROWS and kernel.total is not None:
-        return f"rows {kernel.total}"
-    return f"{kernel.walk.value} {outer}{kernel.rows} x {kernel.columns}"
+    """`rows batch x 10`: the kind of a kernel, and its iteration space."""
+    extents = extents_of(kernel)
+    if len(extents) == 3 and extents[0] == 1:
+        extents = extents[1:]  # a single outer block
+    return f"{kernel.kind} {' x '.join(map(str, extents))}"
 
 
 def print_place(place: Place) -> str:
@@ -91,7 +90,7 @@ def transferred(schedule: Schedule, instance: Instance) -> str | None:
     """The name of the input that an instance fetches, or of the result that it hands over."""
     if instance.data < 0:
         return None
-    if instance.kernel.walk is Walk.FETCH:
+    if isinstance(instance.kernel, FetchKernel):
         return schedule.inputs[instance.data].name
     return schedule.results[instance.data].name
 
@@ -122,7 +121,7 @@ def _instance_to_json(schedule: Schedule, number: int, instance: Instance, barri
     lines: list[Json] = [*lines_of(instance.origins)]
     return {
         "kernel": instance.kernel.name,
-        "walk": instance.kernel.walk.value,
+        "kind": instance.kernel.kind,
         "domain": print_domain(instance.kernel),
         "barrier": barrier,
         "queue": schedule.queue(number),

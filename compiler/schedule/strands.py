@@ -10,7 +10,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
-from compiler.loops.ir import ContractedAxis, Instruction, Kernel, Literal, Load, OuterAxis, Store, TileContract, Walk
+from compiler.loops.ir import (
+    ContractedAxis,
+    ContractionKernel,
+    FlatKernel,
+    Instruction,
+    Literal,
+    Load,
+    OuterAxis,
+    RowKernel,
+    Store,
+    TileContract,
+    contraction_of,
+    instructions_of,
+)
 from compiler.schedule.access import count
 from compiler.schedule.ir import Buffer, Instance, Strand
 from compiler.types import BatchExtent, Extent
@@ -53,7 +66,7 @@ def stranded(
 
 def _parts(instance: Instance) -> Extent | None:
     """Into how many parts the rows of a product fall, each with columns of its own: those of a line, or of an image."""
-    contract = instance.kernel.contraction
+    contract = contraction_of(instance.kernel)
     if contract is None or instance.loops or instance.once or contract.parts > 1:
         return None
     is_static = isinstance(contract.m, int) and all(isinstance(axis.extent, int) for axis in contract.k)
@@ -131,15 +144,15 @@ def _passed_on(members: Sequence[Instance], users: Counter[int], buffers: Sequen
 
 
 def _in_parts(instance: Instance, parts: Extent) -> Instance:
-    is_walk = instance.kernel.walk is Walk.ROWS
-    return replace(instance, kernel=replace(instance.kernel, parts=parts)) if is_walk else instance
+    kernel = instance.kernel
+    return replace(instance, kernel=replace(kernel, shards=parts)) if isinstance(kernel, RowKernel) else instance
 
 
 def fills_evenly(instance: Instance, storage: Buffer) -> bool:
     """Whether all parts of a buffer, however it is cut, are alike from then on: a number stands in all of it, once."""
-    if not instance.once or instance.kernel.total != storage.elements:
-        return False
-    return all(isinstance(i, Literal | Store) for i in _instructions(instance))
+    kernel = instance.kernel
+    is_whole = isinstance(kernel, FlatKernel) and kernel.elements == storage.elements
+    return instance.once and is_whole and all(isinstance(i, Literal | Store) for i in instructions_of(kernel))
 
 
 def _touched(instance: Instance) -> tuple[int, ...]:
@@ -149,17 +162,20 @@ def _touched(instance: Instance) -> tuple[int, ...]:
 def _falls_into(instance: Instance, parts: Extent) -> bool:
     """Whether the items of an instance divide evenly among the parts."""
     kernel = instance.kernel
-    if kernel.walk is Walk.TILES:
+    if isinstance(kernel, ContractionKernel):
         return _parts(instance) == parts
-    is_plain = kernel.walk is Walk.ROWS and kernel.total is None
-    return is_plain and type(kernel.rows) is type(parts) and count(kernel.rows) % count(parts) == 0
+    is_row = isinstance(kernel, RowKernel)
+    return is_row and type(kernel.rows) is type(parts) and count(kernel.rows) % count(parts) == 0
 
 
 def _keeps_to_part(instance: Instance, buffer: int, parts: Extent, storage: Buffer) -> bool:
     """Whether part p of an instance touches the p-th part of a buffer only."""
     if type(storage.elements) is not type(parts) or count(storage.elements) % count(parts):
         return False
-    size, contract = count(storage.elements) // count(parts), instance.kernel.contraction
+    size, kernel = count(storage.elements) // count(parts), instance.kernel
+    if not isinstance(kernel, RowKernel | ContractionKernel):
+        return False
+    contract = contraction_of(kernel)
     for position, argument in enumerate(instance.arguments):
         if argument != buffer:
             continue
@@ -168,10 +184,10 @@ def _keeps_to_part(instance: Instance, buffer: int, parts: Extent, storage: Buff
                 return False
             if position == contract.rhs and not _reads_part(contract, parts, False, size):
                 return False
-        touching = [i for i in _instructions(instance) if _touches(i, position)]
+        touching = [i for i in instructions_of(kernel) if _touches(i, position)]
         if touching and not (contract is None or _rows_are_in_order(contract)):
             return False
-        if not all(_at_own_part(i, instance.kernel, parts, size) for i in touching):
+        if not all(_at_own_part(i, kernel, parts, size) for i in touching):
             return False
     return True
 
@@ -204,7 +220,7 @@ def _rows_are_in_order(contract: TileContract) -> bool:
     return contract.row_m_step == 1
 
 
-def _at_own_part(instruction: Instruction, kernel: Kernel, parts: Extent, size: int) -> bool:
+def _at_own_part(instruction: Instruction, kernel: RowKernel | ContractionKernel, parts: Extent, size: int) -> bool:
     """Whether the rows of each part touch a stretch of `size` elements of a buffer, in order."""
     if not isinstance(instruction, Load | Store) or instruction.index is not None:
         return False
@@ -219,11 +235,6 @@ def _at_own_part(instruction: Instruction, kernel: Kernel, parts: Extent, size: 
         most = (count(kernel.columns) - 1) // term.divisor
         spans.append((most if term.modulus is None else min(most, term.modulus - 1)) * term.stride)
     return access.offset >= 0 and min(spans) >= 0 and access.offset + sum(spans) < size
-
-
-def _instructions(instance: Instance) -> list[Instruction]:
-    stages = instance.kernel.stages
-    return [*instance.kernel.prologue, *(i for stage in stages for i in (*stage.body, *stage.after))]
 
 
 def _touches(instruction: Instruction, position: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Node, Origin, Value
@@ -12,8 +13,11 @@ from compiler.loops.ir import (
     Access,
     BatchCount,
     BufferArgument,
+    ColumnKernel,
     Combine,
     Compute,
+    ContractionKernel,
+    FlatKernel,
     Instruction,
     Kernel,
     Literal,
@@ -21,14 +25,15 @@ from compiler.loops.ir import (
     Position,
     Random,
     Reduce,
+    RowKernel,
     Space,
     Stage,
     Store,
     Term,
     TileContract,
-    Walk,
 )
 from compiler.ops.indexing import Gather
+from compiler.ops.mathematics import MATHEMATICS
 from compiler.ops.reduction import Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
 from compiler.record import record
@@ -50,10 +55,9 @@ from compiler.schedule.placement import Insert, Pick, insert_form
 from compiler.schedule.product_sum import ProductSum
 from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
-from compiler.types import BatchExtent, DType, Extent
+from compiler.types import BatchExtent, DType
 
-MATHEMATICS = {"exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"}
-COSTLY = MATHEMATICS | {
+COSTLY = {op.name for op in MATHEMATICS} | {
     "div",
     "mod",
     "floordiv",
@@ -154,27 +158,18 @@ class GroupLowering:
         stages = tuple(
             Stage(overwriting_last(s.body), overwriting_last(s.after)) for s in self.stages if s.body or s.after
         )
-        walk = Walk.COLUMNS if isinstance(self.split, ColumnSplit) else Walk.ROWS
-        walk = Walk.TILES if self.group.kind is Kind.PRODUCT else walk
-        outer = self.split.outer if isinstance(self.split, ColumnSplit) else 1
-        rows: Extent
-        if isinstance(self.split, FlatSplit):
-            total = self.split.elements
-            rows = total if isinstance(total, BatchExtent) else -(-total // self.split.columns)
-        else:
-            total, rows = None, self.split.rows
-        return Kernel(
-            name,
-            walk,
-            rows,
-            self.split.columns,
-            outer,
-            tuple(self.buffers),
-            tuple(self.prologue),
-            stages,
-            self.contraction,
-            total,
-        )
+        common = name, tuple(self.buffers), tuple(self.prologue), stages
+        if self.contraction is not None:
+            return ContractionKernel(*common, self.contraction)
+        match self.split:
+            case RowSplit(rows=rows, columns=columns):
+                return RowKernel(*common, rows, columns)
+            case ColumnSplit(outer=outer, rows=rows, columns=columns):
+                return ColumnKernel(*common, outer, rows, columns)
+            case FlatSplit(elements=elements, columns=columns):
+                return FlatKernel(*common, elements, columns)
+            case _:
+                assert_never(self.split)
 
     # levels
 

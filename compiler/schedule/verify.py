@@ -5,10 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations, product
+from typing import assert_never
 
 from compiler.diagnostics import CompilerBug
 from compiler.loops.footprint import Footprint, meet, operand_of, touched_by
-from compiler.loops.ir import Instruction, Load, Space, Store, Walk
+from compiler.loops.ir import (
+    CollectKernel,
+    ColumnKernel,
+    ContractionKernel,
+    CopyKernel,
+    FetchKernel,
+    FlatKernel,
+    Load,
+    PrefixSumKernel,
+    RowKernel,
+    ScatterKernel,
+    Space,
+    StagedKernel,
+    Store,
+    contraction_of,
+    instructions_of,
+)
 from compiler.loops.verify import verify_kernel
 from compiler.schedule.assemble import is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule, spans_of_loops
@@ -75,8 +92,6 @@ class _Check:
     def check_arguments(self, instance: Instance) -> None:
         """The declared reads and writes are those of the kernel, on buffers of its types."""
         kernel = instance.kernel
-        if kernel.walk in (Walk.FETCH, Walk.COLLECT):
-            return
         if len(instance.arguments) != len(kernel.buffers):
             raise _Broken(f"{kernel.name} is given {len(instance.arguments)} of {len(kernel.buffers)} buffers")
         for number, argument in zip(instance.arguments, kernel.buffers, strict=True):
@@ -95,7 +110,7 @@ class _Check:
             touching = _touching(instance, buffer)
             stores = [(number, i) for number, i in enumerate(touching) if isinstance(i, Store)]
             operands = _operands(instance, buffer)
-            if not stores or any(meet(part, touched_by(store, kernel)) for part in operands for _, store in stores):
+            if not stores or any(meet(part, _elements(store, instance)) for part in operands for _, store in stores):
                 raise _Broken(f"{kernel.name} overwrites buffer {buffer} while it needs the old content")
             loads = [(number, i) for number, i in enumerate(touching) if isinstance(i, Load)]
             for (first, load), (second, store) in product(loads, stores):
@@ -107,8 +122,6 @@ class _Check:
 
     def check_stores(self, instance: Instance) -> None:
         """No element is stored by two instructions of a kernel, unless the same row and column stores it twice."""
-        if instance.kernel.walk in (Walk.FETCH, Walk.COLLECT):
-            return
         for buffer in instance.writes:
             stores = [i for i in _touching(instance, buffer) if isinstance(i, Store)]
             for one, other in combinations(stores, 2):
@@ -235,31 +248,37 @@ class _Check:
 def touched(instance: Instance) -> tuple[set[int], set[int]]:
     """The buffers that an instance reads, and those that it writes, as its instructions say."""
     kernel, arguments = instance.kernel, instance.arguments
-    if kernel.walk in (Walk.SCATTER, Walk.SCATTER_BY_ROW, Walk.CUMULATE):
-        return set(arguments[:-1]), {arguments[-1]}
     read, written = set[int](), set[int]()
-    if kernel.contraction is not None:
-        read |= {arguments[kernel.contraction.lhs], arguments[kernel.contraction.rhs]}
-    for instruction in _instructions(instance):
+    match kernel:
+        case ScatterKernel() | PrefixSumKernel():
+            read, written = set(arguments[:-1]), {arguments[-1]}
+        case CopyKernel():
+            read, written = {arguments[1]}, {arguments[0]}
+        case FetchKernel():
+            written = {*arguments}
+        case CollectKernel():
+            read = {*arguments}
+        case ContractionKernel(contraction=contraction):
+            read = {arguments[contraction.lhs], arguments[contraction.rhs]}
+        case RowKernel() | FlatKernel() | ColumnKernel():
+            pass
+        case _:
+            assert_never(kernel)
+    for instruction in instructions_of(kernel):
         if isinstance(instruction, Load | Store) and arguments[instruction.access.buffer] >= 0:
             (read if isinstance(instruction, Load) else written).add(arguments[instruction.access.buffer])
     return read, written
 
 
-def _instructions(instance: Instance) -> list[Instruction]:
-    """All instructions in the order in which a row meets them."""
-    return [*instance.kernel.prologue, *(i for s in instance.kernel.stages for i in (*s.body, *s.after))]
-
-
 def _touching(instance: Instance, buffer: int) -> list[Load | Store]:
     """The loads and stores of a buffer, in the order in which a row meets them."""
-    accesses = [i for i in _instructions(instance) if isinstance(i, Load | Store)]
+    accesses = [i for i in instructions_of(instance.kernel) if isinstance(i, Load | Store)]
     return [i for i in accesses if instance.arguments[i.access.buffer] == buffer]
 
 
 def _operands(instance: Instance, buffer: int) -> list[Footprint]:
     """What the product of an instance reads of a buffer."""
-    contract = instance.kernel.contraction
+    contract = contraction_of(instance.kernel)
     if contract is None:
         return []
     sides = ((contract.lhs, True), (contract.rhs, False))
@@ -273,15 +292,20 @@ def _is_same_element(load: Load | Store, store: Store, instance: Instance) -> bo
         for i in (load, store)
     )
     # Space COLUMN counts blocks of rows, the others rows.
-    is_same_count = (load.space is Space.COLUMN) == (store.space is Space.COLUMN) or instance.kernel.rows == 1
+    is_one_row = isinstance(instance.kernel, ColumnKernel) and instance.kernel.rows == 1
+    is_same_count = (load.space is Space.COLUMN) == (store.space is Space.COLUMN) or is_one_row
     is_same_row = is_same_count or not load.access.rows
     return one == other and is_same_row and _move_together(load, store, instance)
 
 
 def _may_meet(load: Load | Store, store: Store, instance: Instance) -> bool:
     """Whether an element that is stored may be loaded, or stored again, by whichever row."""
-    kernel = instance.kernel
-    return not _move_together(load, store, instance) or meet(touched_by(load, kernel), touched_by(store, kernel))
+    return not _move_together(load, store, instance) or meet(_elements(load, instance), _elements(store, instance))
+
+
+def _elements(moved: Load | Store, instance: Instance) -> Footprint | None:
+    assert isinstance(instance.kernel, StagedKernel)
+    return touched_by(moved, instance.kernel)
 
 
 def _move_together(load: Load | Store, store: Store, instance: Instance) -> bool:

@@ -16,26 +16,34 @@ from compiler.graph.ir import Origin
 from compiler.loops.ir import (
     Access,
     BatchCount,
+    CollectKernel,
     Compute,
+    ContractionKernel,
+    CopyKernel,
+    FetchKernel,
+    FlatKernel,
     Kernel,
     Literal,
     Load,
     Position,
+    PrefixSumKernel,
     Random,
     Reduce,
+    ScatterKernel,
     Space,
+    StagedKernel,
     Statement,
     Store,
     Term,
     TileContract,
     Triangle,
-    Walk,
+    iteration_space,
     statements_of,
 )
 from compiler.record import record
 from compiler.schedule.ir import Instance, Schedule
 from compiler.schedule.origins import used_by
-from compiler.types import BatchExtent, Extent
+from compiler.types import Extent, elements, size_at
 
 
 @record
@@ -50,40 +58,67 @@ class Share:
 
 def work_of(instance: Instance, plan: Schedule, batch: int) -> tuple[Share, ...]:
     """The work of an instance in a step of `batch` rows, statement by statement."""
-    return _Work(instance, plan, batch).shares()
+    kernel = instance.kernel
+    if isinstance(kernel, StagedKernel):
+        return _Work(instance, kernel, plan, batch).shares()
+    calls, (flops, moved) = calls_of(instance, plan), _whole(kernel, batch)
+    return (Share(calls * flops, calls * moved, instance.origins, kernel.kind),)
 
 
 def packing_of(instance: Instance, plan: Schedule, batch: int) -> tuple[Share, ...]:
     """The work of copying the right operand of a product to panels, in one call: it is read and written."""
-    contract = instance.kernel.contraction
-    assert contract is not None
-    work = _Work(instance, plan, batch)
+    kernel = instance.kernel
+    assert isinstance(kernel, ContractionKernel)
+    work = _Work(instance, kernel, plan, batch)
     origins = instance.statements[0] if instance.statements else instance.origins
-    return (Share(0, 2 * work.operand(contract, is_left=False), origins or instance.origins, PACKING),)
+    return (Share(0, 2 * work.operand(kernel.contraction, is_left=False), origins or instance.origins, PACKING),)
 
 
 PACKING = "packing"
 PRODUCT = "contraction"
 
 
-def size_at(extent: Extent, batch: int) -> int:
-    """An extent for a batch of so many rows."""
-    return extent.multiple * batch if isinstance(extent, BatchExtent) else extent
+def calls_of(instance: Instance, plan: Schedule) -> int:
+    """How often an instance is called in a step."""
+    return math.prod(plan.loops[loop].steps for loop in instance.loops)
+
+
+def _whole(
+    kernel: ScatterKernel | PrefixSumKernel | FetchKernel | CollectKernel | CopyKernel, batch: int
+) -> tuple[float, float]:
+    """Operations and bytes of a call of a kernel that is not written in statements."""
+
+    def product(*extents: Extent) -> int:
+        return size_at(elements(extents), batch)
+
+    sizes = [buffer.dtype.size for buffer in kernel.buffers]
+    match kernel:
+        case CopyKernel():
+            return 0, 2 * product(kernel.elements) * sizes[0]
+        case FetchKernel() | CollectKernel():
+            return 0, 2 * product(kernel.rows, kernel.columns) * sizes[0]
+        case PrefixSumKernel():
+            added = product(kernel.outer, kernel.rows, kernel.columns)
+            return added, added * sum(sizes)
+        case ScatterKernel():
+            added = product(kernel.outer, kernel.rows, kernel.columns)
+            indices = product(kernel.outer if kernel.has_own_indices else 1, kernel.rows)
+            results = product(kernel.outer, kernel.extent, kernel.columns)
+            return added, indices * sizes[0] + added * sizes[1] + results * sizes[2]
+        case _:
+            assert_never(kernel)
 
 
 class _Work:
-    def __init__(self, instance: Instance, plan: Schedule, batch: int) -> None:
-        self.instance, self.kernel, self.plan, self.batch = instance, instance.kernel, plan, batch
-        self.calls = math.prod(plan.loops[loop].steps for loop in instance.loops)
+    def __init__(self, instance: Instance, kernel: StagedKernel, plan: Schedule, batch: int) -> None:
+        self.instance, self.kernel, self.plan, self.batch = instance, kernel, plan, batch
+        self.calls = calls_of(instance, plan)
 
     def size(self, extent: Extent) -> int:
         return size_at(extent, self.batch)
 
     def shares(self) -> tuple[Share, ...]:
         statements = statements_of(self.kernel)
-        if not statements:
-            flops, moved = self.whole()
-            return (self.share(flops, moved, self.instance.origins, self.kernel.walk.value),)
         bytes_, ops = self.bytes_by_statement(statements), _ops_served(statements)
         origins = self.instance.statements or ((),) * len(statements)
         return tuple(
@@ -94,31 +129,17 @@ class _Work:
     def share(self, flops: float, moved: float, origins: tuple[Origin, ...], op: str) -> Share:
         return Share(self.calls * flops, self.calls * moved, origins, op)
 
-    def whole(self) -> tuple[float, float]:
-        """Operations and bytes of a kernel that is not written in statements."""
-        kernel = self.kernel
-        rows, columns = self.size(kernel.rows), self.size(kernel.columns)
-        if kernel.walk in (Walk.FETCH, Walk.COLLECT):
-            times = 1 if kernel.name.startswith("copy") else rows  # a transfer has its size of an element in `outer`
-            return 0, 2 * times * columns * self.size(kernel.outer)
-        elements = self.size(kernel.outer) * rows * columns
-        sizes = [b.dtype.size for b in kernel.buffers]
-        if kernel.walk is Walk.CUMULATE:
-            return elements, elements * sum(sizes)
-        lists = self.size(kernel.outer) if kernel.walk is Walk.SCATTER_BY_ROW else 1
-        places = self.size(kernel.outer) * self.size(kernel.total or 0) * columns
-        return elements, lists * rows * sizes[0] + elements * sizes[1] + places * sizes[2]
-
     def times(self, space: Space) -> int:
         """How often a statement of this space is executed in a call."""
         kernel = self.kernel
-        outer = self.size(kernel.outer) if kernel.walk is Walk.COLUMNS else 1
-        rows, columns = outer * self.size(kernel.rows), self.size(kernel.columns)
+        outer, rows, columns = iteration_space(kernel, self.batch)
         match space:
+            case Space.FULL if isinstance(kernel, FlatKernel):
+                return self.size(kernel.elements)
             case Space.FULL:
-                return rows * columns if kernel.total is None else self.size(kernel.total)
+                return outer * rows * columns
             case Space.ROW:
-                return rows
+                return outer * rows
             case Space.COLUMN:
                 return outer * columns
             case Space.SCALAR:
@@ -169,11 +190,11 @@ class _Work:
                     moved[number] = self.operand(statement, is_left=True) + self.operand(statement, is_left=False)
             for position, accesses in by_buffer.items():
                 size = self.kernel.buffers[position].dtype.size
-                together = sum(elements for elements, _ in accesses.values())
+                together = sum(count for count, _ in accesses.values())
                 scale = size * min(1.0, self.elements(position) / max(together, 1.0))
-                for elements, numbers in accesses.values():
+                for count, numbers in accesses.values():
                     for number in numbers:
-                        moved[number] = moved.get(number, 0.0) + elements * scale / len(numbers)
+                        moved[number] = moved.get(number, 0.0) + count * scale / len(numbers)
         return moved
 
     def elements(self, position: int) -> int:
@@ -182,16 +203,14 @@ class _Work:
 
     def touched(self, statement: Load | Store) -> float:
         """How many elements a call reads or writes: the distinct places, as far as strides tell them apart."""
-        kernel, access = self.kernel, statement.access
+        access = statement.access
         if statement.index is not None:
             found = self.times(statement.space)
         else:
-            outer = self.size(kernel.outer) if kernel.walk is Walk.COLUMNS else 1
-            full_rows, full_columns = statement.space in (Space.FULL, Space.ROW), statement.space is not Space.ROW
-            rows = outer * self.size(kernel.rows) if full_rows else outer
-            found = _distinct(access.rows, rows) * (
-                _distinct(access.columns, self.size(kernel.columns)) if full_columns else 1
-            )
+            outer, rows, columns = iteration_space(self.kernel, self.batch)
+            rows = outer * rows if statement.space in (Space.FULL, Space.ROW) else outer
+            columns = 1 if statement.space is Space.ROW else columns
+            found = _distinct(access.rows, rows) * _distinct(access.columns, columns)
         return min(found, self.times(statement.space), self.elements(access.buffer))
 
     def operand(self, contract: TileContract, is_left: bool) -> float:

@@ -116,7 +116,7 @@ def _fold(op: Any, windows: Any) -> Any:
     return np.bincount(reads, windows.ravel(), math.prod(shape)).reshape(shape)
 
 
-def _recurrence(op, xs, h, w):
+def _recurrence(op: Any, xs: Any, h: Any, w: Any) -> tuple[Any, Any]:
     """The sample's recurrence, h' = h * (h W + x), step by step."""
     found = np.zeros((op.length, *h.shape))
     for place in reversed(range(op.length)) if op.reverse else range(op.length):

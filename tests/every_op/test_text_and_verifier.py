@@ -63,12 +63,12 @@ def test_the_reader_refuses_what_is_no_graph(line: str, message: str) -> None:
 
 def test_the_verifier_looks_into_the_bodies_of_scans() -> None:
     scanned = scan_graph(lstm)
-    (scan,) = (node for node in scanned.nodes if isinstance(node.op, Scan))
-    body = scan.op.body
+    ((scan, op),) = ((node, node.op) for node in scanned.nodes if isinstance(node.op, Scan))
+    body = op.body
     (first, *others) = body.nodes
     wrong = replace(first, operands=(Value(77, first.operands[0].type), *first.operands[1:]))
     broken = replace(body, nodes=(wrong, *others))
-    nodes = [replace(n, op=replace(n.op, body=broken)) if n is scan else n for n in scanned.nodes]
+    nodes = [replace(n, op=replace(op, body=broken)) if n is scan else n for n in scanned.nodes]
     verify(scanned)
     with pytest.raises(CompilerBug, match="uses %77 before its definition"):
         verify(replace(scanned, nodes=tuple(nodes)))

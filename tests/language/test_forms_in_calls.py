@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ import dlc
 from compiler import driver
 from compiler.diagnostics import SourceError
 from compiler.driver import Options
+from runtime.inference.model import runtime_settings
 
 A = np.array([1.0, 2.0], np.float32)
 TAKING = "fn g(at: schedule = constant)(a, b) = at(a, b)\nfn h(by: init = zeros)(a, b) = a + b\n"
@@ -61,7 +64,7 @@ train M {
 """
 
 
-def test_the_body_of_a_form_calls_others_of_its_kind(tmp_path) -> None:
+def test_the_body_of_a_form_calls_others_of_its_kind(tmp_path: Path) -> None:
     path = tmp_path / "model.dl"
     path.write_text(MODEL)
     program, options = driver.load(path), Options(batch=2, target="reference")
@@ -69,7 +72,7 @@ def test_the_body_of_a_form_calls_others_of_its_kind(tmp_path) -> None:
     driver.initialise(program, tensors, 0, options)
     assert {name: tensors[name].tolist() for name in "abc"} == {"a": [2, 2], "b": [3, 3], "c": [9, 9]}
     schedule = driver.compile_schedule(program, options)
-    settings = {s.name: s.value for s in program.settings if s.is_runtime}
+    settings = runtime_settings(program)
     rates = [
         schedule.run(tensors, {}, np.zeros(1, np.int64), 1, step, 0, settings).scalars["lr"][0] for step in (0, 2, 3)
     ]

@@ -4,6 +4,7 @@ import pytest
 from golden import Golden
 
 from compiler.diagnostics import Diagnostic, Source, SourceError
+from compiler.error_entries.entry import ErrorEntry
 from compiler.error_index import ERRORS
 from compiler.rendering import render
 from compiler.syntax.parser import MOST_MISTAKES, Parser
@@ -26,7 +27,7 @@ def found(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("entry", INDEXED, ids=lambda entry: entry.code)
-def test_each_code_has_an_example_with_this_text(entry, golden: Golden) -> None:
+def test_each_code_has_an_example_with_this_text(entry: ErrorEntry, golden: Golden) -> None:
     shown = mistakes(entry.wrong)
     assert [mistake.code for mistake in shown] == [entry.code]
     golden(f"parse/{entry.code}.error", render(shown))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import TypeAlias
 
 import pytest
 from repository import ROOT
 
+Released: TypeAlias = Callable[..., tuple[int, str, str]]
 SCRIPT = ROOT / ".ci" / "release_notes.py"
 PYPROJECT = '[project]\nname = "dlc"\nversion = "1.2.0"\n'
 CHANGELOG = """# Changelog
@@ -32,7 +35,7 @@ CHANGELOG = """# Changelog
 
 
 @pytest.fixture
-def released(tmp_path_factory: pytest.TempPathFactory):
+def released(tmp_path_factory: pytest.TempPathFactory) -> Released:
     """Runs the script on a tag and two texts: exit code, output and errors."""
 
     def run(tag: str, pyproject: str = PYPROJECT, changelog: str = CHANGELOG) -> tuple[int, str, str]:
@@ -48,11 +51,11 @@ def released(tmp_path_factory: pytest.TempPathFactory):
     return run
 
 
-def test_the_text_of_a_release_is_its_section(released) -> None:
+def test_the_text_of_a_release_is_its_section(released: Released) -> None:
     assert released("v1.2.0") == (0, "### Added\n\n- A thing.\n", "")
 
 
-def test_the_last_section_ends_before_the_links(released) -> None:
+def test_the_last_section_ends_before_the_links(released: Released) -> None:
     assert released("v1.1.0", PYPROJECT.replace("1.2.0", "1.1.0"))[:2] == (0, "- Old.\n")
 
 
@@ -65,7 +68,7 @@ def test_the_last_section_ends_before_the_links(released) -> None:
         ("v1.2.0", CHANGELOG.replace("### Added\n\n- A thing.\n", ""), "is empty"),
     ],
 )
-def test_a_release_that_does_not_fit_is_refused(tag: str, changelog: str, message: str, released) -> None:
+def test_a_release_that_does_not_fit_is_refused(tag: str, changelog: str, message: str, released: Released) -> None:
     status, said, errors = released(tag, changelog=changelog)
     assert (status, said) == (1, "")
     assert message in errors

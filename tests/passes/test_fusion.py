@@ -23,7 +23,7 @@ from small_networks import (
 from compiler.evaluate import evaluate
 from compiler.graph.ir import Graph
 from compiler.interface import FUSIONS
-from compiler.loops.ir import Compute, Kernel, Reduce, Store, Walk
+from compiler.loops.ir import ColumnKernel, Compute, ContractionKernel, Kernel, Reduce, RowKernel, StagedKernel, Store
 from compiler.loops.printer import print_kernel
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Divide, Exp, Tanh
@@ -34,11 +34,10 @@ from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule
 from compiler.types import DType, at_batch
 
-TRANSFERS = (Walk.FETCH, Walk.COLLECT)
-ROWS, COLUMNS, TILES = Walk.ROWS, Walk.COLUMNS, Walk.TILES
+ROWS, COLUMNS, TILES = RowKernel, ColumnKernel, ContractionKernel
 
-# The walks of the kernels, without the transfers of inputs and results, and the values that these kernels store.
-EXPECTED: list[tuple[Callable[[], Graph], list[Walk], int]] = [
+# The types of the kernels, without the transfers of inputs and results, and the values that these kernels store.
+EXPECTED: list[tuple[Callable[[], Graph], list[type[Kernel]], int]] = [
     (softmax_cross_entropy, [ROWS, ROWS], 3),  # the second is the sum of the losses over the batch
     (dense_relu, [TILES], 1),
     (dense_backward, [TILES, COLUMNS, TILES, TILES], 4),
@@ -50,8 +49,8 @@ EXPECTED: list[tuple[Callable[[], Graph], list[Walk], int]] = [
 ]
 
 
-def kernels(plan: Schedule) -> list[Kernel]:
-    return [i.kernel for i in plan.instances if i.kernel.walk not in TRANSFERS]
+def kernels(plan: Schedule) -> list[StagedKernel]:
+    return [i.kernel for i in plan.instances if isinstance(i.kernel, StagedKernel)]
 
 
 def inputs_of(graph: Graph, batch: int) -> dict[str, Array]:
@@ -66,14 +65,14 @@ def inputs_of(graph: Graph, batch: int) -> dict[str, Array]:
     return found
 
 
-@pytest.mark.parametrize(("make", "walks", "stores"), EXPECTED, ids=[make.__name__ for make, _, _ in EXPECTED])
-def test_kernels(make: Callable[[], Graph], walks: list[Walk], stores: int) -> None:
+@pytest.mark.parametrize(("make", "kinds", "stores"), EXPECTED, ids=[make.__name__ for make, _, _ in EXPECTED])
+def test_kernels(make: Callable[[], Graph], kinds: list[type[Kernel]], stores: int) -> None:
     graph = make()
     plan, plain = schedule(graph), schedule(graph, FUSIONS)
-    assert [k.walk for k in kernels(plan)] == walks, print_schedule(plan)
+    assert [type(k) for k in kernels(plan)] == kinds, print_schedule(plan)
     instructions = [i for k in kernels(plan) for s in k.stages for i in (*s.body, *s.after)]
     assert sum(isinstance(i, Store) for i in instructions) == stores
-    assert len(kernels(plain)) > len(walks)
+    assert len(kernels(plain)) > len(kinds)
     inputs = inputs_of(graph, 5)
     expected = evaluate(graph, inputs, 5)
     assert_same_outputs({name: run_schedule(plan, inputs, 5)[name] for name in expected}, expected)
@@ -103,14 +102,14 @@ def test_a_product_needs_its_operands_complete() -> None:
     x = net.data("x", BATCH, 8)
     hidden = net.emit(Tanh(), net.dense(x, net.parameter("w", 8, 8), net.parameter("b", 8)))
     plan = schedule(net.graph(y=net.dense(hidden, net.parameter("v", 8, 8), net.parameter("c", 8))))
-    assert [k.walk for k in kernels(plan)] == [TILES, TILES], print_schedule(plan)
+    assert [type(k) for k in kernels(plan)] == [TILES, TILES], print_schedule(plan)
 
 
 def test_a_reduction_of_a_product_is_its_own_kernel() -> None:
     net = Network("sum of a product")
     y = net.emit(Contraction((0, 1), (1, 2), (0, 2)), net.data("x", BATCH, 8), net.parameter("w", 8, 8))
     plan = schedule(net.graph(y=net.emit(Max((1,)), y)))
-    assert [k.walk for k in kernels(plan)] == [TILES, ROWS], print_schedule(plan)
+    assert [type(k) for k in kernels(plan)] == [TILES, ROWS], print_schedule(plan)
 
 
 def test_a_value_that_lies_elsewhere_is_not_fused() -> None:

@@ -22,19 +22,26 @@ from compiler.loops.footprint import Footprint, meet, operand_of, touched_by
 from compiler.loops.ir import (
     Access,
     BufferArgument,
+    ColumnKernel,
     Combine,
+    ContractionKernel,
+    FlatKernel,
     Kernel,
     Load,
     Reduce,
+    RowKernel,
     Space,
     Stage,
+    StagedKernel,
     Store,
     Term,
-    Walk,
+    instructions_of,
+    iteration_space,
     statements_of,
 )
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Multiply, Sin, Subtract, Tanh
+from compiler.ops.elementwise import Multiply, Subtract, Tanh
+from compiler.ops.mathematics import Sin
 from compiler.ops.movement import Broadcast, Concat, Reshape, Reverse, Slice, Transpose
 from compiler.ops.sources import Constant, Iota
 from compiler.ops.window import Window
@@ -43,7 +50,7 @@ from compiler.schedule.build import schedule
 from compiler.schedule.ir import Arena, Buffer, Instance, Place, Schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.stages import graph_of
-from compiler.types import BatchExtent, DType, Extent, TensorType
+from compiler.types import BatchExtent, DType, TensorType, size_at
 
 BATCH = 5
 
@@ -72,7 +79,7 @@ def changed(plan: Schedule, kernel: Kernel) -> Schedule:
     return replace(plan, instances=tuple(replace(i, kernel=kernel) if i is old else i for i in plan.instances))
 
 
-def moved(kernel: Kernel, kind: type[Load] | type[Store], change: Callable[[Any], Any]) -> Kernel:
+def moved(kernel: StagedKernel, kind: type[Load] | type[Store], change: Callable[[Any], Any]) -> StagedKernel:
     """The kernel with a change to the accesses of its loads or of its stores."""
     (stage,) = kernel.stages
     body = tuple(replace(i, access=change(i.access)) if isinstance(i, kind) else i for i in stage.body)
@@ -101,7 +108,7 @@ def test_an_update_that_reads_one_element_for_all_does_not_write_over_it() -> No
     builder.output("p", Role.PARAMETER, builder.emit(Subtract(), p, scaled), updates="p")
     plan = schedule(builder.build())
     verify_schedule(plan, 32)
-    update = next(i for i in plan.instances if i.kernel.walk is Walk.ROWS)
+    update = next(i for i in plan.instances if isinstance(i.kernel, RowKernel | FlatKernel))
     assert not {*update.reads} & {*update.writes}
 
 
@@ -186,7 +193,7 @@ def test_a_part_of_another_row_is_found() -> None:
 def test_an_operand_that_reaches_into_the_result_is_found() -> None:
     plan = schedule(beside("product"))
     kernel = in_place(plan).kernel
-    assert kernel.contraction is not None
+    assert isinstance(kernel, ContractionKernel)
     for start in (1, 4):
         broken = replace(kernel, contraction=replace(kernel.contraction, lhs_offset=start))
         with pytest.raises(CompilerBug, match="while it needs the old content"):
@@ -212,7 +219,7 @@ def summed(rows: int) -> Schedule:
     body = (Load(0, access, DType.F32, Space.FULL), Reduce(1, Combine.SUM, 0, DType.F32, Space.COLUMN))
     stages = (Stage(body, (Store(access, 1, DType.F32, Space.COLUMN),)),)
     buffers = (BufferArgument("b0", DType.F32),)
-    kernel = Kernel("sum", Walk.COLUMNS, rows, 3, BatchExtent(), buffers, (), stages)
+    kernel = ColumnKernel("sum", buffers, (), stages, BatchExtent(), rows, 3)
     buffer = Buffer(0, DType.F32, BatchExtent(3 * rows), "x", Role.STATE)
     instance = Instance(kernel, (0,), (0,), (0,), ())
     return Schedule("sums", (buffer,), (instance,), (False,), (Place(Arena.TENSORS, 0),), (), (), 0, 0)
@@ -229,17 +236,15 @@ def number(terms: tuple[Term, ...], index: int) -> int:
     return sum((index // t.divisor % t.modulus if t.modulus else index // t.divisor) * t.stride for t in terms)
 
 
-def size(extent: Extent, batch: int) -> int:
-    return extent.multiple * batch if isinstance(extent, BatchExtent) else extent
-
-
-def one_by_one(instruction: Load | Store, kernel: Kernel, batch: int) -> Iterator[int]:
+def one_by_one(instruction: Load | Store, kernel: StagedKernel, batch: int) -> Iterator[int]:
     """The elements that an instruction touches, by going through the loops."""
-    outer = size(kernel.outer, batch) if kernel.walk is Walk.COLUMNS else 1
-    rows = {Space.COLUMN: outer, Space.SCALAR: 1}.get(instruction.space, outer * size(kernel.rows, batch))
-    columns = size(kernel.columns, batch) if instruction.space in (Space.FULL, Space.COLUMN) else 1
+    outer, rows, columns = iteration_space(kernel, batch)
+    elements = size_at(kernel.elements, batch) if isinstance(kernel, FlatKernel) else outer * rows * columns
+    rows = {Space.COLUMN: outer, Space.SCALAR: 1}.get(instruction.space, outer * rows)
     for row, column in product(range(rows), range(columns)):
-        is_inside = kernel.total is None or row * size(kernel.columns, batch) + column < size(kernel.total, batch)
+        if column and instruction.space not in (Space.FULL, Space.COLUMN):
+            continue
+        is_inside = row * columns + column < elements
         if instruction.space is not Space.FULL or is_inside:
             access = instruction.access
             start = access.offset + number(access.rows, row) + number(access.columns, column)
@@ -265,7 +270,7 @@ def test_footprints_are_what_the_loops_touch() -> None:
 
 def test_operands_of_products() -> None:
     kernel = in_place(schedule(beside("product"))).kernel
-    assert kernel.contraction is not None
+    assert isinstance(kernel, ContractionKernel)
     left, right = (operand_of(kernel.contraction, is_left) for is_left in (True, False))
     assert (left.first.tolist(), left.step) == ([0, 1, 2, 3, 8, 9, 10, 11], 16)
     assert (right.first.tolist(), right.step) == ([*range(16)], 0)
@@ -296,7 +301,7 @@ def test_elements_that_two_stores_of_a_kernel_share_are_found(shift: int, is_fau
     builder.output("y", Role.OUTPUT, builder.emit(Concat(1), x, builder.emit(Broadcast((BatchExtent(), 4), ()), w)))
     plan = schedule(builder.build())
     verify_schedule(plan, 32)
-    old = next(i for i in plan.instances if any(isinstance(s, Store) for stage in i.kernel.stages for s in stage.body))
+    old = next(i for i in plan.instances if any(isinstance(s, Store) for s in instructions_of(i.kernel)))
     (stage,) = old.kernel.stages
     store = next(i for i in stage.body if isinstance(i, Store))
     again = replace(store, access=replace(store.access, offset=store.access.offset + shift))

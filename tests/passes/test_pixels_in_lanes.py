@@ -15,7 +15,7 @@ from compiler.diagnostics import CompilerBug
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.loops.ir import TileContract
+from compiler.loops.ir import ContractionKernel, TileContract
 from compiler.ops.contraction import Contraction
 from compiler.ops.movement import Pad, Slice
 from compiler.ops.window import Fold, Window
@@ -76,7 +76,7 @@ def graphs(case: Case) -> tuple[Graph, Graph]:
 
 def products(native: Native) -> list[TileContract]:
     kernels = [instance.kernel for instance in native.plan.instances]
-    return [kernel.contraction for kernel in kernels if kernel.contraction is not None]
+    return [kernel.contraction for kernel in kernels if isinstance(kernel, ContractionKernel)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -124,7 +124,7 @@ def test_only_what_is_filled_evenly_is_passed_on() -> None:
     plan = compiled(graphs(CASES[0])[1], batch=EVERY_KERNEL_PARALLEL).plan
     fill, *others = plan.instances
     assert fill.once
-    half = replace(fill, kernel=replace(fill.kernel, total=BatchExtent(1)))
+    half = replace(fill, kernel=replace(fill.kernel, elements=BatchExtent(1)))
     with pytest.raises(CompilerBug, match="is used outside of it"):
         verify_schedule(replace(plan, instances=(half, *others)), EVERY_KERNEL_PARALLEL)
 

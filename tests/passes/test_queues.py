@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from compiler.loops.ir import Kernel, Walk
+from compiler.loops.ir import RowKernel
 from compiler.schedule.ir import Instance
 from compiler.schedule.queues import queues_of
 
@@ -12,7 +12,7 @@ Used = tuple[tuple[int, ...], tuple[int, ...]]  # the buffers that an instance r
 
 
 def instance(reads: tuple[int, ...], writes: tuple[int, ...]) -> Instance:
-    kernel = Kernel("k", Walk.ROWS, 1, 1, 1, (), (), ())
+    kernel = RowKernel("k", (), (), (), 1, 1)
     return Instance(kernel, (*reads, *writes), reads, writes, ())
 
 

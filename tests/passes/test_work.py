@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compiler import driver
-from compiler.loops.ir import Walk
+from compiler.loops.ir import CollectKernel, FetchKernel
 from compiler.report import flops_of
 from compiler.schedule.work import work_of
 from compiler.stages import graph_of, prepared, scheduled
@@ -36,7 +36,7 @@ def test_no_kernel_touches_more_than_its_buffers(name: str) -> None:
     options = driver.options_of(program, driver.Options(batch=program.plan.usual_rows))
     plan = scheduled(prepared(graph_of(program, "training"), options), options)
     for instance in plan.instances:
-        if instance.kernel.walk in (Walk.FETCH, Walk.COLLECT):
+        if isinstance(instance.kernel, FetchKernel | CollectKernel):
             continue  # a transfer moves rows of the caller
         calls = 1
         for loop in instance.loops:

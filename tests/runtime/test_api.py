@@ -20,7 +20,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     small_driver.install(monkeypatch)
 
 
-def arrays(count: int, seed: int = 1) -> dict[str, np.ndarray]:
+def arrays(count: int, seed: int = 1) -> dict[str, Any]:
     x, label = small_driver.rows_of(count, seed)
     return {"x": x, "label": label}
 
@@ -28,7 +28,8 @@ def arrays(count: int, seed: int = 1) -> dict[str, np.ndarray]:
 def test_train_evaluate_predict() -> None:
     model = dlc.loads("", epochs=2)
     before = model.evaluate(arrays(60, 2))
-    result = model.train(arrays(100), test=arrays(30, 3), epochs=8, **{"optimizer.lr": 0.05})
+    settings: dict[str, Any] = {"optimizer.lr": 0.05}
+    result = model.train(arrays(100), test=arrays(30, 3), epochs=8, **settings)
     assert (result.reason, len(result.history), result.steps) == ("finished", 8, 8 * 25)
     after = model.evaluate(arrays(60, 2))
     assert after["loss"] < before["loss"]
@@ -51,7 +52,7 @@ def test_training_goes_on_from_the_present_weights() -> None:
 def test_parameters_are_assigned_by_path() -> None:
     model = dlc.loads("")
     model.parameters["dense.W"] = 0
-    model.parameters["dense.b"] = [1, 2]
+    model.parameters["dense.b"] = np.array([1, 2])
     assert model.predict(np.ones((1, 3), np.float32))["logits"].tolist() == [[1.0, 2.0]]
     assert {name: values.shape for name, values in model.parameters.items()} == {"dense.W": (3, 2), "dense.b": (2,)}
     assert "dense.c" not in model.parameters

@@ -176,8 +176,7 @@ for step in range(1, 100000):
 def test_a_kill_at_any_moment_loses_no_finished_checkpoint(tmp_path: Path, delay: float) -> None:
     writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE, cwd=_ROOT)
     assert writer.stdout is not None
-    for _ in range(4):
-        finished = int(writer.stdout.readline())
+    finished = [int(writer.stdout.readline()) for _ in range(4)][-1]
     time.sleep(delay)
     writer.send_signal(signal.SIGKILL)
     rest = writer.communicate()[0].split()
@@ -211,8 +210,8 @@ def test_stopping_between_two_acts_leaves_whole_checkpoints(
 
 
 def test_files_are_plain_safetensors(tmp_path: Path) -> None:
-    tensors = {
-        "scalar": np.float32(3.5).reshape(()),
+    tensors: dict[str, np.ndarray[Any, Any]] = {
+        "scalar": np.array(3.5, np.float32),
         "empty": np.zeros((0, 4), np.float64),
         "turned": np.arange(6, dtype=np.int64).reshape(2, 3).T,
         "bytes": np.arange(5, dtype=np.uint8),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from runtime.cli.registry import COMMANDS
 ROOT = Path(__file__).parent.parent.parent
 
 
-def dlc(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+def dlc(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "runtime.cli", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, **options)
 

@@ -12,8 +12,10 @@ import pytest
 from runtime.cli.main import main
 from runtime.reporting.profile_text import profile_text
 
-KEYS = {"step_ms", "threads", "lines", "kernels", "layers", "ops", "barrier_ms", "idle_ms", "alone_ms", "stamps_cost"}
-KEYS |= {"peak_gflops", "bandwidth_gbs", "machine", "settings", "plain_ms", "runner_ms", "call_ms", "cpu", "dtype"}
+KEYS = {
+    *("step_ms", "threads", "lines", "kernels", "layers", "ops", "barrier_ms", "idle_ms", "alone_ms", "stamps_cost"),
+    *("peak_gflops", "bandwidth_gbs", "machine", "settings", "plain_ms", "runner_ms", "call_ms", "cpu", "dtype"),
+}
 LINE = {"file", "line", "text", "forward_ms", "backward_ms", "update_ms", "bytes", "flops"}
 KERNEL = {"name", "ms", "calls", "flops", "bytes", "of_peak", "of_bandwidth", "lines", "threads_ms", "bound", "gflops"}
 DENSE = """

@@ -14,6 +14,7 @@ import pytest
 import small_driver
 
 from compiler import driver
+from compiler.driver import Results
 from runtime.cli.main import main
 from runtime.runs.directory import open_run
 from runtime.support import regular_files
@@ -45,7 +46,7 @@ class Output:
         self.out, self.err = capsys.readouterr()
 
     @property
-    def lines(self) -> list[dict[str, object]]:
+    def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
@@ -77,12 +78,14 @@ def test_text_goes_to_standard_error(model: str, capsys: pytest.CaptureFixture[s
 
 def test_run_directory_says_how_it_was_made(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     directory = open_run(Path(run))
-    settings = directory.read_json("settings.json")
+    settings: Any = directory.read_json("settings.json")
     assert settings["settings"]["epochs"] == {"value": 4, "from": "train"}
     assert directory.program.read_text() == Path("model.dl").read_text()
     assert [record["epoch"] for record in directory.read_metrics()] == [1, 2, 3, 4]
-    assert directory.read_json("data.json")["rows"] == {"train": 36, "validation": 12, "test": 12}
-    assert directory.read_json("environment.json")["threads"] >= 1
+    data: Any = directory.read_json("data.json")
+    assert data["rows"] == {"train": 36, "validation": 12, "test": 12}
+    environment: Any = directory.read_json("environment.json")
+    assert environment["threads"] >= 1
 
 
 def test_data_of_the_command_line_is_a_setting_of_the_run(
@@ -106,7 +109,7 @@ def last_weights(run: str) -> dict[str, bytes]:
     from runtime.runs.checkpoint import newest_checkpoint
 
     checkpoint = newest_checkpoint(Path(run) / "checkpoints").checkpoint
-    return {name: values.tobytes() for name, values in (checkpoint.weights | checkpoint.optimizer).items()}
+    return {name: values.tobytes() for name, values in {**checkpoint.weights, **checkpoint.optimizer}.items()}
 
 
 @pytest.mark.parametrize("stop_at", [1, 13])
@@ -117,10 +120,11 @@ def test_interrupted_and_resumed_is_as_if_uninterrupted(
     whole = open_run(Path(run)).read_metrics()
 
     class Interrupted(small_driver.SmallExecutable):
-        def run(self, tensors, data, rows, batch, first_step=0, seed=0, settings=None):
+        def run(self, *arguments: Any, **named: Any) -> Results:
+            _, _, rows, batch, first_step, *_ = arguments
             if first_step <= stop_at < first_step + -(-len(rows) // batch):
                 os.kill(os.getpid(), signal.SIGINT)
-            return super().run(tensors, data, rows, batch, first_step, seed, settings)
+            return super().run(*arguments, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(driver, "compile_training", lambda program, options: Interrupted("train"))
@@ -178,7 +182,7 @@ def test_init_from_a_run(model: str, run: str, capsys: pytest.CaptureFixture[str
     output = Output(capsys)
     assert "2 of 2 tensors start from run" in output.err
     assert output.lines[0]["settings"]["init_from"] == {"value": run, "from": "command line"}
-    first_of_run = open_run(Path(run)).read_metrics()[0]
+    first_of_run: Any = open_run(Path(run)).read_metrics()[0]
     assert output.lines[1]["loss"] < first_of_run["loss"]
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def _in_the_project(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     capsys.readouterr()
 
 
-def records(path: str) -> list[dict[str, object]]:
+def records(path: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path, "metrics.jsonl").read_text().splitlines()]
 
 
@@ -44,7 +45,7 @@ def without_times(found: list[dict[str, object]]) -> list[dict[str, object]]:
 
 def tensors(run: str) -> dict[str, bytes]:
     checkpoint = newest_checkpoint(Path(run) / "checkpoints").checkpoint
-    return {name: values.tobytes() for name, values in (checkpoint.weights | checkpoint.optimizer).items()}
+    return {name: values.tobytes() for name, values in {**checkpoint.weights, **checkpoint.optimizer}.items()}
 
 
 def test_the_project_is_free_of_mistakes_and_formatted(capsys: pytest.CaptureFixture[str]) -> None:

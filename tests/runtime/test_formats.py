@@ -4,6 +4,7 @@ import gzip
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from runtime.data.formats.formats import FORMATS, format_named, format_of
 from runtime.data.loading import load_training_data
 
 
-def read(path: Path, wanted: str = "", **options: object) -> Dataset:
-    return format_of(path).read(Request(path, Options(options), frozenset(wanted.split())))  # type: ignore[arg-type]
+def read(path: Path, wanted: str = "", **options: Any) -> Dataset:
+    return format_of(path).read(Request(path, Options(options), frozenset(wanted.split())))
 
 
 def values(dataset: Dataset, name: str) -> list[object]:
@@ -132,7 +133,7 @@ def test_csv_missing_values_are_nan_or_empty(tmp_path: Path, missing: str) -> No
     ],
 )
 def test_csv_mistakes_name_their_row(tmp_path: Path, text: str, row: int | None, message: str) -> None:
-    options = {"header": True} if text.startswith(("a,", "x")) else {}
+    options: dict[str, Any] = {"header": True} if text.startswith(("a,", "x")) else {}
     with pytest.raises(DataError, match=message) as caught:
         read(write(tmp_path / "a.csv", text), **options)
     assert caught.value.row == row

@@ -54,7 +54,7 @@ def settings_of(run: Path) -> dict[str, Any]:
 
 def rewritten(run: Path, entries: Mapping[str, Any]) -> None:
     """The settings with other entries; None removes one, as in a run of an earlier `dlc`."""
-    kept = {name: value for name, value in (settings_of(run) | entries).items() if value is not None}
+    kept = {name: value for name, value in {**settings_of(run), **entries}.items() if value is not None}
     (run / "settings.json").write_text(json.dumps(kept))
 
 

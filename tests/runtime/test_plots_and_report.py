@@ -127,7 +127,9 @@ def test_filters_of_the_first_convolution() -> None:
     assert len(filters_figure(grey).axes) == 8
     many = filters_figure({"a.b": np.zeros(3), "conv.W": draw.normal(size=(5, 5, 3, 80))})
     assert len(many.axes) == 64
-    assert many.axes[0].images[0].get_array().shape == (5, 5, 3)
+    shown = many.axes[0].images[0].get_array()
+    assert shown is not None
+    assert shown.shape == (5, 5, 3)
     assert "64 of 80 filters of 5 × 5" in many.get_suptitle()
 
 

@@ -66,13 +66,14 @@ def test_parts_follow_one_another_and_look_back(tmp_path: Path) -> None:
 def test_mistakes_about_series(tmp_path: Path) -> None:
     path = series(tmp_path)
     target = spec("level", target=True)
-    for specs, options, message in (
+    cases: tuple[tuple[list[InputSpec], dict[str, Any], str], ...] = (
         ([spec("past", row=(5, 2)), target], {"window": 4}, "does not fit 4 steps of `level`, `tens`"),
         ([spec("past", row=(4, 2)), spec("x", target=True)], {"window": 4}, "no column for `x`"),
         ([spec("past", row=(4, 2)), target], {"horizon": 4}, "`horizon` is about windows"),
         ([spec("past", row=(20, 2)), target], {"window": 20}, "the train part has 20 steps, and a window takes 21"),
         ([spec("past", row=(4, 2)), target], {"window": 4, "missing": "drop"}, "has gaps"),
-    ):
+    )
+    for specs, options, message in cases:
         with pytest.raises(DataError, match=message):
             load(specs, path, **options)
 

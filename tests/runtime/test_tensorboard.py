@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import small_driver
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
 from runtime.cli.main import main
 from runtime.runs.directory import open_run

@@ -90,6 +90,7 @@ def test_labels_stand_in_many_places(tmp_path: Path) -> None:
     for number, source in enumerate(sources):
         data = load([tokens(time=2), LABEL], source)
         words = data.preparation.vocabulary_of("label")
+        assert words is not None
         assert words == ("no", "yes"), number
         found = {(tuple(shown(data, row=row)), words[data.train.arrays["label"][row]]) for row in range(2)}
         assert found == {(("so", "good"), "yes"), (("so", "bad"), "no")}, number

@@ -12,7 +12,7 @@ import pytest
 import small_driver
 
 from compiler.diagnosis.reports import NonfiniteReport, Site
-from compiler.driver import Options
+from compiler.driver import Executable, Options, Results
 from runtime.data.part import Part
 from runtime.inference.evaluation import Evaluator
 from runtime.inference.model import length_of, runtime_settings, training_of, weight_names
@@ -33,7 +33,7 @@ def job_of(text: str = "", rows: int = 22, validation_rows: int = 6) -> Job:
     held = [Part(arrays, np.arange(rows + n * validation_rows, rows + (n + 1) * validation_rows)) for n in range(2)]
     return Job(
         step=small_driver.SmallExecutable("train"),
-        evaluator=Evaluator(small_driver.SmallExecutable("evaluate"), plan.batch, settings),
+        evaluator=Evaluator(small_driver.SmallExecutable("evaluate"), plan.usual_rows, settings),
         tensors=tensors,
         settings=settings,
         seed=plan.seed,
@@ -93,14 +93,12 @@ def test_steps_may_end_inside_an_epoch() -> None:
 class StopAfter:
     """Sends this process a signal while step `step` is computed."""
 
-    def __init__(self, inner: small_driver.SmallExecutable, step: int, number: int = signal.SIGINT) -> None:
+    def __init__(self, inner: Executable, step: int, number: int = signal.SIGINT) -> None:
         self.inner, self.step, self.number = inner, step, number
 
-    def run(
-        self, tensors: object, data: object, rows: object, batch: int, first_step: int = 0, *more: object
-    ) -> object:
-        results = self.inner.run(tensors, data, rows, batch, first_step, *more)
-        if first_step <= self.step:
+    def run(self, *arguments: Any, **named: Any) -> Results:
+        results = self.inner.run(*arguments, **named)
+        if arguments[4] <= self.step:
             os.kill(os.getpid(), self.number)
         return results
 
@@ -167,10 +165,12 @@ def test_patience_stops_early_and_restores_the_best_weights() -> None:
     end = run_training(job, Position(), recorder)
     assert end.reason == "stopped early"
     assert end.epochs < 200
+    assert end.best_epoch is not None
     assert end.best_epoch == end.epochs - 2
     best = recorder.epochs[end.best_epoch - 1]
     assert best.is_best
     assert job.evaluator is not None
+    assert job.validation is not None
     assert job.evaluator.evaluate(job.tensors, job.validation) == best.validation
 
 
@@ -186,13 +186,14 @@ def test_without_restoring_the_last_weights_stay() -> None:
     job, recorder = job_of(text + "0"), Recorder()
     run_training(job, Position(), recorder)
     assert job.evaluator is not None
+    assert job.validation is not None
     assert job.evaluator.evaluate(job.tensors, job.validation) == recorder.epochs[-1].validation
     other = job_of(text + "1")
     run_training(other, Position(), Recorder())
     assert weights(other) != weights(job)
 
 
-def test_plateaus_reduce_the_rate_down_to_the_floor() -> None:
+def test_plateaus_reduce_the_rate_down_to_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:
     job, given = job_of("epochs = 40\noptimizer.lr = 8.0\nplateau = 2"), list[tuple[int, float]]()
     run = job.step.run
 
@@ -200,7 +201,7 @@ def test_plateaus_reduce_the_rate_down_to_the_floor() -> None:
         given.append((arguments[4], arguments[-1]["optimizer.lr"]))
         return run(*arguments)
 
-    job.step.run = watched
+    monkeypatch.setattr(job.step, "run", watched)
     recorder = Recorder()
     run_training(job, Position(), recorder)
     losses = [event.validation["loss"] for event in recorder.epochs]
@@ -255,7 +256,7 @@ def test_the_remedy_fits_the_operation_and_the_step() -> None:
     def born(operation: str) -> NonfiniteReport:
         return NonfiniteReport(("loss",), Site(operation, None, "", "forward", "", float("nan"), ("x = -1.0",)), None)
 
-    assert training.remedy(born("log"), 0).startswith("a logarithm needs what is above 0")
+    assert training.remedy(born("log"), 0).startswith("a logarithm needs an argument above 0")
     assert "lower the rate" not in training.remedy(born("log"), 0)
     assert training.remedy(born("log"), 9).endswith("in `train`)")
     assert training.remedy(born("exp"), 9).startswith("lower the rate")

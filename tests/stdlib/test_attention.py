@@ -14,6 +14,7 @@ from standard_library import applied
 from compiler.diagnostics import SourceError
 from compiler.evaluate import evaluate
 from compiler.graph.ir import Graph, Role
+from compiler.types import at_batch
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -242,7 +243,7 @@ def graph_of(case: Case, call: str = "") -> Graph:
 def tensors_of(graph: Graph) -> dict[str, Array]:
     random = np.random.default_rng(3)
     owned = [i for i in graph.inputs if i.role is Role.PARAMETER]
-    return {i.name: random.uniform(-0.7, 0.9, i.value.type.shape) for i in owned}
+    return {i.name: random.uniform(-0.7, 0.9, at_batch(i.value.type.shape, 1)) for i in owned}
 
 
 def result_names(graph: Graph) -> list[str]:

@@ -72,20 +72,22 @@ def moves(result: Array, image: Array, most_down: int, most_right: int) -> set[t
     found: set[tuple[int, int]] = set()
     steps = [(d, r) for d in range(-most_down, most_down + 1) for r in range(-most_right, most_right + 1)]
     for after, before in zip(result, image, strict=True):
-        fitting = [(d, r) for d, r in steps if (shifted(before[None], [d], [r])[0] == after).all()]
+        fitting = [(d, r) for d, r in steps if (shifted(before[None], np.array([d]), np.array([r]))[0] == after).all()]
         assert len(fitting) == 1
         found.update(fitting)
     return found
 
 
 def test_a_crop_moves_by_whole_pixels_within_the_padding() -> None:
-    found = moves(*augmented("image |> random_crop(padding = 2)", image=MANY), MANY, 2, 2)
+    (result,) = augmented("image |> random_crop(padding = 2)", image=MANY)
+    found = moves(result, MANY, 2, 2)
     assert {d for d, _ in found} == {r for _, r in found} == {-2, -1, 0, 1, 2}
     assert len(found) > 15
 
 
 def test_a_translation_moves_by_a_part_of_the_size() -> None:
-    found = moves(*augmented("image |> random_translation(amount = 0.25)", image=MANY), MANY, 2, 2)
+    (result,) = augmented("image |> random_translation(amount = 0.25)", image=MANY)
+    found = moves(result, MANY, 2, 2)
     assert {d for d, _ in found} == {-2, -1, 0, 1, 2}
     assert {r for _, r in found} <= {-2, -1, 0, 1, 2}
 

@@ -16,6 +16,7 @@ from compiler.diagnostics import SourceError
 from compiler.evaluate import evaluate
 from compiler.graph.ir import Graph, Role
 from compiler.rendering import render
+from compiler.types import at_batch
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -121,7 +122,8 @@ def tensors_of(graph: Graph) -> dict[str, Array]:
     """Values for parameters and states; variances are positive."""
     random = np.random.default_rng(3)
     owned = [i for i in graph.inputs if i.role in (Role.PARAMETER, Role.STATE)]
-    return {i.name: random.uniform(0.5, 1.5, i.value.type.shape) - 0.9 * i.name.endswith("W") for i in owned}
+    drawn = {i.name: random.uniform(0.5, 1.5, at_batch(i.value.type.shape, 1)) for i in owned}
+    return {name: values - 0.9 * name.endswith("W") for name, values in drawn.items()}
 
 
 @pytest.mark.parametrize("call", BLOCKS)

@@ -28,6 +28,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 _TESTS = Path(__file__).resolve().parents[1]
@@ -94,7 +95,7 @@ class Checks:
     def __init__(self, seeds: range, checks_all: bool) -> None:
         self.left, self.checks_all = seeds, checks_all
         self.coverage, self.unsound, self.processor = Coverage(), 0, 0.0
-        self._process: multiprocessing.process.BaseProcess | None = None
+        self._process: ForkProcess | None = None
 
     def next(self) -> None:
         """Wait for the finding of the first seed that is left."""
@@ -122,8 +123,8 @@ class Checks:
         self._findings, theirs = context.Pipe(duplex=False)
         seeds = self.left[:_OF_A_PROCESS]
         self._of_process = len(seeds)
-        self._process = context.Process(target=serve, args=(seeds, self.checks_all, theirs))
-        self._process.start()
+        self._process = process = context.Process(target=serve, args=(seeds, self.checks_all, theirs))
+        process.start()
         theirs.close()
 
     def _ended(self, fault: str) -> Finding:

@@ -69,7 +69,7 @@ def _exponents(x: Array, random: np.random.Generator) -> Array:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[[], *_NAMES], metavar="NAME", help=", ".join(_NAMES))
     parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)

@@ -40,6 +40,11 @@ _SPREAD = np.array([[1e4, 1e4 + 1, -1e4], [-1e30, 0, 1e30], [-80.0, 90.0, 90.0]]
 _SOFT_MASK = np.array([[1, 0, 1, 1, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 1, 0, 0, 0]], bool)
 
 
+def _nearest_orthonormal(x: Array) -> Array:
+    u, _, v = np.linalg.svd(x, full_matrices=False)
+    return u @ v
+
+
 def _masked_softmax(x: Array, keep: Array) -> Array:
     e = np.where(keep, np.exp(x), 0)
     return e / np.maximum(e.sum(-1, keepdims=True), 1e-300)
@@ -131,7 +136,7 @@ HELPERS = (
         "orthonormal",
         "orthonormal(x)",
         {"x": _TALL},
-        lambda x: (lambda u, s, v: u @ v)(*np.linalg.svd(x, full_matrices=False)),
+        _nearest_orthonormal,
     ),
 )
 

@@ -36,7 +36,7 @@ def _vector(values: Array, rank: int) -> Array:
     return values.reshape(1, -1, *[1] * (rank - 2))
 
 
-def _normalised(x: Array, mean: Array, variance: Array, gamma: Array, beta: Array, eps: float) -> Array:
+def _normalised(x: Array, mean: Array, variance: Array, gamma: Array, beta: Array | float, eps: float) -> Array:
     return gamma * (x - mean) / np.sqrt(variance + eps) + beta
 
 

@@ -6,7 +6,7 @@ thresholds so low, and for caches so small, that small tensors take the paths of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -167,11 +167,13 @@ class Network:
         if not counted:
             return parts[kind]
         batches = training_of(self.program).usual_rows // self.batch
-        names = PARTS
+        counting, accumulating, updating = PARTS
         return lambda threads: AccumulatingExecutable(
-            *(parts[name](threads) if name in parts else None for name in names),
+            parts[counting](threads) if counting in parts else None,
+            parts[accumulating](threads),
+            parts[updating](threads),
             self.batch,
-            batches,  # type: ignore[arg-type]
+            batches,
         )
 
     def has(self, part: str) -> bool:
@@ -184,8 +186,8 @@ class Network:
             machine = _small() if way.lowered else host()
             nominal = way.nominal or self.batch
             level = OPTIMISATION_LEVEL if (kind, key[-1]) == (self.training, Way("plain")) else self.level
-            options = {"without": way.without, "batch": nominal, "machine": machine, "level": level}
-            self.made[key] = compiled(self.optimised(kind, dtype), **options)
+            graph = self.optimised(kind, dtype)
+            self.made[key] = compiled(graph, without=way.without, batch=nominal, machine=machine, level=level)
 
         def executable(threads: int) -> NativeExecutable:
             with _poisoned_memory(way.poisoned):
@@ -345,7 +347,7 @@ def _chosen(thresholds: Thresholds, random: Random) -> Thresholds:
 
 
 @contextmanager
-def _patched(thresholds: Thresholds) -> Iterator[None]:
+def _patched(thresholds: Thresholds) -> Generator[None]:
     with ExitStack() as stack:
         for module, names in thresholds.items():
             for name, (value,) in names.items():
@@ -354,7 +356,7 @@ def _patched(thresholds: Thresholds) -> Iterator[None]:
 
 
 @contextmanager
-def _poisoned_memory(poisoned: bool) -> Iterator[None]:
+def _poisoned_memory(poisoned: bool) -> Generator[None]:
     """Memory that is reserved holds NaN, not zeros."""
     reserve = memory.reserve
 

@@ -20,10 +20,8 @@ from compiler.ops.elementwise import (
     Add,
     And,
     Cast,
-    Cos,
     Divide,
     Equal,
-    Erf,
     Exp,
     Less,
     LessEqual,
@@ -36,13 +34,13 @@ from compiler.ops.elementwise import (
     Or,
     Power,
     Sigmoid,
-    Sin,
     Sqrt,
     Subtract,
     Tanh,
     Where,
 )
 from compiler.ops.indexing import Gather, ScatterAdd
+from compiler.ops.mathematics import Cos, Erf, Sin
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.sources import Constant, Iota

@@ -18,7 +18,8 @@ def files(*suffixes: str, below: Path = ROOT) -> Iterator[Path]:
     """
     for folder, folders, names in os.walk(below):
         hidden = {name for name in folders if name.startswith(".") and name not in (".ci", ".github")}
-        folders[:] = sorted(set(folders) - hidden - MADE - {name for name in folders if name.endswith(".egg-info")})
+        made = MADE - {"runs"} if Path(folder) == ROOT / "runtime" else MADE
+        folders[:] = sorted(set(folders) - hidden - made - {name for name in folders if name.endswith(".egg-info")})
         for name in sorted(set(names) - {".git"}):  # a file in a worktree
             path = Path(folder, name)
             if name != ".git" and (not suffixes or path.suffix in suffixes):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from compiler import driver
 from compiler.diagnostics import Source, Span, UsageError
@@ -28,7 +29,7 @@ from compiler.frontend.program import (
 )
 from compiler.graph.ir import Graph, GraphOutput, Role, Value
 from compiler.machine import AVX2
-from compiler.types import BatchExtent, DType, TensorType
+from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 FEATURES, CLASSES = 3, 2
 MACHINE = AVX2  # nothing is compiled for it
@@ -74,7 +75,7 @@ def load_text(
     del experiment, dimensions_of
     source = Source(name, text)
     span = Span(source, 1, 1, 1, 2)
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "batch": 4, "epochs": 3, "steps": None, "seed": 0, "patience": None, "data": None, "min_change": 0.0,
         "restore": 1, "plateau": None,
         "validation": None, "test": None, "optimizer.lr": 0.1,
@@ -132,8 +133,8 @@ def allocate(program: Program, options: Options) -> SmallTensors:
     del options
     tensors = SmallTensors()
     for spec in program.parameters:
-        tensors.arrays[spec.path] = np.zeros(spec.type.shape, np.float32)
-        tensors.arrays[f"{spec.path}.velocity"] = np.zeros(spec.type.shape, np.float32)
+        tensors.arrays[spec.path] = np.zeros(at_batch(spec.type.shape, 1), np.float32)
+        tensors.arrays[f"{spec.path}.velocity"] = np.zeros(at_batch(spec.type.shape, 1), np.float32)
     return tensors
 
 
@@ -141,7 +142,7 @@ def initialise(program: Program, tensors: SmallTensors, seed: int, options: Opti
     del options
     random = np.random.default_rng(seed)
     for spec in program.parameters:
-        tensors[spec.path][...] = random.standard_normal(spec.type.shape) * 0.1
+        tensors[spec.path][...] = random.standard_normal(at_batch(spec.type.shape, 1)) * 0.1
 
 
 @dataclass
@@ -221,7 +222,7 @@ FUNCTIONS = {
 }
 
 
-def install(monkeypatch: object) -> None:
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put this driver in the place of the compiler's for one test."""
     for name, function in FUNCTIONS.items():
         monkeypatch.setattr(driver, name, function, raising=False)

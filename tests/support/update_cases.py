@@ -198,7 +198,7 @@ CLIPS = tuple(
     for limit in (0.5, 100.0)
     for case in (
         ClipCase("value", f"value({limit})", lambda g, total, limit=limit: np.clip(g, -limit, limit)),
-        ClipCase("norm", f"norm({limit})", lambda g, total, limit=limit: _scaled(g, np.linalg.norm(g), limit)),
+        ClipCase("norm", f"norm({limit})", lambda g, total, limit=limit: _scaled(g, float(np.linalg.norm(g)), limit)),
         ClipCase(
             "global_norm", f"global_norm({limit})", lambda g, total, limit=limit: _scaled(g, math.sqrt(total), limit)
         ),

@@ -64,7 +64,10 @@ ALL_TURNS, SOME_TURNS = range(len(EDGES)), (1, 4, 6)
 
 def settings() -> list[tuple[Machine, DType, Sequence[int]]]:
     """Machines whose code this process can run, the element type, and the turns of the sizes."""
-    found = [(host(), DType.F32, ALL_TURNS), (host(), DType.F64, SOME_TURNS)]
+    found: list[tuple[Machine, DType, Sequence[int]]] = [
+        (host(), DType.F32, ALL_TURNS),
+        (host(), DType.F64, SOME_TURNS),
+    ]
     if host().triple == AVX2.triple and {"+avx2", "+fma"} <= set(host().features.split(",")):
         found.append((AVX2, DType.F32, SOME_TURNS))
     return found

@@ -15,7 +15,7 @@ from compiler.autodiff import gradients_of
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
-from compiler.loops.ir import Kernel, Load, Reduce, Store, Term, Walk
+from compiler.loops.ir import Kernel, Load, Reduce, RowKernel, Store, Term, instructions_of
 from compiler.loops.printer import print_kernel
 from compiler.loops.reader import read_kernel, write_kernel
 from compiler.machine import AVX2, AVX512, NEON
@@ -232,8 +232,8 @@ def test_taps_read_an_image_where_it_lies(size: int, stride: int, dilation: int,
     inputs["other"][1, 0, 5] = np.inf
     plain = compiled(graph, fuse=False)
     assert any("insert" in instance.kernel.name and instance.reads == (0,) for instance in plain.plan.instances)
-    kernels = [i.kernel for i in native.plan.instances if i.kernel.stages and 0 in i.reads]
-    loads = [i for kernel in kernels for stage in kernel.stages for i in stage.body if isinstance(i, Load) and i.edges]
+    kernels = [i.kernel for i in native.plan.instances if 0 in i.reads]
+    loads = [i for kernel in kernels for i in instructions_of(kernel) if isinstance(i, Load) and i.edges]
     assert len(kernels) == 1
     assert len(loads) == (5 if stride == 2 else 8)
     assert read_kernel(write_kernel(kernels[0]), OPS) == kernels[0]
@@ -333,8 +333,8 @@ def test_several_sums_of_products_with_one_factor_are_chains(count: int) -> None
         builder.output(f"sum{number}", Role.OUTPUT, total)
     graph = optimise_graph(builder.build(), verify=True)
     inputs, native, plain = inputs_of(graph, 3), compiled(graph), compiled(graph, fuse=False)
-    stages = [stage for instance in native.plan.instances for stage in instance.kernel.stages]
-    factors = [i.factor is not None for stage in stages for i in stage.body if isinstance(i, Reduce)]
+    instructions = [i for instance in native.plan.instances for i in instructions_of(instance.kernel)]
+    factors = [i.factor is not None for i in instructions if isinstance(i, Reduce)]
     assert factors.count(True) == (count if count == 4 else 0)
     expected = evaluate(graph, inputs, 3)
     for name, value in native.executable(2).call(inputs, 3).items():
@@ -345,7 +345,7 @@ def test_several_sums_of_products_with_one_factor_are_chains(count: int) -> None
 def test_pixels_stand_side_by_side_only_within_lines_of_all_that_they_move() -> None:
     """What is written in lines of four pixels allows two of them, though lines of six are read."""
     optimised = optimise_graph(depthwise(4, 6, 144, 3), verify=True)
-    kernels = (i.kernel for i in compiled(optimised).plan.instances if i.kernel.walk is Walk.ROWS)
+    kernels = (i.kernel for i in compiled(optimised).plan.instances if isinstance(i.kernel, RowKernel))
     *_, kernel = (kernel for kernel in kernels if is_together(kernel))
     assert block_of(kernel, walks.MANY) == Block(4, 2, 6)
     (stage,) = kernel.stages

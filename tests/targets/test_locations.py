@@ -13,7 +13,7 @@ from random_graphs import random_graph
 
 from compiler.diagnostics import Source, Span
 from compiler.graph.ir import Graph, Origin
-from compiler.loops.ir import Compute, Reduce, Store, Walk, statements_of
+from compiler.loops.ir import Compute, Reduce, StagedKernel, Store, statements_of
 from compiler.loops.printer import FRAME, print_kernel, statement_lines
 from compiler.machine import AVX2, NEON, Machine
 from compiler.schedule.build import schedule
@@ -67,7 +67,7 @@ def test_every_statement_that_computes_has_instructions(seed: int) -> None:
 def test_kernels_that_share_code_are_printed_with_the_same_lines(seed: int) -> None:
     for _, instance in lowered(seed).instances:
         kernel = instance.kernel
-        if kernel.walk not in (Walk.FETCH, Walk.COLLECT):
+        if isinstance(kernel, StagedKernel):
             plain = identity(kernel, MANY).kernel
             assert list(statement_lines(plain).values()) == list(statement_lines(kernel).values())
 
@@ -116,6 +116,8 @@ def test_offsets_are_those_of_the_code_in_memory() -> None:
     returns = 0
     for symbol, text in texts.items():
         for instruction in listing(text, symbol, host()):
+            if instruction.offset is None:
+                continue
             if instruction.text == "retq":
                 returns += 1
                 assert ctypes.string_at(library.address(symbol) + instruction.offset, 1) == b"\xc3"

@@ -42,7 +42,7 @@ CHANGES = "image = image |> random_flip |> random_crop(padding = 2) |> color_jit
 RANDOM = np.random.default_rng(8)
 IMAGES = RANDOM.integers(0, 256, (29, 3, 6, 6)).astype(np.uint8)
 LABELS = RANDOM.integers(0, 4, 29).astype(np.uint8)
-ARRAYS = {"image": IMAGES, "label": LABELS}
+ARRAYS: dict[str, Any] = {"image": IMAGES, "label": LABELS}
 
 
 def with_changes(text: str, changes: str = CHANGES) -> str:
@@ -108,8 +108,8 @@ def test_training_with_changes_is_training_on_what_they_give() -> None:
 def test_an_evaluation_sees_the_data_as_it_is() -> None:
     augmented, plain = (dlc.loads(text) for text in (with_changes(PLAIN), PLAIN))
     assert augmented.evaluate(ARRAYS) == plain.evaluate(ARRAYS)
-    predicted = [model.predict({"image": IMAGES})["logits"] for model in (augmented, plain)]
-    np.testing.assert_array_equal(*predicted)
+    found, expected = (model.predict({"image": IMAGES})["logits"] for model in (augmented, plain))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_mixed_targets_are_distributions_in_training_only() -> None:

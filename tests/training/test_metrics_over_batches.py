@@ -46,7 +46,7 @@ METRICS: Mapping[str, Callable[[Mapping[str, Array]], Any]] = {
     "sum((2 - t) ^ 2) / batch": lambda d: _mean((2 - d["t"].astype(np.float64)) ** 2),
     "sqrt(sum(transposed_product(k, s) ^ 2))": lambda d: np.linalg.norm(d["k"].T.astype(np.float64) @ d["s"]),
 }
-TEXT = """
+_FORM = """
 fn transposed_product(k: [batch, n], s: [batch]) = einsum("b n, b -> n", k, s)
 
 model M {
@@ -67,7 +67,7 @@ train M {
     batch = 8
 }
 """
-TEXT = TEXT.replace("METRICS", ", ".join(METRICS))
+TEXT = _FORM.replace("METRICS", ", ".join(METRICS))
 
 
 def _mean(x: Array) -> float:
@@ -214,7 +214,8 @@ def test_a_constant_target_has_no_variance_to_the_last_bit() -> None:
 def test_the_epochs_of_a_training_have_the_metrics_of_all_their_rows() -> None:
     """With a rate of 0, every step has the weights of the start."""
     data = drawn(45, seed=5)
-    model = dlc.loads(TEXT, **{"optimizer.lr": 0.0, "epochs": 2})
+    still: dict[str, Any] = {"optimizer.lr": 0.0}
+    model = dlc.loads(TEXT, epochs=2, **still)
     for batch in (7, 45):
         result = model.train(data, batch=batch)
         evaluated = model.evaluate(data)
@@ -224,7 +225,7 @@ def test_the_epochs_of_a_training_have_the_metrics_of_all_their_rows() -> None:
     accumulated = "metrics = [r2(s, t, where = keep), macro_f1(k, c), f1(s, b), root_mean_squared_error(s, t)]"
     lines = [accumulated if line.strip().startswith("metrics") else line for line in TEXT.split("\n")]
     text = "\n".join(lines).replace("batch = 8", "batch = 4\n    accumulate = 3\n    epochs = 1")
-    model = dlc.loads(text, **{"optimizer.lr": 0.0})
+    model = dlc.loads(text, **still)
     scalars, evaluated = model.train(data).history[-1].scalars, model.evaluate(data)
     for name in evaluated.keys() - {"loss"}:
         assert scalars[name] == pytest.approx(evaluated[name], rel=1e-6), name

@@ -21,7 +21,7 @@ from compiler.ops.reduction import Sum, element_count
 from compiler.pipeline import optimise_graph
 from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.training_step import evaluation_graph, prediction_graph, training_step
-from compiler.types import BatchExtent, DType, Shape, TensorType
+from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -125,9 +125,7 @@ def program(clip: Clip | None = None, schedule: Graph | None = None) -> Program:
         for s in PARAMETERS
         if s.role is Role.PARAMETER and not s.frozen
     )
-    plan = Training(
-        rules, schedule, clip, ("worst",), BATCH_SIZE, 1, None, 0, None, None, None, None, None, None, ("fixed",)
-    )
+    plan = Training(rules, schedule, clip, ("worst",), BATCH_SIZE, 1, None, 0, None, None, None, None, None, None)
     inputs = tuple(
         InputSpec(name, of(BATCH, width), name == "target", None, None, SPAN)
         for name, width in (("x", 3), ("target", 2))
@@ -137,8 +135,11 @@ def program(clip: Clip | None = None, schedule: Graph | None = None) -> Program:
     )  # fmt: skip
 
 
-class Store(dict[str, Array]):
+class Store(dict[str, Any]):
     """Tensors by name."""
+
+    def __getitem__(self, name: str) -> Array:
+        return super().__getitem__(name)
 
     def names(self) -> tuple[str, ...]:
         return tuple(self)
@@ -149,8 +150,8 @@ class Store(dict[str, Array]):
 
 def start() -> tuple[Store, dict[str, Array]]:
     random = np.random.default_rng(3)
-    store = Store({path: random.normal(size=shape) for path, shape in SHAPES.items()})
-    store.update({f"{path}:v": np.zeros(shape) for path, shape in SHAPES.items() if path != "fixed"})
+    store = Store({path: random.normal(size=at_batch(shape, 1)) for path, shape in SHAPES.items()})
+    store.update({f"{path}:v": np.zeros(at_batch(shape, 1)) for path, shape in SHAPES.items() if path != "fixed"})
     store["seen"] = np.array(0.0)
     return store, {"x": random.normal(size=(ROWS, 3)), "target": random.normal(size=(ROWS, 2))}
 

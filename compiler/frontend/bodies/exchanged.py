@@ -64,6 +64,6 @@ def advised(mistake: Diagnostic, name: str, parameters: Collection[str]) -> Diag
     places = places_of(parameters)
     assert places is not None
     said, true = places
-    advice = hint(f"exchange the two: `{name}({said}, {true})` takes what the model says first, then the {true}")
+    advice = hint(f"exchange the two: `{name}({said}, {true})` takes the prediction first, then the {true}")
     kept = tuple(note for note in mistake.notes if note.kind != "hint" or mistake.code == "E0404")
     return replace(mistake, notes=(*kept, advice))

@@ -40,7 +40,7 @@ def emit(elaborator: Elaborator, expressions: Sequence[tree.Expression], span: S
         raise failure("E0205", "`emit` stands in the body of a `scan`, and this is none", span)
     for expression in expressions:
         value = known(elaborator, expression)
-        elaborator.scans[-1].emitted += leaves(elaborator, value, "what a step emits")
+        elaborator.scans[-1].emitted += leaves(elaborator, value, "the emitted value")
 
 
 def leaves(elaborator: Elaborator, value: Value, what: str) -> list[TensorValue]:
@@ -108,7 +108,7 @@ def _counted(tensors: Sequence[TensorValue]) -> str:
 
 def _changed_type(elaborator: Elaborator, carry: tree.Carry, first: TensorValue, then: TensorValue) -> None:
     if first.dtype is not then.dtype:
-        advice = f"start it as {then.dtype.value}, or convert what the step gives: `cast(…, {first.dtype.value})`"
+        advice = f"start it as {then.dtype.value}, or convert the result of the step: `cast(…, {first.dtype.value})`"
     else:
         advice = "give the initial value the shape that every step gives, such as `zeros(batch, units)`"
     elaborator.fail(

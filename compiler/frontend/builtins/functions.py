@@ -27,6 +27,7 @@ from compiler.frontend.values import (
     Value,
     describe,
 )
+from compiler.ops import mathematics
 from compiler.ops.control import StopGradient
 from compiler.types import BatchExtent, DType
 
@@ -160,21 +161,11 @@ def _fresh(elaborator: Elaborator, arguments: Arguments) -> Value:
 
 
 FUNCTIONS: tuple[Builtin, ...] = (
-    _elementwise("exp", "e to the power of x."),
-    _elementwise("expm1", "exp(x) - 1, exact for small x."),
-    _elementwise("log", "The natural logarithm."),
-    _elementwise("log1p", "log(1 + x), exact for small x."),
-    _elementwise("sqrt", "The square root."),
-    _elementwise("rsqrt", "1 / sqrt(x)."),
-    _elementwise("tanh", "The hyperbolic tangent."),
-    _elementwise("sigmoid", "1 / (1 + exp(-x)), for x of any size."),
-    _elementwise("erf", "The error function."),
-    _elementwise("sin", "The sine."),
-    _elementwise("cos", "The cosine."),
+    *(_elementwise(op.name, op.document) for op in mathematics.FUNCTIONS),
     _elementwise("floor", "The largest whole number that is not above x."),
     _elementwise("ceil", "The smallest whole number that is not below x."),
     _elementwise("round", "The nearest whole number; of two, the even one."),
-    _elementwise("int", "x without what stands after its point."),
+    _elementwise("int", "x without its fractional part."),
     _elementwise("abs", "The absolute value."),
     Builtin(
         "where",

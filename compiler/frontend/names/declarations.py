@@ -147,7 +147,7 @@ class _DeclarationNames(StatementNames):
         self._settings(signature.settings, signature.types)
         self._block(model.body, is_last=True)
         if not any(isinstance(statement, tree.OutputDeclaration) for statement in statements_of(model.body)):
-            advice = hint("declare what it gives: `output y = …`")
+            advice = hint("declare its results: `output y = …`")
             self._record("E0207", f"the model `{model.name}` has no output", model.head, advice)
         outputs = {name for name, kind in self.environment.kinds.items() if kind is Kind.OUTPUT}
         self.environment.used |= outputs | self.read.get(model.name, set())

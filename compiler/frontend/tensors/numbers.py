@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from compiler.diagnostics import hint
-from compiler.frontend.arithmetic import ARITHMETIC, FUNCTIONS, Number
+from compiler.frontend.arithmetic import ARITHMETIC, Number, function_of
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.values import (
     BatchValue,
@@ -99,7 +99,7 @@ def decided(elaborator: Elaborator, value: Value) -> int | float:
 
 
 def _function(elaborator: Elaborator, name: str, value: Number) -> Number:
-    return _checked(elaborator, name, lambda: FUNCTIONS[name](value), f"{name}({value})")
+    return _checked(elaborator, name, lambda: function_of(name)(value), f"{name}({value})")
 
 
 def _checked(elaborator: Elaborator, symbol: str, compute: Callable[[], Number], shown: str) -> Number:

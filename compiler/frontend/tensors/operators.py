@@ -12,23 +12,18 @@ from compiler.frontend.values import BatchValue, RunTimeNumber, TensorValue, Val
 from compiler.graph import ir
 from compiler.graph.ir import Role
 from compiler.graph.op import Op
+from compiler.ops import mathematics
 from compiler.ops.elementwise import (
     Abs,
     Add,
     And,
     Cast,
-    Cos,
     Divide,
     Equal,
-    Erf,
-    Exp,
-    Expm1,
     Floor,
     FloorDivide,
     Less,
     LessEqual,
-    Log,
-    Log1p,
     Maximum,
     Minimum,
     Modulo,
@@ -38,12 +33,7 @@ from compiler.ops.elementwise import (
     NotEqual,
     Or,
     Power,
-    Rsqrt,
-    Sigmoid,
-    Sin,
-    Sqrt,
     Subtract,
-    Tanh,
     Where,
 )
 from compiler.ops.sources import BatchSize, Constant
@@ -70,20 +60,7 @@ COMPARISONS: dict[str, tuple[Op, bool]] = {
     ">=": (LessEqual(), True),
 }
 LOGIC: dict[str, Op] = {"and": And(), "or": Or()}
-FUNCTIONS: dict[str, Op] = {
-    "exp": Exp(),
-    "expm1": Expm1(),
-    "log": Log(),
-    "log1p": Log1p(),
-    "sqrt": Sqrt(),
-    "rsqrt": Rsqrt(),
-    "tanh": Tanh(),
-    "sigmoid": Sigmoid(),
-    "erf": Erf(),
-    "sin": Sin(),
-    "cos": Cos(),
-    "floor": Floor(),
-}
+FUNCTIONS: dict[str, Op] = {"floor": Floor(), **{op.name: op() for op in mathematics.FUNCTIONS}}
 _INTEGER_ORDER = (DType.BOOL, DType.U8, DType.I32, DType.I64)
 _INTEGER_LIMITS = {DType.U8: (0, 2**8), DType.I32: (-(2**31), 2**31), DType.I64: (-(2**63), 2**63)}
 _NUMBERS = TensorType(DType.F32)
@@ -279,7 +256,7 @@ def _fixed_power(elaborator: Elaborator, base: TensorValue, exponent: Value) -> 
         square = product(x, x)
         result = product(square, square)
     elif exponent == 0.5:
-        result = elaborator.emit(Sqrt(), x)
+        result = elaborator.emit(mathematics.Sqrt(), x)
     elif exponent == -1:
         return combine(elaborator, "/", Divide(), scalar(elaborator, 1, base.dtype), base)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compiler.graph.ir import Value
 from compiler.graph.op import Category
-from compiler.loops.ir import Load, Store
+from compiler.loops.ir import Load, StagedKernel, Store
 from compiler.ops.scan import Scan
 from compiler.schedule.access import IDENTITY, Form
 from compiler.schedule.fusion.index import Index
@@ -41,10 +41,12 @@ def writes_last(writer: Group, target: Value, result: Value, index: Index, stora
 
 def _is_read_behind(lowered: Lowered, old: Value, new: Value) -> bool:
     """Whether a kernel loads `old` in a later stage than the first in which it stores `new`."""
+    assert isinstance(lowered.kernel, StagedKernel)
+    stages = lowered.kernel.stages
     loads, stores = (
         [
             number
-            for number, stage in enumerate(lowered.kernel.stages)
+            for number, stage in enumerate(stages)
             for instruction in (*stage.body, *stage.after)
             if isinstance(instruction, kind) and lowered.arguments[instruction.access.buffer] == value
         ]

@@ -49,10 +49,8 @@ FEWEST_AHEAD = 64  # summed elements in which a tile can ask for the next one's 
 DENSE = (Term(1, None, 1),)
 
 
-def emit_tiles(k: KernelNest, batch: int, lasts: bool = False) -> Nest:
+def emit_tiles(k: KernelNest, contract: TileContract, batch: int, lasts: bool = False) -> Nest:
     """The code of a contraction kernel. Where its right operand `lasts` over calls, so do the packed panels."""
-    contract = k.kernel.contraction
-    assert contract is not None
     cut = tiling(contract, k.machine, batch)
     shape, walk, panels, width = cut.shape, cut.walk, cut.panels, cut.shape.width
     nest, type_ = k.nest, contract.dtype
@@ -219,7 +217,7 @@ def _prefetch(k: KernelNest, contract: TileContract, cut: Tiling, row: Index, co
 
 def _in_rows(k: KernelNest, contract: TileContract) -> Iterator[tuple[Load | Store, int]]:
     """What the elementwise stage reads and writes row by row, and the elements from row to row."""
-    for moved in (i for stage in k.kernel.stages for i in stage.body if isinstance(i, Load | Store)):
+    for moved in (i for stage in k.stages for i in stage.body if isinstance(i, Load | Store)):
         access = moved.access
         if (
             access.buffer == contract.tile
@@ -254,7 +252,7 @@ def stays_in_registers(k: KernelNest, contract: TileContract, cut: Tiling) -> bo
 
     Every row has to exist, and nothing may be overwritten that the stage reads.
     """
-    body = [i for stage in k.kernel.stages for i in stage.body]
+    body = [i for stage in k.stages for i in stage.body]
     written = {i.access.buffer for i in body if isinstance(i, Store)}
     read = {i.access.buffer for i in body if isinstance(i, Load)}
     fits = isinstance(cut.walk.extent, int) and cut.walk.extent >= cut.walk.step
@@ -273,7 +271,7 @@ def finish_in_registers(
     """The elementwise stage on the accumulators."""
     nest = k.nest
     held = repeating(k, cut)
-    body = [i for stage in k.kernel.stages for i in stage.body if i not in held]
+    body = [i for stage in k.stages for i in stage.body if i not in held]
     others = [i for i in body if not (isinstance(i, Load) and i.access.buffer == contract.tile)]
     start = nest.add(nest.mul(first, contract.row_m_step), base)
     for row in range(cut.shape.rows):
@@ -290,7 +288,7 @@ def finish_in_registers(
 
 def repeating(k: KernelNest, cut: Tiling) -> list[Load]:
     """What the stage reads alike for all rows, and again and again along a row: it stays in registers."""
-    loads = [i for stage in k.kernel.stages for i in stage.body if isinstance(i, Load) and i.index is None]
+    loads = [i for stage in k.stages for i in stage.body if isinstance(i, Load) and i.index is None]
     fits = [i for i in loads if not i.access.rows and len(i.access.columns) == 1]
     return [i for i in fits if i.access.columns[0].modulus is not None] if cut.panels == 1 else []
 
@@ -309,7 +307,7 @@ def finish(
     """The elementwise stage, row by row and vector by vector, on the tile in scratch; rows before `start` are done."""
     nest, shape = k.nest, cut.shape
     held = repeating(k, cut)
-    body = [i for stage in k.kernel.stages for i in stage.body if i not in held]
+    body = [i for stage in k.stages for i in stage.body if i not in held]
     skipped = nest.sub(start, first)
     left = nest.sub(m, first)
     rows = nest.minimum(left, shape.rows)

@@ -50,13 +50,11 @@ def walks_in_blocks(contract: TileContract, cut: Tiling) -> bool:
     )
 
 
-def emit_blocks(k: KernelNest, cut: Tiling, batch: int, lasts: bool = False) -> Nest:
+def emit_blocks(k: KernelNest, contract: TileContract, cut: Tiling, batch: int, lasts: bool = False) -> Nest:
     """The code of a contraction kernel for which `walks_in_blocks` holds.
 
     Where its right operand `lasts` over calls, so do the packed panels.
     """
-    contract = k.kernel.contraction
-    assert contract is not None
     depth = contract.k[0].extent
     assert isinstance(depth, int)
     fits = depth * cut.shape.width * contract.dtype.size <= k.machine.l2_bytes // PANEL_SHARE

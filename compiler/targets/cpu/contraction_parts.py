@@ -39,10 +39,8 @@ def sums_in_blocks(contract: TileContract) -> bool:
     return is_static and contract.rhs_n_stride == 1 and (is_long or contract.parts > 1)
 
 
-def emit_parts(k: KernelNest, batch: int) -> Nest:
+def emit_parts(k: KernelNest, contract: TileContract, batch: int) -> Nest:
     """The code of a contraction kernel for which `sums_in_blocks` holds."""
-    contract = k.kernel.contraction
-    assert contract is not None
     if runs_along_rows(contract):
         return emit_turned(k, contract)
     cut = tiling(contract, k.machine, batch)

@@ -37,10 +37,8 @@ def sums_side_by_side(contract: TileContract, cut: Tiling) -> bool:
     return is_plain and is_dense and cut.block > 0 and cut.panels >= FEWEST_PANELS
 
 
-def emit_sums(k: KernelNest, cut: Tiling, batch: int) -> Nest:
+def emit_sums(k: KernelNest, contract: TileContract, cut: Tiling, batch: int) -> Nest:
     """The code of a contraction kernel for which `sums_side_by_side` holds."""
-    contract = k.kernel.contraction
-    assert contract is not None
     (axis,) = contract.k
     # a tile takes its panel from the second-level cache, whatever its rows: the fewest tiles are the fastest
     shape = replace(cut.shape, rows=min(LANES, most_rows(contract, cut.shape.vectors, k.machine)))

@@ -1,23 +1,32 @@
-"""A kernel becomes the text of an LLVM function: the walks over rows, columns and indices."""
+"""A kernel becomes a nest: those over rows, elements, columns and indices here, contractions in files of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from math import ceil
+from typing import assert_never
 
 from compiler.diagnostics import CompilerBug
 from compiler.loops.ir import (
     REGISTER_COLUMNS,
+    CollectKernel,
+    ColumnKernel,
+    ContractionKernel,
+    CopyKernel,
+    FetchKernel,
+    FlatKernel,
     Instruction,
-    Kernel,
     Load,
+    PrefixSumKernel,
     Reduce,
+    RowKernel,
+    ScatterKernel,
     Stage,
+    StagedKernel,
     Store,
     Term,
     TileContract,
-    Walk,
 )
 from compiler.loops.printer import statement_lines
 from compiler.machine import Machine
@@ -56,7 +65,7 @@ from compiler.targets.cpu.walks import (
     repeating_loads,
     transposed_rows,
 )
-from compiler.types import BatchExtent, DType, Extent
+from compiler.types import BatchExtent, DType
 
 UNROLLED_VECTORS = REGISTER_COLUMNS // LANES  # rows up to this many vectors are written without a loop
 CHAINS = 4  # accumulators of a long reduction
@@ -72,35 +81,40 @@ def emit(
     may go past the caches.
     """
     kernel, block = what.kernel, block_of(what.kernel, machine.registers)
-    lanes = _lanes_of_registers(kernel, machine) if block.rows > 1 else LANES
+    lanes = LANES
+    if isinstance(kernel, StagedKernel) and block.rows > 1:
+        lanes = _lanes_of_registers(kernel.stages, machine)
     k = KernelNest(kernel, machine, statement_lines(kernel), what.literals, len(what.numbers), passing, lanes)
-    match kernel.walk:
-        case Walk.ROWS:
-            if block.rows > 1:
-                return emit_together(k, block)
-            return emit_transposing(k, what.line) if what.line else _emit_rows(k)
-        case Walk.COLUMNS:
-            return emit_sums_together(k, block) if block.rows > 1 else _emit_columns(k)
-        case Walk.TILES:
-            assert kernel.contraction is not None
-            return _emit_product(k, kernel.contraction, batch, lasts)
-        case Walk.SCATTER | Walk.SCATTER_BY_ROW:
-            return _emit_scatter(k)
-        case Walk.CUMULATE:
-            return _emit_cumulate(k)
-        case Walk.FETCH | Walk.COLLECT:
+    match kernel:
+        case RowKernel() if block.rows > 1:
+            return emit_together(k, kernel, block)
+        case RowKernel() if what.line:
+            return emit_transposing(k, kernel, what.line)
+        case RowKernel() | FlatKernel():
+            return _emit_rows(k, kernel)
+        case ColumnKernel():
+            return emit_sums_together(k, kernel, block) if block.rows > 1 else _emit_columns(k, kernel)
+        case ContractionKernel(contraction=contraction):
+            return _emit_product(k, contraction, batch, lasts)
+        case ScatterKernel():
+            return _emit_scatter(k, kernel)
+        case PrefixSumKernel():
+            return _emit_prefix_sum(k, kernel)
+        case FetchKernel() | CollectKernel() | CopyKernel():
             raise CompilerBug("emit", "transfers are part of the runner")
+        case _:
+            assert_never(kernel)
 
 
 def _emit_product(k: KernelNest, contract: TileContract, batch: int, lasts: bool) -> Nest:
     if sums_in_blocks(contract):
-        return emit_parts(k, batch)
+        return emit_parts(k, contract, batch)
     cut = tiling(contract, k.machine, batch)
     if not lasts and sums_side_by_side(contract, cut):
-        return emit_sums(k, cut, batch)
+        return emit_sums(k, contract, cut, batch)
     if walks_in_blocks(contract, cut):
-        return emit_blocks(k, cut, batch, lasts)
-    return emit_tiles(k, batch, lasts)
+        return emit_blocks(k, contract, cut, batch, lasts)
+    return emit_tiles(k, contract, batch, lasts)
 
 
 def _all(stages: Sequence[Stage]) -> list[Instruction]:
@@ -110,10 +124,10 @@ def _all(stages: Sequence[Stage]) -> list[Instruction]:
 # rows
 
 
-def _emit_rows(k: KernelNest) -> Nest:
-    kernel, nest = k.kernel, k.nest
+def _emit_rows(k: KernelNest, kernel: RowKernel | FlatKernel) -> Nest:
+    nest = k.nest
     k.open()
-    bound = k.argument(TotalNumber()) if kernel.total is not None else 0
+    bound = k.argument(TotalNumber()) if isinstance(kernel, FlatKernel) else 0
     if has_free_columns(kernel):
         k.argument(ColumnsNumber())  # loaded here, where every use is reached
     repeating = repeating_loads(kernel)
@@ -123,51 +137,49 @@ def _emit_rows(k: KernelNest) -> Nest:
     def row_body(row: Value, carried: list[Value]) -> Sequence[Operand]:
         k.new_row(row, [i for i in _all(kernel.stages) if i not in repeating])
         if repeating:
-            _repeating_pass(k, kernel.stages[0], row, repeating)
+            _repeating_pass(k, kernel, row, repeating)
             return []
-        if kernel.total is not None:
-            assert isinstance(kernel.columns, int)
+        if isinstance(kernel, FlatKernel):
             left = nest.sub(bound, nest.mul(row, kernel.columns))
             columns = nest.minimum(left, kernel.columns)
         else:
             columns = k.argument(ColumnsNumber()) if has_free_columns(kernel) else k.extent(kernel.columns)
         for stage in kernel.stages:
-            if isinstance(kernel.columns, int) and kernel.total is None and kernel.columns <= UNROLLED_VECTORS * LANES:
+            if isinstance(kernel.columns, int) and kernel.columns <= UNROLLED_VECTORS * LANES:
                 _unrolled_pass(k, stage, row, kernel.columns)
             else:
-                _long_pass(k, stage, row, columns, kernel.columns)
+                _long_pass(k, kernel, stage, row, columns)
             for instruction in stage.after:
                 k.scalar(instruction, row)
         return []
 
     nest.loop(BEGIN, END, 1, [], row_body)
-    return k.close(items_of_walk(kernel, k.machine.registers))
+    return k.close(items_of(kernel, k.machine.registers))
 
 
-def _lanes_of_registers(kernel: Kernel, machine: Machine) -> int:
-    """The lanes of a register for the widest of what a kernel of one stage moves."""
-    (stage,) = kernel.stages
-    moved = (i.dtype for i in (*stage.body, *stage.after) if isinstance(i, Load | Store | Reduce))
+def _lanes_of_registers(stages: Sequence[Stage], machine: Machine) -> int:
+    """The lanes of a register for the widest type that a kernel moves."""
+    moved = (i.dtype for i in _all(stages) if isinstance(i, Load | Store | Reduce))
     return min((LANES, *(machine.lanes(dtype) for dtype in moved)))
 
 
-def items_of_walk(kernel: Kernel, registers: int) -> Items:
-    """The items of a walk over rows or columns."""
-    if kernel.walk is Walk.COLUMNS:
+def items_of(kernel: RowKernel | FlatKernel | ColumnKernel, registers: int) -> Items:
+    """The items of a kernel, by its own extents."""
+    if isinstance(kernel, ColumnKernel):
         return Items(kernel.outer, 1, 1 if is_together(kernel) else -(-count(kernel.columns) // LANES))
-    if kernel.total is not None:
-        return Items(kernel.total, count(kernel.columns))
+    if isinstance(kernel, FlatKernel):
+        return Items(kernel.elements, kernel.columns)
     if rows := transposed_rows(kernel):
         return Items(kernel.rows, rows, -(-rows // LANES))
     return Items(kernel.rows, block_of(kernel, registers).rows)
 
 
-def _repeating_pass(k: KernelNest, stage: Stage, row: Index, repeating: Sequence[Load]) -> None:
+def _repeating_pass(k: KernelNest, kernel: RowKernel | FlatKernel, row: Index, repeating: Sequence[Load]) -> None:
     """A row in steps of a whole period, in which what repeats stays in registers."""
-    columns, step = count(k.kernel.columns), period(repeating)
+    columns, step = count(kernel.columns), period(repeating)
     for load in (load for load in repeating if load.access.rows):
         k.repeated(load, row, ceil(min(step, columns) / LANES))
-    body = [i for i in stage.body if i not in repeating]
+    body = [i for i in kernel.stages[0].body if i not in repeating]
 
     def one(column: Index, part: int, mask: Operand | None) -> None:
         for instruction in body:
@@ -178,7 +190,7 @@ def _repeating_pass(k: KernelNest, stage: Stage, row: Index, repeating: Sequence
             one(k.nest.add(column, part * LANES), part, None)
         return []
 
-    if has_free_columns(k.kernel):
+    if has_free_columns(kernel):
         k.nest.loop(0, k.argument(ColumnsNumber()), step, [], whole)
         return
     end = columns // step * step
@@ -209,11 +221,11 @@ def _unrolled_pass(k: KernelNest, stage: Stage, row: Index, columns: int) -> Non
             k.put(instruction.result, k.folded(instruction, total))
 
 
-def _long_pass(k: KernelNest, stage: Stage, row: Index, columns: Index, extent: Extent) -> None:
+def _long_pass(k: KernelNest, kernel: RowKernel | FlatKernel, stage: Stage, row: Index, columns: Index) -> None:
     """A loop over vectors, with several accumulators where the row is long, then one masked vector."""
     if not stage.body:
         return
-    nest = k.nest
+    nest, extent = k.nest, kernel.columns
     reduces = [i for i in stage.body if isinstance(i, Reduce)]
     chains = CHAINS if reduces and (isinstance(extent, BatchExtent) or extent >= LONG) else 1
     carries = [k.identity(r) for r in reduces for _ in range(chains)]
@@ -252,7 +264,7 @@ def _long_pass(k: KernelNest, stage: Stage, row: Index, columns: Index, extent: 
     whole = _rounded_down(k, columns, LANES)
     values = nest.loop(start, whole, LANES, values, single)
     has_rest = isinstance(extent, BatchExtent) or extent % LANES > 0
-    if has_rest or k.kernel.total is not None:
+    if has_rest or isinstance(kernel, FlatKernel):
         values = _tail(k, whole, columns, values, one, folded)
     for number, reduce in enumerate(reduces):
         lanes = values[number * chains : (number + 1) * chains]
@@ -288,8 +300,8 @@ def _rounded_down(k: KernelNest, number: Index, step: int) -> Index:
 # columns
 
 
-def _emit_columns(k: KernelNest) -> Nest:
-    kernel, nest = k.kernel, k.nest
+def _emit_columns(k: KernelNest, kernel: ColumnKernel) -> Nest:
+    nest = k.nest
     least = count(kernel.columns)
     k.open()
     rows = k.argument(RowsNumber())
@@ -307,7 +319,7 @@ def _emit_columns(k: KernelNest) -> Nest:
         return []
 
     nest.loop(BEGIN, END, 1, [], block_body)
-    return k.close(items_of_walk(kernel, k.machine.registers))
+    return k.close(items_of(kernel, k.machine.registers))
 
 
 def _block(k: KernelNest, item: Index, blocks: Index) -> tuple[Index, Index]:
@@ -379,16 +391,11 @@ def _rows_pass(
 # indexed and running sums
 
 
-def _emit_scatter(k: KernelNest) -> Nest:
-    """result[outer, index[row], column] += update[outer, row, column], in the order of the rows.
-
-    By row, the index is that of [outer, row].
-    """
-    kernel, nest = k.kernel, k.nest
+def _emit_scatter(k: KernelNest, kernel: ScatterKernel) -> Nest:
+    nest = k.nest
     indices, updates = kernel.buffers[:2]
     width = count(kernel.columns)
-    blocks, extent = -(-width // LANES), kernel.total
-    assert isinstance(extent, int)
+    blocks, extent = -(-width // LANES), kernel.extent
     type_ = updates.dtype
     wide = vector(type_, LANES)
     k.open()
@@ -399,7 +406,7 @@ def _emit_scatter(k: KernelNest) -> Nest:
         mask = k.mask_below(column, width) if width % LANES else None
         base = nest.pointer(k.bases[2], nest.add(nest.mul(outer, extent * width), column), type_)
         source = nest.pointer(k.bases[1], nest.add(nest.mul(nest.mul(outer, rows), width), column), type_)
-        own = nest.mul(outer, rows) if kernel.walk is Walk.SCATTER_BY_ROW else 0
+        own = nest.mul(outer, rows) if kernel.has_own_indices else 0
         listed = nest.pointer(k.bases[0], own, indices.dtype)
 
         def clear(row: Value, carried: list[Value]) -> Sequence[Operand]:
@@ -426,9 +433,8 @@ def _emit_scatter(k: KernelNest) -> Nest:
     return k.close(Items(kernel.outer, 1, blocks))
 
 
-def _emit_cumulate(k: KernelNest) -> Nest:
-    """Running sums along the rows of each block of columns."""
-    kernel, nest = k.kernel, k.nest
+def _emit_prefix_sum(k: KernelNest, kernel: PrefixSumKernel) -> Nest:
+    nest = k.nest
     dtype = kernel.buffers[0].dtype
     width = count(kernel.columns)
     blocks, type_ = -(-width // LANES), dtype
@@ -444,7 +450,7 @@ def _emit_cumulate(k: KernelNest) -> Nest:
 
         def add(row: Value, sums: list[Value]) -> Sequence[Operand]:
             place: Index = row
-            if kernel.total:
+            if kernel.reverse:
                 last = nest.sub(rows, 1)
                 place = nest.sub(last, row)
             offset = nest.mul(place, width)

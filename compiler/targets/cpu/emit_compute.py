@@ -8,13 +8,13 @@ from compiler.diagnostics import CompilerBug
 from compiler.graph.op import Op
 from compiler.machine import Machine
 from compiler.ops.elementwise import Cast
+from compiler.ops.mathematics import MATHEMATICS
 from compiler.targets.cpu.text import REGISTER, SUFFIX, Text, literal, splat_of, vector
 from compiler.targets.llvm import math
 from compiler.targets.llvm.float_division import float_division
 from compiler.targets.llvm.threefry import drawn
 from compiler.types import DType
 
-MATH = frozenset(("exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow"))
 FLOAT_BINARY = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 INTEGER_BINARY = {"add": "add", "sub": "sub", "mul": "mul"}
 FLOAT_RELATION = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole"}
@@ -30,7 +30,7 @@ def compute(
     type_ = vector(REGISTER[kind], lanes)
     if isinstance(op, Cast):
         return cast(text, operands[0], kind, op.dtype, lanes)
-    if name in MATH:
+    if isinstance(op, MATHEMATICS):
         lines, result = math.expand(name, list(operands), kind, lanes, machine, lambda: text.fresh("m"))
         text.lines.extend(f"  {line.strip()}{text.location}" for line in lines)
         return result

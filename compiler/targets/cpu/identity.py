@@ -11,7 +11,9 @@ from compiler.loops.ir import (
     REGISTER_COLUMNS,
     Access,
     BufferArgument,
+    ColumnKernel,
     Compute,
+    FlatKernel,
     Instruction,
     Kernel,
     Literal,
@@ -19,10 +21,12 @@ from compiler.loops.ir import (
     Position,
     Random,
     Reduce,
+    RowKernel,
     Stage,
+    StagedKernel,
     Store,
     Term,
-    Walk,
+    instructions_of,
 )
 from compiler.record import record
 from compiler.targets.cpu.text import LANES
@@ -68,7 +72,7 @@ def divisors_of(kernel: Kernel) -> set[int]:
     """Which of the numbers the index of a row is divided by."""
     if not has_free_columns(kernel):
         return set()
-    every = [*kernel.prologue, *(i for s in kernel.stages for i in (*s.body, *s.after))]
+    every = instructions_of(kernel)
     terms = [t for i in every if isinstance(i, Load | Store) for t in i.access.rows]
     terms += [t for i in every if isinstance(i, Position) for t in i.rows]
     return {code - 2 for t in terms for code in (t.divisor, t.modulus) if code is not None and code > 1}
@@ -86,6 +90,10 @@ def factor_of(divisor: int) -> tuple[int, int]:
 
 def identity(kernel: Kernel, registers: int) -> Identity:
     """What stays of a kernel, and what does not, on a machine with so many registers."""
+    buffers = tuple(BufferArgument("", b.dtype, b.is_scratch, b.elements) for b in kernel.buffers)
+    kernel = replace(kernel, name="", buffers=buffers)
+    if not isinstance(kernel, StagedKernel):
+        return Identity(kernel, frozenset(), ())
     fills = all(isinstance(i, Store) for stage in kernel.stages for i in (*stage.body, *stage.after))
     literals = frozenset(
         i.result
@@ -99,23 +107,21 @@ def identity(kernel: Kernel, registers: int) -> Identity:
         for stage in kernel.stages
     )
     prologue = tuple(map(plain.instruction, kernel.prologue))
-    buffers = tuple(BufferArgument("", b.dtype, b.is_scratch, b.elements) for b in kernel.buffers)
     block, line = block_of(kernel, registers), plain.number(transposed_rows(kernel))
-    kernel = replace(kernel, name="", stages=stages, buffers=buffers, prologue=prologue)
+    kernel = replace(kernel, stages=stages, prologue=prologue)
     return Identity(_without_extents(kernel, block), literals, tuple(numbers), line)
 
 
 def is_numbered(kernel: Kernel) -> bool:
-    """Whether offsets and the strides of rows are arguments. Flat walks are all alike without that."""
-    is_long = kernel.walk is Walk.ROWS and kernel.total is None and not is_together(kernel)
-    return (kernel.walk is Walk.COLUMNS and not is_together(kernel)) or is_long
+    """Whether offsets and the strides of rows are arguments. Flat kernels are all alike without that."""
+    return isinstance(kernel, RowKernel | ColumnKernel) and not is_together(kernel)
 
 
 class _Plain:
-    def __init__(self, kernel: Kernel, literals: frozenset[int], numbers: dict[int, int]) -> None:
+    def __init__(self, kernel: StagedKernel, literals: frozenset[int], numbers: dict[int, int]) -> None:
         self.literals, self.numbers = literals, numbers
         self.is_numbered = is_numbered(kernel)
-        self.rows: Extent | None = kernel.rows if kernel.walk is Walk.COLUMNS else None
+        self.rows: Extent | None = kernel.rows if isinstance(kernel, ColumnKernel) else None
         self.divides, self.only_moves = has_free_columns(kernel), moves_only(kernel)
 
     def instruction(self, i: Instruction, in_body: bool = False) -> Instruction:
@@ -161,23 +167,22 @@ class _Plain:
         return value if value in (0, 1) else 2 + self.numbers.setdefault(value, len(self.numbers))
 
 
-def _without_extents(kernel: Kernel, block: Block) -> Kernel:
+def _without_extents(kernel: StagedKernel, block: Block) -> StagedKernel:
     """Extents that only count become the least that the same code fits, which computes such blocks of rows."""
-    match kernel.walk:
-        case Walk.ROWS:
-            columns = kernel.columns
+    match kernel:
+        case FlatKernel():
+            return replace(kernel, elements=1)
+        case RowKernel(columns=columns):
             if has_free_columns(kernel):
                 assert isinstance(columns, int)
                 repeating = repeating_loads(kernel)
                 is_long = columns >= LONG and any(isinstance(i, Reduce) for stage in kernel.stages for i in stage.body)
                 least = (LONG if is_long else REGISTER_COLUMNS + LANES) + (columns % LANES > 0)
                 columns = LONG * period(repeating) if repeating else least
-            total = None if kernel.total is None else 1
-            return replace(kernel, rows=block.stretch, columns=columns, total=total, parts=1)
-        case Walk.COLUMNS if block.rows > 1:
+            return replace(kernel, rows=block.stretch, columns=columns, shards=1)
+        case ColumnKernel() if block.rows > 1:
             return replace(kernel, outer=BatchExtent(1))
-        case Walk.COLUMNS:
-            columns = kernel.columns
+        case ColumnKernel(columns=columns):
             assert isinstance(columns, int)
             if columns > LANES:
                 columns = 2 * LANES + (columns % LANES > 0)

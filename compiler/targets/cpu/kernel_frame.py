@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from compiler.loops.ir import Access, Instruction, Kernel, Load, Statement, Store, Term
+from compiler.loops.ir import Access, Instruction, Kernel, Load, Stage, StagedKernel, Statement, Store, Term
 from compiler.loops.printer import FRAME
 from compiler.machine import Machine
 from compiler.nest.builder import Builder
@@ -62,6 +62,11 @@ class KernelFrame:
         return self.nest.at(self.lines.get(id(statement), FRAME))
 
     # frame
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of the kernel, where it has any."""
+        return self.kernel.stages if isinstance(self.kernel, StagedKernel) else ()
 
     def argument(self, what: Argument, type_: Type = INDEX) -> Value:
         """The value of an argument, loaded once at the entry."""

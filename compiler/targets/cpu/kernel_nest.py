@@ -18,8 +18,10 @@ from compiler.loops.ir import (
     Position,
     Random,
     Reduce,
+    StagedKernel,
     Store,
     Term,
+    instructions_of,
 )
 from compiler.loops.printer import FRAME
 from compiler.nest.ir import (
@@ -98,13 +100,13 @@ class KernelNest(KernelFrame):
         for position in sorted(divisors_of(self.kernel)):
             self.argument(FactorNumber(position))
             self.argument(ShiftNumber(position))
-        stages = self.kernel.stages
-        every = [*self.kernel.prologue, *(i for s in stages for i in (*s.body, *s.after))]
+        prologue = self.kernel.prologue if isinstance(self.kernel, StagedKernel) else ()
+        every = instructions_of(self.kernel)
         places = iter(range(len(every)))
-        for statements in (self.kernel.prologue, *(part for s in stages for part in (s.body, s.after))):
+        for statements in (prologue, *(part for s in self.stages for part in (s.body, s.after))):
             stores = watched_stores(statements)
             self.watches.add(statements, [self.argument(FlagPointer(next(places)), ADDRESS) for _ in stores])
-        for instruction in self.kernel.prologue:
+        for instruction in prologue:
             self.scalar(instruction, 0)
         for instruction in every:
             if isinstance(instruction, Random):

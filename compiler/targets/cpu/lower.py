@@ -11,7 +11,19 @@ import numpy as np
 
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Graph, Role
-from compiler.loops.ir import Kernel, Literal, Random, Walk
+from compiler.loops.ir import (
+    CollectKernel,
+    ColumnKernel,
+    CopyKernel,
+    FetchKernel,
+    FlatKernel,
+    Kernel,
+    Literal,
+    Random,
+    RowKernel,
+    contraction_of,
+    instructions_of,
+)
 from compiler.machine import Machine
 from compiler.nest.ir import (
     BufferPointer,
@@ -34,7 +46,7 @@ from compiler.schedule.access import count
 from compiler.schedule.assemble import CONTROLLED, PERSISTENT, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
-from compiler.targets.cpu.emit import emit, items_of_walk
+from compiler.targets.cpu.emit import emit, items_of
 from compiler.targets.cpu.identity import Identity, factor_of, identity
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
 from compiler.targets.cpu.step_table import StepTable
@@ -108,7 +120,7 @@ class _Lowering:
         later = {b for i in plan.instances if not i.once for b in i.writes}
         once = {b for i in plan.instances if i.once for b in i.writes}
         self.lasting = ({b.index for b in plan.buffers if b.role in PERSISTENT} | once) - later
-        read = {b for i in plan.instances for b in i.reads if i.kernel.walk is not Walk.COLLECT}
+        read = {b for i in plan.instances for b in i.reads if not isinstance(i.kernel, CollectKernel)}
         self.left = {b.buffer for b in plan.results if b.buffer not in read and self.is_beyond_caches(b.buffer)}
         slots = FIRST_TENSOR + sum(b.role in PERSISTENT for b in plan.buffers)
         self.bound = {item.buffer: slots + k for k, item in enumerate(plan.inputs)}
@@ -189,7 +201,7 @@ class _Lowering:
 
     def panel_reach(self, instance: Instance, buffer: int) -> int:
         """How many elements behind a right operand the last panel of a product would reach."""
-        contract = instance.kernel.contraction
+        contract = contraction_of(instance.kernel)
         if contract is None or instance.arguments[contract.rhs] != buffer:
             return 0
         return -contract.n % (tile_shape(contract, self.machine, self.batch).vectors * LANES)
@@ -202,8 +214,8 @@ class _Lowering:
 
     def calls(self, instance: Instance) -> list[tuple[Call, bool]]:
         """The calls of an instance; for each, whether it needs a barrier of its own."""
-        if instance.kernel.walk in (Walk.FETCH, Walk.COLLECT):
-            return [(self.transfer(instance), False)]
+        if isinstance(instance.kernel, FetchKernel | CollectKernel | CopyKernel):
+            return [(self.transfer(instance, instance.kernel), False)]
         level = self.level_of_panels(instance)
         code = self.code(instance, keeps=level < len(instance.loops))
         panels = (SHARED_ARENA, 0, 0)
@@ -219,7 +231,7 @@ class _Lowering:
 
     def level_of_panels(self, instance: Instance) -> int:
         """In how many of its loops the right operand of a product changes; -1 where it is the same for all steps."""
-        contract = instance.kernel.contraction
+        contract = contraction_of(instance.kernel)
         if contract is None:
             return len(instance.loops)
         buffer, strides = instance.arguments[contract.rhs], ()
@@ -230,30 +242,30 @@ class _Lowering:
             return changing[-1] + 1
         return -1 if buffer in self.lasting else 0
 
-    def transfer(self, instance: Instance) -> Call:
+    def transfer(self, instance: Instance, kernel: FetchKernel | CollectKernel | CopyKernel) -> Call:
         """The runner's function that moves an instance's rows, its items, and its first argument."""
-        first = len(self.relocations)
-        kernel = instance.kernel
-        if kernel.walk is Walk.FETCH and kernel.name.startswith("copy"):
+        first, size = len(self.relocations), kernel.buffers[0].dtype.size
+        if isinstance(kernel, CopyKernel):
             target, source = instance.arguments
-            self.relocations += [self.pointer(target), self.pointer(source), self.bytes_of(kernel)]
+            self.relocations += [self.pointer(target), self.pointer(source), bytes_of(kernel.elements, size)]
             self.move(instance, {first: 0, first + 1: 1}, ())
             return Call("dlc_copy", Items(1), first, 3, instance.loops)
-        if kernel.walk is Walk.FETCH:
+        buffer, bytes_ = self.pointer(instance.arguments[0]), bytes_of(kernel.columns, size)
+        if isinstance(kernel, FetchKernel):
             given = (INPUT, instance.data, 0)
             stride = (INPUT, len(self.plan.inputs) + instance.data, 0)
-            self.relocations += [self.pointer(instance.arguments[0]), given, self.bytes_of(kernel), stride, CONTROL]
+            self.relocations += [buffer, given, bytes_, stride, CONTROL]
             return Call("dlc_fetch", Items(kernel.rows), first, 4, ())
         given = (OUTPUT, instance.data, 0)
         rows = number(kernel.rows)
-        self.relocations += [self.pointer(instance.arguments[0]), given, self.bytes_of(kernel), rows, CONTROL]
+        self.relocations += [buffer, given, bytes_, rows, CONTROL]
         return Call("dlc_collect", Items(kernel.rows), first, 5, ())
 
     def call(self, instance: Instance, code: Nest, panels: tuple[int, int, int]) -> Call:
         """A part of an instance's code; packed panels lie at `panels`."""
         first = len(self.relocations)
         kernel = instance.kernel
-        streams = [i.stream for s in kernel.stages for i in (*s.body, *s.after) if isinstance(i, Random)]
+        streams = [i.stream for i in instructions_of(kernel) if isinstance(i, Random)]
         moved: dict[int, int] = {}  # positions of arguments by the number of their relocation
         drawn: list[int] = []
         numbers = self.identity_of(kernel).numbers
@@ -265,11 +277,14 @@ class _Lowering:
                 case ExtentNumber(extent=extent):
                     self.relocations.append(number(extent))
                 case LiteralNumber(result=result):
-                    (literal,) = (i for i in kernel.prologue if isinstance(i, Literal) and i.result == result)
+                    literals = (i for i in instructions_of(kernel) if isinstance(i, Literal))
+                    (literal,) = (literal for literal in literals if literal.result == result)
                     self.relocations.append((LITERAL, bits_of(literal), 0))
                 case RowsNumber():
+                    assert isinstance(kernel, ColumnKernel)
                     self.relocations.append(number(kernel.rows))
                 case ColumnsNumber():
+                    assert isinstance(kernel, RowKernel | ColumnKernel)
                     self.relocations.append(number(kernel.columns))
                 case PlaceNumber(position=position):
                     self.relocations.append((LITERAL, numbers[position], 0))
@@ -278,8 +293,8 @@ class _Lowering:
                 case ShiftNumber(position=position):
                     self.relocations.append((LITERAL, factor_of(numbers[position])[1], 0))
                 case TotalNumber():
-                    assert kernel.total is not None
-                    self.relocations.append(number(kernel.total))
+                    assert isinstance(kernel, FlatKernel)
+                    self.relocations.append(number(kernel.elements))
                 case SharedPointer():
                     self.relocations.append(panels)
                 case StreamNumber(position=position):
@@ -288,9 +303,8 @@ class _Lowering:
                 case FlagPointer():
                     self.relocations.append((FLAGS, len(self.watched), 0))
                     self.watched.append(instance.watched[argument.position])
-        items = (
-            items_of_walk(kernel, self.machine.registers) if kernel.walk in (Walk.ROWS, Walk.COLUMNS) else code.items
-        )
+        is_shared = isinstance(kernel, RowKernel | FlatKernel | ColumnKernel)  # code, by kernels of other extents
+        items = items_of(kernel, self.machine.registers) if is_shared else code.items
         self.move(instance, moved, drawn)
         return Call(self.symbols[id(code)], items, first, len(self.relocations) - first, instance.loops)
 
@@ -359,12 +373,6 @@ class _Lowering:
             self.identities[id(kernel)] = identity(kernel, self.machine.registers)
         return self.identities[id(kernel)]
 
-    def bytes_of(self, kernel: Kernel) -> tuple[int, int, int]:
-        size = kernel.outer  # a transfer keeps the size of its elements there
-        assert isinstance(size, int)
-        kind, base, slope = number(kernel.columns)
-        return (kind, base * size, slope * size)
-
     def pointer(self, buffer: int) -> tuple[int, int, int]:
         if buffer in self.bound:
             return (self.bound[buffer], 0, 0)
@@ -392,6 +400,12 @@ def number(extent: Extent) -> tuple[int, int, int]:
     if isinstance(extent, BatchExtent):
         return (LITERAL, 0, extent.multiple)
     return (LITERAL, extent, 0)
+
+
+def bytes_of(extent: Extent, size: int) -> tuple[int, int, int]:
+    """The bytes of so many elements of a size."""
+    kind, base, slope = number(extent)
+    return (kind, base * size, slope * size)
 
 
 def tensor_specs(graph: Graph) -> tuple[TensorSpec, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from compiler.loops.ir import Access, Compute, Edge, Instruction, Load, Reduce, Store, Term, Walk
+from compiler.loops.ir import Access, ColumnKernel, Compute, Edge, Instruction, Load, Reduce, RowKernel, Store, Term
 from compiler.nest.builder import Builder
 from compiler.nest.ir import BEGIN, END, TRUTH, Index, Items, Nest, Operand, Value, Zeros, vector
 from compiler.schedule.access import count
@@ -34,12 +34,11 @@ _Bound: TypeAlias = tuple[Term, int | None, int | None]
 _Way: TypeAlias = tuple[_Walk, tuple[_Bound, ...]]  # what is read through one address: zeros, where a bound is passed
 
 
-def emit_together(k: KernelNest, block: Block) -> Nest:
+def emit_together(k: KernelNest, kernel: RowKernel, block: Block) -> Nest:
     """The code of a walk over rows, of which a block is an item: see `block_of`."""
     nest = k.nest
-    (stage,) = k.kernel.stages
     k.open()
-    group = _Group(k, block, stage.body)
+    group = _Group(k, kernel, block)
     group.choose_direction([group.start(i) for i in group.moved if isinstance(i, Store) and group.passes(i)])
 
     def item(number: Value, carried: list[Value]) -> Sequence[Operand]:
@@ -50,7 +49,7 @@ def emit_together(k: KernelNest, block: Block) -> Nest:
     nest.loop(BEGIN, END, 1, [], item)
     if k.passing:
         nest.store_fence()  # stores past the caches are in no order with others
-    return k.close(Items(k.kernel.rows, block.rows))
+    return k.close(Items(kernel.rows, block.rows))
 
 
 def _first_row(nest: Builder, block: Block, number: Index) -> Index:
@@ -61,14 +60,14 @@ def _first_row(nest: Builder, block: Block, number: Index) -> Index:
     return nest.add(lines, nest.mul(nest.binary("rem", number, across), block.pixels))
 
 
-def emit_sums_together(k: KernelNest, block: Block) -> Nest:
+def emit_sums_together(k: KernelNest, kernel: ColumnKernel, block: Block) -> Nest:
     """The code of a walk over columns that takes a block of rows at once, and all columns of an image in an item."""
-    nest, kernel = k.nest, k.kernel
+    nest = k.nest
     (stage,) = kernel.stages
     columns = count(kernel.columns)
     reduces = [i for i in stage.body if isinstance(i, Reduce)]
     k.open()
-    group = _Group(k, block, stage.body)
+    group = _Group(k, kernel, block)
     for number, reduce in enumerate(reduces):
         k.reserve(-2 - number, count(kernel.columns) * reduce.dtype.size)
     sums = {reduce.result: k.bases[-2 - number] for number, reduce in enumerate(reduces)}
@@ -120,13 +119,15 @@ def _walk(access: Access) -> _Walk:
 class _Group:
     """A block of rows and the instructions on them, for one vector of columns after the other."""
 
-    def __init__(self, k: KernelNest, block: Block, body: Sequence[Instruction]) -> None:
-        self.k, self.block, self.body = k, block, body
+    def __init__(self, k: KernelNest, kernel: RowKernel | ColumnKernel, block: Block) -> None:
+        self.k, self.block, self.columns = k, block, count(kernel.columns)
+        (stage,) = kernel.stages
+        self.body = stage.body
         self.first: Index = 0
         self.downwards: Value | None = None
-        self.sums_strips = k.kernel.walk is Walk.COLUMNS and block.pixels == block.width
+        self.sums_strips = isinstance(kernel, ColumnKernel) and block.pixels == block.width
         self.starts: dict[_Way, Value] = {}  # the address of the lowest element that is read in this way
-        self.moved = [i for i in body if isinstance(i, Load | Store)]
+        self.moved = [i for i in self.body if isinstance(i, Load | Store)]
         self.lowest: dict[_Way, int] = {}
         highest: dict[_Way, int] = {}
         for moved in self.moved:
@@ -137,7 +138,7 @@ class _Group:
             self.lowest.setdefault((_walk(moved.access), ()), 0)
         spans = [highest[way] - self.lowest[way] for way in highest if way[1]]
         if spans:
-            self.reserve_zeros(max(spans) + count(k.kernel.columns))
+            self.reserve_zeros(max(spans) + self.columns)
 
     def reserve_zeros(self, elements: int) -> None:
         nest, size = self.k.nest, max(b.dtype.size for b in self.k.kernel.buffers)
@@ -211,7 +212,7 @@ class _Group:
         1 where columns have different sizes.
         """
         size, places = self.moved[0].dtype.size, dict[_Walk, int]()
-        found = [COMPARED, count(self.k.kernel.columns) * size]
+        found = [COMPARED, self.columns * size]
         for moved in self.moved:
             found += [term.stride * size for term in moved.access.rows]
             for row in range(self.block.rows):
@@ -246,7 +247,7 @@ class _Group:
 
     def all_vectors(self, sums: dict[int, Value]) -> None:
         """All that is done with the rows; `sums` says where the sums of columns lie."""
-        nest, columns = self.k.nest, count(self.k.kernel.columns)
+        nest, columns = self.k.nest, self.columns
 
         def vectors(column: Value, carried: list[Value]) -> Sequence[Operand]:
             if self.downwards:
@@ -300,7 +301,7 @@ class _Vectors:
             block, beside = group.block, group.block.steps(i.access)[1]
             step = block.pixels * max(beside, LANES)
             ahead, locality = max(1, AHEAD * block.lines // (step * i.dtype.size)) * step, SECOND_LEVEL
-            if group.sums_strips and beside > count(group.k.kernel.columns):
+            if group.sums_strips and beside > group.columns:
                 ahead, locality = AHEAD_IN_LINES // i.dtype.size, FIRST_LEVEL
             with group.k.of(i):
                 for row in range(block.rows):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compiler.loops.ir import Access, Instruction, Load, Store
+from compiler.loops.ir import Access, Instruction, Load, RowKernel, Store
 from compiler.nest.ir import BEGIN, END, ColumnsNumber, Constant, Index, Items, Nest, Operand, Value, vector
 from compiler.schedule.access import count
 from compiler.targets.cpu.kernel_frame import in_memory
@@ -20,9 +20,9 @@ from compiler.targets.cpu.turning import turned
 from compiler.targets.cpu.walks import DENSE, has_free_columns, moves_only
 
 
-def emit_transposing(k: KernelNest, line: int) -> Nest:
+def emit_transposing(k: KernelNest, kernel: RowKernel, line: int) -> Nest:
     """The code of a walk with so many `transposed_rows`, which stand for a number as offsets do."""
-    nest, kernel = k.nest, k.kernel
+    nest = k.nest
     (stage,) = kernel.stages
     k.open()
     rows, is_free = k.place_number(line), has_free_columns(kernel)

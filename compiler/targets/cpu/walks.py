@@ -5,7 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from compiler.loops.ir import PERIOD_COLUMNS, REGISTER_COLUMNS, Access, Compute, Kernel, Load, Reduce, Store, Term, Walk
+from compiler.loops.ir import (
+    PERIOD_COLUMNS,
+    REGISTER_COLUMNS,
+    Access,
+    ColumnKernel,
+    Compute,
+    FlatKernel,
+    Kernel,
+    Load,
+    Reduce,
+    RowKernel,
+    Store,
+    Term,
+)
 from compiler.record import record
 from compiler.schedule.access import count
 from compiler.targets.cpu.text import LANES
@@ -68,7 +81,7 @@ def _growth(term: Term, rows: int, times: int) -> int | None:
     return None if growth % term.modulus else 0
 
 
-def repeating_loads(kernel: Kernel) -> list[Load]:
+def repeating_loads(kernel: RowKernel | FlatKernel) -> list[Load]:
     """What repeats along the rows of a walk without reductions, such as numbers for each channel of an image."""
     if len(kernel.stages) != 1 or kernel.stages[0].after or any(isinstance(i, Reduce) for i in kernel.stages[0].body):
         return []
@@ -88,9 +101,9 @@ def has_free_columns(kernel: Kernel) -> bool:
 
     What repeats along such rows fits into them without a rest.
     """
-    columns = kernel.columns
-    if kernel.walk is not Walk.ROWS or kernel.total is not None or isinstance(columns, BatchExtent):
+    if not isinstance(kernel, RowKernel) or isinstance(kernel.columns, BatchExtent):
         return False
+    columns = kernel.columns
     if is_together(kernel) or _has_edges(kernel):
         return False
     if columns <= REGISTER_COLUMNS or any(b.is_scratch and b.elements for b in kernel.buffers):
@@ -99,14 +112,15 @@ def has_free_columns(kernel: Kernel) -> bool:
     return not repeating or columns % period(repeating) == 0
 
 
-def _has_edges(kernel: Kernel) -> bool:
+def _has_edges(kernel: RowKernel) -> bool:
     return any(isinstance(i, Load) and i.edges for stage in kernel.stages for i in stage.body)
 
 
 def moves_only(kernel: Kernel) -> bool:
     """Whether a walk over long rows only reads and writes."""
-    body = [i for stage in kernel.stages for i in (*stage.body, *stage.after)]
-    return has_free_columns(kernel) and all(isinstance(i, Load | Store) for i in body)
+    if not isinstance(kernel, RowKernel) or not has_free_columns(kernel):
+        return False
+    return all(isinstance(i, Load | Store) for stage in kernel.stages for i in (*stage.body, *stage.after))
 
 
 def is_together(kernel: Kernel) -> bool:
@@ -120,8 +134,10 @@ def block_of(kernel: Kernel, registers: int) -> Block:
     A single one where that does not pay, or where what the rows read does not lie equally far apart. In a walk over
     columns, all that is summed must be products, whose sums take row after row.
     """
-    single, columns = Block(1, 1, 1), kernel.columns
-    if kernel.total is not None or not isinstance(columns, int) or columns % LANES or len(kernel.stages) != 1:
+    single = Block(1, 1, 1)
+    if not isinstance(kernel, RowKernel | ColumnKernel):
+        return single
+    if not isinstance(kernel.columns, int) or kernel.columns % LANES or len(kernel.stages) != 1:
         return single
     body = kernel.stages[0].body
     moved = [i for i in body if isinstance(i, Load | Store)]
@@ -137,20 +153,20 @@ def block_of(kernel: Kernel, registers: int) -> Block:
     terms |= {term for edge in edges for term in edge.terms}
     lines = [term.modulus for term in terms if term.divisor == 1 and term.modulus is not None]
     for block in _blocks(kernel, min(lines, default=0), registers):
-        fits = _rows_of_part(kernel) % block.stretch == 0 and all(block.growth(term) for term in terms)
+        fits = _rows_of_shard(kernel) % block.stretch == 0 and all(block.growth(term) for term in terms)
         if fits and all(sum(map(block.varies, edge.terms)) <= 1 for edge in edges):
             return block if _shared(read, block) >= FEWEST_SHARED else single
     return single
 
 
-def _blocks(kernel: Kernel, width: int, registers: int) -> list[Block]:
+def _blocks(kernel: RowKernel | ColumnKernel, width: int, registers: int) -> list[Block]:
     """What may be computed side by side, the best first, in lines of so many rows."""
     loads = [i for i in kernel.stages[0].body if isinstance(i, Load)]
     near = sum(count(kernel.columns) * load.dtype.size for load in loads if not load.access.rows)
     skips = any(t.divisor == 1 and t.stride > count(kernel.columns) for load in loads for t in load.access.rows)
-    has_lines = width > 0 and kernel.walk is Walk.ROWS and not skips
+    has_lines = width > 0 and isinstance(kernel, RowKernel) and not skips
     shapes = (TALL, *WIDE) if near <= NEAR else WIDE
-    if registers < MANY and kernel.walk is Walk.ROWS:
+    if registers < MANY and isinstance(kernel, RowKernel):
         shapes = (*SMALL, *shapes)
     return [Block(lines, pixels, width) for lines, pixels in shapes if has_lines or lines == 1]
 
@@ -166,7 +182,7 @@ def transposed_rows(kernel: Kernel) -> int:
 
     From each of these rows to the next, all else lies equally far apart.
     """
-    if kernel.walk is not Walk.ROWS or kernel.total is not None or not isinstance(kernel.columns, int):
+    if not isinstance(kernel, RowKernel) or not isinstance(kernel.columns, int):
         return 0
     if kernel.columns == 1 or len(kernel.stages) != 1 or not _is_one_pass(kernel) or _has_edges(kernel):
         return 0
@@ -185,26 +201,26 @@ def transposed_rows(kernel: Kernel) -> int:
     along = {tuple(term for term in access.rows if term.divisor == 1) for access in apart}
     if len(along) != 1 or len(line := along.pop()) != 1 or line[0].stride != 1:
         return 0
-    rows = math.gcd(line[0].modulus or 0, _rows_of_part(kernel))
+    rows = math.gcd(line[0].modulus or 0, _rows_of_shard(kernel))
     counts = {term.modulus if term.divisor == 1 else term.divisor for i in moved for term in i.access.rows}
     is_even = all(number is None or number % rows == 0 for number in counts) if rows >= LANES else False
     return rows if is_even else 0
 
 
-def _rows_of_part(kernel: Kernel) -> int:
-    return count(kernel.rows) // count(kernel.parts)
+def _rows_of_shard(kernel: RowKernel | ColumnKernel) -> int:
+    return count(kernel.rows) // (count(kernel.shards) if isinstance(kernel, RowKernel) else 1)
 
 
-def _is_one_pass(kernel: Kernel) -> bool:
-    """Whether a walk over rows computes each element by itself."""
+def _is_one_pass(kernel: RowKernel | ColumnKernel) -> bool:
+    """Whether a kernel over rows computes each element by itself."""
     (stage,) = kernel.stages
     is_plain = all(isinstance(i, Load | Store | Compute) for i in stage.body)
-    return kernel.walk is Walk.ROWS and not stage.after and is_plain
+    return isinstance(kernel, RowKernel) and not stage.after and is_plain
 
 
-def _sums_products(kernel: Kernel) -> bool:
-    """Whether a walk over the columns of images sums products, and nothing else."""
+def _sums_products(kernel: RowKernel | ColumnKernel) -> bool:
+    """Whether a kernel over the columns of images sums products, and nothing else."""
     (stage,) = kernel.stages
     is_sum = all(isinstance(i, Load | Compute) or (isinstance(i, Reduce) and i.factor is not None) for i in stage.body)
-    of_images = isinstance(kernel.outer, BatchExtent) and isinstance(kernel.rows, int)
-    return kernel.walk is Walk.COLUMNS and of_images and is_sum
+    is_column = isinstance(kernel, ColumnKernel)
+    return is_column and isinstance(kernel.outer, BatchExtent) and isinstance(kernel.rows, int) and is_sum

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import TypeAlias
 
 from compiler.diagnostics import CompilerBug
 from compiler.machine import Machine
 from compiler.targets.llvm import math_assembler, math_double, math_single
-from compiler.targets.llvm.math_assembler import Block, Kind, Value
+from compiler.targets.llvm.math_assembler import Block, Kind, Unary, Value
 from compiler.types import DType
 
-Unary: TypeAlias = Callable[[Value], Value]
 Binary: TypeAlias = Callable[[Value, Value], Value]
 
-_UNARY: dict[DType, dict[str, Unary]] = {
-    dtype: {
-        "exp": functions.exp,
-        "expm1": functions.expm1,
-        "log": functions.log,
-        "log1p": functions.log1p,
-        "tanh": functions.tanh,
-        "sigmoid": functions.sigmoid,
-        "erf": functions.erf,
-        "sin": functions.sin,
-        "cos": functions.cos,
-        "sqrt": math_assembler.square_root,
-        "rsqrt": math_assembler.reciprocal_square_root,
-        "floor": math_assembler.floor,
-        "abs": math_assembler.absolute,
-    }
-    for dtype, functions in ((DType.F32, math_single), (DType.F64, math_double))
+_OF_EVERY_TYPE: Mapping[str, Unary] = {
+    "sqrt": math_assembler.square_root,
+    "rsqrt": math_assembler.reciprocal_square_root,
+    "floor": math_assembler.floor,
+    "abs": math_assembler.absolute,
 }
-_BINARY: dict[DType, dict[str, Binary]] = {DType.F32: {"pow": math_single.power}, DType.F64: {"pow": math_double.power}}
+_UNARY: Mapping[DType, Mapping[str, Unary]] = {
+    DType.F32: {**math_single.FUNCTIONS, **_OF_EVERY_TYPE},
+    DType.F64: {**math_double.FUNCTIONS, **_OF_EVERY_TYPE},
+}
+_BINARY: Mapping[DType, Mapping[str, Binary]] = {
+    DType.F32: {"pow": math_single.power},
+    DType.F64: {"pow": math_double.power},
+}
 _KINDS: dict[DType, Kind] = {DType.F32: "float", DType.F64: "double"}
 
 FUNCTIONS: tuple[str, ...] = (*_UNARY[DType.F32], *_BINARY[DType.F32])

@@ -16,6 +16,7 @@ from compiler.record import record
 
 Kind: TypeAlias = Literal["float", "double", "i1", "i32", "i64"]
 Number: TypeAlias = "Value | float"
+Unary: TypeAlias = "Callable[[Value], Value]"
 
 _SUFFIX: dict[Kind, str] = {"float": "f32", "double": "f64", "i1": "i1", "i32": "i32", "i64": "i64"}
 _INTEGER_OF: dict[Kind, Kind] = {"float": "i32", "double": "i64"}

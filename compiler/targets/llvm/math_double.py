@@ -6,8 +6,11 @@ the function divided as its formula wants.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from compiler.targets.llvm import math_shared as shared
 from compiler.targets.llvm.math_assembler import (
+    Unary,
     Value,
     absolute,
     at_least,
@@ -265,3 +268,8 @@ def _product_pair(a: Value, b: Value) -> tuple[Value, Value]:
     """The rounded product and its error."""
     product = a * b
     return product, fma(a, b, -product)
+
+
+FUNCTIONS: Mapping[str, Unary] = {
+    function.__name__: function for function in (exp, expm1, log, log1p, tanh, sigmoid, erf, sin, cos)
+}

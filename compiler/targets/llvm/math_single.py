@@ -10,8 +10,11 @@ what the rounding left.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from compiler.targets.llvm import math_shared as shared
 from compiler.targets.llvm.math_assembler import (
+    Unary,
     Value,
     absolute,
     at_least,
@@ -178,3 +181,8 @@ def power(x: Value, y: Value) -> Value:
     r = (product - whole).narrowed()
     raised = polynomial(r, (1.0, *_EXP2)) * shared.power_of_two(whole.narrowed() + F32.rounder, F32)
     return shared.finished_power(x, y, raised, F32)
+
+
+FUNCTIONS: Mapping[str, Unary] = {
+    function.__name__: function for function in (exp, expm1, log, log1p, tanh, sigmoid, erf, sin, cos)
+}

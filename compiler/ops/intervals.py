@@ -1,4 +1,4 @@
-"""Interval arithmetic over the operations of the graph."""
+"""Interval arithmetic: the ranges in which results lie whose operands lie in ranges."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def raised(a: Range, b: Range) -> Range:
     if exponent % 2 == 0 and a.low < 0:
         return NOT_NEGATIVE
     if a.low >= 0:
-        low, high = (_guarded(lambda x: x**exponent, bound) for bound in (a.low, a.high))
+        low, high = (guarded(lambda x: x**exponent, bound) for bound in (a.low, a.high))
         return Range(max(low, LEAST) if a.is_positive else low, high)
     return EVERY
 
@@ -120,27 +120,10 @@ def total(a: Range, count: int | None) -> Range:
     return Range(low, high)
 
 
-def exponential(a: Range) -> Range:
-    return Range(max(_guarded(math.exp, a.low), LEAST), _guarded(math.exp, a.high))
-
-
-def exponential_less_one(a: Range) -> Range:
-    return Range(_guarded(math.expm1, a.low), _guarded(math.expm1, a.high))
-
-
-def logarithm(a: Range) -> Range:
-    return Range(math.log(a.low) if a.is_positive else -math.inf, _guarded(math.log, a.high) if a.high > 0 else 0.0)
-
-
-def logarithm_of_one_more(a: Range) -> Range:
-    low = math.log1p(a.low) if a.low > -1 else -math.inf
-    return Range(low, _guarded(math.log1p, a.high) if a.high > -1 else 0.0)
-
-
 def root(a: Range) -> Range:
     if math.isinf(a.low):
         return EVERY  # what must not be negative is not known to come near to 0
-    return Range(math.sqrt(max(a.low, 0.0)), _guarded(math.sqrt, max(a.high, 0.0)))
+    return Range(math.sqrt(max(a.low, 0.0)), guarded(math.sqrt, max(a.high, 0.0)))
 
 
 def magnitude(a: Range) -> Range:
@@ -153,9 +136,12 @@ def rounded_down(a: Range) -> Range:
     return Range(*(bound if math.isinf(bound) else float(math.floor(bound)) for bound in (a.low, a.high)))
 
 
-def falling_root(a: Range) -> Range:
-    """1 / sqrt(a)."""
-    return divided(Range(1.0, 1.0), root(a))
+def guarded(function: Callable[[float], float], x: float) -> float:
+    """The function at `x`; infinity where that is too large for a float."""
+    try:
+        return function(x)
+    except OverflowError:
+        return math.inf
 
 
 def between(function: Callable[[float], float], a: Range, limits: Range) -> Range:
@@ -167,18 +153,6 @@ def _ends(a: Range, limits: Range) -> tuple[tuple[float, float], tuple[float, fl
     return (a.low, limits.low), (a.high, limits.high)
 
 
-def logistic(a: Range) -> Range:
-    return between(lambda x: 1 / (1 + _guarded(math.exp, -x)), a, UNIT)
-
-
-def hyperbolic_tangent(a: Range) -> Range:
-    return between(math.tanh, a, BOTH_SIDES)
-
-
-def error_function(a: Range) -> Range:
-    return between(math.erf, a, BOTH_SIDES)
-
-
 def _sum(x: float, y: float, otherwise: float) -> float:
     result = x + y
     return otherwise if math.isnan(result) else result
@@ -186,10 +160,3 @@ def _sum(x: float, y: float, otherwise: float) -> float:
 
 def _product(x: float, y: float) -> float:
     return 0.0 if x == 0 or y == 0 else x * y
-
-
-def _guarded(function: Callable[[float], float], x: float) -> float:
-    try:
-        return function(x)
-    except OverflowError:
-        return math.inf

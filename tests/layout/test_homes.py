@@ -1,0 +1,35 @@
+"""Things that have one home: adding one touches a few files, which `How to add` of the architecture page names."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+from repository import ROOT, files
+
+from compiler.ops.mathematics import Cos, Erf, Function, Sin
+
+
+@pytest.mark.parametrize("op", [Sin, Cos, Erf], ids=lambda op: op.name)
+def test_a_mathematical_function_stands_in_its_class_and_in_its_vector_formulas(op: type[Function]) -> None:
+    """These are functions that no law and no lint knows."""
+    folder = ROOT / "compiler"
+    names = {op.name, op.__name__}
+    found = {path for path in files(".py", below=folder) if names & _words(path.read_text(encoding="utf-8"))}
+    homes = {"ops/mathematics.py", "targets/llvm/math_single.py", "targets/llvm/math_double.py"}
+    shared = "targets/llvm/math_shared.py"  # of formulas that differ in numbers alone
+    assert {str(path.relative_to(folder)) for path in found} - {shared} == homes
+
+
+def _words(text: str) -> set[str]:
+    """The names in a module, and its strings that are a name."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Name(name) | ast.Attribute(attr=name) | ast.alias(name) | ast.Constant(str(name)):
+                found.add(name)
+            case ast.ClassDef(name) | ast.FunctionDef(name):
+                found.add(name)
+            case _:
+                pass
+    return found
