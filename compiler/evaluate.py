@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from compiler.diagnostics import CompilerBug
-from compiler.graph.ir import Graph, Node, Role, Value
+from compiler.graph.ir import PERSISTENT, Graph, Node, Role, Value
 from compiler.graph.op import Array
 from compiler.interface import Tensors
-from compiler.ops.rules import numpy_dtype, round_to_bf16
-from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch
-
-_PERSISTENT = (Role.PARAMETER, Role.STATE, Role.OPTIMIZER_STATE)
+from compiler.ops.rules import round_to_bf16
+from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, numpy_dtype
 
 
 def evaluate(graph: Graph, inputs: Mapping[str, Array], batch: int) -> dict[str, Array]:
@@ -57,7 +55,7 @@ def inputs_of(
     arrays: dict[str, Array] = {}
     for entry in graph.inputs:
         type_ = entry.value.type
-        if entry.role in _PERSISTENT:
+        if entry.role in PERSISTENT:
             arrays[entry.name] = tensors[entry.name]
         elif entry.role is Role.DATA:
             arrays[entry.name] = _picked(data[entry.name], rows, type_)

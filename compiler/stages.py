@@ -45,7 +45,7 @@ def prepared(graph: Graph, options: Options) -> Graph:
 
 def scheduled(ready: Graph, options: Options) -> Schedule:
     """The schedule of an optimised graph; with `verify`, kernels, barriers and memory plan are checked."""
-    plan = schedule(ready, options.without, options.batch)
+    plan = schedule(ready, options.without, options.batch, options.verify)
     if options.verify:
         verify_schedule(plan, options.batch)
     return plan

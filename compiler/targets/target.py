@@ -155,8 +155,16 @@ class KernelTarget(Target, Protocol):
         """
         ...
 
-    def lower(self, graph: Graph, plan: Schedule, machine: Machine, batch: int, begin: Begin | None = None) -> Lowered:
-        """The step table of a schedule and the text of its kernels."""
+    def lower(
+        self,
+        graph: Graph,
+        plan: Schedule,
+        machine: Machine,
+        batch: int,
+        begin: Begin | None = None,
+        keeps_nests: bool = False,
+    ) -> Lowered:
+        """The step table of a schedule and the text of its kernels, and their nests where those are to be kept."""
         ...
 
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:

@@ -33,10 +33,18 @@ class CpuTarget:
     def machine(self, name: str | None, runs: bool = True) -> Machine:
         return machine_of(name, runs)
 
-    def lower(self, graph: Graph, plan: Schedule, machine: Machine, batch: int, begin: Begin | None = None) -> Lowered:
+    def lower(
+        self,
+        graph: Graph,
+        plan: Schedule,
+        machine: Machine,
+        batch: int,
+        begin: Begin | None = None,
+        keeps_nests: bool = False,
+    ) -> Lowered:
         from compiler.targets.cpu.lower import lower  # a cached program is loaded without code generation
 
-        return lower(graph, plan, machine, batch, begin)
+        return lower(graph, plan, machine, batch, begin, keeps_nests)
 
     def load(self, compilation: Compilation) -> NativeExecutable:
         options = compilation.options

@@ -9,9 +9,8 @@ import numpy as np
 from compiler.evaluate import batch_axis, evaluate, inputs_of
 from compiler.graph.ir import Graph, GraphOutput, Role
 from compiler.interface import Array, Results, Tensors
-from compiler.ops.rules import numpy_dtype
 from compiler.targets.manifest import TensorSpec
-from compiler.types import at_batch
+from compiler.types import at_batch, numpy_dtype
 
 
 class ReferenceExecutable:
