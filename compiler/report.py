@@ -20,9 +20,9 @@ from compiler.programs import complete, in_precision
 from compiler.record import record
 from compiler.schedule.ir import Schedule
 from compiler.stages import prepared, scheduled
+from compiler.steps.training_step import prediction_graph, training_step
 from compiler.targets.manifest import capacity_for
 from compiler.targets.registry import kernel_target_of
-from compiler.training_step import prediction_graph, training_step
 from compiler.types import at_batch, static_elements
 
 REST = "(model)"  # what belongs to no layer that owns parameters

@@ -20,9 +20,9 @@ from compiler.interface import Executable, Options
 from compiler.programs import complete, in_precision
 from compiler.record import record
 from compiler.stages import prepared
+from compiler.steps.training_step import Step, in_phase
 from compiler.suggestions import did_you_mean
 from compiler.targets.registry import target_of
-from compiler.training_step import Step, in_phase
 
 GRADIENT = ":gradient"
 _LISTED = 30

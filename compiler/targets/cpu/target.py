@@ -132,8 +132,13 @@ class CpuTarget:
         return partial(self._lowered, compilation, machine)
 
     def _lowered(self, compilation: Compilation, machine: Machine, begin: Begin) -> Lowered:
-        ready = compilation.prepared()
-        return self.lower(ready, compilation.scheduled(ready), machine, compilation.options.batch, begin)
+        from compiler.targets.lowered import verify_nests  # a cached program is loaded without code generation
+
+        ready, options = compilation.prepared(), compilation.options
+        plan = compilation.scheduled(ready)
+        found = self.lower(ready, plan, machine, options.batch, begin, keeps_nests=options.verify)
+        verify_nests(found)
+        return found
 
     def _compiled(
         self, compilation: Compilation, machine: Machine, runners: Sequence[str]
