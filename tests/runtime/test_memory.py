@@ -36,9 +36,9 @@ PARAMETERS = 4 * (1024 * 1024 + (4 + 1 + 2) * 1024 + 2)
 
 
 @pytest.fixture(autouse=True)
-def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code_cache: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("DLC_CACHE_DIR", str(code_cache))
     Path("model.dl").write_text(TEXT)
     np.savez("data.npz", x=np.zeros((8, 4), np.float32), label=np.zeros(8, np.uint8))
 
