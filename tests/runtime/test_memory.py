@@ -14,7 +14,7 @@ import dlc
 from compiler import available_memory, driver
 from compiler.diagnostics import DlcError, ResourceError
 from compiler.targets.cpu import executable
-from compiler.targets.cpu.memory import reserve
+from compiler.targets.memory import reserve
 from runtime.cli.main import main
 from runtime.runs.tensor_files import read_tensors
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
+from compiler.loops.printer import FRAME
 from compiler.machine import Machine
 from compiler.nest.ir import (
     GIVEN,
@@ -47,7 +48,7 @@ from compiler.nest.ir import (
 )
 from compiler.targets.cpu.emit_compute import cast, compute
 from compiler.targets.cpu.text import MEMORY, REGISTER, SUFFIX, Text, literal
-from compiler.targets.llvm.locations import FRAME, FUNCTION, location, location_nodes
+from compiler.targets.llvm.locations import FUNCTION, location, location_nodes
 from compiler.targets.llvm.threefry import halves, threefry, unit
 from compiler.types import DType
 
