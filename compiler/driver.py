@@ -181,7 +181,7 @@ __all__ = [
     "warning_codes",
     "watch_passes",
     "watched_step",
-    "without_waived",
+    "without_suppressed",
 ]
 
 
@@ -453,11 +453,11 @@ def poles_of_data(program: Program) -> tuple[DataPole, ...]:
     return poles_of_data(programs.complete(program))
 
 
-def without_waived(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """The findings without the warnings that comments in the text waive."""
-    from compiler.syntax.suppressions import without_waived  # the lexer, which a cached program does without
+def without_suppressed(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """The findings without the warnings that comments in the text suppress."""
+    from compiler.syntax.suppressions import without_suppressed  # the lexer, which a cached program does without
 
-    return without_waived(found)
+    return without_suppressed(found)
 
 
 def _is_within(values: Array, count: int) -> bool:
@@ -482,16 +482,17 @@ def subjects(path: Path, within: Path | None = None) -> tuple[str, ...]:
 
 def expect_machine(name: str, runs: bool) -> None:
     """Raises UsageError where there is no machine `name`, or where its code `runs` and this processor cannot."""
-    from compiler.targets.llvm.host import machine_of  # loads LLVM
+    from compiler.targets.registry import kernel_target_of  # loads LLVM
 
-    machine_of(name, runs)
+    kernel_target_of(Options()).machine(name, runs)
 
 
 def machines(options: Options) -> tuple[Machine, Machine]:
     """The machine that native code is made for, and that which this process runs on."""
-    from compiler.targets.llvm.host import machine_of  # loads LLVM
+    from compiler.targets.registry import kernel_target_of  # loads LLVM
 
-    return machine_of(options.machine), machine_of(None)
+    target = kernel_target_of(options)
+    return target.machine(options.machine), target.machine(None)
 
 
 def cache_folder() -> Path:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from compiler.accumulated_step import PARTS, accumulated_step
-from compiler.decoding.programs import DECODING, decoding_graph
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.widen_numbers import widen_numbers
@@ -16,9 +14,11 @@ from compiler.programs import complete, in_precision
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
-from compiler.targets.cpu.lower import lower
-from compiler.targets.lowered import Lowered
-from compiler.training_step import graph_of_kind
+from compiler.steps.accumulated_step import PARTS, accumulated_step
+from compiler.steps.decoding.programs import DECODING, decoding_graph
+from compiler.steps.training_step import graph_of_kind
+from compiler.targets.lowered import Lowered, verify_nests
+from compiler.targets.registry import kernel_target_of
 
 
 def graph_of(program: Program, kind: str, options: Options | None = None) -> Graph:
@@ -45,13 +45,19 @@ def prepared(graph: Graph, options: Options) -> Graph:
 
 def scheduled(ready: Graph, options: Options) -> Schedule:
     """The schedule of an optimised graph; with `verify`, kernels, barriers and memory plan are checked."""
-    plan = schedule(ready, options.without, options.batch)
+    plan = schedule(ready, options.without, options.batch, options.verify)
     if options.verify:
         verify_schedule(plan, options.batch)
     return plan
 
 
 def lowered(graph: Graph, options: Options, machine: Machine, begin: Callable[[str], None] | None = None) -> Lowered:
-    """The step table and the kernels of a graph that is not yet optimised; `begin` as in `lower`."""
+    """The step table and the kernels of a graph that is not yet optimised; `begin` is given each text.
+
+    With `verify`, nests are checked as well.
+    """
     ready = prepared(graph, options)
-    return lower(ready, scheduled(ready, options), machine, options.batch, begin)
+    target, plan = kernel_target_of(options), scheduled(ready, options)
+    found = target.lower(ready, plan, machine, options.batch, begin, keeps_nests=options.verify)
+    verify_nests(found)
+    return found

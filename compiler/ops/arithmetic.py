@@ -20,11 +20,10 @@ from compiler.ops.rules import (
     expect_operands,
     expect_same_shape,
     expect_same_type,
-    numpy_dtype,
     round_to_bf16,
 )
 from compiler.record import record
-from compiler.types import BatchExtent, DType, TensorType
+from compiler.types import BatchExtent, DType, TensorType, numpy_dtype
 
 Types: TypeAlias = Sequence[TensorType]
 Cotangents: TypeAlias = Sequence[Value | None]

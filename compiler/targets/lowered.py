@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compiler.nest.ir import Nest
+from compiler.nest.verify import verify_nest
 from compiler.record import record
 from compiler.schedule.ir import Instance, Schedule
 from compiler.targets.manifest import Manifest
@@ -10,15 +11,15 @@ from compiler.targets.manifest import Manifest
 
 @record
 class Lowered:
-    """A manifest with what was compiled for it: nest, text and instances of each kernel by symbol.
+    """A manifest with what was compiled for it: text and instances of each kernel by symbol, and nests where asked.
 
     `firsts` has the first argument of each of the instances' calls, by which its line in the step table is known;
     `plan` is what was lowered.
     """
 
     manifest: Manifest
-    nests: dict[str, Nest]
     texts: dict[str, str]
+    nests: dict[str, Nest]
     instances: tuple[tuple[str, Instance], ...]
     firsts: tuple[int, ...]
     plan: Schedule
@@ -26,3 +27,11 @@ class Lowered:
     def call_of(self, line: int) -> tuple[str, Instance]:
         """The symbol and the instance of a line of the step table that is no mark."""
         return self.instances[self.firsts.index(self.manifest.entries[line].first_argument)]
+
+
+def verify_nests(found: Lowered) -> None:
+    """Check the nests that were kept. Raises CompilerBug."""
+    instances = dict(found.instances)
+    for symbol, nest in found.nests.items():
+        instance = instances[symbol]
+        verify_nest(nest, (k for k, buffer in enumerate(instance.arguments) if buffer not in instance.writes))

@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 from repository import ROOT, table_rows
 
+from compiler.data_formats import OPTIONS
 from compiler.diagnostics import Source, SourceError
 from compiler.frontend import elaborate
 from compiler.frontend.builtins.functions import BUILTINS
@@ -24,7 +25,6 @@ from compiler.syntax.build_syntax import ELEMENT_TYPES, SETTING_TYPES
 from compiler.syntax.lexer import DECLARATIONS, RESERVED
 from compiler.syntax.modules import load_modules
 from runtime.cli.registry import COMMANDS
-from runtime.data.formats.formats import FORMATS
 
 LANGUAGE = (ROOT / "docs" / "language.md").read_text()
 GUIDE = (ROOT / "docs" / "user-guide.md").read_text()
@@ -54,8 +54,8 @@ def test_the_language_reference_names_every_word_of_the_language() -> None:
 
 def test_the_user_guide_names_every_command_format_and_option_of_data() -> None:
     assert missing([command.name for command in COMMANDS], GUIDE) == []
-    for format in FORMATS:
-        assert missing([format.name, *format.options], GUIDE) == []
+    for name, options in OPTIONS.items():
+        assert missing([name, *options], GUIDE) == []
 
 
 def script_of_pages(name: str) -> ModuleType:
@@ -143,6 +143,14 @@ def test_the_index_of_decisions_lists_each_under_its_topic() -> None:
         wanted.append(f"  - [{heading.partition(': ')[2]}](#{anchor(heading)})")
     index = DECISIONS.partition("## Index\n\n")[2].partition("\n\n## ")[0]
     assert index.splitlines() == wanted
+
+
+def test_decisions_name_modules_that_exist() -> None:
+    folders = sorted(path.name for path in (ROOT / "compiler").iterdir() if path.is_dir())
+    named = re.findall(rf"`((?:{'|'.join(folders)})/[a-z_/]+)(?:\.\w+)*`", DECISIONS)
+    assert named
+    missing = [name for name in named if not any((ROOT / "compiler" / f"{name}{end}").exists() for end in ("", ".py"))]
+    assert missing == []
 
 
 def anchor(heading: str) -> str:

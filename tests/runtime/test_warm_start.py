@@ -22,7 +22,7 @@ from compiler.diagnostics import CompilerBug
 from compiler.driver import Options, Program
 from compiler.programs import Outline, complete
 from compiler.schedule.build import schedule
-from compiler.targets.cpu import object_code
+from compiler.targets.registry import target_of
 from runtime.data.dimensions import dimensions_if_there
 
 NEEDED = {
@@ -32,7 +32,7 @@ NEEDED = {
 """Of these packages, what a warm start imports."""
 
 LEFT_OUT = (
-    *("ops", "graph_passes", "schedule", "loops", "autodiff", "training_step", "stages", "pipeline"),
+    *("ops", "graph_passes", "schedule", "loops", "autodiff", "steps", "stages", "pipeline"),
     *("targets.reference", "evaluate", "targets.cpu.emit", "targets.cpu.lower", "targets.llvm.codegen_worker"),
 )
 
@@ -128,7 +128,7 @@ def test_a_check_of_the_text_imports_neither_numpy_nor_what_comes_after_elaborat
     modules = run_commands((("check", "model.dl", "--no-data"),), tmp_path)
     assert "compiler.frontend.elaborate" in modules
     assert not modules & {"lark", "networkx", "llvmlite", "numpy", "safetensors"}
-    after = ("graph_passes", "schedule", "loops", "training_step", "stages", "targets.reference", "evaluate")
+    after = ("graph_passes", "schedule", "loops", "steps", "stages", "targets.reference", "evaluate")
     for package in (f"compiler.{name}" for name in after):
         assert not [name for name in modules if name == package or name.startswith(f"{package}.")]
 
@@ -282,7 +282,7 @@ def test_a_second_process_ends_with_what_it_is_for(model: Path, tmp_path: Path) 
         raise KeyboardInterrupt
     with second_process.compiled_beside(graphs):
         pass
-    assert object_code.unknown(["ours"], graphs["ours"][1]) == []
+    assert target_of(Options()).missing(["ours"], graphs["ours"][1]) == []
 
 
 def test_numbers_of_several_settings_are_those_of_each_run(cache: Path) -> None:

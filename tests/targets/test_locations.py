@@ -27,7 +27,7 @@ from compiler.loops.ir import (
     Term,
     statements_of,
 )
-from compiler.loops.printer import print_kernel, statement_lines
+from compiler.loops.printer import FRAME, print_kernel, statement_lines
 from compiler.machine import AVX2, NEON, Machine
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.lower import lower
@@ -35,7 +35,6 @@ from compiler.targets.cpu.specialisation import Key, specialisation
 from compiler.targets.cpu.walks import MANY
 from compiler.targets.llvm.jit import Library, compile_module
 from compiler.targets.llvm.listing import listing
-from compiler.targets.llvm.locations import FRAME
 from compiler.targets.lowered import Lowered
 from compiler.types import DType
 

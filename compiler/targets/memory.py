@@ -9,21 +9,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from compiler.interface import Tensors
 from compiler.targets.manifest import TensorSpec
-from compiler.types import DType
+from compiler.types import numpy_dtype
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 LARGE_PAGE = 2 << 20
 SLACK = 1024  # bytes that kernels may read, and never use, past the end of a buffer
-NUMPY = {
-    DType.F32: np.dtype(np.float32),
-    DType.F64: np.dtype(np.float64),
-    DType.I32: np.dtype(np.int32),
-    DType.I64: np.dtype(np.int64),
-    DType.U8: np.dtype(np.uint8),
-    DType.BOOL: np.dtype(np.bool_),
-}
 
 
 def reserve(size: int) -> Array:
@@ -85,7 +78,7 @@ class TensorStore:
         for spec, size in zip(specs, sizes, strict=True):
             count = int(np.prod(spec.shape, dtype=np.int64))
             raw = self._arena[offset : offset + count * spec.dtype.size]
-            self._arrays[spec.name] = raw.view(NUMPY[spec.dtype]).reshape(spec.shape)
+            self._arrays[spec.name] = raw.view(numpy_dtype(spec.dtype)).reshape(spec.shape)
             self._arrays[spec.name].flags.writeable = False
             self._addresses[spec.name] = base + offset
             offset += size
@@ -114,3 +107,11 @@ class TensorStore:
 
     def address(self, name: str) -> int:
         return self._addresses[name]
+
+
+def allocated(specs: Sequence[TensorSpec], beside: Tensors | None = None) -> TensorStore:
+    """Room for tensors, all zero, beside others, which stay shared."""
+    if beside is None:
+        return TensorStore(specs)
+    assert isinstance(beside, TensorStore)
+    return beside.extended(specs)
