@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -62,10 +63,8 @@ class Judge:
 
 def serve() -> None:
     """Judge the texts on standard input, a line each."""
-    import native  # noqa: F401  # what every check needs, once
-
-    from compiler import driver, stages  # noqa: F401
-
+    for name in ("native", "compiler.driver", "compiler.stages"):  # what every check needs is loaded once
+        import_module(name)
     for line in sys.stdin:
         print(json.dumps(_in_a_process(json.loads(line))), flush=True)
 
