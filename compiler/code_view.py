@@ -1,4 +1,4 @@
-"""Generated code (loops, LLVM text or machine code), line by line with its origins in the source."""
+"""Generated code (kernels, loops, LLVM text or machine code), line by line with its origins in the source."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from compiler.graph.ir import Direction, Origin
 from compiler.loops.ir import statements_of
 from compiler.loops.printer import print_kernel, statement_lines
 from compiler.machine import Machine
+from compiler.nest.printer import nest_lines
 from compiler.record import record
 from compiler.schedule.ir import Instance
 from compiler.targets.llvm.listing import listing
@@ -22,7 +23,7 @@ Chooser = Callable[[Sequence[Origin]], bool]
 
 @record
 class CodeLine:
-    """A line of code, the line of the printed loops that it belongs to, and where that came from.
+    """A line of code, the line of the printed kernel that it belongs to, and where that came from.
 
     An instruction of the machine has the labels that jumps to it name, and an offset in its function where it is known.
     """
@@ -37,50 +38,53 @@ class CodeLine:
 
 @record
 class KernelView:
-    """A kernel under the name of its first instance, for all instances that share its code. `loops` are as printed."""
+    """A kernel under the name of its first instance, for all instances that share its code. `printed` is its text."""
 
     kernel: str
     symbol: str
     origins: tuple[Origin, ...]
-    loops: tuple[str, ...]
+    printed: tuple[str, ...]
     code: tuple[CodeLine, ...]
 
     def statement(self, line: CodeLine) -> str:
-        """What the loops say there; nothing for what belongs to no statement."""
-        return self.loops[line.statement - 1].strip() if line.origins and line.statement > FRAME else ""
+        """What the kernel says there; nothing for what belongs to no statement."""
+        return self.printed[line.statement - 1].strip() if line.origins and line.statement > FRAME else ""
 
 
 def kernel_views(found: Lowered, stage: str, machine: Machine, chosen: Chooser | None) -> list[KernelView]:
-    """The kernels, or those with code that is chosen; `stage` is one of `loops llvm asm`."""
+    """The kernels, or those with code that is chosen; `stage` is one of `kernels loops llvm asm`."""
     shared: dict[str, list[Instance]] = {}
     for symbol, instance in found.instances:
         if symbol in found.texts and instance.origins and (chosen is None or chosen(instance.origins)):
             shared.setdefault(symbol, []).append(instance)
     views: list[KernelView] = []
     for symbol, instances in shared.items():
-        loops = tuple(print_kernel(instances[0].kernel).splitlines())
-        if stage == "loops" and any(view.loops == loops for view in views):
-            continue  # a product packs its operands in a function of its own
-        code = _code(stage, loops, found.texts[symbol], symbol, machine, _table(instances))
+        kernel = instances[0].kernel
+        printed, table = tuple(print_kernel(kernel).splitlines()), _table(instances)
+        if stage == "kernels":
+            if any(view.printed == printed for view in views):
+                continue  # a product packs its operands in a function of its own
+            code = tuple(CodeLine(row, n, table.get(n, ())) for n, row in enumerate(printed, 1))
+        elif stage == "loops":
+            lines = nest_lines(found.nests[symbol], [buffer.name for buffer in kernel.buffers])
+            code = tuple(CodeLine(line.text, line.statement, table.get(line.statement, ())) for line in lines)
+        else:
+            code = _code(stage, found.texts[symbol], symbol, machine, table)
         if any(_is_shown(line, chosen) for line in code):
             origins = dict.fromkeys(o for instance in instances for o in instance.origins)
-            views.append(KernelView(instances[0].kernel.name, symbol, tuple(origins), loops, code))
+            views.append(KernelView(kernel.name, symbol, tuple(origins), printed, code))
     return views
 
 
 def _code(
-    stage: str, loops: Sequence[str], text: str, symbol: str, machine: Machine, table: Mapping[int, tuple[Origin, ...]]
+    stage: str, text: str, symbol: str, machine: Machine, table: Mapping[int, tuple[Origin, ...]]
 ) -> tuple[CodeLine, ...]:
-    match stage:
-        case "loops":
-            return tuple(CodeLine(row, n, table.get(n, ())) for n, row in enumerate(loops, 1))
-        case "llvm":
-            return tuple(_llvm_line(row, table) for row in text.splitlines())
-        case _:
-            return tuple(
-                CodeLine(i.text, i.line, table.get(i.line, ()), True, i.offset, i.labels)
-                for i in listing(text, symbol, machine)
-            )
+    if stage == "llvm":
+        return tuple(_llvm_line(row, table) for row in text.splitlines())
+    return tuple(
+        CodeLine(i.text, i.line, table.get(i.line, ()), True, i.offset, i.labels)
+        for i in listing(text, symbol, machine)
+    )
 
 
 def _table(instances: Sequence[Instance]) -> dict[int, tuple[Origin, ...]]:
@@ -106,11 +110,11 @@ def _llvm_line(row: str, table: Mapping[int, tuple[Origin, ...]]) -> CodeLine:
 
 
 def print_views(views: Sequence[KernelView], stage: str, chosen: Chooser | None, machine: Machine | None = None) -> str:
-    """The kernels as text. With `chosen`, what it refuses is left out of LLVM text and machine code.
+    """The kernels as text. With `chosen`, what it refuses is left out of loops, LLVM text and machine code.
 
     A `machine` that was chosen stands above them.
     """
-    printed = {"loops": _print_loops, "llvm": _print_llvm, "asm": _print_assembly}[stage]
+    printed = {"kernels": _print_kernel, "loops": _print_loops, "llvm": _print_llvm, "asm": _print_assembly}[stage]
     comment = ";" if stage == "llvm" else "#"
     title = f"{comment} code for {machine.description}\n" if machine else ""
     return title + "\n".join(
@@ -139,7 +143,7 @@ def margin_of(origins: Sequence[Origin]) -> str:
     )
 
 
-def _print_loops(view: KernelView, chosen: Chooser | None) -> str:
+def _print_kernel(view: KernelView, chosen: Chooser | None) -> str:
     """Every line, and behind it where it came from."""
     margins = [margin_of(c.origins) if _is_shown(c, chosen) else "" for c in view.code]
     width = max(len(c.text) for c in view.code)
@@ -147,19 +151,42 @@ def _print_loops(view: KernelView, chosen: Chooser | None) -> str:
     return "\n".join(rows) + "\n"
 
 
+def _print_loops(view: KernelView, chosen: Chooser | None) -> str:
+    """A nest with comments, as LLVM text is printed; the loops around what is chosen stay."""
+    return _commented(view, _with_loops_around(view.code, chosen), "#")
+
+
 def _print_llvm(view: KernelView, chosen: Chooser | None) -> str:
-    """LLVM text with comments: the statement where a new one begins, and behind each line where it came from."""
+    return _commented(view, [_is_shown(line, chosen) for line in view.code], ";")
+
+
+def _with_loops_around(code: Sequence[CodeLine], chosen: Chooser | None) -> list[bool]:
+    """Which lines are chosen, or begin a block in which one is."""
+    shown: list[bool] = []
+    depth = 0  # of the last line behind, up to which what begins a block is shown
+    for line in reversed(code):
+        here = len(line.text) - len(line.text.lstrip())
+        shown.append(_is_shown(line, chosen) or (line.text.endswith(":") and here < depth))
+        depth = here if shown[-1] else depth
+    return shown[::-1]
+
+
+def _commented(view: KernelView, shown: Sequence[bool], comment: str) -> str:
+    """Text with comments: the kernel's statement where a new one begins, and behind each line where it came from."""
     rows: list[str] = []
-    before = ""
-    for line, left_out in _shortened(view.code, chosen):
+    before, left_out = "", 0
+    for line, is_shown in zip(view.code, shown, strict=True):
+        if not is_shown:
+            left_out += 1
+            continue
+        indent = line.text[: len(line.text) - len(line.text.lstrip())]
         if left_out:
-            rows.append(f"  ; ... {left_out} lines")
-        if line is not None:
-            statement, margin = view.statement(line), margin_of(line.origins)
-            rows += [f"  ; {statement}"] if statement not in ("", before) else []
-            rows.append(f"{line.text} ; {margin}" if margin else line.text)
-            before = statement
-    return "\n".join(rows) + "\n"
+            rows.append(f"{indent}{comment} ... {left_out} lines")
+        statement, margin = view.statement(line), margin_of(line.origins)
+        rows += [f"{indent}{comment} {statement}"] if statement not in ("", before) else []
+        rows.append(f"{line.text}{' ' * (comment == '#')} {comment} {margin}" if margin else line.text)
+        before, left_out = statement, 0
+    return "\n".join([*rows, *([f"  {comment} ... {left_out} lines"] if left_out else [])]) + "\n"
 
 
 def _print_assembly(view: KernelView, chosen: Chooser | None) -> str:

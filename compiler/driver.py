@@ -181,7 +181,7 @@ __all__ = [
     "warning_codes",
     "watch_passes",
     "watched_step",
-    "without_waived",
+    "without_suppressed",
 ]
 
 
@@ -453,11 +453,11 @@ def poles_of_data(program: Program) -> tuple[DataPole, ...]:
     return poles_of_data(programs.complete(program))
 
 
-def without_waived(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """The findings without the warnings that comments in the text waive."""
-    from compiler.syntax.suppressions import without_waived  # the lexer, which a cached program does without
+def without_suppressed(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """The findings without the warnings that comments in the text suppress."""
+    from compiler.syntax.suppressions import without_suppressed  # the lexer, which a cached program does without
 
-    return without_waived(found)
+    return without_suppressed(found)
 
 
 def _is_within(values: Array, count: int) -> bool:

@@ -9,8 +9,8 @@ import numpy as np
 from compiler.diagnostics import CompilerBug
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Array
-from compiler.ops.rules import numpy_dtype, round_to_bf16
-from compiler.types import DType, at_batch
+from compiler.ops.rules import round_to_bf16
+from compiler.types import DType, at_batch, numpy_dtype
 
 
 def evaluate(graph: Graph, inputs: Mapping[str, Array], batch: int) -> dict[str, Array]:

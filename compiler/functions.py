@@ -27,18 +27,12 @@ from compiler.syntax.modules import load_modules
 from compiler.syntax.tree import Module
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.reference.executable import ReferenceExecutable
-from compiler.types import DType, TensorType
+from compiler.types import DType, TensorType, numpy_dtype
 
 Compiled: TypeAlias = NativeExecutable | ReferenceExecutable
 
-DTYPES = {
-    np.dtype(np.float32): DType.F32,
-    np.dtype(np.float64): DType.F64,
-    np.dtype(np.int32): DType.I32,
-    np.dtype(np.int64): DType.I64,
-    np.dtype(np.uint8): DType.U8,
-    np.dtype(np.bool_): DType.BOOL,
-}
+_TYPES = (DType.F32, DType.F64, DType.I32, DType.I64, DType.U8, DType.BOOL)
+DTYPES = {numpy_dtype(dtype): dtype for dtype in _TYPES}
 
 
 def compiled_function(

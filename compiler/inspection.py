@@ -22,26 +22,29 @@ from compiler.pass_view import watched_passes
 from compiler.programs import in_precision, options_of
 from compiler.record import record
 from compiler.schedule import drawing as schedule_drawing
-from compiler.schedule.build import fixed
+from compiler.schedule.build import fixed, fused_graph
+from compiler.schedule.fusion.ir import FusedGraph
+from compiler.schedule.fusion.printer import fused_to_json, print_fused
 from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule, schedule_to_json
 from compiler.stages import prepared, scheduled
+from compiler.steps.training_step import prediction_graph, training_step
 from compiler.suggestions import did_you_mean
 from compiler.syntax.modules import load_modules
 from compiler.syntax.printer import ast_to_json, print_ast
 from compiler.syntax.tree import Module
 from compiler.targets.cpu.lower import lower
 from compiler.targets.llvm.host import machine_of
-from compiler.training_step import prediction_graph, training_step
 
-_CODE = ("llvm", "asm")  # the stages that know a machine
+_CODE = ("loops", "llvm", "asm")  # the stages that know a machine
 
 
 def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
     """The text of a stage, whole or of what came from a line or a node. Raises SourceError and UsageError."""
     if options.machine is not None and view.stage not in _CODE:
         raise UsageError(
-            f"stage {view.stage} is the same for every machine", f"--machine goes with {' and '.join(_CODE)}"
+            f"stage {view.stage} is the same for every machine",
+            f"--machine goes with {', '.join(_CODE[:-1])} and {_CODE[-1]}",
         )
     if view.stage == "ast":
         return _syntax(_modules(view), view)
@@ -54,6 +57,8 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
         return _graph(_only(ready, chosen, view), view.format)
     if view.stage == "fixed":
         return _graph(_only(fixed(ready, options.without, options.batch), chosen, view), view.format)
+    if view.stage == "fused":
+        return _fused(fused_graph(ready, options.without, options.batch, options.verify), view.format, chosen)
     plan = scheduled(ready, options)
     if view.stage == "schedule":
         return _schedule(plan, view.format, chosen)
@@ -177,6 +182,13 @@ def _graph(graph: Graph, format: str) -> str:
             return drawn(graph_drawing.drawing_of(graph), format)
 
 
+def _fused(fused: FusedGraph, format: str, chosen: Chooser) -> str:
+    """The groups of which a member was chosen."""
+    groups = tuple(g for g in fused.groups if any(chosen(m.node.origins) for m in g.members))
+    fused = replace(fused, groups=groups)
+    return json.dumps(fused_to_json(fused)) if format == "json" else print_fused(fused, origins=True)
+
+
 def _schedule(plan: Schedule, format: str, chosen: Chooser) -> str:
     kept = [k for k, i in enumerate(plan.instances) if chosen(i.origins)]
     plan = replace(
@@ -196,7 +208,8 @@ def _schedule(plan: Schedule, format: str, chosen: Chooser) -> str:
 def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Chooser) -> str:
     machine = machine_of(options.machine, runs=False)
     part = None if view.line is None and view.node is None else chosen
-    views = kernel_views(lower(graph, plan, machine, options.batch), view.stage, machine, part)
+    found = lower(graph, plan, machine, options.batch, keeps_nests=view.stage == "loops")
+    views = kernel_views(found, view.stage, machine, part)
     if not views:
         raise UsageError("no code comes from there", "the line may be configuration only, or folded away")
     if view.format == "json":

@@ -126,7 +126,7 @@ def findings(
     from compiler.frontend import elaborate
     from compiler.frontend.library import library_scope
     from compiler.syntax.modules import read_modules
-    from compiler.syntax.suppressions import idle_waivers, without_waived
+    from compiler.syntax.suppressions import idle_suppressions, without_suppressed
 
     loaded = read_modules(root, folder, within)
     sources = tuple(module.source for module in loaded.modules)
@@ -143,9 +143,9 @@ def findings(
         overrides,
     )
     has_errors = any(finding.severity == "error" for finding in found)
-    # beside a mistake, what seems to waive nothing may be of use
-    idle = () if has_errors else idle_waivers(sources, found)
-    return (*without_waived(found), *idle), sources
+    # beside a mistake, what seems to suppress nothing may be of use
+    idle = () if has_errors else idle_suppressions(sources, found)
+    return (*without_suppressed(found), *idle), sources
 
 
 def _elaborated(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from compiler.accumulated_step import PARTS, accumulated_step
-from compiler.decoding.programs import DECODING, decoding_graph
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.widen_numbers import widen_numbers
@@ -16,9 +14,11 @@ from compiler.programs import complete, in_precision
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
+from compiler.steps.accumulated_step import PARTS, accumulated_step
+from compiler.steps.decoding.programs import DECODING, decoding_graph
+from compiler.steps.training_step import graph_of_kind
 from compiler.targets.cpu.lower import lower
 from compiler.targets.lowered import Lowered
-from compiler.training_step import graph_of_kind
 
 
 def graph_of(program: Program, kind: str, options: Options | None = None) -> Graph:
@@ -45,7 +45,7 @@ def prepared(graph: Graph, options: Options) -> Graph:
 
 def scheduled(ready: Graph, options: Options) -> Schedule:
     """The schedule of an optimised graph; with `verify`, kernels, barriers and memory plan are checked."""
-    plan = schedule(ready, options.without, options.batch)
+    plan = schedule(ready, options.without, options.batch, options.verify)
     if options.verify:
         verify_schedule(plan, options.batch)
     return plan

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from enum import Enum
+from functools import cache
 from typing import TypeAlias
 
+from compiler.arrays import np
 from compiler.record import record
 
 
@@ -24,6 +26,26 @@ class DType(Enum):
         self.is_float = text in ("f32", "f64", "bf16")
         # bytes of one element in memory
         self.size = {"f32": 4, "f64": 8, "bf16": 2, "i32": 4, "i64": 8, "u8": 1, "bool": 1}[text]
+
+
+_NUMPY = {
+    DType.F32: "float32",
+    DType.F64: "float64",
+    DType.BF16: "float32",
+    DType.I32: "int32",
+    DType.I64: "int64",
+    DType.U8: "uint8",
+    DType.BOOL: "bool",
+}
+
+
+@cache
+def numpy_dtype(dtype: DType) -> np.dtype[np.generic]:
+    """The NumPy type of arrays that hold such elements.
+
+    NumPy has no bf16: the reference target holds such values in f32, rounded to bf16 after each node.
+    """
+    return np.dtype(_NUMPY[dtype])
 
 
 @record

@@ -12,9 +12,8 @@ from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.ops.elementwise import Add, And, Divide, Maximum, Minimum, Multiply, Or, Subtract, Where
 from compiler.ops.movement import Broadcast
-from compiler.ops.rules import numpy_dtype
 from compiler.ops.sources import BatchSize, RandomUniform
-from compiler.types import static_elements
+from compiler.types import numpy_dtype, static_elements
 
 _LARGEST = 1 << 25  # elements of a value that is computed to look into its zones
 

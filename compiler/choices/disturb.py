@@ -21,10 +21,9 @@ from compiler.graph.op import Category, Op, Sample
 from compiler.interface import Array
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.indexing import Gather
-from compiler.ops.rules import numpy_dtype
 from compiler.ops.scan import Scan
 from compiler.record import record
-from compiler.types import TensorType, at_batch
+from compiler.types import TensorType, at_batch, numpy_dtype
 
 _HEAVY = (Category.CONTRACTION, Category.CONTROL)
 _ELEMENTS, _FEW, _MANY = 1 << 24, 16, 4096

@@ -6,7 +6,7 @@ from compiler.diagnostics import Span
 from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph.op import Category
 from compiler.lints.flow import Flow, place_of
-from compiler.lints.laid_open import laid_open
+from compiler.lints.inlined import inlined
 from compiler.ops.control import StopGradient
 from compiler.ops.elementwise import Equal, NotEqual
 from compiler.ops.indexing import Gather
@@ -46,7 +46,7 @@ class Choice:
 
 def choices_of(graph: Graph) -> tuple[Choice, ...]:
     """All of them, those in the bodies of scans for the first of the steps."""
-    opened = laid_open(graph)
+    opened = inlined(graph)
     candidates = [node for node in opened.nodes if isinstance(node.op, Gather | Equal | NotEqual)]
     if not candidates:
         return ()

@@ -12,12 +12,11 @@ from compiler.diagnostics import Diagnostic, Note, hint
 from compiler.frontend.program import IndexLimit, InputSpec, Program
 from compiler.graph.ir import GraphOutput, Role
 from compiler.lints.flow import Flow
-from compiler.lints.laid_open import laid_open
+from compiler.lints.inlined import inlined
 from compiler.lints.ranges import Ranges
 from compiler.ops.indexing import Gather
-from compiler.ops.rules import numpy_dtype
 from compiler.record import record
-from compiler.types import at_batch
+from compiler.types import at_batch, numpy_dtype
 
 if TYPE_CHECKING:
     from compiler.choices.disturb import Disturbance
@@ -81,7 +80,7 @@ def _open_choices(program: Program) -> list[Choice]:
     choices = choices_of(program.inference)
     if not choices:
         return []
-    opened = laid_open(program.inference)
+    opened = inlined(program.inference)
     needed = Flow(opened).reaching([choice.indices for choice in choices])
     nodes = tuple(node for node in opened.nodes if any(result.index in needed for result in node.results))
     ranges = Ranges(program, replace(opened, nodes=nodes))
@@ -192,7 +191,7 @@ def _indices(program: Program, choice: Choice, data: Mapping[str, Array], rows: 
     from compiler.graph_passes.eliminate_dead import eliminate_dead  # types bound the integers of most programs
 
     name = "indices"
-    opened = laid_open(program.inference)
+    opened = inlined(program.inference)
     whole = replace(opened, outputs=(GraphOutput(name, Role.OUTPUT, choice.indices),))
     graph = eliminate_dead(whole)
     inputs = {n: data[n][rows].astype(numpy_dtype(graph.input(n).value.type.dtype), copy=False) for n in choice.names}

@@ -31,10 +31,9 @@ from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Array
 from compiler.ops.control import CustomGradient
-from compiler.ops.rules import numpy_dtype
 from compiler.pipeline import prepare_for_gradients
-from compiler.syntax.suppressions import without_waived
-from compiler.types import DType
+from compiler.syntax.suppressions import without_suppressed
+from compiler.types import DType, numpy_dtype
 
 WRONG_GRADIENT = "W1001"
 _DIRECTIONS = 2
@@ -113,7 +112,7 @@ class _Check:
             checks.insert(0, whole)
             if whole.is_right is False and not findings:
                 findings.append(_without_line(whole, self._graph))
-        return GradientReport(tuple(checks), without_waived(findings))
+        return GradientReport(tuple(checks), without_suppressed(findings))
 
     def _whole(self) -> LayerCheck | None:
         if not self._moving:

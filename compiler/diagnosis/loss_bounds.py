@@ -20,11 +20,10 @@ from compiler.graph.ir import Graph, Node, Value
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Array, Tensors
 from compiler.ops.mathematics import Sigmoid
-from compiler.ops.rules import numpy_dtype
 from compiler.ops.spreading import Reshape
 from compiler.pipeline import prepare_for_gradients
 from compiler.record import record
-from compiler.types import DType
+from compiler.types import DType, numpy_dtype
 
 _ROUNDS = 400
 _NEAR = 1e-3

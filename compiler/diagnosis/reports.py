@@ -23,7 +23,7 @@ class LayerCheck:
 
 @record
 class GradientReport:
-    """`findings` name the lines whose derivatives are wrong; those that the text waives are left out."""
+    """`findings` name the lines whose derivatives are wrong; those that the text suppresses are left out."""
 
     checks: tuple[LayerCheck, ...]
     findings: tuple[Diagnostic, ...]

@@ -15,9 +15,8 @@ from compiler.frontend.claims import GradientsAgree, Holds, IsCausal, Side, Test
 from compiler.graph.ir import Graph, Value
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Array
-from compiler.ops.rules import numpy_dtype
 from compiler.pipeline import prepare_for_gradients
-from compiler.types import DType
+from compiler.types import DType, numpy_dtype
 
 FAILED = "E1001"
 _CUTS = 32  # places of a causal axis behind which everything is changed

@@ -32,7 +32,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.suggestions import did_you_mean
 from compiler.syntax import tree
-from compiler.syntax.suppressions import without_waived
+from compiler.syntax.suppressions import without_suppressed
 from compiler.types import BatchExtent, TensorType
 
 _RECURSION = 20_000
@@ -68,7 +68,7 @@ def elaborate(
         for finding in lint(_subject(session, program, chosen)):
             session.report.add(finding)
         session.report.raise_errors()
-        return replace(program, warnings=without_waived(session.report.warnings))
+        return replace(program, warnings=without_suppressed(session.report.warnings))
 
 
 def check(

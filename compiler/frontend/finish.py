@@ -16,7 +16,7 @@ from compiler.ops.batch_sums import divisor_of
 from compiler.ops.means import is_mean
 from compiler.ops.sources import Constant
 from compiler.ops.totals import dependent_on_the_batch, form_of, split, without_controls
-from compiler.syntax.suppressions import without_waived
+from compiler.syntax.suppressions import without_suppressed
 from compiler.types import DType, TensorType
 
 
@@ -88,7 +88,7 @@ def finished(
         _with_counts(with_constants(session, training.builder.build()), plan),
         _with_counts(with_constants(session, inference.builder.build()), plan),
         plan,
-        without_waived(session.report.warnings),
+        without_suppressed(session.report.warnings),
         None if augmentation is None else with_constants(session, augmentation),
         generation,
         axes=NamedAxes(training.axes, training.user_scopes),

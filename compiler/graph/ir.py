@@ -78,6 +78,10 @@ class Role(Enum):
     OUTPUT = "output"  # a named result: logits, loss, a metric
 
 
+PERSISTENT = (Role.PARAMETER, Role.STATE, Role.OPTIMIZER_STATE)
+"""The roles of tensors that outlast a step."""
+
+
 @record
 class GraphInput:
     name: str

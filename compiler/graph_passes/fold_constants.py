@@ -32,10 +32,9 @@ from compiler.ops.elementwise import (
     Subtract,
     Where,
 )
-from compiler.ops.rules import numpy_dtype
 from compiler.ops.sources import Constant
 from compiler.ops.spreading import Broadcast
-from compiler.types import DType
+from compiler.types import DType, numpy_dtype
 
 # Only ops whose result is exactly rounded: NumPy and machine code then agree to the bit, so that a setting gives the
 # same bits whether it is a constant of the program or an argument.

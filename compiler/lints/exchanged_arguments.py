@@ -8,12 +8,12 @@ from compiler.diagnostics import Diagnostic, hint
 from compiler.frontend.bodies.exchanged import are_exchanged, learned_values, places_of
 from compiler.frontend.trace import Application, Subject
 from compiler.graph.ir import Value
-from compiler.lints.laid_open import laid_open
+from compiler.lints.inlined import inlined
 
 
 def find_exchanged_arguments(subject: Subject) -> Iterator[Diagnostic]:
     """Where the user calls a function of both, in the loss, the metrics or the model."""
-    graph = laid_open(subject.program.inference)
+    graph = inlined(subject.program.inference)
     learned = learned_values(graph.inputs, graph.nodes)
     for application in subject.trace.applications.get("inference", []):
         places = places_of(application.operands)

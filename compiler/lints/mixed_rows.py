@@ -8,14 +8,14 @@ from compiler.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.trace import Subject
 from compiler.graph.ir import Role
 from compiler.lints.flow import place_of
-from compiler.lints.laid_open import laid_open
+from compiler.lints.inlined import inlined
 from compiler.ops.row_mixing import mixed_values
 from compiler.syntax import tree
 from compiler.syntax.walk import statements_of
 
 
 def find_mixed_rows(subject: Subject) -> Iterator[Diagnostic]:
-    graph = laid_open(subject.program.inference)
+    graph = inlined(subject.program.inference)
     mixing = mixed_values(graph.nodes)
     places = dict(_output_places(subject.model))
     for output in graph.outputs:

@@ -11,10 +11,9 @@ from compiler.frontend.program import Program, Training, UpdateRule
 from compiler.frontend.trace import Subject
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
 from compiler.lints.flow import Flow, place_of
-from compiler.lints.laid_open import laid_open
+from compiler.lints.inlined import inlined
 from compiler.ops.control import CustomGradient, StopGradient
-from compiler.ops.rules import numpy_dtype
-from compiler.types import at_batch, static_elements
+from compiler.types import at_batch, numpy_dtype, static_elements
 
 _ROWS = 2
 
@@ -25,7 +24,7 @@ def find_opposed_losses(subject: Subject) -> Iterator[Diagnostic]:
     plan = program.plan
     if plan is None or train is None or (plan.early_stop is not None and not plan.early_stop.restore):
         return
-    flow = Flow(laid_open(program.training))
+    flow = Flow(inlined(program.training))
     place = next((entry.value.span for entry in train.entries if entry.key == "loss"), train.head)
     reason = _reversed(flow) or _opposed(flow) or _climbing(program, plan)
     if reason is None:

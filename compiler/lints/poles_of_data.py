@@ -9,7 +9,7 @@ from compiler.diagnostics import Span
 from compiler.frontend.program import Program
 from compiler.graph.ir import Role
 from compiler.graph.op import Op
-from compiler.lints.laid_open import laid_open
+from compiler.lints.inlined import inlined
 from compiler.lints.ranges import Ranges
 from compiler.ops.elementwise import Log, Log1p, Rsqrt, Sqrt
 from compiler.record import record
@@ -33,7 +33,7 @@ class DataPole:
 
 def poles_of_data(program: Program) -> tuple[DataPole, ...]:
     """Those in the user's own lines, of inputs and targets for which no range is declared."""
-    graph = laid_open(program.inference)
+    graph = inlined(program.inference)
     if not any(type(node.op) in _POLES for node in graph.nodes):
         return ()
     ranges = Ranges(program, graph)

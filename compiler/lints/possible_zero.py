@@ -13,7 +13,7 @@ from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.lints.any_sign import AnySign
 from compiler.lints.flow import owner_place, place_of
-from compiler.lints.laid_open import laid_open
+from compiler.lints.inlined import inlined
 from compiler.lints.ranges import Ranges
 from compiler.ops.elementwise import Divide, Log, Log1p, Power, Rsqrt, Sigmoid, Sqrt
 from compiler.ops.intervals import Range
@@ -35,7 +35,7 @@ class _Search:
 
     def __init__(self, subject: Subject, graph: Graph, applications: list[Application]) -> None:
         self.program: Program = subject.program
-        self.graph = laid_open(graph)
+        self.graph = inlined(graph)
         self.ranges = Ranges(subject.program, self.graph, applications)
         self.any_sign = AnySign(self.graph, {spec.path for spec in subject.program.parameters if spec.frozen})
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from compiler.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.trace import Application, Subject
 from compiler.lints.flow import Flow
-from compiler.lints.laid_open import laid_open
+from compiler.lints.inlined import inlined
 
 
 def find_shared_layers(subject: Subject) -> Iterator[Diagnostic]:
     """Where one application gets what another made: two branches with the same layer are most likely meant."""
-    flow = Flow(laid_open(subject.program.training))
+    flow = Flow(inlined(subject.program.training))
     owners = {spec.path.rpartition(".")[0] for spec in subject.program.parameters}
     declared = _settings(subject)
     first: dict[str, Application] = {}

@@ -14,7 +14,7 @@ from compiler.frontend.program import ParameterSpec
 from compiler.frontend.trace import Application, Subject
 from compiler.graph.ir import Node, Role, Value
 from compiler.lints.flow import Flow, owner_place, place_of, unchanged
-from compiler.lints.laid_open import laid_open
+from compiler.lints.inlined import inlined
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Sigmoid, Subtract, Tanh
 
@@ -43,7 +43,7 @@ class _Search:
     """The way from weights to the activation of their product."""
 
     def __init__(self, subject: Subject) -> None:
-        graph = laid_open(subject.program.training)
+        graph = inlined(subject.program.training)
         self._flow = Flow(graph)
         self._of_data = self._flow.depending([i.value for i in graph.inputs if i.role is Role.DATA])
         self._applied: dict[int, Application] = {}

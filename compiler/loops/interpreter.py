@@ -43,19 +43,11 @@ from compiler.loops.ir import (
     contraction_of,
     iteration_space,
 )
-from compiler.types import DType, Extent, size_at
+from compiler.types import Extent, numpy_dtype, size_at
 
 # The draws for a seed, a step, a stream and an array of element numbers.
 Uniform: TypeAlias = Callable[[int, int, int, Array], Array]
 
-NUMPY: dict[DType, np.dtype[np.generic]] = {
-    DType.F32: np.dtype(np.float32),
-    DType.F64: np.dtype(np.float64),
-    DType.I32: np.dtype(np.int32),
-    DType.I64: np.dtype(np.int64),
-    DType.U8: np.dtype(np.uint8),
-    DType.BOOL: np.dtype(np.bool_),
-}
 COMBINES: dict[Combine, np.ufunc] = {Combine.SUM: np.add, Combine.MAX: np.maximum, Combine.MIN: np.minimum}
 
 
@@ -118,7 +110,7 @@ class _Run:
             self.buffers[contraction.tile] = self.product(contraction)
         for position, buffer in enumerate(self.kernel.buffers):
             if buffer.is_scratch and not (contraction is not None and contraction.tile == position):
-                self.buffers[position] = np.zeros(outer * rows * buffer.elements, NUMPY[buffer.dtype])
+                self.buffers[position] = np.zeros(outer * rows * buffer.elements, numpy_dtype(buffer.dtype))
         self.run_all(self.kernel.prologue)
         for stage in self.kernel.stages:
             self.run_all(stage.body)
@@ -165,7 +157,7 @@ class _Run:
         match instruction:
             case Literal(result=result, value=value, dtype=dtype):
                 with np.errstate(over="ignore"):
-                    self.values[result] = np.full((1, 1, 1), value).astype(NUMPY[dtype])
+                    self.values[result] = np.full((1, 1, 1), value).astype(numpy_dtype(dtype))
             case BatchCount(result=result):
                 self.values[result] = np.full((1, 1, 1), self.batch, np.int64)
             case Load(result=result):
@@ -173,11 +165,11 @@ class _Run:
             case Position(result=result, offset=offset, rows=rows, columns=columns, dtype=dtype, space=space):
                 row, column = self.indices(space)
                 place = offset + digits(rows, row) + digits(columns, column)
-                self.values[result] = place.astype(NUMPY[dtype])
+                self.values[result] = place.astype(numpy_dtype(dtype))
             case Compute(result=result, op=op, operands=operands, dtype=dtype):
                 with np.errstate(all="ignore"):
                     (value,) = op.evaluate([self.values[o] for o in operands], self.batch)
-                self.values[result] = value.astype(NUMPY[dtype])
+                self.values[result] = value.astype(numpy_dtype(dtype))
             case Random(result=result, stream=stream):
                 seed, step = (int(self.values[v].item()) for v in (instruction.seed, instruction.step))
                 self.values[result] = self.uniform(seed, step, stream, self.values[instruction.position])
@@ -216,7 +208,7 @@ class _Run:
             value = value * self.values[reduce.factor]
         combine, axis = COMBINES[reduce.combine], 2 if reduce.space is Space.ROW else 1
         with np.errstate(all="ignore"):
-            return combine.reduce(value, axis=axis, dtype=NUMPY[reduce.dtype], keepdims=True)
+            return combine.reduce(value, axis=axis, dtype=numpy_dtype(reduce.dtype), keepdims=True)
 
     def store(self, store: Store) -> None:
         place = self.shifted(store)
@@ -235,7 +227,7 @@ class _Run:
         first = _places(0, [(size, step) for size, _, _, step in outer])
         left = left[:, None, None] + (m * contraction.lhs_m_stride)[None, :, None]
         right = right[:, None, None] + (n * contraction.rhs_n_stride)[None, None, :]
-        tile = np.zeros(self.shape[1:], NUMPY[contraction.dtype])
+        tile = np.zeros(self.shape[1:], numpy_dtype(contraction.dtype))
         for part in range(contraction.parts):
             begin, end = (whole * p // contraction.parts for p in (part, part + 1))
             summed = [(end - begin, *steps), *rest]
@@ -246,7 +238,9 @@ class _Run:
             with np.errstate(all="ignore"):
                 if contraction.triangle in (Triangle.SUM_TO_ROW, Triangle.SUM_FROM_ROW):
                     lhs = np.where(_counts(contraction.triangle, m, m), lhs, 0)
-                product = np.matmul(lhs.astype(np.float64), rhs.astype(np.float64)).astype(NUMPY[contraction.dtype])
+                product = np.matmul(lhs.astype(np.float64), rhs.astype(np.float64)).astype(
+                    numpy_dtype(contraction.dtype)
+                )
                 if contraction.triangle in (Triangle.COLUMNS_TO_ROW, Triangle.COLUMNS_FROM_ROW):
                     product = np.where(_counts(contraction.triangle, m, n), product, 0)
             rows = first[:, None] + m * contraction.row_m_step + part * contraction.part_step

@@ -452,34 +452,12 @@ class Guard:
     line: int
 
 
-Statement: TypeAlias = (
-    Address
-    | Load
-    | Fma
-    | Broadcast
-    | Binary
-    | Prefetch
-    | Store
-    | Elementwise
-    | Loop
-    | Guard
-    | Select
-    | Compare
-    | Shuffle
-    | Convert
-    | Given
-    | Scratch
-    | Gather
-    | Scatter
-    | Lane
-    | Any
-    | Number
-    | Bits
-    | Draw
-    | DrawKey
-    | LoadFence
-    | StoreFence
-)
+Arithmetical: TypeAlias = Fma | Broadcast | Binary | Elementwise | Compare | Shuffle | Convert | Lane | Any | Bits
+Computation: TypeAlias = Arithmetical | Select | Number | Draw
+Definition: TypeAlias = Computation | Address | Load | Gather | Given | Scratch  # of one value
+Effect: TypeAlias = Store | Scatter | Prefetch | LoadFence | StoreFence
+Instruction: TypeAlias = Definition | DrawKey | Effect
+Statement: TypeAlias = Instruction | Loop | Guard
 
 
 @record(eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, TypeAlias, final
+from typing import Any, ClassVar, TypeAlias, final
 
 from compiler.arrays import Array, np
 from compiler.graph.builder import GraphBuilder
@@ -20,11 +20,10 @@ from compiler.ops.rules import (
     expect_operands,
     expect_same_shape,
     expect_same_type,
-    numpy_dtype,
     round_to_bf16,
 )
 from compiler.record import record
-from compiler.types import BatchExtent, DType, TensorType
+from compiler.types import BatchExtent, DType, TensorType, numpy_dtype
 
 Types: TypeAlias = Sequence[TensorType]
 Cotangents: TypeAlias = Sequence[Value | None]
@@ -331,7 +330,10 @@ class Where(Op):
 @final
 @record
 class Cast(Op):
-    """Another element type: float to integer truncates toward 0, a boolean is 0 or 1, a number is true unless 0."""
+    """Another element type: a boolean is 0 or 1, a number is true unless 0.
+
+    A float becomes the integer next to it toward 0, one that does not fit the least or the greatest, and NaN becomes 0.
+    """
 
     dtype: DType
     name = "cast"
@@ -348,8 +350,11 @@ class Cast(Op):
         return (Term(builder, cotangents[0]).cast(source).value,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        (values,), target = operands, numpy_dtype(self.dtype)
         with np.errstate(all="ignore"):
-            result = operands[0].astype(numpy_dtype(self.dtype))
+            if values.dtype.kind == "f" and target.kind in "iu":
+                return (_saturated(values, target),)
+            result = values.astype(target)
         return (round_to_bf16(result) if self.dtype is DType.BF16 else result,)
 
     @classmethod
@@ -364,3 +369,12 @@ class Cast(Op):
             (DType.F32, DType.BF16, (-2, 2)),
         )
         return tuple(Sample(cls(to), (TensorType(of, (3, 4)),), (domain,)) for of, to, domain in changes)
+
+
+def _saturated(values: Array, target: np.dtype[Any]) -> Array:
+    """Floats as integers: those that do not fit become the nearest that does, NaN becomes 0."""
+    range_ = np.iinfo(target)
+    fits = (values > float(range_.min) - 1.0) & (values < float(range_.max + 1))  # the bounds are powers of two
+    whole = np.where(fits, values, 0).astype(target)
+    bounded = np.where(values >= float(range_.max + 1), range_.max, whole)
+    return np.where(values <= float(range_.min) - 1.0, range_.min, bounded).astype(target)

@@ -10,10 +10,10 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node
 from compiler.graph.op import Category, Op, Sample, TypeRuleError
 from compiler.ops.elementwise import Cotangents, Types
-from compiler.ops.rules import expect_operands, expect_same_type, numpy_dtype
+from compiler.ops.rules import expect_operands, expect_same_type
 from compiler.ops.sources import threefry2x32
 from compiler.record import record
-from compiler.types import BatchExtent, DType, TensorType
+from compiler.types import BatchExtent, DType, TensorType, numpy_dtype
 
 
 @final

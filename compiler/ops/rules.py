@@ -1,4 +1,4 @@
-"""Checks that the type rules of the ops share, raising `TypeRuleError`, and the NumPy twin of each element type."""
+"""Checks that the type rules of the ops share, raising `TypeRuleError`."""
 
 from __future__ import annotations
 
@@ -14,22 +14,6 @@ INTEGERS = (DType.I32, DType.I64, DType.U8)
 NUMBERS = FLOATS + INTEGERS
 BOOLEANS = (DType.BOOL,)
 EVERY = NUMBERS + BOOLEANS
-
-# NumPy has no bf16: the reference target holds such values in f32, rounded to bf16 after each node.
-_NUMPY = {
-    DType.F32: "float32",
-    DType.F64: "float64",
-    DType.BF16: "float32",
-    DType.I32: "int32",
-    DType.I64: "int64",
-    DType.U8: "uint8",
-    DType.BOOL: "bool",
-}
-
-
-def numpy_dtype(dtype: DType) -> np.dtype[np.generic]:
-    """The NumPy element type that holds `dtype` in the reference target."""
-    return np.dtype(_NUMPY[dtype])
 
 
 def round_to_bf16(values: Array) -> Array:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, final
 
 from compiler.arrays import Array, np
 from compiler.graph.op import Category, Op, Sample, TypeRuleError
-from compiler.ops.rules import NUMBERS, expect_axis, expect_dtype, expect_one_batch_extent, expect_operands, numpy_dtype
+from compiler.ops.rules import NUMBERS, expect_axis, expect_dtype, expect_one_batch_extent, expect_operands
 from compiler.record import record
-from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch
+from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, numpy_dtype
 
 if TYPE_CHECKING:
     from compiler.graph.builder import GraphBuilder

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
-from compiler.graph.ir import Origin, Role, Value
+from compiler.graph.ir import PERSISTENT, Origin, Role, Value
 from compiler.loops.ir import (
     BatchCount,
     BufferArgument,
@@ -44,7 +44,6 @@ from compiler.schedule.strands import stranded
 from compiler.schedule.to_loops import Lowered
 from compiler.types import BatchExtent, Extent, depends_on_batch, elements, size_at
 
-PERSISTENT = (Role.PARAMETER, Role.STATE, Role.OPTIMIZER_STATE)
 CONTROLLED = (Role.SETTING, Role.SEED, Role.STEP)
 SERIAL_WORK = 20_000  # element operations below which one thread is faster than a barrier
 

@@ -16,17 +16,18 @@ from compiler.schedule.kernels import kernels_of
 from compiler.schedule.recompute import recompute
 
 
-def schedule(graph: Graph, without: Collection[str] = (), batch: int = 32) -> Schedule:
+def schedule(graph: Graph, without: Collection[str] = (), batch: int = 32, verify: bool = False) -> Schedule:
     """The schedule of an optimised graph, `without` some of the fusions.
 
-    `batch` is the nominal size, for deciding what is worth two threads.
+    `batch` is the nominal size, for deciding what is worth two threads. With `verify`, the fused graph is checked after
+    each pass.
     """
-    return assemble(kernels_of(fused_graph(graph, without, batch)), without)
+    return assemble(kernels_of(fused_graph(graph, without, batch, verify)), without)
 
 
-def fused_graph(graph: Graph, without: Collection[str] = (), batch: int = 32) -> FusedGraph:
+def fused_graph(graph: Graph, without: Collection[str], batch: int, verify: bool = False) -> FusedGraph:
     """The fused graph of an optimised graph after all passes."""
-    return optimise_fused(fuse(fixed(graph, without, batch), without, batch), without)
+    return optimise_fused(fuse(fixed(graph, without, batch), without, batch), without, verify)
 
 
 def fixed(graph: Graph, without: Collection[str], batch: int) -> Graph:

@@ -11,10 +11,9 @@ from compiler.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Array, Category, Op, Sample
-from compiler.ops.rules import numpy_dtype
 from compiler.record import record
 from compiler.schedule.access import Form, add, address, axis_forms
-from compiler.types import Shape, TensorType, at_batch
+from compiler.types import Shape, TensorType, at_batch, numpy_dtype
 
 
 @final

@@ -1,4 +1,4 @@
-"""Comments that waive a warning: `# dlc: ignore[W0102]`, at the end of its line or alone in the line before."""
+"""Comments that suppress a warning: `# dlc: ignore[W0102]`, at the end of its line or alone in the line before."""
 
 from __future__ import annotations
 
@@ -9,69 +9,71 @@ from compiler.diagnostics import Diagnostic, Edit, Source, Span, hint
 from compiler.record import record
 from compiler.syntax.lexer import lex
 
-_WAIVER = re.compile(r"# *dlc: *(?P<words>ignore\b.*)")
+_SUPPRESSION = re.compile(r"# *dlc: *(?P<words>ignore\b.*)")
 _CODES = re.compile(r"ignore\[(?P<codes>W[0-9]{4}(?:, *W[0-9]{4})*)\]")
 _ALWAYS_TOLD = ("W0101", "W0102", "W0103")
-"""What is found in every declaration, used or not: a waiver of other lints may serve another program."""
+"""What is found in every declaration, used or not: a suppression of other lints may serve another program."""
 
 
 @record
-class Waiver:
-    """The comment at `span` waives `codes` in `line`; without codes it is no waiver, though it looks like one."""
+class Suppression:
+    """The comment at `span` suppresses `codes` in `line`; without codes it only looks like a suppression."""
 
     codes: tuple[str, ...]
     line: int
     span: Span
 
 
-def without_waived(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """The findings without the warnings that are waived."""
+def without_suppressed(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """The findings without the warnings that are suppressed."""
     known: dict[str, dict[int, set[str]]] = {}
 
-    def is_waived(finding: Diagnostic) -> bool:
+    def is_suppressed(finding: Diagnostic) -> bool:
         source = finding.span.source
         if source.name not in known:
             lines = known[source.name] = {}
-            for waiver in waivers_in(source):
-                lines.setdefault(waiver.line, set()).update(waiver.codes)
+            for suppression in suppressions_in(source):
+                lines.setdefault(suppression.line, set()).update(suppression.codes)
         return finding.severity == "warning" and finding.code in known[source.name].get(finding.span.line, ())
 
-    return tuple(finding for finding in found if not is_waived(finding))
+    return tuple(finding for finding in found if not is_suppressed(finding))
 
 
-def idle_waivers(sources: Iterable[Source], found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
-    """W0113: comments that waive nothing of what was `found`."""
+def idle_suppressions(sources: Iterable[Source], found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """W0113: comments that suppress nothing of what was `found`."""
     told = {(d.span.source.name, d.span.line, d.code) for d in found}
     for source in sources:
-        for waiver in waivers_in(source):
-            idle = [c for c in waiver.codes if c in _ALWAYS_TOLD and (source.name, waiver.line, c) not in told]
-            if not waiver.codes:
+        for suppression in suppressions_in(source):
+            idle = [
+                c for c in suppression.codes if c in _ALWAYS_TOLD and (source.name, suppression.line, c) not in told
+            ]
+            if not suppression.codes:
                 advice = hint("suppressions look like `# dlc: ignore[W0102]` or `# dlc: ignore[W0102, W0108]`")
                 message = "this comment looks like a suppression, but names no codes in brackets"
-                yield Diagnostic("W0113", message, waiver.span, (advice,), "warning")
+                yield Diagnostic("W0113", message, suppression.span, (advice,), "warning")
             elif idle:
-                edits = (Edit(_with_blanks(waiver), ""),) if len(idle) == len(waiver.codes) else ()
+                edits = (Edit(_with_blanks(suppression), ""),) if len(idle) == len(suppression.codes) else ()
                 message = f"this line has no {' or '.join(idle)} to suppress"
-                yield Diagnostic("W0113", message, waiver.span, (hint("remove the comment"),), "warning", edits)
+                yield Diagnostic("W0113", message, suppression.span, (hint("remove the comment"),), "warning", edits)
 
 
-def waivers_in(source: Source) -> Iterator[Waiver]:
+def suppressions_in(source: Source) -> Iterator[Suppression]:
     if "dlc:" not in source.text:
         return
     for comment in lex(source).comments:
-        match = _WAIVER.search(comment.text)
+        match = _SUPPRESSION.search(comment.text)
         if match is None or comment.is_doc:
             continue
         codes = _CODES.match(match["words"])
         column = comment.column + match.start()
         span = Span(source, comment.line, column, comment.line, comment.column + len(comment.text))
         line = comment.line + 1 if comment.stands_alone else comment.line
-        yield Waiver(tuple(re.split(", *", codes["codes"])) if codes else (), line, span)
+        yield Suppression(tuple(re.split(", *", codes["codes"])) if codes else (), line, span)
 
 
-def _with_blanks(waiver: Waiver) -> Span:
+def _with_blanks(suppression: Suppression) -> Span:
     """The comment with the blanks before it, or its whole line where nothing else stands there."""
-    span = waiver.span
+    span = suppression.span
     before = span.source.line(span.line)[: span.column - 1]
     if before.strip():
         return Span(span.source, span.line, len(before.rstrip()) + 1, span.end_line, span.end_column)

@@ -10,15 +10,15 @@ from compiler.targets.manifest import Manifest
 
 @record
 class Lowered:
-    """A manifest with what was compiled for it: nest, text and instances of each kernel by symbol.
+    """A manifest with what was compiled for it: text and instances of each kernel by symbol, and nests where asked.
 
     `firsts` has the first argument of each of the instances' calls, by which its line in the step table is known;
     `plan` is what was lowered.
     """
 
     manifest: Manifest
-    nests: dict[str, Nest]
     texts: dict[str, str]
+    nests: dict[str, Nest]
     instances: tuple[tuple[str, Instance], ...]
     firsts: tuple[int, ...]
     plan: Schedule

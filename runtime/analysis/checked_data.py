@@ -49,7 +49,7 @@ def data_findings(
         except SourceError:  # what only absent data knows, of which the check has warned
             continue
         if program.plan is not None and program.plan.data is not None:
-            yield from driver.without_waived(_findings(program, program.plan, program.plan.data))
+            yield from driver.without_suppressed(_findings(program, program.plan, program.plan.data))
 
 
 def _findings(program: Program, plan: Training, data: DataSource) -> Iterator[Diagnostic]:

@@ -68,7 +68,7 @@ def read_dataset(
     place = str(source.span)
     known = format_named(source.format, place)
     given = Options(dict(source.options) if options is None else options, place)
-    given.check_known(known.name, known.options)
+    given.check_known(known.name)
     path = located(source)
     others = {role: _beside(source, name) for role, name in source.others}
     absent = next((p for p in (path, *others.values()) if not is_there(p)), None)

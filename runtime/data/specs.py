@@ -8,7 +8,7 @@ import numpy as np
 
 from compiler.diagnostics import DataError
 from compiler.driver import Array, Cuts, DataSource, InputSpec, SettingValue
-from compiler.types import BatchExtent, DType
+from compiler.types import BatchExtent, DType, numpy_dtype
 
 __all__ = [
     "Array",
@@ -16,20 +16,10 @@ __all__ = [
     "DataSource",
     "InputSpec",
     "SettingValue",
-    "array_type",
     "dtype_of",
     "row_shape",
     "specs_by_name",
 ]
-
-_NUMPY_TYPES = {
-    DType.F32: np.dtype(np.float32),
-    DType.F64: np.dtype(np.float64),
-    DType.I32: np.dtype(np.int32),
-    DType.I64: np.dtype(np.int64),
-    DType.U8: np.dtype(np.uint8),
-    DType.BOOL: np.dtype(np.bool_),
-}
 
 
 def dtype_of(spec: InputSpec) -> np.dtype[np.generic]:
@@ -38,12 +28,7 @@ def dtype_of(spec: InputSpec) -> np.dtype[np.generic]:
         raise DataError(
             f"`{spec.name}` is declared bf16, which data files cannot hold", str(spec.span), fix="declare it f32"
         )
-    return array_type(spec.type.dtype)
-
-
-def array_type(dtype: DType) -> np.dtype[np.generic]:
-    """The NumPy type of a value at run time; bf16 is handed out as f32."""
-    return _NUMPY_TYPES[DType.F32 if dtype is DType.BF16 else dtype]
+    return numpy_dtype(spec.type.dtype)
 
 
 def row_shape(spec: InputSpec) -> tuple[int, ...]:

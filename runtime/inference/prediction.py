@@ -10,10 +10,10 @@ import numpy as np
 
 from compiler import driver
 from compiler.driver import Array, Options, Program, Tensors
-from compiler.types import Shape
+from compiler.types import Shape, numpy_dtype
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
-from runtime.data.specs import InputSpec, array_type
+from runtime.data.specs import InputSpec
 from runtime.inference.buckets import Buckets, Sizes
 from runtime.inference.model import batch_axes, runtime_settings
 from runtime.inference.pace import Pace
@@ -33,7 +33,7 @@ class Predictor:
         outputs = program.inference.outputs
         axes = batch_axes(program)
         self._axes = {name: axes[name] for name in program.outputs}
-        self._dtypes = {o.name: in_dtype(array_type(o.value.type.dtype), self._dtype) for o in outputs}
+        self._dtypes = {o.name: in_dtype(numpy_dtype(o.value.type.dtype), self._dtype) for o in outputs}
 
     def predict(self, tensors: Tensors, part: Part) -> dict[str, Array]:
         """Each output by name, one row for each row of `part`, which has at least one.

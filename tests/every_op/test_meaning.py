@@ -18,8 +18,8 @@ from compiler.graph.printer import print_graph
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import verify
 from compiler.ops import OPS
-from compiler.ops.rules import numpy_dtype, other_axes
-from compiler.types import DType, at_batch
+from compiler.ops.rules import other_axes
+from compiler.types import DType, at_batch, numpy_dtype
 
 
 def _letters(labels: tuple[int, ...]) -> str:

@@ -46,7 +46,7 @@ def test_schedules_are_sound(seed: int) -> None:
     graph = optimise_graph(random_graph(seed, SIZE)[0])
     for without in ((), FUSIONS, *some(seed)):
         for batch in (1, 100_000):
-            verify_schedule(schedule(graph, without, batch), batch)
+            verify_schedule(schedule(graph, without, batch, verify=True), batch)
 
 
 def test_schedules_are_the_same_each_time() -> None:

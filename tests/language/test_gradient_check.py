@@ -71,7 +71,7 @@ def test_the_wrong_one_of_two_parameters_is_named() -> None:
     assert "`gradient` of `b`" in finding.message
 
 
-def test_a_gradient_that_means_to_be_another_is_waived() -> None:
+def test_a_gradient_that_means_to_be_another_is_suppressed() -> None:
     straight = "fn f(x) = where(x > 0, 1.0, 0.0) gradient(x, y, dy) = dy"
     assert len(report(straight).findings) == 1
     assert report(straight + "  # dlc: ignore[W1001]").is_right

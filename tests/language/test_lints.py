@@ -370,7 +370,7 @@ def test_rows_that_meet_in_the_body_of_a_scan() -> None:
 # Waivers
 
 
-def test_waivers_hold_for_their_line_and_codes() -> None:
+def test_suppressions_hold_for_their_line_and_codes() -> None:
     text = """fn f(x, y) {
     z = 2 * x  # dlc: ignore[W0102]
     # it stays # dlc: ignore[W0102, W0108]
@@ -385,12 +385,12 @@ const name = "# dlc: ignore[W0102]"
     assert told(text.replace("return x", "return nothing")) == ["E0201 6"]
 
 
-def test_waivers_hold_for_what_training_tells() -> None:
+def test_suppressions_hold_for_what_training_tells() -> None:
     text = "fn f(x) {\n    z = 2 * x # dlc: ignore[W0102]\n    y = 1\n    return x\n}\n" + model("f(x)")
     assert [d.span.line for d in program(text).warnings] == [3]
 
 
-def test_waivers_of_other_lints_may_serve_other_programs() -> None:
+def test_suppressions_of_other_lints_may_serve_other_programs() -> None:
     assert told("fn f(x) {\n    return log(relu(x))  # dlc: ignore[W0108]\n}\n") == []
 
 

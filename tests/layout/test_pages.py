@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 from repository import ROOT, table_rows
 
+from compiler.data_formats import OPTIONS
 from compiler.diagnostics import Source, SourceError
 from compiler.frontend import elaborate
 from compiler.frontend.builtins.functions import BUILTINS
@@ -24,7 +25,6 @@ from compiler.syntax.build_syntax import ELEMENT_TYPES, SETTING_TYPES
 from compiler.syntax.lexer import DECLARATIONS, RESERVED
 from compiler.syntax.modules import load_modules
 from runtime.cli.registry import COMMANDS
-from runtime.data.formats.formats import FORMATS
 
 LANGUAGE = (ROOT / "docs" / "language.md").read_text()
 GUIDE = (ROOT / "docs" / "user-guide.md").read_text()
@@ -54,8 +54,8 @@ def test_the_language_reference_names_every_word_of_the_language() -> None:
 
 def test_the_user_guide_names_every_command_format_and_option_of_data() -> None:
     assert missing([command.name for command in COMMANDS], GUIDE) == []
-    for format in FORMATS:
-        assert missing([format.name, *format.options], GUIDE) == []
+    for name, options in OPTIONS.items():
+        assert missing([name, *options], GUIDE) == []
 
 
 def script_of_pages(name: str) -> ModuleType:

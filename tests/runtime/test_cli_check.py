@@ -271,8 +271,8 @@ def test_numbers_that_fit_no_run_are_remarked(
 def test_a_number_of_the_command_line_is_remarked_there(capsys: pytest.CaptureFixture[str]) -> None:
     rows = "x,label\n1,0\n2,2\n3,1\n"
     assert checked(capsys, _TRAINED, rows, "--set", "batch=1000") == [("W0120", 1)]
-    waived = _TRAINED.replace("batch = 2", "batch = 1000  # dlc: ignore[W0120]")
-    assert checked(capsys, waived, rows) == []
+    suppressed = _TRAINED.replace("batch = 2", "batch = 1000  # dlc: ignore[W0120]")
+    assert checked(capsys, suppressed, rows) == []
 
 
 @pytest.mark.parametrize(

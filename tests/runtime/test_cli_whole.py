@@ -113,7 +113,9 @@ def test_ctrl_c_saves_and_resume_ends_with_the_same_bits() -> None:
     assert without_times(records("stopped")) == without_times(records("whole"))
 
 
-@pytest.mark.parametrize("stage", ["ast", "graph", "step", "grad", "fixed", "schedule", "loops", "llvm", "asm"])
+@pytest.mark.parametrize(
+    "stage", ["ast", "graph", "step", "grad", "fixed", "fused", "schedule", "kernels", "loops", "llvm", "asm"]
+)
 def test_show_prints_every_stage(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "model.dl", "--stage", stage]) == 0
     whole = capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def test_kernels_that_share_their_code_say_all_their_lines(model: Path) -> None:
     assert {s["line"] for k in only for line in k["code"] for s in line["sources"]} == {THIRD_TANH}
 
 
-@pytest.mark.parametrize("stage", ["loops", "asm"])
+@pytest.mark.parametrize("stage", ["kernels", "loops", "asm"])
 def test_sources_have_file_line_path_and_direction(model: Path, stage: str) -> None:
     sources = [s for k in shown(model, stage) for line in k["code"] for s in line["sources"]]
     assert {s["direction"] for s in sources} == {"forward", "backward", "update"}
@@ -119,16 +120,29 @@ def test_text_shows_lines_in_a_margin_and_counts_what_it_leaves_out(model: Path)
     assert margins == {f"net.dl:{FIRST_TANH}", f"net.dl:{FIRST_TANH} backward"}
 
 
-def test_loops_are_whole_and_mark_the_line(model: Path) -> None:
-    part = show(View(model, FIRST_TANH, "loops", "infer"), Options())
+def test_kernels_are_whole_and_mark_the_line(model: Path) -> None:
+    part = show(View(model, FIRST_TANH, "kernels", "infer"), Options())
     (marked,) = [row for row in part.splitlines() if row.endswith(f"# net.dl:{FIRST_TANH}") and "tanh(" in row]
     assert "= tanh(v" in marked
     assert "tile = fma(" in part
 
 
+def test_loops_are_the_nest_that_runs_and_leave_out_what_is_of_other_lines(model: Path) -> None:
+    whole, part = (show(View(model, line, "loops", "infer"), Options()) for line in (None, FIRST_TANH))
+    tanh = [row for row in part.splitlines() if re.search(r"v\d+: f32x16 = tanh\(v\d+\)", row)]
+    assert tanh
+    assert all(row.endswith(f"# net.dl:{FIRST_TANH}") for row in tanh)
+    assert re.search(r"^  for item i\d+ in begin..end", part, re.MULTILINE), "the loops around a line stay"
+    assert re.search(r"# \.\.\. \d+ lines", part)
+    assert re.search(r"v\d+ \* v\d+ \+ v\d+", whole), "a product runs as fused multiply-adds"
+    assert not re.search(r"v\d+ \* v\d+ \+ v\d+", part)
+    assert "%" not in re.sub(r"i\d+ % ", "", whole), "no text of LLVM"
+
+
 def test_the_precision_of_the_program_is_that_of_the_code(model: Path) -> None:
     model.write_text(MODEL.replace("    batch = 64", "    batch = 64\n    precision = f64"))
-    assert "f32" not in show(View(model, stage="loops"), Options())
+    for stage in ("kernels", "loops"):
+        assert "f32" not in show(View(model, stage=stage), Options())
 
 
 def test_syntax_has_no_nodes(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,7 @@ from unittest.mock import patch
 import numpy as np
 from native import Native, compiled, host
 
-from compiler import driver, training_step
-from compiler.accumulated_step import PARTS
+from compiler import driver
 from compiler.accumulating_executable import AccumulatingExecutable
 from compiler.driver import EPOCH_NUMBER, FUSIONS, SAMPLE_NUMBERS, Executable, Options, Program
 from compiler.graph.ir import Graph, Role
@@ -26,13 +25,15 @@ from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.machine import AVX2, Machine
 from compiler.programs import complete
 from compiler.stages import graph_of, prepared
+from compiler.steps import training_step
+from compiler.steps.accumulated_step import PARTS
 from compiler.targets.cpu import executable as executables
 from compiler.targets.cpu import memory
 from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.memory import NUMPY, TensorStore
+from compiler.targets.cpu.memory import TensorStore
 from compiler.targets.llvm.llvm import OPTIMISATION_LEVEL
 from compiler.targets.reference.executable import ReferenceExecutable
-from compiler.types import DType, at_batch
+from compiler.types import DType, at_batch, numpy_dtype
 from runtime.inference.model import runtime_settings, training_of
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -329,7 +330,7 @@ def _data(program: Program, rows: int, random: np.random.Generator) -> dict[str,
     data: dict[str, Array] = {}
     for spec in program.inputs:
         shape = (rows, *at_batch(spec.type.shape, 1)[1:])
-        dtype = NUMPY[spec.type.dtype]
+        dtype = numpy_dtype(spec.type.dtype)
         if spec.mask_of is not None:
             data[spec.name] = np.arange(shape[1]) < random.integers(0 if rows > 9 else 1, shape[1] + 1, (rows, 1))
         elif dtype.kind == "f":

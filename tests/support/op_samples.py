@@ -10,8 +10,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.graph.op import Sample
 from compiler.ops import OPS
-from compiler.ops.rules import numpy_dtype
-from compiler.types import DType, at_batch
+from compiler.types import DType, at_batch, numpy_dtype
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

@@ -15,7 +15,7 @@ from compiler.autodiff import gradients_of
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
-from compiler.loops.ir import Kernel, Load, Reduce, RowKernel, Store, Term, instructions_of
+from compiler.loops.ir import Kernel, Load, Reduce, RowKernel, StagedKernel, Store, Term, instructions_of
 from compiler.loops.printer import print_kernel
 from compiler.loops.reader import read_kernel, write_kernel
 from compiler.machine import AVX2, AVX512, NEON
@@ -277,6 +277,7 @@ def test_gradients_of_taps_sum_strips_of_lines(size: int, channels: int, stride:
     graph = taps_of_single_channels(size, channels, stride, 1, True, kernel)
     native, inputs = compiled(graph, batch=EVERY_KERNEL_PARALLEL), inputs_of(graph, 3)
     (summing,) = (i.kernel for i in native.plan.instances if is_together(i.kernel))
+    assert isinstance(summing, StagedKernel)
     image = [i.access for i in summing.stages[0].body if isinstance(i, Load) and i.edges]
     assert {block_of(summing, walks.MANY).steps(access)[1] for access in image} == {step}
     found = native.executable(2).call(inputs, 3)["y"]

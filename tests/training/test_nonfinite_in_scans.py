@@ -15,9 +15,8 @@ from scan_graphs import SCANS, scan_graph
 from compiler.diagnosis.evaluated import evaluated, taken_apart
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
-from compiler.ops.rules import numpy_dtype
 from compiler.ops.scan import Scan
-from compiler.types import at_batch
+from compiler.types import at_batch, numpy_dtype
 from runtime.cli.main import main
 
 TEXT = """fn squash(v: [batch, units]) = log(v)

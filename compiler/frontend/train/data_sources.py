@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from compiler.data_formats import OPTIONS
 from compiler.diagnostics import Span, hint
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, failure, nearest
@@ -13,19 +12,6 @@ from compiler.frontend.train.constants import evaluate_constant
 from compiler.frontend.values import describe
 from compiler.syntax import tree
 
-_TOKENS = ("tokens", "vocabulary", "min_frequency", "lower", "encoding")
-_TABLE = ("header", "names", "separator")
-OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "csv": (*_TABLE, "target", "columns", "categories", "missing", "normalise", "window", "horizon", "stride"),
-    "idx": ("images", "labels", "test_images", "test_labels"),
-    "cifar": (),
-    "images": ("size", "channels", "fit"),
-    "npz": (),
-    "npy": (),
-    "text": (*_TOKENS, "stride"),
-    "lines": (*_TOKENS, *_TABLE, "label", "text", "each", "longest", "ends", "bucket"),
-    "pairs": (*_TOKENS, "separator", "shared", "longest", "bucket"),
-}
 FORMATS = tuple(OPTIONS)
 _OF_TEXT = ("text", "lines", "pairs")  # whatever the names of their files end in
 _FURTHER_FILES = {"lines": ("labels", "synonyms"), "pairs": ("target",)}

@@ -22,6 +22,7 @@ class Index:
     homes: dict[int, int] = field(default_factory=dict[int, int])
     makers: dict[int, Node] = field(default_factory=dict[int, Node])
     readers: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
+    removed: list[tuple[int, Node]] = field(default_factory=list[tuple[int, Node]])
 
     @classmethod
     def of(cls, fused: FusedGraph) -> Index:
@@ -74,14 +75,16 @@ class Index:
         """Take out a member whose results nothing reads."""
         member, group = self.members.pop(key), self.groups[self.homes[key]]
         self.groups[group.number] = replace(group, members=tuple([m for m in group.members if m is not member]))
+        self.removed.append((member.place, member.node))
         for result in member.node.results:
             del self.homes[result.index]
         for source in dict.fromkeys([link.source.index for link in member.links]):
             self.readers[source].remove(key)
 
-    def rest(self) -> tuple[Group, ...]:
-        """The groups that still have members."""
-        return tuple(group for group in self.groups.values() if group.members)
+    def rebuilt(self, fused: FusedGraph) -> FusedGraph:
+        """The fused graph with the groups that still have members, and the nodes of removed ones in none."""
+        groups = tuple(group for group in self.groups.values() if group.members)
+        return replace(fused, groups=groups, unplaced=(*fused.unplaced, *self.removed))
 
     def group_of(self, value: Value) -> Group | None:
         """The group that computes a value; None for inputs and nodes that no group computes."""

@@ -114,10 +114,10 @@ class FusedGraph:
     """Groups that compute the outputs from the inputs at the nominal `batch`.
 
     `unplaced` are the nodes that no group computes, each with its place in the order of the graph: views, through which
-    links read; constants and positions, which each reader computes; and tensors that insertions fill. `before` has the
-    numbers of groups of which the first must come before the second, though neither reads the other. `copies` are made
-    at the end: of a value to the memory of the input that it updates. With `is_ordered`, groups stand in the order in
-    which they run.
+    links read; constants, positions and others that each reader computes; and tensors that insertions fill. `before`
+    has the numbers of groups of which the first must come before the second, though neither reads the other. `copies`
+    are made at the end: of a value to the memory of the input that it updates. With `is_ordered`, groups stand in the
+    order in which they run.
     """
 
     name: str

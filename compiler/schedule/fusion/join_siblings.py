@@ -29,7 +29,7 @@ def join_siblings(fused: FusedGraph) -> FusedGraph:
                 if first in index.groups and second in index.groups and _may_join(first, second, index, ancestry):
                     _join(first, second, index)
                     ancestry.join(first, second)
-    return replace(fused, groups=index.rest())
+    return index.rebuilt(fused)
 
 
 def _large_sources(group: Group, index: Index) -> list[tuple[object, ...]]:

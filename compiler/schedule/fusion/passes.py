@@ -15,6 +15,7 @@ from compiler.schedule.fusion.read_unpadded import read_unpadded
 from compiler.schedule.fusion.rematerialise_cheap import rematerialise_cheap
 from compiler.schedule.fusion.store_in_place import store_in_place
 from compiler.schedule.fusion.update_in_place import update_in_place
+from compiler.schedule.fusion.verify import verify_fused
 
 FusedPass: TypeAlias = Callable[[FusedGraph], FusedGraph]
 
@@ -31,11 +32,15 @@ FUSED_PASSES: tuple[tuple[FusedPass, str | None], ...] = (
 """Each with the fusion without which it is left out."""
 
 
-def optimise_fused(fused: FusedGraph, without: Collection[str] = ()) -> FusedGraph:
-    """All passes over the fused graph but those of the given fusions."""
+def optimise_fused(fused: FusedGraph, without: Collection[str] = (), verify: bool = False) -> FusedGraph:
+    """All passes over the fused graph but those of the given fusions; with `verify`, it is checked after each."""
+    if verify:
+        verify_fused(fused, "fuse")
     for fused_pass, fusion in FUSED_PASSES:
         if fusion is None or fusion not in without:
             fused = everywhere(fused_pass, fused)
+            if verify:
+                verify_fused(fused, fused_pass.__name__)
     return fused
 
 

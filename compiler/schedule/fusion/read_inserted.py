@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from compiler.graph.op import Category
 from compiler.loops.ir import Term
 from compiler.schedule.access import Form, add, address, split_form, splits_evenly
@@ -22,7 +20,7 @@ def read_inserted(fused: FusedGraph) -> FusedGraph:
             op = member.node.op
             if isinstance(op, Insert) and op.axis is None and member.node.operands[1].index not in outputs:
                 _read_from(index.members[member.key], op.starts, group.number, index)
-    return replace(fused, groups=index.rest())
+    return index.rebuilt(fused)
 
 
 def _read_from(insert: Member, starts: tuple[int, ...], home: int, index: Index) -> None:

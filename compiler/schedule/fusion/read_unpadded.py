@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from compiler.graph.op import Category
 from compiler.loops.ir import Edge, Space
@@ -36,7 +35,7 @@ def read_unpadded(fused: FusedGraph) -> FusedGraph:
                 index.change(key, found or ())
             index.remove(insert.key)
             index.remove(fill.key)
-    return replace(fused, groups=index.rest())
+    return index.rebuilt(fused)
 
 
 def _fill_of(group: Group, index: Index) -> Member | None:

@@ -25,7 +25,7 @@ def rematerialise_cheap(fused: FusedGraph) -> FusedGraph:
     """The fused graph in which cheap members stand again in the groups that read them."""
     index, outputs = Index.of(fused), {output.value.index for output in fused.outputs}
     _Rematerialising(index, outputs, 1 + max([*index.makers, *(i.value.index for i in fused.inputs)])).run()
-    return replace(fused, groups=index.rest())
+    return index.rebuilt(fused)
 
 
 @dataclass(slots=True)

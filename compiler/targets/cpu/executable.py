@@ -13,7 +13,7 @@ import numpy as np
 from compiler.available_memory import expect_memory
 from compiler.diagnostics import CompilerBug
 from compiler.interface import Results, Tensors
-from compiler.targets.cpu.memory import LARGE_PAGE, NUMPY, SLACK, TensorStore, Workspace, address_of, reserve
+from compiler.targets.cpu.memory import LARGE_PAGE, SLACK, TensorStore, Workspace, address_of, reserve
 from compiler.targets.cpu.outlet import Outlet
 from compiler.targets.cpu.runner import (
     ABI_VERSION,
@@ -41,7 +41,7 @@ from compiler.targets.manifest import (
     capacity_for,
     rounded_up,
 )
-from compiler.types import BatchExtent, DType
+from compiler.types import BatchExtent, DType, numpy_dtype
 
 Array: TypeAlias = np.ndarray[Any, Any]
 PAGE = 4096  # bytes; what is readable on a page is readable to its end
@@ -227,7 +227,7 @@ class NativeExecutable:
         found: dict[str, Array] = {}
         for slot in self.manifest.results:
             found[slot.name] = (
-                results.scalars[slot.name][0].astype(NUMPY[slot.dtype])
+                results.scalars[slot.name][0].astype(numpy_dtype(slot.dtype))
                 if slot.name in results.scalars
                 else results.arrays[slot.name]
             )
@@ -239,7 +239,7 @@ class NativeExecutable:
         if tensors is bound[0]:
             return tensors.version != bound[1]
         for number, spec in enumerate(self.manifest.tensors):
-            if tensors[spec.name].shape != spec.shape or tensors[spec.name].dtype != NUMPY[spec.dtype]:
+            if tensors[spec.name].shape != spec.shape or tensors[spec.name].dtype != numpy_dtype(spec.dtype):
                 raise CompilerBug("executable", f"the tensor '{spec.name}' has another shape than the program")
             self._arenas[FIRST_TENSOR + number] = tensors.address(spec.name)
         return True
@@ -310,7 +310,7 @@ class NativeExecutable:
     def _feed(self, given: list[Array]) -> None:
         """Note where each input lies. A single step reads it there, where nothing behind it is read by mistake."""
         self._kept = [
-            array if _has_overlapping_rows(array, slot) else np.require(array, NUMPY[slot.dtype], ("C", "A"))
+            array if _has_overlapping_rows(array, slot) else np.require(array, numpy_dtype(slot.dtype), ("C", "A"))
             for slot, array in zip(self.manifest.inputs, given, strict=True)
         ]
         is_as_given = all(map(is_, given, self._kept))
@@ -333,7 +333,7 @@ class NativeExecutable:
 
 def _has_overlapping_rows(array: Array, slot: InputSlot) -> bool:
     """Whether the rows are dense, but not next to one another: windows of one series are gathered from it."""
-    if slot.batch_axis is None or array.dtype != NUMPY[slot.dtype] or array.flags.c_contiguous or not len(array):
+    if slot.batch_axis is None or array.dtype != numpy_dtype(slot.dtype) or array.flags.c_contiguous or not len(array):
         return False
     return array.flags.aligned and array[:1].flags.c_contiguous and array[0].nbytes == slot.row_bytes
 

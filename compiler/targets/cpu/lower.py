@@ -10,7 +10,7 @@ from hashlib import sha256
 import numpy as np
 
 from compiler.diagnostics import CompilerBug
-from compiler.graph.ir import Graph, Role
+from compiler.graph.ir import PERSISTENT, Graph, Role
 from compiler.loops.ir import (
     CollectKernel,
     ColumnKernel,
@@ -43,7 +43,7 @@ from compiler.nest.ir import (
 )
 from compiler.record import record
 from compiler.schedule.access import count
-from compiler.schedule.assemble import CONTROLLED, PERSISTENT, is_parallel
+from compiler.schedule.assemble import CONTROLLED, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
 from compiler.targets.cpu.emit import emit, items_of
@@ -89,24 +89,44 @@ class Call:
 
 
 def lower(
-    graph: Graph, plan: Schedule, machine: Machine, batch: int, begin: Callable[[str], None] | None = None
+    graph: Graph,
+    plan: Schedule,
+    machine: Machine,
+    batch: int,
+    begin: Callable[[str], None] | None = None,
+    keeps_nests: bool = False,
 ) -> Lowered:
     """The step table of a schedule and the LLVM text of its kernels; `begin` is given each text once it is there."""
-    return _Lowering(graph, plan, machine, batch, begin).run()
+    return _Lowering(graph, plan, machine, batch, begin, keeps_nests).run()
+
+
+@record
+class _Function:
+    """The nest of a function, whose body is gone once its text is there, and the function that runs before it."""
+
+    symbol: str
+    nest: Nest
+    before: _Function | None
 
 
 class _Lowering:
     def __init__(
-        self, graph: Graph, plan: Schedule, machine: Machine, batch: int, begin: Callable[[str], None] | None
+        self,
+        graph: Graph,
+        plan: Schedule,
+        machine: Machine,
+        batch: int,
+        begin: Callable[[str], None] | None,
+        keeps_nests: bool,
     ) -> None:
         self.graph, self.plan, self.machine, self.batch, self.begin = graph, plan, machine, batch, begin
+        self.keeps_nests = keeps_nests
         self.relocations: list[tuple[int, int, int]] = []
         self.functions: dict[str, int] = {}
         self.nests: dict[str, Nest] = {}
         self.texts: dict[str, str] = {}
-        self.symbols: dict[int, str] = {}  # by `id` of the nest
         self.identities: dict[int, Identity] = {}  # by `id` of the kernel
-        self.codes: dict[tuple[Kernel, frozenset[int], int, bool, frozenset[int]], Nest] = {}
+        self.codes: dict[tuple[Kernel, frozenset[int], int, bool, frozenset[int]], _Function] = {}
         self.watched: list[str] = []
         self.scratch, self.scratch_batch, self.shared = 64, 0, 0
         self.control_slots = control_slots(graph)
@@ -180,7 +200,7 @@ class _Lowering:
             tuple(i.value.type.dtype for i in self.graph.inputs if i.role is Role.SETTING),
             self.advance_table(),
         )
-        return Lowered(manifest, self.nests, self.texts, tuple(instances), tuple(firsts), self.plan)
+        return Lowered(manifest, self.texts, self.nests, tuple(instances), tuple(firsts), self.plan)
 
     def is_beyond_caches(self, buffer: int) -> bool:
         """Whether nothing of a result is left in the caches of a core when its caller comes to it."""
@@ -219,14 +239,15 @@ class _Lowering:
         level = self.level_of_panels(instance)
         code = self.code(instance, keeps=level < len(instance.loops))
         panels = (SHARED_ARENA, 0, 0)
-        if code.lasts:
+        nest = code.nest
+        if nest.lasts:
             panels = (STATIC_ARENA, self.plan.static_bytes + self.lasting_bytes, 0)
-            self.lasting_bytes += -(-code.shared_bytes // 64) * 64
-        calls = [(self.call(instance, code, panels), code.shared_bytes > 0 and not code.lasts)]
+            self.lasting_bytes += -(-nest.shared_bytes // 64) * 64
+        calls = [(self.call(instance, code, panels), nest.shared_bytes > 0 and not nest.lasts)]
         if code.before is not None:
             before = self.call(instance, code.before, panels)
-            loops = instance.loops[: max(level, 0)] if code.lasts else instance.loops
-            calls.insert(0, (replace(before, loops=loops, is_once=code.lasts and level < 0), True))
+            loops = instance.loops[: max(level, 0)] if nest.lasts else instance.loops
+            calls.insert(0, (replace(before, loops=loops, is_once=nest.lasts and level < 0), True))
         return calls
 
     def level_of_panels(self, instance: Instance) -> int:
@@ -261,7 +282,7 @@ class _Lowering:
         self.relocations += [buffer, given, bytes_, rows, CONTROL]
         return Call("dlc_collect", Items(kernel.rows), first, 5, ())
 
-    def call(self, instance: Instance, code: Nest, panels: tuple[int, int, int]) -> Call:
+    def call(self, instance: Instance, code: _Function, panels: tuple[int, int, int]) -> Call:
         """A part of an instance's code; packed panels lie at `panels`."""
         first = len(self.relocations)
         kernel = instance.kernel
@@ -269,7 +290,7 @@ class _Lowering:
         moved: dict[int, int] = {}  # positions of arguments by the number of their relocation
         drawn: list[int] = []
         numbers = self.identity_of(kernel).numbers
-        for argument in code.arguments:
+        for argument in code.nest.arguments:
             match argument:
                 case BufferPointer(position=position):
                     moved[len(self.relocations)] = position
@@ -304,9 +325,9 @@ class _Lowering:
                     self.relocations.append((FLAGS, len(self.watched), 0))
                     self.watched.append(instance.watched[argument.position])
         is_shared = isinstance(kernel, RowKernel | FlatKernel | ColumnKernel)  # code, by kernels of other extents
-        items = items_of(kernel, self.machine.registers) if is_shared else code.items
+        items = items_of(kernel, self.machine.registers) if is_shared else code.nest.items
         self.move(instance, moved, drawn)
-        return Call(self.symbols[id(code)], items, first, len(self.relocations) - first, instance.loops)
+        return Call(code.symbol, items, first, len(self.relocations) - first, instance.loops)
 
     def move(self, instance: Instance, moved: Mapping[int, int], drawn: Sequence[int]) -> None:
         """Let the arguments of an instance follow the loops around it: a loop that runs backward starts at its end."""
@@ -338,7 +359,7 @@ class _Lowering:
         self.advances += [()] * (len(self.relocations) - len(self.advances))
         return tuple((*line, *(0,) * (deepest - len(line))) for line in self.advances) if deepest else ()
 
-    def code(self, instance: Instance, keeps: bool) -> Nest:
+    def code(self, instance: Instance, keeps: bool) -> _Function:
         """The code of an instance, made once for all of the same kernel.
 
         `keeps`: the right operand of a product is the same for more than one call.
@@ -348,24 +369,24 @@ class _Lowering:
         passing = frozenset(k for k, b in enumerate(instance.arguments) if together and b in self.left)
         key = (what.kernel, what.literals, what.line, keeps, passing)
         if key not in self.codes:
-            code = emit(what, self.machine, self.batch, keeps, passing)
-            for part in (code.before, code):
-                if part is not None:
-                    self.write(part)
-            self.codes[key] = code
-            self.shared = max(self.shared, 0 if code.lasts else code.shared_bytes)
-            self.scratch = max(self.scratch, -(-(code.scratch_bytes + 64) // 64) * 64)
-            self.scratch_batch = max(self.scratch_batch, code.scratch_batch_bytes)
+            nest = emit(what, self.machine, self.batch, keeps, passing)
+            self.codes[key] = self.function(nest)
+            self.shared = max(self.shared, 0 if nest.lasts else nest.shared_bytes)
+            self.scratch = max(self.scratch, -(-(nest.scratch_bytes + 64) // 64) * 64)
+            self.scratch_batch = max(self.scratch_batch, nest.scratch_batch_bytes)
         return self.codes[key]
 
-    def write(self, nest: Nest) -> None:
-        """The text of a function; its symbol is the hash of it."""
+    def function(self, nest: Nest) -> _Function:
+        """Write the text of a function and of the one before it; the symbol is the hash of the text."""
+        before = None if nest.before is None else self.function(nest.before)
         text = to_llvm(nest, self.machine)
         symbol = symbol_of(text)
-        self.symbols[id(nest)], self.nests[symbol] = symbol, nest
         self.texts[symbol] = text.replace("KERNEL", symbol)
+        if self.keeps_nests:
+            self.nests[symbol] = nest
         if self.begin is not None:
             self.begin(self.texts[symbol])
+        return _Function(symbol, replace(nest, body=[], before=None), before)
 
     def identity_of(self, kernel: Kernel) -> Identity:
         """What the code of a kernel of the plan depends on, worked out once."""

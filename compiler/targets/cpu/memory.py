@@ -10,20 +10,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from compiler.targets.manifest import TensorSpec
-from compiler.types import DType
+from compiler.types import numpy_dtype
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 LARGE_PAGE = 2 << 20
 SLACK = 1024  # bytes that kernels may read, and never use, past the end of a buffer
-NUMPY = {
-    DType.F32: np.dtype(np.float32),
-    DType.F64: np.dtype(np.float64),
-    DType.I32: np.dtype(np.int32),
-    DType.I64: np.dtype(np.int64),
-    DType.U8: np.dtype(np.uint8),
-    DType.BOOL: np.dtype(np.bool_),
-}
 
 
 def reserve(size: int) -> Array:
@@ -85,7 +77,7 @@ class TensorStore:
         for spec, size in zip(specs, sizes, strict=True):
             count = int(np.prod(spec.shape, dtype=np.int64))
             raw = self._arena[offset : offset + count * spec.dtype.size]
-            self._arrays[spec.name] = raw.view(NUMPY[spec.dtype]).reshape(spec.shape)
+            self._arrays[spec.name] = raw.view(numpy_dtype(spec.dtype)).reshape(spec.shape)
             self._arrays[spec.name].flags.writeable = False
             self._addresses[spec.name] = base + offset
             offset += size

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.targets.cpu.memory import NUMPY, SLACK, address_of
+from compiler.targets.cpu.memory import SLACK, address_of
 from compiler.targets.manifest import ResultSlot
-from compiler.types import BatchExtent
+from compiler.types import BatchExtent, numpy_dtype
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -31,7 +31,7 @@ class Outlet:
         self.is_static = axis is None
         self.address = 0
         self._shape = tuple(e for e in slot.shape if isinstance(e, int))
-        self._dtype = NUMPY[slot.dtype]
+        self._dtype = numpy_dtype(slot.dtype)
         self._rows = extent.multiple if isinstance(extent, BatchExtent) else None
         self._batch_axis = axis or 0
         self._row_bytes = math.prod(self._shape) * slot.dtype.size

@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from compiler.evaluate import evaluate
-from compiler.graph.ir import Graph, GraphOutput, Role
+from compiler.graph.ir import PERSISTENT, Graph, GraphOutput, Role
 from compiler.interface import Array, Results, Tensors
-from compiler.ops.rules import numpy_dtype
-from compiler.types import BatchExtent, Shape, TensorType
-
-_PERSISTENT = (Role.PARAMETER, Role.STATE, Role.OPTIMIZER_STATE)
+from compiler.types import BatchExtent, Shape, TensorType, numpy_dtype
 
 
 class ReferenceExecutable:
@@ -65,7 +62,7 @@ class ReferenceExecutable:
         arrays: dict[str, Array] = {}
         for entry in self.graph.inputs:
             type_ = entry.value.type
-            if entry.role in _PERSISTENT:
+            if entry.role in PERSISTENT:
                 arrays[entry.name] = tensors[entry.name]
             elif entry.role is Role.DATA:
                 arrays[entry.name] = _picked(data[entry.name], rows, type_)

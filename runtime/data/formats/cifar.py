@@ -105,4 +105,4 @@ def _names(folder: Path, field: str) -> tuple[str, ...] | None:
     return tuple(line.strip() for line in lines if line.strip()) or None
 
 
-CIFAR = Format("cifar", (".bin",), (), read_cifar, holds_cifar)
+CIFAR = Format("cifar", (".bin",), read_cifar, holds_cifar)

@@ -7,10 +7,8 @@ from runtime.data.dataset import Dataset, Reading, TextPlan, WindowPlan
 from runtime.data.formats.format import Format, Request
 from runtime.data.formats.lines import NEXT, TOKENS, text_field
 from runtime.data.text.files import text_files
-from runtime.data.text.rules import OPTIONS, rules_of
+from runtime.data.text.rules import rules_of
 from runtime.support.files import fingerprint
-
-_OPTIONS = (*OPTIONS, "stride")
 
 
 def read_text(request: Request) -> Dataset:
@@ -27,4 +25,4 @@ def read_text(request: Request) -> Dataset:
     return Dataset("text", request.path, fields, len(whole), text=plan, windows=windows, fingerprints=prints)
 
 
-TEXT = Format("text", (), _OPTIONS, read_text)
+TEXT = Format("text", (), read_text)

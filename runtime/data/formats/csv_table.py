@@ -23,10 +23,6 @@ from runtime.data.formats.format import Format, Options, Request
 from runtime.data.specs import Array
 from runtime.support.files import fingerprint
 
-_OPTIONS = (
-    *("header", "names", "target", "columns", "categories", "missing", "normalise", "separator"),
-    *("window", "horizon", "stride"),
-)
 _SAMPLE = 100
 _LONGEST_LINE = 1 << 24  # characters; a line in a table of a million columns has fewer
 
@@ -243,4 +239,4 @@ def _text(cells: list[str]) -> Array:
     return values
 
 
-CSV = Format("csv", (".csv", ".tsv", ".txt", ".data"), _OPTIONS, read_csv)
+CSV = Format("csv", (".csv", ".tsv", ".txt", ".data"), read_csv)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
 
+from compiler.data_formats import OPTIONS
 from compiler.diagnostics import DataError
 from compiler.record import record
 from runtime.data.dataset import Dataset
@@ -86,7 +87,8 @@ class Options:
             )
         return value
 
-    def check_known(self, format_name: str, known: tuple[str, ...]) -> None:
+    def check_known(self, format_name: str) -> None:
+        known = OPTIONS[format_name]
         for name in self.values:
             if name not in known:
                 raise DataError(
@@ -129,7 +131,6 @@ class Format:
 
     name: str
     endings: tuple[str, ...]
-    options: tuple[str, ...]
     read: Callable[[Request], Dataset]
     holds: Callable[[Path], bool] | None = None
     in_one: bool = False

@@ -17,7 +17,6 @@ from runtime.support.files import explain, fingerprint
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _FIELDS = ("image", "label")
-_OPTIONS = ("images", "labels", "test_images", "test_labels")
 _EXPECTED = "train-images-idx3-ubyte and train-labels-idx1-ubyte, with or without .gz"
 
 
@@ -137,4 +136,4 @@ def _header_of(content: bytes, path: Path) -> tuple[int, tuple[int, ...], np.dty
 
 
 _AGAIN = "fetch the file again"
-IDX = Format("idx", (".idx", "-ubyte"), _OPTIONS, read_idx, holds_idx)
+IDX = Format("idx", (".idx", "-ubyte"), read_idx, holds_idx)

@@ -23,7 +23,6 @@ from runtime.data.specs import Array
 from runtime.support import regular_files
 from runtime.support.files import explain
 
-_OPTIONS = ("size", "channels", "fit")
 _TRAINING, _TEST = ("train", "training"), ("test",)
 _SHOWN = 8  # damaged images that a message names
 
@@ -242,4 +241,4 @@ def _fingerprint(listed: _Listed) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-IMAGES = Format("images", ENDINGS, _OPTIONS, read_images, holds_images)
+IMAGES = Format("images", ENDINGS, read_images, holds_images)

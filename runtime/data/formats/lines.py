@@ -14,12 +14,11 @@ from runtime.data.formats.csv_table import read_csv
 from runtime.data.formats.format import Format, Options, Request
 from runtime.data.specs import Array
 from runtime.data.text.files import TextFile, decoded, lines_of, text_files
-from runtime.data.text.rules import OPTIONS, rules_of
+from runtime.data.text.rules import rules_of
 from runtime.support.files import fingerprint
 
 TOKENS, NEXT, LABEL = "tokens", "next", "label"
 OF_TABLES = ("header", "names", "separator")
-_OPTIONS = (*OPTIONS, "label", "text", "each", "longest", "ends", "bucket", *OF_TABLES)
 
 
 def read_lines(request: Request) -> Dataset:
@@ -135,4 +134,4 @@ def _synonyms(path: Path, options: Options) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(line.split()) for _, line in found)
 
 
-LINES = Format("lines", (), _OPTIONS, read_lines)
+LINES = Format("lines", (), read_lines)

@@ -7,11 +7,10 @@ from runtime.data.dataset import Dataset, Reading, TextPlan
 from runtime.data.formats.format import Format, Request
 from runtime.data.formats.lines import text_field
 from runtime.data.text.files import TextFile, decoded
-from runtime.data.text.rules import OPTIONS, rules_of
+from runtime.data.text.rules import rules_of
 from runtime.support.files import fingerprint
 
 SOURCE, TARGET, NEXT = "source", "target", "next"
-_OPTIONS = (*OPTIONS, "separator", "shared", "longest", "bucket")
 
 
 def read_pairs(request: Request) -> Dataset:
@@ -71,4 +70,4 @@ def _split(request: Request, lines: list[str]) -> tuple[list[str], list[str]]:
     return [parts[0].strip() for parts in cut], [parts[1].strip() for parts in cut]
 
 
-PAIRS = Format("pairs", (), _OPTIONS, read_pairs, in_one=True)
+PAIRS = Format("pairs", (), read_pairs, in_one=True)

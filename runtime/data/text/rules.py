@@ -6,7 +6,6 @@ from compiler.diagnostics import DataError
 from runtime.data.formats.format import Options
 from runtime.data.text.tokenizer import SPECIAL, UNITS, TokenRules
 
-OPTIONS = ("tokens", "lower", "min_frequency", "vocabulary", "encoding")
 BYTES = 256
 
 

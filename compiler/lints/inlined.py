@@ -11,7 +11,7 @@ from compiler.ops.scan import Scan
 from compiler.ops.spreading import Broadcast, Reshape
 
 
-def laid_open(graph: Graph) -> Graph:
+def inlined(graph: Graph) -> Graph:
     """A step's element is the first of its stack, and a stack repeats what the step emits.
 
     What a step carries is an input of which nothing is known. The values of bodies stay what they are.

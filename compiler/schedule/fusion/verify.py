@@ -1,0 +1,206 @@
+"""Checks the invariants of a fused graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from math import prod
+
+from compiler.diagnostics import CompilerBug
+from compiler.graph.ir import Value
+from compiler.graph.op import Category
+from compiler.loops.ir import Space
+from compiler.ops.scan import Scan
+from compiler.schedule.access import address
+from compiler.schedule.fusion.ancestry import Ancestry
+from compiler.schedule.fusion.index import Index
+from compiler.schedule.fusion.ir import (
+    CONTRACTIONS,
+    INLINE,
+    REDUCTIONS,
+    Alias,
+    FusedGraph,
+    Group,
+    Kind,
+    Link,
+    Member,
+    domain_shape,
+)
+from compiler.schedule.fusion.legality import at_own_place, divides, reads_inside, result_space, size_of
+from compiler.schedule.fusion.links import is_elementwise
+from compiler.schedule.fusion.order import in_order
+from compiler.schedule.fusion.printer import print_fused
+from compiler.schedule.placement import Empty, Insert
+from compiler.schedule.split import reduction_split
+from compiler.types import at_batch, elements
+
+BATCHES = (1, 3)  # for which addresses are checked
+
+
+def verify_fused(fused: FusedGraph, stage: str = "fusion") -> None:
+    """Raise `CompilerBug` for values that are not defined once, addresses outside of values, groups that no kernel can
+    compute or that wait for each other, and memory that is written before its last read."""
+    for member in (member for group in fused.groups for member in group.members):
+        if (member.body is None) is isinstance(member.node.op, Scan):
+            raise CompilerBug(stage, f"%{member.key} has a body and is no scan, or the other way round")
+        if member.body is not None:
+            verify_fused(member.body, stage)
+    try:
+        _Check(fused, Index.of(fused)).run()
+    except _Broken as broken:
+        raise CompilerBug(stage, str(broken), print_fused(fused)) from None
+
+
+class _Broken(Exception):
+    """An invariant that does not hold."""
+
+
+@dataclass(slots=True)
+class _Check:
+    fused: FusedGraph
+    index: Index
+
+    def run(self) -> None:
+        self.check_definitions()
+        for group in self.fused.groups:
+            self.check_kind(group)
+            for member in group.members:
+                self.check_space(group, member)
+                for number, link in enumerate(member.links):
+                    self.check_link(group, member, number, link)
+            self.check_reads_inside(group)
+        self.check_order()
+        self.check_aliases()
+
+    def check_definitions(self) -> None:
+        """Values and numbers of groups are defined once, and outputs are computed or given."""
+        made = [result for group in self.fused.groups for m in group.members for result in m.node.results]
+        apart = [result for _, node in self.fused.unplaced for result in node.results]
+        given = [entry.value for entry in self.fused.inputs]
+        for index, times in Counter(value.index for value in (*given, *apart, *made)).items():
+            if times > 1:
+                raise _Broken(f"%{index} is defined {times} times")
+        for number, times in Counter(group.number for group in self.fused.groups).items():
+            if times > 1:
+                raise _Broken(f"{times} groups have the number {number}")
+        known = {value.index for value in (*given, *made)}
+        for value in (*(output.value for output in self.fused.outputs), *(copy.value for copy in self.fused.copies)):
+            if value.index not in known:
+                raise _Broken(f"no group computes %{value.index}, which is an output or copied to an input")
+
+    # one group
+
+    def check_kind(self, group: Group) -> None:
+        """A product has one contraction; a group without has none, and only members that are computed by element."""
+        nodes = [member.node for member in group.members]
+        products = sum(isinstance(node.op, CONTRACTIONS) for node in nodes)
+        others = sum(not is_elementwise(node) for node in nodes) - products
+        expected = {Kind.PRODUCT: (1, 0), Kind.ELEMENTS: (0, 0), Kind.ALONE: (0, 1)}[group.kind]
+        if not nodes or (products, others) != expected or (group.kind is Kind.ALONE and len(nodes) > 1):
+            raise _Broken(f"group {group.number} is no group of kind {group.kind.value}")
+
+    def check_space(self, group: Group, member: Member) -> None:
+        """The elements of a member are those of its space; a reduction goes over the columns or rows of its group."""
+        size = elements(domain_shape(member.node))
+        if group.kind is not Kind.ALONE and size_of(group.domain, group.split, member.space) != size:
+            raise _Broken(f"%{member.key} has {size} elements, and the space {member.space.value} of its group has not")
+        if isinstance(member.node.op, REDUCTIONS) and (
+            member.space is not Space.FULL or group.split != reduction_split(member.node)
+        ):
+            raise _Broken(f"%{member.key} reduces other rows or columns than its group has")
+        if group.kind is Kind.ELEMENTS and not divides(group.split, member, self.index, member.space):
+            raise _Broken(f"rows and columns of group {group.number} do not divide an address of %{member.key}")
+
+    def check_link(self, group: Group, member: Member, number: int, link: Link) -> None:
+        """A source is given, computed by a group, or made in place; its address is that of its axes and lies in it."""
+        source = link.source
+        maker = self.index.makers.get(source.index)
+        is_given = any(entry.value == source for entry in self.fused.inputs)
+        is_made = source.index in self.index.homes or (maker is not None and isinstance(maker.op, (*INLINE, Empty)))
+        if not (is_given or is_made):
+            raise _Broken(f"%{member.key} reads %{source.index}, which is no input and which no group computes")
+        if link.axes and link.address != address(source.type.shape, link.axes):
+            raise _Broken(f"%{member.key} reads %{source.index} at another address than its axes say")
+        if not link.edges and not all(_lies_inside(member, number, batch) for batch in BATCHES):
+            raise _Broken(f"%{member.key} reads outside of %{source.index}")
+
+    def check_reads_inside(self, group: Group) -> None:
+        """What a member reads of its own group, an earlier one computes, at the reader's own place."""
+        known: set[int] = set()
+        for member in group.members:
+            for link in member.links:
+                if self.index.homes.get(link.source.index) != group.number:
+                    continue
+                if link.source.index not in known:
+                    raise _Broken(f"%{member.key} stands before %{link.source.index}, which it reads")
+                maker = self.index.maker(link.source)
+                source = result_space(maker.node, maker.space, group.split)
+                is_own = at_own_place(group.domain, group.split, member.space, source, link.address)
+                if not is_own or not reads_inside(member, link, maker.node):
+                    raise _Broken(f"%{member.key} reads elements of %{link.source.index} that are not at its own place")
+            known.update(result.index for result in member.node.results)
+
+    # all groups
+
+    def check_order(self) -> None:
+        """Groups do not wait for each other; ordered ones stand behind all that they wait for."""
+        for pair in self.fused.before:
+            if not {*pair} <= self.index.groups.keys():
+                raise _Broken(f"group {pair[0]} is to come before group {pair[1]}, and one of them does not exist")
+        try:
+            in_order(self.fused, self.index)
+        except CompilerBug as bug:
+            raise _Broken(str(bug)) from None
+        if not self.fused.is_ordered:
+            return
+        place = {group.number: place for place, group in enumerate(self.fused.groups)}
+        needs = [(other, group.number) for group in self.fused.groups for other in self.index.direct_needs(group)]
+        for first, second in (*needs, *self.fused.before):
+            if place[first] > place[second]:
+                raise _Broken(f"group {second} stands before group {first}, for which it waits")
+
+    def check_aliases(self) -> None:
+        """Values share memory of their size, once each; what is overwritten is read before."""
+        targets = {alias.value.index: alias.target for alias in self.fused.aliases}
+        if len(targets) < len(self.fused.aliases):
+            raise _Broken("a value lies in two places")
+        ancestry = Ancestry.of(self.index)
+        for first, second in self.fused.before:
+            ancestry.put_before(first, second)
+        for alias in self.fused.aliases:
+            self.check_alias(alias, targets, ancestry)
+
+    def check_alias(self, alias: Alias, targets: dict[int, Value], ancestry: Ancestry) -> None:
+        value, target = alias.value, alias.target
+        if elements(value.type.shape) != elements(target.type.shape) or value.type.dtype is not target.type.dtype:
+            raise _Broken(f"%{value.index} has not the size of %{target.index}, in which it lies")
+        seen = {value.index}
+        while target.index in targets and target.index not in seen:
+            seen.add(target.index)
+            target = targets[target.index]
+        if target.index in seen:
+            raise _Broken(f"%{value.index} lies in itself")
+        writer = self.index.homes.get(value.index)
+        if writer is None:
+            raise _Broken(f"no group computes %{value.index}, which lies in %{target.index}")
+        if isinstance(self.index.makers[value.index].op, Insert | Scan):
+            return  # it only goes on with what lies there
+        for reader in self.index.readers_of(alias.target):
+            number = self.index.homes[reader.key]
+            if number != writer and not ancestry.needs(writer, number):
+                raise _Broken(f"group {number} may read %{alias.target.index} after group {writer} has overwritten it")
+
+
+def _lies_inside(member: Member, number: int, batch: int) -> bool:
+    """Whether all addresses of a link lie in its source, where the batch has that size."""
+    link, node = member.links[number], member.node
+    shape = domain_shape(node) if is_elementwise(node) else node.operands[number].type.shape
+    last = prod(at_batch(shape, batch)) - 1
+    if node.op.category is Category.INDEXING or last < 0:
+        return True  # the address is moved by an index
+    spans = [
+        (last // term.divisor if term.modulus is None else min(last // term.divisor, term.modulus - 1)) * term.stride
+        for term in link.address.terms
+    ]
+    low, high = (link.address.offset + sum(s for s in spans if (s > 0) is up) for up in (False, True))
+    return low >= 0 and high < prod(at_batch(link.source.type.shape, batch))

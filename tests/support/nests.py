@@ -1,0 +1,97 @@
+"""Kernels as the nests that run, interpreted on the buffers of a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from compiler.loops.ir import ColumnKernel, FlatKernel, Kernel, Literal, Random, RowKernel, instructions_of
+from compiler.machine import Machine
+from compiler.nest import ir
+from compiler.nest.interpreter import Memory, Place, Uniform, run_nest
+from compiler.nest.ir import Nest
+from compiler.targets.cpu.emit import emit, items_of
+from compiler.targets.cpu.identity import factor_of, identity
+from compiler.targets.cpu.lower import bits_of
+from compiler.types import size_at
+
+SLACK = 1 << 14  # bytes before and behind a buffer that code may touch
+UNUSED = 0xFF  # every byte of slack: a float of these is NaN
+
+
+def memory_of(name: str, content: np.ndarray, number: int) -> Memory:
+    """A copy of a buffer with slack around it."""
+    bytes_ = np.full(content.nbytes + 2 * SLACK, UNUSED, np.uint8)
+    bytes_[SLACK : SLACK + content.nbytes] = content.copy().view(np.uint8)
+    return Memory(name, bytes_, SLACK, number)
+
+
+class KernelAsNest:
+    """In place of `loops.interpreter.run_kernel`: a kernel as `machine` runs it, with the nests that were made."""
+
+    def __init__(self, machine: Machine, nominal: int, lasts: bool = False, parts: int = 1) -> None:
+        self.machine, self.nominal, self.lasts, self.parts = machine, nominal, lasts, parts
+        self.nests: list[Nest] = []
+
+    def __call__(self, kernel: Kernel, views: Sequence[np.ndarray], batch: int, uniform: Uniform) -> None:
+        what = identity(kernel, self.machine.registers)
+        nest = emit(what, self.machine, self.nominal, self.lasts)
+        self.nests.append(nest)
+        memories = [memory_of(f"buffer {k}", view, k) for k, view in enumerate(views)]
+        shared = Memory("panels", np.full(nest.shared_bytes + 2 * SLACK, UNUSED, np.uint8), SLACK, len(views))
+        items = nest.items
+        if isinstance(kernel, RowKernel | FlatKernel | ColumnKernel):  # shared by kernels of other extents
+            items = items_of(kernel, self.machine.registers)
+        for part in (nest.before, nest):
+            if part is not None:
+                given = [_argument(a, kernel, what.numbers, memories, shared, batch) for a in part.arguments]
+                number = _number_of(items if part is nest else part.items, batch)
+                size = part.scratch_bytes + part.scratch_batch_bytes * batch + 2 * SLACK
+                scratch = Memory("scratch", np.full(size, UNUSED, np.uint8), SLACK, len(views) + 1)
+                for k in range(self.parts):  # as so many threads would
+                    share = number * k // self.parts, number * (k + 1) // self.parts
+                    run_nest(part, given, share, scratch, batch, uniform)
+        for view, memory in zip(views, memories, strict=True):
+            view[:] = memory.bytes[SLACK : SLACK + view.nbytes].view(view.dtype)
+
+
+def _number_of(items: ir.Items, batch: int) -> int:
+    return -(-size_at(items.extent, batch) // items.chunk) * items.factor
+
+
+def _argument(
+    argument: ir.Argument,
+    kernel: Any,
+    numbers: Sequence[int],
+    memories: Sequence[Memory],
+    shared: Memory,
+    batch: int,
+) -> int | Place:
+    every = list(instructions_of(kernel))
+    match argument:
+        case ir.BufferPointer(position=position):
+            return Place(memories[position], 0)
+        case ir.SharedPointer():
+            return Place(shared, 0)
+        case ir.FlagPointer():
+            return Place(Memory("flag", np.zeros(1, np.uint8), 0), 0)
+        case ir.ExtentNumber(extent=extent):
+            return size_at(extent, batch)
+        case ir.RowsNumber():
+            return size_at(kernel.rows, batch)
+        case ir.ColumnsNumber():
+            return size_at(kernel.columns, batch)
+        case ir.TotalNumber():
+            return size_at(kernel.elements, batch)
+        case ir.PlaceNumber(position=position):
+            return numbers[position]
+        case ir.FactorNumber(position=position):
+            return factor_of(numbers[position])[0]
+        case ir.ShiftNumber(position=position):
+            return factor_of(numbers[position])[1]
+        case ir.LiteralNumber(result=result):
+            return next(bits_of(i) for i in every if isinstance(i, Literal) and i.result == result)
+        case ir.StreamNumber(position=position):
+            return [i.stream for i in every if isinstance(i, Random)][position]
