@@ -26,6 +26,7 @@ from importlib import import_module
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
+_UNJUDGED = "cannot be judged"
 _LONGEST = 60  # seconds of a check, beyond which a text hangs
 
 
@@ -77,7 +78,11 @@ def _in_a_process(request: dict[str, object]) -> str | None:
         from judging import kind_of_fault
 
         os.dup2(2, 1)
-        os.write(writer, json.dumps(kind_of_fault(**request)).encode())  # type: ignore[arg-type]
+        try:
+            kind = kind_of_fault(**request)  # type: ignore[arg-type]
+        except Exception as error:
+            kind = f"{_UNJUDGED} ({type(error).__name__}: {error})"
+        os.write(writer, json.dumps(kind).encode())
         os._exit(0)
     os.close(writer)
     ready, _, _ = select.select([reader], [], [], _LONGEST)
@@ -97,8 +102,8 @@ def reduce(file: Path, judge: Judge, seconds: float, output: Path, is_graph: boo
 
     text, begin = file.read_text(), time.monotonic()
     kind = judge.kind(text)
-    if kind is None:
-        sys.exit(f"{file} has no fault")
+    if kind is None or kind.startswith(_UNJUDGED):
+        sys.exit(f"{file}: {kind or 'it has no fault'}")
     print(f"{file}: {kind}", file=sys.stderr, flush=True)
 
     def holds(candidate: str) -> bool:
