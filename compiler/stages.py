@@ -17,8 +17,8 @@ from compiler.schedule.verify import verify_schedule
 from compiler.steps.accumulated_step import PARTS, accumulated_step
 from compiler.steps.decoding.programs import DECODING, decoding_graph
 from compiler.steps.training_step import graph_of_kind
-from compiler.targets.cpu.lower import lower
-from compiler.targets.lowered import Lowered
+from compiler.targets.lowered import Lowered, verify_nests
+from compiler.targets.registry import kernel_target_of
 
 
 def graph_of(program: Program, kind: str, options: Options | None = None) -> Graph:
@@ -52,6 +52,12 @@ def scheduled(ready: Graph, options: Options) -> Schedule:
 
 
 def lowered(graph: Graph, options: Options, machine: Machine, begin: Callable[[str], None] | None = None) -> Lowered:
-    """The step table and the kernels of a graph that is not yet optimised; `begin` as in `lower`."""
+    """The step table and the kernels of a graph that is not yet optimised; `begin` is given each text.
+
+    With `verify`, nests are checked as well.
+    """
     ready = prepared(graph, options)
-    return lower(ready, scheduled(ready, options), machine, options.batch, begin)
+    target, plan = kernel_target_of(options), scheduled(ready, options)
+    found = target.lower(ready, plan, machine, options.batch, begin, keeps_nests=options.verify)
+    verify_nests(found)
+    return found
