@@ -28,13 +28,13 @@ from compiler.schedule.fusion.printer import fused_to_json, print_fused
 from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule, schedule_to_json
 from compiler.stages import prepared, scheduled
+from compiler.steps.training_step import prediction_graph, training_step
 from compiler.suggestions import did_you_mean
 from compiler.syntax.modules import load_modules
 from compiler.syntax.printer import ast_to_json, print_ast
 from compiler.syntax.tree import Module
 from compiler.targets.cpu.lower import lower
 from compiler.targets.llvm.host import machine_of
-from compiler.training_step import prediction_graph, training_step
 
 _CODE = ("loops", "llvm", "asm")  # the stages that know a machine
 

@@ -50,7 +50,7 @@ def compile_attention(program: Program, options: Options) -> Executable:
 
 def attention_shapes(program: Program) -> Mapping[str, Shape]:
     """The shapes of the attention weights by the paths of their layers, the batch first. Raises UsageError."""
-    from compiler.attention_weights import attention_graph  # the graphs, which a cached program does without
+    from compiler.steps.attention_weights import attention_graph  # the graphs, which a cached program does without
 
     graph = attention_graph(programs.complete(program))
     return {output.name: output.value.type.shape for output in graph.outputs}

@@ -20,10 +20,10 @@ from compiler.programs import complete, in_precision
 from compiler.record import record
 from compiler.schedule.ir import Schedule
 from compiler.stages import prepared, scheduled
+from compiler.steps.training_step import prediction_graph, training_step
 from compiler.targets.cpu.lower import lower
 from compiler.targets.llvm.host import machine_of
 from compiler.targets.manifest import capacity_for
-from compiler.training_step import prediction_graph, training_step
 from compiler.types import at_batch, static_elements
 
 REST = "(model)"  # what belongs to no layer that owns parameters

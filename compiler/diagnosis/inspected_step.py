@@ -20,10 +20,10 @@ from compiler.machine import Machine
 from compiler.programs import complete, in_precision
 from compiler.record import record
 from compiler.stages import prepared, scheduled
+from compiler.steps.training_step import Step, in_phase
 from compiler.suggestions import did_you_mean
 from compiler.targets.cpu.lower import lower
 from compiler.targets.lowered import Lowered
-from compiler.training_step import Step, in_phase
 
 GRADIENT = ":gradient"
 _LISTED = 30

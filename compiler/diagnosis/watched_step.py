@@ -19,7 +19,7 @@ from compiler.ops.reduction import Max, Min
 from compiler.ops.spreading import Sum
 from compiler.programs import complete, in_precision
 from compiler.record import record
-from compiler.training_step import Step, in_phase
+from compiler.steps.training_step import Step, in_phase
 from compiler.types import BatchExtent, DType, static_elements
 
 # An output so near to the end of its range has hardly any slope left: 0.02 of the largest of tanh and sigmoid.

@@ -32,7 +32,7 @@ NEEDED = {
 """Of these packages, what a warm start imports."""
 
 LEFT_OUT = (
-    *("ops", "graph_passes", "schedule", "loops", "autodiff", "training_step", "stages", "pipeline"),
+    *("ops", "graph_passes", "schedule", "loops", "autodiff", "steps", "stages", "pipeline"),
     *("targets.reference", "evaluate", "targets.cpu.emit", "targets.cpu.lower", "targets.llvm.codegen_worker"),
 )
 
@@ -128,7 +128,7 @@ def test_a_check_of_the_text_imports_neither_numpy_nor_what_comes_after_elaborat
     modules = run_commands((("check", "model.dl", "--no-data"),), tmp_path)
     assert "compiler.frontend.elaborate" in modules
     assert not modules & {"lark", "networkx", "llvmlite", "numpy", "safetensors"}
-    after = ("graph_passes", "schedule", "loops", "training_step", "stages", "targets.reference", "evaluate")
+    after = ("graph_passes", "schedule", "loops", "steps", "stages", "targets.reference", "evaluate")
     for package in (f"compiler.{name}" for name in after):
         assert not [name for name in modules if name == package or name.startswith(f"{package}.")]
 

@@ -17,8 +17,8 @@ from compiler.evaluate import evaluate
 from compiler.frontend.elaborate import elaborate
 from compiler.graph.ir import Graph, Role
 from compiler.pipeline import optimise_graph
+from compiler.steps.training_step import evaluation_graph, training_step
 from compiler.syntax.modules import load_modules
-from compiler.training_step import evaluation_graph, training_step
 from compiler.types import DType, at_batch
 
 Array: TypeAlias = np.ndarray[Any, Any]

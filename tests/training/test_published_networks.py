@@ -17,7 +17,7 @@ from compiler.ops.sources import Constant
 from compiler.pipeline import simplified
 from compiler.programs import complete
 from compiler.report import flops_of
-from compiler.training_step import prediction_graph
+from compiler.steps.training_step import prediction_graph
 from runtime.inference.model import parameter_count
 
 # Parameters, and millions of multiply-adds of one image: those of convolutions and dense layers.

@@ -15,7 +15,7 @@ from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Options
 from compiler.graph.ir import Direction
 from compiler.programs import complete
-from compiler.training_step import training_step
+from compiler.steps.training_step import training_step
 from runtime.cli.main import main
 from runtime.data.batching import epoch_order
 from runtime.inference.model import runtime_settings

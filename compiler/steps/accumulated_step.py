@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from compiler.diagnostics import CompilerBug
-from compiler.finishing import with_totals
 from compiler.frontend.program import Accumulation, Program, Training
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Role, Value
@@ -20,7 +19,8 @@ from compiler.ops.batch_sums import Ledger, evaluated_again, ledger_of, made_of_
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.spreading import Sum
-from compiler.training_step import Step, finished_in_training, in_phase, reported
+from compiler.steps.finishing import with_totals
+from compiler.steps.training_step import Step, finished_in_training, in_phase, reported
 from compiler.types import depends_on_batch
 
 PARTS = ("counting", "accumulating", "updating")

@@ -12,17 +12,6 @@ from dataclasses import replace
 
 from compiler.causality.reach import Breach, Reach
 from compiler.causality.rules import reaches_of
-from compiler.decoding.slices import is_sliceable, operand_axes, sliced
-from compiler.decoding.window import (
-    STEP,
-    TIME,
-    add_sampler,
-    at_position,
-    flattened,
-    generation_of,
-    inputs_of,
-    scoring_graph,
-)
 from compiler.diagnostics import CompilerBug
 from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
@@ -35,6 +24,17 @@ from compiler.ops.movement import Broadcast, Reshape
 from compiler.ops.scan import Scan, scan_body
 from compiler.ops.sources import Constant
 from compiler.record import record
+from compiler.steps.decoding.slices import is_sliceable, operand_axes, sliced
+from compiler.steps.decoding.window import (
+    STEP,
+    TIME,
+    add_sampler,
+    at_position,
+    flattened,
+    generation_of,
+    inputs_of,
+    scoring_graph,
+)
 from compiler.types import BatchExtent, DType, TensorType
 
 PARENTS = "parents"

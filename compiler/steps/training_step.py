@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from compiler.attention_weights import attention_graph
 from compiler.autodiff import gradients_of
 from compiler.diagnostics import CompilerBug
-from compiler.finishing import finishing_graph, with_totals
 from compiler.frontend.program import (
     AVERAGE,
     KEPT,
@@ -22,11 +20,13 @@ from compiler.frontend.program import (
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
-from compiler.objective import Evaluation, joined, taken_apart
 from compiler.ops.build import filled, spread
 from compiler.ops.elementwise import Add, Cast, Multiply, Term
 from compiler.ops.spreading import Sum
 from compiler.pipeline import prepare_for_gradients
+from compiler.steps.attention_weights import attention_graph
+from compiler.steps.finishing import finishing_graph, with_totals
+from compiler.steps.objective import Evaluation, joined, taken_apart
 from compiler.types import DType, TensorType, static_elements
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from compiler.decoding.incremental import position_graph, prompt_graph
-from compiler.decoding.window import window_graph
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
+from compiler.steps.decoding.incremental import position_graph, prompt_graph
+from compiler.steps.decoding.window import window_graph
 
 DECODING: Mapping[str, Callable[[Program, int], Graph]] = {
     "window": lambda program, _: window_graph(program),

@@ -1,0 +1,233 @@
+"""Checks a nest: each value is defined once and before its uses, types agree, and no access leaves what is known.
+
+Accesses to scratch memory are checked where their place is a constant; stores go to no buffer that is only read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from compiler.diagnostics import CompilerBug
+from compiler.nest import ir
+from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TRUTH, Constant, Nest, Operand, Statement, Type, Value, Zeros
+from compiler.nest.printer import name_of, print_nest
+from compiler.record import record
+from compiler.types import DType
+
+ROOM = 64  # bytes behind a stretch of scratch memory that belong to it, so that whole vectors may be read
+
+
+def verify_nest(nest: Nest, only_read: Iterable[int] = ()) -> None:
+    """Raises `CompilerBug`. `only_read` are the buffers, by position, that nothing may be stored to."""
+    if nest.before is not None:
+        verify_nest(nest.before, only_read)
+    try:
+        _Check(nest, frozenset(only_read)).all_of_it()
+    except _WrongError as error:
+        raise CompilerBug("verify_nest", str(error), print_nest(nest)) from error
+
+
+class _WrongError(Exception):
+    """A broken law."""
+
+
+@record
+class _Place:
+    """What an address is known to point into, an argument or a stretch of scratch, and how far in."""
+
+    of: ir.Given | ir.Scratch | None
+    offset: int | None
+
+
+@dataclass(slots=True)
+class _Check:
+    nest: Nest
+    only_read: frozenset[int]
+    defined: set[int] = field(default_factory=lambda: {value.number for value in GIVEN})
+    visible: dict[int, Value] = field(default_factory=lambda: {value.number: value for value in GIVEN})
+    places: dict[int, _Place] = field(default_factory=dict[int, _Place])
+
+    def all_of_it(self) -> None:
+        self.statements(self.nest.body)
+        if len(self.defined) != self.nest.values:
+            raise _WrongError(f"{len(self.defined)} values are defined, not {self.nest.values}")
+
+    def statements(self, statements: Sequence[Statement]) -> None:
+        for statement in statements:
+            match statement:
+                case ir.Loop():
+                    self.loop(statement)
+                case ir.Guard(condition=condition, body=body):
+                    self.expect(condition, TRUTH)
+                    self.inside(body)
+                case ir.Store() | ir.Scatter():
+                    self.store(statement)
+                case ir.Prefetch(address=address):
+                    self.expect(address, ADDRESS)
+                case ir.LoadFence() | ir.StoreFence():
+                    pass
+                case ir.DrawKey():
+                    self.expect(statement.seed, INDEX)
+                    self.expect(statement.step, INDEX)
+                    self.define(statement.first)
+                    self.define(statement.second)
+                case _:
+                    self.definition(statement)
+
+    def inside(self, body: Sequence[Statement]) -> None:
+        """What a block defines is seen in it only."""
+        before = dict(self.visible)
+        self.statements(body)
+        self.visible = before
+
+    def loop(self, loop: ir.Loop) -> None:
+        self.expect(loop.start, INDEX)
+        self.expect(loop.stop, INDEX)
+        if loop.step <= 0 or not len(loop.carried) == len(loop.initial) == len(loop.following):
+            raise _WrongError(
+                f"the loop over {name_of(loop.index)} has no step, or carries values that it does not give"
+            )
+        for value, initial in zip(loop.carried, loop.initial, strict=True):
+            self.expect(initial, value.type)
+            self.define(value)
+            self.places[value.number] = _Place(self.place(initial).of, None)
+        before = dict(self.visible)
+        self.define(loop.index)
+        self.statements(loop.body)
+        for value, following in zip(loop.carried, loop.following, strict=True):
+            self.expect(following, value.type)
+            if self.place(following).of is not self.places[value.number].of:
+                self.places[value.number] = _Place(None, None)
+        self.visible = before
+
+    # operands
+
+    def define(self, value: Value) -> None:
+        if value.number in self.defined or not len(GIVEN) <= value.number < self.nest.values:
+            raise _WrongError(f"{name_of(value)} is defined twice, or is none of the nest's")
+        self.defined.add(value.number)
+        self.visible[value.number] = value
+
+    def expect(self, operand: Operand, type_: Type) -> None:
+        if isinstance(operand, Value) and self.visible.get(operand.number) is not operand:
+            raise _WrongError(f"{name_of(operand)} is used where it is not defined")
+        found = ir.type_of(operand)
+        if found is not type_:
+            raise _WrongError(f"{_said(operand)} is {found.name}, not {type_.name}")
+        if isinstance(operand, Constant) and isinstance(operand.value, tuple) and len(operand.value) != type_.lanes:
+            raise _WrongError(f"a constant of {type_.name} has {len(operand.value)} lanes")
+
+    def all_of(self, type_: Type, *operands: Operand) -> None:
+        for operand in operands:
+            self.expect(operand, type_)
+
+    def known(self, operand: Operand) -> Type:
+        """The type of an operand that may be of any."""
+        type_ = ir.type_of(operand)
+        self.expect(operand, type_)
+        return type_
+
+    # memory
+
+    def place(self, operand: Operand) -> _Place:
+        found = self.places.get(operand.number) if isinstance(operand, Value) else None
+        return found or _Place(None, None)
+
+    def access(self, address: Value, type_: Type, align: int) -> None:
+        self.expect(address, ADDRESS)
+        if align <= 0 or align & (align - 1):
+            raise _WrongError(f"an alignment of {align} is no power of two")
+        place = self.place(address)
+        if type_.dtype is None or type_.dtype is DType.BOOL:
+            raise _WrongError(f"{type_.name} has no form in memory")
+        if isinstance(place.of, ir.Scratch) and place.offset is not None:
+            end = place.offset + type_.lanes * type_.dtype.size
+            if place.offset < 0 or end > place.of.bytes + ROOM:
+                raise _WrongError(f"bytes {place.offset} to {end} lie outside of the {place.of.bytes} of a stretch")
+
+    def store(self, statement: ir.Store | ir.Scatter) -> None:
+        type_ = self.known(statement.value)
+        mask = statement.mask
+        if mask is not None:
+            self.expect(mask, ir.vector(DType.BOOL, type_.lanes))
+        if isinstance(statement, ir.Store):
+            self.access(statement.address, type_, statement.align)
+        else:
+            self.expect(statement.address, ADDRESS)
+            self.expect(statement.places, ir.vector(DType.I64, type_.lanes))
+        of = self.place(statement.address).of
+        argument = self.nest.arguments[of.slot] if isinstance(of, ir.Given) else None
+        if isinstance(argument, ir.BufferPointer) and argument.position in self.only_read:
+            raise _WrongError(f"buffer {argument.position} is only read, and {_said(statement.value)} is stored there")
+
+    # definitions
+
+    def definition(self, statement: ir.Definition) -> None:
+        result = statement.result
+        match statement:
+            case ir.Given(slot=slot):
+                if slot >= len(self.nest.arguments):
+                    raise _WrongError(f"there is no argument {slot}")
+                self.places[result.number] = _Place(statement, 0)
+            case ir.Scratch():
+                self.places[result.number] = _Place(statement, 0)
+            case ir.Address(base=base, index=index, dtype=dtype):
+                self.expect(base, ADDRESS)
+                self.expect(index, INDEX)
+                place = self.place(base)
+                offset = None if place.offset is None or isinstance(index, Value) else place.offset + index * dtype.size
+                self.places[result.number] = _Place(place.of, offset)
+            case ir.Load():
+                self.access(statement.address, result.type, statement.align)
+            case ir.Gather():
+                self.expect(statement.address, ADDRESS)
+                self.expect(statement.places, ir.vector(DType.I64, result.type.lanes))
+                self.expect(statement.mask, ir.vector(DType.BOOL, result.type.lanes))
+            case ir.Number():
+                self.expect(statement.address, ADDRESS)
+            case _:
+                self.computation(statement)
+        self.define(result)
+
+    def computation(self, statement: ir.Arithmetical | ir.Select | ir.Draw) -> None:
+        type_ = statement.result.type
+        match statement:
+            case ir.Fma():
+                self.all_of(type_, statement.left, statement.right, statement.addend)
+            case ir.Binary():
+                self.all_of(type_, statement.left, statement.right)
+            case ir.Compare():
+                self.expect(statement.right, self.known(statement.left))
+            case ir.Select():
+                self.all_of(type_, statement.yes, statement.no)
+                if self.known(statement.condition) is not TRUTH:
+                    self.expect(statement.condition, ir.vector(DType.BOOL, type_.lanes))
+            case ir.Elementwise():
+                if any(self.known(operand).lanes != type_.lanes for operand in statement.operands):
+                    raise _WrongError(f"{name_of(statement.result)} and its operands differ in lanes")
+            case ir.Shuffle():
+                self.shuffle(statement)
+            case ir.Draw():
+                self.expect(statement.first, ir.vector(DType.I32, 1))
+                self.expect(statement.places, ir.vector(DType.I64, type_.lanes))
+            case ir.Broadcast():
+                if self.known(statement.scalar).dtype is not type_.dtype:
+                    raise _WrongError(f"{name_of(statement.result)} is of another type than the scalar in its lanes")
+            case ir.Convert(value=operand) | ir.Bits(value=operand) | ir.Lane(vector=operand) | ir.Any(mask=operand):
+                self.known(operand)
+
+    def shuffle(self, shuffle: ir.Shuffle) -> None:
+        left = self.known(shuffle.left)
+        if shuffle.right is not None:
+            self.expect(shuffle.right, left)
+        both = left.lanes * (1 if shuffle.right is None else 2)
+        is_there = all(0 <= pick < both for pick in shuffle.picks)
+        if len(shuffle.picks) != shuffle.result.type.lanes or not is_there:
+            raise _WrongError(f"{name_of(shuffle.result)} picks lanes that are not there")
+
+
+def _said(operand: Operand) -> str:
+    if isinstance(operand, Value):
+        return name_of(operand)
+    return "a constant" if isinstance(operand, Constant | Zeros) else str(operand)
