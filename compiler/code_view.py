@@ -9,14 +9,13 @@ from pathlib import Path
 
 from compiler.graph.ir import Direction, Origin
 from compiler.loops.ir import statements_of
-from compiler.loops.printer import print_kernel, statement_lines
+from compiler.loops.printer import FRAME, print_kernel, statement_lines
 from compiler.machine import Machine
 from compiler.nest.printer import nest_lines
 from compiler.record import record
 from compiler.schedule.ir import Instance
-from compiler.targets.llvm.listing import listing
-from compiler.targets.llvm.locations import FRAME
 from compiler.targets.lowered import Lowered
+from compiler.targets.target import KernelTarget
 
 Chooser = Callable[[Sequence[Origin]], bool]
 
@@ -51,7 +50,9 @@ class KernelView:
         return self.printed[line.statement - 1].strip() if line.origins and line.statement > FRAME else ""
 
 
-def kernel_views(found: Lowered, stage: str, machine: Machine, chosen: Chooser | None) -> list[KernelView]:
+def kernel_views(
+    found: Lowered, stage: str, target: KernelTarget, machine: Machine, chosen: Chooser | None
+) -> list[KernelView]:
     """The kernels, or those with code that is chosen; `stage` is one of `kernels loops llvm asm`."""
     shared: dict[str, list[Instance]] = {}
     for symbol, instance in found.instances:
@@ -68,23 +69,15 @@ def kernel_views(found: Lowered, stage: str, machine: Machine, chosen: Chooser |
         elif stage == "loops":
             lines = nest_lines(found.nests[symbol], [buffer.name for buffer in kernel.buffers])
             code = tuple(CodeLine(line.text, line.statement, table.get(line.statement, ())) for line in lines)
+        elif stage == "llvm":
+            code = tuple(_llvm_line(row, table) for row in found.texts[symbol].splitlines())
         else:
-            code = _code(stage, found.texts[symbol], symbol, machine, table)
+            listing = target.listing(found.texts[symbol], symbol, machine)
+            code = tuple(CodeLine(i.text, i.line, table.get(i.line, ()), True, i.offset, i.labels) for i in listing)
         if any(_is_shown(line, chosen) for line in code):
             origins = dict.fromkeys(o for instance in instances for o in instance.origins)
             views.append(KernelView(kernel.name, symbol, tuple(origins), printed, code))
     return views
-
-
-def _code(
-    stage: str, text: str, symbol: str, machine: Machine, table: Mapping[int, tuple[Origin, ...]]
-) -> tuple[CodeLine, ...]:
-    if stage == "llvm":
-        return tuple(_llvm_line(row, table) for row in text.splitlines())
-    return tuple(
-        CodeLine(i.text, i.line, table.get(i.line, ()), True, i.offset, i.labels)
-        for i in listing(text, symbol, machine)
-    )
 
 
 def _table(instances: Sequence[Instance]) -> dict[int, tuple[Origin, ...]]:

@@ -482,16 +482,17 @@ def subjects(path: Path, within: Path | None = None) -> tuple[str, ...]:
 
 def expect_machine(name: str, runs: bool) -> None:
     """Raises UsageError where there is no machine `name`, or where its code `runs` and this processor cannot."""
-    from compiler.targets.llvm.host import machine_of  # loads LLVM
+    from compiler.targets.registry import kernel_target_of  # loads LLVM
 
-    machine_of(name, runs)
+    kernel_target_of(Options()).machine(name, runs)
 
 
 def machines(options: Options) -> tuple[Machine, Machine]:
     """The machine that native code is made for, and that which this process runs on."""
-    from compiler.targets.llvm.host import machine_of  # loads LLVM
+    from compiler.targets.registry import kernel_target_of  # loads LLVM
 
-    return machine_of(options.machine), machine_of(None)
+    target = kernel_target_of(options)
+    return target.machine(options.machine), target.machine(None)
 
 
 def cache_folder() -> Path:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from compiler.diagnostics import CompilerBug
-from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.ir import PERSISTENT, Graph, Node, Role, Value
 from compiler.graph.op import Array
+from compiler.interface import Tensors
 from compiler.ops.rules import round_to_bf16
-from compiler.types import DType, at_batch, numpy_dtype
+from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, numpy_dtype
 
 
 def evaluate(graph: Graph, inputs: Mapping[str, Array], batch: int) -> dict[str, Array]:
@@ -38,6 +39,50 @@ def evaluate_node(node: Node, operands: Sequence[Array], batch: int) -> tuple[Ar
         arrays = node.op.evaluate(operands, batch)
     pairs = zip(node.results, arrays, strict=True)
     return tuple(round_to_bf16(a) if result.type.dtype is DType.BF16 else a for result, a in pairs)
+
+
+def inputs_of(
+    graph: Graph,
+    tensors: Tensors,
+    data: Mapping[str, Array],
+    rows: Array,
+    step: int,
+    seed: int,
+    settings: Mapping[str, float],
+) -> dict[str, Array]:
+    """What a step over `rows` of the data reads, by the names of the graph's inputs."""
+    scalars = {Role.SEED: seed, Role.STEP: step}
+    arrays: dict[str, Array] = {}
+    for entry in graph.inputs:
+        type_ = entry.value.type
+        if entry.role in PERSISTENT:
+            arrays[entry.name] = tensors[entry.name]
+        elif entry.role is Role.DATA:
+            arrays[entry.name] = _picked(data[entry.name], rows, type_)
+        else:
+            number = settings[entry.name] if entry.role is Role.SETTING else scalars[entry.role]
+            arrays[entry.name] = np.array(number, numpy_dtype(type_.dtype))
+    return arrays
+
+
+def batch_axis(shape: Shape) -> int | None:
+    """The axis of a shape that depends on the batch."""
+    return next((axis for axis, extent in enumerate(shape) if isinstance(extent, BatchExtent)), None)
+
+
+def _picked(array: Array, rows: Array, type_: TensorType) -> Array:
+    """The chosen rows of `array`, whose first axis is the batch, with that axis where the type has it."""
+    axis = batch_axis(type_.shape)
+    chosen = array if axis is None else np.moveaxis(_rows_of(array, rows, type_.shape[axis]), 0, axis)
+    return chosen.astype(numpy_dtype(type_.dtype), copy=False)
+
+
+def _rows_of(array: Array, rows: Array, extent: int | BatchExtent) -> Array:
+    multiple = extent.multiple if isinstance(extent, BatchExtent) else 1
+    if multiple == 1:
+        return array[rows]
+    grouped = array.reshape((-1, multiple, *array.shape[1:]))[rows]
+    return grouped.reshape((-1, *array.shape[1:]))
 
 
 def _last_uses(graph: Graph) -> dict[int, int]:

@@ -5,30 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING
 
 from compiler.accumulating_executable import AccumulatingExecutable
 from compiler.arrays import np
+from compiler.available_memory import expect_memory
 from compiler.cache import compiler_version
-from compiler.diagnostics import UsageError
+from compiler.compilation import Graphs, compilation, compile_graphs
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Tensors
 from compiler.processors import usable_processors
 from compiler.targets.manifest import TensorSpec
-from compiler.types import DType, TensorType, at_batch
+from compiler.targets.registry import kernel_target_of, target_of
+from compiler.targets.target import Compilation, LoadedProgram, Watched, WatchedInTurns
+from compiler.types import DType, TensorType
 
-if TYPE_CHECKING:
-    from compiler.machine import Machine
-    from compiler.second_process import Graphs
-    from compiler.targets.cpu.executable import NativeExecutable
-    from compiler.targets.cpu.memory import TensorStore
-    from compiler.targets.cpu.object_code import Lowering, Profiled, Turns
-    from compiler.targets.lowered import Lowered
-    from compiler.targets.reference.executable import ReferenceExecutable
-
-TARGETS = ("native", "reference")
 # settings that say what a program is run on and how long, which no graph knows
 _OF_THE_RUN = ("data", "validation", "test", "epochs", "seed", "early_stop", "plateau", "keep", "best", "init_from")
 _OF_A_SEQUENCE = ("generate.start", "generate.stop", "generate.length")
@@ -38,9 +29,14 @@ VALUES = "gradients and values of a step"
 OPTIMIZER_STATES = "states of the optimizer"
 
 
-def program_executable(program: Program, kind: str, options: Options) -> NativeExecutable | ReferenceExecutable:
+def program_executable(program: Program, kind: str, options: Options) -> LoadedProgram:
     """Compile a graph of a program: `training`, `evaluation`, `prediction` or `initialisation`."""
-    return executable(_graph(program, kind, options), _fitting(program, kind, options), _identity(program, kind))
+    return target_of(options).load(_compilation(program, kind, options))
+
+
+def executable(graph: Graph, options: Options) -> LoadedProgram:
+    """Compile a graph for the target of the options."""
+    return target_of(options).load(compilation(lambda: graph, options))
 
 
 def training_executable(program: Program, options: Options, phase: int = 0) -> Executable:
@@ -59,27 +55,20 @@ def training_executable(program: Program, options: Options, phase: int = 0) -> E
     )
 
 
-def profiled_programs(program: Program, kind: str, options: Options) -> dict[str, Profiled]:
+def watched_programs(program: Program, kind: str, options: Options) -> dict[str, Watched]:
     """The programs that an executable of a kind is made of, by their kinds, each as it is and with stamps."""
-    from compiler.targets.cpu.object_code import load_profiled  # only a profile asks for programs in this way
-
-    return {
-        part: load_profiled(_lowering(_graph(program, part, options), fitting), fitting)
-        for part in _parts(program, kind)
-        for fitting in (_fitting(program, part, options),)
-    }
+    target = kernel_target_of(options)
+    return {part: target.watch(_compilation(program, part, options)) for part in _parts(program, kind)}
 
 
 def programs_in_turns(
     program: Program, kind: str, options: Options, threads: Sequence[int], real: Sequence[int] = ()
-) -> dict[str, Turns]:
+) -> dict[str, WatchedInTurns]:
     """The programs that an executable of a kind is made of, for each number of threads; one takes the shares of all."""
-    from compiler.targets.cpu.object_code import load_in_turns  # only a profile asks for programs in this way
-
+    target = kernel_target_of(options)
     return {
-        part: load_in_turns(_lowering(_graph(program, part, options), fitting), fitting, threads, real)
+        part: target.watch_in_turns(_compilation(program, part, options), threads, real)
         for part in _parts(program, kind)
-        for fitting in (_fitting(program, part, options),)
     }
 
 
@@ -98,15 +87,11 @@ def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> i
 
     The result is how many were not there yet.
     """
-    if options.target != "native":
-        return 0
-    from compiler.targets.cpu import object_code  # what only checks a text needs no target
-
     named: dict[str, tuple[str, Options]] = {}
     for part in (part for kind in kinds for part in _parts(program, kind)):
         fitting = _fitting(program, part, options)
         named[_entry_name(_identity(program, part), fitting)] = part, fitting
-    missing = object_code.unknown(named, options)
+    missing = target_of(options).missing(list(named), options)
     if missing:
         _compile_in_two({name: (_graph(program, named[name][0], options)(), named[name][1]) for name in missing})
     return len(missing)
@@ -125,17 +110,9 @@ def _compile_in_two(graphs: Graphs) -> None:
         compile_graphs({largest: graphs[largest]})
 
 
-def compile_graphs(graphs: Graphs, workers: int | None = None) -> None:
-    """Compile graphs for the cache, with so many processes that generate code, by default one for each processor."""
-    from compiler.targets.cpu import object_code  # what only checks a text needs no target
-
-    lowered = {name: _lowering(partial(_given, graph), options) for name, (graph, options) in graphs.items()}
-    _, options = next(iter(graphs.values()))
-    object_code.compile_ahead(lowered, options, workers)
-
-
-def _given(graph: Graph) -> Graph:
-    return graph
+def _compilation(program: Program, kind: str, options: Options) -> Compilation:
+    fitting = _fitting(program, kind, options)
+    return compilation(_graph(program, kind, options), fitting, _entry_name(_identity(program, kind), fitting))
 
 
 def _graph(program: Program, kind: str, options: Options) -> Callable[[], Graph]:
@@ -147,15 +124,6 @@ def _graph(program: Program, kind: str, options: Options) -> Callable[[], Graph]
     return graph
 
 
-def _lowering(graph: Callable[[], Graph], options: Options) -> Lowering:
-    def lowered(machine: Machine, begin: Callable[[str], None]) -> Lowered:
-        from compiler import stages  # a cached program is loaded without any stage of the compiler
-
-        return stages.lowered(graph(), options, machine, begin)
-
-    return lowered
-
-
 def _fitting(program: Program, kind: str, options: Options) -> Options:
     """The options with the batch that a program runs on: first contents have nothing to do with it."""
     match kind.split()[0]:
@@ -165,33 +133,6 @@ def _fitting(program: Program, kind: str, options: Options) -> Options:
             return replace(options, batch=program.plan.batch)
         case _:
             return options
-
-
-def executable(
-    graph: Callable[[], Graph], options: Options, name: str | None = None
-) -> NativeExecutable | ReferenceExecutable:
-    """Compile a graph for the target of the options.
-
-    `name` identifies the program with everything that went into it; under it, what was compiled before is found again
-    without making the graph.
-    """
-    if options.target not in TARGETS:
-        raise UsageError(f"there is no target '{options.target}'", f"targets are {', '.join(TARGETS)}")
-    if options.target == "reference":
-        return _reference(graph(), options)
-
-    from compiler.targets.cpu import object_code  # what only checks a text needs no target
-
-    entry = None if name is None else _entry_name(name, options)
-    return object_code.load_program(entry, _lowering(graph, options), options)
-
-
-def _reference(graph: Graph, options: Options) -> ReferenceExecutable:
-    # interpreting takes every op of the compiler, native code none
-    from compiler.stages import prepared
-    from compiler.targets.reference.executable import ReferenceExecutable
-
-    return ReferenceExecutable(prepared(graph, options))
 
 
 def _entry_name(name: str, options: Options) -> str:
@@ -213,11 +154,9 @@ def _identity(program: Program, kind: str) -> str:
     return repr((kind, program.name, program.model, [source.text for source in program.sources], settings))
 
 
-def allocate(program: Program, options: Options) -> TensorStore:
+def allocate(program: Program, options: Options) -> Tensors:
     """Room for the parameters, states and optimizer states of a program, all zero."""
-    from compiler.targets.cpu.memory import TensorStore  # what only checks a text needs no target
-
-    return TensorStore(_specs(program, options))
+    return target_of(options).allocate(_specs(program, options))
 
 
 def _specs(program: Program, options: Options) -> list[TensorSpec]:
@@ -237,17 +176,11 @@ def memory_needed(program: Program, kinds: Sequence[str], options: Options) -> d
     needed = dict.fromkeys((*names.values(), VALUES), 0)
     for spec in _specs(program, options):
         needed[names[spec.role]] += math.prod(spec.shape) * spec.dtype.size
-    if options.target == "native":
-        from compiler.targets.cpu.object_code import known_manifest
-        from compiler.targets.manifest import capacity_for  # what only checks a text needs no target
-
-        for part in (part for kind in kinds for part in _parts(program, kind)):
-            fitting = _fitting(program, part, options)
-            manifest = known_manifest(_entry_name(_identity(program, part), fitting), fitting)
-            if manifest is not None:
-                rows = capacity_for(manifest.batch_bytes, fitting.batch)
-                found = manifest.static_bytes + manifest.shared_bytes + manifest.batch_bytes * rows
-                needed[VALUES] = max(needed[VALUES], found)
+    target = target_of(options)
+    for part in (part for kind in kinds for part in _parts(program, kind)):
+        fitting = _fitting(program, part, options)
+        found = target.bytes_of_step(_entry_name(_identity(program, part), fitting), fitting)
+        needed[VALUES] = max(needed[VALUES], found or 0)
     return needed
 
 
@@ -258,25 +191,11 @@ def _spec(name: str, role: Role, type_: TensorType, options: Options) -> TensorS
 
 def decoding(program: Program, tensors: Tensors, rows: int, options: Options) -> Decoding:
     """The program that decodes `rows` sequences position by position, and the tensors with its states, all zero."""
-    from compiler.available_memory import expect_memory
-    from compiler.targets.cpu.memory import TensorStore  # what only checks a text needs no target
-
-    assert isinstance(tensors, TensorStore)
     position = program_executable(program, f"position {rows}", options)
-    added = [spec for spec in _tensors_of(position) if spec.name not in tensors.names()]
+    added = [spec for spec in position.tensors if spec.name not in tensors.names()]
     needed = sum(math.prod(spec.shape) * spec.dtype.size for spec in added)
     expect_memory(f"generating {rows} sequences with {program.name}", {"states of positions": needed}, "ask for fewer")
-    return Decoding(position, tensors.extended(added))
-
-
-def _tensors_of(program: NativeExecutable | ReferenceExecutable) -> Sequence[TensorSpec]:
-    """The persistent tensors that a program reads or writes."""
-    from compiler.targets.cpu.executable import NativeExecutable  # what only checks a text needs no target
-
-    if isinstance(program, NativeExecutable):
-        return program.manifest.tensors
-    kept = (i for i in program.graph.inputs if i.role in (Role.PARAMETER, Role.STATE))
-    return [TensorSpec(i.name, i.role, i.value.type.dtype, at_batch(i.value.type.shape, 1)) for i in kept]
+    return Decoding(position, target_of(options).allocate(added, tensors))
 
 
 def initialise(program: Program, tensors: Tensors, seed: int, options: Options) -> None:

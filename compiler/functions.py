@@ -25,11 +25,8 @@ from compiler.ops.elementwise import Add
 from compiler.pipeline import prepare_for_gradients
 from compiler.syntax.modules import load_modules
 from compiler.syntax.tree import Module
-from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.reference.executable import ReferenceExecutable
+from compiler.targets.target import LoadedProgram
 from compiler.types import DType, TensorType, numpy_dtype
-
-Compiled: TypeAlias = NativeExecutable | ReferenceExecutable
 
 _TYPES = (DType.F32, DType.F64, DType.I32, DType.I64, DType.U8, DType.BOOL)
 DTYPES = {numpy_dtype(dtype): dtype for dtype in _TYPES}
@@ -63,8 +60,8 @@ class CompiledFunction:
     ) -> None:
         self._modules, self._library, self._name = modules, library, name
         self._config, self._options = config, options
-        self._forward: dict[Kinds, tuple[tuple[str, ...], tuple[str, ...], Compiled]] = {}
-        self._backward: dict[tuple[TensorType, ...], Compiled] = {}
+        self._forward: dict[Kinds, tuple[tuple[str, ...], tuple[str, ...], LoadedProgram]] = {}
+        self._backward: dict[tuple[TensorType, ...], LoadedProgram] = {}
 
     def __call__(self, *arrays: Array) -> Array | tuple[Array, ...]:
         given: Sequence[Array] = arrays
@@ -76,7 +73,7 @@ class CompiledFunction:
             graph = self._graph(tuple(_type_of(a) for a in given))
             names = tuple(i.name for i in graph.inputs if i.role is Role.DATA)
             outputs = tuple(o.name for o in graph.outputs)
-            self._forward[kinds] = (names, outputs, executable(lambda: graph, self._options))
+            self._forward[kinds] = (names, outputs, executable(graph, self._options))
         names, outputs, compiled = self._forward[kinds]
         results = compiled.call(dict(zip(names, given, strict=True)))
         return results[outputs[0]] if len(outputs) == 1 else tuple(results[name] for name in outputs)
@@ -87,7 +84,7 @@ class CompiledFunction:
         types = tuple(_type_of(a) for a in given)
         graph = self._graph(types)
         if types not in self._backward:
-            self._backward[types] = executable(lambda: gradient_graph(graph), self._options)
+            self._backward[types] = executable(gradient_graph(graph), self._options)
         named = _named(graph, given)
         named |= self._weights(graph, cotangents)
         results = self._backward[types].call(named)

@@ -33,8 +33,7 @@ from compiler.suggestions import did_you_mean
 from compiler.syntax.modules import load_modules
 from compiler.syntax.printer import ast_to_json, print_ast
 from compiler.syntax.tree import Module
-from compiler.targets.cpu.lower import lower
-from compiler.targets.llvm.host import machine_of
+from compiler.targets.registry import kernel_target_of
 
 _CODE = ("loops", "llvm", "asm")  # the stages that know a machine
 
@@ -206,10 +205,11 @@ def _schedule(plan: Schedule, format: str, chosen: Chooser) -> str:
 
 
 def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Chooser) -> str:
-    machine = machine_of(options.machine, runs=False)
+    target = kernel_target_of(options)
+    machine = target.machine(options.machine, runs=False)
     part = None if view.line is None and view.node is None else chosen
-    found = lower(graph, plan, machine, options.batch, keeps_nests=view.stage == "loops")
-    views = kernel_views(found, view.stage, machine, part)
+    found = target.lower(graph, plan, machine, options.batch, keeps_nests=view.stage == "loops")
+    views = kernel_views(found, view.stage, target, machine, part)
     if not views:
         raise UsageError("no code comes from there", "the line may be configuration only, or folded away")
     if view.format == "json":

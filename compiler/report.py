@@ -21,9 +21,8 @@ from compiler.record import record
 from compiler.schedule.ir import Schedule
 from compiler.stages import prepared, scheduled
 from compiler.steps.training_step import prediction_graph, training_step
-from compiler.targets.cpu.lower import lower
-from compiler.targets.llvm.host import machine_of
 from compiler.targets.manifest import capacity_for
+from compiler.targets.registry import kernel_target_of
 from compiler.types import at_batch, static_elements
 
 REST = "(model)"  # what belongs to no layer that owns parameters
@@ -146,7 +145,8 @@ def layer_of(path: str, rows: Mapping[str, object]) -> str:
 
 
 def _kernels(graph: Graph, ready: Schedule, options: Options) -> tuple[KernelRow, ...]:
-    found = lower(graph, ready, machine_of(options.machine, runs=False), options.batch)
+    target = kernel_target_of(options)
+    found = target.lower(graph, ready, target.machine(options.machine, runs=False), options.batch)
     counts: dict[str, int] = {}
     rows: dict[str, KernelRow] = {}
     behind = [instance for _, instance in found.instances[1:]]

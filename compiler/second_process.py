@@ -1,6 +1,6 @@
 """Programs compiled by a second process beside this one: lowering is Python, which keeps one processor busy.
 
-The process gets graphs on its standard input and leaves what becomes of them in the cache, where `load_program` finds
+The process gets graphs on its standard input and leaves what becomes of them in the cache, where a target finds
 it. It tells nothing: what goes wrong there, this process meets again when it compiles the program itself.
 """
 
@@ -11,15 +11,11 @@ import gc
 import pickle
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TypeAlias
 
-from compiler.graph.ir import Graph
-from compiler.interface import Options
-
-Graphs: TypeAlias = Mapping[str, tuple[Graph, Options]]  # by the names under which `load_program` asks for them
+from compiler.compilation import Graphs, compile_graphs
 
 
 @contextlib.contextmanager
@@ -58,6 +54,4 @@ def main() -> None:
     """Compile the graphs on standard input."""
     gc.disable()  # it ends soon
     graphs: Graphs = pickle.load(sys.stdin.buffer)  # from the process that started this one
-    from compiler.executables import compile_graphs  # only this process needs all stages at once
-
     compile_graphs(graphs, workers=1)

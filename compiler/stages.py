@@ -9,7 +9,6 @@ from compiler.graph.ir import Graph
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
 from compiler.machine import Machine
-from compiler.nest.verify import verify_nest
 from compiler.pipeline import optimise_graph, to_f64
 from compiler.programs import complete, in_precision
 from compiler.schedule.build import schedule
@@ -18,8 +17,8 @@ from compiler.schedule.verify import verify_schedule
 from compiler.steps.accumulated_step import PARTS, accumulated_step
 from compiler.steps.decoding.programs import DECODING, decoding_graph
 from compiler.steps.training_step import graph_of_kind
-from compiler.targets.cpu.lower import lower
-from compiler.targets.lowered import Lowered
+from compiler.targets.lowered import Lowered, verify_nests
+from compiler.targets.registry import kernel_target_of
 
 
 def graph_of(program: Program, kind: str, options: Options | None = None) -> Graph:
@@ -53,14 +52,12 @@ def scheduled(ready: Graph, options: Options) -> Schedule:
 
 
 def lowered(graph: Graph, options: Options, machine: Machine, begin: Callable[[str], None] | None = None) -> Lowered:
-    """The step table and the kernels of a graph that is not yet optimised; `begin` as in `lower`.
+    """The step table and the kernels of a graph that is not yet optimised; `begin` is given each text.
 
     With `verify`, nests are checked as well.
     """
     ready = prepared(graph, options)
-    found = lower(ready, scheduled(ready, options), machine, options.batch, begin, keeps_nests=options.verify)
-    instances = dict(found.instances)
-    for symbol, nest in found.nests.items():
-        instance = instances[symbol]
-        verify_nest(nest, (k for k, buffer in enumerate(instance.arguments) if buffer not in instance.writes))
+    target, plan = kernel_target_of(options), scheduled(ready, options)
+    found = target.lower(ready, plan, machine, options.batch, begin, keeps_nests=options.verify)
+    verify_nests(found)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,12 @@ def _no_search_for_cycles_among_what_stays() -> None:
     """Each command but the first collects garbage; the thousands of tests and all modules would make that 0.2 s."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def code_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder for the tests of this process: a kernel that several of their programs have is compiled once."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")

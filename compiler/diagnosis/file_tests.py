@@ -16,7 +16,6 @@ from compiler.graph.ir import Graph, Role
 from compiler.interface import Array, Options
 from compiler.syntax import tree
 from compiler.syntax.modules import load_modules
-from compiler.targets.cpu.executable import NativeExecutable
 
 
 def subjects(path: Path, within: Path | None = None) -> tuple[str, ...]:
@@ -44,8 +43,6 @@ def run_tests(
 def _by_native_code(options: Options, seed: int) -> Evaluation:
     def evaluation(graph: Graph, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         fed = tuple(replace(i, role=Role.DATA) if i.role in (Role.PARAMETER, Role.STATE) else i for i in graph.inputs)
-        compiled = executable(lambda: replace(graph, inputs=fed), options)
-        assert isinstance(compiled, NativeExecutable)
-        return compiled.call(dict(inputs), seed=seed)
+        return executable(replace(graph, inputs=fed), options).call(dict(inputs), seed=seed)
 
     return evaluation

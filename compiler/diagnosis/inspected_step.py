@@ -7,23 +7,22 @@ as it was trained.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from compiler.compilation import prepared_compilation
 from compiler.diagnosis.parts import dependent_values, origin_of
 from compiler.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.graph.ir import Direction, Graph, GraphOutput, Node, Origin, Role
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Executable, Options
-from compiler.machine import Machine
 from compiler.programs import complete, in_precision
 from compiler.record import record
-from compiler.stages import prepared, scheduled
+from compiler.stages import prepared
 from compiler.steps.training_step import Step, in_phase
 from compiler.suggestions import did_you_mean
-from compiler.targets.cpu.lower import lower
-from compiler.targets.lowered import Lowered
+from compiler.targets.registry import target_of
 
 GRADIENT = ":gradient"
 _LISTED = 30
@@ -67,20 +66,7 @@ def inspected_step(program: Program, phase: int, options: Options, paths: Sequen
     whole = replace(ready, outputs=(*ready.outputs, *further.values()))
     names: dict[str, tuple[str, ...]] = {path: (path,) for path in gradients}
     names.update((path, tuple(output.name for output in outputs)) for path, outputs in chosen.items())
-    return InspectedStep(_executable(whole, options), names)
-
-
-def _executable(graph: Graph, options: Options) -> Executable:
-    if options.target == "reference":
-        from compiler.targets.reference.executable import ReferenceExecutable  # every op of the reference
-
-        return ReferenceExecutable(graph)
-    from compiler.targets.cpu import object_code  # the other target needs none
-
-    def lowered(machine: Machine, begin: Callable[[str], None]) -> Lowered:
-        return lower(graph, scheduled(graph, options), machine, options.batch, begin)
-
-    return object_code.load_program(None, lowered, options)
+    return InspectedStep(target_of(options).load(prepared_compilation(whole, options)), names)
 
 
 def _values(graph: Graph, outputs: Sequence[str], path: str) -> list[GraphOutput]:

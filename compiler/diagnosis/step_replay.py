@@ -9,13 +9,13 @@ from compiler.diagnosis.dimension_names import DimensionNames
 from compiler.diagnosis.evaluated import Evaluated, evaluated
 from compiler.diagnosis.nonfinite import explain_nonfinite
 from compiler.diagnosis.reports import NonfiniteReport
+from compiler.evaluate import inputs_of
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Array, Options, Tensors
 from compiler.programs import complete
 from compiler.stages import graph_of, prepared
-from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import DType
 
 
@@ -53,5 +53,5 @@ def _evaluated(
     seed: int,
     settings: Mapping[str, float],
 ) -> Evaluated:
-    inputs = ReferenceExecutable(graph).inputs_of(tensors, data, rows, step, seed, settings)
+    inputs = inputs_of(graph, tensors, data, rows, step, seed, settings)
     return evaluated(graph, inputs, [int(row) for row in rows])

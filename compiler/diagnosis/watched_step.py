@@ -37,7 +37,7 @@ class WatchedStep:
 def watched_step(program: Program, phase: int, options: Options) -> WatchedStep:
     """The watching step of a phase of the training."""
     graph, watched = _watched(Step(*in_phase(in_precision(complete(program), options), phase)))
-    return WatchedStep(executable(lambda: graph, options), watched)
+    return WatchedStep(executable(graph, options), watched)
 
 
 def _watched(step: Step) -> tuple[Graph, tuple[Watched, ...]]:

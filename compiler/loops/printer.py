@@ -41,6 +41,8 @@ from compiler.loops.ir import (
 )
 from compiler.types import Extent
 
+FRAME = 1  # the line of what belongs to no statement: arguments, loops, addresses of items
+
 INFIX = {
     **{"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "and": "and", "or": "or"},
     **{"eq": "==", "ne": "!=", "lt": "<", "le": "<="},

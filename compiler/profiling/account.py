@@ -63,7 +63,7 @@ def report_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]], measured
         peaks_measured=peaks.measured,
         machine=step.machine.name,
         dtype=step.options.dtype,
-        clock=step.parts[0].program.clock.value,
+        clock=step.parts[0].program.clock,
         threads_ms=tuple(by_thread),
         notes=_notes(step, taken, running, max((kernel.of_peak for kernel in kernels), default=0.0)),
         settings={s.name: s.value for s in step.program.settings},

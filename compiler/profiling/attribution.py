@@ -11,7 +11,7 @@ from compiler.profiling.lines_of_table import TableLine
 from compiler.profiling.report import KernelRow, LayerRow, LineRow, OpRow
 from compiler.report import layer_of
 from compiler.schedule.work import Share
-from compiler.targets.cpu.peaks import Peaks
+from compiler.targets.target import Peaks
 
 MEMORY, ARITHMETIC = "memory", "arithmetic"
 

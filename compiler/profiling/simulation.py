@@ -18,10 +18,9 @@ from compiler.profiling.shares import Shares, shares_of, slowdowns
 from compiler.profiling.step import native_only, part_size, together
 from compiler.programs import complete, options_of
 from compiler.record import record
-from compiler.targets.cpu.barrier_cost import barrier_nanoseconds
-from compiler.targets.cpu.object_code import Turns
-from compiler.targets.llvm.host import machine_of
 from compiler.targets.recording import Step
+from compiler.targets.registry import kernel_target_of
+from compiler.targets.target import WatchedInTurns
 
 _MS = 1e-6  # of a nanosecond
 NOT_MODELLED = (
@@ -90,7 +89,7 @@ class SimulationReport:
 class SimulatedPart:
     """One of the programs of a step, which runs it `times`."""
 
-    turns: Turns
+    turns: WatchedInTurns
     batch: int
     times: int
 
@@ -137,7 +136,8 @@ def simulated_step(program: Program, kind: str, options: Options, threads: int) 
         fitting = replace(options, threads=threads)
         is_training = kind == "training"
         real = training_executable(program, fitting) if is_training else program_executable(program, kind, fitting)
-    return SimulatedStep(program, options, machine_of(options.machine), threads, parts, in_turns, at_once, cores, real)
+    machine = kernel_target_of(options).machine(options.machine)
+    return SimulatedStep(program, options, machine, threads, parts, in_turns, at_once, cores, real)
 
 
 def simulation_of(
@@ -155,7 +155,7 @@ def simulation_of(
     number of them. `barrier_us` stands for what a barrier was measured to take; `bandwidth` in GB/s is the most that
     kernels reach whose bytes exceed the second-level caches of all threads; `measured` is the seconds of a real step.
     """
-    nanoseconds, is_measured = barrier_nanoseconds(step.machine, step.threads)
+    nanoseconds, is_measured = kernel_target_of(step.options).barrier_nanoseconds(step.machine, step.threads)
     said = "measured" if is_measured else "reckoned from fewer threads"
     if barrier_us is not None:
         nanoseconds, said = barrier_us * 1e3, "given"

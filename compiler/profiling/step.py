@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from compiler.accumulating_executable import AccumulatingExecutable
-from compiler.cache import ObjectCache
 from compiler.diagnostics import UsageError
-from compiler.executables import profiled_programs
+from compiler.executables import watched_programs
 from compiler.frontend.program import Program
 from compiler.interface import Executable, Options
 from compiler.machine import Machine
 from compiler.processors import usable_cores
 from compiler.programs import complete, options_of
 from compiler.record import record
-from compiler.targets.cpu.object_code import Profiled
-from compiler.targets.cpu.peaks import Peaks, measured_peaks
-from compiler.targets.llvm.host import machine_of
 from compiler.targets.recording import Recording
+from compiler.targets.registry import KERNEL_TARGETS, kernel_target_of
+from compiler.targets.target import Peaks, Watched
 from compiler.types import DType
 
 
@@ -26,7 +24,7 @@ class ProfiledPart:
     """One of the programs that a step is made of: a step runs it `times`, each time for `batch` rows."""
 
     name: str
-    program: Profiled
+    program: Watched
     batch: int
     times: int
 
@@ -70,24 +68,24 @@ def profiled_step(program: Program, kind: str, options: Options) -> ProfiledStep
     """
     native_only(options)
     program, options = complete(program), options_of(program, options)
-    made = profiled_programs(program, kind, options)
+    made = watched_programs(program, kind, options)
     parts = tuple(ProfiledPart(name, part, *part_size(program, name, options)) for name, part in made.items())
-    cache, machine = ObjectCache(options.cache), machine_of(options.machine)
+    target = kernel_target_of(options)
     dtype = DType.F64 if options.dtype == "f64" else DType.F32
     threads = made[next(iter(made))].plain.threads
     # more threads than cores reach no more than the cores do, and take turns, so that none could tell by its own time
     cores = usable_cores()
-    peaks = {1: measured_peaks(machine, 1, dtype, cache)}
+    peaks = {1: target.peaks(options, 1, dtype)}
     if threads > 1:
-        peaks[threads] = measured_peaks(machine, min(threads, cores), dtype, cache, peaks[1].gflops)
+        peaks[threads] = target.peaks(options, min(threads, cores), dtype, peaks[1].gflops)
     plain = together(program, {part.name: part.program.plain for part in parts})
     stamped = together(program, {part.name: part.program.stamped for part in parts})
-    return ProfiledStep(program, options, machine, parts, plain, stamped, peaks)
+    return ProfiledStep(program, options, target.machine(options.machine), parts, plain, stamped, peaks)
 
 
 def native_only(options: Options) -> None:
     """Raise UsageError for the reference target."""
-    if options.target != "native":
+    if options.target not in KERNEL_TARGETS:
         raise UsageError("only native code has kernels to profile", "leave out --target")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from compiler.nest.ir import Nest
+from compiler.nest.verify import verify_nest
 from compiler.record import record
 from compiler.schedule.ir import Instance, Schedule
 from compiler.targets.manifest import Manifest
@@ -26,3 +27,11 @@ class Lowered:
     def call_of(self, line: int) -> tuple[str, Instance]:
         """The symbol and the instance of a line of the step table that is no mark."""
         return self.instances[self.firsts.index(self.manifest.entries[line].first_argument)]
+
+
+def verify_nests(found: Lowered) -> None:
+    """Check the nests that were kept. Raises CompilerBug."""
+    instances = dict(found.instances)
+    for symbol, nest in found.nests.items():
+        instance = instances[symbol]
+        verify_nest(nest, (k for k, buffer in enumerate(instance.arguments) if buffer not in instance.writes))

@@ -145,6 +145,14 @@ def test_the_index_of_decisions_lists_each_under_its_topic() -> None:
     assert index.splitlines() == wanted
 
 
+def test_decisions_name_modules_that_exist() -> None:
+    folders = sorted(path.name for path in (ROOT / "compiler").iterdir() if path.is_dir())
+    named = re.findall(rf"`((?:{'|'.join(folders)})/[a-z_/]+)(?:\.\w+)*`", DECISIONS)
+    assert named
+    missing = [name for name in named if not any((ROOT / "compiler" / f"{name}{end}").exists() for end in ("", ".py"))]
+    assert missing == []
+
+
 def anchor(heading: str) -> str:
     """The fragment by which pages refer to a heading: letters, digits, hyphens; each space a hyphen."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

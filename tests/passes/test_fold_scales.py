@@ -15,7 +15,7 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Multiply, Subtract
 from compiler.ops.movement import Broadcast, Pad
 from compiler.pipeline import optimise_graph
-from compiler.targets.cpu.memory import TensorStore
+from compiler.targets.memory import TensorStore
 from compiler.types import BatchExtent, DType, TensorType
 
 BATCH = BatchExtent()

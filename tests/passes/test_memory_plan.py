@@ -24,7 +24,7 @@ from compiler.schedule.ir import Arena, Buffer, Place, Schedule
 from compiler.schedule.plan_memory import ALIGNMENT, Life, plan_memory, size_in_arena
 from compiler.schedule.printer import print_schedule
 from compiler.schedule.verify import verify_schedule
-from compiler.targets.cpu.memory import TensorStore
+from compiler.targets.memory import TensorStore
 from compiler.types import BatchExtent, DType, Extent, TensorType, at_batch
 
 BATCH = BatchExtent()

@@ -19,7 +19,7 @@ from compiler.schedule.fusion.ir import CONTRACTIONS
 from compiler.schedule.rematerialise import DRAWS, SHORT_SUM, Choice, Timeline, rematerialise
 from compiler.schedule.verify import verify_schedule
 from compiler.stages import graph_of, prepared
-from compiler.targets.cpu.memory import TensorStore
+from compiler.targets.memory import TensorStore
 from compiler.types import BatchExtent, DType, at_batch, elements
 
 TIME, WIDTH, HEADS, HIDDEN, BLOCKS, WORDS, ROWS = 24, 20, 2, 28, 3, 70, 3

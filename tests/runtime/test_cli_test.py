@@ -39,9 +39,9 @@ test other {{
 
 
 @pytest.fixture(autouse=True)
-def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code_cache: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("DLC_CACHE_DIR", str(code_cache))
 
 
 def run(slope: str, value: str, *arguments: str) -> int:

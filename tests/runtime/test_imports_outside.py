@@ -29,8 +29,8 @@ train M {
 
 
 @pytest.fixture(autouse=True)
-def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code_cache: Path) -> None:
+    monkeypatch.setenv("DLC_CACHE_DIR", str(code_cache))
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared" / "parts.dl").write_text("fn doubled(x) = 2 * x\n")
     (tmp_path / "mine").mkdir()

@@ -14,7 +14,7 @@ import dlc
 from compiler import available_memory, driver
 from compiler.diagnostics import DlcError, ResourceError
 from compiler.targets.cpu import executable
-from compiler.targets.cpu.memory import reserve
+from compiler.targets.memory import reserve
 from runtime.cli.main import main
 from runtime.runs.tensor_files import read_tensors
 
@@ -36,9 +36,9 @@ PARAMETERS = 4 * (1024 * 1024 + (4 + 1 + 2) * 1024 + 2)
 
 
 @pytest.fixture(autouse=True)
-def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code_cache: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("DLC_CACHE_DIR", str(code_cache))
     Path("model.dl").write_text(TEXT)
     np.savez("data.npz", x=np.zeros((8, 4), np.float32), label=np.zeros(8, np.uint8))
 

@@ -38,9 +38,9 @@ OTHER = NUMERICS + 1
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code_cache: Path) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("DLC_CACHE_DIR", str(code_cache))
     x = np.random.default_rng(0).normal(size=(32, 5)).astype(np.float32)
     np.savez("data.npz", x=x, t=x.sum(axis=1, keepdims=True))
     Path("model.dl").write_text(TEXT)

@@ -22,7 +22,7 @@ from compiler.diagnostics import CompilerBug
 from compiler.driver import Options, Program
 from compiler.programs import Outline, complete
 from compiler.schedule.build import schedule
-from compiler.targets.cpu import object_code
+from compiler.targets.registry import target_of
 from runtime.data.dimensions import dimensions_if_there
 
 NEEDED = {
@@ -282,7 +282,7 @@ def test_a_second_process_ends_with_what_it_is_for(model: Path, tmp_path: Path) 
         raise KeyboardInterrupt
     with second_process.compiled_beside(graphs):
         pass
-    assert object_code.unknown(["ours"], graphs["ours"][1]) == []
+    assert target_of(Options()).missing(["ours"], graphs["ours"][1]) == []
 
 
 def test_numbers_of_several_settings_are_those_of_each_run(cache: Path) -> None:

@@ -18,7 +18,7 @@ from standard_library import applied
 from compiler.evaluate import evaluate
 from compiler.graph.ir import Role
 from compiler.pipeline import optimise_graph
-from compiler.targets.cpu.memory import TensorStore
+from compiler.targets.memory import TensorStore
 
 torch = pytest.importorskip("torch")
 

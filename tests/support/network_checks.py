@@ -27,11 +27,11 @@ from compiler.programs import complete
 from compiler.stages import graph_of, prepared
 from compiler.steps import training_step
 from compiler.steps.accumulated_step import PARTS
+from compiler.targets import memory
 from compiler.targets.cpu import executable as executables
-from compiler.targets.cpu import memory
 from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.memory import TensorStore
 from compiler.targets.llvm.llvm import OPTIMISATION_LEVEL
+from compiler.targets.memory import TensorStore
 from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import DType, at_batch, numpy_dtype
 from runtime.inference.model import runtime_settings, training_of

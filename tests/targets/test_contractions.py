@@ -17,9 +17,9 @@ from compiler.machine import AVX2, AVX512, NEON, Machine
 from compiler.ops.contraction import Contraction
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.memory import TensorStore
 from compiler.targets.cpu.runner import PARALLEL
 from compiler.targets.llvm.jit import assembly
+from compiler.targets.memory import TensorStore
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 EDGES = (1, 2, 15, 16, 17, 31, 33)

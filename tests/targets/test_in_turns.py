@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from compiler import driver, executables
 from compiler.diagnostics import CompilerBug
 from compiler.profiling.shares import shares_of, slowdowns
-from compiler.targets.cpu.stamped import StampedExecutable
 from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import Manifest
 from compiler.targets.recording import EVENT, HEAD, TAIL, WAITS, Step, is_wait
+from compiler.targets.target import WatchedProgram
 
 MODEL = """
 model Reader(tokens = 12, width = 32, heads = 2) {
@@ -33,7 +33,7 @@ BATCH, STEPS = 16, 2
 Contents = dict[str, bytes]
 
 
-def in_turns(counts: list[int]) -> tuple[Lowered, list[StampedExecutable], driver.Program, driver.Options]:
+def in_turns(counts: list[int]) -> tuple[Lowered, list[WatchedProgram], driver.Program, driver.Options]:
     program = driver.load_text(MODEL, "reader.dl")
     options = driver.Options(threads=1, batch=BATCH)
     made = executables.programs_in_turns(program, "training", options, counts)["training"]

@@ -14,7 +14,7 @@ from random_graphs import random_graph
 from compiler.diagnostics import Source, Span
 from compiler.graph.ir import Graph, Origin
 from compiler.loops.ir import Compute, Reduce, StagedKernel, Store, statements_of
-from compiler.loops.printer import print_kernel, statement_lines
+from compiler.loops.printer import FRAME, print_kernel, statement_lines
 from compiler.machine import AVX2, NEON, Machine
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.identity import identity
@@ -22,7 +22,6 @@ from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.walks import MANY
 from compiler.targets.llvm.jit import Library, compile_module
 from compiler.targets.llvm.listing import listing
-from compiler.targets.llvm.locations import FRAME
 from compiler.targets.lowered import Lowered
 
 BATCH = 32

@@ -7,10 +7,10 @@ import pytest
 
 from compiler.machine import NEON, Machine
 from compiler.targets.cpu import runner
-from compiler.targets.cpu.memory import address_of
 from compiler.targets.cpu.runner import PERIODS, Clock, clock_of, runner_text
 from compiler.targets.cpu.team import Team
 from compiler.targets.llvm.jit import Library, compile_module
+from compiler.targets.memory import address_of
 from tests.support.native import host
 
 ITEMS = 64

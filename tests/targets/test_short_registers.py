@@ -13,6 +13,7 @@ from native import host
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Role, Value
+from compiler.loops.printer import FRAME
 from compiler.machine import AVX2, AVX512, NEON, Machine
 from compiler.nest.builder import Builder
 from compiler.nest.ir import ADDRESS, BufferPointer, Constant, Items, Nest, vector
@@ -29,7 +30,6 @@ from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.to_llvm import to_llvm
 from compiler.targets.cpu.turning import move_turned
 from compiler.targets.llvm.jit import Library, assembly, compile_module
-from compiler.targets.llvm.locations import FRAME
 from compiler.types import DType, TensorType
 
 TYPES = {DType.F32: np.float32, DType.F64: np.float64, DType.I64: np.int64, DType.U8: np.uint8}

@@ -8,11 +8,11 @@ from native import host
 
 from compiler import driver, executables
 from compiler.machine import NEON
-from compiler.targets.cpu.object_code import Profiled
 from compiler.targets.cpu.runner import Clock, clock_of, runner_text
 from compiler.targets.llvm.jit import assembly
 from compiler.targets.manifest import Manifest
 from compiler.targets.recording import HEAD, TAIL, is_wait
+from compiler.targets.target import Watched
 
 RNN = """
 model Counter {
@@ -32,10 +32,10 @@ train Counter {
 BATCH, STEPS = 8, 3
 
 
-def profiled(text: str, threads: int) -> tuple[Profiled, driver.Program, driver.Options]:
+def profiled(text: str, threads: int) -> tuple[Watched, driver.Program, driver.Options]:
     program = driver.load_text(text, "counter.dl")
     options = driver.Options(threads=threads, batch=BATCH)
-    return executables.profiled_programs(program, "training", options)["training"], program, options
+    return executables.watched_programs(program, "training", options)["training"], program, options
 
 
 def run(executable: driver.Executable, program: driver.Program, options: driver.Options) -> driver.Tensors:

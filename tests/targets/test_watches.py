@@ -10,7 +10,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.ops.elementwise import Exp, Log, Multiply
 from compiler.ops.reduction import Max
-from compiler.targets.cpu.memory import TensorStore
+from compiler.targets.memory import TensorStore
 from compiler.types import BatchExtent, DType, TensorType
 
 BATCH, ROWS = BatchExtent(), 7

@@ -6,7 +6,7 @@ import numpy as np
 
 from compiler import driver
 from compiler.driver import Array, Executable, Tensors
-from compiler.targets.cpu.memory import TensorStore
+from compiler.targets.memory import TensorStore
 from runtime.inference.model import runtime_settings
 
 TEXT = """model M {

@@ -32,9 +32,9 @@ ROWS, BAD = 64, 37
 
 
 @pytest.fixture(autouse=True)
-def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code_cache: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("DLC_CACHE_DIR", str(code_cache))
     random = np.random.default_rng(0)
     t = np.abs(random.normal(size=(ROWS, 1))).astype(np.float32) + 0.1
     t[BAD] = -1

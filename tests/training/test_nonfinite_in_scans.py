@@ -39,9 +39,9 @@ ROWS, BAD_ROW, BAD_TIME, BAD_FEATURE = 32, 21, 3, 1
 
 
 @pytest.fixture(autouse=True)
-def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code_cache: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("DLC_CACHE_DIR", str(code_cache))
     random = np.random.default_rng(0)
     x = random.uniform(0.5, 1, (ROWS, 5, 3)).astype("f4")
     x[BAD_ROW, BAD_TIME, BAD_FEATURE] = 0

@@ -33,9 +33,9 @@ train M {
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code_cache: Path) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DLC_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("DLC_CACHE_DIR", str(code_cache))
     random = np.random.default_rng(0)
     x = random.normal(size=(60, 5)).astype(np.float32)
     np.savez("data.npz", x=x, t=np.sin(x.sum(axis=1, keepdims=True)))

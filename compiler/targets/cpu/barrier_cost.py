@@ -8,10 +8,10 @@ import numpy as np
 
 from compiler.machine import Machine
 from compiler.processors import usable_cores
-from compiler.targets.cpu.memory import address_of
 from compiler.targets.cpu.runner import ABI_VERSION, GROUP, PROGRAM_SLOTS, REMAINING, SETTINGS, SYMBOLS, runner_text
 from compiler.targets.cpu.team import Team
 from compiler.targets.llvm.jit import Library, compile_module
+from compiler.targets.memory import address_of
 
 STEPS = 300  # of a round: short, so that some rounds find the cores to themselves
 ROUNDS = 80

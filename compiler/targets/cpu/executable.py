@@ -13,7 +13,6 @@ import numpy as np
 from compiler.available_memory import expect_memory
 from compiler.diagnostics import CompilerBug
 from compiler.interface import Results, Tensors
-from compiler.targets.cpu.memory import LARGE_PAGE, SLACK, TensorStore, Workspace, address_of, reserve
 from compiler.targets.cpu.outlet import Outlet
 from compiler.targets.cpu.runner import (
     ABI_VERSION,
@@ -38,9 +37,11 @@ from compiler.targets.manifest import (
     STRAND_END,
     InputSlot,
     Manifest,
+    TensorSpec,
     capacity_for,
     rounded_up,
 )
+from compiler.targets.memory import LARGE_PAGE, SLACK, TensorStore, Workspace, address_of, reserve
 from compiler.types import BatchExtent, DType, numpy_dtype
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -121,6 +122,10 @@ class NativeExecutable:
         self._all_rows = np.arange(0)
         self._none = TensorStore(())
         self._bound: tuple[TensorStore | None, int] = (None, 0)
+
+    @property
+    def tensors(self) -> Sequence[TensorSpec]:
+        return self.manifest.tensors
 
     @property
     def threads(self) -> int:
@@ -213,7 +218,7 @@ class NativeExecutable:
         return Results(scalars, arrays, broken, stacks)
 
     def call(
-        self, inputs: Mapping[str, Array], batch: int = 1, tensors: Tensors | None = None, seed: int = 0
+        self, inputs: Mapping[str, Array], batch: int = 1, tensors: Tensors | None = None, *, seed: int = 0
     ) -> dict[str, Array]:
         """One step on whole arrays: batch inputs have `batch` rows each, static inputs their own shape."""
         if len(self._all_rows) != batch:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from compiler.loops.ir import Access, Instruction, Kernel, Load, Stage, StagedKernel, Statement, Store, Term
+from compiler.loops.printer import FRAME
 from compiler.machine import Machine
 from compiler.nest.builder import Builder
 from compiler.nest.ir import (
@@ -28,7 +29,6 @@ from compiler.nest.ir import (
 from compiler.targets.cpu.identity import ROWS, number_of
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.walks import has_free_columns, moves_only
-from compiler.targets.llvm.locations import FRAME
 from compiler.types import DType, Extent
 
 

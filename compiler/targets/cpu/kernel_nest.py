@@ -23,6 +23,7 @@ from compiler.loops.ir import (
     Term,
     instructions_of,
 )
+from compiler.loops.printer import FRAME
 from compiler.nest.ir import (
     ADDRESS,
     BufferPointer,
@@ -51,7 +52,6 @@ from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.walks import moves_only
 from compiler.targets.cpu.watches import Watches, watched_stores
-from compiler.targets.llvm.locations import FRAME
 from compiler.types import BatchExtent, DType
 
 _BATCH = BatchExtent(1)

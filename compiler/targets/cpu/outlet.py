@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.targets.cpu.memory import SLACK, address_of
 from compiler.targets.manifest import ResultSlot
+from compiler.targets.memory import SLACK, address_of
 from compiler.types import BatchExtent, numpy_dtype
 
 Array: TypeAlias = np.ndarray[Any, Any]

@@ -17,9 +17,9 @@ from dataclasses import replace
 
 from compiler.cache import ObjectCache
 from compiler.machine import Machine
-from compiler.record import record
-from compiler.targets.cpu.memory import address_of, reserve
 from compiler.targets.llvm.jit import Library, compile_module
+from compiler.targets.memory import address_of, reserve
+from compiler.targets.target import Peaks
 from compiler.types import DType
 
 _LEAST, _MOST = 8 << 10, 128 << 20  # bytes that all threads together go through
@@ -29,28 +29,6 @@ _UNROLLED = 8  # vectors a round of the loops over memory
 _CHAIN_ROUNDS = 20_000  # of the first, short sample
 _FULL = 0.9  # of what as many single threads would reach together
 _PATIENCE = 0.5  # seconds in which threads that reach less are tried again
-
-
-@record
-class Peaks:
-    """What `threads` threads reach: `gflops` of multiply-adds, and for working sets of each thread, in bytes, GB/s.
-
-    `bandwidths` falls as the sets grow; the last is that of memory. `measured` is a date.
-    """
-
-    threads: int
-    gflops: float
-    bandwidths: tuple[tuple[int, float], ...]
-    measured: str
-
-    @property
-    def memory(self) -> float:
-        """GB/s of a working set beyond all caches."""
-        return self.bandwidths[-1][1]
-
-    def bandwidth(self, bytes_a_thread: float) -> float:
-        """GB/s at most where each thread goes through so many bytes: as if the nearest cache held all of them."""
-        return next((rate for size, rate in self.bandwidths if size >= bytes_a_thread), self.memory)
 
 
 def measured_peaks(machine: Machine, threads: int, dtype: DType, cache: ObjectCache, alone: float = 0.0) -> Peaks:

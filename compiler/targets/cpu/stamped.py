@@ -16,10 +16,10 @@ import numpy as np
 
 from compiler.interface import Results, Tensors
 from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.memory import address_of, reserve
 from compiler.targets.cpu.runner import BUFFERS_SLOT, EVENT_SLOTS, EVENTS, PROGRAM_SLOTS, TICKS
 from compiler.targets.cpu.team import Team
 from compiler.targets.manifest import Manifest
+from compiler.targets.memory import address_of, reserve
 from compiler.targets.recording import EVENT, Recording, steps_of
 
 Array: TypeAlias = np.ndarray[Any, Any]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
+from compiler.loops.printer import FRAME
 from compiler.machine import Machine
 from compiler.nest.ir import (
     GIVEN,
@@ -47,7 +48,7 @@ from compiler.nest.ir import (
 )
 from compiler.targets.cpu.emit_compute import cast, compute
 from compiler.targets.cpu.text import MEMORY, REGISTER, SUFFIX, Text, literal
-from compiler.targets.llvm.locations import FRAME, FUNCTION, location, location_nodes
+from compiler.targets.llvm.locations import FUNCTION, location, location_nodes
 from compiler.targets.llvm.threefry import halves, threefry, unit
 from compiler.types import DType
 
@@ -130,12 +131,7 @@ class _Walk:
                     f"load {NAMES[result.type.name]}, ptr {names[statement.address.number]}, align {statement.align}"
                 )
             case Fma():
-                name = statement.result.type.name
-                type_ = NAMES[name]
-                left, right, addend = map(self.operand, (statement.left, statement.right, statement.addend))
-                names[statement.result.number] = text.let(
-                    f"call {type_} @llvm.fma.{SUFFIXES[name]}({type_} {left}, {type_} {right}, {type_} {addend})"
-                )
+                self.fma(statement)
             case Broadcast():
                 self.broadcast(statement)
             case Binary():
@@ -148,17 +144,7 @@ class _Walk:
             case Store():
                 self.store(statement)
             case Elementwise():
-                operands = statement.operands
-                result, dtypes = statement.result, [_dtype(operand) for operand in operands]
-                names[result.number] = compute(
-                    text,
-                    self.machine,
-                    statement.op,
-                    [self.operand(operand) for operand in operands],
-                    dtypes,
-                    _dtype(result),
-                    result.type.lanes,
-                )
+                self.elementwise(statement)
             case Loop():
                 self.loop(statement)
             case Guard():
@@ -207,6 +193,21 @@ class _Walk:
         return f"{NAMES[type_of(operand).name]} {self.operand(operand)}"
 
     # statements
+
+    def fma(self, statement: Fma) -> None:
+        name = statement.result.type.name
+        type_ = NAMES[name]
+        left, right, addend = map(self.operand, (statement.left, statement.right, statement.addend))
+        self.names[statement.result.number] = self.text.let(
+            f"call {type_} @llvm.fma.{SUFFIXES[name]}({type_} {left}, {type_} {right}, {type_} {addend})"
+        )
+
+    def elementwise(self, statement: Elementwise) -> None:
+        result, operands = statement.result, statement.operands
+        dtypes, given = [_dtype(operand) for operand in operands], [self.operand(operand) for operand in operands]
+        self.names[result.number] = compute(
+            self.text, self.machine, statement.op, given, dtypes, _dtype(result), result.type.lanes
+        )
 
     def broadcast(self, statement: Broadcast) -> None:
         type_ = statement.result.type

@@ -7,28 +7,15 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from compiler.machine import Machine
-from compiler.record import record
 from compiler.targets.llvm.host import detect
 from compiler.targets.llvm.jit import assembly, compile_module
+from compiler.targets.target import MachineInstruction
 
 _LABEL = re.compile(r"([\w.$]+):")
 _LOCATION = re.compile(r"\s+\.loc\s+\d+\s+(\d+)")
 _NO_INSTRUCTION = ".#;/"  # directives, and comments as the assembly languages write them
 _ARM_BYTES = 4  # of each instruction of AArch64
 _MARK = "offsets of instructions: "
-
-
-@record
-class MachineInstruction:
-    """`offset` counts bytes from the start of the function; `line` is 0 where LLVM names none; jumps name `labels`.
-
-    No offset is known where instructions differ in length and no assembler is at hand.
-    """
-
-    offset: int | None
-    text: str
-    line: int
-    labels: tuple[str, ...]
 
 
 def listing(ir: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:

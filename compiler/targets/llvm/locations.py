@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-FRAME = 1  # the line of what belongs to no statement: arguments, loops, addresses of items
+from compiler.loops.printer import FRAME
+
 FUNCTION = "!dbg !0"
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from compiler.interface import Tensors
 from compiler.targets.manifest import TensorSpec
 from compiler.types import numpy_dtype
 
@@ -106,3 +107,11 @@ class TensorStore:
 
     def address(self, name: str) -> int:
         return self._addresses[name]
+
+
+def allocated(specs: Sequence[TensorSpec], beside: Tensors | None = None) -> TensorStore:
+    """Room for tensors, all zero, beside others, which stay shared."""
+    if beside is None:
+        return TensorStore(specs)
+    assert isinstance(beside, TensorStore)
+    return beside.extended(specs)

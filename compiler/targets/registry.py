@@ -1,0 +1,37 @@
+"""All targets, by the names that options give them. Each is imported when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from compiler.diagnostics import UsageError
+from compiler.interface import Options
+from compiler.targets.target import KernelTarget, Target
+
+
+def _native() -> KernelTarget:
+    from compiler.targets.cpu.target import CpuTarget  # the reference needs none of it
+
+    return CpuTarget()
+
+
+def _reference() -> Target:
+    from compiler.targets.reference.target import ReferenceTarget  # native code needs no op of the compiler
+
+    return ReferenceTarget()
+
+
+TARGETS: Mapping[str, Callable[[], Target]] = {"native": _native, "reference": _reference}
+KERNEL_TARGETS: Mapping[str, Callable[[], KernelTarget]] = {"native": _native}  # those of them that have kernels
+
+
+def target_of(options: Options) -> Target:
+    """The target that the options name. Raises UsageError where there is none."""
+    if options.target not in TARGETS:
+        raise UsageError(f"there is no target '{options.target}'", f"targets are {', '.join(TARGETS)}")
+    return TARGETS[options.target]()
+
+
+def kernel_target_of(options: Options) -> KernelTarget:
+    """The target whose kernels a reader is shown: that of the options, or the first where it has none."""
+    return KERNEL_TARGETS.get(options.target, _native)()
