@@ -206,7 +206,7 @@ class Network:
 
     def graphs(self) -> tuple[Graph, ...]:
         """The training as it is written, without its gradients, and what was optimised."""
-        return complete(self.program).training, *self.ready.values()
+        return complete(self.program).training_graph, *self.ready.values()
 
     # Runs
 
