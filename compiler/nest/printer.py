@@ -196,6 +196,12 @@ def _defined(value: Value) -> str:
     return name_of(value) if is_told else f"{name_of(value)}: {value.type.name}"
 
 
+def _picks(picks: Sequence[int]) -> str:
+    """Lanes one by one, or `0..7` where they are neighbours."""
+    is_run = len(picks) > 2 and list(picks) == list(range(picks[0], picks[0] + len(picks)))
+    return f"{picks[0]}..{picks[-1]}" if is_run else " ".join(map(str, picks))
+
+
 def _effect(statement: ir.Effect) -> str:
     match statement:
         case ir.Store():
@@ -236,8 +242,7 @@ def _computed(statement: ir.Computation) -> str:
             return f"{statement.op.name}({', '.join(map(print_operand, statement.operands))}){''.join(fields)}"
         case ir.Shuffle():
             operands = [statement.left] if statement.right is None else [statement.left, statement.right]
-            picks = " ".join(map(str, statement.picks))
-            return f"shuffle({', '.join(map(print_operand, operands))}) lanes {picks}"
+            return f"shuffle({', '.join(map(print_operand, operands))}) lanes {_picks(statement.picks)}"
         case ir.Broadcast():
             return f"broadcast({print_operand(statement.scalar)})"
         case ir.Convert():

@@ -242,7 +242,7 @@ class _Reader:
 
     def applied(self, text: str) -> Callable[[Value], Statement] | None:
         """A function of operands."""
-        found = re.fullmatch(r"(\w+)\((.*)\)((?: \w+=\S+)*| lanes [\d ]+)", text)
+        found = re.fullmatch(r"(\w+)\((.*)\)((?: \w+=\S+)*| lanes [\d. ]+)", text)
         if found is None:
             return None
         line, name, rest = self.line, found[1], found[3]
@@ -251,7 +251,8 @@ class _Reader:
             op: ir.Arithmetic = "min" if name == "min" else "max"
             return lambda result: ir.Binary(result, op, operands[0], operands[1], line)
         if name == "shuffle":
-            picks = tuple(map(int, rest.split()[1:]))
+            first, dots, last = rest.removeprefix(" lanes ").partition("..")
+            picks = tuple(range(int(first), int(last) + 1) if dots else map(int, first.split()))
             right = operands[1] if len(operands) > 1 else None
             return lambda result: ir.Shuffle(result, operands[0], right, picks, line)
         if name in _OF_ONE:

@@ -49,7 +49,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", nargs="?", help="the model file (.dl); not needed with --resume")
     parser.add_argument("--data", metavar="PATH", help="train on this data instead of the file's own")
     parser.add_argument("--epochs", type=whole_number(1), metavar="N", help="passes over the data")
-    parser.add_argument("--batch", type=rows_of_a_step, metavar="N", help="rows of a step, or `all` rows in one step")
+    parser.add_argument("--batch", type=rows_of_a_step, metavar="N", help="rows in a step; `all`: every row")
     parser.add_argument(
         "--seed", type=whole_number(0), metavar="N", help="the seed of start values, shuffling and dropout"
     )

@@ -1,4 +1,4 @@
-"""`--overfit`: the loss of guessing and the floor of any loss, and whether a few rows are learnt by heart."""
+"""`--overfit`: the loss of a guess and the floor of any loss, and whether a few rows are learnt by heart."""
 
 from __future__ import annotations
 

@@ -17,13 +17,12 @@ from compiler.nest.ir import BEGIN, END, Index, Items, Nest, Operand, Value, vec
 from compiler.record import record
 from compiler.schedule.access import count
 from compiler.targets.cpu.contraction import finish, put_away, repeating
-from compiler.targets.cpu.contraction_turned import emit_turned, runs_along_rows
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import is_packed
 from compiler.targets.cpu.text import LANES
-from compiler.targets.cpu.tiles import Tiling, divided, outer_offsets, tiling
+from compiler.targets.cpu.tiles import Tiling, divided, outer_offsets
 from compiler.types import BatchExtent
 
 DEEP = 128  # summed elements of a block, about
@@ -39,11 +38,8 @@ def sums_in_blocks(contract: TileContract) -> bool:
     return is_static and contract.rhs_n_stride == 1 and (is_long or contract.parts > 1)
 
 
-def emit_parts(k: KernelNest, contract: TileContract, batch: int) -> Nest:
+def emit_parts(k: KernelNest, contract: TileContract, cut: Tiling) -> Nest:
     """The code of a contraction kernel for which `sums_in_blocks` holds."""
-    if runs_along_rows(contract):
-        return emit_turned(k, contract)
-    cut = tiling(contract, k.machine, batch)
     return _Parts(
         k,
         contract,

@@ -26,7 +26,6 @@ from compiler.loops.ir import (
     StagedKernel,
     Store,
     Term,
-    TileContract,
 )
 from compiler.loops.printer import statement_lines
 from compiler.machine import Machine
@@ -45,16 +44,13 @@ from compiler.nest.ir import (
     vector,
 )
 from compiler.schedule.access import count
-from compiler.targets.cpu.contraction import emit_tiles
-from compiler.targets.cpu.contraction_blocks import emit_blocks, walks_in_blocks
-from compiler.targets.cpu.contraction_parts import emit_parts, sums_in_blocks
-from compiler.targets.cpu.contraction_sums import emit_sums, sums_side_by_side
 from compiler.targets.cpu.identity import LONG, Identity
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.masks import store_masked
+from compiler.targets.cpu.products import emit_product
 from compiler.targets.cpu.text import LANES
-from compiler.targets.cpu.tiles import ceiling, tiling
+from compiler.targets.cpu.tiles import ceiling
 from compiler.targets.cpu.together import emit_sums_together, emit_together
 from compiler.targets.cpu.transposing import emit_transposing
 from compiler.targets.cpu.walks import (
@@ -95,7 +91,7 @@ def emit(
         case ColumnKernel():
             return emit_sums_together(k, kernel, block) if block.rows > 1 else _emit_columns(k, kernel)
         case ContractionKernel(contraction=contraction):
-            return _emit_product(k, contraction, batch, lasts)
+            return emit_product(k, contraction, batch, lasts)
         case ScatterKernel():
             return _emit_scatter(k, kernel)
         case PrefixSumKernel():
@@ -104,17 +100,6 @@ def emit(
             raise CompilerBug("emit", "transfers are part of the runner")
         case _:
             assert_never(kernel)
-
-
-def _emit_product(k: KernelNest, contract: TileContract, batch: int, lasts: bool) -> Nest:
-    if sums_in_blocks(contract):
-        return emit_parts(k, contract, batch)
-    cut = tiling(contract, k.machine, batch)
-    if not lasts and sums_side_by_side(contract, cut):
-        return emit_sums(k, contract, cut, batch)
-    if walks_in_blocks(contract, cut):
-        return emit_blocks(k, contract, cut, batch, lasts)
-    return emit_tiles(k, contract, batch, lasts)
 
 
 def _all(stages: Sequence[Stage]) -> list[Instruction]:

@@ -131,12 +131,7 @@ class _Walk:
                     f"load {NAMES[result.type.name]}, ptr {names[statement.address.number]}, align {statement.align}"
                 )
             case Fma():
-                name = statement.result.type.name
-                type_ = NAMES[name]
-                left, right, addend = map(self.operand, (statement.left, statement.right, statement.addend))
-                names[statement.result.number] = text.let(
-                    f"call {type_} @llvm.fma.{SUFFIXES[name]}({type_} {left}, {type_} {right}, {type_} {addend})"
-                )
+                self.fma(statement)
             case Broadcast():
                 self.broadcast(statement)
             case Binary():
@@ -149,17 +144,7 @@ class _Walk:
             case Store():
                 self.store(statement)
             case Elementwise():
-                operands = statement.operands
-                result, dtypes = statement.result, [_dtype(operand) for operand in operands]
-                names[result.number] = compute(
-                    text,
-                    self.machine,
-                    statement.op,
-                    [self.operand(operand) for operand in operands],
-                    dtypes,
-                    _dtype(result),
-                    result.type.lanes,
-                )
+                self.elementwise(statement)
             case Loop():
                 self.loop(statement)
             case Guard():
@@ -194,9 +179,9 @@ class _Walk:
     # operands
 
     def operand(self, operand: Operand) -> str:
+        if isinstance(operand, Value):
+            return self.names[operand.number]
         match operand:
-            case Value():
-                return self.names[operand.number]
             case int():
                 return str(operand)
             case Zeros():
@@ -208,6 +193,21 @@ class _Walk:
         return f"{NAMES[type_of(operand).name]} {self.operand(operand)}"
 
     # statements
+
+    def fma(self, statement: Fma) -> None:
+        name = statement.result.type.name
+        type_ = NAMES[name]
+        left, right, addend = map(self.operand, (statement.left, statement.right, statement.addend))
+        self.names[statement.result.number] = self.text.let(
+            f"call {type_} @llvm.fma.{SUFFIXES[name]}({type_} {left}, {type_} {right}, {type_} {addend})"
+        )
+
+    def elementwise(self, statement: Elementwise) -> None:
+        result, operands = statement.result, statement.operands
+        dtypes, given = [_dtype(operand) for operand in operands], [self.operand(operand) for operand in operands]
+        self.names[result.number] = compute(
+            self.text, self.machine, statement.op, given, dtypes, _dtype(result), result.type.lanes
+        )
 
     def broadcast(self, statement: Broadcast) -> None:
         type_ = statement.result.type

@@ -1,0 +1,80 @@
+"""The loop orders that a product may have, in order: the first one that fits it is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from compiler.loops.ir import TileContract
+from compiler.nest.ir import Nest
+from compiler.record import record
+from compiler.targets.cpu.contraction import emit_tiles
+from compiler.targets.cpu.contraction_blocks import emit_blocks, walks_in_blocks
+from compiler.targets.cpu.contraction_parts import emit_parts, sums_in_blocks
+from compiler.targets.cpu.contraction_sums import emit_sums, sums_side_by_side
+from compiler.targets.cpu.contraction_turned import emit_turned, runs_along_rows
+from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.tiles import Tiling, tiling
+
+
+@record
+class Product:
+    """A product in question: its cut into register tiles, and whether its right operand `lasts` over calls."""
+
+    contract: TileContract
+    cut: Tiling
+    batch: int
+    lasts: bool
+
+
+@record
+class LoopOrder:
+    """A nest that products may become: which ones it fits, what builds it, and why it is faster for them."""
+
+    name: str
+    reason: str
+    fits: Callable[[Product], bool]
+    build: Callable[[KernelNest, Product], Nest]
+
+
+LOOP_ORDERS = (
+    LoopOrder(
+        "vectors along the rows",
+        "a long sum whose rows are neighbours: rows fill vectors where columns would not, and blocks stay in cache",
+        lambda p: sums_in_blocks(p.contract) and runs_along_rows(p.contract),
+        lambda k, p: emit_turned(k, p.contract),
+    ),
+    LoopOrder(
+        "blocks of a long sum",
+        "all tiles take their share of a block, so both operands come from far away once, not once for each tile",
+        lambda p: sums_in_blocks(p.contract),
+        lambda k, p: emit_parts(k, p.contract, p.cut),
+    ),
+    LoopOrder(
+        "both operands copied",
+        "they are larger than the cache and lie row by row along the sum: copies of a block are read in one stretch",
+        lambda p: not p.lasts and sums_side_by_side(p.contract, p.cut),
+        lambda k, p: emit_sums(k, p.contract, p.cut, p.batch),
+    ),
+    LoopOrder(
+        "blocks of rows and sum",
+        "the operands are larger than the cache: what is read again and again lies near",
+        lambda p: walks_in_blocks(p.contract, p.cut),
+        lambda k, p: emit_blocks(k, p.contract, p.cut, p.batch, p.lasts),
+    ),
+    LoopOrder(
+        "tile after tile",
+        "everything else: a panel of the right operand stays in cache",
+        lambda p: True,
+        lambda k, p: emit_tiles(k, p.contract, p.batch, p.lasts),
+    ),
+)
+
+
+def loop_order_of(product: Product) -> LoopOrder:
+    return next(order for order in LOOP_ORDERS if order.fits(product))
+
+
+def emit_product(k: KernelNest, contract: TileContract, batch: int, lasts: bool) -> Nest:
+    """The nest of a product. `batch` is the nominal batch, a hint for tile sizes only."""
+    product = Product(contract, tiling(contract, k.machine, batch), batch, lasts)
+    return loop_order_of(product).build(k, product)
