@@ -271,7 +271,7 @@ class Model:
         """`Model(Rings: point f32[batch, 2] -> logits f32[batch, 2]; 1,218 parameters, trained)`."""
         program = self._program
         inputs = ", ".join(f"{spec.name} {spec.type}" for spec in program.inputs if not spec.is_target)
-        types = {output.name: output.value.type for output in program.inference.outputs}
+        types = {output.name: output.value.type for output in program.inference_graph.outputs}
         outputs = ", ".join(f"{name} {types[name]}" for name in program.outputs)
         count = parameter_count(program)
         state = "trained" if self._choices is not None or self._training_rows is not None else "as at the start"

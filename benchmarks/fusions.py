@@ -27,7 +27,7 @@ from runtime.analysis.bench import TrainingSteps, inference_steps
 
 LEAST_SAMPLE = 0.004  # seconds; shorter ones measure the clock
 WHOLE, NOTHING, FOLDING = "(all are on)", "`--no-fuse`", "fold_scales"
-TOGETHER = ("activation+bias+residual+slopes", "reductions+rows+siblings", "windows+chains+again")
+TOGETHER = ("activation+bias+residual+slopes", "reductions+rows+siblings", "windows+chains+rematerialise_cheap")
 
 
 @dataclass(slots=True)

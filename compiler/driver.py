@@ -39,7 +39,7 @@ from compiler.frontend.program import (
     Setting,
     SettingValue,
     StartWeights,
-    Training,
+    TrainingPlan,
 )
 from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, PassRun, Results, Tensors, View
 from compiler.kinds import (
@@ -119,7 +119,7 @@ __all__ = [
     "Tensors",
     "TestResult",
     "TimelineSpan",
-    "Training",
+    "TrainingPlan",
     "View",
     "Watched",
     "allocate",

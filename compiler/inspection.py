@@ -84,7 +84,7 @@ class _Opened:
 
     @property
     def text(self) -> Graph:
-        return self.program.training if self.trains else prediction_graph(self.program)
+        return self.program.training_graph if self.trains else prediction_graph(self.program)
 
     def step(self) -> Graph:
         program = in_precision(self.program, self.options)
@@ -123,7 +123,9 @@ def _expect_node(program: Program, node: str | None) -> None:
     """Every start of the path of an operation names a node."""
     if node is None:
         return
-    paths = {o.path for n in (*program.training.nodes, *program.inference.nodes) for o in n.origins if o.path}
+    paths = {
+        o.path for n in (*program.training_graph.nodes, *program.inference_graph.nodes) for o in n.origins if o.path
+    }
     known = {path.rsplit(".", cut)[0] for path in paths for cut in range(path.count(".") + 1)}
     if node not in known:
         found = did_you_mean(node, known)

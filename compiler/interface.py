@@ -17,19 +17,26 @@ FUSIONS = {
     "residual": "a product and consumers that also read whole tensors: residual sums",
     "slopes": "a product of the backward pass and its consumers: slopes of activations, sums of gradients",
     "update": "a gradient and the update of its parameter",
-    "parts": "a value and its place in a larger one: padded images, concatenations",
+    "insertions": "a value and its place in a larger one: padded images, concatenations",
     "reductions": "a reduction and its producer",
     "rows": "a reduction and its consumers: softmax, normalisation, statistics in two passes",
     "windows": "elementwise operations on strided views: pools and their gradients, depthwise convolutions",
     "chains": "other elementwise operations one after another",
     "siblings": "reductions of the same values: the two gradient sums of a normalisation",
     "shared": "a value that is part of a larger one is read there, and not stored twice",
-    "again": "cheap values are computed by each kernel that reads them, and not stored",
+    "rematerialise_cheap": "cheap values are computed by each kernel that reads them, and not stored",
     "overwrite": "a large result overwrites the operand that is read last",
-    "strands": "a thread takes one head of attention through all of its kernels before the next",
-    "recompute": "rematerialisation: the backward pass computes values again instead of keeping them",
+    "chained": "a thread takes one head of attention, or one image, through several kernels before the next one",
+    "rematerialise": "the backward pass computes values again instead of keeping them",
 }
 """All that joins kernels or spares memory traffic by it. Without any of them, results are the same bits."""
+RENAMED_FUSIONS = {
+    "parts": "insertions",
+    "again": "rematerialise_cheap",
+    "strands": "chained",
+    "recompute": "rematerialise",
+}
+"""By the name that a fusion had, the one that it has; messages point there."""
 
 
 @record
@@ -50,7 +57,7 @@ class Options:
             if name not in FUSIONS:
                 from compiler.suggestions import did_you_mean  # only a mistake needs it; every start would pay for it
 
-                near = did_you_mean(name, FUSIONS)
+                near = RENAMED_FUSIONS.get(name) or did_you_mean(name, FUSIONS)
                 hint = f"did you mean `{near}`?" if near else f"fusions are {', '.join(FUSIONS)}"
                 raise UsageError(f"there is no fusion `{name}`", hint)
 

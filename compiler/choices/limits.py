@@ -77,10 +77,10 @@ def outside(
 
 def _open_choices(program: Program) -> list[Choice]:
     """The choices that can be out of range, as far as types and declared ranges say."""
-    choices = choices_of(program.inference)
+    choices = choices_of(program.inference_graph)
     if not choices:
         return []
-    opened = inlined(program.inference)
+    opened = inlined(program.inference_graph)
     needed = Flow(opened).reaching([choice.indices for choice in choices])
     nodes = tuple(node for node in opened.nodes if any(result.index in needed for result in node.results))
     ranges = Ranges(program, replace(opened, nodes=nodes))
@@ -158,8 +158,8 @@ def _of_generation(program: Program) -> Iterator[Diagnostic]:
     if generation is None:
         return
     spec = next(spec for spec in program.inputs if spec.name == generation.feed)
-    tokens = program.inference.output(generation.source).value.type.shape[-1]
-    for choice in choices_of(program.inference):
+    tokens = program.inference_graph.output(generation.source).value.type.shape[-1]
+    for choice in choices_of(program.inference_graph):
         is_fed = choice.is_direct and choice.names == (spec.name,) and isinstance(choice.node.op, Gather)
         if is_fed and isinstance(tokens, int) and tokens > choice.count:
             message = (
@@ -191,7 +191,7 @@ def _indices(program: Program, choice: Choice, data: Mapping[str, Array], rows: 
     from compiler.graph_passes.eliminate_dead import eliminate_dead  # types bound the integers of most programs
 
     name = "indices"
-    opened = inlined(program.inference)
+    opened = inlined(program.inference_graph)
     whole = replace(opened, outputs=(GraphOutput(name, Role.OUTPUT, choice.indices),))
     graph = eliminate_dead(whole)
     inputs = {n: data[n][rows].astype(numpy_dtype(graph.input(n).value.type.dtype), copy=False) for n in choice.names}
@@ -205,7 +205,7 @@ def _indices(program: Program, choice: Choice, data: Mapping[str, Array], rows: 
 def _disturbance(program: Program, choice: Choice, outputs: Sequence[str]) -> Disturbance:
     from compiler.choices.disturb import Disturbance  # with the reference, as in `_indices`
 
-    return Disturbance(program.inference, [choice], outputs, _settings(program))
+    return Disturbance(program.inference_graph, [choice], outputs, _settings(program))
 
 
 def _row_that_matters(

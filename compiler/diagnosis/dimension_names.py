@@ -31,7 +31,7 @@ class DimensionNames:
         if axes is None:
             return
         made, read = _Table(axes), _Table(axes)
-        for node in _every_node(program.training.nodes):
+        for node in _every_node(program.training_graph.nodes):
             for origin in node.origins:
                 place = _place(origin)
                 made.add(place, node.results)

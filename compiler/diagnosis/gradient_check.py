@@ -167,7 +167,7 @@ class _Check:
 
 def _forward(program: Program) -> Graph:
     """The training program up to its loss; without one, up to its outputs."""
-    graph = program.training
+    graph = program.training_graph
     names = program.outputs if program.plan is None else ("loss",)
     return eliminate_dead(replace(graph, outputs=tuple(o for o in graph.outputs if o.name in names)))
 

@@ -66,7 +66,7 @@ def loss_bounds(
 
     None where the loss depends on no output of the model that is made of floats.
     """
-    graph = prepare_for_gradients(to_dtype(program.inference, DType.F64))
+    graph = prepare_for_gradients(to_dtype(program.inference_graph, DType.F64))
     known: dict[str, Array] = {**data, **{spec.path: tensors[spec.path] for spec in program.parameters}}
     known.update({name: np.asarray(value) for name, value in settings.items()})
     known.update(seed=np.array(seed), step=np.array(0))

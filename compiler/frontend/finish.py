@@ -9,7 +9,7 @@ from compiler.diagnostics import Source
 from compiler.frontend.axes import NamedAxes
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.elaborator import Session
-from compiler.frontend.program import KEPT, Clip, Generation, Program, Training, UpdateRule
+from compiler.frontend.program import KEPT, Clip, Generation, Program, TrainingPlan, UpdateRule
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role
 from compiler.graph.ir import Value as IrValue
 from compiler.ops.batch_sums import divisor_of
@@ -49,7 +49,7 @@ def finished(
     sources: tuple[Source, ...],
     training: Evaluator,
     inference: Evaluator,
-    plan: Training | None,
+    plan: TrainingPlan | None,
     augmentation: Graph | None = None,
     generation: Generation | None = None,
 ) -> Program:
@@ -65,7 +65,7 @@ def finished(
             phases=tuple(
                 replace(
                     phase,
-                    training=_with_counts(with_constants(session, phase.training), plan),
+                    training_graph=_with_counts(with_constants(session, phase.training_graph), plan),
                     rules=_rules_with_constants(session, phase.rules),
                 )
                 for phase in plan.phases
@@ -95,7 +95,7 @@ def finished(
     )
 
 
-def _with_counts(graph: Graph, plan: Training | None) -> Graph:
+def _with_counts(graph: Graph, plan: TrainingPlan | None) -> Graph:
     """With the number of elements that the loss is the mean of, by which an epoch weighs it."""
     if plan is None:
         return graph
@@ -104,7 +104,7 @@ def _with_counts(graph: Graph, plan: Training | None) -> Graph:
     return replace(graph, outputs=(*graph.outputs, *added))
 
 
-def _with_finishing(plan: Training, training: Graph, inference: Graph) -> Training:
+def _with_finishing(plan: TrainingPlan, training: Graph, inference: Graph) -> TrainingPlan:
     """With what is finished once over many rows, and whether training and evaluation finish it alike."""
     graphs = [without_controls(graph) for graph in (training, inference)]
     loss = graphs[1].output("loss").value

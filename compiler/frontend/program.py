@@ -212,11 +212,11 @@ class Clip:
 class Phase:
     """The training from epoch `first_epoch` (from 0) on, in which less is frozen than before.
 
-    `training` is as that of the program, and `rules` are those of all parameters that are trained now.
+    `training_graph` is as that of the program, and `rules` are those of all parameters that are trained now.
     """
 
     first_epoch: int
-    training: Graph
+    training_graph: Graph
     rules: tuple[UpdateRule, ...]
 
 
@@ -280,7 +280,7 @@ class Plateau:
 
 
 @record
-class Training:
+class TrainingPlan:
     """The settings of `train` that decide the step and the run. `phases` are those after the first, in their order.
 
     `finished` are the metrics, and the loss where it is a mean: over many rows they are finished once, from what is
@@ -384,13 +384,13 @@ class Generation:
 class Program:
     """One experiment. Graph inputs are named after `inputs`, parameter paths, settings, `seed` and `step`.
 
-    Outputs of `training`: the model's outputs, `loss` (with penalties), each metric by name, what some of them are
-    means of (KEPT), and one output of role STATE for each `<-` (named after the state's path, `updates` it). Outputs of
-    `inference`: the model's outputs and, where there are targets, `loss` (without penalties) and the metrics. A bare
-    model, without `train`, has no loss and `plan` None.
+    Outputs of `training_graph`: the model's outputs, `loss` (with penalties), each metric by name, what some of them
+    are means of (KEPT), and one output of role STATE for each `<-` (named after the state's path, `updates` it).
+    Outputs of `inference_graph`: the model's outputs and, where there are targets, `loss` (without penalties) and the
+    metrics. A bare model, without `train`, has no loss and `plan` None.
 
     `augmentation` gives the inputs and targets that `augment` changes, by name, from those of the data and the two
-    numbers above. Those of `training` are the changed ones, and a target may have another type there.
+    numbers above. Those of `training_graph` are the changed ones, and a target may have another type there.
 
     `overrides` are the settings of the command line, as they were given. `index_limits` are those that neither
     the types nor the declared ranges of the inputs keep.
@@ -403,12 +403,14 @@ class Program:
     inputs: tuple[InputSpec, ...]
     outputs: tuple[str, ...]
     parameters: tuple[ParameterSpec, ...]
-    training: Graph
-    inference: Graph
-    plan: Training | None
+    training_graph: Graph
+    inference_graph: Graph
+    plan: TrainingPlan | None
     warnings: tuple[Diagnostic, ...] = ()
     augmentation: Graph | None = None
     generation: Generation | None = None
     overrides: tuple[tuple[str, str], ...] = ()
     index_limits: tuple[IndexLimit, ...] = ()
-    axes: NamedAxes | None = field(default=None, compare=False)  # of the values of `training`; no outline has them
+    axes: NamedAxes | None = field(
+        default=None, compare=False
+    )  # of the values of `training_graph`; no outline has them

@@ -22,7 +22,7 @@ _OWN = {"cross_entropy": "softmax", "binary_cross_entropy_with_logits": "sigmoid
 def find_double_softmax(subject: Subject) -> Iterator[Diagnostic]:
     """A tensor parameter called `logits` that is given what `softmax` or `sigmoid` made."""
     applications = subject.trace.applications.get("training", [])
-    flow = Flow(inlined(subject.program.training))
+    flow = Flow(inlined(subject.program.training_graph))
     made = [a for a in applications if a.is_library and a.declaration.name == "softmax"]
     softmaxes = {flow.source(application.results[0]).index: application for application in made}
     for application in applications:

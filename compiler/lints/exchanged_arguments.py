@@ -13,7 +13,7 @@ from compiler.lints.inlined import inlined
 
 def find_exchanged_arguments(subject: Subject) -> Iterator[Diagnostic]:
     """Where the user calls a function of both, in the loss, the metrics or the model."""
-    graph = inlined(subject.program.inference)
+    graph = inlined(subject.program.inference_graph)
     learned = learned_values(graph.inputs, graph.nodes)
     for application in subject.trace.applications.get("inference", []):
         places = places_of(application.operands)

@@ -15,7 +15,7 @@ from compiler.syntax.walk import statements_of
 
 
 def find_mixed_rows(subject: Subject) -> Iterator[Diagnostic]:
-    graph = inlined(subject.program.inference)
+    graph = inlined(subject.program.inference_graph)
     mixing = mixed_values(graph.nodes)
     places = dict(_output_places(subject.model))
     for output in graph.outputs:

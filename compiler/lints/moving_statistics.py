@@ -16,7 +16,7 @@ def find_moving_statistics(subject: Subject) -> Iterator[Diagnostic]:
     if subject.train is None:
         return
     place = next((entry.value.span for entry in subject.train.entries if entry.key == "freeze"), subject.train.head)
-    moved = {output.updates for output in subject.program.training.outputs if output.role is Role.STATE}
+    moved = {output.updates for output in subject.program.training_graph.outputs if output.role is Role.STATE}
     layers: dict[str, list[ParameterSpec]] = {}
     for spec in subject.program.parameters:
         layers.setdefault(spec.path.rpartition(".")[0], []).append(spec)

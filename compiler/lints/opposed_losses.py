@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from compiler.arrays import Array, np
 from compiler.diagnostics import Diagnostic, Note, Span, hint
-from compiler.frontend.program import Program, Training, UpdateRule
+from compiler.frontend.program import Program, TrainingPlan, UpdateRule
 from compiler.frontend.trace import Subject
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
 from compiler.lints.flow import Flow, place_of
@@ -24,7 +24,7 @@ def find_opposed_losses(subject: Subject) -> Iterator[Diagnostic]:
     plan = program.plan
     if plan is None or train is None or (plan.early_stop is not None and not plan.early_stop.restore):
         return
-    flow = Flow(inlined(program.training))
+    flow = Flow(inlined(program.training_graph))
     place = next((entry.value.span for entry in train.entries if entry.key == "loss"), train.head)
     reason = _reversed(flow) or _opposed(flow) or _climbing(program, plan)
     if reason is None:
@@ -91,7 +91,7 @@ def _met(graph: Graph, values: set[int], parameters: set[int]) -> set[int]:
     return found
 
 
-def _climbing(program: Program, plan: Training) -> _Reason | None:
+def _climbing(program: Program, plan: TrainingPlan) -> _Reason | None:
     """An update in the direction of the gradient."""
     smallest: dict[str, UpdateRule] = {}
     for rule in plan.rules:

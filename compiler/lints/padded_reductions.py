@@ -22,7 +22,7 @@ from compiler.types import Shape
 
 
 def find_padded_reductions(subject: Subject) -> Iterator[Diagnostic]:
-    graph = subject.program.inference
+    graph = subject.program.inference_graph
     specs = {spec.name: spec for spec in subject.program.inputs}
     told: set[Span] = set()
     for mask in specs.values():

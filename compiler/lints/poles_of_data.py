@@ -33,7 +33,7 @@ class DataPole:
 
 def poles_of_data(program: Program) -> tuple[DataPole, ...]:
     """Those in the user's own lines, of inputs and targets for which no range is declared."""
-    graph = inlined(program.inference)
+    graph = inlined(program.inference_graph)
     if not any(type(node.op) in _POLES for node in graph.nodes):
         return ()
     ranges = Ranges(program, graph)

@@ -26,7 +26,7 @@ _INFINITE, _UNDEFINED = "infinities and NaN", "NaN"
 
 def find_possible_zero(subject: Subject) -> Iterator[Diagnostic]:
     """In the user's own lines: what the library does is tested."""
-    for name, whole in (("training", subject.program.training), ("inference", subject.program.inference)):
+    for name, whole in (("training", subject.program.training_graph), ("inference", subject.program.inference_graph)):
         yield from _Search(subject, whole, subject.trace.applications.get(name, [])).findings()
 
 

@@ -12,7 +12,7 @@ from compiler.lints.inlined import inlined
 
 def find_shared_layers(subject: Subject) -> Iterator[Diagnostic]:
     """Where one application gets what another made: two branches with the same layer are most likely meant."""
-    flow = Flow(inlined(subject.program.training))
+    flow = Flow(inlined(subject.program.training_graph))
     owners = {spec.path.rpartition(".")[0] for spec in subject.program.parameters}
     declared = _settings(subject)
     first: dict[str, Application] = {}

@@ -25,7 +25,7 @@ _INITIALIZER = re.compile(r"(glorot|he|lecun)_(uniform|normal)")
 def find_start_values(subject: Subject) -> Iterator[Diagnostic]:
     """Weights that are multiplied with a value, and the activation of the product, with or without a bias between."""
     search = _Search(subject)
-    values = {i.name: i.value for i in subject.program.training.inputs if i.role is Role.PARAMETER}
+    values = {i.name: i.value for i in subject.program.training_graph.inputs if i.role is Role.PARAMETER}
     for spec in subject.program.parameters:
         form = subject.trace.initializers.get(spec.path)
         if form is None or not form.module.is_library or spec.path not in values:
@@ -43,7 +43,7 @@ class _Search:
     """The way from weights to the activation of their product."""
 
     def __init__(self, subject: Subject) -> None:
-        graph = inlined(subject.program.training)
+        graph = inlined(subject.program.training_graph)
         self._flow = Flow(graph)
         self._of_data = self._flow.depending([i.value for i in graph.inputs if i.role is Role.DATA])
         self._applied: dict[int, Application] = {}

@@ -15,7 +15,7 @@ from compiler.lints.flow import Flow, owner_place, place_of
 
 def find_unreached_parameters(subject: Subject) -> Iterator[Diagnostic]:
     """One finding for each place that makes such parameters."""
-    graph, plan = subject.program.training, subject.program.plan
+    graph, plan = subject.program.training_graph, subject.program.plan
     if plan is None:
         return
     trained = {path for rule in plan.rules for path in rule.paths}

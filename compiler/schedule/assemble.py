@@ -109,7 +109,7 @@ class _Assembly:
         for position, result in enumerate(results):
             self.collect(position, result)
         wide = [is_parallel(instance, graph.batch) for instance in self.instances]
-        if "strands" not in self.without:
+        if "chained" not in self.without:
             self.instances, self.strands = stranded(self.instances, self.buffers, graph.batch, wide)
         barriers = self.barriers()
         lives = self.lives(barriers, fed)

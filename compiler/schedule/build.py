@@ -13,7 +13,7 @@ from compiler.schedule.fusion.ir import FusedGraph
 from compiler.schedule.fusion.passes import optimise_fused
 from compiler.schedule.ir import Schedule
 from compiler.schedule.kernels import kernels_of
-from compiler.schedule.recompute import recompute
+from compiler.schedule.rematerialise import rematerialise
 
 
 def schedule(graph: Graph, without: Collection[str] = (), batch: int = 32, verify: bool = False) -> Schedule:
@@ -39,5 +39,5 @@ def fixed(graph: Graph, without: Collection[str], batch: int) -> Graph:
 
 def fixing(without: Collection[str], batch: int) -> Mapping[str, Callable[[Graph], Graph]]:
     """The passes of `fixed`, in order, by name."""
-    passes = {fix_numerics.__name__: fix_numerics}
-    return passes if "recompute" in without else {**passes, recompute.__name__: partial(recompute, batch=batch)}
+    name, passes = rematerialise.__name__, {fix_numerics.__name__: fix_numerics}
+    return passes if name in without else {**passes, name: partial(rematerialise, batch=batch)}

@@ -1,4 +1,4 @@
-"""The ops that a graph has only after its order is fixed: `fix_numerics` and `recompute` introduce them."""
+"""The ops that a graph has only after its order is fixed: `fix_numerics` and `rematerialise` introduce them."""
 
 from __future__ import annotations
 

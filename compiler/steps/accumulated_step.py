@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from compiler.diagnostics import CompilerBug
-from compiler.frontend.program import Accumulation, Program, Training
+from compiler.frontend.program import Accumulation, Program, TrainingPlan
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
@@ -32,23 +32,23 @@ def accumulated_step(program: Program, part: str, phase: int = 0) -> Graph:
     program, plan = in_phase(program, phase)
     if plan.accumulation is None:
         raise CompilerBug("accumulated_step", f"{program.name} makes an update of each batch")
-    ledger = ledger_of(program.training, made_of_sums(program.training, plan.metrics))
+    ledger = ledger_of(program.training_graph, made_of_sums(program.training_graph, plan.metrics))
     build = {"counting": _counting, "accumulating": _accumulating, "updating": _updating}[part]
     return _with_used_inputs(eliminate_dead(build(program, plan, ledger).builder.build()))
 
 
-def _counting(program: Program, plan: Training, ledger: Ledger) -> Step:
-    graph = replace(program.training, outputs=_outputs(ledger.counts))
-    step = Step(replace(program, training=graph), plan)
+def _counting(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
+    graph = replace(program.training_graph, outputs=_outputs(ledger.counts))
+    step = Step(replace(program, training_graph=graph), plan)
     _add_all(step, ledger.counts, Accumulation.count)
     return step
 
 
-def _accumulating(program: Program, plan: Training, ledger: Ledger) -> Step:
-    graph, gathered = with_totals(program.training, finished_in_training(plan), by_rows=False)
+def _accumulating(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
+    graph, gathered = with_totals(program.training_graph, finished_in_training(plan), by_rows=False)
     outputs = tuple(output for output in graph.outputs if output.name in gathered)
     graph = _with_share(graph, ledger)
-    step = Step(replace(program, training=replace(graph, outputs=(*graph.outputs, *outputs))), plan)
+    step = Step(replace(program, training_graph=replace(graph, outputs=(*graph.outputs, *outputs))), plan)
     step.differentiate(step.forward[_SHARE])
     for path, gradient in step.gradients.items():
         _add(step, Accumulation.gradient(path), gradient)
@@ -59,13 +59,13 @@ def _accumulating(program: Program, plan: Training, ledger: Ledger) -> Step:
     return step
 
 
-def _updating(program: Program, plan: Training, ledger: Ledger) -> Step:
+def _updating(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
     # Other metrics are told by the epoch, from what `accumulating` gathers.
-    plan = replace(plan, metrics=made_of_sums(program.training, plan.metrics))
-    after = _after_sums(program.training, reported(program.training, plan), ledger)
+    plan = replace(plan, metrics=made_of_sums(program.training_graph, plan.metrics))
+    after = _after_sums(program.training_graph, reported(program.training_graph, plan), ledger)
     whole = simplify(after, plan.is_double)
     # No batch takes part: this step begins with what follows from sums.
-    step = Step(replace(program, training=whole, augmentation=None), plan)
+    step = Step(replace(program, training_graph=whole, augmentation=None), plan)
     step.differentiate(_loss_without_rows(step, whole, ledger))
     for path, gradient in step.gradients.items():
         added_up = step.input(Accumulation.gradient(path), Role.OPTIMIZER_STATE, gradient.type)

@@ -29,7 +29,7 @@ def attention_graph(program: Program) -> Graph:
     second. Raises UsageError where there are none.
     """
     targets = {spec.name for spec in program.inputs if spec.is_target}
-    graph = everywhere(resolve_custom_gradients, program.inference)
+    graph = everywhere(resolve_custom_gradients, program.inference_graph)
     nodes = list(graph.nodes)
     found: list[tuple[str, Value]] = []
     builder = GraphBuilder.continuing(graph)

@@ -40,7 +40,7 @@ def finishing_graph(program: Program, graph: Graph) -> Graph:
     It computes in f64 whatever the element type of the program.
     """
     assert program.plan is not None
-    names = program.plan.finished if graph is program.inference else program.plan.metrics
+    names = program.plan.finished if graph is program.inference_graph else program.plan.metrics
     graph = without_controls(graph)
     return _Finishing(graph).of(names)
 

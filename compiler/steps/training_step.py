@@ -14,7 +14,7 @@ from compiler.frontend.program import (
     Clip,
     ParameterSpec,
     Program,
-    Training,
+    TrainingPlan,
     UpdateRule,
 )
 from compiler.graph.builder import GraphBuilder
@@ -38,8 +38,8 @@ def training_step(program: Program, phase: int = 0) -> Graph:
     an epoch are finished from.
     """
     program, plan = in_phase(program, phase)
-    graph, gathered = with_totals(program.training, finished_in_training(plan), by_rows=False)
-    step = Step(replace(program, training=graph), plan)
+    graph, gathered = with_totals(program.training_graph, finished_in_training(plan), by_rows=False)
+    step = Step(replace(program, training_graph=graph), plan)
     step.differentiate(step.forward["loss"])
     step.clip()
     step.update()
@@ -50,24 +50,24 @@ def training_step(program: Program, phase: int = 0) -> Graph:
     return eliminate_dead(step.builder.build())
 
 
-def finished_in_training(plan: Training) -> tuple[str, ...]:
+def finished_in_training(plan: TrainingPlan) -> tuple[str, ...]:
     """What is gathered in training for the metrics of an epoch: what the program that finishes them takes."""
     return () if not plan.metrics else plan.finished if plan.finishes_alike else plan.metrics
 
 
-def in_phase(program: Program, phase: int) -> tuple[Program, Training]:
+def in_phase(program: Program, phase: int) -> tuple[Program, TrainingPlan]:
     """The program with the training graph of a phase, and its plan with the rules of that phase."""
     plan = _plan_of(program, "training_step")
     if not phase:
         return program, plan
     later = plan.phases[phase - 1]
-    return replace(program, training=later.training), replace(plan, rules=later.rules)
+    return replace(program, training_graph=later.training_graph), replace(plan, rules=later.rules)
 
 
 def evaluation_graph(program: Program) -> Graph:
     """The loss of the inference program, and what it and the metrics are finished from."""
     plan = _plan_of(program, "evaluation_graph")
-    graph, gathered = with_totals(program.inference, plan.finished, by_rows=True)
+    graph, gathered = with_totals(program.inference_graph, plan.finished, by_rows=True)
     finished = {*plan.finished} - {"loss"}
     names = [name for name in reported(graph, plan) if name not in finished]
     return _with_outputs(graph, (*names, *gathered))
@@ -76,7 +76,7 @@ def evaluation_graph(program: Program) -> Graph:
 def prediction_graph(program: Program) -> Graph:
     """The model's outputs, from its inputs alone: targets are left out."""
     targets = {spec.name for spec in program.inputs if spec.is_target}
-    graph = _with_outputs(program.inference, program.outputs)
+    graph = _with_outputs(program.inference_graph, program.outputs)
     return replace(graph, inputs=tuple(i for i in graph.inputs if i.role is not Role.DATA or i.name not in targets))
 
 
@@ -159,20 +159,20 @@ GRAPHS: Mapping[str, Callable[[Program], Graph]] = {
     "gradients": gradient_graph,
     "schedule": schedule_graph,
     "following": following_graph,
-    "finishing": lambda program: finishing_graph(program, program.inference),
-    "finishing_epoch": lambda program: finishing_graph(program, program.training),
+    "finishing": lambda program: finishing_graph(program, program.inference_graph),
+    "finishing_epoch": lambda program: finishing_graph(program, program.training_graph),
     "initialisation": initial_graph,
 }
 
 
-def reported(graph: Graph, plan: Training) -> tuple[str, ...]:
+def reported(graph: Graph, plan: TrainingPlan) -> tuple[str, ...]:
     """The outputs of a graph that are told of each step: the loss, the metrics, and what they are means of."""
     names = ("loss", *plan.metrics)
     outputs = {output.name for output in graph.outputs}
     return (*names, *(name + KEPT for name in names if name + KEPT in outputs))
 
 
-def _plan_of(program: Program, stage: str) -> Training:
+def _plan_of(program: Program, stage: str) -> TrainingPlan:
     if program.plan is None:
         raise CompilerBug(stage, f"{program.name} is a bare model without a loss")
     return program.plan
@@ -186,16 +186,18 @@ def _with_outputs(graph: Graph, names: tuple[str, ...]) -> Graph:
 class Step:
     """The step under construction: inputs, gradients and rates by name."""
 
-    def __init__(self, program: Program, plan: Training) -> None:
+    def __init__(self, program: Program, plan: TrainingPlan) -> None:
         self.program, self.plan = program, plan
         self.builder = GraphBuilder(program.name)
         self.inputs: dict[str, Value] = {}
         changed = self._augmented()
-        arguments = [changed.get(i.name) or self.input(i.name, i.role, i.value.type) for i in program.training.inputs]
+        arguments = [
+            changed.get(i.name) or self.input(i.name, i.role, i.value.type) for i in program.training_graph.inputs
+        ]
         # Simplified first: the gradient of sigmoid is finite where that of 1 / (1 + exp(-x)) is 0 * inf.
-        self.prepared = prepare_for_gradients(program.training, plan.is_double)
+        self.prepared = prepare_for_gradients(program.training_graph, plan.is_double)
         self.forward = self.builder.inline(self.prepared, arguments)
-        self.arguments = dict(zip((i.name for i in program.training.inputs), arguments, strict=True))
+        self.arguments = dict(zip((i.name for i in program.training_graph.inputs), arguments, strict=True))
         self.gradients: dict[str, Value] = {}
         self.rates: dict[str, Value] = {}
 
@@ -326,13 +328,13 @@ class Step:
 
     def keep_states(self) -> None:
         """The new states of the model."""
-        for output in self.program.training.outputs:
+        for output in self.program.training_graph.outputs:
             if output.role is Role.STATE:
                 self.builder.output(output.name, Role.STATE, self.forward[output.name], output.updates)
 
     def report(self) -> None:
         """The loss, the metrics and the rate."""
-        for name in reported(self.program.training, self.plan):
+        for name in reported(self.program.training_graph, self.plan):
             self.builder.output(name, Role.OUTPUT, self.forward[name])
         told = _plan_of(self.program, "training_step").told_rate
         if told in self.rates:  # not while everything is frozen

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compiler import driver
 from compiler.diagnostics import DataError, Diagnostic, SourceError, Span, hint
-from compiler.driver import DataQuestion, DataSource, Program, Training
+from compiler.driver import DataQuestion, DataSource, Program, TrainingPlan
 from runtime.data.dimensions import dimensions_if_there
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
@@ -52,7 +52,7 @@ def data_findings(
             yield from driver.without_suppressed(_findings(program, program.plan, program.plan.data))
 
 
-def _findings(program: Program, plan: Training, data: DataSource) -> Iterator[Diagnostic]:
+def _findings(program: Program, plan: TrainingPlan, data: DataSource) -> Iterator[Diagnostic]:
     sources = [source for source in (data, plan.validation, plan.test) if isinstance(source, DataSource)]
     absent = [source for source in sources if not is_there(located(source))]
     for source in absent:
@@ -93,7 +93,7 @@ def _poles(program: Program, part: Part, preparation: Preparation) -> Iterator[D
         yield Diagnostic("W0108", f"{message}, gives {outcome}", found.place, (fix,), "warning")
 
 
-def _place(error: DataError, plan: Training, sources: Sequence[DataSource]) -> Span:
+def _place(error: DataError, plan: TrainingPlan, sources: Sequence[DataSource]) -> Span:
     """The key of `train` that a fault of the data is about: by the key itself, or by the file."""
     if error.key in plan.places:
         return plan.places[error.key]

@@ -30,7 +30,7 @@ def evaluator_of(program: Program, options: Options, training_rows: int | None, 
     plan = training_of(program)
     batch = plan.usual_rows if training_rows is None else plan.rows_of(training_rows)
     settings = runtime_settings(program)
-    inputs = program.inference.inputs
+    inputs = program.inference_graph.inputs
     unknown = [i.name for i in inputs if i.role.value == "setting" and i.name not in settings]
     if unknown and training_rows is None:
         raise UsageError(

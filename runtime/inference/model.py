@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from compiler.diagnostics import Span, UsageError
-from compiler.driver import Program, Setting, Training
+from compiler.driver import Program, Setting, TrainingPlan
 from compiler.record import record
 from compiler.types import BatchExtent, static_elements
 from runtime.runs.position import Length
@@ -18,7 +18,7 @@ def parameter_count(program: Program) -> int:
 
 def batch_axes(program: Program) -> dict[str, int | None]:
     """Of each output of the inference, the axis that depends on the batch."""
-    shapes = {output.name: output.value.type.shape for output in program.inference.outputs}
+    shapes = {output.name: output.value.type.shape for output in program.inference_graph.outputs}
     return {n: next((k for k, e in enumerate(s) if isinstance(e, BatchExtent)), None) for n, s in shapes.items()}
 
 
@@ -45,7 +45,7 @@ def _sizes(length: Length) -> dict[str, int]:
     return {"steps_per_epoch": length.steps_per_epoch, "total_steps": length.total_steps}
 
 
-def schedule_remark(plan: Training, length: Length) -> str | None:
+def schedule_remark(plan: TrainingPlan, length: Length) -> str | None:
     """What to say of a schedule that ends before the run does, or would end after it."""
     updates = length.total_steps
     end = plan.other_end(updates, _sizes(length))
@@ -62,7 +62,7 @@ class Remark:
     name: str
     fix: str
 
-    def place(self, plan: Training) -> Span | None:
+    def place(self, plan: TrainingPlan) -> Span | None:
         """Where the text or the command line gives it."""
         return plan.places.get(self.name) or plan.places.get(self.name.split(".", 1)[0])
 
@@ -115,14 +115,14 @@ def rate_names(program: Program, settings: Mapping[str, float]) -> tuple[str, ..
     return names
 
 
-def training_of(program: Program) -> Training:
+def training_of(program: Program) -> TrainingPlan:
     """The settings of `train`. Raises UsageError for a bare model."""
     if program.plan is None:
         raise UsageError(f"{program.model} has no `train`", "add a `train` declaration with loss, optimizer and batch")
     return program.plan
 
 
-def length_of(plan: Training, rows: int) -> Length:
+def length_of(plan: TrainingPlan, rows: int) -> Length:
     """How far a training over `rows` rows goes. Raises UsageError where nothing says it."""
     batch = plan.rows_of(rows)
     if plan.steps is not None:

@@ -30,7 +30,7 @@ class Predictor:
         self._settings = runtime_settings(program)
         self._batch, self._dtype = options.batch, options.dtype
         self._pace = Pace()
-        outputs = program.inference.outputs
+        outputs = program.inference_graph.outputs
         axes = batch_axes(program)
         self._axes = {name: axes[name] for name in program.outputs}
         self._dtypes = {o.name: in_dtype(numpy_dtype(o.value.type.dtype), self._dtype) for o in outputs}
@@ -74,7 +74,7 @@ def attention_weights(program: Program, tensors: Tensors, part: Part, row: int, 
 
 
 def _output_shapes(program: Program) -> dict[str, Shape]:
-    return {output.name: output.value.type.shape for output in program.inference.outputs}
+    return {output.name: output.value.type.shape for output in program.inference_graph.outputs}
 
 
 def classes(

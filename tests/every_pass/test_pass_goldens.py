@@ -20,10 +20,9 @@ from compiler.graph.printer import print_graph
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import verify
 from compiler.ops import OPS
-from compiler.ops.rules import numpy_dtype
 from compiler.pipeline import passes_by_name
 from compiler.schedule.internal_ops import INTERNAL_OPS
-from compiler.types import at_batch
+from compiler.types import at_batch, numpy_dtype
 
 CASES = sorted((GOLDEN / "passes").glob("*.graph"))
 ROWS, USUAL_ROWS = 3, 32

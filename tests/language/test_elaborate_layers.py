@@ -201,7 +201,7 @@ def test_a_state_moves_at_the_end_of_an_application() -> None:
     # The first application sees 0, the second 1; after both it is 2.
     np.testing.assert_array_equal(results["y"], np.ones((2, 3)))
     assert results["c.seen"] == 2
-    assert found.training.output("c.seen").updates == "c.seen"
+    assert found.training_graph.output("c.seen").updates == "c.seen"
     inference = run_program(found, {"x": np.ones((2, 3))}, batch=2, training=False)
     assert set(inference) == {"y"}
 
@@ -228,14 +228,14 @@ def test_nothing_is_owned_in_training_alone(line: str) -> None:
 def test_a_layer_under_training_keeps_its_parameters() -> None:
     found = program(model("h = x\nif training { h = dense(3)(h) }\noutput y = h"))
     assert paths(found) == ["h.dense.W", "h.dense.b"]
-    assert [entry.name for entry in found.inference.inputs] == ["x"]
+    assert [entry.name for entry in found.inference_graph.inputs] == ["x"]
 
 
 # Randomness
 
 
 def streams(body: str) -> list[int]:
-    nodes = program(model(body)).training.nodes
+    nodes = program(model(body)).training_graph.nodes
     return [node.op.stream for node in nodes if isinstance(node.op, RandomUniform)]
 
 
@@ -265,7 +265,7 @@ def test_a_gradient_clause_is_kept_in_the_graph() -> None:
     text = "fn twice(x) = 2 * x gradient(x, y, dy) = 5 * dy"
     found = program(model("output y = twice(x)", text))
     np.testing.assert_array_equal(run_program(found, {"x": np.ones((2, 3))}, batch=2)["y"], 2 * np.ones((2, 3)))
-    assert [node.op.name for node in found.training.nodes].count("custom_gradient") == 1
+    assert [node.op.name for node in found.training_graph.nodes].count("custom_gradient") == 1
 
 
 @pytest.mark.parametrize("clause", ["gradient(x, dy) = dy", "gradient(x, y, dy) = sum(dy)", "gradient(x, y, dy) = x.T"])

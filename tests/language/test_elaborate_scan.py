@@ -221,9 +221,9 @@ def test_a_state_of_the_declaration_around_moves_with_each_step() -> None:
 
 
 def test_a_state_that_no_step_changes_is_no_carry() -> None:
-    graph = program(LAYERS.replace("BODY", "walk(x)")).inference
+    graph = program(LAYERS.replace("BODY", "walk(x)")).inference_graph
     assert scans_of(graph)[0].carries == 1
-    graph = program(LAYERS.replace("output y = BODY", "output y, z = counting(x)")).inference
+    graph = program(LAYERS.replace("output y = BODY", "output y, z = counting(x)")).inference_graph
     assert scans_of(graph)[0].carries == 0
 
 

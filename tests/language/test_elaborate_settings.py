@@ -53,7 +53,7 @@ def test_floats_that_reach_only_tensors_are_given_at_run_time() -> None:
     found = program(text())
     rate = setting(found, "rate")
     assert rate.is_runtime
-    assert "rate" in inputs(found.training)
+    assert "rate" in inputs(found.training_graph)
     assert setting(found, "optimizer.beta2").is_runtime
     assert setting(found, "optimizer.lr").is_runtime
     derived = setting(found, "(1 - optimizer.beta1)")
@@ -64,7 +64,7 @@ def test_a_setting_that_decides_is_elaborated() -> None:
     body = "    h = x\n    if rate > 0.25 { h = rate * h }\n    output logits = dense(3)(h)\n"
     found = program(f"model M(rate = 0.5) {{\n    input x: f32[batch, 5]\n{body}}}")
     assert not setting(found, "rate").is_runtime
-    assert inputs(found.training) == ["x", "logits.dense.W", "logits.dense.b"]
+    assert inputs(found.training_graph) == ["x", "logits.dense.W", "logits.dense.b"]
     results = run_program(found, {"x": np.ones((2, 5))}, batch=2)
     assert results["logits"].shape == (2, 3)
 
@@ -72,13 +72,13 @@ def test_a_setting_that_decides_is_elaborated() -> None:
 def test_a_number_of_a_setting_that_decides_and_one_that_does_not_is_given_at_run_time() -> None:
     body = "h = x\n if b > 0.3 { h = x + 1 }\n output y = h * a + h * (a * b)\n"
     found = program(f"model M(a = 0.25, b = 0.5) {{\n input x: f32[batch, 2]\n {body}}}")
-    assert inputs(found.training) == ["x", "a", "(a * b)"]
+    assert inputs(found.training_graph) == ["x", "a", "(a * b)"]
     assert [setting(found, name).is_runtime for name in ("a", "b", "(a * b)")] == [True, False, True]
 
 
 def test_a_setting_within_other_numbers_decides_nothing() -> None:
     found = program("model M(a = 0.25, b = 2) {\n input x: f32[batch, 2]\n output y = x * log(a) |> dense(b)\n}")
-    assert inputs(found.training)[:2] == ["x", "log(a)"]
+    assert inputs(found.training_graph)[:2] == ["x", "log(a)"]
     assert (setting(found, "a").is_runtime, setting(found, "a").is_within) == (False, True)
     assert not setting(found, "b").is_within
 

@@ -194,7 +194,7 @@ MODEL = "model M {{\n    input x: f32[batch, 6]\n    output y = {0}\n}}"
 
 def test_batch_is_a_dimension_of_run_time() -> None:
     found = program(MODEL.format("reshape(x, 2 * batch, 3)[:, 0] + zeros(2 * batch)"))
-    assert found.training.output("y").value.type.shape == (BatchExtent(2),)
+    assert found.training_graph.output("y").value.type.shape == (BatchExtent(2),)
     assert run_program(found, {"x": ones(5, 6)}, batch=5)["y"].shape == (10,)
 
 

@@ -16,8 +16,8 @@ from compiler.types import DType, TensorType
 def test_a_program_has_two_graphs_and_a_plan() -> None:
     found = program(text(metrics="[accuracy(logits, label)]", epochs="3", seed="7"))
     assert (found.name, found.model, found.outputs) == ("M", "M", ("logits",))
-    names = [output.name for output in found.training.outputs]
-    assert names == ["logits", "loss", "accuracy"] == [output.name for output in found.inference.outputs]
+    names = [output.name for output in found.training_graph.outputs]
+    assert names == ["logits", "loss", "accuracy"] == [output.name for output in found.inference_graph.outputs]
     assert found.plan is not None
     assert (found.plan.batch, found.plan.epochs, found.plan.steps, found.plan.seed) == (8, 3, None, 7)
     assert found.plan.metrics == ("accuracy",)
@@ -29,14 +29,14 @@ def test_a_program_has_two_graphs_and_a_plan() -> None:
         3,
         ("batch",),
     )
-    assert "seed" in inputs(found.training)
-    assert "seed" not in inputs(found.inference)
+    assert "seed" in inputs(found.training_graph)
+    assert "seed" not in inputs(found.inference_graph)
 
 
 def test_a_model_without_train() -> None:
     found = program(MODEL)
     assert found.plan is None
-    assert [output.name for output in found.training.outputs] == ["logits"]
+    assert [output.name for output in found.training_graph.outputs] == ["logits"]
 
 
 def test_a_metric_that_is_called_like_a_key_of_records_is_numbered() -> None:
@@ -130,9 +130,9 @@ def test_frozen_parameters_have_no_rule() -> None:
 def test_frozen_statistics_keep_their_values() -> None:
     normal = MODEL.replace("relu", "batch_norm")
     frozen = text(freeze='["*batch_norm*"]').replace(MODEL, normal)
-    assert [o.name for o in program(frozen).training.outputs if o.role is Role.STATE] == []
+    assert [o.name for o in program(frozen).training_graph.outputs if o.role is Role.STATE] == []
     free = text().replace(MODEL, normal)
-    assert len([o for o in program(free).training.outputs if o.role is Role.STATE]) == 2
+    assert len([o for o in program(free).training_graph.outputs if o.role is Role.STATE]) == 2
 
 
 # Penalties and clips

@@ -137,14 +137,14 @@ def test_what_is_loaded_again_is_an_outline_with_all_but_the_nodes(model: Path) 
     first, again = driver.load(model), driver.load(model)
     assert not isinstance(first, Outline)
     assert isinstance(again, Outline)
-    assert first.training.nodes
-    assert not again.training.nodes
-    assert again.inference == replace(first.inference, nodes=())
+    assert first.training_graph.nodes
+    assert not again.training_graph.nodes
+    assert again.inference_graph == replace(first.inference_graph, nodes=())
     for name in ("name", "model", "sources", "settings", "inputs", "outputs", "warnings"):
         assert getattr(again, name) == getattr(first, name), name
     specs = [replace(p, initializer=replace(p.initializer, nodes=())) for p in first.parameters]
     assert again.parameters == tuple(specs)
-    assert complete(again).training == first.training
+    assert complete(again).training_graph == first.training_graph
     assert complete(again) is complete(again)
 
 
@@ -154,7 +154,7 @@ def test_every_example_has_an_outline(path: Path, cache: Path) -> None:
     first, again = (driver.load(path, experiment, (), dimensions_if_there) for _ in range(2))
     assert isinstance(again, Outline)
     assert again.settings == first.settings
-    assert complete(again).training == first.training
+    assert complete(again).training_graph == first.training_graph
 
 
 def test_what_changes_a_program_is_asked_for_anew(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,13 +191,13 @@ def test_text_is_known_by_its_name_and_content(model: Path) -> None:
     ids=["empty", "text", "other", "none"],
 )
 def test_a_damaged_or_foreign_entry_is_not_used(content: bytes, model: Path, cache: Path) -> None:
-    expected = driver.load(model).training
+    expected = driver.load(model).training_graph
     for entry in entries(cache):
         entry.write_bytes(sha256(content).digest() + content)
-    assert driver.load(model).training == expected
+    assert driver.load(model).training_graph == expected
     for entry in entries(cache):
         entry.write_bytes(entry.read_bytes()[:-1])
-    assert driver.load(model).training == expected
+    assert driver.load(model).training_graph == expected
     assert isinstance(driver.load(model), Outline)
 
 

@@ -103,7 +103,7 @@ def test_penalties_join_the_loss_of_training_only(case: PenaltyCase) -> None:
     given |= {s.name: scalar(s.value) for s in program.settings if isinstance(s.value, int | float)}
     training, inference = (
         evaluate(graph, {i.name: given[i.name] for i in graph.inputs}, 2)["loss"]
-        for graph in (in_double(program.training), in_double(program.inference))
+        for graph in (in_double(program.training_graph), in_double(program.inference_graph))
     )
     np.testing.assert_allclose(training - inference, case.meaning(START), rtol=1e-9)
     np.testing.assert_allclose(inference, ((given["x"] @ START - given["z"]) ** 2).mean())

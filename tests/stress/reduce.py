@@ -22,9 +22,11 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[2]
+_UNJUDGED = "cannot be judged"
 _LONGEST = 60  # seconds of a check, beyond which a text hangs
 
 
@@ -62,10 +64,8 @@ class Judge:
 
 def serve() -> None:
     """Judge the texts on standard input, a line each."""
-    import native  # noqa: F401  # what every check needs, once
-
-    from compiler import driver, stages  # noqa: F401
-
+    for name in ("native", "compiler.driver", "compiler.stages"):  # what every check needs is loaded once
+        import_module(name)
     for line in sys.stdin:
         print(json.dumps(_in_a_process(json.loads(line))), flush=True)
 
@@ -78,7 +78,11 @@ def _in_a_process(request: dict[str, object]) -> str | None:
         from judging import kind_of_fault
 
         os.dup2(2, 1)
-        os.write(writer, json.dumps(kind_of_fault(**request)).encode())  # type: ignore[arg-type]
+        try:
+            kind = kind_of_fault(**request)  # type: ignore[arg-type]
+        except Exception as error:
+            kind = f"{_UNJUDGED} ({type(error).__name__}: {error})"
+        os.write(writer, json.dumps(kind).encode())
         os._exit(0)
     os.close(writer)
     ready, _, _ = select.select([reader], [], [], _LONGEST)
@@ -98,8 +102,8 @@ def reduce(file: Path, judge: Judge, seconds: float, output: Path, is_graph: boo
 
     text, begin = file.read_text(), time.monotonic()
     kind = judge.kind(text)
-    if kind is None:
-        sys.exit(f"{file} has no fault")
+    if kind is None or kind.startswith(_UNJUDGED):
+        sys.exit(f"{file}: {kind or 'it has no fault'}")
     print(f"{file}: {kind}", file=sys.stderr, flush=True)
 
     def holds(candidate: str) -> bool:

@@ -80,7 +80,7 @@ def run_program(
     found: Program, data: Mapping[str, Any], batch: int, training: bool = True, step: int = 0
 ) -> dict[str, Array]:
     """One evaluation of a program from its starting parameters."""
-    graph = found.training if training else found.inference
+    graph = found.training_graph if training else found.inference_graph
     inputs: dict[str, Array] = {spec.path: started(spec.initializer) for spec in found.parameters}
     for setting in found.settings:
         if setting.is_runtime and isinstance(setting.value, int | float):

@@ -59,7 +59,7 @@ _OF_KERNELS: Thresholds = {
     "schedule.assemble": {"SERIAL_WORK": (0,)},
     "schedule.fusion.cost": {"LARGEST_GROUP": (120, 6)},
     "schedule.fusion.overwrite": {"LARGE": (0,)},
-    "schedule.recompute": {"MUCH": (0,), "LARGE": (0,), "SMALL": (2, 16), "SHORT_SUM": (64, 4), "NEAR": (3, 0)},
+    "schedule.rematerialise": {"MUCH": (0,), "LARGE": (0,), "SMALL": (2, 16), "SHORT_SUM": (64, 4), "NEAR": (3, 0)},
     "schedule.strands": {"FEWEST_ROWS": (15,), "FEWEST_PARTS": (1,)},  # a tile takes two parts of 14 rows at once
     "schedule.ordered": {"FEWEST": (1, 4)},
     "schedule.fusion.join_siblings": {"SMALL": (1, 16)},
@@ -206,7 +206,7 @@ class Network:
 
     def graphs(self) -> tuple[Graph, ...]:
         """The training as it is written, without its gradients, and what was optimised."""
-        return complete(self.program).training, *self.ready.values()
+        return complete(self.program).training_graph, *self.ready.values()
 
     # Runs
 

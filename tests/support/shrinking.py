@@ -25,7 +25,8 @@ _DEFINITION = re.compile(r"^(\s*)(%\d+: \w+\[[^]]*\](?:, %\d+: \w+\[[^]]*\])*) =
 
 def shrunk_program(text: str, holds: Holds) -> str:
     """The text of a program with the property `holds`, as short as it was found."""
-    return _shrunk(text, holds, (_without_lines, _without_brackets, _without_pieces, _in_place, _smaller_numbers))
+    kinds = (_without_lines, _without_aliases, _without_brackets, _without_pieces, _in_place, _smaller_numbers)
+    return _shrunk(text, holds, kinds)
 
 
 def shrunk_graph(text: str, holds: Holds) -> str:
@@ -81,6 +82,18 @@ def _end_of_block(lines: list[str], last: int, first: int) -> int | None:
             if depth < 0:
                 return None
     return len(lines) if depth == 0 else None
+
+
+def _without_aliases(text: str) -> Iterator[str]:
+    """Without a line that names a name, a number or what is read once, or with a number in place of a setting."""
+    for match in re.finditer(r"^\s*(\w+) = (.+)\n", text, re.MULTILINE):
+        before, rest, name = text[: match.start()], text[match.end() :], re.compile(rf"\b{match[1]}\b")
+        if re.fullmatch(r"[\w.]+", match[2]):
+            yield name.sub(match[2], before + rest)
+        for value in (match[2], f"({match[2]})"):
+            yield before + name.sub(lambda _, value=value: value, rest, count=1)
+    for match in re.finditer(r"(?<=\()(\w+) = (\d+)\)", text):
+        yield re.sub(rf"\b{match[1]}\b", match[2], text[: match.start() - 1] + text[match.end() :])
 
 
 def _brackets(text: str) -> list[tuple[int, int]]:

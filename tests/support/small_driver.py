@@ -25,7 +25,7 @@ from compiler.frontend.program import (
     Plateau,
     Program,
     Setting,
-    Training,
+    TrainingPlan,
 )
 from compiler.graph.ir import Graph, GraphOutput, Role, Value
 from compiler.machine import AVX2
@@ -99,7 +99,7 @@ def load_text(
     if values["patience"] is not None:
         early_stop = EarlyStop(values["patience"], values["min_change"], bool(values["restore"]))
     plateau = None if values["plateau"] is None else Plateau(0.5, values["plateau"], 0.0, 0.2)
-    plan = Training(
+    plan = TrainingPlan(
         rules=(), schedule=None, clip=None, metrics=("accuracy",), batch=values["batch"], epochs=values["epochs"],
         steps=values["steps"], seed=values["seed"], data=data, validation=values["validation"], test=values["test"],
         early_stop=early_stop, plateau=plateau, keep=None, init_from=None,

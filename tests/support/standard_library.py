@@ -11,7 +11,7 @@ import numpy as np
 from compiler.diagnostics import Source
 from compiler.frontend.elaborate import elaborate, elaborate_function
 from compiler.frontend.library import library_modules, library_scope
-from compiler.frontend.program import Program, Training
+from compiler.frontend.program import Program, TrainingPlan
 from compiler.frontend.scope import ModuleScope
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
@@ -80,7 +80,7 @@ def trained(**entries: str) -> Program:
     return elaborate(load_modules(Source("trained.dl", text), None), library())
 
 
-def plan_of(program: Program) -> Training:
+def plan_of(program: Program) -> TrainingPlan:
     assert program.plan is not None
     return program.plan
 

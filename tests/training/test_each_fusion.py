@@ -12,6 +12,7 @@ from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import FUSIONS, Options
 from compiler.graph.ir import Graph
+from compiler.interface import RENAMED_FUSIONS
 from compiler.schedule.build import schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.stages import graph_of, prepared
@@ -98,6 +99,14 @@ def test_the_cache_knows_programs_without_a_fusion_apart() -> None:
     both = [driver.compile_training(program, Options(threads=1, without=names)) for names in ((), ("slopes",))]
     first, second = (program.manifest for program in both if isinstance(program, NativeExecutable))
     assert first != second
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_FUSIONS.items())
+def test_the_old_name_of_a_fusion_points_to_the_new_one(old: str, new: str) -> None:
+    assert new in FUSIONS
+    with pytest.raises(UsageError) as raised:
+        Options(without=(old,))
+    assert (str(raised.value), raised.value.fix) == (f"there is no fusion `{old}`", f"did you mean `{new}`?")
 
 
 def test_the_options_know_their_fusions() -> None:

@@ -79,7 +79,7 @@ def reference_loss(
     program: Program, tensors: Tensors, data: Mapping[str, Array], settings: Mapping[str, float]
 ) -> float:
     """The loss of the training graph by NumPy, without gradients and without any pass that lays out or fuses."""
-    graph = complete(program).training
+    graph = complete(program).training_graph
     outputs = tuple(output for output in graph.outputs if output.name == "loss")
     graph = eliminate_dead(simplified(replace(graph, outputs=outputs)))
     return float(ReferenceExecutable(graph).run(tensors, data, ROWS, BATCH, settings=settings).scalars["loss"][0])

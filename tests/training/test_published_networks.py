@@ -62,7 +62,7 @@ NORMS = (
 def test_batch_normalisations(name: str, settings: dict[str, str], count: int, eps: float) -> None:
     program = complete(driver.load(str(model_of(name)), overrides=tuple(settings.items())))
     assert sum(spec.path.endswith("running_var") for spec in program.parameters) == count
-    used = Counter(node.op.value for node in program.training.nodes if isinstance(node.op, Constant))
+    used = Counter(node.op.value for node in program.training_graph.nodes if isinstance(node.op, Constant))
     assert (used[eps], used[1e-5] + used[1e-3], used[0.9] // 2) == (count, count, count)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from compiler.diagnostics import CompilerBug, Source, Span
-from compiler.frontend.program import Clip, InputSpec, OptimizerState, ParameterSpec, Program, Training, UpdateRule
+from compiler.frontend.program import Clip, InputSpec, OptimizerState, ParameterSpec, Program, TrainingPlan, UpdateRule
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Origin, Role, Value
 from compiler.graph.verify import verify
@@ -125,7 +125,7 @@ def program(clip: Clip | None = None, schedule: Graph | None = None) -> Program:
         for s in PARAMETERS
         if s.role is Role.PARAMETER and not s.frozen
     )
-    plan = Training(rules, schedule, clip, ("worst",), BATCH_SIZE, 1, None, 0, None, None, None, None, None, None)
+    plan = TrainingPlan(rules, schedule, clip, ("worst",), BATCH_SIZE, 1, None, 0, None, None, None, None, None, None)
     inputs = tuple(
         InputSpec(name, of(BATCH, width), name == "target", None, None, SPAN)
         for name, width in (("x", 3), ("target", 2))

@@ -25,7 +25,7 @@ from compiler.frontend.program import (
     ParameterSpec,
     Phase,
     Program,
-    Training,
+    TrainingPlan,
     UpdateRule,
 )
 from compiler.frontend.scope import Found, ModuleScope, Namespace
@@ -349,7 +349,7 @@ class _Experiment:
 
     # The plan
 
-    def _plan(self, evaluator: Evaluator) -> Training | None:
+    def _plan(self, evaluator: Evaluator) -> TrainingPlan | None:
         """The settings of the step and the run, or None where a mistake hides one."""
         if not self.session.report.has_errors:
             self._attempt(self._check_patterns)
@@ -366,7 +366,7 @@ class _Experiment:
         )
         entries = self.entries
         assert entries.batch is not None or entries.takes_all
-        return Training(
+        return TrainingPlan(
             rules=rules,
             schedule=None if schedule is None else schedule[0],
             follower=None if schedule is None else schedule[1],

@@ -15,7 +15,7 @@ def name_of_merge(producer: Group, consumer: Group, crossing: list[tuple[Member,
     if _is_update(producer) != _is_update(consumer):
         return "update"
     if any(isinstance(member.node.op, Insert) for member, _ in crossing):
-        return "parts"
+        return "insertions"
     if producer.kind is Kind.PRODUCT or consumer.kind is Kind.PRODUCT:
         return _name_of_epilogue(producer, consumer, index)
     if any(isinstance(index.makers[link.source.index].op, REDUCTIONS) for _, link in crossing):

@@ -21,7 +21,7 @@ FusedPass: TypeAlias = Callable[[FusedGraph], FusedGraph]
 
 FUSED_PASSES: tuple[tuple[FusedPass, str | None], ...] = (
     (read_inserted, "shared"),  # first: what is read where it was inserted need not be stored, nor computed again
-    (rematerialise_cheap, "again"),  # while groups still are what fusion made: siblings would read more at once
+    (rematerialise_cheap, "rematerialise_cheap"),  # before siblings are joined, which would read more at once
     (join_siblings, "siblings"),  # when it is settled what each group reads
     (read_unpadded, "windows"),  # when all readers of an image that stay apart are known
     (store_in_place, None),  # from here on, groups and what they read stay as they are

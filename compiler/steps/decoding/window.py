@@ -42,7 +42,7 @@ def generation_of(program: Program) -> Generation:
 def scoring_graph(program: Program) -> Graph:
     """The inference graph as far as the output that scores tokens needs it, with the inputs that it needs."""
     source = generation_of(program).source
-    whole = program.inference
+    whole = program.inference_graph
     graph = replace(whole, outputs=tuple(o for o in whole.outputs if o.name == source))
     is_double = program.plan is not None and program.plan.is_double
     graph = simplify(eliminate_dead(resolve_custom_gradients(graph)), is_double)

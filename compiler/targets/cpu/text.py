@@ -67,7 +67,8 @@ class Text:
 
     def let(self, text: str, stem: str = "v") -> str:
         """Append an instruction; the name of its result."""
-        name = self.fresh(stem)
+        self.count += 1  # as `fresh`, which is called for each line otherwise
+        name = f"%{stem}{self.count}"
         self.lines.append(f"  {name} = {text}{self.location}")
         return name
 

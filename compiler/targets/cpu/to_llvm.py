@@ -179,9 +179,9 @@ class _Walk:
     # operands
 
     def operand(self, operand: Operand) -> str:
+        if isinstance(operand, Value):
+            return self.names[operand.number]
         match operand:
-            case Value():
-                return self.names[operand.number]
             case int():
                 return str(operand)
             case Zeros():

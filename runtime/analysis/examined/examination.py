@@ -187,7 +187,7 @@ class _Predictions:
         return {n: values for n, values in self._predictor.rows_first(made).items() if len(values) == len(rows)}
 
     def _chunks(self) -> Iterator[tuple[int, Array, dict[str, Array]]]:
-        shapes = [output.value.type.shape for output in self._trained.program.inference.outputs]
+        shapes = [output.value.type.shape for output in self._trained.program.inference_graph.outputs]
         each = max(1, min(_ROWS_AT_ONCE, _ELEMENTS // max(1, sum(map(static_elements, shapes)))))
         for first in range(0, len(self._part.rows), each):
             rows = self._part.rows[first : first + each]

@@ -44,7 +44,7 @@ MOST_OPS = 40
 MOST_READS = 2  # large operands of what is computed again
 
 
-def recompute(graph: Graph, batch: int) -> Graph:
+def rematerialise(graph: Graph, batch: int) -> Graph:
     """The graph of a training step in which late nodes read what is computed again, where this saves much.
 
     Bytes are counted at the nominal `batch`.

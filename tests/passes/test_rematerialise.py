@@ -16,7 +16,7 @@ from compiler.interface import Options
 from compiler.schedule.build import schedule
 from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.fusion.ir import CONTRACTIONS
-from compiler.schedule.recompute import DRAWS, SHORT_SUM, Choice, Timeline, recompute
+from compiler.schedule.rematerialise import DRAWS, SHORT_SUM, Choice, Timeline, rematerialise
 from compiler.schedule.verify import verify_schedule
 from compiler.stages import graph_of, prepared
 from compiler.targets.memory import TensorStore
@@ -79,7 +79,7 @@ def step(text: str) -> Graph:
 
 @cache
 def again(text: str) -> Graph:
-    return recompute(fix_numerics(step(text)), MANY)
+    return rematerialise(fix_numerics(step(text)), MANY)
 
 
 def trained(graph: Graph, batch: int) -> dict[str, Array]:
@@ -159,9 +159,9 @@ def test_draws_are_not_repeated() -> None:
 
 def test_small_steps_and_other_graphs_stay_as_they_are() -> None:
     fixed = fix_numerics(step(MODELS["gelu"]))
-    assert recompute(fixed, ROWS) is fixed
+    assert rematerialise(fixed, ROWS) is fixed
     evaluation = fix_numerics(prepared(graph_of(program(MODELS["gelu"]), "evaluation"), Options(batch=ROWS)))
-    assert recompute(evaluation, MANY) is evaluation
+    assert rematerialise(evaluation, MANY) is evaluation
 
 
 def test_what_is_computed_again_comes_behind_its_gate() -> None:

@@ -1,0 +1,56 @@
+"""The list of targets: each one loads a program, gives it memory and runs it; names outside the list are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compiler import driver
+from compiler.diagnostics import UsageError
+from compiler.driver import Options
+from compiler.executables import program_executable
+from compiler.graph.ir import Role
+from compiler.targets.manifest import TensorSpec
+from compiler.targets.registry import KERNEL_TARGETS, TARGETS, kernel_target_of, target_of
+from compiler.types import DType
+
+MODEL = """model M {
+    input x: f32[batch, 4]
+    output y = x |> dense(3)
+}
+"""
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_target_runs_a_program_and_knows_its_tensors(name: str, tmp_path: Path) -> None:
+    program, options = driver.load_text(MODEL, "m.dl"), Options(name, threads=1, cache=tmp_path)
+    prediction = program_executable(program, "prediction", options)
+    assert {spec.name: spec.shape for spec in prediction.tensors} == {"y.dense.W": (4, 3), "y.dense.b": (3,)}
+    assert prediction.threads == 1
+    tensors = driver.allocate(program, options)
+    tensors.write("y.dense.b", np.float32([1, 2, 3]))
+    results = prediction.run(tensors, {"x": np.ones((5, 4), np.float32)}, np.arange(5), 5)
+    np.testing.assert_array_equal(results.arrays["y"], np.tile(np.float32([1, 2, 3]), (5, 1)))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_tensors_beside_others_share_them(name: str) -> None:
+    target = TARGETS[name]()
+    first = target.allocate([TensorSpec("a", Role.STATE, DType.F32, (2,))])
+    both = target.allocate([TensorSpec("b", Role.STATE, DType.F32, (3,))], beside=first)
+    first.write("a", np.float32([4, 5]))
+    assert both.names() == ("b", "a")
+    assert both["a"].tolist() == [4, 5]
+    assert both["b"].tolist() == [0, 0, 0]
+
+
+def test_a_target_outside_the_list_is_refused() -> None:
+    with pytest.raises(UsageError, match="there is no target 'abacus'"):
+        target_of(Options("abacus"))
+
+
+def test_kernels_are_shown_whatever_runs_the_program() -> None:
+    assert KERNEL_TARGETS.keys() < TARGETS.keys()
+    assert kernel_target_of(Options("reference")).machine(None) == kernel_target_of(Options()).machine(None)
