@@ -141,12 +141,15 @@ class _Printer:
         self.line(f"for {index} in {bounds}:" + (f"  # {remark}" if remark else ""))
         self.depth += 1
 
-    def outer_loop(self, extent: Extent) -> str:
-        """The loop over outer blocks; no loop, and the index 0, where there is a single one."""
-        if extent == 1:
-            return "0"
-        self.loop("outer", extent, "items")
-        return "outer"
+    def blocks(self, outer: Extent, columns: Extent) -> str:
+        """One line for the loops over outer blocks and columns; gives the outer index, 0 where there is one block.
+
+        A line of their own for outer blocks would number statements otherwise than in code for any number of them.
+        """
+        extents = f"column in 0..{columns}" if outer == 1 else f"outer in 0..{outer}, column in 0..{columns}"
+        self.line(f"for {extents}:  # items: blocks of columns")
+        self.depth += 1
+        return "0" if outer == 1 else "outer"
 
     # kernels
 
@@ -160,8 +163,7 @@ class _Printer:
         self.stages(kernel.stages, "column", columns)
 
     def columns(self, kernel: ColumnKernel) -> None:
-        outer = self.outer_loop(kernel.outer)
-        self.loop("column", kernel.columns, "items, in blocks")
+        outer = self.blocks(kernel.outer, kernel.columns)
         rows = kernel.rows if outer == "0" else f"outer*{kernel.rows}..(outer + 1)*{kernel.rows}"
         self.stages(kernel.stages, "row", rows, outer)
 
@@ -226,8 +228,7 @@ class _Printer:
 
     def scatter(self, kernel: ScatterKernel) -> None:
         extent, width = kernel.extent, kernel.columns
-        outer = self.outer_loop(kernel.outer)
-        self.loop("column", width, "items, in blocks")
+        outer = self.blocks(kernel.outer, kernel.columns)
         depth = self.depth
         start = "" if outer == "0" else f"outer*{extent}*{width} + "
         self.loop("place", extent)
@@ -240,8 +241,7 @@ class _Printer:
         self.line(f"{self.name(2)}[{target}] += {self.name(1)}[{source}]")
 
     def prefix_sum(self, kernel: PrefixSumKernel) -> None:
-        outer = self.outer_loop(kernel.outer)
-        self.loop("column", kernel.columns, "items, in blocks")
+        outer = self.blocks(kernel.outer, kernel.columns)
         self.line("total = 0")
         self.loop("row", kernel.rows, "from the last to the first" if kernel.reverse else "")
         row = "row" if outer == "0" else f"(outer*{kernel.rows} + row)"

@@ -20,15 +20,11 @@ from compiler.nest import ir
 from compiler.nest.ir import INDEX, Constant, Nest, Operand, Statement, Type, Value, Zeros
 from compiler.nest.printer import name_of
 from compiler.record import record
-from compiler.types import DType
+from compiler.types import numpy_dtype
 
 # The draws for a seed, a step, a stream and an array of element numbers.
 Uniform: TypeAlias = Callable[[int, int, int, Array], Array]
 
-NUMPY = {
-    **{DType.F32: np.dtype(np.float32), DType.F64: np.dtype(np.float64), DType.I32: np.dtype(np.int32)},
-    **{DType.I64: np.dtype(np.int64), DType.U8: np.dtype(np.uint8), DType.BOOL: np.dtype(np.bool_)},
-}
 APART = 1 << 40  # bytes between the addresses of two memories, as numbers
 
 
@@ -247,7 +243,7 @@ def _result(found: Array, type_: Type) -> Content:
 
 def _numpy(type_: Type) -> np.dtype[Any]:
     assert type_.dtype is not None
-    return NUMPY[type_.dtype]
+    return numpy_dtype(type_.dtype)
 
 
 def _below(left: Array, right: Array) -> Array:

@@ -1,6 +1,6 @@
 """Where an element lies: composes movement ops into one address, as a sum of digits of a linear index.
 
-Every value is stored dense with its batch extent outermost, so strides never depend on the batch. A `Form` is
+Every value is stored dense with its batch extent outermost, so strides never depend on the batch. An `IndexMap` is
 `offset + sum(((e // divisor) % modulus) * stride)` for the linear index `e` of some domain, in storage order.
 """
 
@@ -18,22 +18,22 @@ from compiler.types import BatchExtent, Extent, Shape
 
 
 @record
-class Form:
-    """A linear form over the digits of one index."""
+class IndexMap:
+    """An address or an index along an axis, as a sum of digits of one linear index."""
 
     offset: int = 0
     terms: tuple[Term, ...] = ()
 
-    def scaled(self, factor: int) -> Form:
+    def scaled(self, factor: int) -> IndexMap:
         if factor == 1:
             return self
         if factor == 0:
-            return Form()
-        return Form(self.offset * factor, tuple(Term(t.divisor, t.modulus, t.stride * factor) for t in self.terms))
+            return IndexMap()
+        return IndexMap(self.offset * factor, tuple(Term(t.divisor, t.modulus, t.stride * factor) for t in self.terms))
 
 
-ZERO = Form()
-IDENTITY = Form(0, (Term(1, None, 1),))
+ZERO = IndexMap()
+IDENTITY = IndexMap(0, (Term(1, None, 1),))
 
 
 def count(extent: Extent) -> int:
@@ -64,25 +64,25 @@ def storage_strides(shape: Shape) -> tuple[int, ...]:
     return tuple(strides)
 
 
-def axis_forms(shape: Shape) -> tuple[Form, ...]:
+def axis_forms(shape: Shape) -> tuple[IndexMap, ...]:
     """Each axis's own index as a form of the linear index of a dense value."""
     order = storage_order(shape)
     strides = storage_strides(shape)
     outermost = next((axis for axis in order if shape[axis] != 1), None)
-    forms: list[Form] = []
+    forms: list[IndexMap] = []
     for axis, extent in enumerate(shape):
         if extent == 1:
             forms.append(ZERO)
         else:
             modulus = None if axis == outermost else count(extent)
-            forms.append(Form(0, (Term(strides[axis], modulus, 1),)))
+            forms.append(IndexMap(0, (Term(strides[axis], modulus, 1),)))
     return tuple(forms)
 
 
-def add(*forms: Form) -> Form:
+def add(*forms: IndexMap) -> IndexMap:
     """The sum of forms, with neighbouring digits joined."""
     given = [t for f in forms for t in f.terms if t.stride]
-    return Form(sum([f.offset for f in forms]), _joined(given))
+    return IndexMap(sum([f.offset for f in forms]), _joined(given))
 
 
 def _joined(given: list[Term]) -> tuple[Term, ...]:
@@ -105,7 +105,7 @@ def _join(high: Term, low: Term) -> Term | None:
     return Term(low.divisor, None if high.modulus is None else high.modulus * low.modulus, low.stride)
 
 
-def address(shape: Shape, forms: tuple[Form, ...]) -> Form:
+def address(shape: Shape, forms: tuple[IndexMap, ...]) -> IndexMap:
     """The place of an element in the storage of a dense value, from the forms of its axes."""
     offset = 0
     given: list[Term] = []  # without the forms between, which are most of what a schedule would make
@@ -116,10 +116,10 @@ def address(shape: Shape, forms: tuple[Form, ...]) -> Form:
                 given += [t for t in form.terms if t.stride]
             else:
                 given += [Term(t.divisor, t.modulus, t.stride * stride) for t in form.terms if t.stride]
-    return Form(offset, _joined(given))
+    return IndexMap(offset, _joined(given))
 
 
-def through(node: Node, forms: tuple[Form, ...]) -> tuple[Form, ...] | None:
+def through(node: Node, forms: tuple[IndexMap, ...]) -> tuple[IndexMap, ...] | None:
     """The axis forms of a movement op's operand from those of its result; None where no form can say it."""
     operand = node.operands[0].type.shape
     match node.op:
@@ -130,10 +130,10 @@ def through(node: Node, forms: tuple[Form, ...]) -> tuple[Form, ...] | None:
             return tuple(ZERO if operand[i] == 1 else forms[axis] for i, axis in enumerate(axes))
         case Slice(starts=starts, steps=steps):
             scaled = zip(forms, starts, steps, strict=True)
-            return tuple(add(Form(start), form.scaled(step)) for form, start, step in scaled)
+            return tuple(add(IndexMap(start), form.scaled(step)) for form, start, step in scaled)
         case Reverse(axes=axes):
             return tuple(
-                add(Form(count(operand[axis]) - 1), form.scaled(-1)) if axis in axes else form
+                add(IndexMap(count(operand[axis]) - 1), form.scaled(-1)) if axis in axes else form
                 for axis, form in enumerate(forms)
             )
         case Window(axes=axes, strides=strides, dilations=dilations):
@@ -149,9 +149,9 @@ def through(node: Node, forms: tuple[Form, ...]) -> tuple[Form, ...] | None:
             return None
 
 
-def _through_reshape(result: Shape, operand: Shape, forms: tuple[Form, ...]) -> tuple[Form, ...] | None:
+def _through_reshape(result: Shape, operand: Shape, forms: tuple[IndexMap, ...]) -> tuple[IndexMap, ...] | None:
     """Axes are matched in groups of equal size; in a group the index is joined, then split."""
-    found: list[Form] = []
+    found: list[IndexMap] = []
     i = j = 0
     while i < len(result) or j < len(operand):
         first_i, first_j = i, j
@@ -175,24 +175,24 @@ def _through_reshape(result: Shape, operand: Shape, forms: tuple[Form, ...]) -> 
     return tuple(found)
 
 
-def _join_axes(shape: Shape, forms: tuple[Form, ...]) -> Form | None:
+def _join_axes(shape: Shape, forms: tuple[IndexMap, ...]) -> IndexMap | None:
     if any(isinstance(extent, BatchExtent) for extent in shape[1:]) and count(shape[0]) != 1:
         return None  # the index would need a stride that depends on the batch
     suffix = [math.prod(count(e) for e in shape[k + 1 :]) for k in range(len(shape))]
     return add(*(form.scaled(size) for form, size in zip(forms, suffix, strict=True)))
 
 
-def _split_axis(shape: Shape, form: Form) -> list[Form] | None:
+def _split_axis(shape: Shape, form: IndexMap) -> list[IndexMap] | None:
     significant = [k for k, extent in enumerate(shape) if extent != 1]
     if len(significant) <= 1:
         return [form if k in significant else ZERO for k in range(len(shape))]
     if any(isinstance(shape[k], BatchExtent) for k in significant[1:]):
         return None
-    split: list[Form] = [ZERO] * len(shape)
+    split: list[IndexMap] = [ZERO] * len(shape)
     if not form.terms:  # always the same element
         left = form.offset
         for k in reversed(significant):
-            split[k] = Form(left if k == significant[0] else left % count(shape[k]))
+            split[k] = IndexMap(left if k == significant[0] else left % count(shape[k]))
             left //= count(shape[k])
         return split
     if form.offset or len(form.terms) != 1 or form.terms[0].stride != 1:
@@ -204,13 +204,13 @@ def _split_axis(shape: Shape, form: Form) -> list[Form] | None:
         modulus = left if k == significant[0] or (left is not None and left < extent) else extent
         if left is not None and modulus is not None and left % modulus:
             return None  # the index wraps within this axis
-        split[k] = Form(0, (Term(term.divisor * size, modulus, 1),)) if modulus != 1 else ZERO
+        split[k] = IndexMap(0, (Term(term.divisor * size, modulus, 1),)) if modulus != 1 else ZERO
         size *= extent
         left = None if left is None or modulus is None else left // modulus
     return split
 
 
-def split_form(form: Form, columns: Extent) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+def split_form(form: IndexMap, columns: Extent) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
     """Row terms and column terms of a form of `e = row * columns + column`."""
     if isinstance(columns, BatchExtent):
         return (), form.terms  # a single row
@@ -230,7 +230,7 @@ def split_form(form: Form, columns: Extent) -> tuple[tuple[Term, ...], tuple[Ter
     return tuple(rows), tuple(low)
 
 
-def splits_evenly(form: Form, columns: Extent) -> bool:
+def splits_evenly(form: IndexMap, columns: Extent) -> bool:
     """Whether `split_form` can divide the form between rows of `columns` elements."""
     if isinstance(columns, BatchExtent):
         return True
@@ -243,7 +243,7 @@ def splits_evenly(form: Form, columns: Extent) -> bool:
     return True
 
 
-def linear_strides(shape: Shape, form: Form) -> tuple[int, ...] | None:
+def linear_strides(shape: Shape, form: IndexMap) -> tuple[int, ...] | None:
     """The stride of each axis, where `form`, of the linear index of `shape`, is linear in every axis."""
     own = storage_strides(shape)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from compiler.graph.ir import Node
 from compiler.loops.ir import PERIOD_COLUMNS, Term
 from compiler.ops.sources import Iota, RandomUniform
-from compiler.schedule.access import Form, count, split_form, splits_evenly, storage_order
+from compiler.schedule.access import IndexMap, count, split_form, splits_evenly, storage_order
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, Group, Kind
 from compiler.schedule.placement import Insert
@@ -43,7 +43,7 @@ def chosen_split(group: Group, index: Index) -> Split | FlatSplit:
     return RowSplit(_divided(group.domain, columns), columns)
 
 
-def _repeats(group: Group, index: Index, forms: Sequence[Form], columns: int) -> bool:
+def _repeats(group: Group, index: Index, forms: Sequence[IndexMap], columns: int) -> bool:
     """Whether all that a row of so many columns reads is dense, or repeats often: the channels of an image."""
     sources = (link.source for member in group.members for link in member.links)
     producers = (index.makers.get(source.index) for source in sources)
@@ -61,7 +61,7 @@ def _repeats(group: Group, index: Index, forms: Sequence[Form], columns: int) ->
     return period <= PERIOD_COLUMNS
 
 
-def _column_choices(group: Group, forms: Sequence[Form]) -> list[int]:
+def _column_choices(group: Group, forms: Sequence[IndexMap]) -> list[int]:
     """The products of the innermost axes, written or read, largest first; the batch never lies in a row."""
     found = {term.divisor for form in forms for term in form.terms if term.divisor > 1}
     for member in group.members:
@@ -97,7 +97,7 @@ def _walked_shape(node: Node) -> tuple[Extent, ...]:
     return node.operands[1].type.shape if isinstance(node.op, Insert) else node.results[0].type.shape
 
 
-def _reads_evenly(form: Form, columns: int, limit: int | None) -> bool:
+def _reads_evenly(form: IndexMap, columns: int, limit: int | None) -> bool:
     if not splits_evenly(form, columns):
         return False
     _, low = split_form(form, columns)

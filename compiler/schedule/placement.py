@@ -12,7 +12,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Array, Category, Op, Sample
 from compiler.record import record
-from compiler.schedule.access import Form, add, address, axis_forms
+from compiler.schedule.access import IndexMap, add, address, axis_forms
 from compiler.types import Shape, TensorType, at_batch, numpy_dtype
 
 
@@ -97,10 +97,10 @@ def starts_at(shape: Shape, axis: int, start: int) -> tuple[int, ...]:
     return tuple(start if k == axis else 0 for k in range(len(shape)))
 
 
-def insert_form(node: Node) -> Form:
+def insert_form(node: Node) -> IndexMap:
     """Where an `Insert` puts the elements of its part."""
     op = node.op
     assert isinstance(op, Insert)
     part, whole = node.operands[1].type.shape, node.results[0].type.shape
-    forms = tuple(add(Form(s), f) for s, f in zip(op.starts, axis_forms(part), strict=True))
+    forms = tuple(add(IndexMap(s), f) for s, f in zip(op.starts, axis_forms(part), strict=True))
     return address(whole, forms)

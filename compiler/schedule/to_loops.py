@@ -38,7 +38,7 @@ from compiler.ops.reduction import Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
 from compiler.record import record
 from compiler.schedule.access import (
-    Form,
+    IndexMap,
     address,
     axis_forms,
     split_form,
@@ -215,7 +215,7 @@ class GroupLowering:
         """FULL values of level n are made in pass n + 1; the others after pass n."""
         return level + 1 if space is Space.FULL else level
 
-    def divided(self, form: Form, space: Space) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+    def divided(self, form: IndexMap, space: Space) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
         """Row and column terms of an address, as `space` counts its index."""
         if space is Space.ROW:
             return form.terms, ()
@@ -330,7 +330,7 @@ class GroupLowering:
             out.append(make(self.known[memo]))
         return self.known[memo]
 
-    def position(self, form: Form, dtype: DType, space: Space, stage: int) -> int:
+    def position(self, form: IndexMap, dtype: DType, space: Space, stage: int) -> int:
         rows, columns = self.divided(form, space)
         out = self.where(stage, space)
         memo = ("position", form, dtype, space, stage)
@@ -355,7 +355,7 @@ class GroupLowering:
             narrow, stage = Space.ROW, 0
         memo = ("load", source.index, link.address, link.edges, narrow, stage if narrow is not Space.SCALAR else -1)
         out = self.where(stage, narrow)
-        edges = tuple(replace(edge, terms=self.divided(Form(0, edge.terms), space)[0]) for edge in link.edges)
+        edges = tuple(replace(edge, terms=self.divided(IndexMap(0, edge.terms), space)[0]) for edge in link.edges)
         return self.memoised(memo, out, lambda r: Load(r, access, source.type.dtype, narrow, edges=edges))
 
     def gathered(self, node: Node, links: Sequence[Link], space: Space, stage: int) -> int:

@@ -65,7 +65,7 @@ def test_a_program_is_shrunk_to_one_operation() -> None:
             program = complete(driver.load_text(text, "net.dl"))
         except DlcError:
             return False
-        return any(node.op.name == "tanh" for node in program.inference.nodes)
+        return any(node.op.name == "tanh" for node in program.inference_graph.nodes)
 
     assert holds(PROGRAM)
     assert shrunk_program(PROGRAM, holds).strip() == SMALL.strip()

@@ -100,7 +100,7 @@ def test_peaks_are_of_no_more_threads_than_there_are_cores(
         return peaks.Peaks(threads, 100.0 * threads, ((8192, 50.0),), "2026-01-01")
 
     monkeypatch.setattr("compiler.profiling.step.usable_cores", lambda: 2)
-    monkeypatch.setattr("compiler.profiling.step.measured_peaks", measured)
+    monkeypatch.setattr("compiler.targets.cpu.peaks.measured_peaks", measured)
     model = tmp_path / "model.dl"
     model.write_text("model M {\n    input x: f32[batch, 4]\n    output y = x |> dense(3)\n}\n")
     assert main(["profile", str(model), "--mode", "infer", "--threads", "3", "--seconds", "0.1", "--json"]) == 0

@@ -13,8 +13,8 @@ from compiler.nest import ir
 from compiler.nest.interpreter import Memory, Place, Uniform, run_nest
 from compiler.nest.ir import Nest
 from compiler.targets.cpu.emit import emit, items_of
-from compiler.targets.cpu.identity import factor_of, identity
 from compiler.targets.cpu.lower import bits_of
+from compiler.targets.cpu.specialisation import factor_of, specialisation
 from compiler.types import size_at
 
 SLACK = 1 << 14  # bytes before and behind a buffer that code may touch
@@ -36,7 +36,7 @@ class KernelAsNest:
         self.nests: list[Nest] = []
 
     def __call__(self, kernel: Kernel, views: Sequence[np.ndarray], batch: int, uniform: Uniform) -> None:
-        what = identity(kernel, self.machine.registers)
+        what = specialisation(kernel, self.machine.registers)
         nest = emit(what, self.machine, self.nominal, self.lasts)
         self.nests.append(nest)
         memories = [memory_of(f"buffer {k}", view, k) for k, view in enumerate(views)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from compiler.graph.ir import Node, Value
 from compiler.loops.ir import Space
 from compiler.ops.sources import Iota
-from compiler.schedule.access import Form
+from compiler.schedule.access import IndexMap
 from compiler.schedule.fusion.ir import FusedGraph, Group, Link, Member
 from compiler.schedule.placement import Insert, insert_form
 
@@ -104,13 +104,13 @@ class Index:
         found = {homes[value.index] for member in group.members for value in member.needs if value.index in homes}
         return found - {group.number}
 
-    def addresses_of(self, members: Iterable[Member]) -> list[Form]:
+    def addresses_of(self, members: Iterable[Member]) -> list[IndexMap]:
         """All addresses that members compute from their own index."""
-        found: list[Form] = []
+        found: list[IndexMap] = []
         for member in members:
             for link in member.links:
                 found.append(link.address)
-                found += [Form(0, edge.terms) for edge in link.edges]
+                found += [IndexMap(0, edge.terms) for edge in link.edges]
                 node = self.makers.get(link.source.index)
                 if node is not None and isinstance(node.op, Iota):
                     found.append(link.axes[node.op.axis])

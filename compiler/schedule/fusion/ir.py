@@ -13,7 +13,7 @@ from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Window
 from compiler.record import record
-from compiler.schedule.access import Form
+from compiler.schedule.access import IndexMap
 from compiler.schedule.after import After
 from compiler.schedule.ordered import OrderedContraction
 from compiler.schedule.parts import PartialContraction
@@ -45,8 +45,8 @@ class Link:
     """
 
     source: Value
-    address: Form
-    axes: tuple[Form, ...]
+    address: IndexMap
+    axes: tuple[IndexMap, ...]
     edges: tuple[Edge, ...] = ()  # terms of the index, as in `address`
 
 

@@ -6,7 +6,7 @@ from compiler.graph.ir import Value
 from compiler.graph.op import Category
 from compiler.loops.ir import Load, StagedKernel, Store
 from compiler.ops.scan import Scan
-from compiler.schedule.access import IDENTITY, Form
+from compiler.schedule.access import IDENTITY, IndexMap
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import Group, Kind
 from compiler.schedule.fusion.storage import Storage
@@ -21,7 +21,7 @@ def writes_last(writer: Group, target: Value, result: Value, index: Index, stora
     if isinstance(maker.node.op, Insert | Scan):
         return False  # other parts of it are written elsewhere, and a carry is written again and again
     lowering = GroupLowering(writer, index, storage)
-    own = (IDENTITY, Form()) if elements(target.type.shape) == 1 else (IDENTITY,)
+    own = (IDENTITY, IndexMap()) if elements(target.type.shape) == 1 else (IDENTITY,)
     levels = lowering.all_levels()
     for member in writer.members:
         for link in member.links:

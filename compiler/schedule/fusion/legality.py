@@ -11,7 +11,7 @@ from compiler.graph.ir import Node
 from compiler.loops.ir import Space, Term
 from compiler.ops.indexing import Gather
 from compiler.record import record
-from compiler.schedule.access import IDENTITY, Form, count, splits_evenly
+from compiler.schedule.access import IDENTITY, IndexMap, count, splits_evenly
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, Group, Kind, Link, Member
 from compiler.schedule.placement import Insert, Pick
@@ -59,7 +59,7 @@ def result_space(node: Node, space: Space, split: Split | None) -> Space:
     return space
 
 
-def at_own_place(domain: Extent, split: Split | None, reader: Space, source: Space, address: Form) -> bool:
+def at_own_place(domain: Extent, split: Split | None, reader: Space, source: Space, address: IndexMap) -> bool:
     """Whether a reader's address in a value of its group is that of its own element, row or column."""
     if address.offset:
         return False

@@ -10,7 +10,7 @@ from compiler.graph.op import Category
 from compiler.ops.indexing import Gather
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.window import Window
-from compiler.schedule.access import Form, address, axis_forms, through
+from compiler.schedule.access import IndexMap, address, axis_forms, through
 from compiler.schedule.after import After
 from compiler.schedule.fusion.ir import REDUCTIONS, VIEWS, Link, domain_shape
 from compiler.schedule.placement import Insert, Pick
@@ -48,11 +48,11 @@ class Resolver:
                 index = tuple(self._resolved(operand, (), gates) for operand in operands[2:])
                 return (self._resolved(operands[1], axes, gates), *index)
             case Pick():
-                return self._resolved(operands[0], (Form(),), gates), self._resolved(operands[1], axes, gates)
+                return self._resolved(operands[0], (IndexMap(),), gates), self._resolved(operands[1], axes, gates)
             case Gather(axis=axis, by_row=by_row):
                 end = axis + operands[1].type.rank - by_row
                 index = self._resolved(operands[1], (*axes[:by_row], *axes[axis:end]), gates)
-                return self._resolved(operands[0], (*axes[:axis], Form(), *axes[end:]), gates), index
+                return self._resolved(operands[0], (*axes[:axis], IndexMap(), *axes[end:]), gates), index
             case Transpose() | Broadcast() | Slice() | Reshape() | Reverse() | Window():
                 moved = through(node, axes)
                 if moved is None:
@@ -62,7 +62,7 @@ class Resolver:
             case _:
                 return tuple(self._resolved(o, axes if o.type.shape else (), gates) for o in operands)
 
-    def _resolved(self, operand: Value, axes: tuple[Form, ...], gates: list[Value]) -> Link:
+    def _resolved(self, operand: Value, axes: tuple[IndexMap, ...], gates: list[Value]) -> Link:
         while (view := self.makers.get(operand.index)) is not None and isinstance(view.op, VIEWS):
             if operand.index in self.opaque:
                 break

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from compiler.graph.ir import Node, Value
 from compiler.graph.printer import print_node, print_origin
-from compiler.schedule.access import Form
+from compiler.schedule.access import IndexMap
 from compiler.schedule.fusion.ir import FusedGraph, Group, Link, Member
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
 
@@ -42,7 +42,7 @@ def print_fused(fused: FusedGraph, origins: bool = False) -> str:
     return "\n".join([*lines, "end"]) + "\n"
 
 
-def print_map(index_map: Form) -> str:
+def print_map(index_map: IndexMap) -> str:
     """`e//10 mod 5*3 + 2`."""
     terms: list[str] = []
     for term in index_map.terms:
@@ -113,7 +113,7 @@ def _link(link: Link) -> str:
     where = f"[{', '.join(map(print_map, link.axes))}]" if link.axes else ""
     if not link.axes and link.source.type.shape:
         where = f" at {print_map(link.address)}"
-    edges = "; ".join(f"{print_map(Form(edge.offset, edge.terms))} < {edge.extent}" for edge in link.edges)
+    edges = "; ".join(f"{print_map(IndexMap(edge.offset, edge.terms))} < {edge.extent}" for edge in link.edges)
     return _name(link.source) + where + (f" where {{{edges}}}" if edges else "")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compiler.graph.op import Category
 from compiler.loops.ir import Term
-from compiler.schedule.access import Form, add, address, split_form, splits_evenly
+from compiler.schedule.access import IndexMap, add, address, split_form, splits_evenly
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, FusedGraph, Group, Kind, Link, Member
 from compiler.schedule.placement import Insert
@@ -36,7 +36,7 @@ def _read_from(insert: Member, starts: tuple[int, ...], home: int, index: Index)
         links = list(reader.links)
         for number, link in enumerate(reader.links):
             if link.source == part:
-                axes = tuple(add(Form(start), axis) for start, axis in zip(starts, link.axes, strict=True))
+                axes = tuple(add(IndexMap(start), axis) for start, axis in zip(starts, link.axes, strict=True))
                 moved = Link(whole, address(whole.type.shape, axes), axes)
                 if _can_read(group, reader, number, moved.address):
                     links[number] = moved
@@ -44,7 +44,7 @@ def _read_from(insert: Member, starts: tuple[int, ...], home: int, index: Index)
             index.change(reader.key, links)
 
 
-def _can_read(group: Group, reader: Member, number: int, form: Form) -> bool:
+def _can_read(group: Group, reader: Member, number: int, form: IndexMap) -> bool:
     """Whether the reader finds neighbours side by side in the other place too."""
     op = reader.node.op
     if isinstance(op, CONTRACTIONS):

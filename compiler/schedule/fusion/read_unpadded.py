@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from compiler.graph.op import Category
 from compiler.loops.ir import Edge, Space
 from compiler.ops.sources import Constant
-from compiler.schedule.access import IDENTITY, Form, add, address
+from compiler.schedule.access import IDENTITY, IndexMap, add, address
 from compiler.schedule.choose_split import LANES_OF_ROWS
 from compiler.schedule.copy import Copy
 from compiler.schedule.fusion.index import Index
@@ -58,7 +58,7 @@ def _fill_of(group: Group, index: Index) -> Member | None:
 
 
 def _reads_enough(insert: Member, readers: Sequence[Member], index: Index) -> bool:
-    addresses: dict[int, set[Form]] = {}
+    addresses: dict[int, set[IndexMap]] = {}
     for reader in readers:
         for link in reader.links:
             if link.source == insert.node.results[0]:
@@ -88,9 +88,9 @@ def _moved(link: Link, insert: Member, columns: object) -> Link | None:
     """A link to what was copied, with an edge for each axis along which it may lie outside."""
     op, (original,) = insert.node.op, insert.links
     assert isinstance(op, Insert)
-    shape, axes, edges = insert.node.operands[1].type.shape, list[Form](), list[Edge]()
+    shape, axes, edges = insert.node.operands[1].type.shape, list[IndexMap](), list[Edge]()
     for extent, start, axis in zip(shape, op.starts, link.axes, strict=True):
-        moved = add(Form(-start), axis)
+        moved = add(IndexMap(-start), axis)
         axes.append(moved)
         if extent == insert.node.results[0].type.shape[len(axes) - 1]:
             continue

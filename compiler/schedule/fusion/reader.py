@@ -13,7 +13,7 @@ from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.graph.reader import read_graph
 from compiler.loops.ir import Edge, Space, Term
-from compiler.schedule.access import Form, address
+from compiler.schedule.access import IndexMap, address
 from compiler.schedule.fusion.ir import Alias, FusedGraph, Group, Kind, Link, Member
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
 from compiler.types import BatchExtent, Extent
@@ -167,7 +167,7 @@ class _Reader:
         found = self.map(index)
         return Edge(found.offset, found.terms, int(extent))
 
-    def map(self, text: str) -> Form:
+    def map(self, text: str) -> IndexMap:
         offset, terms = 0, list[Term]()
         for part in text.split(" + "):
             if re.fullmatch(r"-?\d+", part):
@@ -177,7 +177,7 @@ class _Reader:
                 terms.append(Term(int(match[1] or 1), modulus, int(match[3] or 1)))
             else:
                 raise DataError(f"{part!r} is no term of an index", self.name)
-        return Form(offset, tuple(terms))
+        return IndexMap(offset, tuple(terms))
 
     def extent(self, text: str) -> Extent:
         match = _EXTENT.fullmatch(text)

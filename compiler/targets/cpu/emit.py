@@ -44,11 +44,11 @@ from compiler.nest.ir import (
     vector,
 )
 from compiler.schedule.access import count
-from compiler.targets.cpu.identity import LONG, Identity
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.products import emit_product
+from compiler.targets.cpu.specialisation import LONG, Specialisation
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import ceiling
 from compiler.targets.cpu.together import emit_sums_together, emit_together
@@ -69,7 +69,7 @@ ROWS_AHEAD = 12  # how many rows before its use a piece of a row is asked for
 
 
 def emit(
-    what: Identity, machine: Machine, batch: int, lasts: bool = False, passing: frozenset[int] = frozenset()
+    what: Specialisation, machine: Machine, batch: int, lasts: bool = False, passing: frozenset[int] = frozenset()
 ) -> Nest:
     """The code of a kernel. `batch` is the nominal batch, a hint for tile sizes only.
 
@@ -80,12 +80,12 @@ def emit(
     lanes = LANES
     if isinstance(kernel, StagedKernel) and block.rows > 1:
         lanes = _lanes_of_registers(kernel.stages, machine)
-    k = KernelNest(kernel, machine, statement_lines(kernel), what.literals, len(what.numbers), passing, lanes)
+    k = KernelNest(kernel, machine, statement_lines(kernel), what.literals, what.numbers, passing, lanes)
     match kernel:
         case RowKernel() if block.rows > 1:
             return emit_together(k, kernel, block)
-        case RowKernel() if what.line:
-            return emit_transposing(k, kernel, what.line)
+        case RowKernel() if transposed_rows(kernel):
+            return emit_transposing(k, kernel)
         case RowKernel() | FlatKernel():
             return _emit_rows(k, kernel)
         case ColumnKernel():

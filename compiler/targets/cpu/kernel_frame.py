@@ -26,7 +26,7 @@ from compiler.nest.ir import (
     type_of,
     vector,
 )
-from compiler.targets.cpu.identity import ROWS, number_of
+from compiler.targets.cpu.specialisation import FIXED, is_outer, is_within_block
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.walks import has_free_columns, moves_only
 from compiler.types import DType, Extent
@@ -40,7 +40,7 @@ class KernelFrame:
     machine: Machine
     lines: Mapping[int, int]
     free_literals: frozenset[int] = frozenset()
-    free_numbers: int = 0  # offsets and strides that are arguments
+    free_numbers: tuple[int, ...] = ()  # offsets, strides and divisors that are arguments
     passing: frozenset[int] = frozenset()  # buffers that are stored to past the caches
     lanes: int = LANES  # of its vectors
     nest: Builder = field(default_factory=Builder)
@@ -105,10 +105,11 @@ class KernelFrame:
 
     # addresses
 
-    def place_number(self, code: int) -> Index:
+    def place_number(self, number: int) -> Index:
         """An offset, or the stride of a term of rows."""
-        position = number_of(code) if self.free_numbers else None
-        return code if position is None else self.argument(PlaceNumber(position))
+        if number in FIXED or not self.free_numbers:
+            return number
+        return self.argument(PlaceNumber(self.free_numbers.index(number)))
 
     def number(self, terms: Sequence[Term], index: Index) -> Index:
         """The sum of terms of a scalar index."""
@@ -120,9 +121,9 @@ class KernelFrame:
 
     def digit(self, term: Term, index: Index) -> Index:
         """What a term takes of an index, without its stride."""
-        if term.divisor == ROWS:
+        if index in self.digits and is_outer(term, self.kernel):
             return self.digits[index][0]
-        if term.modulus == ROWS:
+        if index in self.digits and is_within_block(term, self.kernel):
             return self.digits[index][1]
         digit = self.quotient(index, term.divisor)
         if term.modulus is None:
@@ -136,9 +137,9 @@ class KernelFrame:
         """The index of a row divided; by an argument, that is a multiplication and a shift."""
         if divisor == 1:
             return index
-        position = number_of(divisor) if has_free_columns(self.kernel) else None
-        if position is None:
+        if not has_free_columns(self.kernel):
             return self.nest.binary("div", index, divisor)
+        position = self.free_numbers.index(divisor)
         product = self.nest.mul(index, self.argument(FactorNumber(position)))
         return self.nest.binary("shift", product, self.argument(ShiftNumber(position)))
 

@@ -46,9 +46,9 @@ from compiler.nest.ir import (
 )
 from compiler.ops.arithmetic import Cast
 from compiler.ops.stepwise import Abs, Maximum, Minimum
-from compiler.targets.cpu.identity import divisors_of
 from compiler.targets.cpu.kernel_frame import KernelFrame, in_memory
 from compiler.targets.cpu.masks import store_masked
+from compiler.targets.cpu.specialisation import divisors_of
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.walks import moves_only
 from compiler.targets.cpu.watches import Watches, watched_stores
@@ -92,12 +92,12 @@ class KernelNest(KernelFrame):
                 self.bases[position] = self.argument(BufferPointer(position), ADDRESS)
             elif buffer.elements:
                 self.reserve(position, buffer.elements * buffer.dtype.size)
-        for position in range(self.free_numbers):
+        for position, _ in enumerate(self.free_numbers):
             self.argument(PlaceNumber(position))
             if moves_only(self.kernel):
                 name = self.argument(PlaceNumber(position))
                 self.splats[name] = self.nest.splat(name, self.lanes)
-        for position in sorted(divisors_of(self.kernel)):
+        for position in sorted(map(self.free_numbers.index, divisors_of(self.kernel))):
             self.argument(FactorNumber(position))
             self.argument(ShiftNumber(position))
         prologue = self.kernel.prologue if isinstance(self.kernel, StagedKernel) else ()

@@ -47,8 +47,8 @@ from compiler.schedule.assemble import CONTROLLED, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
 from compiler.targets.cpu.emit import emit, items_of
-from compiler.targets.cpu.identity import Identity, factor_of, identity
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
+from compiler.targets.cpu.specialisation import Key, Specialisation, factor_of, specialisation
 from compiler.targets.cpu.step_table import StepTable
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import tile_shape
@@ -125,8 +125,8 @@ class _Lowering:
         self.functions: dict[str, int] = {}
         self.nests: dict[str, Nest] = {}
         self.texts: dict[str, str] = {}
-        self.identities: dict[int, Identity] = {}  # by `id` of the kernel
-        self.codes: dict[tuple[Kernel, frozenset[int], int, bool, frozenset[int]], _Function] = {}
+        self.specialisations: dict[int, Specialisation] = {}  # by `id` of the kernel
+        self.codes: dict[tuple[Key, bool, frozenset[int]], _Function] = {}
         self.watched: list[str] = []
         self.scratch, self.scratch_batch, self.shared = 64, 0, 0
         self.control_slots = control_slots(graph)
@@ -289,7 +289,7 @@ class _Lowering:
         streams = [i.stream for i in instructions_of(kernel) if isinstance(i, Random)]
         moved: dict[int, int] = {}  # positions of arguments by the number of their relocation
         drawn: list[int] = []
-        numbers = self.identity_of(kernel).numbers
+        numbers = self.specialised(kernel).numbers
         for argument in code.nest.arguments:
             match argument:
                 case BufferPointer(position=position):
@@ -364,10 +364,10 @@ class _Lowering:
 
         `keeps`: the right operand of a product is the same for more than one call.
         """
-        what = self.identity_of(instance.kernel)
+        what = self.specialised(instance.kernel)
         together = is_together(instance.kernel)
         passing = frozenset(k for k, b in enumerate(instance.arguments) if together and b in self.left)
-        key = (what.kernel, what.literals, what.line, keeps, passing)
+        key = (what.key, keeps, passing)
         if key not in self.codes:
             nest = emit(what, self.machine, self.batch, keeps, passing)
             self.codes[key] = self.function(nest)
@@ -388,11 +388,11 @@ class _Lowering:
             self.begin(self.texts[symbol])
         return _Function(symbol, replace(nest, body=[], before=None), before)
 
-    def identity_of(self, kernel: Kernel) -> Identity:
-        """What the code of a kernel of the plan depends on, worked out once."""
-        if id(kernel) not in self.identities:
-            self.identities[id(kernel)] = identity(kernel, self.machine.registers)
-        return self.identities[id(kernel)]
+    def specialised(self, kernel: Kernel) -> Specialisation:
+        """The specialisation of a kernel of the plan, worked out once."""
+        if id(kernel) not in self.specialisations:
+            self.specialisations[id(kernel)] = specialisation(kernel, self.machine.registers)
+        return self.specialisations[id(kernel)]
 
     def pointer(self, buffer: int) -> tuple[int, int, int]:
         if buffer in self.bound:

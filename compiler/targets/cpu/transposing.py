@@ -17,15 +17,15 @@ from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import ceiling, divided
 from compiler.targets.cpu.turning import turned
-from compiler.targets.cpu.walks import DENSE, has_free_columns, moves_only
+from compiler.targets.cpu.walks import DENSE, has_free_columns, moves_only, transposed_rows
 
 
-def emit_transposing(k: KernelNest, kernel: RowKernel, line: int) -> Nest:
-    """The code of a walk with so many `transposed_rows`, which stand for a number as offsets do."""
+def emit_transposing(k: KernelNest, kernel: RowKernel) -> Nest:
+    """The nest of a kernel that has `transposed_rows`."""
     nest = k.nest
     (stage,) = kernel.stages
     k.open()
-    rows, is_free = k.place_number(line), has_free_columns(kernel)
+    rows, is_free = k.place_number(transposed_rows(kernel)), has_free_columns(kernel)
     columns = k.argument(ColumnsNumber()) if is_free else count(kernel.columns)
     whole = columns // LANES * LANES if isinstance(columns, int) else nest.binary("and", columns, -LANES)
     groups = ceiling(nest, rows, LANES)

@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 from comparisons import Array, assert_same
 from native import compiled
+from random_graphs import random_graph
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
+from compiler.loops.ir import ColumnKernel, FlatKernel, RowKernel
+from compiler.loops.printer import print_kernel
+from compiler.machine import AVX2, AVX512, Machine
 from compiler.ops.arithmetic import Multiply
 from compiler.ops.movement import Pad, Slice, Transpose
 from compiler.ops.spreading import Sum
-from compiler.targets.cpu.identity import factor_of
+from compiler.pipeline import optimise_graph
+from compiler.schedule.build import schedule
+from compiler.targets.cpu.emit import emit
+from compiler.targets.cpu.specialisation import Key, factor_of, specialisation
+from compiler.targets.cpu.to_llvm import to_llvm
 from compiler.types import DType, TensorType
 
 Shape = tuple[int, ...]
@@ -62,20 +70,20 @@ def expected(kind: str, x: Array, number: int) -> Array:
     }[kind]()
 
 
-@pytest.mark.parametrize(
-    ("kind", "shapes", "most"),
-    [
-        ("sum of rows", [(3, 272), (5, 512), (9, 1024)], 1),
-        ("sum of rows", [(3, 257), (5, 300), (9, 1030)], 1),
-        ("sum of rows", [(3, 96), (5, 112), (7, 513)], 3),  # one chain, four chains, and a rest
-        ("sum of columns", [(3, 32), (50, 64), (17, 160)], 1),
-        ("sum of columns", [(3, 33), (50, 70), (17, 161)], 1),
-        ("border", [(3, 5, 80), (4, 7, 96), (2, 9, 160)], 2),  # what is inside, and the border
-        ("filled", [(3, 5, 80), (4, 7, 96), (2, 9, 160)], 2),
-        ("part", [(3, 5, 80), (4, 7, 96), (5, 9, 160)], 1),
-        ("turned", [(70, 96), (130, 160), (65, 112)], 2),
-    ],
-)
+SHARED: list[tuple[str, list[Shape], int]] = [
+    ("sum of rows", [(3, 272), (5, 512), (9, 1024)], 1),
+    ("sum of rows", [(3, 257), (5, 300), (9, 1030)], 1),
+    ("sum of rows", [(3, 96), (5, 112), (7, 513)], 3),  # one chain, four chains, and a rest
+    ("sum of columns", [(3, 32), (50, 64), (17, 160)], 1),
+    ("sum of columns", [(3, 33), (50, 70), (17, 161)], 1),
+    ("border", [(3, 5, 80), (4, 7, 96), (2, 9, 160)], 2),  # what is inside, and the border
+    ("filled", [(3, 5, 80), (4, 7, 96), (2, 9, 160)], 2),
+    ("part", [(3, 5, 80), (4, 7, 96), (5, 9, 160)], 1),
+    ("turned", [(70, 96), (130, 160), (65, 112)], 2),
+]
+
+
+@pytest.mark.parametrize(("kind", "shapes", "most"), SHARED)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_kernels_that_differ_in_numbers_share_their_code(
     kind: str, shapes: list[Shape], most: int, threads: int
@@ -88,3 +96,18 @@ def test_kernels_that_differ_in_numbers_share_their_code(
     found = native.executable(threads).call(inputs)
     for number in range(len(shapes)):
         assert_same(f"{kind} {shapes[number]}", found[f"y{number}"], expected(kind, inputs[f"x{number}"], number))
+
+
+@pytest.mark.parametrize("machine", [AVX512, AVX2], ids=["AVX-512", "AVX2"])
+def test_kernels_with_equal_keys_have_equal_code(machine: Machine) -> None:
+    """Nothing that the key leaves out may be looked at by what writes the code."""
+    texts: dict[Key, str] = {}
+    shared = 0
+    graphs = [graph_of(kind, shapes) for kind, shapes, _ in SHARED] + [random_graph(seed, 40)[0] for seed in range(20)]
+    for kernel in dict.fromkeys(i.kernel for graph in graphs for i in schedule(optimise_graph(graph)).instances):
+        if isinstance(kernel, RowKernel | FlatKernel | ColumnKernel):
+            what = specialisation(kernel, machine.registers)
+            text = to_llvm(emit(what, machine, 32), machine)
+            shared += what.key in texts
+            assert texts.setdefault(what.key, text) == text, print_kernel(kernel)
+    assert shared >= 50

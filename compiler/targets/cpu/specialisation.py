@@ -1,0 +1,191 @@
+"""The specialisation of a kernel: which of its numbers are arguments of its code, and the key of kernels that share it.
+
+Names, streams of draws, literals, extents, and where it costs no speed offsets, strides and divisors, are no part of
+the code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeAlias
+
+from compiler.loops.ir import (
+    Access,
+    BufferArgument,
+    ColumnKernel,
+    ContractionKernel,
+    FlatKernel,
+    Instruction,
+    Kernel,
+    Literal,
+    Load,
+    Position,
+    Random,
+    Reduce,
+    RowKernel,
+    StagedKernel,
+    Store,
+    Term,
+    instructions_of,
+)
+from compiler.record import record
+from compiler.targets.cpu.text import LANES
+from compiler.targets.cpu.walks import (
+    block_of,
+    has_free_columns,
+    is_together,
+    moves_only,
+    period,
+    repeating_loads,
+    transposed_rows,
+)
+
+PLAIN_NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"))  # better known to the code than shared
+FIXED = (0, 1)  # offsets, strides and divisors that are part of the code
+LONG = 256  # columns from which a row has several accumulators
+
+Key: TypeAlias = tuple[object, ...]
+
+
+@record
+class Specialisation:
+    """A kernel with what of it is an argument of its code.
+
+    `literals` are the results of those literals that are. `numbers` are the offsets and the strides of rows that are,
+    each once, in the order of the arguments; where `has_free_columns` holds, the divisors of rows too, and where it
+    `moves_only`, the strides along the columns. Kernels with equal keys have the same code.
+    """
+
+    kernel: Kernel
+    key: Key
+    literals: frozenset[int]
+    numbers: tuple[int, ...]
+
+
+def is_outer(term: Term, kernel: Kernel) -> bool:
+    """Whether a term of rows in the body of a stage is the number of the outer block."""
+    is_divided = isinstance(kernel, ColumnKernel) and kernel.rows != 1 and term.divisor == kernel.rows
+    return is_divided and term.modulus is None
+
+
+def is_within_block(term: Term, kernel: Kernel) -> bool:
+    """Whether a term of rows in the body of a stage is the number of the row within its outer block."""
+    is_rest = isinstance(kernel, ColumnKernel) and kernel.rows != 1 and term.modulus == kernel.rows
+    return is_rest and term.divisor == 1
+
+
+def divisors_of(kernel: Kernel) -> set[int]:
+    """The numbers above 1 by which the index of a row is divided, where they are arguments."""
+    if not has_free_columns(kernel):
+        return set()
+    every = instructions_of(kernel)
+    terms = [t for i in every if isinstance(i, Load | Store) for t in i.access.rows]
+    terms += [t for i in every if isinstance(i, Position) for t in i.rows]
+    return {number for t in terms for number in (t.divisor, t.modulus) if number is not None and number not in FIXED}
+
+
+def factor_of(divisor: int) -> tuple[int, int]:
+    """A factor and a shift: `index * factor >> shift` is `index // divisor` for 0 <= index < 2^31.
+
+    With shift = 31 + ceil(log2(divisor)), the factor exceeds 2^shift / divisor by less than 2^(shift - 31) / divisor,
+    and the product stays below 2^63 (Granlund and Montgomery 1994, theorem 4.2).
+    """
+    shift = 31 + (divisor - 1).bit_length()
+    return -(-(1 << shift) // divisor), shift
+
+
+def specialisation(kernel: Kernel, registers: int) -> Specialisation:
+    """The specialisation of a kernel for a machine with so many registers."""
+    buffers = tuple(BufferArgument("", b.dtype, b.is_scratch, b.elements) for b in kernel.buffers)
+    if not isinstance(kernel, StagedKernel):
+        return Specialisation(kernel, (type(kernel), replace(kernel, name="", buffers=buffers)), frozenset(), ())
+    fills = all(isinstance(i, Store) for stage in kernel.stages for i in (*stage.body, *stage.after))
+    literals = frozenset(
+        i.result
+        for i in kernel.prologue
+        if isinstance(i, Literal) and i.dtype.is_float and (fills or i.value not in PLAIN_NUMBERS)
+    )
+    found = _Numbering(kernel, literals)
+    stages = tuple(
+        (tuple(found.instruction(i, in_body=True) for i in stage.body), tuple(map(found.instruction, stage.after)))
+        for stage in kernel.stages
+    )
+    prologue = tuple(map(found.instruction, kernel.prologue))
+    rows = found.number(transposed_rows(kernel)) if found.is_numbered else transposed_rows(kernel)
+    key = (type(kernel), buffers, literals, prologue, stages, rows, _extents(kernel, registers))
+    return Specialisation(kernel, key, literals, tuple(found.numbers))
+
+
+class _Numbering:
+    """Numbers the offsets, strides and divisors of a kernel; the key of an instruction has these in their place."""
+
+    def __init__(self, kernel: StagedKernel, literals: frozenset[int]) -> None:
+        self.kernel, self.literals = kernel, literals
+        self.numbers: dict[int, int] = {}
+        # Flat kernels are all alike without their numbers being arguments.
+        self.is_numbered = isinstance(kernel, RowKernel | ColumnKernel) and not is_together(kernel)
+        self.divides, self.only_moves = has_free_columns(kernel), moves_only(kernel)
+
+    def instruction(self, i: Instruction, in_body: bool = False) -> object:
+        match i:
+            case Random():
+                return replace(i, stream=0)
+            case Literal(result=result) if result in self.literals:
+                return replace(i, value=0.0)
+            case Load():
+                access = self.access(i.access, in_body)
+                return Load, i.result, access, i.dtype, i.space, i.index, i.index_stride, i.index_extent, i.edges
+            case Store():
+                access, is_watched = self.access(i.access, in_body), i.watch is not None
+                return Store, access, i.value, i.dtype, i.space, is_watched, i.index, i.index_stride, i.index_extent
+            case Position() if self.is_numbered:
+                return i.result, self.number(i.offset), self.rows(i.rows, in_body), i.columns, i.dtype, i.space
+            case _:
+                return i
+
+    def access(self, access: Access, in_body: bool) -> object:
+        if not self.is_numbered:
+            return access
+        columns: Key = access.columns
+        if self.only_moves:
+            columns = tuple((t.divisor, t.modulus, self.number(t.stride)) for t in access.columns)
+        return access.buffer, self.number(access.offset), self.rows(access.rows, in_body), columns
+
+    def rows(self, terms: tuple[Term, ...], in_body: bool) -> Key:
+        return tuple((*self.digit(term, in_body), self.number(term.stride)) for term in terms)
+
+    def digit(self, term: Term, in_body: bool) -> Key:
+        if self.divides:
+            return self.number(term.divisor), None if term.modulus is None else self.number(term.modulus)
+        if in_body and is_outer(term, self.kernel):
+            return "outer", None
+        if in_body and is_within_block(term, self.kernel):
+            return "row", None
+        return term.divisor, term.modulus
+
+    def number(self, value: int) -> Key:
+        """The value itself, or which argument it is."""
+        return ("value", value) if value in FIXED else ("argument", self.numbers.setdefault(value, len(self.numbers)))
+
+
+def _extents(kernel: StagedKernel, registers: int) -> Key:
+    """What of its extents, and of the blocks of rows that they allow, the code of a kernel depends on."""
+    match kernel:
+        case ContractionKernel(contraction=contraction):
+            return (contraction,)
+        case FlatKernel(columns=columns):
+            return (columns,)
+        case RowKernel(columns=columns):
+            block = block_of(kernel, registers)
+            if not has_free_columns(kernel):
+                return block, columns
+            assert isinstance(columns, int)
+            is_long = columns >= LONG and any(isinstance(i, Reduce) for i in instructions_of(kernel))
+            repeating = repeating_loads(kernel)
+            return block, period(repeating) if repeating else (is_long, columns % LANES > 0)
+        case ColumnKernel(rows=rows, columns=columns):
+            block = block_of(kernel, registers)
+            if block.rows > 1:
+                return block, rows, columns
+            assert isinstance(columns, int)
+            return block, (columns % LANES > 0,) if columns > LANES else columns
