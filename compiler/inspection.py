@@ -71,7 +71,9 @@ def watch_passes(view: View, options: Options, dimensions_of: DimensionsOf | Non
     def text_of(graph: Graph) -> str:
         return _graph(_part(graph, chosen, view), view.format)
 
-    return watched_passes(opened.step(), opened.options, view, text_of)
+    step = opened.step()
+    _only(step, chosen, view)  # refuses a line from which nothing comes
+    return watched_passes(step, opened.options, view, text_of)
 
 
 @record

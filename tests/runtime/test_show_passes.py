@@ -117,6 +117,12 @@ def test_a_line_of_each_pass(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(":3:" in line for line in part.splitlines() if " = " in line and "constant" not in line)
 
 
+def test_a_line_without_operations(capsys: pytest.CaptureFixture[str]) -> None:
+    code, error = refused(capsys, "show", "net.dl:4", "--print-after", "simplify")
+    assert code == 2
+    assert "no operation comes from there" in error
+
+
 def test_the_graph_behind_a_pass_can_be_drawn(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, "show", "net.dl", "--stop-after", "simplify", "--format", "dot").startswith("digraph")
 

@@ -30,9 +30,9 @@ def test_every_target_runs_a_program_and_knows_its_tensors(name: str, tmp_path: 
     assert {spec.name: spec.shape for spec in prediction.tensors} == {"y.dense.W": (4, 3), "y.dense.b": (3,)}
     assert prediction.threads == 1
     tensors = driver.allocate(program, options)
-    tensors.write("y.dense.b", np.float32([1, 2, 3]))
+    tensors.write("y.dense.b", np.array([1, 2, 3], np.float32))
     results = prediction.run(tensors, {"x": np.ones((5, 4), np.float32)}, np.arange(5), 5)
-    np.testing.assert_array_equal(results.arrays["y"], np.tile(np.float32([1, 2, 3]), (5, 1)))
+    np.testing.assert_array_equal(results.arrays["y"], np.tile(np.array([1, 2, 3], np.float32), (5, 1)))
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -40,7 +40,7 @@ def test_tensors_beside_others_share_them(name: str) -> None:
     target = TARGETS[name]()
     first = target.allocate([TensorSpec("a", Role.STATE, DType.F32, (2,))])
     both = target.allocate([TensorSpec("b", Role.STATE, DType.F32, (3,))], beside=first)
-    first.write("a", np.float32([4, 5]))
+    first.write("a", np.array([4, 5], np.float32))
     assert both.names() == ("b", "a")
     assert both["a"].tolist() == [4, 5]
     assert both["b"].tolist() == [0, 0, 0]
