@@ -45,7 +45,7 @@ class Loop:
 
 
 @record
-class Strand:
+class ChainedKernels:
     """Instances `first` to `last`, of which a thread does one of `parts` after the other: no barrier stands inside.
 
     What no other instance uses is `passed_on`: of these buffers, a thread uses the place of its first part for all. One
@@ -134,7 +134,7 @@ class Schedule:
     static_bytes: int
     batch_bytes: int
     loops: tuple[Loop, ...] = ()
-    strands: tuple[Strand, ...] = ()
+    chains: tuple[ChainedKernels, ...] = ()
     queues: tuple[int, ...] = ()  # of each instance; () stands for 0 everywhere
 
     def queue(self, number: int) -> int:

@@ -16,7 +16,7 @@ EVENT = np.dtype([(name, np.int64) for name in ("entry", "begin", "end", "first"
 """An event. `entry` is a line of the step table, or HEAD or TAIL: the barriers around a step.
 
 `begin` and `end` are nanoseconds of the system's monotonic clock. A call of a kernel has the items from `first` to
-below `last`, of the `part` of a strand (0 outside of one); a wait has WAITS as its `last`.
+below `last`, of the `part` of a chain (0 outside of one); a wait has WAITS as its `last`.
 """
 
 

@@ -384,7 +384,7 @@ head:
   $TURN %has.run = phi i1 [ false, %entry ], [ true, %next ] ; the barrier in front of the first line is passed
   %part = phi i64 [ 0, %entry ], [ %part.next, %next ]
   %part.stop = phi i64 [ 0, %entry ], [ %part.stop.next, %next ]
-  %parts = phi i64 [ 0, %entry ], [ %parts.next, %next ] ; 0 outside of strands
+  %parts = phi i64 [ 0, %entry ], [ %parts.next, %next ] ; 0 outside of chains
   %more = icmp slt i64 %i, %to
   br i1 %more, label %body, label %done
 body:
@@ -402,10 +402,10 @@ mark:
   %kind = load i64, ptr %kind.at, align 8
   %last.bit = and i64 %kind, 4
   %is.end = icmp ne i64 %last.bit, 0
-  %strand.bit = and i64 %kind, 8
-  %is.strand = icmp ne i64 %strand.bit, 0
-  br i1 %is.strand, label %strand, label %loop
-strand:
+  %chain.bit = and i64 %kind, 8
+  %is.chain = icmp ne i64 %chain.bit, 0
+  br i1 %is.chain, label %chain, label %loop
+chain:
   br i1 %is.end, label %another, label %begin
 begin:
   %meets.bit = and i64 %kind, 1

@@ -1,4 +1,4 @@
-"""Finds strands: kernels that fall into the same independent parts, such as the heads of attention.
+"""Finds chained kernels: those that fall into the same independent parts, such as the heads of attention.
 
 A thread takes a part through all of them before the next: what one kernel writes is in cache when another reads it.
 """
@@ -25,21 +25,21 @@ from compiler.loops.ir import (
     instructions_of,
 )
 from compiler.schedule.access import count
-from compiler.schedule.ir import Buffer, Instance, Strand
+from compiler.schedule.ir import Buffer, ChainedKernels, Instance
 from compiler.types import BatchExtent, Extent
 
 FEWEST_ROWS = 32  # rows of a product in each part: with fewer, tiles may span parts
 FEWEST_PARTS = 16  # at the nominal batch, so that threads get equal shares
 FEWEST_IMAGES = 8  # where a part is all that belongs to a row of the batch
-FARTHEST = 12  # instances over which one is moved forward into a strand
+FARTHEST = 12  # instances over which one is moved forward into a chain
 
 
-def stranded(
+def chained(
     instances: Sequence[Instance], buffers: Sequence[Buffer], batch: int, is_wide: Sequence[bool]
-) -> tuple[list[Instance], list[Strand]]:
-    """The instances, some of them moved forward, and their strands; `is_wide` says which pay for several threads."""
+) -> tuple[list[Instance], list[ChainedKernels]]:
+    """The instances, some of them moved forward, and their chains; `is_wide` says which pay for several threads."""
     wide = {id(instance) for instance, pays in zip(instances, is_wide, strict=True) if pays}
-    waiting, found, strands = list(instances), list[Instance](), list[Strand]()
+    waiting, found, chains = list(instances), list[Instance](), list[ChainedKernels]()
     users = _users(instances, buffers)
     while waiting:
         parts = _parts(waiting[0]) or _parts_of_next(waiting, buffers)
@@ -59,9 +59,9 @@ def stranded(
         if parts is not None and len(members) > 1:
             members = [_in_parts(member, parts) for member in members]
             passed_on = _passed_on(members, users, buffers)
-            strands.append(Strand(len(found), len(found) + len(members) - 1, parts, passed_on))
+            chains.append(ChainedKernels(len(found), len(found) + len(members) - 1, parts, passed_on))
         found += members
-    return found, strands
+    return found, chains
 
 
 def _parts(instance: Instance) -> Extent | None:
