@@ -67,7 +67,7 @@ def chained(
 def _parts(instance: Instance) -> Extent | None:
     """Into how many parts the rows of a product fall, each with columns of its own: those of a line, or of an image."""
     contract = contraction_of(instance.kernel)
-    if contract is None or instance.loops or instance.once or contract.parts > 1:
+    if contract is None or instance.loops or instance.once or contract.splits > 1:
         return None
     is_static = isinstance(contract.m, int) and all(isinstance(axis.extent, int) for axis in contract.k)
     if not is_static or not any(axis.rhs_stride for axis in contract.outer):

@@ -74,10 +74,19 @@ _OF_KERNELS: Thresholds = {
     "targets.cpu.contraction": {
         **{"LARGE_PANEL": (0, 16 << 10), "FEW_TILES": (0, 1, 6), "IN_REGISTERS": (0, 6, 40), "FEWEST_AHEAD": (4, 64)}
     },
-    "targets.cpu.contraction_blocks": {"DEEPEST": (16, 640), "DEEP": (8,), "FEWEST_PANELS": (2,), "COPYING": (1, 12)},
-    "targets.cpu.contraction_sums": {"DEEP": (8, 16, 128), "CACHE_SHARE": (0.01, 0.1, 1.0), "FEWEST_PANELS": (2,)},
-    "targets.cpu.contraction_parts": {"DEEP": (8, 128), "FEWEST_ITEMS": (1, 4, 16), "FEWEST_TILES": (1, 4)},
-    "targets.cpu.contraction_turned": {
+    "targets.cpu.contraction_rows_and_sum": {
+        "DEEPEST": (16, 640),
+        "DEEP": (8,),
+        "FEWEST_PANELS": (2,),
+        "COPYING": (1, 12),
+    },
+    "targets.cpu.contraction_both_copied": {
+        "DEEP": (8, 16, 128),
+        "CACHE_SHARE": (0.01, 0.1, 1.0),
+        "FEWEST_PANELS": (2,),
+    },
+    "targets.cpu.contraction_long_sum": {"DEEP": (8, 128), "FEWEST_ITEMS": (1, 4, 16), "FEWEST_TILES": (1, 4)},
+    "targets.cpu.contraction_along_rows": {
         "DEEPEST": (8, 160),
         "SUMS_SHARE": (0.001, 0.375),
         "WIDEST": (1, 3),

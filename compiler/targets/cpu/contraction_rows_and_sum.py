@@ -50,7 +50,7 @@ def walks_in_blocks(contract: TileContract, cut: Tiling) -> bool:
     )
 
 
-def emit_blocks(k: KernelNest, contract: TileContract, cut: Tiling, batch: int, lasts: bool = False) -> Nest:
+def emit_rows_and_sum(k: KernelNest, contract: TileContract, cut: Tiling, batch: int, lasts: bool = False) -> Nest:
     """The code of a contraction kernel for which `walks_in_blocks` holds.
 
     Where its right operand `lasts` over calls, so do the packed panels.
@@ -62,7 +62,7 @@ def emit_blocks(k: KernelNest, contract: TileContract, cut: Tiling, batch: int, 
     deep = -(-depth // (blocks * LANES)) * LANES
     rows = _rows_of_block(contract, cut, k.machine, batch, deep)
     unit = rows_of_item(-(-nominal(contract.m, batch) // cut.shape.rows), cut.panels)
-    return _Blocks(k, contract, cut, depth, deep, rows, unit, lasts).emit()
+    return _RowsAndSum(k, contract, cut, depth, deep, rows, unit, lasts).emit()
 
 
 def _deepest(contract: TileContract, cut: Tiling, machine: Machine) -> int:
@@ -91,7 +91,7 @@ def fall_together(contract: TileContract, rows: int, machine: Machine) -> bool:
 
 
 @dataclass(slots=True)
-class _Blocks:
+class _RowsAndSum:
     k: KernelNest
     contract: TileContract
     cut: Tiling
