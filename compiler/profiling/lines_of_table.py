@@ -1,4 +1,4 @@
-"""The lines of a step table as a profile sees them: each with its kernel, the work it has to do, and its calls."""
+"""The lines of an execution plan as a profile sees them: each with its kernel, the work it has to do, and its calls."""
 
 from __future__ import annotations
 

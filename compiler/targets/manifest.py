@@ -1,4 +1,4 @@
-"""A compiled program as plain data: the step table, the memory plan and the names. It can be stored and exported."""
+"""A compiled program as plain data: its execution plan, memory plan and names. It can be stored and exported."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ResultSlot:
 
 @record
 class Entry:
-    """One line of the step table; `function` is an index into the manifest's functions.
+    """One line of the execution plan; `function` is an index into the manifest's functions.
 
     It has `ceil(extent / chunk) * factor` items. Inside loops, its `arguments` move; elsewhere none do. A LOOP has its
     number of steps as its extent, and its END's place as its first argument; an END has the same, and its LOOP's place.

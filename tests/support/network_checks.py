@@ -93,7 +93,7 @@ _OF_KERNELS: Thresholds = {
         "WASTE": (1.1, 9.0),
     },
     "targets.cpu.tiles": {"WIDEST": (2, 16), "WIDEST_PACKED": (1, 8), "MOST_ROWS": (1, 4, 28)},
-    "targets.cpu.walks": {"FEWEST_SHARED": (1, 4), "NEAR": (0, 1 << 14)},
+    "targets.cpu.iteration_space": {"FEWEST_SHARED": (1, 4), "NEAR": (0, 1 << 14)},
     "targets.cpu.emit": {"ROWS_AHEAD": (1, 12)},
     "targets.cpu.multiply": {"FEW_ROWS": (0, 4, 28)},
 }

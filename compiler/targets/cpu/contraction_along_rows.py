@@ -23,7 +23,7 @@ from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.text import LANES
-from compiler.targets.cpu.tiles import RowWalk, TileShape, Tiling, ceiling, divided, outer_offsets
+from compiler.targets.cpu.tiles import RowSteps, TileShape, Tiling, ceiling, divided, outer_offsets
 from compiler.targets.cpu.turning import move_turned
 
 DEEPEST = 160  # summed elements of a block, about
@@ -242,8 +242,8 @@ class _AlongRows:
     @property
     def rows_of_strip(self) -> Tiling:
         """A strip, turned, as a tile of rows: what the elementwise stage sees."""
-        walk = RowWalk(self.contract.m, 1, self.shape.width, 1, self.contract.outer)
-        return Tiling(TileShape(self.shape.width, _vectors(self.contract.n)), walk, 1, 0, False)
+        steps = RowSteps(self.contract.m, 1, self.shape.width, 1, self.contract.outer)
+        return Tiling(TileShape(self.shape.width, _vectors(self.contract.n)), steps, 1, 0, False)
 
     def finish(self, split: Index, first: Index, strips: Index) -> None:
         """The elementwise stage on all strips of an item."""

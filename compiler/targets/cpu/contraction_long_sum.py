@@ -61,7 +61,7 @@ class _Grouping:
 
 def _grouping(contract: TileContract, cut: Tiling, room: int) -> _Grouping:
     """As many as have room for their accumulators, and leave work for several threads."""
-    tiles, indices = _tiles(cut), prod(count(axis.extent) for axis in cut.walk.outer)
+    tiles, indices = _tiles(cut), prod(count(axis.extent) for axis in cut.row_steps.outer)
     most = max(1, room // (cut.shape.rows * cut.shape.width * cut.panels * contract.dtype.size))
     wanted = ceil(FEWEST_ITEMS / contract.splits)
     outer_groups = ceil(indices / max(1, most // tiles))
@@ -75,8 +75,8 @@ def _grouping(contract: TileContract, cut: Tiling, room: int) -> _Grouping:
 
 def _tiles(cut: Tiling) -> int:
     """Tiles for each index of the outer axes."""
-    assert isinstance(cut.walk.extent, int)
-    return ceil(cut.walk.extent / cut.walk.step)
+    assert isinstance(cut.row_steps.extent, int)
+    return ceil(cut.row_steps.extent / cut.row_steps.step)
 
 
 @record
@@ -124,7 +124,7 @@ class _LongSumBlocks:
             k.repeated(load, 0, self.cut.shape.vectors)
         k.extent(contract.k[0].extent)  # loaded here, where every use is reached
         groups = grouping.outer_groups * grouping.tile_groups
-        indices = prod(count(axis.extent) for axis in self.cut.walk.outer)
+        indices = prod(count(axis.extent) for axis in self.cut.row_steps.outer)
 
         def item_body(number: Value, carried: list[Value]) -> Sequence[Operand]:
             split, rest = divided(nest, number, groups)
@@ -173,7 +173,7 @@ class _LongSumBlocks:
     def multiply(self, axes: list[SummedAxis], rows: Value, columns: Value, slots: Value, ahead: list[Ahead]) -> None:
         """Add a block of the sum to a tile."""
         k, nest, shape = self.k, self.k.nest, self.cut.shape
-        places = self.cut.walk.places(self.contract, shape.rows)
+        places = self.cut.row_steps.places(self.contract, shape.rows)
         tile = RegisterTile(shape, self.contract.dtype, places, self.copies_columns)
         held = [nest.pointer(slots, index * LANES, self.sum.type) for index in range(tile.slots)]
         sums = [nest.load(place, tile.vector, 64) for place in held]
@@ -202,9 +202,9 @@ class _LongSumBlocks:
 
     def finish(self, split: Index, item: _Item) -> None:
         """The elementwise stage on all tiles of an item."""
-        nest, walk = self.k.nest, self.cut.walk
-        assert isinstance(walk.extent, int)
-        rows = walk.extent * walk.unit
+        nest, steps = self.k.nest, self.cut.row_steps
+        assert isinstance(steps.extent, int)
+        rows = steps.extent * steps.unit
 
         def over_panels(panel: Index, carried: list[Value]) -> Sequence[Operand]:
             column = nest.mul(panel, self.cut.shape.width)
@@ -261,10 +261,10 @@ class _LongSumBlocks:
 
     def place(self, outer: Index, tile: Index) -> tuple[Index, Index, Index, Index, Index]:
         """Offsets of a tile in both operands and in the rows; its first row, and the first that no tile before had."""
-        nest, walk = self.k.nest, self.cut.walk
-        assert isinstance(walk.extent, int)
-        lhs, rhs, base = outer_offsets(self.k, walk.outer, outer)
-        start = nest.mul(tile, walk.step)
-        unit = nest.minimum(start, max(0, walk.extent - walk.step))
-        left = nest.add(nest.add(0, nest.mul(unit, walk.stride)), lhs)
-        return left, rhs, base, nest.mul(unit, walk.unit), nest.mul(start, walk.unit)
+        nest, steps = self.k.nest, self.cut.row_steps
+        assert isinstance(steps.extent, int)
+        lhs, rhs, base = outer_offsets(self.k, steps.outer, outer)
+        start = nest.mul(tile, steps.step)
+        unit = nest.minimum(start, max(0, steps.extent - steps.step))
+        left = nest.add(nest.add(0, nest.mul(unit, steps.stride)), lhs)
+        return left, rhs, base, nest.mul(unit, steps.unit), nest.mul(start, steps.unit)

@@ -263,7 +263,7 @@ class _RowsAndSum:
         type_ = contract.dtype
         given = self.given_rows(here, row)
         if not self.copies:
-            places = self.cut.walk.places(contract, shape.rows)
+            places = self.cut.row_steps.places(contract, shape.rows)
             return given, RegisterTile(shape, contract.dtype, places, True), axis.lhs_stride
         target = nest.pointer(k.bases[ROWS], nest.mul(number, self.copied), type_)
         nest.when(here.is_new, lambda: self.copy_rows(given, target, length))

@@ -55,7 +55,7 @@ WORD = (1 << 64) - 1
 
 
 class NativeExecutable:
-    """Runs the step table of a manifest on a team."""
+    """Runs the execution plan of a manifest on a team."""
 
     def __init__(self, manifest: Manifest, address: Callable[[str], int], team: Team) -> None:
         self.manifest = manifest

@@ -1,4 +1,4 @@
-"""A schedule to the step table and the LLVM text of its kernels."""
+"""A schedule to the execution plan and the LLVM text of its kernels."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ from compiler.schedule.assemble import CONTROLLED, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
 from compiler.targets.cpu.emit import emit, items_of
+from compiler.targets.cpu.execution_plan import ExecutionPlan
+from compiler.targets.cpu.iteration_space import is_row_blocked
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
 from compiler.targets.cpu.specialisation import Key, Specialisation, factor_of, specialisation
-from compiler.targets.cpu.step_table import StepTable
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import tile_shape
 from compiler.targets.cpu.to_llvm import to_llvm
-from compiler.targets.cpu.walks import is_together
 from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import (
     BATCH_ARENA,
@@ -96,7 +96,7 @@ def lower(
     begin: Callable[[str], None] | None = None,
     keeps_nests: bool = False,
 ) -> Lowered:
-    """The step table of a schedule and the LLVM text of its kernels; `begin` is given each text once it is there."""
+    """The execution plan of a schedule and the LLVM text of its kernels; `begin` is given each text as it is made."""
     return _Lowering(graph, plan, machine, batch, begin, keeps_nests).run()
 
 
@@ -150,7 +150,7 @@ class _Lowering:
 
     def run(self) -> Lowered:
         once: list[Entry] = []
-        table = StepTable(self.plan.loops)
+        table = ExecutionPlan(self.plan.loops)
         instances: list[tuple[str, Instance]] = []
         firsts: list[int] = []
         begins = {chain.first: chain.parts for chain in self.plan.chains}
@@ -365,8 +365,8 @@ class _Lowering:
         `keeps`: the right operand of a product is the same for more than one call.
         """
         what = self.specialised(instance.kernel)
-        together = is_together(instance.kernel)
-        passing = frozenset(k for k, b in enumerate(instance.arguments) if together and b in self.left)
+        is_blocked = is_row_blocked(instance.kernel)
+        passing = frozenset(k for k, b in enumerate(instance.arguments) if is_blocked and b in self.left)
         key = (what.key, keeps, passing)
         if key not in self.codes:
             nest = emit(what, self.machine, self.batch, keeps, passing)

@@ -1,4 +1,4 @@
-"""The lines of a step table, with marks around those that a loop repeats."""
+"""The lines of an execution plan, with marks around those that a loop repeats."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Block:
         return last
 
 
-class StepTable:
+class ExecutionPlan:
     """Takes lines in order, each with the loops around it."""
 
     def __init__(self, loops: Sequence[Loop]) -> None:
