@@ -46,15 +46,15 @@ class Loop:
 
 @record
 class ChainedKernels:
-    """Instances `first` to `last`, of which a thread does one of `parts` after the other: no barrier stands inside.
+    """Instances `first` to `last`, of which a thread does one of `shards` after the other: no barrier stands inside.
 
-    What no other instance uses is `passed_on`: of these buffers, a thread uses the place of its first part for all. One
-    may have been filled with a number before, once, which then stands around what the instances write.
+    What no other instance uses is `passed_on`: of these buffers, a thread uses the place of its first shard for all.
+    One may have been filled with a number before, once, which then stands around what the instances write.
     """
 
     first: int
     last: int
-    parts: Extent
+    shards: Extent
     passed_on: tuple[int, ...]
 
 

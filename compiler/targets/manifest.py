@@ -57,7 +57,7 @@ class Entry:
 
     It has `ceil(extent / chunk) * factor` items. Inside loops, its `arguments` move; elsewhere none do. A LOOP has its
     number of steps as its extent, and its END's place as its first argument; an END has the same, and its LOOP's place.
-    So have CHAIN and CHAIN_END, with the number of parts.
+    So have CHAIN and CHAIN_END, with the number of shards.
     """
 
     function: int

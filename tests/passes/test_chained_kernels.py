@@ -56,7 +56,7 @@ def test_attention_is_a_chain_forward_and_one_backward() -> None:
     ]
     # Scores, weights, values; then the gradients of weights and scores, and of values, keys and queries.
     assert products == [[True, False, True], [True, False, True, True, True]]
-    assert all(chain.parts == BatchExtent(2) for chain in plan.chains)
+    assert all(chain.shards == BatchExtent(2) for chain in plan.chains)
     assert not any(any(plan.barriers[s.first + 1 : s.last + 1]) for s in plan.chains)
 
 
@@ -68,7 +68,7 @@ def test_weights_are_kept_and_gradients_of_scores_are_passed_on() -> None:
     assert len(squares) == 2
 
 
-def test_few_parts_are_left_to_all_threads() -> None:
+def test_few_shards_are_left_to_all_threads() -> None:
     options = Options(batch=4)
     assert scheduled(prepared(graph_of(program(TEXT), "training"), options), options).chains == ()
 
@@ -110,7 +110,7 @@ def test_what_is_used_outside_must_not_be_passed_on() -> None:
         verify_schedule(replace(plan, chains=(broken, *plan.chains[1:])), 64)
 
 
-def test_parts_that_meet_are_found() -> None:
+def test_shards_that_meet_are_found() -> None:
     plan = step()
     longer = replace(plan.chains[0], last=plan.chains[0].last + 1)
     barriers = tuple(barrier and k != longer.last for k, barrier in enumerate(plan.barriers))
@@ -163,7 +163,7 @@ def turned_bias() -> Graph:
 
 
 @pytest.mark.parametrize("graph", [heads_with_taps(), turned_bias()], ids=lambda graph: graph.name)
-def test_items_of_a_chain_keep_to_its_parts(graph: Graph) -> None:
+def test_items_of_a_chain_keep_to_its_shards(graph: Graph) -> None:
     random = np.random.default_rng(4)
     given = {e.name: random.uniform(-1, 1, at_batch(e.value.type.shape, 3)).astype("f4") for e in graph.inputs}
     native = compiled(graph, batch=EVERY_KERNEL_PARALLEL)

@@ -60,10 +60,7 @@ _OF_KERNELS: Thresholds = {
     "schedule.fusion.cost": {"LARGEST_GROUP": (120, 6)},
     "schedule.fusion.overwrite": {"LARGE": (0,)},
     "schedule.rematerialise": {"MUCH": (0,), "LARGE": (0,), "SMALL": (2, 16), "SHORT_SUM": (64, 4), "NEAR": (3, 0)},
-    "schedule.chained_kernels": {
-        "FEWEST_ROWS": (15,),
-        "FEWEST_PARTS": (1,),
-    },  # a tile takes two parts of 14 rows
+    "schedule.chained_kernels": {"FEWEST_ROWS": (15,), "FEWEST_SHARDS": (1,)},  # a tile takes 2 shards of 14 rows
     "schedule.ordered": {"FEWEST": (1, 4)},
     "schedule.fusion.join_siblings": {"SMALL": (1, 16)},
     "schedule.fusion.rematerialise_cheap": {"SMALL": (1, 2, 16), "DEEPEST": (4, 20)},

@@ -38,7 +38,7 @@ COPYING = 12  # panels from which copying rows pays
 ZEROS, ROWS = -1, -2  # stretches of scratch, beside those of the kernel's buffers
 
 
-def walks_in_blocks(contract: TileContract, cut: Tiling) -> bool:
+def blocks_rows_and_sum(contract: TileContract, cut: Tiling) -> bool:
     """Whether the operands are too large for the second-level cache, and the columns enough to share."""
     is_plain = len(contract.k) == 1 and not contract.outer and contract.triangle is None
     return (
@@ -51,7 +51,7 @@ def walks_in_blocks(contract: TileContract, cut: Tiling) -> bool:
 
 
 def emit_rows_and_sum(k: KernelNest, contract: TileContract, cut: Tiling, batch: int, lasts: bool = False) -> Nest:
-    """The code of a contraction kernel for which `walks_in_blocks` holds.
+    """The code of a contraction kernel for which `blocks_rows_and_sum` holds.
 
     Where its right operand `lasts` over calls, so do the packed panels.
     """

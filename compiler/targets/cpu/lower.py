@@ -132,7 +132,7 @@ class _Lowering:
         self.control_slots = control_slots(graph)
         self.lasting_bytes = 0  # panels that stay packed, behind everything else in the static arena
         self.advances: list[tuple[int, ...]] = []
-        self.passed_on = {b: self.bytes_of_part(b, s.parts) for s in plan.chains for b in s.passed_on}
+        self.passed_on = {b: self.bytes_of_shard(b, s.shards) for s in plan.chains for b in s.passed_on}
         self.written: dict[int, set[int]] = {}  # the buffers that each loop writes
         for instance in plan.instances:
             for loop in instance.loops:
@@ -153,8 +153,8 @@ class _Lowering:
         table = ExecutionPlan(self.plan.loops)
         instances: list[tuple[str, Instance]] = []
         firsts: list[int] = []
-        begins = {chain.first: chain.parts for chain in self.plan.chains}
-        ends = {chain.last: chain.parts for chain in self.plan.chains}
+        begins = {chain.first: chain.shards for chain in self.plan.chains}
+        ends = {chain.last: chain.shards for chain in self.plan.chains}
         for place, (instance, barrier) in enumerate(zip(self.plan.instances, self.plan.barriers, strict=True)):
             parallel = is_parallel(instance, self.batch)
             if place in begins:
@@ -208,9 +208,9 @@ class _Lowering:
         rows = self.batch if isinstance(storage.elements, BatchExtent) else 1
         return count(storage.elements) * rows * storage.dtype.size >= BEYOND * self.machine.l2_bytes
 
-    def bytes_of_part(self, buffer: int, parts: Extent) -> int:
+    def bytes_of_shard(self, buffer: int, shards: Extent) -> int:
         storage = self.plan.buffers[buffer]
-        return count(storage.elements) // count(parts) * storage.dtype.size
+        return count(storage.elements) // count(shards) * storage.dtype.size
 
     def input_slot(self, number: int) -> InputSlot:
         item = self.plan.inputs[number]
@@ -333,7 +333,7 @@ class _Lowering:
         """Let the arguments of an instance follow the loops around it: a loop that runs backward starts at its end."""
         self.advances += [()] * (len(self.relocations) - len(self.advances))
         if self.passes_on(instance):
-            for k, position in moved.items():  # of what a chain passes on, all parts have the place of the first
+            for k, position in moved.items():  # of what a chain passes on, all shards have the place of the first
                 if (buffer := instance.arguments[position]) in self.passed_on:
                     self.advances[k] = (-self.passed_on[buffer],)
         if not instance.loops:

@@ -11,7 +11,7 @@ from compiler.targets.cpu.contraction import emit_tiles
 from compiler.targets.cpu.contraction_along_rows import emit_along_rows, runs_along_rows
 from compiler.targets.cpu.contraction_both_copied import emit_both_copied, sums_side_by_side
 from compiler.targets.cpu.contraction_long_sum import emit_long_sum, sums_in_blocks
-from compiler.targets.cpu.contraction_rows_and_sum import emit_rows_and_sum, walks_in_blocks
+from compiler.targets.cpu.contraction_rows_and_sum import blocks_rows_and_sum, emit_rows_and_sum
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.tiles import Tiling, tiling
 
@@ -58,7 +58,7 @@ LOOP_ORDERS = (
     LoopOrder(
         "blocks of rows and sum",
         "the operands are larger than the cache: what is read again and again lies near",
-        lambda p: walks_in_blocks(p.contract, p.cut),
+        lambda p: blocks_rows_and_sum(p.contract, p.cut),
         lambda k, p: emit_rows_and_sum(k, p.contract, p.cut, p.batch, p.lasts),
     ),
     LoopOrder(

@@ -44,7 +44,7 @@ SYMBOLS = ("dlc_call", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect",
 # what the runner of a profile has besides: the slot of the program block with its buffers, and their layout
 BUFFERS_SLOT = PROGRAM_SLOTS
 EVENTS = 64  # bytes before the first event of a buffer
-EVENT_SLOTS = 6  # entry, begin, end, first item, last item, part of a chain
+EVENT_SLOTS = 6  # entry, begin, end, first item, last item, shard of a chain
 TICKS = "dlc_ticks"
 
 
