@@ -8,7 +8,7 @@ from compiler.record import record
 from compiler.types import DType
 
 KIBIBYTE = 1024
-_TUNING = "neoverse-v1"
+_SCHEDULING_MODEL = "neoverse-v1"
 ARM = ("aarch64-", "arm64-")
 
 
@@ -52,12 +52,12 @@ class Machine:
         return self.triple.startswith(ARM)
 
     @property
-    def tuning(self) -> str:
+    def scheduling_model(self) -> str:
         """Whose pipeline LLVM orders instructions for; nothing for the machine's own.
 
         By its models of some cores of Arm, and without one, LLVM moves loads up until sums no longer fit in registers.
         """
-        return _TUNING if self.is_arm else ""
+        return _SCHEDULING_MODEL if self.is_arm else ""
 
     def lanes(self, dtype: DType) -> int:
         """How many elements one vector register holds."""

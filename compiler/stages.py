@@ -52,7 +52,7 @@ def scheduled(ready: Graph, options: Options) -> Schedule:
 
 
 def lowered(graph: Graph, options: Options, machine: Machine, begin: Callable[[str], None] | None = None) -> Lowered:
-    """The step table and the kernels of a graph that is not yet optimised; `begin` is given each text.
+    """The execution plan and the kernels of a graph that is not yet optimised; `begin` is given each text.
 
     With `verify`, nests are checked as well.
     """

@@ -228,8 +228,8 @@ class _Run:
         left = left[:, None, None] + (m * contraction.lhs_m_stride)[None, :, None]
         right = right[:, None, None] + (n * contraction.rhs_n_stride)[None, None, :]
         tile = np.zeros(self.shape[1:], numpy_dtype(contraction.dtype))
-        for part in range(contraction.parts):
-            begin, end = (whole * p // contraction.parts for p in (part, part + 1))
+        for split in range(contraction.splits):
+            begin, end = (whole * p // contraction.splits for p in (split, split + 1))
             summed = [(end - begin, *steps), *rest]
             lhs_places = _places(begin * steps[0], [(size, step) for size, step, _ in summed])
             rhs_places = _places(begin * steps[1], [(size, step) for size, _, step in summed])
@@ -243,7 +243,7 @@ class _Run:
                 )
                 if contraction.triangle in (Triangle.COLUMNS_TO_ROW, Triangle.COLUMNS_FROM_ROW):
                     product = np.where(_counts(contraction.triangle, m, n), product, 0)
-            rows = first[:, None] + m * contraction.row_m_step + part * contraction.part_step
+            rows = first[:, None] + m * contraction.row_m_step + split * contraction.split_step
             tile[rows] = product
         return tile.reshape(-1)
 

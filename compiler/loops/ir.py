@@ -207,8 +207,8 @@ class TileContract:
     """`tile[m, n] = sum over k of lhs[m, k] * rhs[k, n]`, accumulated in the order of k.
 
     Rows of the domain are `outer` (each of an extent with its strides in lhs, rhs and result row) times m. The
-    result goes to the scratch buffer `tile`, which the stage reads. With several `parts`, the indices of the first
-    summed axis are divided among them, and each has rows of its own, `part_step` apart. A `triangle` has a single
+    result goes to the scratch buffer `tile`, which the stage reads. With several `splits`, the indices of the first
+    summed axis are divided among them, and each has rows of its own, `split_step` apart. A `triangle` has a single
     summed axis.
     """
 
@@ -225,8 +225,8 @@ class TileContract:
     rhs_n_stride: int
     row_m_step: int
     dtype: DType
-    parts: int = 1
-    part_step: int = 0
+    splits: int = 1
+    split_step: int = 0
     triangle: Triangle | None = None
 
 
@@ -312,7 +312,7 @@ class ContractionKernel(_StagedKernel):
     @property
     def rows(self) -> Extent:
         contract = self.contraction
-        return elements((contract.parts, *(axis.extent for axis in contract.outer), contract.m))
+        return elements((contract.splits, *(axis.extent for axis in contract.outer), contract.m))
 
     @property
     def columns(self) -> int:

@@ -180,13 +180,13 @@ class _Printer:
     def tiles(self, kernel: ContractionKernel) -> None:
         contract = kernel.contraction
         names = _outer_names(contract.outer)
-        if contract.parts > 1:
-            self.loop("part", contract.parts)
+        if contract.splits > 1:
+            self.loop("split", contract.splits)
         for name, axis in zip(names, contract.outer, strict=True):
             self.loop(name, axis.extent)
         steps = [_times(n, a.row_step) for n, a in zip(names, contract.outer, strict=True)]
-        if contract.parts > 1:
-            steps.insert(0, _times("part", contract.part_step))
+        if contract.splits > 1:
+            steps.insert(0, _times("split", contract.split_step))
         row = _sum([*steps, _times("m", contract.row_m_step)])
         m = "row" if row == "m" else "m"
         self.loop(m, contract.m, "items: tiles of rows and columns")
@@ -209,8 +209,8 @@ class _Printer:
             self.depth += 1
         for number, axis in enumerate(contract.k):
             name = "k" if len(contract.k) == 1 else f"k{number}"
-            shared = contract.parts > 1 and number == 0
-            bounds = f"{axis.extent}*part/{contract.parts}.." if shared else f"0..{axis.extent}"
+            shared = contract.splits > 1 and number == 0
+            bounds = f"{axis.extent}*split/{contract.splits}.." if shared else f"0..{axis.extent}"
             match contract.triangle:
                 case Triangle.SUM_TO_ROW:
                     bounds = f"0..{m} + 1"

@@ -126,12 +126,12 @@ class LiteralNumber:
 
 @record
 class TotalNumber:
-    """The number of elements of a walk over rows whose last row is short."""
+    """The number of elements of a kernel over rows whose last row is short."""
 
 
 @record
 class RowsNumber:
-    """The rows of each block of a walk over columns."""
+    """The rows of each block of a kernel over columns."""
 
 
 @record

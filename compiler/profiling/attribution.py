@@ -1,4 +1,4 @@
-"""The time of each line of a step table, divided among the lines of the text, the layers and the operations."""
+"""The time of each line of an execution plan, divided among the lines of the text, the layers and the operations."""
 
 from __future__ import annotations
 

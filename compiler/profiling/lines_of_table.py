@@ -1,4 +1,4 @@
-"""The lines of a step table as a profile sees them: each with its kernel, the work it has to do, and its calls."""
+"""The lines of an execution plan as a profile sees them: each with its kernel, the work it has to do, and its calls."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def table_lines(lowered: Lowered, batch: int, in_place: bool = False) -> list[Ta
 
 
 def _calls(manifest: Manifest) -> list[int]:
-    """How often a step comes to each line; the parts of a strand are one call."""
+    """How often a step comes to each line; the shards of a chain are one call."""
     found: list[int] = []
     around = [1]
     for entry in manifest.entries:

@@ -23,7 +23,7 @@ QUARTILE = 25
 class Shares:
     """What each of `threads` threads would have to do in a step, in nanoseconds.
 
-    `work` is [stretches, threads]: calls of kernels between two barriers. `entries` has the lines of the step table
+    `work` is [stretches, threads]: calls of kernels between two barriers. `entries` has the lines of the execution plan
     that ran; for each, `total` is the time of all its calls, `critical` of those by the thread that takes longest in
     their stretch, and `sharers` the number of threads that had a share.
     """

@@ -1,4 +1,4 @@
-"""Recordings to times: the duration of each line of a step table, and the rest of the step by thread.
+"""Recordings to times: the duration of each line of an execution plan, and the rest of the step by thread.
 
 A step lies between two barriers, and others divide it into phases. In a phase a thread works, or waits at the barrier
 behind it. A thread that has nothing to do in a phase is idle in it; one that has waits for others.

@@ -24,23 +24,23 @@ from compiler.loops.ir import (
     instructions_of,
 )
 from compiler.schedule.access import count, storage_strides
+from compiler.schedule.chained_kernels import chained
 from compiler.schedule.fusion.ir import Group
 from compiler.schedule.ir import (
     Arena,
     Buffer,
+    ChainedKernels,
     FedInput,
     Instance,
     Loop,
     Place,
     Result,
     Schedule,
-    Strand,
     spans_of_loops,
 )
 from compiler.schedule.kernels import Kernels, LoweredScan
 from compiler.schedule.plan_memory import Life, plan_memory
 from compiler.schedule.queues import queues_of
-from compiler.schedule.strands import stranded
 from compiler.schedule.to_loops import Lowered
 from compiler.types import BatchExtent, Extent, depends_on_batch, elements, size_at
 
@@ -74,7 +74,7 @@ class _Assembly:
     loops: list[Loop] = field(default_factory=list[Loop])
     carries: set[int] = field(default_factory=set[int])  # buffers
     instances: list[Instance] = field(default_factory=list[Instance])
-    strands: list[Strand] = field(default_factory=list[Strand])
+    chains: list[ChainedKernels] = field(default_factory=list[ChainedKernels])
 
     def run(self) -> Schedule:
         graph = self.source.fused
@@ -110,7 +110,7 @@ class _Assembly:
             self.collect(position, result)
         wide = [is_parallel(instance, graph.batch) for instance in self.instances]
         if "chained" not in self.without:
-            self.instances, self.strands = stranded(self.instances, self.buffers, graph.batch, wide)
+            self.instances, self.chains = chained(self.instances, self.buffers, graph.batch, wide)
         barriers = self.barriers()
         lives = self.lives(barriers, fed)
         places, static, batch = plan_memory(self.buffers, lives, fixed)
@@ -126,7 +126,7 @@ class _Assembly:
             static,
             batch,
             tuple(self.loops),
-            tuple(self.strands),
+            tuple(self.chains),
             self.queues(barriers),
         )
 
@@ -250,10 +250,10 @@ class _Assembly:
         """A barrier stands where an instance meets what another thread may have written, or may still be reading.
 
         None is needed behind the instances that run once: the runner sets one there. A loop whose work is shared has
-        one at the start of each step; a strand has none inside.
+        one at the start of each step; a chain has none inside.
         """
-        ends = {strand.first: strand.last for strand in self.strands}
-        inside = {k for strand in self.strands for k in range(strand.first + 1, strand.last + 1)}
+        ends = {chain.first: chain.last for chain in self.chains}
+        inside = {k for chain in self.chains for k in range(chain.first + 1, chain.last + 1)}
         starts = {
             first
             for first, last in spans_of_loops(self.instances)
@@ -285,8 +285,8 @@ class _Assembly:
         """Those of instances for one thread. What a loop repeats stays with the first thread, and what runs once."""
         batch = self.source.fused.batch
         work = [None if is_parallel(i, batch) else work_of_items(i, batch) for i in self.instances]
-        for strand in self.strands:
-            work[strand.first : strand.last + 1] = [None] * (strand.last + 1 - strand.first)
+        for chain in self.chains:
+            work[chain.first : chain.last + 1] = [None] * (chain.last + 1 - chain.first)
         pinned = {number for number, instance in enumerate(self.instances) if instance.once or instance.loops}
         return queues_of(self.instances, barriers, work, pinned)
 

@@ -81,11 +81,11 @@ def _column_choices(group: Group, forms: Sequence[IndexMap]) -> list[int]:
 def _tile_split(node: Node) -> RowSplit:
     op, result = node.op, node.results[0].type.shape
     assert isinstance(op, CONTRACTIONS)
-    parts = result[: len(result) - len(op.out)]
-    shape = dict(zip(op.out, result[len(parts) :], strict=True))
+    splits = result[: len(result) - len(op.out)]
+    shape = dict(zip(op.out, result[len(splits) :], strict=True))
     columns = elements(tuple(shape[label] for label in op.out if label not in op.lhs))
     assert isinstance(columns, int)
-    rows = elements((*parts, *(shape[label] for label in op.out if label in op.lhs)))
+    rows = elements((*splits, *(shape[label] for label in op.out if label in op.lhs)))
     return RowSplit(rows, columns)
 
 

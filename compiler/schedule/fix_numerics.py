@@ -40,17 +40,17 @@ from compiler.schedule.access import address, axis_forms, count, linear_strides,
 from compiler.schedule.copy import Copy
 from compiler.schedule.fold import folded
 from compiler.schedule.ordered import ordered
-from compiler.schedule.parts import PartialContraction, parts_for
 from compiler.schedule.placement import Empty, Insert, Pick, starts_at
 from compiler.schedule.product_sum import FEWEST_COLUMNS, MOST_IN_STRIPS, STRIP, Factors, ProductSum, factors_of_sums
+from compiler.schedule.split_k import SplitContraction, splits_for
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
 MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
 SOURCES = (Constant, Iota, BatchSize)
 LONG_ROW = 16  # elements of a row of the batch from which moments are taken row by row
-LONG_SUM = 64  # summed elements for each row of the batch from which a product's sum is cut into parts
+LONG_SUM = 64  # summed elements for each row of the batch from which a product's sum is split
 LONG_STRETCH = 2**22  # elements from which a sum is cut between axes: few accumulators lose what is small beside them
-FEW_RESULTS = 8  # parts from which this pays for every product, not only for views
+FEW_RESULTS = 8  # splits from which this pays for every product, not only for views
 
 
 def fix_numerics(graph: Graph) -> Graph:
@@ -387,7 +387,7 @@ class _Rewriter:
         return self.builder.emit(Transpose(tuple(placed.index(label) for label in out)), result)
 
     def product(self, left: Value, right: Value, lhs: Labels, rhs: Labels, out: Labels, order: Order | None) -> Value:
-        """A contraction in the form of kernels; a long sum with few results, over the batch and more, in parts."""
+        """A contraction in the form of kernels; a long sum with few results, over the batch and more, is split."""
         whole = Contraction(lhs, rhs, out)
         triangle = None if order is None else ordered(whole, (left.type.shape, right.type.shape), order)
         if triangle is not None:
@@ -396,11 +396,11 @@ class _Rewriter:
         length = count(elements(tuple(extents)))
         (type_,) = whole.result_types((left.type, right.type))
         size = elements(type_.shape)
-        parts = parts_for(size) if isinstance(size, int) and isinstance(extents[0], BatchExtent) else 1
-        few = parts >= FEW_RESULTS or not self.in_one_stretch(left, lhs, out)
-        if parts == 1 or length < LONG_SUM or not few:
+        splits = splits_for(size) if isinstance(size, int) and isinstance(extents[0], BatchExtent) else 1
+        few = splits >= FEW_RESULTS or not self.in_one_stretch(left, lhs, out)
+        if splits == 1 or length < LONG_SUM or not few:
             return self.builder.emit(whole, left, right)
-        return self.builder.emit(Sum((0,)), self.builder.emit(PartialContraction(lhs, rhs, out, parts), left, right))
+        return self.builder.emit(Sum((0,)), self.builder.emit(SplitContraction(lhs, rhs, out, splits), left, right))
 
     def in_one_stretch(self, value: Value, labels: Labels, out: Labels) -> bool:
         """Whether one index can walk all the summed axes of an operand."""

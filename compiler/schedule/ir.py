@@ -45,16 +45,16 @@ class Loop:
 
 
 @record
-class Strand:
-    """Instances `first` to `last`, of which a thread does one of `parts` after the other: no barrier stands inside.
+class ChainedKernels:
+    """Instances `first` to `last`, of which a thread does one of `shards` after the other: no barrier stands inside.
 
-    What no other instance uses is `passed_on`: of these buffers, a thread uses the place of its first part for all. One
-    may have been filled with a number before, once, which then stands around what the instances write.
+    What no other instance uses is `passed_on`: of these buffers, a thread uses the place of its first shard for all.
+    One may have been filled with a number before, once, which then stands around what the instances write.
     """
 
     first: int
     last: int
-    parts: Extent
+    shards: Extent
     passed_on: tuple[int, ...]
 
 
@@ -134,7 +134,7 @@ class Schedule:
     static_bytes: int
     batch_bytes: int
     loops: tuple[Loop, ...] = ()
-    strands: tuple[Strand, ...] = ()
+    chains: tuple[ChainedKernels, ...] = ()
     queues: tuple[int, ...] = ()  # of each instance; () stands for 0 everywhere
 
     def queue(self, number: int) -> int:

@@ -22,10 +22,10 @@ def print_schedule(schedule: Schedule) -> str:
     once = sum(instance.once for instance in schedule.instances)
     for number, (instance, barrier) in enumerate(zip(schedule.instances, schedule.barriers, strict=True)):
         lines.extend(_loop_lines(schedule, () if number == 0 else schedule.instances[number - 1].loops, instance.loops))
-        margin = "  " * (1 + len(instance.loops) + any(s.first <= number <= s.last for s in schedule.strands))
+        margin = "  " * (1 + len(instance.loops) + any(s.first <= number <= s.last for s in schedule.chains))
         if barrier or number == once > 0:
             lines.append(f"{margin}-- barrier --")
-        lines.extend(f"  {s.parts} parts, each through all of these:" for s in schedule.strands if s.first == number)
+        lines.extend(f"  {s.shards} shards, each through all of these:" for s in schedule.chains if s.first == number)
         lines.append(f"{margin}{_instance_line(schedule, number, instance)}")
     lines.extend(["", "buffers"])
     lines.extend(f"  {_buffer_line(schedule, index)}" for index in buffers_in_use(schedule.instances))

@@ -27,7 +27,7 @@ from compiler.schedule.after import After
 from compiler.schedule.copy import Copy
 from compiler.schedule.fix_numerics import MOVEMENTS
 from compiler.schedule.fusion.ir import CONTRACTIONS
-from compiler.schedule.parts import PartialContraction
+from compiler.schedule.split_k import SplitContraction
 from compiler.types import BatchExtent, TensorType, depends_on_batch, elements
 
 SOURCES = (Constant, Iota, BatchSize)
@@ -131,7 +131,7 @@ class Timeline:
             shape = dict(zip(op.lhs, node.operands[0].type.shape, strict=True))
             summed = tuple(extent for label, extent in shape.items() if label in op.rhs and label not in op.out)
             length = elements(summed)
-            return not isinstance(op, PartialContraction) and isinstance(length, int) and length <= SHORT_SUM
+            return not isinstance(op, SplitContraction) and isinstance(length, int) and length <= SHORT_SUM
         is_plain = op.category is Category.ELEMENTWISE and not isinstance(op, Copy) and op.name not in DRAWS
         return is_plain or isinstance(op, FREE)
 

@@ -11,7 +11,7 @@ from compiler.ops.contraction import Contraction
 from compiler.schedule.access import count, linear_strides
 from compiler.schedule.fusion.ir import CONTRACTIONS, Link
 from compiler.schedule.ordered import OrderedContraction
-from compiler.schedule.parts import PartialContraction
+from compiler.schedule.split_k import SplitContraction
 from compiler.types import BatchExtent, Extent, elements
 
 FULL_ROWS = 12  # rows of a product that tiles can be made of
@@ -45,8 +45,8 @@ def tile_contract(node: Node, left: Link, right: Link, lhs: int, rhs: int, tile:
         for label in _by_storage(op.lhs, shape)
         if label in op.rhs and label not in op.out
     ]
-    parts = op.parts if isinstance(op, PartialContraction) else 1
-    divided = summed[:1] if parts > 1 else []
+    splits = op.splits if isinstance(op, SplitContraction) else 1
+    divided = summed[:1] if splits > 1 else []
     return TileContract(
         lhs,
         rhs,
@@ -61,8 +61,8 @@ def tile_contract(node: Node, left: Link, right: Link, lhs: int, rhs: int, tile:
         min((rhs_strides[label] for label in op.out if label not in op.lhs), default=1),
         chosen.row_step if chosen else 0,
         node.results[0].type.dtype,
-        parts,
-        count(elements(tuple(a.extent for a in rows))) if parts > 1 else 0,
+        splits,
+        count(elements(tuple(a.extent for a in rows))) if splits > 1 else 0,
         op.triangle if isinstance(op, OrderedContraction) else None,
     )
 
@@ -72,7 +72,7 @@ def _by_storage(labels: Sequence[int], shape: dict[int, Extent]) -> list[int]:
 
 
 def _row_axes(
-    op: Contraction | PartialContraction | OrderedContraction,
+    op: Contraction | SplitContraction | OrderedContraction,
     shape: dict[int, Extent],
     lhs: dict[int, int],
     rhs: dict[int, int],

@@ -66,7 +66,7 @@ COSTLY = {op.name for op in MATHEMATICS} | {
     "gather",
     "pick",
     "contraction",
-    "partial_contraction",
+    "split_contraction",
     "ordered_contraction",
 }
 COMBINES = {Sum: Combine.SUM, ProductSum: Combine.SUM, Max: Combine.MAX, Min: Combine.MIN}

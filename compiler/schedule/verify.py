@@ -28,10 +28,10 @@ from compiler.loops.ir import (
 )
 from compiler.loops.verify import verify_kernel
 from compiler.schedule.assemble import is_parallel
+from compiler.schedule.chained_kernels import fills_evenly, keep_to_shards
 from compiler.schedule.ir import Arena, Instance, Schedule, spans_of_loops
 from compiler.schedule.plan_memory import ALIGNMENT, Life, size_in_arena
 from compiler.schedule.printer import print_schedule
-from compiler.schedule.strands import fills_evenly, keep_to_parts
 
 PERMANENT = (Arena.TENSORS, Arena.CONTROL)
 ALL = -1  # in place of a queue: the threads share the work
@@ -84,7 +84,7 @@ class _Check:
         self.check_written()
         self.check_once()
         self.check_barriers()
-        self.check_strands()
+        self.check_chains()
         self.check_memory()
 
     # one instance
@@ -180,24 +180,24 @@ class _Check:
                 for buffer in buffers:
                     marks.setdefault(buffer, set()).add(queue)
 
-    def check_strands(self) -> None:
-        """The instances of a strand divide evenly, and what they share and write, each touches in its own part only."""
+    def check_chains(self) -> None:
+        """The instances of a chain divide evenly, and what they share and write, each touches in its own shard only."""
         plan = self.schedule
-        for strand in plan.strands:
-            members = plan.instances[strand.first : strand.last + 1]
-            if any(plan.barriers[strand.first + 1 : strand.last + 1]):
-                raise _Broken("a barrier stands inside a strand")
-            if not keep_to_parts(members, strand.parts, plan.buffers):
-                raise _Broken(f"the parts of a strand at {members[0].kernel.name} are not independent")
-            others = [*plan.instances[: strand.first], *plan.instances[strand.last + 1 :]]
+        for chain in plan.chains:
+            members = plan.instances[chain.first : chain.last + 1]
+            if any(plan.barriers[chain.first + 1 : chain.last + 1]):
+                raise _Broken("a barrier stands inside a chain")
+            if not keep_to_shards(members, chain.shards, plan.buffers):
+                raise _Broken(f"the shards of a chain at {members[0].kernel.name} are not independent")
+            others = [*plan.instances[: chain.first], *plan.instances[chain.last + 1 :]]
             used = {b for i in others for b in (*i.reads, *i.writes) if not fills_evenly(i, plan.buffers[b])}
-            if {*strand.passed_on} & used:
-                raise _Broken(f"what a strand at {members[0].kernel.name} passes on is used outside of it")
+            if {*chain.passed_on} & used:
+                raise _Broken(f"what a chain at {members[0].kernel.name} passes on is used outside of it")
 
     def own(self, number: int) -> set[int]:
-        """The buffers that the instances before it in the same strand touch, of which threads keep to their parts."""
+        """The buffers that the instances before it in the same chain touch, of which threads keep to their shards."""
         plan = self.schedule
-        begin = next((s.first for s in plan.strands if s.first <= number <= s.last), number)
+        begin = next((s.first for s in plan.chains if s.first <= number <= s.last), number)
         return {b for i in plan.instances[begin:number] for b in (*i.reads, *i.writes)}
 
     def lives(self) -> dict[int, Life]:

@@ -1,4 +1,4 @@
-"""A program for a target that has kernels: its step table, and the nests and the code of its kernels."""
+"""A program for a target that has kernels: its execution plan, and the nests and the code of its kernels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compiler.targets.manifest import Manifest
 class Lowered:
     """A manifest with what was compiled for it: text and instances of each kernel by symbol, and nests where asked.
 
-    `firsts` has the first argument of each of the instances' calls, by which its line in the step table is known;
+    `firsts` has the first argument of each of the instances' calls, by which its line in the execution plan is known;
     `plan` is what was lowered.
     """
 
@@ -25,7 +25,7 @@ class Lowered:
     plan: Schedule
 
     def call_of(self, line: int) -> tuple[str, Instance]:
-        """The symbol and the instance of a line of the step table that is no mark."""
+        """The symbol and the instance of a line of the execution plan that is no mark."""
         return self.instances[self.firsts.index(self.manifest.entries[line].first_argument)]
 
 

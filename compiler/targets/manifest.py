@@ -1,4 +1,4 @@
-"""A compiled program as plain data: the step table, the memory plan and the names. It can be stored and exported."""
+"""A compiled program as plain data: its execution plan, memory plan and names. It can be stored and exported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from compiler.types import DType, Extent
 
 CONTROL_ARENA, STATIC_ARENA, BATCH_ARENA, SCRATCH_ARENA, SHARED_ARENA, FIRST_TENSOR = range(6)
 LOOP, END = -1, -2  # in place of a function, where the entries of a loop begin, and behind them
-STRAND, STRAND_END = -3, -4  # the same for a strand
+CHAIN, CHAIN_END = -3, -4  # the same for chained kernels
 ROUNDING = 16
 LARGE_ROW = 64 << 10  # bytes of a row
 FLAGS = -4  # kind of a relocation to a flag byte, resolved when the control arena is laid out
@@ -53,11 +53,11 @@ class ResultSlot:
 
 @record
 class Entry:
-    """One line of the step table; `function` is an index into the manifest's functions.
+    """One line of the execution plan; `function` is an index into the manifest's functions.
 
     It has `ceil(extent / chunk) * factor` items. Inside loops, its `arguments` move; elsewhere none do. A LOOP has its
     number of steps as its extent, and its END's place as its first argument; an END has the same, and its LOOP's place.
-    So have STRAND and STRAND_END, with the number of parts.
+    So have CHAIN and CHAIN_END, with the number of shards.
     """
 
     function: int

@@ -12,11 +12,11 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 HEAD, TAIL = -2, -1  # in place of an entry: the barrier before a step, and that behind its last entry
 WAITS = -1  # in place of the last item: a wait at a barrier, which has none
-EVENT = np.dtype([(name, np.int64) for name in ("entry", "begin", "end", "first", "last", "part")])
-"""An event. `entry` is a line of the step table, or HEAD or TAIL: the barriers around a step.
+EVENT = np.dtype([(name, np.int64) for name in ("entry", "begin", "end", "first", "last", "shard")])
+"""An event. `entry` is a line of the execution plan, or HEAD or TAIL: the barriers around a step.
 
 `begin` and `end` are nanoseconds of the system's monotonic clock. A call of a kernel has the items from `first` to
-below `last`, of the `part` of a strand (0 outside of one); a wait has WAITS as its `last`.
+below `last`, of the `shard` of a chain (0 outside of one); a wait has WAITS as its `last`.
 """
 
 

@@ -164,7 +164,7 @@ class KernelTarget(Target, Protocol):
         begin: Begin | None = None,
         keeps_nests: bool = False,
     ) -> Lowered:
-        """The step table of a schedule and the text of its kernels, and their nests where those are to be kept."""
+        """The execution plan of a schedule and the text of its kernels, and their nests where those are to be kept."""
         ...
 
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:

@@ -84,8 +84,8 @@ def test_vectors_run_along_pixels_with_the_same_bits_whatever_the_schedule(case:
     graph, optimised = graphs(case)
     native, plain = compiled(optimised, batch=EVERY_KERNEL_PARALLEL), compiled(optimised, fuse=False)
     assert {contract.m for contract in products(native)} == {case.few}
-    (strand,) = native.plan.strands
-    assert strand.last - strand.first >= len(products(native))
+    (chain,) = native.plan.chains
+    assert chain.last - chain.first >= len(products(native))
     for batch in (1, 5):
         inputs = inputs_of(graph, case, batch)
         expected = plain.executable().call(inputs, batch)["y"]
@@ -112,7 +112,7 @@ def padded(native: Native) -> int:
 def test_all_images_of_a_thread_are_copied_between_the_same_zeros(case: Case) -> None:
     graph, optimised = graphs(case)
     native, plain = compiled(optimised, batch=EVERY_KERNEL_PARALLEL), compiled(optimised, fuse=False)
-    assert padded(native) in native.plan.strands[0].passed_on
+    assert padded(native) in native.plan.chains[0].passed_on
     for threads in (1, 2, 3):
         executable = native.executable(threads)
         for batch in (4, 1, 7, 5):

@@ -5,8 +5,8 @@
 
 Models are those of the zoo and of the examples. The weights are of parameters, states and optimizer states after
 `--steps` updates on made-up rows, with the threads of the machine. The code is the LLVM text of all kernels with the
-step table, for each of `--machines`, whether or not this processor runs it: equal code takes equal time. `--only code`
-or `--only weights` leaves the other out, `--models` takes some by name.
+execution plan, for each of `--machines`, whether or not this processor runs it: equal code takes equal time.
+`--only code` or `--only weights` leaves the other out, `--models` takes some by name.
 
 A comparison prints each difference, and ends with exit status 1 if there is one. Weights do not depend on the
 processor, so a file may come from another one.

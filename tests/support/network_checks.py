@@ -60,7 +60,7 @@ _OF_KERNELS: Thresholds = {
     "schedule.fusion.cost": {"LARGEST_GROUP": (120, 6)},
     "schedule.fusion.overwrite": {"LARGE": (0,)},
     "schedule.rematerialise": {"MUCH": (0,), "LARGE": (0,), "SMALL": (2, 16), "SHORT_SUM": (64, 4), "NEAR": (3, 0)},
-    "schedule.strands": {"FEWEST_ROWS": (15,), "FEWEST_PARTS": (1,)},  # a tile takes two parts of 14 rows at once
+    "schedule.chained_kernels": {"FEWEST_ROWS": (15,), "FEWEST_SHARDS": (1,)},  # a tile takes 2 shards of 14 rows
     "schedule.ordered": {"FEWEST": (1, 4)},
     "schedule.fusion.join_siblings": {"SMALL": (1, 16)},
     "schedule.fusion.rematerialise_cheap": {"SMALL": (1, 2, 16), "DEEPEST": (4, 20)},
@@ -71,17 +71,26 @@ _OF_KERNELS: Thresholds = {
     "targets.cpu.contraction": {
         **{"LARGE_PANEL": (0, 16 << 10), "FEW_TILES": (0, 1, 6), "IN_REGISTERS": (0, 6, 40), "FEWEST_AHEAD": (4, 64)}
     },
-    "targets.cpu.contraction_blocks": {"DEEPEST": (16, 640), "DEEP": (8,), "FEWEST_PANELS": (2,), "COPYING": (1, 12)},
-    "targets.cpu.contraction_sums": {"DEEP": (8, 16, 128), "CACHE_SHARE": (0.01, 0.1, 1.0), "FEWEST_PANELS": (2,)},
-    "targets.cpu.contraction_parts": {"DEEP": (8, 128), "FEWEST_ITEMS": (1, 4, 16), "FEWEST_TILES": (1, 4)},
-    "targets.cpu.contraction_turned": {
+    "targets.cpu.contraction_rows_and_sum": {
+        "DEEPEST": (16, 640),
+        "DEEP": (8,),
+        "FEWEST_PANELS": (2,),
+        "COPYING": (1, 12),
+    },
+    "targets.cpu.contraction_both_copied": {
+        "DEEP": (8, 16, 128),
+        "CACHE_SHARE": (0.01, 0.1, 1.0),
+        "FEWEST_PANELS": (2,),
+    },
+    "targets.cpu.contraction_long_sum": {"DEEP": (8, 128), "FEWEST_ITEMS": (1, 4, 16), "FEWEST_TILES": (1, 4)},
+    "targets.cpu.contraction_along_rows": {
         "DEEPEST": (8, 160),
         "SUMS_SHARE": (0.001, 0.375),
         "WIDEST": (1, 3),
         "WASTE": (1.1, 9.0),
     },
     "targets.cpu.tiles": {"WIDEST": (2, 16), "WIDEST_PACKED": (1, 8), "MOST_ROWS": (1, 4, 28)},
-    "targets.cpu.walks": {"FEWEST_SHARED": (1, 4), "NEAR": (0, 1 << 14)},
+    "targets.cpu.iteration_space": {"FEWEST_SHARED": (1, 4), "NEAR": (0, 1 << 14)},
     "targets.cpu.emit": {"ROWS_AHEAD": (1, 12)},
     "targets.cpu.multiply": {"FEW_ROWS": (0, 4, 28)},
 }

@@ -28,8 +28,8 @@ from compiler.ops.window import Fold, Window
 from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
 from compiler.schedule.interpreter import run_schedule
-from compiler.targets.cpu import lower, walks
-from compiler.targets.cpu.walks import Block, block_of, is_together
+from compiler.targets.cpu import iteration_space, lower
+from compiler.targets.cpu.iteration_space import RowBlock, is_row_blocked, row_block_of
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 BATCH = BatchExtent()
@@ -189,15 +189,15 @@ def test_pixels_side_by_side_have_the_bits_of_single_ones(
     graph = depthwise(lines, width, 144, kernel)
     optimised = optimise_graph(graph, verify=True)
     inputs, results, kernels = inputs_of(graph, 3), list[dict[str, Array]](), list[Kernel]()
-    for registers, block in ((walks.MANY, many), (walks.MANY // 2, few)):
+    for registers, block in ((iteration_space.MANY, many), (iteration_space.MANY // 2, few)):
         machine = replace(host(), registers=registers)
         native = compiled(optimised, batch=EVERY_KERNEL_PARALLEL, machine=machine)
         kernels = [instance.kernel for instance in native.plan.instances]
-        found = max((block_of(kernel, registers) for kernel in kernels), key=lambda block: block.rows)
+        found = max((row_block_of(kernel, registers) for kernel in kernels), key=lambda block: block.rows)
         assert (found.lines, found.pixels) == block
         results += [native.executable(threads).call(inputs, 3) for threads in (1, 2)]
-    monkeypatch.setattr(walks, "FEWEST_SHARED", 10**6)
-    assert not any(map(is_together, kernels))
+    monkeypatch.setattr(iteration_space, "FEWEST_SHARED", 10**6)
+    assert not any(map(is_row_blocked, kernels))
     single = compiled(optimised).executable().call(inputs, 3)
     for name, value in evaluate(graph, inputs, 3).items():
         assert_same(name, single[name], value)
@@ -255,10 +255,10 @@ def test_lines_side_by_side_read_an_image_where_it_lies(
 ) -> None:
     graph = taps_of_single_channels(size, 48, stride, dilation, False, kernel)
     native, inputs = compiled(graph, batch=EVERY_KERNEL_PARALLEL), inputs_of(graph, 3)
-    (found,) = {block_of(i.kernel, walks.MANY) for i in native.plan.instances if is_together(i.kernel)}
+    (found,) = {row_block_of(i.kernel, iteration_space.MANY) for i in native.plan.instances if is_row_blocked(i.kernel)}
     assert (found.lines, found.pixels) == block
     results = [native.executable(threads).call(inputs, 3)["y"] for threads in (1, 2)]
-    monkeypatch.setattr(walks, "FEWEST_SHARED", 10**6)
+    monkeypatch.setattr(iteration_space, "FEWEST_SHARED", 10**6)
     single = compiled(graph).executable().call(inputs, 3)["y"]
     assert all(np.array_equal(result, single) for result in results)
 
@@ -276,10 +276,10 @@ def test_lines_side_by_side_read_an_image_where_it_lies(
 def test_gradients_of_taps_sum_strips_of_lines(size: int, channels: int, stride: int, kernel: int, step: int) -> None:
     graph = taps_of_single_channels(size, channels, stride, 1, True, kernel)
     native, inputs = compiled(graph, batch=EVERY_KERNEL_PARALLEL), inputs_of(graph, 3)
-    (summing,) = (i.kernel for i in native.plan.instances if is_together(i.kernel))
+    (summing,) = (i.kernel for i in native.plan.instances if is_row_blocked(i.kernel))
     assert isinstance(summing, StagedKernel)
     image = [i.access for i in summing.stages[0].body if isinstance(i, Load) and i.edges]
-    assert {block_of(summing, walks.MANY).steps(access)[1] for access in image} == {step}
+    assert {row_block_of(summing, iteration_space.MANY).steps(access)[1] for access in image} == {step}
     found = native.executable(2).call(inputs, 3)["y"]
     assert_same("y", found, evaluate(graph, inputs, 3)["y"])
     assert np.array_equal(found, compiled(graph, fuse=False).executable().call(inputs, 3)["y"])
@@ -347,15 +347,15 @@ def test_pixels_stand_side_by_side_only_within_lines_of_all_that_they_move() -> 
     """What is written in lines of four pixels allows two of them, though lines of six are read."""
     optimised = optimise_graph(depthwise(4, 6, 144, 3), verify=True)
     kernels = (i.kernel for i in compiled(optimised).plan.instances if isinstance(i.kernel, RowKernel))
-    *_, kernel = (kernel for kernel in kernels if is_together(kernel))
-    assert block_of(kernel, walks.MANY) == Block(4, 2, 6)
+    *_, kernel = (kernel for kernel in kernels if is_row_blocked(kernel))
+    assert row_block_of(kernel, iteration_space.MANY) == RowBlock(4, 2, 6)
     (stage,) = kernel.stages
     *body, store = stage.body
     assert isinstance(store, Store)
     lines = (Term(4, None, 4 * 160), Term(1, 4, 144))
     moved = replace(store, access=replace(store.access, rows=lines))
     moved_elsewhere = replace(kernel, stages=(replace(stage, body=(*body, moved)),))
-    assert block_of(moved_elsewhere, walks.MANY) == Block(1, 2, 4)
+    assert row_block_of(moved_elsewhere, iteration_space.MANY) == RowBlock(1, 2, 4)
 
 
 def test_input_gradients_are_products() -> None:

@@ -71,7 +71,7 @@ def test_every_share_is_recorded_for_its_thread() -> None:
         for events in recording.steps[-1].events:
             assert list(events["entry"][-2:]) == [TAIL, HEAD]
             for event in events[~is_wait(events)]:
-                key = int(event["entry"]), int(event["part"])
+                key = int(event["entry"]), int(event["shard"])
                 found[key] = found.get(key, 0) + int(event["last"] - event["first"])
         items.append(found)
         waits += [int(is_wait(events).sum()) for events in recording.steps[-1].events]

@@ -30,9 +30,9 @@ from compiler.loops.ir import (
 from compiler.loops.printer import FRAME, print_kernel, statement_lines
 from compiler.machine import AVX2, NEON, Machine
 from compiler.schedule.build import schedule
+from compiler.targets.cpu.iteration_space import MANY
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.specialisation import Key, specialisation
-from compiler.targets.cpu.walks import MANY
 from compiler.targets.llvm.jit import Library, compile_module
 from compiler.targets.llvm.listing import listing
 from compiler.targets.lowered import Lowered

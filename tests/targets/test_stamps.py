@@ -106,7 +106,7 @@ def test_all_items_are_recorded_whatever_the_threads() -> None:
         found: dict[tuple[int, int], int] = {}
         for events in recording.steps[0].events:
             for event in events[~is_wait(events)]:
-                key = int(event["entry"]), int(event["part"])
+                key = int(event["entry"]), int(event["shard"])
                 found[key] = found.get(key, 0) + int(event["last"] - event["first"])
         items.append(found)
     assert items[0] == items[1]

@@ -11,7 +11,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.movement import Broadcast, Pad, Reshape, Slice, Transpose
-from compiler.targets.cpu.walks import transposed_rows
+from compiler.targets.cpu.iteration_space import transposed_rows
 from compiler.targets.memory import TensorStore
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 

@@ -16,15 +16,15 @@ from compiler.record import record
 from compiler.schedule.access import IndexMap
 from compiler.schedule.after import After
 from compiler.schedule.ordered import OrderedContraction
-from compiler.schedule.parts import PartialContraction
 from compiler.schedule.placement import Insert
 from compiler.schedule.product_sum import ProductSum
 from compiler.schedule.split import Split
+from compiler.schedule.split_k import SplitContraction
 from compiler.types import Extent, Shape
 
 VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window, After)
 REDUCTIONS = (Sum, ProductSum, Max, Min)
-CONTRACTIONS = (Contraction, PartialContraction, OrderedContraction)
+CONTRACTIONS = (Contraction, SplitContraction, OrderedContraction)
 INLINE = (Constant, Iota, BatchSize)  # computed by each kernel that reads them
 
 

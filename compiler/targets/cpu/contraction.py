@@ -52,31 +52,31 @@ DENSE = (Term(1, None, 1),)
 def emit_tiles(k: KernelNest, contract: TileContract, batch: int, lasts: bool = False) -> Nest:
     """The code of a contraction kernel. Where its right operand `lasts` over calls, so do the packed panels."""
     cut = tiling(contract, k.machine, batch)
-    shape, walk, panels, width = cut.shape, cut.walk, cut.panels, cut.shape.width
+    shape, steps, panels, width = cut.shape, cut.row_steps, cut.panels, cut.shape.width
     nest, type_ = k.nest, contract.dtype
     keeps = stays_in_registers(k, contract, cut)
     k.reserve(contract.tile, 0 if keeps else shape.rows * width * contract.dtype.size)
     k.open()
     for axis in (*contract.k, *contract.outer):
         k.extent(axis.extent)  # loaded here, where every use is reached
-    units = k.extent(walk.extent)
-    tiles = ceiling(nest, units, walk.step)
+    units = k.extent(steps.extent)
+    tiles = ceiling(nest, units, steps.step)
     packing = packing_of(contract, cut, batch, lasts)
     panels_at = None if packing is Packing.NONE else panel_base(k, contract, width, packing)
     large = depth_of(contract) * width * contract.dtype.size > LARGE_PANEL
     for load in repeating(k, cut):
         k.repeated(load, 0, shape.vectors)
     lanes = lanes_apart(shape, contract.dtype, k.machine)
-    tile_of_rows = RegisterTile(shape, contract.dtype, walk.places(contract, shape.rows), False, lanes)
+    tile_of_rows = RegisterTile(shape, contract.dtype, steps.places(contract, shape.rows), False, lanes)
 
     def item_body(item: Value, carried: list[Value]) -> Sequence[Operand]:
         outer, panel, tile = decoded(k, cut, item, tiles)
-        start = nest.mul(tile, walk.step)
-        last = nest.maximum(nest.sub(units, walk.step), 0)
+        start = nest.mul(tile, steps.step)
+        last = nest.maximum(nest.sub(units, steps.step), 0)
         unit = nest.minimum(start, last)  # the last tile is moved back over rows that are done already
         column = nest.mul(panel, width)
-        lhs, rhs, base = outer_offsets(k, walk.outer, outer)
-        left = nest.add(nest.add(nest.mul(unit, walk.stride), lhs), contract.lhs_offset)
+        lhs, rhs, base = outer_offsets(k, steps.outer, outer)
+        left = nest.add(nest.add(nest.mul(unit, steps.stride), lhs), contract.lhs_offset)
         right = nest.add(nest.add(nest.mul(column, contract.rhs_n_stride), rhs), contract.rhs_offset)
         source = nest.pointer(k.bases[contract.rhs], right, type_)
         axes = contract.k
@@ -96,7 +96,7 @@ def emit_tiles(k: KernelNest, contract: TileContract, batch: int, lasts: bool = 
             source, axes = panels_at, packed_axes(contract, width)
         if packing is not Packing.NONE:
             walked = replace(walked, is_packed=large)
-        row, first = nest.mul(start, walk.unit), nest.mul(unit, walk.unit)
+        row, first = nest.mul(start, steps.unit), nest.mul(unit, steps.unit)
         ahead: list[Ahead] = []
         if streams(contract, cut):
             ahead = stage_ahead(k, contract, cut, first, column, base, contract.lhs_m_stride)
@@ -125,7 +125,7 @@ def emit_tiles(k: KernelNest, contract: TileContract, batch: int, lasts: bool = 
         if keeps:
             finish_in_registers(k, contract, cut, first, column, base, accumulators)
         else:
-            rows = nest.mul(units, walk.unit)
+            rows = nest.mul(units, steps.unit)
             finish(k, contract, cut, row, first, rows, column, base, k.bases[contract.tile])
         return [right] if packing is Packing.OWN else []
 
@@ -255,7 +255,7 @@ def stays_in_registers(k: KernelNest, contract: TileContract, cut: Tiling) -> bo
     body = [i for stage in k.stages for i in stage.body]
     written = {i.access.buffer for i in body if isinstance(i, Store)}
     read = {i.access.buffer for i in body if isinstance(i, Load)}
-    fits = isinstance(cut.walk.extent, int) and cut.walk.extent >= cut.walk.step
+    fits = isinstance(cut.row_steps.extent, int) and cut.row_steps.extent >= cut.row_steps.step
     return fits and len(body) <= IN_REGISTERS and contract.n % cut.shape.width == 0 and not written & read
 
 

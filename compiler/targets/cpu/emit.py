@@ -44,23 +44,23 @@ from compiler.nest.ir import (
     vector,
 )
 from compiler.schedule.access import count
+from compiler.targets.cpu.iteration_space import (
+    has_free_columns,
+    is_row_blocked,
+    period,
+    repeating_loads,
+    row_block_of,
+    transposed_rows,
+)
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.products import emit_product
+from compiler.targets.cpu.row_blocks import emit_row_blocks, emit_sums_in_row_blocks
 from compiler.targets.cpu.specialisation import LONG, Specialisation
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import ceiling
-from compiler.targets.cpu.together import emit_sums_together, emit_together
 from compiler.targets.cpu.transposing import emit_transposing
-from compiler.targets.cpu.walks import (
-    block_of,
-    has_free_columns,
-    is_together,
-    period,
-    repeating_loads,
-    transposed_rows,
-)
 from compiler.types import BatchExtent, DType
 
 UNROLLED_VECTORS = REGISTER_COLUMNS // LANES  # rows up to this many vectors are written without a loop
@@ -76,20 +76,20 @@ def emit(
     The right operand of a product that `lasts` is the same from call to call. What is stored to the buffers `passing`
     may go past the caches.
     """
-    kernel, block = what.kernel, block_of(what.kernel, machine.registers)
+    kernel, block = what.kernel, row_block_of(what.kernel, machine.registers)
     lanes = LANES
     if isinstance(kernel, StagedKernel) and block.rows > 1:
         lanes = _lanes_of_registers(kernel.stages, machine)
     k = KernelNest(kernel, machine, statement_lines(kernel), what.literals, what.numbers, passing, lanes)
     match kernel:
         case RowKernel() if block.rows > 1:
-            return emit_together(k, kernel, block)
+            return emit_row_blocks(k, kernel, block)
         case RowKernel() if transposed_rows(kernel):
             return emit_transposing(k, kernel)
         case RowKernel() | FlatKernel():
             return _emit_rows(k, kernel)
         case ColumnKernel():
-            return emit_sums_together(k, kernel, block) if block.rows > 1 else _emit_columns(k, kernel)
+            return emit_sums_in_row_blocks(k, kernel, block) if block.rows > 1 else _emit_columns(k, kernel)
         case ContractionKernel(contraction=contraction):
             return emit_product(k, contraction, batch, lasts)
         case ScatterKernel():
@@ -151,12 +151,12 @@ def _lanes_of_registers(stages: Sequence[Stage], machine: Machine) -> int:
 def items_of(kernel: RowKernel | FlatKernel | ColumnKernel, registers: int) -> Items:
     """The items of a kernel, by its own extents."""
     if isinstance(kernel, ColumnKernel):
-        return Items(kernel.outer, 1, 1 if is_together(kernel) else -(-count(kernel.columns) // LANES))
+        return Items(kernel.outer, 1, 1 if is_row_blocked(kernel) else -(-count(kernel.columns) // LANES))
     if isinstance(kernel, FlatKernel):
         return Items(kernel.elements, kernel.columns)
     if rows := transposed_rows(kernel):
         return Items(kernel.rows, rows, -(-rows // LANES))
-    return Items(kernel.rows, block_of(kernel, registers).rows)
+    return Items(kernel.rows, row_block_of(kernel, registers).rows)
 
 
 def _repeating_pass(k: KernelNest, kernel: RowKernel | FlatKernel, row: Index, repeating: Sequence[Load]) -> None:

@@ -18,7 +18,7 @@ from compiler.targets.cpu.runner import (
     ABI_VERSION,
     ENTRY_SLOTS,
     LAST,
-    OF_STRAND,
+    OF_CHAIN,
     PARALLEL,
     PROGRAM_SLOTS,
     SCRATCH_BYTES,
@@ -27,14 +27,14 @@ from compiler.targets.cpu.runner import (
 from compiler.targets.cpu.team import Team
 from compiler.targets.manifest import (
     BATCH_ARENA,
+    CHAIN,
+    CHAIN_END,
     CONTROL_ARENA,
     END,
     FIRST_TENSOR,
     FLAGS,
     SCRATCH_ARENA,
     STATIC_ARENA,
-    STRAND,
-    STRAND_END,
     InputSlot,
     Manifest,
     TensorSpec,
@@ -46,7 +46,7 @@ from compiler.types import BatchExtent, DType, numpy_dtype
 
 Array: TypeAlias = np.ndarray[Any, Any]
 PAGE = 4096  # bytes; what is readable on a page is readable to its end
-MARKS = {END: LAST, STRAND: OF_STRAND, STRAND_END: OF_STRAND | LAST}  # their flags
+MARKS = {END: LAST, CHAIN: OF_CHAIN, CHAIN_END: OF_CHAIN | LAST}  # their flags
 MOST_TILE_ROWS = 28  # no kernel reads more rows behind the last
 
 
@@ -55,7 +55,7 @@ WORD = (1 << 64) - 1
 
 
 class NativeExecutable:
-    """Runs the step table of a manifest on a team."""
+    """Runs the execution plan of a manifest on a team."""
 
     def __init__(self, manifest: Manifest, address: Callable[[str], int], team: Team) -> None:
         self.manifest = manifest

@@ -26,9 +26,9 @@ from compiler.nest.ir import (
     type_of,
     vector,
 )
+from compiler.targets.cpu.iteration_space import has_free_columns, moves_only
 from compiler.targets.cpu.specialisation import FIXED, is_outer, is_within_block
 from compiler.targets.cpu.text import LANES
-from compiler.targets.cpu.walks import has_free_columns, moves_only
 from compiler.types import DType, Extent
 
 

@@ -46,12 +46,12 @@ from compiler.nest.ir import (
 )
 from compiler.ops.arithmetic import Cast
 from compiler.ops.stepwise import Abs, Maximum, Minimum
+from compiler.targets.cpu.finite_checks import FiniteChecks, checked_stores
+from compiler.targets.cpu.iteration_space import moves_only
 from compiler.targets.cpu.kernel_frame import KernelFrame, in_memory
 from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.specialisation import divisors_of
 from compiler.targets.cpu.text import LANES
-from compiler.targets.cpu.walks import moves_only
-from compiler.targets.cpu.watches import Watches, watched_stores
 from compiler.types import BatchExtent, DType
 
 _BATCH = BatchExtent(1)
@@ -77,13 +77,13 @@ def _located(
 class KernelNest(KernelFrame):
     """One kernel in the making."""
 
-    watches: Watches = field(init=False)
+    finite_checks: FiniteChecks = field(init=False)
     stream_keys: dict[int, tuple[Value, Value]] = field(default_factory=dict[int, tuple[Value, Value]])
 
     def __post_init__(self) -> None:
         self.nest.locate(FRAME)
         self.nest.is_fenced = self.machine.is_arm
-        self.watches = Watches(self.nest)
+        self.finite_checks = FiniteChecks(self.nest)
 
     def open(self) -> None:
         """Load the arguments, lay out scratch, and run the prologue."""
@@ -104,8 +104,8 @@ class KernelNest(KernelFrame):
         every = instructions_of(self.kernel)
         places = iter(range(len(every)))
         for statements in (prologue, *(part for s in self.stages for part in (s.body, s.after))):
-            stores = watched_stores(statements)
-            self.watches.add(statements, [self.argument(FlagPointer(next(places)), ADDRESS) for _ in stores])
+            stores = checked_stores(statements)
+            self.finite_checks.add(statements, [self.argument(FlagPointer(next(places)), ADDRESS) for _ in stores])
         for instruction in prologue:
             self.scalar(instruction, 0)
         for instruction in every:
@@ -157,7 +157,7 @@ class KernelNest(KernelFrame):
                 value, dtype = self.get(instruction.value), instruction.dtype
                 pointer = self.stored_at(instruction, row)
                 nest.store(nest.converted(value, in_memory(dtype)), pointer, dtype.size)
-                self.watches.scalar(instruction, value)
+                self.finite_checks.scalar(instruction, value)
             case Reduce():
                 raise CompilerBug("emit", "a reduction outside a pass")
 
@@ -197,7 +197,7 @@ class KernelNest(KernelFrame):
     def vector(
         self, instruction: Instruction, row: Index, column: Index, mask: Operand | None, part: int | None = None
     ) -> None:
-        """A FULL instruction (or a COLUMN one, in a walk over columns) for a vector of columns from `column` on."""
+        """A FULL instruction (or a COLUMN one, in a kernel over columns) for a vector of columns from `column` on."""
         nest = self.nest
         match instruction:
             case Load(result=result):
@@ -217,7 +217,7 @@ class KernelNest(KernelFrame):
                 self.put(result, nest.draw(key, self.wide(instruction.position, part)), part)
             case Store():
                 self.vector_store(instruction, row, column, mask, part)
-                self.watches.vector(instruction, self.wide(instruction.value, part), mask)
+                self.finite_checks.vector(instruction, self.wide(instruction.value, part), mask)
             case _:
                 raise CompilerBug("emit", f"no vector form of {type(instruction).__name__}")
 

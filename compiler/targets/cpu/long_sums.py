@@ -62,11 +62,13 @@ class LongSum:
     def type(self) -> DType:
         return self.contract.dtype
 
-    def of_part(self, part: Index, body: Callable[[list[SummedAxis], Operands, Operands], None]) -> None:
-        """Run `body` for each block of a part: its axes, where it starts, and where the one after it does."""
+    def of_split(self, split: Index, body: Callable[[list[SummedAxis], Operands, Operands], None]) -> None:
+        """Run `body` for each block of a split: its axes, where it starts, and where the one after it does."""
         nest, (head, *rest) = self.k.nest, self.contract.k
         second, whole = self.block.second, self.k.extent(head.extent)
-        begin, end = (nest.binary("div", nest.mul(nest.add(part, step), whole), self.contract.parts) for step in (0, 1))
+        begin, end = (
+            nest.binary("div", nest.mul(nest.add(split, step), whole), self.contract.splits) for step in (0, 1)
+        )
 
         def outside(index: Value, carried: list[Value]) -> Sequence[Operand]:
             here = self.bases(index, 0)

@@ -1,4 +1,4 @@
-"""A schedule to the step table and the LLVM text of its kernels."""
+"""A schedule to the execution plan and the LLVM text of its kernels."""
 
 from __future__ import annotations
 
@@ -47,23 +47,23 @@ from compiler.schedule.assemble import CONTROLLED, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
 from compiler.targets.cpu.emit import emit, items_of
+from compiler.targets.cpu.execution_plan import ExecutionPlan
+from compiler.targets.cpu.iteration_space import is_row_blocked
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
 from compiler.targets.cpu.specialisation import Key, Specialisation, factor_of, specialisation
-from compiler.targets.cpu.step_table import StepTable
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import tile_shape
 from compiler.targets.cpu.to_llvm import to_llvm
-from compiler.targets.cpu.walks import is_together
 from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import (
     BATCH_ARENA,
+    CHAIN,
+    CHAIN_END,
     CONTROL_ARENA,
     FIRST_TENSOR,
     FLAGS,
     SHARED_ARENA,
     STATIC_ARENA,
-    STRAND,
-    STRAND_END,
     Entry,
     InputSlot,
     Manifest,
@@ -96,7 +96,7 @@ def lower(
     begin: Callable[[str], None] | None = None,
     keeps_nests: bool = False,
 ) -> Lowered:
-    """The step table of a schedule and the LLVM text of its kernels; `begin` is given each text once it is there."""
+    """The execution plan of a schedule and the LLVM text of its kernels; `begin` is given each text as it is made."""
     return _Lowering(graph, plan, machine, batch, begin, keeps_nests).run()
 
 
@@ -132,7 +132,7 @@ class _Lowering:
         self.control_slots = control_slots(graph)
         self.lasting_bytes = 0  # panels that stay packed, behind everything else in the static arena
         self.advances: list[tuple[int, ...]] = []
-        self.passed_on = {b: self.bytes_of_part(b, s.parts) for s in plan.strands for b in s.passed_on}
+        self.passed_on = {b: self.bytes_of_shard(b, s.shards) for s in plan.chains for b in s.passed_on}
         self.written: dict[int, set[int]] = {}  # the buffers that each loop writes
         for instance in plan.instances:
             for loop in instance.loops:
@@ -150,15 +150,15 @@ class _Lowering:
 
     def run(self) -> Lowered:
         once: list[Entry] = []
-        table = StepTable(self.plan.loops)
+        table = ExecutionPlan(self.plan.loops)
         instances: list[tuple[str, Instance]] = []
         firsts: list[int] = []
-        begins = {strand.first: strand.parts for strand in self.plan.strands}
-        ends = {strand.last: strand.parts for strand in self.plan.strands}
+        begins = {chain.first: chain.shards for chain in self.plan.chains}
+        ends = {chain.last: chain.shards for chain in self.plan.chains}
         for place, (instance, barrier) in enumerate(zip(self.plan.instances, self.plan.barriers, strict=True)):
             parallel = is_parallel(instance, self.batch)
             if place in begins:
-                table.add(Entry(STRAND, 0, begins[place], 1, 1, BARRIER * barrier), ())
+                table.add(Entry(CHAIN, 0, begins[place], 1, 1, BARRIER * barrier), ())
                 barrier = False
             for call, meets in self.calls(instance):
                 number = self.functions.setdefault(call.symbol, len(self.functions))
@@ -175,7 +175,7 @@ class _Lowering:
                 instances.append((call.symbol, instance))
                 firsts.append(call.first)
             if place in ends:
-                table.add(Entry(STRAND_END, 0, ends[place], 1, 1, 0), ())
+                table.add(Entry(CHAIN_END, 0, ends[place], 1, 1, 0), ())
         doubles = any(b.dtype is DType.F64 and b.elements != 1 for b in self.plan.buffers)  # not numbers alone
         manifest = Manifest(
             self.plan.name,
@@ -208,9 +208,9 @@ class _Lowering:
         rows = self.batch if isinstance(storage.elements, BatchExtent) else 1
         return count(storage.elements) * rows * storage.dtype.size >= BEYOND * self.machine.l2_bytes
 
-    def bytes_of_part(self, buffer: int, parts: Extent) -> int:
+    def bytes_of_shard(self, buffer: int, shards: Extent) -> int:
         storage = self.plan.buffers[buffer]
-        return count(storage.elements) // count(parts) * storage.dtype.size
+        return count(storage.elements) // count(shards) * storage.dtype.size
 
     def input_slot(self, number: int) -> InputSlot:
         item = self.plan.inputs[number]
@@ -333,7 +333,7 @@ class _Lowering:
         """Let the arguments of an instance follow the loops around it: a loop that runs backward starts at its end."""
         self.advances += [()] * (len(self.relocations) - len(self.advances))
         if self.passes_on(instance):
-            for k, position in moved.items():  # of what a strand passes on, all parts have the place of the first
+            for k, position in moved.items():  # of what a chain passes on, all shards have the place of the first
                 if (buffer := instance.arguments[position]) in self.passed_on:
                     self.advances[k] = (-self.passed_on[buffer],)
         if not instance.loops:
@@ -350,12 +350,12 @@ class _Lowering:
             self.advances[k] = tuple(-s if loop.reverse else s for s, loop in zip(by_place, loops, strict=True))
 
     def passes_on(self, instance: Instance) -> bool:
-        """Whether an instance uses what its strand passes on; one that fills such a buffer stands outside."""
+        """Whether an instance uses what its chain passes on; one that fills such a buffer stands outside."""
         return not instance.once and not {*self.passed_on}.isdisjoint(instance.arguments)
 
     def advance_table(self) -> tuple[tuple[int, ...], ...]:
-        """A line for each relocation, as wide as loops are deep, or a strand is; nothing where there are none."""
-        deepest = max((len(line) for line in self.advances), default=0) or len(self.plan.strands[:1])
+        """A line for each relocation, as wide as loops are deep, or a chain is; nothing where there are none."""
+        deepest = max((len(line) for line in self.advances), default=0) or len(self.plan.chains[:1])
         self.advances += [()] * (len(self.relocations) - len(self.advances))
         return tuple((*line, *(0,) * (deepest - len(line))) for line in self.advances) if deepest else ()
 
@@ -365,8 +365,8 @@ class _Lowering:
         `keeps`: the right operand of a product is the same for more than one call.
         """
         what = self.specialised(instance.kernel)
-        together = is_together(instance.kernel)
-        passing = frozenset(k for k, b in enumerate(instance.arguments) if together and b in self.left)
+        is_blocked = is_row_blocked(instance.kernel)
+        passing = frozenset(k for k, b in enumerate(instance.arguments) if is_blocked and b in self.left)
         key = (what.key, keeps, passing)
         if key not in self.codes:
             nest = emit(what, self.machine, self.batch, keeps, passing)

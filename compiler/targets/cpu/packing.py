@@ -34,9 +34,9 @@ def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> 
     is_static = all(isinstance(axis.extent, int) for axis in contract.k)
     if lasts and is_static and not any(axis.rhs_stride for axis in contract.outer):
         return Packing.SHARED
-    rows = nominal(cut.walk.extent, batch) * cut.walk.unit
+    rows = nominal(cut.row_steps.extent, batch) * cut.row_steps.unit
     if cut.turns_outside:
-        rows *= nominal_rows(cut.walk.outer, batch)
+        rows *= nominal_rows(cut.row_steps.outer, batch)
     if contract.rhs_n_stride != 1 or rows > cut.shape.rows:
         return Packing.OWN
     return Packing.NONE

@@ -8,10 +8,10 @@ from compiler.loops.ir import TileContract
 from compiler.nest.ir import Nest
 from compiler.record import record
 from compiler.targets.cpu.contraction import emit_tiles
-from compiler.targets.cpu.contraction_blocks import emit_blocks, walks_in_blocks
-from compiler.targets.cpu.contraction_parts import emit_parts, sums_in_blocks
-from compiler.targets.cpu.contraction_sums import emit_sums, sums_side_by_side
-from compiler.targets.cpu.contraction_turned import emit_turned, runs_along_rows
+from compiler.targets.cpu.contraction_along_rows import emit_along_rows, runs_along_rows
+from compiler.targets.cpu.contraction_both_copied import emit_both_copied, sums_side_by_side
+from compiler.targets.cpu.contraction_long_sum import emit_long_sum, sums_in_blocks
+from compiler.targets.cpu.contraction_rows_and_sum import blocks_rows_and_sum, emit_rows_and_sum
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.tiles import Tiling, tiling
 
@@ -41,25 +41,25 @@ LOOP_ORDERS = (
         "vectors along the rows",
         "a long sum whose rows are neighbours: rows fill vectors where columns would not, and blocks stay in cache",
         lambda p: sums_in_blocks(p.contract) and runs_along_rows(p.contract),
-        lambda k, p: emit_turned(k, p.contract),
+        lambda k, p: emit_along_rows(k, p.contract),
     ),
     LoopOrder(
         "blocks of a long sum",
         "all tiles take their share of a block, so both operands come from far away once, not once for each tile",
         lambda p: sums_in_blocks(p.contract),
-        lambda k, p: emit_parts(k, p.contract, p.cut),
+        lambda k, p: emit_long_sum(k, p.contract, p.cut),
     ),
     LoopOrder(
         "both operands copied",
         "they are larger than the cache and lie row by row along the sum: copies of a block are read in one stretch",
         lambda p: not p.lasts and sums_side_by_side(p.contract, p.cut),
-        lambda k, p: emit_sums(k, p.contract, p.cut, p.batch),
+        lambda k, p: emit_both_copied(k, p.contract, p.cut, p.batch),
     ),
     LoopOrder(
         "blocks of rows and sum",
         "the operands are larger than the cache: what is read again and again lies near",
-        lambda p: walks_in_blocks(p.contract, p.cut),
-        lambda k, p: emit_blocks(k, p.contract, p.cut, p.batch, p.lasts),
+        lambda p: blocks_rows_and_sum(p.contract, p.cut),
+        lambda k, p: emit_rows_and_sum(k, p.contract, p.cut, p.batch, p.lasts),
     ),
     LoopOrder(
         "tile after tile",

@@ -382,9 +382,9 @@ head:
   $TEAM %depth = phi i64 [ 0, %entry ], [ %depth.next, %next ]
   $TURN %depth = phi i64 [ %depth.start, %entry ], [ %depth.next, %next ]
   $TURN %has.run = phi i1 [ false, %entry ], [ true, %next ] ; the barrier in front of the first line is passed
-  %part = phi i64 [ 0, %entry ], [ %part.next, %next ]
-  %part.stop = phi i64 [ 0, %entry ], [ %part.stop.next, %next ]
-  %parts = phi i64 [ 0, %entry ], [ %parts.next, %next ] ; 0 outside of strands
+  %shard = phi i64 [ 0, %entry ], [ %shard.next, %next ]
+  %shard.stop = phi i64 [ 0, %entry ], [ %shard.stop.next, %next ]
+  %shards = phi i64 [ 0, %entry ], [ %shards.next, %next ] ; 0 outside of chains
   %more = icmp slt i64 %i, %to
   br i1 %more, label %body, label %done
 body:
@@ -402,42 +402,42 @@ mark:
   %kind = load i64, ptr %kind.at, align 8
   %last.bit = and i64 %kind, 4
   %is.end = icmp ne i64 %last.bit, 0
-  %strand.bit = and i64 %kind, 8
-  %is.strand = icmp ne i64 %strand.bit, 0
-  br i1 %is.strand, label %strand, label %loop
-strand:
+  %chain.bit = and i64 %kind, 8
+  %is.chain = icmp ne i64 %chain.bit, 0
+  br i1 %is.chain, label %chain, label %loop
+chain:
   br i1 %is.end, label %another, label %begin
 begin:
   %meets.bit = and i64 %kind, 1
   %meets = icmp ne i64 %meets.bit, 0
-  br i1 %meets, label %await.parts, label %take
-await.parts:
-  $STAMP %parts.wait = call i64 @ticks()
+  br i1 %meets, label %await.shards, label %take
+await.shards:
+  $STAMP %shards.wait = call i64 @ticks()
   $TEAM call void @barrier(ptr %sync, i32 %thread, i32 %threads)
-  $TURN br i1 %has.run, label %leave, label %passed.parts
-  $TURN passed.parts:
-  $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %parts.wait, i64 0, i64 $WAITS, i64 -1)
+  $TURN br i1 %has.run, label %leave, label %passed.shards
+  $TURN passed.shards:
+  $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %shards.wait, i64 0, i64 $WAITS, i64 -1)
   br label %take
 take:
-  %parts.slope.at = getelementptr i64, ptr %function.at, i64 3
-  %parts.slope = load i64, ptr %parts.slope.at, align 8
-  %parts.grown = mul i64 %parts.slope, %batch
-  %parts.all = add i64 %base, %parts.grown
-  %part.first = call i64 @item(i64 %parts.all, i64 %share.low)
-  %part.end = call i64 @item(i64 %parts.all, i64 %share.high)
-  %is.idle = icmp sge i64 %part.first, %part.end
-  store i64 0, ptr %counters, align 8 ; arguments that move do so from part to part
-  %take.parts = select i1 %is.idle, i64 0, i64 %parts.all
+  %shards.slope.at = getelementptr i64, ptr %function.at, i64 3
+  %shards.slope = load i64, ptr %shards.slope.at, align 8
+  %shards.grown = mul i64 %shards.slope, %batch
+  %shards.all = add i64 %base, %shards.grown
+  %shard.first = call i64 @item(i64 %shards.all, i64 %share.low)
+  %shard.end = call i64 @item(i64 %shards.all, i64 %share.high)
+  %is.idle = icmp sge i64 %shard.first, %shard.end
+  store i64 0, ptr %counters, align 8 ; arguments that move do so from shard to shard
+  %take.shards = select i1 %is.idle, i64 0, i64 %shards.all
   %take.from = select i1 %is.idle, i64 %first, i64 %i
   br label %next
 another:
-  %part.after = add i64 %part, 1
-  %has.part = icmp slt i64 %part.after, %part.stop
-  %parts.done = load i64, ptr %counters, align 8
-  %parts.more = add i64 %parts.done, 1
-  store i64 %parts.more, ptr %counters, align 8
-  %another.parts = select i1 %has.part, i64 %parts, i64 0
-  %another.from = select i1 %has.part, i64 %first, i64 %i
+  %shard.after = add i64 %shard, 1
+  %has.shard = icmp slt i64 %shard.after, %shard.stop
+  %shards.done = load i64, ptr %counters, align 8
+  %shards.more = add i64 %shards.done, 1
+  store i64 %shards.more, ptr %counters, align 8
+  %another.shards = select i1 %has.shard, i64 %shards, i64 0
+  %another.from = select i1 %has.shard, i64 %first, i64 %i
   br label %next
 loop:
   br i1 %is.end, label %repeat, label %enter
@@ -487,14 +487,14 @@ share:
   %items = mul i64 %chunks, %factor
   %parallel.bit = and i64 %flags, 2
   %is.parallel = icmp ne i64 %parallel.bit, 0
-  %has.parts = icmp ne i64 %parts, 0
-  br i1 %has.parts, label %own, label %whole
+  %has.shards = icmp ne i64 %shards, 0
+  br i1 %has.shards, label %own, label %whole
 own:
-  %own.low = mul i64 %items, %part
-  %own.begin = udiv i64 %own.low, %parts
-  %own.part = add i64 %part, 1
-  %own.high = mul i64 %items, %own.part
-  %own.end = udiv i64 %own.high, %parts
+  %own.low = mul i64 %items, %shard
+  %own.begin = udiv i64 %own.low, %shards
+  %own.shard = add i64 %shard, 1
+  %own.high = mul i64 %items, %own.shard
+  %own.end = udiv i64 %own.high, %shards
   br label %go
 whole:
   br i1 %is.parallel, label %split, label %alone
@@ -552,7 +552,7 @@ call:
   $PACE %took = sub i64 %end, %begin.item
   $PACE %is.close = icmp sge i64 %took, 4 ; fewer items do not tell how fast a thread is
   $PACE %is.shared = and i1 %is.parallel, %is.close
-  $PACE %is.whole = xor i1 %has.parts, true
+  $PACE %is.whole = xor i1 %has.shards, true
   $PACE %is.split = and i1 %is.shared, %is.whole
   $PACE %is.paced = and i1 %is.split, %is.team
   $PACE br i1 %is.paced, label %watch, label %work
@@ -562,7 +562,7 @@ $PACE watch:
 $PACE work:
   $PACE %since = phi i64 [ 0, %call ], [ %watched, %watch ]
   call void %function(ptr %given, i64 %begin.item, i64 %end, ptr %scratch)
-  $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %called, i64 %begin.item, i64 %end, i64 %part)
+  $STAMP call void @stamp(ptr %abi, i32 %thread, i64 %i, i64 %called, i64 %begin.item, i64 %end, i64 %shard)
   $PACE br i1 %is.paced, label %note, label %ran
 $PACE note:
   $PACE %until = call i64 @clock()
@@ -576,12 +576,12 @@ next:
                        [ %another.from, %another ], [ %i, %go ], [ %i, %ran ]
   %depth.next = phi i64 [ %enter.depth, %enter ], [ %repeat.depth, %repeat ], [ %depth, %take ],
                         [ %depth, %another ], [ %depth, %go ], [ %depth, %ran ]
-  %part.next = phi i64 [ %part, %enter ], [ %part, %repeat ], [ %part.first, %take ],
-                       [ %part.after, %another ], [ %part, %go ], [ %part, %ran ]
-  %part.stop.next = phi i64 [ %part.stop, %enter ], [ %part.stop, %repeat ], [ %part.end, %take ],
-                            [ %part.stop, %another ], [ %part.stop, %go ], [ %part.stop, %ran ]
-  %parts.next = phi i64 [ %parts, %enter ], [ %parts, %repeat ], [ %take.parts, %take ],
-                        [ %another.parts, %another ], [ %parts, %go ], [ %parts, %ran ]
+  %shard.next = phi i64 [ %shard, %enter ], [ %shard, %repeat ], [ %shard.first, %take ],
+                       [ %shard.after, %another ], [ %shard, %go ], [ %shard, %ran ]
+  %shard.stop.next = phi i64 [ %shard.stop, %enter ], [ %shard.stop, %repeat ], [ %shard.end, %take ],
+                            [ %shard.stop, %another ], [ %shard.stop, %go ], [ %shard.stop, %ran ]
+  %shards.next = phi i64 [ %shards, %enter ], [ %shards, %repeat ], [ %take.shards, %take ],
+                        [ %another.shards, %another ], [ %shards, %go ], [ %shards, %ran ]
   %i.next = add i64 %from.here, 1
   br label %head
 $TURN leave:

@@ -29,7 +29,7 @@ PROGRAM_SLOTS = 12
 ENTRY_SLOTS = 8
 RELOCATION_SLOTS = 3  # kind, base, slope
 LITERAL, INPUT, OUTPUT = -1, -2, -3  # kinds of relocation; from 0 on, the number of an arena
-BARRIER, PARALLEL, LAST, OF_STRAND = 1, 2, 4, 8  # flags of an entry; a mark has the last two
+BARRIER, PARALLEL, LAST, OF_CHAIN = 1, 2, 4, 8  # flags of an entry; a mark has the last two
 QUEUE_BITS = 8  # behind which the number of its queue stands: queues are dealt out to threads in turn
 
 # byte offsets in the synchronisation block; each word has a cache line of its own
@@ -44,7 +44,7 @@ SYMBOLS = ("dlc_call", "dlc_worker", "dlc_announce", "dlc_fetch", "dlc_collect",
 # what the runner of a profile has besides: the slot of the program block with its buffers, and their layout
 BUFFERS_SLOT = PROGRAM_SLOTS
 EVENTS = 64  # bytes before the first event of a buffer
-EVENT_SLOTS = 6  # entry, begin, end, first item, last item, part of a strand
+EVENT_SLOTS = 6  # entry, begin, end, first item, last item, shard of a chain
 TICKS = "dlc_ticks"
 
 

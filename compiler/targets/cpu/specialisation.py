@@ -29,16 +29,16 @@ from compiler.loops.ir import (
     instructions_of,
 )
 from compiler.record import record
-from compiler.targets.cpu.text import LANES
-from compiler.targets.cpu.walks import (
-    block_of,
+from compiler.targets.cpu.iteration_space import (
     has_free_columns,
-    is_together,
+    is_row_blocked,
     moves_only,
     period,
     repeating_loads,
+    row_block_of,
     transposed_rows,
 )
+from compiler.targets.cpu.text import LANES
 
 PLAIN_NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"))  # better known to the code than shared
 FIXED = (0, 1)  # offsets, strides and divisors that are part of the code
@@ -123,7 +123,7 @@ class _Numbering:
         self.kernel, self.literals = kernel, literals
         self.numbers: dict[int, int] = {}
         # Flat kernels are all alike without their numbers being arguments.
-        self.is_numbered = isinstance(kernel, RowKernel | ColumnKernel) and not is_together(kernel)
+        self.is_numbered = isinstance(kernel, RowKernel | ColumnKernel) and not is_row_blocked(kernel)
         self.divides, self.only_moves = has_free_columns(kernel), moves_only(kernel)
 
     def instruction(self, i: Instruction, in_body: bool = False) -> object:
@@ -176,7 +176,7 @@ def _extents(kernel: StagedKernel, registers: int) -> Key:
         case FlatKernel(columns=columns):
             return (columns,)
         case RowKernel(columns=columns):
-            block = block_of(kernel, registers)
+            block = row_block_of(kernel, registers)
             if not has_free_columns(kernel):
                 return block, columns
             assert isinstance(columns, int)
@@ -184,7 +184,7 @@ def _extents(kernel: StagedKernel, registers: int) -> Key:
             repeating = repeating_loads(kernel)
             return block, period(repeating) if repeating else (is_long, columns % LANES > 0)
         case ColumnKernel(rows=rows, columns=columns):
-            block = block_of(kernel, registers)
+            block = row_block_of(kernel, registers)
             if block.rows > 1:
                 return block, rows, columns
             assert isinstance(columns, int)

@@ -14,7 +14,7 @@ define i64 @dlc_ticks() nounwind {
   ret i64 %now
 }
 
-define internal void @stamp(ptr %abi, i32 %thread, i64 %line, i64 %begin, i64 %first, i64 %last, i64 %part) nounwind {
+define internal void @stamp(ptr %abi, i32 %thread, i64 %line, i64 %begin, i64 %first, i64 %last, i64 %shard) nounwind {
 entry:
   %end = call i64 @ticks()
   %buffers.at = getelementptr i64, ptr %abi, i64 $BUFFERS_SLOT
@@ -41,8 +41,8 @@ keep:
   store i64 %first, ptr %first.at, align 8
   %last.at = getelementptr i64, ptr %event, i64 4
   store i64 %last, ptr %last.at, align 8
-  %part.at = getelementptr i64, ptr %event, i64 5
-  store i64 %part, ptr %part.at, align 8
+  %shard.at = getelementptr i64, ptr %event, i64 5
+  store i64 %shard, ptr %shard.at, align 8
   br label %done
 done:
   ret void

@@ -33,7 +33,7 @@ class TileShape:
 
 
 @record
-class RowWalk:
+class RowSteps:
     """The units in which tiles step along the rows: single rows, or lines of `unit` rows, of which one takes `step`.
 
     `stride` lies between units of the left operand; `outer` are the axes that tiles do not step along.
@@ -58,7 +58,7 @@ class Tiling:
     """A contraction cut into tiles: `panels` of columns, blocks of `block` tiles of rows (0: no blocks)."""
 
     shape: TileShape
-    walk: RowWalk
+    row_steps: RowSteps
     panels: int
     block: int
     turns_outside: bool  # the panel is the outermost index, outside of the outer axes
@@ -71,10 +71,10 @@ def nominal(extent: Extent, batch: int) -> int:
 def tiling(contract: TileContract, machine: Machine, batch: int) -> Tiling:
     """How to cut `contract`; `batch` is the nominal batch."""
     shape = tile_shape(contract, machine, batch)
-    walk = row_walk(contract, shape)
-    outside = bool(walk.outer) and all(axis.rhs_stride == 0 for axis in walk.outer)
+    steps = row_steps(contract, shape)
+    outside = bool(steps.outer) and all(axis.rhs_stride == 0 for axis in steps.outer)
     block = 0 if outside else _rows_block(contract, shape, machine, batch)
-    return Tiling(shape, walk, -(-contract.n // shape.width), block, outside)
+    return Tiling(shape, steps, -(-contract.n // shape.width), block, outside)
 
 
 def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShape:
@@ -158,14 +158,14 @@ def line_axis(contract: TileContract) -> OuterAxis | None:
     return found[0] if len(found) == 1 and isinstance(found[0].extent, int) else None
 
 
-def row_walk(contract: TileContract, shape: TileShape) -> RowWalk:
+def row_steps(contract: TileContract, shape: TileShape) -> RowSteps:
     if shape.lines == 1:
-        return RowWalk(contract.m, 1, shape.rows, contract.lhs_m_stride, contract.outer)
+        return RowSteps(contract.m, 1, shape.rows, contract.lhs_m_stride, contract.outer)
     line = line_axis(contract)
     assert line is not None
     assert isinstance(contract.m, int)
     outer = tuple(axis for axis in contract.outer if axis is not line)
-    return RowWalk(line.extent, contract.m, shape.lines, line.lhs_stride, outer)
+    return RowSteps(line.extent, contract.m, shape.lines, line.lhs_stride, outer)
 
 
 def depth_of(contract: TileContract) -> int:
@@ -203,19 +203,19 @@ def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batc
 
 def rows_of_tiles(cut: Tiling, batch: int) -> int:
     """How many tiles share a panel, at the nominal batch."""
-    tiles = -(-nominal(cut.walk.extent, batch) // cut.walk.step)
-    return tiles * nominal_rows(cut.walk.outer, batch) if cut.turns_outside else tiles
+    tiles = -(-nominal(cut.row_steps.extent, batch) // cut.row_steps.step)
+    return tiles * nominal_rows(cut.row_steps.outer, batch) if cut.turns_outside else tiles
 
 
 def items_of(cut: Tiling) -> Items:
     """The number of tiles, as a kernel says it."""
-    walk, outer = cut.walk, 1
-    for axis in walk.outer:
+    steps, outer = cut.row_steps, 1
+    for axis in steps.outer:
         outer *= count(axis.extent)
-    if any(isinstance(axis.extent, BatchExtent) for axis in walk.outer):
-        assert isinstance(walk.extent, int)
-        return Items(BatchExtent(outer), 1, -(-walk.extent // walk.step) * cut.panels)
-    return Items(walk.extent, walk.step, outer * cut.panels)
+    if any(isinstance(axis.extent, BatchExtent) for axis in steps.outer):
+        assert isinstance(steps.extent, int)
+        return Items(BatchExtent(outer), 1, -(-steps.extent // steps.step) * cut.panels)
+    return Items(steps.extent, steps.step, outer * cut.panels)
 
 
 def decoded(k: KernelNest, cut: Tiling, item: Index, tiles: Index) -> tuple[Index, Index, Index]:
@@ -226,7 +226,7 @@ def decoded(k: KernelNest, cut: Tiling, item: Index, tiles: Index) -> tuple[Inde
         return outer, 0, tile
     if cut.turns_outside:
         each = tiles
-        for axis in cut.walk.outer:
+        for axis in cut.row_steps.outer:
             each = nest.mul(each, k.extent(axis.extent))
         panel, rest = divided(nest, item, each)
         outer, tile = divided(nest, rest, tiles)

@@ -85,8 +85,8 @@ def to_llvm(nest: Nest, machine: Machine) -> str:
     text.line("ret void")
     bits = machine.vector_bits
     attributes = f'nounwind "prefer-vector-width"="{bits}" "min-legal-vector-width"="{bits}"'
-    if machine.tuning:
-        attributes += f' "tune-cpu"="{machine.tuning}"'
+    if machine.scheduling_model:
+        attributes += f' "tune-cpu"="{machine.scheduling_model}"'
     lines = [
         f"define void @KERNEL(ptr %args, i64 %begin, i64 %end, ptr %scratch) {attributes} {FUNCTION} {{",
         "entry:",

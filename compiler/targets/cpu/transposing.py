@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from compiler.loops.ir import Access, Instruction, Load, RowKernel, Store
 from compiler.nest.ir import BEGIN, END, ColumnsNumber, Constant, Index, Items, Nest, Operand, Value, vector
 from compiler.schedule.access import count
+from compiler.targets.cpu.iteration_space import DENSE, has_free_columns, moves_only, transposed_rows
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import ceiling, divided
 from compiler.targets.cpu.turning import turned
-from compiler.targets.cpu.walks import DENSE, has_free_columns, moves_only, transposed_rows
 
 
 def emit_transposing(k: KernelNest, kernel: RowKernel) -> Nest:
@@ -105,7 +105,7 @@ class _Block:
         for row in range(LANES):
             value = k.wide(store.value, row)
             k.store_vector(store, value, place, mask)
-            k.watches.vector(store, value, mask, more=row < LANES - 1)
+            k.finite_checks.vector(store, value, mask, more=row < LANES - 1)
             place = k.nest.pointer(place, step, type_)
 
     def step(self, access: Access) -> Index:

@@ -1,6 +1,6 @@
-"""Finds strands: kernels that fall into the same independent parts, such as the heads of attention.
+"""Finds chained kernels: those that fall into the same independent shards, such as the heads of attention.
 
-A thread takes a part through all of them before the next: what one kernel writes is in cache when another reads it.
+A thread takes a shard through all of them before the next: what one kernel writes is in cache when another reads it.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from compiler.loops.ir import (
     instructions_of,
 )
 from compiler.schedule.access import count
-from compiler.schedule.ir import Buffer, Instance, Strand
+from compiler.schedule.ir import Buffer, ChainedKernels, Instance
 from compiler.types import BatchExtent, Extent
 
-FEWEST_ROWS = 32  # rows of a product in each part: with fewer, tiles may span parts
-FEWEST_PARTS = 16  # at the nominal batch, so that threads get equal shares
-FEWEST_IMAGES = 8  # where a part is all that belongs to a row of the batch
-FARTHEST = 12  # instances over which one is moved forward into a strand
+FEWEST_ROWS = 32  # rows of a product in each shard: with fewer, tiles may span shards
+FEWEST_SHARDS = 16  # at the nominal batch, so that threads get equal shares
+FEWEST_IMAGES = 8  # where a shard is all that belongs to a row of the batch
+FARTHEST = 12  # instances over which one is moved forward into a chain
 
 
-def stranded(
+def chained(
     instances: Sequence[Instance], buffers: Sequence[Buffer], batch: int, is_wide: Sequence[bool]
-) -> tuple[list[Instance], list[Strand]]:
-    """The instances, some of them moved forward, and their strands; `is_wide` says which pay for several threads."""
+) -> tuple[list[Instance], list[ChainedKernels]]:
+    """The instances, some of them moved forward, and their chains; `is_wide` says which pay for several threads."""
     wide = {id(instance) for instance, pays in zip(instances, is_wide, strict=True) if pays}
-    waiting, found, strands = list(instances), list[Instance](), list[Strand]()
+    waiting, found, chains = list(instances), list[Instance](), list[ChainedKernels]()
     users = _users(instances, buffers)
     while waiting:
-        parts = _parts(waiting[0]) or _parts_of_next(waiting, buffers)
+        shards = _shards(waiting[0]) or _shards_of_next(waiting, buffers)
         members = [waiting.pop(0)]
-        if parts is not None and id(members[0]) in wide and _are_many(parts, batch):
+        if shards is not None and id(members[0]) in wide and _are_many(shards, batch):
             passed: list[Instance] = []
             while waiting and len(passed) <= FARTHEST:
                 instance = waiting.pop(0)
-                fits = id(instance) in wide and _continues(members, instance, parts, buffers)
+                fits = id(instance) in wide and _continues(members, instance, shards, buffers)
                 free, bound = _apart(passed, members) if fits and _depends(instance, passed) else ([], passed)
                 if fits and not _depends(instance, bound):
                     members.append(instance)
@@ -56,18 +56,18 @@ def stranded(
                 else:
                     passed.append(instance)
             waiting = passed + waiting
-        if parts is not None and len(members) > 1:
-            members = [_in_parts(member, parts) for member in members]
+        if shards is not None and len(members) > 1:
+            members = [_in_shards(member, shards) for member in members]
             passed_on = _passed_on(members, users, buffers)
-            strands.append(Strand(len(found), len(found) + len(members) - 1, parts, passed_on))
+            chains.append(ChainedKernels(len(found), len(found) + len(members) - 1, shards, passed_on))
         found += members
-    return found, strands
+    return found, chains
 
 
-def _parts(instance: Instance) -> Extent | None:
-    """Into how many parts the rows of a product fall, each with columns of its own: those of a line, or of an image."""
+def _shards(instance: Instance) -> Extent | None:
+    """Into how many shards the rows of a product fall, each with its own columns: those of a line, or of an image."""
     contract = contraction_of(instance.kernel)
-    if contract is None or instance.loops or instance.once or contract.parts > 1:
+    if contract is None or instance.loops or instance.once or contract.splits > 1:
         return None
     is_static = isinstance(contract.m, int) and all(isinstance(axis.extent, int) for axis in contract.k)
     if not is_static or not any(axis.rhs_stride for axis in contract.outer):
@@ -84,17 +84,17 @@ def _product(axes: Sequence[OuterAxis]) -> Extent:
     return BatchExtent(product) if any(isinstance(axis.extent, BatchExtent) for axis in axes) else product
 
 
-def _parts_of_next(waiting: Sequence[Instance], buffers: Sequence[Buffer]) -> Extent | None:
-    """The parts of the second instance, where the first one writes what that reads, in the same parts."""
+def _shards_of_next(waiting: Sequence[Instance], buffers: Sequence[Buffer]) -> Extent | None:
+    """The shards of the second instance, where the first one writes what that reads, in the same shards."""
     if len(waiting) < 2 or waiting[0].loops or waiting[0].once or not {*waiting[0].writes} & {*waiting[1].reads}:
         return None
-    parts = _parts(waiting[1])
-    return parts if parts is not None and keep_to_parts(waiting[:2], parts, buffers) else None
+    shards = _shards(waiting[1])
+    return shards if shards is not None and keep_to_shards(waiting[:2], shards, buffers) else None
 
 
-def _are_many(parts: Extent, batch: int) -> bool:
-    nominal = parts.multiple * batch if isinstance(parts, BatchExtent) else parts
-    return nominal >= (FEWEST_IMAGES if parts == BatchExtent(1) else FEWEST_PARTS)
+def _are_many(shards: Extent, batch: int) -> bool:
+    nominal = shards.multiple * batch if isinstance(shards, BatchExtent) else shards
+    return nominal >= (FEWEST_IMAGES if shards == BatchExtent(1) else FEWEST_SHARDS)
 
 
 def _apart(passed: Sequence[Instance], members: Sequence[Instance]) -> tuple[list[Instance], list[Instance]]:
@@ -111,21 +111,21 @@ def _depends(instance: Instance, passed: Sequence[Instance]) -> bool:
     return any({*_touched(instance)} & {*other.writes} or {*instance.writes} & {*other.reads} for other in passed)
 
 
-def _continues(members: Sequence[Instance], instance: Instance, parts: Extent, buffers: Sequence[Buffer]) -> bool:
-    """Whether an instance meets the others in parts of some buffer, and nowhere else what any of them writes."""
+def _continues(members: Sequence[Instance], instance: Instance, shards: Extent, buffers: Sequence[Buffer]) -> bool:
+    """Whether an instance meets the others in shards of some buffer, and nowhere else what any of them writes."""
     if instance.loops or instance.once:
         return False
     shared = {buffer for other in members for buffer in _touched(other)} & {*_touched(instance)}
-    is_met = any(_keeps_to_part(instance, buffer, parts, buffers[buffer]) for buffer in shared)
-    return is_met and keep_to_parts([*members, instance], parts, buffers)
+    is_met = any(_keeps_to_shard(instance, buffer, shards, buffers[buffer]) for buffer in shared)
+    return is_met and keep_to_shards([*members, instance], shards, buffers)
 
 
-def keep_to_parts(members: Sequence[Instance], parts: Extent, buffers: Sequence[Buffer]) -> bool:
-    """Whether all instances divide into parts, and of what one writes and others use, each keeps to its part."""
+def keep_to_shards(members: Sequence[Instance], shards: Extent, buffers: Sequence[Buffer]) -> bool:
+    """Whether all instances divide into shards, and of what one writes and others use, each keeps to its shard."""
     users = Counter(buffer for instance in members for buffer in {*_touched(instance)})
     written = {buffer for instance in members for buffer in instance.writes if users[buffer] > 1}
-    return all(_falls_into(instance, parts) for instance in members) and all(
-        _keeps_to_part(instance, buffer, parts, buffers[buffer])
+    return all(_falls_into(instance, shards) for instance in members) and all(
+        _keeps_to_shard(instance, buffer, shards, buffers[buffer])
         for instance in members
         for buffer in written & {*_touched(instance)}
     )
@@ -143,13 +143,13 @@ def _passed_on(members: Sequence[Instance], users: Counter[int], buffers: Sequen
     return tuple(b for b in written if buffers[b].role is None and inside[b] == users[b] > 1)
 
 
-def _in_parts(instance: Instance, parts: Extent) -> Instance:
+def _in_shards(instance: Instance, shards: Extent) -> Instance:
     kernel = instance.kernel
-    return replace(instance, kernel=replace(kernel, shards=parts)) if isinstance(kernel, RowKernel) else instance
+    return replace(instance, kernel=replace(kernel, shards=shards)) if isinstance(kernel, RowKernel) else instance
 
 
 def fills_evenly(instance: Instance, storage: Buffer) -> bool:
-    """Whether all parts of a buffer, however it is cut, are alike from then on: a number stands in all of it, once."""
+    """Whether all shards of a buffer, however it is cut, are alike from then on: a number stands in all of it, once."""
     kernel = instance.kernel
     is_whole = isinstance(kernel, FlatKernel) and kernel.elements == storage.elements
     return instance.once and is_whole and all(isinstance(i, Literal | Store) for i in instructions_of(kernel))
@@ -159,20 +159,20 @@ def _touched(instance: Instance) -> tuple[int, ...]:
     return (*instance.reads, *instance.writes)
 
 
-def _falls_into(instance: Instance, parts: Extent) -> bool:
-    """Whether the items of an instance divide evenly among the parts."""
+def _falls_into(instance: Instance, shards: Extent) -> bool:
+    """Whether the items of an instance divide evenly among the shards."""
     kernel = instance.kernel
     if isinstance(kernel, ContractionKernel):
-        return _parts(instance) == parts
+        return _shards(instance) == shards
     is_row = isinstance(kernel, RowKernel)
-    return is_row and type(kernel.rows) is type(parts) and count(kernel.rows) % count(parts) == 0
+    return is_row and type(kernel.rows) is type(shards) and count(kernel.rows) % count(shards) == 0
 
 
-def _keeps_to_part(instance: Instance, buffer: int, parts: Extent, storage: Buffer) -> bool:
-    """Whether part p of an instance touches the p-th part of a buffer only."""
-    if type(storage.elements) is not type(parts) or count(storage.elements) % count(parts):
+def _keeps_to_shard(instance: Instance, buffer: int, shards: Extent, storage: Buffer) -> bool:
+    """Whether shard p of an instance touches the p-th shard of a buffer only."""
+    if type(storage.elements) is not type(shards) or count(storage.elements) % count(shards):
         return False
-    size, kernel = count(storage.elements) // count(parts), instance.kernel
+    size, kernel = count(storage.elements) // count(shards), instance.kernel
     if not isinstance(kernel, RowKernel | ContractionKernel):
         return False
     contract = contraction_of(kernel)
@@ -180,23 +180,23 @@ def _keeps_to_part(instance: Instance, buffer: int, parts: Extent, storage: Buff
         if argument != buffer:
             continue
         if contract is not None:
-            if position == contract.lhs and not _reads_part(contract, parts, True, size):
+            if position == contract.lhs and not _reads_shard(contract, shards, True, size):
                 return False
-            if position == contract.rhs and not _reads_part(contract, parts, False, size):
+            if position == contract.rhs and not _reads_shard(contract, shards, False, size):
                 return False
         touching = [i for i in instructions_of(kernel) if _touches(i, position)]
         if touching and not (contract is None or _rows_are_in_order(contract)):
             return False
-        if not all(_at_own_part(i, kernel, parts, size) for i in touching):
+        if not all(_at_own_shard(i, kernel, shards, size) for i in touching):
             return False
     return True
 
 
-def _reads_part(contract: TileContract, parts: Extent, is_left: bool, size: int) -> bool:
-    """Whether the outer index walks an operand part by part, and all that is read for one lies within it."""
+def _reads_shard(contract: TileContract, shards: Extent, is_left: bool, size: int) -> bool:
+    """Whether the outer index walks an operand shard by shard, and all that is read for one lies within it."""
     step, across = size, list(contract.outer)
     within: list[ContractedAxis | OuterAxis] = [*contract.k]
-    while across and _product(across) != parts:
+    while across and _product(across) != shards:
         within.append(across.pop())
     if not across:
         return False
@@ -211,7 +211,7 @@ def _reads_part(contract: TileContract, parts: Extent, is_left: bool, size: int)
 
 
 def _rows_are_in_order(contract: TileContract) -> bool:
-    """Whether the rows of a part lie together, and parts follow each other, in the rows of the domain."""
+    """Whether the rows of a shard lie together, and shards follow each other, in the rows of the domain."""
     step = count(contract.m)
     for axis in reversed(contract.outer):
         if axis.row_step != step:
@@ -220,11 +220,11 @@ def _rows_are_in_order(contract: TileContract) -> bool:
     return contract.row_m_step == 1
 
 
-def _at_own_part(instruction: Instruction, kernel: RowKernel | ContractionKernel, parts: Extent, size: int) -> bool:
-    """Whether the rows of each part touch a stretch of `size` elements of a buffer, in order."""
+def _at_own_shard(instruction: Instruction, kernel: RowKernel | ContractionKernel, shards: Extent, size: int) -> bool:
+    """Whether the rows of each shard touch a stretch of `size` elements of a buffer, in order."""
     if not isinstance(instruction, Load | Store) or instruction.index is not None:
         return False
-    access, rows = instruction.access, count(kernel.rows) // count(parts)
+    access, rows = instruction.access, count(kernel.rows) // count(shards)
     whole = [term for term in access.rows if term.modulus is None]
     if len(whole) != 1 or rows % whole[0].divisor or rows // whole[0].divisor * whole[0].stride != size:
         return False

@@ -1,9 +1,9 @@
 """Contractions with a long sum whose rows lie side by side as vectors do: the vectors of a tile run along the rows.
 
-An item is a strip of rows in a part of the sum, with all columns; a thread takes several strips of a part together.
+An item is a strip of rows in a split of the sum, with all columns; a thread takes several strips of a split together.
 Of each block of the sum the columns are copied, a few of each element side by side; a strip is copied by its first
 tile, while that multiplies, and stays in the first-level cache for the others. The sums of the tiles lie in scratch
-between the blocks, so each element is one chain over its part. At the end they are turned, strip by strip, for the
+between the blocks, so each element is one chain over its split. At the end they are turned, strip by strip, for the
 elementwise stage.
 """
 
@@ -23,7 +23,7 @@ from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.text import LANES
-from compiler.targets.cpu.tiles import RowWalk, TileShape, Tiling, ceiling, divided, outer_offsets
+from compiler.targets.cpu.tiles import RowSteps, TileShape, Tiling, ceiling, divided, outer_offsets
 from compiler.targets.cpu.turning import move_turned
 
 DEEPEST = 160  # summed elements of a block, about
@@ -58,11 +58,11 @@ def _strips(contract: TileContract, shape: TileShape) -> int:
     return ceil(_rows(contract) / shape.width)
 
 
-def emit_turned(k: KernelNest, contract: TileContract) -> Nest:
+def emit_along_rows(k: KernelNest, contract: TileContract) -> Nest:
     """The code of a contraction kernel with a long sum for which `runs_along_rows` holds."""
     shape = strip_shape(contract, k.machine)
     deep = min(DEEPEST, int(STRIP_SHARE * k.machine.l1_bytes) // (shape.width * contract.dtype.size))
-    return _Turned(k, contract, LongSum(k, contract, block_of(contract, deep)), shape).emit()
+    return _AlongRows(k, contract, LongSum(k, contract, block_of(contract, deep)), shape).emit()
 
 
 def strip_shape(contract: TileContract, machine: Machine) -> TileShape:
@@ -93,7 +93,7 @@ class _Strip:
 
 
 @dataclass(slots=True)
-class _Turned:
+class _AlongRows:
     k: KernelNest
     contract: TileContract
     sum: LongSum
@@ -142,8 +142,8 @@ class _Turned:
             k.repeated(load, 0, self.rows_of_strip.shape.vectors)
         k.extent(contract.k[0].extent)  # loaded here, where every use is reached
 
-        def part_body(part: Value, carried: list[Value]) -> Sequence[Operand]:
-            before = nest.mul(part, self.all_strips)
+        def split_body(split: Value, carried: list[Value]) -> Sequence[Operand]:
+            before = nest.mul(split, self.all_strips)
             begin = nest.maximum(nest.sub(BEGIN, before), 0)
             end = nest.minimum(nest.sub(END, before), self.all_strips)
 
@@ -151,16 +151,16 @@ class _Turned:
                 strips = nest.minimum(nest.sub(end, first), each)
                 with k.of(contract):
                     self.sum.clear(sums)
-                    self.sum.of_part(part, lambda axes, here, later: self.share(axes, here, later, first, strips))
-                self.finish(part, first, strips)
+                    self.sum.of_split(split, lambda axes, here, later: self.share(axes, here, later, first, strips))
+                self.finish(split, first, strips)
                 return []
 
             nest.loop(begin, end, each, [], group_body)
             return []
 
         all_strips = self.all_strips
-        nest.loop(divided(nest, BEGIN, all_strips)[0], ceiling(nest, END, self.all_strips), 1, [], part_body)
-        return k.close(Items(contract.parts, 1, self.all_strips))
+        nest.loop(divided(nest, BEGIN, all_strips)[0], ceiling(nest, END, self.all_strips), 1, [], split_body)
+        return k.close(Items(contract.splits, 1, self.all_strips))
 
     def share(self, axes: list[SummedAxis], here: Operands, following: Operands, first: Index, strips: Index) -> None:
         """One block of the sum, for all tiles of an item; those ask for the operands of the `following` block."""
@@ -242,10 +242,10 @@ class _Turned:
     @property
     def rows_of_strip(self) -> Tiling:
         """A strip, turned, as a tile of rows: what the elementwise stage sees."""
-        walk = RowWalk(self.contract.m, 1, self.shape.width, 1, self.contract.outer)
-        return Tiling(TileShape(self.shape.width, _vectors(self.contract.n)), walk, 1, 0, False)
+        steps = RowSteps(self.contract.m, 1, self.shape.width, 1, self.contract.outer)
+        return Tiling(TileShape(self.shape.width, _vectors(self.contract.n)), steps, 1, 0, False)
 
-    def finish(self, part: Index, first: Index, strips: Index) -> None:
+    def finish(self, split: Index, first: Index, strips: Index) -> None:
         """The elementwise stage on all strips of an item."""
         k, nest, contract = self.k, self.k.nest, self.contract
         cut = self.rows_of_strip
@@ -255,7 +255,7 @@ class _Turned:
             with k.of(contract):
                 self.turn(sums)
             here = self.strip(nest.add(first, number))
-            base = nest.add(here.base, nest.mul(part, contract.part_step))
+            base = nest.add(here.base, nest.mul(split, contract.split_step))
             finish(k, contract, cut, here.start, here.row, _rows(contract), 0, base, k.bases[TURNED])
             return []
 

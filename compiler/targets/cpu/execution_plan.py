@@ -1,4 +1,4 @@
-"""The lines of a step table, with marks around those that a loop repeats."""
+"""The lines of an execution plan, with marks around those that a loop repeats."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from compiler.schedule.ir import Loop
-from compiler.targets.manifest import END, LOOP, STRAND, STRAND_END, Entry
+from compiler.targets.manifest import CHAIN, CHAIN_END, END, LOOP, Entry
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class _Block:
         return last
 
 
-class StepTable:
+class ExecutionPlan:
     """Takes lines in order, each with the loops around it."""
 
     def __init__(self, loops: Sequence[Loop]) -> None:
@@ -48,9 +48,9 @@ class StepTable:
         self._write(self._root, lines, first)
         begin = 0
         for number, line in enumerate(lines):
-            if line.function == STRAND:
+            if line.function == CHAIN:
                 begin = number
-            elif line.function == STRAND_END:
+            elif line.function == CHAIN_END:
                 lines[begin] = replace(lines[begin], first_argument=first + number)
                 lines[number] = replace(line, first_argument=first + begin)
         return tuple(lines)

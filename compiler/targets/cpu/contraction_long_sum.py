@@ -1,9 +1,9 @@
 """Contractions with a long sum over the batch: blocks of the sum stay in cache, and all tiles take their share of each.
 
-An item is a part of the sum and some tiles of rows, with all columns. Of each block, what the tiles read again and
+An item is a split of the sum and some tiles of rows, with all columns. Of each block, what the tiles read again and
 again is copied so that they read it in one stretch, and while they multiply they ask for the next one; their
 accumulators lie in scratch between the blocks. So both operands come from far away once, not once for each tile. Each
-element is still one chain over its part.
+element is still one chain over its split.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def sums_in_blocks(contract: TileContract) -> bool:
     """Whether the sum goes over the batch and further axes, with all rows and columns static."""
     is_static = isinstance(contract.m, int) and all(isinstance(axis.extent, int) for axis in contract.outer)
     is_long = isinstance(contract.k[0].extent, BatchExtent) and len(contract.k) > 1
-    return is_static and contract.rhs_n_stride == 1 and (is_long or contract.parts > 1)
+    return is_static and contract.rhs_n_stride == 1 and (is_long or contract.splits > 1)
 
 
-def emit_parts(k: KernelNest, contract: TileContract, cut: Tiling) -> Nest:
+def emit_long_sum(k: KernelNest, contract: TileContract, cut: Tiling) -> Nest:
     """The code of a contraction kernel for which `sums_in_blocks` holds."""
-    return _Parts(
+    return _LongSumBlocks(
         k,
         contract,
         cut,
@@ -61,9 +61,9 @@ class _Grouping:
 
 def _grouping(contract: TileContract, cut: Tiling, room: int) -> _Grouping:
     """As many as have room for their accumulators, and leave work for several threads."""
-    tiles, indices = _tiles(cut), prod(count(axis.extent) for axis in cut.walk.outer)
+    tiles, indices = _tiles(cut), prod(count(axis.extent) for axis in cut.row_steps.outer)
     most = max(1, room // (cut.shape.rows * cut.shape.width * cut.panels * contract.dtype.size))
-    wanted = ceil(FEWEST_ITEMS / contract.parts)
+    wanted = ceil(FEWEST_ITEMS / contract.splits)
     outer_groups = ceil(indices / max(1, most // tiles))
     outer_groups = max(outer_groups, min(wanted, indices))
     outer = ceil(indices / outer_groups)
@@ -75,8 +75,8 @@ def _grouping(contract: TileContract, cut: Tiling, room: int) -> _Grouping:
 
 def _tiles(cut: Tiling) -> int:
     """Tiles for each index of the outer axes."""
-    assert isinstance(cut.walk.extent, int)
-    return ceil(cut.walk.extent / cut.walk.step)
+    assert isinstance(cut.row_steps.extent, int)
+    return ceil(cut.row_steps.extent / cut.row_steps.step)
 
 
 @record
@@ -90,7 +90,7 @@ class _Item:
 
 
 @dataclass(slots=True)
-class _Parts:
+class _LongSumBlocks:
     k: KernelNest
     contract: TileContract
     cut: Tiling
@@ -124,10 +124,10 @@ class _Parts:
             k.repeated(load, 0, self.cut.shape.vectors)
         k.extent(contract.k[0].extent)  # loaded here, where every use is reached
         groups = grouping.outer_groups * grouping.tile_groups
-        indices = prod(count(axis.extent) for axis in self.cut.walk.outer)
+        indices = prod(count(axis.extent) for axis in self.cut.row_steps.outer)
 
         def item_body(number: Value, carried: list[Value]) -> Sequence[Operand]:
-            part, rest = divided(nest, number, groups)
+            split, rest = divided(nest, number, groups)
             outer_group, tile_group = divided(nest, rest, grouping.tile_groups)
             outer, tile = (
                 nest.mul(outer_group, grouping.outer),
@@ -138,12 +138,12 @@ class _Parts:
             item = _Item(outer, outers, tile, tiles)
             with k.of(contract):
                 self.sum.clear(tiles_of_item * panels * self.slot)
-                self.sum.of_part(part, lambda axes, here, following: self.share(axes, here, following, item))
-            self.finish(part, item)
+                self.sum.of_split(split, lambda axes, here, following: self.share(axes, here, following, item))
+            self.finish(split, item)
             return []
 
         nest.loop(BEGIN, END, 1, [], item_body)
-        return k.close(Items(contract.parts, 1, groups))
+        return k.close(Items(contract.splits, 1, groups))
 
     def share(self, axes: list[SummedAxis], here: Operands, following: Operands, item: _Item) -> None:
         """One block of the sum, for all tiles of an item; those ask for the operands of the `following` block."""
@@ -173,7 +173,7 @@ class _Parts:
     def multiply(self, axes: list[SummedAxis], rows: Value, columns: Value, slots: Value, ahead: list[Ahead]) -> None:
         """Add a block of the sum to a tile."""
         k, nest, shape = self.k, self.k.nest, self.cut.shape
-        places = self.cut.walk.places(self.contract, shape.rows)
+        places = self.cut.row_steps.places(self.contract, shape.rows)
         tile = RegisterTile(shape, self.contract.dtype, places, self.copies_columns)
         held = [nest.pointer(slots, index * LANES, self.sum.type) for index in range(tile.slots)]
         sums = [nest.load(place, tile.vector, 64) for place in held]
@@ -200,18 +200,18 @@ class _Parts:
 
         self.sum.each(axes, source, lambda axis: axis.rhs_stride, one)
 
-    def finish(self, part: Index, item: _Item) -> None:
+    def finish(self, split: Index, item: _Item) -> None:
         """The elementwise stage on all tiles of an item."""
-        nest, walk = self.k.nest, self.cut.walk
-        assert isinstance(walk.extent, int)
-        rows = walk.extent * walk.unit
+        nest, steps = self.k.nest, self.cut.row_steps
+        assert isinstance(steps.extent, int)
+        rows = steps.extent * steps.unit
 
         def over_panels(panel: Index, carried: list[Value]) -> Sequence[Operand]:
             column = nest.mul(panel, self.cut.shape.width)
 
             def body(outer: Index, tile: Index, number: Index) -> None:
                 _, _, base, row, start = self.place(outer, tile)
-                base = nest.add(base, nest.mul(part, self.contract.part_step))
+                base = nest.add(base, nest.mul(split, self.contract.split_step))
                 finish(
                     self.k,
                     self.contract,
@@ -261,10 +261,10 @@ class _Parts:
 
     def place(self, outer: Index, tile: Index) -> tuple[Index, Index, Index, Index, Index]:
         """Offsets of a tile in both operands and in the rows; its first row, and the first that no tile before had."""
-        nest, walk = self.k.nest, self.cut.walk
-        assert isinstance(walk.extent, int)
-        lhs, rhs, base = outer_offsets(self.k, walk.outer, outer)
-        start = nest.mul(tile, walk.step)
-        unit = nest.minimum(start, max(0, walk.extent - walk.step))
-        left = nest.add(nest.add(0, nest.mul(unit, walk.stride)), lhs)
-        return left, rhs, base, nest.mul(unit, walk.unit), nest.mul(start, walk.unit)
+        nest, steps = self.k.nest, self.cut.row_steps
+        assert isinstance(steps.extent, int)
+        lhs, rhs, base = outer_offsets(self.k, steps.outer, outer)
+        start = nest.mul(tile, steps.step)
+        unit = nest.minimum(start, max(0, steps.extent - steps.step))
+        left = nest.add(nest.add(0, nest.mul(unit, steps.stride)), lhs)
+        return left, rhs, base, nest.mul(unit, steps.unit), nest.mul(start, steps.unit)

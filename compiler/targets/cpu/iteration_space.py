@@ -1,4 +1,4 @@
-"""Properties of the rows of a walk: repeating patterns, and whether the code depends on their length."""
+"""The iteration space of a kernel over rows: patterns that repeat, rows in blocks, and columns that are an argument."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FEWEST_SHARED = 4  # elements that a row reads and the next one too, from which 
 
 
 @record
-class Block:
+class RowBlock:
     """Rows that are computed side by side: neighbours in a line of `width` rows, and those below them."""
 
     lines: int
@@ -82,7 +82,7 @@ def _growth(term: Term, rows: int, times: int) -> int | None:
 
 
 def repeating_loads(kernel: RowKernel | FlatKernel) -> list[Load]:
-    """What repeats along the rows of a walk without reductions, such as numbers for each channel of an image."""
+    """What repeats along the rows of a kernel without reductions, such as numbers for each channel of an image."""
     if len(kernel.stages) != 1 or kernel.stages[0].after or any(isinstance(i, Reduce) for i in kernel.stages[0].body):
         return []
     loads = [i for i in kernel.stages[0].body if isinstance(i, Load) and i.index is None]
@@ -97,14 +97,14 @@ def period(loads: Sequence[Load]) -> int:
 
 
 def has_free_columns(kernel: Kernel) -> bool:
-    """Whether the number of columns of a walk over rows is an argument: rows that no registers or scratch hold.
+    """Whether the number of columns of a kernel over rows is an argument: rows that no registers or scratch hold.
 
     What repeats along such rows fits into them without a rest.
     """
     if not isinstance(kernel, RowKernel) or isinstance(kernel.columns, BatchExtent):
         return False
     columns = kernel.columns
-    if is_together(kernel) or _has_edges(kernel):
+    if is_row_blocked(kernel) or _has_edges(kernel):
         return False
     if columns <= REGISTER_COLUMNS or any(b.is_scratch and b.elements for b in kernel.buffers):
         return False
@@ -117,24 +117,24 @@ def _has_edges(kernel: RowKernel) -> bool:
 
 
 def moves_only(kernel: Kernel) -> bool:
-    """Whether a walk over long rows only reads and writes."""
+    """Whether a kernel over long rows only reads and writes."""
     if not isinstance(kernel, RowKernel) or not has_free_columns(kernel):
         return False
     return all(isinstance(i, Load | Store) for stage in kernel.stages for i in (*stage.body, *stage.after))
 
 
-def is_together(kernel: Kernel) -> bool:
+def is_row_blocked(kernel: Kernel) -> bool:
     """Whether rows are computed side by side, as many as the machine has registers for."""
-    return block_of(kernel, MANY).rows > 1
+    return row_block_of(kernel, MANY).rows > 1
 
 
-def block_of(kernel: Kernel, registers: int) -> Block:
+def row_block_of(kernel: Kernel, registers: int) -> RowBlock:
     """The rows that are computed side by side because they read the same: pixels that slide over an image.
 
-    A single one where that does not pay, or where what the rows read does not lie equally far apart. In a walk over
+    A single one where that does not pay, or where what the rows read does not lie equally far apart. In a kernel over
     columns, all that is summed must be products, whose sums take row after row.
     """
-    single = Block(1, 1, 1)
+    single = RowBlock(1, 1, 1)
     if not isinstance(kernel, RowKernel | ColumnKernel):
         return single
     if not isinstance(kernel.columns, int) or kernel.columns % LANES or len(kernel.stages) != 1:
@@ -159,7 +159,7 @@ def block_of(kernel: Kernel, registers: int) -> Block:
     return single
 
 
-def _blocks(kernel: RowKernel | ColumnKernel, width: int, registers: int) -> list[Block]:
+def _blocks(kernel: RowKernel | ColumnKernel, width: int, registers: int) -> list[RowBlock]:
     """What may be computed side by side, the best first, in lines of so many rows."""
     loads = [i for i in kernel.stages[0].body if isinstance(i, Load)]
     near = sum(count(kernel.columns) * load.dtype.size for load in loads if not load.access.rows)
@@ -168,10 +168,10 @@ def _blocks(kernel: RowKernel | ColumnKernel, width: int, registers: int) -> lis
     shapes = (TALL, *WIDE) if near <= NEAR else WIDE
     if registers < MANY and isinstance(kernel, RowKernel):
         shapes = (*SMALL, *shapes)
-    return [Block(lines, pixels, width) for lines, pixels in shapes if has_lines or lines == 1]
+    return [RowBlock(lines, pixels, width) for lines, pixels in shapes if has_lines or lines == 1]
 
 
-def _shared(read: Sequence[Access], block: Block) -> int:
+def _shared(read: Sequence[Access], block: RowBlock) -> int:
     """How many of the elements that a row reads the next one in its line reads too."""
     places = {(access.buffer, access.rows, access.offset) for access in read if access.rows}
     return sum((a.buffer, a.rows, a.offset + block.steps(a)[1]) in places for a in read if a.rows)

@@ -1,7 +1,7 @@
-"""Rows that are computed side by side: values that several of them read, such as pixels of a window, are loaded once.
+"""Row blocking (unroll and jam): values that several rows read, such as pixels of a window, are loaded once for all.
 
 Of each vector of columns, the elements that a block of rows reads stay in registers, and so does what is the same for
-all rows, such as the weights of a depthwise convolution. In a walk over columns an item is a whole image, whose sums
+all rows, such as the weights of a depthwise convolution. In a kernel over columns an item is a whole image, whose sums
 stay in scratch. Vectors are as wide as registers: a wider one would be several sums, and take the registers of all.
 """
 
@@ -16,10 +16,10 @@ from compiler.loops.ir import Access, ColumnKernel, Compute, Edge, Instruction, 
 from compiler.nest.builder import Builder
 from compiler.nest.ir import BEGIN, END, TRUTH, Index, Items, Nest, Operand, Value, Zeros, vector
 from compiler.schedule.access import count
+from compiler.targets.cpu.iteration_space import RowBlock
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.text import LANES
-from compiler.targets.cpu.walks import Block
 from compiler.types import DType
 
 AHEAD = 1 << 15  # bytes before its use a row's newest element is asked for, times the lines of a block
@@ -28,14 +28,14 @@ FIRST_LEVEL, SECOND_LEVEL = 3, 2  # localities of `llvm.prefetch`: into which ca
 COMPARED = 4096  # bytes: places that agree up to whole ones of these are taken for one until a store is done
 FEWEST_APART = 256  # of them, between which the columns of all rows repeat, for their order to matter
 
-_Walk: TypeAlias = tuple[int, tuple[Term, ...]]  # a buffer, and how rows go through it
+_Path: TypeAlias = tuple[int, tuple[Term, ...]]  # a buffer, and how rows lead through it
 # Of a digit of a group's first row, the least and the most for which what is read lies inside an image.
 _Bound: TypeAlias = tuple[Term, int | None, int | None]
-_Way: TypeAlias = tuple[_Walk, tuple[_Bound, ...]]  # what is read through one address: zeros, where a bound is passed
+_Way: TypeAlias = tuple[_Path, tuple[_Bound, ...]]  # what is read through one address: zeros, where a bound is passed
 
 
-def emit_together(k: KernelNest, kernel: RowKernel, block: Block) -> Nest:
-    """The code of a walk over rows, of which a block is an item: see `block_of`."""
+def emit_row_blocks(k: KernelNest, kernel: RowKernel, block: RowBlock) -> Nest:
+    """The code of a kernel over rows, of which a block is an item: see `row_block_of`."""
     nest = k.nest
     k.open()
     group = _Group(k, kernel, block)
@@ -52,7 +52,7 @@ def emit_together(k: KernelNest, kernel: RowKernel, block: Block) -> Nest:
     return k.close(Items(kernel.rows, block.rows))
 
 
-def _first_row(nest: Builder, block: Block, number: Index) -> Index:
+def _first_row(nest: Builder, block: RowBlock, number: Index) -> Index:
     if block.lines == 1:
         return nest.mul(number, block.pixels)
     across = block.width // block.pixels
@@ -60,8 +60,8 @@ def _first_row(nest: Builder, block: Block, number: Index) -> Index:
     return nest.add(lines, nest.mul(nest.binary("rem", number, across), block.pixels))
 
 
-def emit_sums_together(k: KernelNest, kernel: ColumnKernel, block: Block) -> Nest:
-    """The code of a walk over columns that takes a block of rows at once, and all columns of an image in an item."""
+def emit_sums_in_row_blocks(k: KernelNest, kernel: ColumnKernel, block: RowBlock) -> Nest:
+    """The code of a kernel over columns that takes a block of rows at once, and all columns of an image in an item."""
     nest = k.nest
     (stage,) = kernel.stages
     columns = count(kernel.columns)
@@ -112,14 +112,14 @@ def _loaded(k: KernelNest, of: Reduce, place: Value) -> Value:
     return k.nest.load(place, vector(of.dtype, k.lanes), k.lanes * of.dtype.size)
 
 
-def _walk(access: Access) -> _Walk:
+def _path(access: Access) -> _Path:
     return access.buffer, access.rows
 
 
 class _Group:
     """A block of rows and the instructions on them, for one vector of columns after the other."""
 
-    def __init__(self, k: KernelNest, kernel: RowKernel | ColumnKernel, block: Block) -> None:
+    def __init__(self, k: KernelNest, kernel: RowKernel | ColumnKernel, block: RowBlock) -> None:
         self.k, self.block, self.columns = k, block, count(kernel.columns)
         (stage,) = kernel.stages
         self.body = stage.body
@@ -135,7 +135,7 @@ class _Group:
                 way, place = self.way(moved, row), self.place(moved, row)
                 self.lowest[way] = min(self.lowest.get(way, place), place)
                 highest[way] = max(highest.get(way, place), place)
-            self.lowest.setdefault((_walk(moved.access), ()), 0)
+            self.lowest.setdefault((_path(moved.access), ()), 0)
         spans = [highest[way] - self.lowest[way] for way in highest if way[1]]
         if spans:
             self.reserve_zeros(max(spans) + self.columns)
@@ -157,7 +157,7 @@ class _Group:
     def way(self, moved: Load | Store, row: int) -> _Way:
         edges = moved.edges if isinstance(moved, Load) else ()
         bounds = (self.bound(edge, row) for edge in edges)
-        return _walk(moved.access), tuple(b for b in bounds if b[1] is not None or b[2] is not None)
+        return _path(moved.access), tuple(b for b in bounds if b[1] is not None or b[2] is not None)
 
     def bound(self, edge: Edge, row: int) -> _Bound:
         """For which groups that row of them lies inside; None where no group lies beyond."""
@@ -177,15 +177,15 @@ class _Group:
     def begin(self, first: Index) -> None:
         """Go to the group of that first row."""
         k, nest, self.first = self.k, self.k.nest, first
-        walks: dict[_Walk, Value] = {}
+        paths: dict[_Path, Value] = {}
         for moved in self.moved:
             with k.of(moved):
                 type_ = in_memory(moved.dtype)
-                walk = _walk(moved.access)
-                if walk not in walks:
-                    walks[walk] = nest.pointer(k.bases[walk[0]], k.number(walk[1], first), type_)
-                for way in dict.fromkeys(((walk, ()), *(self.way(moved, row) for row in range(self.block.rows)))):
-                    start = nest.pointer(walks[walk], self.lowest[way], type_)
+                path = _path(moved.access)
+                if path not in paths:
+                    paths[path] = nest.pointer(k.bases[path[0]], k.number(path[1], first), type_)
+                for way in dict.fromkeys(((path, ()), *(self.way(moved, row) for row in range(self.block.rows)))):
+                    start = nest.pointer(paths[path], self.lowest[way], type_)
                     tests = [test for bound in way[1] for test in self.tests(bound)]
                     for test in tests[1:]:
                         tests[0] = nest.binary("and", tests[0], test, TRUTH)
@@ -211,13 +211,13 @@ class _Group:
 
         1 where columns have different sizes.
         """
-        size, places = self.moved[0].dtype.size, dict[_Walk, int]()
+        size, places = self.moved[0].dtype.size, dict[_Path, int]()
         found = [COMPARED, self.columns * size]
         for moved in self.moved:
             found += [term.stride * size for term in moved.access.rows]
             for row in range(self.block.rows):
                 place = self.place(moved, row)
-                found.append((place - places.setdefault(_walk(moved.access), place)) * size)
+                found.append((place - places.setdefault(_path(moved.access), place)) * size)
         return math.gcd(*found) if all(moved.dtype.size == size for moved in self.moved) else 1
 
     def start(self, moved: Load | Store) -> Value:
@@ -234,7 +234,7 @@ class _Group:
             return
         up: Index = period
         down: Index = period
-        loads = {_walk(moved.access): moved for moved in self.moved if isinstance(moved, Load)}
+        loads = {_path(moved.access): moved for moved in self.moved if isinstance(moved, Load)}
         for load in loads.values():
             start = self.start(load)
             for store in stores:
@@ -294,9 +294,9 @@ class _Vectors:
 
     def ask(self) -> None:
         """Ask for what a later group reads and writes, and no group before it."""
-        group, newest = self.group, dict[_Walk, Load | Store]()
+        group, newest = self.group, dict[_Path, Load | Store]()
         for i in (i for i in group.moved if i.access.rows and not group.passes(i)):
-            newest[_walk(i.access)] = max(newest.get(_walk(i.access), i), i, key=lambda i: i.access.offset)
+            newest[_path(i.access)] = max(newest.get(_path(i.access), i), i, key=lambda i: i.access.offset)
         for i in newest.values():
             block, beside = group.block, group.block.steps(i.access)[1]
             step = block.pixels * max(beside, LANES)
@@ -305,7 +305,7 @@ class _Vectors:
                 ahead, locality = AHEAD_IN_LINES // i.dtype.size, FIRST_LEVEL
             with group.k.of(i):
                 for row in range(block.rows):
-                    place = self.address((_walk(i.access), ()), group.place(i, row) + ahead, i)
+                    place = self.address((_path(i.access), ()), group.place(i, row) + ahead, i)
                     group.k.nest.prefetch(place, isinstance(i, Store), locality)
 
     def address(self, way: _Way, place: int, moved: Load | Store) -> Value:
@@ -345,10 +345,10 @@ class _Vectors:
     def store(self, store: Store, row: int, value: Operand, more: bool) -> None:
         """Write a part of a row; `more`: the same store has further elements to come."""
         k, dtype = self.group.k, store.dtype
-        place = self.address((_walk(store.access), ()), self.group.place(store, row), store)
+        place = self.address((_path(store.access), ()), self.group.place(store, row), store)
         streams = self.group.passes(store)
         k.nest.store(value, place, k.lanes * dtype.size if streams else dtype.size, streams=streams)
-        k.watches.vector(store, value, None, more)
+        k.finite_checks.vector(store, value, None, more)
 
     def add(self, reduce: Reduce, sums: Value) -> None:
         """Add the products of all rows to the sum of each column."""

@@ -1,4 +1,4 @@
-"""A contraction whose sum is split into parts that are added later, as for a weight gradient over many places."""
+"""Split-k: a contraction whose sum is split; the partial sums are added later, as for a gradient over many places."""
 
 from __future__ import annotations
 
@@ -15,21 +15,25 @@ from compiler.ops.contraction import Contraction, Labels
 from compiler.record import record
 from compiler.types import TensorType
 
-MOST_PARTS = 16
-_LARGEST = ((1 << 13, 16), (1 << 14, 8), (1 << 16, 4), (1 << 20, 2))  # elements of the result, and parts up to there
+_LARGEST = (
+    (1 << 13, 16),
+    (1 << 14, 8),
+    (1 << 16, 4),
+    (1 << 20, 2),
+)  # elements of the result, and the splits up to there
 
 
 @final
 @record
-class PartialContraction(Op):
-    """As `Contraction`, with a first axis of `parts`: part p sums the indices n*p//parts to n*(p+1)//parts of the first
-    label of `lhs` that is summed, whose extent is n."""
+class SplitContraction(Op):
+    """As `Contraction`, with a first axis of `splits`: number p sums the indices n*p//splits to n*(p+1)//splits of the
+    first label of `lhs` that is summed, whose extent is n."""
 
     lhs: Labels
     rhs: Labels
     out: Labels
-    parts: int
-    name: ClassVar[str] = "partial_contraction"
+    splits: int
+    name: ClassVar[str] = "split_contraction"
     category: ClassVar[Category] = Category.CONTRACTION
 
     @property
@@ -38,23 +42,23 @@ class PartialContraction(Op):
 
     @property
     def divided(self) -> int:
-        """The label whose indices the parts share."""
+        """The label whose indices the splits share."""
         return next(label for label in self.lhs if label not in self.out)
 
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
         (type_,) = self.whole.result_types(operands)
-        return (TensorType(type_.dtype, (self.parts, *type_.shape)),)
+        return (TensorType(type_.dtype, (self.splits, *type_.shape)),)
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        raise CompilerBug("autodiff", "a sum is cut into parts after differentiation")
+        raise CompilerBug("autodiff", "a sum is split after differentiation")
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         left, right = operands
         axes = self.lhs.index(self.divided), self.rhs.index(self.divided)
         size = left.shape[axes[0]]
         found: list[Array] = []
-        for part in range(self.parts):
-            kept = slice(size * part // self.parts, size * (part + 1) // self.parts)
+        for split in range(self.splits):
+            kept = slice(size * split // self.splits, size * (split + 1) // self.splits)
             pieces = [x[(slice(None),) * axis + (kept,)] for x, axis in zip((left, right), axes, strict=True)]
             found += self.whole.evaluate(pieces, batch)
         return (np.stack(found),)
@@ -64,6 +68,6 @@ class PartialContraction(Op):
         return ()
 
 
-def parts_for(elements: int) -> int:
-    """Into how many parts a long sum with that many results is cut: fewer for large ones, whose parts cost memory."""
-    return next((parts for most, parts in _LARGEST if elements <= most), 1)
+def splits_for(elements: int) -> int:
+    """How often a long sum with that many results is split: less for many of them, since each split costs memory."""
+    return next((splits for most, splits in _LARGEST if elements <= most), 1)

@@ -37,7 +37,7 @@ def sums_side_by_side(contract: TileContract, cut: Tiling) -> bool:
     return is_plain and is_dense and cut.block > 0 and cut.panels >= FEWEST_PANELS
 
 
-def emit_sums(k: KernelNest, contract: TileContract, cut: Tiling, batch: int) -> Nest:
+def emit_both_copied(k: KernelNest, contract: TileContract, cut: Tiling, batch: int) -> Nest:
     """The code of a contraction kernel for which `sums_side_by_side` holds."""
     (axis,) = contract.k
     # a tile takes its panel from the second-level cache, whatever its rows: the fewest tiles are the fastest
@@ -49,7 +49,7 @@ def emit_sums(k: KernelNest, contract: TileContract, cut: Tiling, batch: int) ->
     left = _Operand(-1, contract.lhs, contract.lhs_offset, axis.lhs_stride, shape.rows, most)
     most = _evenly(cut.panels, side // shape.width)
     right = _Operand(-2, contract.rhs, contract.rhs_offset, axis.rhs_stride, shape.width, most)
-    return _Sums(k, contract, cut, left, right, rows_of_item(tiles, cut.panels)).emit()
+    return _BothCopied(k, contract, cut, left, right, rows_of_item(tiles, cut.panels)).emit()
 
 
 def _side(shape: TileShape, elements: int) -> int:
@@ -104,7 +104,7 @@ class _Rectangle:
 
 
 @dataclass(slots=True)
-class _Sums:
+class _BothCopied:
     k: KernelNest
     contract: TileContract
     cut: Tiling

@@ -24,8 +24,8 @@ class _Difference:
     mask: Operand | None
 
 
-class Watches:
-    """The checks of one kernel. `flags` are the pointers to the bytes, by the stores that are watched."""
+class FiniteChecks:
+    """The checks of one kernel. `flags` are the pointers to the bytes, by the stores that are checked."""
 
     def __init__(self, nest: Builder) -> None:
         self._nest = nest
@@ -34,13 +34,13 @@ class Watches:
         self._open: list[_Difference] = []
 
     def add(self, statements: Iterable[Instruction], flags: Sequence[Value]) -> None:
-        """Watch the stores among statements that run one after the other."""
-        found = list(watched_stores(statements))
+        """Check the stores among statements that run one after the other."""
+        found = list(checked_stores(statements))
         self._flags.update(zip(map(id, found), flags, strict=True))
         self._last.update(id(store) for store in found[-1:])
 
     def scalar(self, store: Store, value: Operand) -> None:
-        """Check a scalar, if its store is watched."""
+        """Check a scalar, if its store is checked."""
         if id(store) not in self._flags:
             return
         difference = self._nest.binary("sub", value, value, type_of(value))
@@ -48,7 +48,7 @@ class Watches:
         self._nest.when(bad, lambda: self._raise(self._flags[id(store)]), is_rare=True)
 
     def vector(self, store: Store, value: Operand, mask: Operand | None, more: bool = False) -> None:
-        """Check the elements of a vector, if their store is watched: at once, or with what is still to be stored there.
+        """Check the elements of a vector, if their store is checked: at once, or with what is still to be stored there.
 
         `more`: the same store has further elements to come.
         """
@@ -57,8 +57,8 @@ class Watches:
         difference = self._nest.binary("sub", value, value, type_of(value))
         self._open.append(_Difference(self._flags[id(store)], difference, mask))
         if id(store) in self._last and not more:
-            together, self._open = self._open, []
-            self._nest.when(self._any_bad(together), lambda: self._tell_apart(together), is_rare=True)
+            differences, self._open = self._open, []
+            self._nest.when(self._any_bad(differences), lambda: self._tell_apart(differences), is_rare=True)
 
     def _any_bad(self, differences: Sequence[_Difference]) -> Value:
         nest = self._nest
@@ -87,5 +87,5 @@ class Watches:
         self._nest.store(Constant(vector(DType.U8, 1), 1), flag, 1)
 
 
-def watched_stores(statements: Iterable[Instruction]) -> Iterable[Store]:
+def checked_stores(statements: Iterable[Instruction]) -> Iterable[Store]:
     return (i for i in statements if isinstance(i, Store) and i.watch is not None)

@@ -38,7 +38,7 @@ COPYING = 12  # panels from which copying rows pays
 ZEROS, ROWS = -1, -2  # stretches of scratch, beside those of the kernel's buffers
 
 
-def walks_in_blocks(contract: TileContract, cut: Tiling) -> bool:
+def blocks_rows_and_sum(contract: TileContract, cut: Tiling) -> bool:
     """Whether the operands are too large for the second-level cache, and the columns enough to share."""
     is_plain = len(contract.k) == 1 and not contract.outer and contract.triangle is None
     return (
@@ -50,8 +50,8 @@ def walks_in_blocks(contract: TileContract, cut: Tiling) -> bool:
     )
 
 
-def emit_blocks(k: KernelNest, contract: TileContract, cut: Tiling, batch: int, lasts: bool = False) -> Nest:
-    """The code of a contraction kernel for which `walks_in_blocks` holds.
+def emit_rows_and_sum(k: KernelNest, contract: TileContract, cut: Tiling, batch: int, lasts: bool = False) -> Nest:
+    """The code of a contraction kernel for which `blocks_rows_and_sum` holds.
 
     Where its right operand `lasts` over calls, so do the packed panels.
     """
@@ -62,7 +62,7 @@ def emit_blocks(k: KernelNest, contract: TileContract, cut: Tiling, batch: int, 
     deep = -(-depth // (blocks * LANES)) * LANES
     rows = _rows_of_block(contract, cut, k.machine, batch, deep)
     unit = rows_of_item(-(-nominal(contract.m, batch) // cut.shape.rows), cut.panels)
-    return _Blocks(k, contract, cut, depth, deep, rows, unit, lasts).emit()
+    return _RowsAndSum(k, contract, cut, depth, deep, rows, unit, lasts).emit()
 
 
 def _deepest(contract: TileContract, cut: Tiling, machine: Machine) -> int:
@@ -91,7 +91,7 @@ def fall_together(contract: TileContract, rows: int, machine: Machine) -> bool:
 
 
 @dataclass(slots=True)
-class _Blocks:
+class _RowsAndSum:
     k: KernelNest
     contract: TileContract
     cut: Tiling
@@ -263,7 +263,7 @@ class _Blocks:
         type_ = contract.dtype
         given = self.given_rows(here, row)
         if not self.copies:
-            places = self.cut.walk.places(contract, shape.rows)
+            places = self.cut.row_steps.places(contract, shape.rows)
             return given, RegisterTile(shape, contract.dtype, places, True), axis.lhs_stride
         target = nest.pointer(k.bases[ROWS], nest.mul(number, self.copied), type_)
         nest.when(here.is_new, lambda: self.copy_rows(given, target, length))

@@ -18,12 +18,12 @@ from compiler.loops.ir import ContractionKernel
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Exp, Multiply
 from compiler.ops.movement import Broadcast, Pad, Slice, Transpose
-from compiler.schedule import strands
+from compiler.schedule import chained_kernels
+from compiler.schedule.chained_kernels import fills_evenly
 from compiler.schedule.ir import Buffer, Instance, Schedule
-from compiler.schedule.strands import fills_evenly
 from compiler.schedule.verify import verify_schedule
 from compiler.stages import graph_of, prepared, scheduled
-from compiler.targets.cpu.walks import is_together, transposed_rows
+from compiler.targets.cpu.iteration_space import is_row_blocked, transposed_rows
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 HEADS, TIME, DEPTH = 2, 37, 20
@@ -48,33 +48,33 @@ def step() -> Schedule:
     return scheduled(prepared(graph_of(program(TEXT), "training"), options), options)
 
 
-def test_attention_is_a_strand_forward_and_one_backward() -> None:
+def test_attention_is_a_chain_forward_and_one_backward() -> None:
     plan = step()
     verify_schedule(plan, 64)
     products = [
-        [isinstance(i.kernel, ContractionKernel) for i in plan.instances[s.first : s.last + 1]] for s in plan.strands
+        [isinstance(i.kernel, ContractionKernel) for i in plan.instances[s.first : s.last + 1]] for s in plan.chains
     ]
     # Scores, weights, values; then the gradients of weights and scores, and of values, keys and queries.
     assert products == [[True, False, True], [True, False, True, True, True]]
-    assert all(strand.parts == BatchExtent(2) for strand in plan.strands)
-    assert not any(any(plan.barriers[s.first + 1 : s.last + 1]) for s in plan.strands)
+    assert all(chain.shards == BatchExtent(2) for chain in plan.chains)
+    assert not any(any(plan.barriers[s.first + 1 : s.last + 1]) for s in plan.chains)
 
 
 def test_weights_are_kept_and_gradients_of_scores_are_passed_on() -> None:
     """Weights lie where the scores were, and the gradients of scores where those of the weights were."""
     plan = step()
     squares = {b.index for b in plan.buffers if b.elements == BatchExtent(2 * 48 * 48)}
-    assert [len(squares & {*strand.passed_on}) for strand in plan.strands] == [0, 1]
+    assert [len(squares & {*chain.passed_on}) for chain in plan.chains] == [0, 1]
     assert len(squares) == 2
 
 
-def test_few_parts_are_left_to_all_threads() -> None:
+def test_few_shards_are_left_to_all_threads() -> None:
     options = Options(batch=4)
-    assert scheduled(prepared(graph_of(program(TEXT), "training"), options), options).strands == ()
+    assert scheduled(prepared(graph_of(program(TEXT), "training"), options), options).chains == ()
 
 
-def test_the_work_of_finding_strands_grows_with_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not with its square: what else uses a buffer is counted once, and not for each strand."""
+def test_the_work_of_finding_chains_grows_with_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with its square: what else uses a buffer is counted once, and not for each chain."""
     layer = "encoder_block(2, 32, causal = true, drop = 0)"
     looked_at: list[Instance] = []
 
@@ -82,44 +82,44 @@ def test_the_work_of_finding_strands_grows_with_the_network(monkeypatch: pytest.
         looked_at.append(instance)
         return fills_evenly(instance, storage)
 
-    monkeypatch.setattr(strands, "fills_evenly", counted)
+    monkeypatch.setattr(chained_kernels, "fills_evenly", counted)
     counts: list[int] = []
     for blocks in (1, 3):
         looked_at.clear()
         whole = program(TEXT.replace(layer, " |> ".join([layer] * blocks)))
         plan = scheduled(prepared(graph_of(whole, "training"), Options(batch=64)), Options(batch=64))
-        assert len(plan.strands) == 2 * blocks
+        assert len(plan.chains) == 2 * blocks
         counts.append(len(looked_at))
     assert counts[1] < 4 * counts[0]
 
 
-def test_a_barrier_inside_a_strand_is_found() -> None:
+def test_a_barrier_inside_a_chain_is_found() -> None:
     plan = step()
-    inside = plan.strands[0].first + 1
+    inside = plan.chains[0].first + 1
     barriers = tuple(barrier or k == inside for k, barrier in enumerate(plan.barriers))
-    with pytest.raises(CompilerBug, match="a barrier stands inside a strand"):
+    with pytest.raises(CompilerBug, match="a barrier stands inside a chain"):
         verify_schedule(replace(plan, barriers=barriers), 64)
 
 
 def test_what_is_used_outside_must_not_be_passed_on() -> None:
     plan = step()
-    strand = plan.strands[0]
-    weights = plan.instances[strand.first + 1].writes[0]
-    broken = replace(strand, passed_on=(weights,))
+    chain = plan.chains[0]
+    weights = plan.instances[chain.first + 1].writes[0]
+    broken = replace(chain, passed_on=(weights,))
     with pytest.raises(CompilerBug, match="is used outside of it"):
-        verify_schedule(replace(plan, strands=(broken, *plan.strands[1:])), 64)
+        verify_schedule(replace(plan, chains=(broken, *plan.chains[1:])), 64)
 
 
-def test_parts_that_meet_are_found() -> None:
+def test_shards_that_meet_are_found() -> None:
     plan = step()
-    longer = replace(plan.strands[0], last=plan.strands[0].last + 1)
+    longer = replace(plan.chains[0], last=plan.chains[0].last + 1)
     barriers = tuple(barrier and k != longer.last for k, barrier in enumerate(plan.barriers))
     with pytest.raises(CompilerBug, match="are not independent"):
-        verify_schedule(replace(plan, strands=(longer, *plan.strands[1:]), barriers=barriers), 64)
+        verify_schedule(replace(plan, chains=(longer, *plan.chains[1:]), barriers=barriers), 64)
 
 
 def attention(heads_first: bool) -> Graph:
-    """Attention without a mask; with `heads_first`, the values are read across heads, so no strand may take them."""
+    """Attention without a mask; with `heads_first`, the values are read across heads, so no chain may take them."""
     builder, batch = GraphBuilder("attention"), BatchExtent()
     q, k = (builder.input(n, Role.DATA, TensorType(DType.F32, (batch, TIME, HEADS, DEPTH))) for n in "qk")
     b, i, j, h, c, g = range(6)
@@ -163,29 +163,29 @@ def turned_bias() -> Graph:
 
 
 @pytest.mark.parametrize("graph", [heads_with_taps(), turned_bias()], ids=lambda graph: graph.name)
-def test_items_of_a_strand_keep_to_its_parts(graph: Graph) -> None:
+def test_items_of_a_chain_keep_to_its_shards(graph: Graph) -> None:
     random = np.random.default_rng(4)
     given = {e.name: random.uniform(-1, 1, at_batch(e.value.type.shape, 3)).astype("f4") for e in graph.inputs}
-    strands = compiled(graph, batch=EVERY_KERNEL_PARALLEL)
-    walks = [i.kernel for s in strands.plan.strands for i in strands.plan.instances[s.first : s.last + 1]]
-    assert any(is_together(kernel) or transposed_rows(kernel) for kernel in walks)
+    native = compiled(graph, batch=EVERY_KERNEL_PARALLEL)
+    kernels = [i.kernel for s in native.plan.chains for i in native.plan.instances[s.first : s.last + 1]]
+    assert any(is_row_blocked(kernel) or transposed_rows(kernel) for kernel in kernels)
     expected = compiled(graph, fuse=False, batch=EVERY_KERNEL_PARALLEL).executable(1).call(given, 3)
     for threads in (1, 2, 3):
-        found = strands.executable(threads).call(given, 3)
+        found = native.executable(threads).call(given, 3)
         assert all(np.array_equal(found[name], array) for name, array in expected.items())
 
 
 @pytest.mark.parametrize("heads_first", [False, True])
 @pytest.mark.parametrize("batch", [1, 2, 5])
-def test_strands_change_no_bit(batch: int, heads_first: bool) -> None:
+def test_chains_change_no_bit(batch: int, heads_first: bool) -> None:
     graph = attention(heads_first)
     random = np.random.default_rng(3)
     given = {n: random.uniform(-0.3, 0.3, (batch, TIME, HEADS, DEPTH)).astype("f4") for n in "qk"}
-    strands = compiled(graph, batch=EVERY_KERNEL_PARALLEL)
-    assert strands.plan.strands
+    native = compiled(graph, batch=EVERY_KERNEL_PARALLEL)
+    assert native.plan.chains
     expected = compiled(graph, fuse=False, batch=EVERY_KERNEL_PARALLEL).executable(1).call(given, batch)
     for threads in (1, 2, 3, 7):
-        executable = strands.executable(threads)
+        executable = native.executable(threads)
         for _ in range(2):
             found = executable.call(given, batch)
             assert all(np.array_equal(found[name], array) for name, array in expected.items())
