@@ -80,6 +80,7 @@ def _check_names(graph: Graph) -> None:
     outputs = {output.name for output in graph.outputs}
     if len(inputs) != len(graph.inputs) or len(outputs) != len(graph.outputs):
         raise InvalidGraph("two inputs, or two outputs, have the same name")
+    updated = set[str]()
     for output in graph.outputs:
         if output.updates is None:
             continue
@@ -87,3 +88,6 @@ def _check_names(graph: Graph) -> None:
             raise InvalidGraph(f"output {output.name} updates {output.updates}, which is no input")
         if inputs[output.updates] != output.value.type:
             raise InvalidGraph(f"output {output.name} is {output.value.type}, but updates {inputs[output.updates]}")
+        if output.updates in updated:
+            raise InvalidGraph(f"two outputs update {output.updates}")
+        updated.add(output.updates)

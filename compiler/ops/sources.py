@@ -47,6 +47,9 @@ class Constant(Op):
         is_boolean, is_float = isinstance(self.value, bool), isinstance(self.value, float)
         if is_boolean != (self.dtype is DType.BOOL) or is_float != self.dtype.is_float:
             raise TypeRuleError(f"{self.value!r} is not a constant of type {self.dtype.value}")
+        least = 0 if self.dtype is DType.U8 else -(1 << (8 * self.dtype.size - 1))
+        if not (is_boolean or is_float or least <= self.value < least + (1 << 8 * self.dtype.size)):
+            raise TypeRuleError(f"{self.value} does not fit a constant of type {self.dtype.value}")
         return (TensorType(self.dtype),)
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:

@@ -52,6 +52,8 @@ def test_types_do_not_depend_on_anything_but_operands(sample: Sample) -> None:
         (Where(), (f32(), f32(), f32()), r"where needs elements of type bool, but got f32\[\]"),
         (Constant(1.5, DType.I32), (), "1.5 is not a constant of type i32"),
         (Constant(True, DType.I64), (), "True is not a constant of type i64"),
+        (Constant(1 << 31, DType.I32), (), "2147483648 does not fit a constant of type i32"),
+        (Constant(-1, DType.U8), (), "-1 does not fit a constant of type u8"),
         (Iota((3,), 1, DType.I32), (), r"i32\[3\] has no axis 1; its axes are 0 to 0"),
         (Iota((BATCH, BATCH), 0, DType.I32), (), r"\[batch, batch\] with more than one batch axis"),
         (RandomUniform((3,), 0), (i32(), i32()), r"a seed and a step of type i64\[\], but got i32\[\]"),

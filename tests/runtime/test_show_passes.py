@@ -196,6 +196,7 @@ def test_the_list_of_passes(capsys: pytest.CaptureFixture[str]) -> None:
         (GRAPH.replace("%3: f32[batch, 4] = exp", "%3: f32[batch, 5] = exp"), "its results have other types"),
         (GRAPH.replace("exp(", "exo("), "<stdin>:6: no op is called exo\nhint: did you mean `exp`?"),
         (GRAPH.replace("%3", "%2"), "%2 is defined a second time"),
+        (GRAPH[:-3] + 'output "a" output %0 updates "x" output "b" output %3 updates "x" end', "two outputs update x"),
         ("\x00\x1b]0;title\x07\xff" * 10, "unexpected text"),
         ("graph " + "[" * 100_000, "expected a string"),
         ('graph "g" ' * 10_000, "expected a value and found `graph`"),
