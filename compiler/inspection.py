@@ -57,10 +57,10 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
     if view.stage == "fixed":
         return _graph(_only(fixed(ready, options.without, options.batch), chosen, view), view.format)
     if view.stage == "fused":
-        return _fused(fused_graph(ready, options.without, options.batch, options.verify), view.format, chosen)
+        return _fused(fused_graph(ready, options.without, options.batch, options.verify), view, chosen)
     plan = scheduled(ready, options)
     if view.stage == "schedule":
-        return _schedule(plan, view.format, chosen)
+        return _schedule(plan, view, chosen)
     return _code(ready, plan, options, view, chosen)
 
 
@@ -155,9 +155,14 @@ def _chooser(view: View) -> Chooser:
 def _only(graph: Graph, chosen: Chooser, view: View) -> Graph:
     """As `_part`. Raises UsageError where nothing is left."""
     part = _part(graph, chosen, view)
-    if not part.nodes and (view.line is not None or view.node is not None):
-        raise UsageError("no operation comes from there", "the line may be configuration only, or folded away")
+    _expect_some(part.nodes, "operation", view)
     return part
+
+
+def _expect_some(found: Sequence[object], what: str, view: View) -> None:
+    """Raises UsageError where nothing is left of the line or the node that `view` shows."""
+    if not found and (view.line is not None or view.node is not None):
+        raise UsageError(f"no {what} comes from there", "the line may be configuration only, or folded away")
 
 
 def _part(graph: Graph, chosen: Chooser, view: View) -> Graph:
@@ -185,27 +190,29 @@ def _graph(graph: Graph, format: str) -> str:
             return drawn(graph_drawing.drawing_of(graph), format)
 
 
-def _fused(fused: FusedGraph, format: str, chosen: Chooser) -> str:
-    """The groups of which a member was chosen."""
+def _fused(fused: FusedGraph, view: View, chosen: Chooser) -> str:
+    """The groups of which a member was chosen. Raises UsageError where there is none."""
     groups = tuple(g for g in fused.groups if any(chosen(m.node.origins) for m in g.members))
+    _expect_some(groups, "kernel", view)
     fused = replace(fused, groups=groups)
-    return json.dumps(fused_to_json(fused)) if format == "json" else print_fused(fused, origins=True)
+    return json.dumps(fused_to_json(fused)) if view.format == "json" else print_fused(fused, origins=True)
 
 
-def _schedule(plan: Schedule, format: str, chosen: Chooser) -> str:
+def _schedule(plan: Schedule, view: View, chosen: Chooser) -> str:
     kept = [k for k, i in enumerate(plan.instances) if chosen(i.origins)]
+    _expect_some(kept, "kernel", view)
     plan = replace(
         plan,
         instances=tuple(plan.instances[k] for k in kept),
         barriers=tuple(plan.barriers[k] for k in kept),
     )
-    match format:
+    match view.format:
         case "json":
             return json.dumps(schedule_to_json(plan))
         case "text":
             return print_schedule(plan)
         case _:
-            return drawn(schedule_drawing.drawing_of(plan), format)
+            return drawn(schedule_drawing.drawing_of(plan), view.format)
 
 
 def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Chooser) -> str:
@@ -214,8 +221,7 @@ def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Ch
     part = None if view.line is None and view.node is None else chosen
     found = target.lower(graph, plan, machine, options.batch, keeps_nests=view.stage == "loops")
     views = kernel_views(found, view.stage, target, machine, part)
-    if not views:
-        raise UsageError("no code comes from there", "the line may be configuration only, or folded away")
+    _expect_some(views, "code", view)
     if view.format == "json":
         return views_to_json(views, part, machine)
     return print_views(views, view.stage, part, machine if options.machine else None)

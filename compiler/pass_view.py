@@ -55,7 +55,7 @@ def _printed(view: View, names: Sequence[str], stop: str) -> set[str]:
         first = _pass_called(wanted, names)
         found = [name for name in names if name == first or (":" not in wanted and name.split(":")[0] == wanted)]
         if names.index(first) > names.index(stop):
-            raise UsageError(f"{wanted} runs behind {stop}", "stop at a later pass")
+            raise UsageError(f"{wanted} runs after {stop}", "stop at a later pass")
         printed.update(found)
     return printed
 

@@ -118,8 +118,10 @@ class _Reader:
         attributes: dict[str, Attribute] = {}
         while self._tokens[self._next].kind == "word" and self._tokens[self._next + 1].text == "=":
             name = self._word()
-            if name not in wanted or name in attributes:
-                raise self._wrong(f"{kind.name} has no attribute {name}, or has it twice", name, wanted)
+            if name not in wanted:
+                raise self._wrong(f"{kind.name} has no attribute {name}", name, wanted)
+            if name in attributes:
+                raise self._wrong(f"{kind.name} has its attribute {name} twice")
             self._mark("=")
             attributes[name] = self._attribute()
             if not fits(attributes[name], wanted[name].type):
@@ -187,7 +189,7 @@ class _Reader:
         extents: list[Extent] = [e for e in found if isinstance(e, int | BatchExtent) and not isinstance(e, bool)]
         multiples = [e.multiple if isinstance(e, BatchExtent) else e for e in extents]
         if len(extents) != len(found) or min(multiples, default=0) < 0:
-            raise self._wrong("a shape has an extent that is no count")
+            raise self._wrong("an extent of a shape is no whole number of at least 0")
         if sum(isinstance(extent, BatchExtent) for extent in extents) > 1:
             raise self._wrong("a shape has two extents that depend on the batch")
         return tuple(extents)
@@ -236,7 +238,7 @@ class _Reader:
     def _take(self, kind: str) -> str:
         token = self._tokens[self._next]
         if token.kind != kind:
-            raise self._unexpected(f"the {kind}" if kind.startswith("end") else f"a {kind}")
+            raise self._unexpected("the end of the text" if kind == "end of text" else f"a {kind}")
         self._next += 1
         return token.text
 

@@ -246,6 +246,8 @@ def splits_evenly(form: IndexMap, columns: Extent) -> bool:
 def linear_strides(shape: Shape, form: IndexMap) -> tuple[int, ...] | None:
     """The stride of each axis, where `form`, of the linear index of `shape`, is linear in every axis."""
     own = storage_strides(shape)
+    if 0 in shape:  # no element, and so no place of one
+        return own
 
     def at(index: int) -> int:
         total = 0

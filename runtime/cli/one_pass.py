@@ -1,11 +1,12 @@
 """Run one pass of the compiler on the text of a graph, and print the graph that it makes.
 
-The text is what `dlc show FILE --stage step` and `--print-after` print. It is checked before the pass and behind it.
+The text is what `dlc show FILE --stage step` and `--print-after` print. It is checked before the pass and after it.
 """
 
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from compiler import driver
@@ -64,13 +65,11 @@ def _text(file: str | None) -> str:
     if file is None and sys.stdin.isatty():
         raise UsageError("standard input is a terminal", "name a file, or give a graph: `dlc pass PASS < graph.txt`")
     try:
-        if file is None:
-            text = sys.stdin.read(_MOST + 1)
-        else:
-            with opened(Path(file)) as stream:
-                text = stream.read(_MOST + 1).decode()
+        # bytes, since in some locales the interpreter decodes standard input with surrogates in place of wrong bytes
+        with nullcontext(sys.stdin.buffer) if file is None else opened(Path(file)) as stream:
+            content = stream.read(_MOST + 1)
+        if len(content) > _MOST:
+            raise DataError(f"has more than {size(_MOST)}", file or _STANDARD_INPUT, fix="give the text of one graph")
+        return content.decode()
     except UnicodeDecodeError:
         raise DataError("is not UTF-8 text", file or _STANDARD_INPUT, fix="give the text of a graph") from None
-    if len(text) > _MOST:
-        raise DataError(f"has more than {size(_MOST)}", file or _STANDARD_INPUT, fix="give the text of one graph")
-    return text

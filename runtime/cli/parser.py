@@ -38,6 +38,8 @@ class Parser(argparse.ArgumentParser):
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """The namespace of `arguments`; what no option or place takes is an error that names the nearest option."""
         namespace, unknown = self.parse_known_args(arguments)
+        if unknown:  # argparse looks for all places before the first option: `dlc pass simplify --json FILE`
+            namespace, unknown = self.parse_known_intermixed_args(arguments)
         if unknown:
             word = unknown[0].split("=")[0]
             options = [name for name in self._option_string_actions if name not in ("--traceback", "-h")]

@@ -30,7 +30,7 @@ EXAMPLES = (
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("run", metavar="RUN", help="the directory of a run")
+    parser.add_argument("run", metavar="RUN", help="the folder of a run")
     parser.add_argument(
         "--step", type=whole_number(0), required=True, metavar="N", help="replay the step after N updates"
     )

@@ -57,9 +57,9 @@ def configure(parser: Parser) -> None:
         metavar="PASS",
         action="append",
         default=[],
-        help="print the graph behind each run of this pass, or of `all`; may be repeated",
+        help="print the graph after each run of this pass, or of `all`; may be repeated",
     )
-    passes.add_argument("--stop-after", metavar="PASS", help="run no pass behind this one, and print the graph")
+    passes.add_argument("--stop-after", metavar="PASS", help="run no pass after this one, and print its graph")
     passes.add_argument("--time-passes", action="store_true", help="tabulate how long each pass takes, and the nodes")
     add_settings(parser)
     add_compilation(parser, runs=False)
@@ -116,13 +116,13 @@ def _expect_format(arguments: Namespace, of_passes: bool, stage: str) -> None:
 
 
 def _passes_as_text(runs: Sequence[driver.PassRun], arguments: Namespace) -> str:
-    """The graphs that were asked for, each behind a comment that names its pass, and the table of times."""
+    """The graphs that were asked for, each below a comment that names its pass, and the table of times."""
     if arguments.format == "json":
         return json.dumps({"passes": [_as_json(run) for run in runs]})
     shown = [run for run in runs if run.text is not None]
     if arguments.format in PICTURES or (len(shown) == 1 and arguments.stop_after and not arguments.time_passes):
         return shown[-1].text or ""
-    texts = [f"# behind {run.name} (nodes: {run.nodes_before} -> {run.nodes})\n{run.text}" for run in shown]
+    texts = [f"# after {run.name} (nodes: {run.nodes_before} -> {run.nodes})\n{run.text}" for run in shown]
     return "\n".join([*texts, *(_times(runs) if arguments.time_passes else [])])
 
 

@@ -54,7 +54,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
 
 
 def given(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
 def test_stages_of_the_step(capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +72,7 @@ def test_a_prediction_has_the_same_stages(capsys: pytest.CaptureFixture[str]) ->
 
 def test_all_passes_are_printed_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "show", "net.dl", "--print-after", "all")
-    headings = [line.split()[2] for line in text.splitlines() if line.startswith("# behind ")]
+    headings = [line.split()[2] for line in text.splitlines() if line.startswith("# after ")]
     assert [heading.split(":")[0] for heading in headings] == [each.name for each in passes_of(Options())]
     assert "eliminate_dead:4" in headings
     assert len(set(headings)) == len(headings)
@@ -86,10 +86,10 @@ def test_the_last_pass_gives_the_fixed_stage(capsys: pytest.CaptureFixture[str])
 
 def test_a_name_without_a_number_is_every_run_or_the_first(capsys: pytest.CaptureFixture[str]) -> None:
     both = printed(capsys, "show", "net.dl", "--print-after", "simplify")
-    assert "# behind simplify (" in both
-    assert "# behind simplify:2 (" in both
+    assert "# after simplify (" in both
+    assert "# after simplify:2 (" in both
     second = printed(capsys, "show", "net.dl", "--print-after", "simplify:2")
-    assert "# behind simplify (" not in second
+    assert "# after simplify (" not in second
     assert second in both
     first = printed(capsys, "show", "net.dl", "--stop-after", "simplify")
     assert first == printed(capsys, "show", "net.dl", "--stop-after", "simplify:1")
@@ -117,6 +117,13 @@ def test_a_line_of_each_pass(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(":3:" in line for line in part.splitlines() if " = " in line and "constant" not in line)
 
 
+@pytest.mark.parametrize("stage", ["fused", "schedule", "kernels"])
+def test_a_line_without_kernels(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, error = refused(capsys, "show", "net.dl:4", "--stage", stage)
+    assert code == 2
+    assert "comes from there" in error
+
+
 def test_a_line_without_operations(capsys: pytest.CaptureFixture[str]) -> None:
     code, error = refused(capsys, "show", "net.dl:4", "--print-after", "simplify")
     assert code == 2
@@ -134,7 +141,7 @@ def test_the_graph_behind_a_pass_can_be_drawn(capsys: pytest.CaptureFixture[str]
         (["--stop-after", "simplify:3"], "there is no pass `simplify:3`"),
         (["--stop-after", "all"], "there is no pass `all`"),
         (["--stop-after", ""], "there is no pass ``"),
-        (["--print-after", "form_fma", "--stop-after", "simplify"], "form_fma runs behind simplify"),
+        (["--print-after", "form_fma", "--stop-after", "simplify"], "form_fma runs after simplify"),
         (["--time-passes", "--stage", "grad"], "passes are shown in place of a stage"),
         (["--time-passes", "--machine", "avx2"], "the same for every machine"),
         (["--time-passes", "--format", "svg"], "a picture is of one graph"),
@@ -155,7 +162,9 @@ def test_a_pass_on_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     assert printed(capsys, "pass", "simplify", "graph.txt") == text
     assert main(["pass", "simplify", "graph.txt", "--output", "out.txt"]) == 0
     assert Path("out.txt").read_text() == text
-    assert json.loads(printed(capsys, "pass", "simplify", "graph.txt", "--json"))["name"] == "g"
+    as_data = printed(capsys, "pass", "simplify", "graph.txt", "--json")
+    assert json.loads(as_data)["name"] == "g"
+    assert printed(capsys, "pass", "simplify", "--json", "graph.txt") == as_data
 
 
 def test_what_is_shown_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,7 +190,7 @@ def test_the_list_of_passes(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("", "<stdin>:1: expected `graph` and found the end of the text"),
         ("nothing", "expected `graph` and found `nothing`"),
-        ('graph "g" end end', "expected the end of text and found `end`"),
+        ('graph "g" end end', "expected the end of the text and found `end`"),
         (GRAPH[:-30], "no op is called ex"),
         (GRAPH.replace("exp(%2)", "exp(%0, %2)"), "exp takes 1 tensor, but got 2"),
         (GRAPH.replace("%3: f32[batch, 4] = exp", "%3: f32[batch, 5] = exp"), "its results have other types"),
@@ -203,6 +212,20 @@ def test_a_text_that_is_no_graph(
     assert message in error
     assert "fault of dlc" not in error
     assert "\x1b" not in error
+
+
+def test_a_tensor_without_elements(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    product = "%1: f32[batch, 0] = contraction(%0, %9) lhs=[0, 2] rhs=[2, 1] out=[0, 1]"
+    weights = 'input "w" parameter %9: f32[4, 0]'
+    given("\n".join(('graph "g"', X, weights, product, 'output "y" output %1', "end")), monkeypatch)
+    assert "f32[batch, 0] = contraction(" in printed(capsys, "pass", "fix_numerics")
+
+
+def test_bytes_that_are_no_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard input is UTF-8 in every locale, also where the interpreter would let other bytes pass."""
+    damaged = io.BytesIO(b'graph "\xff\xfe"\nend')
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(damaged, encoding="utf-8", errors="surrogateescape"))
+    assert refused(capsys, "pass", "simplify")[1].startswith("error: <stdin>: is not UTF-8 text")
 
 
 def test_files_that_are_no_graph(capsys: pytest.CaptureFixture[str]) -> None:
