@@ -35,13 +35,13 @@ def kernels_of(fused: FusedGraph, watched: bool = True) -> Kernels:
     """The kernels; where `watched`, they check for NaN and Inf in outputs."""
     index = Index.of(fused)
     storage = Storage.of_graph(fused, index)
-    watches = {o.value.index: o.name for o in fused.outputs if watched and o.value.type.dtype.is_float}
-    lowered = tuple((g, _lowered(g, k, index, storage, watches)) for k, g in enumerate(fused.groups))
+    checked = {o.value.index: o.name for o in fused.outputs if watched and o.value.type.dtype.is_float}
+    lowered = tuple((g, _lowered(g, k, index, storage, checked)) for k, g in enumerate(fused.groups))
     return Kernels(fused, storage, lowered)
 
 
 def _lowered(
-    group: Group, number: int, index: Index, storage: Storage, watches: dict[int, str]
+    group: Group, number: int, index: Index, storage: Storage, checked: dict[int, str]
 ) -> Lowered | LoweredScan:
     first = group.members[0]
     if isinstance(first.node.op, Scan):
@@ -52,4 +52,4 @@ def _lowered(
     name = f"k{number}_{'_'.join(words)[:48]}"
     if group.kind is Kind.ALONE:
         return lower_alone(first, storage, name)
-    return GroupLowering(group, index, storage, watches).lower(name)
+    return GroupLowering(group, index, storage, checked).lower(name)

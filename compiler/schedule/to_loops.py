@@ -110,12 +110,12 @@ def overwriting_last(instructions: Sequence[Instruction]) -> tuple[Instruction, 
 
 @dataclass(slots=True)
 class GroupLowering:
-    """Lowers one group. `watches` names the values to check for NaN and Inf, by their index."""
+    """Lowers one group. `checked` names the values to check for NaN and Inf, by their index."""
 
     group: Group
     index: Index
     storage: Storage
-    watches: Mapping[int, str] = field(default_factory=dict[int, str])
+    checked: Mapping[int, str] = field(default_factory=dict[int, str])
     split: Split | FlatSplit = field(init=False)
     buffers: list[BufferArgument] = field(default_factory=list[BufferArgument])
     arguments: list[Value] = field(default_factory=list[Value])
@@ -406,7 +406,7 @@ class GroupLowering:
         form = insert_form(node) if isinstance(node.op, Insert) else address(shape, axis_forms(shape))
         rows, columns = self.divided(form, space)
         access = Access(self.argument(target), form.offset, rows, columns)
-        watch = self.watches.get(result.index)
+        watch = self.checked.get(result.index)
         if watch is not None:
             self.watched.append(watch)
         self.writes.append(target)

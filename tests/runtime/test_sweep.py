@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from killing import write_project
 
-from compiler import stages
 from compiler.diagnostics import UsageError
+from compiler.targets.cpu.target import CpuTarget
 from runtime.cli import sweep
 from runtime.cli.main import main
 from runtime.sweep import trials
@@ -112,14 +112,14 @@ def test_trials_of_one_shape_share_one_compiled_program(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rates and other settings of run time compile nothing; two widths are two programs."""
-    lowered = stages.lowered
+    lower = CpuTarget.lower
     compiled: list[Any] = []
 
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments: Any, **options: Any) -> Any:
         compiled.append(arguments)
-        return lowered(*arguments)
+        return lower(*arguments, **options)
 
-    monkeypatch.setattr(stages, "lowered", counted)
+    monkeypatch.setattr(CpuTarget, "lower", counted)
     cache = ["--cache-dir", str(tmp_path / "cache")]
     assert main(["train", "model.dl", "--out", "first", "--json", *cache]) == 0
     programs = len(compiled)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-MADE = {"__pycache__", "runs", "dist", "build", "node_modules"}
+MADE = {"__pycache__", "runs", "dist", "build", "site", "node_modules"}
 BINARY = {".gz", ".npz", ".npy", ".safetensors", ".png", ".svg"}
 
 

@@ -130,8 +130,8 @@ def _emit_rows(k: KernelNest, kernel: RowKernel | FlatKernel) -> Nest:
         else:
             columns = k.argument(ColumnsNumber()) if has_free_columns(kernel) else k.extent(kernel.columns)
         for stage in kernel.stages:
-            if isinstance(kernel.columns, int) and kernel.columns <= UNROLLED_VECTORS * LANES:
-                _unrolled_pass(k, stage, row, kernel.columns)
+            if _is_unrolled(kernel):
+                _unrolled_pass(k, stage, row, count(kernel.columns))
             else:
                 _long_pass(k, kernel, stage, row, columns)
             for instruction in stage.after:
@@ -140,6 +140,12 @@ def _emit_rows(k: KernelNest, kernel: RowKernel | FlatKernel) -> Nest:
 
     nest.loop(BEGIN, END, 1, [], row_body)
     return k.close(items_of(kernel, k.machine.registers))
+
+
+def _is_unrolled(kernel: RowKernel | FlatKernel) -> bool:
+    """Whether all rows are short, and equally so: the last one of a flat kernel may have fewer elements."""
+    is_short = isinstance(kernel.columns, int) and kernel.columns <= UNROLLED_VECTORS * LANES
+    return is_short and isinstance(kernel, RowKernel)
 
 
 def _lanes_of_registers(stages: Sequence[Stage], machine: Machine) -> int:
