@@ -1,14 +1,11 @@
-"""A program to lowered code: the stages that a program whose compiled code is cached does without."""
+"""A program to its schedule: the stages that a program whose compiled code is cached does without."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
-from compiler.machine import Machine
 from compiler.pipeline import optimise_graph, to_f64
 from compiler.programs import complete, in_precision
 from compiler.schedule.build import schedule
@@ -17,8 +14,6 @@ from compiler.schedule.verify import verify_schedule
 from compiler.steps.accumulated_step import PARTS, accumulated_step
 from compiler.steps.decoding.programs import DECODING, decoding_graph
 from compiler.steps.training_step import graph_of_kind
-from compiler.targets.lowered import Lowered, verify_nests
-from compiler.targets.registry import kernel_target_of
 
 
 def graph_of(program: Program, kind: str, options: Options | None = None) -> Graph:
@@ -49,15 +44,3 @@ def scheduled(ready: Graph, options: Options) -> Schedule:
     if options.verify:
         verify_schedule(plan, options.batch)
     return plan
-
-
-def lowered(graph: Graph, options: Options, machine: Machine, begin: Callable[[str], None] | None = None) -> Lowered:
-    """The execution plan and the kernels of a graph that is not yet optimised; `begin` is given each text.
-
-    With `verify`, nests are checked as well.
-    """
-    ready = prepared(graph, options)
-    target, plan = kernel_target_of(options), scheduled(ready, options)
-    found = target.lower(ready, plan, machine, options.batch, begin, keeps_nests=options.verify)
-    verify_nests(found)
-    return found

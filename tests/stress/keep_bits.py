@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from hashlib import sha256
 from math import prod
@@ -34,12 +36,14 @@ from compiler import driver  # noqa: E402
 from compiler.diagnostics import SourceError, UsageError  # noqa: E402
 from compiler.driver import Options, Program  # noqa: E402
 from compiler.machine import CHOICES  # noqa: E402
-from compiler.stages import graph_of, lowered  # noqa: E402
+from compiler.stages import graph_of, prepared, scheduled  # noqa: E402
+from compiler.targets.registry import kernel_target_of  # noqa: E402
 from runtime.analysis.bench import TrainingSteps  # noqa: E402
 from runtime.data.dimensions import dimensions_if_there  # noqa: E402
 from starts import Source, sources  # noqa: E402
 
 _NUMBERS_OF_A_STEP = 2**17  # in the inputs of a step, so that large pictures take seconds and not minutes
+_LOCATION = re.compile(r",? !dbg !\d+")
 _MACHINES = ("avx2", "avx512", "neon")
 
 
@@ -59,12 +63,22 @@ def hashes_of(source: Source, only: str | None, steps: int, machines: Sequence[s
 
 
 def code_hash(program: Program, kind: str, options: Options, machine: str) -> str:
-    """Of the text of all kernels, and of the table that says in which order and on which memory they run."""
-    code = lowered(graph_of(program, kind, options), options, CHOICES[machine])
-    digest = sha256(repr(tuple(_plain(code.manifest))).encode())
-    for symbol in sorted(code.texts):
-        digest.update(code.texts[symbol].encode())
-    return digest.hexdigest()
+    """Of the text of all kernels, and of the plan that says in which order and on which memory they run.
+
+    The lines of source that machine code belongs to do not count, nor do names of kernels, which are hashes of both.
+    """
+    ready = prepared(graph_of(program, kind, options), options)
+    target = kernel_target_of(options)
+    code = target.lower(ready, scheduled(ready, options), CHOICES[machine], options.batch)
+    names = {symbol: _instructions_hash(text, symbol) for symbol, text in code.texts.items()}
+    functions = tuple(names.get(symbol, symbol) for symbol in code.manifest.functions)
+    return sha256(repr(tuple(_plain(replace(code.manifest, functions=functions)))).encode()).hexdigest()
+
+
+def _instructions_hash(text: str, symbol: str) -> str:
+    """Of what LLVM makes code of: neither locations nor the metadata behind the functions that describe them."""
+    lines = (_LOCATION.sub("", line) for line in text.replace(symbol, "").splitlines() if not line.startswith("!"))
+    return sha256("\n".join(lines).encode()).hexdigest()
 
 
 def weights_hash(program: Program, rows: int, options: Options, steps: int) -> str:

@@ -96,10 +96,6 @@ class Group:
     split: Split | None
     members: tuple[Member, ...]
 
-    @property
-    def bit(self) -> int:
-        return 1 << self.number
-
 
 @record
 class Alias:
