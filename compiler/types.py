@@ -22,6 +22,8 @@ class DType(Enum):
     U8 = "u8"
     BOOL = "bool"
 
+    __hash__ = object.__hash__  # not that of the name, which takes two calls
+
     def __init__(self, text: str) -> None:
         self.is_float = text in ("f32", "f64", "bf16")
         # bytes of one element in memory
