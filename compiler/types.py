@@ -7,8 +7,8 @@ from enum import Enum
 from functools import cache
 from typing import TypeAlias
 
-from compiler.arrays import np
-from compiler.record import record
+from compiler.support.arrays import np
+from compiler.support.record import record
 
 
 class DType(Enum):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from compiler.graph.op import Op
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import DType, Extent
 
 # types and operands

@@ -10,15 +10,15 @@ import pytest
 from native import host
 
 from compiler import driver
-from compiler.diagnostics import CompilerBug
 from compiler.driver import Options
+from compiler.errors.diagnostics import CompilerBug
 from compiler.machine import CHOICES
 from compiler.nest.ir import Nest, Statement
 from compiler.nest.printer import print_nest
 from compiler.nest.reader import read_nest
 from compiler.nest.verify import verify_nest
 from compiler.ops import OPS
-from compiler.stages import graph_of, prepared, scheduled
+from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.to_llvm import WRITERS, to_llvm
 

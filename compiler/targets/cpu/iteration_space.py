@@ -19,8 +19,8 @@ from compiler.loops.ir import (
     Store,
     Term,
 )
-from compiler.record import record
 from compiler.schedule.access import count
+from compiler.support.record import record
 from compiler.targets.cpu.text import LANES
 from compiler.types import BatchExtent
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.loops.ir import (
     BatchCount,
     Combine,

@@ -9,7 +9,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import PERSISTENT, Graph, Role
 from compiler.loops.ir import (
     CollectKernel,
@@ -41,11 +41,11 @@ from compiler.nest.ir import (
     StreamNumber,
     TotalNumber,
 )
-from compiler.record import record
 from compiler.schedule.access import count
 from compiler.schedule.assemble import CONTROLLED, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
+from compiler.support.record import record
 from compiler.targets.cpu.emit import emit, items_of
 from compiler.targets.cpu.execution_plan import ExecutionPlan
 from compiler.targets.cpu.iteration_space import is_row_blocked
