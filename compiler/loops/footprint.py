@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from math import lcm
 from typing import assert_never
 
-from compiler.arrays import Array, np
 from compiler.loops.ir import (
     CollectKernel,
     ColumnKernel,
@@ -26,7 +25,8 @@ from compiler.loops.ir import (
     Term,
     TileContract,
 )
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, elements
 
 

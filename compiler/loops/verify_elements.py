@@ -11,8 +11,7 @@ from fractions import Fraction
 from math import floor
 from typing import TypeAlias, TypeGuard
 
-from compiler.arrays import np
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.loops.footprint import Along, blocks_of, count, indices_of
 from compiler.loops.ir import (
     BatchCount,
@@ -29,7 +28,8 @@ from compiler.loops.ir import (
     instructions_of,
 )
 from compiler.loops.printer import print_kernel, statement_lines
-from compiler.record import record
+from compiler.support.arrays import np
+from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, elements
 
 ENDLESS = 1 << 62  # elements, beyond all buffers

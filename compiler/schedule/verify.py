@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from itertools import combinations, product
 from typing import assert_never
 
-from compiler.arrays import Array, np
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.loops.footprint import Footprint, blocks_of, count, indices_of, meet, operand_of, touched_by
 from compiler.loops.ir import (
     CollectKernel,
@@ -34,6 +33,7 @@ from compiler.schedule.chained_kernels import fills_evenly, keep_to_shards
 from compiler.schedule.ir import Arena, Instance, Schedule, spans_of_loops
 from compiler.schedule.plan_memory import ALIGNMENT, Life, size_in_arena
 from compiler.schedule.printer import print_schedule
+from compiler.support.arrays import Array, np
 from compiler.types import BatchExtent, Extent, elements
 
 PERMANENT = (Arena.TENSORS, Arena.CONTROL)

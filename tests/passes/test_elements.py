@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from random_graphs import random_graph
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.loops.footprint import digits, inside
 from compiler.loops.ir import (
     Access,
