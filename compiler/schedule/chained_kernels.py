@@ -28,11 +28,6 @@ from compiler.schedule.access import count
 from compiler.schedule.ir import Buffer, ChainedKernels, Instance
 from compiler.types import BatchExtent, Extent
 
-FEWEST_ROWS = 32  # rows of a product in each shard: with fewer, tiles may span shards
-FEWEST_SHARDS = 16  # at the nominal batch, so that threads get equal shares
-FEWEST_IMAGES = 8  # where a shard is all that belongs to a row of the batch
-FARTHEST = 12  # instances over which one is moved forward into a chain
-
 
 def chained(
     instances: Sequence[Instance], buffers: Sequence[Buffer], batch: int, is_wide: Sequence[bool]

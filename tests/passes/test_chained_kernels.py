@@ -24,6 +24,7 @@ from compiler.schedule.ir import Buffer, Instance, Schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.stages import graph_of, prepared, scheduled
 from compiler.targets.cpu.iteration_space import is_row_blocked, transposed_rows
+from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 HEADS, TIME, DEPTH = 2, 37, 20
@@ -168,7 +169,7 @@ def test_items_of_a_chain_keep_to_its_shards(graph: Graph) -> None:
     given = {e.name: random.uniform(-1, 1, at_batch(e.value.type.shape, 3)).astype("f4") for e in graph.inputs}
     native = compiled(graph, batch=EVERY_KERNEL_PARALLEL)
     kernels = [i.kernel for s in native.plan.chains for i in native.plan.instances[s.first : s.last + 1]]
-    assert any(is_row_blocked(kernel) or transposed_rows(kernel) for kernel in kernels)
+    assert any(is_row_blocked(kernel, Tuning()) or transposed_rows(kernel) for kernel in kernels)
     expected = compiled(graph, fuse=False, batch=EVERY_KERNEL_PARALLEL).executable(1).call(given, 3)
     for threads in (1, 2, 3):
         found = native.executable(threads).call(given, 3)

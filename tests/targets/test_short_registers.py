@@ -18,6 +18,7 @@ from compiler.machine import AVX2, AVX512, NEON, Machine
 from compiler.nest.builder import Builder
 from compiler.nest.ir import ADDRESS, BufferPointer, Constant, Items, Nest, vector
 from compiler.nest.ir import Value as Place
+from compiler.numerics import LANES
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Divide, Multiply, Subtract
 from compiler.ops.mathematics import Sqrt
@@ -26,7 +27,6 @@ from compiler.schedule.build import schedule
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.masks import store_masked
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.to_llvm import to_llvm
 from compiler.targets.cpu.turning import move_turned
 from compiler.targets.llvm.jit import Library, assembly, compile_module

@@ -35,9 +35,9 @@ from compiler.schedule.split import reduction_split
 from compiler.types import elements
 
 
-def fuse(graph: Graph, without: Collection[str] = (), batch: int = 32) -> FusedGraph:
+def fuse(graph: Graph, without: Collection[str] = (), batch: int = 32, machine: Machine = GENERIC) -> FusedGraph:
     """The fused graph of a graph whose order is fixed, without the fusions of the given names."""
-    return _Fuser(graph, without, batch).run()
+    return _Fuser(graph, without, batch, machine).run()
 
 
 @dataclass(slots=True)
@@ -47,6 +47,7 @@ class _Fuser:
     graph: Graph
     without: Collection[str]
     batch: int
+    machine: Machine
     index: Index = field(default_factory=Index)
     ancestry: Ancestry = field(default_factory=Ancestry)
     resolver: Resolver = field(init=False)
@@ -67,7 +68,8 @@ class _Fuser:
             replace(group, members=tuple(sorted(group.members, key=lambda m: m.place)))
             for group in self.index.groups.values()
         )
-        return FusedGraph(self.graph.name, self.batch, self.graph.inputs, unplaced, groups, self.graph.outputs)
+        ends = self.graph.inputs, unplaced, groups, self.graph.outputs
+        return FusedGraph(self.graph.name, self.batch, *ends, machine=self.machine)
 
     def place(self, node: Node) -> None:
         """Give `node` a group of its own, then merge it with the groups that it reads from."""
@@ -98,7 +100,9 @@ class _Fuser:
             view = self.index.makers.get(link.source.index)
             if view is not None and isinstance(view.op, VIEWS) and link.source.index not in self.index.homes:
                 self.place(view)  # no index map leads through this view, so it becomes a copy
-        body = fuse(body_on_stacks(node.op), self.without, self.batch) if isinstance(node.op, Scan) else None
+        body = None
+        if isinstance(node.op, Scan):
+            body = fuse(body_on_stacks(node.op), self.without, self.batch, self.machine)
         member = Member(node, self.places[node.results[0].index], Space.FULL, links, gates, body)
         split = reduction_split(node) if isinstance(node.op, REDUCTIONS) else None
         if not legality.divides(split, member, self.index):
@@ -117,7 +121,7 @@ class _Fuser:
         kinds = producer.kind, consumer.kind
         if Kind.ALONE in kinds or kinds == (Kind.PRODUCT, Kind.PRODUCT):
             return
-        if not cost.is_small_enough(producer, consumer) or not self.no_third(producer, consumer):
+        if not cost.is_small_enough(producer, consumer, self.machine.tuning) or not self.no_third(producer, consumer):
             return
         crossing = self.crossing(producer, consumer)
         merge = legality.legal_merge(producer, consumer, crossing, self.index)

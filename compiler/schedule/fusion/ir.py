@@ -107,7 +107,7 @@ class Alias:
 
 @record
 class FusedGraph:
-    """Groups that compute the outputs from the inputs at the nominal `batch`.
+    """Groups that compute the outputs from the inputs at the nominal `batch`, as the `machine` prefers.
 
     `unplaced` are the nodes that no group computes, each with its place in the order of the graph: views, through which
     links read; constants, positions and others that each reader computes; and tensors that insertions fill. `before`
@@ -126,6 +126,7 @@ class FusedGraph:
     copies: tuple[Alias, ...] = ()
     before: tuple[tuple[int, int], ...] = ()
     is_ordered: bool = False
+    machine: Machine = GENERIC
 
 
 def domain_shape(node: Node) -> Shape:

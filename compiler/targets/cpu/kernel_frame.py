@@ -26,9 +26,10 @@ from compiler.nest.ir import (
     type_of,
     vector,
 )
+from compiler.numerics import LANES
 from compiler.targets.cpu.iteration_space import has_free_columns, moves_only
 from compiler.targets.cpu.specialisation import FIXED, is_outer, is_within_block
-from compiler.targets.cpu.text import LANES
+from compiler.tuning import Tuning
 from compiler.types import DType, Extent
 
 
@@ -56,6 +57,10 @@ class KernelFrame:
     )
     scratch_bytes: int = 0
     scratch_batch_bytes: int = 0
+
+    @property
+    def tuning(self) -> Tuning:
+        return self.machine.tuning
 
     def of(self, statement: Statement) -> AbstractContextManager[None]:
         """Within, what is built does the work of a statement of the kernel; a literal's is nobody's."""
@@ -128,7 +133,7 @@ class KernelFrame:
         digit = self.quotient(index, term.divisor)
         if term.modulus is None:
             return digit
-        if not has_free_columns(self.kernel):
+        if not has_free_columns(self.kernel, self.tuning):
             return self.nest.binary("rem", digit, term.modulus)
         whole = self.nest.mul(self.quotient(digit, term.modulus), self.place_number(term.modulus))
         return self.nest.sub(digit, whole)
@@ -137,7 +142,7 @@ class KernelFrame:
         """The index of a row divided; by an argument, that is a multiplication and a shift."""
         if divisor == 1:
             return index
-        if not has_free_columns(self.kernel):
+        if not has_free_columns(self.kernel, self.tuning):
             return self.nest.binary("div", index, divisor)
         position = self.free_numbers.index(divisor)
         product = self.nest.mul(index, self.argument(FactorNumber(position)))
@@ -156,7 +161,7 @@ class KernelFrame:
             if term.modulus is not None:
                 digit = nest.binary("rem", digit, self.indices(term.modulus), type_)
             if term.stride != 1:
-                free = moves_only(self.kernel)
+                free = moves_only(self.kernel, self.tuning)
                 stride = self.splats[self.place_number(term.stride)] if free else self.indices(term.stride)
                 digit = nest.binary("mul", digit, stride, type_)
             total = digit if total is None else nest.binary("add", total, digit, type_)

@@ -41,6 +41,7 @@ from compiler.nest.ir import (
     StreamNumber,
     TotalNumber,
 )
+from compiler.numerics import LANES
 from compiler.record import record
 from compiler.schedule.access import count
 from compiler.schedule.assemble import CONTROLLED, is_parallel
@@ -51,7 +52,6 @@ from compiler.targets.cpu.execution_plan import ExecutionPlan
 from compiler.targets.cpu.iteration_space import is_row_blocked
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
 from compiler.targets.cpu.specialisation import Key, Specialisation, factor_of, specialisation
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import tile_shape
 from compiler.targets.cpu.to_llvm import to_llvm
 from compiler.targets.lowered import Lowered
@@ -73,7 +73,6 @@ from compiler.targets.manifest import (
 from compiler.types import BatchExtent, DType, Extent
 
 CONTROL = (CONTROL_ARENA, 0, 0)
-BEYOND = 16  # times the second-level cache of a core, from which results are stored past the caches
 
 
 @record
@@ -206,7 +205,10 @@ class _Lowering:
         """Whether nothing of a result is left in the caches of a core when its caller comes to it."""
         storage = self.plan.buffers[buffer]
         rows = self.batch if isinstance(storage.elements, BatchExtent) else 1
-        return count(storage.elements) * rows * storage.dtype.size >= BEYOND * self.machine.l2_bytes
+        return (
+            count(storage.elements) * rows * storage.dtype.size
+            >= self.machine.tuning.streamed_caches * self.machine.l2_bytes
+        )
 
     def bytes_of_shard(self, buffer: int, shards: Extent) -> int:
         storage = self.plan.buffers[buffer]
@@ -325,7 +327,7 @@ class _Lowering:
                     self.relocations.append((FLAGS, len(self.watched), 0))
                     self.watched.append(instance.watched[argument.position])
         is_shared = isinstance(kernel, RowKernel | FlatKernel | ColumnKernel)  # code, by kernels of other extents
-        items = items_of(kernel, self.machine.registers) if is_shared else code.nest.items
+        items = items_of(kernel, self.machine) if is_shared else code.nest.items
         self.move(instance, moved, drawn)
         return Call(code.symbol, items, first, len(self.relocations) - first, instance.loops)
 
@@ -365,7 +367,7 @@ class _Lowering:
         `keeps`: the right operand of a product is the same for more than one call.
         """
         what = self.specialised(instance.kernel)
-        is_blocked = is_row_blocked(instance.kernel)
+        is_blocked = is_row_blocked(instance.kernel, self.machine.tuning)
         passing = frozenset(k for k, b in enumerate(instance.arguments) if is_blocked and b in self.left)
         key = (what.key, keeps, passing)
         if key not in self.codes:
@@ -391,7 +393,7 @@ class _Lowering:
     def specialised(self, kernel: Kernel) -> Specialisation:
         """The specialisation of a kernel of the plan, worked out once."""
         if id(kernel) not in self.specialisations:
-            self.specialisations[id(kernel)] = specialisation(kernel, self.machine.registers)
+            self.specialisations[id(kernel)] = specialisation(kernel, self.machine)
         return self.specialisations[id(kernel)]
 
     def pointer(self, buffer: int) -> tuple[int, int, int]:
