@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from compiler.graph.ir import Graph, Node, Value
 from compiler.loops.ir import Space
+from compiler.machine import GENERIC, Machine
 from compiler.ops.scan import Scan
 from compiler.schedule.fusion import cost, legality
 from compiler.schedule.fusion.ancestry import Ancestry

@@ -6,6 +6,7 @@ from enum import Enum
 
 from compiler.graph.ir import GraphInput, GraphOutput, Node, Value
 from compiler.loops.ir import Edge, Space
+from compiler.machine import GENERIC, Machine
 from compiler.ops.contraction import Contraction
 from compiler.ops.indexing import ScatterAdd
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose

@@ -15,21 +15,18 @@ from compiler.types import elements
 
 def join_siblings(fused: FusedGraph) -> FusedGraph:
     """The fused graph in which such groups are one."""
-    index = Index.of(fused)
+    index, tuning = Index.of(fused), fused.machine.tuning
     ancestry = Ancestry.of(index)
     by_source: dict[tuple[object, ...], list[int]] = {}
     for group in fused.groups:
-        for key in dict.fromkeys(_large_sources(group, index, fused.machine.tuning)):
+        for key in dict.fromkeys(_large_sources(group, index, tuning)):
             by_source.setdefault(key, []).append(group.number)
     for family in by_source.values():
         alive = [number for number in family if number in index.groups]
         for k, first in enumerate(alive):
             for second in alive[k + 1 :]:
-                if (
-                    first in index.groups
-                    and second in index.groups
-                    and _may_join(first, second, index, ancestry, fused.machine.tuning)
-                ):
+                are_left = first in index.groups and second in index.groups
+                if are_left and _may_join(first, second, index, ancestry, tuning):
                     _join(first, second, index)
                     ancestry.join(first, second)
     return index.rebuilt(fused)

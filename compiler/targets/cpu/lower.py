@@ -44,7 +44,7 @@ from compiler.nest.ir import (
 from compiler.numerics import LANES
 from compiler.record import record
 from compiler.schedule.access import count
-from compiler.schedule.assemble import CONTROLLED, is_parallel
+from compiler.schedule.assemble import CONTROLLED
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
 from compiler.targets.cpu.emit import emit, items_of
@@ -155,13 +155,13 @@ class _Lowering:
         begins = {chain.first: chain.shards for chain in self.plan.chains}
         ends = {chain.last: chain.shards for chain in self.plan.chains}
         for place, (instance, barrier) in enumerate(zip(self.plan.instances, self.plan.barriers, strict=True)):
-            parallel = is_parallel(instance, self.batch)
             if place in begins:
                 table.add(Entry(CHAIN, 0, begins[place], 1, 1, BARRIER * barrier), ())
                 barrier = False
             for call, meets in self.calls(instance):
                 number = self.functions.setdefault(call.symbol, len(self.functions))
-                flags = BARRIER * (barrier or meets) | PARALLEL * parallel | self.plan.queue(place) << QUEUE_BITS
+                flags = BARRIER * (barrier or meets) | PARALLEL * instance.parallel
+                flags |= self.plan.queue(place) << QUEUE_BITS
                 moved = call.arguments if call.loops or self.passes_on(instance) else 0
                 extent, chunk, factor = call.items.extent, call.items.chunk, call.items.factor
                 entry = Entry(number, call.first, extent, chunk, factor, flags, moved)
