@@ -5,7 +5,7 @@ A machine has one such record (`Machine.tuning`). The orders of sums are no tuni
 
 from __future__ import annotations
 
-from compiler.record import record
+from compiler.support.record import record
 
 MOST_TILE_ROWS = 28  # the memory behind a buffer has room for a tile of so many rows
 

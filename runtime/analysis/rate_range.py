@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from compiler.driver import Array, Program
-from compiler.record import record
+from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.inference.model import rate_names
 from runtime.train.interruption import Interruption

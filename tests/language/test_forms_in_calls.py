@@ -9,8 +9,8 @@ import pytest
 
 import dlc
 from compiler import driver
-from compiler.diagnostics import SourceError
 from compiler.driver import Options
+from compiler.errors.diagnostics import SourceError
 from runtime.inference.model import runtime_settings
 
 A = np.array([1.0, 2.0], np.float32)

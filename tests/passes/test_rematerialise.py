@@ -13,18 +13,18 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 from compiler.graph.ir import Graph, Role
 from compiler.graph.verify import verify
 from compiler.interface import Options
+from compiler.programs.stages import graph_of, prepared
 from compiler.schedule.build import schedule
 from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.fusion.ir import CONTRACTIONS
-from compiler.schedule.rematerialise import DRAWS, SHORT_SUM, Choice, Timeline, rematerialise
+from compiler.schedule.rematerialise import DRAWS, Choice, Timeline, rematerialise
 from compiler.schedule.verify import verify_schedule
-from compiler.stages import graph_of, prepared
 from compiler.targets.memory import TensorStore
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType, at_batch, elements
 
 TIME, WIDTH, HEADS, HIDDEN, BLOCKS, WORDS, ROWS = 24, 20, 2, 28, 3, 70, 3
-LONG_SUM = SHORT_SUM + 16
+LONG_SUM = Tuning().spared_sum + 16
 MANY = EVERY_KERNEL_PARALLEL  # a nominal batch for which every value of the batch is large
 # WORDS are more than registers hold, so that a pass over scores reads again what it computes again.
 BLOCK = f"""

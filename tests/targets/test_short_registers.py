@@ -18,12 +18,12 @@ from compiler.machine import AVX2, AVX512, NEON, Machine
 from compiler.nest.builder import Builder
 from compiler.nest.ir import ADDRESS, BufferPointer, Constant, Items, Nest, vector
 from compiler.nest.ir import Value as Place
-from compiler.numerics import LANES
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Divide, Multiply, Subtract
 from compiler.ops.mathematics import Sqrt
 from compiler.ops.movement import Broadcast
 from compiler.schedule.build import schedule
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.masks import store_masked

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from compiler.graph.op import Category
 from compiler.loops.ir import Edge, Space
-from compiler.numerics import LANES
 from compiler.ops.sources import Constant
 from compiler.schedule.access import IDENTITY, IndexMap, add, address
 from compiler.schedule.copy import Copy
@@ -15,6 +14,7 @@ from compiler.schedule.fusion.ir import INLINE, FusedGraph, Group, Kind, Link, M
 from compiler.schedule.placement import Insert
 from compiler.schedule.product_sum import ProductSum
 from compiler.schedule.split import RowSplit
+from compiler.support.numerics import LANES
 from compiler.tuning import Tuning
 
 

@@ -15,7 +15,7 @@ from math import ceil
 from compiler.loops.ir import Access, ContractedAxis, Load, Store, Term, TileContract
 from compiler.nest.builder import Builder
 from compiler.nest.ir import BEGIN, END, Index, Nest, Operand, Value, vector
-from compiler.numerics import LANES
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied

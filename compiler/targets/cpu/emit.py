@@ -7,7 +7,7 @@ from itertools import accumulate
 from math import ceil
 from typing import assert_never
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.loops.ir import (
     REGISTER_COLUMNS,
     CollectKernel,
@@ -43,8 +43,8 @@ from compiler.nest.ir import (
     Zeros,
     vector,
 )
-from compiler.numerics import CHAINS, LANES, LONG_SUM_COLUMNS
 from compiler.schedule.access import count
+from compiler.support.numerics import CHAINS, LANES, LONG_SUM_COLUMNS
 from compiler.targets.cpu.iteration_space import (
     has_free_columns,
     is_row_blocked,

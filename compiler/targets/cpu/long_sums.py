@@ -9,9 +9,9 @@ from math import ceil, prod
 from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Index, Operand, Value, vector
-from compiler.numerics import LANES
-from compiler.record import record
 from compiler.schedule.access import count
+from compiler.support.numerics import LANES
+from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import Ahead, SummedAxis
 from compiler.types import DType

@@ -7,8 +7,8 @@ from functools import partial
 
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Constant, Index, Operand, Type, Value, vector
-from compiler.numerics import LANES
-from compiler.record import record
+from compiler.support.numerics import LANES
+from compiler.support.record import record
 from compiler.targets.cpu.tiles import TileShape
 from compiler.tuning import Tuning
 from compiler.types import DType

@@ -9,8 +9,8 @@ from enum import Enum
 from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.nest.builder import Builder
 from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, Operand, SharedPointer, Value, vector
-from compiler.numerics import LANES
 from compiler.schedule.access import count
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.tiles import TileShape, Tiling, depth_of, nominal, nominal_rows
 from compiler.targets.cpu.turning import move_turned

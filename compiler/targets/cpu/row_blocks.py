@@ -15,8 +15,8 @@ from typing import TypeAlias
 from compiler.loops.ir import Access, ColumnKernel, Compute, Edge, Instruction, Load, Reduce, RowKernel, Store, Term
 from compiler.nest.builder import Builder
 from compiler.nest.ir import BEGIN, END, TRUTH, Index, Items, Nest, Operand, Value, Zeros, vector
-from compiler.numerics import LANES
 from compiler.schedule.access import count
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.iteration_space import RowBlock
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest

@@ -29,8 +29,8 @@ from compiler.loops.ir import (
     instructions_of,
 )
 from compiler.machine import Machine
-from compiler.numerics import LANES, LONG_SUM_COLUMNS
-from compiler.record import record
+from compiler.support.numerics import LANES, LONG_SUM_COLUMNS
+from compiler.support.record import record
 from compiler.targets.cpu.iteration_space import (
     has_free_columns,
     is_row_blocked,

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from compiler.numerics import LANES
+from compiler.support.numerics import LANES
 from compiler.types import DType
 
 REGISTER = {

@@ -6,9 +6,9 @@ from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
 from compiler.machine import Machine
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Index, Items
-from compiler.numerics import LANES
-from compiler.record import record
 from compiler.schedule.access import count
+from compiler.support.numerics import LANES
+from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType, Extent

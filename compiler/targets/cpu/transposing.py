@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from compiler.loops.ir import Access, Instruction, Load, RowKernel, Store
 from compiler.nest.ir import BEGIN, END, ColumnsNumber, Constant, Index, Items, Nest, Operand, Value, vector
-from compiler.numerics import LANES
 from compiler.schedule.access import count
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.iteration_space import DENSE, has_free_columns, moves_only, transposed_rows
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
