@@ -96,4 +96,4 @@ def test_rows_that_would_leave_vectors_empty_are_broadcast() -> None:
 def test_tiles_ask_for_rows_that_lie_beyond_the_second_cache() -> None:
     for rows, asks in ((25088, True), (64, False)):
         contract = product(rows, 64, 256)
-        assert streams(contract, tiling(contract, AVX512, 1)) == asks
+        assert streams(contract, tiling(contract, AVX512, 1), AVX512.tuning) == asks
