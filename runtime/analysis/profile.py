@@ -14,7 +14,7 @@ import numpy as np
 
 from compiler import driver
 from compiler.diagnostics import UsageError
-from compiler.driver import Array, Measured, Options, ProfileReport, Program, TimelineSpan
+from compiler.driver import Array, Measured, Options, ProfileReport, Program, Steps, TimelineSpan
 from compiler.record import record
 from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
@@ -93,7 +93,7 @@ class Runs:
         rows = self._repeated.setdefault(each, np.tile(self._rows, each))
         start = time.perf_counter()
         for _ in range(calls):
-            executable.run(self._tensors, self._data, rows, self._batch, self._done, self._seed, self._settings)
+            executable.run(Steps(self._tensors, self._data, rows, self._batch, self._done, self._seed, self._settings))
         self._done += steps
         return time.perf_counter() - start
 

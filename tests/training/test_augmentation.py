@@ -14,6 +14,7 @@ import dlc
 from compiler import driver
 from compiler.diagnostics import UsageError
 from compiler.driver import FUSIONS, Options
+from compiler.interface import Steps
 from runtime.analysis.preview import preview
 from runtime.cli.main import main
 from runtime.data.part import Part
@@ -55,7 +56,7 @@ def seen(rows: Array, epoch: int = 0, batch: int = 8, seed: int = 0, changes: st
     chosen = Options(**options)
     arrays = at_epoch(numbered(program, Part(ARRAYS, rows)).arrays, epoch)
     executable = driver.compile_augmentation(program, chosen)
-    return executable.run(driver.allocate(program, chosen), arrays, rows, batch, seed=seed).arrays["image"]
+    return executable.run(Steps(driver.allocate(program, chosen), arrays, rows, batch, seed=seed)).arrays["image"]
 
 
 def test_a_sample_looks_the_same_in_any_batch_of_an_epoch() -> None:
