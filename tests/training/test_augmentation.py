@@ -122,7 +122,7 @@ def test_mixed_targets_are_distributions_in_training_only() -> None:
     program = driver.load_text(with_changes(PLAIN, mixed), "small.dl")
     arrays = at_epoch(numbered(program, Part(ARRAYS, np.arange(8))).arrays, 0)
     run = driver.compile_augmentation(program, Options()).run
-    found = run(driver.allocate(program, Options()), arrays, np.arange(8), 8).arrays
+    found = run(Steps(driver.allocate(program, Options()), arrays, np.arange(8), 8)).arrays
     np.testing.assert_allclose(found["label"].sum(1), 1, atol=1e-6)
     shares = found["label"][np.arange(8), LABELS[:8]]
     expected = [s * a + (1 - s) * b for s, a, b in zip(shares, IMAGES[:8] * 1.0, IMAGES[7::-1] * 1.0, strict=True)]
