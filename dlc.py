@@ -29,9 +29,9 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
 from compiler.driver import Options, Tensors
-from compiler.processors import usable_cores
+from compiler.errors.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
+from compiler.support.processors import usable_cores
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.data.choices import refuse_outside, refuse_outside_inputs
 from runtime.data.dimensions import dimensions_if_there

@@ -44,7 +44,7 @@ def start(file: Path, experiment: str | None, mode: str, threads: int) -> Figure
 def stages(file: Path, experiment: str | None, mode: str, threads: int) -> Figures:
     """Seconds of work in each stage, for all programs of a start; how many kernels they have, and nodes of graphs."""
     # only here, since a start imports them while it works
-    from compiler.stages import graph_of, prepared, scheduled
+    from compiler.programs.stages import graph_of, prepared, scheduled
     from compiler.targets.cpu.lower import lower
     from compiler.targets.llvm.host import machine_of
     from compiler.targets.llvm.jit import compile_module

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import PERSISTENT, Graph, Node, Role, Value
 from compiler.graph.op import Array
 from compiler.interface import Steps

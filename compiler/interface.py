@@ -7,9 +7,9 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Protocol
 
-from compiler.arrays import Array
-from compiler.diagnostics import UsageError
-from compiler.record import record
+from compiler.errors.diagnostics import UsageError
+from compiler.support.arrays import Array
+from compiler.support.record import record
 
 FUSIONS = {
     "activation": "a product and elementwise consumers that read nothing else: activations, factors",
@@ -55,7 +55,9 @@ class Options:
     def __post_init__(self) -> None:
         for name in self.without:
             if name not in FUSIONS:
-                from compiler.suggestions import did_you_mean  # only a mistake needs it; every start would pay for it
+                from compiler.errors.suggestions import (
+                    did_you_mean,  # only a mistake needs it; every start would pay for it
+                )
 
                 near = RENAMED_FUSIONS.get(name) or did_you_mean(name, FUSIONS)
                 hint = f"did you mean `{near}`?" if near else f"fusions are {', '.join(FUSIONS)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import DType
 
 KIBIBYTE = 1024

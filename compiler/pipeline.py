@@ -29,8 +29,8 @@ from compiler.graph_passes.widen_columns import widen_columns
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
 from compiler.ops.scan import Scan
-from compiler.record import record
 from compiler.schedule.build import fixing
+from compiler.support.record import record
 from compiler.types import DType
 
 GraphPass: TypeAlias = Callable[[Graph], Graph]

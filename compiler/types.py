@@ -7,8 +7,8 @@ from enum import Enum
 from functools import cache
 from typing import TypeAlias
 
-from compiler.arrays import np
-from compiler.record import record
+from compiler.support.arrays import np
+from compiler.support.record import record
 
 
 class DType(Enum):
@@ -21,6 +21,8 @@ class DType(Enum):
     I64 = "i64"
     U8 = "u8"
     BOOL = "bool"
+
+    __hash__ = object.__hash__  # not that of the name, which takes two calls
 
     def __init__(self, text: str) -> None:
         self.is_float = text in ("f32", "f64", "bf16")

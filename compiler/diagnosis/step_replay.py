@@ -13,8 +13,8 @@ from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Options, Steps
-from compiler.programs import complete
-from compiler.stages import graph_of, prepared
+from compiler.programs.load import complete
+from compiler.programs.stages import graph_of, prepared
 from compiler.types import DType
 
 

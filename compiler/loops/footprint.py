@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.arrays import Array, np
 from compiler.loops.ir import ColumnKernel, Edge, FlatKernel, Load, Space, StagedKernel, Store, Term, TileContract
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, elements
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any, TypeAlias, get_args
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.op import Op
 from compiler.loops import ir
 from compiler.types import BatchExtent, DType

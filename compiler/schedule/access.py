@@ -12,8 +12,8 @@ from compiler.graph.ir import Node
 from compiler.loops.ir import Term
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.window import Window
-from compiler.record import record
 from compiler.schedule.after import After
+from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, Shape
 
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 from compiler.graph.ir import Origin, Role
 from compiler.loops.ir import Kernel
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import DType, Extent
 
 

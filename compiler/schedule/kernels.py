@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from compiler.graph.ir import Value
 from compiler.ops.scan import Scan
-from compiler.record import record
 from compiler.schedule.alone import lower_alone
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import FusedGraph, Group, Kind
 from compiler.schedule.fusion.storage import Storage
 from compiler.schedule.to_loops import GroupLowering, Lowered
+from compiler.support.record import record
 
 
 @record

@@ -6,9 +6,9 @@ from bisect import insort
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 
-from compiler.record import record
 from compiler.schedule.access import count
 from compiler.schedule.ir import Arena, Buffer, Place
+from compiler.support.record import record
 from compiler.types import BatchExtent
 
 ALIGNMENT = 64  # bytes; in the batch arena, a capacity that is a multiple of 16 gives the same to 4-byte units

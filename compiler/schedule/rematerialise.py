@@ -22,12 +22,12 @@ from compiler.graph.ir import Direction, Graph, Node, Role, Value
 from compiler.graph.op import Category
 from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
-from compiler.record import record
 from compiler.schedule.after import After
 from compiler.schedule.copy import Copy
 from compiler.schedule.fix_numerics import MOVEMENTS
 from compiler.schedule.fusion.ir import CONTRACTIONS
 from compiler.schedule.split_k import SplitContraction
+from compiler.support.record import record
 from compiler.types import BatchExtent, TensorType, depends_on_batch, elements
 
 SOURCES = (Constant, Iota, BatchSize)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import Node
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
 from compiler.ops.contraction import Contraction

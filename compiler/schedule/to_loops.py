@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import Node, Origin, Value
 from compiler.loops.ir import (
     REGISTER_COLUMNS,
@@ -36,7 +36,6 @@ from compiler.ops.indexing import Gather
 from compiler.ops.mathematics import MATHEMATICS
 from compiler.ops.reduction import Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
-from compiler.record import record
 from compiler.schedule.access import (
     IndexMap,
     address,
@@ -55,6 +54,7 @@ from compiler.schedule.placement import Insert, Pick, insert_form
 from compiler.schedule.product_sum import ProductSum
 from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType
 
 COSTLY = {op.name for op in MATHEMATICS} | {

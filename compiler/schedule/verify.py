@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import combinations, product
 from typing import assert_never
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.loops.footprint import Footprint, meet, operand_of, touched_by
 from compiler.loops.ir import (
     CollectKernel,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from compiler.arrays import Array
 from compiler.interface import Executable, Options, Tensors
-from compiler.record import record
+from compiler.support.arrays import Array
+from compiler.support.record import record
 from compiler.targets.manifest import TensorSpec
 from compiler.types import DType
 

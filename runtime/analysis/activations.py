@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Array, Steps
+from compiler.errors.diagnostics import UsageError
 from runtime.data.part import Part
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.inference.precision import in_precision

@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Options, Program, Steps
-from compiler.record import record
+from compiler.errors.diagnostics import UsageError
+from compiler.support.record import record
 from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
 from runtime.inference.model import parameter_count, runtime_settings

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Array, Options, Program, Steps
-from compiler.record import record
+from compiler.errors.diagnostics import UsageError
+from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.data.loading import LoadedData
 from runtime.data.preparation import Preparation

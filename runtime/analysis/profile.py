@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Array, Measured, Options, ProfileReport, Program, Steps, TimelineSpan
-from compiler.record import record
+from compiler.errors.diagnostics import UsageError
+from compiler.support.record import record
 from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
 from runtime.inference.model import runtime_settings

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from compiler.driver import Array, Program
-from compiler.record import record
+from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.inference.model import rate_names
 from runtime.runs.position import Position

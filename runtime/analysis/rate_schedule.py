@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Options, Program, Steps
-from compiler.record import record
+from compiler.errors.diagnostics import UsageError
+from compiler.support.record import record
 from runtime.inference.model import length_of, runtime_settings, training_of
 
 _MOST_POINTS = 500

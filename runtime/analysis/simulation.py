@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Options, Program
+from compiler.errors.diagnostics import UsageError
 from runtime.analysis.profile import KINDS, Runs, Weights
 from runtime.runs.environment import cpu_name
 from runtime.support.memory import expect_room

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import driver
-from compiler.diagnostics import SourceError, UsageError
+from compiler.errors.diagnostics import SourceError, UsageError
 from runtime.analysis.rate_range import RateRange, rate_range
 from runtime.analysis.rate_schedule import RateSchedule, rate_schedule
 from runtime.cli.common import (

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import UsageError
 from compiler.driver import Array
+from compiler.errors.diagnostics import UsageError
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.cli.trained import add_trained, trained_of
 from runtime.data.choices import refuse_outside_inputs

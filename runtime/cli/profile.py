@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Options, Program
-from compiler.harmless import harmless
+from compiler.errors.diagnostics import UsageError
+from compiler.support.harmless import harmless
 from runtime.analysis.profile import Profile, Weights, as_json, is_run, profile, weights_of
 from runtime.analysis.profile_rows import BY, Report, difference, saved_profile, trace_of
 from runtime.analysis.simulation import simulate, simulation_json

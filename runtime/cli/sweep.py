@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import (
     add_compilation,
     add_json,

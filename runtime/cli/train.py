@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import driver
-from compiler.diagnostics import SourceError, UsageError
 from compiler.driver import StartWeights
+from compiler.errors.diagnostics import SourceError, UsageError
 from runtime.cli.common import (
     Overrides,
     add_compilation,

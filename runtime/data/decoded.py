@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from compiler import driver
-from compiler.record import record
-from compiler.trusted_folder import TrustedFolder
+from compiler.support.record import record
+from compiler.support.trusted_folder import TrustedFolder
 from runtime.data.mapped import mapped
 from runtime.data.specs import Array
 from runtime.support.files import JsonValue, parse_json

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import DataError, Source, Span
-from compiler.record import record
+from compiler.errors.diagnostics import DataError, Source, Span
+from compiler.support.record import record
 from runtime.data.arrays import array_for, array_in_columns
 from runtime.data.dataset import Dataset, Field, TableOptions
 from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabularies_of

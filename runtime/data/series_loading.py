@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from compiler.diagnostics import DataError
+from compiler.errors.diagnostics import DataError
 from runtime.data.dataset import Dataset, Field
 from runtime.data.fitting import fitted, refuse_missing, tokenizers_of
 from runtime.data.loaded import LoadedData, fraction_of, summary_of

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import DataError
-from compiler.record import record
+from compiler.errors.diagnostics import DataError
+from compiler.support.record import record
 from runtime.data.batching import split_order
 from runtime.data.specs import Array
 

@@ -9,8 +9,8 @@ from itertools import groupby
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import SourceError
 from compiler.driver import Array, Executable, Program, Results, Steps
+from compiler.errors.diagnostics import SourceError
 from compiler.types import TensorType
 from runtime.data.bucketing import best_sizes, longest_in_batches
 from runtime.data.part import Part

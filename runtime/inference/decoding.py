@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Array, Decoding, Executable, Generation, InputSpec, Options, Program, Steps, Tensors
+from compiler.errors.diagnostics import UsageError
 from compiler.types import DType
 from runtime.data.specs import dtype_of, row_shape
 from runtime.inference.model import runtime_settings

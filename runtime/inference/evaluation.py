@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Array, Executable, Options, Program, Results, Steps, Tensors
+from compiler.errors.diagnostics import UsageError
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets, Sizes
 from runtime.inference.model import length_of, runtime_settings, training_of

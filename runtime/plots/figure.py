@@ -10,8 +10,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from compiler.diagnostics import UsageError
-from compiler.harmless import harmless
+from compiler.errors.diagnostics import UsageError
+from compiler.support.harmless import harmless
 from runtime.support.files import write_output
 from runtime.support.optional import missing
 

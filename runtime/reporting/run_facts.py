@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import CheckpointError, DlcError
 from compiler.driver import Options, View
-from compiler.record import record
+from compiler.errors.diagnostics import CheckpointError, DlcError
+from compiler.support.record import record
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.analysis.examined.examination import Examination, examined, rows_within
 from runtime.analysis.examined.weights import first_filters, weight_facts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from compiler.record import record
+from compiler.support.record import record
 from runtime.analysis.examined.examination import Examination
 from runtime.analysis.examined.weights import Filters, WeightFacts
 from runtime.reporting.line_chart import line_chart

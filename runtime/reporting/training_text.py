@@ -18,9 +18,9 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from compiler.diagnostics import wrapped
 from compiler.driver import Setting
-from compiler.harmless import harmless_lines
+from compiler.errors.diagnostics import wrapped
+from compiler.support.harmless import harmless_lines
 from runtime.reporting.epoch_table import EpochTable, epoch_table
 from runtime.reporting.outlets import unfiltered
 from runtime.reporting.settings import value_text

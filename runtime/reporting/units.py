@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from compiler.diagnostics import scaled
+from compiler.errors.diagnostics import scaled
 
 _HEADINGS = {"flops_forward": "FLOPs forward", "flops_step": "FLOPs of a step", "f1": "F1", "r2": "R²"}
 

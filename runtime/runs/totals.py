@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from compiler.driver import Array, Executable, Results, Steps, Tensors
-from compiler.record import record
+from compiler.support.record import record
 from runtime.support.files import JsonValue
 
 _DIGITS = 53

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 
 _WEIGHTS = ".safetensors"
 _BEGINNING = 1 << 16  # bytes of a file, which may be large

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compiler.diagnostics import DataError, ResourceError, SourceError, UsageError
-from compiler.record import record
+from compiler.errors.diagnostics import DataError, ResourceError, SourceError, UsageError
+from compiler.support.record import record
 from runtime.inference.model import training_of
 from runtime.reporting.training_lines import SignsOfLife
 from runtime.runs.directory import RESULT

@@ -8,7 +8,7 @@ import numpy as np
 
 from compiler import driver
 from compiler.driver import Executable, Options, Program, Steps, Tensors
-from compiler.record import record
+from compiler.support.record import record
 
 
 @record

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import NonfiniteReport, Options, Program, Steps, Tensors
-from compiler.record import record
+from compiler.errors.diagnostics import UsageError
+from compiler.support.record import record
 from runtime.data.choices import refuse_outside
 from runtime.data.loading import LoadedData, load_training_data
 from runtime.data.part import Part

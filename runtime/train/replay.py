@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Array, Options, Program, Results, Tensors
+from compiler.errors.diagnostics import CheckpointError, UsageError
 from runtime.data.loading import LoadedData
 from runtime.inference.model import training_of, weight_names
 from runtime.runs.checkpoint import Checkpoint, checkpoints_in, read_checkpoint

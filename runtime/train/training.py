@@ -11,9 +11,9 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from compiler.diagnostics import DlcError
 from compiler.driver import KEPT, Array, EarlyStop, Executable, NonfiniteReport, Plateau, Results, Steps, Tensors
-from compiler.record import record
+from compiler.errors.diagnostics import DlcError
+from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from compiler import driver
 from compiler.driver import Options, Program, Watched
-from compiler.record import record
+from compiler.support.record import record
 from runtime.runs.position import Position
 from runtime.train.phases import kind_at
 from runtime.train.training import Job, steps_at

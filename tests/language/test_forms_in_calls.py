@@ -9,8 +9,8 @@ import pytest
 
 import dlc
 from compiler import driver
-from compiler.diagnostics import SourceError
 from compiler.driver import Options
+from compiler.errors.diagnostics import SourceError
 from compiler.interface import Steps
 from runtime.inference.model import runtime_settings
 

@@ -8,8 +8,8 @@ from functools import cache
 from elaboration import program
 
 from compiler.interface import Options
+from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.schedule.ir import Schedule
-from compiler.stages import graph_of, prepared, scheduled
 from compiler.types import BatchExtent
 
 TIME, WIDTH, HEADS, HIDDEN, WORDS = 24, 20, 2, 28, 50

@@ -10,7 +10,7 @@ import pytest
 from elaboration import program
 from native import EVERY_KERNEL_PARALLEL, compiled
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Options
@@ -18,11 +18,11 @@ from compiler.loops.ir import ContractionKernel
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Exp, Multiply
 from compiler.ops.movement import Broadcast, Pad, Slice, Transpose
+from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.schedule import chained_kernels
 from compiler.schedule.chained_kernels import fills_evenly
 from compiler.schedule.ir import Buffer, Instance, Schedule
 from compiler.schedule.verify import verify_schedule
-from compiler.stages import graph_of, prepared, scheduled
 from compiler.targets.cpu.iteration_space import is_row_blocked, transposed_rows
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 

@@ -13,8 +13,8 @@ from comparisons import assert_same_outputs
 from native import EVERY_KERNEL_PARALLEL, compiled
 from random_graphs import random_graph
 
-from compiler.diagnostics import CompilerBug
 from compiler.driver import load_text
+from compiler.errors.diagnostics import CompilerBug
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
@@ -46,10 +46,10 @@ from compiler.ops.movement import Broadcast, Concat, Reshape, Reverse, Slice, Tr
 from compiler.ops.sources import Constant, Iota
 from compiler.ops.window import Window
 from compiler.pipeline import optimise_graph
+from compiler.programs.stages import graph_of
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Arena, Buffer, Instance, Place, Schedule
 from compiler.schedule.verify import verify_schedule
-from compiler.stages import graph_of
 from compiler.types import BatchExtent, DType, TensorType, size_at
 
 BATCH = 5

@@ -13,12 +13,12 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 from compiler.graph.ir import Graph, Role
 from compiler.graph.verify import verify
 from compiler.interface import Options, Steps
+from compiler.programs.stages import graph_of, prepared
 from compiler.schedule.build import schedule
 from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.fusion.ir import CONTRACTIONS
 from compiler.schedule.rematerialise import DRAWS, SHORT_SUM, Choice, Timeline, rematerialise
 from compiler.schedule.verify import verify_schedule
-from compiler.stages import graph_of, prepared
 from compiler.targets.memory import TensorStore
 from compiler.types import BatchExtent, DType, at_batch, elements
 

@@ -11,7 +11,7 @@ from golden import Golden
 from random_graphs import random_graph
 from small_networks import BATCH, Network, column_sums, dense_backward, layer_norm, softmax_cross_entropy
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import Graph
 from compiler.graph.pictures import drawn
 from compiler.loops.ir import CollectKernel, FetchKernel, Kernel, StagedKernel

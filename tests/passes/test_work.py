@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from compiler import driver
+from compiler.inspection.plan import flops_of
 from compiler.loops.ir import CollectKernel, FetchKernel
-from compiler.report import flops_of
+from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.schedule.work import work_of
-from compiler.stages import graph_of, prepared, scheduled
 
 ZOO = Path(__file__).parents[2] / "benchmarks/zoo"
 

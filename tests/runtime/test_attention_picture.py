@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Options
+from compiler.errors.diagnostics import UsageError
 from compiler.interface import Steps
-from compiler.programs import complete
-from compiler.steps.attention_weights import attention_graph
+from compiler.programs.load import complete
+from compiler.programs.steps.attention_weights import attention_graph
 from compiler.types import BatchExtent
 from runtime.cli.main import main
 

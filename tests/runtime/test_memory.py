@@ -11,9 +11,10 @@ import pytest
 from decoding_models import CAUSAL
 
 import dlc
-from compiler import available_memory, driver
-from compiler.diagnostics import DlcError, ResourceError
+from compiler import driver
+from compiler.errors.diagnostics import DlcError, ResourceError
 from compiler.interface import Steps
+from compiler.targets import available_memory
 from compiler.targets.cpu import executable
 from compiler.targets.memory import reserve
 from runtime.cli.main import main

@@ -7,7 +7,7 @@ import re
 import pytest
 from rich.console import Console
 
-from compiler.diagnostics import size
+from compiler.errors.diagnostics import size
 from compiler.frontend.program import Setting
 from runtime.reporting import training_lines, training_text
 from runtime.reporting.epoch_table import epoch_table

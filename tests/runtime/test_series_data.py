@@ -10,8 +10,8 @@ from data_specs import place, source, spec, write
 
 import dlc
 from compiler import driver
-from compiler.diagnostics import DataError
 from compiler.driver import DataQuestion
+from compiler.errors.diagnostics import DataError
 from compiler.interface import Steps
 from runtime.cli.main import main
 from runtime.data.dimensions import dimensions_of

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from killing import write_project
 
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 from compiler.targets.cpu.target import CpuTarget
 from runtime.cli import sweep
 from runtime.cli.main import main

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compiler.diagnostics import CheckpointError, DataError
+from compiler.errors.diagnostics import CheckpointError, DataError
 from runtime.data.dataset import Reading
 from runtime.data.formats.format import Options
 from runtime.data.preparation import Preparation, preparation_from_json

@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 from repository import ROOT
 
-from compiler import driver, executables, programs, second_process, stages
-from compiler.diagnostics import CompilerBug
+from compiler import driver
 from compiler.driver import Options, Program
+from compiler.errors.diagnostics import CompilerBug
 from compiler.interface import Steps
-from compiler.programs import Outline, complete
+from compiler.programs import executables, second_process, stages
+from compiler.programs import load as programs
+from compiler.programs.load import Outline, complete
 from compiler.schedule.build import schedule
 from compiler.targets.registry import target_of
 from runtime.data.dimensions import dimensions_if_there
@@ -33,7 +35,7 @@ NEEDED = {
 """Of these packages, what a warm start imports."""
 
 LEFT_OUT = (
-    *("ops", "graph_passes", "schedule", "loops", "autodiff", "steps", "stages", "pipeline"),
+    *("ops", "graph_passes", "schedule", "loops", "autodiff", "programs.steps", "programs.stages", "pipeline"),
     *("targets.reference", "evaluate", "targets.cpu.emit", "targets.cpu.lower", "targets.llvm.codegen_worker"),
 )
 
@@ -129,7 +131,7 @@ def test_a_check_of_the_text_imports_neither_numpy_nor_what_comes_after_elaborat
     modules = run_commands((("check", "model.dl", "--no-data"),), tmp_path)
     assert "compiler.frontend.elaborate" in modules
     assert not modules & {"lark", "networkx", "llvmlite", "numpy", "safetensors"}
-    after = ("graph_passes", "schedule", "loops", "steps", "stages", "targets.reference", "evaluate")
+    after = ("graph_passes", "schedule", "loops", "programs.steps", "programs.stages", "targets.reference", "evaluate")
     for package in (f"compiler.{name}" for name in after):
         assert not [name for name in modules if name == package or name.startswith(f"{package}.")]
 

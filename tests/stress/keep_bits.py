@@ -33,10 +33,10 @@ sys.path[:0] = [str(_ROOT), str(_ROOT / "benchmarks")]
 import numpy as np  # noqa: E402
 
 from compiler import driver  # noqa: E402
-from compiler.diagnostics import SourceError, UsageError  # noqa: E402
 from compiler.driver import Options, Program  # noqa: E402
+from compiler.errors.diagnostics import SourceError, UsageError  # noqa: E402
 from compiler.machine import CHOICES  # noqa: E402
-from compiler.stages import graph_of, prepared, scheduled  # noqa: E402
+from compiler.programs.stages import graph_of, prepared, scheduled  # noqa: E402
 from compiler.targets.registry import kernel_target_of  # noqa: E402
 from runtime.analysis.bench import TrainingSteps  # noqa: E402
 from runtime.data.dimensions import dimensions_if_there  # noqa: E402

@@ -18,16 +18,16 @@ import numpy as np
 from native import Native, compiled, host
 
 from compiler import driver
-from compiler.accumulating_executable import AccumulatingExecutable
 from compiler.driver import EPOCH_NUMBER, FUSIONS, SAMPLE_NUMBERS, Executable, Options, Program
 from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Steps
 from compiler.machine import AVX2, Machine
-from compiler.programs import complete
-from compiler.stages import graph_of, prepared
-from compiler.steps import training_step
-from compiler.steps.accumulated_step import PARTS
+from compiler.programs.accumulating_executable import AccumulatingExecutable
+from compiler.programs.load import complete
+from compiler.programs.stages import graph_of, prepared
+from compiler.programs.steps import training_step
+from compiler.programs.steps.accumulated_step import PARTS
 from compiler.targets import memory
 from compiler.targets.cpu import executable as executables
 from compiler.targets.cpu.executable import NativeExecutable

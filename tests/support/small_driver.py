@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from compiler import driver
-from compiler.diagnostics import Source, Span, UsageError
 from compiler.driver import Array, Options, Results
+from compiler.errors.diagnostics import Source, Span, UsageError
 from compiler.frontend.program import (
     DataSource,
     EarlyStop,

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compiler import driver, executables
-from compiler.diagnostics import CompilerBug
+from compiler import driver
+from compiler.errors.diagnostics import CompilerBug
 from compiler.interface import Steps
 from compiler.profiling.shares import shares_of, slowdowns
+from compiler.programs import executables
 from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import Manifest
 from compiler.targets.recording import EVENT, HEAD, TAIL, WAITS, Step, is_wait

@@ -11,7 +11,7 @@ import pytest
 from native import host
 from random_graphs import random_graph
 
-from compiler.diagnostics import Source, Span
+from compiler.errors.diagnostics import Source, Span
 from compiler.graph.ir import Graph, Origin
 from compiler.loops.ir import (
     Access,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 from compiler.machine import APPLE_M1, AVX2, AVX512, CHOICES, NEON, Machine
 from compiler.targets.cpu.runner import runner_text
 from compiler.targets.llvm import host as machines

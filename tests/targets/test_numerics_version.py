@@ -1,7 +1,8 @@
 """Bits change only with the version of the numerics: small trainings end in the tensors that are recorded for it.
 
-A failure says that a program gives other bits than before. Where that is meant, raise `compiler.numerics.NUMERICS`, say
-in docs/numerics.md what changed, and run this with `--update-golden`, which refuses other bits of the same version.
+A failure says that a program gives other bits than before. Where that is meant, raise
+`compiler.support.numerics.NUMERICS`, say in docs/numerics.md what changed, and run this with `--update-golden`, which
+refuses other bits of the same version.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from golden import Golden
 from compiler import driver
 from compiler.driver import Options
 from compiler.interface import Steps
-from compiler.numerics import NUMERICS
+from compiler.support.numerics import NUMERICS
 
 ROWS, STEPS = 48, 3
 TRAIN = """

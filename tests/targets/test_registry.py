@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Options
-from compiler.executables import program_executable
+from compiler.errors.diagnostics import UsageError
 from compiler.graph.ir import Role
 from compiler.interface import Steps
+from compiler.programs.executables import program_executable
 from compiler.targets.manifest import TensorSpec
 from compiler.targets.registry import KERNEL_TARGETS, TARGETS, kernel_target_of, target_of
 from compiler.types import DType

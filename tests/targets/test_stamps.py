@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from native import host
 
-from compiler import driver, executables
+from compiler import driver
 from compiler.interface import Steps
 from compiler.machine import NEON
+from compiler.programs import executables
 from compiler.targets.cpu.runner import Clock, clock_of, runner_text
 from compiler.targets.llvm.jit import assembly
 from compiler.targets.manifest import Manifest

@@ -12,8 +12,8 @@ from PIL import Image
 
 import dlc
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import FUSIONS, Options
+from compiler.errors.diagnostics import UsageError
 from compiler.interface import Steps
 from runtime.analysis.preview import preview
 from runtime.cli.main import main

@@ -15,7 +15,7 @@ from compiler.driver import Options, Program, Tensors
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Steps
 from compiler.pipeline import simplified
-from compiler.programs import complete
+from compiler.programs.load import complete
 from compiler.targets.reference.executable import ReferenceExecutable
 from runtime.data.synthetic import synthetic
 from runtime.inference.model import runtime_settings

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
-from compiler.diagnostics import CompilerBug, Source, Span
+from compiler.errors.diagnostics import CompilerBug, Source, Span
 from compiler.frontend.program import Clip, InputSpec, OptimizerState, ParameterSpec, Program, TrainingPlan, UpdateRule
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Origin, Role, Value
@@ -20,7 +20,7 @@ from compiler.ops.elementwise import Maximum, Minimum, Sqrt, Tanh, Term
 from compiler.ops.movement import Broadcast
 from compiler.ops.reduction import Sum, element_count
 from compiler.pipeline import optimise_graph
-from compiler.steps.training_step import evaluation_graph, prediction_graph, training_step
+from compiler.programs.steps.training_step import evaluation_graph, prediction_graph, training_step
 from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch
 

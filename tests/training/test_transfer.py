@@ -11,12 +11,12 @@ import pytest
 
 import dlc
 from compiler import driver
-from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Options
+from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.graph.ir import Direction
 from compiler.interface import Steps
-from compiler.programs import complete
-from compiler.steps.training_step import training_step
+from compiler.programs.load import complete
+from compiler.programs.steps.training_step import training_step
 from runtime.cli.main import main
 from runtime.data.batching import epoch_order
 from runtime.inference.model import runtime_settings

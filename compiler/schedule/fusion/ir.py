@@ -12,7 +12,6 @@ from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Window
-from compiler.record import record
 from compiler.schedule.access import IndexMap
 from compiler.schedule.after import After
 from compiler.schedule.ordered import OrderedContraction
@@ -20,6 +19,7 @@ from compiler.schedule.placement import Insert
 from compiler.schedule.product_sum import ProductSum
 from compiler.schedule.split import Split
 from compiler.schedule.split_k import SplitContraction
+from compiler.support.record import record
 from compiler.types import Extent, Shape
 
 VIEWS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window, After)

@@ -16,8 +16,8 @@ from math import ceil, prod
 from compiler.loops.ir import TileContract
 from compiler.machine import Machine
 from compiler.nest.ir import BEGIN, END, Index, Items, Nest, Operand, Value, vector
-from compiler.record import record
 from compiler.schedule.access import count
+from compiler.support.record import record
 from compiler.targets.cpu.contraction import finish, put_away, repeating
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked

@@ -13,7 +13,7 @@ from math import ceil, sqrt
 
 from compiler.loops.ir import TileContract
 from compiler.nest.ir import Index, Items, Nest, Operand, Value, vector
-from compiler.record import record
+from compiler.support.record import record
 from compiler.targets.cpu.contraction import finish, put_away, stage_ahead
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from compiler.loops.ir import TileContract
 from compiler.machine import Machine
 from compiler.nest.ir import ADDRESS, Index, Items, Nest, Operand, SharedPointer, Value, vector
-from compiler.record import record
+from compiler.support.record import record
 from compiler.targets.cpu.contraction import (
     finish,
     finish_in_registers,

@@ -7,7 +7,7 @@ from itertools import accumulate
 from math import ceil
 from typing import assert_never
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.loops.ir import (
     REGISTER_COLUMNS,
     CollectKernel,

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.available_memory import expect_memory
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.interface import Results, Steps, Tensors
+from compiler.targets.available_memory import expect_memory
 from compiler.targets.cpu.outlet import Outlet
 from compiler.targets.cpu.runner import (
     ABI_VERSION,

@@ -19,8 +19,8 @@ from compiler.loops.ir import (
     Store,
     Term,
 )
-from compiler.record import record
 from compiler.schedule.access import count
+from compiler.support.record import record
 from compiler.targets.cpu.text import LANES
 from compiler.types import BatchExtent
 
@@ -104,9 +104,9 @@ def has_free_columns(kernel: Kernel) -> bool:
     if not isinstance(kernel, RowKernel) or isinstance(kernel.columns, BatchExtent):
         return False
     columns = kernel.columns
-    if is_row_blocked(kernel) or _has_edges(kernel):
-        return False
     if columns <= REGISTER_COLUMNS or any(b.is_scratch and b.elements for b in kernel.buffers):
+        return False
+    if _has_edges(kernel) or is_row_blocked(kernel):
         return False
     repeating = repeating_loads(kernel)
     return not repeating or columns % period(repeating) == 0

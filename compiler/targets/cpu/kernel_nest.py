@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.loops.ir import (
     BatchCount,
     Combine,
@@ -81,6 +81,7 @@ class KernelNest(KernelFrame):
     stream_keys: dict[int, tuple[Value, Value]] = field(default_factory=dict[int, tuple[Value, Value]])
 
     def __post_init__(self) -> None:
+        KernelFrame.__post_init__(self)
         self.nest.locate(FRAME)
         self.nest.is_fenced = self.machine.is_arm
         self.finite_checks = FiniteChecks(self.nest)

@@ -9,8 +9,8 @@ from math import ceil, prod
 from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Index, Operand, Value, vector
-from compiler.record import record
 from compiler.schedule.access import count
+from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, SummedAxis
 from compiler.targets.cpu.text import LANES

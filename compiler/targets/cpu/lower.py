@@ -9,7 +9,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import PERSISTENT, Graph, Role
 from compiler.loops.ir import (
     CollectKernel,
@@ -41,11 +41,11 @@ from compiler.nest.ir import (
     StreamNumber,
     TotalNumber,
 )
-from compiler.record import record
 from compiler.schedule.access import count
 from compiler.schedule.assemble import CONTROLLED, is_parallel
 from compiler.schedule.ir import Arena, Instance, Schedule
 from compiler.schedule.plan_memory import size_in_arena
+from compiler.support.record import record
 from compiler.targets.cpu.emit import emit, items_of
 from compiler.targets.cpu.execution_plan import ExecutionPlan
 from compiler.targets.cpu.iteration_space import is_row_blocked
@@ -365,16 +365,18 @@ class _Lowering:
         `keeps`: the right operand of a product is the same for more than one call.
         """
         what = self.specialised(instance.kernel)
-        is_blocked = is_row_blocked(instance.kernel)
-        passing = frozenset(k for k, b in enumerate(instance.arguments) if is_blocked and b in self.left)
+        passing = frozenset([k for k, b in enumerate(instance.arguments) if b in self.left])
+        if passing and not is_row_blocked(instance.kernel):
+            passing = frozenset[int]()
         key = (what.key, keeps, passing)
-        if key not in self.codes:
+        code = self.codes.get(key)
+        if code is None:
             nest = emit(what, self.machine, self.batch, keeps, passing)
-            self.codes[key] = self.function(nest)
+            code = self.codes[key] = self.function(nest)
             self.shared = max(self.shared, 0 if nest.lasts else nest.shared_bytes)
             self.scratch = max(self.scratch, -(-(nest.scratch_bytes + 64) // 64) * 64)
             self.scratch_batch = max(self.scratch_batch, nest.scratch_batch_bytes)
-        return self.codes[key]
+        return code
 
     def function(self, nest: Nest) -> _Function:
         """Write the text of a function and of the one before it; the symbol is the hash of the text."""

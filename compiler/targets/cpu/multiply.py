@@ -7,7 +7,7 @@ from functools import partial
 
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Constant, Index, Operand, Type, Value, vector
-from compiler.record import record
+from compiler.support.record import record
 from compiler.targets.cpu.packing import AHEAD
 from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import TileShape

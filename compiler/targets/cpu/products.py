@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from compiler.loops.ir import TileContract
 from compiler.nest.ir import Nest
-from compiler.record import record
+from compiler.support.record import record
 from compiler.targets.cpu.contraction import emit_tiles
 from compiler.targets.cpu.contraction_along_rows import emit_along_rows, runs_along_rows
 from compiler.targets.cpu.contraction_both_copied import emit_both_copied, sums_side_by_side

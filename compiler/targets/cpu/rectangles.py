@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from compiler.nest.builder import Builder
 from compiler.nest.ir import BEGIN, END, TRUTH, Index, Operand, Value
-from compiler.record import record
+from compiler.support.record import record
 from compiler.targets.cpu.tiles import ceiling, divided
 from compiler.types import DType
 

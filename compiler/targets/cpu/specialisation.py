@@ -28,7 +28,7 @@ from compiler.loops.ir import (
     Term,
     instructions_of,
 )
-from compiler.record import record
+from compiler.support.record import record
 from compiler.targets.cpu.iteration_space import (
     has_free_columns,
     is_row_blocked,

@@ -6,8 +6,8 @@ from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
 from compiler.machine import Machine
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Index, Items
-from compiler.record import record
 from compiler.schedule.access import count
+from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.text import LANES
 from compiler.types import BatchExtent, DType, Extent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compiler.diagnostics import DataError
+from compiler.errors.diagnostics import DataError
 from runtime.data.formats.cifar import CIFAR
 from runtime.data.formats.corpus import TEXT
 from runtime.data.formats.csv_table import CSV

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import DataError
+from compiler.errors.diagnostics import DataError
 from runtime.data.dataset import SYNONYMS, Dataset, Field, Reading, TextPlan, columns_at
 from runtime.data.formats.csv_table import read_csv
 from runtime.data.formats.format import Format, Options, Request

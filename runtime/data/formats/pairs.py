@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import DataError
+from compiler.errors.diagnostics import DataError
 from runtime.data.dataset import Dataset, Reading, TextPlan
 from runtime.data.formats.format import Format, Request
 from runtime.data.formats.lines import text_field

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import DataError
+from compiler.errors.diagnostics import DataError
 from runtime.data.formats.format import Options
 from runtime.data.text.tokenizer import SPECIAL, UNITS, TokenRules
 
