@@ -12,7 +12,7 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 
 from compiler.graph.ir import Graph, Role
 from compiler.graph.verify import verify
-from compiler.interface import Options
+from compiler.interface import Options, Steps
 from compiler.programs.stages import graph_of, prepared
 from compiler.schedule.build import schedule
 from compiler.schedule.fix_numerics import fix_numerics
@@ -99,7 +99,7 @@ def trained(graph: Graph, batch: int) -> dict[str, Array]:
         elif entry.role is Role.DATA:
             data[entry.name] = random.integers(0, WORDS, shape).astype("i4")
     settings = dict.fromkeys(manifest.settings, 0.01)
-    results = native.executable(2).run(store, data, np.tile(np.arange(ROWS), 2), ROWS, 0, 7, settings)
+    results = native.executable(2).run(Steps(store, data, np.tile(np.arange(ROWS), 2), ROWS, 0, 7, settings))
     return {"loss": results.scalars["loss"], **{name: store[name] for name in store.names()}}
 
 

@@ -21,6 +21,7 @@ from compiler import driver
 from compiler.driver import EPOCH_NUMBER, FUSIONS, SAMPLE_NUMBERS, Executable, Options, Program
 from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.interface import Steps
 from compiler.machine import AVX2, Machine
 from compiler.programs.accumulating_executable import AccumulatingExecutable
 from compiler.programs.load import complete
@@ -147,7 +148,7 @@ class Network:
         self.made: dict[tuple[str, str, Way], Native] = {}
         initialisation = ReferenceExecutable(graph_of(self.program, "initialisation"))
         store = driver.allocate(self.program, Options())
-        initialisation.run(store, {}, np.zeros(1, np.int64), 1, seed=seed)
+        initialisation.run(Steps(store, {}, np.zeros(1, np.int64), 1, seed=seed))
         self.start = {name: store[name].copy() for name in store.names()}
 
     # Programs
@@ -217,7 +218,7 @@ class Network:
         data = {
             n: a.astype(np.float64) if dtype == "f64" and a.dtype == np.float32 else a for n, a in self.data.items()
         }
-        scalars = step.run(store, data, rows, self.usual, first, 7, self.settings).scalars
+        scalars = step.run(Steps(store, data, rows, self.usual, first, 7, self.settings)).scalars
         return Trained(dict(scalars), {name: store[name].copy() for name in store.names()})
 
     def faults(self, variants: Collection[str] = VARIANTS) -> Iterator[str]:
@@ -250,7 +251,7 @@ class Network:
         store = self.tensors()
         step, other = training(1), prediction(1)
         parts = [self.trained(step, store, first, first + 1) for first in range(STEPS - 1)]
-        other.run(store, self.data, self.rows, self.usual, 0, 7, self.settings)
+        other.run(Steps(store, self.data, self.rows, self.usual, 0, 7, self.settings))
         again = self.tensors()
         for name in store.names():
             again.write(name, store[name])
@@ -276,7 +277,7 @@ class Network:
                 with _poisoned_memory(threads > 1):
                     program = executable(threads)
                     for data, chosen, rows in calls:
-                        found = program.run(store, data, chosen, rows, 0, 7, self.settings).arrays
+                        found = program.run(Steps(store, data, chosen, rows, 0, 7, self.settings)).arrays
                         wanted = wanted or dict(found)
                         if different := [n for n in wanted if wanted[n].tobytes() != found[n].tobytes()]:
                             yield f"prediction, {name}, batches of {rows}, {threads} threads: other bits in {different}"
