@@ -55,6 +55,7 @@ from compiler.schedule.product_sum import ProductSum
 from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
 from compiler.support.record import record
+from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType
 
 COSTLY = {op.name for op in MATHEMATICS} | {
@@ -115,6 +116,7 @@ class GroupLowering:
     group: Group
     index: Index
     storage: Storage
+    tuning: Tuning
     checked: Mapping[int, str] = field(default_factory=dict[int, str])
     split: Split | FlatSplit = field(init=False)
     buffers: list[BufferArgument] = field(default_factory=list[BufferArgument])
@@ -135,7 +137,7 @@ class GroupLowering:
     def lower(self, name: str) -> Lowered:
         """The kernel of that name."""
         members = self.group.members
-        self.split = chosen_split(self.group, self.index)
+        self.split = chosen_split(self.group, self.index, self.tuning)
         self.stages = [_StageDraft() for _ in range(max(self.all_levels().values()) + 2)]
         for member in members:
             if isinstance(member.node.op, CONTRACTIONS):
@@ -434,5 +436,5 @@ class GroupLowering:
         self.buffers.append(BufferArgument("tile", node.results[0].type.dtype, True, 0))
         self.arguments.append(node.results[0])
         lhs, rhs = self.argument(left.source), self.argument(right.source)
-        self.contraction = tile_contract(node, left, right, lhs, rhs, tile)
+        self.contraction = tile_contract(node, left, right, lhs, rhs, tile, self.tuning)
         self.nodes[id(self.contraction)] = node

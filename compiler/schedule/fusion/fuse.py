@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from compiler.graph.ir import Graph, Node, Value
 from compiler.loops.ir import Space
+from compiler.machine import GENERIC, Machine
 from compiler.ops.scan import Scan
 from compiler.schedule.fusion import cost, legality
 from compiler.schedule.fusion.ancestry import Ancestry
@@ -38,9 +39,9 @@ from compiler.types import elements
 UNPLACED = (*INLINE, *VIEWS, Empty)
 
 
-def fuse(graph: Graph, without: Collection[str] = (), batch: int = 32) -> FusedGraph:
+def fuse(graph: Graph, without: Collection[str] = (), batch: int = 32, machine: Machine = GENERIC) -> FusedGraph:
     """The fused graph of a graph whose order is fixed, without the fusions of the given names."""
-    return _Fuser(graph, without, batch).run()
+    return _Fuser(graph, without, batch, machine).run()
 
 
 @dataclass(slots=True)
@@ -50,6 +51,7 @@ class _Fuser:
     graph: Graph
     without: Collection[str]
     batch: int
+    machine: Machine
     index: Index = field(default_factory=Index)
     ancestry: Ancestry = field(default_factory=Ancestry)
     resolver: Resolver = field(init=False)
@@ -66,8 +68,8 @@ class _Fuser:
                 self.place(node)
         members = self.index.members
         unplaced = tuple([(place, n) for place, n in enumerate(nodes) if n.results[0].index not in members])
-        groups = tuple(map(_in_order, self.index.groups.values()))
-        return FusedGraph(self.graph.name, self.batch, self.graph.inputs, unplaced, groups, self.graph.outputs)
+        ends = self.graph.inputs, unplaced, tuple(map(_in_order, self.index.groups.values())), self.graph.outputs
+        return FusedGraph(self.graph.name, self.batch, *ends, machine=self.machine)
 
     def place(self, node: Node) -> None:
         """Give `node` a group of its own, then merge it with the groups that it reads from."""
@@ -99,7 +101,9 @@ class _Fuser:
             view = self.index.makers.get(link.source.index)
             if view is not None and isinstance(view.op, VIEWS) and link.source.index not in self.index.homes:
                 self.place(view)  # no index map leads through this view, so it becomes a copy
-        body = fuse(body_on_stacks(node.op), self.without, self.batch) if isinstance(node.op, Scan) else None
+        body = None
+        if isinstance(node.op, Scan):
+            body = fuse(body_on_stacks(node.op), self.without, self.batch, self.machine)
         member = Member(node, self.places[node.results[0].index], Space.FULL, links, gates, body)
         split = reduction_split(node) if isinstance(node.op, REDUCTIONS) else None
         if not legality.divides(split, member, self.index):
@@ -118,7 +122,7 @@ class _Fuser:
         kinds = producer.kind, consumer.kind
         if Kind.ALONE in kinds or kinds == (Kind.PRODUCT, Kind.PRODUCT):
             return
-        if not cost.is_small_enough(producer, consumer) or not self.no_third(producer, consumer):
+        if not cost.is_small_enough(producer, consumer, self.machine.tuning) or not self.no_third(producer, consumer):
             return
         crossing = self.crossing(producer, consumer)
         merge = legality.legal_merge(producer, consumer, crossing, self.index)
