@@ -32,7 +32,7 @@ from compiler.frontend.program import (
     StartWeights,
     TrainingPlan,
 )
-from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, PassRun, Results, Tensors, View
+from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, PassRun, Results, Steps, Tensors, View
 from compiler.profiling.report import KernelRow, LayerRow, LineRow, Measured, OpRow, ProfileReport, TimelineSpan
 from compiler.programs import load as programs
 from compiler.programs.executables import (
@@ -116,6 +116,7 @@ __all__ = [
     "Setting",
     "SettingValue",
     "StartWeights",
+    "Steps",
     "Tensors",
     "TestResult",
     "TimelineSpan",
@@ -383,24 +384,14 @@ def check_gradients(
     return check_gradients(programs.complete(program), data, settings, batch, seed, full)
 
 
-def explain_step(
-    program: Program,
-    kind: str,
-    options: Options,
-    tensors: Tensors,
-    data: Mapping[str, Array],
-    rows: Array,
-    step: int,
-    seed: int,
-    settings: Mapping[str, float],
-) -> NonfiniteReport | None:
-    """Where a step of kind `training` or `training N` over `rows` of the data stops being finite, and from what.
+def explain_step(program: Program, kind: str, options: Options, step: Steps) -> NonfiniteReport | None:
+    """Where a single step of kind `training` or `training N` stops being finite, and from what.
 
-    `tensors` are as before the step, and stay so. None where the reference finds all values finite.
+    Its tensors are as before the step, and stay so. None where the reference finds all values finite.
     """
     from compiler.diagnosis import step_replay  # the whole compiler, and every op of the reference
 
-    return step_replay.explain_step(program, kind, options, tensors, data, rows, step, seed, settings)
+    return step_replay.explain_step(program, kind, options, step)
 
 
 def inspected_step(program: Program, phase: int, options: Options, paths: Sequence[str]) -> InspectedStep:
