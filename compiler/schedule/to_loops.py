@@ -100,10 +100,10 @@ def overwriting_last(instructions: Sequence[Instruction]) -> tuple[Instruction, 
     late: list[Instruction] = []
     order: list[Instruction] = []
     for instruction in reversed(instructions):
-        if isinstance(instruction, Store) and instruction.access.buffer in loaded:
+        if type(instruction) is Store and instruction.access.buffer in loaded:
             late.append(instruction)
             continue
-        if isinstance(instruction, Load):
+        if type(instruction) is Load:
             loaded.add(instruction.access.buffer)
         order.append(instruction)
     return (*reversed(order), *reversed(late))
@@ -127,7 +127,7 @@ class GroupLowering:
     known: dict[tuple[object, ...], int] = field(default_factory=dict[tuple[object, ...], int])
     levels: dict[int, int] = field(default_factory=dict[int, int])
     scratch: dict[int, int] = field(default_factory=dict[int, int])
-    reads: list[Value] = field(default_factory=list[Value])
+    reads: dict[int, Value] = field(default_factory=dict[int, Value])
     writes: list[Value] = field(default_factory=list[Value])
     watched: list[str] = field(default_factory=list[str])
     nodes: dict[int, Node] = field(default_factory=dict[int, Node])  # those that statements compute, by `id` of these
@@ -149,7 +149,7 @@ class GroupLowering:
         return Lowered(
             kernel,
             tuple(self.arguments),
-            tuple(self.reads),
+            tuple(self.reads.values()),
             tuple(self.writes),
             tuple(self.watched),
             statement_origins(kernel, self.nodes),
@@ -177,17 +177,21 @@ class GroupLowering:
 
     def all_levels(self) -> dict[int, int]:
         """The pass in which the value of each member is there: one more after each reduction that it needs."""
+        homes, levels = self.index.homes, self.levels
         for member in self.group.members:
             level = 0
             for link in member.links:
-                if self.is_inside(link.source):
-                    source = self.index.maker(link.source)
-                    level = max(level, self.levels[source.key] + isinstance(source.node.op, REDUCTIONS))
-            self.levels[member.key] = level
-        return self.levels
+                value = link.source.index
+                if value in homes and homes[value] == self.group.number:
+                    source = self.index.makers[value]
+                    found = levels[source.results[0].index] + isinstance(source.op, REDUCTIONS)
+                    level = found if found > level else level
+            levels[member.key] = level
+        return levels
 
     def is_inside(self, value: Value) -> bool:
-        return self.index.homes.get(value.index) == self.group.number
+        homes = self.index.homes
+        return value.index in homes and homes[value.index] == self.group.number
 
     # instructions
 
@@ -340,8 +344,7 @@ class GroupLowering:
 
     def load(self, link: Link, space: Space, stage: int) -> int:
         source = self.storage.place(link.source)
-        if source not in self.reads:
-            self.reads.append(source)
+        self.reads[source.index] = source
         buffer = self.argument(source)
         if not link.address.terms and space is not Space.SCALAR:
             space = Space.SCALAR
@@ -366,8 +369,7 @@ class GroupLowering:
         shape = table.source.type.shape
         extent = shape[op.axis] if isinstance(op, Gather) else 0
         stride = storage_strides(shape)[op.axis] if isinstance(op, Gather) else 1
-        if table.source not in self.reads:
-            self.reads.append(table.source)
+        self.reads[table.source.index] = table.source
         place = self.operand(index, space, stage)
         rows, columns = self.divided(table.address, space)
         limit = 0 if isinstance(extent, BatchExtent) else extent
@@ -428,8 +430,8 @@ class GroupLowering:
     def contract(self, member: Member) -> None:
         node, (left, right) = member.node, member.links
         for link in (left, right):
-            if link.source not in self.reads:
-                self.reads.append(self.storage.place(link.source))
+            source = self.storage.place(link.source)
+            self.reads[source.index] = source
         tile = len(self.buffers)
         self.buffers.append(BufferArgument("tile", node.results[0].type.dtype, True, 0))
         self.arguments.append(node.results[0])

@@ -74,9 +74,7 @@ class Member:
     def sources(self) -> list[Value]:
         """The values that it reads or, as an insertion, writes into."""
         found = [link.source for link in self.links]
-        if isinstance(self.node.op, Insert):
-            found.append(self.node.operands[0])
-        return found
+        return [*found, self.node.operands[0]] if type(self.node.op) is Insert else found
 
     @property
     def needs(self) -> list[Value]:

@@ -26,7 +26,7 @@ def writes_last(writer: Group, target: Value, result: Value, index: Index, stora
     levels = lowering.all_levels()
     for member in writer.members:
         for link in member.links:
-            if link.source == target and (
+            if link.source.index == target.index and (
                 levels[member.key] > levels[maker.key]
                 or member.space is not maker.space
                 or link.address not in own
