@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Measured, Options, ProfileReport, Program, TimelineSpan
+from compiler.driver import Array, Options, Program
 from compiler.errors.diagnostics import UsageError
+from compiler.profiling.account import report_of, timeline_of
+from compiler.profiling.report import Measured, ProfileReport, TimelineSpan
+from compiler.profiling.step import ProfiledStep, profiled_step
 from compiler.support.record import record
 from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
@@ -26,7 +29,8 @@ from runtime.support.memory import expect_room
 from runtime.train.samples import at_epoch, numbered
 
 if TYPE_CHECKING:
-    from compiler.driver import ProfiledStep, Recording, SimulatedStep
+    from compiler.profiling.simulation import SimulatedStep
+    from compiler.targets.recording import Recording
 
 _SAMPLE_SECONDS = 0.015
 _LEAST_SAMPLES = 5
@@ -55,13 +59,13 @@ def profile(
     if mode == "train" and plan is None:
         raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
     batch = batch or (plan.usual_rows if mode == "train" and plan is not None else 1)
-    step = driver.profiled_step(program, KINDS[mode], replace(options, batch=batch))
+    step = profiled_step(program, KINDS[mode], replace(options, batch=batch))
     expect_room(step.program, [KINDS[mode]], step.options)
     run = Runs(step, mode, batch, weights)
     measured, taken = _measure(step, run, seconds)
     return Profile(
-        driver.profile_report(step, taken, measured, mode),
-        driver.profile_timeline(step, taken),
+        report_of(step, taken, measured, mode),
+        timeline_of(step, taken),
     )
 
 

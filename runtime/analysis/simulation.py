@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compiler import driver
 from compiler.driver import Options, Program
 from compiler.errors.diagnostics import UsageError
+from compiler.profiling.simulation import SimulationReport, simulated_step, simulation_of
 from runtime.analysis.profile import KINDS, Runs, Weights
 from runtime.runs.environment import cpu_name
 from runtime.support.memory import expect_room
 
 if TYPE_CHECKING:
-    from compiler.driver import SimulationReport, Step
+    from compiler.targets.recording import Step
 
 _LEAST_ROUNDS = 5
 _STEPS = 3  # of a round, for each number of threads
@@ -35,12 +35,12 @@ def simulate(
     barrier_us: float | None = None,
     bandwidth: float | None = None,
 ) -> SimulationReport:
-    """What `threads` threads would do, measured for about `seconds`; see `driver.simulation_of`. Raises UsageError."""
+    """What `threads` threads would do, measured for about `seconds`; see `simulation_of`. Raises UsageError."""
     plan = program.plan
     if mode == "train" and plan is None:
         raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
     batch = batch or (plan.usual_rows if mode == "train" and plan is not None else 1)
-    step = driver.simulated_step(program, KINDS[mode], replace(options, batch=batch), threads)
+    step = simulated_step(program, KINDS[mode], replace(options, batch=batch), threads)
     expect_room(step.program, [KINDS[mode]], step.options)
     run = Runs(step, mode, batch, weights)
     taken: dict[int, list[list[Step]]] = {count: [[] for _ in step.parts] for count in step.in_turns}
@@ -68,7 +68,7 @@ def simulate(
             break  # a large model: few rounds have to do
     measured = float(np.percentile(real, 25)) if real else None
     found = at_once if step.at_once is not None else []
-    return driver.simulation_of(step, taken, found, mode, barrier_us, bandwidth, measured)
+    return simulation_of(step, taken, found, mode, barrier_us, bandwidth, measured)
 
 
 def simulation_json(found: SimulationReport) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler import driver
+from compiler.support.cache import default_folder
 from compiler.support.record import record
 from compiler.support.trusted_folder import TrustedFolder
 from runtime.data.mapped import mapped
@@ -102,7 +102,7 @@ class DecodedCache:
 
 def usual_cache() -> DecodedCache:
     """The cache in the folder where compiled code is kept, too."""
-    return DecodedCache(driver.cache_folder() / "images")
+    return DecodedCache(default_folder() / "images")
 
 
 def _entry(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compiler.driver import TimelineSpan
+from compiler.profiling.report import TimelineSpan
 from runtime.plots.figure import Axes, Figure, new_axes, new_figure, shown
 
 _LABELLED = 8  # kernels with a colour and a name of their own

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compiler import driver
 from compiler.errors.diagnostics import UsageError
 
 _WEIGHTS = ".safetensors"
@@ -17,7 +16,9 @@ def expect_model(path: Path) -> None:
         return
     with path.open("rb") as file:
         text = file.read(_BEGINNING).decode("utf-8-sig", "replace")
-    if not driver.begins_with_declaration(text):
+    from compiler.syntax.declarations import begins_with_declaration  # the lexer, which a model file does without
+
+    if not begins_with_declaration(text):
         raise UsageError(f"{path} is no model file", _meant(path))
 
 

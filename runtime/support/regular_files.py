@@ -9,7 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from compiler import driver
+from compiler.targets.available_memory import expect_memory
 
 _SMALL = 1 << 24  # bytes that need no look at the memory
 
@@ -56,4 +56,4 @@ def expect_room(path: Path, size: int, times: int, so_far: str = "") -> None:
     """Raise ResourceError where so many bytes of a file do not fit in memory `times` over."""
     if size * times > _SMALL:
         needed = {f"its content {so_far}".rstrip(): size, "what is made of it": (times - 1) * size}
-        driver.expect_memory(f"reading {path}", needed, "use less data, or a machine with more memory")
+        expect_memory(f"reading {path}", needed, "use less data, or a machine with more memory")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compiler import driver
-from compiler.driver import Array, NonfiniteReport, Options, Program, Tensors
+from compiler.driver import Array, Options, Program, Tensors
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.data.choices import refuse_outside
@@ -36,6 +37,9 @@ from runtime.train.following import following_of
 from runtime.train.phases import compiled_step, kind_at
 from runtime.train.samples import numbered
 from runtime.train.training import LOSS, Explanation, Job, Keeper
+
+if TYPE_CHECKING:
+    from compiler.diagnosis.reports import NonfiniteReport
 
 
 @record
@@ -161,7 +165,9 @@ def _explanation(buckets: Buckets, options: Options, seed: int) -> Explanation:
     ) -> NonfiniteReport | None:
         program, cut = buckets.of_rows(data, rows)
         kind = kind_at(program, epoch)
-        return driver.explain_step(program, kind, options, tensors, cut, rows, step, seed, settings)
+        from compiler.diagnosis.step_replay import explain_step  # every op of the reference, once a loss is not finite
+
+        return explain_step(program, kind, options, tensors, cut, rows, step, seed, settings)
 
     return explain
 
