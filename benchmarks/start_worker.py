@@ -60,7 +60,7 @@ def stages(file: Path, experiment: str | None, mode: str, threads: int) -> Figur
         with _timed(figures, "passes_s"):
             ready = prepared(graph, options)
         with _timed(figures, "schedule_s"):
-            plan = scheduled(ready, options)
+            plan = scheduled(ready, options, machine)
         with _timed(figures, "lower_s"):
             texts |= lower(ready, plan, machine, options.batch).texts
         figures["nodes"] = figures.get("nodes", 0) + len(ready.nodes)

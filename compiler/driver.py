@@ -31,7 +31,7 @@ from compiler.frontend.program import (
     StartWeights,
     TrainingPlan,
 )
-from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, Results, Tensors
+from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, Results, Steps, Tensors
 from compiler.programs.executables import OPTIMIZER_STATES, VALUES, allocate, compile_ahead, initialise, memory_needed
 from compiler.programs.kinds import (
     attention_shapes,

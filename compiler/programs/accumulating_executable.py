@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 
-from compiler.interface import Executable, Results, Tensors
-from compiler.support.arrays import Array, np
+from compiler.interface import Executable, Results, Steps
+from compiler.support.arrays import np
 from compiler.support.record import record
 
 
@@ -22,29 +22,20 @@ class AccumulatingExecutable:
     batch: int
     batches: int
 
-    def run(
-        self,
-        tensors: Tensors,
-        data: Mapping[str, Array],
-        rows: Array,
-        batch: int,
-        first_step: int = 0,
-        seed: int = 0,
-        settings: Mapping[str, float] | None = None,
-    ) -> Results:
+    def run(self, steps: Steps) -> Results:
         """As the protocol `Executable` says, with updates of `batch` rows. What metrics gather comes batch by batch."""
         no_rows = np.zeros(1, np.int64)
         made: list[Results] = []
         batches: list[Results] = []
         nonfinite: list[tuple[str, int]] = []
-        for step, start in enumerate(range(0, len(rows), batch), first_step):
-            chosen = rows[start : start + batch]
+        for update in steps.each():
+            of_batches = replace(update, batch=self.batch, first_step=update.first_step * self.batches)
             for part in (self.counting, self.accumulating):
                 if part is not None:
-                    found = part.run(tensors, data, chosen, self.batch, step * self.batches, seed, settings)
-                    nonfinite += [(name, step) for name, _ in found.nonfinite]
+                    found = part.run(of_batches)
+                    nonfinite += [(name, update.first_step) for name, _ in found.nonfinite]
                     batches += [found] if part is self.accumulating else []
-            made.append(self.updating.run(tensors, data, no_rows, 1, step, seed, settings))
+            made.append(self.updating.run(replace(update, rows=no_rows, batch=1)))
             nonfinite += made[-1].nonfinite
         scalars = {name: np.concatenate([results.scalars[name] for results in made]) for name in made[0].scalars}
         scalars |= {name: np.concatenate([b.scalars[name] for b in batches]) for name in batches[0].scalars}

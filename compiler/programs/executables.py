@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
-from compiler.interface import Decoding, Executable, Options, Tensors
+from compiler.interface import Decoding, Executable, Options, Steps, Tensors
 from compiler.programs.accumulating_executable import AccumulatingExecutable
 from compiler.programs.compilation import Graphs, compilation, compile_graphs
 from compiler.support.arrays import np
@@ -201,4 +201,6 @@ def decoding(program: Program, tensors: Tensors, rows: int, options: Options) ->
 
 def initialise(program: Program, tensors: Tensors, seed: int, options: Options) -> None:
     """Fill the tensors of a program by its compiled initialisers."""
-    program_executable(program, "initialisation", options).run(tensors, {}, np.zeros(1, np.int64), batch=1, seed=seed)
+    program_executable(program, "initialisation", options).run(
+        Steps(tensors, {}, np.zeros(1, np.int64), batch=1, seed=seed)
+    )

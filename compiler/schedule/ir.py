@@ -78,6 +78,7 @@ class Instance:
     watched: tuple[str, ...] = ()
     data: int = -1
     once: bool = False
+    parallel: bool = False
     statements: tuple[tuple[Origin, ...], ...] = ()
     loops: tuple[int, ...] = ()
     strides: tuple[tuple[int, ...], ...] = ()

@@ -61,7 +61,8 @@ def _pack(buffers: Sequence[Buffer], lives: Mapping[int, Life], places: dict[int
                 continue
             if offset + size <= start:
                 break
-            offset = max(offset, end)
+            if end > offset:
+                offset = end
         places[buffer.index] = Place(arena, offset)
         insort(placed, (offset, offset + size, born, dead), key=itemgetter(0))
         total = max(total, offset + size)

@@ -27,7 +27,6 @@ from compiler.loops.ir import (
     instructions_of,
 )
 from compiler.loops.verify import verify_kernel
-from compiler.schedule.assemble import is_parallel
 from compiler.schedule.chained_kernels import fills_evenly, keep_to_shards
 from compiler.schedule.ir import Arena, Instance, Schedule, spans_of_loops
 from compiler.schedule.plan_memory import ALIGNMENT, Life, size_in_arena
@@ -168,7 +167,7 @@ class _Check:
             instance = self.schedule.instances[number]
             if self.schedule.barriers[number] or number == first:
                 readers, writers = {}, {}
-            queue = ALL if is_parallel(instance, self.batch) else self.schedule.queue(number)
+            queue = ALL if instance.parallel else self.schedule.queue(number)
             own = self.own(number)
             for buffer in {*instance.reads, *instance.writes} - own:
                 if _others(writers.get(buffer, set()), queue):

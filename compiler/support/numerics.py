@@ -1,4 +1,7 @@
-"""The version of the numerics: which bits a program, its settings, its data and its seed decide (docs/numerics.md)."""
+"""What decides bits: the version of the numerics, and the numbers by which sums are ordered (docs/numerics.md).
+
+A program, its settings, its data and its seed decide its bits, whatever the machine: so none of these is tuned.
+"""
 
 from __future__ import annotations
 
@@ -7,3 +10,10 @@ NUMERICS = 2
 
 Runs keep it, so that what promises the same bits knows whether it can. 0 stands for what kept none.
 """
+LANES = 16
+"""Elements of every vector, whatever their type and the machine: LLVM splits it where registers are shorter.
+
+As many sums run side by side along a row, so this decides their order.
+"""
+LONG_SUM_COLUMNS = 256  # of a row, from which the vectors of its sum go into several chains
+CHAINS = 4  # of such a sum, and of a sum over the rows of a column: they hide each other's latency

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from compiler.driver import Array
+from compiler.driver import Array, Steps
 from compiler.errors.diagnostics import UsageError
 from runtime.data.part import Part
 from runtime.inference.model import length_of, runtime_settings, training_of
@@ -28,7 +28,7 @@ def activations(trained: Trained, part: Part) -> Mapping[str, Array]:
     step = inspected_step(program, 0, replace(trained.options, batch=batch), [path for path in paths if path])
     data = at_epoch(numbered(program, in_precision(part, trained.options.dtype)).arrays, 0)
     before = {name: tensors[name].copy() for name in tensors.names()}
-    results = step.executable.run(tensors, data, part.rows[:batch], batch, 0, plan.seed, settings)
+    results = step.executable.run(Steps(tensors, data, part.rows[:batch], batch, 0, plan.seed, settings))
     for name, array in before.items():
         tensors.write(name, array)
     return {name: results.arrays[name] for names in step.names.values() for name in names if name in results.arrays}

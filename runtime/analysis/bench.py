@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Options, Program
+from compiler.driver import Options, Program, Steps
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.data.part import Part
@@ -134,7 +134,9 @@ class TrainingSteps:
     def run(self, steps: int) -> None:
         """Make so many of them, in one call."""
         rows = np.tile(self._rows, steps)
-        self._executable.run(self.tensors, self._data, rows, len(self._rows), self._done, self._seed, self._settings)
+        self._executable.run(
+            Steps(self.tensors, self._data, rows, len(self._rows), self._done, self._seed, self._settings)
+        )
         self._done += steps
 
 
@@ -152,7 +154,7 @@ def inference_steps(program: Program, batch: int, options: Options) -> Callable[
 
     def run(steps: int) -> None:
         for _ in range(steps):
-            executable.run(tensors, data, rows, batch, settings=settings)
+            executable.run(Steps(tensors, data, rows, batch, settings=settings))
 
     return run
 

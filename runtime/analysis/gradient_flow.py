@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from compiler import driver
+from compiler.driver import Steps
 from runtime.data.part import Part
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.inference.precision import in_precision
@@ -24,5 +25,5 @@ def gradient_flow(trained: Trained, part: Part) -> Mapping[str, float]:
     settings = runtime_settings(program, length_of(plan, len(part.rows)))
     executable = driver.compile_gradients(program, replace(trained.options, batch=batch))
     data = at_epoch(numbered(program, in_precision(part, trained.options.dtype)).arrays, 0)
-    results = executable.run(trained.tensors, data, rows, batch, 0, plan.seed, settings)
+    results = executable.run(Steps(trained.tensors, data, rows, batch, 0, plan.seed, settings))
     return {path: math.sqrt(float(squares.mean())) for path, squares in results.scalars.items()}

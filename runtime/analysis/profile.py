@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Options, Program
+from compiler.driver import Array, Options, Program, Steps
 from compiler.errors.diagnostics import UsageError
 from compiler.profiling.account import report_of, timeline_of
 from compiler.profiling.report import Measured, ProfileReport, TimelineSpan
@@ -97,7 +97,7 @@ class Runs:
         rows = self._repeated.setdefault(each, np.tile(self._rows, each))
         start = time.perf_counter()
         for _ in range(calls):
-            executable.run(self._tensors, self._data, rows, self._batch, self._done, self._seed, self._settings)
+            executable.run(Steps(self._tensors, self._data, rows, self._batch, self._done, self._seed, self._settings))
         self._done += steps
         return time.perf_counter() - start
 

@@ -6,6 +6,7 @@ Smith, "Cyclical learning rates for training neural networks", 2017, section 3.3
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,9 +14,9 @@ from compiler.driver import Array, Program
 from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.inference.model import rate_names
+from runtime.runs.position import Position
 from runtime.train.interruption import Interruption
-from runtime.train.samples import at_epoch
-from runtime.train.training import LOSS, Job
+from runtime.train.training import LOSS, Job, steps_at
 
 # The smoothed loss at step i is a mean over the steps before, with weights that fall by this factor a step.
 _SMOOTHING = 0.9
@@ -127,7 +128,5 @@ class _Steps:
         epoch, in_epoch = divmod(step, job.length.steps_per_epoch)
         if in_epoch == 0:
             self._order = rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
-        rows = self._order[in_epoch * job.length.batch : (in_epoch + 1) * job.length.batch]
-        data = at_epoch(job.train.arrays, epoch)
-        results = job.step.run(job.tensors, data, rows, job.length.batch, step, job.seed, {**job.settings, **rates})
-        return float(results.scalars[LOSS][0])
+        one = steps_at(job, Position(step), order=self._order)
+        return float(job.step.run(replace(one, settings={**job.settings, **rates})).scalars[LOSS][0])

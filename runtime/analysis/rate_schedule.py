@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Options, Program
+from compiler.driver import Options, Program, Steps
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.inference.model import length_of, runtime_settings, training_of
@@ -36,7 +36,7 @@ def rate_schedule(program: Program, rows: int, options: Options) -> RateSchedule
     one = np.zeros(1, np.int64)
 
     def rate(step: int) -> float:
-        return float(executable.run(tensors, {}, one, 1, step, 0, settings).scalars["lr"][0])
+        return float(executable.run(Steps(tensors, {}, one, 1, step, 0, settings)).scalars["lr"][0])
 
     points = min(length.total_steps, _MOST_POINTS)
     steps = [int(step) for step in np.unique(np.linspace(0, length.total_steps - 1, points).round())]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from compiler.driver import Array, Executable, Results, Tensors
+from compiler.driver import Array, Executable, Results, Steps, Tensors
 from compiler.support.record import record
 from runtime.support.files import JsonValue
 
@@ -144,7 +144,7 @@ class Finisher:
         """Each metric; none where there were no rows."""
         if not totals.rows:
             return {}
-        results = self._executable.run(tensors, totals.inputs(), self._row, 1, settings=settings)
+        results = self._executable.run(Steps(tensors, totals.inputs(), self._row, 1, settings=settings))
         return {name: float(values[0]) for name, values in results.scalars.items()}
 
 

@@ -20,6 +20,7 @@ from repository import ROOT
 from compiler import driver
 from compiler.driver import Options, Program
 from compiler.errors.diagnostics import CompilerBug
+from compiler.interface import Steps
 from compiler.programs import executables, second_process, stages
 from compiler.programs import load as programs
 from compiler.programs.load import Outline, complete
@@ -222,7 +223,7 @@ def trained(program: Program, options: Options) -> dict[str, bytes]:
     random = np.random.default_rng(0)
     data = {"x": random.standard_normal((20, 4)).astype(np.float32), "label": np.arange(20, dtype=np.int32) % 2}
     settings = {s.name: float(s.value or 5) for s in program.settings if s.is_runtime}  # type: ignore[arg-type]
-    step.run(tensors, data, np.arange(20), 4, seed=1, settings=settings)
+    step.run(Steps(tensors, data, np.arange(20), 4, seed=1, settings=settings))
     return {name: tensors[name].tobytes() for name in tensors.names()}
 
 
@@ -295,7 +296,7 @@ def test_numbers_of_several_settings_are_those_of_each_run(cache: Path) -> None:
         settings = {s.name: float(s.value) for s in program.settings if s.is_runtime}  # type: ignore[arg-type]
         step = driver.compile_prediction(program, Options())
         found = step.run(
-            driver.allocate(program, Options()), {"x": np.ones((1, 2), "f4")}, np.arange(1), 1, 0, 0, settings
+            Steps(driver.allocate(program, Options()), {"x": np.ones((1, 2), "f4")}, np.arange(1), 1, 0, 0, settings)
         )
         a, b, c = ({"a": 0.25, "b": 0.5, "c": 2.0} | {name: value}).values()
         np.testing.assert_allclose(found.arrays["y"], 2 * a + 2 * a * b + np.log(c), rtol=1e-6)
