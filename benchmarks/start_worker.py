@@ -20,7 +20,7 @@ from compiler.driver import Options, Program
 from runtime.analysis.bench import TrainingSteps, inference_steps
 from runtime.cli.main import collect_seldom
 from runtime.data.dimensions import dimensions_if_there
-from runtime.support.process import seconds_since_start
+from runtime.support.memory import seconds_since_start
 
 Figures: TypeAlias = dict[str, float]
 KINDS = {"train": ("initialisation", "training"), "infer": ("initialisation", "prediction")}

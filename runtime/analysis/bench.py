@@ -18,8 +18,7 @@ from runtime.data.synthetic import synthetic
 from runtime.inference.model import parameter_count, runtime_settings
 from runtime.inference.precision import in_precision
 from runtime.runs.position import Length
-from runtime.support.memory import expect_room
-from runtime.support.process import peak_memory, seconds_since_start
+from runtime.support.memory import expect_room, peak_memory, seconds_since_start
 from runtime.train.samples import at_epoch, numbered
 
 _SAMPLE_SECONDS = 0.005  # shorter samples measure the clock

@@ -133,7 +133,7 @@ def model_file(text: str) -> Path:
     path = Path(text)
     if path.is_file():
         if path.suffix != ".dl":
-            from runtime.support.other_files import (
+            from runtime.support.regular_files import (
                 expect_model,  # loads the compiler, and hardly a model file has another name
             )
 

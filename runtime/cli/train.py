@@ -150,7 +150,7 @@ def _print_sights(watcher: Watcher, as_json: bool) -> None:
         sights = [asdict(sight) for sight in watcher.sights()]
         print(json.dumps({"event": "watch", "looks": watcher.looks, "sights": sights}), flush=True)
         return
-    from runtime.reporting.watch_text import print_sights  # JSON does without
+    from runtime.reporting.training_text import print_sights  # JSON does without
 
     print_sights(watcher.sights(), watcher.looks)
 
