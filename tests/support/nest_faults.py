@@ -16,12 +16,12 @@ from nests import argument_of, number_of_items
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.op import Array
+from compiler.loops.footprint import touched_by
 from compiler.loops.interpreter import run_kernel
-from compiler.loops.ir import CopyKernel, Kernel
+from compiler.loops.ir import Kernel, StagedKernel, Store, instructions_of
 from compiler.machine import Machine
 from compiler.nest.interpreter import Memory, Place, Run, Uniform
 from compiler.nest.ir import Nest, Statement
-from compiler.targets.cpu.emit import emit
 from compiler.targets.cpu.specialisation import specialisation
 
 SLACK = 1 << 17  # bytes around a memory, so that what leaves it is found where it is
@@ -78,27 +78,6 @@ class WatchedRun(Run):
                 self.wrong(f"bytes {first} on of {memory.name} are written by two items, which do not agree")
 
 
-class Watched:
-    """In place of `run_kernel`: a kernel as a nest, whose faults are noted; the results are those of the kernel."""
-
-    def __init__(self, machine: Machine, nominal: int, lasts: bool = False) -> None:
-        self.machine, self.nominal, self.lasts = machine, nominal, lasts
-        self.faults: list[str] = []
-        self.checked: list[Kernel] = []
-
-    def __call__(self, kernel: Kernel, views: Sequence[Array], batch: int, uniform: Uniform) -> None:
-        case = Case(kernel, self.machine, batch, uniform, views)
-        if isinstance(kernel, CopyKernel):
-            return
-        try:
-            fault = case.fault_of(emit(case.what, self.machine, self.nominal, self.lasts))
-        except TooLong:
-            return
-        self.checked.append(kernel)
-        if fault is not None:
-            self.faults.append(f"{kernel.name}, {self.machine.name}, batch {batch}: {fault}")
-
-
 class Case:
     """A kernel with the contents of its buffers, before and behind it. Views of the same memory have one group."""
 
@@ -121,6 +100,8 @@ class Case:
         run_kernel(kernel, shaken, batch, uniform)
         run_kernel(kernel, views, batch, uniform)
         self.behind = [view.copy() for view in views]
+        watched = [i for i in instructions_of(kernel) if isinstance(i, Store) and i.watch is not None]
+        self.flagged = [_has_infinite(i, kernel, views[i.access.buffer], batch) for i in watched]  # type: ignore[arg-type]
         self.allowed = [_allowed(view, other) for view, other in zip(self.behind, shaken, strict=True)]
         room = batch + 16 + -batch % 16  # rows for which there is memory: tiles read beyond the batch
         self.readable = {
@@ -145,6 +126,7 @@ class Case:
         """The contents behind the nest, in one call or in many from the last to the first."""
         memories = [_memory(f"memory {k}", end - start, k, poison) for k, (start, end) in enumerate(self.groups)]
         shared = _memory("panels", nest.shared_bytes, len(memories), poison)
+        flags = _memory("flags", len(self.flagged), -1, 0)
         places = [Place(memories[group], start) for group, start in self.places]
         stretches = [slice(SLACK + p.offset, SLACK + p.offset + n) for p, n in zip(places, self.sizes, strict=True)]
         for place, there, content in zip(places, stretches, self.before, strict=True):
@@ -153,7 +135,10 @@ class Case:
             if part is None:
                 continue
             writers = {memory.number: np.full(len(memory.bytes), -1, np.int16) for memory in (*memories, shared)}
-            given = [argument_of(a, self.kernel, self.what.numbers, places, shared, self.batch) for a in part.arguments]
+            given = [
+                argument_of(a, self.kernel, self.what.numbers, places, shared, flags, self.batch)
+                for a in part.arguments
+            ]
             count = number_of_items(self.kernel, part, self.machine, self.batch)
             calls = 1 if is_whole else min(count, MOST_CALLS)
             for call in reversed(range(calls)):
@@ -162,10 +147,19 @@ class Case:
                 items = count * call // calls, count * (call + 1) // calls
                 run.items(items, _memory("scratch", size, len(memories) + 1, poison))
                 run.end()
-        return [
-            place.memory.bytes[there].view(dtype)
-            for place, there, dtype in zip(places, stretches, self.dtypes, strict=True)
-        ]
+        for position, flagged in enumerate(self.flagged):
+            if bool(flags.bytes[SLACK + position]) is not flagged:
+                raise CompilerBug("run_nest", f"the check of watched store {position} is wrong")
+        parts = zip(places, stretches, self.dtypes, strict=True)
+        return [place.memory.bytes[there].view(dtype) for place, there, dtype in parts]
+
+
+def _has_infinite(store: Store, kernel: StagedKernel, content: Array, batch: int) -> bool:
+    """Whether what a store wrote has a NaN or Inf."""
+    found = touched_by(store, kernel)
+    assert found is not None
+    places = np.add.outer(np.arange(batch if found.step else 1) * found.step, found.first)
+    return not np.isfinite(content[places]).all()
 
 
 def _shaken(view: Array) -> Array:

@@ -41,10 +41,10 @@ class KernelAsNest:
         self.nests.append(nest)
         memories = [memory_of(f"buffer {k}", view, k) for k, view in enumerate(views)]
         shared = Memory("panels", np.full(nest.shared_bytes + 2 * SLACK, UNUSED, np.uint8), SLACK, len(views))
-        places = [Place(memory, 0) for memory in memories]
+        places, flags = [Place(memory, 0) for memory in memories], Memory("flags", np.zeros(64, np.uint8), 0)
         for part in (nest.before, nest):
             if part is not None:
-                given = [argument_of(a, kernel, what.numbers, places, shared, batch) for a in part.arguments]
+                given = [argument_of(a, kernel, what.numbers, places, shared, flags, batch) for a in part.arguments]
                 number = number_of_items(kernel, part, self.machine, batch)
                 size = part.scratch_bytes + part.scratch_batch_bytes * batch + 2 * SLACK
                 scratch = Memory("scratch", np.full(size, UNUSED, np.uint8), SLACK, len(views) + 1)
@@ -67,17 +67,18 @@ def argument_of(
     numbers: Sequence[int],
     places: Sequence[Place],
     shared: Memory,
+    flags: Memory,
     batch: int,
 ) -> int | Place:
-    """An argument of a nest, whose buffers lie at `places`."""
+    """An argument of a nest, whose buffers lie at `places`, and whose finite checks set bytes of `flags`."""
     every = list(instructions_of(kernel))
     match argument:
         case ir.BufferPointer(position=position):
             return places[position]
         case ir.SharedPointer():
             return Place(shared, 0)
-        case ir.FlagPointer():
-            return Place(Memory("flag", np.zeros(1, np.uint8), 0), 0)
+        case ir.FlagPointer(position=position):
+            return Place(flags, position)
         case ir.ExtentNumber(extent=extent):
             return size_at(extent, batch)
         case ir.RowsNumber():
