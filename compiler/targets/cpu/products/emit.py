@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from compiler.loops.ir import TileContract
+from compiler.loops.ir import ContractionKernel, TileContract
 from compiler.nest.ir import Nest
 from compiler.record import record
-from compiler.targets.cpu.contraction import emit_tiles
 from compiler.targets.cpu.contraction_along_rows import emit_along_rows, runs_along_rows
 from compiler.targets.cpu.contraction_both_copied import emit_both_copied, sums_side_by_side
 from compiler.targets.cpu.contraction_long_sum import emit_long_sum, sums_in_blocks
-from compiler.targets.cpu.contraction_rows_and_sum import blocks_rows_and_sum, emit_rows_and_sum
 from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.products.block_rows_and_sum import blocks_rows_and_sum
+from compiler.targets.cpu.products.build import build
+from compiler.targets.cpu.products.ir import Circumstances
+from compiler.targets.cpu.products.passes import definition, optimised
 from compiler.targets.cpu.tiles import Tiling, tiling
 
 
@@ -20,10 +22,14 @@ from compiler.targets.cpu.tiles import Tiling, tiling
 class Product:
     """A product in question: its cut into register tiles, and whether its right operand `lasts` over calls."""
 
-    contract: TileContract
+    kernel: ContractionKernel
     cut: Tiling
     batch: int
     lasts: bool
+
+    @property
+    def contract(self) -> TileContract:
+        return self.kernel.contraction
 
 
 @record
@@ -59,13 +65,13 @@ LOOP_ORDERS = (
         "blocks of rows and sum",
         "the operands are larger than the cache: what is read again and again lies near",
         lambda p: blocks_rows_and_sum(p.contract, p.cut),
-        lambda k, p: emit_rows_and_sum(k, p.contract, p.cut, p.batch, p.lasts),
+        lambda k, p: build(k, optimised(definition(p.kernel), Circumstances(k.machine, p.batch, p.lasts))),
     ),
     LoopOrder(
         "tile after tile",
         "everything else: a panel of the right operand stays in cache",
         lambda p: True,
-        lambda k, p: emit_tiles(k, p.contract, p.batch, p.lasts),
+        lambda k, p: build(k, optimised(definition(p.kernel), Circumstances(k.machine, p.batch, p.lasts))),
     ),
 )
 
@@ -74,7 +80,7 @@ def loop_order_of(product: Product) -> LoopOrder:
     return next(order for order in LOOP_ORDERS if order.fits(product))
 
 
-def emit_product(k: KernelNest, contract: TileContract, batch: int, lasts: bool) -> Nest:
+def emit_product(k: KernelNest, kernel: ContractionKernel, batch: int, lasts: bool) -> Nest:
     """The nest of a product. `batch` is the nominal batch, a hint for tile sizes only."""
-    product = Product(contract, tiling(contract, k.machine, batch), batch, lasts)
+    product = Product(kernel, tiling(kernel.contraction, k.machine, batch), batch, lasts)
     return loop_order_of(product).build(k, product)
