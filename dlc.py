@@ -29,9 +29,9 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
 from compiler.driver import Options, Tensors
-from compiler.processors import usable_cores
+from compiler.errors.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
+from compiler.support.processors import usable_cores
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.data.choices import refuse_outside, refuse_outside_inputs
 from runtime.data.dimensions import dimensions_if_there
@@ -43,14 +43,13 @@ from runtime.inference.buckets import Sizes
 from runtime.inference.evaluation import Evaluator, evaluator_of
 from runtime.inference.model import parameter_count, weight_names
 from runtime.inference.prediction import Predictor
-from runtime.reporting.settings import value_text
-from runtime.reporting.units import measure
+from runtime.reporting.units import measure, value_text
 from runtime.runs.position import Position
 from runtime.runs.start_weights import start_weights_of, take_over_weights
 from runtime.runs.tensor_files import replace_tensors
 from runtime.runs.trained import Trained, open_trained_run, program_of_run
 from runtime.support.caller import for_caller
-from runtime.support.other_files import expect_model
+from runtime.support.regular_files import expect_model
 from runtime.support.suggestions import did_you_mean, quoted
 from runtime.train.averages import averages_of
 from runtime.train.events import EpochEnded, Event, TrainingEnded, ignore, told

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from catalogue import CATALOGUE, Array, Entry, make_batch
 from compiler import driver
+from compiler.driver import Steps
 from jax_zoo import MODELS as JAX_MODELS
 from peers.jax_peer import initial_moments, training_step
 from peers.torch_peer import optimizer_for
@@ -83,7 +84,7 @@ def dlc_losses(entry: Entry, module: nn.Module, inputs: list[Array], target: Arr
     settings = {s.name: float(s.value) for s in program.settings if s.is_runtime and isinstance(s.value, int | float)}
     executable = driver.compile_training(program, options)
     rows = np.arange(len(target), dtype=np.int64)
-    return executable.run(tensors, data, rows, entry.batch, settings=settings).scalars["loss"]
+    return executable.run(Steps(tensors, data, rows, entry.batch, settings=settings)).scalars["loss"]
 
 
 def jax_losses(entry: Entry, module: nn.Module, inputs: list[Array], target: Array) -> Array:

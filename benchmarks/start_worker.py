@@ -20,7 +20,7 @@ from compiler.driver import Options, Program
 from runtime.analysis.bench import TrainingSteps, inference_steps
 from runtime.cli.main import collect_seldom
 from runtime.data.dimensions import dimensions_if_there
-from runtime.support.process import seconds_since_start
+from runtime.support.memory import seconds_since_start
 
 Figures: TypeAlias = dict[str, float]
 KINDS = {"train": ("initialisation", "training"), "infer": ("initialisation", "prediction")}
@@ -44,7 +44,7 @@ def start(file: Path, experiment: str | None, mode: str, threads: int) -> Figure
 def stages(file: Path, experiment: str | None, mode: str, threads: int) -> Figures:
     """Seconds of work in each stage, for all programs of a start; how many kernels they have, and nodes of graphs."""
     # only here, since a start imports them while it works
-    from compiler.stages import graph_of, prepared, scheduled
+    from compiler.programs.stages import graph_of, prepared, scheduled
     from compiler.targets.cpu.lower import lower
     from compiler.targets.llvm.host import machine_of
     from compiler.targets.llvm.jit import compile_module
@@ -60,7 +60,7 @@ def stages(file: Path, experiment: str | None, mode: str, threads: int) -> Figur
         with _timed(figures, "passes_s"):
             ready = prepared(graph, options)
         with _timed(figures, "schedule_s"):
-            plan = scheduled(ready, options)
+            plan = scheduled(ready, options, machine)
         with _timed(figures, "lower_s"):
             texts |= lower(ready, plan, machine, options.batch).texts
         figures["nodes"] = figures.get("nodes", 0) + len(ready.nodes)

@@ -6,18 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compiler import programs
-from compiler.available_memory import expect_memory
-from compiler.cache import CacheInfo, ObjectCache
 from compiler.diagnosis.reports import GradientReport, LayerCheck, LossBounds, NonfiniteReport, TestResult, Watched
-from compiler.diagnostics import Diagnostic, Source
-from compiler.executables import (
-    OPTIMIZER_STATES,
-    VALUES,
-    allocate,
-    initialise,
-    memory_needed,
-)
+from compiler.errors.diagnostics import Diagnostic, Source
+from compiler.errors.rendering import render, to_json
 from compiler.frontend.program import (
     AVERAGE,
     COMMAND_LINE,
@@ -41,8 +32,17 @@ from compiler.frontend.program import (
     StartWeights,
     TrainingPlan,
 )
-from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, PassRun, Results, Tensors, View
-from compiler.kinds import (
+from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, PassRun, Results, Steps, Tensors, View
+from compiler.profiling.report import KernelRow, LayerRow, LineRow, Measured, OpRow, ProfileReport, TimelineSpan
+from compiler.programs import load as programs
+from compiler.programs.executables import (
+    OPTIMIZER_STATES,
+    VALUES,
+    allocate,
+    initialise,
+    memory_needed,
+)
+from compiler.programs.kinds import (
     attention_shapes,
     compile_ahead,
     compile_attention,
@@ -59,20 +59,20 @@ from compiler.kinds import (
     compile_window,
     finishing_kind,
 )
-from compiler.profiling.report import KernelRow, LayerRow, LineRow, Measured, OpRow, ProfileReport, TimelineSpan
-from compiler.programs import options_of
-from compiler.rendering import render, to_json
+from compiler.programs.load import options_of
+from compiler.support.cache import CacheInfo, ObjectCache
+from compiler.targets.available_memory import expect_memory
 
 if TYPE_CHECKING:
     from compiler.choices.limits import Outside
     from compiler.diagnosis.inspected_step import InspectedStep
     from compiler.diagnosis.watched_step import WatchedStep
-    from compiler.functions import CompiledFunction
+    from compiler.inspection.plan import PlanReport
     from compiler.lints.poles_of_data import DataPole
     from compiler.machine import Machine
     from compiler.profiling.simulation import SimulatedStep, SimulationReport
     from compiler.profiling.step import ProfiledStep
-    from compiler.report import PlanReport
+    from compiler.programs.functions import CompiledFunction
     from compiler.targets.recording import Recording, Step
 
 __all__ = [
@@ -116,6 +116,7 @@ __all__ = [
     "Setting",
     "SettingValue",
     "StartWeights",
+    "Steps",
     "Tensors",
     "TestResult",
     "TimelineSpan",
@@ -241,21 +242,21 @@ def check(
 
 def function(source: str, name: str, config: Mapping[str, SettingValue], options: Options) -> CompiledFunction:
     """The `fn` called `name` of a source text."""
-    from compiler.functions import compiled_function  # the whole compiler, which a cached program does without
+    from compiler.programs.functions import compiled_function  # the whole compiler, which a cached program does without
 
     return compiled_function(Source("<source>", source), name, config, options)
 
 
 def explain(code: str) -> str:
     """The long form of an error's code."""
-    from compiler.error_index import explain  # a long text that few commands need
+    from compiler.errors.index import explain  # a long text that few commands need
 
     return explain(code)
 
 
 def warning_codes() -> tuple[str, ...]:
     """The codes of all warnings."""
-    from compiler.error_index import ERRORS  # a long text that few commands need
+    from compiler.errors.index import ERRORS  # a long text that few commands need
 
     return tuple(entry.code for entry in ERRORS if entry.code.startswith("W"))
 
@@ -269,28 +270,28 @@ def format_source(source: Source) -> str:
 
 def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
     """The text of a stage, whole or of what came from a line or a node. Raises SourceError and UsageError."""
-    from compiler import inspection  # printers and drawings, which training does without
+    from compiler.inspection.show import show  # printers and drawings, which training does without
 
-    return inspection.show(view, options, dimensions_of)
+    return show(view, options, dimensions_of)
 
 
 def watch_passes(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> tuple[PassRun, ...]:
     """Each pass over the graph of a step or of a prediction, in order. Raises SourceError and UsageError."""
-    from compiler import inspection  # as above
+    from compiler.inspection.show import watch_passes  # as above
 
-    return inspection.watch_passes(view, options, dimensions_of)
+    return watch_passes(view, options, dimensions_of)
 
 
 def pass_names() -> tuple[str, ...]:
     """The names of all passes over graphs."""
-    from compiler import pass_view  # every pass, which a cached program does without
+    from compiler.inspection import pass_view  # every pass, which a cached program does without
 
     return pass_view.pass_names()
 
 
 def expect_pass(name: str) -> None:
     """Raises UsageError where there is no pass of that name."""
-    from compiler import pass_view  # as above
+    from compiler.inspection import pass_view  # as above
 
     pass_view.expect_pass(name, pass_view.pass_names())
 
@@ -300,28 +301,28 @@ def run_pass(name: str, text: str, source: str, batch: int, format: str) -> str:
 
     `batch` is the nominal batch; the format is `text` or `json`.
     """
-    from compiler import pass_view  # as above
+    from compiler.inspection import pass_view  # as above
 
     return pass_view.run_pass(name, text, source, batch, format)
 
 
 def plan(program: Program, options: Options) -> PlanReport:
     """Parameters, arithmetic, kernels and memory of a program, for the batch of the options."""
-    from compiler import report
+    from compiler.inspection.plan import plan
 
-    return report.plan(program, options)
+    return plan(program, options)
 
 
 def decision_thresholds(program: Program) -> Mapping[str, float]:
     """By output, the value from which on it stands for yes, where the program says one."""
-    from compiler import comparisons  # reports ask, and no training
+    from compiler.programs import comparisons  # reports ask, and no training
 
     return comparisons.thresholds(programs.complete(program))
 
 
 def judged_outputs(program: Program) -> Mapping[str, tuple[str, ...]]:
     """By target, the outputs that the loss or a metric compares with it."""
-    from compiler import comparisons
+    from compiler.programs import comparisons
 
     return comparisons.judged_outputs(programs.complete(program))
 
@@ -383,24 +384,14 @@ def check_gradients(
     return check_gradients(programs.complete(program), data, settings, batch, seed, full)
 
 
-def explain_step(
-    program: Program,
-    kind: str,
-    options: Options,
-    tensors: Tensors,
-    data: Mapping[str, Array],
-    rows: Array,
-    step: int,
-    seed: int,
-    settings: Mapping[str, float],
-) -> NonfiniteReport | None:
-    """Where a step of kind `training` or `training N` over `rows` of the data stops being finite, and from what.
+def explain_step(program: Program, kind: str, options: Options, step: Steps) -> NonfiniteReport | None:
+    """Where a single step of kind `training` or `training N` stops being finite, and from what.
 
-    `tensors` are as before the step, and stay so. None where the reference finds all values finite.
+    Its tensors are as before the step, and stay so. None where the reference finds all values finite.
     """
     from compiler.diagnosis import step_replay  # the whole compiler, and every op of the reference
 
-    return step_replay.explain_step(program, kind, options, tensors, data, rows, step, seed, settings)
+    return step_replay.explain_step(program, kind, options, step)
 
 
 def inspected_step(program: Program, phase: int, options: Options, paths: Sequence[str]) -> InspectedStep:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.ir import PERSISTENT, Graph, Node, Role, Value
 from compiler.graph.op import Array
-from compiler.interface import Tensors
+from compiler.interface import Steps
 from compiler.ops.rules import round_to_bf16
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, numpy_dtype
 
@@ -41,26 +41,18 @@ def evaluate_node(node: Node, operands: Sequence[Array], batch: int) -> tuple[Ar
     return tuple(round_to_bf16(a) if result.type.dtype is DType.BF16 else a for result, a in pairs)
 
 
-def inputs_of(
-    graph: Graph,
-    tensors: Tensors,
-    data: Mapping[str, Array],
-    rows: Array,
-    step: int,
-    seed: int,
-    settings: Mapping[str, float],
-) -> dict[str, Array]:
-    """What a step over `rows` of the data reads, by the names of the graph's inputs."""
-    scalars = {Role.SEED: seed, Role.STEP: step}
+def inputs_of(graph: Graph, step: Steps) -> dict[str, Array]:
+    """The values that a single step reads, by the names of the graph's inputs."""
+    scalars = {Role.SEED: step.seed, Role.STEP: step.first_step}
     arrays: dict[str, Array] = {}
     for entry in graph.inputs:
         type_ = entry.value.type
         if entry.role in PERSISTENT:
-            arrays[entry.name] = tensors[entry.name]
+            arrays[entry.name] = step.tensors[entry.name]
         elif entry.role is Role.DATA:
-            arrays[entry.name] = _picked(data[entry.name], rows, type_)
+            arrays[entry.name] = _picked(step.data[entry.name], step.rows, type_)
         else:
-            number = settings[entry.name] if entry.role is Role.SETTING else scalars[entry.role]
+            number = step.settings[entry.name] if entry.role is Role.SETTING else scalars[entry.role]
             arrays[entry.name] = np.array(number, numpy_dtype(type_.dtype))
     return arrays
 

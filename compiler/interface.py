@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import field
+from collections.abc import Iterator, Mapping
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Protocol
 
-from compiler.arrays import Array
-from compiler.diagnostics import UsageError
-from compiler.record import record
+from compiler.errors.diagnostics import UsageError
+from compiler.support.arrays import Array
+from compiler.support.record import record
 
 FUSIONS = {
     "activation": "a product and elementwise consumers that read nothing else: activations, factors",
@@ -55,7 +55,9 @@ class Options:
     def __post_init__(self) -> None:
         for name in self.without:
             if name not in FUSIONS:
-                from compiler.suggestions import did_you_mean  # only a mistake needs it; every start would pay for it
+                from compiler.errors.suggestions import (
+                    did_you_mean,  # only a mistake needs it; every start would pay for it
+                )
 
                 near = RENAMED_FUSIONS.get(name) or did_you_mean(name, FUSIONS)
                 hint = f"did you mean `{near}`?" if near else f"fusions are {', '.join(FUSIONS)}"
@@ -124,25 +126,34 @@ class Tensors(Protocol):
         ...
 
 
+@record(eq=False)
+class Steps:
+    """Steps that follow each other: one for each `batch` of consecutive entries of `rows`; the last may be short.
+
+    data: each input and target, all rows, in the declared dtype; each row is dense, and rows may overlap, as windows of
+    a series do. `rows` (i64) says which to gather, and is not changed afterwards. `first_step` counts updates made
+    before; `settings` has the run-time settings that the program reads.
+    """
+
+    tensors: Tensors
+    data: Mapping[str, Array]
+    rows: Array
+    batch: int
+    first_step: int = 0
+    seed: int = 0
+    settings: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    def each(self) -> Iterator[Steps]:
+        """The steps one by one."""
+        for step, start in enumerate(range(0, len(self.rows), self.batch), self.first_step):
+            yield replace(self, rows=self.rows[start : start + self.batch], first_step=step)
+
+
 class Executable(Protocol):
     """A compiled program."""
 
-    def run(
-        self,
-        tensors: Tensors,
-        data: Mapping[str, Array],
-        rows: Array,
-        batch: int,
-        first_step: int = 0,
-        seed: int = 0,
-        settings: Mapping[str, float] | None = None,
-    ) -> Results:
-        """Run one step for each `batch` of consecutive entries of `rows`; the last may be short.
-
-        data: each input and target, all rows, in the declared dtype; each row is dense, and rows may overlap, as
-        windows of a series do. `rows` (i64) says which to gather, and is not changed afterwards.
-        `first_step` counts updates made before. Tensors are updated in place.
-        """
+    def run(self, steps: Steps) -> Results:
+        """Run the steps and update their tensors in place."""
         ...
 
 

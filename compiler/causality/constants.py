@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import permutations
 
-from compiler.arrays import Array, np
 from compiler.causality.reach import Zone
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.ops.elementwise import Add, And, Divide, Maximum, Minimum, Multiply, Or, Subtract, Where
 from compiler.ops.movement import Broadcast
 from compiler.ops.sources import BatchSize, RandomUniform
+from compiler.support.arrays import Array, np
 from compiler.types import numpy_dtype, static_elements
 
 _LARGEST = 1 << 25  # elements of a value that is computed to look into its zones

@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import TypeAlias
 
 from compiler.graph.ir import Node
-from compiler.record import record
+from compiler.support.record import record
 
 Zone: TypeAlias = tuple[int, int]
 """Two axes (row, key): the elements whose index along the key's axis is larger than that along the row's."""

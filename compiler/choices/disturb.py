@@ -22,7 +22,7 @@ from compiler.interface import Array
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.indexing import Gather
 from compiler.ops.scan import Scan
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import TensorType, at_batch, numpy_dtype
 
 _HEAVY = (Category.CONTRACTION, Category.CONTROL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import Span
+from compiler.errors.diagnostics import Span
 from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph.op import Category
 from compiler.lints.flow import Flow, place_of
@@ -12,7 +12,7 @@ from compiler.ops.elementwise import Equal, NotEqual
 from compiler.ops.indexing import Gather
 from compiler.ops.reduction import ArgMax
 from compiler.ops.sources import Iota
-from compiler.record import record
+from compiler.support.record import record
 
 
 @record

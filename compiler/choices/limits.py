@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from compiler.arrays import Array, np
 from compiler.choices.find import Choice, choices_of
-from compiler.diagnostics import Diagnostic, Note, hint
+from compiler.errors.diagnostics import Diagnostic, Note, hint
 from compiler.frontend.program import IndexLimit, InputSpec, Program
 from compiler.graph.ir import GraphOutput, Role
 from compiler.lints.flow import Flow
 from compiler.lints.inlined import inlined
 from compiler.lints.ranges import Ranges
 from compiler.ops.indexing import Gather
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 from compiler.types import at_batch, numpy_dtype
 
 if TYPE_CHECKING:

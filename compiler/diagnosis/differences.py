@@ -16,7 +16,7 @@ from compiler.interface import Array
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.spreading import Sum
-from compiler.record import record
+from compiler.support.record import record
 
 TOLERANCE = 1e-6
 # With one of them the quotient is right, unless the gradient is wrong: after a long step it bends, after a short one

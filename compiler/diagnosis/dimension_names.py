@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
-from compiler.diagnostics import Span
+from compiler.errors.diagnostics import Span
 from compiler.frontend.axes import NamedAxes
 from compiler.frontend.program import Program
 from compiler.graph.ir import Node, Origin, Value

@@ -16,7 +16,7 @@ from compiler.interface import Array
 from compiler.ops.movement import Concat, Slice
 from compiler.ops.scan import Scan
 from compiler.ops.spreading import Reshape
-from compiler.record import record
+from compiler.support.record import record
 
 
 @record

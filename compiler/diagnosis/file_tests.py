@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from compiler.cache import default_folder
 from compiler.diagnosis.reports import TestResult
 from compiler.diagnosis.test_run import Evaluation, failures_of
-from compiler.executables import executable
 from compiler.frontend.elaborate import elaborate_tests
 from compiler.frontend.library import library_scope
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Array, Options
+from compiler.programs.executables import executable
+from compiler.support.cache import default_folder
 from compiler.syntax import tree
 from compiler.syntax.modules import load_modules
 

@@ -23,7 +23,7 @@ from compiler.diagnosis.parts import (
     without_stops,
 )
 from compiler.diagnosis.reports import GradientReport, LayerCheck
-from compiler.diagnostics import Diagnostic, Note, Span
+from compiler.errors.diagnostics import Diagnostic, Note, Span
 from compiler.evaluate import evaluate
 from compiler.frontend.program import EPOCH_NUMBER, SAMPLE_NUMBERS, Program
 from compiler.graph.ir import Graph, Node, Role

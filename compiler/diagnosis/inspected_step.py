@@ -10,18 +10,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from compiler.compilation import prepared_compilation
 from compiler.diagnosis.parts import dependent_values, origin_of
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
+from compiler.errors.suggestions import did_you_mean
 from compiler.frontend.program import Program
 from compiler.graph.ir import Direction, Graph, GraphOutput, Node, Origin, Role
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Executable, Options
-from compiler.programs import complete, in_precision
-from compiler.record import record
-from compiler.stages import prepared
-from compiler.steps.training_step import Step, in_phase
-from compiler.suggestions import did_you_mean
+from compiler.programs.compilation import prepared_compilation
+from compiler.programs.load import complete, in_precision
+from compiler.programs.stages import prepared
+from compiler.programs.steps.training_step import Step, in_phase
+from compiler.support.record import record
 from compiler.targets.registry import target_of
 
 GRADIENT = ":gradient"

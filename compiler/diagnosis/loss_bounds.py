@@ -22,7 +22,7 @@ from compiler.interface import Array, Tensors
 from compiler.ops.mathematics import Sigmoid
 from compiler.ops.spreading import Reshape
 from compiler.pipeline import prepare_for_gradients
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import DType, numpy_dtype
 
 _ROUNDS = 400

@@ -10,7 +10,7 @@ from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Origin, Role
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Array
 from compiler.ops.control import CustomGradient, StopGradient
-from compiler.record import record
+from compiler.support.record import record
 
 
 @record

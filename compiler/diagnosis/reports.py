@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import Diagnostic, Span
-from compiler.record import record
+from compiler.errors.diagnostics import Diagnostic, Span
+from compiler.support.record import record
 
 
 @record

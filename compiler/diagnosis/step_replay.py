@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from compiler.diagnosis.dimension_names import DimensionNames
@@ -13,45 +12,26 @@ from compiler.evaluate import inputs_of
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
-from compiler.interface import Array, Options, Tensors
-from compiler.programs import complete
-from compiler.stages import graph_of, prepared
+from compiler.interface import Options, Steps
+from compiler.programs.load import complete
+from compiler.programs.stages import graph_of, prepared
 from compiler.types import DType
 
 
-def explain_step(
-    program: Program,
-    kind: str,
-    options: Options,
-    tensors: Tensors,
-    data: Mapping[str, Array],
-    rows: Array,
-    step: int,
-    seed: int,
-    settings: Mapping[str, float],
-) -> NonfiniteReport | None:
-    """Where a step of kind `training` or `training N` over `rows` of the data stops being finite, and from what.
+def explain_step(program: Program, kind: str, options: Options, step: Steps) -> NonfiniteReport | None:
+    """Where a single step of kind `training` or `training N` stops being finite, and from what.
 
-    `tensors` are as before the step, and stay so. None where the reference finds all values finite.
+    Its tensors are as before the step, and stay so. None where the reference finds all values finite.
     """
     program = complete(program)
     whole = graph_of(program, kind, options)
-    optimised = _evaluated(prepared(whole, replace(options, verify=False)), tensors, data, rows, step, seed, settings)
+    optimised = _evaluated(prepared(whole, replace(options, verify=False)), step)
     # As it is written, a step is easier to read; but rewriting may remove what is not finite.
     written = to_dtype(whole, DType.F64) if options.dtype == "f64" else whole
-    plain = _evaluated(written, tensors, data, rows, step, seed, settings)
+    plain = _evaluated(written, step)
     found = plain if plain.spoilt == optimised.spoilt else optimised
     return explain_nonfinite(found, DimensionNames(program))
 
 
-def _evaluated(
-    graph: Graph,
-    tensors: Tensors,
-    data: Mapping[str, Array],
-    rows: Array,
-    step: int,
-    seed: int,
-    settings: Mapping[str, float],
-) -> Evaluated:
-    inputs = inputs_of(graph, tensors, data, rows, step, seed, settings)
-    return evaluated(graph, inputs, [int(row) for row in rows])
+def _evaluated(graph: Graph, step: Steps) -> Evaluated:
+    return evaluated(graph, inputs_of(graph, step), [int(row) for row in step.rows])

@@ -8,7 +8,7 @@ import numpy as np
 
 from compiler.diagnosis.differences import Element, Function, function_of
 from compiler.diagnosis.parts import dependent_values, every_value, name_of, with_inputs, without_stops
-from compiler.diagnostics import Diagnostic, Note, Span
+from compiler.errors.diagnostics import Diagnostic, Note, Span
 from compiler.evaluate import evaluate
 from compiler.frontend import test_blocks
 from compiler.frontend.claims import GradientsAgree, Holds, IsCausal, Side, TestProgram

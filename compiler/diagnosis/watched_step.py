@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from compiler.diagnosis.parts import origin_of
 from compiler.diagnosis.reports import Watched
-from compiler.diagnostics import CompilerBug
-from compiler.executables import executable
+from compiler.errors.diagnostics import CompilerBug
 from compiler.frontend.program import Program
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Role, Value
@@ -17,9 +16,10 @@ from compiler.ops.build import constant_of, filled
 from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Sigmoid, Subtract, Tanh, Term
 from compiler.ops.reduction import Max, Min
 from compiler.ops.spreading import Sum
-from compiler.programs import complete, in_precision
-from compiler.record import record
-from compiler.steps.training_step import Step, in_phase
+from compiler.programs.executables import executable
+from compiler.programs.load import complete, in_precision
+from compiler.programs.steps.training_step import Step, in_phase
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, static_elements
 
 # An output so near to the end of its range has hardly any slope left: 0.02 of the largest of tanh and sigmoid.

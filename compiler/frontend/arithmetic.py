@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from compiler.record import record
+from compiler.support.record import record
 
 Number: TypeAlias = int | float
 

@@ -6,9 +6,9 @@ from collections.abc import Container, Mapping
 from dataclasses import field
 from typing import TypeAlias
 
-from compiler.diagnostics import Span
+from compiler.errors.diagnostics import Span
 from compiler.graph import ir
-from compiler.record import record
+from compiler.support.record import record
 
 Label: TypeAlias = tuple[int, str]
 """A dimension name of one application of a declaration: the number of the application, and the name."""

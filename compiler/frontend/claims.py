@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from compiler.diagnostics import Span
+from compiler.errors.diagnostics import Span
 from compiler.frontend.program import ParameterSpec
 from compiler.graph.ir import Graph, Value
-from compiler.record import record
+from compiler.support.record import record
 
 
 @record

@@ -7,7 +7,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import replace
 
-from compiler.diagnostics import Diagnostic, Note, SourceError, Span, UsageError, hint
+from compiler.errors.diagnostics import Diagnostic, Note, SourceError, Span, UsageError, hint
+from compiler.errors.suggestions import did_you_mean
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.expected_work import refuse_endless
@@ -30,7 +31,6 @@ from compiler.frontend.train.experiment import elaborate_train
 from compiler.frontend.values import POISON, FormValue, Instance, TensorValue, TupleValue, Value
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.suggestions import did_you_mean
 from compiler.syntax import tree
 from compiler.syntax.suppressions import without_suppressed
 from compiler.types import BatchExtent, TensorType

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from compiler.diagnostics import Diagnostic, Note, SourceError, Span, hint
-from compiler.suggestions import advice
+from compiler.errors.diagnostics import Diagnostic, Note, SourceError, Span, hint
+from compiler.errors.suggestions import advice
 
 MOST_ADVISED = 100
 """So many mistakes get suggestions: each is a search through all names, and nobody reads more."""

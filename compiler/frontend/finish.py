@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from compiler.diagnostics import Source
+from compiler.errors.diagnostics import Source
 from compiler.frontend.axes import NamedAxes
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.elaborator import Session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compiler.causality.reach import Breach
 from compiler.causality.rules import reaches_of
-from compiler.diagnostics import Note, Span, hint
+from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.setting_binding import ready

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from compiler.diagnostics import Source
+from compiler.errors.diagnostics import Source
 from compiler.frontend.scope import BY_KEYWORD, Found, ModuleScope, Namespace
-from compiler.record import record
+from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.syntax.parser import Parser
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from typing import TypeAlias
 
-from compiler.diagnostics import Diagnostic, Source, Span
+from compiler.errors.diagnostics import Diagnostic, Source, Span
 from compiler.frontend.arithmetic import Formula, value_of
 from compiler.frontend.axes import NamedAxes
 from compiler.graph.ir import Graph, Role
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import TensorType
 
 SAMPLE_NUMBERS = "augment.sample"

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field
 from enum import Enum
 
-from compiler.diagnostics import Diagnostic, Note, Source
-from compiler.record import record
+from compiler.errors.diagnostics import Diagnostic, Note, Source
+from compiler.support.record import record
 from compiler.syntax import tree
 
 

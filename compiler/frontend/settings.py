@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, cast
 
-from compiler.diagnostics import Diagnostic, Source, SourceError, Span, hint
+from compiler.errors.diagnostics import Diagnostic, Source, SourceError, Span, hint
 from compiler.frontend.arithmetic import Formula, Number
 from compiler.frontend.failures import nearest
 from compiler.frontend.program import COMMAND_LINE, SET, Setting, SettingValue
 from compiler.frontend.values import FormValue, Instance, RunTimeNumber, Value
-from compiler.record import record
+from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.syntax.parser import parse
 

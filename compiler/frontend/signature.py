@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from compiler.frontend.scope import ModuleScope, Namespace
-from compiler.record import record
+from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.syntax.walk import statements_within
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from compiler.diagnostics import Span
+from compiler.errors.diagnostics import Span
 from compiler.frontend.program import Program
 from compiler.frontend.values import FormValue, TensorValue, TupleValue, Value
 from compiler.graph import ir
-from compiler.record import record
+from compiler.support.record import record
 from compiler.syntax import tree
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from compiler.frontend.axes import Axis, Label
 from compiler.frontend.scope import ModuleScope
 from compiler.graph import ir
-from compiler.record import record
+from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.types import BatchExtent, DType, Extent, Shape
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from compiler.graph.ir import Graph
 from compiler.graph.op import Op
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, TensorType
 
 Attribute: TypeAlias = "bool | int | float | DType | BatchExtent | TensorType | Graph | tuple[Attribute, ...] | None"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 
-from compiler.diagnostics import Span
+from compiler.errors.diagnostics import Span
 from compiler.graph.op import Op
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import TensorType
 
 

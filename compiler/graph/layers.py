@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from compiler.graph.boxes import Arrow, Drawing
-from compiler.record import record
+from compiler.support.record import record
 
 LONGEST = (
     10  # an arrow across more layers is named in its target instead: a picture of such arrows is a picture of them

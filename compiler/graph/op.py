@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
-from compiler.arrays import Array
-from compiler.record import record
+from compiler.support.arrays import Array
+from compiler.support.record import record
 from compiler.types import TensorType
 
 if TYPE_CHECKING:

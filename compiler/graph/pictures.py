@@ -9,7 +9,7 @@ from dataclasses import replace
 from compiler.graph.boxes import Drawing
 from compiler.graph.dot import print_dot
 from compiler.graph.svg import print_svg
-from compiler.harmless import harmless
+from compiler.support.harmless import harmless
 
 # Beyond so many boxes graphviz takes longer than anybody waits.
 _MOST_BOXES, _SECONDS = 1000, 20.0

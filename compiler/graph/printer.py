@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.attributes import Attribute, attributes_of
 from compiler.graph.ir import Graph, Node, Origin, Value
 from compiler.types import BatchExtent, DType, TensorType

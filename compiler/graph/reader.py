@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 
-from compiler.diagnostics import DataError
+from compiler.errors.diagnostics import DataError
+from compiler.errors.suggestions import did_you_mean
 from compiler.graph.attributes import Attribute, OpField, fields_of, fits
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role, Value
 from compiler.graph.op import Op
-from compiler.record import record
-from compiler.suggestions import did_you_mean
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType
 
 _TOKEN = re.compile(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.attributes import attributes_of
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Category, TypeRuleError

@@ -11,7 +11,7 @@ from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.elementwise import Multiply
 from compiler.ops.movement import Broadcast, Reshape, Transpose
 from compiler.ops.reduction import Sum
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import Shape
 
 

@@ -18,7 +18,7 @@ from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.movement import Broadcast, Pad, Reverse, Slice
 from compiler.ops.sources import Constant
 from compiler.ops.window import Fold, Window
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import Extent, Shape
 
 

@@ -14,7 +14,7 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Multiply, Subtract
 from compiler.ops.movement import Broadcast
 from compiler.ops.sources import Constant
-from compiler.record import record
+from compiler.support.record import record
 
 _STEADY_OPS = (Category.ELEMENTWISE, Category.MOVEMENT, Category.REDUCTION)
 

@@ -14,7 +14,7 @@ from compiler.graph_passes.rewrite import Rewriting
 from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.movement import Broadcast, Pad, Slice, Transpose
 from compiler.ops.window import Window
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, Shape
 
 LANES = 16  # columns that one vector has

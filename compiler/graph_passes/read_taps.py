@@ -14,7 +14,7 @@ from compiler.ops.elementwise import Add, Cast, Divide, Multiply, Negate, Subtra
 from compiler.ops.movement import Broadcast, Pad, Reshape, Slice, Transpose
 from compiler.ops.sources import Constant, Iota
 from compiler.ops.window import Window
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import Shape, depends_on_batch
 
 _NONE: frozenset[int] = frozenset()

@@ -14,7 +14,7 @@ from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.elementwise import Add
 from compiler.ops.movement import Concat, Pad, Reshape, Slice, Transpose
 from compiler.ops.window import Window
-from compiler.record import record
+from compiler.support.record import record
 
 LANES = 16  # columns that one vector has
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from compiler.diagnostics import Diagnostic
+from compiler.errors.diagnostics import Diagnostic
 from compiler.frontend.trace import Subject
 from compiler.lints.double_softmax import find_double_softmax
 from compiler.lints.exchanged_arguments import find_exchanged_arguments

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.diagnostics import Diagnostic, Note, Span, hint
+from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.trace import Application, Subject
 from compiler.lints.flow import Flow, place_of
 from compiler.lints.inlined import inlined

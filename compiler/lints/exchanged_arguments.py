@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.diagnostics import Diagnostic, hint
+from compiler.errors.diagnostics import Diagnostic, hint
 from compiler.frontend.bodies.exchanged import are_exchanged, learned_values, places_of
 from compiler.frontend.trace import Application, Subject
 from compiler.graph.ir import Value

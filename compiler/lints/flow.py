@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import Span
+from compiler.errors.diagnostics import Span
 from compiler.frontend.program import ParameterSpec
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Category

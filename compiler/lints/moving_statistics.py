@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.diagnostics import Diagnostic, Note, hint
+from compiler.errors.diagnostics import Diagnostic, Note, hint
 from compiler.frontend.program import ParameterSpec
 from compiler.frontend.trace import Subject
 from compiler.graph.ir import Role

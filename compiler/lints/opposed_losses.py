@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from compiler.arrays import Array, np
-from compiler.diagnostics import Diagnostic, Note, Span, hint
+from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.program import Program, TrainingPlan, UpdateRule
 from compiler.frontend.trace import Subject
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
 from compiler.lints.flow import Flow, place_of
 from compiler.lints.inlined import inlined
 from compiler.ops.control import CustomGradient, StopGradient
+from compiler.support.arrays import Array, np
 from compiler.types import at_batch, numpy_dtype, static_elements
 
 _ROWS = 2

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from compiler.diagnostics import Span
+from compiler.errors.diagnostics import Span
 from compiler.frontend.program import Program
 from compiler.graph.ir import Role
 from compiler.graph.op import Op
 from compiler.lints.inlined import inlined
 from compiler.lints.ranges import Ranges
 from compiler.ops.elementwise import Log, Log1p, Rsqrt, Sqrt
-from compiler.record import record
+from compiler.support.record import record
 
 _POLES: Mapping[type[Op], float] = {Log: 0.0, Rsqrt: 0.0, Log1p: -1.0, Sqrt: 0.0}
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 
-from compiler.diagnostics import Diagnostic, Edit, Note, Span, hint
+from compiler.errors.diagnostics import Diagnostic, Edit, Note, Span, hint
 from compiler.frontend.program import Program
 from compiler.frontend.trace import Application, Subject
 from compiler.graph.ir import Graph, Node, Value

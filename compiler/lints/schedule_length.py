@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compiler.diagnostics import Diagnostic, hint
+from compiler.errors.diagnostics import Diagnostic, hint
 from compiler.frontend.trace import Subject
 
 

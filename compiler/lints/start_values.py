@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from compiler.diagnostics import Diagnostic, Note, Span, hint
+from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.program import ParameterSpec
 from compiler.frontend.trace import Application, Subject
 from compiler.graph.ir import Node, Role, Value

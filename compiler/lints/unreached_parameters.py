@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from compiler.autodiff import gradients_of
-from compiler.diagnostics import Diagnostic, Note, Span, hint
+from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.program import ParameterSpec
 from compiler.frontend.trace import Subject
 from compiler.graph.builder import GraphBuilder

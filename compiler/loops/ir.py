@@ -10,7 +10,7 @@ from enum import Enum
 from typing import ClassVar, TypeAlias, assert_never, final
 
 from compiler.graph.op import Op
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Extent, elements, size_at
 
 

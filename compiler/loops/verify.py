@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.op import Category
 from compiler.loops.ir import (
     REGISTER_COLUMNS,
@@ -33,7 +33,7 @@ from compiler.loops.ir import (
     Triangle,
 )
 from compiler.loops.printer import print_kernel
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import DType, TensorType
 
 # The spaces whose values an instruction of a space may use: those that are fixed while it runs.
@@ -156,6 +156,8 @@ class _Check:
                 self.use(value, dtype, space)
                 self.buffer(access.buffer, dtype)
                 self.check_access(access, space)
+                if space is Space.SCALAR:
+                    raise _Broken("each call stores what is no item's")
                 if instruction.index is not None:
                     self.use(instruction.index, None, Space.SCALAR)
             case _:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
@@ -51,15 +50,9 @@ class Builder:
         self.line = line
         self.lines.add(line)
 
-    @contextmanager
-    def at(self, line: int) -> Generator[None]:
+    def at(self, line: int) -> AtLine:
         """Within, statements do the work of that line of the printed kernel."""
-        before = self.line
-        self.locate(line)
-        try:
-            yield
-        finally:
-            self.line = before
+        return AtLine(self, line)
 
     # arithmetic
 
@@ -306,3 +299,18 @@ class Builder:
         body()
         inside, self.body = self.body, around
         self.body.append(ir.Guard(condition, inside, is_rare, self.line))
+
+
+class AtLine:
+    """A context in which a builder writes the work of a line."""
+
+    __slots__ = ("_around", "_builder", "_line")
+
+    def __init__(self, builder: Builder, line: int) -> None:
+        self._builder, self._line, self._around = builder, line, builder.line
+
+    def __enter__(self) -> None:
+        self._builder.locate(self._line)
+
+    def __exit__(self, *_: object) -> None:
+        self._builder.line = self._around

@@ -14,12 +14,12 @@ from typing import Any, TypeAlias, assert_never
 
 import numpy as np
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.op import Array
 from compiler.nest import ir
 from compiler.nest.ir import INDEX, Constant, Nest, Operand, Statement, Type, Value, Zeros
 from compiler.nest.printer import name_of
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import numpy_dtype
 
 # The draws for a seed, a step, a stream and an array of element numbers.

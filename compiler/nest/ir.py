@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from compiler.graph.op import Op
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import DType, Extent
 
 # types and operands
@@ -56,7 +56,7 @@ class Value:
     type: Type
 
 
-@record
+@record(eq=False)
 class Constant:
     """A number in every lane, or one for each; None where no lane is ever looked at."""
 
@@ -64,7 +64,7 @@ class Constant:
     value: float | int | bool | tuple[int | bool, ...] | None
 
 
-@record
+@record(eq=False)
 class Zeros:
     """A vector all of whose bits are 0."""
 
@@ -80,7 +80,9 @@ GIVEN = (BEGIN, END, SCRATCH)
 
 
 def type_of(operand: Operand) -> Type:
-    return INDEX if isinstance(operand, int) else operand.type
+    if type(operand) is int:  # `isinstance` would be a call for each of many thousands
+        return INDEX
+    return operand.type  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
 
 
 # arguments

@@ -13,7 +13,7 @@ from typing import assert_never
 from compiler.graph.printer import attributes_of, print_attribute
 from compiler.nest import ir
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, Constant, Nest, Operand, Statement, Value, Zeros
-from compiler.record import record
+from compiler.support.record import record
 
 INFIX: dict[ir.Arithmetic, str] = {
     **{"add": "+", "sub": "-", "mul": "*", "div": "//", "rem": "%", "and": "&", "or": "|", "xor": "^"},

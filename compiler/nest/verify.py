@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.nest import ir
 from compiler.nest.ir import ADDRESS, GIVEN, INDEX, TRUTH, Constant, Nest, Operand, Statement, Type, Value, Zeros
 from compiler.nest.printer import name_of, print_nest
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import DType
 
 ROOM = 64  # bytes behind a stretch of scratch memory that belong to it, so that whole vectors may be read

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias, final
 
-from compiler.arrays import Array, np
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category, Op, Sample
@@ -22,7 +21,8 @@ from compiler.ops.rules import (
     expect_same_type,
     round_to_bf16,
 )
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, TensorType, numpy_dtype
 
 Types: TypeAlias = Sequence[TensorType]

@@ -16,7 +16,7 @@ from compiler.ops.chain_rule import apply_chain_rule
 from compiler.ops.contraction import Contraction
 from compiler.ops.sources import BatchSize
 from compiler.ops.spreading import Sum
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import depends_on_batch
 
 

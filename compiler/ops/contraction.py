@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TypeAlias, final
 
-from compiler.arrays import Array, np
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node
 from compiler.graph.op import Category, Op, Sample, TypeRuleError
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import FLOATS, expect_dtype, expect_one_batch_extent, expect_operands
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Extent, TensorType
 
 Labels: TypeAlias = tuple[int, ...]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from compiler.arrays import Array
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Node, Role
 from compiler.graph.op import Category, Op, Sample, TypeRuleError
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Cotangents, Term, Types
 from compiler.ops.rules import expect_operands
-from compiler.record import record
+from compiler.support.arrays import Array
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, TensorType
 
 

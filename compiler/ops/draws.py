@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from compiler.arrays import Array, np
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node
 from compiler.graph.op import Category, Op, Sample, TypeRuleError
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import expect_operands, expect_same_type
 from compiler.ops.sources import threefry2x32
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, TensorType, numpy_dtype
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from compiler.arrays import Array, np
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node
 from compiler.graph.op import Category, Op, Sample, TypeRuleError
@@ -20,7 +19,8 @@ from compiler.ops.rules import (
     expect_operands,
 )
 from compiler.ops.spreading import Reshape
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Shape, TensorType, depends_on_batch
 
 _BATCH = BatchExtent()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from compiler.record import record
+from compiler.support.record import record
 
 LEAST = 5e-324
 """The least number above 0: the bound of what is positive, however small."""

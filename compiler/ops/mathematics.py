@@ -6,14 +6,14 @@ import math
 from abc import abstractmethod
 from typing import ClassVar, final
 
-from compiler.arrays import Array, np
 from compiler.graph.op import Op
 from compiler.ops.arithmetic import Binary, Term, Unary
 from compiler.ops.build import constant_of
 from compiler.ops.intervals import BOTH_SIDES, LEAST, UNIT, Range, between, divided, guarded, root
 from compiler.ops.rules import FLOATS
 from compiler.ops.stepwise import And, Not
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 
 
 class Function(Unary):

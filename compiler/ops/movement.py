@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from compiler.arrays import Array, np
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category, Op, Sample, TypeRuleError
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import expect_axes, expect_axis, expect_operands
 from compiler.ops.spreading import Broadcast, Reshape
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, at_batch
 
 __all__ = ["Broadcast", "Concat", "Pad", "Reshape", "Reverse", "Slice", "Transpose"]

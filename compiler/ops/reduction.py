@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import final
 
-from compiler.arrays import Array, np
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category, Op, Sample, TypeRuleError
@@ -23,7 +22,8 @@ from compiler.ops.rules import (
 )
 from compiler.ops.sources import BatchSize, Constant
 from compiler.ops.spreading import Sum
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
 __all__ = ["ArgMax", "CumulativeSum", "Max", "Min", "Moments", "Sum", "element_count"]

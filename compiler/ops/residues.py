@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.ops.window import Fold
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import Extent
 
 

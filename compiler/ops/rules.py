@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from compiler.arrays import Array, np
 from compiler.graph.op import TypeRuleError
+from compiler.support.arrays import Array, np
 from compiler.types import BatchExtent, DType, Shape, TensorType
 
 FLOATS = (DType.F32, DType.F64, DType.BF16)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import final
 
-from compiler.arrays import Array, np
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role, Value
 from compiler.graph.op import Category, Op, Sample, TypeRuleError
@@ -16,7 +15,8 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Cotangents, Term, Types
 from compiler.ops.rules import round_to_bf16
 from compiler.ops.sources import RandomUniform
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, TensorType
 
 _STREAM_STEP = 0x9E3779B9  # odd: streams of different steps differ

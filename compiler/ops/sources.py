@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
-from compiler.arrays import Array, np
 from compiler.graph.op import Category, Op, Sample, TypeRuleError
 from compiler.ops.rules import NUMBERS, expect_axis, expect_dtype, expect_one_batch_extent, expect_operands
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, numpy_dtype
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
-from compiler.arrays import Array, np
 from compiler.graph.op import Category, Op, Sample, TypeRuleError
 from compiler.ops.rules import (
     FLOATS,
@@ -16,7 +15,8 @@ from compiler.ops.rules import (
     other_axes,
     without_axes,
 )
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, elements
 
 if TYPE_CHECKING:

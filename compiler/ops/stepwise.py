@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import final
 
-from compiler.arrays import Array, np
 from compiler.ops.arithmetic import Binary, Comparison, Term, Unary
 from compiler.ops.rules import BOOLEANS, EVERY, NUMBERS
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 
 
 class _Logical(Binary):

@@ -24,7 +24,7 @@ from compiler.ops.row_mixing import batch_axis, mixed_values
 from compiler.ops.rules import other_axes
 from compiler.ops.sources import BatchSize, Constant
 from compiler.ops.spreading import Broadcast, Reshape, Sum
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import BatchExtent, DType, TensorType, depends_on_batch, static_elements
 
 _EXACT_IN_F32 = 2.0**24

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.arrays import np
 from compiler.graph.ir import Role
 from compiler.profiling.attribution import Attribution, lines_of
 from compiler.profiling.lines_of_table import table_lines
 from compiler.profiling.report import Measured, ProfileReport, TimelineSpan
 from compiler.profiling.step import ProfiledPart, ProfiledStep
 from compiler.profiling.times import StepTimes, central, times_of
+from compiler.support.arrays import np
 from compiler.targets.recording import HEAD, TAIL, Recording, Step, is_wait
 
 _MS = 1e-6  # of a nanosecond

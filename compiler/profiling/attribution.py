@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from compiler.code_view import margin_of
 from compiler.graph.ir import Direction, Origin
+from compiler.inspection.code_view import margin_of
+from compiler.inspection.plan import layer_of
 from compiler.profiling.lines_of_table import TableLine
 from compiler.profiling.report import KernelRow, LayerRow, LineRow, OpRow
-from compiler.report import layer_of
 from compiler.schedule.work import Share
 from compiler.targets.target import Peaks
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from compiler.loops.ir import CollectKernel, FetchKernel
-from compiler.record import record
 from compiler.schedule.ir import Instance
 from compiler.schedule.work import PACKING, Share, kernel_name, packing_of, work_of
+from compiler.support.record import record
 from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import END, LOOP, Manifest
 

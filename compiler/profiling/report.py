@@ -13,7 +13,7 @@ from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
-from compiler.record import record
+from compiler.support.record import record
 
 
 @record

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.diagnostics import CompilerBug
-from compiler.record import record
+from compiler.errors.diagnostics import CompilerBug
+from compiler.support.record import record
 from compiler.targets.recording import Step, is_wait
 
 Array: TypeAlias = np.ndarray[Any, Any]

@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from compiler.arrays import np
-from compiler.executables import program_executable, programs_in_turns, training_executable
 from compiler.frontend.program import Program
 from compiler.interface import Executable, Options
 from compiler.machine import Machine
-from compiler.processors import usable_cores
 from compiler.profiling.attribution import lines_of
 from compiler.profiling.lines_of_table import TableLine, table_lines
 from compiler.profiling.shares import Shares, shares_of, slowdowns
 from compiler.profiling.step import native_only, part_size, together
-from compiler.programs import complete, options_of
-from compiler.record import record
+from compiler.programs.executables import program_executable, programs_in_turns, training_executable
+from compiler.programs.load import complete, options_of
+from compiler.support.arrays import np
+from compiler.support.processors import usable_cores
+from compiler.support.record import record
 from compiler.targets.recording import Step
 from compiler.targets.registry import kernel_target_of
 from compiler.targets.target import WatchedInTurns

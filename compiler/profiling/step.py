@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from compiler.accumulating_executable import AccumulatingExecutable
-from compiler.diagnostics import UsageError
-from compiler.executables import watched_programs
+from compiler.errors.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.interface import Executable, Options
 from compiler.machine import Machine
-from compiler.processors import usable_cores
-from compiler.programs import complete, options_of
-from compiler.record import record
+from compiler.programs.accumulating_executable import AccumulatingExecutable
+from compiler.programs.executables import watched_programs
+from compiler.programs.load import complete, options_of
+from compiler.support.processors import usable_cores
+from compiler.support.record import record
 from compiler.targets.recording import Recording
 from compiler.targets.registry import KERNEL_TARGETS, kernel_target_of
 from compiler.targets.target import Peaks, Watched

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.loops.ir import BufferArgument, PrefixSumKernel, ScatterKernel
 from compiler.ops.indexing import ScatterAdd
 from compiler.ops.reduction import CumulativeSum

@@ -42,10 +42,10 @@ from compiler.schedule.kernels import Kernels, LoweredScan
 from compiler.schedule.plan_memory import Life, plan_memory
 from compiler.schedule.queues import queues_of
 from compiler.schedule.to_loops import Lowered
+from compiler.tuning import Tuning
 from compiler.types import BatchExtent, Extent, depends_on_batch, elements, size_at
 
 CONTROLLED = (Role.SETTING, Role.SEED, Role.STEP)
-SERIAL_WORK = 20_000  # element operations below which one thread is faster than a barrier
 
 
 def assemble(kernels: Kernels, without: Collection[str] = ()) -> Schedule:
@@ -108,9 +108,10 @@ class _Assembly:
         self.instances += self.copied_back(scope)
         for position, result in enumerate(results):
             self.collect(position, result)
-        wide = [is_parallel(instance, graph.batch) for instance in self.instances]
+        tuning = graph.machine.tuning
+        self.instances = [replace(i, parallel=is_parallel(i, graph.batch, tuning)) for i in self.instances]
         if "chained" not in self.without:
-            self.instances, self.chains = chained(self.instances, self.buffers, graph.batch, wide)
+            self.instances, self.chains = chained(self.instances, self.buffers, graph.batch, tuning)
         barriers = self.barriers()
         lives = self.lives(barriers, fed)
         places, static, batch = plan_memory(self.buffers, lives, fixed)
@@ -257,7 +258,7 @@ class _Assembly:
         starts = {
             first
             for first, last in spans_of_loops(self.instances)
-            if any(is_parallel(i, self.source.fused.batch) for i in self.instances[first : last + 1])
+            if any(i.parallel for i in self.instances[first : last + 1])
         }
         found: list[bool] = []
         written: dict[int, bool] = {}
@@ -266,7 +267,7 @@ class _Assembly:
         for number, instance in enumerate(self.instances):
             if number == first:
                 written, read = {}, {}
-            wide = is_parallel(instance, self.source.fused.batch)
+            wide = instance.parallel
             together = self.instances[number : ends.get(number, number) + 1]
             reads, writes = [b for i in together for b in i.reads], [b for i in together for b in i.writes]
             clash = any(b in written and (wide or written[b]) for b in (*reads, *writes))
@@ -284,7 +285,7 @@ class _Assembly:
     def queues(self, barriers: tuple[bool, ...]) -> tuple[int, ...]:
         """Those of instances for one thread. What a loop repeats stays with the first thread, and what runs once."""
         batch = self.source.fused.batch
-        work = [None if is_parallel(i, batch) else work_of_items(i, batch) for i in self.instances]
+        work = [None if i.parallel else work_of_items(i, batch) for i in self.instances]
         for chain in self.chains:
             work[chain.first : chain.last + 1] = [None] * (chain.last + 1 - chain.first)
         pinned = {number for number, instance in enumerate(self.instances) if instance.once or instance.loops}
@@ -326,9 +327,9 @@ def draws(kernel: Kernel) -> bool:
     return any(isinstance(i, Random | BatchCount) for i in instructions_of(kernel))
 
 
-def is_parallel(instance: Instance, batch: int) -> bool:
+def is_parallel(instance: Instance, batch: int, tuning: Tuning) -> bool:
     """Whether the work of an instance pays for two threads at the nominal batch."""
-    return work_of_items(instance, batch) > SERIAL_WORK * 4
+    return work_of_items(instance, batch) > tuning.serial_work
 
 
 def work_of_items(instance: Instance, batch: int) -> int:

@@ -26,29 +26,24 @@ from compiler.loops.ir import (
 )
 from compiler.schedule.access import count
 from compiler.schedule.ir import Buffer, ChainedKernels, Instance
+from compiler.tuning import MOST_TILE_ROWS, Tuning
 from compiler.types import BatchExtent, Extent
-
-FEWEST_ROWS = 32  # rows of a product in each shard: with fewer, tiles may span shards
-FEWEST_SHARDS = 16  # at the nominal batch, so that threads get equal shares
-FEWEST_IMAGES = 8  # where a shard is all that belongs to a row of the batch
-FARTHEST = 12  # instances over which one is moved forward into a chain
 
 
 def chained(
-    instances: Sequence[Instance], buffers: Sequence[Buffer], batch: int, is_wide: Sequence[bool]
+    instances: Sequence[Instance], buffers: Sequence[Buffer], batch: int, tuning: Tuning
 ) -> tuple[list[Instance], list[ChainedKernels]]:
-    """The instances, some of them moved forward, and their chains; `is_wide` says which pay for several threads."""
-    wide = {id(instance) for instance, pays in zip(instances, is_wide, strict=True) if pays}
+    """The instances, some of them moved forward, and their chains."""
     waiting, found, chains = list(instances), list[Instance](), list[ChainedKernels]()
     users = _users(instances, buffers)
     while waiting:
-        shards = _shards(waiting[0]) or _shards_of_next(waiting, buffers)
+        shards = _shards_of(waiting[0], tuning) or _shards_of_next(waiting, buffers, tuning)
         members = [waiting.pop(0)]
-        if shards is not None and id(members[0]) in wide and _are_many(shards, batch):
+        if shards is not None and members[0].parallel and _are_many(shards, batch, tuning):
             passed: list[Instance] = []
-            while waiting and len(passed) <= FARTHEST:
+            while waiting and len(passed) <= tuning.chain_reach:
                 instance = waiting.pop(0)
-                fits = id(instance) in wide and _continues(members, instance, shards, buffers)
+                fits = instance.parallel and _continues(members, instance, shards, buffers, tuning)
                 free, bound = _apart(passed, members) if fits and _depends(instance, passed) else ([], passed)
                 if fits and not _depends(instance, bound):
                     members.append(instance)
@@ -64,19 +59,24 @@ def chained(
     return found, chains
 
 
-def _shards(instance: Instance) -> Extent | None:
-    """Into how many shards the rows of a product fall, each with its own columns: those of a line, or of an image."""
+def _shards_of(instance: Instance, tuning: Tuning) -> Extent | None:
+    """Into how many shards the rows of a product fall that are long enough."""
+    return next(iter(_possible_shards(instance, tuning.shard_rows)), None)
+
+
+def _possible_shards(instance: Instance, fewest: int) -> list[Extent]:
+    """How the rows of a product may fall into shards of at least `fewest`, each with its own columns: those of a line,
+    or of an image."""
     contract = contraction_of(instance.kernel)
     if contract is None or instance.loops or instance.once or contract.splits > 1:
-        return None
+        return []
     is_static = isinstance(contract.m, int) and all(isinstance(axis.extent, int) for axis in contract.k)
     if not is_static or not any(axis.rhs_stride for axis in contract.outer):
-        return None
-    if count(contract.m) >= FEWEST_ROWS:
-        return _product(contract.outer)
+        return []
+    found = [_product(contract.outer)] if count(contract.m) >= fewest else []
     image, *lines = contract.outer
-    is_image = isinstance(image.extent, BatchExtent) and count(contract.m) * count(_product(lines)) >= FEWEST_ROWS
-    return image.extent if is_image and all(axis.rhs_stride for axis in contract.outer) else None
+    is_image = isinstance(image.extent, BatchExtent) and count(contract.m) * count(_product(lines)) >= fewest
+    return [*found, image.extent] if is_image and all(axis.rhs_stride for axis in contract.outer) else found
 
 
 def _product(axes: Sequence[OuterAxis]) -> Extent:
@@ -84,17 +84,19 @@ def _product(axes: Sequence[OuterAxis]) -> Extent:
     return BatchExtent(product) if any(isinstance(axis.extent, BatchExtent) for axis in axes) else product
 
 
-def _shards_of_next(waiting: Sequence[Instance], buffers: Sequence[Buffer]) -> Extent | None:
+def _shards_of_next(waiting: Sequence[Instance], buffers: Sequence[Buffer], tuning: Tuning) -> Extent | None:
     """The shards of the second instance, where the first one writes what that reads, in the same shards."""
     if len(waiting) < 2 or waiting[0].loops or waiting[0].once or not {*waiting[0].writes} & {*waiting[1].reads}:
         return None
-    shards = _shards(waiting[1])
-    return shards if shards is not None and keep_to_shards(waiting[:2], shards, buffers) else None
+    shards = _shards_of(waiting[1], tuning)
+    if shards is None or not _prefers(waiting[0], shards, tuning):
+        return None
+    return shards if keep_to_shards(waiting[:2], shards, buffers) else None
 
 
-def _are_many(shards: Extent, batch: int) -> bool:
+def _are_many(shards: Extent, batch: int, tuning: Tuning) -> bool:
     nominal = shards.multiple * batch if isinstance(shards, BatchExtent) else shards
-    return nominal >= (FEWEST_IMAGES if shards == BatchExtent(1) else FEWEST_SHARDS)
+    return nominal >= (tuning.image_shards if shards == BatchExtent(1) else tuning.shards)
 
 
 def _apart(passed: Sequence[Instance], members: Sequence[Instance]) -> tuple[list[Instance], list[Instance]]:
@@ -111,13 +113,20 @@ def _depends(instance: Instance, passed: Sequence[Instance]) -> bool:
     return any({*_touched(instance)} & {*other.writes} or {*instance.writes} & {*other.reads} for other in passed)
 
 
-def _continues(members: Sequence[Instance], instance: Instance, shards: Extent, buffers: Sequence[Buffer]) -> bool:
+def _continues(
+    members: Sequence[Instance], instance: Instance, shards: Extent, buffers: Sequence[Buffer], tuning: Tuning
+) -> bool:
     """Whether an instance meets the others in shards of some buffer, and nowhere else what any of them writes."""
-    if instance.loops or instance.once:
+    if instance.loops or instance.once or not _prefers(instance, shards, tuning):
         return False
     shared = {buffer for other in members for buffer in _touched(other)} & {*_touched(instance)}
     is_met = any(_keeps_to_shard(instance, buffer, shards, buffers[buffer]) for buffer in shared)
     return is_met and keep_to_shards([*members, instance], shards, buffers)
+
+
+def _prefers(instance: Instance, shards: Extent, tuning: Tuning) -> bool:
+    """Whether an instance, if it is a product, would be cut into these shards by itself."""
+    return not isinstance(instance.kernel, ContractionKernel) or _shards_of(instance, tuning) == shards
 
 
 def keep_to_shards(members: Sequence[Instance], shards: Extent, buffers: Sequence[Buffer]) -> bool:
@@ -163,7 +172,7 @@ def _falls_into(instance: Instance, shards: Extent) -> bool:
     """Whether the items of an instance divide evenly among the shards."""
     kernel = instance.kernel
     if isinstance(kernel, ContractionKernel):
-        return _shards(instance) == shards
+        return shards in _possible_shards(instance, MOST_TILE_ROWS // 2 + 1)  # a tile spans shards of fewer rows
     is_row = isinstance(kernel, RowKernel)
     return is_row and type(kernel.rows) is type(shards) and count(kernel.rows) % count(shards) == 0
 

@@ -8,7 +8,7 @@ from operator import mul
 
 import numpy as np
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.op import Array
 from compiler.loops.interpreter import run_kernel
 from compiler.loops.ir import CollectKernel, FetchKernel, Instruction, Kernel, Random, StagedKernel

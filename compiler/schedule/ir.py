@@ -7,7 +7,7 @@ from enum import Enum
 
 from compiler.graph.ir import Origin, Role
 from compiler.loops.ir import Kernel
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import DType, Extent
 
 
@@ -78,6 +78,7 @@ class Instance:
     watched: tuple[str, ...] = ()
     data: int = -1
     once: bool = False
+    parallel: bool = False
     statements: tuple[tuple[Origin, ...], ...] = ()
     loops: tuple[int, ...] = ()
     strides: tuple[tuple[int, ...], ...] = ()

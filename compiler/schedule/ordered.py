@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, final
 
-from compiler.arrays import Array, np
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category, Op, Sample
 from compiler.loops.ir import Triangle
 from compiler.ops.contraction import Contraction, Labels
-from compiler.record import record
+from compiler.support.arrays import Array, np
+from compiler.support.record import record
 from compiler.types import Shape, TensorType
 
 FEWEST = 32  # indices from which leaving out pays for the tests and the rest of a tile

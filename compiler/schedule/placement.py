@@ -7,12 +7,12 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Array, Category, Op, Sample
-from compiler.record import record
 from compiler.schedule.access import IndexMap, add, address, axis_forms
+from compiler.support.record import record
 from compiler.types import Shape, TensorType, at_batch, numpy_dtype
 
 

@@ -6,9 +6,9 @@ from bisect import insort
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 
-from compiler.record import record
 from compiler.schedule.access import count
 from compiler.schedule.ir import Arena, Buffer, Place
+from compiler.support.record import record
 from compiler.types import BatchExtent
 
 ALIGNMENT = 64  # bytes; in the batch arena, a capacity that is a multiple of 16 gives the same to 4-byte units
@@ -61,7 +61,8 @@ def _pack(buffers: Sequence[Buffer], lives: Mapping[int, Life], places: dict[int
                 continue
             if offset + size <= start:
                 break
-            offset = max(offset, end)
+            if end > offset:
+                offset = end
         places[buffer.index] = Place(arena, offset)
         insort(placed, (offset, offset + size, born, dead), key=itemgetter(0))
         total = max(total, offset + size)

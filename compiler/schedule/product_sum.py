@@ -8,15 +8,15 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Array, Category, Op, Sample
 from compiler.ops.elementwise import Multiply
 from compiler.ops.reduction import Sum
 from compiler.ops.rules import without_axes
-from compiler.record import record
 from compiler.schedule.access import count, storage_order
+from compiler.support.record import record
 from compiler.types import TensorType
 
 FEWEST_SUMS = 4  # with one factor in common, from which their chains hide each other's latency

@@ -22,12 +22,13 @@ from compiler.graph.ir import Direction, Graph, Node, Role, Value
 from compiler.graph.op import Category
 from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
-from compiler.record import record
 from compiler.schedule.after import After
 from compiler.schedule.copy import Copy
 from compiler.schedule.fix_numerics import MOVEMENTS
 from compiler.schedule.fusion.ir import CONTRACTIONS
 from compiler.schedule.split_k import SplitContraction
+from compiler.support.record import record
+from compiler.tuning import Tuning
 from compiler.types import BatchExtent, TensorType, depends_on_batch, elements
 
 SOURCES = (Constant, Iota, BatchSize)
@@ -35,16 +36,9 @@ FREE = (*MOVEMENTS, *SOURCES)
 HEAVY = (Category.CONTRACTION, Category.CONTROL)
 LASTING = (Role.PARAMETER, Role.SETTING, Role.SEED, Role.STEP)
 DRAWS = ("threefry", "random_uniform")
-MUCH = 64 << 20  # bytes to save, from which memory matters more than time
-LARGE = 1 << 18  # bytes of a value for which anything is done
-SMALL = 16  # what has this many times fewer bytes than a value is kept beside it
-SHORT_SUM = 64  # a product that sums up no more takes about as long as moving its result to memory and back
-NEAR = 3  # products behind the loss: what is read so soon is kept where it is not cheap, as the fullest time is then
-MOST_OPS = 40
-MOST_READS = 2  # large operands of what is computed again
 
 
-def rematerialise(graph: Graph, batch: int) -> Graph:
+def rematerialise(graph: Graph, batch: int, tuning: Tuning) -> Graph:
     """The graph of a training step in which late nodes read what is computed again, where this saves much.
 
     Bytes are counted at the nominal `batch`.
@@ -52,12 +46,12 @@ def rematerialise(graph: Graph, batch: int) -> Graph:
     loss = next((output.value for output in graph.outputs if output.name == "loss"), None)
     if loss is None or all(output.updates is None for output in graph.outputs):
         return graph
-    timeline = Timeline.of(graph, loss, batch)
+    timeline = Timeline.of(graph, loss, batch, tuning)
     kept = timeline.kept()
-    if sum(map(timeline.size, kept)) < MUCH:
+    if sum(map(timeline.size, kept)) < tuning.spared_bytes:
         return graph
     choice = Choice(timeline, kept)
-    return _Rewriter(timeline, choice).run() if choice.choose() >= MUCH else graph
+    return _Rewriter(timeline, choice).run() if choice.choose() >= tuning.spared_bytes else graph
 
 
 @dataclass(slots=True)
@@ -66,6 +60,7 @@ class Timeline:
 
     graph: Graph
     batch: int
+    tuning: Tuning
     producers: dict[int, Node]
     times: dict[int, int]
     forward: set[int]  # values on which the loss depends
@@ -75,7 +70,7 @@ class Timeline:
     sizes: dict[TensorType, int] = field(default_factory=dict[TensorType, int])
 
     @classmethod
-    def of(cls, graph: Graph, loss: Value, batch: int) -> Timeline:
+    def of(cls, graph: Graph, loss: Value, batch: int, tuning: Tuning) -> Timeline:
         producers = {result.index: node for node in graph.nodes for result in node.results}
         times = {entry.value.index: 0 for entry in graph.inputs}
         for node in graph.nodes:
@@ -89,7 +84,7 @@ class Timeline:
             if any(result.index in forward for result in node.results):
                 forward.update([operand.index for operand in node.operands])
         lasting = {entry.value.index for entry in graph.inputs if entry.role in LASTING}
-        return cls(graph, batch, producers, times, forward, lasting, times[loss.index])
+        return cls(graph, batch, tuning, producers, times, forward, lasting, times[loss.index])
 
     def is_early(self, value: Value) -> bool:
         return self.times[value.index] < self.end
@@ -119,7 +114,8 @@ class Timeline:
             if not self.is_late(node) or isinstance(node.op, MOVEMENTS):
                 continue
             for value in dict.fromkeys([self.stored(operand) for operand in node.operands if self.is_early(operand)]):
-                if value.index in self.producers and depends_on_batch(value.type.shape) and self.size(value) >= LARGE:
+                is_large = self.size(value) >= self.tuning.spared_value_bytes
+                if is_large and value.index in self.producers and depends_on_batch(value.type.shape):
                     found[value.index] = value
                     self.uses.setdefault(value.index, []).append(node)
         return [result for node in self.graph.nodes for result in node.results if result.index in found]
@@ -131,7 +127,7 @@ class Timeline:
             shape = dict(zip(op.lhs, node.operands[0].type.shape, strict=True))
             summed = tuple(extent for label, extent in shape.items() if label in op.rhs and label not in op.out)
             length = elements(summed)
-            return not isinstance(op, SplitContraction) and isinstance(length, int) and length <= SHORT_SUM
+            return not isinstance(op, SplitContraction) and isinstance(length, int) and length <= self.tuning.spared_sum
         is_plain = op.category is Category.ELEMENTWISE and not isinstance(op, Copy) and op.name not in DRAWS
         return is_plain or isinstance(op, FREE)
 
@@ -200,7 +196,7 @@ class Choice:
 
     def way(self, target: Value) -> Way | None:
         """How to compute `target` from other values; None where this takes too much."""
-        timeline, size = self.timeline, self.timeline.size(target)
+        timeline, tuning, size = self.timeline, self.timeline.tuning, self.timeline.size(target)
         leaves: set[int] = set()
         reads: set[int] = set()
         roots: set[int] = set()
@@ -212,7 +208,7 @@ class Choice:
             node = timeline.producers.get(value.index)
             is_free = node is not None and isinstance(node.op, FREE)
             if value is not target and not is_free:
-                is_small = timeline.size(value) * SMALL <= size
+                is_small = timeline.size(value) * tuning.spared_beside <= size
                 if is_small or value.index in self.kept or value.index in timeline.lasting:
                     is_cheap = is_cheap and value.index not in self.roots
                     leaves.add(value.index)
@@ -229,7 +225,7 @@ class Choice:
                 if operand.index not in seen:
                     seen.add(operand.index)
                     todo.append(operand)
-        if ops > MOST_OPS or len(reads) + len(roots) > MOST_READS:
+        if ops > tuning.spared_ops or len(reads) + len(roots) > tuning.spared_reads:
             return None
         return Way(frozenset(leaves), frozenset(reads), frozenset(roots), is_cheap)
 
@@ -288,7 +284,7 @@ class _Rewriter:
         gates = [gate for reader in readers.values() for gate in self.products_before(reader)]
         free = [gate for gate in gates if not self.before[self.place[gate.index]] & waiting]
         gate = max(free, key=lambda value: self.place[value.index], default=None)
-        end = self.timeline.end + (0 if family.is_cheap else NEAR)
+        end = self.timeline.end + (0 if family.is_cheap else self.timeline.tuning.spared_near)
         if gate is None or self.timeline.times[gate.index] <= end:
             return None
         gained = self.before[self.place[gate.index]]

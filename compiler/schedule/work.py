@@ -40,9 +40,9 @@ from compiler.loops.ir import (
     iteration_space,
     statements_of,
 )
-from compiler.record import record
 from compiler.schedule.ir import Instance, Schedule
 from compiler.schedule.origins import used_by
+from compiler.support.record import record
 from compiler.types import Extent, elements, size_at
 
 

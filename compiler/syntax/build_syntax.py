@@ -9,9 +9,9 @@ from collections.abc import MutableMapping
 from dataclasses import replace
 from typing import Protocol, TypeAlias
 
-from compiler.diagnostics import Diagnostic, Note, Source, Span, hint
-from compiler.record import record
-from compiler.suggestions import did_you_mean
+from compiler.errors.diagnostics import Diagnostic, Note, Source, Span, hint
+from compiler.errors.suggestions import did_you_mean
+from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.syntax.lexer import Token, number_value, text_value
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from compiler.diagnostics import Diagnostic, Note, Source, hint
-from compiler.record import record
+from compiler.errors.diagnostics import Diagnostic, Note, Source, hint
+from compiler.support.record import record
 from compiler.syntax.lexer import CONTEXTUAL, DECLARATIONS, KEYWORDS, NEWLINE, OPERATORS, Lexed, Token, span_of
 
 DEEPEST = 200

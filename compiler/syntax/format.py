@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from compiler.diagnostics import CompilerBug, Source
+from compiler.errors.diagnostics import CompilerBug, Source
 from compiler.syntax.lexer import KEYWORDS, OPERATORS, RESERVED, Comment, Lexed, Token, lex
 from compiler.syntax.parser import Parser
 from compiler.syntax.printer import ast_to_json

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
-from compiler.record import record
+from compiler.support.record import record
 
 GRAMMAR = Path(__file__).parents[2] / "grammar" / "dl.lark"
 STORED = GRAMMAR.with_suffix(".tables.json")

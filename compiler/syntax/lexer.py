@@ -6,8 +6,8 @@ import re
 from math import isinf
 from typing import NamedTuple
 
-from compiler.diagnostics import Diagnostic, Note, Source, Span, hint
-from compiler.record import record
+from compiler.errors.diagnostics import Diagnostic, Note, Source, Span, hint
+from compiler.support.record import record
 
 RESERVED = frozenset(
     ("if", "else", "for", "in", "scan", "return", "emit", "and", "or", "not", "true", "false", "none", "None")

@@ -6,9 +6,9 @@ import errno
 from collections.abc import Sequence
 from pathlib import Path
 
-from compiler.diagnostics import Diagnostic, Note, Source, SourceError, Span, UsageError, hint, source_error
-from compiler.record import record
-from compiler.suggestions import did_you_mean
+from compiler.errors.diagnostics import Diagnostic, Note, Source, SourceError, Span, UsageError, hint, source_error
+from compiler.errors.suggestions import did_you_mean
+from compiler.support.record import record
 from compiler.syntax.declarations import begins_with_declaration
 from compiler.syntax.parse_cache import ParseCache
 from compiler.syntax.tree import Import, Module

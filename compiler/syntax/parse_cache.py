@@ -17,12 +17,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from compiler import diagnostics
-from compiler.diagnostics import Source, Span
+from compiler.errors import diagnostics
+from compiler.errors.diagnostics import Source, Span
+from compiler.support.trusted_folder import TrustedFolder
 from compiler.syntax import tree
 from compiler.syntax.grammar_tables import GRAMMAR
 from compiler.syntax.parser import Parser
-from compiler.trusted_folder import TrustedFolder
 
 _DIGEST = 32
 _MOST_ENTRIES = 500

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, cast
 
-from compiler.diagnostics import Diagnostic, Note, Source, SourceError, Span, hint
+from compiler.errors.diagnostics import Diagnostic, Note, Source, SourceError, Span, hint
 from compiler.syntax import tree
 from compiler.syntax.automaton import Actions, Automaton, UnexpectedToken
 from compiler.syntax.build_syntax import SyntaxBuilder

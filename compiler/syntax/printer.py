@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from compiler.diagnostics import Source, Span
+from compiler.errors.diagnostics import Source, Span
 from compiler.syntax.tree import Module
 
 

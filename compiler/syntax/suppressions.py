@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from compiler.diagnostics import Diagnostic, Edit, Source, Span, hint
-from compiler.record import record
+from compiler.errors.diagnostics import Diagnostic, Edit, Source, Span, hint
+from compiler.support.record import record
 from compiler.syntax.lexer import lex
 
 _SUPPRESSION = re.compile(r"# *dlc: *(?P<words>ignore\b.*)")

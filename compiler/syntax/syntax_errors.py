@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from compiler.diagnostics import CompilerBug, Diagnostic, Note, Source, Span, hint
-from compiler.record import record
-from compiler.suggestions import did_you_mean
+from compiler.errors.diagnostics import CompilerBug, Diagnostic, Note, Source, Span, hint
+from compiler.errors.suggestions import did_you_mean
+from compiler.support.record import record
 from compiler.syntax.automaton import Automaton, UnexpectedToken
 from compiler.syntax.declarations import split_declarations
 from compiler.syntax.lexer import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from compiler.diagnostics import Source, Span
-from compiler.record import record
+from compiler.errors.diagnostics import Source, Span
+from compiler.support.record import record
 
 # Expressions
 

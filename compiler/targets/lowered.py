@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from compiler.nest.ir import Nest
 from compiler.nest.verify import verify_nest
-from compiler.record import record
 from compiler.schedule.ir import Instance, Schedule
+from compiler.support.record import record
 from compiler.targets.manifest import Manifest
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.graph.ir import Role
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import DType, Extent
 
 CONTROL_ARENA, STATIC_ARENA, BATCH_ARENA, SCRATCH_ARENA, SHARED_ARENA, FIRST_TENSOR = range(6)

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.record import record
+from compiler.support.record import record
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

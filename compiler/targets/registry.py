@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 from compiler.interface import Options
 from compiler.targets.target import KernelTarget, Target
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from compiler.arrays import Array
 from compiler.interface import Executable, Options, Tensors
-from compiler.record import record
+from compiler.support.arrays import Array
+from compiler.support.record import record
 from compiler.targets.manifest import TensorSpec
 from compiler.types import DType
 
@@ -23,7 +23,7 @@ Begin = Callable[[str], None]  # is given the text of each kernel as soon as it 
 
 @record(eq=False)
 class Compilation:
-    """A graph to compile: `prepared` gives it optimised, and `scheduled` its kernels.
+    """A graph to compile: `prepared` gives it optimised, and `scheduled` its kernels for a machine.
 
     `name` identifies the program with everything that went into it; under it, a target finds a program again that was
     compiled before, and asks for no graph. None where there is no such name.
@@ -32,7 +32,7 @@ class Compilation:
     name: str | None
     options: Options
     prepared: Callable[[], Graph]
-    scheduled: Callable[[Graph], Schedule]
+    scheduled: Callable[[Graph, Machine], Schedule]
 
 
 class LoadedProgram(Executable, Protocol):

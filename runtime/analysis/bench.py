@@ -10,16 +10,15 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import UsageError
-from compiler.driver import Options, Program
-from compiler.record import record
+from compiler.driver import Options, Program, Steps
+from compiler.errors.diagnostics import UsageError
+from compiler.support.record import record
 from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
 from runtime.inference.model import parameter_count, runtime_settings
 from runtime.inference.precision import in_precision
 from runtime.runs.position import Length
-from runtime.support.memory import expect_room
-from runtime.support.process import peak_memory, seconds_since_start
+from runtime.support.memory import expect_room, peak_memory, seconds_since_start
 from runtime.train.samples import at_epoch, numbered
 
 _SAMPLE_SECONDS = 0.005  # shorter samples measure the clock
@@ -129,7 +128,9 @@ class TrainingSteps:
     def run(self, steps: int) -> None:
         """Make so many of them, in one call."""
         rows = np.tile(self._rows, steps)
-        self._executable.run(self.tensors, self._data, rows, len(self._rows), self._done, self._seed, self._settings)
+        self._executable.run(
+            Steps(self.tensors, self._data, rows, len(self._rows), self._done, self._seed, self._settings)
+        )
         self._done += steps
 
 
@@ -147,7 +148,7 @@ def inference_steps(program: Program, batch: int, options: Options) -> Callable[
 
     def run(steps: int) -> None:
         for _ in range(steps):
-            executable.run(tensors, data, rows, batch, settings=settings)
+            executable.run(Steps(tensors, data, rows, batch, settings=settings))
 
     return run
 

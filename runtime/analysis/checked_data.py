@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import DataError, Diagnostic, SourceError, Span, hint
 from compiler.driver import DataQuestion, DataSource, Program, TrainingPlan
+from compiler.errors.diagnostics import DataError, Diagnostic, SourceError, Span, hint
 from runtime.data.dimensions import dimensions_if_there
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compiler.diagnostics import UsageError
-from compiler.record import record
+from compiler.errors.diagnostics import UsageError
+from compiler.support.record import record
 from runtime.data.choices import refuse_outside
 from runtime.data.loading import load_evaluation_data, load_training_data
 from runtime.data.part import Part

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import DlcError
 from compiler.driver import Array, Program
+from compiler.errors.diagnostics import DlcError
 from runtime.data.synthetic import synthetic
 from runtime.train.jobs import load_data
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import UsageError
-from compiler.driver import Array, Options, Program
-from compiler.record import record
+from compiler.driver import Array, Options, Program, Steps
+from compiler.errors.diagnostics import UsageError
+from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.data.loading import LoadedData
 from runtime.data.preparation import Preparation
@@ -61,7 +61,7 @@ def preview(program: Program, path: Path | None, epoch: int, sample: int | None,
         settings = {name: value for name, value in known.items() if name in names}
         executable = driver.compile_augmentation(program, replace(options, batch=batch))
         tensors = driver.allocate(program, options)
-        results = executable.run(tensors, arrays, rows, batch, seed=plan.seed, settings=settings)
+        results = executable.run(Steps(tensors, arrays, rows, batch, seed=plan.seed, settings=settings))
         changed = {name: array[place % batch] for name, array in results.arrays.items()}
     return Preview(epoch, sample, {**values, **changed}, tuple(changed), data.preparation, data.notes)
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import UsageError
-from compiler.driver import Array, Measured, Options, ProfileReport, Program, TimelineSpan
-from compiler.record import record
+from compiler.driver import Array, Measured, Options, ProfileReport, Program, Steps, TimelineSpan
+from compiler.errors.diagnostics import UsageError
+from compiler.support.record import record
 from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
 from runtime.inference.model import runtime_settings
@@ -93,7 +93,7 @@ class Runs:
         rows = self._repeated.setdefault(each, np.tile(self._rows, each))
         start = time.perf_counter()
         for _ in range(calls):
-            executable.run(self._tensors, self._data, rows, self._batch, self._done, self._seed, self._settings)
+            executable.run(Steps(self._tensors, self._data, rows, self._batch, self._done, self._seed, self._settings))
         self._done += steps
         return time.perf_counter() - start
 
@@ -166,3 +166,62 @@ def is_run(path: Path) -> bool:
 def as_json(found: Profile) -> dict[str, Any]:
     """The report as plain data, with the name of the processor. A setting that is no finite number becomes a text."""
     return json.loads(json.dumps({**found.report.to_json(), "cpu": cpu_name()}), parse_constant=str)
+
+
+if TYPE_CHECKING:
+    from compiler.driver import SimulationReport, Step
+
+_LEAST_ROUNDS = 5
+_STEPS = 3  # of a round, for each number of threads
+
+
+def simulate(
+    program: Program,
+    mode: str,
+    batch: int | None,
+    options: Options,
+    threads: int,
+    seconds: float,
+    weights: Weights | None = None,
+    barrier_us: float | None = None,
+    bandwidth: float | None = None,
+) -> SimulationReport:
+    """What `threads` threads would do, measured for about `seconds`; see `driver.simulation_of`. Raises UsageError."""
+    plan = program.plan
+    if mode == "train" and plan is None:
+        raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
+    batch = batch or (plan.usual_rows if mode == "train" and plan is not None else 1)
+    step = driver.simulated_step(program, KINDS[mode], replace(options, batch=batch), threads)
+    expect_room(step.program, [KINDS[mode]], step.options)
+    run = Runs(step, mode, batch, weights)
+    taken: dict[int, list[list[Step]]] = {count: [[] for _ in step.parts] for count in step.in_turns}
+    at_once: list[list[Step]] = [[] for _ in step.parts]
+    real: list[float] = []
+    gc.collect()
+    begin = time.perf_counter()
+    while len(taken[1][0]) < _LEAST_ROUNDS * _STEPS or time.perf_counter() - begin < seconds:
+        for count, executable in step.in_turns.items():
+            run(executable, 1)
+            step.take(count)
+            run(executable, _STEPS)
+            for part, found in zip(taken[count], step.take(count), strict=True):
+                part += found
+        if step.at_once is not None:
+            run(step.at_once, 1)
+            step.take(step.cores, in_turns=False)
+            run(step.at_once, _STEPS)
+            for part, found in zip(at_once, step.take(step.cores, in_turns=False), strict=True):
+                part += found
+        if step.real is not None:
+            run(step.real, 1)
+            real.append(run(step.real, _STEPS) / _STEPS)
+        if time.perf_counter() - begin > 4 * seconds and taken[1][0]:
+            break  # a large model: few rounds have to do
+    measured = float(np.percentile(real, 25)) if real else None
+    found = at_once if step.at_once is not None else []
+    return driver.simulation_of(step, taken, found, mode, barrier_us, bandwidth, measured)
+
+
+def simulation_json(found: SimulationReport) -> dict[str, Any]:
+    """The report as plain data, with the name of the processor."""
+    return json.loads(json.dumps({**found.to_json(), "cpu": cpu_name()}))

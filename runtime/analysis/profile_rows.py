@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 from runtime.support import regular_files
 from runtime.support.files import parse_json
 

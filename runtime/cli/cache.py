@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler import driver
-from compiler.diagnostics import DataError, size
+from compiler.errors.diagnostics import DataError, size
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.decoded import usual_cache

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import Diagnostic, SourceError, UsageError
 from compiler.driver import DataQuestion
+from compiler.errors.diagnostics import Diagnostic, SourceError, UsageError
 from runtime.cli.common import add_json, add_settings, folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.cli.suggest import did_you_mean

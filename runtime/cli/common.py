@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from compiler.diagnostics import UsageError
-from compiler.processors import usable_cores
+from compiler.errors.diagnostics import UsageError
+from compiler.support.processors import usable_cores
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, key_value, whole_number
 from runtime.cli.suggest import did_you_mean
 
@@ -131,7 +131,7 @@ def model_file(text: str) -> Path:
     path = Path(text)
     if path.is_file():
         if path.suffix != ".dl":
-            from runtime.support.other_files import (
+            from runtime.support.regular_files import (
                 expect_model,  # loads the compiler, and hardly a model file has another name
             )
 

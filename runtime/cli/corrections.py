@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from compiler.diagnostics import DataError, Diagnostic, Edit, Source
+from compiler.errors.diagnostics import DataError, Diagnostic, Edit, Source
 from runtime.support.files import explain, rewrite_file
 
 _MARK = b"\xef\xbb\xbf"  # of UTF-8, before the first character

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Array
+from compiler.errors.diagnostics import UsageError
 from runtime.analysis.preview import Preview, preview
 from runtime.cli.common import (
     add_compilation,

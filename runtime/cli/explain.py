@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from compiler import driver
-from compiler.diagnostics import wrapped
+from compiler.errors.diagnostics import wrapped
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.tables import cut
 from runtime.reporting.terminal import width_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from compiler.diagnostics import CompilerBug, DlcError, SourceError, UsageError
+from compiler.errors.diagnostics import CompilerBug, DlcError, SourceError, UsageError
 from runtime.reporting.terminal import say_labelled, say_laid_out, wants_colour, width_of
 from runtime.support.files import explain
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import DataError, Source
+from compiler.errors.diagnostics import DataError, Source
 from runtime.cli.common import model_files
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.outlets import exact

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import add_json
 from runtime.cli.parser import Namespace, Parser, key_value, whole_number
 from runtime.cli.trained import add_trained, trained_of

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from compiler.diagnostics import wrapped
+from compiler.errors.diagnostics import wrapped
 from runtime.cli.registry import COMMANDS, Command
 from runtime.reporting.outlets import harmless_outlets
 from runtime.reporting.terminal import styled, width_of
@@ -83,7 +83,7 @@ def _command(word: str) -> Command:
     for command in COMMANDS:
         if command.name == word:
             return command
-    from compiler.diagnostics import UsageError
+    from compiler.errors.diagnostics import UsageError
     from runtime.cli.suggest import did_you_mean
 
     if word.startswith("-"):
@@ -124,7 +124,7 @@ def _overview() -> str:
 def _version() -> str:
     from importlib.metadata import PackageNotFoundError, version  # slow to import, and seldom needed
 
-    from compiler.numerics import NUMERICS
+    from compiler.support.numerics import NUMERICS
 
     try:
         found = version("dlc")

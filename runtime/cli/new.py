@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from compiler.diagnostics import UsageError
-from compiler.record import record
+from compiler.errors.diagnostics import UsageError
+from compiler.support.record import record
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.terminal import say
 

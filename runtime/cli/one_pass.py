@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import DataError, UsageError, size
+from compiler.errors.diagnostics import DataError, UsageError, size
 from runtime.cli.common import print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.outlets import exact

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from compiler.diagnostics import UsageError, wrapped
+from compiler.errors.diagnostics import UsageError, wrapped
 from runtime.cli.suggest import did_you_mean, option_hint
 from runtime.reporting.terminal import width_of
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from compiler import driver
-from compiler.processors import usable_cores
+from compiler.support.processors import usable_cores
 from runtime.cli.common import (
     add_compilation,
     add_json,

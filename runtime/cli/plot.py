@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import add_compilation, compile_options
 from runtime.cli.parser import Namespace, Parser
 from runtime.cli.suggest import did_you_mean

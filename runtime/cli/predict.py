@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import UsageError
 from compiler.driver import Array
+from compiler.errors.diagnostics import UsageError
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.cli.trained import add_trained, trained_of
 from runtime.data.choices import refuse_outside_inputs
@@ -92,8 +92,10 @@ def _file_names(files: Sequence[Path], given: Path) -> dict[str, Array]:
 
 def draw_attention(trained: Trained, part: Part, row: int, path: Path) -> int:
     from runtime.inference.attention_tokens import tokens_along
-    from runtime.plots.attention import attention_figure  # a heavy library, and an extra
-    from runtime.plots.figure import write_figure
+    from runtime.plots.figure import (
+        attention_figure,  # a heavy library, and an extra
+        write_figure,
+    )
 
     if row >= len(part.rows):
         raise UsageError(f"--row {row}: there are {len(part.rows)} rows", "rows count from 0")

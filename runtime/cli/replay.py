@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import UsageError
 from compiler.driver import Array
+from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, whole_number
 from runtime.inference.prediction_files import npz_bytes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compiler.diagnostics import UsageError, size
+from compiler.errors.diagnostics import UsageError, size
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.runs_text import print_comparison, print_runs

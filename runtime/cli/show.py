@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import (
     add_compilation,
     add_settings,

@@ -15,6 +15,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def option_hint(word: str, known: Iterable[str]) -> str:
     """The same for an option: what is to be written instead, where other programs have one of that name."""
-    from compiler.suggestions import OF_OPTIONS, advice  # as above
+    from compiler.errors.suggestions import OF_OPTIONS, advice  # as above
 
     return advice(word, known, OF_OPTIONS) or ""

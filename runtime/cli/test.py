@@ -14,9 +14,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import Diagnostic, SourceError
 from compiler.driver import GradientReport, LayerCheck, TestResult
-from compiler.record import record
+from compiler.errors.diagnostics import Diagnostic, SourceError
+from compiler.support.record import record
 from runtime.cli.common import add_json, add_settings, compile_options, folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.tables import Column, laid_out

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import driver
-from compiler.diagnostics import SourceError, UsageError
 from compiler.driver import StartWeights
+from compiler.errors.diagnostics import SourceError, UsageError
 from runtime.cli.common import (
     Overrides,
     add_compilation,
@@ -148,7 +148,7 @@ def _print_sights(watcher: Watcher, as_json: bool) -> None:
         sights = [asdict(sight) for sight in watcher.sights()]
         print(json.dumps({"event": "watch", "looks": watcher.looks, "sights": sights}), flush=True)
         return
-    from runtime.reporting.watch_text import print_sights  # JSON does without
+    from runtime.reporting.training_text import print_sights  # JSON does without
 
     print_sights(watcher.sights(), watcher.looks)
 

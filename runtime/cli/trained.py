@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 from runtime.cli.common import add_compilation, add_settings, compile_options, folder_of_imports, model_file
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.terminal import say_labelled

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from compiler.diagnostics import DataError
-from compiler.record import record
+from compiler.errors.diagnostics import DataError
+from compiler.support.record import record
 from compiler.types import DType
 from runtime.data.dataset import Field
 from runtime.data.preparation import Preparation

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import DataError
 from compiler.driver import IndexLimit, Program
+from compiler.errors.diagnostics import DataError
 from runtime.data.part import Part
 from runtime.data.specs import Array
 from runtime.support.suggestions import quoted

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 
-from compiler.diagnostics import DataError
-from compiler.record import record
+from compiler.errors.diagnostics import DataError
+from compiler.support.record import record
 from runtime.data.specs import Array
 from runtime.data.text.tokenizer import TokenRules
 from runtime.support.suggestions import did_you_mean, quoted

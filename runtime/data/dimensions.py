@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from compiler.diagnostics import DataError
 from compiler.driver import DataQuestion, DimensionsOf
+from compiler.errors.diagnostics import DataError
 from runtime.data.dataset import SYNONYMS, Dataset, TextPlan, WindowPlan
 from runtime.data.loading import learnt_tokenizers
 from runtime.data.matching import free_columns

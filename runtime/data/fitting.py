@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.diagnostics import DataError
+from compiler.errors.diagnostics import DataError
 from runtime.data.dataset import Field, TextPlan
 from runtime.data.preparation import Preparation, Scale
 from runtime.data.specs import Array, InputSpec

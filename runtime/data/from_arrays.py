@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import DataError
+from compiler.errors.diagnostics import DataError
 from runtime.data.arrays import array_for
 from runtime.data.dataset import Field
 from runtime.data.loading import part_in_columns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from compiler.record import record
+from compiler.support.record import record
 from runtime.data.dataset import Dataset
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from compiler.diagnostics import DataError
+from compiler.errors.diagnostics import DataError
 from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
 from runtime.data.specs import InputSpec, row_shape
 from runtime.support.suggestions import did_you_mean, quoted

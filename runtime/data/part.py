@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 
-from compiler.record import record
+from compiler.support.record import record
 from runtime.data.specs import Array
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, field
 
-from compiler.diagnostics import CheckpointError
-from compiler.record import record
+from compiler.errors.diagnostics import CheckpointError
+from compiler.support.record import record
 from runtime.data.dataset import Reading
 from runtime.data.text.tokenizer import Tokenizer, tokenizer_from_json
 from runtime.support.files import JsonValue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from compiler.diagnostics import DataError, Source, Span
+from compiler.errors.diagnostics import DataError, Source, Span
 from runtime.data.dataset import Dataset
 from runtime.data.formats.format import Options, Request
 from runtime.data.formats.formats import format_named, format_of

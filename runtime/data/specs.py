@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from compiler.diagnostics import DataError
 from compiler.driver import Array, Cuts, DataSource, InputSpec, SettingValue
+from compiler.errors.diagnostics import DataError
 from compiler.types import BatchExtent, DType, numpy_dtype
 
 __all__ = [

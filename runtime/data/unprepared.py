@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 from runtime.data.dataset import Dataset, TableOptions, columns_at
 from runtime.data.formats.format import Options
 from runtime.data.specs import InputSpec, SettingValue, row_shape

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import DataError
-from compiler.record import record
+from compiler.errors.diagnostics import DataError
+from compiler.support.record import record
 from runtime.data.arrays import columns_for
 from runtime.data.dataset import Dataset, Field, WindowPlan, columns_at
 from runtime.data.part import Part

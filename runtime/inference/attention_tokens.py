@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from compiler import driver
-from compiler.diagnostics import SourceError
 from compiler.driver import Array, Program
+from compiler.errors.diagnostics import SourceError
 from compiler.types import Shape
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import SourceError
-from compiler.driver import Array, Executable, Program, Results, Tensors
+from compiler.driver import Array, Executable, Program, Results, Steps
+from compiler.errors.diagnostics import SourceError
 from compiler.types import TensorType
 from runtime.data.bucketing import best_sizes, longest_in_batches
 from runtime.data.part import Part
@@ -118,10 +119,10 @@ class Buckets:
         found: Array = does_fit.argmax(axis=0)
         return found
 
-    def of_rows(self, data: Mapping[str, Array], rows: Array) -> tuple[Program, Mapping[str, Array]]:
-        """The program that computes `rows` as one batch, and the data as it takes it."""
-        bucket = int(self.of_batches(data, rows, len(rows))[0])
-        return self.program(bucket), self.cut(data, bucket)
+    def of_step(self, step: Steps) -> tuple[Program, Steps]:
+        """The program that computes a single step, and the step with the data as that takes it."""
+        bucket = int(self.of_batches(step.data, step.rows, step.batch)[0])
+        return self.program(bucket), replace(step, data=self.cut(step.data, bucket))
 
     def cut(self, data: Mapping[str, Array], bucket: int) -> Mapping[str, Array]:
         """The data as views that are as long as the size says."""
@@ -163,31 +164,18 @@ class _BucketedExecutable:
         self._buckets, self._compiled = buckets, compiled
         self._executables: dict[int, Executable] = {}
 
-    def run(
-        self,
-        tensors: Tensors,
-        data: Mapping[str, Array],
-        rows: Array,
-        batch: int,
-        first_step: int = 0,
-        seed: int = 0,
-        settings: Mapping[str, float] | None = None,
-    ) -> Results:
-        made = [
-            self._executable(bucket).run(
-                tensors, self._buckets.cut(data, bucket), rows[first:end], batch, first_step + step, seed, settings
-            )
-            for bucket, step, first, end in self._runs(data, rows, batch)
-        ]
+    def run(self, steps: Steps) -> Results:
+        made = [self._executable(bucket).run(stretch) for bucket, stretch in self._stretches(steps)]
         return made[0] if len(made) == 1 else self._buckets.joined(made)
 
-    def _runs(self, data: Mapping[str, Array], rows: Array, batch: int) -> Iterator[tuple[int, int, int, int]]:
-        """Batches of one size that follow each other: the size, the first step, and the stretch of rows."""
-        step = 0
-        for bucket, steps in groupby(self._buckets.of_batches(data, rows, batch).tolist()):
-            end = step + len(list(steps))
-            yield bucket, step, step * batch, min(end * batch, len(rows))
-            step = end
+    def _stretches(self, steps: Steps) -> Iterator[tuple[int, Steps]]:
+        """Steps of one size that follow each other, with that size."""
+        begin = 0
+        for bucket, batches in groupby(self._buckets.of_batches(steps.data, steps.rows, steps.batch).tolist()):
+            end = begin + len(list(batches))
+            rows, data = steps.rows[begin * steps.batch : end * steps.batch], self._buckets.cut(steps.data, bucket)
+            yield bucket, replace(steps, data=data, rows=rows, first_step=steps.first_step + begin)
+            begin = end
 
     def _executable(self, bucket: int) -> Executable:
         if bucket not in self._executables:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import UsageError
-from compiler.driver import Array, Decoding, Executable, Generation, InputSpec, Options, Program, Tensors
+from compiler.driver import Array, Decoding, Executable, Generation, InputSpec, Options, Program, Steps, Tensors
+from compiler.errors.diagnostics import UsageError
 from compiler.types import DType
 from runtime.data.specs import dtype_of, row_shape
 from runtime.inference.model import runtime_settings
@@ -91,7 +91,7 @@ class Decoder:
 
     def _run(self, program: Executable, tensors: Tensors, data: Mapping[str, Array], step: int, rows: Array) -> Array:
         """The single result of a step."""
-        results = program.run(tensors, data, rows, len(rows), step, self._seed, self._settings)
+        results = program.run(Steps(tensors, data, rows, len(rows), step, self._seed, self._settings))
         (found,) = results.arrays.values()
         return found
 

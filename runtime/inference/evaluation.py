@@ -9,15 +9,14 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import UsageError
-from compiler.driver import Array, Executable, Options, Program, Results, Tensors
+from compiler.driver import Array, Executable, Options, Program, Results, Steps, Tensors
+from compiler.errors.diagnostics import UsageError
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets, Sizes
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.inference.pace import Pace
 from runtime.inference.precision import in_precision
-from runtime.runs.sums import added_in_order, means_of
-from runtime.runs.totals import NOTHING, Finisher, is_total
+from runtime.runs.totals import NOTHING, Finisher, added_in_order, is_total, means_of
 
 _ROWS_AT_ONCE = 256  # so that an interruption need not wait for long
 
@@ -100,7 +99,7 @@ class Evaluator:
         losses: Array = np.zeros(len(order))
         for first in range(0, len(order), _ROWS_AT_ONCE):
             places = order[first : first + _ROWS_AT_ONCE]
-            results = self._executable.run(tensors, part.arrays, part.rows[places], 1, settings=self._settings)
+            results = self._executable.run(Steps(tensors, part.arrays, part.rows[places], 1, settings=self._settings))
             losses[places] = results.scalars["loss"]
         return losses
 
@@ -113,7 +112,7 @@ class Evaluator:
     def _run(self, tensors: Tensors, part: Part, rows: Array) -> tuple[Results, Array]:
         """What steps over `rows` give, and the number of rows of each."""
         begin = time.perf_counter()
-        results = self._executable.run(tensors, part.arrays, rows, self._batch, settings=self._settings)
+        results = self._executable.run(Steps(tensors, part.arrays, rows, self._batch, settings=self._settings))
         steps = -(-len(rows) // self._batch)
         self._pace.observe(steps, time.perf_counter() - begin)
         weights = np.full(steps, self._batch)

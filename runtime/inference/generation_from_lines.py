@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import DataError, UsageError
 from compiler.driver import Array
+from compiler.errors.diagnostics import DataError, UsageError
 from runtime.data.text.files import decoded
 from runtime.inference.decoding import Decoder, generation_of
 from runtime.inference.generation import Hypothesis, beams, ends_with, sampled

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from compiler.diagnostics import Span, UsageError
 from compiler.driver import Program, Setting, TrainingPlan
-from compiler.record import record
+from compiler.errors.diagnostics import Span, UsageError
+from compiler.support.record import record
 from compiler.types import BatchExtent, static_elements
 from runtime.runs.position import Length
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Options, Program, Tensors
+from compiler.driver import Array, Options, Program, Steps, Tensors
 from compiler.types import Shape, numpy_dtype
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
@@ -47,7 +47,7 @@ class Predictor:
         while first < len(order):
             rows = part.rows[order[first : first + self._pace.steps * self._batch]]
             begin = time.perf_counter()
-            results = self._executable.run(tensors, part.arrays, rows, self._batch, settings=self._settings)
+            results = self._executable.run(Steps(tensors, part.arrays, rows, self._batch, settings=self._settings))
             self._pace.observe(-(-len(rows) // self._batch), time.perf_counter() - begin)
             lasting = {name: values[-1].astype(self._dtypes[name]) for name, values in results.scalars.items()}
             for name, values in (*results.arrays.items(), *lasting.items()):
@@ -69,7 +69,7 @@ def attention_weights(program: Program, tensors: Tensors, part: Part, row: int, 
     executable = driver.compile_attention(program, replace(options, batch=1))
     part = in_precision(part, options.dtype)
     rows = part.rows[row : row + 1]
-    found = executable.run(tensors, part.arrays, rows, 1, settings=runtime_settings(program))
+    found = executable.run(Steps(tensors, part.arrays, rows, 1, settings=runtime_settings(program)))
     return {name: array[0] for name, array in found.arrays.items()}
 
 

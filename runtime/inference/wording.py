@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from compiler.diagnostics import UsageError
 from compiler.driver import Array, InputSpec, Program
+from compiler.errors.diagnostics import UsageError
 from runtime.data.dataset import Reading
 from runtime.data.preparation import Preparation
 from runtime.data.specs import dtype_of, row_shape

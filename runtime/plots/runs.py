@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from compiler.diagnostics import UsageError
 from compiler.driver import Array
+from compiler.errors.diagnostics import UsageError
 from runtime.analysis.examined.confusion import Confusion
 from runtime.analysis.examined.weights import first_filters
 from runtime.plots.figure import Figure, new_axes, new_figure, shown

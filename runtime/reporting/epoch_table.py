@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from compiler.record import record
+from compiler.support.record import record
 from runtime.reporting.tables import GAP
 from runtime.reporting.units import amount, duration
 from runtime.train.events import EpochEnded, TrainingStarted

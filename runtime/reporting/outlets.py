@@ -13,7 +13,7 @@ import sys
 from collections.abc import Generator, Iterable
 from typing import Any, TextIO, cast
 
-from compiler.harmless import STEERING
+from compiler.support.harmless import STEERING
 from runtime.reporting.terminal import STYLES, wants_colour
 
 _COLOURS = "|".join(re.escape(code) for code in ("0", *sorted({*STYLES.values(), "34"})))

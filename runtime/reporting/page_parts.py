@@ -6,9 +6,9 @@ import base64
 import html
 from collections.abc import Mapping, Sequence
 
-from compiler.diagnostics import size
 from compiler.driver import Array
-from compiler.harmless import harmless_lines
+from compiler.errors.diagnostics import size
+from compiler.support.harmless import harmless_lines
 from runtime.reporting.units import amount, heading, measure
 from runtime.support.files import JsonValue
 from runtime.support.png import png_bytes

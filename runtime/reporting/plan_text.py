@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from compiler.diagnostics import size
+from compiler.errors.diagnostics import size
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.units import amount, heading
 from runtime.support.files import JsonValue

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compiler.diagnostics import size, wrapped
-from compiler.harmless import harmless
+from compiler.errors.diagnostics import size, wrapped
+from compiler.support.harmless import harmless
 from runtime.analysis.profile_rows import label_of, ms_of
 from runtime.reporting.tables import Column, cut, laid_out
 from runtime.reporting.units import amount

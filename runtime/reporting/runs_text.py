@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from compiler.diagnostics import size
-from compiler.numerics import NUMERICS
+from compiler.errors.diagnostics import size
+from compiler.support.numerics import NUMERICS
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.units import measure
 from runtime.runs.listing import Comparison, RunSummary

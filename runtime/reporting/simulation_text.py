@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compiler.diagnostics import wrapped
+from compiler.errors.diagnostics import wrapped
 from runtime.reporting.tables import Column, laid_out
 
 

@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 from compiler.driver import Array
-from compiler.harmless import harmless
+from compiler.support.harmless import harmless
 from runtime.reporting.line_chart import round_ticks, widened
 
 _SIDE, _LEFT, _BOTTOM, _TOP, _RIGHT = 320, 62, 34, 28, 12

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import NamedTuple, TextIO
 
-from compiler.diagnostics import columns_of, wrapped
-from compiler.harmless import harmless
+from compiler.errors.diagnostics import columns_of, wrapped
+from compiler.support.harmless import harmless
 from runtime.reporting.terminal import styled, width_of
 
 GAP = "  "

@@ -6,8 +6,8 @@ import os
 import sys
 from typing import TextIO
 
-from compiler.diagnostics import wrapped
-from compiler.harmless import harmless
+from compiler.errors.diagnostics import wrapped
+from compiler.support.harmless import harmless
 
 STYLES = {"error": "1;31", "warning": "1;33", "hint": "1;32", "note": "1;36", "bold": "1", "dim": "2", "green": "32"}
 _LEAST_WIDTH, _USUAL_WIDTH = 40, 80

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from compiler.diagnostics import CheckpointError
 from compiler.driver import Array
-from compiler.numerics import NUMERICS
-from compiler.record import record
+from compiler.errors.diagnostics import CheckpointError
+from compiler.support.numerics import NUMERICS
+from compiler.support.record import record
 from runtime.runs.numerics import UNKNOWN
 from runtime.runs.position import Position, Stagnation
 from runtime.runs.tensor_files import read_tensors, write_tensors

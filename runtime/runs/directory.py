@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from compiler.diagnostics import CheckpointError, Source
+from compiler.errors.diagnostics import CheckpointError, Source
 from runtime.runs.checkpoint import checkpoints_in
 from runtime.runs.lock import LOCK, RunLock, is_in_use, lock_run
 from runtime.runs.metrics_file import Record, append_record, read_records, truncate_records

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from compiler.diagnostics import CheckpointError, UsageError
-from compiler.record import record
+from compiler.errors.diagnostics import CheckpointError, UsageError
+from compiler.support.record import record
 from runtime.runs.checkpoint import checkpoints_in
 from runtime.runs.directory import RESULT, RunDirectory, open_run, runs_in
 from runtime.runs.lock import is_in_use, lock_run

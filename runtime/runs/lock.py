@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from compiler.diagnostics import CheckpointError
-from compiler.record import record
+from compiler.errors.diagnostics import CheckpointError
+from compiler.support.record import record
 from runtime.support import regular_files
 from runtime.support.files import json_bytes, parse_json
 

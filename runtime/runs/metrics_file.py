@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from compiler.diagnostics import CheckpointError
+from compiler.errors.diagnostics import CheckpointError
 from runtime.support import regular_files
 from runtime.support.files import JsonValue, explain, json_text, parse_json, replace_file
 

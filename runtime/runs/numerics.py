@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
-from compiler.numerics import NUMERICS
-from compiler.record import record
+from compiler.support.numerics import NUMERICS
+from compiler.support.record import record
 from runtime.support.files import JsonValue
 
 UNKNOWN = 0  # of runs that were made before versions were kept

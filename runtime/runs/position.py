@@ -10,9 +10,8 @@ from typing import TypedDict
 import numpy as np
 
 from compiler.driver import Array, EarlyStop, Plateau
-from compiler.record import record
-from runtime.runs.sums import added_in_order, means_of
-from runtime.runs.totals import NOTHING, Totals
+from compiler.support.record import record
+from runtime.runs.totals import NOTHING, Totals, added_in_order, means_of
 
 
 class _Reduction(TypedDict):

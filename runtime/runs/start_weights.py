@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Array, Program, StartWeights, Tensors
-from compiler.record import record
+from compiler.errors.diagnostics import CheckpointError, UsageError
+from compiler.support.record import record
 from runtime.runs.checkpoint import WEIGHTS, best_checkpoint
 from runtime.runs.directory import open_run
 from runtime.runs.tensor_files import MismatchedTensor, MissingTensor, match_tensors, read_tensors

@@ -14,9 +14,9 @@ from typing import cast
 import numpy as np
 from safetensors import SafetensorError, deserialize  # pyright: ignore[reportUnknownVariableType]
 
-from compiler.diagnostics import CheckpointError
 from compiler.driver import Array
-from compiler.record import record
+from compiler.errors.diagnostics import CheckpointError
+from compiler.support.record import record
 from runtime.support import regular_files
 from runtime.support.files import explain
 from runtime.support.memory import expect_room_to_read

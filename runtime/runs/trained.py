@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from compiler import driver
-from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Array, DataSource, Options, Program, Tensors
-from compiler.record import record
+from compiler.errors.diagnostics import CheckpointError, UsageError
+from compiler.support.record import record
 from runtime.data.dimensions import dimensions_if_there, dimensions_of
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.runs.checkpoint import best_checkpoint, is_marked_best, newest_checkpoint

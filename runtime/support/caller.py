@@ -8,7 +8,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from compiler import driver
-from compiler.diagnostics import Diagnostic, DlcError, SourceError, Span
+from compiler.errors.diagnostics import Diagnostic, DlcError, SourceError, Span
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from compiler.diagnostics import UsageError
-from compiler.harmless import STEERING
+from compiler.errors.diagnostics import UsageError
+from compiler.support.harmless import STEERING
 
 JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 

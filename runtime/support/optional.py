@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 
 
 def missing(library: str, extra: str, purpose: str) -> UsageError:

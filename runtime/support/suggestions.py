@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compiler import suggestions
+from compiler.errors import suggestions
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

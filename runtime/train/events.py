@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from compiler.driver import Setting
-from compiler.record import record
+from compiler.support.record import record
 from runtime.runs.start_weights import WeightsReport
 
 Scalars: TypeAlias = Mapping[str, float]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Executable, Options, Program, Tensors
-from compiler.record import record
+from compiler.driver import Executable, Options, Program, Steps, Tensors
+from compiler.support.record import record
 
 
 @record
@@ -22,7 +22,7 @@ class Following:
     def after(self, loss: float, step: int, settings: Mapping[str, float]) -> dict[str, float]:
         """The settings that change after an epoch of this loss, or what else is made small, and of update `step`."""
         measured = {**settings, self.metric: loss}
-        results = self.executable.run(self.tensors, {}, np.zeros(1, np.int64), 1, step, 0, measured)
+        results = self.executable.run(Steps(self.tensors, {}, np.zeros(1, np.int64), 1, step, 0, measured))
         return {self.metric: loss, **{name: float(values[0]) for name, values in results.scalars.items()}}
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import UsageError
-from compiler.driver import Array, NonfiniteReport, Options, Program, Tensors
-from compiler.record import record
+from compiler.driver import NonfiniteReport, Options, Program, Steps, Tensors
+from compiler.errors.diagnostics import UsageError
+from compiler.support.record import record
 from runtime.data.choices import refuse_outside
 from runtime.data.loading import LoadedData, load_training_data
 from runtime.data.part import Part
@@ -138,7 +137,7 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
         best=plan.best,
         is_larger_better=plan.directions.get(plan.best, False),
         averages=averages_of(program),
-        explain=_explanation(buckets, options, plan.seed),
+        explain=_explanation(buckets, options, length.steps_per_epoch),
         following=following_of(program, tensors, options),
         buckets=buckets,
     )
@@ -150,18 +149,10 @@ def _finisher_of_epochs(program: Program, options: Options) -> Finisher | None:
     return Finisher(driver.compile_finishing(program, options, of_training=True)) if has_some else None
 
 
-def _explanation(buckets: Buckets, options: Options, seed: int) -> Explanation:
-    def explain(
-        epoch: int,
-        tensors: Tensors,
-        data: Mapping[str, Array],
-        rows: Array,
-        step: int,
-        settings: Mapping[str, float],
-    ) -> NonfiniteReport | None:
-        program, cut = buckets.of_rows(data, rows)
-        kind = kind_at(program, epoch)
-        return driver.explain_step(program, kind, options, tensors, cut, rows, step, seed, settings)
+def _explanation(buckets: Buckets, options: Options, steps_per_epoch: int) -> Explanation:
+    def explain(step: Steps) -> NonfiniteReport | None:
+        program, step = buckets.of_step(step)
+        return driver.explain_step(program, kind_at(program, step.first_step // steps_per_epoch), options, step)
 
     return explain
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from compiler.diagnostics import CheckpointError
 from compiler.driver import Array, Tensors
+from compiler.errors.diagnostics import CheckpointError
 from runtime.runs.checkpoint import Checkpoint, best_checkpoint, write_checkpoint
 from runtime.runs.directory import RunDirectory
 from runtime.runs.position import Position

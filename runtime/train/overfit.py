@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Options
-from compiler.record import record
+from compiler.errors.diagnostics import UsageError
+from compiler.support.record import record
 from runtime.data.part import Part
 from runtime.inference.evaluation import Evaluator, finisher_of
 from runtime.inference.model import weight_names

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
 
 from compiler import driver
-from compiler.driver import Array, Executable, Options, Program, Results, Tensors
+from compiler.driver import Executable, Options, Program, Results, Steps
 from runtime.inference.model import training_of
 
 
@@ -35,18 +34,9 @@ class PhasedStep:
 
     _step: Executable | None
 
-    def run(
-        self,
-        tensors: Tensors,
-        data: Mapping[str, Array],
-        rows: Array,
-        batch: int,
-        first_step: int = 0,
-        seed: int = 0,
-        settings: Mapping[str, float] | None = None,
-    ) -> Results:
-        phase = _phase_at(self._program, first_step // self._steps_per_epoch)
+    def run(self, steps: Steps) -> Results:
+        phase = _phase_at(self._program, steps.first_step // self._steps_per_epoch)
         if self._step is None or phase != self._phase:
             self._step = driver.compile_training(self._program, self._options, phase)
             self._phase = phase
-        return self._step.run(tensors, data, rows, batch, first_step, seed, settings)
+        return self._step.run(steps)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Array, Options, Program, Results, Tensors
+from compiler.errors.diagnostics import CheckpointError, UsageError
 from runtime.data.loading import LoadedData
 from runtime.inference.model import training_of, weight_names
 from runtime.runs.checkpoint import Checkpoint, checkpoints_in, read_checkpoint
@@ -23,9 +23,8 @@ from runtime.train.averages import averages_of
 from runtime.train.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data
 from runtime.train.keepers import MemoryKeeper
 from runtime.train.phases import kind_at
-from runtime.train.samples import at_epoch
 from runtime.train.session import put_optimizer_states, refuse_changed_data
-from runtime.train.training import Job, replay_to, rows_of_step, settings_at
+from runtime.train.training import Job, replay_to, steps_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,22 +127,19 @@ def _computed(
     program: Program, job: Job, position: Position, paths: Sequence[str], options: Options
 ) -> tuple[dict[str, Array], bool]:
     """What the next step computes, and whether it leaves the tensors with the bits that the plain step gives."""
-    epoch = position.step // job.length.steps_per_epoch
-    _, _, phase = kind_at(program, epoch).partition(" ")
-    rows, settings = rows_of_step(job, position), settings_at(job, position)
-    data = at_epoch(job.train.arrays, epoch)
+    _, _, phase = kind_at(program, position.step // job.length.steps_per_epoch).partition(" ")
+    cut = whole = steps_at(job, position)
     if training_of(program).accumulation is not None:
-        results = job.step.run(job.tensors, data, rows, job.length.batch, position.step, job.seed, settings)
-        return _results_of(results, paths), True
+        return _results_of(job.step.run(whole), paths), True
     if job.buckets is not None:
-        program, data = job.buckets.of_rows(data, rows)
+        program, cut = job.buckets.of_step(whole)
     step = driver.inspected_step(program, int(phase or 0), replace(options, batch=job.length.batch), paths)
     before = {name: job.tensors[name].copy() for name in job.tensors.names()}
-    results = step.executable.run(job.tensors, data, rows, job.length.batch, position.step, job.seed, settings)
+    results = step.executable.run(cut)
     after = {name: job.tensors[name].copy() for name in before}
     for name, array in before.items():
         job.tensors.write(name, array)
-    job.step.run(job.tensors, data, rows, job.length.batch, position.step, job.seed, settings)
+    job.step.run(whole)
     is_same = all(np.array_equal(job.tensors[name], array, equal_nan=True) for name, array in after.items())
     found: dict[str, Array] = {}
     for names in step.names.values():

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler import driver
-from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Options, Program, StartWeights, Tensors
-from compiler.record import record
+from compiler.errors.diagnostics import CheckpointError, UsageError
+from compiler.support.record import record
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData
 from runtime.inference.model import length_remarks, resolved_settings, training_of, weight_names

@@ -11,9 +11,9 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from compiler.diagnostics import DlcError
-from compiler.driver import KEPT, Array, EarlyStop, Executable, NonfiniteReport, Plateau, Results, Tensors
-from compiler.record import record
+from compiler.driver import KEPT, Array, EarlyStop, Executable, NonfiniteReport, Plateau, Results, Steps, Tensors
+from compiler.errors.diagnostics import DlcError
+from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets
@@ -78,10 +78,7 @@ class Keeper(Protocol):
         ...
 
 
-Explanation: TypeAlias = Callable[
-    [int, Tensors, Mapping[str, Array], Array, int, Mapping[str, float]], NonfiniteReport | None
-]
-"""Of a step: its epoch from 0, the tensors before it, the data, the rows, the number of the step, and the settings."""
+Explanation: TypeAlias = Callable[[Steps], NonfiniteReport | None]  # of a single step
 
 
 @record
@@ -133,11 +130,14 @@ def replay_to(job: Job, position: Position, step: int) -> Position:
         return _Training(job, position, ignore, interruption, step).go_on()
 
 
-def rows_of_step(job: Job, position: Position) -> Array:
-    """The rows of the data that the step at `position` takes."""
+def steps_at(job: Job, position: Position, count: int = 1, order: Array | None = None) -> Steps:
+    """So many steps from `position` on, all of one epoch; `order` is that of the epoch's rows, if it is known."""
     epoch, number = divmod(position.step, job.length.steps_per_epoch)
-    order = rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
-    return order[number * job.length.batch : (number + 1) * job.length.batch]
+    data, batch = at_epoch(job.train.arrays, epoch), job.length.batch
+    if order is None:
+        order = rows_of_epoch(job.train, job.seed, epoch, batch)
+    rows = order[number * batch : (number + count) * batch]
+    return Steps(job.tensors, data, rows, batch, position.step, job.seed, settings_at(job, position))
 
 
 def settings_at(job: Job, position: Position) -> Mapping[str, float]:
@@ -230,14 +230,8 @@ class _Training:
         self._report("train")
 
     def _run(self, position: Position, steps: int) -> Results:
-        """The steps from `position` on, which lie in one epoch, with the rates that plateaus have left."""
-        job, epoch = self._job, position.step // self._job.length.steps_per_epoch
-        first = position.step % job.length.steps_per_epoch * job.length.batch
-        rows = self._rows_of_epoch(epoch)[first : first + steps * job.length.batch]
-        data = at_epoch(job.train.arrays, epoch)
-        return job.step.run(
-            job.tensors, data, rows, job.length.batch, position.step, job.seed, settings_at(job, position)
-        )
+        """Make the steps from `position` on, which lie in one epoch."""
+        return self._job.step.run(steps_at(self._job, position, steps, self._rows_of_epoch(position)))
 
     def _after(self, position: Position, results: Results, steps: int, seconds: float) -> Position:
         job = self._job
@@ -257,7 +251,8 @@ class _Training:
             found |= {name: value for name, value in made.items() if name != LOSS}
         return found
 
-    def _rows_of_epoch(self, epoch: int) -> Array:
+    def _rows_of_epoch(self, position: Position) -> Array:
+        epoch = position.step // self._job.length.steps_per_epoch
         if self._order is None or self._order[0] != epoch:
             job = self._job
             self._order = epoch, rows_of_epoch(job.train, job.seed, epoch, job.length.batch)
@@ -396,11 +391,7 @@ class _Training:
         job, position = self._job, self._position
         if job.explain is None:
             return None
-        epoch = position.step // job.length.steps_per_epoch
-        first = position.step % job.length.steps_per_epoch * job.length.batch
-        rows = self._rows_of_epoch(epoch)[first : first + job.length.batch]
-        data = at_epoch(job.train.arrays, epoch)
-        return job.explain(epoch, job.tensors, data, rows, position.step, settings_at(job, position))
+        return job.explain(steps_at(job, position, order=self._rows_of_epoch(position)))
 
     def _failure(self, name: str, report: NonfiniteReport | None) -> TrainingError:
         """The state before the step that stands in the way is saved."""

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from compiler import driver
 from compiler.driver import Options, Program, Watched
-from compiler.record import record
+from compiler.support.record import record
 from runtime.runs.position import Position
 from runtime.train.phases import kind_at
-from runtime.train.samples import at_epoch
-from runtime.train.training import Job, rows_of_step, settings_at
+from runtime.train.training import Job, steps_at
 
 if TYPE_CHECKING:
     from compiler.driver import WatchedStep
@@ -66,9 +65,7 @@ class Watcher:
             self._next_epoch = 2 * epoch
         step = self._compiled(epoch, job.length.batch)
         begin = time.perf_counter()
-        data = at_epoch(job.train.arrays, epoch)
-        rows, settings = rows_of_step(job, position), settings_at(job, position)
-        results = step.executable.run(job.tensors, data, rows, job.length.batch, position.step, job.seed, settings)
+        results = step.executable.run(steps_at(job, position))
         self._note(step.watched, {name: float(v[0]) for name, v in results.scalars.items()}, position.step)
         end = time.perf_counter()
         self._next_at = end + (end - begin) / _SHARE

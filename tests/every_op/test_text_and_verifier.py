@@ -9,7 +9,7 @@ import pytest
 from graph_text import X, graph
 from scan_graphs import lstm, scan_graph
 
-from compiler.diagnostics import CompilerBug, DataError
+from compiler.errors.diagnostics import CompilerBug, DataError
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.verify import verify
 from compiler.ops.scan import Scan

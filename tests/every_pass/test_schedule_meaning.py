@@ -9,7 +9,7 @@ import pytest
 from comparisons import assert_same_outputs
 from random_graphs import random_graph
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.evaluate import evaluate
 from compiler.interface import FUSIONS
 from compiler.loops.ir import BufferArgument, Compute, Load, RowKernel, Space, Stage, Store

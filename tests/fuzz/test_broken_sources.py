@@ -6,8 +6,8 @@ from random import Random
 
 from broken_sources import broken
 
-from compiler.diagnostics import Source, SourceError, UsageError
-from compiler.rendering import render, to_json
+from compiler.errors.diagnostics import Source, SourceError, UsageError
+from compiler.errors.rendering import render, to_json
 from compiler.syntax.format import format_source
 from compiler.syntax.modules import load_modules
 from compiler.syntax.parser import Parser

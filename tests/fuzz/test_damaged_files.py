@@ -13,7 +13,7 @@ import pytest
 from data_specs import idx_bytes, source, source_of, spec, write_digits
 from PIL import Image
 
-from compiler.diagnostics import CheckpointError, DataError, ResourceError, Source
+from compiler.errors.diagnostics import CheckpointError, DataError, ResourceError, Source
 from runtime.data.decoded import DecodedCache
 from runtime.data.loading import load_training_data
 from runtime.data.preparation import preparation_from_json

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from random_programs import derived, reworded
 
-from compiler.diagnostics import Source, SourceError
-from compiler.programs import findings
-from compiler.rendering import render, to_json
+from compiler.errors.diagnostics import Source, SourceError
+from compiler.errors.rendering import render, to_json
+from compiler.programs.load import findings
 from compiler.syntax.format import format_source
 from compiler.syntax.parser import Parser
 

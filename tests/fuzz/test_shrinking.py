@@ -13,13 +13,13 @@ from random_networks import random_network
 from shrinking import shrunk_graph, shrunk_program
 
 from compiler import driver, pipeline
-from compiler.diagnostics import DlcError
+from compiler.errors.diagnostics import DlcError
 from compiler.graph.ir import Graph
 from compiler.graph.printer import print_graph
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import InvalidGraph, expect_valid
 from compiler.ops import OPS
-from compiler.programs import complete
+from compiler.programs.load import complete
 
 PROGRAM = """\
 # a comment

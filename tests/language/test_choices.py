@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from compiler.diagnostics import Source, SourceError
-from compiler.programs import findings, load
+from compiler.errors.diagnostics import Source, SourceError
+from compiler.programs.load import findings, load
 
 
 def told(text: str) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from elaboration import codes, library, mistakes, modules, paths, program
 
-from compiler.diagnostics import Diagnostic
+from compiler.errors.diagnostics import Diagnostic
 from compiler.frontend.elaborate import check, elaborate
 from compiler.frontend.library import library_modules
 from compiler.syntax.modules import load_modules

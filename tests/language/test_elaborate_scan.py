@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from elaboration import codes, function_graph, mistakes, mistakes_of_call, paths, program, run, run_program
 
+from compiler.errors.rendering import render
 from compiler.graph.ir import Graph
 from compiler.ops.scan import Scan
-from compiler.rendering import render
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(2, 5, 3)).astype(np.float32)

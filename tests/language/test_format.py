@@ -7,7 +7,7 @@ from broken_sources import programs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compiler.diagnostics import Source, SourceError
+from compiler.errors.diagnostics import Source, SourceError
 from compiler.syntax.format import WIDTH, format_source
 from compiler.syntax.lexer import lex
 from compiler.syntax.parser import Parser

@@ -9,8 +9,9 @@ import pytest
 
 import dlc
 from compiler import driver
-from compiler.diagnostics import SourceError
 from compiler.driver import Options
+from compiler.errors.diagnostics import SourceError
+from compiler.interface import Steps
 from runtime.inference.model import runtime_settings
 
 A = np.array([1.0, 2.0], np.float32)
@@ -74,6 +75,7 @@ def test_the_body_of_a_form_calls_others_of_its_kind(tmp_path: Path) -> None:
     schedule = driver.compile_schedule(program, options)
     settings = runtime_settings(program)
     rates = [
-        schedule.run(tensors, {}, np.zeros(1, np.int64), 1, step, 0, settings).scalars["lr"][0] for step in (0, 2, 3)
+        schedule.run(Steps(tensors, {}, np.zeros(1, np.int64), 1, step, 0, settings)).scalars["lr"][0]
+        for step in (0, 2, 3)
     ]
     assert rates == [1, 1, 0]

@@ -8,7 +8,7 @@ import pytest
 from elaboration import program
 from lint_texts import found, model, told, trained
 
-from compiler.programs import findings, load
+from compiler.programs.load import findings, load
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,13 +14,13 @@ from golden import Golden, cases
 
 from compiler.diagnosis.gradient_check import check_gradients
 from compiler.diagnosis.test_run import failures_of
-from compiler.diagnostics import Diagnostic, Source, SourceError
-from compiler.error_entries.entry import ErrorEntry
-from compiler.error_entries.hints import HINTS
-from compiler.error_index import ERRORS
+from compiler.errors.diagnostics import Diagnostic, Source, SourceError
+from compiler.errors.entries.entry import ErrorEntry
+from compiler.errors.entries.hints import HINTS
+from compiler.errors.index import ERRORS
+from compiler.errors.rendering import render
 from compiler.frontend.elaborate import check, elaborate_tests
-from compiler.programs import findings
-from compiler.rendering import render
+from compiler.programs.load import findings
 from runtime.analysis.checked_data import data_findings
 
 from elaboration import library  # isort: skip

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from compiler.diagnostics import Diagnostic, Source
+from compiler.errors.diagnostics import Diagnostic, Source
+from compiler.errors.suggestions import FORMS, OTHER_NAMES, OtherNames, did_you_mean
 from compiler.frontend import elaborate
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.library import library_modules, library_scope
 from compiler.frontend.scope import Namespace
 from compiler.frontend.train.entries import KEYS
-from compiler.suggestions import FORMS, OTHER_NAMES, OtherNames, did_you_mean
 from compiler.syntax.modules import load_modules
 from compiler.syntax.tree import Callable
 from runtime.cli.main import main

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from golden import Golden, cases
 
-from compiler.diagnostics import Source, SourceError
+from compiler.errors.diagnostics import Source, SourceError
 from compiler.syntax import tree
 from compiler.syntax.parser import Parser
 from compiler.syntax.printer import ast_to_json, print_ast

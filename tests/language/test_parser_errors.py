@@ -3,10 +3,10 @@
 import pytest
 from golden import Golden
 
-from compiler.diagnostics import Diagnostic, Source, SourceError
-from compiler.error_entries.entry import ErrorEntry
-from compiler.error_index import ERRORS
-from compiler.rendering import render
+from compiler.errors.diagnostics import Diagnostic, Source, SourceError
+from compiler.errors.entries.entry import ErrorEntry
+from compiler.errors.index import ERRORS
+from compiler.errors.rendering import render
 from compiler.syntax.parser import MOST_MISTAKES, Parser
 from compiler.syntax.syntax_errors import Explanation, read_explanations
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.diagnostics import Source
+from compiler.errors.diagnostics import Source
 from compiler.syntax.grammar_tables import GRAMMAR, STORED, build_tables, load_tables
 from compiler.syntax.lexer import CONTEXTUAL, END, KEYWORDS, NEWLINE, OPERATORS, lex
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from compiler.diagnostics import Diagnostic, Source, SourceError, UsageError
 from compiler.driver import check
+from compiler.errors.diagnostics import Diagnostic, Source, SourceError, UsageError
+from compiler.errors.rendering import render
 from compiler.frontend.library import LIBRARY, library_modules, library_scope
 from compiler.frontend.scope import Namespace
-from compiler.rendering import render
 from compiler.syntax.modules import load_modules, read_modules
 from compiler.syntax.parse_cache import load_parsed
 from compiler.syntax.parser import parse

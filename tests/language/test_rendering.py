@@ -1,10 +1,10 @@
 """Diagnostics as text and as data."""
 
-from compiler.diagnostics import Diagnostic, Note, Source, SourceError, Span, hint
-from compiler.error_entries.hints import HINTS
-from compiler.error_index import ERRORS, SECTIONS, explain, index_markdown
-from compiler.rendering import render, to_json
-from compiler.suggestions import did_you_mean
+from compiler.errors.diagnostics import Diagnostic, Note, Source, SourceError, Span, hint
+from compiler.errors.entries.hints import HINTS
+from compiler.errors.index import ERRORS, SECTIONS, explain, index_markdown
+from compiler.errors.rendering import render, to_json
+from compiler.errors.suggestions import did_you_mean
 
 TEXT = "layer f(x) {\n\ty = größe @ 数据 + x\n    z = y\n    return z\n}\n"
 SOURCE = Source("model.dl", TEXT)
@@ -146,7 +146,7 @@ def test_explain() -> None:
 
 
 def test_error_page_is_current() -> None:
-    """After a change of the index, run `python -m compiler.error_index > docs/errors.md`."""
+    """After a change of the index, run `python -m compiler.errors.index > docs/errors.md`."""
     from pathlib import Path
 
     page = Path(__file__).parents[2] / "docs" / "errors.md"

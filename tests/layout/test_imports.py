@@ -29,7 +29,7 @@ def test_every_contract_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
         ("compiler/types.py", "import compiler.driver"),
         ("compiler/graph/ir.py", "import compiler.ops"),
         ("compiler/graph_passes/__init__.py", "import lark"),
-        ("compiler/diagnostics.py", "import runtime"),
+        ("compiler/errors/diagnostics.py", "import runtime"),
         ("runtime/__init__.py", "import compiler.graph.ir"),
         ("compiler/unplaced.py", ""),
     ],

@@ -12,15 +12,15 @@ from types import ModuleType
 import pytest
 from repository import ROOT, table_rows
 
-from compiler.data_formats import OPTIONS
-from compiler.diagnostics import Source, SourceError
+from compiler.errors.diagnostics import Source, SourceError
+from compiler.errors.rendering import render
+from compiler.errors.suggestions import table_of_names
 from compiler.frontend import elaborate
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.library import library_scope
 from compiler.frontend.train.entries import KEYS
 from compiler.pipeline import GRAPH_PASSES
-from compiler.rendering import render
-from compiler.suggestions import table_of_names
+from compiler.support.data_formats import OPTIONS
 from compiler.syntax.build_syntax import ELEMENT_TYPES, SETTING_TYPES
 from compiler.syntax.lexer import DECLARATIONS, RESERVED
 from compiler.syntax.modules import load_modules
@@ -83,7 +83,7 @@ def test_the_tour_shows_its_model() -> None:
 
 
 def test_the_names_of_other_frameworks_are_current() -> None:
-    """`python -m compiler.suggestions` prints them."""
+    """`python -m compiler.errors.suggestions` prints them."""
     assert COMING_FROM.split("## Names\n\n")[1] == table_of_names()
 
 

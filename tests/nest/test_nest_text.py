@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from native import host
 
 from compiler import driver
-from compiler.diagnostics import CompilerBug
 from compiler.driver import Options
+from compiler.errors.diagnostics import CompilerBug
 from compiler.machine import CHOICES
-from compiler.nest.ir import Nest
+from compiler.nest.ir import Nest, Statement
 from compiler.nest.printer import print_nest
 from compiler.nest.reader import read_nest
 from compiler.nest.verify import verify_nest
 from compiler.ops import OPS
-from compiler.stages import graph_of, prepared, scheduled
+from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.to_llvm import to_llvm
+from compiler.targets.cpu.to_llvm import WRITERS, to_llvm
 
 ZOO = Path(__file__).parents[2] / "benchmarks/zoo"
 MODELS = ("mlp_small", "lenet5", "lstm")
@@ -54,7 +55,8 @@ def nests(model: str, machine: str) -> tuple[Nest, ...]:
     options = driver.options_of(program, Options(batch=program.plan.usual_rows if program.plan else 1))
     ready = prepared(graph_of(program, "training", options), options)
     chosen = CHOICES[machine]
-    return tuple(lower(ready, scheduled(ready, options), chosen, options.batch, keeps_nests=True).nests.values())
+    plan = scheduled(ready, options, chosen)
+    return tuple(lower(ready, plan, chosen, options.batch, keeps_nests=True).nests.values())
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -90,3 +92,11 @@ def test_what_is_no_nest_is_refused() -> None:
     for right, wrong in (("i7 = i6 * 16", "i7 = i6 ? 16"), ("v9 * v9", "v9 * v33"), ("p4 =", "p14 =")):
         with pytest.raises(CompilerBug):
             read_nest(SMALL.replace(right, wrong), OPS)
+
+
+def test_every_statement_is_written_as_llvm() -> None:
+    def types(union: object) -> set[object]:
+        parts = get_args(union)
+        return {union} if not parts else set[object]().union(*map(types, parts))
+
+    assert types(Statement) == {*WRITERS}

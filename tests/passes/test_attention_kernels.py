@@ -6,10 +6,11 @@ from collections import Counter
 from functools import cache
 
 from elaboration import program
+from native import host
 
 from compiler.interface import Options
+from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.schedule.ir import Schedule
-from compiler.stages import graph_of, prepared, scheduled
 from compiler.types import BatchExtent
 
 TIME, WIDTH, HEADS, HIDDEN, WORDS = 24, 20, 2, 28, 50
@@ -35,7 +36,7 @@ train M {{
 @cache
 def step() -> Schedule:
     options = Options(batch=4)
-    return scheduled(prepared(graph_of(program(TEXT), "training"), options), options)
+    return scheduled(prepared(graph_of(program(TEXT), "training"), options), options, host())
 
 
 def written() -> Counter[int]:

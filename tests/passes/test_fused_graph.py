@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 from repository import ROOT
 
-from compiler.diagnostics import CompilerBug, DataError
 from compiler.driver import load
+from compiler.errors.diagnostics import CompilerBug, DataError
 from compiler.interface import FUSIONS, Options
 from compiler.ops import OPS
+from compiler.programs.stages import graph_of, prepared
 from compiler.schedule.build import fused_graph
 from compiler.schedule.fusion.printer import print_fused
 from compiler.schedule.fusion.reader import read_fused
 from compiler.schedule.fusion.verify import verify_fused
 from compiler.schedule.internal_ops import INTERNAL_OPS
-from compiler.stages import graph_of, prepared
 
 ALL_OPS = (*OPS, *INTERNAL_OPS)
 MODELS = [

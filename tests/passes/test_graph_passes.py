@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from graph_text import ROW, X, constant, graph, ops_of
 
-from compiler.diagnostics import Source, Span
+from compiler.errors.diagnostics import Source, Span
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Origin, Role
 from compiler.graph.printer import print_graph

@@ -11,7 +11,7 @@ import pytest
 from comparisons import assert_same
 from native import EVERY_KERNEL_PARALLEL, Native, compiled
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role

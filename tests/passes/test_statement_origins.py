@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from random_graphs import random_graph
 
-from compiler.diagnostics import Source, Span
+from compiler.errors.diagnostics import Source, Span
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Origin, Role
 from compiler.interface import FUSIONS

@@ -17,7 +17,7 @@ from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.graph_passes.widen_numbers import widen_numbers
-from compiler.interface import FUSIONS
+from compiler.interface import FUSIONS, Steps
 from compiler.types import DType
 
 INPUTS = (
@@ -165,7 +165,7 @@ def updates(optimizer: str, definition: str, times: Sequence[int], options: Opti
     found: list[np.ndarray[Any, Any]] = []
     for t in times:
         tensors.write("w", np.zeros(2, np.float32))
-        step.run(tensors, data, np.arange(1), 1, t - 1, settings=settings)
+        step.run(Steps(tensors, data, np.arange(1), 1, t - 1, settings=settings))
         found.append(tensors["w"].copy())
     return found
 
@@ -204,7 +204,7 @@ schedule shrinking(lr, t, metric) {
     program = driver.load_text(shrinking + MODEL.replace("OPTIMIZER", training), "model.dl")
     settings = {"optimizer.lr": 0.3, "(schedule).share": 0.7, "(schedule).metric": 1.0}
     following = driver.compile_following(program, options)
-    found = following.run(driver.allocate(program, options), {}, np.zeros(1, np.int64), 1, settings=settings)
+    found = following.run(Steps(driver.allocate(program, options), {}, np.zeros(1, np.int64), 1, settings=settings))
     assert found.scalars["(schedule).share"][0] == 0.7 * 0.1
 
 

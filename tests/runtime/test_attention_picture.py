@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Options
-from compiler.programs import complete
-from compiler.steps.attention_weights import attention_graph
+from compiler.errors.diagnostics import UsageError
+from compiler.interface import Steps
+from compiler.programs.load import complete
+from compiler.programs.steps.attention_weights import attention_graph
 from compiler.types import BatchExtent
 from runtime.cli.main import main
 
@@ -72,7 +73,7 @@ def test_weights_are_a_causal_distribution(target: str) -> None:
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, 0, options)
     x = np.random.default_rng(0).normal(size=(1, 3, 4)).astype(np.float32)
-    found = driver.compile_attention(program, options).run(tensors, {"x": x}, np.arange(1), 1)
+    found = driver.compile_attention(program, options).run(Steps(tensors, {"x": x}, np.arange(1), 1))
     (weights,) = found.arrays.values()
     np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-6)
     assert not np.triu(weights, 1).any()

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from compiler.diagnostics import CheckpointError
+from compiler.errors.diagnostics import CheckpointError
 from runtime.runs import checkpoint as module
 from runtime.runs.checkpoint import (
     Checkpoint,

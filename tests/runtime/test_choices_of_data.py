@@ -9,8 +9,8 @@ import pytest
 
 import dlc
 from compiler import driver
-from compiler.diagnostics import DataError
 from compiler.driver import Program
+from compiler.errors.diagnostics import DataError
 from runtime.data.choices import refuse_outside_inputs
 from runtime.data.part import Part
 from runtime.train.jobs import load_data

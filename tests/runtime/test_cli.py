@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from compiler import driver
-from compiler.cache import ObjectCache
-from compiler.diagnostics import CompilerBug, Diagnostic, Source, SourceError, Span, UsageError, hint
+from compiler.errors.diagnostics import CompilerBug, Diagnostic, Source, SourceError, Span, UsageError, hint
+from compiler.support.cache import ObjectCache
 from runtime.cli.main import main
 from runtime.cli.registry import COMMANDS
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import dlc
-from compiler.diagnostics import SourceError
+from compiler.errors.diagnostics import SourceError
 from compiler.frontend import failures
 from runtime.cli.main import main
 from runtime.support import files

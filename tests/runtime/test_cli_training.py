@@ -15,6 +15,7 @@ import small_driver
 
 from compiler import driver
 from compiler.driver import Results
+from compiler.interface import Steps
 from runtime.cli.main import main
 from runtime.runs.directory import open_run
 from runtime.support import regular_files
@@ -120,11 +121,10 @@ def test_interrupted_and_resumed_is_as_if_uninterrupted(
     whole = open_run(Path(run)).read_metrics()
 
     class Interrupted(small_driver.SmallExecutable):
-        def run(self, *arguments: Any, **named: Any) -> Results:
-            _, _, rows, batch, first_step, *_ = arguments
-            if first_step <= stop_at < first_step + -(-len(rows) // batch):
+        def run(self, steps: Steps) -> Results:
+            if steps.first_step <= stop_at < steps.first_step + -(-len(steps.rows) // steps.batch):
                 os.kill(os.getpid(), signal.SIGINT)
-            return super().run(*arguments, **named)
+            return super().run(steps)
 
     with monkeypatch.context() as patch:
         patch.setattr(driver, "compile_training", lambda program, options: Interrupted("train"))

@@ -10,8 +10,8 @@ import pytest
 from data_specs import place, source, write
 
 import dlc
-from compiler.diagnostics import DataError, SourceError
 from compiler.driver import DataQuestion, InputSpec
+from compiler.errors.diagnostics import DataError, SourceError
 from compiler.types import BatchExtent, DType, TensorType
 from runtime.cli.main import main
 from runtime.data.dimensions import dimensions_of

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from data_specs import place, source, spec, write, write_digits
 
-from compiler.diagnostics import CheckpointError, DataError, Source, Span, UsageError
+from compiler.errors.diagnostics import CheckpointError, DataError, Source, Span, UsageError
 from compiler.types import BatchExtent, DType, TensorType
 from runtime.data.loading import LoadedData, load_evaluation_data, load_rows, load_training_data
 from runtime.data.preparation import preparation_from_json

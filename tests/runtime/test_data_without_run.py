@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from data_specs import spec, write
 
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 from runtime.data.loading import load_rows
 from runtime.data.specs import SettingValue
 

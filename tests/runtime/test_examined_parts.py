@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import InputSpec
+from compiler.errors.diagnostics import UsageError
 from runtime.analysis.examined import numbers, weights
 from runtime.analysis.examined.confusion import Confusion, ConfusionCounter
 from runtime.analysis.examined.numbers import NumberCounter

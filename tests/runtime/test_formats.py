@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from data_specs import idx_bytes, source, spec, write, write_digits
 
-from compiler.data_formats import OPTIONS
-from compiler.diagnostics import DataError
+from compiler.errors.diagnostics import DataError
+from compiler.support.data_formats import OPTIONS
 from runtime.data.dataset import Dataset
 from runtime.data.formats import csv_table
 from runtime.data.formats.format import Options, Request

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dlc
-from compiler.diagnostics import SourceError
+from compiler.errors.diagnostics import SourceError
 
 TARGETS = ("native", "reference")
 RANDOM = np.random.default_rng(0)

@@ -18,7 +18,7 @@ from data_specs import idx_bytes, source_of, spec
 from PIL import Image
 
 import dlc
-from compiler.diagnostics import DataError, UsageError
+from compiler.errors.diagnostics import DataError, UsageError
 from runtime.cli.main import main
 from runtime.data.dataset import Dataset
 from runtime.data.decoded import DecodedCache

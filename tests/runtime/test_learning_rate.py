@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from compiler import driver
+from compiler.interface import Steps
 from runtime.analysis.rate_range import RateRange, smooth, steepest_descent
 from runtime.cli.main import main
 
@@ -88,9 +89,9 @@ def test_a_range_test_compiles_one_program_and_stops_at_the_divergence(
         run = executable.run
 
         class Watched:
-            def run(self, *arguments: Any) -> Any:
-                given.append(arguments[-1]["optimizer.lr"])
-                return run(*arguments)
+            def run(self, steps: Steps) -> Any:
+                given.append(steps.settings["optimizer.lr"])
+                return run(steps)
 
         compiles.append(program)
         return Watched()
@@ -204,7 +205,7 @@ def test_without_matplotlib_the_message_says_how_to_get_it(
             raise ImportError(name)
         return original(name, *arguments, **named)
 
-    for module in ("runtime.plots.figure", "runtime.plots.rates"):
+    for module in ("runtime.plots.figure", "runtime.plots.figure"):
         monkeypatch.delitem(__import__("sys").modules, module, raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
     assert main(["lr", "model.dl", "--schedule", "--plot"]) == 2

@@ -11,8 +11,10 @@ import pytest
 from decoding_models import CAUSAL
 
 import dlc
-from compiler import available_memory, driver
-from compiler.diagnostics import DlcError, ResourceError
+from compiler import driver
+from compiler.errors.diagnostics import DlcError, ResourceError
+from compiler.interface import Steps
+from compiler.targets import available_memory
 from compiler.targets.cpu import executable
 from compiler.targets.memory import reserve
 from runtime.cli.main import main
@@ -124,11 +126,11 @@ def test_rows_that_do_not_fit_are_told_by_every_program(monkeypatch: pytest.Monk
     with monkeypatch.context() as patch:
         patch.setattr(executable, "reserve", lambda *_: pytest.fail("memory was taken"))
         with pytest.raises(ResourceError, match=r"a step of 20000 rows needs .*: values of the rows") as refused:
-            prediction.run(tensors, data, np.arange(20_000), 20_000)
+            prediction.run(Steps(tensors, data, np.arange(20_000), 20_000))
     assert refused.value.fix == "use a smaller batch"
-    prediction.run(tensors, data, np.arange(4), 4)
+    prediction.run(Steps(tensors, data, np.arange(4), 4))
     with_memory(monkeypatch, None)
-    prediction.run(tensors, data, np.arange(20_000), 20_000)
+    prediction.run(Steps(tensors, data, np.arange(20_000), 20_000))
 
 
 def test_sequences_whose_states_do_not_fit_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

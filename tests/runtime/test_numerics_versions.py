@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compiler.numerics import NUMERICS
+from compiler.support.numerics import NUMERICS
 from runtime.cli.main import main
 from runtime.runs import numerics
 from runtime.runs.checkpoint import checkpoints_in, read_checkpoint

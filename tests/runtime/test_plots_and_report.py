@@ -19,10 +19,11 @@ from killing import write_project
 
 from compiler import driver
 from compiler.driver import Options
+from compiler.interface import Steps
+from runtime.analysis.activations import gradient_flow
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.analysis.examined.confusion import Confusion
 from runtime.analysis.examined.examination import confusion
-from runtime.analysis.gradient_flow import gradient_flow
 from runtime.cli.main import main
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.plots.runs import confusion_figure, curves_figure, filters_figure
@@ -92,7 +93,7 @@ def test_the_size_of_a_gradient_is_that_of_finite_differences(run: Path) -> None
         trained.tensors.write(
             "logits.dense.b", start["logits.dense.b"] + distance * np.eye(3, dtype=np.float32)[element]
         )
-        return float(step.run(trained.tensors, part.arrays, part.rows, 8, 0, 0, settings).scalars["loss"][0])
+        return float(step.run(Steps(trained.tensors, part.arrays, part.rows, 8, 0, 0, settings)).scalars["loss"][0])
 
     slopes = [(loss(element, 0.01) - loss(element, -0.01)) / 0.02 for element in range(3)]
     assert found == pytest.approx(np.sqrt(np.mean(np.square(slopes))), rel=1e-3)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 from compiler.targets.cpu import peaks
 from compiler.targets.llvm.host import machine_of
 from compiler.types import DType

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compiler.diagnostics import CheckpointError, Source
 from compiler.driver import Array
+from compiler.errors.diagnostics import CheckpointError, Source
 from runtime.runs.directory import RunDirectory, create_run, open_run
 from runtime.runs.environment import environment
 from runtime.runs.lock import is_in_use

@@ -10,8 +10,9 @@ from data_specs import place, source, spec, write
 
 import dlc
 from compiler import driver
-from compiler.diagnostics import DataError
 from compiler.driver import DataQuestion
+from compiler.errors.diagnostics import DataError
+from compiler.interface import Steps
 from runtime.cli.main import main
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData, load_rows, load_training_data
@@ -106,8 +107,8 @@ model M {
         executable = driver.compile_prediction(program, driver.Options(target=target, batch=8, threads=2))
         for rows in (np.arange(10), np.array([74, 3, 3, 60]), np.arange(75)):
             for batch in (1, 7, 80):
-                found = executable.run(tensors, data, rows, batch).arrays["y"]
-                assert found.tobytes() == executable.run(tensors, dense, rows, batch).arrays["y"].tobytes()
+                found = executable.run(Steps(tensors, data, rows, batch)).arrays["y"]
+                assert found.tobytes() == executable.run(Steps(tensors, dense, rows, batch)).arrays["y"].tobytes()
                 expected = data["x"][rows].sum(axis=(1, 2)) + (2 * rows + 2)
                 np.testing.assert_allclose(found, expected, rtol=1e-6)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from compiler.diagnostics import UsageError
 from compiler.driver import Options, View, show
+from compiler.errors.diagnostics import UsageError
 from compiler.targets.llvm.host import detect
 from compiler.targets.llvm.jit import compile_module
 from runtime.cli.main import main

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from data_specs import source_of, spec, write
 
-from compiler.diagnostics import DataError
 from compiler.driver import DataQuestion
+from compiler.errors.diagnostics import DataError
 from runtime.data.batching import rows_of_epoch
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData, load_evaluation_data, load_rows, load_training_data

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from compiler.diagnostics import DataError
-from compiler.harmless import STEERING, harmless, harmless_lines
+from compiler.errors.diagnostics import DataError
+from compiler.support.harmless import STEERING, harmless, harmless_lines
 from runtime.cli.main import main
 from runtime.reporting.outlets import harmless_outlets
 from runtime.support.files import json_text

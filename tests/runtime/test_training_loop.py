@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ import small_driver
 
 from compiler.diagnosis.reports import NonfiniteReport, Site
 from compiler.driver import Executable, Options, Results
+from compiler.interface import Steps
 from runtime.data.part import Part
 from runtime.inference.evaluation import Evaluator
 from runtime.inference.model import length_of, runtime_settings, training_of, weight_names
@@ -96,9 +96,9 @@ class StopAfter:
     def __init__(self, inner: Executable, step: int, number: int = signal.SIGINT) -> None:
         self.inner, self.step, self.number = inner, step, number
 
-    def run(self, *arguments: Any, **named: Any) -> Results:
-        results = self.inner.run(*arguments, **named)
-        if arguments[4] <= self.step:
+    def run(self, steps: Steps) -> Results:
+        results = self.inner.run(steps)
+        if steps.first_step <= self.step:
             os.kill(os.getpid(), self.number)
         return results
 
@@ -197,9 +197,9 @@ def test_plateaus_reduce_the_rate_down_to_the_floor(monkeypatch: pytest.MonkeyPa
     job, given = job_of("epochs = 40\noptimizer.lr = 8.0\nplateau = 2"), list[tuple[int, float]]()
     run = job.step.run
 
-    def watched(*arguments: Any) -> Any:
-        given.append((arguments[4], arguments[-1]["optimizer.lr"]))
-        return run(*arguments)
+    def watched(steps: Steps) -> Results:
+        given.append((steps.first_step, steps.settings["optimizer.lr"]))
+        return run(steps)
 
     monkeypatch.setattr(job.step, "run", watched)
     recorder = Recorder()

@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 from repository import ROOT
 
-from compiler import driver, executables, programs, second_process, stages
-from compiler.diagnostics import CompilerBug
+from compiler import driver
 from compiler.driver import Options, Program
-from compiler.programs import Outline, complete
+from compiler.errors.diagnostics import CompilerBug
+from compiler.interface import Steps
+from compiler.programs import executables, second_process, stages
+from compiler.programs import load as programs
+from compiler.programs.load import Outline, complete
 from compiler.schedule.build import schedule
 from compiler.targets.registry import target_of
 from runtime.data.dimensions import dimensions_if_there
@@ -32,7 +35,7 @@ NEEDED = {
 """Of these packages, what a warm start imports."""
 
 LEFT_OUT = (
-    *("ops", "graph_passes", "schedule", "loops", "autodiff", "steps", "stages", "pipeline"),
+    *("ops", "graph_passes", "schedule", "loops", "autodiff", "programs.steps", "programs.stages", "pipeline"),
     *("targets.reference", "evaluate", "targets.cpu.emit", "targets.cpu.lower", "targets.llvm.codegen_worker"),
 )
 
@@ -128,7 +131,7 @@ def test_a_check_of_the_text_imports_neither_numpy_nor_what_comes_after_elaborat
     modules = run_commands((("check", "model.dl", "--no-data"),), tmp_path)
     assert "compiler.frontend.elaborate" in modules
     assert not modules & {"lark", "networkx", "llvmlite", "numpy", "safetensors"}
-    after = ("graph_passes", "schedule", "loops", "steps", "stages", "targets.reference", "evaluate")
+    after = ("graph_passes", "schedule", "loops", "programs.steps", "programs.stages", "targets.reference", "evaluate")
     for package in (f"compiler.{name}" for name in after):
         assert not [name for name in modules if name == package or name.startswith(f"{package}.")]
 
@@ -220,7 +223,7 @@ def trained(program: Program, options: Options) -> dict[str, bytes]:
     random = np.random.default_rng(0)
     data = {"x": random.standard_normal((20, 4)).astype(np.float32), "label": np.arange(20, dtype=np.int32) % 2}
     settings = {s.name: float(s.value or 5) for s in program.settings if s.is_runtime}  # type: ignore[arg-type]
-    step.run(tensors, data, np.arange(20), 4, seed=1, settings=settings)
+    step.run(Steps(tensors, data, np.arange(20), 4, seed=1, settings=settings))
     return {name: tensors[name].tobytes() for name in tensors.names()}
 
 
@@ -293,7 +296,7 @@ def test_numbers_of_several_settings_are_those_of_each_run(cache: Path) -> None:
         settings = {s.name: float(s.value) for s in program.settings if s.is_runtime}  # type: ignore[arg-type]
         step = driver.compile_prediction(program, Options())
         found = step.run(
-            driver.allocate(program, Options()), {"x": np.ones((1, 2), "f4")}, np.arange(1), 1, 0, 0, settings
+            Steps(driver.allocate(program, Options()), {"x": np.ones((1, 2), "f4")}, np.arange(1), 1, 0, 0, settings)
         )
         a, b, c = ({"a": 0.25, "b": 0.5, "c": 2.0} | {name: value}).values()
         np.testing.assert_allclose(found.arrays["y"], 2 * a + 2 * a * b + np.log(c), rtol=1e-6)

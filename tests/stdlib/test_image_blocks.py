@@ -12,10 +12,10 @@ from differentiation import assert_gradients, gradients
 from image_cases import IMAGES, TIES, convolved, framed, pooled
 from standard_library import applied
 
-from compiler.diagnostics import SourceError
+from compiler.errors.diagnostics import SourceError
+from compiler.errors.rendering import render
 from compiler.evaluate import evaluate
 from compiler.graph.ir import Graph, Role
-from compiler.rendering import render
 from compiler.types import at_batch
 
 Array: TypeAlias = np.ndarray[Any, Any]

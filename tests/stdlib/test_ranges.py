@@ -8,7 +8,7 @@ import pytest
 from decoding_models import CAUSAL
 from elaboration import codes, mistakes, program
 
-from compiler.diagnostics import Diagnostic, SourceError
+from compiler.errors.diagnostics import Diagnostic, SourceError
 from compiler.frontend.library import library_modules
 from compiler.syntax import tree
 from compiler.syntax.walk import expressions_in, is_requirement, statements_of, values_of

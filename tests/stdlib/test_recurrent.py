@@ -10,7 +10,7 @@ import pytest
 from differentiation import assert_gradients, gradients
 from standard_library import applied
 
-from compiler.diagnostics import SourceError
+from compiler.errors.diagnostics import SourceError
 from compiler.evaluate import evaluate
 from compiler.graph.ir import Graph, Role
 

@@ -33,10 +33,10 @@ sys.path[:0] = [str(_ROOT), str(_ROOT / "benchmarks")]
 import numpy as np  # noqa: E402
 
 from compiler import driver  # noqa: E402
-from compiler.diagnostics import SourceError, UsageError  # noqa: E402
 from compiler.driver import Options, Program  # noqa: E402
+from compiler.errors.diagnostics import SourceError, UsageError  # noqa: E402
 from compiler.machine import CHOICES  # noqa: E402
-from compiler.stages import graph_of, prepared, scheduled  # noqa: E402
+from compiler.programs.stages import graph_of, prepared, scheduled  # noqa: E402
 from compiler.targets.registry import kernel_target_of  # noqa: E402
 from runtime.analysis.bench import TrainingSteps  # noqa: E402
 from runtime.data.dimensions import dimensions_if_there  # noqa: E402
@@ -69,7 +69,8 @@ def code_hash(program: Program, kind: str, options: Options, machine: str) -> st
     """
     ready = prepared(graph_of(program, kind, options), options)
     target = kernel_target_of(options)
-    code = target.lower(ready, scheduled(ready, options), CHOICES[machine], options.batch)
+    made_for = CHOICES[machine]
+    code = target.lower(ready, scheduled(ready, options, made_for), made_for, options.batch)
     names = {symbol: _instructions_hash(text, symbol) for symbol, text in code.texts.items()}
     functions = tuple(names.get(symbol, symbol) for symbol in code.manifest.functions)
     return sha256(repr(tuple(_plain(replace(code.manifest, functions=functions)))).encode()).hexdigest()

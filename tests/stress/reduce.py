@@ -64,7 +64,7 @@ class Judge:
 
 def serve() -> None:
     """Judge the texts on standard input, a line each."""
-    for name in ("native", "compiler.driver", "compiler.stages"):  # what every check needs is loaded once
+    for name in ("native", "compiler.driver", "compiler.programs.stages"):  # what every check needs is loaded once
         import_module(name)
     for line in sys.stdin:
         print(json.dumps(_in_a_process(json.loads(line))), flush=True)

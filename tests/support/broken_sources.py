@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from compiler.diagnostics import Source
+from compiler.errors.diagnostics import Source
 from compiler.syntax.lexer import lex
 
 LONG = 1500  # characters

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from compiler.diagnostics import Source, Span
+from compiler.errors.diagnostics import Source, Span
 from compiler.types import BatchExtent, DType, TensorType
 from runtime.data.specs import DataSource, InputSpec
 

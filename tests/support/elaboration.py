@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compiler.diagnostics import Diagnostic, Source, SourceError
+from compiler.errors.diagnostics import Diagnostic, Source, SourceError
 from compiler.evaluate import evaluate
 from compiler.frontend.elaborate import check, elaborate, function_with_parameters
 from compiler.frontend.library import library_scope

@@ -26,7 +26,7 @@ def kind_of_fault(text: str, is_graph: bool, seed: int | None, batch: int = _BAT
     With a `seed`, a program is checked as by `check_networks.py` for this seed. Otherwise each of its graphs is
     compiled as it is, and compared with the reference in f64 on `batch` rows.
     """
-    from compiler.diagnostics import DlcError
+    from compiler.errors.diagnostics import DlcError
 
     try:
         if is_graph:
@@ -53,7 +53,8 @@ def _of_network(text: str, seed: int) -> str | None:
 
 
 def _of_program(text: str, batch: int) -> str | None:
-    from compiler import driver, stages
+    from compiler import driver
+    from compiler.programs import stages
 
     program = driver.load_text(text, "program.dl")
     wanted = _KINDS if program.plan is not None else _KINDS[2:]
@@ -65,7 +66,7 @@ def _of_program(text: str, batch: int) -> str | None:
 
 
 def _read(text: str) -> Any:
-    from compiler.diagnostics import CompilerBug, UsageError
+    from compiler.errors.diagnostics import CompilerBug, UsageError
     from compiler.graph.reader import read_graph
     from compiler.graph.verify import verify
     from compiler.ops import OPS

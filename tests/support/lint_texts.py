@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import Diagnostic, Source
-from compiler.programs import findings
+from compiler.errors.diagnostics import Diagnostic, Source
+from compiler.programs.load import findings
 
 
 def found(text: str) -> list[Diagnostic]:

@@ -1,7 +1,7 @@
 """What must hold of any program with a training: the bits however it is run, and the numbers of the reference target.
 
-A `Way` is a way to compile and run a program that must not change a bit. Those that are `lowered` are compiled with
-thresholds so low, and for caches so small, that small tensors take the paths of large ones.
+A `Way` is a way to compile and run a program that must not change a bit. Those that are `lowered` are compiled with a
+tuning of thresholds so low, and for caches so small, that small tensors take the paths of large ones.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ import numpy as np
 from native import Native, compiled, host
 
 from compiler import driver
-from compiler.accumulating_executable import AccumulatingExecutable
 from compiler.driver import EPOCH_NUMBER, FUSIONS, SAMPLE_NUMBERS, Executable, Options, Program
 from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.interface import Steps
 from compiler.machine import AVX2, Machine
-from compiler.programs import complete
-from compiler.stages import graph_of, prepared
-from compiler.steps import training_step
-from compiler.steps.accumulated_step import PARTS
+from compiler.programs.accumulating_executable import AccumulatingExecutable
+from compiler.programs.load import complete
+from compiler.programs.stages import graph_of, prepared
+from compiler.programs.steps import training_step
+from compiler.programs.steps.accumulated_step import PARTS
 from compiler.targets import memory
 from compiler.targets.cpu import executable as executables
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.llvm.llvm import OPTIMISATION_LEVEL
 from compiler.targets.memory import TensorStore
 from compiler.targets.reference.executable import ReferenceExecutable
+from compiler.tuning import Tuning
 from compiler.types import DType, at_batch, numpy_dtype
 from runtime.inference.model import runtime_settings, training_of
 
@@ -54,45 +56,27 @@ _AMPLIFIED = {"f32": 30, "f64": 1000}
 _RELATIVE = {"f32": 2e-4, "f64": 1e-9}
 _LAST_PLACES = {"f32": 3e-7, "f64": 1e-13}
 
-# They decide who computes what, where and when.
-_OF_KERNELS: Thresholds = {
-    "schedule.assemble": {"SERIAL_WORK": (0,)},
-    "schedule.fusion.cost": {"LARGEST_GROUP": (120, 6)},
-    "schedule.fusion.overwrite": {"LARGE": (0,)},
-    "schedule.rematerialise": {"MUCH": (0,), "LARGE": (0,), "SMALL": (2, 16), "SHORT_SUM": (64, 4), "NEAR": (3, 0)},
-    "schedule.chained_kernels": {"FEWEST_ROWS": (15,), "FEWEST_SHARDS": (1,)},  # a tile takes 2 shards of 14 rows
-    "schedule.ordered": {"FEWEST": (1, 4)},
-    "schedule.fusion.join_siblings": {"SMALL": (1, 16)},
-    "schedule.fusion.rematerialise_cheap": {"SMALL": (1, 2, 16), "DEEPEST": (4, 20)},
-    "schedule.choose_split": {"CHUNK": (16, 64, 2048), "LONG_ROW": (1, 16, 256)},
-    "schedule.tile_contract": {"FULL_ROWS": (1, 12, 64)},
-    "schedule.fusion.read_unpadded": {"FEWEST_READS": (1, 4)},
-    "targets.cpu.lower": {"BEYOND": (0,)},
-    "targets.cpu.contraction": {
-        **{"LARGE_PANEL": (0, 16 << 10), "FEW_TILES": (0, 1, 6), "IN_REGISTERS": (0, 6, 40), "FEWEST_AHEAD": (4, 64)}
-    },
-    "targets.cpu.contraction_rows_and_sum": {
-        "DEEPEST": (16, 640),
-        "DEEP": (8,),
-        "FEWEST_PANELS": (2,),
-        "COPYING": (1, 12),
-    },
-    "targets.cpu.contraction_both_copied": {
-        "DEEP": (8, 16, 128),
-        "CACHE_SHARE": (0.01, 0.1, 1.0),
-        "FEWEST_PANELS": (2,),
-    },
-    "targets.cpu.contraction_long_sum": {"DEEP": (8, 128), "FEWEST_ITEMS": (1, 4, 16), "FEWEST_TILES": (1, 4)},
-    "targets.cpu.contraction_along_rows": {
-        "DEEPEST": (8, 160),
-        "SUMS_SHARE": (0.001, 0.375),
-        "WIDEST": (1, 3),
-        "WASTE": (1.1, 9.0),
-    },
-    "targets.cpu.tiles": {"WIDEST": (2, 16), "WIDEST_PACKED": (1, 8), "MOST_ROWS": (1, 4, 28)},
-    "targets.cpu.iteration_space": {"FEWEST_SHARED": (1, 4), "NEAR": (0, 1 << 14)},
-    "targets.cpu.emit": {"ROWS_AHEAD": (1, 12)},
-    "targets.cpu.multiply": {"FEW_ROWS": (0, 4, 28)},
+# Values to choose from, so that small tensors take the paths of large ones.
+_OF_TUNING: Mapping[str, tuple[Any, ...]] = {
+    "serial_work": (0,),
+    "largest_group": (120, 6),
+    "overwritten_bytes": (0,),
+    **{"spared_bytes": (0,), "spared_value_bytes": (0,), "spared_beside": (2, 16), "spared_sum": (64, 4)},
+    "spared_near": (3, 0),
+    **{"shard_rows": (15,), "shards": (1,)},  # a tile takes 2 shards of 14 rows
+    "sibling_share": (1, 16),
+    **{"again_share": (1, 2, 16), "again_depth": (4, 20)},
+    **{"flat_columns": (16, 64, 2048), "row_columns": (1, 16, 256), "product_rows": (1, 12, 64)},
+    "window_reads": (1, 4),
+    "streamed_caches": (0,),
+    **{"near_panel_bytes": (0, 16 << 10), "copying_tiles": (0, 1, 6), "stage_in_registers": (0, 6, 40)},
+    "tile_ahead_sum": (4, 64),
+    **{"block_sum": (16, 640), "near_block_sum": (8,), "block_panels": (2,), "copied_rows_panels": (1, 12)},
+    **{"copied_sum": (8, 16, 128), "copied_share": (0.01, 0.1, 1.0)},
+    **{"long_sum": (8, 128), "long_sum_items": (1, 4, 16), "long_sum_tiles": (1, 4)},
+    **{"strip_sum": (8, 160), "strip_sums_share": (0.001, 0.375), "strip_vectors": (1, 3), "strip_waste": (1.1, 9.0)},
+    **{"tile_vectors": (2, 16), "packed_tile_vectors": (1, 8), "tile_rows": (1, 4, 28)},
+    **{"shared_reads": (1, 4), "near_row_bytes": (0, 1 << 14), "rows_ahead": (1, 12), "streamed_rows": (0, 4, 28)},
 }
 # They decide the order of additions, so that all ways of a program have the same.
 _OF_NUMERICS: Thresholds = {
@@ -151,7 +135,7 @@ class Network:
         last = self.random.randint(1, self.usual)
         self.rows = np.random.default_rng(seed).permutation(available)[: (STEPS - 1) * self.usual + last]
         self.numerics = _chosen(_OF_NUMERICS, self.random) if self.random.random() < 0.5 else {}
-        self.thresholds = _chosen(_OF_KERNELS, self.random)
+        self.tuning = Tuning(**{name: self.random.choice(values) for name, values in _OF_TUNING.items()})
         some = tuple(name for name in FUSIONS if self.random.random() < 0.3)
         nominal = self.random.choice((1, 7, 64, 4096)), self.random.choice((1, 300))
         self.ways = {
@@ -164,7 +148,7 @@ class Network:
         self.made: dict[tuple[str, str, Way], Native] = {}
         initialisation = ReferenceExecutable(graph_of(self.program, "initialisation"))
         store = driver.allocate(self.program, Options())
-        initialisation.run(store, {}, np.zeros(1, np.int64), 1, seed=seed)
+        initialisation.run(Steps(store, {}, np.zeros(1, np.int64), 1, seed=seed))
         self.start = {name: store[name].copy() for name in store.names()}
 
     # Programs
@@ -172,7 +156,7 @@ class Network:
     def executable(self, kind: str, way: Way, dtype: str = "f32") -> Compiled:
         """A program of some kind, for numbers of threads."""
         counted = kind == "training" and training_of(self.program).accumulation is not None
-        with _patched(self.numerics), _patched(self.thresholds if way.lowered else {}):
+        with _patched(self.numerics):
             parts = {part: self.native(part, way, dtype) for part in (PARTS if counted else (kind,)) if self.has(part)}
         if not counted:
             return parts[kind]
@@ -193,7 +177,7 @@ class Network:
     def native(self, kind: str, way: Way, dtype: str) -> Callable[[int], NativeExecutable]:
         key = (kind, dtype, replace(way, threads=1, poisoned=False))  # these two are decided when it runs
         if key not in self.made:
-            machine = _small() if way.lowered else host()
+            machine = replace(_small(), tuning=self.tuning) if way.lowered else host()
             nominal = way.nominal or self.batch
             level = OPTIMISATION_LEVEL if (kind, key[-1]) == (self.training, Way("plain")) else self.level
             graph = self.optimised(kind, dtype)
@@ -234,7 +218,7 @@ class Network:
         data = {
             n: a.astype(np.float64) if dtype == "f64" and a.dtype == np.float32 else a for n, a in self.data.items()
         }
-        scalars = step.run(store, data, rows, self.usual, first, 7, self.settings).scalars
+        scalars = step.run(Steps(store, data, rows, self.usual, first, 7, self.settings)).scalars
         return Trained(dict(scalars), {name: store[name].copy() for name in store.names()})
 
     def faults(self, variants: Collection[str] = VARIANTS) -> Iterator[str]:
@@ -267,7 +251,7 @@ class Network:
         store = self.tensors()
         step, other = training(1), prediction(1)
         parts = [self.trained(step, store, first, first + 1) for first in range(STEPS - 1)]
-        other.run(store, self.data, self.rows, self.usual, 0, 7, self.settings)
+        other.run(Steps(store, self.data, self.rows, self.usual, 0, 7, self.settings))
         again = self.tensors()
         for name in store.names():
             again.write(name, store[name])
@@ -293,7 +277,7 @@ class Network:
                 with _poisoned_memory(threads > 1):
                     program = executable(threads)
                     for data, chosen, rows in calls:
-                        found = program.run(store, data, chosen, rows, 0, 7, self.settings).arrays
+                        found = program.run(Steps(store, data, chosen, rows, 0, 7, self.settings)).arrays
                         wanted = wanted or dict(found)
                         if different := [n for n in wanted if wanted[n].tobytes() != found[n].tobytes()]:
                             yield f"prediction, {name}, batches of {rows}, {threads} threads: other bits in {different}"

@@ -13,7 +13,7 @@ from typing import Any
 from broken_sources import programs
 from lark import Lark
 
-from compiler.diagnostics import Source
+from compiler.errors.diagnostics import Source
 from compiler.syntax.grammar_tables import GRAMMAR
 from compiler.syntax.lexer import KEYWORDS, OPERATORS, lex
 

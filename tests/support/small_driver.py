@@ -6,7 +6,6 @@ a step), so the training loop, checkpoints and commands can be tested without co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ import numpy as np
 import pytest
 
 from compiler import driver
-from compiler.diagnostics import Source, Span, UsageError
 from compiler.driver import Array, Options, Results
+from compiler.errors.diagnostics import Source, Span, UsageError
 from compiler.frontend.program import (
     DataSource,
     EarlyStop,
@@ -28,6 +27,7 @@ from compiler.frontend.program import (
     TrainingPlan,
 )
 from compiler.graph.ir import Graph, GraphOutput, Role, Value
+from compiler.interface import Steps
 from compiler.machine import AVX2
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
@@ -152,46 +152,38 @@ class SmallExecutable:
     kind: str
     calls: int = 0
 
-    def run(self, *arguments: Any, **named: Any) -> Results:
+    def run(self, steps: Steps) -> Results:
         with np.errstate(all="ignore"):
-            return self._run(*arguments, **named)
+            return self._run(steps)
 
-    def _run(
-        self,
-        tensors: SmallTensors,
-        data: Mapping[str, Array],
-        rows: Array,
-        batch: int,
-        first_step: int = 0,
-        seed: int = 0,
-        settings: Mapping[str, float] | None = None,
-    ) -> Results:
+    def _run(self, steps: Steps) -> Results:
         self.calls += 1
+        tensors = steps.tensors
         scalars: dict[str, list[float]] = {"loss": [], "accuracy": []}
         outputs: list[Array] = []
         nonfinite: list[tuple[str, int]] = []
-        for number, start in enumerate(range(0, len(rows), batch)):
-            chosen = rows[start : start + batch]
-            x = data["x"][chosen]
+        for step in steps.each():
+            chosen = step.rows
+            x = step.data["x"][chosen]
             logits = x @ tensors["dense.W"] + tensors["dense.b"]
             outputs.append(logits)
             if self.kind == "predict":
                 continue
-            label = data["label"][chosen].astype(np.int64)
+            label = step.data["label"][chosen].astype(np.int64)
             share = np.exp(logits - logits.max(axis=1, keepdims=True))
             share /= share.sum(axis=1, keepdims=True)
             loss = float(-np.log(share[np.arange(len(chosen)), label]).mean())
             scalars["loss"].append(loss)
             scalars["accuracy"].append(float((logits.argmax(axis=1) == label).mean()))
             if not np.isfinite(loss):
-                nonfinite.append(("loss", first_step + number))
+                nonfinite.append(("loss", step.first_step))
             if self.kind == "train":
                 share[np.arange(len(chosen)), label] -= 1
                 gradients = {"dense.W": x.T @ share / len(chosen), "dense.b": share.mean(axis=0)}
                 for path, gradient in gradients.items():
                     velocity = tensors[f"{path}.velocity"]
                     velocity[...] = np.float32(0.9) * velocity + gradient
-                    tensors[path][...] -= np.float32((settings or {})["optimizer.lr"]) * velocity
+                    tensors[path][...] -= np.float32(steps.settings["optimizer.lr"]) * velocity
         arrays = {"logits": np.concatenate(outputs)} if self.kind == "predict" else {}
         named = {} if self.kind == "predict" else {name: np.array(values) for name, values in scalars.items()}
         return Results(named, arrays, tuple(nonfinite))

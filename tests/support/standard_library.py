@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.diagnostics import Source
+from compiler.errors.diagnostics import Source
 from compiler.frontend.elaborate import elaborate, elaborate_function
 from compiler.frontend.library import library_modules, library_scope
 from compiler.frontend.program import Program, TrainingPlan

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from compiler.cache import ObjectCache, compiler_version, default_folder
 from compiler.machine import AVX2, AVX512
+from compiler.support.cache import ObjectCache, compiler_version, default_folder
 from compiler.targets.llvm.jit import object_key
 
 DAY = 24 * 3600

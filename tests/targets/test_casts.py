@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compiler.diagnostics import Source, UsageError
-from compiler.functions import compiled_function
+from compiler.errors.diagnostics import Source, UsageError
 from compiler.interface import Options
 from compiler.machine import CHOICES
 from compiler.ops.arithmetic import Cast
+from compiler.programs.functions import compiled_function
 from compiler.targets.llvm.host import machine_of
 from compiler.types import DType
 

@@ -8,6 +8,7 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
+from compiler.interface import Steps
 from compiler.ops.elementwise import Exp, Log, Multiply
 from compiler.ops.reduction import Max
 from compiler.targets.memory import TensorStore
@@ -45,5 +46,5 @@ def test_what_is_not_finite_is_named_and_nothing_else(width: int, dtype: DType, 
         ):
             x = clean.copy()
             x[place] = value
-            found = executable.run(TensorStore(()), {"x": x}, np.arange(ROWS), ROWS).nonfinite
+            found = executable.run(Steps(TensorStore(()), {"x": x}, np.arange(ROWS), ROWS)).nonfinite
             assert {name for name, _ in found} == expected, (place, value)

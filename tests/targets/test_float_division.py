@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from native_functions import same_bits
 
-from compiler.diagnostics import Source, UsageError
-from compiler.functions import compiled_function
+from compiler.errors.diagnostics import Source, UsageError
 from compiler.interface import Options
 from compiler.machine import CHOICES
+from compiler.programs.functions import compiled_function
 from compiler.targets.llvm.host import machine_of
 
 Array = np.ndarray[Any, Any]

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from compiler import driver, executables
-from compiler.diagnostics import CompilerBug
+from compiler import driver
+from compiler.errors.diagnostics import CompilerBug
+from compiler.interface import Steps
 from compiler.profiling.shares import shares_of, slowdowns
+from compiler.programs import executables
 from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import Manifest
 from compiler.targets.recording import EVENT, HEAD, TAIL, WAITS, Step, is_wait
@@ -48,7 +50,7 @@ def trained(executable: driver.Executable, program: driver.Program, options: dri
     manifest = executable.manifest  # type: ignore[attr-defined]
     assert isinstance(manifest, Manifest)
     settings = dict.fromkeys(manifest.settings, 0.1)
-    executable.run(tensors, data, np.tile(np.arange(BATCH), STEPS), BATCH, settings=settings)
+    executable.run(Steps(tensors, data, np.tile(np.arange(BATCH), STEPS), BATCH, settings=settings))
     return {name: tensors[name].tobytes() for name in tensors.names()}
 
 

@@ -7,7 +7,7 @@ import gc
 
 import pytest
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.machine import AVX2, AVX512, NEON
 from compiler.targets.llvm.host import detect
 from compiler.targets.llvm.jit import Library, assembly, compile_module

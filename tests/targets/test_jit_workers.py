@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from compiler.cache import ObjectCache
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.machine import AVX2
+from compiler.support.cache import ObjectCache
 from compiler.targets.llvm import codegen_worker
 from compiler.targets.llvm.codegen_worker import WorkerPool, compile_modules
 from compiler.targets.llvm.host import detect

@@ -7,7 +7,7 @@ import re
 import pytest
 from native_functions import loop_text
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.machine import AVX2, AVX512, MACHINES, NEON, Machine
 from compiler.targets.llvm import math
 from compiler.targets.llvm.jit import assembly

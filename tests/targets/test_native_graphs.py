@@ -13,7 +13,7 @@ from native import EVERY_KERNEL_PARALLEL, Native, compiled
 from random_graphs import random_graph
 from small_networks import BATCH, Network
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value

@@ -1,7 +1,8 @@
 """Bits change only with the version of the numerics: small trainings end in the tensors that are recorded for it.
 
-A failure says that a program gives other bits than before. Where that is meant, raise `compiler.numerics.NUMERICS`, say
-in docs/numerics.md what changed, and run this with `--update-golden`, which refuses other bits of the same version.
+A failure says that a program gives other bits than before. Where that is meant, raise
+`compiler.support.numerics.NUMERICS`, say in docs/numerics.md what changed, and run this with `--update-golden`, which
+refuses other bits of the same version.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from golden import Golden
 
 from compiler import driver
 from compiler.driver import Options
-from compiler.numerics import NUMERICS
+from compiler.interface import Steps
+from compiler.support.numerics import NUMERICS
 
 ROWS, STEPS = 48, 3
 TRAIN = """
@@ -67,7 +69,7 @@ def bits_of(name: str, folder: Path) -> str:
     driver.initialise(program, tensors, 0, options)
     settings = {s.name: float(s.value) for s in program.settings if s.is_runtime and isinstance(s.value, int | float)}
     executable = driver.compile_training(program, options)
-    results = executable.run(tensors, data, np.arange(len(x), dtype=np.int64), ROWS, settings=settings)
+    results = executable.run(Steps(tensors, data, np.arange(len(x), dtype=np.int64), ROWS, settings=settings))
     assert np.isfinite(results.scalars["loss"]).all()
     digest = sha256()
     for tensor in sorted(tensors.names()):

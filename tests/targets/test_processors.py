@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 import pytest
 
-from compiler import processors
-from compiler.processors import cores_of, usable_cores, usable_processors
+from compiler.support import processors
+from compiler.support.processors import cores_of, usable_cores, usable_processors
 
 Allow: TypeAlias = Callable[[set[int]], None]
 

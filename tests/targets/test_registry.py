@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Options
-from compiler.executables import program_executable
+from compiler.errors.diagnostics import UsageError
 from compiler.graph.ir import Role
+from compiler.interface import Steps
+from compiler.programs.executables import program_executable
 from compiler.targets.manifest import TensorSpec
 from compiler.targets.registry import KERNEL_TARGETS, TARGETS, kernel_target_of, target_of
 from compiler.types import DType
@@ -31,7 +32,7 @@ def test_every_target_runs_a_program_and_knows_its_tensors(name: str, tmp_path: 
     assert prediction.threads == 1
     tensors = driver.allocate(program, options)
     tensors.write("y.dense.b", np.array([1, 2, 3], np.float32))
-    results = prediction.run(tensors, {"x": np.ones((5, 4), np.float32)}, np.arange(5), 5)
+    results = prediction.run(Steps(tensors, {"x": np.ones((5, 4), np.float32)}, np.arange(5), 5))
     np.testing.assert_array_equal(results.arrays["y"], np.tile(np.array([1, 2, 3], np.float32), (5, 1)))
 
 

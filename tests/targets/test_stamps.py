@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from native import host
 
-from compiler import driver, executables
+from compiler import driver
+from compiler.interface import Steps
 from compiler.machine import NEON
+from compiler.programs import executables
 from compiler.targets.cpu.runner import Clock, clock_of, runner_text
 from compiler.targets.llvm.jit import assembly
 from compiler.targets.manifest import Manifest
@@ -44,7 +46,7 @@ def run(executable: driver.Executable, program: driver.Program, options: driver.
     random = np.random.default_rng(0)
     data = {"x": random.random((BATCH, 12, 4), np.float32), "t": random.random((BATCH, 2), np.float32)}
     settings = {name: 0.1 for name in _settings(executable)}
-    executable.run(tensors, data, np.tile(np.arange(BATCH), STEPS), BATCH, settings=settings)
+    executable.run(Steps(tensors, data, np.tile(np.arange(BATCH), STEPS), BATCH, settings=settings))
     return tensors
 
 

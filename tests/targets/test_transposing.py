@@ -9,6 +9,7 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
+from compiler.interface import Steps
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.movement import Broadcast, Pad, Reshape, Slice, Transpose
 from compiler.targets.cpu.iteration_space import transposed_rows
@@ -84,7 +85,7 @@ def test_a_value_that_is_not_finite_is_found_in_any_row(place: tuple[int, int, i
     executable = compiled(graph_of((37, 53), DType.F32, "computed"), batch=EVERY_KERNEL_PARALLEL).executable(2)
     inputs = {"x": np.ones((2, 56, 37), np.float32), "z": np.ones((2, 37, 53), np.float32)}
     inputs["x"][0, 0] = np.inf  # outside of the slice
-    assert not executable.run(TensorStore(()), inputs, np.arange(2), 2).nonfinite
+    assert not executable.run(Steps(TensorStore(()), inputs, np.arange(2), 2)).nonfinite
     batch, row, column = place
     inputs["x"][batch, column + 2, row] = np.nan
-    assert [name for name, _ in executable.run(TensorStore(()), inputs, np.arange(2), 2).nonfinite] == ["y"]
+    assert [name for name, _ in executable.run(Steps(TensorStore(()), inputs, np.arange(2), 2)).nonfinite] == ["y"]

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compiler.cache import ObjectCache
-from compiler.diagnostics import Source
-from compiler.record import record
+from compiler.errors.diagnostics import Source
+from compiler.support.cache import ObjectCache
+from compiler.support.record import record
+from compiler.support.trusted_folder import TrustedFolder
 from compiler.syntax.parse_cache import ParseCache
 from compiler.syntax.parser import Parser
 from compiler.syntax.tree import Module
-from compiler.trusted_folder import TrustedFolder
 from runtime.data.decoded import DecodedCache
 
 SOURCE = Source("model.dl", "const c = 2.0")

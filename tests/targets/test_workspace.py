@@ -6,6 +6,7 @@ import numpy as np
 
 from compiler import driver
 from compiler.driver import Array, Executable, Tensors
+from compiler.interface import Steps
 from compiler.targets.memory import TensorStore
 from runtime.inference.model import runtime_settings
 
@@ -25,7 +26,7 @@ train M {
 
 
 def predicted(executable: Executable, tensors: Tensors, data: dict[str, Array], rows: int) -> bytes:
-    results = executable.run(tensors, data, np.arange(rows), rows)
+    results = executable.run(Steps(tensors, data, np.arange(rows), rows))
     return results.arrays["y"].tobytes()
 
 
@@ -43,12 +44,12 @@ def test_programs_take_turns() -> None:
     prediction = driver.compile_prediction(program, options)
     evaluation = driver.compile_evaluation(program, options)
     reference = driver.compile_prediction(program, options)
-    loss = evaluation.run(tensors, data, np.arange(200), 64).scalars["loss"]
+    loss = evaluation.run(Steps(tensors, data, np.arange(200), 64)).scalars["loss"]
     for rows in (64, 5, 200, 5, 64):
         wanted = predicted(reference, alone, data, rows)
         assert predicted(prediction, tensors, data, rows) == wanted
         assert predicted(prediction, tensors, data, rows) == wanted
-        again = evaluation.run(tensors, data, np.arange(200), 64).scalars["loss"]
+        again = evaluation.run(Steps(tensors, data, np.arange(200), 64)).scalars["loss"]
         assert again.tobytes() == loss.tobytes()
     assert predicted(prediction, alone, data, 64) == predicted(reference, tensors, data, 64)
 
@@ -60,7 +61,7 @@ def test_the_memory_is_that_of_the_largest() -> None:
     driver.initialise(program, tensors, 3, options)
     data = {"x": np.ones((64, 96), np.float32), "t": np.ones((64, 48), np.float32)}
     training = driver.compile_training(program, options)
-    training.run(tensors, data, np.arange(64), 64, settings=runtime_settings(program))
+    training.run(Steps(tensors, data, np.arange(64), 64, settings=runtime_settings(program)))
     block = tensors.workspace.block
-    driver.compile_prediction(program, options).run(tensors, data, np.arange(64), 64)
+    driver.compile_prediction(program, options).run(Steps(tensors, data, np.arange(64), 64))
     assert tensors.workspace.block is block

@@ -12,6 +12,7 @@ from killing import final_state, write_project
 import dlc
 from compiler import driver
 from compiler.driver import Array, Options, Program, Tensors
+from compiler.interface import Steps
 from runtime.cli.main import main
 from runtime.inference.model import runtime_settings
 from runtime.runs.checkpoint import newest_checkpoint
@@ -61,7 +62,7 @@ def trained(program: Program, options: Options, calls: int = 3) -> tuple[Tensors
     data = {n: a if wide or a.dtype != np.float64 else a.astype(np.float32) for n, a in DATA.items()}
     reported: list[dict[str, Array]] = []
     for call in range(calls):
-        results = step.run(tensors, data, np.arange(60), 32, 2 * call, 0, runtime_settings(program))
+        results = step.run(Steps(tensors, data, np.arange(60), 32, 2 * call, 0, runtime_settings(program)))
         assert not results.nonfinite
         reported.append(dict(results.scalars))
     return tensors, reported
@@ -104,7 +105,7 @@ def test_updates_have_the_same_bits_where_sums_are_exact() -> None:
         for name, values in start.items():
             tensors.write(name, values.astype(np.float32))
         step = driver.compile_training(program, Options())
-        step.run(tensors, data, np.arange(32), 32, 0, 0, runtime_settings(program))
+        step.run(Steps(tensors, data, np.arange(32), 32, 0, 0, runtime_settings(program)))
         found.append(tensors)
     for name in start:
         assert not np.array_equal(found[0][name], start[name])

@@ -12,8 +12,9 @@ from PIL import Image
 
 import dlc
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import FUSIONS, Options
+from compiler.errors.diagnostics import UsageError
+from compiler.interface import Steps
 from runtime.analysis.preview import preview
 from runtime.cli.main import main
 from runtime.data.part import Part
@@ -55,7 +56,7 @@ def seen(rows: Array, epoch: int = 0, batch: int = 8, seed: int = 0, changes: st
     chosen = Options(**options)
     arrays = at_epoch(numbered(program, Part(ARRAYS, rows)).arrays, epoch)
     executable = driver.compile_augmentation(program, chosen)
-    return executable.run(driver.allocate(program, chosen), arrays, rows, batch, seed=seed).arrays["image"]
+    return executable.run(Steps(driver.allocate(program, chosen), arrays, rows, batch, seed=seed)).arrays["image"]
 
 
 def test_a_sample_looks_the_same_in_any_batch_of_an_epoch() -> None:
@@ -121,7 +122,7 @@ def test_mixed_targets_are_distributions_in_training_only() -> None:
     program = driver.load_text(with_changes(PLAIN, mixed), "small.dl")
     arrays = at_epoch(numbered(program, Part(ARRAYS, np.arange(8))).arrays, 0)
     run = driver.compile_augmentation(program, Options()).run
-    found = run(driver.allocate(program, Options()), arrays, np.arange(8), 8).arrays
+    found = run(Steps(driver.allocate(program, Options()), arrays, np.arange(8), 8)).arrays
     np.testing.assert_allclose(found["label"].sum(1), 1, atol=1e-6)
     shares = found["label"][np.arange(8), LABELS[:8]]
     expected = [s * a + (1 - s) * b for s, a, b in zip(shares, IMAGES[:8] * 1.0, IMAGES[7::-1] * 1.0, strict=True)]

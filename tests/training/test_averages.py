@@ -11,6 +11,7 @@ from killing import final_state, write_project
 
 from compiler import driver
 from compiler.driver import Options
+from compiler.interface import Steps
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.cli.main import main
 from runtime.data.part import Part
@@ -44,7 +45,7 @@ def test_the_average_of_each_step_is_that_of_the_formula(target: str) -> None:
         assert np.array_equal(tensors[path], tensors[average]), "averages begin with the weights"
     for step in range(5):
         rows = job.train.rows[8 * step : 8 * step + 8]
-        job.step.run(tensors, job.train.arrays, rows, 8, step, 0, job.settings)
+        job.step.run(Steps(tensors, job.train.arrays, rows, 8, step, 0, job.settings))
         for path, average in job.averages.items():
             wanted[path] = KEPT * wanted[path] + (1 - KEPT) * tensors[path]
             np.testing.assert_allclose(tensors[average], wanted[path], rtol=1e-5, atol=1e-6)

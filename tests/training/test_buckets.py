@@ -13,7 +13,8 @@ import pytest
 
 import dlc
 from compiler import driver
-from compiler.driver import Array, Executable, Program
+from compiler.driver import Executable, Program
+from compiler.interface import Steps
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.cli.main import main
 from runtime.data.bucketing import best_sizes
@@ -167,10 +168,10 @@ class Noted:
         calls = self.calls
 
         class Watching:
-            def run(self, tensors: Any, data: Any, rows: Array, *others: Any, **more: Any) -> Any:
-                calls.append((len(rows), data["tokens"].shape[1]))
-                assert driver.data_dimensions(program)["time"] == data["tokens"].shape[1]
-                return inner.run(tensors, data, rows, *others, **more)
+            def run(self, steps: Steps) -> Any:
+                calls.append((len(steps.rows), steps.data["tokens"].shape[1]))
+                assert driver.data_dimensions(program)["time"] == steps.data["tokens"].shape[1]
+                return inner.run(steps)
 
         return Watching()
 
@@ -184,8 +185,8 @@ def test_each_batch_runs_at_the_first_length_that_holds_it(project: Path) -> Non
     buckets, noted = Buckets(program, train.buckets), Noted()
     lengths = train.arrays["mask"].sum(axis=1)
     rows = np.argsort(lengths, kind="stable")
-    results = buckets.executable(noted).run(tensors, train.arrays, rows, 4)
-    whole = driver.compile_evaluation(program, options).run(tensors, train.arrays, rows, 4)
+    results = buckets.executable(noted).run(Steps(tensors, train.arrays, rows, 4))
+    whole = driver.compile_evaluation(program, options).run(Steps(tensors, train.arrays, rows, 4))
     np.testing.assert_allclose(results.scalars["loss"], whole.scalars["loss"], rtol=1e-5)
     extents = [size["time"] for size in train.buckets]
     assert extents == sorted(extents)

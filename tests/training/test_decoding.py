@@ -12,9 +12,9 @@ from compiler import driver
 from compiler.driver import Options, Program, Tensors
 from compiler.loops.ir import ContractionKernel
 from compiler.pipeline import optimise_graph
-from compiler.programs import complete
+from compiler.programs.load import complete
+from compiler.programs.steps.decoding.incremental import position_graph
 from compiler.schedule.build import schedule
-from compiler.steps.decoding.incremental import position_graph
 from runtime.inference.decoding import Decoder
 from runtime.inference.generation import beams, sampled
 

@@ -9,13 +9,13 @@ import pytest
 
 import dlc
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import FUSIONS, Options
+from compiler.errors.diagnostics import UsageError
 from compiler.graph.ir import Graph
 from compiler.interface import RENAMED_FUSIONS
+from compiler.programs.stages import graph_of, prepared
 from compiler.schedule.build import schedule
 from compiler.schedule.verify import verify_schedule
-from compiler.stages import graph_of, prepared
 from compiler.targets.cpu.executable import NativeExecutable
 
 ROWS, TIME, WORDS = 64, 32, 70

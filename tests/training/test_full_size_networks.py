@@ -13,8 +13,9 @@ from repository import ROOT
 from compiler import driver
 from compiler.driver import Options, Program, Tensors
 from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.interface import Steps
 from compiler.pipeline import simplified
-from compiler.programs import complete
+from compiler.programs.load import complete
 from compiler.targets.reference.executable import ReferenceExecutable
 from runtime.data.synthetic import synthetic
 from runtime.inference.model import runtime_settings
@@ -55,7 +56,7 @@ def test_steps_at_full_size(name: str, rate: str, settings: Mapping[str, str]) -
     moves: dict[str, Array] = {}
     for number in range(STEPS):
         before = {path: np.array(tensors[path]) for path in paths}
-        found = step.run(tensors, data, ROWS, BATCH, number, 0, numbers)
+        found = step.run(Steps(tensors, data, ROWS, BATCH, number, 0, numbers))
         assert not found.nonfinite
         losses.append(float(found.scalars["loss"][0]))
         falls.append(0.0)
@@ -71,7 +72,7 @@ def test_steps_at_full_size(name: str, rate: str, settings: Mapping[str, str]) -
         assert first - second == pytest.approx(fall, rel=0.02)
     del moves
     before = {path: np.array(tensors[path]) for path in paths}
-    step.run(tensors, data, ROWS, BATCH, STEPS, 0, {**numbers, "optimizer.lr": 0.1})
+    step.run(Steps(tensors, data, ROWS, BATCH, STEPS, 0, {**numbers, "optimizer.lr": 0.1}))
     assert [path for path in paths if np.array_equal(tensors[path], before[path])] == []
 
 
@@ -82,7 +83,9 @@ def reference_loss(
     graph = complete(program).training_graph
     outputs = tuple(output for output in graph.outputs if output.name == "loss")
     graph = eliminate_dead(simplified(replace(graph, outputs=outputs)))
-    return float(ReferenceExecutable(graph).run(tensors, data, ROWS, BATCH, settings=settings).scalars["loss"][0])
+    return float(
+        ReferenceExecutable(graph).run(Steps(tensors, data, ROWS, BATCH, settings=settings)).scalars["loss"][0]
+    )
 
 
 def gradient(tensors: Tensors, path: str, before: Array) -> Array:

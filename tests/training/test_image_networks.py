@@ -12,12 +12,12 @@ from comparisons import assert_same
 from native import EVERY_KERNEL_PARALLEL, compiled
 from standard_library import library
 
-from compiler.diagnostics import Source
+from compiler.errors.diagnostics import Source
 from compiler.evaluate import evaluate
 from compiler.frontend.elaborate import elaborate
 from compiler.graph.ir import Graph, Role
 from compiler.pipeline import optimise_graph
-from compiler.steps.training_step import evaluation_graph, training_step
+from compiler.programs.steps.training_step import evaluation_graph, training_step
 from compiler.syntax.modules import load_modules
 from compiler.types import DType, at_batch
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from golden import Golden
 
-from compiler.diagnostics import UsageError
+from compiler.errors.diagnostics import UsageError
 from compiler.machine import CHOICES
 from compiler.targets.llvm.host import detect, machine_of
 from runtime.cli.main import main

@@ -11,13 +11,13 @@ from repository import ROOT
 
 import dlc
 from compiler import driver
+from compiler.inspection.plan import flops_of
 from compiler.interface import Options
 from compiler.ops.contraction import Contraction
 from compiler.ops.sources import Constant
 from compiler.pipeline import simplified
-from compiler.programs import complete
-from compiler.report import flops_of
-from compiler.steps.training_step import prediction_graph
+from compiler.programs.load import complete
+from compiler.programs.steps.training_step import prediction_graph
 from runtime.inference.model import parameter_count
 
 # Parameters, and millions of multiply-adds of one image: those of convolutions and dense layers.

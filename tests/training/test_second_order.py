@@ -13,6 +13,7 @@ from killing import final_state, write_project
 
 from compiler import driver
 from compiler.driver import Array, Options, Program, Tensors
+from compiler.interface import Steps
 from runtime.cli.main import main
 from runtime.inference.model import runtime_settings
 from runtime.runs.checkpoint import newest_checkpoint
@@ -38,7 +39,7 @@ class Training:
         losses: list[float] = []
         for _ in range(times):
             results = self.step.run(
-                self.tensors, self.data, rows, len(rows), self.updates, 0, runtime_settings(self.program)
+                Steps(self.tensors, self.data, rows, len(rows), self.updates, 0, runtime_settings(self.program))
             )
             assert not results.nonfinite
             losses.append(float(results.scalars["loss"][0]))

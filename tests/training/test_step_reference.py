@@ -8,18 +8,19 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
-from compiler.diagnostics import CompilerBug, Source, Span
+from compiler.errors.diagnostics import CompilerBug, Source, Span
 from compiler.frontend.program import Clip, InputSpec, OptimizerState, ParameterSpec, Program, TrainingPlan, UpdateRule
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Origin, Role, Value
 from compiler.graph.verify import verify
 from compiler.graph_passes.convert_dtype import to_dtype
+from compiler.interface import Steps
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Maximum, Minimum, Sqrt, Tanh, Term
 from compiler.ops.movement import Broadcast
 from compiler.ops.reduction import Sum, element_count
 from compiler.pipeline import optimise_graph
-from compiler.steps.training_step import evaluation_graph, prediction_graph, training_step
+from compiler.programs.steps.training_step import evaluation_graph, prediction_graph, training_step
 from compiler.targets.reference.executable import ReferenceExecutable
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch
 
@@ -203,7 +204,7 @@ def test_twenty_steps_equal_numpy(case: str, optimised: bool) -> None:
     losses: list[float] = []
     rates: list[float] = []
     for epoch in range(4):  # five steps each, the last of two rows
-        results = executable.run(ours, data, np.arange(ROWS), BATCH_SIZE, 5 * epoch, settings=settings)
+        results = executable.run(Steps(ours, data, np.arange(ROWS), BATCH_SIZE, 5 * epoch, settings=settings))
         losses.extend(results.scalars["loss"])
         rates.extend(results.scalars["lr"])
         assert not results.nonfinite
@@ -239,7 +240,7 @@ def test_evaluation_and_prediction_compute_no_more_than_they_give() -> None:
     wide = ReferenceExecutable(to_dtype(prediction_graph(program()), DType.F64))
     assert [i.name for i in wide.graph.inputs if i.role is Role.DATA] == ["x"]
     rows = np.array([4, 1, 1, 20])
-    found = wide.run(store, {"x": data["x"]}, rows, 3).arrays["y"]
+    found = wide.run(Steps(store, {"x": data["x"]}, rows, 3)).arrays["y"]
     expected = store["gain"] * np.tanh(data["x"][rows] @ store["fc.W"] + store["fc.b"]) + store["fixed"]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
@@ -249,7 +250,7 @@ def test_a_result_that_is_not_finite_is_named_with_its_step() -> None:
     data["x"][7] = np.inf
     executable = ReferenceExecutable(to_dtype(evaluation_graph(program()), DType.F64))
     data["target"][7] = np.nan
-    results = executable.run(store, data, np.arange(ROWS), BATCH_SIZE, 10)
+    results = executable.run(Steps(store, data, np.arange(ROWS), BATCH_SIZE, 10))
     assert results.nonfinite == (("loss", 11), ("worst", 11))
 
 

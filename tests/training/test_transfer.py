@@ -11,11 +11,12 @@ import pytest
 
 import dlc
 from compiler import driver
-from compiler.diagnostics import CheckpointError, UsageError
 from compiler.driver import Options
+from compiler.errors.diagnostics import CheckpointError, UsageError
 from compiler.graph.ir import Direction
-from compiler.programs import complete
-from compiler.steps.training_step import training_step
+from compiler.interface import Steps
+from compiler.programs.load import complete
+from compiler.programs.steps.training_step import training_step
 from runtime.cli.main import main
 from runtime.data.batching import epoch_order
 from runtime.inference.model import runtime_settings
@@ -180,7 +181,7 @@ def test_a_phase_is_the_training_with_the_rest_frozen() -> None:
     for name, values in first.parameters.items():
         tensors.write(name, values)
     settings = runtime_settings(program, Length(24, 8, 6))
-    driver.compile_training(program, Options()).run(tensors, DATA, epoch_order(24, 0, 1), 8, 3, 0, settings)
+    driver.compile_training(program, Options()).run(Steps(tensors, DATA, epoch_order(24, 0, 1), 8, 3, 0, settings))
     for name, values in whole.parameters.items():
         np.testing.assert_array_equal(tensors[name], values)
 

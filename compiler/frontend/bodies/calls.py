@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from compiler.diagnostics import Diagnostic, Note, Span, hint
+from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.bodies.exchanged import with_exchange
 from compiler.frontend.bodies.gradient_clause import with_own_gradient
 from compiler.frontend.bodies.instances import place_of, settle

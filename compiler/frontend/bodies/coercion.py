@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import Note, Span, hint
+from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.values import (
     AxisName,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from compiler.diagnostics import Note, Span, hint
+from compiler.errors.diagnostics import Note, Span, hint
+from compiler.errors.suggestions import IN_EXPRESSIONS, in_place_of_a_method
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.calls import Caller
 from compiler.frontend.bodies.initializers import initializer_graph
@@ -39,7 +40,6 @@ from compiler.frontend.values import (
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.ops.movement import Transpose
-from compiler.suggestions import IN_EXPRESSIONS, in_place_of_a_method
 from compiler.syntax import tree
 from compiler.types import DType, TensorType
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from compiler.diagnostics import Diagnostic, hint
+from compiler.errors.diagnostics import Diagnostic, hint
 from compiler.frontend.failures import Failure
 from compiler.frontend.values import TensorValue, Value
 from compiler.graph import ir

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from compiler.diagnostics import Span, hint
+from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.elaborator import MAXIMUM_WORK, Elaborator, Session
 from compiler.frontend.failures import Failure, failure
 from compiler.frontend.scope import ModuleScope, Namespace

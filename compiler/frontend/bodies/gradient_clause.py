@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.diagnostics import Note, hint
+from compiler.errors.diagnostics import Note, hint
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.operators import cast, scalar, spread

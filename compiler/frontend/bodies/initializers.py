@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from compiler.diagnostics import Span, hint
+from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.bodies.statements import run_body
 from compiler.frontend.elaborator import Elaborator, Frame
 from compiler.frontend.failures import Poisoned, failure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from compiler.diagnostics import Note, Span, hint
+from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.unpacking import unpacked
 from compiler.frontend.elaborator import Elaborator, ModelRecord

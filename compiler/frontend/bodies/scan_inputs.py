@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from compiler.diagnostics import Note, hint
+from compiler.errors.diagnostics import Note, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.scan_values import known
 from compiler.frontend.elaborator import Elaborator
@@ -15,7 +15,7 @@ from compiler.frontend.tensors.shapes import UNNAMED, origin_notes, resolve_axis
 from compiler.frontend.values import AxisName, TensorValue, Value, describe, is_number
 from compiler.ops.movement import Transpose
 from compiler.ops.sources import Iota
-from compiler.record import record
+from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.types import BatchExtent, DType
 

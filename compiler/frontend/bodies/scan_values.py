@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from compiler.diagnostics import Note, Span, hint
+from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.builtins.reductions import aligned, is_placed_by_names
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.failures import Poisoned, failure

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from compiler.diagnostics import Span, hint
+from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.bodies.scan_inputs import Steps, steps_of
 from compiler.frontend.bodies.scan_values import chosen, cut_gradient, known, leaves, next_carry, rebuilt
 from compiler.frontend.bodies.statements import run_block
@@ -17,7 +17,7 @@ from compiler.graph import ir
 from compiler.graph.ir import Node
 from compiler.ops.movement import Transpose
 from compiler.ops.scan import Scan, scan_body
-from compiler.record import record
+from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.types import TensorType
 

@@ -6,7 +6,8 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from compiler.diagnostics import Note, Span, hint
+from compiler.errors.diagnostics import Note, Span, hint
+from compiler.errors.suggestions import IN_CALLS
 from compiler.frontend.bodies.coercion import coerce_setting
 from compiler.frontend.bodies.instances import adopt
 from compiler.frontend.elaborator import Elaborator, Frame
@@ -15,8 +16,7 @@ from compiler.frontend.scope import ModuleScope, Namespace
 from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.signature import Signature
 from compiler.frontend.values import FormValue, Instance, Poison, RunTimeNumber, Value, describe
-from compiler.record import record
-from compiler.suggestions import IN_CALLS
+from compiler.support.record import record
 from compiler.syntax import tree
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from compiler.diagnostics import Span, hint
+from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.bodies.expected_work import refuse_endless_loop
 from compiler.frontend.bodies.instances import settle_all
 from compiler.frontend.bodies.model_statements import declare_input, declare_output

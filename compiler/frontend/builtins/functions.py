@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from compiler.diagnostics import hint
+from compiler.errors.diagnostics import hint
 from compiler.frontend.builtins.checks import CHECKS
 from compiler.frontend.builtins.movement import MOVEMENT, SOURCES
 from compiler.frontend.builtins.reductions import REDUCTIONS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.diagnostics import Note, hint
+from compiler.errors.diagnostics import Note, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.builtins.table import Arguments, Builtin, BuiltinParameter
 from compiler.frontend.elaborator import Elaborator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import Note
+from compiler.errors.diagnostics import Note
 from compiler.frontend.builtins.table import Arguments
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.failures import Failure

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.values import NamedBuiltin, Value
-from compiler.record import record
+from compiler.support.record import record
 
 Arguments: TypeAlias = Mapping[str, Value]
 Handler: TypeAlias = Callable[[Elaborator, Arguments], Value]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-from compiler.diagnostics import hint
+from compiler.errors.diagnostics import hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.builtins.table import Arguments, Builtin, BuiltinParameter
 from compiler.frontend.elaborator import Elaborator
@@ -15,7 +15,7 @@ from compiler.frontend.values import TensorValue, TupleValue, Value
 from compiler.graph import ir
 from compiler.ops.movement import Transpose
 from compiler.ops.window import Fold, Window, window_count
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import BatchExtent, TensorType
 
 _X = BuiltinParameter("x")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from compiler.diagnostics import Diagnostic, Edit, Note, Span, hint
+from compiler.errors.diagnostics import Diagnostic, Edit, Note, Span, hint
 from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.elaborator import Session
 from compiler.frontend.generation import KEYS as GENERATE_KEYS

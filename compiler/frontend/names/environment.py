@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from compiler.diagnostics import Span
+from compiler.errors.diagnostics import Span
 
 
 class Kind(Enum):

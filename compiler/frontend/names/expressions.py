@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
-from compiler.diagnostics import Note, Span, hint
+from compiler.errors.diagnostics import Note, Span, hint
+from compiler.errors.suggestions import IN_CALLS, IN_EXPRESSIONS, in_place_of_a_member, is_framework
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure, nearest
 from compiler.frontend.names.environment import Environment, Kind
 from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
 from compiler.frontend.signature import Signature
-from compiler.suggestions import IN_CALLS, IN_EXPRESSIONS, in_place_of_a_member, is_framework
 from compiler.syntax import tree
 from compiler.syntax.walk import parts_of
 

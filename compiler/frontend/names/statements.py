@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.diagnostics import Note, Span, hint
+from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.bodies.instances import names_in
 from compiler.frontend.bodies.model_statements import end_of_range
 from compiler.frontend.elaborator import Session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.diagnostics import hint
+from compiler.errors.diagnostics import hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.numbers import decided
@@ -15,7 +15,7 @@ from compiler.graph import ir
 from compiler.ops.indexing import Gather
 from compiler.ops.movement import Reverse, Slice
 from compiler.ops.spreading import Reshape
-from compiler.record import record
+from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.types import BatchExtent, DType, Extent
 

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import NoReturn
 
-from compiler.diagnostics import hint
+from compiler.errors.diagnostics import hint
 from compiler.frontend.arithmetic import ARITHMETIC, Number, function_of
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.values import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.diagnostics import hint
+from compiler.errors.diagnostics import hint
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.numbers import calculate, refuse_operand
 from compiler.frontend.tensors.shapes import UNNAMED, broadcast, shown

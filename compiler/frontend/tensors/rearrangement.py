@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from compiler.diagnostics import hint
+from compiler.errors.diagnostics import hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.tensors.shapes import shown, shown_axis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compiler.diagnostics import Note, Span, hint
+from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis, Label, name_of_axis
 from compiler.frontend.elaborator import Elaborator
 from compiler.frontend.failures import nearest

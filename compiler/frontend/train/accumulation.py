@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.diagnostics import Span, hint
+from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.failures import failure
 from compiler.frontend.program import Accumulation, OptimizerState, ParameterSpec
 from compiler.graph.builder import GraphBuilder

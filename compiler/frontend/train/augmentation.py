@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from compiler.diagnostics import Note, Span, hint
+from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.model_statements import declare_input
@@ -23,7 +23,7 @@ from compiler.ops.elementwise import Add
 from compiler.ops.movement import Transpose
 from compiler.ops.sources import Constant, Iota
 from compiler.ops.spreading import Broadcast, Reshape
-from compiler.record import record
+from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.types import BatchExtent, DType, Shape, TensorType, static_elements
 

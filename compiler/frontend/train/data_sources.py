@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from compiler.data_formats import OPTIONS
-from compiler.diagnostics import Span, hint
+from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, failure, nearest
 from compiler.frontend.program import DataSource, SettingValue
 from compiler.frontend.settings import plain
 from compiler.frontend.train.constants import evaluate_constant
 from compiler.frontend.values import describe
+from compiler.support.data_formats import OPTIONS
 from compiler.syntax import tree
 
 FORMATS = tuple(OPTIONS)

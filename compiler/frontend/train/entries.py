@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from compiler.diagnostics import Note, Span, hint
+from compiler.errors.diagnostics import Note, Span, hint
+from compiler.errors.suggestions import IN_TRAIN
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
 from compiler.frontend.program import SHARE_OF_THE_NEW, DataSource, EarlyStop, Plateau, StartWeights
@@ -15,7 +16,6 @@ from compiler.frontend.train.data_sources import data_source, source_from_path
 from compiler.frontend.train.start_weights import start_weights
 from compiler.frontend.train.stopping import early_stop_of, plateau_of
 from compiler.frontend.values import RunTimeNumber, Value, describe
-from compiler.suggestions import IN_TRAIN
 from compiler.syntax import tree
 
 KEYS = [

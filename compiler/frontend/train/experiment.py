@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
-from compiler.diagnostics import Source, Span, hint
+from compiler.errors.diagnostics import Source, Span, hint
 from compiler.frontend.arithmetic import Formula
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from compiler.diagnostics import Span, hint
+from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.failures import failure
 from compiler.frontend.train.patterns import matches, patterns_of, select
 from compiler.frontend.values import Value, describe
-from compiler.record import record
+from compiler.support.record import record
 from compiler.syntax import tree
 
 _FORM = 'such as `after(3, "backbone.4.*")`, or a list of them'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from compiler.diagnostics import Diagnostic, Note, Span, hint
+from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.bodies.exchanged import advised, are_exchanged, learned_values
 from compiler.frontend.failures import failure, nearest
 from compiler.frontend.trace import Application

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.diagnostics import Note, Span, hint
+from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from compiler.diagnostics import Span, hint
+from compiler.errors.diagnostics import Span, hint
+from compiler.errors.suggestions import did_you_mean
 from compiler.frontend.failures import failure
 from compiler.frontend.values import Value, describe
-from compiler.suggestions import did_you_mean
 from compiler.syntax import tree
 
 MATRICES = "matrices"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import Span, hint
+from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.arithmetic import Formula
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.elaborator import Frame, Session

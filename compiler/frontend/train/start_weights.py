@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.diagnostics import hint
+from compiler.errors.diagnostics import hint
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure, nearest
 from compiler.frontend.program import StartWeights

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from compiler.diagnostics import Span, hint
+from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure, nearest
 from compiler.frontend.program import EarlyStop, Plateau
 from compiler.frontend.settings import COMMAND_LINE
 from compiler.frontend.train.constants import evaluate_constant
 from compiler.frontend.values import Value, describe
-from compiler.record import record
+from compiler.support.record import record
 from compiler.syntax import tree
 
 

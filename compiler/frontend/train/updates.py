@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from compiler.diagnostics import Span, hint
+from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.builtins.requirements import settings_in
@@ -21,7 +21,7 @@ from compiler.frontend.train.objective import objective_of
 from compiler.frontend.values import POISON, FormValue, TensorValue, Value, describe, is_number
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.record import record
+from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.types import DType, TensorType
 

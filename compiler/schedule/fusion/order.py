@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import replace
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import FusedGraph, Group
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from textwrap import dedent
 
-from compiler.diagnostics import DataError
+from compiler.errors.diagnostics import DataError
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.graph.reader import read_graph

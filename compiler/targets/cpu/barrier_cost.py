@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from compiler.machine import Machine
-from compiler.processors import usable_cores
+from compiler.support.processors import usable_cores
 from compiler.targets.cpu.runner import ABI_VERSION, GROUP, PROGRAM_SLOTS, REMAINING, SETTINGS, SYMBOLS, runner_text
 from compiler.targets.cpu.team import Team
 from compiler.targets.llvm.jit import Library, compile_module

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.available_memory import expect_memory
-from compiler.diagnostics import CompilerBug
-from compiler.interface import Results, Tensors
+from compiler.errors.diagnostics import CompilerBug
+from compiler.interface import Results, Steps, Tensors
+from compiler.targets.available_memory import expect_memory
 from compiler.targets.cpu.outlet import Outlet
 from compiler.targets.cpu.runner import (
     ABI_VERSION,
@@ -42,12 +42,12 @@ from compiler.targets.manifest import (
     rounded_up,
 )
 from compiler.targets.memory import LARGE_PAGE, SLACK, TensorStore, Workspace, address_of, reserve
+from compiler.tuning import MOST_TILE_ROWS
 from compiler.types import BatchExtent, DType, numpy_dtype
 
 Array: TypeAlias = np.ndarray[Any, Any]
 PAGE = 4096  # bytes; what is readable on a page is readable to its end
 MARKS = {END: LAST, CHAIN: OF_CHAIN, CHAIN_END: OF_CHAIN | LAST}  # their flags
-MOST_TILE_ROWS = 28  # no kernel reads more rows behind the last
 
 
 CONTROL = Struct("=Q7q")  # SEED to FRESH
@@ -157,23 +157,14 @@ class NativeExecutable:
         ]
         return np.array(rows or [(0, 0, 0)], np.int64)
 
-    def run(
-        self,
-        tensors: Tensors,
-        data: Mapping[str, Array],
-        rows: Array,
-        batch: int,
-        first_step: int = 0,
-        seed: int = 0,
-        settings: Mapping[str, float] | None = None,
-    ) -> Results:
-        """Run one step for each `batch` entries of `rows`; see the protocol in `compiler.interface`."""
+    def run(self, steps: Steps) -> Results:
+        tensors, data, rows, batch = steps.tensors, steps.data, steps.rows, steps.batch
         assert isinstance(tensors, TensorStore)
         fresh = self._bind(tensors)
         if tensors.workspace is not self._workspace or self._workspace.user is not self._user:
             self._take(tensors.workspace)
         if self._settings:
-            self._set(settings or {})
+            self._set(steps.settings)
         moved = False
         if rows is not self._rows or batch != self._rows_a_step:
             self._lay_out(rows, batch)
@@ -190,9 +181,9 @@ class NativeExecutable:
                 for number, outlet in enumerate(self._outlets):
                     self._outputs[number] = outlet.address + first * outlet.bytes_for(batch)
                     self._arenas[outlet.slot] = outlet.address if self._steps == 1 else self._own(outlet.place)
-            step = first_step + first
             fresh = fresh or size > self._filled
-            CONTROL.pack_into(self._control_bytes, 0, seed & WORD, step, 0, size, place, count, 0, fresh)
+            step = steps.first_step + first
+            CONTROL.pack_into(self._control_bytes, 0, steps.seed & WORD, step, 0, size, place, count, 0, fresh)
             self._team.run(self._blocks, size, self._capacity, self._parallel)
             fresh, self._filled = False, max(size, self._filled)
             if any(self._flags):
@@ -226,7 +217,7 @@ class NativeExecutable:
         turned = [(slot.name, slot.batch_axis) for slot in self.manifest.inputs if slot.batch_axis]
         if turned:
             inputs = {**inputs, **{name: np.moveaxis(inputs[name], axis, 0) for name, axis in turned}}
-        results = self.run(tensors or self._none, inputs, self._all_rows, batch, seed=seed)
+        results = self.run(Steps(tensors or self._none, inputs, self._all_rows, batch, seed=seed))
         if not results.scalars:
             return dict(results.arrays)
         found: dict[str, Array] = {}

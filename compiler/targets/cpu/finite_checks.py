@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from compiler.loops.ir import Instruction, Store
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Constant, Operand, Type, Value, Zeros, type_of, vector
-from compiler.record import record
+from compiler.support.record import record
 from compiler.types import DType
 
 

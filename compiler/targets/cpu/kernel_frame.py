@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from compiler.loops.ir import Access, Instruction, Kernel, Load, Stage, StagedKernel, Statement, Store, Term
 from compiler.loops.printer import FRAME
 from compiler.machine import Machine
-from compiler.nest.builder import Builder
+from compiler.nest.builder import AtLine, Builder
 from compiler.nest.ir import (
     INDEX,
     TRUTH,
@@ -26,9 +25,10 @@ from compiler.nest.ir import (
     type_of,
     vector,
 )
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.iteration_space import has_free_columns, moves_only
 from compiler.targets.cpu.specialisation import FIXED, is_outer, is_within_block
-from compiler.targets.cpu.text import LANES
+from compiler.tuning import Tuning
 from compiler.types import DType, Extent
 
 
@@ -56,8 +56,16 @@ class KernelFrame:
     )
     scratch_bytes: int = 0
     scratch_batch_bytes: int = 0
+    has_free_columns: bool = field(init=False)
 
-    def of(self, statement: Statement) -> AbstractContextManager[None]:
+    def __post_init__(self) -> None:
+        self.has_free_columns = has_free_columns(self.kernel, self.tuning)
+
+    @property
+    def tuning(self) -> Tuning:
+        return self.machine.tuning
+
+    def of(self, statement: Statement) -> AtLine:
         """Within, what is built does the work of a statement of the kernel; a literal's is nobody's."""
         return self.nest.at(self.lines.get(id(statement), FRAME))
 
@@ -70,10 +78,11 @@ class KernelFrame:
 
     def argument(self, what: Argument, type_: Type = INDEX) -> Value:
         """The value of an argument, loaded once at the entry."""
-        if what not in self.slots:
-            self.slots[what] = self.nest.given(len(self.arguments), type_)
+        found = self.slots.get(what)
+        if found is None:
+            found = self.slots[what] = self.nest.given(len(self.arguments), type_)
             self.arguments.append(what)
-        return self.slots[what]
+        return found
 
     def extent(self, extent: Extent) -> Index:
         """An extent as an index: a constant, or an argument where it depends on the batch."""
@@ -128,7 +137,7 @@ class KernelFrame:
         digit = self.quotient(index, term.divisor)
         if term.modulus is None:
             return digit
-        if not has_free_columns(self.kernel):
+        if not self.has_free_columns:
             return self.nest.binary("rem", digit, term.modulus)
         whole = self.nest.mul(self.quotient(digit, term.modulus), self.place_number(term.modulus))
         return self.nest.sub(digit, whole)
@@ -137,7 +146,7 @@ class KernelFrame:
         """The index of a row divided; by an argument, that is a multiplication and a shift."""
         if divisor == 1:
             return index
-        if not has_free_columns(self.kernel):
+        if not self.has_free_columns:
             return self.nest.binary("div", index, divisor)
         position = self.free_numbers.index(divisor)
         product = self.nest.mul(index, self.argument(FactorNumber(position)))
@@ -156,7 +165,7 @@ class KernelFrame:
             if term.modulus is not None:
                 digit = nest.binary("rem", digit, self.indices(term.modulus), type_)
             if term.stride != 1:
-                free = moves_only(self.kernel)
+                free = moves_only(self.kernel, self.tuning)
                 stride = self.splats[self.place_number(term.stride)] if free else self.indices(term.stride)
                 digit = nest.binary("mul", digit, stride, type_)
             total = digit if total is None else nest.binary("add", total, digit, type_)
@@ -169,11 +178,12 @@ class KernelFrame:
     def pointer(self, access: Access, row: Index) -> Value:
         """The address of the row's column 0, remembered until `new_row`."""
         key = (access.buffer, access.offset, access.rows)
-        if key not in self.row_pointers:
+        found = self.row_pointers.get(key)
+        if found is None:
             start = self.nest.add(self.number(access.rows, row), self.place_number(access.offset))
             dtype = in_memory(self.kernel.buffers[access.buffer].dtype)
-            self.row_pointers[key] = self.nest.pointer(self.bases[access.buffer], start, dtype)
-        return self.row_pointers[key]
+            found = self.row_pointers[key] = self.nest.pointer(self.bases[access.buffer], start, dtype)
+        return found
 
     def inside(self, load: Load, row: Index) -> Value:
         """Whether a row lies within all edges of a load, remembered until `new_row`."""

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from compiler.cache import ObjectCache
 from compiler.machine import Machine
+from compiler.support.cache import ObjectCache
 from compiler.targets.llvm.jit import Library, compile_module
 from compiler.targets.memory import address_of, reserve
 from compiler.targets.target import Peaks

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.interface import Results, Tensors
+from compiler.interface import Results, Steps
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.runner import BUFFERS_SLOT, EVENT_SLOTS, EVENTS, PROGRAM_SLOTS, TICKS
 from compiler.targets.cpu.team import Team
@@ -46,21 +46,12 @@ class StampedExecutable(NativeExecutable):
         self._anchor = self._both_clocks()
         self._recorded: list[tuple[list[Array], int, int, int]] = []
 
-    def run(
-        self,
-        tensors: Tensors,
-        data: Mapping[str, Array],
-        rows: Array,
-        batch: int,
-        first_step: int = 0,
-        seed: int = 0,
-        settings: Mapping[str, float] | None = None,
-    ) -> Results:
+    def run(self, steps: Steps) -> Results:
         """As the plain executable; what was stamped is added to the recordings."""
         for buffer in self._buffers:
             buffer[:EVENTS].view(np.int64)[:2] = (0, self.room)
         start = time.perf_counter_ns()
-        results = super().run(tensors, data, rows, batch, first_step, seed, settings)
+        results = super().run(steps)
         wall = time.perf_counter_ns() - start
         # what follows is left for later, so that the next call finds the caches as a plain one would
         running = self._threads if self._parallel else 1  # without work for several threads, the first is alone
@@ -70,7 +61,7 @@ class StampedExecutable(NativeExecutable):
             for buffer, count in zip(self._buffers, counts, strict=False)
         ]
         lost = sum(max(0, count - self.room) for count in counts)
-        self._recorded.append((raw, wall, lost, -(-len(rows) // batch)))
+        self._recorded.append((raw, wall, lost, -(-len(steps.rows) // steps.batch)))
         return results
 
     def recordings(self) -> list[Recording]:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from compiler.cache import ObjectCache
 from compiler.interface import Options, Tensors
 from compiler.machine import Machine
-from compiler.processors import usable_cores, usable_processors
+from compiler.support.cache import ObjectCache
+from compiler.support.processors import usable_cores, usable_processors
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.cpu.runner import SYMBOLS, TICKS, clock_of, runner_text
 from compiler.targets.cpu.team import Team
@@ -135,7 +135,7 @@ class CpuTarget:
         from compiler.targets.lowered import verify_nests  # a cached program is loaded without code generation
 
         ready, options = compilation.prepared(), compilation.options
-        plan = compilation.scheduled(ready)
+        plan = compilation.scheduled(ready, machine)
         found = self.lower(ready, plan, machine, options.batch, begin, keeps_nests=options.verify)
         verify_nests(found)
         return found

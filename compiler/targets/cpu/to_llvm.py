@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, assert_never
 
 from compiler.loops.printer import FRAME
 from compiler.machine import Machine
 from compiler.nest.ir import (
     GIVEN,
+    INDEX,
     TYPES,
     Address,
     Any,
@@ -59,7 +59,7 @@ FUNCTION_OF_INTEGERS = {
 }
 RELATIONS = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge", "below": "ult"}
 NAMES = {
-    type_.name: "ptr"
+    type_: "ptr"
     if type_.dtype is None
     else REGISTER[type_.dtype]
     if type_.name == type_.dtype.value
@@ -67,19 +67,17 @@ NAMES = {
     for type_ in TYPES.values()
 }
 SUFFIXES = {
-    type_.name: SUFFIX[REGISTER[type_.dtype]] if type_.lanes == 1 else f"v{type_.lanes}{SUFFIX[REGISTER[type_.dtype]]}"
+    type_: SUFFIX[REGISTER[type_.dtype]] if type_.lanes == 1 else f"v{type_.lanes}{SUFFIX[REGISTER[type_.dtype]]}"
     for type_ in TYPES.values()
     if type_.dtype is not None
 }
-_Computed: TypeAlias = Select | Compare | Shuffle | Convert | Bits | Lane | Any
-_Seldom: TypeAlias = _Computed | Given | Scratch | Gather | Scatter | Number | Draw | DrawKey | LoadFence | StoreFence
-NAMES_OF_GIVEN = ("%begin", "%end", "%scratch")
+PICKS = tuple(f"i32 {lane}" for lane in range(2 * max(type_.lanes for type_ in TYPES.values())))
 
 
 def to_llvm(nest: Nest, machine: Machine) -> str:
     """A module with the function `@KERNEL(ptr args, i64 begin, i64 end, ptr scratch)`."""
     text = Text()
-    walk = _Walk(text, machine, [*NAMES_OF_GIVEN, *("",) * (nest.values - len(GIVEN))])
+    walk = _Walk(text, machine, _Names(zip(GIVEN, ("%begin", "%end", "%scratch"), strict=True)))
     walk.all(nest.body)
     walk.at(FRAME)
     text.line("ret void")
@@ -97,235 +95,252 @@ def to_llvm(nest: Nest, machine: Machine) -> str:
     return "\n".join(lines) + "\n"
 
 
+class _Names(dict[Operand, str]):
+    """How operands are written: the names of values, and constants."""
+
+    def __missing__(self, operand: Operand) -> str:
+        match operand:
+            case int():
+                self[operand] = text = str(operand)
+                return text
+            case Zeros():
+                return "zeroinitializer"
+            case Constant():
+                return _constant(operand)
+            case Value():
+                raise KeyError(operand.number)
+
+
 @dataclass(slots=True)
 class _Walk:
-    """The function so far. `names` are those of the nest's values; `line` is that of the last statement."""
+    """The function so far; `line` is that of the last statement."""
 
     text: Text
     machine: Machine
-    names: list[str]
+    names: _Names
     line: int = 0
 
     def all(self, statements: Sequence[Statement]) -> None:
+        text, names = self.text, self.names
         for statement in statements:
-            self.one(statement)
+            if statement.line != self.line:
+                self.at(statement.line)
+            stem, write = WRITERS[statement.__class__]
+            written = write(self, statement)
+            if stem:
+                text.count += 1  # as `Text.let`, which is called for each statement otherwise
+                name = f"%{stem}{text.count}"
+                names[statement.result] = name  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+                text.lines.append(f"  {name} = {written}{text.location}")
+            elif written:
+                text.lines.append(f"  {written}{text.location}")
 
     def at(self, line: int) -> None:
         if line != self.line:
             self.line = line
             self.text.location = location(line) if line else ""
 
-    def one(self, statement: Statement) -> None:
-        text, names = self.text, self.names
-        if statement.line != self.line:
-            self.at(statement.line)
-        match statement:
-            case Address():
-                index = statement.index
-                place = names[index.number] if isinstance(index, Value) else index
-                base, type_ = names[statement.base.number], MEMORY[statement.dtype]
-                names[statement.result.number] = text.let(f"getelementptr {type_}, ptr {base}, i64 {place}", "p")
-            case Load():
-                result = statement.result
-                names[result.number] = text.let(
-                    f"load {NAMES[result.type.name]}, ptr {names[statement.address.number]}, align {statement.align}"
-                )
-            case Fma():
-                self.fma(statement)
-            case Broadcast():
-                self.broadcast(statement)
-            case Binary():
-                self.binary(statement)
-            case Prefetch():
-                text.line(
-                    f"call void @llvm.prefetch.p0(ptr {names[statement.address.number]}, "
-                    f"i32 {int(statement.writes)}, i32 {statement.locality}, i32 1)"
-                )
-            case Store():
-                self.store(statement)
-            case Elementwise():
-                self.elementwise(statement)
-            case Loop():
-                self.loop(statement)
-            case Guard():
-                self.guard(statement)
-            case _:
-                self.seldom(statement)
-
-    def seldom(self, statement: _Seldom) -> None:
-        text, names = self.text, self.names
-        match statement:
-            case Select() | Compare() | Shuffle() | Convert() | Bits() | Lane() | Any():
-                names[statement.result.number] = self.computed(statement)
-            case Given():
-                names[statement.result.number] = self.given(statement.slot, statement.result.type)
-            case Scratch():
-                start = f"getelementptr i8, ptr %scratch, i64 {statement.start}"
-                names[statement.result.number] = text.let(start, "p")
-            case Gather() | Scatter():
-                self.apart(statement)
-            case Number():
-                address = names[statement.address.number]
-                names[statement.result.number] = text.let(f"ptrtoint ptr {address} to i64")
-            case Draw() | DrawKey():
-                self.draw(statement)
-            case LoadFence():
-                text.line('call void asm sideeffect "", ""()')
-            case StoreFence():
-                text.line("fence seq_cst")
-            case _:
-                assert_never(statement)
-
-    # operands
-
-    def operand(self, operand: Operand) -> str:
-        if isinstance(operand, Value):
-            return self.names[operand.number]
-        match operand:
-            case int():
-                return str(operand)
-            case Zeros():
-                return "zeroinitializer"
-            case Constant():
-                return _constant(operand)
-
     def typed(self, operand: Operand) -> str:
-        return f"{NAMES[type_of(operand).name]} {self.operand(operand)}"
+        return f"{NAMES[type_of(operand)]} {self.names[operand]}"
 
-    # statements
+    # definitions of one value, as their last instruction
 
-    def fma(self, statement: Fma) -> None:
-        name = statement.result.type.name
-        type_ = NAMES[name]
-        left, right, addend = map(self.operand, (statement.left, statement.right, statement.addend))
-        self.names[statement.result.number] = self.text.let(
-            f"call {type_} @llvm.fma.{SUFFIXES[name]}({type_} {left}, {type_} {right}, {type_} {addend})"
+    def fma(self, statement: Fma) -> str:
+        type_, names = statement.result.type, self.names
+        name = NAMES[type_]
+        return (
+            f"call {name} @llvm.fma.{SUFFIXES[type_]}({name} {names[statement.left]}, {name} {names[statement.right]}, "
+            f"{name} {names[statement.addend]})"
         )
+
+    def broadcast(self, statement: Broadcast) -> str:
+        type_ = statement.result.type
+        vector = NAMES[type_]
+        first = self.text.let(f"insertelement {vector} poison, {self.typed(statement.scalar)}, i64 0")
+        return f"shufflevector {vector} {first}, {vector} poison, <{type_.lanes} x i32> zeroinitializer"
+
+    def binary(self, statement: Binary) -> str:
+        type_, op = statement.result.type, statement.op
+        left, right, name = self.names[statement.left], self.names[statement.right], NAMES[type_]
+        if op in ("min", "max"):
+            return f"call {name} @llvm.s{op}.{SUFFIXES[type_]}({name} {left}, {name} {right})"
+        is_float = type_.dtype is not None and type_.dtype.is_float
+        return f"{(FUNCTION_OF_FLOATS if is_float else FUNCTION_OF_INTEGERS)[op]} {name} {left}, {right}"
+
+    def select(self, statement: Select) -> str:
+        chosen = f"{self.typed(statement.yes)}, {self.typed(statement.no)}"
+        return f"select {self.typed(statement.condition)}, {chosen}"
+
+    def compare(self, statement: Compare) -> str:
+        relation = statement.relation
+        kind = "fcmp uno" if relation == "unordered" else f"icmp {RELATIONS[relation]}"
+        return f"{kind} {self.typed(statement.left)}, {self.names[statement.right]}"
+
+    def shuffle(self, statement: Shuffle) -> str:
+        type_, picks = NAMES[type_of(statement.left)], ", ".join([PICKS[lane] for lane in statement.picks])
+        right = "poison" if statement.right is None else self.names[statement.right]
+        left = self.names[statement.left]
+        return f"shufflevector {type_} {left}, {type_} {right}, <{len(statement.picks)} x i32> <{picks}>"
+
+    def bits(self, statement: Bits) -> str:
+        return f"bitcast {self.typed(statement.value)} to {NAMES[statement.result.type]}"
+
+    def lane(self, statement: Lane) -> str:
+        return f"extractelement {self.typed(statement.vector)}, i64 0"
+
+    def any(self, statement: Any) -> str:
+        lanes = type_of(statement.mask).lanes
+        bits = self.text.let(f"bitcast {self.typed(statement.mask)} to i{lanes}")
+        return f"icmp ne i{lanes} {bits}, 0"
+
+    def address(self, statement: Address) -> str:
+        names = self.names
+        return f"getelementptr {MEMORY[statement.dtype]}, ptr {names[statement.base]}, i64 {names[statement.index]}"
+
+    def number(self, statement: Number) -> str:
+        return f"ptrtoint ptr {self.names[statement.address]} to i64"
+
+    def load(self, statement: Load) -> str:
+        return f"load {NAMES[statement.result.type]}, ptr {self.names[statement.address]}, align {statement.align}"
+
+    def gather(self, statement: Gather) -> str:
+        type_ = statement.result.type
+        listed, suffix, mask = self.apart(statement, type_)
+        return f"call {NAMES[type_]} @llvm.masked.gather.{suffix}({listed}, {mask}, {NAMES[type_]} zeroinitializer)"
+
+    def apart(self, statement: Gather | Scatter, moved: Type) -> tuple[str, str, str]:
+        """The pointers to elements of a type, the end of the name of an intrinsic over them, and the mask."""
+        dtype, lanes = moved.dtype, moved.lanes
+        assert dtype is not None
+        address, mask = self.names[statement.address], self.typed(statement.mask)
+        pointers = self.text.let(f"getelementptr {MEMORY[dtype]}, ptr {address}, {self.typed(statement.places)}")
+        return f"<{lanes} x ptr> align {dtype.size} {pointers}", f"{SUFFIXES[moved]}.v{lanes}p0", mask
+
+    def given(self, statement: Given) -> str:
+        return self.argument(statement.slot, statement.result.type)
+
+    def argument(self, slot: int, type_: Type) -> str:
+        place = self.text.let(f"getelementptr i64, ptr %args, i64 {slot}", "a")
+        return f"load {NAMES[type_]}, ptr {place}, align 8"
+
+    def scratch(self, statement: Scratch) -> str:
+        return f"getelementptr i8, ptr %scratch, i64 {statement.start}"
+
+    # definitions that are expanded
 
     def elementwise(self, statement: Elementwise) -> None:
         result, operands = statement.result, statement.operands
-        dtypes, given = [_dtype(operand) for operand in operands], [self.operand(operand) for operand in operands]
-        self.names[result.number] = compute(
+        dtypes, given = [_dtype(operand) for operand in operands], [self.names[operand] for operand in operands]
+        self.names[result] = compute(
             self.text, self.machine, statement.op, given, dtypes, _dtype(result), result.type.lanes
         )
 
-    def broadcast(self, statement: Broadcast) -> None:
-        type_ = statement.result.type
-        vector = NAMES[type_.name]
-        first = self.text.let(f"insertelement {vector} poison, {self.typed(statement.scalar)}, i64 0")
-        self.names[statement.result.number] = self.text.let(
-            f"shufflevector {vector} {first}, {vector} poison, <{type_.lanes} x i32> zeroinitializer"
-        )
+    def convert(self, statement: Convert) -> None:
+        value, result = statement.value, statement.result
+        lanes = type_of(value).lanes
+        self.names[result] = cast(self.text, self.names[value], _dtype(value), _dtype(result), lanes)
 
-    def binary(self, statement: Binary) -> None:
-        type_, op = statement.result.type, statement.op
-        left, right, name = self.operand(statement.left), self.operand(statement.right), NAMES[type_.name]
-        if op in ("min", "max"):
-            written = f"call {name} @llvm.s{op}.{SUFFIXES[type_.name]}({name} {left}, {name} {right})"
-        elif type_.dtype is not None and type_.dtype.is_float:
-            written = f"{FUNCTION_OF_FLOATS[op]} {name} {left}, {right}"
-        else:
-            written = f"{FUNCTION_OF_INTEGERS[op]} {name} {left}, {right}"
-        self.names[statement.result.number] = self.text.let(written)
-
-    def computed(self, statement: _Computed) -> str:
+    def draw_key(self, statement: DrawKey) -> None:
         text = self.text
-        match statement:
-            case Select():
-                chosen = f"{self.typed(statement.yes)}, {self.typed(statement.no)}"
-                return text.let(f"select {self.typed(statement.condition)}, {chosen}")
-            case Compare():
-                relation, left = statement.relation, self.typed(statement.left)
-                kind = "fcmp uno" if relation == "unordered" else f"icmp {RELATIONS[relation]}"
-                return text.let(f"{kind} {left}, {self.operand(statement.right)}")
-            case Shuffle():
-                type_, picks = NAMES[type_of(statement.left).name], ", ".join(f"i32 {k}" for k in statement.picks)
-                right = "poison" if statement.right is None else self.operand(statement.right)
-                operands = f"{self.typed(statement.left)}, {type_} {right}"
-                return text.let(f"shufflevector {operands}, <{len(statement.picks)} x i32> <{picks}>")
-            case Convert():
-                given = type_of(statement.value)
-                source, target = _dtype(statement.value), _dtype(statement.result)
-                return cast(text, self.operand(statement.value), source, target, given.lanes)
-            case Bits():
-                return text.let(f"bitcast {self.typed(statement.value)} to {NAMES[statement.result.type.name]}")
-            case Lane():
-                return text.let(f"extractelement {self.typed(statement.vector)}, i64 0")
-            case Any():
-                lanes = type_of(statement.mask).lanes
-                bits = text.let(f"bitcast {self.typed(statement.mask)} to i{lanes}")
-                return text.let(f"icmp ne i{lanes} {bits}, 0")
+        words = halves(text, self.names[statement.seed], 1)
+        low = text.let(f"trunc i64 {self.names[statement.step]} to i32")
+        stream = text.let(f"trunc i64 {text.let(self.argument(statement.slot, INDEX), 'a')} to i32")
+        first, second = threefry(text, words, (low, stream), 1)
+        self.names[statement.first], self.names[statement.second] = first, second
 
-    def given(self, slot: int, type_: Type) -> str:
-        place = self.text.let(f"getelementptr i64, ptr %args, i64 {slot}", "a")
-        return self.text.let(f"load {NAMES[type_.name]}, ptr {place}, align 8", "a")
+    def draw(self, statement: Draw) -> None:
+        text, lanes = self.text, statement.result.type.lanes
+        key = [self.names[word] for word in (statement.first, statement.second)]
+        if lanes > 1:
+            key = [text.splat(word, "i32", lanes) for word in key]
+        word, _ = threefry(text, key, halves(text, self.names[statement.places], lanes), lanes)
+        self.names[statement.result] = unit(text, word, DType.F32, lanes)
 
-    def store(self, statement: Store) -> None:
-        value, place = self.typed(statement.value), self.names[statement.address.number]
+    # effects
+
+    def store(self, statement: Store) -> str:
+        value, place = self.typed(statement.value), self.names[statement.address]
         if statement.mask is None:
             streams = ", !nontemporal !{i32 1}" if statement.streams else ""
-            self.text.line(f"store {value}, ptr {place}, align {statement.align}{streams}")
-            return
-        self.text.line(
-            f"call void @llvm.masked.store.{SUFFIXES[type_of(statement.value).name]}.p0({value}, "
+            return f"store {value}, ptr {place}, align {statement.align}{streams}"
+        return (
+            f"call void @llvm.masked.store.{SUFFIXES[type_of(statement.value)]}.p0({value}, "
             f"ptr align {statement.align} {place}, {self.typed(statement.mask)})"
         )
 
-    def apart(self, statement: Gather | Scatter) -> None:
-        moved = type_of(statement.result if isinstance(statement, Gather) else statement.value)
-        dtype, lanes = moved.dtype, moved.lanes
-        assert dtype is not None
-        address, mask = self.names[statement.address.number], self.typed(statement.mask)
-        pointers = self.text.let(f"getelementptr {MEMORY[dtype]}, ptr {address}, {self.typed(statement.places)}")
-        listed, suffix = f"<{lanes} x ptr> align {dtype.size} {pointers}", f"{SUFFIXES[moved.name]}.v{lanes}p0"
-        type_ = NAMES[moved.name]
-        if isinstance(statement, Scatter):
-            value = self.operand(statement.value)
-            self.text.line(f"call void @llvm.masked.scatter.{suffix}({type_} {value}, {listed}, {mask})")
-            return
-        self.names[statement.result.number] = self.text.let(
-            f"call {type_} @llvm.masked.gather.{suffix}({listed}, {mask}, {type_} zeroinitializer)"
-        )
+    def scatter(self, statement: Scatter) -> str:
+        listed, suffix, mask = self.apart(statement, type_of(statement.value))
+        return f"call void @llvm.masked.scatter.{suffix}({self.typed(statement.value)}, {listed}, {mask})"
 
-    def draw(self, statement: Draw | DrawKey) -> None:
-        text = self.text
-        if isinstance(statement, DrawKey):
-            words = halves(text, self.operand(statement.seed), 1)
-            low = text.let(f"trunc i64 {self.operand(statement.step)} to i32")
-            stream = text.let(f"trunc i64 {self.given(statement.slot, TYPES['i64'])} to i32")
-            first, second = threefry(text, words, (low, stream), 1)
-            self.names[statement.first.number], self.names[statement.second.number] = first, second
-            return
-        lanes = statement.result.type.lanes
-        key = [self.names[word.number] for word in (statement.first, statement.second)]
-        if lanes > 1:
-            key = [text.splat(word, "i32", lanes) for word in key]
-        word, _ = threefry(text, key, halves(text, self.operand(statement.places), lanes), lanes)
-        self.names[statement.result.number] = unit(text, word, DType.F32, lanes)
+    def prefetch(self, statement: Prefetch) -> str:
+        place, writes = self.names[statement.address], int(statement.writes)
+        return f"call void @llvm.prefetch.p0(ptr {place}, i32 {writes}, i32 {statement.locality}, i32 1)"
+
+    def load_fence(self, _: LoadFence) -> str:
+        return 'call void asm sideeffect "", ""()'
+
+    def store_fence(self, _: StoreFence) -> str:
+        return "fence seq_cst"
+
+    # control
 
     def guard(self, statement: Guard) -> None:
         def body() -> None:
             self.all(statement.body)
             self.at(statement.line)
 
-        self.text.when(self.operand(statement.condition), body, statement.is_rare)
+        self.text.when(self.names[statement.condition], body, statement.is_rare)
 
     def loop(self, statement: Loop) -> None:
+        names = self.names
         carries = [
-            (NAMES[value.type.name], self.operand(initial))
+            (NAMES[value.type], names[initial])
             for value, initial in zip(statement.carried, statement.initial, strict=True)
         ]
 
         def body(index: str, carried: list[str]) -> list[str]:
-            self.names[statement.index.number] = index
-            for value, name in zip(statement.carried, carried, strict=True):
-                self.names[value.number] = name
+            names[statement.index] = index
+            names.update(zip(statement.carried, carried, strict=True))
             self.all(statement.body)
             self.at(statement.line)
-            return [self.operand(following) for following in statement.following]
+            return [names[following] for following in statement.following]
 
-        start, stop = self.operand(statement.start), self.operand(statement.stop)
+        start, stop = names[statement.start], names[statement.stop]
         self.text.loop(start, stop, statement.step, carries, body, statement.rounds)
+
+
+WRITERS: Mapping[type[Statement], tuple[str, Callable[..., str | None]]] = {
+    Fma: ("v", _Walk.fma),
+    Broadcast: ("v", _Walk.broadcast),
+    Binary: ("v", _Walk.binary),
+    Select: ("v", _Walk.select),
+    Compare: ("v", _Walk.compare),
+    Shuffle: ("v", _Walk.shuffle),
+    Bits: ("v", _Walk.bits),
+    Lane: ("v", _Walk.lane),
+    Any: ("v", _Walk.any),
+    Number: ("v", _Walk.number),
+    Load: ("v", _Walk.load),
+    Gather: ("v", _Walk.gather),
+    Address: ("p", _Walk.address),
+    Scratch: ("p", _Walk.scratch),
+    Given: ("a", _Walk.given),
+    Elementwise: ("", _Walk.elementwise),
+    Convert: ("", _Walk.convert),
+    DrawKey: ("", _Walk.draw_key),
+    Draw: ("", _Walk.draw),
+    Store: ("", _Walk.store),
+    Scatter: ("", _Walk.scatter),
+    Prefetch: ("", _Walk.prefetch),
+    LoadFence: ("", _Walk.load_fence),
+    StoreFence: ("", _Walk.store_fence),
+    Guard: ("", _Walk.guard),
+    Loop: ("", _Walk.loop),
+}
+"""By the type of a statement: the stem of the name of its result, where its text defines one; and its text.
+
+A method gives None where it has written all of it.
+"""
 
 
 def _dtype(operand: Operand) -> DType:
@@ -342,6 +357,6 @@ def _constant(constant: Constant) -> str:
     assert dtype is not None
     register = REGISTER[dtype]
     if isinstance(value, tuple):
-        return f"<{', '.join(f'{register} {literal(part, dtype)}' for part in value)}>"
+        return f"<{', '.join([f'{register} {literal(part, dtype)}' for part in value])}>"
     written = literal(value, dtype)
     return written if type_.name == dtype.value else f"splat ({register} {written})"

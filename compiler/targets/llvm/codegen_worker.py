@@ -15,10 +15,10 @@ from pathlib import Path
 from queue import PriorityQueue
 from types import TracebackType
 
-from compiler.cache import ObjectCache
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.machine import Machine
-from compiler.record import record
+from compiler.support.cache import ObjectCache
+from compiler.support.record import record
 from compiler.targets.llvm import codegen_process
 from compiler.targets.llvm.codegen_process import read_answer, write_message
 from compiler.targets.llvm.jit import compile_module, llvm_version, object_key

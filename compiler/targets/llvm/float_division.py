@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.record import record
+from compiler.support.record import record
 from compiler.targets.cpu.text import REGISTER, Text
 from compiler.targets.llvm.math_assembler import Block, Value, absolute, copy_sign, floor, fma, select
 from compiler.types import DType

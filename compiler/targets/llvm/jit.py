@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from hashlib import sha256
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.machine import Machine
 from compiler.targets.llvm.llvm import Llvm, LlvmError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import TypeAlias
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.machine import Machine
 from compiler.targets.llvm import math_assembler, math_double, math_single
 from compiler.targets.llvm.math_assembler import Block, Kind, Unary, Value

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from compiler.record import record
+from compiler.support.record import record
 
 Kind: TypeAlias = Literal["float", "double", "i1", "i32", "i64"]
 Number: TypeAlias = "Value | float"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.record import record
+from compiler.support.record import record
 from compiler.targets.llvm.math_assembler import (
     Value,
     absolute,

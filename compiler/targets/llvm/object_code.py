@@ -10,10 +10,10 @@ import pickle
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
-from compiler.cache import ObjectCache
 from compiler.machine import Machine
-from compiler.processors import usable_processors
-from compiler.record import record
+from compiler.support.cache import ObjectCache
+from compiler.support.processors import usable_processors
+from compiler.support.record import record
 from compiler.targets.llvm.jit import llvm_version
 from compiler.targets.manifest import Manifest
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from compiler.evaluate import batch_axis, evaluate, inputs_of
 from compiler.graph.ir import Graph, GraphOutput, Role
-from compiler.interface import Array, Results, Tensors
+from compiler.interface import Array, Results, Steps
 from compiler.targets.manifest import TensorSpec
 from compiler.types import at_batch, numpy_dtype
 
@@ -34,31 +34,20 @@ class ReferenceExecutable:
         }
         return evaluate(self.graph, {**seeds, **inputs}, batch)
 
-    def run(
-        self,
-        tensors: Tensors,
-        data: Mapping[str, Array],
-        rows: Array,
-        batch: int,
-        first_step: int = 0,
-        seed: int = 0,
-        settings: Mapping[str, float] | None = None,
-    ) -> Results:
-        """Run one step for each `batch` entries of `rows`; see the protocol in `compiler.interface`."""
-        steps: list[dict[str, Array]] = []
+    def run(self, steps: Steps) -> Results:
+        made: list[dict[str, Array]] = []
         nonfinite: list[tuple[str, int]] = []
-        for step, start in enumerate(range(0, len(rows), batch), first_step):
-            chosen = rows[start : start + batch]
-            inputs = inputs_of(self.graph, tensors, data, chosen, step, seed, settings or {})
+        for one in steps.each():
+            inputs = inputs_of(self.graph, one)
             # Copies, because a result may be a view of a tensor that this step updates.
-            found = {name: array.copy() for name, array in evaluate(self.graph, inputs, len(chosen)).items()}
+            found = {name: array.copy() for name, array in evaluate(self.graph, inputs, len(one.rows)).items()}
             for output in self.graph.outputs:
                 if output.value.type.dtype.is_float and not np.isfinite(found[output.name]).all():
-                    nonfinite.append((output.name, step))
+                    nonfinite.append((output.name, one.first_step))
                 if output.updates is not None:
-                    tensors.write(output.updates, found[output.name])
-            steps.append(found)
-        return _results([o for o in self.graph.outputs if o.updates is None], steps, tuple(nonfinite))
+                    steps.tensors.write(output.updates, found[output.name])
+            made.append(found)
+        return _results([o for o in self.graph.outputs if o.updates is None], made, tuple(nonfinite))
 
 
 def _results(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compiler.diagnostics import UsageError
 from compiler.driver import Array
-from compiler.record import record
+from compiler.errors.diagnostics import UsageError
+from compiler.support.record import record
 
 MOST_IN_A_MATRIX = 2048
 """Classes above which there is no whole matrix: it would take 32 MiB and more."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import UsageError
 from compiler.driver import Array
-from compiler.record import record
+from compiler.errors.diagnostics import UsageError
+from compiler.support.record import record
 from compiler.types import static_elements
 from runtime.analysis.evaluation_data import EvaluationData
 from runtime.analysis.examined.confusion import Confusion, ConfusionCounter

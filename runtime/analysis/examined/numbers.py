@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from compiler.driver import Array
-from compiler.record import record
+from compiler.support.record import record
 from runtime.support.files import JsonValue
 
 BINS = 40

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from compiler.driver import Array, InputSpec
-from compiler.record import record
+from compiler.support.record import record
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.text.tokenizer import PAD

@@ -8,7 +8,7 @@ from dataclasses import field
 import numpy as np
 
 from compiler.driver import Array, InputSpec
-from compiler.record import record
+from compiler.support.record import record
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.sample_pictures import no_larger, picture_of, square_picture_of

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from compiler.driver import Array, Program
-from compiler.record import record
+from compiler.support.record import record
 from runtime.support.files import JsonValue
 
 BINS = 40

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from compiler.diagnostics import DataError
+from compiler.errors.diagnostics import DataError
 from runtime.support import regular_files
 from runtime.support.files import explain
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from compiler.diagnostics import DataError
-from compiler.record import record
+from compiler.errors.diagnostics import DataError
+from compiler.support.record import record
 from runtime.data.formats.format import Options, Request
 from runtime.support.suggestions import quoted
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import DataError
-from compiler.record import record
+from compiler.errors.diagnostics import DataError
+from compiler.support.record import record
 from runtime.data.dataset import Dataset, Field, TableOptions, WindowPlan, columns_at
 from runtime.data.formats.content import text_of
 from runtime.data.formats.csv_head import MISSING, Head, head_of, number_in

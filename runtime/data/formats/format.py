@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
 
-from compiler.data_formats import OPTIONS
-from compiler.diagnostics import DataError
-from compiler.record import record
+from compiler.errors.diagnostics import DataError
+from compiler.support.data_formats import OPTIONS
+from compiler.support.record import record
 from runtime.data.dataset import Dataset
 from runtime.data.specs import SettingValue
 from runtime.support.suggestions import did_you_mean, quoted

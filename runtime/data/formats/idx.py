@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnostics import DataError
+from compiler.errors.diagnostics import DataError
 from runtime.data.dataset import Dataset, Field
 from runtime.data.formats.content import content_of
 from runtime.data.formats.format import Format, Options, Request

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from compiler import driver
-from compiler.diagnostics import DataError, ResourceError
-from compiler.processors import usable_processors
-from compiler.record import record
+from compiler.errors.diagnostics import DataError, ResourceError
+from compiler.support.processors import usable_processors
+from compiler.support.record import record
 from runtime.data.dataset import Dataset, Field
 from runtime.data.decoded import usual_cache
 from runtime.data.formats.format import Format, Options, Request

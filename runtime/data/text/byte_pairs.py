@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.diagnostics import CheckpointError
+from compiler.errors.diagnostics import CheckpointError
 from runtime.data.specs import Array
 from runtime.support.files import parse_json
 from runtime.support.optional import missing

@@ -7,8 +7,8 @@ import glob
 import re
 from pathlib import Path
 
-from compiler.diagnostics import DataError
-from compiler.record import record
+from compiler.errors.diagnostics import DataError
+from compiler.support.record import record
 from runtime.data.formats.content import content_of, text_of
 from runtime.data.formats.format import Options
 

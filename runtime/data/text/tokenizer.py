@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from compiler.record import record
+from compiler.support.record import record
 from runtime.data.specs import Array
 from runtime.data.text import byte_pairs
 from runtime.support.files import JsonValue

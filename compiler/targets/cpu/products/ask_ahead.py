@@ -6,12 +6,10 @@ from dataclasses import replace
 from math import ceil
 
 from compiler.loops.ir import TileContract
-from compiler.targets.cpu.multiply import DEEPEST_UNROLL
 from compiler.targets.cpu.products.ir import Ask, Asked, AskForResults, Axis, Circumstances, ProductLoops, When
 from compiler.targets.cpu.products.rewriting import loops_over, statements_of, with_multiply
 from compiler.targets.cpu.tiles import Tiling
-
-FEWEST_AHEAD = 64  # summed elements in which a tile can ask for the next one's rows
+from compiler.tuning import Tuning
 
 
 def ask_for_next_panel(product: ProductLoops, given: Circumstances) -> ProductLoops:
@@ -27,10 +25,10 @@ def ask_for_next_panel(product: ProductLoops, given: Circumstances) -> ProductLo
 
 
 def ask_for_next_rows(product: ProductLoops, given: Circumstances) -> ProductLoops:
-    if loops_over(product, Axis.SUM) or not streams(product.contract, product.cut):
+    if loops_over(product, Axis.SUM) or not streams(product.contract, product.cut, given.tuning):
         return product
     depth, line = product.contract.lhs_m_stride, given.machine.line(product.contract.dtype)
-    each = ceil(product.cut.shape.rows * depth / line / (depth // DEEPEST_UNROLL))
+    each = ceil(product.cut.shape.rows * depth / line / (depth // given.tuning.unrolled_steps))
     asks = (Ask(Asked.RESULTS, depth), Ask(Asked.ROWS, lines=each))
     return with_multiply(product, lambda of: (replace(of, asks=asks),))
 
@@ -39,8 +37,9 @@ def ask_for_results(product: ProductLoops, given: Circumstances) -> ProductLoops
     return with_multiply(product, lambda of: (of,) if of.asks else (AskForResults(), of))
 
 
-def streams(contract: TileContract, cut: Tiling) -> bool:
+def streams(contract: TileContract, cut: Tiling, tuning: Tuning) -> bool:
     """Whether rows come from far away, each tile's behind those of the tile before it, so that it can ask for them."""
     (axis, *others) = contract.k
     is_dense = not others and axis.lhs_stride == 1 and axis.extent == contract.lhs_m_stride
-    return cut.block > 0 and is_dense and contract.lhs_m_stride >= FEWEST_AHEAD and contract.triangle is None
+    is_long = contract.lhs_m_stride >= tuning.tile_ahead_sum
+    return cut.block > 0 and is_dense and is_long and contract.triangle is None

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from compiler.loops.ir import TileContract
 from compiler.machine import Machine
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.products.ir import (
     LEFT,
     ZEROS,
@@ -34,34 +35,28 @@ from compiler.targets.cpu.products.ir import (
 )
 from compiler.targets.cpu.products.rewriting import has_loop, loops_over, nested, rewritten
 from compiler.targets.cpu.rectangles import rows_of_item
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import Tiling, nominal
-
-DEEPEST = 640  # summed elements of a block, where there are several and their panel does not stay in the first cache
-DEEP = 384  # as many as a block should have at least
-PANEL_SHARE = 5  # what part of the second-level cache a panel may take that is summed at once
-FEWEST_PANELS = 4
-COPYING = 12  # panels from which copying rows pays
+from compiler.tuning import Tuning
 
 
-def blocks_rows_and_sum(contract: TileContract, cut: Tiling) -> bool:
+def blocks_rows_and_sum(contract: TileContract, cut: Tiling, tuning: Tuning) -> bool:
     """Whether the operands are too large for the second-level cache, and the columns enough to share."""
     is_plain = len(contract.k) == 1 and not contract.outer and contract.triangle is None
     return (
         is_plain
         and isinstance(contract.k[0].extent, int)
         and cut.block > 0
-        and cut.panels >= FEWEST_PANELS
+        and cut.panels >= tuning.block_panels
         and 1 in (contract.k[0].lhs_stride, contract.lhs_m_stride)
     )
 
 
 def block_rows_and_sum(product: ProductLoops, given: Circumstances) -> ProductLoops:
     contract, cut, machine = product.contract, product.cut, given.machine
-    if not blocks_rows_and_sum(contract, cut):
+    if not blocks_rows_and_sum(contract, cut, given.tuning):
         return product
     depth, size, slot = _depth(contract), contract.dtype.size, cut.shape.rows * cut.shape.width
-    fits = depth * cut.shape.width * size <= machine.l2_bytes // PANEL_SHARE
+    fits = depth * cut.shape.width * size <= int(machine.l2_bytes * given.tuning.whole_panel_share)
     blocks = 1 if fits else -(-depth // _deepest(contract, cut, machine))
     deep = -(-depth // (blocks * LANES)) * LANES
     tiles = _rows_of_block(contract, cut, machine, given.batch, deep)
@@ -87,13 +82,13 @@ def _depth(contract: TileContract) -> int:
 def _deepest(contract: TileContract, cut: Tiling, machine: Machine) -> int:
     """Summed elements of a block: a panel that stays in the first-level cache, where that is large enough."""
     near = machine.l1_bytes // (cut.shape.width * contract.dtype.size)
-    return near if near >= DEEP else DEEPEST
+    return near if near >= machine.tuning.near_block_sum else machine.tuning.block_sum
 
 
 def _rows_of_block(contract: TileContract, cut: Tiling, machine: Machine, batch: int, deep: int) -> int:
     """Tiles of rows whose part of the left operand fits in the second-level cache beside a panel."""
     size = contract.dtype.size
-    room = machine.l2_bytes // 2 - deep * cut.shape.width * size
+    room = int(machine.l2_bytes * machine.tuning.rows_share) - deep * cut.shape.width * size
     fits = max(4, room // (deep * size * cut.shape.rows))
     tiles = -(-nominal(contract.m, batch) // cut.shape.rows)
     blocks = -(-tiles // fits)
@@ -107,7 +102,7 @@ def join_items(product: ProductLoops, given: Circumstances) -> ProductLoops:
         return product
     tiles = -(-nominal(product.contract.m, given.batch) // product.cut.shape.rows)
     *entries, block = product.body
-    each = rows_of_item(tiles, product.cut.panels)
+    each = rows_of_item(tiles, product.cut.panels, given.tuning)
     items = [Loop(Axis.TILE, Kind.ITEMS, (), each), Loop(Axis.PANEL, Kind.ITEMS, ())]
     return replace(product, body=(*entries, nested(items, (Join((block,)),))))
 
@@ -118,7 +113,8 @@ def copy_rows(product: ProductLoops, given: Circumstances) -> ProductLoops:
     if not blocks:
         return product
     deep, (_, block, _) = blocks[0].step, loops_over(product, Axis.TILE)
-    pays = deep < _depth(contract) and product.cut.panels >= COPYING and contract.k[0].lhs_stride == 1
+    is_wide = product.cut.panels >= given.tuning.copied_rows_panels
+    pays = deep < _depth(contract) and is_wide and contract.k[0].lhs_stride == 1
     if not pays or not fall_together(contract, rows, given.machine):
         return replace(product, scratch=(*product.scratch, (LEFT, 0)))
     pitch = deep + LANES

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import assert_never
 
-from compiler.loops.ir import TileContract
 from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Nest, Operand, SharedPointer, Value, vector
-from compiler.record import record
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied, multiplied_copying
-from compiler.targets.cpu.packing import own_panel, pack, pack_all, packed_axes, panel_elements
+from compiler.targets.cpu.multiply import RegisterTile, multiplied, multiplied_copying
+from compiler.targets.cpu.packing import own_panel, pack, pack_all, panel_elements
+from compiler.targets.cpu.products.asks import asked
 from compiler.targets.cpu.products.finishing import (
     ask_for_results,
     finish,
     finish_in_registers,
     put_away,
     repeating,
-    stage_ahead,
 )
+from compiler.targets.cpu.products.frame import Frame, OperandPlace, Span, Tile
 from compiler.targets.cpu.products.ir import (
     LEFT,
     ZEROS,
-    Ask,
-    Asked,
     AskForResults,
     Axis,
     Copying,
@@ -49,7 +47,6 @@ from compiler.targets.cpu.products.ir import (
 )
 from compiler.targets.cpu.products.rewriting import item_loops
 from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import ceiling, divided, items_of, outer_offsets
 from compiler.targets.cpu.triangle import multiplied_within
 
@@ -59,87 +56,8 @@ def build(k: KernelNest, product: ProductLoops) -> Nest:
     return _Walk(k, product).nest()
 
 
-@record
-class Span:
-    """How much of an axis the loops around have taken: from `first` to before `stop`, as many as `count`.
-
-    The loop that took it began at `origin`.
-    """
-
-    first: Index = 0
-    stop: Index | None = None
-    count: Index | None = None
-    origin: Index = 0
-
-
-@record
-class _Tile:
-    """The first unit of a tile that no tile before had, and the first that it has; its column; its outer offsets."""
-
-    start: Index
-    unit: Index
-    column: Index
-    lhs: Index
-    rhs: Index
-    base: Index
-
-
-@record
-class _Operand:
-    """Where a tile finds an operand: as an offset, as an address."""
-
-    index: Index
-    pointer: Value
-
-
 @dataclass(slots=True)
-class _Known:
-    """What statements before have computed, as long as the loop around goes on."""
-
-    spans: dict[Axis, Span]
-    tile: _Tile | None = None
-    left: _Operand | None = None
-    right: _Operand | None = None  # as it lies
-    panel: Value | None = None  # the packed one
-    is_new: Value | None = None  # the panel
-    copied_rows: Value | None = None
-    pitch: int = 0  # elements from one of them to the next
-    rows: tuple[Index, Index] | None = None  # see `rows_of_tile`
-    number: Index = 0  # of the tile in its block
-    kept: Value | None = None  # the sums of the tile
-    length: Index | None = None  # of the block of the sum
-    is_last: Value | None = None
-    is_first_panel: Value | None = None
-    register_tile: RegisterTile | None = None
-    sums: Sequence[Operand] = ()
-
-
-@dataclass(slots=True)
-class _Walk:
-    k: KernelNest
-    product: ProductLoops
-    known: _Known = field(default_factory=lambda: _Known({axis: Span() for axis in Axis}))
-    units: Index = 0
-    tiles: Index = 0
-    panels: Value | None = None  # all that are packed, or the thread's own
-    packed: Operand | None = None  # the panel that the item before has packed, where a thread has one of its own
-
-    @property
-    def contract(self) -> TileContract:
-        return self.product.contract
-
-    @property
-    def width(self) -> int:
-        return self.product.cut.shape.width
-
-    @property
-    def tile(self) -> _Tile:
-        assert self.known.tile is not None
-        return self.known.tile
-
-    def first(self, axis: Axis) -> Index:
-        return self.known.spans[axis].first
-
+class _Walk(Frame):
     def nest(self) -> Nest:
         """The whole nest, with the one that packs all panels before it where there is one."""
         k, product, contract = self.k, self.product, self.contract
@@ -306,13 +224,13 @@ class _Walk:
                 last = nest.maximum(nest.sub(self.units, steps.step), 0)
                 unit = nest.minimum(start, last)  # the last tile is moved back over rows that are done already
                 column = nest.mul(self.first(Axis.PANEL), self.width)
-                known.tile = _Tile(start, unit, column, *outer_offsets(self.k, steps.outer, self.first(Axis.OUTER)))
+                known.tile = Tile(start, unit, column, *outer_offsets(self.k, steps.outer, self.first(Axis.OUTER)))
             case Let.OPERANDS:
                 left = self.left_index(self.tile.unit)
                 column = nest.mul(self.tile.column, contract.rhs_n_stride)
                 right = nest.add(nest.add(column, self.tile.rhs), contract.rhs_offset)
-                known.right = _Operand(right, nest.pointer(self.k.bases[contract.rhs], right, contract.dtype))
-                known.left = _Operand(left, nest.pointer(self.k.bases[contract.lhs], left, contract.dtype))
+                known.right = OperandPlace(right, nest.pointer(self.k.bases[contract.rhs], right, contract.dtype))
+                known.left = OperandPlace(left, nest.pointer(self.k.bases[contract.lhs], left, contract.dtype))
             case Let.PANEL:
                 known.panel = self.panel_pointer()
             case Let.NEW_PANEL:
@@ -333,33 +251,6 @@ class _Walk:
                 known.length = nest.minimum(nest.sub(depth, block.first), block.count)
                 known.is_last = nest.compare("ge", nest.add(block.first, block.count), depth)
 
-    def left_index(self, unit: Index) -> Index:
-        """Where the rows of a tile start in the left operand."""
-        nest, contract, (axis, *_) = self.k.nest, self.contract, self.contract.k
-        rows = nest.add(nest.mul(unit, self.product.cut.row_steps.stride), self.tile.lhs)
-        offset = nest.add(rows, nest.mul(self.first(Axis.SUM), axis.lhs_stride))
-        return nest.add(offset, contract.lhs_offset)
-
-    def panel_pointer(self) -> Value:
-        """Where the block of the sum starts in the packed panel."""
-        nest = self.k.nest
-        assert self.panels is not None
-        panel = nest.mul(self.first(Axis.PANEL), panel_elements(self.contract, self.width))
-        offset = nest.add(panel, nest.mul(self.first(Axis.SUM), self.width))
-        return nest.pointer(self.panels, offset, self.contract.dtype)
-
-    @property
-    def kept(self) -> Value:
-        """Where the sums of the tile lie in scratch."""
-        return self.k.bases[self.contract.tile] if self.known.kept is None else self.known.kept
-
-    def rows_of_tile(self) -> tuple[Index, Index]:
-        """The first row that no tile before had, and the first that it has."""
-        if self.known.rows is None:
-            nest, unit = self.k.nest, self.product.cut.row_steps.unit
-            self.known.rows = nest.mul(self.tile.start, unit), nest.mul(self.tile.unit, unit)
-        return self.known.rows
-
     def keep_sums(self, pitch: int) -> None:
         nest, known, contract = self.k.nest, self.known, self.contract
         tiles = known.spans[Axis.TILE]
@@ -369,11 +260,6 @@ class _Walk:
             number = nest.add(nest.mul(self.first(Axis.PANEL), pitch), known.number)
             place = nest.mul(number, self.slot)
         known.kept = nest.pointer(self.k.bases[contract.tile], place, contract.dtype)
-
-    @property
-    def slot(self) -> int:
-        """Elements of the sums of a tile."""
-        return self.product.cut.shape.rows * self.width
 
     # a tile
 
@@ -391,8 +277,8 @@ class _Walk:
         self.rows_of_tile()
         left = self.left(what.left)
         with self.k.of(contract):
-            asks = [found for ask in what.asks for found in self.asked(ask)]
-        tile = RegisterTile(cut.shape, contract.dtype, self.places(what.left), what.streams, what.lanes)
+            asks = [found for ask in what.asks for found in asked(self, ask)]
+        tile = RegisterTile(cut.shape, contract.dtype, self.places(what.left), what.streams, self.k.tuning, what.lanes)
         known.register_tile = tile
         with self.k.of(contract):
             right = self.right(what.right)
@@ -412,35 +298,6 @@ class _Walk:
             else:
                 known.sums = multiplied(nest, tile, summed, left, right, begun, ahead=asks)
 
-    def left(self, place: Place) -> Value:
-        """Where the rows of the tile start."""
-        if place is Place.COPY:
-            assert self.known.copied_rows is not None
-            return self.known.copied_rows
-        return self.rows_at(self.tile.unit) if self.known.left is None else self.known.left.pointer
-
-    def places(self, left: Place) -> tuple[int, ...]:
-        """Where each row of a tile lies, from the first."""
-        rows = self.product.cut.shape.rows
-        if left is Place.COPY:
-            return tuple(row * self.known.pitch for row in range(rows))
-        return self.product.cut.row_steps.places(self.contract, rows)
-
-    def right(self, place: Place) -> Value:
-        """Where the columns of the tile start."""
-        if place is not Place.ITSELF:
-            return self.panel_pointer() if self.known.panel is None else self.known.panel
-        assert self.known.right is not None
-        return self.known.right.pointer
-
-    def summed(self, left: Place, right: Place) -> list[SummedAxis]:
-        """The summed axes with their strides in what a tile reads."""
-        axes = self.contract.k if right is Place.ITSELF else packed_axes(self.contract, self.width)
-        found = [SummedAxis(self.k.extent(axis.extent), axis.lhs_stride, axis.rhs_stride) for axis in axes]
-        if left is Place.COPY:
-            found[0] = replace(found[0], lhs_stride=1)
-        return found if self.known.length is None else [replace(found[0], extent=self.known.length), *found[1:]]
-
     def begun(self, sums: Sums, tile: RegisterTile) -> Sequence[Operand]:
         """The sums of a tile before this block of the sum."""
         nest = self.k.nest
@@ -450,10 +307,6 @@ class _Walk:
         base = nest.select(is_start, self.k.bases[ZEROS], self.kept)
         places = [nest.pointer(base, index * LANES, tile.dtype) for index in range(tile.slots)]
         return [nest.load(place, tile.vector, 64) for place in places]
-
-    def rows_at(self, unit: Index) -> Value:
-        """Where rows start in the left operand."""
-        return self.k.nest.pointer(self.k.bases[self.contract.lhs], self.left_index(unit), self.contract.dtype)
 
     def copy_rows(self, pitch: int) -> None:
         k, nest, known, contract, rows = self.k, self.k.nest, self.known, self.contract, self.product.cut.shape.rows
@@ -476,53 +329,6 @@ class _Walk:
         with k.of(contract):
             nest.when(known.is_first_panel, copy)
         known.copied_rows, known.pitch = target, pitch
-
-    # what a tile asks for
-
-    def asked(self, ask: Ask) -> list[Ahead]:
-        nest, contract, cut = self.k.nest, self.contract, self.product.cut
-        line, tile = self.k.machine.line(contract.dtype), self.tile
-        match ask.what:
-            case Asked.RESULTS:
-                row = self.rows_of_tile()[1]
-                return stage_ahead(self.k, contract, cut, row, tile.column, tile.base, ask.depth)
-            case Asked.ROWS:
-                assert self.known.left is not None
-                following = nest.add(self.known.left.index, cut.shape.rows * contract.lhs_m_stride)
-                pointer = nest.pointer(self.k.bases[contract.lhs], following, contract.dtype)
-                return [Ahead(pointer, tuple(range(0, ask.lines * line, line)), ask.lines * line)]
-            case Asked.SUMS_OR_RESULTS:
-                return self.sums_or_results_ahead(ask.depth)
-            case Asked.PANEL:
-                return [self.panel_ahead(ask)]
-            case Asked.ROWS_OF_FIRST_PANEL:
-                places = tuple(index * contract.lhs_m_stride for index in range(cut.shape.rows))
-                following = self.rows_at(nest.add(tile.unit, cut.shape.rows))
-                return [Ahead(following, places, line, ask.number, ask.depth, condition=self.known.is_first_panel)]
-
-    def sums_or_results_ahead(self, depth: int) -> list[Ahead]:
-        """The sums of the next tile, and in the last block what its elementwise stage will write."""
-        nest, contract, cut, is_last = self.k.nest, self.contract, self.product.cut, self.known.is_last
-        assert is_last is not None
-        results = stage_ahead(self.k, contract, cut, self.tile.unit, self.tile.column, self.tile.base, depth)
-        following = nest.pointer(self.kept, self.slot, contract.dtype)
-        places = tuple(range(0, self.width, self.k.machine.line(contract.dtype)))
-        found = [Ahead(following, places, self.width, cut.shape.rows, depth)]
-        for result in results:
-            pointer = nest.select(is_last, result.pointer, following)
-            found.append(replace(result, pointer=pointer, step=nest.select(is_last, result.step, 0)))
-        return found
-
-    def panel_ahead(self, ask: Ask) -> Ahead:
-        """A tile's share of the next panel."""
-        nest, contract, start = self.k.nest, self.contract, self.first(Axis.SUM)
-        assert self.panels is not None
-        panel = nest.add(self.first(Axis.PANEL), 1)
-        start = nest.add(start, nest.minimum(nest.mul(self.known.number, ask.number), ask.depth - ask.number))
-        place = nest.add(nest.mul(panel, panel_elements(contract, self.width)), nest.mul(start, self.width))
-        pointer = nest.pointer(self.panels, place, contract.dtype)
-        places = tuple(range(0, self.width, self.k.machine.line(contract.dtype)))
-        return Ahead(pointer, places, self.width, ask.number, ask.depth)
 
     # the result
 

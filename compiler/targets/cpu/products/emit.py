@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from compiler.loops.ir import ContractionKernel, TileContract
 from compiler.nest.ir import Nest
-from compiler.record import record
+from compiler.support.record import record
 from compiler.targets.cpu.contraction_along_rows import emit_along_rows, runs_along_rows
 from compiler.targets.cpu.contraction_both_copied import emit_both_copied, sums_side_by_side
 from compiler.targets.cpu.contraction_long_sum import emit_long_sum, sums_in_blocks
@@ -16,6 +16,7 @@ from compiler.targets.cpu.products.build import build
 from compiler.targets.cpu.products.ir import Circumstances
 from compiler.targets.cpu.products.passes import definition, optimised
 from compiler.targets.cpu.tiles import Tiling, tiling
+from compiler.tuning import Tuning
 
 
 @record
@@ -26,6 +27,7 @@ class Product:
     cut: Tiling
     batch: int
     lasts: bool
+    tuning: Tuning
 
     @property
     def contract(self) -> TileContract:
@@ -46,7 +48,7 @@ LOOP_ORDERS = (
     LoopOrder(
         "vectors along the rows",
         "a long sum whose rows are neighbours: rows fill vectors where columns would not, and blocks stay in cache",
-        lambda p: sums_in_blocks(p.contract) and runs_along_rows(p.contract),
+        lambda p: sums_in_blocks(p.contract) and runs_along_rows(p.contract, p.tuning),
         lambda k, p: emit_along_rows(k, p.contract),
     ),
     LoopOrder(
@@ -58,13 +60,13 @@ LOOP_ORDERS = (
     LoopOrder(
         "both operands copied",
         "they are larger than the cache and lie row by row along the sum: copies of a block are read in one stretch",
-        lambda p: not p.lasts and sums_side_by_side(p.contract, p.cut),
+        lambda p: not p.lasts and sums_side_by_side(p.contract, p.cut, p.tuning),
         lambda k, p: emit_both_copied(k, p.contract, p.cut, p.batch),
     ),
     LoopOrder(
         "blocks of rows and sum",
         "the operands are larger than the cache: what is read again and again lies near",
-        lambda p: blocks_rows_and_sum(p.contract, p.cut),
+        lambda p: blocks_rows_and_sum(p.contract, p.cut, p.tuning),
         lambda k, p: build(k, optimised(definition(p.kernel), Circumstances(k.machine, p.batch, p.lasts))),
     ),
     LoopOrder(
@@ -82,5 +84,5 @@ def loop_order_of(product: Product) -> LoopOrder:
 
 def emit_product(k: KernelNest, kernel: ContractionKernel, batch: int, lasts: bool) -> Nest:
     """The nest of a product. `batch` is the nominal batch, a hint for tile sizes only."""
-    product = Product(kernel, tiling(kernel.contraction, k.machine, batch), batch, lasts)
+    product = Product(kernel, tiling(kernel.contraction, k.machine, batch), batch, lasts, k.tuning)
     return loop_order_of(product).build(k, product)

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from compiler.loops.ir import Access, Load, Stage, Store, Term, TileContract
 from compiler.nest.ir import Index, Operand, Value, vector
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import Ahead, RegisterTile
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import Tiling
 
 DENSE = (Term(1, None, 1),)

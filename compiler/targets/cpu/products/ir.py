@@ -11,9 +11,10 @@ from typing import TypeAlias
 
 from compiler.loops.ir import ContractionKernel, TileContract
 from compiler.machine import Machine
-from compiler.record import record
-from compiler.targets.cpu.text import LANES
+from compiler.support.numerics import LANES
+from compiler.support.record import record
 from compiler.targets.cpu.tiles import Tiling
+from compiler.tuning import Tuning
 
 ZEROS, LEFT, RIGHT, PANEL = -1, -2, -3, -4  # stretches of scratch, beside those of the kernel's buffers
 
@@ -236,3 +237,7 @@ class Circumstances:
     machine: Machine
     batch: int
     lasts: bool
+
+    @property
+    def tuning(self) -> Tuning:
+        return self.machine.tuning

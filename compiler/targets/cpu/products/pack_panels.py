@@ -22,9 +22,6 @@ from compiler.targets.cpu.products.ir import (
 from compiler.targets.cpu.products.rewriting import has_loop, rewritten, with_multiply
 from compiler.targets.cpu.tiles import Tiling, depth_of, lanes_apart, nominal, nominal_rows, rows_of_tiles
 
-LARGE_PANEL = 16 << 10  # bytes from which a packed panel is not expected in the first-level cache
-FEW_TILES = 6  # of rows, up to which copying a panel while it is read pays for the longer code
-
 
 def pack_all_panels(product: ProductLoops, given: Circumstances) -> ProductLoops:
     if not has_loop(product, Axis.SUM):
@@ -40,7 +37,7 @@ def pack(product: ProductLoops, given: Circumstances) -> ProductLoops:
     bytes_ = depth_of(product.contract) * product.cut.shape.width * product.contract.dtype.size
 
     def change(multiply: Multiply) -> Sequence[Statement]:
-        packed = replace(multiply, right=place, streams=bytes_ > LARGE_PANEL)
+        packed = replace(multiply, right=place, streams=bytes_ > given.tuning.near_panel_bytes)
         return PackPanel() if place is Place.OWN else Let.PANEL, packed
 
     *entries, loops = with_multiply(product, change).body
@@ -64,7 +61,7 @@ def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> 
 
 def pack_while_multiplying(product: ProductLoops, given: Circumstances) -> ProductLoops:
     contract = product.contract
-    is_short = contract.rhs_n_stride == 1 and rows_of_tiles(product.cut, given.batch) <= FEW_TILES
+    is_short = contract.rhs_n_stride == 1 and rows_of_tiles(product.cut, given.batch) <= given.tuning.copying_tiles
     if not is_short or contract.triangle is not None:
         return product
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from compiler.loops.ir import ContractionKernel
-from compiler.record import record
+from compiler.support.record import record
 from compiler.targets.cpu.products.ask_ahead import ask_for_next_panel, ask_for_next_rows, ask_for_results
 from compiler.targets.cpu.products.block_rows_and_sum import block_rows_and_sum, copy_rows, join_items
 from compiler.targets.cpu.products.ir import Axis, Circumstances, Finish, Kind, Loop, Multiply, ProductLoops

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from compiler.loops.ir import TileContract
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.products.ir import (
     Ask,
     AskForResults,
@@ -27,7 +28,6 @@ from compiler.targets.cpu.products.ir import (
     UsePanels,
     When,
 )
-from compiler.targets.cpu.text import LANES
 
 _SCALAR = {Axis.TILE: "row", Axis.PANEL: "column"}  # before there are tiles
 
@@ -63,8 +63,11 @@ def _lines(product: ProductLoops, body: Sequence[Statement]) -> Iterator[str]:
             case Loop() | Join() | When():
                 yield f"{_opening(product, statement)}:"
                 yield from (f"  {line}" for line in _lines(product, statement.body))
+            case Multiply():
+                yield _product(statement)
+                yield from (f"  ask for {_asked(ask)}" for ask in statement.asks)
             case _:
-                yield _line(product, statement)
+                yield _line(statement)
 
 
 def _opening(product: ProductLoops, statement: Loop | Join | When) -> str:
@@ -81,7 +84,7 @@ def _opening(product: ProductLoops, statement: Loop | Join | When) -> str:
             return "in the last block of the sum" if is_last else "in the other blocks of the sum"
 
 
-def _line(product: ProductLoops, statement: Statement) -> str:
+def _line(statement: Statement) -> str:
     match statement:
         case Entry():
             return statement.value
@@ -97,24 +100,22 @@ def _line(product: ProductLoops, statement: Statement) -> str:
             return f"copy the tile's rows, {pitch} apart, at a thread's first panel"
         case AskForResults():
             return "ask for what the stage reads and writes"
-        case Multiply():
-            return _product(product, statement)
         case Put():
             return "keep sums"
         case Finish(in_registers=in_registers):
             return f"finish {'sums' if in_registers else 'kept sums, row by row'}"
-        case Loop() | Join() | When():
+        case Loop() | Join() | When() | Multiply():
             raise AssertionError(statement)
         case _:
             assert_never(statement)
 
 
-def _product(product: ProductLoops, multiply: Multiply) -> str:
+def _product(multiply: Multiply) -> str:
     words = [f"sums = {multiply.sums.value} + left {multiply.left.value} * right {multiply.right.value}"]
     words += [f"by {multiply.lanes} lanes"] if multiply.lanes != LANES else []
     words += ["lines asked for before their use"] if multiply.streams else []
     words += ["packing it, where the panel is new"] if multiply.copying is not Copying.NEVER else []
-    return ", ".join([*words, *(f"asking for {_asked(ask)}" for ask in multiply.asks)])
+    return ", ".join(words)
 
 
 def _asked(ask: Ask) -> str:

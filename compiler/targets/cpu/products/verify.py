@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.diagnostics import CompilerBug
+from compiler.errors.diagnostics import CompilerBug
 from compiler.targets.cpu.products.ir import (
     Axis,
     Copying,
@@ -38,10 +38,13 @@ class _Check:
     def __init__(self, product: ProductLoops) -> None:
         self.product = product
         self.found: list[str] = []
-        self.sum_blocks = [s.step for s in statements_of(product.body) if isinstance(s, Loop) and s.axis is Axis.SUM]
+        self.keeps = False  # sums from block to block
+        self.needs = False
 
     def faults(self) -> list[str]:
         self.body(self.product.body, (), frozenset())
+        if self.needs and not self.keeps:
+            self.found.append("the sums of a block are lost")
         finishes = sum(isinstance(s, Finish) for s in statements_of(self.product.body))
         if finishes != 1:
             self.found.append(f"{finishes} statements finish the sums")
@@ -49,12 +52,17 @@ class _Check:
 
     def body(self, body: Sequence[Statement], around: tuple[Loop | Join | When, ...], filled: frozenset[Place]) -> None:
         """What is filled stays so for the statements behind and within."""
+        if any(isinstance(s, Finish) and not s.in_registers for s in body) and not any(
+            isinstance(s, Put) for s in body
+        ):
+            self.found.append("sums are finished that were not kept")
         for statement in body:
             match statement:
                 case Loop() | Join() | When():
                     if isinstance(statement, Loop):
                         self.loop(statement, around)
-                    self.body(statement.body, (*around, statement), filled)
+                    # items that are joined begin anew: a loop takes less than the rectangle
+                    self.body(statement.body, (*(() if isinstance(statement, Join) else around), statement), filled)
                 case UsePanels(place=Place.SHARED):
                     filled |= {Place.SHARED}
                 case PackPanel() | Let.NEW_PANEL:
@@ -82,8 +90,9 @@ class _Check:
             if last.get(axis) != 1:
                 self.found.append(f"no loop goes over single ones of {axis.value}")
         in_last = any(isinstance(a, When) and a.is_last for a in around)
-        if isinstance(statement, Finish) and len(self.blocks(around)) > 0 and not in_last:
+        if isinstance(statement, Finish) and self.blocks(around) and not in_last:
             self.found.append("sums are finished before the last block")
+        self.keeps |= isinstance(statement, Put) and not in_last
 
     def blocks(self, around: tuple[Loop | Join | When, ...]) -> list[Loop]:
         """The loops over the sum that take more than one round."""
@@ -97,5 +106,6 @@ class _Check:
                 self.found.append(f"nothing lies in the {place.value}")
         if (what.sums is Sums.ZERO) == bool(self.blocks(around)):
             self.found.append(f"sums begin as {what.sums.value}")
+        self.needs |= bool(self.blocks(around))
         if what.copying is not Copying.NEVER and what.right is not Place.OWN:
             self.found.append("what is copied has no panel")

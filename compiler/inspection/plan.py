@@ -1,0 +1,173 @@
+"""The cost of a model before it runs: parameters and arithmetic by layer, kernels, memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, field
+from itertools import zip_longest
+from typing import Any
+
+from compiler.frontend.program import Program
+from compiler.graph.ir import Direction, Graph, Node, Role
+from compiler.graph.op import Category
+from compiler.interface import Options
+from compiler.machine import Machine
+from compiler.ops.contraction import Contraction
+from compiler.ops.reduction import CumulativeSum, Max, Min, Moments, Sum
+from compiler.ops.scan import Scan
+from compiler.pipeline import simplified
+from compiler.programs.load import complete, in_precision
+from compiler.programs.stages import prepared, scheduled
+from compiler.programs.steps.training_step import prediction_graph, training_step
+from compiler.schedule.ir import Schedule
+from compiler.support.record import record
+from compiler.targets.manifest import capacity_for
+from compiler.targets.registry import kernel_target_of
+from compiler.types import at_batch, static_elements
+
+REST = "(model)"  # what belongs to no layer that owns parameters
+
+
+@record
+class LayerRow:
+    """One line of the plan: what a layer gives, and its floating-point operations for the whole batch.
+
+    They are those of the text, before any layer is joined with another or laid out for the processor.
+    """
+
+    path: str
+    output: str
+    parameters: int
+    flops_forward: int
+    flops_step: int
+
+
+@record
+class KernelRow:
+    name: str
+    kind: str
+    count: int
+    lines: str
+
+
+@record
+class PlanReport:
+    """Figures for one batch of `batch` rows; `peak_bytes` counts everything that the step keeps in memory."""
+
+    model: str
+    batch: int
+    layers: tuple[LayerRow, ...]
+    kernels: tuple[KernelRow, ...]
+    memory: Mapping[str, int] = field(default_factory=dict[str, int])
+    parameters: int = 0
+    flops_forward: int = 0
+    flops_step: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan(program: Program, options: Options) -> PlanReport:
+    """The plan of a program for the batch of the options. A bare model has no step: its step is its forward pass."""
+    program = in_precision(complete(program), options)
+    predicting = prediction_graph(program)
+    training = training_step(program) if program.plan is not None else predicting
+    forward, step, code = simplified(predicting), simplified(training), prepared(training, options)
+    machine = kernel_target_of(options).machine(options.machine, runs=False)
+    ready = scheduled(code, options, machine)
+    return PlanReport(
+        program.name,
+        options.batch,
+        _layers(program, forward, step, options.batch),
+        _kernels(code, ready, options, machine),
+        _memory(code, ready, options.batch),
+        sum(static_elements(p.type.shape) for p in program.parameters if p.role is Role.PARAMETER),
+        flops_of(forward.nodes, options.batch),
+        flops_of(step.nodes, options.batch),
+    )
+
+
+def flops_of(nodes: Sequence[Node], batch: int) -> int:
+    """Two for each multiply-add of a contraction, one for each element of other arithmetic."""
+    return sum(flops for _, flops in _work(nodes, batch))
+
+
+def _work(nodes: Sequence[Node], batch: int, times: int = 1) -> Iterator[tuple[Node, int]]:
+    """Each node with its operations; those of a scan's body count for every step."""
+    for node in nodes:
+        if isinstance(node.op, Scan):
+            yield from _work(node.op.body.nodes, batch, times * node.op.length)
+        yield node, times * _node_flops(node, batch)
+
+
+def _node_flops(node: Node, batch: int) -> int:
+    result = math.prod(at_batch(node.results[0].type.shape, batch))
+    match node.op:
+        case Contraction(lhs=lhs, rhs=rhs, out=out):
+            shapes = (node.operands[0].type.shape, node.operands[1].type.shape)
+            extents = dict(zip((*lhs, *rhs), (e for s in shapes for e in at_batch(s, batch)), strict=True))
+            return 2 * result * math.prod(n for label, n in extents.items() if label not in out)
+        case Sum() | Max() | Min() | Moments() | CumulativeSum():
+            return math.prod(at_batch(node.operands[0].type.shape, batch))
+        case _:
+            counts = node.op.category is Category.ELEMENTWISE and node.results[0].type.dtype.is_float
+            return result * (2 if node.op.name == "fma" else 1) if counts else 0
+
+
+def _path(node: Node) -> str:
+    return next((o.path for o in node.origins if o.path), "")
+
+
+def _layers(program: Program, forward: Graph, step: Graph, batch: int) -> tuple[LayerRow, ...]:
+    parameters: dict[str, int] = {}
+    for spec in program.parameters:
+        if spec.role is Role.PARAMETER:
+            layer = spec.path.rpartition(".")[0]
+            parameters[layer] = parameters.get(layer, 0) + static_elements(spec.type.shape)
+    rows: dict[str, LayerRow] = {path: LayerRow(path, "", count, 0, 0) for path, count in parameters.items()}
+    for node, flops in _work(forward.nodes, batch):
+        path = layer_of(_path(node), rows)
+        old = rows.get(path, LayerRow(path, "", 0, 0, 0))
+        # The stack that a scan emits, rather than its last carry; what no layer owns is no single output.
+        shape = "" if path == REST else str(node.results[-1].type)
+        rows[path] = LayerRow(path, shape, old.parameters, old.flops_forward + flops, 0)
+    for node, flops in _work(step.nodes, batch):
+        path = layer_of(_path(node), rows)
+        old = rows.get(path, LayerRow(path, "", 0, 0, 0))
+        rows[path] = LayerRow(path, old.output, old.parameters, old.flops_forward, old.flops_step + flops)
+    return tuple(row for row in rows.values() if row.parameters or row.flops_step or row.flops_forward)
+
+
+def layer_of(path: str, rows: Mapping[str, object]) -> str:
+    """The layer that owns a node: the path itself, or the nearest ancestor that has a row."""
+    while path and path not in rows:
+        path = path.rpartition(".")[0]
+    return path or REST
+
+
+def _kernels(graph: Graph, ready: Schedule, options: Options, machine: Machine) -> tuple[KernelRow, ...]:
+    found = kernel_target_of(options).lower(graph, ready, machine, options.batch)
+    counts: dict[str, int] = {}
+    rows: dict[str, KernelRow] = {}
+    behind = [instance for _, instance in found.instances[1:]]
+    for (symbol, instance), following in zip_longest(found.instances, behind):
+        if instance is following:
+            continue  # it packs the panels of the product behind it, and counts with that
+        counts[symbol] = counts.get(symbol, 0) + 1
+        lines = sorted({o.user_span.line for o in instance.origins if not o.user_span.source.is_library})
+        directions = [d.value for d in Direction if any(o.direction is d for o in instance.origins)]
+        said = f"{'+'.join(directions)} of line {', '.join(map(str, lines))}" if lines else ""
+        rows.setdefault(symbol, KernelRow(instance.kernel.name, instance.kernel.kind, 0, said))
+    return tuple(KernelRow(r.name, r.kind, counts[s], r.lines) for s, r in rows.items())
+
+
+def _memory(graph: Graph, ready: Schedule, batch: int) -> dict[str, int]:
+    persistent = {Role.PARAMETER: 0, Role.STATE: 0, Role.OPTIMIZER_STATE: 0}
+    for entry in graph.inputs:
+        if entry.role in persistent:
+            persistent[entry.role] += static_elements(entry.value.type.shape) * entry.value.type.dtype.size
+    capacity = capacity_for(ready.batch_bytes, batch)
+    named = {f"{role.value}_bytes": size for role, size in persistent.items()}
+    named |= {"static_bytes": ready.static_bytes, "batch_bytes": ready.batch_bytes * capacity}
+    return named | {"peak_bytes": sum(named.values())}

@@ -1,0 +1,229 @@
+"""Shows any stage of compilation, whole or for one line of the source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from compiler.errors.diagnostics import Source, UsageError
+from compiler.errors.suggestions import did_you_mean
+from compiler.frontend import elaborate
+from compiler.frontend.library import library_scope
+from compiler.frontend.program import DimensionsOf, Program
+from compiler.graph import drawing as graph_drawing
+from compiler.graph.ir import Graph, Origin
+from compiler.graph.pictures import drawn
+from compiler.graph.printer import print_graph
+from compiler.inspection.code_view import Chooser, kernel_views, print_views, views_to_json
+from compiler.inspection.pass_view import watched_passes
+from compiler.interface import Options, PassRun, View
+from compiler.machine import Machine
+from compiler.programs.load import in_precision, options_of
+from compiler.programs.stages import prepared, scheduled
+from compiler.programs.steps.training_step import prediction_graph, training_step
+from compiler.schedule import drawing as schedule_drawing
+from compiler.schedule.build import fixed, fused_graph
+from compiler.schedule.fusion.ir import FusedGraph
+from compiler.schedule.fusion.printer import fused_to_json, print_fused
+from compiler.schedule.ir import Schedule
+from compiler.schedule.printer import print_schedule, schedule_to_json
+from compiler.support.cache import default_folder
+from compiler.support.record import record
+from compiler.syntax.modules import load_modules
+from compiler.syntax.printer import ast_to_json, print_ast
+from compiler.syntax.tree import Module
+from compiler.targets.registry import kernel_target_of
+
+_CODE = ("fixed", "fused", "schedule", "kernels", "loops", "llvm", "asm")  # the stages that know a machine
+
+
+def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
+    """The text of a stage, whole or of what came from a line or a node. Raises SourceError and UsageError."""
+    if options.machine is not None and view.stage not in _CODE:
+        raise UsageError(
+            f"stage {view.stage} is the same for every machine",
+            f"--machine goes with {', '.join(_CODE[:-1])} and {_CODE[-1]}",
+        )
+    if view.stage == "ast":
+        return _syntax(_modules(view), view)
+    opened = _opened(view, options, dimensions_of)
+    chosen, options = _chooser(view), opened.options
+    if view.stage in ("graph", "step"):
+        return _graph(_only(opened.text if view.stage == "graph" else opened.step(), chosen, view), view.format)
+    ready = prepared(opened.step(), options)
+    if view.stage == "grad":
+        return _graph(_only(ready, chosen, view), view.format)
+    machine = kernel_target_of(options).machine(options.machine, runs=False)
+    if view.stage == "fixed":
+        return _graph(_only(fixed(ready, options.without, options.batch, machine), chosen, view), view.format)
+    if view.stage == "fused":
+        fused = fused_graph(ready, options.without, options.batch, options.verify, machine)
+        return _fused(fused, view, chosen)
+    plan = scheduled(ready, options, machine)
+    if view.stage == "schedule":
+        return _schedule(plan, view, chosen)
+    return _code(ready, plan, options, view, chosen, machine)
+
+
+def watch_passes(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> tuple[PassRun, ...]:
+    """Each pass over the graph of a step or of a prediction, in order. Raises SourceError and UsageError."""
+    opened, chosen = _opened(view, options, dimensions_of), _chooser(view)
+
+    def text_of(graph: Graph) -> str:
+        return _graph(_part(graph, chosen, view), view.format)
+
+    step = opened.step()
+    _only(step, chosen, view)  # refuses a line from which nothing comes
+    return watched_passes(step, opened.options, view, text_of)
+
+
+@record
+class _Opened:
+    """A program and how it is compiled: its graph as the text has it, and the step or prediction that is made of it."""
+
+    program: Program
+    trains: bool
+    options: Options
+
+    @property
+    def text(self) -> Graph:
+        return self.program.training_graph if self.trains else prediction_graph(self.program)
+
+    def step(self) -> Graph:
+        program = in_precision(self.program, self.options)
+        return training_step(program) if self.trains else prediction_graph(program)
+
+
+def _opened(view: View, options: Options, dimensions_of: DimensionsOf | None) -> _Opened:
+    program = elaborate.elaborate(_modules(view), library_scope(), view.experiment, view.overrides, dimensions_of)
+    _expect_node(program, view.node)
+    trains = view.mode == "train" and program.plan is not None
+    rows = program.plan.usual_rows if trains and program.plan is not None else 1  # as a run compiles them
+    return _Opened(program, trains, options_of(program, replace(options, batch=rows)))
+
+
+def _modules(view: View) -> tuple[Module, ...]:
+    modules = load_modules(Path(view.path), default_folder(), view.within)
+    _expect_line(modules[-1].source, view.line)
+    return modules
+
+
+def _syntax(modules: tuple[Module, ...], view: View) -> str:
+    root = next(m for m in modules if Path(m.source.name) == Path(view.path))
+    if view.line is not None:
+        shown = [d for d in root.declarations if d.span.line <= view.line <= d.span.end_line]
+        root = replace(root, declarations=tuple(shown))
+    return json.dumps(ast_to_json(root)) if view.format == "json" else print_ast(root)
+
+
+def _expect_line(source: Source, line: int | None) -> None:
+    lines = len(source.text.splitlines())
+    if line is not None and line > lines:
+        raise UsageError(f"{source.name} has no line {line}", f"it ends with line {lines}")
+
+
+def _expect_node(program: Program, node: str | None) -> None:
+    """Every start of the path of an operation names a node."""
+    if node is None:
+        return
+    paths = {
+        o.path for n in (*program.training_graph.nodes, *program.inference_graph.nodes) for o in n.origins if o.path
+    }
+    known = {path.rsplit(".", cut)[0] for path in paths for cut in range(path.count(".") + 1)}
+    if node not in known:
+        found = did_you_mean(node, known)
+        outermost = sorted(path for path in known if "." not in path)
+        fix = f"did you mean {found}?" if found else f"there is {', '.join(outermost)}, and what is below"
+        raise UsageError(f"{program.name} has no node {node}", fix if known else "")
+
+
+def _chooser(view: View) -> Chooser:
+    """Whether origins hold the line and the node."""
+    path, line, node = Path(view.path), view.line, view.node
+
+    def chosen(origins: Sequence[Origin]) -> bool:
+        at_line = line is None or any(
+            place.line <= line <= place.end_line and Path(place.source.name) == path
+            for o in origins
+            for place in (o.span, *o.calls)
+        )
+        at_node = node is None or any(o.path == node or o.path.startswith(node + ".") for o in origins)
+        return at_line and at_node
+
+    return chosen
+
+
+def _only(graph: Graph, chosen: Chooser, view: View) -> Graph:
+    """As `_part`. Raises UsageError where nothing is left."""
+    part = _part(graph, chosen, view)
+    _expect_some(part.nodes, "operation", view)
+    return part
+
+
+def _expect_some(found: Sequence[object], what: str, view: View) -> None:
+    """Raises UsageError where nothing is left of the line or the node that `view` shows."""
+    if not found and (view.line is not None or view.node is not None):
+        raise UsageError(f"no {what} comes from there", "the line may be configuration only, or folded away")
+
+
+def _part(graph: Graph, chosen: Chooser, view: View) -> Graph:
+    """The graph with the chosen nodes and what they read and give; it may no longer be complete."""
+    if view.line is None and view.node is None:
+        return graph
+    nodes = [n for n in graph.nodes if chosen(n.origins)]
+    read = {operand for n in nodes for operand in n.operands}
+    given = {result for n in nodes for result in n.results}
+    return replace(
+        graph,
+        inputs=tuple(i for i in graph.inputs if i.value in read),
+        nodes=tuple(n for n in graph.nodes if chosen(n.origins) or (not n.origins and read & {*n.results})),
+        outputs=tuple(o for o in graph.outputs if o.value in given),
+    )
+
+
+def _graph(graph: Graph, format: str) -> str:
+    match format:
+        case "json":
+            return json.dumps(graph_drawing.graph_to_json(graph))
+        case "text":
+            return print_graph(graph, origins=True)
+        case _:
+            return drawn(graph_drawing.drawing_of(graph), format)
+
+
+def _fused(fused: FusedGraph, view: View, chosen: Chooser) -> str:
+    """The groups of which a member was chosen. Raises UsageError where there is none."""
+    groups = tuple(g for g in fused.groups if any(chosen(m.node.origins) for m in g.members))
+    _expect_some(groups, "kernel", view)
+    fused = replace(fused, groups=groups)
+    return json.dumps(fused_to_json(fused)) if view.format == "json" else print_fused(fused, origins=True)
+
+
+def _schedule(plan: Schedule, view: View, chosen: Chooser) -> str:
+    kept = [k for k, i in enumerate(plan.instances) if chosen(i.origins)]
+    _expect_some(kept, "kernel", view)
+    plan = replace(
+        plan,
+        instances=tuple(plan.instances[k] for k in kept),
+        barriers=tuple(plan.barriers[k] for k in kept),
+    )
+    match view.format:
+        case "json":
+            return json.dumps(schedule_to_json(plan))
+        case "text":
+            return print_schedule(plan)
+        case _:
+            return drawn(schedule_drawing.drawing_of(plan), view.format)
+
+
+def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Chooser, machine: Machine) -> str:
+    target = kernel_target_of(options)
+    part = None if view.line is None and view.node is None else chosen
+    found = target.lower(graph, plan, machine, options.batch, keeps_nests=view.stage == "loops")
+    views = kernel_views(found, view.stage, target, machine, part)
+    _expect_some(views, "code", view)
+    if view.format == "json":
+        return views_to_json(views, part, machine)
+    return print_views(views, view.stage, part, machine if options.machine else None)

@@ -1,0 +1,50 @@
+"""Graphs with options become what a target compiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from compiler.graph.ir import Graph
+from compiler.interface import Options
+from compiler.targets.registry import target_of
+from compiler.targets.target import Compilation
+
+if TYPE_CHECKING:
+    from compiler.machine import Machine
+    from compiler.schedule.ir import Schedule
+
+Graphs: TypeAlias = Mapping[str, tuple[Graph, Options]]  # by the names under which a target is asked for them
+
+
+def compilation(graph: Callable[[], Graph], options: Options, name: str | None = None) -> Compilation:
+    """A graph that is not yet optimised, and is made only where a target does not know `name`."""
+
+    def ready() -> Graph:
+        from compiler.programs.stages import prepared  # a cached program is loaded without any stage of the compiler
+
+        return prepared(graph(), options)
+
+    return Compilation(name, options, ready, partial(_scheduled, options))
+
+
+def prepared_compilation(graph: Graph, options: Options) -> Compilation:
+    """A graph that is optimised."""
+    return Compilation(None, options, lambda: graph, partial(_scheduled, options))
+
+
+def _scheduled(options: Options, ready: Graph, machine: Machine) -> Schedule:
+    from compiler.programs.stages import scheduled  # a cached program is loaded without any stage of the compiler
+
+    return scheduled(ready, options, machine)
+
+
+def compile_graphs(graphs: Graphs, workers: int | None = None) -> None:
+    """Compile graphs for the cache, with so many processes that generate code, by default one for each processor."""
+    compilations = [compilation(partial(_given, graph), options, name) for name, (graph, options) in graphs.items()]
+    target_of(compilations[0].options).compile_ahead(compilations, workers)
+
+
+def _given(graph: Graph) -> Graph:
+    return graph

@@ -1,0 +1,160 @@
+"""The step of a training whose updates take several batches (`accumulate`), as three graphs.
+
+For each batch, `counting` adds up what the loss is divided by, and `accumulating`, once that is known of all batches,
+gradients and sums. `updating` then does for the whole what a step does after its gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from compiler.errors.diagnostics import CompilerBug
+from compiler.frontend.program import Accumulation, Program, TrainingPlan
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, GraphInput, GraphOutput, Role, Value
+from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.graph_passes.simplify import simplify
+from compiler.ops.batch_sums import Ledger, evaluated_again, ledger_of, made_of_sums, slopes_of
+from compiler.ops.build import filled
+from compiler.ops.elementwise import Add, Multiply
+from compiler.ops.spreading import Sum
+from compiler.programs.steps.finishing import with_totals
+from compiler.programs.steps.training_step import Step, finished_in_training, in_phase, reported
+from compiler.types import depends_on_batch
+
+PARTS = ("counting", "accumulating", "updating")
+_SHARE = "(share)"
+
+
+def accumulated_step(program: Program, part: str, phase: int = 0) -> Graph:
+    """One of PARTS. What they add up lies in the tensors that `Accumulation` names; updating empties them."""
+    program, plan = in_phase(program, phase)
+    if plan.accumulation is None:
+        raise CompilerBug("accumulated_step", f"{program.name} makes an update of each batch")
+    ledger = ledger_of(program.training_graph, made_of_sums(program.training_graph, plan.metrics))
+    build = {"counting": _counting, "accumulating": _accumulating, "updating": _updating}[part]
+    return _with_used_inputs(eliminate_dead(build(program, plan, ledger).builder.build()))
+
+
+def _counting(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
+    graph = replace(program.training_graph, outputs=_outputs(ledger.counts))
+    step = Step(replace(program, training_graph=graph), plan)
+    _add_all(step, ledger.counts, Accumulation.count)
+    return step
+
+
+def _accumulating(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
+    graph, gathered = with_totals(program.training_graph, finished_in_training(plan), by_rows=False)
+    outputs = tuple(output for output in graph.outputs if output.name in gathered)
+    graph = _with_share(graph, ledger)
+    step = Step(replace(program, training_graph=replace(graph, outputs=(*graph.outputs, *outputs))), plan)
+    step.differentiate(step.forward[_SHARE])
+    for path, gradient in step.gradients.items():
+        _add(step, Accumulation.gradient(path), gradient)
+    _add_all(step, ledger.sums, Accumulation.sum)
+    step.keep_states()
+    for name in gathered:
+        step.builder.output(name, Role.OUTPUT, step.forward[name])
+    return step
+
+
+def _updating(program: Program, plan: TrainingPlan, ledger: Ledger) -> Step:
+    # Other metrics are told by the epoch, from what `accumulating` gathers.
+    plan = replace(plan, metrics=made_of_sums(program.training_graph, plan.metrics))
+    after = _after_sums(program.training_graph, reported(program.training_graph, plan), ledger)
+    whole = simplify(after, plan.is_double)
+    # No batch takes part: this step begins with what follows from sums.
+    step = Step(replace(program, training_graph=whole, augmentation=None), plan)
+    step.differentiate(_loss_without_rows(step, whole, ledger))
+    for path, gradient in step.gradients.items():
+        added_up = step.input(Accumulation.gradient(path), Role.OPTIMIZER_STATE, gradient.type)
+        step.gradients[path] = step.builder.emit(Add(), added_up, gradient)
+    step.clip()
+    step.update()
+    step.report()
+    assert plan.accumulation is not None
+    for state in plan.accumulation.states:
+        step.input(state.name, Role.OPTIMIZER_STATE, state.type)
+        nothing = filled(step.builder, 0, state.type)
+        step.builder.output(state.name, Role.OPTIMIZER_STATE, nothing, updates=state.name)
+    return step
+
+
+def _add_all(step: Step, values: Sequence[Value], name: Callable[[int], str]) -> None:
+    for number, value in enumerate(values):
+        _add(step, name(number), step.forward[str(value.index)])
+
+
+def _add(step: Step, name: str, value: Value) -> None:
+    before = step.input(name, Role.OPTIMIZER_STATE, value.type)
+    step.builder.output(name, Role.OPTIMIZER_STATE, step.builder.emit(Add(), before, value), updates=name)
+
+
+def _with_share(graph: Graph, ledger: Ledger) -> Graph:
+    """The training graph with the sums and `(share)`: what its rows contribute to the loss of the whole.
+
+    Counts are those of the whole, in a tensor. What of the loss no row contributes to is left out.
+    """
+    builder = GraphBuilder.continuing(graph)
+    for node in graph.nodes:
+        builder.append(node)
+    loss = graph.output("loss").value
+    slopes = slopes_of(builder, ledger.loss, loss, ledger.trained)
+    assert slopes is not None, "the front end has refused such a loss"
+    known = {
+        count.index: builder.input(Accumulation.count(number), Role.OPTIMIZER_STATE, count.type)
+        for number, count in enumerate(ledger.counts)
+    }
+    again = evaluated_again(builder, (*ledger.loss.nodes, *builder.nodes[len(graph.nodes) :]), known)
+    share = filled(builder, 0, loss.type)
+    for value in ledger.trained:
+        if value.index in slopes:
+            slope = slopes[value.index]
+            product = builder.emit(Multiply(), value, again.get(slope.index, slope))
+            share = builder.emit(Add(), share, builder.emit(Sum(tuple(range(value.type.rank))), product))
+    states = (output for output in graph.outputs if output.role is Role.STATE)
+    builder.outputs = [*states, *_outputs(ledger.sums), GraphOutput(_SHARE, Role.OUTPUT, share)]
+    return builder.build()
+
+
+def _after_sums(graph: Graph, names: Sequence[str], ledger: Ledger) -> Graph:
+    """The loss and the metrics from counts and sums, which are inputs."""
+    inputs = [
+        *_inputs(ledger.counts, Accumulation.count),
+        *_inputs(ledger.sums, Accumulation.sum),
+        *(
+            entry
+            for entry in graph.inputs
+            if entry.role is not Role.DATA or not depends_on_batch(entry.value.type.shape)
+        ),
+    ]
+    return Graph(graph.name, tuple(inputs), ledger.every.nodes, tuple(map(graph.output, names)))
+
+
+def _loss_without_rows(step: Step, whole: Graph, ledger: Ledger) -> Value:
+    """The loss where each sum that parameters have a part in is 0: penalties, say."""
+    trained = {Accumulation.sum(k) for k, value in enumerate(ledger.sums) if value in ledger.trained}
+    arguments = [
+        filled(step.builder, 0, entry.value.type)
+        if entry.name in trained
+        else step.input(entry.name, entry.role, entry.value.type)
+        for entry in whole.inputs
+    ]
+    return step.builder.inline(whole, arguments)["loss"]
+
+
+def _outputs(values: Sequence[Value]) -> tuple[GraphOutput, ...]:
+    return tuple(GraphOutput(str(value.index), Role.OUTPUT, value) for value in values)
+
+
+def _inputs(values: Sequence[Value], name: Callable[[int], str]) -> list[GraphInput]:
+    return [GraphInput(name(number), Role.OPTIMIZER_STATE, value) for number, value in enumerate(values)]
+
+
+def _with_used_inputs(graph: Graph) -> Graph:
+    """Each part is fed with what it reads, and has no other tensors."""
+    used = {operand.index for node in graph.nodes for operand in node.operands}
+    used |= {output.value.index for output in graph.outputs}
+    updated = {output.updates for output in graph.outputs}
+    return replace(graph, inputs=tuple(i for i in graph.inputs if i.value.index in used or i.name in updated))
