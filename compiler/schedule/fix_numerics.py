@@ -41,16 +41,13 @@ from compiler.schedule.copy import Copy
 from compiler.schedule.fold import folded
 from compiler.schedule.ordered import ordered
 from compiler.schedule.placement import Empty, Insert, Pick, starts_at
-from compiler.schedule.product_sum import FEWEST_COLUMNS, MOST_IN_STRIPS, STRIP, Factors, ProductSum, factors_of_sums
+from compiler.schedule.product_sum import Factors, ProductSum, factors_of_sums
 from compiler.schedule.split_k import SplitContraction, splits_for
+from compiler.support import numerics
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
 MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
 SOURCES = (Constant, Iota, BatchSize)
-LONG_ROW = 16  # elements of a row of the batch from which moments are taken row by row
-LONG_SUM = 64  # summed elements for each row of the batch from which a product's sum is split
-LONG_STRETCH = 2**22  # elements from which a sum is cut between axes: few accumulators lose what is small beside them
-FEW_RESULTS = 8  # splits from which this pays for every product, not only for views
 
 
 def fix_numerics(graph: Graph) -> Graph:
@@ -146,7 +143,7 @@ class _Rewriter:
             if axis in axes:
                 length *= count(shape[axis])
                 is_apart = not runs or order[place + 1] not in axes
-                if is_apart or isinstance(shape[axis], BatchExtent) or length > LONG_STRETCH:
+                if is_apart or isinstance(shape[axis], BatchExtent) or length > numerics.LONG_STRETCH:
                     runs.append([])
                     length = count(shape[axis])
                 runs[-1].append(axis)
@@ -162,7 +159,7 @@ class _Rewriter:
 
     def summed_products(self, left: Value, right: Value, axes: tuple[int, ...], sums: int) -> Value:
         """The sum of a product over `axes`, one of so many that have a factor in common."""
-        if sums <= MOST_IN_STRIPS:
+        if sums <= numerics.MOST_IN_STRIPS:
             left, right, axes = self.in_strips(left, right, axes)
         return self.reduced(Sum, left, axes, right)
 
@@ -171,14 +168,14 @@ class _Rewriter:
         near. As they were, where they are no images or pixels of one lie apart."""
         shape = left.type.shape
         inside = [axis for axis in axes if not isinstance(shape[axis], BatchExtent)]
-        if len(inside) != 2 or inside[1] != inside[0] + 1 or count(shape[inside[0]]) % STRIP:
+        if len(inside) != 2 or inside[1] != inside[0] + 1 or count(shape[inside[0]]) % numerics.STRIP:
             return left, right, axes
         line, pixel = inside
         columns = count(elements(shape[pixel + 1 :]))
         views = [view_strides(self.builder, factor) for factor in (left, right)]
-        if columns % FEWEST_COLUMNS or any(view is None or view[1][pixel] != columns for view in views):
+        if columns % numerics.FEWEST_COLUMNS or any(view is None or view[1][pixel] != columns for view in views):
             return left, right, axes
-        cut = (*shape[:line], count(shape[line]) // STRIP, STRIP, *shape[pixel:])
+        cut = (*shape[:line], count(shape[line]) // numerics.STRIP, numerics.STRIP, *shape[pixel:])
         order = (*range(line + 1), pixel + 1, pixel, *range(pixel + 2, len(cut)))
         left, right = (
             self.builder.emit(Transpose(order), self.builder.emit(Reshape(cut), factor)) for factor in (left, right)
@@ -189,7 +186,7 @@ class _Rewriter:
         """Mean, then the mean of squared differences: two passes lose no digits."""
         builder, shape = self.builder, value.type.shape
         inside = tuple(axis for axis in axes if not isinstance(shape[axis], BatchExtent))
-        if len(inside) < len(axes) and count(elements(tuple(shape[a] for a in inside))) >= LONG_ROW:
+        if len(inside) < len(axes) and count(elements(tuple(shape[a] for a in inside))) >= numerics.LONG_ROW:
             return self.moments_of_rows(value, axes, inside)
         kept = tuple(a for a in range(len(shape)) if a not in axes)
         total = self.reduced(Sum, value, axes)
@@ -397,8 +394,8 @@ class _Rewriter:
         (type_,) = whole.result_types((left.type, right.type))
         size = elements(type_.shape)
         splits = splits_for(size) if isinstance(size, int) and isinstance(extents[0], BatchExtent) else 1
-        few = splits >= FEW_RESULTS or not self.in_one_stretch(left, lhs, out)
-        if splits == 1 or length < LONG_SUM or not few:
+        few = splits >= numerics.FEW_RESULTS or not self.in_one_stretch(left, lhs, out)
+        if splits == 1 or length < numerics.LONG_SUM or not few:
             return self.builder.emit(whole, left, right)
         return self.builder.emit(Sum((0,)), self.builder.emit(SplitContraction(lhs, rhs, out, splits), left, right))
 

@@ -11,11 +11,10 @@ from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category, Op, Sample
 from compiler.loops.ir import Triangle
 from compiler.ops.contraction import Contraction, Labels
+from compiler.support import numerics
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 from compiler.types import Shape, TensorType
-
-FEWEST = 32  # indices from which leaving out pays for the tests and the rest of a tile
 
 
 @final
@@ -78,7 +77,7 @@ def ordered(whole: Contraction, shapes: tuple[Shape, Shape], order: tuple[int, i
     """The contraction with the order of its labels (early, late), where it has the form for it."""
     extents = dict(zip((*whole.lhs, *whole.rhs), (*shapes[0], *shapes[1]), strict=True))
     early, late = (extents[label] for label in order)
-    if not isinstance(early, int) or early != late or early < FEWEST:
+    if not isinstance(early, int) or early != late or early < numerics.FEWEST_ORDERED:
         return None
     rows = {label for label in whole.lhs if label in whole.out and label not in whole.rhs}
     summed = {label for label in whole.lhs if label not in whole.out}

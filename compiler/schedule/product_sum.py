@@ -16,13 +16,9 @@ from compiler.ops.elementwise import Multiply
 from compiler.ops.reduction import Sum
 from compiler.ops.rules import without_axes
 from compiler.schedule.access import count, storage_order
+from compiler.support import numerics
 from compiler.support.record import record
 from compiler.types import TensorType
-
-FEWEST_SUMS = 4  # with one factor in common, from which their chains hide each other's latency
-FEWEST_COLUMNS = 16
-MOST_IN_STRIPS = 9  # sums with one factor in common; of more, a strip reads too many elements to keep them near
-STRIP = 4  # lines of an image
 
 
 @record
@@ -71,7 +67,7 @@ def factors_of_sums(graph: Graph) -> dict[int, Factors]:
     sizes: dict[int, int] = {}
     for family in families.values():
         sizes |= {index: max(sizes.get(index, 0), len(family)) for index in family}
-    chosen = {index: products[index].operands for index, size in sizes.items() if size >= FEWEST_SUMS}
+    chosen = {index: products[index].operands for index, size in sizes.items() if size >= numerics.FEWEST_SUMS}
     return {index: Factors((left, right), sizes[index]) for index, (left, right) in chosen.items()}
 
 
@@ -80,4 +76,4 @@ def _is_by_column(node: Node) -> bool:
     type_ = node.operands[0].type
     assert isinstance(node.op, Sum)
     last = storage_order(type_.shape)[-1]
-    return type_.dtype.is_float and last not in node.op.axes and count(type_.shape[last]) >= FEWEST_COLUMNS
+    return type_.dtype.is_float and last not in node.op.axes and count(type_.shape[last]) >= numerics.FEWEST_COLUMNS

@@ -12,15 +12,9 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Array, Category, Op, Sample
 from compiler.ops.contraction import Contraction, Labels
+from compiler.support import numerics
 from compiler.support.record import record
 from compiler.types import TensorType
-
-_LARGEST = (
-    (1 << 13, 16),
-    (1 << 14, 8),
-    (1 << 16, 4),
-    (1 << 20, 2),
-)  # elements of the result, and the splits up to there
 
 
 @final
@@ -70,4 +64,4 @@ class SplitContraction(Op):
 
 def splits_for(elements: int) -> int:
     """How often a long sum with that many results is split: less for many of them, since each split costs memory."""
-    return next((splits for most, splits in _LARGEST if elements <= most), 1)
+    return next((splits for most, splits in numerics.SPLITS if elements <= most), 1)

@@ -92,7 +92,9 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
     if arguments.machine is not None:
         if arguments.target != "native":
             raise UsageError(f"--target {arguments.target} is NumPy, the same on every machine", "leave out --machine")
-        driver.expect_machine(arguments.machine, arguments.runs_code)
+        from compiler.targets.registry import kernel_target_of  # loads LLVM
+
+        kernel_target_of(driver.Options()).machine(arguments.machine, arguments.runs_code)
     return driver.Options(
         target=arguments.target,
         threads=arguments.threads or usable_cores(),

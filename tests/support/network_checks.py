@@ -7,9 +7,8 @@ tuning of thresholds so low, and for caches so small, that small tensors take th
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import import_module
 from random import Random
 from typing import Any, TypeAlias
 from unittest.mock import patch
@@ -28,6 +27,7 @@ from compiler.programs.load import complete
 from compiler.programs.stages import graph_of, prepared
 from compiler.programs.steps import training_step
 from compiler.programs.steps.accumulated_step import PARTS
+from compiler.support import numerics
 from compiler.targets import memory
 from compiler.targets.cpu import executable as executables
 from compiler.targets.cpu.executable import NativeExecutable
@@ -39,7 +39,6 @@ from compiler.types import DType, at_batch, numpy_dtype
 from runtime.inference.model import runtime_settings, training_of
 
 Array: TypeAlias = np.ndarray[Any, Any]
-Thresholds: TypeAlias = Mapping[str, Mapping[str, tuple[Any, ...]]]  # by module and name, values to choose from
 
 Compiled: TypeAlias = Callable[[int], Executable]  # for a number of threads
 
@@ -79,18 +78,11 @@ _OF_TUNING: Mapping[str, tuple[Any, ...]] = {
     **{"shared_reads": (1, 4), "near_row_bytes": (0, 1 << 14), "rows_ahead": (1, 12), "streamed_rows": (0, 4, 28)},
 }
 # They decide the order of additions, so that all ways of a program have the same.
-_OF_NUMERICS: Thresholds = {
-    "schedule.fix_numerics": {
-        "LONG_ROW": (4, 16),
-        "LONG_SUM": (2, 64),
-        "LONG_STRETCH": (8, 2**22),
-        **{"FEW_RESULTS": (2, 8), "STRIP": (2, 4), "MOST_IN_STRIPS": (0, 9, 25)},
-    },
-    "schedule.product_sum": {"FEWEST_SUMS": (2, 4)},
-    "graph_passes.unroll_taps": {"MOST_TAPS": (4, 64)},
-    "graph_passes.pixels_in_lanes": {
-        **{"FEWEST_SUMS": (1, 6), "FEWEST_SUMMED": (1, 16), "MOST_CHANNELS": (8, 32), "EVEN": (1.25, 16.0)}
-    },
+_OF_NUMERICS: Mapping[str, tuple[Any, ...]] = {
+    **{"LONG_ROW": (4, 16), "LONG_SUM": (2, 64), "LONG_STRETCH": (8, 2**22), "FEW_RESULTS": (2, 8)},
+    **{"STRIP": (2, 4), "MOST_IN_STRIPS": (0, 9, 25), "FEWEST_SUMS": (2, 4), "FEWEST_ORDERED": (1, 4, 32)},
+    **{"MOST_TAPS": (4, 64), "MOST_CHANNELS": (8, 32), "FEWEST_IN_LANES": (1, 6), "FEWEST_SUMMED": (1, 16)},
+    "EVEN": (1.25, 16.0),
 }
 
 
@@ -134,7 +126,8 @@ class Network:
         self.data = _data(self.program, available, np.random.default_rng(seed))
         last = self.random.randint(1, self.usual)
         self.rows = np.random.default_rng(seed).permutation(available)[: (STEPS - 1) * self.usual + last]
-        self.numerics = _chosen(_OF_NUMERICS, self.random) if self.random.random() < 0.5 else {}
+        changed = self.random.random() < 0.5
+        self.numerics = {n: self.random.choice(values) for n, values in _OF_NUMERICS.items()} if changed else {}
         self.tuning = Tuning(**{name: self.random.choice(values) for name, values in _OF_TUNING.items()})
         some = tuple(name for name in FUSIONS if self.random.random() < 0.3)
         nominal = self.random.choice((1, 7, 64, 4096)), self.random.choice((1, 300))
@@ -156,7 +149,7 @@ class Network:
     def executable(self, kind: str, way: Way, dtype: str = "f32") -> Compiled:
         """A program of some kind, for numbers of threads."""
         counted = kind == "training" and training_of(self.program).accumulation is not None
-        with _patched(self.numerics):
+        with patch.dict(vars(numerics), self.numerics):
             parts = {part: self.native(part, way, dtype) for part in (PARTS if counted else (kind,)) if self.has(part)}
         if not counted:
             return parts[kind]
@@ -334,19 +327,6 @@ def _data(program: Program, rows: int, random: np.random.Generator) -> dict[str,
         if spec.mask_of is not None:
             data[spec.mask_of] = np.where(data[spec.name], data[spec.mask_of], 0).astype(data[spec.mask_of].dtype)
     return {**data, SAMPLE_NUMBERS: np.arange(rows, dtype=np.int64), EPOCH_NUMBER: np.array(1, np.int64)}
-
-
-def _chosen(thresholds: Thresholds, random: Random) -> Thresholds:
-    return {m: {name: (random.choice(values),) for name, values in names.items()} for m, names in thresholds.items()}
-
-
-@contextmanager
-def _patched(thresholds: Thresholds) -> Generator[None]:
-    with ExitStack() as stack:
-        for module, names in thresholds.items():
-            for name, (value,) in names.items():
-                stack.enter_context(patch.object(import_module(f"compiler.{module}"), name, value))
-        yield
 
 
 @contextmanager
