@@ -8,7 +8,9 @@ from random import Random
 from unittest.mock import patch
 
 import numpy as np
-from nest_faults import Case, TooLong
+import schedule_interpreter
+from nest_faults import MOST_STATEMENTS, Case, TooLong
+from nest_interpreter import Uniform
 from nest_mutations import mutations_of
 from network_checks import OF_TUNING, Network
 from random_graphs import random_graph
@@ -19,10 +21,8 @@ from compiler.graph.ir import Graph
 from compiler.graph.op import Array
 from compiler.loops.ir import CopyKernel, Kernel
 from compiler.machine import AVX2, AVX512, NEON, Machine
-from compiler.nest.interpreter import Uniform
 from compiler.nest.verify import verify_nest
 from compiler.pipeline import optimise_graph
-from compiler.schedule import interpreter
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.emit import emit
 from compiler.tuning import Tuning
@@ -69,19 +69,19 @@ class Cases:
             if not isinstance(kernel, CopyKernel):
                 found.setdefault(kernel, []).append(case)
 
-        with patch.object(interpreter, "run_kernel", noted):
+        with patch.object(schedule_interpreter, "run_kernel", noted):
             for batch in batches:
-                interpreter.run_schedule(self.plan, resized(self.graph, self.given, batch), batch)
+                schedule_interpreter.run_schedule(self.plan, resized(self.graph, self.given, batch), batch)
         return found
 
-    def faults(self, batches: Iterable[int] = BATCHES) -> tuple[int, list[str]]:
+    def faults(self, batches: Iterable[int] = BATCHES, most: int = MOST_STATEMENTS) -> tuple[int, list[str]]:
         """How many kernels are small enough to be checked, and what is wrong with them."""
         checked, faults = 0, list[str]()
         for kernel, cases in self.at(batches).items():
             nest = emit(cases[0].what, self.machine, NOMINAL, self.lasts)
             for case in cases:
                 try:
-                    fault = case.fault_of(nest)
+                    fault = case.fault_of(nest, most)
                 except TooLong:
                     break
                 if fault is not None:

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from kernel_interpreter import run_kernel
+from nest_interpreter import Memory, Place, Run, Uniform
 from nests import argument_of, number_of_items
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.op import Array
 from compiler.loops.footprint import touched_by
-from compiler.loops.interpreter import run_kernel
 from compiler.loops.ir import Kernel, StagedKernel, Store, instructions_of
 from compiler.machine import Machine
-from compiler.nest.interpreter import Memory, Place, Run, Uniform
 from compiler.nest.ir import Nest, Statement
 from compiler.targets.cpu.specialisation import specialisation
 
@@ -44,7 +44,7 @@ class WatchedRun(Run):
     call: int = 0
     writers: dict[int, Array] = field(default_factory=dict[int, Array])  # by the number of a memory, for each byte
     readable: dict[int, int] = field(default_factory=dict[int, int])  # bytes behind a memory
-    left: int = MOST_STATEMENTS
+    left: int = 0  # statements
     rewritten: list[tuple[Memory, slice, Array]] = field(default_factory=list[tuple[Memory, slice, Array]])
 
     def all(self, statements: Sequence[Statement]) -> None:
@@ -108,10 +108,10 @@ class Case:
             k: max(BEHIND, (end - start) // batch * (room - batch)) for k, (start, end) in enumerate(self.groups)
         }
 
-    def fault_of(self, nest: Nest) -> str | None:
-        """What is wrong with a nest of the kernel."""
+    def fault_of(self, nest: Nest, most: int = MOST_STATEMENTS) -> str | None:
+        """What is wrong with a nest of the kernel. Raises `TooLong` for more statements than `most`."""
         try:
-            whole, apart = self.run(nest, True, POISONS[0]), self.run(nest, False, POISONS[1])
+            whole, apart = self.run(nest, True, POISONS[0], most), self.run(nest, False, POISONS[1], most)
         except (CompilerBug, IndexError, OverflowError) as error:
             return str(error).split("\n")[0]
         for number, (one, other, wanted) in enumerate(zip(whole, apart, self.behind, strict=True)):
@@ -122,7 +122,7 @@ class Case:
                 return f"buffer {number} is not what the kernel makes of it"
         return None
 
-    def run(self, nest: Nest, is_whole: bool, poison: int) -> list[Array]:
+    def run(self, nest: Nest, is_whole: bool, poison: int, most: int) -> list[Array]:
         """The contents behind the nest, in one call or in many from the last to the first."""
         memories = [_memory(f"memory {k}", end - start, k, poison) for k, (start, end) in enumerate(self.groups)]
         shared = _memory("panels", nest.shared_bytes, len(memories), poison)
@@ -143,7 +143,7 @@ class Case:
             calls = 1 if is_whole else min(count, MOST_CALLS)
             for call in reversed(range(calls)):
                 size = part.scratch_bytes + part.scratch_batch_bytes * self.batch
-                run = WatchedRun(part, given, self.batch, self.uniform, [], call, writers, self.readable)
+                run = WatchedRun(part, given, self.batch, self.uniform, [], call, writers, self.readable, most)
                 items = count * call // calls, count * (call + 1) // calls
                 run.items(items, _memory("scratch", size, len(memories) + 1, poison))
                 run.end()

@@ -30,10 +30,9 @@ class Mutation:
     def made(self) -> Generator[None]:
         """Within, the nest is the changed one."""
         before, values = getattr(self.statement, self.field), self.nest.values
-        content = self.content
-        if self.shift:
-            content = before + self.shift if isinstance(before, int) else Value(values, ir.INDEX)
+        content: Any = before + self.shift if self.shift and isinstance(before, int) else self.content
         if self.shift and isinstance(before, Value):
+            content = Value(values, ir.INDEX)
             place = next(k for k, s in enumerate(self.block) if s is self.statement)
             self.block.insert(place, ir.Binary(content, "add", before, self.shift, self.statement.line))
             _set(self.nest, "values", values + 1)
@@ -50,8 +49,8 @@ class Mutation:
 def mutations_of(nest: Nest, random: Random, count: int) -> Iterator[Mutation]:
     """Some of those of a nest and of what runs before it, of each kind as many as of others."""
     by_kind: dict[str, list[Mutation]] = {}
-    for part in (nest.before, nest):
-        for block, statement in _statements(part.body) if part is not None else ():
+    for part in (nest,) if nest.before is None else (nest.before, nest):
+        for block, statement in _statements(part.body):
             for kind, *change in _changes(statement):
                 by_kind.setdefault(kind, []).append(Mutation(kind, part, block, statement, *change))
     for _ in range(count):
