@@ -111,17 +111,26 @@ class _Check:
 
     def check_space(self, group: Group, member: Member) -> None:
         """The elements of a member are those of its space; a reduction goes over the columns or rows of its group."""
+        operands = len(member.node.operands) - isinstance(member.node.op, Insert)  # which does not read its base
+        if len(member.links) != operands:
+            raise InvalidGraph(f"%{member.key} reads {len(member.links)} values, and its op {operands}")
         size = elements(domain_shape(member.node))
         if group.kind is not Kind.ALONE and size_of(group.domain, group.split, member.space) != size:
             raise InvalidGraph(
                 f"%{member.key} has {size} elements, and the space {member.space.value} of its group has not"
             )
-        if isinstance(member.node.op, REDUCTIONS) and (
-            member.space is not Space.FULL or group.split != reduction_split(member.node)
-        ):
-            raise InvalidGraph(f"%{member.key} reduces other rows or columns than its group has")
+        if isinstance(member.node.op, REDUCTIONS):
+            self.check_reduction(group, member)
         if group.kind is Kind.ELEMENTS and not divides(group.split, member, self.index, member.space):
             raise InvalidGraph(f"rows and columns of group {group.number} do not divide an address of %{member.key}")
+
+    def check_reduction(self, group: Group, member: Member) -> None:
+        """A reduction goes over whole rows, or whole columns, of its group."""
+        node, split = member.node, reduction_split(member.node)
+        if member.space is not Space.FULL or group.split != split:
+            raise InvalidGraph(f"%{member.key} reduces other rows or columns than its group has")
+        if elements(node.results[0].type.shape) != size_of(group.domain, split, result_space(node, Space.FULL, split)):
+            raise InvalidGraph(f"%{member.key} reduces axes that lie apart in memory")
 
     def check_link(self, group: Group, member: Member, number: int, link: Link) -> None:
         """A source is given, computed by a group, or made in place; its address is that of its axes and lies in it."""
