@@ -83,10 +83,10 @@ class _Check:
             self.check_arguments(instance)
             self.check_in_place(instance)
             self.check_stores(instance)
-        self.check_written()
         self.check_once()
         self.check_barriers()
         self.check_chains()
+        self.check_written()
         self.check_memory()
 
     # one instance
