@@ -3,7 +3,7 @@
     python tests/stress/check_nests.py [--first 0] [--count 20] [--seconds N] [--networks] [--mutations N]
 
 Each seed is a program, scheduled and emitted for AVX-512, AVX2 and NEON with thresholds so low that small tensors take
-the paths of large ones, and run with batches of 1, 2, the nominal size and its neighbours, and 33. `nest_faults.py`
+the paths of large ones, and run with batches of 1, 2, the nominal size and its neighbours, and 67. `nest_faults.py`
 says what is watched: accesses out of bounds, unwritten memory that reaches a result, elements that are left out or that
 two items write, the order of items, checks for NaN and Inf. Kernels of too many statements are left out.
 

@@ -108,4 +108,3 @@ class TypeWriter(ModelWriter):
                 self.body[number] = line.replace("x = x |>", "x = x * 0.02 |>")
             if "dense(" in line:
                 return
-        return False
