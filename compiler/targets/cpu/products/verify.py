@@ -11,11 +11,13 @@ from compiler.targets.cpu.products.ir import (
     RIGHT,
     Axis,
     Clear,
+    CopyColumns,
     Copying,
     CopyRows,
     CopyStrips,
     Finish,
     Join,
+    Kind,
     Let,
     Loop,
     Multiply,
@@ -76,7 +78,7 @@ class _Check:
                     filled |= {Place.OWN}
                 case CopyRows():
                     filled |= {Place.COPY}
-                case CopyStrips(to=to):
+                case CopyStrips(to=to) | CopyColumns(to=to):
                     filled |= {to}
                 case Clear():
                     self.clears = True
@@ -90,7 +92,7 @@ class _Check:
     def loop(self, loop: Loop, around: tuple[Loop | Join | When, ...]) -> None:
         """A loop over an axis takes less in each round than one around it does."""
         outer = [a.step for a in around if isinstance(a, Loop) and a.axis is loop.axis]
-        if outer and outer[-1] <= loop.step:
+        if outer and outer[-1] < loop.step + (loop.kind is not Kind.FROM_ZERO):
             self.found.append(f"a loop over {loop.axis.value} by {loop.step} stands in one by {outer[-1]}")
 
     def element(self, statement: Put | Finish, around: tuple[Loop | Join | When, ...]) -> None:
