@@ -348,7 +348,7 @@ class _Walk(Frame):
                 unit = nest.minimum(start, max(0, steps.extent - steps.step))
                 left = nest.add(nest.mul(unit, steps.stride), lhs)
                 row = nest.mul(unit, steps.unit)
-                known.rows = nest.mul(start, steps.unit), row
+                known.rows, known.rows_end = (nest.mul(start, steps.unit), row), steps.extent * steps.unit
                 known.tile = Tile(start, unit, known.column, left, rhs, base)
             case Let.STEPS:
                 assert long is not None
@@ -442,5 +442,6 @@ class _Walk(Frame):
         if what.in_registers:
             finish_in_registers(k, contract, cut, first, tile.column, tile.base, self.known.sums)
         else:
-            rows = k.nest.mul(self.units, cut.row_steps.unit)
+            end = self.known.rows_end
+            rows = k.nest.mul(self.units, cut.row_steps.unit) if end is None else end
             finish(k, contract, cut, start, first, rows, tile.column, tile.base, self.kept)
