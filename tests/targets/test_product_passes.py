@@ -34,6 +34,7 @@ from compiler.targets.cpu.products.ir import (
     Axis,
     Circumstances,
     Clear,
+    CopyColumns,
     CopyRows,
     CopyStrips,
     Finish,
@@ -86,6 +87,14 @@ CASES = {
     "larger than the cache": Case(contract(2048, 2048, 2048), lasts=True),
     "both larger than the cache": Case(
         replace(contract(2048, 2048, 2048), k=(ContractedAxis(2048, 2048, 2048),), lhs_m_stride=1)
+    ),
+    "long sum": Case(
+        replace(
+            contract(256, 40, 9),
+            k=(ContractedAxis(BatchExtent(1), 9000, 9000), ContractedAxis(9, 1000, 1000)),
+            lhs_m_stride=9,
+        ),
+        repeats=8,
     ),
     "larger than the cache, short sum": Case(contract(2048, 512, 64), machine=SMALL_CACHES),
 }
@@ -159,6 +168,9 @@ def final(name: str) -> ProductLoops:
         ("both larger than the cache", Clear),
         ("both larger than the cache", CopyStrips),
         ("both larger than the cache", Put),
+        ("long sum", Clear),
+        ("long sum", CopyColumns),
+        ("long sum", Put),
         ("larger than the cache", Put),
     ],
 )

@@ -30,6 +30,10 @@ def asked(frame: Frame, ask: Ask) -> list[Ahead]:
             return [_next_block(frame, ask, LEFT, Axis.TILE, line)]
         case Asked.RIGHT_OF_NEXT_BLOCK:
             return [_next_block(frame, ask, RIGHT, Axis.PANEL, line)]
+        case Asked.NEXT_BLOCK:
+            assert frame.known.long is not None
+            long, turn = frame.known.long, frame.known.turn
+            return long.sum.ahead(long.axes, frame.kept, frame.slot, long.following, turn, ask.number)
         case Asked.SUMS_OR_RESULTS:
             return _sums_or_results(frame, ask.depth)
         case Asked.PANEL:

@@ -99,10 +99,10 @@ def _rows_of_block(contract: TileContract, cut: Tiling, machine: Machine, batch:
 
 
 def join_items(product: ProductLoops, given: Circumstances) -> ProductLoops:
-    if not has_loop(product, Axis.SUM):
+    *entries, block = product.body
+    if not isinstance(block, Loop) or block.kind is not Kind.EVENLY:
         return product
     tiles = -(-nominal(product.contract.m, given.batch) // product.cut.shape.rows)
-    *entries, block = product.body
     each = rows_of_item(tiles, product.cut.panels, given.tuning)
     items = [Loop(Axis.TILE, Kind.ITEMS, (), each), Loop(Axis.PANEL, Kind.ITEMS, ())]
     return replace(product, body=(*entries, nested(items, (Join((block,)),))))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import assert_never
 
-from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Nest, Operand, SharedPointer, Value, vector
+from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, Operand, SharedPointer, Value, vector
+from compiler.schedule.access import count
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.multiply import RegisterTile, multiplied, multiplied_copying
+from compiler.targets.cpu.long_sums import Block, LongSum, Operands, walked
+from compiler.targets.cpu.multiply import RegisterTile, SummedAxis, multiplied, multiplied_copying
 from compiler.targets.cpu.packing import own_panel, pack_all, panel_elements
 from compiler.targets.cpu.products.asks import asked
 from compiler.targets.cpu.products.copies import fill
@@ -20,16 +23,19 @@ from compiler.targets.cpu.products.finishing import (
     put_away,
     repeating,
 )
-from compiler.targets.cpu.products.frame import Frame, OperandPlace, Span, Tile
+from compiler.targets.cpu.products.frame import Frame, LongBlock, OperandPlace, Span, Tile
 from compiler.targets.cpu.products.ir import (
+    RIGHT,
     ZEROS,
     AskForResults,
     Axis,
     Clear,
+    CopyColumns,
     Copying,
     CopyRows,
     CopyStrips,
     Entry,
+    FindSums,
     Finish,
     Join,
     KeepSums,
@@ -47,7 +53,7 @@ from compiler.targets.cpu.products.ir import (
     UsePanels,
     When,
 )
-from compiler.targets.cpu.products.rewriting import item_loops
+from compiler.targets.cpu.products.rewriting import item_loops, loops_over
 from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles
 from compiler.targets.cpu.tiles import ceiling, divided, items_of, outer_offsets
 from compiler.targets.cpu.triangle import multiplied_within
@@ -67,15 +73,21 @@ class _Walk(Frame):
             k.reserve(position, size)
         k.open()
         self.statements(product.body)
-        loop = product.body[-1]
-        assert isinstance(loop, Loop)
-        code = k.close(items_of(product.cut, loop.step if loop.axis is Axis.TILE else 1))
+        code = k.close(self.all_items())
         if UsePanels(Place.SHARED) not in product.body:
             return code
         panels = product.cut.panels
         size = panels * panel_elements(contract, self.width) * contract.dtype.size
         before = pack_all(k, contract, product.cut.shape, panels)
         return replace(code, before=before, shared_bytes=size, lasts=product.lasts)
+
+    def all_items(self) -> Items:
+        first = self.product.body[-1]
+        assert isinstance(first, Loop)
+        if first.axis is Axis.SPLIT:
+            loops, _ = item_loops(first)
+            return Items(self.contract.splits, 1, prod(self.rounds(loop) for loop in loops[1:]))
+        return items_of(self.product.cut, first.step if first.axis is Axis.TILE else 1)
 
     # statements
 
@@ -110,7 +122,9 @@ class _Walk(Frame):
                 self.keep_sums(pitch)
             case LetShare(stretches=stretches):
                 self.let_share(stretches)
-            case Clear() | PackPanel() | CopyRows() | CopyStrips():
+            case FindSums(pitch=pitch):
+                self.find_sums(pitch)
+            case Clear() | PackPanel() | CopyRows() | CopyStrips() | CopyColumns():
                 fill(self, statement)
             case AskForResults():
                 row, column, base = self.rows_of_tile()[1], self.tile.column, self.tile.base
@@ -135,6 +149,7 @@ class _Walk(Frame):
                 self.units = k.extent(cut.row_steps.extent)
                 self.tiles = ceiling(k.nest, self.units, cut.row_steps.step)
                 self.known.spans[Axis.SUM] = Span(0, k.extent(contract.k[0].extent))
+                self.known.spans[Axis.PANEL] = Span(0, cut.panels)
             case Entry.REPEATED:
                 for load in repeating(k.stages, cut):
                     k.repeated(load, 0, cut.shape.vectors)
@@ -154,6 +169,9 @@ class _Walk(Frame):
             self.items(loop)
             return
         nest, axis, span = self.k.nest, loop.axis, self.known.spans[loop.axis]
+        if loop.block is not None:
+            self.long_sum(loop.block, loop.body)
+            return
         if loop.kind is Kind.FROM_ZERO:
             assert span.count is not None
 
@@ -180,6 +198,19 @@ class _Walk(Frame):
 
             nest.loop(span.first, span.stop, loop.step, [], body)
 
+    def long_sum(self, block: Block, body: Sequence[Statement]) -> None:
+        """The blocks of a sum over several axes, within a split."""
+        long = LongSum(self.k, self.contract, block)
+
+        def of_block(axes: list[SummedAxis], here: Operands, following: Operands) -> None:
+            around = self.known
+            self.known = replace(around, long=LongBlock(long, axes, here, following))
+            self.statements(body)
+            self.known = around
+
+        with self.k.of(self.contract):
+            long.of_split(self.first(Axis.SPLIT), of_block)
+
     def joined(self, share: Rectangle, tiles: int, body: Sequence[Statement]) -> None:
         """The items of a thread together, of which each has so many tiles."""
         nest = self.k.nest
@@ -205,6 +236,8 @@ class _Walk(Frame):
         nest, tiles, start = self.k.nest, self.tiles, 0
         spans: dict[Axis, Span] = {}
         for place, loop in enumerate(loops[:-1], 1):
+            if loop.axis is Axis.SPLIT:
+                return self.shares(loops, item)
             if loop.axis is Axis.TILE:
                 group, item = divided(nest, item, loop.step * self.product.cut.panels)
                 start = nest.mul(group, loop.step)
@@ -213,6 +246,31 @@ class _Walk(Frame):
                 digit, item = divided(nest, item, self.items_inside(loops[place:], tiles))
                 spans[loop.axis] = Span(digit)
         return {**spans, Axis.TILE: Span(nest.add(start, item))}
+
+    def shares(self, loops: Sequence[Loop], item: Index) -> dict[Axis, Span]:
+        """A split, and shares of axes that have as many indices for every batch."""
+        nest, counts, digits = self.k.nest, [self.rounds(loop) for loop in loops], list[Index]()
+        for place in range(1, len(loops)):
+            digit, item = divided(nest, item, prod(counts[place:]))
+            digits.append(digit)
+        digits.append(item)
+        firsts = [nest.mul(digit, loop.step) for digit, loop in zip(digits, loops, strict=True)]
+        spans = {Axis.SPLIT: Span(firsts[0])}
+        for loop, first in zip(loops[1:], firsts[1:], strict=True):
+            left = nest.sub(self.extent_of(loop.axis), first)
+            spans[loop.axis] = Span(first, None, nest.minimum(left, loop.step))
+        return spans
+
+    def extent_of(self, axis: Axis) -> int:
+        """How many there are of an axis, for every batch."""
+        steps = self.product.cut.row_steps
+        if axis is Axis.OUTER:
+            return prod(count(outer.extent) for outer in steps.outer)
+        assert isinstance(steps.extent, int)
+        return -(-steps.extent // steps.step)
+
+    def rounds(self, loop: Loop) -> int:
+        return -(-self.extent_of(loop.axis) // loop.step)
 
     def items_inside(self, loops: Sequence[Loop], tiles: Index) -> Index:
         nest, total = self.k.nest, tiles
@@ -243,11 +301,13 @@ class _Walk(Frame):
                 known.column = nest.mul(self.index(Axis.PANEL), self.width)
             case Let.NUMBER:
                 tile, panel = known.spans[Axis.TILE], known.spans[Axis.PANEL]
-                if panel.within == 0:
+                if panel.within is None or tile.within is None:
                     known.number = nest.sub(tile.first, tile.origin)
                 else:
                     assert tile.count is not None
                     known.number = nest.add(nest.mul(panel.within, tile.count), tile.within)
+            case Let.FIRST_NUMBER | Let.GROUPED_TILE | Let.STEPS | Let.BASE | Let.BLOCK_OPERANDS:
+                self.let_in_long_sum(what)
             case Let.OPERANDS:
                 left = self.left_index(self.tile.unit)
                 column = nest.mul(self.tile.column, contract.rhs_n_stride)
@@ -255,7 +315,7 @@ class _Walk(Frame):
                 known.right = OperandPlace(right, nest.pointer(self.k.bases[contract.rhs], right, contract.dtype))
                 known.left = OperandPlace(left, nest.pointer(self.k.bases[contract.lhs], left, contract.dtype))
             case Let.PANEL:
-                known.panel = self.panel_pointer()
+                known.panel = self.panel_pointer() if known.long is None else self.copied_panel()
             case Let.NEW_PANEL:
                 self.new_panel()
             case Let.FIRST_PANEL:
@@ -271,11 +331,56 @@ class _Walk(Frame):
                 known.length = nest.minimum(nest.sub(depth, block.first), block.count)
                 known.is_last = nest.compare("ge", nest.add(block.first, block.count), depth)
 
+    def let_in_long_sum(self, what: Let) -> None:
+        nest, known, steps = self.k.nest, self.known, self.product.cut.row_steps
+        tiles, outer, long = known.spans[Axis.TILE], known.spans[Axis.OUTER], known.long
+        match what:
+            case Let.FIRST_NUMBER:
+                assert outer.within is not None
+                known.first_number = nest.mul(outer.within, loops_over(self.product, Axis.TILE)[0].step)
+            case Let.GROUPED_TILE:
+                assert isinstance(steps.extent, int)
+                index, tile = self.index(Axis.OUTER), self.index(Axis.TILE)
+                assert tiles.within is not None
+                known.number = nest.add(known.first_number, tiles.within)
+                lhs, rhs, base = outer_offsets(self.k, steps.outer, index)
+                start = nest.mul(tile, steps.step)
+                unit = nest.minimum(start, max(0, steps.extent - steps.step))
+                left = nest.add(nest.mul(unit, steps.stride), lhs)
+                row = nest.mul(unit, steps.unit)
+                known.rows, known.rows_end = (nest.mul(start, steps.unit), row), steps.extent * steps.unit
+                known.tile = Tile(start, unit, known.column, left, rhs, base)
+            case Let.STEPS:
+                assert long is not None
+                long.steps = walked(nest, long.axes, right=self.width if self.column_pitch else 0)
+            case Let.BASE:
+                splits = nest.mul(self.first(Axis.SPLIT), self.contract.split_step)
+                known.tile = replace(self.tile, base=nest.add(self.tile.base, splits))
+            case Let.BLOCK_OPERANDS:
+                assert long is not None
+                left = nest.pointer(long.here.left, self.tile.lhs, self.contract.dtype)
+                known.left = OperandPlace(self.tile.lhs, left)
+                column = nest.add(nest.mul(self.first(Axis.PANEL), self.width), self.tile.rhs)
+                known.right = OperandPlace(column, nest.pointer(long.here.right, column, self.contract.dtype))
+            case _:
+                raise AssertionError(what)
+
+    def copied_panel(self) -> Value:
+        start = self.k.nest.mul(self.first(Axis.PANEL), self.column_pitch)
+        return self.k.nest.pointer(self.k.bases[RIGHT], start, self.contract.dtype)
+
+    def find_sums(self, pitch: int) -> None:
+        nest, contract = self.k.nest, self.contract
+        panel = nest.mul(self.first(Axis.PANEL), pitch * self.slot)
+        place = nest.add(panel, nest.mul(self.known.number, self.slot))
+        self.known.kept = nest.pointer(self.k.bases[contract.tile], place, contract.dtype)
+
     def keep_sums(self, pitch: int | None) -> None:
         nest, known, contract = self.k.nest, self.known, self.contract
         number: Index = known.number
         if pitch is not None:
             number = nest.add(nest.mul(self.first(Axis.PANEL), pitch), number) if pitch else 0
+        known.turn = number
         known.kept = nest.pointer(self.k.bases[contract.tile], nest.mul(number, self.slot), contract.dtype)
 
     def let_share(self, stretches: int) -> None:
@@ -337,5 +442,6 @@ class _Walk(Frame):
         if what.in_registers:
             finish_in_registers(k, contract, cut, first, tile.column, tile.base, self.known.sums)
         else:
-            rows = k.nest.mul(self.units, cut.row_steps.unit)
+            end = self.known.rows_end
+            rows = k.nest.mul(self.units, cut.row_steps.unit) if end is None else end
             finish(k, contract, cut, start, first, rows, tile.column, tile.base, self.kept)

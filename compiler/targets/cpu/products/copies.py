@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TypeAlias
 
 from compiler.nest.ir import Index, Operand, Value, vector
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.packing import pack
 from compiler.targets.cpu.products.frame import Frame
-from compiler.targets.cpu.products.ir import LEFT, Axis, Clear, CopyRows, CopyStrips, PackPanel
+from compiler.targets.cpu.products.ir import LEFT, Axis, Clear, CopyColumns, CopyRows, CopyStrips, Filling, PackPanel
 
 ALIGNMENT = 64  # bytes of which stretches of scratch begin at a multiple
-
-Filling: TypeAlias = Clear | PackPanel | CopyRows | CopyStrips
 
 
 def fill(frame: Frame, statement: Filling) -> None:
     match statement:
-        case Clear():
-            _clear(frame)
+        case Clear(elements=elements):
+            _clear(frame, elements)
+        case CopyColumns():
+            _copy_columns(frame, statement)
         case PackPanel():
             _pack_panel(frame)
         case CopyRows(pitch=pitch):
@@ -29,13 +28,38 @@ def fill(frame: Frame, statement: Filling) -> None:
             _copy_strips(frame, statement)
 
 
-def _clear(frame: Frame) -> None:
+def _clear(frame: Frame, elements: int | None) -> None:
     nest, spans, contract = frame.k.nest, frame.known.spans, frame.contract
-    tiles, panels = spans[Axis.TILE].count, spans[Axis.PANEL].count
-    assert tiles is not None
-    assert panels is not None
-    sums = nest.mul(nest.mul(tiles, panels), frame.slot)
-    nest.clear(frame.k.bases[contract.tile], sums, vector(contract.dtype, LANES))
+    sums: Index | None = elements
+    if sums is None:
+        tiles, panels = spans[Axis.TILE].count, spans[Axis.PANEL].count
+        assert tiles is not None
+        assert panels is not None
+        sums = nest.mul(nest.mul(tiles, panels), frame.slot)
+    with frame.k.of(contract):
+        nest.clear(frame.k.bases[contract.tile], sums, vector(contract.dtype, LANES))
+
+
+def _copy_columns(frame: Frame, copy: CopyColumns) -> None:
+    k, nest, dtype, width, panels = frame.k, frame.k.nest, frame.contract.dtype, frame.width, frame.product.cut.panels
+    frame.column_pitch = copy.pitch
+    long = frame.known.long
+    assert long is not None
+
+    def one(given: Value, number: Index) -> None:
+        there = nest.pointer(k.bases[copy.to], nest.mul(number, width), dtype)
+
+        def over_panels(panel: Value, carried: list[Value]) -> Sequence[Operand]:
+            first = nest.pointer(given, nest.mul(panel, width), dtype)
+            goal = nest.pointer(there, nest.mul(panel, copy.pitch), dtype)
+            for part in range(0, width, LANES):
+                place, to = nest.pointer(first, part, dtype), nest.pointer(goal, part, dtype)
+                nest.store(nest.load(place, vector(dtype, LANES), dtype.size), to, ALIGNMENT)
+            return []
+
+        nest.loop(0, panels, 1, [], over_panels)
+
+    long.sum.each(long.axes, long.here.right, lambda axis: axis.rhs_stride, one)
 
 
 def _copy_strips(frame: Frame, copy: CopyStrips) -> None:

@@ -36,7 +36,7 @@ from compiler.targets.cpu.products.ir import (
     Sums,
     When,
 )
-from compiler.targets.cpu.products.rewriting import nested
+from compiler.targets.cpu.products.rewriting import has_loop, nested
 from compiler.targets.cpu.tiles import TileShape, Tiling, most_rows, nominal, row_steps
 from compiler.tuning import Tuning
 
@@ -50,7 +50,7 @@ def sums_side_by_side(contract: TileContract, cut: Tiling, tuning: Tuning) -> bo
 
 def copy_both_operands(product: ProductLoops, given: Circumstances) -> ProductLoops:
     contract, tuning = product.contract, given.tuning
-    if given.lasts or not sums_side_by_side(contract, product.cut, tuning):
+    if has_loop(product, Axis.SUM) or given.lasts or not sums_side_by_side(contract, product.cut, tuning):
         return product
     # a tile takes its panel from the second-level cache, whatever its rows: the fewest tiles are the fastest
     shape = replace(product.cut.shape, rows=min(LANES, most_rows(contract, product.cut.shape.vectors, given.machine)))

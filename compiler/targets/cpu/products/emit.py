@@ -8,8 +8,8 @@ from compiler.loops.ir import ContractionKernel, TileContract
 from compiler.nest.ir import Nest
 from compiler.support.record import record
 from compiler.targets.cpu.contraction_along_rows import emit_along_rows, runs_along_rows
-from compiler.targets.cpu.contraction_long_sum import emit_long_sum, sums_in_blocks
 from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.products.block_long_sum import sums_in_blocks
 from compiler.targets.cpu.products.block_rows_and_sum import blocks_rows_and_sum
 from compiler.targets.cpu.products.build import build
 from compiler.targets.cpu.products.copy_both_operands import sums_side_by_side
@@ -55,7 +55,7 @@ LOOP_ORDERS = (
         "blocks of a long sum",
         "all tiles take their share of a block, so both operands come from far away once, not once for each tile",
         lambda p: sums_in_blocks(p.contract),
-        lambda k, p: emit_long_sum(k, p.contract, p.cut),
+        lambda k, p: build(k, optimised(definition(p.kernel), Circumstances(k.machine, p.batch, p.lasts))),
     ),
     LoopOrder(
         "both operands copied",

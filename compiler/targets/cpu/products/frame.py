@@ -9,6 +9,7 @@ from compiler.loops.ir import TileContract
 from compiler.nest.ir import Index, Operand, Value
 from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.long_sums import LongSum, Operands
 from compiler.targets.cpu.multiply import RegisterTile, SummedAxis
 from compiler.targets.cpu.packing import packed_axes, panel_elements
 from compiler.targets.cpu.products.ir import LEFT, RIGHT, Axis, Place, ProductLoops, Strips
@@ -25,7 +26,7 @@ class Span:
     stop: Index | None = None
     count: Index | None = None
     origin: Index = 0
-    within: Index = 0
+    within: Index | None = None
 
 
 @record
@@ -49,6 +50,17 @@ class OperandPlace:
 
 
 @dataclass(slots=True)
+class LongBlock:
+    """A block of a sum over several axes: these, where it and the following one start, and the steps of a tile."""
+
+    sum: LongSum
+    axes: list[SummedAxis]
+    here: Operands
+    following: Operands
+    steps: list[SummedAxis] = field(default_factory=list[SummedAxis])
+
+
+@dataclass(slots=True)
 class Known:
     """What statements before have computed, as long as the loop around goes on."""
 
@@ -63,6 +75,10 @@ class Known:
     rows: tuple[Index, Index] | None = None  # see `rows_of_tile`
     number: Index = 0  # of the tile in its block
     column: Index = 0  # of the panel
+    long: LongBlock | None = None  # of a sum over several axes
+    rows_end: int | None = None  # rows of an outer index, where a constant says it
+    first_number: Index = 0  # of the tiles of an outer index
+    turn: Index = 0  # the number of the tile and panel in the item
     share: tuple[Index, Index] = (0, 0)  # the row and the stretch of it that a tile asks for
     stretches: int = 1  # of a row
     kept: Value | None = None  # the sums of the tile
@@ -83,6 +99,7 @@ class Frame:
     units: Index = 0
     tiles: Index = 0
     panels: Value | None = None  # all that are packed, or the thread's own
+    column_pitch: int = 0  # elements from a copied panel to the next
     strips: dict[int, Strips] = field(default_factory=dict[int, Strips])
     packed: Operand | None = None  # the panel that the item before has packed, where a thread has one of its own
 
@@ -123,9 +140,9 @@ class Frame:
         return nest.pointer(self.panels, offset, self.contract.dtype)
 
     def index(self, axis: Axis) -> Index:
-        """What a loop that counts from zero has taken."""
+        """What a loop has taken."""
         span = self.known.spans[axis]
-        return self.k.nest.add(span.origin, span.within)
+        return span.first if span.within is None else self.k.nest.add(span.origin, span.within)
 
     @property
     def kept(self) -> Value:
@@ -159,7 +176,9 @@ class Frame:
 
     def strip(self, side: int, axis: Axis) -> Value:
         """Where the strip of a tile is copied."""
-        start = self.k.nest.mul(self.known.spans[axis].within, self.strips[side].pitch)
+        strip = self.known.spans[axis].within
+        assert strip is not None
+        start = self.k.nest.mul(strip, self.strips[side].pitch)
         return self.k.nest.pointer(self.k.bases[side], start, self.contract.dtype)
 
     def source(self, side: int, index: Index, strip: Index) -> Value:
@@ -173,15 +192,17 @@ class Frame:
 
     def right(self, place: Place) -> Value:
         """Where the columns of the tile start."""
-        if place is Place.STRIPS:
-            return self.strip(RIGHT, Axis.PANEL)
-        if place is not Place.ITSELF:
-            return self.panel_pointer() if self.known.panel is None else self.known.panel
-        assert self.known.right is not None
-        return self.known.right.pointer
+        if place is Place.ITSELF:
+            assert self.known.right is not None
+            return self.known.right.pointer
+        if self.known.panel is not None:
+            return self.known.panel
+        return self.strip(RIGHT, Axis.PANEL) if place is Place.STRIPS else self.panel_pointer()
 
     def summed(self, left: Place, right: Place) -> list[SummedAxis]:
         """The summed axes with their strides in what a tile reads."""
+        if self.known.long is not None:
+            return self.known.long.steps
         if left is Place.STRIPS and right is Place.STRIPS:
             assert self.known.length is not None
             return [SummedAxis(self.known.length, self.strips[LEFT].room, self.strips[RIGHT].room)]

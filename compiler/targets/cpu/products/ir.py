@@ -13,6 +13,7 @@ from compiler.loops.ir import ContractionKernel, TileContract
 from compiler.machine import Machine
 from compiler.support.numerics import LANES
 from compiler.support.record import record
+from compiler.targets.cpu.long_sums import Block
 from compiler.targets.cpu.tiles import Tiling
 from compiler.tuning import Tuning
 
@@ -36,16 +37,21 @@ class Kind(Enum):
     PLAIN = "for"
     FROM_ZERO = "for, counted within its block"
     EVENLY = "for, in equal shares"
+    OF_SPLIT = "for, within a split"
 
 
 @record
 class Loop:
-    """A loop over an axis, or over the block of it that a loop around has taken, `step` of them in each round."""
+    """A loop over an axis, or over the block of it that a loop around has taken, `step` of them in each round.
+
+    A long sum over several axes is taken in blocks of them.
+    """
 
     axis: Axis
     kind: Kind
     body: tuple[Statement, ...]
     step: int = 1
+    block: Block | None = None  # of a sum over several axes
 
 
 @record
@@ -73,7 +79,9 @@ class Entry(Enum):
 
 @record
 class Clear:
-    """The sums of all tiles of the block begin as 0."""
+    """The sums of all tiles of the block begin as 0: so many `elements`, or as the block has."""
+
+    elements: int | None = None
 
 
 @record
@@ -108,6 +116,21 @@ class CopyStrips:
 
 
 @record
+class CopyColumns:
+    """Copy the columns of a block of the sum, each panel to its own stretch of scratch, `pitch` elements apart."""
+
+    to: int
+    pitch: int
+
+
+@record
+class FindSums:
+    """Where the sums of a tile are kept that were kept by `KeepSums` with that pitch."""
+
+    pitch: int
+
+
+@record
 class LetShare:
     """A tile's share of what the next block of the sum copies: one of so many stretches of each row of the operands."""
 
@@ -120,8 +143,13 @@ class Let(Enum):
     TILE = "row and column of the tile"
     HANGING_TILE = "row of the tile, which may reach beyond the last one"
     COLUMN = "column of the panel"
+    FIRST_NUMBER = "number of the first tile of the outer index"
+    GROUPED_TILE = "row of the tile, and its number in the item"
+    STEPS = "axes of the sum, joined where one step serves"
+    BASE = "rows of the split"
     NUMBER = "number of the tile in its block"
     OPERANDS = "the tile's rows and columns where they lie"
+    BLOCK_OPERANDS = "the tile's rows and columns in the block of the sum"
     PANEL = "where the packed panel lies"
     NEW_PANEL = "whether the panel is another one than that of the item before"
     BLOCK = "length of the block of the sum, and whether it is the last"
@@ -183,6 +211,7 @@ class Asked(Enum):
     SUMS = "the next tile's sums"
     LEFT_OF_NEXT_BLOCK = "a share of the left operand in the next block"
     RIGHT_OF_NEXT_BLOCK = "a share of the right operand in the next block"
+    NEXT_BLOCK = "the next tile's sums, and a share of both operands in the next block"
     SUMS_OR_RESULTS = "the next tile's sums; in the last block, what its stage writes too"
     PANEL = "a share of the next panel"
 
@@ -238,6 +267,7 @@ class Finish:
     in_registers: bool = False
 
 
+Filling: TypeAlias = Clear | PackPanel | CopyRows | CopyStrips | CopyColumns  # of scratch
 Statement: TypeAlias = (
     Loop
     | Join
@@ -245,12 +275,10 @@ Statement: TypeAlias = (
     | Entry
     | Let
     | KeepSums
-    | Clear
-    | CopyStrips
+    | Filling
+    | FindSums
     | LetShare
     | UsePanels
-    | PackPanel
-    | CopyRows
     | Multiply
     | AskForResults
     | Put

@@ -11,6 +11,7 @@ from compiler.targets.cpu.products.ir import (
     Axis,
     Circumstances,
     Copying,
+    Join,
     Let,
     Multiply,
     PackPanel,
@@ -25,7 +26,7 @@ from compiler.targets.cpu.tiles import Tiling, depth_of, lanes_apart, nominal, n
 
 def pack_all_panels(product: ProductLoops, given: Circumstances) -> ProductLoops:
     as_it_lies = any(isinstance(s, Multiply) and s.right is Place.ITSELF for s in statements_of(product.body))
-    if not has_loop(product, Axis.SUM) or not as_it_lies:
+    if not any(isinstance(s, Join) for s in statements_of(product.body)) or not as_it_lies:
         return product
     packed = with_multiply(product, lambda of: (replace(of, right=Place.SHARED, streams=True),))
     return replace(packed, body=(UsePanels(Place.SHARED), *packed.body), lasts=given.lasts)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from compiler.loops.ir import ContractionKernel
 from compiler.support.record import record
 from compiler.targets.cpu.products.ask_ahead import ask_for_next_panel, ask_for_next_rows, ask_for_results
+from compiler.targets.cpu.products.block_long_sum import block_long_sum
 from compiler.targets.cpu.products.block_rows_and_sum import block_rows_and_sum, copy_rows, join_items
 from compiler.targets.cpu.products.copy_both_operands import copy_both_operands
 from compiler.targets.cpu.products.ir import Axis, Circumstances, Finish, Kind, Loop, Multiply, ProductLoops
@@ -32,6 +33,7 @@ PASSES = tuple(
     ProductPass(run, reason)
     for run, reason in (
         (tile, "an element that is loaded meets several, and their sums stay in registers"),
+        (block_long_sum, "both operands come from far away once, not once for each tile"),
         (
             copy_both_operands,
             "both are larger than the cache and apart along the sum: copies are read in one stretch",

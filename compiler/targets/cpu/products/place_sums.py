@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from compiler.loops.ir import Load, Store
 from compiler.targets.cpu.products.finishing import repeating
-from compiler.targets.cpu.products.ir import Circumstances, Entry, Finish, ProductLoops, Put, Statement
-from compiler.targets.cpu.products.rewriting import rewritten
+from compiler.targets.cpu.products.ir import Axis, Circumstances, Entry, Finish, ProductLoops, Put, Statement
+from compiler.targets.cpu.products.rewriting import has_loop, rewritten
 from compiler.tuning import Tuning
 
 
@@ -40,4 +40,6 @@ def keep_repeated(product: ProductLoops, given: Circumstances) -> ProductLoops:
     if not repeating(product.kernel.stages, product.cut):
         return product
     *entries, loops = product.body
+    if has_loop(product, Axis.SUM):
+        return replace(product, body=(Entry.REPEATED, *product.body))
     return replace(product, body=(*entries, Entry.REPEATED, loops))

@@ -13,10 +13,13 @@ from compiler.targets.cpu.products.ir import (
     AskForResults,
     Axis,
     Clear,
+    CopyColumns,
     Copying,
     CopyRows,
     CopyStrips,
     Entry,
+    Filling,
+    FindSums,
     Finish,
     Join,
     KeepSums,
@@ -81,6 +84,7 @@ def _opening(product: ProductLoops, statement: Loop | Join | When) -> str:
             words = ["items" if kind is Kind.ITEMS else "for", name]
             words += [f"by {step}"] if step > 1 else []
             words += ["evenly"] if kind is Kind.EVENLY else []
+            words += ["within the split"] if kind is Kind.OF_SPLIT else []
             return " ".join(words)
         case Join():
             return "the thread's items as rectangles"
@@ -96,19 +100,14 @@ def _line(statement: Statement) -> str:
             return f"let {statement.value}"
         case KeepSums(pitch=pitch):
             return f"sums have a place in scratch{f', {pitch} tiles from panel to panel' if pitch else ''}"
-        case Clear():
-            return "sums of the block = 0"
-        case CopyStrips(to=to, strips=strips, together=together):
-            side = "left" if to == LEFT else "right"
-            return f"copy {side} operand in strips of {strips.width}, {strips.most} at most, {together} together"
+        case FindSums():
+            return "let where the sums of the tile are kept"
         case LetShare(stretches=stretches):
             return f"let the tile's share of the next block, of {stretches} stretches a row"
         case UsePanels(place=place):
             return f"panels: {place.value}"
-        case PackPanel():
-            return "pack the panel, where it is another one than that of the item before"
-        case CopyRows(pitch=pitch):
-            return f"copy the tile's rows, {pitch} apart, at a thread's first panel"
+        case Clear() | PackPanel() | CopyRows() | CopyStrips() | CopyColumns():
+            return _filling(statement)
         case AskForResults():
             return "ask for what the stage reads and writes"
         case Put():
@@ -119,6 +118,21 @@ def _line(statement: Statement) -> str:
             raise AssertionError(statement)
         case _:
             assert_never(statement)
+
+
+def _filling(statement: Filling) -> str:
+    match statement:
+        case Clear(elements=elements):
+            return f"sums of the {'block' if elements is None else 'item'} = 0"
+        case CopyColumns(pitch=pitch):
+            return f"copy the columns of the block, panels {pitch} apart"
+        case CopyStrips(to=to, strips=strips, together=together):
+            side = "left" if to == LEFT else "right"
+            return f"copy {side} operand in strips of {strips.width}, {strips.most} at most, {together} together"
+        case PackPanel():
+            return "pack the panel, where it is another one than that of the item before"
+        case CopyRows(pitch=pitch):
+            return f"copy the tile's rows, {pitch} apart, at a thread's first panel"
 
 
 def _product(multiply: Multiply) -> str:

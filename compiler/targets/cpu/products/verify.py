@@ -11,11 +11,14 @@ from compiler.targets.cpu.products.ir import (
     RIGHT,
     Axis,
     Clear,
+    CopyColumns,
     Copying,
     CopyRows,
     CopyStrips,
+    FindSums,
     Finish,
     Join,
+    Kind,
     Let,
     Loop,
     Multiply,
@@ -59,9 +62,8 @@ class _Check:
         self, body: Sequence[Statement], around: tuple[Loop | Join | When, ...], filled: frozenset[Place | int]
     ) -> None:
         """What is filled stays so for the statements behind and within."""
-        if any(isinstance(s, Finish) and not s.in_registers for s in body) and not any(
-            isinstance(s, Put) for s in body
-        ):
+        finishes = any(isinstance(s, Finish) and not s.in_registers for s in body)
+        if finishes and not any(isinstance(s, Put | FindSums) for s in body):
             self.found.append("sums are finished that were not kept")
         for statement in body:
             match statement:
@@ -76,7 +78,7 @@ class _Check:
                     filled |= {Place.OWN}
                 case CopyRows():
                     filled |= {Place.COPY}
-                case CopyStrips(to=to):
+                case CopyStrips(to=to) | CopyColumns(to=to):
                     filled |= {to}
                 case Clear():
                     self.clears = True
@@ -90,7 +92,7 @@ class _Check:
     def loop(self, loop: Loop, around: tuple[Loop | Join | When, ...]) -> None:
         """A loop over an axis takes less in each round than one around it does."""
         outer = [a.step for a in around if isinstance(a, Loop) and a.axis is loop.axis]
-        if outer and outer[-1] <= loop.step:
+        if outer and outer[-1] < loop.step + (loop.kind is not Kind.FROM_ZERO):
             self.found.append(f"a loop over {loop.axis.value} by {loop.step} stands in one by {outer[-1]}")
 
     def element(self, statement: Put | Finish, around: tuple[Loop | Join | When, ...]) -> None:

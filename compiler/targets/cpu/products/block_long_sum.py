@@ -1,0 +1,107 @@
+"""Products with a long sum over the batch: blocks of the sum stay in cache, and all tiles take their share of each.
+
+An item is a split of the sum and some tiles of rows, with all columns. The sums of its tiles lie in scratch between the
+blocks, so both operands come from far away once, not once for each tile. Each element is one chain over its split.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil, prod
+
+from compiler.loops.ir import TileContract
+from compiler.schedule.access import count
+from compiler.support.numerics import LANES
+from compiler.support.record import record
+from compiler.targets.cpu.long_sums import block_of
+from compiler.targets.cpu.packing import is_packed
+from compiler.targets.cpu.products.ir import (
+    RIGHT,
+    Ask,
+    Asked,
+    Axis,
+    Circumstances,
+    Clear,
+    CopyColumns,
+    Entry,
+    FindSums,
+    Finish,
+    KeepSums,
+    Kind,
+    Let,
+    Loop,
+    Multiply,
+    Place,
+    ProductLoops,
+    Put,
+    Statement,
+    Sums,
+)
+from compiler.targets.cpu.products.rewriting import nested
+from compiler.targets.cpu.tiles import Tiling
+from compiler.types import BatchExtent
+
+
+def sums_in_blocks(contract: TileContract) -> bool:
+    """Whether the sum goes over the batch and further axes, with all rows and columns static."""
+    is_static = isinstance(contract.m, int) and all(isinstance(axis.extent, int) for axis in contract.outer)
+    is_long = isinstance(contract.k[0].extent, BatchExtent) and len(contract.k) > 1
+    return is_static and contract.rhs_n_stride == 1 and (is_long or contract.splits > 1)
+
+
+def block_long_sum(product: ProductLoops, given: Circumstances) -> ProductLoops:
+    contract, cut, tuning = product.contract, product.cut, given.tuning
+    if not sums_in_blocks(contract):
+        return product
+    group = _group_of(contract, cut, int(given.machine.l2_bytes * tuning.long_sum_share), tuning.long_sum_items)
+    block, tiles = block_of(contract, tuning.long_sum), group.outer * group.tiles
+    slot = cut.shape.rows * cut.shape.width
+    is_shared = all(axis.rhs_stride == 0 for axis in contract.outer)
+    copies = is_shared and tiles >= tuning.long_sum_tiles and not is_packed(contract, cut.shape)
+    pitch = block.elements * cut.shape.width + LANES  # no power of two: panels do not compete for lines
+
+    def each_tile(*body: Statement) -> Loop:
+        of_tile = Loop(Axis.TILE, Kind.FROM_ZERO, (Let.GROUPED_TILE, *body))
+        return Loop(Axis.OUTER, Kind.FROM_ZERO, (Let.FIRST_NUMBER, of_tile))
+
+    multiply = Multiply(
+        right=Place.STRIPS if copies else Place.ITSELF,
+        sums=Sums.KEPT,
+        streams=copies,
+        asks=(Ask(Asked.NEXT_BLOCK, number=tiles * cut.panels),),
+    )
+    panel = (Let.PANEL,) if copies else ()
+    multiplied = each_tile(Let.BLOCK_OPERANDS, *panel, KeepSums(tiles), multiply, Put())
+    columns = (CopyColumns(RIGHT, pitch),) if copies else ()
+    inside = (*columns, Let.STEPS, Loop(Axis.PANEL, Kind.PLAIN, (multiplied,)))
+    over_sum = Loop(Axis.SUM, Kind.OF_SPLIT, inside, block.elements, block)
+    finished: tuple[Statement, ...] = (Let.COLUMN, each_tile(Let.BASE, FindSums(tiles), Finish()))
+    finished = (Loop(Axis.PANEL, Kind.PLAIN, finished),) if cut.panels > 1 else finished
+    steps = ((Axis.SPLIT, 1), (Axis.OUTER, group.outer), (Axis.TILE, group.tiles))
+    items = [Loop(axis, Kind.ITEMS, (), step) for axis, step in steps]
+    room = tiles * cut.panels * slot
+    scratch = ((contract.tile, room * contract.dtype.size), (RIGHT, pitch * cut.panels * contract.dtype.size * copies))
+    loops = nested(items, (Clear(room), over_sum, *finished))
+    return replace(product, body=(Entry.EXTENTS, loops), scratch=scratch)
+
+
+@record
+class _Group:
+    """How the tiles of rows are shared out: `outer` indices of the outer axes, and `tiles` of each, make an item."""
+
+    outer: int
+    tiles: int
+
+
+def _group_of(contract: TileContract, cut: Tiling, room: int, items: int) -> _Group:
+    """As many as have room for their accumulators, and leave `items` for several threads."""
+    assert isinstance(cut.row_steps.extent, int)
+    tiles = ceil(cut.row_steps.extent / cut.row_steps.step)
+    indices = prod(count(axis.extent) for axis in cut.row_steps.outer)
+    most = max(1, room // (cut.shape.rows * cut.shape.width * cut.panels * contract.dtype.size))
+    wanted = ceil(items / contract.splits)
+    outer_groups = ceil(indices / max(1, most // tiles))
+    outer_groups = max(outer_groups, min(wanted, indices))
+    outer = ceil(indices / outer_groups)
+    tile_groups = max(ceil(tiles / most), min(ceil(wanted / ceil(indices / outer)), tiles))
+    return _Group(outer, ceil(tiles / tile_groups))
