@@ -17,13 +17,13 @@ from typing import TypeAlias
 
 from compiler import driver
 from compiler.driver import Options, Program
-from runtime.analysis.bench import TrainingSteps, inference_steps
+from compiler.programs.kinds import INITIALISATION, STEP_OF_MODE
+from runtime.analysis.made_up_steps import CompiledSteps
 from runtime.cli.main import collect_seldom
 from runtime.data.dimensions import dimensions_if_there
 from runtime.support.process import seconds_since_start
 
 Figures: TypeAlias = dict[str, float]
-KINDS = {"train": ("initialisation", "training"), "infer": ("initialisation", "prediction")}
 MOST_NUMBERS = 2**19  # in the inputs of a first step: a batch of large pictures takes seconds to compute
 
 
@@ -34,8 +34,7 @@ def start(file: Path, experiment: str | None, mode: str, threads: int) -> Figure
         program = _loaded(file, experiment)
     options, rows = _options(program, mode, threads), _rows(program, mode)
     with _timed(figures, "compile_s"):
-        is_training = mode == "train"
-        run = TrainingSteps(program, rows, options).run if is_training else inference_steps(program, rows, options)
+        run = CompiledSteps(program, mode, rows, options)
     with _timed(figures, "step_s"):
         run(1)
     return figures | {"first_s": seconds_since_start()}
@@ -54,7 +53,7 @@ def stages(file: Path, experiment: str | None, mode: str, threads: int) -> Figur
     machine = machine_of(options.machine)
     figures: Figures = {}
     texts: dict[str, str] = {}
-    for kind in KINDS[mode]:
+    for kind in (INITIALISATION, STEP_OF_MODE[mode]):
         with _timed(figures, "graph_s"):
             graph = graph_of(program, kind, options)
         with _timed(figures, "passes_s"):

@@ -39,26 +39,15 @@ from compiler.programs.executables import (
     OPTIMIZER_STATES,
     VALUES,
     allocate,
+    attention_shapes,
+    compile_ahead,
+    compile_decoding,
+    compile_program,
+    finishing_kind,
     initialise,
     memory_needed,
 )
-from compiler.programs.kinds import (
-    attention_shapes,
-    compile_ahead,
-    compile_attention,
-    compile_augmentation,
-    compile_decoding,
-    compile_evaluation,
-    compile_finishing,
-    compile_following,
-    compile_gradients,
-    compile_prediction,
-    compile_prompt,
-    compile_schedule,
-    compile_training,
-    compile_window,
-    finishing_kind,
-)
+from compiler.programs.kinds import GraphKind
 from compiler.programs.load import options_of
 from compiler.support.cache import CacheInfo, ObjectCache
 from compiler.targets.available_memory import expect_memory
@@ -132,18 +121,8 @@ __all__ = [
     "check_gradients",
     "clear_cache",
     "compile_ahead",
-    "compile_attention",
-    "compile_augmentation",
     "compile_decoding",
-    "compile_evaluation",
-    "compile_finishing",
-    "compile_following",
-    "compile_gradients",
-    "compile_prediction",
-    "compile_prompt",
-    "compile_schedule",
-    "compile_training",
-    "compile_window",
+    "compile_program",
     "data_dimensions",
     "decision_thresholds",
     "expect_machine",
@@ -327,8 +306,8 @@ def judged_outputs(program: Program) -> Mapping[str, tuple[str, ...]]:
     return comparisons.judged_outputs(programs.complete(program))
 
 
-def profiled_step(program: Program, kind: str, options: Options) -> ProfiledStep:
-    """A step of kind `training` or `prediction` with a stamp wherever a thread goes on. Raises UsageError."""
+def profiled_step(program: Program, kind: GraphKind, options: Options) -> ProfiledStep:
+    """A step of training or prediction with a stamp wherever a thread goes on. Raises UsageError."""
     from compiler.profiling.step import profiled_step  # the whole compiler, which a cached program does without
 
     return profiled_step(program, kind, options)
@@ -343,8 +322,8 @@ def profile_report(
     return report_of(step, taken, measured, mode)
 
 
-def simulated_step(program: Program, kind: str, options: Options, threads: int) -> SimulatedStep:
-    """A step of kind `training` or `prediction` of which one thread takes the shares of so many. Raises UsageError."""
+def simulated_step(program: Program, kind: GraphKind, options: Options, threads: int) -> SimulatedStep:
+    """A step of training or prediction of which one thread takes the shares of so many. Raises UsageError."""
     from compiler.profiling.simulation import simulated_step  # the whole compiler, which a cached program does without
 
     return simulated_step(program, kind, options, threads)
@@ -384,8 +363,8 @@ def check_gradients(
     return check_gradients(programs.complete(program), data, settings, batch, seed, full)
 
 
-def explain_step(program: Program, kind: str, options: Options, step: Steps) -> NonfiniteReport | None:
-    """Where a single step of kind `training` or `training N` stops being finite, and from what.
+def explain_step(program: Program, kind: GraphKind, options: Options, step: Steps) -> NonfiniteReport | None:
+    """Where a single step of training stops being finite, and from what.
 
     Its tensors are as before the step, and stay so. None where the reference finds all values finite.
     """

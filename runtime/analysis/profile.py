@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,27 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Measured, Options, ProfileReport, Program, Steps, TimelineSpan
-from compiler.errors.diagnostics import UsageError
+from compiler.driver import Measured, Options, ProfileReport, Program, TimelineSpan
+from compiler.programs.kinds import STEP_OF_MODE
 from compiler.support.record import record
-from runtime.data.part import Part
-from runtime.data.synthetic import synthetic
-from runtime.inference.model import runtime_settings
-from runtime.inference.precision import in_precision
+from runtime.analysis.made_up_steps import MadeUpSteps, Weights, usual_batch
 from runtime.runs.environment import cpu_name
-from runtime.runs.position import Length
 from runtime.support.memory import expect_room
-from runtime.train.samples import at_epoch, numbered
 
 if TYPE_CHECKING:
-    from compiler.driver import ProfiledStep, Recording, SimulatedStep
+    from compiler.driver import ProfiledStep, Recording
 
 _SAMPLE_SECONDS = 0.015
 _LEAST_SAMPLES = 5
-_SUPPOSED_STEPS = 10_000  # what `total_steps` is to a schedule
-KINDS = {"train": "training", "infer": "prediction"}
-
-Weights = Mapping[str, Array]
 
 
 @record(eq=False)
@@ -51,56 +41,19 @@ def profile(
 
     As in `dlc bench`, training steps are made many in a call, and each inference is a call of its own.
     """
-    plan = program.plan
-    if mode == "train" and plan is None:
-        raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
-    batch = batch or (plan.usual_rows if mode == "train" and plan is not None else 1)
-    step = driver.profiled_step(program, KINDS[mode], replace(options, batch=batch))
-    expect_room(step.program, [KINDS[mode]], step.options)
-    run = Runs(step, mode, batch, weights)
-    measured, taken = _measure(step, run, seconds)
+    kind, batch = STEP_OF_MODE[mode], batch or usual_batch(program, mode)
+    step = driver.profiled_step(program, kind, replace(options, batch=batch))
+    expect_room(step.program, [kind], step.options)
+    measured, taken = _measure(step, MadeUpSteps(step.program, mode, batch, step.options, weights), seconds)
     return Profile(
         driver.profile_report(step, taken, measured, mode),
         driver.profile_timeline(step, taken),
     )
 
 
-class Runs:
-    """Makes steps with any executable of a step, one after the other on the same tensors and data."""
-
-    def __init__(self, step: ProfiledStep | SimulatedStep, mode: str, batch: int, weights: Weights | None) -> None:
-        program, options = step.program, step.options
-        self._mode, self._batch, self._done = mode, batch, 0
-        self._seed = 0 if program.plan is None else program.plan.seed
-        self._tensors = driver.allocate(program, options)
-        driver.initialise(program, self._tensors, self._seed, options)
-        for name, values in (weights or {}).items():
-            self._tensors.write(name, values)
-        self._rows = np.arange(batch, dtype=np.int64)
-        self._repeated: dict[int, Array] = {1: self._rows}
-        if mode == "train":
-            made = Part(synthetic(program.inputs, batch, self._seed), self._rows)
-            self._data = at_epoch(numbered(program, in_precision(made, options.dtype)).arrays, 0)
-            self._settings = runtime_settings(program, Length(batch, batch, _SUPPOSED_STEPS))
-        else:
-            inputs = [spec for spec in program.inputs if not spec.is_target]
-            self._data = in_precision(Part(synthetic(inputs, batch, 0), self._rows), options.dtype).arrays
-            self._settings = runtime_settings(program)
-
-    def __call__(self, executable: driver.Executable, steps: int) -> float:
-        """The seconds of so many steps."""
-        calls, each = (1, steps) if self._mode == "train" else (steps, 1)
-        rows = self._repeated.setdefault(each, np.tile(self._rows, each))
-        start = time.perf_counter()
-        for _ in range(calls):
-            executable.run(Steps(self._tensors, self._data, rows, self._batch, self._done, self._seed, self._settings))
-        self._done += steps
-        return time.perf_counter() - start
-
-
-def _measure(step: ProfiledStep, run: Runs, seconds: float) -> tuple[Measured, list[list[Recording]]]:
+def _measure(step: ProfiledStep, made: MadeUpSteps, seconds: float) -> tuple[Measured, list[list[Recording]]]:
     """Samples of both executables in turn, each after a step that fills the caches and the workspace for it."""
-    per_sample = _warm_up(step, run, seconds / 6)
+    per_sample = _warm_up(step, made, seconds / 6)
     plain: list[float] = []
     walls: list[float] = []
     outside: list[float] = []
@@ -110,8 +63,8 @@ def _measure(step: ProfiledStep, run: Runs, seconds: float) -> tuple[Measured, l
     while len(plain) < _LEAST_SAMPLES or time.perf_counter() - begin < seconds:
         # whichever comes first finds caches that Python has used, so each does in turn
         for executable in (step.plain, step.stamped) if len(plain) % 2 else (step.stamped, step.plain):
-            run(executable, 1)
-            spent = run(executable, per_sample)
+            made.run(executable, 1)
+            spent = made.run(executable, per_sample)
             if executable is step.plain:
                 plain.append(spent / per_sample)
         found = [recordings[1:] for recordings in step.take()]  # the step that fills the caches calls each part once
@@ -139,14 +92,14 @@ def _middle(samples: list[float]) -> float:
     return float(np.mean(ordered[quarter : len(ordered) - quarter]))
 
 
-def _warm_up(step: ProfiledStep, run: Runs, seconds: float) -> int:
+def _warm_up(step: ProfiledStep, made: MadeUpSteps, seconds: float) -> int:
     """Run both for a while; how many steps make a sample that is long enough and for whose events there is room."""
-    run(step.stamped, 1)
+    made.run(step.stamped, 1)
     events = step.most_events(step.take())
     steps = 1
     begin = time.perf_counter()
     while True:
-        each = run(step.plain, steps) / steps
+        each = made.run(step.plain, steps) / steps
         wanted = max(2, int(np.ceil(_SAMPLE_SECONDS / max(each, 1e-8))))  # a single step is not gathered from the data
         steps = max(1, min(wanted, step.room // (2 * events)))
         if time.perf_counter() - begin >= seconds:

@@ -7,6 +7,7 @@ import numpy as np
 from compiler import driver
 from compiler.driver import Options, Program, Steps
 from compiler.errors.diagnostics import UsageError
+from compiler.programs.kinds import GraphKind, Purpose
 from compiler.support.record import record
 from runtime.inference.model import length_of, runtime_settings, training_of
 
@@ -32,7 +33,7 @@ def rate_schedule(program: Program, rows: int, options: Options) -> RateSchedule
     length = length_of(plan, rows)
     settings = runtime_settings(program, length)
     tensors = driver.allocate(program, options)
-    executable = driver.compile_schedule(program, options)
+    executable = driver.compile_program(program, GraphKind(Purpose.SCHEDULE), options)
     one = np.zeros(1, np.int64)
 
     def rate(step: int) -> float:

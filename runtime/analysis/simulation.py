@@ -12,8 +12,8 @@ import numpy as np
 
 from compiler import driver
 from compiler.driver import Options, Program
-from compiler.errors.diagnostics import UsageError
-from runtime.analysis.profile import KINDS, Runs, Weights
+from compiler.programs.kinds import STEP_OF_MODE
+from runtime.analysis.made_up_steps import MadeUpSteps, Weights, usual_batch
 from runtime.runs.environment import cpu_name
 from runtime.support.memory import expect_room
 
@@ -36,13 +36,10 @@ def simulate(
     bandwidth: float | None = None,
 ) -> SimulationReport:
     """What `threads` threads would do, measured for about `seconds`; see `driver.simulation_of`. Raises UsageError."""
-    plan = program.plan
-    if mode == "train" and plan is None:
-        raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
-    batch = batch or (plan.usual_rows if mode == "train" and plan is not None else 1)
-    step = driver.simulated_step(program, KINDS[mode], replace(options, batch=batch), threads)
-    expect_room(step.program, [KINDS[mode]], step.options)
-    run = Runs(step, mode, batch, weights)
+    kind, batch = STEP_OF_MODE[mode], batch or usual_batch(program, mode)
+    step = driver.simulated_step(program, kind, replace(options, batch=batch), threads)
+    expect_room(step.program, [kind], step.options)
+    made = MadeUpSteps(step.program, mode, batch, step.options, weights)
     taken: dict[int, list[list[Step]]] = {count: [[] for _ in step.parts] for count in step.in_turns}
     at_once: list[list[Step]] = [[] for _ in step.parts]
     real: list[float] = []
@@ -50,20 +47,20 @@ def simulate(
     begin = time.perf_counter()
     while len(taken[1][0]) < _LEAST_ROUNDS * _STEPS or time.perf_counter() - begin < seconds:
         for count, executable in step.in_turns.items():
-            run(executable, 1)
+            made.run(executable, 1)
             step.take(count)
-            run(executable, _STEPS)
+            made.run(executable, _STEPS)
             for part, found in zip(taken[count], step.take(count), strict=True):
                 part += found
         if step.at_once is not None:
-            run(step.at_once, 1)
+            made.run(step.at_once, 1)
             step.take(step.cores, in_turns=False)
-            run(step.at_once, _STEPS)
+            made.run(step.at_once, _STEPS)
             for part, found in zip(at_once, step.take(step.cores, in_turns=False), strict=True):
                 part += found
         if step.real is not None:
-            run(step.real, 1)
-            real.append(run(step.real, _STEPS) / _STEPS)
+            made.run(step.real, 1)
+            real.append(made.run(step.real, _STEPS) / _STEPS)
         if time.perf_counter() - begin > 4 * seconds and taken[1][0]:
             break  # a large model: few rounds have to do
     measured = float(np.percentile(real, 25)) if real else None

@@ -9,6 +9,7 @@ import numpy as np
 from compiler import driver
 from compiler.driver import Options
 from compiler.errors.diagnostics import UsageError
+from compiler.programs.kinds import EVALUATION
 from compiler.support.record import record
 from runtime.data.part import Part
 from runtime.inference.evaluation import Evaluator, finisher_of
@@ -77,7 +78,7 @@ def overfit(session: Session, rows: int, options: Options) -> Overfit:
         plateau=None,
         keeper=keeper,
     )
-    step = driver.compile_evaluation(program, replace(options, batch=batch))
+    step = driver.compile_program(program, EVALUATION, replace(options, batch=batch))
     evaluator = Evaluator(step, batch, job.settings, options.dtype, finisher=finisher_of(program, options))
     data = {name: np.asarray(array[few.rows]) for name, array in few.arrays.items()}
     bounds = driver.loss_bounds(program, data, job.tensors, job.settings, rows, job.seed)

@@ -8,6 +8,7 @@ from functools import cache
 from elaboration import program
 
 from compiler.interface import Options
+from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.schedule.ir import Schedule
 from compiler.types import BatchExtent
@@ -35,7 +36,7 @@ train M {{
 @cache
 def step() -> Schedule:
     options = Options(batch=4)
-    return scheduled(prepared(graph_of(program(TEXT), "training"), options), options)
+    return scheduled(prepared(graph_of(program(TEXT), TRAINING), options), options)
 
 
 def written() -> Counter[int]:

@@ -12,7 +12,8 @@ from compiler.driver import Options
 from compiler.errors.diagnostics import UsageError
 from compiler.graph.ir import Role
 from compiler.interface import Steps
-from compiler.programs.executables import program_executable
+from compiler.programs.executables import load_program
+from compiler.programs.kinds import PREDICTION
 from compiler.targets.manifest import TensorSpec
 from compiler.targets.registry import KERNEL_TARGETS, TARGETS, kernel_target_of, target_of
 from compiler.types import DType
@@ -27,7 +28,7 @@ MODEL = """model M {
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_target_runs_a_program_and_knows_its_tensors(name: str, tmp_path: Path) -> None:
     program, options = driver.load_text(MODEL, "m.dl"), Options(name, threads=1, cache=tmp_path)
-    prediction = program_executable(program, "prediction", options)
+    prediction = load_program(program, PREDICTION, options)
     assert {spec.name: spec.shape for spec in prediction.tensors} == {"y.dense.W": (4, 3), "y.dense.b": (3,)}
     assert prediction.threads == 1
     tensors = driver.allocate(program, options)
