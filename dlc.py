@@ -30,7 +30,7 @@ import numpy as np
 
 from compiler import driver
 from compiler.driver import Options, Tensors
-from compiler.errors.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
+from compiler.errors.diagnostics import CheckpointError, DataError, DlcError, Source, SourceError, UsageError
 from compiler.support.processors import usable_cores
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.data.choices import refuse_outside, refuse_outside_inputs
@@ -43,14 +43,13 @@ from runtime.inference.buckets import Sizes
 from runtime.inference.evaluation import Evaluator, evaluator_of
 from runtime.inference.model import parameter_count, weight_names
 from runtime.inference.prediction import Predictor
-from runtime.reporting.settings import value_text
-from runtime.reporting.units import measure
+from runtime.reporting.units import measure, value_text
 from runtime.runs.position import Position
 from runtime.runs.start_weights import start_weights_of, take_over_weights
 from runtime.runs.tensor_files import replace_tensors
 from runtime.runs.trained import Trained, open_trained_run, program_of_run
 from runtime.support.caller import for_caller
-from runtime.support.other_files import expect_model
+from runtime.support.regular_files import expect_model
 from runtime.support.suggestions import did_you_mean, quoted
 from runtime.train.averages import averages_of
 from runtime.train.events import EpochEnded, Event, TrainingEnded, ignore, told
@@ -180,7 +179,10 @@ def function(
     UsageError for a name or a setting that there is not; a call, for arrays that do not fit.
     """
     values = {key: _frozen(key, value) for key, value in config.items()}
-    return _Function(name, values, driver.function(source, name, values, _options(target, dtype, threads)))
+    from compiler.programs.functions import compiled_function  # the whole compiler, which a cached model does without
+
+    compiled = compiled_function(Source("<source>", source), name, values, _options(target, dtype, threads))
+    return _Function(name, values, compiled)
 
 
 class _Function:

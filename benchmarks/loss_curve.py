@@ -21,8 +21,7 @@ from torch.nn import functional
 
 from catalogue import CATALOGUE, Array, Entry, make_batch
 from compiler import driver
-from compiler.driver import Steps
-from compiler.programs.kinds import TRAINING
+from compiler.driver import TRAINING, Steps
 from jax_zoo import MODELS as JAX_MODELS
 from peers.jax_peer import initial_moments, training_step
 from peers.torch_peer import optimizer_for

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from compiler import driver
-from compiler.driver import Options, Program
-from compiler.programs.kinds import INITIALISATION, STEP_OF_MODE
+from compiler.driver import INITIALISATION, STEP_OF_MODE, Options, Program
 from runtime.analysis.made_up_steps import CompiledSteps
 from runtime.cli.main import collect_seldom
 from runtime.data.dimensions import dimensions_if_there
-from runtime.support.process import seconds_since_start
+from runtime.support.memory import seconds_since_start
 
 Figures: TypeAlias = dict[str, float]
 MOST_NUMBERS = 2**19  # in the inputs of a first step: a batch of large pictures takes seconds to compute
@@ -59,7 +58,7 @@ def stages(file: Path, experiment: str | None, mode: str, threads: int) -> Figur
         with _timed(figures, "passes_s"):
             ready = prepared(graph, options)
         with _timed(figures, "schedule_s"):
-            plan = scheduled(ready, options)
+            plan = scheduled(ready, options, machine)
         with _timed(figures, "lower_s"):
             texts |= lower(ready, plan, machine, options.batch).texts
         figures["nodes"] = figures.get("nodes", 0) + len(ready.nodes)

@@ -1,10 +1,11 @@
-"""A processor as the compiler sees it: its name for LLVM, its vector registers and its caches."""
+"""A processor as the compiler sees it: its name for LLVM, its vector registers, its caches and its tuning."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from compiler.support.record import record
+from compiler.tuning import Tuning
 from compiler.types import DType
 
 KIBIBYTE = 1024
@@ -32,6 +33,7 @@ class Machine:
     l1_ways: int  # lines of the first-level cache that may have the same place
     l2_bytes: int
     line_bytes: int  # what the caches move at once
+    tuning: Tuning = Tuning()
 
     @property
     def vector_bytes(self) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from enum import Enum
 from functools import cache
-from typing import TypeAlias
+from typing import TypeAlias, final
 
 from compiler.support.arrays import np
 from compiler.support.record import record
@@ -50,6 +49,7 @@ def numpy_dtype(dtype: DType) -> np.dtype[np.generic]:
     return np.dtype(_NUMPY[dtype])
 
 
+@final
 @record
 class BatchExtent:
     """`multiple * batch`: an extent that is known only at run time."""
@@ -58,7 +58,7 @@ class BatchExtent:
 
     # Written out, as that of `TensorType`: passes compare and hash little else.
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, BatchExtent) and self.multiple == other.multiple
+        return type(other) is BatchExtent and self.multiple == other.multiple
 
     def __hash__(self) -> int:
         return ~self.multiple
@@ -94,11 +94,14 @@ class TensorType:
 
 def static_elements(shape: Shape) -> int:
     """The number of elements for `batch = 1`."""
-    return math.prod(e.multiple if isinstance(e, BatchExtent) else e for e in shape)
+    count = 1
+    for extent in shape:
+        count *= extent.multiple if type(extent) is BatchExtent else extent
+    return count
 
 
 def depends_on_batch(shape: Shape) -> bool:
-    return any(isinstance(e, BatchExtent) for e in shape)
+    return BatchExtent in map(type, shape)  # a compilation asks for nothing more often, so this is no generator
 
 
 def elements(shape: Shape) -> Extent:
@@ -109,9 +112,9 @@ def elements(shape: Shape) -> Extent:
 
 def size_at(extent: Extent, batch: int) -> int:
     """An extent for a batch of so many rows."""
-    return extent.multiple * batch if isinstance(extent, BatchExtent) else extent
+    return extent.multiple * batch if type(extent) is BatchExtent else extent
 
 
 def at_batch(shape: Shape, batch: int) -> tuple[int, ...]:
     """The concrete shape for a batch of `batch` rows."""
-    return tuple(size_at(extent, batch) for extent in shape)
+    return tuple([size_at(extent, batch) for extent in shape])

@@ -14,14 +14,9 @@ from compiler.graph_passes.rewrite import Rewriting
 from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.movement import Broadcast, Pad, Slice, Transpose
 from compiler.ops.window import Window
+from compiler.support import numerics
 from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, Shape
-
-LANES = 16  # columns that one vector has
-MOST_CHANNELS = 8  # of the result
-FEWEST_SUMS = 6  # vectors of pixels, times channels: fewer sums would wait for each other
-FEWEST_SUMMED = 16  # channels of the image from which turning it costs little beside the product
-EVEN = 1.25  # times as many lanes as pixels, at most
 
 
 def pixels_in_lanes(graph: Graph) -> Graph:
@@ -88,9 +83,9 @@ class _FewChannels:
             return False
         if any(isinstance(extent, BatchExtent) for extent in extents.values()):
             return False
-        vectors, count = ceil(pixels / LANES), _product([extents[label] for label in rows])
-        fills = vectors * LANES <= EVEN * pixels and vectors * count >= FEWEST_SUMS
-        return fills and count <= MOST_CHANNELS and _product(channels) >= FEWEST_SUMMED
+        vectors, count = ceil(pixels / numerics.LANES), _product([extents[label] for label in rows])
+        fills = vectors * numerics.LANES <= numerics.EVEN * pixels and vectors * count >= numerics.FEWEST_IN_LANES
+        return fills and count <= numerics.MOST_CHANNELS and _product(channels) >= numerics.FEWEST_SUMMED
 
     def window_shape(self) -> Shape:
         (type_,) = self.window.result_types((self.image.type,))

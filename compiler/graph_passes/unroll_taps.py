@@ -23,11 +23,11 @@ from compiler.ops.reduction import ArgMax, Max, Min, Sum
 from compiler.ops.residues import folded_axes
 from compiler.ops.sources import Constant
 from compiler.ops.window import Fold, Window
+from compiler.support import numerics
 from compiler.types import BatchExtent, DType, Shape, TensorType
 
 _Item = TypeVar("_Item")
 
-MOST_TAPS = 64  # beyond, a loop over the taps is shorter than what it would be unrolled to
 
 _PAIRWISE = {Sum: Add, Max: Maximum, Min: Minimum}
 
@@ -71,7 +71,7 @@ class _Unrolling:
     def _taps(self, value: Value, axes: Sequence[int]) -> list[Value] | None:
         """The value at each tap, where those axes hold nothing but taps of windows."""
         shape = value.type.shape
-        if not {*axes} <= self._windows.of(value) or _count(shape, axes) > MOST_TAPS:
+        if not {*axes} <= self._windows.of(value) or _count(shape, axes) > numerics.MOST_TAPS:
             return None
         found: list[Value] = []
         for numbers in _numbers(shape, axes):
@@ -113,7 +113,7 @@ class _Unrolling:
     def _folded(self, node: Node, op: Fold) -> Value | None:
         """A sum over the taps of each residue class, of what is folded where a window of that tap read the element."""
         (operand,) = node.operands
-        if math.prod(op.sizes) > MOST_TAPS:
+        if math.prod(op.sizes) > numerics.MOST_TAPS:
             return None
         axes, result = folded_axes(op, operand.type.shape), node.results[0].type
         positions = {axis.axis: axis.positions for axis in axes}
@@ -141,7 +141,7 @@ class _Unrolling:
         if not {*others} <= {*has} or not {*others} & {*out}:
             return None
         axes = [axis for axis, label in enumerate(has) if label in taps and (label in summed) is bool(summed & taps)]
-        if not axes or _count(windows.type.shape, axes) > MOST_TAPS:
+        if not axes or _count(windows.type.shape, axes) > numerics.MOST_TAPS:
             return None
         if summed <= taps:
             return self._over_taps(windows, has, other, others, out, axes)

@@ -14,9 +14,8 @@ from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.elementwise import Add
 from compiler.ops.movement import Concat, Pad, Reshape, Slice, Transpose
 from compiler.ops.window import Window
+from compiler.support.numerics import LANES
 from compiler.support.record import record
-
-LANES = 16  # columns that one vector has
 
 
 def widen_columns(graph: Graph) -> Graph:

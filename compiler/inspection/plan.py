@@ -12,6 +12,7 @@ from compiler.frontend.program import Program
 from compiler.graph.ir import Direction, Graph, Node, Role
 from compiler.graph.op import Category
 from compiler.interface import Options
+from compiler.machine import Machine
 from compiler.ops.contraction import Contraction
 from compiler.ops.reduction import CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan
@@ -73,12 +74,13 @@ def plan(program: Program, options: Options) -> PlanReport:
     predicting = prediction_graph(program)
     training = training_step(program) if program.plan is not None else predicting
     forward, step, code = simplified(predicting), simplified(training), prepared(training, options)
-    ready = scheduled(code, options)
+    machine = kernel_target_of(options).machine(options.machine, runs=False)
+    ready = scheduled(code, options, machine)
     return PlanReport(
         program.name,
         options.batch,
         _layers(program, forward, step, options.batch),
-        _kernels(code, ready, options),
+        _kernels(code, ready, options, machine),
         _memory(code, ready, options.batch),
         sum(static_elements(p.type.shape) for p in program.parameters if p.role is Role.PARAMETER),
         flops_of(forward.nodes, options.batch),
@@ -144,9 +146,8 @@ def layer_of(path: str, rows: Mapping[str, object]) -> str:
     return path or REST
 
 
-def _kernels(graph: Graph, ready: Schedule, options: Options) -> tuple[KernelRow, ...]:
-    target = kernel_target_of(options)
-    found = target.lower(graph, ready, target.machine(options.machine, runs=False), options.batch)
+def _kernels(graph: Graph, ready: Schedule, options: Options, machine: Machine) -> tuple[KernelRow, ...]:
+    found = kernel_target_of(options).lower(graph, ready, machine, options.batch)
     counts: dict[str, int] = {}
     rows: dict[str, KernelRow] = {}
     behind = [instance for _, instance in found.instances[1:]]

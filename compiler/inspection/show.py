@@ -18,7 +18,9 @@ from compiler.graph.pictures import drawn
 from compiler.graph.printer import print_graph
 from compiler.inspection.code_view import Chooser, kernel_views, print_views, views_to_json
 from compiler.inspection.pass_view import watched_passes
-from compiler.interface import Options, PassRun, View
+from compiler.inspection.view import PassRun, View
+from compiler.interface import Options
+from compiler.machine import Machine
 from compiler.programs.load import in_precision, options_of
 from compiler.programs.stages import prepared, scheduled
 from compiler.programs.steps.training_step import prediction_graph, training_step
@@ -35,7 +37,7 @@ from compiler.syntax.printer import ast_to_json, print_ast
 from compiler.syntax.tree import Module
 from compiler.targets.registry import kernel_target_of
 
-_CODE = ("loops", "llvm", "asm")  # the stages that know a machine
+_CODE = ("fixed", "fused", "schedule", "kernels", "loops", "llvm", "asm")  # the stages that know a machine
 
 
 def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> str:
@@ -54,14 +56,16 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
     ready = prepared(opened.step(), options)
     if view.stage == "grad":
         return _graph(_only(ready, chosen, view), view.format)
+    machine = kernel_target_of(options).machine(options.machine, runs=False)
     if view.stage == "fixed":
-        return _graph(_only(fixed(ready, options.without, options.batch), chosen, view), view.format)
+        return _graph(_only(fixed(ready, options.without, options.batch, machine), chosen, view), view.format)
     if view.stage == "fused":
-        return _fused(fused_graph(ready, options.without, options.batch, options.verify), view, chosen)
-    plan = scheduled(ready, options)
+        fused = fused_graph(ready, options.without, options.batch, options.verify, machine)
+        return _fused(fused, view, chosen)
+    plan = scheduled(ready, options, machine)
     if view.stage == "schedule":
         return _schedule(plan, view, chosen)
-    return _code(ready, plan, options, view, chosen)
+    return _code(ready, plan, options, view, chosen, machine)
 
 
 def watch_passes(view: View, options: Options, dimensions_of: DimensionsOf | None = None) -> tuple[PassRun, ...]:
@@ -215,9 +219,8 @@ def _schedule(plan: Schedule, view: View, chosen: Chooser) -> str:
             return drawn(schedule_drawing.drawing_of(plan), view.format)
 
 
-def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Chooser) -> str:
+def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Chooser, machine: Machine) -> str:
     target = kernel_target_of(options)
-    machine = target.machine(options.machine, runs=False)
     part = None if view.line is None and view.node is None else chosen
     found = target.lower(graph, plan, machine, options.batch, keeps_nests=view.stage == "loops")
     views = kernel_views(found, view.stage, target, machine, part)

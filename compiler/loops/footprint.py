@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import lcm
+from typing import assert_never
 
-from compiler.loops.ir import ColumnKernel, Edge, FlatKernel, Load, Space, StagedKernel, Store, Term, TileContract
+from compiler.loops.ir import (
+    CollectKernel,
+    ColumnKernel,
+    ContractionKernel,
+    CopyKernel,
+    Edge,
+    FetchKernel,
+    FlatKernel,
+    Kernel,
+    Load,
+    PrefixSumKernel,
+    RowKernel,
+    ScatterKernel,
+    Space,
+    StagedKernel,
+    Store,
+    Term,
+    TileContract,
+)
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, elements
@@ -18,35 +38,134 @@ class Footprint:
     step: int
 
 
-def touched_by(instruction: Load | Store, kernel: StagedKernel) -> Footprint | None:
+@record(eq=False)
+class Along:
+    """What an index adds to an address: `first` at the values `index` of a period, `step` more in each later period."""
+
+    index: Array
+    first: Array
+    period: int
+    step: int
+    extent: Extent
+
+    @property
+    def periods(self) -> int | None:
+        """How many there are in a batch of one row; None where it has parts of them."""
+        whole, rest = divmod(count(self.extent), self.period)
+        return None if rest else whole
+
+    def at_one(self) -> Array:
+        """What is added for a batch of one row, which has whole periods."""
+        return np.add.outer(np.arange(self.periods or 1) * self.step, self.first).reshape(-1)
+
+    @property
+    def batch_step(self) -> int:
+        """By how much a further row of the batch, which has whole periods, moves the address."""
+        return self.step * (self.periods or 1) if isinstance(self.extent, BatchExtent) else 0
+
+
+def along(terms: Sequence[Term], extent: Extent, edges: Sequence[Edge] = ()) -> Along:
+    """The terms of an index from 0 to below the extent, where it lies within the edges."""
+    bounding = [term for edge in edges for term in edge.terms]
+    period = lcm(*(term.divisor * (term.modulus or 1) for term in (*terms, *bounding)))
+    if any(term.modulus is None for term in bounding) or count(extent) % period:
+        if not isinstance(extent, BatchExtent):
+            period = count(extent)
+        elif bounding:
+            raise ValueError("an edge moves with the batch")
+    index = np.arange(period)
+    index = index[inside(edges, index)]
+    step = sum(period // term.divisor * term.stride for term in terms if term.modulus is None)
+    return Along(index, digits(terms, index), period, step, extent)
+
+
+def indices_of(moved: Load | Store, kernel: StagedKernel) -> tuple[Along, Along]:
+    """The rows and the columns that an instruction counts with; of a flat kernel, its elements and one column."""
+    access, space = moved.access, moved.space
+    edges = moved.edges if isinstance(moved, Load) else ()
+    if isinstance(kernel, FlatKernel):
+        terms = _joined(access.rows, access.columns, kernel.columns)
+        return along(terms, kernel.elements if space is Space.FULL else 1), along((), 1)
+    rows: Extent = 1
+    if isinstance(kernel, ColumnKernel):
+        rows = elements((kernel.outer, kernel.rows)) if space is Space.FULL else kernel.outer
+    elif space in (Space.FULL, Space.ROW):
+        rows = kernel.rows
+    columns = kernel.columns if space in (Space.FULL, Space.COLUMN) else 1
+    return along(access.rows, rows, edges), along(access.columns, columns)
+
+
+def _joined(rows: Sequence[Term], columns: Sequence[Term], width: int) -> tuple[Term, ...]:
+    """Terms of row and column as terms of the element `row * width + column`, where the width has whole terms."""
+    found = [Term(term.divisor * width, term.modulus, term.stride) for term in rows]
+    for term in columns:
+        modulus = term.modulus or width // term.divisor
+        if width % (term.divisor * modulus):
+            raise ValueError(f"rows of {width} elements do not divide {term}")
+        upper = Term(term.divisor * modulus, None, term.stride * modulus)
+        if upper in found:
+            found.remove(upper)
+            modulus = None
+        found.append(Term(term.divisor, modulus, term.stride))
+    return tuple(found)
+
+
+def touched_by(moved: Load | Store, kernel: StagedKernel) -> Footprint | None:
     """What all runs of an instruction touch, wherever its index points; None where no single step can say it."""
-    access = instruction.access
-    rows, columns = _counted(kernel, instruction.space)
-    steps = _step(access.rows, rows), _step(access.columns, columns)
-    row, column = (np.arange(_count(extent)) for extent in (rows, columns))
-    places = np.add.outer(access.offset + digits(access.rows, row), digits(access.columns, column))
-    if isinstance(kernel, FlatKernel) and instruction.space is Space.FULL:
-        if isinstance(kernel.elements, BatchExtent):
-            return None  # rows of the iteration space are no rows of the batch
-        places = places[np.add.outer(row * kernel.columns, column) < kernel.elements]
-    if isinstance(instruction, Load) and instruction.edges:
-        places = places[inside(instruction.edges, row)]
-    if instruction.index is not None:
-        if not instruction.index_extent:
-            return None
-        places = np.add.outer(places, np.arange(instruction.index_extent) * instruction.index_stride)
-    return None if None in steps else Footprint(np.unique(places), sum(s for s in steps if s is not None))
+    rows, columns = indices_of(moved, kernel)
+    if rows.periods is None or columns.periods is None or (moved.index is not None and not moved.index_extent):
+        return None
+    places = moved.access.offset + np.add.outer(rows.at_one(), columns.at_one())
+    if moved.index is not None:
+        places = np.add.outer(places, np.arange(moved.index_extent) * moved.index_stride)
+    return Footprint(np.unique(places), rows.batch_step + columns.batch_step)
 
 
-def operand_of(contract: TileContract, is_left: bool) -> Footprint:
+@record
+class Block:
+    """Elements `offset + sum(index * stride)` over axes of an extent and a stride each."""
+
+    offset: int
+    axes: tuple[tuple[Extent, int], ...]
+
+    @property
+    def size(self) -> Extent:
+        return elements(tuple(extent for extent, _ in self.axes))
+
+    def footprint(self) -> Footprint:
+        places, step = np.array([self.offset]), 0
+        for extent, stride in self.axes:
+            places = np.unique(np.add.outer(places, np.arange(count(extent)) * stride))
+            step += count(extent) * stride if isinstance(extent, BatchExtent) else 0
+        return Footprint(places, step)
+
+
+def operand_of(contract: TileContract, is_left: bool) -> Block:
     """What a product reads of its left or of its right operand."""
     axes = [(a.extent, a.lhs_stride if is_left else a.rhs_stride) for a in (*contract.outer, *contract.k)]
     axes.append((contract.m, contract.lhs_m_stride) if is_left else (contract.n, contract.rhs_n_stride))
-    places, step = np.array([contract.lhs_offset if is_left else contract.rhs_offset]), 0
-    for extent, stride in axes:
-        places = np.unique(np.add.outer(places, np.arange(_count(extent)) * stride))
-        step += _count(extent) * stride if isinstance(extent, BatchExtent) else 0
-    return Footprint(places, step)
+    return Block(contract.lhs_offset if is_left else contract.rhs_offset, tuple(axes))
+
+
+def blocks_of(kernel: Kernel) -> list[tuple[int, Block]]:
+    """What a kernel touches of its arguments besides what its instructions do."""
+    match kernel:
+        case ContractionKernel(contraction=contract):
+            return [(contract.lhs, operand_of(contract, True)), (contract.rhs, operand_of(contract, False))]
+        case ScatterKernel(outer=outer, rows=rows, columns=columns):
+            lists = outer if kernel.has_own_indices else 1
+            shapes = (lists, rows), (outer, rows, columns), (outer, kernel.extent, columns)
+        case PrefixSumKernel():
+            shapes = ((kernel.outer, kernel.rows, kernel.columns),) * 2
+        case FetchKernel() | CollectKernel():
+            shapes = ((kernel.rows, kernel.columns),)
+        case CopyKernel():
+            shapes = ((kernel.elements,),) * 2
+        case RowKernel() | FlatKernel() | ColumnKernel():
+            return []
+        case _:
+            assert_never(kernel)
+    return [(argument, Block(0, ((elements(shape), 1),))) for argument, shape in enumerate(shapes)]
 
 
 def meet(one: Footprint | None, other: Footprint | None) -> bool:
@@ -78,40 +197,6 @@ def inside(edges: Sequence[Edge], row: Array) -> Array:
     return found
 
 
-def _counted(kernel: StagedKernel, space: Space) -> tuple[Extent, Extent]:
-    """How many rows and columns an instruction of this space counts with."""
-    outer = kernel.outer if isinstance(kernel, ColumnKernel) else 1
-    match space:
-        case Space.FULL:
-            return _rows(kernel), kernel.columns
-        case Space.ROW:
-            return _rows(kernel), 1
-        case Space.COLUMN:
-            return outer, kernel.columns
-        case Space.SCALAR:
-            return 1, 1
-
-
-def _step(terms: Sequence[Term], extent: Extent) -> int | None:
-    """By how many elements terms move when the batch has one row more; None if not by the same for each."""
-    step, size = 0, _count(extent)
-    for term in terms if isinstance(extent, BatchExtent) else ():
-        if size % (term.divisor * (term.modulus or 1)):
-            return None
-        step += 0 if term.modulus else size // term.divisor * term.stride
-    return step
-
-
-def _rows(kernel: StagedKernel) -> Extent:
-    """The rows of all outer blocks; those of a flat kernel, where their number does not depend on the batch."""
-    match kernel:
-        case FlatKernel():
-            return -(-_count(kernel.elements) // kernel.columns)
-        case ColumnKernel():
-            return elements((kernel.outer, kernel.rows))
-        case _:
-            return kernel.rows
-
-
-def _count(extent: Extent) -> int:
+def count(extent: Extent) -> int:
+    """The extent for a batch of one row."""
     return extent.multiple if isinstance(extent, BatchExtent) else extent

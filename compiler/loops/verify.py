@@ -156,6 +156,8 @@ class _Check:
                 self.use(value, dtype, space)
                 self.buffer(access.buffer, dtype)
                 self.check_access(access, space)
+                if space is Space.SCALAR:
+                    raise _Broken("each call stores what is no item's")
                 if instruction.index is not None:
                     self.use(instruction.index, None, Space.SCALAR)
             case _:

@@ -12,6 +12,7 @@ from compiler.targets.registry import target_of
 from compiler.targets.target import Compilation
 
 if TYPE_CHECKING:
+    from compiler.machine import Machine
     from compiler.schedule.ir import Schedule
 
 Graphs: TypeAlias = Mapping[str, tuple[Graph, Options]]  # by the names under which a target is asked for them
@@ -33,10 +34,10 @@ def prepared_compilation(graph: Graph, options: Options) -> Compilation:
     return Compilation(None, options, lambda: graph, partial(_scheduled, options))
 
 
-def _scheduled(options: Options, ready: Graph) -> Schedule:
+def _scheduled(options: Options, ready: Graph, machine: Machine) -> Schedule:
     from compiler.programs.stages import scheduled  # a cached program is loaded without any stage of the compiler
 
-    return scheduled(ready, options)
+    return scheduled(ready, options, machine)
 
 
 def compile_graphs(graphs: Graphs, workers: int | None = None) -> None:

@@ -93,9 +93,10 @@ def programs_in_turns(
 
 
 def compile_ahead(program: Program, kinds: Sequence[GraphKind], options: Options) -> int:
-    """Compile several graphs of a program together, for `load_program` to find, in less time than one by one.
+    """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
 
-    The result is how many were not there yet.
+    kinds: of `initialisation training augmentation evaluation prediction schedule following finishing finishing_epoch`;
+    `training N` of a later phase. The result is how many were not in the cache.
     """
     named: dict[str, tuple[GraphKind, Options]] = {}
     for part in (part for kind in kinds for part in graphs_of_step(program, kind)):

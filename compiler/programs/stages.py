@@ -8,6 +8,7 @@ from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
+from compiler.machine import Machine
 from compiler.pipeline import optimise_graph, to_f64
 from compiler.programs.kinds import ACCUMULATION, GraphKind, Purpose
 from compiler.programs.load import complete, in_precision
@@ -66,9 +67,9 @@ def prepared(graph: Graph, options: Options) -> Graph:
     return optimise_graph(graph, options.verify)
 
 
-def scheduled(ready: Graph, options: Options) -> Schedule:
+def scheduled(ready: Graph, options: Options, machine: Machine) -> Schedule:
     """The schedule of an optimised graph; with `verify`, kernels, barriers and memory plan are checked."""
-    plan = schedule(ready, options.without, options.batch, options.verify)
+    plan = schedule(ready, options.without, options.batch, options.verify, machine)
     if options.verify:
         verify_schedule(plan, options.batch)
     return plan

@@ -7,14 +7,15 @@ Every value is stored dense with its batch extent outermost, so strides never de
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 
 from compiler.graph.ir import Node
 from compiler.loops.ir import Term
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.window import Window
-from compiler.schedule.after import After
+from compiler.schedule.numerics.after import After
 from compiler.support.record import record
-from compiler.types import BatchExtent, Extent, Shape
+from compiler.types import BatchExtent, Extent, Shape, depends_on_batch
 
 
 @record
@@ -32,29 +33,32 @@ class IndexMap:
         return IndexMap(self.offset * factor, tuple(Term(t.divisor, t.modulus, t.stride * factor) for t in self.terms))
 
 
+_divisor = attrgetter("divisor")
 ZERO = IndexMap()
 IDENTITY = IndexMap(0, (Term(1, None, 1),))
 
 
 def count(extent: Extent) -> int:
     """The extent for `batch = 1`."""
-    return extent.multiple if isinstance(extent, BatchExtent) else extent
+    return extent.multiple if type(extent) is BatchExtent else extent
 
 
 def storage_order(shape: Shape) -> tuple[int, ...]:
     """The axes from outermost to innermost in memory: the batch first, then as written."""
     axes = tuple(range(len(shape)))
-    batch = next((axis for axis in axes if isinstance(shape[axis], BatchExtent)), 0)
-    return axes if batch == 0 else (batch, *axes[:batch], *axes[batch + 1 :])
+    for batch, extent in enumerate(shape):
+        if batch and type(extent) is BatchExtent:
+            return (batch, *axes[:batch], *axes[batch + 1 :])
+    return axes
 
 
 def storage_strides(shape: Shape) -> tuple[int, ...]:
     """Elements between neighbours, for each axis."""
     strides = [0] * len(shape)
-    step, batch = 1, -1
-    for axis in range(len(shape) - 1, -1, -1):
-        extent = shape[axis]
-        if isinstance(extent, BatchExtent):
+    step, batch, axis = 1, -1, len(strides)
+    for extent in shape[::-1]:
+        axis -= 1
+        if type(extent) is BatchExtent:
             batch = axis
         else:
             strides[axis] = step
@@ -66,16 +70,16 @@ def storage_strides(shape: Shape) -> tuple[int, ...]:
 
 def axis_forms(shape: Shape) -> tuple[IndexMap, ...]:
     """Each axis's own index as a form of the linear index of a dense value."""
-    order = storage_order(shape)
-    strides = storage_strides(shape)
-    outermost = next((axis for axis in order if shape[axis] != 1), None)
+    has_outermost = depends_on_batch(shape)
     forms: list[IndexMap] = []
-    for axis, extent in enumerate(shape):
-        if extent == 1:
+    for extent, stride in zip(shape, storage_strides(shape), strict=True):
+        if type(extent) is BatchExtent:
+            forms.append(IndexMap(0, (Term(stride, None, 1),)))
+        elif extent == 1:
             forms.append(ZERO)
         else:
-            modulus = None if axis == outermost else count(extent)
-            forms.append(IndexMap(0, (Term(strides[axis], modulus, 1),)))
+            forms.append(IndexMap(0, (Term(stride, extent if has_outermost else None, 1),)))
+            has_outermost = True
     return tuple(forms)
 
 
@@ -89,7 +93,7 @@ def _joined(given: list[Term]) -> tuple[Term, ...]:
     """The digits of a sum, the highest first, with neighbours joined; the list is used up."""
     if len(given) < 2:
         return tuple(given)
-    given.sort(key=lambda t: -t.divisor)
+    given.sort(key=_divisor, reverse=True)
     terms: list[Term] = []
     for term in given:
         if terms and (joined := _join(terms[-1], term)):

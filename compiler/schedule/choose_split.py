@@ -11,27 +11,26 @@ from compiler.ops.sources import Iota, RandomUniform
 from compiler.schedule.access import IndexMap, count, split_form, splits_evenly, storage_order
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, Group, Kind
-from compiler.schedule.placement import Insert
+from compiler.schedule.numerics.placement import Insert
 from compiler.schedule.split import FlatSplit, RowSplit, Split
+from compiler.support.numerics import LANES
+from compiler.tuning import Tuning
 from compiler.types import BatchExtent, Extent, elements
 
-CHUNK = 2048
-LONG_ROW = 256  # columns that pay for the start of a row
-LANES_OF_ROWS = 16
 
-
-def chosen_split(group: Group, index: Index) -> Split | FlatSplit:
+def chosen_split(group: Group, index: Index, tuning: Tuning) -> Split | FlatSplit:
     if group.split is not None:
         return group.split
     if group.kind is Kind.PRODUCT:
         return _tile_split(next(m.node for m in group.members if isinstance(m.node.op, CONTRACTIONS)))
     forms = index.addresses_of(group.members)
     if all(f.terms == () or f.terms == (Term(1, None, 1),) for f in forms):
-        if isinstance(group.domain, int) and group.domain <= CHUNK:
+        if isinstance(group.domain, int) and group.domain <= tuning.flat_columns:
             return RowSplit(1, group.domain)
-        return FlatSplit(group.domain, CHUNK)
+        return FlatSplit(group.domain, tuning.flat_columns)
     choices = _column_choices(group, forms)
-    columns = next((c for c in reversed(choices) if c >= LONG_ROW and _repeats(group, index, forms, c)), None)
+    long = (c for c in reversed(choices) if c >= tuning.row_columns and _repeats(group, index, forms, c))
+    columns = next(long, None)
     if columns is not None:
         return RowSplit(_divided(group.domain, columns), columns)
     for limit in (1, None):
@@ -49,7 +48,7 @@ def _repeats(group: Group, index: Index, forms: Sequence[IndexMap], columns: int
     producers = (index.makers.get(source.index) for source in sources)
     if any(p is not None and isinstance(p.op, Iota | RandomUniform) for p in producers):
         return False
-    period = LANES_OF_ROWS
+    period = LANES
     for form in forms:
         if not splits_evenly(form, columns):
             return False

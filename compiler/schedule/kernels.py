@@ -10,6 +10,7 @@ from compiler.schedule.fusion.ir import FusedGraph, Group, Kind
 from compiler.schedule.fusion.storage import Storage
 from compiler.schedule.to_loops import GroupLowering, Lowered
 from compiler.support.record import record
+from compiler.tuning import Tuning
 
 
 @record
@@ -36,12 +37,14 @@ def kernels_of(fused: FusedGraph, watched: bool = True) -> Kernels:
     index = Index.of(fused)
     storage = Storage.of_graph(fused, index)
     checked = {o.value.index: o.name for o in fused.outputs if watched and o.value.type.dtype.is_float}
-    lowered = tuple((g, _lowered(g, k, index, storage, checked)) for k, g in enumerate(fused.groups))
+    lowered = tuple(
+        (g, _lowered(g, k, index, storage, fused.machine.tuning, checked)) for k, g in enumerate(fused.groups)
+    )
     return Kernels(fused, storage, lowered)
 
 
 def _lowered(
-    group: Group, number: int, index: Index, storage: Storage, checked: dict[int, str]
+    group: Group, number: int, index: Index, storage: Storage, tuning: Tuning, checked: dict[int, str]
 ) -> Lowered | LoweredScan:
     first = group.members[0]
     if isinstance(first.node.op, Scan):
@@ -52,4 +55,4 @@ def _lowered(
     name = f"k{number}_{'_'.join(words)[:48]}"
     if group.kind is Kind.ALONE:
         return lower_alone(first, storage, name)
-    return GroupLowering(group, index, storage, checked).lower(name)
+    return GroupLowering(group, index, storage, tuning, checked).lower(name)

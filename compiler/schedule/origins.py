@@ -27,15 +27,16 @@ def statement_origins(kernel: Kernel, nodes: Mapping[int, Node]) -> tuple[tuple[
 
     A statement without a node, such as the load of an operand, serves the nodes that use its value.
     """
-    served: dict[int, dict[Origin, None]] = {}
+    served: dict[int, tuple[Origin, ...]] = {}
     found: list[tuple[Origin, ...]] = []
     for statement in reversed(statements_of(kernel)):
         node = nodes.get(id(statement))
         result = -1 if isinstance(statement, Store | TileContract) else statement.result
-        origins = tuple(served.get(result, ())) if node is None else node.origins
+        origins = served.get(result, ()) if node is None else node.origins
         found.append(origins)
         for value in used_by(statement):
-            served.setdefault(value, {}).update(dict.fromkeys(origins))
+            known = served.get(value, ())
+            served[value] = tuple(dict.fromkeys((*known, *origins))) if known else origins
     return tuple(reversed(found))
 
 

@@ -10,14 +10,13 @@ from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
 from compiler.ops.contraction import Contraction
 from compiler.schedule.access import count, linear_strides
 from compiler.schedule.fusion.ir import CONTRACTIONS, Link
-from compiler.schedule.ordered import OrderedContraction
-from compiler.schedule.split_k import SplitContraction
+from compiler.schedule.numerics.ordered import OrderedContraction
+from compiler.schedule.numerics.split_k import SplitContraction
+from compiler.tuning import Tuning
 from compiler.types import BatchExtent, Extent, elements
 
-FULL_ROWS = 12  # rows of a product that tiles can be made of
 
-
-def tile_contract(node: Node, left: Link, right: Link, lhs: int, rhs: int, tile: int) -> TileContract:
+def tile_contract(node: Node, left: Link, right: Link, lhs: int, rhs: int, tile: int, tuning: Tuning) -> TileContract:
     """The contract of a contraction with these operands; `lhs`, `rhs` and `tile` number its buffers."""
     op = node.op
     assert isinstance(op, CONTRACTIONS)
@@ -39,7 +38,7 @@ def tile_contract(node: Node, left: Link, right: Link, lhs: int, rhs: int, tile:
         runs = [*_merged(rows[:place]), chosen, *_merged(rows[place + 1 :])]
     else:
         runs = _merged(rows)
-        chosen = _walked_axis(runs)
+        chosen = _walked_axis(runs, tuning.product_rows)
     summed = [
         ContractedAxis(shape[label], lhs_strides[label], rhs_strides[label])
         for label in _by_storage(op.lhs, shape)
@@ -89,8 +88,8 @@ def _row_axes(
     return axes[::-1], columns
 
 
-def _walked_axis(axes: list[OuterAxis]) -> OuterAxis | None:
-    """The axis along which tiles step: the innermost, so that they read neighbours, unless few rows would fill them."""
+def _walked_axis(axes: list[OuterAxis], enough: int) -> OuterAxis | None:
+    """The axis along which tiles step: the innermost, so that they read neighbours, if it gives them `enough` rows."""
     walkable = [axis for axis in axes if axis.rhs_stride == 0]
     if not walkable:
         return None
@@ -99,7 +98,7 @@ def _walked_axis(axes: list[OuterAxis]) -> OuterAxis | None:
     for axis in walkable:
         if axis.row_step == innermost.row_step * step and isinstance(axis.extent, int):
             rows *= axis.extent
-    if isinstance(innermost.extent, BatchExtent) or rows >= FULL_ROWS:
+    if isinstance(innermost.extent, BatchExtent) or rows >= enough:
         return innermost
     return max(walkable, key=lambda axis: (isinstance(axis.extent, BatchExtent), count(axis.extent)))
 

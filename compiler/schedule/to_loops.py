@@ -49,12 +49,13 @@ from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, VIEWS, Group, Kind, Link, Member
 from compiler.schedule.fusion.legality import result_space
 from compiler.schedule.fusion.storage import Storage
+from compiler.schedule.numerics.placement import Insert, Pick, insert_form
+from compiler.schedule.numerics.product_sum import ProductSum
 from compiler.schedule.origins import statement_origins
-from compiler.schedule.placement import Insert, Pick, insert_form
-from compiler.schedule.product_sum import ProductSum
 from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
 from compiler.support.record import record
+from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType
 
 COSTLY = {op.name for op in MATHEMATICS} | {
@@ -99,10 +100,10 @@ def overwriting_last(instructions: Sequence[Instruction]) -> tuple[Instruction, 
     late: list[Instruction] = []
     order: list[Instruction] = []
     for instruction in reversed(instructions):
-        if isinstance(instruction, Store) and instruction.access.buffer in loaded:
+        if type(instruction) is Store and instruction.access.buffer in loaded:
             late.append(instruction)
             continue
-        if isinstance(instruction, Load):
+        if type(instruction) is Load:
             loaded.add(instruction.access.buffer)
         order.append(instruction)
     return (*reversed(order), *reversed(late))
@@ -115,6 +116,7 @@ class GroupLowering:
     group: Group
     index: Index
     storage: Storage
+    tuning: Tuning
     checked: Mapping[int, str] = field(default_factory=dict[int, str])
     split: Split | FlatSplit = field(init=False)
     buffers: list[BufferArgument] = field(default_factory=list[BufferArgument])
@@ -125,7 +127,7 @@ class GroupLowering:
     known: dict[tuple[object, ...], int] = field(default_factory=dict[tuple[object, ...], int])
     levels: dict[int, int] = field(default_factory=dict[int, int])
     scratch: dict[int, int] = field(default_factory=dict[int, int])
-    reads: list[Value] = field(default_factory=list[Value])
+    reads: dict[int, Value] = field(default_factory=dict[int, Value])
     writes: list[Value] = field(default_factory=list[Value])
     watched: list[str] = field(default_factory=list[str])
     nodes: dict[int, Node] = field(default_factory=dict[int, Node])  # those that statements compute, by `id` of these
@@ -135,7 +137,7 @@ class GroupLowering:
     def lower(self, name: str) -> Lowered:
         """The kernel of that name."""
         members = self.group.members
-        self.split = chosen_split(self.group, self.index)
+        self.split = chosen_split(self.group, self.index, self.tuning)
         self.stages = [_StageDraft() for _ in range(max(self.all_levels().values()) + 2)]
         for member in members:
             if isinstance(member.node.op, CONTRACTIONS):
@@ -147,7 +149,7 @@ class GroupLowering:
         return Lowered(
             kernel,
             tuple(self.arguments),
-            tuple(self.reads),
+            tuple(self.reads.values()),
             tuple(self.writes),
             tuple(self.watched),
             statement_origins(kernel, self.nodes),
@@ -175,17 +177,21 @@ class GroupLowering:
 
     def all_levels(self) -> dict[int, int]:
         """The pass in which the value of each member is there: one more after each reduction that it needs."""
+        homes, levels = self.index.homes, self.levels
         for member in self.group.members:
             level = 0
             for link in member.links:
-                if self.is_inside(link.source):
-                    source = self.index.maker(link.source)
-                    level = max(level, self.levels[source.key] + isinstance(source.node.op, REDUCTIONS))
-            self.levels[member.key] = level
-        return self.levels
+                value = link.source.index
+                if value in homes and homes[value] == self.group.number:
+                    source = self.index.makers[value]
+                    found = levels[source.results[0].index] + isinstance(source.op, REDUCTIONS)
+                    level = found if found > level else level
+            levels[member.key] = level
+        return levels
 
     def is_inside(self, value: Value) -> bool:
-        return self.index.homes.get(value.index) == self.group.number
+        homes = self.index.homes
+        return value.index in homes and homes[value.index] == self.group.number
 
     # instructions
 
@@ -338,8 +344,7 @@ class GroupLowering:
 
     def load(self, link: Link, space: Space, stage: int) -> int:
         source = self.storage.place(link.source)
-        if source not in self.reads:
-            self.reads.append(source)
+        self.reads[source.index] = source
         buffer = self.argument(source)
         if not link.address.terms and space is not Space.SCALAR:
             space = Space.SCALAR
@@ -364,8 +369,7 @@ class GroupLowering:
         shape = table.source.type.shape
         extent = shape[op.axis] if isinstance(op, Gather) else 0
         stride = storage_strides(shape)[op.axis] if isinstance(op, Gather) else 1
-        if table.source not in self.reads:
-            self.reads.append(table.source)
+        self.reads[table.source.index] = table.source
         place = self.operand(index, space, stage)
         rows, columns = self.divided(table.address, space)
         limit = 0 if isinstance(extent, BatchExtent) else extent
@@ -426,11 +430,11 @@ class GroupLowering:
     def contract(self, member: Member) -> None:
         node, (left, right) = member.node, member.links
         for link in (left, right):
-            if link.source not in self.reads:
-                self.reads.append(self.storage.place(link.source))
+            source = self.storage.place(link.source)
+            self.reads[source.index] = source
         tile = len(self.buffers)
         self.buffers.append(BufferArgument("tile", node.results[0].type.dtype, True, 0))
         self.arguments.append(node.results[0])
         lhs, rhs = self.argument(left.source), self.argument(right.source)
-        self.contraction = tile_contract(node, left, right, lhs, rhs, tile)
+        self.contraction = tile_contract(node, left, right, lhs, rhs, tile, self.tuning)
         self.nodes[id(self.contraction)] = node

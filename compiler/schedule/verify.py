@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
 from typing import assert_never
 
 from compiler.errors.diagnostics import CompilerBug
-from compiler.loops.footprint import Footprint, meet, operand_of, touched_by
+from compiler.loops.footprint import Footprint, blocks_of, count, indices_of, meet, operand_of, touched_by
 from compiler.loops.ir import (
     CollectKernel,
     ColumnKernel,
@@ -27,11 +27,13 @@ from compiler.loops.ir import (
     instructions_of,
 )
 from compiler.loops.verify import verify_kernel
-from compiler.schedule.assemble import is_parallel
-from compiler.schedule.chained_kernels import fills_evenly, keep_to_shards
+from compiler.loops.verify_elements import Room, verify_elements
 from compiler.schedule.ir import Arena, Instance, Schedule, spans_of_loops
-from compiler.schedule.plan_memory import ALIGNMENT, Life, size_in_arena
+from compiler.schedule.memory.plan_memory import ALIGNMENT, Life, size_in_arena
+from compiler.schedule.order.chained_kernels import fills_evenly, keep_to_shards
 from compiler.schedule.printer import print_schedule
+from compiler.support.arrays import Array, np
+from compiler.types import BatchExtent, Extent, elements
 
 PERMANENT = (Arena.TENSORS, Arena.CONTROL)
 ALL = -1  # in place of a queue: the threads share the work
@@ -131,13 +133,51 @@ class _Check:
     # all instances
 
     def check_written(self) -> None:
+        """Each instance touches elements that are there, stores each once, and reads those that were written."""
         plan = self.schedule
-        known = {b.index for b in plan.buffers if plan.places[b.index].arena in PERMANENT} | self.static_inputs()
+        whole = {b.index for b in plan.buffers if plan.places[b.index].arena in PERMANENT} | self.static_inputs()
+        data = set(whole)
+        parts: dict[int, list[Footprint]] = {}
         for instance in plan.instances:
-            for buffer in instance.reads:
-                if buffer not in known:
-                    raise _Broken(f"{instance.kernel.name} reads buffer {buffer} before anything has written it")
-            known.update(instance.writes)
+            if isinstance(instance.kernel, FetchKernel) or not data.isdisjoint(instance.reads):
+                data.update(instance.writes)
+            verify_elements(instance.kernel, self.rooms(instance, data))
+            for buffer in {*instance.reads} - whole:
+                for read in self.footprints(instance, buffer, Load):
+                    if (missing := _missing(read, parts.get(buffer, ()))) is not None:
+                        element = f"element {missing} of buffer {buffer}"
+                        raise _Broken(f"{instance.kernel.name} reads {element} before anything has written it")
+            for buffer in {*instance.writes} - whole:
+                extent = plan.buffers[buffer].elements
+                if not (is_whole := not instance.moves and _stores_all(instance, buffer, extent)):
+                    parts.setdefault(buffer, []).extend(filter(None, self.footprints(instance, buffer, Store)))
+                if is_whole or _fills(parts[buffer], extent):
+                    whole.add(buffer)
+
+    def rooms(self, instance: Instance, data: Container[int]) -> list[Room | None]:
+        """The elements of each argument, and how far loops move it."""
+        found: list[Room | None] = []
+        for position, number in enumerate(instance.arguments):
+            ends = [int(places[-1]) for places in self.moves(instance, position)]
+            before, behind = (sum(pick(end, 0) for end in ends) for pick in (min, max))
+            extent = self.schedule.buffers[number].elements
+            found.append(Room(extent, number in data, before, behind) if number >= 0 else None)
+        return found
+
+    def moves(self, instance: Instance, argument: int) -> list[Array]:
+        """By how many elements each loop moves an argument, at each of its places."""
+        strides = instance.strides[argument] if instance.strides else ()
+        return [
+            np.arange(self.schedule.loops[k].steps) * step for k, step in zip(instance.loops, strides, strict=False)
+        ]
+
+    def footprints(self, instance: Instance, buffer: int, kind: type[Load | Store]) -> Iterator[Footprint | None]:
+        """What an instance loads or stores of a buffer, at all places of its loops."""
+        for argument, found in _footprints(instance, buffer, kind):
+            if found is not None:
+                for places in self.moves(instance, argument):
+                    found = Footprint(np.unique(np.add.outer(found.first, places)), found.step)
+            yield found
 
     def check_once(self) -> None:
         """What runs once comes first; nothing else writes what it reads or leaves behind, but for parts of a fill."""
@@ -168,7 +208,7 @@ class _Check:
             instance = self.schedule.instances[number]
             if self.schedule.barriers[number] or number == first:
                 readers, writers = {}, {}
-            queue = ALL if is_parallel(instance, self.batch) else self.schedule.queue(number)
+            queue = ALL if instance.parallel else self.schedule.queue(number)
             own = self.own(number)
             for buffer in {*instance.reads, *instance.writes} - own:
                 if _others(writers.get(buffer, set()), queue):
@@ -282,7 +322,43 @@ def _operands(instance: Instance, buffer: int) -> list[Footprint]:
     if contract is None:
         return []
     sides = ((contract.lhs, True), (contract.rhs, False))
-    return [operand_of(contract, is_left) for side, is_left in sides if instance.arguments[side] == buffer]
+    return [operand_of(contract, is_left).footprint() for side, is_left in sides if instance.arguments[side] == buffer]
+
+
+def _footprints(instance: Instance, buffer: int, kind: type[Load | Store]) -> Iterator[tuple[int, Footprint | None]]:
+    """What an instance loads or stores of a buffer, with the argument; a store to a chosen place is none."""
+    kernel = instance.kernel
+    for moved in _touching(instance, buffer):
+        if isinstance(moved, kind) and (isinstance(moved, Load) or moved.index is None):
+            yield moved.access.buffer, _elements(moved, instance)
+    if kind is Load or not isinstance(kernel, StagedKernel):
+        touches = instance.reads if kind is Load else instance.writes
+        for argument, block in blocks_of(kernel) if buffer in touches else ():
+            if instance.arguments[argument] == buffer:
+                yield argument, block.footprint()
+
+
+def _stores_all(instance: Instance, buffer: int, extent: Extent) -> bool:
+    """Whether one store writes all elements: as many as there are, each once and inside of the buffer."""
+    kernel = instance.kernel
+    if not isinstance(kernel, StagedKernel):
+        return any(b.size == extent and instance.arguments[a] == buffer for a, b in blocks_of(kernel))
+    stores = [i for i in _touching(instance, buffer) if isinstance(i, Store) and i.index is None]
+    return any(elements(tuple(index.extent for index in indices_of(store, kernel))) == extent for store in stores)
+
+
+def _missing(read: Footprint | None, parts: Sequence[Footprint]) -> int | None:
+    """The first element that is read, but lies in no part that grows with the batch as it does."""
+    known = [part.first for part in parts if read is not None and read.step in (0, part.step)]
+    left = np.setdiff1d(read.first if read is not None else 0, np.concatenate(known) if known else ())
+    return int(left[0]) if left.size else None
+
+
+def _fills(parts: Sequence[Footprint], extent: Extent) -> bool:
+    """Whether parts that lie within a buffer are all of it."""
+    step = count(extent) if isinstance(extent, BatchExtent) else 0
+    known = [part.first for part in parts if part.step == step]
+    return bool(known) and np.unique(np.concatenate(known)).size == count(extent)
 
 
 def _is_same_element(load: Load | Store, store: Store, instance: Instance) -> bool:

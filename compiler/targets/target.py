@@ -23,7 +23,7 @@ Begin = Callable[[str], None]  # is given the text of each kernel as soon as it 
 
 @record(eq=False)
 class Compilation:
-    """A graph to compile: `prepared` gives it optimised, and `scheduled` its kernels.
+    """A graph to compile: `prepared` gives it optimised, and `scheduled` its kernels for a machine.
 
     `name` identifies the program with everything that went into it; under it, a target finds a program again that was
     compiled before, and asks for no graph. None where there is no such name.
@@ -32,7 +32,7 @@ class Compilation:
     name: str | None
     options: Options
     prepared: Callable[[], Graph]
-    scheduled: Callable[[Graph], Schedule]
+    scheduled: Callable[[Graph, Machine], Schedule]
 
 
 class LoadedProgram(Executable, Protocol):

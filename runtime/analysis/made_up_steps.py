@@ -10,9 +10,8 @@ from typing import TypeAlias
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Executable, Options, Program, Steps
+from compiler.driver import INITIALISATION, STEP_OF_MODE, TRAINING, Array, Executable, Options, Program, Steps
 from compiler.errors.diagnostics import UsageError
-from compiler.programs.kinds import INITIALISATION, STEP_OF_MODE, TRAINING
 from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
 from runtime.inference.model import runtime_settings

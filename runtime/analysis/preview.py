@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Options, Program, Steps
+from compiler.driver import Array, GraphKind, Options, Program, Purpose, Steps
 from compiler.errors.diagnostics import UsageError
-from compiler.programs.kinds import GraphKind, Purpose
 from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
 from runtime.data.loading import LoadedData

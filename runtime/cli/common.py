@@ -92,7 +92,9 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
     if arguments.machine is not None:
         if arguments.target != "native":
             raise UsageError(f"--target {arguments.target} is NumPy, the same on every machine", "leave out --machine")
-        driver.expect_machine(arguments.machine, arguments.runs_code)
+        from compiler.targets.registry import kernel_target_of  # loads LLVM
+
+        kernel_target_of(driver.Options()).machine(arguments.machine, arguments.runs_code)
     return driver.Options(
         target=arguments.target,
         threads=arguments.threads or usable_cores(),
@@ -131,7 +133,7 @@ def model_file(text: str) -> Path:
     path = Path(text)
     if path.is_file():
         if path.suffix != ".dl":
-            from runtime.support.other_files import (
+            from runtime.support.regular_files import (
                 expect_model,  # loads the compiler, and hardly a model file has another name
             )
 

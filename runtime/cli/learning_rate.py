@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 from compiler import driver
 from compiler.errors.diagnostics import SourceError, UsageError
-from runtime.analysis.rate_range import RateRange, rate_range
-from runtime.analysis.rate_schedule import RateSchedule, rate_schedule
+from runtime.analysis.rate_range import RateRange, RateSchedule, rate_range, rate_schedule
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -127,7 +126,7 @@ def _schedule_if_any(arguments: Namespace) -> RateSchedule | None:
 
 def _show_range(found: RateRange, arguments: Namespace) -> None:
     if arguments.plot is not None:
-        from runtime.plots.rates import range_figure  # matplotlib is slow to import, and need not be there
+        from runtime.plots.figure import range_figure  # matplotlib is slow to import, and need not be there
 
         _write(range_figure(found, _schedule_if_any(arguments)), arguments, "lr")
     if arguments.json:
@@ -157,7 +156,7 @@ def _show_range(found: RateRange, arguments: Namespace) -> None:
 
 def _show_schedule(found: RateSchedule, arguments: Namespace) -> None:
     if arguments.plot is not None:
-        from runtime.plots.rates import schedule_figure  # matplotlib is slow to import, and need not be there
+        from runtime.plots.figure import schedule_figure  # matplotlib is slow to import, and need not be there
 
         _write(schedule_figure(found), arguments, "schedule")
     if arguments.json:

@@ -92,8 +92,10 @@ def _file_names(files: Sequence[Path], given: Path) -> dict[str, Array]:
 
 def draw_attention(trained: Trained, part: Part, row: int, path: Path) -> int:
     from runtime.inference.attention_tokens import tokens_along
-    from runtime.plots.attention import attention_figure  # a heavy library, and an extra
-    from runtime.plots.figure import write_figure
+    from runtime.plots.figure import (
+        attention_figure,  # a heavy library, and an extra
+        write_figure,
+    )
 
     if row >= len(part.rows):
         raise UsageError(f"--row {row}: there are {len(part.rows)} rows", "rows count from 0")

@@ -20,9 +20,8 @@ from compiler import driver
 from compiler.driver import Options, Program
 from compiler.errors.diagnostics import UsageError
 from compiler.support.harmless import harmless
-from runtime.analysis.profile import Profile, Weights, as_json, is_run, profile, weights_of
+from runtime.analysis.profile import Profile, Weights, as_json, is_run, profile, simulate, simulation_json, weights_of
 from runtime.analysis.profile_rows import BY, Report, difference, saved_profile, trace_of
-from runtime.analysis.simulation import simulate, simulation_json
 from runtime.cli.common import (
     add_compilation,
     add_json,
@@ -212,8 +211,10 @@ def _write(found: Profile, report: Report, arguments: Namespace) -> None:
         write_output(path, json.dumps(trace_of(report, found.timeline), allow_nan=False).encode())
         say(f"trace in {harmless(str(path))}")
     if arguments.plot is not None:
-        from runtime.plots.figure import write_figure
-        from runtime.plots.profile import profile_figure  # matplotlib is slow to import, and need not be there
+        from runtime.plots.figure import (
+            profile_figure,  # matplotlib is slow to import, and need not be there
+            write_figure,
+        )
 
         path = Path(arguments.plot)
         write_figure(profile_figure(report, found.timeline), path)

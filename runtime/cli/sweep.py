@@ -29,10 +29,9 @@ from runtime.cli.parser import Namespace, Parser, whole_number
 from runtime.reporting.terminal import say, say_labelled, say_laid_out, width_of
 from runtime.runs.directory import clear_of_vain_runs, made_as, new_folder
 from runtime.support.files import JsonValue, json_bytes, replace_file
-from runtime.sweep.samplers import RandomSampler, Sampler
 from runtime.sweep.space import Space, space_of
 from runtime.sweep.sweep_text import TrialLines
-from runtime.sweep.trials import Goal, Trial, best_of, trials
+from runtime.sweep.trials import Goal, RandomSampler, Sampler, Trial, best_of, trials
 from runtime.train.session import Request
 
 EXAMPLES = (

@@ -121,8 +121,10 @@ def run(arguments: Namespace) -> int:
 
 def _run(session: Session, arguments: Namespace) -> int:
     if session.program.warnings:
+        from compiler.errors.rendering import render  # only a mistake in a model needs it
+
         warnings = SourceError(session.program.warnings)
-        say_laid_out(driver.render(warnings, wants_colour(sys.stderr), width_of(sys.stderr)))
+        say_laid_out(render(warnings, wants_colour(sys.stderr), width_of(sys.stderr)))
     for warning in session.warnings:
         say_labelled("warning", warning)
     for note in session.notes:
@@ -148,7 +150,7 @@ def _print_sights(watcher: Watcher, as_json: bool) -> None:
         sights = [asdict(sight) for sight in watcher.sights()]
         print(json.dumps({"event": "watch", "looks": watcher.looks, "sights": sights}), flush=True)
         return
-    from runtime.reporting.watch_text import print_sights  # JSON does without
+    from runtime.reporting.training_text import print_sights  # JSON does without
 
     print_sights(watcher.sights(), watcher.looks)
 

@@ -8,19 +8,21 @@ what was not used for longest goes.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from compiler import driver
+from compiler.driver import Array
+from compiler.support.cache import default_folder
 from compiler.support.record import record
 from compiler.support.trusted_folder import TrustedFolder
-from runtime.data.mapped import mapped
-from runtime.data.specs import Array
 from runtime.support.files import JsonValue, parse_json
 
 _LIMIT = 4 << 30
@@ -102,7 +104,7 @@ class DecodedCache:
 
 def usual_cache() -> DecodedCache:
     """The cache in the folder where compiled code is kept, too."""
-    return DecodedCache(driver.cache_folder() / "images")
+    return DecodedCache(default_folder() / "images")
 
 
 def _entry(name: str) -> str:
@@ -111,3 +113,32 @@ def _entry(name: str) -> str:
 
 def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
+_mapped: list[Path] = []
+
+
+def mapped(file: BinaryIO, path: Path, offset: int, shape: tuple[int, ...]) -> Array:
+    """The u8 array of `shape` that lies in an open file, found at `path`, behind `offset` bytes.
+
+    Raises OSError, ValueError.
+    """
+    array: Array = np.memmap(file, np.uint8, "r", offset, shape)
+    if not _mapped:
+        _signal = ctypes.CDLL(None).signal
+        _signal.argtypes, _signal.restype = [ctypes.c_int, _HANDLER], ctypes.c_void_p
+        # Not the `signal` of Python: its handlers run between instructions of Python, and this one never ends.
+        _signal(signal.SIGBUS, _end)
+    _mapped.append(path)
+    return array
+
+
+@_HANDLER
+def _end(number: int) -> None:
+    del number
+    files = ", ".join(sorted({str(path) for path in _mapped}))
+    message = f"error: {files}: this can no longer be read: the disk fails, or the file was cut short\n"
+    fix = "hint: `dlc cache clear` removes it, and `dlc train --resume RUN` goes on from the last checkpoint\n"
+    os.write(2, (message + fix).encode("utf-8", "replace"))
+    os._exit(1)

@@ -11,6 +11,7 @@ import numpy as np
 from compiler.errors.diagnostics import DataError, Source, Span
 from compiler.support.record import record
 from runtime.data.arrays import array_for, array_in_columns
+from runtime.data.batching import Split, split_rows
 from runtime.data.dataset import Dataset, Field, TableOptions
 from runtime.data.fitting import fitted, refuse_missing, rows_without_gaps, tokenizers_of, vocabularies_of
 from runtime.data.formats.format import Options, Request
@@ -24,7 +25,6 @@ from runtime.data.preparation import Preparation
 from runtime.data.reading import read_dataset
 from runtime.data.series_loading import load_series, plain_series, series_part, tokenizers_of_series
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue
-from runtime.data.splits import Split, split_rows
 from runtime.data.text.rows import TextRows, without_texts
 from runtime.data.text.tokenizer import PAD, Tokenizer
 from runtime.data.unprepared import inputs_alone, refuse_numbered, refuse_unprepared, unprepared

@@ -9,6 +9,7 @@ from itertools import accumulate
 import numpy as np
 
 from compiler.errors.diagnostics import DataError
+from runtime.data.batching import split_steps
 from runtime.data.dataset import Dataset, Field
 from runtime.data.fitting import fitted, refuse_missing, tokenizers_of
 from runtime.data.loaded import LoadedData, fraction_of, summary_of
@@ -17,7 +18,6 @@ from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.reading import read_dataset
 from runtime.data.specs import Array, Cuts, DataSource, InputSpec
-from runtime.data.splits import split_steps
 from runtime.data.text.tokenizer import Tokenizer
 from runtime.data.windows import Series, columns_of_series, table_series, text_of, text_series
 

@@ -7,9 +7,20 @@ from collections.abc import Mapping
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Decoding, Executable, Generation, InputSpec, Options, Program, Steps, Tensors
+from compiler.driver import (
+    Array,
+    Decoding,
+    Executable,
+    Generation,
+    GraphKind,
+    InputSpec,
+    Options,
+    Program,
+    Purpose,
+    Steps,
+    Tensors,
+)
 from compiler.errors.diagnostics import UsageError
-from compiler.programs.kinds import GraphKind, Purpose
 from compiler.types import DType
 from runtime.data.specs import dtype_of, row_shape
 from runtime.inference.model import runtime_settings

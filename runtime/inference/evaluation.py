@@ -9,16 +9,14 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Executable, Options, Program, Results, Steps, Tensors
+from compiler.driver import EVALUATION, Array, Executable, Options, Program, Results, Steps, Tensors
 from compiler.errors.diagnostics import UsageError
-from compiler.programs.kinds import EVALUATION
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets, Sizes
 from runtime.inference.model import length_of, runtime_settings, training_of
 from runtime.inference.pace import Pace
 from runtime.inference.precision import in_precision
-from runtime.runs.sums import added_in_order, means_of
-from runtime.runs.totals import NOTHING, Finisher, is_total
+from runtime.runs.totals import NOTHING, Finisher, added_in_order, is_total, means_of
 
 _ROWS_AT_ONCE = 256  # so that an interruption need not wait for long
 

@@ -9,8 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Options, Program, Steps, Tensors
-from compiler.programs.kinds import PREDICTION, GraphKind, Purpose
+from compiler.driver import PREDICTION, Array, GraphKind, Options, Program, Purpose, Steps, Tensors
 from compiler.types import Shape, numpy_dtype
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation

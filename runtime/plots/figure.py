@@ -1,4 +1,4 @@
-"""Figures in the style of all plots, and the files that they become."""
+"""Figures drawn with matplotlib: attention, a search for the learning rate, schedules, and a profile."""
 
 # Keyword arguments have no types in matplotlib's stubs.
 # pyright: reportUnknownMemberType=false
@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
+from compiler.profiling.report import TimelineSpan
 from compiler.support.harmless import harmless
+from runtime.analysis.rate_range import RateRange, RateSchedule
 from runtime.support.files import write_output
 from runtime.support.optional import missing
 
@@ -62,3 +68,153 @@ def write_figure(figure: Figure, path: Path) -> None:
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # a sign that no font has is a box
         figure.savefig(content, format=path.suffix[1:], dpi=150, metadata=metadata)
     write_output(path, content.getvalue())  # and never to where a link in a folder of others leads
+
+
+# In inches: a panel, a token beside it, and the widest picture whose panels grow with their tokens.
+_PANEL, _TOKEN, _WIDEST = 2.2, 0.13, 40.0
+_SMALLEST = 2.0  # points in which a token is written
+
+
+def attention_figure(
+    weights: Mapping[str, Array], tokens: Mapping[str, tuple[Sequence[str] | None, Sequence[str] | None]]
+) -> Figure:
+    """`weights`: by layer, [keys], [queries, keys] or [heads, queries, keys]; other axes in front count as heads.
+
+    `tokens`: of the queries and the keys of a layer, where they are known; else the axes have numbers.
+    """
+    panels = {name: _heads(array) for name, array in weights.items()}
+    across = max(len(heads) for heads in panels.values())
+    most = max((len(texts) for pair in tokens.values() for texts in pair if texts is not None), default=0)
+    panel = max(_PANEL, min(_TOKEN * most, _WIDEST / max(across, len(panels))))
+    figure = new_figure(panel * across + 0.6, panel * len(panels) + 0.4)
+    for line, (name, heads) in enumerate(panels.items()):
+        for number, head in enumerate(heads):
+            axes = figure.add_subplot(len(panels), across, line * across + number + 1)
+            axes.imshow(head, cmap="viridis", vmin=0, vmax=max(float(np.max(head)), 1e-12), aspect="auto")
+            axes.tick_params(labelsize="x-small")
+            queries, keys = tokens.get(name, (None, None))
+            _write_tokens(axes.yaxis, queries, panel)
+            _write_tokens(axes.xaxis, keys, panel, rotation=90)
+            if number == 0:
+                axes.set_title(shown(name), fontsize="small", loc="left")
+                axes.set_ylabel("query", fontsize="x-small")
+            if line == len(panels) - 1:
+                axes.set_xlabel("key", fontsize="x-small")
+    return figure
+
+
+def _write_tokens(axis: Axis, tokens: Sequence[str] | None, panel: float, rotation: float = 0) -> None:
+    """A token for each place, as it is; numbers stay where the tokens could not be read."""
+    size = 0.0 if not tokens else min(6.5, 0.8 * 72 * panel / len(tokens))
+    if tokens and size >= _SMALLEST:
+        axis.set_ticks(range(len(tokens)), list(map(shown, tokens)), fontsize=size, rotation=rotation)
+
+
+def _heads(array: Array) -> Array:
+    """[heads, queries, keys]."""
+    array = array.reshape((1,) * max(0, 2 - array.ndim) + array.shape)
+    return array.reshape((-1, *array.shape[-2:]))
+
+
+def range_figure(found: RateRange, schedule: RateSchedule | None) -> Figure:
+    """Loss over rate, with what was found marked, and below it the schedule as it is now."""
+    rows = 1 if schedule is None else 2
+    figure = new_figure(height=4.2 * rows)
+    if schedule is not None:
+        _draw_schedule(new_axes(figure, "Schedule of the training", "step", schedule.setting, 1, rows), schedule)
+    axes = new_axes(figure, "Learning-rate range test", found.setting, "loss", 0, rows)
+    axes.set_xscale("log")
+    axes.plot(found.rates, found.losses, color="0.75", linewidth=0.8, label="loss")
+    axes.plot(found.rates, found.smoothed, color="tab:blue", label="smoothed")
+    # The loss after the divergence would flatten all that came before.
+    finite = [loss for loss in found.smoothed if loss == loss]
+    if finite:
+        low, high = min(finite), finite[0]
+        axes.set_ylim(low - 0.1 * abs(high - low), high + 0.6 * abs(high - low) + 1e-12)
+    for rate, what, colour in (
+        (found.steepest, "steepest descent", "tab:orange"),
+        (found.divergence, "divergence", "tab:red"),
+        (found.suggestion, "suggestion", "tab:green"),
+    ):
+        if rate is not None:
+            axes.axvline(rate, color=colour, linestyle="--", label=f"{what} {rate:.2g}")
+    axes.legend(fontsize="small")
+    return figure
+
+
+def schedule_figure(found: RateSchedule) -> Figure:
+    """Rate over steps, with the epochs on a second scale."""
+    figure = new_figure()
+    _draw_schedule(new_axes(figure, "Learning-rate schedule", "step", found.setting), found)
+    return figure
+
+
+def _draw_schedule(axes: Axes, found: RateSchedule) -> None:
+    axes.plot(found.steps, found.rates, color="tab:blue")
+    axes.set_ylim(bottom=0)
+    epochs = axes.twiny()
+    epochs.set_xlim(*(step / found.steps_per_epoch for step in axes.get_xlim()))
+    epochs.set_xlabel("epoch")
+
+
+_LABELLED = 8  # kernels with a colour and a name of their own
+_COLOURS = tuple(f"C{number}" for number in range(_LABELLED))
+_OTHER, _WAIT = "0.6", "0.9"
+_LEAST_INTENSITY = 1e-2
+
+
+def profile_figure(report: Mapping[str, Any], spans: Sequence[TimelineSpan]) -> Figure:
+    """Above the roofline: GFLOP/s over operations for a byte; below the threads over the microseconds of a step."""
+    figure = new_figure(height=8.4)
+    measured = [kernel for kernel in report["kernels"] if kernel["flops"] and kernel["bytes"]]
+    names = list(dict.fromkeys(kernel["name"] for kernel in report["kernels"]))[:_LABELLED]
+    colours = dict(zip(names, _COLOURS, strict=False))
+    title = f"{report['model']}: roofline on {report['threads']} threads"
+    _draw_roofs(new_axes(figure, title, "FLOP for a byte", "GFLOP/s", 0, 2), report, measured, colours)
+    _draw_threads(new_axes(figure, "A step", "microseconds", "thread", 1, 2), spans, colours)
+    return figure
+
+
+def _draw_roofs(
+    axes: Axes, report: Mapping[str, Any], kernels: Sequence[Mapping[str, Any]], colours: Mapping[str, str]
+) -> None:
+    peak = report["peak_gflops"]
+    intensities = [kernel["flops"] / kernel["bytes"] for kernel in kernels] or [1.0]
+    low, high = max(_LEAST_INTENSITY, min(intensities) / 2), max(*intensities, peak / report["bandwidth_gbs"]) * 2
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.plot([low, high], [peak, peak], color="black", linewidth=1, label=f"peak, {peak:.4g} GFLOP/s")
+    fastest = report["bandwidths"][0][1]
+    for rate, style, said in ((report["bandwidth_gbs"], "-", "memory"), (fastest, ":", "nearest cache")):
+        knee = min(high, peak / rate)
+        said = f"{said}, {rate:.3g} GB/s"
+        axes.plot([low, knee], [low * rate, knee * rate], style, color="black", linewidth=1, label=said)
+    longest = max((kernel["ms"] for kernel in kernels), default=1.0)
+    named: set[str] = set()
+    for kernel, intensity in zip(kernels, intensities, strict=False):
+        colour = colours.get(kernel["name"], _OTHER)
+        label = shown(kernel["name"][:32]) if kernel["name"] in colours and kernel["name"] not in named else None
+        named.add(kernel["name"])
+        area = 10 + 190 * kernel["ms"] / longest
+        axes.scatter([max(low, intensity)], [kernel["gflops"]], s=area, color=colour, alpha=0.7, label=label)
+    axes.legend(fontsize="x-small", loc="lower right", markerscale=0.5)
+
+
+def _draw_threads(axes: Axes, spans: Sequence[TimelineSpan], colours: Mapping[str, str]) -> None:
+    threads = sorted({span.thread for span in spans})
+    for thread in threads:
+        for colour in dict.fromkeys((*colours.values(), _OTHER, _WAIT)):
+            chosen = [
+                (span.begin, span.lasted)
+                for span in spans
+                if span.thread == thread and _colour(span, colours) == colour
+            ]
+            if chosen:
+                axes.broken_barh(chosen, (thread - 0.4, 0.8), facecolors=colour)
+    axes.set_yticks(threads)
+    axes.invert_yaxis()
+    axes.set_title("A step: kernels in their colours, others grey, waiting light", fontsize="medium")
+
+
+def _colour(span: TimelineSpan, colours: Mapping[str, str]) -> str:
+    return _WAIT if span.kind == "wait" else colours.get(span.name, _OTHER)

@@ -7,11 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from compiler.driver import Array, Options
-from runtime.analysis.activations import activations
+from runtime.analysis.activations import activations, gradient_flow
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.analysis.examined.confusion import Confusion
 from runtime.analysis.examined.examination import confusion
-from runtime.analysis.gradient_flow import gradient_flow
 from runtime.runs.checkpoint import best_checkpoint, newest_checkpoint
 from runtime.runs.directory import open_run
 from runtime.runs.listing import epochs_of

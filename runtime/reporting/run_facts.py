@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from compiler import driver
-from compiler.driver import Options, View
+from compiler.driver import Options
 from compiler.errors.diagnostics import CheckpointError, DlcError
+from compiler.inspection.plan import plan as plan_of
+from compiler.inspection.view import View
 from compiler.support.record import record
 from runtime.analysis.evaluation_data import evaluation_data
+from runtime.analysis.examined.confusion import Confusion
 from runtime.analysis.examined.examination import Examination, examined, rows_within
 from runtime.analysis.examined.weights import first_filters, weight_facts
 from runtime.inference.model import training_of, weight_names
+from runtime.reporting.predictions_page import MOST_IN_FULL, class_row, most_confused_rows
 from runtime.reporting.run_page import RunFacts
 from runtime.runs.directory import RunDirectory, open_run
 from runtime.runs.listing import curves_of, epochs_of, summary_of
@@ -47,7 +51,7 @@ def facts_of(path: Path, options: Options, asked: Asked) -> RunFacts:
     choices = choices_of(run)
     program = program_of(run, choices)
     compiled = replace(options, dtype=choices.dtype, batch=training_of(program).batch)
-    plan = driver.plan(program, compiled).to_json()
+    plan = plan_of(program, compiled).to_json()
     epochs = epochs_of(run)
     times = [epoch.get("seconds") for epoch in epochs]
     data = _record(run, "data.json")
@@ -94,7 +98,9 @@ def _graph(run: RunDirectory, choices: Choices, options: Options) -> str:
         overrides=choices.overrides,
         within=run.path / "source",
     )
-    return driver.show(view, options, lambda _: choices.dimensions)
+    from compiler.inspection.show import show  # printers and drawings
+
+    return show(view, options, lambda _: choices.dimensions)
 
 
 def _trained(run: RunDirectory, options: Options, asked: Asked) -> tuple[Trained | None, str]:
@@ -131,3 +137,53 @@ def _record(run: RunDirectory, name: str) -> Record:
 
 def _mapping(value: JsonValue) -> Record:
     return value if isinstance(value, Mapping) else {}
+
+
+def report_json(facts: RunFacts) -> dict[str, JsonValue]:
+    """What is not finite is null; `evaluation` is null where no rows could be measured, and `missing` says why."""
+    found = facts.examination
+    return {
+        **{name: _finite(value) for name, value in facts.summary.to_json().items()},
+        "missing": facts.missing or None,
+        "checkpoint_of_weights": facts.checkpoint or None,
+        "evaluation": None if found is None else _examination(found),
+        "weights": [one.to_json() for one in facts.weights],
+    }
+
+
+def _examination(found: Examination) -> dict[str, JsonValue]:
+    return {
+        "data": found.data,
+        "rows": found.rows,
+        "measured": found.measured,
+        "notes": list(found.notes),
+        "rows_not_finite": found.nonfinite,
+        "scalars": _finite(found.scalars),
+        "classes": [_confusion(confusion) for confusion in found.confusions],
+        "numbers": [fit.to_json() for fit in found.fits],
+        "samples": [row.to_json() for row in found.samples],
+        "texts": [text.to_json() for text in found.texts],
+    }
+
+
+def _confusion(found: Confusion) -> dict[str, JsonValue]:
+    """The whole matrix where the page shows it, and every class; of more classes, those that occur."""
+    scores = found.scores()
+    is_in_full = len(found.classes) <= MOST_IN_FULL
+    chosen = [n for n in range(len(found.classes)) if is_in_full or scores.present[n] + scores.taken[n] > 0]
+    return {
+        "target": found.target,
+        "output": found.output,
+        "threshold": found.threshold,
+        "total": found.total,
+        **found.averages(),
+        "matrix": found.counts.tolist() if is_in_full else None,
+        "most_confused": [dict(row) for row in most_confused_rows(found)],
+        "classes": [class_row(found, scores, number) for number in chosen],
+    }
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,11 +8,10 @@ from compiler.support.record import record
 from runtime.analysis.examined.examination import Examination
 from runtime.analysis.examined.weights import Filters, WeightFacts
 from runtime.reporting.line_chart import line_chart
-from runtime.reporting.page_parts import Record, pairs, rows, shown, tables
-from runtime.reporting.page_style import STYLE
+from runtime.reporting.page_parts import Record, pairs, picture, rows, shown, tables
 from runtime.reporting.predictions_page import predictions_section, samples_section
-from runtime.reporting.units import duration, heading
-from runtime.reporting.weights_page import weights_section
+from runtime.reporting.small_charts import mosaic, small_histogram
+from runtime.reporting.units import duration, heading, measure, share
 from runtime.runs.listing import Lines, RunSummary
 from runtime.runs.numerics import versions_as_cell
 from runtime.support.files import JsonValue
@@ -115,3 +114,91 @@ def _embedded(svg: str) -> str:
     """An SVG file without what may only stand at the beginning of a file."""
     start = svg.find("<svg")
     return svg[start:] if start >= 0 else ""
+
+
+STYLE = """
+:root { color-scheme: light dark; --text: #222; --page: #fff; --soft: #f6f6f6; --line: #ccc; --grid: #ddd;
+  --quiet: #666; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #ddd; --page: #181a1b; --soft: #242729; --line: #555; --grid: #3a3d3f; --quiet: #999; }
+}
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
+  color: var(--text); background: var(--page); }
+h1 { margin-bottom: 0; } h2 { margin-top: 2rem; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; margin: 0.6rem 0; }
+th, td { text-align: left; padding: 0.15rem 1rem 0.15rem 0; vertical-align: top; }
+th { border-bottom: 1px solid var(--line); }
+.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+pre { background: var(--soft); padding: 0.8rem; overflow-x: auto; }
+.wide { overflow-x: auto; }
+.matrix th, .matrix td { text-align: right; padding: 0.2rem 0.45rem; border: 1px solid var(--grid); }
+.matrix small { display: block; color: inherit; opacity: 0.75; }
+.weights { font-size: 13px; } .shape { white-space: nowrap; } .weights td, .weights th { padding-right: 0.7rem; }
+.cards { display: flex; flex-wrap: wrap; gap: 0.8rem; align-items: flex-start; }
+.card { border: 1px solid var(--line); border-radius: 4px; padding: 0.6rem; max-width: 18rem; font-size: 13px;
+  overflow-wrap: anywhere; }
+.card table { margin: 0.3rem 0 0; } .card td { padding: 0 0.5rem 0 0; }
+.card td:first-child { color: var(--quiet); overflow-wrap: break-word; max-width: 9rem; }
+.picture { display: block; margin-top: 0.4rem; width: 8rem; image-rendering: pixelated; }
+.filters { width: 100%; max-width: 30rem; image-rendering: pixelated; }
+.tokens { line-height: 2; overflow-wrap: anywhere; }
+.tokens span { padding: 0.15rem 0.1rem; margin-right: 1px; border-radius: 2px; white-space: pre-wrap; }
+.chart { width: 100%; max-width: 40rem; display: block; margin: 0.6rem 0; fill: currentColor; }
+.chart text { font: 11px system-ui, sans-serif; } .chart .title { font-weight: bold; }
+.side { display: flex; flex-wrap: wrap; } .square { max-width: 28rem; }
+.small { width: 120px; height: 26px; }
+.grid { stroke: var(--grid); } .axis { stroke: var(--quiet); fill: none; }
+.mark { stroke: var(--quiet); stroke-dasharray: 3; }
+.point { fill: #1f77b4; fill-opacity: 0.55; } .bar { fill: #1f77b4; }
+.scroll { overflow: auto; max-height: 40rem; border: 1px solid var(--line); background: #fff; }
+""".strip()
+
+
+_MOST_TENSORS = 400
+_HEADINGS = ("tensor", "shape", "count", "mean", "std", "min", "max", "norm", "zeros", "not finite", "histogram")
+
+
+def weights_section(facts: Sequence[WeightFacts], filters: Filters | None, checkpoint: str) -> str:
+    """Of the first 400 tensors. The numbers are of the finite elements."""
+    parameters = [one.count for one in facts if one.role == "parameter"]
+    states = len(facts) - len(parameters)
+    text = f"The weights of {checkpoint}: {sum(parameters):,} numbers in {len(parameters):,} parameters"
+    text += f", and {states:,} states." if states else "."
+    if len(facts) > _MOST_TENSORS:
+        text += f" The first {_MOST_TENSORS:,} are shown."
+    head = "".join(f"<th{_style(name)}>{name}</th>" for name in _HEADINGS)
+    lines = "\n".join(map(_line, facts[:_MOST_TENSORS]))
+    table = f'<div class="wide"><table class="weights">\n<tr>{head}</tr>\n{lines}\n</table></div>'
+    return "\n".join([f"<p>{shown(text)}</p>", table, *([_filters(filters)] if filters is not None else [])])
+
+
+def _line(one: WeightFacts) -> str:
+    shape = " × ".join(map(str, one.shape)) or "one number"
+    numbers = [measure(value) for value in (one.mean, one.std, one.least, one.most, one.norm)]
+    finite = max(one.count - one.nonfinite, 1)
+    cells = [f"{one.count:,}", *numbers, shown(share(one.zeros / finite)), f"{one.nonfinite:,}"]
+    name = one.path if one.role == "parameter" else f"{one.path} ({one.role})"
+    return (
+        f'<tr><td>{shown(name)}</td><td class="shape">{shape}</td>'
+        + "".join(f'<td class="number">{cell}</td>' for cell in cells)
+        + f"<td>{small_histogram(one.bins)}</td></tr>"
+    )
+
+
+def _style(name: str) -> str:
+    return "" if name in ("tensor", "shape", "histogram") else ' class="number"'
+
+
+def _filters(found: Filters) -> str:
+    count, height, width, channels = found.images.shape
+    shown_count = f"{count:,}" if count == found.count else f"the first {count:,} of {found.count:,}"
+    colours = (
+        "The three channels are the colours; grey is 0."
+        if channels == 3
+        else "Red is positive, blue negative, white 0"
+        + ("." if channels == 1 else f", of the mean over {channels:,} channels.")
+    )
+    bound = f"The strongest colour is {measure(found.bound)}."
+    drawn = picture(mosaic(found.images, found.bound), f"filters of {found.path}", "filters")
+    title = f"<h3>Filters of {shown(found.path)}</h3>"
+    return f"{title}\n<p>{shown_count} filters of {height} × {width}. {colours} {bound}</p>\n{drawn}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, cast
 
-from runtime.reporting.settings import value_text
+from runtime.reporting.units import value_text
 from runtime.support.optional import missing
 from runtime.train.events import EpochEnded, Event, TrainingEnded, TrainingStarted
 

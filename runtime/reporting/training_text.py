@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import assert_never
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -21,21 +21,13 @@ from rich.text import Text
 from compiler.driver import Setting
 from compiler.errors.diagnostics import wrapped
 from compiler.support.harmless import harmless_lines
-from runtime.reporting.epoch_table import EpochTable, epoch_table
+from runtime.reporting.epoch_table import EpochTable, epoch_table, epochs_text, step_text
 from runtime.reporting.outlets import unfiltered
-from runtime.reporting.settings import value_text
-from runtime.reporting.tables import Column, rows_laid_out, wrapped_parts
-from runtime.reporting.terminal import wants_colour, width_of
-from runtime.reporting.training_lines import (
-    SECONDS_BETWEEN_SIGNS,
-    epoch_parts,
-    place_text,
-    progress_parts,
-    rate_text,
-    scalars_text,
-)
-from runtime.reporting.units import amount, duration
+from runtime.reporting.tables import Column, print_table, rows_laid_out, wrapped_parts
+from runtime.reporting.terminal import say, say_labelled, wants_colour, width_of
+from runtime.reporting.units import amount, duration, measure, value_text
 from runtime.train.events import EpochEnded, Event, NonfiniteMet, TrainingEnded, TrainingProgressed, TrainingStarted
+from runtime.train.watching import Sight
 
 # Thousands of short epochs would flood the screen: above this many, lines come at most so often.
 _EPOCHS_WITH_A_LINE_EACH = 100
@@ -221,3 +213,79 @@ def progress_row(started: TrainingStarted, event: TrainingProgressed, width: int
 
 
 _PURPOSES = {"train": "train", "validation": "validate", "test": "test"}
+
+
+SECONDS_BETWEEN_SIGNS = 10.0  # of life, where nothing else is said
+
+
+class SignsOfLife:
+    """The observer of a training that is otherwise silent: every ten seconds, `tell` gets a line."""
+
+    def __init__(self, started: TrainingStarted, tell: Callable[[str], None]) -> None:
+        self._started, self._tell, self._last = started, tell, time.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, TrainingProgressed) and time.monotonic() - self._last >= SECONDS_BETWEEN_SIGNS:
+            self._last = time.monotonic()
+            self._tell("  ".join(progress_parts(self._started, event)))
+
+
+def progress_parts(started: TrainingStarted, event: TrainingProgressed) -> list[str]:
+    """A line that shows in a pipe or a file that the training goes on."""
+    begin = [place_text(started, event.epoch), f"step {event.step}/{started.total_steps}"]
+    if event.part != "train":
+        return [*begin, f"measuring the {event.part} part"]
+    speed, left = f"{amount(event.samples_per_second)} samples/s", f"{duration(event.seconds_left)} left"
+    return [*begin, scalars_text(event.scalars), *rate_text(event.rate), speed, left]
+
+
+def epoch_parts(started: TrainingStarted | None, event: EpochEnded) -> list[str]:
+    step = None if started is None else step_text(started, event.step)
+    parts = [
+        f"epoch {event.epoch}" if started is None else place_text(started, event.epoch),
+        "" if step is None else f"step {step}",
+        scalars_text(event.scalars),
+        scalars_text({f"val_{name}": value for name, value in event.validation.items()}),
+        *rate_text(event.rate),
+        f"{amount(event.samples_per_second)} samples/s",
+        duration(event.seconds),
+    ]
+    return [part for part in parts if part]
+
+
+def place_text(started: TrainingStarted, epoch: int) -> str:
+    total = epochs_text(started)
+    return f"epoch {epoch:>{len(total)}}/{total}"
+
+
+def scalars_text(scalars: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {measure(value)}" for name, value in scalars.items())
+
+
+def rate_text(rate: float | None) -> tuple[str, ...]:
+    return () if rate is None else (f"rate {rate:.3g}",)
+
+
+def print_sights(sights: Sequence[Sight], looks: int) -> None:
+    """One row for each line of the text and each parameter, on standard error; then the mistakes."""
+    what = [s.path if s.kind == "parameter" else f"{s.kind} units {s.path}".rstrip() for s in sights]
+    columns = [
+        Column("line", [sight.line for sight in sights], is_text=True),
+        Column("what", what, is_text=True, least=16),
+        Column("step", [str(sight.step) for sight in sights], 2),
+        Column("units", [str(sight.units) for sight in sights], 1),
+        Column("without effect", ["" if sight.share is None else f"{sight.share:.0%}" for sight in sights]),
+        Column("gradient", [_number(sight.gradient) for sight in sights]),
+        Column("update / weight", [_number(sight.ratio) for sight in sights]),
+    ]
+    print_table(f"watched {looks} times, at their worst", columns, sys.stderr)
+    wrong = [sight for sight in sights if sight.mistake is not None]
+    for sight in wrong:
+        place = f"{sight.line}, {sight.path}" if sight.path else sight.line
+        say_labelled("warning", f"{place}: {sight.mistake} (step {sight.step})")
+    if not wrong:
+        say("nothing of this looks wrong")
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2g}"

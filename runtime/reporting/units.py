@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 
+from compiler.driver import SettingValue
 from compiler.errors.diagnostics import scaled
 
 _HEADINGS = {"flops_forward": "FLOPs forward", "flops_step": "FLOPs of a step", "f1": "F1", "r2": "R²"}
@@ -45,3 +47,18 @@ def share(part: float) -> str:
     if 0 < part < 0.0005:
         return "<0.1%"
     return ">99.9%" if 0.9995 <= part < 1 else f"{part:.1%}"
+
+
+def value_text(value: SettingValue) -> str:
+    """`0.001`, `true`, `"text"`, `[1, 2]`, `none`."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+        case tuple():
+            return f"[{', '.join(value_text(item) for item in value)}]"
+        case _:
+            return repr(value)

@@ -11,8 +11,7 @@ import numpy as np
 
 from compiler.driver import Array, EarlyStop, Plateau
 from compiler.support.record import record
-from runtime.runs.sums import added_in_order, means_of
-from runtime.runs.totals import NOTHING, Totals
+from runtime.runs.totals import NOTHING, Totals, added_in_order, means_of
 
 
 class _Reduction(TypedDict):

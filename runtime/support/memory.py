@@ -1,13 +1,17 @@
-"""Whether a model and its steps fit into the memory of the machine, before any of it is taken."""
+"""The memory and age of this process, and whether a model and its steps fit into the machine before any is taken."""
 
 from __future__ import annotations
 
+import os
+import resource
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from compiler import driver
-from compiler.driver import Options, Program
-from compiler.programs.kinds import GraphKind
+from compiler.driver import GraphKind, Options, Program
+from compiler.targets.available_memory import expect_memory
 
 _COPIES = "a copy of all these to go back to"
 
@@ -17,19 +21,19 @@ def expect_room(program: Program, kinds: Sequence[GraphKind], options: Options, 
     needed = driver.memory_needed(program, kinds, options)
     tensors = sum(count for what, count in needed.items() if what != driver.VALUES)
     needed[_COPIES] = copies * tensors
-    driver.expect_memory(program.name, needed, _smaller(needed))
+    expect_memory(program.name, needed, _smaller(needed))
 
 
 def expect_room_for_weights(program: Program, options: Options) -> None:
     """Raise ResourceError where parameters and states do not fit; those of an optimizer stay untouched."""
     needed = driver.memory_needed(program, (), options)
     del needed[driver.OPTIMIZER_STATES]
-    driver.expect_memory(program.name, needed, "use a smaller model")
+    expect_memory(program.name, needed, "use a smaller model")
 
 
 def expect_room_to_read(path: Path, size: int) -> None:
     """Raise ResourceError where a file of so many bytes, and a copy of what it holds, do not fit."""
-    driver.expect_memory(f"reading {path}", {"the file": size, "its tensors": size}, "")
+    expect_memory(f"reading {path}", {"the file": size, "its tensors": size}, "")
 
 
 def _smaller(needed: Mapping[str, int]) -> str:
@@ -38,3 +42,27 @@ def _smaller(needed: Mapping[str, int]) -> str:
     if 2 * values > sum(needed.values()):
         return "use a smaller batch, with `accumulate` if each update should see as many rows"
     return "use a smaller model, or an optimizer with fewer states"
+
+
+_IMPORTED_AT = time.monotonic()
+
+
+def seconds_since_start() -> float:
+    """Age of the process, the interpreter's own start included; without /proc, time since this module was imported."""
+    try:
+        # Field 22 of stat is the start, in ticks since boot; the name before it may hold spaces and brackets.
+        ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except (OSError, IndexError, ValueError):
+        return time.monotonic() - _IMPORTED_AT
+    return uptime - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def peak_memory() -> int:
+    """Bytes of the largest resident set so far. Without /proc, that of the parent at the start may be counted in."""
+    try:
+        (line,) = (s for s in Path("/proc/self/status").read_text().splitlines() if s.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

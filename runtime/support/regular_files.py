@@ -1,4 +1,4 @@
-"""The content of files that others may have made: of regular files only, and no more than memory holds."""
+"""The content of files that others may have made: regular files no larger than memory; a guess at files of no model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from compiler import driver
+from compiler.errors.diagnostics import UsageError
+from compiler.targets.available_memory import expect_memory
 
 _SMALL = 1 << 24  # bytes that need no look at the memory
 
@@ -56,4 +57,30 @@ def expect_room(path: Path, size: int, times: int, so_far: str = "") -> None:
     """Raise ResourceError where so many bytes of a file do not fit in memory `times` over."""
     if size * times > _SMALL:
         needed = {f"its content {so_far}".rstrip(): size, "what is made of it": (times - 1) * size}
-        driver.expect_memory(f"reading {path}", needed, "use less data, or a machine with more memory")
+        expect_memory(f"reading {path}", needed, "use less data, or a machine with more memory")
+
+
+_WEIGHTS = ".safetensors"
+_BEGINNING = 1 << 16  # bytes of a file, which may be large
+
+
+def expect_model(path: Path) -> None:
+    """Raise UsageError for a file that is neither called `.dl` nor begins like a model file. Raises OSError."""
+    if path.suffix == ".dl":
+        return
+    with path.open("rb") as file:
+        text = file.read(_BEGINNING).decode("utf-8-sig", "replace")
+    from compiler.syntax.declarations import begins_with_declaration  # the lexer, which a model file does without
+
+    if not begins_with_declaration(text):
+        raise UsageError(f"{path} is no model file", _meant(path))
+
+
+def _meant(path: Path) -> str:
+    run = next((folder for folder in path.parents if (folder / "run.json").is_file()), None)
+    if run is not None:
+        return f"it is a part of the run {run}: name the run, where a command takes one, or the model file"
+    model = next(iter(sorted(path.parent.glob("*.dl"))), "model.dl")
+    if path.suffix == _WEIGHTS:
+        return f"weights go with a model file: dlc eval {model} --weights {path}"
+    return f"name the model file (.dl); where this is its data: dlc train {model} --data {path}"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import gc
+import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from compiler.errors.diagnostics import DataError, ResourceError, SourceError, UsageError
 from compiler.support.record import record
 from runtime.inference.model import training_of
-from runtime.reporting.training_lines import SignsOfLife
 from runtime.runs.directory import RESULT
 from runtime.support.files import JsonValue
 from runtime.support.suggestions import did_you_mean, quoted
-from runtime.sweep.samplers import Sampler
 from runtime.sweep.space import Settings, Space, as_values
 from runtime.train.events import EpochEnded, Event, told
 from runtime.train.events_json import event_as_json, prefixed
@@ -132,6 +132,8 @@ def _trained(
     assert session.directory is not None
     epochs: list[EpochEnded] = []
     started = start_of(session.program, session.job, session.position, session.weights)
+    from runtime.reporting.training_text import SignsOfLife  # rich is slow to import
+
     signs = SignsOfLife(started, lambda line: tell(f"trial {number}: {line}"))
 
     def watch(event: Event) -> None:
@@ -180,3 +182,28 @@ def _achieved(epochs: Sequence[EpochEnded], name: str, maximise: bool) -> tuple[
     if not values:
         return None, None
     return min(values, key=lambda pair: -pair[0] if maximise else pair[0])
+
+
+class Sampler(Protocol):
+    """Asked for a trial, then told its value, in turns."""
+
+    def ask(self) -> Mapping[str, str]:
+        """The texts of the searched settings."""
+        ...
+
+    def tell(self, value: float | None) -> None:
+        """The value of the trial that was asked for last, the lower the better; None where it failed."""
+        ...
+
+
+class RandomSampler:
+    """Each setting is drawn by itself. Bergstra & Bengio, "Random search for hyper-parameter optimization", 2012."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._space, self._draw = space, random.Random(seed)
+
+    def ask(self) -> Mapping[str, str]:
+        return {dimension.key: dimension.text(self._draw.random()) for dimension in self._space.dimensions}
+
+    def tell(self, value: float | None) -> None:
+        del value

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Executable, Options, Program, Steps, Tensors
-from compiler.programs.kinds import GraphKind, Purpose
+from compiler.driver import Executable, GraphKind, Options, Program, Purpose, Steps, Tensors
 from compiler.support.record import record
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compiler import driver
-from compiler.driver import NonfiniteReport, Options, Program, Steps, Tensors
+from compiler.driver import EVALUATION, INITIALISATION, GraphKind, Options, Program, Purpose, Steps, Tensors
 from compiler.errors.diagnostics import UsageError
-from compiler.programs.kinds import EVALUATION, INITIALISATION, GraphKind, Purpose
 from compiler.support.record import record
 from runtime.data.choices import refuse_outside
 from runtime.data.loading import LoadedData, load_training_data
@@ -35,6 +35,9 @@ from runtime.train.following import following_of
 from runtime.train.phases import compiled_step, kind_at
 from runtime.train.samples import numbered
 from runtime.train.training import LOSS, Explanation, Job, Keeper
+
+if TYPE_CHECKING:
+    from compiler.diagnosis.reports import NonfiniteReport
 
 
 @record
@@ -146,7 +149,9 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
 def _explanation(buckets: Buckets, options: Options, steps_per_epoch: int) -> Explanation:
     def explain(step: Steps) -> NonfiniteReport | None:
         program, step = buckets.of_step(step)
-        return driver.explain_step(program, kind_at(program, step.first_step // steps_per_epoch), options, step)
+        from compiler.diagnosis.step_replay import explain_step  # every op of the reference, once a loss is not finite
+
+        return explain_step(program, kind_at(program, step.first_step // steps_per_epoch), options, step)
 
     return explain
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Options
+from compiler.diagnosis.loss_bounds import loss_bounds
+from compiler.driver import EVALUATION, Options
 from compiler.errors.diagnostics import UsageError
-from compiler.programs.kinds import EVALUATION
 from compiler.support.record import record
 from runtime.data.part import Part
 from runtime.inference.evaluation import Evaluator, finisher_of
@@ -81,7 +81,7 @@ def overfit(session: Session, rows: int, options: Options) -> Overfit:
     step = driver.compile_program(program, EVALUATION, replace(options, batch=batch))
     evaluator = Evaluator(step, batch, job.settings, options.dtype, finisher=finisher_of(program, options))
     data = {name: np.asarray(array[few.rows]) for name, array in few.arrays.items()}
-    bounds = driver.loss_bounds(program, data, job.tensors, job.settings, rows, job.seed)
+    bounds = loss_bounds(program, data, job.tensors, job.settings, rows, job.seed)
     guess, floor = (None, None) if bounds is None else (bounds.guess, bounds.floor)
     first = _loss(evaluator, job)
     position, last = Position(), first

@@ -6,8 +6,7 @@ from bisect import bisect_right
 from dataclasses import replace
 
 from compiler import driver
-from compiler.driver import Executable, Options, Program, Results, Steps
-from compiler.programs.kinds import TRAINING, GraphKind
+from compiler.driver import TRAINING, Executable, GraphKind, Options, Program, Results, Steps
 from runtime.inference.model import training_of
 
 

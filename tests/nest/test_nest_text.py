@@ -56,7 +56,8 @@ def nests(model: str, machine: str) -> tuple[Nest, ...]:
     options = driver.options_of(program, Options(batch=program.plan.usual_rows if program.plan else 1))
     ready = prepared(graph_of(program, TRAINING, options), options)
     chosen = CHOICES[machine]
-    return tuple(lower(ready, scheduled(ready, options), chosen, options.batch, keeps_nests=True).nests.values())
+    plan = scheduled(ready, options, chosen)
+    return tuple(lower(ready, plan, chosen, options.batch, keeps_nests=True).nests.values())
 
 
 @pytest.mark.parametrize("machine", MACHINES)

@@ -6,6 +6,7 @@ from collections import Counter
 from functools import cache
 
 from elaboration import program
+from native import host
 
 from compiler.interface import Options
 from compiler.programs.kinds import TRAINING
@@ -36,7 +37,7 @@ train M {{
 @cache
 def step() -> Schedule:
     options = Options(batch=4)
-    return scheduled(prepared(graph_of(program(TEXT), TRAINING), options), options)
+    return scheduled(prepared(graph_of(program(TEXT), TRAINING), options), options, host())
 
 
 def written() -> Counter[int]:

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 from elaboration import program
-from native import EVERY_KERNEL_PARALLEL, compiled
+from native import EVERY_KERNEL_PARALLEL, compiled, host
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
@@ -20,11 +20,12 @@ from compiler.ops.elementwise import Add, Exp, Multiply
 from compiler.ops.movement import Broadcast, Pad, Slice, Transpose
 from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared, scheduled
-from compiler.schedule import chained_kernels
-from compiler.schedule.chained_kernels import fills_evenly
 from compiler.schedule.ir import Buffer, Instance, Schedule
+from compiler.schedule.order import chained_kernels
+from compiler.schedule.order.chained_kernels import fills_evenly
 from compiler.schedule.verify import verify_schedule
 from compiler.targets.cpu.iteration_space import is_row_blocked, transposed_rows
+from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 HEADS, TIME, DEPTH = 2, 37, 20
@@ -46,7 +47,7 @@ train M {
 @cache
 def step() -> Schedule:
     options = Options(batch=64)
-    return scheduled(prepared(graph_of(program(TEXT), TRAINING), options), options)
+    return scheduled(prepared(graph_of(program(TEXT), TRAINING), options), options, host())
 
 
 def test_attention_is_a_chain_forward_and_one_backward() -> None:
@@ -71,7 +72,7 @@ def test_weights_are_kept_and_gradients_of_scores_are_passed_on() -> None:
 
 def test_few_shards_are_left_to_all_threads() -> None:
     options = Options(batch=4)
-    assert scheduled(prepared(graph_of(program(TEXT), TRAINING), options), options).chains == ()
+    assert scheduled(prepared(graph_of(program(TEXT), TRAINING), options), options, host()).chains == ()
 
 
 def test_the_work_of_finding_chains_grows_with_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +89,7 @@ def test_the_work_of_finding_chains_grows_with_the_network(monkeypatch: pytest.M
     for blocks in (1, 3):
         looked_at.clear()
         whole = program(TEXT.replace(layer, " |> ".join([layer] * blocks)))
-        plan = scheduled(prepared(graph_of(whole, TRAINING), Options(batch=64)), Options(batch=64))
+        plan = scheduled(prepared(graph_of(whole, TRAINING), Options(batch=64)), Options(batch=64), host())
         assert len(plan.chains) == 2 * blocks
         counts.append(len(looked_at))
     assert counts[1] < 4 * counts[0]
@@ -169,7 +170,7 @@ def test_items_of_a_chain_keep_to_its_shards(graph: Graph) -> None:
     given = {e.name: random.uniform(-1, 1, at_batch(e.value.type.shape, 3)).astype("f4") for e in graph.inputs}
     native = compiled(graph, batch=EVERY_KERNEL_PARALLEL)
     kernels = [i.kernel for s in native.plan.chains for i in native.plan.instances[s.first : s.last + 1]]
-    assert any(is_row_blocked(kernel) or transposed_rows(kernel) for kernel in kernels)
+    assert any(is_row_blocked(kernel, Tuning()) or transposed_rows(kernel) for kernel in kernels)
     expected = compiled(graph, fuse=False, batch=EVERY_KERNEL_PARALLEL).executable(1).call(given, 3)
     for threads in (1, 2, 3):
         found = native.executable(threads).call(given, 3)

@@ -16,15 +16,16 @@ from compiler.interface import Options, Steps
 from compiler.programs.kinds import EVALUATION, TRAINING
 from compiler.programs.stages import graph_of, prepared
 from compiler.schedule.build import schedule
-from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.fusion.ir import CONTRACTIONS
-from compiler.schedule.rematerialise import DRAWS, SHORT_SUM, Choice, Timeline, rematerialise
+from compiler.schedule.memory.rematerialise import DRAWS, Choice, Timeline, rematerialise
+from compiler.schedule.numerics.fix_numerics import fix_numerics
 from compiler.schedule.verify import verify_schedule
 from compiler.targets.memory import TensorStore
+from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType, at_batch, elements
 
 TIME, WIDTH, HEADS, HIDDEN, BLOCKS, WORDS, ROWS = 24, 20, 2, 28, 3, 70, 3
-LONG_SUM = SHORT_SUM + 16
+LONG_SUM = Tuning().spared_sum + 16
 MANY = EVERY_KERNEL_PARALLEL  # a nominal batch for which every value of the batch is large
 # WORDS are more than registers hold, so that a pass over scores reads again what it computes again.
 BLOCK = f"""
@@ -80,7 +81,7 @@ def step(text: str) -> Graph:
 
 @cache
 def again(text: str) -> Graph:
-    return rematerialise(fix_numerics(step(text)), MANY)
+    return rematerialise(fix_numerics(step(text)), MANY, Tuning())
 
 
 def trained(graph: Graph, batch: int) -> dict[str, Array]:
@@ -144,7 +145,7 @@ def test_a_chain_of_residual_blocks_is_decided_alike() -> None:
     """Each result could be computed again from the one before it, so that every second one would be kept."""
     graph = fix_numerics(step(CHAIN))
     loss = next(output.value for output in graph.outputs if output.name == "loss")
-    timeline = Timeline.of(graph, loss, MANY)
+    timeline = Timeline.of(graph, loss, MANY, Tuning())
     choice = Choice(timeline, timeline.kept())
     assert choice.choose() > 0
     results = [value for value in choice.values if timeline.producers[value.index].op.name == "maximum"]
@@ -160,9 +161,9 @@ def test_draws_are_not_repeated() -> None:
 
 def test_small_steps_and_other_graphs_stay_as_they_are() -> None:
     fixed = fix_numerics(step(MODELS["gelu"]))
-    assert rematerialise(fixed, ROWS) is fixed
+    assert rematerialise(fixed, ROWS, Tuning()) is fixed
     evaluation = fix_numerics(prepared(graph_of(program(MODELS["gelu"]), EVALUATION), Options(batch=ROWS)))
-    assert rematerialise(evaluation, MANY) is evaluation
+    assert rematerialise(evaluation, MANY, Tuning()) is evaluation
 
 
 def test_what_is_computed_again_comes_behind_its_gate() -> None:

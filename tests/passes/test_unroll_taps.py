@@ -18,7 +18,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.graph_passes.simplify import simplify
-from compiler.graph_passes.unroll_taps import MOST_TAPS, unroll_taps
+from compiler.graph_passes.unroll_taps import unroll_taps
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Exp, Multiply
 from compiler.ops.movement import Broadcast
@@ -27,6 +27,7 @@ from compiler.ops.spreading import Reshape
 from compiler.ops.window import Fold, Window
 from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
+from compiler.support import numerics
 from compiler.types import BatchExtent, DType, TensorType
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -158,7 +159,7 @@ def test_products_over_channels_stay() -> None:
 
 def test_long_windows_stay() -> None:
     def make(builder: GraphBuilder) -> None:
-        taps = builder.emit(Window((1,), (MOST_TAPS + 1,), (1,), (1,)), data(builder, "x", BATCH, 80))
+        taps = builder.emit(Window((1,), (numerics.MOST_TAPS + 1,), (1,), (1,)), data(builder, "x", BATCH, 80))
         builder.output("y", Role.OUTPUT, builder.emit(Sum((2,)), taps))
 
     assert ops_of(unrolled(graph_of(make))) == ["window", "sum"]

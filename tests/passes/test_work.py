@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from native import host
 
 from compiler import driver
 from compiler.inspection.plan import flops_of
@@ -22,7 +23,7 @@ def test_products_are_those_of_the_optimised_graph(name: str) -> None:
     assert program.plan is not None
     options = driver.options_of(program, driver.Options(batch=program.plan.usual_rows))
     graph = prepared(graph_of(program, TRAINING), options)
-    plan = scheduled(graph, options)
+    plan = scheduled(graph, options, host())
     shares = [share for instance in plan.instances for share in work_of(instance, plan, options.batch)]
     wanted = flops_of([n for n in graph.nodes if n.op.name == "contraction"], options.batch)
     found = sum(share.flops for share in shares if share.op == "contraction")
@@ -35,7 +36,7 @@ def test_no_kernel_touches_more_than_its_buffers(name: str) -> None:
     program = driver.load(ZOO / f"{name}.dl")
     assert program.plan is not None
     options = driver.options_of(program, driver.Options(batch=program.plan.usual_rows))
-    plan = scheduled(prepared(graph_of(program, TRAINING), options), options)
+    plan = scheduled(prepared(graph_of(program, TRAINING), options), options, host())
     for instance in plan.instances:
         if isinstance(instance.kernel, FetchKernel | CollectKernel):
             continue  # a transfer moves rows of the caller

@@ -26,7 +26,7 @@ READ = """
     from compiler.errors.diagnostics import DlcError
     from runtime.data.formats.format import Options, Request
     from runtime.data.formats.formats import format_named
-    from runtime.support.process import peak_memory
+    from runtime.support.memory import peak_memory
 
     before = peak_memory()
     for name in sys.argv[1].split():

@@ -205,7 +205,7 @@ def test_without_matplotlib_the_message_says_how_to_get_it(
             raise ImportError(name)
         return original(name, *arguments, **named)
 
-    for module in ("runtime.plots.figure", "runtime.plots.rates"):
+    for module in ("runtime.plots.figure", "runtime.plots.figure"):
         monkeypatch.delitem(__import__("sys").modules, module, raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
     assert main(["lr", "model.dl", "--schedule", "--plot"]) == 2

@@ -9,14 +9,18 @@ from rich.console import Console
 
 from compiler.errors.diagnostics import size
 from compiler.frontend.program import Setting
-from runtime.reporting import training_lines, training_text
+from runtime.reporting import training_text
 from runtime.reporting.epoch_table import epoch_table
 from runtime.reporting.plan_text import print_plan
-from runtime.reporting.settings import value_text
-from runtime.reporting.training_lines import SignsOfLife, epoch_parts
-from runtime.reporting.training_text import TextReporter, progress_row, settings_text
-from runtime.reporting.units import amount, duration, measure
-from runtime.reporting.watch_text import print_sights
+from runtime.reporting.training_text import (
+    SignsOfLife,
+    TextReporter,
+    epoch_parts,
+    print_sights,
+    progress_row,
+    settings_text,
+)
+from runtime.reporting.units import amount, duration, measure, value_text
 from runtime.train.events import EpochEnded, TrainingProgressed, TrainingStarted
 from runtime.train.watching import Sight
 
@@ -148,7 +152,7 @@ def test_a_pipe_shows_a_sign_of_life_every_ten_seconds(
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(training_text.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(training_lines.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(training_text.time, "monotonic", lambda: clock[0])
     reporter = TextReporter()
     reporter(started())
     told: list[str] = []

@@ -17,9 +17,9 @@ from compiler.targets.cpu.target import CpuTarget
 from runtime.cli import sweep
 from runtime.cli.main import main
 from runtime.sweep import trials
-from runtime.sweep.samplers import RandomSampler, Sampler
 from runtime.sweep.space import Choice, Range, space_of
 from runtime.sweep.tpe import TpeSampler
+from runtime.sweep.trials import RandomSampler, Sampler
 from runtime.train.session import Request, Session
 
 

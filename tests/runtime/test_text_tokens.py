@@ -11,9 +11,9 @@ import pytest
 from compiler.errors.diagnostics import CheckpointError, DataError
 from runtime.data.dataset import Reading
 from runtime.data.formats.format import Options
+from runtime.data.formats.lines import rules_of
 from runtime.data.preparation import Preparation, preparation_from_json
 from runtime.data.text.files import lines_of, text_files
-from runtime.data.text.rules import rules_of
 from runtime.data.text.tokenizer import (
     END,
     PAD,

@@ -70,7 +70,8 @@ def code_hash(program: Program, kind: GraphKind, options: Options, machine: str)
     """
     ready = prepared(graph_of(program, kind, options), options)
     target = kernel_target_of(options)
-    code = target.lower(ready, scheduled(ready, options), CHOICES[machine], options.batch)
+    made_for = CHOICES[machine]
+    code = target.lower(ready, scheduled(ready, options, made_for), made_for, options.batch)
     names = {symbol: _instructions_hash(text, symbol) for symbol, text in code.texts.items()}
     functions = tuple(names.get(symbol, symbol) for symbol in code.manifest.functions)
     return sha256(repr(tuple(_plain(replace(code.manifest, functions=functions)))).encode()).hexdigest()

@@ -50,7 +50,7 @@ def compiled(
     The schedule is verified. At the `level` 0, LLVM takes half the time, and its code has the same bits.
     """
     machine = machine or host()
-    plan = schedule(graph, without if fuse else FUSIONS, batch)
+    plan = schedule(graph, without if fuse else FUSIONS, batch, machine=machine)
     verify_schedule(plan, batch)
     lowered = lower(graph, plan, machine, batch)
     target = (machine.triple, machine.cpu, machine.features, level)

@@ -36,14 +36,14 @@ class KernelAsNest:
         self.nests: list[Nest] = []
 
     def __call__(self, kernel: Kernel, views: Sequence[np.ndarray], batch: int, uniform: Uniform) -> None:
-        what = specialisation(kernel, self.machine.registers)
+        what = specialisation(kernel, self.machine)
         nest = emit(what, self.machine, self.nominal, self.lasts)
         self.nests.append(nest)
         memories = [memory_of(f"buffer {k}", view, k) for k, view in enumerate(views)]
         shared = Memory("panels", np.full(nest.shared_bytes + 2 * SLACK, UNUSED, np.uint8), SLACK, len(views))
         items = nest.items
         if isinstance(kernel, RowKernel | FlatKernel | ColumnKernel):  # shared by kernels of other extents
-            items = items_of(kernel, self.machine.registers)
+            items = items_of(kernel, self.machine)
         for part in (nest.before, nest):
             if part is not None:
                 given = [_argument(a, kernel, what.numbers, memories, shared, batch) for a in part.arguments]

@@ -1,15 +1,14 @@
 """What must hold of any program with a training: the bits however it is run, and the numbers of the reference target.
 
-A `Way` is a way to compile and run a program that must not change a bit. Those that are `lowered` are compiled with
-thresholds so low, and for caches so small, that small tensors take the paths of large ones.
+A `Way` is a way to compile and run a program that must not change a bit. Those that are `lowered` are compiled with a
+tuning of thresholds so low, and for caches so small, that small tensors take the paths of large ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import import_module
 from random import Random
 from typing import Any, TypeAlias
 from unittest.mock import patch
@@ -28,17 +27,18 @@ from compiler.programs.kinds import EVALUATION, INITIALISATION, PREDICTION, TRAI
 from compiler.programs.load import complete
 from compiler.programs.stages import graph_of, prepared
 from compiler.programs.steps import training_step
+from compiler.support import numerics
 from compiler.targets import memory
 from compiler.targets.cpu import executable as executables
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.llvm.llvm import OPTIMISATION_LEVEL
 from compiler.targets.memory import TensorStore
 from compiler.targets.reference.executable import ReferenceExecutable
+from compiler.tuning import Tuning
 from compiler.types import DType, at_batch, numpy_dtype
 from runtime.inference.model import runtime_settings, training_of
 
 Array: TypeAlias = np.ndarray[Any, Any]
-Thresholds: TypeAlias = Mapping[str, Mapping[str, tuple[Any, ...]]]  # by module and name, values to choose from
 
 Compiled: TypeAlias = Callable[[int], Executable]  # for a number of threads
 
@@ -55,59 +55,34 @@ _AMPLIFIED = {"f32": 30, "f64": 1000}
 _RELATIVE = {"f32": 2e-4, "f64": 1e-9}
 _LAST_PLACES = {"f32": 3e-7, "f64": 1e-13}
 
-# They decide who computes what, where and when.
-_OF_KERNELS: Thresholds = {
-    "schedule.assemble": {"SERIAL_WORK": (0,)},
-    "schedule.fusion.cost": {"LARGEST_GROUP": (120, 6)},
-    "schedule.fusion.overwrite": {"LARGE": (0,)},
-    "schedule.rematerialise": {"MUCH": (0,), "LARGE": (0,), "SMALL": (2, 16), "SHORT_SUM": (64, 4), "NEAR": (3, 0)},
-    "schedule.chained_kernels": {"FEWEST_ROWS": (15,), "FEWEST_SHARDS": (1,)},  # a tile takes 2 shards of 14 rows
-    "schedule.ordered": {"FEWEST": (1, 4)},
-    "schedule.fusion.join_siblings": {"SMALL": (1, 16)},
-    "schedule.fusion.rematerialise_cheap": {"SMALL": (1, 2, 16), "DEEPEST": (4, 20)},
-    "schedule.choose_split": {"CHUNK": (16, 64, 2048), "LONG_ROW": (1, 16, 256)},
-    "schedule.tile_contract": {"FULL_ROWS": (1, 12, 64)},
-    "schedule.fusion.read_unpadded": {"FEWEST_READS": (1, 4)},
-    "targets.cpu.lower": {"BEYOND": (0,)},
-    "targets.cpu.contraction": {
-        **{"LARGE_PANEL": (0, 16 << 10), "FEW_TILES": (0, 1, 6), "IN_REGISTERS": (0, 6, 40), "FEWEST_AHEAD": (4, 64)}
-    },
-    "targets.cpu.contraction_rows_and_sum": {
-        "DEEPEST": (16, 640),
-        "DEEP": (8,),
-        "FEWEST_PANELS": (2,),
-        "COPYING": (1, 12),
-    },
-    "targets.cpu.contraction_both_copied": {
-        "DEEP": (8, 16, 128),
-        "CACHE_SHARE": (0.01, 0.1, 1.0),
-        "FEWEST_PANELS": (2,),
-    },
-    "targets.cpu.contraction_long_sum": {"DEEP": (8, 128), "FEWEST_ITEMS": (1, 4, 16), "FEWEST_TILES": (1, 4)},
-    "targets.cpu.contraction_along_rows": {
-        "DEEPEST": (8, 160),
-        "SUMS_SHARE": (0.001, 0.375),
-        "WIDEST": (1, 3),
-        "WASTE": (1.1, 9.0),
-    },
-    "targets.cpu.tiles": {"WIDEST": (2, 16), "WIDEST_PACKED": (1, 8), "MOST_ROWS": (1, 4, 28)},
-    "targets.cpu.iteration_space": {"FEWEST_SHARED": (1, 4), "NEAR": (0, 1 << 14)},
-    "targets.cpu.emit": {"ROWS_AHEAD": (1, 12)},
-    "targets.cpu.multiply": {"FEW_ROWS": (0, 4, 28)},
+# Values to choose from, so that small tensors take the paths of large ones.
+_OF_TUNING: Mapping[str, tuple[Any, ...]] = {
+    "serial_work": (0,),
+    "largest_group": (120, 6),
+    "overwritten_bytes": (0,),
+    **{"spared_bytes": (0,), "spared_value_bytes": (0,), "spared_beside": (2, 16), "spared_sum": (64, 4)},
+    "spared_near": (3, 0),
+    **{"shard_rows": (15,), "shards": (1,)},  # a tile takes 2 shards of 14 rows
+    "sibling_share": (1, 16),
+    **{"again_share": (1, 2, 16), "again_depth": (4, 20)},
+    **{"flat_columns": (16, 64, 2048), "row_columns": (1, 16, 256), "product_rows": (1, 12, 64)},
+    "window_reads": (1, 4),
+    "streamed_caches": (0,),
+    **{"near_panel_bytes": (0, 16 << 10), "copying_tiles": (0, 1, 6), "stage_in_registers": (0, 6, 40)},
+    "tile_ahead_sum": (4, 64),
+    **{"block_sum": (16, 640), "near_block_sum": (8,), "block_panels": (2,), "copied_rows_panels": (1, 12)},
+    **{"copied_sum": (8, 16, 128), "copied_share": (0.01, 0.1, 1.0)},
+    **{"long_sum": (8, 128), "long_sum_items": (1, 4, 16), "long_sum_tiles": (1, 4)},
+    **{"strip_sum": (8, 160), "strip_sums_share": (0.001, 0.375), "strip_vectors": (1, 3), "strip_waste": (1.1, 9.0)},
+    **{"tile_vectors": (2, 16), "packed_tile_vectors": (1, 8), "tile_rows": (1, 4, 28)},
+    **{"shared_reads": (1, 4), "near_row_bytes": (0, 1 << 14), "rows_ahead": (1, 12), "streamed_rows": (0, 4, 28)},
 }
 # They decide the order of additions, so that all ways of a program have the same.
-_OF_NUMERICS: Thresholds = {
-    "schedule.fix_numerics": {
-        "LONG_ROW": (4, 16),
-        "LONG_SUM": (2, 64),
-        "LONG_STRETCH": (8, 2**22),
-        **{"FEW_RESULTS": (2, 8), "STRIP": (2, 4), "MOST_IN_STRIPS": (0, 9, 25)},
-    },
-    "schedule.product_sum": {"FEWEST_SUMS": (2, 4)},
-    "graph_passes.unroll_taps": {"MOST_TAPS": (4, 64)},
-    "graph_passes.pixels_in_lanes": {
-        **{"FEWEST_SUMS": (1, 6), "FEWEST_SUMMED": (1, 16), "MOST_CHANNELS": (8, 32), "EVEN": (1.25, 16.0)}
-    },
+_OF_NUMERICS: Mapping[str, tuple[Any, ...]] = {
+    **{"LONG_ROW": (4, 16), "LONG_SUM": (2, 64), "LONG_STRETCH": (8, 2**22), "FEW_RESULTS": (2, 8)},
+    **{"STRIP": (2, 4), "MOST_IN_STRIPS": (0, 9, 25), "FEWEST_SUMS": (2, 4), "FEWEST_ORDERED": (1, 4, 32)},
+    **{"MOST_TAPS": (4, 64), "MOST_CHANNELS": (8, 32), "FEWEST_IN_LANES": (1, 6), "FEWEST_SUMMED": (1, 16)},
+    "EVEN": (1.25, 16.0),
 }
 
 
@@ -151,8 +126,9 @@ class Network:
         self.data = _data(self.program, available, np.random.default_rng(seed))
         last = self.random.randint(1, self.usual)
         self.rows = np.random.default_rng(seed).permutation(available)[: (STEPS - 1) * self.usual + last]
-        self.numerics = _chosen(_OF_NUMERICS, self.random) if self.random.random() < 0.5 else {}
-        self.thresholds = _chosen(_OF_KERNELS, self.random)
+        changed = self.random.random() < 0.5
+        self.numerics = {n: self.random.choice(values) for n, values in _OF_NUMERICS.items()} if changed else {}
+        self.tuning = Tuning(**{name: self.random.choice(values) for name, values in _OF_TUNING.items()})
         some = tuple(name for name in FUSIONS if self.random.random() < 0.3)
         nominal = self.random.choice((1, 7, 64, 4096)), self.random.choice((1, 300))
         self.ways = {
@@ -172,14 +148,14 @@ class Network:
 
     def executable(self, kind: GraphKind, way: Way, dtype: str = "f32") -> Compiled:
         """A program of some kind, for numbers of threads."""
-        with _patched(self.numerics), _patched(self.thresholds if way.lowered else {}):
+        with patch.dict(vars(numerics), self.numerics):
             parts = {part: self.native(part, way, dtype) for part in graphs_of_step(self.program, kind)}
         return lambda threads: joined(self.program, {part: made(threads) for part, made in parts.items()})
 
     def native(self, kind: GraphKind, way: Way, dtype: str) -> Callable[[int], NativeExecutable]:
         key = (kind, dtype, replace(way, threads=1, poisoned=False))  # these two are decided when it runs
         if key not in self.made:
-            machine = _small() if way.lowered else host()
+            machine = replace(_small(), tuning=self.tuning) if way.lowered else host()
             nominal = way.nominal or self.batch
             level = OPTIMISATION_LEVEL if (kind, key[-1]) == (self.training, Way("plain")) else self.level
             graph = self.optimised(kind, dtype)
@@ -333,19 +309,6 @@ def _data(program: Program, rows: int, random: np.random.Generator) -> dict[str,
         if spec.mask_of is not None:
             data[spec.mask_of] = np.where(data[spec.name], data[spec.mask_of], 0).astype(data[spec.mask_of].dtype)
     return {**data, SAMPLE_NUMBERS: np.arange(rows, dtype=np.int64), EPOCH_NUMBER: np.array(1, np.int64)}
-
-
-def _chosen(thresholds: Thresholds, random: Random) -> Thresholds:
-    return {m: {name: (random.choice(values),) for name, values in names.items()} for m, names in thresholds.items()}
-
-
-@contextmanager
-def _patched(thresholds: Thresholds) -> Generator[None]:
-    with ExitStack() as stack:
-        for module, names in thresholds.items():
-            for name, (value,) in names.items():
-                stack.enter_context(patch.object(import_module(f"compiler.{module}"), name, value))
-        yield
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 from comparisons import Array, assert_same, assert_same_outputs
+from kernel_data import made_again
 from native import EVERY_KERNEL_PARALLEL, compiled, host
 
 from compiler.autodiff import gradients_of
@@ -17,9 +18,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.loops.ir import Kernel, Load, Reduce, RowKernel, StagedKernel, Store, Term, instructions_of
 from compiler.loops.printer import print_kernel
-from compiler.loops.reader import read_kernel, write_kernel
 from compiler.machine import AVX2, AVX512, NEON
-from compiler.ops import OPS
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.movement import Broadcast, Pad, Reshape
@@ -28,12 +27,16 @@ from compiler.ops.window import Fold, Window
 from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
 from compiler.schedule.interpreter import run_schedule
-from compiler.targets.cpu import iteration_space, lower
 from compiler.targets.cpu.iteration_space import RowBlock, is_row_blocked, row_block_of
+from compiler.targets.cpu.lower import lower
+from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 BATCH = BatchExtent()
 BATCHES = (1, 3)
+MANY = Tuning().many_registers
+APART = Tuning(shared_reads=10**6)  # no rows are computed side by side
+STREAMING = Tuning(streamed_caches=0)  # all results are stored past the caches
 
 
 @dataclass(frozen=True)
@@ -184,21 +187,19 @@ def test_pixels_side_by_side_have_the_bits_of_single_ones(
     kernel: int,
     many: tuple[int, int],
     few: tuple[int, int],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     graph = depthwise(lines, width, 144, kernel)
     optimised = optimise_graph(graph, verify=True)
     inputs, results, kernels = inputs_of(graph, 3), list[dict[str, Array]](), list[Kernel]()
-    for registers, block in ((iteration_space.MANY, many), (iteration_space.MANY // 2, few)):
+    for registers, block in ((MANY, many), (MANY // 2, few)):
         machine = replace(host(), registers=registers)
         native = compiled(optimised, batch=EVERY_KERNEL_PARALLEL, machine=machine)
         kernels = [instance.kernel for instance in native.plan.instances]
-        found = max((row_block_of(kernel, registers) for kernel in kernels), key=lambda block: block.rows)
+        found = max((row_block_of(kernel, Tuning(), registers) for kernel in kernels), key=lambda block: block.rows)
         assert (found.lines, found.pixels) == block
         results += [native.executable(threads).call(inputs, 3) for threads in (1, 2)]
-    monkeypatch.setattr(iteration_space, "FEWEST_SHARED", 10**6)
-    assert not any(map(is_row_blocked, kernels))
-    single = compiled(optimised).executable().call(inputs, 3)
+    assert not any(is_row_blocked(kernel, APART) for kernel in kernels)
+    single = compiled(optimised, machine=replace(host(), tuning=APART)).executable().call(inputs, 3)
     for name, value in evaluate(graph, inputs, 3).items():
         assert_same(name, single[name], value)
         assert all(np.array_equal(result[name], single[name]) for result in results), name
@@ -236,7 +237,7 @@ def test_taps_read_an_image_where_it_lies(size: int, stride: int, dilation: int,
     loads = [i for kernel in kernels for i in instructions_of(kernel) if isinstance(i, Load) and i.edges]
     assert len(kernels) == 1
     assert len(loads) == (5 if stride == 2 else 8)
-    assert read_kernel(write_kernel(kernels[0]), OPS) == kernels[0]
+    assert made_again(kernels[0]) == kernels[0]
     assert " < " in print_kernel(kernels[0])
     expected = plain.executable().call(inputs, 3)["y"]
     assert np.isnan(expected).any()
@@ -251,15 +252,15 @@ def test_taps_read_an_image_where_it_lies(size: int, stride: int, dilation: int,
     [(16, 1, 1, 3, (4, 2)), (6, 1, 1, 5, (2, 3)), (8, 2, 2, 3, (1, 4)), (16, 2, 1, 5, (1, 4))],
 )
 def test_lines_side_by_side_read_an_image_where_it_lies(
-    size: int, stride: int, dilation: int, kernel: int, block: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    size: int, stride: int, dilation: int, kernel: int, block: tuple[int, int]
 ) -> None:
     graph = taps_of_single_channels(size, 48, stride, dilation, False, kernel)
     native, inputs = compiled(graph, batch=EVERY_KERNEL_PARALLEL), inputs_of(graph, 3)
-    (found,) = {row_block_of(i.kernel, iteration_space.MANY) for i in native.plan.instances if is_row_blocked(i.kernel)}
+    kernels = [i.kernel for i in native.plan.instances if is_row_blocked(i.kernel, Tuning())]
+    (found,) = {row_block_of(kernel, Tuning(), MANY) for kernel in kernels}
     assert (found.lines, found.pixels) == block
     results = [native.executable(threads).call(inputs, 3)["y"] for threads in (1, 2)]
-    monkeypatch.setattr(iteration_space, "FEWEST_SHARED", 10**6)
-    single = compiled(graph).executable().call(inputs, 3)["y"]
+    single = compiled(graph, machine=replace(host(), tuning=APART)).executable().call(inputs, 3)["y"]
     assert all(np.array_equal(result, single) for result in results)
 
 
@@ -276,20 +277,19 @@ def test_lines_side_by_side_read_an_image_where_it_lies(
 def test_gradients_of_taps_sum_strips_of_lines(size: int, channels: int, stride: int, kernel: int, step: int) -> None:
     graph = taps_of_single_channels(size, channels, stride, 1, True, kernel)
     native, inputs = compiled(graph, batch=EVERY_KERNEL_PARALLEL), inputs_of(graph, 3)
-    (summing,) = (i.kernel for i in native.plan.instances if is_row_blocked(i.kernel))
+    (summing,) = (i.kernel for i in native.plan.instances if is_row_blocked(i.kernel, Tuning()))
     assert isinstance(summing, StagedKernel)
     image = [i.access for i in summing.stages[0].body if isinstance(i, Load) and i.edges]
-    assert {row_block_of(summing, iteration_space.MANY).steps(access)[1] for access in image} == {step}
+    assert {row_block_of(summing, Tuning(), MANY).steps(access)[1] for access in image} == {step}
     found = native.executable(2).call(inputs, 3)["y"]
     assert_same("y", found, evaluate(graph, inputs, 3)["y"])
     assert np.array_equal(found, compiled(graph, fuse=False).executable().call(inputs, 3)["y"])
 
 
-def test_results_beyond_the_caches_are_stored_past_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_beyond_the_caches_are_stored_past_them() -> None:
     graph = taps_of_single_channels(14, 48, 1, 1, of_weights=False)
     usual, inputs = compiled(graph), inputs_of(graph, 3)
-    monkeypatch.setattr(lower, "BEYOND", 0)
-    passing = compiled(graph)
+    passing = compiled(graph, machine=replace(host(), tuning=STREAMING))
     assert ["nontemporal" in "".join(n.lowered.texts.values()) for n in (usual, passing)] == [False, True]
     for threads in (1, 2):
         found = passing.executable(threads).call(inputs, 3)["y"]
@@ -297,13 +297,12 @@ def test_results_beyond_the_caches_are_stored_past_them(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("line", range(4))
-def test_walks_keep_apart_what_they_load_and_what_they_just_stored(line: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_walks_keep_apart_what_they_load_and_what_they_just_stored(line: int) -> None:
     """Columns are taken from the last on where loads would meet, up to whole pages, stores past the caches."""
     graph = taps_of_single_channels(14, 64, 1, 1, of_weights=False)
     given, inputs = compiled(graph), inputs_of(graph, 3)
     expected = given.executable().call(inputs, 3)["y"]
-    monkeypatch.setattr(lower, "BEYOND", 0)
-    passing = compiled(graph)
+    passing = compiled(graph, machine=replace(host(), tuning=STREAMING))
     assert any("ptrtoint" in text and "nontemporal" in text for text in passing.lowered.texts.values())
     room = {name: np.empty(value.size + 64 + 1024, np.float32) for name, value in inputs.items()}
     for name, value in inputs.items():
@@ -317,7 +316,7 @@ def test_walks_keep_apart_what_they_load_and_what_they_just_stored(line: int, mo
 def test_vectors_of_rows_side_by_side_are_as_wide_as_registers() -> None:
     graph = taps_of_single_channels(14, 48, 1, 1, of_weights=False)
     for machine, lanes in ((AVX512, 16), (AVX2, 8), (NEON, 4)):
-        lowered = lower.lower(graph, schedule(graph), machine, 3)
+        lowered = lower(graph, schedule(graph), machine, 3)
         (text,) = (text for text in lowered.texts.values() if "fma" in text)
         assert set(re.findall(r"@llvm\.fma\.v(\d+)f32", text)) == {str(lanes)}
 
@@ -347,15 +346,15 @@ def test_pixels_stand_side_by_side_only_within_lines_of_all_that_they_move() -> 
     """What is written in lines of four pixels allows two of them, though lines of six are read."""
     optimised = optimise_graph(depthwise(4, 6, 144, 3), verify=True)
     kernels = (i.kernel for i in compiled(optimised).plan.instances if isinstance(i.kernel, RowKernel))
-    *_, kernel = (kernel for kernel in kernels if is_row_blocked(kernel))
-    assert row_block_of(kernel, iteration_space.MANY) == RowBlock(4, 2, 6)
+    *_, kernel = (kernel for kernel in kernels if is_row_blocked(kernel, Tuning()))
+    assert row_block_of(kernel, Tuning(), MANY) == RowBlock(4, 2, 6)
     (stage,) = kernel.stages
     *body, store = stage.body
     assert isinstance(store, Store)
     lines = (Term(4, None, 4 * 160), Term(1, 4, 144))
     moved = replace(store, access=replace(store.access, rows=lines))
     moved_elsewhere = replace(kernel, stages=(replace(stage, body=(*body, moved)),))
-    assert row_block_of(moved_elsewhere, iteration_space.MANY) == RowBlock(1, 2, 4)
+    assert row_block_of(moved_elsewhere, Tuning(), MANY) == RowBlock(1, 2, 4)
 
 
 def test_input_gradients_are_products() -> None:

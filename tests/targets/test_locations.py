@@ -30,7 +30,6 @@ from compiler.loops.ir import (
 from compiler.loops.printer import FRAME, print_kernel, statement_lines
 from compiler.machine import AVX2, NEON, Machine
 from compiler.schedule.build import schedule
-from compiler.targets.cpu.iteration_space import MANY
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.specialisation import Key, specialisation
 from compiler.targets.llvm.jit import Library, compile_module
@@ -82,7 +81,7 @@ def test_kernels_that_share_code_are_printed_with_the_same_lines(seed: int) -> N
     lines: dict[Key, list[int]] = {}
     for kernel in (instance.kernel for _, instance in lowered(seed).instances):
         found = list(statement_lines(kernel).values())
-        assert lines.setdefault(specialisation(kernel, MANY).key, found) == found
+        assert lines.setdefault(specialisation(kernel, host()).key, found) == found
 
 
 def sums_of_columns(outer: int) -> ColumnKernel:
@@ -98,7 +97,7 @@ def sums_of_columns(outer: int) -> ColumnKernel:
 
 def test_outer_blocks_do_not_move_the_lines_of_statements() -> None:
     one, several = sums_of_columns(1), sums_of_columns(3)
-    assert specialisation(one, MANY).key == specialisation(several, MANY).key
+    assert specialisation(one, host()).key == specialisation(several, host()).key
     assert list(statement_lines(one).values()) == list(statement_lines(several).values())
 
 

@@ -34,4 +34,4 @@ def test_every_order_has_a_case() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_the_first_order_that_fits_is_taken(name: str) -> None:
     of, lasts = CASES[name]
-    assert loop_order_of(Product(of, tiling(of, AVX512, 32), 32, lasts)).name == name
+    assert loop_order_of(Product(of, tiling(of, AVX512, 32), 32, lasts, AVX512.tuning)).name == name

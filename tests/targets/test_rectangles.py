@@ -11,9 +11,10 @@ from native import host
 from compiler.loops.printer import FRAME
 from compiler.nest.builder import Builder
 from compiler.nest.ir import ADDRESS, INDEX, BufferPointer, Index, Items, Nest
-from compiler.targets.cpu.rectangles import FEWEST_TILES, Rectangle, over_equal, over_rectangles, rows_of_item
+from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles, rows_of_item
 from compiler.targets.cpu.to_llvm import to_llvm
 from compiler.targets.llvm.jit import Library, compile_module
+from compiler.tuning import Tuning
 from compiler.types import DType
 
 COLUMNS, MOST = 5, 3
@@ -62,7 +63,8 @@ def test_whole_rows_are_taken_together() -> None:
 @pytest.mark.parametrize("panels", [1, 12, 16, 24, 96, 256, 1000])
 @pytest.mark.parametrize("tiles", [1, 5, 43, 86, 342])
 def test_items_are_many_and_not_small(tiles: int, panels: int) -> None:
-    each = rows_of_item(tiles, panels)
+    tuning = Tuning()
+    each, least = rows_of_item(tiles, panels, tuning), tuning.item_tiles
     items = -(-tiles // each)
-    assert each >= min(FEWEST_TILES, tiles // 2) or tiles < 2 * FEWEST_TILES
-    assert items * panels >= min(512, tiles // (2 * FEWEST_TILES) * panels)
+    assert each >= min(least, tiles // 2) or tiles < 2 * least
+    assert items * panels >= min(tuning.product_items, tiles // (2 * least) * panels)

@@ -23,10 +23,10 @@ from compiler.ops.elementwise import Add, Divide, Multiply, Subtract
 from compiler.ops.mathematics import Sqrt
 from compiler.ops.movement import Broadcast
 from compiler.schedule.build import schedule
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.masks import store_masked
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.to_llvm import to_llvm
 from compiler.targets.cpu.turning import move_turned
 from compiler.targets.llvm.jit import Library, assembly, compile_module

@@ -106,7 +106,7 @@ def test_kernels_with_equal_keys_have_equal_code(machine: Machine) -> None:
     graphs = [graph_of(kind, shapes) for kind, shapes, _ in SHARED] + [random_graph(seed, 40)[0] for seed in range(20)]
     for kernel in dict.fromkeys(i.kernel for graph in graphs for i in schedule(optimise_graph(graph)).instances):
         if isinstance(kernel, RowKernel | FlatKernel | ColumnKernel):
-            what = specialisation(kernel, machine.registers)
+            what = specialisation(kernel, machine)
             text = to_llvm(emit(what, machine, 32), machine)
             shared += what.key in texts
             assert texts.setdefault(what.key, text) == text, print_kernel(kernel)

@@ -8,10 +8,10 @@ import pytest
 
 from compiler.loops.ir import ContractedAxis, OuterAxis, TileContract
 from compiler.machine import AVX2, AVX512, NEON, Machine
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.contraction import streams
 from compiler.targets.cpu.contraction_along_rows import runs_along_rows, strip_shape
 from compiler.targets.cpu.contraction_rows_and_sum import fall_together
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import TileShape, tiling
 from compiler.types import BatchExtent, DType
 
@@ -69,7 +69,7 @@ def weight_gradient(rows: int, columns: int, pixel: int) -> TileContract:
 )
 def test_strips_of_weight_gradients_leave_little_over(rows: int, columns: int, shape: TileShape) -> None:
     contract = weight_gradient(rows, columns, rows)
-    assert runs_along_rows(contract)
+    assert runs_along_rows(contract, AVX512.tuning)
     assert strip_shape(contract, AVX512) == shape
 
 
@@ -90,10 +90,10 @@ def test_the_sums_of_a_strip_do_not_wait_for_themselves(machine: Machine, rows: 
 
 
 def test_rows_that_would_leave_vectors_empty_are_broadcast() -> None:
-    assert not runs_along_rows(weight_gradient(21, 64, 6))  # 7 x 7 taps of 3 channels
+    assert not runs_along_rows(weight_gradient(21, 64, 6), AVX512.tuning)  # 7 x 7 taps of 3 channels
 
 
 def test_tiles_ask_for_rows_that_lie_beyond_the_second_cache() -> None:
     for rows, asks in ((25088, True), (64, False)):
         contract = product(rows, 64, 256)
-        assert streams(contract, tiling(contract, AVX512, 1)) == asks
+        assert streams(contract, tiling(contract, AVX512, 1), AVX512.tuning) == asks

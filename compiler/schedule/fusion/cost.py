@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from compiler.schedule.access import count, split_form, splits_evenly
 from compiler.schedule.fusion.ir import CONTRACTIONS, Group, Member
+from compiler.tuning import Tuning
 
-LARGEST_GROUP = 120  # members
 
-
-def is_small_enough(first: Group, second: Group) -> bool:
-    return len(first.members) + len(second.members) <= LARGEST_GROUP
+def is_small_enough(first: Group, second: Group, tuning: Tuning) -> bool:
+    return len(first.members) + len(second.members) <= tuning.largest_group
 
 
 def reads_neighbours(members: Sequence[Member]) -> bool:

@@ -7,10 +7,12 @@ pays (`cost`), and when the fusion of its name (`naming`) is wanted.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from operator import attrgetter
 
 from compiler.graph.ir import Graph, Node, Value
 from compiler.loops.ir import Space
+from compiler.machine import GENERIC, Machine
 from compiler.ops.scan import Scan
 from compiler.schedule.fusion import cost, legality
 from compiler.schedule.fusion.ancestry import Ancestry
@@ -29,15 +31,17 @@ from compiler.schedule.fusion.ir import (
 )
 from compiler.schedule.fusion.links import Resolver, is_elementwise
 from compiler.schedule.fusion.naming import name_of_merge
-from compiler.schedule.placement import Empty
+from compiler.schedule.numerics.placement import Empty
 from compiler.schedule.scan import body_on_stacks
 from compiler.schedule.split import reduction_split
 from compiler.types import elements
 
+UNPLACED = (*INLINE, *VIEWS, Empty)
 
-def fuse(graph: Graph, without: Collection[str] = (), batch: int = 32) -> FusedGraph:
+
+def fuse(graph: Graph, without: Collection[str] = (), batch: int = 32, machine: Machine = GENERIC) -> FusedGraph:
     """The fused graph of a graph whose order is fixed, without the fusions of the given names."""
-    return _Fuser(graph, without, batch).run()
+    return _Fuser(graph, without, batch, machine).run()
 
 
 @dataclass(slots=True)
@@ -47,6 +51,7 @@ class _Fuser:
     graph: Graph
     without: Collection[str]
     batch: int
+    machine: Machine
     index: Index = field(default_factory=Index)
     ancestry: Ancestry = field(default_factory=Ancestry)
     resolver: Resolver = field(init=False)
@@ -59,15 +64,12 @@ class _Fuser:
         self.resolver = Resolver(self.index.makers)
         self.places = {node.results[0].index: place for place, node in enumerate(nodes)}
         for node in nodes:
-            if not isinstance(node.op, (*INLINE, *VIEWS, Empty)):
+            if not isinstance(node.op, UNPLACED):
                 self.place(node)
         members = self.index.members
-        unplaced = tuple((place, n) for place, n in enumerate(nodes) if n.results[0].index not in members)
-        groups = tuple(
-            replace(group, members=tuple(sorted(group.members, key=lambda m: m.place)))
-            for group in self.index.groups.values()
-        )
-        return FusedGraph(self.graph.name, self.batch, self.graph.inputs, unplaced, groups, self.graph.outputs)
+        unplaced = tuple([(place, n) for place, n in enumerate(nodes) if n.results[0].index not in members])
+        ends = self.graph.inputs, unplaced, tuple(map(_in_order, self.index.groups.values())), self.graph.outputs
+        return FusedGraph(self.graph.name, self.batch, *ends, machine=self.machine)
 
     def place(self, node: Node) -> None:
         """Give `node` a group of its own, then merge it with the groups that it reads from."""
@@ -79,11 +81,12 @@ class _Fuser:
         beside = [*(link.source for link in member.links), *member.gates]
         if group.domain == 1:
             beside += self.numbers_beside(member)
-        for value in sorted(beside, key=lambda v: -self.index.homes.get(v.index, -1)):
-            other, own = self.index.group_of(value), self.index.homes[member.key]
-            if other is not None and other.number != own and other.number not in tried:
-                tried.add(other.number)
-                self.merge(other, self.index.groups[own])
+        homes, key = self.index.homes, node.results[0].index
+        for _, index in sorted([(-homes[v.index], v.index) for v in beside if v.index in homes]):
+            other, own = homes[index], homes[key]
+            if other != own and other not in tried:
+                tried.add(other)
+                self.merge(self.index.groups[other], self.index.groups[own])
 
     def numbers_beside(self, member: Member) -> list[Value]:
         """Other single numbers that are computed from one of the same inputs: settings, say, or the step."""
@@ -98,7 +101,9 @@ class _Fuser:
             view = self.index.makers.get(link.source.index)
             if view is not None and isinstance(view.op, VIEWS) and link.source.index not in self.index.homes:
                 self.place(view)  # no index map leads through this view, so it becomes a copy
-        body = fuse(body_on_stacks(node.op), self.without, self.batch) if isinstance(node.op, Scan) else None
+        body = None
+        if isinstance(node.op, Scan):
+            body = fuse(body_on_stacks(node.op), self.without, self.batch, self.machine)
         member = Member(node, self.places[node.results[0].index], Space.FULL, links, gates, body)
         split = reduction_split(node) if isinstance(node.op, REDUCTIONS) else None
         if not legality.divides(split, member, self.index):
@@ -117,7 +122,7 @@ class _Fuser:
         kinds = producer.kind, consumer.kind
         if Kind.ALONE in kinds or kinds == (Kind.PRODUCT, Kind.PRODUCT):
             return
-        if not cost.is_small_enough(producer, consumer) or not self.no_third(producer, consumer):
+        if not cost.is_small_enough(producer, consumer, self.machine.tuning) or not self.no_third(producer, consumer):
             return
         crossing = self.crossing(producer, consumer)
         merge = legality.legal_merge(producer, consumer, crossing, self.index)
@@ -142,11 +147,18 @@ class _Fuser:
         """No path from one to the other passes through another group, and none leads back."""
         if self.ancestry.needs(producer.number, consumer.number):
             return False
-        others = self.index.direct_needs(consumer) - {producer.number}
-        return not any(self.ancestry.needs(number, producer.number) for number in others)
+        above, number = self.ancestry.above, producer.number
+        others = self.index.direct_needs(consumer) - {number}
+        return not [other for other in others if above[other] >> number & 1]
 
     def crossing(self, producer: Group, consumer: Group) -> list[tuple[Member, Link]]:
         """What the one reads of the other."""
-        homes = self.index.homes
-        links = [(member, link) for member in consumer.members for link in member.links]
-        return [(member, link) for member, link in links if homes.get(link.source.index) == producer.number]
+        homes, number = self.index.homes, producer.number
+        links = [(member, link, link.source.index) for member in consumer.members for link in member.links]
+        return [(member, link) for member, link, source in links if source in homes and homes[source] == number]
+
+
+def _in_order(group: Group) -> Group:
+    """The group with its members in the order of the graph."""
+    members = tuple(sorted(group.members, key=attrgetter("place")))
+    return Group(group.number, group.kind, group.domain, group.split, members)

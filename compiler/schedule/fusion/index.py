@@ -10,7 +10,7 @@ from compiler.loops.ir import Space
 from compiler.ops.sources import Iota
 from compiler.schedule.access import IndexMap
 from compiler.schedule.fusion.ir import FusedGraph, Group, Link, Member
-from compiler.schedule.placement import Insert, insert_form
+from compiler.schedule.numerics.placement import Insert, insert_form
 
 
 @dataclass(slots=True)
@@ -26,10 +26,25 @@ class Index:
 
     @classmethod
     def of(cls, fused: FusedGraph) -> Index:
-        index = cls(makers={result.index: node for _, node in fused.unplaced for result in node.results})
-        for group in fused.groups:
-            index.add(group)
-        return index
+        placed = [(group.number, member) for group in fused.groups for member in group.members]
+        makers = {result.index: node for _, node in fused.unplaced for result in node.results}
+        makers.update({result.index: member.node for _, member in placed for result in member.node.results})
+        readers: dict[int, list[int]] = {}
+        for _, member in placed:
+            key = member.node.results[0].index
+            for link in member.links:
+                source = link.source.index
+                if source not in readers:
+                    readers[source] = [key]
+                elif readers[source][-1] != key:
+                    readers[source].append(key)
+        return cls(
+            {group.number: group for group in fused.groups},
+            {member.node.results[0].index: member for _, member in placed},
+            {result.index: number for number, member in placed for result in member.node.results},
+            makers,
+            readers,
+        )
 
     def add(self, group: Group) -> None:
         self.groups[group.number] = group
@@ -37,20 +52,24 @@ class Index:
             self._register(member, group.number)
 
     def _register(self, member: Member, number: int) -> None:
-        self.members[member.key] = member
-        for result in member.node.results:
+        node = member.node
+        key = node.results[0].index
+        self.members[key] = member
+        for result in node.results:
             self.homes[result.index] = number
-            self.makers[result.index] = member.node
-        for source in dict.fromkeys([link.source.index for link in member.links]):
-            self.readers.setdefault(source, []).append(member.key)
+            self.makers[result.index] = node
+        for source in {link.source.index: None for link in member.links}:
+            self.readers.setdefault(source, []).append(key)
 
     def put(self, group: Group) -> None:
         """Another group in the place of that of its number, whose members were registered before."""
-        self.groups[group.number] = group
+        number = group.number
+        self.groups[number] = group
         for member in group.members:
-            self.members[member.key] = member
-            for result in member.node.results:
-                self.homes[result.index] = group.number
+            results = member.node.results
+            self.members[results[0].index] = member
+            for result in results:
+                self.homes[result.index] = number
 
     def append(self, number: int, member: Member) -> None:
         """A further member of a group."""
@@ -88,8 +107,7 @@ class Index:
 
     def group_of(self, value: Value) -> Group | None:
         """The group that computes a value; None for inputs and nodes that no group computes."""
-        number = self.homes.get(value.index)
-        return None if number is None else self.groups[number]
+        return self.groups[self.homes[value.index]] if value.index in self.homes else None
 
     def maker(self, value: Value) -> Member:
         """The member that computes a value."""
@@ -100,8 +118,11 @@ class Index:
 
     def direct_needs(self, group: Group) -> set[int]:
         """The numbers of the other groups whose results a group needs."""
-        homes = self.homes
-        found = {homes[value.index] for member in group.members for value in member.needs if value.index in homes}
+        homes, members = self.homes, group.members
+        found = {homes[link.source.index] for m in members for link in m.links if link.source.index in homes}
+        others = [value for m in members for value in m.gates]
+        others += [m.node.operands[0] for m in members if type(m.node.op) is Insert]
+        found |= {homes[value.index] for value in others if value.index in homes}
         return found - {group.number}
 
     def addresses_of(self, members: Iterable[Member]) -> list[IndexMap]:
@@ -110,11 +131,13 @@ class Index:
         for member in members:
             for link in member.links:
                 found.append(link.address)
-                found += [IndexMap(0, edge.terms) for edge in link.edges]
-                node = self.makers.get(link.source.index)
-                if node is not None and isinstance(node.op, Iota):
-                    found.append(link.axes[node.op.axis])
-            if isinstance(member.node.op, Insert):
+                if link.edges:
+                    found += [IndexMap(0, edge.terms) for edge in link.edges]
+                if link.source.index in self.makers:
+                    op = self.makers[link.source.index].op
+                    if type(op) is Iota:
+                        found.append(link.axes[op.axis])
+            if type(member.node.op) is Insert:
                 found.append(insert_form(member.node))
         return found
 

@@ -6,6 +6,7 @@ from enum import Enum
 
 from compiler.graph.ir import GraphInput, GraphOutput, Node, Value
 from compiler.loops.ir import Edge, Space
+from compiler.machine import GENERIC, Machine
 from compiler.ops.contraction import Contraction
 from compiler.ops.indexing import ScatterAdd
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
@@ -13,12 +14,12 @@ from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Window
 from compiler.schedule.access import IndexMap
-from compiler.schedule.after import After
-from compiler.schedule.ordered import OrderedContraction
-from compiler.schedule.placement import Insert
-from compiler.schedule.product_sum import ProductSum
+from compiler.schedule.numerics.after import After
+from compiler.schedule.numerics.ordered import OrderedContraction
+from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.product_sum import ProductSum
+from compiler.schedule.numerics.split_k import SplitContraction
 from compiler.schedule.split import Split
-from compiler.schedule.split_k import SplitContraction
 from compiler.support.record import record
 from compiler.types import Extent, Shape
 
@@ -73,9 +74,7 @@ class Member:
     def sources(self) -> list[Value]:
         """The values that it reads or, as an insertion, writes into."""
         found = [link.source for link in self.links]
-        if isinstance(self.node.op, Insert):
-            found.append(self.node.operands[0])
-        return found
+        return [*found, self.node.operands[0]] if type(self.node.op) is Insert else found
 
     @property
     def needs(self) -> list[Value]:
@@ -107,7 +106,7 @@ class Alias:
 
 @record
 class FusedGraph:
-    """Groups that compute the outputs from the inputs at the nominal `batch`.
+    """Groups that compute the outputs from the inputs at the nominal `batch`, as the `machine` prefers.
 
     `unplaced` are the nodes that no group computes, each with its place in the order of the graph: views, through which
     links read; constants, positions and others that each reader computes; and tensors that insertions fill. `before`
@@ -126,6 +125,7 @@ class FusedGraph:
     copies: tuple[Alias, ...] = ()
     before: tuple[tuple[int, int], ...] = ()
     is_ordered: bool = False
+    machine: Machine = GENERIC
 
 
 def domain_shape(node: Node) -> Shape:

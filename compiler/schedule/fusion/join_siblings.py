@@ -9,45 +9,45 @@ from compiler.schedule.fusion import cost
 from compiler.schedule.fusion.ancestry import Ancestry
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import FusedGraph, Group, Kind
+from compiler.tuning import Tuning
 from compiler.types import elements
-
-SMALL = 16  # values with this many times fewer elements than the domain are not worth it
 
 
 def join_siblings(fused: FusedGraph) -> FusedGraph:
     """The fused graph in which such groups are one."""
-    index = Index.of(fused)
+    index, tuning = Index.of(fused), fused.machine.tuning
     ancestry = Ancestry.of(index)
     by_source: dict[tuple[object, ...], list[int]] = {}
     for group in fused.groups:
-        for key in dict.fromkeys(_large_sources(group, index)):
+        for key in dict.fromkeys(_large_sources(group, index, tuning)):
             by_source.setdefault(key, []).append(group.number)
     for family in by_source.values():
         alive = [number for number in family if number in index.groups]
         for k, first in enumerate(alive):
             for second in alive[k + 1 :]:
-                if first in index.groups and second in index.groups and _may_join(first, second, index, ancestry):
+                are_left = first in index.groups and second in index.groups
+                if are_left and _may_join(first, second, index, ancestry, tuning):
                     _join(first, second, index)
                     ancestry.join(first, second)
     return index.rebuilt(fused)
 
 
-def _large_sources(group: Group, index: Index) -> list[tuple[object, ...]]:
+def _large_sources(group: Group, index: Index, tuning: Tuning) -> list[tuple[object, ...]]:
     """The split of a group of reductions, with each large value that it reads, and how."""
     if group.split is None or group.kind is not Kind.ELEMENTS:
         return []
-    size = count(group.domain)
+    size, share = count(group.domain), tuning.sibling_share
     return [
         (link.source.index, link.address, group.split, group.domain)
         for member in group.members
         for link in member.links
-        if index.homes.get(link.source.index) != group.number and SMALL * count(elements(link.source.type.shape)) > size
+        if index.homes.get(link.source.index) != group.number and share * count(elements(link.source.type.shape)) > size
     ]
 
 
-def _may_join(first: int, second: int, index: Index, ancestry: Ancestry) -> bool:
+def _may_join(first: int, second: int, index: Index, ancestry: Ancestry, tuning: Tuning) -> bool:
     apart = not ancestry.needs(first, second) and not ancestry.needs(second, first)
-    return apart and cost.is_small_enough(index.groups[first], index.groups[second])
+    return apart and cost.is_small_enough(index.groups[first], index.groups[second], tuning)
 
 
 def _join(first: int, second: int, index: Index) -> None:

@@ -10,22 +10,23 @@ from compiler.schedule.access import IDENTITY, IndexMap
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import Group, Kind
 from compiler.schedule.fusion.storage import Storage
-from compiler.schedule.placement import Insert
+from compiler.schedule.numerics.placement import Insert
 from compiler.schedule.to_loops import GroupLowering, Lowered
+from compiler.tuning import Tuning
 from compiler.types import elements
 
 
-def writes_last(writer: Group, target: Value, result: Value, index: Index, storage: Storage) -> bool:
+def writes_last(writer: Group, target: Value, result: Value, index: Index, storage: Storage, tuning: Tuning) -> bool:
     """Whether the kernel of `writer` reads `target` element for element, no later than `result` overwrites it."""
     maker = index.maker(result)
     if isinstance(maker.node.op, Insert | Scan):
         return False  # other parts of it are written elsewhere, and a carry is written again and again
-    lowering = GroupLowering(writer, index, storage)
+    lowering = GroupLowering(writer, index, storage, tuning)
     own = (IDENTITY, IndexMap()) if elements(target.type.shape) == 1 else (IDENTITY,)
     levels = lowering.all_levels()
     for member in writer.members:
         for link in member.links:
-            if link.source == target and (
+            if link.source.index == target.index and (
                 levels[member.key] > levels[maker.key]
                 or member.space is not maker.space
                 or link.address not in own

@@ -13,7 +13,7 @@ from compiler.ops.indexing import Gather
 from compiler.schedule.access import IDENTITY, IndexMap, count, splits_evenly
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, Group, Kind, Link, Member
-from compiler.schedule.placement import Insert, Pick
+from compiler.schedule.numerics.placement import Insert, Pick
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
 from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, elements
@@ -32,7 +32,8 @@ class Merge:
 
 def legal_merge(producer: Group, consumer: Group, crossing: list[tuple[Member, Link]], index: Index) -> Merge | None:
     """The first group that the two may become; `crossing` is what the consumer reads of the producer."""
-    if any(_is_filled_by(producer, member.node, index) for member in consumer.members):
+    inserts = [member.node for member in consumer.members if type(member.node.op) is Insert]
+    if any(_is_filled_by(producer, insert, index) for insert in inserts):
         return None
     for merge in _candidates(producer, consumer):
         if all(_fits(merge, member, link, index) for member, link in crossing) and (
@@ -48,7 +49,7 @@ def divides(split: Split | None, member: Member, index: Index, space: Space = Sp
     is_whole = isinstance(split, ColumnSplit) and space is Space.COLUMN and split.outer == 1
     if split is None or space is Space.ROW or is_whole:
         return True
-    return all(splits_evenly(address, split.columns) for address in index.addresses_of((member,)))
+    return not [a for a in index.addresses_of((member,)) if not splits_evenly(a, split.columns)]
 
 
 def result_space(node: Node, space: Space, split: Split | None) -> Space:
@@ -138,11 +139,12 @@ def _fits(merge: Merge, member: Member, link: Link, index: Index) -> bool:
 
 def _keeps_divided(merge: Merge, group: Group, whole: Space, index: Index) -> bool:
     """Whether the split that a group gets from another divides what its members read."""
-    return group.split is not None or all(divides(merge.split, m, index, _moved(m.space, whole)) for m in group.members)
+    if group.split is not None or merge.split is None:
+        return True
+    return all(divides(merge.split, m, index, _moved(m.space, whole)) for m in group.members)
 
 
 def _is_filled_by(group: Group, node: Node, index: Index) -> bool:
     """Whether an insertion must wait for that group. Those into one tensor are apart and may come in any order."""
-    if not isinstance(node.op, Insert) or index.homes.get(node.operands[0].index) != group.number:
-        return False
-    return not isinstance(index.makers[node.operands[0].index].op, Insert)
+    is_inside = index.homes.get(node.operands[0].index) == group.number
+    return is_inside and not isinstance(index.makers[node.operands[0].index].op, Insert)

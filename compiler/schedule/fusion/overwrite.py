@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from compiler.graph.ir import Value
-from compiler.schedule.access import count
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import Alias, FusedGraph, Group
 from compiler.schedule.fusion.last_write import writes_last
 from compiler.schedule.fusion.order import in_order
 from compiler.schedule.fusion.storage import Storage
-from compiler.types import BatchExtent, elements
-
-LARGE = 1 << 18  # bytes at the nominal batch, from which another barrier costs less than fresh memory
+from compiler.tuning import Tuning
+from compiler.types import elements, size_at
 
 
 def overwrite(fused: FusedGraph) -> FusedGraph:
@@ -24,7 +22,7 @@ def overwrite(fused: FusedGraph) -> FusedGraph:
     for alias in fused.aliases:
         fixed |= {alias.value.index, alias.target.index}
     order = {group.number: place for place, group in enumerate(groups)}
-    found = _Overwriting(index, Storage.of_graph(fused, index), order, fixed, fused.batch)
+    found = _Overwriting(index, Storage.of_graph(fused, index), order, fixed, fused.batch, fused.machine.tuning)
     for group in groups:
         found.visit(group)
     aliases = (*fused.aliases, *found.aliases)
@@ -40,6 +38,7 @@ class _Overwriting:
     order: dict[int, int]
     fixed: set[int]
     batch: int
+    tuning: Tuning
     aliases: list[Alias] = field(default_factory=list[Alias])
     before: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
@@ -72,8 +71,8 @@ class _Overwriting:
     def fits_over(self, group: Group, target: Value, result: Value) -> bool:
         is_alike = elements(target.type.shape) == elements(result.type.shape) and target.type.dtype is result.type.dtype
         is_free = is_alike and target.index not in self.fixed
-        return is_free and writes_last(group, target, result, self.index, self.storage)
+        return is_free and writes_last(group, target, result, self.index, self.storage, self.tuning)
 
     def is_large(self, value: Value) -> bool:
-        size = elements(value.type.shape)
-        return count(size) * (self.batch if isinstance(size, BatchExtent) else 1) * value.type.dtype.size >= LARGE
+        bytes_ = size_at(elements(value.type.shape), self.batch) * value.type.dtype.size
+        return bytes_ >= self.tuning.overwritten_bytes

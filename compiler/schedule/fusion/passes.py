@@ -46,7 +46,7 @@ def optimise_fused(fused: FusedGraph, without: Collection[str] = (), verify: boo
 
 def everywhere(fused_pass: FusedPass, fused: FusedGraph) -> FusedGraph:
     """A pass over the bodies of all scans, then over the fused graph itself."""
-    if any(member.body is not None for group in fused.groups for member in group.members):
+    if [member for group in fused.groups for member in group.members if member.body is not None]:
         fused = replace(fused, groups=tuple(_with_bodies(fused_pass, group) for group in fused.groups))
     return fused_pass(fused)
 

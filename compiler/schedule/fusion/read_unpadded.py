@@ -8,15 +8,14 @@ from compiler.graph.op import Category
 from compiler.loops.ir import Edge, Space
 from compiler.ops.sources import Constant
 from compiler.schedule.access import IDENTITY, IndexMap, add, address
-from compiler.schedule.choose_split import LANES_OF_ROWS
-from compiler.schedule.copy import Copy
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import INLINE, FusedGraph, Group, Kind, Link, Member
-from compiler.schedule.placement import Insert
-from compiler.schedule.product_sum import ProductSum
+from compiler.schedule.numerics.copy import Copy
+from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.product_sum import ProductSum
 from compiler.schedule.split import RowSplit
-
-FEWEST_READS = 4  # of an image by a kernel, that then computes several pixels side by side
+from compiler.support.numerics import LANES
+from compiler.tuning import Tuning
 
 
 def read_unpadded(fused: FusedGraph) -> FusedGraph:
@@ -30,7 +29,7 @@ def read_unpadded(fused: FusedGraph) -> FusedGraph:
             continue
         readers = index.readers_of(insert.node.results[0])
         links = {reader.key: _links_of(reader, insert, index) for reader in readers}
-        if _reads_enough(insert, readers, index) and None not in links.values():
+        if _reads_enough(insert, readers, index, fused.machine.tuning) and None not in links.values():
             for key, found in links.items():
                 index.change(key, found or ())
             index.remove(insert.key)
@@ -57,13 +56,13 @@ def _fill_of(group: Group, index: Index) -> Member | None:
     return filling if is_zero and part.type.shape[-1] == base.type.shape[-1] else None
 
 
-def _reads_enough(insert: Member, readers: Sequence[Member], index: Index) -> bool:
+def _reads_enough(insert: Member, readers: Sequence[Member], index: Index, tuning: Tuning) -> bool:
     addresses: dict[int, set[IndexMap]] = {}
     for reader in readers:
         for link in reader.links:
             if link.source == insert.node.results[0]:
                 addresses.setdefault(index.homes[reader.key], set()).add(link.address)
-    return bool(addresses) and all(len(found) >= FEWEST_READS for found in addresses.values())
+    return bool(addresses) and all(len(found) >= tuning.window_reads for found in addresses.values())
 
 
 def _links_of(reader: Member, insert: Member, index: Index) -> tuple[Link, ...] | None:
@@ -74,7 +73,7 @@ def _links_of(reader: Member, insert: Member, index: Index) -> tuple[Link, ...] 
         return None
     if reader.space is not Space.FULL:
         return None
-    columns = LANES_OF_ROWS if group.split is None else group.split.columns
+    columns = LANES if group.split is None else group.split.columns
     found: list[Link] = []
     for link in reader.links:
         moved = _moved(link, insert, columns) if link.source == insert.node.results[0] else link

@@ -9,28 +9,29 @@ from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category
 from compiler.loops.ir import Space
 from compiler.schedule.access import IDENTITY, count
-from compiler.schedule.copy import Copy
 from compiler.schedule.fusion import cost, legality
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, INLINE, FusedGraph, Group, Kind, Link, Member
-from compiler.schedule.placement import Insert
+from compiler.schedule.numerics.copy import Copy
+from compiler.schedule.numerics.placement import Insert
 from compiler.schedule.to_loops import COSTLY
+from compiler.tuning import Tuning
 from compiler.types import elements
-
-DEEPEST = 4  # ops that are done again for one value
-SMALL = 16  # what has this many times fewer elements than a value costs nothing to read
 
 
 def rematerialise_cheap(fused: FusedGraph) -> FusedGraph:
     """The fused graph in which cheap members stand again in the groups that read them."""
     index, outputs = Index.of(fused), {output.value.index for output in fused.outputs}
-    _Rematerialising(index, outputs, 1 + max([*index.makers, *(i.value.index for i in fused.inputs)])).run()
+    _Rematerialising(
+        index, fused.machine.tuning, outputs, 1 + max([*index.makers, *(i.value.index for i in fused.inputs)])
+    ).run()
     return index.rebuilt(fused)
 
 
 @dataclass(slots=True)
 class _Rematerialising:
     index: Index
+    tuning: Tuning
     outputs: set[int]
     fresh: int  # index of the next value
     written: set[int] = field(default_factory=set[int])  # what would have to be stored for the value in question
@@ -80,14 +81,14 @@ class _Rematerialising:
         value = member.node.results[0]
         readers = list(self.outside(value, home))
         groups = dict.fromkeys(number for number, _, _ in readers)
-        if not readers or count(elements(value.type.shape)) < SMALL * SMALL:
+        if not readers or count(elements(value.type.shape)) < self.tuning.again_share**2:
             return
         total = 0
         self.written = set()
         for number in groups:
             group = self.index.groups[number]
             fits = all(_at_own_element(reader, k) for other, reader, k in readers if other == number)
-            extra = self.cost(member, group, DEEPEST) if fits and group.kind is not Kind.ALONE else None
+            extra = self.cost(member, group, self.tuning.again_depth) if fits and group.kind is not Kind.ALONE else None
             if extra is None:
                 return
             total += extra
@@ -154,8 +155,8 @@ class _Rematerialising:
         maker = self.index.makers.get(link.source.index)
         if maker is not None and isinstance(maker.op, INLINE):
             return True
-        is_small = SMALL * count(elements(link.source.type.shape)) <= count(elements(node.results[0].type.shape))
-        return is_small or any(
+        size = self.tuning.again_share * count(elements(link.source.type.shape))
+        return size <= count(elements(node.results[0].type.shape)) or any(
             link.source == other.source and link.address == other.address for m in group.members for other in m.links
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from compiler.graph.ir import Value
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import Alias, FusedGraph, Kind
-from compiler.schedule.placement import Insert
+from compiler.schedule.numerics.placement import Insert
 
 
 @dataclass(slots=True)
@@ -21,11 +21,15 @@ class Storage:
     def of_graph(cls, fused: FusedGraph, index: Index) -> Storage:
         """Outputs, what groups read of each other, and what a node that fuses with nothing gives are stored."""
         stored = {output.value.index for output in fused.outputs}
+        homes = index.homes
         for group in fused.groups:
-            for member in group.members:
-                stored.update([v.index for v in member.sources if index.homes.get(v.index) != group.number])
-                if isinstance(member.node.op, Insert) or group.kind is Kind.ALONE:
-                    stored.update([result.index for result in member.node.results])
+            read = [link.source.index for member in group.members for link in member.links]
+            for node in [member.node for member in group.members]:
+                if type(node.op) is Insert:
+                    read.append(node.operands[0].index)
+                if type(node.op) is Insert or group.kind is Kind.ALONE:
+                    stored.update([result.index for result in node.results])
+            stored.update([value for value in read if value not in homes or homes[value] != group.number])
         return cls(stored, {alias.value.index: alias.target for alias in fused.aliases})
 
     def place(self, value: Value) -> Value:

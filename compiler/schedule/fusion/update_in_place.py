@@ -24,7 +24,8 @@ def update_in_place(fused: FusedGraph) -> FusedGraph:
         readers = dict.fromkeys(index.homes[member.key] for member in index.readers_of(target))
         others = [number for number in readers if number != writer]
         is_needed = any(ancestry.needs(number, writer) for number in others)
-        if is_needed or not writes_last(index.groups[writer], target, output.value, index, storage):
+        group, tuning = index.groups[writer], fused.machine.tuning
+        if is_needed or not writes_last(group, target, output.value, index, storage, tuning):
             copies.append(Alias(output.value, target))
             continue
         for number in others:

@@ -15,9 +15,10 @@ from math import ceil
 from compiler.loops.ir import Access, ContractedAxis, Load, Store, Term, TileContract
 from compiler.nest.builder import Builder
 from compiler.nest.ir import BEGIN, END, Index, Nest, Operand, Value, vector
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied
+from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import (
     Packing,
     pack,
@@ -27,7 +28,6 @@ from compiler.targets.cpu.packing import (
     panel_base,
     panel_elements,
 )
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import (
     Tiling,
     ceiling,
@@ -40,12 +40,9 @@ from compiler.targets.cpu.tiles import (
     tiling,
 )
 from compiler.targets.cpu.triangle import multiplied_within
+from compiler.tuning import Tuning
 from compiler.types import DType
 
-LARGE_PANEL = 16 << 10  # bytes from which a packed panel is not expected in the first-level cache
-FEW_TILES = 6  # of rows, up to which copying a panel while it is read pays for the longer code
-IN_REGISTERS = 6  # instructions of a stage up to which it works on the accumulators themselves
-FEWEST_AHEAD = 64  # summed elements in which a tile can ask for the next one's rows
 DENSE = (Term(1, None, 1),)
 
 
@@ -53,7 +50,7 @@ def emit_tiles(k: KernelNest, contract: TileContract, batch: int, lasts: bool = 
     """The code of a contraction kernel. Where its right operand `lasts` over calls, so do the packed panels."""
     cut = tiling(contract, k.machine, batch)
     shape, steps, panels, width = cut.shape, cut.row_steps, cut.panels, cut.shape.width
-    nest, type_ = k.nest, contract.dtype
+    nest, type_, tuning = k.nest, contract.dtype, k.tuning
     keeps = stays_in_registers(k, contract, cut)
     k.reserve(contract.tile, 0 if keeps else shape.rows * width * contract.dtype.size)
     k.open()
@@ -63,11 +60,12 @@ def emit_tiles(k: KernelNest, contract: TileContract, batch: int, lasts: bool = 
     tiles = ceiling(nest, units, steps.step)
     packing = packing_of(contract, cut, batch, lasts)
     panels_at = None if packing is Packing.NONE else panel_base(k, contract, width, packing)
-    large = depth_of(contract) * width * contract.dtype.size > LARGE_PANEL
+    large = depth_of(contract) * width * contract.dtype.size > tuning.near_panel_bytes
     for load in repeating(k, cut):
         k.repeated(load, 0, shape.vectors)
     lanes = lanes_apart(shape, contract.dtype, k.machine)
-    tile_of_rows = RegisterTile(shape, contract.dtype, steps.places(contract, shape.rows), False, lanes)
+    places = steps.places(contract, shape.rows)
+    tile_of_rows = RegisterTile(shape, contract.dtype, places, False, tuning, lanes)
 
     def item_body(item: Value, carried: list[Value]) -> Sequence[Operand]:
         outer, panel, tile = decoded(k, cut, item, tiles)
@@ -88,7 +86,8 @@ def emit_tiles(k: KernelNest, contract: TileContract, batch: int, lasts: bool = 
             source, axes = nest.pointer(panels_at, offset, type_), packed_axes(contract, width)
         elif panels_at is not None:
             is_new = nest.compare("ne", right, carried[0])
-            if contract.rhs_n_stride == 1 and rows_of_tiles(cut, batch) <= FEW_TILES and contract.triangle is None:
+            is_plain = contract.rhs_n_stride == 1 and contract.triangle is None
+            if is_plain and rows_of_tiles(cut, batch) <= tuning.copying_tiles:
                 first_use = is_new
             else:
                 with k.of(contract):
@@ -98,7 +97,7 @@ def emit_tiles(k: KernelNest, contract: TileContract, batch: int, lasts: bool = 
             walked = replace(walked, is_packed=large)
         row, first = nest.mul(start, steps.unit), nest.mul(unit, steps.unit)
         ahead: list[Ahead] = []
-        if streams(contract, cut):
+        if streams(contract, cut, tuning):
             ahead = stage_ahead(k, contract, cut, first, column, base, contract.lhs_m_stride)
             ahead.append(_rows_ahead(k, contract, cut, left))
         else:
@@ -179,17 +178,18 @@ def stage_ahead(
     return list(found.values())
 
 
-def streams(contract: TileContract, cut: Tiling) -> bool:
+def streams(contract: TileContract, cut: Tiling, tuning: Tuning) -> bool:
     """Whether rows come from far away, each tile's behind those of the tile before it, so that it can ask for them."""
     (axis, *others) = contract.k
     is_dense = not others and axis.lhs_stride == 1 and axis.extent == contract.lhs_m_stride
-    return cut.block > 0 and is_dense and contract.lhs_m_stride >= FEWEST_AHEAD and contract.triangle is None
+    is_long = contract.lhs_m_stride >= tuning.tile_ahead_sum
+    return cut.block > 0 and is_dense and is_long and contract.triangle is None
 
 
 def _rows_ahead(k: KernelNest, contract: TileContract, cut: Tiling, left: Index) -> Ahead:
     """The rows of the next tile, where one `streams`."""
     depth, line = contract.lhs_m_stride, k.machine.line(contract.dtype)
-    each = ceil(cut.shape.rows * depth / line / (depth // DEEPEST_UNROLL))
+    each = ceil(cut.shape.rows * depth / line / (depth // k.tuning.unrolled_steps))
     following = k.nest.add(left, cut.shape.rows * depth)
     pointer = k.nest.pointer(k.bases[contract.lhs], following, contract.dtype)
     return Ahead(pointer, tuple(range(0, each * line, line)), each * line)
@@ -256,7 +256,8 @@ def stays_in_registers(k: KernelNest, contract: TileContract, cut: Tiling) -> bo
     written = {i.access.buffer for i in body if isinstance(i, Store)}
     read = {i.access.buffer for i in body if isinstance(i, Load)}
     fits = isinstance(cut.row_steps.extent, int) and cut.row_steps.extent >= cut.row_steps.step
-    return fits and len(body) <= IN_REGISTERS and contract.n % cut.shape.width == 0 and not written & read
+    is_short = len(body) <= k.tuning.stage_in_registers
+    return fits and is_short and contract.n % cut.shape.width == 0 and not written & read
 
 
 def finish_in_registers(

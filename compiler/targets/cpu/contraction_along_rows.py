@@ -17,30 +17,24 @@ from compiler.loops.ir import TileContract
 from compiler.machine import Machine
 from compiler.nest.ir import BEGIN, END, Index, Items, Nest, Operand, Value, vector
 from compiler.schedule.access import count
+from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.contraction import finish, put_away, repeating
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import RowSteps, TileShape, Tiling, ceiling, divided, outer_offsets
 from compiler.targets.cpu.turning import move_turned
+from compiler.tuning import Tuning
 
-DEEPEST = 160  # summed elements of a block, about
-STRIP_SHARE = 0.8  # of the first-level cache, which a copied strip may take
-SUMS_SHARE = 0.375  # of the second-level cache, which the sums of an item may take
-WIDEST = 3  # vectors of rows in a strip
-WASTE = 1.1  # times as many lanes as along the columns, up to which the rows are taken
-LOAD = 0.25  # what the load of a register costs beside a multiplication
-CHAINS = 10  # sums of registers that are in work at once, at least, so that none waits for itself
 COLUMNS, STRIP, TURNED = -1, -2, -3  # stretches of scratch, beside those of the kernel's buffers
 
 
-def runs_along_rows(contract: TileContract) -> bool:
+def runs_along_rows(contract: TileContract, tuning: Tuning) -> bool:
     """Whether rows are neighbours and fill vectors about as well as columns do, which outer indices share."""
     rows, columns = _rows(contract), contract.n
     is_shared = all(axis.rhs_stride == 0 for axis in contract.outer)
-    fills = _vectors(rows) * columns <= WASTE * rows * _vectors(columns)
+    fills = _vectors(rows) * columns <= tuning.strip_waste * rows * _vectors(columns)
     return is_shared and contract.lhs_m_stride == 1 and fills
 
 
@@ -61,22 +55,25 @@ def _strips(contract: TileContract, shape: TileShape) -> int:
 def emit_along_rows(k: KernelNest, contract: TileContract) -> Nest:
     """The code of a contraction kernel with a long sum for which `runs_along_rows` holds."""
     shape = strip_shape(contract, k.machine)
-    deep = min(DEEPEST, int(STRIP_SHARE * k.machine.l1_bytes) // (shape.width * contract.dtype.size))
+    tuning = k.tuning
+    room = int(tuning.strip_share * k.machine.l1_bytes)
+    deep = min(tuning.strip_sum, room // (shape.width * contract.dtype.size))
     return _AlongRows(k, contract, LongSum(k, contract, block_of(contract, deep)), shape).emit()
 
 
 def strip_shape(contract: TileContract, machine: Machine) -> TileShape:
     """A tile of vectors along the rows and of single columns, whose sums stay in registers, with little done twice."""
+    tuning = machine.tuning
     each = max(1, LANES * contract.dtype.size * 8 // machine.vector_bits)  # registers of a vector
     shapes = [
         TileShape(columns, vectors)
-        for vectors in range(1, min(WIDEST, _vectors(_rows(contract))) + 1)
+        for vectors in range(1, min(tuning.strip_vectors, _vectors(_rows(contract))) + 1)
         for columns in range(1, min(LANES, contract.n, (machine.registers - 1) // (vectors * each) - 1) + 1)
     ]
 
     def cost(shape: TileShape) -> float:
         tiles, chains = _strips(contract, shape) * ceil(contract.n / shape.rows), shape.rows * shape.vectors * each
-        return tiles * (max(chains, CHAINS) + LOAD * (shape.rows + shape.vectors * each))
+        return tiles * (max(chains, tuning.strip_chains) + tuning.strip_load * (shape.rows + shape.vectors * each))
 
     return min(shapes, key=cost)
 
@@ -121,7 +118,8 @@ class _AlongRows:
     @property
     def strips_together(self) -> int:
         """As many as have room for their sums in a share of the second-level cache."""
-        room = int(self.k.machine.l2_bytes * SUMS_SHARE) // (self.tiles * self.slot * self.contract.dtype.size)
+        share = int(self.k.machine.l2_bytes * self.k.tuning.strip_sums_share)
+        room = share // (self.tiles * self.slot * self.contract.dtype.size)
         return ceil(self.all_strips / ceil(self.all_strips / max(1, room)))
 
     @property
@@ -203,7 +201,7 @@ class _AlongRows:
     ) -> None:
         """Add a block of the sum to a tile."""
         nest = self.k.nest
-        tile = RegisterTile(self.shape, self.contract.dtype, tuple(range(self.shape.rows)), False)
+        tile = RegisterTile(self.shape, self.contract.dtype, tuple(range(self.shape.rows)), False, self.k.tuning)
         places = [nest.pointer(sums, index * LANES, self.sum.type) for index in range(tile.slots)]
         held = [nest.load(place, tile.vector, 64) for place in places]
         put_away(self.k, tile, sums, multiplied(nest, tile, axes, columns, rows, held, copy, ahead))

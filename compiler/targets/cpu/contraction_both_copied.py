@@ -13,48 +13,44 @@ from math import ceil, sqrt
 
 from compiler.loops.ir import TileContract
 from compiler.nest.ir import Index, Items, Nest, Operand, Value, vector
+from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.contraction import finish, put_away, stage_ahead
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, RegisterTile, SummedAxis, multiplied
+from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles, rows_of_item
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import TileShape, Tiling, ceiling, divided, most_rows, nominal
+from compiler.tuning import Tuning
 from compiler.types import DType
 
-DEEP = 128  # summed elements of a block
-STEPS = DEEP // DEEPEST_UNROLL  # in which a tile asks ahead
 ALIGNMENT = 64  # bytes of which stretches of scratch begin at a multiple
-CACHE_SHARE = 1.0  # of the second-level cache, which the sums and the copies of a block may take
-COPIED_TOGETHER = 4  # strips whose copies stand one behind the other
-FEWEST_PANELS = 4
 
 
-def sums_side_by_side(contract: TileContract, cut: Tiling) -> bool:
+def sums_side_by_side(contract: TileContract, cut: Tiling, tuning: Tuning) -> bool:
     """Whether the operands are too large for the second-level cache, and dense in rows and columns."""
     is_plain = len(contract.k) == 1 and not contract.outer and contract.triangle is None and cut.shape.rows <= LANES
     is_dense = contract.lhs_m_stride == contract.rhs_n_stride == 1
-    return is_plain and is_dense and cut.block > 0 and cut.panels >= FEWEST_PANELS
+    return is_plain and is_dense and cut.block > 0 and cut.panels >= tuning.block_panels
 
 
 def emit_both_copied(k: KernelNest, contract: TileContract, cut: Tiling, batch: int) -> Nest:
     """The code of a contraction kernel for which `sums_side_by_side` holds."""
-    (axis,) = contract.k
+    (axis,), tuning = contract.k, k.tuning
     # a tile takes its panel from the second-level cache, whatever its rows: the fewest tiles are the fastest
     shape = replace(cut.shape, rows=min(LANES, most_rows(contract, cut.shape.vectors, k.machine)))
     cut = replace(cut, shape=shape)
-    side = _side(shape, int(CACHE_SHARE * k.machine.l2_bytes) // contract.dtype.size)
+    side = _side(shape, int(tuning.copied_share * k.machine.l2_bytes) // contract.dtype.size, tuning.copied_sum)
     tiles = ceil(nominal(contract.m, batch) / shape.rows)
     most = _evenly(tiles, side // shape.rows)
-    left = _Operand(-1, contract.lhs, contract.lhs_offset, axis.lhs_stride, shape.rows, most)
+    left = _Operand(-1, contract.lhs, contract.lhs_offset, axis.lhs_stride, shape.rows, most, tuning.copied_sum)
     most = _evenly(cut.panels, side // shape.width)
-    right = _Operand(-2, contract.rhs, contract.rhs_offset, axis.rhs_stride, shape.width, most)
-    return _BothCopied(k, contract, cut, left, right, rows_of_item(tiles, cut.panels)).emit()
+    right = _Operand(-2, contract.rhs, contract.rhs_offset, axis.rhs_stride, shape.width, most, tuning.copied_sum)
+    return _BothCopied(k, contract, cut, left, right, rows_of_item(tiles, cut.panels, tuning)).emit()
 
 
-def _side(shape: TileShape, elements: int) -> int:
-    """Rows, and as many columns, whose sums and copied operands have so many elements."""
-    copied = DEEP * (1 + _room(shape.rows) / shape.rows)
+def _side(shape: TileShape, elements: int, deep: int) -> int:
+    """Rows, and as many columns, whose sums and operands, `deep` of the sum, have so many elements."""
+    copied = deep * (1 + _room(shape.rows) / shape.rows)
     return int((sqrt(copied * copied + 4 * elements) - copied) / 2)
 
 
@@ -86,11 +82,12 @@ class _Operand:
     stride: int
     width: int
     most: int
+    deep: int  # summed elements of a block
 
     @property
     def pitch(self) -> int:
         """Elements from a copied strip to the next one; no power of two, so that they do not compete for lines."""
-        return DEEP * _room(self.width) + LANES
+        return self.deep * _room(self.width) + LANES
 
 
 @record
@@ -116,6 +113,11 @@ class _BothCopied:
     def slot(self) -> int:
         """Elements of the sums of a tile."""
         return self.cut.shape.rows * self.cut.shape.width
+
+    @property
+    def deep(self) -> int:
+        """Summed elements of a block."""
+        return self.left.deep
 
     @property
     def type(self) -> DType:
@@ -156,8 +158,8 @@ class _BothCopied:
         nest.clear(self.k.bases[contract.tile], sums, vector(self.type, LANES))
 
         def over_sum(start: Value, carried: list[Value]) -> Sequence[Operand]:
-            length = nest.minimum(nest.sub(depth, start), DEEP)
-            is_last = nest.compare("ge", nest.add(start, DEEP), depth)
+            length = nest.minimum(nest.sub(depth, start), self.deep)
+            is_last = nest.compare("ge", nest.add(start, self.deep), depth)
             with self.k.of(contract):
                 self.copy(self.left, here.tile, here.tiles, start, length)
                 self.copy(self.right, here.panel, here.panels, start, length)
@@ -174,7 +176,7 @@ class _BothCopied:
                         self.multiply(tile, panel, length, slots, self.sources_ahead(here, start, number, slots))
 
                     def last() -> None:
-                        results = stage_ahead(self.k, contract, self.cut, row, column, 0, DEEP)
+                        results = stage_ahead(self.k, contract, self.cut, row, column, 0, self.deep)
                         self.multiply(tile, panel, length, slots, results)
                         finish(self.k, contract, self.cut, row, row, units, column, 0, slots)
 
@@ -188,7 +190,7 @@ class _BothCopied:
             nest.loop(0, here.panels, 1, [], over_panels)
             return []
 
-        nest.loop(0, depth, DEEP, [], over_sum)
+        nest.loop(0, depth, self.deep, [], over_sum)
 
     def copy(self, operand: _Operand, first: Index, strips: Index, start: Index, length: Index) -> None:
         """Copy a block of the sum: row by row as they lie there, each strip to its own stretch."""
@@ -215,8 +217,9 @@ class _BothCopied:
                     )
                 return []
 
-            together = nest.binary("and", strips, -COPIED_TOGETHER)
-            nest.loop(0, together, COPIED_TOGETHER, [], lambda strip, _: over_strips(strip, COPIED_TOGETHER))
+            each = self.k.tuning.copied_together
+            together = nest.binary("and", strips, -each)
+            nest.loop(0, together, each, [], lambda strip, _: over_strips(strip, each))
             nest.loop(together, strips, 1, [], lambda strip, _: over_strips(strip, 1))
             return []
 
@@ -231,10 +234,10 @@ class _BothCopied:
     def sources_ahead(self, here: _Rectangle, start: Index, number: Index, slots: Value) -> list[Ahead]:
         """The sums of the next tile; and of what the next block copies, a stretch of a row of each operand."""
         nest = self.k.nest
-        stretches = max(1, self.left.most * self.right.most // DEEP)  # of a row
-        share = nest.binary("div", nest.mul(number, DEEP * stretches), nest.mul(here.tiles, here.panels))
+        stretches = max(1, self.left.most * self.right.most // self.deep)  # of a row
+        share = nest.binary("div", nest.mul(number, self.deep * stretches), nest.mul(here.tiles, here.panels))
         row, stretch = divided(nest, share, stretches)
-        row = nest.add(nest.add(start, DEEP), row)
+        row = nest.add(nest.add(start, self.deep), row)
         found = [self.spread(nest.pointer(slots, self.slot, self.type), self.slot)]
         for operand, strip in ((self.left, here.tile), (self.right, here.panel)):
             length = ceil(operand.most * operand.width / stretches)
@@ -246,15 +249,16 @@ class _BothCopied:
         """The lines of so many elements, evenly over the steps of a tile."""
         line = self.k.machine.line(self.contract.dtype)
         lines = ceil(elements / line) + 1  # the first may begin before
-        if lines <= STEPS:
-            return Ahead(pointer, (0,), line, lines, DEEP)
-        each = ceil(lines / STEPS)
+        steps = self.deep // self.k.tuning.unrolled_steps  # in which a tile asks ahead
+        if lines <= steps:
+            return Ahead(pointer, (0,), line, lines, self.deep)
+        each = ceil(lines / steps)
         return Ahead(pointer, tuple(range(0, each * line, line)), each * line)
 
     def multiply(self, tile: Index, panel: Index, length: Index, slots: Value, ahead: list[Ahead]) -> None:
         """Add a block of the sum to a tile."""
         k, nest, shape = self.k, self.k.nest, self.cut.shape
-        walked = RegisterTile(shape, self.contract.dtype, tuple(range(shape.rows)), True)
+        walked = RegisterTile(shape, self.contract.dtype, tuple(range(shape.rows)), True, k.tuning)
         with k.of(self.contract):
             left = nest.pointer(k.bases[self.left.copy], nest.mul(tile, self.left.pitch), self.type)
             right = nest.pointer(k.bases[self.right.copy], nest.mul(panel, self.right.pitch), self.type)

@@ -15,19 +15,16 @@ from math import ceil, prod
 from compiler.loops.ir import TileContract
 from compiler.nest.ir import BEGIN, END, Index, Items, Nest, Operand, Value, vector
 from compiler.schedule.access import count
+from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.contraction import finish, put_away, repeating
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import is_packed
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import Tiling, divided, outer_offsets
 from compiler.types import BatchExtent
 
-DEEP = 128  # summed elements of a block, about
-FEWEST_ITEMS = 4
-FEWEST_TILES = 4  # from which copying the columns of a block pays
 COLUMNS = -1  # a stretch of scratch, beside those of the kernel's buffers
 
 
@@ -40,12 +37,13 @@ def sums_in_blocks(contract: TileContract) -> bool:
 
 def emit_long_sum(k: KernelNest, contract: TileContract, cut: Tiling) -> Nest:
     """The code of a contraction kernel for which `sums_in_blocks` holds."""
+    tuning = k.tuning
     return _LongSumBlocks(
         k,
         contract,
         cut,
-        LongSum(k, contract, block_of(contract, DEEP)),
-        _grouping(contract, cut, k.machine.l2_bytes // 4),
+        LongSum(k, contract, block_of(contract, tuning.long_sum)),
+        _grouping(contract, cut, int(k.machine.l2_bytes * tuning.long_sum_share), tuning.long_sum_items),
     ).emit()
 
 
@@ -59,11 +57,11 @@ class _Grouping:
     tile_groups: int
 
 
-def _grouping(contract: TileContract, cut: Tiling, room: int) -> _Grouping:
-    """As many as have room for their accumulators, and leave work for several threads."""
+def _grouping(contract: TileContract, cut: Tiling, room: int, items: int) -> _Grouping:
+    """As many as have room for their accumulators, and leave `items` for several threads."""
     tiles, indices = _tiles(cut), prod(count(axis.extent) for axis in cut.row_steps.outer)
     most = max(1, room // (cut.shape.rows * cut.shape.width * cut.panels * contract.dtype.size))
-    wanted = ceil(FEWEST_ITEMS / contract.splits)
+    wanted = ceil(items / contract.splits)
     outer_groups = ceil(indices / max(1, most // tiles))
     outer_groups = max(outer_groups, min(wanted, indices))
     outer = ceil(indices / outer_groups)
@@ -107,7 +105,7 @@ class _LongSumBlocks:
         """Whether all tiles share columns that do not lie as a panel would."""
         is_shared = all(axis.rhs_stride == 0 for axis in self.contract.outer)
         tiles = self.grouping.outer * self.grouping.tiles
-        return is_shared and tiles >= FEWEST_TILES and not is_packed(self.contract, self.cut.shape)
+        return is_shared and tiles >= self.k.tuning.long_sum_tiles and not is_packed(self.contract, self.cut.shape)
 
     def pitch(self, width: int) -> int:
         """Elements from a copied strip to the next one; no power of two, so that they do not compete for lines."""
@@ -174,7 +172,7 @@ class _LongSumBlocks:
         """Add a block of the sum to a tile."""
         k, nest, shape = self.k, self.k.nest, self.cut.shape
         places = self.cut.row_steps.places(self.contract, shape.rows)
-        tile = RegisterTile(shape, self.contract.dtype, places, self.copies_columns)
+        tile = RegisterTile(shape, self.contract.dtype, places, self.copies_columns, k.tuning)
         held = [nest.pointer(slots, index * LANES, self.sum.type) for index in range(tile.slots)]
         sums = [nest.load(place, tile.vector, 64) for place in held]
         put_away(k, tile, slots, multiplied(nest, tile, axes, rows, columns, sums, ahead=ahead))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from compiler.loops.ir import TileContract
 from compiler.machine import Machine
 from compiler.nest.ir import ADDRESS, Index, Items, Nest, Operand, SharedPointer, Value, vector
+from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.contraction import (
     finish,
@@ -27,25 +28,20 @@ from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import pack_all, panel_elements
 from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles, rows_of_item
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import Tiling, ceiling, nominal
+from compiler.tuning import Tuning
 
-DEEPEST = 640  # summed elements of a block, where there are several and their panel does not stay in the first cache
-DEEP = 384  # as many as a block should have at least
-PANEL_SHARE = 5  # what part of the second-level cache a panel may take that is summed at once
-FEWEST_PANELS = 4
-COPYING = 12  # panels from which copying rows pays
 ZEROS, ROWS = -1, -2  # stretches of scratch, beside those of the kernel's buffers
 
 
-def blocks_rows_and_sum(contract: TileContract, cut: Tiling) -> bool:
+def blocks_rows_and_sum(contract: TileContract, cut: Tiling, tuning: Tuning) -> bool:
     """Whether the operands are too large for the second-level cache, and the columns enough to share."""
     is_plain = len(contract.k) == 1 and not contract.outer and contract.triangle is None
     return (
         is_plain
         and isinstance(contract.k[0].extent, int)
         and cut.block > 0
-        and cut.panels >= FEWEST_PANELS
+        and cut.panels >= tuning.block_panels
         and 1 in (contract.k[0].lhs_stride, contract.lhs_m_stride)
     )
 
@@ -57,24 +53,25 @@ def emit_rows_and_sum(k: KernelNest, contract: TileContract, cut: Tiling, batch:
     """
     depth = contract.k[0].extent
     assert isinstance(depth, int)
-    fits = depth * cut.shape.width * contract.dtype.size <= k.machine.l2_bytes // PANEL_SHARE
+    room = int(k.machine.l2_bytes * k.tuning.whole_panel_share)
+    fits = depth * cut.shape.width * contract.dtype.size <= room
     blocks = 1 if fits else -(-depth // _deepest(contract, cut, k.machine))
     deep = -(-depth // (blocks * LANES)) * LANES
     rows = _rows_of_block(contract, cut, k.machine, batch, deep)
-    unit = rows_of_item(-(-nominal(contract.m, batch) // cut.shape.rows), cut.panels)
+    unit = rows_of_item(-(-nominal(contract.m, batch) // cut.shape.rows), cut.panels, k.tuning)
     return _RowsAndSum(k, contract, cut, depth, deep, rows, unit, lasts).emit()
 
 
 def _deepest(contract: TileContract, cut: Tiling, machine: Machine) -> int:
     """Summed elements of a block: a panel that stays in the first-level cache, where that is large enough."""
     near = machine.l1_bytes // (cut.shape.width * contract.dtype.size)
-    return near if near >= DEEP else DEEPEST
+    return near if near >= machine.tuning.near_block_sum else machine.tuning.block_sum
 
 
 def _rows_of_block(contract: TileContract, cut: Tiling, machine: Machine, batch: int, deep: int) -> int:
     """Tiles of rows whose part of the left operand fits in the second-level cache beside a panel."""
     size = contract.dtype.size
-    room = machine.l2_bytes // 2 - deep * cut.shape.width * size
+    room = int(machine.l2_bytes * machine.tuning.rows_share) - deep * cut.shape.width * size
     fits = max(4, room // (deep * size * cut.shape.rows))
     tiles = -(-nominal(contract.m, batch) // cut.shape.rows)
     blocks = -(-tiles // fits)
@@ -118,7 +115,8 @@ class _RowsAndSum:
     @property
     def copies(self) -> bool:
         """Whether the rows of a block are copied."""
-        pays = self.several and self.cut.panels >= COPYING and self.contract.k[0].lhs_stride == 1
+        is_wide = self.cut.panels >= self.k.tuning.copied_rows_panels
+        pays = self.several and is_wide and self.contract.k[0].lhs_stride == 1
         return pays and fall_together(self.contract, self.cut.shape.rows, self.k.machine)
 
     @property
@@ -264,11 +262,11 @@ class _RowsAndSum:
         given = self.given_rows(here, row)
         if not self.copies:
             places = self.cut.row_steps.places(contract, shape.rows)
-            return given, RegisterTile(shape, contract.dtype, places, True), axis.lhs_stride
+            return given, RegisterTile(shape, contract.dtype, places, True, k.tuning), axis.lhs_stride
         target = nest.pointer(k.bases[ROWS], nest.mul(number, self.copied), type_)
         nest.when(here.is_new, lambda: self.copy_rows(given, target, length))
         places = tuple(index * self.pitch for index in range(shape.rows))
-        return target, RegisterTile(shape, contract.dtype, places, True), 1
+        return target, RegisterTile(shape, contract.dtype, places, True, k.tuning), 1
 
     def copy_rows(self, source: Value, target: Value, length: Index) -> None:
         nest, type_, size = self.k.nest, self.contract.dtype, self.contract.dtype.size

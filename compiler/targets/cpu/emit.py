@@ -44,6 +44,7 @@ from compiler.nest.ir import (
     vector,
 )
 from compiler.schedule.access import count
+from compiler.support.numerics import CHAINS, LANES, LONG_SUM_COLUMNS
 from compiler.targets.cpu.iteration_space import (
     has_free_columns,
     is_row_blocked,
@@ -57,15 +58,12 @@ from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.products import emit_product
 from compiler.targets.cpu.row_blocks import emit_row_blocks, emit_sums_in_row_blocks
-from compiler.targets.cpu.specialisation import LONG, Specialisation
-from compiler.targets.cpu.text import LANES
+from compiler.targets.cpu.specialisation import Specialisation
 from compiler.targets.cpu.tiles import ceiling
 from compiler.targets.cpu.transposing import emit_transposing
 from compiler.types import BatchExtent, DType
 
 UNROLLED_VECTORS = REGISTER_COLUMNS // LANES  # rows up to this many vectors are written without a loop
-CHAINS = 4  # accumulators of a long reduction
-ROWS_AHEAD = 12  # how many rows before its use a piece of a row is asked for
 
 
 def emit(
@@ -76,7 +74,7 @@ def emit(
     The right operand of a product that `lasts` is the same from call to call. What is stored to the buffers `passing`
     may go past the caches.
     """
-    kernel, block = what.kernel, row_block_of(what.kernel, machine.registers)
+    kernel, block = what.kernel, row_block_of(what.kernel, machine.tuning, machine.registers)
     lanes = LANES
     if isinstance(kernel, StagedKernel) and block.rows > 1:
         lanes = _lanes_of_registers(kernel.stages, machine)
@@ -113,7 +111,7 @@ def _emit_rows(k: KernelNest, kernel: RowKernel | FlatKernel) -> Nest:
     nest = k.nest
     k.open()
     bound = k.argument(TotalNumber()) if isinstance(kernel, FlatKernel) else 0
-    if has_free_columns(kernel):
+    if has_free_columns(kernel, k.tuning):
         k.argument(ColumnsNumber())  # loaded here, where every use is reached
     repeating = repeating_loads(kernel)
     for load in (load for load in repeating if not load.access.rows):
@@ -128,7 +126,7 @@ def _emit_rows(k: KernelNest, kernel: RowKernel | FlatKernel) -> Nest:
             left = nest.sub(bound, nest.mul(row, kernel.columns))
             columns = nest.minimum(left, kernel.columns)
         else:
-            columns = k.argument(ColumnsNumber()) if has_free_columns(kernel) else k.extent(kernel.columns)
+            columns = k.argument(ColumnsNumber()) if has_free_columns(kernel, k.tuning) else k.extent(kernel.columns)
         for stage in kernel.stages:
             if _is_unrolled(kernel):
                 _unrolled_pass(k, stage, row, count(kernel.columns))
@@ -139,7 +137,7 @@ def _emit_rows(k: KernelNest, kernel: RowKernel | FlatKernel) -> Nest:
         return []
 
     nest.loop(BEGIN, END, 1, [], row_body)
-    return k.close(items_of(kernel, k.machine.registers))
+    return k.close(items_of(kernel, k.machine))
 
 
 def _is_unrolled(kernel: RowKernel | FlatKernel) -> bool:
@@ -154,15 +152,16 @@ def _lanes_of_registers(stages: Sequence[Stage], machine: Machine) -> int:
     return min((LANES, *(machine.lanes(dtype) for dtype in moved)))
 
 
-def items_of(kernel: RowKernel | FlatKernel | ColumnKernel, registers: int) -> Items:
+def items_of(kernel: RowKernel | FlatKernel | ColumnKernel, machine: Machine) -> Items:
     """The items of a kernel, by its own extents."""
     if isinstance(kernel, ColumnKernel):
-        return Items(kernel.outer, 1, 1 if is_row_blocked(kernel) else -(-count(kernel.columns) // LANES))
+        blocks = 1 if is_row_blocked(kernel, machine.tuning) else -(-count(kernel.columns) // LANES)
+        return Items(kernel.outer, 1, blocks)
     if isinstance(kernel, FlatKernel):
         return Items(kernel.elements, kernel.columns)
     if rows := transposed_rows(kernel):
         return Items(kernel.rows, rows, -(-rows // LANES))
-    return Items(kernel.rows, row_block_of(kernel, registers).rows)
+    return Items(kernel.rows, row_block_of(kernel, machine.tuning, machine.registers).rows)
 
 
 def _repeating_pass(k: KernelNest, kernel: RowKernel | FlatKernel, row: Index, repeating: Sequence[Load]) -> None:
@@ -181,7 +180,7 @@ def _repeating_pass(k: KernelNest, kernel: RowKernel | FlatKernel, row: Index, r
             one(k.nest.add(column, part * LANES), part, None)
         return []
 
-    if has_free_columns(kernel):
+    if has_free_columns(kernel, k.tuning):
         k.nest.loop(0, k.argument(ColumnsNumber()), step, [], whole)
         return
     end = columns // step * step
@@ -218,7 +217,7 @@ def _long_pass(k: KernelNest, kernel: RowKernel | FlatKernel, stage: Stage, row:
         return
     nest, extent = k.nest, kernel.columns
     reduces = [i for i in stage.body if isinstance(i, Reduce)]
-    chains = CHAINS if reduces and (isinstance(extent, BatchExtent) or extent >= LONG) else 1
+    chains = CHAINS if reduces and (isinstance(extent, BatchExtent) or extent >= LONG_SUM_COLUMNS) else 1
     carries = [k.identity(r) for r in reduces for _ in range(chains)]
 
     def one(column: Index, mask: Operand | None) -> None:
@@ -310,7 +309,7 @@ def _emit_columns(k: KernelNest, kernel: ColumnKernel) -> Nest:
         return []
 
     nest.loop(BEGIN, END, 1, [], block_body)
-    return k.close(items_of(kernel, k.machine.registers))
+    return k.close(items_of(kernel, k.machine))
 
 
 def _block(k: KernelNest, item: Index, blocks: Index) -> tuple[Index, Index]:
@@ -344,7 +343,7 @@ def _rows_pass(
     slots = list(accumulate((1 if r.factor is not None else CHAINS for r in reduces), initial=0))
 
     first = nest.mul(outer, rows)
-    later = nest.add(nest.mul(width, ROWS_AHEAD), column) if isinstance(width, Value) else None
+    later = nest.add(nest.mul(width, k.tuning.rows_ahead), column) if isinstance(width, Value) else None
 
     def one(row: Index, carried: Sequence[Operand], chain: int) -> Sequence[Operand]:
         place = nest.add(nest.add(0, first), row)

@@ -42,12 +42,12 @@ from compiler.targets.manifest import (
     rounded_up,
 )
 from compiler.targets.memory import LARGE_PAGE, SLACK, TensorStore, Workspace, address_of, reserve
+from compiler.tuning import MOST_TILE_ROWS
 from compiler.types import BatchExtent, DType, numpy_dtype
 
 Array: TypeAlias = np.ndarray[Any, Any]
 PAGE = 4096  # bytes; what is readable on a page is readable to its end
 MARKS = {END: LAST, CHAIN: OF_CHAIN, CHAIN_END: OF_CHAIN | LAST}  # their flags
-MOST_TILE_ROWS = 28  # no kernel reads more rows behind the last
 
 
 CONTROL = Struct("=Q7q")  # SEED to FRESH

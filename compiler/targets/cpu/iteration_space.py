@@ -20,19 +20,15 @@ from compiler.loops.ir import (
     Term,
 )
 from compiler.schedule.access import count
+from compiler.support.numerics import LANES
 from compiler.support.record import record
-from compiler.targets.cpu.text import LANES
+from compiler.tuning import Tuning
 from compiler.types import BatchExtent
 
 DENSE = (Term(1, None, 1),)
 WIDE = tuple((lines, pixels) for lines in (2, 1) for pixels in (7, 4, 5, 3, 2))  # blocks, the best one first
 TALL = (4, 2)  # lines and pixels of a block that reads the fewest elements anew
-MANY = (
-    32  # registers, with fewer of which small blocks come first: sums, what they read, and a weight stay in registers
-)
-SMALL = ((2, 2), (1, 5), (1, 4), (1, 3))
-NEAR = 1 << 14  # bytes of what all rows read, such as weights, that stay in the first-level cache beside tall blocks
-FEWEST_SHARED = 4  # elements that a row reads and the next one too, from which they are computed together
+SMALL = ((2, 2), (1, 5), (1, 4), (1, 3))  # blocks whose sums and operands few registers hold
 
 
 @record
@@ -96,7 +92,7 @@ def period(loads: Sequence[Load]) -> int:
     return math.lcm(LANES, *(load.access.columns[0].modulus or 1 for load in loads))
 
 
-def has_free_columns(kernel: Kernel) -> bool:
+def has_free_columns(kernel: Kernel, tuning: Tuning) -> bool:
     """Whether the number of columns of a kernel over rows is an argument: rows that no registers or scratch hold.
 
     What repeats along such rows fits into them without a rest.
@@ -106,7 +102,7 @@ def has_free_columns(kernel: Kernel) -> bool:
     columns = kernel.columns
     if columns <= REGISTER_COLUMNS or any(b.is_scratch and b.elements for b in kernel.buffers):
         return False
-    if _has_edges(kernel) or is_row_blocked(kernel):
+    if _has_edges(kernel) or is_row_blocked(kernel, tuning):
         return False
     repeating = repeating_loads(kernel)
     return not repeating or columns % period(repeating) == 0
@@ -116,19 +112,19 @@ def _has_edges(kernel: RowKernel) -> bool:
     return any(isinstance(i, Load) and i.edges for stage in kernel.stages for i in stage.body)
 
 
-def moves_only(kernel: Kernel) -> bool:
+def moves_only(kernel: Kernel, tuning: Tuning) -> bool:
     """Whether a kernel over long rows only reads and writes."""
-    if not isinstance(kernel, RowKernel) or not has_free_columns(kernel):
+    if not isinstance(kernel, RowKernel) or not has_free_columns(kernel, tuning):
         return False
     return all(isinstance(i, Load | Store) for stage in kernel.stages for i in (*stage.body, *stage.after))
 
 
-def is_row_blocked(kernel: Kernel) -> bool:
+def is_row_blocked(kernel: Kernel, tuning: Tuning) -> bool:
     """Whether rows are computed side by side, as many as the machine has registers for."""
-    return row_block_of(kernel, MANY).rows > 1
+    return row_block_of(kernel, tuning, tuning.many_registers).rows > 1
 
 
-def row_block_of(kernel: Kernel, registers: int) -> RowBlock:
+def row_block_of(kernel: Kernel, tuning: Tuning, registers: int) -> RowBlock:
     """The rows that are computed side by side because they read the same: pixels that slide over an image.
 
     A single one where that does not pay, or where what the rows read does not lie equally far apart. In a kernel over
@@ -152,21 +148,21 @@ def row_block_of(kernel: Kernel, registers: int) -> RowBlock:
     edges = [edge for i in moved if isinstance(i, Load) for edge in i.edges]
     terms |= {term for edge in edges for term in edge.terms}
     lines = [term.modulus for term in terms if term.divisor == 1 and term.modulus is not None]
-    for block in _blocks(kernel, min(lines, default=0), registers):
+    for block in _blocks(kernel, min(lines, default=0), tuning, registers):
         fits = _rows_of_shard(kernel) % block.stretch == 0 and all(block.growth(term) for term in terms)
         if fits and all(sum(map(block.varies, edge.terms)) <= 1 for edge in edges):
-            return block if _shared(read, block) >= FEWEST_SHARED else single
+            return block if _shared(read, block) >= tuning.shared_reads else single
     return single
 
 
-def _blocks(kernel: RowKernel | ColumnKernel, width: int, registers: int) -> list[RowBlock]:
+def _blocks(kernel: RowKernel | ColumnKernel, width: int, tuning: Tuning, registers: int) -> list[RowBlock]:
     """What may be computed side by side, the best first, in lines of so many rows."""
     loads = [i for i in kernel.stages[0].body if isinstance(i, Load)]
     near = sum(count(kernel.columns) * load.dtype.size for load in loads if not load.access.rows)
     skips = any(t.divisor == 1 and t.stride > count(kernel.columns) for load in loads for t in load.access.rows)
     has_lines = width > 0 and isinstance(kernel, RowKernel) and not skips
-    shapes = (TALL, *WIDE) if near <= NEAR else WIDE
-    if registers < MANY and isinstance(kernel, RowKernel):
+    shapes = (TALL, *WIDE) if near <= tuning.near_row_bytes else WIDE
+    if registers < tuning.many_registers and isinstance(kernel, RowKernel):
         shapes = (*SMALL, *shapes)
     return [RowBlock(lines, pixels, width) for lines, pixels in shapes if has_lines or lines == 1]
 

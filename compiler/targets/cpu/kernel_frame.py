@@ -25,9 +25,10 @@ from compiler.nest.ir import (
     type_of,
     vector,
 )
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.iteration_space import has_free_columns, moves_only
 from compiler.targets.cpu.specialisation import FIXED, is_outer, is_within_block
-from compiler.targets.cpu.text import LANES
+from compiler.tuning import Tuning
 from compiler.types import DType, Extent
 
 
@@ -58,7 +59,11 @@ class KernelFrame:
     has_free_columns: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.has_free_columns = has_free_columns(self.kernel)
+        self.has_free_columns = has_free_columns(self.kernel, self.tuning)
+
+    @property
+    def tuning(self) -> Tuning:
+        return self.machine.tuning
 
     def of(self, statement: Statement) -> AtLine:
         """Within, what is built does the work of a statement of the kernel; a literal's is nobody's."""
@@ -160,7 +165,7 @@ class KernelFrame:
             if term.modulus is not None:
                 digit = nest.binary("rem", digit, self.indices(term.modulus), type_)
             if term.stride != 1:
-                free = moves_only(self.kernel)
+                free = moves_only(self.kernel, self.tuning)
                 stride = self.splats[self.place_number(term.stride)] if free else self.indices(term.stride)
                 digit = nest.binary("mul", digit, stride, type_)
             total = digit if total is None else nest.binary("add", total, digit, type_)

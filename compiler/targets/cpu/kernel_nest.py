@@ -46,12 +46,12 @@ from compiler.nest.ir import (
 )
 from compiler.ops.arithmetic import Cast
 from compiler.ops.stepwise import Abs, Maximum, Minimum
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.finite_checks import FiniteChecks, checked_stores
 from compiler.targets.cpu.iteration_space import moves_only
 from compiler.targets.cpu.kernel_frame import KernelFrame, in_memory
 from compiler.targets.cpu.masks import store_masked
 from compiler.targets.cpu.specialisation import divisors_of
-from compiler.targets.cpu.text import LANES
 from compiler.types import BatchExtent, DType
 
 _BATCH = BatchExtent(1)
@@ -95,10 +95,10 @@ class KernelNest(KernelFrame):
                 self.reserve(position, buffer.elements * buffer.dtype.size)
         for position, _ in enumerate(self.free_numbers):
             self.argument(PlaceNumber(position))
-            if moves_only(self.kernel):
+            if moves_only(self.kernel, self.tuning):
                 name = self.argument(PlaceNumber(position))
                 self.splats[name] = self.nest.splat(name, self.lanes)
-        for position in sorted(map(self.free_numbers.index, divisors_of(self.kernel))):
+        for position in sorted(map(self.free_numbers.index, divisors_of(self.kernel, self.tuning))):
             self.argument(FactorNumber(position))
             self.argument(ShiftNumber(position))
         prologue = self.kernel.prologue if isinstance(self.kernel, StagedKernel) else ()

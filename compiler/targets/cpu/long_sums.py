@@ -10,10 +10,10 @@ from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Index, Operand, Value, vector
 from compiler.schedule.access import count
+from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.multiply import DEEPEST_UNROLL, Ahead, SummedAxis
-from compiler.targets.cpu.text import LANES
+from compiler.targets.cpu.multiply import Ahead, SummedAxis
 from compiler.types import DType
 
 
@@ -137,7 +137,8 @@ class LongSum:
     ) -> list[Ahead]:
         """What a tile asks for: the `size` sums behind its own, and its share, of `turns`, of what the following block
         takes of the operands."""
-        line, steps = self.k.machine.line(self.contract.dtype), max(1, self.block.elements // DEEPEST_UNROLL)
+        line = self.k.machine.line(self.contract.dtype)
+        steps = max(1, self.block.elements // self.k.tuning.unrolled_steps)
         found = [self.spread(self.k.nest.pointer(sums, size, self.type), 0, size // line, steps)]
         indices = self.block.second or self.block.first
         for start, stride in ((following.left, axes[0].lhs_stride), (following.right, axes[0].rhs_stride)):

@@ -42,16 +42,15 @@ from compiler.nest.ir import (
     TotalNumber,
 )
 from compiler.schedule.access import count
-from compiler.schedule.assemble import CONTROLLED, is_parallel
-from compiler.schedule.ir import Arena, Instance, Schedule
-from compiler.schedule.plan_memory import size_in_arena
+from compiler.schedule.ir import CONTROLLED, Arena, Instance, Schedule
+from compiler.schedule.memory.plan_memory import size_in_arena
+from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.emit import emit, items_of
 from compiler.targets.cpu.execution_plan import ExecutionPlan
 from compiler.targets.cpu.iteration_space import is_row_blocked
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
 from compiler.targets.cpu.specialisation import Key, Specialisation, factor_of, specialisation
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import tile_shape
 from compiler.targets.cpu.to_llvm import to_llvm
 from compiler.targets.lowered import Lowered
@@ -73,7 +72,6 @@ from compiler.targets.manifest import (
 from compiler.types import BatchExtent, DType, Extent
 
 CONTROL = (CONTROL_ARENA, 0, 0)
-BEYOND = 16  # times the second-level cache of a core, from which results are stored past the caches
 
 
 @record
@@ -156,13 +154,13 @@ class _Lowering:
         begins = {chain.first: chain.shards for chain in self.plan.chains}
         ends = {chain.last: chain.shards for chain in self.plan.chains}
         for place, (instance, barrier) in enumerate(zip(self.plan.instances, self.plan.barriers, strict=True)):
-            parallel = is_parallel(instance, self.batch)
             if place in begins:
                 table.add(Entry(CHAIN, 0, begins[place], 1, 1, BARRIER * barrier), ())
                 barrier = False
             for call, meets in self.calls(instance):
                 number = self.functions.setdefault(call.symbol, len(self.functions))
-                flags = BARRIER * (barrier or meets) | PARALLEL * parallel | self.plan.queue(place) << QUEUE_BITS
+                flags = BARRIER * (barrier or meets) | PARALLEL * instance.parallel
+                flags |= self.plan.queue(place) << QUEUE_BITS
                 moved = call.arguments if call.loops or self.passes_on(instance) else 0
                 extent, chunk, factor = call.items.extent, call.items.chunk, call.items.factor
                 entry = Entry(number, call.first, extent, chunk, factor, flags, moved)
@@ -206,7 +204,10 @@ class _Lowering:
         """Whether nothing of a result is left in the caches of a core when its caller comes to it."""
         storage = self.plan.buffers[buffer]
         rows = self.batch if isinstance(storage.elements, BatchExtent) else 1
-        return count(storage.elements) * rows * storage.dtype.size >= BEYOND * self.machine.l2_bytes
+        return (
+            count(storage.elements) * rows * storage.dtype.size
+            >= self.machine.tuning.streamed_caches * self.machine.l2_bytes
+        )
 
     def bytes_of_shard(self, buffer: int, shards: Extent) -> int:
         storage = self.plan.buffers[buffer]
@@ -325,7 +326,7 @@ class _Lowering:
                     self.relocations.append((FLAGS, len(self.watched), 0))
                     self.watched.append(instance.watched[argument.position])
         is_shared = isinstance(kernel, RowKernel | FlatKernel | ColumnKernel)  # code, by kernels of other extents
-        items = items_of(kernel, self.machine.registers) if is_shared else code.nest.items
+        items = items_of(kernel, self.machine) if is_shared else code.nest.items
         self.move(instance, moved, drawn)
         return Call(code.symbol, items, first, len(self.relocations) - first, instance.loops)
 
@@ -366,7 +367,7 @@ class _Lowering:
         """
         what = self.specialised(instance.kernel)
         passing = frozenset([k for k, b in enumerate(instance.arguments) if b in self.left])
-        if passing and not is_row_blocked(instance.kernel):
+        if passing and not is_row_blocked(instance.kernel, self.machine.tuning):
             passing = frozenset[int]()
         key = (what.key, keeps, passing)
         code = self.codes.get(key)
@@ -393,7 +394,7 @@ class _Lowering:
     def specialised(self, kernel: Kernel) -> Specialisation:
         """The specialisation of a kernel of the plan, worked out once."""
         if id(kernel) not in self.specialisations:
-            self.specialisations[id(kernel)] = specialisation(kernel, self.machine.registers)
+            self.specialisations[id(kernel)] = specialisation(kernel, self.machine)
         return self.specialisations[id(kernel)]
 
     def pointer(self, buffer: int) -> tuple[int, int, int]:

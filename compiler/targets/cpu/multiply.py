@@ -7,15 +7,13 @@ from functools import partial
 
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Constant, Index, Operand, Type, Value, vector
+from compiler.support.numerics import LANES
 from compiler.support.record import record
-from compiler.targets.cpu.packing import AHEAD
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import TileShape
+from compiler.tuning import Tuning
 from compiler.types import DType
 
-DEEPEST_UNROLL = 4
 FRACTION = 20  # bits of a row number behind the point
-FEW_ROWS = 4  # up to here the right operand streams through once, and is asked for AHEAD as copied and large ones are
 
 
 @record
@@ -53,6 +51,7 @@ class RegisterTile:
     dtype: DType
     places: tuple[int, ...]
     is_packed: bool  # a large panel, whose lines are asked for before their use
+    tuning: Tuning
     lanes: int = LANES  # of the right operand that are taken at once, for all rows
 
     @property
@@ -146,12 +145,14 @@ def _ask(nest: Builder, ahead: Ahead, row: Value, type_: DType) -> None:
 def _meets_again(tile: RegisterTile, axis: SummedAxis) -> bool:
     """Whether steps of k read the same elements of the left operand: side by side, LLVM would keep them and spill."""
     places = set(tile.places)
-    return any(place + turn * axis.lhs_stride in places for place in places for turn in range(1, DEEPEST_UNROLL))
+    return any(
+        place + turn * axis.lhs_stride in places for place in places for turn in range(1, tile.tuning.unrolled_steps)
+    )
 
 
 def _unroll(number: Index, tile: RegisterTile) -> int:
     """Steps of k that are written one after the other; short sums are divided evenly where they can be."""
-    usual = DEEPEST_UNROLL if tile.slots > 4 else 8
+    usual = tile.tuning.unrolled_steps if tile.slots > 4 else 8
     if not isinstance(number, int):
         return usual
     if number > 64 or number % usual == 0:
@@ -181,8 +182,8 @@ def rank_one(
         place = nest.pointer(right, turn * axis.rhs_stride + part * LANES, type_)
         if tile.lanes == LANES:
             columns.append(nest.load(place, whole, size))
-        if tile.is_packed or shape.rows <= FEW_ROWS or copy:
-            later = nest.pointer(right, (turn + AHEAD) * axis.rhs_stride + part * LANES, type_)
+        if tile.is_packed or shape.rows <= tile.tuning.streamed_rows or copy:
+            later = nest.pointer(right, (turn + tile.tuning.steps_ahead) * axis.rhs_stride + part * LANES, type_)
             nest.prefetch(later)
         if copy:
             there = nest.pointer(copy, turn * axis.copy_stride + part * LANES, type_)
@@ -195,7 +196,7 @@ def rank_one(
         return _by_register(nest, tile, axis, left, right, turn, accumulators)
     if tile.places == tuple(range(shape.rows)) and axis.lhs_stride > 2 * LANES:
         for column in (0, shape.rows - 1):
-            later = nest.pointer(left, column + (turn + AHEAD) * axis.lhs_stride, type_)
+            later = nest.pointer(left, column + (turn + tile.tuning.steps_ahead) * axis.lhs_stride, type_)
             nest.prefetch(later)
     for row, offset in enumerate(tile.places):
         scalar = _left_of(nest, tile, axis, left, turn, offset)

@@ -10,13 +10,11 @@ from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.nest.builder import Builder
 from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, Operand, SharedPointer, Value, vector
 from compiler.schedule.access import count
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import TileShape, Tiling, depth_of, nominal, nominal_rows
 from compiler.targets.cpu.turning import move_turned
 from compiler.types import BatchExtent
-
-AHEAD = 8  # how many steps of k before its use a vector is asked for; more may fall on the same lines of a cache
 
 
 class Packing(Enum):
@@ -106,7 +104,7 @@ def pack(k: KernelNest, contract: TileContract, width: int, column: Index, sourc
         (axis,) = contract.k
         pack_transposed(k, contract, width, column, source, target, k.extent(axis.extent))
         return
-    nest, type_, size = k.nest, contract.dtype, contract.dtype.size
+    nest, type_, size, ahead = k.nest, contract.dtype, contract.dtype.size, k.tuning.steps_ahead
 
     def over(axes: Sequence[ContractedAxis], packed: Sequence[ContractedAxis], source: Value, target: Value) -> None:
         def body(index: Value, carried: list[Value]) -> Sequence[Operand]:
@@ -116,7 +114,7 @@ def pack(k: KernelNest, contract: TileContract, width: int, column: Index, sourc
                 over(axes[1:], packed[1:], here, there)
                 return []
             for part in range(width // LANES):
-                later = nest.pointer(here, AHEAD * axes[0].rhs_stride + part * LANES, type_)
+                later = nest.pointer(here, ahead * axes[0].rhs_stride + part * LANES, type_)
                 nest.prefetch(later)
                 loaded = nest.pointer(here, part * LANES, type_)
                 name = nest.load(loaded, vector(type_, LANES), size)

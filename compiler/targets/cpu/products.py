@@ -14,6 +14,7 @@ from compiler.targets.cpu.contraction_long_sum import emit_long_sum, sums_in_blo
 from compiler.targets.cpu.contraction_rows_and_sum import blocks_rows_and_sum, emit_rows_and_sum
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.tiles import Tiling, tiling
+from compiler.tuning import Tuning
 
 
 @record
@@ -24,6 +25,7 @@ class Product:
     cut: Tiling
     batch: int
     lasts: bool
+    tuning: Tuning
 
 
 @record
@@ -40,7 +42,7 @@ LOOP_ORDERS = (
     LoopOrder(
         "vectors along the rows",
         "a long sum whose rows are neighbours: rows fill vectors where columns would not, and blocks stay in cache",
-        lambda p: sums_in_blocks(p.contract) and runs_along_rows(p.contract),
+        lambda p: sums_in_blocks(p.contract) and runs_along_rows(p.contract, p.tuning),
         lambda k, p: emit_along_rows(k, p.contract),
     ),
     LoopOrder(
@@ -52,13 +54,13 @@ LOOP_ORDERS = (
     LoopOrder(
         "both operands copied",
         "they are larger than the cache and lie row by row along the sum: copies of a block are read in one stretch",
-        lambda p: not p.lasts and sums_side_by_side(p.contract, p.cut),
+        lambda p: not p.lasts and sums_side_by_side(p.contract, p.cut, p.tuning),
         lambda k, p: emit_both_copied(k, p.contract, p.cut, p.batch),
     ),
     LoopOrder(
         "blocks of rows and sum",
         "the operands are larger than the cache: what is read again and again lies near",
-        lambda p: blocks_rows_and_sum(p.contract, p.cut),
+        lambda p: blocks_rows_and_sum(p.contract, p.cut, p.tuning),
         lambda k, p: emit_rows_and_sum(k, p.contract, p.cut, p.batch, p.lasts),
     ),
     LoopOrder(
@@ -76,5 +78,5 @@ def loop_order_of(product: Product) -> LoopOrder:
 
 def emit_product(k: KernelNest, contract: TileContract, batch: int, lasts: bool) -> Nest:
     """The nest of a product. `batch` is the nominal batch, a hint for tile sizes only."""
-    product = Product(contract, tiling(contract, k.machine, batch), batch, lasts)
+    product = Product(contract, tiling(contract, k.machine, batch), batch, lasts, k.tuning)
     return loop_order_of(product).build(k, product)

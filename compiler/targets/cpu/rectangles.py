@@ -8,10 +8,8 @@ from compiler.nest.builder import Builder
 from compiler.nest.ir import BEGIN, END, TRUTH, Index, Operand, Value
 from compiler.support.record import record
 from compiler.targets.cpu.tiles import ceiling, divided
+from compiler.tuning import Tuning
 from compiler.types import DType
-
-ITEMS = 512  # as many as many threads share evenly
-FEWEST_TILES = 4  # of rows in an item
 
 
 @record
@@ -24,9 +22,9 @@ class Rectangle:
     right: Index
 
 
-def rows_of_item(tiles: int, panels: int) -> int:
+def rows_of_item(tiles: int, panels: int, tuning: Tuning) -> int:
     """How many of the `tiles` of rows make an item: few enough for many threads, and two threads have equally many."""
-    rows = max(2, min(tiles // FEWEST_TILES, -(-ITEMS // panels)))
+    rows = max(2, min(tiles // tuning.item_tiles, -(-tuning.product_items // panels)))
     return -(-tiles // (rows + rows % 2))
 
 

@@ -16,14 +16,12 @@ from compiler.loops.ir import Access, ColumnKernel, Compute, Edge, Instruction, 
 from compiler.nest.builder import Builder
 from compiler.nest.ir import BEGIN, END, TRUTH, Index, Items, Nest, Operand, Value, Zeros, vector
 from compiler.schedule.access import count
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.iteration_space import RowBlock
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.text import LANES
 from compiler.types import DType
 
-AHEAD = 1 << 15  # bytes before its use a row's newest element is asked for, times the lines of a block
-AHEAD_IN_LINES = 1 << 10  # the same of sums over strips, where each row of a block lies in a line of its own
 FIRST_LEVEL, SECOND_LEVEL = 3, 2  # localities of `llvm.prefetch`: into which cache
 COMPARED = 4096  # bytes: places that agree up to whole ones of these are taken for one until a store is done
 FEWEST_APART = 256  # of them, between which the columns of all rows repeat, for their order to matter
@@ -295,14 +293,18 @@ class _Vectors:
     def ask(self) -> None:
         """Ask for what a later group reads and writes, and no group before it."""
         group, newest = self.group, dict[_Path, Load | Store]()
+        tuning = group.k.tuning
         for i in (i for i in group.moved if i.access.rows and not group.passes(i)):
             newest[_path(i.access)] = max(newest.get(_path(i.access), i), i, key=lambda i: i.access.offset)
         for i in newest.values():
             block, beside = group.block, group.block.steps(i.access)[1]
             step = block.pixels * max(beside, LANES)
-            ahead, locality = max(1, AHEAD * block.lines // (step * i.dtype.size)) * step, SECOND_LEVEL
+            ahead, locality = (
+                max(1, tuning.block_bytes_ahead * block.lines // (step * i.dtype.size)) * step,
+                SECOND_LEVEL,
+            )
             if group.sums_strips and beside > group.columns:
-                ahead, locality = AHEAD_IN_LINES // i.dtype.size, FIRST_LEVEL
+                ahead, locality = tuning.strip_bytes_ahead // i.dtype.size, FIRST_LEVEL
             with group.k.of(i):
                 for row in range(block.rows):
                     place = self.address((_path(i.access), ()), group.place(i, row) + ahead, i)

@@ -28,6 +28,8 @@ from compiler.loops.ir import (
     Term,
     instructions_of,
 )
+from compiler.machine import Machine
+from compiler.support.numerics import LANES, LONG_SUM_COLUMNS
 from compiler.support.record import record
 from compiler.targets.cpu.iteration_space import (
     has_free_columns,
@@ -38,11 +40,10 @@ from compiler.targets.cpu.iteration_space import (
     row_block_of,
     transposed_rows,
 )
-from compiler.targets.cpu.text import LANES
+from compiler.tuning import Tuning
 
 PLAIN_NUMBERS = (0.0, 1.0, -1.0, 0.5, 2.0, float("inf"), float("-inf"))  # better known to the code than shared
 FIXED = (0, 1)  # offsets, strides and divisors that are part of the code
-LONG = 256  # columns from which a row has several accumulators
 
 Key: TypeAlias = tuple[object, ...]
 
@@ -74,9 +75,9 @@ def is_within_block(term: Term, kernel: Kernel) -> bool:
     return is_rest and term.divisor == 1
 
 
-def divisors_of(kernel: Kernel) -> set[int]:
+def divisors_of(kernel: Kernel, tuning: Tuning) -> set[int]:
     """The numbers above 1 by which the index of a row is divided, where they are arguments."""
-    if not has_free_columns(kernel):
+    if not has_free_columns(kernel, tuning):
         return set()
     every = instructions_of(kernel)
     terms = [t for i in every if isinstance(i, Load | Store) for t in i.access.rows]
@@ -94,8 +95,8 @@ def factor_of(divisor: int) -> tuple[int, int]:
     return -(-(1 << shift) // divisor), shift
 
 
-def specialisation(kernel: Kernel, registers: int) -> Specialisation:
-    """The specialisation of a kernel for a machine with so many registers."""
+def specialisation(kernel: Kernel, machine: Machine) -> Specialisation:
+    """The specialisation of a kernel for a machine."""
     buffers = tuple(BufferArgument("", b.dtype, b.is_scratch, b.elements) for b in kernel.buffers)
     if not isinstance(kernel, StagedKernel):
         return Specialisation(kernel, (type(kernel), replace(kernel, name="", buffers=buffers)), frozenset(), ())
@@ -105,26 +106,26 @@ def specialisation(kernel: Kernel, registers: int) -> Specialisation:
         for i in kernel.prologue
         if isinstance(i, Literal) and i.dtype.is_float and (fills or i.value not in PLAIN_NUMBERS)
     )
-    found = _Numbering(kernel, literals)
+    found = _Numbering(kernel, literals, machine.tuning)
     stages = tuple(
         (tuple(found.instruction(i, in_body=True) for i in stage.body), tuple(map(found.instruction, stage.after)))
         for stage in kernel.stages
     )
     prologue = tuple(map(found.instruction, kernel.prologue))
     rows = found.number(transposed_rows(kernel)) if found.is_numbered else transposed_rows(kernel)
-    key = (type(kernel), buffers, literals, prologue, stages, rows, _extents(kernel, registers))
+    key = (type(kernel), buffers, literals, prologue, stages, rows, _extents(kernel, machine))
     return Specialisation(kernel, key, literals, tuple(found.numbers))
 
 
 class _Numbering:
     """Numbers the offsets, strides and divisors of a kernel; the key of an instruction has these in their place."""
 
-    def __init__(self, kernel: StagedKernel, literals: frozenset[int]) -> None:
+    def __init__(self, kernel: StagedKernel, literals: frozenset[int], tuning: Tuning) -> None:
         self.kernel, self.literals = kernel, literals
         self.numbers: dict[int, int] = {}
         # Flat kernels are all alike without their numbers being arguments.
-        self.is_numbered = isinstance(kernel, RowKernel | ColumnKernel) and not is_row_blocked(kernel)
-        self.divides, self.only_moves = has_free_columns(kernel), moves_only(kernel)
+        self.is_numbered = isinstance(kernel, RowKernel | ColumnKernel) and not is_row_blocked(kernel, tuning)
+        self.divides, self.only_moves = has_free_columns(kernel, tuning), moves_only(kernel, tuning)
 
     def instruction(self, i: Instruction, in_body: bool = False) -> object:
         match i:
@@ -168,7 +169,7 @@ class _Numbering:
         return ("value", value) if value in FIXED else ("argument", self.numbers.setdefault(value, len(self.numbers)))
 
 
-def _extents(kernel: StagedKernel, registers: int) -> Key:
+def _extents(kernel: StagedKernel, machine: Machine) -> Key:
     """What of its extents, and of the blocks of rows that they allow, the code of a kernel depends on."""
     match kernel:
         case ContractionKernel(contraction=contraction):
@@ -176,15 +177,15 @@ def _extents(kernel: StagedKernel, registers: int) -> Key:
         case FlatKernel(columns=columns):
             return (columns,)
         case RowKernel(columns=columns):
-            block = row_block_of(kernel, registers)
-            if not has_free_columns(kernel):
+            block = row_block_of(kernel, machine.tuning, machine.registers)
+            if not has_free_columns(kernel, machine.tuning):
                 return block, columns
             assert isinstance(columns, int)
-            is_long = columns >= LONG and any(isinstance(i, Reduce) for i in instructions_of(kernel))
+            is_long = columns >= LONG_SUM_COLUMNS and any(isinstance(i, Reduce) for i in instructions_of(kernel))
             repeating = repeating_loads(kernel)
             return block, period(repeating) if repeating else (is_long, columns % LANES > 0)
         case ColumnKernel(rows=rows, columns=columns):
-            block = row_block_of(kernel, registers)
+            block = row_block_of(kernel, machine.tuning, machine.registers)
             if block.rows > 1:
                 return block, rows, columns
             assert isinstance(columns, int)

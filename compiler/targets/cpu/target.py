@@ -135,7 +135,7 @@ class CpuTarget:
         from compiler.targets.lowered import verify_nests  # a cached program is loaded without code generation
 
         ready, options = compilation.prepared(), compilation.options
-        plan = compilation.scheduled(ready)
+        plan = compilation.scheduled(ready, machine)
         found = self.lower(ready, plan, machine, options.batch, begin, keeps_nests=options.verify)
         verify_nests(found)
         return found

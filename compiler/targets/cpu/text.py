@@ -6,9 +6,8 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from compiler.support.numerics import LANES
 from compiler.types import DType
-
-LANES = 16  # of every vector, whatever its element type: LLVM splits it where registers are shorter
 
 REGISTER = {
     DType.F32: "float",

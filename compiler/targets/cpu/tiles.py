@@ -7,16 +7,11 @@ from compiler.machine import Machine
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Index, Items
 from compiler.schedule.access import count
+from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.text import LANES
+from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType, Extent
-
-WIDEST = 16  # vectors of columns in a tile
-WIDEST_PACKED = 8  # vectors of a panel that few rows read
-MOST_ROWS = 28
-FOR_OPERANDS = 3  # of 16 registers, those that are left to the operands beside the sums
-TILE_START = 0.3  # what a tile costs beside its rows, in rows
 
 
 @record
@@ -80,7 +75,7 @@ def tiling(contract: TileContract, machine: Machine, batch: int) -> Tiling:
 def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShape:
     """A tile that fills the registers: wide for many rows, wider for few, with the rows balanced."""
     registers = max(1, LANES * contract.dtype.size * 8 // machine.vector_bits)
-    budget = (machine.registers - FOR_OPERANDS * machine.registers // 16) // registers
+    budget = (machine.registers - machine.tuning.operand_registers * machine.registers // 16) // registers
     wanted = -(-contract.n // LANES)
     line = line_axis(contract)
     m = nominal(contract.m, batch)
@@ -90,8 +85,8 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
         few = budget // max(rows, 1)
         if rows > 1:  # all vectors of the right operand stand beside the sums; those of a single row need not
             few = min(few, max((machine.registers // registers - 1) // (rows + 1), _apart(machine, rows, registers)))
-        vectors = _vectors_of_few_rows(contract, wanted, max(vectors, few))
-    most = max(1, min(budget // vectors, MOST_ROWS))
+        vectors = _vectors_of_few_rows(contract, wanted, max(vectors, few), machine.tuning)
+    most = max(1, min(budget // vectors, machine.tuning.tile_rows))
     if line is not None and 2 * m <= most:
         extent = nominal(line.extent, batch)
         tiles = -(-extent // (most // m))
@@ -100,7 +95,9 @@ def tile_shape(contract: TileContract, machine: Machine, batch: int) -> TileShap
             return TileShape(lines * m, vectors, lines)
     is_low = registers > 1  # tiles of few rows: the last one being moved back would double much of the work
     if (is_low or (isinstance(contract.m, int) and vectors > 1)) and m > most:
-        return TileShape(_rows_without_rest(m, most_rows(contract, vectors, machine)), vectors)
+        return TileShape(
+            _rows_without_rest(m, most_rows(contract, vectors, machine), machine.tuning.tile_start), vectors
+        )
     tiles = -(-m // most)
     return TileShape(-(-m // tiles), vectors)
 
@@ -127,14 +124,14 @@ def most_rows(contract: TileContract, vectors: int, machine: Machine) -> int:
     return (machine.registers - taken - 1) // taken
 
 
-def _rows_without_rest(m: int, most: int) -> int:
+def _rows_without_rest(m: int, most: int, start: float) -> int:
     """Rows of a tile such that few are done twice, in few tiles."""
     if m <= most:
         return m
-    return min(range(most, most // 2, -1), key=lambda rows: -(-m // rows) * (rows + TILE_START))
+    return min(range(most, most // 2, -1), key=lambda rows: -(-m // rows) * (rows + start))
 
 
-def _vectors_of_few_rows(contract: TileContract, wanted: int, most: int) -> int:
+def _vectors_of_few_rows(contract: TileContract, wanted: int, most: int, tuning: Tuning) -> int:
     """How wide a tile is that reads its right operand once, which then takes the time, not the sums.
 
     Weights are packed, and a narrow panel of them streams as fast as a wide one: panels are cut so that two threads
@@ -142,8 +139,8 @@ def _vectors_of_few_rows(contract: TileContract, wanted: int, most: int) -> int:
     place, in long stretches of equal length.
     """
     if any(axis.rhs_stride for axis in contract.outer):
-        return -(-wanted // -(-wanted // min(most, WIDEST)))
-    most = min(most, WIDEST_PACKED)
+        return -(-wanted // -(-wanted // min(most, tuning.tile_vectors)))
+    most = min(most, tuning.packed_tile_vectors)
     if wanted <= most:
         return wanted
     return min(range(most, most // 2, -1), key=lambda vectors: -(-wanted // (2 * vectors)) * vectors)
@@ -193,7 +190,7 @@ def nominal_rows(axes: tuple[OuterAxis, ...], batch: int) -> int:
 def _rows_block(contract: TileContract, shape: TileShape, machine: Machine, batch: int) -> int:
     """Tiles of rows whose left operand fits in the second-level cache beside a panel; 0 for all of them."""
     elements = nominal_depth(contract.k, batch)
-    room = machine.l2_bytes // 2 - elements * shape.width * contract.dtype.size
+    room = int(machine.l2_bytes * machine.tuning.rows_share) - elements * shape.width * contract.dtype.size
     fits = max(4, room // max(1, elements * contract.dtype.size * shape.rows))
     tiles = -(-nominal(contract.m, batch) // shape.rows)
     if tiles <= fits or shape.lines > 1:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from compiler.loops.ir import Access, Instruction, Load, RowKernel, Store
 from compiler.nest.ir import BEGIN, END, ColumnsNumber, Constant, Index, Items, Nest, Operand, Value, vector
 from compiler.schedule.access import count
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.iteration_space import DENSE, has_free_columns, moves_only, transposed_rows
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import ceiling, divided
 from compiler.targets.cpu.turning import turned
 
@@ -25,7 +25,7 @@ def emit_transposing(k: KernelNest, kernel: RowKernel) -> Nest:
     nest = k.nest
     (stage,) = kernel.stages
     k.open()
-    rows, is_free = k.place_number(transposed_rows(kernel)), has_free_columns(kernel)
+    rows, is_free = k.place_number(transposed_rows(kernel)), has_free_columns(kernel, k.tuning)
     columns = k.argument(ColumnsNumber()) if is_free else count(kernel.columns)
     whole = columns // LANES * LANES if isinstance(columns, int) else nest.binary("and", columns, -LANES)
     groups = ceiling(nest, rows, LANES)
@@ -76,7 +76,7 @@ class _Block:
             found = self.neighbours(load, nest.pointer(start, column, type_), self.step(access))
         else:
             stride = access.columns[0].stride
-            apart = k.place_number(stride) if moves_only(k.kernel) else stride
+            apart = k.place_number(stride) if moves_only(k.kernel, k.tuning) else stride
             start = nest.pointer(start, nest.mul(column, apart), type_)
             found = turned(nest, self.neighbours(load, start, apart, column, stop))
         for row, name in enumerate(found):

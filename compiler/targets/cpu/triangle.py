@@ -8,9 +8,9 @@ from dataclasses import replace
 from compiler.loops.ir import Triangle
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Index, Operand, Value, Zeros
+from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import RegisterTile, SummedAxis, multiplied, rank_one
-from compiler.targets.cpu.text import LANES
 from compiler.targets.cpu.tiles import TileShape
 from compiler.types import DType
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from compiler.machine import Machine
 from compiler.nest.builder import Builder
 from compiler.nest.ir import Operand, Value, vector
-from compiler.targets.cpu.text import LANES
+from compiler.support.numerics import LANES
 from compiler.types import DType
 
 PART = 16  # bytes of a register within which two-operand shuffles interleave, whatever its length

@@ -6,12 +6,11 @@ from pathlib import Path
 
 from compiler.errors.diagnostics import DataError
 from runtime.data.formats.cifar import CIFAR
-from runtime.data.formats.corpus import TEXT
 from runtime.data.formats.csv_table import CSV
 from runtime.data.formats.format import Format
 from runtime.data.formats.idx import IDX
 from runtime.data.formats.images import IMAGES
-from runtime.data.formats.lines import LINES
+from runtime.data.formats.lines import LINES, TEXT
 from runtime.data.formats.numpy_arrays import NPY, NPZ
 from runtime.data.formats.pairs import PAIRS
 from runtime.support.files import explain

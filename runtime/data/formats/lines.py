@@ -1,4 +1,4 @@
-"""Lines of text, one for each row, become fields `tokens` and, where the program wants them, `next` and `label`."""
+"""Texts as data: a text per line or file, a column of a table, or one running text; and how they become tokens."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from compiler.errors.diagnostics import DataError
-from runtime.data.dataset import SYNONYMS, Dataset, Field, Reading, TextPlan, columns_at
+from runtime.data.dataset import SYNONYMS, Dataset, Field, Reading, TextPlan, WindowPlan, columns_at
 from runtime.data.formats.csv_table import read_csv
 from runtime.data.formats.format import Format, Options, Request
 from runtime.data.specs import Array
 from runtime.data.text.files import TextFile, decoded, lines_of, text_files
-from runtime.data.text.rules import rules_of
+from runtime.data.text.tokenizer import SPECIAL, UNITS, TokenRules
 from runtime.support.files import fingerprint
 
 TOKENS, NEXT, LABEL = "tokens", "next", "label"
@@ -135,3 +135,48 @@ def _synonyms(path: Path, options: Options) -> tuple[tuple[str, ...], ...]:
 
 
 LINES = Format("lines", (), read_lines)
+
+
+def read_text(request: Request) -> Dataset:
+    """The texts of all files that fit the path, one behind the other. Raises DataError."""
+    files = text_files(request.path, request.options)
+    whole = "".join(file.text for file in files)
+    if not whole.strip():
+        raise DataError("there is no text in it", request.path, fix="check that this is the right file")
+    field = text_field([whole], files[0].path if len(files) == 1 else request.path, [1])
+    plan = TextPlan(rules_of(request.options, "char"), {TOKENS: Reading(TOKENS), NEXT: Reading(TOKENS)})
+    prints = {file.path.name: fingerprint(file.path) for file in files}
+    windows = WindowPlan(stride=request.options.number("stride"))
+    fields = {TOKENS: field, NEXT: field}
+    return Dataset("text", request.path, fields, len(whole), text=plan, windows=windows, fingerprints=prints)
+
+
+TEXT = Format("text", (), read_text)
+
+
+BYTES = 256
+
+
+def rules_of(options: Options, usual: str) -> TokenRules:
+    """The rules that the options say; `usual` is the unit where they say none. Raises DataError."""
+    unit = options.choice("tokens", UNITS) or usual
+    most = options.number("vocabulary")
+    if most is not None and most <= len(SPECIAL):
+        raise DataError(
+            f"option `vocabulary` is {most}, and {len(SPECIAL)} tokens have a special meaning",
+            options.place,
+            fix="give the most tokens that the vocabulary may have",
+        )
+    if unit == "bpe" and most is None:
+        raise DataError(
+            'tokens of the unit "bpe" need the size of their vocabulary',
+            options.place,
+            fix="give one, such as `vocabulary = 8000`",
+        )
+    if unit == "bpe" and most is not None and most < BYTES + len(SPECIAL):
+        raise DataError(
+            f"option `vocabulary` is {most}, and byte pairs have the {BYTES} bytes and {len(SPECIAL)} special tokens",
+            options.place,
+            fix=f"give at least {BYTES + len(SPECIAL)}, such as `vocabulary = 8000`",
+        )
+    return TokenRules(unit, options.flag("lower") or False, options.number("min_frequency") or 1, most)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from compiler.errors.diagnostics import DataError
 from runtime.data.dataset import Dataset, Reading, TextPlan
 from runtime.data.formats.format import Format, Request
-from runtime.data.formats.lines import text_field
+from runtime.data.formats.lines import rules_of, text_field
 from runtime.data.text.files import TextFile, decoded
-from runtime.data.text.rules import rules_of
 from runtime.support.files import fingerprint
 
 SOURCE, TARGET, NEXT = "source", "target", "next"

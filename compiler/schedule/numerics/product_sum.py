@@ -1,0 +1,79 @@
+"""Sums of products by column, a chain of fused multiply-adds each: the gradients of a depthwise convolution's taps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import ClassVar, final
+
+import numpy as np
+
+from compiler.errors.diagnostics import CompilerBug
+from compiler.graph.builder import GraphBuilder
+from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.op import Array, Category, Op, Sample
+from compiler.ops.elementwise import Multiply
+from compiler.ops.reduction import Sum
+from compiler.ops.rules import without_axes
+from compiler.schedule.access import count, storage_order
+from compiler.support import numerics
+from compiler.support.record import record
+from compiler.types import TensorType
+
+
+@record
+class Factors:
+    """What is multiplied before a sum, and how many sums have a factor in common with it."""
+
+    pair: tuple[Value, Value]
+    sums: int
+
+
+@final
+@record
+class ProductSum(Op):
+    """(x, y) -> the sum of x * y over `axes`, neighbours in storage that are not the innermost, in their order."""
+
+    axes: tuple[int, ...]
+    name: ClassVar[str] = "product_sum"
+    category: ClassVar[Category] = Category.REDUCTION
+
+    def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
+        return (TensorType(operands[0].dtype, without_axes(operands[0].shape, self.axes)),)
+
+    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
+        raise CompilerBug("autodiff", "a sum of products is formed after differentiation")
+
+    def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
+        return (np.asarray(np.sum(operands[0] * operands[1], axis=self.axes, dtype=operands[0].dtype)),)
+
+    @classmethod
+    def samples(cls) -> tuple[Sample, ...]:
+        return ()
+
+
+def factors_of_sums(graph: Graph) -> dict[int, Factors]:
+    """The factors of each product that is summed by column and not used otherwise, among several with one factor."""
+    uses = Counter(operand.index for node in graph.nodes for operand in node.operands)
+    uses.update(output.value.index for output in graph.outputs)
+    products = {n.results[0].index: n for n in graph.nodes if isinstance(n.op, Multiply)}
+    families: dict[tuple[int, tuple[int, ...]], set[int]] = {}
+    for node in graph.nodes:
+        product = products.get(node.operands[0].index) if isinstance(node.op, Sum) else None
+        if product is not None and uses[product.results[0].index] == 1 and _is_by_column(node):
+            assert isinstance(node.op, Sum)
+            for factor in {operand.index for operand in product.operands}:
+                families.setdefault((factor, node.op.axes), set()).add(product.results[0].index)
+    sizes: dict[int, int] = {}
+    for family in families.values():
+        sizes |= {index: max(sizes.get(index, 0), len(family)) for index in family}
+    chosen = {index: products[index].operands for index, size in sizes.items() if size >= numerics.FEWEST_SUMS}
+    return {index: Factors((left, right), sizes[index]) for index, (left, right) in chosen.items()}
+
+
+def _is_by_column(node: Node) -> bool:
+    """Whether the innermost axis in storage, of floats, is long and is kept."""
+    type_ = node.operands[0].type
+    assert isinstance(node.op, Sum)
+    last = storage_order(type_.shape)[-1]
+    return type_.dtype.is_float and last not in node.op.axes and count(type_.shape[last]) >= numerics.FEWEST_COLUMNS
