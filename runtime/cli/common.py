@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from compiler.errors.diagnostics import UsageError
+from compiler.errors.suggestions import did_you_mean
 from compiler.support.processors import usable_cores
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, key_value, whole_number
-from runtime.cli.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from compiler.driver import DataQuestion, Options
