@@ -21,7 +21,7 @@ from compiler.ops import OPS
 from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.to_llvm import WRITERS, to_llvm
+from compiler.targets.llvm.to_llvm import WRITERS, to_llvm
 
 ZOO = Path(__file__).parents[2] / "benchmarks/zoo"
 MODELS = ("mlp_small", "lenet5", "lstm")
