@@ -21,9 +21,10 @@ from catalogue import CATALOGUE, TIMING_RATE
 from compiler import driver, pipeline
 from compiler.driver import FUSIONS, STEP_OF_MODE, Options
 from compiler.graph_passes.fold_scales import fold_scales
+from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.support.cache import default_folder
-from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.manifest import Manifest, capacity_for
+from compiler.targets.registry import kernel_target_of
 from runtime.analysis.made_up_steps import CompiledSteps
 
 LEAST_SAMPLE = 0.004  # seconds; shorter ones measure the clock
@@ -85,9 +86,10 @@ def made(model: str, rows: int, name: str, threads: int) -> Variant:
 def finished(name: str, program: driver.Program, rows: int, options: Options) -> Variant:
     options = driver.options_of(program, options)
     mode = "infer" if rows else "train"
-    executable = driver.compile_program(program, STEP_OF_MODE[mode], options)
-    assert isinstance(executable, NativeExecutable)
-    return Variant(name, CompiledSteps(program, mode, options.batch, options), executable.manifest)
+    target, ready = kernel_target_of(options), prepared(graph_of(program, STEP_OF_MODE[mode], options), options)
+    machine = target.machine(options.machine)
+    lowered = target.lower(ready, scheduled(ready, options, machine), machine, options.batch)
+    return Variant(name, CompiledSteps(program, mode, options.batch, options), lowered.manifest)
 
 
 def measure(variants: list[Variant], seconds: float) -> None:

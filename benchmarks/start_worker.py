@@ -43,13 +43,13 @@ def stages(file: Path, experiment: str | None, mode: str, threads: int) -> Figur
     """Seconds of work in each stage, for all programs of a start; how many kernels they have, and nodes of graphs."""
     # only here, since a start imports them while it works
     from compiler.programs.stages import graph_of, prepared, scheduled
-    from compiler.targets.cpu.lower import lower
-    from compiler.targets.llvm.host import machine_of
     from compiler.targets.llvm.jit import compile_module
+    from compiler.targets.registry import kernel_target_of
 
     program = _loaded(file, experiment)
     options = _options(program, mode, threads)
-    machine = machine_of(options.machine)
+    target = kernel_target_of(options)
+    machine = target.machine(options.machine)
     figures: Figures = {}
     texts: dict[str, str] = {}
     for kind in (INITIALISATION, STEP_OF_MODE[mode]):
@@ -60,7 +60,7 @@ def stages(file: Path, experiment: str | None, mode: str, threads: int) -> Figur
         with _timed(figures, "schedule_s"):
             plan = scheduled(ready, options, machine)
         with _timed(figures, "lower_s"):
-            texts |= lower(ready, plan, machine, options.batch).texts
+            texts |= target.lower(ready, plan, machine, options.batch).texts
         figures["nodes"] = figures.get("nodes", 0) + len(ready.nodes)
     with _timed(figures, "llvm_s"):
         for text in texts.values():
