@@ -147,7 +147,7 @@ def fitting(program: Program, kind: GraphKind, options: Options) -> Options:
 def _entry_name(name: str, options: Options) -> str:
     """A program with the options that decide its code, and the compiler that makes it."""
     without = ",".join(sorted({*options.without}))
-    return f"{name}\0{without} {options.dtype} {options.batch} {options.verify} {compiler_version()}"
+    return f"{name}\0{options.target} {without} {options.dtype} {options.batch} {options.verify} {compiler_version()}"
 
 
 def _identity(program: Program, kind: GraphKind) -> str:

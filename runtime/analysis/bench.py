@@ -91,10 +91,10 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
 
 def _machines(options: Options) -> tuple[str | None, str | None, str | None]:
     """The names of the machine that code was made for and of that which ran it, and LLVM's name of the latter."""
-    if options.target != "native":
-        return None, None, None
-    from compiler.targets.registry import kernel_target_of  # loads LLVM
+    from compiler.targets.registry import KERNEL_TARGETS, kernel_target_of  # loads LLVM
 
+    if options.target not in KERNEL_TARGETS:
+        return None, None, None
     target = kernel_target_of(options)
     made_for, ran_on = target.machine(options.machine), target.machine(None)
     return made_for.name, ran_on.name, ran_on.cpu
