@@ -54,9 +54,8 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
     """
     begin = time.perf_counter()
     program = load()
-    batch = batch or usual_batch(program, mode)
-    options = driver.options_of(program, replace(options, batch=batch))
-    run_steps = CompiledSteps(program, mode, batch, options)
+    options = driver.options_of(program, replace(options, batch=batch or usual_batch(program, mode)))
+    run_steps = CompiledSteps(program, mode, options.batch, options)
     compile_seconds = time.perf_counter() - begin
     run_steps(1)
     first_seconds = seconds_since_start()
@@ -71,7 +70,7 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
     return BenchReport(
         model=program.model,
         mode=mode,
-        batch=batch,
+        batch=options.batch,
         threads=options.threads,
         machine=machine,
         processor=processor,

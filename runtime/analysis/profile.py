@@ -5,14 +5,16 @@ from __future__ import annotations
 import gc
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compiler import driver
-from compiler.driver import STEP_OF_MODE, Options, Program
+from compiler.driver import STEP_OF_MODE, Executable, Options, Program
 from compiler.profiling.account import report_of, timeline_of
 from compiler.profiling.report import Measured, ProfileReport, TimelineSpan
 from compiler.profiling.simulation import SimulationReport, simulated_step, simulation_of
@@ -151,17 +153,9 @@ def simulate(
     begin = time.perf_counter()
     while len(taken[1][0]) < _LEAST_ROUNDS * _STEPS or time.perf_counter() - begin < seconds:
         for count, executable in step.in_turns.items():
-            made.run(executable, 1)
-            step.take(count)
-            made.run(executable, _STEPS)
-            for part, found in zip(taken[count], step.take(count), strict=True):
-                part += found
+            _record_round(made, executable, partial(step.take, count), taken[count])
         if step.at_once is not None:
-            made.run(step.at_once, 1)
-            step.take(step.cores, in_turns=False)
-            made.run(step.at_once, _STEPS)
-            for part, found in zip(at_once, step.take(step.cores, in_turns=False), strict=True):
-                part += found
+            _record_round(made, step.at_once, partial(step.take, step.cores, in_turns=False), at_once)
         if step.real is not None:
             made.run(step.real, 1)
             real.append(made.run(step.real, _STEPS) / _STEPS)
@@ -170,6 +164,17 @@ def simulate(
     measured = float(np.percentile(real, 25)) if real else None
     found = at_once if step.at_once is not None else []
     return simulation_of(step, taken, found, mode, barrier_us, bandwidth, measured)
+
+
+def _record_round(
+    made: MadeUpSteps, executable: Executable, take: Callable[[], list[list[Step]]], parts: list[list[Step]]
+) -> None:
+    """Add the steps of a round to those of each part, after one that fills the caches."""
+    made.run(executable, 1)
+    take()
+    made.run(executable, _STEPS)
+    for part, found in zip(parts, take(), strict=True):
+        part += found
 
 
 def simulation_json(found: SimulationReport) -> dict[str, Any]:
