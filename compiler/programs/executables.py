@@ -9,7 +9,6 @@ from dataclasses import replace
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Steps, Tensors
-from compiler.programs.accumulating_executable import AccumulatingExecutable
 from compiler.programs.compilation import Graphs, compilation, compile_graphs
 from compiler.programs.kinds import ACCUMULATION, DECODING, INITIALISATION, GraphKind, Purpose
 from compiler.support.arrays import np
@@ -61,6 +60,8 @@ def joined(program: Program, graphs: Mapping[GraphKind, Executable]) -> Executab
     plan = program.plan
     if len(by_purpose) == 1 or plan is None or plan.batch is None or plan.accumulation is None:
         return next(iter(by_purpose.values()))
+    from compiler.programs.accumulating_executable import AccumulatingExecutable  # few models accumulate
+
     return AccumulatingExecutable(
         by_purpose.get(Purpose.COUNTING),
         by_purpose[Purpose.ACCUMULATING],
