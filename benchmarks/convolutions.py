@@ -26,17 +26,13 @@ import torch
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
+from compiler.interface import Options
 from compiler.ops.contraction import Contraction
 from compiler.ops.movement import Pad, Slice
 from compiler.ops.window import Fold, Window
 from compiler.pipeline import optimise_graph
-from compiler.schedule.build import schedule
-from compiler.targets.cpu import runner
-from compiler.targets.cpu.executable import NativeExecutable
-from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.team import Team
-from compiler.targets.llvm import jit
-from compiler.targets.llvm.host import detect
+from compiler.programs.compilation import prepared_compilation
+from compiler.targets.registry import target_of
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 from peers.memory_peer import Memory
 from peers.peak_peer import peak
@@ -115,17 +111,10 @@ def graph_of(case: Case, part: str) -> Graph:
     return optimise_graph(builder.build())
 
 
-def compiled(graph: Graph, batch: int, threads: int) -> NativeExecutable:
-    machine = detect()
-    lowered = lower(graph, schedule(graph, batch=batch), machine, batch)
-    objects = [jit.compile_module(text, machine) for text in (*lowered.texts.values(), runner.runner_text(machine))]
-    library = jit.Library(objects, (*lowered.texts, *runner.SYMBOLS), machine)
-    return NativeExecutable(lowered.manifest, library.address, Team(threads, library.address, library))
-
-
 def ours(case: Case, part: str, threads: int) -> Callable[[], object]:
     graph = graph_of(case, part)
-    executable = compiled(graph, case.batch, threads)
+    options = Options(batch=case.batch, threads=threads)
+    executable = target_of(options).load(prepared_compilation(graph, options))
     random = np.random.default_rng(0)
     inputs = {
         entry.name: random.standard_normal(at_batch(entry.value.type.shape, case.batch)).astype(np.float32)

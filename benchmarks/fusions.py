@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from unittest.mock import patch
@@ -19,12 +19,13 @@ import numpy as np
 
 from catalogue import CATALOGUE, TIMING_RATE
 from compiler import driver, pipeline
-from compiler.driver import FUSIONS, Options
+from compiler.driver import FUSIONS, STEP_OF_MODE, Options
 from compiler.graph_passes.fold_scales import fold_scales
+from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.support.cache import default_folder
-from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.manifest import Manifest, capacity_for
-from runtime.analysis.bench import TrainingSteps, inference_steps
+from compiler.targets.registry import kernel_target_of
+from runtime.analysis.made_up_steps import CompiledSteps
 
 LEAST_SAMPLE = 0.004  # seconds; shorter ones measure the clock
 WHOLE, NOTHING, FOLDING = "(all are on)", "`--no-fuse`", "fold_scales"
@@ -36,16 +37,14 @@ class Variant:
     """A way to compile the program, and the milliseconds of each sample of it."""
 
     name: str
-    run: Callable[[int], None]
+    run: CompiledSteps
     manifest: Manifest
     steps: int = 1
     samples: list[float] = field(default_factory=list[float])
 
     def sample(self) -> None:
         self.run(1)  # brings back to the caches what the other variants took
-        start = time.perf_counter()
-        self.run(self.steps)
-        self.samples.append((time.perf_counter() - start) / self.steps * 1e3)
+        self.samples.append(self.run(self.steps) / self.steps * 1e3)
 
     @property
     def time(self) -> float:
@@ -86,20 +85,17 @@ def made(model: str, rows: int, name: str, threads: int) -> Variant:
 
 def finished(name: str, program: driver.Program, rows: int, options: Options) -> Variant:
     options = driver.options_of(program, options)
-    executable = (driver.compile_prediction if rows else driver.compile_training)(program, options)
-    assert isinstance(executable, NativeExecutable)
-    run = (
-        inference_steps(program, options.batch, options) if rows else TrainingSteps(program, options.batch, options).run
-    )
-    return Variant(name, run, executable.manifest)
+    mode = "infer" if rows else "train"
+    target, ready = kernel_target_of(options), prepared(graph_of(program, STEP_OF_MODE[mode], options), options)
+    machine = target.machine(options.machine)
+    lowered = target.lower(ready, scheduled(ready, options, machine), machine, options.batch)
+    return Variant(name, CompiledSteps(program, mode, options.batch, options), lowered.manifest)
 
 
 def measure(variants: list[Variant], seconds: float) -> None:
     for variant in variants:
         variant.run(2)
-        start = time.perf_counter()
-        variant.run(1)
-        variant.steps = max(1, round(LEAST_SAMPLE / (time.perf_counter() - start)))
+        variant.steps = max(1, round(LEAST_SAMPLE / variant.run(1)))
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for variant in variants:

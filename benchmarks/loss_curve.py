@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from catalogue import CATALOGUE, Array, Entry, make_batch
 from compiler import driver
-from compiler.driver import Steps
+from compiler.driver import TRAINING, Steps
 from jax_zoo import MODELS as JAX_MODELS
 from peers.jax_peer import initial_moments, training_step
 from peers.torch_peer import optimizer_for
@@ -82,7 +82,7 @@ def dlc_losses(entry: Entry, module: nn.Module, inputs: list[Array], target: Arr
         tensors.write(path, weights)
     data = {spec.name: array for spec, array in zip(program.inputs, [*inputs, target], strict=True)}
     settings = {s.name: float(s.value) for s in program.settings if s.is_runtime and isinstance(s.value, int | float)}
-    executable = driver.compile_training(program, options)
+    executable = driver.compile_program(program, TRAINING, options)
     rows = np.arange(len(target), dtype=np.int64)
     return executable.run(Steps(tensors, data, rows, entry.batch, settings=settings)).scalars["loss"]
 

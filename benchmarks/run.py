@@ -16,7 +16,8 @@ from importlib import metadata
 from pathlib import Path
 
 from catalogue import CATALOGUE
-from compiler.targets.llvm.host import detect
+from compiler.driver import Options
+from compiler.targets.registry import kernel_target_of
 from jobs import HERE, Place
 from measurement import Measurement, Speeds, full_speeds
 from peers import PEERS
@@ -99,7 +100,7 @@ def machine() -> dict[str, object]:
     return {
         "date": date.today().isoformat(),
         "commit": commit or "unknown",
-        "kind": kind(information, detect().name),
+        "kind": kind(information, kernel_target_of(Options()).machine(None).name),
         "processor": f"{model_name(information)}, {os.cpu_count()} processors",
         "system": platform.platform(),
         "versions": {name: _version(name) for name in ("torch", "jax", "onnxruntime", "openvino", "llvmlite", "numpy")},

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from compiler import driver
-from compiler.driver import Options, Program
-from runtime.analysis.bench import TrainingSteps, inference_steps
+from compiler.driver import INITIALISATION, STEP_OF_MODE, Options, Program
+from runtime.analysis.made_up_steps import CompiledSteps
 from runtime.cli.main import collect_seldom
 from runtime.data.dimensions import dimensions_if_there
 from runtime.support.memory import seconds_since_start
 
 Figures: TypeAlias = dict[str, float]
-KINDS = {"train": ("initialisation", "training"), "infer": ("initialisation", "prediction")}
 MOST_NUMBERS = 2**19  # in the inputs of a first step: a batch of large pictures takes seconds to compute
 
 
@@ -34,8 +33,7 @@ def start(file: Path, experiment: str | None, mode: str, threads: int) -> Figure
         program = _loaded(file, experiment)
     options, rows = _options(program, mode, threads), _rows(program, mode)
     with _timed(figures, "compile_s"):
-        is_training = mode == "train"
-        run = TrainingSteps(program, rows, options).run if is_training else inference_steps(program, rows, options)
+        run = CompiledSteps(program, mode, rows, options)
     with _timed(figures, "step_s"):
         run(1)
     return figures | {"first_s": seconds_since_start()}
@@ -45,16 +43,16 @@ def stages(file: Path, experiment: str | None, mode: str, threads: int) -> Figur
     """Seconds of work in each stage, for all programs of a start; how many kernels they have, and nodes of graphs."""
     # only here, since a start imports them while it works
     from compiler.programs.stages import graph_of, prepared, scheduled
-    from compiler.targets.cpu.lower import lower
-    from compiler.targets.llvm.host import machine_of
     from compiler.targets.llvm.jit import compile_module
+    from compiler.targets.registry import kernel_target_of
 
     program = _loaded(file, experiment)
     options = _options(program, mode, threads)
-    machine = machine_of(options.machine)
+    target = kernel_target_of(options)
+    machine = target.machine(options.machine)
     figures: Figures = {}
     texts: dict[str, str] = {}
-    for kind in KINDS[mode]:
+    for kind in (INITIALISATION, STEP_OF_MODE[mode]):
         with _timed(figures, "graph_s"):
             graph = graph_of(program, kind, options)
         with _timed(figures, "passes_s"):
@@ -62,7 +60,7 @@ def stages(file: Path, experiment: str | None, mode: str, threads: int) -> Figur
         with _timed(figures, "schedule_s"):
             plan = scheduled(ready, options, machine)
         with _timed(figures, "lower_s"):
-            texts |= lower(ready, plan, machine, options.batch).texts
+            texts |= target.lower(ready, plan, machine, options.batch).texts
         figures["nodes"] = figures.get("nodes", 0) + len(ready.nodes)
     with _timed(figures, "llvm_s"):
         for text in texts.values():

@@ -32,21 +32,25 @@ from compiler.frontend.program import (
     TrainingPlan,
 )
 from compiler.interface import FUSIONS, Array, Decoding, Executable, Options, Results, Steps, Tensors
-from compiler.programs.executables import OPTIMIZER_STATES, VALUES, allocate, compile_ahead, initialise, memory_needed
-from compiler.programs.kinds import (
+from compiler.programs.executables import (
+    OPTIMIZER_STATES,
+    VALUES,
+    allocate,
     attention_shapes,
-    compile_attention,
-    compile_augmentation,
+    compile_ahead,
     compile_decoding,
-    compile_evaluation,
-    compile_finishing,
-    compile_following,
-    compile_gradients,
-    compile_prediction,
-    compile_prompt,
-    compile_schedule,
-    compile_training,
-    compile_window,
+    compile_program,
     finishing_kind,
+    initialise,
+    memory_needed,
+)
+from compiler.programs.kinds import (
+    EVALUATION,
+    INITIALISATION,
+    PREDICTION,
+    STEP_OF_MODE,
+    TRAINING,
+    GraphKind,
+    Purpose,
 )
 from compiler.programs.load import check, complete, data_dimensions, load, load_text, options_of, resized

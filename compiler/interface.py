@@ -44,7 +44,7 @@ RENAMED_FUSIONS = {
 class Options:
     """How to compile. `batch` is a hint for tile sizes, never for correctness."""
 
-    target: str = "native"  # or "reference"
+    target: str = "native"  # a name in `TARGETS` of `compiler/targets/registry`
     threads: int = 0  # 0: one for each core that the process may use
     without: tuple[str, ...] = ()  # fusions, by their names in `FUSIONS`, that are not made
     dtype: str = "f32"  # "f64" turns every f32 of the program into f64, for gradient checks

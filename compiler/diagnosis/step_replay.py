@@ -13,13 +13,14 @@ from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Options, Steps
+from compiler.programs.kinds import GraphKind
 from compiler.programs.load import complete
 from compiler.programs.stages import graph_of, prepared
 from compiler.types import DType
 
 
-def explain_step(program: Program, kind: str, options: Options, step: Steps) -> NonfiniteReport | None:
-    """Where a single step of kind `training` or `training N` stops being finite, and from what.
+def explain_step(program: Program, kind: GraphKind, options: Options, step: Steps) -> NonfiniteReport | None:
+    """Where a single step of training stops being finite, and from what.
 
     Its tensors are as before the step, and stay so. None where the reference finds all values finite.
     """

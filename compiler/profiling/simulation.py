@@ -12,8 +12,9 @@ from compiler.machine import Machine
 from compiler.profiling.attribution import lines_of
 from compiler.profiling.lines_of_table import TableLine, table_lines
 from compiler.profiling.shares import Shares, shares_of, slowdowns
-from compiler.profiling.step import native_only, part_size, together
-from compiler.programs.executables import program_executable, programs_in_turns, training_executable
+from compiler.profiling.step import native_only, size_of
+from compiler.programs.executables import compile_program, joined, programs_in_turns
+from compiler.programs.kinds import GraphKind
 from compiler.programs.load import complete, options_of
 from compiler.support.arrays import np
 from compiler.support.processors import usable_cores
@@ -121,21 +122,18 @@ class SimulatedStep:
         return found
 
 
-def simulated_step(program: Program, kind: str, options: Options, threads: int) -> SimulatedStep:
-    """The step of `kind`, `training` or `prediction`, compiled for a simulation. Raises UsageError, as a profile."""
+def simulated_step(program: Program, kind: GraphKind, options: Options, threads: int) -> SimulatedStep:
+    """The step of a kind, training or prediction, compiled for a simulation. Raises UsageError, as a profile."""
     native_only(options)
     program, options = complete(program), options_of(program, options)
     cores = min(threads, usable_cores())
     counts, real_counts = sorted({1, cores, threads}), [cores] if cores > 1 else []
     made = programs_in_turns(program, kind, options, counts, real_counts)
-    parts = tuple(SimulatedPart(turns, *part_size(program, name, options)) for name, turns in made.items())
-    in_turns = {n: together(program, {name: turns.in_turns[n] for name, turns in made.items()}) for n in counts}
-    at_once = together(program, {name: turns.real[cores] for name, turns in made.items()}) if cores > 1 else None
-    real = None
-    if threads <= usable_cores():
-        fitting = replace(options, threads=threads)
-        is_training = kind == "training"
-        real = training_executable(program, fitting) if is_training else program_executable(program, kind, fitting)
+    parts = tuple(SimulatedPart(turns, *size_of(program, part, options)) for part, turns in made.items())
+    in_turns = {n: joined(program, {part: turns.in_turns[n] for part, turns in made.items()}) for n in counts}
+    at_once = joined(program, {part: turns.real[cores] for part, turns in made.items()}) if cores > 1 else None
+    is_possible = threads <= usable_cores()
+    real = compile_program(program, kind, replace(options, threads=threads)) if is_possible else None
     machine = kernel_target_of(options).machine(options.machine)
     return SimulatedStep(program, options, machine, threads, parts, in_turns, at_once, cores, real)
 

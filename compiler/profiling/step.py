@@ -8,8 +8,8 @@ from compiler.errors.diagnostics import UsageError
 from compiler.frontend.program import Program
 from compiler.interface import Executable, Options
 from compiler.machine import Machine
-from compiler.programs.accumulating_executable import AccumulatingExecutable
-from compiler.programs.executables import watched_programs
+from compiler.programs.executables import fitting, joined, watched_programs
+from compiler.programs.kinds import GraphKind, Purpose
 from compiler.programs.load import complete, options_of
 from compiler.support.processors import usable_cores
 from compiler.support.record import record
@@ -23,7 +23,7 @@ from compiler.types import DType
 class ProfiledPart:
     """One of the programs that a step is made of: a step runs it `times`, each time for `batch` rows."""
 
-    name: str
+    kind: GraphKind
     program: Watched
     batch: int
     times: int
@@ -61,15 +61,15 @@ class ProfiledStep:
         return min(part.program.stamped.room for part in self.parts)
 
 
-def profiled_step(program: Program, kind: str, options: Options) -> ProfiledStep:
-    """The step of `kind`, `training` or `prediction`, compiled for a profile; the machine's peaks are measured.
+def profiled_step(program: Program, kind: GraphKind, options: Options) -> ProfiledStep:
+    """The step of a kind, training or prediction, compiled for a profile; the machine's peaks are measured.
 
     Raises UsageError for the reference target, which has no kernels.
     """
     native_only(options)
     program, options = complete(program), options_of(program, options)
     made = watched_programs(program, kind, options)
-    parts = tuple(ProfiledPart(name, part, *part_size(program, name, options)) for name, part in made.items())
+    parts = tuple(ProfiledPart(part, watched, *size_of(program, part, options)) for part, watched in made.items())
     target = kernel_target_of(options)
     dtype = DType.F64 if options.dtype == "f64" else DType.F32
     threads = made[next(iter(made))].plain.threads
@@ -78,8 +78,8 @@ def profiled_step(program: Program, kind: str, options: Options) -> ProfiledStep
     peaks = {1: target.peaks(options, 1, dtype)}
     if threads > 1:
         peaks[threads] = target.peaks(options, min(threads, cores), dtype, peaks[1].gflops)
-    plain = together(program, {part.name: part.program.plain for part in parts})
-    stamped = together(program, {part.name: part.program.stamped for part in parts})
+    plain = joined(program, {part.kind: part.program.plain for part in parts})
+    stamped = joined(program, {part.kind: part.program.stamped for part in parts})
     return ProfiledStep(program, options, target.machine(options.machine), parts, plain, stamped, peaks)
 
 
@@ -89,24 +89,8 @@ def native_only(options: Options) -> None:
         raise UsageError("only native code has kernels to profile", "leave out --target")
 
 
-def part_size(program: Program, name: str, options: Options) -> tuple[int, int]:
+def size_of(program: Program, kind: GraphKind, options: Options) -> tuple[int, int]:
     """The rows of one of the programs that a step is made of, and how often a step runs it."""
-    plan = program.plan
-    word = name.split()[0]
-    accumulation = None if plan is None else plan.accumulation
-    batch, times = options.batch, 1
-    if accumulation is not None and plan is not None and word in ("counting", "accumulating", "updating"):
-        batch = 1 if word == "updating" else plan.batch or options.batch
-        times = 1 if word == "updating" else accumulation.batches
-    return batch, times
-
-
-def together(program: Program, parts: Mapping[str, Executable]) -> Executable:
-    """The programs that a step is made of, by their kinds, as one executable."""
-    plan = program.plan
-    by_word = {name.split()[0]: executable for name, executable in parts.items()}
-    if len(by_word) == 1 or plan is None or plan.batch is None or plan.accumulation is None:
-        return next(iter(by_word.values()))
-    return AccumulatingExecutable(
-        by_word.get("counting"), by_word["accumulating"], by_word["updating"], plan.batch, plan.accumulation.batches
-    )
+    is_repeated = kind.purpose in (Purpose.COUNTING, Purpose.ACCUMULATING)
+    accumulation = program.plan.accumulation if is_repeated and program.plan is not None else None
+    return fitting(program, kind, options).batch, 1 if accumulation is None else accumulation.batches

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Steps, Tensors
-from compiler.programs.accumulating_executable import AccumulatingExecutable
 from compiler.programs.compilation import Graphs, compilation, compile_graphs
+from compiler.programs.kinds import ACCUMULATION, DECODING, INITIALISATION, GraphKind, Purpose
 from compiler.support.arrays import np
 from compiler.support.cache import compiler_version
 from compiler.support.processors import usable_processors
@@ -18,10 +18,14 @@ from compiler.targets.available_memory import expect_memory
 from compiler.targets.manifest import TensorSpec
 from compiler.targets.registry import kernel_target_of, target_of
 from compiler.targets.target import Compilation, LoadedProgram, Watched, WatchedInTurns
-from compiler.types import DType, TensorType
+from compiler.types import DType, Shape, TensorType
 
 # settings that say what a program is run on and how long, which no graph knows
 _OF_THE_RUN = ("data", "validation", "test", "epochs", "seed", "early_stop", "plateau", "keep", "best", "init_from")
+_OF_ONE_ROW = (
+    *(Purpose.INITIALISATION, Purpose.UPDATING, Purpose.FOLLOWING, Purpose.FINISHING, Purpose.FINISHING_EPOCH),
+    *(Purpose.PROMPT, Purpose.POSITION),
+)
 _OF_A_SEQUENCE = ("generate.start", "generate.stop", "generate.length")
 # Nodes whose lowering takes longer than a process to start, which loads the compiler anew.
 WORTH_A_PROCESS = 800
@@ -29,9 +33,42 @@ VALUES = "gradients and values of a step"
 OPTIMIZER_STATES = "states of the optimizer"
 
 
-def program_executable(program: Program, kind: str, options: Options) -> LoadedProgram:
-    """Compile a graph of a program: `training`, `evaluation`, `prediction` or `initialisation`."""
+def compile_program(program: Program, kind: GraphKind, options: Options) -> Executable:
+    """Compile a graph of a program, or those that `accumulate` makes of a training step.
+
+    The attention weights of a model without attention raise UsageError.
+    """
+    return joined(program, {part: load_program(program, part, options) for part in graphs_of_step(program, kind)})
+
+
+def load_program(program: Program, kind: GraphKind, options: Options) -> LoadedProgram:
+    """Compile a single graph of a program."""
     return target_of(options).load(_compilation(program, kind, options))
+
+
+def graphs_of_step(program: Program, kind: GraphKind) -> list[GraphKind]:
+    """The graphs that an executable of a kind is made of."""
+    accumulation = None if program.plan is None else program.plan.accumulation
+    if kind.purpose is not Purpose.TRAINING or accumulation is None:
+        return [kind]
+    return [replace(kind, purpose=part) for part in ACCUMULATION[0 if accumulation.counts else 1 :]]
+
+
+def joined(program: Program, graphs: Mapping[GraphKind, Executable]) -> Executable:
+    """The executables of `graphs_of_step` as one."""
+    by_purpose = {kind.purpose: made for kind, made in graphs.items()}
+    plan = program.plan
+    if len(by_purpose) == 1 or plan is None or plan.batch is None or plan.accumulation is None:
+        return next(iter(by_purpose.values()))
+    from compiler.programs.accumulating_executable import AccumulatingExecutable  # few models accumulate
+
+    return AccumulatingExecutable(
+        by_purpose.get(Purpose.COUNTING),
+        by_purpose[Purpose.ACCUMULATING],
+        by_purpose[Purpose.UPDATING],
+        plan.batch,
+        plan.accumulation.batches,
+    )
 
 
 def executable(graph: Graph, options: Options) -> LoadedProgram:
@@ -39,59 +76,33 @@ def executable(graph: Graph, options: Options) -> LoadedProgram:
     return target_of(options).load(compilation(lambda: graph, options))
 
 
-def training_executable(program: Program, options: Options, phase: int = 0) -> Executable:
-    """Compile the step of a phase of the training: one program, or those that `accumulate` makes of it."""
-    kind = f"training {phase}" if phase else "training"
-    accumulation = None if program.plan is None else program.plan.accumulation
-    if program.plan is None or program.plan.batch is None or accumulation is None:
-        return program_executable(program, kind, options)
-    parts = {part.split()[0]: program_executable(program, part, options) for part in _parts(program, kind)}
-    return AccumulatingExecutable(
-        parts.get("counting"),
-        parts["accumulating"],
-        parts["updating"],
-        program.plan.batch,
-        accumulation.batches,
-    )
-
-
-def watched_programs(program: Program, kind: str, options: Options) -> dict[str, Watched]:
+def watched_programs(program: Program, kind: GraphKind, options: Options) -> dict[GraphKind, Watched]:
     """The programs that an executable of a kind is made of, by their kinds, each as it is and with stamps."""
     target = kernel_target_of(options)
-    return {part: target.watch(_compilation(program, part, options)) for part in _parts(program, kind)}
+    return {part: target.watch(_compilation(program, part, options)) for part in graphs_of_step(program, kind)}
 
 
 def programs_in_turns(
-    program: Program, kind: str, options: Options, threads: Sequence[int], real: Sequence[int] = ()
-) -> dict[str, WatchedInTurns]:
+    program: Program, kind: GraphKind, options: Options, threads: Sequence[int], real: Sequence[int] = ()
+) -> dict[GraphKind, WatchedInTurns]:
     """The programs that an executable of a kind is made of, for each number of threads; one takes the shares of all."""
     target = kernel_target_of(options)
     return {
         part: target.watch_in_turns(_compilation(program, part, options), threads, real)
-        for part in _parts(program, kind)
+        for part in graphs_of_step(program, kind)
     }
 
 
-def _parts(program: Program, kind: str) -> list[str]:
-    """The programs that an executable of a kind is made of."""
-    accumulation = None if program.plan is None else program.plan.accumulation
-    name, _, phase = kind.partition(" ")
-    if name != "training" or accumulation is None:
-        return [kind]
-    names = ["counting", "accumulating", "updating"][0 if accumulation.counts else 1 :]
-    return [f"{part} {phase}".rstrip() for part in names]
-
-
-def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> int:
+def compile_ahead(program: Program, kinds: Sequence[GraphKind], options: Options) -> int:
     """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
 
     kinds: of `initialisation training augmentation evaluation prediction schedule following finishing finishing_epoch`;
     `training N` of a later phase. The result is how many were not in the cache.
     """
-    named: dict[str, tuple[str, Options]] = {}
-    for part in (part for kind in kinds for part in _parts(program, kind)):
-        fitting = _fitting(program, part, options)
-        named[_entry_name(_identity(program, part), fitting)] = part, fitting
+    named: dict[str, tuple[GraphKind, Options]] = {}
+    for part in (part for kind in kinds for part in graphs_of_step(program, kind)):
+        chosen = fitting(program, part, options)
+        named[_entry_name(_identity(program, part), chosen)] = part, chosen
     missing = target_of(options).missing(list(named), options)
     if missing:
         _compile_in_two({name: (_graph(program, named[name][0], options)(), named[name][1]) for name in missing})
@@ -111,12 +122,12 @@ def _compile_in_two(graphs: Graphs) -> None:
         compile_graphs({largest: graphs[largest]})
 
 
-def _compilation(program: Program, kind: str, options: Options) -> Compilation:
-    fitting = _fitting(program, kind, options)
-    return compilation(_graph(program, kind, options), fitting, _entry_name(_identity(program, kind), fitting))
+def _compilation(program: Program, kind: GraphKind, options: Options) -> Compilation:
+    chosen = fitting(program, kind, options)
+    return compilation(_graph(program, kind, options), chosen, _entry_name(_identity(program, kind), chosen))
 
 
-def _graph(program: Program, kind: str, options: Options) -> Callable[[], Graph]:
+def _graph(program: Program, kind: GraphKind, options: Options) -> Callable[[], Graph]:
     def graph() -> Graph:
         from compiler.programs.stages import graph_of  # a cached program is loaded without any stage of the compiler
 
@@ -125,34 +136,31 @@ def _graph(program: Program, kind: str, options: Options) -> Callable[[], Graph]
     return graph
 
 
-def _fitting(program: Program, kind: str, options: Options) -> Options:
-    """The options with the batch that a program runs on: first contents have nothing to do with it."""
-    match kind.split()[0]:
-        case "initialisation" | "updating" | "following" | "finishing" | "finishing_epoch" | "prompt" | "position":
-            return replace(options, batch=1)
-        case "counting" | "accumulating" if program.plan is not None and program.plan.batch is not None:
-            return replace(options, batch=program.plan.batch)
-        case _:
-            return options
+def fitting(program: Program, kind: GraphKind, options: Options) -> Options:
+    """The options with the batch that a graph runs on: first contents have nothing to do with it."""
+    if kind.purpose in _OF_ONE_ROW:
+        return replace(options, batch=1)
+    if kind.purpose in ACCUMULATION and program.plan is not None and program.plan.batch is not None:
+        return replace(options, batch=program.plan.batch)
+    return options
 
 
 def _entry_name(name: str, options: Options) -> str:
     """A program with the options that decide its code, and the compiler that makes it."""
     without = ",".join(sorted({*options.without}))
-    return f"{name}\0{without} {options.dtype} {options.batch} {options.verify} {compiler_version()}"
+    return f"{name}\0{options.target} {without} {options.dtype} {options.batch} {options.verify} {compiler_version()}"
 
 
-def _identity(program: Program, kind: str) -> str:
+def _identity(program: Program, kind: GraphKind) -> str:
     """All that decides the graphs of a program: its texts and its settings, except values that reach it at run time."""
-    is_decoding = kind.split()[0] in ("window", "prompt", "position")
     settings = [
         (s.name, None if s.is_runtime or s.is_within else s.value)
         for s in program.settings
         if s.name.split(".")[0] not in _OF_THE_RUN
-        and (is_decoding or not s.name.startswith("generate."))
+        and (kind.purpose in DECODING or not s.name.startswith("generate."))
         and s.name not in _OF_A_SEQUENCE
     ]
-    return repr((kind, program.name, program.model, [source.text for source in program.sources], settings))
+    return repr((str(kind), program.name, program.model, [source.text for source in program.sources], settings))
 
 
 def allocate(program: Program, options: Options) -> Tensors:
@@ -168,7 +176,7 @@ def _specs(program: Program, options: Options) -> list[TensorSpec]:
     return specs
 
 
-def memory_needed(program: Program, kinds: Sequence[str], options: Options) -> dict[str, int]:
+def memory_needed(program: Program, kinds: Sequence[GraphKind], options: Options) -> dict[str, int]:
     """Bytes by what they are for: what `allocate` takes, and VALUES for what programs of `kinds` keep during a step.
 
     Of these, it knows those that the cache has. The reference target takes what it takes.
@@ -178,9 +186,9 @@ def memory_needed(program: Program, kinds: Sequence[str], options: Options) -> d
     for spec in _specs(program, options):
         needed[names[spec.role]] += math.prod(spec.shape) * spec.dtype.size
     target = target_of(options)
-    for part in (part for kind in kinds for part in _parts(program, kind)):
-        fitting = _fitting(program, part, options)
-        found = target.bytes_of_step(_entry_name(_identity(program, part), fitting), fitting)
+    for part in (part for kind in kinds for part in graphs_of_step(program, kind)):
+        chosen = fitting(program, part, options)
+        found = target.bytes_of_step(_entry_name(_identity(program, part), chosen), chosen)
         needed[VALUES] = max(needed[VALUES], found or 0)
     return needed
 
@@ -190,9 +198,12 @@ def _spec(name: str, role: Role, type_: TensorType, options: Options) -> TensorS
     return TensorSpec(name, role, dtype, tuple(e for e in type_.shape if isinstance(e, int)))
 
 
-def decoding(program: Program, tensors: Tensors, rows: int, options: Options) -> Decoding:
-    """The program that decodes `rows` sequences position by position, and the tensors with its states, all zero."""
-    position = program_executable(program, f"position {rows}", options)
+def compile_decoding(program: Program, tensors: Tensors, rows: int, options: Options) -> Decoding:
+    """The program that decodes `rows` sequences position by position, and the tensors with its states, all zero.
+
+    The tensors stay shared with the caller.
+    """
+    position = load_program(program, GraphKind(Purpose.POSITION, rows=rows), options)
     added = [spec for spec in position.tensors if spec.name not in tensors.names()]
     needed = sum(math.prod(spec.shape) * spec.dtype.size for spec in added)
     expect_memory(f"generating {rows} sequences with {program.name}", {"states of positions": needed}, "ask for fewer")
@@ -201,6 +212,18 @@ def decoding(program: Program, tensors: Tensors, rows: int, options: Options) ->
 
 def initialise(program: Program, tensors: Tensors, seed: int, options: Options) -> None:
     """Fill the tensors of a program by its compiled initialisers."""
-    program_executable(program, "initialisation", options).run(
-        Steps(tensors, {}, np.zeros(1, np.int64), batch=1, seed=seed)
-    )
+    compile_program(program, INITIALISATION, options).run(Steps(tensors, {}, np.zeros(1, np.int64), 1, seed=seed))
+
+
+def attention_shapes(program: Program) -> Mapping[str, Shape]:
+    """The shapes of the attention weights by the paths of their layers, the batch first. Raises UsageError."""
+    from compiler.programs.stages import graph_of  # a cached program is loaded without any stage of the compiler
+
+    graph = graph_of(program, GraphKind(Purpose.ATTENTION))
+    return {output.name: output.value.type.shape for output in graph.outputs}
+
+
+def finishing_kind(program: Program, of_training: bool) -> GraphKind:
+    """The graph by which the metrics of rows, or those of an epoch of training, are finished."""
+    is_another = of_training and program.plan is not None and not program.plan.finishes_alike
+    return GraphKind(Purpose.FINISHING_EPOCH if is_another else Purpose.FINISHING)

@@ -1,96 +1,54 @@
-"""The executables of one program: a step of training, an evaluation, a prediction, and their companions."""
+"""The kinds of graphs that are made of one program: a step of training, an evaluation, a prediction, and others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 
-from compiler.frontend.program import Program
-from compiler.interface import Decoding, Executable, Options, Tensors
-from compiler.programs.executables import decoding, program_executable, training_executable
-from compiler.programs.load import complete
-from compiler.types import Shape
+from compiler.support.record import record
 
 
-def compile_training(program: Program, options: Options, phase: int = 0) -> Executable:
-    """One step of training: forward, loss, gradients, update, metrics. Later phases have less frozen.
+class Purpose(Enum):
+    """What a graph computes; the value is the word for it in messages and in the names of cached programs."""
 
-    It takes `rows` of the plan: with `accumulate`, those of several batches.
-    """
-    return training_executable(program, options, phase)
-
-
-def compile_augmentation(program: Program, options: Options) -> Executable:
-    """The inputs and targets that `augment` changes, as training sees them."""
-    return program_executable(program, "augmentation", options)
-
-
-def compile_evaluation(program: Program, options: Options) -> Executable:
-    """Loss and metrics, without an update."""
-    return program_executable(program, "evaluation", options)
-
-
-def compile_prediction(program: Program, options: Options) -> Executable:
-    """The model's outputs."""
-    return program_executable(program, "prediction", options)
-
-
-def compile_attention(program: Program, options: Options) -> Executable:
-    """The attention weights by the paths of their layers, the batch first, the keys last. Raises UsageError."""
-    return program_executable(program, "attention", options)
+    INITIALISATION = "initialisation"  # the first content of each tensor
+    TRAINING = "training"  # forward, loss, gradients, update, metrics
+    COUNTING = "counting"  # of one batch of an update that takes several: the counts that the loss is divided by
+    ACCUMULATING = "accumulating"  # of one such batch: its gradients and sums, added up
+    UPDATING = "updating"  # the update from what was added up
+    AUGMENTATION = "augmentation"  # the inputs and targets that `augment` changes, as training sees them
+    EVALUATION = "evaluation"  # loss and metrics, without an update
+    PREDICTION = "prediction"  # the outputs of the model
+    ATTENTION = "attention"  # the attention weights by the paths of their layers, the batch first, the keys last
+    GRADIENTS = "gradients"  # the mean square of each parameter's gradient, by its path; nothing is updated
+    SCHEDULE = "schedule"  # the rate `lr` of a step, with the arithmetic of the training step
+    FOLLOWING = "following"  # the new values of the run-time settings that a schedule keeps from epoch to epoch
+    FINISHING = "finishing"  # the metrics of rows, and a loss that is a mean, from what was gathered of them
+    FINISHING_EPOCH = "finishing_epoch"  # the same of an epoch of training, where it finishes others than `FINISHING`
+    # Of the sampler of `generate`: its outputs from whole windows of any number of sequences. The feed is filled from
+    # the left up to the place `first_step`; where that is beyond the window, it has slid.
+    WINDOW = "window"
+    PROMPT = "prompt"  # the same of some sequences, which also fills the states of `POSITION`
+    POSITION = "position"  # the same from states and the last token of each sequence, at the place `first_step`
 
 
-def attention_shapes(program: Program) -> Mapping[str, Shape]:
-    """The shapes of the attention weights by the paths of their layers, the batch first. Raises UsageError."""
-    from compiler.programs.steps.attention_weights import (
-        attention_graph,  # the graphs, which a cached program does without
-    )
+@record
+class GraphKind:
+    """`phase` is that of the training, where later ones have less frozen; `rows` are the sequences to decode."""
 
-    graph = attention_graph(complete(program))
-    return {output.name: output.value.type.shape for output in graph.outputs}
+    purpose: Purpose
+    phase: int = 0
+    rows: int = 0
 
-
-def compile_window(program: Program, options: Options) -> Executable:
-    """The outputs of the sampler of `generate`, for any number of sequences, from whole windows.
-
-    The feed is filled from the left up to the place `first_step`; where that is beyond the window, it has slid.
-    """
-    return program_executable(program, "window", options)
+    def __str__(self) -> str:
+        number = self.phase or self.rows
+        return f"{self.purpose.value} {number}" if number else self.purpose.value
 
 
-def compile_decoding(program: Program, tensors: Tensors, rows: int, options: Options) -> Decoding:
-    """The same for `rows` sequences, from the last token of each at the place `first_step`, and states.
-
-    The tensors stay shared with the caller.
-    """
-    return decoding(program, tensors, rows, options)
-
-
-def compile_prompt(program: Program, rows: int, options: Options) -> Executable:
-    """The same from whole windows of `rows` sequences; it fills the states of `compile_decoding`."""
-    return program_executable(program, f"prompt {rows}", options)
-
-
-def compile_gradients(program: Program, options: Options) -> Executable:
-    """The mean square of each parameter's gradient, by its path, in a step that updates nothing."""
-    return program_executable(program, "gradients", options)
-
-
-def compile_schedule(program: Program, options: Options) -> Executable:
-    """The rate of each step, `lr`, with the arithmetic of the training step and without the rest of it."""
-    return program_executable(program, "schedule", options)
-
-
-def compile_following(program: Program, options: Options) -> Executable:
-    """What the schedule keeps of an epoch: the new values of the run-time settings that are its states."""
-    return program_executable(program, "following", options)
-
-
-def compile_finishing(program: Program, options: Options, of_training: bool) -> Executable:
-    """The metrics of rows or of an epoch of training, and a loss that is a mean, from what was gathered of them."""
-    return program_executable(program, finishing_kind(program, of_training), options)
-
-
-def finishing_kind(program: Program, of_training: bool) -> str:
-    """What `compile_ahead` calls the program of `compile_finishing`."""
-    is_another = of_training and program.plan is not None and not program.plan.finishes_alike
-    return "finishing_epoch" if is_another else "finishing"
+INITIALISATION = GraphKind(Purpose.INITIALISATION)
+TRAINING = GraphKind(Purpose.TRAINING)
+EVALUATION = GraphKind(Purpose.EVALUATION)
+PREDICTION = GraphKind(Purpose.PREDICTION)
+STEP_OF_MODE: Mapping[str, GraphKind] = {"train": TRAINING, "infer": PREDICTION}  # by the words of the command line
+ACCUMULATION = (Purpose.COUNTING, Purpose.ACCUMULATING, Purpose.UPDATING)
+DECODING = (Purpose.WINDOW, Purpose.PROMPT, Purpose.POSITION)

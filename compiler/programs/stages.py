@@ -2,35 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import Options
 from compiler.machine import Machine
 from compiler.pipeline import optimise_graph, to_f64
+from compiler.programs.kinds import ACCUMULATION, GraphKind, Purpose
 from compiler.programs.load import complete, in_precision
-from compiler.programs.steps.accumulated_step import PARTS, accumulated_step
-from compiler.programs.steps.decoding.programs import DECODING, decoding_graph
-from compiler.programs.steps.training_step import graph_of_kind
+from compiler.programs.steps.accumulated_step import accumulated_step
+from compiler.programs.steps.attention_weights import attention_graph
+from compiler.programs.steps.decoding.incremental import position_graph, prompt_graph
+from compiler.programs.steps.decoding.window import window_graph
+from compiler.programs.steps.finishing import finishing_graph
+from compiler.programs.steps.training_step import (
+    augmentation_graph,
+    evaluation_graph,
+    following_graph,
+    gradient_graph,
+    initial_graph,
+    prediction_graph,
+    schedule_graph,
+    training_step,
+)
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
 from compiler.schedule.verify import verify_schedule
 
+GRAPHS: Mapping[Purpose, Callable[[Program, GraphKind], Graph]] = {
+    Purpose.INITIALISATION: lambda program, kind: initial_graph(program),
+    Purpose.TRAINING: lambda program, kind: training_step(program, kind.phase),
+    **dict.fromkeys(ACCUMULATION, lambda program, kind: accumulated_step(program, kind)),
+    Purpose.AUGMENTATION: lambda program, kind: augmentation_graph(program),
+    Purpose.EVALUATION: lambda program, kind: evaluation_graph(program),
+    Purpose.PREDICTION: lambda program, kind: prediction_graph(program),
+    Purpose.ATTENTION: lambda program, kind: attention_graph(program),
+    Purpose.GRADIENTS: lambda program, kind: gradient_graph(program),
+    Purpose.SCHEDULE: lambda program, kind: schedule_graph(program),
+    Purpose.FOLLOWING: lambda program, kind: following_graph(program),
+    Purpose.FINISHING: lambda program, kind: finishing_graph(program, program.inference_graph),
+    Purpose.FINISHING_EPOCH: lambda program, kind: finishing_graph(program, program.training_graph),
+    Purpose.WINDOW: lambda program, kind: window_graph(program),
+    Purpose.PROMPT: lambda program, kind: prompt_graph(program, kind.rows),
+    Purpose.POSITION: lambda program, kind: position_graph(program, kind.rows),
+}
 
-def graph_of(program: Program, kind: str, options: Options | None = None) -> Graph:
-    """One of the graphs of a program, by its kind: `training`, `training 1` of a later phase, `evaluation`, …
+
+def graph_of(program: Program, kind: GraphKind, options: Options | None = None) -> Graph:
+    """The graph of a kind that is made of a program.
 
     What is simplified before it is differentiated, is so in the precision of the options, or else in the program's own.
     """
     program = complete(program)
     if options is not None:
         program = in_precision(program, options)
-    name, _, phase = kind.partition(" ")
-    if name in PARTS:
-        return accumulated_step(program, name, int(phase or 0))
-    if name in DECODING:
-        return decoding_graph(program, kind)
-    return graph_of_kind(program, kind)
+    return GRAPHS[kind.purpose](program, kind)
 
 
 def prepared(graph: Graph, options: Options) -> Graph:

@@ -21,14 +21,19 @@ def _reference() -> Target:
     return ReferenceTarget()
 
 
-TARGETS: Mapping[str, Callable[[], Target]] = {"native": _native, "reference": _reference}
-KERNEL_TARGETS: Mapping[str, Callable[[], KernelTarget]] = {"native": _native}  # those of them that have kernels
+KERNEL_TARGETS: Mapping[str, Callable[[], KernelTarget]] = {"native": _native}
+TARGETS: Mapping[str, Callable[[], Target]] = {**KERNEL_TARGETS, "reference": _reference}
+
+
+def expect_target(name: str) -> None:
+    """Raises UsageError where there is no target of that name."""
+    if name not in TARGETS:
+        raise UsageError(f"there is no target '{name}'", f"targets are {', '.join(TARGETS)}")
 
 
 def target_of(options: Options) -> Target:
     """The target that the options name. Raises UsageError where there is none."""
-    if options.target not in TARGETS:
-        raise UsageError(f"there is no target '{options.target}'", f"targets are {', '.join(TARGETS)}")
+    expect_target(options.target)
     return TARGETS[options.target]()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from compiler import driver
-from compiler.driver import Array, Steps
+from compiler.driver import Array, GraphKind, Purpose, Steps
 from compiler.errors.diagnostics import UsageError
 from runtime.data.part import Part
 from runtime.inference.model import length_of, runtime_settings, training_of
@@ -45,7 +45,8 @@ def gradient_flow(trained: Trained, part: Part) -> Mapping[str, float]:
     batch = min(plan.batch or len(part.rows), len(part.rows))
     rows = part.rows[: _BATCHES * batch]
     settings = runtime_settings(program, length_of(plan, len(part.rows)))
-    executable = driver.compile_gradients(program, replace(trained.options, batch=batch))
+    options = replace(trained.options, batch=batch)
+    executable = driver.compile_program(program, GraphKind(Purpose.GRADIENTS), options)
     data = at_epoch(numbered(program, in_precision(part, trained.options.dtype)).arrays, 0)
     results = executable.run(Steps(trained.tensors, data, rows, batch, 0, plan.seed, settings))
     return {path: math.sqrt(float(squares.mean())) for path, squares in results.scalars.items()}

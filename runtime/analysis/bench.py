@@ -10,20 +10,14 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Options, Program, Steps
-from compiler.errors.diagnostics import UsageError
+from compiler.driver import Options, Program
 from compiler.support.record import record
-from runtime.data.part import Part
-from runtime.data.synthetic import synthetic
-from runtime.inference.model import parameter_count, runtime_settings
-from runtime.inference.precision import in_precision
-from runtime.runs.position import Length
-from runtime.support.memory import expect_room, peak_memory, seconds_since_start
-from runtime.train.samples import at_epoch, numbered
+from runtime.analysis.made_up_steps import CompiledSteps, usual_batch
+from runtime.inference.model import parameter_count
+from runtime.support.memory import peak_memory, seconds_since_start
 
 _SAMPLE_SECONDS = 0.005  # shorter samples measure the clock
 _LEAST_SAMPLES = 10
-_SUPPOSED_STEPS = 10_000  # what `total_steps` is to a schedule
 
 
 @record
@@ -60,11 +54,8 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
     """
     begin = time.perf_counter()
     program = load()
-    batch = batch or _usual_batch(program, mode)
-    options = driver.options_of(program, replace(options, batch=batch))
-    run_steps = (
-        TrainingSteps(program, batch, options).run if mode == "train" else inference_steps(program, batch, options)
-    )
+    options = driver.options_of(program, replace(options, batch=batch or usual_batch(program, mode)))
+    run_steps = CompiledSteps(program, mode, options.batch, options)
     compile_seconds = time.perf_counter() - begin
     run_steps(1)
     first_seconds = seconds_since_start()
@@ -79,7 +70,7 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
     return BenchReport(
         model=program.model,
         mode=mode,
-        batch=batch,
+        batch=options.batch,
         threads=options.threads,
         machine=machine,
         processor=processor,
@@ -99,84 +90,30 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
 
 def _machines(options: Options) -> tuple[str | None, str | None, str | None]:
     """The names of the machine that code was made for and of that which ran it, and LLVM's name of the latter."""
-    if options.target != "native":
-        return None, None, None
-    from compiler.targets.registry import kernel_target_of  # loads LLVM
+    from compiler.targets.registry import KERNEL_TARGETS, kernel_target_of  # loads LLVM
 
+    if options.target not in KERNEL_TARGETS:
+        return None, None, None
     target = kernel_target_of(options)
     made_for, ran_on = target.machine(options.machine), target.machine(None)
     return made_for.name, ran_on.name, ran_on.cpu
 
 
-def _usual_batch(program: Program, mode: str) -> int:
-    return program.plan.usual_rows if mode == "train" and program.plan is not None else 1
-
-
-class TrainingSteps:
-    """Training steps on one batch of made-up rows, from the start values of the plan's seed on."""
-
-    def __init__(self, program: Program, batch: int, options: Options) -> None:
-        plan = program.plan
-        if plan is None:
-            raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
-        driver.compile_ahead(program, ("initialisation", "training"), options)
-        expect_room(program, ["training"], options)
-        self._executable = driver.compile_training(program, options)
-        self.tensors = driver.allocate(program, options)
-        driver.initialise(program, self.tensors, plan.seed, options)
-        self._rows = np.arange(batch, dtype=np.int64)
-        part = in_precision(Part(synthetic(program.inputs, batch, plan.seed), self._rows), options.dtype)
-        self._data = at_epoch(numbered(program, part).arrays, 0)
-        self._settings = runtime_settings(program, Length(batch, batch, _SUPPOSED_STEPS))
-        self._seed, self._done = plan.seed, 0
-
-    def run(self, steps: int) -> None:
-        """Make so many of them, in one call."""
-        rows = np.tile(self._rows, steps)
-        self._executable.run(
-            Steps(self.tensors, self._data, rows, len(self._rows), self._done, self._seed, self._settings)
-        )
-        self._done += steps
-
-
-def inference_steps(program: Program, batch: int, options: Options) -> Callable[[int], None]:
-    """Makes so many predictions of one batch, each in a call of its own."""
-    driver.compile_ahead(program, ("initialisation", "prediction"), options)
-    expect_room(program, ["prediction"], options)
-    executable = driver.compile_prediction(program, options)
-    tensors = driver.allocate(program, options)
-    driver.initialise(program, tensors, 0, options)
-    rows = np.arange(batch, dtype=np.int64)
-    inputs = [spec for spec in program.inputs if not spec.is_target]
-    data = in_precision(Part(synthetic(inputs, batch, 0), rows), options.dtype).arrays
-    settings = runtime_settings(program)
-
-    def run(steps: int) -> None:
-        for _ in range(steps):
-            executable.run(Steps(tensors, data, rows, batch, settings=settings))
-
-    return run
-
-
-def _measure(run_steps: Callable[[int], None], seconds: float) -> tuple[list[float], int]:
+def _measure(run_steps: CompiledSteps, seconds: float) -> tuple[list[float], int]:
     per_sample = _warm_up(run_steps, seconds / 6)
     samples: list[float] = []
     gc.collect()
     begin = time.perf_counter()
     while len(samples) < _LEAST_SAMPLES or time.perf_counter() - begin < seconds:
-        start = time.perf_counter()
-        run_steps(per_sample)
-        samples.append((time.perf_counter() - start) / per_sample)
+        samples.append(run_steps(per_sample) / per_sample)
     return samples, per_sample * len(samples)
 
 
-def _warm_up(run_steps: Callable[[int], None], seconds: float) -> int:
+def _warm_up(run_steps: CompiledSteps, seconds: float) -> int:
     """Run for `seconds`; how many steps make a sample long enough."""
     steps, per_step = 1, 0.0
     begin = time.perf_counter()
     while time.perf_counter() - begin < seconds or per_step == 0.0:
-        start = time.perf_counter()
-        run_steps(steps)
-        per_step = (time.perf_counter() - start) / steps
+        per_step = run_steps(steps) / steps
         steps = max(1, int(np.ceil(_SAMPLE_SECONDS / max(per_step, 1e-8))))
     return steps

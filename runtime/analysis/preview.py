@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Options, Program, Steps
+from compiler.driver import Array, GraphKind, Options, Program, Purpose, Steps
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
@@ -59,7 +59,7 @@ def preview(program: Program, path: Path | None, epoch: int, sample: int | None,
         if any(entry.role.value == "setting" and entry.name not in known for entry in program.augmentation.inputs):
             known = runtime_settings(program, length_of(plan, len(part.rows)))
         settings = {name: value for name, value in known.items() if name in names}
-        executable = driver.compile_augmentation(program, replace(options, batch=batch))
+        executable = driver.compile_program(program, GraphKind(Purpose.AUGMENTATION), replace(options, batch=batch))
         tensors = driver.allocate(program, options)
         results = executable.run(Steps(tensors, arrays, rows, batch, seed=plan.seed, settings=settings))
         changed = {name: array[place % batch] for name, array in results.arrays.items()}

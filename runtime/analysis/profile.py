@@ -5,39 +5,30 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Options, Program, Steps
-from compiler.errors.diagnostics import UsageError
+from compiler.driver import STEP_OF_MODE, Executable, Options, Program
 from compiler.profiling.account import report_of, timeline_of
 from compiler.profiling.report import Measured, ProfileReport, TimelineSpan
-from compiler.profiling.simulation import SimulatedStep, SimulationReport, simulated_step, simulation_of
+from compiler.profiling.simulation import SimulationReport, simulated_step, simulation_of
 from compiler.profiling.step import ProfiledStep, profiled_step
 from compiler.support.record import record
-from runtime.data.part import Part
-from runtime.data.synthetic import synthetic
-from runtime.inference.model import runtime_settings
-from runtime.inference.precision import in_precision
+from runtime.analysis.made_up_steps import MadeUpSteps, Weights, usual_batch
 from runtime.runs.environment import cpu_name
-from runtime.runs.position import Length
 from runtime.support.memory import expect_room
-from runtime.train.samples import at_epoch, numbered
 
 if TYPE_CHECKING:
     from compiler.targets.recording import Recording, Step
 
 _SAMPLE_SECONDS = 0.015
 _LEAST_SAMPLES = 5
-_SUPPOSED_STEPS = 10_000  # what `total_steps` is to a schedule
-KINDS = {"train": "training", "infer": "prediction"}
-
-Weights = Mapping[str, Array]
 
 
 @record(eq=False)
@@ -55,56 +46,19 @@ def profile(
 
     As in `dlc bench`, training steps are made many in a call, and each inference is a call of its own.
     """
-    plan = program.plan
-    if mode == "train" and plan is None:
-        raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
-    batch = batch or (plan.usual_rows if mode == "train" and plan is not None else 1)
-    step = profiled_step(program, KINDS[mode], replace(options, batch=batch))
-    expect_room(step.program, [KINDS[mode]], step.options)
-    run = Runs(step, mode, batch, weights)
-    measured, taken = _measure(step, run, seconds)
+    kind, batch = STEP_OF_MODE[mode], batch or usual_batch(program, mode)
+    step = profiled_step(program, kind, replace(options, batch=batch))
+    expect_room(step.program, [kind], step.options)
+    measured, taken = _measure(step, MadeUpSteps(step.program, mode, batch, step.options, weights), seconds)
     return Profile(
         report_of(step, taken, measured, mode),
         timeline_of(step, taken),
     )
 
 
-class Runs:
-    """Makes steps with any executable of a step, one after the other on the same tensors and data."""
-
-    def __init__(self, step: ProfiledStep | SimulatedStep, mode: str, batch: int, weights: Weights | None) -> None:
-        program, options = step.program, step.options
-        self._mode, self._batch, self._done = mode, batch, 0
-        self._seed = 0 if program.plan is None else program.plan.seed
-        self._tensors = driver.allocate(program, options)
-        driver.initialise(program, self._tensors, self._seed, options)
-        for name, values in (weights or {}).items():
-            self._tensors.write(name, values)
-        self._rows = np.arange(batch, dtype=np.int64)
-        self._repeated: dict[int, Array] = {1: self._rows}
-        if mode == "train":
-            made = Part(synthetic(program.inputs, batch, self._seed), self._rows)
-            self._data = at_epoch(numbered(program, in_precision(made, options.dtype)).arrays, 0)
-            self._settings = runtime_settings(program, Length(batch, batch, _SUPPOSED_STEPS))
-        else:
-            inputs = [spec for spec in program.inputs if not spec.is_target]
-            self._data = in_precision(Part(synthetic(inputs, batch, 0), self._rows), options.dtype).arrays
-            self._settings = runtime_settings(program)
-
-    def __call__(self, executable: driver.Executable, steps: int) -> float:
-        """The seconds of so many steps."""
-        calls, each = (1, steps) if self._mode == "train" else (steps, 1)
-        rows = self._repeated.setdefault(each, np.tile(self._rows, each))
-        start = time.perf_counter()
-        for _ in range(calls):
-            executable.run(Steps(self._tensors, self._data, rows, self._batch, self._done, self._seed, self._settings))
-        self._done += steps
-        return time.perf_counter() - start
-
-
-def _measure(step: ProfiledStep, run: Runs, seconds: float) -> tuple[Measured, list[list[Recording]]]:
+def _measure(step: ProfiledStep, made: MadeUpSteps, seconds: float) -> tuple[Measured, list[list[Recording]]]:
     """Samples of both executables in turn, each after a step that fills the caches and the workspace for it."""
-    per_sample = _warm_up(step, run, seconds / 6)
+    per_sample = _warm_up(step, made, seconds / 6)
     plain: list[float] = []
     walls: list[float] = []
     outside: list[float] = []
@@ -114,8 +68,8 @@ def _measure(step: ProfiledStep, run: Runs, seconds: float) -> tuple[Measured, l
     while len(plain) < _LEAST_SAMPLES or time.perf_counter() - begin < seconds:
         # whichever comes first finds caches that Python has used, so each does in turn
         for executable in (step.plain, step.stamped) if len(plain) % 2 else (step.stamped, step.plain):
-            run(executable, 1)
-            spent = run(executable, per_sample)
+            made.run(executable, 1)
+            spent = made.run(executable, per_sample)
             if executable is step.plain:
                 plain.append(spent / per_sample)
         found = [recordings[1:] for recordings in step.take()]  # the step that fills the caches calls each part once
@@ -143,14 +97,14 @@ def _middle(samples: list[float]) -> float:
     return float(np.mean(ordered[quarter : len(ordered) - quarter]))
 
 
-def _warm_up(step: ProfiledStep, run: Runs, seconds: float) -> int:
+def _warm_up(step: ProfiledStep, made: MadeUpSteps, seconds: float) -> int:
     """Run both for a while; how many steps make a sample that is long enough and for whose events there is room."""
-    run(step.stamped, 1)
+    made.run(step.stamped, 1)
     events = step.most_events(step.take())
     steps = 1
     begin = time.perf_counter()
     while True:
-        each = run(step.plain, steps) / steps
+        each = made.run(step.plain, steps) / steps
         wanted = max(2, int(np.ceil(_SAMPLE_SECONDS / max(each, 1e-8))))  # a single step is not gathered from the data
         steps = max(1, min(wanted, step.room // (2 * events)))
         if time.perf_counter() - begin >= seconds:
@@ -188,13 +142,10 @@ def simulate(
     bandwidth: float | None = None,
 ) -> SimulationReport:
     """What `threads` threads would do, measured for about `seconds`; see `simulation_of`. Raises UsageError."""
-    plan = program.plan
-    if mode == "train" and plan is None:
-        raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
-    batch = batch or (plan.usual_rows if mode == "train" and plan is not None else 1)
-    step = simulated_step(program, KINDS[mode], replace(options, batch=batch), threads)
-    expect_room(step.program, [KINDS[mode]], step.options)
-    run = Runs(step, mode, batch, weights)
+    kind, batch = STEP_OF_MODE[mode], batch or usual_batch(program, mode)
+    step = simulated_step(program, kind, replace(options, batch=batch), threads)
+    expect_room(step.program, [kind], step.options)
+    made = MadeUpSteps(step.program, mode, batch, step.options, weights)
     taken: dict[int, list[list[Step]]] = {count: [[] for _ in step.parts] for count in step.in_turns}
     at_once: list[list[Step]] = [[] for _ in step.parts]
     real: list[float] = []
@@ -202,25 +153,28 @@ def simulate(
     begin = time.perf_counter()
     while len(taken[1][0]) < _LEAST_ROUNDS * _STEPS or time.perf_counter() - begin < seconds:
         for count, executable in step.in_turns.items():
-            run(executable, 1)
-            step.take(count)
-            run(executable, _STEPS)
-            for part, found in zip(taken[count], step.take(count), strict=True):
-                part += found
+            _record_round(made, executable, partial(step.take, count), taken[count])
         if step.at_once is not None:
-            run(step.at_once, 1)
-            step.take(step.cores, in_turns=False)
-            run(step.at_once, _STEPS)
-            for part, found in zip(at_once, step.take(step.cores, in_turns=False), strict=True):
-                part += found
+            _record_round(made, step.at_once, partial(step.take, step.cores, in_turns=False), at_once)
         if step.real is not None:
-            run(step.real, 1)
-            real.append(run(step.real, _STEPS) / _STEPS)
+            made.run(step.real, 1)
+            real.append(made.run(step.real, _STEPS) / _STEPS)
         if time.perf_counter() - begin > 4 * seconds and taken[1][0]:
             break  # a large model: few rounds have to do
     measured = float(np.percentile(real, 25)) if real else None
     found = at_once if step.at_once is not None else []
     return simulation_of(step, taken, found, mode, barrier_us, bandwidth, measured)
+
+
+def _record_round(
+    made: MadeUpSteps, executable: Executable, take: Callable[[], list[list[Step]]], parts: list[list[Step]]
+) -> None:
+    """Add the steps of a round to those of each part, after one that fills the caches."""
+    made.run(executable, 1)
+    take()
+    made.run(executable, _STEPS)
+    for part, found in zip(parts, take(), strict=True):
+        part += found
 
 
 def simulation_json(found: SimulationReport) -> dict[str, Any]:

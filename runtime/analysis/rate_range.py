@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Options, Program, Steps
+from compiler.driver import Array, GraphKind, Options, Program, Purpose, Steps
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
@@ -156,7 +156,7 @@ def rate_schedule(program: Program, rows: int, options: Options) -> RateSchedule
     length = length_of(plan, rows)
     settings = runtime_settings(program, length)
     tensors = driver.allocate(program, options)
-    executable = driver.compile_schedule(program, options)
+    executable = driver.compile_program(program, GraphKind(Purpose.SCHEDULE), options)
     one = np.zeros(1, np.int64)
 
     def rate(step: int) -> float:

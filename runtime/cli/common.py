@@ -51,9 +51,9 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
         )
         group.add_argument(
             "--target",
-            choices=["native", "reference"],
             default="native",
-            help="native machine code, or the NumPy reference",
+            metavar="NAME",
+            help="native machine code, or the NumPy reference (default: native)",
         )
     group.add_argument(
         "--dtype", choices=["f32", "f64"], default="f32", help="compute with this type wherever the text says f32"
@@ -88,13 +88,14 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
 def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
     """The compiler's options; `batch` is the hint for tile sizes. Raises UsageError for a machine that is none."""
     from compiler import driver  # heavy; `--help` must not pay for it
+    from compiler.targets.registry import KERNEL_TARGETS, expect_target
 
+    expect_target(arguments.target)
     if arguments.machine is not None:
-        if arguments.target != "native":
-            raise UsageError(f"--target {arguments.target} is NumPy, the same on every machine", "leave out --machine")
-        from compiler.targets.registry import kernel_target_of  # loads LLVM
-
-        kernel_target_of(driver.Options()).machine(arguments.machine, arguments.runs_code)
+        if arguments.target not in KERNEL_TARGETS:
+            message = f"--target {arguments.target} makes no code of its own, and is the same on every machine"
+            raise UsageError(message, "leave out --machine")
+        KERNEL_TARGETS[arguments.target]().machine(arguments.machine, arguments.runs_code)
     return driver.Options(
         target=arguments.target,
         threads=arguments.threads or usable_cores(),

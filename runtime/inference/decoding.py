@@ -7,7 +7,19 @@ from collections.abc import Mapping
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Decoding, Executable, Generation, InputSpec, Options, Program, Steps, Tensors
+from compiler.driver import (
+    Array,
+    Decoding,
+    Executable,
+    Generation,
+    GraphKind,
+    InputSpec,
+    Options,
+    Program,
+    Purpose,
+    Steps,
+    Tensors,
+)
 from compiler.errors.diagnostics import UsageError
 from compiler.types import DType
 from runtime.data.specs import dtype_of, row_shape
@@ -72,7 +84,9 @@ class Decoder:
                 self._of_position(decoding, tokens[:, place : place + 1], place, None)
             return self._of_position(decoding, tokens[:, -1:], length - 1, None)
         if self._prompt is None:
-            self._prompt = driver.compile_prompt(self._program, self._rows, self._options)
+            self._prompt = driver.compile_program(
+                self._program, GraphKind(Purpose.PROMPT, rows=self._rows), self._options
+            )
         data = {**self._data, self._feed.name: self._filled_up(tokens)}
         return self._run(self._prompt, decoding.tensors, data, length - 1, self._single)
 
@@ -85,7 +99,7 @@ class Decoder:
     def _of_window(self, tokens: Array) -> Array:
         """All positions computed anew: it defines what the others give."""
         if self._whole is None:
-            self._whole = driver.compile_window(self._program, self._options)
+            self._whole = driver.compile_program(self._program, GraphKind(Purpose.WINDOW), self._options)
         data = {**self._data, self._feed.name: self._filled_up(tokens[:, -self.window :])}
         return self._run(self._whole, self._tensors, data, tokens.shape[1] - 1, self._numbers)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Executable, Options, Program, Results, Steps, Tensors
+from compiler.driver import EVALUATION, Array, Executable, Options, Program, Results, Steps, Tensors
 from compiler.errors.diagnostics import UsageError
 from runtime.data.part import Part
 from runtime.inference.buckets import Buckets, Sizes
@@ -40,14 +40,15 @@ def evaluator_of(program: Program, options: Options, training_rows: int | None, 
         settings = runtime_settings(program, length_of(plan, training_rows))
     options = replace(options, batch=batch)
     buckets = Buckets(program, sizes)
-    executable = buckets.executable(lambda one: driver.compile_evaluation(one, options))
+    executable = buckets.executable(lambda one: driver.compile_program(one, EVALUATION, options))
     return Evaluator(executable, batch, settings, options.dtype, buckets, finisher_of(program, options))
 
 
-def finisher_of(program: Program, options: Options) -> Finisher | None:
-    """What finishes the metrics of an evaluation, where it has any."""
-    has_some = training_of(program).finished
-    return Finisher(driver.compile_finishing(program, options, of_training=False)) if has_some else None
+def finisher_of(program: Program, options: Options, of_training: bool = False) -> Finisher | None:
+    """The program that finishes the metrics of an evaluation, or of an epoch of training; None without metrics."""
+    if not training_of(program).finished:
+        return None
+    return Finisher(driver.compile_program(program, driver.finishing_kind(program, of_training), options))
 
 
 class Evaluator:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Options, Program, Steps, Tensors
+from compiler.driver import PREDICTION, Array, GraphKind, Options, Program, Purpose, Steps, Tensors
 from compiler.types import Shape, numpy_dtype
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
@@ -26,7 +26,7 @@ class Predictor:
     def __init__(self, program: Program, options: Options, sizes: Sizes = ()) -> None:
         buckets = Buckets(program, sizes)
         self._buckets = buckets if _output_shapes(buckets.smallest) == _output_shapes(program) else Buckets(program, ())
-        self._executable = self._buckets.executable(lambda one: driver.compile_prediction(one, options))
+        self._executable = self._buckets.executable(lambda one: driver.compile_program(one, PREDICTION, options))
         self._settings = runtime_settings(program)
         self._batch, self._dtype = options.batch, options.dtype
         self._pace = Pace()
@@ -66,7 +66,7 @@ class Predictor:
 
 def attention_weights(program: Program, tensors: Tensors, part: Part, row: int, options: Options) -> dict[str, Array]:
     """The attention weights for one row of `part`, by the paths of their layers. Raises UsageError without any."""
-    executable = driver.compile_attention(program, replace(options, batch=1))
+    executable = driver.compile_program(program, GraphKind(Purpose.ATTENTION), replace(options, batch=1))
     part = in_precision(part, options.dtype)
     rows = part.rows[row : row + 1]
     found = executable.run(Steps(tensors, part.arrays, rows, 1, settings=runtime_settings(program)))

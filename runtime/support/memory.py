@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from compiler import driver
-from compiler.driver import Options, Program
+from compiler.driver import GraphKind, Options, Program
 from compiler.targets.available_memory import expect_memory
 
 _COPIES = "a copy of all these to go back to"
 
 
-def expect_room(program: Program, kinds: Sequence[str], options: Options, copies: int = 0) -> None:
+def expect_room(program: Program, kinds: Sequence[GraphKind], options: Options, copies: int = 0) -> None:
     """Raise ResourceError where the tensors of a program, so many copies of them, and steps of `kinds` do not fit."""
     needed = driver.memory_needed(program, kinds, options)
     tensors = sum(count for what, count in needed.items() if what != driver.VALUES)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Executable, Options, Program, Steps, Tensors
+from compiler.driver import Executable, GraphKind, Options, Program, Purpose, Steps, Tensors
 from compiler.support.record import record
 
 
@@ -31,4 +31,4 @@ def following_of(program: Program, tensors: Tensors, options: Options) -> Follow
     follower = None if program.plan is None else program.plan.follower
     if follower is None:
         return None
-    return Following(driver.compile_following(program, options), tensors, follower.metric)
+    return Following(driver.compile_program(program, GraphKind(Purpose.FOLLOWING), options), tensors, follower.metric)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler import driver
-from compiler.driver import Options, Program, Steps, Tensors
+from compiler.driver import EVALUATION, INITIALISATION, GraphKind, Options, Program, Purpose, Steps, Tensors
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.data.choices import refuse_outside
@@ -28,7 +28,6 @@ from runtime.inference.model import (
 from runtime.inference.precision import in_precision
 from runtime.runs.position import Position
 from runtime.runs.start_weights import WeightsReport
-from runtime.runs.totals import Finisher
 from runtime.support.memory import expect_room
 from runtime.train.averages import averages_of
 from runtime.train.events import TrainingStarted
@@ -89,16 +88,16 @@ def compile_ahead(program: Program, parts: Parts, options: Options, step: int = 
     """
     length = length_of(training_of(program), len(parts.train.rows))
     first = kind_at(program, step // length.steps_per_epoch)
-    kinds = ["initialisation", first]
+    kinds = [INITIALISATION, first]
     if parts.validation is not None or parts.test is not None:
-        kinds.append("evaluation")
+        kinds.append(EVALUATION)
     plan = training_of(program)
-    if plan.finished and "evaluation" in kinds:
+    if plan.finished and EVALUATION in kinds:
         kinds.append(driver.finishing_kind(program, of_training=False))
     if plan.finished and plan.metrics:
         kinds.append(driver.finishing_kind(program, of_training=True))
     if training_of(program).follower is not None:
-        kinds.append("following")
+        kinds.append(GraphKind(Purpose.FOLLOWING))
     options = replace(options, batch=length.batch)
     compiled = driver.compile_ahead(program, list(dict.fromkeys(kinds)), options)
     expect_room(program, [first], options, copies=1)
@@ -120,7 +119,7 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
     options = replace(options, batch=length.batch)
     evaluator, buckets = None, Buckets(program, parts.train.buckets)
     if parts.validation is not None or parts.test is not None:
-        executable = buckets.executable(lambda one: driver.compile_evaluation(one, options))
+        executable = buckets.executable(lambda one: driver.compile_program(one, EVALUATION, options))
         evaluator = Evaluator(executable, length.batch, settings, options.dtype, buckets, finisher_of(program, options))
     return Job(
         step=buckets.executable(lambda one: compiled_step(one, options, length.steps_per_epoch)),
@@ -137,7 +136,7 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
         rates=rate_names(program, settings) if plan.plateau is not None else (),
         scalars=(LOSS, *plan.metrics),
         keeper=keeper,
-        finisher=_finisher_of_epochs(program, options),
+        finisher=finisher_of(program, options, of_training=True) if plan.metrics else None,
         best=plan.best,
         is_larger_better=plan.directions.get(plan.best, False),
         averages=averages_of(program),
@@ -145,12 +144,6 @@ def job_of(program: Program, parts: Parts, tensors: Tensors, options: Options, k
         following=following_of(program, tensors, options),
         buckets=buckets,
     )
-
-
-def _finisher_of_epochs(program: Program, options: Options) -> Finisher | None:
-    plan = training_of(program)
-    has_some = plan.metrics and plan.finished
-    return Finisher(driver.compile_finishing(program, options, of_training=True)) if has_some else None
 
 
 def _explanation(buckets: Buckets, options: Options, steps_per_epoch: int) -> Explanation:

@@ -8,7 +8,7 @@ import numpy as np
 
 from compiler import driver
 from compiler.diagnosis.loss_bounds import loss_bounds
-from compiler.driver import Options
+from compiler.driver import EVALUATION, Options
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.data.part import Part
@@ -78,7 +78,7 @@ def overfit(session: Session, rows: int, options: Options) -> Overfit:
         plateau=None,
         keeper=keeper,
     )
-    step = driver.compile_evaluation(program, replace(options, batch=batch))
+    step = driver.compile_program(program, EVALUATION, replace(options, batch=batch))
     evaluator = Evaluator(step, batch, job.settings, options.dtype, finisher=finisher_of(program, options))
     data = {name: np.asarray(array[few.rows]) for name, array in few.arrays.items()}
     bounds = loss_bounds(program, data, job.tensors, job.settings, rows, job.seed)

@@ -126,7 +126,7 @@ def _computed(
     program: Program, job: Job, position: Position, paths: Sequence[str], options: Options
 ) -> tuple[dict[str, Array], bool]:
     """What the next step computes, and whether it leaves the tensors with the bits that the plain step gives."""
-    _, _, phase = kind_at(program, position.step // job.length.steps_per_epoch).partition(" ")
+    phase = kind_at(program, position.step // job.length.steps_per_epoch).phase
     cut = whole = steps_at(job, position)
     if training_of(program).accumulation is not None:
         return _results_of(job.step.run(whole), paths), True
@@ -134,7 +134,7 @@ def _computed(
         program, cut = job.buckets.of_step(whole)
     from compiler.diagnosis.inspected_step import inspected_step  # the whole compiler
 
-    step = inspected_step(program, int(phase or 0), replace(options, batch=job.length.batch), paths)
+    step = inspected_step(program, phase, replace(options, batch=job.length.batch), paths)
     before = {name: job.tensors[name].copy() for name in job.tensors.names()}
     results = step.executable.run(cut)
     after = {name: job.tensors[name].copy() for name in before}

@@ -125,7 +125,7 @@ def _resumed(directory: RunDirectory, file: Path | None, overrides: Overrides, o
     _refuse_changed_text(directory, file)
     program = program_of(directory, choices, overrides)
     refuse_other_precision(program, choices, options)
-    if options.target == "reference" and choices.target != "reference":
+    if options.target not in (Options().target, choices.target):
         raise UsageError("a run cannot change its target", "leave --target out to go on")
     options = replace(options, dtype=choices.dtype, target=choices.target)
     path = None if choices.data is None else Path(choices.data)

@@ -76,8 +76,7 @@ class Watcher:
         return list(self._worst.values())
 
     def _compiled(self, epoch: int, batch: int) -> WatchedStep:
-        _, _, number = kind_at(self._program, epoch).partition(" ")
-        phase = int(number or 0)
+        phase = kind_at(self._program, epoch).phase
         if self._step is None or phase != self._phase:
             from compiler.diagnosis.watched_step import watched_step  # the whole compiler, which reports do without
 

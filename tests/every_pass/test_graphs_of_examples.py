@@ -12,6 +12,7 @@ from compiler.graph.printer import print_graph
 from compiler.graph.reader import read_graph
 from compiler.ops import OPS
 from compiler.pipeline import passes_of
+from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of
 from compiler.schedule.numerics.internal_ops import INTERNAL_OPS
 from runtime.data.dimensions import dimensions_if_there
@@ -29,9 +30,7 @@ def read_back(graph: Graph) -> Graph:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_passes_on_text(example: str) -> None:
-    graph = graph_of(
-        driver.load(ROOT / "examples" / example / "model.dl", dimensions_of=dimensions_if_there), "training"
-    )
+    graph = graph_of(driver.load(ROOT / "examples" / example / "model.dl", dimensions_of=dimensions_if_there), TRAINING)
     for each in passes_of(Options(batch=ROWS)):
         of_text = each.run(read_back(graph))
         graph = each.run(graph)

@@ -12,6 +12,7 @@ from compiler import driver
 from compiler.driver import Options
 from compiler.errors.diagnostics import SourceError
 from compiler.interface import Steps
+from compiler.programs.kinds import GraphKind, Purpose
 from runtime.inference.model import runtime_settings
 
 A = np.array([1.0, 2.0], np.float32)
@@ -72,7 +73,7 @@ def test_the_body_of_a_form_calls_others_of_its_kind(tmp_path: Path) -> None:
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, 0, options)
     assert {name: tensors[name].tolist() for name in "abc"} == {"a": [2, 2], "b": [3, 3], "c": [9, 9]}
-    schedule = driver.compile_schedule(program, options)
+    schedule = driver.compile_program(program, GraphKind(Purpose.SCHEDULE), options)
     settings = runtime_settings(program)
     rates = [
         schedule.run(Steps(tensors, {}, np.zeros(1, np.int64), 1, step, 0, settings)).scalars["lr"][0]

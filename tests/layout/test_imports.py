@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -53,3 +54,19 @@ def test_a_contract_notices(
         monkeypatch.delitem(sys.modules, name)  # what other tests imported stands in the way of the copy
     code, report = check_contracts(tmp_path / "pyproject.toml", capsys)
     assert code != KEPT, report
+
+
+TESTS_OF_THE_CPU = ("tests/targets", "tests/nest", "tests/support")
+BESIDE = {
+    "tests/passes/test_chained_kernels.py": "which kernels the target blocks or transposes",
+    "tests/runtime/test_memory.py": "no memory is taken before it is known to be there",
+    "tests/training/test_each_fusion.py": "the execution plan of a loaded program",
+}
+"""What else looks into the CPU target, and at what."""
+
+
+def test_only_tests_of_the_cpu_target_import_it() -> None:
+    files = [path for room in ("tests", "benchmarks", "docs") for path in (ROOT / room).rglob("*.py")]
+    text = re.compile(r"^\s*(from|import) compiler\.targets(\.cpu| import .*\bcpu\b)", re.MULTILINE)
+    found = {path.relative_to(ROOT).as_posix() for path in files if text.search(path.read_text())}
+    assert {name for name in found if not name.startswith(TESTS_OF_THE_CPU)} == {*BESIDE}

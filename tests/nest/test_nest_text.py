@@ -18,9 +18,10 @@ from compiler.nest.ir import Nest, Statement
 from compiler.nest.printer import print_nest
 from compiler.nest.verify import verify_nest
 from compiler.ops import OPS
+from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.targets.cpu.lower import lower
-from compiler.targets.cpu.to_llvm import WRITERS, to_llvm
+from compiler.targets.llvm.to_llvm import WRITERS, to_llvm
 
 ZOO = Path(__file__).parents[2] / "benchmarks/zoo"
 MODELS = ("mlp_small", "lenet5", "lstm")
@@ -53,7 +54,7 @@ BROKEN = {
 def nests(model: str, machine: str) -> tuple[Nest, ...]:
     program = driver.load(ZOO / f"{model}.dl")
     options = driver.options_of(program, Options(batch=program.plan.usual_rows if program.plan else 1))
-    ready = prepared(graph_of(program, "training", options), options)
+    ready = prepared(graph_of(program, TRAINING, options), options)
     chosen = CHOICES[machine]
     plan = scheduled(ready, options, chosen)
     return tuple(lower(ready, plan, chosen, options.batch, keeps_nests=True).nests.values())

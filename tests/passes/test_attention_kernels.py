@@ -9,6 +9,7 @@ from elaboration import program
 from native import host
 
 from compiler.interface import Options
+from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.schedule.ir import Schedule
 from compiler.types import BatchExtent
@@ -36,7 +37,7 @@ train M {{
 @cache
 def step() -> Schedule:
     options = Options(batch=4)
-    return scheduled(prepared(graph_of(program(TEXT), "training"), options), options, host())
+    return scheduled(prepared(graph_of(program(TEXT), TRAINING), options), options, host())
 
 
 def written() -> Counter[int]:

@@ -18,6 +18,7 @@ from compiler.loops.ir import ContractionKernel
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Exp, Multiply
 from compiler.ops.movement import Broadcast, Pad, Slice, Transpose
+from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.schedule.ir import Buffer, Instance, Schedule
 from compiler.schedule.order import chained_kernels
@@ -46,7 +47,7 @@ train M {
 @cache
 def step() -> Schedule:
     options = Options(batch=64)
-    return scheduled(prepared(graph_of(program(TEXT), "training"), options), options, host())
+    return scheduled(prepared(graph_of(program(TEXT), TRAINING), options), options, host())
 
 
 def test_attention_is_a_chain_forward_and_one_backward() -> None:
@@ -71,7 +72,7 @@ def test_weights_are_kept_and_gradients_of_scores_are_passed_on() -> None:
 
 def test_few_shards_are_left_to_all_threads() -> None:
     options = Options(batch=4)
-    assert scheduled(prepared(graph_of(program(TEXT), "training"), options), options, host()).chains == ()
+    assert scheduled(prepared(graph_of(program(TEXT), TRAINING), options), options, host()).chains == ()
 
 
 def test_the_work_of_finding_chains_grows_with_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +89,7 @@ def test_the_work_of_finding_chains_grows_with_the_network(monkeypatch: pytest.M
     for blocks in (1, 3):
         looked_at.clear()
         whole = program(TEXT.replace(layer, " |> ".join([layer] * blocks)))
-        plan = scheduled(prepared(graph_of(whole, "training"), Options(batch=64)), Options(batch=64), host())
+        plan = scheduled(prepared(graph_of(whole, TRAINING), Options(batch=64)), Options(batch=64), host())
         assert len(plan.chains) == 2 * blocks
         counts.append(len(looked_at))
     assert counts[1] < 4 * counts[0]

@@ -10,6 +10,7 @@ import pytest
 from compiler import driver
 from compiler.driver import Options
 from compiler.interface import Steps
+from compiler.programs.kinds import TRAINING
 
 TEXT = """
 optimizer plain(lr = 0.1)(p, g, t) {{ p - lr * g }}
@@ -49,7 +50,7 @@ def test_a_step_is_as_exact_as_f64(loss: str, by: str, target: str, tmp_path: Pa
     options = driver.options_of(program, Options(dtype="f64" if by == "option" else "f32", batch=4, target=target))
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, 0, options)
-    step = driver.compile_training(program, options)
+    step = driver.compile_program(program, TRAINING, options)
     results = step.run(Steps(tensors, {"x": X, "t": np.zeros(4)}, np.arange(4), 4, settings={"optimizer.lr": 0.1}))
     value, slope = LOSSES[loss]
     np.testing.assert_allclose(results.scalars["loss"][0], value.mean(), rtol=1e-14)

@@ -9,6 +9,7 @@ from compiler.driver import load
 from compiler.errors.diagnostics import CompilerBug, DataError
 from compiler.interface import FUSIONS, Options
 from compiler.ops import OPS
+from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared
 from compiler.schedule.build import fused_graph
 from compiler.schedule.fusion.printer import print_fused
@@ -122,7 +123,7 @@ def test_a_text_that_is_no_fused_graph_is_refused(old: str, new: str, message: s
 @pytest.mark.parametrize("path", MODELS)
 def test_models_are_right_after_each_pass_and_read_back(path: str) -> None:
     program, options = load(ROOT / path), Options()
-    graph = prepared(graph_of(program, "training", options), options)
+    graph = prepared(graph_of(program, TRAINING, options), options)
     for without in ((), tuple(FUSIONS)):
         fused = fused_graph(graph, without, options.batch, verify=True)
         text = print_fused(fused)

@@ -46,6 +46,7 @@ from compiler.ops.movement import Broadcast, Concat, Reshape, Reverse, Slice, Tr
 from compiler.ops.sources import Constant, Iota
 from compiler.ops.window import Window
 from compiler.pipeline import optimise_graph
+from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Arena, Buffer, Instance, Place, Schedule
@@ -135,7 +136,7 @@ train M {
 
 def test_updates_are_ordered_by_what_joined_reductions_need() -> None:
     """The sums of squares of the penalty and of the clip are joined, so updates wait for more than before."""
-    verify_schedule(schedule(optimise_graph(graph_of(load_text(PENALISED, "model.dl"), "training"))), 32)
+    verify_schedule(schedule(optimise_graph(graph_of(load_text(PENALISED, "model.dl"), TRAINING))), 32)
 
 
 @pytest.mark.parametrize("optimised", [True, False])

@@ -13,6 +13,7 @@ from native import EVERY_KERNEL_PARALLEL, compiled
 from compiler.graph.ir import Graph, Role
 from compiler.graph.verify import verify
 from compiler.interface import Options, Steps
+from compiler.programs.kinds import EVALUATION, TRAINING
 from compiler.programs.stages import graph_of, prepared
 from compiler.schedule.build import schedule
 from compiler.schedule.fusion.ir import CONTRACTIONS
@@ -75,7 +76,7 @@ MODELS = {
 
 @cache
 def step(text: str) -> Graph:
-    return prepared(graph_of(program(text), "training"), Options(batch=ROWS))
+    return prepared(graph_of(program(text), TRAINING), Options(batch=ROWS))
 
 
 @cache
@@ -161,7 +162,7 @@ def test_draws_are_not_repeated() -> None:
 def test_small_steps_and_other_graphs_stay_as_they_are() -> None:
     fixed = fix_numerics(step(MODELS["gelu"]))
     assert rematerialise(fixed, ROWS, Tuning()) is fixed
-    evaluation = fix_numerics(prepared(graph_of(program(MODELS["gelu"]), "evaluation"), Options(batch=ROWS)))
+    evaluation = fix_numerics(prepared(graph_of(program(MODELS["gelu"]), EVALUATION), Options(batch=ROWS)))
     assert rematerialise(evaluation, MANY, Tuning()) is evaluation
 
 

@@ -18,6 +18,7 @@ from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.graph_passes.widen_numbers import widen_numbers
 from compiler.interface import FUSIONS, Steps
+from compiler.programs.kinds import TRAINING, GraphKind, Purpose
 from compiler.types import DType
 
 INPUTS = (
@@ -159,7 +160,7 @@ def updates(optimizer: str, definition: str, times: Sequence[int], options: Opti
     program = driver.load_text(text, "model.dl")
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, 0, options)
-    step = driver.compile_training(program, options)
+    step = driver.compile_program(program, TRAINING, options)
     settings = {s.name: float(s.value) for s in program.settings if s.is_runtime and isinstance(s.value, int | float)}
     data = {"x": np.ones((1, 1), np.float32), "z": np.zeros((1, 2), np.float32)}
     found: list[np.ndarray[Any, Any]] = []
@@ -203,7 +204,7 @@ schedule shrinking(lr, t, metric) {
     training = "optimizer = gradient_descent(lr = 0.3)\n    schedule = shrinking"
     program = driver.load_text(shrinking + MODEL.replace("OPTIMIZER", training), "model.dl")
     settings = {"optimizer.lr": 0.3, "(schedule).share": 0.7, "(schedule).metric": 1.0}
-    following = driver.compile_following(program, options)
+    following = driver.compile_program(program, GraphKind(Purpose.FOLLOWING), options)
     found = following.run(Steps(driver.allocate(program, options), {}, np.zeros(1, np.int64), 1, settings=settings))
     assert found.scalars["(schedule).share"][0] == 0.7 * 0.1
 

@@ -10,6 +10,7 @@ from native import host
 from compiler import driver
 from compiler.inspection.plan import flops_of
 from compiler.loops.ir import CollectKernel, FetchKernel
+from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared, scheduled
 from compiler.schedule.work import work_of
 
@@ -21,7 +22,7 @@ def test_products_are_those_of_the_optimised_graph(name: str) -> None:
     program = driver.load(ZOO / f"{name}.dl")
     assert program.plan is not None
     options = driver.options_of(program, driver.Options(batch=program.plan.usual_rows))
-    graph = prepared(graph_of(program, "training"), options)
+    graph = prepared(graph_of(program, TRAINING), options)
     plan = scheduled(graph, options, host())
     shares = [share for instance in plan.instances for share in work_of(instance, plan, options.batch)]
     wanted = flops_of([n for n in graph.nodes if n.op.name == "contraction"], options.batch)
@@ -35,7 +36,7 @@ def test_no_kernel_touches_more_than_its_buffers(name: str) -> None:
     program = driver.load(ZOO / f"{name}.dl")
     assert program.plan is not None
     options = driver.options_of(program, driver.Options(batch=program.plan.usual_rows))
-    plan = scheduled(prepared(graph_of(program, "training"), options), options, host())
+    plan = scheduled(prepared(graph_of(program, TRAINING), options), options, host())
     for instance in plan.instances:
         if isinstance(instance.kernel, FetchKernel | CollectKernel):
             continue  # a transfer moves rows of the caller

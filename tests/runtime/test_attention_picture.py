@@ -13,6 +13,7 @@ from compiler import driver
 from compiler.driver import Options
 from compiler.errors.diagnostics import UsageError
 from compiler.interface import Steps
+from compiler.programs.kinds import GraphKind, Purpose
 from compiler.programs.load import complete
 from compiler.programs.steps.attention_weights import attention_graph
 from compiler.types import BatchExtent
@@ -73,7 +74,9 @@ def test_weights_are_a_causal_distribution(target: str) -> None:
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, 0, options)
     x = np.random.default_rng(0).normal(size=(1, 3, 4)).astype(np.float32)
-    found = driver.compile_attention(program, options).run(Steps(tensors, {"x": x}, np.arange(1), 1))
+    found = driver.compile_program(program, GraphKind(Purpose.ATTENTION), options).run(
+        Steps(tensors, {"x": x}, np.arange(1), 1)
+    )
     (weights,) = found.arrays.values()
     np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-6)
     assert not np.triu(weights, 1).any()

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import small_driver
 
-from compiler import driver
 from compiler.driver import Results
 from compiler.interface import Steps
+from compiler.programs.kinds import TRAINING
 from runtime.cli.main import main
 from runtime.runs.directory import open_run
 from runtime.support import regular_files
@@ -127,7 +127,7 @@ def test_interrupted_and_resumed_is_as_if_uninterrupted(
             return super().run(steps)
 
     with monkeypatch.context() as patch:
-        patch.setattr(driver, "compile_training", lambda program, options: Interrupted("train"))
+        patch.setitem(small_driver.EXECUTABLES, TRAINING, Interrupted)
         assert main(["train", model, "--out", "halved"]) == 130
     assert "resume: dlc train --resume halved" in Output(capsys).err
     assert main(["train", "--resume", "halved", "--json"]) == 0
@@ -376,20 +376,13 @@ def test_a_folder_that_cannot_be_written(
 
 def test_data_that_goes_away_in_the_middle_of_an_epoch(model: str, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it is in memory by then."""
-    compile_training = driver.compile_training
 
-    def compiled(program: Any, options: Any) -> Any:
-        executable = compile_training(program, options)
-        step = executable.run
-
-        def run_and_remove(*arguments: Any, **named: Any) -> Any:
+    class Removing(small_driver.SmallExecutable):
+        def run(self, steps: Steps) -> Results:
             Path("rows.csv").unlink(missing_ok=True)
-            return step(*arguments, **named)
+            return super().run(steps)
 
-        executable.run = run_and_remove
-        return executable
-
-    monkeypatch.setattr(driver, "compile_training", compiled)
+    monkeypatch.setitem(small_driver.EXECUTABLES, TRAINING, Removing)
     assert main(["train", model, "--out", "other"]) == 0
     assert not Path("rows.csv").exists()
     assert last_weights("other") == last_weights(run)

@@ -82,10 +82,10 @@ def test_a_range_test_compiles_one_program_and_stops_at_the_divergence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given: list[float] = []
-    compile_training = driver.compile_training
+    compile_program = driver.compile_program
 
-    def compiled(program: Any, options: Any) -> Any:
-        executable = compile_training(program, options)
+    def compiled(program: Any, kind: Any, options: Any) -> Any:
+        executable = compile_program(program, kind, options)
         run = executable.run
 
         class Watched:
@@ -97,7 +97,7 @@ def test_a_range_test_compiles_one_program_and_stops_at_the_divergence(
         return Watched()
 
     compiles: list[Any] = []
-    monkeypatch.setattr(driver, "compile_training", compiled)
+    monkeypatch.setattr(driver, "compile_program", compiled)
     assert main(["lr", "model.dl", "--from", "1e-4", "--to", "100", "--steps", "120", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(compiles) == 1

@@ -15,6 +15,7 @@ from compiler import driver
 from compiler.errors.diagnostics import DlcError, ResourceError
 from compiler.inspection.plan import plan
 from compiler.interface import Steps
+from compiler.programs.kinds import PREDICTION, TRAINING
 from compiler.targets import available_memory
 from compiler.targets.cpu import executable
 from compiler.targets.memory import reserve
@@ -121,7 +122,7 @@ def test_weights_that_cannot_be_read_beside_what_is_there_are_told(monkeypatch: 
 
 def test_rows_that_do_not_fit_are_told_by_every_program(monkeypatch: pytest.MonkeyPatch) -> None:
     program, options = driver.load("model.dl"), driver.Options(batch=4)
-    prediction, tensors = driver.compile_prediction(program, options), driver.allocate(program, options)
+    prediction, tensors = driver.compile_program(program, PREDICTION, options), driver.allocate(program, options)
     data = {"x": np.zeros((20_000, 4), np.float32)}
     with_memory(monkeypatch, 10_000_000)
     with monkeypatch.context() as patch:
@@ -146,8 +147,8 @@ def test_sequences_whose_states_do_not_fit_are_told(monkeypatch: pytest.MonkeyPa
 def test_what_is_needed_is_what_is_taken() -> None:
     program = driver.load("model.dl")
     options = driver.Options(batch=4)
-    driver.compile_ahead(program, ["training"], options)
-    needed = driver.memory_needed(program, ["training"], options)
+    driver.compile_ahead(program, [TRAINING], options)
+    needed = driver.memory_needed(program, [TRAINING], options)
     tensors = driver.allocate(program, options)
     assert needed["parameters"] == PARAMETERS
     assert needed["parameters"] + needed["states of the optimizer"] == sum(

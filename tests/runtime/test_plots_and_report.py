@@ -20,6 +20,7 @@ from killing import write_project
 from compiler import driver
 from compiler.driver import Options
 from compiler.interface import Steps
+from compiler.programs.kinds import TRAINING
 from runtime.analysis.activations import gradient_flow
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.analysis.examined.confusion import Confusion
@@ -84,7 +85,7 @@ def test_the_size_of_a_gradient_is_that_of_finite_differences(run: Path) -> None
     part = replace(part, rows=part.rows[:8])
     found = gradient_flow(trained, part)["logits.dense.b"]
     start = {name: trained.tensors[name].copy() for name in trained.tensors.names()}
-    step = driver.compile_training(trained.program, replace(trained.options, batch=8))
+    step = driver.compile_program(trained.program, TRAINING, replace(trained.options, batch=8))
     settings = runtime_settings(trained.program, length_of(training_of(trained.program), 400))
 
     def loss(element: int, distance: float) -> float:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from compiler.errors.diagnostics import UsageError
-from compiler.targets.cpu import peaks
-from compiler.targets.llvm.host import machine_of
-from compiler.types import DType
+from compiler.interface import Options
+from compiler.targets.registry import kernel_target_of
+from compiler.targets.target import Peaks
 from runtime.analysis.profile_rows import difference, saved_profile
 from runtime.cli.main import main
 from runtime.reporting.profile_text import difference_text
@@ -69,38 +69,17 @@ def test_a_place_that_cannot_be_written_is_told_first(
         assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "kept", [[1, "9", [[8192, 1.0]], 5, 6], [1, float("inf"), [[8192, 1.0]], ""], [1, 9.0, [[8192, float("nan")]], ""]]
-)
-def test_kept_peaks_that_cannot_be_are_measured_again(kept: list[Any]) -> None:
-    assert peaks._kept(json.dumps(kept).encode()) is None  # pyright: ignore[reportPrivateUsage]
-    assert peaks._kept(b'[1, 9.0, [[8192, 1.0]], "2026-01-01"]') is not None  # pyright: ignore[reportPrivateUsage]
-
-
-def test_more_threads_than_the_largest_set_has_pieces_still_have_a_bandwidth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peaks, "_MOST", peaks._LEAST)  # pyright: ignore[reportPrivateUsage]
-    found = peaks._measure(machine_of(None), 2, DType.F32)  # pyright: ignore[reportPrivateUsage]
-    assert found.memory > 0
-
-
-def test_threads_that_had_one_core_for_a_moment_are_measured_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = iter([100.0, 120.0, 190.0, *[50.0] * 100])
-    monkeypatch.setattr(peaks, "_MOST", peaks._LEAST)  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(peaks, "_best_rate", lambda *_: next(rates))
-    assert peaks._measure(machine_of(None), 2, DType.F32, 180.0).gflops == 190.0  # pyright: ignore[reportPrivateUsage]
-
-
 def test_peaks_are_of_no_more_threads_than_there_are_cores(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[int] = []
 
-    def measured(_machine: object, threads: int, *_: object) -> peaks.Peaks:
+    def measured(_target: object, _options: object, threads: int, *_: object) -> Peaks:
         asked.append(threads)
-        return peaks.Peaks(threads, 100.0 * threads, ((8192, 50.0),), "2026-01-01")
+        return Peaks(threads, 100.0 * threads, ((8192, 50.0),), "2026-01-01")
 
     monkeypatch.setattr("compiler.profiling.step.usable_cores", lambda: 2)
-    monkeypatch.setattr("compiler.targets.cpu.peaks.measured_peaks", measured)
+    monkeypatch.setattr(type(kernel_target_of(Options())), "peaks", measured)
     model = tmp_path / "model.dl"
     model.write_text("model M {\n    input x: f32[batch, 4]\n    output y = x |> dense(3)\n}\n")
     assert main(["profile", str(model), "--mode", "infer", "--threads", "3", "--seconds", "0.1", "--json"]) == 0

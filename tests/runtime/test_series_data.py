@@ -13,6 +13,7 @@ from compiler import driver
 from compiler.driver import DataQuestion
 from compiler.errors.diagnostics import DataError
 from compiler.interface import Steps
+from compiler.programs.kinds import PREDICTION
 from runtime.cli.main import main
 from runtime.data.dimensions import dimensions_of
 from runtime.data.loading import LoadedData, load_rows, load_training_data
@@ -104,7 +105,7 @@ model M {
     }
     dense = {name: array.copy() for name, array in data.items()}
     for target in ("native", "reference"):
-        executable = driver.compile_prediction(program, driver.Options(target=target, batch=8, threads=2))
+        executable = driver.compile_program(program, PREDICTION, driver.Options(target=target, batch=8, threads=2))
         for rows in (np.arange(10), np.array([74, 3, 3, 60]), np.arange(75)):
             for batch in (1, 7, 80):
                 found = executable.run(Steps(tensors, data, rows, batch)).arrays["y"]

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from native import host
 
 from compiler.driver import Options
 from compiler.errors.diagnostics import UsageError
 from compiler.inspection.show import show
 from compiler.inspection.view import View
-from compiler.targets.llvm.host import detect
 from compiler.targets.llvm.jit import compile_module
 from runtime.cli.main import main
 
@@ -163,7 +163,7 @@ def test_what_runs_nothing_takes_no_option_about_running(model: Path, capsys: py
 def test_marked_llvm_text_is_still_llvm(model: Path) -> None:
     text = show(View(model, stage="llvm", mode="infer"), Options())
     for kernel in text.split("\n; k")[1:]:
-        assert compile_module("; k" + kernel, detect(), verify=True)
+        assert compile_module("; k" + kernel, host(), verify=True)
 
 
 def test_a_line_without_code_is_refused(model: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 from killing import write_project
 
 from compiler.errors.diagnostics import UsageError
-from compiler.targets.cpu.target import CpuTarget
+from compiler.interface import Options
+from compiler.targets.registry import kernel_target_of
 from runtime.cli import sweep
 from runtime.cli.main import main
 from runtime.sweep import trials
@@ -112,14 +113,15 @@ def test_trials_of_one_shape_share_one_compiled_program(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rates and other settings of run time compile nothing; two widths are two programs."""
-    lower = CpuTarget.lower
+    target = type(kernel_target_of(Options()))
+    lower = target.lower
     compiled: list[Any] = []
 
     def counted(*arguments: Any, **options: Any) -> Any:
         compiled.append(arguments)
         return lower(*arguments, **options)
 
-    monkeypatch.setattr(CpuTarget, "lower", counted)
+    monkeypatch.setattr(target, "lower", counted)
     cache = ["--cache-dir", str(tmp_path / "cache")]
     assert main(["train", "model.dl", "--out", "first", "--json", *cache]) == 0
     programs = len(compiled)

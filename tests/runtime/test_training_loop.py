@@ -13,6 +13,7 @@ import small_driver
 from compiler.diagnosis.reports import NonfiniteReport, Site
 from compiler.driver import Executable, Options, Results
 from compiler.interface import Steps
+from compiler.programs.kinds import EVALUATION, TRAINING
 from runtime.data.part import Part
 from runtime.inference.evaluation import Evaluator
 from runtime.inference.model import length_of, runtime_settings, training_of, weight_names
@@ -32,8 +33,8 @@ def job_of(text: str = "", rows: int = 22, validation_rows: int = 6) -> Job:
     settings = runtime_settings(program)
     held = [Part(arrays, np.arange(rows + n * validation_rows, rows + (n + 1) * validation_rows)) for n in range(2)]
     return Job(
-        step=small_driver.SmallExecutable("train"),
-        evaluator=Evaluator(small_driver.SmallExecutable("evaluate"), plan.usual_rows, settings),
+        step=small_driver.SmallExecutable(TRAINING),
+        evaluator=Evaluator(small_driver.SmallExecutable(EVALUATION), plan.usual_rows, settings),
         tensors=tensors,
         settings=settings,
         seed=plan.seed,

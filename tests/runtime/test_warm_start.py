@@ -23,6 +23,7 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.interface import Steps
 from compiler.programs import executables, second_process, stages
 from compiler.programs import load as programs
+from compiler.programs.kinds import EVALUATION, INITIALISATION, PREDICTION, TRAINING
 from compiler.programs.load import Outline, complete
 from compiler.schedule.build import schedule
 from compiler.targets.registry import target_of
@@ -217,7 +218,7 @@ def test_mistakes_are_found_every_time_and_gone_when_they_are(model: Path) -> No
 
 def trained(program: Program, options: Options) -> dict[str, bytes]:
     """The tensors after five steps."""
-    step = driver.compile_training(program, options)
+    step = driver.compile_program(program, TRAINING, options)
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, 1, options)
     random = np.random.default_rng(0)
@@ -241,11 +242,11 @@ def test_the_schedule_of_a_cached_program_is_verified_where_that_is_asked(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program, options = driver.load(model), Options(threads=1, batch=4, cache=tmp_path / "cache")
-    driver.compile_training(program, options)
+    driver.compile_program(program, TRAINING, options)
     monkeypatch.setattr(stages, "schedule", lambda *given: replace(schedule(*given), barriers=()))
-    driver.compile_training(program, options)
+    driver.compile_program(program, TRAINING, options)
     with pytest.raises(CompilerBug, match="not one mark of a barrier for each instance"):
-        driver.compile_training(program, replace(options, verify=True))
+        driver.compile_program(program, TRAINING, replace(options, verify=True))
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -257,10 +258,10 @@ def test_programs_that_are_compiled_together_are_the_same(
     program = driver.load(model)
     alone, together = (Options(threads=1, batch=4, cache=tmp_path / name) for name in ("alone", "together"))
     expected = trained(program, alone)
-    driver.compile_ahead(program, ("initialisation", "training", "evaluation"), together)
+    driver.compile_ahead(program, (INITIALISATION, TRAINING, EVALUATION), together)
     objects = {path.name for path in (tmp_path / "together/objects").iterdir()}
     assert trained(program, together) == expected
-    driver.compile_evaluation(program, together)
+    driver.compile_program(program, EVALUATION, together)
     assert {path.name for path in (tmp_path / "together/objects").iterdir()} == objects
 
 
@@ -270,7 +271,7 @@ def test_a_second_process_that_fails_costs_only_time(
 ) -> None:
     options = Options(threads=1, batch=4, cache=tmp_path / "together")
     program = driver.load(model)
-    graphs = {"initialisation": (stages.graph_of(program, "initialisation"), options)}
+    graphs = {"initialisation": (stages.graph_of(program, INITIALISATION), options)}
     with monkeypatch.context() as broken:
         broken.setattr(sys, "executable", python)
         with second_process.compiled_beside(graphs):
@@ -280,7 +281,7 @@ def test_a_second_process_that_fails_costs_only_time(
 
 def test_a_second_process_ends_with_what_it_is_for(model: Path, tmp_path: Path) -> None:
     program = driver.load(model)
-    graphs = {"ours": (stages.graph_of(program, "training"), Options(batch=4, cache=tmp_path / "cache"))}
+    graphs = {"ours": (stages.graph_of(program, TRAINING), Options(batch=4, cache=tmp_path / "cache"))}
     with pytest.raises(KeyboardInterrupt), second_process.compiled_beside(graphs):
         raise KeyboardInterrupt
     with second_process.compiled_beside(graphs):
@@ -292,9 +293,9 @@ def test_numbers_of_several_settings_are_those_of_each_run(cache: Path) -> None:
     """Only what decides the form of a program is compiled in, and nothing of a compilation before is left."""
     for place, (name, value) in enumerate([("a", 0.25), ("a", 2.0), ("c", 3.0), ("b", 0.75)]):
         program = driver.load_text(NUMBERS, "n.dl", overrides=((name, str(value)),))
-        assert driver.compile_ahead(program, ["prediction"], Options()) == (place in (0, 3))
+        assert driver.compile_ahead(program, [PREDICTION], Options()) == (place in (0, 3))
         settings = {s.name: float(s.value) for s in program.settings if s.is_runtime}  # type: ignore[arg-type]
-        step = driver.compile_prediction(program, Options())
+        step = driver.compile_program(program, PREDICTION, Options())
         found = step.run(
             Steps(driver.allocate(program, Options()), {"x": np.ones((1, 2), "f4")}, np.arange(1), 1, 0, 0, settings)
         )

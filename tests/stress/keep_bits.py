@@ -36,9 +36,10 @@ from compiler import driver  # noqa: E402
 from compiler.driver import Options, Program  # noqa: E402
 from compiler.errors.diagnostics import SourceError, UsageError  # noqa: E402
 from compiler.machine import CHOICES  # noqa: E402
+from compiler.programs.kinds import PREDICTION, TRAINING, GraphKind  # noqa: E402
 from compiler.programs.stages import graph_of, prepared, scheduled  # noqa: E402
 from compiler.targets.registry import kernel_target_of  # noqa: E402
-from runtime.analysis.bench import TrainingSteps  # noqa: E402
+from runtime.analysis.made_up_steps import CompiledSteps  # noqa: E402
 from runtime.data.dimensions import dimensions_if_there  # noqa: E402
 from starts import Source, sources  # noqa: E402
 
@@ -54,7 +55,7 @@ def hashes_of(source: Source, only: str | None, steps: int, machines: Sequence[s
     options = driver.options_of(program, Options(batch=rows))
     found: dict[str, str] = {}
     if only != "weights":
-        for kind in ("training", "prediction") if program.plan is not None else ("prediction",):
+        for kind in (TRAINING, PREDICTION) if program.plan is not None else (PREDICTION,):
             for machine in machines:
                 found[f"{kind}, {machine}"] = code_hash(program, kind, options, machine)
     if only != "code" and program.plan is not None:
@@ -62,7 +63,7 @@ def hashes_of(source: Source, only: str | None, steps: int, machines: Sequence[s
     return found
 
 
-def code_hash(program: Program, kind: str, options: Options, machine: str) -> str:
+def code_hash(program: Program, kind: GraphKind, options: Options, machine: str) -> str:
     """Of the text of all kernels, and of the plan that says in which order and on which memory they run.
 
     The lines of source that machine code belongs to do not count, nor do names of kernels, which are hashes of both.
@@ -84,8 +85,8 @@ def _instructions_hash(text: str, symbol: str) -> str:
 
 def weights_hash(program: Program, rows: int, options: Options, steps: int) -> str:
     """Of all persistent tensors after so many updates on one batch."""
-    training = TrainingSteps(program, rows, options)
-    training.run(steps)
+    training = CompiledSteps(program, "train", rows, options)
+    training(steps)
     digest = sha256()
     for name in sorted(training.tensors.names()):
         digest.update(name.encode())

@@ -17,7 +17,6 @@ from typing import Any
 _RELATIVE = 1e-3  # of the largest element: a wrong number is far beyond what rounding explains
 _AMPLIFIED = 30  # times the effect of rounding to f32
 _BATCH, _NOMINAL = 5, (32, 1_000_000)  # rows, and those for which kernels are made: at the second, threads pay
-_KINDS = ("training", "evaluation", "prediction", "initialisation")
 
 
 def kind_of_fault(text: str, is_graph: bool, seed: int | None, batch: int = _BATCH) -> str | None:
@@ -55,10 +54,10 @@ def _of_network(text: str, seed: int) -> str | None:
 def _of_program(text: str, batch: int) -> str | None:
     from compiler import driver
     from compiler.programs import stages
+    from compiler.programs.kinds import EVALUATION, INITIALISATION, PREDICTION, TRAINING
 
     program = driver.load_text(text, "program.dl")
-    wanted = _KINDS if program.plan is not None else _KINDS[2:]
-    for kind in wanted:
+    for kind in (*((TRAINING, EVALUATION) if program.plan is not None else ()), PREDICTION, INITIALISATION):
         fault = _of_graph(stages.graph_of(program, kind), batch)
         if fault is not None:
             return f"{kind}: {fault}"

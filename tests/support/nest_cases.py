@@ -23,6 +23,7 @@ from compiler.loops.ir import CopyKernel, Kernel
 from compiler.machine import AVX2, AVX512, NEON, Machine
 from compiler.nest.verify import verify_nest
 from compiler.pipeline import optimise_graph
+from compiler.programs.kinds import PREDICTION
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.emit import emit
 from compiler.tuning import Tuning
@@ -122,7 +123,7 @@ def network_cases(seed: int) -> list[Cases]:
     network, random = Network(random_network(seed), seed), Random(seed)
     plan = network.program.plan
     assert plan is not None
-    kinds = ("prediction",) if plan.accumulation is not None else (network.training, "prediction")
+    kinds = (PREDICTION,) if plan.accumulation is not None else (network.training, PREDICTION)
     settings = {name: np.array(value) for name, value in network.settings.items()}
     given = {**settings, **network.data, **network.start}
     return [Cases(network.optimised(kind), given, small(machine, random)) for kind in kinds for machine in MACHINES]

@@ -22,11 +22,11 @@ from compiler.graph.ir import Graph, Role
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Steps
 from compiler.machine import AVX2, Machine
-from compiler.programs.accumulating_executable import AccumulatingExecutable
+from compiler.programs.executables import graphs_of_step, joined
+from compiler.programs.kinds import EVALUATION, INITIALISATION, PREDICTION, TRAINING, GraphKind
 from compiler.programs.load import complete
 from compiler.programs.stages import graph_of, prepared
 from compiler.programs.steps import training_step
-from compiler.programs.steps.accumulated_step import PARTS
 from compiler.support import numerics
 from compiler.targets import memory
 from compiler.targets.cpu import executable as executables
@@ -121,7 +121,7 @@ class Network:
         self.settings = {"steps_per_epoch": 0.0, **runtime_settings(self.program)}  # later phases begin at once
         plan = training_of(self.program)
         counts = plan.accumulation is not None
-        self.training = "training 1" if plan.phases and not counts and self.random.random() < 0.5 else "training"
+        self.training = replace(TRAINING, phase=int(bool(plan.phases) and not counts and self.random.random() < 0.5))
         available = STEPS * self.usual + 3
         self.data = _data(self.program, available, np.random.default_rng(seed))
         last = self.random.randint(1, self.usual)
@@ -137,37 +137,22 @@ class Network:
             "lowered without some": Way(f"lowered without {','.join(some)}", 2, some, True, nominal[1], True),
         }
         self.way_in_f64 = replace(self.ways["lowered"], lowered=self.random.random() < 0.5)
-        self.ready: dict[tuple[str, str], Graph] = {}  # optimised graphs by kind and element type
-        self.made: dict[tuple[str, str, Way], Native] = {}
-        initialisation = ReferenceExecutable(graph_of(self.program, "initialisation"))
+        self.ready: dict[tuple[GraphKind, str], Graph] = {}  # optimised graphs by kind and element type
+        self.made: dict[tuple[GraphKind, str, Way], Native] = {}
+        initialisation = ReferenceExecutable(graph_of(self.program, INITIALISATION))
         store = driver.allocate(self.program, Options())
         initialisation.run(Steps(store, {}, np.zeros(1, np.int64), 1, seed=seed))
         self.start = {name: store[name].copy() for name in store.names()}
 
     # Programs
 
-    def executable(self, kind: str, way: Way, dtype: str = "f32") -> Compiled:
+    def executable(self, kind: GraphKind, way: Way, dtype: str = "f32") -> Compiled:
         """A program of some kind, for numbers of threads."""
-        counted = kind == "training" and training_of(self.program).accumulation is not None
         with patch.dict(vars(numerics), self.numerics):
-            parts = {part: self.native(part, way, dtype) for part in (PARTS if counted else (kind,)) if self.has(part)}
-        if not counted:
-            return parts[kind]
-        batches = training_of(self.program).usual_rows // self.batch
-        counting, accumulating, updating = PARTS
-        return lambda threads: AccumulatingExecutable(
-            parts[counting](threads) if counting in parts else None,
-            parts[accumulating](threads),
-            parts[updating](threads),
-            self.batch,
-            batches,
-        )
+            parts = {part: self.native(part, way, dtype) for part in graphs_of_step(self.program, kind)}
+        return lambda threads: joined(self.program, {part: made(threads) for part, made in parts.items()})
 
-    def has(self, part: str) -> bool:
-        accumulation = training_of(self.program).accumulation
-        return part != "counting" or (accumulation is not None and bool(accumulation.counts))
-
-    def native(self, kind: str, way: Way, dtype: str) -> Callable[[int], NativeExecutable]:
+    def native(self, kind: GraphKind, way: Way, dtype: str) -> Callable[[int], NativeExecutable]:
         key = (kind, dtype, replace(way, threads=1, poisoned=False))  # these two are decided when it runs
         if key not in self.made:
             machine = replace(_small(), tuning=self.tuning) if way.lowered else host()
@@ -184,7 +169,7 @@ class Network:
 
         return executable
 
-    def optimised(self, kind: str, dtype: str = "f32") -> Graph:
+    def optimised(self, kind: GraphKind, dtype: str = "f32") -> Graph:
         if (kind, dtype) not in self.ready:
             options = Options(dtype=dtype, verify=True)
             self.ready[kind, dtype] = prepared(graph_of(self.program, kind, options), options)
@@ -224,14 +209,14 @@ class Network:
         for name in (name for name in WAYS if name in variants):
             yield from self.same(plain, self.executable(self.training, self.ways[name]), self.ways[name])
         if "resumed" in variants:
-            yield from self.resumed(plain, self.executable(self.training, base), self.executable("prediction", base))
+            yield from self.resumed(plain, self.executable(self.training, base), self.executable(PREDICTION, base))
         if "predictions" in variants:
             ways = {"plain": base, "lowered": self.ways["lowered"]}
-            yield from self.predictions(plain, {name: self.executable("prediction", ways[name]) for name in ways})
+            yield from self.predictions(plain, {name: self.executable(PREDICTION, ways[name]) for name in ways})
         if "training in f64" in variants:
             yield from self.near_reference(self.training, "f64", self.way_in_f64)
         if "evaluation" in variants:
-            yield from self.near_reference("evaluation", "f32", base)
+            yield from self.near_reference(EVALUATION, "f32", base)
 
     def same(self, plain: Trained, executable: Compiled, way: Way) -> Iterator[str]:
         with _poisoned_memory(way.poisoned):
@@ -275,16 +260,13 @@ class Network:
                         if different := [n for n in wanted if wanted[n].tobytes() != found[n].tobytes()]:
                             yield f"prediction, {name}, batches of {rows}, {threads} threads: other bits in {different}"
 
-    def near_reference(self, kind: str, dtype: str, way: Way) -> Iterator[str]:
+    def near_reference(self, kind: GraphKind, dtype: str, way: Way) -> Iterator[str]:
         """In f64, a training is that of the graph as it is before any pass; in f32, an evaluation is."""
-        parts = PARTS if kind == "training" and training_of(self.program).accumulation is not None else (kind,)
+        parts = graphs_of_step(self.program, kind)
         with patch.object(training_step, "prepare_for_gradients", _as_it_is):  # nothing is computed ahead
-            graphs = [graph_of(self.program, part) for part in parts if self.has(part)]
-        made = [ReferenceExecutable(to_dtype(graph, DType.F64)) for graph in graphs]
-        reference: Executable = made[0]
-        if len(parts) > 1:
-            counting = made[0] if self.has("counting") else None
-            reference = AccumulatingExecutable(counting, *made[-2:], self.batch, self.usual // self.batch)  # type: ignore[arg-type]
+            graphs = {part: graph_of(self.program, part) for part in parts}
+        made = {part: ReferenceExecutable(to_dtype(graph, DType.F64)) for part, graph in graphs.items()}
+        reference = joined(self.program, made)
         wanted = self.trained(reference, self.tensors("f64"), dtype="f64")
         moved = [self.trained(reference, self.shaken(seed, dtype), dtype="f64") for seed in range(2)]
         if dtype == "f32":

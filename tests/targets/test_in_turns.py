@@ -11,6 +11,7 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.interface import Steps
 from compiler.profiling.shares import shares_of, slowdowns
 from compiler.programs import executables
+from compiler.programs.kinds import TRAINING
 from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import Manifest
 from compiler.targets.recording import EVENT, HEAD, TAIL, WAITS, Step, is_wait
@@ -38,7 +39,7 @@ Contents = dict[str, bytes]
 def in_turns(counts: list[int]) -> tuple[Lowered, list[WatchedProgram], driver.Program, driver.Options]:
     program = driver.load_text(MODEL, "reader.dl")
     options = driver.Options(threads=1, batch=BATCH)
-    made = executables.programs_in_turns(program, "training", options, counts)["training"]
+    made = executables.programs_in_turns(program, TRAINING, options, counts)[TRAINING]
     return made.lowered, list(made.in_turns.values()), program, options
 
 
@@ -56,7 +57,7 @@ def trained(executable: driver.Executable, program: driver.Program, options: dri
 
 def test_the_shares_of_any_number_of_threads_make_the_same_bits() -> None:
     _, made, program, options = in_turns([1, 2, 3, 5, 16, 64])
-    expected = trained(driver.compile_training(program, options), program, options)
+    expected = trained(driver.compile_program(program, TRAINING, options), program, options)
     for executable in made:
         assert trained(executable, program, options) == expected
 

@@ -18,6 +18,7 @@ from golden import Golden
 from compiler import driver
 from compiler.driver import Options
 from compiler.interface import Steps
+from compiler.programs.kinds import TRAINING
 from compiler.support.numerics import NUMERICS
 
 ROWS, STEPS = 48, 3
@@ -68,7 +69,7 @@ def bits_of(name: str, folder: Path) -> str:
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, 0, options)
     settings = {s.name: float(s.value) for s in program.settings if s.is_runtime and isinstance(s.value, int | float)}
-    executable = driver.compile_training(program, options)
+    executable = driver.compile_program(program, TRAINING, options)
     results = executable.run(Steps(tensors, data, np.arange(len(x), dtype=np.int64), ROWS, settings=settings))
     assert np.isfinite(results.scalars["loss"]).all()
     digest = sha256()

@@ -12,8 +12,8 @@ from compiler.loops.printer import FRAME
 from compiler.nest.builder import Builder
 from compiler.nest.ir import ADDRESS, INDEX, BufferPointer, Index, Items, Nest
 from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles, rows_of_item
-from compiler.targets.cpu.to_llvm import to_llvm
 from compiler.targets.llvm.jit import Library, compile_module
+from compiler.targets.llvm.to_llvm import to_llvm
 from compiler.tuning import Tuning
 from compiler.types import DType
 

@@ -27,9 +27,9 @@ from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.lower import lower
 from compiler.targets.cpu.masks import store_masked
-from compiler.targets.cpu.to_llvm import to_llvm
 from compiler.targets.cpu.turning import move_turned
 from compiler.targets.llvm.jit import Library, assembly, compile_module
+from compiler.targets.llvm.to_llvm import to_llvm
 from compiler.types import DType, TensorType
 
 TYPES = {DType.F32: np.float32, DType.F64: np.float64, DType.I64: np.int64, DType.U8: np.uint8}

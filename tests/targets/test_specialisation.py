@@ -20,7 +20,7 @@ from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
 from compiler.targets.cpu.emit import emit
 from compiler.targets.cpu.specialisation import Key, factor_of, specialisation
-from compiler.targets.cpu.to_llvm import to_llvm
+from compiler.targets.llvm.to_llvm import to_llvm
 from compiler.types import DType, TensorType
 
 Shape = tuple[int, ...]

@@ -10,6 +10,7 @@ from compiler import driver
 from compiler.interface import Steps
 from compiler.machine import NEON
 from compiler.programs import executables
+from compiler.programs.kinds import TRAINING
 from compiler.targets.cpu.runner import Clock, clock_of, runner_text
 from compiler.targets.llvm.jit import assembly
 from compiler.targets.manifest import Manifest
@@ -37,7 +38,7 @@ BATCH, STEPS = 8, 3
 def profiled(text: str, threads: int) -> tuple[Watched, driver.Program, driver.Options]:
     program = driver.load_text(text, "counter.dl")
     options = driver.Options(threads=threads, batch=BATCH)
-    return executables.watched_programs(program, "training", options)["training"], program, options
+    return executables.watched_programs(program, TRAINING, options)[TRAINING], program, options
 
 
 def run(executable: driver.Executable, program: driver.Program, options: driver.Options) -> driver.Tensors:

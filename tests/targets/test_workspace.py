@@ -7,6 +7,7 @@ import numpy as np
 from compiler import driver
 from compiler.driver import Array, Executable, Tensors
 from compiler.interface import Steps
+from compiler.programs.kinds import EVALUATION, PREDICTION, TRAINING
 from compiler.targets.memory import TensorStore
 from runtime.inference.model import runtime_settings
 
@@ -41,9 +42,9 @@ def test_programs_take_turns() -> None:
         "x": random.normal(size=(200, 96)).astype(np.float32),
         "t": random.normal(size=(200, 48)).astype(np.float32),
     }
-    prediction = driver.compile_prediction(program, options)
-    evaluation = driver.compile_evaluation(program, options)
-    reference = driver.compile_prediction(program, options)
+    prediction = driver.compile_program(program, PREDICTION, options)
+    evaluation = driver.compile_program(program, EVALUATION, options)
+    reference = driver.compile_program(program, PREDICTION, options)
     loss = evaluation.run(Steps(tensors, data, np.arange(200), 64)).scalars["loss"]
     for rows in (64, 5, 200, 5, 64):
         wanted = predicted(reference, alone, data, rows)
@@ -60,8 +61,8 @@ def test_the_memory_is_that_of_the_largest() -> None:
     assert isinstance(tensors, TensorStore)
     driver.initialise(program, tensors, 3, options)
     data = {"x": np.ones((64, 96), np.float32), "t": np.ones((64, 48), np.float32)}
-    training = driver.compile_training(program, options)
+    training = driver.compile_program(program, TRAINING, options)
     training.run(Steps(tensors, data, np.arange(64), 64, settings=runtime_settings(program)))
     block = tensors.workspace.block
-    driver.compile_prediction(program, options).run(Steps(tensors, data, np.arange(64), 64))
+    driver.compile_program(program, PREDICTION, options).run(Steps(tensors, data, np.arange(64), 64))
     assert tensors.workspace.block is block

@@ -13,6 +13,7 @@ import dlc
 from compiler import driver
 from compiler.driver import Array, Options, Program, Tensors
 from compiler.interface import Steps
+from compiler.programs.kinds import TRAINING
 from runtime.cli.main import main
 from runtime.inference.model import runtime_settings
 from runtime.runs.checkpoint import newest_checkpoint
@@ -57,7 +58,7 @@ def trained(program: Program, options: Options, calls: int = 3) -> tuple[Tensors
     """The tensors after calls of two updates of 32 and 28 rows, and what the updates reported."""
     tensors = driver.allocate(program, options)
     driver.initialise(program, tensors, 0, options)
-    step = driver.compile_training(program, options)
+    step = driver.compile_program(program, TRAINING, options)
     wide = options.dtype == "f64"
     data = {n: a if wide or a.dtype != np.float64 else a.astype(np.float32) for n, a in DATA.items()}
     reported: list[dict[str, Array]] = []
@@ -104,7 +105,7 @@ def test_updates_have_the_same_bits_where_sums_are_exact() -> None:
         tensors = driver.allocate(program, Options())
         for name, values in start.items():
             tensors.write(name, values.astype(np.float32))
-        step = driver.compile_training(program, Options())
+        step = driver.compile_program(program, TRAINING, Options())
         step.run(Steps(tensors, data, np.arange(32), 32, 0, 0, runtime_settings(program)))
         found.append(tensors)
     for name in start:

@@ -15,6 +15,7 @@ from compiler import driver
 from compiler.driver import FUSIONS, Options
 from compiler.errors.diagnostics import UsageError
 from compiler.interface import Steps
+from compiler.programs.kinds import GraphKind, Purpose
 from runtime.analysis.preview import preview
 from runtime.cli.main import main
 from runtime.data.part import Part
@@ -55,7 +56,7 @@ def seen(rows: Array, epoch: int = 0, batch: int = 8, seed: int = 0, changes: st
     program = driver.load_text(with_changes(PLAIN, changes), "small.dl")
     chosen = Options(**options)
     arrays = at_epoch(numbered(program, Part(ARRAYS, rows)).arrays, epoch)
-    executable = driver.compile_augmentation(program, chosen)
+    executable = driver.compile_program(program, GraphKind(Purpose.AUGMENTATION), chosen)
     return executable.run(Steps(driver.allocate(program, chosen), arrays, rows, batch, seed=seed)).arrays["image"]
 
 
@@ -121,7 +122,7 @@ def test_mixed_targets_are_distributions_in_training_only() -> None:
     assert model.evaluate(ARRAYS)["loss"] > 0
     program = driver.load_text(with_changes(PLAIN, mixed), "small.dl")
     arrays = at_epoch(numbered(program, Part(ARRAYS, np.arange(8))).arrays, 0)
-    run = driver.compile_augmentation(program, Options()).run
+    run = driver.compile_program(program, GraphKind(Purpose.AUGMENTATION), Options()).run
     found = run(Steps(driver.allocate(program, Options()), arrays, np.arange(8), 8)).arrays
     np.testing.assert_allclose(found["label"].sum(1), 1, atol=1e-6)
     shares = found["label"][np.arange(8), LABELS[:8]]

@@ -15,6 +15,7 @@ import dlc
 from compiler import driver
 from compiler.driver import Executable, Program
 from compiler.interface import Steps
+from compiler.programs.kinds import EVALUATION
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.cli.main import main
 from runtime.data.bucketing import best_sizes
@@ -133,7 +134,7 @@ def test_an_evaluation_has_the_same_bits_for_any_batch(project: Path) -> None:
     found: list[dict[str, float]] = []
     for batch in (1, 3, 8, 64):
         buckets = Buckets(trained.program, trained.sizes)
-        executable = buckets.executable(lambda one: driver.compile_evaluation(one, driver.Options()))
+        executable = buckets.executable(lambda one: driver.compile_program(one, EVALUATION, driver.Options()))
         finisher = finisher_of(trained.program, driver.Options())
         evaluator = Evaluator(executable, batch, settings, buckets=buckets, finisher=finisher)
         found.append(evaluator.evaluate(trained.tensors, part) or {})
@@ -164,7 +165,7 @@ class Noted:
         self.calls: list[tuple[int, int]] = []
 
     def __call__(self, program: Program) -> Executable:
-        inner = driver.compile_evaluation(program, driver.Options(batch=4))
+        inner = driver.compile_program(program, EVALUATION, driver.Options(batch=4))
         calls = self.calls
 
         class Watching:
@@ -186,7 +187,7 @@ def test_each_batch_runs_at_the_first_length_that_holds_it(project: Path) -> Non
     lengths = train.arrays["mask"].sum(axis=1)
     rows = np.argsort(lengths, kind="stable")
     results = buckets.executable(noted).run(Steps(tensors, train.arrays, rows, 4))
-    whole = driver.compile_evaluation(program, options).run(Steps(tensors, train.arrays, rows, 4))
+    whole = driver.compile_program(program, EVALUATION, options).run(Steps(tensors, train.arrays, rows, 4))
     np.testing.assert_allclose(results.scalars["loss"], whole.scalars["loss"], rtol=1e-5)
     extents = [size["time"] for size in train.buckets]
     assert extents == sorted(extents)

@@ -13,6 +13,7 @@ from compiler.driver import FUSIONS, Options
 from compiler.errors.diagnostics import UsageError
 from compiler.graph.ir import Graph
 from compiler.interface import RENAMED_FUSIONS
+from compiler.programs.kinds import TRAINING
 from compiler.programs.stages import graph_of, prepared
 from compiler.schedule.build import schedule
 from compiler.schedule.verify import verify_schedule
@@ -91,12 +92,12 @@ def test_a_kernel_of_which_all_is_made_again_elsewhere() -> None:
 
 @cache
 def step(name: str) -> Graph:
-    return prepared(graph_of(driver.load_text(NETWORKS[name], "model.dl"), "training"), Options())
+    return prepared(graph_of(driver.load_text(NETWORKS[name], "model.dl"), TRAINING), Options())
 
 
 def test_the_cache_knows_programs_without_a_fusion_apart() -> None:
     program = driver.load_text(IMAGES, "model.dl")
-    both = [driver.compile_training(program, Options(threads=1, without=names)) for names in ((), ("slopes",))]
+    both = [driver.compile_program(program, TRAINING, Options(threads=1, without=names)) for names in ((), ("slopes",))]
     first, second = (program.manifest for program in both if isinstance(program, NativeExecutable))
     assert first != second
 

@@ -15,6 +15,7 @@ from compiler.driver import Options, Program, Tensors
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Steps
 from compiler.pipeline import simplified
+from compiler.programs.kinds import TRAINING
 from compiler.programs.load import complete
 from compiler.targets.reference.executable import ReferenceExecutable
 from runtime.data.synthetic import synthetic
@@ -49,7 +50,7 @@ def test_steps_at_full_size(name: str, rate: str, settings: Mapping[str, str]) -
     data = synthetic(program.inputs, BATCH, 0)
     numbers = runtime_settings(program, Length(BATCH, BATCH, 10_000))
     expected = reference_loss(program, tensors, data, numbers)
-    step = driver.compile_training(program, options)
+    step = driver.compile_program(program, TRAINING, options)
     paths = [spec.path for spec in program.parameters if spec.role.value == "parameter"]
     losses: list[float] = []
     falls: list[float] = []  # what the gradients before and after each step say of it, by the trapezoidal rule

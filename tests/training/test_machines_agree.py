@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from golden import Golden
+from native import host
 
 from compiler.errors.diagnostics import UsageError
+from compiler.interface import Options
 from compiler.machine import CHOICES
-from compiler.targets.llvm.host import detect, machine_of
+from compiler.targets.registry import kernel_target_of
 from runtime.cli.main import main
 from runtime.runs.checkpoint import newest_checkpoint
 
@@ -20,7 +22,7 @@ EPOCHS = 3
 
 def runs(name: str) -> bool:
     try:
-        machine_of(name)
+        kernel_target_of(Options()).machine(name)
     except UsageError:
         return False
     return True
@@ -31,7 +33,7 @@ def test_every_machine_trains_to_the_same_bits(machine: str, golden: Golden, tmp
     """The golden file holds all processors to the same weights and moments."""
     golden.used.add("bits/digits.sha256")
     if not runs(machine):
-        pytest.skip(f"this processor has {detect().name}")
+        pytest.skip(f"this processor has {host().name}")
     arguments = ["train", str(DIGITS), "--epochs", str(EPOCHS), "--out", str(tmp_path / "run"), "--machine", machine]
     assert main([*arguments, "--json"]) == 0
     found = newest_checkpoint(tmp_path / "run" / "checkpoints").checkpoint

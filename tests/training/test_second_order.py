@@ -14,6 +14,7 @@ from killing import final_state, write_project
 from compiler import driver
 from compiler.driver import Array, Options, Program, Tensors
 from compiler.interface import Steps
+from compiler.programs.kinds import TRAINING
 from runtime.cli.main import main
 from runtime.inference.model import runtime_settings
 from runtime.runs.checkpoint import newest_checkpoint
@@ -28,7 +29,7 @@ class Training:
         self.program: Program = driver.load_text(text, "model.dl")
         self.tensors: Tensors = driver.allocate(self.program, options)
         driver.initialise(self.program, self.tensors, 0, options)
-        self.step = driver.compile_training(self.program, options)
+        self.step = driver.compile_program(self.program, TRAINING, options)
         kind = np.float64 if options.dtype == "f64" else np.float32
         self.data = {name: np.asarray(values, kind) for name, values in data.items()}
         self.updates = 0

@@ -10,6 +10,7 @@ import pytest
 import dlc
 from compiler import driver
 from compiler.interface import Steps
+from compiler.programs.kinds import PREDICTION
 from runtime.cli.main import main
 from runtime.data.dimensions import dimensions_of
 from runtime.inference.evaluation import evaluator_of
@@ -57,7 +58,7 @@ def test_means_over_an_epoch_go_by_kept_tokens(project: Path) -> None:
     assert data.validation is not None
     found = evaluator_of(program, options, len(data.train.rows)).evaluate(tensors, data.validation)
     rows, arrays = data.validation.rows, data.validation.arrays
-    results = driver.compile_prediction(program, options).run(Steps(tensors, arrays, rows, len(rows)))
+    results = driver.compile_program(program, PREDICTION, options).run(Steps(tensors, arrays, rows, len(rows)))
     scores = log_softmax(results.arrays["logits"].astype(np.float64))
     kept, told = arrays["mask"][rows], arrays["next"][rows]
     assert not kept.all()

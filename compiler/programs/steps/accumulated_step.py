@@ -19,21 +19,21 @@ from compiler.ops.batch_sums import Ledger, evaluated_again, ledger_of, made_of_
 from compiler.ops.build import filled
 from compiler.ops.elementwise import Add, Multiply
 from compiler.ops.spreading import Sum
+from compiler.programs.kinds import ACCUMULATION, GraphKind
 from compiler.programs.steps.finishing import with_totals
 from compiler.programs.steps.training_step import Step, finished_in_training, in_phase, reported
 from compiler.types import depends_on_batch
 
-PARTS = ("counting", "accumulating", "updating")
 _SHARE = "(share)"
 
 
-def accumulated_step(program: Program, part: str, phase: int = 0) -> Graph:
-    """One of PARTS. What they add up lies in the tensors that `Accumulation` names; updating empties them."""
-    program, plan = in_phase(program, phase)
+def accumulated_step(program: Program, kind: GraphKind) -> Graph:
+    """One of ACCUMULATION. What they add up lies in the tensors that `Accumulation` names; updating empties them."""
+    program, plan = in_phase(program, kind.phase)
     if plan.accumulation is None:
         raise CompilerBug("accumulated_step", f"{program.name} makes an update of each batch")
     ledger = ledger_of(program.training_graph, made_of_sums(program.training_graph, plan.metrics))
-    build = {"counting": _counting, "accumulating": _accumulating, "updating": _updating}[part]
+    build = (_counting, _accumulating, _updating)[ACCUMULATION.index(kind.purpose)]
     return _with_used_inputs(eliminate_dead(build(program, plan, ledger).builder.build()))
 
 

@@ -24,8 +24,7 @@ from compiler.ops.build import filled, spread
 from compiler.ops.elementwise import Add, Cast, Multiply, Term
 from compiler.ops.spreading import Sum
 from compiler.pipeline import prepare_for_gradients
-from compiler.programs.steps.attention_weights import attention_graph
-from compiler.programs.steps.finishing import finishing_graph, with_totals
+from compiler.programs.steps.finishing import with_totals
 from compiler.programs.steps.objective import Evaluation, joined, taken_apart
 from compiler.types import DType, TensorType, static_elements
 
@@ -142,27 +141,6 @@ def initial_graph(program: Program) -> Graph:
         value = builder.inline(graph, [key] * len(graph.inputs))["value"]
         builder.output(name, role, value, updates=name)
     return builder.build()
-
-
-def graph_of_kind(program: Program, kind: str) -> Graph:
-    """One of GRAPHS, or `training N` of a later phase."""
-    name, _, phase = kind.partition(" ")
-    return training_step(program, int(phase)) if phase else GRAPHS[name](program)
-
-
-GRAPHS: Mapping[str, Callable[[Program], Graph]] = {
-    "training": training_step,
-    "evaluation": evaluation_graph,
-    "prediction": prediction_graph,
-    "attention": attention_graph,
-    "augmentation": augmentation_graph,
-    "gradients": gradient_graph,
-    "schedule": schedule_graph,
-    "following": following_graph,
-    "finishing": lambda program: finishing_graph(program, program.inference_graph),
-    "finishing_epoch": lambda program: finishing_graph(program, program.training_graph),
-    "initialisation": initial_graph,
-}
 
 
 def reported(graph: Graph, plan: TrainingPlan) -> tuple[str, ...]:

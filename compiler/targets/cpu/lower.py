@@ -52,7 +52,7 @@ from compiler.targets.cpu.iteration_space import is_row_blocked
 from compiler.targets.cpu.runner import BARRIER, INPUT, LITERAL, OUTPUT, PARALLEL, QUEUE_BITS, SEED, SETTINGS, STEP
 from compiler.targets.cpu.specialisation import Key, Specialisation, factor_of, specialisation
 from compiler.targets.cpu.tiles import tile_shape
-from compiler.targets.cpu.to_llvm import to_llvm
+from compiler.targets.llvm.to_llvm import to_llvm
 from compiler.targets.lowered import Lowered
 from compiler.targets.manifest import (
     BATCH_ARENA,

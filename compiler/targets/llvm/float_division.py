@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from compiler.support.record import record
-from compiler.targets.cpu.text import REGISTER, Text
 from compiler.targets.llvm.math_assembler import Block, Value, absolute, copy_sign, floor, fma, select
+from compiler.targets.llvm.text import REGISTER, Text
 from compiler.types import DType
 
 _MANTISSA_BITS, _BIAS, _SMALLEST_NORMAL = 52, 1023, 2.0**-1022

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compiler.targets.cpu.text import REGISTER, Text, literal, splat_of, vector
+from compiler.targets.llvm.text import REGISTER, Text, literal, splat_of, vector
 from compiler.types import DType
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))

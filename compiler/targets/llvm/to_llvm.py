@@ -46,9 +46,9 @@ from compiler.nest.ir import (
     Zeros,
     type_of,
 )
-from compiler.targets.cpu.emit_compute import cast, compute
-from compiler.targets.cpu.text import MEMORY, REGISTER, SUFFIX, Text, literal
+from compiler.targets.llvm.emit_compute import cast, compute
 from compiler.targets.llvm.locations import FUNCTION, location, location_nodes
+from compiler.targets.llvm.text import MEMORY, REGISTER, SUFFIX, Text, literal
 from compiler.targets.llvm.threefry import halves, threefry, unit
 from compiler.types import DType
 

@@ -9,9 +9,9 @@ from compiler.graph.op import Op
 from compiler.machine import Machine
 from compiler.ops.elementwise import Cast
 from compiler.ops.mathematics import MATHEMATICS
-from compiler.targets.cpu.text import REGISTER, SUFFIX, Text, literal, splat_of, vector
 from compiler.targets.llvm import math
 from compiler.targets.llvm.float_division import float_division
+from compiler.targets.llvm.text import REGISTER, SUFFIX, Text, literal, splat_of, vector
 from compiler.targets.llvm.threefry import drawn
 from compiler.types import DType
 

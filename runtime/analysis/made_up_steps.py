@@ -1,0 +1,82 @@
+"""Steps of a training or of an inference on one batch of made-up rows in memory, for measuring speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+
+from compiler import driver
+from compiler.driver import INITIALISATION, STEP_OF_MODE, TRAINING, Array, Executable, Options, Program, Steps
+from compiler.errors.diagnostics import UsageError
+from runtime.data.part import Part
+from runtime.data.synthetic import synthetic
+from runtime.inference.model import runtime_settings
+from runtime.inference.precision import in_precision
+from runtime.runs.position import Length
+from runtime.support.memory import expect_room
+from runtime.train.samples import at_epoch, numbered
+
+Weights: TypeAlias = Mapping[str, Array]  # by the names of tensors
+_SUPPOSED_STEPS = 10_000  # what `total_steps` is to a schedule
+
+
+def usual_batch(program: Program, mode: str) -> int:
+    """The rows of a step of mode `train` or `infer` where none are asked for.
+
+    Raises UsageError for the training of a model without `train`.
+    """
+    if STEP_OF_MODE[mode] is not TRAINING:
+        return 1
+    if program.plan is None:
+        raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
+    return program.plan.usual_rows
+
+
+class MadeUpSteps:
+    """Steps one after the other on the same tensors and data, from `weights` on, or else from the start values."""
+
+    def __init__(
+        self, program: Program, mode: str, batch: int, options: Options, weights: Weights | None = None
+    ) -> None:
+        self._trains = STEP_OF_MODE[mode] is TRAINING
+        seed = 0 if program.plan is None else program.plan.seed
+        self.tensors = driver.allocate(program, options)
+        driver.initialise(program, self.tensors, seed, options)
+        for name, values in (weights or {}).items():
+            self.tensors.write(name, values)
+        inputs = [spec for spec in program.inputs if self._trains or not spec.is_target]
+        part = in_precision(Part(synthetic(inputs, batch, seed), np.arange(batch)), options.dtype)
+        data = at_epoch(numbered(program, part).arrays, 0) if self._trains else part.arrays
+        settings = runtime_settings(program, Length(batch, batch, _SUPPOSED_STEPS) if self._trains else None)
+        self._rows = part.rows
+        self._steps = Steps(self.tensors, data, self._rows, batch, 0, seed, settings)
+
+    def run(self, executable: Executable, count: int) -> float:
+        """Make so many: of a training in one call, of an inference each in its own. The result is the seconds."""
+        calls, each = (1, count) if self._trains else (count, 1)
+        steps = replace(self._steps, rows=self._rows if each == 1 else np.tile(self._rows, each))
+        start = time.perf_counter()
+        for _ in range(calls):
+            executable.run(steps)
+        seconds = time.perf_counter() - start
+        self._steps = replace(steps, first_step=steps.first_step + count)
+        return seconds
+
+
+class CompiledSteps(MadeUpSteps):
+    """Such steps with the executable that runs them."""
+
+    def __init__(self, program: Program, mode: str, batch: int, options: Options) -> None:
+        kind = STEP_OF_MODE[mode]
+        driver.compile_ahead(program, (INITIALISATION, kind), options)
+        expect_room(program, [kind], options)
+        self._executable = driver.compile_program(program, kind, options)
+        super().__init__(program, mode, batch, options)
+
+    def __call__(self, count: int) -> float:
+        """Make so many; the seconds that they took."""
+        return self.run(self._executable, count)
