@@ -9,7 +9,6 @@ from dataclasses import replace
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Steps, Tensors
-from compiler.programs.accumulating_executable import AccumulatingExecutable
 from compiler.programs.compilation import Graphs, compilation, compile_graphs
 from compiler.support.arrays import np
 from compiler.support.cache import compiler_version
@@ -45,6 +44,8 @@ def training_executable(program: Program, options: Options, phase: int = 0) -> E
     accumulation = None if program.plan is None else program.plan.accumulation
     if program.plan is None or program.plan.batch is None or accumulation is None:
         return program_executable(program, kind, options)
+    from compiler.programs.accumulating_executable import AccumulatingExecutable  # few models accumulate
+
     parts = {part.split()[0]: program_executable(program, part, options) for part in _parts(program, kind)}
     return AccumulatingExecutable(
         parts.get("counting"),
