@@ -23,7 +23,8 @@ from runtime.analysis.checked_data import data_findings
 
 from elaboration import library  # isort: skip
 
-# E01 are syntax: tests/language/syntax/test_parser_errors.py. These are found only when an experiment is chosen and set.
+# E01 are syntax: tests/language/syntax/test_parser_errors.py.
+# These are found only when an experiment is chosen and set.
 _ON_THE_COMMAND_LINE = {"E0609": (), "E0610": (("optimizer.rate", "0.01"),)}
 _OF_DATA = ("E0701", "W0119", "W0120")
 # E10 and W10 are found by tests alone.
