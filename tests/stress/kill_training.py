@@ -3,8 +3,8 @@
     python tests/stress/kill_training.py [--kills 200] [--seed N] [--epochs N]
 
 After every kill the newest checkpoint must be whole and no older than before; every training is resumed until it ends,
-and then its weights, optimizer states, metrics and position are compared. `tests/runtime/test_killed_training.py` does
-the same with 20 kills.
+and then its weights, optimizer states, metrics and position are compared.
+`tests/runtime/train/test_killed_training.py` does the same with 20 kills.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from lint_texts import found, model, told, trained
 
 from compiler.programs.load import findings, load
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(

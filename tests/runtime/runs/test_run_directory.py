@@ -154,7 +154,7 @@ def test_a_run_in_use_names_the_process_and_is_taken_over_after_its_death(run: R
         [sys.executable, "-c", _HOLDER, str(run.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     try:
         assert holder.stdout is not None

@@ -373,7 +373,7 @@ def test_a_mistake_in_the_body_of_a_library_layer_is_told_once_at_the_call() -> 
 
 
 def test_the_recurrent_programs_of_the_reference_compile_as_written() -> None:
-    text = (Path(__file__).parents[1] / "golden" / "parse" / "reference_programs.dl").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "golden" / "parse" / "reference_programs.dl").read_text(encoding="utf-8")
     assert run(text, X, name="lstm", units=6).shape == (2, 5, 6)
     own = "layer both(x: [batch, time, n]) = x |> bidirectional(lstm(4))\n"
     assert run(f"{text}\n{own}", X, name="both").shape == (2, 5, 8)

@@ -14,7 +14,7 @@ from compiler.syntax.parser import Parser
 from compiler.syntax.printer import ast_to_json
 
 PARSER = Parser()
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def formatted(text: str) -> str:

@@ -9,7 +9,7 @@ from data_specs import source, source_of, spec
 from runtime.data.loading import load_training_data
 from runtime.data.specs import InputSpec
 
-_EXAMPLES = Path(__file__).parents[2] / "examples"
+_EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ from runtime.analysis.checked_data import data_findings
 
 from elaboration import library  # isort: skip
 
-# E01 are syntax: tests/language/test_parser_errors.py. These are found only when an experiment is chosen and set.
+# E01 are syntax: tests/language/syntax/test_parser_errors.py.
+# These are found only when an experiment is chosen and set.
 _ON_THE_COMMAND_LINE = {"E0609": (), "E0610": (("optimizer.rate", "0.01"),)}
 _OF_DATA = ("E0701", "W0119", "W0120")
 # E10 and W10 are found by tests alone.
@@ -86,7 +87,7 @@ def test_the_messages_of_a_case(case: Path, golden: Golden) -> None:
 
 def test_every_code_that_is_raised_has_an_entry() -> None:
     known = set(ERRORS)
-    compiler = Path(__file__).parents[2] / "compiler"
+    compiler = Path(__file__).parents[3] / "compiler"
     sources = [path for folder in ("syntax", "frontend", "lints") for path in (compiler / folder).rglob("*.py")]
     raised = {word for path in sources for word in path.read_text().split('"') if _is_code(word)}
     assert raised <= known

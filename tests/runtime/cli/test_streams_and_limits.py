@@ -15,7 +15,7 @@ from killing import write_project
 import dlc
 from runtime.cli.main import main
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent.parent
 
 
 @pytest.fixture(scope="module")

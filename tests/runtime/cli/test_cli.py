@@ -20,7 +20,7 @@ from compiler.support.cache import ObjectCache
 from runtime.cli.main import main
 from runtime.cli.registry import COMMANDS
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent.parent
 
 
 def dlc(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

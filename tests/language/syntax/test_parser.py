@@ -11,7 +11,7 @@ from compiler.syntax.parser import Parser
 from compiler.syntax.printer import ast_to_json, print_ast
 
 PARSER = Parser()
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROGRAMS = cases("parse")
 
 

@@ -10,7 +10,7 @@ from compiler.syntax.parser import MOST_MISTAKES, Parser
 from compiler.syntax.syntax_errors import Explanation, read_explanations
 
 PARSER = Parser()
-# The codes from E0121 on are about files: tests/language/test_modules.py.
+# The codes from E0121 on are about files: tests/language/syntax/test_parser_modules.py.
 INDEXED = [entry for entry in ERRORS.values() if "E0101" <= entry.code < "E0121"]
 
 

@@ -17,7 +17,7 @@ import dlc
 from runtime.cli.main import main
 from runtime.runs.checkpoint import newest_checkpoint
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent.parent
 
 
 @pytest.fixture(scope="module")
