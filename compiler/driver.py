@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -475,15 +476,15 @@ def expect_machine(name: str, runs: bool) -> None:
     """Raises UsageError where there is no machine `name`, or where its code `runs` and this processor cannot."""
     from compiler.targets.registry import kernel_target_of  # loads LLVM
 
-    kernel_target_of(Options()).machine(name, runs)
+    kernel_target_of(Options()).machine(Options(machine=name), runs)
 
 
-def machines(options: Options) -> tuple[Machine, Machine]:
-    """The machine that native code is made for, and that which this process runs on."""
+def machines(options: Options, runs: bool = True) -> tuple[Machine, Machine]:
+    """The machine that native code is made for, and that which this process runs on; `runs` as in `expect_machine`."""
     from compiler.targets.registry import kernel_target_of  # loads LLVM
 
     target = kernel_target_of(options)
-    return target.machine(options.machine), target.machine(None)
+    return target.machine(options, runs), target.machine(replace(options, machine=None))
 
 
 def cache_folder() -> Path:

@@ -136,7 +136,7 @@ def simulated_step(program: Program, kind: str, options: Options, threads: int) 
         fitting = replace(options, threads=threads)
         is_training = kind == "training"
         real = training_executable(program, fitting) if is_training else program_executable(program, kind, fitting)
-    machine = kernel_target_of(options).machine(options.machine)
+    machine = kernel_target_of(options).machine(options)
     return SimulatedStep(program, options, machine, threads, parts, in_turns, at_once, cores, real)
 
 

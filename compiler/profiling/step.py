@@ -80,7 +80,7 @@ def profiled_step(program: Program, kind: str, options: Options) -> ProfiledStep
         peaks[threads] = target.peaks(options, min(threads, cores), dtype, peaks[1].gflops)
     plain = together(program, {part.name: part.program.plain for part in parts})
     stamped = together(program, {part.name: part.program.stamped for part in parts})
-    return ProfiledStep(program, options, target.machine(options.machine), parts, plain, stamped, peaks)
+    return ProfiledStep(program, options, target.machine(options), parts, plain, stamped, peaks)
 
 
 def native_only(options: Options) -> None:

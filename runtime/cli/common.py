@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from compiler.errors.diagnostics import UsageError
+from compiler.errors.diagnostics import DataError, UsageError
 from compiler.support.processors import usable_cores
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, key_value, whole_number
 from runtime.cli.suggest import did_you_mean
+from runtime.reporting.terminal import say_labelled
 
 if TYPE_CHECKING:
     from compiler.driver import DataQuestion, Options
+    from compiler.tuning import Tuning
 
 Overrides: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -75,6 +78,11 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
         help="generate code for avx512, avx2, generic, neon or apple-m1 (default: this processor); "
         + ("code with instructions that it lacks cannot run" if runs else "any of them"),
     )
+    group.add_argument(
+        "--no-tuning",
+        action="store_true",
+        help="compile with the numbers of every processor, not those that `dlc tune` kept; results keep their bits",
+    )
     group.add_argument("--verify", action="store_true", help="verify the graph after each pass, and the schedule")
     if runs:
         group.add_argument(
@@ -93,7 +101,7 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
         if arguments.target != "native":
             raise UsageError(f"--target {arguments.target} is NumPy, the same on every machine", "leave out --machine")
         driver.expect_machine(arguments.machine, arguments.runs_code)
-    return driver.Options(
+    options = driver.Options(
         target=arguments.target,
         threads=arguments.threads or usable_cores(),
         without=tuple(driver.FUSIONS) if arguments.no_fuse else tuple(arguments.without),
@@ -103,6 +111,26 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
         machine=arguments.machine,
         verify=arguments.verify,
     )
+    return replace(options, tuning=_tuning(arguments, options))
+
+
+def _tuning(arguments: Namespace, options: Options) -> Tuning:
+    """What `dlc tune` kept for the machine of the options. A file that cannot be used is told of once."""
+    from compiler.support.cache import has_tunings  # loaded with the compiler
+
+    if getattr(arguments, "tuning", None) is None:
+        arguments.tuning = options.tuning
+        if options.target == "native" and not arguments.no_tuning and has_tunings(options.cache):
+            from compiler import driver  # heavy; `--help` must not pay for it
+            from compiler.kept_tuning import kept_tuning
+
+            try:
+                kept = kept_tuning(driver.machines(options, arguments.runs_code)[0], options.cache)
+                arguments.tuning = kept.tuning if kept else options.tuning
+            except DataError as error:
+                say_labelled("warning", f"{error}; the numbers of every processor are used")
+                say_labelled("hint", error.fix)
+    return arguments.tuning
 
 
 def add_imports(parser: Parser) -> None:
