@@ -16,12 +16,13 @@ from typing import Any, cast
 
 from compiler.errors.diagnostics import DataError
 from compiler.machine import Machine
-from compiler.support.cache import TUNINGS, default_folder
+from compiler.support.cache import default_folder
 from compiler.support.record import record
 from compiler.support.trusted_folder import TrustedFolder
 from compiler.tuning import Tuning, tuning_of
 
 VERSION = 1  # of the files
+_FOLDER = "tuning"
 _LARGEST = 1 << 16  # bytes of a file
 
 
@@ -43,7 +44,12 @@ def tuning_file(machine: Machine, folder: Path | None = None) -> Path:
     """Where the tuning of a machine is kept, in a cache folder, by default the user's."""
     known = repr(replace(machine, tuning=Tuning()))
     name = re.sub(r"[^a-z0-9-]+", "-", f"{machine.name}-{machine.cpu}".lower())
-    return (folder or default_folder()) / TUNINGS / f"{name}-{sha256(known.encode()).hexdigest()[:8]}.json"
+    return (folder or default_folder()) / _FOLDER / f"{name}-{sha256(known.encode()).hexdigest()[:8]}.json"
+
+
+def has_tunings(folder: Path | None = None) -> bool:
+    """Whether a tuning of any processor is kept, which takes none to know."""
+    return ((folder or default_folder()) / _FOLDER).exists()
 
 
 def kept_tuning(machine: Machine, folder: Path | None = None) -> KeptTuning | None:

@@ -95,6 +95,10 @@ class Tuning:
         usual = Tuning()
         return {n: getattr(self, n) for n in NUMBERS if getattr(self, n) != getattr(usual, n)}
 
+    @property
+    def description(self) -> str:
+        return described(self.changes)
+
 
 NUMBERS: tuple[str, ...] = tuple(part.name for part in fields(cast("Any", Tuning)))
 """The names of all numbers of a `Tuning`, in order."""
@@ -108,6 +112,11 @@ _LIMITS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("strip_share", "strip_sums_share"), (0.01, 2.0)),
 }
 _WIDEST = 64
+
+
+def described(changes: Mapping[str, float]) -> str:
+    """For a reader: which numbers are not the usual ones."""
+    return f"tuned: {', '.join(f'{n} {value:g}' for n, value in changes.items())}" if changes else "usual tuning"
 
 
 def tuning_of(changes: Mapping[str, object]) -> Tuning:

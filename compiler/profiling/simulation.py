@@ -80,6 +80,7 @@ class SimulationReport:
     kernels: tuple[SimulatedKernel, ...]
     not_modelled: tuple[str, ...]
     machine: str
+    tuning: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -210,6 +211,7 @@ def simulation_of(
         kernels=tuple(rows),
         not_modelled=NOT_MODELLED,
         machine=step.machine.name,
+        tuning=step.machine.tuning.changes,
     )
 
 

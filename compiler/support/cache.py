@@ -25,7 +25,6 @@ _DEFAULT_LIMIT = 1 << 30
 _KEPT_SHARE = 0.75  # of the limit, once it was passed
 _HOUR = 3600.0
 _OBJECTS, _ENTRIES, _CRASHES = "objects", "entries", "crashes"
-TUNINGS = "tuning"  # beside what can be made again: measurements of processors, which clearing keeps
 _SUBFOLDERS = (_OBJECTS, _ENTRIES, _CRASHES, "parsed")  # the front end keeps parsed files here too
 
 
@@ -45,11 +44,6 @@ def default_folder(environment: Mapping[str, str] = os.environ) -> Path:
         return Path(chosen).expanduser()
     home = environment.get("XDG_CACHE_HOME")
     return (Path(home) if home and Path(home).is_absolute() else Path.home() / ".cache") / "dlc"
-
-
-def has_tunings(folder: Path | None = None) -> bool:
-    """Whether a tuning of any processor is kept, which takes none to know."""
-    return ((folder or default_folder()) / TUNINGS).exists()
 
 
 @remembered

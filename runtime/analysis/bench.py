@@ -30,7 +30,8 @@ _SUPPOSED_STEPS = 10_000  # what `total_steps` is to a schedule
 class BenchReport:
     """Times are per step. `compile_s`: from text to code ready to run; `first_s`: process start to the end of the first
     step. `flops` counts one step; `gflops` is the rate at the median time. `machine` is what the code was made for,
-    `processor` what it ran on: equal, unless another machine was chosen; `cpu` is LLVM's name of it. NumPy has none.
+    `processor` what it ran on: equal, unless another machine was chosen; `cpu` is LLVM's name of it, and `tuning` has
+    the numbers that are not the usual ones. NumPy has none of these.
     """
 
     model: str
@@ -40,6 +41,7 @@ class BenchReport:
     machine: str | None
     processor: str | None
     cpu: str | None
+    tuning: dict[str, float] | None
     parameters: int
     median_ms: float
     p10_ms: float
@@ -82,6 +84,7 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
         machine=machine,
         processor=processor,
         cpu=cpu,
+        tuning=options.tuning.changes if machine else None,
         parameters=parameter_count(program),
         median_ms=median * 1e3,
         p10_ms=low * 1e3,

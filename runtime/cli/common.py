@@ -116,13 +116,12 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
 
 def _tuning(arguments: Namespace, options: Options) -> Tuning:
     """What `dlc tune` kept for the machine of the options. A file that cannot be used is told of once."""
-    from compiler.support.cache import has_tunings  # loaded with the compiler
+    from compiler.kept_tuning import has_tunings, kept_tuning  # loaded with the compiler
 
     if getattr(arguments, "tuning", None) is None:
         arguments.tuning = options.tuning
         if options.target == "native" and not arguments.no_tuning and has_tunings(options.cache):
             from compiler import driver  # heavy; `--help` must not pay for it
-            from compiler.kept_tuning import kept_tuning
 
             try:
                 kept = kept_tuning(driver.machines(options, arguments.runs_code)[0], options.cache)

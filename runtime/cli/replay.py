@@ -46,10 +46,8 @@ def configure(parser: Parser) -> None:
         "--threads", type=whole_number(1, MOST_THREADS), metavar="N", help="the number of threads (default: all)"
     )
     add_json(parser)
-    parser.set_defaults(
-        no_fuse=False, without=[], dtype="f32", verify=False, no_tuning=False, machine=None, cache_dir=None
-    )
-    parser.set_defaults(target="native", runs_code=True)
+    parser.set_defaults(no_fuse=False, without=[], dtype="f32", verify=False, machine=None, cache_dir=None)
+    parser.set_defaults(target="native", runs_code=True, no_tuning=False)
 
 
 def run(arguments: Namespace) -> int:

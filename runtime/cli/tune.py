@@ -19,10 +19,9 @@ from runtime.reporting.terminal import say
 if TYPE_CHECKING:
     from compiler.driver import Options
     from compiler.kept_tuning import KeptTuning
-    from compiler.machine import Machine
     from runtime.analysis.tuning import Tried, TuningReport
 
-EXAMPLES = ("dlc tune", "dlc tune --seconds 300", "dlc tune --show", "dlc tune --forget")
+EXAMPLES = ("dlc tune --seconds 120", "dlc tune --show", "dlc tune --forget")
 
 
 def configure(parser: Parser) -> None:
@@ -50,20 +49,21 @@ def run(arguments: Namespace) -> int:
     folder = Path(arguments.cache_dir) if arguments.cache_dir else None
     threads = arguments.threads or usable_cores()
     options = driver.Options(threads=threads, cache=folder, machine=arguments.machine)
-    machine, _ = driver.machines(options)
     if arguments.show:
-        _show(machine, folder, arguments.json)
+        _show(options, arguments.json)
     elif arguments.forget:
-        _forget(machine, folder, arguments.json)
+        _forget(options, arguments.json)
     else:
-        _tune(machine, options, arguments)
+        _tune(options, arguments)
     return 0
 
 
-def _show(machine: Machine, folder: Path | None, as_json: bool) -> None:
+def _show(options: Options, as_json: bool) -> None:
+    from compiler import driver
     from compiler.kept_tuning import kept_tuning
 
-    kept = kept_tuning(machine, folder)
+    machine, _ = driver.machines(options)
+    kept = kept_tuning(machine, options.cache)
     if as_json:
         print_json({"machine": machine.name, "cpu": machine.cpu, "kept": None if kept is None else _as_json(kept)})
     elif kept is None:
@@ -72,22 +72,26 @@ def _show(machine: Machine, folder: Path | None, as_json: bool) -> None:
         numbers = [f"  {n} = {value:g} ({_gain(kept.gains.get(n, 1.0))})" for n, value in kept.tuning.changes.items()]
         with_threads = f"{kept.threads} thread{'s' if kept.threads > 1 else ''}"
         print(f"{machine.name} ({machine.cpu}): tuned on {kept.measured} with {with_threads}; {kept.file}")
-        print("\n".join(numbers or ["  all numbers are those of every processor"]))
+        print("\n".join(numbers or ["  no number is better than the usual one"]))
 
 
-def _forget(machine: Machine, folder: Path | None, as_json: bool) -> None:
+def _forget(options: Options, as_json: bool) -> None:
+    from compiler import driver
     from compiler.kept_tuning import forget_tuning
 
-    was_there = forget_tuning(machine, folder)
+    machine, _ = driver.machines(options)
+    was_there = forget_tuning(machine, options.cache)
     if as_json:
         print_json({"machine": machine.name, "cpu": machine.cpu, "forgotten": was_there})
     else:
         say(f"{machine.name} ({machine.cpu}): {'its tuning is forgotten' if was_there else 'no tuning was kept'}")
 
 
-def _tune(machine: Machine, options: Options, arguments: Namespace) -> None:
+def _tune(options: Options, arguments: Namespace) -> None:
+    from compiler import driver
     from runtime.analysis.tuning import keep, tuned
 
+    machine, _ = driver.machines(options)
     say(f"{machine.name} ({machine.cpu}), {options.threads} threads, about {arguments.seconds:g} s")
     report = tuned(options, arguments.seconds, _say_tried)
     if not any(tried.ratios for tried in report.tried):
@@ -98,8 +102,7 @@ def _tune(machine: Machine, options: Options, arguments: Namespace) -> None:
         return
     for name, ratio in report.workloads:
         print(f"{name}: {_gain(ratio.value)} (differences below {ratio.noise:.1%} are noise)")
-    changes = ", ".join(f"{name} {value:g}" for name, value in kept.tuning.changes.items())
-    print(f"kept in {kept.file}: {changes or 'the numbers of every processor, as none is better'}")
+    print(f"kept in {kept.file}: {kept.tuning.description}")
 
 
 def _say_tried(tried: Tried) -> None:

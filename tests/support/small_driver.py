@@ -210,7 +210,7 @@ FUNCTIONS = {
     "compile_evaluation": lambda program, options: SmallExecutable("evaluate"),
     "compile_prediction": lambda program, options: SmallExecutable("predict"),
     "plan": lambda program, options: SmallPlan(),
-    "machines": lambda options: (MACHINE, MACHINE),
+    "machines": lambda options, runs=True: (MACHINE, MACHINE),
 }
 
 
