@@ -30,7 +30,7 @@ import numpy as np
 
 from compiler import driver
 from compiler.driver import Options, Tensors
-from compiler.errors.diagnostics import CheckpointError, DataError, DlcError, SourceError, UsageError
+from compiler.errors.diagnostics import CheckpointError, DataError, DlcError, Source, SourceError, UsageError
 from compiler.support.processors import usable_cores
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.data.choices import refuse_outside, refuse_outside_inputs
@@ -179,7 +179,10 @@ def function(
     UsageError for a name or a setting that there is not; a call, for arrays that do not fit.
     """
     values = {key: _frozen(key, value) for key, value in config.items()}
-    return _Function(name, values, driver.function(source, name, values, _options(target, dtype, threads)))
+    from compiler.programs.functions import compiled_function  # the whole compiler, which a cached model does without
+
+    compiled = compiled_function(Source("<source>", source), name, values, _options(target, dtype, threads))
+    return _Function(name, values, compiled)
 
 
 class _Function:

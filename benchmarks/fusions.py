@@ -21,6 +21,7 @@ from catalogue import CATALOGUE, TIMING_RATE
 from compiler import driver, pipeline
 from compiler.driver import FUSIONS, Options
 from compiler.graph_passes.fold_scales import fold_scales
+from compiler.support.cache import default_folder
 from compiler.targets.cpu.executable import NativeExecutable
 from compiler.targets.manifest import Manifest, capacity_for
 from runtime.analysis.bench import TrainingSteps, inference_steps
@@ -68,7 +69,7 @@ def without_folding() -> Generator[Options]:
     """The pass that folds a normalisation changes roundings, so no option leaves it out; it has a cache of its own."""
     passes = tuple(p for p in pipeline.GRAPH_PASSES if p is not fold_scales)
     with patch.object(pipeline, "GRAPH_PASSES", passes):
-        yield Options(cache=driver.cache_folder().with_name("without_fold_scales"))
+        yield Options(cache=default_folder().with_name("without_fold_scales"))
 
 
 def made(model: str, rows: int, name: str, threads: int) -> Variant:

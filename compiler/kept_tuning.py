@@ -64,7 +64,7 @@ def kept_tuning(machine: Machine, folder: Path | None = None) -> KeptTuning | No
         raise _unusable(file, error.strerror or str(error)) from None
     try:
         return _read(file, text)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _unusable(file, f"no tuning: {error}" if type(error) is ValueError else "no tuning") from None
 
 

@@ -32,6 +32,7 @@ from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Array
 from compiler.ops.control import CustomGradient
 from compiler.pipeline import prepare_for_gradients
+from compiler.programs.load import complete
 from compiler.syntax.suppressions import without_suppressed
 from compiler.types import DType, numpy_dtype
 
@@ -54,7 +55,7 @@ def check_gradients(
 
     data: inputs and targets as they come from a loader, `batch` rows of each.
     """
-    return _Check(program, data, settings, batch, seed, full).report()
+    return _Check(complete(program), data, settings, batch, seed, full).report()
 
 
 class _Check:

@@ -22,6 +22,7 @@ from compiler.interface import Array, Tensors
 from compiler.ops.mathematics import Sigmoid
 from compiler.ops.spreading import Reshape
 from compiler.pipeline import prepare_for_gradients
+from compiler.programs.load import complete
 from compiler.support.record import record
 from compiler.types import DType, numpy_dtype
 
@@ -66,6 +67,7 @@ def loss_bounds(
 
     None where the loss depends on no output of the model that is made of floats.
     """
+    program = complete(program)
     graph = prepare_for_gradients(to_dtype(program.inference_graph, DType.F64))
     known: dict[str, Array] = {**data, **{spec.path: tensors[spec.path] for spec in program.parameters}}
     known.update({name: np.asarray(value) for name, value in settings.items()})

@@ -226,6 +226,7 @@ _SYNTAX: tuple[ErrorEntry, ...] = (
 
 _ENTRIES = (*_SYNTAX, *NAMES, *SETTINGS, *SHAPES, *LAYERS, *TRAINING, *GENERATION, *MISSING, *TESTS, *LINTS)
 ERRORS: tuple[ErrorEntry, ...] = tuple(sorted(_ENTRIES, key=lambda entry: entry.code))
+WARNINGS = tuple(entry.code for entry in ERRORS if entry.code.startswith("W"))
 
 
 def explain(code: str) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from compiler.graph.attributes import attributes_of
 from compiler.graph.boxes import Arrow, Box, Drawing
 from compiler.graph.ir import Direction, Graph, Node, Origin, Value
 from compiler.graph.op import Category
-from compiler.graph.printer import print_attribute, print_origin
+from compiler.graph.printer import attributes_of, print_attribute, print_origin
 
 Json: TypeAlias = "str | int | list[Json] | dict[str, Json] | None"
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 
 from compiler.errors.diagnostics import DataError
 from compiler.errors.suggestions import did_you_mean
-from compiler.graph.attributes import Attribute, OpField, fields_of, fits
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role, Value
 from compiler.graph.op import Op
+from compiler.graph.printer import Attribute, OpField, fields_of, fits
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from compiler.errors.diagnostics import CompilerBug
-from compiler.graph.attributes import attributes_of
 from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Category, TypeRuleError
-from compiler.graph.printer import print_graph
+from compiler.graph.printer import attributes_of, print_graph
 from compiler.types import TensorType
 
 

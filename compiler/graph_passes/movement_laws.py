@@ -304,3 +304,70 @@ def iota(bench: Workbench, node: Node) -> Value | None:
     if len(op.shape) == 1:
         return None
     return bench.emit(Broadcast(op.shape, (op.axis,)), bench.emit(Iota((op.shape[op.axis],), 0, op.dtype)))
+
+
+def is_empty(value: Value) -> bool:
+    return 0 in value.type.shape
+
+
+def concat_of_empty(bench: Workbench, node: Node) -> Value | None:
+    """concat(x, empty, y) -> concat(x, y)"""
+    op = node.op
+    assert isinstance(op, Concat)
+    parts = tuple(part for part in node.operands if part.type.shape[op.axis] != 0)
+    if len(parts) == 1:
+        return parts[0]
+    return bench.emit(op, *parts) if 1 < len(parts) < len(node.operands) else None
+
+
+def pad_of_empty(bench: Workbench, node: Node) -> Value | None:
+    """pad(empty) -> the padding alone"""
+    assert isinstance(node.op, Pad)
+    return bench.filled_like(node.results[0], node.op.value) if is_empty(node.operands[0]) else None
+
+
+def sum_of_empty(bench: Workbench, node: Node) -> Value | None:
+    """sum(empty) -> 0, also of products"""
+    return bench.filled_like(node.results[0], 0) if any(map(is_empty, node.operands)) else None
+
+
+def pull_reshapes(bench: Workbench, node: Node) -> Value | None:
+    """op(reshape(a), reshape(b)) -> reshape(op(a, b)), where only unit axes come and go; scalars may stand beside."""
+    shape = node.results[0].type.shape
+    inner: Shape | None = None
+    sources: list[tuple[Value, bool]] = []
+    for operand in node.operands:
+        definition = bench.made_by(operand, Reshape, Broadcast)
+        if definition is None:
+            return None
+        (source,) = definition.operands
+        is_scalar = isinstance(definition.op, Broadcast)
+        if is_scalar and source.type.shape:
+            return None
+        if not is_scalar:
+            if inner is not None and source.type.shape != inner:
+                return None
+            inner = source.type.shape
+        sources.append((source, is_scalar))
+    if inner is None or wide_extents(inner) != wide_extents(shape):
+        return None
+    spread = Broadcast(inner, ())
+    operands = [bench.emit(spread, source) if is_scalar else source for source, is_scalar in sources]
+    return bench.emit(Reshape(shape), bench.emit(node.op, *operands))
+
+
+def push_broadcasts(bench: Workbench, node: Node) -> Value | None:
+    """op(broadcast(a), broadcast(b)) -> broadcast(op(a, b)), on the axes that one of them has."""
+    parts: list[tuple[Broadcast, Value]] = []
+    for operand in node.operands:
+        definition = bench.builder.definition(operand)
+        if definition is None or not isinstance(definition.op, Broadcast):
+            return None
+        parts.append((definition.op, definition.operands[0]))
+    shape = node.results[0].type.shape
+    axes = tuple(sorted({axis for op, _ in parts for axis in op.axes}))
+    if len(axes) == len(shape):
+        return None
+    small = tuple(shape[axis] for axis in axes)
+    operands = [bench.emit(Broadcast(small, tuple(map(axes.index, op.axes))), value) for op, value in parts]
+    return bench.emit(Broadcast(shape, axes), bench.emit(node.op, *operands))

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from compiler.graph.ir import Graph
 from compiler.graph.op import Category, Op
 from compiler.graph_passes import arithmetic_laws as arithmetic
-from compiler.graph_passes import empty_laws as empties
 from compiler.graph_passes import movement_laws as movement
 from compiler.graph_passes import sum_laws as sums
 from compiler.graph_passes.fold_constants import fold_constants
 from compiler.graph_passes.law import Law, Workbench
-from compiler.graph_passes.pull_reshapes import pull_reshapes
-from compiler.graph_passes.push_broadcasts import push_broadcasts
+from compiler.graph_passes.movement_laws import pull_reshapes, push_broadcasts
 from compiler.graph_passes.rewrite import Rewriting
 from compiler.ops import OPS
 from compiler.ops.contraction import Contraction
@@ -58,13 +56,13 @@ _LAWS: dict[type[Op], tuple[Law, ...]] = {
     Broadcast: (movement.broadcast,),
     Transpose: (movement.transpose,),
     Slice: (movement.slice_,),
-    Pad: (empties.pad_of_empty, movement.pad),
-    Concat: (empties.concat_of_empty, movement.concat),
+    Pad: (movement.pad_of_empty, movement.pad),
+    Concat: (movement.concat_of_empty, movement.concat),
     Reverse: (movement.reverse,),
     Iota: (movement.iota,),
-    Contraction: (empties.sum_of_empty,),
+    Contraction: (movement.sum_of_empty,),
     Sum: (
-        empties.sum_of_empty,
+        movement.sum_of_empty,
         sums.sum_over_units,
         sums.sum_of_sum,
         sums.sum_of_broadcast,

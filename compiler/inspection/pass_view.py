@@ -14,7 +14,8 @@ from compiler.graph.ir import Graph
 from compiler.graph.printer import print_graph
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import InvalidGraph, expect_valid, verify
-from compiler.interface import Options, PassRun, View
+from compiler.inspection.view import PassRun, View
+from compiler.interface import Options
 from compiler.ops import OPS
 from compiler.pipeline import passes_by_name, passes_of
 from compiler.schedule.internal_ops import INTERNAL_OPS

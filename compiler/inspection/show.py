@@ -18,7 +18,8 @@ from compiler.graph.pictures import drawn
 from compiler.graph.printer import print_graph
 from compiler.inspection.code_view import Chooser, kernel_views, print_views, views_to_json
 from compiler.inspection.pass_view import watched_passes
-from compiler.interface import Options, PassRun, View
+from compiler.inspection.view import PassRun, View
+from compiler.interface import Options
 from compiler.machine import Machine
 from compiler.programs.load import in_precision, options_of
 from compiler.programs.stages import prepared, scheduled

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from compiler.errors.diagnostics import Diagnostic, Edit, Note, Span, hint
 from compiler.frontend.program import Program
 from compiler.frontend.trace import Application, Subject
-from compiler.graph.ir import Graph, Node, Value
+from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph.op import Op
-from compiler.lints.any_sign import AnySign
-from compiler.lints.flow import owner_place, place_of
+from compiler.lints.flow import owner_place, place_of, unchanged
 from compiler.lints.inlined import inlined
 from compiler.lints.ranges import Ranges
-from compiler.ops.elementwise import Divide, Log, Log1p, Power, Rsqrt, Sigmoid, Sqrt
+from compiler.ops.contraction import Contraction
+from compiler.ops.elementwise import (
+    Add,
+    Divide,
+    Log,
+    Log1p,
+    Multiply,
+    Negate,
+    Power,
+    Rsqrt,
+    Sigmoid,
+    Sqrt,
+    Subtract,
+    Where,
+)
+from compiler.ops.indexing import Gather
 from compiler.ops.intervals import Range
-from compiler.ops.reduction import Moments
+from compiler.ops.movement import Concat
+from compiler.ops.reduction import CumulativeSum, Max, Min, Moments
+from compiler.ops.spreading import Sum
 
 _POLES: Mapping[type[Op], float] = {Log: 0.0, Rsqrt: 0.0, Log1p: -1.0}
 """Functions of one value, and where they have a pole."""
@@ -126,3 +142,58 @@ class _Search:
         if self.any_sign[reason]:
             return "make it positive with `exp` or `softplus`, or keep it so with `max(…, 1e-7)`"
         return "keep it away from 0: `max(…, 1e-7)`, or add a small number"
+
+
+_EVERY = -1
+
+
+class AnySign:
+    """Of each value, the parameters that move it and those that it depends on at all: a bit for each parameter.
+
+    What is on both sides of a sum or product may keep it above 0, as in `h + sqrt(h^2 + 1)`, and counts for neither.
+    """
+
+    def __init__(self, graph: Graph, frozen: Collection[str]) -> None:
+        self._moving: dict[int, int] = {}
+        self._reading: dict[int, int] = {}
+        trained = [e.value for e in graph.inputs if e.role is Role.PARAMETER and e.name not in frozen]
+        for number, value in enumerate(trained):
+            self._moving[value.index] = self._reading[value.index] = 1 << number
+        for entry in graph.inputs:
+            if entry.name == "(carry)":  # of the steps of a scan before
+                self._reading[entry.value.index] = _EVERY
+        for node in graph.nodes:
+            read = 0
+            for operand in node.operands:
+                read |= self._reading.get(operand.index, 0)
+            for place, result in enumerate(node.results):
+                self._reading[result.index] = read
+                self._moving[result.index] = self._moved(node, place, result)
+
+    def __getitem__(self, value: Value) -> bool:
+        """Whether training can make the value any number, a negative one as well as a positive one."""
+        return self._moving.get(value.index, 0) != 0
+
+    def _moved(self, node: Node, place: int, result: Value) -> int:
+        moving = [self._moving.get(operand.index, 0) for operand in node.operands]
+        before = unchanged(node, result)
+        if before is not None:
+            return self._moving.get(before.index, 0)
+        match node.op:
+            case Divide():
+                return moving[0] & ~self._read(node, 1)
+            case Add() | Subtract() | Multiply() | Contraction():
+                return (moving[0] & ~self._read(node, 1)) | (moving[1] & ~self._read(node, 0))
+            case Negate() | Sum() | CumulativeSum() | Max() | Min() | Gather():
+                return moving[0]
+            case Moments():
+                return moving[0] if place == 0 else 0
+            case Where():
+                return (moving[1] | moving[2]) & ~self._read(node, 0)
+            case Concat():  # a part of it may be taken, which can be any of them
+                return max(moving) if all(moving) else 0
+            case _:
+                return 0
+
+    def _read(self, node: Node, side: int) -> int:
+        return self._reading.get(node.operands[side].index, 0)

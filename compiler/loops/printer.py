@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from compiler.graph.attributes import attributes_of
-from compiler.graph.printer import print_attribute
+from compiler.graph.printer import attributes_of, print_attribute
 from compiler.loops.ir import (
     Access,
     BatchCount,

@@ -11,6 +11,7 @@ from compiler.ops.mathematics import Sigmoid
 from compiler.ops.sources import Constant
 from compiler.ops.spreading import Broadcast, Reshape
 from compiler.ops.stepwise import LessEqual
+from compiler.programs.load import complete
 
 _SAME_ELEMENTS = (Broadcast, Cast, Reshape)
 
@@ -20,7 +21,7 @@ def thresholds(program: Program) -> Mapping[str, float]:
 
     Without one it is 0.5 for what a sigmoid gives. An output of which neither holds is left out.
     """
-    graph = program.inference_graph
+    graph = complete(program).inference_graph
     makers = {result.index: node for node in graph.nodes for result in node.results}
     found: dict[str, float] = {}
     for name in program.outputs:
@@ -39,7 +40,7 @@ def judged_outputs(program: Program) -> Mapping[str, tuple[str, ...]]:
 
     None of a target that only joins what has both kinds already: it weighs or chooses terms, as `weights` and `where`.
     """
-    graph = program.inference_graph
+    graph = complete(program).inference_graph
     own = {graph.output(name).value.index: name for name in program.outputs}
     targets = {spec.name for spec in program.inputs if spec.is_target and spec.mask_of is None}
     made_of = {entry.value.index: {entry.name} for entry in graph.inputs if entry.name in targets}

@@ -83,9 +83,10 @@ def _parts(program: Program, kind: str) -> list[str]:
 
 
 def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> int:
-    """Compile several graphs of a program together, for `program_executable` to find, in less time than one by one.
+    """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
 
-    The result is how many were not there yet.
+    kinds: of `initialisation training augmentation evaluation prediction schedule following finishing finishing_epoch`;
+    `training N` of a later phase. The result is how many were not in the cache.
     """
     named: dict[str, tuple[str, Options]] = {}
     for part in (part for kind in kinds for part in _parts(program, kind)):

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from compiler.frontend.program import Program
 from compiler.interface import Decoding, Executable, Options, Tensors
-from compiler.programs import executables
-from compiler.programs.executables import program_executable, training_executable
+from compiler.programs.executables import decoding, program_executable, training_executable
 from compiler.programs.load import complete
 from compiler.types import Shape
-
-
-def compile_ahead(program: Program, kinds: Sequence[str], options: Options) -> int:
-    """Compile all that will be needed at once, which takes less time than one by one, and keep it in the cache.
-
-    kinds: of `initialisation training augmentation evaluation prediction schedule following finishing finishing_epoch`;
-    `training N` of a later phase. The result is how many were not in the cache.
-    """
-    return executables.compile_ahead(program, kinds, options)
 
 
 def compile_training(program: Program, options: Options, phase: int = 0) -> Executable:
@@ -72,7 +62,7 @@ def compile_decoding(program: Program, tensors: Tensors, rows: int, options: Opt
 
     The tensors stay shared with the caller.
     """
-    return executables.decoding(program, tensors, rows, options)
+    return decoding(program, tensors, rows, options)
 
 
 def compile_prompt(program: Program, rows: int, options: Options) -> Executable:

@@ -45,16 +45,18 @@ class _Checked:
 
 
 def load(
-    root: Path | Source,
-    experiment: str | None,
-    overrides: Overrides,
+    root: str | Path | Source,
+    experiment: str | None = None,
+    overrides: Overrides = (),
     dimensions_of: DimensionsOf | None = None,
     within: Path | None = None,
 ) -> Program:
-    """A file or a text as a program, or the outline of one. Raises `SourceError` and `UsageError`.
+    """Check and elaborate an experiment of a file or text, or its model where it has no `train`.
 
-    What it imports lies in the folder `within`, by default that of the file.
+    `dimensions_of` is asked for dimensions that only the data knows. What the file imports lies in the folder `within`,
+    by default that of the file. The result may be an outline from the cache. Raises SourceError and UsageError.
     """
+    root = Path(root) if isinstance(root, str) else root
     cache = ObjectCache(None)
     name = _entry_name("program", root, experiment, overrides, *_given(within))
     known = _restored(cache.get(name))
@@ -65,8 +67,19 @@ def load(
     return program
 
 
+def load_text(
+    text: str,
+    name: str,
+    experiment: str | None = None,
+    overrides: Overrides = (),
+    dimensions_of: DimensionsOf | None = None,
+) -> Program:
+    """As `load`, from text; `name` stands for the file in messages."""
+    return load(Source(name, text), experiment, overrides, dimensions_of)
+
+
 def resized(program: Program, dimensions: Mapping[str, int]) -> Program:
-    """The same texts and settings for data of other `dimensions`, by name. Raises `SourceError`."""
+    """The program for data of other `dimensions`, by name: of those that its data decided. Raises SourceError."""
     decided = data_dimensions(program)
     wanted = {name: dimensions.get(name, extent) for name, extent in decided.items()}
     if wanted == decided:
@@ -195,7 +208,7 @@ def _elaborated_again(known: Program, dimensions: Mapping[str, int]) -> Program:
 
 
 def data_dimensions(program: Program) -> dict[str, int]:
-    """The dimensions that the data decided."""
+    """The dimensions of a program that its data decided, by name."""
     decided = {setting.name: setting.value for setting in program.settings if setting.origin == "data"}
     return {name: extent for name, extent in decided.items() if isinstance(extent, int)}
 

@@ -25,7 +25,9 @@ def activations(trained: Trained, part: Part) -> Mapping[str, Array]:
         raise UsageError(message, "plot another kind, such as `--what weights`")
     batch = min(plan.batch or len(part.rows), len(part.rows))
     settings = runtime_settings(program, length_of(plan, len(part.rows)))
-    step = driver.inspected_step(program, 0, replace(trained.options, batch=batch), [path for path in paths if path])
+    from compiler.diagnosis.inspected_step import inspected_step  # the whole compiler
+
+    step = inspected_step(program, 0, replace(trained.options, batch=batch), [path for path in paths if path])
     data = at_epoch(numbered(program, in_precision(part, trained.options.dtype)).arrays, 0)
     before = {name: tensors[name].copy() for name in tensors.names()}
     results = step.executable.run(Steps(tensors, data, part.rows[:batch], batch, 0, plan.seed, settings))

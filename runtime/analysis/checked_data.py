@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from compiler import driver
+from compiler.diagnosis.file_tests import subjects
 from compiler.driver import DataQuestion, DataSource, Program, TrainingPlan
 from compiler.errors.diagnostics import DataError, Diagnostic, SourceError, Span, hint
+from compiler.lints.poles_of_data import poles_of_data
+from compiler.syntax.suppressions import without_suppressed
 from runtime.data.dimensions import dimensions_if_there
 from runtime.data.part import Part
 from runtime.data.preparation import Preparation
@@ -42,14 +45,14 @@ def data_findings(
 
     Files of more than a gigabyte are left to the training, too.
     """
-    names = driver.subjects(file, within) if experiment is None else (experiment,)
+    names = subjects(file, within) if experiment is None else (experiment,)
     for name in names:
         try:
             program = driver.load(file, name, overrides, dimensions_if_there, within)
         except SourceError:  # what only absent data knows, of which the check has warned
             continue
         if program.plan is not None and program.plan.data is not None:
-            yield from driver.without_suppressed(_findings(program, program.plan, program.plan.data))
+            yield from without_suppressed(_findings(program, program.plan, program.plan.data))
 
 
 def _findings(program: Program, plan: TrainingPlan, data: DataSource) -> Iterator[Diagnostic]:
@@ -76,7 +79,7 @@ def _findings(program: Program, plan: TrainingPlan, data: DataSource) -> Iterato
 
 def _poles(program: Program, part: Part, preparation: Preparation) -> Iterator[Diagnostic]:
     """W0108: logarithms and roots of an input or target that is out of their range in some row."""
-    for found in driver.poles_of_data(program):
+    for found in poles_of_data(driver.complete(program)):
         values = part.arrays[found.name]
         is_outside = values < found.pole if found.holds_pole else values <= found.pole
         if not is_outside.any():

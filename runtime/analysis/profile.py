@@ -13,8 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compiler import driver
-from compiler.driver import Array, Measured, Options, ProfileReport, Program, Steps, TimelineSpan
+from compiler.driver import Array, Options, Program, Steps
 from compiler.errors.diagnostics import UsageError
+from compiler.profiling.account import report_of, timeline_of
+from compiler.profiling.report import Measured, ProfileReport, TimelineSpan
+from compiler.profiling.simulation import SimulatedStep, SimulationReport, simulated_step, simulation_of
+from compiler.profiling.step import ProfiledStep, profiled_step
 from compiler.support.record import record
 from runtime.data.part import Part
 from runtime.data.synthetic import synthetic
@@ -26,7 +30,7 @@ from runtime.support.memory import expect_room
 from runtime.train.samples import at_epoch, numbered
 
 if TYPE_CHECKING:
-    from compiler.driver import ProfiledStep, Recording, SimulatedStep
+    from compiler.targets.recording import Recording, Step
 
 _SAMPLE_SECONDS = 0.015
 _LEAST_SAMPLES = 5
@@ -55,13 +59,13 @@ def profile(
     if mode == "train" and plan is None:
         raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
     batch = batch or (plan.usual_rows if mode == "train" and plan is not None else 1)
-    step = driver.profiled_step(program, KINDS[mode], replace(options, batch=batch))
+    step = profiled_step(program, KINDS[mode], replace(options, batch=batch))
     expect_room(step.program, [KINDS[mode]], step.options)
     run = Runs(step, mode, batch, weights)
     measured, taken = _measure(step, run, seconds)
     return Profile(
-        driver.profile_report(step, taken, measured, mode),
-        driver.profile_timeline(step, taken),
+        report_of(step, taken, measured, mode),
+        timeline_of(step, taken),
     )
 
 
@@ -168,9 +172,6 @@ def as_json(found: Profile) -> dict[str, Any]:
     return json.loads(json.dumps({**found.report.to_json(), "cpu": cpu_name()}), parse_constant=str)
 
 
-if TYPE_CHECKING:
-    from compiler.driver import SimulationReport, Step
-
 _LEAST_ROUNDS = 5
 _STEPS = 3  # of a round, for each number of threads
 
@@ -186,12 +187,12 @@ def simulate(
     barrier_us: float | None = None,
     bandwidth: float | None = None,
 ) -> SimulationReport:
-    """What `threads` threads would do, measured for about `seconds`; see `driver.simulation_of`. Raises UsageError."""
+    """What `threads` threads would do, measured for about `seconds`; see `simulation_of`. Raises UsageError."""
     plan = program.plan
     if mode == "train" and plan is None:
         raise UsageError(f"{program.model} has no `train`, so there is no training step", "use --mode infer")
     batch = batch or (plan.usual_rows if mode == "train" and plan is not None else 1)
-    step = driver.simulated_step(program, KINDS[mode], replace(options, batch=batch), threads)
+    step = simulated_step(program, KINDS[mode], replace(options, batch=batch), threads)
     expect_room(step.program, [KINDS[mode]], step.options)
     run = Runs(step, mode, batch, weights)
     taken: dict[int, list[list[Step]]] = {count: [[] for _ in step.parts] for count in step.in_turns}
@@ -219,7 +220,7 @@ def simulate(
             break  # a large model: few rounds have to do
     measured = float(np.percentile(real, 25)) if real else None
     found = at_once if step.at_once is not None else []
-    return driver.simulation_of(step, taken, found, mode, barrier_us, bandwidth, measured)
+    return simulation_of(step, taken, found, mode, barrier_us, bandwidth, measured)
 
 
 def simulation_json(found: SimulationReport) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from compiler.driver import Options
 from compiler.errors.diagnostics import CompilerBug
 from compiler.kept_tuning import KeptTuning, keep_tuning, tuning_file
 from compiler.support.record import record
+from compiler.targets.registry import kernel_target_of
 from compiler.tuning import Tuning
 from runtime.analysis.bench import TrainingSteps
 
@@ -155,7 +156,7 @@ def tuned(
     """Measure for about `seconds`; `observe` is told of each choice as soon as it is made."""
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="dlc-tune-") as folder:
-        found = _Search(replace(options, tuning=Tuning(), cache=Path(folder)), workloads)
+        found = Search(replace(options, tuning=Tuning(), cache=Path(folder)), workloads)
         tried: list[Tried] = []
         for choice in choices:
             if choice.needs_threads and options.threads == 1:
@@ -171,13 +172,13 @@ def keep(report: TuningReport, options: Options) -> KeptTuning:
     """Keep what was found for the processor, with the gains that its numbers had. Raises DataError."""
     changes = report.tuning.changes
     gains = {t.choice.number: dict(t.ratios)[t.value].value for t in report.tried if t.choice.number in changes}
-    file = tuning_file(driver.machines(options)[0], options.cache)
+    file = tuning_file(kernel_target_of(options).machine(options), options.cache)
     found = KeptTuning(file, report.tuning, date.today().isoformat(), options.threads, gains)
     keep_tuning(found)
     return found
 
 
-class _Search:
+class Search:
     """The numbers that are in force so far, and the training of each workload with them and with the usual ones."""
 
     def __init__(self, options: Options, workloads: Sequence[Workload]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from compiler import driver
 from compiler.errors.diagnostics import DataError, size
+from compiler.support.cache import CacheInfo, ObjectCache
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import Namespace, Parser
 from runtime.data.decoded import usual_cache
@@ -18,14 +18,14 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    information = driver.cache_info()
+    information = ObjectCache().info()
     if arguments.action == "path":
         print(information.path)
     elif arguments.action == "info":
         _print_information(information, arguments.json)
     else:
         before, amount = _amount()
-        driver.clear_cache()
+        ObjectCache().clear()
         usual_cache().clear()
         left, kept = _amount()
         say(f"cleared {before - left} entries, {size(amount - kept)}, from {information.path}")
@@ -37,11 +37,11 @@ def run(arguments: Namespace) -> int:
 
 def _amount() -> tuple[int, int]:
     """All entries, of compiled code and of images, and their bytes."""
-    code, (sets, amount) = driver.cache_info(), usual_cache().info()
+    code, (sets, amount) = ObjectCache().info(), usual_cache().info()
     return code.entries + sets, code.bytes + amount
 
 
-def _print_information(information: driver.CacheInfo, as_json: bool) -> None:
+def _print_information(information: CacheInfo, as_json: bool) -> None:
     sets, amount = usual_cache().info()
     if as_json:
         code = {"path": str(information.path), "entries": information.entries, "bytes": information.bytes}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from compiler import driver
 from compiler.driver import DataQuestion
+from compiler.errors import rendering
 from compiler.errors.diagnostics import Diagnostic, SourceError, UsageError
 from runtime.cli.common import add_json, add_settings, folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser
@@ -49,9 +50,9 @@ def run(arguments: Namespace) -> int:
             findings = _findings(arguments, files, selected, ignored)
     errors = sum(finding.severity == "error" for finding in findings)
     if arguments.json:
-        print_json([driver.to_json(finding) for finding in findings])
+        print_json([rendering.to_json(finding) for finding in findings])
     elif findings:
-        print(driver.render(SourceError(tuple(findings)), wants_colour(sys.stdout), width_of(sys.stdout)))
+        print(rendering.render(SourceError(tuple(findings)), wants_colour(sys.stdout), width_of(sys.stdout)))
     say(_summary(len(files), errors, findings, corrected))
     return 1 if errors else 0
 
@@ -60,7 +61,9 @@ def _codes(option: str, text: str) -> tuple[str, ...]:
     """The codes of an option, whole or by their beginnings. Raises UsageError for one that no warning has."""
     codes = tuple(code.strip() for code in text.split(",") if code.strip())
     if codes:
-        known = driver.warning_codes()
+        from compiler.errors.index import WARNINGS  # a long text that few commands need
+
+        known = WARNINGS
         for code in codes:
             if not any(name.startswith(code) for name in known):
                 fix = did_you_mean(code, known) or f"there are {', '.join(known)}"

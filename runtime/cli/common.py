@@ -97,10 +97,8 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
     """The compiler's options; `batch` is the hint for tile sizes. Raises UsageError for a machine that is none."""
     from compiler import driver  # heavy; `--help` must not pay for it
 
-    if arguments.machine is not None:
-        if arguments.target != "native":
-            raise UsageError(f"--target {arguments.target} is NumPy, the same on every machine", "leave out --machine")
-        driver.expect_machine(arguments.machine, arguments.runs_code)
+    if arguments.machine is not None and arguments.target != "native":
+        raise UsageError(f"--target {arguments.target} is NumPy, the same on every machine", "leave out --machine")
     options = driver.Options(
         target=arguments.target,
         threads=arguments.threads or usable_cores(),
@@ -111,6 +109,10 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
         machine=arguments.machine,
         verify=arguments.verify,
     )
+    if options.machine is not None:
+        from compiler.targets.registry import kernel_target_of  # loads LLVM
+
+        kernel_target_of(options).machine(options, arguments.runs_code)
     return replace(options, tuning=_tuning(arguments, options))
 
 
@@ -121,10 +123,11 @@ def _tuning(arguments: Namespace, options: Options) -> Tuning:
     if getattr(arguments, "tuning", None) is None:
         arguments.tuning = options.tuning
         if options.target == "native" and not arguments.no_tuning and has_tunings(options.cache):
-            from compiler import driver  # heavy; `--help` must not pay for it
+            from compiler.targets.registry import kernel_target_of  # loads LLVM
 
             try:
-                kept = kept_tuning(driver.machines(options, arguments.runs_code)[0], options.cache)
+                machine = kernel_target_of(options).machine(options, arguments.runs_code)
+                kept = kept_tuning(machine, options.cache)
                 arguments.tuning = kept.tuning if kept else options.tuning
             except DataError as error:
                 say_labelled("warning", f"{error}; the numbers of every processor are used")

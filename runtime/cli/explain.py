@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from compiler import driver
+from compiler.errors import index
 from compiler.errors.diagnostics import wrapped
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.tables import cut
@@ -19,7 +19,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     width = width_of(sys.stdout)
-    for line in driver.explain(arguments.code.strip().upper()).rstrip().split("\n"):
+    for line in index.explain(arguments.code.strip().upper()).rstrip().split("\n"):
         hanging = "" if line == line.lstrip(" ") else " " * 8  # what goes on of a line of code
         print("\n".join(cut(part, width) for part in wrapped(line, width, hanging)))
     return 0

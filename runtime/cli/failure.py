@@ -17,9 +17,9 @@ def report_failure(error: Exception) -> int:
     """Print what went wrong, with a hint where there is one, and give the exit code."""
     match error:
         case SourceError():
-            from compiler import driver  # heavy, and a command line that only fails to parse does not need it
+            from compiler.errors.rendering import render  # only a mistake in a model needs it
 
-            say_laid_out(driver.render(error, wants_colour(sys.stderr), width_of(sys.stderr)))
+            say_laid_out(render(error, wants_colour(sys.stderr), width_of(sys.stderr)))
             return FAILURE
         case UsageError():
             _print(str(error), error.fix)

@@ -6,8 +6,8 @@ import difflib
 import sys
 from pathlib import Path
 
-from compiler import driver
 from compiler.errors.diagnostics import DataError, Source
+from compiler.syntax.format import format_source
 from runtime.cli.common import model_files
 from runtime.cli.parser import Namespace, Parser
 from runtime.reporting.outlets import exact
@@ -27,7 +27,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: Namespace) -> int:
     if arguments.files == ["-"]:
-        exact(sys.stdout).write(driver.format_source(Source("<stdin>", sys.stdin.read())))
+        exact(sys.stdout).write(format_source(Source("<stdin>", sys.stdin.read())))
         return 0
     files = model_files(arguments.files)
     changes = [(file, before, after) for file in files for before, after in [_formatted(file)] if before != after]
@@ -49,7 +49,7 @@ def _formatted(file: Path) -> tuple[str, str]:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"is not UTF-8 text (byte {error.start})", file, fix="save it as UTF-8") from None
-    return text, driver.format_source(Source(str(file), text))
+    return text, format_source(Source(str(file), text))
 
 
 def _print_difference(file: Path, before: str, after: str) -> None:

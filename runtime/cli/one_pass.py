@@ -9,7 +9,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from compiler import driver
+from compiler.driver import Options
 from compiler.errors.diagnostics import DataError, UsageError, size
 from runtime.cli.common import print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
@@ -33,7 +33,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--batch",
         type=whole_number(1),
-        default=driver.Options().batch,
+        default=Options().batch,
         metavar="N",
         help="rows for which a pass weighs memory (default: %(default)s)",
     )
@@ -42,16 +42,18 @@ def configure(parser: Parser) -> None:
 
 
 def run(arguments: Namespace) -> int:
+    from compiler.inspection import pass_view  # every pass; `--help` must not pay for it
+
     if arguments.list:
-        names = driver.pass_names()
+        names = pass_view.pass_names()
         print_json(list(names)) if arguments.json else print("\n".join(names))
         return 0
     if arguments.name is None:
         raise UsageError("PASS is missing", "`dlc pass --list` names the passes")
-    driver.expect_pass(arguments.name)
+    pass_view.expect_pass(arguments.name, pass_view.pass_names())
     text = _text(arguments.file)
     source = arguments.file or _STANDARD_INPUT
-    result = driver.run_pass(arguments.name, text, source, arguments.batch, "json" if arguments.json else "text")
+    result = pass_view.run_pass(arguments.name, text, source, arguments.batch, "json" if arguments.json else "text")
     result = result.rstrip("\n") + "\n"
     if arguments.output:
         write_output(Path(arguments.output), result.encode())

@@ -42,7 +42,9 @@ def run(arguments: Namespace) -> int:
     program = driver.load(file, arguments.experiment, overrides, dimensions_if_there, within)
     batch = arguments.batch or (program.plan.usual_rows if program.plan is not None else 1)
     options = driver.options_of(program, compile_options(arguments, batch))
-    report = driver.plan(program, options)
+    from compiler.inspection.plan import plan  # the whole compiler; `--help` must not pay for it
+
+    report = plan(program, options)
     measured = _measured(program, batch, options) if arguments.profile else None
     if arguments.json:
         print_json(report.to_json() | ({} if measured is None else {"profile": measured}))

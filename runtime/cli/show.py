@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from compiler import driver
 from compiler.errors.diagnostics import UsageError
+from compiler.inspection.view import PassRun, View
 from runtime.cli.common import (
     add_compilation,
     add_settings,
@@ -72,7 +72,7 @@ def run(arguments: Namespace) -> int:
     _expect_format(arguments, of_passes, stage)
     if stage == "ast" and arguments.node is not None:
         raise UsageError("the syntax of a file has no nodes", "give a line, as in `dlc show FILE:12 --stage ast`")
-    view = driver.View(
+    view = View(
         model_file(name),
         line,
         stage,
@@ -85,11 +85,13 @@ def run(arguments: Namespace) -> int:
         tuple(arguments.print_after),
         arguments.stop_after,
     )
+    from compiler.inspection import show as stages  # every stage; `--help` must not pay for it
+
     if of_passes:
-        runs = driver.watch_passes(view, compile_options(arguments), dimensions_if_there)
+        runs = stages.watch_passes(view, compile_options(arguments), dimensions_if_there)
         text = _passes_as_text(runs, arguments)
     else:
-        text = driver.show(view, compile_options(arguments), dimensions_if_there)
+        text = stages.show(view, compile_options(arguments), dimensions_if_there)
     if arguments.output:
         write_output(Path(arguments.output), text.encode())
     elif arguments.format == "text":
@@ -115,7 +117,7 @@ def _expect_format(arguments: Namespace, of_passes: bool, stage: str) -> None:
         )
 
 
-def _passes_as_text(runs: Sequence[driver.PassRun], arguments: Namespace) -> str:
+def _passes_as_text(runs: Sequence[PassRun], arguments: Namespace) -> str:
     """The graphs that were asked for, each below a comment that names its pass, and the table of times."""
     if arguments.format == "json":
         return json.dumps({"passes": [_as_json(run) for run in runs]})
@@ -126,7 +128,7 @@ def _passes_as_text(runs: Sequence[driver.PassRun], arguments: Namespace) -> str
     return "\n".join([*texts, *(_times(runs) if arguments.time_passes else [])])
 
 
-def _as_json(run: driver.PassRun) -> Mapping[str, JsonValue]:
+def _as_json(run: PassRun) -> Mapping[str, JsonValue]:
     figures: dict[str, JsonValue] = {
         "pass": run.name,
         "seconds": run.seconds,
@@ -136,7 +138,7 @@ def _as_json(run: driver.PassRun) -> Mapping[str, JsonValue]:
     return figures if run.text is None else {**figures, "graph": json.loads(run.text)}
 
 
-def _times(runs: Sequence[driver.PassRun]) -> list[str]:
+def _times(runs: Sequence[PassRun]) -> list[str]:
     whole = sum(run.seconds for run in runs)
     columns = (
         Column("pass", [*(run.name for run in runs), "all"], is_text=True),

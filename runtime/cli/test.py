@@ -14,8 +14,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from compiler import driver
-from compiler.driver import GradientReport, LayerCheck, TestResult
+from compiler.diagnosis.reports import GradientReport, LayerCheck, TestResult
 from compiler.errors.diagnostics import Diagnostic, SourceError
+from compiler.errors.rendering import render, to_json
 from compiler.support.record import record
 from runtime.cli.common import add_json, add_settings, compile_options, folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser, whole_number
@@ -59,7 +60,7 @@ class _Checked:
 
     def to_json(self) -> dict[str, object]:
         checks = [_check_as_json(check) for check in self.report.checks]
-        findings = [driver.to_json(finding) for finding in self.report.findings]
+        findings = [to_json(finding) for finding in self.report.findings]
         return {"name": self.name, "made_up_data": not self.is_real, "checks": checks, "findings": findings}
 
 
@@ -75,16 +76,18 @@ def run(arguments: Namespace) -> int:
 
 
 def _run_file(file: Path, arguments: Namespace) -> tuple[list[_Checked], Sequence[TestResult]]:
+    from compiler.diagnosis.file_tests import run_tests, subjects  # the whole compiler; `--help` must not pay for it
+
     checked: list[_Checked] = []
     within = folder_of_imports(arguments)
     if arguments.only is None:
-        for name in [arguments.experiment] if arguments.experiment else driver.subjects(file, within):
+        for name in [arguments.experiment] if arguments.experiment else subjects(file, within):
             checked.append(_check(file, name, arguments))
             if not arguments.json:
                 _print_checked(file, checked[-1], arguments.batch)
     if arguments.native:
         arguments.target = "native"
-    tests = driver.run_tests(file, _chosen(arguments.only), arguments.seed, compile_options(arguments), within)
+    tests = run_tests(file, _chosen(arguments.only), arguments.seed, compile_options(arguments), within)
     if not arguments.json:
         _print_tests(file, tests)
     return checked, tests
@@ -98,6 +101,7 @@ def _chosen(pattern: str | None) -> Callable[[str], bool]:
 
 
 def _check(file: Path, name: str, arguments: Namespace) -> _Checked:
+    from compiler.diagnosis.gradient_check import check_gradients
     from runtime.analysis.gradient_rows import rows_for_check
     from runtime.data.dimensions import dimensions_if_there, dimensions_of
     from runtime.inference.model import runtime_settings
@@ -108,7 +112,7 @@ def _check(file: Path, name: str, arguments: Namespace) -> _Checked:
     program = driver.load(file, name, tuple(arguments.settings), known, folder_of_imports(arguments))
     rows, is_real = rows_for_check(program, data, arguments.batch, arguments.seed)
     settings = runtime_settings(program, Length(arguments.batch, arguments.batch, 1))
-    report = driver.check_gradients(program, rows, settings, arguments.batch, arguments.seed, arguments.full)
+    report = check_gradients(program, rows, settings, arguments.batch, arguments.seed, arguments.full)
     return _Checked(name, report, is_real)
 
 
@@ -169,7 +173,7 @@ def _print_rows(verdicts: Sequence[str], names: Sequence[str], places: Sequence[
 def _print_findings(findings: Sequence[Diagnostic]) -> None:
     if findings:
         print()
-        print(driver.render(SourceError(tuple(findings)), wants_colour(sys.stdout), width_of(sys.stdout)))
+        print(render(SourceError(tuple(findings)), wants_colour(sys.stdout), width_of(sys.stdout)))
         print()
 
 
@@ -209,7 +213,7 @@ def _file_as_json(file: Path, result: tuple[list[_Checked], Sequence[TestResult]
                 "name": test.name,
                 "line": test.span.line,
                 "claims": test.claims,
-                "failures": [driver.to_json(failure) for failure in test.failures],
+                "failures": [to_json(failure) for failure in test.failures],
             }
             for test in tests
         ],

@@ -121,8 +121,10 @@ def run(arguments: Namespace) -> int:
 
 def _run(session: Session, arguments: Namespace) -> int:
     if session.program.warnings:
+        from compiler.errors.rendering import render  # only a mistake in a model needs it
+
         warnings = SourceError(session.program.warnings)
-        say_laid_out(driver.render(warnings, wants_colour(sys.stderr), width_of(sys.stderr)))
+        say_laid_out(render(warnings, wants_colour(sys.stderr), width_of(sys.stderr)))
     for warning in session.warnings:
         say_labelled("warning", warning)
     notes = session.notes

@@ -19,6 +19,7 @@ from runtime.reporting.terminal import say
 if TYPE_CHECKING:
     from compiler.driver import Options
     from compiler.kept_tuning import KeptTuning
+    from compiler.machine import Machine
     from runtime.analysis.tuning import Tried, TuningReport
 
 EXAMPLES = ("dlc tune --seconds 120", "dlc tune --show", "dlc tune --forget")
@@ -45,25 +46,25 @@ def run(arguments: Namespace) -> int:
     if arguments.show and arguments.forget:
         raise UsageError("--show and --forget do not go together", "choose one of them")
     from compiler import driver  # heavy; `--help` must not pay for it
+    from compiler.targets.registry import kernel_target_of
 
     folder = Path(arguments.cache_dir) if arguments.cache_dir else None
     threads = arguments.threads or usable_cores()
     options = driver.Options(threads=threads, cache=folder, machine=arguments.machine)
+    machine = kernel_target_of(options).machine(options)
     if arguments.show:
-        _show(options, arguments.json)
+        _show(machine, folder, arguments.json)
     elif arguments.forget:
-        _forget(options, arguments.json)
+        _forget(machine, folder, arguments.json)
     else:
-        _tune(options, arguments)
+        _tune(machine, options, arguments)
     return 0
 
 
-def _show(options: Options, as_json: bool) -> None:
-    from compiler import driver
+def _show(machine: Machine, folder: Path | None, as_json: bool) -> None:
     from compiler.kept_tuning import kept_tuning
 
-    machine, _ = driver.machines(options)
-    kept = kept_tuning(machine, options.cache)
+    kept = kept_tuning(machine, folder)
     if as_json:
         print_json({"machine": machine.name, "cpu": machine.cpu, "kept": None if kept is None else _as_json(kept)})
     elif kept is None:
@@ -75,23 +76,19 @@ def _show(options: Options, as_json: bool) -> None:
         print("\n".join(numbers or ["  no number is better than the usual one"]))
 
 
-def _forget(options: Options, as_json: bool) -> None:
-    from compiler import driver
+def _forget(machine: Machine, folder: Path | None, as_json: bool) -> None:
     from compiler.kept_tuning import forget_tuning
 
-    machine, _ = driver.machines(options)
-    was_there = forget_tuning(machine, options.cache)
+    was_there = forget_tuning(machine, folder)
     if as_json:
         print_json({"machine": machine.name, "cpu": machine.cpu, "forgotten": was_there})
     else:
         say(f"{machine.name} ({machine.cpu}): {'its tuning is forgotten' if was_there else 'no tuning was kept'}")
 
 
-def _tune(options: Options, arguments: Namespace) -> None:
-    from compiler import driver
+def _tune(machine: Machine, options: Options, arguments: Namespace) -> None:
     from runtime.analysis.tuning import keep, tuned
 
-    machine, _ = driver.machines(options)
     say(f"{machine.name} ({machine.cpu}), {options.threads} threads, about {arguments.seconds:g} s")
     report = tuned(options, arguments.seconds, _say_tried)
     if not any(tried.ratios for tried in report.tried):

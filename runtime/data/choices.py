@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compiler import driver
 from compiler.driver import IndexLimit, Program
@@ -11,6 +12,9 @@ from compiler.errors.diagnostics import DataError
 from runtime.data.part import Part
 from runtime.data.specs import Array
 from runtime.support.suggestions import quoted
+
+if TYPE_CHECKING:
+    from compiler.choices.limits import Outside
 
 
 def refuse_outside(program: Program, part: Part) -> tuple[str, ...]:
@@ -21,7 +25,7 @@ def refuse_outside(program: Program, part: Part) -> tuple[str, ...]:
     outputs = program.outputs if program.plan is None else ("loss", *program.plan.metrics)
     _refuse(program, [limit for limit in program.index_limits if not limit.is_own], part, outputs)
     own = [limit for limit in program.index_limits if limit.is_own]
-    found = driver.value_outside(program, own, part.arrays, part.rows, outputs)
+    found = _outside(program, own, part, outputs)
     if found is None:
         return ()
     return (f"{quoted(found.limit.names)}: {found.value} equals none of {_places(found.limit)}",)
@@ -38,7 +42,7 @@ def refuse_outside_inputs(program: Program, part: Part) -> None:
 
 
 def _refuse(program: Program, limits: Sequence[IndexLimit], part: Part, outputs: Sequence[str]) -> None:
-    found = driver.value_outside(program, limits, part.arrays, part.rows, outputs)
+    found = _outside(program, limits, part, outputs)
     if found is None:
         return
     limit = found.limit
@@ -47,6 +51,23 @@ def _refuse(program: Program, limits: Sequence[IndexLimit], part: Part, outputs:
     whose = quoted(limit.names) if limit.is_direct else f"what the text makes of {quoted(limit.names)}"
     message = f"{whose}: {found.value} is none of {_places(limit)}"
     raise DataError(message, place, row, _fix(limit, part.arrays[limit.names[0]], found.value, place))
+
+
+def _outside(program: Program, limits: Sequence[IndexLimit], part: Part, outputs: Sequence[str]) -> Outside | None:
+    """The first row in which an integer chooses nothing at one of the `limits`, where the outputs show it.
+
+    The part may lack inputs, and has those of which the outputs are made.
+    """
+    kept = [limit for limit in limits if part.arrays.keys() >= set(limit.names)]
+    if all(limit.is_direct and _is_within(part.arrays[limit.names[0]], limit.count) for limit in kept):
+        return None
+    from compiler.choices.limits import outside  # the graphs, which a cached program does without
+
+    return outside(driver.complete(program), kept, part.arrays, part.rows, outputs)
+
+
+def _is_within(values: Array, count: int) -> bool:
+    return values.size == 0 or (int(values.min()) >= 0 and int(values.max()) < count)
 
 
 def _places(limit: IndexLimit) -> str:

@@ -19,8 +19,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from compiler import driver
 from compiler.driver import Array
+from compiler.support.cache import default_folder
 from compiler.support.record import record
 from compiler.support.trusted_folder import TrustedFolder
 from runtime.support.files import JsonValue, parse_json
@@ -104,7 +104,7 @@ class DecodedCache:
 
 def usual_cache() -> DecodedCache:
     """The cache in the folder where compiled code is kept, too."""
-    return DecodedCache(driver.cache_folder() / "images")
+    return DecodedCache(default_folder() / "images")
 
 
 def _entry(name: str) -> str:

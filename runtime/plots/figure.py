@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from compiler.driver import Array, TimelineSpan
+from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
+from compiler.profiling.report import TimelineSpan
 from compiler.support.harmless import harmless
 from runtime.analysis.rate_range import RateRange, RateSchedule
 from runtime.support.files import write_output

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from compiler import driver
-from compiler.driver import Options, View
+from compiler.driver import Options
 from compiler.errors.diagnostics import CheckpointError, DlcError
+from compiler.inspection.plan import plan as plan_of
+from compiler.inspection.view import View
 from compiler.support.record import record
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.analysis.examined.confusion import Confusion
@@ -50,7 +51,7 @@ def facts_of(path: Path, options: Options, asked: Asked) -> RunFacts:
     choices = choices_of(run)
     program = program_of(run, choices)
     compiled = replace(options, dtype=choices.dtype, batch=training_of(program).batch)
-    plan = driver.plan(program, compiled).to_json()
+    plan = plan_of(program, compiled).to_json()
     epochs = epochs_of(run)
     times = [epoch.get("seconds") for epoch in epochs]
     data = _record(run, "data.json")
@@ -97,7 +98,9 @@ def _graph(run: RunDirectory, choices: Choices, options: Options) -> str:
         overrides=choices.overrides,
         within=run.path / "source",
     )
-    return driver.show(view, options, lambda _: choices.dimensions)
+    from compiler.inspection.show import show  # printers and drawings
+
+    return show(view, options, lambda _: choices.dimensions)
 
 
 def _trained(run: RunDirectory, options: Options, asked: Asked) -> tuple[Trained | None, str]:

@@ -33,8 +33,10 @@ def _explained(error: DlcError) -> DlcError:
     if getattr(error, "__notes__", None):
         return error  # from a call within the call
     if isinstance(error, SourceError):
+        from compiler.errors.rendering import render  # only a mistake in a model needs it
+
         found = SourceError(tuple(_without_command_line(diagnostic) for diagnostic in error.diagnostics))
-        found.add_note(driver.render(found))
+        found.add_note(render(found))
         return found
     fix = str(getattr(error, "fix", ""))
     if fix:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from compiler import driver
 from compiler.driver import Options, Program
+from compiler.targets.available_memory import expect_memory
 
 _COPIES = "a copy of all these to go back to"
 
@@ -20,19 +21,19 @@ def expect_room(program: Program, kinds: Sequence[str], options: Options, copies
     needed = driver.memory_needed(program, kinds, options)
     tensors = sum(count for what, count in needed.items() if what != driver.VALUES)
     needed[_COPIES] = copies * tensors
-    driver.expect_memory(program.name, needed, _smaller(needed))
+    expect_memory(program.name, needed, _smaller(needed))
 
 
 def expect_room_for_weights(program: Program, options: Options) -> None:
     """Raise ResourceError where parameters and states do not fit; those of an optimizer stay untouched."""
     needed = driver.memory_needed(program, (), options)
     del needed[driver.OPTIMIZER_STATES]
-    driver.expect_memory(program.name, needed, "use a smaller model")
+    expect_memory(program.name, needed, "use a smaller model")
 
 
 def expect_room_to_read(path: Path, size: int) -> None:
     """Raise ResourceError where a file of so many bytes, and a copy of what it holds, do not fit."""
-    driver.expect_memory(f"reading {path}", {"the file": size, "its tensors": size}, "")
+    expect_memory(f"reading {path}", {"the file": size, "its tensors": size}, "")
 
 
 def _smaller(needed: Mapping[str, int]) -> str:

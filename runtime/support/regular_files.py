@@ -9,8 +9,8 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from compiler import driver
 from compiler.errors.diagnostics import UsageError
+from compiler.targets.available_memory import expect_memory
 
 _SMALL = 1 << 24  # bytes that need no look at the memory
 
@@ -57,7 +57,7 @@ def expect_room(path: Path, size: int, times: int, so_far: str = "") -> None:
     """Raise ResourceError where so many bytes of a file do not fit in memory `times` over."""
     if size * times > _SMALL:
         needed = {f"its content {so_far}".rstrip(): size, "what is made of it": (times - 1) * size}
-        driver.expect_memory(f"reading {path}", needed, "use less data, or a machine with more memory")
+        expect_memory(f"reading {path}", needed, "use less data, or a machine with more memory")
 
 
 _WEIGHTS = ".safetensors"
@@ -70,7 +70,9 @@ def expect_model(path: Path) -> None:
         return
     with path.open("rb") as file:
         text = file.read(_BEGINNING).decode("utf-8-sig", "replace")
-    if not driver.begins_with_declaration(text):
+    from compiler.syntax.declarations import begins_with_declaration  # the lexer, which a model file does without
+
+    if not begins_with_declaration(text):
         raise UsageError(f"{path} is no model file", _meant(path))
 
 

@@ -12,7 +12,6 @@ from typing import Protocol
 from compiler.errors.diagnostics import DataError, ResourceError, SourceError, UsageError
 from compiler.support.record import record
 from runtime.inference.model import training_of
-from runtime.reporting.training_text import SignsOfLife
 from runtime.runs.directory import RESULT
 from runtime.support.files import JsonValue
 from runtime.support.suggestions import did_you_mean, quoted
@@ -133,6 +132,8 @@ def _trained(
     assert session.directory is not None
     epochs: list[EpochEnded] = []
     started = start_of(session.program, session.job, session.position, session.weights)
+    from runtime.reporting.training_text import SignsOfLife  # rich is slow to import
+
     signs = SignsOfLife(started, lambda line: tell(f"trial {number}: {line}"))
 
     def watch(event: Event) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compiler import driver
-from compiler.driver import NonfiniteReport, Options, Program, Steps, Tensors
+from compiler.driver import Options, Program, Steps, Tensors
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
 from runtime.data.choices import refuse_outside
@@ -35,6 +36,9 @@ from runtime.train.following import following_of
 from runtime.train.phases import compiled_step, kind_at
 from runtime.train.samples import numbered
 from runtime.train.training import LOSS, Explanation, Job, Keeper
+
+if TYPE_CHECKING:
+    from compiler.diagnosis.reports import NonfiniteReport
 
 
 @record
@@ -152,7 +156,9 @@ def _finisher_of_epochs(program: Program, options: Options) -> Finisher | None:
 def _explanation(buckets: Buckets, options: Options, steps_per_epoch: int) -> Explanation:
     def explain(step: Steps) -> NonfiniteReport | None:
         program, step = buckets.of_step(step)
-        return driver.explain_step(program, kind_at(program, step.first_step // steps_per_epoch), options, step)
+        from compiler.diagnosis.step_replay import explain_step  # every op of the reference, once a loss is not finite
+
+        return explain_step(program, kind_at(program, step.first_step // steps_per_epoch), options, step)
 
     return explain
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from compiler import driver
+from compiler.diagnosis.loss_bounds import loss_bounds
 from compiler.driver import Options
 from compiler.errors.diagnostics import UsageError
 from compiler.support.record import record
@@ -80,7 +81,7 @@ def overfit(session: Session, rows: int, options: Options) -> Overfit:
     step = driver.compile_evaluation(program, replace(options, batch=batch))
     evaluator = Evaluator(step, batch, job.settings, options.dtype, finisher=finisher_of(program, options))
     data = {name: np.asarray(array[few.rows]) for name, array in few.arrays.items()}
-    bounds = driver.loss_bounds(program, data, job.tensors, job.settings, rows, job.seed)
+    bounds = loss_bounds(program, data, job.tensors, job.settings, rows, job.seed)
     guess, floor = (None, None) if bounds is None else (bounds.guess, bounds.floor)
     first = _loss(evaluator, job)
     position, last = Position(), first

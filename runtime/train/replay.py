@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler import driver
 from compiler.driver import Array, Options, Program, Results, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
 from runtime.data.loading import LoadedData
@@ -133,7 +132,9 @@ def _computed(
         return _results_of(job.step.run(whole), paths), True
     if job.buckets is not None:
         program, cut = job.buckets.of_step(whole)
-    step = driver.inspected_step(program, int(phase or 0), replace(options, batch=job.length.batch), paths)
+    from compiler.diagnosis.inspected_step import inspected_step  # the whole compiler
+
+    step = inspected_step(program, int(phase or 0), replace(options, batch=job.length.batch), paths)
     before = {name: job.tensors[name].copy() for name in job.tensors.names()}
     results = step.executable.run(cut)
     after = {name: job.tensors[name].copy() for name in before}

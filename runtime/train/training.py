@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
-from compiler.driver import KEPT, Array, EarlyStop, Executable, NonfiniteReport, Plateau, Results, Steps, Tensors
+from compiler.driver import KEPT, Array, EarlyStop, Executable, Plateau, Results, Steps, Tensors
 from compiler.errors.diagnostics import DlcError
 from compiler.support.record import record
 from runtime.data.batching import rows_of_epoch
@@ -27,6 +27,9 @@ from runtime.train.following import Following
 from runtime.train.interruption import Interruption
 from runtime.train.samples import at_epoch
 from runtime.train.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from compiler.diagnosis.reports import NonfiniteReport
 
 ON_NAN = ("stop", "skip", "report")
 LOSS = "loss"
@@ -78,7 +81,7 @@ class Keeper(Protocol):
         ...
 
 
-Explanation: TypeAlias = Callable[[Steps], NonfiniteReport | None]  # of a single step
+Explanation: TypeAlias = "Callable[[Steps], NonfiniteReport | None]"  # of a single step
 
 
 @record

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from compiler import driver
-from compiler.driver import Options, Program, Watched
+from compiler.driver import Options, Program
 from compiler.support.record import record
 from runtime.runs.position import Position
 from runtime.train.phases import kind_at
 from runtime.train.training import Job, steps_at
 
 if TYPE_CHECKING:
-    from compiler.driver import WatchedStep
+    from compiler.diagnosis.reports import Watched
+    from compiler.diagnosis.watched_step import WatchedStep
 
 # Looking may take this part of the time.
 _SHARE = 0.01
@@ -79,7 +79,9 @@ class Watcher:
         _, _, number = kind_at(self._program, epoch).partition(" ")
         phase = int(number or 0)
         if self._step is None or phase != self._phase:
-            self._step = driver.watched_step(self._program, phase, replace(self._options, batch=batch))
+            from compiler.diagnosis.watched_step import watched_step  # the whole compiler, which reports do without
+
+            self._step = watched_step(self._program, phase, replace(self._options, batch=batch))
             self._phase = phase
         return self._step
 

@@ -13,12 +13,10 @@ from graph_text import X, constant, graph
 from random_graphs import random_graph
 
 from compiler.graph import pictures
-from compiler.graph.dot import print_dot
 from compiler.graph.drawing import drawing_of, graph_to_json
 from compiler.graph.layers import LONGEST, placed
 from compiler.graph.network import network_of
-from compiler.graph.pictures import drawn
-from compiler.graph.svg import print_svg
+from compiler.graph.pictures import drawn, print_dot, print_svg
 from compiler.pipeline import optimise_graph
 
 SPACE = "{http://www.w3.org/2000/svg}"

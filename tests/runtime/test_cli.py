@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from compiler import driver
+from compiler.errors import index, rendering
 from compiler.errors.diagnostics import CompilerBug, Diagnostic, Source, SourceError, Span, UsageError, hint
+from compiler.inspection.view import View
 from compiler.support.cache import ObjectCache
 from runtime.cli.main import main
 from runtime.cli.registry import COMMANDS
@@ -220,7 +222,7 @@ def test_a_compiler_bug_asks_for_a_report(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(driver, "explain", raising(CompilerBug("fuse", "a cycle", "the graph as text")), raising=False)
+    monkeypatch.setattr(index, "explain", raising(CompilerBug("fuse", "a cycle", "the graph as text")))
     assert main(["explain", "E0101"]) == 1
     error = capsys.readouterr().err
     assert "fuse: a cycle" in error
@@ -235,7 +237,7 @@ def test_an_unexpected_exception_is_reported_alike(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(driver, "explain", raising(ZeroDivisionError("division by zero")), raising=False)
+    monkeypatch.setattr(index, "explain", raising(ZeroDivisionError("division by zero")))
     assert main(["explain", "E0101"]) == 1
     assert "unexpected ZeroDivisionError: division by zero" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError):
@@ -256,7 +258,7 @@ def test_an_unexpected_exception_is_reported_alike(
 def test_what_the_system_refuses(
     error: Exception, code: int, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(driver, "explain", raising(error), raising=False)
+    monkeypatch.setattr(index, "explain", raising(error))
     assert main(["explain", "E0101"]) == code
     output = capsys.readouterr().err
     assert message in output
@@ -282,8 +284,8 @@ def findings(monkeypatch: pytest.MonkeyPatch) -> tuple[Diagnostic, ...]:
         Diagnostic("E0301", "shapes differ", Span(source, 1, 1, 1, 6), (hint("use align"),)),
         Diagnostic("W0101", "unused", Span(source, 2, 1, 2, 2), severity="warning"),
     )
-    monkeypatch.setattr(driver, "check", lambda *_: found, raising=False)
-    monkeypatch.setattr(driver, "render", lambda error, colour, width: f"rendered: {error}", raising=False)
+    monkeypatch.setattr(driver, "check", lambda *_: found)
+    monkeypatch.setattr(rendering, "render", lambda error, colour, width: f"rendered: {error}")
     return found
 
 
@@ -319,7 +321,7 @@ def test_check_json(findings: tuple[Diagnostic, ...], tmp_path: Path, capsys: py
 def test_source_errors_are_rendered(
     findings: tuple[Diagnostic, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(driver, "explain", raising(SourceError(findings)), raising=False)
+    monkeypatch.setattr(index, "explain", raising(SourceError(findings)))
     assert main(["explain", "E0101"]) == 1
     assert "rendered: model.dl:1:1: E0301 shapes differ" in capsys.readouterr().err
 
@@ -327,7 +329,7 @@ def test_source_errors_are_rendered(
 def test_fmt_changes_checks_and_shows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(driver, "format_source", lambda source: source.text.replace("  ", " "), raising=False)
+    monkeypatch.setattr("runtime.cli.format.format_source", lambda source: source.text.replace("  ", " "))
     ugly, neat = tmp_path / "a.dl", tmp_path / "b.dl"
     ugly.write_text("const A  =  1\n")
     neat.write_text("const B = 1\n")
@@ -345,18 +347,18 @@ def test_fmt_changes_checks_and_shows(
 def test_show_passes_the_line_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen: list[driver.View] = []
+    seen: list[View] = []
 
-    def show(view: driver.View, options: driver.Options, dimensions_of: driver.DimensionsOf) -> str:
+    def show(view: View, options: driver.Options, dimensions_of: driver.DimensionsOf) -> str:
         seen.append(view)
         return "shown\n"
 
-    monkeypatch.setattr(driver, "show", show, raising=False)
+    monkeypatch.setattr("compiler.inspection.show.show", show)
     model = tmp_path / "model.dl"
     model.write_text("")
     assert main(["show", f"{model}:12", "--stage", "asm", "--mode", "infer", "--set", "hidden=3"]) == 0
     assert capsys.readouterr().out == "shown\n"
-    assert seen == [driver.View(model, 12, "asm", "infer", overrides=(("hidden", "3"),))]
+    assert seen == [View(model, 12, "asm", "infer", overrides=(("hidden", "3"),))]
 
 
 @pytest.mark.parametrize("template", ["mlp", "regression"])

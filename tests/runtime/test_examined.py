@@ -13,6 +13,7 @@ import pytest
 
 from compiler import driver
 from compiler.driver import Array, Options
+from compiler.programs import comparisons
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.analysis.examined.examination import rows_within
 from runtime.analysis.examined.pairs import pairs_of
@@ -319,8 +320,8 @@ train M {
 }
 """
     program = driver.load_text(text, "text")
-    assert driver.decision_thresholds(program) == {"a": pytest.approx(0.3), "b": 0.5, "d": 0.5}
-    assert driver.judged_outputs(program) == {"t": ("a",), "u": ("c",)}
+    assert comparisons.thresholds(program) == {"a": pytest.approx(0.3), "b": 0.5, "d": 0.5}
+    assert comparisons.judged_outputs(program) == {"t": ("a",), "u": ("c",)}
 
 
 def test_what_only_weighs_or_chooses_terms_is_compared_with_no_output() -> None:
@@ -342,7 +343,7 @@ train M {
 }
 """
     program = driver.load_text(text, "text")
-    judged = driver.judged_outputs(program)
+    judged = comparisons.judged_outputs(program)
     assert judged == {"t": ("y",), "w": (), "keep": ()}
     values = np.zeros(3, np.float32)
     part = Part({"x": np.zeros((3, 2)), "t": values, "w": values, "keep": values > 0}, np.arange(3))

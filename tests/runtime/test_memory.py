@@ -13,6 +13,7 @@ from decoding_models import CAUSAL
 import dlc
 from compiler import driver
 from compiler.errors.diagnostics import DlcError, ResourceError
+from compiler.inspection.plan import plan
 from compiler.interface import Steps
 from compiler.targets import available_memory
 from compiler.targets.cpu import executable
@@ -152,7 +153,7 @@ def test_what_is_needed_is_what_is_taken() -> None:
     assert needed["parameters"] + needed["states of the optimizer"] == sum(
         tensors[name].nbytes for name in tensors.names()
     )
-    planned = driver.plan(program, options).memory
+    planned = plan(program, options).memory
     assert needed[driver.VALUES] >= planned["static_bytes"] + planned["batch_bytes"]
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from compiler.driver import Options, View, show
+from compiler.driver import Options
 from compiler.errors.diagnostics import UsageError
+from compiler.inspection.show import show
+from compiler.inspection.view import View
 from compiler.targets.llvm.host import detect
 from compiler.targets.llvm.jit import compile_module
 from runtime.cli.main import main

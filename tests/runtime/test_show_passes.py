@@ -10,8 +10,9 @@ from random import Random
 import pytest
 from graph_text import X, constant
 
-from compiler.driver import Options, pass_names
+from compiler.driver import Options
 from compiler.graph.reader import read_graph
+from compiler.inspection.pass_view import pass_names
 from compiler.ops import OPS
 from compiler.pipeline import passes_of
 from runtime.cli.main import main

@@ -28,7 +28,7 @@ from compiler.frontend.program import (
 )
 from compiler.graph.ir import Graph, GraphOutput, Role, Value
 from compiler.interface import Steps
-from compiler.machine import AVX2
+from compiler.machine import AVX2, Machine
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 FEATURES, CLASSES = 3, 2
@@ -197,8 +197,14 @@ class SmallPlan:
     flops_step: int = 6 * FEATURES * CLASSES
 
 
+class SmallTarget:
+    """A target that has one machine."""
+
+    def machine(self, options: Options, runs: bool = True) -> Machine:
+        return MACHINE
+
+
 FUNCTIONS = {
-    "explain_step": lambda *_: None,  # nothing is known of where a value comes from
     "data_dimensions": lambda program: {},
     "load": load,
     "load_text": load_text,
@@ -209,15 +215,17 @@ FUNCTIONS = {
     "compile_training": lambda program, options: SmallExecutable("train"),
     "compile_evaluation": lambda program, options: SmallExecutable("evaluate"),
     "compile_prediction": lambda program, options: SmallExecutable("predict"),
-    "plan": lambda program, options: SmallPlan(),
-    "machines": lambda options, runs=True: (MACHINE, MACHINE),
 }
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Put this driver in the place of the compiler's for one test."""
     for name, function in FUNCTIONS.items():
-        monkeypatch.setattr(driver, name, function, raising=False)
+        monkeypatch.setattr(driver, name, function)
+    monkeypatch.setattr("compiler.inspection.plan.plan", lambda program, options: SmallPlan())
+    monkeypatch.setattr("compiler.targets.registry.kernel_target_of", lambda options: SmallTarget())
+    # nothing is known of where a value comes from
+    monkeypatch.setattr("compiler.diagnosis.step_replay.explain_step", lambda *_: None)
 
 
 def rows_of(count: int, seed: int = 1) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ from repository import ROOT
 
 import dlc
 from compiler import driver
-from compiler.inspection.plan import flops_of
+from compiler.inspection.plan import flops_of, plan
 from compiler.interface import Options
 from compiler.ops.contraction import Contraction
 from compiler.ops.sources import Constant
@@ -68,7 +68,7 @@ def test_batch_normalisations(name: str, settings: dict[str, str], count: int, e
 
 def test_equal_blocks_share_their_kernels() -> None:
     program = driver.load(str(model_of("resnet")), overrides=(("depth", "50"),))
-    assert len(driver.plan(program, Options(batch=32)).kernels) <= 150
+    assert len(plan(program, Options(batch=32)).kernels) <= 150
 
 
 def test_a_residual_network_learns_pictures_by_heart() -> None:

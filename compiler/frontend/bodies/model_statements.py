@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
-from compiler.frontend.bodies.unpacking import unpacked
+from compiler.frontend.bodies.statements import unpacked
 from compiler.frontend.elaborator import Elaborator, ModelRecord
 from compiler.frontend.failures import Poisoned, failure, nearest
 from compiler.frontend.program import InputSpec

@@ -9,18 +9,28 @@ from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.builtins.requirements import settings_in
-from compiler.frontend.elaborator import Frame, Session
+from compiler.frontend.builtins.table import Arguments, Builtin, BuiltinParameter
+from compiler.frontend.elaborator import Elaborator, Frame, Session
 from compiler.frontend.failures import Poisoned, failure
 from compiler.frontend.program import Clip, OptimizerState, ParameterSpec
 from compiler.frontend.settings import plain
-from compiler.frontend.tensors.binding import declared_type
+from compiler.frontend.tensors.binding import declared_type, expect_tensor
 from compiler.frontend.tensors.operators import cast, scalar, spread
 from compiler.frontend.tensors.shapes import shown
 from compiler.frontend.train.entries import Entries
-from compiler.frontend.train.objective import objective_of
-from compiler.frontend.values import POISON, FormValue, TensorValue, Value, describe, is_number
+from compiler.frontend.values import (
+    POISON,
+    BuiltinValue,
+    FormValue,
+    TensorValue,
+    TupleValue,
+    Value,
+    describe,
+    is_number,
+)
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
+from compiler.ops.objective import Objective
 from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.types import DType, TensorType
@@ -212,3 +222,21 @@ class RuleCache:
         if key not in self.known:
             self.known[key] = elaborate_rule(self.session, rule, path, type_, decays)
         return self.known[key]
+
+
+def objective_of(name: str, type_: TensorType) -> BuiltinValue:
+    """The function called `name` of points of `type_`, which are f32[n]."""
+
+    def evaluate(elaborator: Elaborator, arguments: Arguments) -> Value:
+        given = [key for key in ("p", "direction") if arguments[key] is not None]
+        tensors = [expect_tensor(elaborator, arguments[key], f"`{key}` of `{name}`") for key in given]
+        for key, tensor in zip(given, tensors, strict=True):
+            if tensor.value.type != type_:
+                elaborator.fail("E0417", f"`{key}` of `{name}` is {type_}, not {tensor.value.type}")
+        results = elaborator.emit_all(Objective(), *(tensor.value for tensor in tensors))
+        vector = tensors[0].axes
+        return TupleValue(tuple(TensorValue(result, vector if result.type.rank else ()) for result in results))
+
+    parameters = (BuiltinParameter("p"), BuiltinParameter("direction", default=None))
+    document = "The loss and its gradient at `p`; with a direction, also the product of the Hessian with it."
+    return BuiltinValue(Builtin(name, parameters, document, evaluate), {})

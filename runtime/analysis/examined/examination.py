@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler import driver
 from compiler.driver import Array
 from compiler.errors.diagnostics import UsageError
+from compiler.programs import comparisons
 from compiler.support.record import record
 from compiler.types import static_elements
 from runtime.analysis.evaluation_data import EvaluationData
@@ -119,8 +119,8 @@ class _Predictions:
         self._trained, self._part, self._preparation = trained, part, trained.preparation
         self._predictor = Predictor(trained.program, trained.options, trained.sizes)
         probed = self._outputs(part.rows[:_PROBED])
-        thresholds = driver.decision_thresholds(trained.program)
-        judged = driver.judged_outputs(trained.program)
+        thresholds = comparisons.thresholds(trained.program)
+        judged = comparisons.judged_outputs(trained.program)
         found = pairs_of(trained.program.inputs, probed, part, judged, thresholds)
         self.pairs = found[:_MOST_PAIRS]
         self.notes: tuple[str, ...] = ()

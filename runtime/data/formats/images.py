@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler import driver
 from compiler.errors.diagnostics import DataError, ResourceError
 from compiler.support.processors import usable_processors
 from compiler.support.record import record
+from compiler.targets.available_memory import expect_memory
 from runtime.data.dataset import Dataset, Field
 from runtime.data.decoded import usual_cache
 from runtime.data.formats.format import Format, Options, Request
@@ -210,7 +210,7 @@ def _room_for(listed: _Listed, image: Array) -> Array:
     """For all images, which are as large as this one. Raises ResourceError before the memory is taken."""
     count = len(listed.files)
     needed = {f"{count} images of {_size(image)} pixels": count * image.size}
-    driver.expect_memory(f"reading {listed.folder}", needed, "give a smaller `size`")
+    expect_memory(f"reading {listed.folder}", needed, "give a smaller `size`")
     return np.empty((count, *image.shape), np.uint8)
 
 
