@@ -18,7 +18,7 @@ from compiler.inspection.view import PassRun, View
 from compiler.interface import Options
 from compiler.ops import OPS
 from compiler.pipeline import passes_by_name, passes_of
-from compiler.schedule.internal_ops import INTERNAL_OPS
+from compiler.schedule.numerics.internal_ops import INTERNAL_OPS
 
 _ALL = "all"
 # What a type rule or a pass raises for attributes that no compiler would write.

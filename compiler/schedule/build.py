@@ -7,14 +7,15 @@ from functools import partial
 
 from compiler.graph.ir import Graph
 from compiler.machine import GENERIC, Machine
-from compiler.schedule.assemble import assemble
-from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.fusion.fuse import fuse
 from compiler.schedule.fusion.ir import FusedGraph
 from compiler.schedule.fusion.passes import optimise_fused
 from compiler.schedule.ir import Schedule
 from compiler.schedule.kernels import kernels_of
-from compiler.schedule.rematerialise import rematerialise
+from compiler.schedule.memory.rematerialise import rematerialise
+from compiler.schedule.numerics.fix_numerics import fix_numerics
+from compiler.schedule.order.instances import instances_of
+from compiler.schedule.passes import optimise_schedule
 
 
 def schedule(
@@ -25,7 +26,8 @@ def schedule(
     `batch` is the nominal size, for deciding what is worth two threads. With `verify`, the fused graph is checked after
     each pass.
     """
-    return assemble(kernels_of(fused_graph(graph, without, batch, verify, machine)), without)
+    kernels = kernels_of(fused_graph(graph, without, batch, verify, machine))
+    return optimise_schedule(instances_of(kernels), without)
 
 
 def fused_graph(

@@ -14,7 +14,7 @@ from compiler.loops.interpreter import run_kernel
 from compiler.loops.ir import CollectKernel, FetchKernel, Instruction, Kernel, Random, StagedKernel
 from compiler.ops.sources import uniform
 from compiler.schedule.ir import Arena, Instance, Schedule
-from compiler.schedule.plan_memory import ALIGNMENT
+from compiler.schedule.memory.plan_memory import ALIGNMENT
 from compiler.types import BatchExtent, Shape, at_batch, numpy_dtype, size_at
 
 UNUSED = 0xA5  # every byte of memory that nothing has written

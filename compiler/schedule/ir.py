@@ -7,8 +7,11 @@ from enum import Enum
 
 from compiler.graph.ir import Origin, Role
 from compiler.loops.ir import Kernel
+from compiler.machine import GENERIC, Machine
 from compiler.support.record import record
 from compiler.types import DType, Extent
+
+CONTROLLED = (Role.SETTING, Role.SEED, Role.STEP)  # inputs in the control block
 
 
 class Arena(Enum):
@@ -120,23 +123,28 @@ class Result:
 
 @record
 class Schedule:
-    """A program ready for lowering: instances in order, `barriers[i]` before instance i.
+    """Instances in order, `barriers[i]` before instance i, for the nominal `batch` and a machine.
 
-    An instance that several threads do not pay for is done by one: those of a queue by the same, one after the other.
+    Loops write the buffers of `carried` at each step; where it `updates` tensors, the program is a step of training. An
+    instance that several threads do not pay for is done by one: those of a queue by the same, one after the other.
     """
 
     name: str
     buffers: tuple[Buffer, ...]
     instances: tuple[Instance, ...]
-    barriers: tuple[bool, ...]
-    places: tuple[Place, ...]
-    inputs: tuple[FedInput, ...]
-    results: tuple[Result, ...]
-    static_bytes: int
-    batch_bytes: int
+    barriers: tuple[bool, ...] = ()
+    places: tuple[Place, ...] = ()
+    inputs: tuple[FedInput, ...] = ()
+    results: tuple[Result, ...] = ()
+    static_bytes: int = 0
+    batch_bytes: int = 0
     loops: tuple[Loop, ...] = ()
     chains: tuple[ChainedKernels, ...] = ()
     queues: tuple[int, ...] = ()  # of each instance; () stands for 0 everywhere
+    carried: frozenset[int] = frozenset()
+    updates: bool = False
+    batch: int = 1
+    machine: Machine = GENERIC
 
     def queue(self, number: int) -> int:
         """The queue of an instance."""

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from compiler.graph.ir import Origin
 from compiler.loops.ir import FetchKernel, Kernel, extents_of
 from compiler.schedule.ir import Arena, Buffer, Instance, Place, Schedule
-from compiler.schedule.plan_memory import size_in_arena
+from compiler.schedule.memory.plan_memory import size_in_arena
 
 Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
 

@@ -49,9 +49,9 @@ from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, VIEWS, Group, Kind, Link, Member
 from compiler.schedule.fusion.legality import result_space
 from compiler.schedule.fusion.storage import Storage
+from compiler.schedule.numerics.placement import Insert, Pick, insert_form
+from compiler.schedule.numerics.product_sum import ProductSum
 from compiler.schedule.origins import statement_origins
-from compiler.schedule.placement import Insert, Pick, insert_form
-from compiler.schedule.product_sum import ProductSum
 from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
 from compiler.support.record import record

@@ -28,9 +28,9 @@ from compiler.loops.ir import (
 )
 from compiler.loops.verify import verify_kernel
 from compiler.loops.verify_elements import Room, verify_elements
-from compiler.schedule.chained_kernels import fills_evenly, keep_to_shards
 from compiler.schedule.ir import Arena, Instance, Schedule, spans_of_loops
-from compiler.schedule.plan_memory import ALIGNMENT, Life, size_in_arena
+from compiler.schedule.memory.plan_memory import ALIGNMENT, Life, size_in_arena
+from compiler.schedule.order.chained_kernels import fills_evenly, keep_to_shards
 from compiler.schedule.printer import print_schedule
 from compiler.support.arrays import Array, np
 from compiler.types import BatchExtent, Extent, elements

@@ -13,7 +13,7 @@ from compiler.graph.reader import read_graph
 from compiler.ops import OPS
 from compiler.pipeline import passes_of
 from compiler.programs.stages import graph_of
-from compiler.schedule.internal_ops import INTERNAL_OPS
+from compiler.schedule.numerics.internal_ops import INTERNAL_OPS
 from runtime.data.dimensions import dimensions_if_there
 
 EXAMPLES = ("digits", "lenet", "tagging")  # dense layers, convolutions, scans

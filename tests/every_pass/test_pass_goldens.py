@@ -21,7 +21,7 @@ from compiler.graph.reader import read_graph
 from compiler.graph.verify import verify
 from compiler.ops import OPS
 from compiler.pipeline import passes_by_name
-from compiler.schedule.internal_ops import INTERNAL_OPS
+from compiler.schedule.numerics.internal_ops import INTERNAL_OPS
 from compiler.types import at_batch, numpy_dtype
 
 CASES = sorted((GOLDEN / "passes").glob("*.graph"))

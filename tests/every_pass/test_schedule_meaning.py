@@ -17,8 +17,8 @@ from compiler.loops.printer import print_kernel
 from compiler.loops.verify import verify_kernel
 from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
-from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.interpreter import run_schedule
+from compiler.schedule.numerics.fix_numerics import fix_numerics
 from compiler.schedule.verify import verify_schedule
 
 SEEDS = range(30)

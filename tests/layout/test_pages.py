@@ -20,6 +20,8 @@ from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.library import library_scope
 from compiler.frontend.train.entries import KEYS
 from compiler.pipeline import GRAPH_PASSES
+from compiler.schedule.fusion.passes import FUSED_PASSES
+from compiler.schedule.passes import SCHEDULE_PASSES
 from compiler.support.data_formats import OPTIONS
 from compiler.syntax.build_syntax import ELEMENT_TYPES, SETTING_TYPES
 from compiler.syntax.lexer import DECLARATIONS, RESERVED
@@ -94,8 +96,12 @@ def test_an_example_of_a_page_has_no_mistakes(text: str) -> None:
 
 
 def test_the_architecture_page_lists_the_passes_in_their_order() -> None:
-    listed = [row[0].strip("`") for row in table_rows(ARCHITECTURE, "pass")]
-    assert listed == [graph_pass.__name__ for graph_pass in GRAPH_PASSES]
+    for column, passes in (
+        ("pass", GRAPH_PASSES),
+        ("pass over a fused graph", [each for each, _ in FUSED_PASSES]),
+        ("pass over a schedule", [each for each, _ in SCHEDULE_PASSES]),
+    ):
+        assert [row[0].strip("`") for row in table_rows(ARCHITECTURE, column)] == [each.__name__ for each in passes]
 
 
 def test_the_architecture_page_places_every_file_and_folder() -> None:

@@ -19,9 +19,9 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Exp, Multiply
 from compiler.ops.movement import Broadcast, Pad, Slice, Transpose
 from compiler.programs.stages import graph_of, prepared, scheduled
-from compiler.schedule import chained_kernels
-from compiler.schedule.chained_kernels import fills_evenly
 from compiler.schedule.ir import Buffer, Instance, Schedule
+from compiler.schedule.order import chained_kernels
+from compiler.schedule.order.chained_kernels import fills_evenly
 from compiler.schedule.verify import verify_schedule
 from compiler.targets.cpu.iteration_space import is_row_blocked, transposed_rows
 from compiler.tuning import Tuning

@@ -14,7 +14,7 @@ from compiler.schedule.build import fused_graph
 from compiler.schedule.fusion.printer import print_fused
 from compiler.schedule.fusion.reader import read_fused
 from compiler.schedule.fusion.verify import verify_fused
-from compiler.schedule.internal_ops import INTERNAL_OPS
+from compiler.schedule.numerics.internal_ops import INTERNAL_OPS
 
 ALL_OPS = (*OPS, *INTERNAL_OPS)
 MODELS = [

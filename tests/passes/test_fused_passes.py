@@ -18,7 +18,7 @@ from compiler.schedule.fusion.passes import FUSED_PASSES
 from compiler.schedule.fusion.printer import print_fused
 from compiler.schedule.fusion.reader import read_fused
 from compiler.schedule.fusion.verify import verify_fused
-from compiler.schedule.internal_ops import INTERNAL_OPS
+from compiler.schedule.numerics.internal_ops import INTERNAL_OPS
 
 PASSES = {fused_pass.__name__: fused_pass for fused_pass, _ in FUSED_PASSES}
 ALL_OPS = (*OPS, *INTERNAL_OPS)

@@ -21,7 +21,7 @@ from compiler.ops.sources import Constant
 from compiler.schedule.build import schedule
 from compiler.schedule.interpreter import run_schedule
 from compiler.schedule.ir import Arena, Buffer, Place, Schedule
-from compiler.schedule.plan_memory import ALIGNMENT, Life, plan_memory, size_in_arena
+from compiler.schedule.memory.plan_memory import ALIGNMENT, Life, places_of, size_in_arena
 from compiler.schedule.printer import print_schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.targets.memory import TensorStore
@@ -225,7 +225,7 @@ def test_packing() -> None:
     lives = (Life(0, 1), Life(0, 5), Life(2, 3), Life(2, 3), Life(1, 2))
     buffers = [Buffer(k, DType.F32, size) for k, size in enumerate(sizes)]
     fixed = {1: Place(Arena.TENSORS, 0)}
-    places, static, batch = plan_memory(buffers, dict(enumerate(lives)), fixed)
+    places, static, batch = places_of(buffers, dict(enumerate(lives)), fixed)
     assert places[1] == fixed[1]
     assert batch == 0
     bytes_of = [size_in_arena(b) for b in buffers]
@@ -242,7 +242,7 @@ def test_packing() -> None:
 def test_batch_buffers_lie_apart_for_every_batch() -> None:
     """A size in bytes that is no multiple of 4 for each row is rounded, so that the capacity aligns what follows."""
     buffers = [Buffer(0, DType.U8, BatchExtent(3)), Buffer(1, DType.F64, BatchExtent(2)), Buffer(2, DType.BOOL, BATCH)]
-    places, static, batch = plan_memory(buffers, dict.fromkeys(range(3), Life(0, 0)), {})
+    places, static, batch = places_of(buffers, dict.fromkeys(range(3), Life(0, 0)), {})
     assert (static, batch) == (0, 4 + 16 + 4)
     assert sorted(p.offset for p in places.values()) == [0, 16, 20]
     assert all(p.arena is Arena.BATCH for p in places.values())

@@ -15,9 +15,9 @@ from compiler.graph.verify import verify
 from compiler.interface import Options, Steps
 from compiler.programs.stages import graph_of, prepared
 from compiler.schedule.build import schedule
-from compiler.schedule.fix_numerics import fix_numerics
 from compiler.schedule.fusion.ir import CONTRACTIONS
-from compiler.schedule.rematerialise import DRAWS, Choice, Timeline, rematerialise
+from compiler.schedule.memory.rematerialise import DRAWS, Choice, Timeline, rematerialise
+from compiler.schedule.numerics.fix_numerics import fix_numerics
 from compiler.schedule.verify import verify_schedule
 from compiler.targets.memory import TensorStore
 from compiler.tuning import Tuning

@@ -6,7 +6,7 @@ import re
 
 from compiler.loops import ir
 from compiler.ops import OPS
-from compiler.schedule.internal_ops import INTERNAL_OPS
+from compiler.schedule.numerics.internal_ops import INTERNAL_OPS
 from compiler.types import BatchExtent, DType
 
 _NAMES = vars(ir) | {op.__name__: op for op in (*OPS, *INTERNAL_OPS)} | {"BatchExtent": BatchExtent, "DType": DType}

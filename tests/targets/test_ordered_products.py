@@ -16,8 +16,8 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Exp, LessEqual, Multiply, Where
 from compiler.ops.movement import Broadcast, Slice
 from compiler.ops.sources import Constant, Iota
-from compiler.schedule.fix_numerics import fix_numerics
-from compiler.schedule.ordered import OrderedContraction
+from compiler.schedule.numerics.fix_numerics import fix_numerics
+from compiler.schedule.numerics.ordered import OrderedContraction
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 BATCH = 3

@@ -10,7 +10,7 @@ from compiler.loops.ir import Space
 from compiler.ops.sources import Iota
 from compiler.schedule.access import IndexMap
 from compiler.schedule.fusion.ir import FusedGraph, Group, Link, Member
-from compiler.schedule.placement import Insert, insert_form
+from compiler.schedule.numerics.placement import Insert, insert_form
 
 
 @dataclass(slots=True)

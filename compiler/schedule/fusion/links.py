@@ -11,9 +11,9 @@ from compiler.ops.indexing import Gather
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.window import Window
 from compiler.schedule.access import IndexMap, address, axis_forms, through
-from compiler.schedule.after import After
 from compiler.schedule.fusion.ir import REDUCTIONS, VIEWS, Link, domain_shape
-from compiler.schedule.placement import Insert, Pick
+from compiler.schedule.numerics.after import After
+from compiler.schedule.numerics.placement import Insert, Pick
 
 
 def is_elementwise(node: Node) -> bool:

@@ -9,11 +9,11 @@ from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category
 from compiler.loops.ir import Space
 from compiler.schedule.access import IDENTITY, count
-from compiler.schedule.copy import Copy
 from compiler.schedule.fusion import cost, legality
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, INLINE, FusedGraph, Group, Kind, Link, Member
-from compiler.schedule.placement import Insert
+from compiler.schedule.numerics.copy import Copy
+from compiler.schedule.numerics.placement import Insert
 from compiler.schedule.to_loops import COSTLY
 from compiler.tuning import Tuning
 from compiler.types import elements

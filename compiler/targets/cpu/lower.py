@@ -42,9 +42,8 @@ from compiler.nest.ir import (
     TotalNumber,
 )
 from compiler.schedule.access import count
-from compiler.schedule.assemble import CONTROLLED
-from compiler.schedule.ir import Arena, Instance, Schedule
-from compiler.schedule.plan_memory import size_in_arena
+from compiler.schedule.ir import CONTROLLED, Arena, Instance, Schedule
+from compiler.schedule.memory.plan_memory import size_in_arena
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.emit import emit, items_of

@@ -22,11 +22,11 @@ from compiler.graph.ir import Direction, Graph, Node, Role, Value
 from compiler.graph.op import Category
 from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
-from compiler.schedule.after import After
-from compiler.schedule.copy import Copy
-from compiler.schedule.fix_numerics import MOVEMENTS
 from compiler.schedule.fusion.ir import CONTRACTIONS
-from compiler.schedule.split_k import SplitContraction
+from compiler.schedule.numerics.after import After
+from compiler.schedule.numerics.copy import Copy
+from compiler.schedule.numerics.fix_numerics import MOVEMENTS
+from compiler.schedule.numerics.split_k import SplitContraction
 from compiler.support.record import record
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, TensorType, depends_on_batch, elements

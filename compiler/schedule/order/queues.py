@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from compiler.schedule.ir import Instance
+from compiler.schedule.ir import Instance, Schedule
+from compiler.schedule.order.share_work import work_of
+
+
+def deal_out(schedule: Schedule) -> Schedule:
+    """The schedule with the queues of its instances: the first one for what a loop repeats, and for what runs once."""
+    instances = schedule.instances
+    work = [None if i.parallel else work_of(i, schedule.batch) for i in instances]
+    for chain in schedule.chains:
+        work[chain.first : chain.last + 1] = [None] * (chain.last + 1 - chain.first)
+    pinned = {number for number, instance in enumerate(instances) if instance.once or instance.loops}
+    return replace(schedule, queues=queues_of(instances, schedule.barriers, work, pinned))
 
 
 @dataclass(slots=True)

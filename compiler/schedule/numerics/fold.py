@@ -19,7 +19,7 @@ from compiler.ops.movement import Broadcast, Pad, Reshape, Slice, Transpose
 from compiler.ops.residues import FoldedAxis, folded_axes
 from compiler.ops.sources import Constant
 from compiler.ops.window import Fold
-from compiler.schedule.placement import Empty, Insert
+from compiler.schedule.numerics.placement import Empty, Insert
 from compiler.types import Shape, TensorType
 
 

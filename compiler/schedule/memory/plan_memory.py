@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
 from operator import itemgetter
 
+from compiler.graph.ir import PERSISTENT
 from compiler.schedule.access import count
-from compiler.schedule.ir import Arena, Buffer, Place
+from compiler.schedule.ir import CONTROLLED, Arena, Buffer, Place, Schedule, spans_of_loops
 from compiler.support.record import record
 from compiler.types import BatchExtent
 
@@ -23,7 +26,43 @@ class Life:
     last: int
 
 
-def plan_memory(
+def plan_memory(schedule: Schedule) -> Schedule:
+    """The schedule with a place for each buffer, and the sizes of the arenas."""
+    fixed: dict[int, Place] = {}
+    for arena, roles in ((Arena.TENSORS, PERSISTENT), (Arena.CONTROL, CONTROLLED)):
+        own = [b.index for b in schedule.buffers if b.role in roles]
+        fixed.update({index: Place(arena, position) for position, index in enumerate(own)})
+    places, static, batch = places_of(schedule.buffers, lives_of(schedule), fixed)
+    ordered = tuple([places.get(b.index, Place(Arena.STATIC, 0)) for b in schedule.buffers])
+    return replace(schedule, places=ordered, static_bytes=static, batch_bytes=batch)
+
+
+def lives_of(schedule: Schedule) -> dict[int, Life]:
+    """When each buffer is used, in stretches between barriers."""
+    lives: dict[int, Life] = {}
+    epochs = list(accumulate(map(int, schedule.barriers)))
+    for instance, epoch in zip(schedule.instances, epochs, strict=True):
+        for b in (*instance.reads, *instance.writes):
+            lives[b] = Life(lives[b].first if b in lives else epoch, epoch)
+    _extend_over_loops(lives, schedule, epochs)
+    always = [item.buffer for item in schedule.inputs if item.batch_axis is None]  # the caller writes it before all
+    always += [b for i in schedule.instances if i.once for b in i.writes]
+    lives.update(dict.fromkeys(always, Life(0, max(epochs, default=0))))
+    return lives
+
+
+def _extend_over_loops(lives: dict[int, Life], schedule: Schedule, epochs: Sequence[int]) -> None:
+    """What is used in a loop and outside, or carried by it, is needed at each of its steps."""
+    instances = schedule.instances
+    for first, last in spans_of_loops(instances):
+        inside = {b for i in instances[first : last + 1] for b in (*i.reads, *i.writes)}
+        outside = {b for i in (*instances[:first], *instances[last + 1 :]) for b in (*i.reads, *i.writes)}
+        for b in inside & (outside | schedule.carried):
+            life = lives[b]
+            lives[b] = Life(min(life.first, epochs[first]), max(life.last, epochs[last]))
+
+
+def places_of(
     buffers: Sequence[Buffer], lives: Mapping[int, Life], fixed: Mapping[int, Place]
 ) -> tuple[dict[int, Place], int, int]:
     """Places for all buffers in `lives` that are not `fixed`; then the bytes of the static and the batch arena."""

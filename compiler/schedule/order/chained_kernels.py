@@ -25,21 +25,20 @@ from compiler.loops.ir import (
     instructions_of,
 )
 from compiler.schedule.access import count
-from compiler.schedule.ir import Buffer, ChainedKernels, Instance
+from compiler.schedule.ir import Buffer, ChainedKernels, Instance, Schedule
 from compiler.tuning import MOST_TILE_ROWS, Tuning
 from compiler.types import BatchExtent, Extent
 
 
-def chained(
-    instances: Sequence[Instance], buffers: Sequence[Buffer], batch: int, tuning: Tuning
-) -> tuple[list[Instance], list[ChainedKernels]]:
-    """The instances, some of them moved forward, and their chains."""
-    waiting, found, chains = list(instances), list[Instance](), list[ChainedKernels]()
-    users = _users(instances, buffers)
+def chain_kernels(schedule: Schedule) -> Schedule:
+    """The schedule with some instances moved forward, into chains."""
+    tuning, buffers = schedule.machine.tuning, schedule.buffers
+    waiting, found, chains = list(schedule.instances), list[Instance](), list[ChainedKernels]()
+    users = _users(waiting, buffers)
     while waiting:
         shards = _shards_of(waiting[0], tuning) or _shards_of_next(waiting, buffers, tuning)
         members = [waiting.pop(0)]
-        if shards is not None and members[0].parallel and _are_many(shards, batch, tuning):
+        if shards is not None and members[0].parallel and _are_many(shards, schedule.batch, tuning):
             passed: list[Instance] = []
             while waiting and len(passed) <= tuning.chain_reach:
                 instance = waiting.pop(0)
@@ -56,7 +55,7 @@ def chained(
             passed_on = _passed_on(members, users, buffers)
             chains.append(ChainedKernels(len(found), len(found) + len(members) - 1, shards, passed_on))
         found += members
-    return found, chains
+    return replace(schedule, instances=tuple(found), chains=tuple(chains))
 
 
 def _shards_of(instance: Instance, tuning: Tuning) -> Extent | None:

@@ -37,12 +37,16 @@ from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Fold, Window
 from compiler.schedule.access import address, axis_forms, count, linear_strides, storage_order, storage_strides, through
-from compiler.schedule.copy import Copy
-from compiler.schedule.fold import folded
-from compiler.schedule.ordered import ordered
-from compiler.schedule.placement import Empty, Insert, Pick, starts_at
-from compiler.schedule.product_sum import Factors, ProductSum, factors_of_sums
-from compiler.schedule.split_k import SplitContraction, splits_for
+from compiler.schedule.numerics.copy import Copy
+from compiler.schedule.numerics.fold import folded
+from compiler.schedule.numerics.ordered import ordered
+from compiler.schedule.numerics.placement import Empty, Insert, Pick, starts_at
+from compiler.schedule.numerics.product_sum import (
+    Factors,
+    ProductSum,
+    factors_of_sums,
+)
+from compiler.schedule.numerics.split_k import SplitContraction, splits_for
 from compiler.support import numerics
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
