@@ -31,6 +31,7 @@ import numpy as np
 from compiler import driver
 from compiler.driver import Options, Tensors
 from compiler.errors.diagnostics import CheckpointError, DataError, DlcError, Source, SourceError, UsageError
+from compiler.errors.suggestions import did_you_mean, quoted
 from compiler.support.processors import usable_cores
 from runtime.analysis.evaluation_data import evaluation_data
 from runtime.data.choices import refuse_outside, refuse_outside_inputs
@@ -50,7 +51,6 @@ from runtime.runs.tensor_files import replace_tensors
 from runtime.runs.trained import Trained, open_trained_run, program_of_run
 from runtime.support.caller import for_caller
 from runtime.support.regular_files import expect_model
-from runtime.support.suggestions import did_you_mean, quoted
 from runtime.train.averages import averages_of
 from runtime.train.events import EpochEnded, Event, TrainingEnded, ignore, told
 from runtime.train.jobs import Parts, compile_ahead, fresh_tensors, job_of, load_data, start_of
@@ -224,7 +224,8 @@ class Parameters(Mapping[str, Array]):
         """Numbers of any type, in the shape of the parameter or one that broadcasts to it."""
         if name not in self._names:
             raise UsageError(
-                f"there is no parameter `{name}`{did_you_mean(name, self._names)}", f"it has {quoted(self._names)}"
+                f"there is no parameter `{name}`{did_you_mean(name, self._names, '; ')}",
+                f"it has {quoted(self._names)}",
             )
         present = self._tensors[name]
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from compiler.errors.diagnostics import UsageError
+from compiler.errors.suggestions import did_you_mean
 from compiler.support.arrays import Array
 from compiler.support.record import record
 from compiler.tuning import Tuning
@@ -57,13 +58,9 @@ class Options:
     def __post_init__(self) -> None:
         for name in self.without:
             if name not in FUSIONS:
-                from compiler.errors.suggestions import (
-                    did_you_mean,  # only a mistake needs it; every start would pay for it
-                )
-
-                near = RENAMED_FUSIONS.get(name) or did_you_mean(name, FUSIONS)
-                hint = f"did you mean `{near}`?" if near else f"fusions are {', '.join(FUSIONS)}"
-                raise UsageError(f"there is no fusion `{name}`", hint)
+                near = RENAMED_FUSIONS.get(name)
+                hint = f"did you mean `{near}`?" if near else did_you_mean(name, FUSIONS)
+                raise UsageError(f"there is no fusion `{name}`", hint or f"fusions are {', '.join(FUSIONS)}")
 
 
 @record

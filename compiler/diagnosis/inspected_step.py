@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from compiler.diagnosis.parts import dependent_values, origin_of
 from compiler.errors.diagnostics import UsageError
-from compiler.errors.suggestions import did_you_mean
+from compiler.errors.suggestions import nearest
 from compiler.frontend.program import Program
 from compiler.graph.ir import Direction, Graph, GraphOutput, Node, Origin, Role
 from compiler.graph_passes.eliminate_dead import eliminate_dead
@@ -114,8 +114,8 @@ def _stands_in(origin: Origin, file: str, line: int) -> bool:
 
 
 def _unknown(name: str, what: str, known: Sequence[str], more: str) -> UsageError:
-    nearest = did_you_mean(name, known)
-    if nearest:
-        return UsageError(f"there is no {what} `{name}`", f"did you mean {nearest}?")
+    near = nearest(name, known)
+    if near:
+        return UsageError(f"there is no {what} `{name}`", f"did you mean {near}?")
     listed = ", ".join(known[:_LISTED]) + (f" and {len(known) - _LISTED} more" if len(known) > _LISTED else "")
     return UsageError(f"there is no {what} `{name}`", f"there is {listed}{more}")

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from compiler.errors.diagnostics import Diagnostic, Note, SourceError, Span, UsageError, hint
-from compiler.errors.suggestions import did_you_mean
+from compiler.errors.other_names import advice
+from compiler.errors.suggestions import did_you_mean, nearest
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.evaluate import Evaluator
 from compiler.frontend.bodies.expected_work import refuse_endless
@@ -18,7 +19,7 @@ from compiler.frontend.bodies.setting_binding import ready
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.claims import TestProgram
 from compiler.frontend.elaborator import Frame, Session
-from compiler.frontend.failures import Failure, Poisoned, Report, failure, nearest
+from compiler.frontend.failures import Failure, Poisoned, Report, failure
 from compiler.frontend.finish import finished, with_constants
 from compiler.frontend.generation import generation_of
 from compiler.frontend.names.declarations import check_names
@@ -296,7 +297,7 @@ def _chosen(module: tree.Module, experiment: str | None) -> tree.Train | tree.Mo
     candidates.update({t.name: t for t in trains if t.name is not None})
     if experiment is not None:
         if experiment not in candidates:
-            found = did_you_mean(experiment, candidates)
+            found = nearest(experiment, candidates)
             fix = f"did you mean {found}?" if found else f"there is {', '.join(candidates)}" if candidates else ""
             raise UsageError(f"{module.source.name} has no experiment or model {experiment}", fix)
         return candidates[experiment]
@@ -410,14 +411,12 @@ def _callable(
     scope = session.scopes[modules[-1].source.name]
     found = scope.lookup(Namespace.VALUE, name)
     if found is None or not isinstance(found.declaration, tree.Callable):
-        known = did_you_mean(name, scope.names(Namespace.VALUE))
-        fix = f"did you mean `{known}`?" if known else "declare it in the text with `fn`"
+        fix = did_you_mean(name, scope.names(Namespace.VALUE)) or "declare it in the text with `fn`"
         raise UsageError(f"there is no function or layer `{name}`", fix)
     names = session.signature(found.declaration, found.scope).setting_names
     unknown = next((key for key in config if key not in names), None)
     if unknown is not None:
-        notes = nearest(unknown, names)
-        fix = notes[0].message if notes else f"its settings are {', '.join(f'`{n}`' for n in names) or 'none'}"
+        fix = advice(unknown, names, {}) or f"its settings are {', '.join(f'`{n}`' for n in names) or 'none'}"
         raise UsageError(f"`{name}` has no setting `{unknown}`", fix)
     return found.declaration, found.scope
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from compiler.errors.diagnostics import Diagnostic, Note, SourceError, Span, hint
-from compiler.errors.suggestions import advice
+from compiler.errors.other_names import advice
 
 MOST_ADVISED = 100
 """So many mistakes get suggestions: each is a search through all names, and nobody reads more."""

@@ -248,7 +248,5 @@ class _Reader:
         return DataError(f"expected {wanted} and found {found}", f"{self._name}:{token.line}")
 
     def _wrong(self, message: str, word: str = "", known: Iterable[str] = ()) -> DataError:
-        near = did_you_mean(word, known) if word else None
-        fix = f"did you mean `{near}`?" if near else ""
         line = self._tokens[max(0, self._next - 1)].line
-        return DataError(message, f"{self._name}:{line}", fix=fix)
+        return DataError(message, f"{self._name}:{line}", fix=did_you_mean(word, known) if word else "")

@@ -76,8 +76,7 @@ def pass_names() -> tuple[str, ...]:
 def expect_pass(name: str, known: Sequence[str]) -> None:
     """Raises UsageError where `name` is not among the known passes."""
     if name not in known:
-        near = did_you_mean(name, known)
-        fix = f"did you mean `{near}`?" if near else f"passes are {', '.join(known)}"
+        fix = did_you_mean(name, known) or f"passes are {', '.join(known)}"
         raise UsageError(f"there is no pass `{name}`", fix)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler.errors.diagnostics import Source, UsageError
-from compiler.errors.suggestions import did_you_mean
+from compiler.errors.suggestions import nearest
 from compiler.frontend import elaborate
 from compiler.frontend.library import library_scope
 from compiler.frontend.program import DimensionsOf, Program
@@ -134,7 +134,7 @@ def _expect_node(program: Program, node: str | None) -> None:
     }
     known = {path.rsplit(".", cut)[0] for path in paths for cut in range(path.count(".") + 1)}
     if node not in known:
-        found = did_you_mean(node, known)
+        found = nearest(node, known)
         outermost = sorted(path for path in known if "." not in path)
         fix = f"did you mean {found}?" if found else f"there is {', '.join(outermost)}, and what is below"
         raise UsageError(f"{program.name} has no node {node}", fix if known else "")

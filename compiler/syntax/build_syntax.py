@@ -226,8 +226,8 @@ class SyntaxBuilder:
 
     def _unknown_type(self, name: str, span: Span, known: tuple[str, ...], what: str) -> None:
         nearest = did_you_mean(name, known)
-        fix = f"did you mean `{nearest}`?" if nearest else f"the types are {' '.join(dict.fromkeys(known))}"
-        if nearest is None and what == "an element type":
+        fix = nearest or f"the types are {' '.join(dict.fromkeys(known))}"
+        if not nearest and what == "an element type":
             fix += f"; a shape is written in brackets: `[{name}]`"
         self._report("E0114", f"`{name}` is not {what}", span, hint(fix))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.errors.diagnostics import Diagnostic, Note, Source, SourceError, Span, UsageError, hint, source_error
-from compiler.errors.suggestions import did_you_mean
+from compiler.errors.suggestions import nearest
 from compiler.support.record import record
 from compiler.syntax.declarations import begins_with_declaration
 from compiler.syntax.parse_cache import ParseCache
@@ -52,8 +52,8 @@ def read_source(path: Path) -> Source:
         content = path.read_bytes()
     except OSError as error:
         known = _neighbours(path)
-        nearest = did_you_mean(path.name, known) if isinstance(error, FileNotFoundError) else None
-        fix = f"did you mean {path.with_name(nearest)}?" if nearest else "check the path"
+        near = nearest(path.name, known) if isinstance(error, FileNotFoundError) else None
+        fix = f"did you mean {path.with_name(near)}?" if near else "check the path"
         raise UsageError(f"cannot read {path}: {(error.strerror or str(error)).lower()}", fix) from None
     return _decoded(str(path), content)
 
@@ -158,8 +158,8 @@ def _unreadable(path: Path, declaration: Import, error: OSError | ValueError) ->
     if not isinstance(error, FileNotFoundError | ValueError):
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         return Diagnostic("E0121", f'cannot read "{declaration.path}": {reason}', declaration.span)
-    nearest = did_you_mean(path.name, _neighbours(path))
-    known = Path(declaration.path).with_name(nearest).as_posix() if nearest else None
+    near = nearest(path.name, _neighbours(path))
+    known = Path(declaration.path).with_name(near).as_posix() if near else None
     fix = f'did you mean "{known}"?' if known else "paths are relative to the file in which they stand"
     return Diagnostic("E0121", f'there is no file "{declaration.path}"', declaration.span, (hint(fix),))
 

@@ -185,8 +185,8 @@ def _generic(source: Source, mistake: _Mistake, expected: frozenset[str]) -> Dia
 
 
 def _no_declaration(span: Span, token: Token) -> Diagnostic:
-    nearest = did_you_mean(token.text, DECLARATIONS) if token.text.isidentifier() else None
-    fix = f"did you mean `{nearest}`?" if nearest else f"declarations start with: {' '.join(sorted(DECLARATIONS))}"
+    near = did_you_mean(token.text, DECLARATIONS) if token.text.isidentifier() else ""
+    fix = near or f"declarations start with: {' '.join(sorted(DECLARATIONS))}"
     message = f"`{token.text}` starts no declaration"
     return Diagnostic("E0110", message, span, (hint(fix),))
 

@@ -13,9 +13,9 @@ from compiler import driver
 from compiler.driver import DataQuestion
 from compiler.errors import rendering
 from compiler.errors.diagnostics import Diagnostic, SourceError, UsageError
+from compiler.errors.suggestions import did_you_mean
 from runtime.cli.common import add_json, add_settings, folder_of_imports, model_files, print_json
 from runtime.cli.parser import Namespace, Parser
-from runtime.cli.suggest import did_you_mean
 from runtime.reporting.terminal import say, wants_colour, width_of
 
 EXAMPLES = ("dlc check model.dl", "dlc check examples --json", "dlc check model.dl --ignore W0102,W0107 --fix")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from compiler.errors.diagnostics import DataError, UsageError
+from compiler.errors.suggestions import did_you_mean
 from compiler.support.processors import usable_cores
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, key_value, whole_number
-from runtime.cli.suggest import did_you_mean
 from runtime.reporting.terminal import say_labelled
 
 if TYPE_CHECKING:

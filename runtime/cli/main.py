@@ -84,7 +84,7 @@ def _command(word: str) -> Command:
         if command.name == word:
             return command
     from compiler.errors.diagnostics import UsageError
-    from runtime.cli.suggest import did_you_mean
+    from compiler.errors.suggestions import did_you_mean
 
     if word.startswith("-"):
         hint = did_you_mean(word, ["--help", "--version"])

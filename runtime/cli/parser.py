@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from compiler.errors.diagnostics import UsageError, wrapped
-from runtime.cli.suggest import did_you_mean, option_hint
+from compiler.errors.suggestions import did_you_mean
 from runtime.reporting.terminal import width_of
 
 Namespace = argparse.Namespace
@@ -43,7 +43,9 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             word = unknown[0].split("=")[0]
             options = [name for name in self._option_string_actions if name not in ("--traceback", "-h")]
-            hint = option_hint(word, options) if word.startswith("-") else ""
+            from compiler.errors.other_names import OF_OPTIONS, advice  # only a mistake needs them
+
+            hint = advice(word, options, OF_OPTIONS) if word.startswith("-") else None
             raise UsageError(f"unexpected argument `{word}`", hint or f"see `{self.prog} --help`")
         given = [key for key, _ in getattr(namespace, "settings", [])]
         if twice := next((key for key in given if given.count(key) > 1), None):
@@ -66,9 +68,8 @@ class Parser(argparse.ArgumentParser):
             return f"{required[1]} is missing", f"usage: {self.usage_line()}"
         if choice := re.match(r"argument (.+): invalid choice: '(.*)' \(choose from (.*)\)", message):
             known = [word.strip(" '") for word in choice[3].split(",")]
-            return f"{choice[1]} cannot be `{choice[2]}`", did_you_mean(
-                choice[2], known
-            ) or f"one of {', '.join(known)}"
+            fix = did_you_mean(choice[2], known) or f"one of {', '.join(known)}"
+            return f"{choice[1]} cannot be `{choice[2]}`", fix
         if argument := re.match(r"argument (.+?): (.*)", message):
             return f"{argument[1]}: {argument[2]}", help_hint
         return message, help_hint

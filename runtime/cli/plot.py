@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compiler.errors.diagnostics import UsageError
+from compiler.errors.suggestions import did_you_mean
 from runtime.cli.common import add_compilation, compile_options
 from runtime.cli.parser import Namespace, Parser
-from runtime.cli.suggest import did_you_mean
 from runtime.reporting.terminal import say, say_labelled
 
 if TYPE_CHECKING:

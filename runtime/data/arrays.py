@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from compiler.errors.diagnostics import DataError
+from compiler.errors.suggestions import did_you_mean, quoted
 from compiler.support.record import record
 from compiler.types import DType
 from runtime.data.dataset import Field
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
-from runtime.support.suggestions import did_you_mean, quoted
 
 # Whole numbers up to here are exact in the float type.
 _EXACT = {"float32": 1 << 24, "float64": 1 << 53}
@@ -138,7 +138,7 @@ def _numbers(name: str, field: Field, preparation: Preparation) -> tuple[Array, 
         row = int(np.argmax((found < 0).reshape(len(found), -1).any(axis=1)))
         text = str(field.values[row] if found.ndim == 1 else field.values[row][found[row] < 0].flat[0])
         raise DataError(
-            f"`{name}` is `{text}`, which the training data does not have{did_you_mean(text, vocabulary)}",
+            f"`{name}` is `{text}`, which the training data does not have{did_you_mean(text, vocabulary, '; ')}",
             field.file,
             field.row_number(row),
             f"use one of {quoted(vocabulary)}",
@@ -151,8 +151,9 @@ def _renumbered(name: str, field: Field, classes: tuple[str, ...], known: tuple[
     numbers = {text: number for number, text in enumerate(known)}
     absent = next((text for text in classes if text not in numbers), None)
     if absent is not None:
+        near = did_you_mean(absent, known, "; ")
         raise DataError(
-            f"`{name}` has the class `{absent}`, which the training data does not have{did_you_mean(absent, known)}",
+            f"`{name}` has the class `{absent}`, which the training data does not have{near}",
             field.file,
             fix=f"use classes of {quoted(known)}",
         )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from compiler import driver
 from compiler.driver import IndexLimit, Program
 from compiler.errors.diagnostics import DataError
+from compiler.errors.suggestions import quoted
 from runtime.data.part import Part
 from runtime.data.specs import Array
-from runtime.support.suggestions import quoted
 
 if TYPE_CHECKING:
     from compiler.choices.limits import Outside

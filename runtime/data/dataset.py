@@ -7,10 +7,10 @@ from dataclasses import field
 from pathlib import Path
 
 from compiler.errors.diagnostics import DataError
+from compiler.errors.suggestions import did_you_mean, quoted
 from compiler.support.record import record
 from runtime.data.specs import Array
 from runtime.data.text.tokenizer import TokenRules
-from runtime.support.suggestions import did_you_mean, quoted
 
 SYNONYMS = "synonyms"
 """The field of texts that gives words which may stand for each token, instead of the tokens."""
@@ -132,6 +132,8 @@ def _column_at(column: str | int, names: Sequence[str], path: Path) -> str:
         )
     if column not in names:
         raise DataError(
-            f"there is no column `{column}`{did_you_mean(column, names)}", path, fix=f"the columns are {quoted(names)}"
+            f"there is no column `{column}`{did_you_mean(column, names, '; ')}",
+            path,
+            fix=f"the columns are {quoted(names)}",
         )
     return column

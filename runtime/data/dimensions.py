@@ -9,6 +9,7 @@ from pathlib import Path
 
 from compiler.driver import DataQuestion, DimensionsOf
 from compiler.errors.diagnostics import DataError
+from compiler.errors.suggestions import did_you_mean, quoted
 from runtime.data.dataset import SYNONYMS, Dataset, TextPlan, WindowPlan
 from runtime.data.loading import learnt_tokenizers
 from runtime.data.matching import free_columns
@@ -17,7 +18,6 @@ from runtime.data.reading import is_there, located, read_dataset, source_at
 from runtime.data.specs import InputSpec
 from runtime.data.text.rows import TextRows
 from runtime.data.windows import columns_of_series
-from runtime.support.suggestions import did_you_mean, quoted
 
 
 def dimensions_of(path: Path | None) -> DimensionsOf:
@@ -64,7 +64,7 @@ def _of_text(question: DataQuestion, dataset: Dataset, plan: TextPlan) -> dict[s
             found[str(dimension)] = min(int(rows.lengths(name).max()), plan.longest or sys.maxsize)
     for spec in question.inputs:
         if spec.range_name in question.names and spec.range_name not in found:
-            message = f"there is no text `{spec.name}`{did_you_mean(spec.name, plan.readings)}"
+            message = f"there is no text `{spec.name}`{did_you_mean(spec.name, plan.readings, '; ')}"
             raise DataError(
                 message, dataset.path, fix=f"it has {quoted(plan.readings)}, which may name inputs and targets"
             )

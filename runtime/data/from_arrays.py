@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from compiler.errors.diagnostics import DataError
+from compiler.errors.suggestions import did_you_mean, quoted
 from runtime.data.arrays import array_for
 from runtime.data.dataset import Field
 from runtime.data.loading import part_in_columns
 from runtime.data.part import Part, RowNames
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec
-from runtime.support.suggestions import did_you_mean, quoted
 
 _PLACE = Path("arrays")  # stands where messages name a file
 
@@ -28,7 +28,7 @@ def part_of_arrays(specs: Sequence[InputSpec], arrays: Mapping[str, Array], save
     names = [spec.name for spec in specs]
     for name in arrays:
         if name not in names:
-            raise DataError(f"no input `{name}`{did_you_mean(name, names)}", _PLACE, fix=f"give {quoted(names)}")
+            raise DataError(f"no input `{name}`{did_you_mean(name, names, '; ')}", _PLACE, fix=f"give {quoted(names)}")
     if missing := [name for name in names if name not in arrays]:
         raise DataError(f"{quoted(missing)} missing", _PLACE, fix=f"give {quoted(names)}")
     fields = {name: Field(_array_of(name, arrays[name]), _PLACE) for name in names}

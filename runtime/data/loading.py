@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from compiler.errors.diagnostics import DataError, Source, Span
+from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.data.arrays import array_for, array_in_columns
 from runtime.data.batching import Split, split_rows
@@ -28,7 +29,6 @@ from runtime.data.specs import Array, Cuts, DataSource, InputSpec, SettingValue
 from runtime.data.text.rows import TextRows, without_texts
 from runtime.data.text.tokenizer import PAD, Tokenizer
 from runtime.data.unprepared import inputs_alone, refuse_numbered, refuse_unprepared, unprepared
-from runtime.support.suggestions import quoted
 
 # Options of the training that hold for rows to be predicted, too.
 _KEPT = {"csv": ("separator", "window"), "images": ("size", "channels", "fit")}

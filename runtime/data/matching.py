@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from compiler.errors.diagnostics import DataError
+from compiler.errors.suggestions import did_you_mean, quoted
 from runtime.data.dataset import Dataset, Field, TableOptions, columns_at
 from runtime.data.specs import InputSpec, row_shape
-from runtime.support.suggestions import did_you_mean, quoted
 
 Columns = dict[str, tuple[str, ...]]
 
@@ -63,7 +63,7 @@ def _no_field(dataset: Dataset, spec: InputSpec) -> DataError:
         fix = 'say where it is: `label = "first"` or `"last"`, `labels = "FILE"`, or as a `*` of the path'
         return DataError("nothing says which label a line has", dataset.path, fix=fix)
     return DataError(
-        f"no field `{spec.name}` for the {role} `{spec.name}: {spec.type}`{did_you_mean(spec.name, known)}",
+        f"no field `{spec.name}` for the {role} `{spec.name}: {spec.type}`{did_you_mean(spec.name, known, '; ')}",
         dataset.path,
         fix=f"give the {role} the name of a field: the data has {held}",
     )
@@ -103,7 +103,7 @@ class _TableMatch:
         if specs and not listed:
             last = self._names[-1]
             raise DataError(
-                f"no column `{specs[0].name}` for the target{did_you_mean(specs[0].name, self._names)}",
+                f"no column `{specs[0].name}` for the target{did_you_mean(specs[0].name, self._names, '; ')}",
                 self._dataset.path,
                 fix=f'say which column it is: `target = "{last}"`, or `target = -1` for the last',
             )
@@ -152,7 +152,7 @@ class _TableMatch:
         if not rest:
             return DataError(
                 f"there is no column `{spec.name}` for the input `{spec.name}: {spec.type}`, and no other column of"
-                f" numbers is left{did_you_mean(spec.name, self._names)}",
+                f" numbers is left{did_you_mean(spec.name, self._names, '; ')}",
                 self._dataset.path,
                 fix=f"the columns are {quoted(self._names)}",
             )

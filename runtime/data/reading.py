@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from compiler.errors.diagnostics import DataError, Source, Span
+from compiler.errors.suggestions import quoted
 from runtime.data.dataset import Dataset
 from runtime.data.formats.format import Options, Request
 from runtime.data.formats.formats import format_named, format_of
 from runtime.data.preparation import Preparation
 from runtime.data.specs import DataSource, InputSpec, SettingValue
-from runtime.support.suggestions import quoted
 
 
 def source_at(path: Path, like: DataSource | None, key: str = "data") -> DataSource:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from compiler.errors.diagnostics import DataError
+from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.data.arrays import columns_for
 from runtime.data.dataset import Dataset, Field, WindowPlan, columns_at
@@ -15,7 +16,6 @@ from runtime.data.part import Part
 from runtime.data.preparation import Preparation
 from runtime.data.specs import Array, InputSpec, dtype_of, row_shape
 from runtime.data.text.rows import check_vocabulary, longest_row
-from runtime.support.suggestions import quoted
 
 
 @record

@@ -16,12 +16,12 @@ from datetime import datetime
 from pathlib import Path
 
 from compiler.errors.diagnostics import CheckpointError, Source
+from compiler.errors.suggestions import nearest
 from runtime.runs.checkpoint import checkpoints_in
 from runtime.runs.lock import LOCK, RunLock, is_in_use, lock_run
 from runtime.runs.metrics_file import Record, append_record, read_records, truncate_records
 from runtime.support import regular_files
 from runtime.support.files import JsonValue, explain, json_bytes, parse_json, replace_file
-from runtime.support.suggestions import nearest
 
 RESULT = "result.json"
 _RUN, _VERSION = "run.json", 1

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from compiler.errors.diagnostics import CheckpointError, UsageError
+from compiler.errors.suggestions import nearest
 from compiler.support.record import record
 from runtime.runs.checkpoint import checkpoints_in
 from runtime.runs.directory import RESULT, RunDirectory, open_run, runs_in
@@ -17,7 +18,6 @@ from runtime.runs.lock import is_in_use, lock_run
 from runtime.runs.numerics import stretches_of, versions_of
 from runtime.support import regular_files
 from runtime.support.files import JsonValue, explain
-from runtime.support.suggestions import nearest
 
 Record = Mapping[str, JsonValue]
 Lines = Mapping[str, Sequence[tuple[int, float]]]

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from compiler.driver import Array, Program, StartWeights, Tensors
 from compiler.errors.diagnostics import CheckpointError, UsageError
+from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.runs.checkpoint import WEIGHTS, best_checkpoint
 from runtime.runs.directory import open_run
 from runtime.runs.tensor_files import MismatchedTensor, MissingTensor, match_tensors, read_tensors
 from runtime.support.files import JsonValue, fingerprint
-from runtime.support.suggestions import quoted
 
 INIT_FROM = "init_from.json"  # in a run: which weights it started from
 _LATER = "put them back, or give a step after the first checkpoint"

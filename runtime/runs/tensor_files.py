@@ -16,11 +16,11 @@ from safetensors import SafetensorError, deserialize  # pyright: ignore[reportUn
 
 from compiler.driver import Array
 from compiler.errors.diagnostics import CheckpointError
+from compiler.errors.suggestions import nearest
 from compiler.support.record import record
 from runtime.support import regular_files
 from runtime.support.files import explain
 from runtime.support.memory import expect_room_to_read
-from runtime.support.suggestions import nearest
 
 _NAMES = {
     "float64": "F64",

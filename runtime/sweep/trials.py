@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 from compiler.errors.diagnostics import DataError, ResourceError, SourceError, UsageError
+from compiler.errors.suggestions import did_you_mean, quoted
 from compiler.support.record import record
 from runtime.inference.model import training_of
 from runtime.runs.directory import RESULT
 from runtime.support.files import JsonValue
-from runtime.support.suggestions import did_you_mean, quoted
 from runtime.sweep.space import Settings, Space, as_values
 from runtime.train.events import EpochEnded, Event, told
 from runtime.train.events_json import event_as_json, prefixed
@@ -163,7 +163,7 @@ def _aim(goal: Goal, session: Session) -> tuple[str, bool]:
     known = [prefix + name for prefix in prefixes for name in (LOSS, *plan.metrics)]
     name = goal.metric or prefixes[-1] + plan.best
     if name not in known:
-        raise UsageError(f"there is no metric `{name}`{did_you_mean(name, known)}", f"there is {quoted(known)}")
+        raise UsageError(f"there is no metric `{name}`{did_you_mean(name, known, '; ')}", f"there is {quoted(known)}")
     plain = name if name in (LOSS, *plan.metrics) else name.removeprefix("val_")
     declared = False if plain == LOSS else plan.directions.get(plain)
     maximise = declared if goal.maximise is None else goal.maximise

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from compiler.errors.diagnostics import Diagnostic, Source
-from compiler.errors.suggestions import FORMS, OTHER_NAMES, OtherNames, did_you_mean
+from compiler.errors.other_names import FORMS, OTHER_NAMES, OtherNames
+from compiler.errors.suggestions import nearest
 from compiler.frontend import elaborate
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.library import library_modules, library_scope
@@ -73,8 +74,8 @@ def test_what_is_suggested_exists() -> None:
 @pytest.mark.parametrize("row", OTHER_NAMES, ids=lambda row: row.here)
 def test_each_name_leads_to_what_stands_for_it(row: OtherNames) -> None:
     for name in row.names:
-        assert did_you_mean(name, [row.here, "linear", "tanh", "round", "precision"]) == row.here
-        assert did_you_mean(name.upper(), [row.here]) == row.here
+        assert nearest(name, [row.here, "linear", "tanh", "round", "precision"]) == row.here
+        assert nearest(name.upper(), [row.here]) == row.here
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -4,7 +4,7 @@ from compiler.errors.diagnostics import Diagnostic, Note, Source, SourceError, S
 from compiler.errors.entries.hints import HINTS
 from compiler.errors.index import ERRORS, SECTIONS, explain, index_markdown
 from compiler.errors.rendering import render, to_json
-from compiler.errors.suggestions import did_you_mean
+from compiler.errors.suggestions import nearest
 
 TEXT = "layer f(x) {\n\ty = größe @ 数据 + x\n    z = y\n    return z\n}\n"
 SOURCE = Source("model.dl", TEXT)
@@ -122,11 +122,11 @@ def test_json() -> None:
 
 def test_nearest_name() -> None:
     known = ["dense", "Dense", "dropout", "batch_norm", "layer_norm"]
-    assert did_you_mean("dens", known) in ("dense", "Dense")
-    assert did_you_mean("drop_out", known) == "dropout"
-    assert did_you_mean("bachnorm", known) == "batch_norm"
-    assert did_you_mean("convolution", known) is None
-    assert did_you_mean("", known) is None
+    assert nearest("dens", known) in ("dense", "Dense")
+    assert nearest("drop_out", known) == "dropout"
+    assert nearest("bachnorm", known) == "batch_norm"
+    assert nearest("convolution", known) is None
+    assert nearest("", known) is None
 
 
 def test_error_index_is_in_order_and_in_sections() -> None:

@@ -13,8 +13,8 @@ import pytest
 from repository import ROOT, table_rows
 
 from compiler.errors.diagnostics import Source, SourceError
+from compiler.errors.other_names import table_of_names
 from compiler.errors.rendering import render
-from compiler.errors.suggestions import table_of_names
 from compiler.frontend import elaborate
 from compiler.frontend.builtins.functions import BUILTINS
 from compiler.frontend.library import library_scope

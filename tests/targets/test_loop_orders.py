@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from compiler.loops.ir import ContractedAxis, TileContract
+from compiler.loops.ir import ContractedAxis, ContractionKernel, TileContract
 from compiler.machine import AVX512
-from compiler.targets.cpu.products import LOOP_ORDERS, Product, loop_order_of
+from compiler.targets.cpu.products.emit import LOOP_ORDERS, Product, loop_order_of
 from compiler.targets.cpu.tiles import tiling
 from compiler.types import BatchExtent, DType, Extent
 
@@ -34,4 +34,9 @@ def test_every_order_has_a_case() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_the_first_order_that_fits_is_taken(name: str) -> None:
     of, lasts = CASES[name]
-    assert loop_order_of(Product(of, tiling(of, AVX512, 32), 32, lasts, AVX512.tuning)).name == name
+    assert (
+        loop_order_of(
+            Product(ContractionKernel("product", (), (), (), of), tiling(of, AVX512, 32), 32, lasts, AVX512.tuning)
+        ).name
+        == name
+    )

@@ -173,9 +173,7 @@ def test_no_bit_depends_on_what_is_tried(workload: Workload, code_cache: Path) -
 def test_a_tuning_reaches_the_schedule_and_the_code() -> None:
     options = Options(batch=4)
     graph = prepared(graph_of(driver.load_text(MODEL, "model.dl"), "training", options), options)
-    machines = [
-        replace(host(), tuning=each) for each in (Tuning(), Tuning(serial_work=1), Tuning(steps_ahead=3))
-    ]
+    machines = [replace(host(), tuning=each) for each in (Tuning(), Tuning(serial_work=1), Tuning(steps_ahead=3))]
     usual, sharing, other = (compiled(graph, batch=4, machine=machine) for machine in machines)
     assert not any(i.parallel for i in usual.plan.instances)
     assert all(i.parallel for i in sharing.plan.instances if i.reads and i.writes)

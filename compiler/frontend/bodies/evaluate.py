@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.errors.diagnostics import Note, Span, hint
-from compiler.errors.suggestions import IN_EXPRESSIONS, in_place_of_a_method
+from compiler.errors.other_names import IN_EXPRESSIONS, in_place_of_a_method
 from compiler.frontend.axes import Axis
 from compiler.frontend.bodies.calls import Caller
 from compiler.frontend.bodies.initializers import initializer_graph

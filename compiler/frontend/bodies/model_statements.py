@@ -1,19 +1,19 @@
-"""`input`, `target` and `output`: the interface of a model."""
+"""`input`, `target` and `output`, the interface of a model; and `a, b = …`, a tuple taken apart."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
-from compiler.frontend.bodies.statements import unpacked
 from compiler.frontend.elaborator import Elaborator, ModelRecord
 from compiler.frontend.failures import Poisoned, failure, nearest
 from compiler.frontend.program import InputSpec
 from compiler.frontend.settings import COMMAND_LINE, OF_THE_DATA
 from compiler.frontend.tensors.binding import declared_type, is_constant
 from compiler.frontend.tensors.shapes import whole_dimension
-from compiler.frontend.values import Poison, TensorValue, Value, describe
+from compiler.frontend.values import POISON, Poison, TensorValue, TupleValue, Value, describe
 from compiler.graph.ir import Role
 from compiler.syntax import tree
 from compiler.types import BatchExtent, DType, Extent, TensorType
@@ -184,3 +184,28 @@ def _known(elaborator: Elaborator, expression: tree.Expression) -> Value:
 
 def _own_name(axis: Axis, scope: int) -> str | None:
     return next((name for number, name in axis.labels if number == scope), None)
+
+
+def unpacked(value: Value, count: int, span: Span, of_scan: bool = False) -> Sequence[Value]:
+    """The items of a tuple or list for that many names. `of_scan`: the value is what a `scan` gives."""
+    items: Sequence[Value]
+    match value:
+        case TupleValue(items):
+            pass
+        case tuple():
+            items = value
+        case Poison():
+            return (POISON,) * count
+        case _:
+            raise failure(
+                "E0309", f"{count} names are given, but the value is {describe(value)}", span, *_hint(value, of_scan)
+            )
+    if len(items) != count:
+        raise failure("E0309", f"{count} names are given for {len(items)} values", span, *_hint(value, of_scan))
+    return items
+
+
+def _hint(value: Value, of_scan: bool) -> tuple[Note, ...]:
+    if of_scan:
+        return (hint("a `scan` gives a stack for each value that it emits, then its last carries"),)
+    return (hint("`split(x, n)` cuts a tensor into parts"),) if isinstance(value, TensorValue) else ()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from compiler.errors.diagnostics import Note, Span, hint
-from compiler.errors.suggestions import IN_CALLS
+from compiler.errors.other_names import IN_CALLS
 from compiler.frontend.bodies.coercion import coerce_setting
 from compiler.frontend.bodies.instances import adopt
 from compiler.frontend.elaborator import Elaborator, Frame

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from compiler.errors.diagnostics import Note, Span, hint
+from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.bodies.expected_work import refuse_endless_loop
 from compiler.frontend.bodies.instances import settle_all
-from compiler.frontend.bodies.model_statements import declare_input, declare_output
+from compiler.frontend.bodies.model_statements import declare_input, declare_output, unpacked
 from compiler.frontend.bodies.parameters import assign_state, declare_parameter, declare_state, update_state
 from compiler.frontend.bodies.scan_values import emit
 from compiler.frontend.builtins.requirements import judge
@@ -17,7 +17,6 @@ from compiler.frontend.failures import Failure, Poisoned, failure
 from compiler.frontend.values import (
     POISON,
     BatchValue,
-    Poison,
     RunTimeNumber,
     TensorValue,
     TupleValue,
@@ -227,28 +226,3 @@ def _items_of(elaborator: Elaborator, statement: tree.For) -> Sequence[Value]:
         )
     refuse_endless_loop(elaborator, statement, len(items))
     return items
-
-
-def unpacked(value: Value, count: int, span: Span, of_scan: bool = False) -> Sequence[Value]:
-    """The items of a tuple or list for that many names. `of_scan`: the value is what a `scan` gives."""
-    items: Sequence[Value]
-    match value:
-        case TupleValue(items):
-            pass
-        case tuple():
-            items = value
-        case Poison():
-            return (POISON,) * count
-        case _:
-            raise failure(
-                "E0309", f"{count} names are given, but the value is {describe(value)}", span, *_hint(value, of_scan)
-            )
-    if len(items) != count:
-        raise failure("E0309", f"{count} names are given for {len(items)} values", span, *_hint(value, of_scan))
-    return items
-
-
-def _hint(value: Value, of_scan: bool) -> tuple[Note, ...]:
-    if of_scan:
-        return (hint("a `scan` gives a stack for each value that it emits, then its last carries"),)
-    return (hint("`split(x, n)` cuts a tensor into parts"),) if isinstance(value, TensorValue) else ()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from compiler.errors.diagnostics import Note, Span, hint
-from compiler.errors.suggestions import IN_CALLS, IN_EXPRESSIONS, in_place_of_a_member, is_framework
+from compiler.errors.other_names import IN_CALLS, IN_EXPRESSIONS, in_place_of_a_member, is_framework
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure, nearest

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from compiler.errors.diagnostics import Note, Span, hint
-from compiler.errors.suggestions import IN_TRAIN
+from compiler.errors.other_names import IN_TRAIN
 from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
 from compiler.frontend.program import SHARE_OF_THE_NEW, DataSource, EarlyStop, Plateau, SettingValue, StartWeights

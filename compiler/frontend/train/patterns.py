@@ -48,8 +48,7 @@ def select(patterns: Iterable[str], paths: Iterable[str], key: str, span: Span) 
     for pattern in patterns:
         found = {path for path in known if matches(pattern, path)}
         if not found and pattern != "*":
-            nearest = did_you_mean(pattern, known)
-            advice = f"did you mean `{nearest}`?" if nearest else f"the parameters are {_listed(known)}"
+            advice = did_you_mean(pattern, known) or f"the parameters are {_listed(known)}"
             raise failure("E0605", f'the pattern "{pattern}" of `{key}` matches no parameter', span, hint(advice))
         selected |= found
     return frozenset(selected)

@@ -19,10 +19,10 @@ from compiler.nest.ir import BEGIN, END, Index, Items, Nest, Operand, Value, vec
 from compiler.schedule.access import count
 from compiler.support.numerics import LANES
 from compiler.support.record import record
-from compiler.targets.cpu.contraction import finish, put_away, repeating
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
+from compiler.targets.cpu.products.finishing import finish, put_away, repeating
 from compiler.targets.cpu.tiles import RowSteps, TileShape, Tiling, ceiling, divided, outer_offsets
 from compiler.targets.cpu.turning import move_turned
 from compiler.tuning import Tuning
@@ -136,7 +136,7 @@ class _AlongRows:
         k.reserve(STRIP, self.sum.block.elements * self.shape.width * size)
         k.reserve(TURNED, _vectors(contract.n) * LANES * self.shape.width * size)
         k.open()
-        for load in repeating(k, self.rows_of_strip):
+        for load in repeating(k.stages, self.rows_of_strip):
             k.repeated(load, 0, self.rows_of_strip.shape.vectors)
         k.extent(contract.k[0].extent)  # loaded here, where every use is reached
 

@@ -15,9 +15,9 @@ from compiler.loops.ir import TileContract
 from compiler.nest.ir import Index, Items, Nest, Operand, Value, vector
 from compiler.support.numerics import LANES
 from compiler.support.record import record
-from compiler.targets.cpu.contraction import finish, put_away, stage_ahead
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
+from compiler.targets.cpu.products.finishing import finish, put_away, stage_ahead
 from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles, rows_of_item
 from compiler.targets.cpu.tiles import TileShape, Tiling, ceiling, divided, most_rows, nominal
 from compiler.tuning import Tuning

@@ -17,11 +17,11 @@ from compiler.nest.ir import BEGIN, END, Index, Items, Nest, Operand, Value, vec
 from compiler.schedule.access import count
 from compiler.support.numerics import LANES
 from compiler.support.record import record
-from compiler.targets.cpu.contraction import finish, put_away, repeating
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands, block_of, walked
 from compiler.targets.cpu.multiply import Ahead, RegisterTile, SummedAxis, multiplied
 from compiler.targets.cpu.packing import is_packed
+from compiler.targets.cpu.products.finishing import finish, put_away, repeating
 from compiler.targets.cpu.tiles import Tiling, divided, outer_offsets
 from compiler.types import BatchExtent
 
@@ -118,7 +118,7 @@ class _LongSumBlocks:
         k.reserve(contract.tile, tiles_of_item * panels * self.slot * size)
         k.reserve(COLUMNS, self.pitch(width) * panels * size if self.copies_columns else 0)
         k.open()
-        for load in repeating(k, self.cut):
+        for load in repeating(k.stages, self.cut):
             k.repeated(load, 0, self.cut.shape.vectors)
         k.extent(contract.k[0].extent)  # loaded here, where every use is reached
         groups = grouping.outer_groups * grouping.tile_groups

@@ -56,7 +56,7 @@ from compiler.targets.cpu.iteration_space import (
 from compiler.targets.cpu.kernel_frame import in_memory
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.masks import store_masked
-from compiler.targets.cpu.products import emit_product
+from compiler.targets.cpu.products.emit import emit_product
 from compiler.targets.cpu.row_blocks import emit_row_blocks, emit_sums_in_row_blocks
 from compiler.targets.cpu.specialisation import Specialisation
 from compiler.targets.cpu.tiles import ceiling
@@ -88,8 +88,8 @@ def emit(
             return _emit_rows(k, kernel)
         case ColumnKernel():
             return emit_sums_in_row_blocks(k, kernel, block) if block.rows > 1 else _emit_columns(k, kernel)
-        case ContractionKernel(contraction=contraction):
-            return emit_product(k, contraction, batch, lasts)
+        case ContractionKernel():
+            return emit_product(k, kernel, batch, lasts)
         case ScatterKernel():
             return _emit_scatter(k, kernel)
         case PrefixSumKernel():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from compiler.nest.builder import Builder
@@ -134,6 +135,31 @@ def multiplied(
     if stop != axis.extent:
         values = nest.loop(stop, axis.extent, 1, values, lambda i, c: step(i, c, 1))
     return values[: tile.slots]
+
+
+def multiplied_copying(
+    nest: Builder,
+    tile: RegisterTile,
+    given: Sequence[SummedAxis],
+    packed: Sequence[SummedAxis],
+    lhs: Value,
+    panel: Value,
+    target: Value,
+    is_first: Value,
+    accumulators: Sequence[Operand],
+    ahead: Sequence[Ahead] = (),
+) -> Sequence[Operand]:
+    """The accumulators of a tile. The first one that reads a panel copies it to `target`, where the others read it."""
+    rounds = nest.converted(is_first, DType.I64)  # loops of one round or none, so that accumulators join
+
+    def first(index: Value, carried: list[Value]) -> Sequence[Operand]:
+        return multiplied(nest, replace(tile, lanes=LANES), given, lhs, panel, carried, target)
+
+    def later(index: Value, carried: list[Value]) -> Sequence[Operand]:
+        return multiplied(nest, tile, packed, lhs, target, carried, ahead=ahead)
+
+    values = nest.loop(0, rounds, 1, accumulators, first)
+    return nest.loop(rounds, 1, 1, values, later)
 
 
 def _ask(nest: Builder, ahead: Ahead, row: Value, type_: DType) -> None:

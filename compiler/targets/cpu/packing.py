@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import Enum
 
 from compiler.loops.ir import ContractedAxis, TileContract
 from compiler.nest.builder import Builder
@@ -12,32 +11,9 @@ from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Items, Nest, Operand, S
 from compiler.schedule.access import count
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_nest import KernelNest
-from compiler.targets.cpu.tiles import TileShape, Tiling, depth_of, nominal, nominal_rows
+from compiler.targets.cpu.tiles import TileShape, depth_of
 from compiler.targets.cpu.turning import move_turned
 from compiler.types import BatchExtent
-
-
-class Packing(Enum):
-    """Where the panels of the right operand are copied to dense blocks."""
-
-    NONE = "none"  # a single tile of rows reads each panel once
-    OWN = "own"  # by each thread, into its scratch, when it comes to a panel
-    SHARED = "shared"  # by a function of its own, all of them, where they last over calls
-
-
-def packing_of(contract: TileContract, cut: Tiling, batch: int, lasts: bool) -> Packing:
-    """Where to pack the panels; the right operand `lasts` where it is the same from call to call."""
-    if is_packed(contract, cut.shape):
-        return Packing.NONE
-    is_static = all(isinstance(axis.extent, int) for axis in contract.k)
-    if lasts and is_static and not any(axis.rhs_stride for axis in contract.outer):
-        return Packing.SHARED
-    rows = nominal(cut.row_steps.extent, batch) * cut.row_steps.unit
-    if cut.turns_outside:
-        rows *= nominal_rows(cut.row_steps.outer, batch)
-    if contract.rhs_n_stride != 1 or rows > cut.shape.rows:
-        return Packing.OWN
-    return Packing.NONE
 
 
 def is_packed(contract: TileContract, shape: TileShape) -> bool:
@@ -75,10 +51,8 @@ def panel_elements(contract: TileContract, width: int) -> int:
     return depth * width
 
 
-def panel_base(k: KernelNest, contract: TileContract, width: int, packing: Packing) -> Value:
-    """The block of packed panels: the shared one, or the thread's own, behind everything else in its scratch."""
-    if packing is Packing.SHARED:
-        return k.argument(SharedPointer(), ADDRESS)
+def own_panel(k: KernelNest, contract: TileContract, width: int) -> Value:
+    """Room for a panel of the thread's own, behind everything else in its scratch."""
     size = panel_elements(contract, width) * contract.dtype.size
     base = k.nest.scratch(k.scratch_bytes, size)
     if any(isinstance(axis.extent, BatchExtent) for axis in contract.k):

@@ -204,38 +204,15 @@ def rows_of_tiles(cut: Tiling, batch: int) -> int:
     return tiles * nominal_rows(cut.row_steps.outer, batch) if cut.turns_outside else tiles
 
 
-def items_of(cut: Tiling) -> Items:
-    """The number of tiles, as a kernel says it."""
+def items_of(cut: Tiling, tiles: int = 1) -> Items:
+    """The items of a kernel, each of which has so many tiles of a panel."""
     steps, outer = cut.row_steps, 1
     for axis in steps.outer:
         outer *= count(axis.extent)
     if any(isinstance(axis.extent, BatchExtent) for axis in steps.outer):
         assert isinstance(steps.extent, int)
         return Items(BatchExtent(outer), 1, -(-steps.extent // steps.step) * cut.panels)
-    return Items(steps.extent, steps.step, outer * cut.panels)
-
-
-def decoded(k: KernelNest, cut: Tiling, item: Index, tiles: Index) -> tuple[Index, Index, Index]:
-    """The outer index, panel and tile of an item."""
-    nest, panels, block = k.nest, cut.panels, cut.block
-    if panels == 1:
-        outer, tile = divided(nest, item, tiles)
-        return outer, 0, tile
-    if cut.turns_outside:
-        each = tiles
-        for axis in cut.row_steps.outer:
-            each = nest.mul(each, k.extent(axis.extent))
-        panel, rest = divided(nest, item, each)
-        outer, tile = divided(nest, rest, tiles)
-        return outer, panel, tile
-    outer, inside = divided(nest, item, nest.mul(tiles, panels))
-    if not block:
-        return outer, *divided(nest, inside, tiles)
-    group, within = divided(nest, inside, block * panels)
-    first = nest.mul(group, block)
-    here = nest.minimum(nest.sub(tiles, first), block)
-    panel, tile = divided(nest, within, here)
-    return outer, panel, nest.add(first, tile)
+    return Items(steps.extent, tiles * steps.step, outer * cut.panels)
 
 
 def divided(nest: Builder, number: Index, divisor: Index) -> tuple[Index, Index]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compiler.errors.diagnostics import CompilerBug, UsageError
+from compiler.errors.suggestions import did_you_mean
 from compiler.machine import APPLE_M1, ARM, AVX2, AVX512, CHOICES, GENERIC, KIBIBYTE, NEON, Machine
 from compiler.targets.llvm.llvm import Llvm, LlvmError
 
@@ -30,10 +31,7 @@ def machine_of(name: str | None, runs: bool = True) -> Machine:
     if name is None or name == host.name:
         return host
     if name not in CHOICES:
-        from compiler.errors.suggestions import did_you_mean  # only a mistake needs it; every start would pay for it
-
-        near = did_you_mean(name, CHOICES)
-        hint = f"did you mean `{near}`?" if near else f"machines are {', '.join(CHOICES)}"
+        hint = did_you_mean(name, CHOICES) or f"machines are {', '.join(CHOICES)}"
         raise UsageError(f"there is no machine `{name}`", hint)
     held = _held_by(host)
     chosen = CHOICES[name]

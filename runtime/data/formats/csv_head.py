@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.errors.diagnostics import DataError
+from compiler.errors.suggestions import quoted
 from compiler.support.record import record
 from runtime.data.formats.format import Options, Request
-from runtime.support.suggestions import quoted
 
 MISSING = frozenset({"", "?", "NA", "N/A", "na", "NaN", "nan", "NAN", "null", "NULL"})
 

@@ -7,11 +7,11 @@ from dataclasses import field
 from pathlib import Path
 
 from compiler.errors.diagnostics import DataError
+from compiler.errors.suggestions import did_you_mean, quoted
 from compiler.support.data_formats import OPTIONS
 from compiler.support.record import record
 from runtime.data.dataset import Dataset
 from runtime.data.specs import SettingValue
-from runtime.support.suggestions import did_you_mean, quoted
 
 
 @record
@@ -81,7 +81,7 @@ class Options:
         value = self.text(name)
         if value is not None and value not in choices:
             raise DataError(
-                f"option `{name}` cannot be `{value}`{did_you_mean(value, choices)}",
+                f"option `{name}` cannot be `{value}`{did_you_mean(value, choices, '; ')}",
                 self.place,
                 fix=f"use one of {quoted(choices)}",
             )
@@ -92,7 +92,7 @@ class Options:
         for name in self.values:
             if name not in known:
                 raise DataError(
-                    f"`{format_name}` has no option `{name}`{did_you_mean(name, known)}",
+                    f"`{format_name}` has no option `{name}`{did_you_mean(name, known, '; ')}",
                     self.place,
                     fix=f"its options are {quoted(known)}" if known else "it has no options",
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from compiler.errors.diagnostics import DataError
+from compiler.errors.suggestions import did_you_mean, quoted
 from runtime.data.formats.cifar import CIFAR
 from runtime.data.formats.csv_table import CSV
 from runtime.data.formats.format import Format
@@ -14,7 +15,6 @@ from runtime.data.formats.lines import LINES, TEXT
 from runtime.data.formats.numpy_arrays import NPY, NPZ
 from runtime.data.formats.pairs import PAIRS
 from runtime.support.files import explain
-from runtime.support.suggestions import did_you_mean, quoted
 
 FORMATS = (CSV, IDX, CIFAR, IMAGES, NPZ, NPY, TEXT, LINES, PAIRS)
 
@@ -26,7 +26,9 @@ def format_named(name: str, place: str | None = None) -> Format:
             return known
     names = [known.name for known in FORMATS]
     raise DataError(
-        f"there is no data format `{name}`{did_you_mean(name, names)}", place, fix=f"the formats are {quoted(names)}"
+        f"there is no data format `{name}`{did_you_mean(name, names, '; ')}",
+        place,
+        fix=f"the formats are {quoted(names)}",
     )
 
 

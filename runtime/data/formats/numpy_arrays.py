@@ -16,12 +16,12 @@ import numpy as np
 from numpy.lib import format as npy
 
 from compiler.errors.diagnostics import DataError
+from compiler.errors.suggestions import quoted
 from runtime.data.dataset import Dataset, Field
 from runtime.data.formats.format import Format, Request
 from runtime.data.specs import Array
 from runtime.support import regular_files
 from runtime.support.files import explain, fingerprint
-from runtime.support.suggestions import quoted
 
 _LONGEST_HEADER = 1 << 17  # bytes; NumPy reads none of more than 10,000 characters
 _COPIES = 3  # the content, while it is put together and while an array is made of it

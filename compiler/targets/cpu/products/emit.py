@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from compiler.loops.ir import TileContract
+from compiler.loops.ir import ContractionKernel, TileContract
 from compiler.nest.ir import Nest
 from compiler.support.record import record
-from compiler.targets.cpu.contraction import emit_tiles
 from compiler.targets.cpu.contraction_along_rows import emit_along_rows, runs_along_rows
 from compiler.targets.cpu.contraction_both_copied import emit_both_copied, sums_side_by_side
 from compiler.targets.cpu.contraction_long_sum import emit_long_sum, sums_in_blocks
-from compiler.targets.cpu.contraction_rows_and_sum import blocks_rows_and_sum, emit_rows_and_sum
 from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.products.block_rows_and_sum import blocks_rows_and_sum
+from compiler.targets.cpu.products.build import build
+from compiler.targets.cpu.products.ir import Circumstances
+from compiler.targets.cpu.products.passes import definition, optimised
 from compiler.targets.cpu.tiles import Tiling, tiling
 from compiler.tuning import Tuning
 
@@ -21,11 +23,15 @@ from compiler.tuning import Tuning
 class Product:
     """A product in question: its cut into register tiles, and whether its right operand `lasts` over calls."""
 
-    contract: TileContract
+    kernel: ContractionKernel
     cut: Tiling
     batch: int
     lasts: bool
     tuning: Tuning
+
+    @property
+    def contract(self) -> TileContract:
+        return self.kernel.contraction
 
 
 @record
@@ -61,13 +67,13 @@ LOOP_ORDERS = (
         "blocks of rows and sum",
         "the operands are larger than the cache: what is read again and again lies near",
         lambda p: blocks_rows_and_sum(p.contract, p.cut, p.tuning),
-        lambda k, p: emit_rows_and_sum(k, p.contract, p.cut, p.batch, p.lasts),
+        lambda k, p: build(k, optimised(definition(p.kernel), Circumstances(k.machine, p.batch, p.lasts))),
     ),
     LoopOrder(
         "tile after tile",
         "everything else: a panel of the right operand stays in cache",
         lambda p: True,
-        lambda k, p: emit_tiles(k, p.contract, p.batch, p.lasts),
+        lambda k, p: build(k, optimised(definition(p.kernel), Circumstances(k.machine, p.batch, p.lasts))),
     ),
 )
 
@@ -76,7 +82,7 @@ def loop_order_of(product: Product) -> LoopOrder:
     return next(order for order in LOOP_ORDERS if order.fits(product))
 
 
-def emit_product(k: KernelNest, contract: TileContract, batch: int, lasts: bool) -> Nest:
+def emit_product(k: KernelNest, kernel: ContractionKernel, batch: int, lasts: bool) -> Nest:
     """The nest of a product. `batch` is the nominal batch, a hint for tile sizes only."""
-    product = Product(contract, tiling(contract, k.machine, batch), batch, lasts, k.tuning)
+    product = Product(kernel, tiling(kernel.contraction, k.machine, batch), batch, lasts, k.tuning)
     return loop_order_of(product).build(k, product)

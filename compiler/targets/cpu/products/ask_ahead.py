@@ -1,0 +1,45 @@
+"""Asks for what comes from far away, so that it arrives while a tile is multiplied."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+
+from compiler.loops.ir import TileContract
+from compiler.targets.cpu.products.ir import Ask, Asked, AskForResults, Axis, Circumstances, ProductLoops, When
+from compiler.targets.cpu.products.rewriting import loops_over, statements_of, with_multiply
+from compiler.targets.cpu.tiles import Tiling
+from compiler.tuning import Tuning
+
+
+def ask_for_next_panel(product: ProductLoops, given: Circumstances) -> ProductLoops:
+    blocks, contract, line = loops_over(product, Axis.SUM), product.contract, given.machine.line(product.contract.dtype)
+    if not blocks:
+        return product
+    deep, (_, block, _) = blocks[0].step, loops_over(product, Axis.TILE)
+    several = any(isinstance(s, When) for s in statements_of(product.body))
+    asks = [Ask(Asked.SUMS_OR_RESULTS if several else Asked.RESULTS, deep)]
+    asks += [Ask(Asked.PANEL, deep, number=ceil(deep / block.step))]
+    asks += [Ask(Asked.ROWS_OF_FIRST_PANEL, deep, number=deep // line)] if contract.k[0].lhs_stride == 1 else []
+    return with_multiply(product, lambda of: (replace(of, asks=tuple(asks)),))
+
+
+def ask_for_next_rows(product: ProductLoops, given: Circumstances) -> ProductLoops:
+    if loops_over(product, Axis.SUM) or not streams(product.contract, product.cut, given.tuning):
+        return product
+    depth, line = product.contract.lhs_m_stride, given.machine.line(product.contract.dtype)
+    each = ceil(product.cut.shape.rows * depth / line / (depth // given.tuning.unrolled_steps))
+    asks = (Ask(Asked.RESULTS, depth), Ask(Asked.ROWS, lines=each))
+    return with_multiply(product, lambda of: (replace(of, asks=asks),))
+
+
+def ask_for_results(product: ProductLoops, given: Circumstances) -> ProductLoops:
+    return with_multiply(product, lambda of: (of,) if of.asks else (AskForResults(), of))
+
+
+def streams(contract: TileContract, cut: Tiling, tuning: Tuning) -> bool:
+    """Whether rows come from far away, each tile's behind those of the tile before it, so that it can ask for them."""
+    (axis, *others) = contract.k
+    is_dense = not others and axis.lhs_stride == 1 and axis.extent == contract.lhs_m_stride
+    is_long = contract.lhs_m_stride >= tuning.tile_ahead_sum
+    return cut.block > 0 and is_dense and is_long and contract.triangle is None

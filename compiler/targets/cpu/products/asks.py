@@ -1,0 +1,59 @@
+"""What a tile asks for while it is multiplied, as addresses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from compiler.targets.cpu.multiply import Ahead
+from compiler.targets.cpu.packing import panel_elements
+from compiler.targets.cpu.products.finishing import stage_ahead
+from compiler.targets.cpu.products.frame import Frame
+from compiler.targets.cpu.products.ir import Ask, Asked, Axis
+
+
+def asked(frame: Frame, ask: Ask) -> list[Ahead]:
+    nest, contract, cut = frame.k.nest, frame.contract, frame.product.cut
+    line, tile = frame.k.machine.line(contract.dtype), frame.tile
+    match ask.what:
+        case Asked.RESULTS:
+            row = frame.rows_of_tile()[1]
+            return stage_ahead(frame.k, contract, cut, row, tile.column, tile.base, ask.depth)
+        case Asked.ROWS:
+            assert frame.known.left is not None
+            following = nest.add(frame.known.left.index, cut.shape.rows * contract.lhs_m_stride)
+            pointer = nest.pointer(frame.k.bases[contract.lhs], following, contract.dtype)
+            return [Ahead(pointer, tuple(range(0, ask.lines * line, line)), ask.lines * line)]
+        case Asked.SUMS_OR_RESULTS:
+            return _sums_or_results(frame, ask.depth)
+        case Asked.PANEL:
+            return [_panel(frame, ask)]
+        case Asked.ROWS_OF_FIRST_PANEL:
+            places = tuple(index * contract.lhs_m_stride for index in range(cut.shape.rows))
+            following = frame.rows_at(nest.add(tile.unit, cut.shape.rows))
+            return [Ahead(following, places, line, ask.number, ask.depth, condition=frame.known.is_first_panel)]
+
+
+def _sums_or_results(frame: Frame, depth: int) -> list[Ahead]:
+    """The sums of the next tile, and in the last block what its elementwise stage will write."""
+    nest, contract, cut, is_last = frame.k.nest, frame.contract, frame.product.cut, frame.known.is_last
+    assert is_last is not None
+    results = stage_ahead(frame.k, contract, cut, frame.tile.unit, frame.tile.column, frame.tile.base, depth)
+    following = nest.pointer(frame.kept, frame.slot, contract.dtype)
+    places = tuple(range(0, frame.width, frame.k.machine.line(contract.dtype)))
+    found = [Ahead(following, places, frame.width, cut.shape.rows, depth)]
+    for result in results:
+        pointer = nest.select(is_last, result.pointer, following)
+        found.append(replace(result, pointer=pointer, step=nest.select(is_last, result.step, 0)))
+    return found
+
+
+def _panel(frame: Frame, ask: Ask) -> Ahead:
+    """A tile's share of the next panel."""
+    nest, contract, start = frame.k.nest, frame.contract, frame.first(Axis.SUM)
+    assert frame.panels is not None
+    panel = nest.add(frame.first(Axis.PANEL), 1)
+    start = nest.add(start, nest.minimum(nest.mul(frame.known.number, ask.number), ask.depth - ask.number))
+    place = nest.add(nest.mul(panel, panel_elements(contract, frame.width)), nest.mul(start, frame.width))
+    pointer = nest.pointer(frame.panels, place, contract.dtype)
+    places = tuple(range(0, frame.width, frame.k.machine.line(contract.dtype)))
+    return Ahead(pointer, places, frame.width, ask.number, ask.depth)

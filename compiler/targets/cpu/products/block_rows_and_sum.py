@@ -1,0 +1,135 @@
+"""Large products: the sum and the rows are taken in blocks, so that operands read repeatedly stay in cache.
+
+A thread joins its items to rectangles. For a block of rows and a block of the sum, it goes through all of its panels;
+the sums of the tiles lie in scratch between the blocks of the sum, so each element is still one chain.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from compiler.loops.ir import TileContract
+from compiler.machine import Machine
+from compiler.support.numerics import LANES
+from compiler.targets.cpu.products.ir import (
+    LEFT,
+    ZEROS,
+    Axis,
+    Circumstances,
+    CopyRows,
+    Entry,
+    Finish,
+    Join,
+    KeepSums,
+    Kind,
+    Let,
+    Loop,
+    Multiply,
+    Place,
+    ProductLoops,
+    Put,
+    Statement,
+    Sums,
+    When,
+)
+from compiler.targets.cpu.products.rewriting import has_loop, loops_over, nested, rewritten
+from compiler.targets.cpu.rectangles import rows_of_item
+from compiler.targets.cpu.tiles import Tiling, nominal
+from compiler.tuning import Tuning
+
+
+def blocks_rows_and_sum(contract: TileContract, cut: Tiling, tuning: Tuning) -> bool:
+    """Whether the operands are too large for the second-level cache, and the columns enough to share."""
+    is_plain = len(contract.k) == 1 and not contract.outer and contract.triangle is None
+    return (
+        is_plain
+        and isinstance(contract.k[0].extent, int)
+        and cut.block > 0
+        and cut.panels >= tuning.block_panels
+        and 1 in (contract.k[0].lhs_stride, contract.lhs_m_stride)
+    )
+
+
+def block_rows_and_sum(product: ProductLoops, given: Circumstances) -> ProductLoops:
+    contract, cut, machine = product.contract, product.cut, given.machine
+    if not blocks_rows_and_sum(contract, cut, given.tuning):
+        return product
+    depth, size, slot = _depth(contract), contract.dtype.size, cut.shape.rows * cut.shape.width
+    fits = depth * cut.shape.width * size <= int(machine.l2_bytes * given.tuning.whole_panel_share)
+    blocks = 1 if fits else -(-depth // _deepest(contract, cut, machine))
+    deep = -(-depth // (blocks * LANES)) * LANES
+    tiles = _rows_of_block(contract, cut, machine, given.batch, deep)
+    several = deep < depth
+    finish: tuple[Statement, ...] = (Finish(in_registers=True),)
+    if several:
+        finish = (When(is_last=True, body=finish), When(is_last=False, body=(Put(),)))
+    multiply = (Multiply(sums=Sums.KEPT_LATER if several else Sums.ZERO), *finish)
+    body = (Let.TILE, KeepSums(tiles if several else 0), *((Let.BLOCK,) if several else ()), *multiply)
+    panels = Loop(Axis.PANEL, Kind.PLAIN, (Let.FIRST_PANEL, Loop(Axis.TILE, Kind.PLAIN, body)))
+    block = Loop(Axis.TILE, Kind.EVENLY, (Let.TILES_END, Loop(Axis.SUM, Kind.PLAIN, (panels,), deep)), tiles)
+    scratch = ((contract.tile, slot * size * (tiles * cut.panels if several else 1)), (ZEROS, slot * size * several))
+    entries = (Entry.EXTENTS, *((Entry.ZEROS,) if several else ()))
+    return replace(product, body=(*entries, block), scratch=scratch)
+
+
+def _depth(contract: TileContract) -> int:
+    depth = contract.k[0].extent
+    assert isinstance(depth, int)
+    return depth
+
+
+def _deepest(contract: TileContract, cut: Tiling, machine: Machine) -> int:
+    """Summed elements of a block: a panel that stays in the first-level cache, where that is large enough."""
+    near = machine.l1_bytes // (cut.shape.width * contract.dtype.size)
+    return near if near >= machine.tuning.near_block_sum else machine.tuning.block_sum
+
+
+def _rows_of_block(contract: TileContract, cut: Tiling, machine: Machine, batch: int, deep: int) -> int:
+    """Tiles of rows whose part of the left operand fits in the second-level cache beside a panel."""
+    size = contract.dtype.size
+    room = int(machine.l2_bytes * machine.tuning.rows_share) - deep * cut.shape.width * size
+    fits = max(4, room // (deep * size * cut.shape.rows))
+    tiles = -(-nominal(contract.m, batch) // cut.shape.rows)
+    blocks = -(-tiles // fits)
+    if blocks > 1:
+        blocks += blocks % 2  # two threads so have equally many
+    return -(-tiles // blocks)  # blocks of equal size
+
+
+def join_items(product: ProductLoops, given: Circumstances) -> ProductLoops:
+    if not has_loop(product, Axis.SUM):
+        return product
+    tiles = -(-nominal(product.contract.m, given.batch) // product.cut.shape.rows)
+    *entries, block = product.body
+    each = rows_of_item(tiles, product.cut.panels, given.tuning)
+    items = [Loop(Axis.TILE, Kind.ITEMS, (), each), Loop(Axis.PANEL, Kind.ITEMS, ())]
+    return replace(product, body=(*entries, nested(items, (Join((block,)),))))
+
+
+def copy_rows(product: ProductLoops, given: Circumstances) -> ProductLoops:
+    contract, rows = product.contract, product.cut.shape.rows
+    blocks = loops_over(product, Axis.SUM)
+    if not blocks:
+        return product
+    deep, (_, block, _) = blocks[0].step, loops_over(product, Axis.TILE)
+    is_wide = product.cut.panels >= given.tuning.copied_rows_panels
+    pays = deep < _depth(contract) and is_wide and contract.k[0].lhs_stride == 1
+    if not pays or not fall_together(contract, rows, given.machine):
+        return replace(product, scratch=(*product.scratch, (LEFT, 0)))
+    pitch = deep + LANES
+
+    def change(statement: Statement) -> tuple[Statement, ...]:
+        if isinstance(statement, Multiply):
+            return CopyRows(pitch), replace(statement, left=Place.COPY)
+        return (statement,)
+
+    room = (LEFT, rows * pitch * block.step * contract.dtype.size)
+    return replace(product, body=rewritten(product.body, change), scratch=(*product.scratch, room))
+
+
+def fall_together(contract: TileContract, rows: int, machine: Machine) -> bool:
+    """Whether the rows of a tile compete for the same few lines of the first-level cache."""
+    sets = max(1, machine.l1_bytes // (machine.line_bytes * machine.l1_ways))
+    lines = {row * contract.lhs_m_stride * contract.dtype.size // machine.line_bytes for row in range(rows)}
+    return max(Counter(line % sets for line in lines).values()) >= machine.l1_ways

@@ -1,0 +1,342 @@
+"""Writes the loops of a product as a nest of single instructions: a walk over its statements that decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import assert_never
+
+from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Nest, Operand, SharedPointer, Value, vector
+from compiler.support.numerics import LANES
+from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.multiply import RegisterTile, multiplied, multiplied_copying
+from compiler.targets.cpu.packing import own_panel, pack, pack_all, panel_elements
+from compiler.targets.cpu.products.asks import asked
+from compiler.targets.cpu.products.finishing import (
+    ask_for_results,
+    finish,
+    finish_in_registers,
+    put_away,
+    repeating,
+)
+from compiler.targets.cpu.products.frame import Frame, OperandPlace, Span, Tile
+from compiler.targets.cpu.products.ir import (
+    LEFT,
+    ZEROS,
+    AskForResults,
+    Axis,
+    Copying,
+    CopyRows,
+    Entry,
+    Finish,
+    Join,
+    KeepSums,
+    Kind,
+    Let,
+    Loop,
+    Multiply,
+    PackPanel,
+    Place,
+    ProductLoops,
+    Put,
+    Statement,
+    Sums,
+    UsePanels,
+    When,
+)
+from compiler.targets.cpu.products.rewriting import item_loops
+from compiler.targets.cpu.rectangles import Rectangle, over_equal, over_rectangles
+from compiler.targets.cpu.tiles import ceiling, divided, items_of, outer_offsets
+from compiler.targets.cpu.triangle import multiplied_within
+
+
+def build(k: KernelNest, product: ProductLoops) -> Nest:
+    """The nest of a product after its last pass."""
+    return _Walk(k, product).nest()
+
+
+@dataclass(slots=True)
+class _Walk(Frame):
+    def nest(self) -> Nest:
+        """The whole nest, with the one that packs all panels before it where there is one."""
+        k, product, contract = self.k, self.product, self.contract
+        for position, size in product.scratch:
+            k.reserve(position, size)
+        k.open()
+        self.statements(product.body)
+        loop = product.body[-1]
+        assert isinstance(loop, Loop)
+        code = k.close(items_of(product.cut, loop.step if loop.axis is Axis.TILE else 1))
+        if UsePanels(Place.SHARED) not in product.body:
+            return code
+        panels = product.cut.panels
+        size = panels * panel_elements(contract, self.width) * contract.dtype.size
+        before = pack_all(k, contract, product.cut.shape, panels)
+        return replace(code, before=before, shared_bytes=size, lasts=product.lasts)
+
+    # statements
+
+    def statements(self, body: Sequence[Statement]) -> None:
+        for statement in body:
+            self.statement(statement)
+
+    def within(self, spans: Mapping[Axis, Span], body: Sequence[Statement]) -> None:
+        """Do the body with what the loops around have taken; what it computes is not known behind it."""
+        around = self.known
+        self.known = replace(around, spans={**around.spans, **spans})
+        self.statements(body)
+        self.known = around
+
+    def statement(self, statement: Statement) -> None:
+        match statement:
+            case Loop():
+                self.loop(statement)
+            case Join():
+                raise AssertionError("items are joined where their loops begin")
+            case When(is_last=is_last, body=body):
+                assert self.known.is_last is not None
+                condition = self.known.is_last if is_last else self.k.nest.negated(self.known.is_last)
+                self.k.nest.when(condition, lambda: self.within({}, body))
+            case Entry():
+                self.entry(statement)
+            case UsePanels(place=place):
+                self.use_panels(place)
+            case Let():
+                self.let(statement)
+            case KeepSums(pitch=pitch):
+                self.keep_sums(pitch)
+            case PackPanel():
+                self.pack_panel()
+            case CopyRows(pitch=pitch):
+                self.copy_rows(pitch)
+            case AskForResults():
+                row, column, base = self.rows_of_tile()[1], self.tile.column, self.tile.base
+                ask_for_results(self.k, self.contract, self.product.cut, row, column, base)
+            case Multiply():
+                self.multiply(statement)
+            case Put():
+                assert self.known.register_tile is not None
+                with self.k.of(self.contract):
+                    put_away(self.k, self.known.register_tile, self.kept, self.known.sums)
+            case Finish():
+                self.finish(statement)
+            case _:
+                assert_never(statement)
+
+    def entry(self, entry: Entry) -> None:
+        k, contract, cut = self.k, self.contract, self.product.cut
+        match entry:
+            case Entry.EXTENTS:
+                for axis in (*contract.k, *contract.outer):
+                    k.extent(axis.extent)
+                self.units = k.extent(cut.row_steps.extent)
+                self.tiles = ceiling(k.nest, self.units, cut.row_steps.step)
+                self.known.spans[Axis.SUM] = Span(0, k.extent(contract.k[0].extent))
+            case Entry.REPEATED:
+                for load in repeating(k.stages, cut):
+                    k.repeated(load, 0, cut.shape.vectors)
+            case Entry.ZEROS:
+                k.nest.clear(k.bases[ZEROS], cut.shape.rows * self.width, vector(contract.dtype, LANES))
+
+    def use_panels(self, place: Place) -> None:
+        if place is Place.SHARED:
+            self.panels = self.k.argument(SharedPointer(), ADDRESS)
+        else:
+            self.panels, self.packed = own_panel(self.k, self.contract, self.width), -1
+
+    # loops
+
+    def loop(self, loop: Loop) -> None:
+        if loop.kind is Kind.ITEMS:
+            self.items(loop)
+            return
+        nest, axis, span = self.k.nest, loop.axis, self.known.spans[loop.axis]
+        assert span.stop is not None
+        if loop.kind is Kind.EVENLY:
+            over_equal(
+                nest,
+                span.first,
+                span.stop,
+                loop.step,
+                lambda first, count: self.within({axis: Span(first, None, count)}, loop.body),
+            )
+        else:
+
+            def body(index: Value, carried: list[Value]) -> Sequence[Operand]:
+                self.within({axis: Span(index, None, loop.step, span.first)}, loop.body)
+                return []
+
+            nest.loop(span.first, span.stop, loop.step, [], body)
+
+    def joined(self, share: Rectangle, tiles: int, body: Sequence[Statement]) -> None:
+        """The items of a thread together, of which each has so many tiles."""
+        nest = self.k.nest
+        start = nest.mul(share.top, tiles)
+        stop = nest.minimum(nest.mul(share.bottom, tiles), self.tiles)
+        self.within({Axis.TILE: Span(start, stop), Axis.PANEL: Span(share.left, share.right)}, body)
+
+    def items(self, loop: Loop) -> None:
+        nest, (loops, body) = self.k.nest, item_loops(loop)
+        if isinstance(join := body[0], Join):
+            over_rectangles(nest, self.product.cut.panels, lambda of: self.joined(of, loop.step, join.body))
+            return
+
+        def item(number: Value, carried: list[Value]) -> Sequence[Operand]:
+            self.packed = carried[0] if carried else None
+            self.within(self.decoded(loops, number), body)
+            return [] if self.packed is None else [self.packed]
+
+        nest.loop(BEGIN, END, 1, [] if self.packed is None else [self.packed], item)
+
+    def decoded(self, loops: Sequence[Loop], item: Index) -> dict[Axis, Span]:
+        """What an item is: the digits of its number, of which the last one is that of the tile."""
+        nest, tiles, start = self.k.nest, self.tiles, 0
+        spans: dict[Axis, Span] = {}
+        for place, loop in enumerate(loops[:-1], 1):
+            if loop.axis is Axis.TILE:
+                group, item = divided(nest, item, loop.step * self.product.cut.panels)
+                start = nest.mul(group, loop.step)
+                tiles = nest.minimum(nest.sub(tiles, start), loop.step)
+            else:
+                digit, item = divided(nest, item, self.items_inside(loops[place:], tiles))
+                spans[loop.axis] = Span(digit)
+        return {**spans, Axis.TILE: Span(nest.add(start, item))}
+
+    def items_inside(self, loops: Sequence[Loop], tiles: Index) -> Index:
+        nest, total = self.k.nest, tiles
+        for loop in reversed(loops[:-1]):
+            if loop.axis is Axis.PANEL:
+                total = nest.mul(total, self.product.cut.panels)
+            elif loop.axis is Axis.OUTER:
+                for axis in self.product.cut.row_steps.outer:
+                    total = nest.mul(total, self.k.extent(axis.extent))
+        return total
+
+    # what is computed where it stands
+
+    def let(self, what: Let) -> None:
+        nest, known, cut, contract = self.k.nest, self.known, self.product.cut, self.contract
+        match what:
+            case Let.TILE:
+                steps = cut.row_steps
+                start = nest.mul(self.first(Axis.TILE), steps.step)
+                last = nest.maximum(nest.sub(self.units, steps.step), 0)
+                unit = nest.minimum(start, last)  # the last tile is moved back over rows that are done already
+                column = nest.mul(self.first(Axis.PANEL), self.width)
+                known.tile = Tile(start, unit, column, *outer_offsets(self.k, steps.outer, self.first(Axis.OUTER)))
+            case Let.OPERANDS:
+                left = self.left_index(self.tile.unit)
+                column = nest.mul(self.tile.column, contract.rhs_n_stride)
+                right = nest.add(nest.add(column, self.tile.rhs), contract.rhs_offset)
+                known.right = OperandPlace(right, nest.pointer(self.k.bases[contract.rhs], right, contract.dtype))
+                known.left = OperandPlace(left, nest.pointer(self.k.bases[contract.lhs], left, contract.dtype))
+            case Let.PANEL:
+                known.panel = self.panel_pointer()
+            case Let.NEW_PANEL:
+                assert known.right is not None
+                assert self.packed is not None
+                known.is_new, known.panel = nest.compare("ne", known.right.index, self.packed), self.panels
+                self.packed = known.right.index
+            case Let.FIRST_PANEL:
+                panels = known.spans[Axis.PANEL]
+                known.is_first_panel = nest.compare("eq", panels.first, panels.origin)
+            case Let.TILES_END:
+                block = known.spans[Axis.TILE]
+                assert block.count is not None
+                known.spans[Axis.TILE] = replace(block, stop=nest.add(block.first, block.count))
+            case Let.BLOCK:
+                depth, block = self.k.extent(contract.k[0].extent), known.spans[Axis.SUM]
+                assert isinstance(block.count, int)
+                known.length = nest.minimum(nest.sub(depth, block.first), block.count)
+                known.is_last = nest.compare("ge", nest.add(block.first, block.count), depth)
+
+    def keep_sums(self, pitch: int) -> None:
+        nest, known, contract = self.k.nest, self.known, self.contract
+        tiles = known.spans[Axis.TILE]
+        known.number = nest.sub(tiles.first, tiles.origin)
+        place: Index = 0
+        if pitch:
+            number = nest.add(nest.mul(self.first(Axis.PANEL), pitch), known.number)
+            place = nest.mul(number, self.slot)
+        known.kept = nest.pointer(self.k.bases[contract.tile], place, contract.dtype)
+
+    # a tile
+
+    def pack_panel(self) -> None:
+        self.let(Let.NEW_PANEL)
+        k, right, target, is_new = self.k, self.known.right, self.known.panel, self.known.is_new
+        assert right is not None
+        assert target is not None
+        assert is_new is not None
+        with k.of(self.contract):
+            k.nest.when(is_new, partial(pack, k, self.contract, self.width, self.tile.column, right.pointer, target))
+
+    def multiply(self, what: Multiply) -> None:
+        nest, known, contract, cut = self.k.nest, self.known, self.contract, self.product.cut
+        self.rows_of_tile()
+        left = self.left(what.left)
+        with self.k.of(contract):
+            asks = [found for ask in what.asks for found in asked(self, ask)]
+        tile = RegisterTile(cut.shape, contract.dtype, self.places(what.left), what.streams, self.k.tuning, what.lanes)
+        known.register_tile = tile
+        with self.k.of(contract):
+            right = self.right(what.right)
+            summed = self.summed(what.left, what.right)
+            begun = self.begun(what.sums, tile)
+            if contract.triangle is not None:
+                unit, column = self.tile.unit, self.tile.column
+                known.sums = multiplied_within(self.k, contract.triangle, tile, summed[0], left, right, unit, column)
+            elif what.copying is Copying.WHEN_NEW:
+                assert known.is_new is not None
+                given = self.summed(what.left, Place.ITSELF)
+                axes = [replace(a, copy_stride=b.rhs_stride) for a, b in zip(given, summed, strict=True)]
+                source = self.right(Place.ITSELF)
+                known.sums = multiplied_copying(
+                    nest, tile, axes, summed, left, source, right, known.is_new, begun, asks
+                )
+            else:
+                known.sums = multiplied(nest, tile, summed, left, right, begun, ahead=asks)
+
+    def begun(self, sums: Sums, tile: RegisterTile) -> Sequence[Operand]:
+        """The sums of a tile before this block of the sum."""
+        nest = self.k.nest
+        if sums is Sums.ZERO:
+            return [tile.zero] * tile.slots
+        is_start = nest.compare("eq", self.first(Axis.SUM), 0)
+        base = nest.select(is_start, self.k.bases[ZEROS], self.kept)
+        places = [nest.pointer(base, index * LANES, tile.dtype) for index in range(tile.slots)]
+        return [nest.load(place, tile.vector, 64) for place in places]
+
+    def copy_rows(self, pitch: int) -> None:
+        k, nest, known, contract, rows = self.k, self.k.nest, self.known, self.contract, self.product.cut.shape.rows
+        assert known.is_first_panel is not None
+        assert known.length is not None
+        type_, length = contract.dtype, known.length
+        source = self.rows_at(self.tile.unit)
+        target = nest.pointer(k.bases[LEFT], nest.mul(known.number, rows * pitch), type_)
+
+        def body(index: Value, carried: list[Value]) -> Sequence[Operand]:
+            for row in range(rows):
+                given = nest.pointer(source, nest.add(index, row * contract.lhs_m_stride), type_)
+                name = nest.load(given, vector(type_, LANES), type_.size)
+                nest.store(name, nest.pointer(target, nest.add(index, row * pitch), type_), 64)
+            return []
+
+        def copy() -> None:
+            nest.loop(0, length, LANES, [], body)
+
+        with k.of(contract):
+            nest.when(known.is_first_panel, copy)
+        known.copied_rows, known.pitch = target, pitch
+
+    # the result
+
+    def finish(self, what: Finish) -> None:
+        k, contract, cut, tile = self.k, self.contract, self.product.cut, self.tile
+        start, first = self.rows_of_tile()
+        if what.in_registers:
+            finish_in_registers(k, contract, cut, first, tile.column, tile.base, self.known.sums)
+        else:
+            rows = k.nest.mul(self.units, cut.row_steps.unit)
+            finish(k, contract, cut, start, first, rows, tile.column, tile.base, self.kept)

@@ -1,0 +1,178 @@
+"""The elementwise stage of a product on the sums of a tile, in registers or in scratch; its memory asked for ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from compiler.loops.ir import Access, Load, Stage, Store, Term, TileContract
+from compiler.nest.ir import Index, Operand, Value, vector
+from compiler.support.numerics import LANES
+from compiler.targets.cpu.kernel_frame import in_memory
+from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.multiply import Ahead, RegisterTile
+from compiler.targets.cpu.tiles import Tiling
+
+DENSE = (Term(1, None, 1),)
+
+
+def stage_ahead(
+    k: KernelNest, contract: TileContract, cut: Tiling, row: Index, column: Index, base: Index, depth: int
+) -> list[Ahead]:
+    """What the elementwise stage of the next tile of rows will read and write, while `depth` is summed for this one."""
+    found: dict[Access, Ahead] = {}
+    for moved, stride in _in_rows(k, contract):
+        places = tuple(range(0, cut.shape.width, k.machine.line(moved.dtype)))
+        pointer = _stage_pointer(k, contract, moved, stride, k.nest.add(row, cut.shape.rows), column, base)
+        writes, step = isinstance(moved, Store), contract.row_m_step * stride
+        found[moved.access] = Ahead(pointer, places, step, cut.shape.rows, depth, writes)
+    return list(found.values())
+
+
+def put_away(k: KernelNest, tile: RegisterTile, base: Value, accumulators: Sequence[Operand]) -> None:
+    """Store the accumulators one after the other."""
+    for slot, name in enumerate(accumulators):
+        place = k.nest.pointer(base, slot * LANES, tile.dtype)
+        k.nest.store(name, place, 64)
+
+
+def ask_for_results(k: KernelNest, contract: TileContract, cut: Tiling, row: Index, column: Index, base: Index) -> None:
+    """Ask for what the elementwise stage will read and write, so that it arrives while the tile is multiplied."""
+    nest, shape = k.nest, cut.shape
+    for moved, stride in _in_rows(k, contract):
+        type_, writes = in_memory(moved.dtype), isinstance(moved, Store)
+        with k.of(moved):
+            pointer = _stage_pointer(k, contract, moved, stride, row, column, base)
+            for i in range(shape.rows):
+                for part in range(shape.vectors):
+                    place = nest.pointer(pointer, i * contract.row_m_step * stride + part * LANES, type_)
+                    nest.prefetch(place, writes)
+
+
+def _in_rows(k: KernelNest, contract: TileContract) -> Iterator[tuple[Load | Store, int]]:
+    """What the elementwise stage reads and writes row by row, and the elements from row to row."""
+    for moved in (i for stage in k.stages for i in stage.body if isinstance(i, Load | Store)):
+        access = moved.access
+        if (
+            access.buffer == contract.tile
+            or access.columns != DENSE
+            or len(access.rows) != 1
+            or moved.index is not None
+        ):
+            continue
+        (term,) = access.rows
+        if (term.divisor, term.modulus) == (1, None):
+            yield moved, term.stride
+
+
+def _stage_pointer(
+    k: KernelNest,
+    contract: TileContract,
+    moved: Load | Store,
+    stride: int,
+    row: Index,
+    column: Index,
+    base: Index,
+) -> Value:
+    """Where the stage moves the first element of a tile."""
+    nest = k.nest
+    first = nest.add(nest.mul(row, contract.row_m_step), base)
+    start = nest.add(nest.add(nest.mul(first, stride), moved.access.offset), column)
+    return nest.pointer(k.bases[moved.access.buffer], start, in_memory(moved.dtype))
+
+
+def finish_in_registers(
+    k: KernelNest,
+    contract: TileContract,
+    cut: Tiling,
+    first: Index,
+    column: Index,
+    base: Index,
+    accumulators: Sequence[Operand],
+) -> None:
+    """The elementwise stage on the accumulators."""
+    nest = k.nest
+    held = repeating(k.stages, cut)
+    body = [i for stage in k.stages for i in stage.body if i not in held]
+    others = [i for i in body if not (isinstance(i, Load) and i.access.buffer == contract.tile)]
+    start = nest.add(nest.mul(first, contract.row_m_step), base)
+    for row in range(cut.shape.rows):
+        place = nest.add(start, row * contract.row_m_step)
+        k.new_row(place, others)
+        for part in range(cut.shape.vectors):
+            here = nest.add(column, part * LANES)
+            for instruction in body:
+                if isinstance(instruction, Load) and instruction.access.buffer == contract.tile:
+                    k.put(instruction.result, accumulators[row * cut.shape.vectors + part])
+                else:
+                    k.vector(instruction, place, here, None, part if held else None)
+
+
+def repeating(stages: Sequence[Stage], cut: Tiling) -> list[Load]:
+    """What the stage reads alike for all rows, and again and again along a row: it stays in registers."""
+    loads = [i for stage in stages for i in stage.body if isinstance(i, Load) and i.index is None]
+    fits = [i for i in loads if not i.access.rows and len(i.access.columns) == 1]
+    return [i for i in fits if i.access.columns[0].modulus is not None] if cut.panels == 1 else []
+
+
+def finish(
+    k: KernelNest,
+    contract: TileContract,
+    cut: Tiling,
+    start: Index,
+    first: Index,
+    m: Index,
+    column: Index,
+    base: Index,
+    tile: Value,
+) -> None:
+    """The elementwise stage, row by row and vector by vector, on the tile in scratch; rows before `start` are done."""
+    nest, shape = k.nest, cut.shape
+    held = repeating(k.stages, cut)
+    body = [i for stage in k.stages for i in stage.body if i not in held]
+    skipped = nest.sub(start, first)
+    left = nest.sub(m, first)
+    rows = nest.minimum(left, shape.rows)
+    width, n = shape.width, contract.n
+    type_ = contract.dtype
+
+    def row_body(row: Value, carried: list[Value]) -> Sequence[Operand]:
+        place = nest.add(nest.mul(nest.add(row, first), contract.row_m_step), base)
+        others = [i for i in body if not (isinstance(i, Load) and i.access.buffer == contract.tile)]
+        k.new_row(place, others)
+        narrow = [i for i in others if isinstance(i, Load) and not i.access.columns and i.index is None]
+        for instruction in narrow:
+            k.scalar(instruction, place)
+        tile_row = nest.pointer(tile, nest.mul(row, width), type_)
+
+        def vector_body(offset: Index, lanes: int = LANES) -> None:
+            here = nest.add(offset, column) if column != 0 else offset
+            mask = k.mask_below(0, lanes) if lanes < LANES else None
+            for instruction in body:
+                if isinstance(instruction, Load) and instruction.access.buffer == contract.tile:
+                    with k.of(instruction):
+                        spot = nest.pointer(tile_row, offset, type_)
+                        k.put(instruction.result, nest.load(spot, vector(type_, LANES), contract.dtype.size))
+                elif instruction not in narrow:
+                    part = offset // LANES if held and isinstance(offset, int) else None
+                    k.vector(instruction, place, here, mask, part)
+
+        def whole_body(offset: Value, carried: list[Value]) -> Sequence[Operand]:
+            vector_body(offset)
+            return []
+
+        def rest_body(offset: Value, carried: list[Value]) -> Sequence[Operand]:
+            vector_body(offset, n % LANES)
+            return []
+
+        if (n % width == 0 or column == 0) and (held or shape.vectors * len(body) <= 64):
+            for offset in range(0, min(n, width), LANES):
+                vector_body(offset, min(n - offset, LANES))
+        else:
+            stop = nest.minimum(nest.sub(n, column), width)
+            whole = nest.binary("and", stop, -LANES)
+            nest.loop(0, whole, LANES, [], whole_body, shape.vectors)
+            if n % LANES:
+                nest.loop(whole, stop, LANES, [], rest_body, 1)  # none or one
+        return []
+
+    nest.loop(skipped, rows, 1, [], row_body, shape.rows)

@@ -1,0 +1,163 @@
+"""What the statements of a product stand on: what loops have taken, and where a tile finds its operands and sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from compiler.loops.ir import TileContract
+from compiler.nest.ir import Index, Operand, Value
+from compiler.support.record import record
+from compiler.targets.cpu.kernel_nest import KernelNest
+from compiler.targets.cpu.multiply import RegisterTile, SummedAxis
+from compiler.targets.cpu.packing import packed_axes, panel_elements
+from compiler.targets.cpu.products.ir import Axis, Place, ProductLoops
+
+
+@record
+class Span:
+    """How much of an axis the loops around have taken: from `first` to before `stop`, as many as `count`.
+
+    The loop that took it began at `origin`.
+    """
+
+    first: Index = 0
+    stop: Index | None = None
+    count: Index | None = None
+    origin: Index = 0
+
+
+@record
+class Tile:
+    """The first unit of a tile that no tile before had, and the first that it has; its column; its outer offsets."""
+
+    start: Index
+    unit: Index
+    column: Index
+    lhs: Index
+    rhs: Index
+    base: Index
+
+
+@record
+class OperandPlace:
+    """Where a tile finds an operand: as an offset, as an address."""
+
+    index: Index
+    pointer: Value
+
+
+@dataclass(slots=True)
+class Known:
+    """What statements before have computed, as long as the loop around goes on."""
+
+    spans: dict[Axis, Span]
+    tile: Tile | None = None
+    left: OperandPlace | None = None
+    right: OperandPlace | None = None  # as it lies
+    panel: Value | None = None  # the packed one
+    is_new: Value | None = None  # the panel
+    copied_rows: Value | None = None
+    pitch: int = 0  # elements from one of them to the next
+    rows: tuple[Index, Index] | None = None  # see `rows_of_tile`
+    number: Index = 0  # of the tile in its block
+    kept: Value | None = None  # the sums of the tile
+    length: Index | None = None  # of the block of the sum
+    is_last: Value | None = None
+    is_first_panel: Value | None = None
+    register_tile: RegisterTile | None = None
+    sums: Sequence[Operand] = ()
+
+
+@dataclass(slots=True)
+class Frame:
+    """A product in the making."""
+
+    k: KernelNest
+    product: ProductLoops
+    known: Known = field(default_factory=lambda: Known({axis: Span() for axis in Axis}))
+    units: Index = 0
+    tiles: Index = 0
+    panels: Value | None = None  # all that are packed, or the thread's own
+    packed: Operand | None = None  # the panel that the item before has packed, where a thread has one of its own
+
+    @property
+    def contract(self) -> TileContract:
+        return self.product.contract
+
+    @property
+    def width(self) -> int:
+        return self.product.cut.shape.width
+
+    @property
+    def tile(self) -> Tile:
+        assert self.known.tile is not None
+        return self.known.tile
+
+    def first(self, axis: Axis) -> Index:
+        return self.known.spans[axis].first
+
+    @property
+    def slot(self) -> int:
+        """Elements of the sums of a tile."""
+        return self.product.cut.shape.rows * self.width
+
+    def left_index(self, unit: Index) -> Index:
+        """Where the rows of a tile start in the left operand."""
+        nest, contract, (axis, *_) = self.k.nest, self.contract, self.contract.k
+        rows = nest.add(nest.mul(unit, self.product.cut.row_steps.stride), self.tile.lhs)
+        offset = nest.add(rows, nest.mul(self.first(Axis.SUM), axis.lhs_stride))
+        return nest.add(offset, contract.lhs_offset)
+
+    def panel_pointer(self) -> Value:
+        """Where the block of the sum starts in the packed panel."""
+        nest = self.k.nest
+        assert self.panels is not None
+        panel = nest.mul(self.first(Axis.PANEL), panel_elements(self.contract, self.width))
+        offset = nest.add(panel, nest.mul(self.first(Axis.SUM), self.width))
+        return nest.pointer(self.panels, offset, self.contract.dtype)
+
+    @property
+    def kept(self) -> Value:
+        """Where the sums of the tile lie in scratch."""
+        return self.k.bases[self.contract.tile] if self.known.kept is None else self.known.kept
+
+    def rows_of_tile(self) -> tuple[Index, Index]:
+        """The first row that no tile before had, and the first that it has."""
+        if self.known.rows is None:
+            nest, unit = self.k.nest, self.product.cut.row_steps.unit
+            self.known.rows = nest.mul(self.tile.start, unit), nest.mul(self.tile.unit, unit)
+        return self.known.rows
+
+    def left(self, place: Place) -> Value:
+        """Where the rows of the tile start."""
+        if place is Place.COPY:
+            assert self.known.copied_rows is not None
+            return self.known.copied_rows
+        return self.rows_at(self.tile.unit) if self.known.left is None else self.known.left.pointer
+
+    def places(self, left: Place) -> tuple[int, ...]:
+        """Where each row of a tile lies, from the first."""
+        rows = self.product.cut.shape.rows
+        if left is Place.COPY:
+            return tuple(row * self.known.pitch for row in range(rows))
+        return self.product.cut.row_steps.places(self.contract, rows)
+
+    def right(self, place: Place) -> Value:
+        """Where the columns of the tile start."""
+        if place is not Place.ITSELF:
+            return self.panel_pointer() if self.known.panel is None else self.known.panel
+        assert self.known.right is not None
+        return self.known.right.pointer
+
+    def summed(self, left: Place, right: Place) -> list[SummedAxis]:
+        """The summed axes with their strides in what a tile reads."""
+        axes = self.contract.k if right is Place.ITSELF else packed_axes(self.contract, self.width)
+        found = [SummedAxis(self.k.extent(axis.extent), axis.lhs_stride, axis.rhs_stride) for axis in axes]
+        if left is Place.COPY:
+            found[0] = replace(found[0], lhs_stride=1)
+        return found if self.known.length is None else [replace(found[0], extent=self.known.length), *found[1:]]
+
+    def rows_at(self, unit: Index) -> Value:
+        """Where rows start in the left operand."""
+        return self.k.nest.pointer(self.k.bases[self.contract.lhs], self.left_index(unit), self.contract.dtype)

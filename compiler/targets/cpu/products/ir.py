@@ -1,0 +1,243 @@
+"""A product as a tree of loops over whole tiles: which loops there are, what is packed, copied, kept and asked for.
+
+It begins as the definition, `for row, column: sum = 0; sum += left * right; finish`, and passes turn it (`passes`)
+until each statement is what runs. `build` then writes it as a nest of single instructions and decides nothing.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TypeAlias
+
+from compiler.loops.ir import ContractionKernel, TileContract
+from compiler.machine import Machine
+from compiler.support.numerics import LANES
+from compiler.support.record import record
+from compiler.targets.cpu.tiles import Tiling
+from compiler.tuning import Tuning
+
+ZEROS, LEFT, RIGHT, PANEL = -1, -2, -3, -4  # stretches of scratch, beside those of the kernel's buffers
+
+
+class Axis(Enum):
+    """What a loop goes over: before tiling, tiles and panels are single rows and columns."""
+
+    SPLIT = "split"
+    OUTER = "outer"
+    TILE = "tile"
+    PANEL = "panel"
+    SUM = "sum"
+
+
+class Kind(Enum):
+    """How a loop goes over its axis."""
+
+    ITEMS = "items"  # neighbouring loops of items are one, in the digits of the item's number
+    PLAIN = "for"
+    FROM_ZERO = "for, counted within its block"
+    EVENLY = "for, in equal shares"
+
+
+@record
+class Loop:
+    """A loop over an axis, or over the block of it that a loop around has taken, `step` of them in each round."""
+
+    axis: Axis
+    kind: Kind
+    body: tuple[Statement, ...]
+    step: int = 1
+
+
+@record
+class Join:
+    """The items of a thread together, as rectangles of tiles and panels; the loops of items stand around it."""
+
+    body: tuple[Statement, ...]
+
+
+@record
+class When:
+    """In the last block of the sum, or in the others."""
+
+    is_last: bool
+    body: tuple[Statement, ...]
+
+
+class Entry(Enum):
+    """What a call does once, before its items."""
+
+    EXTENTS = "load extents"
+    ZEROS = "clear a tile of zeros"
+    REPEATED = "load what repeats along the rows of the result"
+
+
+class Let(Enum):
+    """What is computed where it stands, and not where it is used first."""
+
+    TILE = "row and column of the tile"
+    OPERANDS = "the tile's rows and columns where they lie"
+    PANEL = "where the packed panel lies"
+    NEW_PANEL = "whether the panel is another one than that of the item before"
+    BLOCK = "length of the block of the sum, and whether it is the last"
+    TILES_END = "end of the block of tiles"
+    FIRST_PANEL = "whether the panel is the first of the thread"
+
+
+@record
+class KeepSums:
+    """The sums of each tile have a place in scratch: those of a panel begin `pitch` tiles behind those of the panel
+    before; all tiles share one place where that is 0."""
+
+    pitch: int
+
+
+class Place(Enum):
+    """Where an operand is read."""
+
+    ITSELF = "as it lies"
+    OWN = "own panel"  # in the thread's scratch
+    SHARED = "shared panels"  # packed by a function of its own
+    COPY = "copy"  # of a block, in the thread's scratch
+
+
+@record
+class UsePanels:
+    """The panels of the right operand lie in scratch of the thread, or where a function of their own packed them."""
+
+    place: Place
+
+
+@record
+class PackPanel:
+    """Pack the panel where it is another one than that of the item before."""
+
+
+@record
+class CopyRows:
+    """Copy a tile's rows of the block of the sum, at the first panel of a thread; each gets `pitch` elements."""
+
+    pitch: int
+
+
+class Sums(Enum):
+    """How the sums of a tile begin."""
+
+    ZERO = "0"
+    KEPT = "those kept in scratch"
+    KEPT_LATER = "0 in the first block, then those kept in scratch"
+
+
+class Asked(Enum):
+    """What a tile may ask for while it is multiplied."""
+
+    RESULTS = "what the next tile's stage reads and writes"
+    ROWS = "the next tile's rows"
+    ROWS_OF_FIRST_PANEL = "the next tile's rows, at a thread's first panel"
+    SUMS_OR_RESULTS = "the next tile's sums; in the last block, what its stage writes too"
+    PANEL = "a share of the next panel"
+
+
+@record
+class Ask:
+    """Ask for memory while a tile is multiplied: `lines` of the caches in each unrolled step, or all of a row's in turn
+    while `depth` elements are summed. `number` says of how many rows, or tiles that share the work."""
+
+    what: Asked
+    depth: int = 0
+    lines: int = 0
+    number: int = 0
+
+
+class Copying(Enum):
+    """Whether the right operand is written to its panel while it is read."""
+
+    NEVER = "no"
+    WHEN_NEW = "where the panel is new"
+
+
+@record
+class Multiply:
+    """Add the block of the sum that loops around have taken, or all of it, to the sums of a tile in registers.
+
+    `lanes` of the right operand are taken at once; `streams` asks for its lines before their use.
+    """
+
+    left: Place = Place.ITSELF
+    right: Place = Place.ITSELF
+    sums: Sums = Sums.ZERO
+    lanes: int = LANES
+    streams: bool = False
+    copying: Copying = Copying.NEVER
+    asks: tuple[Ask, ...] = ()
+
+
+@record
+class AskForResults:
+    """Ask for what the elementwise stage will read and write, all at once."""
+
+
+@record
+class Put:
+    """Keep the sums of the tile in scratch."""
+
+
+@record
+class Finish:
+    """The elementwise stage on the sums: in registers, or row by row on those in scratch."""
+
+    in_registers: bool = False
+
+
+Statement: TypeAlias = (
+    Loop
+    | Join
+    | When
+    | Entry
+    | Let
+    | KeepSums
+    | UsePanels
+    | PackPanel
+    | CopyRows
+    | Multiply
+    | AskForResults
+    | Put
+    | Finish
+)
+
+
+@record
+class ProductLoops:
+    """A product: what it computes (`kernel`), how it is cut into register tiles, and its loops.
+
+    `scratch` are the bytes of each stretch of scratch, in order. A function of its own packs the panels before
+    where they are shared; where the right operand `lasts` over calls, once.
+    """
+
+    kernel: ContractionKernel
+    tiling: Tiling | None
+    body: tuple[Statement, ...]
+    scratch: tuple[tuple[int, int], ...] = ()
+    lasts: bool = False
+
+    @property
+    def contract(self) -> TileContract:
+        return self.kernel.contraction
+
+    @property
+    def cut(self) -> Tiling:
+        """How it is cut into tiles, which is the first thing that is decided."""
+        assert self.tiling is not None
+        return self.tiling
+
+
+@record
+class Circumstances:
+    """What decides beside the product itself: `batch` is the nominal one; the right operand may last over calls."""
+
+    machine: Machine
+    batch: int
+    lasts: bool
+
+    @property
+    def tuning(self) -> Tuning:
+        return self.machine.tuning

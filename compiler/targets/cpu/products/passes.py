@@ -1,0 +1,64 @@
+"""The passes that turn the definition of a product into the loops that run, in order, with the reason for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from compiler.loops.ir import ContractionKernel
+from compiler.support.record import record
+from compiler.targets.cpu.products.ask_ahead import ask_for_next_panel, ask_for_next_rows, ask_for_results
+from compiler.targets.cpu.products.block_rows_and_sum import block_rows_and_sum, copy_rows, join_items
+from compiler.targets.cpu.products.ir import Axis, Circumstances, Finish, Kind, Loop, Multiply, ProductLoops
+from compiler.targets.cpu.products.make_tiles import block_rows, make_items, put_panels_outside, tile
+from compiler.targets.cpu.products.pack_panels import pack, pack_all_panels, pack_while_multiplying, take_by_register
+from compiler.targets.cpu.products.place_sums import keep_repeated, spill
+from compiler.targets.cpu.products.rewriting import nested
+
+
+@record
+class ProductPass:
+    """A rewriting of the loops of a product, with the reason why it makes them faster."""
+
+    run: Callable[[ProductLoops, Circumstances], ProductLoops]
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return self.run.__name__
+
+
+PASSES = tuple(
+    ProductPass(run, reason)
+    for run, reason in (
+        (tile, "an element that is loaded meets several, and their sums stay in registers"),
+        (block_rows_and_sum, "the operands are larger than the cache: what is read again and again lies near"),
+        (join_items, "the blocks of a thread are as large as its cache allows, whatever its items"),
+        (put_panels_outside, "a thread keeps to its columns, and a panel stays in cache for all rows"),
+        (block_rows, "the left operand is larger than the cache: a block of it stays there for all panels"),
+        (make_items, "tiles are independent of each other, and so many that all threads have some"),
+        (pack_all_panels, "each of many blocks of rows reads all panels: in one stretch, whose lines are few"),
+        (copy_rows, "the rows of a tile compete for the same lines of the first-level cache"),
+        (pack, "each tile of rows reads the panel: in one stretch, whose lines are few"),
+        (pack_while_multiplying, "few tiles share a panel, which the first one reads in any case"),
+        (take_by_register, "a whole vector of the right operand has no room beside the sums"),
+        (spill, "a long stage has no registers beside the sums, and rows that do not exist none at all"),
+        (keep_repeated, "what repeats along the rows of the result stays in registers for all tiles"),
+        (ask_for_next_panel, "the next panel, rows and sums come from far away, and are used but for a short time"),
+        (ask_for_next_rows, "rows come from far away, each tile's behind those of the tile before"),
+        (ask_for_results, "what the stage reads and writes arrives while the tile is multiplied"),
+    )
+)
+
+
+def definition(kernel: ContractionKernel) -> ProductLoops:
+    """What a product is: row by row and column by column, a sum and the elementwise stage on it."""
+    axes = (Axis.OUTER, Axis.TILE, Axis.PANEL)
+    loops = nested([Loop(axis, Kind.PLAIN, ()) for axis in axes], (Multiply(), Finish(in_registers=True)))
+    return ProductLoops(kernel, None, (loops,))
+
+
+def optimised(product: ProductLoops, given: Circumstances) -> ProductLoops:
+    """The loops of a product behind all passes."""
+    for each in PASSES:
+        product = each.run(product, given)
+    return product

@@ -1,0 +1,43 @@
+"""Decides where the elementwise stage finds the sums of a tile, and what it keeps in registers for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from compiler.loops.ir import Load, Store
+from compiler.targets.cpu.products.finishing import repeating
+from compiler.targets.cpu.products.ir import Circumstances, Entry, Finish, ProductLoops, Put, Statement
+from compiler.targets.cpu.products.rewriting import rewritten
+from compiler.tuning import Tuning
+
+
+def spill(product: ProductLoops, given: Circumstances) -> ProductLoops:
+    contract, shape = product.contract, product.cut.shape
+    if stays_in_registers(product, given.tuning):
+        return product if product.scratch else replace(product, scratch=((contract.tile, 0),))
+
+    def change(statement: Statement) -> tuple[Statement, ...]:
+        return (Put(), Finish()) if isinstance(statement, Finish) else (statement,)
+
+    scratch = product.scratch or ((contract.tile, shape.rows * shape.width * contract.dtype.size),)
+    return replace(product, body=rewritten(product.body, change), scratch=scratch)
+
+
+def stays_in_registers(product: ProductLoops, tuning: Tuning) -> bool:
+    """Whether the stage is short enough to work on the accumulators, and may be done twice for rows of two tiles.
+
+    Every row has to exist, and nothing may be overwritten that the stage reads.
+    """
+    steps, body = product.cut.row_steps, [i for stage in product.kernel.stages for i in stage.body]
+    written = {i.access.buffer for i in body if isinstance(i, Store)}
+    read = {i.access.buffer for i in body if isinstance(i, Load)}
+    fits = isinstance(steps.extent, int) and steps.extent >= steps.step
+    is_short = len(body) <= tuning.stage_in_registers
+    return fits and is_short and product.contract.n % product.cut.shape.width == 0 and not written & read
+
+
+def keep_repeated(product: ProductLoops, given: Circumstances) -> ProductLoops:
+    if not repeating(product.kernel.stages, product.cut):
+        return product
+    *entries, loops = product.body
+    return replace(product, body=(*entries, Entry.REPEATED, loops))

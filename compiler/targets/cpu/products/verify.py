@@ -1,0 +1,111 @@
+"""Checks the loops of a product: each element of the result once, each summed element once and in order, no operand
+read from where nothing lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compiler.errors.diagnostics import CompilerBug
+from compiler.targets.cpu.products.ir import (
+    Axis,
+    Copying,
+    CopyRows,
+    Finish,
+    Join,
+    Let,
+    Loop,
+    Multiply,
+    PackPanel,
+    Place,
+    ProductLoops,
+    Put,
+    Statement,
+    Sums,
+    UsePanels,
+    When,
+)
+from compiler.targets.cpu.products.printer import print_product
+from compiler.targets.cpu.products.rewriting import statements_of
+
+
+def verify(product: ProductLoops) -> None:
+    """Raises CompilerBug."""
+    for fault in _Check(product).faults():
+        raise CompilerBug(f"product: {fault}", print_product(product))
+
+
+class _Check:
+    def __init__(self, product: ProductLoops) -> None:
+        self.product = product
+        self.found: list[str] = []
+        self.keeps = False  # sums from block to block
+        self.needs = False
+
+    def faults(self) -> list[str]:
+        self.body(self.product.body, (), frozenset())
+        if self.needs and not self.keeps:
+            self.found.append("the sums of a block are lost")
+        finishes = sum(isinstance(s, Finish) for s in statements_of(self.product.body))
+        if finishes != 1:
+            self.found.append(f"{finishes} statements finish the sums")
+        return self.found
+
+    def body(self, body: Sequence[Statement], around: tuple[Loop | Join | When, ...], filled: frozenset[Place]) -> None:
+        """What is filled stays so for the statements behind and within."""
+        if any(isinstance(s, Finish) and not s.in_registers for s in body) and not any(
+            isinstance(s, Put) for s in body
+        ):
+            self.found.append("sums are finished that were not kept")
+        for statement in body:
+            match statement:
+                case Loop() | Join() | When():
+                    if isinstance(statement, Loop):
+                        self.loop(statement, around)
+                    # items that are joined begin anew: a loop takes less than the rectangle
+                    self.body(statement.body, (*(() if isinstance(statement, Join) else around), statement), filled)
+                case UsePanels(place=Place.SHARED):
+                    filled |= {Place.SHARED}
+                case PackPanel() | Let.NEW_PANEL:
+                    filled |= {Place.OWN}
+                case CopyRows():
+                    filled |= {Place.COPY}
+                case Multiply():
+                    self.multiply(statement, around, filled)
+                case Put() | Finish():
+                    self.element(statement, around)
+                case _:
+                    pass
+
+    def loop(self, loop: Loop, around: tuple[Loop | Join | When, ...]) -> None:
+        """A loop over an axis takes less in each round than one around it does."""
+        outer = [a.step for a in around if isinstance(a, Loop) and a.axis is loop.axis]
+        if outer and outer[-1] <= loop.step:
+            self.found.append(f"a loop over {loop.axis.value} by {loop.step} stands in one by {outer[-1]}")
+
+    def element(self, statement: Put | Finish, around: tuple[Loop | Join | When, ...]) -> None:
+        """Sums are kept and finished tile by tile."""
+        last = {a.axis: a.step for a in around if isinstance(a, Loop)}
+        needed = [Axis.TILE] + ([Axis.PANEL] if self.product.tiling is None or self.product.cut.panels > 1 else [])
+        for axis in needed:
+            if last.get(axis) != 1:
+                self.found.append(f"no loop goes over single ones of {axis.value}")
+        in_last = any(isinstance(a, When) and a.is_last for a in around)
+        if isinstance(statement, Finish) and self.blocks(around) and not in_last:
+            self.found.append("sums are finished before the last block")
+        self.keeps |= isinstance(statement, Put) and not in_last
+
+    def blocks(self, around: tuple[Loop | Join | When, ...]) -> list[Loop]:
+        """The loops over the sum that take more than one round."""
+        (axis, *_) = self.product.contract.k
+        loops = [a for a in around if isinstance(a, Loop) and a.axis is Axis.SUM]
+        return [a for a in loops if not isinstance(axis.extent, int) or a.step < axis.extent]
+
+    def multiply(self, what: Multiply, around: tuple[Loop | Join | When, ...], filled: frozenset[Place]) -> None:
+        for place in (what.left, what.right):
+            if place is not Place.ITSELF and place not in filled:
+                self.found.append(f"nothing lies in the {place.value}")
+        if (what.sums is Sums.ZERO) == bool(self.blocks(around)):
+            self.found.append(f"sums begin as {what.sums.value}")
+        self.needs |= bool(self.blocks(around))
+        if what.copying is not Copying.NEVER and what.right is not Place.OWN:
+            self.found.append("what is copied has no panel")

@@ -1,0 +1,183 @@
+"""The loops of products: `tests/golden/products/CASE.loops` has the definition, and what each pass makes of it.
+
+`--update-golden` writes them. Passes that change nothing are left out of a file; each changes something in some case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from golden import Golden
+
+from compiler.errors.diagnostics import CompilerBug
+from compiler.loops.ir import (
+    Access,
+    BufferArgument,
+    Compute,
+    ContractedAxis,
+    ContractionKernel,
+    Instruction,
+    Load,
+    OuterAxis,
+    Space,
+    Stage,
+    Store,
+    Term,
+    TileContract,
+    Triangle,
+)
+from compiler.machine import AVX2, AVX512, Machine
+from compiler.ops.arithmetic import Add
+from compiler.support.record import record
+from compiler.targets.cpu.products.ir import (
+    Axis,
+    Circumstances,
+    CopyRows,
+    Finish,
+    Loop,
+    Multiply,
+    PackPanel,
+    Place,
+    ProductLoops,
+    Put,
+    Statement,
+    Sums,
+    UsePanels,
+)
+from compiler.targets.cpu.products.passes import PASSES, definition, optimised
+from compiler.targets.cpu.products.printer import print_product
+from compiler.targets.cpu.products.rewriting import rewritten, statements_of
+from compiler.targets.cpu.products.verify import verify
+from compiler.types import BatchExtent, DType, Extent
+
+DENSE = (Term(1, None, 1),)
+SMALL_CACHES = replace(AVX512, l1_bytes=8 << 10, l2_bytes=1 << 17)
+
+
+@record
+class Case:
+    contract: TileContract
+    lasts: bool = False
+    machine: Machine = AVX512
+    repeats: int = 0  # columns after which a bias repeats
+
+
+def contract(m: Extent, n: int, k: int, turned: bool = False, outer: tuple[OuterAxis, ...] = ()) -> TileContract:
+    """A plain product of dense operands; `turned` has the right one with its columns as rows."""
+    axis, apart = (ContractedAxis(k, 1, 1), k) if turned else (ContractedAxis(k, 1, n), 1)
+    return TileContract(0, 1, 3, m, n, (axis,), outer, 0, 0, k, apart, 1, DType.F32)
+
+
+HEADS = (OuterAxis(BatchExtent(1), 64 * 64, 64 * 64, 64),)
+IMAGES = (OuterAxis(BatchExtent(1), 49 * 64, 0, 49),)
+CASES = {
+    "small": Case(contract(BatchExtent(1), 64, 784)),
+    "weights that last": Case(contract(BatchExtent(1), 64, 784), lasts=True),
+    "columns as rows": Case(contract(BatchExtent(1), 40, 784, turned=True)),
+    "heads": Case(contract(64, 64, 64, outer=HEADS)),
+    "images": Case(contract(49, 128, 64, outer=IMAGES)),
+    "triangle": Case(replace(contract(64, 64, 64), triangle=Triangle.SUM_TO_ROW)),
+    "few rows": Case(contract(3, 96, 64), machine=AVX2),
+    "rows from far away": Case(contract(25088, 64, 256)),
+    "a bias that repeats": Case(contract(25088, 32, 256), repeats=8),
+    "larger than the cache": Case(contract(2048, 2048, 2048), lasts=True),
+    "larger than the cache, short sum": Case(contract(2048, 512, 64), machine=SMALL_CACHES),
+}
+
+
+def kernel(case: Case) -> ContractionKernel:
+    """The product with a stage that adds a bias and stores the sum."""
+    dtype, n = case.contract.dtype, case.contract.n
+    rows = (Term(1, None, n),)
+    columns = (Term(1, case.repeats or None, 1),)
+    body: tuple[Instruction, ...] = (
+        Load(0, Access(3, 0, (Term(1, None, n),), DENSE), dtype, Space.FULL),
+        Load(1, Access(4, 0, (), columns), dtype, Space.FULL),
+        Compute(2, Add(), (0, 1), (dtype, dtype), dtype, Space.FULL),
+        Store(Access(2, 0, rows, DENSE), 2, dtype, Space.FULL),
+    )
+    buffers = tuple(BufferArgument(name, dtype, name == "tile") for name in ("left", "right", "result", "tile", "bias"))
+    return ContractionKernel("product", buffers, (), (Stage(body),), case.contract)
+
+
+def steps(case: Case) -> list[tuple[str, ProductLoops]]:
+    """The definition, and the loops behind each pass that changes them."""
+    given = Circumstances(case.machine, 32, case.lasts)
+    found = [("definition", definition(kernel(case)))]
+    for each in PASSES:
+        product = each.run(found[-1][1], given)
+        if product != found[-1][1]:
+            found.append((each.name, product))
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_passes_make_the_loops_of_their_case(name: str, golden: Golden) -> None:
+    reasons = {each.name: each.reason for each in PASSES}
+    texts: list[str] = []
+    for step, product in steps(CASES[name]):
+        heading = f"# {step}: {reasons[step]}" if step in reasons else f"# {step}"
+        texts.append(f"{heading}\n{print_product(product)}")
+        verify(product)
+    golden(f"products/{name.replace(' ', '_').replace(',', '')}.loops", "\n".join(texts))
+
+
+def test_each_pass_changes_some_case() -> None:
+    changed = {step for case in CASES.values() for step, _ in steps(case)}
+    assert changed == {"definition", *(each.name for each in PASSES)}
+
+
+def changed_loops(product: ProductLoops, axis: Axis) -> ProductLoops:
+    """All loops over an axis by two."""
+
+    def change(statement: Statement) -> tuple[Statement, ...]:
+        if isinstance(statement, Loop) and statement.axis is axis and statement.step == 1:
+            return (replace(statement, step=2),)
+        return (statement,)
+
+    return replace(product, body=rewritten(product.body, change))
+
+
+def final(name: str) -> ProductLoops:
+    case = CASES[name]
+    return optimised(definition(kernel(case)), Circumstances(case.machine, 32, case.lasts))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("columns as rows", PackPanel),
+        ("larger than the cache", CopyRows),
+        ("larger than the cache", UsePanels),
+        ("small", Finish),
+        ("larger than the cache", Put),
+    ],
+)
+def test_loops_without_one_of_their_statements_are_refused(name: str, kind: type[Statement]) -> None:
+    product = final(name)
+    assert any(isinstance(s, kind) for s in statements_of(product.body))
+    body = rewritten(product.body, lambda s: () if isinstance(s, kind) else (s,))
+    with pytest.raises(CompilerBug):
+        verify(replace(product, body=body))
+
+
+@pytest.mark.parametrize("name", ["small", "larger than the cache"])
+@pytest.mark.parametrize("axis", [Axis.TILE, Axis.PANEL])
+def test_loops_that_leave_out_tiles_are_refused(name: str, axis: Axis) -> None:
+    with pytest.raises(CompilerBug, match="single ones"):
+        verify(changed_loops(final(name), axis))
+
+
+def test_sums_that_begin_anew_in_each_block_are_refused() -> None:
+    product = final("larger than the cache")
+    body = rewritten(product.body, lambda s: (replace(s, sums=Sums.ZERO),) if isinstance(s, Multiply) else (s,))
+    with pytest.raises(CompilerBug, match="sums begin as 0"):
+        verify(replace(product, body=body))
+
+
+def test_what_is_read_from_a_panel_is_packed_there() -> None:
+    product = final("rows from far away")
+    body = rewritten(product.body, lambda s: (replace(s, right=Place.SHARED),) if isinstance(s, Multiply) else (s,))
+    with pytest.raises(CompilerBug, match="nothing lies in the shared panels"):
+        verify(replace(product, body=body))
