@@ -263,7 +263,7 @@ def test_commands_say_whether_code_is_tuned(capsys: pytest.CaptureFixture[str]) 
 
 
 TRAINED = MODEL + (
-    'train M {\n    data = csv("rows.csv", target = z)\n    target z: i32[batch] in 0..2\n'
+    'train M {\n    data = csv("rows.csv")\n    target z: i32[batch] in 0..2\n'
     "    loss = cross_entropy(y, z)\n    optimizer = adam(lr = 0.1)\n    batch = 2\n    epochs = 1\n}\n"
 )
 
