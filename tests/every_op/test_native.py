@@ -6,6 +6,7 @@ import pytest
 from comparisons import Array, assert_same
 from native import compiled
 from op_samples import SAMPLES, arrays_of
+from schedule_interpreter import run_schedule
 
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
@@ -13,7 +14,6 @@ from compiler.graph.ir import Graph, Role
 from compiler.graph.op import Sample
 from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
-from compiler.schedule.interpreter import run_schedule
 from compiler.types import DType
 
 # Passes over the graph remove these before a schedule is made.

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from comparisons import assert_same_outputs
 from random_graphs import random_graph
+from schedule_interpreter import run_schedule
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.evaluate import evaluate
@@ -17,7 +18,6 @@ from compiler.loops.printer import print_kernel
 from compiler.loops.verify import verify_kernel
 from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
-from compiler.schedule.interpreter import run_schedule
 from compiler.schedule.numerics.fix_numerics import fix_numerics
 from compiler.schedule.verify import verify_schedule
 

@@ -10,6 +10,7 @@ from comparisons import assert_same_outputs
 from differentiation import gradient_graph
 from op_samples import float_inputs
 from scan_graphs import BATCH, Recurrence, f32, matrix
+from schedule_interpreter import run_schedule
 
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
@@ -21,7 +22,6 @@ from compiler.ops.movement import Broadcast
 from compiler.ops.reduction import Sum
 from compiler.pipeline import optimise_graph, prepare_for_gradients
 from compiler.schedule.build import schedule
-from compiler.schedule.interpreter import run_schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.types import at_batch
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import schedule_interpreter
 from native import compiled, host
 from nests import KernelAsNest
 
@@ -17,7 +18,6 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.movement import Broadcast, Pad, Transpose
 from compiler.ops.reduction import Max, Sum
 from compiler.pipeline import optimise_graph
-from compiler.schedule import interpreter
 from compiler.schedule.build import schedule
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
@@ -97,8 +97,8 @@ def run_as_nests(
     graph: Graph, inputs: dict[str, np.ndarray], batch: int, kernel: KernelAsNest, patch: pytest.MonkeyPatch
 ) -> np.ndarray:
     with patch.context() as patched:
-        patched.setattr(interpreter, "run_kernel", kernel)
-        return interpreter.run_schedule(schedule(graph, batch=kernel.nominal), inputs, batch)["y"]
+        patched.setattr(schedule_interpreter, "run_kernel", kernel)
+        return schedule_interpreter.run_schedule(schedule(graph, batch=kernel.nominal), inputs, batch)["y"]
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.name)
@@ -111,7 +111,7 @@ def test_a_nest_computes_its_kernel(
     for batch, lasts, parts in ((1, False, 1), (6, True, 1), (19, False, 3)):
         inputs = inputs_of(graph, batch, whole_numbers=True)
         kernel = KernelAsNest(machine, 32, lasts, parts)
-        expected = interpreter.run_schedule(schedule(graph, batch=32), inputs, batch)["y"]
+        expected = schedule_interpreter.run_schedule(schedule(graph, batch=32), inputs, batch)["y"]
         assert np.array_equal(run_as_nests(graph, inputs, batch, kernel, monkeypatch), expected)
         assert kernel.nests
 

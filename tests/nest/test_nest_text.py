@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 from native import host
+from nest_reader import read_nest
 
 from compiler import driver
 from compiler.driver import Options
@@ -15,7 +16,6 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.machine import CHOICES
 from compiler.nest.ir import Nest, Statement
 from compiler.nest.printer import print_nest
-from compiler.nest.reader import read_nest
 from compiler.nest.verify import verify_nest
 from compiler.ops import OPS
 from compiler.programs.stages import graph_of, prepared, scheduled

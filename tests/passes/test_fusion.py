@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from comparisons import Array, assert_same_outputs
+from schedule_interpreter import run_schedule
 from small_networks import (
     BATCH,
     Network,
@@ -29,7 +30,6 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Add, Divide, Exp, Tanh
 from compiler.ops.reduction import Max, Sum
 from compiler.schedule.build import schedule
-from compiler.schedule.interpreter import run_schedule
 from compiler.schedule.ir import Schedule
 from compiler.schedule.printer import print_schedule
 from compiler.types import DType, at_batch

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from comparisons import Array, assert_same_outputs
 from native import EVERY_KERNEL_PARALLEL, compiled
+from schedule_interpreter import run_schedule
 
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
@@ -19,7 +20,6 @@ from compiler.ops.movement import Broadcast, Concat, Slice, Transpose
 from compiler.ops.reduction import CumulativeSum, Sum
 from compiler.ops.sources import Constant
 from compiler.schedule.build import schedule
-from compiler.schedule.interpreter import run_schedule
 from compiler.schedule.ir import Arena, Buffer, Place, Schedule
 from compiler.schedule.memory.plan_memory import ALIGNMENT, Life, places_of, size_in_arena
 from compiler.schedule.printer import print_schedule

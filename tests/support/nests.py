@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from nest_interpreter import Memory, Place, Uniform, run_nest
 
 from compiler.loops.ir import ColumnKernel, FlatKernel, Kernel, Literal, Random, RowKernel, instructions_of
 from compiler.machine import Machine
 from compiler.nest import ir
-from compiler.nest.interpreter import Memory, Place, Uniform, run_nest
 from compiler.nest.ir import Nest
 from compiler.targets.cpu.emit import emit, items_of
 from compiler.targets.cpu.lower import bits_of
@@ -29,7 +29,7 @@ def memory_of(name: str, content: np.ndarray, number: int) -> Memory:
 
 
 class KernelAsNest:
-    """In place of `loops.interpreter.run_kernel`: a kernel as `machine` runs it, with the nests that were made."""
+    """In place of `kernel_interpreter.run_kernel`: a kernel as `machine` runs it, with the nests that were made."""
 
     def __init__(self, machine: Machine, nominal: int, lasts: bool = False, parts: int = 1) -> None:
         self.machine, self.nominal, self.lasts, self.parts = machine, nominal, lasts, parts

@@ -11,6 +11,7 @@ import pytest
 from comparisons import Array, assert_same, assert_same_outputs
 from kernel_data import made_again
 from native import EVERY_KERNEL_PARALLEL, compiled, host
+from schedule_interpreter import run_schedule
 
 from compiler.autodiff import gradients_of
 from compiler.evaluate import evaluate
@@ -26,7 +27,6 @@ from compiler.ops.reduction import Max, Moments, Sum
 from compiler.ops.window import Fold, Window
 from compiler.pipeline import optimise_graph
 from compiler.schedule.build import schedule
-from compiler.schedule.interpreter import run_schedule
 from compiler.targets.cpu.iteration_space import RowBlock, is_row_blocked, row_block_of
 from compiler.targets.cpu.lower import lower
 from compiler.tuning import Tuning

@@ -12,6 +12,7 @@ from differentiation import assert_gradients, gradient_graph
 from native import EVERY_KERNEL_PARALLEL, compiled
 from op_samples import float_inputs
 from scan_graphs import SCANS, scan_graph
+from schedule_interpreter import run_schedule
 
 from compiler.evaluate import evaluate
 from compiler.graph.builder import GraphBuilder
@@ -19,7 +20,6 @@ from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.pipeline import optimise_graph, prepare_for_gradients
 from compiler.schedule.build import schedule
-from compiler.schedule.interpreter import run_schedule
 from compiler.schedule.verify import verify_schedule
 from compiler.types import DType, at_batch
 

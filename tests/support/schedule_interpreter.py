@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from operator import mul
 
 import numpy as np
+from kernel_interpreter import run_kernel
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.op import Array
-from compiler.loops.interpreter import run_kernel
 from compiler.loops.ir import CollectKernel, FetchKernel, Instruction, Kernel, Random, StagedKernel
 from compiler.ops.sources import uniform
 from compiler.schedule.ir import Arena, Instance, Schedule
