@@ -87,11 +87,6 @@ def passes_of(options: Options) -> tuple[Pass, ...]:
     return (Pass(number_pass.__name__, number_pass), *optimising, *fixes)
 
 
-def passes_by_name(batch: int) -> dict[str, GraphPass]:
-    """Every pass once. Those that weigh memory do so for the nominal `batch`."""
-    return {to_f64.__name__: to_f64, **{each.name: each.run for each in passes_of(Options(batch=batch))}}
-
-
 def everywhere(graph_pass: GraphPass, graph: Graph) -> Graph:
     """A pass over the bodies of all scans, then over the graph itself."""
     if any(isinstance(node.op, Scan) for node in graph.nodes):

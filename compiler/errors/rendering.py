@@ -7,7 +7,7 @@ from typing import Any
 from unicodedata import category
 
 from compiler.errors.diagnostics import Diagnostic, Note, SourceError, Span, columns_of, hint, wrapped
-from compiler.errors.entries.hints import HINTS
+from compiler.errors.index import ERRORS
 from compiler.support.harmless import harmless, harmless_lines
 from compiler.support.record import record
 
@@ -82,10 +82,10 @@ def _place(span: Span) -> dict[str, Any]:
 
 def _notes_of(diagnostic: Diagnostic) -> tuple[Note, ...]:
     """Its notes, with a hint in any case: that of its code where it has none of its own."""
-    general = HINTS.get(diagnostic.code)
-    if general is None or any(note.kind == "hint" for note in diagnostic.notes):
+    entry = ERRORS.get(diagnostic.code)
+    if entry is None or any(note.kind == "hint" for note in diagnostic.notes):
         return diagnostic.notes
-    return (*diagnostic.notes, hint(general))
+    return (*diagnostic.notes, hint(entry.hint))
 
 
 def _diagnostic_lines(diagnostic: Diagnostic, paint: _Paint, width: int | None) -> Iterator[str]:

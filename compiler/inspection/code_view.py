@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from compiler.graph.ir import Direction, Origin
+from compiler.inspection.parts import Chooser
 from compiler.loops.ir import statements_of
 from compiler.loops.printer import FRAME, print_kernel, statement_lines
 from compiler.machine import Machine
@@ -16,8 +17,6 @@ from compiler.schedule.ir import Instance
 from compiler.support.record import record
 from compiler.targets.lowered import Lowered
 from compiler.targets.target import KernelTarget
-
-Chooser = Callable[[Sequence[Origin]], bool]
 
 
 @record

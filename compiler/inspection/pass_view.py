@@ -1,50 +1,49 @@
-"""The passes over a graph, watched: the graph behind each of them and the time that each takes; one pass on text."""
+"""The passes over a graph and a fused graph, watched: what stands behind each of them, and the time that it takes."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from compiler.errors.diagnostics import CompilerBug, DataError, UsageError
-from compiler.errors.suggestions import did_you_mean
-from compiler.graph.drawing import graph_to_json
+from compiler.errors.diagnostics import UsageError
 from compiler.graph.ir import Graph
-from compiler.graph.printer import print_graph
-from compiler.graph.reader import read_graph
-from compiler.graph.verify import InvalidGraph, expect_valid, verify
+from compiler.graph.verify import verify
+from compiler.inspection.passes import Form, all_passes, expect_pass
 from compiler.inspection.view import PassRun, View
 from compiler.interface import Options
-from compiler.ops import OPS
-from compiler.pipeline import passes_by_name, passes_of
-from compiler.schedule.numerics.internal_ops import INTERNAL_OPS
+from compiler.schedule.fusion.verify import verify_fused
 
 _ALL = "all"
-# What a type rule or a pass raises for attributes that no compiler would write.
-_OF_BAD_ATTRIBUTES = (ArithmeticError, LookupError, TypeError, ValueError, AssertionError, RecursionError)
 
 
-def watched_passes(graph: Graph, options: Options, view: View, text_of: Callable[[Graph], str]) -> tuple[PassRun, ...]:
+def watched_passes(graph: Graph, options: Options, view: View, text_of: Callable[[Form], str]) -> tuple[PassRun, ...]:
     """All passes over the graph of a program, up to that at which `view` stops, each with the time that it took.
 
     Those behind which `view` prints, and the one at which it stops, have the graph as `text_of` gives it. With
     `verify`, the graph is checked behind each. Raises UsageError for names of no pass.
     """
-    passes = passes_of(options)
+    passes = all_passes(options)
     names = _numbered(each.name for each in passes)
     stop = names[-1] if view.stop_after is None else _pass_called(view.stop_after, names)
     printed = _printed(view, names, stop)
     runs: list[PassRun] = []
+    form: Form = graph
     for name, each in zip(names[: names.index(stop) + 1], passes, strict=False):
-        before, begin = graph, time.perf_counter()
-        graph = each.run(graph)
+        before, begin = _nodes(form), time.perf_counter()
+        form = each.run(form)
         seconds = time.perf_counter() - begin
         if options.verify:
-            verify(graph, name)
-        text = text_of(graph) if name in printed else None
-        runs.append(PassRun(name, seconds, len(before.nodes), len(graph.nodes), text))
+            verify(form, name) if isinstance(form, Graph) else verify_fused(form, name)
+        runs.append(PassRun(name, seconds, before, _nodes(form), text_of(form) if name in printed else None))
     return tuple(runs)
+
+
+def _nodes(form: Form) -> int:
+    """How many nodes there are, whether or not a group computes them."""
+    if isinstance(form, Graph):
+        return len(form.nodes)
+    return len(form.unplaced) + sum(len(group.members) for group in form.groups)
 
 
 def _printed(view: View, names: Sequence[str], stop: str) -> set[str]:
@@ -66,39 +65,6 @@ def _pass_called(wanted: str, names: Sequence[str]) -> str:
     name = wanted.removesuffix(":1")
     expect_pass(name, names)
     return name
-
-
-def pass_names() -> tuple[str, ...]:
-    """The names of all passes, in the order in which they first run."""
-    return tuple(passes_by_name(Options().batch))
-
-
-def expect_pass(name: str, known: Sequence[str]) -> None:
-    """Raises UsageError where `name` is not among the known passes."""
-    if name not in known:
-        fix = did_you_mean(name, known) or f"passes are {', '.join(known)}"
-        raise UsageError(f"there is no pass `{name}`", fix)
-
-
-def run_pass(name: str, text: str, source: str, batch: int, format: str) -> str:
-    """The graph that the pass `name` makes of the graph in `text`, as text or as JSON.
-
-    `source` is the name of the text in messages, `batch` the nominal batch. Raises DataError where the text is no
-    graph, or one that the verifier refuses.
-    """
-    graph = read_graph(text, (*OPS, *INTERNAL_OPS), source)
-    try:
-        expect_valid(graph)
-    except InvalidGraph as broken:
-        raise DataError(str(broken), source) from None
-    except _OF_BAD_ATTRIBUTES as error:
-        raise DataError(f"the attributes of an op mean nothing ({error})", source) from None
-    try:
-        result = passes_by_name(batch)[name](graph)
-    except _OF_BAD_ATTRIBUTES as error:
-        raise CompilerBug(name, f"{type(error).__name__}: {error}", print_graph(graph)) from error
-    verify(result, name)
-    return json.dumps(graph_to_json(result)) if format == "json" else print_graph(result)
 
 
 def _numbered(names: Iterable[str]) -> list[str]:

@@ -16,8 +16,10 @@ from compiler.graph import drawing as graph_drawing
 from compiler.graph.ir import Graph, Origin
 from compiler.graph.pictures import drawn
 from compiler.graph.printer import print_graph
-from compiler.inspection.code_view import Chooser, kernel_views, print_views, views_to_json
+from compiler.inspection.code_view import kernel_views, print_views, views_to_json
+from compiler.inspection.parts import Chooser, part_of_fused, part_of_graph
 from compiler.inspection.pass_view import watched_passes
+from compiler.inspection.passes import Form
 from compiler.inspection.view import PassRun, View
 from compiler.interface import Options
 from compiler.machine import Machine
@@ -61,7 +63,8 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
         return _graph(_only(fixed(ready, options.without, options.batch, machine), chosen, view), view.format)
     if view.stage == "fused":
         fused = fused_graph(ready, options.without, options.batch, options.verify, machine)
-        return _fused(fused, view, chosen)
+        _expect_some(part_of_fused(fused, chosen).groups, "kernel", view)
+        return _fused(fused, chosen, view)
     plan = scheduled(ready, options, machine)
     if view.stage == "schedule":
         return _schedule(plan, view, chosen)
@@ -72,8 +75,10 @@ def watch_passes(view: View, options: Options, dimensions_of: DimensionsOf | Non
     """Each pass over the graph of a step or of a prediction, in order. Raises SourceError and UsageError."""
     opened, chosen = _opened(view, options, dimensions_of), _chooser(view)
 
-    def text_of(graph: Graph) -> str:
-        return _graph(_part(graph, chosen, view), view.format)
+    def text_of(form: Form) -> str:
+        if isinstance(form, Graph):
+            return _graph(_part(form, chosen, view), view.format)
+        return _fused(form, chosen, view)
 
     step = opened.step()
     _only(step, chosen, view)  # refuses a line from which nothing comes
@@ -165,23 +170,16 @@ def _only(graph: Graph, chosen: Chooser, view: View) -> Graph:
 
 def _expect_some(found: Sequence[object], what: str, view: View) -> None:
     """Raises UsageError where nothing is left of the line or the node that `view` shows."""
-    if not found and (view.line is not None or view.node is not None):
+    if not found and _is_part(view):
         raise UsageError(f"no {what} comes from there", "the line may be configuration only, or folded away")
 
 
+def _is_part(view: View) -> bool:
+    return view.line is not None or view.node is not None
+
+
 def _part(graph: Graph, chosen: Chooser, view: View) -> Graph:
-    """The graph with the chosen nodes and what they read and give; it may no longer be complete."""
-    if view.line is None and view.node is None:
-        return graph
-    nodes = [n for n in graph.nodes if chosen(n.origins)]
-    read = {operand for n in nodes for operand in n.operands}
-    given = {result for n in nodes for result in n.results}
-    return replace(
-        graph,
-        inputs=tuple(i for i in graph.inputs if i.value in read),
-        nodes=tuple(n for n in graph.nodes if chosen(n.origins) or (not n.origins and read & {*n.results})),
-        outputs=tuple(o for o in graph.outputs if o.value in given),
-    )
+    return part_of_graph(graph, chosen) if _is_part(view) else graph
 
 
 def _graph(graph: Graph, format: str) -> str:
@@ -194,11 +192,11 @@ def _graph(graph: Graph, format: str) -> str:
             return drawn(graph_drawing.drawing_of(graph), format)
 
 
-def _fused(fused: FusedGraph, view: View, chosen: Chooser) -> str:
-    """The groups of which a member was chosen. Raises UsageError where there is none."""
-    groups = tuple(g for g in fused.groups if any(chosen(m.node.origins) for m in g.members))
-    _expect_some(groups, "kernel", view)
-    fused = replace(fused, groups=groups)
+def _fused(fused: FusedGraph, chosen: Chooser, view: View) -> str:
+    """Raises UsageError for a format that would be a picture."""
+    if view.format not in ("text", "json"):
+        raise UsageError("a fused graph cannot be drawn", "stop at a pass before fuse")
+    fused = part_of_fused(fused, chosen) if _is_part(view) else fused
     return json.dumps(fused_to_json(fused)) if view.format == "json" else print_fused(fused, origins=True)
 
 
@@ -221,7 +219,7 @@ def _schedule(plan: Schedule, view: View, chosen: Chooser) -> str:
 
 def _code(graph: Graph, plan: Schedule, options: Options, view: View, chosen: Chooser, machine: Machine) -> str:
     target = kernel_target_of(options)
-    part = None if view.line is None and view.node is None else chosen
+    part = chosen if _is_part(view) else None
     found = target.lower(graph, plan, machine, options.batch, keeps_nests=view.stage == "loops")
     views = kernel_views(found, view.stage, target, machine, part)
     _expect_some(views, "code", view)

@@ -13,7 +13,7 @@ from compiler.graph.ir import Node
 from compiler.loops.ir import Term
 from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.window import Window
-from compiler.schedule.numerics.after import After
+from compiler.schedule.numerics.internal_op import After
 from compiler.support.record import record
 from compiler.types import BatchExtent, Extent, Shape, depends_on_batch
 

@@ -66,7 +66,7 @@ def _files_below(folder: str) -> Iterator[str]:
         for entry in entries:
             if entry.is_dir():
                 yield from _files_below(entry.path)
-            elif entry.name.endswith((".py", ".dl", ".ll", ".lark", ".toml")):
+            elif entry.name.endswith((".py", ".dl", ".ll", ".lark", ".toml", ".json")):
                 status = entry.stat()
                 yield f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\n"
 

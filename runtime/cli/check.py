@@ -61,9 +61,9 @@ def _codes(option: str, text: str) -> tuple[str, ...]:
     """The codes of an option, whole or by their beginnings. Raises UsageError for one that no warning has."""
     codes = tuple(code.strip() for code in text.split(",") if code.strip())
     if codes:
-        from compiler.errors.index import WARNINGS  # a long text that few commands need
+        from compiler.errors.index import ERRORS  # a long text that few commands need
 
-        known = WARNINGS
+        known = [code for code in ERRORS if code.startswith("W")]
         for code in codes:
             if not any(name.startswith(code) for name in known):
                 fix = did_you_mean(code, known) or f"there are {', '.join(known)}"

@@ -1,6 +1,6 @@
-"""Run one pass of the compiler on the text of a graph, and print the graph that it makes.
+"""Run one pass of the compiler on the text of a graph or of a fused graph, and print what it makes.
 
-The text is what `dlc show FILE --stage step` and `--print-after` print. It is checked before the pass and after it.
+The text is what `dlc show FILE --stage step` and `--stop-after` print. It is checked before the pass and after it.
 """
 
 from __future__ import annotations
@@ -28,32 +28,34 @@ _STANDARD_INPUT = "<stdin>"
 
 def configure(parser: Parser) -> None:
     parser.add_argument("name", metavar="PASS", nargs="?", help="the name of the pass")
-    parser.add_argument("file", metavar="FILE", nargs="?", help="the text of a graph (default: standard input)")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="the text of a graph (default or `-`: standard input)")
     parser.add_argument("--list", action="store_true", help="list the names of the passes in their order")
     parser.add_argument(
         "--batch",
         type=whole_number(1),
         default=Options().batch,
         metavar="N",
-        help="rows for which a pass weighs memory (default: %(default)s)",
+        help="rows for which a pass over a graph weighs memory (default: %(default)s); a fused graph says its own",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a file")
 
 
 def run(arguments: Namespace) -> int:
-    from compiler.inspection import pass_view  # every pass; `--help` must not pay for it
+    from compiler.inspection import one_pass, passes  # every pass; `--help` must not pay for them
 
+    names = passes.pass_names()
     if arguments.list:
-        names = pass_view.pass_names()
+        if arguments.name is not None:
+            raise UsageError(f"--list goes without `{arguments.name}`", "leave out one of them")
         print_json(list(names)) if arguments.json else print("\n".join(names))
         return 0
     if arguments.name is None:
         raise UsageError("PASS is missing", "`dlc pass --list` names the passes")
-    pass_view.expect_pass(arguments.name, pass_view.pass_names())
-    text = _text(arguments.file)
-    source = arguments.file or _STANDARD_INPUT
-    result = pass_view.run_pass(arguments.name, text, source, arguments.batch, "json" if arguments.json else "text")
+    passes.expect_pass(arguments.name, names)
+    file = None if arguments.file == "-" else arguments.file
+    text, source = _text(file), file or _STANDARD_INPUT
+    result = one_pass.run_pass(arguments.name, text, source, arguments.batch, "json" if arguments.json else "text")
     result = result.rstrip("\n") + "\n"
     if arguments.output:
         write_output(Path(arguments.output), result.encode())

@@ -1,6 +1,6 @@
 """Print a stage of compilation: the whole program, or the code of one line.
 
-`--print-after`, `--stop-after` and `--time-passes` show the passes between the stages `step` and `fixed` instead.
+`--print-after`, `--stop-after` and `--time-passes` show the passes between the stages `step` and `fused` instead.
 Where a pass runs more than once, `PASS:2` is its second run.
 """
 
@@ -105,8 +105,6 @@ def _expect_format(arguments: Namespace, of_passes: bool, stage: str) -> None:
     """Raises UsageError for a format that the stage or the passes do not have."""
     if of_passes and arguments.stage is not None:
         raise UsageError("passes are shown in place of a stage", "leave out --stage")
-    if of_passes and arguments.machine is not None:
-        raise UsageError("passes over graphs are the same for every machine", "leave out --machine")
     if arguments.format not in PICTURES:
         return
     if of_passes and (arguments.print_after or arguments.time_passes):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -19,6 +22,7 @@ from compiler.graph.printer import print_graph
 from compiler.graph.reader import read_graph
 from compiler.graph.verify import InvalidGraph, expect_valid
 from compiler.ops import OPS
+from compiler.programs import stages
 from compiler.programs.load import complete
 
 PROGRAM = """\
@@ -46,6 +50,18 @@ SMALL = """\
 model Net {
     input x: f32[batch]
     output z = tanh(x)
+}
+"""
+LEARNT = """\
+model Net {
+    input x: f32[batch, 3]
+    output y = x |> dense(2)
+}
+train Net {
+    target t: f32[batch, 2]
+    loss = mse(y, t)
+    batch = 8
+    optimizer = gradient_descent(lr = 0.1)
 }
 """
 
@@ -114,6 +130,29 @@ def test_a_wrong_pass_is_a_difference_from_the_reference() -> None:
         assert kind_of_fault(text, True, None) == "differs from the reference"
     with patch.object(pipeline, "optimise_graph", without_nodes):
         assert kind_of_fault(text, True, None) == "CompilerBug in verify.py, verify"
+
+
+def test_a_network_is_judged_by_its_seed() -> None:
+    """As by `check_networks.py`: with several threads, in every way to compile, in f64 beside the reference."""
+
+    def with_differences(graph: Graph) -> Graph:
+        return read_graph(print_graph(graph).replace(" = sub(", " = add("), OPS)
+
+    right = stages.optimise_graph
+    assert kind_of_fault(LEARNT, False, 3) is None
+    with patch.object(stages, "optimise_graph", lambda *given, **options: with_differences(right(*given, **options))):
+        assert kind_of_fault(LEARNT, False, 3) == "training in f64: differs from the reference"
+        assert kind_of_fault("nothing", False, 3) is None
+
+
+def test_a_network_without_a_fault_is_not_shrunk(tmp_path: Path) -> None:
+    file = tmp_path / "network.dl"
+    file.write_text(LEARNT)
+    script = Path(__file__).parents[1] / "stress/reduce.py"
+    found = subprocess.run([sys.executable, script, file, "--seed", "3"], capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert found.stderr.strip() == f"{file}: it has no fault"
+    assert [*tmp_path.iterdir()] == [file]
 
 
 @pytest.mark.parametrize(("text", "is_graph"), [("nothing", False), ("nothing", True), (SMALL[:-3], False)])

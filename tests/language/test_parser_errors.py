@@ -4,15 +4,14 @@ import pytest
 from golden import Golden
 
 from compiler.errors.diagnostics import Diagnostic, Source, SourceError
-from compiler.errors.entries.entry import ErrorEntry
-from compiler.errors.index import ERRORS
+from compiler.errors.index import ERRORS, ErrorEntry
 from compiler.errors.rendering import render
 from compiler.syntax.parser import MOST_MISTAKES, Parser
 from compiler.syntax.syntax_errors import Explanation, read_explanations
 
 PARSER = Parser()
 # The codes from E0121 on are about files: tests/language/test_modules.py.
-INDEXED = [entry for entry in ERRORS if "E0101" <= entry.code < "E0121"]
+INDEXED = [entry for entry in ERRORS.values() if "E0101" <= entry.code < "E0121"]
 
 
 def mistakes(text: str) -> tuple[Diagnostic, ...]:

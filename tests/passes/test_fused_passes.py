@@ -1,4 +1,4 @@
-"""What fusion and each pass over the fused graph do: `tests/golden/fused/PASS.fused` holds the text before and behind.
+"""What fusion and each pass over the fused graph do: `tests/golden/passes/PASS.fused` holds the text before and behind.
 
 A file begins with a comment that says what it shows. Behind the line `# behind PASS` stands the fused graph that the
 pass makes, which `--update-golden` writes.
@@ -26,7 +26,7 @@ ALL_OPS = (*OPS, *INTERNAL_OPS)
 
 def before(name: str) -> str:
     """The comment and the text before the pass."""
-    return (GOLDEN / "fused" / f"{name}.fused").read_text().split("\n# behind ")[0].rstrip("\n")
+    return (GOLDEN / "passes" / f"{name}.fused").read_text().split("\n# behind ")[0].rstrip("\n")
 
 
 def read(name: str) -> FusedGraph:
@@ -42,7 +42,7 @@ def test_fusion_makes_the_groups_of_its_case(golden: Golden) -> None:
     graph = read_graph(before("fuse"), OPS)
     fused = fuse(fixed(graph, (), 32))
     verify_fused(fused)
-    golden("fused/fuse.fused", f"{before('fuse')}\n\n# behind fuse\n{print_fused(fused)}")
+    golden("passes/fuse.fused", f"{before('fuse')}\n\n# behind fuse\n{print_fused(fused)}")
 
 
 @pytest.mark.parametrize("name", PASSES)
@@ -51,8 +51,8 @@ def test_a_pass_makes_the_fused_graph_of_its_case(name: str, golden: Golden) -> 
     result = PASSES[name](given)
     verify_fused(result, name)
     assert result != given, "the pass changes nothing"
-    golden(f"fused/{name}.fused", f"{before(name)}\n\n# behind {name}\n{print_fused(result)}")
+    golden(f"passes/{name}.fused", f"{before(name)}\n\n# behind {name}\n{print_fused(result)}")
 
 
 def test_there_is_one_case_for_each_pass() -> None:
-    assert {path.stem for path in (GOLDEN / "fused").iterdir()} == {"fuse", *PASSES}
+    assert {path.stem for path in (GOLDEN / "passes").glob("*.fused")} == {"fuse", *PASSES}

@@ -12,9 +12,10 @@ from graph_text import X, constant
 
 from compiler.driver import Options
 from compiler.graph.reader import read_graph
-from compiler.inspection.pass_view import pass_names
+from compiler.inspection.passes import all_passes, pass_names
 from compiler.ops import OPS
-from compiler.pipeline import passes_of
+from compiler.schedule.fusion.reader import read_fused
+from compiler.schedule.numerics.internal_ops import INTERNAL_OPS
 from runtime.cli.main import main
 
 MODEL = """\
@@ -74,15 +75,16 @@ def test_a_prediction_has_the_same_stages(capsys: pytest.CaptureFixture[str]) ->
 def test_all_passes_are_printed_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "show", "net.dl", "--print-after", "all")
     headings = [line.split()[2] for line in text.splitlines() if line.startswith("# after ")]
-    assert [heading.split(":")[0] for heading in headings] == [each.name for each in passes_of(Options())]
+    assert [heading.split(":")[0] for heading in headings] == [each.name for each in all_passes(Options())]
     assert "eliminate_dead:4" in headings
     assert len(set(headings)) == len(headings)
 
 
-def test_the_last_pass_gives_the_fixed_stage(capsys: pytest.CaptureFixture[str]) -> None:
-    last = passes_of(Options())[-1].name
-    behind = printed(capsys, "show", "net.dl", "--stop-after", last)
-    assert behind == printed(capsys, "show", "net.dl", "--stage", "fixed")
+def test_the_last_passes_give_the_fixed_and_the_fused_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [each.name for each in all_passes(Options())]
+    for last, stage in ((names[names.index("fuse") - 1], "fixed"), (names[-1], "fused")):
+        behind = printed(capsys, "show", "net.dl", "--stop-after", last)
+        assert behind == printed(capsys, "show", "net.dl", "--stage", stage)
 
 
 def test_a_name_without_a_number_is_every_run_or_the_first(capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,7 +102,7 @@ def test_a_name_without_a_number_is_every_run_or_the_first(capsys: pytest.Captur
 def test_times_name_every_pass(capsys: pytest.CaptureFixture[str]) -> None:
     table = printed(capsys, "show", "net.dl", "--time-passes").splitlines()
     assert table[0].split() == ["pass", "ms", "share", "nodes"]
-    assert len(table) == len(passes_of(Options())) + 2
+    assert len(table) == len(all_passes(Options())) + 2
     assert all(len(line) <= 80 for line in table)
     runs = json.loads(printed(capsys, "show", "net.dl", "--time-passes", "--stop-after", "simplify", "--json"))[
         "passes"
@@ -144,7 +146,7 @@ def test_the_graph_behind_a_pass_can_be_drawn(capsys: pytest.CaptureFixture[str]
         (["--stop-after", ""], "there is no pass ``"),
         (["--print-after", "form_fma", "--stop-after", "simplify"], "form_fma runs after simplify"),
         (["--time-passes", "--stage", "grad"], "passes are shown in place of a stage"),
-        (["--time-passes", "--machine", "avx2"], "the same for every machine"),
+        (["--stop-after", "fuse", "--format", "svg"], "a fused graph cannot be drawn"),
         (["--time-passes", "--format", "svg"], "a picture is of one graph"),
         (["--print-after", "all", "--format", "dot"], "a picture is of one graph"),
     ],
@@ -170,15 +172,97 @@ def test_a_pass_on_text(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 def test_what_is_shown_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     """The next pass on the text of the graph gives what it gives within the compiler."""
-    names = [each.name for each in passes_of(Options())]
-    for before, after in (("widen_numbers", "resolve_custom_gradients"), ("simplify", "eliminate_common")):
-        assert names[names.index(before) + 1] == after
+    names = [each.name for each in all_passes(Options())]
+    first = ("widen_numbers", "simplify", "rematerialise", "fuse")
+    for before in (*first, *names[names.index("fuse") + 1 : -1]):
+        after = names[names.index(before) + 1]
         Path("graph.txt").write_text(printed(capsys, "show", "net.dl", "--stop-after", before))
-        found = printed(capsys, "pass", after, "graph.txt").splitlines()
+        found = printed(capsys, "pass", after, "graph.txt", "--batch", "8").splitlines()
         wanted = printed(capsys, "show", "net.dl", "--stop-after", after).splitlines()
         assert found == [line.split("  # ")[0] for line in wanted]
     Path("graph.txt").write_text(printed(capsys, "show", "net.dl", "--stage", "fixed"))
     assert main(["pass", "eliminate_dead", "graph.txt"]) == 0
+
+
+@pytest.mark.parametrize("before", ["widen_numbers", "simplify", "fix_numerics", "fuse", "overwrite"])
+def test_the_part_of_a_line_can_be_read(before: str, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [each.name for each in all_passes(Options())]
+    after = names[names.index(before) + 1]
+    for line in (3, 9):
+        Path("part.txt").write_text(printed(capsys, "show", f"net.dl:{line}", "--stop-after", before))
+        assert printed(capsys, "pass", after, "part.txt")
+
+
+def test_a_line_has_the_groups_of_its_nodes_and_what_these_need(capsys: pytest.CaptureFixture[str]) -> None:
+    whole, part = (printed(capsys, "show", f"net.dl{line}", "--stage", "fused") for line in ("", ":9"))
+    everything, some = (read_fused(text, (*OPS, *INTERNAL_OPS)) for text in (whole, part))
+    assert 0 < len(some.groups) < len(everything.groups)
+    assert 0 < len(some.unplaced) < len(everything.unplaced)
+    read = {operand for _, node in some.unplaced for operand in node.operands}
+    read |= {value for group in some.groups for m in group.members for value in (*m.needs, *m.node.operands)}
+    assert {result for _, node in some.unplaced for result in node.results} <= read
+
+
+def test_a_machine_goes_with_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, "show", "net.dl", "--stop-after", "fuse", "--machine", "avx2").startswith("fused ")
+
+
+def test_a_hyphen_is_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    given(GRAPH, monkeypatch)
+    assert printed(capsys, "pass", "simplify", "-").startswith('graph "g"')
+
+
+FUSED = """\
+fused "g" batch 32
+  input "x" data %0: f32[batch, 4]
+  group 0 elements 4*batch
+    1: %3: f32[batch, 4] = exp(%0)
+        full %0[e//4, e mod 4]
+  output "y" output %3
+end
+"""
+
+
+def test_a_pass_on_a_fused_graph(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("fused.txt").write_text(f"# a comment\n{FUSED}")
+    assert printed(capsys, "pass", "order", "fused.txt") == FUSED.replace("batch 32", "batch 32 ordered")
+    assert json.loads(printed(capsys, "pass", "order", "fused.txt", "--json"))["batch"] == 32
+    Path("graph.txt").write_text(GRAPH)
+    assert printed(capsys, "pass", "fuse", "graph.txt", "--batch", "8").startswith('fused "g" batch 8\n')
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("order", GRAPH, "is not a fused graph, which order takes"),
+        ("simplify", FUSED, "is not a graph, which simplify takes"),
+        ("order", "", "the text does not begin with"),
+        ("order", FUSED.replace("1: %3", f"{'9' * 5000}: %3"), "is no whole number of at most 18 digits"),
+        ("order", FUSED.replace("batch 32", f"batch {'1' * 4301}"), "is no whole number of at most 18 digits"),
+        ("order", FUSED.replace("e//4", f"e//{'4' * 4301}"), "is no whole number of at most 18 digits"),
+        ("order", FUSED.replace("[batch, 4]", f"[batch, {'4' * 4301}]"), "more than 18 digits"),
+        ("order", FUSED.replace("exp(%0)", "exp(%0, %0)"), "exp takes 1 tensor, but got 2"),
+        ("order", FUSED.replace("e mod 4", "e mod 4 + 1"), "%3 reads outside of %0"),
+        ("order", FUSED.replace("e mod 4]", "e mod 4] where {e < x}"), "'x' is no whole number"),
+        ("order", FUSED.replace("full %0[e//4, e mod 4]", "full"), "%3 reads 0 values, and its op 1"),
+        ("join_siblings", FUSED.replace("end", "  %3 lies in %0\nend"), "says already what lies where"),
+        ("join_siblings", FUSED.replace("batch 32", "batch 32 ordered"), "says already what lies where"),
+    ],
+)
+def test_a_text_that_is_no_fused_graph(name: str, text: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("fused.txt").write_text(text)
+    code, error = refused(capsys, "pass", name, "fused.txt")
+    assert code == 1
+    assert message in error
+    assert "fault of dlc" not in error
+
+
+def test_a_graph_that_is_not_in_the_fixed_form(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ('input "x" data %0: f32[2, 3, 4]', "%1: f32[3] = sum(%0) axes=[0, 2]", 'output "y" output %1')
+    Path("graph.txt").write_text("\n".join(('graph "g"', *lines, "end")))
+    code, error = refused(capsys, "pass", "fuse", "graph.txt")
+    assert code == 1
+    assert "run the pass fix_numerics before" in error
 
 
 def test_the_list_of_passes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,6 +333,7 @@ def test_files_that_are_no_graph(capsys: pytest.CaptureFixture[str]) -> None:
         (["simplify:2"], "there is no pass `simplify:2`"),
         ([], "PASS is missing"),
         (["simplify", "a", "b"], "unexpected argument `b`"),
+        (["--list", "simplify"], "--list goes without `simplify`"),
         (["simplify", "--batch", "0"], "wants a whole number"),
     ],
 )
@@ -258,14 +343,16 @@ def test_misuse_of_the_command(words: list[str], message: str, capsys: pytest.Ca
     assert message in error
 
 
-def test_damaged_graphs_are_refused_or_understood(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("stage", ["step", "fused"])
+def test_damaged_graphs_are_refused_or_understood(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Words of a step exchanged at random: never a fault of the compiler."""
-    words = printed(capsys, "show", "net.dl", "--stage", "step").split(" ")
+    words = printed(capsys, "show", "net.dl", "--stage", stage).split(" ")
+    known = [each.name for each in all_passes(Options()) if each.is_fused is (stage == "fused")]
     random = Random(4)
     for _ in range(60):
         damaged = list(words)
         for _ in range(random.randint(1, 3)):
             damaged[random.randrange(len(words))] = random.choice((random.choice(words), "-1", "batch]", "10000000000"))
         Path("graph.txt").write_text(" ".join(damaged))
-        assert main(["pass", random.choice(pass_names()), "graph.txt"]) in (0, 1)
+        assert main(["pass", random.choice(known), "graph.txt"]) in (0, 1)
         assert "fault of dlc" not in capsys.readouterr().err

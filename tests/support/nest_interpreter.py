@@ -8,7 +8,7 @@ address be aligned as it says.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, TypeAlias, assert_never
 
@@ -54,19 +54,23 @@ def run_nest(
     nest: Nest, arguments: Sequence[int | Place], items: tuple[int, int], scratch: Memory, batch: int, uniform: Uniform
 ) -> None:
     """Do the items from the first up to the second. `arguments` are those of the nest, in order."""
-    run = _Run(nest, arguments, batch, uniform, [0] * nest.values)
-    run.values[:3] = [*items, Place(scratch, 0)]
-    with np.errstate(all="ignore"):
-        run.all(nest.body)
+    Run(nest, arguments, batch, uniform).items(items, scratch)
 
 
 @dataclass(slots=True)
-class _Run:
+class Run:
+    """A call of a nest. `bytes_at` is asked for every access."""
+
     nest: Nest
     arguments: Sequence[int | Place]
     batch: int
     uniform: Uniform
-    values: list[Content]
+    values: list[Content] = field(default_factory=list[Content])
+
+    def items(self, items: tuple[int, int], scratch: Memory) -> None:
+        self.values = [*items, Place(scratch, 0), *[0] * (self.nest.values - 3)]
+        with np.errstate(all="ignore"):
+            self.all(self.nest.body)
 
     def all(self, statements: Sequence[Statement]) -> None:
         for statement in statements:
@@ -142,7 +146,7 @@ class _Run:
 
     # memory
 
-    def bytes_at(self, place: Place, size: int, align: int) -> slice:
+    def bytes_at(self, place: Place, size: int, align: int, writes: bool = False) -> slice:
         first = place.memory.origin + place.offset
         if not 0 <= first <= first + size <= len(place.memory.bytes):
             self.wrong(f"{size} bytes at {place.offset} lie outside of {place.memory.name}")
@@ -160,12 +164,12 @@ class _Run:
         mask = None if statement.mask is None else self.array(statement.mask)
         size = value.dtype.itemsize
         if isinstance(statement, ir.Store) and mask is None:
-            place.memory.bytes[self.bytes_at(place, value.nbytes, statement.align)] = value.copy().view(np.uint8)
+            place.memory.bytes[self.bytes_at(place, value.nbytes, statement.align, True)] = value.copy().view(np.uint8)
             return
         places = self.array(statement.places) if isinstance(statement, ir.Scatter) else np.arange(len(value))
         for lane in np.flatnonzero(mask if mask is not None else np.ones(len(value))):
             there = Place(place.memory, place.offset + int(places[lane]) * size)
-            place.memory.bytes[self.bytes_at(there, size, size)] = value[lane : lane + 1].copy().view(np.uint8)
+            place.memory.bytes[self.bytes_at(there, size, size, True)] = value[lane : lane + 1].copy().view(np.uint8)
 
     def gathered(self, gather: ir.Gather) -> Array:
         place, places, mask = self.place(gather.address), self.array(gather.places), self.array(gather.mask)

@@ -41,13 +41,11 @@ class KernelAsNest:
         self.nests.append(nest)
         memories = [memory_of(f"buffer {k}", view, k) for k, view in enumerate(views)]
         shared = Memory("panels", np.full(nest.shared_bytes + 2 * SLACK, UNUSED, np.uint8), SLACK, len(views))
-        items = nest.items
-        if isinstance(kernel, RowKernel | FlatKernel | ColumnKernel):  # shared by kernels of other extents
-            items = items_of(kernel, self.machine)
+        places, flags = [Place(memory, 0) for memory in memories], Memory("flags", np.zeros(64, np.uint8), 0)
         for part in (nest.before, nest):
             if part is not None:
-                given = [_argument(a, kernel, what.numbers, memories, shared, batch) for a in part.arguments]
-                number = _number_of(items if part is nest else part.items, batch)
+                given = [argument_of(a, kernel, what.numbers, places, shared, flags, batch) for a in part.arguments]
+                number = number_of_items(kernel, part, self.machine, batch)
                 size = part.scratch_bytes + part.scratch_batch_bytes * batch + 2 * SLACK
                 scratch = Memory("scratch", np.full(size, UNUSED, np.uint8), SLACK, len(views) + 1)
                 for k in range(self.parts):  # as so many threads would
@@ -57,26 +55,30 @@ class KernelAsNest:
             view[:] = memory.bytes[SLACK : SLACK + view.nbytes].view(view.dtype)
 
 
-def _number_of(items: ir.Items, batch: int) -> int:
+def number_of_items(kernel: Kernel, part: Nest, machine: Machine, batch: int) -> int:
+    """How many items a kernel has, or what runs before it; nests are shared by kernels of other extents."""
+    items = items_of(kernel, machine) if isinstance(kernel, RowKernel | FlatKernel | ColumnKernel) else part.items
     return -(-size_at(items.extent, batch) // items.chunk) * items.factor
 
 
-def _argument(
+def argument_of(
     argument: ir.Argument,
     kernel: Any,
     numbers: Sequence[int],
-    memories: Sequence[Memory],
+    places: Sequence[Place],
     shared: Memory,
+    flags: Memory,
     batch: int,
 ) -> int | Place:
+    """An argument of a nest, whose buffers lie at `places`, and whose finite checks set bytes of `flags`."""
     every = list(instructions_of(kernel))
     match argument:
         case ir.BufferPointer(position=position):
-            return Place(memories[position], 0)
+            return places[position]
         case ir.SharedPointer():
             return Place(shared, 0)
-        case ir.FlagPointer():
-            return Place(Memory("flag", np.zeros(1, np.uint8), 0), 0)
+        case ir.FlagPointer(position=position):
+            return Place(flags, position)
         case ir.ExtentNumber(extent=extent):
             return size_at(extent, batch)
         case ir.RowsNumber():

@@ -56,7 +56,7 @@ _RELATIVE = {"f32": 2e-4, "f64": 1e-9}
 _LAST_PLACES = {"f32": 3e-7, "f64": 1e-13}
 
 # Values to choose from, so that small tensors take the paths of large ones.
-_OF_TUNING: Mapping[str, tuple[Any, ...]] = {
+OF_TUNING: Mapping[str, tuple[Any, ...]] = {
     "serial_work": (0,),
     "largest_group": (120, 6),
     "overwritten_bytes": (0,),
@@ -128,7 +128,7 @@ class Network:
         self.rows = np.random.default_rng(seed).permutation(available)[: (STEPS - 1) * self.usual + last]
         changed = self.random.random() < 0.5
         self.numerics = {n: self.random.choice(values) for n, values in _OF_NUMERICS.items()} if changed else {}
-        self.tuning = Tuning(**{name: self.random.choice(values) for name, values in _OF_TUNING.items()})
+        self.tuning = Tuning(**{name: self.random.choice(values) for name, values in OF_TUNING.items()})
         some = tuple(name for name in FUSIONS if self.random.random() < 0.3)
         nominal = self.random.choice((1, 7, 64, 4096)), self.random.choice((1, 300))
         self.ways = {

@@ -66,6 +66,7 @@ _OF_COLUMNS = (
         "x + x[:, cast(arange({n}), i64)]",
     ),
 )
+_SATURATING = ("tanh", "sigmoid", "softsign", "softmax", "erf", "clamp")
 
 
 class TypeWriter(ModelWriter):
@@ -95,4 +96,16 @@ class TypeWriter(ModelWriter):
 
     def by_type(self) -> None:
         """What is true of each element, which is the largest, its integer part."""
-        self.write(f"x = {self.pick(_OF_COLUMNS).format(n=self.shape[-1])}")
+        form = self.pick(_OF_COLUMNS)
+        if "argmax" in form:
+            self.keep_from_limits()
+        self.write(f"x = {form.format(n=self.shape[-1])}")
+
+    def keep_from_limits(self) -> None:
+        """Smaller operands of what has a limit, near which a rounding would decide what element is the largest."""
+        for number, line in reversed([*enumerate(self.body)]):
+            if any(name in line for name in _SATURATING):
+                self.body[number] = line.replace("x = x |>", "x = x * 0.02 |>")
+            if "dense(" in line:
+                return
+        return False

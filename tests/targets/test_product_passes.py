@@ -33,7 +33,9 @@ from compiler.support.record import record
 from compiler.targets.cpu.products.ir import (
     Axis,
     Circumstances,
+    Clear,
     CopyRows,
+    CopyStrips,
     Finish,
     Loop,
     Multiply,
@@ -82,6 +84,9 @@ CASES = {
     "rows from far away": Case(contract(25088, 64, 256)),
     "a bias that repeats": Case(contract(25088, 32, 256), repeats=8),
     "larger than the cache": Case(contract(2048, 2048, 2048), lasts=True),
+    "both larger than the cache": Case(
+        replace(contract(2048, 2048, 2048), k=(ContractedAxis(2048, 2048, 2048),), lhs_m_stride=1)
+    ),
     "larger than the cache, short sum": Case(contract(2048, 512, 64), machine=SMALL_CACHES),
 }
 
@@ -151,6 +156,9 @@ def final(name: str) -> ProductLoops:
         ("larger than the cache", CopyRows),
         ("larger than the cache", UsePanels),
         ("small", Finish),
+        ("both larger than the cache", Clear),
+        ("both larger than the cache", CopyStrips),
+        ("both larger than the cache", Put),
         ("larger than the cache", Put),
     ],
 )

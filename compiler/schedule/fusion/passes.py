@@ -36,12 +36,16 @@ def optimise_fused(fused: FusedGraph, without: Collection[str] = (), verify: boo
     """All passes over the fused graph but those of the given fusions; with `verify`, it is checked after each."""
     if verify:
         verify_fused(fused, "fuse")
-    for fused_pass, fusion in FUSED_PASSES:
-        if fusion is None or fusion not in without:
-            fused = everywhere(fused_pass, fused)
-            if verify:
-                verify_fused(fused, fused_pass.__name__)
+    for fused_pass in passes_without(without):
+        fused = everywhere(fused_pass, fused)
+        if verify:
+            verify_fused(fused, fused_pass.__name__)
     return fused
+
+
+def passes_without(without: Collection[str]) -> list[FusedPass]:
+    """The passes but those of the given fusions."""
+    return [fused_pass for fused_pass, fusion in FUSED_PASSES if fusion is None or fusion not in without]
 
 
 def everywhere(fused_pass: FusedPass, fused: FusedGraph) -> FusedGraph:

@@ -36,7 +36,8 @@ def read_fused(text: str, ops: Sequence[type[Op]], name: str = "<fused>") -> Fus
     `name` is that of the text in messages. Raises DataError where the text describes none; whether it is a right one is
     left to `verify`.
     """
-    return _Reader(text.splitlines(), ops, name).fused()
+    lines = [(k, line) for k, line in enumerate(text.splitlines(), 1) if line.strip() and not line.startswith("#")]
+    return _Reader(lines, ops, name).fused()
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class _Item:
 
 @dataclass(slots=True)
 class _Reader:
-    lines: list[str]
+    lines: list[tuple[int, str]]  # with their numbers
     ops: Sequence[type[Op]]
     name: str
     items: list[_Item] = field(default_factory=list[_Item])
@@ -64,13 +65,13 @@ class _Reader:
     values: dict[int, Value] = field(default_factory=dict[int, Value])
 
     def fused(self) -> FusedGraph:
-        head = _HEAD.fullmatch(self.lines[0]) if self.lines else None
-        if head is None or self.lines[-1] != "end":
+        head = _HEAD.fullmatch(self.lines[0][1]) if self.lines else None
+        if head is None or self.lines[-1][1] != "end":
             raise DataError(
                 "the text does not begin with `fused NAME batch N` or does not finish with `end`", self.name
             )
-        for number, line in enumerate(self.lines[1:-1], 2):
-            if line.strip() and not self.take(line):
+        for number, line in self.lines[1:-1]:
+            if not self.take(line):
                 raise DataError(f"unexpected line {line.strip()!r}", f"{self.name}:{number}")
         graph, nodes = self.graph()
         unplaced = tuple((item.place, nodes[id(item)]) for item in self.items if item.group is None)
@@ -78,7 +79,7 @@ class _Reader:
         aliases, copies = (
             tuple(Alias(self.value(a), self.value(b)) for a, b in self.pairs[k]) for k in (_ALIAS, _COPY)
         )
-        batch, is_ordered = int(head[2]), head[3] is not None
+        batch, is_ordered = self.whole(head[2]), head[3] is not None
         return FusedGraph(
             json.loads(head[1]),
             batch,
@@ -97,7 +98,7 @@ class _Reader:
         item = self.items[-1] if self.items else None
         if match := _NODE.match(line):
             group = len(self.heads) - 1 if len(match[1]) == 4 else None
-            self.items.append(_Item(int(match[2]), [line[match.end() :]], group=group))
+            self.items.append(_Item(self.whole(match[2]), [line[match.end() :]], group=group))
         elif item is not None and line.startswith(" " * 6):
             is_read = bool(item.reads) or _READS.fullmatch(line) is not None
             (item.reads if is_read else item.node).append(line)
@@ -114,7 +115,7 @@ class _Reader:
     def take_pair(self, line: str) -> bool:
         for pattern, found in self.pairs.items():
             if match := pattern.fullmatch(line):
-                found.append((int(match[1]), int(match[2])))
+                found.append((self.whole(match[1]), self.whole(match[2])))
                 return True
         return False
 
@@ -134,7 +135,7 @@ class _Reader:
             raise DataError(f"{head[2]} is no kind of group", self.name)
         members = tuple(self.member(item, nodes[id(item)]) for item in self.items if item.group == place)
         split = None if head[4] is None else self.split(head[4], head[5].split(" x "))
-        return Group(int(head[1]), kinds[head[2]], self.extent(head[3]), split, members)
+        return Group(self.whole(head[1]), kinds[head[2]], self.extent(head[3]), split, members)
 
     def split(self, kind: str, extents: list[str]) -> Split:
         found = [self.extent(text) for text in extents]
@@ -147,14 +148,14 @@ class _Reader:
         if match is None:
             raise DataError(f"the node at {item.place} does not say what it reads", self.name)
         links = tuple(self.link(found) for found in _LINK.finditer(match[2]))
-        gates = tuple(self.value(int(index)) for index in re.findall(r"%(\d+)", match[3] or ""))
+        gates = tuple(self.value(self.whole(index)) for index in re.findall(r"%(\d+)", match[3] or ""))
         body = None
         if len(item.reads) > 1:
             body = read_fused(dedent("\n".join(item.reads[2:])), self.ops, self.name)
         return Member(node, item.place, Space(match[1]), links, gates, body)
 
     def link(self, match: re.Match[str]) -> Link:
-        source = self.value(int(match[1]))
+        source = self.value(self.whole(match[1]))
         axes = tuple(self.map(text) for text in match[2].split(", ")) if match[2] else ()
         if len(axes) not in (0, source.type.rank):
             raise DataError(f"%{match[1]} is read along {len(axes)} axes and has {source.type.rank}", self.name)
@@ -165,16 +166,16 @@ class _Reader:
     def edge(self, text: str) -> Edge:
         index, _, extent = text.partition(" < ")
         found = self.map(index)
-        return Edge(found.offset, found.terms, int(extent))
+        return Edge(found.offset, found.terms, self.whole(extent))
 
     def map(self, text: str) -> IndexMap:
         offset, terms = 0, list[Term]()
         for part in text.split(" + "):
             if re.fullmatch(r"-?\d+", part):
-                offset += int(part)
+                offset += self.whole(part)
             elif match := _TERM.fullmatch(part):
-                modulus = None if match[2] is None else int(match[2])
-                terms.append(Term(int(match[1] or 1), modulus, int(match[3] or 1)))
+                modulus = None if match[2] is None else self.whole(match[2])
+                terms.append(Term(self.whole(match[1] or "1"), modulus, self.whole(match[3] or "1")))
             else:
                 raise DataError(f"{part!r} is no term of an index", self.name)
         return IndexMap(offset, tuple(terms))
@@ -183,9 +184,14 @@ class _Reader:
         match = _EXTENT.fullmatch(text)
         if match is None:
             raise DataError(f"{text!r} is no extent", self.name)
-        return BatchExtent(int(match[1] or 1)) if text.endswith("batch") else int(text)
+        return BatchExtent(self.whole(match[1] or "1")) if text.endswith("batch") else self.whole(text)
 
     def value(self, index: int) -> Value:
         if index not in self.values:
             raise DataError(f"nothing defines %{index}", self.name)
         return self.values[index]
+
+    def whole(self, text: str) -> int:
+        if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII):
+            raise DataError(f"{text[:40]!r} is no whole number of at most 18 digits", self.name)
+        return int(text)

@@ -23,9 +23,8 @@ from compiler.graph.op import Category
 from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.schedule.fusion.ir import CONTRACTIONS
-from compiler.schedule.numerics.after import After
-from compiler.schedule.numerics.copy import Copy
 from compiler.schedule.numerics.fix_numerics import MOVEMENTS
+from compiler.schedule.numerics.internal_op import After, Copy
 from compiler.schedule.numerics.split_k import SplitContraction
 from compiler.support.record import record
 from compiler.tuning import Tuning

@@ -37,8 +37,8 @@ from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Fold, Window
 from compiler.schedule.access import address, axis_forms, count, linear_strides, storage_order, storage_strides, through
-from compiler.schedule.numerics.copy import Copy
 from compiler.schedule.numerics.fold import folded
+from compiler.schedule.numerics.internal_op import Copy
 from compiler.schedule.numerics.ordered import ordered
 from compiler.schedule.numerics.placement import Empty, Insert, Pick, starts_at
 from compiler.schedule.numerics.product_sum import (

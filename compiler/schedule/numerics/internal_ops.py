@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from compiler.graph.op import Op
-from compiler.schedule.numerics.after import After
-from compiler.schedule.numerics.copy import Copy
+from compiler.schedule.numerics.internal_op import After, Copy
 from compiler.schedule.numerics.ordered import OrderedContraction
 from compiler.schedule.numerics.placement import Empty, Insert, Pick
 from compiler.schedule.numerics.product_sum import ProductSum

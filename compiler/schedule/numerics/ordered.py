@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, final
 
-from compiler.errors.diagnostics import CompilerBug
-from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Node, Value
-from compiler.graph.op import Category, Op, Sample
+from compiler.graph.op import Category
 from compiler.loops.ir import Triangle
 from compiler.ops.contraction import Contraction, Labels
+from compiler.schedule.numerics.internal_op import InternalOp
 from compiler.support import numerics
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
@@ -19,7 +17,7 @@ from compiler.types import Shape, TensorType
 
 @final
 @record
-class OrderedContraction(Op):
+class OrderedContraction(InternalOp):
     """As `Contraction`, of the elements whose index along the label `early` is at most that along `late`.
 
     One of these is a label of the rows: in `out` and `lhs`, and not in `rhs`. The other is the only label that is
@@ -52,9 +50,6 @@ class OrderedContraction(Op):
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
         return self.whole.result_types(operands)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        raise CompilerBug("autodiff", "a product gets its order after differentiation")
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         left, right = operands
         if self.triangle in (Triangle.SUM_TO_ROW, Triangle.SUM_FROM_ROW):
@@ -67,10 +62,6 @@ class OrderedContraction(Op):
         order = [axis for axis in range(array.ndim) if axis not in (early, late)] + [late, early]
         found = np.where(seen, array.transpose(order), np.zeros((), array.dtype))
         return found.transpose([order.index(axis) for axis in range(array.ndim)])
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return ()
 
 
 def ordered(whole: Contraction, shapes: tuple[Shape, Shape], order: tuple[int, int]) -> OrderedContraction | None:

@@ -7,18 +7,17 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from compiler.errors.diagnostics import CompilerBug
-from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Node, Value
-from compiler.graph.op import Array, Category, Op, Sample
+from compiler.graph.ir import Node
+from compiler.graph.op import Array, Category
 from compiler.schedule.access import IndexMap, add, address, axis_forms
+from compiler.schedule.numerics.internal_op import InternalOp
 from compiler.support.record import record
 from compiler.types import Shape, TensorType, at_batch, numpy_dtype
 
 
 @final
 @record
-class Empty(Op):
+class Empty(InternalOp):
     """A tensor whose elements are all written by the `Insert`s that follow."""
 
     type: TensorType
@@ -28,20 +27,13 @@ class Empty(Op):
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
         return (self.type,)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        return ()
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.zeros(at_batch(self.type.shape, batch), numpy_dtype(self.type.dtype)),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return ()
 
 
 @final
 @record
-class Insert(Op):
+class Insert(InternalOp):
     """(base, part) -> base with `part` at `starts`. The base is written in place and has no other use.
 
     With an `axis`, there is a third operand: the start along this axis, kept inside of it.
@@ -55,9 +47,6 @@ class Insert(Op):
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
         return (operands[0],)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        raise CompilerBug("autodiff", "an insertion is made after differentiation")
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         base, part, starts = operands[0].copy(), operands[1], list(self.starts)
         if self.axis is not None:
@@ -65,14 +54,10 @@ class Insert(Op):
         base[tuple(slice(s, s + n) for s, n in zip(starts, part.shape, strict=True))] = part
         return (base,)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return ()
-
 
 @final
 @record
-class Pick(Op):
+class Pick(InternalOp):
     """(x of rank 1, indices) -> x[indices], for indices that the program made itself and that may reach the batch."""
 
     name: ClassVar[str] = "pick"
@@ -81,15 +66,8 @@ class Pick(Op):
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
         return (TensorType(operands[0].dtype, operands[1].shape),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        raise CompilerBug("autodiff", "a pick is made after differentiation")
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (operands[0][operands[1]],)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return ()
 
 
 def starts_at(shape: Shape, axis: int, start: int) -> tuple[int, ...]:

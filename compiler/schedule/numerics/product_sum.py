@@ -8,14 +8,13 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from compiler.errors.diagnostics import CompilerBug
-from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Value
-from compiler.graph.op import Array, Category, Op, Sample
+from compiler.graph.op import Array, Category
 from compiler.ops.elementwise import Multiply
 from compiler.ops.reduction import Sum
 from compiler.ops.rules import without_axes
 from compiler.schedule.access import count, storage_order
+from compiler.schedule.numerics.internal_op import InternalOp
 from compiler.support import numerics
 from compiler.support.record import record
 from compiler.types import TensorType
@@ -31,7 +30,7 @@ class Factors:
 
 @final
 @record
-class ProductSum(Op):
+class ProductSum(InternalOp):
     """(x, y) -> the sum of x * y over `axes`, neighbours in storage that are not the innermost, in their order."""
 
     axes: tuple[int, ...]
@@ -41,15 +40,8 @@ class ProductSum(Op):
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
         return (TensorType(operands[0].dtype, without_axes(operands[0].shape, self.axes)),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        raise CompilerBug("autodiff", "a sum of products is formed after differentiation")
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.asarray(np.sum(operands[0] * operands[1], axis=self.axes, dtype=operands[0].dtype)),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return ()
 
 
 def factors_of_sums(graph: Graph) -> dict[int, Factors]:

@@ -7,11 +7,9 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from compiler.errors.diagnostics import CompilerBug
-from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Node, Value
-from compiler.graph.op import Array, Category, Op, Sample
+from compiler.graph.op import Array, Category
 from compiler.ops.contraction import Contraction, Labels
+from compiler.schedule.numerics.internal_op import InternalOp
 from compiler.support import numerics
 from compiler.support.record import record
 from compiler.types import TensorType
@@ -19,7 +17,7 @@ from compiler.types import TensorType
 
 @final
 @record
-class SplitContraction(Op):
+class SplitContraction(InternalOp):
     """As `Contraction`, with a first axis of `splits`: number p sums the indices n*p//splits to n*(p+1)//splits of the
     first label of `lhs` that is summed, whose extent is n."""
 
@@ -43,9 +41,6 @@ class SplitContraction(Op):
         (type_,) = self.whole.result_types(operands)
         return (TensorType(type_.dtype, (self.splits, *type_.shape)),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        raise CompilerBug("autodiff", "a sum is split after differentiation")
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         left, right = operands
         axes = self.lhs.index(self.divided), self.rhs.index(self.divided)
@@ -56,10 +51,6 @@ class SplitContraction(Op):
             pieces = [x[(slice(None),) * axis + (kept,)] for x, axis in zip((left, right), axes, strict=True)]
             found += self.whole.evaluate(pieces, batch)
         return (np.stack(found),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return ()
 
 
 def splits_for(elements: int) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from compiler.nest.ir import Value
 from compiler.targets.cpu.multiply import Ahead
 from compiler.targets.cpu.packing import panel_elements
 from compiler.targets.cpu.products.finishing import stage_ahead
 from compiler.targets.cpu.products.frame import Frame
-from compiler.targets.cpu.products.ir import Ask, Asked, Axis
+from compiler.targets.cpu.products.ir import LEFT, RIGHT, Ask, Asked, Axis
 
 
 def asked(frame: Frame, ask: Ask) -> list[Ahead]:
@@ -23,6 +24,12 @@ def asked(frame: Frame, ask: Ask) -> list[Ahead]:
             following = nest.add(frame.known.left.index, cut.shape.rows * contract.lhs_m_stride)
             pointer = nest.pointer(frame.k.bases[contract.lhs], following, contract.dtype)
             return [Ahead(pointer, tuple(range(0, ask.lines * line, line)), ask.lines * line)]
+        case Asked.SUMS:
+            return [_spread(ask, nest.pointer(frame.kept, frame.slot, contract.dtype), line)]
+        case Asked.LEFT_OF_NEXT_BLOCK:
+            return [_next_block(frame, ask, LEFT, Axis.TILE, line)]
+        case Asked.RIGHT_OF_NEXT_BLOCK:
+            return [_next_block(frame, ask, RIGHT, Axis.PANEL, line)]
         case Asked.SUMS_OR_RESULTS:
             return _sums_or_results(frame, ask.depth)
         case Asked.PANEL:
@@ -57,3 +64,18 @@ def _panel(frame: Frame, ask: Ask) -> Ahead:
     pointer = nest.pointer(frame.panels, place, contract.dtype)
     places = tuple(range(0, frame.width, frame.k.machine.line(contract.dtype)))
     return Ahead(pointer, places, frame.width, ask.number, ask.depth)
+
+
+def _next_block(frame: Frame, ask: Ask, side: int, axis: Axis, line: int) -> Ahead:
+    """A stretch of a row that the next block copies."""
+    nest, strips, (row, stretch) = frame.k.nest, frame.strips[side], frame.known.share
+    start = frame.source(side, row, frame.known.spans[axis].origin)
+    length = -(-strips.most * strips.width // frame.known.stretches)
+    return _spread(ask, nest.pointer(start, nest.mul(stretch, length), frame.contract.dtype), line)
+
+
+def _spread(ask: Ask, pointer: Value, line: int) -> Ahead:
+    """Lines one behind the other."""
+    if ask.lines:
+        return Ahead(pointer, tuple(range(0, ask.lines * line, line)), ask.lines * line)
+    return Ahead(pointer, (0,), line, ask.number, ask.depth)

@@ -31,6 +31,7 @@ from compiler.targets.cpu.products.ir import (
     Put,
     Statement,
     Sums,
+    UsePanels,
     When,
 )
 from compiler.targets.cpu.products.rewriting import has_loop, loops_over, nested, rewritten
@@ -53,7 +54,7 @@ def blocks_rows_and_sum(contract: TileContract, cut: Tiling, tuning: Tuning) -> 
 
 def block_rows_and_sum(product: ProductLoops, given: Circumstances) -> ProductLoops:
     contract, cut, machine = product.contract, product.cut, given.machine
-    if not blocks_rows_and_sum(contract, cut, given.tuning):
+    if has_loop(product, Axis.SUM) or not blocks_rows_and_sum(contract, cut, given.tuning):
         return product
     depth, size, slot = _depth(contract), contract.dtype.size, cut.shape.rows * cut.shape.width
     fits = depth * cut.shape.width * size <= int(machine.l2_bytes * given.tuning.whole_panel_share)
@@ -65,7 +66,7 @@ def block_rows_and_sum(product: ProductLoops, given: Circumstances) -> ProductLo
     if several:
         finish = (When(is_last=True, body=finish), When(is_last=False, body=(Put(),)))
     multiply = (Multiply(sums=Sums.KEPT_LATER if several else Sums.ZERO), *finish)
-    body = (Let.TILE, KeepSums(tiles if several else 0), *((Let.BLOCK,) if several else ()), *multiply)
+    body = (Let.TILE, Let.NUMBER, KeepSums(tiles if several else 0), *((Let.BLOCK,) if several else ()), *multiply)
     panels = Loop(Axis.PANEL, Kind.PLAIN, (Let.FIRST_PANEL, Loop(Axis.TILE, Kind.PLAIN, body)))
     block = Loop(Axis.TILE, Kind.EVENLY, (Let.TILES_END, Loop(Axis.SUM, Kind.PLAIN, (panels,), deep)), tiles)
     scratch = ((contract.tile, slot * size * (tiles * cut.panels if several else 1)), (ZEROS, slot * size * several))
@@ -110,7 +111,7 @@ def join_items(product: ProductLoops, given: Circumstances) -> ProductLoops:
 def copy_rows(product: ProductLoops, given: Circumstances) -> ProductLoops:
     contract, rows = product.contract, product.cut.shape.rows
     blocks = loops_over(product, Axis.SUM)
-    if not blocks:
+    if not blocks or UsePanels(Place.SHARED) not in product.body:
         return product
     deep, (_, block, _) = blocks[0].step, loops_over(product, Axis.TILE)
     is_wide = product.cut.panels >= given.tuning.copied_rows_panels

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import assert_never
 
 from compiler.nest.ir import ADDRESS, BEGIN, END, Index, Nest, Operand, SharedPointer, Value, vector
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import RegisterTile, multiplied, multiplied_copying
-from compiler.targets.cpu.packing import own_panel, pack, pack_all, panel_elements
+from compiler.targets.cpu.packing import own_panel, pack_all, panel_elements
 from compiler.targets.cpu.products.asks import asked
+from compiler.targets.cpu.products.copies import fill
 from compiler.targets.cpu.products.finishing import (
     ask_for_results,
     finish,
@@ -22,18 +22,20 @@ from compiler.targets.cpu.products.finishing import (
 )
 from compiler.targets.cpu.products.frame import Frame, OperandPlace, Span, Tile
 from compiler.targets.cpu.products.ir import (
-    LEFT,
     ZEROS,
     AskForResults,
     Axis,
+    Clear,
     Copying,
     CopyRows,
+    CopyStrips,
     Entry,
     Finish,
     Join,
     KeepSums,
     Kind,
     Let,
+    LetShare,
     Loop,
     Multiply,
     PackPanel,
@@ -106,10 +108,10 @@ class _Walk(Frame):
                 self.let(statement)
             case KeepSums(pitch=pitch):
                 self.keep_sums(pitch)
-            case PackPanel():
-                self.pack_panel()
-            case CopyRows(pitch=pitch):
-                self.copy_rows(pitch)
+            case LetShare(stretches=stretches):
+                self.let_share(stretches)
+            case Clear() | PackPanel() | CopyRows() | CopyStrips():
+                fill(self, statement)
             case AskForResults():
                 row, column, base = self.rows_of_tile()[1], self.tile.column, self.tile.base
                 ask_for_results(self.k, self.contract, self.product.cut, row, column, base)
@@ -152,6 +154,15 @@ class _Walk(Frame):
             self.items(loop)
             return
         nest, axis, span = self.k.nest, loop.axis, self.known.spans[loop.axis]
+        if loop.kind is Kind.FROM_ZERO:
+            assert span.count is not None
+
+            def inside(index: Value, carried: list[Value]) -> Sequence[Operand]:
+                self.within({axis: Span(0, None, span.count, span.first, index)}, loop.body)
+                return []
+
+            nest.loop(0, span.count, loop.step, [], inside)
+            return
         assert span.stop is not None
         if loop.kind is Kind.EVENLY:
             over_equal(
@@ -225,6 +236,18 @@ class _Walk(Frame):
                 unit = nest.minimum(start, last)  # the last tile is moved back over rows that are done already
                 column = nest.mul(self.first(Axis.PANEL), self.width)
                 known.tile = Tile(start, unit, column, *outer_offsets(self.k, steps.outer, self.first(Axis.OUTER)))
+            case Let.HANGING_TILE:
+                row = nest.mul(self.index(Axis.TILE), cut.row_steps.step)
+                known.tile = Tile(row, row, known.column, 0, 0, 0)
+            case Let.COLUMN:
+                known.column = nest.mul(self.index(Axis.PANEL), self.width)
+            case Let.NUMBER:
+                tile, panel = known.spans[Axis.TILE], known.spans[Axis.PANEL]
+                if panel.within == 0:
+                    known.number = nest.sub(tile.first, tile.origin)
+                else:
+                    assert tile.count is not None
+                    known.number = nest.add(nest.mul(panel.within, tile.count), tile.within)
             case Let.OPERANDS:
                 left = self.left_index(self.tile.unit)
                 column = nest.mul(self.tile.column, contract.rhs_n_stride)
@@ -234,10 +257,7 @@ class _Walk(Frame):
             case Let.PANEL:
                 known.panel = self.panel_pointer()
             case Let.NEW_PANEL:
-                assert known.right is not None
-                assert self.packed is not None
-                known.is_new, known.panel = nest.compare("ne", known.right.index, self.packed), self.panels
-                self.packed = known.right.index
+                self.new_panel()
             case Let.FIRST_PANEL:
                 panels = known.spans[Axis.PANEL]
                 known.is_first_panel = nest.compare("eq", panels.first, panels.origin)
@@ -251,36 +271,36 @@ class _Walk(Frame):
                 known.length = nest.minimum(nest.sub(depth, block.first), block.count)
                 known.is_last = nest.compare("ge", nest.add(block.first, block.count), depth)
 
-    def keep_sums(self, pitch: int) -> None:
+    def keep_sums(self, pitch: int | None) -> None:
         nest, known, contract = self.k.nest, self.known, self.contract
-        tiles = known.spans[Axis.TILE]
-        known.number = nest.sub(tiles.first, tiles.origin)
-        place: Index = 0
-        if pitch:
-            number = nest.add(nest.mul(self.first(Axis.PANEL), pitch), known.number)
-            place = nest.mul(number, self.slot)
-        known.kept = nest.pointer(self.k.bases[contract.tile], place, contract.dtype)
+        number: Index = known.number
+        if pitch is not None:
+            number = nest.add(nest.mul(self.first(Axis.PANEL), pitch), number) if pitch else 0
+        known.kept = nest.pointer(self.k.bases[contract.tile], nest.mul(number, self.slot), contract.dtype)
+
+    def let_share(self, stretches: int) -> None:
+        nest, spans, block = self.k.nest, self.known.spans, self.known.spans[Axis.SUM]
+        tiles, panels = spans[Axis.TILE].count, spans[Axis.PANEL].count
+        assert isinstance(block.count, int)
+        assert tiles is not None
+        assert panels is not None
+        share = nest.binary("div", nest.mul(self.known.number, block.count * stretches), nest.mul(tiles, panels))
+        row, stretch = divided(nest, share, stretches)
+        self.known.share = nest.add(nest.add(block.first, block.count), row), stretch
+        self.known.stretches = stretches
 
     # a tile
-
-    def pack_panel(self) -> None:
-        self.let(Let.NEW_PANEL)
-        k, right, target, is_new = self.k, self.known.right, self.known.panel, self.known.is_new
-        assert right is not None
-        assert target is not None
-        assert is_new is not None
-        with k.of(self.contract):
-            k.nest.when(is_new, partial(pack, k, self.contract, self.width, self.tile.column, right.pointer, target))
 
     def multiply(self, what: Multiply) -> None:
         nest, known, contract, cut = self.k.nest, self.known, self.contract, self.product.cut
         self.rows_of_tile()
-        left = self.left(what.left)
+        left = self.left(what.left) if what.left is Place.ITSELF else None
         with self.k.of(contract):
             asks = [found for ask in what.asks for found in asked(self, ask)]
         tile = RegisterTile(cut.shape, contract.dtype, self.places(what.left), what.streams, self.k.tuning, what.lanes)
         known.register_tile = tile
         with self.k.of(contract):
+            left = left or self.left(what.left)
             right = self.right(what.right)
             summed = self.summed(what.left, what.right)
             begun = self.begun(what.sums, tile)
@@ -303,32 +323,11 @@ class _Walk(Frame):
         nest = self.k.nest
         if sums is Sums.ZERO:
             return [tile.zero] * tile.slots
-        is_start = nest.compare("eq", self.first(Axis.SUM), 0)
-        base = nest.select(is_start, self.k.bases[ZEROS], self.kept)
+        base = self.kept
+        if sums is Sums.KEPT_LATER:
+            base = nest.select(nest.compare("eq", self.first(Axis.SUM), 0), self.k.bases[ZEROS], base)
         places = [nest.pointer(base, index * LANES, tile.dtype) for index in range(tile.slots)]
         return [nest.load(place, tile.vector, 64) for place in places]
-
-    def copy_rows(self, pitch: int) -> None:
-        k, nest, known, contract, rows = self.k, self.k.nest, self.known, self.contract, self.product.cut.shape.rows
-        assert known.is_first_panel is not None
-        assert known.length is not None
-        type_, length = contract.dtype, known.length
-        source = self.rows_at(self.tile.unit)
-        target = nest.pointer(k.bases[LEFT], nest.mul(known.number, rows * pitch), type_)
-
-        def body(index: Value, carried: list[Value]) -> Sequence[Operand]:
-            for row in range(rows):
-                given = nest.pointer(source, nest.add(index, row * contract.lhs_m_stride), type_)
-                name = nest.load(given, vector(type_, LANES), type_.size)
-                nest.store(name, nest.pointer(target, nest.add(index, row * pitch), type_), 64)
-            return []
-
-        def copy() -> None:
-            nest.loop(0, length, LANES, [], body)
-
-        with k.of(contract):
-            nest.when(known.is_first_panel, copy)
-        known.copied_rows, known.pitch = target, pitch
 
     # the result
 

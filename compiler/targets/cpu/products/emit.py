@@ -8,11 +8,11 @@ from compiler.loops.ir import ContractionKernel, TileContract
 from compiler.nest.ir import Nest
 from compiler.support.record import record
 from compiler.targets.cpu.contraction_along_rows import emit_along_rows, runs_along_rows
-from compiler.targets.cpu.contraction_both_copied import emit_both_copied, sums_side_by_side
 from compiler.targets.cpu.contraction_long_sum import emit_long_sum, sums_in_blocks
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.products.block_rows_and_sum import blocks_rows_and_sum
 from compiler.targets.cpu.products.build import build
+from compiler.targets.cpu.products.copy_both_operands import sums_side_by_side
 from compiler.targets.cpu.products.ir import Circumstances
 from compiler.targets.cpu.products.passes import definition, optimised
 from compiler.targets.cpu.tiles import Tiling, tiling
@@ -61,7 +61,7 @@ LOOP_ORDERS = (
         "both operands copied",
         "they are larger than the cache and lie row by row along the sum: copies of a block are read in one stretch",
         lambda p: not p.lasts and sums_side_by_side(p.contract, p.cut, p.tuning),
-        lambda k, p: emit_both_copied(k, p.contract, p.cut, p.batch),
+        lambda k, p: build(k, optimised(definition(p.kernel), Circumstances(k.machine, p.batch, p.lasts))),
     ),
     LoopOrder(
         "blocks of rows and sum",

@@ -11,20 +11,21 @@ from compiler.support.record import record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.multiply import RegisterTile, SummedAxis
 from compiler.targets.cpu.packing import packed_axes, panel_elements
-from compiler.targets.cpu.products.ir import Axis, Place, ProductLoops
+from compiler.targets.cpu.products.ir import LEFT, RIGHT, Axis, Place, ProductLoops, Strips
 
 
 @record
 class Span:
     """How much of an axis the loops around have taken: from `first` to before `stop`, as many as `count`.
 
-    The loop that took it began at `origin`.
+    The loop that took it began at `origin`; one that counts from zero took `within` behind it, and no `first`.
     """
 
     first: Index = 0
     stop: Index | None = None
     count: Index | None = None
     origin: Index = 0
+    within: Index = 0
 
 
 @record
@@ -61,6 +62,9 @@ class Known:
     pitch: int = 0  # elements from one of them to the next
     rows: tuple[Index, Index] | None = None  # see `rows_of_tile`
     number: Index = 0  # of the tile in its block
+    column: Index = 0  # of the panel
+    share: tuple[Index, Index] = (0, 0)  # the row and the stretch of it that a tile asks for
+    stretches: int = 1  # of a row
     kept: Value | None = None  # the sums of the tile
     length: Index | None = None  # of the block of the sum
     is_last: Value | None = None
@@ -79,6 +83,7 @@ class Frame:
     units: Index = 0
     tiles: Index = 0
     panels: Value | None = None  # all that are packed, or the thread's own
+    strips: dict[int, Strips] = field(default_factory=dict[int, Strips])
     packed: Operand | None = None  # the panel that the item before has packed, where a thread has one of its own
 
     @property
@@ -117,6 +122,11 @@ class Frame:
         offset = nest.add(panel, nest.mul(self.first(Axis.SUM), self.width))
         return nest.pointer(self.panels, offset, self.contract.dtype)
 
+    def index(self, axis: Axis) -> Index:
+        """What a loop that counts from zero has taken."""
+        span = self.known.spans[axis]
+        return self.k.nest.add(span.origin, span.within)
+
     @property
     def kept(self) -> Value:
         """Where the sums of the tile lie in scratch."""
@@ -134,6 +144,8 @@ class Frame:
         if place is Place.COPY:
             assert self.known.copied_rows is not None
             return self.known.copied_rows
+        if place is Place.STRIPS:
+            return self.strip(LEFT, Axis.TILE)
         return self.rows_at(self.tile.unit) if self.known.left is None else self.known.left.pointer
 
     def places(self, left: Place) -> tuple[int, ...]:
@@ -141,10 +153,28 @@ class Frame:
         rows = self.product.cut.shape.rows
         if left is Place.COPY:
             return tuple(row * self.known.pitch for row in range(rows))
+        if left is Place.STRIPS:
+            return tuple(range(rows))
         return self.product.cut.row_steps.places(self.contract, rows)
+
+    def strip(self, side: int, axis: Axis) -> Value:
+        """Where the strip of a tile is copied."""
+        start = self.k.nest.mul(self.known.spans[axis].within, self.strips[side].pitch)
+        return self.k.nest.pointer(self.k.bases[side], start, self.contract.dtype)
+
+    def source(self, side: int, index: Index, strip: Index) -> Value:
+        """Where the strip of a summed element starts in the operand itself."""
+        nest, contract, (axis,) = self.k.nest, self.contract, self.contract.k
+        is_left = side == LEFT
+        stride, offset = (axis.lhs_stride, contract.lhs_offset) if is_left else (axis.rhs_stride, contract.rhs_offset)
+        place = nest.add(nest.mul(index, stride), nest.mul(strip, self.strips[side].width))
+        base = self.k.bases[contract.lhs if is_left else contract.rhs]
+        return nest.pointer(base, nest.add(place, offset), contract.dtype)
 
     def right(self, place: Place) -> Value:
         """Where the columns of the tile start."""
+        if place is Place.STRIPS:
+            return self.strip(RIGHT, Axis.PANEL)
         if place is not Place.ITSELF:
             return self.panel_pointer() if self.known.panel is None else self.known.panel
         assert self.known.right is not None
@@ -152,6 +182,9 @@ class Frame:
 
     def summed(self, left: Place, right: Place) -> list[SummedAxis]:
         """The summed axes with their strides in what a tile reads."""
+        if left is Place.STRIPS and right is Place.STRIPS:
+            assert self.known.length is not None
+            return [SummedAxis(self.known.length, self.strips[LEFT].room, self.strips[RIGHT].room)]
         axes = self.contract.k if right is Place.ITSELF else packed_axes(self.contract, self.width)
         found = [SummedAxis(self.k.extent(axis.extent), axis.lhs_stride, axis.rhs_stride) for axis in axes]
         if left is Place.COPY:
@@ -161,3 +194,13 @@ class Frame:
     def rows_at(self, unit: Index) -> Value:
         """Where rows start in the left operand."""
         return self.k.nest.pointer(self.k.bases[self.contract.lhs], self.left_index(unit), self.contract.dtype)
+
+    def new_panel(self) -> tuple[Value, Value, Value]:
+        """Whether the panel is another one than that of the item before; where it lies, and where it is packed."""
+        assert self.known.right is not None
+        assert self.panels is not None
+        assert self.packed is not None
+        right = self.known.right
+        self.known.is_new = self.k.nest.compare("ne", right.index, self.packed)
+        self.known.panel, self.packed = self.panels, right.index
+        return self.known.is_new, right.pointer, self.panels

@@ -71,10 +71,56 @@ class Entry(Enum):
     REPEATED = "load what repeats along the rows of the result"
 
 
+@record
+class Clear:
+    """The sums of all tiles of the block begin as 0."""
+
+
+@record
+class Strips:
+    """Copies of `deep` summed elements of an operand: `most` strips of `width` elements of each.
+
+    A strip has `room` for each summed element, in vectors of `lanes`; `pitch` lies between strips, which is no power of
+    two, so that they do not compete for lines.
+    """
+
+    width: int
+    most: int
+    deep: int
+    lanes: int
+    room: int
+    pitch: int
+
+    @staticmethod
+    def of(width: int, most: int, deep: int) -> Strips:
+        lanes = min(LANES, 1 << (width - 1).bit_length())
+        room = -(-width // lanes) * lanes
+        return Strips(width, most, deep, lanes, room, deep * room + LANES)
+
+
+@record
+class CopyStrips:
+    """Copy what a block of the sum takes of an operand to a stretch of scratch, some strips `together` in a step."""
+
+    to: int
+    strips: Strips
+    together: int
+
+
+@record
+class LetShare:
+    """A tile's share of what the next block of the sum copies: one of so many stretches of each row of the operands."""
+
+    stretches: int
+
+
 class Let(Enum):
     """What is computed where it stands, and not where it is used first."""
 
     TILE = "row and column of the tile"
+    HANGING_TILE = "row of the tile, which may reach beyond the last one"
+    COLUMN = "column of the panel"
+    NUMBER = "number of the tile in its block"
     OPERANDS = "the tile's rows and columns where they lie"
     PANEL = "where the packed panel lies"
     NEW_PANEL = "whether the panel is another one than that of the item before"
@@ -86,9 +132,9 @@ class Let(Enum):
 @record
 class KeepSums:
     """The sums of each tile have a place in scratch: those of a panel begin `pitch` tiles behind those of the panel
-    before; all tiles share one place where that is 0."""
+    before, or as many as the block has; all tiles share one place where that is 0."""
 
-    pitch: int
+    pitch: int | None
 
 
 class Place(Enum):
@@ -97,7 +143,8 @@ class Place(Enum):
     ITSELF = "as it lies"
     OWN = "own panel"  # in the thread's scratch
     SHARED = "shared panels"  # packed by a function of its own
-    COPY = "copy"  # of a block, in the thread's scratch
+    COPY = "copy"  # of the tile's rows, in the thread's scratch
+    STRIPS = "strips"  # of a block of the sum, in the thread's scratch
 
 
 @record
@@ -133,6 +180,9 @@ class Asked(Enum):
     RESULTS = "what the next tile's stage reads and writes"
     ROWS = "the next tile's rows"
     ROWS_OF_FIRST_PANEL = "the next tile's rows, at a thread's first panel"
+    SUMS = "the next tile's sums"
+    LEFT_OF_NEXT_BLOCK = "a share of the left operand in the next block"
+    RIGHT_OF_NEXT_BLOCK = "a share of the right operand in the next block"
     SUMS_OR_RESULTS = "the next tile's sums; in the last block, what its stage writes too"
     PANEL = "a share of the next panel"
 
@@ -195,6 +245,9 @@ Statement: TypeAlias = (
     | Entry
     | Let
     | KeepSums
+    | Clear
+    | CopyStrips
+    | LetShare
     | UsePanels
     | PackPanel
     | CopyRows

@@ -19,12 +19,13 @@ from compiler.targets.cpu.products.ir import (
     Statement,
     UsePanels,
 )
-from compiler.targets.cpu.products.rewriting import has_loop, rewritten, with_multiply
+from compiler.targets.cpu.products.rewriting import has_loop, rewritten, statements_of, with_multiply
 from compiler.targets.cpu.tiles import Tiling, depth_of, lanes_apart, nominal, nominal_rows, rows_of_tiles
 
 
 def pack_all_panels(product: ProductLoops, given: Circumstances) -> ProductLoops:
-    if not has_loop(product, Axis.SUM):
+    as_it_lies = any(isinstance(s, Multiply) and s.right is Place.ITSELF for s in statements_of(product.body))
+    if not has_loop(product, Axis.SUM) or not as_it_lies:
         return product
     packed = with_multiply(product, lambda of: (replace(of, right=Place.SHARED, streams=True),))
     return replace(packed, body=(UsePanels(Place.SHARED), *packed.body), lasts=given.lasts)

@@ -8,6 +8,7 @@ from compiler.loops.ir import ContractionKernel
 from compiler.support.record import record
 from compiler.targets.cpu.products.ask_ahead import ask_for_next_panel, ask_for_next_rows, ask_for_results
 from compiler.targets.cpu.products.block_rows_and_sum import block_rows_and_sum, copy_rows, join_items
+from compiler.targets.cpu.products.copy_both_operands import copy_both_operands
 from compiler.targets.cpu.products.ir import Axis, Circumstances, Finish, Kind, Loop, Multiply, ProductLoops
 from compiler.targets.cpu.products.make_tiles import block_rows, make_items, put_panels_outside, tile
 from compiler.targets.cpu.products.pack_panels import pack, pack_all_panels, pack_while_multiplying, take_by_register
@@ -31,6 +32,10 @@ PASSES = tuple(
     ProductPass(run, reason)
     for run, reason in (
         (tile, "an element that is loaded meets several, and their sums stay in registers"),
+        (
+            copy_both_operands,
+            "both are larger than the cache and apart along the sum: copies are read in one stretch",
+        ),
         (block_rows_and_sum, "the operands are larger than the cache: what is read again and again lies near"),
         (join_items, "the blocks of a thread are as large as its cache allows, whatever its items"),
         (put_panels_outside, "a thread keeps to its columns, and a panel stays in cache for all rows"),

@@ -17,7 +17,7 @@ def spill(product: ProductLoops, given: Circumstances) -> ProductLoops:
         return product if product.scratch else replace(product, scratch=((contract.tile, 0),))
 
     def change(statement: Statement) -> tuple[Statement, ...]:
-        return (Put(), Finish()) if isinstance(statement, Finish) else (statement,)
+        return (Put(), Finish()) if isinstance(statement, Finish) and statement.in_registers else (statement,)
 
     scratch = product.scratch or ((contract.tile, shape.rows * shape.width * contract.dtype.size),)
     return replace(product, body=rewritten(product.body, change), scratch=scratch)

@@ -8,17 +8,21 @@ from typing import assert_never
 from compiler.loops.ir import TileContract
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.products.ir import (
+    LEFT,
     Ask,
     AskForResults,
     Axis,
+    Clear,
     Copying,
     CopyRows,
+    CopyStrips,
     Entry,
     Finish,
     Join,
     KeepSums,
     Kind,
     Let,
+    LetShare,
     Loop,
     Multiply,
     PackPanel,
@@ -92,6 +96,13 @@ def _line(statement: Statement) -> str:
             return f"let {statement.value}"
         case KeepSums(pitch=pitch):
             return f"sums have a place in scratch{f', {pitch} tiles from panel to panel' if pitch else ''}"
+        case Clear():
+            return "sums of the block = 0"
+        case CopyStrips(to=to, strips=strips, together=together):
+            side = "left" if to == LEFT else "right"
+            return f"copy {side} operand in strips of {strips.width}, {strips.most} at most, {together} together"
+        case LetShare(stretches=stretches):
+            return f"let the tile's share of the next block, of {stretches} stretches a row"
         case UsePanels(place=place):
             return f"panels: {place.value}"
         case PackPanel():

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 
 from compiler.errors.diagnostics import CompilerBug
 from compiler.targets.cpu.products.ir import (
+    LEFT,
+    RIGHT,
     Axis,
+    Clear,
     Copying,
     CopyRows,
+    CopyStrips,
     Finish,
     Join,
     Let,
@@ -40,6 +44,7 @@ class _Check:
         self.found: list[str] = []
         self.keeps = False  # sums from block to block
         self.needs = False
+        self.clears = False
 
     def faults(self) -> list[str]:
         self.body(self.product.body, (), frozenset())
@@ -50,7 +55,9 @@ class _Check:
             self.found.append(f"{finishes} statements finish the sums")
         return self.found
 
-    def body(self, body: Sequence[Statement], around: tuple[Loop | Join | When, ...], filled: frozenset[Place]) -> None:
+    def body(
+        self, body: Sequence[Statement], around: tuple[Loop | Join | When, ...], filled: frozenset[Place | int]
+    ) -> None:
         """What is filled stays so for the statements behind and within."""
         if any(isinstance(s, Finish) and not s.in_registers for s in body) and not any(
             isinstance(s, Put) for s in body
@@ -69,6 +76,10 @@ class _Check:
                     filled |= {Place.OWN}
                 case CopyRows():
                     filled |= {Place.COPY}
+                case CopyStrips(to=to):
+                    filled |= {to}
+                case Clear():
+                    self.clears = True
                 case Multiply():
                     self.multiply(statement, around, filled)
                 case Put() | Finish():
@@ -100,12 +111,14 @@ class _Check:
         loops = [a for a in around if isinstance(a, Loop) and a.axis is Axis.SUM]
         return [a for a in loops if not isinstance(axis.extent, int) or a.step < axis.extent]
 
-    def multiply(self, what: Multiply, around: tuple[Loop | Join | When, ...], filled: frozenset[Place]) -> None:
-        for place in (what.left, what.right):
-            if place is not Place.ITSELF and place not in filled:
+    def multiply(self, what: Multiply, around: tuple[Loop | Join | When, ...], filled: frozenset[Place | int]) -> None:
+        for place, side in ((what.left, LEFT), (what.right, RIGHT)):
+            if place is not Place.ITSELF and (side if place is Place.STRIPS else place) not in filled:
                 self.found.append(f"nothing lies in the {place.value}")
         if (what.sums is Sums.ZERO) == bool(self.blocks(around)):
             self.found.append(f"sums begin as {what.sums.value}")
+        if what.sums is Sums.KEPT and not self.clears:
+            self.found.append("sums are kept that do not begin")
         self.needs |= bool(self.blocks(around))
         if what.copying is not Copying.NEVER and what.right is not Place.OWN:
             self.found.append("what is copied has no panel")

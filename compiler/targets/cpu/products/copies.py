@@ -1,0 +1,103 @@
+"""Statements of a product that fill scratch: sums that begin, panels, rows and strips that are copied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TypeAlias
+
+from compiler.nest.ir import Index, Operand, Value, vector
+from compiler.support.numerics import LANES
+from compiler.targets.cpu.packing import pack
+from compiler.targets.cpu.products.frame import Frame
+from compiler.targets.cpu.products.ir import LEFT, Axis, Clear, CopyRows, CopyStrips, PackPanel
+
+ALIGNMENT = 64  # bytes of which stretches of scratch begin at a multiple
+
+Filling: TypeAlias = Clear | PackPanel | CopyRows | CopyStrips
+
+
+def fill(frame: Frame, statement: Filling) -> None:
+    match statement:
+        case Clear():
+            _clear(frame)
+        case PackPanel():
+            _pack_panel(frame)
+        case CopyRows(pitch=pitch):
+            _copy_rows(frame, pitch)
+        case CopyStrips():
+            _copy_strips(frame, statement)
+
+
+def _clear(frame: Frame) -> None:
+    nest, spans, contract = frame.k.nest, frame.known.spans, frame.contract
+    tiles, panels = spans[Axis.TILE].count, spans[Axis.PANEL].count
+    assert tiles is not None
+    assert panels is not None
+    sums = nest.mul(nest.mul(tiles, panels), frame.slot)
+    nest.clear(frame.k.bases[contract.tile], sums, vector(contract.dtype, LANES))
+
+
+def _copy_strips(frame: Frame, copy: CopyStrips) -> None:
+    """Copy row by row as they lie there, each strip to its own stretch."""
+    nest, dtype, strips, known = frame.k.nest, frame.contract.dtype, copy.strips, frame.known
+    frame.strips[copy.to] = strips
+    type_, align = vector(dtype, strips.lanes), min(ALIGNMENT, strips.lanes * dtype.size)
+    span = known.spans[Axis.TILE if copy.to == LEFT else Axis.PANEL]
+    assert span.count is not None
+    assert known.length is not None
+    count, start = span.count, frame.first(Axis.SUM)
+
+    def moved(given: Value, there: Value) -> None:
+        for part in range(0, strips.width, strips.lanes):
+            name = nest.load(nest.pointer(given, part, dtype), type_, dtype.size)
+            nest.store(name, nest.pointer(there, part, dtype), align)
+
+    def over_sum(index: Value, carried: list[Value]) -> Sequence[Operand]:
+        source = frame.source(copy.to, nest.add(start, index), span.first)
+        goal = nest.pointer(frame.k.bases[copy.to], nest.mul(index, strips.room), dtype)
+
+        def over_strips(strip: Index, several: int) -> Sequence[Operand]:
+            given = nest.pointer(source, nest.mul(strip, strips.width), dtype)
+            there = nest.pointer(goal, nest.mul(strip, strips.pitch), dtype)
+            for number in range(several):
+                here = nest.pointer(given, number * strips.width, dtype)
+                moved(here, nest.pointer(there, number * strips.pitch, dtype))
+            return []
+
+        together = nest.binary("and", count, -copy.together)
+        nest.loop(0, together, copy.together, [], lambda strip, _: over_strips(strip, copy.together))
+        nest.loop(together, count, 1, [], lambda strip, _: over_strips(strip, 1))
+        return []
+
+    with frame.k.of(frame.contract):
+        nest.loop(0, known.length, 1, [], over_sum)
+
+
+def _pack_panel(frame: Frame) -> None:
+    k, (is_new, source, target) = frame.k, frame.new_panel()
+    with k.of(frame.contract):
+        k.nest.when(is_new, partial(pack, k, frame.contract, frame.width, frame.tile.column, source, target))
+
+
+def _copy_rows(frame: Frame, pitch: int) -> None:
+    k, nest, known, contract, rows = frame.k, frame.k.nest, frame.known, frame.contract, frame.product.cut.shape.rows
+    assert known.is_first_panel is not None
+    assert known.length is not None
+    type_, length = contract.dtype, known.length
+    source = frame.rows_at(frame.tile.unit)
+    target = nest.pointer(k.bases[LEFT], nest.mul(known.number, rows * pitch), type_)
+
+    def body(index: Value, carried: list[Value]) -> Sequence[Operand]:
+        for row in range(rows):
+            given = nest.pointer(source, nest.add(index, row * contract.lhs_m_stride), type_)
+            name = nest.load(given, vector(type_, LANES), type_.size)
+            nest.store(name, nest.pointer(target, nest.add(index, row * pitch), type_), 64)
+        return []
+
+    def copy() -> None:
+        nest.loop(0, length, LANES, [], body)
+
+    with k.of(contract):
+        nest.when(known.is_first_panel, copy)
+    known.copied_rows, known.pitch = target, pitch

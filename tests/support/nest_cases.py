@@ -1,0 +1,128 @@
+"""Programs whose kernels run as nests in watched memory: at several batches, with NaN and Inf among their data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from random import Random
+from unittest.mock import patch
+
+import numpy as np
+import schedule_interpreter
+from nest_faults import MOST_STATEMENTS, Case, TooLong
+from nest_interpreter import Uniform
+from nest_mutations import mutations_of
+from network_checks import OF_TUNING, Network
+from random_graphs import random_graph
+from random_networks import random_network
+
+from compiler.errors.diagnostics import CompilerBug
+from compiler.graph.ir import Graph
+from compiler.graph.op import Array
+from compiler.loops.ir import CopyKernel, Kernel
+from compiler.machine import AVX2, AVX512, NEON, Machine
+from compiler.nest.verify import verify_nest
+from compiler.pipeline import optimise_graph
+from compiler.schedule.build import schedule
+from compiler.targets.cpu.emit import emit
+from compiler.tuning import Tuning
+from compiler.types import at_batch, numpy_dtype
+
+MACHINES = (AVX512, AVX2, NEON)
+NOMINAL = 7
+BATCHES = (1, 2, NOMINAL - 1, NOMINAL, NOMINAL + 1, 33)
+LATER_BATCHES = (3, 5, 16, 40, 130)  # on which a fault that nobody has found would show
+
+
+def small(machine: Machine, random: Random) -> Machine:
+    """The machine with small caches and low thresholds, so that small tensors take the paths of large ones."""
+    tuning = Tuning(**{name: random.choice(values) for name, values in OF_TUNING.items()})
+    return replace(machine, l1_bytes=4 << 10, l2_bytes=16 << 10, tuning=tuning)
+
+
+def resized(graph: Graph, given: Mapping[str, Array], batch: int) -> dict[str, Array]:
+    """Data for a batch, repeated; in every second batch with a number that is not finite in each input."""
+    found: dict[str, Array] = {}
+    for place, entry in enumerate(graph.inputs):
+        type_ = entry.value.type
+        values = np.resize(given.get(entry.name, np.array(1)), at_batch(type_.shape, batch))
+        values = values.astype(numpy_dtype(type_.dtype))
+        if type_.dtype.is_float and type_.shape and values.size and batch % 2 == 0:
+            values.reshape(-1)[(place * 5 + batch) % values.size] = (np.nan, np.inf)[batch // 2 % 2]
+        found[entry.name] = values
+    return found
+
+
+class Cases:
+    """The kernels of a program with the contents of their buffers, at several batches."""
+
+    def __init__(self, graph: Graph, given: Mapping[str, Array], machine: Machine, lasts: bool = False) -> None:
+        self.machine, self.lasts = machine, lasts
+        self.graph, self.given = graph, given
+        self.plan = schedule(graph, (), NOMINAL, machine=machine)
+
+    def at(self, batches: Iterable[int]) -> dict[Kernel, list[Case]]:
+        found: dict[Kernel, list[Case]] = {}
+
+        def noted(kernel: Kernel, views: Sequence[Array], batch: int, uniform: Uniform) -> None:
+            case = Case(kernel, self.machine, batch, uniform, views)
+            if not isinstance(kernel, CopyKernel):
+                found.setdefault(kernel, []).append(case)
+
+        with patch.object(schedule_interpreter, "run_kernel", noted):
+            for batch in batches:
+                schedule_interpreter.run_schedule(self.plan, resized(self.graph, self.given, batch), batch)
+        return found
+
+    def faults(self, batches: Iterable[int] = BATCHES, most: int = MOST_STATEMENTS) -> tuple[int, list[str]]:
+        """How many kernels are small enough to be checked, and what is wrong with them."""
+        checked, faults = 0, list[str]()
+        for kernel, cases in self.at(batches).items():
+            nest = emit(cases[0].what, self.machine, NOMINAL, self.lasts)
+            for case in cases:
+                try:
+                    fault = case.fault_of(nest, most)
+                except TooLong:
+                    break
+                if fault is not None:
+                    faults.append(f"{kernel.name}, {self.machine.name}, batch {case.batch}: {fault}")
+            else:
+                checked += 1
+        return checked, faults
+
+    def mutations(self, random: Random, count: int) -> Iterable[tuple[str, str]]:
+        """The kind of so many mutations of each nest, and by whom each was found: nobody if it changes nothing."""
+        later = self.at(LATER_BATCHES)
+        for kernel, cases in self.at(BATCHES).items():
+            nest = emit(cases[0].what, self.machine, NOMINAL, self.lasts)
+            for mutation in mutations_of(nest, random, count):
+                with mutation.made():
+                    try:
+                        verify_nest(nest)
+                    except CompilerBug:
+                        yield mutation.kind, "verifier"
+                        continue
+                    try:
+                        found = next(filter(None, (case.fault_of(nest) for case in cases)), None)
+                        missed = found is None and any(case.fault_of(nest) for case in later.get(kernel, ()))
+                    except TooLong:
+                        continue
+                yield mutation.kind, "missed" if missed else "nobody" if found is None else "run"
+
+
+def graph_cases(seed: int) -> list[Cases]:
+    """A random graph, for each machine."""
+    graph, given, _ = random_graph(seed, 20)
+    ready, random = optimise_graph(graph), Random(seed)
+    return [Cases(ready, given, small(machine, random), bool(seed % 2)) for machine in MACHINES]
+
+
+def network_cases(seed: int) -> list[Cases]:
+    """The training and the prediction of a random network, for each machine."""
+    network, random = Network(random_network(seed), seed), Random(seed)
+    plan = network.program.plan
+    assert plan is not None
+    kinds = ("prediction",) if plan.accumulation is not None else (network.training, "prediction")
+    settings = {name: np.array(value) for name, value in network.settings.items()}
+    given = {**settings, **network.data, **network.start}
+    return [Cases(network.optimised(kind), given, small(machine, random)) for kind in kinds for machine in MACHINES]
