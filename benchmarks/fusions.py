@@ -87,7 +87,7 @@ def finished(name: str, program: driver.Program, rows: int, options: Options) ->
     options = driver.options_of(program, options)
     mode = "infer" if rows else "train"
     target, ready = kernel_target_of(options), prepared(graph_of(program, STEP_OF_MODE[mode], options), options)
-    machine = target.machine(options.machine)
+    machine = target.machine(options)
     lowered = target.lower(ready, scheduled(ready, options, machine), machine, options.batch)
     return Variant(name, CompiledSteps(program, mode, options.batch, options), lowered.manifest)
 

@@ -100,7 +100,7 @@ def machine() -> dict[str, object]:
     return {
         "date": date.today().isoformat(),
         "commit": commit or "unknown",
-        "kind": kind(information, kernel_target_of(Options()).machine(None).name),
+        "kind": kind(information, kernel_target_of(Options()).machine(Options()).name),
         "processor": f"{model_name(information)}, {os.cpu_count()} processors",
         "system": platform.platform(),
         "versions": {name: _version(name) for name in ("torch", "jax", "onnxruntime", "openvino", "llvmlite", "numpy")},

@@ -49,7 +49,7 @@ def stages(file: Path, experiment: str | None, mode: str, threads: int) -> Figur
     program = _loaded(file, experiment)
     options = _options(program, mode, threads)
     target = kernel_target_of(options)
-    machine = target.machine(options.machine)
+    machine = target.machine(options)
     figures: Figures = {}
     texts: dict[str, str] = {}
     for kind in (INITIALISATION, STEP_OF_MODE[mode]):

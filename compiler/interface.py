@@ -11,6 +11,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.errors.suggestions import did_you_mean
 from compiler.support.arrays import Array
 from compiler.support.record import record
+from compiler.tuning import Tuning
 
 FUSIONS = {
     "activation": "a product and elementwise consumers that read nothing else: activations, factors",
@@ -51,6 +52,7 @@ class Options:
     batch: int = 32
     cache: Path | None = None  # None: the user's cache folder
     machine: str | None = None  # whose code to make, by its name in `compiler/machine`; None: the one that runs
+    tuning: Tuning = Tuning()
     verify: bool = False  # check the graph after each pass, and the schedule
 
     def __post_init__(self) -> None:

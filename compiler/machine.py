@@ -46,8 +46,9 @@ class Machine:
 
     @property
     def description(self) -> str:
-        """For a reader: the name, LLVM's name of the processor, and its vector registers."""
-        return f"{self.name} ({self.cpu}): {self.registers} registers of {self.vector_bits} bits"
+        """For a reader: the name, LLVM's name of the processor, its vector registers, and whether it is tuned."""
+        registers = f"{self.registers} registers of {self.vector_bits} bits"
+        return f"{self.name} ({self.cpu}): {registers}, {self.tuning.description}"
 
     @property
     def is_arm(self) -> bool:

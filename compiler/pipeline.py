@@ -81,7 +81,7 @@ def passes_of(options: Options) -> tuple[Pass, ...]:
     """Everything that is done to the graph of a program until kernels are formed of it, in order."""
     number_pass = to_f64 if options.dtype == "f64" else widen_numbers
     optimising = [Pass(graph_pass.__name__, partial(everywhere, graph_pass)) for graph_pass in GRAPH_PASSES]
-    machine = kernel_target_of(options).machine(options.machine, runs=False)
+    machine = kernel_target_of(options).machine(options, runs=False)
     fixing_passes = fixing(options.without, options.batch, machine).items()
     fixes = [Pass(name, graph_pass) for name, graph_pass in fixing_passes]
     return (Pass(number_pass.__name__, number_pass), *optimising, *fixes)

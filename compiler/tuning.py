@@ -5,6 +5,10 @@ A machine has one such record (`Machine.tuning`). The orders of sums are no tuni
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, cast
+
 from compiler.support.record import record
 
 MOST_TILE_ROWS = 28  # the memory behind a buffer has room for a tile of so many rows
@@ -84,3 +88,48 @@ class Tuning:
     block_bytes_ahead: int = 1 << 15  # before its use the newest element of a row is asked for, for each line
     strip_bytes_ahead: int = 1 << 10  # the same of sums over strips, where each row of a block has a line of its own
     streamed_caches: int = 16  # times the second-level cache, from which results are stored past the caches
+
+    @property
+    def changes(self) -> dict[str, int | float]:
+        """The numbers that are not those of every machine, by name."""
+        usual = Tuning()
+        return {n: getattr(self, n) for n in NUMBERS if getattr(self, n) != getattr(usual, n)}
+
+    @property
+    def description(self) -> str:
+        return described(self.changes)
+
+
+NUMBERS: tuple[str, ...] = tuple(part.name for part in fields(cast("Any", Tuning)))
+"""The names of all numbers of a `Tuning`, in order."""
+# What a number from outside may be: whole powers of two, less than the usual 1 or more than 64 times the usual.
+_POWERS = ("unrolled_steps", "copied_together")
+_LIMITS: dict[str, tuple[float, float]] = {
+    "tile_rows": (1, MOST_TILE_ROWS),
+    "shard_rows": (MOST_TILE_ROWS // 2 + 1, 4096),  # a tile spans shards of fewer rows
+    "operand_registers": (1, 8),
+    **dict.fromkeys(("rows_share", "whole_panel_share", "copied_share", "long_sum_share"), (0.01, 2.0)),
+    **dict.fromkeys(("strip_share", "strip_sums_share"), (0.01, 2.0)),
+}
+_WIDEST = 64
+
+
+def described(changes: Mapping[str, float]) -> str:
+    """For a reader: which numbers are not the usual ones."""
+    return f"tuned: {', '.join(f'{n} {value:g}' for n, value in changes.items())}" if changes else "usual tuning"
+
+
+def tuning_of(changes: Mapping[str, object]) -> Tuning:
+    """A tuning with some numbers of its own. Raises ValueError, which says what is wrong, for what none can have."""
+    usual = Tuning()
+    for name, value in changes.items():
+        if name not in NUMBERS:
+            raise ValueError(f"there is no number `{name}`")
+        normal = getattr(usual, name)
+        least, most = _LIMITS.get(name, (1, _WIDEST * normal))
+        is_number = type(value) in ((int, float) if isinstance(normal, float) else (int,))
+        if not is_number or not least <= cast("float", value) <= most:
+            raise ValueError(f"`{name}` cannot be {value!r}: it is a number from {least:g} to {most:g}")
+        if name in _POWERS and cast("int", value).bit_count() != 1:
+            raise ValueError(f"`{name}` cannot be {value!r}: it is a power of two")
+    return replace(usual, **cast("dict[str, Any]", changes))

@@ -32,7 +32,7 @@ class FormPass:
 
 def all_passes(options: Options) -> tuple[FormPass, ...]:
     """The passes in the order in which they run, some of them several times."""
-    machine = kernel_target_of(options).machine(options.machine, runs=False)
+    machine = kernel_target_of(options).machine(options, runs=False)
     fusing = partial(fuse, without=options.without, batch=options.batch, machine=machine)
     over_graphs = [(each.name, each.run) for each in passes_of(options)]
     over_fused = [(each.__name__, each) for each in passes_without(options.without)]

@@ -74,7 +74,7 @@ def plan(program: Program, options: Options) -> PlanReport:
     predicting = prediction_graph(program)
     training = training_step(program) if program.plan is not None else predicting
     forward, step, code = simplified(predicting), simplified(training), prepared(training, options)
-    machine = kernel_target_of(options).machine(options.machine, runs=False)
+    machine = kernel_target_of(options).machine(options, runs=False)
     ready = scheduled(code, options, machine)
     return PlanReport(
         program.name,

@@ -58,7 +58,7 @@ def show(view: View, options: Options, dimensions_of: DimensionsOf | None = None
     ready = prepared(opened.step(), options)
     if view.stage == "grad":
         return _graph(_only(ready, chosen, view), view.format)
-    machine = kernel_target_of(options).machine(options.machine, runs=False)
+    machine = kernel_target_of(options).machine(options, runs=False)
     if view.stage == "fixed":
         return _graph(_only(fixed(ready, options.without, options.batch, machine), chosen, view), view.format)
     if view.stage == "fused":

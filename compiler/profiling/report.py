@@ -109,6 +109,7 @@ class ProfileReport:
     threads_ms: tuple[dict[str, float], ...] = ()
     notes: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    tuning: dict[str, float] = field(default_factory=dict[str, float])
 
     def to_json(self) -> dict[str, Any]:
         """All of it, with paths of files as they were given."""

@@ -81,6 +81,7 @@ class SimulationReport:
     kernels: tuple[SimulatedKernel, ...]
     not_modelled: tuple[str, ...]
     machine: str
+    tuning: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -134,7 +135,7 @@ def simulated_step(program: Program, kind: GraphKind, options: Options, threads:
     at_once = joined(program, {part: turns.real[cores] for part, turns in made.items()}) if cores > 1 else None
     is_possible = threads <= usable_cores()
     real = compile_program(program, kind, replace(options, threads=threads)) if is_possible else None
-    machine = kernel_target_of(options).machine(options.machine)
+    machine = kernel_target_of(options).machine(options)
     return SimulatedStep(program, options, machine, threads, parts, in_turns, at_once, cores, real)
 
 
@@ -208,6 +209,7 @@ def simulation_of(
         kernels=tuple(rows),
         not_modelled=NOT_MODELLED,
         machine=step.machine.name,
+        tuning=step.machine.tuning.changes,
     )
 
 

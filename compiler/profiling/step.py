@@ -80,7 +80,7 @@ def profiled_step(program: Program, kind: GraphKind, options: Options) -> Profil
         peaks[threads] = target.peaks(options, min(threads, cores), dtype, peaks[1].gflops)
     plain = joined(program, {part.kind: part.program.plain for part in parts})
     stamped = joined(program, {part.kind: part.program.stamped for part in parts})
-    return ProfiledStep(program, options, target.machine(options.machine), parts, plain, stamped, peaks)
+    return ProfiledStep(program, options, target.machine(options), parts, plain, stamped, peaks)
 
 
 def native_only(options: Options) -> None:

@@ -148,8 +148,8 @@ class Target(Protocol):
 class KernelTarget(Target, Protocol):
     """A target whose programs are kernels for a machine."""
 
-    def machine(self, name: str | None, runs: bool = True) -> Machine:
-        """The machine called `name`; without one, that which this process runs on.
+    def machine(self, options: Options, runs: bool = True) -> Machine:
+        """The machine that the options name, by default that which this process runs on, with their tuning.
 
         Raises UsageError for an unknown name and, where the code `runs` here, for one that this processor lacks.
         """

@@ -24,7 +24,8 @@ _LEAST_SAMPLES = 10
 class BenchReport:
     """Times are per step. `compile_s`: from text to code ready to run; `first_s`: process start to the end of the first
     step. `flops` counts one step; `gflops` is the rate at the median time. `machine` is what the code was made for,
-    `processor` what it ran on: equal, unless another machine was chosen; `cpu` is LLVM's name of it. NumPy has none.
+    `processor` what it ran on: equal, unless another machine was chosen; `cpu` is LLVM's name of it, and `tuning` has
+    the numbers that are not the usual ones. NumPy has none of these.
     """
 
     model: str
@@ -34,6 +35,7 @@ class BenchReport:
     machine: str | None
     processor: str | None
     cpu: str | None
+    tuning: dict[str, float] | None
     parameters: int
     median_ms: float
     p10_ms: float
@@ -75,6 +77,7 @@ def bench(load: Callable[[], Program], mode: str, batch: int | None, options: Op
         machine=machine,
         processor=processor,
         cpu=cpu,
+        tuning=options.tuning.changes if machine else None,
         parameters=parameter_count(program),
         median_ms=median * 1e3,
         p10_ms=low * 1e3,
@@ -95,7 +98,7 @@ def _machines(options: Options) -> tuple[str | None, str | None, str | None]:
     if options.target not in KERNEL_TARGETS:
         return None, None, None
     target = kernel_target_of(options)
-    made_for, ran_on = target.machine(options.machine), target.machine(None)
+    made_for, ran_on = target.machine(options), target.machine(replace(options, machine=None))
     return made_for.name, ran_on.name, ran_on.cpu
 
 

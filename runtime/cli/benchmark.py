@@ -6,6 +6,7 @@ import dataclasses
 import sys
 
 from compiler import driver
+from compiler.tuning import described
 from runtime.analysis.bench import BenchReport, bench
 from runtime.cli.common import (
     add_compilation,
@@ -75,7 +76,7 @@ def _machine(report: BenchReport) -> str:
     if report.machine is None:
         return "NumPy"
     chosen = "" if report.machine == report.processor else f", chosen; the processor has {report.processor}"
-    return f"{report.machine} ({report.cpu}){chosen}"
+    return f"{report.machine} ({report.cpu}){chosen}; {described(report.tuning or {})}"
 
 
 def _as_text(report: BenchReport) -> str:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from compiler.errors.diagnostics import UsageError
+from compiler.errors.diagnostics import DataError, UsageError
 from compiler.errors.suggestions import did_you_mean
 from compiler.support.processors import usable_cores
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, key_value, whole_number
+from runtime.reporting.terminal import say_labelled
 
 if TYPE_CHECKING:
     from compiler.driver import DataQuestion, Options
+    from compiler.tuning import Tuning
 
 Overrides: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -75,6 +78,11 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
         help="generate code for avx512, avx2, generic, neon or apple-m1 (default: this processor); "
         + ("code with instructions that it lacks cannot run" if runs else "any of them"),
     )
+    group.add_argument(
+        "--no-tuning",
+        action="store_true",
+        help="compile with the numbers of every processor, not those that `dlc tune` kept; results keep their bits",
+    )
     group.add_argument("--verify", action="store_true", help="verify the graph after each pass, and the schedule")
     if runs:
         group.add_argument(
@@ -91,12 +99,10 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
     from compiler.targets.registry import KERNEL_TARGETS, expect_target
 
     expect_target(arguments.target)
-    if arguments.machine is not None:
-        if arguments.target not in KERNEL_TARGETS:
-            message = f"--target {arguments.target} makes no code of its own, and is the same on every machine"
-            raise UsageError(message, "leave out --machine")
-        KERNEL_TARGETS[arguments.target]().machine(arguments.machine, arguments.runs_code)
-    return driver.Options(
+    if arguments.machine is not None and arguments.target not in KERNEL_TARGETS:
+        message = f"--target {arguments.target} makes no code of its own, and is the same on every machine"
+        raise UsageError(message, "leave out --machine")
+    options = driver.Options(
         target=arguments.target,
         threads=arguments.threads or usable_cores(),
         without=tuple(driver.FUSIONS) if arguments.no_fuse else tuple(arguments.without),
@@ -106,6 +112,30 @@ def compile_options(arguments: Namespace, batch: int | None = None) -> Options:
         machine=arguments.machine,
         verify=arguments.verify,
     )
+    if options.machine is not None:
+        from compiler.targets.registry import kernel_target_of  # loads LLVM
+
+        kernel_target_of(options).machine(options, arguments.runs_code)
+    return replace(options, tuning=_tuning(arguments, options))
+
+
+def _tuning(arguments: Namespace, options: Options) -> Tuning:
+    """What `dlc tune` kept for the machine of the options. A file that cannot be used is told of once."""
+    from compiler.kept_tuning import has_tunings, kept_tuning  # loaded with the compiler
+
+    if getattr(arguments, "tuning", None) is None:
+        arguments.tuning = options.tuning
+        if options.target == "native" and not arguments.no_tuning and has_tunings(options.cache):
+            from compiler.targets.registry import kernel_target_of  # loads LLVM
+
+            try:
+                machine = kernel_target_of(options).machine(options, arguments.runs_code)
+                kept = kept_tuning(machine, options.cache)
+                arguments.tuning = kept.tuning if kept else options.tuning
+            except DataError as error:
+                say_labelled("warning", f"{error}; the numbers of every processor are used")
+                say_labelled("hint", error.fix)
+    return arguments.tuning
 
 
 def add_imports(parser: Parser) -> None:

@@ -47,7 +47,7 @@ def configure(parser: Parser) -> None:
     )
     add_json(parser)
     parser.set_defaults(no_fuse=False, without=[], dtype="f32", verify=False, machine=None, cache_dir=None)
-    parser.set_defaults(target="native")
+    parser.set_defaults(target="native", runs_code=True, no_tuning=False)
 
 
 def run(arguments: Namespace) -> int:

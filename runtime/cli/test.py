@@ -47,7 +47,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--native", action="store_true", help="compute the values of tests with compiled code")
     add_json(parser, "print the findings as JSON")
     parser.set_defaults(threads=None, no_fuse=False, without=[], dtype="f32", verify=False, cache_dir=None)
-    parser.set_defaults(target="reference", machine=None)
+    parser.set_defaults(target="reference", machine=None, no_tuning=True)
 
 
 @record

@@ -127,7 +127,10 @@ def _run(session: Session, arguments: Namespace) -> int:
         say_laid_out(render(warnings, wants_colour(sys.stderr), width_of(sys.stderr)))
     for warning in session.warnings:
         say_labelled("warning", warning)
-    for note in session.notes:
+    notes = session.notes
+    if arguments.tuning.changes:
+        notes = (*notes, f"code for this processor is {arguments.tuning.description}")
+    for note in notes:
         say_labelled("note", note)
     with ExitStack() as opened:
         observers = [_reporter(arguments, opened)]

@@ -44,7 +44,7 @@ def _head(report: Mapping[str, Any], width: int) -> list[str]:
     step = report["step_ms"]
     what = "a training step" if report["mode"] == "train" else "an inference"
     title = f"{report['model']}: {what}, batch {report['batch']}, {threads_text(report)}, {report['dtype']}, "
-    title += report["machine"]
+    title += report["machine"] + (", tuned" if report.get("tuning") else ", usual tuning")
     alone = f"one thread alone for {milliseconds(report['alone_ms'])} of the step" if report["threads"] > 1 else ""
     rows = [
         ("step", step, f"{milliseconds(report['plain_ms'])} without stamps ({report['stamps_cost']:+.1%} with)"),

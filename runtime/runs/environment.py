@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,8 +13,11 @@ from runtime.support.files import JsonValue
 _PACKAGES = ("dlc", "numpy", "llvmlite", "lark", "networkx", "safetensors")
 
 
-def environment(command_line: Sequence[str], threads: int) -> dict[str, JsonValue]:
-    """For `environment.json`. `threads` is the number that computed; the processors are those this process may use."""
+def environment(command_line: Sequence[str], threads: int, tuning: Mapping[str, float]) -> dict[str, JsonValue]:
+    """For `environment.json`. `threads` is the number that computed; the processors are those this process may use.
+
+    `tuning` has the numbers that are not the usual ones: they decide no bit, and how fast the run is.
+    """
     return {
         "command_line": list(command_line),
         "folder": str(Path.cwd()),
@@ -24,6 +27,7 @@ def environment(command_line: Sequence[str], threads: int) -> dict[str, JsonValu
         "cpu": cpu_name(),
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": threads,
+        "tuning": tuning,
     }
 
 

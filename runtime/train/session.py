@@ -93,7 +93,9 @@ def begun(request: Request) -> Session:
     )
     try:
         directory.write_json("settings.json", _settings(program, choices, session.job, NEW))
-        directory.write_json("environment.json", environment(request.command_line, request.options.threads))
+        options = request.options
+        said = environment(request.command_line, options.threads, options.tuning.changes)
+        directory.write_json("environment.json", said)
         directory.write_json("data.json", data.summary)
         if session.weights is not None:
             directory.write_json(INIT_FROM, session.weights.to_json())

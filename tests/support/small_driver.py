@@ -204,7 +204,7 @@ EXECUTABLES: dict[GraphKind, type[SmallExecutable]] = {}  # those of tests, in p
 class SmallTarget:
     """A target that has one machine."""
 
-    def machine(self, name: str | None, runs: bool = True) -> Machine:
+    def machine(self, options: Options, runs: bool = True) -> Machine:
         return MACHINE
 
 

@@ -99,4 +99,4 @@ def test_a_target_outside_the_list_is_refused() -> None:
 
 def test_kernels_are_shown_whatever_runs_the_program() -> None:
     assert KERNEL_TARGETS.keys() < TARGETS.keys()
-    assert kernel_target_of(Options("reference")).machine(None) == kernel_target_of(Options()).machine(None)
+    assert kernel_target_of(Options("reference")).machine(Options()) == kernel_target_of(Options()).machine(Options())

@@ -22,7 +22,7 @@ EPOCHS = 3
 
 def runs(name: str) -> bool:
     try:
-        kernel_target_of(Options()).machine(name)
+        kernel_target_of(Options()).machine(Options(machine=name))
     except UsageError:
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 class CpuTarget:
     """See `compiler.targets.target.KernelTarget`."""
 
-    def machine(self, name: str | None, runs: bool = True) -> Machine:
-        return machine_of(name, runs)
+    def machine(self, options: Options, runs: bool = True) -> Machine:
+        return _machine(options, runs)
 
     def lower(
         self,
@@ -48,7 +49,7 @@ class CpuTarget:
 
     def load(self, compilation: Compilation) -> NativeExecutable:
         options = compilation.options
-        machine = machine_of(options.machine)
+        machine = _machine(options)
         found = _front_door(options).load(compilation.name, self._lowering(compilation, machine))
         library = Library(found.objects, [*found.symbols, *SYMBOLS], machine)
         return NativeExecutable(
@@ -60,7 +61,7 @@ class CpuTarget:
 
     def compile_ahead(self, compilations: Sequence[Compilation], workers: int | None = None) -> None:
         options = compilations[0].options
-        machine = machine_of(options.machine)
+        machine = _machine(options)
         named = ((c.name, self._lowering(c, machine)) for c in compilations if c.name is not None)
         _front_door(options).compile_ahead(named, workers)
 
@@ -82,7 +83,7 @@ class CpuTarget:
     def watch(self, compilation: Compilation) -> Watched:
         from compiler.targets.cpu.stamped import StampedExecutable  # only a profile asks for programs in this way
 
-        machine = machine_of(compilation.options.machine)
+        machine = _machine(compilation.options)
         clock = clock_of(machine)
         runners = [runner_text(machine), runner_text(machine, clock)]
         program, kernels, (plain, stamped) = self._compiled(compilation, machine, runners)
@@ -103,7 +104,7 @@ class CpuTarget:
         # only a simulation asks for programs in this way
         from compiler.targets.cpu.stamped import ROOM_IN_TURNS, OneForAll, StampedExecutable
 
-        machine = machine_of(compilation.options.machine)
+        machine = _machine(compilation.options)
         symbols, clock = (*SYMBOLS, TICKS), clock_of(machine)
         runners = [runner_text(machine, clock, True), runner_text(machine, clock)]
         program, kernels, (turns, stamped) = self._compiled(compilation, machine, runners)
@@ -153,8 +154,12 @@ class CpuTarget:
         return program, Library(objects[:count], tuple(program.texts), machine), objects[count:]
 
 
+def _machine(options: Options, runs: bool = True) -> Machine:
+    return replace(machine_of(options.machine, runs), tuning=options.tuning)
+
+
 def _front_door(options: Options) -> FrontDoor:
-    machine = machine_of(options.machine)
+    machine = _machine(options)
     return FrontDoor(machine, ObjectCache(options.cache), partial(runner_text, machine))
 
 

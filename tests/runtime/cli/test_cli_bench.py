@@ -11,7 +11,7 @@ import small_driver
 from runtime.cli.main import main
 
 KEYS = [
-    *("model", "mode", "batch", "threads", "machine", "processor", "cpu", "parameters"),
+    *("model", "mode", "batch", "threads", "machine", "processor", "cpu", "tuning", "parameters"),
     *("median_ms", "p10_ms", "p90_ms", "steps"),
     *("compile_s", "first_s", "peak_rss_mb", "flops", "gflops"),
 ]

@@ -230,7 +230,7 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
 
 
 def test_the_environment_is_plain_json() -> None:
-    described = environment(["dlc", "train", "m.dl"], 2)
+    described = environment(["dlc", "train", "m.dl"], 2, {"serial_work": 0})
     assert json.loads(json.dumps(described)) == described
     assert described["threads"] == 2
     assert described["python"]

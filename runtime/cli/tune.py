@@ -1,0 +1,138 @@
+"""Measure what this processor prefers, and keep it: sizes of tiles and blocks, and when several threads pay.
+
+Small trainings run with other numbers beside the usual ones, in turns. A number is kept where its training becomes
+faster by more than noise, twice, and no other slower; all commands then compile with it. No bit of any result changes.
+The processor should have nothing else to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compiler.errors.diagnostics import UsageError
+from compiler.support.processors import usable_cores
+from runtime.cli.common import add_json, print_json
+from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number, whole_number
+from runtime.reporting.terminal import say
+
+if TYPE_CHECKING:
+    from compiler.driver import Options
+    from compiler.kept_tuning import KeptTuning
+    from compiler.machine import Machine
+    from runtime.analysis.tuning import Tried, TuningReport
+
+EXAMPLES = ("dlc tune --seconds 120", "dlc tune --show", "dlc tune --forget")
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("--show", action="store_true", help="print what is kept for this processor; measure nothing")
+    parser.add_argument("--forget", action="store_true", help="remove what is kept for this processor")
+    parser.add_argument(
+        "--seconds", type=positive_number, default=60.0, metavar="S", help="begin no choice after S (default: 60)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=whole_number(1, MOST_THREADS),
+        metavar="N",
+        help="measure with N threads (default: one for each core that this process may use)",
+    )
+    parser.add_argument("--machine", metavar="NAME", help="tune code for a part of this processor, such as avx2")
+    parser.add_argument("--cache-dir", metavar="DIR", help="keep the result in DIR (default: the user's cache folder)")
+    add_json(parser)
+
+
+def run(arguments: Namespace) -> int:
+    if arguments.show and arguments.forget:
+        raise UsageError("--show and --forget do not go together", "choose one of them")
+    from compiler import driver  # heavy; `--help` must not pay for it
+    from compiler.targets.registry import kernel_target_of
+
+    folder = Path(arguments.cache_dir) if arguments.cache_dir else None
+    threads = arguments.threads or usable_cores()
+    options = driver.Options(threads=threads, cache=folder, machine=arguments.machine)
+    machine = kernel_target_of(options).machine(options)
+    if arguments.show:
+        _show(machine, folder, arguments.json)
+    elif arguments.forget:
+        _forget(machine, folder, arguments.json)
+    else:
+        _tune(machine, options, arguments)
+    return 0
+
+
+def _show(machine: Machine, folder: Path | None, as_json: bool) -> None:
+    from compiler.kept_tuning import kept_tuning
+
+    kept = kept_tuning(machine, folder)
+    if as_json:
+        print_json({"machine": machine.name, "cpu": machine.cpu, "kept": None if kept is None else _as_json(kept)})
+    elif kept is None:
+        print(f"{machine.name} ({machine.cpu}): not tuned; `dlc tune` measures what it prefers")
+    else:
+        numbers = [f"  {n} = {value:g} ({_gain(kept.gains.get(n, 1.0))})" for n, value in kept.tuning.changes.items()]
+        with_threads = f"{kept.threads} thread{'s' if kept.threads > 1 else ''}"
+        print(f"{machine.name} ({machine.cpu}): tuned on {kept.measured} with {with_threads}; {kept.file}")
+        print("\n".join(numbers or ["  no number is better than the usual one"]))
+
+
+def _forget(machine: Machine, folder: Path | None, as_json: bool) -> None:
+    from compiler.kept_tuning import forget_tuning
+
+    was_there = forget_tuning(machine, folder)
+    if as_json:
+        print_json({"machine": machine.name, "cpu": machine.cpu, "forgotten": was_there})
+    else:
+        say(f"{machine.name} ({machine.cpu}): {'its tuning is forgotten' if was_there else 'no tuning was kept'}")
+
+
+def _tune(machine: Machine, options: Options, arguments: Namespace) -> None:
+    from runtime.analysis.tuning import keep, tuned
+
+    say(f"{machine.name} ({machine.cpu}), {options.threads} threads, about {arguments.seconds:g} s")
+    report = tuned(options, arguments.seconds, _say_tried)
+    if not any(tried.ratios for tried in report.tried):
+        raise UsageError("there was no time for any choice", "give more --seconds")
+    kept = keep(report, options)
+    if arguments.json:
+        print_json({"machine": machine.name, "cpu": machine.cpu, **_as_json(kept), **_report_as_json(report)})
+        return
+    for name, ratio in report.workloads:
+        print(f"{name}: {_gain(ratio.value)} (differences below {ratio.noise:.1%} are noise)")
+    print(f"kept in {kept.file}: {kept.tuning.description}")
+
+
+def _say_tried(tried: Tried) -> None:
+    """A line of progress."""
+    begin = f"{tried.choice.workload}: {tried.choice.number} {tried.usual:g}"
+    if not tried.ratios:
+        say(f"{begin}: {tried.why}")
+        return
+    ratios = ", ".join(f"{value:g} {_gain(ratio.value)}" for value, ratio in tried.ratios)
+    say(f"{begin}; {ratios}: {tried.why or f'{tried.value:g} is kept'}")
+
+
+def _gain(ratio: float) -> str:
+    return f"{ratio:.3f} times as fast"
+
+
+def _as_json(kept: KeptTuning) -> dict[str, Any]:
+    numbers, gains = kept.tuning.changes, {name: round(gain, 4) for name, gain in kept.gains.items()}
+    said = {"measured": kept.measured, "threads": kept.threads, "file": str(kept.file)}
+    return {**said, "numbers": numbers, "gains": gains}
+
+
+def _report_as_json(report: TuningReport) -> dict[str, Any]:
+    tried = [
+        {
+            "number": t.choice.number,
+            "workload": t.choice.workload,
+            "usual": t.usual,
+            "value": t.value,
+            "ratios": [{"value": v, "ratio": round(r.value, 4), "noise": round(r.noise, 4)} for v, r in t.ratios],
+            "why": t.why or None,
+        }
+        for t in report.tried
+    ]
+    workloads = {name: {"ratio": round(r.value, 4), "noise": round(r.noise, 4)} for name, r in report.workloads}
+    return {"tried": tried, "workloads": workloads, "seconds": round(report.seconds, 1)}
