@@ -14,7 +14,7 @@ from compiler.errors.diagnostics import UsageError
 from compiler.support.processors import usable_cores
 from runtime.cli.common import add_json, print_json
 from runtime.cli.parser import MOST_THREADS, Namespace, Parser, positive_number, whole_number
-from runtime.reporting.terminal import say
+from runtime.reporting.terminal import print_wrapped, say
 
 if TYPE_CHECKING:
     from compiler.driver import Options
@@ -68,11 +68,11 @@ def _show(machine: Machine, folder: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"machine": machine.name, "cpu": machine.cpu, "kept": None if kept is None else _as_json(kept)})
     elif kept is None:
-        print(f"{machine.name} ({machine.cpu}): not tuned; `dlc tune` measures what it prefers")
+        print_wrapped(f"{machine.name} ({machine.cpu}): not tuned; `dlc tune` measures which numbers it prefers")
     else:
         numbers = [f"  {n} = {value:g} ({_gain(kept.gains.get(n, 1.0))})" for n, value in kept.tuning.changes.items()]
         with_threads = f"{kept.threads} thread{'s' if kept.threads > 1 else ''}"
-        print(f"{machine.name} ({machine.cpu}): tuned on {kept.measured} with {with_threads}; {kept.file}")
+        print_wrapped(f"{machine.name} ({machine.cpu}): tuned on {kept.measured} with {with_threads}; {kept.file}")
         print("\n".join(numbers or ["  no number is better than the usual one"]))
 
 
@@ -98,8 +98,8 @@ def _tune(machine: Machine, options: Options, arguments: Namespace) -> None:
         print_json({"machine": machine.name, "cpu": machine.cpu, **_as_json(kept), **_report_as_json(report)})
         return
     for name, ratio in report.workloads:
-        print(f"{name}: {_gain(ratio.value)} (differences below {ratio.noise:.1%} are noise)")
-    print(f"kept in {kept.file}: {kept.tuning.description}")
+        print_wrapped(f"{name}: {_gain(ratio.value)} (differences below {ratio.noise:.1%} are noise)")
+    print_wrapped(f"kept in {kept.file}: {kept.tuning.description}")
 
 
 def _say_tried(tried: Tried) -> None:

@@ -59,7 +59,7 @@ def test_a_contract_notices(
 TESTS_OF_THE_CPU = ("tests/targets", "tests/nest", "tests/support")
 BESIDE = {
     "tests/passes/test_chained_kernels.py": "which kernels the target blocks or transposes",
-    "tests/runtime/test_memory.py": "no memory is taken before it is known to be there",
+    "tests/runtime/runs/test_memory.py": "no memory is taken before it is known to be there",
     "tests/training/test_each_fusion.py": "the execution plan of a loaded program",
 }
 """What else looks into the CPU target, and at what."""

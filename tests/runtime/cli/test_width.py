@@ -64,6 +64,8 @@ CASES: tuple[tuple[str, ...], ...] = (
     ("new", "another"),
     ("check", "model.dl", "wrong.dl"),
     ("test", "model.dl"),
+    ("tune", "--show"),
+    ("tune", "--forget"),
     ("lr", "model.dl", "--steps", "12", *QUICK),
     ("lr", "model.dl", "--schedule", *QUICK),
     ("train", "model.dl", *QUICK, "--out", "again"),

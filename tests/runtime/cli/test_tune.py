@@ -122,9 +122,9 @@ def test_trainings_with_other_bits_are_a_fault(monkeypatch: pytest.MonkeyPatch) 
         def __getitem__(self, name: str) -> memoryview:
             return memoryview(b"%d" % Steps.made)
 
-        def run(self, steps: int) -> None: ...
+        def __call__(self, steps: int) -> None: ...
 
-    monkeypatch.setattr(tuning, "TrainingSteps", Steps)
+    monkeypatch.setattr(tuning, "CompiledSteps", Steps)
     with pytest.raises(CompilerBug, match="other bits"):
         found()
 
