@@ -189,7 +189,8 @@ def test_a_line_has_the_inputs_that_it_reads(stage: str, tmp_path: Path, capsys:
     assert [name for name in names if not name.startswith('"%')] == ['"h7.dense.W"', '"h7.dense.b"']
     assert 0 < len(names) - 2 <= 2
     outputs = [line.split()[1] for line in shown.splitlines() if line.startswith("  output ")]
-    assert outputs and all(name.startswith('"%') for name in outputs), "what other lines read"
+    assert outputs
+    assert all(name.startswith('"%') for name in outputs), "what other lines read"
     assert main(["show", f"{path}:24", "--stage", stage, "--mode", "infer"]) == 2
     assert "no operation comes from there" in capsys.readouterr().err
 
