@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from comparisons import assert_same_outputs
-from native import EVERY_KERNEL_PARALLEL, compiled
+from native import EVERY_KERNEL_PARALLEL, compiled, host
 from random_graphs import random_graph
 
 from compiler.driver import load_text
@@ -44,6 +44,7 @@ from compiler.ops.elementwise import Multiply, Subtract, Tanh
 from compiler.ops.mathematics import Sin
 from compiler.ops.movement import Broadcast, Concat, Reshape, Reverse, Slice, Transpose
 from compiler.ops.sources import Constant, Iota
+from compiler.ops.spreading import Sum
 from compiler.ops.window import Window
 from compiler.pipeline import optimise_graph
 from compiler.programs.kinds import TRAINING
@@ -51,7 +52,9 @@ from compiler.programs.stages import graph_of
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Arena, Buffer, Instance, Place, Schedule
 from compiler.schedule.verify import verify_schedule
-from compiler.types import BatchExtent, DType, TensorType, size_at
+from compiler.targets.memory import TensorStore
+from compiler.tuning import Tuning
+from compiler.types import BatchExtent, DType, Extent, TensorType, size_at
 
 BATCH = 5
 
@@ -116,6 +119,34 @@ def test_an_update_that_reads_one_element_for_all_does_not_write_over_it() -> No
     verify_schedule(plan, 32)
     update = next(i for i in plan.instances if isinstance(i.kernel, RowKernel | FlatKernel))
     assert not {*update.reads} & {*update.writes}
+
+
+def of_weights(rows: Extent) -> Graph:
+    """Weights `a` that rows are multiplied by, and then others, which a kernel makes of all of `a`."""
+    builder = GraphBuilder("of weights")
+    x = builder.input("x", Role.DATA, TensorType(DType.F32, (rows, 32)))
+    w = builder.input("w", Role.PARAMETER, TensorType(DType.F32, (32, 32)))
+    product = Contraction((0, 2), (2, 1), (0, 1))
+    a = builder.emit(product, w, w)
+    y = builder.emit(Tanh(), builder.emit(product, x, a))
+    total = builder.emit(Broadcast((32, 32), (0,)), builder.emit(Sum((1,)), a))
+    b = builder.emit(Multiply(), a, total)
+    builder.output("y", Role.OUTPUT, builder.emit(product, y, b))
+    return builder.build()
+
+
+@pytest.mark.parametrize("rows", [BatchExtent(1), BATCH])
+def test_what_runs_once_writes_over_nothing_that_each_step_reads(rows: Extent) -> None:
+    """Rows of the batch leave the memory to what runs once; what else each step reads makes it run each time."""
+    graph, random = of_weights(rows), np.random.default_rng(2)
+    inputs = {name: random.uniform(-1, 1, (n, 32)).astype("f4") for name, n in (("x", BATCH), ("w", 32))}
+    native = compiled(graph, machine=replace(host(), tuning=Tuning(overwritten_bytes=0)))
+    assert any(i.once for i in native.plan.instances) == isinstance(rows, BatchExtent)
+    executable = native.executable()
+    store = TensorStore(executable.manifest.tensors)
+    store.write("w", inputs["w"])
+    for _ in range(2):
+        assert_same_outputs(executable.call({"x": inputs["x"]}, BATCH, store), evaluate(graph, inputs, BATCH))
 
 
 PENALISED = """

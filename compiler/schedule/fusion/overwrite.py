@@ -1,4 +1,7 @@
-"""Lets a kernel write over a large value that it is the last to read: no fresh memory, and the cache has it already."""
+"""Lets a kernel write over a large value that it is the last to read: no fresh memory, and the cache has it already.
+
+A value without the batch that rows of the batch read is left alone, as it may be computed once for all steps.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from compiler.schedule.fusion.last_write import writes_last
 from compiler.schedule.fusion.order import in_order
 from compiler.schedule.fusion.storage import Storage
 from compiler.tuning import Tuning
-from compiler.types import elements, size_at
+from compiler.types import BatchExtent, depends_on_batch, elements, size_at
 
 
 def overwrite(fused: FusedGraph) -> FusedGraph:
@@ -22,7 +25,8 @@ def overwrite(fused: FusedGraph) -> FusedGraph:
     for alias in fused.aliases:
         fixed |= {alias.value.index, alias.target.index}
     order = {group.number: place for place, group in enumerate(groups)}
-    found = _Overwriting(index, Storage.of_graph(fused, index), order, fixed, fused.batch, fused.machine.tuning)
+    rows = {group.number for group in groups if _has_rows(group)}
+    found = _Overwriting(index, Storage.of_graph(fused, index), order, rows, fixed, fused.batch, fused.machine.tuning)
     for group in groups:
         found.visit(group)
     aliases = (*fused.aliases, *found.aliases)
@@ -31,11 +35,12 @@ def overwrite(fused: FusedGraph) -> FusedGraph:
 
 @dataclass(slots=True)
 class _Overwriting:
-    """`order` has the groups by number; the place of `fixed` values is decided."""
+    """`order` has the groups by number, `rows` those with rows of the batch; where `fixed` values lie is decided."""
 
     index: Index
     storage: Storage
     order: dict[int, int]
+    rows: set[int]
     fixed: set[int]
     batch: int
     tuning: Tuning
@@ -61,6 +66,7 @@ class _Overwriting:
             if self.is_large(value)
             and self.index.homes.get(value.index, group.number) != group.number
             and all(self.order[other] < self.order[group.number] for other in self.others(group, value))
+            and (depends_on_batch(value.type.shape) or self.rows.isdisjoint(self.others(group, value)))
         ]
 
     def others(self, group: Group, value: Value) -> list[int]:
@@ -76,3 +82,9 @@ class _Overwriting:
     def is_large(self, value: Value) -> bool:
         bytes_ = size_at(elements(value.type.shape), self.batch) * value.type.dtype.size
         return bytes_ >= self.tuning.overwritten_bytes
+
+
+def _has_rows(group: Group) -> bool:
+    """Whether a group goes over rows of the batch."""
+    read = (link.source.type.shape for member in group.members for link in member.links)
+    return isinstance(group.domain, BatchExtent) or any(map(depends_on_batch, read))

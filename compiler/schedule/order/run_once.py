@@ -19,13 +19,22 @@ def run_once(schedule: Schedule) -> Schedule:
 
 
 def _lasting(schedule: Schedule) -> set[int]:
-    """The numbers of the instances whose results are the same at each step."""
+    """The numbers of the instances whose results are the same at each step.
+
+    None writes over what an instance before it reads that stays behind it.
+    """
     instances, buffers = schedule.instances, schedule.buffers
     given = {b.index for b in buffers if b.role is not None}
     kept = {b.index for b in buffers if b.role in PERSISTENT} - {b for i in instances for b in i.writes}
     chosen = {k for k, i in enumerate(instances) if not (i.watched or i.moves or _depends_on_call(i.kernel))}
     while True:
-        others = {b for k, i in enumerate(instances) if k not in chosen for b in i.writes}
+        others, read = set[int](), set[int]()
+        for k, instance in enumerate(instances):
+            if k not in chosen:
+                others |= {*instance.writes}
+                read |= {*instance.reads}
+            else:
+                others |= read & {*instance.writes}
         lasting = kept | {b for k in chosen for b in instances[k].writes} - others - given - schedule.carried
         fitting = {k for k in chosen if {*instances[k].reads, *instances[k].writes} <= lasting}
         if fitting == chosen:
