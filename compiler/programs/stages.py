@@ -29,7 +29,6 @@ from compiler.programs.steps.training_step import (
 )
 from compiler.schedule.build import schedule
 from compiler.schedule.ir import Schedule
-from compiler.schedule.verify import verify_schedule
 
 GRAPHS: Mapping[Purpose, Callable[[Program, GraphKind], Graph]] = {
     Purpose.INITIALISATION: lambda program, kind: initial_graph(program),
@@ -71,5 +70,7 @@ def scheduled(ready: Graph, options: Options, machine: Machine) -> Schedule:
     """The schedule of an optimised graph; with `verify`, kernels, barriers and memory plan are checked."""
     plan = schedule(ready, options.without, options.batch, options.verify, machine)
     if options.verify:
+        from compiler.schedule.verify import verify_schedule  # few programs are verified
+
         verify_schedule(plan, options.batch)
     return plan

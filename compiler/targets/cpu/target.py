@@ -133,12 +133,13 @@ class CpuTarget:
         return partial(self._lowered, compilation, machine)
 
     def _lowered(self, compilation: Compilation, machine: Machine, begin: Begin) -> Lowered:
-        from compiler.targets.lowered import verify_nests  # a cached program is loaded without code generation
-
         ready, options = compilation.prepared(), compilation.options
         plan = compilation.scheduled(ready, machine)
         found = self.lower(ready, plan, machine, options.batch, begin, keeps_nests=options.verify)
-        verify_nests(found)
+        if options.verify:
+            from compiler.targets.lowered import verify_nests  # a cached program is loaded without code generation
+
+            verify_nests(found)
         return found
 
     def _compiled(
