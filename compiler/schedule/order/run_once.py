@@ -28,18 +28,24 @@ def _lasting(schedule: Schedule) -> set[int]:
     kept = {b.index for b in buffers if b.role in PERSISTENT} - {b for i in instances for b in i.writes}
     chosen = {k for k, i in enumerate(instances) if not (i.watched or i.moves or _depends_on_call(i.kernel))}
     while True:
-        others, read = set[int](), set[int]()
-        for k, instance in enumerate(instances):
-            if k not in chosen:
-                others |= {*instance.writes}
-                read |= {*instance.reads}
-            else:
-                others |= read & {*instance.writes}
+        others = _written_by_others(schedule, chosen)
         lasting = kept | {b for k in chosen for b in instances[k].writes} - others - given - schedule.carried
         fitting = {k for k in chosen if {*instances[k].reads, *instances[k].writes} <= lasting}
         if fitting == chosen:
             return chosen
         chosen = fitting
+
+
+def _written_by_others(schedule: Schedule, chosen: set[int]) -> set[int]:
+    """The buffers that each step writes, and those that the `chosen` write after a step has read them."""
+    written, read = set[int](), set[int]()
+    for number, instance in enumerate(schedule.instances):
+        if number in chosen:
+            written |= read & {*instance.writes}
+        else:
+            written |= {*instance.writes}
+            read |= {*instance.reads}
+    return written
 
 
 def _fills(schedule: Schedule) -> set[int]:
