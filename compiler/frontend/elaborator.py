@@ -27,7 +27,7 @@ from compiler.syntax import tree
 from compiler.types import DType, Extent, Shape, TensorType, static_elements
 
 MAXIMUM_WORK = 1_000_000
-"""Expressions that may be evaluated for one program: some 100 times what ResNet-50 takes."""
+"""Expressions that may be evaluated for one program: some 100 times as many as ResNet-50 has."""
 MAXIMUM_APPLICATIONS = 10_000
 """Of one declaration, in one graph."""
 MAXIMUM_RECURSIONS = 1_000

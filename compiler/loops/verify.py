@@ -157,7 +157,7 @@ class _Check:
                 self.buffer(access.buffer, dtype)
                 self.check_access(access, space)
                 if space is Space.SCALAR:
-                    raise _Broken("each call stores what is no item's")
+                    raise _Broken("each call stores an element of no item")
                 if instruction.index is not None:
                     self.use(instruction.index, None, Space.SCALAR)
             case _:

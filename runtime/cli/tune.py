@@ -26,8 +26,8 @@ EXAMPLES = ("dlc tune --seconds 120", "dlc tune --show", "dlc tune --forget")
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("--show", action="store_true", help="print what is kept for this processor; measure nothing")
-    parser.add_argument("--forget", action="store_true", help="remove what is kept for this processor")
+    parser.add_argument("--show", action="store_true", help="print this processor's kept numbers; measure nothing")
+    parser.add_argument("--forget", action="store_true", help="remove this processor's kept numbers")
     parser.add_argument(
         "--seconds", type=positive_number, default=60.0, metavar="S", help="begin no choice after S (default: 60)"
     )

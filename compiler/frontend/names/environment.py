@@ -27,7 +27,7 @@ FIXED: Mapping[Kind | None, str] = {
     Kind.DIMENSION: "dimension",
     Kind.LOOP: "loop variable",
 }
-"""What keeps its value, with the words for it."""
+"""The kinds of names that keep their value, with the words for them."""
 
 
 @dataclass(slots=True)

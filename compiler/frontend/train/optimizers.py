@@ -117,7 +117,7 @@ def _expect_decay(form: FormValue, span: Span) -> None:
     if "weight_decay" not in (form.settings or {}):
         raise failure(
             "E0301",
-            f"`decay_on` selects what `weight_decay` applies to, which `{form.declaration.name}` does not have",
+            f"`decay_on` selects the parameters of `weight_decay`, which `{form.declaration.name}` does not have",
             span,
         )
 

@@ -146,7 +146,7 @@ class _Reader:
     def member(self, item: _Item, node: Node) -> Member:
         match = _READS.fullmatch(item.reads[0]) if item.reads else None
         if match is None:
-            raise DataError(f"the node at {item.place} does not say what it reads", self.name)
+            raise DataError(f"the node at {item.place} does not name its operands", self.name)
         links = tuple(self.link(found) for found in _LINK.finditer(match[2]))
         gates = tuple(self.value(self.whole(index)) for index in re.findall(r"%(\d+)", match[3] or ""))
         body = None
