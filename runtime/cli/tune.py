@@ -1,4 +1,4 @@
-"""Measure what this processor prefers, and keep it: sizes of tiles and blocks, and when several threads pay.
+"""Measure the tile and block sizes that suit this processor, and when several threads pay, and keep these numbers.
 
 Small trainings run with other numbers beside the usual ones, in turns. A number is kept where its training becomes
 faster by more than noise, twice, and no other slower; all commands then compile with it. No bit of any result changes.
