@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import combinations, product
 from typing import assert_never
 
@@ -33,6 +33,7 @@ from compiler.schedule.memory.plan_memory import ALIGNMENT, Life, size_in_arena
 from compiler.schedule.order.chained_kernels import fills_evenly, keep_to_shards
 from compiler.schedule.printer import print_schedule
 from compiler.support.arrays import Array, np
+from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, Extent, elements
 
 PERMANENT = (Arena.TENSORS, Arena.CONTROL)
@@ -65,7 +66,7 @@ class _Broken(Exception):
     """An invariant that does not hold."""
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Check:
     schedule: Schedule
     batch: int

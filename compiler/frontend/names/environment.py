@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 
 from compiler.errors.diagnostics import Span
+from compiler.support.record import mutable_record
 
 
 class Kind(Enum):
@@ -30,7 +31,7 @@ FIXED: Mapping[Kind | None, str] = {
 """The kinds of names that keep their value, with the words for them."""
 
 
-@dataclass(slots=True)
+@mutable_record
 class Environment:
     """`kinds` and `places` of the bound names; `partial` says of the others why they are not bound."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.errors.diagnostics import Span, hint
 from compiler.frontend.axes import Axis
@@ -31,7 +31,7 @@ from compiler.frontend.values import (
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.ops.objective import Objective
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.syntax import tree
 from compiler.types import DType, TensorType
 
@@ -206,7 +206,7 @@ def _clip_graph(session: Session, form: FormValue, span: Span, names: tuple[str,
     return evaluator.builder.build()
 
 
-@dataclass(slots=True)
+@mutable_record
 class RuleCache:
     """Rules elaborated so far, by optimizer, type and decay: parameters of one type share a graph."""
 
