@@ -40,6 +40,7 @@ from compiler.programs.executables import (
     compile_ahead,
     compile_decoding,
     compile_program,
+    exported_library,
     finishing_kind,
     initialise,
     memory_needed,
@@ -54,3 +55,4 @@ from compiler.programs.kinds import (
     Purpose,
 )
 from compiler.programs.load import check, complete, data_dimensions, load, load_text, options_of, resized
+from compiler.targets.target import ExportedLibrary, LibraryMember

@@ -17,7 +17,7 @@ from compiler.support.processors import usable_processors
 from compiler.targets.available_memory import expect_memory
 from compiler.targets.manifest import TensorSpec
 from compiler.targets.registry import kernel_target_of, target_of
-from compiler.targets.target import Compilation, LoadedProgram, Watched, WatchedInTurns
+from compiler.targets.target import Compilation, ExportedLibrary, LoadedProgram, Watched, WatchedInTurns
 from compiler.types import DType, Shape, TensorType
 
 # settings that say what a program is run on and how long, which no graph knows
@@ -44,6 +44,13 @@ def compile_program(program: Program, kind: GraphKind, options: Options) -> Exec
 def load_program(program: Program, kind: GraphKind, options: Options) -> LoadedProgram:
     """Compile a single graph of a program."""
     return target_of(options).load(_compilation(program, kind, options))
+
+
+def exported_library(
+    program: Program, kind: GraphKind, options: Options, tensors: Tensors, settings: Mapping[str, float]
+) -> ExportedLibrary:
+    """A graph of a program that changes no tensor, as objects for a linker."""
+    return kernel_target_of(options).library(_compilation(program, kind, options), tensors, settings)
 
 
 def graphs_of_step(program: Program, kind: GraphKind) -> list[GraphKind]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from compiler.interface import Executable, Options, Tensors
 from compiler.support.arrays import Array
 from compiler.support.record import record
-from compiler.targets.manifest import TensorSpec
+from compiler.targets.manifest import InputSlot, ResultSlot, TensorSpec
 from compiler.types import DType
 
 if TYPE_CHECKING:  # a cached program is loaded without any stage of the compiler
@@ -118,6 +118,55 @@ class MachineInstruction:
     labels: tuple[str, ...]
 
 
+@record
+class LibraryMember:
+    """An object of a library, and the symbols that it defines for others."""
+
+    name: str
+    content: bytes
+    symbols: tuple[str, ...]
+
+
+@record
+class LibraryMemory:
+    """The bytes that a library needs of its caller for so many rows in a call.
+
+    Rows are rounded up to a multiple of `rounding`, and so many more: those of scratch always, those of values where
+    `is_rounded`. Behind both stand `overshoot` bytes and eight for each row.
+    """
+
+    fixed: int
+    scratch_of_row: int
+    batch_of_row: int
+    overshoot: int
+    rounding: int
+    is_rounded: bool
+
+    def size(self, rows: int) -> int:
+        """Bytes for so many rows in a call."""
+        rounded = -(-rows // self.rounding) * self.rounding + self.rounding
+        scratch = -(-self.scratch_of_row * rounded // 64) * 64
+        values = self.batch_of_row * (rounded if self.is_rounded else rows)
+        return (self.fixed + scratch + values + self.overshoot) // 64 * 64 + 8 * rows
+
+
+@record
+class ExportedLibrary:
+    """A program as objects for a linker: model_memory, model_init_abi, model_predict and model_error_text.
+
+    `abi` is a number that another program, or one laid out otherwise, does not have; `errors` are names and texts of
+    the codes that its functions give, from 0.
+    """
+
+    members: tuple[LibraryMember, ...]
+    machine: Machine
+    abi: int
+    memory: LibraryMemory
+    inputs: tuple[InputSlot, ...]
+    outputs: tuple[ResultSlot, ...]
+    errors: tuple[tuple[str, str], ...]
+
+
 class Target(Protocol):
     """Loads programs and gives them memory. Its programs run: see `Executable`."""
 
@@ -165,6 +214,10 @@ class KernelTarget(Target, Protocol):
         keeps_nests: bool = False,
     ) -> Lowered:
         """The execution plan of a schedule and the text of its kernels, and their nests where those are to be kept."""
+        ...
+
+    def library(self, compilation: Compilation, tensors: Tensors, settings: Mapping[str, float]) -> ExportedLibrary:
+        """A program that changes no tensor, with these tensors and run-time settings as constants of its code."""
         ...
 
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:

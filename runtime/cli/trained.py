@@ -11,12 +11,12 @@ from runtime.reporting.terminal import say_labelled
 from runtime.runs.trained import Trained, open_model_file, open_trained_run
 
 
-def add_trained(parser: Parser) -> None:
+def add_trained(parser: Parser, runs: bool = True) -> None:
     parser.add_argument("model", metavar="RUN|FILE", help="the folder of a run, or a model file with --weights")
     parser.add_argument("--weights", metavar="W", help="a safetensors file, for a model file")
     parser.add_argument("--last", action="store_true", help="use the run's last weights instead of its best")
     add_settings(parser)
-    add_compilation(parser)
+    add_compilation(parser, runs)
 
 
 def trained_of(arguments: Namespace, data: Path | None = None) -> Trained:

@@ -14,11 +14,10 @@ from compiler.errors.diagnostics import CompilerBug
 from compiler.interface import Results, Steps, Tensors
 from compiler.targets.available_memory import expect_memory
 from compiler.targets.cpu.outlet import Outlet
+from compiler.targets.cpu.plan_tables import control_layout, entry_rows, most_moving_arguments, relocation_rows
 from compiler.targets.cpu.runner import (
     ABI_VERSION,
     ENTRY_SLOTS,
-    LAST,
-    OF_CHAIN,
     PARALLEL,
     PROGRAM_SLOTS,
     SCRATCH_BYTES,
@@ -27,12 +26,7 @@ from compiler.targets.cpu.runner import (
 from compiler.targets.cpu.team import Team
 from compiler.targets.manifest import (
     BATCH_ARENA,
-    CHAIN,
-    CHAIN_END,
-    CONTROL_ARENA,
-    END,
     FIRST_TENSOR,
-    FLAGS,
     SCRATCH_ARENA,
     STATIC_ARENA,
     InputSlot,
@@ -43,11 +37,10 @@ from compiler.targets.manifest import (
 )
 from compiler.targets.memory import LARGE_PAGE, SLACK, TensorStore, Workspace, address_of, reserve
 from compiler.tuning import MOST_TILE_ROWS
-from compiler.types import BatchExtent, DType, numpy_dtype
+from compiler.types import DType, numpy_dtype
 
 Array: TypeAlias = np.ndarray[Any, Any]
 PAGE = 4096  # bytes; what is readable on a page is readable to its end
-MARKS = {END: LAST, CHAIN: OF_CHAIN, CHAIN_END: OF_CHAIN | LAST}  # their flags
 
 
 CONTROL = Struct("=Q7q")  # SEED to FRESH
@@ -61,16 +54,15 @@ class NativeExecutable:
         self.manifest = manifest
         self._team = team
         self._parallel = any(e.flags & PARALLEL for e in manifest.entries)
-        self._arguments_offset = 8 * (SETTINGS + len(manifest.settings) + 8)
-        flags_offset = self._arguments_offset + 8 * len(manifest.relocations)
-        self._control = reserve(flags_offset + len(manifest.watched) + 64)
+        layout = control_layout(manifest)
+        self._control = reserve(layout.size)
         control = address_of(self._control)
         self._settings = [
             (ctypes.c_double if dtype is DType.F64 else ctypes.c_float).from_address(control + 8 * slot)
             for slot, dtype in enumerate(manifest.setting_dtypes, SETTINGS)
         ]
         self._control_bytes = memoryview(self._control)  # type: ignore[arg-type]
-        self._flags = self._control_bytes[flags_offset : flags_offset + len(manifest.watched)]
+        self._flags = self._control_bytes[layout.flags : layout.flags + len(manifest.watched)]
         self._static = reserve(manifest.static_bytes)
         self._scratch = reserve(0)
         self._shared = reserve(manifest.shared_bytes)
@@ -78,7 +70,7 @@ class NativeExecutable:
         self._user = object()  # what stands for this program in a workspace
         self._capacity = self._filled = 0  # the most rows that there is room for, and that what runs once has filled
         self._entries = self._entry_table(address)
-        self._relocations = self._relocation_table(flags_offset)
+        self._relocations = np.array(relocation_rows(manifest) or [(0, 0, 0)], np.int64)
         self._advances = np.array(manifest.advances or [()], np.int64)
         self._program = np.zeros(PROGRAM_SLOTS, np.int64)
         self._program[:] = (
@@ -87,13 +79,13 @@ class NativeExecutable:
             len(manifest.entries),
             self._relocations.ctypes.data,
             len(manifest.relocations),
-            self._arguments_offset,
+            layout.arguments,
             manifest.scratch_bytes,
             manifest.flush,
             manifest.once,
             self._advances.ctypes.data,
             self._advances.shape[1],
-            max((e.arguments for e in manifest.entries), default=0),
+            most_moving_arguments(manifest),
         )
         slots = FIRST_TENSOR + len(manifest.tensors)
         self._input_slots = range(slots, slots + len(manifest.inputs))
@@ -135,27 +127,9 @@ class NativeExecutable:
     def _entry_table(self, address: Callable[[str], int]) -> Array:
         addresses = [address(symbol) for symbol in self.manifest.functions]
         table = np.zeros((len(self.manifest.entries) + 1, ENTRY_SLOTS), np.int64)
-        for row, entry in zip(table, self.manifest.entries, strict=False):
-            extent = entry.extent
-            base, slope = (0, extent.multiple) if isinstance(extent, BatchExtent) else (extent, 0)
-            row[:] = (
-                addresses[entry.function] if entry.function >= 0 else 0,
-                entry.first_argument,
-                base,
-                slope,
-                entry.chunk,
-                entry.factor,
-                entry.flags | MARKS.get(entry.function, 0),
-                entry.arguments,
-            )
+        for row, (function, *others) in zip(table, entry_rows(self.manifest), strict=False):
+            row[:] = (addresses[function] if function >= 0 else 0, *others)
         return table
-
-    def _relocation_table(self, flags_offset: int) -> Array:
-        rows = [
-            (CONTROL_ARENA, flags_offset + base, 0) if kind == FLAGS else (kind, base, slope)
-            for kind, base, slope in self.manifest.relocations
-        ]
-        return np.array(rows or [(0, 0, 0)], np.int64)
 
     def run(self, steps: Steps) -> Results:
         tensors, data, rows, batch = steps.tensors, steps.data, steps.rows, steps.batch

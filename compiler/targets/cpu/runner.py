@@ -1,11 +1,12 @@
 """The native loop that runs a table of kernels for many steps, its barrier, and the threads' waiting room.
 
-`runner.ll` is its text, one module without globals; it allocates nothing and knows no Python. Layouts are
-arrays of i64, so that a table can be written by NumPy as well as by an exported program.
+`runner.ll` and `team.ll` are its text, one module without globals; it allocates nothing and knows no Python. Layouts
+are arrays of i64, so that a table can be written by NumPy as well as by an exported program.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -79,18 +80,19 @@ def clock_of(machine: Machine) -> Clock:
     return Clock.MONOTONIC
 
 
-def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = False) -> str:
+def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = False, alone: bool = False) -> str:
     """The module that defines SYMBOLS for a machine; with a clock, that of a profile, which defines TICKS too.
 
-    `in_turns`: the first thread takes the shares of all threads, one after the other.
+    `in_turns`: the first thread takes the shares of all threads, one after the other. `alone`: there is no other
+    thread, nor a system to wait in, and all functions are internal.
     """
     x86 = machine.architecture == "x86_64"
     yields = "call void @llvm.aarch64.hint(i32 1)" if machine.is_arm else ""
     pause = "call void @llvm.x86.sse2.pause()" if x86 else yields
     futex = {"x86_64": 202, "aarch64": 98}.get(machine.architecture) if "linux" in machine.triple else None
-    text = Path(__file__).with_suffix(".ll").read_text(encoding="utf-8")
+    text = _template("runner") + (_ALONE if alone else _template("team"))
     quick = clock or clock_of(machine)
-    has_pace = not in_turns and quick in PERIODS
+    has_pace = not (in_turns or alone) and quick in PERIODS
     kept = {"$STAMP ": clock is not None, "$TURN ": in_turns, "$TEAM ": not in_turns}
     kept |= {"$PACE ": has_pace, "$EVEN ": not has_pace}
     text = _chosen(text + ("" if clock is None else stamps_text(in_turns)), kept)
@@ -111,7 +113,11 @@ def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = F
     words += ("JOB_SLEEPERS", "JOB_BUDGET", "JOB_FIELDS", "JOB_THREADS", "JOB")  # the shortest name last
     for name in words:
         text = text.replace(f"${name}", str(globals()[name]))
-    return text
+    return re.sub(r"^define (?!internal)", "define internal ", text, flags=re.MULTILINE) if alone else text
+
+
+def _template(name: str) -> str:
+    return Path(__file__).with_name(f"{name}.ll").read_text(encoding="utf-8")
 
 
 def _chosen(text: str, kept: Mapping[str, bool]) -> str:
@@ -126,11 +132,10 @@ def _chosen(text: str, kept: Mapping[str, bool]) -> str:
 
 def stamps_text(in_turns: bool = False) -> str:
     """The functions that only the runner of a profile has, beside the clock."""
-    folder = Path(__file__)
-    text = folder.with_name("stamps.ll").read_text(encoding="utf-8")
+    text = _template("stamps")
     for name in ("BUFFERS_SLOT", "EVENTS", "EVENT_SLOTS"):
         text = text.replace(f"${name}", str(globals()[name]))
-    return text + folder.with_name("turns.ll").read_text(encoding="utf-8") if in_turns else text
+    return text + _template("turns") if in_turns else text
 
 
 _CLOCK = {
@@ -158,6 +163,11 @@ define internal i64 @clock() nounwind {
   %now = add i64 %whole, %rest
   ret i64 %now""",
 }
+_ALONE = """
+define internal void @barrier(ptr %sync, i32 %thread, i32 %threads) nounwind {
+  ret void
+}
+"""
 _SYSCALL = "call i64 (i64, ...) @syscall"
 
 

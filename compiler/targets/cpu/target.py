@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,7 +19,15 @@ from compiler.targets.llvm.jit import Library
 from compiler.targets.llvm.object_code import FrontDoor, Lowering
 from compiler.targets.manifest import TensorSpec, capacity_for
 from compiler.targets.memory import allocated
-from compiler.targets.target import Begin, Compilation, MachineInstruction, Peaks, Watched, WatchedInTurns
+from compiler.targets.target import (
+    Begin,
+    Compilation,
+    ExportedLibrary,
+    MachineInstruction,
+    Peaks,
+    Watched,
+    WatchedInTurns,
+)
 from compiler.types import DType
 
 if TYPE_CHECKING:
@@ -74,6 +82,14 @@ class CpuTarget:
 
     def allocate(self, specs: Sequence[TensorSpec], beside: Tensors | None = None) -> Tensors:
         return allocated(specs, beside)
+
+    def library(self, compilation: Compilation, tensors: Tensors, settings: Mapping[str, float]) -> ExportedLibrary:
+        from compiler.targets.cpu.library import library  # only an export asks
+
+        options = compilation.options
+        machine = _machine(options, runs=False)
+        code = _front_door(options, runs=False).load(compilation.name, self._lowering(compilation, machine))
+        return library(code, tensors, settings, machine)
 
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:
         from compiler.targets.llvm.listing import listing  # only readers of code ask
@@ -159,8 +175,8 @@ def _machine(options: Options, runs: bool = True) -> Machine:
     return replace(machine_of(options.machine, runs), tuning=options.tuning)
 
 
-def _front_door(options: Options) -> FrontDoor:
-    machine = _machine(options)
+def _front_door(options: Options, runs: bool = True) -> FrontDoor:
+    machine = _machine(options, runs)
     return FrontDoor(machine, ObjectCache(options.cache), partial(runner_text, machine))
 
 

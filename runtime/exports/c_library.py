@@ -1,0 +1,290 @@
+"""A model as a C library: header, static library, weights, an example program, and a manifest of all that is in it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+
+from compiler.driver import ExportedLibrary, Program
+from compiler.support.cache import compiler_version
+from compiler.support.record import record
+from compiler.types import BatchExtent, DType, Shape
+from runtime.exports.archive import archive
+from runtime.exports.c_names import c_names
+
+C_TYPES = {
+    DType.F32: "float",
+    DType.F64: "double",
+    DType.I64: "int64_t",
+    DType.I32: "int32_t",
+    DType.U8: "uint8_t",
+    DType.BOOL: "uint8_t",
+}
+
+
+@record
+class Array:
+    """An input or an output: `shape` has None for the rows, which stand first."""
+
+    name: str
+    identifier: str
+    dtype: DType
+    shape: tuple[int | None, ...]
+    rows: int  # of it for each row of a call
+
+    @property
+    def is_of_rows(self) -> bool:
+        return None in self.shape
+
+    @property
+    def elements(self) -> int:
+        """Of one row of a call, or of the whole where it has no rows."""
+        return self.rows * math.prod(extent for extent in self.shape if extent is not None)
+
+    def said(self) -> str:
+        """For a reader: `pixels: f32[rows, 64]`."""
+        count = "rows" if self.rows == 1 else f"{self.rows} * rows"
+        return f"{self.name}: {self.dtype.value}[{', '.join(count if e is None else str(e) for e in self.shape)}]"
+
+    def to_json(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "identifier": self.identifier,
+            "dtype": self.dtype.value,
+            "shape": ["batch" if extent is None else extent for extent in self.shape],
+            "bytes_per_row": self.elements * self.dtype.size if self.is_of_rows else None,
+            "bytes": None if self.is_of_rows else self.elements * self.dtype.size,
+        }
+
+
+def c_files(program: Program, library: ExportedLibrary, settings: Mapping[str, object]) -> dict[str, bytes]:
+    """The files of a C library by their names; `settings` are those that the program was made with."""
+    names = [*(i.name for i in library.inputs), *(o.name for o in library.outputs)]
+    identifiers = c_names(names, ("memory", "rows", "model_predict", "model_init"))
+    shapes = {spec.name: spec.type.shape for spec in program.inputs}
+    inputs = [_array(i.name, i.dtype, shapes[i.name], identifiers) for i in library.inputs]
+    outputs = [_array(o.name, o.dtype, o.shape, identifiers) for o in library.outputs]
+    files = {
+        "model.h": _header(program, library, inputs, outputs),
+        "example.c": _example(inputs, outputs),
+        "CMakeLists.txt": _CMAKE,
+        "manifest.json": json.dumps(_manifest(program, library, inputs, outputs, settings), indent=2) + "\n",
+    }
+    return {name: text.encode() for name, text in files.items()} | {"libmodel.a": archive(library.members)}
+
+
+def _array(name: str, dtype: DType, shape: Shape, identifiers: Mapping[str, str]) -> Array:
+    """The rows are in front, as the compiled program has them."""
+    rest = [extent for extent in shape if not isinstance(extent, BatchExtent)]
+    multiples = [extent.multiple for extent in shape if isinstance(extent, BatchExtent)]
+    return Array(name, identifiers[name], dtype, (*(None for _ in multiples), *rest), *(multiples or [1]))
+
+
+def _parameters(inputs: Sequence[Array], outputs: Sequence[Array]) -> str:
+    given = [f"const {C_TYPES[array.dtype]} *{array.identifier}" for array in inputs]
+    return ", ".join(
+        ["void *memory", "int64_t rows", *given, *(f"{C_TYPES[a.dtype]} *{a.identifier}" for a in outputs)]
+    )
+
+
+def _header(program: Program, library: ExportedLibrary, inputs: Sequence[Array], outputs: Sequence[Array]) -> str:
+    errors = ",\n".join(f"    MODEL_{name} = {number}" for number, (name, _) in enumerate(library.errors))
+    given = "\n".join(f" *   {array.said()}" for array in (*inputs, *outputs))
+    return _HEADER.format(
+        model=program.model,
+        version=compiler_version(),
+        machine=library.machine.description,
+        abi=library.abi,
+        memory=_memory(library),
+        errors=errors,
+        given=given,
+        parameters=_parameters(inputs, outputs),
+    )
+
+
+def _memory(library: ExportedLibrary) -> str:
+    """The bytes for so many rows, as an expression of C."""
+    memory = library.memory
+    rounded = f"(((rows) + {memory.rounding - 1}) / {memory.rounding} * {memory.rounding} + {memory.rounding})"
+    scratch = f"({memory.scratch_of_row} * {rounded} + 63) / 64 * 64"
+    values = f"{memory.batch_of_row} * {rounded if memory.is_rounded else '(rows)'}"
+    return f"(({memory.fixed} + {scratch} + {values} + {memory.overshoot}) / 64 * 64 + 8 * (rows))"
+
+
+def _example(inputs: Sequence[Array], outputs: Sequence[Array]) -> str:
+    arrays = [*inputs, *outputs]
+    calls = [f"filled({_row_of(a)}, {a.elements} * sizeof *{a.identifier}" for a in inputs if a.is_of_rows]
+    read = [f"            ended = !{call}, 0);" for call in calls[:1]]
+    read += [f"            if (!ended) {call}, 1);" for call in calls[1:]]
+    return _EXAMPLE.format(
+        declarations="\n".join(f"    static {C_TYPES[a.dtype]} {a.identifier}[{_room(a)}];" for a in arrays),
+        fixed="".join(f"    filled({a.identifier}, sizeof {a.identifier}, 1);\n" for a in inputs if not a.is_of_rows),
+        read="\n".join(read),
+        written="\n".join(
+            f"            fwrite({_row_of(a)}, sizeof *{a.identifier}, {a.elements}, stdout);"
+            for a in outputs
+            if a.is_of_rows
+        ),
+        arguments=", ".join(a.identifier for a in arrays),
+    )
+
+
+def _room(array: Array) -> str:
+    return f"ROWS * {array.elements}" if array.is_of_rows else str(array.elements)
+
+
+def _row_of(array: Array) -> str:
+    return f"{array.identifier} + row * {array.elements}"
+
+
+def _manifest(
+    program: Program,
+    library: ExportedLibrary,
+    inputs: Sequence[Array],
+    outputs: Sequence[Array],
+    settings: Mapping[str, object],
+) -> dict[str, object]:
+    return {
+        "model": program.model,
+        "made_by": f"dlc {compiler_version()}",
+        "abi": library.abi,
+        "target": {
+            "machine": library.machine.name,
+            "triple": library.machine.triple,
+            "cpu": library.machine.cpu,
+            "features": library.machine.features,
+        },
+        "functions": {
+            "model_predict": {
+                "inputs": [array.to_json() for array in inputs],
+                "outputs": [array.to_json() for array in outputs],
+            }
+        },
+        "errors": [
+            {"code": number, "name": f"MODEL_{n}", "text": text} for number, (n, text) in enumerate(library.errors)
+        ],
+        "memory_of_one_row": library.memory.size(1),
+        "settings": dict(settings),
+    }
+
+
+_HEADER = """\
+/* {model}, a model compiled by dlc {version} for {machine}.
+ *
+ * All memory is the caller's: no function allocates, prints, or keeps anything elsewhere, so several threads may each
+ * use a memory of their own. Functions give 0 (MODEL_OK), or another code of enum model_error.
+ */
+#ifndef DLC_MODEL_H
+#define DLC_MODEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+#define MODEL_ABI INT64_C({abi})
+#define MODEL_ALIGNMENT 64
+/* The bytes of memory for calls of up to `rows` rows. */
+#define MODEL_MEMORY(rows) {memory}
+
+enum model_error {{
+{errors}
+}};
+
+/* The text of an error code. */
+const char *model_error_text(int error);
+
+/* MODEL_MEMORY(rows), or 0 where `rows` is below 1 or above 2147483647. */
+int64_t model_memory(int64_t rows);
+
+/* Lay out memory of at least MODEL_MEMORY(rows) bytes, which begins at a multiple of MODEL_ALIGNMENT. */
+#define model_init(memory, bytes, rows) model_init_abi(MODEL_ABI, memory, bytes, rows)
+int model_init_abi(int64_t abi, void *memory, int64_t bytes, int64_t rows);
+
+/* Compute the outputs of `rows` rows; arrays are dense, the last dimension varying fastest.
+ *
+{given}
+ */
+int model_predict({parameters});
+
+#ifdef __cplusplus
+}}
+#endif
+#endif
+"""
+
+_EXAMPLE = """\
+/* Reads rows of the inputs from standard input and writes the outputs of each row to standard output.
+ *
+ * Numbers are raw, in this processor's byte order (little-endian), inputs and outputs in the order of manifest.json.
+ *
+ *     cc -std=c99 example.c libmodel.a -o example
+ */
+#include "model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {{ ROWS = 32 }};
+
+/* Whether there was more to read. Input that ends in the middle of a row ends the program. */
+static int filled(void *target, size_t bytes, int in_row) {{
+    const size_t got = fread(target, 1, bytes, stdin);
+    if (got == bytes) {{
+        return 1;
+    }}
+    if (got > 0 || in_row) {{
+        fprintf(stderr, "the input ends in the middle of a row\\n");
+        exit(2);
+    }}
+    return 0;
+}}
+
+int main(void) {{
+{declarations}
+    const size_t bytes = (size_t)MODEL_MEMORY(ROWS);
+    char *block = (char *)malloc(bytes + MODEL_ALIGNMENT);
+    void *memory;
+    int error, ended = 0;
+    if (block == NULL) {{
+        fprintf(stderr, "there is not enough memory\\n");
+        return 1;
+    }}
+    memory = block + (MODEL_ALIGNMENT - (uintptr_t)block % MODEL_ALIGNMENT);
+    error = model_init(memory, (int64_t)bytes, ROWS);
+{fixed}    while (error == MODEL_OK && !ended) {{
+        long row = 0, rows;
+        while (row < ROWS && !ended) {{
+{read}
+            row += !ended;
+        }}
+        rows = row;
+        if (rows == 0) {{
+            break;
+        }}
+        error = model_predict(memory, rows, {arguments});
+        for (row = 0; error == MODEL_OK && row < rows; row++) {{
+{written}
+        }}
+    }}
+    if (error != MODEL_OK) {{
+        fprintf(stderr, "%s\\n", model_error_text(error));
+    }}
+    free(block);
+    return error == MODEL_OK ? 0 : 1;
+}}
+"""
+
+_CMAKE = """\
+cmake_minimum_required(VERSION 3.13)
+project(model C)
+add_library(model STATIC IMPORTED)
+set_target_properties(model PROPERTIES
+    IMPORTED_LOCATION ${CMAKE_CURRENT_SOURCE_DIR}/libmodel.a
+    INTERFACE_INCLUDE_DIRECTORIES ${CMAKE_CURRENT_SOURCE_DIR})
+add_executable(example example.c)
+target_link_libraries(example model)
+"""
