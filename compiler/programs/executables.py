@@ -10,14 +10,21 @@ from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Role
 from compiler.interface import Decoding, Executable, Options, Steps, Tensors
 from compiler.programs.compilation import Graphs, compilation, compile_graphs
-from compiler.programs.kinds import ACCUMULATION, DECODING, INITIALISATION, GraphKind, Purpose
+from compiler.programs.kinds import ACCUMULATION, DECODING, INITIALISATION, PREDICTION, TRAINING, GraphKind, Purpose
 from compiler.support.arrays import np
 from compiler.support.cache import compiler_version
 from compiler.support.processors import usable_processors
 from compiler.targets.available_memory import expect_memory
 from compiler.targets.manifest import TensorSpec
 from compiler.targets.registry import kernel_target_of, target_of
-from compiler.targets.target import Compilation, ExportedLibrary, LoadedProgram, Watched, WatchedInTurns
+from compiler.targets.target import (
+    Compilation,
+    ExportedLibrary,
+    LibraryFunction,
+    LoadedProgram,
+    Watched,
+    WatchedInTurns,
+)
 from compiler.types import DType, Shape, TensorType
 
 # settings that say what a program is run on and how long, which no graph knows
@@ -47,10 +54,13 @@ def load_program(program: Program, kind: GraphKind, options: Options) -> LoadedP
 
 
 def exported_library(
-    program: Program, kind: GraphKind, options: Options, tensors: Tensors, settings: Mapping[str, float]
+    program: Program, tensors: Tensors, settings: Mapping[str, float], options: Options, seed: int | None = None
 ) -> ExportedLibrary:
-    """A graph of a program that changes no tensor, as objects for a linker."""
-    return kernel_target_of(options).library(_compilation(program, kind, options), tensors, settings)
+    """The function `predict` of a program, and `step` where there is a `seed`, as objects for a linker."""
+    functions = [LibraryFunction("predict", _compilation(program, PREDICTION, options), settings)]
+    if seed is not None:
+        functions.append(LibraryFunction("step", _compilation(program, TRAINING, options), settings, True))
+    return kernel_target_of(options).library(functions, tensors, seed or 0)
 
 
 def graphs_of_step(program: Program, kind: GraphKind) -> list[GraphKind]:

@@ -128,42 +128,68 @@ class LibraryMember:
 
 
 @record
+class ValuesOfRows:
+    """Bytes that the values of a function take for each row, and behind all of them; some round their rows up."""
+
+    of_row: int
+    overshoot: int
+    is_rounded: bool
+
+
+@record
 class LibraryMemory:
     """The bytes that a library needs of its caller for so many rows in a call.
 
-    Rows are rounded up to a multiple of `rounding`, and so many more: those of scratch always, those of values where
-    `is_rounded`. Behind both stand `overshoot` bytes and eight for each row.
+    Rows are rounded up to a multiple of `rounding`, and so many more, for scratch and for the values of some functions.
+    All functions use the same room. Behind it stand eight bytes for each row.
     """
 
     fixed: int
     scratch_of_row: int
-    batch_of_row: int
-    overshoot: int
+    values: tuple[ValuesOfRows, ...]
     rounding: int
-    is_rounded: bool
 
     def size(self, rows: int) -> int:
         """Bytes for so many rows in a call."""
         rounded = -(-rows // self.rounding) * self.rounding + self.rounding
         scratch = -(-self.scratch_of_row * rounded // 64) * 64
-        values = self.batch_of_row * (rounded if self.is_rounded else rows)
-        return (self.fixed + scratch + values + self.overshoot) // 64 * 64 + 8 * rows
+        most = max(v.of_row * (rounded if v.is_rounded else rows) + v.overshoot for v in self.values)
+        return self.fixed + scratch + -(-most // 64) * 64 + 8 * rows
+
+
+@record(eq=False)
+class LibraryFunction:
+    """A program as the function model_NAME of a library; its run-time settings are constants, or the caller's."""
+
+    name: str
+    compilation: Compilation
+    settings: Mapping[str, float]
+    takes_settings: bool = False
+
+
+@record
+class LibrarySignature:
+    """The arguments of a function of a library: settings with their usual values, inputs, outputs."""
+
+    name: str
+    inputs: tuple[InputSlot, ...]
+    outputs: tuple[ResultSlot, ...]
+    settings: tuple[tuple[str, DType, float], ...]
 
 
 @record
 class ExportedLibrary:
-    """A program as objects for a linker: model_memory, model_init_abi, model_predict and model_error_text.
+    """Programs as objects for a linker: model_memory, model_init_abi, model_error_text, and their functions.
 
-    `abi` is a number that another program, or one laid out otherwise, does not have; `errors` are names and texts of
-    the codes that its functions give, from 0.
+    `abi` is a number that other programs, or the same laid out otherwise, do not have; `errors` are names and texts of
+    the codes that the functions give, from 0.
     """
 
     members: tuple[LibraryMember, ...]
     machine: Machine
     abi: int
     memory: LibraryMemory
-    inputs: tuple[InputSlot, ...]
-    outputs: tuple[ResultSlot, ...]
+    functions: tuple[LibrarySignature, ...]
     errors: tuple[tuple[str, str], ...]
 
 
@@ -216,8 +242,8 @@ class KernelTarget(Target, Protocol):
         """The execution plan of a schedule and the text of its kernels, and their nests where those are to be kept."""
         ...
 
-    def library(self, compilation: Compilation, tensors: Tensors, settings: Mapping[str, float]) -> ExportedLibrary:
-        """A program that changes no tensor, with these tensors and run-time settings as constants of its code."""
+    def library(self, functions: Sequence[LibraryFunction], tensors: Tensors, seed: int) -> ExportedLibrary:
+        """Programs on the same tensors, whose values are constants of the code; `seed` is that of random numbers."""
         ...
 
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:

@@ -6,8 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
-from compiler.driver import ExportedLibrary, Program
-from compiler.support.cache import compiler_version
+from compiler.driver import ExportedLibrary, LibraryMemory, LibrarySignature, Program
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Shape
 from runtime.exports.archive import archive
@@ -21,6 +20,27 @@ C_TYPES = {
     DType.U8: "uint8_t",
     DType.BOOL: "uint8_t",
 }
+
+
+@record
+class Function:
+    """A function of the library; `settings` have identifiers, types and usual values."""
+
+    name: str
+    settings: tuple[tuple[str, DType, float], ...]
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...]
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        return (*self.inputs, *self.outputs)
+
+    @property
+    def parameters(self) -> str:
+        settings = ["const struct model_settings *settings"] if self.settings else []
+        given = [f"const {C_TYPES[array.dtype]} *{array.identifier}" for array in self.inputs]
+        made = [f"{C_TYPES[array.dtype]} *{array.identifier}" for array in self.outputs]
+        return ", ".join(["void *memory", "int64_t rows", *settings, *given, *made])
 
 
 @record
@@ -60,18 +80,27 @@ class Array:
 
 def c_files(program: Program, library: ExportedLibrary, settings: Mapping[str, object]) -> dict[str, bytes]:
     """The files of a C library by their names; `settings` are those that the program was made with."""
-    names = [*(i.name for i in library.inputs), *(o.name for o in library.outputs)]
-    identifiers = c_names(names, ("memory", "rows", "model_predict", "model_init"))
-    shapes = {spec.name: spec.type.shape for spec in program.inputs}
-    inputs = [_array(i.name, i.dtype, shapes[i.name], identifiers) for i in library.inputs]
-    outputs = [_array(o.name, o.dtype, o.shape, identifiers) for o in library.outputs]
+    functions = [_function(program, signature) for signature in library.functions]
     files = {
-        "model.h": _header(program, library, inputs, outputs),
-        "example.c": _example(inputs, outputs),
+        "model.h": _header(program, library, functions),
+        "example.c": _example(functions[0]),
         "CMakeLists.txt": _CMAKE,
-        "manifest.json": json.dumps(_manifest(program, library, inputs, outputs, settings), indent=2) + "\n",
+        "manifest.json": json.dumps(_manifest(program, library, functions, settings), indent=2) + "\n",
     }
     return {name: text.encode() for name, text in files.items()} | {"libmodel.a": archive(library.members)}
+
+
+def _function(program: Program, signature: LibrarySignature) -> Function:
+    names = [array.name for array in (*signature.inputs, *signature.outputs)]
+    identifiers = c_names(names, ("memory", "rows", "settings"))
+    shapes = {spec.name: spec.type.shape for spec in program.inputs}
+    settings = c_names(name for name, _, _ in signature.settings)
+    return Function(
+        signature.name,
+        tuple((settings[name], dtype, value) for name, dtype, value in signature.settings),
+        tuple(_array(i.name, i.dtype, shapes[i.name], identifiers) for i in signature.inputs),
+        tuple(_array(o.name, o.dtype, o.shape, identifiers) for o in signature.outputs),
+    )
 
 
 def _array(name: str, dtype: DType, shape: Shape, identifiers: Mapping[str, str]) -> Array:
@@ -81,52 +110,58 @@ def _array(name: str, dtype: DType, shape: Shape, identifiers: Mapping[str, str]
     return Array(name, identifiers[name], dtype, (*(None for _ in multiples), *rest), *(multiples or [1]))
 
 
-def _parameters(inputs: Sequence[Array], outputs: Sequence[Array]) -> str:
-    given = [f"const {C_TYPES[array.dtype]} *{array.identifier}" for array in inputs]
-    return ", ".join(
-        ["void *memory", "int64_t rows", *given, *(f"{C_TYPES[a.dtype]} *{a.identifier}" for a in outputs)]
-    )
-
-
-def _header(program: Program, library: ExportedLibrary, inputs: Sequence[Array], outputs: Sequence[Array]) -> str:
-    errors = ",\n".join(f"    MODEL_{name} = {number}" for number, (name, _) in enumerate(library.errors))
-    given = "\n".join(f" *   {array.said()}" for array in (*inputs, *outputs))
+def _header(program: Program, library: ExportedLibrary, functions: Sequence[Function]) -> str:
+    codes = ",\n".join(f"    MODEL_{name} = {code}" for code, (name, _) in enumerate(library.errors))
     return _HEADER.format(
         model=program.model,
-        version=compiler_version(),
-        machine=library.machine.description,
+        machine=library.machine.name,
         abi=library.abi,
-        memory=_memory(library),
-        errors=errors,
-        given=given,
-        parameters=_parameters(inputs, outputs),
+        rounding=library.memory.rounding,
+        less=library.memory.rounding - 1,
+        scratch=library.memory.scratch_of_row,
+        fixed=library.memory.fixed,
+        values=_most_values(library.memory),
+        errors=codes,
+        functions="\n\n".join(_declaration(function) for function in functions),
     )
 
 
-def _memory(library: ExportedLibrary) -> str:
-    """The bytes for so many rows, as an expression of C."""
-    memory = library.memory
-    rounded = f"(((rows) + {memory.rounding - 1}) / {memory.rounding} * {memory.rounding} + {memory.rounding})"
-    scratch = f"({memory.scratch_of_row} * {rounded} + 63) / 64 * 64"
-    values = f"{memory.batch_of_row} * {rounded if memory.is_rounded else '(rows)'}"
-    return f"(({memory.fixed} + {scratch} + {values} + {memory.overshoot}) / 64 * 64 + 8 * (rows))"
+def _most_values(memory: LibraryMemory) -> str:
+    """The most bytes that values take, as an expression of C."""
+    terms = [
+        f"({v.of_row} * {'MODEL_ROUNDED(rows)' if v.is_rounded else '(int64_t)(rows)'} + {v.overshoot + 63}) / 64 * 64"
+        for v in memory.values
+    ]
+    most = terms[0]
+    for term in terms[1:]:
+        most = f"({most} > {term} ? {most} : {term})"
+    return f"{most}" if len(terms) > 1 else f"({most})"
 
 
-def _example(inputs: Sequence[Array], outputs: Sequence[Array]) -> str:
-    arrays = [*inputs, *outputs]
-    calls = [f"filled({_row_of(a)}, {a.elements} * sizeof *{a.identifier}" for a in inputs if a.is_of_rows]
+def _declaration(function: Function) -> str:
+    arrays = "\n".join(f" *   {array.said()}" for array in function.arrays)
+    settings = ""
+    if function.settings:
+        fields = "\n".join(f"    {C_TYPES[dtype]} {name};" for name, dtype, _ in function.settings)
+        values = ", ".join(f"{value!r}{'f' if dtype is DType.F32 else ''}" for _, dtype, value in function.settings)
+        settings = _SETTINGS.format(fields=fields, values=values)
+    return settings + _DECLARATIONS[function.name].format(arrays=arrays, parameters=function.parameters)
+
+
+def _example(function: Function) -> str:
+    calls = [f"filled({_row_of(a)}, {a.elements} * sizeof *{a.identifier}" for a in function.inputs if a.is_of_rows]
     read = [f"            ended = !{call}, 0);" for call in calls[:1]]
     read += [f"            if (!ended) {call}, 1);" for call in calls[1:]]
+    fixed = [a for a in function.inputs if not a.is_of_rows]
+    made = [a for a in function.outputs if a.is_of_rows]
     return _EXAMPLE.format(
-        declarations="\n".join(f"    static {C_TYPES[a.dtype]} {a.identifier}[{_room(a)}];" for a in arrays),
-        fixed="".join(f"    filled({a.identifier}, sizeof {a.identifier}, 1);\n" for a in inputs if not a.is_of_rows),
+        declarations="\n".join(f"    static {C_TYPES[a.dtype]} {a.identifier}[{_room(a)}];" for a in function.arrays),
+        fixed="".join(f"    filled({a.identifier}, sizeof {a.identifier}, 1);\n" for a in fixed),
         read="\n".join(read),
         written="\n".join(
-            f"            fwrite({_row_of(a)}, sizeof *{a.identifier}, {a.elements}, stdout);"
-            for a in outputs
-            if a.is_of_rows
+            f"            fwrite({_row_of(a)}, sizeof *{a.identifier}, {a.elements}, stdout);" for a in made
         ),
-        arguments=", ".join(a.identifier for a in arrays),
+        arguments=", ".join(a.identifier for a in function.arrays),
     )
 
 
@@ -139,41 +174,42 @@ def _row_of(array: Array) -> str:
 
 
 def _manifest(
-    program: Program,
-    library: ExportedLibrary,
-    inputs: Sequence[Array],
-    outputs: Sequence[Array],
-    settings: Mapping[str, object],
+    program: Program, library: ExportedLibrary, functions: Sequence[Function], settings: Mapping[str, object]
 ) -> dict[str, object]:
+    machine = library.machine
     return {
         "model": program.model,
-        "made_by": f"dlc {compiler_version()}",
         "abi": library.abi,
         "target": {
-            "machine": library.machine.name,
-            "triple": library.machine.triple,
-            "cpu": library.machine.cpu,
-            "features": library.machine.features,
+            "machine": machine.name,
+            "triple": machine.triple,
+            "cpu": machine.cpu,
+            "features": machine.features,
         },
         "functions": {
-            "model_predict": {
-                "inputs": [array.to_json() for array in inputs],
-                "outputs": [array.to_json() for array in outputs],
+            f"model_{function.name}": {
+                "settings": [
+                    {"name": name, "dtype": dtype.value, "usual": value} for name, dtype, value in function.settings
+                ],
+                "inputs": [array.to_json() for array in function.inputs],
+                "outputs": [array.to_json() for array in function.outputs],
             }
+            for function in functions
         },
         "errors": [
-            {"code": number, "name": f"MODEL_{n}", "text": text} for number, (n, text) in enumerate(library.errors)
+            {"name": f"MODEL_{name}", "code": code, "text": text} for code, (name, text) in enumerate(library.errors)
         ],
-        "memory_of_one_row": library.memory.size(1),
+        "bytes_of_memory": {str(rows): library.memory.size(rows) for rows in (1, 32, 1024)},
         "settings": dict(settings),
     }
 
 
 _HEADER = """\
-/* {model}, a model compiled by dlc {version} for {machine}.
+/* {model}, a model compiled by dlc for {machine}.
  *
  * All memory is the caller's: no function allocates, prints, or keeps anything elsewhere, so several threads may each
- * use a memory of their own. Functions give 0 (MODEL_OK), or another code of enum model_error.
+ * use a memory of their own. Functions give 0 (MODEL_OK), or another code of enum model_error. Arrays are dense, rows
+ * first, the last dimension varying fastest.
  */
 #ifndef DLC_MODEL_H
 #define DLC_MODEL_H
@@ -188,7 +224,10 @@ extern "C" {{
 #define MODEL_ABI INT64_C({abi})
 #define MODEL_ALIGNMENT 64
 /* The bytes of memory for calls of up to `rows` rows. */
-#define MODEL_MEMORY(rows) {memory}
+#define MODEL_MEMORY(rows) ({fixed} + MODEL_SCRATCH(rows) + MODEL_VALUES(rows) + 8 * (int64_t)(rows))
+#define MODEL_ROUNDED(rows) (((int64_t)(rows) + {less}) / {rounding} * {rounding} + {rounding})
+#define MODEL_SCRATCH(rows) (({scratch} * MODEL_ROUNDED(rows) + 63) / 64 * 64)
+#define MODEL_VALUES(rows) {values}
 
 enum model_error {{
 {errors}
@@ -204,16 +243,36 @@ int64_t model_memory(int64_t rows);
 #define model_init(memory, bytes, rows) model_init_abi(MODEL_ABI, memory, bytes, rows)
 int model_init_abi(int64_t abi, void *memory, int64_t bytes, int64_t rows);
 
-/* Compute the outputs of `rows` rows; arrays are dense, the last dimension varying fastest.
- *
-{given}
- */
-int model_predict({parameters});
+{functions}
 
 #ifdef __cplusplus
 }}
 #endif
 #endif
+"""
+
+_DECLARATIONS = {
+    "predict": """\
+/* Compute the outputs of `rows` rows.
+ *
+{arrays}
+ */
+int model_predict({parameters});""",
+    "step": """\
+/* Make one update of the weights in this memory from `rows` rows.
+ *
+{arrays}
+ */
+int model_step({parameters});""",
+}
+
+_SETTINGS = """\
+/* Settings of the training, and their values in the model's text. */
+struct model_settings {{
+{fields}
+}};
+#define MODEL_SETTINGS {{{values}}}
+
 """
 
 _EXAMPLE = """\

@@ -6,8 +6,9 @@ Beside it stand one object for each kernel and one with the weights, which are r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -42,9 +43,17 @@ from compiler.targets.manifest import (
     SHARED_ARENA,
     STATIC_ARENA,
     Manifest,
+    TensorSpec,
 )
 from compiler.targets.memory import SLACK
-from compiler.targets.target import ExportedLibrary, LibraryMember, LibraryMemory
+from compiler.targets.target import (
+    ExportedLibrary,
+    LibraryFunction,
+    LibraryMember,
+    LibraryMemory,
+    LibrarySignature,
+    ValuesOfRows,
+)
 from compiler.tuning import MOST_TILE_ROWS
 from compiler.types import BatchExtent, DType
 
@@ -59,120 +68,128 @@ ERRORS = (
     ("NULL_POINTER", "an argument is a null pointer"),
     ("OTHER_HEADER", "the library was made with another header"),
 )
-"""Names and texts of the codes in `library.ll`, from 0."""
-FUNCTIONS = ("model_memory", "model_init_abi", "model_predict", "model_error_text")
+"""Names and texts of the codes in `library.ll` and `function.ll`, from 0."""
 MOST_ROWS = (1 << 31) - 1  # in a call
-_HEAD = 64  # bytes in front of the tables
+_HEAD = 64  # bytes in front of all tables
+_OF_THE_RUNNER = ("dlc_fetch", "dlc_collect", "dlc_copy")
 
 
 @record
-class MemoryLayout:
-    """Where things lie in the caller's memory, in bytes; what grows with the rows stands behind them."""
+class _Places:
+    """Where the tables and arenas of a function lie in the caller's memory, in bytes."""
 
     arenas: int
     inputs: int
     outputs: int
-    sync: int
     control: int
     static: int
+
+
+@record
+class _Layout:
+    """Where things lie in the caller's memory, in bytes; what grows with the rows stands behind them.
+
+    `tensors` are the places of the persistent tensors by name, where some function changes them.
+    """
+
+    sync: int
     shared: int
     scratch: int
-    growing: LibraryMemory
+    functions: tuple[_Places, ...]
+    tensors: Mapping[str, int]
+    memory: LibraryMemory
 
 
-def library(code: ObjectCode, tensors: Tensors, settings: Mapping[str, float], machine: Machine) -> ExportedLibrary:
-    """The library of a program that changes no tensor; `code` has the object of each of its kernels."""
-    manifest = code.manifest
-    assert not manifest.writes_tensors
-    places, content = placed_weights([tensors[spec.name] for spec in manifest.tensors])
-    layout = memory_layout(manifest)
-    signature = repr((ABI_VERSION, layout, manifest.inputs, manifest.results))
-    abi = int.from_bytes(sha256(signature.encode()).digest()[:7], "big")
-    main = compile_module(main_text(manifest, settings, machine, abi, places), machine)
-    weights = compile_module(weights_text(content), machine)
-    kernels = zip(code.symbols, code.objects, strict=False)  # behind them stands the runner for a process
-    members = (
-        LibraryMember("model.o", main, FUNCTIONS),
-        LibraryMember("weights.o", weights, ("model_weights",)),
-        *(LibraryMember(f"{symbol}.o", content, (symbol,)) for symbol, content in kernels),
-    )
-    return ExportedLibrary(members, machine, abi, layout.growing, manifest.inputs, manifest.results, ERRORS)
+@record
+class _Function:
+    """A function of the library: its program, its place among the others, and its settings' names and values."""
+
+    number: int
+    program: LibraryFunction
+    manifest: Manifest
 
 
-def memory_layout(manifest: Manifest) -> MemoryLayout:
-    slots = FIRST_TENSOR + len(manifest.tensors) + len(manifest.inputs) + len(manifest.results)
-    sizes = {
-        "arenas": 8 * slots,
-        "inputs": 16 * len(manifest.inputs),
-        "outputs": 8 * len(manifest.results),
-        "sync": sync_bytes(1),
-        "control": control_layout(manifest).size,
-        "static": manifest.static_bytes + SLACK,
-        "shared": manifest.shared_bytes + SLACK,
-        "scratch": manifest.scratch_bytes + SLACK,
+def library(
+    functions: Sequence[LibraryFunction], codes: Sequence[ObjectCode], tensors: Tensors, seed: int, machine: Machine
+) -> ExportedLibrary:
+    """The library of some programs on the same tensors; `codes` have the objects of each program's kernels."""
+    made = [
+        _Function(number, program, code.manifest)
+        for number, (program, code) in enumerate(zip(functions, codes, strict=True))
+    ]
+    specs = {spec.name: spec for function in made for spec in function.manifest.tensors}
+    places, content = _weights([tensors[name] for name in specs])
+    weights = dict(zip(specs, places, strict=True))
+    layout = _layout(made, specs.values())
+    interface = [(f.program.name, f.manifest.inputs, f.manifest.results, f.manifest.settings) for f in made]
+    abi = int.from_bytes(sha256(repr((ABI_VERSION, layout, interface)).encode()).digest()[:7], "big")
+    kernels = {
+        symbol: content
+        for code in codes
+        for symbol, content in zip(code.symbols, code.objects, strict=False)  # behind them stands a process's runner
     }
-    places: dict[str, int] = {}
-    place = _HEAD
-    for name, size in sizes.items():
-        places[name] = place
-        place += _up(size)
-    overshoot = _up(MOST_TILE_ROWS * manifest.row_bytes + SLACK) + 63
-    is_rounded = manifest.batch_bytes < LARGE_ROW
-    growing = LibraryMemory(place, manifest.scratch_batch_bytes, manifest.batch_bytes, overshoot, ROUNDING, is_rounded)
-    return MemoryLayout(**places, growing=growing)
+    text = _main_text(made, layout, weights, abi, seed, machine)
+    symbols = (*_SYMBOLS, *(f"model_{function.program.name}" for function in made))
+    members = (
+        LibraryMember("model.o", compile_module(text, machine), symbols),
+        LibraryMember("weights.o", compile_module(_weights_text(content), machine), ("model_weights",)),
+        *(LibraryMember(f"{symbol}.o", content, (symbol,)) for symbol, content in kernels.items()),
+    )
+    signatures = tuple(
+        LibrarySignature(f.program.name, f.manifest.inputs, f.manifest.results, _settings(f)) for f in made
+    )
+    return ExportedLibrary(members, machine, abi, layout.memory, signatures, ERRORS)
+
+
+_SYMBOLS = ("model_memory", "model_init_abi", "model_error_text")
+
+
+def _settings(function: _Function) -> tuple[tuple[str, DType, float], ...]:
+    """The settings that the caller gives, with the values that they have in the text."""
+    if not function.program.takes_settings:
+        return ()
+    manifest, values = function.manifest, function.program.settings
+    return tuple((n, dtype, values[n]) for n, dtype in zip(manifest.settings, manifest.setting_dtypes, strict=True))
+
+
+def _layout(functions: Sequence[_Function], specs: Iterable[TensorSpec]) -> _Layout:
+    manifests = [function.manifest for function in functions]
+    end = _HEAD
+
+    def place(size: int) -> int:
+        nonlocal end
+        begin, end = end, end + _up(size)
+        return begin
+
+    tensors: dict[str, int] = {}
+    if any(manifest.writes_tensors for manifest in manifests):
+        tensors = {spec.name: place(prod(spec.shape) * spec.dtype.size) for spec in specs}
+        place(SLACK)
+    places = tuple(
+        _Places(
+            arenas=place(8 * (FIRST_TENSOR + len(m.tensors) + len(m.inputs) + len(m.results))),
+            inputs=place(16 * len(m.inputs)),
+            outputs=place(8 * len(m.results)),
+            control=place(control_layout(m).size),
+            static=place(m.static_bytes + SLACK),
+        )
+        for m in manifests
+    )
+    sync, shared = place(sync_bytes(1)), place(max(m.shared_bytes for m in manifests) + SLACK)
+    scratch = place(max(m.scratch_bytes for m in manifests) + SLACK)
+    values = tuple(
+        ValuesOfRows(m.batch_bytes, _up(MOST_TILE_ROWS * m.row_bytes + SLACK), m.batch_bytes < LARGE_ROW)
+        for m in manifests
+    )
+    memory = LibraryMemory(end, max(m.scratch_batch_bytes for m in manifests), values, ROUNDING)
+    return _Layout(sync, shared, scratch, places, tensors, memory)
 
 
 def _up(size: int) -> int:
     return -(-size // 64) * 64
 
 
-def main_text(
-    manifest: Manifest, settings: Mapping[str, float], machine: Machine, abi: int, weights: Sequence[int]
-) -> str:
-    """The LLVM text of a library's main object; `weights` are the places of the manifest's tensors in theirs."""
-    layout = memory_layout(manifest)
-    words: dict[str, object] = {
-        "LESS_THAN_ROUNDING": ROUNDING - 1,
-        "ROUNDING": ROUNDING,
-        "SCRATCH_OF_ROW": layout.growing.scratch_of_row,
-        "FIXED": layout.growing.fixed,
-        "IS_ROUNDED": str(layout.growing.is_rounded).lower(),
-        "BATCH_OF_ROW": layout.growing.batch_of_row,
-        "OVERSHOOT": layout.growing.overshoot,
-        "MOST_ROWS": MOST_ROWS,
-        "ERRORS": len(ERRORS),
-        "ABI": abi,
-        "ARENAS": layout.arenas,
-        "INPUTS": layout.inputs,
-        "OUTPUTS": layout.outputs,
-        "SYNC": layout.sync,
-        "STATIC": layout.static,
-        "CONTROL": layout.control,
-        "PLACES": "\n".join(_places(manifest, layout, weights, settings)),
-        "PARAMETERS": "".join(f", ptr {name}" for name in _parameters(manifest)),
-        "NULLS": "\n".join(_null_checks(manifest)),
-        "FED": "\n".join(_fed(manifest)),
-        "ROWS_SLOT": ROWS,
-        "SEED_SLOT": SEED,
-        "STEP_SLOT": STEP,
-        "LOCAL_SLOT": LOCAL,
-        "BATCH_SLOT": BATCH,
-        "REMAINING_SLOT": REMAINING,
-        "FRESH_SLOT": FRESH,
-    }
-    text = Path(__file__).with_suffix(".ll").read_text(encoding="utf-8")
-    for name in sorted(words, key=len, reverse=True):  # no word is the beginning of one that is still there
-        text = text.replace(f"${name}", str(words[name]))
-    return "\n".join([runner_text(machine, alone=True), *_constants(manifest), text])
-
-
-def weights_text(content: bytes) -> str:
-    """The LLVM text of the object with the weights."""
-    array = "".join(f"\\{byte:02X}" for byte in content)
-    return f'@model_weights = hidden constant [{len(content)} x i8] c"{array}", align 64\n'
-
-
-def placed_weights(arrays: Sequence[Array]) -> tuple[list[int], bytes]:
+def _weights(arrays: Sequence[Array]) -> tuple[list[int], bytes]:
     """Where each array lies, and all of them in one piece, readable beyond the end as kernels may read."""
     places: list[int] = []
     content = bytearray()
@@ -183,134 +200,258 @@ def placed_weights(arrays: Sequence[Array]) -> tuple[list[int], bytes]:
     return places, bytes(content) + bytes(SLACK)
 
 
-def _parameters(manifest: Manifest) -> list[str]:
+def _weights_text(content: bytes) -> str:
+    array = "".join(f"\\{byte:02X}" for byte in content)
+    return f'@model_weights = hidden constant [{len(content)} x i8] c"{array}", align 64\n'
+
+
+def _main_text(
+    functions: Sequence[_Function],
+    layout: _Layout,
+    weights: Mapping[str, int],
+    abi: int,
+    seed: int,
+    machine: Machine,
+) -> str:
+    """The LLVM text of the object with all functions; `weights` are the places of tensors in the other."""
+    memory = layout.memory
+    common: dict[str, object] = {
+        "LESS_THAN_ROUNDING": ROUNDING - 1,
+        "ROUNDING": ROUNDING,
+        "SCRATCH_OF_ROW": memory.scratch_of_row,
+        "FIXED": memory.fixed,
+        "VALUES": _lines(_most_values(memory)),
+        "MOST_ROWS": MOST_ROWS,
+        "ABI": abi,
+        "SEED": seed,
+        "ERRORS": len(ERRORS),
+        "TENSORS": _lines(_copied_weights(functions, layout, weights)),
+        "FUNCTIONS": _lines(
+            f"call void @{function.program.name}_lay_out(ptr %memory, i64 %rows, ptr %numbers)"
+            for function in functions
+        ),
+    }
+    texts = ", ".join(f"ptr @text.{number}" for number in range(len(ERRORS)))
+    kernels = sorted({name for f in functions for name in f.manifest.functions} - {*_OF_THE_RUNNER})
+    return "\n".join(
+        [
+            runner_text(machine, alone=True),
+            *(f"declare void @{kernel}(ptr, i64, i64, ptr)" for kernel in kernels),
+            "@model_weights = external hidden constant i8",
+            *(_text(f"text.{number}", text) for number, (_, text) in enumerate(ERRORS)),
+            _text("unknown", "unknown error"),
+            f"@texts = internal constant [{len(ERRORS)} x ptr] [{texts}]",
+            _filled("library", common),
+            *(_function_text(function, layout, weights, abi) for function in functions),
+        ]
+    )
+
+
+def _filled(template: str, words: Mapping[str, object]) -> str:
+    """The text of a template; the longest words first, since none may be the beginning of one that is still there."""
+    text = Path(__file__).with_name(f"{template}.ll").read_text(encoding="utf-8")
+    for name in sorted(words, key=len, reverse=True):
+        text = text.replace(f"${name}", str(words[name]))
+    return text
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "\n".join(line if line.endswith(":") else f"  {line}" for line in lines)
+
+
+def _text(name: str, text: str) -> str:
+    return f'@{name} = internal constant [{len(text) + 1} x i8] c"{text}\\00"'
+
+
+def _most_values(memory: LibraryMemory) -> list[str]:
+    """The most bytes that the values of a function's rows take, as `%values`."""
+    rows: list[str] = []
+    most = "0"
+    for number, values in enumerate(memory.values):
+        name = "%values" if number + 1 == len(memory.values) else f"%values.{number}"
+        rows.append(f"%grown.{number} = mul i64 {'%rounded' if values.is_rounded else '%rows'}, {values.of_row}")
+        rows.append(f"%padded.{number} = add i64 %grown.{number}, {values.overshoot + 63}")
+        rows.append(f"%whole.{number} = and i64 %padded.{number}, -64")
+        rows.append(f"{name} = call i64 @llvm.umax.i64(i64 {most}, i64 %whole.{number})")
+        most = name
+    return rows
+
+
+def _copied_weights(functions: Sequence[_Function], layout: _Layout, weights: Mapping[str, int]) -> list[str]:
+    """Put tensors that change into the caller's memory."""
+    rows: list[str] = []
+    sizes = {s.name: prod(s.shape) * s.dtype.size for f in functions for s in f.manifest.tensors}
+    for number, (name, place) in enumerate(layout.tensors.items()):
+        rows.append(f"%tensor.{number} = getelementptr i8, ptr %memory, i64 {place}")
+        start = f"ptr getelementptr (i8, ptr @model_weights, i64 {weights[name]})"
+        operands = f"ptr %tensor.{number}, {start}, i64 {sizes[name]}, i1 false"
+        rows.append(f"call void @llvm.memcpy.p0.p0.i64({operands})")
+    return rows
+
+
+def _function_text(function: _Function, layout: _Layout, weights: Mapping[str, int], abi: int) -> str:
+    manifest, places = function.manifest, layout.functions[function.number]
+    words: dict[str, object] = {
+        "NAME": function.program.name,
+        "NUMBER": function.number,
+        "ABI": abi,
+        "IS_ROUNDED": str(layout.memory.values[function.number].is_rounded).lower(),
+        "ARENAS": places.arenas,
+        "INPUTS": places.inputs,
+        "OUTPUTS": places.outputs,
+        "CONTROL": places.control,
+        "STATIC": places.static,
+        "SYNC": layout.sync,
+        "ROWS_SLOT": ROWS,
+        "UPDATES": int(manifest.writes_tensors),
+        "PARAMETERS": "".join(f", ptr {name}" for name in _parameters(function)),
+        "NULLS": _lines(_null_checks(["%memory", *_parameters(function)])),
+        "PLACES": _lines(_fixed_places(function, layout, weights)),
+        "FED": _lines(_fed(function)),
+        "CONTROLS": _lines(_controls()),
+    }
+    return "\n".join([*_constants(function), _filled("function", words)])
+
+
+def _parameters(function: _Function) -> list[str]:
+    manifest = function.manifest
+    settings = ["%settings"] if _settings(function) else []
     inputs = [f"%in.{number}" for number in range(len(manifest.inputs))]
-    return inputs + [f"%out.{number}" for number in range(len(manifest.results))]
+    return [*settings, *inputs, *(f"%out.{number}" for number in range(len(manifest.results)))]
 
 
-def _null_checks(manifest: Manifest) -> list[str]:
-    names = ["%memory", *_parameters(manifest)]
+def _null_checks(names: Sequence[str]) -> list[str]:
     rows: list[str] = []
     for number, name in enumerate(names):
         following = f"check.{number + 1}" if number + 1 < len(names) else "nonnull"
-        rows.append(f"  %null.{number} = icmp eq ptr {name}, null")
-        rows.append(f"  br i1 %null.{number}, label %null, label %{following}")
+        rows.append(f"%null.{number} = icmp eq ptr {name}, null")
+        rows.append(f"br i1 %null.{number}, label %null, label %{following}")
         if number + 1 < len(names):
             rows.append(f"{following}:")
     return rows
 
 
-def _places(
-    manifest: Manifest, layout: MemoryLayout, weights: Sequence[int], settings: Mapping[str, float]
-) -> list[str]:
-    """What stays in the tables of addresses, and the settings."""
-    rows: list[str] = []
+def _put(table: str, slot: int, value: str, name: str = "") -> list[str]:
+    """Store a typed value in a slot of a table."""
+    name = name or f"{table}.{slot}"
+    return [f"%{name}.at = getelementptr i64, ptr %{table}, i64 {slot}", f"store {value}, ptr %{name}.at, align 8"]
 
-    def put(table: str, slot: int, value: str) -> None:
-        rows.append(f"  %{table}.{slot}.at = getelementptr i64, ptr %{table}, i64 {slot}")
-        rows.append(f"  store {value}, ptr %{table}.{slot}.at, align 8")
 
-    def own(slot: int, offset: int, in_batch: bool) -> None:
-        """A place in the arenas, for an input or a result that is copied."""
-        if in_batch:
-            rows.append(f"  %own.{slot}.offset = mul i64 %capacity, {offset}")
-        base, place = ("%batch", f"%own.{slot}.offset") if in_batch else ("%static", str(offset))
-        rows.append(f"  %own.{slot} = getelementptr i8, ptr {base}, i64 {place}")
-        put("arenas", slot, f"ptr %own.{slot}")
-
-    put("arenas", CONTROL_ARENA, "ptr %control")
-    put("arenas", STATIC_ARENA, "ptr %static")
-    put("arenas", BATCH_ARENA, "ptr %batch")
+def _fixed_places(function: _Function, layout: _Layout, weights: Mapping[str, int]) -> list[str]:
+    """What stays in the tables of addresses, and settings that the caller does not give."""
+    manifest = function.manifest
+    rows = _put("arenas", CONTROL_ARENA, "ptr %control")
+    rows += _put("arenas", STATIC_ARENA, "ptr %static")
+    rows += _put("arenas", BATCH_ARENA, "ptr %batch")
     for slot, place in ((SCRATCH_ARENA, layout.scratch), (SHARED_ARENA, layout.shared)):
-        rows.append(f"  %arena.{slot} = getelementptr i8, ptr %memory, i64 {place}")
-        put("arenas", slot, f"ptr %arena.{slot}")
+        rows.append(f"%arena.{slot} = getelementptr i8, ptr %memory, i64 {place}")
+        rows += _put("arenas", slot, f"ptr %arena.{slot}")
     slot = FIRST_TENSOR
-    for place in weights:
-        put("arenas", slot, f"ptr getelementptr (i8, ptr @model_weights, i64 {place})")
+    for spec in manifest.tensors:
+        if spec.name in layout.tensors:
+            rows.append(f"%tensor.{slot} = getelementptr i8, ptr %memory, i64 {layout.tensors[spec.name]}")
+            rows += _put("arenas", slot, f"ptr %tensor.{slot}")
+        else:
+            rows += _put("arenas", slot, f"ptr getelementptr (i8, ptr @model_weights, i64 {weights[spec.name]})")
         slot += 1
     for number, item in enumerate(manifest.inputs):
-        own(slot, item.offset, item.batch_axis is not None)
-        put("inputs", len(manifest.inputs) + number, f"i64 {item.row_bytes}")
+        rows += _own(slot, item.offset, item.batch_axis is not None)
+        rows += _put("inputs", len(manifest.inputs) + number, f"i64 {item.row_bytes}")
         slot += 1
     for result in manifest.results:
         if result.offset is not None:
-            own(slot, result.offset, any(isinstance(extent, BatchExtent) for extent in result.shape))
+            rows += _own(slot, result.offset, any(isinstance(extent, BatchExtent) for extent in result.shape))
         slot += 1
-    for number, (name, dtype) in enumerate(zip(manifest.settings, manifest.setting_dtypes, strict=True), SETTINGS):
-        put("control", number, _number(settings[name], dtype))
+    if not _settings(function):
+        values = function.program.settings
+        for number, (name, dtype) in enumerate(zip(manifest.settings, manifest.setting_dtypes, strict=True), SETTINGS):
+            rows += _put("control", number, _number(values[name], dtype))
     return rows
+
+
+def _own(slot: int, offset: int, in_batch: bool) -> list[str]:
+    """A place in the arenas, for an input or a result that is copied."""
+    rows = [f"%own.{slot}.offset = mul i64 {'%capacity' if in_batch else '1'}, {offset}"]
+    base = "%batch" if in_batch else "%static"
+    rows.append(f"%own.{slot} = getelementptr i8, ptr {base}, i64 %own.{slot}.offset")
+    return rows + _put("arenas", slot, f"ptr %own.{slot}")
 
 
 def _number(value: float, dtype: DType) -> str:
-    """A typed constant with exactly these bits."""
-    bits = np.array(value, np.float64 if dtype is DType.F64 else np.float32)
-    wide = np.float64(bits)  # LLVM writes an f32 as the f64 that it is
+    """A typed constant with exactly these bits; LLVM writes an f32 as the f64 that it is."""
+    wide = np.float64(value if dtype is DType.F64 else np.float32(value))
     return f"{'double' if dtype is DType.F64 else 'float'} 0x{int(wide.view(np.uint64)):016X}"
 
 
-def _fed(manifest: Manifest) -> list[str]:
-    """The addresses of inputs and results, and inputs without rows, which are copied."""
+def _fed(function: _Function) -> list[str]:
+    """The addresses of inputs and results, inputs without rows, which are copied, and settings."""
+    manifest = function.manifest
     rows: list[str] = []
     for number, item in enumerate(manifest.inputs):
-        rows.append(f"  %inputs.{number}.at = getelementptr i64, ptr %inputs, i64 {number}")
-        rows.append(f"  store ptr %in.{number}, ptr %inputs.{number}.at, align 8")
+        rows += _put("inputs", number, f"ptr %in.{number}")
         if item.batch_axis is None:
-            rows.append(f"  %copy.{number} = getelementptr i8, ptr %static, i64 {item.offset}")
+            rows.append(f"%copy.{number} = getelementptr i8, ptr %static, i64 {item.offset}")
             operands = f"ptr %copy.{number}, ptr %in.{number}, i64 {item.row_bytes}, i1 false"
-            rows.append(f"  call void @llvm.memcpy.p0.p0.i64({operands})")
-    for number, _ in enumerate(manifest.results):
-        rows.append(f"  %outputs.{number}.at = getelementptr i64, ptr %outputs, i64 {number}")
-        rows.append(f"  store ptr %out.{number}, ptr %outputs.{number}.at, align 8")
+            rows.append(f"call void @llvm.memcpy.p0.p0.i64({operands})")
+    for number in range(len(manifest.results)):
+        rows += _put("outputs", number, f"ptr %out.{number}")
+    place = 0
+    for number, (_, dtype, _) in enumerate(_settings(function), SETTINGS):
+        place = -(-place // dtype.size) * dtype.size
+        kind = "double" if dtype is DType.F64 else "float"
+        rows.append(f"%setting.{number}.from = getelementptr i8, ptr %settings, i64 {place}")
+        rows.append(f"%setting.{number} = load {kind}, ptr %setting.{number}.from, align {dtype.size}")
+        rows += _put("control", number, f"{kind} %setting.{number}")
+        place += dtype.size
     return rows
 
 
-def _constants(manifest: Manifest) -> list[str]:
-    entries = [
-        f"{{ ptr {f'@{manifest.functions[function]}' if function >= 0 else 'null'}, "
-        + ", ".join(f"i64 {number}" for number in others)
-        + " }"
-        for function, *others in entry_rows(manifest)
-    ]
-    numbers = [number for row in relocation_rows(manifest) for number in row]
-    advances = [number for line in manifest.advances for number in line]
+def _controls() -> list[str]:
+    """The slots of the control block that the runner reads or changes in a call."""
+    values = {
+        SEED: "i64 %seed",
+        STEP: "i64 %step",
+        LOCAL: "i64 0",
+        BATCH: "i64 %rows",
+        REMAINING: "i64 1",
+        FRESH: "i64 %fresh",
+    }
+    return [line for slot, value in values.items() for line in _put("control", slot, value, f"slot.{slot}")]
+
+
+def _constants(function: _Function) -> list[str]:
+    """The tables of a program that the runner reads."""
+    manifest, name = function.manifest, function.program.name
     line = "{ ptr, i64, i64, i64, i64, i64, i64, i64 }"
+    entries = [
+        f"{line} {{ ptr {f'@{manifest.functions[number]}' if number >= 0 else 'null'}, "
+        + ", ".join(f"i64 {word}" for word in words)
+        + " }"
+        for number, *words in entry_rows(manifest)
+    ]
     block = (
         f"i64 {ABI_VERSION}",
-        "ptr @entry_table",
+        f"ptr @{name}_entries",
         f"i64 {len(entries)}",
-        "ptr @relocation_table",
+        f"ptr @{name}_relocations",
         f"i64 {len(manifest.relocations)}",
         f"i64 {control_layout(manifest).arguments}",
         f"i64 {manifest.scratch_bytes}",  # of one thread: nothing lies behind it
         f"i64 {int(manifest.flush)}",
         f"i64 {manifest.once}",
-        "ptr @advance_table",
+        f"ptr @{name}_advances",
         f"i64 {len(manifest.advances[0]) if manifest.advances else 0}",
         f"i64 {most_moving_arguments(manifest)}",
     )
     types = ", ".join(word.split()[0] for word in block)
-    own = {"dlc_fetch", "dlc_collect", "dlc_copy"}
-    kernels = [f"declare void @{f}(ptr, i64, i64, ptr)" for f in manifest.functions if f not in own]
-    texts = [
-        f'@text.{n} = internal constant [{len(text) + 1} x i8] c"{text}\\00"' for n, (_, text) in enumerate(ERRORS)
-    ]
     return [
-        *kernels,
-        *texts,
-        _text("unknown", "unknown error"),
-        f"@texts = internal constant [{len(ERRORS)} x ptr] [{', '.join(f'ptr @text.{n}' for n in range(len(ERRORS)))}]",
-        "@model_weights = external hidden constant i8",
-        f"@entry_table = internal constant [{len(entries)} x {line}] [{', '.join(f'{line} {e}' for e in entries)}]",
-        _numbers("relocation_table", numbers),
-        _numbers("advance_table", advances),
-        f"@program = internal constant {{ {types} }} {{ {', '.join(block)} }}",
+        f"@{name}_entries = internal constant [{len(entries)} x {line}] [{', '.join(entries)}]",
+        _numbers(f"{name}_relocations", [number for row in relocation_rows(manifest) for number in row]),
+        _numbers(f"{name}_advances", [number for row in manifest.advances for number in row]),
+        f"@{name}_program = internal constant {{ {types} }} {{ {', '.join(block)} }}",
     ]
 
 
 def _numbers(name: str, numbers: Sequence[int]) -> str:
     values = ", ".join(f"i64 {number}" for number in numbers)
     return f"@{name} = internal constant [{len(numbers)} x i64] [{values}]"
-
-
-def _text(name: str, text: str) -> str:
-    return f'@{name} = internal constant [{len(text) + 1} x i8] c"{text}\\00"'

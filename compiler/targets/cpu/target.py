@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from compiler.targets.target import (
     Begin,
     Compilation,
     ExportedLibrary,
+    LibraryFunction,
     MachineInstruction,
     Peaks,
     Watched,
@@ -83,13 +84,14 @@ class CpuTarget:
     def allocate(self, specs: Sequence[TensorSpec], beside: Tensors | None = None) -> Tensors:
         return allocated(specs, beside)
 
-    def library(self, compilation: Compilation, tensors: Tensors, settings: Mapping[str, float]) -> ExportedLibrary:
+    def library(self, functions: Sequence[LibraryFunction], tensors: Tensors, seed: int) -> ExportedLibrary:
         from compiler.targets.cpu.library import library  # only an export asks
 
-        options = compilation.options
-        machine = _machine(options, runs=False)
-        code = _front_door(options, runs=False).load(compilation.name, self._lowering(compilation, machine))
-        return library(code, tensors, settings, machine)
+        options = functions[0].compilation.options
+        machine, door = _machine(options, runs=False), _front_door(options, runs=False)
+        compilations = [function.compilation for function in functions]
+        codes = [door.load(one.name, self._lowering(one, machine)) for one in compilations]
+        return library(functions, codes, tensors, seed, machine)
 
     def listing(self, text: str, symbol: str, machine: Machine) -> tuple[MachineInstruction, ...]:
         from compiler.targets.llvm.listing import listing  # only readers of code ask
