@@ -56,10 +56,15 @@ def load_program(program: Program, kind: GraphKind, options: Options) -> LoadedP
 def exported_library(
     program: Program, tensors: Tensors, settings: Mapping[str, float], options: Options, seed: int | None = None
 ) -> ExportedLibrary:
-    """The function `predict` of a program, and `step` where there is a `seed`, as objects for a linker."""
+    """The function `predict` of a program, and `step` where there is a `seed`, as objects for a linker.
+
+    A caller of `step` gives the settings of run time that no other number is made of.
+    """
     functions = [LibraryFunction("predict", _compilation(program, PREDICTION, options), settings)]
     if seed is not None:
-        functions.append(LibraryFunction("step", _compilation(program, TRAINING, options), settings, True))
+        derived = " ".join(name for name in settings if "(" in name)
+        given = tuple(name for name in settings if "(" not in name and name not in derived)
+        functions.append(LibraryFunction("step", _compilation(program, TRAINING, options), settings, given))
     return kernel_target_of(options).library(functions, tensors, seed or 0)
 
 

@@ -159,12 +159,15 @@ class LibraryMemory:
 
 @record(eq=False)
 class LibraryFunction:
-    """A program as the function model_NAME of a library; its run-time settings are constants, or the caller's."""
+    """A program as the function model_NAME of a library; its run-time settings are constants but for `given` ones.
+
+    Results with a colon in their names are the compiler's own, and are not given to the caller.
+    """
 
     name: str
     compilation: Compilation
     settings: Mapping[str, float]
-    takes_settings: bool = False
+    given: tuple[str, ...] = ()
 
 
 @record

@@ -8,6 +8,7 @@ define internal void @$NAME_lay_out(ptr %memory, i64 %rows, ptr %numbers) nounwi
   %batch = getelementptr i8, ptr %memory, i64 %batch.place
   %arenas = getelementptr i8, ptr %memory, i64 $ARENAS
   %inputs = getelementptr i8, ptr %memory, i64 $INPUTS
+  %outputs = getelementptr i8, ptr %memory, i64 $OUTPUTS
   %static = getelementptr i8, ptr %memory, i64 $STATIC
   %control = getelementptr i8, ptr %memory, i64 $CONTROL
   %numbers.at = getelementptr i64, ptr %control, i64 $ROWS_SLOT

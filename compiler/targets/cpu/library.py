@@ -43,6 +43,7 @@ from compiler.targets.manifest import (
     SHARED_ARENA,
     STATIC_ARENA,
     Manifest,
+    ResultSlot,
     TensorSpec,
 )
 from compiler.targets.memory import SLACK
@@ -83,6 +84,7 @@ class _Places:
     outputs: int
     control: int
     static: int
+    results: int  # those of the compiler's own, one after the other, each in a line of the caches
 
 
 @record
@@ -136,7 +138,7 @@ def library(
         *(LibraryMember(f"{symbol}.o", content, (symbol,)) for symbol, content in kernels.items()),
     )
     signatures = tuple(
-        LibrarySignature(f.program.name, f.manifest.inputs, f.manifest.results, _settings(f)) for f in made
+        LibrarySignature(f.program.name, f.manifest.inputs, tuple(_results(f)), _settings(f)) for f in made
     )
     return ExportedLibrary(members, machine, abi, layout.memory, signatures, ERRORS)
 
@@ -146,10 +148,19 @@ _SYMBOLS = ("model_memory", "model_init_abi", "model_error_text")
 
 def _settings(function: _Function) -> tuple[tuple[str, DType, float], ...]:
     """The settings that the caller gives, with the values that they have in the text."""
-    if not function.program.takes_settings:
-        return ()
-    manifest, values = function.manifest, function.program.settings
-    return tuple((n, dtype, values[n]) for n, dtype in zip(manifest.settings, manifest.setting_dtypes, strict=True))
+    types = dict(zip(function.manifest.settings, function.manifest.setting_dtypes, strict=True))
+    return tuple(
+        (name, types[name], function.program.settings[name]) for name in function.program.given if name in types
+    )
+
+
+def _results(function: _Function) -> list[ResultSlot]:
+    """Those that the caller gets."""
+    return [result for result in function.manifest.results if not _is_own(result)]
+
+
+def _is_own(result: ResultSlot) -> bool:
+    return ":" in result.name
 
 
 def _layout(functions: Sequence[_Function], specs: Iterable[TensorSpec]) -> _Layout:
@@ -172,6 +183,7 @@ def _layout(functions: Sequence[_Function], specs: Iterable[TensorSpec]) -> _Lay
             outputs=place(8 * len(m.results)),
             control=place(control_layout(m).size),
             static=place(m.static_bytes + SLACK),
+            results=place(64 * sum(map(_is_own, m.results))),
         )
         for m in manifests
     )
@@ -317,7 +329,8 @@ def _parameters(function: _Function) -> list[str]:
     manifest = function.manifest
     settings = ["%settings"] if _settings(function) else []
     inputs = [f"%in.{number}" for number in range(len(manifest.inputs))]
-    return [*settings, *inputs, *(f"%out.{number}" for number in range(len(manifest.results)))]
+    outputs = [f"%out.{number}" for number, result in enumerate(manifest.results) if not _is_own(result)]
+    return [*settings, *inputs, *outputs]
 
 
 def _null_checks(names: Sequence[str]) -> list[str]:
@@ -338,8 +351,8 @@ def _put(table: str, slot: int, value: str, name: str = "") -> list[str]:
 
 
 def _fixed_places(function: _Function, layout: _Layout, weights: Mapping[str, int]) -> list[str]:
-    """What stays in the tables of addresses, and settings that the caller does not give."""
-    manifest = function.manifest
+    """What stays in the tables of addresses, and the settings, of which the caller gives some in each call."""
+    manifest, places = function.manifest, layout.functions[function.number]
     rows = _put("arenas", CONTROL_ARENA, "ptr %control")
     rows += _put("arenas", STATIC_ARENA, "ptr %static")
     rows += _put("arenas", BATCH_ARENA, "ptr %batch")
@@ -362,10 +375,13 @@ def _fixed_places(function: _Function, layout: _Layout, weights: Mapping[str, in
         if result.offset is not None:
             rows += _own(slot, result.offset, any(isinstance(extent, BatchExtent) for extent in result.shape))
         slot += 1
-    if not _settings(function):
-        values = function.program.settings
-        for number, (name, dtype) in enumerate(zip(manifest.settings, manifest.setting_dtypes, strict=True), SETTINGS):
-            rows += _put("control", number, _number(values[name], dtype))
+    own = [number for number, result in enumerate(manifest.results) if _is_own(result)]
+    for place, number in enumerate(own):
+        assert not any(isinstance(extent, BatchExtent) for extent in manifest.results[number].shape)
+        rows.append(f"%result.{number} = getelementptr i8, ptr %memory, i64 {places.results + 64 * place}")
+        rows += _put("outputs", number, f"ptr %result.{number}")
+    for number, (name, dtype) in enumerate(zip(manifest.settings, manifest.setting_dtypes, strict=True), SETTINGS):
+        rows += _put("control", number, _number(function.program.settings[name], dtype))
     return rows
 
 
@@ -393,10 +409,13 @@ def _fed(function: _Function) -> list[str]:
             rows.append(f"%copy.{number} = getelementptr i8, ptr %static, i64 {item.offset}")
             operands = f"ptr %copy.{number}, ptr %in.{number}, i64 {item.row_bytes}, i1 false"
             rows.append(f"call void @llvm.memcpy.p0.p0.i64({operands})")
-    for number in range(len(manifest.results)):
-        rows += _put("outputs", number, f"ptr %out.{number}")
+    for number, result in enumerate(manifest.results):
+        if not _is_own(result):
+            rows += _put("outputs", number, f"ptr %out.{number}")
     place = 0
-    for number, (_, dtype, _) in enumerate(_settings(function), SETTINGS):
+    slots = {name: slot for slot, name in enumerate(manifest.settings, SETTINGS)}
+    for name, dtype, _ in _settings(function):
+        number = slots[name]
         place = -(-place // dtype.size) * dtype.size
         kind = "double" if dtype is DType.F64 else "float"
         rows.append(f"%setting.{number}.from = getelementptr i8, ptr %settings, i64 {place}")

@@ -1,0 +1,138 @@
+"""`dlc export --to c`: the library's predictions and training steps have the bits of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from c_programs import TOOLCHAINS, Toolchain
+
+from compiler import driver
+from compiler.driver import PREDICTION, TRAINING, Array, Options, Steps, Tensors
+from runtime.exports.c_library import c_files
+from runtime.exports.model_library import model_library
+from runtime.inference.model import length_of, runtime_settings, training_of
+from runtime.runs.trained import Trained
+from runtime.train.jobs import fresh_tensors
+
+MODEL = """
+model Small(width = 24) {
+    input x: f32[batch, 10]
+    input double: i32[batch] in 0..3
+    hidden = x |> dense(width) |> batch_norm |> relu |> dropout(0.3)
+    output scores = (hidden |> dense(3)) + (double |> embedding(3, 3))
+    output size = sqrt(sum(x * x, axis = 1))
+}
+
+train Small {
+    target label: i32[batch] in 0..3
+    loss = cross_entropy(scores, label)
+    metrics = [accuracy(scores, label)]
+    optimizer = adam(lr = 0.01)
+    schedule = cosine(T = total_steps)
+    epochs = 3
+    batch = 16
+    seed = 5
+}
+"""
+ROWS, STEPS = 37, 50
+TRAIN = """
+#include "model.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+int main(void) {
+    static float x[37 * 10], scores[37 * 3], size[37], loss, accuracy, lr;
+    static int32_t inner[37], label[37];
+    const int64_t bytes = MODEL_MEMORY(37);
+    struct model_settings settings = MODEL_SETTINGS;
+    void *memory = NULL;
+    int step, row;
+    char *block = malloc((size_t)bytes + MODEL_ALIGNMENT);
+    memory = block + (MODEL_ALIGNMENT - (uintptr_t)block % MODEL_ALIGNMENT);
+    if (model_memory(37) != bytes || model_init(memory, bytes, 37) != MODEL_OK) return 3;
+    for (row = 0; row < 37; row++) {
+        if (fread(x + 10 * row, 4, 10, stdin) != 10 || fread(inner + row, 4, 1, stdin) != 1) return 4;
+        label[row] = (int32_t)(7 * row % 3);
+    }
+    for (step = 0; step < 50; step++) {
+        const int64_t rows = step % 2 ? 16 : 37;
+        if (model_step(memory, rows, &settings, x, inner, label, &loss, &accuracy, &lr) != MODEL_OK) return 5;
+        fwrite(&loss, 4, 1, stdout);
+        if (step % 10 == 9) {
+            if (model_predict(memory, 37, x, inner, scores, size) != MODEL_OK) return 6;
+            fwrite(scores, 4, 37 * 3, stdout);
+        }
+    }
+    free(block);
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    file = tmp_path_factory.mktemp("exported") / "model.dl"
+    file.write_text(MODEL)
+    program = driver.load(file)
+    options = driver.options_of(program, Options())
+    return Trained(program, fresh_tensors(program, options), options, None, None, (), training_rows=ROWS)
+
+
+def fed() -> tuple[Array, Array, Array]:
+    """Rows of both inputs, and their labels."""
+    random = np.random.default_rng(3)
+    x, double = random.standard_normal((ROWS, 10)).astype(np.float32), random.integers(0, 3, ROWS).astype(np.int32)
+    return x, double, (7 * np.arange(ROWS) % 3).astype(np.int32)
+
+
+def rows_of(*arrays: Array) -> bytes:
+    return b"".join(row.tobytes() for rows in zip(*arrays, strict=True) for row in rows)
+
+
+def write(folder: Path, trained: Trained, machine: str | None, with_training: bool) -> None:
+    chosen = replace(trained, options=replace(trained.options, machine=machine))
+    for name, content in c_files(trained.program, model_library(chosen, with_training), {}).items():
+        (folder / name).write_bytes(content)
+
+
+def predicted(trained: Trained, tensors: Tensors) -> Mapping[str, Array]:
+    x, double, _ = fed()
+    executable = driver.compile_program(trained.program, PREDICTION, trained.options)
+    return executable.run(Steps(tensors, {"x": x, "double": double}, np.arange(ROWS), ROWS)).arrays
+
+
+@pytest.mark.parametrize("toolchain", TOOLCHAINS, ids=str)
+def test_the_example_gives_the_bits_of_predictions(toolchain: Toolchain, trained: Trained, tmp_path: Path) -> None:
+    if not toolchain.is_there:
+        pytest.skip(f"there is no {toolchain.compiler}")
+    write(tmp_path, trained, toolchain.machine, False)
+    got = toolchain.run(toolchain.build(tmp_path, "example.c"), rows_of(*fed()[:2]))
+    expected = predicted(trained, trained.tensors)
+    assert got == rows_of(expected["scores"], expected["size"])
+
+
+@pytest.mark.parametrize("toolchain", TOOLCHAINS, ids=str)
+def test_training_steps_have_the_bits_of_training(toolchain: Toolchain, trained: Trained, tmp_path: Path) -> None:
+    if not toolchain.is_there:
+        pytest.skip(f"there is no {toolchain.compiler}")
+    write(tmp_path, trained, toolchain.machine, True)
+    (tmp_path / "train.c").write_text(TRAIN)
+    x, double, label = fed()
+    got = toolchain.run(toolchain.build(tmp_path, "train.c"), rows_of(x, double))
+    program, options = trained.program, trained.options
+    tensors = fresh_tensors(program, options)
+    settings = runtime_settings(program, length_of(training_of(program), ROWS))
+    step = driver.compile_program(program, TRAINING, options)
+    data = {"x": x, "double": double, "label": label}
+    expected: list[bytes] = []
+    for number in range(STEPS):
+        rows = np.arange(16 if number % 2 else ROWS)
+        found = step.run(Steps(tensors, data, rows, ROWS, number, training_of(program).seed, settings))
+        expected.append(found.scalars["loss"].astype(np.float32).tobytes())
+        if number % 10 == 9:
+            expected.append(predicted(trained, tensors)["scores"].tobytes())
+    assert got == b"".join(expected)

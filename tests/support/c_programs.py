@@ -1,0 +1,47 @@
+"""C programs around exported libraries, built and run for this processor, or for another under emulation."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from compiler.support.record import record
+
+STRICT = ("-Wall", "-Wextra", "-Werror")
+
+
+@record
+class Toolchain:
+    """A compiler of C for a machine of `compiler/machine`, and the command that runs its programs."""
+
+    machine: str | None
+    compiler: str
+    runner: tuple[str, ...] = ()
+
+    @property
+    def is_there(self) -> bool:
+        return all(shutil.which(command) for command in (self.compiler, *self.runner[:1]))
+
+    def build(self, folder: Path, source: str, *options: str) -> Path:
+        """The program of the file `source` in the folder of an exported library."""
+        program = folder / Path(source).stem
+        linked = ("-static",) if self.runner else ()
+        command = [self.compiler, "-std=c99", *STRICT, *options, *linked, source, "libmodel.a", "-o", program.name]
+        built = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert built.returncode == 0, built.stderr
+        return program
+
+    def run(self, program: Path, given: bytes = b"", arguments: Sequence[str] = ()) -> bytes:
+        ran = subprocess.run([*self.runner, str(program), *arguments], input=given, capture_output=True)
+        assert ran.returncode == 0, ran.stderr.decode()
+        return ran.stdout
+
+
+HERE = Toolchain(None, "cc")
+TOOLCHAINS = (
+    HERE,
+    Toolchain("avx2", "cc"),
+    Toolchain("neon", "aarch64-linux-gnu-gcc", ("qemu-aarch64",)),
+)
