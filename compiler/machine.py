@@ -15,9 +15,9 @@ ARM = ("aarch64-", "arm64-")
 
 @record
 class Machine:
-    """A processor. `name` is its instruction set: avx512, avx2, neon, or generic for 128-bit vectors of anything else;
-    apple-m1 is neon with Apple's caches.
+    """A processor. `name` is its instruction set: avx512, avx2, neon, rvv, or generic for 128-bit vectors of any other.
 
+    apple-m1 is neon with Apple's caches.
     `registers` counts vector registers; the caches are those of one core, and its share of what cores have together.
     A machine that `masks` stores any lanes of a vector, whatever their type, as fast as a whole one.
     """
@@ -123,7 +123,20 @@ APPLE_M1 = Machine(
     l2_bytes=3072 * KIBIBYTE,  # four cores share 12 MiB
     line_bytes=128,
 )
+RVV = Machine(
+    name="rvv",
+    triple="riscv64-unknown-linux-gnu",
+    cpu="generic-rv64",
+    features="+m,+a,+f,+d,+c,+v",
+    vector_bits=128,
+    registers=32,
+    masks=False,
+    l1_bytes=32 * KIBIBYTE,
+    l1_ways=8,
+    l2_bytes=512 * KIBIBYTE,
+    line_bytes=64,
+)
 MACHINES = (AVX512, AVX2, NEON, APPLE_M1)
 # Without fused multiply-adds in the processor, each is a call of the C library: the same bits, and far slower.
 GENERIC = replace(AVX2, name="generic", cpu="x86-64", vector_bits=128)
-CHOICES = {machine.name: machine for machine in (*MACHINES, GENERIC)}
+CHOICES = {machine.name: machine for machine in (*MACHINES, RVV, GENERIC)}

@@ -75,7 +75,7 @@ def add_compilation(parser: Parser, runs: bool = True) -> None:
     group.add_argument(
         "--machine",
         metavar="NAME",
-        help="generate code for avx512, avx2, generic, neon or apple-m1 (default: this processor); "
+        help="generate code for avx512, avx2, generic, neon, rvv or apple-m1 (default: this processor); "
         + ("code with instructions that it lacks cannot run" if runs else "any of them"),
     )
     group.add_argument(

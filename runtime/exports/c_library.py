@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
-from compiler.driver import ExportedLibrary, LibraryMemory, LibrarySignature, Program
+from compiler.driver import ExportedLibrary, InputSlot, LibraryMemory, LibrarySignature, Program
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Shape
 from runtime.exports.archive import archive
@@ -80,7 +80,7 @@ class Array:
 
 def c_files(program: Program, library: ExportedLibrary, settings: Mapping[str, object]) -> dict[str, bytes]:
     """The files of a C library by their names; `settings` are those that the program was made with."""
-    functions = [_function(program, signature) for signature in library.functions]
+    functions = [function_of(program, signature) for signature in library.functions]
     files = {
         "model.h": _header(program, library, functions),
         "example.c": _example(functions[0]),
@@ -90,7 +90,8 @@ def c_files(program: Program, library: ExportedLibrary, settings: Mapping[str, o
     return {name: text.encode() for name, text in files.items()} | {"libmodel.a": archive(library.members)}
 
 
-def _function(program: Program, signature: LibrarySignature) -> Function:
+def function_of(program: Program, signature: LibrarySignature) -> Function:
+    """A function with the names of its arguments in C."""
     names = [array.name for array in (*signature.inputs, *signature.outputs)]
     identifiers = c_names(names, ("memory", "rows", "settings"))
     shapes = {spec.name: spec.type.shape for spec in program.inputs}
@@ -98,9 +99,14 @@ def _function(program: Program, signature: LibrarySignature) -> Function:
     return Function(
         signature.name,
         tuple((settings[name], dtype, value) for name, dtype, value in signature.settings),
-        tuple(_array(i.name, i.dtype, shapes[i.name], identifiers) for i in signature.inputs),
+        tuple(_array(i.name, i.dtype, shapes.get(i.name, _shape_of(i)), identifiers) for i in signature.inputs),
         tuple(_array(o.name, o.dtype, o.shape, identifiers) for o in signature.outputs),
     )
+
+
+def _shape_of(slot: InputSlot) -> Shape:
+    """Of an input that the compiler adds: a number for each row, or one for all."""
+    return () if slot.batch_axis is None else (BatchExtent(1),)
 
 
 def _array(name: str, dtype: DType, shape: Shape, identifiers: Mapping[str, str]) -> Array:

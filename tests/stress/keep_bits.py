@@ -51,7 +51,7 @@ _MACHINES = ("avx2", "avx512", "neon")
 def hashes_of(source: Source, only: str | None, steps: int, machines: Sequence[str]) -> dict[str, str]:
     """By `weights`, and by graph and machine."""
     program = driver.load(source.file, source.experiment, (), dimensions_if_there)
-    rows = _rows(program)
+    rows = rows_of(program)
     options = driver.options_of(program, Options(batch=rows))
     found: dict[str, str] = {}
     if only != "weights":
@@ -108,7 +108,7 @@ def _plain(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _rows(program: Program) -> int:
+def rows_of(program: Program) -> int:
     usual = program.plan.usual_rows if program.plan is not None else 1
     numbers = max(prod(extent for extent in spec.type.shape if isinstance(extent, int)) for spec in program.inputs)
     return max(1, min(usual, _NUMBERS_OF_A_STEP // numbers))

@@ -44,4 +44,5 @@ TOOLCHAINS = (
     HERE,
     Toolchain("avx2", "cc"),
     Toolchain("neon", "aarch64-linux-gnu-gcc", ("qemu-aarch64",)),
+    Toolchain("rvv", "riscv64-linux-gnu-gcc", ("qemu-riscv64", "-cpu", "rv64,v=true,vlen=128,vext_spec=v1.0")),
 )

@@ -89,7 +89,9 @@ def runner_text(machine: Machine, clock: Clock | None = None, in_turns: bool = F
     x86 = machine.architecture == "x86_64"
     yields = "call void @llvm.aarch64.hint(i32 1)" if machine.is_arm else ""
     pause = "call void @llvm.x86.sse2.pause()" if x86 else yields
-    futex = {"x86_64": 202, "aarch64": 98}.get(machine.architecture) if "linux" in machine.triple else None
+    futex = (
+        {"x86_64": 202, "aarch64": 98, "riscv64": 98}.get(machine.architecture) if "linux" in machine.triple else None
+    )
     text = _template("runner") + (_ALONE if alone else _template("team"))
     quick = clock or clock_of(machine)
     has_pace = not (in_turns or alone) and quick in PERIODS

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compiler.errors.diagnostics import CompilerBug, UsageError
 from compiler.errors.suggestions import did_you_mean
-from compiler.machine import APPLE_M1, ARM, AVX2, AVX512, CHOICES, GENERIC, KIBIBYTE, NEON, Machine
+from compiler.machine import APPLE_M1, ARM, AVX2, AVX512, CHOICES, GENERIC, KIBIBYTE, NEON, RVV, Machine
 from compiler.targets.llvm.llvm import Llvm, LlvmError
 
 _SIBLINGS = "topology/thread_siblings_list"
@@ -80,6 +80,8 @@ def _model_of(triple: str, features: str) -> Machine:
     present = set(features.split(","))
     if triple.startswith(ARM):
         return APPLE_M1 if "-apple-" in triple else NEON
+    if triple.startswith("riscv64") and "+v" in present:
+        return RVV
     if {"+avx512f", "+avx512vl", "+avx512bw", "+avx512dq"} <= present:
         return AVX512
     if {"+avx2", "+fma"} <= present:

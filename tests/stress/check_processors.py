@@ -1,0 +1,182 @@
+"""Compares processors: training steps and predictions as C programs, run under emulation, have the bits of this one.
+
+    python tests/stress/check_processors.py --machines neon,rvv --models digits,gpt_mini
+
+Models are those of the zoo and of the examples. Each is exported as a C library with its training step; a program makes
+`--steps` updates on made-up rows and predicts with the weights it got. Cross compilers and QEMU's user mode run it
+(Debian: gcc-aarch64-linux-gnu, gcc-riscv64-linux-gnu, qemu-user). A difference ends in exit status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(_ROOT), str(_ROOT / "benchmarks"), str(_ROOT / "tests" / "support")]
+
+import numpy as np  # noqa: E402
+from c_programs import TOOLCHAINS, Toolchain  # noqa: E402
+from keep_bits import rows_of  # noqa: E402
+
+from compiler import driver  # noqa: E402
+from compiler.driver import PREDICTION, TRAINING, Array, ExportedLibrary, Options, Program, Steps  # noqa: E402
+from compiler.errors.diagnostics import DlcError  # noqa: E402
+from runtime.data.dimensions import dimensions_if_there  # noqa: E402
+from runtime.data.part import Part  # noqa: E402
+from runtime.data.synthetic import synthetic  # noqa: E402
+from runtime.exports.c_library import C_TYPES, Function, c_files, function_of  # noqa: E402
+from runtime.inference.model import runtime_settings  # noqa: E402
+from runtime.runs.position import Length  # noqa: E402
+from runtime.train.jobs import fresh_tensors  # noqa: E402
+from runtime.train.samples import at_epoch, numbered  # noqa: E402
+from starts import Source, sources  # noqa: E402
+
+
+def differences(source: Source, toolchains: list[Toolchain], steps: int) -> list[str]:
+    """What differs, by machine; a model that cannot be exported is said and left out."""
+    program = driver.load(source.file, source.experiment, (), dimensions_if_there)
+    rows = min(rows_of(program), 8)
+    options = driver.options_of(program, Options(batch=rows))
+    trains = program.plan is not None and program.plan.accumulation is None
+    seed = program.plan.seed if program.plan is not None else 0
+    settings = runtime_settings(program, Length(rows, rows, 10_000) if trains else None)
+    part = Part(synthetic(program.inputs, rows, seed), np.arange(rows))
+    data = at_epoch(numbered(program, part).arrays, 0) if trains else part.arrays
+    expected = _results(program, options, data, rows, settings, seed, steps if trains else 0)
+    found: list[str] = []
+    for toolchain in toolchains:
+        chosen = replace(options, machine=toolchain.machine)
+        tensors = fresh_tensors(program, options)
+        library = driver.exported_library(program, tensors, settings, chosen, seed if trains else None)
+        got = _of_program(program, library, toolchain, data, rows, steps)
+        if got != expected:
+            same = sum(a == b for a, b in zip(got, expected, strict=False))
+            found.append(f"{toolchain.machine}: {len(expected) - same} of {len(expected)} bytes differ")
+    return found
+
+
+def _results(
+    program: Program,
+    options: Options,
+    data: Mapping[str, Array],
+    rows: int,
+    settings: Mapping[str, float],
+    seed: int,
+    steps: int,
+) -> bytes:
+    """The losses of all steps, then the outputs of a prediction."""
+    tensors = fresh_tensors(program, options)
+    every = np.arange(rows)
+    losses = b""
+    if steps:
+        step = driver.compile_program(program, TRAINING, options)
+        for number in range(steps):
+            found = step.run(Steps(tensors, data, every, rows, number, seed, settings))
+            losses += found.scalars["loss"].astype(np.float64).tobytes()
+    predict = driver.compile_program(program, PREDICTION, options)
+    found = predict.run(Steps(tensors, data, every, rows, settings=settings))
+    shapes = {output.name: output.value.type for output in program.inference_graph.outputs}
+    arrays = [
+        np.moveaxis(found.arrays[name], _batch_axis(shapes[name].shape), 0)
+        for name in program.outputs
+        if name in found.arrays and _batch_axis(shapes[name].shape) is not None
+    ]
+    return losses + b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+
+
+def _batch_axis(shape: tuple[object, ...]) -> int | None:
+    return next((axis for axis, extent in enumerate(shape) if not isinstance(extent, int)), None)
+
+
+def _of_program(
+    program: Program,
+    library: ExportedLibrary,
+    toolchain: Toolchain,
+    data: Mapping[str, Array],
+    rows: int,
+    steps: int,
+) -> bytes:
+    functions = {signature.name: function_of(program, signature) for signature in library.functions}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, content in c_files(program, library, {}).items():
+            (folder / file).write_bytes(content)
+        (folder / "steps.c").write_text(_source(functions, rows, steps))
+        given = b"".join(data[array.name].tobytes() for f in functions.values() for array in f.inputs)
+        return toolchain.run(toolchain.build(folder, "steps.c", "-Wno-overlength-strings"), given)
+
+
+def _source(functions: Mapping[str, Function], rows: int, steps: int) -> str:
+    """Reads the inputs of each function, makes the steps, predicts, and writes losses and outputs."""
+    declared: list[str] = []
+    read: list[str] = []
+    for name, function in functions.items():
+        for array in function.arrays:
+            count = array.elements * (rows if array.is_of_rows else 1)
+            declared.append(f"static {C_TYPES[array.dtype]} {name}_{array.identifier}[{count}];")
+        read += [f"    filled({name}_{a.identifier}, sizeof {name}_{a.identifier});" for a in function.inputs]
+    step, predict = functions.get("step"), functions["predict"]
+    made: list[str] = []
+    if step is not None:
+        given = ", ".join([*(["&settings"] if step.settings else []), *(f"step_{a.identifier}" for a in step.arrays)])
+        loss = next(a.identifier for a in step.outputs if a.name == "loss")
+        made.append(f"    for (step = 0; step < {steps}; step++) {{")
+        made.append(f"        const double loss = (model_step(memory, {rows}, {given}), (double)*step_{loss});")
+        made.append("        fwrite(&loss, sizeof loss, 1, stdout);\n    }")
+    given = ", ".join(f"predict_{a.identifier}" for a in predict.arrays)
+    made.append(f"    if (model_predict(memory, {rows}, {given}) != MODEL_OK) return 6;")
+    made += [
+        f"    fwrite(predict_{a.identifier}, 1, sizeof predict_{a.identifier}, stdout);"
+        for a in predict.outputs
+        if a.is_of_rows
+    ]
+    settings = "    struct model_settings settings = MODEL_SETTINGS;\n" if step is not None and step.settings else ""
+    return f"""#include "model.h"
+#include <stdio.h>
+#include <stdlib.h>
+{chr(10).join(declared)}
+static void filled(void *target, size_t bytes) {{ if (fread(target, 1, bytes, stdin) != bytes) exit(4); }}
+int main(void) {{
+    const int64_t bytes = MODEL_MEMORY({rows});
+    char *block = malloc((size_t)bytes + MODEL_ALIGNMENT);
+    void *memory = block + (MODEL_ALIGNMENT - (uintptr_t)block % MODEL_ALIGNMENT);
+    int step;
+{settings}    (void)step;
+    if (model_memory({rows}) != bytes || model_init(memory, bytes, {rows}) != MODEL_OK) return 3;
+{chr(10).join(read)}
+{chr(10).join(made)}
+    return 0;
+}}
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--machines", default="neon,rvv", help="names of compiler/machine, separated by commas")
+    parser.add_argument("--models", help="names of models, separated by commas (default: all)")
+    parser.add_argument("--steps", type=int, default=3)
+    arguments = parser.parse_args()
+    toolchains = [t for t in TOOLCHAINS if t.machine in arguments.machines.split(",") and t.is_there]
+    chosen = None if arguments.models is None else arguments.models.split(",")
+    failures = 0
+    with tempfile.TemporaryDirectory() as name:
+        for source in sources(Path(name)).values():
+            if chosen is not None and source.name.removeprefix("zoo/") not in chosen:
+                continue
+            try:
+                found = differences(source, toolchains, arguments.steps)
+            except DlcError as error:
+                print(f"{source.name}: left out: {error}", flush=True)
+                continue
+            failures += len(found)
+            print(f"{source.name}: {'; '.join(found) or 'the same bits'}", flush=True)
+    return int(failures > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
