@@ -213,7 +213,7 @@ def _weights(arrays: Sequence[Array]) -> tuple[list[int], bytes]:
 
 
 def _weights_text(content: bytes) -> str:
-    array = "".join(f"\\{byte:02X}" for byte in content)
+    array = "\\" + content.hex("\\")
     return f'@model_weights = hidden constant [{len(content)} x i8] c"{array}", align 64\n'
 
 

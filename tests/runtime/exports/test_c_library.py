@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from c_programs import TOOLCHAINS, Toolchain
+from c_programs import HERE, TOOLCHAINS, Toolchain
 
 from compiler import driver
 from compiler.driver import PREDICTION, TRAINING, Array, Options, Steps, Tensors
+from runtime.cli.main import main
 from runtime.exports.c_library import c_files
+from runtime.exports.c_names import c_names
 from runtime.exports.model_library import model_library
-from runtime.inference.model import length_of, runtime_settings, training_of
+from runtime.inference.model import length_of, runtime_settings, training_of, weight_names
+from runtime.runs.tensor_files import replace_tensors
 from runtime.runs.trained import Trained
 from runtime.train.jobs import fresh_tensors
 
@@ -136,3 +143,98 @@ def test_training_steps_have_the_bits_of_training(toolchain: Toolchain, trained:
         if number % 10 == 9:
             expected.append(predicted(trained, tensors)["scores"].tobytes())
     assert got == b"".join(expected)
+
+
+WRONG = """
+#include "model.h"
+#include <stdio.h>
+#include <string.h>
+
+static char block[MODEL_MEMORY(4) + 64];
+static float x[40], scores[12], size[4];
+static int32_t inner[4];
+
+int main(void) {
+    char *memory = block + (64 - (uintptr_t)block % 64);
+    const int64_t bytes = MODEL_MEMORY(4);
+    memset(memory, 7, (size_t)bytes);
+    printf("%d ", model_predict(memory, 4, x, inner, scores, size));
+    printf("%d ", model_init(memory, bytes, 0));
+    printf("%d ", model_init(memory, bytes, (int64_t)1 << 40));
+    printf("%d ", model_init(memory, bytes - 1, 4));
+    printf("%d ", model_init(memory, -1, 4));
+    printf("%d ", model_init(memory + 8, bytes, 4));
+    printf("%d ", model_init(NULL, bytes, 4));
+    printf("%d ", model_init_abi(MODEL_ABI + 1, memory, bytes, 4));
+    printf("%d ", model_init(memory, bytes, 4));
+    printf("%d ", model_predict(memory, 5, x, inner, scores, size));
+    printf("%d ", model_predict(memory, -1, x, inner, scores, size));
+    printf("%d ", model_predict(NULL, 4, x, inner, scores, size));
+    printf("%d ", model_predict(memory, 4, NULL, inner, scores, size));
+    printf("%d ", model_predict(memory, 4, x, inner, scores, NULL));
+    printf("%d ", model_predict(memory, 4, x, inner, scores, size));
+    printf("%d %d|", model_memory(0) == 0, model_memory(4) == bytes);
+    printf("%s|%s|%s", model_error_text(0), model_error_text(-1), model_error_text(MODEL_NULL_POINTER));
+    return 0;
+}
+"""
+SANITISED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+def test_misuse_is_answered_by_a_code(trained: Trained, tmp_path: Path) -> None:
+    if not HERE.is_there:
+        pytest.skip("there is no compiler of C")
+    write(tmp_path, trained, None, False)
+    (tmp_path / "wrong.c").write_text(WRONG)
+    codes, equal, *texts = HERE.run(HERE.build(tmp_path, "wrong.c")).decode().replace(" 1 1|", "|1 1|").split("|")
+    assert codes.split() == ["4", "1", "1", "2", "2", "3", "5", "6", "0", "1", "1", "5", "5", "5", "0"]
+    assert equal == "1 1"
+    assert texts == ["no error", "unknown error", "an argument is a null pointer"]
+
+
+def test_nothing_beyond_the_memory_is_touched(trained: Trained, tmp_path: Path) -> None:
+    if not HERE.is_there:
+        pytest.skip("there is no compiler of C")
+    write(tmp_path, trained, None, True)
+    (tmp_path / "train.c").write_text(TRAIN)
+    x, double, _ = fed()
+    plain = HERE.run(HERE.build(tmp_path, "train.c"), rows_of(x, double))
+    assert HERE.run(HERE.build(tmp_path, "train.c", *SANITISED), rows_of(x, double)) == plain
+
+
+def test_the_library_needs_nothing_but_memory_functions(trained: Trained, tmp_path: Path) -> None:
+    if shutil.which("nm") is None:
+        pytest.skip("there is no nm")
+    write(tmp_path, trained, None, True)
+    lines = subprocess.run(["nm", "libmodel.a"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    words = [line.split() for line in lines.splitlines() if line.strip() and not line.endswith(":")]
+    defined = {name for *_, kind, name in words if kind in "TtRrDd"}
+    assert {name for *_, kind, name in words if kind == "U"} - defined <= {"memcpy", "memset"}
+    assert {name for *_, kind, name in words if kind in "BbDC"} == set(), "no global that can be written"
+
+
+def test_names_are_identifiers_of_c() -> None:
+    names = ["double", "x", "x.y", "x_y", "μ", "3d", "rows", "class", "class_2"]
+    found = c_names(names, ("rows",))
+    assert list(found) == names
+    assert len({*found.values()}) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in found.values())
+    assert (found["double"], found["x"], found["3d"], found["rows"]) == ("double_2", "x", "n3d", "rows_2")
+
+
+def test_the_command_writes_what_compiles(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.dl").write_text(MODEL)
+    replace_tensors(tmp_path / "w.safetensors", {name: trained.tensors[name] for name in weight_names(trained.program)})
+    command = ["export", str(tmp_path / "model.dl"), "--weights", str(tmp_path / "w.safetensors"), "--to", "c"]
+    assert main([*command, "-o", str(tmp_path / "library")]) == 0
+    assert "beside its weights" in capsys.readouterr().err
+    files = {"model.h", "libmodel.a", "example.c", "manifest.json", "weights.safetensors", "CMakeLists.txt"}
+    assert {file.name for file in (tmp_path / "library").iterdir()} == files
+    manifest = json.loads((tmp_path / "library" / "manifest.json").read_text())
+    assert [array["name"] for array in manifest["functions"]["model_predict"]["inputs"]] == ["x", "double"]
+    if HERE.is_there:
+        got = HERE.run(HERE.build(tmp_path / "library", "example.c"), rows_of(*fed()[:2]))
+        expected = predicted(trained, trained.tensors)
+        assert got == rows_of(expected["scores"], expected["size"])
+    assert main([*command, "-o", str(tmp_path / "model.dl")]) == 2
+    assert "is a file" in capsys.readouterr().err
