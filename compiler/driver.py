@@ -56,4 +56,4 @@ from compiler.programs.kinds import (
 )
 from compiler.programs.load import check, complete, data_dimensions, load, load_text, options_of, resized
 from compiler.targets.manifest import InputSlot
-from compiler.targets.target import ExportedLibrary, LibraryMember, LibraryMemory, LibrarySignature
+from compiler.targets.target import ExportedLibrary, LibraryMember, LibraryMemory, LibrarySignature, LibraryTensors

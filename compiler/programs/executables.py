@@ -21,6 +21,7 @@ from compiler.targets.target import (
     Compilation,
     ExportedLibrary,
     LibraryFunction,
+    LibraryTensors,
     LoadedProgram,
     Watched,
     WatchedInTurns,
@@ -54,7 +55,7 @@ def load_program(program: Program, kind: GraphKind, options: Options) -> LoadedP
 
 
 def exported_library(
-    program: Program, tensors: Tensors, settings: Mapping[str, float], options: Options, seed: int | None = None
+    program: Program, tensors: LibraryTensors, settings: Mapping[str, float], options: Options, seed: int | None = None
 ) -> ExportedLibrary:
     """The function `predict` of a program, and `step` where there is a `seed`, as objects for a linker.
 

@@ -170,6 +170,18 @@ class LibraryFunction:
     given: tuple[str, ...] = ()
 
 
+@record(eq=False)
+class LibraryTensors:
+    """The persistent tensors of a library, in their order in a file, and the bytes in front of them there."""
+
+    values: Mapping[str, Array]
+    file_header: bytes
+
+    @property
+    def file_bytes(self) -> int:
+        return len(self.file_header) + sum(array.nbytes for array in self.values.values())
+
+
 @record
 class LibrarySignature:
     """The arguments of a function of a library: settings with their usual values, inputs, outputs."""
@@ -182,8 +194,10 @@ class LibrarySignature:
 
 @record
 class ExportedLibrary:
-    """Programs as objects for a linker: model_memory, model_init_abi, model_error_text, and their functions.
+    """Programs as objects for a linker.
 
+    They define model_memory, model_init_abi, model_error_text, model_tensor and model_NAME for each function; where
+    these change the tensors, model_save, model_load and model_continue.
     `abi` is a number that other programs, or the same laid out otherwise, do not have; `errors` are names and texts of
     the codes that the functions give, from 0.
     """
@@ -193,6 +207,7 @@ class ExportedLibrary:
     abi: int
     memory: LibraryMemory
     functions: tuple[LibrarySignature, ...]
+    changes: bool  # whether some function changes the tensors
     errors: tuple[tuple[str, str], ...]
 
 
@@ -245,7 +260,7 @@ class KernelTarget(Target, Protocol):
         """The execution plan of a schedule and the text of its kernels, and their nests where those are to be kept."""
         ...
 
-    def library(self, functions: Sequence[LibraryFunction], tensors: Tensors, seed: int) -> ExportedLibrary:
+    def library(self, functions: Sequence[LibraryFunction], tensors: LibraryTensors, seed: int) -> ExportedLibrary:
         """Programs on the same tensors, whose values are constants of the code; `seed` is that of random numbers."""
         ...
 

@@ -14,7 +14,6 @@ from runtime.cli.parser import Namespace, Parser
 from runtime.cli.trained import add_trained, trained_of
 from runtime.exports.c_library import c_files
 from runtime.exports.model_library import model_library
-from runtime.inference.model import weight_names
 from runtime.reporting.terminal import say
 from runtime.runs.tensor_files import replace_tensors
 from runtime.support.files import replace_file
@@ -39,13 +38,12 @@ def run(arguments: Namespace) -> int:
         raise UsageError(f"{folder} is a file", "name a folder")
     trained = trained_of(arguments)
     program = trained.program
-    library = model_library(trained, arguments.training)
-    files = c_files(program, library, {setting.name: setting.value for setting in program.settings})
+    library, tensors = model_library(trained, arguments.training)
+    files = c_files(program, library, tensors, {setting.name: setting.value for setting in program.settings})
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         replace_file(folder / name, content)
-    weights = {name: trained.tensors[name] for name in weight_names(program)}
-    replace_tensors(folder / "weights.safetensors", weights)
-    size = len(files["libmodel.a"]) - sum(array.nbytes for array in weights.values())
+    replace_tensors(folder / "weights.safetensors", tensors.values)
+    size = len(files["libmodel.a"]) - sum(array.nbytes for array in tensors.values.values())
     say(f"{program.model} for {library.machine.name} in {folder}: {size / 1024:.0f} KiB beside its weights")
     return 0

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
-from compiler.driver import ExportedLibrary, InputSlot, LibraryMemory, LibrarySignature, Program
+from compiler.driver import ExportedLibrary, InputSlot, LibraryMemory, LibrarySignature, LibraryTensors, Program
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Shape
 from runtime.exports.archive import archive
@@ -78,14 +78,16 @@ class Array:
         }
 
 
-def c_files(program: Program, library: ExportedLibrary, settings: Mapping[str, object]) -> dict[str, bytes]:
+def c_files(
+    program: Program, library: ExportedLibrary, tensors: LibraryTensors, settings: Mapping[str, object]
+) -> dict[str, bytes]:
     """The files of a C library by their names; `settings` are those that the program was made with."""
     functions = [function_of(program, signature) for signature in library.functions]
     files = {
-        "model.h": _header(program, library, functions),
+        "model.h": _header(program, library, tensors, functions),
         "example.c": _example(functions[0]),
         "CMakeLists.txt": _CMAKE,
-        "manifest.json": json.dumps(_manifest(program, library, functions, settings), indent=2) + "\n",
+        "manifest.json": json.dumps(_manifest(program, library, tensors, functions, settings), indent=2) + "\n",
     }
     return {name: text.encode() for name, text in files.items()} | {"libmodel.a": archive(library.members)}
 
@@ -116,7 +118,7 @@ def _array(name: str, dtype: DType, shape: Shape, identifiers: Mapping[str, str]
     return Array(name, identifiers[name], dtype, (*(None for _ in multiples), *rest), *(multiples or [1]))
 
 
-def _header(program: Program, library: ExportedLibrary, functions: Sequence[Function]) -> str:
+def _header(program: Program, library: ExportedLibrary, tensors: LibraryTensors, functions: Sequence[Function]) -> str:
     codes = ",\n".join(f"    MODEL_{name} = {code}" for code, (name, _) in enumerate(library.errors))
     return _HEADER.format(
         model=program.model,
@@ -129,6 +131,8 @@ def _header(program: Program, library: ExportedLibrary, functions: Sequence[Func
         values=_most_values(library.memory),
         errors=codes,
         functions="\n\n".join(_declaration(function) for function in functions),
+        constant="" if library.changes else "const ",
+        changing=_CHANGING.format(file_bytes=tensors.file_bytes) if library.changes else "",
     )
 
 
@@ -180,7 +184,11 @@ def _row_of(array: Array) -> str:
 
 
 def _manifest(
-    program: Program, library: ExportedLibrary, functions: Sequence[Function], settings: Mapping[str, object]
+    program: Program,
+    library: ExportedLibrary,
+    tensors: LibraryTensors,
+    functions: Sequence[Function],
+    settings: Mapping[str, object],
 ) -> dict[str, object]:
     machine = library.machine
     return {
@@ -202,6 +210,9 @@ def _manifest(
             }
             for function in functions
         },
+        "tensors": [
+            {"name": name, "dtype": array.dtype.name, "shape": array.shape} for name, array in tensors.values.items()
+        ],
         "errors": [
             {"name": f"MODEL_{name}", "code": code, "text": text} for code, (name, text) in enumerate(library.errors)
         ],
@@ -251,6 +262,9 @@ int model_init_abi(int64_t abi, void *memory, int64_t bytes, int64_t rows);
 
 {functions}
 
+/* The persistent tensor called `name`, dense, and its bytes; NULL where there is none, or no memory was laid out. */
+{constant}void *model_tensor(void *memory, const char *name, int64_t *bytes);
+{changing}
 #ifdef __cplusplus
 }}
 #endif
@@ -279,6 +293,16 @@ struct model_settings {{
 }};
 #define MODEL_SETTINGS {{{values}}}
 
+"""
+
+_CHANGING = """
+/* All tensors as a safetensors file, with the states of the optimizer; weights.safetensors is one. */
+#define MODEL_FILE_BYTES INT64_C({file_bytes})
+int model_save(void *memory, void *file, int64_t bytes);
+int model_load(void *memory, const void *file, int64_t bytes);
+
+/* Go on as after so many updates, with the random numbers of a seed. model_init begins with that of the text, and 0. */
+int model_continue(void *memory, int64_t seed, int64_t updates);
 """
 
 _EXAMPLE = """\

@@ -51,7 +51,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Array]) -> str:
     """Write a new safetensors file, force it to the disk, and give its SHA-256. Raises OSError."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for piece in (_header(tensors), *tensors.values()):
+        for piece in (file_header(tensors), *tensors.values()):
             content = piece if isinstance(piece, bytes) else np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data
             digest.update(content)
             file.write(content)
@@ -73,7 +73,8 @@ def replace_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
         raise CheckpointError(message, path, fix) from error
 
 
-def _header(tensors: Mapping[str, Array]) -> bytes:
+def file_header(tensors: Mapping[str, Array]) -> bytes:
+    """What stands in front of the tensors in a safetensors file."""
     entries: dict[str, object] = {}
     end = 0
     for name, tensor in tensors.items():

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
-from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from compiler.interface import Tensors
 from compiler.machine import Machine
 from compiler.support.record import record
 from compiler.targets.cpu.plan_tables import control_layout, entry_rows, most_moving_arguments, relocation_rows
@@ -44,7 +42,6 @@ from compiler.targets.manifest import (
     STATIC_ARENA,
     Manifest,
     ResultSlot,
-    TensorSpec,
 )
 from compiler.targets.memory import SLACK
 from compiler.targets.target import (
@@ -53,6 +50,7 @@ from compiler.targets.target import (
     LibraryMember,
     LibraryMemory,
     LibrarySignature,
+    LibraryTensors,
     ValuesOfRows,
 )
 from compiler.tuning import MOST_TILE_ROWS
@@ -68,8 +66,10 @@ ERRORS = (
     ("NOT_INITIALISED", "model_init has not laid out this memory"),
     ("NULL_POINTER", "an argument is a null pointer"),
     ("OTHER_HEADER", "the library was made with another header"),
+    ("SMALL_FILE", "the file is smaller than MODEL_FILE_BYTES"),
+    ("OTHER_FILE", "the file holds other tensors than the model"),
 )
-"""Names and texts of the codes in `library.ll` and `function.ll`, from 0."""
+"""Names and texts of the codes in the templates, from 0."""
 MOST_ROWS = (1 << 31) - 1  # in a call
 _HEAD = 64  # bytes in front of all tables
 _OF_THE_RUNNER = ("dlc_fetch", "dlc_collect", "dlc_copy")
@@ -112,26 +112,33 @@ class _Function:
 
 
 def library(
-    functions: Sequence[LibraryFunction], codes: Sequence[ObjectCode], tensors: Tensors, seed: int, machine: Machine
+    functions: Sequence[LibraryFunction],
+    codes: Sequence[ObjectCode],
+    tensors: LibraryTensors,
+    seed: int,
+    machine: Machine,
 ) -> ExportedLibrary:
     """The library of some programs on the same tensors; `codes` have the objects of each program's kernels."""
     made = [
         _Function(number, program, code.manifest)
         for number, (program, code) in enumerate(zip(functions, codes, strict=True))
     ]
-    specs = {spec.name: spec for function in made for spec in function.manifest.tensors}
-    places, content = _weights([tensors[name] for name in specs])
-    weights = dict(zip(specs, places, strict=True))
-    layout = _layout(made, specs.values())
+    places, content = _weights(tensors.values.values())
+    weights = dict(zip(tensors.values, places, strict=True))
+    changes = any(function.manifest.writes_tensors for function in made)
+    layout = _layout(made, tensors.values if changes else {})
     interface = [(f.program.name, f.manifest.inputs, f.manifest.results, f.manifest.settings) for f in made]
-    abi = int.from_bytes(sha256(repr((ABI_VERSION, layout, interface)).encode()).digest()[:7], "big")
+    abi = int.from_bytes(
+        sha256(repr((ABI_VERSION, layout, tensors.file_header, interface)).encode()).digest()[:7], "big"
+    )
     kernels = {
         symbol: content
         for code in codes
         for symbol, content in zip(code.symbols, code.objects, strict=False)  # behind them stands a process's runner
     }
-    text = _main_text(made, layout, weights, abi, seed, machine)
-    symbols = (*_SYMBOLS, *(f"model_{function.program.name}" for function in made))
+    text = _main_text(made, layout, tensors, weights, abi, seed, machine)
+    names = ("memory", "init_abi", "error_text", "tensor", *(("save", "load", "continue") if changes else ()))
+    symbols = tuple(f"model_{name}" for name in (*names, *(function.program.name for function in made)))
     members = (
         LibraryMember("model.o", compile_module(text, machine), symbols),
         LibraryMember("weights.o", compile_module(_weights_text(content), machine), ("model_weights",)),
@@ -140,10 +147,7 @@ def library(
     signatures = tuple(
         LibrarySignature(f.program.name, f.manifest.inputs, tuple(_results(f)), _settings(f)) for f in made
     )
-    return ExportedLibrary(members, machine, abi, layout.memory, signatures, ERRORS)
-
-
-_SYMBOLS = ("model_memory", "model_init_abi", "model_error_text")
+    return ExportedLibrary(members, machine, abi, layout.memory, signatures, changes, ERRORS)
 
 
 def _settings(function: _Function) -> tuple[tuple[str, DType, float], ...]:
@@ -163,7 +167,7 @@ def _is_own(result: ResultSlot) -> bool:
     return ":" in result.name
 
 
-def _layout(functions: Sequence[_Function], specs: Iterable[TensorSpec]) -> _Layout:
+def _layout(functions: Sequence[_Function], changing: Mapping[str, Array]) -> _Layout:
     manifests = [function.manifest for function in functions]
     end = _HEAD
 
@@ -172,10 +176,8 @@ def _layout(functions: Sequence[_Function], specs: Iterable[TensorSpec]) -> _Lay
         begin, end = end, end + _up(size)
         return begin
 
-    tensors: dict[str, int] = {}
-    if any(manifest.writes_tensors for manifest in manifests):
-        tensors = {spec.name: place(prod(spec.shape) * spec.dtype.size) for spec in specs}
-        place(SLACK)
+    tensors = {name: place(array.nbytes) for name, array in changing.items()}
+    place(SLACK)
     places = tuple(
         _Places(
             arenas=place(8 * (FIRST_TENSOR + len(m.tensors) + len(m.inputs) + len(m.results))),
@@ -201,7 +203,7 @@ def _up(size: int) -> int:
     return -(-size // 64) * 64
 
 
-def _weights(arrays: Sequence[Array]) -> tuple[list[int], bytes]:
+def _weights(arrays: Iterable[Array]) -> tuple[list[int], bytes]:
     """Where each array lies, and all of them in one piece, readable beyond the end as kernels may read."""
     places: list[int] = []
     content = bytearray()
@@ -213,20 +215,25 @@ def _weights(arrays: Sequence[Array]) -> tuple[list[int], bytes]:
 
 
 def _weights_text(content: bytes) -> str:
-    array = "\\" + content.hex("\\")
-    return f'@model_weights = hidden constant [{len(content)} x i8] c"{array}", align 64\n'
+    return f'@model_weights = hidden constant [{len(content)} x i8] c"{_escaped(content)}", align 64\n'
+
+
+def _escaped(content: bytes) -> str:
+    """Bytes as LLVM writes them in a string, of which there is at least one."""
+    return "\\" + content.hex("\\")
 
 
 def _main_text(
     functions: Sequence[_Function],
     layout: _Layout,
+    tensors: LibraryTensors,
     weights: Mapping[str, int],
     abi: int,
     seed: int,
     machine: Machine,
 ) -> str:
     """The LLVM text of the object with all functions; `weights` are the places of tensors in the other."""
-    memory = layout.memory
+    memory, header = layout.memory, tensors.file_header
     common: dict[str, object] = {
         "LESS_THAN_ROUNDING": ROUNDING - 1,
         "ROUNDING": ROUNDING,
@@ -237,12 +244,17 @@ def _main_text(
         "ABI": abi,
         "SEED": seed,
         "ERRORS": len(ERRORS),
-        "TENSORS": _lines(_copied_weights(functions, layout, weights)),
+        "TENSOR_COUNT": len(weights),
+        "TENSOR_BASE": "%memory" if layout.tensors else "@model_weights",
+        "HEADER_BYTES": len(header),
+        "FILE_BYTES": tensors.file_bytes,
+        "TENSORS": _lines(_copied_weights(layout, tensors.values, weights)),
         "FUNCTIONS": _lines(
             f"call void @{function.program.name}_lay_out(ptr %memory, i64 %rows, ptr %numbers)"
             for function in functions
         ),
     }
+    templates = ("library", "tensors", *(["changing_tensors"] if layout.tensors else []))
     texts = ", ".join(f"ptr @text.{number}" for number in range(len(ERRORS)))
     kernels = sorted({name for f in functions for name in f.manifest.functions} - {*_OF_THE_RUNNER})
     return "\n".join(
@@ -253,7 +265,9 @@ def _main_text(
             *(_text(f"text.{number}", text) for number, (_, text) in enumerate(ERRORS)),
             _text("unknown", "unknown error"),
             f"@texts = internal constant [{len(ERRORS)} x ptr] [{texts}]",
-            _filled("library", common),
+            *_tensor_table(layout.tensors or weights, tensors.values),
+            f'@file_header = internal constant [{len(header)} x i8] c"{_escaped(header)}"',
+            *(_filled(name, common) for name in templates),
             *(_function_text(function, layout, weights, abi) for function in functions),
         ]
     )
@@ -289,16 +303,26 @@ def _most_values(memory: LibraryMemory) -> list[str]:
     return rows
 
 
-def _copied_weights(functions: Sequence[_Function], layout: _Layout, weights: Mapping[str, int]) -> list[str]:
+def _copied_weights(layout: _Layout, values: Mapping[str, Array], weights: Mapping[str, int]) -> list[str]:
     """Put tensors that change into the caller's memory."""
     rows: list[str] = []
-    sizes = {s.name: prod(s.shape) * s.dtype.size for f in functions for s in f.manifest.tensors}
     for number, (name, place) in enumerate(layout.tensors.items()):
         rows.append(f"%tensor.{number} = getelementptr i8, ptr %memory, i64 {place}")
         start = f"ptr getelementptr (i8, ptr @model_weights, i64 {weights[name]})"
-        operands = f"ptr %tensor.{number}, {start}, i64 {sizes[name]}, i1 false"
+        operands = f"ptr %tensor.{number}, {start}, i64 {values[name].nbytes}, i1 false"
         rows.append(f"call void @llvm.memcpy.p0.p0.i64({operands})")
     return rows
+
+
+def _tensor_table(places: Mapping[str, int], values: Mapping[str, Array]) -> list[str]:
+    """Of each tensor: its name, its place, and its bytes."""
+    names = [
+        f'@name.{n} = internal constant [{len(name.encode()) + 1} x i8] c"{_escaped(name.encode())}\\00"'
+        for n, name in enumerate(places)
+    ]
+    line = "{ ptr, i64, i64 }"
+    rows = [f"{line} {{ ptr @name.{n}, i64 {places[k]}, i64 {values[k].nbytes} }}" for n, k in enumerate(places)]
+    return [*names, f"@tensors = internal constant [{len(rows)} x {line}] [{', '.join(rows)}]"]
 
 
 def _function_text(function: _Function, layout: _Layout, weights: Mapping[str, int], abi: int) -> str:

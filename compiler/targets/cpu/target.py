@@ -24,6 +24,7 @@ from compiler.targets.target import (
     Compilation,
     ExportedLibrary,
     LibraryFunction,
+    LibraryTensors,
     MachineInstruction,
     Peaks,
     Watched,
@@ -84,7 +85,7 @@ class CpuTarget:
     def allocate(self, specs: Sequence[TensorSpec], beside: Tensors | None = None) -> Tensors:
         return allocated(specs, beside)
 
-    def library(self, functions: Sequence[LibraryFunction], tensors: Tensors, seed: int) -> ExportedLibrary:
+    def library(self, functions: Sequence[LibraryFunction], tensors: LibraryTensors, seed: int) -> ExportedLibrary:
         from compiler.targets.cpu.library import library  # only an export asks
 
         options = functions[0].compilation.options

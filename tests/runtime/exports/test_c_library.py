@@ -102,7 +102,7 @@ def rows_of(*arrays: Array) -> bytes:
 
 def write(folder: Path, trained: Trained, machine: str | None, with_training: bool) -> None:
     chosen = replace(trained, options=replace(trained.options, machine=machine))
-    for name, content in c_files(trained.program, model_library(chosen, with_training), {}).items():
+    for name, content in c_files(trained.program, *model_library(chosen, with_training), {}).items():
         (folder / name).write_bytes(content)
 
 
