@@ -21,7 +21,7 @@ from runtime.exports.c_library import c_files
 from runtime.exports.c_names import c_names
 from runtime.exports.model_library import model_library
 from runtime.inference.model import length_of, runtime_settings, training_of, weight_names
-from runtime.runs.tensor_files import replace_tensors
+from runtime.runs.tensor_files import replace_tensors, tensors_in
 from runtime.runs.trained import Trained
 from runtime.train.jobs import fresh_tensors
 
@@ -190,6 +190,64 @@ def test_misuse_is_answered_by_a_code(trained: Trained, tmp_path: Path) -> None:
     assert codes.split() == ["4", "1", "1", "2", "2", "3", "5", "6", "0", "1", "1", "5", "5", "5", "0"]
     assert equal == "1 1"
     assert texts == ["no error", "unknown error", "an argument is a null pointer"]
+
+
+SAVE = """
+#include "model.h"
+#include <stdio.h>
+#include <string.h>
+
+static char block[MODEL_MEMORY(37) + 64], file[MODEL_FILE_BYTES];
+static float x[370], loss, accuracy, lr;
+static int32_t inner[37], label[37];
+
+static float trained(void *memory, int steps) {
+    const struct model_settings settings = MODEL_SETTINGS;
+    while (steps-- > 0) {
+        if (model_step(memory, 37, &settings, x, inner, label, &loss, &accuracy, &lr) != MODEL_OK) loss = -1;
+    }
+    return loss;
+}
+
+int main(void) {
+    char *memory = block + (64 - (uintptr_t)block % 64);
+    const int64_t size = MODEL_FILE_BYTES;
+    int64_t bytes = 0;
+    float whole, rest;
+    int k;
+    for (k = 0; k < 370; k++) x[k] = (float)(k % 11);
+    if (model_tensor(memory, "scores.dense.b", &bytes) != NULL || model_save(memory, file, size) != 4) return 2;
+    if (model_init(memory, MODEL_MEMORY(37), 37) != MODEL_OK) return 3;
+    if (model_tensor(memory, "nothing", &bytes) != NULL) return 4;
+    trained(memory, 4);
+    if (model_save(memory, file, size - 1) != 7 || model_save(memory, NULL, size) != 5) return 5;
+    if (model_save(memory, file, size) != MODEL_OK) return 6;
+    whole = trained(memory, 5);
+    if (model_init(memory, MODEL_MEMORY(37), 37) != MODEL_OK) return 7;
+    trained(memory, 2);
+    file[20] ^= 1;
+    if (model_load(memory, file, size) != 8) return 8;
+    file[20] ^= 1;
+    if (model_load(memory, file, size) != MODEL_OK || model_continue(memory, 5, 4) != MODEL_OK) return 9;
+    rest = trained(memory, 5);
+    if (memcmp(&whole, &rest, 4) != 0) return 10;
+    if (model_tensor(memory, "scores.dense.b", &bytes) == NULL || bytes != 12) return 11;
+    fwrite(file, 1, sizeof file, stdout);
+    return 0;
+}
+"""
+
+
+def test_a_saved_training_goes_on_with_the_same_bits(trained: Trained, tmp_path: Path) -> None:
+    if not HERE.is_there:
+        pytest.skip("there is no compiler of C")
+    write(tmp_path, trained, None, True)
+    (tmp_path / "save.c").write_text(SAVE)
+    saved = tensors_in(HERE.run(HERE.build(tmp_path, "save.c", *SANITISED)), tmp_path / "file")
+    assert {name: array.shape for name, array in saved.items()} == {
+        name: trained.tensors[name].shape for name in trained.tensors.names()
+    }
+    assert any((saved[name] != trained.tensors[name]).any() for name in weight_names(trained.program))
 
 
 def test_nothing_beyond_the_memory_is_touched(trained: Trained, tmp_path: Path) -> None:
