@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import json
 import re
 import shutil
@@ -16,10 +18,12 @@ from c_programs import HERE, TOOLCHAINS, Toolchain
 
 from compiler import driver
 from compiler.driver import PREDICTION, TRAINING, Array, Options, Steps, Tensors
+from compiler.errors.diagnostics import UsageError
 from runtime.cli.main import main
 from runtime.exports.c_library import c_files
 from runtime.exports.c_names import c_names
 from runtime.exports.model_library import model_library
+from runtime.exports.shared_library import shared_library
 from runtime.inference.model import length_of, runtime_settings, training_of, weight_names
 from runtime.runs.tensor_files import replace_tensors, tensors_in
 from runtime.runs.trained import Trained
@@ -296,3 +300,31 @@ def test_the_command_writes_what_compiles(trained: Trained, tmp_path: Path, caps
         assert got == rows_of(expected["scores"], expected["size"])
     assert main([*command, "-o", str(tmp_path / "model.dl")]) == 2
     assert "is a file" in capsys.readouterr().err
+
+
+def test_a_shared_library_predicts(trained: Trained, tmp_path: Path) -> None:
+    if not HERE.is_there:
+        pytest.skip("there is no compiler of C")
+    library, tensors = model_library(trained, False)
+    (tmp_path / "libmodel.so").write_bytes(shared_library(library, is_native=True))
+    loaded = ctypes.CDLL(str(tmp_path / "libmodel.so"))
+    bytes_ = library.memory.size(ROWS)
+    block = np.zeros(bytes_ + 64, np.uint8)
+    memory = ctypes.c_void_p(block.ctypes.data + -block.ctypes.data % 64)
+    numbers = (ctypes.c_int64(library.abi), memory, ctypes.c_int64(bytes_), ctypes.c_int64(ROWS))
+    assert loaded.model_init_abi(*numbers) == 0
+    x, double, _ = fed()
+    outputs = [np.zeros((ROWS, 3), np.float32), np.zeros(ROWS, np.float32)]
+    places = [ctypes.c_void_p(array.ctypes.data) for array in (x, double, *outputs)]
+    assert loaded.model_predict(memory, ctypes.c_int64(ROWS), *places) == 0
+    expected = predicted(trained, trained.tensors)
+    assert (outputs[0].tobytes(), outputs[1].tobytes()) == (expected["scores"].tobytes(), expected["size"].tobytes())
+    assert set(tensors.values) == {*weight_names(trained.program)}
+
+
+def test_a_linker_that_is_missing_is_said(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda command: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    library, _ = model_library(trained, False)
+    with pytest.raises(UsageError, match="there is no `cc`, and ziglang is not installed"):
+        shared_library(library, is_native=True)
