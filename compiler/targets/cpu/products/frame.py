@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import prod
 
 from compiler.loops.ir import TileContract
 from compiler.nest.ir import Index, Operand, Value
 from compiler.schedule.access import count
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.targets.cpu.kernel_nest import KernelNest
 from compiler.targets.cpu.long_sums import LongSum, Operands
 from compiler.targets.cpu.multiply import RegisterTile, SummedAxis
@@ -51,7 +51,7 @@ class OperandPlace:
     pointer: Value
 
 
-@dataclass(slots=True)
+@mutable_record
 class LongBlock:
     """A block of a sum over several axes: these, and where it and the following one start.
 
@@ -65,7 +65,7 @@ class LongBlock:
     steps: dict[Place, list[SummedAxis]] = field(default_factory=dict[Place, list[SummedAxis]])
 
 
-@dataclass(slots=True)
+@mutable_record
 class Known:
     """What statements before have computed, as long as the loop around goes on."""
 
@@ -94,7 +94,7 @@ class Known:
     sums: Sequence[Operand] = ()
 
 
-@dataclass(slots=True)
+@mutable_record
 class Frame:
     """A product in the making."""
 
