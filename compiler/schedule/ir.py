@@ -66,8 +66,9 @@ class Instance:
     """One use of a kernel: the buffer behind each of its arguments, and where it comes from.
 
     `checked_stores` names the outputs whose NaN and Inf are reported; `parallel` says whether several threads pay;
-    `data` is the index of the fed input (FETCH) or of the output (COLLECT). One that runs `once` depends on nothing but tensors that the
-    program does not write: it runs again when those change, or the batch grows. Such instances stand first.
+    `data` is the index of the fed input (FETCH) or of the output (COLLECT). One that runs `once` depends on nothing but
+    tensors that the program does not write: it runs again when those change, or the batch grows. Such instances stand
+    first.
     `statements` has the origins of each statement of the kernel (`statements_of`); a kernel without statements does
     nothing but what `origins` say. `loops` numbers the loops around it, outermost first; `strides` has, for each
     argument, by how many elements it moves from place to place of each of these loops.
