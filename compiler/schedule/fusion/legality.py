@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from compiler.graph.ir import Node
 from compiler.loops.ir import Space, Term
 from compiler.ops.indexing import Gather
-from compiler.schedule.access import IDENTITY, IndexMap, count, splits_evenly
+from compiler.schedule.addresses import IDENTITY, IndexMap, count, splits_evenly
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, Group, GroupKind, Link, Member
 from compiler.schedule.numerics.placement import Insert, Pick

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from compiler.graph.ir import Direction
-from compiler.schedule.access import IDENTITY, count
+from compiler.schedule.addresses import IDENTITY, count
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import REDUCTIONS, Group, GroupKind, Link, Member
 from compiler.schedule.numerics.placement import Insert
