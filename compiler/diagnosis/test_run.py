@@ -14,9 +14,9 @@ from compiler.diagnosis.reports import TestResult
 from compiler.errors.diagnostics import Diagnostic, Note, Span
 from compiler.evaluate import evaluate
 from compiler.frontend import test_blocks
-from compiler.frontend.claims import GradientsAgree, Holds, IsCausal, Side, TestProgram
 from compiler.frontend.elaborate import elaborate_tests
 from compiler.frontend.library import library_scope
+from compiler.frontend.trace import GradientsAgree, Holds, IsCausal, Side, TestProgram
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.interface import Array, Options
