@@ -17,7 +17,7 @@ from compiler.choices.find import Choice
 from compiler.evaluate import evaluate_node
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
-from compiler.graph.op import Category, Op, Sample
+from compiler.graph.op import Category, Op
 from compiler.interface import Array
 from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.indexing import Gather
@@ -171,7 +171,3 @@ class _Disturbed(Op):
         if found.dtype.kind == "f":
             return numbers
         return np.asarray(np.take(table, (numbers * table.size).astype(np.int64)))
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return ()

@@ -147,7 +147,7 @@ def _advice(spec: InputSpec, choice: Choice, what: str, low: int, high: int) -> 
         return f"count from 0: compute with `{spec.name} - {low}`, or {renumbered}"
     if low < 0:
         loss = f", or in a loss `ignore = {low}`" if spec.is_target else ""
-        return f"what marks a place to be left out is masked: `where = {spec.name} >= 0`{loss}"
+        return f"mask the places that are left out: `where = {spec.name} >= 0`{loss}"
     return f"declare `{spec.name}` in 0..{choice.count}, or choose among {high + 1} {what}"
 
 

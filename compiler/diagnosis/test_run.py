@@ -151,7 +151,7 @@ class _Run:
             place = _first_difference(here, there, claim.axis_of, last)
             if place is not None:
                 time = place[claim.axis_of]
-                message = f"what stands at {time} of axis {claim.axis_of} depends on what stands behind {last} of it"
+                message = f"position {time} of axis {claim.axis_of} depends on positions behind {last}"
                 values = f"{here[place]:.6g} becomes {there[place]:.6g}"
                 note = Note(f"at {_shown_place(place)} {values} where everything behind {last} is changed")
                 return _failure(message, claim.span, note)

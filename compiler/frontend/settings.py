@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import field, fields, is_dataclass, replace
 from typing import Any, cast
 
 from compiler.errors.diagnostics import Diagnostic, Source, SourceError, Span, hint
@@ -10,7 +10,7 @@ from compiler.frontend.arithmetic import Formula, Number
 from compiler.frontend.failures import nearest
 from compiler.frontend.program import COMMAND_LINE, SET, Setting, SettingValue
 from compiler.frontend.values import FormValue, Instance, RunTimeNumber, Value
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.syntax import tree
 from compiler.syntax.parser import parse
 
@@ -41,7 +41,7 @@ class Override:
         return self.as_text if self.expression is None else self.expression
 
 
-@dataclass(slots=True)
+@mutable_record
 class SettingsRecord:
     """Settings by name, in the order in which they were met. An override that no name asks for is a mistake."""
 

@@ -7,7 +7,7 @@ reads windows, and spread through every op that keeps the axes of a run together
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from typing import TypeAlias
 
@@ -19,6 +19,7 @@ from compiler.ops.contraction import Contraction
 from compiler.ops.movement import Broadcast, Reshape, Transpose
 from compiler.ops.reduction import ArgMax, Max, Min, Moments, Sum
 from compiler.ops.window import Fold, Window
+from compiler.support.record import mutable_record
 
 Run: TypeAlias = tuple[int, ...]  # neighbouring axes, in order
 Order: TypeAlias = tuple[int, ...]  # for each axis of the value as it is laid out, the axis of the type
@@ -119,7 +120,7 @@ def _plain(value: Value) -> Order:
     return _last((), len(value.type.shape))
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Turning:
     """Copies a graph; `laid` says for each value of the old one what stands for it, and in which order of axes."""
 

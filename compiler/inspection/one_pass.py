@@ -64,7 +64,7 @@ def _read(text: str, is_fused: bool, name: str, source: str) -> Form:
     fused = _accepted(source, lambda: read_fused(text, _EVERY_OP, source))
     _accepted(source, lambda: expect_valid_fused(fused))
     if name in _BEFORE_MEMORY and _is_placed(fused):
-        raise DataError(f"says already what lies where, and {name} runs before that", source)
+        raise DataError(f"has storage for its values already, which is decided behind {name}", source)
     return fused
 
 

@@ -141,7 +141,7 @@ def _expect_node(program: Program, node: str | None) -> None:
     if node not in known:
         found = nearest(node, known)
         outermost = sorted(path for path in known if "." not in path)
-        fix = f"did you mean {found}?" if found else f"there is {', '.join(outermost)}, and what is below"
+        fix = f"did you mean {found}?" if found else f"the outermost nodes are {', '.join(outermost)}"
         raise UsageError(f"{program.name} has no node {node}", fix if known else "")
 
 

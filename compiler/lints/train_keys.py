@@ -45,7 +45,7 @@ def find_frozen_to_the_end(subject: Subject) -> Iterator[Diagnostic]:
         yield Diagnostic("W0116", message, train.place_of("freeze"), (advice,), "warning")
     late = max((phase.first_epoch for phase in plan.phases), default=0)
     if plan.epochs is not None and late >= plan.epochs:
-        message = f"what `unfreeze` trains after {late} epochs stays frozen: the run has {plan.epochs}"
+        message = f"parameters that `unfreeze` trains after {late} epochs stay frozen: the run has {plan.epochs}"
         advice = hint("unfreeze it earlier, or train for more epochs")
         yield Diagnostic("W0116", message, train.place_of("unfreeze"), (advice,), "warning")
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeAlias, final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Category, Op, Sample
+from compiler.graph.op import Category, Op
 from compiler.ops.build import filled
 from compiler.ops.rules import (
     BOOLEANS,
@@ -23,13 +23,10 @@ from compiler.ops.rules import (
 )
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, TensorType, numpy_dtype
+from compiler.types import DType, TensorType, numpy_dtype
 
 Types: TypeAlias = Sequence[TensorType]
 Cotangents: TypeAlias = Sequence[Value | None]
-Range: TypeAlias = tuple[float, float]
-
-SHAPES = ((), (3, 4), (BatchExtent(), 5))  # of samples
 
 
 @record
@@ -88,7 +85,6 @@ class Unary(Op):
 
     category = Category.ELEMENTWISE
     accepted: ClassVar[Sequence[DType]] = FLOATS
-    domain: ClassVar[Range] = (-2.0, 2.0)
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         expect_operands(self.name, operands, 1)
@@ -106,11 +102,6 @@ class Unary(Op):
         with np.errstate(all="ignore"):
             return (np.asarray(self.compute(operands[0])),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        dtypes = [d for d in (DType.F32, DType.I32, DType.BOOL) if d in cls.accepted]
-        return tuple(Sample(cls(), (TensorType(d, shape),), (cls.domain,)) for d in dtypes for shape in SHAPES)
-
     @abstractmethod
     def backward(self, x: Term, y: Term, dy: Term) -> Term | None:
         """The cotangent of x, for y = op(x) with cotangent dy."""
@@ -124,8 +115,6 @@ class Binary(Op):
 
     category = Category.ELEMENTWISE
     accepted: ClassVar[Sequence[DType]] = NUMBERS
-    domains: ClassVar[tuple[Range, Range]] = ((-2.0, 2.0), (-2.0, 2.0))
-    integer_domains: ClassVar[tuple[Range, Range]] = ((-9, 10), (-9, 10))
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         expect_operands(self.name, operands, 2)
@@ -142,16 +131,6 @@ class Binary(Op):
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         with np.errstate(all="ignore"):
             return (np.asarray(self.compute(*operands)),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        choices = ((DType.F32, cls.domains), (DType.I32, cls.integer_domains), (DType.BOOL, ((0, 2), (0, 2))))
-        return tuple(
-            Sample(cls(), (TensorType(dtype, shape),) * 2, ranges)
-            for dtype, ranges in choices
-            if dtype in cls.accepted
-            for shape in SHAPES
-        )
 
     @abstractmethod
     def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term | None, Term | None]:
@@ -215,7 +194,6 @@ class Multiply(Binary):
 class Divide(Binary):
     name = "div"
     accepted = FLOATS
-    domains = ((-2.0, 2.0), (0.3, 2.0))
 
     def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
         share = dy / b
@@ -252,16 +230,9 @@ class FusedMultiplyAdd(Op):
         with np.errstate(all="ignore"):
             return ((a * b + c).astype(operands[0].dtype),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        ranges = ((-2.0, 2.0),) * 3
-        return tuple(Sample(cls(), (TensorType(DType.F32, shape),) * 3, ranges) for shape in SHAPES)
-
 
 class Comparison(Binary):
     """A binary op whose result is boolean."""
-
-    integer_domains = ((0, 3), (0, 3))
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         expect_operands(self.name, operands, 2)
@@ -318,14 +289,6 @@ class Where(Op):
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.where(*operands),)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return tuple(
-            Sample(cls(), (TensorType(DType.BOOL, shape), TensorType(d, shape), TensorType(d, shape)), ranges)
-            for d, ranges in ((DType.F32, ((0, 2), (-2, 2), (-2, 2))), (DType.I32, ((0, 2), (-9, 9), (-9, 9))))
-            for shape in SHAPES
-        )
-
 
 @final
 @record
@@ -356,19 +319,6 @@ class Cast(Op):
                 return (_saturated(values, target),)
             result = values.astype(target)
         return (round_to_bf16(result) if self.dtype is DType.BF16 else result,)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        changes: tuple[tuple[DType, DType, Range], ...] = (
-            (DType.F32, DType.F64, (-2, 2)),
-            (DType.F32, DType.I32, (-90, 90)),
-            (DType.U8, DType.F32, (0, 255)),
-            (DType.I64, DType.I32, (-90, 90)),
-            (DType.BOOL, DType.F32, (0, 2)),
-            (DType.I32, DType.BOOL, (0, 3)),
-            (DType.F32, DType.BF16, (-2, 2)),
-        )
-        return tuple(Sample(cls(to), (TensorType(of, (3, 4)),), (domain,)) for of, to, domain in changes)
 
 
 def _saturated(values: Array, target: np.dtype[Any]) -> Array:

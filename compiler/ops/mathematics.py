@@ -63,7 +63,6 @@ class Expm1(Function):
 class Log(Function):
     name = "log"
     document = "The natural logarithm."
-    domain = (0.3, 3.0)
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
         return dy / x
@@ -81,7 +80,6 @@ class Log(Function):
 class Log1p(Function):
     name = "log1p"
     document = "log(1 + x), exact for small x."
-    domain = (-0.7, 3.0)
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
         return dy / (x + 1)
@@ -99,7 +97,6 @@ class Log1p(Function):
 class Sqrt(Function):
     name = "sqrt"
     document = "The square root."
-    domain = (0.3, 3.0)
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
         return dy * 0.5 / y
@@ -116,7 +113,6 @@ class Sqrt(Function):
 class Rsqrt(Function):
     name = "rsqrt"
     document = "1 / sqrt(x)."
-    domain = (0.3, 3.0)
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
         return dy * -0.5 * (y * y * y)
@@ -214,7 +210,6 @@ class Cos(Function):
 class Power(Binary):
     name = "pow"
     accepted = FLOATS
-    domains = ((0.3, 2.0), (-2.0, 2.0))
 
     def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term | None, Term | None]:
         exponent = constant_of(b.builder, b.value)
@@ -247,4 +242,4 @@ def _power_slope(a: Term, exponent: float, y: Term, dy: Term) -> Term | None:
 
 FUNCTIONS: tuple[type[Function], ...] = (Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Tanh, Sigmoid, Erf, Sin, Cos)
 MATHEMATICS: tuple[type[Op], ...] = (*FUNCTIONS, Power)
-"""What takes many instructions, for each of which `targets/llvm/math` has a formula."""
+"""Ops of many instructions, for each of which `targets/llvm/math` has a formula."""

@@ -8,7 +8,7 @@ from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
-from compiler.graph.op import Category, Op, Sample, TypeRuleError
+from compiler.graph.op import Category, Op, TypeRuleError
 from compiler.ops.build import restored
 from compiler.ops.elementwise import Cast, Cotangents, Term, Types
 from compiler.ops.rules import (
@@ -24,11 +24,9 @@ from compiler.ops.sources import BatchSize, Constant
 from compiler.ops.spreading import Sum
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
-from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
+from compiler.types import DType, Extent, Shape, TensorType, elements
 
 __all__ = ["ArgMax", "CumulativeSum", "Max", "Min", "Moments", "Sum", "element_count"]
-
-_BATCH = BatchExtent()
 
 
 def element_count(builder: GraphBuilder, shape: Shape, axes: Sequence[int], dtype: DType) -> Value:
@@ -85,10 +83,6 @@ class Max(_Extreme):
     def compute(self, x: Array) -> Array:
         return np.max(x, axis=self.axes)
 
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return _extreme_samples(cls((1,)), cls((0,)), cls((0, 2)))
-
 
 @final
 @record
@@ -98,19 +92,6 @@ class Min(_Extreme):
 
     def compute(self, x: Array) -> Array:
         return np.min(x, axis=self.axes)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return _extreme_samples(cls((1,)), cls((0,)), cls((0, 2)))
-
-
-def _extreme_samples(last: Op, first: Op, both: Op) -> tuple[Sample, ...]:
-    return (
-        Sample(last, (TensorType(DType.F32, (3, 4)),), ((-2, 2),)),
-        Sample(first, (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-        Sample(both, (TensorType(DType.F32, (2, _BATCH, 3)),), ((-2, 2),)),
-        Sample(first, (TensorType(DType.I32, (5,)),), ((-9, 9),)),
-    )
 
 
 @final
@@ -135,13 +116,6 @@ class ArgMax(Op):
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.asarray(np.argmax(operands[0], axis=self.axis)).astype(np.int32),)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls(1), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls(0), (TensorType(DType.I32, (9,)),), ((0, 3),)),
-        )
 
 
 @final
@@ -170,14 +144,6 @@ class CumulativeSum(Op):
         ordered = np.flip(x, self.axis) if self.reverse else x
         total = np.cumsum(ordered, axis=self.axis, dtype=wide).astype(x.dtype)
         return (np.flip(total, self.axis) if self.reverse else total,)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls(1, False), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls(0, True), (TensorType(DType.F32, (4, 3)),), ((-2, 2),)),
-            Sample(cls(0, False), (TensorType(DType.I32, (5,)),), ((-9, 9),)),
-        )
 
 
 @final
@@ -216,14 +182,6 @@ class Moments(Op):
         (x,) = operands
         wide = x.astype(np.float64)
         return np.mean(wide, axis=self.axes).astype(x.dtype), np.var(wide, axis=self.axes).astype(x.dtype)
-
-    @classmethod
-    def samples(cls) -> tuple[Sample, ...]:
-        return (
-            Sample(cls((1,)), (TensorType(DType.F32, (_BATCH, 4)),), ((-2, 2),)),
-            Sample(cls((0, 2)), (TensorType(DType.F32, (_BATCH, 3, 2)),), ((-2, 2),)),
-            Sample(cls((0,)), (TensorType(DType.F32, (5,)),), ((-2, 2),)),
-        )
 
 
 def _spread_share(cotangent: Term, count: Term, shape: Shape, axes: Sequence[int]) -> Term:

@@ -24,7 +24,6 @@ class _Logical(Binary):
 class Not(Unary):
     name = "not"
     accepted = BOOLEANS
-    domain = (0, 2)
 
     def backward(self, x: Term, y: Term, dy: Term) -> None:
         return None
@@ -81,7 +80,6 @@ class Maximum(Binary):
     """The larger of two; NaN if either is. Ties share the cotangent equally."""
 
     name = "maximum"
-    domains = ((-2.0, -0.1), (0.1, 2.0))
 
     def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
         return _tied(b, a, dy), _tied(a, b, dy)
@@ -96,7 +94,6 @@ class Minimum(Binary):
     """The smaller of two; NaN if either is. Ties share the cotangent equally."""
 
     name = "minimum"
-    domains = ((-2.0, -0.1), (0.1, 2.0))
 
     def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
         return _tied(a, b, dy), _tied(b, a, dy)
@@ -110,7 +107,6 @@ class Minimum(Binary):
 class Abs(Unary):
     name = "abs"
     accepted = NUMBERS
-    domain = (0.3, 2.0)
 
     def backward(self, x: Term, y: Term, dy: Term) -> Term:
         at_or_above = x.zeros().less(x).choose(dy, dy.zeros())  # the subgradient at 0 is 0
@@ -124,7 +120,6 @@ class Abs(Unary):
 @record
 class Floor(Unary):
     name = "floor"
-    domain = (0.1, 0.9)
 
     def backward(self, x: Term, y: Term, dy: Term) -> None:
         return None
@@ -139,8 +134,6 @@ class FloorDivide(Binary):
     """floor(a / b) of the exact quotient, as Python and NumPy have it; on integers, division by 0 gives 0."""
 
     name = "floordiv"
-    domains = ((4.1, 4.9), (1.1, 1.3))
-    integer_domains = ((-9, 10), (1, 5))
 
     def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[None, None]:
         return None, None
@@ -155,8 +148,6 @@ class Modulo(Binary):
     """a - b * floor(a / b), the exact remainder, with the sign of b; on integers, modulo 0 gives 0."""
 
     name = "mod"
-    domains = ((4.1, 4.9), (1.7, 1.9))
-    integer_domains = ((-9, 10), (1, 5))
 
     def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
         return dy, -(dy * a.apply(FloorDivide(), b))

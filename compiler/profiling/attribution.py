@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.graph.ir import Direction, Origin
 from compiler.inspection.code_view import margin_of
@@ -11,12 +11,13 @@ from compiler.inspection.plan import layer_of
 from compiler.profiling.lines_of_table import TableLine
 from compiler.profiling.report import KernelRow, LayerRow, LineRow, OpRow
 from compiler.schedule.work import Share
+from compiler.support.record import mutable_record
 from compiler.targets.target import Peaks
 
 MEMORY, ARITHMETIC = "memory", "arithmetic"
 
 
-@dataclass(slots=True)
+@mutable_record
 class Amounts:
     """What belongs to a row: milliseconds by direction, bytes, operations."""
 
@@ -30,7 +31,7 @@ class Amounts:
         self.flops += flops
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Kernel:
     """What the calls of one function add up to; the possible work is what the machine could do in their time."""
 

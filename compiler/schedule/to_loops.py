@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import assert_never
 
 from compiler.errors.diagnostics import CompilerBug
@@ -54,7 +54,7 @@ from compiler.schedule.numerics.product_sum import ProductSum
 from compiler.schedule.origins import statement_origins
 from compiler.schedule.split import ColumnSplit, FlatSplit, RowSplit, Split
 from compiler.schedule.tile_contract import tile_contract
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.tuning import Tuning
 from compiler.types import BatchExtent, DType
 
@@ -88,7 +88,7 @@ class Lowered:
     statements: tuple[tuple[Origin, ...], ...] = ()
 
 
-@dataclass(slots=True)
+@mutable_record
 class _StageDraft:
     body: list[Instruction] = field(default_factory=list[Instruction])
     after: list[Instruction] = field(default_factory=list[Instruction])
@@ -109,7 +109,7 @@ def overwriting_last(instructions: Sequence[Instruction]) -> tuple[Instruction, 
     return (*reversed(order), *reversed(late))
 
 
-@dataclass(slots=True)
+@mutable_record
 class GroupLowering:
     """Lowers one group. `checked` names the values to check for NaN and Inf, by their index."""
 

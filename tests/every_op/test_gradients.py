@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from differentiation import assert_gradients, gradient_graph, gradients
-from op_samples import BATCH, SAMPLES, arrays_of, float_inputs, graph_of, name_of
+from op_samples import BATCH, SAMPLES, Sample, arrays_of, float_inputs, graph_of, name_of
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
-from compiler.graph.op import Op, Sample
+from compiler.graph.op import Op
 from compiler.graph_passes.convert_dtype import to_dtype
 from compiler.ops import OPS
 from compiler.ops.control import CustomGradient, StopGradient

@@ -6,7 +6,7 @@ An environment holds the names that are bound at one place of a declaration, and
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum, auto
 from typing import assert_never
 
@@ -17,6 +17,7 @@ from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import failure, nearest
 from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
 from compiler.frontend.signature import Signature
+from compiler.support.record import mutable_record
 from compiler.syntax import tree
 from compiler.syntax.walk import parts_of
 
@@ -39,10 +40,10 @@ FIXED: Mapping[Kind | None, str] = {
     Kind.DIMENSION: "dimension",
     Kind.LOOP: "loop variable",
 }
-"""What keeps its value, with the words for it."""
+"""The kinds of names that keep their value, with the words for them."""
 
 
-@dataclass(slots=True)
+@mutable_record
 class Environment:
     """`kinds` and `places` of the bound names; `partial` says of the others why they are not bound."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.errors.diagnostics import Note, Span, hint
 from compiler.frontend.axes import Axis
@@ -34,7 +34,7 @@ from compiler.frontend.values import (
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.ops.objective import Objective
-from compiler.support.record import record
+from compiler.support.record import mutable_record, record
 from compiler.syntax import tree
 from compiler.types import DType, TensorType, static_elements
 
@@ -209,7 +209,7 @@ def _clip_graph(session: Session, form: FormValue, span: Span, names: tuple[str,
     return evaluator.builder.build()
 
 
-@dataclass(slots=True)
+@mutable_record
 class RuleCache:
     """Rules elaborated so far, by optimizer, type and decay: parameters of one type share a graph."""
 
@@ -342,7 +342,7 @@ def _expect_decay(form: FormValue, span: Span) -> None:
     if "weight_decay" not in (form.settings or {}):
         raise failure(
             "E0301",
-            f"`decay_on` selects what `weight_decay` applies to, which `{form.declaration.name}` does not have",
+            f"`decay_on` selects the parameters of `weight_decay`, which `{form.declaration.name}` does not have",
             span,
         )
 

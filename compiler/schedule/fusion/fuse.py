@@ -7,7 +7,7 @@ pays (`cost`), and when the fusion of its name (`naming`) is wanted.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from operator import attrgetter
 
 from compiler.graph.ir import Graph, Node, Value
@@ -34,6 +34,7 @@ from compiler.schedule.fusion.naming import name_of_merge
 from compiler.schedule.numerics.placement import Empty
 from compiler.schedule.scan import body_on_stacks
 from compiler.schedule.split import reduction_split
+from compiler.support.record import mutable_record
 from compiler.types import elements
 
 UNPLACED = (*INLINE, *VIEWS, Empty)
@@ -44,7 +45,7 @@ def fuse(graph: Graph, without: Collection[str] = (), batch: int = 32, machine: 
     return _Fuser(graph, without, batch, machine).run()
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Fuser:
     """The groups so far, and which of them come before which."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category
@@ -15,6 +15,7 @@ from compiler.schedule.fusion.ir import CONTRACTIONS, INLINE, FusedGraph, Group,
 from compiler.schedule.numerics.internal_op import Copy
 from compiler.schedule.numerics.placement import Insert
 from compiler.schedule.to_loops import COSTLY
+from compiler.support.record import mutable_record
 from compiler.tuning import Tuning
 from compiler.types import elements
 
@@ -28,7 +29,7 @@ def rematerialise_cheap(fused: FusedGraph) -> FusedGraph:
     return index.rebuilt(fused)
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Rematerialising:
     index: Index
     tuning: Tuning

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from compiler.graph.ir import Value
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import Alias, FusedGraph, Kind
 from compiler.schedule.numerics.placement import Insert
+from compiler.support.record import mutable_record
 
 
-@dataclass(slots=True)
+@mutable_record
 class Storage:
     """The indices of `stored` values; by the index of each that lies where another one lies, that `targets`."""
 

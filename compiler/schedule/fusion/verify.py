@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from math import prod
 from operator import itemgetter
 
@@ -34,6 +33,7 @@ from compiler.schedule.fusion.order import in_order
 from compiler.schedule.fusion.printer import print_fused
 from compiler.schedule.numerics.placement import Empty, Insert
 from compiler.schedule.split import reduction_split
+from compiler.support.record import mutable_record
 from compiler.types import at_batch, elements
 
 BATCHES = (1, 3)  # for which addresses are checked
@@ -58,7 +58,7 @@ def expect_valid_fused(fused: FusedGraph) -> None:
     _Check(fused, Index.of(fused)).run()
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Check:
     fused: FusedGraph
     index: Index

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 
 from compiler.causality.zones import Order, orders_of
@@ -48,6 +48,7 @@ from compiler.schedule.numerics.product_sum import (
 )
 from compiler.schedule.numerics.split_k import SplitContraction, splits_for
 from compiler.support import numerics
+from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
 MOVEMENTS = (Transpose, Broadcast, Slice, Reshape, Reverse, Window)
@@ -59,7 +60,7 @@ def fix_numerics(graph: Graph) -> Graph:
     return _Rewriter(GraphBuilder(graph.name)).run(graph)
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Rewriter:
     builder: GraphBuilder
     known: dict[int, Value] = field(default_factory=dict[int, Value])

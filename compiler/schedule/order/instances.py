@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from compiler.graph.ir import PERSISTENT, Role, Value
 from compiler.loops.ir import BufferArgument, CopyKernel
@@ -11,6 +11,7 @@ from compiler.schedule.fusion.ir import Group
 from compiler.schedule.ir import CONTROLLED, Buffer, FedInput, Instance, Loop, Result, Schedule
 from compiler.schedule.kernels import Kernels, LoweredScan
 from compiler.schedule.to_loops import Lowered
+from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, elements
 
 
@@ -38,7 +39,7 @@ def instances_of(kernels: Kernels) -> Schedule:
     )
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Scope:
     """The values of one graph: their buffers, and how far those inside loops move from place to place."""
 
@@ -51,7 +52,7 @@ class _Scope:
         return self.strides.get(self.source.storage.place(value).index, (0,) * len(self.loops))
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Instances:
     """The buffers and loops so far; `carried` are the buffers of what scans carry."""
 
