@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from compiler.diagnosis.parts import dependent_values, origin_of
-from compiler.diagnosis.reports import Watched
+from compiler.diagnosis.reports import WatchedNumber
 from compiler.errors.diagnostics import CompilerBug, UsageError
 from compiler.errors.suggestions import nearest
 from compiler.frontend.program import Program
@@ -20,14 +20,14 @@ from compiler.graph.ir import Direction, Graph, GraphOutput, Node, Origin, Role,
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Executable, Options
 from compiler.ops.build import constant_of, filled
-from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Sigmoid, Subtract, Tanh, Term
+from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Sigmoid, Subtract, Symbolic, Tanh
 from compiler.ops.reduction import Max, Min
 from compiler.ops.spreading import Sum
 from compiler.programs.compilation import prepared_compilation
 from compiler.programs.executables import executable
 from compiler.programs.load import complete, in_precision
 from compiler.programs.stages import prepared
-from compiler.programs.steps.training_step import Step, in_phase
+from compiler.programs.steps.training_step import StepBuilder, in_phase
 from compiler.support.record import record
 from compiler.targets.registry import target_of
 from compiler.types import BatchExtent, DType, static_elements
@@ -55,7 +55,7 @@ def inspected_step(program: Program, phase: int, options: Options, paths: Sequen
     Raises UsageError for one that names nothing.
     """
     program = in_precision(complete(program), options)
-    step = Step(*in_phase(program, phase))
+    step = StepBuilder(*in_phase(program, phase))
     step.differentiate(step.forward["loss"])
     gradients = [path for path in paths if path.endswith(GRADIENT)]
     for path in gradients:
@@ -136,26 +136,26 @@ class WatchedStep:
     """`watched` says what the scalars of `executable` are, by their names."""
 
     executable: Executable
-    watched: tuple[Watched, ...]
+    watched: tuple[WatchedNumber, ...]
 
 
 def watched_step(program: Program, phase: int, options: Options) -> WatchedStep:
     """A step of a phase that changes nothing: units without effect, sizes of gradients and updates."""
-    graph, watched = _watched(Step(*in_phase(in_precision(complete(program), options), phase)))
+    graph, watched = _watched(StepBuilder(*in_phase(in_precision(complete(program), options), phase)))
     return WatchedStep(executable(graph, options), watched)
 
 
-def _watched(step: Step) -> tuple[Graph, tuple[Watched, ...]]:
+def _watched(step: StepBuilder) -> tuple[Graph, tuple[WatchedNumber, ...]]:
     builder = step.builder
     forward = list(builder.nodes)
-    watched: list[Watched] = []
+    watched: list[WatchedNumber] = []
 
     def watch(kind: str, path: str, node: Node | None, value: Value, units: int) -> None:
         name = f"watched {len(watched)}"
         origin = None if node is None else origin_of(node)
         span = None if origin is None else origin.user_span
         builder.output(name, Role.OUTPUT, value)
-        watched.append(Watched(name, kind, span, path, units))
+        watched.append(WatchedNumber(name, kind, span, path, units))
 
     for node in forward:
         found = _without_effect(builder, node)
@@ -190,7 +190,7 @@ def _watched(step: Step) -> tuple[Graph, tuple[Watched, ...]]:
 
 def _mean_square(builder: GraphBuilder, value: Value) -> Value:
     square = builder.emit(Multiply(), value, value)
-    total = Term(builder, builder.emit(Sum(tuple(range(value.type.rank))), square))
+    total = Symbolic(builder, builder.emit(Sum(tuple(range(value.type.rank))), square))
     return (total / static_elements(value.type.shape)).value
 
 
@@ -220,4 +220,4 @@ def _without_effect(builder: GraphBuilder, node: Node) -> tuple[str, Value, int]
         least = builder.emit(Min(others), distance)
         without = builder.emit(LessEqual(), filled(builder, limit, least.type), least)
     counted = builder.emit(Cast(DType.F32), without)
-    return kind, (Term(builder, builder.emit(Sum((0,)), counted)) / units).value, units
+    return kind, (Symbolic(builder, builder.emit(Sum((0,)), counted)) / units).value, units

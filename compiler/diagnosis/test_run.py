@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.diagnosis.differences import Element, Function, function_of
+from compiler.diagnosis.differences import Element, WeightedOutputs, function_of
 from compiler.diagnosis.parts import dependent_values, every_value, name_of, with_inputs, without_stops
 from compiler.diagnosis.reports import TestResult
 from compiler.errors.diagnostics import Diagnostic, Note, Span
@@ -32,10 +32,10 @@ _CUTS = 32  # places of a causal axis behind which everything is changed
 _ELEMENTS = 1000  # more elements than these are compared by chance
 _SAME = 1e-9
 
-Evaluation = Callable[[Graph, Mapping[str, Array]], Mapping[str, Array]]
+GraphEvaluator = Callable[[Graph, Mapping[str, Array]], Mapping[str, Array]]
 
 
-def failures_of(test: TestProgram, seed: int, evaluation: Evaluation | None = None) -> tuple[Diagnostic, ...]:
+def failures_of(test: TestProgram, seed: int, evaluation: GraphEvaluator | None = None) -> tuple[Diagnostic, ...]:
     """The claims of a test that do not hold, for parameters that start by `seed`.
 
     `evaluation` computes the values of a graph; by default the reference does. Gradients and dependence are always
@@ -49,7 +49,7 @@ def _by_reference(graph: Graph, inputs: Mapping[str, Array]) -> Mapping[str, Arr
 
 
 class _Run:
-    def __init__(self, test: TestProgram, seed: int, evaluation: Evaluation) -> None:
+    def __init__(self, test: TestProgram, seed: int, evaluation: GraphEvaluator) -> None:
         self._test, self._seed = test, seed
         self._random = np.random.default_rng(seed)
         self._results = evaluation(test.graph, self._inputs(test.graph))
@@ -162,7 +162,7 @@ def _inputs_of(graph: Graph) -> list[Value]:
     return [entry.value for entry in graph.inputs]
 
 
-def _worst(function: Function, random: np.random.Generator) -> Element | None:
+def _worst(function: WeightedOutputs, random: np.random.Generator) -> Element | None:
     wrong = [e for e in function.elements(_ELEMENTS, random) if not e.comparison.is_right]
     return max(wrong, key=lambda element: element.comparison.error, default=None)
 
@@ -231,7 +231,7 @@ def run_tests(
     )
 
 
-def _by_native_code(options: Options, seed: int) -> Evaluation:
+def _by_native_code(options: Options, seed: int) -> GraphEvaluator:
     def evaluation(graph: Graph, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         fed = tuple(replace(i, role=Role.DATA) if i.role in (Role.PARAMETER, Role.STATE) else i for i in graph.inputs)
         return executable(replace(graph, inputs=fed), options).call(dict(inputs), seed=seed)

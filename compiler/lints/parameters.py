@@ -67,7 +67,7 @@ def _barrier(graph: Graph, flow: Flow, unreached: list[Value]) -> tuple[Note, ..
             operand.index in between and operand.index not in reached for operand in node.operands
         ):
             place = place_of(node)
-            return () if place is None else (Note(f"`{node.op.name}` here lets none through", place),)
+            return () if place is None else (Note(f"`{node.op.name}` here passes no gradient", place),)
     return ()
 
 

@@ -46,7 +46,7 @@ from compiler.schedule.access import (
 )
 from compiler.schedule.choose_split import chosen_split
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, VIEWS, Group, Kind, Link, Member
+from compiler.schedule.fusion.ir import CONTRACTIONS, REDUCTIONS, VIEWS, Group, GroupKind, Link, Member
 from compiler.schedule.fusion.legality import result_space
 from compiler.schedule.fusion.storage import Storage
 from compiler.schedule.numerics.placement import Insert, Pick, insert_form
@@ -74,7 +74,7 @@ COMBINES = {Sum: Combine.SUM, ProductSum: Combine.SUM, Max: Combine.MAX, Min: Co
 
 
 @record
-class Lowered:
+class LoweredGroup:
     """A kernel, the value behind each buffer argument (None: scratch), and what its watched stores write.
 
     `statements` has the origins of each of the kernel's statements.
@@ -134,7 +134,7 @@ class GroupLowering:
     values: int = 0
     contraction: TileContract | None = None
 
-    def lower(self, name: str) -> Lowered:
+    def lower(self, name: str) -> LoweredGroup:
         """The kernel of that name."""
         members = self.group.members
         self.split = chosen_split(self.group, self.index, self.tuning)
@@ -146,7 +146,7 @@ class GroupLowering:
             if isinstance(member.node.op, (*REDUCTIONS, Insert)) or member.key in self.storage.stored:
                 self.finish(member)
         kernel = self.kernel(name)
-        return Lowered(
+        return LoweredGroup(
             kernel,
             tuple(self.arguments),
             tuple(self.reads.values()),
@@ -355,7 +355,7 @@ class GroupLowering:
             space is Space.FULL
             and not columns
             and not isinstance(self.split, ColumnSplit)
-            and self.group.kind is Kind.ELEMENTS
+            and self.group.kind is GroupKind.ELEMENTS
         ):
             narrow, stage = Space.ROW, 0
         memo = ("load", source.index, link.address, link.edges, narrow, stage if narrow is not Space.SCALAR else -1)

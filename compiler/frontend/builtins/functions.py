@@ -25,7 +25,7 @@ from compiler.frontend.trace import Claim, GradientsAgree, IsCausal
 from compiler.frontend.values import (
     BatchValue,
     ExceptAxes,
-    Instance,
+    LayerInstance,
     RunTimeNumber,
     TensorValue,
     TupleValue,
@@ -106,7 +106,7 @@ def _gradient(elaborator: Elaborator, arguments: Arguments) -> Value:
 
 def _parameters(elaborator: Elaborator, arguments: Arguments) -> Value:
     layer = arguments["layer"]
-    if not isinstance(layer, Instance) or layer.path is None:
+    if not isinstance(layer, LayerInstance) or layer.path is None:
         fix = hint("bind the layer to a name, apply it, then count: `net = M()`, `y = net(x)`, `parameters(net)`")
         elaborator.fail(
             "E0312", f"`parameters` counts those of a layer that was applied, not of {describe(layer)}", fix

@@ -22,7 +22,7 @@ from compiler.syntax import tree
 from compiler.syntax.walk import parts_of
 
 
-class Kind(Enum):
+class NameKind(Enum):
     """What a local name is."""
 
     SETTING = auto()
@@ -35,10 +35,10 @@ class Kind(Enum):
     OUTPUT = auto()
 
 
-FIXED: Mapping[Kind | None, str] = {
-    Kind.SETTING: "setting",
-    Kind.DIMENSION: "dimension",
-    Kind.LOOP: "loop variable",
+FIXED: Mapping[NameKind | None, str] = {
+    NameKind.SETTING: "setting",
+    NameKind.DIMENSION: "dimension",
+    NameKind.LOOP: "loop variable",
 }
 """The kinds of names that keep their value, with the words for them."""
 
@@ -47,16 +47,16 @@ FIXED: Mapping[Kind | None, str] = {
 class Environment:
     """`kinds` and `places` of the bound names; `partial` says of the others why they are not bound."""
 
-    kinds: dict[str, Kind] = field(default_factory=dict[str, Kind])
+    kinds: dict[str, NameKind] = field(default_factory=dict[str, NameKind])
     places: dict[str, Span] = field(default_factory=dict[str, Span])
     partial: dict[str, str] = field(default_factory=dict[str, str])
     used: set[str] = field(default_factory=set[str])
-    ever: dict[str, tuple[Kind, Span]] = field(default_factory=dict[str, "tuple[Kind, Span]"])
+    ever: dict[str, tuple[NameKind, Span]] = field(default_factory=dict[str, "tuple[NameKind, Span]"])
 
     def __contains__(self, name: str) -> bool:
         return name in self.kinds
 
-    def bind(self, name: str, kind: Kind, place: Span) -> None:
+    def bind(self, name: str, kind: NameKind, place: Span) -> None:
         self.kinds[name] = kind
         self.places.setdefault(name, place)
         self.partial.pop(name, None)
@@ -197,7 +197,7 @@ class ExpressionNames:
             return (hint(f"it is a value of the model: write `output {name.id} = …` there to see it here"),)
         if _is_applied(name):
             return ()
-        seen = (Kind.INPUT, Kind.OUTPUT, Kind.TENSOR, Kind.VARIABLE)
+        seen = (NameKind.INPUT, NameKind.OUTPUT, NameKind.TENSOR, NameKind.VARIABLE)
         there = ", ".join(known for known, kind in self.environment.kinds.items() if kind in seen)
         return self.session.report.nearest(name.id, tuple(self.environment.kinds)) or (hint(f"there are {there}"),)
 

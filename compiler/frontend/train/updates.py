@@ -66,7 +66,7 @@ class RuleEvaluator(Evaluator):
 
 
 @record
-class Rule:
+class OptimizerEntry:
     """One optimizer of `train`: its form, what it updates, and what it decays."""
 
     form: FormValue
@@ -85,7 +85,7 @@ class Rule:
 _ALONE = ("clip", "accumulate", "ema", "unfreeze")
 
 
-def refuse_with_objective(entries: Entries, rule: Rule, specs: Sequence[ParameterSpec]) -> None:
+def refuse_with_objective(entries: Entries, rule: OptimizerEntry, specs: Sequence[ParameterSpec]) -> None:
     """Raise Failure for what an optimizer that evaluates the loss itself cannot go with."""
     name = rule.form.declaration.name
     for key in _ALONE:
@@ -101,7 +101,7 @@ def refuse_with_objective(entries: Entries, rule: Rule, specs: Sequence[Paramete
 
 
 def elaborate_rule(
-    session: Session, rule: Rule, path: str, type_: TensorType, decays: bool
+    session: Session, rule: OptimizerEntry, path: str, type_: TensorType, decays: bool
 ) -> tuple[Graph, tuple[OptimizerState, ...]]:
     """The graph of an update: inputs p, g, t, lr, the states, settings; outputs p and the states.
 
@@ -141,7 +141,7 @@ def elaborate_rule(
     return evaluator.builder.build(), tuple(state for state, _ in evaluator.found)
 
 
-def _expect_rate(evaluator: Evaluator, rule: Rule) -> None:
+def _expect_rate(evaluator: Evaluator, rule: OptimizerEntry) -> None:
     """The one setting of an optimizer that its body cannot judge: there it is what the schedule makes of it."""
     given = (rule.form.settings or {})["lr"]
     number = plain(given)
@@ -219,7 +219,7 @@ class RuleCache:
     )
 
     def rule(
-        self, number: int, rule: Rule, path: str, type_: TensorType, decays: bool
+        self, number: int, rule: OptimizerEntry, path: str, type_: TensorType, decays: bool
     ) -> tuple[Graph, tuple[OptimizerState, ...]]:
         key = (number, type_, decays)
         if key not in self.known:
@@ -289,7 +289,7 @@ class Optimizers:
                     "E0301", f"`{key}` changes the setting `lr` of an optimizer, which {names} does not have", self.span
                 )
 
-    def _rule(self, item: tree.Expression, prefix: str) -> Rule:
+    def _rule(self, item: tree.Expression, prefix: str) -> OptimizerEntry:
         bare, given = without_keywords(item, ("on", "decay_on"))
         self.evaluator.span = item.span
         form = self.evaluator.evaluate_form(Namespace.OPTIMIZER, bare, prefix)
@@ -306,7 +306,9 @@ class Optimizers:
         if isinstance(rate, RunTimeNumber):
             # Every graph takes the scheduled rate as `lr`; the run passes the setting itself to the schedule.
             self.session.run_time.setdefault(rate.name, rate)
-        return Rule(form, f"{prefix}.lr" if rate is not None else "", on, on_span, decay, decay_span, item.span)
+        return OptimizerEntry(
+            form, f"{prefix}.lr" if rate is not None else "", on, on_span, decay, decay_span, item.span
+        )
 
     def _decay_patterns(self, expression: tree.Expression) -> tuple[str, ...]:
         if isinstance(expression, tree.Name) and expression.id == MATRICES:
@@ -331,7 +333,7 @@ class Optimizers:
         graph, states = elaborate_rule(self.session, rule, name, type_, True)
         return UpdateRule(name, graph, states, rule.rate, group=tuple(spec.path for spec in specs))
 
-    def _decays(self, rule: Rule, spec: ParameterSpec) -> bool:
+    def _decays(self, rule: OptimizerEntry, spec: ParameterSpec) -> bool:
         if rule.decay_on == (MATRICES,):
             return spec.type.rank >= 2
         paths = [s.path for s in self.session.parameters.values() if s.role is Role.PARAMETER]
