@@ -53,5 +53,5 @@ def streams(contract: TileContract, cut: Tiling, tuning: Tuning) -> bool:
     """Whether rows come from far away, each tile's behind those of the tile before it, so that it can ask for them."""
     (axis, *others) = contract.k
     is_dense = not others and axis.lhs_stride == 1 and axis.extent == contract.lhs_m_stride
-    is_long = contract.lhs_m_stride >= tuning.tile_ahead_sum
+    is_long = contract.lhs_m_stride >= max(tuning.tile_ahead_sum, tuning.unrolled_steps)
     return cut.block > 0 and is_dense and is_long and contract.triangle is None
