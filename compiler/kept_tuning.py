@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date
 from hashlib import sha256
 from math import inf
 from pathlib import Path
@@ -125,7 +124,9 @@ def _read(file: Path, text: bytes) -> KeptTuning:
         raise ValueError("it is no JSON") from None
     if content["version"] != VERSION:
         raise ValueError(f"it has version {shortened(content['version'])}, and {VERSION} is read")
-    measured, threads = date.fromisoformat(content["measured"]).isoformat(), content["threads"]
+    measured, threads = content["measured"], content["threads"]
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", measured):
+        raise ValueError(f"`measured` cannot be {shortened(measured)}")
     if type(threads) is not int or threads < 1:
         raise ValueError(f"`threads` cannot be {shortened(threads)}")
     for name, gain in content["gains"].items():

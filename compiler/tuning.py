@@ -116,6 +116,11 @@ _LIMITS: dict[str, tuple[float, float]] = {
 _WIDEST = 64
 
 
+def limits_of(name: str) -> tuple[float, float]:
+    """The least and the greatest value of a number from outside."""
+    return _LIMITS.get(name, (1, _WIDEST * getattr(Tuning(), name)))
+
+
 def described(changes: Mapping[str, float]) -> str:
     """For a reader: which numbers are not the usual ones."""
     return f"tuned: {', '.join(f'{n} {value}' for n, value in changes.items())}" if changes else "usual tuning"
@@ -126,10 +131,9 @@ def tuning_of(changes: Mapping[str, object]) -> Tuning:
     usual = Tuning()
     for name, value in changes.items():
         if name not in NUMBERS:
-            raise ValueError(f"there is no number {shortened(name)}")
-        normal = getattr(usual, name)
+            raise ValueError(f"there is no number `{shortened(name)[1:-1]}`")
+        normal, (least, most) = getattr(usual, name), limits_of(name)
         kind = "a number" if isinstance(normal, float) else "a whole number"
-        least, most = _LIMITS.get(name, (1, _WIDEST * normal))
         is_number = type(value) in ((int, float) if isinstance(normal, float) else (int,))
         if not is_number or not least <= cast("float", value) <= most:
             raise ValueError(f"`{name}` cannot be {shortened(value)}: it is {kind} from {least} to {most}")

@@ -38,7 +38,8 @@ def ask_for_next_rows(product: ProductLoops, given: Circumstances) -> ProductLoo
     if loops_over(product, Axis.SUM) or not streams(product.contract, product.cut, given.tuning):
         return product
     depth, line = product.contract.lhs_m_stride, given.machine.line(product.contract.dtype)
-    each = ceil(product.cut.shape.rows * depth / line / (depth // given.tuning.unrolled_steps))
+    steps = max(1, depth // given.tuning.unrolled_steps)
+    each = ceil(product.cut.shape.rows * depth / line / steps)
     asks = (Ask(Asked.RESULTS, depth), Ask(Asked.ROWS, lines=each))
     return with_multiply(product, lambda of: (replace(of, asks=asks),))
 
@@ -53,5 +54,5 @@ def streams(contract: TileContract, cut: Tiling, tuning: Tuning) -> bool:
     """Whether rows come from far away, each tile's behind those of the tile before it, so that it can ask for them."""
     (axis, *others) = contract.k
     is_dense = not others and axis.lhs_stride == 1 and axis.extent == contract.lhs_m_stride
-    is_long = contract.lhs_m_stride >= max(tuning.tile_ahead_sum, tuning.unrolled_steps)
+    is_long = contract.lhs_m_stride >= tuning.tile_ahead_sum
     return cut.block > 0 and is_dense and is_long and contract.triangle is None
