@@ -28,7 +28,7 @@ from compiler.frontend.settings import SettingsRecord, read_overrides
 from compiler.frontend.test_blocks import elaborate_test
 from compiler.frontend.trace import Subject, TestProgram
 from compiler.frontend.train.experiment import elaborate_train
-from compiler.frontend.values import POISON, FormValue, LayerInstance, TensorValue, TupleValue, Value
+from compiler.frontend.values import FormValue, LayerInstance, TensorValue, TupleValue, Value
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
 from compiler.syntax import tree
@@ -438,8 +438,6 @@ def _configured(evaluator: Evaluator, scope: object, kind: str, value: SettingVa
 
 
 def _add_results(evaluator: Evaluator, result: Value) -> None:
-    if result is POISON:
-        raise Poisoned
     items = result.items if isinstance(result, TupleValue) else (result,)
     for number, item in enumerate(items):
         tensor = item if isinstance(item, TensorValue) else evaluator.as_scalar(item)

@@ -177,7 +177,7 @@ class Elaborator(ABC):
 
     @abstractmethod
     def evaluate(self, expression: tree.Expression) -> Value:
-        """The value of an expression in the current frame. Raises `Failure` and `Poisoned`."""
+        """The value of an expression in the current frame, never `POISON`. Raises `Failure` and `Poisoned`."""
 
     @abstractmethod
     def evaluate_axis(self, expression: tree.Expression) -> Value:

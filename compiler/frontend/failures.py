@@ -38,6 +38,10 @@ def nearest(name: str, known: list[str] | tuple[str, ...], said: Mapping[str, st
     return () if found is None else (hint(found),)
 
 
+def with_article(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
 class Report:
     """The mistakes and warnings found so far: one for each place, since later ones follow from the first.
 

@@ -14,7 +14,7 @@ from compiler.errors.diagnostics import Note, Span, hint
 from compiler.errors.other_names import IN_CALLS, IN_EXPRESSIONS, in_place_of_a_member, is_framework
 from compiler.frontend.builtins.functions import BUILTINS, CONSTANTS, ELEMENT_TYPES
 from compiler.frontend.elaborator import Session
-from compiler.frontend.failures import failure, nearest
+from compiler.frontend.failures import failure, nearest, with_article
 from compiler.frontend.scope import OWN_FORMS, ModuleScope, Namespace
 from compiler.frontend.signature import Signature
 from compiler.support.record import mutable_record
@@ -182,7 +182,7 @@ class ExpressionNames:
             return
         for namespace in (Namespace.INIT, Namespace.OPTIMIZER, Namespace.SCHEDULE):
             if self.scope.lookup(namespace, name.id) is not None:
-                note = hint(f"there is {_article(namespace.value)} `{name.id}`, but this place takes a value")
+                note = hint(f"there is {with_article(namespace.value)} `{name.id}`, but this place takes a value")
                 message = f"there is no `{name.id}` here"
                 self.session.report.add(failure("E0201", message, name.span, note).diagnostic)
                 return
@@ -323,10 +323,6 @@ class ExpressionNames:
 def _is_selector(keyword: tree.Keyword) -> bool:
     """`decay_on = matrices`, a name of its own."""
     return keyword.name == "decay_on" and isinstance(keyword.value, tree.Name) and keyword.value.id == "matrices"
-
-
-def _article(noun: str) -> str:
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def _is_applied(name: tree.Name) -> bool:
