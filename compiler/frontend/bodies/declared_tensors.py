@@ -14,7 +14,7 @@ from compiler.frontend.settings import COMMAND_LINE, OF_THE_DATA
 from compiler.frontend.tensors.binding import declared_type, is_constant
 from compiler.frontend.tensors.operators import cast, scalar, spread
 from compiler.frontend.tensors.shapes import shown, whole_dimension
-from compiler.frontend.values import FormValue, Poison, RunTimeNumber, TensorValue, TupleValue, Value, describe
+from compiler.frontend.values import Poison, RunTimeNumber, TensorValue, TupleValue, Value, describe
 from compiler.graph import ir
 from compiler.graph.ir import Role
 from compiler.syntax import tree
@@ -96,8 +96,7 @@ def _declare(
         )
     value = elaborator.evaluate_initializer(statement.initializer)
     initializer = elaborator.initializer_graph(path, type_, value, statement.initializer.span)
-    if isinstance(value, FormValue):
-        elaborator.session.trace.initializers[path] = value
+    elaborator.session.trace.initializers[path] = value
     elaborator.session.parameters[path] = ParameterSpec(
         path, role, type_, initializer, statement.span, elaborator.frame.calls
     )

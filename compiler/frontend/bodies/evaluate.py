@@ -339,7 +339,7 @@ class Evaluator(Caller):
             return isinstance(local, BuiltinValue)
         return function.id in BUILTINS and self.frame.module.lookup(Namespace.VALUE, function.id) is None
 
-    def initializer_graph(self, path: str, type_: TensorType, value: Value, span: Span) -> ir.Graph:
+    def initializer_graph(self, path: str, type_: TensorType, value: FormValue, span: Span) -> ir.Graph:
         return initializer_graph(self, self._child, path, type_, value, span)
 
     def _child(self, name: str, frame: Frame) -> Evaluator:

@@ -105,7 +105,7 @@ class SettingBinder(Elaborator):
                 return NamedExtent(extent, Axis(frozenset({(self.frame.scope, expression.id)}), expression.span))
         return self.evaluate(expression)
 
-    def evaluate_initializer(self, expression: tree.Expression) -> Value:
+    def evaluate_initializer(self, expression: tree.Expression) -> FormValue:
         if isinstance(expression, tree.Number):
             raise failure(
                 "E0505",
@@ -231,7 +231,7 @@ class SettingBinder(Elaborator):
         )
         self.fail("E0301", f"`{name}` has no setting `{key}`", *notes, span=span)
 
-    def evaluate_form(self, namespace: Namespace, expression: tree.Expression, prefix: str = "") -> Value:
+    def evaluate_form(self, namespace: Namespace, expression: tree.Expression, prefix: str = "") -> FormValue:
         """An initialiser, optimizer, schedule, clip or penalty, with its settings."""
         call = self.here if self.span is not None else expression.span
         head = expression.function if isinstance(expression, tree.Call) else expression
