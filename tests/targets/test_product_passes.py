@@ -51,6 +51,7 @@ from compiler.targets.cpu.products.ir import (
 )
 from compiler.targets.cpu.products.passes import PASSES, definition, optimised
 from compiler.targets.cpu.products.printer import print_product
+from compiler.targets.cpu.products.reader import read_product
 from compiler.targets.cpu.products.rewriting import rewritten, statements_of
 from compiler.targets.cpu.products.verify import verify
 from compiler.types import BatchExtent, DType, Extent
@@ -131,8 +132,8 @@ def kernel(case: Case) -> ContractionKernel:
 
 def steps(case: Case) -> list[tuple[str, ProductLoops]]:
     """The definition, and the loops behind each pass that changes them."""
-    given = Circumstances(case.machine, 32, case.lasts)
-    found = [("definition", definition(kernel(case)))]
+    given = Circumstances(case.machine, 32)
+    found = [("definition", definition(kernel(case), case.lasts))]
     for each in PASSES:
         product = each.run(found[-1][1], given)
         if product != found[-1][1]:
@@ -148,6 +149,7 @@ def test_passes_make_the_loops_of_their_case(name: str, golden: Golden) -> None:
         heading = f"# {step}: {reasons[step]}" if step in reasons else f"# {step}"
         texts.append(f"{heading}\n{print_product(product)}")
         verify(product)
+        assert read_product(texts[-1]) == product
     golden(f"products/{name.replace(' ', '_').replace(',', '')}.loops", "\n".join(texts))
 
 
@@ -169,7 +171,7 @@ def changed_loops(product: ProductLoops, axis: Axis) -> ProductLoops:
 
 def final(name: str) -> ProductLoops:
     case = CASES[name]
-    return optimised(definition(kernel(case)), Circumstances(case.machine, 32, case.lasts))
+    return optimised(definition(kernel(case), case.lasts), Circumstances(case.machine, 32))
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,10 @@ class _Check:
                     filled |= {Place.OWN}
                 case CopyRows():
                     filled |= {Place.COPY}
-                case CopyStrips(to=to) | CopyColumns(to=to):
+                case CopyStrips(to=to):
                     filled |= {to}
+                case CopyColumns():
+                    filled |= {RIGHT}
                 case Clear():
                     self.clears = True
                 case Multiply():
