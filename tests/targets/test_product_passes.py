@@ -49,6 +49,7 @@ from compiler.targets.cpu.products.ir import (
     TurnSums,
     UsePanels,
 )
+from compiler.targets.cpu.products.one_pass import passes_on_text
 from compiler.targets.cpu.products.passes import PASSES, definition, optimised
 from compiler.targets.cpu.products.printer import print_product
 from compiler.targets.cpu.products.reader import read_product
@@ -151,6 +152,15 @@ def test_passes_make_the_loops_of_their_case(name: str, golden: Golden) -> None:
         verify(product)
         assert read_product(texts[-1]) == product
     golden(f"products/{name.replace(' ', '_').replace(',', '')}.loops", "\n".join(texts))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_passes_on_text_make_the_same_loops(name: str) -> None:
+    found = steps(CASES[name])
+    text = print_product(found[0][1])
+    for run in passes_on_text(CASES[name].machine, 32).values():
+        text = run(text, "<text>")
+    assert text == print_product(found[-1][1])
 
 
 def test_each_pass_changes_some_case() -> None:

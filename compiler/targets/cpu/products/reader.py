@@ -128,27 +128,27 @@ class _Reader:
             product = replace(product, scratch=tuple((self.known(places, m[1]), int(m[2])) for m in sizes))
         product = replace(product, body=self.body(2))
         if self.place < len(self.rows):
-            raise self.fault("the line belongs to nothing before it")
+            raise self.fault("expected one product, and nothing behind it")
         return product
 
     def contract(self) -> tuple[TileContract, bool]:
         head = self.expect(_HEAD, "`product TYPE ROWS x COLUMNS, sums of EXTENTS`", "")
-        left, right = self.expect(_LEFT, "the left operand"), self.expect(_RIGHT, "the right operand")
-        result = self.expect(_RESULT, "the result")
-        summed = [self.extent(each) for each in head[5].split(" ")]
+        dtype, rows = self.known({t.value: t for t in DType}, head[1]), self.extent(head[2])
         outer = [self.extent(each) for each in head[4].split(" of ")[1:]]
+        summed = [self.extent(each) for each in head[5].split(" ")]
+        triangle = None if head[7] is None else self.known({t.value: t for t in Triangle}, head[7])
         axes = len(summed) + len(outer)
+        left = self.expect(_LEFT, "the left operand")
         m_stride, *lhs = self.numbers(left[3], 1 + axes)
+        right = self.expect(_RIGHT, "the right operand")
         n_stride, *rhs = self.numbers(right[3], 1 + axes)
+        result = self.expect(_RESULT, "the result")
         m_step, split_step, *steps = self.numbers(result[2], 2 + len(outer))
         k = [ContractedAxis(*each) for each in zip(summed, lhs, rhs, strict=False)]
         others = [OuterAxis(*each) for each in zip(outer, lhs[len(k) :], rhs[len(k) :], steps, strict=True)]
-        triangle = None if head[7] is None else self.known({t.value: t for t in Triangle}, head[7])
         contract = TileContract(
-            *(int(left[1]), int(right[1]), int(result[1])),
-            *(self.extent(head[2]), int(head[3]), tuple(k), tuple(others)),
-            *(int(left[2]), int(right[2]), m_stride, n_stride, m_step),
-            self.known({t.value: t for t in DType}, head[1]),
+            *(int(left[1]), int(right[1]), int(result[1]), rows, int(head[3]), tuple(k), tuple(others)),
+            *(int(left[2]), int(right[2]), m_stride, n_stride, m_step, dtype),
             *(int(head[6] or 1), split_step, triangle),
         )
         return contract, right[4] is not None
@@ -168,7 +168,7 @@ class _Reader:
         opening, loop = row.removesuffix(":"), _LOOP.fullmatch(row.removesuffix(":"))
         if loop is None and opening not in (JOINED, IN_LAST, IN_OTHERS):
             raise self.fault(f"{row!r} begins no block")
-        axis = None if loop is None else self.known(_AXES, loop[2])
+        axis = None if loop is None else self.known(_AXES, loop[2], 0)
         self.place += 1
         body = self.body(indent + 2)
         if loop is None or axis is None:
@@ -237,12 +237,12 @@ class _Reader:
     def expected(self, pattern: str, text: str) -> re.Match[str]:
         match = re.fullmatch(pattern, text)
         if match is None:
-            raise self.fault(f"{text!r} means nothing", self.place - 1)
+            raise self.fault(f"{text!r} means nothing", -1)
         return match
 
-    def known(self, choices: Mapping[str, _Value], word: str) -> _Value:
+    def known(self, choices: Mapping[str, _Value], word: str, at: int = -1) -> _Value:
         if word not in choices:
-            raise self.fault(f"{word!r} is none of {', '.join(choices)}")
+            raise self.fault(f"{word!r} is none of {', '.join(choices)}", at)
         return choices[word]
 
     def extent(self, text: str) -> Extent:
@@ -252,16 +252,16 @@ class _Reader:
     def numbers(self, text: str, count: int) -> list[int]:
         found = [int(self.expected(r"-?\d+", each)[0]) for each in text.split(" ")]
         if len(found) != count:
-            raise self.fault(f"expected {count} numbers, not {len(found)}", self.place - 1)
+            raise self.fault(f"expected {count} numbers, not {len(found)}", -1)
         return found
 
     def whole(self, text: str, of: int) -> int:
         quotient, rest = divmod(int(text), of)
         if rest or not quotient:
-            raise self.fault(f"{text} is no multiple of {of}", self.place - 1)
+            raise self.fault(f"{text} is no multiple of {of}", -1)
         return quotient
 
-    def fault(self, message: str, place: int | None = None) -> DataError:
-        place = self.place if place is None else place
-        number = self.rows[min(place, len(self.rows) - 1)][0] if self.rows else 1
+    def fault(self, message: str, at: int = 0) -> DataError:
+        """At the next line, or so many behind it."""
+        number = self.rows[min(self.place + at, len(self.rows) - 1)][0] if self.rows else 1
         return DataError(message, f"{self.name}:{number}")
