@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -29,8 +28,8 @@ _INSTRUCTIONS: Mapping[DType, Mapping[str, str]] = {
 _FORMULAS: Mapping[str, Formula] = {
     "fma": fma,
     "where": select,
-    "not": operator.invert,
-    "neg": operator.neg,
+    "not": Value.__invert__,
+    "neg": Value.__neg__,
     "floor": floor,
 }
 
