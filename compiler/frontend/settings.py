@@ -9,7 +9,7 @@ from compiler.errors.diagnostics import Diagnostic, Source, SourceError, Span, h
 from compiler.frontend.arithmetic import Formula, Number
 from compiler.frontend.failures import nearest
 from compiler.frontend.program import COMMAND_LINE, SET, Setting, SettingValue
-from compiler.frontend.values import FormValue, Instance, RunTimeNumber, Value
+from compiler.frontend.values import FormValue, LayerInstance, RunTimeNumber, Value
 from compiler.support.record import mutable_record, record
 from compiler.syntax import tree
 from compiler.syntax.parser import parse
@@ -145,7 +145,7 @@ def plain(value: Value) -> SettingValue:
             return value.value
         case tuple() | range():
             return tuple(plain(item) for item in value)
-        case FormValue(declaration) | Instance(declaration):
+        case FormValue(declaration) | LayerInstance(declaration):
             return declaration.name
         case _:
             return str(getattr(getattr(value, "builtin", value), "name", value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
-from compiler.ops.arithmetic import Binary, Comparison, Term, Unary
+from compiler.ops.arithmetic import Binary, Comparison, Symbolic, Unary
 from compiler.ops.rules import BOOLEANS, EVERY, NUMBERS
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
@@ -15,7 +15,7 @@ class _Logical(Binary):
 
     accepted = BOOLEANS
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[None, None]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[None, None]:
         return None, None
 
 
@@ -25,7 +25,7 @@ class Not(Unary):
     name = "not"
     accepted = BOOLEANS
 
-    def backward(self, x: Term, y: Term, dy: Term) -> None:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> None:
         return None
 
     def compute(self, x: Array) -> Array:
@@ -69,7 +69,7 @@ class LessEqual(Comparison):
         return np.less_equal(a, b)
 
 
-def _tied(first: Term, second: Term, dy: Term) -> Term:
+def _tied(first: Symbolic, second: Symbolic, dy: Symbolic) -> Symbolic:
     """dy where `first` is less, half of it where both are equal, else 0."""
     return first.less(second).choose(dy, first.equals(second).choose(dy * 0.5, dy.zeros()))
 
@@ -81,7 +81,7 @@ class Maximum(Binary):
 
     name = "maximum"
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return _tied(b, a, dy), _tied(a, b, dy)
 
     def compute(self, a: Array, b: Array) -> Array:
@@ -95,7 +95,7 @@ class Minimum(Binary):
 
     name = "minimum"
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return _tied(a, b, dy), _tied(b, a, dy)
 
     def compute(self, a: Array, b: Array) -> Array:
@@ -108,7 +108,7 @@ class Abs(Unary):
     name = "abs"
     accepted = NUMBERS
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         at_or_above = x.zeros().less(x).choose(dy, dy.zeros())  # the subgradient at 0 is 0
         return x.less(0).choose(-dy, at_or_above)
 
@@ -121,7 +121,7 @@ class Abs(Unary):
 class Floor(Unary):
     name = "floor"
 
-    def backward(self, x: Term, y: Term, dy: Term) -> None:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> None:
         return None
 
     def compute(self, x: Array) -> Array:
@@ -135,7 +135,7 @@ class FloorDivide(Binary):
 
     name = "floordiv"
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[None, None]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[None, None]:
         return None, None
 
     def compute(self, a: Array, b: Array) -> Array:
@@ -149,7 +149,7 @@ class Modulo(Binary):
 
     name = "mod"
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return dy, -(dy * a.apply(FloorDivide(), b))
 
     def compute(self, a: Array, b: Array) -> Array:

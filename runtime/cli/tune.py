@@ -29,7 +29,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--show", action="store_true", help="print this processor's kept numbers; measure nothing")
     parser.add_argument("--forget", action="store_true", help="remove this processor's kept numbers")
     parser.add_argument(
-        "--seconds", type=positive_number, default=60.0, metavar="S", help="begin no choice after S (default: 60)"
+        "--seconds", type=positive_number, default=60.0, metavar="S", help="try no further number after S (default: 60)"
     )
     parser.add_argument(
         "--threads",

@@ -11,9 +11,7 @@ from compiler.frontend.elaborator import Session
 from compiler.frontend.failures import Failure, Poisoned, failure, nearest
 from compiler.frontend.program import SHARE_OF_THE_NEW, DataSource, EarlyStop, Plateau, SettingValue, StartWeights
 from compiler.frontend.settings import COMMAND_LINE, plain
-from compiler.frontend.train.constants import evaluate_constant
-from compiler.frontend.train.start_weights import start_weights
-from compiler.frontend.train.stopping import early_stop_of, plateau_of
+from compiler.frontend.train.forms import early_stop_of, evaluate_constant, plateau_of, start_weights
 from compiler.frontend.values import RunTimeNumber, Value, describe
 from compiler.support.data_formats import OPTIONS
 from compiler.syntax import tree
@@ -45,7 +43,7 @@ KEYS = [
     "precision",
     "seed",
 ]
-Form = TypeVar("Form")
+_Form = TypeVar("_Form")
 _REQUIRED = ("loss", "optimizer", "batch")
 _EXPRESSIONS = ("loss", "metrics", "optimizer", "schedule", "clip", "penalty", "freeze", "unfreeze")
 
@@ -225,7 +223,7 @@ class Entries:
         self.session.run_time |= {kept.name: kept, taken.name: taken}
         return float(value)
 
-    def _stopping(self, key: str, read: Callable[[Session, tree.Train, tree.Expression, str], Form]) -> Form | None:
+    def _stopping(self, key: str, read: Callable[[Session, tree.Train, tree.Expression, str], _Form]) -> _Form | None:
         """`early_stop` or `plateau`: a number on the command line changes the main setting of what the text gives."""
         override, entry = self.session.settings.take(key), self.written.get(key)
         if entry is not None and (override is None or isinstance(override.expression, tree.Number)):

@@ -13,7 +13,7 @@ from compiler.ops.movement import Broadcast, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import CumulativeSum, Max, Min, Sum
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Window
-from compiler.schedule.access import IndexMap
+from compiler.schedule.addresses import IndexMap
 from compiler.schedule.numerics.internal_op import After
 from compiler.schedule.numerics.ordered import OrderedContraction
 from compiler.schedule.numerics.placement import Insert
@@ -29,7 +29,7 @@ CONTRACTIONS = (Contraction, SplitContraction, OrderedContraction)
 INLINE = (Constant, Iota, BatchSize)  # computed by each kernel that reads them
 
 
-class Kind(Enum):
+class GroupKind(Enum):
     """What a group computes."""
 
     ELEMENTS = "elements"  # elementwise nodes and reductions
@@ -90,7 +90,7 @@ class Group:
     """
 
     number: int
-    kind: Kind
+    kind: GroupKind
     domain: Extent
     split: Split | None
     members: tuple[Member, ...]

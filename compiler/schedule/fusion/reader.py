@@ -13,8 +13,8 @@ from compiler.graph.ir import Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.graph.reader import read_graph
 from compiler.loops.ir import Edge, Space, Term
-from compiler.schedule.access import IndexMap, address
-from compiler.schedule.fusion.ir import Alias, FusedGraph, Group, Kind, Link, Member
+from compiler.schedule.addresses import IndexMap, address
+from compiler.schedule.fusion.ir import Alias, FusedGraph, Group, GroupKind, Link, Member
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
 from compiler.support.record import mutable_record
 from compiler.types import BatchExtent, Extent
@@ -131,7 +131,7 @@ class _Reader:
         return graph, {id(item): node for item, node in zip(ordered, graph.nodes, strict=True)}
 
     def group(self, place: int, head: re.Match[str], nodes: dict[int, Node]) -> Group:
-        kinds = {kind.value: kind for kind in Kind}
+        kinds = {kind.value: kind for kind in GroupKind}
         if head[2] not in kinds:
             raise DataError(f"{head[2]} is no kind of group", self.name)
         members = tuple(self.member(item, nodes[id(item)]) for item in self.items if item.group == place)

@@ -49,7 +49,7 @@ def rematerialise(graph: Graph, batch: int, tuning: Tuning) -> Graph:
     kept = timeline.kept()
     if sum(map(timeline.size, kept)) < tuning.spared_bytes:
         return graph
-    choice = Choice(timeline, kept)
+    choice = Rematerialisation(timeline, kept)
     return _Rewriter(timeline, choice).run() if choice.choose() >= tuning.spared_bytes else graph
 
 
@@ -145,7 +145,7 @@ class Way:
 
 
 @mutable_record
-class Choice:
+class Rematerialisation:
     """Which of the kept `values` are computed `again`, and by which way."""
 
     timeline: Timeline
@@ -243,7 +243,7 @@ class Family:
 class _Rewriter:
     """Gives late readers copies of the nodes that they need, each family behind a gate."""
 
-    def __init__(self, timeline: Timeline, choice: Choice) -> None:
+    def __init__(self, timeline: Timeline, choice: Rematerialisation) -> None:
         self.timeline, self.graph = timeline, timeline.graph
         self.builder = GraphBuilder.continuing(timeline.graph)
         self.place = {r.index: place for place, node in enumerate(self.graph.nodes) for r in node.results}
