@@ -87,9 +87,9 @@ def type_of(operand: Operand) -> Type:
 
 def dtype_of(operand: Operand) -> DType:
     """The type of the elements of an operand that is no address."""
-    type_: Type = INDEX if type(operand) is int else operand.type  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
-    assert type_.dtype is not None
-    return type_.dtype
+    if type(operand) is int:
+        return DType.I64
+    return operand.type.dtype  # pyright: ignore[reportAttributeAccessIssue, reportReturnType, reportUnknownMemberType, reportUnknownVariableType]
 
 
 # arguments
