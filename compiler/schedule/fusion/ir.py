@@ -1,4 +1,4 @@
-"""The fused graph: groups of nodes, each of which becomes one kernel, how they read each other, and what lies where."""
+"""The fused graph: groups of nodes, each of which becomes one kernel, their reads of each other, and storage."""
 
 from __future__ import annotations
 

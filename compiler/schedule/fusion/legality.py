@@ -1,4 +1,4 @@
-"""Whether two groups may become one: what crosses the border lies, for its reader, at the reader's own place.
+"""Whether two groups may become one: each value that crosses the border lies at its reader's own place.
 
 That is the same element, its row, or its column. What the order of groups forbids is left to `fuse`.
 """

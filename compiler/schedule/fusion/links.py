@@ -1,4 +1,4 @@
-"""What nodes read: their operands resolved through views, to values that lie in memory or are computed in place."""
+"""The reads of nodes: operands resolved through views, to values that lie in memory or are computed in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of `interface.FUSIONS` joining two groups is."""
+"""The name, of `interface.FUSIONS`, for joining two groups."""
 
 from __future__ import annotations
 

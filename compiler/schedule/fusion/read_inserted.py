@@ -1,4 +1,4 @@
-"""What is written into a part of another value, such as a padded image, is read there and stored there only."""
+"""A value that is written into a part of another, such as a padded image, is read there and stored there only."""
 
 from __future__ import annotations
 
