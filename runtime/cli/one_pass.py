@@ -1,4 +1,4 @@
-"""Run one pass of the compiler on the text of a graph, of a fused graph or of a product, and print what it makes.
+"""Run one pass of the compiler on the text of a graph, a fused graph or a product, and print its result.
 
 The text is what `dlc show FILE --stage step`, `--stage products` and `--stop-after` print. It is checked before the
 pass and after it.
