@@ -15,11 +15,9 @@ import numpy as np
 
 from compiler.choices.find import Choice
 from compiler.evaluate import evaluate_node
-from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, Node, Role, Value
-from compiler.graph.op import Category, Op
+from compiler.graph.op import Category, FlatOp, Op, Types
 from compiler.interface import Array
-from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.indexing import Gather
 from compiler.ops.scan import Scan
 from compiler.support.record import record
@@ -136,7 +134,7 @@ def _changed(node: Node, chosen: Mapping[int, Choice], variant: int) -> Node:
 
 @final
 @record
-class _Disturbed(Op):
+class _Disturbed(FlatOp):
     """As `op`, but what integers find that are not in 0..count depends on the variant. It never leaves this file."""
 
     op: Op
@@ -148,9 +146,6 @@ class _Disturbed(Op):
 
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         return tuple(self.op.result_types(operands))
-
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        return self.op.gradient(builder, node, cotangents)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         (found,) = self.op.evaluate(operands, batch)

@@ -13,7 +13,8 @@ from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
 from compiler.interface import Executable, Options
 from compiler.ops.build import constant_of, filled
-from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Sigmoid, Subtract, Tanh, Term
+from compiler.ops.elementwise import Abs, Cast, LessEqual, Maximum, Multiply, Subtract, Term
+from compiler.ops.mathematics import Sigmoid, Tanh
 from compiler.ops.reduction import Max, Min
 from compiler.ops.spreading import Sum
 from compiler.programs.executables import executable

@@ -8,7 +8,7 @@ from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.trace import Application, Subject
 from compiler.lints.flow import Flow, place_of
 from compiler.lints.inlined import inlined
-from compiler.ops.elementwise import Sigmoid
+from compiler.ops.mathematics import Sigmoid
 
 _INSTEAD = {
     "cross_entropy": "sparse_categorical_cross_entropy` (for classes) or `categorical_cross_entropy",

@@ -15,22 +15,10 @@ from compiler.lints.flow import owner_place, place_of, unchanged
 from compiler.lints.inlined import inlined
 from compiler.lints.ranges import Ranges
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import (
-    Add,
-    Divide,
-    Log,
-    Log1p,
-    Multiply,
-    Negate,
-    Power,
-    Rsqrt,
-    Sigmoid,
-    Sqrt,
-    Subtract,
-    Where,
-)
+from compiler.ops.elementwise import Add, Divide, Multiply, Negate, Subtract, Where
 from compiler.ops.indexing import Gather
 from compiler.ops.intervals import Range
+from compiler.ops.mathematics import Log, Log1p, Power, Rsqrt, Sigmoid, Sqrt
 from compiler.ops.movement import Concat
 from compiler.ops.reduction import CumulativeSum, Max, Min, Moments
 from compiler.ops.spreading import Sum

@@ -30,13 +30,12 @@ from compiler.ops.elementwise import (
     Not,
     NotEqual,
     Or,
-    Power,
     Subtract,
     Where,
 )
 from compiler.ops.indexing import Gather, ScatterAdd
 from compiler.ops.intervals import EVERY, LEAST, NOT_NEGATIVE, UNIT, Range
-from compiler.ops.mathematics import Function
+from compiler.ops.mathematics import Function, Power
 from compiler.ops.movement import Concat, Pad
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments
 from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform

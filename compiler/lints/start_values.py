@@ -16,7 +16,8 @@ from compiler.graph.ir import Node, Role, Value
 from compiler.lints.flow import Flow, owner_place, place_of, unchanged
 from compiler.lints.inlined import inlined
 from compiler.ops.contraction import Contraction
-from compiler.ops.elementwise import Add, Sigmoid, Subtract, Tanh
+from compiler.ops.elementwise import Add, Subtract
+from compiler.ops.mathematics import Sigmoid, Tanh
 
 _SUITS = {"sigmoid": "glorot", "tanh": "glorot", "relu": "he", "leaky_relu": "he", "selu": "lecun"}
 _INITIALIZER = re.compile(r"(glorot|he|lecun)_(uniform|normal)")

@@ -24,12 +24,11 @@ from compiler.ops.elementwise import (
     Not,
     NotEqual,
     Or,
-    Power,
     Subtract,
     Where,
 )
 from compiler.ops.indexing import Gather, Put, ScatterAdd
-from compiler.ops.mathematics import FUNCTIONS
+from compiler.ops.mathematics import FUNCTIONS, Power
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan

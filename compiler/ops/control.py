@@ -7,9 +7,8 @@ from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Node
-from compiler.graph.op import Category, Op, TypeRuleError
+from compiler.graph.op import Category, Cotangents, FlatOp, Op, TypeRuleError, Types
 from compiler.ops.build import filled
-from compiler.ops.elementwise import Cotangents, Types
 from compiler.ops.rules import expect_operands
 from compiler.support.arrays import Array
 from compiler.support.record import record
@@ -18,7 +17,7 @@ from compiler.types import TensorType
 
 @final
 @record
-class StopGradient(Op):
+class StopGradient(FlatOp):
     """Its operand, to which no cotangent flows."""
 
     name = "stop_gradient"
@@ -27,9 +26,6 @@ class StopGradient(Op):
     def result_types(self, operands: Types) -> tuple[TensorType, ...]:
         expect_operands(self.name, operands, 1)
         return (operands[0],)
-
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        return (None,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (operands[0],)
@@ -62,8 +58,6 @@ class CustomGradient(Op):
         return ys
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if all(cotangent is None for cotangent in cotangents):
-            return (None,) * len(node.operands)
         ys = node.results
         known = [filled(builder, 0, y.type) if dy is None else dy for y, dy in zip(ys, cotangents, strict=True)]
         # The results, not the operands that they equal: a further derivative goes from them to x by this rule again.

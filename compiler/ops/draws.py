@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Node
-from compiler.graph.op import Category, Op, TypeRuleError
-from compiler.ops.elementwise import Cotangents, Types
+from compiler.graph.op import Category, FlatOp, TypeRuleError, Types
 from compiler.ops.rules import expect_operands, expect_same_type
 from compiler.ops.sources import threefry2x32
 from compiler.support.arrays import Array, np
@@ -18,7 +15,7 @@ from compiler.types import DType, TensorType, numpy_dtype
 
 @final
 @record
-class Threefry(Op):
+class Threefry(FlatOp):
     """Operands (key, counter), both i64: the words of Threefry-2x32 with 20 rounds, the low halves first.
 
     As i64, the result is both words, which can be the key of other draws. As a float, it is a number in [0, 1): the
@@ -36,9 +33,6 @@ class Threefry(Op):
             raise TypeRuleError(f"threefry makes i64, f32 or f64 of two i64, not {self.dtype.value} of {operands[0]}")
         expect_same_type(self.name, *operands)
         return (TensorType(self.dtype, operands[0].shape),)
-
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        return (None, None)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         key, counter = ((x.astype(np.uint32), (x >> 32).astype(np.uint32)) for x in operands)

@@ -11,8 +11,7 @@ from typing import final
 from compiler.errors.diagnostics import CompilerBug
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node
-from compiler.graph.op import Category, Op, TypeRuleError
-from compiler.ops.elementwise import Cotangents, Types
+from compiler.graph.op import Category, Cotangents, Op, TypeRuleError, Types
 from compiler.support.arrays import Array
 from compiler.support.record import record
 from compiler.types import TensorType

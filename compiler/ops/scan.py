@@ -8,10 +8,10 @@ from typing import final
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role, Value
-from compiler.graph.op import Category, Op, TypeRuleError
+from compiler.graph.op import Category, Cotangents, Op, TypeRuleError, Types
 from compiler.ops.build import filled
 from compiler.ops.chain_rule import apply_chain_rule
-from compiler.ops.elementwise import Add, Cotangents, Types
+from compiler.ops.elementwise import Add
 from compiler.ops.rules import round_to_bf16
 from compiler.ops.sources import RandomUniform
 from compiler.support.arrays import Array, np
@@ -79,8 +79,6 @@ class Scan(Op):
         return tuple(entry.value for entry in self.body.outputs[self.carries :])
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if all(cotangent is None for cotangent in cotangents):
-            return (None,) * len(node.operands)
         return _Backward(self, builder, node, cotangents).run()
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:

@@ -6,20 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
-from compiler.graph.op import Category, Op, TypeRuleError
+from compiler.graph.op import Category, FlatOp, TypeRuleError
 from compiler.ops.rules import NUMBERS, expect_axis, expect_dtype, expect_one_batch_extent, expect_operands
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
 from compiler.types import BatchExtent, DType, Shape, TensorType, at_batch, numpy_dtype
 
 if TYPE_CHECKING:
-    from compiler.graph.builder import GraphBuilder
-    from compiler.graph.ir import Node, Value
+    pass
 
 
 @final
 @record(eq=False)
-class Constant(Op):
+class Constant(FlatOp):
     """A scalar known to the compiler. Equal constants have equal bits: 0.0 is not -0.0, and NaN is NaN."""
 
     value: float | int | bool
@@ -50,9 +49,6 @@ class Constant(Op):
             raise TypeRuleError(f"{self.value} does not fit a constant of type {self.dtype.value}")
         return (TensorType(self.dtype),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        return ()
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         with np.errstate(over="ignore"):
             return (np.array(self.value, numpy_dtype(self.dtype)),)
@@ -60,7 +56,7 @@ class Constant(Op):
 
 @final
 @record
-class Iota(Op):
+class Iota(FlatOp):
     """Each element is its own position along `axis`, from 0."""
 
     shape: Shape
@@ -77,9 +73,6 @@ class Iota(Op):
         expect_one_batch_extent(self.name, self.shape)
         return (result,)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        return ()
-
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         shape = at_batch(self.shape, batch)
         positions = np.arange(shape[self.axis]).astype(numpy_dtype(self.dtype))
@@ -89,7 +82,7 @@ class Iota(Op):
 
 @final
 @record
-class BatchSize(Op):
+class BatchSize(FlatOp):
     """The run-time batch size, an i64 scalar."""
 
     name = "batch_size"
@@ -98,9 +91,6 @@ class BatchSize(Op):
     def result_types(self, operands: Sequence[TensorType]) -> tuple[TensorType, ...]:
         expect_operands(self.name, operands, 0)
         return (TensorType(DType.I64),)
-
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        return ()
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         return (np.array(batch, np.int64),)
@@ -137,7 +127,7 @@ def uniform(seed: int, step: int, stream: int, positions: Array) -> Array:
 
 @final
 @record
-class RandomUniform(Op):
+class RandomUniform(FlatOp):
     """f32 in [0, 1) with 24 random bits, a function of (seed, step, stream, position) alone.
 
     Positions count row by row, with the batch axis outermost wherever it stands: draws do not depend on the batch size.
@@ -157,9 +147,6 @@ class RandomUniform(Op):
                 raise TypeRuleError(f"random_uniform takes a seed and a step of type i64[], but got {operand}")
         expect_one_batch_extent(self.name, self.shape)
         return (TensorType(DType.F32, self.shape),)
-
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Sequence[Value | None]) -> Sequence[Value | None]:
-        return (None, None)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         seed, step = int(operands[0]), int(operands[1])

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import final
 
 from compiler.graph.builder import GraphBuilder
-from compiler.graph.ir import Node
-from compiler.graph.op import Category, Op, TypeRuleError
-from compiler.ops.elementwise import Cotangents, Types
+from compiler.graph.ir import Node, Value
+from compiler.graph.op import Category, Cotangents, DifferentiableOp, TypeRuleError, Types
 from compiler.ops.rules import FLOATS, expect_axes, expect_dtype, expect_operands
 from compiler.support.arrays import Array, np
 from compiler.support.record import record
@@ -22,7 +21,7 @@ def window_count(extent: int, size: int, stride: int, dilation: int) -> int:
 
 @final
 @record
-class Window(Op):
+class Window(DifferentiableOp):
     """Windows over `axes`: result element (…, o, …, t) is operand element (…, o * stride + t * dilation, …).
 
     The windows stand in the place of their axis, their taps in axes of their own at the end, in the order of `axes`.
@@ -51,10 +50,8 @@ class Window(Op):
             shape[axis] = window_count(extent, size, stride, dilation)
         return (TensorType(operand.dtype, (*shape, *self.sizes)),)
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        cotangent, shape = cotangents[0], node.operands[0].type.shape
-        if cotangent is None:
-            return (None,)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        shape = node.operands[0].type.shape
         extents = tuple(extent for axis in self.axes if isinstance(extent := shape[axis], int))
         return (builder.emit(Fold(self.axes, self.sizes, self.strides, self.dilations, extents), cotangent),)
 
@@ -64,7 +61,7 @@ class Window(Op):
 
 @final
 @record
-class Fold(Op):
+class Fold(DifferentiableOp):
     """The adjoint of `window`: every tap is added to the element that it was read from, of `extents` along `axes`."""
 
     axes: tuple[int, ...]
@@ -98,10 +95,8 @@ class Fold(Op):
         kept = shape[: len(shape) - len(self.axes)]
         return tuple(extents.get(axis, extent) for axis, extent in enumerate(kept))
 
-    def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        if cotangents[0] is None:
-            return (None,)
-        return (builder.emit(Window(self.axes, self.sizes, self.strides, self.dilations), cotangents[0]),)
+    def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
+        return (builder.emit(Window(self.axes, self.sizes, self.strides, self.dilations), cotangent),)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         (windows,) = operands

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 from compiler.frontend.program import Program
 from compiler.graph.ir import Graph, Node, Value
-from compiler.ops.arithmetic import Cast, Less
+from compiler.ops.elementwise import Cast, Less, LessEqual
 from compiler.ops.mathematics import Sigmoid
 from compiler.ops.sources import Constant
 from compiler.ops.spreading import Broadcast, Reshape
-from compiler.ops.stepwise import LessEqual
 from compiler.programs.load import complete
 
 _SAME_ELEMENTS = (Broadcast, Cast, Reshape)
