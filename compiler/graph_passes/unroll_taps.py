@@ -20,9 +20,8 @@ from compiler.ops.contraction import Contraction, Labels
 from compiler.ops.elementwise import Add, And, Equal, LessEqual, Maximum, Minimum, Multiply, Not, Where
 from compiler.ops.movement import Broadcast, Concat, Reshape, Transpose
 from compiler.ops.reduction import ArgMax, Max, Min, Sum
-from compiler.ops.residues import folded_axes
 from compiler.ops.sources import Constant
-from compiler.ops.window import Fold, Window
+from compiler.ops.window import Fold, Window, folded_axes
 from compiler.support import numerics
 from compiler.types import BatchExtent, DType, Shape, TensorType
 

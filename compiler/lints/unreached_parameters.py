@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from compiler.autodiff import gradients_of
 from compiler.errors.diagnostics import Diagnostic, Note, Span, hint
 from compiler.frontend.program import ParameterSpec
 from compiler.frontend.trace import Subject
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Role, Value
 from compiler.lints.flow import Flow, owner_place, place_of
+from compiler.ops.autodiff import gradients_of
 
 
 def find_unreached_parameters(subject: Subject) -> Iterator[Diagnostic]:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Node, Role, Value
+from compiler.ops.autodiff import apply_chain_rule
 from compiler.ops.build import filled
-from compiler.ops.chain_rule import apply_chain_rule
 from compiler.ops.contraction import Contraction
 from compiler.ops.elementwise import Divide
 from compiler.ops.sources import BatchSize

@@ -9,8 +9,8 @@ from typing import final
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, GraphInput, GraphOutput, Node, Role, Value
 from compiler.graph.op import Category, Cotangents, Op, TypeRuleError, Types
+from compiler.ops.autodiff import apply_chain_rule
 from compiler.ops.build import filled
-from compiler.ops.chain_rule import apply_chain_rule
 from compiler.ops.elementwise import Add
 from compiler.ops.rules import round_to_bf16
 from compiler.ops.sources import RandomUniform

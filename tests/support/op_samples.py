@@ -14,7 +14,6 @@ from compiler.graph.op import Op
 from compiler.ops import OPS
 from compiler.ops.contraction import Contraction
 from compiler.ops.control import CustomGradient, StopGradient
-from compiler.ops.draws import Threefry
 from compiler.ops.elementwise import (
     Abs,
     Binary,
@@ -37,7 +36,7 @@ from compiler.ops.mathematics import Log, Log1p, Power, Rsqrt, Sqrt
 from compiler.ops.movement import Broadcast, Concat, Pad, Reshape, Reverse, Slice, Transpose
 from compiler.ops.reduction import ArgMax, CumulativeSum, Max, Min, Moments, Sum
 from compiler.ops.scan import Scan, scan_body
-from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform
+from compiler.ops.sources import BatchSize, Constant, Iota, RandomUniform, Threefry
 from compiler.ops.window import Fold, Window
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, at_batch, numpy_dtype
 

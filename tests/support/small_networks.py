@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from compiler.autodiff import gradients_of
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role, Value
 from compiler.graph.op import Op
+from compiler.ops.autodiff import gradients_of
 from compiler.ops.contraction import Contraction
 from compiler.ops.control import StopGradient
 from compiler.ops.elementwise import Add, Divide, Maximum, Multiply, Negate, Subtract

@@ -18,7 +18,7 @@ from compiler.ops.mathematics import Exp
 from compiler.ops.movement import Broadcast, Slice
 from compiler.ops.sources import Constant, Iota
 from compiler.schedule.numerics.fix_numerics import fix_numerics
-from compiler.schedule.numerics.ordered import OrderedContraction
+from compiler.schedule.numerics.internal_ops import OrderedContraction
 from compiler.types import BatchExtent, DType, TensorType, at_batch
 
 BATCH = 3

@@ -14,8 +14,8 @@ from compiler.frontend.tensors.operators import arithmetic, function, scalar
 from compiler.frontend.tensors.shapes import resolve_axis, shown
 from compiler.frontend.values import Instance, TensorValue, Value, describe, extent_value
 from compiler.graph.ir import Role
+from compiler.ops.autodiff import apply_chain_rule
 from compiler.ops.build import filled
-from compiler.ops.chain_rule import apply_chain_rule
 from compiler.ops.movement import Concat
 from compiler.ops.spreading import Reshape
 from compiler.types import DType, static_elements

@@ -18,10 +18,9 @@ from compiler.frontend.values import TensorValue, describe
 from compiler.graph import ir
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.ops.draws import Threefry
 from compiler.ops.elementwise import Add
 from compiler.ops.movement import Transpose
-from compiler.ops.sources import Constant, Iota
+from compiler.ops.sources import Constant, Iota, Threefry
 from compiler.ops.spreading import Broadcast, Reshape
 from compiler.support.record import record
 from compiler.syntax import tree

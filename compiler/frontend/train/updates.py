@@ -30,7 +30,7 @@ from compiler.frontend.values import (
 )
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Graph, Role
-from compiler.ops.objective import Objective
+from compiler.ops.control import Objective
 from compiler.support.record import record
 from compiler.syntax import tree
 from compiler.types import DType, TensorType

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from compiler.autodiff import gradients_of
 from compiler.frontend.program import ParameterSpec
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, Node, Value
 from compiler.graph.op import Op
 from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.ops.autodiff import gradients_of
 from compiler.ops.build import filled
+from compiler.ops.control import Objective
 from compiler.ops.elementwise import Multiply
 from compiler.ops.movement import Concat, Reshape, Slice
-from compiler.ops.objective import Objective
 from compiler.ops.scan import Scan, scan_body
 from compiler.ops.spreading import Sum
 from compiler.types import static_elements

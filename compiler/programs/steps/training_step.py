@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from compiler.autodiff import gradients_of
 from compiler.errors.diagnostics import CompilerBug
 from compiler.frontend.program import (
     AVERAGE,
@@ -20,6 +19,7 @@ from compiler.frontend.program import (
 from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Direction, Graph, GraphOutput, Origin, Role, Value
 from compiler.graph_passes.eliminate_dead import eliminate_dead
+from compiler.ops.autodiff import gradients_of
 from compiler.ops.build import filled, spread
 from compiler.ops.elementwise import Add, Cast, Multiply, Term
 from compiler.ops.spreading import Sum

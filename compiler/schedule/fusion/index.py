@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from compiler.graph.ir import Node, Value
 from compiler.loops.ir import Space
 from compiler.ops.sources import Iota
-from compiler.schedule.access import IndexMap
+from compiler.schedule.access import IndexMap, insert_form
 from compiler.schedule.fusion.ir import FusedGraph, Group, Link, Member
-from compiler.schedule.numerics.placement import Insert, insert_form
+from compiler.schedule.numerics.internal_ops import Insert
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from compiler.loops.ir import Term
 from compiler.schedule.access import IndexMap, add, address, split_form, splits_evenly
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import CONTRACTIONS, FusedGraph, Group, Kind, Link, Member
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.internal_ops import Insert
 
 DENSE = ((), (Term(1, None, 1),))
 

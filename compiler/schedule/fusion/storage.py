@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from compiler.graph.ir import Value
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import Alias, FusedGraph, Kind
-from compiler.schedule.numerics.placement import Insert
+from compiler.schedule.numerics.internal_ops import Insert
 
 
 @dataclass(slots=True)

@@ -37,16 +37,19 @@ from compiler.ops.scan import Scan
 from compiler.ops.sources import BatchSize, Constant, Iota
 from compiler.ops.window import Fold, Window
 from compiler.schedule.access import address, axis_forms, count, linear_strides, storage_order, storage_strides, through
+from compiler.schedule.numerics.factors import Factors, factors_of_sums
 from compiler.schedule.numerics.fold import folded
-from compiler.schedule.numerics.internal_op import Copy
-from compiler.schedule.numerics.ordered import ordered
-from compiler.schedule.numerics.placement import Empty, Insert, Pick, starts_at
-from compiler.schedule.numerics.product_sum import (
-    Factors,
+from compiler.schedule.numerics.internal_ops import (
+    Copy,
+    Empty,
+    Insert,
+    Pick,
     ProductSum,
-    factors_of_sums,
+    SplitContraction,
+    ordered,
+    splits_for,
+    starts_at,
 )
-from compiler.schedule.numerics.split_k import SplitContraction, splits_for
 from compiler.support import numerics
 from compiler.types import BatchExtent, DType, Extent, Shape, TensorType, elements
 
