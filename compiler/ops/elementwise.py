@@ -1,6 +1,6 @@
 """Ops that compute each element from the elements at the same place; all operands have one shape.
 
-Gradients are written in `Term`s: values with the operators of Python.
+Gradients are written in `Symbolic`s: values with the operators of Python.
 """
 
 from __future__ import annotations
@@ -30,53 +30,53 @@ from compiler.types import DType, TensorType, numpy_dtype
 
 
 @record
-class Term:
+class Symbolic:
     """A value under construction, with Python's arithmetic; numbers become constants of its type."""
 
     builder: GraphBuilder
     value: Value
 
-    def lift(self, other: Term | float) -> Value:
-        return other.value if isinstance(other, Term) else filled(self.builder, other, self.value.type)
+    def lift(self, other: Symbolic | float) -> Value:
+        return other.value if isinstance(other, Symbolic) else filled(self.builder, other, self.value.type)
 
-    def apply(self, op: Op, *others: Term | float) -> Term:
-        return Term(self.builder, self.builder.emit(op, self.value, *map(self.lift, others)))
+    def apply(self, op: Op, *others: Symbolic | float) -> Symbolic:
+        return Symbolic(self.builder, self.builder.emit(op, self.value, *map(self.lift, others)))
 
-    def __neg__(self) -> Term:
+    def __neg__(self) -> Symbolic:
         return self.apply(Negate())
 
-    def __add__(self, other: Term | float) -> Term:
+    def __add__(self, other: Symbolic | float) -> Symbolic:
         return self.apply(Add(), other)
 
-    def __sub__(self, other: Term | float) -> Term:
+    def __sub__(self, other: Symbolic | float) -> Symbolic:
         return self.apply(Subtract(), other)
 
-    def __rsub__(self, other: float) -> Term:
-        return Term(self.builder, self.lift(other)) - self
+    def __rsub__(self, other: float) -> Symbolic:
+        return Symbolic(self.builder, self.lift(other)) - self
 
-    def __mul__(self, other: Term | float) -> Term:
+    def __mul__(self, other: Symbolic | float) -> Symbolic:
         return self.apply(Multiply(), other)
 
-    def __rmul__(self, other: float) -> Term:
+    def __rmul__(self, other: float) -> Symbolic:
         return self.apply(Multiply(), other)
 
-    def __truediv__(self, other: Term | float) -> Term:
+    def __truediv__(self, other: Symbolic | float) -> Symbolic:
         return self.apply(Divide(), other)
 
-    def equals(self, other: Term | float) -> Term:
+    def equals(self, other: Symbolic | float) -> Symbolic:
         return self.apply(Equal(), other)
 
-    def less(self, other: Term | float) -> Term:
+    def less(self, other: Symbolic | float) -> Symbolic:
         return self.apply(Less(), other)
 
-    def choose(self, chosen: Term, other: Term) -> Term:
+    def choose(self, chosen: Symbolic, other: Symbolic) -> Symbolic:
         """`chosen` where this boolean is true, `other` elsewhere."""
         return self.apply(Where(), chosen, other)
 
-    def zeros(self) -> Term:
-        return Term(self.builder, filled(self.builder, 0, self.value.type))
+    def zeros(self) -> Symbolic:
+        return Symbolic(self.builder, filled(self.builder, 0, self.value.type))
 
-    def cast(self, dtype: DType) -> Term:
+    def cast(self, dtype: DType) -> Symbolic:
         return self if self.value.type.dtype is dtype else self.apply(Cast(dtype))
 
 
@@ -103,7 +103,7 @@ class Unary(Elementwise):
     count = 1
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
-        x, y, dy = (Term(builder, v) for v in (*node.operands, node.results[0], cotangent))
+        x, y, dy = (Symbolic(builder, v) for v in (*node.operands, node.results[0], cotangent))
         slope = self.backward(x, y, dy)
         return (None if slope is None else slope.value,)
 
@@ -112,7 +112,7 @@ class Unary(Elementwise):
             return (np.asarray(self.compute(operands[0])),)
 
     @abstractmethod
-    def backward(self, x: Term, y: Term, dy: Term) -> Term | None:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic | None:
         """The cotangent of x, for y = op(x) with cotangent dy."""
 
     def compute(self, x: Array) -> Array:
@@ -125,7 +125,7 @@ class Binary(Elementwise):
     count = 2
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
-        a, b, y, dy = (Term(builder, v) for v in (*node.operands, node.results[0], cotangent))
+        a, b, y, dy = (Symbolic(builder, v) for v in (*node.operands, node.results[0], cotangent))
         return tuple(None if slope is None else slope.value for slope in self.backward(a, b, y, dy))
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -133,7 +133,7 @@ class Binary(Elementwise):
             return (np.asarray(getattr(np, self.numpy or self.name)(*operands)),)
 
     @abstractmethod
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term | None, Term | None]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic | None, Symbolic | None]:
         """The cotangents of a and b, for y = op(a, b) with cotangent dy."""
 
 
@@ -144,7 +144,7 @@ class Negate(Unary):
     numpy = "negative"
     accepted = NUMBERS
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return -dy
 
 
@@ -153,7 +153,7 @@ class Negate(Unary):
 class Add(Binary):
     name = "add"
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return dy, dy
 
 
@@ -163,7 +163,7 @@ class Subtract(Binary):
     name = "sub"
     numpy = "subtract"
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return dy, -dy
 
 
@@ -173,7 +173,7 @@ class Multiply(Binary):
     name = "mul"
     numpy = "multiply"
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return dy * b, dy * a
 
 
@@ -184,7 +184,7 @@ class Divide(Binary):
     numpy = "divide"
     accepted = FLOATS
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         share = dy / b
         return share, -(share * y)
 
@@ -199,7 +199,7 @@ class FusedMultiplyAdd(Elementwise):
     count = 3
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
-        a, b, dy = (Term(builder, v) for v in (*node.operands[:2], cotangent))
+        a, b, dy = (Symbolic(builder, v) for v in (*node.operands[:2], cotangent))
         return (dy * b).value, (dy * a).value, dy.value
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -216,7 +216,7 @@ class Comparison(Binary):
         (compared,) = super().result_types(operands)
         return (TensorType(DType.BOOL, compared.shape),)
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[None, None]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[None, None]:
         return None, None
 
 
@@ -252,7 +252,7 @@ class Where(DifferentiableOp):
         return (a,)
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
-        condition, dy = Term(builder, node.operands[0]), Term(builder, cotangent)
+        condition, dy = Symbolic(builder, node.operands[0]), Symbolic(builder, cotangent)
         zeros = dy.zeros()
         return None, condition.choose(dy, zeros).value, condition.choose(zeros, dy).value
 
@@ -279,7 +279,7 @@ class Cast(DifferentiableOp):
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
         source = node.operands[0].type.dtype
         is_smooth = source.is_float and self.dtype.is_float
-        return (Term(builder, cotangent).cast(source).value if is_smooth else None,)
+        return (Symbolic(builder, cotangent).cast(source).value if is_smooth else None,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
         (values,), target = operands, numpy_dtype(self.dtype)
@@ -304,7 +304,7 @@ class _Logical(Binary):
 
     accepted = BOOLEANS
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[None, None]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[None, None]:
         return None, None
 
 
@@ -315,7 +315,7 @@ class Not(Unary):
     numpy = "logical_not"
     accepted = BOOLEANS
 
-    def backward(self, x: Term, y: Term, dy: Term) -> None:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> None:
         return None
 
 
@@ -348,7 +348,7 @@ class LessEqual(Comparison):
     numpy = "less_equal"
 
 
-def _tied(first: Term, second: Term, dy: Term) -> Term:
+def _tied(first: Symbolic, second: Symbolic, dy: Symbolic) -> Symbolic:
     """dy where `first` is less, half of it where both are equal, else 0."""
     return first.less(second).choose(dy, first.equals(second).choose(dy * 0.5, dy.zeros()))
 
@@ -360,7 +360,7 @@ class Maximum(Binary):
 
     name = "maximum"
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return _tied(b, a, dy), _tied(a, b, dy)
 
 
@@ -371,7 +371,7 @@ class Minimum(Binary):
 
     name = "minimum"
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return _tied(a, b, dy), _tied(b, a, dy)
 
 
@@ -381,7 +381,7 @@ class Abs(Unary):
     name = "abs"
     accepted = NUMBERS
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         at_or_above = x.zeros().less(x).choose(dy, dy.zeros())  # the subgradient at 0 is 0
         return x.less(0).choose(-dy, at_or_above)
 
@@ -391,7 +391,7 @@ class Abs(Unary):
 class Floor(Unary):
     name = "floor"
 
-    def backward(self, x: Term, y: Term, dy: Term) -> None:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> None:
         return None
 
 
@@ -403,7 +403,7 @@ class FloorDivide(Binary):
     name = "floordiv"
     numpy = "floor_divide"
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[None, None]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[None, None]:
         return None, None
 
 
@@ -414,5 +414,5 @@ class Modulo(Binary):
 
     name = "mod"
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term, Term]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic, Symbolic]:
         return dy, -(dy * a.apply(FloorDivide(), b))

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 
 from compiler.graph.op import Op
 from compiler.ops.build import constant_of
-from compiler.ops.elementwise import And, Binary, Not, Term, Unary
+from compiler.ops.elementwise import And, Binary, Not, Symbolic, Unary
 from compiler.ops.intervals import BOTH_SIDES, LEAST, UNIT, Range, between, divided, guarded, root
 from compiler.ops.rules import FLOATS
 from compiler.support.arrays import Array, np
@@ -31,7 +31,7 @@ class Exp(Function):
     name = "exp"
     document = "e to the power of x."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * y
 
     def interval(self, x: Range) -> Range:
@@ -44,7 +44,7 @@ class Expm1(Function):
     name = "expm1"
     document = "exp(x) - 1, exact for small x."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * x.apply(Exp())  # y + 1 would lose the digits of what is far below 0
 
     def interval(self, x: Range) -> Range:
@@ -57,7 +57,7 @@ class Log(Function):
     name = "log"
     document = "The natural logarithm."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy / x
 
     def interval(self, x: Range) -> Range:
@@ -71,7 +71,7 @@ class Log1p(Function):
     name = "log1p"
     document = "log(1 + x), exact for small x."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy / (x + 1)
 
     def interval(self, x: Range) -> Range:
@@ -85,7 +85,7 @@ class Sqrt(Function):
     name = "sqrt"
     document = "The square root."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * 0.5 / y
 
     def interval(self, x: Range) -> Range:
@@ -98,7 +98,7 @@ class Rsqrt(Function):
     name = "rsqrt"
     document = "1 / sqrt(x)."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * -0.5 * (y * y * y)
 
     def compute(self, x: Array) -> Array:
@@ -114,7 +114,7 @@ class Tanh(Function):
     name = "tanh"
     document = "The hyperbolic tangent."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * (1 - y * y)
 
     def interval(self, x: Range) -> Range:
@@ -127,7 +127,7 @@ class Sigmoid(Function):
     name = "sigmoid"
     document = "1 / (1 + exp(-x)), for x of any size."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * (y * (1 - y))
 
     def compute(self, x: Array) -> Array:
@@ -144,7 +144,7 @@ class Erf(Function):
     name = "erf"
     document = "The error function."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * ((-(x * x)).apply(Exp()) * (2 / math.sqrt(math.pi)))
 
     def compute(self, x: Array) -> Array:
@@ -160,7 +160,7 @@ class Sin(Function):
     name = "sin"
     document = "The sine."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return dy * x.apply(Cos())
 
     def interval(self, x: Range) -> Range:
@@ -173,7 +173,7 @@ class Cos(Function):
     name = "cos"
     document = "The cosine."
 
-    def backward(self, x: Term, y: Term, dy: Term) -> Term:
+    def backward(self, x: Symbolic, y: Symbolic, dy: Symbolic) -> Symbolic:
         return -(dy * x.apply(Sin()))
 
     def interval(self, x: Range) -> Range:
@@ -187,7 +187,7 @@ class Power(Binary):
     numpy = "power"
     accepted = FLOATS
 
-    def backward(self, a: Term, b: Term, y: Term, dy: Term) -> tuple[Term | None, Term | None]:
+    def backward(self, a: Symbolic, b: Symbolic, y: Symbolic, dy: Symbolic) -> tuple[Symbolic | None, Symbolic | None]:
         exponent = constant_of(b.builder, b.value)
         if exponent is not None:
             return _power_slope(a, float(exponent), y, dy), None
@@ -198,7 +198,7 @@ class Power(Binary):
         return dy * base, dy * logarithm
 
 
-def _power_slope(a: Term, exponent: float, y: Term, dy: Term) -> Term | None:
+def _power_slope(a: Symbolic, exponent: float, y: Symbolic, dy: Symbolic) -> Symbolic | None:
     """The cotangent of a in y = a ^ exponent, without a logarithm and without 0 * inf."""
     if exponent == 0:
         return None
@@ -215,4 +215,4 @@ def _power_slope(a: Term, exponent: float, y: Term, dy: Term) -> Term | None:
 
 FUNCTIONS: tuple[type[Function], ...] = (Exp, Expm1, Log, Log1p, Sqrt, Rsqrt, Tanh, Sigmoid, Erf, Sin, Cos)
 MATHEMATICS: tuple[type[Op], ...] = (*FUNCTIONS, Power)
-"""What takes many instructions, for each of which `targets/llvm/math` has a formula."""
+"""Ops of many instructions, for each of which `targets/llvm/math` has a formula."""

@@ -9,7 +9,7 @@ from compiler.graph.builder import GraphBuilder
 from compiler.graph.ir import Node, Value
 from compiler.graph.op import Category, Cotangents, DifferentiableOp, FlatOp, Op, TypeRuleError, Types
 from compiler.ops.build import restored
-from compiler.ops.elementwise import Cast, Term
+from compiler.ops.elementwise import Cast, Symbolic
 from compiler.ops.rules import (
     FLOATS,
     NUMBERS,
@@ -33,7 +33,7 @@ def element_count(builder: GraphBuilder, shape: Shape, axes: Sequence[int], dtyp
     count: Extent = elements(tuple(shape[a] for a in axes))
     if isinstance(count, int):
         return builder.emit(Constant(count, dtype))
-    batch = Term(builder, builder.emit(Cast(dtype), builder.emit(BatchSize())))
+    batch = Symbolic(builder, builder.emit(Cast(dtype), builder.emit(BatchSize())))
     return (batch if count.multiple == 1 else batch * count.multiple).value
 
 
@@ -62,11 +62,11 @@ class _Extreme(DifferentiableOp):
         return (_reduced(self.name, operands, self.axes, NUMBERS),)
 
     def slopes(self, builder: GraphBuilder, node: Node, cotangent: Value) -> Cotangents:
-        x, y, dy = Term(builder, node.operands[0]), node.results[0], Term(builder, cotangent)
+        x, y, dy = Symbolic(builder, node.operands[0]), node.results[0], Symbolic(builder, cotangent)
         shape = x.value.type.shape
-        reached = x.equals(Term(builder, restored(builder, y, shape, self.axes)))
+        reached = x.equals(Symbolic(builder, restored(builder, y, shape, self.axes)))
         ties = reached.cast(y.type.dtype).apply(Sum(self.axes))
-        share = Term(builder, restored(builder, (dy / ties).value, shape, self.axes))
+        share = Symbolic(builder, restored(builder, (dy / ties).value, shape, self.axes))
         return (reached.choose(share, share.zeros()).value,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -141,15 +141,15 @@ class Moments(Op):
         return (_reduced(self.name, operands, self.axes, FLOATS),) * 2
 
     def gradient(self, builder: GraphBuilder, node: Node, cotangents: Cotangents) -> Cotangents:
-        x, mean = Term(builder, node.operands[0]), node.results[0]
+        x, mean = Symbolic(builder, node.operands[0]), node.results[0]
         type_ = x.value.type
-        count = Term(builder, element_count(builder, type_.shape, self.axes, type_.dtype))
-        parts: list[Term] = []
+        count = Symbolic(builder, element_count(builder, type_.shape, self.axes, type_.dtype))
+        parts: list[Symbolic] = []
         if cotangents[0] is not None:
-            parts.append(_spread_share(Term(builder, cotangents[0]), count, type_.shape, self.axes))
+            parts.append(_spread_share(Symbolic(builder, cotangents[0]), count, type_.shape, self.axes))
         if cotangents[1] is not None:
-            share = _spread_share(Term(builder, cotangents[1]) * 2, count, type_.shape, self.axes)
-            parts.append((x - Term(builder, restored(builder, mean, type_.shape, self.axes))) * share)
+            share = _spread_share(Symbolic(builder, cotangents[1]) * 2, count, type_.shape, self.axes)
+            parts.append((x - Symbolic(builder, restored(builder, mean, type_.shape, self.axes))) * share)
         return ((parts[0] if len(parts) == 1 else parts[0] + parts[1]).value,)
 
     def evaluate(self, operands: Sequence[Array], batch: int) -> tuple[Array, ...]:
@@ -158,8 +158,8 @@ class Moments(Op):
         return np.mean(wide, axis=self.axes).astype(x.dtype), np.var(wide, axis=self.axes).astype(x.dtype)
 
 
-def _spread_share(cotangent: Term, count: Term, shape: Shape, axes: Sequence[int]) -> Term:
+def _spread_share(cotangent: Symbolic, count: Symbolic, shape: Shape, axes: Sequence[int]) -> Symbolic:
     """cotangent / count, repeated along the reduced axes."""
     builder = cotangent.builder
     counts = restored(builder, count.value, cotangent.value.type.shape, range(cotangent.value.type.rank))
-    return Term(builder, restored(builder, (cotangent / Term(builder, counts)).value, shape, axes))
+    return Symbolic(builder, restored(builder, (cotangent / Symbolic(builder, counts)).value, shape, axes))

@@ -10,9 +10,9 @@ from compiler.ops.reduction import CumulativeSum
 from compiler.ops.scan import Scan
 from compiler.schedule.access import storage_order
 from compiler.schedule.fusion.index import Index
-from compiler.schedule.fusion.ir import FusedGraph, Group, Kind, Member
+from compiler.schedule.fusion.ir import FusedGraph, Group, GroupKind, Member
 from compiler.schedule.fusion.storage import Storage
-from compiler.schedule.to_loops import GroupLowering, Lowered
+from compiler.schedule.to_loops import GroupLowering, LoweredGroup
 from compiler.support.record import record
 from compiler.tuning import Tuning
 from compiler.types import Extent, elements
@@ -24,7 +24,7 @@ class Kernels:
 
     fused: FusedGraph
     storage: Storage
-    lowered: tuple[tuple[Group, Lowered | LoweredScan], ...]
+    lowered: tuple[tuple[Group, LoweredGroup | LoweredScan], ...]
 
 
 @record
@@ -50,7 +50,7 @@ def kernels_of(fused: FusedGraph, watched: bool = True) -> Kernels:
 
 def _lowered(
     group: Group, number: int, index: Index, storage: Storage, tuning: Tuning, checked: dict[int, str]
-) -> Lowered | LoweredScan:
+) -> LoweredGroup | LoweredScan:
     first = group.members[0]
     if isinstance(first.node.op, Scan):
         assert first.body is not None
@@ -58,12 +58,12 @@ def _lowered(
         return LoweredScan(first.node.op, sources, first.node.results, kernels_of(first.body, watched=False))
     words = dict.fromkeys(m.node.op.name for m in group.members if m.node.op.name not in ("broadcast", "reshape"))
     name = f"k{number}_{'_'.join(words)[:48]}"
-    if group.kind is Kind.ALONE:
+    if group.kind is GroupKind.ALONE:
         return lower_alone(first, storage, name)
     return GroupLowering(group, index, storage, tuning, checked).lower(name)
 
 
-def lower_alone(member: Member, storage: Storage, name: str) -> Lowered:
+def lower_alone(member: Member, storage: Storage, name: str) -> LoweredGroup:
     """The kernel of a node that fuses with nothing. Operands are dense."""
     node = member.node
     sources = tuple(storage.place(link.source) for link in member.links)
@@ -87,7 +87,7 @@ def lower_alone(member: Member, storage: Storage, name: str) -> Lowered:
             kernel = PrefixSumKernel(label, buffers, before, shape[axis], after, reverse)
         case _:
             raise CompilerBug("to_loops", f"no kernel for {node.op.name}")
-    return Lowered(kernel, arguments, sources, (result,), ())
+    return LoweredGroup(kernel, arguments, sources, (result,), ())
 
 
 def _around(shape: tuple[Extent, ...], first: int, last: int) -> tuple[Extent, Extent]:

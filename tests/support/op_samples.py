@@ -27,7 +27,7 @@ from compiler.ops.elementwise import (
     Minimum,
     Modulo,
     Not,
-    Term,
+    Symbolic,
     Unary,
     Where,
 )
@@ -266,7 +266,7 @@ def custom_gradient() -> Sample:
     rule.input("x", Role.DATA, type_)
     rule.input("y", Role.DATA, type_)
     cotangent = rule.input("dy", Role.DATA, type_)
-    rule.output("d0", Role.OUTPUT, (Term(rule, cotangent) * -1.0).value)
+    rule.output("d0", Role.OUTPUT, (Symbolic(rule, cotangent) * -1.0).value)
     return _floats(CustomGradient(rule.build(), 1), type_, type_)
 
 
@@ -275,8 +275,8 @@ def _recurrence() -> Graph:
     builder = GraphBuilder("scan")
     state = _f32(_B, 3)
     x, h, w = (builder.input(n, Role.DATA, type_) for n, type_ in (("x", state), ("h", state), ("w", _f32(3, 3))))
-    product = Term(builder, builder.emit(Contraction((0, 1), (1, 2), (0, 2)), h, w))
-    moved = ((product + Term(builder, x)) * Term(builder, h)).value
+    product = Symbolic(builder, builder.emit(Contraction((0, 1), (1, 2), (0, 2)), h, w))
+    moved = ((product + Symbolic(builder, x)) * Symbolic(builder, h)).value
     return scan_body((x, h, w), builder.nodes, (moved, moved))
 
 
