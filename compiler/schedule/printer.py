@@ -130,7 +130,7 @@ def _instance_to_json(schedule: Schedule, number: int, instance: Instance, barri
         "reads": list(instance.reads),
         "writes": list(instance.writes),
         "transfers": transferred(schedule, instance),
-        "watched": list(instance.watched),
+        "checked_stores": list(instance.checked_stores),
         "lines": lines,
     }
 

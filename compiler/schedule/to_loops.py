@@ -75,7 +75,7 @@ COMBINES = {Sum: Combine.SUM, ProductSum: Combine.SUM, Max: Combine.MAX, Min: Co
 
 @record
 class LoweredGroup:
-    """A kernel, the value behind each buffer argument (None: scratch), and what its watched stores write.
+    """A kernel, the value behind each buffer argument (None: scratch), and the outputs of its checked stores.
 
     `statements` has the origins of each of the kernel's statements.
     """
@@ -84,7 +84,7 @@ class LoweredGroup:
     arguments: tuple[Value, ...]
     reads: tuple[Value, ...]
     writes: tuple[Value, ...]
-    watched: tuple[str, ...]
+    checked_stores: tuple[str, ...]
     statements: tuple[tuple[Origin, ...], ...] = ()
 
 
@@ -129,7 +129,7 @@ class GroupLowering:
     scratch: dict[int, int] = field(default_factory=dict[int, int])
     reads: dict[int, Value] = field(default_factory=dict[int, Value])
     writes: list[Value] = field(default_factory=list[Value])
-    watched: list[str] = field(default_factory=list[str])
+    checked_stores: list[str] = field(default_factory=list[str])
     nodes: dict[int, Node] = field(default_factory=dict[int, Node])  # those that statements compute, by `id` of these
     values: int = 0
     contraction: TileContract | None = None
@@ -151,7 +151,7 @@ class GroupLowering:
             tuple(self.arguments),
             tuple(self.reads.values()),
             tuple(self.writes),
-            tuple(self.watched),
+            tuple(self.checked_stores),
             statement_origins(kernel, self.nodes),
         )
 
@@ -410,11 +410,11 @@ class GroupLowering:
         form = insert_form(node) if isinstance(node.op, Insert) else address(shape, axis_forms(shape))
         rows, columns = self.divided(form, space)
         access = Access(self.argument(target), form.offset, rows, columns)
-        watch = self.checked.get(result.index)
-        if watch is not None:
-            self.watched.append(watch)
+        check = self.checked.get(result.index)
+        if check is not None:
+            self.checked_stores.append(check)
         self.writes.append(target)
-        store = Store(access, value, result.type.dtype, space, watch)
+        store = Store(access, value, result.type.dtype, space, check)
         if isinstance(node.op, Insert) and node.op.axis is not None:
             store = self.placed(member, store, node.op.axis, stage)
         self.append(self.where(stage, space), node, store)

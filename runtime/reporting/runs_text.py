@@ -10,7 +10,7 @@ from compiler.errors.diagnostics import size
 from compiler.support.numerics import NUMERICS
 from runtime.reporting.tables import Column, print_table
 from runtime.reporting.units import measure
-from runtime.runs.listing import Comparison, RunSummary
+from runtime.runs.listing import RunDifferences, RunSummary
 from runtime.runs.numerics import versions_as_cell
 from runtime.support.files import JsonValue
 
@@ -36,7 +36,7 @@ def print_runs(runs: Sequence[RunSummary]) -> None:
     print_table("", columns)
 
 
-def print_comparison(first: Path, second: Path, found: Comparison) -> None:
+def print_comparison(first: Path, second: Path, found: RunDifferences) -> None:
     """What differs, in columns for the two runs."""
     for name in found.parts:
         print(f"the {name} differs")

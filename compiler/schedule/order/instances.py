@@ -111,7 +111,7 @@ class _Instances:
             tuple(dict.fromkeys([self.buffer(scope, value) for value in part.reads])),
             tuple(dict.fromkeys([self.buffer(scope, value) for value in part.writes])),
             tuple(dict.fromkeys([origin for member in group.members for origin in member.node.origins])),
-            part.watched,
+            part.checked_stores,
             statements=part.statements,
             loops=scope.loops,
             strides=tuple(strides),

@@ -32,7 +32,7 @@ class DamagedPicture(Exception):
 
 
 @record
-class Form:
+class ImageFormat:
     """How images are delivered: `size` is (height, width), None as they are; `channels` 3 (R, G, B) or 1 (grey).
 
     `fit`: `crop` scales the shorter side and cuts the middle out, `stretch` scales each side by itself.
@@ -43,7 +43,7 @@ class Form:
     fit: str
 
 
-def decoder(form: Form) -> Callable[[Path], Array]:
+def decoder(form: ImageFormat) -> Callable[[Path], Array]:
     """What turns a file into u8[channels, height, width], or raises DamagedPicture. Raises UsageError without Pillow.
 
     A camera's note of how it was held is obeyed. What is transparent keeps the colour that it hides.
