@@ -1,4 +1,4 @@
-"""Steps of training that tell more: gradients, results of layers and values of lines, or how training works.
+"""Training steps with further outputs: gradients, results of layers and lines, or measures of units and updates.
 
 What layers and lines give is chosen after all passes that can change a rounding, so that it has the bits of the step
 as it was trained.

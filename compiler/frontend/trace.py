@@ -1,4 +1,4 @@
-"""What elaboration tells beside graphs: the applications of functions, for lints, and the claims of a `test`."""
+"""Records of elaboration beside graphs: the applications of functions, for lints, and the claims of a `test`."""
 
 from __future__ import annotations
 

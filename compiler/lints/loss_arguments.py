@@ -1,4 +1,4 @@
-"""W0106 and W0118: arguments of losses and metrics that are not what their parameters stand for."""
+"""W0106 and W0118: arguments of losses and metrics that do not suit their parameters."""
 
 from __future__ import annotations
 

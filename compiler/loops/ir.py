@@ -1,4 +1,4 @@
-"""Kernels: what is computed over the elements of buffers, the same for every target.
+"""Kernels: computations over the elements of buffers, the same for every target.
 
 A kernel is a number of independent *items*, and any thread may run any item. Most kernels compute elements of an
 iteration space of `rows x columns`, and each value depends on both indices, on one, or on none (its `Space`).

@@ -8,7 +8,7 @@ from compiler.loops.ir import BufferArgument, PrefixSumKernel, ScatterKernel
 from compiler.ops.indexing import ScatterAdd
 from compiler.ops.reduction import CumulativeSum
 from compiler.ops.scan import Scan
-from compiler.schedule.access import storage_order
+from compiler.schedule.addresses import storage_order
 from compiler.schedule.fusion.index import Index
 from compiler.schedule.fusion.ir import FusedGraph, Group, GroupKind, Member
 from compiler.schedule.fusion.storage import Storage

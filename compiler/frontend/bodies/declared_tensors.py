@@ -1,4 +1,4 @@
-"""`input`, `target`, `output`, `param` and `state`: what they declare, and their values in a graph; and `a, b = …`."""
+"""`input`, `target`, `output`, `param` and `state`: their declared tensors, and these in a graph; and `a, b = …`."""
 
 from __future__ import annotations
 

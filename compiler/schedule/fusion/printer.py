@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from compiler.graph.ir import Node, Value
 from compiler.graph.printer import print_node, print_origin
-from compiler.schedule.access import IndexMap
+from compiler.schedule.addresses import IndexMap
 from compiler.schedule.fusion.ir import FusedGraph, Group, Link, Member
 from compiler.schedule.split import ColumnSplit, RowSplit, Split
 

@@ -7,7 +7,7 @@ from collections import Counter
 from compiler.graph.ir import Graph, Node, Value
 from compiler.ops.elementwise import Multiply
 from compiler.ops.reduction import Sum
-from compiler.schedule.access import count, storage_order
+from compiler.schedule.addresses import count, storage_order
 from compiler.support import numerics
 from compiler.support.record import record
 

@@ -43,7 +43,7 @@ from compiler.nest.ir import (
     Zeros,
     vector,
 )
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.support.numerics import CHAINS, LANES, LONG_SUM_COLUMNS
 from compiler.targets.cpu.iteration_space import (
     has_free_columns,

@@ -41,7 +41,7 @@ from compiler.nest.ir import (
     StreamNumber,
     TotalNumber,
 )
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.schedule.ir import CONTROLLED, Arena, Instance, Schedule
 from compiler.schedule.memory.plan_memory import size_in_arena
 from compiler.support.numerics import LANES

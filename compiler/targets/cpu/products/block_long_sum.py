@@ -10,7 +10,7 @@ from dataclasses import replace
 from math import ceil, prod
 
 from compiler.loops.ir import TileContract
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.support.record import record
 from compiler.targets.cpu.long_sums import block_of

@@ -13,7 +13,7 @@ from math import ceil, prod
 
 from compiler.loops.ir import TileContract
 from compiler.machine import Machine
-from compiler.schedule.access import count
+from compiler.schedule.addresses import count
 from compiler.support.numerics import LANES
 from compiler.targets.cpu.long_sums import block_of
 from compiler.targets.cpu.products.block_long_sum import sums_in_blocks
