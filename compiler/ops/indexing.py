@@ -124,7 +124,7 @@ class ScatterAdd(Op):
 @final
 @record
 class Put(Op):
-    """Operands (x, part, index): x with `part`, of extent 1 along `axis`, in the place of what it has at the index."""
+    """Operands (x, part, index): x with `part`, of extent 1 along `axis`, in the place of the element at the index."""
 
     axis: int
     name = "put"

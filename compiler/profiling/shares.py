@@ -19,7 +19,7 @@ QUARTILE = 25
 
 @record(eq=False)
 class Shares:
-    """What each of `threads` threads would have to do in a step, in nanoseconds.
+    """The time of each of `threads` threads in a step, in nanoseconds.
 
     `work` is [stretches, threads]: calls of kernels between two barriers. `entries` has the lines of the execution plan
     that ran; for each, `total` is the time of all its calls, `critical` of those by the thread that takes longest in

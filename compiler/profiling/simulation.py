@@ -151,7 +151,7 @@ def simulation_of(
     """The report, from `taken` steps of each part, by the number of threads whose shares one took in turn.
 
     Steps of threads that ran `at_once` tell by what factor each kernel is slower beside others, which holds for any
-    number of them. `barrier_us` stands for what a barrier was measured to take; `bandwidth` in GB/s is the most that
+    number of them. `barrier_us` replaces the measured time of a barrier; `bandwidth` in GB/s is the most that
     kernels reach whose bytes exceed the second-level caches of all threads; `measured` is the seconds of a real step.
     """
     nanoseconds, is_measured = kernel_target_of(step.options).barrier_nanoseconds(step.machine, step.threads)
@@ -214,7 +214,7 @@ def simulation_of(
 
 
 def _kernels(shares: Shares, lines: Mapping[int, KernelEntry], times: int) -> list[tuple[int, SimulatedKernel]]:
-    """What each line of the table takes, with the number of the line."""
+    """The time of each line of the execution plan, with the number of the line."""
     found: list[tuple[int, SimulatedKernel]] = []
     for place, number in enumerate(shares.entries.tolist()):
         line = lines[number]
