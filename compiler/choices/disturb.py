@@ -2,7 +2,7 @@
 
 A model may leave such places out: by a mask, by a choice, by a product with 0. That is not read off its text. The
 graph is evaluated twice, with one and with another content in these places; where the outputs are the same, nothing
-was wrong. What depends neither on the places nor on the data alone is made up: it would need the trained model.
+was wrong. A value that depends neither on the places nor on the data alone is made up: it would need the trained model.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Disturbance:
         self._needed = self._needed_values()
 
     def matters(self, data: Mapping[str, Array], rows: int) -> bool:
-        """Whether some output depends on what is found for integers out of range in these rows of data."""
+        """Whether some output depends on the elements found for integers out of range in these rows of data."""
         drawn = np.random.default_rng(0)
         known: dict[int, Array] = {}
         for entry in self._graph.inputs:
@@ -67,7 +67,7 @@ class Disturbance:
         return index in self._unknown and index not in self._touched and value.type.dtype.is_float
 
     def _needed_values(self) -> set[int]:
-        """What the outputs depend on, as far as it is not made up."""
+        """The values on which the outputs depend, as far as they are not made up."""
         needed = {output.value.index for output in self._graph.outputs}
         for node in reversed(self._graph.nodes):
             if any(r.index in needed and not self._is_made_up(r) for r in node.results):

@@ -134,7 +134,7 @@ def _unknown(name: str, what: str, known: Sequence[str], more: str) -> UsageErro
 
 @record
 class WatchedStep:
-    """`watched` says what the scalars of `executable` are, by their names."""
+    """`watched` describes the scalars of `executable` by their names."""
 
     executable: Executable
     watched: tuple[WatchedNumber, ...]

@@ -110,7 +110,7 @@ class _Unrolling:
         return self._bench.emit(Broadcast(type_.shape, ()), self._bench.emit(Constant(number, type_.dtype)))
 
     def _folded(self, node: Node, op: Fold) -> Value | None:
-        """A sum over the taps of each residue class, of what is folded where a window of that tap read the element."""
+        """A sum over the taps of each residue class, of the operand where a window of that tap read the element."""
         (operand,) = node.operands
         if math.prod(op.sizes) > numerics.MOST_TAPS:
             return None

@@ -28,13 +28,13 @@ _INFINITE, _UNDEFINED = "infinities and NaN", "NaN"
 
 
 def find_possible_zero(subject: Subject) -> Iterator[Diagnostic]:
-    """In the user's own lines: what the library does is tested."""
+    """In the user's own lines: the library is tested."""
     for name, whole in (("training", subject.program.training_graph), ("inference", subject.program.inference_graph)):
         yield from _Search(subject, whole, subject.trace.applications.get(name, [])).findings()
 
 
 class _Search:
-    """One graph of a program, with what is known of its values."""
+    """One graph of a program, with the ranges of its values."""
 
     def __init__(self, subject: Subject, graph: Graph, applications: list[Application]) -> None:
         self.program: Program = subject.program

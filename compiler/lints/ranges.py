@@ -75,7 +75,7 @@ class Ranges:
         self._numbers = self.flow.numbers()
         self._found = {entry.value.index: _of_input(program, entry) for entry in graph.inputs}
         softmaxes = [a for a in applications if a.is_library and a.declaration.name == "softmax"]
-        # In exact arithmetic it is positive; in f32, what lies 104 below the largest is 0.
+        # In exact arithmetic it is positive; in f32, an element 104 below the largest is 0.
         self.softmaxes = {result.index: application for application in softmaxes for result in application.results}
         for node in graph.nodes:
             for result, found in zip(node.results, self._of_node(node), strict=True):

@@ -119,7 +119,7 @@ class ScatterAdd(DifferentiableOp):
 @final
 @record
 class Put(DifferentiableOp):
-    """Operands (x, part, index): x with `part`, of extent 1 along `axis`, in the place of what it has at the index."""
+    """Operands (x, part, index): x with `part`, of extent 1 along `axis`, in the place of the element at the index."""
 
     axis: int
     name = "put"

@@ -149,9 +149,9 @@ def _results(body: Graph, inputs: Sequence[Array], batch: int) -> tuple[Array, .
 
 
 class _Backward:
-    """The gradient of a scan: a scan in the other direction, over what a forward scan emits for it.
+    """The gradient of a scan: a scan in the other direction, over stacks that a forward scan emits for it.
 
-    The forward scan is made once more, with what the backward one needs among its stacks; a later pass finds that
+    The forward scan is made once more, with the values for the backward one among its stacks; a later pass finds that
     it computes everything that the first one does. Gradients of captures are carried as running sums.
     """
 
@@ -252,7 +252,7 @@ class _Backward:
         return found
 
     def stacks_of(self, residuals: Sequence[Value]) -> list[Value]:
-        """All steps' values of the forward body: its own inputs, or what a forward scan emits."""
+        """All steps' values of the forward body: its own inputs, or stacks of a forward scan."""
         scan = self.scan
         known = {v.index: stack for v, stack in zip(scan.step_inputs, self.node.operands, strict=False)}
         places = {v.index: k for k, v in reversed(list(enumerate(scan.emitted)))}

@@ -112,7 +112,7 @@ class TotalKind(Enum):
 
 @record
 class Total:
-    """What `node` reduces over rows, gathered over all of them.
+    """A reduction of `node` over rows, gathered over all of them.
 
     Of moments, `elements` are those that count, where `mask` is true, and they are reduced over `axes`. The node gives
     both moments, or the sum of the squares of distances from `centre`, which is repeated over the rows by `spread`.
@@ -128,14 +128,14 @@ class Total:
 
     @property
     def form(self) -> tuple[object, ...]:
-        """What a program that finishes totals knows of it."""
+        """Its properties in a program that finishes totals."""
         types = [value.type for value in (self.elements, self.mask) if value is not None]
         results = [result.type for result in self.node.results]
         return self.kind, type(self.node.op), types, self.axes, self.spread, results
 
     @property
     def type(self) -> TensorType:
-        """Of what is gathered."""
+        """The type of the gathered tensor."""
         if self.elements is None:
             return self.node.results[0].type
         shape = self.elements.type.shape
@@ -201,7 +201,7 @@ def dependent_on_the_batch(graph: Graph, wanted: Sequence[Value], own: Sequence[
 
 
 def form_of(found: TotalSplit) -> list[object]:
-    """What two splits that compute the same have in common: ops, totals, and which values they read."""
+    """The common form of splits that compute the same: ops, totals, and which values they read."""
     places: dict[int, int] = {}
     form: list[object] = []
     for step in found.steps:
@@ -282,7 +282,7 @@ def _terms(builder: GraphBuilder, node: Node) -> Value:
 
 
 def _rows_first(builder: GraphBuilder, total: Total, value: Value) -> Value:
-    """What moments are taken of, one after the other along the first axis, then the other axes."""
+    """The elements of moments, one after the other along the first axis, then the other axes."""
     batch = batch_axis(value.type)
     assert batch is not None
     moved = _moved(builder, value, tuple(axis for axis in total.axes if axis != batch), batch)
@@ -308,7 +308,7 @@ def _reads_rows_of(values: Sequence[Value]) -> bool:
 
 
 class _Finder:
-    """Recognises what a node reduces over rows."""
+    """Recognises the reduction of a node over rows."""
 
     def __init__(self, graph: Graph) -> None:
         self._definitions = {result.index: node for node in graph.nodes for result in node.results}
@@ -356,7 +356,7 @@ class _Finder:
         return None
 
     def _of_mask(self, value: Value) -> tuple[Value, Value | None]:
-        """What a mask leaves of a value, and the mask."""
+        """The elements of a value that a mask keeps, and the mask."""
         node = self._definitions.get(value.index)
         if node is not None and isinstance(node.op, Where) and self._is_zero(node.operands[2]):
             return node.operands[1], node.operands[0]

@@ -93,7 +93,7 @@ def _of_step(step: Step, lines: int) -> tuple[Array, Array, float]:
 
 _MS = 1e-6  # of a nanosecond
 _US = 1e-3
-_BEYOND = 1.05  # of the peak: what cannot be
+_BEYOND = 1.05  # of the peak: a rate that cannot be
 
 
 def report_of(step: ProfiledStep, taken: Sequence[Sequence[Recording]], measured: Measured, mode: str) -> ProfileReport:

@@ -32,7 +32,7 @@ QUARTILE = 25
 
 @record(eq=False)
 class Shares:
-    """What each of `threads` threads would have to do in a step, in nanoseconds.
+    """The time of each of `threads` threads in a step, in nanoseconds.
 
     `work` is [stretches, threads]: calls of kernels between two barriers. `entries` has the lines of the execution plan
     that ran; for each, `total` is the time of all its calls, `critical` of those by the thread that takes longest in
@@ -243,7 +243,7 @@ def simulation_of(
     """The report, from `taken` steps of each part, by the number of threads whose shares one took in turn.
 
     Steps of threads that ran `at_once` tell by what factor each kernel is slower beside others, which holds for any
-    number of them. `barrier_us` stands for what a barrier was measured to take; `bandwidth` in GB/s is the most that
+    number of them. `barrier_us` replaces the measured time of a barrier; `bandwidth` in GB/s is the most that
     kernels reach whose bytes exceed the second-level caches of all threads; `measured` is the seconds of a real step.
     """
     nanoseconds, is_measured = kernel_target_of(step.options).barrier_nanoseconds(step.machine, step.threads)
@@ -306,7 +306,7 @@ def simulation_of(
 
 
 def _kernels(shares: Shares, lines: Mapping[int, KernelEntry], times: int) -> list[tuple[int, SimulatedKernel]]:
-    """What each line of the table takes, with the number of the line."""
+    """The time of each line of the execution plan, with the number of the line."""
     found: list[tuple[int, SimulatedKernel]] = []
     for place, number in enumerate(shares.entries.tolist()):
         line = lines[number]

@@ -18,7 +18,7 @@ _SAME_ELEMENTS = (Broadcast, Cast, Reshape)
 def thresholds(program: Program) -> Mapping[str, float]:
     """By output of the inference: the only number with which a metric or loss compares it, as `binary_accuracy` does.
 
-    Without one it is 0.5 for what a sigmoid gives. An output of which neither holds is left out.
+    Without one it is 0.5 for the result of a sigmoid. An output of which neither holds is left out.
     """
     graph = complete(program).inference_graph
     makers = {result.index: node for node in graph.nodes for result in node.results}

@@ -49,7 +49,7 @@ _NEAR = 1e-5
 
 
 def _tensor(elaborator: Elaborator, arguments: Arguments) -> Value:
-    """A node for each number: what a test writes down is short."""
+    """A node for each number: tensors in a test are short."""
     numbers, shape = _flat(elaborator, arguments["values"])
     if not numbers or len(numbers) > _MOST_NUMBERS:
         elaborator.fail("E0312", f"`tensor` is made of 1 to {_MOST_NUMBERS} numbers, not of {len(numbers)}")

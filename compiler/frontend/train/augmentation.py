@@ -96,7 +96,7 @@ def _place_of(block: tree.Block, name: str) -> Span:
 
 
 def _checked(evaluator: Evaluator, spec: InputSpec, value: object, place: Span) -> TensorValue:
-    """What `augment` makes of an input or target, which the model or the loss can take in its stead."""
+    """The augmented form of an input or target, which the model or the loss can take in its stead."""
     if not isinstance(value, TensorValue):
         raise Poisoned
     if not spec.is_target and value.value.type != spec.type:

@@ -79,9 +79,9 @@ class LossEvaluation:
                 return self._builder.emit_all(op, *operands)
 
     def _scan(self, scan: Scan, operands: Sequence[Value]) -> Sequence[Value]:
-        """A loop, in whose body the objective reads the graph around it. What no step changes is computed before it.
+        """A loop, in whose body the objective reads the graph around it.
 
-        So all steps see the same draws: those of the step of training.
+        Values that no step changes are computed before it, so all steps see the same draws: those of the training step.
         """
         builder = self._builder
         begin = len(builder.nodes)

@@ -1,7 +1,7 @@
 """The graph of a whole window to a program of one position, which keeps the values of earlier positions.
 
 A value that a position needs whole, such as the keys of attention, is a state: each step computes its own part of it
-and writes it in place. What does not depend on the sequence, such as what an encoder makes of its input, is computed
+and writes it in place. A value that does not depend on the sequence, such as the result of an encoder, is computed
 once, by the program that fills the states from a prompt.
 """
 
@@ -59,7 +59,7 @@ def position_graph(program: Program, rows: int) -> Graph:
 
 @record
 class _State:
-    """A tensor that lasts from step to step. `value` is what it holds, in the graph of a window.
+    """A tensor that lasts from step to step. `value` is its content, in the graph of a window.
 
     Of the carry of a scan, `value` is the stack of all steps' carries.
     """
@@ -103,7 +103,7 @@ class _Derivation:
         return eliminate_dead(builder.build())
 
     def prompt(self) -> Graph:
-        """All positions at once, as the window computes them; what the states hold are its outputs."""
+        """All positions at once, as the window computes them; the contents of the states are its outputs."""
         builder = GraphBuilder(f"{self.program.name} prompt")
         values = inputs_of(builder, self.graph)
         stacked, known = self._with_stacks()
@@ -120,7 +120,7 @@ class _Derivation:
         return eliminate_dead(builder.build())
 
     def _with_stacks(self) -> tuple[Graph, Mapping[int, str]]:
-        """The window's graph with what the states hold as further outputs, and their names by the value."""
+        """The window's graph with the contents of states as further outputs, and their names by the value."""
         nodes = [self.carried.get(n.results[0].index, n) for n in self.graph.nodes]
         builder = GraphBuilder(self.graph.name)
         builder.outputs = list(self.graph.outputs)
@@ -130,7 +130,7 @@ class _Derivation:
         return Graph(self.graph.name, self.graph.inputs, tuple(nodes), tuple(builder.outputs)), names
 
     def _of_data(self) -> frozenset[int]:
-        """Values that depend on what a run feeds beside the sequence."""
+        """Values that depend on other inputs of a run than the sequence."""
         found = {i.value.index for i in self.graph.inputs if i.role is Role.DATA and i.value != self.fed}
         for node in self.graph.nodes:
             if any(operand.index in found for operand in node.operands):
@@ -156,14 +156,14 @@ class _Derivation:
         if not reach.depends:
             return self._kept(value) if value.index in self.of_data else self.made_again(value)
         axis = next(iter(reach.offsets), None)
-        # What is shorter than the window, such as all tokens but the last, has no place for some position.
+        # An axis shorter than the window, such as that of all tokens but the last, has no place for some position.
         is_long = axis is not None and value.type.shape[axis] == self.fed.type.shape[TIME]
         if len(reach.offsets) == 1 and axis is not None and is_long and self._is_part_known(value, axis):
             return self._extended(value, axis)
         return self.made_again(value)
 
     def _kept(self, value: Value) -> Value:
-        """What is the same for all positions of a sequence."""
+        """An input in place of a value that is the same for all positions of a sequence."""
         return self.builder.input(self._state(value, value.type), Role.STATE, value.type)
 
     def _state(self, value: Value, type_: TensorType) -> str:
